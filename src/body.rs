@@ -1,0 +1,243 @@
+//! Bodies as they stream through: one type for what comes in, goes out and is made here.
+//!
+//! Nothing is collected except by `read_all`, which has a limit. `Limited` counts what passes,
+//! `Timed` ends a body that stalls, and each failure says whose it is.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// A request with its body still on the way.
+pub type Request = http::Request<Body>;
+
+/// A response with its body still to be sent.
+pub type Response = http::Response<Body>;
+
+/// A stream of frames: data, then perhaps trailers.
+#[derive(Default)]
+pub struct Body(Kind);
+
+#[derive(Default)]
+enum Kind {
+    #[default]
+    Empty,
+    Full(Bytes),
+    Incoming(Incoming),
+    Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
+}
+
+/// Why a body ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge { limit: u64 },
+
+    #[error("no byte of the body arrived within {limit:?}")]
+    Stalled { limit: Duration },
+
+    #[error("the session of this stream ended")]
+    SessionEnded,
+
+    #[error("the body could not be produced")]
+    Internal,
+
+    #[error("the connection broke off")]
+    Connection(#[from] hyper::Error),
+}
+
+impl Body {
+    /// No bytes at all.
+    pub fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
+    /// Exactly these bytes.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        if bytes.is_empty() { Self::empty() } else { Self(Kind::Full(bytes)) }
+    }
+
+    /// A body that some other part produces.
+    pub fn boxed<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes, Error = BodyError> + Send + 'static,
+    {
+        Self(Kind::Boxed(Box::pin(body)))
+    }
+
+    /// The same body, failing with `TooLarge` once more than `limit` bytes have passed.
+    #[must_use]
+    pub fn limited(self, limit: u64) -> Self {
+        match self.0 {
+            Kind::Empty => self,
+            _ => Self::boxed(Limited { body: self, limit, left: limit }),
+        }
+    }
+
+    /// The same body, failing with `Stalled` when nothing arrives for `limit`.
+    #[must_use]
+    pub fn timed(self, limit: Duration) -> Self {
+        match self.0 {
+            Kind::Empty | Kind::Full(_) => self,
+            _ => Self::boxed(Timed { body: self, limit, sleep: None }),
+        }
+    }
+
+    /// Reads the whole body into memory.
+    ///
+    /// # Errors
+    /// `TooLarge` past `limit` bytes; otherwise what the body itself fails with.
+    pub async fn read_all(self, limit: u64) -> Result<Bytes, BodyError> {
+        if let Kind::Full(bytes) = &self.0 {
+            return if bytes.len() as u64 > limit {
+                Err(BodyError::TooLarge { limit })
+            } else {
+                Ok(bytes.clone())
+            };
+        }
+        if self.size_hint().lower() > limit {
+            return Err(BodyError::TooLarge { limit });
+        }
+        let mut body = self.limited(limit);
+        let mut collected = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                collected.extend_from_slice(&data);
+            }
+        }
+        Ok(collected.freeze())
+    }
+}
+
+impl From<Incoming> for Body {
+    fn from(incoming: Incoming) -> Self {
+        if incoming.is_end_stream() { Self::empty() } else { Self(Kind::Incoming(incoming)) }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("size", &self.size_hint()).finish()
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Kind::Incoming(incoming) => {
+                Pin::new(incoming).poll_frame(cx).map_err(BodyError::Connection)
+            }
+            Kind::Boxed(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Full(_) => false,
+            Kind::Incoming(incoming) => incoming.is_end_stream(),
+            Kind::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Incoming(incoming) => incoming.size_hint(),
+            Kind::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+struct Limited {
+    body: Body,
+    limit: u64,
+    left: u64,
+}
+
+impl HttpBody for Limited {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            match self.left.checked_sub(data.len() as u64) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(BodyError::TooLarge { limit: self.limit }))),
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+struct Timed {
+    body: Body,
+    limit: Duration,
+    // Made when the body first has to wait: most bodies never do.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for Timed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            this.sleep = None;
+            return Poll::Ready(frame);
+        }
+        let limit = this.limit;
+        let sleep = this
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+        ready!(sleep.as_mut().poll(cx));
+        Poll::Ready(Some(Err(BodyError::Stalled { limit })))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

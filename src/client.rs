@@ -1,0 +1,88 @@
+//! The peer behind a connection or request.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+/// Who is at the other end, as far as the transport and trusted proxies tell.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The client's address: the peer's own, or what a trusted proxy said. `None` on a unix
+    /// socket that no trusted proxy speaks through.
+    pub address: Option<IpAddr>,
+    /// The socket's other end; `None` on a unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The address the client connected to; `None` on a unix socket.
+    pub local: Option<SocketAddr>,
+    /// The listener's address as configured, for logs.
+    pub listener: Arc<str>,
+    /// How the client speaks to us, or to the trusted proxy in front of us.
+    pub scheme: Scheme,
+    /// The name asked for in the TLS handshake, lower-cased.
+    pub sni: Option<Arc<str>>,
+    /// The names the listener has certificates for; `None` without TLS.
+    pub names: Option<Arc<CertificateNames>>,
+    /// True if the peer is one of the listener's `trusted_proxies`.
+    pub trusted_proxy: bool,
+}
+
+/// Which certificate serves which name, as a listener chooses by SNI.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateNames {
+    /// Lower-cased names, `*.example.com` among them, with the number of their certificate.
+    pub names: Vec<(String, usize)>,
+}
+
+impl CertificateNames {
+    /// The number of the certificate that serves `name`: an exact name before a wildcard, which
+    /// stands for one label (RFC 6125 §6.4.3); 0, the default, where none does.
+    pub fn chosen(&self, name: Option<&str>) -> usize {
+        let Some(name) = name else { return 0 };
+        let parent = name.split_once('.').map(|(_, parent)| parent);
+        let number = |wanted: &dyn Fn(&str) -> bool| {
+            self.names.iter().find(|(held, _)| wanted(held)).map(|(_, number)| *number)
+        };
+        number(&|held| held == name)
+            .or_else(|| {
+                number(&|held| held.strip_prefix("*.").is_some_and(|held| Some(held) == parent))
+            })
+            .unwrap_or(0)
+    }
+}
+
+impl Client {
+    /// True if a request for `host` on this connection would have been given the same
+    /// certificate as the handshake was (RFC 9110 §7.4: otherwise 421).
+    pub fn is_directed_at(&self, host: &str) -> bool {
+        self.names
+            .as_ref()
+            .is_none_or(|names| names.chosen(self.sni.as_deref()) == names.chosen(Some(host)))
+    }
+}
+
+/// `http` or `https`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    /// The scheme's name in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// What one address is counted as: IPv4 whole, IPv6 by its /64, which one subscriber holds.
+pub fn address_group(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A dialect, checked: what `serve` reads and renders by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::{Cors, ErrorForm, Template};
+use crate::algorithm::Algorithm;
+use crate::clock::Timestamp;
+use crate::secret::SecretString;
+
+/// A login wire format.
+#[derive(Clone, Debug)]
+pub struct Dialect {
+    pub name: String,
+    pub endpoints: Vec<Endpoint>,
+    pub errors: Arc<ErrorForm>,
+    /// Added to the standard claims of access tokens; a claim named here replaces a standard one
+    /// only where it is `sub`.
+    pub access_claims: Template,
+    pub refresh_claims: Template,
+    pub defaults: TokenDefaults,
+    /// `$user.role_number`: the first role of the table that the user has gives the number.
+    pub role_numbers: Vec<(String, i64)>,
+    /// The number of a user with none of those roles.
+    pub role_number_default: i64,
+    pub cors: Option<Cors>,
+    /// Whether the dialect answers an unknown user differently from a wrong password.
+    pub tells_unknown_user: bool,
+}
+
+/// What a dialect wants of its tokens, where `[[login]]` says nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenDefaults {
+    pub algorithm: Option<Algorithm>,
+    pub access_ttl: Option<Duration>,
+    pub refresh_ttl: Option<Duration>,
+    pub refresh_idle: Option<Duration>,
+    /// The session ends with its (only) access token: there is no refresh of any kind.
+    pub ends_with_access: bool,
+}
+
+/// One path and method of a dialect.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub step: Step,
+    pub method: Method,
+    /// Exact path, before the login's prefix.
+    pub path: String,
+    /// Answers only requests without a good token; others go on to the routes.
+    pub when_unauthenticated: bool,
+    /// Forms of credential, tried in order.
+    pub credential: Vec<CredentialForm>,
+    /// Name looked up in the users: login name or e-mail.
+    pub account: AccountKey,
+    /// What a login waits for after the password.
+    pub second_step: SecondStep,
+    /// Refresh: whether each makes a new refresh token.
+    pub rotates: bool,
+    /// The answer where all went well.
+    pub reply: Reply,
+    /// The answer of a login that waits for its second step.
+    pub pending_reply: Option<Reply>,
+}
+
+/// What an endpoint does; `login` implements each once for all dialects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A password (or a token to trade or renew) for a session.
+    Login,
+    /// A code for the session that the login prepared.
+    VerifyCode,
+    /// A refresh token for a new access token.
+    Refresh,
+    /// Ends the session.
+    Logout,
+    /// Ends all sessions of the user.
+    LogoutAll,
+    /// Tells about the session of the presented access token.
+    Session,
+    /// A fixed answer.
+    Answer,
+}
+
+/// Where a credential sits in a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CredentialForm {
+    /// Members of a JSON object.
+    JsonPassword { name: String, password: String },
+    /// `Authorization: Basic` (RFC 7617).
+    BasicPassword,
+    /// Members of a JSON object.
+    JsonCode { name: String, code: String },
+    /// A member of a JSON object that holds a refresh token.
+    JsonRefresh { token: String },
+    /// `Authorization: Bearer`, used as told.
+    Bearer(BearerUse),
+    /// `X-Access-Token` with `X-Key`.
+    TokenKey,
+}
+
+/// What a Bearer at a login endpoint is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BearerUse {
+    /// Our access token: logout, session.
+    Access,
+    /// Our access token, for a fresh one of the same session.
+    Renew,
+    /// Our refresh token.
+    Refresh,
+    /// A foreign token to be traded for ours.
+    Exchange,
+}
+
+/// By which of a user's names a login looks him up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AccountKey {
+    #[default]
+    Username,
+    Email,
+}
+
+/// What a login waits for after the password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SecondStep {
+    #[default]
+    None,
+    /// A code sent by mail.
+    Mail,
+}
+
+/// An answer to be rendered.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: http::StatusCode,
+    /// `None`: an empty body.
+    pub json: Option<Template>,
+}
+
+/// What a client presented at a login endpoint.
+#[derive(Clone, Debug)]
+pub enum Presented {
+    Password { name: String, password: SecretString },
+    Code { name: String, code: SecretString },
+    Token { token: SecretString, purpose: BearerUse },
+    Pair { token: SecretString, key: SecretString },
+}
+
+/// What templates may refer to; what is absent renders as `null` in a whole value.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub now: Timestamp,
+    pub login: LoginFacts,
+    pub user: Option<UserFacts>,
+    pub session: Option<SessionFacts>,
+    pub access: Option<TokenFacts>,
+    pub refresh: Option<TokenFacts>,
+}
+
+/// `$login.…` and `$config.…`.
+#[derive(Clone, Debug, Default)]
+pub struct LoginFacts {
+    pub name: String,
+    pub issuer: String,
+    pub audience: Vec<String>,
+    pub about: Map<String, Value>,
+}
+
+/// `$user.…`.
+#[derive(Clone, Debug, Default)]
+pub struct UserFacts {
+    pub id: String,
+    pub name: String,
+    pub email: Option<String>,
+    pub roles: Vec<String>,
+    pub scopes: Vec<String>,
+    pub claims: Map<String, Value>,
+}
+
+/// `$session.…`.
+#[derive(Clone, Debug, Default)]
+pub struct SessionFacts {
+    pub id: String,
+    pub key: Option<SecretString>,
+    pub created: Timestamp,
+    pub expires: Timestamp,
+}
+
+/// `$access.…` and `$refresh.…`.
+#[derive(Clone, Debug, Default)]
+pub struct TokenFacts {
+    /// Empty while the token's own claims are rendered.
+    pub token: SecretString,
+    pub id: String,
+    pub issued: Timestamp,
+    pub expires: Timestamp,
+}

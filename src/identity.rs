@@ -1,0 +1,115 @@
+//! Who a request comes from, once that is proved.
+//!
+//! Plain values: `authn` makes them, `authz` and `upstream` read them, `session` keeps them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// A person's or service's lasting id: the user id here, or a UUIDv5 of issuer and subject.
+///
+/// Limits, revocation and the upstream's `X-Auth-Subject` all use this, never a dialect's `sub`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Subject(Arc<str>);
+
+/// A session's id: UUID v7, good for logs and look-ups, never a secret.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub Uuid);
+
+/// What a subject may be, by name.
+pub type Role = Arc<str>;
+
+/// What a token may be used for, by name (RFC 6749 §3.3).
+pub type Scope = Arc<str>;
+
+/// Further facts about a user, by claim name.
+pub type Claims = Map<String, Value>;
+
+/// A proved identity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// Lasting id (`uid` of our own tokens).
+    pub subject: Subject,
+    /// Name to show (`preferred_username`).
+    pub username: Arc<str>,
+    /// The user source that knows the name; empty for a foreign token.
+    pub source: Arc<str>,
+    /// Name of the `[[issuer]]`, or `self`.
+    pub issuer: Arc<str>,
+    /// The login that issued the token (`client_id`); empty for a foreign token.
+    pub login: Arc<str>,
+    /// The session, if the token is ours.
+    pub session: Option<SessionId>,
+    /// Roles granted.
+    pub roles: Vec<Role>,
+    /// Scopes granted.
+    pub scopes: Vec<Scope>,
+    /// Every claim of the token, for `require.claims` and `$claims.…`.
+    pub claims: Claims,
+}
+
+/// The issuer name of our own tokens.
+pub const SELF_ISSUER: &str = "self";
+
+impl Subject {
+    /// Wraps an id.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// The subject of a foreign token: a UUIDv5 of issuer and `sub`, so that two issuers that
+    /// use the same `sub` are never the same person.
+    pub fn foreign(issuer: &str, sub: &str) -> Self {
+        let name = format!("{}:{issuer}{sub}", issuer.len());
+        Self::new(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl SessionId {
+    /// A new id (UUID v7 at `now`, so that sessions sort by age).
+    pub fn new(now: crate::clock::Timestamp) -> Self {
+        let seconds = now.secs();
+        // Invariant: less than a thousand million.
+        let nanos = u32::try_from(now.millis() % 1000 * 1_000_000).unwrap_or_default();
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)))
+    }
+
+    /// Reads the hyphenated form.
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}

@@ -1,0 +1,261 @@
+//! The threads: workers that serve requests, and a back room for everything that may take long.
+//!
+//! A worker is one thread with its own single-threaded runtime; it accepts, speaks TLS and HTTP,
+//! verifies and forwards, and never blocks. Hashing, stores, mail, health checks and the admin
+//! listener live in the back room, a multi-threaded runtime of their own, so that they cannot
+//! hold up a proxied request. A worker asks the back room with `BackRoom::ask`, which is bounded
+//! for each kind of work. This is the only module that spawns.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// One worker thread as its connections see it.
+#[derive(Debug)]
+pub struct Worker {
+    /// Which worker: 0 up to the number of workers.
+    pub index: usize,
+    handle: Handle,
+    tasks: TaskTracker,
+    /// Connections this worker serves now.
+    pub connections: AtomicUsize,
+    /// Rises at least once a second while the worker's runtime turns.
+    beats: AtomicUsize,
+}
+
+impl Worker {
+    /// Runs `task` on this worker until it ends; a drain waits for it.
+    pub fn spawn<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.handle.spawn(self.tasks.track_future(task));
+    }
+
+    /// How often the worker has shown that its runtime turns.
+    pub fn beats(&self) -> usize {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// Tasks that have not ended yet.
+    pub fn open_tasks(&self) -> usize {
+        self.tasks.len()
+    }
+}
+
+/// What kind of work the back room is asked for; each kind has its own bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A login step: reading users, hashing, the store, mail.
+    Login,
+    /// A verification that must look something up.
+    Verify,
+    /// An operator's request.
+    Admin,
+}
+
+/// As many of one kind as the back room takes are already waiting in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the back room already has {limit} requests of this kind")]
+pub struct BackRoomFull {
+    pub limit: usize,
+}
+
+/// A login waits for a hash or a disk, so this many are a queue of seconds, not of minutes.
+const LOGIN_LIMIT: usize = 1024;
+const VERIFY_LIMIT: usize = 4096;
+const ADMIN_LIMIT: usize = 64;
+
+/// The runtime for everything that is not the hot path.
+#[derive(Clone, Debug)]
+pub struct BackRoom {
+    handle: Handle,
+    tasks: TaskTracker,
+    places: Arc<Places>,
+}
+
+#[derive(Debug)]
+struct Places {
+    login: Semaphore,
+    verify: Semaphore,
+    admin: Semaphore,
+}
+
+impl BackRoom {
+    /// Runs `work` in the back room and awaits its answer. It is carried through even if the
+    /// caller goes away: a half-made session helps nobody.
+    ///
+    /// # Errors
+    /// `Ok(None)` if the work panicked; `BackRoomFull` at once, never a queue, when there are
+    /// too many of its kind.
+    pub async fn ask<T, F>(&self, kind: Work, work: F) -> Result<Option<T>, BackRoomFull>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (places, limit) = match kind {
+            Work::Login => (&self.places.login, LOGIN_LIMIT),
+            Work::Verify => (&self.places.verify, VERIFY_LIMIT),
+            Work::Admin => (&self.places.admin, ADMIN_LIMIT),
+        };
+        let _place = places.try_acquire().map_err(|_| BackRoomFull { limit })?;
+        Ok(self.handle.spawn(self.tasks.track_future(work)).await.ok())
+    }
+
+    /// Runs a task that outlives any request; it has to end when the gateway drains.
+    pub fn spawn<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.handle.spawn(self.tasks.track_future(task));
+    }
+
+    /// Runs a computation that blocks its thread.
+    ///
+    /// # Errors
+    /// `None` if it panicked.
+    pub async fn block_on_thread<T, F>(&self, work: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.handle.spawn_blocking(work).await.ok()
+    }
+
+    /// The runtime itself, for a caller that must wait from outside it.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+/// All threads of one gateway.
+#[derive(Debug)]
+pub struct Threads {
+    workers: Vec<Arc<Worker>>,
+    joins: Vec<thread::JoinHandle<()>>,
+    stop: CancellationToken,
+    /// Cancelled when a worker's thread ends although nobody asked it to.
+    lost: CancellationToken,
+    back_room: BackRoom,
+    runtime: Option<Runtime>,
+}
+
+const BEAT: Duration = Duration::from_secs(1);
+
+impl Threads {
+    /// Starts `workers` worker threads and a back room of `back_room_threads`.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub fn start(workers: usize, back_room_threads: usize) -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(back_room_threads.max(1))
+            .thread_name("back-room")
+            .enable_all()
+            .build()?;
+        let back_room = BackRoom {
+            handle: runtime.handle().clone(),
+            tasks: TaskTracker::new(),
+            places: Arc::new(Places {
+                login: Semaphore::new(LOGIN_LIMIT),
+                verify: Semaphore::new(VERIFY_LIMIT),
+                admin: Semaphore::new(ADMIN_LIMIT),
+            }),
+        };
+        let mut threads = Self {
+            workers: Vec::new(),
+            joins: Vec::new(),
+            stop: CancellationToken::new(),
+            lost: CancellationToken::new(),
+            back_room,
+            runtime: Some(runtime),
+        };
+        for index in 0..workers.max(1) {
+            threads.start_worker(index)?;
+        }
+        Ok(threads)
+    }
+
+    fn start_worker(&mut self, index: usize) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let worker = Arc::new(Worker {
+            index,
+            handle: runtime.handle().clone(),
+            tasks: TaskTracker::new(),
+            connections: AtomicUsize::new(0),
+            beats: AtomicUsize::new(0),
+        });
+        let (stop, lost, beating) = (self.stop.clone(), self.lost.clone(), worker.clone());
+        let join = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let lost = lost.drop_guard();
+            runtime.block_on(async {
+                while stop.run_until_cancelled(tokio::time::sleep(BEAT)).await.is_some() {
+                    beating.beats.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            lost.disarm();
+            // Tasks that a drain gave up on must not hold the process.
+            runtime.shutdown_background();
+        })?;
+        self.workers.push(worker);
+        self.joins.push(join);
+        Ok(())
+    }
+
+    /// The workers, by index.
+    pub fn workers(&self) -> &[Arc<Worker>] {
+        &self.workers
+    }
+
+    /// The back room.
+    pub fn back_room(&self) -> &BackRoom {
+        &self.back_room
+    }
+
+    /// Returns when a worker's thread has ended without being asked to.
+    pub async fn worker_lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    /// Waits until the workers' tasks (connections, tunnels) have ended.
+    pub async fn idle(&self) {
+        for worker in &self.workers {
+            worker.tasks.close();
+            worker.tasks.wait().await;
+        }
+    }
+
+    /// Ends the workers, whatever they are doing, then the back room within `limit`.
+    pub fn stop(mut self, limit: Duration) {
+        self.stop_threads(limit);
+    }
+
+    fn stop_threads(&mut self, limit: Duration) {
+        self.stop.cancel();
+        for join in self.joins.drain(..) {
+            if join.join().is_err() {
+                tracing::error!("a worker thread ended by panic");
+            }
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(limit);
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

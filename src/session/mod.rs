@@ -1,0 +1,17 @@
+//! Sessions, codes, attempts and revocations: everything that must survive a restart.
+//!
+//! `SessionStore` is the seam; `embedded` keeps it in a database in the state folder.
+//! `Revocations` is the part that every request looks at, so it is in memory. `Streams` ends
+//! what a session still has open when the session ends.
+
+mod record;
+mod revocations;
+mod store;
+mod streams;
+
+pub use self::record::{Code, CodeVerdict, Generation, Session};
+pub use self::revocations::Revocations;
+pub use self::store::{
+    Admission, Attempt, CodeGuess, PutCode, Revoke, Rotated, Rotation, SessionStore, StoreError,
+};
+pub use self::streams::{StreamGuard, Streams};

@@ -1,0 +1,53 @@
+//! What is revoked, in memory: looked at on every request.
+
+use dashmap::DashMap;
+
+use crate::clock::Timestamp;
+use crate::identity::SessionId;
+use crate::secret::Digest;
+
+/// Revoked sessions and single tokens, each until no token of theirs can be valid any more.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    sessions: DashMap<SessionId, Timestamp>,
+    tokens: DashMap<Digest, Timestamp>,
+}
+
+impl Revocations {
+    /// True if tokens of this session are refused.
+    pub fn session_revoked(&self, id: &SessionId) -> bool {
+        self.sessions.contains_key(id)
+    }
+
+    /// True if this very token is refused.
+    pub fn token_revoked(&self, digest: &Digest) -> bool {
+        // Most gateways never revoke a single token: an empty map costs no hashing.
+        !self.tokens.is_empty() && self.tokens.contains_key(digest)
+    }
+
+    /// Refuses the session's tokens from now on; forgotten after `until`.
+    pub fn revoke_session(&self, id: SessionId, until: Timestamp) {
+        self.sessions.entry(id).and_modify(|held| *held = (*held).max(until)).or_insert(until);
+    }
+
+    /// Refuses the token from now on; forgotten after `until`.
+    pub fn revoke_token(&self, digest: Digest, until: Timestamp) {
+        self.tokens.entry(digest).and_modify(|held| *held = (*held).max(until)).or_insert(until);
+    }
+
+    /// Forgets what ended before `now`.
+    pub fn sweep(&self, now: Timestamp) {
+        self.sessions.retain(|_, until| *until > now);
+        self.tokens.retain(|_, until| *until > now);
+    }
+
+    /// How many sessions and tokens are held.
+    pub fn len(&self) -> usize {
+        self.sessions.len() + self.tokens.len()
+    }
+
+    /// True if nothing is revoked.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

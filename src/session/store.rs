@@ -1,0 +1,210 @@
+//! The seam: what a store of sessions promises.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Code, CodeVerdict, Revocations, Session};
+use crate::clock::Timestamp;
+use crate::identity::{SessionId, Subject};
+use crate::secret::Digest;
+
+/// The store could not carry an operation out.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It may work later: disk full, database being re-opened, queue full.
+    #[error("the session store is unavailable: {0}")]
+    Unavailable(Arc<str>),
+}
+
+/// Where sessions live.
+///
+/// Contract: each operation is one atomic step, and what it answered is durable before it
+/// answers. `put` is visible to the next `find`; `revoke` is final, even for a session that is
+/// being refreshed (after it, `rotate` and `renew` are `Gone`); an ended or expired session is
+/// never returned. A store that cannot answer says `StoreError::Unavailable` and does not guess.
+#[async_trait]
+pub trait SessionStore: Send + Sync + std::fmt::Debug {
+    /// Keeps a new session. Where the subject then has more than `most`, its oldest are ended
+    /// and named in the answer.
+    async fn put(
+        &self,
+        session: Session,
+        most: NonZeroUsize,
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, StoreError>;
+
+    /// The session, if it has not ended.
+    async fn find(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError>;
+
+    /// Live sessions, oldest first: of one subject, or all; at most `most`.
+    async fn list(
+        &self,
+        subject: Option<&Subject>,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Session>, StoreError>;
+
+    /// Retires the presented refresh token and makes its successor the working one.
+    async fn rotate(
+        &self,
+        id: SessionId,
+        rotation: Rotation,
+        now: Timestamp,
+    ) -> Result<Rotated, StoreError>;
+
+    /// The atomic step of a refresh that does not rotate: notes that the session was used and
+    /// that an access token until `access_until` was issued. `presented` is the digest of the
+    /// refresh token's `jti` where there is one. `None` if the session is gone or the token is
+    /// not its current one.
+    async fn renew(
+        &self,
+        id: SessionId,
+        presented: Option<Digest>,
+        access_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError>;
+
+    /// Ends sessions or outlaws a single token. Answers which sessions ended. Their revocations
+    /// are in `revocations()` before this returns, even if it fails: then the effect is in
+    /// memory at once and written when the disk allows.
+    async fn revoke(&self, what: Revoke, now: Timestamp) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Keeps a code, replacing an earlier one of the same key.
+    async fn put_code(
+        &self,
+        code: Code,
+        per_hour: u32,
+        now: Timestamp,
+    ) -> Result<PutCode, StoreError>;
+
+    /// Tries a guess at a code; a right one is used up, and each wrong one is counted.
+    async fn use_code(&self, guess: CodeGuess, now: Timestamp) -> Result<CodeVerdict, StoreError>;
+
+    /// Reserves an attempt before the password is looked at, counting it as failed.
+    async fn count_attempt(
+        &self,
+        attempt: Attempt,
+        now: Timestamp,
+    ) -> Result<Admission, StoreError>;
+
+    /// The reserved attempt succeeded: it is refunded, the pair (account, address) is cleared,
+    /// and the account is known from the address from now on.
+    async fn attempt_succeeded(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The reserved attempt was not decided (source down, queue full): it is refunded.
+    async fn attempt_undecided(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Forgets all counts of an account.
+    async fn lift_limits(&self, account: Digest, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Remembers that the password hash of a user was rewritten by us: sessions made under
+    /// version `old` now count as made under `new`.
+    async fn rehashed(&self, subject: &Subject, old: Digest, new: Digest)
+    -> Result<(), StoreError>;
+
+    /// What is revoked; loaded before this store was handed out, and kept current by it.
+    fn revocations(&self) -> &Arc<Revocations>;
+
+    /// When the store was made: own tokens issued earlier are refused.
+    fn made(&self) -> Timestamp;
+
+    /// 32 random bytes made with the store, for deriving what must survive a restart without
+    /// being stored (successor `jti`s, code hashes).
+    fn secret(&self) -> &[u8; 32];
+
+    /// Whether the last operation could be carried out, for readiness.
+    fn healthy(&self) -> Result<(), StoreError>;
+
+    /// Returns once everything accepted so far is durable and the store has let go of its files.
+    async fn close(&self);
+}
+
+/// One step of a refresh that rotates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotation {
+    /// Digest of the presented token's `jti`.
+    pub presented: Digest,
+    /// Digest of its successor's `jti`.
+    pub successor: Digest,
+    /// `exp` of the successor, where it becomes the working token.
+    pub expires: Timestamp,
+    /// `exp` of the access token that will be issued with it.
+    pub access_until: Timestamp,
+    /// How long a retired token still gets its successor's answer.
+    pub grace: Duration,
+}
+
+/// What became of a rotation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rotated {
+    /// The successor is the working token now; the session as it is after that.
+    Rotated(Box<Session>),
+    /// The presented token was retired just now: answer with the same successor again (whose
+    /// `exp` is the session's `refresh.expires`).
+    Grace(Box<Session>),
+    /// A token that was retired earlier: the session has been ended.
+    Reuse(Box<Session>),
+    /// This session never had such a token.
+    Unknown,
+    /// The session has ended.
+    Gone,
+}
+
+/// What to revoke.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Revoke {
+    Session(SessionId),
+    Subject(Subject),
+    All,
+    /// One token that is not ours, by digest, until it would end anyway.
+    Token {
+        digest: Digest,
+        until: Timestamp,
+    },
+}
+
+/// Whether a code was kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PutCode {
+    Kept,
+    /// The account had all the codes of this hour.
+    TooMany {
+        retry_after: Duration,
+    },
+}
+
+/// A guess at a code.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CodeGuess {
+    pub key: Digest,
+    pub code: Digest,
+    /// Address (group) it comes from: the one that passed the password step has 5 guesses, all
+    /// others together have 15.
+    pub address: Option<IpAddr>,
+}
+
+/// One try at a password.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// Digest of the canonical account.
+    pub account: Digest,
+    /// Address group; `None` where addresses are not counted.
+    pub address: Option<IpAddr>,
+    pub per_account: (u32, Duration),
+    pub per_address: (u32, Duration),
+}
+
+/// Whether a try may go on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Admission {
+    Admitted,
+    /// Over a limit; `locked` where it is the account's.
+    Limited {
+        retry_after: Duration,
+        account: bool,
+    },
+}

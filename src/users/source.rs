@@ -1,0 +1,81 @@
+//! The seam: what a source of users promises.
+
+use async_trait::async_trait;
+
+use crate::identity::{Claims, Subject};
+use crate::secret::{Digest, SecretString};
+
+/// A user as a source knows him.
+#[derive(Clone, Debug, PartialEq)]
+pub struct User {
+    /// Lasting id.
+    pub id: Subject,
+    pub name: String,
+    pub email: Option<String>,
+    /// Name of the source.
+    pub source: String,
+    pub roles: Vec<String>,
+    pub scopes: Vec<String>,
+    pub claims: Claims,
+    /// Digest of roles, scopes, claims and password: a change ends the user's sessions.
+    pub version: Digest,
+}
+
+/// What a login calls the user by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    Username(String),
+    Email(String),
+}
+
+/// What a source says to a name and a password.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Checked {
+    Right {
+        user: Box<User>,
+        /// The stored hash was replaced by a stronger one; this was the version before.
+        rehashed_from: Option<Digest>,
+    },
+    /// Known, but the password is wrong or the account disabled: the same to everyone outside.
+    Wrong { id: Subject, disabled: bool },
+    /// Not known here, after as much work as a wrong password costs.
+    Unknown,
+}
+
+/// A source could not be asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("user source `{name}` is unavailable: {cause}")]
+    Unavailable { name: String, cause: String },
+
+    #[error("{waiting} passwords are already waiting to be hashed")]
+    Busy { waiting: usize },
+}
+
+/// Where users live.
+///
+/// Contract: `check` costs the same for an unknown name as for a wrong password; a source that
+/// cannot answer says so and never "wrong"; `find` never answers a disabled user.
+#[async_trait]
+pub trait UserSource: Send + Sync + std::fmt::Debug {
+    /// The source's name in the configuration.
+    fn name(&self) -> &str;
+
+    /// The lasting id behind a name, without a password: for counting attempts.
+    async fn resolve(&self, name: &Name) -> Result<Option<Subject>, SourceError>;
+
+    /// Checks a password. `origin` is the client's address group, for the queue's fairness.
+    async fn check(
+        &self,
+        name: &Name,
+        password: &SecretString,
+        origin: Option<std::net::IpAddr>,
+    ) -> Result<Checked, SourceError>;
+
+    /// The user of this id as he is now; `None` if removed or disabled.
+    async fn find(&self, id: &Subject) -> Result<Option<User>, SourceError>;
+
+    /// Returns when users may have changed since the last call, so that their sessions are
+    /// looked at again.
+    async fn changed(&self);
+}
