@@ -1,1 +1,1 @@
-
+mod dialect_errors;
