@@ -1,6 +1,8 @@
 //! Tollhouse: an authentication gateway for legacy APIs.
 
 pub mod algorithm;
+pub mod authn;
+pub mod authz;
 pub mod body;
 pub mod client;
 pub mod clock;

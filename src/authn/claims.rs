@@ -1,0 +1,142 @@
+//! Reading claims: each of the right type, or the token is refused.
+//!
+//! A claim of the wrong type is never treated as absent: that is how an `exp` of `"never"` once
+//! passed elsewhere. Times are compared with the caller's `now` only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::jws::Cause;
+use crate::clock::Timestamp;
+use crate::identity::Claims;
+
+/// Latest date that is taken (the end of the year 9999): a later one is a mistake of units.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// A claim that is a string and not empty, if it is there.
+pub(super) fn text<'c>(claims: &'c Claims, name: &str) -> Result<Option<&'c str>, Cause> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
+        Some(_) => Err("a claim that must be a string is not one, or is empty"),
+    }
+}
+
+/// A claim that must be there and a string.
+pub(super) fn required<'c>(claims: &'c Claims, name: &str) -> Result<&'c str, Cause> {
+    text(claims, name)?.ok_or("a required claim is missing")
+}
+
+/// A NumericDate (RFC 7519 §2), if it is there: a finite number, not negative.
+pub(super) fn date(claims: &Claims, name: &str) -> Result<Option<Timestamp>, Cause> {
+    const WRONG: Cause = "a claim that must be a date is not one";
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    if let Some(seconds) = value.as_u64() {
+        let date = (seconds <= LAST_SECOND).then_some(Timestamp::from_secs(seconds));
+        return date.map(Some).ok_or(WRONG);
+    }
+    let seconds = value.as_f64().ok_or(WRONG)?;
+    // Not a number is in no range.
+    if !(0.0..=LAST_SECOND as f64).contains(&seconds) {
+        return Err(WRONG);
+    }
+    Ok(Some(Timestamp::default().plus(Duration::from_secs_f64(seconds))))
+}
+
+/// Whom the token is for: a string or a list of them, if it is there.
+pub(super) fn audience(claims: &Claims) -> Result<Vec<&str>, Cause> {
+    const WRONG: Cause = "`aud` is neither a string nor a list of strings";
+    match claims.get("aud") {
+        None => Ok(Vec::new()),
+        Some(Value::String(one)) => Ok(vec![one]),
+        Some(Value::Array(several)) if !several.is_empty() => {
+            several.iter().map(|one| one.as_str().ok_or(WRONG)).collect()
+        }
+        Some(_) => Err(WRONG),
+    }
+}
+
+/// True if one of `accepted` is among the token's audience.
+pub(super) fn is_for(audience: &[&str], accepted: &[String]) -> bool {
+    accepted.iter().any(|name| audience.contains(&name.as_str()))
+}
+
+/// The claim at a path.
+pub(super) fn at<'c>(claims: &'c Claims, path: &[String]) -> Option<&'c Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(claims.get(first)?, |value, name| value.get(name))
+}
+
+/// Names in a list, or in a string separated by spaces or commas. What is neither grants nothing.
+pub(super) fn names(value: Option<&Value>) -> Vec<Arc<str>> {
+    match value {
+        Some(Value::String(text)) => {
+            text.split([' ', ',']).filter(|name| !name.is_empty()).map(Arc::from).collect()
+        }
+        Some(Value::Array(list)) => list
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|name| !name.is_empty())
+            .map(Arc::from)
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(text: &str) -> Claims {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_date_is_a_finite_number_that_is_not_negative() {
+        for (text, expected) in [("0", 0), ("5", 5000), ("5.5", 5500), ("1e3", 1_000_000)] {
+            let held = claims(&format!(r#"{{"exp":{text}}}"#));
+            assert_eq!(date(&held, "exp"), Ok(Some(Timestamp::from_millis(expected))));
+        }
+        for text in [
+            "-1",
+            "-0.5",
+            "1e300",
+            "253402300800",
+            "18446744073709551615",
+            "18446744073709551616",
+            "null",
+            "\"5\"",
+            "\"never\"",
+            "[5]",
+            "{}",
+            "true",
+        ] {
+            let held = claims(&format!(r#"{{"exp":{text}}}"#));
+            assert!(date(&held, "exp").is_err(), "{text}");
+        }
+        assert_eq!(date(&claims("{}"), "exp"), Ok(None));
+    }
+
+    #[test]
+    fn an_audience_is_a_string_or_a_list_of_strings() {
+        assert_eq!(audience(&claims(r#"{"aud":"a"}"#)), Ok(vec!["a"]));
+        assert_eq!(audience(&claims(r#"{"aud":["a","b"]}"#)), Ok(vec!["a", "b"]));
+        for text in ["123", "{}", "null", "[]", "[\"a\",1]", "true"] {
+            assert!(audience(&claims(&format!(r#"{{"aud":{text}}}"#))).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_come_from_a_list_or_from_text() {
+        let held = claims(r#"{"a":{"b":["x","y",3,""]},"c":"x y,z","d":7}"#);
+        let path = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
+
+        assert_eq!(names(at(&held, &path("a/b"))), ["x".into(), "y".into()]);
+        assert_eq!(names(at(&held, &path("c"))), ["x".into(), "y".into(), "z".into()]);
+        assert!(names(at(&held, &path("d"))).is_empty(), "a number grants nothing");
+        assert!(names(at(&held, &path("a/c"))).is_empty(), "nothing there");
+        assert!(names(at(&held, &[])).is_empty(), "no path");
+    }
+}

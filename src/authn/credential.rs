@@ -1,0 +1,195 @@
+//! The one credential of a request.
+//!
+//! Reads `Authorization: Bearer` (RFC 6750 §2.1), the pair `X-Access-Token` with `X-Key`, and the
+//! pair in the query where a route takes it. Kinds that are not accepted are not counted. What
+//! could be read in two ways is refused as ambiguous; nothing here says whether a token is good.
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+
+use super::jws::{Cause, MAX_TOKEN};
+use crate::dialect::Reason;
+use crate::secret::SecretString;
+
+/// The token of the pair.
+pub const X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
+
+/// The key of the pair.
+pub const X_KEY: HeaderName = HeaderName::from_static("x-key");
+
+/// Longest key of a pair; ours are UUIDs.
+const MAX_KEY: usize = 256;
+
+/// Kinds of credentials that a route or endpoint takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accept {
+    /// `Authorization: Bearer`.
+    pub bearer: bool,
+    /// `X-Access-Token` with `X-Key`.
+    pub token_key: bool,
+    /// `access_token` with `x_key` in the query, as the pair.
+    pub query: bool,
+}
+
+/// What was presented, unproved.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Credential {
+    /// A token that stands alone.
+    Bearer(SecretString),
+    /// A token that its key must accompany.
+    Pair { token: SecretString, key: SecretString },
+}
+
+/// Why no credential can be taken from a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// One field or parameter is there twice.
+    #[error("`{0}` is given more than once")]
+    Repeated(&'static str),
+
+    /// Two kinds, or header and query, at once.
+    #[error("more than one credential is presented")]
+    Several,
+
+    /// The token without its key, or the key without its token.
+    #[error("half a pair is presented")]
+    Half,
+
+    /// Not the form of a credential.
+    #[error("{0}")]
+    Malformed(Cause),
+}
+
+impl CredentialError {
+    /// The reason for the client: ambiguity is a bad request, the rest is no good credential.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Repeated(_) | Self::Several => Reason::AmbiguousCredential,
+            Self::Half | Self::Malformed(_) => Reason::TokenInvalid,
+        }
+    }
+}
+
+impl Credential {
+    /// The credential of a request; `None` where none of an accepted kind is presented.
+    pub fn extract(
+        headers: &HeaderMap,
+        query: Option<&str>,
+        accept: Accept,
+    ) -> Result<Option<Self>, CredentialError> {
+        if !accept.bearer && !accept.token_key && !accept.query {
+            return Ok(None);
+        }
+        let authorization = single(headers, &AUTHORIZATION, "Authorization")?;
+        let token = single(headers, &X_ACCESS_TOKEN, "X-Access-Token")?;
+        let key = single(headers, &X_KEY, "X-Key")?;
+
+        let bearer = authorization.filter(|_| accept.bearer).and_then(bearer);
+        let header = Half { token, key }.if_any(accept.token_key);
+        let query = match query.filter(|_| accept.query) {
+            Some(query) => query_pair(query)?,
+            None => None,
+        };
+        match (bearer, header, query) {
+            (None, None, None) => Ok(None),
+            (Some(token), None, None) => Ok(Some(Self::Bearer(token68(token)?))),
+            (None, Some(half), None) => half.pair().map(Some),
+            (None, None, Some((token, key))) => {
+                Half { token: token.as_deref(), key: key.as_deref() }.pair().map(Some)
+            }
+            _ => Err(CredentialError::Several),
+        }
+    }
+
+    /// The token.
+    pub fn token(&self) -> &SecretString {
+        match self {
+            Self::Bearer(token) | Self::Pair { token, .. } => token,
+        }
+    }
+
+    /// The key, if it is a pair.
+    pub fn key(&self) -> Option<&SecretString> {
+        match self {
+            Self::Bearer(_) => None,
+            Self::Pair { key, .. } => Some(key),
+        }
+    }
+}
+
+/// A pair, or what there is of it.
+struct Half<'r> {
+    token: Option<&'r [u8]>,
+    key: Option<&'r [u8]>,
+}
+
+impl Half<'_> {
+    fn if_any(self, accepted: bool) -> Option<Self> {
+        (accepted && (self.token.is_some() || self.key.is_some())).then_some(self)
+    }
+
+    fn pair(self) -> Result<Credential, CredentialError> {
+        let (Some(token), Some(key)) = (self.token, self.key) else {
+            return Err(CredentialError::Half);
+        };
+        if key.is_empty() || key.len() > MAX_KEY || !key.iter().all(u8::is_ascii_graphic) {
+            return Err(CredentialError::Malformed(
+                "the key is no visible ASCII of bounded length",
+            ));
+        }
+        Ok(Credential::Pair { token: token68(token)?, key: ascii(key).into() })
+    }
+}
+
+fn single<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+    shown: &'static str,
+) -> Result<Option<&'h [u8]>, CredentialError> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next().map(|value| value.as_bytes());
+    match values.next() {
+        None => Ok(first),
+        Some(_) => Err(CredentialError::Repeated(shown)),
+    }
+}
+
+/// What follows `Bearer` and one space; `None` for another scheme, which is not ours to judge.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (scheme, rest) = value.split_at(end);
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| rest.get(1..).unwrap_or_default())
+}
+
+/// The characters of RFC 9110 §11.2, as many as a token may have.
+fn token68(value: &[u8]) -> Result<SecretString, CredentialError> {
+    if value.len() > MAX_TOKEN {
+        return Err(CredentialError::Malformed("the token is too long"));
+    }
+    let is_char = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    if value.is_empty() || !value.iter().all(is_char) {
+        return Err(CredentialError::Malformed("the token is empty or has other characters"));
+    }
+    Ok(ascii(value).into())
+}
+
+/// Text of bytes that were found to be ASCII.
+fn ascii(value: &[u8]) -> &str {
+    std::str::from_utf8(value).unwrap_or_default()
+}
+
+type QueryPair = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn query_pair(query: &str) -> Result<Option<QueryPair>, CredentialError> {
+    let (mut token, mut key) = (None, None);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let (place, shown) = match name.as_ref() {
+            "access_token" => (&mut token, "access_token"),
+            "x_key" => (&mut key, "x_key"),
+            _ => continue,
+        };
+        if place.replace(value.into_owned().into_bytes()).is_some() {
+            return Err(CredentialError::Repeated(shown));
+        }
+    }
+    Ok((token.is_some() || key.is_some()).then_some((token, key)))
+}

@@ -1,0 +1,147 @@
+//! Tokens of other issuers: their keys, and by what rules each is taken.
+//!
+//! A token belongs to the issuer whose name its `iss` is, byte for byte, and only that issuer's
+//! keys are tried. Only a takeover issuer that does not require `iss` is tried for a token that
+//! has none. ID tokens and event tokens prove something else than access and are refused.
+
+use std::sync::Arc;
+
+use super::claims;
+use super::jws::{Cause, Compact};
+use super::verified::Verified;
+use crate::clock::Timestamp;
+use crate::config::{Audience, Issuer, IssuerKeys};
+use crate::identity::{Claims, Identity, Subject};
+use crate::secret::Digest;
+use crate::token::{BadKey, KeyRemark, KeySet};
+
+/// Another issuer, ready to verify.
+#[derive(Clone, Debug)]
+pub(super) struct Foreign {
+    name: Arc<str>,
+    rules: Issuer,
+    keys: KeySet,
+}
+
+impl Foreign {
+    /// Reads the issuer's keys; remarks tell which of them are not used and why.
+    pub(super) fn new(issuer: &Issuer) -> Result<(Self, Vec<KeyRemark>), BadKey> {
+        // Whether a short secret is permitted was asked when the configuration was checked, where
+        // only a takeover issuer can say so; nobody else gets past this line with one.
+        let weak = issuer.until.is_some();
+        let algorithms = &issuer.algorithms;
+        let (keys, remarks) = match &issuer.keys {
+            IssuerKeys::Jwks(text) => KeySet::from_jwks(text, algorithms, weak)?,
+            IssuerKeys::Pem(text) => KeySet::from_pem(text, algorithms)?,
+            IssuerKeys::Secret(secret) => KeySet::from_secret(secret, algorithms, weak)?,
+        };
+        if keys.keys().is_empty() {
+            return Err(BadKey("none of its keys can be used"));
+        }
+        let name = issuer.name.as_str().into();
+        Ok((Self { name, rules: issuer.clone(), keys }, remarks))
+    }
+
+    /// The issuer's name in the configuration.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Changes when the issuer's keys do.
+    pub(super) fn epoch(&self) -> u64 {
+        self.keys.epoch()
+    }
+
+    /// Whether a token with this `iss`, or with none, can be this issuer's.
+    pub(super) fn may_issue(&self, issuer: Option<&str>) -> bool {
+        match issuer {
+            Some(issuer) => issuer == self.rules.issuer,
+            None => !self.rules.required.iter().any(|name| name == "iss"),
+        }
+    }
+
+    /// Verifies a token of this issuer in all that does not change with time.
+    pub(super) fn verify(&self, token: &Compact<'_>, claims: &Claims) -> Result<Verified, Cause> {
+        token.verify(&self.keys)?;
+        self.check_type(token, claims)?;
+        let missing = |name: &String| claims.get(name).is_none_or(serde_json::Value::is_null);
+        if self.rules.required.iter().any(missing) {
+            return Err("a required claim is missing");
+        }
+        self.check_audience(claims)?;
+        let subject = claims::required(claims, "sub")?;
+        if !self.rules.subjects.is_empty() && !self.rules.subjects.iter().any(|one| one == subject)
+        {
+            return Err("the subject is not among the issuer's `subjects`");
+        }
+        let expires = claims::date(claims, "exp")?.ok_or("`exp` is missing")?;
+        let issued = claims::date(claims, "iat")?;
+        let not_before = claims::date(claims, "nbf")?;
+        self.check_lifetime(issued, expires)?;
+        Ok(Verified {
+            identity: self.identity(subject, claims),
+            digest: Digest::of(token.signed().as_bytes()),
+            token_id: claims.get("jti").and_then(|jti| jti.as_str()).map(Arc::from),
+            issued: issued.unwrap_or_default(),
+            not_before: not_before.unwrap_or_default(),
+            expires,
+            key_hash: None,
+            own: false,
+            until: self.rules.until,
+            leeway: self.rules.leeway,
+        })
+    }
+
+    fn check_type(&self, token: &Compact<'_>, claims: &Claims) -> Result<(), Cause> {
+        match token.typ() {
+            Some(typ) if !self.rules.types.contains(&typ) => {
+                return Err("the token is of another type");
+            }
+            None if !self.rules.type_optional => return Err("the token names no type"),
+            _ => {}
+        }
+        if self.rules.allow_id_tokens {
+            return Ok(());
+        }
+        let names = ["nonce", "at_hash", "events"];
+        let is_id = claims.get("token_use").is_some_and(|usage| usage == "id");
+        if is_id || names.iter().any(|name| claims.contains_key(*name)) {
+            return Err("an ID token or event token is no access token");
+        }
+        Ok(())
+    }
+
+    fn check_audience(&self, claims: &Claims) -> Result<(), Cause> {
+        let audience = claims::audience(claims)?;
+        match &self.rules.audience {
+            Audience::Any => Ok(()),
+            Audience::OneOf(accepted) if claims::is_for(&audience, accepted) => Ok(()),
+            Audience::OneOf(_) => Err("the token is meant for others"),
+        }
+    }
+
+    fn check_lifetime(&self, issued: Option<Timestamp>, expires: Timestamp) -> Result<(), Cause> {
+        let Some(longest) = self.rules.max_lifetime else { return Ok(()) };
+        let issued = issued.ok_or("`iat` is missing, by which the lifetime is known")?;
+        if expires.since(issued) > longest {
+            return Err("the token's lifetime is longer than the issuer's `max_lifetime`");
+        }
+        Ok(())
+    }
+
+    fn identity(&self, subject: &str, claims: &Claims) -> Identity {
+        let username = claims::at(claims, &self.rules.username_claim);
+        let username = username.and_then(|name| name.as_str()).unwrap_or(subject);
+        Identity {
+            subject: Subject::foreign(&self.rules.issuer, subject),
+            username: username.into(),
+            source: "".into(),
+            issuer: self.name.clone(),
+            login: "".into(),
+            session: None,
+            roles: claims::names(claims::at(claims, &self.rules.roles_claim)),
+            scopes: claims::names(claims::at(claims, &self.rules.scopes_claim)),
+            claims: claims.clone(),
+        }
+    }
+}

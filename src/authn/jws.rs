@@ -1,0 +1,162 @@
+//! A signed token in compact form (RFC 7515 §7.1), taken apart strictly.
+//!
+//! Exactly three parts of unpadded base64url, a header of bounded size whose members are named
+//! once, an algorithm we know. `crit` and `b64` are refused; `jku`, `x5u`, `jwk` and `x5c` are
+//! never looked at, so a token cannot bring its own key. Which key verifies is the key set's.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::json;
+use crate::algorithm::Algorithm;
+use crate::token::{KeySet, MAX_KID};
+
+/// Longest token in bytes; checked before anything else is done with it.
+pub const MAX_TOKEN: usize = 8 * 1024;
+
+/// Longest header, encoded: enough for a certificate thumbprint or two.
+const MAX_HEADER: usize = 2 * 1024;
+
+/// Which check failed: for the log, never for the client.
+pub type Cause = &'static str;
+
+/// A token in its parts; nothing in it is proved until `verify` says so.
+#[derive(Clone, Debug)]
+pub struct Compact<'t> {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+    /// Header and payload with their dot: what is signed.
+    signed: &'t str,
+    payload: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> Compact<'t> {
+    /// Takes a token apart.
+    pub fn parse(token: &'t str) -> Result<Self, Cause> {
+        if token.len() > MAX_TOKEN {
+            return Err("the token is too long");
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or("the token is not in parts")?;
+        let (header, payload) = signed.split_once('.').ok_or("the token has too few parts")?;
+        if payload.contains('.') {
+            return Err("the token has too many parts");
+        }
+        if header.len() > MAX_HEADER {
+            return Err("the token's header is too long");
+        }
+        let header = decode(header).ok_or("the token's header is not base64url")?;
+        let header = json::object(&header).ok_or("the token's header is not a JSON object")?;
+        if header.contains_key("crit") || header.contains_key("b64") {
+            return Err("the token's header has an extension that must be understood");
+        }
+        let algorithm = text(&header, "alg")?.ok_or("the token names no algorithm")?;
+        let algorithm = Algorithm::parse(&algorithm).ok_or("the token's algorithm is not taken")?;
+        let kid = text(&header, "kid")?;
+        if kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID) {
+            return Err("the token's key id is too long");
+        }
+        Ok(Self { algorithm, kid, typ: text(&header, "typ")?, signed, payload, signature })
+    }
+
+    /// Proves the signature with the key that the set has for this id and algorithm.
+    pub fn verify(&self, keys: &KeySet) -> Result<(), Cause> {
+        let key = keys
+            .find(self.kid.as_deref(), self.algorithm)
+            .ok_or("no key has this id and algorithm")?;
+        if key.verify(self.signed.as_bytes(), self.signature) {
+            Ok(())
+        } else {
+            Err("the signature is not the key's")
+        }
+    }
+
+    /// The claims: one JSON object whose members are named once.
+    pub(super) fn claims(&self) -> Result<Map<String, Value>, Cause> {
+        let payload = decode(self.payload).ok_or("the token's claims are not base64url")?;
+        json::object(&payload).ok_or("the token's claims are not a JSON object")
+    }
+
+    /// The type in its header, lower-cased and without `application/` (RFC 7515 §4.1.9).
+    pub(super) fn typ(&self) -> Option<String> {
+        self.typ.as_ref().map(|typ| {
+            let lower = typ.to_ascii_lowercase();
+            lower.strip_prefix("application/").map_or(lower.clone(), str::to_owned)
+        })
+    }
+
+    /// What is signed: it names the token whatever form a signature can take.
+    pub(super) fn signed(&self) -> &'t str {
+        self.signed
+    }
+}
+
+fn decode(part: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(part).ok()
+}
+
+fn text(header: &Map<String, Value>, name: &str) -> Result<Option<String>, Cause> {
+    match header.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err("a member of the token's header has the wrong type"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_tokens_are_refused_before_any_key_is_looked_for() {
+        let token = |header: &str| format!("{}.e30.c2ln", URL_SAFE_NO_PAD.encode(header));
+        for (header, why) in [
+            (r#"{"alg":"none"}"#, "no signature"),
+            (r#"{"alg":"None"}"#, "no signature"),
+            (r#"{"alg":"nOnE"}"#, "no signature"),
+            (r#"{"alg":"NONE"}"#, "no signature"),
+            (r#"{"alg":""}"#, "no signature"),
+            (r#"{}"#, "no algorithm"),
+            (r#"{"alg":null}"#, "no algorithm"),
+            (r#"{"alg":["HS256"]}"#, "wrong type"),
+            (r#"{"alg":"hs256"}"#, "names are case-sensitive"),
+            (r#"{"alg":"HS256 "}"#, "names are exact"),
+            (r#"{"alg":"HS256","alg":"none"}"#, "named twice"),
+            (r#"{"alg":"HS256","crit":["exp"],"exp":1}"#, "critical extension"),
+            (r#"{"alg":"HS256","crit":[]}"#, "critical extension"),
+            (r#"{"alg":"HS256","b64":false}"#, "unencoded payload"),
+            (r#"{"alg":"HS256","kid":7}"#, "wrong type"),
+            (r#"{"alg":"HS256","typ":{}}"#, "wrong type"),
+            (r#"["HS256"]"#, "not an object"),
+            ("", "empty"),
+        ] {
+            assert!(Compact::parse(&token(header)).is_err(), "{header}: {why}");
+        }
+        let long = format!(r#"{{"alg":"HS256","kid":"{}"}}"#, "k".repeat(257));
+        assert!(Compact::parse(&token(&long)).is_err(), "unbounded key id");
+    }
+
+    #[test]
+    fn a_token_has_exactly_three_parts_of_strict_base64url() {
+        let good = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
+        assert!(Compact::parse(good).is_ok());
+        for (token, why) in [
+            ("", "nothing"),
+            ("eyJhbGciOiJIUzI1NiJ9", "one part"),
+            ("eyJhbGciOiJIUzI1NiJ9.e30", "two parts"),
+            ("eyJhbGciOiJIUzI1NiJ9.e30.c2ln.c2ln", "four parts"),
+            ("eyJhbGciOiJIUzI1NiJ9.e30..c2ln", "an extra dot"),
+            ("eyJhbGciOiJIUzI1NiJ9.e30.c2ln.a.b", "five parts"),
+            (".e30.c2ln", "an empty header"),
+            ("eyJhbGciOiJIUzI1NiJ9=.e30.c2ln", "padding"),
+            ("eyJhbGciOiJIUzI1NiJ9 .e30.c2ln", "white space"),
+            ("eyJhbGciOiJIUzI1NiJ+.e30.c2ln", "the standard alphabet"),
+        ] {
+            assert!(Compact::parse(token).is_err(), "{why}");
+        }
+        let long = format!("{good}{}", "A".repeat(MAX_TOKEN));
+        assert_eq!(Compact::parse(&long).unwrap_err(), "the token is too long");
+    }
+}

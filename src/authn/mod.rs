@@ -1,0 +1,20 @@
+//! Who is calling: from the credential in a request to a proved identity.
+//!
+//! `credential` takes the one credential out of a request, `jws` takes a token apart, `own` and
+//! `foreign` say by what rules it is taken, `verified` whether it may be used now, `cache`
+//! remembers, `verifier` puts these in order. Nothing here waits, reads a clock or does I/O, and
+//! nothing here permits anything: that is `authz`.
+
+mod cache;
+mod claims;
+mod credential;
+mod foreign;
+mod json;
+pub mod jws;
+mod own;
+mod verified;
+mod verifier;
+
+pub use self::credential::{Accept, Credential, CredentialError, X_ACCESS_TOKEN, X_KEY};
+pub use self::verified::{Refusal, Verified};
+pub use self::verifier::{RefreshFacts, Verifier, VerifierError, VerifierOptions};

@@ -1,0 +1,107 @@
+//! What a verified token says, and whether it may be used at this moment.
+//!
+//! The first part never changes for a token and its keys, so it is remembered; the second is
+//! asked again on every request, remembered or not: by one function, so that a remembered token
+//! cannot outlive itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::jws::Cause;
+use crate::clock::Timestamp;
+use crate::dialect::Reason;
+use crate::identity::Identity;
+use crate::secret::{Digest, equal};
+use crate::session::Revocations;
+
+/// Why a credential is refused: the reason for the client, the cause for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: Reason,
+    pub cause: Cause,
+}
+
+impl Refusal {
+    /// The answer to everything that a forger could cause: one for all, so that no answer helps
+    /// him on (RFC 8725 §3.2).
+    pub(super) const fn invalid(cause: Cause) -> Self {
+        Self { reason: Reason::TokenInvalid, cause }
+    }
+}
+
+/// A token whose signature and claims hold.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    pub identity: Identity,
+    /// Names this token in the revocations. Made from what is signed and not from the whole
+    /// token: a second valid signature of the same claims does not make it another token.
+    pub digest: Digest,
+    /// `jti`, if there is one.
+    pub token_id: Option<Arc<str>>,
+    /// `iat`; 1970 if a foreign token has none.
+    pub issued: Timestamp,
+    /// `nbf`; 1970 if there is none.
+    pub not_before: Timestamp,
+    pub expires: Timestamp,
+    /// The digest of the key without which the token is refused (`kh`).
+    pub key_hash: Option<Digest>,
+    /// Ours, not another issuer's.
+    pub own: bool,
+    /// From when its issuer is not accepted any more.
+    pub until: Option<Timestamp>,
+    pub(super) leeway: Duration,
+}
+
+impl Verified {
+    /// Whether the token may be used now, with this `X-Key` or without one.
+    ///
+    /// The key comes first: expiry and revocation are told only to who holds both.
+    pub(super) fn admit(
+        &self,
+        key: Option<&str>,
+        now: Timestamp,
+        revocations: &Revocations,
+    ) -> Result<(), Refusal> {
+        self.check_key(key)?;
+        if self.until.is_some_and(|until| until <= now) {
+            return Err(Refusal::invalid("the issuer is not accepted any more"));
+        }
+        let tolerant = now.plus(self.leeway);
+        if self.not_before > tolerant {
+            return Err(Refusal::invalid("the token is not valid yet"));
+        }
+        if self.issued > tolerant {
+            return Err(Refusal::invalid("the token was issued in the future"));
+        }
+        if self.expires.plus(self.leeway) <= now {
+            let cause = "the token has expired";
+            return Err(Refusal { reason: Reason::TokenExpired, cause });
+        }
+        self.check_revoked(revocations)
+    }
+
+    pub(super) fn check_revoked(&self, revocations: &Revocations) -> Result<(), Refusal> {
+        let session = self.identity.session.as_ref();
+        if session.is_some_and(|id| revocations.session_revoked(id)) {
+            let cause = "the token's session has ended";
+            return Err(Refusal { reason: Reason::TokenRevoked, cause });
+        }
+        if revocations.token_revoked(&self.digest) {
+            let cause = "the token was revoked";
+            return Err(Refusal { reason: Reason::TokenRevoked, cause });
+        }
+        Ok(())
+    }
+
+    /// The pair: a token that names a key needs it, however it is presented; a key beside a token
+    /// that names none proves nothing.
+    fn check_key(&self, key: Option<&str>) -> Result<(), Refusal> {
+        match (&self.key_hash, key) {
+            (None, None) => Ok(()),
+            (Some(hash), Some(key)) if equal(&hash.0, &Digest::of(key.as_bytes()).0) => Ok(()),
+            (Some(_), Some(_)) => Err(Refusal::invalid("the key is not the token's")),
+            (Some(_), None) => Err(Refusal::invalid("the token needs its key")),
+            (None, Some(_)) => Err(Refusal::invalid("the token of the pair names no key")),
+        }
+    }
+}

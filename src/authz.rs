@@ -1,0 +1,153 @@
+//! Whether a proved identity may do what it asks.
+//!
+//! Reads a route's rule and an identity, nothing else; the answer to "who" comes from `authn`.
+
+use serde_json::Value;
+
+use crate::config::Require;
+use crate::identity::{Identity, SELF_ISSUER};
+
+/// What an identity lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    #[error("tokens of this issuer are not taken here")]
+    Issuer,
+
+    #[error("tokens of this login are not taken here")]
+    Login,
+
+    #[error("none of the required roles is granted")]
+    Role,
+
+    #[error("a required scope is not granted")]
+    Scope,
+
+    #[error("a required claim has another value")]
+    Claim,
+}
+
+/// Permits `identity` what a route requires: one of the roles, all scopes, all claims. Empty
+/// lists of issuers and logins take all.
+///
+/// A token of another issuer has no login: where logins are listed, it is taken only if its
+/// issuer is listed too.
+pub fn permit(
+    require: &Require,
+    issuers: &[String],
+    logins: &[String],
+    identity: &Identity,
+) -> Result<(), Denied> {
+    let listed = |list: &[String], name: &str| list.iter().any(|one| one == name);
+    let by_issuer = listed(issuers, &identity.issuer);
+    if !issuers.is_empty() && !by_issuer {
+        return Err(Denied::Issuer);
+    }
+    let own = identity.issuer.as_ref() == SELF_ISSUER;
+    let by_login = if own { listed(logins, &identity.login) } else { by_issuer };
+    if !logins.is_empty() && !by_login {
+        return Err(Denied::Login);
+    }
+    let has_role = |name: &String| identity.roles.iter().any(|role| role.as_ref() == name);
+    if !require.roles.is_empty() && !require.roles.iter().any(has_role) {
+        return Err(Denied::Role);
+    }
+    let has_scope = |name: &String| identity.scopes.iter().any(|scope| scope.as_ref() == name);
+    if !require.scopes.iter().all(has_scope) {
+        return Err(Denied::Scope);
+    }
+    let holds = |(name, wanted): &(String, Value)| {
+        identity.claims.get(name).is_some_and(|claim| has(claim, wanted))
+    };
+    if require.claims.iter().all(holds) { Ok(()) } else { Err(Denied::Claim) }
+}
+
+/// True if the claim is `wanted`, or is a list that holds it.
+fn has(claim: &Value, wanted: &Value) -> bool {
+    same(claim, wanted)
+        || claim.as_array().is_some_and(|list| list.iter().any(|item| same(item, wanted)))
+}
+
+/// Equal, where 1 and 1.0 are one number (RFC 8259 §6 does not tell them apart).
+fn same(one: &Value, other: &Value) -> bool {
+    one == other
+        || (one.is_number() && other.is_number() && one.as_f64() == other.as_f64()
+            // Beyond 2^53 different integers are the same float.
+            && !(one.is_u64() && other.is_u64())
+            && !(one.is_i64() && other.is_i64()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::identity::Subject;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn identity(issuer: &str, login: &str) -> Identity {
+        let granted = |list: &[&str]| list.iter().map(|name| Arc::from(*name)).collect();
+        Identity {
+            subject: Subject::new("id"),
+            username: "bob".into(),
+            source: "staff".into(),
+            issuer: issuer.into(),
+            login: login.into(),
+            session: None,
+            roles: granted(&["reader", "writer"]),
+            scopes: granted(&["a", "b"]),
+            claims: serde_json::from_str(r#"{"tenant":"acme","teams":["x",7],"level":3.0}"#)
+                .unwrap(),
+        }
+    }
+
+    #[test]
+    fn roles_are_any_of_and_scopes_and_claims_are_all_of() {
+        for (roles, scopes, claims, expected, why) in [
+            (&[][..], &[][..], "{}", Ok(()), "nothing is asked"),
+            (&["admin", "reader"], &[], "{}", Ok(()), "one role is enough"),
+            (&["admin"], &[], "{}", Err(Denied::Role), "no such role"),
+            (&["Reader"], &[], "{}", Err(Denied::Role), "names are exact"),
+            (&[], &["a", "b"], "{}", Ok(()), "both scopes"),
+            (&[], &["a", "c"], "{}", Err(Denied::Scope), "one scope is missing"),
+            (&[], &[], r#"{"tenant":"acme","teams":"x"}"#, Ok(()), "equal and contained"),
+            (&[], &[], r#"{"tenant":"acme","teams":"y"}"#, Err(Denied::Claim), "not in the list"),
+            (&[], &[], r#"{"tenant":"acm"}"#, Err(Denied::Claim), "a part of the value"),
+            (&[], &[], r#"{"missing":null}"#, Err(Denied::Claim), "absent is not null"),
+            (&[], &[], r#"{"teams":7,"level":3}"#, Ok(()), "3 is 3.0"),
+            (&[], &[], r#"{"teams":"7"}"#, Err(Denied::Claim), "a number is no text"),
+            (&[], &[], r#"{"teams":["x",7]}"#, Ok(()), "the same list"),
+        ] {
+            let claims: serde_json::Map<_, _> = serde_json::from_str(claims).unwrap();
+            let claims = claims.into_iter().collect();
+            let require = Require { roles: names(roles), scopes: names(scopes), claims };
+
+            let verdict = permit(&require, &[], &[], &identity("self", "native"));
+
+            assert_eq!(verdict, expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn issuers_and_logins_are_kept_apart() {
+        for (issuers, logins, issuer, login, expected, why) in [
+            (&[][..], &[][..], "self", "native", Ok(()), "all are taken"),
+            (&["self"], &[], "self", "native", Ok(()), "ours is listed"),
+            (&["self"], &[], "auth0", "", Err(Denied::Issuer), "another issuer"),
+            (&["auth0"], &[], "self", "native", Err(Denied::Issuer), "ours is not listed"),
+            (&[], &["native"], "self", "native", Ok(()), "the login is listed"),
+            (&[], &["native"], "self", "webitel", Err(Denied::Login), "another login"),
+            (&[], &["native"], "auth0", "", Err(Denied::Login), "a stranger has no login"),
+            (&["auth0"], &["native"], "auth0", "", Ok(()), "its issuer is listed"),
+            (&[], &[""], "auth0", "", Err(Denied::Login), "no login is not an empty one"),
+        ] {
+            let identity = identity(issuer, login);
+
+            let verdict = permit(&Require::default(), &names(issuers), &names(logins), &identity);
+
+            assert_eq!(verdict, expected, "{why}");
+        }
+    }
+}

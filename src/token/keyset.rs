@@ -1,0 +1,198 @@
+//! Which key verifies a token: by exact id and algorithm, from memory.
+//!
+//! A set is made from our own ring, or from what an issuer publishes (JWKS text, PEM, secret).
+//! A bad key in a JWKS is left out with the reason, and costs only itself. This module does not
+//! look at tokens; see `authn`.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::verifying::{KeyParts, VerifyingKey};
+use super::{BadKey, formats};
+use crate::algorithm::Algorithm;
+use crate::secret::Secret;
+
+/// Most keys that one set holds.
+const MAX_KEYS: usize = 100;
+
+/// The keys of one issuer.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet {
+    epoch: u64,
+    keys: Vec<Arc<VerifyingKey>>,
+}
+
+/// A key of a set that was left out, or taken with a remark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRemark {
+    /// `kid`, or the position in the set.
+    pub key: String,
+    pub remark: BadKey,
+}
+
+impl KeySet {
+    /// A set of these keys; `epoch` differs from that of any earlier set of the same owner.
+    pub(super) fn new(epoch: u64, keys: Vec<Arc<VerifyingKey>>) -> Self {
+        Self { epoch, keys }
+    }
+
+    /// The keys of a JWKS file (RFC 7517 §5) that may sign with one of `algorithms`.
+    pub fn from_jwks(
+        text: &str,
+        algorithms: &[Algorithm],
+        weak_secret: bool,
+    ) -> Result<(Self, Vec<KeyRemark>), BadKey> {
+        let document: Value =
+            serde_json::from_str(text).map_err(|_| BadKey("the JWKS is not JSON"))?;
+        let entries = document
+            .get("keys")
+            .and_then(Value::as_array)
+            .ok_or(BadKey("the JWKS has no list `keys`"))?;
+        if entries.len() > MAX_KEYS {
+            return Err(BadKey("the JWKS has more than 100 keys"));
+        }
+        let (mut set, mut remarks) = (Self::default(), Vec::new());
+        for (position, entry) in entries.iter().enumerate() {
+            let called = entry.get("kid").and_then(Value::as_str).map(str::to_owned);
+            let mut remark = |remark| {
+                let key = called.clone().unwrap_or_else(|| format!("[{position}]"));
+                remarks.push(KeyRemark { key, remark });
+            };
+            match set.jwk(entry.as_object(), algorithms, weak_secret) {
+                Ok(None) => {}
+                Ok(Some(note)) | Err(note) => remark(note),
+            }
+        }
+        Ok((set, remarks))
+    }
+
+    fn jwk(
+        &mut self,
+        jwk: Option<&Map<String, Value>>,
+        algorithms: &[Algorithm],
+        weak_secret: bool,
+    ) -> Result<Option<BadKey>, BadKey> {
+        let jwk = jwk.ok_or(BadKey("it is not an object"))?;
+        let facts = formats::jwk_facts(jwk, "verify")?;
+        let parts = formats::public_jwk(jwk)?;
+        let (algorithm, note) = match facts.algorithm {
+            Some(named) if algorithms.contains(&named) => (named, None),
+            Some(_) => return Err(BadKey("its `alg` is not among the issuer's `algorithms`")),
+            None => pick(&parts, algorithms)?,
+        };
+        let kid: Option<Arc<str>> = facts.kid.map(Into::into);
+        if self.keys.iter().any(|key| key.kid() == kid.as_ref() && key.algorithm() == algorithm) {
+            return Err(BadKey("an earlier key has the same `kid` and algorithm"));
+        }
+        self.keys.push(Arc::new(VerifyingKey::bind(&parts, algorithm, kid, weak_secret)?));
+        Ok(note)
+    }
+
+    /// The one key of a PEM file.
+    pub fn from_pem(
+        text: &str,
+        algorithms: &[Algorithm],
+    ) -> Result<(Self, Vec<KeyRemark>), BadKey> {
+        Self::single(&formats::public_pem(text)?, algorithms, false)
+    }
+
+    /// A shared secret.
+    pub fn from_secret(
+        secret: &Secret<Vec<u8>>,
+        algorithms: &[Algorithm],
+        weak_secret: bool,
+    ) -> Result<(Self, Vec<KeyRemark>), BadKey> {
+        Self::single(&KeyParts::Secret(secret.clone()), algorithms, weak_secret)
+    }
+
+    fn single(
+        parts: &KeyParts,
+        algorithms: &[Algorithm],
+        weak_secret: bool,
+    ) -> Result<(Self, Vec<KeyRemark>), BadKey> {
+        let (algorithm, note) = pick(parts, algorithms)?;
+        let key = VerifyingKey::bind(parts, algorithm, None, weak_secret)?;
+        let remarks = note
+            .map(|remark| KeyRemark { key: "the key".to_owned(), remark })
+            .into_iter()
+            .collect();
+        Ok((Self { epoch: 0, keys: vec![Arc::new(key)] }, remarks))
+    }
+
+    /// Changes whenever a key comes or goes: what was verified under another epoch is verified
+    /// again.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &[Arc<VerifyingKey>] {
+        &self.keys
+    }
+
+    /// The key of this id and algorithm. A key without an id answers for any, and a token without
+    /// one means the only key of its algorithm; neither is ever guessed among several.
+    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Arc<VerifyingKey>> {
+        let of_algorithm = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
+        let named = kid.and_then(|kid| {
+            of_algorithm().find(|key| key.kid().is_some_and(|held| held.as_ref() == kid))
+        });
+        named.or_else(|| {
+            let mut nameless = of_algorithm().filter(|key| kid.is_none() || key.kid().is_none());
+            nameless.next().filter(|_| nameless.next().is_none())
+        })
+    }
+}
+
+/// One key, one algorithm: the first of the issuer's that fits.
+fn pick(parts: &KeyParts, allowed: &[Algorithm]) -> Result<(Algorithm, Option<BadKey>), BadKey> {
+    let mut fitting = allowed.iter().copied().filter(|algorithm| parts.fits(*algorithm));
+    let first = fitting.next().ok_or(BadKey("none of the issuer's `algorithms` fits the key"))?;
+    let note = fitting.next().map(|_| {
+        BadKey("several of the issuer's `algorithms` fit the key: it verifies the first only")
+    });
+    Ok((first, note))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EC: &str = r#""kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
+
+    #[test]
+    fn a_bad_key_of_a_set_costs_only_itself() {
+        let text = format!(
+            r#"{{"keys":[{{{EC},"kid":"good"}},7,{{{EC},"kid":5}},{{{EC},"kid":"enc","use":"enc"}},
+            {{{EC},"kid":"ops","key_ops":["sign"]}},{{{EC},"kid":"alg","alg":"RS256"}},
+            {{{EC},"kid":"private","d":"AAAA"}},{{"kty":"oct","kid":"short","k":"AAAA"}},
+            {{{EC},"kid":"good"}},{{"kty":"EC","crv":"P-521","kid":"curve"}}]}}"#
+        );
+
+        let (set, remarks) =
+            KeySet::from_jwks(&text, &[Algorithm::ES256, Algorithm::HS256], false).unwrap();
+
+        assert_eq!(set.keys().len(), 1);
+        let left_out: Vec<_> = remarks.iter().map(|remark| remark.key.as_str()).collect();
+        let expected = ["[1]", "[2]", "enc", "ops", "alg", "private", "short", "good", "curve"];
+        assert_eq!(left_out, expected);
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_exact_id_and_never_guessed() {
+        let text = format!(r#"{{"keys":[{{{EC},"kid":"a"}},{{{EC},"kid":"b"}}]}}"#);
+        let (set, _) = KeySet::from_jwks(&text, &[Algorithm::ES256], false).unwrap();
+
+        assert!(set.find(Some("a"), Algorithm::ES256).is_some());
+        for (kid, algorithm, why) in [
+            (Some("A"), Algorithm::ES256, "ids are compared byte for byte"),
+            (Some(""), Algorithm::ES256, "an empty id is an id"),
+            (Some("a"), Algorithm::ES384, "another algorithm"),
+            (Some("a"), Algorithm::HS256, "another family"),
+            (None, Algorithm::ES256, "two keys could be meant"),
+        ] {
+            assert!(set.find(kid, algorithm).is_none(), "{why}");
+        }
+    }
+}

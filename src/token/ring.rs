@@ -1,0 +1,393 @@
+//! The key ring: our signing keys, their files and their rotation.
+//!
+//! A ring that we manage makes a key `publish_before` it signs, so that whoever reads the JWKS
+//! knows it in time, and keeps the old one for as long as a token of it may live. A folder that
+//! the operator manages is only read; there the newest file of an algorithm signs. Signing and
+//! verifying read one snapshot and never wait; whoever changes keys holds the lock.
+//!
+//! Invariant: the folder is written before a key is used and after a key is disused.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+
+use super::folder::{self, Look};
+use super::signing::{Notes, SigningKey};
+use super::{BadKey, KeyError, KeySet, jwks, rotation};
+use crate::algorithm::Algorithm;
+use crate::clock::Timestamp;
+use crate::identity::Claims;
+use crate::secret::{Digest, SecretString};
+
+/// What a ring is opened with.
+#[derive(Clone, Debug)]
+pub struct KeyRingOptions {
+    /// Where the files are.
+    pub dir: PathBuf,
+    /// Ours to make and rotate; else the operator's.
+    pub managed: bool,
+    /// Algorithms that tokens are signed with.
+    pub algorithms: Vec<Algorithm>,
+    /// How long a key signs.
+    pub rotate_every: Duration,
+    /// How long a key is published before it signs.
+    pub publish_before: Duration,
+    /// How long a key verifies after its successor took over: the longest life of any token.
+    pub keep_for: Duration,
+    pub now: Timestamp,
+}
+
+/// What a key is for at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// Published, signs later.
+    Pending,
+    Signing,
+    /// Only verifies.
+    Retired,
+}
+
+/// One line of `key list`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyEntry {
+    pub kid: Arc<str>,
+    pub algorithm: Algorithm,
+    pub created: Timestamp,
+    pub signs_from: Timestamp,
+    pub state: KeyState,
+}
+
+/// What became of keys, for the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyEvent {
+    /// A key was made, imported or found, and is published.
+    Added { kid: Arc<str>, algorithm: Algorithm, signs_from: Timestamp },
+    /// A key signs from now on.
+    Signs { kid: Arc<str>, algorithm: Algorithm },
+    /// A key is gone: its tokens are refused.
+    Removed { kid: Arc<str>, algorithm: Algorithm },
+    /// The folder could not be read or written; the last good keys stay.
+    Failed { cause: String },
+}
+
+/// A key and its times.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) key: Arc<SigningKey>,
+    pub(super) created: Timestamp,
+    pub(super) signs_from: Timestamp,
+    pub(super) path: PathBuf,
+}
+
+/// Our signing keys.
+#[derive(Debug)]
+pub struct KeyRing {
+    options: KeyRingOptions,
+    state: Mutex<State>,
+    current: ArcSwap<Current>,
+}
+
+/// What changes, under the lock.
+#[derive(Debug, Default)]
+struct State {
+    keys: Vec<Held>,
+    warnings: Vec<String>,
+    look: Look,
+    epoch: u64,
+}
+
+/// What readers see.
+#[derive(Debug, Default)]
+struct Current {
+    signers: Vec<Arc<SigningKey>>,
+    public: Arc<KeySet>,
+    jwks: Bytes,
+    list: Vec<KeyEntry>,
+}
+
+impl KeyRing {
+    /// Reads the folder, makes the keys that are missing if it is ours, and tests every key that
+    /// signs.
+    pub fn open(options: KeyRingOptions) -> Result<Arc<Self>, KeyError> {
+        let now = options.now;
+        if options.managed {
+            folder::make(&options.dir)?;
+        }
+        let ring = Self { options, state: Mutex::default(), current: ArcSwap::default() };
+        let mut state = ring.lock();
+        ring.load(&mut state, now)?;
+        ring.supply(&mut state, now)?;
+        ring.publish(&mut state, now);
+        drop(state);
+        Ok(Arc::new(ring))
+    }
+
+    /// A signed token with `typ` in its header.
+    pub fn sign(
+        &self,
+        algorithm: Algorithm,
+        typ: &str,
+        claims: &Claims,
+    ) -> Result<SecretString, KeyError> {
+        let current = self.current.load();
+        let signer = current.signers.iter().find(|key| key.algorithm() == algorithm);
+        signer.ok_or(KeyError::NoKey(algorithm))?.sign(typ, claims)
+    }
+
+    /// The public halves (and secrets) that verify our tokens.
+    pub fn public(&self) -> Arc<KeySet> {
+        self.current.load().public.clone()
+    }
+
+    /// The epoch of `public`, without touching its count.
+    pub fn epoch(&self) -> u64 {
+        self.current.load().public.epoch()
+    }
+
+    /// The JWKS document (RFC 7517 §5): public keys only.
+    pub fn jwks(&self) -> Bytes {
+        self.current.load().jwks.clone()
+    }
+
+    /// Every key, by algorithm and age.
+    pub fn list(&self) -> Vec<KeyEntry> {
+        self.current.load().list.clone()
+    }
+
+    /// What the operator should know about the files, as of the last time they were read.
+    pub fn warnings(&self) -> Vec<String> {
+        self.lock().warnings.clone()
+    }
+
+    /// Makes successors, for one algorithm or all; they sign after `publish_before`. One that is
+    /// already waiting is not doubled.
+    pub fn rotate(
+        &self,
+        algorithm: Option<Algorithm>,
+        now: Timestamp,
+    ) -> Result<Vec<KeyEvent>, KeyError> {
+        let mut state = self.lock_managed()?;
+        let needed = &self.options.algorithms;
+        if let Some(unknown) = algorithm.filter(|one| !needed.contains(one)) {
+            return Err(KeyError::NoKey(unknown));
+        }
+        for one in needed.iter().filter(|one| algorithm.is_none_or(|asked| asked == **one)) {
+            if !rotation::waiting(&state.keys, *one, now) {
+                let signs_from = now.plus(self.options.publish_before);
+                self.add(&mut state, SigningKey::generate(*one)?, now, signs_from)?;
+            }
+        }
+        Ok(self.publish(&mut state, now))
+    }
+
+    /// Disuses a key at once: its tokens are refused from now on. If it was signing, its
+    /// successor signs now, published or not.
+    pub fn revoke(&self, kid: &str, now: Timestamp) -> Result<Vec<KeyEvent>, KeyError> {
+        let mut state = self.lock_managed()?;
+        let unknown = || KeyError::Unknown { kid: kid.to_owned() };
+        let held = state.keys.iter().find(|held| held.key.kid().as_ref() == kid);
+        let held = held.ok_or_else(unknown)?.clone();
+        let algorithm = held.key.algorithm();
+        let signing = rotation::signer(&state.keys, algorithm, now)
+            .is_some_and(|signer| signer.key.kid() == held.key.kid());
+        // First out of memory: a disk that cannot forget it must not keep it valid here.
+        state.keys.retain(|other| other.key.kid() != held.key.kid());
+        let succeeded = if signing { self.succeed(&mut state, algorithm, now) } else { Ok(()) };
+        let events = self.publish(&mut state, now);
+        folder::remove(&self.options.dir, &held.path)?;
+        state.look = folder::look(&self.options.dir)?;
+        succeeded.map(|()| events)
+    }
+
+    /// Puts a signer in the place of one that was revoked. An older key is not used again.
+    fn succeed(
+        &self,
+        state: &mut State,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Result<(), KeyError> {
+        if !self.options.algorithms.contains(&algorithm) {
+            return Ok(());
+        }
+        let waiting = state
+            .keys
+            .iter_mut()
+            .find(|held| held.key.algorithm() == algorithm && held.signs_from > now);
+        let Some(held) = waiting else {
+            return self.add(state, SigningKey::generate(algorithm)?, now, now);
+        };
+        held.signs_from = now;
+        let text = held.key.write(held.created, now);
+        folder::write(&self.options.dir, &file_name(&held.key), text.expose()).map(drop)
+    }
+
+    /// Takes a private key in PEM or as a JWK. It signs after `publish_before`, or at once where
+    /// no key of its algorithm does.
+    pub fn import(
+        &self,
+        text: &str,
+        algorithm: Option<Algorithm>,
+        now: Timestamp,
+    ) -> Result<Vec<KeyEvent>, KeyError> {
+        let mut state = self.lock_managed()?;
+        let (key, _) = parse(text, algorithm, &self.options.algorithms)?;
+        let first = rotation::signer(&state.keys, key.algorithm(), now).is_none();
+        let signs_from = if first { now } else { now.plus(self.options.publish_before) };
+        self.add(&mut state, key, now, signs_from)?;
+        Ok(self.publish(&mut state, now))
+    }
+
+    /// What time brings: successors are made, take over, and old keys go; changed files are read.
+    pub fn maintain(&self, now: Timestamp) -> Vec<KeyEvent> {
+        let mut state = self.lock();
+        let mut failed = Vec::new();
+        let changed = folder::look(&self.options.dir).map(|look| look != state.look);
+        let done = match changed {
+            Ok(true) => self.load(&mut state, now),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done.and_then(|()| self.supply(&mut state, now)) {
+            failed.push(KeyEvent::Failed { cause: causes(&error) });
+        }
+        let mut events = self.publish(&mut state, now);
+        events.append(&mut failed);
+        events
+    }
+
+    /// Reads the folder; on an error everything stays as it was.
+    fn load(&self, state: &mut State, now: Timestamp) -> Result<(), KeyError> {
+        let (mut keys, mut warnings) = (Vec::<Held>::new(), Vec::new());
+        let look = folder::look(&self.options.dir)?;
+        for file in folder::read(&self.options.dir, &mut warnings)? {
+            let named = file.path.file_stem().map(std::path::Path::new);
+            let named = named.and_then(|stem| Algorithm::parse(stem.extension()?.to_str()?));
+            let (key, notes) = parse(&file.text, named, &self.options.algorithms)
+                .map_err(|source| KeyError::File { path: file.path.clone(), source })?;
+            key.self_test()?;
+            if keys.iter().any(|held| held.key.kid() == key.kid()) {
+                return Err(KeyError::Twice { kid: key.kid().to_string() });
+            }
+            keys.push(Held {
+                key: Arc::new(key),
+                created: notes.created.unwrap_or(file.modified),
+                signs_from: notes.signs_from.unwrap_or(file.modified.min(now)),
+                path: file.path,
+            });
+        }
+        if !self.options.managed {
+            for needed in self.options.algorithms.iter().copied() {
+                rotation::signer(&keys, needed, now).ok_or(KeyError::NoKey(needed))?;
+            }
+        }
+        (state.keys, state.warnings, state.look) = (keys, warnings, look);
+        Ok(())
+    }
+
+    /// Makes the keys that are due and removes those whose time is over.
+    fn supply(&self, state: &mut State, now: Timestamp) -> Result<(), KeyError> {
+        if !self.options.managed {
+            return Ok(());
+        }
+        for algorithm in self.options.algorithms.iter().copied() {
+            if let Some(signs_from) = rotation::due(&state.keys, algorithm, &self.options, now) {
+                self.add(state, SigningKey::generate(algorithm)?, now, signs_from)?;
+            }
+        }
+        for path in rotation::over(&state.keys, &self.options, now) {
+            folder::remove(&self.options.dir, &path)?;
+            state.keys.retain(|held| held.path != path);
+            state.look = folder::look(&self.options.dir)?;
+        }
+        Ok(())
+    }
+
+    fn add(
+        &self,
+        state: &mut State,
+        key: SigningKey,
+        created: Timestamp,
+        signs_from: Timestamp,
+    ) -> Result<(), KeyError> {
+        if state.keys.iter().any(|held| held.key.kid() == key.kid()) {
+            return Err(KeyError::Twice { kid: key.kid().to_string() });
+        }
+        key.self_test()?;
+        let text = key.write(created, signs_from);
+        let path = folder::write(&self.options.dir, &file_name(&key), text.expose())?;
+        state.keys.push(Held { key: Arc::new(key), created, signs_from, path });
+        state.look = folder::look(&self.options.dir)?;
+        Ok(())
+    }
+
+    /// Shows the state to readers; answers what changed for them.
+    fn publish(&self, state: &mut State, now: Timestamp) -> Vec<KeyEvent> {
+        let before = self.current.load_full();
+        let list = rotation::list(&state.keys, now);
+        let events = rotation::changes(&before.list, &list);
+        if events.is_empty() {
+            return events;
+        }
+        state.epoch += 1;
+        let keys = state.keys.iter().map(|held| held.key.public().clone()).collect();
+        let public = Arc::new(KeySet::new(state.epoch, keys));
+        let signs = |held: &&Held| {
+            list.iter()
+                .any(|entry| entry.state == KeyState::Signing && entry.kid == *held.key.kid())
+        };
+        let signers = state.keys.iter().filter(signs).map(|held| held.key.clone()).collect();
+        let jwks = jwks::document(&public);
+        self.current.store(Arc::new(Current { signers, public, jwks, list }));
+        events
+    }
+
+    fn lock_managed(&self) -> Result<MutexGuard<'_, State>, KeyError> {
+        if self.options.managed {
+            Ok(self.lock())
+        } else {
+            Err(KeyError::NotManaged { dir: self.options.dir.clone() })
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Whatever a panic interrupted, the files are whole and the list of keys is as well.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a key that must be of `algorithm`, if one is named.
+fn parse(
+    text: &str,
+    algorithm: Option<Algorithm>,
+    preferred: &[Algorithm],
+) -> Result<(SigningKey, Notes), BadKey> {
+    let (key, notes) = match &algorithm {
+        Some(named) => SigningKey::parse(text, std::slice::from_ref(named))?,
+        None => SigningKey::parse(text, preferred)?,
+    };
+    if algorithm.is_some_and(|named| named != key.algorithm()) {
+        return Err(BadKey("it is not a key of the algorithm that is named for it"));
+    }
+    Ok((key, notes))
+}
+
+/// Key ids of our own are base64url; one that came with a key may hold anything, a path too.
+fn file_name(key: &SigningKey) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let name = match key.kid().as_ref() {
+        kid if kid.len() <= 64 && kid.chars().all(plain) => kid.to_owned(),
+        kid => Digest::of(kid.as_bytes()).base64url(),
+    };
+    let extension = if key.algorithm().is_symmetric() { "jwk" } else { "pem" };
+    format!("{name}.{extension}")
+}
+
+fn causes(error: &KeyError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

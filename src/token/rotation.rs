@@ -1,0 +1,102 @@
+//! Which key signs, which waits and which is over: by the keys' times alone.
+//!
+//! Of one algorithm the key that began to sign last signs. Its state is never stored: it follows
+//! from when each key signs from, so a crash between two files cannot leave a contradiction.
+
+use std::path::PathBuf;
+
+use super::ring::{Held, KeyEntry, KeyEvent, KeyRingOptions, KeyState};
+use crate::algorithm::Algorithm;
+use crate::clock::Timestamp;
+
+/// The key that signs: the latest that has begun, else (the clock was set back) the earliest.
+pub(super) fn signer(keys: &[Held], algorithm: Algorithm, now: Timestamp) -> Option<&Held> {
+    let of = || keys.iter().filter(move |held| held.key.algorithm() == algorithm);
+    let begun = of().filter(|held| held.signs_from <= now).max_by_key(|held| order(held));
+    begun.or_else(|| of().min_by_key(|held| order(held)))
+}
+
+/// True if a successor is published and will take over.
+pub(super) fn waiting(keys: &[Held], algorithm: Algorithm, now: Timestamp) -> bool {
+    let Some(signer) = signer(keys, algorithm, now) else { return false };
+    keys.iter().any(|held| held.key.algorithm() == algorithm && order(held) > order(signer))
+}
+
+/// When a key that has to be made now would begin to sign; `None` if none is due.
+pub(super) fn due(
+    keys: &[Held],
+    algorithm: Algorithm,
+    options: &KeyRingOptions,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let Some(signer) = signer(keys, algorithm, now) else { return Some(now) };
+    let ends = signer.signs_from.plus(options.rotate_every);
+    let due = now.plus(options.publish_before) >= ends && !waiting(keys, algorithm, now);
+    due.then(|| ends.max(now.plus(options.publish_before)))
+}
+
+/// Files of keys that no valid token needs any more.
+pub(super) fn over(keys: &[Held], options: &KeyRingOptions, now: Timestamp) -> Vec<PathBuf> {
+    let is_over = |held: &&Held| {
+        let retired = if options.algorithms.contains(&held.key.algorithm()) {
+            let later = keys.iter().filter(|other| {
+                other.key.algorithm() == held.key.algorithm() && order(other) > order(held)
+            });
+            later.map(|other| other.signs_from).min()
+        } else {
+            // Nothing is signed with this algorithm any more: count as if it had been rotated.
+            Some(held.signs_from.plus(options.rotate_every))
+        };
+        retired.is_some_and(|at| at.plus(options.keep_for) < now)
+    };
+    keys.iter().filter(is_over).map(|held| held.path.clone()).collect()
+}
+
+/// All keys, by algorithm and age.
+pub(super) fn list(keys: &[Held], now: Timestamp) -> Vec<KeyEntry> {
+    let mut sorted: Vec<_> = keys.iter().collect();
+    sorted.sort_by_key(|held| (held.key.algorithm(), order(held)));
+    let entry = |held: &Held| {
+        let signer = signer(keys, held.key.algorithm(), now);
+        let state = match signer {
+            Some(signer) if signer.key.kid() == held.key.kid() => KeyState::Signing,
+            Some(signer) if order(held) > order(signer) => KeyState::Pending,
+            _ => KeyState::Retired,
+        };
+        KeyEntry {
+            kid: held.key.kid().clone(),
+            algorithm: held.key.algorithm(),
+            created: held.created,
+            signs_from: held.signs_from,
+            state,
+        }
+    };
+    sorted.into_iter().map(entry).collect()
+}
+
+/// What happened between two lists.
+pub(super) fn changes(before: &[KeyEntry], after: &[KeyEntry]) -> Vec<KeyEvent> {
+    let held = |list: &[KeyEntry], entry: &KeyEntry| {
+        list.iter().find(|other| other.kid == entry.kid).map(|other| other.state)
+    };
+    let mut events = Vec::new();
+    for entry in after {
+        let (kid, algorithm) = (entry.kid.clone(), entry.algorithm);
+        let was = held(before, entry);
+        if was.is_none() {
+            let signs_from = entry.signs_from;
+            events.push(KeyEvent::Added { kid: kid.clone(), algorithm, signs_from });
+        }
+        if entry.state == KeyState::Signing && was != Some(KeyState::Signing) {
+            events.push(KeyEvent::Signs { kid, algorithm });
+        }
+    }
+    for entry in before.iter().filter(|entry| held(after, entry).is_none()) {
+        events.push(KeyEvent::Removed { kid: entry.kid.clone(), algorithm: entry.algorithm });
+    }
+    events
+}
+
+fn order(held: &Held) -> (Timestamp, &PathBuf) {
+    (held.signs_from, &held.path)
+}
