@@ -2,6 +2,7 @@
 
 pub mod algorithm;
 pub mod body;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;

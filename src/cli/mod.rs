@@ -1,0 +1,4 @@
+//! Arguments and commands: the only place that prints and uses `anyhow`.
+
+pub mod hash;
+pub mod users;
