@@ -1,24 +1,30 @@
 //! Composition: a checked configuration becomes one immutable generation.
 //!
 //! A reload builds a whole new `Generation` and swaps it in; a request loads it once and keeps
-//! it to its end. What outlives a reload (store, keys, streams, counters, logs) is in `Shared`.
+//! it to its end. What outlives a reload (store, keys, users, streams, counters, logs) is in
+//! `Shared`, which hands each module its part.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 
-use crate::authn::{Verifier, VerifierOptions};
+use crate::authn::{Accept, Verifier, VerifierError, VerifierOptions};
 use crate::clock::Clock;
-use crate::config::{self, Config};
-use crate::dialect::{Endpoint, ErrorForm, Step};
-use crate::login::{Login, Services};
-use crate::routing::{LoginEntry, RouteEntry, RouteTable};
+use crate::config::{self, Config, CredentialKind};
+use crate::dialect::{ErrorForm, Step};
+use crate::login::{Login, MailError, Mailer, Services};
+use crate::routing::{RouteTable, RouteTableBuilder};
 use crate::runtime::BackRoom;
-use crate::telemetry::Sink;
+use crate::session::{SessionStore, Streams};
+use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
-use crate::upstream::{HeaderPlan, Pool};
+use crate::telemetry::sink::Sink;
+use crate::token::KeyRing;
+use crate::upstream::headers::{Protected, RuleError, Rules};
+use crate::upstream::{Ends, Pool, PoolError};
+use crate::users::Users;
 
 /// A gateway at work.
 #[derive(Debug)]
@@ -33,9 +39,251 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) back_room: BackRoom,
     pub(crate) workers: usize,
-    pub(crate) services: Arc<Services>,
+    pub(crate) users: Arc<Users>,
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) ends: Arc<Ends>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access: Sink,
+    pub(crate) audit: AuditLog,
     pub(crate) draining: AtomicBool,
-    pub(crate) reloads: AtomicU64,
+}
+
+/// One configuration, ready to serve.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) config: Config,
+    pub(crate) table: RouteTable<LoginEndpoint, Arc<Route>>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) pools: HashMap<String, Arc<Pool>>,
+    forms: Vec<(String, Arc<ErrorForm>)>,
+    problem: Arc<ErrorForm>,
+    /// For requests that no route or login takes.
+    pub(crate) nowhere: Arc<RouteMetrics>,
+}
+
+/// An endpoint of a login.
+#[derive(Clone, Debug)]
+pub(crate) struct LoginEndpoint {
+    pub(crate) login: Arc<Login>,
+    /// Number of the endpoint in the dialect.
+    pub(crate) number: usize,
+    pub(crate) metrics: Arc<RouteMetrics>,
+}
+
+/// A `[[route]]`, ready to serve.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) config: config::Route,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) protected: Arc<Protected>,
+    pub(crate) request_rules: Rules,
+    pub(crate) response_rules: Rules,
+    pub(crate) accept: Accept,
+    pub(crate) metrics: Arc<RouteMetrics>,
+}
+
+/// Why a checked configuration could still not be put to work.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Verifier(#[from] VerifierError),
+
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+
+    #[error("route `{route}`")]
+    Rules { route: String, #[source] source: RuleError },
+
+    #[error("[mail]")]
+    Mail(#[source] Box<dyn std::error::Error + Send + Sync>),
+
+    #[error("route `{route}` names an upstream that is not there")]
+    Upstream { route: String },
+
+    #[error("{0}")]
+    Routes(String),
+}
+
+impl From<MailError> for BuildError {
+    fn from(error: MailError) -> Self {
+        Self::Mail(error.into())
+    }
+}
+
+impl Gateway {
+    /// Puts a first configuration to work.
+    pub(crate) fn new(shared: Shared, config: Config) -> Result<Self, BuildError> {
+        let generation = Generation::build(&shared, config, None)?;
+        Ok(Self { shared, generation: ArcSwap::from_pointee(generation) })
+    }
+
+    /// The configuration in effect.
+    pub(crate) fn generation(&self) -> Arc<Generation> {
+        self.generation.load_full()
+    }
+
+    /// Puts another configuration to work; the last good one stays if that fails.
+    pub(crate) fn replace(&self, config: Config) -> Result<(), BuildError> {
+        let next = Generation::build(&self.shared, config, Some(&self.generation()))?;
+        self.generation.store(Arc::new(next));
+        Ok(())
+    }
+}
+
+impl Generation {
+    fn build(shared: &Shared, config: Config, last: Option<&Self>) -> Result<Self, BuildError> {
+        let verifier = Arc::new(Verifier::new(VerifierOptions {
+            ring: shared.ring.clone(),
+            logins: &config.logins,
+            issuers: &config.issuers,
+            made: shared.store.made(),
+            revocations: shared.store.revocations().clone(),
+            leeway: config.token.leeway,
+            cache_size: config.token.cache_size,
+        })?);
+        for warning in verifier.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let services = Arc::new(Services {
+            clock: shared.clock.clone(),
+            users: shared.users.clone(),
+            store: shared.store.clone(),
+            ring: shared.ring.clone(),
+            streams: shared.ends.streams.clone(),
+            audit: shared.audit.clone(),
+            metrics: shared.metrics.clone(),
+            limits: config.login_limits.clone(),
+            mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
+        });
+        let pools = build_pools(shared, &config, last)?;
+        let mut table = RouteTableBuilder::new();
+        add_logins(&mut table, shared, &config, &services, &verifier);
+        add_routes(&mut table, shared, &config, &pools)?;
+        Ok(Self {
+            table: table.build().map_err(|error| BuildError::Routes(error.to_string()))?,
+            forms: host_forms(&config),
+            problem: ErrorForm::problem(),
+            nowhere: shared.metrics.route("-"),
+            verifier,
+            services,
+            pools,
+            config,
+        })
+    }
+
+    /// The shape of an answer where no route says one: that of the one dialect served on the
+    /// host, else problem+json.
+    pub(crate) fn form_for(&self, host: Option<&str>) -> &Arc<ErrorForm> {
+        let mut served = self.forms.iter().filter(|(held, _)| held == "*" || Some(held.as_str()) == host);
+        match (served.next(), served.next()) {
+            (Some((_, form)), None) => form,
+            _ => &self.problem,
+        }
+    }
+}
+
+/// The dialects served on each host.
+fn host_forms(config: &Config) -> Vec<(String, Arc<ErrorForm>)> {
+    let mut forms: Vec<(String, Arc<ErrorForm>)> = Vec::new();
+    for login in &config.logins {
+        for host in &login.hosts {
+            let form = &login.dialect.errors;
+            if !forms.iter().any(|(held, known)| held == host && known.name() == form.name()) {
+                forms.push((host.clone(), form.clone()));
+            }
+        }
+    }
+    forms
+}
+
+/// Pools whose configuration did not change keep their connections.
+fn build_pools(
+    shared: &Shared,
+    config: &Config,
+    last: Option<&Generation>,
+) -> Result<HashMap<String, Arc<Pool>>, BuildError> {
+    let mut pools = HashMap::new();
+    for upstream in &config.upstreams {
+        let kept = last
+            .filter(|last| last.config.upstreams.contains(upstream))
+            .and_then(|last| last.pools.get(&upstream.name));
+        let pool = match kept {
+            Some(pool) => pool.clone(),
+            None => Pool::build(upstream, shared.workers)?,
+        };
+        pools.insert(upstream.name.clone(), pool);
+    }
+    Ok(pools)
+}
+
+type Table = RouteTableBuilder<LoginEndpoint, Arc<Route>>;
+
+fn add_logins(
+    table: &mut Table,
+    shared: &Shared,
+    config: &Config,
+    services: &Arc<Services>,
+    verifier: &Arc<Verifier>,
+) {
+    for settings in &config.logins {
+        let login = Arc::new(Login {
+            config: settings.clone(),
+            services: services.clone(),
+            verifier: verifier.clone(),
+        });
+        let metrics = shared.metrics.route(&format!("login:{}", settings.name));
+        for (number, endpoint) in settings.dialect.endpoints.iter().enumerate() {
+            let path = format!("{}{}", settings.prefix, endpoint.path);
+            let entry =
+                LoginEndpoint { login: login.clone(), number, metrics: metrics.clone() };
+            let falls_through = endpoint.step == Step::Answer && endpoint.when_unauthenticated;
+            table.login(&settings.hosts, &path, &endpoint.method, falls_through, entry);
+        }
+    }
+}
+
+fn add_routes(
+    table: &mut Table,
+    shared: &Shared,
+    config: &Config,
+    pools: &HashMap<String, Arc<Pool>>,
+) -> Result<(), BuildError> {
+    let mut protected: HashMap<&str, Arc<Protected>> = HashMap::new();
+    for upstream in &config.upstreams {
+        // Every name that any route to this upstream sets, so that no route lets it through.
+        let routes = config.routes.iter().filter(|route| route.upstream == upstream.name);
+        let names = routes.flat_map(|route| route.request_headers.set.iter().map(|(name, _)| name));
+        protected.insert(&upstream.name, Arc::new(Protected::new(names)));
+    }
+    for settings in &config.routes {
+        let unknown = || BuildError::Upstream { route: settings.name.clone() };
+        let rules = |rules| {
+            Rules::new(rules)
+                .map_err(|source| BuildError::Rules { route: settings.name.clone(), source })
+        };
+        let upstream = config.upstreams.iter().find(|one| one.name == settings.upstream);
+        let route = Route {
+            pool: pools.get(&settings.upstream).ok_or_else(unknown)?.clone(),
+            protected: protected.get(settings.upstream.as_str()).ok_or_else(unknown)?.clone(),
+            request_rules: rules(&settings.request_headers)?,
+            response_rules: rules(&settings.response_headers)?,
+            accept: Accept {
+                bearer: settings.auth.contains(&CredentialKind::Bearer),
+                token_key: settings.auth.contains(&CredentialKind::TokenKey),
+                query: settings.query_credentials,
+            },
+            metrics: shared.metrics.route(&settings.name),
+            config: settings.clone(),
+        };
+        let folded = upstream.is_some_and(|upstream| upstream.case_insensitive);
+        table.route(&settings.hosts, &settings.path, &settings.methods, folded, Arc::new(route));
+    }
+    Ok(())
+}
+
+/// Ends of streams share the store's revocations, or a stream could outlive one.
+pub(crate) fn ends(store: &Arc<dyn SessionStore>, streams: Streams, clock: &Clock) -> Arc<Ends> {
+    Arc::new(Ends { streams, revocations: store.revocations().clone(), clock: clock.clone() })
 }

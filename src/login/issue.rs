@@ -1,8 +1,12 @@
 //! A new session, and the tokens that a session is given.
 
+use serde_json::Value;
+
 use crate::clock::Timestamp;
-use crate::dialect::{Endpoint, Facts, Reason, SessionFacts, TokenFacts, UserFacts};
-use crate::identity::SessionId;
+use crate::dialect::{
+    Dialect, Endpoint, Facts, Reason, SessionFacts, Template, TokenFacts, UserFacts,
+};
+use crate::identity::{Claims, SessionId};
 use crate::secret::{self, Digest, SecretString};
 use crate::session::{Generation, Session};
 use crate::telemetry::audit::AuditEvent;
@@ -24,7 +28,7 @@ impl Login {
         user: &User,
     ) -> Result<Done, Refused> {
         let now = call.now;
-        let key = self.has_pair().then(new_key);
+        let key = self.config.dialect.gives_key.then(new_key);
         let jti = token::new_jti();
         let session = self.new_session(call, user, key.as_ref(), &jti);
         let most = self.services.limits.sessions_per_user;
@@ -80,7 +84,7 @@ impl Login {
             address: call.client.address,
             agent: agent.map(|agent| agent.chars().take(LONGEST_AGENT).collect()),
         };
-        if self.has_refresh() {
+        if login.dialect.gives_refresh_token {
             session.refresh = Some(Generation {
                 number: 0,
                 current: Digest::of(jti.as_bytes()),
@@ -123,7 +127,7 @@ impl Login {
             &AccessGrant {
                 session,
                 login: &self.config,
-                claims: dialect.access_claims.render_object(&facts, dialect),
+                claims: claims(&dialect.access_claims, &facts, dialect),
                 jti: &access.id,
                 issued: access.issued,
                 expires: access.expires,
@@ -135,7 +139,7 @@ impl Login {
                 &RefreshGrant {
                     session,
                     login: &self.config,
-                    claims: dialect.refresh_claims.render_object(&facts, dialect),
+                    claims: claims(&dialect.refresh_claims, &facts, dialect),
                     jti: &refresh.id,
                     issued: refresh.issued,
                     expires: refresh.expires,
@@ -172,6 +176,15 @@ impl Login {
             }),
             ..self.facts(now)
         }
+    }
+}
+
+/// The dialect's own claims.
+fn claims(template: &Template, facts: &Facts, dialect: &Dialect) -> Claims {
+    match template.render(facts, dialect) {
+        Value::Object(claims) => claims,
+        // Invariant: a claims template is an object.
+        _ => Claims::new(),
     }
 }
 

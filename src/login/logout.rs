@@ -1,7 +1,9 @@
 //! Ending sessions, and telling about one.
 
+use std::sync::Arc;
+
 use super::{Call, Done, Login, Refused};
-use crate::authn::Verified;
+use crate::authn::{Credential, Verified};
 use crate::dialect::{Endpoint, Presented, Reason, Step, TokenFacts};
 use crate::secret::SecretString;
 use crate::session::Revoke;
@@ -69,15 +71,17 @@ impl Login {
         call: &Call,
         presented: &Presented,
         allow_expired: bool,
-    ) -> Result<std::sync::Arc<Verified>, Refused> {
-        let (token, key) = match presented {
-            Presented::Token { token, .. } => (token, None),
-            Presented::Pair { token, key } => (token, Some(key.expose().as_str())),
+    ) -> Result<Arc<Verified>, Refused> {
+        let credential = match presented {
+            Presented::Token { token, .. } => Credential::Bearer(token.clone()),
+            Presented::Pair { token, key } => {
+                Credential::Pair { token: token.clone(), key: key.clone() }
+            }
             Presented::Password { .. } | Presented::Code { .. } => {
                 return Err(Refused::new(Reason::CredentialMissing, "a token is needed"));
             }
         };
         let login = &self.config.name;
-        Ok(self.verifier.verify_own(token.expose(), key, login, call.now, allow_expired)?)
+        Ok(self.verifier.verify_own_access(&credential, login, call.now, allow_expired)?)
     }
 }

@@ -25,8 +25,7 @@ use crate::client::{Client, address_group};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::dialect::{
-    Answer, BearerUse, CredentialForm, Endpoint, ErrorForm, Facts, LoginFacts, Presented, Reason,
-    Step, serve,
+    Answer, BearerUse, Endpoint, ErrorForm, Facts, LoginFacts, Presented, Reason, Step, serve,
 };
 use crate::identity::SessionId;
 use crate::session::{SessionStore, StoreError, Streams};
@@ -180,16 +179,6 @@ impl Login {
             .endpoints
             .get(number)
             .ok_or_else(|| Refused::new(Reason::Internal, "no such endpoint"))
-    }
-
-    /// Whether the dialect's tokens are bound to a key (`X-Key`).
-    fn has_pair(&self) -> bool {
-        self.config.dialect.endpoints.iter().any(|e| e.credential.contains(&CredentialForm::TokenKey))
-    }
-
-    /// Whether the dialect gives out refresh tokens.
-    fn has_refresh(&self) -> bool {
-        self.config.dialect.endpoints.iter().any(|endpoint| endpoint.step == Step::Refresh)
     }
 
     /// Where the login lists tenants, the two headers must be one of its pairs.

@@ -3,6 +3,7 @@
 //! Each refresh reads the user again: a user who was disabled, removed or changed keeps nothing.
 
 use super::{Call, Done, Login, Refused};
+use crate::authn::Credential;
 use crate::dialect::{Endpoint, Reason};
 use crate::identity::SessionId;
 use crate::secret::{Digest, SecretString};
@@ -87,8 +88,9 @@ impl Login {
         call: &Call,
         presented: &SecretString,
     ) -> Result<Done, Refused> {
-        let verified =
-            self.verifier.verify_own(presented.expose(), None, &self.config.name, call.now, false)?;
+        let credential = Credential::Bearer(presented.clone());
+        let login = &self.config.name;
+        let verified = self.verifier.verify_own_access(&credential, login, call.now, false)?;
         let id = verified
             .identity
             .session

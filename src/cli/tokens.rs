@@ -1,0 +1,62 @@
+//! `tollhouse token`: look into a token, or have one made for a script.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Failure, load, remote};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Print header and claims of a token from standard input. Nothing is verified.
+    Inspect,
+    /// Have the running gateway make a session for a user, and print its access token.
+    Mint(MintArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MintArgs {
+    /// Whose token it is.
+    user: String,
+    /// The login in whose name it is made.
+    #[arg(long)]
+    login: String,
+}
+
+/// Carries out a `token` command.
+pub(super) fn run(command: TokenCommand, config: &Path) -> Result<(), Failure> {
+    match command {
+        TokenCommand::Inspect => {
+            let mut token = String::new();
+            std::io::stdin().read_to_string(&mut token)?;
+            let [header, claims] = inspect(token.trim())?;
+            println!("{header:#}\n{claims:#}");
+        }
+        TokenCommand::Mint(args) => {
+            let config = load(config)?.config;
+            let body = json!({ "user": args.user, "login": args.login });
+            let answer = remote::call(&config, Method::POST, "/tokens", Some(body))?;
+            println!("{}", answer["access_token"].as_str().unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+/// Header and claims, unverified.
+fn inspect(token: &str) -> anyhow::Result<[Value; 2]> {
+    let parts: Vec<&str> = token.split('.').collect();
+    let [header, claims, _signature] = parts.as_slice() else {
+        bail!("a token has three parts with dots between them, this has {}", parts.len());
+    };
+    let part = |name: &str, text: &str| -> anyhow::Result<Value> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).with_context(|| format!("the {name} is not base64url"))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("the {name} is not JSON"))
+    };
+    Ok([part("header", header)?, part("claims", claims)?])
+}

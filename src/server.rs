@@ -1,0 +1,148 @@
+//! A gateway started in this process: the command line's `run` and every test use it.
+//!
+//! `start` opens everything in the order that is safe (keys, store, users, sessions compared
+//! with their users) and accepts the first connection last. `Running` reloads, drains and tells.
+
+mod background;
+mod commands;
+mod start;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+pub use self::start::{StartError, start};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::gateway::{BuildError, Gateway};
+use crate::listener::Listening;
+use crate::runtime::Threads;
+use crate::secret::SecretString;
+use crate::telemetry::sink::{Captured, Sink};
+
+/// What is not in the configuration.
+#[derive(Debug, Default)]
+pub struct Options {
+    pub clock: Clock,
+    /// Start with an empty store although signing keys exist.
+    pub new_state: bool,
+    /// Keep access and audit lines in memory instead of where `[log]` says.
+    pub capture_logs: bool,
+    /// How to read the configuration again; `None`: it cannot be reloaded.
+    pub source: Option<ConfigSource>,
+}
+
+/// Reads the configuration again for a reload.
+pub type ConfigSource = fn(&std::path::Path) -> Result<Config, String>;
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub struct Running {
+    threads: Threads,
+    gateway: Arc<Gateway>,
+    listening: Listening,
+    admin: Option<SocketAddr>,
+    admin_socket: PathBuf,
+    first_user: Option<FirstUser>,
+    captured: Option<(Captured, Captured)>,
+    sinks: [Sink; 2],
+    drain: (Duration, Duration),
+}
+
+/// The user made at first start.
+#[derive(Debug, Clone)]
+pub struct FirstUser {
+    pub name: String,
+    pub email: String,
+    pub password: SecretString,
+}
+
+/// Why a configuration was not put to work in the place of the last one.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error("the configuration cannot be read again: {0}")]
+    Config(String),
+
+    #[error("`{section}` changed, which needs a restart")]
+    NeedsRestart { section: &'static str },
+
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+impl Running {
+    /// Where clients connect, in the order of the configuration; unix sockets have none.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listening.addresses()
+    }
+
+    /// Where operators connect, if not only on the unix socket.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// The operators' unix socket.
+    pub fn admin_socket(&self) -> &std::path::Path {
+        &self.admin_socket
+    }
+
+    /// The user made at this start, if it was the first.
+    pub fn first_user(&self) -> Option<&FirstUser> {
+        self.first_user.as_ref()
+    }
+
+    /// Puts another configuration to work.
+    ///
+    /// # Errors
+    /// The last good one stays in effect.
+    pub fn reload(&self, config: Config) -> Result<(), ReloadError> {
+        commands::reload(&self.gateway, config)
+    }
+
+    /// Opens the log files anew, after a rotation.
+    pub fn reopen_logs(&self) {
+        for sink in &self.sinks {
+            sink.reopen();
+        }
+    }
+
+    /// Access lines, where they are captured.
+    pub fn access_lines(&self) -> String {
+        self.captured.as_ref().map(|(access, _)| access.text()).unwrap_or_default()
+    }
+
+    /// Audit lines, where they are captured.
+    pub fn audit_lines(&self) -> String {
+        self.captured.as_ref().map(|(_, audit)| audit.text()).unwrap_or_default()
+    }
+
+    /// Returns when the gateway cannot go on by itself.
+    pub async fn failed(&self) {
+        self.threads.worker_lost().await;
+    }
+
+    /// A runtime to wait on signals with.
+    pub fn handle(&self) -> tokio::runtime::Handle {
+        self.threads.back_room().handle().clone()
+    }
+
+    /// Stops in order: health says 503, then no new connections, then a bounded wait for what is
+    /// open, then the store and the logs are closed.
+    pub async fn drain(self) {
+        let (delay, limit) = self.drain;
+        self.gateway.shared.draining.store(true, Ordering::SeqCst);
+        tokio::time::sleep(delay).await;
+        self.listening.drain();
+        if tokio::time::timeout(limit, self.threads.idle()).await.is_err() {
+            tracing::warn!(?limit, "requests and tunnels that were still open are cut");
+        }
+        self.gateway.shared.store.close().await;
+        for sink in &self.sinks {
+            sink.close();
+        }
+        let _ = std::fs::remove_file(&self.admin_socket);
+    }
+}
