@@ -15,7 +15,6 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::edit::{self, Change, EditError};
 use super::password::StoredHash;
 use super::pool::{PasswordPool, PoolError};
 use super::problem::Problems;
@@ -49,27 +48,27 @@ impl FileError {
 /// A users file that is open for logins.
 #[derive(Debug)]
 pub struct FileSource {
-    name: String,
-    path: PathBuf,
-    pool: Arc<PasswordPool>,
-    users: ArcSwap<Loaded>,
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) pool: Arc<PasswordPool>,
+    pub(super) users: ArcSwap<Loaded>,
     /// A text seen once and not yet taken: it may still be in the middle of being written.
     seen: Mutex<Option<Digest>>,
     problem: ArcSwapOption<String>,
     changed: Notify,
     /// Makes the cost of an unknown name unpredictable from outside.
     seed: [u8; 32],
-    warned_read_only: AtomicBool,
+    pub(super) warned_read_only: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Loaded {
-    digest: Digest,
-    table: Table,
+pub(super) struct Loaded {
+    pub(super) digest: Digest,
+    pub(super) table: Table,
 }
 
 impl Loaded {
-    fn read(text: &str, source: &str, path: &Path) -> Result<Self, Problems> {
+    pub(super) fn read(text: &str, source: &str, path: &Path) -> Result<Self, Problems> {
         match table::read(text, source) {
             Ok(table) => Ok(Self { digest: Digest::of(text.as_bytes()), table }),
             Err(list) => Err(Problems { file: path.display().to_string(), list }),
@@ -89,6 +88,9 @@ impl FileSource {
     ) -> Result<Arc<Self>, FileError> {
         let (name, path) = (name.into(), path.into());
         let loaded = Loaded::read(&write::read(&path)?, &name, &path)?;
+        if write::is_public(&path) {
+            tracing::warn!(source = %name, "{} can be read by everybody", path.display());
+        }
         Ok(Arc::new(Self {
             name,
             path,
@@ -120,7 +122,7 @@ impl FileSource {
     }
 
     /// Reads the file now, for an operator who asks.
-    pub async fn reread(&self) {
+    pub async fn reread(self: &Arc<Self>) {
         self.look(true).await;
     }
 
@@ -135,32 +137,32 @@ impl FileSource {
     }
 
     /// One look at the file. A change counts when it was seen twice, or `at_once`: an editor that
-    /// writes in place may have half of it written.
-    async fn look(&self, at_once: bool) {
-        let path = self.path.clone();
-        let Ok(text) = tokio::task::spawn_blocking(move || write::read(&path)).await else {
-            return;
-        };
-        match text {
-            Ok(text) => self.take(&text, at_once),
-            // Also seen twice: a file is missing for a moment while some editors replace it.
+    /// writes in place may have half of it written, and some remove the file for a moment.
+    async fn look(self: &Arc<Self>, at_once: bool) {
+        let source = self.clone();
+        // Neither the disk nor a long file may hold up the back room.
+        let looked = tokio::task::spawn_blocking(move || match write::read(&source.path) {
+            Ok(text) => source.take(&text, at_once),
             Err(error) => {
                 let message = error.to_string();
-                if self.seen_before(Digest::of(message.as_bytes())) || at_once {
-                    self.complain(message);
+                if source.seen_before(Digest::of(message.as_bytes())) || at_once {
+                    source.complain(message);
                 }
             }
+        });
+        if looked.await.is_err() {
+            tracing::error!(source = %self.name, "reading users panicked; the last ones stay");
         }
     }
 
     fn take(&self, text: &str, at_once: bool) {
         let digest = Digest::of(text.as_bytes());
+        let seen_before = self.seen_before(digest);
         if digest == self.users.load().digest {
-            self.seen_before(digest);
             self.problem.store(None);
             return;
         }
-        if !self.seen_before(digest) && !at_once {
+        if !seen_before && !at_once {
             return;
         }
         match Loaded::read(text, &self.name, &self.path) {
@@ -190,7 +192,7 @@ impl FileSource {
     }
 
     /// Wakes whoever waits in `changed`, or else the next who asks.
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         self.changed.notify_waiters();
         self.changed.notify_one();
     }
@@ -244,76 +246,6 @@ impl FileSource {
         let rehashed_from = rehashed.as_ref().map(|_| before);
         Ok(Checked::Right { user: Box::new(rehashed.unwrap_or(now.user)), rehashed_from })
     }
-
-    /// Replaces a weak hash in the file; the user as he is then. A login never fails by this.
-    async fn rehash(
-        &self,
-        entry: &Entry,
-        password: &SecretString,
-        origin: Option<IpAddr>,
-    ) -> Option<User> {
-        if !write::is_writable(&self.path) {
-            if !self.warned_read_only.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    source = %self.name,
-                    "{} cannot be written, so weak hashes in it stay",
-                    self.path.display()
-                );
-            }
-            return None;
-        }
-        let (path, old) = (self.path.clone(), entry.clone());
-        let outcome = self.pool.hash(password.clone(), origin, move |new| {
-            write::replace(&path, |text| rehashed(text, &old, &new, &path))
-        });
-        match outcome.await {
-            Ok(Ok(Some((before, text)))) => self.keep(&entry.user.id, before, &text),
-            // Somebody else changed the password meanwhile; the next look reads it.
-            Ok(Ok(None)) => None,
-            Ok(Err(error)) => {
-                tracing::warn!(source = %self.name, %error, "a weak hash was not replaced");
-                None
-            }
-            Err(error) => {
-                tracing::debug!(source = %self.name, %error, "a weak hash was not replaced");
-                None
-            }
-        }
-    }
-
-    /// Takes over the file that a re-hash has written. Sessions are looked at again only if the
-    /// file held another change too: a re-hash itself ends none.
-    fn keep(&self, id: &Subject, before: Digest, text: &str) -> Option<User> {
-        let loaded = Loaded::read(text, &self.name, &self.path).ok()?;
-        let user = loaded.table.identified(id)?.user.clone();
-        let known = self.users.load().digest;
-        self.users.store(Arc::new(loaded));
-        if before != known {
-            self.tell();
-        }
-        Some(user)
-    }
-}
-
-/// The file's text with one user's hash replaced, if it is still the one that was checked; the
-/// digest of the text before comes along.
-#[allow(clippy::type_complexity)]
-fn rehashed(
-    text: &str,
-    old: &Entry,
-    new: &StoredHash,
-    path: &Path,
-) -> Result<(String, Option<(Digest, String)>), EditError> {
-    let file = path.display().to_string();
-    let source = &old.user.source;
-    let table = table::read(text, source).map_err(|list| Problems { file: file.clone(), list })?;
-    let current = table.identified(&old.user.id);
-    if current.is_none_or(|current| current.password != old.password) {
-        return Ok((text.to_owned(), None));
-    }
-    let name = current.map_or(old.user.name.as_str(), |current| current.user.name.as_str());
-    let (edited, _) = edit::edited(text, &Change::Password { name, hash: new }, &file)?;
-    Ok((edited.clone(), Some((Digest::of(text.as_bytes()), edited))))
 }
 
 #[async_trait]

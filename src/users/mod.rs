@@ -13,6 +13,7 @@ pub mod password;
 mod pool;
 mod problem;
 mod reader;
+mod rehash;
 pub mod rules;
 mod source;
 mod splice;

@@ -1,1 +1,5 @@
+//! One binary of tests over files, sockets and processes; a module for each topic.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod users; // users.toml: logins, changes to the file, re-hashing
