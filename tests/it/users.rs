@@ -339,6 +339,41 @@ async fn parallel_logins_with_a_weak_hash_all_succeed() {
 }
 
 #[tokio::test]
+async fn an_operators_change_survives_a_re_hash_and_is_told() {
+    let fixture = Fixture::new();
+    let (hash, path) = (quick_hash(PASSWORD), fixture.path());
+    fixture.write(&[user("alice", &hash, ""), user("bob", &hash, "")].concat());
+    let source = fixture.open("staff");
+
+    edit::disable(&path, "bob", true).unwrap();
+    let alice = check(&*source, "alice", PASSWORD).await;
+
+    assert!(matches!(alice, Checked::Right { rehashed_from: Some(_), .. }));
+    source.changed().await;
+    assert!(edit::find(&path, "staff", "bob").unwrap().unwrap().disabled);
+    let bob = check(&*source, "bob", PASSWORD).await;
+    assert!(matches!(bob, Checked::Wrong { disabled: true, .. }));
+}
+
+#[tokio::test]
+async fn users_re_hashed_at_once_all_keep_what_they_got() {
+    let fixture = Fixture::new();
+    let hash = quick_hash(PASSWORD);
+    let names = ["a", "b", "c", "d", "e"];
+    fixture.write(&names.map(|name| user(name, &hash, "")).concat());
+    let source = fixture.open("staff");
+
+    let logins = names.map(|name| check(&*source, name, PASSWORD));
+    for checked in futures_util::future::join_all(logins).await {
+        let Checked::Right { user, rehashed_from: Some(_) } = checked else {
+            panic!("all are right and re-hashed");
+        };
+        let now = source.find(&user.id).await.unwrap().unwrap();
+        assert_eq!(now.version, user.version, "{}", user.name);
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_may_not_be_written_keeps_its_weak_hashes() {
     let fixture = Fixture::new();
     let text = user("alice", &quick_hash(PASSWORD), "");
