@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, Issues, Loaded};
+use crate::config::{Config, Issues, Loaded, UserSourceKind};
 
 /// An authentication gateway for legacy APIs.
 #[derive(Debug, Parser)]
@@ -51,7 +51,13 @@ enum Command {
     #[command(alias = "validate")]
     Check(check::CheckArgs),
     /// Users of a users file.
-    User(users::UserArgs),
+    User {
+        /// The `[[users]]` section, where there are several.
+        #[arg(long)]
+        source: Option<String>,
+        #[command(subcommand)]
+        command: users::UserCommand,
+    },
     /// Hash a password from the prompt or standard input.
     Hash(hash::HashArgs),
     /// Signing keys.
@@ -123,8 +129,11 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Run(run::RunArgs::default())) {
         Command::Run(args) => run::run(config, &args),
         Command::Check(args) => check::check(config, &args),
-        Command::User(args) => users::run(args, &load(config)?.config),
-        Command::Hash(args) => Ok(hash::run(args)?),
+        Command::User { source, command } => {
+            let loaded = load(config)?;
+            Ok(users::run(&command, users_file(&loaded.config, source.as_deref())?)?)
+        }
+        Command::Hash(args) => Ok(hash::run(&args)?),
         Command::Key(command) => keys::run(command, &load(config)?.config),
         Command::Token(command) => tokens::run(command, config),
         Command::Session(command) => remote::session(command, &load(config)?.config),
@@ -142,6 +151,20 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             clap_mangen::Man::new(Cli::command()).render(&mut out)?;
             Ok(std::io::stdout().write_all(&out)?)
         }
+    }
+}
+
+/// The users file that is meant: the named one, or the only one.
+fn users_file<'c>(config: &'c Config, name: Option<&str>) -> anyhow::Result<users::UsersFile<'c>> {
+    let mut files = config.users.iter().filter_map(|source| match &source.kind {
+        UserSourceKind::File { path, .. } => {
+            name.is_none_or(|name| name == source.name).then_some((source, path))
+        }
+    });
+    match (files.next(), files.next()) {
+        (Some((source, path)), None) => Ok(users::UsersFile { source: &source.name, path }),
+        (Some(_), Some(_)) => anyhow::bail!("there are several users files: name one with --source"),
+        (None, _) => anyhow::bail!("no [[users]] section of kind \"file\" has that name"),
     }
 }
 

@@ -182,3 +182,35 @@ fn parse_claim(text: &str) -> Result<(String, String), String> {
         _ => Err("write it as NAME=VALUE".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: UserCommand,
+    }
+
+    #[test]
+    fn no_command_takes_a_password_as_an_argument() {
+        Line::command().debug_assert();
+        for line in [
+            ["user", "add", "alice", "--password", "hunter2"].as_slice(),
+            &["user", "add", "alice", "hunter2"],
+            &["user", "passwd", "alice", "hunter2"],
+            &["user", "add", "alice", "--claim", "tenant"],
+        ] {
+            assert!(Line::try_parse_from(line).is_err(), "{line:?}");
+        }
+        let line = ["user", "add", "alice", "--role", "a", "--role", "b", "--claim", "t=x=y"];
+        let UserCommand::Add(args) = Line::try_parse_from(line).unwrap().command else {
+            panic!("it is add");
+        };
+        assert_eq!(args.roles, ["a", "b"]);
+        assert_eq!(args.claims, [("t".to_owned(), "x=y".to_owned())]);
+    }
+}

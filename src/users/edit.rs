@@ -70,15 +70,16 @@ pub(super) enum Change<'a> {
 /// # Errors
 /// When the name or address is taken, or the file cannot be read or changed.
 pub fn add(path: &Path, user: &NewUser) -> Result<Subject, EditError> {
-    let made = write::create(path, splice::FIRST_LINE).map(|()| true);
-    if let Err(error) = made
-        && !matches!(error, AccessError::Exists { .. })
-    {
-        return Err(error.into());
-    }
-    let after = apply(path, &Change::Add(user))?;
-    let name = Name::Username(user.name.clone());
-    let added = after.named(&name).map(|entry| entry.user.id.clone());
+    let change = Change::Add(user);
+    let after = match apply(path, &change) {
+        Err(EditError::Access(AccessError::Missing { .. })) => {
+            let (text, after) = edited(splice::FIRST_LINE, &change, &shown(path))?;
+            write::create(path, &text)?;
+            after
+        }
+        other => other?,
+    };
+    let added = after.named(&Name::Username(user.name.clone())).map(|entry| entry.user.id.clone());
     added.ok_or_else(|| EditError::NoSuchUser { name: user.name.clone() })
 }
 

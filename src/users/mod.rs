@@ -9,6 +9,7 @@ mod bootstrap;
 mod canonical;
 pub mod edit;
 mod file;
+mod live;
 pub mod password;
 mod pool;
 mod problem;

@@ -116,6 +116,7 @@ struct Line {
 }
 
 struct Job {
+    /// Whose share of the queue it holds.
     origin: Option<IpAddr>,
     run: Box<dyn FnOnce() + Send>,
 }
@@ -259,10 +260,12 @@ impl Shared {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn join(&self, job: Job) -> Result<(), PoolError> {
+    fn join(&self, mut job: Job) -> Result<(), PoolError> {
         let mut line = self.lock();
-        let free = line.busy + line.jobs.len() < self.parallel;
-        if !free {
+        if line.busy + line.jobs.len() < self.parallel {
+            // A thread is free: what it takes at once holds no place in the queue.
+            job.origin = None;
+        } else {
             let waiting = line.waiting(self.parallel);
             let held = job.origin.and_then(|origin| line.held.get(&origin).copied()).unwrap_or(0);
             if waiting >= self.queue || held >= self.share {

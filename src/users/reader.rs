@@ -255,7 +255,7 @@ pub(super) fn closest(word: &str, known: &[&'static str]) -> Option<&'static str
     known
         .iter()
         .map(|near| (distance(near), *near))
-        .filter(|(distance, near)| *distance <= (near.len() / 3).max(1))
+        .filter(|(distance, near)| *distance <= near.len().div_ceil(3))
         .min()
         .map(|(_, near)| near)
 }

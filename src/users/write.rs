@@ -25,6 +25,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writable by everybody.
 const WORLD_WRITABLE: u32 = 0o002;
+/// Readable by everybody.
+const WORLD_READABLE: u32 = 0o004;
 
 /// Why a users file could not be read or replaced.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +74,11 @@ pub(super) fn read(path: &Path) -> Result<String, AccessError> {
         return Err(AccessError::TooLarge { path: path.to_owned() });
     }
     String::from_utf8(bytes).map_err(|_| AccessError::NotText { path: path.to_owned() })
+}
+
+/// True if everybody on the machine may read the file.
+pub(super) fn is_public(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.mode() & WORLD_READABLE != 0)
 }
 
 /// True if `replace` could write here: root may write anything, so a file without any write

@@ -1,1 +1,6 @@
-mod dialect_errors;
+//! One binary of tests over files, sockets and processes; a module for each topic.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod dialect_errors; // every reason in every dialect's form
+mod users; // users.toml: logins, changes to the file, re-hashing
