@@ -40,6 +40,15 @@ impl Worker {
         self.handle.spawn(self.tasks.track_future(task));
     }
 
+    /// Runs `task` on this worker without a drain waiting for it: for what serves requests but is
+    /// none itself, such as the driver of a kept-alive upstream connection.
+    pub fn spawn_detached<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.handle.spawn(task);
+    }
+
     /// How often the worker has shown that its runtime turns.
     pub fn beats(&self) -> usize {
         self.beats.load(Ordering::Relaxed)

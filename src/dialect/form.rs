@@ -1,16 +1,49 @@
 //! How a dialect's errors look: reason -> status, headers and body.
+//!
+//! A form is built once from `[error]` tables laid over each other and has an answer for every
+//! reason; what nobody said is RFC 9457 problem+json. Only what differs between requests (path,
+//! request id, time, detail) is filled in when an answer is rendered. `Retry-After`, `Allow` and
+//! the challenge itself are the caller's.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use serde_json::{Value, json};
 
 use super::Reason;
+use super::entries::{Entries, Entry, EntryBody};
+use super::places::{Name, Place, Scope, with_offset};
+use super::problem::Problems;
+use super::template::Node;
 use crate::clock::Timestamp;
 
 /// The error answers of one dialect; every reason has one, by its own entry or the default.
 #[derive(Clone, Debug)]
 pub struct ErrorForm {
     name: String,
+    /// Invariant: in the order of `Reason::ALL`.
+    replies: Vec<ErrorReply>,
+    /// Stands where the list is short, which it never is.
+    last_resort: ErrorReply,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct ErrorReply {
+    status: StatusCode,
+    title: String,
+    body: ErrorBody,
+    content_type: HeaderValue,
+    challenge: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum ErrorBody {
+    Empty,
+    /// The same bytes every time.
+    Fixed(Bytes),
+    Template(Node),
 }
 
 /// What an error answer may tell.
@@ -33,9 +66,250 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
 impl ErrorForm {
+    /// RFC 9457 problem+json for every reason.
+    pub fn problem() -> Arc<Self> {
+        Arc::new(Self::build("problem", &[]))
+    }
+
+    /// Lays tables over each other, the most particular first.
+    pub(super) fn build(name: &str, tables: &[&Entries]) -> Self {
+        let replies = Reason::ALL.iter().map(|reason| reply(*reason, tables)).collect();
+        Self { name: name.to_owned(), replies, last_resort: reply(Reason::Internal, &[]) }
+    }
+
     /// The dialect's name, or `problem`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The status this form answers `reason` with.
+    pub fn status(&self, reason: Reason) -> StatusCode {
+        self.reply(reason).status
+    }
+
+    /// Whether the answer may carry `WWW-Authenticate`.
+    pub fn challenge(&self, reason: Reason) -> bool {
+        self.reply(reason).challenge
+    }
+
+    /// True if a client can tell the two reasons apart.
+    pub fn tells_apart(&self, one: Reason, other: Reason) -> bool {
+        self.reply(one) != self.reply(other)
+    }
+
+    /// The answer for one request.
+    pub fn render(&self, facts: &ErrorFacts<'_>) -> Answer {
+        let reply = self.reply(facts.reason);
+        let body = match &reply.body {
+            ErrorBody::Empty => Bytes::new(),
+            ErrorBody::Fixed(bytes) => bytes.clone(),
+            ErrorBody::Template(node) => {
+                let look = |place: &Place| facts.value(place, &reply.title);
+                bytes_of(&node.render(&look, false).unwrap_or_default())
+            }
+        };
+        answer(reply.status, &reply.content_type, body)
+    }
+
+    fn reply(&self, reason: Reason) -> &ErrorReply {
+        self.replies.get(reason as usize).unwrap_or(&self.last_resort)
+    }
+}
+
+impl ErrorFacts<'_> {
+    fn value(&self, place: &Place, title: &str) -> Option<Value> {
+        let Place::Named(name) = place else { return None };
+        match name {
+            Name::Path => Some(self.path.into()),
+            Name::RequestId => Some(self.request_id.into()),
+            Name::Detail => Some(self.detail.unwrap_or(title).into()),
+            Name::Timestamp => Some(with_offset(self.now).into()),
+            Name::TimestampMs => Some(self.now.millis().into()),
+            _ => None,
+        }
+    }
+}
+
+/// An answer with what every answer of ours carries: nobody may keep it.
+pub(super) fn answer(status: StatusCode, content_type: &HeaderValue, body: Bytes) -> Answer {
+    let mut headers = Vec::with_capacity(2);
+    if !body.is_empty() {
+        headers.push((CONTENT_TYPE, content_type.clone()));
+    }
+    headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    Answer { status, headers, body }
+}
+
+/// An answer in JSON.
+pub(super) fn json_answer(status: StatusCode, body: Option<&Value>) -> Answer {
+    answer(status, &JSON, body.map(bytes_of).unwrap_or_default())
+}
+
+fn bytes_of(value: &Value) -> Bytes {
+    // A `Value` has text keys and finite numbers only, so writing it cannot fail.
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+/// The reason whose answer stands for `reason` where no table says otherwise: what must not be
+/// told apart is told apart only by a dialect that asks for it.
+fn speaks_for(reason: Reason, tables: &[&Entries]) -> Reason {
+    match reason {
+        Reason::AccountDisabled => Reason::InvalidCredentials,
+        Reason::UnknownUser | Reason::CodeExpired
+            if tables.iter().any(|table| table.names(reason)) =>
+        {
+            reason
+        }
+        Reason::UnknownUser => Reason::InvalidCredentials,
+        Reason::CodeExpired => Reason::CodeInvalid,
+        other => other,
+    }
+}
+
+fn reply(reason: Reason, tables: &[&Entries]) -> ErrorReply {
+    let reason = speaks_for(reason, tables);
+    let own: Vec<&Entry> = tables.iter().filter_map(|table| table.by_reason.get(&reason)).collect();
+    // Entries for a status are chosen by what the reason has; they may turn it into another.
+    let group = own.iter().find_map(|entry| entry.status).unwrap_or(reason.status());
+    let layers: Vec<&Entry> = tables
+        .iter()
+        .flat_map(|table| [table.by_reason.get(&reason), table.by_status.get(&group.as_u16())])
+        .chain(tables.iter().map(|table| table.default.as_ref()))
+        .flatten()
+        .collect();
+
+    let status = layers.iter().find_map(|entry| entry.status).unwrap_or(reason.status());
+    let title = layers.iter().find_map(|entry| entry.title.as_deref()).unwrap_or(reason.title());
+    let detail = layers.iter().find_map(|entry| entry.detail.as_deref());
+    let slug = layers.iter().find_map(|entry| entry.slug.clone());
+    let slug = slug.unwrap_or_else(|| reason.code().replace('_', "-"));
+    let fixed = |place: &Place| {
+        let Place::Named(name) = place else { return None };
+        match name {
+            Name::Status => Some(status.as_u16().into()),
+            Name::Phrase => Some(status.canonical_reason().unwrap_or_default().into()),
+            Name::Title => Some(title.into()),
+            Name::Detail => detail.map(Value::from),
+            Name::Code => Some(reason.code().into()),
+            Name::Slug => Some(slug.as_str().into()),
+            _ => None,
+        }
+    };
+    let said = layers.iter().find_map(|entry| entry.body.clone());
+    let is_problem = said.is_none();
+    let body = match said.unwrap_or_else(|| EntryBody::Json(problem_json())) {
+        EntryBody::Empty => ErrorBody::Empty,
+        EntryBody::Json(node) => match node.fold(&fixed) {
+            Node::Fixed(value) => ErrorBody::Fixed(bytes_of(&value)),
+            node => ErrorBody::Template(node),
+        },
+    };
+    let content_type = if is_problem {
+        PROBLEM_JSON
+    } else {
+        layers.iter().find_map(|entry| entry.content_type.clone()).unwrap_or(JSON)
+    };
+    let challenge = layers.iter().find_map(|entry| entry.challenge).unwrap_or(true);
+    ErrorReply { status, title: title.to_owned(), body, content_type, challenge }
+}
+
+/// RFC 9457: `about:blank` says that the title is the status phrase; `code` is what to compare.
+fn problem_json() -> Node {
+    let form = json!({
+        "type": "about:blank",
+        "title": "$phrase",
+        "status": "$status",
+        "detail": "$detail",
+        "instance": "$path",
+        "code": "$code",
+        "request_id": "$request_id",
+    });
+    Node::compile(form, Scope::ERROR, "", &mut Problems::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::{Dialect, RawDialect};
+
+    fn facts(reason: Reason) -> ErrorFacts<'static> {
+        let now = Timestamp::from_millis(1_677_273_555_137);
+        ErrorFacts { reason, path: "/a\"b", request_id: "r1", detail: None, now }
+    }
+
+    fn body(form: &ErrorForm, reason: Reason) -> String {
+        String::from_utf8(form.render(&facts(reason)).body.to_vec()).expect("text")
+    }
+
+    fn dialect(errors: &str) -> Dialect {
+        let endpoint = "[[endpoint]]\nstep = 'login'\nrequest = 'POST /l'\n\
+                        credential = [{ basic = {} }]\nreply = {}\n";
+        let raw: RawDialect =
+            toml::from_str(&format!("name = 'x'\n{endpoint}{errors}")).expect("x");
+        Dialect::check(raw).expect("no problems")
+    }
+
+    #[test]
+    fn what_nobody_said_is_problem_json() {
+        let answer = ErrorForm::problem().render(&facts(Reason::TokenExpired));
+
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert!(answer.headers.contains(&(CONTENT_TYPE, PROBLEM_JSON)));
+        assert!(answer.headers.contains(&(CACHE_CONTROL, HeaderValue::from_static("no-store"))));
+        assert_eq!(
+            String::from_utf8_lossy(&answer.body),
+            concat!(
+                r#"{"type":"about:blank","title":"Unauthorized","status":401,"#,
+                r#""detail":"The token has expired","instance":"/a\"b","#,
+                r#""code":"token_expired","request_id":"r1"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_request_may_say_more_unless_the_dialect_fixed_it() {
+        let exact = ErrorFacts { detail: Some("twice"), ..facts(Reason::MalformedRequest) };
+        let told = ErrorForm::problem().render(&exact);
+        let fixed = dialect("[error]\n400 = { detail = 'no' }").errors.render(&exact);
+
+        assert!(String::from_utf8_lossy(&told.body).contains(r#""detail":"twice""#));
+        assert!(String::from_utf8_lossy(&fixed.body).contains(r#""detail":"no""#));
+    }
+
+    #[test]
+    fn the_more_particular_entry_wins() {
+        let form = dialect(
+            "[error]\ndefault = { json = { e = '$title' }, challenge = false }\n\
+             401 = { status = 403, title = 'by status' }\ntoken_expired = { title = 'own' }\n\
+             token_revoked = { status = 410, empty = true }",
+        )
+        .errors;
+
+        assert_eq!(body(&form, Reason::TokenInvalid), r#"{"e":"by status"}"#);
+        assert_eq!(body(&form, Reason::TokenExpired), r#"{"e":"own"}"#);
+        assert_eq!(body(&form, Reason::NotFound), r#"{"e":"Not found"}"#);
+        assert_eq!(body(&form, Reason::TokenRevoked), "");
+        assert_eq!(form.status(Reason::TokenExpired), StatusCode::FORBIDDEN);
+        assert_eq!(form.status(Reason::TokenRevoked), StatusCode::GONE);
+        assert!(!form.challenge(Reason::TokenInvalid));
+    }
+
+    #[test]
+    fn unknown_and_disabled_users_are_told_apart_only_on_request() {
+        let plain = dialect("");
+        let telling = dialect("[error]\nunknown_user = { status = 404 }");
+
+        for reason in [Reason::UnknownUser, Reason::AccountDisabled] {
+            assert_eq!(
+                body(&plain.errors, reason),
+                body(&plain.errors, Reason::InvalidCredentials)
+            );
+        }
+        assert!(!plain.tells_unknown_user);
+        assert!(telling.tells_unknown_user);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Cors, ErrorForm, Template};
@@ -16,9 +17,10 @@ use crate::secret::SecretString;
 pub struct Dialect {
     pub name: String,
     pub endpoints: Vec<Endpoint>,
+    /// Errors of routes that name the dialect, and where no endpoint is meant.
     pub errors: Arc<ErrorForm>,
     /// Added to the standard claims of access tokens; a claim named here replaces a standard one
-    /// only where it is `sub`.
+    /// only where it is `sub` (what is not known is left out, so the standard `sub` stays).
     pub access_claims: Template,
     pub refresh_claims: Template,
     pub defaults: TokenDefaults,
@@ -27,8 +29,24 @@ pub struct Dialect {
     /// The number of a user with none of those roles.
     pub role_number_default: i64,
     pub cors: Option<Cors>,
+    /// `$config.…` where the login's configuration says nothing.
+    pub config: Map<String, Value>,
     /// Whether the dialect answers an unknown user differently from a wrong password.
     pub tells_unknown_user: bool,
+    /// Whether any answer gives out a refresh token; if none does, none need be made.
+    pub gives_refresh_token: bool,
+    /// Whether any answer gives out the session's key, so that tokens are bound to it (`kh`).
+    pub gives_key: bool,
+}
+
+impl Dialect {
+    /// The number of the first role in the dialect's table that is among `roles`.
+    pub fn role_number(&self, roles: &[String]) -> i64 {
+        self.role_numbers
+            .iter()
+            .find(|(role, _)| roles.contains(role))
+            .map_or(self.role_number_default, |(_, number)| *number)
+    }
 }
 
 /// What a dialect wants of its tokens, where `[[login]]` says nothing.
@@ -51,7 +69,7 @@ pub struct Endpoint {
     pub path: String,
     /// Answers only requests without a good token; others go on to the routes.
     pub when_unauthenticated: bool,
-    /// Forms of credential, tried in order.
+    /// Forms of credential, tried in order; those in the body come first.
     pub credential: Vec<CredentialForm>,
     /// Name looked up in the users: login name or e-mail.
     pub account: AccountKey,
@@ -63,10 +81,13 @@ pub struct Endpoint {
     pub reply: Reply,
     /// The answer of a login that waits for its second step.
     pub pending_reply: Option<Reply>,
+    /// The dialect's errors, with this endpoint's own laid over them.
+    pub errors: Arc<ErrorForm>,
 }
 
 /// What an endpoint does; `login` implements each once for all dialects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Step {
     /// A password (or a token to trade or renew) for a session.
     Login,
@@ -102,7 +123,8 @@ pub enum CredentialForm {
 }
 
 /// What a Bearer at a login endpoint is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BearerUse {
     /// Our access token: logout, session.
     Access,
@@ -115,7 +137,8 @@ pub enum BearerUse {
 }
 
 /// By which of a user's names a login looks him up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AccountKey {
     #[default]
     Username,
@@ -123,7 +146,8 @@ pub enum AccountKey {
 }
 
 /// What a login waits for after the password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SecondStep {
     #[default]
     None,
@@ -140,7 +164,7 @@ pub struct Reply {
 }
 
 /// What a client presented at a login endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Presented {
     Password { name: String, password: SecretString },
     Code { name: String, code: SecretString },

@@ -1,5 +1,408 @@
-//! Templates: JSON with `$placeholders`.
+//! Templates: JSON with `$placeholders`, compiled.
+//!
+//! A placeholder that is a whole value keeps its type; inside text it is written out, lists
+//! joined by commas. `${user.name}` marks where a name ends, `$$` is a dollar sign, and
+//! `$user.claims.features|comma` makes one text of a list. Values are never expanded again: what
+//! a user's name contains stays text.
 
-/// A JSON object (or any value) with placeholders, compiled.
+use serde_json::{Map, Value};
+
+use super::places::{Place, Scope};
+use super::problem::Problems;
+use super::spec::{Dialect, Facts};
+
+/// A JSON value with placeholders, compiled.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Template(pub(super) serde_json::Value);
+pub struct Template {
+    root: Node,
+    /// Members without a value are left out (claims) rather than `null` (answers).
+    drops_missing: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Node {
+    Fixed(Value),
+    Place(Place, Join),
+    Text(Vec<Part>),
+    List(Vec<Self>),
+    Object(Vec<(String, Self)>),
+}
+
+/// A piece of a text.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Part {
+    Text(String),
+    Place(Place, Join),
+}
+
+/// How a list becomes text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    /// Not at all, where the placeholder is the whole value.
+    None,
+    Comma,
+    Space,
+}
+
+/// Gives a placeholder's value, if there is one.
+pub(super) type Lookup<'a> = &'a dyn Fn(&Place) -> Option<Value>;
+
+impl Default for Node {
+    fn default() -> Self {
+        Self::Fixed(Value::Object(Map::new()))
+    }
+}
+
+impl Template {
+    /// Compiles an answer: what is missing is `null`.
+    pub(super) fn reply(value: Value, scope: Scope, at: &str, problems: &mut Problems) -> Self {
+        Self { root: Node::compile(value, scope, at, problems), drops_missing: false }
+    }
+
+    /// Compiles claims: what is missing is left out.
+    pub(super) fn claims(claims: Map<String, Value>, at: &str, problems: &mut Problems) -> Self {
+        let root = Node::compile(Value::Object(claims), Scope::CLAIMS, at, problems);
+        Self { root, drops_missing: true }
+    }
+
+    /// The value that the template makes of `facts`.
+    pub fn render(&self, facts: &Facts, dialect: &Dialect) -> Value {
+        let look = |place: &Place| place.value(facts, dialect);
+        self.root.render(&look, self.drops_missing).unwrap_or(Value::Null)
+    }
+
+    /// True if the placeholder occurs anywhere.
+    pub(super) fn names(&self, place: &Place) -> bool {
+        self.root.names(place)
+    }
+}
+
+impl Node {
+    /// Compiles `value`; a bad placeholder is reported and stands as `null`.
+    pub(super) fn compile(value: Value, scope: Scope, at: &str, problems: &mut Problems) -> Self {
+        match value {
+            Value::String(text) => Self::text(&text, scope).unwrap_or_else(|message| {
+                problems.add(at, &text, message);
+                Self::Fixed(Value::Null)
+            }),
+            Value::Array(items) => {
+                let compile = |(number, item)| {
+                    Self::compile(item, scope, &format!("{at}[{number}]"), problems)
+                };
+                Self::List(items.into_iter().enumerate().map(compile).collect())
+            }
+            Value::Object(members) => {
+                let mut compiled = Vec::with_capacity(members.len());
+                for (name, member) in members {
+                    let at = format!("{at}.{name}");
+                    // TOML's dates arrive as an object with such a member; JSON has no dates.
+                    if name.starts_with('$') {
+                        problems.add(&at, &name, "is no member name for JSON; dates must be text");
+                    }
+                    compiled.push((name, Self::compile(member, scope, &at, problems)));
+                }
+                Self::Object(compiled)
+            }
+            fixed => Self::Fixed(fixed),
+        }
+        .folded()
+    }
+
+    fn text(text: &str, scope: Scope) -> Result<Self, String> {
+        let mut parts = parse(text, scope)?;
+        if parts.iter().all(|part| matches!(part, Part::Text(_))) {
+            let literal = parts.iter().map(|part| part.render(&|_| None)).collect::<String>();
+            return Ok(Self::Fixed(literal.into()));
+        }
+        match (parts.pop(), parts.is_empty()) {
+            (Some(Part::Place(place, join)), true) => Ok(Self::Place(place, join)),
+            (last, _) => Ok(Self::Text(parts.into_iter().chain(last).collect())),
+        }
+    }
+
+    /// Puts in what `look` knows already, so that rendering has less to do.
+    pub(super) fn fold(self, look: Lookup<'_>) -> Self {
+        match self {
+            Self::Place(place, join) => match look(&place) {
+                Some(value) => Self::Fixed(join.apply(value)),
+                None => Self::Place(place, join),
+            },
+            Self::Text(parts) => {
+                let fold = |part| match part {
+                    Part::Place(place, join) => match look(&place) {
+                        Some(value) => Part::Text(join.write(&value)),
+                        None => Part::Place(place, join),
+                    },
+                    text => text,
+                };
+                Self::Text(parts.into_iter().map(fold).collect())
+            }
+            Self::List(items) => {
+                Self::List(items.into_iter().map(|item| item.fold(look)).collect())
+            }
+            Self::Object(members) => Self::Object(
+                members.into_iter().map(|(name, member)| (name, member.fold(look))).collect(),
+            ),
+            fixed @ Self::Fixed(_) => fixed,
+        }
+        .folded()
+    }
+
+    /// One fixed value in place of a list, object or text of nothing but fixed ones.
+    fn folded(self) -> Self {
+        let is_fixed = match &self {
+            Self::List(items) => items.iter().all(|item| matches!(item, Self::Fixed(_))),
+            Self::Object(members) => members.iter().all(|(_, item)| matches!(item, Self::Fixed(_))),
+            Self::Text(parts) => parts.iter().all(|part| matches!(part, Part::Text(_))),
+            Self::Fixed(_) | Self::Place(..) => false,
+        };
+        if is_fixed { Self::Fixed(self.render(&|_| None, false).unwrap_or_default()) } else { self }
+    }
+
+    pub(super) fn render(&self, look: Lookup<'_>, drops_missing: bool) -> Option<Value> {
+        match self {
+            Self::Fixed(value) => Some(value.clone()),
+            Self::Place(place, join) => look(place).map(|value| join.apply(value)),
+            Self::Text(parts) => {
+                Some(parts.iter().map(|part| part.render(look)).collect::<String>().into())
+            }
+            Self::List(items) => {
+                let render = |item: &Self| item.render(look, drops_missing).unwrap_or_default();
+                Some(Value::Array(items.iter().map(render).collect()))
+            }
+            Self::Object(members) => {
+                let mut rendered = Map::with_capacity(members.len());
+                for (name, member) in members {
+                    match member.render(look, drops_missing) {
+                        None if drops_missing => {}
+                        value => drop(rendered.insert(name.clone(), value.unwrap_or_default())),
+                    }
+                }
+                Some(Value::Object(rendered))
+            }
+        }
+    }
+
+    fn names(&self, wanted: &Place) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Place(place, _) => place == wanted,
+            Self::Text(parts) => {
+                parts.iter().any(|part| matches!(part, Part::Place(place, _) if place == wanted))
+            }
+            Self::List(items) => items.iter().any(|item| item.names(wanted)),
+            Self::Object(members) => members.iter().any(|(_, member)| member.names(wanted)),
+        }
+    }
+}
+
+impl Part {
+    fn render(&self, look: Lookup<'_>) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Place(place, join) => {
+                look(place).map(|value| join.write(&value)).unwrap_or_default()
+            }
+        }
+    }
+}
+
+impl Join {
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "comma" => Some(Self::Comma),
+            "space" => Some(Self::Space),
+            _ => None,
+        }
+    }
+
+    /// A whole value: its own type unless a filter was asked for.
+    fn apply(self, value: Value) -> Value {
+        match self {
+            Self::None => value,
+            Self::Comma | Self::Space => self.write(&value).into(),
+        }
+    }
+
+    /// The value as text.
+    fn write(self, value: &Value) -> String {
+        match value {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            Value::Array(items) => {
+                let separator = if self == Self::Space { " " } else { "," };
+                items.iter().map(|item| self.write(item)).collect::<Vec<_>>().join(separator)
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
+fn parse(text: &str, scope: Scope) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        literal.push_str(before);
+        if let Some(tail) = after.strip_prefix('$') {
+            literal.push('$');
+            rest = tail;
+            continue;
+        }
+        let (inner, tail) = match after.strip_prefix('{') {
+            Some(braced) => braced.split_once('}').ok_or("has a `${` without its `}`")?,
+            None => after.split_at(name_length(after)),
+        };
+        if !literal.is_empty() {
+            parts.push(Part::Text(std::mem::take(&mut literal)));
+        }
+        parts.push(place(inner, scope)?);
+        rest = tail;
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        parts.push(Part::Text(literal));
+    }
+    Ok(parts)
+}
+
+/// How far an unbraced placeholder reaches: dots and `|` belong to it only before a name.
+fn name_length(text: &str) -> usize {
+    let mut end = 0;
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        let next_is_name = characters.peek().is_some_and(|(_, next)| next.is_ascii_alphanumeric());
+        let belongs = match character {
+            '.' | '|' => end > 0 && next_is_name,
+            _ => character.is_ascii_alphanumeric() || character == '_',
+        };
+        if !belongs {
+            break;
+        }
+        end = at + character.len_utf8();
+    }
+    end
+}
+
+fn place(inner: &str, scope: Scope) -> Result<Part, String> {
+    if inner.is_empty() {
+        return Err("has a `$` without a name; write `$$` for a dollar sign".to_owned());
+    }
+    let (name, join) = match inner.split_once('|') {
+        Some((name, filter)) => {
+            let join = Join::parse(filter).ok_or_else(|| {
+                format!("has no filter `{filter}`; there are `|comma` and `|space`")
+            })?;
+            (name, join)
+        }
+        None => (inner, Join::None),
+    };
+    let found = scope.find(name).ok_or_else(|| unknown(name, scope))?;
+    Ok(Part::Place(found, join))
+}
+
+fn unknown(name: &str, scope: Scope) -> String {
+    let accepted = scope.accepted();
+    let name = format!("${name}");
+    let close = accepted
+        .iter()
+        .map(|known| (strsim::jaro_winkler(&name, known), known))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .filter(|(similarity, _)| *similarity > 0.85);
+    let hint = close.map(|(_, known)| format!("; did you mean `{known}`?")).unwrap_or_default();
+    format!("`{name}` is no placeholder here{hint} (there are {})", accepted.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dialect::UserFacts;
+
+    fn facts() -> Facts {
+        let Value::Object(claims) = json!({"features": ["a", "b"], "n": 1, "deep": {"er": true}})
+        else {
+            panic!("an object");
+        };
+        let user = UserFacts {
+            name: "$user.id".to_owned(),
+            roles: vec!["root".to_owned(), "dev".to_owned()],
+            claims,
+            ..UserFacts::default()
+        };
+        Facts { user: Some(user), ..Facts::default() }
+    }
+
+    fn render(template: Value) -> Value {
+        let mut problems = Problems::default();
+        let template = Template::reply(template, Scope::TOKENS, "reply", &mut problems);
+        assert_eq!(problems.finish(()), Ok(()));
+        template.render(&facts(), &Dialect::builtin("webitel").expect("built in"))
+    }
+
+    #[test]
+    fn placeholders_render_as_described() {
+        for (template, rendered, why) in [
+            ("plain", json!("plain"), "nothing to do"),
+            ("$user.roles", json!(["root", "dev"]), "a whole value keeps its type"),
+            ("$user.role_number", json!(0), "a number stays a number"),
+            ("$user.roles|comma", json!("root,dev"), "unless a filter makes it text"),
+            ("${user.roles|space}", json!("root dev"), "also in braces"),
+            ("is $user.roles.", json!("is root,dev."), "a dot before no name is text"),
+            ("${user.claims.n}st", json!("1st"), "braces end a name"),
+            ("$user.claims.deep.er", json!(true), "a path into claims"),
+            ("$user.name", json!("$user.id"), "what is put in is not expanded again"),
+            ("$$5 of $$user.name", json!("$5 of $user.name"), "two are one, and end there"),
+            ("$user.email", json!(null), "what is missing is null"),
+            ("<$user.email>", json!("<>"), "and nothing inside text"),
+            ("$access.token", json!(null), "no token, no value"),
+        ] {
+            assert_eq!(render(template.into()), rendered, "{template}: {why}");
+        }
+    }
+
+    #[test]
+    fn members_keep_their_order() {
+        let rendered = render(json!({"z": "$user.claims.n", "a": [1, "$user.name"]}));
+
+        assert_eq!(rendered.to_string(), r#"{"z":1,"a":[1,"$user.id"]}"#);
+    }
+
+    #[test]
+    fn claims_leave_out_what_is_missing() {
+        let Value::Object(claims) = json!({"email": "$user.email", "n": {"x": "$user.claims.n"}})
+        else {
+            panic!("an object");
+        };
+        let template = Template::claims(claims, "claims", &mut Problems::default());
+
+        let rendered = template.render(&facts(), &Dialect::builtin("aviate").expect("built in"));
+
+        assert_eq!(rendered, json!({"n": {"x": 1}}));
+    }
+
+    #[test]
+    fn bad_placeholders_are_problems_with_a_remedy() {
+        for (text, scope, message) in [
+            ("$user.nme", Scope::TOKENS, "did you mean `$user.name`"),
+            ("costs $5", Scope::TOKENS, "`$5` is no placeholder"),
+            ("100 $", Scope::TOKENS, "write `$$`"),
+            ("${user.name", Scope::TOKENS, "without its `}`"),
+            ("$user.roles|upper", Scope::TOKENS, "no filter `upper`"),
+            ("$user.claims.", Scope::TOKENS, "no placeholder"),
+            ("$session.key", Scope::CLAIMS, "no placeholder"),
+            ("$access.token", Scope::CLAIMS, "no placeholder"),
+            ("$user.name", Scope::NOBODY, "no placeholder"),
+            ("$user.name", Scope::ERROR, "$request_id"),
+            ("$status", Scope::TOKENS, "no placeholder"),
+        ] {
+            let mut problems = Problems::default();
+            Template::reply(json!({"a": [text]}), scope, "reply", &mut problems);
+            let found = problems.finish(()).expect_err(text);
+
+            assert_eq!((found[0].path.as_str(), found[0].value.as_str()), ("reply.a[0]", text));
+            assert!(found[0].message.contains(message), "{text}: {}", found[0].message);
+        }
+    }
+}

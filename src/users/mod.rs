@@ -1,8 +1,128 @@
 //! Users and their passwords, wherever they are kept.
 //!
-//! `UserSource` is the seam; `file` reads `users.toml`. `Users` asks the sources of a login in
-//! order: the first that knows the name decides. `password` hashes in its own bounded threads.
+//! `UserSource` is the seam; `FileSource` reads `users.toml`, and `edit` changes it. `Users` asks
+//! the sources of a login in order: the first that knows the name decides. `PasswordPool` hashes
+//! in its own bounded threads; `password` says what a stored hash is and costs, `rules` what a
+//! new password has to be.
 
+mod bootstrap;
+mod canonical;
+pub mod edit;
+mod file;
+pub mod password;
+mod pool;
+mod problem;
+mod reader;
+pub mod rules;
 mod source;
+mod splice;
+mod table;
+mod write;
 
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+pub use self::bootstrap::{BootstrapError, FirstUser, first_user, random_password};
+pub use self::canonical::{canonical_account, canonical_name};
+pub use self::file::{FileError, FileSource};
+pub use self::pool::{Operations, PasswordPool, PoolError};
+pub use self::problem::{Problem, Problems};
 pub use self::source::{Checked, Name, SourceError, User, UserSource};
+pub use self::write::AccessError;
+
+use crate::identity::Subject;
+use crate::secret::SecretString;
+
+/// All sources of the configuration; a login asks those that it names, in its order.
+#[derive(Clone, Debug, Default)]
+pub struct Users {
+    sources: Vec<Arc<dyn UserSource>>,
+}
+
+impl Users {
+    /// Puts sources together; their names differ.
+    pub fn new(sources: Vec<Arc<dyn UserSource>>) -> Self {
+        Self { sources }
+    }
+
+    /// Checks a password: the first of `sources` that knows the name decides. A wrong password
+    /// costs as many hash operations as a name that none of them knows.
+    ///
+    /// # Errors
+    /// When a source that had to be asked could not say; the next is then not asked, since it
+    /// might know another user of that name.
+    pub async fn check(
+        &self,
+        sources: &[String],
+        name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        let mut decided = None;
+        for source in sources {
+            let source = self.source(source)?;
+            if decided.is_some() {
+                // A full queue is not told here: the guess has been made and has to count.
+                let _ = source.spend(name, password, origin).await;
+                continue;
+            }
+            match source.check(name, password, origin).await? {
+                Checked::Unknown => {}
+                right @ Checked::Right { .. } => return Ok(right),
+                wrong @ Checked::Wrong { .. } => decided = Some(wrong),
+            }
+        }
+        Ok(decided.unwrap_or(Checked::Unknown))
+    }
+
+    /// The id behind a name, from the first of `sources` that knows it.
+    ///
+    /// # Errors
+    /// When a source that had to be asked could not say.
+    pub async fn resolve(
+        &self,
+        sources: &[String],
+        name: &Name,
+    ) -> Result<Option<Subject>, SourceError> {
+        for source in sources {
+            if let Some(id) = self.source(source)?.resolve(name).await? {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The user `id` of `source` as he is now; `None` if he, or the source, is gone.
+    ///
+    /// # Errors
+    /// When the source could not say.
+    pub async fn find(&self, source: &str, id: &Subject) -> Result<Option<User>, SourceError> {
+        match self.sources.iter().find(|known| known.name() == source) {
+            Some(source) => source.find(id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Returns when users of any source may have changed since the last call.
+    pub async fn changed(&self) {
+        let waits = self.sources.iter().map(|source| source.changed());
+        let mut waits: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = waits.collect();
+        poll_fn(|context| {
+            let done = waits.iter_mut().any(|wait| wait.as_mut().poll(context).is_ready());
+            if done { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    fn source(&self, name: &str) -> Result<&Arc<dyn UserSource>, SourceError> {
+        self.sources.iter().find(|source| source.name() == name).ok_or_else(|| {
+            SourceError::Unavailable {
+                name: name.to_owned(),
+                cause: "there is no source of that name".to_owned(),
+            }
+        })
+    }
+}

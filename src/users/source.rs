@@ -72,6 +72,17 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
         origin: Option<std::net::IpAddr>,
     ) -> Result<Checked, SourceError>;
 
+    /// As much work as `check` does for a name that is unknown here: for a login that another
+    /// source has refused already, so that it takes as long as one that no source knows.
+    async fn spend(
+        &self,
+        _name: &Name,
+        _password: &SecretString,
+        _origin: Option<std::net::IpAddr>,
+    ) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// The user of this id as he is now; `None` if removed or disabled.
     async fn find(&self, id: &Subject) -> Result<Option<User>, SourceError>;
 

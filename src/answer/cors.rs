@@ -1,0 +1,138 @@
+//! Cross-origin calls (Fetch standard, CORS protocol): preflights answered, answers marked.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, request};
+
+use crate::body::{Body, Response};
+use crate::dialect::{Cors, CorsOrigins};
+
+/// What an upstream may have said of CORS: ours replaces it.
+const FIELDS: [HeaderName; 6] = [
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_ALLOW_METHODS,
+    header::ACCESS_CONTROL_ALLOW_HEADERS,
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+    header::ACCESS_CONTROL_MAX_AGE,
+];
+
+/// True for a preflight: an OPTIONS that asks for another method from another origin.
+pub(crate) fn is_preflight(head: &request::Parts) -> bool {
+    head.method == Method::OPTIONS
+        && head.headers.contains_key(header::ORIGIN)
+        && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Answers a preflight; for an origin that may not call, without leave.
+pub(crate) fn preflight(cors: &Cors, request: &HeaderMap) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() =
+        StatusCode::from_u16(cors.preflight_status).unwrap_or(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    if allow_origin(cors, request, headers) {
+        set_list(headers, header::ACCESS_CONTROL_ALLOW_METHODS, &cors.methods);
+        set_list(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, &cors.headers);
+        headers.insert(
+            header::ACCESS_CONTROL_MAX_AGE,
+            HeaderValue::from(cors.max_age.as_secs()),
+        );
+    }
+    response
+}
+
+/// Marks an answer, a refusal too, or browsers would hide it from the page.
+pub(crate) fn mark(cors: &Cors, request: &HeaderMap, response: &mut HeaderMap) {
+    for field in &FIELDS {
+        response.remove(field);
+    }
+    if allow_origin(cors, request, response) {
+        set_list(response, header::ACCESS_CONTROL_EXPOSE_HEADERS, &cors.expose);
+    }
+}
+
+/// Allows the request's origin if it may call, and says that the answer depends on it.
+fn allow_origin(cors: &Cors, request: &HeaderMap, response: &mut HeaderMap) -> bool {
+    let origin = request.get(header::ORIGIN);
+    let allowed = match (&cors.origins, origin) {
+        (CorsOrigins::Any, Some(_)) => Some(HeaderValue::from_static("*")),
+        (CorsOrigins::Echo, Some(origin)) => Some(origin.clone()),
+        (CorsOrigins::List(list), Some(origin)) => {
+            list.iter().any(|one| one.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+        }
+        (_, None) => None,
+    };
+    if !matches!(cors.origins, CorsOrigins::Any) {
+        response.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    let Some(allowed) = allowed else { return false };
+    // The standard forbids credentials with `*`.
+    if cors.credentials && allowed != "*" {
+        response.insert(
+            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            HeaderValue::from_static("true"),
+        );
+    }
+    response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+    true
+}
+
+fn set_list(headers: &mut HeaderMap, name: HeaderName, list: &[String]) {
+    if list.is_empty() {
+        return;
+    }
+    if let Ok(value) = HeaderValue::from_str(&list.join(", ")) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn cors(origins: CorsOrigins) -> Cors {
+        Cors {
+            origins,
+            methods: vec!["GET".into()],
+            headers: vec!["Authorization".into()],
+            expose: Vec::new(),
+            credentials: true,
+            max_age: Duration::from_secs(86_400),
+            preflight_status: 204,
+        }
+    }
+
+    fn from_origin(origin: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static(origin))])
+    }
+
+    #[test]
+    fn a_star_never_goes_with_credentials() {
+        let answer = preflight(&cors(CorsOrigins::Any), &from_origin("https://app.example"));
+
+        assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert!(!answer.headers().contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+    }
+
+    #[test]
+    fn an_origin_that_is_not_listed_gets_no_leave_and_the_answer_varies_by_origin() {
+        let listed = cors(CorsOrigins::List(vec!["https://app.example".into()]));
+
+        let answer = preflight(&listed, &from_origin("https://app.example.evil"));
+
+        assert!(!answer.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+        assert_eq!(answer.headers()[header::VARY], "Origin");
+    }
+
+    #[test]
+    fn the_upstreams_own_fields_are_replaced() {
+        let mut answer = HeaderMap::new();
+        answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        let listed = cors(CorsOrigins::List(vec!["https://app.example".into()]));
+
+        mark(&listed, &from_origin("https://evil.example"), &mut answer);
+
+        assert!(!answer.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+    }
+}

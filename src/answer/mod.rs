@@ -1,0 +1,68 @@
+//! The small answers of our own: health, redirect to https, CORS.
+
+pub(crate) mod cors;
+
+use http::header::{self, HeaderValue};
+use http::{Method, StatusCode, Uri};
+
+use crate::body::{Body, Response};
+use crate::dialect::Reason;
+
+/// `[health] path`: 200, or 503 while draining, so that a load balancer looks elsewhere.
+pub(crate) fn health(draining: bool) -> Response {
+    let (status, text) = if draining {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else {
+        (StatusCode::OK, "ok\n")
+    };
+    plain(status, text, "text/plain; charset=utf-8")
+}
+
+/// The public keys of our tokens (RFC 7517 §8.5.1). Cached for minutes, since a new key is
+/// published long before it signs.
+pub(crate) fn jwks(keys: bytes::Bytes) -> Response {
+    let mut response = plain(StatusCode::OK, keys, "application/jwk-set+json");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    response
+}
+
+/// A plain listener that only sends people to https: GET and HEAD without credentials. Anything
+/// else would already have sent its secret in the clear, and must learn not to (308 would have
+/// it repeated and nobody the wiser).
+pub(crate) fn redirect_to_https(
+    head: &http::request::Parts,
+    host: &str,
+    raw_path: &str,
+) -> Result<Response, Reason> {
+    let harmless = matches!(head.method, Method::GET | Method::HEAD);
+    let credential = [header::AUTHORIZATION.as_str(), "x-access-token", "x-key", "cookie"]
+        .iter()
+        .any(|name| head.headers.contains_key(*name));
+    let location = Uri::builder()
+        .scheme("https")
+        .authority(host)
+        .path_and_query(raw_path)
+        .build()
+        .ok()
+        .and_then(|uri| HeaderValue::from_str(&uri.to_string()).ok());
+    match location {
+        Some(location) if harmless && !credential => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+            response.headers_mut().insert(header::LOCATION, location);
+            Ok(response)
+        }
+        _ => Err(Reason::TlsRequired),
+    }
+}
+
+fn plain(status: StatusCode, body: impl Into<bytes::Bytes>, media_type: &'static str) -> Response {
+    let mut response = Response::new(Body::full(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,28 @@
+//! `tollhouse check`.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::{Failure, load};
+
+#[derive(Debug, Default, Args)]
+pub(super) struct CheckArgs {
+    /// Show the configuration that is in effect, secrets hidden.
+    #[arg(long)]
+    print: bool,
+}
+
+/// Reports every problem; with `--print`, the configuration in effect on standard output.
+pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
+    let loaded = load(path)?;
+    for warning in &loaded.warnings {
+        eprintln!("{}: warning: {warning}", path.display());
+    }
+    if args.print {
+        print!("{}", loaded.config.print());
+    } else {
+        println!("{}: ok", path.display());
+    }
+    Ok(())
+}

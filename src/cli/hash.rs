@@ -1,0 +1,88 @@
+//! `tollhouse hash`, and how every command is told a password: by a prompt that shows nothing, or
+//! one line of standard input; never by an argument, which other users of the machine can see.
+
+#![allow(clippy::print_stdout)]
+
+use std::io::{self, BufRead, IsTerminal};
+
+use anyhow::{Context, bail};
+
+use crate::secret::SecretString;
+use crate::users::{password, rules};
+
+/// Prints the hash of a password, for a users file that is written by hand.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HashArgs {
+    /// Hash a password that exists already, however weak it is
+    #[arg(long)]
+    pub any: bool,
+}
+
+/// Runs `tollhouse hash`.
+///
+/// # Errors
+/// When there is no password, or it breaks the rules for new ones.
+pub fn run(args: &HashArgs) -> anyhow::Result<()> {
+    let password = read_password("Password: ")?;
+    if !args.any {
+        rules::check_new(password.expose(), &[])?;
+    }
+    println!("{}", password::hash(password.expose())?.as_str());
+    Ok(())
+}
+
+/// A new password: asked for twice on a terminal, else the first line of standard input.
+///
+/// # Errors
+/// When there is none, or the two differ.
+pub fn read_password(prompt: &str) -> anyhow::Result<SecretString> {
+    if !io::stdin().is_terminal() {
+        return read_line(&mut io::stdin().lock());
+    }
+    let ask = |prompt: &str| -> anyhow::Result<SecretString> {
+        Ok(SecretString::new(rpassword::prompt_password(prompt).context("no password was read")?))
+    };
+    let (first, second) = (ask(prompt)?, ask("Once more: ")?);
+    if first != second {
+        bail!("the two passwords differ");
+    }
+    not_empty(first)
+}
+
+/// The first line without its end; a password may begin or end with spaces.
+fn read_line(input: &mut impl BufRead) -> anyhow::Result<SecretString> {
+    // Far more than a password may have, so that a wrong file on standard input ends early.
+    const MAX_LINE: u64 = 64 * 1024;
+    let mut line = String::new();
+    io::Read::take(input, MAX_LINE)
+        .read_line(&mut line)
+        .context("standard input is not a line of text")?;
+    let end = line.trim_end_matches(['\r', '\n']).len();
+    line.truncate(end);
+    not_empty(SecretString::new(line))
+}
+
+fn not_empty(password: SecretString) -> anyhow::Result<SecretString> {
+    if password.expose().is_empty() {
+        bail!("there was no password on standard input");
+    }
+    Ok(password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_one_line_as_it_was_typed() {
+        for (input, password, why) in [
+            ("secret\n", "secret", "without the line's end"),
+            ("secret\r\nmore", "secret", "nor that of other systems"),
+            (" with spaces ", " with spaces ", "spaces belong to it"),
+        ] {
+            let read = read_line(&mut input.as_bytes()).unwrap();
+            assert_eq!(read.expose(), password, "{why}");
+        }
+        assert!(read_line(&mut "\n".as_bytes()).is_err(), "an empty line is no password");
+    }
+}

@@ -1,0 +1,141 @@
+//! Commands that the running gateway carries out, through `admin.sock` in its state folder.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::Failure;
+use crate::admin;
+use crate::config::Config;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SessionCommand {
+    /// Live sessions, oldest first.
+    List {
+        /// Only of this user (name or id).
+        #[arg(long)]
+        user: Option<String>,
+        /// As JSON, one session a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End sessions: one, one user's, or all.
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct RevokeArgs {
+    /// The session's id.
+    id: Option<String>,
+    /// Every session of this user (name or id).
+    #[arg(long)]
+    user: Option<String>,
+    /// Every session there is.
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LimitsCommand {
+    /// Forget the failed attempts of an account.
+    Lift { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Write a consistent copy of the store.
+    Backup { file: PathBuf },
+}
+
+/// Carries out a `session` command.
+pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Failure> {
+    match command {
+        SessionCommand::List { user, json } => {
+            let answer = call(config, Method::GET, &path("/sessions", &user), None)?;
+            for session in answer["sessions"].as_array().into_iter().flatten() {
+                if json {
+                    println!("{session}");
+                } else {
+                    let text = |name: &str| session[name].as_str().unwrap_or("-").to_owned();
+                    println!(
+                        "{}  {}  {}  since {}  until {}  {}",
+                        text("id"),
+                        text("username"),
+                        text("login"),
+                        text("created"),
+                        text("expires"),
+                        text("address"),
+                    );
+                }
+            }
+            Ok(())
+        }
+        SessionCommand::Revoke(args) => {
+            let target = match (&args.id, args.all) {
+                (Some(id), _) => format!("/sessions/{}", encoded(id)),
+                (None, true) => "/sessions?all=true".to_owned(),
+                (None, false) => path("/sessions", &args.user),
+            };
+            let answer = call(config, Method::DELETE, &target, None)?;
+            println!("{} sessions ended", answer["ended"]);
+            Ok(())
+        }
+    }
+}
+
+/// Carries out a `limits` command.
+pub(super) fn limits(command: LimitsCommand, config: &Config) -> Result<(), Failure> {
+    let LimitsCommand::Lift { name } = command;
+    call(config, Method::POST, "/limits/lift", Some(json!({ "name": name })))?;
+    println!("the failed attempts of {name} are forgotten");
+    Ok(())
+}
+
+/// Carries out a `store` command.
+pub(super) fn store(command: StoreCommand, config: &Config) -> Result<(), Failure> {
+    let StoreCommand::Backup { file } = command;
+    let file = std::path::absolute(&file)?;
+    call(config, Method::POST, "/store/backup", Some(json!({ "path": file })))?;
+    println!("{}", file.display());
+    Ok(())
+}
+
+/// Has the running gateway read its configuration again.
+pub(super) fn reload(config: &Config) -> Result<(), Failure> {
+    call(config, Method::POST, "/reload", None)?;
+    println!("reloaded");
+    Ok(())
+}
+
+/// Asks the running gateway.
+pub(super) fn call(
+    config: &Config,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> anyhow::Result<Value> {
+    let socket = config.state.dir.join(admin::SOCKET);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (status, answer) = runtime
+        .block_on(admin::client::call(&socket, method, path, body))
+        .with_context(|| format!("no gateway answers on {}", socket.display()))?;
+    if !status.is_success() {
+        bail!("{}", answer["error"].as_str().unwrap_or("the gateway refused without a reason"));
+    }
+    Ok(answer)
+}
+
+fn path(path: &str, user: &Option<String>) -> String {
+    match user {
+        Some(user) => format!("{path}?user={}", encoded(user)),
+        None => path.to_owned(),
+    }
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,184 @@
+//! `tollhouse user`: the users file from the command line.
+//!
+//! A running gateway reads the file again by itself; nothing here talks to it.
+
+#![allow(clippy::print_stdout)]
+
+use std::path::Path;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use super::hash::read_password;
+use crate::secret::SecretString;
+use crate::users::edit::{self, Listed, NewUser};
+use crate::users::{password, rules};
+
+/// Changes and lists the users of a users file.
+#[derive(Clone, Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a user; the password comes from a prompt or from standard input
+    Add(AddArgs),
+    /// Change a user's password, which ends his sessions
+    Passwd(NameArgs),
+    /// List the users
+    List(ListArgs),
+    /// Remove a user, which ends his sessions
+    Remove(NameArgs),
+    /// Refuse a user's logins and end his sessions
+    Disable(NameArgs),
+    /// Let a disabled user log in again
+    Enable(NameArgs),
+}
+
+/// Who is added.
+#[derive(Clone, Debug, Args)]
+pub struct AddArgs {
+    /// What he logs in as
+    pub name: String,
+
+    /// His e-mail address, for logins that go by it and for one-time codes
+    #[arg(long)]
+    pub email: Option<String>,
+
+    /// A role; may be given several times
+    #[arg(long = "role", value_name = "ROLE")]
+    pub roles: Vec<String>,
+
+    /// A scope; may be given several times
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub scopes: Vec<String>,
+
+    /// A further claim; may be given several times
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = parse_claim)]
+    pub claims: Vec<(String, String)>,
+}
+
+/// Who is meant.
+#[derive(Clone, Debug, Args)]
+pub struct NameArgs {
+    /// The user's name
+    pub name: String,
+}
+
+/// How users are listed.
+#[derive(Clone, Debug, Args)]
+pub struct ListArgs {
+    /// Print JSON, one user a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The users file that a command is about.
+#[derive(Clone, Copy, Debug)]
+pub struct UsersFile<'a> {
+    /// Name of the `[[users]]` section.
+    pub source: &'a str,
+    pub path: &'a Path,
+}
+
+/// Runs `tollhouse user …` on a users file.
+///
+/// # Errors
+/// When the password breaks the rules, there is no such user, or the file cannot be changed.
+pub fn run(command: &UserCommand, file: UsersFile<'_>) -> anyhow::Result<()> {
+    match command {
+        UserCommand::Add(args) => {
+            refuse_before_asking(args, file)?;
+            add(args, &read_password("Password: ")?, file)
+        }
+        UserCommand::Passwd(args) => {
+            known(&args.name, file)?;
+            passwd(&args.name, &read_password("New password: ")?, file)
+        }
+        UserCommand::List(args) => list(args, file),
+        UserCommand::Remove(args) => {
+            edit::remove(file.path, &args.name).context("nothing was changed")
+        }
+        UserCommand::Disable(args) => {
+            edit::disable(file.path, &args.name, true).context("nothing was changed")
+        }
+        UserCommand::Enable(args) => {
+            edit::disable(file.path, &args.name, false).context("nothing was changed")
+        }
+    }
+}
+
+/// Adds a user and prints his id.
+///
+/// # Errors
+/// When the password breaks the rules, the name or address is taken or malformed, or the file
+/// cannot be changed.
+pub fn add(args: &AddArgs, password: &SecretString, file: UsersFile<'_>) -> anyhow::Result<()> {
+    let own = [args.name.as_str(), args.email.as_deref().unwrap_or_default()];
+    rules::check_new(password.expose(), &own)?;
+    let user = NewUser {
+        name: args.name.clone(),
+        email: args.email.clone(),
+        password: password::hash(password.expose())?,
+        roles: args.roles.clone(),
+        scopes: args.scopes.clone(),
+        claims: args.claims.clone(),
+    };
+    let id = edit::add(file.path, &user).context("nothing was added")?;
+    println!("{id}");
+    Ok(())
+}
+
+/// Changes a user's password.
+///
+/// # Errors
+/// When the password breaks the rules, there is no such user, or the file cannot be changed.
+pub fn passwd(name: &str, password: &SecretString, file: UsersFile<'_>) -> anyhow::Result<()> {
+    let listed = known(name, file)?;
+    let own = [listed.user.name.as_str(), listed.user.email.as_deref().unwrap_or_default()];
+    rules::check_new(password.expose(), &own)?;
+    let hash = password::hash(password.expose())?;
+    edit::passwd(file.path, name, &hash).context("nothing was changed")
+}
+
+/// Nobody should type a password twice to hear that the name is taken.
+fn refuse_before_asking(args: &AddArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
+    if file.path.exists() && edit::find(file.path, file.source, &args.name)?.is_some() {
+        Err(edit::EditError::Exists { name: args.name.clone() })?;
+    }
+    Ok(())
+}
+
+fn known(name: &str, file: UsersFile<'_>) -> anyhow::Result<Listed> {
+    let found = edit::find(file.path, file.source, name)?;
+    Ok(found.ok_or_else(|| edit::EditError::NoSuchUser { name: name.to_owned() })?)
+}
+
+fn list(args: &ListArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
+    let users = edit::list(file.path, file.source)?;
+    if args.json {
+        users.iter().for_each(|listed| println!("{}", json(listed)));
+        return Ok(());
+    }
+    let width = users.iter().map(|listed| listed.user.name.chars().count()).max().unwrap_or(0);
+    for Listed { user, disabled, weak } in &users {
+        let notes = [(*disabled, "disabled"), (*weak, "weak hash, replaced at the next login")];
+        let notes = notes.iter().filter(|(holds, _)| *holds).map(|(_, note)| *note);
+        let email = user.email.as_deref().unwrap_or("-");
+        let roles = user.roles.join(",");
+        let notes = notes.collect::<Vec<_>>().join("; ");
+        println!("{:width$}  {}  {email}  {roles}  {notes}", user.name, user.id);
+    }
+    Ok(())
+}
+
+fn json(listed: &Listed) -> serde_json::Value {
+    let Listed { user, disabled, weak } = listed;
+    serde_json::json!({
+        "id": user.id, "name": user.name, "email": user.email, "roles": user.roles,
+        "scopes": user.scopes, "claims": user.claims, "disabled": disabled, "weak_hash": weak,
+    })
+}
+
+fn parse_claim(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}

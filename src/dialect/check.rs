@@ -1,0 +1,186 @@
+//! A dialect's table -> a checked `Dialect`, or everything that is wrong with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::check_endpoint::check_endpoint;
+use super::entries::Entries;
+use super::places::{Name, Place};
+use super::problem::{Problem, Problems};
+use super::raw::{RawDialect, RawEndpoint, RawTokens, duration};
+use super::spec::{Dialect, Endpoint, SecondStep, Step, TokenDefaults};
+use super::{ErrorForm, Reason, Template};
+use crate::algorithm::Algorithm;
+
+/// Claims that say whose token this is and how long it holds: verification relies on them, so no
+/// dialect may write them. `sub` is not among them, because everything of ours goes by `uid`.
+const OURS: &[&str] = &[
+    "iss",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "sid",
+    "uid",
+    "src",
+    "client_id",
+    "kh",
+    "roles",
+    "scope",
+    "preferred_username",
+];
+
+impl Dialect {
+    /// Checks a table as written.
+    ///
+    /// # Errors
+    /// Every problem it has, each with its key path within the table.
+    pub fn check(raw: RawDialect) -> Result<Self, Vec<Problem>> {
+        let mut problems = Problems::default();
+        check_name(&raw.name, &mut problems);
+        let entries = Entries::check(raw.error, "error", &mut problems);
+        let defaults = check_tokens(raw.tokens, &mut problems);
+        let endpoints = check_endpoints(&raw.name, raw.endpoint, &entries, &mut problems);
+        let has_roles = !raw.roles.is_empty();
+        let (role_numbers, role_number_default) = check_roles(raw.roles, &mut problems);
+        let replies = || {
+            let pending = endpoints.iter().filter_map(|endpoint| endpoint.pending_reply.as_ref());
+            let replies = endpoints.iter().map(|endpoint| &endpoint.reply).chain(pending);
+            replies.filter_map(|reply| reply.json.as_ref())
+        };
+        let gives = |name| replies().any(|json| json.names(&Place::Named(name)));
+        let gives_refresh_token = gives(Name::RefreshToken);
+        if gives_refresh_token && defaults.ends_with_access {
+            let message =
+                "an answer has `$refresh.token`, but sessions end with their access token";
+            problems.add("tokens.ends_with_access", true, message);
+        }
+        if gives(Name::UserRoleNumber) && !has_roles {
+            problems.add("roles", "", "`$user.role_number` needs a table of numbers");
+        }
+        let dialect = Self {
+            errors: Arc::new(ErrorForm::build(&raw.name, &[&entries])),
+            access_claims: check_claims(raw.claims.access, "claims.access", &mut problems),
+            refresh_claims: check_claims(raw.claims.refresh, "claims.refresh", &mut problems),
+            defaults,
+            role_numbers,
+            role_number_default,
+            cors: raw.cors.and_then(|cors| cors.check_into("cors", &mut problems)),
+            config: raw.config,
+            tells_unknown_user: endpoints.iter().any(|endpoint| {
+                let (wrong, unknown) = (Reason::InvalidCredentials, Reason::UnknownUser);
+                endpoint.step == Step::Login && endpoint.errors.tells_apart(wrong, unknown)
+            }),
+            gives_refresh_token,
+            gives_key: gives(Name::SessionKey),
+            name: raw.name,
+            endpoints,
+        };
+        problems.finish(dialect)
+    }
+}
+
+fn check_name(name: &str, problems: &mut Problems) {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || !name.bytes().all(is_plain) {
+        problems.add("name", name, "must be of lower-case letters, digits and `-`");
+    } else if name == "problem" {
+        problems.add("name", name, "is the name of the plain error form; choose another");
+    }
+}
+
+fn check_endpoints(
+    name: &str,
+    raw: Vec<RawEndpoint>,
+    entries: &Entries,
+    problems: &mut Problems,
+) -> Vec<Endpoint> {
+    if raw.is_empty() {
+        problems.add("endpoint", "", "is missing: a dialect needs at least one endpoint");
+    }
+    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(raw.len());
+    for (number, raw) in raw.into_iter().enumerate() {
+        let at = format!("endpoint[{number}]");
+        let request = raw.request.clone();
+        let Some(endpoint) = check_endpoint(raw, &at, (name, entries), problems) else { continue };
+        let is_taken =
+            |other: &Endpoint| other.method == endpoint.method && other.path == endpoint.path;
+        if endpoints.iter().any(is_taken) {
+            problems.add(format!("{at}.request"), request, "is an endpoint already");
+        }
+        endpoints.push(endpoint);
+    }
+    let has = |step| endpoints.iter().any(|endpoint| endpoint.step == step);
+    if has(Step::VerifyCode) && !has(Step::Login) {
+        problems.add("endpoint", "", "has a `verify_code` but no `login` that prepares it");
+    }
+    let sends_codes = endpoints.iter().any(|endpoint| endpoint.second_step != SecondStep::None);
+    if sends_codes && !has(Step::VerifyCode) {
+        problems.add("endpoint", "", "has a `second_step` but no `verify_code` that takes it");
+    }
+    endpoints
+}
+
+fn check_claims(claims: Map<String, Value>, at: &str, problems: &mut Problems) -> Template {
+    for name in claims.keys().filter(|name| OURS.contains(&name.as_str())) {
+        problems.add(format!("{at}.{name}"), name, "is a claim that every token has already");
+    }
+    Template::claims(claims, at, problems)
+}
+
+fn check_tokens(raw: RawTokens, problems: &mut Problems) -> TokenDefaults {
+    let algorithm = raw.algorithm.and_then(|name| {
+        let algorithm = Algorithm::parse(&name);
+        if algorithm.is_none() {
+            let known: Vec<_> = Algorithm::ALL.iter().map(|known| known.as_str()).collect();
+            let message = format!("is no algorithm of ours (there are {})", known.join(", "));
+            problems.add("tokens.algorithm", name, message);
+        }
+        algorithm
+    });
+    let mut ttl = |key: &str, text: Option<String>| {
+        text.and_then(|text| check_duration(&text, &format!("tokens.{key}"), problems))
+    };
+    let access_ttl = ttl("access_ttl", raw.access_ttl);
+    let refresh_ttl = ttl("refresh_ttl", raw.refresh_ttl);
+    let refresh_idle = ttl("refresh_idle", raw.refresh_idle);
+    let ends_with_access = raw.ends_with_access;
+    if ends_with_access && (refresh_ttl.is_some() || refresh_idle.is_some()) {
+        let message = "sessions that end with their access token are not refreshed";
+        problems.add("tokens.ends_with_access", true, message);
+    }
+    TokenDefaults { algorithm, access_ttl, refresh_ttl, refresh_idle, ends_with_access }
+}
+
+/// A duration that is longer than nothing.
+pub(super) fn check_duration(text: &str, at: &str, problems: &mut Problems) -> Option<Duration> {
+    let found = duration(text).filter(|duration| !duration.is_zero());
+    if found.is_none() {
+        problems.add(at, text, "must be a number and a unit, for example \"15m\" or \"24h\"");
+    }
+    found
+}
+
+fn check_roles(raw: Map<String, Value>, problems: &mut Problems) -> (Vec<(String, i64)>, i64) {
+    let mut others = None;
+    let mut numbers = Vec::with_capacity(raw.len());
+    let is_used = !raw.is_empty();
+    for (role, number) in raw {
+        let Some(number) = number.as_i64() else {
+            problems.add(format!("roles.{role}"), number, "must be a whole number");
+            continue;
+        };
+        if role == "*" {
+            others = Some(number);
+        } else {
+            numbers.push((role, number));
+        }
+    }
+    if is_used && others.is_none() {
+        problems.add("roles", "", "has no `\"*\"`: the number of users with none of these roles");
+    }
+    (numbers, others.unwrap_or_default())
+}

@@ -1,0 +1,189 @@
+//! One `[[endpoint]]` -> a checked `Endpoint`.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+
+use super::entries::Entries;
+use super::places::Scope;
+use super::problem::Problems;
+use super::raw::{RawCredential, RawEndpoint, RawReply};
+use super::spec::{BearerUse, CredentialForm, Endpoint, Reply, SecondStep, Step};
+use super::{AccountKey, ErrorForm, Template};
+
+/// Checks an endpoint of the dialect whose name and `[error]` are given; `None` where it cannot
+/// even be said what it answers.
+pub(super) fn check_endpoint(
+    raw: RawEndpoint,
+    at: &str,
+    (name, dialect): (&str, &Entries),
+    problems: &mut Problems,
+) -> Option<Endpoint> {
+    let request = check_request(&raw.request, &format!("{at}.request"), problems);
+    check_fit(&raw, at, problems);
+    let entries = Entries::check(raw.error, &format!("{at}.error"), problems);
+    let own = [&entries, dialect];
+    let errors = Arc::new(ErrorForm::build(name, &own));
+
+    let mut reply = |raw: Option<RawReply>, key: &str, scope: Scope| {
+        raw.map(|raw| check_reply(raw, scope, &format!("{at}.{key}"), problems))
+    };
+    let scope = match raw.step {
+        Step::Login | Step::VerifyCode | Step::Refresh => Scope::TOKENS,
+        Step::Logout | Step::LogoutAll | Step::Session => Scope::SESSION,
+        Step::Answer => Scope::NOBODY,
+    };
+    // The password step of a login with codes tells nothing, so it is compiled knowing nobody.
+    let pending_reply = reply(raw.pending_reply, "pending_reply", Scope::NOBODY);
+    let reply = reply(raw.reply, "reply", scope)
+        .or_else(|| pending_reply.clone().filter(|_| raw.second_step != SecondStep::None));
+    if reply.is_none() {
+        problems.add(format!("{at}.reply"), "", "is missing");
+    }
+    let mut credential: Vec<_> = raw.credential.into_iter().map(CredentialForm::from).collect();
+    // What the body says outranks a header that a client may send along with everything.
+    credential.sort_by_key(|form| !form.is_in_body());
+    let (method, path) = request?;
+    Some(Endpoint {
+        step: raw.step,
+        method,
+        path,
+        when_unauthenticated: raw.when.is_some(),
+        credential,
+        account: raw.account,
+        second_step: raw.second_step,
+        rotates: raw.rotates,
+        reply: reply?,
+        pending_reply,
+        errors,
+    })
+}
+
+fn check_request(text: &str, at: &str, problems: &mut Problems) -> Option<(Method, String)> {
+    let split = text.split_once(' ').and_then(|(method, path)| {
+        let method = Method::from_bytes(method.as_bytes()).ok()?;
+        let is_served = !matches!(method, Method::CONNECT | Method::TRACE | Method::OPTIONS);
+        let is_upper = method.as_str().bytes().all(|byte| byte.is_ascii_uppercase());
+        (is_served && is_upper && is_plain_path(path)).then(|| (method, path.to_owned()))
+    });
+    if split.is_none() {
+        problems.add(at, text, "must be a method and a plain path, for example \"POST /login\"");
+    }
+    split
+}
+
+/// A path that has one spelling only: no escapes, no dot segments, no empty ones but the last.
+fn is_plain_path(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix('/') else { return false };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte);
+    let segments = rest.strip_suffix('/').unwrap_or(rest);
+    rest.bytes().all(is_plain)
+        && (rest.is_empty()
+            || segments.split('/').all(|segment| !matches!(segment, "" | "." | "..")))
+}
+
+fn check_reply(raw: RawReply, scope: Scope, at: &str, problems: &mut Problems) -> Reply {
+    let status = StatusCode::from_u16(raw.status).ok().filter(StatusCode::is_success);
+    if status.is_none() {
+        problems.add(format!("{at}.status"), raw.status, "must be between 200 and 299");
+    }
+    let status = status.unwrap_or_default();
+    if status == StatusCode::NO_CONTENT && raw.json.is_some() {
+        problems.add(format!("{at}.json"), "", "cannot go with status 204, which has no body");
+    }
+    let json = raw.json.map(|json| Template::reply(json, scope, &format!("{at}.json"), problems));
+    Reply { status, json }
+}
+
+/// What does not go with the endpoint's step.
+fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut Problems) {
+    let step = raw.step;
+    for (number, form) in raw.credential.iter().enumerate() {
+        if !form.fits(step) {
+            let at = format!("{at}.credential[{number}]");
+            problems.add(at, form.name(), format!("is no credential of step `{}`", step.name()));
+        }
+    }
+    if raw.credential.is_empty() && step != Step::Answer {
+        let message = "is missing: where does the client put what it presents?";
+        problems.add(format!("{at}.credential"), "", message);
+    }
+    let misplaced = [
+        ("rotates", raw.rotates && step != Step::Refresh, "refresh"),
+        ("when", raw.when.is_some() && step != Step::Answer, "answer"),
+        ("account", raw.account != AccountKey::Username && !step.asks_for_name(), "login"),
+        ("second_step", raw.second_step != SecondStep::None && step != Step::Login, "login"),
+        ("pending_reply", raw.pending_reply.is_some() && step != Step::Login, "login"),
+    ];
+    for (key, _, wanted) in misplaced.iter().filter(|(_, is_misplaced, _)| *is_misplaced) {
+        problems.add(format!("{at}.{key}"), "", format!("goes only with step `{wanted}`"));
+    }
+    if raw.second_step != SecondStep::None && raw.pending_reply.is_none() {
+        let message = "is missing: what does the client get while its code is on the way?";
+        problems.add(format!("{at}.pending_reply"), "", message);
+    }
+    if raw.error.contains_key("default") {
+        let message = "goes only with the whole dialect; here, name reasons or statuses";
+        problems.add(format!("{at}.error.default"), "", message);
+    }
+}
+
+impl Step {
+    /// The name in a dialect's file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::VerifyCode => "verify_code",
+            Self::Refresh => "refresh",
+            Self::Logout => "logout",
+            Self::LogoutAll => "logout_all",
+            Self::Session => "session",
+            Self::Answer => "answer",
+        }
+    }
+
+    fn asks_for_name(self) -> bool {
+        matches!(self, Self::Login | Self::VerifyCode)
+    }
+}
+
+impl RawCredential {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Json { .. } => "json",
+            Self::Basic {} => "basic",
+            Self::JsonCode { .. } => "json_code",
+            Self::JsonRefresh(_) => "json_refresh",
+            Self::Bearer(_) => "bearer",
+            Self::TokenKey {} => "token_key",
+        }
+    }
+
+    fn fits(&self, step: Step) -> bool {
+        match self {
+            Self::Json { .. } | Self::Basic {} => step == Step::Login,
+            Self::JsonCode { .. } => step == Step::VerifyCode,
+            Self::JsonRefresh(_) => step == Step::Refresh,
+            Self::Bearer(BearerUse::Renew | BearerUse::Exchange) => step == Step::Login,
+            Self::Bearer(BearerUse::Refresh) => step == Step::Refresh,
+            Self::Bearer(BearerUse::Access) | Self::TokenKey {} => {
+                matches!(step, Step::Logout | Step::LogoutAll | Step::Session)
+            }
+        }
+    }
+}
+
+impl From<RawCredential> for CredentialForm {
+    fn from(raw: RawCredential) -> Self {
+        match raw {
+            RawCredential::Json { username: name, password } => {
+                Self::JsonPassword { name, password }
+            }
+            RawCredential::Basic {} => Self::BasicPassword,
+            RawCredential::JsonCode { username: name, code } => Self::JsonCode { name, code },
+            RawCredential::JsonRefresh(token) => Self::JsonRefresh { token },
+            RawCredential::Bearer(purpose) => Self::Bearer(purpose),
+            RawCredential::TokenKey {} => Self::TokenKey,
+        }
+    }
+}

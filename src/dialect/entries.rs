@@ -1,0 +1,148 @@
+//! `[error]`: what a dialect says of its error answers, as written and as checked.
+//!
+//! A key is a reason's code, a status, or `default`. Each entry says only what it wants changed;
+//! `form` lays them over each other, the most particular first.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use http::header::HeaderValue;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Reason;
+use super::places::Scope;
+use super::problem::Problems;
+use super::template::Node;
+
+/// One entry of `[error]` as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawError {
+    status: Option<u16>,
+    /// `$title`.
+    title: Option<String>,
+    /// `$detail`, in place of what the gateway would say about this one request.
+    detail: Option<String>,
+    /// `$slug`; by itself the reason's code with hyphens.
+    slug: Option<String>,
+    json: Option<Value>,
+    /// No body at all.
+    empty: bool,
+    content_type: Option<String>,
+    /// `false`: never `WWW-Authenticate`.
+    challenge: Option<bool>,
+}
+
+/// One entry, checked; what is `None` is left to the next one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entry {
+    pub(super) status: Option<StatusCode>,
+    pub(super) title: Option<String>,
+    pub(super) detail: Option<String>,
+    pub(super) slug: Option<String>,
+    pub(super) body: Option<EntryBody>,
+    pub(super) content_type: Option<HeaderValue>,
+    pub(super) challenge: Option<bool>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum EntryBody {
+    Empty,
+    Json(Node),
+}
+
+/// A whole `[error]` table, checked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entries {
+    pub(super) by_reason: BTreeMap<Reason, Entry>,
+    pub(super) by_status: BTreeMap<u16, Entry>,
+    pub(super) default: Option<Entry>,
+}
+
+impl Entries {
+    /// Checks a table; `at` is its key path.
+    pub(super) fn check(
+        raw: BTreeMap<String, RawError>,
+        at: &str,
+        problems: &mut Problems,
+    ) -> Self {
+        let mut entries = Self::default();
+        for (key, raw) in raw {
+            let at = format!("{at}.{key}");
+            let entry = raw.check(&at, problems);
+            if key == "default" {
+                if entry.status.is_some() {
+                    problems.add(&at, "", "has a status, but each reason has its own");
+                }
+                entries.default = Some(entry);
+            } else if let Some(reason) = Reason::from_code(&key) {
+                if reason == Reason::AccountDisabled {
+                    // Otherwise a guesser learns which accounts were closed.
+                    problems.add(&at, &key, "is always answered like `invalid_credentials`");
+                }
+                entries.by_reason.insert(reason, entry);
+            } else if let Some(status) = key.parse().ok().filter(|at| (400..600).contains(at)) {
+                entries.by_status.insert(status, entry);
+            } else {
+                problems.add(&at, &key, no_such_reason(&key));
+            }
+        }
+        entries
+    }
+
+    /// True if the table has the reason itself.
+    pub(super) fn names(&self, reason: Reason) -> bool {
+        self.by_reason.contains_key(&reason)
+    }
+}
+
+impl RawError {
+    fn check(self, at: &str, problems: &mut Problems) -> Entry {
+        let status = self.status.and_then(|code| {
+            let status = StatusCode::from_u16(code).ok();
+            let status = status.filter(|s| s.is_client_error() || s.is_server_error());
+            if status.is_none() {
+                problems.add(format!("{at}.status"), code, "must be between 400 and 599");
+            }
+            status
+        });
+        let content_type = self.content_type.and_then(|text| {
+            let value = HeaderValue::from_str(&text).ok().filter(|_| text.contains('/'));
+            if value.is_none() {
+                problems.add(format!("{at}.content_type"), &text, "is no media type");
+            }
+            value
+        });
+        if self.empty && self.json.is_some() {
+            problems.add(at, "", "has `json` and `empty = true`; keep one of them");
+        }
+        let body = match self.json {
+            Some(json) => {
+                let at = format!("{at}.json");
+                Some(EntryBody::Json(Node::compile(json, Scope::ERROR, &at, problems)))
+            }
+            None => self.empty.then_some(EntryBody::Empty),
+        };
+        Entry {
+            status,
+            title: self.title,
+            detail: self.detail,
+            slug: self.slug,
+            body,
+            content_type,
+            challenge: self.challenge,
+        }
+    }
+}
+
+fn no_such_reason(key: &str) -> String {
+    let close = Reason::ALL
+        .iter()
+        .map(|reason| (strsim::jaro_winkler(key, reason.code()), reason.code()))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .filter(|(similarity, _)| *similarity > 0.85);
+    let hint = close.map(|(_, code)| format!("; did you mean `{code}`?")).unwrap_or_default();
+    let codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    format!("is no reason{hint} (there are default, a status, {})", codes.join(", "))
+}

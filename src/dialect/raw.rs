@@ -1,0 +1,140 @@
+//! A dialect as its TOML file says it, before anything is checked.
+//!
+//! The same form serves `src/dialect/builtin/*.toml` and `[[dialect]]` in `gateway.toml`. Enums
+//! are tagged from outside and nothing is flattened, so that a mistake is reported where it is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::entries::RawError;
+use super::spec::{AccountKey, BearerUse, SecondStep, Step};
+
+/// A dialect's table, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawDialect {
+    /// What `[[login]] dialect` and `[[route]] errors` call it.
+    pub name: String,
+    #[serde(default)]
+    pub(super) endpoint: Vec<RawEndpoint>,
+    #[serde(default)]
+    pub(super) error: BTreeMap<String, RawError>,
+    #[serde(default)]
+    pub(super) claims: RawClaims,
+    #[serde(default)]
+    pub(super) tokens: RawTokens,
+    /// Role -> number, the first that fits; `*` is for all others.
+    #[serde(default)]
+    pub(super) roles: Map<String, Value>,
+    /// Values of `$config.NAME` unless the login has its own.
+    #[serde(default)]
+    pub(super) config: Map<String, Value>,
+    pub(super) cors: Option<RawCors>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEndpoint {
+    pub(super) step: Step,
+    /// Method and path: `POST /login`.
+    pub(super) request: String,
+    pub(super) when: Option<RawWhen>,
+    #[serde(default)]
+    pub(super) credential: Vec<RawCredential>,
+    #[serde(default)]
+    pub(super) account: AccountKey,
+    #[serde(default)]
+    pub(super) second_step: SecondStep,
+    #[serde(default)]
+    pub(super) rotates: bool,
+    pub(super) reply: Option<RawReply>,
+    pub(super) pending_reply: Option<RawReply>,
+    #[serde(default)]
+    pub(super) error: BTreeMap<String, RawError>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawWhen {
+    Unauthenticated,
+}
+
+/// The names are those of the JSON members.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(super) enum RawCredential {
+    Json { username: String, password: String },
+    Basic {},
+    JsonCode { username: String, code: String },
+    JsonRefresh(String),
+    Bearer(BearerUse),
+    TokenKey {},
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawReply {
+    #[serde(default = "RawReply::ok")]
+    pub(super) status: u16,
+    pub(super) json: Option<Value>,
+}
+
+impl RawReply {
+    fn ok() -> u16 {
+        200
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawClaims {
+    pub(super) access: Map<String, Value>,
+    pub(super) refresh: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTokens {
+    pub(super) algorithm: Option<String>,
+    pub(super) access_ttl: Option<String>,
+    pub(super) refresh_ttl: Option<String>,
+    pub(super) refresh_idle: Option<String>,
+    pub(super) ends_with_access: bool,
+}
+
+/// A `cors` table, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCors {
+    /// Origins, or the one entry `*` (any) or `echo` (any, answered by repeating it).
+    pub(super) origins: Vec<String>,
+    #[serde(default)]
+    pub(super) methods: Vec<String>,
+    #[serde(default)]
+    pub(super) headers: Vec<String>,
+    #[serde(default)]
+    pub(super) expose: Vec<String>,
+    #[serde(default)]
+    pub(super) credentials: bool,
+    pub(super) max_age: Option<String>,
+    pub(super) preflight_status: Option<u16>,
+}
+
+/// Reads `"90s"`, `"15m"`, `"24h"`, `"7d"`, `"500ms"`: a whole number and one unit.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|character: char| !character.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let secs = match unit {
+        "ms" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return None,
+    };
+    number.checked_mul(secs).map(Duration::from_secs)
+}

@@ -1,0 +1,181 @@
+//! A new session, and the tokens that a session is given.
+
+use crate::clock::Timestamp;
+use crate::dialect::{Endpoint, Facts, Reason, SessionFacts, TokenFacts, UserFacts};
+use crate::identity::SessionId;
+use crate::secret::{self, Digest, SecretString};
+use crate::session::{Generation, Session};
+use crate::telemetry::audit::AuditEvent;
+use crate::telemetry::metrics::LoginResult;
+use crate::token::{self, AccessGrant, RefreshGrant};
+use crate::users::User;
+
+use super::{Call, Done, Login, Refused};
+
+/// Agents are kept for the operator's eyes; longer ones say nothing more.
+const LONGEST_AGENT: usize = 256;
+
+impl Login {
+    /// Begins a session for `user` and answers with its tokens.
+    pub(super) async fn start_session(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        user: &User,
+    ) -> Result<Done, Refused> {
+        let now = call.now;
+        let key = self.has_pair().then(new_key);
+        let jti = token::new_jti();
+        let session = self.new_session(call, user, key.as_ref(), &jti);
+        let most = self.services.limits.sessions_per_user;
+        let ended = self.services.store.put(session.clone(), most, now).await?;
+        self.end_streams(&ended);
+        let refresh = session.refresh.as_ref().map(|generation| (jti, generation.expires));
+        let mut facts = self.issue(&session, refresh, now)?;
+        if let Some(held) = &mut facts.session {
+            held.key = key;
+        }
+        self.count_login(LoginResult::Succeeded);
+        self.audit(
+            call,
+            AuditEvent::LoggedIn { subject: &session.subject, name: &session.username, session: session.id },
+        );
+        Ok(self.answer(endpoint, &facts))
+    }
+
+    fn new_session(
+        &self,
+        call: &Call,
+        user: &User,
+        key: Option<&SecretString>,
+        jti: &str,
+    ) -> Session {
+        let login = &self.config;
+        let now = call.now;
+        let expires = if login.dialect.defaults.ends_with_access {
+            now.plus(login.access_ttl).whole_secs()
+        } else {
+            now.plus(login.refresh_ttl).whole_secs()
+        };
+        let agent = call.head.headers.get(http::header::USER_AGENT);
+        let agent = agent.and_then(|agent| agent.to_str().ok());
+        let mut session = Session {
+            id: SessionId::new(now),
+            subject: user.id.clone(),
+            username: user.name.clone(),
+            email: user.email.clone(),
+            source: user.source.clone(),
+            login: login.name.clone(),
+            roles: user.roles.clone(),
+            scopes: user.scopes.clone(),
+            claims: user.claims.clone(),
+            user_version: user.version,
+            created: now,
+            expires,
+            idle: login.refresh_idle,
+            last_used: now,
+            access_until: self.access_end(expires, now),
+            refresh: None,
+            key_hash: key.map(|key| Digest::of(key.expose().as_bytes())),
+            address: call.client.address,
+            agent: agent.map(|agent| agent.chars().take(LONGEST_AGENT).collect()),
+        };
+        if self.has_refresh() {
+            session.refresh = Some(Generation {
+                number: 0,
+                current: Digest::of(jti.as_bytes()),
+                expires: session.ends().whole_secs(),
+                retired: None,
+            });
+        }
+        session
+    }
+
+    /// When an access token issued now ends: never after its session.
+    pub(super) fn access_end(&self, session_end: Timestamp, now: Timestamp) -> Timestamp {
+        now.plus(self.config.access_ttl).whole_secs().min(session_end)
+    }
+
+    /// Signs an access token, and a refresh token of this `jti` and `exp` where one is given.
+    pub(super) fn issue(
+        &self,
+        session: &Session,
+        refresh: Option<(String, Timestamp)>,
+        now: Timestamp,
+    ) -> Result<Facts, Refused> {
+        let dialect = &self.config.dialect;
+        let mut facts = self.session_facts(session, now);
+        let access = TokenFacts {
+            token: SecretString::default(),
+            id: token::new_jti(),
+            issued: now.whole_secs(),
+            expires: self.access_end(session.expires, now),
+        };
+        facts.access = Some(access.clone());
+        facts.refresh = refresh.map(|(id, expires)| TokenFacts {
+            token: SecretString::default(),
+            id,
+            issued: now.whole_secs(),
+            expires,
+        });
+        let signed = token::access_token(
+            &self.services.ring,
+            &AccessGrant {
+                session,
+                login: &self.config,
+                claims: dialect.access_claims.render_object(&facts, dialect),
+                jti: &access.id,
+                issued: access.issued,
+                expires: access.expires,
+            },
+        );
+        let signed_refresh = facts.refresh.as_ref().map(|refresh| {
+            token::refresh_token(
+                &self.services.ring,
+                &RefreshGrant {
+                    session,
+                    login: &self.config,
+                    claims: dialect.refresh_claims.render_object(&facts, dialect),
+                    jti: &refresh.id,
+                    issued: refresh.issued,
+                    expires: refresh.expires,
+                },
+            )
+        });
+        let unsigned = |error| Refused::new(Reason::Internal, format!("could not sign: {error}"));
+        let signed_refresh = signed_refresh.transpose().map_err(unsigned)?;
+        if let Some(access) = &mut facts.access {
+            access.token = signed.map_err(unsigned)?;
+        }
+        if let (Some(refresh), Some(signed)) = (&mut facts.refresh, signed_refresh) {
+            refresh.token = signed;
+        }
+        Ok(facts)
+    }
+
+    /// What templates may say of a session.
+    pub(super) fn session_facts(&self, session: &Session, now: Timestamp) -> Facts {
+        Facts {
+            user: Some(UserFacts {
+                id: session.subject.to_string(),
+                name: session.username.clone(),
+                email: session.email.clone(),
+                roles: session.roles.clone(),
+                scopes: session.scopes.clone(),
+                claims: session.claims.clone(),
+            }),
+            session: Some(SessionFacts {
+                id: session.id.to_string(),
+                key: None,
+                created: session.created,
+                expires: session.expires,
+            }),
+            ..self.facts(now)
+        }
+    }
+}
+
+/// The pair's second secret: a random UUID v4, as Webitel's clients know it.
+fn new_key() -> SecretString {
+    SecretString::new(uuid::Builder::from_random_bytes(secret::random()).into_uuid().to_string())
+}

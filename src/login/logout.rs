@@ -1,0 +1,83 @@
+//! Ending sessions, and telling about one.
+
+use super::{Call, Done, Login, Refused};
+use crate::authn::Verified;
+use crate::dialect::{Endpoint, Presented, Reason, Step, TokenFacts};
+use crate::secret::SecretString;
+use crate::session::Revoke;
+use crate::telemetry::audit::AuditEvent;
+
+impl Login {
+    /// Ends the presented token's session, or all of its user's.
+    pub(super) async fn log_out(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        presented: Presented,
+    ) -> Result<Done, Refused> {
+        // A pair that only ran out may still log out: its clients do so when they close.
+        let allow_expired = matches!(presented, Presented::Pair { .. });
+        let verified = self.verify_presented(call, &presented, allow_expired)?;
+        let session = verified
+            .identity
+            .session
+            .ok_or_else(|| Refused::new(Reason::TokenInvalid, "no session in the token"))?;
+        let subject = &verified.identity.subject;
+        let what = if endpoint.step == Step::LogoutAll {
+            Revoke::Subject(subject.clone())
+        } else {
+            Revoke::Session(session)
+        };
+        let revoked = self.services.store.revoke(what, call.now).await;
+        // In force before it is durable: a logout that fails to be written is still a logout.
+        self.end_streams(revoked.as_deref().unwrap_or(&[session]));
+        let ended = revoked?;
+        self.audit(call, AuditEvent::LoggedOut { subject, session, sessions: ended.len() });
+        let mut done = self.answer(endpoint, &self.facts(call.now));
+        done.subject = Some(subject.to_string());
+        done.session = Some(session);
+        Ok(done)
+    }
+
+    /// Tells about the session of an access token.
+    pub(super) async fn tell_session(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        presented: Presented,
+    ) -> Result<Done, Refused> {
+        let verified = self.verify_presented(call, &presented, false)?;
+        let found = match verified.identity.session {
+            Some(id) => self.services.store.find(id, call.now).await?,
+            None => None,
+        };
+        let Some(session) = found else {
+            return Err(Refused::new(Reason::TokenRevoked, "the session has ended"));
+        };
+        let mut facts = self.session_facts(&session, call.now);
+        facts.access = Some(TokenFacts {
+            token: SecretString::default(),
+            id: String::new(),
+            issued: verified.issued,
+            expires: verified.expires,
+        });
+        Ok(self.answer(endpoint, &facts))
+    }
+
+    fn verify_presented(
+        &self,
+        call: &Call,
+        presented: &Presented,
+        allow_expired: bool,
+    ) -> Result<std::sync::Arc<Verified>, Refused> {
+        let (token, key) = match presented {
+            Presented::Token { token, .. } => (token, None),
+            Presented::Pair { token, key } => (token, Some(key.expose().as_str())),
+            Presented::Password { .. } | Presented::Code { .. } => {
+                return Err(Refused::new(Reason::CredentialMissing, "a token is needed"));
+            }
+        };
+        let login = &self.config.name;
+        Ok(self.verifier.verify_own(token.expose(), key, login, call.now, allow_expired)?)
+    }
+}

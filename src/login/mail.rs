@@ -1,0 +1,143 @@
+//! Codes by mail: one SMTP conversation each, bounded in number and time.
+
+use std::time::Duration;
+
+use lettre::message::header::ContentType;
+use lettre::message::{Mailbox, Message};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use tokio::sync::Semaphore;
+
+use crate::config;
+use crate::secret::SecretString;
+
+/// Conversations with the mail server at once: more would only make it slower.
+const CONVERSATIONS: usize = 8;
+/// Mails that may wait for one of them; each waits no longer than the time limit.
+const WAITING: usize = 256;
+
+/// Sends codes.
+#[derive(Debug)]
+pub(crate) struct Mailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    subject: String,
+    text: String,
+    code_ttl: Duration,
+    timeout: Duration,
+    per_hour: u32,
+    conversations: Semaphore,
+    places: Semaphore,
+}
+
+/// A mail could not be handed over; the login is answered 503.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MailError {
+    #[error("`{address}` is not an address that mail can be sent from or to")]
+    Address { address: String, #[source] source: lettre::address::AddressError },
+
+    #[error("the mail could not be written")]
+    Message(#[source] lettre::error::Error),
+
+    #[error("the mail server cannot be used as configured")]
+    Setup(#[source] lettre::transport::smtp::Error),
+
+    #[error("the mail server did not take the mail")]
+    Refused(#[source] lettre::transport::smtp::Error),
+
+    #[error("the mail server did not take the mail within {limit:?}")]
+    Timeout { limit: Duration },
+
+    #[error("{WAITING} mails are already waiting")]
+    QueueFull,
+}
+
+impl Mailer {
+    /// Prepares for the configured server; nothing is sent yet.
+    pub(crate) fn new(mail: &config::Mail) -> Result<Self, MailError> {
+        let tls = match mail.tls {
+            config::MailTls::Starttls => Tls::Required(tls_parameters(mail)?),
+            config::MailTls::Tls => Tls::Wrapper(tls_parameters(mail)?),
+            config::MailTls::None => Tls::None,
+        };
+        let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&mail.host)
+            .port(mail.port)
+            .tls(tls)
+            .timeout(Some(mail.timeout));
+        if let (Some(username), Some(password)) = (&mail.username, &mail.password) {
+            transport = transport
+                .credentials(Credentials::new(username.clone(), password.expose().clone()));
+        }
+        Ok(Self {
+            transport: transport.build(),
+            from: mailbox(&mail.from)?,
+            subject: mail.subject.clone(),
+            text: mail.text.clone(),
+            code_ttl: mail.code_ttl,
+            timeout: mail.timeout,
+            per_hour: mail.per_hour,
+            conversations: Semaphore::new(CONVERSATIONS),
+            places: Semaphore::new(CONVERSATIONS + WAITING),
+        })
+    }
+
+    /// How long a code lives.
+    pub(crate) fn code_ttl(&self) -> Duration {
+        self.code_ttl
+    }
+
+    /// Mails to one account in an hour.
+    pub(crate) fn per_hour(&self) -> u32 {
+        self.per_hour
+    }
+
+    /// Sends `code` to `address` and returns when the server has accepted it.
+    pub(crate) async fn send(
+        &self,
+        address: &str,
+        name: &str,
+        code: &SecretString,
+    ) -> Result<(), MailError> {
+        let _place = self.places.try_acquire().map_err(|_| MailError::QueueFull)?;
+        let minutes = self.code_ttl.as_secs().div_ceil(60).to_string();
+        let text = self
+            .text
+            .replace("$minutes", &minutes)
+            .replace("$user.name", name)
+            .replace("$code", code.expose());
+        let message = Message::builder()
+            .from(self.from.clone())
+            .to(mailbox(address)?)
+            .subject(&self.subject)
+            .header(ContentType::TEXT_PLAIN)
+            .body(text)
+            .map_err(MailError::Message)?;
+        let sending = async {
+            let _conversation = self.conversations.acquire().await;
+            self.transport.send(message).await.map_err(MailError::Refused)
+        };
+        match tokio::time::timeout(self.timeout, sending).await {
+            Ok(sent) => sent.map(drop),
+            Err(_) => Err(MailError::Timeout { limit: self.timeout }),
+        }
+    }
+}
+
+fn mailbox(address: &str) -> Result<Mailbox, MailError> {
+    address
+        .parse()
+        .map_err(|source| MailError::Address { address: address.to_owned(), source })
+}
+
+fn tls_parameters(mail: &config::Mail) -> Result<TlsParameters, MailError> {
+    let mut tls = TlsParameters::builder(mail.host.clone());
+    if let Some(pem) = &mail.ca {
+        let ca = Certificate::from_pem(pem.as_bytes()).map_err(MailError::Setup)?;
+        // The operator's CA is meant instead of the public ones, not beside them.
+        tls = tls
+            .certificate_store(lettre::transport::smtp::client::CertificateStore::None)
+            .add_root_certificate(ca);
+    }
+    tls.build_rustls().map_err(MailError::Setup)
+}

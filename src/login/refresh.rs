@@ -1,0 +1,133 @@
+//! A refresh token, or a token about to expire, for a new access token.
+//!
+//! Each refresh reads the user again: a user who was disabled, removed or changed keeps nothing.
+
+use super::{Call, Done, Login, Refused};
+use crate::dialect::{Endpoint, Reason};
+use crate::identity::SessionId;
+use crate::secret::{Digest, SecretString};
+use crate::session::{Revoke, Rotated, Rotation, Session};
+use crate::telemetry::audit::AuditEvent;
+use crate::telemetry::metrics::RefreshResult;
+use crate::token;
+
+impl Login {
+    /// A refresh token for a new access token, and its successor where the dialect rotates.
+    pub(super) async fn refresh(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        presented: &SecretString,
+    ) -> Result<Done, Refused> {
+        let refreshed = self.try_refresh(endpoint, call, presented).await;
+        match &refreshed {
+            Ok(done) => {
+                self.count_refresh(RefreshResult::Succeeded);
+                if let Some(session) = done.session {
+                    self.audit(call, AuditEvent::Refreshed { session });
+                }
+            }
+            Err(refused) if refused.reason == Reason::Unavailable => {
+                self.count_refresh(RefreshResult::Unavailable);
+            }
+            Err(_) => self.count_refresh(RefreshResult::Refused),
+        }
+        refreshed
+    }
+
+    async fn try_refresh(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        presented: &SecretString,
+    ) -> Result<Done, Refused> {
+        let facts = self.verifier.verify_refresh(presented.expose(), &self.config.name, call.now)?;
+        let session = self.live_session(facts.session, call).await?;
+        if !endpoint.rotates {
+            let digest = Digest::of(facts.jti.as_bytes());
+            return self.renew_session(endpoint, call, &session, Some(digest)).await;
+        }
+        let successor = token::successor_jti(self.services.store.secret(), &facts.jti);
+        let used = Session { last_used: call.now, ..session };
+        let rotation = Rotation {
+            presented: Digest::of(facts.jti.as_bytes()),
+            successor: Digest::of(successor.as_bytes()),
+            expires: used.ends().whole_secs(),
+            access_until: self.access_end(used.expires, call.now),
+            grace: self.config.refresh_grace,
+        };
+        let rotated = self.services.store.rotate(used.id, rotation, call.now).await?;
+        let session = self.rotated_session(call, rotated)?;
+        let expires = session.refresh.as_ref().map_or(session.expires, |held| held.expires);
+        let facts = self.issue(&session, Some((successor, expires)), call.now)?;
+        Ok(self.answer(endpoint, &facts))
+    }
+
+    fn rotated_session(&self, call: &Call, rotated: Rotated) -> Result<Session, Refused> {
+        match rotated {
+            Rotated::Rotated(session) | Rotated::Grace(session) => Ok(*session),
+            Rotated::Reuse(session) => {
+                self.end_streams(&[session.id]);
+                self.count_refresh(RefreshResult::ReuseDetected);
+                self.audit(
+                    call,
+                    AuditEvent::ReuseDetected { subject: &session.subject, session: session.id },
+                );
+                Err(Refused::new(Reason::TokenInvalid, "refresh token used again"))
+            }
+            Rotated::Unknown => Err(Refused::new(Reason::TokenInvalid, "unknown refresh token")),
+            Rotated::Gone => Err(Refused::new(Reason::TokenRevoked, "the session has ended")),
+        }
+    }
+
+    /// Our own access token for a fresh one of the same session.
+    pub(super) async fn renew(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        presented: &SecretString,
+    ) -> Result<Done, Refused> {
+        let verified =
+            self.verifier.verify_own(presented.expose(), None, &self.config.name, call.now, false)?;
+        let id = verified
+            .identity
+            .session
+            .ok_or_else(|| Refused::new(Reason::TokenInvalid, "no session in the token"))?;
+        let session = self.live_session(id, call).await?;
+        let done = self.renew_session(endpoint, call, &session, None).await?;
+        self.audit(call, AuditEvent::Refreshed { session: id });
+        Ok(done)
+    }
+
+    async fn renew_session(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        session: &Session,
+        presented: Option<Digest>,
+    ) -> Result<Done, Refused> {
+        let until = self.access_end(session.expires, call.now);
+        let renewed = self.services.store.renew(session.id, presented, until, call.now).await?;
+        let Some(session) = renewed else {
+            return Err(Refused::new(Reason::TokenRevoked, "the session has ended"));
+        };
+        Ok(self.answer(endpoint, &self.issue(&session, None, call.now)?))
+    }
+
+    /// The session, if it still is one and its user still is who he was.
+    async fn live_session(&self, id: SessionId, call: &Call) -> Result<Session, Refused> {
+        let found = self.services.store.find(id, call.now).await?;
+        let Some(session) = found.filter(|session| session.login == self.config.name) else {
+            return Err(Refused::new(Reason::TokenRevoked, "the session has ended"));
+        };
+        let user = self.services.users.find(&session.source, &session.subject).await?;
+        if user.is_some_and(|user| user.version == session.user_version) {
+            return Ok(session);
+        }
+        let ended = self.services.store.revoke(Revoke::Session(id), call.now).await;
+        self.end_streams(&[id]);
+        self.audit(call, AuditEvent::Revoked { session: id, cause: "the user changed" });
+        ended?;
+        Err(Refused::new(Reason::TokenRevoked, "the user changed"))
+    }
+}

@@ -1,0 +1,189 @@
+//! Every early end of a request, turned into HTTP in one place.
+//!
+//! A `Rejection` says why (`Reason`), with the facts that its answer needs; the error form of
+//! the endpoint or route gives it its shape. The client sees the reason and a request id, the
+//! log sees the cause. Challenges follow RFC 6750 §3.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+
+use crate::body::{Body, BodyError, Response};
+use crate::clock::Timestamp;
+use crate::dialect::{Answer, ErrorFacts, ErrorForm, Reason};
+
+/// Why the gateway answers by itself.
+#[derive(Debug)]
+pub struct Rejection {
+    pub reason: Reason,
+    /// For the log: which check failed, which server; never shown to the client.
+    pub cause: Option<Cow<'static, str>>,
+    /// A more exact sentence that the client may see.
+    pub detail: Option<&'static str>,
+    pub retry_after: Option<Duration>,
+    /// What the target takes, where the method was wrong (RFC 9110 §10.2.1).
+    pub allow: Vec<Method>,
+    /// Scopes the route wants, where they were missing (RFC 6750 §3.1).
+    pub scope: Option<String>,
+    /// A form closer than the route's: an endpoint's own.
+    pub form: Option<Arc<ErrorForm>>,
+    /// The connection cannot be read on.
+    pub close: bool,
+}
+
+impl Rejection {
+    /// A rejection with nothing to add.
+    pub fn new(reason: Reason) -> Self {
+        Self {
+            reason,
+            cause: None,
+            detail: None,
+            retry_after: None,
+            allow: Vec::new(),
+            scope: None,
+            form: None,
+            close: false,
+        }
+    }
+
+    /// Adds what the log should say.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Adds a sentence that the client may see.
+    #[must_use]
+    pub fn saying(mut self, detail: &'static str) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// Adds when trying again makes sense.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Closes the connection after the answer.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// Wrong method for a target that takes `allow`.
+    pub fn method_not_allowed(allow: Vec<Method>) -> Self {
+        Self { allow, ..Self::new(Reason::MethodNotAllowed) }
+    }
+
+    /// The answer, in the closest form there is.
+    pub fn into_response(self, context: &RejectionContext<'_>) -> Response {
+        let form = self.form.as_ref().unwrap_or(context.form);
+        let answer = form.render(&ErrorFacts {
+            reason: self.reason,
+            path: context.path,
+            request_id: context.request_id,
+            detail: self.detail,
+            now: context.now,
+        });
+        let challenge = form.challenge(self.reason).then(|| self.challenge(answer.status, context.realm));
+        let mut response = respond(answer);
+        let headers = response.headers_mut();
+        if let Some(challenge) = challenge.flatten() {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(after) = self.retry_after {
+            // Rounded up: a client that comes back early is refused again.
+            let seconds = after.as_millis().div_ceil(1000).max(1);
+            headers.insert(header::RETRY_AFTER, number(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        }
+        if !self.allow.is_empty() {
+            let allow = self.allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+            insert(headers, header::ALLOW, &allow);
+        }
+        if self.close && context.http1 {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// `WWW-Authenticate` (RFC 6750 §3): on every 401; on the 400 and 403 that it names.
+    fn challenge(&self, status: StatusCode, realm: &str) -> Option<HeaderValue> {
+        let mut challenge = format!("Bearer realm=\"{}\"", quoted(realm));
+        match self.reason {
+            Reason::AmbiguousCredential => challenge.push_str(", error=\"invalid_request\""),
+            Reason::NotPermitted => {
+                challenge.push_str(", error=\"insufficient_scope\"");
+                if let Some(scope) = &self.scope {
+                    challenge.push_str(&format!(", scope=\"{}\"", quoted(scope)));
+                }
+            }
+            _ if status != StatusCode::UNAUTHORIZED => return None,
+            Reason::TokenInvalid | Reason::TokenExpired | Reason::TokenRevoked => {
+                challenge.push_str(", error=\"invalid_token\"");
+            }
+            // Nothing was presented, or a password: no error code (RFC 6750 §3.1).
+            _ => {}
+        }
+        HeaderValue::from_str(&challenge).ok()
+    }
+}
+
+/// What an answer needs to know of the request it refuses.
+#[derive(Debug)]
+pub struct RejectionContext<'a> {
+    pub form: &'a Arc<ErrorForm>,
+    pub realm: &'a str,
+    pub path: &'a str,
+    pub request_id: &'a str,
+    pub now: Timestamp,
+    pub http1: bool,
+}
+
+/// An answer of ours as a response.
+pub fn respond(answer: Answer) -> Response {
+    let mut response = Response::new(Body::full(answer.body));
+    *response.status_mut() = answer.status;
+    response.headers_mut().extend(answer.headers);
+    response
+}
+
+fn insert(headers: &mut http::HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn number(value: u64) -> HeaderValue {
+    HeaderValue::from(value)
+}
+
+/// The inside of a quoted-string (RFC 9110 §5.6.4); what cannot be in one is left out.
+fn quoted(text: &str) -> String {
+    text.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect()
+}
+
+impl From<Reason> for Rejection {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl From<BodyError> for Rejection {
+    fn from(error: BodyError) -> Self {
+        let reason = match &error {
+            BodyError::TooLarge { .. } => Reason::BodyTooLarge,
+            BodyError::Stalled { .. } => Reason::RequestTimeout,
+            BodyError::Connection(_) => Reason::MalformedRequest,
+            BodyError::SessionEnded | BodyError::Internal => Reason::Internal,
+        };
+        // What is left of the body is not read, so the next request could not be found.
+        Self::new(reason).because(error.to_string()).closing()
+    }
+}

@@ -1,0 +1,227 @@
+//! Making a connection to a server: TCP, unix or TLS, then the HTTP handshake.
+//!
+//! Every address of a name is tried, each with its share of the connect timeout, so that one
+//! silent address does not use up the time of the next. TLS is checked against the upstream's
+//! own CA, or the public ones together with the system's.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::client::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::{RootCertStore, pki_types::ServerName};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::error::{ConnectError, PoolError};
+use super::server::Sender;
+use super::transport::Transport;
+use crate::config;
+use crate::runtime::Worker;
+
+/// How a server is reached.
+pub(super) enum Path {
+    Tcp { host: Box<str>, port: u16, tls: Option<Tls> },
+    Unix(PathBuf),
+}
+
+pub(super) struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    /// For the server `host`, unless the configuration names it otherwise.
+    pub(super) fn new(
+        config: &config::Upstream,
+        host: &str,
+        shared: &Arc<ClientConfig>,
+    ) -> Result<Self, PoolError> {
+        let name = config.tls.server_name.as_deref().unwrap_or_else(|| bare(host));
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| PoolError::ServerName {
+            upstream: config.name.clone(),
+            name: name.to_owned(),
+        })?;
+        Ok(Self { connector: TlsConnector::from(shared.clone()), name })
+    }
+}
+
+/// The TLS configuration that all servers of an upstream share.
+pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>, PoolError> {
+    let tls_error = |source| PoolError::Tls { upstream: config.name.clone(), source };
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(tls_error)?
+        .with_root_certificates(roots(config)?);
+    let mut tls = match &config.tls.certificate {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let unreadable = |path: &PathBuf| {
+                let (upstream, path) = (config.name.clone(), path.clone());
+                move |source| PoolError::Pem { upstream, path, source }
+            };
+            let chain = CertificateDer::pem_file_iter(chain)
+                .and_then(Iterator::collect)
+                .map_err(unreadable(chain))?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
+            builder.with_client_auth_cert(chain, key).map_err(tls_error)?
+        }
+    };
+    tls.alpn_protocols = if config.http2 {
+        vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+    } else {
+        vec![b"http/1.1".to_vec()]
+    };
+    Ok(Arc::new(tls))
+}
+
+fn roots(config: &config::Upstream) -> Result<RootCertStore, PoolError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(pem) = &config.tls.ca {
+        let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
+        let (added, _) = roots.add_parsable_certificates(certificates);
+        return if added > 0 {
+            Ok(roots)
+        } else {
+            Err(PoolError::Ca { upstream: config.name.clone() })
+        };
+    }
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(PoolError::NoRoots { upstream: config.name.clone() });
+    }
+    Ok(roots)
+}
+
+/// Connects within `limit` and starts the connection's driver on `worker`.
+pub(super) async fn connect(
+    path: &Path,
+    http2: bool,
+    limit: Duration,
+    worker: &Arc<Worker>,
+) -> Result<Sender, ConnectError> {
+    let connecting = async {
+        let (transport, http2) = match path {
+            // Without TLS, HTTP/2 is spoken with prior knowledge (RFC 9113 §3.3).
+            Path::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
+                (Transport::Unix(stream), http2)
+            }
+            Path::Tcp { host, port, tls } => {
+                let stream = tcp(host, *port, limit).await?;
+                match tls {
+                    None => (Transport::Tcp(stream), http2),
+                    Some(tls) => secured(stream, tls).await?,
+                }
+            }
+        };
+        if http2 {
+            handshake_http2(transport, worker).await
+        } else {
+            handshake_http1(transport, worker).await
+        }
+    };
+    tokio::time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Slow { limit }))
+}
+
+async fn tcp(host: &str, port: u16, limit: Duration) -> Result<TcpStream, ConnectError> {
+    let deadline = Instant::now() + limit;
+    let addresses: Vec<SocketAddr> =
+        tokio::net::lookup_host((bare(host), port)).await.map_err(ConnectError::Resolve)?.collect();
+    let mut error = ConnectError::NoAddress;
+    for (number, address) in addresses.iter().enumerate() {
+        let share = u32::try_from(addresses.len() - number).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        let until = now + deadline.saturating_duration_since(now) / share;
+        match timeout_at(until, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // A request is written whole; waiting for more would only add latency.
+                stream.set_nodelay(true).map_err(ConnectError::Refused)?;
+                return Ok(stream);
+            }
+            Ok(Err(refused)) => error = ConnectError::Refused(refused),
+            Err(_) => error = ConnectError::Slow { limit },
+        }
+    }
+    Err(error)
+}
+
+async fn secured(stream: TcpStream, tls: &Tls) -> Result<(Transport, bool), ConnectError> {
+    let stream = tls
+        .connector
+        .connect(tls.name.clone(), stream)
+        .await
+        .map_err(|error: io::Error| ConnectError::Tls(error))?;
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok((Transport::Tls(Box::new(stream)), http2))
+}
+
+async fn handshake_http1(
+    transport: Transport,
+    worker: &Arc<Worker>,
+) -> Result<Sender, ConnectError> {
+    let (sender, connection) = http1::Builder::new()
+        .handshake(TokioIo::new(transport))
+        .await
+        .map_err(ConnectError::Handshake)?;
+    // What ends the connection early is told to the request it happens to; in between, an end is
+    // no event.
+    worker.spawn_detached(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    Ok(Sender::Http1(sender))
+}
+
+/// A dead HTTP/2 connection would fail every request that shares it, so it is probed while in use.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+async fn handshake_http2(
+    transport: Transport,
+    worker: &Arc<Worker>,
+) -> Result<Sender, ConnectError> {
+    let (sender, connection) = http2::Builder::new(OnWorker(worker.clone()))
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .adaptive_window(true)
+        .handshake(TokioIo::new(transport))
+        .await
+        .map_err(ConnectError::Handshake)?;
+    worker.spawn_detached(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    Ok(Sender::Http2(sender))
+}
+
+/// Runs hyper's parts of an HTTP/2 connection on the worker that opened it.
+#[derive(Clone)]
+struct OnWorker(Arc<Worker>);
+
+impl<F> Executor<F> for OnWorker
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn_detached(future);
+    }
+}
+
+/// An IPv6 address without the brackets that a URL needs.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}

@@ -1,0 +1,282 @@
+//! What a client said and an upstream must not believe.
+//!
+//! A name is recognised in every spelling that some server reads as the same: case, and any
+//! other byte in place of a dash (`X_Auth_Subject` is `X-Auth-Subject` to CGI, and to some
+//! servers `X.Auth.Subject` is too).
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, Version};
+
+use super::{X_ACCESS_TOKEN, X_KEY, lists, strip_hop_by_hop, tokens};
+use crate::client::Client;
+
+/// Prefixes of names that only the gateway uses towards an upstream.
+const PREFIXES: [&str; 3] = ["x-auth-", "x-forwarded-", "proxy-"];
+
+/// Names that only the gateway uses, and names that make an upstream read another request.
+/// (`Proxy` becomes `HTTP_PROXY` in a CGI program. `Forwarded` is not made by us, so one that
+/// stayed would lack our hop.)
+const NAMES: [&str; 7] = [
+    "x-real-ip",
+    "x-request-id",
+    "forwarded",
+    "proxy",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-host",
+];
+
+const OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
+
+/// Names that may pass as they are, but not in another spelling.
+const NO_ALIAS: [&str; 8] = [
+    "x-access-token",
+    "x-key",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];
+
+/// What a trusted proxy may say of the client.
+const FROM_TRUSTED: [&str; 5] = [
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+];
+
+/// The names that clients may not send to one upstream.
+#[derive(Debug, Default)]
+pub struct Protected {
+    /// Folded names besides the fixed ones.
+    names: Vec<Box<str>>,
+    /// Bit n: some name has n bytes (63: that many or more). Most fields are told apart by it.
+    lengths: u64,
+}
+
+impl Protected {
+    /// For an upstream whose routes `set` these names.
+    pub fn new<'a>(set: impl IntoIterator<Item = &'a HeaderName>) -> Self {
+        let mut protected = Self::default();
+        for name in set {
+            let name: String = name.as_str().bytes().map(|byte| char::from(folded(byte))).collect();
+            protected.lengths |= length_bit(name.len());
+            protected.names.push(name.into());
+        }
+        protected
+    }
+
+    /// True if no client may send `name` to this upstream.
+    fn removes(&self, name: &str, trusted: bool, allow_method_override: bool) -> bool {
+        if self.lengths & length_bit(name.len()) != 0
+            && self.names.iter().any(|held| alike(name, held))
+        {
+            return true;
+        }
+        // All fixed names begin with one of these; most fields end here.
+        if !matches!(name.as_bytes().first(), Some(b'x' | b'f' | b'p' | b'c' | b't')) {
+            return false;
+        }
+        if PREFIXES.iter().any(|prefix| begins(name, prefix)) {
+            return !(trusted && FROM_TRUSTED.contains(&name));
+        }
+        NAMES.iter().any(|held| alike(name, held))
+            || NO_ALIAS.iter().any(|held| *held != name && alike(name, held))
+            || (!allow_method_override && OVERRIDES.contains(&name))
+    }
+
+    /// Removes everything from `trailers` that could not have been sent as a header either
+    /// (RFC 9110 §6.5.1: some servers merge the two).
+    pub(in crate::upstream) fn strip_trailers(&self, trailers: &mut HeaderMap) {
+        remove_where(trailers, |name| {
+            self.removes(name.as_str(), false, false)
+                || [header::AUTHORIZATION, header::COOKIE, header::HOST, X_ACCESS_TOKEN, X_KEY]
+                    .contains(name)
+        });
+        strip_hop_by_hop(trailers);
+    }
+}
+
+/// Removes from a request what its client may not say: hop-by-hop fields, identity and
+/// forwarding fields, method and path overrides. Credentials stay, for the decision.
+///
+/// A request for an upgrade that could be tunnelled keeps `Upgrade` and a `Connection` of ours.
+pub fn strip_inbound(
+    head: &mut Parts,
+    protected: &Protected,
+    client: &Client,
+    allow_method_override: bool,
+) {
+    let upgrade = upgrade(head);
+    let headers = &mut head.headers;
+    let trailers = lists_trailers(headers);
+    strip_hop_by_hop(headers);
+    let trusted = client.trusted_proxy;
+    remove_where(headers, |name| protected.removes(name.as_str(), trusted, allow_method_override));
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+}
+
+/// The protocol a client asks to upgrade to, if it is one that could be tunnelled: never another
+/// version of HTTP or TLS, whose requests would pass unseen.
+fn upgrade(head: &Parts) -> Option<HeaderValue> {
+    let mut asked = head.headers.get_all(header::UPGRADE).iter();
+    let (protocol, None) = (asked.next()?, asked.next()) else { return None };
+    let name = protocol.as_bytes();
+    let token = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._/".contains(byte));
+    let nested = [&b"h2"[..], b"h3", b"http", b"tls"]
+        .iter()
+        .any(|prefix| name.get(..prefix.len()).is_some_and(|n| n.eq_ignore_ascii_case(prefix)));
+    (head.version == Version::HTTP_11
+        && head.method != Method::CONNECT
+        && lists(&head.headers, header::CONNECTION, "upgrade")
+        && !name.is_empty()
+        && token
+        && !nested)
+        .then(|| protocol.clone())
+}
+
+fn lists_trailers(headers: &HeaderMap) -> bool {
+    // `TE: trailers;q=0` is not valid: `trailers` takes no weight (RFC 9110 §10.1.4).
+    tokens(headers, header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Which of the client's credentials goes along to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// None.
+    Nothing,
+    /// `Authorization`, which was the one verified.
+    Bearer,
+    /// `X-Access-Token` and `X-Key`, which were the ones verified.
+    TokenKey,
+    /// The pair in the query, which was the one verified.
+    Query,
+    /// All: nothing was verified and the route does not enforce.
+    All,
+}
+
+/// Removes the client's credentials, except those `kept`; from the query only where the route
+/// takes them there (`in_query`), since elsewhere a query is the upstream's own affair.
+pub fn remove_credentials(head: &mut Parts, kept: Kept, in_query: bool) {
+    if kept == Kept::All {
+        return;
+    }
+    if kept != Kept::Bearer {
+        head.headers.remove(header::AUTHORIZATION);
+    }
+    if kept != Kept::TokenKey {
+        head.headers.remove(X_ACCESS_TOKEN);
+        head.headers.remove(X_KEY);
+    }
+    if in_query && kept != Kept::Query {
+        remove_from_query(&mut head.uri);
+    }
+}
+
+/// Removes `access_token` and `x_key` from the query; every other byte of it stays as it was.
+fn remove_from_query(uri: &mut Uri) {
+    let Some(query) = uri.query() else { return };
+    let is_credential = |pair: &&str| {
+        form_urlencoded::parse(pair.as_bytes())
+            .next()
+            .is_some_and(|(name, _)| name == "access_token" || name == "x_key")
+    };
+    if !query.split('&').any(|pair| is_credential(&pair)) {
+        return;
+    }
+    let left: Vec<&str> = query.split('&').filter(|pair| !is_credential(pair)).collect();
+    let mut target = uri.path().to_owned();
+    if !left.is_empty() {
+        target.push('?');
+        target.push_str(&left.join("&"));
+    }
+    let mut parts = std::mem::take(uri).into_parts();
+    // Invariant: what is left of a valid target is valid; were it not, the request would go
+    // without its query rather than with the credential.
+    parts.path_and_query =
+        PathAndQuery::try_from(target).ok().or_else(|| Some(PathAndQuery::from_static("/")));
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    // Allocates only when there is something to remove.
+    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// A byte of a name as the most generous server reads it.
+fn folded(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+}
+
+fn alike(name: &str, held: &str) -> bool {
+    name.len() == held.len() && begins(name, held)
+}
+
+fn begins(name: &str, prefix: &str) -> bool {
+    name.len() >= prefix.len()
+        && name.bytes().zip(prefix.bytes()).all(|(byte, held)| folded(byte) == held)
+}
+
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_loses_its_credentials_and_nothing_else() {
+        for (target, expected, why) in [
+            ("/f?access_token=a&x_key=b", "/f", "nothing is left"),
+            ("/f?a=%20&access_token=t&b=+", "/f?a=%20&b=+", "the rest keeps its spelling"),
+            ("/f?access%5Ftoken=t&c", "/f?c", "an encoded name is the same name"),
+            ("/f?my_access_token=t", "/f?my_access_token=t", "another name"),
+            ("/f?", "/f?", "an empty query stays"),
+        ] {
+            let mut uri = Uri::from_static(target);
+            remove_from_query(&mut uri);
+            assert_eq!(uri.to_string(), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn protected_names_are_known_in_every_spelling() {
+        let set = HeaderName::from_static("x-tenant");
+        let protected = Protected::new([&set]);
+        for (name, trusted, removed, why) in [
+            ("x-auth-subject", true, true, "identity, whoever says it"),
+            ("x_auth_subject", false, true, "CGI reads an underscore as a dash"),
+            ("x.auth-subject", false, true, "some read any byte as a dash"),
+            ("x_tenant", false, true, "set by a route"),
+            ("x-tenants", false, false, "another name"),
+            ("x-forwarded-for", false, true, "not from a stranger"),
+            ("x-forwarded-for", true, false, "a trusted proxy's word"),
+            ("x_forwarded_for", true, true, "nobody spells it so"),
+            ("x-forwarded-user", true, true, "not something a proxy knows"),
+            ("x_key", true, true, "a credential in disguise"),
+            ("x-key", true, false, "credentials are for the decision"),
+            ("content_length", true, true, "framing in disguise"),
+            ("proxy", false, true, "HTTP_PROXY in CGI"),
+            ("x-http-method-override", true, true, "another method than was permitted"),
+            ("accept", false, false, "an ordinary field"),
+        ] {
+            assert_eq!(protected.removes(name, trusted, false), removed, "{name}: {why}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Header fields on their way through: what a client may not say, what we say instead, and what
+//! stays on each side.
+//!
+//! In the only order that is safe: `RequestId::choose`, `strip_inbound`, the decision,
+//! `remove_credentials`, `set_forwarded`, `set_identity`, `Rules::apply`. Fields of ours are
+//! added after the client's hop-by-hop fields are gone, so that no `Connection` field of the
+//! client's can take ours away.
+
+mod identity;
+mod inbound;
+mod outbound;
+mod response;
+mod rules;
+
+use http::HeaderMap;
+use http::header::{self, HeaderName};
+
+use crate::client::Client;
+use crate::identity::Identity;
+
+pub use self::identity::set_identity;
+pub use self::inbound::{Kept, Protected, remove_credentials, strip_inbound};
+pub use self::outbound::{RequestId, set_forwarded};
+pub use self::rules::{RuleError, Rules};
+
+pub(super) use self::response::{clean_response, rewrite_location};
+
+/// What is known of a request when its fields are set.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    pub client: &'a Client,
+    /// Only a proved identity.
+    pub identity: Option<&'a Identity>,
+    pub request_id: &'a RequestId,
+    /// The canonical host, without port.
+    pub host: &'a str,
+    /// What the client named: the host, with the port if it said one. Goes to the upstream as
+    /// `Host` and `X-Forwarded-Host`.
+    pub authority: &'a str,
+    /// The prefix that was stripped from the path, without a slash at its end.
+    pub prefix: Option<&'a str>,
+}
+
+const X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
+const X_KEY: HeaderName = HeaderName::from_static("x-key");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// True if the comma-separated list in all `name` fields has `token`, in any case.
+pub(super) fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|listed| listed.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+}
+
+/// Removes what is meant for one connection only (RFC 9110 §7.6.1).
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = tokens(headers, header::CONNECTION)
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
+            .filter(|name| !frames_the_message(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HTTP2_SETTINGS,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Fields that a `Connection` field must not be able to take away: the message would be read
+/// differently behind us.
+fn frames_the_message(name: &HeaderName) -> bool {
+    *name == header::HOST || *name == header::CONTENT_LENGTH || *name == header::CONTENT_TYPE
+}

@@ -1,0 +1,220 @@
+//! What we tell an upstream about where a request came from.
+//!
+//! Fields of a trusted proxy are continued, never copied blindly: `strip_inbound` has removed
+//! everybody else's before.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use uuid::Builder;
+
+use super::{
+    Facts, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX,
+    X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID,
+};
+use crate::client::{Client, Scheme};
+use crate::clock::Timestamp;
+use crate::secret;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What one request is called in logs, here and behind us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+/// Longer ids are made anew, so that nobody can fill our logs with them.
+const MAX_REQUEST_ID: usize = 128;
+
+impl RequestId {
+    /// The id that a trusted peer gave the request, or a new UUID v7. To be called before
+    /// `strip_inbound`.
+    pub fn choose(headers: &HeaderMap, client: &Client, now: Timestamp) -> Self {
+        let given = headers.get(X_REQUEST_ID).filter(|value| is_request_id(value.as_bytes()));
+        match given {
+            Some(given) if client.trusted_proxy => Self(given.clone()),
+            _ => Self::new(now),
+        }
+    }
+
+    /// A new id.
+    pub fn new(now: Timestamp) -> Self {
+        // Not `Uuid::now_v7`: its randomness would be a system call for every request.
+        let id = Builder::from_unix_timestamp_millis(now.millis(), &secret::random()).into_uuid();
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = id.hyphenated().encode_lower(&mut text);
+        Self(HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-")))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// The id as a field's value.
+    pub fn value(&self) -> &HeaderValue {
+        &self.0
+    }
+}
+
+fn is_request_id(value: &[u8]) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&value.len())
+        && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._~+/=:-".contains(byte))
+}
+
+/// Says who the client is, what it asked for, and how the request is called.
+pub fn set_forwarded(headers: &mut HeaderMap, facts: &Facts<'_>) {
+    set_addresses(headers, facts.client);
+    let scheme = facts.client.scheme;
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
+    set_host(headers, facts);
+    set_prefix(headers, facts);
+    headers.insert(X_REQUEST_ID, facts.request_id.0.clone());
+    headers.append(header::VIA, HeaderValue::from_static("1.1 tollhouse"));
+    set_trace(headers);
+}
+
+fn set_addresses(headers: &mut HeaderMap, client: &Client) {
+    let peer = client.peer.map(|peer| peer.ip());
+    let Some(address) = client.address.or(peer) else { return };
+    let real = address_value(address);
+    let chain = match (peer, client.trusted_proxy) {
+        (Some(peer), true) => match joined(headers) {
+            Some(told) => text_value(&format!("{told}, {}", peer.to_canonical())),
+            None => address_value(peer),
+        },
+        // A trusted proxy on a unix socket has no address to add.
+        (None, true) => joined(headers).map_or(real.clone(), |told| text_value(&told)),
+        (_, false) => real.clone(),
+    };
+    headers.insert(X_FORWARDED_FOR, chain);
+    headers.insert(X_REAL_IP, real);
+}
+
+/// All `X-Forwarded-For` lines as one list, as far as they are text.
+fn joined(headers: &HeaderMap) -> Option<String> {
+    let lines = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let told = lines.collect::<Vec<_>>().join(", ");
+    (!told.is_empty()).then_some(told)
+}
+
+/// The upstream is asked for the host that the client asked for: it makes links with it, and one
+/// upstream may serve several hosts.
+fn set_host(headers: &mut HeaderMap, facts: &Facts<'_>) {
+    let host = text_value(facts.authority);
+    headers.insert(header::HOST, host.clone());
+    let trusted = facts.client.trusted_proxy;
+    if !(trusted && headers.contains_key(X_FORWARDED_HOST)) {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+    if !(trusted && headers.contains_key(X_FORWARDED_PORT)) {
+        let port = match (port_of(facts.authority), facts.client.scheme) {
+            (Some(port), _) => text_value(port),
+            (None, Scheme::Https) => HeaderValue::from_static("443"),
+            (None, Scheme::Http) => HeaderValue::from_static("80"),
+        };
+        headers.insert(X_FORWARDED_PORT, port);
+    }
+}
+
+fn port_of(authority: &str) -> Option<&str> {
+    let (_, port) = authority.rsplit_once(':')?;
+    // The last colon of `[::1]` is part of the address.
+    (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(port)
+}
+
+/// A trusted proxy may have stripped a prefix before us: it stands before ours.
+fn set_prefix(headers: &mut HeaderMap, facts: &Facts<'_>) {
+    let Some(prefix) = facts.prefix else { return };
+    let outer = headers.get(X_FORWARDED_PREFIX).and_then(|value| value.to_str().ok());
+    let value = match outer {
+        Some(outer) => text_value(&format!("{}{prefix}", outer.trim_end_matches('/'))),
+        None => text_value(prefix),
+    };
+    headers.insert(X_FORWARDED_PREFIX, value);
+}
+
+/// Passes the trace on, or begins one: marked as sampled, which is what an upstream assumes of a
+/// request without a trace (W3C Trace Context §3.2).
+fn set_trace(headers: &mut HeaderMap) {
+    let mut given = headers.get_all(TRACEPARENT).iter();
+    let valid = match (given.next(), given.next()) {
+        (Some(only), None) => is_traceparent(only.as_bytes()),
+        _ => false,
+    };
+    if valid {
+        return;
+    }
+    headers.remove(TRACESTATE);
+    let random: [u8; 24] = secret::random();
+    let mut text = String::with_capacity(55);
+    text.push_str("00-");
+    for (place, byte) in random.iter().enumerate() {
+        if place == 16 {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+    }
+    text.push_str("-01");
+    headers.insert(TRACEPARENT, text_value(&text));
+}
+
+fn is_traceparent(value: &[u8]) -> bool {
+    let mut parts = value.split(|byte| *byte == b'-');
+    let mut field = |length: usize| {
+        let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        parts.next().filter(|part| part.len() == length && part.iter().all(hex))
+    };
+    let (version, trace, span, flags) = (field(2), field(32), field(16), field(2));
+    let zero = |part: Option<&[u8]>| part.is_none_or(|part| part.iter().all(|byte| *byte == b'0'));
+    version.is_some_and(|version| version != b"ff" && (version != b"00" || value.len() == 55))
+        && !zero(trace)
+        && !zero(span)
+        && flags.is_some()
+}
+
+fn address_value(address: IpAddr) -> HeaderValue {
+    text_value(&address.to_canonical().to_string())
+}
+
+/// Invariant: only called with text that was checked before (addresses, a parsed authority, a
+/// configured prefix); what could not be written is said to be nothing.
+fn text_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_short_and_plain() {
+        for (id, good, why) in [
+            ("a-b_c", false, "an underscore is not in the list"),
+            ("0190b2c4-7d3a", true, "a UUID's bytes"),
+            ("", false, "empty"),
+            ("a b", false, "a space"),
+            (&"a".repeat(129), false, "too long"),
+        ] {
+            assert_eq!(is_request_id(id.as_bytes()), good, "{why}");
+        }
+    }
+
+    #[test]
+    fn only_valid_traces_are_passed_on() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (value, valid, why) in [
+            (good, true, "the example of the standard"),
+            (&good.to_uppercase(), false, "upper case"),
+            (&good.replace("b7ad6b7169203331", "0000000000000000"), false, "no parent"),
+            (&format!("{good}-x"), false, "version 00 has four parts"),
+            (&good.replacen("00", "ff", 1), false, "version ff is forbidden"),
+            (&format!("{}-x", good.replacen("00", "01", 1)), true, "later versions may say more"),
+            ("", false, "empty"),
+        ] {
+            assert_eq!(is_traceparent(value.as_bytes()), valid, "{why}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! An answer's fields on their way to the client.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::{Facts, strip_hop_by_hop};
+
+/// Offers of the upstream that would lead past the gateway, and fields for its own proxies.
+const NOT_PASSED: [HeaderName; 2] = [header::ALT_SVC, header::PROXY_AUTHENTICATE];
+
+/// Removes what is meant for our connection to the upstream only.
+///
+/// The upstream's `Server` stays, as `Set-Cookie` lines do: hiding it is for a rule to say.
+pub(in crate::upstream) fn clean_response(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    for name in NOT_PASSED {
+        headers.remove(name);
+    }
+}
+
+/// Rewrites a `Location` that names the upstream itself, which the client could not reach, to
+/// the host the client asked, with the prefix that was stripped.
+pub(in crate::upstream) fn rewrite_location(
+    headers: &mut HeaderMap,
+    authorities: &[(String, u16)],
+    facts: &Facts<'_>,
+) {
+    let Some(location) = headers.get(header::LOCATION) else { return };
+    let Some(rest) = location.to_str().ok().and_then(|text| below(text, authorities)) else {
+        return;
+    };
+    let (scheme, authority) = (facts.client.scheme.as_str(), facts.authority);
+    let slash = if rest.starts_with('/') { "" } else { "/" };
+    let prefix = facts.prefix.unwrap_or_default();
+    if let Ok(value) = HeaderValue::try_from(format!("{scheme}://{authority}{prefix}{slash}{rest}"))
+    {
+        headers.insert(header::LOCATION, value);
+    }
+}
+
+/// What follows the authority in `location`, if that is one of `authorities`.
+fn below<'a>(location: &'a str, authorities: &[(String, u16)]) -> Option<&'a str> {
+    let (scheme, rest) = location.split_once("://")?;
+    let default = match scheme {
+        s if s.eq_ignore_ascii_case("http") => 80,
+        s if s.eq_ignore_ascii_case("https") => 443,
+        _ => return None,
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at_checked(end)?;
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        _ => (authority, default),
+    };
+    authorities
+        .iter()
+        .any(|(own, own_port)| own.eq_ignore_ascii_case(host) && *own_port == port)
+        .then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_upstreams_own_authority_is_recognised() {
+        let own = [("app".to_owned(), 8080), ("[::1]".to_owned(), 80)];
+        for (location, rest, why) in [
+            ("http://app:8080/a?b#c", Some("/a?b#c"), "host and port"),
+            ("HTTP://APP:8080", Some(""), "case, and no path"),
+            ("http://[::1]/a", Some("/a"), "the default port"),
+            ("http://app/a", None, "another port"),
+            ("http://app:8080@evil/a", None, "user information is no host"),
+            ("//app:8080/a", None, "no scheme"),
+            ("/a", None, "relative"),
+        ] {
+            assert_eq!(below(location, &own), rest, "{why}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A route's own header rules, `request_headers` and `response_headers`, made ready.
+//!
+//! Values without placeholders are made once. A value with a placeholder that has no value is no
+//! field at all: what an upstream reads there is what the route says or nothing.
+
+use std::borrow::Cow;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value as Json;
+
+use super::Facts;
+use super::identity::{item, list, text};
+use crate::config::{self, ValuePart};
+use crate::identity::{Identity, SessionId};
+
+/// Fields to remove, then fields to set.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, Made)>,
+}
+
+#[derive(Clone, Debug)]
+enum Made {
+    Ready(HeaderValue),
+    Parts(Vec<ValuePart>),
+}
+
+/// A value that no header field can carry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the value of `{name}` has bytes that a header field cannot carry")]
+pub struct RuleError {
+    pub name: HeaderName,
+}
+
+impl Rules {
+    /// Makes the configured rules ready.
+    ///
+    /// # Errors
+    /// When a value holds control bytes.
+    pub fn build(config: &config::HeaderRules) -> Result<Self, RuleError> {
+        let mut set = Vec::with_capacity(config.set.len());
+        for (name, value) in &config.set {
+            let mut whole = String::new();
+            let mut fixed = true;
+            for part in &value.0 {
+                match part {
+                    ValuePart::Text(part) => whole.push_str(part),
+                    _ => fixed = false,
+                }
+            }
+            let ready = HeaderValue::from_bytes(whole.as_bytes())
+                .map_err(|_| RuleError { name: name.clone() })?;
+            let made = if fixed { Made::Ready(ready) } else { Made::Parts(value.0.clone()) };
+            set.push((name.clone(), made));
+        }
+        Ok(Self { remove: config.remove.clone(), set })
+    }
+
+    /// The names that are set.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.set.iter().map(|(name, _)| name)
+    }
+
+    /// Removes and sets fields.
+    pub fn apply(&self, headers: &mut HeaderMap, facts: &Facts<'_>) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, made) in &self.set {
+            let value = match made {
+                Made::Ready(value) => Some(value.clone()),
+                Made::Parts(parts) => render(parts, facts),
+            };
+            match value {
+                Some(value) => headers.insert(name, value),
+                None => headers.remove(name),
+            };
+        }
+    }
+}
+
+fn render(parts: &[ValuePart], facts: &Facts<'_>) -> Option<HeaderValue> {
+    let mut whole = String::new();
+    for part in parts {
+        whole.push_str(&render_part(part, facts)?);
+    }
+    HeaderValue::from_bytes(whole.as_bytes()).ok()
+}
+
+fn render_part<'a>(part: &'a ValuePart, facts: &Facts<'a>) -> Option<Cow<'a, str>> {
+    let identity = || facts.identity;
+    let value = match part {
+        ValuePart::Text(fixed) => return Some(Cow::Borrowed(fixed)),
+        ValuePart::Claim(path) => claim(identity()?, path)?,
+        ValuePart::Subject => text(identity()?.subject.as_str()),
+        ValuePart::Username => text(&identity()?.username),
+        ValuePart::Session => Cow::Owned(identity()?.session.as_ref().map(SessionId::to_string)?),
+        ValuePart::Roles => list(&identity()?.roles),
+        ValuePart::Scopes => list(&identity()?.scopes),
+        ValuePart::Issuer => text(&identity()?.issuer),
+        ValuePart::Source => text(&identity()?.source),
+        ValuePart::ClientAddress => Cow::Owned(
+            facts.client.address.or(facts.client.peer.map(|peer| peer.ip()))?.to_string(),
+        ),
+        ValuePart::RequestId => Cow::Borrowed(facts.request_id.as_str()),
+        ValuePart::Host => text(facts.host),
+    };
+    (!value.is_empty()).then_some(value)
+}
+
+fn claim<'a>(identity: &'a Identity, path: &[String]) -> Option<Cow<'a, str>> {
+    let (first, rest) = path.split_first()?;
+    let found = rest
+        .iter()
+        .try_fold(identity.claims.get(first)?, |value, name| value.as_object()?.get(name))?;
+    match found {
+        Json::Array(items) => {
+            let items: Option<Vec<_>> =
+                items.iter().map(|value| Some(item(&scalar(value)?).into_owned())).collect();
+            Some(Cow::Owned(items?.join(",")))
+        }
+        Json::String(value) => Some(text(value)),
+        value => scalar(value),
+    }
+}
+
+/// A single value as text; lists and objects in a value have no agreed form.
+fn scalar(value: &Json) -> Option<Cow<'_, str>> {
+    match value {
+        Json::String(value) => Some(Cow::Borrowed(value)),
+        Json::Bool(_) | Json::Number(_) => Some(Cow::Owned(value.to_string())),
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+    }
+}

@@ -1,0 +1,29 @@
+//! Upstreams: pools of servers, the connections kept to them, and the way a request goes there
+//! and its answer comes back.
+//!
+//! A request passes through here in this order: `headers::strip_inbound`, then (elsewhere) the
+//! decision, then `headers::remove_credentials`, `headers::set_forwarded`,
+//! `headers::set_identity`, the route's `Rules`, and `Pool::forward`. Nothing here answers a
+//! client: what goes wrong is a `ForwardError`, which says whose fault it is. Connections are
+//! kept per worker, so that no lock is shared on the way.
+
+pub mod headers;
+
+mod connect;
+mod echo;
+mod error;
+mod forward;
+mod pool;
+mod request;
+mod response;
+mod server;
+mod transport;
+mod upgrade;
+mod watch;
+mod websocket;
+
+pub use self::error::{ConnectError, Fault, ForwardError, PoolError, RequestFault};
+pub use self::forward::{Exchange, Forwarded};
+pub use self::pool::{Pool, PoolSnapshot};
+pub use self::server::ServerSnapshot;
+pub use self::watch::{Ends, Watch};

@@ -1,0 +1,201 @@
+//! A request as it is written to an upstream: its framing, its target, its body on the way.
+//!
+//! Framing follows the body that is really sent, never the client's fields alone: a length where
+//! it is known, else chunked, never both. The path and query keep every byte.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderMap, Method, Version};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::error::{ForwardError, RequestFault};
+use super::headers::Protected;
+use crate::body::{Body, BodyError, Request};
+
+/// Makes the framing fields agree with the body.
+pub(super) fn frame(request: &mut Request) {
+    let body_ended = request.body().is_end_stream();
+    let length = request.body().size_hint().exact();
+    let wants_length = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
+    let headers = request.headers_mut();
+    // The client was told to go on by our own server, when its body was first asked for.
+    headers.remove(header::EXPECT);
+    headers.remove(header::TRANSFER_ENCODING);
+    match length {
+        // Where an empty body means something it is said to be empty (RFC 9110 §8.6).
+        Some(0) if !wants_length && !says(headers, 0) => {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        Some(length) if !says(headers, length) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Some(_) => (),
+        None if body_ended => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        None => {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+    }
+}
+
+/// True if there is one `Content-Length` and it says `length`.
+fn says(headers: &HeaderMap, length: u64) -> bool {
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    match (values.next(), values.next()) {
+        (Some(only), None) => {
+            only.to_str().ok().and_then(|text| text.parse().ok()) == Some(length)
+                && only.as_bytes().iter().all(u8::is_ascii_digit)
+        }
+        _ => false,
+    }
+}
+
+/// Makes `request` one of HTTP/1.1: origin form, chunked where the length is unknown.
+pub(super) fn for_http1(request: &mut Request) {
+    *request.version_mut() = Version::HTTP_11;
+    if request.uri().authority().is_some() {
+        let target = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    }
+    let streamed = !request.body().is_end_stream();
+    let headers = request.headers_mut();
+    if streamed && !headers.contains_key(header::CONTENT_LENGTH) {
+        // Said by us, because hyper would send no body at all with a GET.
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if headers.contains_key(header::TE) && !headers.contains_key(header::UPGRADE) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Makes `request` one of HTTP/2: absolute form, no fields of a single connection.
+pub(super) fn for_http2(request: &mut Request, tls: bool) -> Result<(), ForwardError> {
+    *request.version_mut() = Version::HTTP_2;
+    for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING] {
+        request.headers_mut().remove(name);
+    }
+    if request.uri().authority().is_some() {
+        return Ok(());
+    }
+    let unwritable = || ForwardError::Unwritable { what: "it has no host" };
+    let host = request.headers().get(header::HOST).ok_or_else(unwritable)?;
+    let authority = Authority::try_from(host.as_bytes()).map_err(|_| unwritable())?;
+    let mut parts = request.uri().clone().into_parts();
+    parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = Some(authority);
+    parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from_parts(parts)
+        .map_err(|_| ForwardError::Unwritable { what: "its target is not a path" })?;
+    Ok(())
+}
+
+/// How far the client's body has come; tells a slow upstream from a slow client.
+#[derive(Debug)]
+pub(super) struct Progress {
+    started: Instant,
+    /// Milliseconds after `started` of the last change.
+    changed: AtomicU64,
+    turn: AtomicU8,
+    fault: OnceLock<RequestFault>,
+}
+
+/// The client has to send something.
+const CLIENTS_TURN: u8 = 0;
+/// The upstream has to read something, or to answer.
+const UPSTREAMS_TURN: u8 = 1;
+
+impl Progress {
+    fn turn(&self, turn: u8) {
+        self.turn.store(turn, Ordering::Relaxed);
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.changed.store(now, Ordering::Relaxed);
+    }
+
+    /// When the upstream will have had `limit` to itself: `None` if it has had it already.
+    pub(super) fn patience(&self, limit: Duration) -> Option<Instant> {
+        let now = Instant::now();
+        if self.turn.load(Ordering::Relaxed) == CLIENTS_TURN {
+            return Some(now + limit);
+        }
+        let changed = Duration::from_millis(self.changed.load(Ordering::Relaxed));
+        Some(self.started + changed + limit).filter(|until| *until > now)
+    }
+
+    /// What went wrong with the body, if that is why the request failed.
+    pub(super) fn fault(&self) -> Option<RequestFault> {
+        self.fault.get().copied()
+    }
+}
+
+/// Watches the body of `request` on its way; `None` if there is none.
+pub(super) fn watch_body(
+    request: &mut Request,
+    protected: &Arc<Protected>,
+) -> Option<Arc<Progress>> {
+    if request.body().is_end_stream() {
+        return None;
+    }
+    let progress = Arc::new(Progress {
+        started: Instant::now(),
+        changed: AtomicU64::new(0),
+        turn: AtomicU8::new(UPSTREAMS_TURN),
+        fault: OnceLock::new(),
+    });
+    let body = std::mem::take(request.body_mut());
+    *request.body_mut() =
+        Body::boxed(Outgoing { body, progress: progress.clone(), protected: protected.clone() });
+    Some(progress)
+}
+
+struct Outgoing {
+    body: Body,
+    progress: Arc<Progress>,
+    protected: Arc<Protected>,
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        this.progress.turn(CLIENTS_TURN);
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        this.progress.turn(UPSTREAMS_TURN);
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    this.protected.strip_trailers(&mut trailers);
+                    Frame::trailers(trailers)
+                }
+                Err(data) => data,
+            })),
+            Some(Err(error)) => {
+                // The first to fail is the cause; what follows from it is not.
+                let _ = this.progress.fault.set(RequestFault::of(&error));
+                Some(Err(error))
+            }
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,382 @@
+//! The threads that hash passwords, and the queue before them.
+//!
+//! Hashing is dear on purpose, so it has threads of its own (at nice 10: on Linux that holds for
+//! the single thread, and the kernel then prefers the workers), a bounded queue, and a bound on
+//! how much of the queue one origin may hold. A full queue is said at once, never waited for.
+//! A panic in one job costs that job. The threads end when the pool is dropped.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use tokio::sync::oneshot;
+
+use super::password::{self, Cost, HashError, StoredHash};
+use crate::secret::SecretString;
+
+/// One origin may hold this part of the queue.
+const SHARE: usize = 8;
+const NICE: i32 = 10;
+
+/// Why the pool has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PoolError {
+    #[error("{waiting} passwords are already waiting to be hashed")]
+    Busy { waiting: usize },
+
+    #[error("hashing ended without an answer")]
+    Lost,
+
+    #[error(transparent)]
+    Hash(#[from] HashError),
+}
+
+/// How much has been hashed so far: equal differences are equal work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operations {
+    pub argon2: u64,
+    pub bcrypt: u64,
+    /// KiB times passes of Argon2, plus rounds of bcrypt.
+    pub work: u64,
+}
+
+impl std::ops::Sub for Operations {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            argon2: self.argon2.saturating_sub(earlier.argon2),
+            bcrypt: self.bcrypt.saturating_sub(earlier.bcrypt),
+            work: self.work.saturating_sub(earlier.work),
+        }
+    }
+}
+
+impl Operations {
+    /// All of them, whatever the kind.
+    pub fn total(&self) -> u64 {
+        self.argon2 + self.bcrypt
+    }
+}
+
+/// Counts one pool's operations.
+#[derive(Debug, Default)]
+struct Meter {
+    argon2: AtomicU64,
+    bcrypt: AtomicU64,
+    work: AtomicU64,
+}
+
+impl Meter {
+    fn note(&self, cost: Cost) {
+        let (counter, work) = match cost {
+            Cost::Argon2 { memory, passes, .. } => {
+                (&self.argon2, u64::from(memory) * u64::from(passes))
+            }
+            Cost::Bcrypt { cost } => (&self.bcrypt, 1_u64.checked_shl(cost).unwrap_or(u64::MAX)),
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.work.fetch_add(work, Ordering::Relaxed);
+    }
+}
+
+/// Threads that hash passwords.
+#[derive(Debug)]
+pub struct PasswordPool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    line: Mutex<Line>,
+    arrived: Condvar,
+    parallel: usize,
+    queue: usize,
+    share: usize,
+    meter: Meter,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("parallel", &self.parallel).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Line {
+    jobs: VecDeque<Job>,
+    /// How many jobs of each origin wait; an origin without any has no entry.
+    held: HashMap<IpAddr, usize>,
+    busy: usize,
+    closed: bool,
+}
+
+struct Job {
+    origin: Option<IpAddr>,
+    run: Box<dyn FnOnce() + Send>,
+}
+
+impl PasswordPool {
+    /// Starts `parallel` threads with room for `queue` waiting jobs; at least one of each.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub fn start(parallel: usize, queue: usize) -> io::Result<Arc<Self>> {
+        let (parallel, queue) = (parallel.max(1), queue.max(1));
+        let pool = Self {
+            shared: Arc::new(Shared {
+                line: Mutex::default(),
+                arrived: Condvar::new(),
+                parallel,
+                queue,
+                share: (queue / SHARE).max(1),
+                meter: Meter::default(),
+            }),
+        };
+        for index in 0..parallel {
+            let shared = pool.shared.clone();
+            thread::Builder::new().name(format!("hash-{index}")).spawn(move || {
+                lower_priority();
+                shared.serve();
+            })?;
+        }
+        Ok(Arc::new(pool))
+    }
+
+    /// Runs `work` on one of the threads. `origin` is the client's address group; without one
+    /// only the whole queue's bound holds.
+    ///
+    /// # Errors
+    /// `Busy` at once if the queue, or the origin's share of it, is full; `Lost` if `work`
+    /// panicked.
+    pub async fn run<T, F>(&self, origin: Option<IpAddr>, work: F) -> Result<T, PoolError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let run = Box::new(move || {
+            // Whoever asked may have gone: then the work helps nobody.
+            if !answer.is_closed() {
+                let _ = answer.send(work());
+            }
+        });
+        self.shared.join(Job { origin, run })?;
+        answered.await.map_err(|_| PoolError::Lost)
+    }
+
+    /// True if `stored` is the hash of `password`.
+    ///
+    /// # Errors
+    /// As `run`, and when the hash could not be computed.
+    pub async fn verify(
+        &self,
+        password: SecretString,
+        stored: Arc<StoredHash>,
+        origin: Option<IpAddr>,
+    ) -> Result<bool, PoolError> {
+        let shared = self.shared.clone();
+        let work = move || {
+            shared.meter.note(stored.cost());
+            stored.verify(password.expose())
+        };
+        Ok(self.run(origin, work).await??)
+    }
+
+    /// A new hash of `password`, then `and_then` with it on the same thread.
+    ///
+    /// # Errors
+    /// As `run`, and when the hash could not be computed.
+    pub async fn hash<T, F>(
+        &self,
+        password: SecretString,
+        origin: Option<IpAddr>,
+        and_then: F,
+    ) -> Result<T, PoolError>
+    where
+        T: Send + 'static,
+        F: FnOnce(StoredHash) -> T + Send + 'static,
+    {
+        let shared = self.shared.clone();
+        let work = move || {
+            shared.meter.note(Cost::default());
+            password::hash(password.expose()).map(and_then)
+        };
+        Ok(self.run(origin, work).await??)
+    }
+
+    /// What this pool has hashed since it started.
+    pub fn operations(&self) -> Operations {
+        let meter = &self.shared.meter;
+        Operations {
+            argon2: meter.argon2.load(Ordering::Relaxed),
+            bcrypt: meter.bcrypt.load(Ordering::Relaxed),
+            work: meter.work.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Jobs that wait for a thread now.
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().waiting(self.shared.parallel)
+    }
+}
+
+impl Drop for PasswordPool {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.arrived.notify_all();
+    }
+}
+
+impl Line {
+    /// Jobs beyond those that a free thread is about to take.
+    fn waiting(&self, parallel: usize) -> usize {
+        self.jobs.len().saturating_sub(parallel.saturating_sub(self.busy))
+    }
+
+    fn take(&mut self) -> Option<Job> {
+        let job = self.jobs.pop_front()?;
+        if let Some(origin) = job.origin
+            && let Some(held) = self.held.get_mut(&origin)
+        {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                self.held.remove(&origin);
+            }
+        }
+        self.busy += 1;
+        Some(job)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        // Nothing in the lock can be left half done by a panic, so a poisoned one is taken over.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn join(&self, job: Job) -> Result<(), PoolError> {
+        let mut line = self.lock();
+        let free = line.busy + line.jobs.len() < self.parallel;
+        if !free {
+            let waiting = line.waiting(self.parallel);
+            let held = job.origin.and_then(|origin| line.held.get(&origin).copied()).unwrap_or(0);
+            if waiting >= self.queue || held >= self.share {
+                return Err(PoolError::Busy { waiting });
+            }
+        }
+        if let Some(origin) = job.origin {
+            *line.held.entry(origin).or_default() += 1;
+        }
+        line.jobs.push_back(job);
+        drop(line);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// One thread's life.
+    fn serve(&self) {
+        let mut line = self.lock();
+        loop {
+            if line.closed {
+                return;
+            }
+            let Some(job) = line.take() else {
+                line = self.arrived.wait(line).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(line);
+            if catch_unwind(AssertUnwindSafe(job.run)).is_err() {
+                tracing::error!("a password job panicked; its login is answered as unavailable");
+            }
+            line = self.lock();
+            line.busy -= 1;
+        }
+    }
+}
+
+/// On Linux a priority set for a thread id holds for that thread alone.
+fn lower_priority() {
+    let thread = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), NICE) {
+        tracing::debug!(%error, "password threads keep the process's priority");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const ALICE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+    const BOB: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
+
+    /// Holds the pool's only thread until the sender is dropped.
+    async fn block(pool: &Arc<PasswordPool>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+        let (release, held) = mpsc::channel::<()>();
+        let (started, running) = oneshot::channel();
+        let pool = pool.clone();
+        #[allow(clippy::disallowed_methods)] // A test has no back room.
+        let task = tokio::spawn(async move {
+            let work = move || {
+                let _ = started.send(());
+                let _ = held.recv();
+            };
+            pool.run(None, work).await.unwrap();
+        });
+        running.await.unwrap();
+        (release, task)
+    }
+
+    /// Puts a job in the queue and leaves it there.
+    fn queue(pool: &PasswordPool, origin: Option<IpAddr>) -> Result<(), PoolError> {
+        pool.shared.join(Job { origin, run: Box::new(|| ()) })
+    }
+
+    #[tokio::test]
+    async fn one_origin_holds_an_eighth_of_the_queue_and_others_still_enter() {
+        let pool = PasswordPool::start(1, 16).unwrap();
+        let (release, task) = block(&pool).await;
+
+        queue(&pool, ALICE).unwrap();
+        queue(&pool, ALICE).unwrap();
+        assert!(matches!(queue(&pool, ALICE), Err(PoolError::Busy { waiting: 2 })));
+        queue(&pool, BOB).unwrap();
+        for _ in 0..13 {
+            queue(&pool, None).unwrap();
+        }
+        assert!(matches!(queue(&pool, BOB), Err(PoolError::Busy { waiting: 16 })), "all is full");
+
+        drop(release);
+        task.await.unwrap();
+        let small = PasswordPool::start(1, 4).unwrap();
+        assert_eq!(small.run(ALICE, || 1).await.unwrap(), 1, "a share is never nothing");
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_one_job_only() {
+        let pool = PasswordPool::start(1, 8).unwrap();
+
+        let lost = pool.run(None, || panic!("on purpose")).await;
+
+        assert!(matches!(lost, Err::<(), _>(PoolError::Lost)));
+        assert_eq!(pool.run(ALICE, || 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn threads_end_with_the_pool() {
+        let pool = PasswordPool::start(3, 8).unwrap();
+        let shared = Arc::downgrade(&pool.shared);
+
+        drop(pool);
+
+        while shared.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The text of `users.toml` -> users, with every problem listed.
+//!
+//! `[[user]] id, name, email, password, roles, scopes, claims = {…}, disabled`. Unknown keys are
+//! refused, and so are two users whom one login could mean. `reader` reads the single values.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use uuid::Uuid;
+
+use super::canonical::canonical_name;
+use super::password::{Cost, StoredHash};
+use super::problem::Problem;
+use super::reader::{Reader, closest};
+use super::source::{Name, User};
+use crate::identity::{Claims, Subject};
+use crate::secret::Digest;
+
+/// A user as the file has him.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    pub(super) user: User,
+    pub(super) password: Arc<StoredHash>,
+    pub(super) disabled: bool,
+}
+
+/// All users of one file, by everything they are looked up by.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) entries: Vec<Entry>,
+    by_name: HashMap<String, usize>,
+    by_email: HashMap<String, usize>,
+    by_id: HashMap<Subject, usize>,
+    /// What each user's hash costs, sorted.
+    costs: Vec<Cost>,
+}
+
+const KEYS: &[&str] = &["id", "name", "email", "password", "roles", "scopes", "claims", "disabled"];
+
+/// Reads a users file; `source` is its name in the configuration.
+pub(super) fn read(text: &str, source: &str) -> Result<Table, Vec<Problem>> {
+    let mut reader = Reader::new(text);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // The message without the line it quotes: that line may hold a hash.
+        for error in errors {
+            reader.add(error.span().unwrap_or_default(), "", error.message());
+        }
+        return Err(reader.into_problems());
+    }
+    if text.trim().is_empty() {
+        // An editor that truncates before it writes must not log everybody out.
+        reader.add(0..0, "", "the file is empty; add a user with `tollhouse user add`");
+    }
+    let mut found = Vec::new();
+    for (key, value) in root.into_inner() {
+        match key.get_ref().as_ref() {
+            "user" => found = read_users(&mut reader, value, source),
+            other => reader.add(key.span(), other, unknown_key(other, &["user"])),
+        }
+    }
+    let table = index(&mut reader, found);
+    let problems = reader.into_problems();
+    if problems.is_empty() { Ok(table) } else { Err(problems) }
+}
+
+/// A user together with where he stands, for messages.
+type Found = (usize, std::ops::Range<usize>, Entry);
+
+fn read_users(reader: &mut Reader<'_>, value: Spanned<DeValue<'_>>, source: &str) -> Vec<Found> {
+    let span = value.span();
+    let DeValue::Array(items) = value.into_inner() else {
+        reader.add(span, "user", "is a list: write [[user]] before each user");
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let span = item.span();
+        let path = format!("user[{index}]");
+        match item.into_inner() {
+            DeValue::Table(table) => {
+                if let Some(entry) = read_user(reader, table, (&path, span.clone()), source) {
+                    found.push((index, span, entry));
+                }
+            }
+            _ => reader.add(span, &path, "is a table: write [[user]] before each user"),
+        }
+    }
+    found
+}
+
+/// One user's keys as far as they could be read.
+#[derive(Default)]
+struct Raw {
+    id: Option<String>,
+    name: Option<String>,
+    email: Option<String>,
+    password: Option<StoredHash>,
+    roles: Vec<String>,
+    scopes: Vec<String>,
+    claims: Claims,
+    disabled: bool,
+}
+
+fn read_user(
+    reader: &mut Reader<'_>,
+    table: DeTable<'_>,
+    (at, span): (&str, std::ops::Range<usize>),
+    source: &str,
+) -> Option<Entry> {
+    let mut raw = Raw::default();
+    let (mut has_name, mut has_password) = (false, false);
+    for (key, value) in table {
+        let path = format!("{at}.{}", key.get_ref());
+        match key.get_ref().as_ref() {
+            "id" => raw.id = reader.id(value, &path),
+            "name" => {
+                has_name = true;
+                raw.name = reader.name(value, &path);
+            }
+            "email" => raw.email = reader.email(value, &path),
+            "password" => {
+                has_password = true;
+                raw.password = reader.password(value, &path);
+            }
+            "roles" => raw.roles = reader.words(value, &path, false),
+            "scopes" => raw.scopes = reader.words(value, &path, true),
+            "claims" => raw.claims = reader.claims(value, &path),
+            "disabled" => raw.disabled = reader.boolean(value, &path),
+            other => reader.add(key.span(), &path, unknown_key(other, KEYS)),
+        }
+    }
+    for (has, key, remedy) in [
+        (has_name, "name", "is missing; every user has a name"),
+        (has_password, "password", "is missing; make a hash with `tollhouse hash`"),
+    ] {
+        if !has {
+            reader.add(span.clone(), &format!("{at}.{key}"), remedy);
+        }
+    }
+    Some(entry(
+        source,
+        raw.name?,
+        raw.password?,
+        Rest {
+            id: raw.id,
+            email: raw.email,
+            roles: raw.roles,
+            scopes: raw.scopes,
+            claims: raw.claims,
+            disabled: raw.disabled,
+        },
+    ))
+}
+
+/// What may be left out.
+struct Rest {
+    id: Option<String>,
+    email: Option<String>,
+    roles: Vec<String>,
+    scopes: Vec<String>,
+    claims: Claims,
+    disabled: bool,
+}
+
+fn entry(source: &str, name: String, password: StoredHash, rest: Rest) -> Entry {
+    let Rest { id, email, roles, scopes, claims, disabled } = rest;
+    let version = version(&[&roles, &scopes], &claims, email.as_deref(), (&password, disabled));
+    let user = User {
+        id: id.map_or_else(|| unnamed_id(source, &name), Subject::new),
+        name,
+        email,
+        source: source.to_owned(),
+        roles,
+        scopes,
+        claims,
+        version,
+    };
+    Entry { user, password: Arc::new(password), disabled }
+}
+
+/// The id of a user who was written without one: a UUIDv5 of source and name.
+fn unnamed_id(source: &str, name: &str) -> Subject {
+    let text = format!("tollhouse user {}:{source}{}", source.len(), canonical_name(name));
+    Subject::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string())
+}
+
+/// The digest whose change ends a user's sessions.
+fn version(
+    lists: &[&[String]; 2],
+    claims: &Claims,
+    email: Option<&str>,
+    (password, disabled): (&StoredHash, bool),
+) -> Digest {
+    let [roles, scopes] =
+        lists.map(|list| Digest::of_list(&list.iter().map(String::as_bytes).collect::<Vec<_>>()));
+    // A table's keys come sorted, so that their order in the file does not matter.
+    let claims = serde_json::Value::Object(claims.clone()).to_string();
+    let email = email.map_or(Digest::of(b""), |email| Digest::of_list(&[email.as_bytes()]));
+    Digest::of_list(&[
+        &roles.0,
+        &scopes.0,
+        claims.as_bytes(),
+        &email.0,
+        &[u8::from(disabled)],
+        password.as_str().as_bytes(),
+    ])
+}
+
+fn unknown_key(key: &str, known: &[&'static str]) -> String {
+    closest(key, known).map_or_else(
+        || format!("is not a key here; there are {}", known.join(", ")),
+        |near| format!("is not a key here; did you mean `{near}`?"),
+    )
+}
+
+/// Makes the look-ups; one name, address or id for two users is a problem.
+fn index(reader: &mut Reader<'_>, found: Vec<Found>) -> Table {
+    let mut table = Table::default();
+    let mut places: Vec<usize> = Vec::new();
+    for (place, span, entry) in found {
+        let position = table.entries.len();
+        let user = &entry.user;
+        let email = user.email.as_deref().map(canonical_name);
+        let taken = [
+            ("id", clash(&mut table.by_id, Some(user.id.clone()), position)),
+            ("name", clash(&mut table.by_name, Some(canonical_name(&user.name)), position)),
+            ("email", clash(&mut table.by_email, email, position)),
+        ];
+        places.push(place);
+        for (key, other) in taken {
+            if let Some(other) = other.and_then(|other| places.get(other)) {
+                reader.add(
+                    span.clone(),
+                    &format!("user[{place}].{key}"),
+                    format!("is the same as user[{other}].{key}, case and spacing aside"),
+                );
+            }
+        }
+        table.costs.push(entry.password.cost());
+        table.entries.push(entry);
+    }
+    table.costs.sort_unstable();
+    table
+}
+
+/// The position that already has `key`, else takes it.
+fn clash<K: std::hash::Hash + Eq>(
+    map: &mut HashMap<K, usize>,
+    key: Option<K>,
+    position: usize,
+) -> Option<usize> {
+    match map.entry(key?) {
+        MapEntry::Occupied(taken) => Some(*taken.get()),
+        MapEntry::Vacant(free) => {
+            free.insert(position);
+            None
+        }
+    }
+}
+
+impl Table {
+    /// The user a login means.
+    pub(super) fn named(&self, name: &Name) -> Option<&Entry> {
+        let position = match name {
+            Name::Username(name) => self.by_name.get(&canonical_name(name)),
+            Name::Email(email) => self.by_email.get(&canonical_name(email)),
+        };
+        self.entries.get(*position?)
+    }
+
+    /// The user of an id.
+    pub(super) fn identified(&self, id: &Subject) -> Option<&Entry> {
+        self.entries.get(*self.by_id.get(id)?)
+    }
+
+    /// What checking an unknown name costs: what it costs for some user of the file, always the
+    /// same for one name and each as often as users have it, so that time tells nothing where
+    /// hashes of different strength stand side by side.
+    pub(super) fn cost_of_unknown(&self, seed: &[u8; 32], name: &Name) -> Cost {
+        let (Name::Username(text) | Name::Email(text)) = name;
+        let digest = Digest::of_list(&[seed, canonical_name(text).as_bytes()]);
+        let fraction = digest.0.iter().take(8).fold(0, |sum, byte| sum << 8 | u128::from(*byte));
+        let position = (fraction * self.costs.len() as u128) >> 64;
+        usize::try_from(position)
+            .ok()
+            .and_then(|position| self.costs.get(position).copied())
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,180 @@
+//! Replacing a users file: whole, or not at all.
+//!
+//! Whoever changes the file (the gateway at a re-hash, an operator's command) holds a lock on its
+//! folder, reads, changes, and renames a finished copy over it, with the same owner and mode. A
+//! reader therefore sees the old file or the new one, and two writers never lose each other's
+//! change. The lock is on the folder because the file itself is another one after each change.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{Access, FlockOperation};
+use rustix::io::Errno;
+
+use crate::secret;
+
+/// Some hundred thousand users; more belongs into a database.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A change takes milliseconds, so who waits a second waits for something stuck.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Writable by everybody.
+const WORLD_WRITABLE: u32 = 0o002;
+
+/// Why a users file could not be read or replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    #[error("{path} does not exist")]
+    Missing { path: PathBuf },
+
+    #[error("{path} exists already")]
+    Exists { path: PathBuf },
+
+    #[error("could not {verb} {path}: {source}")]
+    Io { verb: &'static str, path: PathBuf, source: io::Error },
+
+    #[error("{path} is not UTF-8 text")]
+    NotText { path: PathBuf },
+
+    #[error("{path} is larger than {} MiB", MAX_BYTES / 1024 / 1024)]
+    TooLarge { path: PathBuf },
+
+    #[error("{path} can be written by everybody; take that away: chmod o-w {path}")]
+    WorldWritable { path: PathBuf },
+
+    #[error("another command is changing {path} and does not finish")]
+    Locked { path: PathBuf },
+}
+
+fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AccessError {
+    let path = path.to_owned();
+    move |source| match source.kind() {
+        io::ErrorKind::NotFound if verb == "read" => AccessError::Missing { path },
+        _ => AccessError::Io { verb, path, source },
+    }
+}
+
+/// The file's text.
+pub(super) fn read(path: &Path) -> Result<String, AccessError> {
+    let file = File::open(path).map_err(io_error("read", path))?;
+    let metadata = file.metadata().map_err(io_error("read", path))?;
+    if metadata.is_file() && metadata.mode() & WORLD_WRITABLE != 0 {
+        return Err(AccessError::WorldWritable { path: path.to_owned() });
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(AccessError::TooLarge { path: path.to_owned() });
+    }
+    String::from_utf8(bytes).map_err(|_| AccessError::NotText { path: path.to_owned() })
+}
+
+/// True if `replace` could write here: root may write anything, so a file without any write
+/// permission counts as one that its operator does not want changed.
+pub(super) fn is_writable(path: &Path) -> bool {
+    let Ok(target) = path.canonicalize() else { return false };
+    let writable = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
+    let permitted = fs::metadata(&target).is_ok_and(|file| file.mode() & 0o222 != 0);
+    permitted && writable(&target) && writable(folder_of(&target))
+}
+
+/// Replaces the file's text by what `change` makes of it; a refusal leaves the file alone.
+pub(super) fn replace<T, E: From<AccessError>>(
+    path: &Path,
+    change: impl FnOnce(&str) -> Result<(String, T), E>,
+) -> Result<T, E> {
+    // The file behind a symbolic link is the one to replace.
+    let target = path.canonicalize().map_err(io_error("read", path))?;
+    let _lock = lock(&target)?;
+    let old = read(&target)?;
+    let (new, outcome) = change(&old)?;
+    if new != old {
+        let copy = Copy::write(&target, &new)?;
+        copy.take_over(&target)?;
+        fs::rename(&copy.path, &target).map_err(io_error("replace", &target))?;
+        sync_folder(&target)?;
+    }
+    Ok(outcome)
+}
+
+/// Makes the file, readable by its owner only.
+pub(super) fn create(path: &Path, text: &str) -> Result<(), AccessError> {
+    let copy = Copy::write(path, text)?;
+    // A link, unlike a rename, never replaces what somebody else made meanwhile.
+    fs::hard_link(&copy.path, path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => AccessError::Exists { path: path.to_owned() },
+        _ => io_error("make", path)(source),
+    })?;
+    sync_folder(path)
+}
+
+/// A finished copy beside the file; removed when it was not renamed.
+struct Copy {
+    path: PathBuf,
+    file: File,
+}
+
+impl Copy {
+    fn write(target: &Path, text: &str) -> Result<Self, AccessError> {
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let random = u64::from_be_bytes(secret::random());
+        let path = folder_of(target).join(format!(".{name}.{random:016x}"));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io_error("write beside", target))?;
+        let mut copy = Self { path, file };
+        copy.file.write_all(text.as_bytes()).map_err(io_error("write", &copy.path))?;
+        copy.file.sync_all().map_err(io_error("write", &copy.path))?;
+        Ok(copy)
+    }
+
+    /// Gives the copy the owner and mode of the file it is to replace.
+    fn take_over(&self, target: &Path) -> Result<(), AccessError> {
+        let old = fs::metadata(target).map_err(io_error("read", target))?;
+        let new = self.file.metadata().map_err(io_error("read", &self.path))?;
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            std::os::unix::fs::fchown(&self.file, Some(old.uid()), Some(old.gid()))
+                .map_err(io_error("keep the owner of", target))?;
+        }
+        self.file
+            .set_permissions(Permissions::from_mode(old.mode() & 0o7777))
+            .map_err(io_error("keep the mode of", target))
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        // After a rename there is nothing of that name any more.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The lock on the file's folder, held until dropped.
+fn lock(target: &Path) -> Result<File, AccessError> {
+    let folder = File::open(folder_of(target)).map_err(io_error("lock", target))?;
+    for _ in 0..LOCK_TRIES {
+        match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(folder),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(io_error("lock", target)(error.into())),
+        }
+    }
+    Err(AccessError::Locked { path: target.to_owned() })
+}
+
+fn sync_folder(target: &Path) -> Result<(), AccessError> {
+    let folder = File::open(folder_of(target)).and_then(|folder| folder.sync_all());
+    folder.map_err(io_error("write the folder of", target))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

@@ -1,0 +1,49 @@
+//! Certificates made on the spot.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::CertificateDer;
+
+/// A self-signed certificate for `names`, written as PEM into `dir`.
+pub struct Certificate {
+    pub chain: PathBuf,
+    pub key: PathBuf,
+    pub pem: String,
+    pub der: CertificateDer<'static>,
+}
+
+impl Certificate {
+    pub fn make(dir: &Path, stem: &str, names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        let (chain, key_path) =
+            (dir.join(format!("{stem}.pem")), dir.join(format!("{stem}.key")));
+        std::fs::write(&chain, certificate.pem()).unwrap();
+        std::fs::write(&key_path, key.serialize_pem()).unwrap();
+        Self {
+            chain,
+            key: key_path,
+            pem: certificate.pem(),
+            der: certificate.der().clone(),
+        }
+    }
+}
+
+/// A TLS client that trusts exactly `roots` and offers `alpn`.
+pub fn trusting(roots: &[CertificateDer<'static>], alpn: &[&[u8]]) -> Arc<rustls::ClientConfig> {
+    let mut store = rustls::RootCertStore::empty();
+    for root in roots {
+        store.add(root.clone()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Arc::new(config)
+}

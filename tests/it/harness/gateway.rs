@@ -1,0 +1,260 @@
+//! A gateway in this process, from TOML text.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use tollhouse::clock::{Clock, TestClock, Timestamp};
+use tollhouse::config::Config;
+use tollhouse::secret::SecretString;
+use tollhouse::server::{self, Options, Running};
+use tollhouse::users::password;
+
+use super::{Client, Upstream};
+
+/// Every user of the tests has it.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// When the test clock starts: 2026-11-22T09:30:00Z.
+pub const START: Timestamp = Timestamp::from_secs(1_795_339_800);
+
+/// What to start.
+pub struct GatewayBuilder {
+    head: String,
+    sections: String,
+    users: String,
+    moving: bool,
+    dir: Option<tempfile::TempDir>,
+    new_state: bool,
+}
+
+/// A running gateway and its folder.
+pub struct Gateway {
+    running: Option<Running>,
+    pub clock: Option<TestClock>,
+    dir: Option<tempfile::TempDir>,
+    config: PathBuf,
+}
+
+impl Gateway {
+    /// A gateway on a plain loopback listener with the users `alice` (role `admin`), `bob` (no
+    /// role) and `dora` (disabled), all with `PASSWORD`.
+    pub fn builder() -> GatewayBuilder {
+        GatewayBuilder {
+            head: HEAD.to_owned(),
+            sections: String::new(),
+            users: users(),
+            moving: false,
+            dir: None,
+            new_state: false,
+        }
+    }
+
+    /// Every built-in dialect's endpoints would collide: one login, and `/` to `upstream`.
+    pub async fn serving(dialect: &str, upstream: &Upstream) -> Self {
+        Self::builder().login(dialect).route_to(upstream, "").start().await
+    }
+
+    pub fn client(&self) -> Client {
+        Client::plain(self.address())
+    }
+
+    /// The first listener's address.
+    pub fn address(&self) -> SocketAddr {
+        self.running().addresses()[0]
+    }
+
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().expect("the gateway runs")
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.as_ref().expect("the folder is held").path()
+    }
+
+    pub fn config_path(&self) -> &Path {
+        &self.config
+    }
+
+    /// Moves the test clock.
+    #[track_caller]
+    pub fn advance(&self, by: Duration) {
+        self.clock.as_ref().expect("started with `.moving()`").advance(by);
+    }
+
+    /// A `native` login's access token.
+    pub async fn token(&self, name: &str) -> String {
+        let login = serde_json::json!({ "username": name, "password": PASSWORD });
+        let reply = self.client().post("/auth/login").json(login).send().await;
+        reply.assert_status(200).member("access_token")
+    }
+
+    /// Every line of the access log so far.
+    pub fn access_log(&self) -> Vec<serde_json::Value> {
+        lines(&self.running().access_lines())
+    }
+
+    /// Every line of the audit log so far.
+    pub fn audit_log(&self) -> Vec<serde_json::Value> {
+        lines(&self.running().audit_lines())
+    }
+
+    /// Drains, then answers with the folder, so that a test can start again on it.
+    pub async fn stop(mut self) -> tempfile::TempDir {
+        let running = self.running.take().expect("the gateway runs");
+        running.drain().await;
+        self.dir.take().expect("the folder is held")
+    }
+}
+
+fn lines(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+impl GatewayBuilder {
+    /// Adds sections to the configuration.
+    pub fn config(mut self, sections: &str) -> Self {
+        self.sections.push_str(sections);
+        self.sections.push('\n');
+        self
+    }
+
+    /// Replaces the sections before the others: listener, state, users, token.
+    pub fn head(mut self, head: &str) -> Self {
+        self.head = head.to_owned();
+        self
+    }
+
+    /// Serves a dialect.
+    pub fn login(self, dialect: &str) -> Self {
+        self.config(&format!("[[login]]\ndialect = \"{dialect}\""))
+    }
+
+    /// An upstream and a route `/` to it, with further keys of the route.
+    pub fn route_to(self, upstream: &Upstream, keys: &str) -> Self {
+        self.route(upstream, "/", keys)
+    }
+
+    /// An upstream and a route to it.
+    pub fn route(self, upstream: &Upstream, path: &str, keys: &str) -> Self {
+        let number = self.sections.matches("[[upstream]]").count();
+        self.config(&format!(
+            "[[upstream]]\nname = \"u{number}\"\nservers = [\"{}\"]\n\
+             [[route]]\npath = \"{path}\"\nupstream = \"u{number}\"\n{keys}",
+            upstream.url()
+        ))
+    }
+
+    /// Replaces `users.toml`.
+    pub fn users(mut self, text: &str) -> Self {
+        self.users = text.to_owned();
+        self
+    }
+
+    /// Starts on a test clock at `START`.
+    pub fn moving(mut self) -> Self {
+        self.moving = true;
+        self
+    }
+
+    /// Starts on the folder of an earlier gateway, keeping its users and state.
+    pub fn on(mut self, dir: tempfile::TempDir) -> Self {
+        self.dir = Some(dir);
+        self
+    }
+
+    pub fn new_state(mut self) -> Self {
+        self.new_state = true;
+        self
+    }
+
+    pub async fn start(self) -> Gateway {
+        self.try_start().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Starts, or says why not.
+    pub async fn try_start(self) -> Result<Gateway, String> {
+        let fresh = self.dir.is_none();
+        let dir = self.dir.unwrap_or_else(|| tempfile::tempdir().unwrap());
+        let path = dir.path().join("gateway.toml");
+        std::fs::write(&path, format!("{}\n{}", self.head, self.sections)).unwrap();
+        if fresh {
+            std::fs::write(dir.path().join("users.toml"), &self.users).unwrap();
+        }
+        let loaded = Config::load(&path, &|_| None).map_err(|issues| issues.to_string())?;
+        let clock = self.moving.then(|| TestClock::new(START));
+        let options = Options {
+            clock: clock.clone().map_or_else(Clock::system, Clock::test),
+            new_state: self.new_state,
+            capture_logs: true,
+            ..Options::default()
+        };
+        let running = tokio::task::spawn_blocking(move || server::start(loaded.config, options))
+            .await
+            .unwrap()
+            .map_err(|error| format!("{error:#}"))?;
+        Ok(Gateway { running: Some(running), clock, dir: Some(dir), config: path })
+    }
+}
+
+/// Two workers and one back-room thread, ports from the system, short drains.
+const HEAD: &str = r#"
+[process]
+workers = 2
+back_room = 1
+drain_delay = "0s"
+drain_timeout = "2s"
+[[listener]]
+address = "127.0.0.1:0"
+[admin]
+address = "127.0.0.1:0"
+[token]
+issuer = "https://gateway.example"
+audience = ["legacy"]
+[[users]]
+name = "staff"
+kind = "file"
+path = "users.toml"
+"#;
+
+/// The users that every gateway has.
+pub fn users() -> String {
+    let hash = hash_of(PASSWORD);
+    format!(
+        r#"
+[[user]]
+id = "0192f0c1-0000-7000-8000-00000000000a"
+name = "alice"
+email = "alice@example.com"
+password = "{hash}"
+roles = ["admin"]
+scopes = ["read", "write"]
+claims = {{ tenant = "acme", features = ["paid-plans", "app-bi"] }}
+
+[[user]]
+id = "0192f0c1-0000-7000-8000-00000000000b"
+name = "bob"
+email = "bob@example.com"
+password = "{hash}"
+
+[[user]]
+id = "0192f0c1-0000-7000-8000-00000000000d"
+name = "dora"
+email = "dora@example.com"
+password = "{hash}"
+disabled = true
+"#
+    )
+}
+
+/// The hash of a password, made once a process.
+pub fn hash_of(password: &str) -> String {
+    static HASHES: OnceLock<Mutex<HashMap<String, String>>> = OnceLock::new();
+    let mut hashes = HASHES.get_or_init(Mutex::default).lock().unwrap();
+    hashes
+        .entry(password.to_owned())
+        .or_insert_with(|| password::hash(&SecretString::from(password)).unwrap())
+        .clone()
+}

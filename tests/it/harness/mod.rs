@@ -1,0 +1,13 @@
+//! What the tests start and speak through: a gateway from TOML text, a recording upstream,
+//! clients from typed requests down to raw bytes, a real SMTP server, certificates.
+
+pub mod certs;
+pub mod client;
+pub mod gateway;
+pub mod smtp;
+pub mod upstream;
+
+pub use self::client::{Client, Reply, raw_exchange};
+pub use self::gateway::{Gateway, GatewayBuilder};
+pub use self::smtp::Smtp;
+pub use self::upstream::{Received, Upstream};
