@@ -29,7 +29,8 @@ pub struct Compact<'t> {
     typ: Option<String>,
     /// Header and payload with their dot: what is signed.
     signed: &'t str,
-    payload: &'t str,
+    /// Decoded; not looked into.
+    payload: Vec<u8>,
     signature: &'t str,
 }
 
@@ -44,6 +45,7 @@ impl<'t> Compact<'t> {
         if payload.contains('.') {
             return Err("the token has too many parts");
         }
+        let payload = decode(payload).ok_or("the token's claims are not base64url")?;
         if header.len() > MAX_HEADER {
             return Err("the token's header is too long");
         }
@@ -75,8 +77,7 @@ impl<'t> Compact<'t> {
 
     /// The claims: one JSON object whose members are named once.
     pub(super) fn claims(&self) -> Result<Map<String, Value>, Cause> {
-        let payload = decode(self.payload).ok_or("the token's claims are not base64url")?;
-        json::object(&payload).ok_or("the token's claims are not a JSON object")
+        json::object(&self.payload).ok_or("the token's claims are not a JSON object")
     }
 
     /// The type in its header, lower-cased and without `application/` (RFC 7515 §4.1.9).
@@ -151,6 +152,8 @@ mod tests {
             ("eyJhbGciOiJIUzI1NiJ9.e30.c2ln.a.b", "five parts"),
             (".e30.c2ln", "an empty header"),
             ("eyJhbGciOiJIUzI1NiJ9=.e30.c2ln", "padding"),
+            ("eyJhbGciOiJIUzI1NiJ9.e3 0.c2ln", "white space in the claims"),
+            ("eyJhbGciOiJIUzI1NiJ9.e31.c2ln", "unused bits that are set"),
             ("eyJhbGciOiJIUzI1NiJ9 .e30.c2ln", "white space"),
             ("eyJhbGciOiJIUzI1NiJ+.e30.c2ln", "the standard alphabet"),
         ] {

@@ -54,11 +54,16 @@ pub(super) fn look(dir: &Path) -> Result<Look, KeyError> {
         // Follows links: a mounted secret is a folder of links.
         let facts = fs::metadata(&path).map_err(|source| io_error(&path, source))?;
         if facts.is_file() {
-            found.push((path, facts.ino(), facts.len(), facts.mtime()));
+            found.push((path, facts.ino(), facts.len(), changed(&facts)));
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// When the file was changed, in nanoseconds.
+fn changed(facts: &fs::Metadata) -> i64 {
+    facts.mtime().saturating_mul(1_000_000_000).saturating_add(facts.mtime_nsec())
 }
 
 /// Reads every key file; warnings are sentences for the operator.
@@ -104,11 +109,16 @@ fn read_file(path: PathBuf, warnings: &mut Vec<String>) -> Result<KeyFile, KeyEr
 /// Writes a file so that after a power loss it is there whole or not at all.
 pub(super) fn write(dir: &Path, name: &str, text: &str) -> Result<PathBuf, KeyError> {
     let path = dir.join(name);
-    let temporary = dir.join(format!(".{name}.new"));
-    let written = write_new(&temporary, text).and_then(|()| fs::rename(&temporary, &path));
-    written.map_err(|source| io_error(&path, source))?;
-    sync(dir)?;
+    replace(dir, &path, text)?;
     Ok(path)
+}
+
+/// Writes over a file of the folder, with the same promise.
+pub(super) fn replace(dir: &Path, path: &Path, text: &str) -> Result<(), KeyError> {
+    let temporary = path.with_extension("new");
+    let written = write_new(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|source| io_error(path, source))?;
+    sync(dir)
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {

@@ -218,7 +218,7 @@ fn private_ec(der: &[u8]) -> Result<PrivateParts, BadKey> {
             return ec_pair(curve, &pair);
         }
     }
-    Err(BadKey("its type is not known here, or it is malformed"))
+    Err(BadKey("it is malformed, RSA of fewer than 2048 bits, or of a type not known here"))
 }
 
 fn ec_pair(curve: Curve, pair: &EcdsaKeyPair) -> Result<PrivateParts, BadKey> {

@@ -4,6 +4,7 @@
 //! publishes them); `issue` writes access and refresh tokens. `keyset` is the public half, of our
 //! ring and of other issuers alike. Verification is `authn`'s.
 
+mod entry;
 mod error;
 mod folder;
 mod formats;
@@ -15,6 +16,7 @@ mod rotation;
 mod signing;
 mod verifying;
 
+pub use self::entry::{KeyEntry, KeyEvent, KeyRingOptions, KeyState};
 pub use self::error::{BadKey, KeyError};
 pub use self::formats::MAX_KID;
 pub use self::issue::{
@@ -22,5 +24,5 @@ pub use self::issue::{
     refresh_token, successor_jti,
 };
 pub use self::keyset::{KeyRemark, KeySet};
-pub use self::ring::{KeyEntry, KeyEvent, KeyRing, KeyRingOptions, KeyState};
+pub use self::ring::KeyRing;
 pub use self::verifying::VerifyingKey;

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::ring::{Held, KeyEntry, KeyEvent, KeyRingOptions, KeyState};
+use super::entry::{Held, KeyEntry, KeyEvent, KeyRingOptions, KeyState};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 

@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod dialect_errors; // every reason in every dialect's form
+mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
 mod users; // users.toml: logins, changes to the file, re-hashing
+mod wycheproof; // the signature vectors of Project Wycheproof
