@@ -4,11 +4,13 @@
 //! `Revocations` is the part that every request looks at, so it is in memory. `Streams` ends
 //! what a session still has open when the session ends.
 
+mod embedded;
 mod record;
 mod revocations;
 mod store;
 mod streams;
 
+pub use self::embedded::{BackupError, EmbeddedOptions, EmbeddedStore, Faults, OpenError};
 pub use self::record::{Code, CodeVerdict, Generation, Session};
 pub use self::revocations::Revocations;
 pub use self::store::{

@@ -1,0 +1,120 @@
+//! Storage that fails on demand, for tests of what happens when a disk does.
+
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
+/// What the storage should fail at; shared between a test and the store it tests.
+#[derive(Debug, Default)]
+pub struct Faults {
+    writes: AtomicBool,
+    syncs: AtomicBool,
+    synced: AtomicUsize,
+}
+
+impl Faults {
+    /// Every write fails as on a full disk, from now on or no longer.
+    pub fn fail_writes(&self, fail: bool) {
+        self.writes.store(fail, Ordering::SeqCst);
+    }
+
+    /// Writes succeed but making them durable fails, from now on or no longer: afterwards nobody
+    /// knows what is on the disk.
+    pub fn fail_syncs(&self, fail: bool) {
+        self.syncs.store(fail, Ordering::SeqCst);
+    }
+
+    /// How often the storage was made durable.
+    pub fn synced(&self) -> usize {
+        self.synced.load(Ordering::SeqCst)
+    }
+
+    fn write(&self) -> io::Result<()> {
+        if self.writes.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.syncs.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the device did not answer"));
+        }
+        self.synced.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// A file that fails as `Faults` says.
+#[derive(Debug)]
+pub(super) struct Faulty {
+    file: FileBackend,
+    faults: Arc<Faults>,
+}
+
+impl Faulty {
+    pub(super) fn new(file: FileBackend, faults: Arc<Faults>) -> Self {
+        Self { file, faults }
+    }
+}
+
+impl StorageBackend for Faulty {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.faults.write()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.faults.sync()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.faults.write()?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.query_lock_range(start, end)
+    }
+}

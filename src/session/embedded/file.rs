@@ -1,0 +1,266 @@
+//! The store file: made, opened, copied.
+//!
+//! A new file is made under another name and linked into place when it is whole, so that a crash
+//! at the first start leaves either no store or a good one. What cannot be opened is refused with
+//! what to do about it; nothing is ever replaced by an empty store.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableTable, StorageError};
+
+use super::faults::{Faults, Faulty};
+use super::memory::{Live, Memory};
+use super::sessions;
+use super::tables::{self, Effects, Fault, SCHEMA, Tables};
+use crate::clock::Timestamp;
+use crate::secret::{self, Digest};
+
+/// Why a store cannot be opened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "`{}` is missing although there are signing keys: tokens made with them could come back \
+         to life; restore the store from a backup, or start with --new-state to end all sessions",
+        path.display()
+    )]
+    Missing { path: PathBuf },
+
+    #[error(
+        "`{}` was written by a newer version (schema {found}, this one knows up to {SCHEMA}): \
+         run that version, or restore a backup made by this one",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: u64 },
+
+    #[error(
+        "`{}` is damaged ({why}): move it away and restore a backup, or move it away and start \
+         with --new-state to end all sessions",
+        path.display()
+    )]
+    Damaged { path: PathBuf, why: String },
+
+    #[error("`{}` is in use by another process: one gateway for each state folder", path.display())]
+    InUse { path: PathBuf },
+
+    #[error("`{}` cannot be read or written", path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where the file is, and how it is reached.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    pub(super) faults: Option<Arc<Faults>>,
+}
+
+/// What a store knows of itself.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Birth {
+    pub(super) made: Timestamp,
+    pub(super) secret: [u8; 32],
+}
+
+/// Pages of the file kept in memory; redb would take 1 GiB.
+const CACHE: usize = 64 << 20;
+const OWNER_ONLY: u32 = 0o600;
+
+/// Names in the `meta` table.
+const META_SCHEMA: &str = "schema";
+const META_MADE: &str = "made";
+const META_SECRET: &str = "secret";
+const META_OPENED: &str = "opened";
+/// Sessions whose rotation the last commit made durable, but perhaps nobody was told.
+pub(super) const META_UNTOLD: &str = "untold";
+
+impl Place {
+    /// True if there is a file.
+    pub(super) fn exists(&self) -> Result<bool, OpenError> {
+        self.path.try_exists().map_err(|source| self.io(source))
+    }
+
+    pub(super) fn missing(&self) -> OpenError {
+        OpenError::Missing { path: self.path.clone() }
+    }
+
+    /// Makes an empty store.
+    pub(super) fn create(&self, now: Timestamp) -> Result<(), OpenError> {
+        // Whole seconds, because that is how tokens say when they were issued.
+        let birth = Birth { made: now.whole_secs(), secret: secret::random() };
+        install(&self.path, |db| {
+            let txn = db.begin_write()?;
+            let mut t = Tables::open(&txn, &Arc::default(), std::time::Duration::ZERO)?;
+            let meta = &mut t.change().meta;
+            meta.insert(META_SCHEMA, SCHEMA.to_be_bytes().as_slice())?;
+            meta.insert(META_MADE, birth.made.millis().to_be_bytes().as_slice())?;
+            meta.insert(META_SECRET, birth.secret.as_slice())?;
+            drop(t);
+            txn.commit()?;
+            Ok(())
+        })
+        .map_err(|source| match source.kind() {
+            // Another process was quicker; its store is as good, and it holds the lock.
+            io::ErrorKind::AlreadyExists => OpenError::InUse { path: self.path.clone() },
+            _ => self.io(source),
+        })
+    }
+
+    /// Opens the file, verifies the whole of it, and reads what it says of itself.
+    pub(super) fn open(&self) -> Result<(Database, Birth), OpenError> {
+        // Only a damaged file makes redb panic, where its own checks did not foresee the damage.
+        let opened = catch_unwind(AssertUnwindSafe(|| self.open_database()));
+        let db = opened.unwrap_or_else(|_| Err(self.damaged("its pages contradict each other")))?;
+        let fact = |name| tables::fact(&db, name).map_err(|error| self.damaged(error));
+        let number = |name| -> Result<Option<u64>, OpenError> {
+            Ok(fact(name)?.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes))
+        };
+        let schema = number(META_SCHEMA)?.ok_or_else(|| self.damaged("it is no session store"))?;
+        if schema > SCHEMA {
+            return Err(OpenError::Newer { path: self.path.clone(), found: schema });
+        }
+        let made = number(META_MADE)?.map(Timestamp::from_millis);
+        let secret = fact(META_SECRET)?.and_then(|value| value.try_into().ok());
+        match (made, secret) {
+            (Some(made), Some(secret)) => Ok((db, Birth { made, secret })),
+            _ => Err(self.damaged("it does not say when it was made")),
+        }
+    }
+
+    fn open_database(&self) -> Result<Database, OpenError> {
+        // Never created here: a file that vanished while we run must not come back empty.
+        let file = OpenOptions::new().read(true).write(true).open(&self.path);
+        let file = file.map_err(|source| self.io(source))?;
+        let meta = file.metadata().map_err(|source| self.io(source))?;
+        if meta.len() == 0 {
+            return Err(self.damaged("it is empty"));
+        }
+        if meta.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(OWNER_ONLY))
+                .map_err(|source| self.io(source))?;
+        }
+        let file = FileBackend::new(file).map_err(|error| self.refused(error))?;
+        let mut builder = Builder::new();
+        builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
+        let db = match &self.faults {
+            Some(faults) => builder.create_with_backend(Faulty::new(file, faults.clone())),
+            None => builder.create_with_backend(file),
+        };
+        db.map_err(|error| self.refused(error))
+    }
+
+    fn refused(&self, error: DatabaseError) -> OpenError {
+        match error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+                OpenError::InUse { path: self.path.clone() }
+            }
+            DatabaseError::Storage(StorageError::Io(source))
+                if !matches!(
+                    source.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                self.io(source)
+            }
+            damaged => self.damaged(damaged),
+        }
+    }
+
+    /// What a fault means for a file that is being opened for the first time.
+    pub(super) fn unusable(&self, fault: Fault) -> OpenError {
+        match fault {
+            Fault::Store(redb::Error::Io(source)) => self.io(source),
+            damaged => self.damaged(damaged),
+        }
+    }
+
+    fn damaged(&self, why: impl ToString) -> OpenError {
+        OpenError::Damaged { path: self.path.clone(), why: why.to_string() }
+    }
+
+    fn io(&self, source: io::Error) -> OpenError {
+        OpenError::Io { path: self.path.clone(), source }
+    }
+}
+
+/// Reads into memory what has to be there before the store is handed out, and proves by a commit
+/// that it can be written.
+pub(super) fn load(db: &Database, memory: &Memory) -> Result<(), Fault> {
+    let now = memory.clock.now();
+    let txn = db.begin_write()?;
+    let mut t = Tables::open(&txn, &memory.revocations, memory.leeway)?;
+    let untold = t.rows().meta.get(META_UNTOLD)?.map(|ids| ids.value().to_vec());
+    for id in untold.unwrap_or_default().as_chunks().0 {
+        sessions::begin_grace_anew(&mut t, sessions::session_id(id), now)?;
+    }
+    t.change().meta.remove(META_UNTOLD)?;
+    t.change().meta.insert(META_OPENED, now.millis().to_be_bytes().as_slice())?;
+
+    let mut found = Effects::default();
+    for row in t.rows().revoked.iter()? {
+        let (id, until) = row?;
+        found
+            .revoked
+            .push((sessions::session_id(id.value()), Timestamp::from_millis(until.value())));
+    }
+    for row in t.rows().outlawed.iter()? {
+        let (digest, until) = row?;
+        found.outlawed.push((Digest(*digest.value()), Timestamp::from_millis(until.value())));
+    }
+    let mut live = HashMap::new();
+    for id in sessions::all(&t)? {
+        if let Some(session) = sessions::load(&t, id)? {
+            let revoked_until = t.revoked_until(&session);
+            live.insert(id, Live { subject: session.subject, revoked_until });
+        }
+    }
+    drop(t);
+    txn.commit()?;
+    memory.reload(live);
+    memory.apply(found);
+    Ok(())
+}
+
+/// Copies what `from` sees into a new file.
+pub(super) fn copy(from: &ReadTransaction, to: &Path) -> io::Result<()> {
+    install(to, |db| {
+        let txn = db.begin_write()?;
+        tables::copy(from, &txn)?;
+        txn.commit()?;
+        Ok(())
+    })
+}
+
+/// Makes a database under a passing name and links it to `path` once it is whole and durable.
+/// Fails if there is something at `path` already.
+fn install(path: &Path, fill: impl FnOnce(&Database) -> Result<(), Fault>) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.new", Digest(secret::random()).short()));
+    let passing = PathBuf::from(name);
+    let installed = write_new(&passing, fill).and_then(|()| fs::hard_link(&passing, path));
+    // Of no use any more, whether or not it was linked.
+    let removed = fs::remove_file(&passing);
+    installed?;
+    removed?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn write_new(path: &Path, fill: impl FnOnce(&Database) -> Result<(), Fault>) -> io::Result<()> {
+    let file =
+        OpenOptions::new().read(true).write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
+    let file = FileBackend::new(file).map_err(io::Error::other)?;
+    let db = Builder::new().create_with_backend(file).map_err(io::Error::other)?;
+    fill(&db).map_err(io::Error::other)?;
+    db.close().map_err(io::Error::other)?;
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,301 @@
+//! The embedded store: a redb file in the state folder, owned by one thread.
+//!
+//! `EmbeddedStore` is the handle: it queues operations for the `writer` and awaits their
+//! answers, so that no runtime thread ever waits for a disk. The operations themselves are in
+//! `sessions`, `codes`, `attempts` and `sweep`; each is a function over the tables of one write
+//! transaction. `file` makes and opens the file, `memory` is what is kept beside it.
+
+mod attempts;
+mod codes;
+mod faults;
+mod file;
+mod job;
+mod memory;
+mod sessions;
+mod sweep;
+mod tables;
+mod versions;
+mod window;
+mod writer;
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+pub use self::faults::Faults;
+pub use self::file::OpenError;
+use self::file::{Birth, Place};
+use self::job::{Job, Message, unavailable};
+use self::memory::Memory;
+use self::tables::{Fault, Tables};
+use self::writer::Writer;
+use super::{
+    Admission, Attempt, Code, CodeGuess, CodeVerdict, PutCode, Revocations, Revoke, Rotated,
+    Rotation, Session, SessionStore, StoreError,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::identity::{SessionId, Subject};
+use crate::secret::Digest;
+
+/// How to open an embedded store.
+#[derive(Clone, Debug)]
+pub struct EmbeddedOptions {
+    /// The file, `store.redb` in the state folder; the folder exists.
+    pub path: PathBuf,
+    /// For what happens without a request: sweeping, and grace after a failure.
+    pub clock: Clock,
+    /// How much clocks may differ; revocations and ended sessions are kept for longer by it.
+    pub leeway: Duration,
+    /// There are signing keys: then a missing file is an error.
+    pub keys_exist: bool,
+    /// Make a missing file all the same (`--new-state`). An existing one is kept.
+    pub new_state: bool,
+    /// Makes the disk fail when a test says so.
+    pub backend_faults: Option<Arc<Faults>>,
+}
+
+/// Operations that wait; more are refused at once.
+const QUEUE: usize = 4096;
+
+/// A store in a file of this machine.
+pub struct EmbeddedStore {
+    path: PathBuf,
+    birth: Birth,
+    memory: Arc<Memory>,
+    queue: SyncSender<Message>,
+    closing: Arc<AtomicBool>,
+    closed: CancellationToken,
+}
+
+/// Why a backup was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("`{}` cannot be written", path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl EmbeddedStore {
+    /// Opens the store, or makes one where there may be a new one, and loads its revocations.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the file is missing, damaged, too new, in use or unreadable; each says what to do.
+    pub fn open(options: EmbeddedOptions) -> Result<Arc<Self>, OpenError> {
+        let place = Place { path: options.path.clone(), faults: options.backend_faults };
+        if !place.exists()? {
+            if options.keys_exist && !options.new_state {
+                return Err(place.missing());
+            }
+            place.create(options.clock.now())?;
+        }
+        let (db, birth) = place.open()?;
+        let memory = Arc::new(Memory::new(options.clock, options.leeway));
+        file::load(&db, &memory).map_err(|fault| place.unusable(fault))?;
+
+        let (queue, receiver) = sync_channel(QUEUE);
+        let closing = Arc::new(AtomicBool::new(false));
+        let closed = CancellationToken::new();
+        let ended = closed.clone();
+        let writer =
+            Writer::new(place.clone(), (db, birth), memory.clone(), receiver, closing.clone());
+        thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                let _ended = ended.drop_guard();
+                writer.run();
+            })
+            .map_err(|source| OpenError::Io { path: options.path, source })?;
+        Ok(Arc::new(Self { path: place.path, birth, memory, queue, closing, closed }))
+    }
+
+    /// Writes a consistent copy to a new file, while the store goes on.
+    ///
+    /// # Errors
+    /// When the store is unavailable, or `to` exists or cannot be written.
+    pub async fn backup(&self, to: &Path) -> Result<(), BackupError> {
+        let (sender, answer) = oneshot::channel();
+        self.send(Message::Snapshot(sender))?;
+        let snapshot = answer.await.unwrap_or_else(|_| Err(unavailable("it is closed")))?;
+        let (sender, copied) = oneshot::channel();
+        let path = to.to_owned();
+        let io = |source| BackupError::Io { path: to.to_owned(), source };
+        // A thread of its own: the writer goes on meanwhile, and no runtime thread waits.
+        thread::Builder::new()
+            .name("backup".to_owned())
+            .spawn(move || sender.send(file::copy(&snapshot, &path)))
+            .map_err(io)?;
+        copied.await.unwrap_or_else(|_| Err(io::Error::other("the copy panicked"))).map_err(io)
+    }
+
+    /// Removes up to a few hundred rows that expired before `now`; answers how many were due.
+    /// The writer does this by itself; tests drive it.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let looked = self.ask(move |t| sweep::pass(t, now)).await?;
+        self.memory.revocations.sweep(now);
+        Ok(looked)
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut Tables<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (job, answer) = Job::new(run);
+        self.send(Message::Job(job))?;
+        answer.await.unwrap_or_else(|_| Err(unavailable("it is closed")))
+    }
+
+    fn send(&self, message: Message) -> Result<(), StoreError> {
+        if self.closing.load(Ordering::SeqCst) {
+            return Err(unavailable("it is closed"));
+        }
+        self.queue.try_send(message).map_err(|refused| match refused {
+            TrySendError::Full(_) => unavailable("its queue is full"),
+            TrySendError::Disconnected(_) => unavailable("it is closed"),
+        })
+    }
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SessionStore for EmbeddedStore {
+    async fn put(
+        &self,
+        session: Session,
+        most: NonZeroUsize,
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        self.ask(move |t| sessions::put(t, &session, most, now)).await
+    }
+
+    async fn find(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError> {
+        self.ask(move |t| sessions::find(t, id, now)).await
+    }
+
+    async fn list(
+        &self,
+        subject: Option<&Subject>,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Session>, StoreError> {
+        let subject = subject.cloned();
+        self.ask(move |t| sessions::list(t, subject.as_ref(), most, now)).await
+    }
+
+    async fn rotate(
+        &self,
+        id: SessionId,
+        rotation: Rotation,
+        now: Timestamp,
+    ) -> Result<Rotated, StoreError> {
+        self.ask(move |t| sessions::rotate(t, id, &rotation, now)).await
+    }
+
+    async fn renew(
+        &self,
+        id: SessionId,
+        presented: Option<Digest>,
+        access_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError> {
+        self.ask(move |t| sessions::renew(t, id, presented, access_until, now)).await
+    }
+
+    async fn revoke(&self, what: Revoke, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        let wanted = what.clone();
+        let ended = self.ask(move |t| sessions::revoke(t, &wanted, now)).await;
+        if ended.is_err() {
+            self.memory.owe(what, now);
+        }
+        ended
+    }
+
+    async fn put_code(
+        &self,
+        code: Code,
+        per_hour: u32,
+        now: Timestamp,
+    ) -> Result<PutCode, StoreError> {
+        self.ask(move |t| codes::put(t, &code, per_hour, now)).await
+    }
+
+    async fn use_code(&self, guess: CodeGuess, now: Timestamp) -> Result<CodeVerdict, StoreError> {
+        self.ask(move |t| codes::guess(t, &guess, now)).await
+    }
+
+    async fn count_attempt(
+        &self,
+        attempt: Attempt,
+        now: Timestamp,
+    ) -> Result<Admission, StoreError> {
+        self.ask(move |t| attempts::reserve(t, &attempt, now)).await
+    }
+
+    async fn attempt_succeeded(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError> {
+        self.ask(move |t| attempts::succeeded(t, &attempt, now)).await
+    }
+
+    async fn attempt_undecided(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError> {
+        self.ask(move |t| attempts::undecided(t, &attempt, now)).await
+    }
+
+    async fn lift_limits(&self, account: Digest, _now: Timestamp) -> Result<(), StoreError> {
+        self.ask(move |t| attempts::lift(t, account)).await
+    }
+
+    async fn rehashed(
+        &self,
+        subject: &Subject,
+        old: Digest,
+        new: Digest,
+    ) -> Result<(), StoreError> {
+        let (subject, now) = (subject.clone(), self.memory.clock.now());
+        self.ask(move |t| versions::rehashed(t, &subject, (old, new), now)).await
+    }
+
+    fn revocations(&self) -> &Arc<Revocations> {
+        &self.memory.revocations
+    }
+
+    fn made(&self) -> Timestamp {
+        self.birth.made
+    }
+
+    fn secret(&self) -> &[u8; 32] {
+        &self.birth.secret
+    }
+
+    fn healthy(&self) -> Result<(), StoreError> {
+        self.memory.healthy()
+    }
+
+    async fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        // Where the queue is full the writer is awake anyway.
+        let _ = self.queue.try_send(Message::Wake);
+        self.closed.cancelled().await;
+    }
+}

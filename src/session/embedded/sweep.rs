@@ -1,0 +1,211 @@
+//! Removes what has expired, a few rows at a time.
+//!
+//! `expiry` says when to look at a row; whether it has ended the row itself says. One that was
+//! used meanwhile gets a new entry, so that use costs no second write.
+
+use redb::ReadableTable;
+
+use super::tables::{Fault, Hash, Id, Kind, Tables};
+use super::{codes, sessions};
+use crate::clock::Timestamp;
+
+/// Rows looked at in one pass: some milliseconds, so that no login waits for a sweep.
+pub(super) const PASS: usize = 500;
+
+/// Looks at up to `PASS` rows that are due; answers at how many.
+pub(super) fn pass(t: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
+    let due = due(t, now)?;
+    let mut looked = 0;
+    for (kind, at, key) in due {
+        if looked >= PASS {
+            break;
+        }
+        looked += 1;
+        t.change().expiry.remove((kind as u8, at, key.as_slice()))?;
+        if kind == Kind::Retired {
+            looked += remove_retired(t, &key, PASS.saturating_sub(looked), now)?;
+            continue;
+        }
+        match ends(t, kind, &key)? {
+            Some(end) if end > now => t.expire(kind, end, &key)?,
+            Some(_) => remove(t, kind, &key, now)?,
+            None => {}
+        }
+    }
+    Ok(looked)
+}
+
+/// Removes the row of this kind that is due first, ended or not.
+pub(super) fn forget_first(t: &mut Tables<'_>, kind: Kind) -> Result<(), Fault> {
+    let first = {
+        let mut entries = t.rows().expiry.range(range(kind, u64::MAX))?;
+        entries.next().transpose()?.map(|(entry, _)| {
+            let (_, at, key) = entry.value();
+            (at, key.to_vec())
+        })
+    };
+    if let Some((at, key)) = first {
+        t.change().expiry.remove((kind as u8, at, key.as_slice()))?;
+        remove(t, kind, &key, Timestamp::default())?;
+    }
+    Ok(())
+}
+
+type Due = (Kind, u64, Vec<u8>);
+
+fn due(t: &Tables<'_>, now: Timestamp) -> Result<Vec<Due>, Fault> {
+    let mut due = Vec::new();
+    for kind in Kind::ALL {
+        let left = PASS.saturating_sub(due.len());
+        let end = now.millis().saturating_add(1);
+        for entry in t.rows().expiry.range(range(kind, end))?.take(left) {
+            let entry = entry?.0;
+            let (_, at, key) = entry.value();
+            due.push((kind, at, key.to_vec()));
+        }
+    }
+    Ok(due)
+}
+
+/// The entries of a kind before `end`.
+fn range(kind: Kind, end: u64) -> std::ops::Range<(u8, u64, &'static [u8])> {
+    (kind as u8, 0, &[][..])..(kind as u8, end, &[][..])
+}
+
+/// When the row ends, if there is still one.
+fn ends(t: &Tables<'_>, kind: Kind, key: &[u8]) -> Result<Option<Timestamp>, Fault> {
+    let rows = t.rows();
+    let ends = match kind {
+        Kind::Session => {
+            let Some(id) = exact(key) else { return Ok(None) };
+            let session = sessions::load(t, sessions::session_id(&id))?;
+            return Ok(session.map(|session| t.outlived(&session)));
+        }
+        Kind::Code => {
+            let Some(key) = exact(key) else { return Ok(None) };
+            return codes::expires(t, &key);
+        }
+        Kind::Retired => None,
+        Kind::Rehashed => match text_key(key) {
+            Some((old, subject)) => rows.rehashed.get((subject, &old))?.map(|row| row.value().0),
+            None => None,
+        },
+        Kind::Revoked => match exact(key) {
+            Some(id) => rows.revoked.get(&id)?.map(|row| row.value()),
+            None => None,
+        },
+        Kind::Outlawed => match exact(key) {
+            Some(digest) => rows.outlawed.get(&digest)?.map(|row| row.value()),
+            None => None,
+        },
+        Kind::Mails => match exact(key) {
+            Some(key) => rows.mails.get(&key)?.map(|row| row.value().1),
+            None => None,
+        },
+        Kind::Account => match key.split_first_chunk() {
+            Some((account, place)) => rows.accounts.get((account, place))?.map(|row| row.value().1),
+            None => None,
+        },
+        Kind::Address => match exact(key) {
+            Some(address) => rows.addresses.get(&address)?.map(|row| row.value().1),
+            None => None,
+        },
+        Kind::Known => match known_key(key) {
+            Some((account, address)) => {
+                rows.known.get((&account, &address))?.map(|row| row.value())
+            }
+            None => None,
+        },
+    };
+    Ok(ends.map(Timestamp::from_millis))
+}
+
+fn remove(t: &mut Tables<'_>, kind: Kind, key: &[u8], now: Timestamp) -> Result<(), Fault> {
+    match kind {
+        Kind::Session => {
+            if let Some(id) = exact(key)
+                && let Some(session) = sessions::load(t, sessions::session_id(&id))?
+            {
+                sessions::remove(t, &session, now)?;
+            }
+        }
+        Kind::Rehashed => {
+            if let Some((old, subject)) = text_key(key) {
+                t.change().rehashed.remove((subject, &old))?;
+            }
+        }
+        Kind::Account => {
+            if let Some((account, place)) = key.split_first_chunk() {
+                t.change().accounts.remove((account, place))?;
+            }
+        }
+        Kind::Known => {
+            if let Some((account, address)) = known_key(key) {
+                t.change().known.remove((&account, &address))?;
+            }
+        }
+        Kind::Revoked => {
+            if let Some(id) = exact(key) {
+                t.change().revoked.remove(&id)?;
+            }
+        }
+        Kind::Outlawed => {
+            if let Some(digest) = exact(key) {
+                t.change().outlawed.remove(&digest)?;
+            }
+        }
+        Kind::Code => {
+            if let Some(key) = exact(key) {
+                t.change().codes.remove(&key)?;
+            }
+        }
+        Kind::Mails => {
+            if let Some(key) = exact(key) {
+                t.change().mails.remove(&key)?;
+            }
+        }
+        Kind::Address => {
+            if let Some(address) = exact(key) {
+                t.change().addresses.remove(&address)?;
+            }
+        }
+        Kind::Retired => {}
+    }
+    Ok(())
+}
+
+/// Removes up to `most` retired tokens of an ended session; comes back for the rest.
+fn remove_retired(
+    t: &mut Tables<'_>,
+    key: &[u8],
+    most: usize,
+    now: Timestamp,
+) -> Result<usize, Fault> {
+    let Some(id) = exact::<16>(key) else { return Ok(0) };
+    let (first, last): (Id, Id) = ([0; 16], [u8::MAX; 16]);
+    let mut found = Vec::new();
+    for row in t.rows().retired.range((&id, &first)..=(&id, &last))?.take(most) {
+        found.push(*row?.0.value().1);
+    }
+    for token in &found {
+        t.change().retired.remove((&id, token))?;
+    }
+    if found.len() == most {
+        t.expire(Kind::Retired, now, key)?;
+    }
+    Ok(found.len())
+}
+
+fn exact<const N: usize>(key: &[u8]) -> Option<[u8; N]> {
+    key.try_into().ok()
+}
+
+fn text_key(key: &[u8]) -> Option<(Hash, &str)> {
+    let (digest, text) = key.split_first_chunk()?;
+    Some((*digest, std::str::from_utf8(text).ok()?))
+}
+
+fn known_key(key: &[u8]) -> Option<(Hash, Id)> {
+    let (account, address) = key.split_first_chunk()?;
+    Some((*account, exact(address)?))
+}
