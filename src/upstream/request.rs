@@ -83,9 +83,6 @@ pub(super) fn for_http2(request: &mut Request, tls: bool) -> Result<(), ForwardE
     for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING] {
         request.headers_mut().remove(name);
     }
-    if request.uri().authority().is_some() {
-        return Ok(());
-    }
     let unwritable = || ForwardError::Unwritable { what: "it has no host" };
     let host = request.headers().get(header::HOST).ok_or_else(unwritable)?;
     let authority = Authority::try_from(host.as_bytes()).map_err(|_| unwritable())?;
