@@ -127,10 +127,12 @@ impl Answer {
     fn fail(&mut self, error: BodyError) -> Polled {
         // The connection is dropped with the lease: what is left on it belongs to nobody.
         self.lease = None;
+        self.session = Session::None;
         Poll::Ready(Some(Err(error)))
     }
 
     fn ended(&mut self) {
+        self.session = Session::None;
         if let Some(lease) = self.lease.take() {
             lease.end();
         }

@@ -34,9 +34,16 @@ const HALF_OPEN: Duration = Duration::from_secs(60);
 /// How much is read at once in each direction.
 const PIECE: usize = 16 * 1024;
 
-/// What a client asked to upgrade to; `None` for an ordinary request.
-pub(super) fn asked(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(header::UPGRADE).cloned()
+/// What a client asked to upgrade to; `None`, with nothing asked of the upstream either, for an
+/// ordinary request and where there can be no tunnel.
+pub(super) fn asked(headers: &mut HeaderMap, tunnels: bool) -> Option<HeaderValue> {
+    let asked = headers.get(header::UPGRADE).cloned();
+    if asked.is_some() && !tunnels {
+        headers.remove(header::UPGRADE);
+        headers.remove(header::CONNECTION);
+        return None;
+    }
+    asked
 }
 
 /// Makes sure that a 101 agrees to what was asked for, and to nothing else.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tollhouse::config::ServerAddress;
+use tollhouse::config::{Balance, ServerAddress};
 use tollhouse::upstream::ForwardError;
 
-use super::fake::{Fake, GET, OK, accept_unix, nobody, server, tcp, to};
+use super::fake::{Fake, GET, OK, accept_unix, eventually, nobody, server, tcp, to};
 
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -28,8 +28,37 @@ async fn a_connection_is_used_again_once_its_answer_was_read() {
     assert!(first.starts_with("get /a?b=%20c http/1.1\r\n"), "{first}");
     assert!(first.contains("\r\nhost: gateway:8443\r\n"), "{first}");
     assert!(second.starts_with("get /a?b=%20c http/1.1\r\n"), "{second}");
-    let snapshot = gate.pool.snapshot();
-    assert_eq!((snapshot.servers[0].in_flight, snapshot.servers[0].idle), (0, 1));
+    eventually(|| {
+        let server = &gate.pool.snapshot().servers[0];
+        (server.in_flight, server.idle) == (0, 1)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn however_answers_end_a_hundred_in_a_row_use_one_connection() {
+    for (answer, end) in [
+        (OK, "ok"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "0\r\n\r\n"),
+        ("HTTP/1.1 204 No Content\r\n\r\n", "\r\n\r\n"),
+    ] {
+        let fake = Fake::start().await;
+        let gate = to(vec![fake.server()]).start().await;
+        let mut client = gate.client().await;
+        client.send(GET).await;
+        let mut upstream = fake.accept().await;
+
+        for _ in 0..100 {
+            upstream.head().await;
+            // In pieces, so that the end of the body comes after the rest.
+            let (most, last) = answer.split_at(answer.len() - 1);
+            upstream.send(most).await;
+            tokio::task::yield_now().await;
+            upstream.send(last).await;
+            client.until(end).await;
+            client.send(GET).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -113,6 +142,42 @@ async fn a_server_that_refuses_is_passed_over() {
 }
 
 #[tokio::test]
+async fn the_less_busy_of_two_servers_is_chosen() {
+    let (one, other) = (Fake::start().await, Fake::start().await);
+    let mut settings = to(vec![one.server(), other.server()]);
+    settings.upstream.balance = Balance::LeastRequests;
+    let gate = settings.start().await;
+    let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+
+    let _waiting = gate.ask(GET).await;
+    let (_busy, idle) = tokio::select! {
+        busy = one.accept() => (busy, &other),
+        busy = other.accept() => (busy, &one),
+    };
+    for _ in 0..5 {
+        let mut client = gate.ask(GET).await;
+        let mut upstream = idle.accept().await;
+        upstream.head().await;
+        upstream.send(answer).await;
+        client.until("ok").await;
+        eventually(|| gate.pool.snapshot().servers.iter().map(|s| s.in_flight).sum::<usize>() == 1)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn servers_take_turns() {
+    let (one, other) = (Fake::start().await, Fake::start().await);
+    let gate = to(vec![one.server(), other.server()]).start().await;
+
+    for _ in 0..3 {
+        let _first = gate.ask(GET).await;
+        let _second = gate.ask(GET).await;
+        tokio::join!(one.accept(), other.accept());
+    }
+}
+
+#[tokio::test]
 async fn without_retries_a_refusal_is_the_answer() {
     let mut settings = to(vec![tcp(nobody().await)]);
     settings.upstream.retries = 0;
@@ -188,7 +253,7 @@ async fn a_client_that_leaves_takes_its_request_along() {
     drop(client);
 
     assert_eq!(upstream.rest().await, b"");
-    assert_eq!(gate.pool.snapshot().servers[0].in_flight, 0);
+    eventually(|| gate.pool.snapshot().servers[0].in_flight == 0).await;
 }
 
 #[tokio::test]

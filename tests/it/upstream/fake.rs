@@ -32,6 +32,7 @@ pub(super) struct Settings {
     pub(super) trusted_proxy: bool,
     pub(super) prefix: Option<&'static str>,
     pub(super) response_rules: Rules,
+    pub(super) body_limit: u64,
 }
 
 pub(super) fn server(address: ServerAddress) -> Server {
@@ -66,6 +67,7 @@ pub(super) fn to(servers: Vec<Server>) -> Settings {
         trusted_proxy: false,
         prefix: None,
         response_rules: Rules::default(),
+        body_limit: 1024,
     }
 }
 
@@ -108,6 +110,7 @@ struct Inner {
 async fn accept(listener: std::net::TcpListener, inner: Arc<Inner>) {
     let listener = TcpListener::from_std(listener).unwrap();
     while let Ok((stream, peer)) = listener.accept().await {
+        stream.set_nodelay(true).unwrap();
         let (inner, worker) = (inner.clone(), inner.worker.clone());
         worker.spawn(async move {
             let service = service_fn(move |request| handle(inner.clone(), peer, request));
@@ -153,7 +156,7 @@ async fn handle(
         response_rules: &inner.settings.response_rules,
         watch: inner.settings.watch.as_ref(),
     };
-    let request = Request::from_parts(head, Body::from(body));
+    let request = Request::from_parts(head, Body::from(body).limited(inner.settings.body_limit));
     Ok(match inner.pool.forward(&inner.worker, request, &exchange).await {
         Ok(forwarded) => forwarded.response,
         Err(error) => {
@@ -173,7 +176,9 @@ async fn handle(
 
 impl Gate {
     pub(super) async fn client(&self) -> Peer {
-        Peer::new(TcpStream::connect(self.address).await.unwrap())
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Peer::new(stream)
     }
 
     /// Sends `request` on a connection of its own.
@@ -256,7 +261,10 @@ impl Fake {
     }
 
     pub(super) async fn accept_raw(&self) -> TcpStream {
-        timeout(PATIENCE, self.0.accept()).await.expect("nobody connected").unwrap().0
+        let accepted = timeout(PATIENCE, self.0.accept()).await;
+        let stream = accepted.expect("nobody connected").unwrap().0;
+        stream.set_nodelay(true).unwrap();
+        stream
     }
 
     pub(super) async fn accept(&self) -> Peer {
@@ -272,6 +280,16 @@ impl Fake {
 pub(super) async fn accept_unix(path: &Path) -> Peer {
     let listener = UnixListener::bind(path).unwrap();
     Peer::new(timeout(PATIENCE, listener.accept()).await.expect("nobody connected").unwrap().0)
+}
+
+/// Returns once `condition` holds.
+pub(super) async fn eventually(condition: impl Fn() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, holds).await.expect("it never came to that");
 }
 
 /// An address that refuses connections.

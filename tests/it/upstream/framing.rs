@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tollhouse::upstream::{ForwardError, RequestFault};
+
 use super::fake::{Fake, GET, Gate, OK, Peer, to};
 
 const MOMENT: Duration = Duration::from_millis(100);
@@ -67,6 +69,54 @@ async fn of_a_length_and_chunks_only_the_chunks_go_on() {
 
     assert!(head.contains("transfer-encoding: chunked"), "{head}");
     assert!(!head.contains("content-length"), "{head}");
+}
+
+#[tokio::test]
+async fn targets_go_on_byte_for_byte() {
+    for (target, sent_on) in [
+        ("/a%2Fb/%7e//;x=1?", "/a%2Fb/%7e//;x=1?"),
+        ("/?a=%zz&&b=[]|{}", "/?a=%zz&&b=[]|{}"),
+        ("http://gateway/a?b", "/a?b"),
+        ("http://gateway", "/"),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: gateway\r\n\r\n");
+        let (_, head) = sent(&request).await;
+
+        let expected = format!("get {} http/1.1\r\n", sent_on.to_ascii_lowercase());
+        assert!(head.starts_with(&expected), "{head}");
+    }
+    let (_, head) = sent("OPTIONS * HTTP/1.1\r\nHost: gateway\r\n\r\n").await;
+    assert!(head.starts_with("options * http/1.1\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn cookies_cut_into_lines_are_joined() {
+    let request = "GET /a HTTP/1.1\r\nHost: gateway\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n";
+    let (_, head) = sent(request).await;
+
+    assert!(head.contains("\r\ncookie: a=1; b=2\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn a_body_that_turns_out_too_large_is_the_clients_fault() {
+    let fake = Fake::start().await;
+    let mut settings = to(vec![fake.server()]);
+    settings.body_limit = 4;
+    let gate = settings.start().await;
+
+    let mut client = gate
+        .ask(
+            "POST /a HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n\
+             3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n",
+        )
+        .await;
+    let received = fake.accept().await.rest().await;
+
+    assert!(client.head().await.starts_with("http/1.1 400"));
+    assert!(!String::from_utf8_lossy(&received).contains("\r\n0\r\n"), "it looks cut short");
+    let errors = gate.errors.lock().unwrap();
+    let fault = RequestFault::TooLarge { limit: 4 };
+    assert!(matches!(&errors[..], [ForwardError::RequestBody(found)] if *found == fault));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tollhouse::identity::SessionId;
 use tollhouse::session::{Revocations, Streams};
 use tollhouse::upstream::{Ends, Watch};
 
-use super::fake::{Fake, GET, Gate, OK, Peer, to};
+use super::fake::{Fake, GET, Gate, OK, Peer, eventually, to};
 
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -139,6 +139,20 @@ async fn an_agreement_to_something_else_is_502() {
 }
 
 #[tokio::test]
+async fn a_request_with_a_body_is_no_upgrade() {
+    let (fake, gate) = gate(None).await;
+    let request = ASK.replace("GET", "POST").replace("Host", "Content-Length: 4\r\nHost");
+
+    let mut client = gate.ask(&format!("{request}hi")).await;
+    let mut upstream = fake.accept().await;
+    let asked = upstream.head().await;
+    upstream.send(AGREE).await;
+
+    assert!(!asked.contains("\r\nupgrade:") && !asked.contains("connection: upgrade"), "{asked}");
+    assert!(client.head().await.starts_with("http/1.1 502"));
+}
+
+#[tokio::test]
 async fn a_web_socket_ends_with_its_session_by_a_close_frame() {
     let session = Session::new();
     let (fake, gate) = gate(Some(session.watch())).await;
@@ -150,7 +164,7 @@ async fn a_web_socket_ends_with_its_session_by_a_close_frame() {
 
     assert_eq!(client.rest().await, CLOSE_1008);
     assert_eq!(upstream.rest().await, b"");
-    assert_eq!(session.ends.streams.open(), 0);
+    eventually(|| session.ends.streams.open() == 0).await;
 }
 
 #[tokio::test]
@@ -226,5 +240,5 @@ async fn a_long_answer_ends_with_its_session_but_not_with_its_token() {
 
     assert_eq!(client.rest().await, b"", "cut short");
     assert_eq!(upstream.rest().await, b"");
-    assert_eq!(session.ends.streams.open(), 0);
+    eventually(|| session.ends.streams.open() == 0).await;
 }
