@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::error::{ConnectError, PoolError};
+use super::headers::bare;
 use super::server::Sender;
 use super::transport::Transport;
 use crate::config;
@@ -219,9 +220,4 @@ where
     fn execute(&self, future: F) {
         self.0.spawn_detached(future);
     }
-}
-
-/// An IPv6 address without the brackets that a URL needs.
-fn bare(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }

@@ -61,13 +61,12 @@ impl Pool {
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
         request::frame(&mut request);
-        let mut call = Call {
-            pool: self,
-            worker,
-            progress: request::watch_body(&mut request, exchange.protected),
-            asked: tunnel::asked(request.headers()).filter(|_| !self.http2),
-            fresh: false,
-        };
+        let progress = request::watch_body(&mut request, exchange.protected);
+        // A tunnel begins where the request ends: one that has a body of its own, or that goes out
+        // over HTTP/2, is sent as the plain request it also is (RFC 9110 §7.8).
+        let tunnels = progress.is_none() && !self.http2;
+        let asked = tunnel::asked(request.headers_mut(), tunnels);
+        let mut call = Call { pool: self, worker, progress, asked, fresh: false };
         let client = call.asked.is_some().then(|| upgrade::on(&mut request));
         let mut tries = 0;
         let mut failed = None;

@@ -128,7 +128,10 @@ impl Pool {
             Balance::RoundRobin => self.at(turn)?,
             Balance::LeastRequests => {
                 let random = scatter(turn);
-                let (one, other) = (self.at(random >> 32)?, self.at(random & 0xffff_ffff)?);
+                let (first, step) = (random >> 32, random & 0xffff_ffff);
+                // Two different turns, so that of two servers the less busy is always found.
+                let others = (self.turns.len() as u64).saturating_sub(1).max(1);
+                let (one, other) = (self.at(first)?, self.at(first + 1 + step % others)?);
                 if other.load() < one.load() { other } else { one }
             }
         };

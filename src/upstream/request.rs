@@ -72,8 +72,23 @@ pub(super) fn for_http1(request: &mut Request) {
         // Said by us, because hyper would send no body at all with a GET.
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
+    join_cookies(headers);
     if headers.contains_key(header::TE) && !headers.contains_key(header::UPGRADE) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// HTTP/2 clients may cut `Cookie` into lines; HTTP/1.1 has one (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut whole = [first, b"; ", second].concat();
+    for crumb in crumbs {
+        whole.extend_from_slice(b"; ");
+        whole.extend_from_slice(crumb);
+    }
+    if let Ok(whole) = HeaderValue::try_from(whole) {
+        headers.insert(header::COOKIE, whole);
     }
 }
 
@@ -82,9 +97,6 @@ pub(super) fn for_http2(request: &mut Request, tls: bool) -> Result<(), ForwardE
     *request.version_mut() = Version::HTTP_2;
     for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING] {
         request.headers_mut().remove(name);
-    }
-    if request.uri().authority().is_some() {
-        return Ok(());
     }
     let unwritable = || ForwardError::Unwritable { what: "it has no host" };
     let host = request.headers().get(header::HOST).ok_or_else(unwritable)?;

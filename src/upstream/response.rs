@@ -91,7 +91,7 @@ pub(super) fn body(
         lease: Some(lease),
         idle,
         started: now,
-        last: now,
+        waiting: None,
         timer: None,
         session: match watch {
             Some(watch) => Session::Waits(watch.clone()),
@@ -106,7 +106,9 @@ struct Answer {
     lease: Option<Lease>,
     idle: Duration,
     started: Instant,
-    last: Instant,
+    /// Since when the upstream is waited for. Not since the last frame: a client that reads
+    /// slowly must not be taken for an upstream that sends slowly.
+    waiting: Option<Instant>,
     // Made when the body first has to wait: most never do.
     timer: Option<Pin<Box<Sleep>>>,
     session: Session,
@@ -125,19 +127,21 @@ impl Answer {
     fn fail(&mut self, error: BodyError) -> Polled {
         // The connection is dropped with the lease: what is left on it belongs to nobody.
         self.lease = None;
+        self.session = Session::None;
         Poll::Ready(Some(Err(error)))
     }
 
     fn ended(&mut self) {
+        self.session = Session::None;
         if let Some(lease) = self.lease.take() {
             lease.end();
         }
     }
 
     /// True once the session is over.
-    fn session_over(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+    fn session_over(&mut self, cx: &mut Context<'_>) -> bool {
         if let Session::Waits(watch) = &self.session
-            && now >= self.started + JOINS_AFTER
+            && self.started.elapsed() >= JOINS_AFTER
         {
             let joined = watch.join_answer();
             self.session = Session::Joined(Box::pin(joined.ended()));
@@ -149,8 +153,7 @@ impl Answer {
     }
 
     /// When to look again although nothing came.
-    fn next_look(&self) -> Instant {
-        let silence = self.last + self.idle;
+    fn next_look(&self, silence: Instant) -> Instant {
         match self.session {
             Session::Waits(_) => silence.min(self.started + JOINS_AFTER),
             Session::None | Session::Joined(_) => silence,
@@ -158,15 +161,15 @@ impl Answer {
     }
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Polled {
+        let silence = *self.waiting.get_or_insert_with(Instant::now) + self.idle;
         loop {
-            let now = Instant::now();
-            if self.session_over(now, cx) {
+            if self.session_over(cx) {
                 return self.fail(BodyError::SessionEnded);
             }
-            if now >= self.last + self.idle {
+            if Instant::now() >= silence {
                 return self.fail(BodyError::Stalled { limit: self.idle });
             }
-            let look = self.next_look();
+            let look = self.next_look(silence);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(look)));
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
@@ -192,8 +195,8 @@ impl HttpBody for Answer {
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Pending => this.poll_waiting(cx),
             Poll::Ready(Some(Ok(frame))) => {
-                this.last = Instant::now();
-                if this.session_over(this.last, cx) {
+                this.waiting = None;
+                if this.session_over(cx) {
                     return this.fail(BodyError::SessionEnded);
                 }
                 if this.incoming.is_end_stream() {

@@ -48,12 +48,29 @@ pub(super) struct Server {
 #[derive(Default)]
 struct Shelf {
     idle: Mutex<VecDeque<Idle>>,
-    shared: Mutex<Option<http2::SendRequest<Body>>>,
+    shared: Mutex<Option<Shared>>,
+}
+
+impl Shelf {
+    fn kept(&self) -> usize {
+        locked(&self.idle).len() + usize::from(locked(&self.shared).is_some())
+    }
 }
 
 struct Idle {
     sender: http1::SendRequest<Body>,
     since: Instant,
+}
+
+struct Shared {
+    sender: http2::SendRequest<Body>,
+    used: Instant,
+}
+
+impl Shared {
+    fn is_usable(&self, keep_alive: Duration) -> bool {
+        self.sender.is_ready() && self.used.elapsed() < keep_alive
+    }
 }
 
 /// The way into a connection.
@@ -105,10 +122,11 @@ impl Server {
     /// A connection of `worker`'s that a request can be sent on now.
     pub(super) fn take(&self, worker: &Worker) -> Option<Sender> {
         let shelf = self.shelf(worker)?;
-        if let Some(sender) = &*locked(&shelf.shared)
-            && sender.is_ready()
+        if let Some(shared) = &mut *locked(&shelf.shared)
+            && shared.is_usable(self.keep_alive)
         {
-            return Some(Sender::Http2(sender.clone()));
+            shared.used = Instant::now();
+            return Some(Sender::Http2(shared.sender.clone()));
         }
         let mut idle = locked(&shelf.idle);
         while let Some(freshest) = idle.pop_back() {
@@ -127,8 +145,8 @@ impl Server {
         if let Some(shelf) = self.shelf(worker) {
             let mut shared = locked(&shelf.shared);
             // Of two that were opened at the same time the first stays.
-            if shared.as_ref().is_none_or(http2::SendRequest::is_closed) {
-                *shared = Some(sender.clone());
+            if !shared.as_ref().is_some_and(|shared| shared.is_usable(self.keep_alive)) {
+                *shared = Some(Shared { sender: sender.clone(), used: Instant::now() });
             }
         }
     }
@@ -165,7 +183,7 @@ impl Server {
         for shelf in &self.shelves {
             locked(&shelf.idle)
                 .retain(|idle| idle.since.elapsed() < self.keep_alive && idle.sender.is_ready());
-            locked(&shelf.shared).take_if(|sender| sender.is_closed());
+            locked(&shelf.shared).take_if(|shared| !shared.is_usable(self.keep_alive));
         }
     }
 
@@ -200,7 +218,7 @@ impl Server {
         ServerSnapshot {
             name: self.name.clone(),
             in_flight: self.in_flight.load(Ordering::Relaxed),
-            idle: self.shelves.iter().map(|shelf| locked(&shelf.idle).len()).sum(),
+            idle: self.shelves.iter().map(Shelf::kept).sum(),
             failures: self.failures.load(Ordering::Relaxed),
             up: self.is_up(),
         }

@@ -22,6 +22,9 @@ use super::server::InFlight;
 use super::watch::Watch;
 use super::websocket::{CLOSE_1008, Frames};
 
+/// How long a client may take to receive the 101.
+const BEGINS_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long a WebSocket has to end by itself once its time is over.
 const CUT_AFTER: Duration = Duration::from_secs(1);
 
@@ -31,9 +34,16 @@ const HALF_OPEN: Duration = Duration::from_secs(60);
 /// How much is read at once in each direction.
 const PIECE: usize = 16 * 1024;
 
-/// What a client asked to upgrade to; `None` for an ordinary request.
-pub(super) fn asked(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(header::UPGRADE).cloned()
+/// What a client asked to upgrade to; `None`, with nothing asked of the upstream either, for an
+/// ordinary request and where there can be no tunnel.
+pub(super) fn asked(headers: &mut HeaderMap, tunnels: bool) -> Option<HeaderValue> {
+    let asked = headers.get(header::UPGRADE).cloned();
+    if asked.is_some() && !tunnels {
+        headers.remove(header::UPGRADE);
+        headers.remove(header::CONNECTION);
+        return None;
+    }
+    asked
 }
 
 /// Makes sure that a 101 agrees to what was asked for, and to nothing else.
@@ -64,19 +74,17 @@ impl Tunnel {
     pub(super) async fn run(self) {
         // Joined before the client knows of it, so that no revocation falls between.
         let joined = self.watch.as_ref().map(Watch::join_tunnel);
-        let mut ended = pin!(async {
+        let ended = pin!(async {
             match joined {
                 Some(joined) => joined.ended().await,
                 None => pending().await,
             }
         });
         let sides = async { tokio::try_join!(self.client, self.upstream) };
-        let (client, upstream) = tokio::select! {
-            sides = sides => match sides {
-                Ok(sides) => sides,
-                Err(error) => return tracing::debug!(%error, "an upgrade came to nothing"),
-            },
-            () = &mut ended => return,
+        let (client, upstream) = match timeout(BEGINS_WITHIN, sides).await {
+            Ok(Ok(sides)) => sides,
+            Ok(Err(error)) => return tracing::debug!(%error, "an upgrade came to nothing"),
+            Err(_) => return tracing::debug!("a client did not take its upgrade"),
         };
         if let Err(error) = relay(client, upstream, self.websocket, ended).await {
             tracing::debug!(%error, "a tunnel broke off");

@@ -4,5 +4,6 @@
 
 mod dialect_errors; // every reason in every dialect's form
 mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
+mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
 mod users; // users.toml: logins, changes to the file, re-hashing
 mod wycheproof; // the signature vectors of Project Wycheproof

@@ -128,6 +128,24 @@ pub fn strip_inbound(
     }
 }
 
+/// Counts this hop where a request says how many it may take (RFC 9110 §7.6.2). False if it may
+/// take no more: then the answer is ours to give.
+pub fn count_hop(head: &mut Parts) -> bool {
+    if head.method != Method::OPTIONS && head.method != Method::TRACE {
+        return true;
+    }
+    let Some(left) = head.headers.get(header::MAX_FORWARDS) else { return true };
+    // What is no number is passed on as it is: it limits nothing.
+    match left.to_str().ok().and_then(|left| left.parse::<u32>().ok()) {
+        Some(0) => false,
+        Some(left) => {
+            head.headers.insert(header::MAX_FORWARDS, HeaderValue::from(left - 1));
+            true
+        }
+        None => true,
+    }
+}
+
 /// The protocol a client asks to upgrade to, if it is one that could be tunnelled: never another
 /// version of HTTP or TLS, whose requests would pass unseen.
 fn upgrade(head: &Parts) -> Option<HeaderValue> {

@@ -19,11 +19,11 @@ use crate::client::Client;
 use crate::identity::Identity;
 
 pub use self::identity::set_identity;
-pub use self::inbound::{Kept, Protected, remove_credentials, strip_inbound};
+pub use self::inbound::{Kept, Protected, count_hop, remove_credentials, strip_inbound};
 pub use self::outbound::{RequestId, set_forwarded};
 pub use self::rules::{RuleError, Rules};
 
-pub(super) use self::response::{clean_response, rewrite_location};
+pub(super) use self::response::{bare, clean_response, rewrite_location};
 
 /// What is known of a request when its fields are set.
 #[derive(Clone, Copy, Debug)]

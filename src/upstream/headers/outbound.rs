@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn request_ids_are_short_and_plain() {
         for (id, good, why) in [
-            ("a-b_c", false, "an underscore is not in the list"),
+            ("a-b_c", true, "all of the list's kinds"),
             ("0190b2c4-7d3a", true, "a UUID's bytes"),
             ("", false, "empty"),
             ("a b", false, "a space"),

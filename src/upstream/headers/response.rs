@@ -53,8 +53,13 @@ fn below<'a>(location: &'a str, authorities: &[(String, u16)]) -> Option<&'a str
     };
     authorities
         .iter()
-        .any(|(own, own_port)| own.eq_ignore_ascii_case(host) && *own_port == port)
+        .any(|(own, own_port)| *own_port == port && bare(own).eq_ignore_ascii_case(bare(host)))
         .then_some(rest)
+}
+
+/// An IPv6 address without the brackets that a URL needs.
+pub(in crate::upstream) fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -63,7 +68,7 @@ mod tests {
 
     #[test]
     fn only_the_upstreams_own_authority_is_recognised() {
-        let own = [("app".to_owned(), 8080), ("[::1]".to_owned(), 80)];
+        let own = [("app".to_owned(), 8080), ("::1".to_owned(), 80)];
         for (location, rest, why) in [
             ("http://app:8080/a?b#c", Some("/a?b#c"), "host and port"),
             ("HTTP://APP:8080", Some(""), "case, and no path"),

@@ -1,0 +1,329 @@
+//! A small gateway around a pool, and upstreams that are played by the test itself, byte by byte.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::time::timeout;
+use tollhouse::body::{Body, Request, Response};
+use tollhouse::client::{Client, Scheme};
+use tollhouse::clock::Timestamp;
+use tollhouse::config::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
+use tollhouse::runtime::{Threads, Worker};
+use tollhouse::upstream::headers::{self, Facts, Protected, RequestId, Rules};
+use tollhouse::upstream::{Exchange, Fault, ForwardError, Pool, Watch};
+
+/// Longer than anything here takes; a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) struct Settings {
+    pub(super) upstream: Upstream,
+    pub(super) watch: Option<Watch>,
+    pub(super) trusted_proxy: bool,
+    pub(super) prefix: Option<&'static str>,
+    pub(super) response_rules: Rules,
+    pub(super) body_limit: u64,
+}
+
+pub(super) fn server(address: ServerAddress) -> Server {
+    Server { name: format!("{address:?}"), address, weight: 1 }
+}
+
+pub(super) fn tcp(address: SocketAddr) -> Server {
+    let (host, port) = (address.ip().to_string(), address.port());
+    server(ServerAddress::Tcp { host, port, tls: false })
+}
+
+/// One worker's gateway to `servers`, with limits that no test reaches unless it means to.
+pub(super) fn to(servers: Vec<Server>) -> Settings {
+    let upstream = Upstream {
+        name: "legacy".to_owned(),
+        servers,
+        balance: Balance::RoundRobin,
+        http2: false,
+        timeouts: UpstreamTimeouts {
+            connect: PATIENCE,
+            first_byte: PATIENCE,
+            idle: PATIENCE,
+            keep_alive: PATIENCE,
+        },
+        retries: 1,
+        tls: UpstreamTls::default(),
+        case_insensitive: false,
+    };
+    Settings {
+        upstream,
+        watch: None,
+        trusted_proxy: false,
+        prefix: None,
+        response_rules: Rules::default(),
+        body_limit: 1024,
+    }
+}
+
+pub(super) struct Gate {
+    address: SocketAddr,
+    pub(super) pool: Arc<Pool>,
+    pub(super) errors: Arc<Mutex<Vec<ForwardError>>>,
+    _threads: Threads,
+}
+
+impl Settings {
+    pub(super) async fn start(self) -> Gate {
+        let threads = Threads::start(1, 1).unwrap();
+        let worker = threads.workers()[0].clone();
+        let pool = Pool::build(&self.upstream, 1).unwrap();
+        let errors = Arc::new(Mutex::new(Vec::new()));
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let inner = Arc::new(Inner {
+            settings: self,
+            pool: pool.clone(),
+            worker: worker.clone(),
+            protected: Arc::new(Protected::new([&http::HeaderName::from_static("x-tenant")])),
+            errors: errors.clone(),
+        });
+        worker.spawn(accept(listener, inner));
+        Gate { address, pool, errors, _threads: threads }
+    }
+}
+
+struct Inner {
+    settings: Settings,
+    pool: Arc<Pool>,
+    worker: Arc<Worker>,
+    protected: Arc<Protected>,
+    errors: Arc<Mutex<Vec<ForwardError>>>,
+}
+
+async fn accept(listener: std::net::TcpListener, inner: Arc<Inner>) {
+    let listener = TcpListener::from_std(listener).unwrap();
+    while let Ok((stream, peer)) = listener.accept().await {
+        stream.set_nodelay(true).unwrap();
+        let (inner, worker) = (inner.clone(), inner.worker.clone());
+        worker.spawn(async move {
+            let service = service_fn(move |request| handle(inner.clone(), peer, request));
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+                .await;
+        });
+    }
+}
+
+async fn handle(
+    inner: Arc<Inner>,
+    peer: SocketAddr,
+    request: http::Request<Incoming>,
+) -> Result<Response, std::convert::Infallible> {
+    let client = Client {
+        address: Some(peer.ip()),
+        peer: Some(peer),
+        local: None,
+        listener: "test".into(),
+        scheme: Scheme::Https,
+        sni: None,
+        names: None,
+        trusted_proxy: inner.settings.trusted_proxy,
+    };
+    let (mut head, body) = request.into_parts();
+    let request_id = RequestId::choose(&head.headers, &client, Timestamp::from_secs(1));
+    let authority = head.headers["host"].to_str().unwrap().to_owned();
+    let facts = Facts {
+        client: &client,
+        identity: None,
+        request_id: &request_id,
+        host: "gateway",
+        authority: &authority,
+        prefix: inner.settings.prefix,
+    };
+    headers::strip_inbound(&mut head, &inner.protected, &client, false);
+    headers::set_forwarded(&mut head.headers, &facts);
+    let exchange = Exchange {
+        facts: &facts,
+        protected: &inner.protected,
+        response_rules: &inner.settings.response_rules,
+        watch: inner.settings.watch.as_ref(),
+    };
+    let request = Request::from_parts(head, Body::from(body).limited(inner.settings.body_limit));
+    Ok(match inner.pool.forward(&inner.worker, request, &exchange).await {
+        Ok(forwarded) => forwarded.response,
+        Err(error) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = match error.fault() {
+                Fault::Upstream if error.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
+                Fault::Upstream => StatusCode::BAD_GATEWAY,
+                Fault::Client => StatusCode::BAD_REQUEST,
+                Fault::Us => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            response.headers_mut().insert("connection", HeaderValue::from_static("close"));
+            inner.errors.lock().unwrap().push(error);
+            response
+        }
+    })
+}
+
+impl Gate {
+    pub(super) async fn client(&self) -> Peer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Peer::new(stream)
+    }
+
+    /// Sends `request` on a connection of its own.
+    pub(super) async fn ask(&self, request: &str) -> Peer {
+        let mut client = self.client().await;
+        client.send(request).await;
+        client
+    }
+}
+
+/// The far end of a connection, read and written by the test.
+pub(super) struct Peer {
+    stream: Box<dyn Stream>,
+    held: Vec<u8>,
+}
+
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+impl Peer {
+    pub(super) fn new(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), held: Vec::new() }
+    }
+
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    async fn more(&mut self) -> usize {
+        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.held)).await;
+        // A reset is an end too.
+        read.expect("nothing came").unwrap_or(0)
+    }
+
+    /// What arrives up to and with `end`; later bytes stay for the next read.
+    pub(super) async fn until(&mut self, end: &str) -> String {
+        loop {
+            let found = self.held.windows(end.len()).position(|at| at == end.as_bytes());
+            if let Some(at) = found {
+                let rest = self.held.split_off(at + end.len());
+                let taken = std::mem::replace(&mut self.held, rest);
+                return String::from_utf8_lossy(&taken).into_owned();
+            }
+            let sofar = String::from_utf8_lossy(&self.held).into_owned();
+            assert!(self.more().await > 0, "closed after {sofar:?}, without {end:?}");
+        }
+    }
+
+    /// A head, lower-cased.
+    pub(super) async fn head(&mut self) -> String {
+        self.until("\r\n\r\n").await.to_ascii_lowercase()
+    }
+
+    /// Everything up to the end of the connection.
+    pub(super) async fn rest(&mut self) -> Vec<u8> {
+        while self.more().await > 0 {}
+        std::mem::take(&mut self.held)
+    }
+
+    /// True if nothing has arrived, looking for as long as `within`.
+    pub(super) async fn is_silent(&mut self, within: Duration) -> bool {
+        self.held.is_empty() && timeout(within, self.stream.read_buf(&mut self.held)).await.is_err()
+    }
+}
+
+pub(super) struct Fake(TcpListener);
+
+impl Fake {
+    pub(super) async fn start() -> Self {
+        Self(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap())
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    pub(super) fn server(&self) -> Server {
+        tcp(self.address())
+    }
+
+    pub(super) async fn accept_raw(&self) -> TcpStream {
+        let accepted = timeout(PATIENCE, self.0.accept()).await;
+        let stream = accepted.expect("nobody connected").unwrap().0;
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    pub(super) async fn accept(&self) -> Peer {
+        Peer::new(self.accept_raw().await)
+    }
+
+    /// True if nobody connected, looking for as long as `within`.
+    pub(super) async fn is_untouched(&self, within: Duration) -> bool {
+        timeout(within, self.0.accept()).await.is_err()
+    }
+}
+
+pub(super) async fn accept_unix(path: &Path) -> Peer {
+    let listener = UnixListener::bind(path).unwrap();
+    Peer::new(timeout(PATIENCE, listener.accept()).await.expect("nobody connected").unwrap().0)
+}
+
+/// Returns once `condition` holds.
+pub(super) async fn eventually(condition: impl Fn() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, holds).await.expect("it never came to that");
+}
+
+/// An address that refuses connections.
+pub(super) async fn nobody() -> SocketAddr {
+    Fake::start().await.address()
+}
+
+pub(super) const GET: &str = "GET /a?b=%20c HTTP/1.1\r\nHost: gateway:8443\r\n\r\n";
+pub(super) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+impl AsyncRead for Peer {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Peer {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,190 @@
+//! TLS to an upstream: whom we believe, and what we speak.
+
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Full};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use tokio_rustls::TlsAcceptor;
+use tollhouse::config::{Server, ServerAddress};
+use tollhouse::upstream::{ConnectError, ForwardError, Pool, PoolError};
+
+use super::fake::{Fake, GET, OK, Peer, server, to};
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap(), key)
+    }
+
+    /// A server named `name`; asks for a certificate of ours where `client_auth`.
+    fn acceptor(&self, name: &str, alpn: &[u8], client_auth: bool) -> TlsAcceptor {
+        let (certificate, key) = self.sign(name);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = match client_auth {
+            true => builder.unwrap().with_client_cert_verifier(verifier.build().unwrap()),
+            false => builder.unwrap().with_no_client_auth(),
+        };
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+fn https(fake: &Fake) -> Server {
+    let port = fake.address().port();
+    server(ServerAddress::Tcp { host: "localhost".to_owned(), port, tls: true })
+}
+
+#[tokio::test]
+async fn a_server_of_our_own_authority_is_believed() {
+    let (fake, authority) = (Fake::start().await, Authority::new());
+    let mut settings = to(vec![https(&fake)]);
+    settings.upstream.tls.ca = Some(authority.pem());
+    let gate = settings.start().await;
+
+    let mut client = gate.ask(GET).await;
+    let acceptor = authority.acceptor("localhost", b"http/1.1", false);
+    let mut upstream = Peer::new(acceptor.accept(fake.accept_raw().await).await.unwrap());
+    upstream.head().await;
+    upstream.send(OK).await;
+
+    assert!(client.until("ok").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_the_servers_is_refused() {
+    let trusted = Authority::new();
+    let stranger = Authority::new();
+    for (signer, name, why) in [
+        (&stranger, "localhost", "signed by someone else"),
+        (&trusted, "other.example", "made for another name"),
+    ] {
+        let fake = Fake::start().await;
+        let mut settings = to(vec![https(&fake)]);
+        settings.upstream.tls.ca = Some(trusted.pem());
+        settings.upstream.retries = 0;
+        let gate = settings.start().await;
+
+        let mut client = gate.ask(GET).await;
+        let acceptor = signer.acceptor(name, b"http/1.1", false);
+        let refused = acceptor.accept(fake.accept_raw().await).await.is_err();
+
+        assert!(client.head().await.starts_with("http/1.1 502"), "{why}");
+        assert!(refused, "{why}");
+        let errors = gate.errors.lock().unwrap();
+        let ForwardError::Connect { source, .. } = &errors[0] else { panic!("{errors:?}") };
+        assert!(matches!(source, ConnectError::Tls(_)), "{why}: {source:?}");
+    }
+}
+
+#[tokio::test]
+async fn our_certificate_is_shown_and_the_configured_name_asked_for() {
+    let (fake, authority) = (Fake::start().await, Authority::new());
+    let (certificate, key) = authority.sign("tollhouse");
+    let dir = tempfile::tempdir().unwrap();
+    let (chain, secret) = (dir.path().join("chain.pem"), dir.path().join("key.pem"));
+    std::fs::write(&chain, certificate.pem()).unwrap();
+    std::fs::write(&secret, key.serialize_pem()).unwrap();
+    let mut settings = to(vec![https(&fake)]);
+    settings.upstream.tls.ca = Some(authority.pem());
+    settings.upstream.tls.server_name = Some("app.internal".to_owned());
+    settings.upstream.tls.certificate = Some((chain, secret));
+    let gate = settings.start().await;
+
+    let mut client = gate.ask(GET).await;
+    let acceptor = authority.acceptor("app.internal", b"http/1.1", true);
+    let stream = acceptor.accept(fake.accept_raw().await).await.unwrap();
+    let shown = stream.get_ref().1.peer_certificates().is_some_and(|shown| shown.len() == 1);
+    let asked = stream.get_ref().1.server_name().map(str::to_owned);
+    let mut upstream = Peer::new(stream);
+    upstream.head().await;
+    upstream.send(OK).await;
+    client.until("ok").await;
+
+    assert!(shown);
+    assert_eq!(asked.as_deref(), Some("app.internal"));
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_both_want_it() {
+    let (fake, authority) = (Fake::start().await, Authority::new());
+    for tls in [true, false] {
+        let target = if tls { https(&fake) } else { fake.server() };
+        let mut settings = to(vec![target]);
+        settings.upstream.http2 = true;
+        settings.upstream.tls.ca = Some(authority.pem());
+        let gate = settings.start().await;
+
+        let mut client =
+            gate.ask("POST /a?b HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\nhi").await;
+        let acceptor = authority.acceptor("localhost", b"h2", false);
+        let raw = fake.accept_raw().await;
+        let stream =
+            if tls { Peer::new(acceptor.accept(raw).await.unwrap()) } else { Peer::new(raw) };
+        let answered = tokio::select! {
+            _ = serve_http2(stream) => panic!("the connection ended"),
+            answered = client.until("end") => answered,
+        };
+
+        let scheme = if tls { "https" } else { "http" };
+        let expected = format!("HTTP/2.0 {scheme}://gateway/a?b 2 hi end");
+        assert!(answered.ends_with(&expected), "{answered}");
+    }
+}
+
+async fn serve_http2(stream: Peer) {
+    let service = service_fn(|request: http::Request<hyper::body::Incoming>| async {
+        let (head, body) = request.into_parts();
+        let length = head.headers["content-length"].to_str().unwrap().to_owned();
+        let body = body.collect().await?.to_bytes();
+        let body = String::from_utf8_lossy(&body);
+        let text = format!("{:?} {} {length} {body} end", head.version, head.uri);
+        Ok::<_, hyper::Error>(http::Response::new(Full::new(bytes::Bytes::from(text))))
+    });
+    let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_at_the_start() {
+    let https =
+        |host: &str| server(ServerAddress::Tcp { host: host.to_owned(), port: 443, tls: true });
+    let mut no_ca = to(vec![https("app")]).upstream;
+    no_ca.tls.ca = Some("no PEM".to_owned());
+    let mut no_key = to(vec![https("app")]).upstream;
+    no_key.tls.certificate = Some(("/nowhere.pem".into(), "/nowhere.key".into()));
+    let no_name = to(vec![https("not a name")]).upstream;
+    let no_server = to(vec![]).upstream;
+
+    assert!(matches!(Pool::build(&no_ca, 1), Err(PoolError::Ca { .. })));
+    assert!(matches!(Pool::build(&no_key, 1), Err(PoolError::Pem { .. })));
+    assert!(matches!(Pool::build(&no_name, 1), Err(PoolError::ServerName { .. })));
+    assert!(matches!(Pool::build(&no_server, 1), Err(PoolError::NoServer { .. })));
+}
