@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod dialect;
 pub mod identity;
+pub mod routing;
 pub mod runtime;
 pub mod secret;
 pub mod session;

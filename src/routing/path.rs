@@ -1,0 +1,247 @@
+//! The one form of a path: decoded once, and refused where a server behind us could read it
+//! differently.
+
+use std::borrow::Cow;
+
+use crate::config::AllowPath;
+
+/// Spellings found in a path that only some routes let through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// `;` in a segment, encoded or not: parameters to some servers, text to others.
+    pub semicolon: bool,
+    /// An empty segment before the last.
+    pub double_slash: bool,
+    /// `%2f`.
+    pub encoded_slash: bool,
+}
+
+impl Oddities {
+    /// What a route lets through.
+    pub fn allowed(by: &[AllowPath]) -> Self {
+        Self {
+            semicolon: by.contains(&AllowPath::Semicolon),
+            double_slash: by.contains(&AllowPath::DoubleSlash),
+            encoded_slash: by.contains(&AllowPath::EncodedSlash),
+        }
+    }
+
+    /// True if there is none that `allowed` lacks.
+    pub fn within(self, allowed: Self) -> bool {
+        (allowed.semicolon || !self.semicolon)
+            && (allowed.double_slash || !self.double_slash)
+            && (allowed.encoded_slash || !self.encoded_slash)
+    }
+
+    /// True if there is any.
+    pub fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// Why a path is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PathError {
+    NotAbsolute,
+    BadEscape,
+    Control,
+    Backslash,
+    DotSegment,
+    NotUtf8,
+    EncodedTwice,
+    Odd,
+}
+
+impl PathError {
+    /// A sentence for the log.
+    pub(super) const fn cause(self) -> &'static str {
+        match self {
+            Self::NotAbsolute => "the path does not begin with a slash",
+            Self::BadEscape => "a percent sign without two hex digits in the path",
+            Self::Control => "a control byte in the path",
+            Self::Backslash => "a backslash in the path",
+            Self::DotSegment => "a dot segment in the path",
+            Self::NotUtf8 => "the path is not UTF-8",
+            Self::EncodedTwice => "the path is encoded twice",
+            Self::Odd => "the path without its prefix is ambiguous",
+        }
+    }
+}
+
+/// The path decoded once, and what is odd about it. Borrowed where nothing was encoded.
+pub(super) fn canonical(raw: &str) -> Result<(Cow<'_, str>, Oddities), PathError> {
+    if !raw.starts_with('/') {
+        return Err(PathError::NotAbsolute);
+    }
+    let mut oddities = Oddities::default();
+    let decoded = if raw.contains('%') {
+        Cow::Owned(decode(raw, &mut oddities)?)
+    } else {
+        Cow::Borrowed(raw)
+    };
+    check(&decoded, &mut oddities)?;
+    Ok((decoded, oddities))
+}
+
+fn decode(raw: &str, oddities: &mut Oddities) -> Result<String, PathError> {
+    let mut decoded = Vec::with_capacity(raw.len());
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit =
+            || char::from(bytes.next()?).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(PathError::BadEscape) };
+        let byte = high << 4 | low;
+        oddities.encoded_slash |= byte == b'/';
+        decoded.push(byte);
+    }
+    let decoded = String::from_utf8(decoded).map_err(|_| PathError::NotUtf8)?;
+    if holds_escape(&decoded) { Err(PathError::EncodedTwice) } else { Ok(decoded) }
+}
+
+/// True if decoding again would change what the path means (DECISIONS 19).
+fn holds_escape(decoded: &str) -> bool {
+    decoded.as_bytes().windows(3).any(|window| match window {
+        [b'%', high, low] => matches!(
+            (high, low.to_ascii_lowercase()),
+            (b'2', b'f' | b'e') | (b'5', b'c') | (b'0', b'0') | (b'3', b'b')
+        ),
+        _ => false,
+    })
+}
+
+fn check(decoded: &str, oddities: &mut Oddities) -> Result<(), PathError> {
+    for byte in decoded.bytes() {
+        match byte {
+            0..=0x1f | 0x7f => return Err(PathError::Control),
+            b'\\' => return Err(PathError::Backslash),
+            b';' => oddities.semicolon = true,
+            _ => {}
+        }
+    }
+    let mut segments = decoded.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        // Some servers cut parameters off before they look: `/..;x/` is a dot segment to them.
+        let bare = segment.split(';').next().unwrap_or(segment);
+        if matches!(bare, "." | "..") {
+            return Err(PathError::DotSegment);
+        }
+        oddities.double_slash |= segment.is_empty() && segments.peek().is_some();
+    }
+    Ok(())
+}
+
+/// What is left of a raw path (with its query) without the segments of `prefix`, checked again:
+/// rewriting must not make a path that would have been refused.
+///
+/// # Errors
+/// Where the first segments are not the prefix's, or the rest is not canonical.
+pub(super) fn strip(
+    raw: &str,
+    query: Option<&str>,
+    prefix: &str,
+    allowed: Oddities,
+) -> Result<String, PathError> {
+    let mut rest = raw;
+    for wanted in prefix.split('/').filter(|segment| !segment.is_empty()) {
+        let inner = rest.strip_prefix('/').ok_or(PathError::NotAbsolute)?;
+        let end = inner.find('/').unwrap_or(inner.len());
+        let (segment, after) = inner.split_at(end);
+        let slashed = format!("/{segment}");
+        let (decoded, _) = canonical(&slashed)?;
+        if !decoded.get(1..).is_some_and(|decoded| decoded.eq_ignore_ascii_case(wanted)) {
+            return Err(PathError::Odd);
+        }
+        rest = after;
+    }
+    let rest = if rest.is_empty() { "/" } else { rest };
+    let (_, oddities) = canonical(rest)?;
+    // `//host/` in front would be read as another authority.
+    if !oddities.within(allowed) || rest.starts_with("//") {
+        return Err(PathError::Odd);
+    }
+    Ok(match query {
+        Some(query) => format!("{rest}?{query}"),
+        None => rest.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_can_be_read_in_two_ways_are_refused() {
+        for (raw, expected, why) in [
+            ("/public/../admin", Err(PathError::DotSegment), "raw dots"),
+            ("/public/%2e%2e/admin", Err(PathError::DotSegment), "encoded dots"),
+            ("/public/%2E./admin", Err(PathError::DotSegment), "half encoded dots"),
+            ("/..;/admin", Err(PathError::DotSegment), "dots that a servlet would see"),
+            ("/a/.", Err(PathError::DotSegment), "a single dot"),
+            ("/a%5cb", Err(PathError::Backslash), "an encoded backslash"),
+            ("/a\\b", Err(PathError::Backslash), "a raw backslash"),
+            ("/a%00b", Err(PathError::Control), "NUL"),
+            ("/a%0ab", Err(PathError::Control), "a line feed"),
+            ("/a%7f", Err(PathError::Control), "DEL"),
+            ("/a%ff", Err(PathError::NotUtf8), "not UTF-8"),
+            ("/a%c0%af", Err(PathError::NotUtf8), "an overlong slash"),
+            ("/a%2", Err(PathError::BadEscape), "half an escape"),
+            ("/a%zz", Err(PathError::BadEscape), "no hex"),
+            ("/a%252fb", Err(PathError::EncodedTwice), "a slash encoded twice"),
+            ("/a%252e%252e/b", Err(PathError::EncodedTwice), "dots encoded twice"),
+            ("/a%253bb", Err(PathError::EncodedTwice), "a semicolon encoded twice"),
+            ("/a%2500", Err(PathError::EncodedTwice), "NUL encoded twice"),
+            ("a/b", Err(PathError::NotAbsolute), "no slash at its beginning"),
+            ("", Err(PathError::NotAbsolute), "empty"),
+            ("/%61dmin", Ok("/admin"), "an escape that was not needed"),
+            ("/caf%C3%A9", Ok("/café"), "UTF-8"),
+            ("/file%2etxt", Ok("/file.txt"), "a dot that is no segment"),
+            ("/...", Ok("/..."), "three dots are a name"),
+            ("/a%25b", Ok("/a%b"), "a percent sign"),
+            ("/a/", Ok("/a/"), "a slash at the end"),
+        ] {
+            let found = canonical(raw).map(|(path, _)| path.into_owned());
+            assert_eq!(found, expected.map(str::to_owned), "{raw}: {why}");
+        }
+    }
+
+    #[test]
+    fn odd_spellings_are_told_apart() {
+        let odd = |semicolon, double_slash, encoded_slash| Oddities {
+            semicolon,
+            double_slash,
+            encoded_slash,
+        };
+        for (raw, expected, why) in [
+            ("/a/b", odd(false, false, false), "nothing odd"),
+            ("/a;x=1/b", odd(true, false, false), "parameters"),
+            ("/a%3Bb", odd(true, false, false), "an encoded semicolon"),
+            ("//admin", odd(false, true, false), "two slashes at the beginning"),
+            ("/a//b", odd(false, true, false), "two slashes in the middle"),
+            ("/a//", odd(false, true, false), "two slashes at the end"),
+            ("/a%2fb", odd(false, false, true), "an encoded slash"),
+            ("/a%2Fb", odd(false, false, true), "the same in the other case"),
+        ] {
+            assert_eq!(canonical(raw).unwrap().1, expected, "{raw}: {why}");
+        }
+    }
+
+    #[test]
+    fn stripping_a_prefix_cannot_make_another_path() {
+        for (raw, expected, why) in [
+            ("/api/x", Some("/x"), "the rest"),
+            ("/api", Some("/"), "nothing is left"),
+            ("/api/", Some("/"), "a slash is left"),
+            ("/%61pi/x%20y", Some("/x%20y"), "the rest keeps its spelling"),
+            ("/api//x", None, "would name another host"),
+            ("/apix", None, "not at a segment"),
+            ("/other/x", None, "not the prefix"),
+        ] {
+            let stripped = strip(raw, None, "/api", Oddities::default()).ok();
+            assert_eq!(stripped.as_deref(), expected, "{raw}: {why}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What a request asks for, in one form.
+
+use std::borrow::Cow;
+
+use http::uri::PathAndQuery;
+use http::{Method, Version, header, request};
+
+use super::framing;
+use super::host::Named;
+use super::path::{self, Oddities};
+use crate::dialect::Reason;
+
+/// Method, host and path of a request, canonical.
+#[derive(Clone, Debug)]
+pub struct Target {
+    method: Method,
+    named: Option<Named>,
+    /// As received: what is forwarded.
+    raw: PathAndQuery,
+    /// Decoded, where that differs from `raw`.
+    decoded: Option<String>,
+    oddities: Oddities,
+}
+
+/// Why a request is refused before anything else is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct TargetError {
+    pub reason: Reason,
+    /// For the log.
+    pub cause: &'static str,
+}
+
+/// How large a head may be.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetLimits {
+    pub uri_bytes: usize,
+    pub header_bytes: usize,
+}
+
+impl Target {
+    /// Reads a request's target.
+    ///
+    /// # Errors
+    /// What can be read in more than one way, or not at all; CONNECT and TRACE; what is too long.
+    pub fn parse(head: &request::Parts, limits: TargetLimits) -> Result<Self, TargetError> {
+        let refused = |reason, cause| TargetError { reason, cause };
+        let malformed = |cause| refused(Reason::MalformedRequest, cause);
+        check_size(head, limits)?;
+        if matches!(head.method, Method::CONNECT | Method::TRACE) {
+            return Err(refused(Reason::MethodNotAllowed, "CONNECT and TRACE are not taken"));
+        }
+        framing::check(head)?;
+        let named = named(head).map_err(malformed)?;
+        let raw = head.uri.path_and_query().cloned();
+        let raw = raw.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        if raw.path() == "*" && head.method == Method::OPTIONS {
+            let raw = PathAndQuery::from_static("*");
+            let (method, oddities) = (Method::OPTIONS, Oddities::default());
+            return Ok(Self { method, named, raw, decoded: None, oddities });
+        }
+        let (decoded, oddities) =
+            path::canonical(raw.path()).map_err(|error| malformed(error.cause()))?;
+        let decoded = match decoded {
+            Cow::Owned(decoded) => Some(decoded),
+            Cow::Borrowed(_) => None,
+        };
+        Ok(Self { method: head.method.clone(), named, raw, decoded, oddities })
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The host without its port; `None` only in HTTP/1.0.
+    pub fn host(&self) -> Option<&str> {
+        self.named.as_ref().map(|named| named.host.as_str())
+    }
+
+    /// The host with the port that the client named, canonical.
+    pub fn authority(&self) -> String {
+        self.named.as_ref().map(Named::authority).unwrap_or_default()
+    }
+
+    /// The path as it is matched: decoded once.
+    pub fn path(&self) -> &str {
+        self.decoded.as_deref().unwrap_or(self.raw.path())
+    }
+
+    /// Path and query as they are forwarded: byte for byte as received.
+    pub fn raw(&self) -> &PathAndQuery {
+        &self.raw
+    }
+
+    /// What is odd about the path.
+    pub fn oddities(&self) -> Oddities {
+        self.oddities
+    }
+
+    /// Path and query without a prefix of the path, checked again.
+    ///
+    /// # Errors
+    /// Where what is left would have been refused.
+    pub fn without_prefix(
+        &self,
+        prefix: &str,
+        allowed: Oddities,
+    ) -> Result<PathAndQuery, TargetError> {
+        let refused = |cause| TargetError { reason: Reason::MalformedRequest, cause };
+        let rest = path::strip(self.raw.path(), self.raw.query(), prefix, allowed)
+            .map_err(|error| refused(error.cause()))?;
+        rest.try_into().map_err(|_| refused("what is left of the path is no path"))
+    }
+}
+
+fn check_size(head: &request::Parts, limits: TargetLimits) -> Result<(), TargetError> {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > limits.uri_bytes {
+        return Err(TargetError { reason: Reason::UriTooLong, cause: "the target is too long" });
+    }
+    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        name.as_str().len() + value.len() + ": \r\n".len()
+    };
+    if head.headers.iter().map(line).sum::<usize>() > limits.header_bytes {
+        let cause = "the header fields are too large";
+        return Err(TargetError { reason: Reason::HeadersTooLarge, cause });
+    }
+    Ok(())
+}
+
+/// The host a client named, in the authority of its target or in Host; both must agree
+/// (RFC 9112 §3.2, RFC 9113 §8.3.1).
+fn named(head: &request::Parts) -> Result<Option<Named>, &'static str> {
+    if framing::repeated(&head.headers, &header::HOST) {
+        return Err("more than one Host");
+    }
+    let parse = |text: &str| Named::parse(text).ok_or("a malformed host");
+    let authority = head.uri.authority().map(|authority| parse(authority.as_str())).transpose()?;
+    let host = match head.headers.get(header::HOST) {
+        Some(host) => Some(parse(host.to_str().map_err(|_| "a malformed host")?)?),
+        None => None,
+    };
+    match (authority, host) {
+        (Some(authority), Some(host)) if authority != host => Err("two hosts that differ"),
+        (Some(_), None) if head.version <= Version::HTTP_11 => Err("no Host"),
+        (Some(named), _) | (None, Some(named)) => Ok(Some(named)),
+        (None, None) if head.version == Version::HTTP_10 => Ok(None),
+        (None, None) => Err("no Host"),
+    }
+}
