@@ -49,7 +49,7 @@ async fn one_client(store: &dyn SessionStore, client: usize) {
             assert!(matches!(outcome, Rotated::Rotated(_)), "{outcome:?}");
             say(&format!("rotated {id} {to}"));
         }
-        if last % 2 == 0 {
+        if last.is_multiple_of(2) {
             store.revoke(Revoke::Session(id), START).await.unwrap();
             say(&format!("revoked {id}"));
         }
@@ -232,6 +232,31 @@ async fn a_logout_while_the_disk_fails_holds_at_once_and_after_a_restart() {
     assert_eq!(gone, Rotated::Gone);
     store.close().await;
     assert!(holds(&crate::store_file::open(dir.path())), "written once the disk allowed");
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_a_logout_holds_all_the_same() {
+    let Failing { store, faults, _dir: dir, .. } = &failing();
+    let ended = session("ann", START);
+    store.put(ended.clone(), MANY, START).await.unwrap();
+
+    // The disk does not answer: one batch waits for it, and the queue behind it fills.
+    faults.hold_syncs(true);
+    let puts = join_all((0..8000).map(|_| store.put(session("bob", START), MANY, START)));
+    let logout = async {
+        let refused = store.revoke(Revoke::Session(ended.id), START).await;
+        let holds = store.revocations().session_revoked(&ended.id);
+        faults.hold_syncs(false);
+        (refused, holds)
+    };
+    let (puts, (refused, holds)) = tokio::join!(puts, logout);
+
+    assert!(puts.iter().any(Result::is_err), "8000 are more than may wait");
+    assert!(puts.iter().any(Result::is_ok), "those that waited are carried out");
+    assert!(refused.is_err() && holds, "a logout that is refused is in memory");
+    store.close().await;
+    let store = crate::store_file::open(dir.path());
+    assert!(store.revocations().session_revoked(&ended.id), "and written later");
 }
 
 #[tokio::test]
