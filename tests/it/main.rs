@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form
+mod durability; // the embedded store: kill -9, full and failing disks, damaged files
 mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
 mod users; // users.toml: logins, changes to the file, re-hashing

@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
@@ -13,6 +15,7 @@ use redb::{BackendError, StorageBackend};
 pub struct Faults {
     writes: AtomicBool,
     syncs: AtomicBool,
+    held: AtomicBool,
     synced: AtomicUsize,
 }
 
@@ -28,6 +31,11 @@ impl Faults {
         self.syncs.store(fail, Ordering::SeqCst);
     }
 
+    /// Making durable does not return, from now on or no longer.
+    pub fn hold_syncs(&self, hold: bool) {
+        self.held.store(hold, Ordering::SeqCst);
+    }
+
     /// How often the storage was made durable.
     pub fn synced(&self) -> usize {
         self.synced.load(Ordering::SeqCst)
@@ -41,6 +49,9 @@ impl Faults {
     }
 
     fn sync(&self) -> io::Result<()> {
+        while self.held.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(1));
+        }
         if self.syncs.load(Ordering::SeqCst) {
             return Err(io::Error::other("the device did not answer"));
         }

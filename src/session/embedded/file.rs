@@ -74,6 +74,8 @@ pub(super) struct Birth {
 /// Pages of the file kept in memory; redb would take 1 GiB.
 const CACHE: usize = 64 << 20;
 const OWNER_ONLY: u32 = 0o600;
+/// Free bytes that a store which failed waits for.
+const LEAST_ROOM: u64 = 256 << 10;
 
 /// Names in the `meta` table.
 const META_SCHEMA: &str = "schema";
@@ -134,6 +136,16 @@ impl Place {
             (Some(made), Some(secret)) => Ok((db, Birth { made, secret })),
             _ => Err(self.damaged("it does not say when it was made")),
         }
+    }
+
+    /// Fails while the disk is as good as full: a small commit would find a last page there, and
+    /// the store would come and go with every login.
+    pub(super) fn room(&self) -> io::Result<()> {
+        let disk = rustix::fs::statvfs(&self.path)?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < LEAST_ROOM {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is full"));
+        }
+        Ok(())
     }
 
     fn open_database(&self) -> Result<Database, OpenError> {

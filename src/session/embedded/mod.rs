@@ -289,6 +289,9 @@ impl SessionStore for EmbeddedStore {
     }
 
     fn healthy(&self) -> Result<(), StoreError> {
+        if self.closed.is_cancelled() {
+            return Err(unavailable("it is closed"));
+        }
         self.memory.healthy()
     }
 

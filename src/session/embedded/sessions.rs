@@ -22,7 +22,7 @@ pub(super) fn put(
     most: NonZeroUsize,
     now: Timestamp,
 ) -> Result<Vec<SessionId>, Fault> {
-    if t.revoked(&session.id) {
+    if t.revoked(&session.id) || t.rows().revoked.get(session.id.0.as_bytes())?.is_some() {
         return Ok(Vec::new());
     }
     let mut session = session.clone();

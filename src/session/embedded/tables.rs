@@ -210,10 +210,10 @@ impl<'txn> Tables<'txn> {
         Ok(())
     }
 
-    /// True if the session is revoked, on disk or so far only in memory.
+    /// True if the session is revoked, on disk or so far only in memory. One that this very
+    /// transaction revoked has no row any more.
     pub(super) fn revoked(&self, id: &SessionId) -> bool {
         self.revocations.session_revoked(id)
-            || self.effects.revoked.iter().any(|(revoked, _)| revoked == id)
     }
 
     /// Until when a revocation of this session has to be kept.

@@ -153,6 +153,8 @@ impl Writer {
                     }
                 }
                 Err(Failure::Store(why)) => {
+                    let path = self.place.path.display();
+                    tracing::error!(%path, why, "the session store failed and is opened anew");
                     let trouble = self.lose(&why);
                     return answer(jobs, &Err(trouble));
                 }
@@ -218,7 +220,6 @@ impl Writer {
     /// Lets go of a database that failed.
     fn lose(&mut self, why: &str) -> StoreError {
         let trouble = unavailable(why);
-        tracing::error!(path = %self.place.path.display(), why, "the session store failed");
         self.db = None;
         self.retry_at = Instant::now() + self.retry_after;
         self.memory.note(Some(&trouble));
@@ -252,6 +253,7 @@ impl Writer {
                 self.memory.note(None);
             }
             Err(why) => {
+                tracing::warn!(why, "the session store still fails");
                 self.retry_after = (self.retry_after * 2).min(LAST_RETRY);
                 self.lose(&why);
             }
@@ -259,6 +261,7 @@ impl Writer {
     }
 
     fn try_reopen(&self) -> Result<Database, String> {
+        self.place.room().map_err(|error| error.to_string())?;
         let (db, birth) = self.place.open().map_err(|error| error.to_string())?;
         if birth != self.birth {
             return Err("another store is in its place; restart the gateway".to_owned());

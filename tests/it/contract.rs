@@ -1,0 +1,596 @@
+//! What every session store promises: each case runs against every implementation.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tollhouse::clock::Timestamp;
+use tollhouse::identity::{SessionId, Subject};
+use tollhouse::secret::Digest;
+use tollhouse::session::{
+    Admission, Attempt, Code, CodeGuess, CodeVerdict, Generation, PutCode, Revoke, Rotated,
+    Rotation, Session, SessionStore,
+};
+
+/// When every case begins.
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(crate) const MANY: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+const GRACE: Duration = Duration::from_secs(10);
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub(crate) fn after(secs: u64) -> Timestamp {
+    START.plus(Duration::from_secs(secs))
+}
+
+pub(crate) fn token(name: &str) -> Digest {
+    Digest::of(name.as_bytes())
+}
+
+/// A session of `subject` that began at `now`, lasts a day, and whose refresh token is `a`.
+pub(crate) fn session(subject: &str, now: Timestamp) -> Session {
+    Session {
+        id: SessionId::new(now),
+        subject: Subject::new(subject),
+        username: subject.to_owned(),
+        email: None,
+        source: "staff".to_owned(),
+        login: "native".to_owned(),
+        roles: vec!["admin".to_owned()],
+        scopes: Vec::new(),
+        claims: serde_json::from_str(r#"{"tenant":"acme","level":3}"#).unwrap(),
+        user_version: token("version 1"),
+        created: now,
+        expires: now.plus(24 * HOUR),
+        idle: None,
+        last_used: now,
+        access_until: now.plus(HOUR),
+        refresh: Some(Generation {
+            number: 1,
+            current: token("a"),
+            expires: now.plus(24 * HOUR),
+            retired: None,
+        }),
+        key_hash: Some(token("key")),
+        address: Some(ip("192.0.2.1")),
+        agent: Some("curl".to_owned()),
+    }
+}
+
+pub(crate) fn rotation(presented: &str, successor: &str, now: Timestamp) -> Rotation {
+    Rotation {
+        presented: token(presented),
+        successor: token(successor),
+        expires: now.plus(24 * HOUR),
+        access_until: now.plus(HOUR),
+        grace: GRACE,
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Puts a new session and answers with it.
+async fn begun(store: &dyn SessionStore, subject: &str, now: Timestamp) -> Session {
+    let session = session(subject, now);
+    store.put(session.clone(), MANY, now).await.unwrap();
+    session
+}
+
+async fn rotate(
+    store: &dyn SessionStore,
+    of: &Session,
+    from: &str,
+    to: &str,
+    now: Timestamp,
+) -> Rotated {
+    store.rotate(of.id, rotation(from, to, now), now).await.unwrap()
+}
+
+macro_rules! contract {
+    ($($case:ident)*) => {
+        mod embedded {
+            use super::SessionStore;
+
+            $(#[tokio::test]
+            async fn $case() {
+                let dir = tempfile::tempdir().unwrap();
+                let store = crate::store_file::open(dir.path());
+                super::$case(&*store).await;
+                store.close().await;
+            })*
+        }
+    };
+}
+
+contract! {
+    a_session_that_was_put_is_found_as_it_was
+    an_expired_session_is_never_returned
+    an_idle_session_ends_unless_it_is_used
+    sessions_beyond_the_most_end_oldest_first
+    ended_sessions_do_not_count_against_the_most
+    sessions_are_listed_oldest_first
+    a_rotation_makes_the_successor_the_working_token
+    parallel_rotations_of_one_token_all_get_the_same_successor
+    a_retired_token_within_grace_gets_the_same_answer
+    a_retired_token_after_grace_ends_the_session
+    a_token_older_than_the_retired_one_ends_the_session_even_within_grace
+    without_grace_a_repetition_is_reuse
+    a_token_the_session_never_had_is_unknown_and_harms_nobody
+    a_revoked_session_is_gone_for_good
+    a_session_revoked_while_it_is_refreshed_stays_revoked
+    revoking_a_subject_ends_its_sessions_only
+    revoking_all_ends_all
+    a_revocation_outlives_every_token_of_its_session
+    a_single_token_can_be_outlawed
+    a_refresh_without_rotation_needs_the_working_token
+    a_rewritten_hash_does_not_end_sessions
+    a_code_is_used_up_by_the_right_guess
+    a_code_ends_with_its_time_and_with_its_successor
+    strangers_cannot_use_up_the_guesses_of_the_owner
+    the_fifth_wrong_guess_of_the_owner_kills_the_code
+    codes_by_the_hour_are_limited
+    failures_at_an_account_are_limited
+    failures_from_an_address_are_limited
+    a_stranger_cannot_lock_the_owner_out
+    a_success_takes_back_what_its_address_failed
+    an_undecided_attempt_costs_nothing
+    attempts_reserved_at_once_count_each_other
+    lifting_limits_forgets_an_account
+}
+
+async fn a_session_that_was_put_is_found_as_it_was(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+
+    assert_eq!(store.find(session.id, START).await.unwrap(), Some(session));
+    assert_eq!(store.find(SessionId::new(START), START).await.unwrap(), None);
+}
+
+async fn an_expired_session_is_never_returned(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+    let end = session.expires;
+
+    assert_eq!(store.find(session.id, end).await.unwrap(), None);
+    assert_eq!(store.list(None, 10, end).await.unwrap(), []);
+    assert_eq!(rotate(store, &session, "a", "b", end).await, Rotated::Gone);
+    assert_eq!(store.renew(session.id, None, end, end).await.unwrap(), None);
+}
+
+async fn an_idle_session_ends_unless_it_is_used(store: &dyn SessionStore) {
+    let mut idle = session("ann", START);
+    idle.idle = Some(HOUR);
+    store.put(idle.clone(), MANY, START).await.unwrap();
+
+    let used = rotate(store, &idle, "a", "b", after(3000)).await;
+    assert!(matches!(used, Rotated::Rotated(_)));
+    assert!(store.find(idle.id, after(6500)).await.unwrap().is_some(), "an hour from its use");
+    assert_eq!(store.find(idle.id, after(6600)).await.unwrap(), None);
+    assert_eq!(rotate(store, &idle, "b", "c", after(6600)).await, Rotated::Gone);
+}
+
+async fn sessions_beyond_the_most_end_oldest_first(store: &dyn SessionStore) {
+    let most = NonZeroUsize::new(2).unwrap();
+    let mut ids = Vec::new();
+    for nth in 0..2 {
+        ids.push(begun(store, "ann", after(nth)).await.id);
+    }
+    let other = begun(store, "bob", START).await;
+
+    let third = session("ann", after(2));
+    let ended = store.put(third.clone(), most, after(2)).await.unwrap();
+
+    assert_eq!(ended, [ids[0]]);
+    assert!(store.revocations().session_revoked(&ids[0]));
+    assert_eq!(store.find(ids[0], after(2)).await.unwrap(), None);
+    for id in [ids[1], third.id, other.id] {
+        assert!(store.find(id, after(2)).await.unwrap().is_some());
+    }
+}
+
+async fn ended_sessions_do_not_count_against_the_most(store: &dyn SessionStore) {
+    let one = NonZeroUsize::MIN;
+    let first = begun(store, "ann", START).await;
+    let later = first.expires;
+
+    let ended = store.put(session("ann", later), one, later).await.unwrap();
+
+    assert_eq!(ended, []);
+}
+
+async fn sessions_are_listed_oldest_first(store: &dyn SessionStore) {
+    let mut ids = Vec::new();
+    for nth in 0..3 {
+        ids.push(begun(store, "ann", after(nth)).await.id);
+    }
+    let other = begun(store, "bob", after(3)).await;
+    let ann = Subject::new("ann");
+    let listed = |sessions: Vec<Session>| sessions.iter().map(|it| it.id).collect::<Vec<_>>();
+
+    assert_eq!(listed(store.list(Some(&ann), 10, after(4)).await.unwrap()), ids);
+    assert_eq!(listed(store.list(Some(&ann), 2, after(4)).await.unwrap()), ids[..2]);
+    let all = listed(store.list(None, 10, after(4)).await.unwrap());
+    assert_eq!(all, [ids, vec![other.id]].concat());
+}
+
+async fn a_rotation_makes_the_successor_the_working_token(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+
+    let Rotated::Rotated(rotated) = rotate(store, &session, "a", "b", after(60)).await else {
+        panic!("the working token rotates");
+    };
+
+    let refresh = rotated.refresh.clone().unwrap();
+    assert_eq!((refresh.number, refresh.current), (2, token("b")));
+    assert_eq!(refresh.retired, Some((token("a"), after(60))));
+    assert_eq!((rotated.last_used, rotated.access_until), (after(60), after(3660)));
+    assert_eq!(store.find(session.id, after(60)).await.unwrap(), Some(*rotated));
+}
+
+async fn parallel_rotations_of_one_token_all_get_the_same_successor(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+    let once = || store.rotate(session.id, rotation("a", "b", START), START);
+
+    let outcomes = join_all((0..50).map(|_| once())).await;
+
+    let mut first = 0;
+    for outcome in outcomes {
+        let held = match outcome.unwrap() {
+            Rotated::Rotated(held) => {
+                first += 1;
+                held
+            }
+            Rotated::Grace(held) => held,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(held.refresh.unwrap().current, token("b"));
+    }
+    assert_eq!(first, 1, "one rotates, the others repeat its answer");
+}
+
+async fn a_retired_token_within_grace_gets_the_same_answer(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+    rotate(store, &session, "a", "b", after(1)).await;
+
+    let Rotated::Grace(held) = rotate(store, &session, "a", "b", after(10)).await else {
+        panic!("ten seconds are not over");
+    };
+
+    let refresh = held.refresh.unwrap();
+    assert_eq!((refresh.number, refresh.current), (2, token("b")));
+    assert_eq!(held.access_until, after(3610), "another access token goes with it");
+}
+
+async fn a_retired_token_after_grace_ends_the_session(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+    rotate(store, &session, "a", "b", after(1)).await;
+
+    let outcome = rotate(store, &session, "a", "b", after(11)).await;
+
+    assert!(matches!(outcome, Rotated::Reuse(_)), "{outcome:?}");
+    assert!(store.revocations().session_revoked(&session.id));
+    assert_eq!(rotate(store, &session, "b", "c", after(12)).await, Rotated::Gone);
+}
+
+async fn a_token_older_than_the_retired_one_ends_the_session_even_within_grace(
+    store: &dyn SessionStore,
+) {
+    for oldest in ["a", "b"] {
+        let session = begun(store, "ann", START).await;
+        for (from, to) in [("a", "b"), ("b", "c"), ("c", "d")] {
+            rotate(store, &session, from, to, after(1)).await;
+        }
+
+        let outcome = rotate(store, &session, oldest, "b", after(2)).await;
+
+        assert!(matches!(outcome, Rotated::Reuse(_)), "{oldest}: {outcome:?}");
+        assert_eq!(store.find(session.id, after(2)).await.unwrap(), None);
+    }
+}
+
+async fn without_grace_a_repetition_is_reuse(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+    let strict = Rotation { grace: Duration::ZERO, ..rotation("a", "b", START) };
+    store.rotate(session.id, strict.clone(), START).await.unwrap();
+
+    let outcome = store.rotate(session.id, strict, START).await.unwrap();
+
+    assert!(matches!(outcome, Rotated::Reuse(_)), "{outcome:?}");
+}
+
+async fn a_token_the_session_never_had_is_unknown_and_harms_nobody(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+    let mut bare = super::contract::session("ann", START);
+    bare.refresh = None;
+    store.put(bare.clone(), MANY, START).await.unwrap();
+
+    assert_eq!(rotate(store, &session, "forged", "x", START).await, Rotated::Unknown);
+    assert_eq!(rotate(store, &bare, "a", "x", START).await, Rotated::Unknown);
+    assert_eq!(store.find(session.id, START).await.unwrap(), Some(session.clone()));
+    let never = super::contract::session("ann", START);
+    assert_eq!(rotate(store, &never, "a", "b", START).await, Rotated::Gone);
+}
+
+async fn a_revoked_session_is_gone_for_good(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+
+    let ended = store.revoke(Revoke::Session(session.id), START).await.unwrap();
+
+    assert_eq!(ended, [session.id]);
+    assert!(store.revocations().session_revoked(&session.id));
+    store.put(session.clone(), MANY, START).await.unwrap();
+    assert_eq!(store.find(session.id, START).await.unwrap(), None, "a put does not bring it back");
+    assert_eq!(rotate(store, &session, "a", "b", START).await, Rotated::Gone);
+    assert_eq!(store.renew(session.id, None, after(1), START).await.unwrap(), None);
+    assert_eq!(store.revoke(Revoke::Session(session.id), START).await.unwrap(), []);
+}
+
+async fn a_session_revoked_while_it_is_refreshed_stays_revoked(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+    let refresh = |_| store.rotate(session.id, rotation("a", "b", START), START);
+
+    let (_, ended, _) = tokio::join!(
+        join_all((0..20).map(refresh)),
+        store.revoke(Revoke::Session(session.id), START),
+        join_all((0..20).map(refresh)),
+    );
+
+    assert_eq!(ended.unwrap(), [session.id]);
+    assert_eq!(rotate(store, &session, "b", "c", START).await, Rotated::Gone);
+    assert_eq!(store.find(session.id, START).await.unwrap(), None);
+    assert!(store.revocations().session_revoked(&session.id));
+}
+
+async fn revoking_a_subject_ends_its_sessions_only(store: &dyn SessionStore) {
+    let first = begun(store, "ann", START).await;
+    let second = begun(store, "ann", after(1)).await;
+    // A name that begins with the other must not be taken for it.
+    let other = begun(store, "anna", START).await;
+
+    let ended = store.revoke(Revoke::Subject(Subject::new("ann")), after(2)).await.unwrap();
+
+    assert_eq!(ended, [first.id, second.id]);
+    assert!(store.find(other.id, after(2)).await.unwrap().is_some());
+    assert!(!store.revocations().session_revoked(&other.id));
+}
+
+async fn revoking_all_ends_all(store: &dyn SessionStore) {
+    for nth in 0..20 {
+        begun(store, &format!("user {nth}"), START).await;
+    }
+
+    assert_eq!(store.revoke(Revoke::All, START).await.unwrap().len(), 20);
+    assert_eq!(store.list(None, 100, START).await.unwrap(), []);
+    assert_eq!(store.revocations().len(), 20);
+}
+
+async fn a_revocation_outlives_every_token_of_its_session(store: &dyn SessionStore) {
+    let mut short = session("ann", START);
+    short.expires = after(10);
+    let access_until = short.access_until;
+    store.put(short.clone(), MANY, START).await.unwrap();
+    store.revoke(Revoke::Session(short.id), START).await.unwrap();
+
+    store.revocations().sweep(access_until.plus(24 * HOUR));
+
+    assert!(store.revocations().session_revoked(&short.id), "a day and the leeway are added");
+}
+
+async fn a_single_token_can_be_outlawed(store: &dyn SessionStore) {
+    let outlaw = |until| Revoke::Token { digest: token("foreign"), until };
+
+    assert_eq!(store.revoke(outlaw(after(100)), START).await.unwrap(), []);
+    assert_eq!(store.revoke(outlaw(after(50)), START).await.unwrap(), []);
+
+    store.revocations().sweep(after(99));
+    assert!(store.revocations().token_revoked(&token("foreign")), "the later end holds");
+    store.revocations().sweep(after(100));
+    assert!(!store.revocations().token_revoked(&token("foreign")));
+}
+
+async fn a_refresh_without_rotation_needs_the_working_token(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+    let renew = |presented| store.renew(session.id, presented, after(5000), after(5));
+
+    let renewed = renew(Some(token("a"))).await.unwrap().unwrap();
+    assert_eq!((renewed.last_used, renewed.access_until), (after(5), after(5000)));
+    assert_eq!(renew(Some(token("b"))).await.unwrap(), None);
+    assert!(renew(None).await.unwrap().is_some(), "where the dialect has no refresh token");
+}
+
+async fn a_rewritten_hash_does_not_end_sessions(store: &dyn SessionStore) {
+    let before = begun(store, "ann", START).await;
+    let other = begun(store, "bob", START).await;
+    let (old, new) = (token("version 1"), token("version 2"));
+
+    store.rehashed(&Subject::new("ann"), old, new).await.unwrap();
+
+    let late = begun(store, "ann", after(1)).await;
+    for id in [before.id, late.id] {
+        assert_eq!(store.find(id, after(1)).await.unwrap().unwrap().user_version, new);
+    }
+    assert_eq!(store.find(other.id, after(1)).await.unwrap().unwrap().user_version, old);
+}
+
+fn code(word: &str) -> Code {
+    Code {
+        key: token("ann's key"),
+        code: token(word),
+        subject: Subject::new("ann"),
+        source: "staff".to_owned(),
+        user_version: token("version 1"),
+        expires: after(600),
+        address: Some(ip("192.0.2.1")),
+    }
+}
+
+async fn guess(store: &dyn SessionStore, word: &str, from: &str, now: Timestamp) -> CodeVerdict {
+    let guess = CodeGuess { key: token("ann's key"), code: token(word), address: Some(ip(from)) };
+    store.use_code(guess, now).await.unwrap()
+}
+
+const OWNER: &str = "192.0.2.1";
+const STRANGER: &str = "203.0.113.9";
+
+async fn a_code_is_used_up_by_the_right_guess(store: &dyn SessionStore) {
+    store.put_code(code("123456"), 5, START).await.unwrap();
+
+    assert_eq!(guess(store, "000000", OWNER, START).await, CodeVerdict::Wrong);
+    let right = guess(store, "123456", OWNER, after(1)).await;
+    assert_eq!(right, CodeVerdict::Right(Box::new(code("123456"))));
+    assert_eq!(guess(store, "123456", OWNER, after(2)).await, CodeVerdict::Gone);
+}
+
+async fn a_code_ends_with_its_time_and_with_its_successor(store: &dyn SessionStore) {
+    store.put_code(code("123456"), 5, START).await.unwrap();
+    assert_eq!(guess(store, "123456", OWNER, after(600)).await, CodeVerdict::Gone);
+
+    store.put_code(code("654321"), 5, START).await.unwrap();
+    assert_eq!(guess(store, "123456", OWNER, START).await, CodeVerdict::Wrong);
+    assert!(matches!(guess(store, "654321", OWNER, START).await, CodeVerdict::Right(_)));
+}
+
+async fn strangers_cannot_use_up_the_guesses_of_the_owner(store: &dyn SessionStore) {
+    store.put_code(code("123456"), 5, START).await.unwrap();
+    for nth in 0..15 {
+        let from = format!("203.0.113.{nth}");
+        assert_eq!(guess(store, "000000", &from, START).await, CodeVerdict::Wrong);
+    }
+
+    assert_eq!(guess(store, "123456", STRANGER, START).await, CodeVerdict::Gone);
+    assert!(matches!(guess(store, "123456", OWNER, START).await, CodeVerdict::Right(_)));
+}
+
+async fn the_fifth_wrong_guess_of_the_owner_kills_the_code(store: &dyn SessionStore) {
+    store.put_code(code("123456"), 5, START).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(guess(store, "000000", OWNER, START).await, CodeVerdict::Wrong);
+    }
+
+    assert_eq!(guess(store, "123456", OWNER, START).await, CodeVerdict::Gone);
+    assert_eq!(guess(store, "123456", STRANGER, START).await, CodeVerdict::Gone);
+}
+
+async fn codes_by_the_hour_are_limited(store: &dyn SessionStore) {
+    for _ in 0..3 {
+        assert_eq!(store.put_code(code("1"), 3, START).await.unwrap(), PutCode::Kept);
+    }
+
+    let fourth = store.put_code(code("2"), 3, after(600)).await.unwrap();
+
+    assert_eq!(fourth, PutCode::TooMany { retry_after: Duration::from_secs(3000) });
+    assert!(matches!(guess(store, "1", OWNER, START).await, CodeVerdict::Right(_)));
+    assert_eq!(store.put_code(code("2"), 3, after(3600)).await.unwrap(), PutCode::Kept);
+}
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+/// Three failures at an account and five from an address, in ten minutes.
+fn attempt(account: &str, from: Option<&str>) -> Attempt {
+    Attempt {
+        account: token(account),
+        address: from.map(ip),
+        per_account: (3, TEN_MINUTES),
+        per_address: (5, TEN_MINUTES),
+    }
+}
+
+async fn reserve(store: &dyn SessionStore, who: &str, from: &str, now: Timestamp) -> Admission {
+    store.count_attempt(attempt(who, Some(from)), now).await.unwrap()
+}
+
+async fn failures_at_an_account_are_limited(store: &dyn SessionStore) {
+    for nth in 0..3 {
+        let from = format!("203.0.113.{nth}");
+        assert_eq!(reserve(store, "ann", &from, START).await, Admission::Admitted);
+    }
+
+    for from in [STRANGER, "2001:db8::"] {
+        let limited = reserve(store, "ann", from, after(60)).await;
+        let retry_after = Duration::from_secs(540);
+        assert_eq!(limited, Admission::Limited { retry_after, account: true });
+    }
+    assert_eq!(reserve(store, "bob", STRANGER, after(60)).await, Admission::Admitted);
+    assert_eq!(reserve(store, "ann", STRANGER, after(600)).await, Admission::Admitted);
+}
+
+async fn failures_from_an_address_are_limited(store: &dyn SessionStore) {
+    for nth in 0..5 {
+        let admitted = reserve(store, &format!("user {nth}"), STRANGER, START).await;
+        assert_eq!(admitted, Admission::Admitted);
+    }
+
+    let limited = reserve(store, "ann", STRANGER, after(100)).await;
+    let retry_after = Duration::from_secs(500);
+    assert_eq!(limited, Admission::Limited { retry_after, account: false });
+    assert_eq!(reserve(store, "ann", OWNER, after(100)).await, Admission::Admitted);
+    let uncounted = store.count_attempt(attempt("bob", None), after(100)).await.unwrap();
+    assert_eq!(uncounted, Admission::Admitted, "a shared address is not counted");
+}
+
+async fn a_stranger_cannot_lock_the_owner_out(store: &dyn SessionStore) {
+    store.count_attempt(attempt("ann", Some(OWNER)), START).await.unwrap();
+    store.attempt_succeeded(attempt("ann", Some(OWNER)), START).await.unwrap();
+    for _ in 0..3 {
+        reserve(store, "ann", STRANGER, after(1)).await;
+    }
+
+    for _ in 0..3 {
+        assert_eq!(reserve(store, "ann", OWNER, after(2)).await, Admission::Admitted);
+    }
+    let limited = reserve(store, "ann", OWNER, after(2)).await;
+    assert!(matches!(limited, Admission::Limited { account: true, .. }), "it has its own count");
+
+    let days = |days: u64| START.plus(Duration::from_secs(days * 24 * 3600));
+    for _ in 0..3 {
+        reserve(store, "ann", STRANGER, days(31)).await;
+    }
+    let limited = reserve(store, "ann", OWNER, days(31)).await;
+    assert!(matches!(limited, Admission::Limited { .. }), "thirty days are over");
+}
+
+async fn a_success_takes_back_what_its_address_failed(store: &dyn SessionStore) {
+    reserve(store, "ann", STRANGER, START).await;
+    for _ in 0..2 {
+        reserve(store, "ann", OWNER, START).await;
+    }
+
+    store.attempt_succeeded(attempt("ann", Some(OWNER)), after(1)).await.unwrap();
+
+    for _ in 0..2 {
+        assert_eq!(reserve(store, "ann", STRANGER, after(2)).await, Admission::Admitted);
+    }
+    let limited = reserve(store, "ann", STRANGER, after(2)).await;
+    assert!(matches!(limited, Admission::Limited { .. }), "the other's failure stays");
+}
+
+async fn an_undecided_attempt_costs_nothing(store: &dyn SessionStore) {
+    for from in [Some(OWNER), None] {
+        for _ in 0..20 {
+            let admitted = store.count_attempt(attempt("ann", from), START).await.unwrap();
+            assert_eq!(admitted, Admission::Admitted);
+            store.attempt_undecided(attempt("ann", from), after(1)).await.unwrap();
+        }
+    }
+}
+
+async fn attempts_reserved_at_once_count_each_other(store: &dyn SessionStore) {
+    let outcomes =
+        join_all((0..30).map(|_| store.count_attempt(attempt("ann", Some(OWNER)), START))).await;
+
+    let admitted = outcomes.iter().flatten().filter(|it| **it == Admission::Admitted).count();
+    assert_eq!(admitted, 3);
+}
+
+async fn lifting_limits_forgets_an_account(store: &dyn SessionStore) {
+    for nth in 0..3 {
+        reserve(store, "ann", &format!("203.0.113.{nth}"), START).await;
+        reserve(store, "bob", &format!("203.0.113.{nth}"), START).await;
+    }
+
+    store.lift_limits(token("ann"), START).await.unwrap();
+
+    assert_eq!(reserve(store, "ann", OWNER, START).await, Admission::Admitted);
+    let limited = reserve(store, "bob", OWNER, START).await;
+    assert!(matches!(limited, Admission::Limited { .. }));
+}
