@@ -4,7 +4,8 @@
 
 mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form
-mod durability; // the embedded store: kill -9, full and failing disks, damaged files
+mod durability; // the embedded store: kill -9, full and failing disks
+mod store_file; // the store file: made, refused, copied, swept
 mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
 mod users; // users.toml: logins, changes to the file, re-hashing
