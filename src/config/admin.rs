@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::item::Item;
+use super::reader::Table;
+
 /// The operators' side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
@@ -55,3 +58,97 @@ pub enum Store {
     /// A database in the state folder.
     Embedded,
 }
+
+const HEALTH_PATH: &str = "/healthz";
+const STATE_DIR: &str = "state";
+
+impl Admin {
+    pub(super) fn read(mut table: Table<'_>) -> Self {
+        let item = table.get("address");
+        let address = item.as_ref().and_then(Item::socket_address);
+        if let (Some(item), Some(address)) = (&item, address)
+            && !address.ip().is_loopback()
+        {
+            item.warn("shows metrics to whoever reaches it: keep it on loopback or a private net");
+        }
+        Self { address }
+    }
+}
+
+impl Health {
+    pub(super) fn read(mut table: Table<'_>) -> Self {
+        Self { path: own_path(&mut table, "path", HEALTH_PATH) }
+    }
+}
+
+/// A path that we answer ourselves; "" turns it off.
+pub(super) fn own_path(table: &mut Table<'_>, key: &'static str, default: &str) -> Option<String> {
+    let Some(item) = table.get(key) else { return Some(default.to_owned()) };
+    let path = item.text()?;
+    if path.is_empty() {
+        return None;
+    }
+    match super::path::check_exact(path) {
+        Ok(()) => Some(path.to_owned()),
+        Err(remedy) => {
+            item.issue(remedy);
+            None
+        }
+    }
+}
+
+impl Log {
+    pub(super) fn read(mut table: Table<'_>) -> Self {
+        let formats = [("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
+        Self {
+            access: LogTarget::read(table.get("access")),
+            audit: LogTarget::read(table.get("audit")),
+            // What collectors read; a person at a terminal asks for "pretty".
+            format: table
+                .get("format")
+                .and_then(|item| item.choice(&formats))
+                .unwrap_or(LogFormat::Json),
+        }
+    }
+}
+
+impl LogTarget {
+    fn read(item: Option<Item<'_>>) -> Self {
+        let Some(item) = item else { return Self::Stdout };
+        match item.text() {
+            Some("off") => Self::Off,
+            Some("stdout") | None => Self::Stdout,
+            Some("stderr") => Self::Stderr,
+            // A bare word is more likely a slip than a file in the configuration's folder.
+            Some(path) if !path.contains(['/', '.']) => {
+                item.issue("must be \"off\", \"stdout\", \"stderr\" or the path of a file");
+                Self::Stdout
+            }
+            Some(path) => Self::File(item.reading().resolve(path)),
+        }
+    }
+}
+
+impl State {
+    pub(super) fn read(mut table: Table<'_>) -> Self {
+        let item = table.get("dir");
+        let dir = item.as_ref().and_then(Item::word);
+        Self { dir: table.reading().resolve(dir.as_deref().unwrap_or(STATE_DIR)) }
+    }
+}
+
+impl Store {
+    pub(super) fn read(mut table: Table<'_>) -> Self {
+        table.unavailable("url", "the embedded store has none");
+        if let Some(item) = table.get("kind") {
+            match item.text() {
+                Some("embedded") | None => {}
+                Some("redis") => item.issue(NO_REDIS),
+                Some(_) => item.issue("no such store; there is \"embedded\""),
+            }
+        }
+        Self::Embedded
+    }
+}
+
+const NO_REDIS: &str = "is not available in this version: leave it out or write \"embedded\"";

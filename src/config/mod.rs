@@ -1,24 +1,50 @@
-//! `gateway.toml`: text -> raw tables -> checked values.
+//! `gateway.toml`: text -> spanned tables -> checked values.
 //!
-//! Each section has a file with both its raw form (as written) and its checked form (ready
-//! values, no `Option` for "defaulted"). Checking reports every problem at once, each with its
-//! line, key path, offending value and remedy. No I/O but reading files.
+//! Each section has a file with its checked form (ready values, no `Option` for "defaulted"),
+//! its defaults with their reasons, and its reader. A reader walks the table as written
+//! (`reader`, `item`) and notes every problem with its line, key path, value and remedy, so that
+//! one `check` shows them all. References between sections are looked up in `known` as they are
+//! read; what needs the whole file is in `crossing`. No I/O but reading files.
 
 mod admin;
+mod cors;
+mod crossing;
+mod duration;
+mod files;
+mod headers;
 mod issuer;
+mod issues;
+mod item;
+mod keycheck;
+mod known;
 mod listener;
 mod login;
 mod mail;
+mod out;
+mod path;
+mod print;
+mod print_rules;
 mod process;
+mod reader;
 mod route;
+mod size;
+mod suggest;
 mod token;
 mod upstream;
 mod users;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use self::known::{Dialects, Known};
+use self::reader::{Reading, Table};
 
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
 pub use self::issuer::{Audience, Issuer, IssuerKeys};
+pub use self::issues::{Issue, Issues, KeyPath, Severity};
+pub use self::known::OwnDialect;
 pub use self::listener::{
     Bind, Certificate, ClientAuth, Limits, Listener, ListenerTimeouts, Tls, TlsVersion,
 };
@@ -53,4 +79,160 @@ pub struct Config {
     pub mail: Option<Mail>,
     pub upstreams: Vec<Upstream>,
     pub routes: Vec<Route>,
+    /// The `[[dialect]]`s, served or not.
+    pub dialects: Vec<OwnDialect>,
+    /// Every file it names, by key path: `listener[0].tls.certificates[0].key`.
+    pub files: BTreeMap<String, PathBuf>,
+}
+
+/// A configuration that may be run, and what the operator should know about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<Issue>,
+}
+
+impl Config {
+    /// Reads and checks a file; `environment` gives the variables that secrets name.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn load(
+        path: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Loaded, Issues> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path, environment),
+            Err(error) => {
+                let remedy = format!("cannot be read: {}", files::plain(&error));
+                Err(Issues::new(path, vec![Issue::of_file(None, remedy)]))
+            }
+        }
+    }
+
+    /// Checks a text; relative paths in it are relative to the folder of `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Loaded, Issues> {
+        let (document, errors) = DeTable::parse_recoverable(text);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let reading = Reading::new(text, folder, environment);
+        if !errors.is_empty() {
+            return Err(Issues::new(path, syntax_errors(&reading, errors)));
+        }
+        let mut config = read(Table::root(&reading, document.get_ref()));
+        crossing::check(&reading, &config);
+        let (issues, _, files) = reading.into_parts();
+        if issues.iter().any(|issue| issue.severity == Severity::Error) {
+            return Err(Issues::new(path, issues));
+        }
+        config.config.path = path.to_owned();
+        config.config.files = files;
+        let warnings = Issues::new(path, issues).iter().cloned().collect();
+        Ok(Loaded { config: config.config, warnings })
+    }
+
+    /// Every key that may stand in a file, without the numbers of elements: `listener.address`.
+    /// The tables of `[[dialect]]` are the dialects' own affair and not among them.
+    pub fn keys() -> Vec<String> {
+        let reading = Reading::new(SKELETON, Path::new(""), &|_| None);
+        let (document, _) = DeTable::parse_recoverable(SKELETON);
+        read(Table::root(&reading, document.get_ref()));
+        reading.into_parts().1.into_iter().collect()
+    }
+}
+
+/// One of each table that may stand several times, so that their keys are asked for.
+const SKELETON: &str = r#"
+mail = {}
+users = [{}]
+issuer = [{ secret = {} }]
+login = [{ dialect = "native", cors = {}, tenants = [{}] }]
+upstream = [{ servers = [{}], tls = { certificate = {} } }]
+route = [{ path = "/", cors = {} }]
+listener = [{ tls = { certificates = [{}] } }]
+"#;
+
+/// A syntax error may bring others with it; the first few are enough to go on with.
+const SYNTAX_ERRORS: usize = 5;
+
+fn syntax_errors(reading: &Reading<'_>, errors: Vec<toml::de::Error>) -> Vec<Issue> {
+    let issue = |error: &toml::de::Error| {
+        let line = error.span().map(|span| reading.line(&span));
+        Issue::of_file(line, error.to_string())
+    };
+    errors.iter().take(SYNTAX_ERRORS).map(issue).collect()
+}
+
+/// What was read, with the places that are needed to speak of it.
+struct Draft {
+    config: Config,
+    listeners: Vec<suggest::Place>,
+    issuers: Vec<suggest::Place>,
+    logins: Vec<suggest::Place>,
+    routes: Vec<suggest::Place>,
+}
+
+/// Reads each of the `[[tables]]` with its place.
+fn read_all<'a, T>(
+    root: &mut Table<'a>,
+    key: &'static str,
+    mut read: impl FnMut(Table<'a>) -> Option<T>,
+) -> (Vec<T>, Vec<suggest::Place>) {
+    let tables = root.tables(key).into_iter();
+    let placed = |table| {
+        let place = suggest::Place::of(&table);
+        Some((read(table)?, place))
+    };
+    tables.filter_map(placed).unzip()
+}
+
+/// Sections in the order of their references: what may be named is read before who names it.
+fn read(mut root: Table<'_>) -> Draft {
+    let root = &mut root;
+    let token = Token::read(root.table("token"));
+    let mut known = Known::new(token.clone(), Dialects::read(root));
+    let (listeners, listener_places) =
+        read_all(root, "listener", |table| Some(Listener::read(table)));
+    let (users, _) =
+        read_all(root, "users", |table| Some(UserSource::read(table, &mut known.users)));
+    let (issuers, issuer_places) =
+        read_all(root, "issuer", |table| Some(Issuer::read(table, &mut known.issuers, &token)));
+    let (logins, login_places) = read_all(root, "login", |table| Login::read(table, &mut known));
+    let (upstreams, _) =
+        read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known.upstreams)));
+    let (routes, route_places) =
+        read_all(root, "route", |table| Some(Route::read(table, &mut known)));
+    let config = Config {
+        path: PathBuf::new(),
+        process: Process::read(root.table("process")),
+        listeners,
+        admin: Admin::read(root.table("admin")),
+        health: Health::read(root.table("health")),
+        log: Log::read(root.table("log")),
+        state: State::read(root.table("state")),
+        store: Store::read(root.table("store")),
+        token,
+        users,
+        issuers,
+        logins,
+        login_limits: LoginLimits::read(root.table("login_limits")),
+        mail: root.get("mail").and_then(|item| item.table()).map(Mail::read),
+        upstreams,
+        routes,
+        dialects: known.dialects.own,
+        files: BTreeMap::new(),
+    };
+    Draft {
+        config,
+        listeners: listener_places,
+        issuers: issuer_places,
+        logins: login_places,
+        routes: route_places,
+    }
 }

@@ -1,6 +1,10 @@
 //! `[process]`: threads and how the gateway stops.
 
+use std::num::NonZero;
+use std::thread::available_parallelism;
 use std::time::Duration;
+
+use super::reader::Table;
 
 /// Threads and drain.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,4 +17,30 @@ pub struct Process {
     pub drain_delay: Duration,
     /// How long open requests and tunnels may go on after that.
     pub drain_timeout: Duration,
+}
+
+/// Enough for store, mail and reload beside each other; hashing has threads of its own.
+const BACK_ROOM: usize = 2;
+/// A load balancer that asks every second or two has seen the 503 by then.
+const DRAIN_DELAY: Duration = Duration::from_secs(5);
+/// Longer than nearly all requests, shorter than what service managers wait before they kill.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
+const MOST_THREADS: u64 = 1024;
+
+impl Process {
+    pub(super) fn read(mut table: Table<'_>) -> Self {
+        let drain = Duration::ZERO..=LONGEST_DRAIN;
+        Self {
+            workers: table.count_or("workers", cores(), 1..=MOST_THREADS),
+            back_room: table.count_or("back_room", BACK_ROOM, 1..=MOST_THREADS),
+            drain_delay: table.duration_or("drain_delay", DRAIN_DELAY, drain.clone()),
+            drain_timeout: table.duration_or("drain_timeout", DRAIN_TIMEOUT, drain),
+        }
+    }
+}
+
+/// Processors this process may use; one where the system does not say.
+pub(super) fn cores() -> usize {
+    available_parallelism().map_or(1, NonZero::get)
 }

@@ -5,7 +5,14 @@ use std::sync::Arc;
 use http::Method;
 use http::header::HeaderName;
 
+use super::item::Item;
+use super::known::Known;
+use super::login::read_hosts;
+use super::path::{check_route, is_below, method};
+use super::reader::Table;
+use super::{cors, headers};
 use crate::dialect::{Cors, ErrorForm};
+use crate::identity::SELF_ISSUER;
 
 /// One rule of the gateway.
 #[derive(Clone, Debug)]
@@ -122,4 +129,242 @@ pub enum AllowPath {
     Semicolon,
     DoubleSlash,
     EncodedSlash,
+}
+
+/// Larger uploads are rare enough to be said.
+const BODY_LIMIT: u64 = 10 << 20;
+const LARGEST_BODY: u64 = 1 << 40;
+/// The form of errors that is no dialect's (RFC 9457).
+pub(super) const PROBLEM: &str = "problem";
+
+impl Route {
+    pub(super) fn read(mut table: Table<'_>, known: &mut Known) -> Self {
+        let name = known.routes.read(&mut table, Some(""));
+        let path_item = table.required("path", "for example \"/api/\"");
+        let path = path_item.as_ref().and_then(read_path).unwrap_or_default();
+        let hosts = read_hosts(&mut table);
+        let methods = read_methods(&mut table);
+        let upstream = table.required("upstream", "the name of an [[upstream]]");
+        let auth = read_auth(&mut table);
+        let (issuers, logins) = (read_issuers(&mut table, known), read_logins(&mut table, known));
+        let require = Require::read(table.table("require"));
+        let open = auth.is_empty();
+        if open && !(issuers.is_empty() && logins.is_empty() && require == Require::default()) {
+            table.issue("auth", "is open to all: issuers, logins and require ask in vain");
+        }
+        if !logins.is_empty()
+            && !issuers.is_empty()
+            && !issuers.iter().any(|name| name == SELF_ISSUER)
+        {
+            table.issue("logins", "are the gateway's own, but issuers has no \"self\"");
+        }
+        table.unavailable("rate_limit", "leave it out");
+        table
+            .unavailable("close_at", "upgrades end with the token, plain answers with the session");
+        let query = table.get("query_credentials");
+        let query_credentials = query.as_ref().and_then(Item::bool).unwrap_or(false);
+        if let Some(item) =
+            query.filter(|_| query_credentials && !auth.contains(&CredentialKind::TokenKey))
+        {
+            item.issue("needs \"token_key\" in auth");
+        }
+        let allow_path = read_allow_path(&mut table, &path);
+        Self {
+            name: if name.is_empty() { default_name(&hosts, &methods, &path) } else { name },
+            upstream: upstream.and_then(|item| known.upstreams.refer(&item)).unwrap_or_default(),
+            auth,
+            issuers,
+            logins,
+            require,
+            strip_prefix: table.get("strip_prefix").and_then(|item| read_strip(&item, &path)),
+            identity: read_identity(&mut table),
+            forward_credential: table.bool_or("forward_credential", false),
+            request_headers: headers::read_request(table.table("request_headers")),
+            response_headers: headers::read_response(table.table("response_headers")),
+            body_limit: table.size_or("body_limit", BODY_LIMIT, 0..=LARGEST_BODY),
+            errors: read_errors(&mut table, known),
+            enforce: table.bool_or("enforce", true),
+            cors: table.get("cors").map_or(RouteCors::None, |item| RouteCors::read(&item, known)),
+            query_credentials,
+            allow_path,
+            allow_method_override: table.bool_or("allow_method_override", false),
+            path,
+            hosts,
+            methods,
+        }
+    }
+
+    /// True if anybody may call it.
+    pub fn is_open(&self) -> bool {
+        self.auth.is_empty()
+    }
+}
+
+fn read_path(item: &Item<'_>) -> Option<String> {
+    let path = item.text()?;
+    if let Err(remedy) = check_route(path) {
+        item.issue(remedy);
+    }
+    Some(path.to_owned())
+}
+
+/// `GET,POST /api/`, with the hosts before it where they are named.
+fn default_name(hosts: &[String], methods: &[Method], path: &str) -> String {
+    let hosts = hosts.join(",");
+    let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let methods = methods.join(",");
+    let parts = [if hosts == "*" { "" } else { &hosts }, &methods, path];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
+    let Some(item) = table.get("methods") else { return Vec::new() };
+    let Some(list) = item.list() else { return Vec::new() };
+    if list.is_empty() {
+        item.issue("must name at least one method, or be left out for all");
+    }
+    let mut methods: Vec<Method> = Vec::with_capacity(list.len());
+    for item in &list {
+        match item.text().map(method) {
+            Some(Ok(method)) if methods.contains(&method) => item.issue("stands here twice"),
+            Some(Ok(method)) => methods.push(method),
+            Some(Err(remedy)) => item.issue(remedy),
+            None => {}
+        }
+    }
+    methods
+}
+
+fn read_auth(table: &mut Table<'_>) -> Vec<CredentialKind> {
+    let all = vec![CredentialKind::Bearer, CredentialKind::TokenKey];
+    // After a problem the route is not taken for an open one.
+    let Some(list) = table.get("auth").and_then(|item| item.list()) else { return all };
+    if list.is_empty() {
+        return Vec::new();
+    }
+    let mut kinds = Vec::with_capacity(list.len());
+    for item in &list {
+        let kind = match item.text() {
+            Some("bearer") => CredentialKind::Bearer,
+            Some("token_key") => CredentialKind::TokenKey,
+            Some("api_key" | "basic" | "certificate" | "cookie") => {
+                item.issue(
+                    "is not available in this version: there are \"bearer\" and \"token_key\"",
+                );
+                continue;
+            }
+            Some(_) => {
+                item.issue("no such kind of credential; there are \"bearer\" and \"token_key\"");
+                continue;
+            }
+            None => continue,
+        };
+        if kinds.contains(&kind) {
+            item.issue("stands here twice");
+        } else {
+            kinds.push(kind);
+        }
+    }
+    if kinds.is_empty() { all } else { kinds }
+}
+
+fn read_issuers(table: &mut Table<'_>, known: &Known) -> Vec<String> {
+    let Some(item) = table.get("issuers") else { return Vec::new() };
+    let list = item.list().unwrap_or_default();
+    if list.is_empty() && !item.is_text() {
+        item.issue("must name at least one issuer, or be left out for all");
+    }
+    let is_own = |item: &Item<'_>| item.is_text() && item.text() == Some(SELF_ISSUER);
+    let (own, others): (Vec<_>, Vec<_>) = list.into_iter().partition(is_own);
+    let mut issuers = known.issuers.refer_all(&others);
+    if !own.is_empty() {
+        issuers.insert(0, SELF_ISSUER.to_owned());
+    }
+    issuers
+}
+
+fn read_logins(table: &mut Table<'_>, known: &Known) -> Vec<String> {
+    let Some(item) = table.get("logins") else { return Vec::new() };
+    let list = item.list().unwrap_or_default();
+    if list.is_empty() && !item.is_text() {
+        item.issue("must name at least one login, or be left out for all");
+    }
+    known.logins.refer_all(&list)
+}
+
+impl Require {
+    fn read(mut table: Table<'_>) -> Self {
+        let claims = table.table("claims").entries();
+        Self {
+            roles: table.words("roles").unwrap_or_default(),
+            scopes: table.words("scopes").unwrap_or_default(),
+            claims: claims.into_iter().map(|(name, item)| (name, item.json())).collect(),
+        }
+    }
+}
+
+fn read_strip(item: &Item<'_>, path: &str) -> Option<String> {
+    let prefix = item.text()?;
+    let bare = path.trim_start_matches('=');
+    if !prefix.starts_with('/') || prefix.contains(['{', '}']) {
+        item.issue("must begin with a slash and be plain");
+    } else if !bare.is_empty() && !is_below(bare, prefix) {
+        item.issue(format!("must be the beginning of the route's path {bare:?}"));
+    }
+    Some(prefix.to_owned())
+}
+
+fn read_identity(table: &mut Table<'_>) -> IdentityForm {
+    let Some(item) = table.get("identity") else { return IdentityForm::Headers };
+    if item.is_text() && item.text() == Some("jwt") {
+        item.issue("is not available in this version: write \"headers\" or \"none\"");
+        return IdentityForm::Headers;
+    }
+    let forms = [("headers", IdentityForm::Headers), ("none", IdentityForm::None)];
+    item.choice(&forms).unwrap_or(IdentityForm::Headers)
+}
+
+fn read_errors(table: &mut Table<'_>, known: &Known) -> Arc<ErrorForm> {
+    let problem = ErrorForm::problem;
+    let Some(item) = table.get("errors") else { return problem() };
+    if item.is_text() && item.text() == Some(PROBLEM) {
+        return problem();
+    }
+    known.dialects.refer(&item).map_or_else(problem, |dialect| Arc::clone(&dialect.errors))
+}
+
+fn read_allow_path(table: &mut Table<'_>, path: &str) -> Vec<AllowPath> {
+    let Some(item) = table.get("allow_path") else { return Vec::new() };
+    let forms = [
+        ("semicolon", AllowPath::Semicolon),
+        ("double_slash", AllowPath::DoubleSlash),
+        ("encoded_slash", AllowPath::EncodedSlash),
+    ];
+    let list = item.list().unwrap_or_default();
+    let allowed: Vec<_> = list.iter().filter_map(|item| item.choice(&forms)).collect();
+    if !allowed.is_empty() && (path.starts_with('=') || path.contains('{')) {
+        item.issue("is for prefix routes only");
+    } else if !allowed.is_empty() {
+        item.warn("lets through paths that the upstream may read otherwise than the gateway");
+    }
+    allowed
+}
+
+impl RouteCors {
+    fn read(item: &Item<'_>, known: &Known) -> Self {
+        if !item.is_text() {
+            return cors::read(item, None).map_or(Self::None, |cors| Self::Own(Arc::new(cors)));
+        }
+        if item.text() == Some("upstream") {
+            return Self::Upstream;
+        }
+        let Some(dialect) = known.dialects.refer(item) else { return Self::None };
+        match &dialect.cors {
+            Some(cors) => Self::Own(Arc::new(cors.clone())),
+            None => {
+                item.issue("has no CORS of its own: write { origins = [\"…\"] }");
+                Self::None
+            }
+        }
+    }
 }

@@ -3,6 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::admin::own_path;
+use super::files::{Privacy, plain};
+use super::item::Item;
+use super::reader::Table;
+use super::suggest::no_such;
 use crate::algorithm::Algorithm;
 
 /// Our own tokens, unless a `[[login]]` or its dialect says otherwise.
@@ -24,4 +29,115 @@ pub struct Token {
     pub jwks_path: Option<String>,
     /// How many verified tokens are remembered.
     pub cache_size: usize,
+}
+
+/// Short, small, and taken by every library.
+const ALGORITHM: Algorithm = Algorithm::ES256;
+const ACCESS_TTL: Duration = Duration::from_secs(15 * 60);
+const REFRESH_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Two tabs, or a request repeated after a lost answer.
+const REFRESH_GRACE: Duration = Duration::from_secs(10);
+const LEEWAY: Duration = Duration::from_secs(30);
+const ROTATE_EVERY: Duration = Duration::from_secs(90 * 24 * 3600);
+const JWKS_PATH: &str = "/.well-known/jwks.json";
+/// About 50 MiB when full.
+const CACHE_SIZE: usize = 50_000;
+
+/// Clocks that are further apart are broken, and a wider allowance revives expired tokens.
+pub(super) const MAX_LEEWAY: Duration = Duration::from_secs(300);
+/// In a longer grace a stolen refresh token would pass for a repeated request.
+pub(super) const MAX_GRACE: Duration = Duration::from_secs(60);
+pub(super) const MIN_TTL: Duration = Duration::from_secs(1);
+pub(super) const MAX_TTL: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// A key is published 24 h before it signs, so it has to last longer than that.
+const MIN_ROTATE: Duration = Duration::from_secs(2 * 24 * 3600);
+
+impl Token {
+    pub(super) fn read(mut table: Table<'_>) -> Self {
+        let issuer =
+            table.required("issuer", "the `iss` of our tokens, e.g. \"https://gateway.example\"");
+        let issuer = issuer.as_ref().and_then(Item::word).unwrap_or_default();
+        // Without a list our own tokens are meant for ourselves.
+        let audience = read_audience(&mut table).unwrap_or_else(|| vec![issuer.clone()]);
+        let ttl = MIN_TTL..=MAX_TTL;
+        let access_ttl = table.duration_or("access_ttl", ACCESS_TTL, ttl.clone());
+        let refresh_ttl = table.duration_or("refresh_ttl", REFRESH_TTL, ttl);
+        if access_ttl > refresh_ttl {
+            table.issue("access_ttl", "an access token may not outlive its session (refresh_ttl)");
+        }
+        Self {
+            issuer,
+            audience,
+            algorithm: read_algorithm(&mut table).unwrap_or(ALGORITHM),
+            access_ttl,
+            refresh_ttl,
+            refresh_grace: table.duration_or(
+                "refresh_grace",
+                REFRESH_GRACE,
+                Duration::ZERO..=MAX_GRACE,
+            ),
+            leeway: table.duration_or("leeway", LEEWAY, Duration::ZERO..=MAX_LEEWAY),
+            keys: table.get("keys").as_ref().and_then(read_folder),
+            rotate_every: table.duration_or("rotate_every", ROTATE_EVERY, MIN_ROTATE..=MAX_TTL),
+            jwks_path: own_path(&mut table, "jwks_path", JWKS_PATH),
+            cache_size: table.count_or("cache_size", CACHE_SIZE, 0..=10_000_000),
+        }
+    }
+}
+
+/// `audience`: a list with at least one entry.
+pub(super) fn read_audience(table: &mut Table<'_>) -> Option<Vec<String>> {
+    let item = table.get("audience")?;
+    let list = item.list()?;
+    if list.is_empty() {
+        item.issue("must name at least one audience, or be left out");
+    }
+    Some(list.iter().filter_map(Item::word).collect())
+}
+
+/// `algorithm`: the one our tokens are signed with.
+pub(super) fn read_algorithm(table: &mut Table<'_>) -> Option<Algorithm> {
+    algorithm(&table.get("algorithm")?)
+}
+
+pub(super) fn algorithm(item: &Item<'_>) -> Option<Algorithm> {
+    let name = item.text()?;
+    let found = Algorithm::parse(name);
+    if found.is_none() {
+        let known = Algorithm::ALL.iter().map(|known| known.as_str());
+        item.issue(match name.eq_ignore_ascii_case("none") {
+            true => {
+                "means no signature at all: name an algorithm, for example \"ES256\"".to_owned()
+            }
+            false => no_such("algorithm", name, known),
+        });
+    }
+    found
+}
+
+/// A folder of keys that the operator manages; what is in them is read when they are loaded.
+fn read_folder(item: &Item<'_>) -> Option<PathBuf> {
+    let path = item.path()?;
+    let entries = match std::fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) => {
+            item.issue(format!("is no folder that can be read: {}", plain(&error)));
+            return None;
+        }
+    };
+    let mut keys = 0;
+    for file in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()) {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+        if let Err(error) = std::fs::File::open(&file) {
+            let name = name.unwrap_or_default();
+            item.issue(format!("holds `{name}`, which cannot be read: {}", plain(&error)));
+        } else if let Ok(metadata) = file.metadata() {
+            item.check_permissions(&metadata, Privacy::Secret);
+            keys += 1;
+        }
+    }
+    if keys == 0 {
+        item.issue("holds no key: put PEM or JWK files there, or leave it out to have them made");
+    }
+    Some(path)
 }

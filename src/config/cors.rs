@@ -1,0 +1,107 @@
+//! `cors = {…}` of a login or a route: who may call from another origin.
+//!
+//! The values go into the answers of preflights as they stand; what is not named is the
+//! dialect's where there is one.
+
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+use super::item::Item;
+use crate::dialect::{Cors, CorsOrigins};
+
+const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+const HEADERS: &[&str] = &["Accept", "Authorization", "Content-Type"];
+/// Short enough that a change reaches browsers soon.
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// Browsers keep a preflight no longer than a day.
+const LONGEST_AGE: Duration = Duration::from_secs(86_400);
+
+/// Reads a `cors` table over what a dialect says by itself.
+pub(super) fn read(item: &Item<'_>, base: Option<&Cors>) -> Option<Cors> {
+    let mut table = item.table()?;
+    let origins = match table.get("origins") {
+        Some(item) => read_origins(&item),
+        None if base.is_some() => base.map(|base| base.origins.clone()),
+        None => {
+            table.issue("origins", "is missing: name origins, or [\"*\"] for any");
+            None
+        }
+    };
+    let base = base.cloned().unwrap_or_else(|| Cors {
+        origins: CorsOrigins::List(Vec::new()),
+        methods: METHODS.iter().map(|&name| name.to_owned()).collect(),
+        headers: HEADERS.iter().map(|&name| name.to_owned()).collect(),
+        expose: Vec::new(),
+        credentials: false,
+        max_age: MAX_AGE,
+        preflight_status: 204,
+    });
+    let origins = origins.unwrap_or(base.origins);
+    let credentials = table.get("credentials");
+    let is_open = matches!(origins, CorsOrigins::Any | CorsOrigins::Echo);
+    let with_credentials = credentials.as_ref().map_or(Some(base.credentials), Item::bool);
+    if let (Some(item), Some(true), true) = (&credentials, with_credentials, is_open) {
+        item.issue("needs a list of origins: any site could act as the user otherwise");
+    }
+    let status = table.number_or("preflight_status", base.preflight_status.into(), 200..=204);
+    if status != 200 && status != 204 {
+        table.issue("preflight_status", "must be 200 or 204");
+    }
+    let is_header = |name: &str| HeaderName::from_bytes(name.as_bytes()).is_ok();
+    let is_method = |name: &str| Method::from_bytes(name.as_bytes()).is_ok();
+    Some(Cors {
+        origins,
+        methods: read_names(&table.list("methods"), "method", is_method).unwrap_or(base.methods),
+        headers: read_names(&table.list("headers"), "header name", is_header)
+            .unwrap_or(base.headers),
+        expose: read_names(&table.list("expose"), "header name", is_header).unwrap_or(base.expose),
+        credentials: with_credentials.unwrap_or(false),
+        max_age: table.duration_or("max_age", base.max_age, Duration::ZERO..=LONGEST_AGE),
+        // Invariant: within the range, so it fits.
+        preflight_status: u16::try_from(status).unwrap_or(204),
+    })
+}
+
+fn read_names(list: &[Item<'_>], what: &str, fits: impl Fn(&str) -> bool) -> Option<Vec<String>> {
+    if list.is_empty() {
+        return None;
+    }
+    let name = |item: &Item<'_>| {
+        let name = item.text()?;
+        if !fits(name) {
+            item.issue(format!("is no {what}"));
+        }
+        Some(name.to_owned())
+    };
+    Some(list.iter().filter_map(name).collect())
+}
+
+fn read_origins(item: &Item<'_>) -> Option<CorsOrigins> {
+    let list = item.list()?;
+    let names: Vec<&str> = list.iter().filter_map(Item::text).collect();
+    match names.as_slice() {
+        ["*"] => return Some(CorsOrigins::Any),
+        ["echo"] => return Some(CorsOrigins::Echo),
+        [] => {
+            if list.is_empty() {
+                item.issue("is empty: name origins, or [\"*\"] for any");
+            }
+            return None;
+        }
+        _ => {}
+    }
+    for item in &list {
+        if item.is_text() && !item.text().is_some_and(is_origin) {
+            item.issue("must be an origin as browsers send it, e.g. \"https://app.example\"");
+        }
+    }
+    Some(CorsOrigins::List(names.into_iter().map(str::to_owned).collect()))
+}
+
+/// Compared byte for byte with the `Origin` field, so it must be spelled as browsers do.
+fn is_origin(text: &str) -> bool {
+    let host = text.split_once("://").map(|(_, host)| host);
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@']))
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase())
+}

@@ -1,0 +1,242 @@
+//! What only the whole configuration shows: things that collide, and things worth a warning.
+//!
+//! Collisions name both sides, because either may be the one to change.
+
+use http::Method;
+
+use super::path::{is_below, shape};
+use super::reader::Reading;
+use super::suggest::Place;
+use super::{Bind, Config, Draft, Login, Route};
+use crate::dialect::SecondStep;
+use crate::identity::SELF_ISSUER;
+
+pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
+    let config = &draft.config;
+    if config.listeners.is_empty() {
+        reading.missing("listener", "is missing: nothing would be served; add [[listener]]");
+    }
+    check_addresses(reading, draft);
+    check_issuers(reading, draft);
+    check_login_pairs(reading, draft);
+    check_own_paths(reading, draft);
+    check_mail(reading, config);
+    check_route_pairs(reading, draft);
+    warn_logins(reading, draft);
+    warn_routes(reading, draft);
+}
+
+/// Every pair of a list, with the places of both.
+fn pairs<'a, T>(
+    things: &'a [T],
+    places: &'a [Place],
+) -> impl Iterator<Item = ((&'a T, &'a Place), (&'a T, &'a Place))> {
+    let placed = move || things.iter().zip(places);
+    placed()
+        .enumerate()
+        .flat_map(move |(number, second)| placed().take(number).map(move |first| (first, second)))
+}
+
+fn check_addresses(reading: &Reading<'_>, draft: &Draft) {
+    for ((first, first_at), (second, at)) in pairs(&draft.config.listeners, &draft.listeners) {
+        // Port 0 is another port each time.
+        let is_any = matches!(second.bind, Bind::Tcp(address) if address.port() == 0);
+        if first.bind == second.bind && !is_any && !second.name.is_empty() {
+            let remedy = format!("is the address of {}{} too", first_at.at, first_at.named());
+            at.at("address").issue(reading, format!("{:?}", second.name), remedy);
+        }
+    }
+    for (listener, at) in draft.config.listeners.iter().zip(&draft.listeners) {
+        if let (Bind::Tcp(address), Some(admin)) = (&listener.bind, draft.config.admin.address)
+            && *address == admin
+            && admin.port() != 0
+        {
+            let remedy = "is [admin]'s address too: operators have a port of their own";
+            at.at("address").issue(reading, format!("{:?}", listener.name), remedy.to_owned());
+        }
+    }
+}
+
+/// A token is verified with the keys of the one issuer that its `iss` names.
+fn check_issuers(reading: &Reading<'_>, draft: &Draft) {
+    let config = &draft.config;
+    let is_ours = |issuer: &str| {
+        config.token.issuer == issuer || config.logins.iter().any(|login| login.issuer == issuer)
+    };
+    for (issuer, at) in config.issuers.iter().zip(&draft.issuers) {
+        if !issuer.issuer.is_empty() && is_ours(&issuer.issuer) {
+            let remedy = "is the gateway's own issuer: nobody else may speak for it".to_owned();
+            at.at("issuer").issue(reading, format!("{:?}", issuer.issuer), remedy);
+        }
+    }
+    for ((first, first_at), (second, at)) in pairs(&config.issuers, &draft.issuers) {
+        if first.issuer == second.issuer && !second.issuer.is_empty() {
+            let remedy = format!("is the issuer of \"{}\"{} too", first.name, first_at.named());
+            at.at("issuer").issue(reading, format!("{:?}", second.issuer), remedy);
+        }
+    }
+}
+
+fn endpoints(login: &Login) -> impl Iterator<Item = (&Method, String)> {
+    let path = |path: &str| format!("{}{path}", login.prefix);
+    login.dialect.endpoints.iter().map(move |endpoint| (&endpoint.method, path(&endpoint.path)))
+}
+
+fn shared_host<'a>(first: &'a [String], second: &[String]) -> Option<&'a str> {
+    first.iter().find(|host| second.contains(host)).map(String::as_str)
+}
+
+fn on_host(host: &str) -> String {
+    if host == "*" { "every host".to_owned() } else { host.to_owned() }
+}
+
+fn check_login_pairs(reading: &Reading<'_>, draft: &Draft) {
+    for ((first, first_at), (second, at)) in pairs(&draft.config.logins, &draft.logins) {
+        let Some(host) = shared_host(&first.hosts, &second.hosts) else { continue };
+        let taken: Vec<_> = endpoints(first).collect();
+        let Some((method, path)) = endpoints(second).find(|endpoint| taken.contains(endpoint))
+        else {
+            continue;
+        };
+        let remedy = format!(
+            "logins \"{}\"{} and \"{}\"{} both answer this on {}: give one of them a prefix or hosts",
+            first.name,
+            first_at.named(),
+            second.name,
+            at.named(),
+            on_host(host),
+        );
+        at.issue(reading, format!("\"{method} {path}\""), remedy);
+    }
+}
+
+/// `[health]` and the key set are answered before logins and routes.
+fn check_own_paths(reading: &Reading<'_>, draft: &Draft) {
+    let config = &draft.config;
+    let own = [("health.path", &config.health.path), ("token.jwks_path", &config.token.jwks_path)];
+    if let [(_, Some(health)), (_, Some(jwks))] = own
+        && health == jwks
+    {
+        reading.missing("token.jwks_path", "is the path of [health] too");
+    }
+    for (key, path) in own {
+        let Some(path) = path else { continue };
+        for (login, at) in config.logins.iter().zip(&draft.logins) {
+            if endpoints(login).any(|(_, taken)| taken == *path) {
+                let remedy = format!("is also {key}, which is answered first");
+                at.issue(reading, format!("{path:?}"), remedy);
+            }
+        }
+        for (route, at) in config.routes.iter().zip(&draft.routes) {
+            if route.path.strip_prefix('=') == Some(path) {
+                let remedy = format!("is also {key}, which is answered first");
+                at.at("path").issue(reading, format!("{:?}", route.path), remedy);
+            }
+        }
+    }
+}
+
+fn check_mail(reading: &Reading<'_>, config: &Config) {
+    let sends = |login: &&Login| {
+        login.dialect.endpoints.iter().any(|endpoint| endpoint.second_step == SecondStep::Mail)
+    };
+    if config.mail.is_none()
+        && let Some(login) = config.logins.iter().find(sends)
+    {
+        let remedy =
+            format!("is missing: login \"{}\" sends codes by mail; add [mail]", login.name);
+        reading.missing("mail", remedy);
+    }
+}
+
+fn check_route_pairs(reading: &Reading<'_>, draft: &Draft) {
+    for ((first, first_at), (second, at)) in pairs(&draft.config.routes, &draft.routes) {
+        if second.path.is_empty() || shape(&first.path) != shape(&second.path) {
+            continue;
+        }
+        let Some(host) = shared_host(&first.hosts, &second.hosts) else { continue };
+        let both = first.methods.iter().find(|method| second.methods.contains(method));
+        if both.is_none() && !first.methods.is_empty() && !second.methods.is_empty() {
+            continue;
+        }
+        let method = both.map_or("every method", Method::as_str);
+        let remedy = format!(
+            "is the path of {}{} too, for {method} on {}",
+            first_at.at,
+            first_at.named(),
+            on_host(host),
+        );
+        at.at("path").issue(reading, format!("{:?}", second.path), remedy);
+    }
+}
+
+fn warn_logins(reading: &Reading<'_>, draft: &Draft) {
+    for (login, at) in draft.config.logins.iter().zip(&draft.logins) {
+        if login.reveal_unknown_user {
+            let remedy = "tells unknown users from wrong passwords, as its clients expect: \
+                          reveal_unknown_user = false hides it";
+            at.warn(reading, format!("{:?}", login.name), remedy.to_owned());
+        }
+    }
+}
+
+fn hosts_meet(first: &[String], second: &[String]) -> bool {
+    let covers = |pattern: &str, host: &str| {
+        pattern == "*"
+            || pattern == host
+            || pattern
+                .strip_prefix('*')
+                .is_some_and(|end| end.starts_with('.') && host.ends_with(end))
+    };
+    first.iter().any(|a| second.iter().any(|b| covers(a, b) || covers(b, a)))
+}
+
+fn warn_routes(reading: &Reading<'_>, draft: &Draft) {
+    for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
+        warn_mixed_users(reading, &draft.config, route, at);
+        if route.is_open() {
+            warn_open_above(reading, draft, route, at);
+        }
+    }
+}
+
+/// A token from one crowd of users opens what was meant for another, unless somebody says so.
+fn warn_mixed_users(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+    let takes_ours =
+        route.issuers.is_empty() || route.issuers.iter().any(|name| name == SELF_ISSUER);
+    let asks = !route.logins.is_empty() || route.require != super::Require::default();
+    if route.is_open() || asks || !takes_ours {
+        return;
+    }
+    let mut reaching = config.logins.iter().filter(|login| hosts_meet(&login.hosts, &route.hosts));
+    let Some(first) = reaching.next() else { return };
+    if let Some(other) = reaching.find(|login| login.users != first.users) {
+        let remedy = format!(
+            "takes tokens of logins \"{}\" and \"{}\", which have different users: say logins or require",
+            first.name, other.name,
+        );
+        at.warn(reading, format!("{:?}", route.path), remedy);
+    }
+}
+
+/// Where the upstream takes `/API` for `/api`, the open route must not.
+fn warn_open_above(reading: &Reading<'_>, draft: &Draft, open: &Route, at: &Place) {
+    let config = &draft.config;
+    let folds = config
+        .upstreams
+        .iter()
+        .any(|upstream| upstream.name == open.upstream && upstream.case_insensitive);
+    let hidden = config.routes.iter().find(|route| {
+        !route.is_open()
+            && route.upstream == open.upstream
+            && hosts_meet(&route.hosts, &open.hosts)
+            && is_below(&route.path, &open.path)
+    });
+    let Some(hidden) = hidden.filter(|_| folds) else { return };
+    let remedy = format!(
+        "is open and above {:?}, which is not: a spelling that only the upstream takes for that \
+         path goes through here",
+        hidden.path,
+    );
+    at.at("path").warn(reading, format!("{:?}", open.path), remedy);
+}

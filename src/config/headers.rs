@@ -1,0 +1,244 @@
+//! `request_headers` and `response_headers` of a route: fields to set and to remove.
+//!
+//! Fields that frame a message, or by which the gateway tells the upstream who calls, are its
+//! own: no rule may set or remove them, in whatever spelling (`_` for `-`, any case).
+
+use http::header::HeaderName;
+
+use super::item::Item;
+use super::reader::Table;
+use super::route::{HeaderRules, Value, ValuePart};
+use super::suggest::did_you_mean;
+
+/// Fields between two neighbours (RFC 9110 §7.6.1), and those that frame a message.
+const FRAMING: &[&str] = &[
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What the gateway itself says of a request. Credentials are `forward_credential`'s.
+const OURS: &[&str] = &[
+    "authorization",
+    "forwarded",
+    "via",
+    "x-access-token",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-http-method",
+    "x-http-method-override",
+    "x-key",
+    "x-method-override",
+    "x-original-url",
+    "x-real-ip",
+    "x-request-id",
+    "x-rewrite-url",
+];
+const IDENTITY: &str = "x-auth-";
+
+pub(super) fn read_request(mut table: Table<'_>) -> HeaderRules {
+    let set = table.table("set").entries();
+    let set = set.iter().filter_map(|(name, item)| read_set(name, item, &[FRAMING, OURS]));
+    let set = set.collect();
+    let remove = table.list("remove");
+    // Removing what we remove anyway does no harm.
+    let ours: Vec<&str> = OURS.iter().copied().filter(|name| !is_credential(name)).collect();
+    let remove = remove.iter().filter_map(|item| read_remove(item, &[FRAMING, &ours])).collect();
+    HeaderRules { set, remove }
+}
+
+pub(super) fn read_response(mut table: Table<'_>) -> HeaderRules {
+    let set = table.table("set").entries();
+    let set = set.iter().filter_map(|(name, item)| read_set(name, item, &[FRAMING])).collect();
+    let remove = table.list("remove");
+    let remove = remove.iter().filter_map(|item| read_remove(item, &[FRAMING])).collect();
+    HeaderRules { set, remove }
+}
+
+fn is_credential(name: &str) -> bool {
+    matches!(name, "authorization" | "x-access-token" | "x-key")
+}
+
+fn read_set(name: &str, item: &Item<'_>, refused: &[&[&str]]) -> Option<(HeaderName, Value)> {
+    let name = match check_name(name, refused) {
+        Ok(name) => name,
+        Err(remedy) => {
+            // Somebody may have tried to write a password here.
+            item.hidden_issue(remedy);
+            return None;
+        }
+    };
+    let text = item.text()?;
+    match Value::parse(text) {
+        Ok(value) => Some((name, value)),
+        Err(remedy) => {
+            item.issue(remedy);
+            None
+        }
+    }
+}
+
+fn read_remove(item: &Item<'_>, refused: &[&[&str]]) -> Option<HeaderName> {
+    match check_name(item.text()?, refused) {
+        Ok(name) => Some(name),
+        Err(remedy) => {
+            item.issue(remedy);
+            None
+        }
+    }
+}
+
+fn check_name(name: &str, refused: &[&[&str]]) -> Result<HeaderName, String> {
+    let parsed = HeaderName::from_bytes(name.as_bytes());
+    let parsed = parsed.map_err(|_| "is no header name".to_owned())?;
+    // Servers that follow CGI (RFC 3875 §4.1.18) read both spellings as one.
+    let folded = parsed.as_str().replace('_', "-");
+    if FRAMING.contains(&folded.as_str()) {
+        return Err("frames the message: the gateway keeps it right by itself".to_owned());
+    }
+    let is_ours = refused.concat().contains(&folded.as_str());
+    // Where only framing is refused, the answer may carry any other name.
+    if is_ours || (refused.len() > 1 && folded.starts_with(IDENTITY)) {
+        return Err(match is_credential(&folded) {
+            true => "carries a credential: see forward_credential".to_owned(),
+            false => "is the gateway's own: the upstream relies on it".to_owned(),
+        });
+    }
+    Ok(parsed)
+}
+
+const PLACES: &[(&str, ValuePart)] = &[
+    ("subject", ValuePart::Subject),
+    ("username", ValuePart::Username),
+    ("session", ValuePart::Session),
+    ("roles", ValuePart::Roles),
+    ("scopes", ValuePart::Scopes),
+    ("issuer", ValuePart::Issuer),
+    ("source", ValuePart::Source),
+    ("client.address", ValuePart::ClientAddress),
+    ("request.id", ValuePart::RequestId),
+    ("host", ValuePart::Host),
+];
+
+impl Value {
+    /// Reads text with `$placeholders`; `$$` is a dollar.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if !text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
+            return Err("must be of visible ASCII letters".to_owned());
+        }
+        if text.trim() != text {
+            return Err("must not begin or end with a space".to_owned());
+        }
+        let mut parts: Vec<ValuePart> = Vec::new();
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            plain.push_str(before);
+            if let Some(after) = after.strip_prefix('$') {
+                plain.push('$');
+                rest = after;
+                continue;
+            }
+            let name = placeholder(after);
+            if !plain.is_empty() {
+                parts.push(ValuePart::Text(std::mem::take(&mut plain)));
+            }
+            parts.push(part(name)?);
+            rest = after.strip_prefix(name).unwrap_or_default();
+        }
+        plain.push_str(rest);
+        if !plain.is_empty() {
+            parts.push(ValuePart::Text(plain));
+        }
+        Ok(Self(parts))
+    }
+
+    /// The text that `parse` reads.
+    pub(super) fn render(&self) -> String {
+        let part = |part: &ValuePart| match part {
+            ValuePart::Text(text) => text.replace('$', "$$"),
+            ValuePart::Claim(path) => format!("$claims.{}", path.join(".")),
+            part => PLACES
+                .iter()
+                .find(|(_, place)| place == part)
+                .map(|(name, _)| format!("${name}"))
+                .unwrap_or_default(),
+        };
+        self.0.iter().map(part).collect()
+    }
+}
+
+/// The name at the beginning of `text`; a dot at its end is the sentence's, and only claims have
+/// hyphens in their names.
+fn placeholder(text: &str) -> &str {
+    let is_claim = text.starts_with("claims.");
+    let fits = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.') || (is_claim && *byte == b'-')
+    };
+    let length = text.bytes().take_while(fits).count();
+    text.get(..length).unwrap_or_default().trim_end_matches(['.', '-'])
+}
+
+fn part(name: &str) -> Result<ValuePart, String> {
+    if let Some((_, part)) = PLACES.iter().find(|(known, _)| *known == name) {
+        return Ok(part.clone());
+    }
+    if let Some(path) =
+        name.strip_prefix("claims.").filter(|path| !path.split('.').any(str::is_empty))
+    {
+        return Ok(ValuePart::Claim(path.split('.').map(str::to_owned).collect()));
+    }
+    let known = || PLACES.iter().map(|(name, _)| *name).chain(["claims.NAME"]);
+    Err(match did_you_mean(name, known()) {
+        Some(meant) => format!("has an unknown placeholder `${name}`; did you mean `${meant}`?"),
+        None => {
+            let known: Vec<String> = known().map(|name| format!("${name}")).collect();
+            format!("has an unknown placeholder `${name}`; there are {}", known.join(", "))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_survive_being_written_and_read() {
+        for text in
+            ["acme", "$subject", "u=$username; t=$claims.a.b.", "cost: $$5", "$client.address"]
+        {
+            let value = Value::parse(text).unwrap();
+            assert_eq!(value.render(), text);
+        }
+    }
+
+    #[test]
+    fn an_unknown_placeholder_is_named() {
+        let fault = Value::parse("x-$subjct").unwrap_err();
+        assert!(fault.contains("did you mean `$subject`"), "{fault}");
+        assert!(Value::parse("$").is_err());
+        assert!(Value::parse("$claims.").is_err());
+        assert!(Value::parse("a\r\nb").is_err());
+    }
+
+    #[test]
+    fn no_spelling_of_a_protected_field_can_be_set() {
+        for name in
+            ["X-Auth-Subject", "x_auth_roles", "X_Forwarded-For", "Connection", "HOST", "a b"]
+        {
+            assert!(check_name(name, &[FRAMING, OURS]).is_err(), "{name}");
+        }
+        check_name("X-Tenant", &[FRAMING, OURS]).unwrap();
+    }
+}

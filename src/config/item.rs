@@ -1,0 +1,266 @@
+//! One value of the document: turned into what a setting needs, or reported.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeInteger, DeValue};
+
+use super::issues::{Issue, KeyPath, Severity};
+use super::reader::{Reading, Table};
+use super::suggest::no_such;
+use super::{duration, size};
+
+/// A value with its place.
+#[derive(Clone)]
+pub(super) struct Item<'a> {
+    reading: &'a Reading<'a>,
+    at: KeyPath,
+    value: &'a Spanned<DeValue<'a>>,
+}
+
+impl<'a> Item<'a> {
+    pub(super) fn new(
+        reading: &'a Reading<'a>,
+        at: KeyPath,
+        value: &'a Spanned<DeValue<'a>>,
+    ) -> Self {
+        Self { reading, at, value }
+    }
+
+    pub(super) fn reading(&self) -> &'a Reading<'a> {
+        self.reading
+    }
+
+    pub(super) fn at(&self) -> &KeyPath {
+        &self.at
+    }
+
+    pub(super) fn value(&self) -> &'a Spanned<DeValue<'a>> {
+        self.value
+    }
+
+    pub(super) fn line(&self) -> usize {
+        self.reading.line(&self.value.span())
+    }
+
+    /// An error that shows the value.
+    pub(super) fn issue(&self, remedy: impl Into<String>) {
+        self.add(Severity::Error, show(self.value.get_ref()), remedy.into());
+    }
+
+    /// An error about a value that must not be shown.
+    pub(super) fn hidden_issue(&self, remedy: impl Into<String>) {
+        self.add(Severity::Error, "***".to_owned(), remedy.into());
+    }
+
+    /// A warning that shows the value.
+    pub(super) fn warn(&self, remedy: impl Into<String>) {
+        self.add(Severity::Warning, show(self.value.get_ref()), remedy.into());
+    }
+
+    fn add(&self, severity: Severity, value: String, remedy: String) {
+        let (line, path) = (Some(self.line()), self.at.clone());
+        self.reading.add(Issue { line, path, value, remedy, severity });
+    }
+
+    fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
+        self.issue(format!("must be {wanted}, not {}", kind(self.value.get_ref())));
+        None
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
+    }
+
+    pub(super) fn is_text(&self) -> bool {
+        self.value.get_ref().is_str()
+    }
+
+    pub(super) fn text(&self) -> Option<&'a str> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Some(text),
+            _ => self.wrong_type("a string"),
+        }
+    }
+
+    /// A string that is not empty, has no controls, and no space at either end.
+    pub(super) fn word(&self) -> Option<String> {
+        let text = self.text()?;
+        if text.is_empty() || text.trim() != text || text.chars().any(char::is_control) {
+            self.issue("must not be empty or begin or end with a space");
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    pub(super) fn bool(&self) -> Option<bool> {
+        match self.value.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            _ => self.wrong_type("true or false"),
+        }
+    }
+
+    pub(super) fn number(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let DeValue::Integer(number) = self.value.get_ref() else {
+            return self.wrong_type("a whole number");
+        };
+        let number = integer(number).and_then(|number| u64::try_from(number).ok());
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            self.issue(format!("must be between {} and {}", range.start(), range.end()));
+        }
+        number
+    }
+
+    pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let read = match self.value.get_ref() {
+            DeValue::String(text) => duration::parse(text),
+            DeValue::Integer(number) => Err(duration::bare(number.as_str())),
+            _ => return self.wrong_type("a duration, for example \"30s\""),
+        };
+        let checked = read.and_then(|value| match range.contains(&value) {
+            true => Ok(value),
+            false => Err(format!(
+                "must be between {} and {}",
+                duration::render(*range.start()),
+                duration::render(*range.end())
+            )),
+        });
+        checked.map_err(|remedy| self.issue(remedy)).ok()
+    }
+
+    /// A size in bytes.
+    pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let read = match self.value.get_ref() {
+            DeValue::String(text) => size::parse(text),
+            DeValue::Integer(number) => Err(size::bare(number.as_str())),
+            _ => return self.wrong_type("a size, for example \"1MiB\""),
+        };
+        let checked = read.and_then(|value| match range.contains(&value) {
+            true => Ok(value),
+            false => Err(format!(
+                "must be between {} and {}",
+                size::render(*range.start()),
+                size::render(*range.end())
+            )),
+        });
+        checked.map_err(|remedy| self.issue(remedy)).ok()
+    }
+
+    /// The value that one of a few words stands for.
+    pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.text()?;
+        let found = choices.iter().find(|(name, _)| *name == text);
+        if found.is_none() {
+            self.issue(no_such("choice", text, choices.iter().map(|(name, _)| *name)));
+        }
+        found.map(|(_, value)| value.clone())
+    }
+
+    /// The elements of a list.
+    pub(super) fn list(&self) -> Option<Vec<Self>> {
+        let DeValue::Array(array) = self.value.get_ref() else {
+            if let DeValue::String(text) = self.value.get_ref() {
+                self.issue(format!("must be a list: write [{text:?}]"));
+                return None;
+            }
+            return self.wrong_type("a list");
+        };
+        let item = |(number, value)| Self::new(self.reading, self.at.index(number), value);
+        Some(array.iter().enumerate().map(item).collect())
+    }
+
+    pub(super) fn table(&self) -> Option<Table<'a>> {
+        match self.value.get_ref() {
+            DeValue::Table(entries) => Some(Table::of(self, entries)),
+            _ => self.wrong_type("a table"),
+        }
+    }
+
+    /// A path, relative to the configuration's folder; noted as a file of this configuration.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        let text = self.text()?;
+        if text.is_empty() || text.contains('\0') {
+            self.issue("must be the path of a file");
+            return None;
+        }
+        let path = self.reading.resolve(text);
+        self.reading.note_file(&self.at, path.clone());
+        Some(path)
+    }
+
+    /// An address and port, both as numbers.
+    pub(super) fn socket_address(&self) -> Option<SocketAddr> {
+        let text = self.text()?;
+        if let Ok(address) = text.parse() {
+            return Some(address);
+        }
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        let port = if port.parse::<u16>().is_ok() { port } else { "8443" };
+        let remedy = match host {
+            "" | "*" => format!("needs an IP address: write \"0.0.0.0:{port}\" or \"[::]:{port}\""),
+            "localhost" => format!("needs an IP address: write \"127.0.0.1:{port}\""),
+            _ => "must be an IP address with a port, for example \"127.0.0.1:8443\"".to_owned(),
+        };
+        self.issue(remedy);
+        None
+    }
+
+    /// The value as JSON, for claims and facts whose shape is free.
+    pub(super) fn json(&self) -> serde_json::Value {
+        match serde_json::Value::deserialize(self.deserializer()) {
+            Ok(value) => value,
+            Err(error) => {
+                self.issue(error.message().to_owned());
+                serde_json::Value::Null
+            }
+        }
+    }
+
+    pub(super) fn deserializer(&self) -> toml::de::ValueDeserializer<'a> {
+        self.value.clone().into()
+    }
+}
+
+/// The number that an integer's text stands for, if it is not too large.
+pub(super) fn integer(number: &DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// Longer values are cut: the line and the key say where to look.
+const SHOWN: usize = 60;
+
+fn show(value: &DeValue<'_>) -> String {
+    let text: Cow<'_, str> = match value {
+        DeValue::String(text) => format!("{text:?}").into(),
+        DeValue::Integer(number) => number.to_string().into(),
+        DeValue::Float(number) => number.as_str().to_owned().into(),
+        DeValue::Boolean(value) => value.to_string().into(),
+        DeValue::Datetime(date) => date.to_string().into(),
+        DeValue::Array(array) if array.is_empty() => "[]".into(),
+        // What is inside may be a secret in the wrong place.
+        DeValue::Array(_) => "[…]".into(),
+        DeValue::Table(_) => "{…}".into(),
+    };
+    if text.chars().count() <= SHOWN {
+        return text.into_owned();
+    }
+    text.chars().take(SHOWN).chain(std::iter::once('…')).collect()
+}

@@ -1,0 +1,74 @@
+//! Writing TOML tables key by key, for `check --print`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use super::duration;
+
+/// What stands for a secret.
+pub(super) const HIDDEN: &str = "***";
+
+/// A table that is being written.
+#[derive(Default)]
+pub(super) struct Out(Table);
+
+impl Out {
+    fn put(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0.insert(key.to_owned(), value.into());
+        self
+    }
+
+    pub(super) fn text(self, key: &str, text: impl Into<String>) -> Self {
+        self.put(key, text.into())
+    }
+
+    pub(super) fn texts(self, key: &str, texts: Vec<String>) -> Self {
+        self.put(key, texts)
+    }
+
+    pub(super) fn maybe(self, key: &str, value: Option<impl ToString>) -> Self {
+        match value {
+            Some(value) => self.put(key, value.to_string()),
+            None => self,
+        }
+    }
+
+    pub(super) fn maybe_texts(self, key: &str, texts: Option<Vec<String>>) -> Self {
+        match texts {
+            Some(texts) => self.put(key, texts),
+            None => self,
+        }
+    }
+
+    pub(super) fn path(self, key: &str, path: &Path) -> Self {
+        self.put(key, path.display().to_string())
+    }
+
+    pub(super) fn int(self, key: &str, number: impl TryInto<i64>) -> Self {
+        self.put(key, number.try_into().unwrap_or(i64::MAX))
+    }
+
+    pub(super) fn flag(self, key: &str, value: bool) -> Self {
+        self.put(key, value)
+    }
+
+    pub(super) fn time(self, key: &str, value: Duration) -> Self {
+        self.put(key, duration::render(value))
+    }
+
+    pub(super) fn sub(self, key: &str, table: Table) -> Self {
+        self.put(key, table)
+    }
+
+    /// Several tables; nothing where there is none.
+    pub(super) fn all(self, key: &str, tables: impl IntoIterator<Item = Table>) -> Self {
+        let tables: Vec<Value> = tables.into_iter().map(Value::Table).collect();
+        if tables.is_empty() { self } else { self.put(key, tables) }
+    }
+
+    pub(super) fn table(self) -> Table {
+        self.0
+    }
+}

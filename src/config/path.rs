@@ -1,0 +1,180 @@
+//! Paths as a configuration writes them: decoded, canonical, without query.
+//!
+//! Requests are matched by their decoded path, so a pattern with an escape, a dot segment or a
+//! doubled slash could never match, or not what it seems to; each is refused here.
+
+use super::suggest::no_such;
+
+/// Checks a path that stands for itself: `/healthz`, a login's prefix.
+pub(super) fn check_exact(path: &str) -> Result<(), String> {
+    check_letters(path)?;
+    if path.contains(['{', '}']) {
+        return Err("must be a plain path, without `{` and `}`".to_owned());
+    }
+    Ok(())
+}
+
+/// Checks a route's path: a prefix `/api/`, a pattern `/api/{id}/stats`, an exact `=/path`.
+pub(super) fn check_route(path: &str) -> Result<(), String> {
+    let (exact, bare) = match path.strip_prefix('=') {
+        Some(bare) => (true, bare),
+        None => (false, path),
+    };
+    check_letters(bare)?;
+    let mut names: Vec<&str> = Vec::new();
+    for segment in bare.split('/').filter(|segment| segment.contains(['{', '}'])) {
+        let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        let fits = |name: &&str| {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            !name.is_empty() && name.bytes().all(fits)
+        };
+        let Some(name) = name.filter(fits) else {
+            return Err("a segment is either text or `{name}` as a whole".to_owned());
+        };
+        if names.contains(&name) {
+            return Err(format!("names `{{{name}}}` twice"));
+        }
+        names.push(name);
+    }
+    if exact && !names.is_empty() {
+        return Err("is exact and a pattern: leave `=` or `{…}` out".to_owned());
+    }
+    Ok(())
+}
+
+fn check_letters(path: &str) -> Result<(), String> {
+    if !path.starts_with('/') {
+        return Err("must begin with a slash".to_owned());
+    }
+    if path.contains("//") {
+        return Err("has an empty segment: a request with `//` is refused".to_owned());
+    }
+    if path.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err("has a dot segment: write the path it leads to".to_owned());
+    }
+    let wrong = |letter: &char| "%?#\\;*".contains(*letter) || letter.is_control();
+    match path.chars().find(wrong) {
+        Some('*') => Err("has a `*`: a prefix takes all below it, leave the star out".to_owned()),
+        Some('%') => {
+            Err("is escaped: paths are matched decoded, write the letter itself".to_owned())
+        }
+        Some('?' | '#') => Err("has a query or fragment: only the path is matched".to_owned()),
+        Some(letter) => {
+            Err(format!("has a `{}`, which no accepted request has", letter.escape_default()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The form by which two patterns are the same: without the prefix's last slash and the names of
+/// its segments.
+pub(super) fn shape(path: &str) -> String {
+    if path.starts_with('=') {
+        return path.to_owned();
+    }
+    let segments = path.trim_end_matches('/').split('/');
+    let shape = |segment| if str::starts_with(segment, '{') { "{}" } else { segment };
+    segments.map(shape).collect::<Vec<_>>().join("/")
+}
+
+/// True if everything under the prefix `path` is also under the prefix `above`.
+pub(super) fn is_below(path: &str, above: &str) -> bool {
+    if above.starts_with('=') {
+        return false;
+    }
+    let (path, above) = (shape(path.trim_start_matches('=')), shape(above));
+    path.strip_prefix(&above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Checks a host of a login or route, and gives it in lower case.
+pub(super) fn host(host: &str) -> Result<String, String> {
+    let name = host.to_ascii_lowercase();
+    if name == "*" {
+        return Ok(name);
+    }
+    let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Some(address) = bracketed {
+        let parsed: Result<std::net::Ipv6Addr, _> = address.parse();
+        return parsed.map(|v6| format!("[{v6}]")).map_err(|_| "is no IPv6 address".to_owned());
+    }
+    if name.contains("://") || name.contains('/') {
+        return Err("must be a host name alone, without scheme and path".to_owned());
+    }
+    if name.contains(':') {
+        return Err("must be without a port: hosts are told apart by name".to_owned());
+    }
+    if !name.is_ascii() {
+        return Err("must be in its ASCII form (xn--…)".to_owned());
+    }
+    let bare = name.strip_prefix("*.").unwrap_or(&name);
+    if bare.contains('*') {
+        return Err("may have one `*`, as its first label".to_owned());
+    }
+    if is_host_name(bare) { Ok(name) } else { Err("is no host name".to_owned()) }
+}
+
+pub(super) fn is_host_name(name: &str) -> bool {
+    let label = |label: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(fits)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+/// Checks a method of a route.
+pub(super) fn method(name: &str) -> Result<http::Method, String> {
+    const KNOWN: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let method =
+        http::Method::from_bytes(name.as_bytes()).map_err(|_| "is no method".to_owned())?;
+    if method == http::Method::CONNECT || method == http::Method::TRACE {
+        return Err("is never forwarded: leave it out".to_owned());
+    }
+    if name != name.to_ascii_uppercase() {
+        return Err(no_such("method", name, KNOWN.iter().copied()));
+    }
+    Ok(method)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_no_request_could_match_are_refused() {
+        for (path, why) in [
+            ("api/", "begin with a slash"),
+            ("/a//b", "empty segment"),
+            ("/a/../b", "dot segment"),
+            ("/a%20b", "matched decoded"),
+            ("/api/*", "leave the star out"),
+            ("/a?x=1", "query"),
+            ("/a;b", "no accepted request"),
+            ("/a/{id}x", "as a whole"),
+            ("/{a}/{a}", "twice"),
+            ("=/x/{a}", "exact and a pattern"),
+        ] {
+            let fault = check_route(path).unwrap_err();
+            assert!(fault.contains(why), "{path}: {fault}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_segment() {
+        assert!(is_below("/api/v3/", "/api"), "the slash at the end does not matter");
+        assert!(is_below("=/api/v3", "/"));
+        assert!(!is_below("/apix/", "/api/"), "not at a segment");
+        assert!(!is_below("/api/", "=/api"), "an exact path has nothing below it");
+    }
+
+    #[test]
+    fn hosts_are_names_without_scheme_port_or_inner_stars() {
+        assert_eq!(host("Core.Example.com").unwrap(), "core.example.com");
+        assert_eq!(host("*.example.com").unwrap(), "*.example.com");
+        for wrong in ["https://a", "a:80", "a.*.b", "", "a..b", "-a", "bücher.example", "[zz]"] {
+            host(wrong).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! `check --print`: the effective configuration as TOML, every default written out.
+//!
+//! What it prints means the same when it is read again, secrets aside: they are `***`, which no
+//! reader accepts.
+
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Table;
+
+use super::out::{HIDDEN, Out};
+use super::print_rules::{login, route};
+use super::upstream::Balance;
+use super::{
+    Audience, Bind, ClientAuth, Config, Issuer, IssuerKeys, Listener, Log, LogFormat, LogTarget,
+    LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion, Token, Upstream,
+    UserSource, UserSourceKind,
+};
+use super::{duration, mail, size};
+use crate::clock::Timestamp;
+
+impl Config {
+    /// The effective configuration as TOML; secrets are `***`.
+    pub fn print(&self) -> String {
+        let rate = |rate: &Rate| {
+            Out::default().int("attempts", rate.attempts).time("per", rate.per).table()
+        };
+        let LoginLimits { per_account, per_address, hashing, sessions_per_user } =
+            &self.login_limits;
+        let limits = Out::default()
+            .int("sessions_per_user", sessions_per_user.get())
+            .sub("per_account", rate(per_account))
+            .sub("per_address", rate(per_address))
+            .sub(
+                "hashing",
+                Out::default()
+                    .int("parallel", hashing.parallel)
+                    .int("queue", hashing.queue)
+                    .table(),
+            );
+        let process = &self.process;
+        let out = Out::default()
+            .sub(
+                "process",
+                Out::default()
+                    .int("workers", process.workers)
+                    .int("back_room", process.back_room)
+                    .time("drain_delay", process.drain_delay)
+                    .time("drain_timeout", process.drain_timeout)
+                    .table(),
+            )
+            .all("listener", self.listeners.iter().map(|listener| self.listener(listener)))
+            .sub("admin", Out::default().maybe("address", self.admin.address).table())
+            .sub(
+                "health",
+                Out::default().text("path", self.health.path.as_deref().unwrap_or("")).table(),
+            )
+            .sub("log", log(&self.log))
+            .sub("state", Out::default().path("dir", self.relative(&self.state.dir)).table())
+            .sub("store", Out::default().text("kind", "embedded").table())
+            .sub("token", self.token(&self.token))
+            .all("users", self.users.iter().map(|source| self.source(source)))
+            .all(
+                "issuer",
+                self.issuers.iter().enumerate().map(|(number, one)| self.issuer(number, one)),
+            )
+            .all("dialect", self.dialects.iter().map(|own| own.table.clone()))
+            .all("login", self.logins.iter().map(login))
+            .sub("login_limits", limits.table());
+        let out = match &self.mail {
+            Some(mail) => out.sub("mail", self.mail(mail)),
+            None => out,
+        };
+        let out = out
+            .all(
+                "upstream",
+                self.upstreams.iter().enumerate().map(|(number, one)| self.upstream(number, one)),
+            )
+            .all("route", self.routes.iter().map(route));
+        // Invariant: a table of strings, numbers and tables can always be written.
+        toml::to_string_pretty(&out.table()).unwrap_or_default()
+    }
+
+    fn relative<'a>(&self, path: &'a Path) -> &'a Path {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        path.strip_prefix(folder).unwrap_or(path)
+    }
+
+    /// The file that stands at this key.
+    fn file(&self, at: &str) -> Option<&Path> {
+        self.files.get(at).map(|path| self.relative(path))
+    }
+
+    fn listener(&self, listener: &Listener) -> Table {
+        let nets = |nets: &[ipnet::IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (limits, timeouts) = (&listener.limits, &listener.timeouts);
+        let address = match &listener.bind {
+            Bind::Tcp(address) => address.to_string(),
+            Bind::Unix(path) => format!("unix:{}", self.relative(path).display()),
+            Bind::Descriptor(name) => format!("fd:{name}"),
+        };
+        let out = Out::default()
+            .text("address", address)
+            .texts("proxy_protocol", nets(&listener.proxy_protocol))
+            .texts("trusted_proxies", nets(&listener.trusted_proxies))
+            .texts("shared_addresses", nets(&listener.shared_addresses))
+            .flag("redirect_to_https", listener.redirect_to_https)
+            .flag("allow_plain_http", listener.allow_plain_http);
+        let out = match &listener.tls {
+            Some(tls) => out.sub("tls", self.tls(tls)),
+            None => out,
+        };
+        out.sub(
+            "limits",
+            Out::default()
+                .int("connections", limits.connections)
+                .int("connections_per_address", limits.connections_per_address)
+                .text("header_bytes", size::render(limits.header_bytes as u64))
+                .int("header_count", limits.header_count)
+                .text("uri_bytes", size::render(limits.uri_bytes as u64))
+                .int("streams", limits.streams)
+                .table(),
+        )
+        .sub(
+            "timeouts",
+            Out::default()
+                .time("handshake", timeouts.handshake)
+                .time("header", timeouts.header)
+                .time("body_idle", timeouts.body_idle)
+                .time("keep_alive", timeouts.keep_alive)
+                .table(),
+        )
+        .table()
+    }
+
+    fn tls(&self, tls: &super::Tls) -> Table {
+        let certificates = tls.certificates.iter().map(|certificate| {
+            Out::default()
+                .path("chain", self.relative(&certificate.chain))
+                .path("key", self.relative(&certificate.key))
+                .table()
+        });
+        let auth = match tls.client_auth {
+            ClientAuth::None => None,
+            ClientAuth::Optional => Some("optional"),
+            ClientAuth::Required => Some("required"),
+        };
+        let version = match tls.min_version {
+            TlsVersion::Tls12 => "1.2",
+            TlsVersion::Tls13 => "1.3",
+        };
+        let ca = tls.client_ca.as_deref().map(|path| self.relative(path).display());
+        Out::default()
+            .all("certificates", certificates)
+            .texts("self_signed", tls.self_signed.clone())
+            .maybe("client_ca", ca)
+            .maybe("client_auth", auth)
+            .text("min_version", version)
+            .table()
+    }
+
+    fn token(&self, token: &Token) -> Table {
+        let keys = token.keys.as_deref().map(|path| self.relative(path).display());
+        Out::default()
+            .text("issuer", &token.issuer)
+            .texts("audience", token.audience.clone())
+            .text("algorithm", token.algorithm.as_str())
+            .time("access_ttl", token.access_ttl)
+            .time("refresh_ttl", token.refresh_ttl)
+            .time("refresh_grace", token.refresh_grace)
+            .time("leeway", token.leeway)
+            .maybe("keys", keys)
+            .time("rotate_every", token.rotate_every)
+            .text("jwks_path", token.jwks_path.as_deref().unwrap_or(""))
+            .int("cache_size", token.cache_size)
+            .table()
+    }
+
+    fn source(&self, source: &UserSource) -> Table {
+        let UserSourceKind::File { path, bootstrap } = &source.kind;
+        Out::default()
+            .text("name", &source.name)
+            .text("kind", "file")
+            .path("path", self.relative(path))
+            .flag("bootstrap", *bootstrap)
+            .table()
+    }
+
+    fn issuer(&self, number: usize, issuer: &Issuer) -> Table {
+        let key = match issuer.keys {
+            IssuerKeys::Jwks(_) => "jwks_file",
+            IssuerKeys::Pem(_) => "public_key_file",
+            IssuerKeys::Secret(_) => "secret",
+        };
+        let out = Out::default().text("name", &issuer.name).text("issuer", &issuer.issuer);
+        let out = match &issuer.audience {
+            Audience::OneOf(audience) => out.texts("audience", audience.clone()),
+            Audience::Any => out.text("audience", "any"),
+        };
+        let out = out.texts(
+            "algorithms",
+            issuer.algorithms.iter().map(|one| one.as_str().to_owned()).collect(),
+        );
+        let out = match self.file(&format!("issuer[{number}].{key}")) {
+            Some(file) => out.path(key, file),
+            None => out.text(key, HIDDEN),
+        };
+        // The day whose end it is.
+        let day = |until: Timestamp| {
+            until.minus(Duration::from_millis(1)).to_string().chars().take(10).collect::<String>()
+        };
+        out.texts("subjects", issuer.subjects.clone())
+            .texts("username_claim", issuer.username_claim.clone())
+            .texts("roles_claim", issuer.roles_claim.clone())
+            .texts("scopes_claim", issuer.scopes_claim.clone())
+            .texts("types", issuer.types.clone())
+            .flag("type_optional", issuer.type_optional)
+            .texts("required", issuer.required.clone())
+            .time("leeway", issuer.leeway)
+            .maybe("max_lifetime", issuer.max_lifetime.map(duration::render))
+            .maybe("until", issuer.until.map(day))
+            .flag("allow_id_tokens", issuer.allow_id_tokens)
+            .table()
+    }
+
+    fn mail(&self, mail: &Mail) -> Table {
+        let tls = match mail.tls {
+            MailTls::Starttls => "starttls",
+            MailTls::Tls => "tls",
+            MailTls::None => "none",
+        };
+        let host =
+            if mail.host.contains(':') { format!("[{}]", mail.host) } else { mail.host.clone() };
+        Out::default()
+            .text("server", format!("{host}:{}", mail.port))
+            .text("tls", tls)
+            .flag("allow_plain", mail.tls == MailTls::None && !mail::is_loopback(&mail.host))
+            .text("from", &mail.from)
+            .maybe("username", mail.username.as_deref())
+            .maybe("password", mail.password.as_ref().map(|_| HIDDEN))
+            .maybe("ca", self.file("mail.ca").map(Path::display))
+            .text("subject", &mail.subject)
+            .text("text", &mail.text)
+            .time("code_ttl", mail.code_ttl)
+            .time("timeout", mail.timeout)
+            .int("per_hour", mail.per_hour)
+            .table()
+    }
+
+    fn upstream(&self, number: usize, upstream: &Upstream) -> Table {
+        let balance = match upstream.balance {
+            Balance::LeastRequests => "least_requests",
+            Balance::RoundRobin => "round_robin",
+        };
+        let timeouts = &upstream.timeouts;
+        let out = Out::default()
+            .text("name", &upstream.name)
+            .all("servers", upstream.servers.iter().map(|server| self.server(server)))
+            .text("balance", balance)
+            .flag("http2", upstream.http2)
+            .int("retries", upstream.retries)
+            .flag("case_insensitive", upstream.case_insensitive)
+            .sub(
+                "timeouts",
+                Out::default()
+                    .time("connect", timeouts.connect)
+                    .time("first_byte", timeouts.first_byte)
+                    .time("idle", timeouts.idle)
+                    .time("keep_alive", timeouts.keep_alive)
+                    .table(),
+            );
+        let certificate = upstream.tls.certificate.as_ref().map(|(chain, key)| {
+            Out::default()
+                .path("chain", self.relative(chain))
+                .path("key", self.relative(key))
+                .table()
+        });
+        let tls = Out::default()
+            .maybe("ca", self.file(&format!("upstream[{number}].tls.ca")).map(Path::display))
+            .maybe("server_name", upstream.tls.server_name.as_deref())
+            .all("certificate", None);
+        let tls = match certificate {
+            Some(certificate) => tls.sub("certificate", certificate),
+            None => tls,
+        };
+        let tls = tls.table();
+        if tls.is_empty() { out.table() } else { out.sub("tls", tls).table() }
+    }
+
+    fn server(&self, server: &Server) -> Table {
+        let url = match &server.address {
+            ServerAddress::Unix(path) => format!("unix:{}", self.relative(path).display()),
+            _ => server.name.clone(),
+        };
+        Out::default().text("url", url).int("weight", server.weight).table()
+    }
+}
+
+fn log(log: &Log) -> Table {
+    let target = |target: &LogTarget| match target {
+        LogTarget::Off => "off".to_owned(),
+        LogTarget::Stdout => "stdout".to_owned(),
+        LogTarget::Stderr => "stderr".to_owned(),
+        LogTarget::File(path) => path.display().to_string(),
+    };
+    let format = match log.format {
+        LogFormat::Json => "json",
+        LogFormat::Pretty => "pretty",
+    };
+    Out::default()
+        .text("access", target(&log.access))
+        .text("audit", target(&log.audit))
+        .text("format", format)
+        .table()
+}

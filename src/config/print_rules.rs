@@ -1,0 +1,127 @@
+//! `check --print`, the part of logins and routes.
+
+use toml::{Table, Value};
+
+use super::out::{HIDDEN, Out};
+use super::route::{AllowPath, CredentialKind, IdentityForm};
+use super::{HeaderRules, Login, Route, RouteCors, duration, size};
+use crate::dialect::{Cors, CorsOrigins};
+
+pub(super) fn login(login: &Login) -> Table {
+    let tenants = login.tenants.iter().map(|tenant| {
+        Out::default().text("api_key", &tenant.api_key).text("api_secret", HIDDEN).table()
+    });
+    let out = Out::default()
+        .text("name", &login.name)
+        .text("dialect", &login.dialect.name)
+        .text("prefix", &login.prefix)
+        .texts("hosts", login.hosts.clone())
+        .texts("users", login.users.clone())
+        .text("algorithm", login.algorithm.as_str())
+        .text("issuer", &login.issuer)
+        .texts("audience", login.audience.clone())
+        .time("access_ttl", login.access_ttl)
+        .time("refresh_grace", login.refresh_grace)
+        .flag("reveal_unknown_user", login.reveal_unknown_user)
+        .text("body_limit", size::render(login.body_limit))
+        .all("tenants", tenants);
+    let out = match login.exchange.as_slice() {
+        [] => out,
+        exchange => out.texts("exchange", exchange.to_vec()),
+    };
+    // Where sessions end with their access token there is nothing else to set.
+    let out = match login.dialect.defaults.ends_with_access {
+        true => out,
+        false => out
+            .time("refresh_ttl", login.refresh_ttl)
+            .maybe("refresh_idle", login.refresh_idle.map(duration::render)),
+    };
+    let out = match &login.cors {
+        Some(cors) => out.sub("cors", cors_table(cors)),
+        None => out,
+    };
+    match login.about.is_empty() {
+        true => out.table(),
+        false => out.sub("about", json_table(login.about.iter())).table(),
+    }
+}
+
+pub(super) fn route(route: &Route) -> Table {
+    let auth = route.auth.iter().map(|kind| match kind {
+        CredentialKind::Bearer => "bearer".to_owned(),
+        CredentialKind::TokenKey => "token_key".to_owned(),
+    });
+    let allow_path = route.allow_path.iter().map(|allowed| match allowed {
+        AllowPath::Semicolon => "semicolon".to_owned(),
+        AllowPath::DoubleSlash => "double_slash".to_owned(),
+        AllowPath::EncodedSlash => "encoded_slash".to_owned(),
+    });
+    let identity = match route.identity {
+        IdentityForm::Headers => "headers",
+        IdentityForm::None => "none",
+    };
+    let some = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
+    let methods: Vec<String> = route.methods.iter().map(ToString::to_string).collect();
+    let require = Out::default()
+        .texts("roles", route.require.roles.clone())
+        .texts("scopes", route.require.scopes.clone())
+        .sub("claims", json_table(route.require.claims.iter().map(|(name, value)| (name, value))))
+        .table();
+    let out = Out::default()
+        .text("path", &route.path)
+        .texts("hosts", route.hosts.clone())
+        .maybe_texts("methods", some(&methods))
+        .text("upstream", &route.upstream)
+        .texts("auth", auth.collect())
+        .maybe_texts("issuers", some(&route.issuers))
+        .maybe_texts("logins", some(&route.logins))
+        .maybe("strip_prefix", route.strip_prefix.as_deref())
+        .text("identity", identity)
+        .flag("forward_credential", route.forward_credential)
+        .text("body_limit", size::render(route.body_limit))
+        .text("errors", route.errors.name())
+        .flag("enforce", route.enforce)
+        .flag("query_credentials", route.query_credentials)
+        .texts("allow_path", allow_path.collect())
+        .flag("allow_method_override", route.allow_method_override);
+    let out = match &route.cors {
+        RouteCors::None => out,
+        RouteCors::Upstream => out.text("cors", "upstream"),
+        RouteCors::Own(cors) => out.sub("cors", cors_table(cors)),
+    };
+    out.sub("require", require)
+        .sub("request_headers", rules(&route.request_headers))
+        .sub("response_headers", rules(&route.response_headers))
+        .table()
+}
+
+fn rules(rules: &HeaderRules) -> Table {
+    let set = rules
+        .set
+        .iter()
+        .fold(Out::default(), |out, (name, value)| out.text(name.as_str(), value.render()));
+    let remove = rules.remove.iter().map(|name| name.as_str().to_owned()).collect();
+    Out::default().texts("remove", remove).sub("set", set.table()).table()
+}
+
+fn cors_table(cors: &Cors) -> Table {
+    let origins = match &cors.origins {
+        CorsOrigins::Any => vec!["*".to_owned()],
+        CorsOrigins::Echo => vec!["echo".to_owned()],
+        CorsOrigins::List(origins) => origins.clone(),
+    };
+    Out::default()
+        .texts("origins", origins)
+        .texts("methods", cors.methods.clone())
+        .texts("headers", cors.headers.clone())
+        .texts("expose", cors.expose.clone())
+        .flag("credentials", cors.credentials)
+        .time("max_age", cors.max_age)
+        .int("preflight_status", cors.preflight_status)
+        .table()
+}
+
+fn json_table<'a>(entries: impl Iterator<Item = (&'a String, &'a serde_json::Value)>) -> Table {
+    // Invariant: it came from TOML, so it goes back.
+    entries.filter_map(|(name, value)| Some((name.clone(), Value::try_from(value).ok()?))).collect()
+}
