@@ -73,6 +73,11 @@ impl Body {
         Self(Kind::Boxed(Box::pin(body)))
     }
 
+    /// True if all of it is in memory already.
+    pub fn is_full(&self) -> bool {
+        matches!(self.0, Kind::Empty | Kind::Full(_))
+    }
+
     /// The same body, failing with `TooLarge` once more than `limit` bytes have passed.
     #[must_use]
     pub fn limited(self, limit: u64) -> Self {

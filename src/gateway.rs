@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, CredentialKind};
 use crate::dialect::{ErrorForm, Step};
 use crate::login::{Login, MailError, Mailer, Services};
-use crate::routing::{RouteTable, RouteTableBuilder};
+use crate::routing::{Oddities, Pattern, PatternError, Placement, RouteTable, TargetLimits};
 use crate::runtime::BackRoom;
 use crate::session::{SessionStore, Streams};
 use crate::telemetry::audit::AuditLog;
@@ -53,7 +53,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) config: Config,
-    pub(crate) table: RouteTable<LoginEndpoint, Arc<Route>>,
+    pub(crate) table: Table,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) services: Arc<Services>,
     pub(crate) pools: HashMap<String, Arc<Pool>>,
@@ -69,12 +69,15 @@ pub(crate) struct LoginEndpoint {
     pub(crate) login: Arc<Login>,
     /// Number of the endpoint in the dialect.
     pub(crate) number: usize,
+    /// For logs: `login:` and the login's name.
+    pub(crate) name: Arc<str>,
     pub(crate) metrics: Arc<RouteMetrics>,
 }
 
 /// A `[[route]]`, ready to serve.
 #[derive(Debug)]
 pub(crate) struct Route {
+    pub(crate) name: Arc<str>,
     pub(crate) config: config::Route,
     pub(crate) pool: Arc<Pool>,
     pub(crate) protected: Arc<Protected>,
@@ -102,8 +105,8 @@ pub enum BuildError {
     #[error("route `{route}` names an upstream that is not there")]
     Upstream { route: String },
 
-    #[error("{0}")]
-    Routes(String),
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
 }
 
 impl From<MailError> for BuildError {
@@ -158,11 +161,11 @@ impl Generation {
             mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
         });
         let pools = build_pools(shared, &config, last)?;
-        let mut table = RouteTableBuilder::new();
+        let mut table = RouteTable::new();
         add_logins(&mut table, shared, &config, &services, &verifier);
         add_routes(&mut table, shared, &config, &pools)?;
         Ok(Self {
-            table: table.build().map_err(|error| BuildError::Routes(error.to_string()))?,
+            table,
             forms: host_forms(&config),
             problem: ErrorForm::problem(),
             nowhere: shared.metrics.route("-"),
@@ -171,6 +174,30 @@ impl Generation {
             pools,
             config,
         })
+    }
+
+    /// The listener of this name.
+    pub(crate) fn listener(&self, name: &str) -> Option<&config::Listener> {
+        self.config.listeners.iter().find(|listener| listener.name == name)
+    }
+
+    /// True if some login or route names this host, or takes all.
+    pub(crate) fn is_configured_host(&self, host: &str) -> bool {
+        let logins = self.config.logins.iter().flat_map(|login| &login.hosts);
+        let routes = self.config.routes.iter().flat_map(|route| &route.hosts);
+        logins.chain(routes).any(|held| match held.strip_prefix("*.") {
+            Some(parent) => host.split_once('.').is_some_and(|(_, rest)| rest == parent),
+            None => held == host,
+        })
+    }
+
+    /// How large a request's head may be, by its listener.
+    pub(crate) fn limits(&self, listener: &str) -> TargetLimits {
+        let limits = self.listener(listener).map(|one| &one.limits);
+        TargetLimits {
+            uri_bytes: limits.map_or(0, |limits| limits.uri_bytes),
+            header_bytes: limits.map_or(0, |limits| limits.header_bytes),
+        }
     }
 
     /// The shape of an answer where no route says one: that of the one dialect served on the
@@ -218,7 +245,7 @@ fn build_pools(
     Ok(pools)
 }
 
-type Table = RouteTableBuilder<LoginEndpoint, Arc<Route>>;
+type Table = RouteTable<LoginEndpoint, Arc<Route>>;
 
 fn add_logins(
     table: &mut Table,
@@ -233,13 +260,19 @@ fn add_logins(
             services: services.clone(),
             verifier: verifier.clone(),
         });
-        let metrics = shared.metrics.route(&format!("login:{}", settings.name));
+        let name: Arc<str> = format!("login:{}", settings.name).into();
+        let metrics = shared.metrics.route(&name);
         for (number, endpoint) in settings.dialect.endpoints.iter().enumerate() {
             let path = format!("{}{}", settings.prefix, endpoint.path);
             let entry =
-                LoginEndpoint { login: login.clone(), number, metrics: metrics.clone() };
+                LoginEndpoint {
+                    login: login.clone(),
+                    number,
+                    name: name.clone(),
+                    metrics: metrics.clone(),
+                };
             let falls_through = endpoint.step == Step::Answer && endpoint.when_unauthenticated;
-            table.login(&settings.hosts, &path, &endpoint.method, falls_through, entry);
+            table.add_login(&settings.hosts, &path, &endpoint.method, falls_through, entry);
         }
     }
 }
@@ -260,11 +293,12 @@ fn add_routes(
     for settings in &config.routes {
         let unknown = || BuildError::Upstream { route: settings.name.clone() };
         let rules = |rules| {
-            Rules::new(rules)
+            Rules::build(rules)
                 .map_err(|source| BuildError::Rules { route: settings.name.clone(), source })
         };
         let upstream = config.upstreams.iter().find(|one| one.name == settings.upstream);
         let route = Route {
+            name: settings.name.as_str().into(),
             pool: pools.get(&settings.upstream).ok_or_else(unknown)?.clone(),
             protected: protected.get(settings.upstream.as_str()).ok_or_else(unknown)?.clone(),
             request_rules: rules(&settings.request_headers)?,
@@ -278,7 +312,14 @@ fn add_routes(
             config: settings.clone(),
         };
         let folded = upstream.is_some_and(|upstream| upstream.case_insensitive);
-        table.route(&settings.hosts, &settings.path, &settings.methods, folded, Arc::new(route));
+        let place = Placement {
+            hosts: &settings.hosts,
+            pattern: &Pattern::parse(&settings.path)?,
+            methods: &settings.methods,
+            allowed: Oddities::allowed(&settings.allow_path),
+            folded,
+        };
+        table.add_route(&place, &Arc::new(route));
     }
     Ok(())
 }

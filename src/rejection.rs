@@ -14,6 +14,7 @@ use http::{Method, StatusCode};
 use crate::body::{Body, BodyError, Response};
 use crate::clock::Timestamp;
 use crate::dialect::{Answer, ErrorFacts, ErrorForm, Reason};
+use crate::routing::TargetError;
 
 /// Why the gateway answers by itself.
 #[derive(Debug)]
@@ -167,6 +168,14 @@ fn number(value: u64) -> HeaderValue {
 /// The inside of a quoted-string (RFC 9110 §5.6.4); what cannot be in one is left out.
 fn quoted(text: &str) -> String {
     text.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect()
+}
+
+impl From<TargetError> for Rejection {
+    fn from(error: TargetError) -> Self {
+        let rejection = Self::new(error.reason).because(error.cause);
+        // Where a request ends is in doubt: the next one must not be looked for.
+        if error.reason == Reason::AmbiguousCredential { rejection } else { rejection.closing() }
+    }
 }
 
 impl From<Reason> for Rejection {

@@ -1,19 +1,20 @@
 //! The request's path, in the only order that is safe.
 //!
 //! `handle` answers one request and never fails: what goes wrong inside becomes a response, a
-//! panic too. `run` is the path itself: nothing is forwarded before it is permitted, and nothing
-//! that the client says about identity survives `strip_inbound`.
+//! panic too. `run` is the path itself: one reading of the target, then a login endpoint or a
+//! route; `route` forwards nothing before it is permitted.
 
 mod finish;
 mod guard;
+mod login;
 mod origin;
 mod route;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 use hyper::body::Incoming;
@@ -23,28 +24,32 @@ use crate::answer::{self, cors};
 use crate::body::{Body, Response};
 use crate::client::Client;
 use crate::clock::Timestamp;
+use crate::config::RouteCors;
 use crate::dialect::{Cors, ErrorForm, Reason};
 use crate::gateway::{Gateway, Generation, LoginEndpoint, Route};
-use crate::login::Call;
-use crate::rejection::{Rejection, RejectionContext, respond};
+use crate::rejection::{Rejection, RejectionContext};
 use crate::routing::{Found, Target};
-use crate::runtime::{Work, Worker};
-use crate::telemetry::record::Record;
+use crate::runtime::Worker;
+use crate::telemetry::metrics::RouteMetrics;
+use crate::telemetry::record::{Outcome, Record};
 use crate::upstream::headers::RequestId;
 
 /// One request on its way, and what is known of it so far.
-pub(crate) struct Exchange<'a> {
+struct Exchange<'a> {
     gateway: &'a Arc<Gateway>,
     generation: &'a Arc<Generation>,
     worker: &'a Arc<Worker>,
     client: Arc<Client>,
     now: Timestamp,
     request_id: RequestId,
-    record: &'a mut Record,
+    record: Record,
+    metrics: Arc<RouteMetrics>,
     /// The shape of a refusal, were it to happen now.
     form: Arc<ErrorForm>,
-    /// Whose cross-origin calls are marked, and the request's fields that the mark depends on.
+    /// Whose cross-origin calls are marked.
     cors: Option<Arc<Cors>>,
+    /// Silence within the request's body that is put up with.
+    body_idle: Duration,
 }
 
 /// Answers one request.
@@ -58,23 +63,12 @@ pub(crate) async fn handle(
     let generation = gateway.generation();
     let now = gateway.shared.clock.now();
     let (head, body) = request.into_parts();
-    let client = origin::client(&client, &head.headers, &generation.config);
-    let request_id = RequestId::choose(&head.headers, &client, now);
-    let mut finish = Finish::start(&gateway, &generation, &client, &head, started);
-    let http1 = head.version != Version::HTTP_2;
     let origin = head.headers.get(header::ORIGIN).cloned();
-    let path = head.uri.path().to_owned();
-    let mut exchange = Exchange {
-        gateway: &gateway,
-        generation: &generation,
-        worker: &worker,
-        client,
-        now,
-        request_id,
-        form: generation.form_for(None).clone(),
-        cors: None,
-        record: finish.record(now),
-    };
+    let (path, http1) = (head.uri.path().to_owned(), head.version != Version::HTTP_2);
+    let client = origin::client(&client, &head.headers, &generation.config);
+    let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head, now);
+    // Dropped without an answer, it writes that the client left.
+    let mut finish = Finish::start(&gateway, &exchange, started);
     let answered = guard::unpanicked(exchange.run(head, body.into())).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
@@ -87,45 +81,169 @@ pub(crate) async fn handle(
         let request = origin.into_iter().map(|origin| (header::ORIGIN, origin)).collect();
         cors::mark(policy, &request, response.headers_mut());
     }
-    response.headers_mut().insert("x-request-id", exchange.request_id.value().clone());
-    finish.answered(response)
+    let id = exchange.request_id.value().clone();
+    response.headers_mut().insert("x-request-id", id);
+    finish.answered(exchange, response)
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    fn new(
+        gateway: &'a Arc<Gateway>,
+        generation: &'a Arc<Generation>,
+        worker: &'a Arc<Worker>,
+        client: Arc<Client>,
+        head: &Parts,
+        now: Timestamp,
+    ) -> Self {
+        let request_id = RequestId::choose(&head.headers, &client, now);
+        let listener = generation.listener(&client.listener);
+        if !client.trusted_proxy && head.headers.contains_key("x-forwarded-for") {
+            gateway.shared.metrics.untrusted_forwarded();
+        }
+        Self {
+            record: start_record(&client, head, &request_id),
+            body_idle: listener.map_or(Duration::ZERO, |one| one.timeouts.body_idle),
+            metrics: generation.nowhere.clone(),
+            form: generation.form_for(None).clone(),
+            cors: None,
+            gateway,
+            generation,
+            worker,
+            client,
+            now,
+            request_id,
+        }
+    }
+
     /// The steps, in the only order that is safe.
     async fn run(&mut self, mut head: Parts, body: Body) -> Result<Response, Rejection> {
-        let target = Target::parse(&head, &self.generation.config.limits())?;
-        self.form = self.generation.form_for(target.host()).clone();
-        self.record.target(&target);
+        self.form = self.generation.form_for(host_of(&head).as_deref()).clone();
+        let target = Target::parse(&head, self.generation.limits(&self.client.listener))?;
+        self.record.host = target.host().map(str::to_owned);
         if self.is_health(&target) {
+            self.record.outcome = Outcome::Answered;
             return Ok(answer::health(self.gateway.shared.draining.load(Ordering::Relaxed)));
         }
-        let host = target.required_host()?;
+        let Some(host) = target.host() else {
+            return Err(Rejection::new(Reason::MalformedRequest).because("no Host"));
+        };
         if self.client.redirect {
-            return self.redirect(&head, &target, host);
+            return self.redirect(&head, &target);
         }
         if !self.client.is_directed_at(host) {
             return Err(Rejection::new(Reason::Misdirected).because("another certificate's host"));
         }
         if self.is_jwks(&target) {
+            self.record.outcome = Outcome::Answered;
             return Ok(answer::jwks(self.gateway.shared.ring.jwks()));
         }
         let generation = self.generation.clone();
         match generation.table.find(&target) {
-            Found::Login { login, .. } => self.login(login, head, body, &target).await,
-            Found::LoginOr { login, route } => {
-                match route {
-                    Some(route) if self.is_authenticated(route, &head) => {
-                        self.route(route, &mut head, body, &target).await
-                    }
-                    _ => self.login(login, head, body, &target).await,
+            Found::Login(login) => self.login(login, head, body).await,
+            Found::LoginOr { login, route } => match route {
+                Some(route) if self.is_authenticated(route, &head) => {
+                    self.route(route, &mut head, body, &target).await
                 }
-            }
+                _ => self.login(login, head, body).await,
+            },
             Found::Route(route) => self.route(route, &mut head, body, &target).await,
             Found::WrongMethod { allow, login, route } => {
                 self.wrong_method(&head, allow, login, route)
             }
+            Found::Odd => Err(Rejection::new(Reason::MalformedRequest)
+                .because("a semicolon, a double slash or an encoded slash in the path")),
             Found::NoRoute => Err(Rejection::new(Reason::NotFound).because("no route")),
         }
     }
+
+    fn is_health(&self, target: &Target) -> bool {
+        self.generation.config.health.path.as_deref() == Some(target.raw().path())
+            && matches!(*target.method(), Method::GET | Method::HEAD)
+    }
+
+    fn is_jwks(&self, target: &Target) -> bool {
+        self.generation.config.token.jwks_path.as_deref() == Some(target.path())
+            && matches!(*target.method(), Method::GET | Method::HEAD)
+    }
+
+    fn redirect(&mut self, head: &Parts, target: &Target) -> Result<Response, Rejection> {
+        let host = target.host().unwrap_or_default();
+        if !self.generation.is_configured_host(host) {
+            return Err(Rejection::new(Reason::TlsRequired).because("not a configured host"));
+        }
+        self.record.outcome = Outcome::Answered;
+        Ok(answer::redirect_to_https(head, host, target.raw().as_str())?)
+    }
+
+    /// A path that is taken, but not by this method: a preflight, or 405.
+    fn wrong_method(
+        &mut self,
+        head: &Parts,
+        allow: Vec<Method>,
+        login: Option<&LoginEndpoint>,
+        route: Option<&Arc<Route>>,
+    ) -> Result<Response, Rejection> {
+        if let Some(endpoint) = login {
+            self.form = endpoint.login.errors(endpoint.number).clone();
+            self.cors = endpoint.login.config.cors.clone();
+        } else if let Some(route) = route {
+            self.form = route.config.errors.clone();
+            if let RouteCors::Own(cors) = &route.config.cors {
+                self.cors = Some(cors.clone());
+            }
+        }
+        match self.preflight(head) {
+            Some(answer) => Ok(answer),
+            None => Err(Rejection::method_not_allowed(allow)),
+        }
+    }
+
+    /// The answer to a preflight, where there is a policy of ours.
+    fn preflight(&mut self, head: &Parts) -> Option<Response> {
+        let policy = self.cors.clone().filter(|_| cors::is_preflight(head))?;
+        // Already marked; marking again would say `Vary` twice.
+        self.cors = None;
+        self.record.outcome = Outcome::Answered;
+        Some(cors::preflight(&policy, &head.headers))
+    }
+
+    fn refuse(&mut self, rejection: Rejection, path: &str, http1: bool) -> Response {
+        self.record.outcome = Outcome::Refused;
+        self.record.reason = Some(rejection.reason.code());
+        self.record.cause = rejection.cause.as_ref().map(ToString::to_string);
+        rejection.into_response(&RejectionContext {
+            form: &self.form,
+            realm: &self.generation.config.token.issuer,
+            path,
+            request_id: self.request_id.as_str(),
+            now: self.now,
+            http1,
+        })
+    }
+}
+
+fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> Record {
+    let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    Record {
+        method: head.method.clone(),
+        path: head.uri.path().to_owned(),
+        protocol: match head.version {
+            Version::HTTP_10 => "1.0",
+            Version::HTTP_2 => "2",
+            _ => "1.1",
+        },
+        client_address: client.address,
+        user_agent: text(header::USER_AGENT).map(str::to_owned),
+        request_id: request_id.as_str().to_owned(),
+        ..Record::default()
+    }
+}
+
+/// The host for the shape of a refusal, before it is known to be well-formed.
+fn host_of(head: &Parts) -> Option<String> {
+    let authority = head.uri.authority().map(http::uri::Authority::host);
+    let header = |headers: &HeaderMap| Some(headers.get(header::HOST)?.to_str().ok()?.to_owned());
+    let host = authority.map(str::to_owned).or_else(|| header(&head.headers))?;
+    let host = host.split(':').next().unwrap_or_default();
+    Some(host.trim_end_matches('.').to_ascii_lowercase())
 }

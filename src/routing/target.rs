@@ -98,17 +98,19 @@ impl Target {
         self.oddities
     }
 
-    /// Path and query without a prefix of the path, checked again.
+    /// The path without a prefix, checked again, with `query` (which may have lost a credential
+    /// since the target was read).
     ///
     /// # Errors
     /// Where what is left would have been refused.
     pub fn without_prefix(
         &self,
         prefix: &str,
+        query: Option<&str>,
         allowed: Oddities,
     ) -> Result<PathAndQuery, TargetError> {
         let refused = |cause| TargetError { reason: Reason::MalformedRequest, cause };
-        let rest = path::strip(self.raw.path(), self.raw.query(), prefix, allowed)
+        let rest = path::strip(self.raw.path(), query, prefix, allowed)
             .map_err(|error| refused(error.cause()))?;
         rest.try_into().map_err(|_| refused("what is left of the path is no path"))
     }

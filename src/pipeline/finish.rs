@@ -1,0 +1,117 @@
+//! The end of a request: one access line and one observation, whatever happened.
+//!
+//! Written when the answer's last byte is handed over, or when the client leaves before that.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::{Exchange, guard};
+use crate::body::{Body, BodyError, Response};
+use crate::gateway::Gateway;
+use crate::telemetry::metrics::RouteMetrics;
+use crate::telemetry::record::{Outcome, Record};
+
+/// The client closed the connection before it was answered; nginx's number, in logs only.
+const CLIENT_LEFT: u16 = 499;
+
+/// What is written at the end; writes by itself when dropped.
+pub(super) struct Finish {
+    gateway: Arc<Gateway>,
+    started: Instant,
+    record: Option<(Record, Arc<RouteMetrics>)>,
+}
+
+impl Finish {
+    /// Begins with what is known at the start, in case the client leaves.
+    pub(super) fn start(gateway: &Arc<Gateway>, exchange: &Exchange<'_>, started: Instant) -> Self {
+        let record = Record {
+            status: CLIENT_LEFT,
+            outcome: Outcome::Aborted,
+            ..exchange.record.clone()
+        };
+        let record = Some((record, exchange.metrics.clone()));
+        Self { gateway: gateway.clone(), started, record }
+    }
+
+    /// The answer; the line is written when its body has gone.
+    pub(super) fn answered(mut self, exchange: Exchange<'_>, response: Response) -> Response {
+        let mut record = exchange.record;
+        record.status = response.status().as_u16();
+        self.record = Some((record, exchange.metrics));
+        let size = response.body().size_hint().exact();
+        if response.body().is_end_stream() {
+            return response;
+        }
+        if let (Some(size), true) = (size, response.body().is_full()) {
+            self.count(size);
+            return response;
+        }
+        response.map(|body| Body::boxed(Counted { body, finish: self }))
+    }
+
+    fn count(&mut self, bytes: u64) {
+        if let Some((record, _)) = &mut self.record {
+            record.bytes_out += bytes;
+        }
+    }
+
+    /// The body broke off: the answer was not what its head promised.
+    fn broke(&mut self, cause: &BodyError) {
+        if let Some((record, _)) = &mut self.record {
+            record.cause = Some(cause.to_string());
+            record.outcome = Outcome::Aborted;
+        }
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        let Some((mut record, metrics)) = self.record.take() else { return };
+        record.duration = self.started.elapsed();
+        metrics.request(&record.method, record.status, record.duration);
+        let shared = &self.gateway.shared;
+        let mut line = Vec::with_capacity(512);
+        record.write(shared.clock.now(), &mut line);
+        shared.access.write(&line);
+    }
+}
+
+/// A body whose end is the request's; a panic in it cuts this answer and nothing else.
+struct Counted {
+    body: Body,
+    finish: Finish,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = guard::unpanicked_poll(Pin::new(&mut self.body), |body| body.poll_frame(cx));
+        let frame = ready!(polled.unwrap_or(Poll::Ready(Some(Err(BodyError::Internal)))));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.finish.count(frame.data_ref().map_or(0, |data| data.len() as u64));
+            }
+            Some(Err(error)) => self.finish.broke(error),
+            None => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

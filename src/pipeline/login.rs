@@ -1,0 +1,78 @@
+//! A request for a login endpoint: its body is read here, the step runs in the back room.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::{Exchange, origin};
+use crate::body::{Body, Response};
+use crate::dialect::Reason;
+use crate::gateway::LoginEndpoint;
+use crate::login::{Call, Refused};
+use crate::rejection::{Rejection, respond};
+use crate::runtime::{BackRoomFull, Work};
+use crate::telemetry::record::Outcome;
+
+impl Exchange<'_> {
+    /// Has the step carried out; its refusal is answered in the endpoint's own form.
+    pub(super) async fn login(
+        &mut self,
+        endpoint: &LoginEndpoint,
+        head: Parts,
+        body: Body,
+    ) -> Result<Response, Rejection> {
+        let login = &endpoint.login;
+        self.form = login.errors(endpoint.number).clone();
+        self.cors = login.config.cors.clone();
+        self.metrics = endpoint.metrics.clone();
+        self.record.route = Some(endpoint.name.clone());
+        if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
+            return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
+        }
+        let body = body.timed(self.body_idle).read_all(login.config.body_limit).await?;
+        let call = Call {
+            endpoint: endpoint.number,
+            head,
+            body,
+            client: self.client.clone(),
+            request_id: self.request_id.as_str().to_owned(),
+            shared_address: origin::shares_address(&self.client, &self.generation.config),
+            now: self.now,
+        };
+        let step = Arc::clone(login).handle(call);
+        let done = match self.gateway.shared.back_room.ask(Work::Login, step).await {
+            Ok(Some(done)) => done?,
+            Ok(None) => {
+                return Err(Rejection::new(Reason::Internal).because("a panic in a login step"));
+            }
+            Err(BackRoomFull { .. }) => {
+                return Err(Rejection::new(Reason::TooManyAttempts)
+                    .because("too many logins at once")
+                    .retry_after(std::time::Duration::from_secs(1)));
+            }
+        };
+        self.record.outcome = Outcome::Answered;
+        self.record.subject = done.subject;
+        self.record.session = done.session.map(|session| session.to_string());
+        Ok(respond(done.answer))
+    }
+
+    /// Whether this listener takes credentials without TLS: loopback, a unix socket, or on the
+    /// operator's word.
+    pub(super) fn may_be_plain(&self) -> bool {
+        self.generation.listener(&self.client.listener).is_some_and(|listener| {
+            listener.tls.is_some()
+                || listener.allow_plain_http
+                || self.client.peer.is_none()
+                || self.client.local.is_some_and(|local| local.ip().to_canonical().is_loopback())
+        })
+    }
+}
+
+impl From<Refused> for Rejection {
+    fn from(refused: Refused) -> Self {
+        let mut rejection = Self::new(refused.reason).because(refused.cause);
+        rejection.retry_after = refused.retry_after;
+        rejection
+    }
+}

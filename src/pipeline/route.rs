@@ -1,0 +1,253 @@
+//! A request for a route: who calls, whether it is permitted, and only then the upstream.
+
+use std::sync::Arc;
+
+use http::Uri;
+use http::request::Parts;
+
+use super::Exchange;
+use crate::authn::{Credential, Verified};
+use crate::authz::{self, Denied};
+use crate::body::{Body, Request, Response};
+use crate::config::{CredentialKind, IdentityForm, RouteCors};
+use crate::dialect::Reason;
+use crate::gateway::Route;
+use crate::rejection::Rejection;
+use crate::routing::{Oddities, Target};
+use crate::telemetry::record::Outcome;
+use crate::upstream::headers::{self, Facts, Kept};
+use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
+
+impl Exchange<'_> {
+    /// Decides, then forwards.
+    pub(super) async fn route(
+        &mut self,
+        route: &Arc<Route>,
+        head: &mut Parts,
+        body: Body,
+        target: &Target,
+    ) -> Result<Response, Rejection> {
+        self.form = route.config.errors.clone();
+        self.metrics = route.metrics.clone();
+        self.record.route = Some(route.name.clone());
+        if let RouteCors::Own(cors) = &route.config.cors {
+            self.cors = Some(cors.clone());
+            if let Some(answer) = self.preflight(head) {
+                return Ok(answer);
+            }
+        }
+        let bare = route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(head);
+        headers::strip_inbound(
+            head,
+            &route.protected,
+            &self.client,
+            route.config.allow_method_override,
+        );
+        let verified = if bare { None } else { self.decide(route, head)? };
+        self.check_length(route, head)?;
+        self.forward(route, head, body, target, verified).await
+    }
+
+    /// The proved identity that may use the route, or `None` where the route is open or only
+    /// observes.
+    fn decide(&mut self, route: &Route, head: &Parts) -> Result<Option<Arc<Verified>>, Rejection> {
+        if route.config.auth.is_empty() {
+            self.metrics.auth("open");
+            return Ok(None);
+        }
+        let verified = match self.authenticate(route, head) {
+            Ok(verified) => verified,
+            Err(rejection) => return self.observe(route, rejection).map(|()| None),
+        };
+        let identity = &verified.identity;
+        self.record.subject = Some(identity.subject.to_string());
+        self.record.session = identity.session.map(|session| session.to_string());
+        let config = &route.config;
+        match authz::permit(&config.require, &config.issuers, &config.logins, identity) {
+            Ok(()) => self.metrics.auth("permitted"),
+            Err(denied) => {
+                let rejection = self.denied(route, denied);
+                self.observe(route, rejection)?;
+            }
+        }
+        Ok(Some(verified))
+    }
+
+    fn authenticate(&self, route: &Route, head: &Parts) -> Result<Arc<Verified>, Rejection> {
+        let found = Credential::extract(&head.headers, head.uri.query(), route.accept);
+        let found = found.map_err(|error| {
+            Rejection::new(error.reason()).because(error.to_string())
+        })?;
+        let credential = found
+            .ok_or_else(|| Rejection::new(Reason::CredentialMissing).because("no credential"))?;
+        if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
+            return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
+        }
+        self.generation
+            .verifier
+            .verify(&credential, self.now)
+            .map_err(|refusal| Rejection::new(refusal.reason).because(refusal.cause))
+    }
+
+    /// Whether the route would take the credential: for endpoints that answer only without one.
+    pub(super) fn is_authenticated(&self, route: &Route, head: &Parts) -> bool {
+        self.authenticate(route, head).is_ok()
+    }
+
+    fn denied(&self, route: &Route, denied: Denied) -> Rejection {
+        // A token of an issuer or login that is not taken here is no good token here.
+        let reason = match denied {
+            Denied::Issuer | Denied::Login => Reason::TokenInvalid,
+            Denied::Role | Denied::Scope | Denied::Claim => Reason::NotPermitted,
+        };
+        let mut rejection = Rejection::new(reason).because(denied.to_string());
+        let scopes = &route.config.require.scopes;
+        rejection.scope = (!scopes.is_empty()).then(|| scopes.join(" "));
+        rejection
+    }
+
+    /// A refusal stands, or is only written down where the route observes (DECISIONS 23: never a
+    /// 400).
+    fn observe(&mut self, route: &Route, rejection: Rejection) -> Result<(), Rejection> {
+        self.metrics.auth(rejection.reason.code());
+        if route.config.enforce || rejection.reason == Reason::AmbiguousCredential {
+            return Err(rejection);
+        }
+        self.record.outcome = Outcome::Observed;
+        self.record.reason = Some(rejection.reason.code());
+        self.record.cause = rejection.cause.as_ref().map(ToString::to_string);
+        Ok(())
+    }
+
+    /// A body that is known to be too large is refused before it is invited.
+    fn check_length(&self, route: &Route, head: &Parts) -> Result<(), Rejection> {
+        let length = head.headers.get(http::header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > route.config.body_limit) {
+            return Err(Rejection::new(Reason::BodyTooLarge).because("Content-Length").closing());
+        }
+        Ok(())
+    }
+
+    async fn forward(
+        &mut self,
+        route: &Arc<Route>,
+        head: &mut Parts,
+        body: Body,
+        target: &Target,
+        verified: Option<Arc<Verified>>,
+    ) -> Result<Response, Rejection> {
+        let config = &route.config;
+        // Not permitted but observed: the identity was proved, so the upstream may know it.
+        let identity = verified.as_deref().map(|verified| &verified.identity);
+        headers::remove_credentials(head, kept(route, identity.is_some()), config.query_credentials);
+        let prefix = config.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('/'));
+        head.uri = match prefix {
+            Some(prefix) => {
+                let allowed = Oddities::allowed(&config.allow_path);
+                let rest = target.without_prefix(prefix, head.uri.query(), allowed)?;
+                Uri::from(rest)
+            }
+            None => origin_form(&head.uri),
+        };
+        if !headers::count_hop(head) {
+            return Err(Rejection::method_not_allowed(Vec::new()));
+        }
+        let authority = target.authority();
+        let facts = Facts {
+            client: &self.client,
+            identity,
+            request_id: &self.request_id,
+            host: target.host().unwrap_or_default(),
+            authority: &authority,
+            prefix: prefix.filter(|prefix| !prefix.is_empty()),
+        };
+        headers::set_forwarded(&mut head.headers, &facts);
+        if let Some(identity) = identity.filter(|_| config.identity == IdentityForm::Headers) {
+            headers::set_identity(&mut head.headers, identity);
+        }
+        route.request_rules.apply(&mut head.headers, &facts);
+        let watch = verified.as_ref().map(|verified| self.watch(verified));
+        let exchange = upstream::Exchange {
+            facts: &facts,
+            protected: &route.protected,
+            response_rules: &route.response_rules,
+            watch: watch.as_ref(),
+        };
+        let body = body.limited(config.body_limit).timed(self.body_idle);
+        let request = Request::from_parts(take(head), body);
+        let forwarded = route.pool.forward(self.worker, request, &exchange).await;
+        match forwarded {
+            Ok(forwarded) => {
+                self.record.upstream = Some(forwarded.server);
+                if self.record.outcome != Outcome::Observed {
+                    self.record.outcome = Outcome::Forwarded;
+                }
+                Ok(forwarded.response)
+            }
+            Err(error) => {
+                self.record.upstream = error.server().map(Into::into);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// What the answer must not outlive: a tunnel its token, a plain answer its session.
+    fn watch(&self, verified: &Verified) -> Watch {
+        Watch {
+            ends: self.gateway.shared.ends.clone(),
+            session: verified.identity.session,
+            tunnel_until: Some(verified.expires),
+            answer_until: None,
+        }
+    }
+}
+
+/// Which of the client's credentials goes along.
+fn kept(route: &Route, verified: bool) -> Kept {
+    let config = &route.config;
+    if !config.enforce && !verified {
+        return Kept::All;
+    }
+    if !config.forward_credential || !verified {
+        return Kept::Nothing;
+    }
+    match (config.auth.contains(&CredentialKind::Bearer), config.auth.contains(&CredentialKind::TokenKey)) {
+        (_, false) => Kept::Bearer,
+        (false, true) => Kept::TokenKey,
+        // Only one kind was there, or the request would have been refused.
+        (true, true) => Kept::All,
+    }
+}
+
+/// Path and query alone: the authority is ours to name.
+fn origin_form(uri: &Uri) -> Uri {
+    uri.path_and_query().cloned().map(Uri::from).unwrap_or_default()
+}
+
+fn take(head: &mut Parts) -> Parts {
+    let (empty, ()) = http::Request::new(()).into_parts();
+    std::mem::replace(head, empty)
+}
+
+impl From<ForwardError> for Rejection {
+    fn from(error: ForwardError) -> Self {
+        let reason = match (&error, error.fault()) {
+            (ForwardError::RequestBody(RequestFault::TooLarge { .. }), _) => Reason::BodyTooLarge,
+            (ForwardError::RequestBody(RequestFault::Stalled { .. }), _) => Reason::RequestTimeout,
+            (ForwardError::RequestBody(RequestFault::Gone), _) => Reason::MalformedRequest,
+            (_, Fault::Us) => Reason::Internal,
+            _ if error.is_timeout() => Reason::GatewayTimeout,
+            _ => Reason::BadGateway,
+        };
+        let mut cause = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(error) = source {
+            cause = format!("{cause}: {error}");
+            source = error.source();
+        }
+        let rejection = Self::new(reason).because(cause);
+        // What is left of the request's body was not read.
+        if error.fault() == Fault::Client { rejection.closing() } else { rejection }
+    }
+}
