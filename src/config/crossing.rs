@@ -13,9 +13,6 @@ use crate::identity::SELF_ISSUER;
 
 pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     let config = &draft.config;
-    if config.listeners.is_empty() {
-        reading.missing("listener", "is missing: nothing would be served; add [[listener]]");
-    }
     check_addresses(reading, draft);
     check_issuers(reading, draft);
     check_login_pairs(reading, draft);

@@ -20,9 +20,14 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         return Err(bare(number));
     }
     let Some((_, millis)) = UNITS.iter().find(|(name, _)| *name == unit.trim_start()) else {
-        return Err(format!(
-            "has no unit of ours: write ms, s, m, h or d, for example \"{number}s\""
-        ));
+        let meant = match unit.trim_start().as_bytes() {
+            [b'm', b's', ..] => "ms",
+            [b'm' | b'M', ..] => "m",
+            [b'h' | b'H', ..] => "h",
+            [b'd' | b'D', ..] => "d",
+            _ => "s",
+        };
+        return Err(format!("has no unit of ours (ms, s, m, h, d): write \"{number}{meant}\""));
     };
     if unit.starts_with(' ') {
         return Err(format!("has a space in it: write \"{number}{}\"", unit.trim_start()));
@@ -65,10 +70,10 @@ mod tests {
             ("30", "write \"30s\""),
             ("", "write a number and a unit"),
             ("fast", "write a number and a unit"),
-            ("1.5s", "write ms, s, m, h or d"),
+            ("1.5s", "no unit of ours"),
             ("-5s", "write a number and a unit"),
             ("5 s", "write \"5s\""),
-            ("5min", "write ms, s, m, h or d"),
+            ("5min", "write \"5m\""),
             ("99999999999999999d", "longer than time"),
         ] {
             let message = parse(text).unwrap_err();

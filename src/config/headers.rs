@@ -7,8 +7,40 @@ use http::header::HeaderName;
 
 use super::item::Item;
 use super::reader::Table;
-use super::route::{HeaderRules, Value, ValuePart};
 use super::suggest::did_you_mean;
+
+/// Fields to set and to remove.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeaderRules {
+    pub set: Vec<(HeaderName, Value)>,
+    pub remove: Vec<HeaderName>,
+}
+
+/// A header value that may hold placeholders; parts are joined.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value(pub Vec<ValuePart>);
+
+/// One part of a header value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ValuePart {
+    Text(String),
+    /// `$claims.a.b`: a path into the identity's claims.
+    Claim(Vec<String>),
+    /// `$subject`, `$username`, `$session`, `$roles`, `$scopes`, `$issuer`, `$source`.
+    Subject,
+    Username,
+    Session,
+    Roles,
+    Scopes,
+    Issuer,
+    Source,
+    /// `$client.address`
+    ClientAddress,
+    /// `$request.id`
+    RequestId,
+    /// `$host`: the canonical host the client asked for.
+    Host,
+}
 
 /// Fields between two neighbours (RFC 9110 §7.6.1), and those that frame a message.
 const FRAMING: &[&str] = &[
@@ -47,23 +79,26 @@ const OURS: &[&str] = &[
 ];
 const IDENTITY: &str = "x-auth-";
 
-pub(super) fn read_request(mut table: Table<'_>) -> HeaderRules {
-    let set = table.table("set").entries();
-    let set = set.iter().filter_map(|(name, item)| read_set(name, item, &[FRAMING, OURS]));
-    let set = set.collect();
-    let remove = table.list("remove");
-    // Removing what we remove anyway does no harm.
-    let ours: Vec<&str> = OURS.iter().copied().filter(|name| !is_credential(name)).collect();
-    let remove = remove.iter().filter_map(|item| read_remove(item, &[FRAMING, &ours])).collect();
-    HeaderRules { set, remove }
-}
+impl HeaderRules {
+    pub(super) fn read_request(mut table: Table<'_>) -> Self {
+        let set = table.table("set").entries();
+        let set = set.iter().filter_map(|(name, item)| read_set(name, item, &[FRAMING, OURS]));
+        let set = set.collect();
+        let remove = table.list("remove");
+        // Removing what we remove anyway does no harm.
+        let ours: Vec<&str> = OURS.iter().copied().filter(|name| !is_credential(name)).collect();
+        let remove =
+            remove.iter().filter_map(|item| read_remove(item, &[FRAMING, &ours])).collect();
+        Self { set, remove }
+    }
 
-pub(super) fn read_response(mut table: Table<'_>) -> HeaderRules {
-    let set = table.table("set").entries();
-    let set = set.iter().filter_map(|(name, item)| read_set(name, item, &[FRAMING])).collect();
-    let remove = table.list("remove");
-    let remove = remove.iter().filter_map(|item| read_remove(item, &[FRAMING])).collect();
-    HeaderRules { set, remove }
+    pub(super) fn read_response(mut table: Table<'_>) -> Self {
+        let set = table.table("set").entries();
+        let set = set.iter().filter_map(|(name, item)| read_set(name, item, &[FRAMING])).collect();
+        let remove = table.list("remove");
+        let remove = remove.iter().filter_map(|item| read_remove(item, &[FRAMING])).collect();
+        Self { set, remove }
+    }
 }
 
 fn is_credential(name: &str) -> bool {

@@ -151,10 +151,14 @@ fn write_table(f: &mut fmt::Formatter<'_>, issues: &[&Issue]) -> fmt::Result {
             }
             continue;
         }
-        let place = format!("  {:lines$}  {:paths$}", line(issue), issue.path.as_str());
         // A column that nobody fills is left out.
-        let value = if values == 0 { String::new() } else { format!("  {:values$}", issue.value) };
-        writeln!(f, "{place}{value}  {}", issue.remedy)?;
+        let column = |text: &str, width: usize| match width {
+            0 => String::new(),
+            width => format!("  {text:width$}"),
+        };
+        let (line, value) = (column(&line(issue), lines), column(&issue.value, values));
+        let path = column(issue.path.as_str(), paths);
+        writeln!(f, "{line}{path}{value}  {}", issue.remedy)?;
     }
     Ok(())
 }

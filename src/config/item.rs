@@ -48,6 +48,11 @@ impl<'a> Item<'a> {
         self.reading.line(&self.value.span())
     }
 
+    /// The value as messages show it.
+    pub(super) fn shown(&self) -> String {
+        show(self.value.get_ref())
+    }
+
     /// An error that shows the value.
     pub(super) fn issue(&self, remedy: impl Into<String>) {
         self.add(Severity::Error, show(self.value.get_ref()), remedy.into());
@@ -79,6 +84,10 @@ impl<'a> Item<'a> {
 
     pub(super) fn is_text(&self) -> bool {
         self.value.get_ref().is_str()
+    }
+
+    pub(super) fn is_empty_list(&self) -> bool {
+        self.value.get_ref().as_array().is_some_and(|list| list.is_empty())
     }
 
     pub(super) fn text(&self) -> Option<&'a str> {

@@ -1,13 +1,15 @@
 //! What later sections may refer to, filled section by section.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use toml::de::DeValue;
+use toml::Spanned;
+use toml::de::{DeString, DeValue};
 
 use super::issues::{Issue, KeyPath, Severity};
 use super::item::Item;
-use super::reader::{Reading, Table};
+use super::reader::Table;
 use super::suggest::{Names, no_such};
 use super::token::Token;
 use crate::dialect::{Dialect, RawDialect};
@@ -91,6 +93,7 @@ impl Dialects {
         let found = Dialect::builtin(name);
         if found.is_none() && !self.broken.iter().any(|broken| broken == name) {
             let own = self.own.iter().map(|own| own.dialect.name.as_str());
+            let own = own.chain(self.broken.iter().map(String::as_str));
             let names = own.chain(Dialect::builtin_names().iter().copied());
             item.issue(no_such("dialect", name, names));
         }
@@ -123,9 +126,15 @@ fn read_one(item: &Item<'_>) -> Option<OwnDialect> {
         }
         Err(problems) => {
             for problem in problems {
-                let line = Some(line_of(item, reading, &problem.path));
                 let path = item.at().below(&problem.path);
-                let (value, remedy) = (problem.value, problem.message);
+                let found = nearest(item, &path);
+                // As it stands in the file, where that is what the problem is about.
+                let value = if *found.at() == path && !problem.value.is_empty() {
+                    found.shown()
+                } else {
+                    problem.value
+                };
+                let (line, remedy) = (Some(found.line()), problem.message);
                 reading.add(Issue { line, path, value, remedy, severity: Severity::Error });
             }
             None
@@ -133,22 +142,31 @@ fn read_one(item: &Item<'_>) -> Option<OwnDialect> {
     }
 }
 
-/// The innermost value around a place, by its key path.
-fn deepest(item: &Item<'_>, span: &std::ops::Range<usize>) -> KeyPath {
-    let around = |item: &Item<'_>| {
-        let outer = item.value().span();
-        outer.start <= span.start && span.end <= outer.end
-    };
-    let mut found = item.clone();
-    while let Some(inner) = children(&found).into_iter().find(around) {
-        found = inner;
+/// The innermost key or value around a place, by its key path.
+fn deepest(item: &Item<'_>, span: &Range<usize>) -> KeyPath {
+    let mut found = (usize::MAX, item.at().clone());
+    let mut left = vec![item.clone()];
+    while let Some(item) = left.pop() {
+        let spans = keys(&item).map(|(key, at)| (key.span(), at));
+        let value = std::iter::once((item.value().span(), item.at().clone()));
+        for (outer, at) in value.chain(spans) {
+            if outer.start <= span.start && span.end <= outer.end && outer.len() < found.0 {
+                found = (outer.len(), at);
+            }
+        }
+        left.extend(children(&item));
     }
-    found.at().clone()
+    found.1
 }
 
-/// The line of a key path within a dialect, or of the last part of it that is there.
-fn line_of(item: &Item<'_>, reading: &Reading<'_>, path: &str) -> usize {
-    let wanted = item.at().below(path);
+fn keys<'a>(item: &Item<'a>) -> impl Iterator<Item = (&'a Spanned<DeString<'a>>, KeyPath)> {
+    let at = item.at().clone();
+    let keys = item.value().get_ref().as_table().into_iter().flat_map(|entries| entries.keys());
+    keys.map(move |key| (key, at.key(key.get_ref())))
+}
+
+/// The value at a key path below `item`, or the last one on the way to it that is there.
+fn nearest<'a>(item: &Item<'a>, wanted: &KeyPath) -> Item<'a> {
     let mut found = item.clone();
     let leads = |item: &Item<'_>| {
         let rest = wanted.as_str().strip_prefix(item.at().as_str());
@@ -157,7 +175,7 @@ fn line_of(item: &Item<'_>, reading: &Reading<'_>, path: &str) -> usize {
     while let Some(inner) = children(&found).into_iter().find(leads) {
         found = inner;
     }
-    reading.line(&found.value().span())
+    found
 }
 
 fn children<'a>(item: &Item<'a>) -> Vec<Item<'a>> {

@@ -93,7 +93,8 @@ impl Login {
         let name = known.logins.read(&mut table, Some(default_name.unwrap_or_default()));
         let prefix = table.get("prefix").as_ref().and_then(read_prefix).unwrap_or_default();
         let hosts = read_hosts(&mut table);
-        let users = match table.get("users") {
+        let users_item = table.get("users");
+        let users = match &users_item {
             Some(item) => known.users.refer_all(&item.list().unwrap_or_default()),
             None => known.users.iter().map(str::to_owned).collect(),
         };
@@ -110,7 +111,8 @@ impl Login {
         let dialect = dialect?;
         let exchange =
             exchange.map(|item| read_exchange(&item, &dialect, known)).unwrap_or_default();
-        if users.is_empty() && exchange.is_empty() {
+        let names_somebody = users_item.is_some_and(|item| !item.is_empty_list());
+        if users.is_empty() && exchange.is_empty() && !names_somebody {
             table.issue("users", "has nobody who could log in: add a [[users]]");
         }
         let lives = lives.resolve(&table, &dialect, known);

@@ -42,6 +42,7 @@ use self::known::{Dialects, Known};
 use self::reader::{Reading, Table};
 
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
+pub use self::headers::{HeaderRules, Value, ValuePart};
 pub use self::issuer::{Audience, Issuer, IssuerKeys};
 pub use self::issues::{Issue, Issues, KeyPath, Severity};
 pub use self::known::OwnDialect;
@@ -51,10 +52,7 @@ pub use self::listener::{
 pub use self::login::{Hashing, Login, LoginLimits, Rate, Tenant};
 pub use self::mail::{Mail, MailTls};
 pub use self::process::Process;
-pub use self::route::{
-    AllowPath, CredentialKind, HeaderRules, IdentityForm, Require, Route, RouteCors, Value,
-    ValuePart,
-};
+pub use self::route::{AllowPath, CredentialKind, IdentityForm, Require, Route, RouteCors};
 pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
 pub use self::users::{UserSource, UserSourceKind};
@@ -195,6 +193,9 @@ fn read_all<'a, T>(
 /// Sections in the order of their references: what may be named is read before who names it.
 fn read(mut root: Table<'_>) -> Draft {
     let root = &mut root;
+    if root.get("listener").is_none_or(|item| item.is_empty_list()) {
+        root.reading().missing("listener", "is missing: nothing would be served; add [[listener]]");
+    }
     let token = Token::read(root.table("token"));
     let mut known = Known::new(token.clone(), Dialects::read(root));
     let (listeners, listener_places) =

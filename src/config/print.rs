@@ -78,7 +78,7 @@ impl Config {
             )
             .all("route", self.routes.iter().map(route));
         // Invariant: a table of strings, numbers and tables can always be written.
-        toml::to_string_pretty(&out.table()).unwrap_or_default()
+        toml::to_string(&out.table()).unwrap_or_default()
     }
 
     fn relative<'a>(&self, path: &'a Path) -> &'a Path {

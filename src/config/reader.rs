@@ -176,7 +176,9 @@ impl<'a> Table<'a> {
         let Some(value) = self.entries.and_then(|entries| entries.get(key)) else { return };
         self.reported.push(key);
         let item = Item::new(self.reading, self.at.key(key), value);
-        item.hidden_issue(format!("is not available in this version: {instead}"));
+        let remedy = format!("is not available in this version: {instead}");
+        // Text may hold a password; what a table holds is not shown anyway.
+        if item.is_text() { item.hidden_issue(remedy) } else { item.issue(remedy) }
     }
 
     /// The table of this key; an empty one if there is none.

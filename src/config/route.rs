@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use http::Method;
-use http::header::HeaderName;
 
 use super::item::Item;
 use super::known::Known;
 use super::login::read_hosts;
 use super::path::{check_route, is_below, method};
 use super::reader::Table;
-use super::{cors, headers};
+use super::{HeaderRules, cors};
 use crate::dialect::{Cors, ErrorForm};
 use crate::identity::SELF_ISSUER;
 
@@ -77,39 +76,6 @@ pub enum IdentityForm {
     Headers,
     /// Not at all.
     None,
-}
-
-/// Fields to set and to remove.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HeaderRules {
-    pub set: Vec<(HeaderName, Value)>,
-    pub remove: Vec<HeaderName>,
-}
-
-/// A header value that may hold placeholders; parts are joined.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Value(pub Vec<ValuePart>);
-
-/// One part of a header value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ValuePart {
-    Text(String),
-    /// `$claims.a.b`: a path into the identity's claims.
-    Claim(Vec<String>),
-    /// `$subject`, `$username`, `$session`, `$roles`, `$scopes`, `$issuer`, `$source`.
-    Subject,
-    Username,
-    Session,
-    Roles,
-    Scopes,
-    Issuer,
-    Source,
-    /// `$client.address`
-    ClientAddress,
-    /// `$request.id`
-    RequestId,
-    /// `$host`: the canonical host the client asked for.
-    Host,
 }
 
 /// Cross-origin calls to a route.
@@ -179,8 +145,8 @@ impl Route {
             strip_prefix: table.get("strip_prefix").and_then(|item| read_strip(&item, &path)),
             identity: read_identity(&mut table),
             forward_credential: table.bool_or("forward_credential", false),
-            request_headers: headers::read_request(table.table("request_headers")),
-            response_headers: headers::read_response(table.table("response_headers")),
+            request_headers: HeaderRules::read_request(table.table("request_headers")),
+            response_headers: HeaderRules::read_response(table.table("response_headers")),
             body_limit: table.size_or("body_limit", BODY_LIMIT, 0..=LARGEST_BODY),
             errors: read_errors(&mut table, known),
             enforce: table.bool_or("enforce", true),

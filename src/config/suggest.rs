@@ -12,10 +12,14 @@ pub(super) fn did_you_mean<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
+    // Of numbers any is like any other.
+    if !name.contains(char::is_alphabetic) {
+        return None;
+    }
     let name = name.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate))
+        .map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_lowercase()), candidate))
         .filter(|(similarity, _)| *similarity >= SIMILAR)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
@@ -43,11 +47,13 @@ pub(super) struct Names {
     /// What the things are called in messages.
     what: &'static str,
     names: Vec<(String, Option<usize>)>,
+    /// A name could not be read, so nothing can be said of references.
+    incomplete: bool,
 }
 
 impl Names {
     pub(super) fn new(what: &'static str) -> Self {
-        Self { what, names: Vec::new() }
+        Self { what, names: Vec::new(), incomplete: false }
     }
 
     /// Reads the name of `table`, which must be plain and unique; a stand-in after a problem.
@@ -56,11 +62,9 @@ impl Names {
             Some(_) => table.get("name"),
             None => table.required("name", &format!("each {} has a name", self.what)),
         };
-        let name = match (&item, default) {
-            (Some(item), _) => item.text().unwrap_or_default(),
-            (None, default) => default.unwrap_or_default(),
-        };
-        if let Some(item) = item.as_ref().filter(|item| item.text().is_some() && !is_plain(name)) {
+        let given = item.as_ref().map(|item| item.text().unwrap_or_default());
+        let name = given.or(default).unwrap_or_default();
+        if let Some(item) = item.as_ref().filter(|item| item.is_text() && !is_plain(name)) {
             item.issue("must be of letters, digits, `-`, `_` and `.`, at most 64");
         } else if let Some((_, line)) = self.names.iter().find(|(known, _)| known == name) {
             let first = line.map(|line| format!(" in line {line}")).unwrap_or_default();
@@ -73,7 +77,9 @@ impl Names {
             table.report("name", item.as_ref(), remedy);
         }
         // Kept even when wrong, so that references to it are not reported as well.
-        if !name.is_empty() {
+        if name.is_empty() {
+            self.incomplete = true;
+        } else {
             self.names.push((name.to_owned(), table.line()));
         }
         name.to_owned()
@@ -87,6 +93,9 @@ impl Names {
     pub(super) fn refer(&self, item: &Item<'_>) -> Option<String> {
         let name = item.text()?;
         if !self.iter().any(|known| known == name) {
+            if self.incomplete {
+                return None;
+            }
             item.issue(no_such(self.what, name, self.iter()));
             return None;
         }

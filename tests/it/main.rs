@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form
 mod durability; // the embedded store: kill -9, full and failing disks
