@@ -2,3 +2,10 @@
 //!
 //! Access and audit lines go through `Sink`s (a buffer each, never a write per request);
 //! `tracing` is for diagnostics only. Nothing here ever sees a credential.
+
+pub mod audit;
+mod gauges;
+mod json;
+pub mod metrics;
+pub mod record;
+pub mod sink;

@@ -1,0 +1,133 @@
+//! What is looked up at scrape time instead of being counted as it happens.
+//!
+//! The values live where they are used (pools, listeners, sinks); a scrape collects them, so
+//! that no second copy can drift from the first.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::metrics::Labels;
+use crate::clock::Timestamp;
+
+/// The state of the gateway at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    pub connections: usize,
+    pub refused_connections: u64,
+    pub handshake_failures: u64,
+    /// Upstream, server, whether it is up, requests in flight, idle connections, failures.
+    pub upstreams: Vec<(String, String, bool, usize, usize, u64)>,
+    pub streams: usize,
+    pub revocations: usize,
+    pub verified_tokens: usize,
+    pub hashing_waiting: usize,
+    pub log_lines_dropped: u64,
+    pub store_up: bool,
+    pub draining: bool,
+    pub certificates_not_after: Vec<(String, Timestamp)>,
+}
+
+impl Gauges {
+    pub(super) fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("tollhouse");
+        for (name, help, value) in [
+            ("connections", "Open client connections", self.connections),
+            ("streams", "Open streams and tunnels", self.streams),
+            ("revocations", "Revocations in memory", self.revocations),
+            ("verified_tokens", "Verified tokens in memory", self.verified_tokens),
+            ("password_hashing_waiting", "Logins that wait for hashing", self.hashing_waiting),
+            ("store_up", "Whether the store can be written", usize::from(self.store_up)),
+            ("draining", "Whether the gateway is going down", usize::from(self.draining)),
+        ] {
+            registry.register(name, help, gauge(value));
+        }
+        for (name, help, value) in [
+            ("connections_refused", "Connections refused at once", self.refused_connections),
+            ("tls_handshake_failures", "TLS handshakes that failed", self.handshake_failures),
+            ("log_lines_dropped", "Log lines lost", self.log_lines_dropped),
+        ] {
+            let counter = <Counter>::default();
+            counter.inc_by(value);
+            registry.register(name, help, counter);
+        }
+        self.register_upstreams(&mut registry);
+        self.register_certificates(&mut registry);
+        registry
+    }
+
+    fn register_upstreams(&self, registry: &mut Registry) {
+        let [up, in_use, idle] = [(); 3].map(|()| Family::<Labels, Gauge>::default());
+        let failed = Family::<Labels, Counter>::default();
+        for (upstream, server, is_up, in_flight, unused, failures) in &self.upstreams {
+            let labels = vec![("upstream", upstream.clone()), ("server", server.clone())];
+            up.get_or_create(&labels).set(i64::from(*is_up));
+            in_use.get_or_create(&labels).set(whole(*in_flight));
+            idle.get_or_create(&labels).set(whole(*unused));
+            failed.get_or_create(&labels).inc_by(*failures);
+        }
+        registry.register("upstream_up", "Whether the server is used", up);
+        registry.register("upstream_pool_in_use", "Requests in flight", in_use);
+        registry.register("upstream_pool_idle", "Connections kept open", idle);
+        registry.register("upstream_failures", "Requests that the server failed", failed);
+    }
+
+    fn register_certificates(&self, registry: &mut Registry) {
+        let not_after = Family::<Labels, Gauge>::default();
+        for (name, at) in &self.certificates_not_after {
+            let secs = i64::try_from(at.secs()).unwrap_or(i64::MAX);
+            not_after.get_or_create(&vec![("certificate", name.clone())]).set(secs);
+        }
+        registry.register_with_unit(
+            "tls_certificate_not_after_timestamp",
+            "When the certificate expires",
+            Unit::Seconds,
+            not_after,
+        );
+    }
+}
+
+fn gauge(value: usize) -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(whole(value));
+    gauge
+}
+
+fn whole(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::metrics::Metrics;
+    use super::*;
+
+    #[test]
+    fn gauges_are_told_as_they_are_at_the_scrape() {
+        let gauges = Gauges {
+            connections: 3,
+            log_lines_dropped: 2,
+            store_up: true,
+            upstreams: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), true, 4, 5, 6)],
+            certificates_not_after: vec![("a\"b".to_owned(), Timestamp::from_secs(9))],
+            ..Gauges::default()
+        };
+
+        let text = Metrics::new().render(&gauges);
+
+        for line in [
+            "tollhouse_connections 3",
+            "tollhouse_log_lines_dropped_total 2",
+            "tollhouse_store_up 1",
+            "tollhouse_draining 0",
+            r#"tollhouse_upstream_up{upstream="api",server="10.0.0.1:80"} 1"#,
+            r#"tollhouse_upstream_pool_in_use{upstream="api",server="10.0.0.1:80"} 4"#,
+            r#"tollhouse_upstream_pool_idle{upstream="api",server="10.0.0.1:80"} 5"#,
+            r#"tollhouse_upstream_failures_total{upstream="api",server="10.0.0.1:80"} 6"#,
+            r#"tollhouse_tls_certificate_not_after_timestamp_seconds{certificate="a\"b"} 9"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}
