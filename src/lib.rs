@@ -1,5 +1,6 @@
 //! Tollhouse: an authentication gateway for legacy APIs.
 
+pub mod admin;
 pub mod algorithm;
 pub mod authn;
 pub mod authz;

@@ -1,0 +1,278 @@
+//! The commands of the admin socket, from a request to a value.
+//!
+//! A request either is exactly one command or is refused with its reason: an unknown parameter
+//! or field is an error, because a misspelt `user` must never come to mean everybody.
+
+use std::path::PathBuf;
+
+use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::identity::SessionId;
+use crate::secret::SecretString;
+
+/// What an operator asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AdminCommand {
+    /// `GET /sessions[?user=]`
+    ListSessions { user: Option<String> },
+    /// `DELETE /sessions/{id}`
+    RevokeSession { id: SessionId },
+    /// `DELETE /sessions?user=`
+    RevokeUser { user: String },
+    /// `DELETE /sessions?all=true`
+    RevokeAll,
+    /// `POST /reload`
+    Reload,
+    /// `GET /keys`
+    ListKeys,
+    /// `POST /keys/rotate` with `algorithm`
+    RotateKeys { algorithm: Option<String> },
+    /// `DELETE /keys/{kid}`
+    RevokeKey { kid: String },
+    /// `POST /keys/import` with `key` and `algorithm`
+    ImportKey { key: SecretString, algorithm: Option<String> },
+    /// `POST /limits/lift` with `name`
+    LiftLimits { name: String },
+    /// `POST /tokens` with `user` and `login`
+    MintToken { user: String, login: String },
+    /// `POST /store/backup` with `path`
+    Backup { path: PathBuf },
+}
+
+type Refused = (StatusCode, String);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Rotate {
+    algorithm: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Import {
+    key: String,
+    algorithm: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lift {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mint {
+    user: String,
+    login: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackupTo {
+    path: PathBuf,
+}
+
+impl AdminCommand {
+    /// The command of a request, or the status and text to refuse it with.
+    pub fn parse(
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        body: &[u8],
+    ) -> Result<Self, Refused> {
+        let segments = segments(path)?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        if segments.as_slice() == ["sessions"] {
+            return sessions(method, query);
+        }
+        if query.is_some_and(|query| !query.is_empty()) {
+            return Err(bad("this path takes no query"));
+        }
+        let get = method == Method::GET;
+        let post = method == Method::POST;
+        let delete = method == Method::DELETE;
+        match segments.as_slice() {
+            ["sessions", id] if delete => {
+                let id = SessionId::parse(id).ok_or_else(|| bad("the session id is not a UUID"))?;
+                Ok(Self::RevokeSession { id })
+            }
+            ["reload"] if post => {
+                let Nothing {} = optional(body)?.unwrap_or(Nothing {});
+                Ok(Self::Reload)
+            }
+            ["keys"] if get => Ok(Self::ListKeys),
+            ["keys", "rotate"] if post => {
+                let Rotate { algorithm } = optional(body)?.unwrap_or_default();
+                Ok(Self::RotateKeys { algorithm })
+            }
+            ["keys", "import"] if post => {
+                let Import { key, algorithm } = required(body)?;
+                Ok(Self::ImportKey { key: SecretString::new(key), algorithm })
+            }
+            ["keys", kid] if delete => Ok(Self::RevokeKey { kid: (*kid).to_owned() }),
+            ["limits", "lift"] if post => {
+                let Lift { name } = required(body)?;
+                Ok(Self::LiftLimits { name: named("name", name)? })
+            }
+            ["tokens"] if post => {
+                let Mint { user, login } = required(body)?;
+                Ok(Self::MintToken { user: named("user", user)?, login: named("login", login)? })
+            }
+            ["store", "backup"] if post => {
+                let BackupTo { path } = required(body)?;
+                // The gateway's working folder is not the operator's.
+                let path = Some(path).filter(|path| path.is_absolute());
+                Ok(Self::Backup { path: path.ok_or_else(|| bad("path must be absolute"))? })
+            }
+            known => Err(unknown(known)),
+        }
+    }
+}
+
+fn sessions(method: &Method, query: Option<&str>) -> Result<AdminCommand, Refused> {
+    let (mut user, mut all) = (None, None);
+    for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        let slot = match &*key {
+            "user" => &mut user,
+            "all" => &mut all,
+            _ => return Err(bad("only user and all are known here")),
+        };
+        if slot.replace(value.into_owned()).is_some() {
+            return Err(bad("a parameter is given twice"));
+        }
+    }
+    let user = user.map(|user| named("user", user)).transpose()?;
+    match (method, user, all.as_deref()) {
+        (&Method::GET, user, None) => Ok(AdminCommand::ListSessions { user }),
+        (&Method::DELETE, Some(user), None) => Ok(AdminCommand::RevokeUser { user }),
+        (&Method::DELETE, None, Some("true")) => Ok(AdminCommand::RevokeAll),
+        (&Method::GET, ..) => Err(bad("all is for DELETE")),
+        (&Method::DELETE, ..) => Err(bad("give either user=… or all=true")),
+        _ => Err(unknown(&["sessions"])),
+    }
+}
+
+fn segments(path: &str) -> Result<Vec<String>, Refused> {
+    let path = path.strip_prefix('/').ok_or_else(|| bad("the path does not begin with /"))?;
+    // Split first: an encoded slash is part of a name.
+    let decoded = path.split('/').map(|part| percent_decode_str(part).decode_utf8());
+    let decoded = decoded.map(|part| part.map(|part| part.into_owned()));
+    decoded.collect::<Result<_, _>>().map_err(|_| bad("the path is not UTF-8"))
+}
+
+fn required<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    // serde's words could quote the body, and the body may hold a key.
+    serde_json::from_slice(body).map_err(|error| {
+        let what = format!("line {}, column {}", error.line(), error.column());
+        bad(&format!("the body is not the JSON object that this path takes ({what})"))
+    })
+}
+
+fn optional<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, Refused> {
+    if body.is_empty() { Ok(None) } else { required(body).map(Some) }
+}
+
+fn named(field: &str, value: String) -> Result<String, Refused> {
+    if value.is_empty() { Err(bad(&format!("{field} is empty"))) } else { Ok(value) }
+}
+
+fn bad(text: &str) -> Refused {
+    (StatusCode::BAD_REQUEST, text.to_owned())
+}
+
+fn unknown(segments: &[&str]) -> Refused {
+    match segments {
+        ["sessions" | "keys" | "reload" | "tokens"]
+        | ["sessions" | "keys", _]
+        | ["limits", "lift"]
+        | ["store", "backup"] => {
+            (StatusCode::METHOD_NOT_ALLOWED, "not with this method".to_owned())
+        }
+        _ => (StatusCode::NOT_FOUND, "there is no such command".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+    fn parse(request: &str, body: &str) -> Result<AdminCommand, u16> {
+        let (method, target) = request.split_once(' ').unwrap();
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        let parsed = AdminCommand::parse(&method.parse().unwrap(), path, query, body.as_bytes());
+        parsed.map_err(|(status, _)| status.as_u16())
+    }
+
+    #[test]
+    fn each_request_is_its_command() {
+        use AdminCommand::*;
+        let user = || "ann b".to_owned();
+        for (request, body, command) in [
+            ("GET /sessions", "", ListSessions { user: None }),
+            ("GET /sessions?user=ann%20b", "", ListSessions { user: Some(user()) }),
+            (
+                &format!("DELETE /sessions/{ID}"),
+                "",
+                RevokeSession { id: SessionId::parse(ID).unwrap() },
+            ),
+            ("DELETE /sessions?user=ann%20b", "", RevokeUser { user: user() }),
+            ("DELETE /sessions?all=true", "", RevokeAll),
+            ("POST /reload", "", Reload),
+            ("GET /keys", "", ListKeys),
+            ("POST /keys/rotate", "", RotateKeys { algorithm: None }),
+            (
+                "POST /keys/rotate",
+                r#"{"algorithm":"EdDSA"}"#,
+                RotateKeys { algorithm: Some("EdDSA".to_owned()) },
+            ),
+            ("DELETE /keys/a%2Fb", "", RevokeKey { kid: "a/b".to_owned() }),
+            ("POST /keys/import", r#"{"key":"k"}"#, ImportKey { key: "k".into(), algorithm: None }),
+            ("POST /limits/lift", r#"{"name":"ann b"}"#, LiftLimits { name: user() }),
+            (
+                "POST /tokens",
+                r#"{"user":"ann b","login":"main"}"#,
+                MintToken { user: user(), login: "main".to_owned() },
+            ),
+            ("POST /store/backup", r#"{"path":"/b/s"}"#, Backup { path: "/b/s".into() }),
+        ] {
+            assert_eq!(parse(request, body), Ok(command), "{request}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_exactly_a_command_is_refused() {
+        for (request, body, status) in [
+            ("DELETE /sessions", "", 400),
+            ("DELETE /sessions?user=", "", 400),
+            ("DELETE /sessions?usr=ann", "", 400),
+            ("DELETE /sessions?user=ann&all=true", "", 400),
+            ("DELETE /sessions?user=ann&user=bob", "", 400),
+            ("DELETE /sessions?all=false", "", 400),
+            ("DELETE /sessions/not-an-id", "", 400),
+            ("POST /keys/import", r#"{"key":"k","extra":1}"#, 400),
+            ("POST /limits/lift", "", 400),
+            ("POST /limits/lift", r#"{"name":""}"#, 400),
+            ("POST /store/backup", r#"{"path":"relative"}"#, 400),
+            ("POST /sessions", "", 405),
+            ("GET /reload", "", 405),
+            ("GET /nothing", "", 404),
+            ("GET /keys/", "", 405),
+            ("DELETE /sessions/a/b", "", 404),
+        ] {
+            assert_eq!(parse(request, body), Err(status), "{request}");
+        }
+    }
+}

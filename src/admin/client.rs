@@ -1,0 +1,132 @@
+//! Asks a running gateway over its admin socket.
+//!
+//! One connection, one request, one JSON answer. Used by the command line, which has no runtime
+//! to leave tasks in, so the connection is driven here beside the request.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+/// A backup of a large store takes seconds; anything longer is stuck.
+const LIMIT: Duration = Duration::from_secs(30);
+/// A list of every session stays below this.
+const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Why the gateway could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Nobody listens, or the socket is somebody else's.
+    #[error("the admin socket cannot be reached")]
+    Connect(#[source] std::io::Error),
+    /// The path or a header is not valid.
+    #[error("the request cannot be made")]
+    Request(#[source] http::Error),
+    /// The connection broke.
+    #[error("the gateway did not answer")]
+    Http(#[source] hyper::Error),
+    /// The answer broke off or is too long.
+    #[error("the answer could not be read")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The answer is not JSON.
+    #[error("the answer is not JSON")]
+    Json(#[source] serde_json::Error),
+    /// Nothing came in time.
+    #[error("the gateway did not answer within 30 seconds")]
+    Late,
+}
+
+/// Sends one request; an empty answer is `null`.
+pub async fn call(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<(StatusCode, Value), CallError> {
+    let asked = tokio::time::timeout(LIMIT, ask(socket, method, path, body)).await;
+    asked.unwrap_or(Err(CallError::Late))
+}
+
+async fn ask(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<(StatusCode, Value), CallError> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, HeaderValue::from_static("localhost"));
+    if body.is_some() {
+        let json = HeaderValue::from_static("application/json");
+        request = request.header(header::CONTENT_TYPE, json);
+    }
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let request = request.body(Full::new(Bytes::from(body))).map_err(CallError::Request)?;
+
+    let stream = UnixStream::connect(socket).await.map_err(CallError::Connect)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Http)?;
+    let exchange = async move {
+        let answer = sender.send_request(request).await.map_err(CallError::Http)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
+        Ok((status, body.map_err(CallError::Body)?.to_bytes()))
+    };
+    tokio::pin!(exchange);
+    // If the connection ends first, its error reaches the exchange too, in better words.
+    let answer = tokio::select! {
+        answer = &mut exchange => answer,
+        _ = connection => exchange.await,
+    };
+    let (status, body) = answer?;
+    if body.is_empty() {
+        return Ok((status, Value::Null));
+    }
+    Ok((status, serde_json::from_slice(&body).map_err(CallError::Json)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_comes_back_with_its_status() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 1024];
+            let length = stream.read(&mut head).await.unwrap();
+            let answer = b"HTTP/1.1 409 Conflict\r\ncontent-length: 13\r\n\r\n{\"error\":\"x\"}";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8_lossy(&head[..length]).into_owned()
+        };
+
+        let (answer, head) = tokio::join!(call(&socket, Method::POST, "/reload", None), serve);
+
+        let (status, answer) = answer.unwrap();
+        assert_eq!((status.as_u16(), answer["error"].as_str()), (409, Some("x")));
+        assert!(head.starts_with("POST /reload HTTP/1.1\r\n"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_socket_is_told_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+
+        let answer = call(&folder.path().join("s"), Method::GET, "/keys", None).await;
+
+        assert!(matches!(answer, Err(CallError::Connect(_))), "{answer:?}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Answers for probes: does the process live, and may it be sent requests?
+//!
+//! `live` never looks at anything; readiness is what the caller found out about the gateway
+//! itself, so that a dead upstream does not take every gateway out of service at once.
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+
+use crate::dialect::Answer;
+
+/// What was found out about the gateway.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    /// Each check's name and, if it failed, why.
+    pub checks: Vec<(&'static str, Result<(), String>)>,
+    /// Worth knowing, but no reason to be sent nothing.
+    pub notes: Vec<String>,
+}
+
+impl Readiness {
+    /// 200 if every check passed, else 503; `verbose` lists them, `exclude=name` skips one.
+    pub fn answer(&self, query: Option<&str>) -> Answer {
+        let pairs = || form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let excluded = |name: &str| pairs().any(|(key, value)| key == "exclude" && value == name);
+        let ready = self.checks.iter().all(|(name, found)| found.is_ok() || excluded(name));
+        let verdict = if ready { "ready\n" } else { "not ready\n" };
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        if !pairs().any(|(key, value)| key == "verbose" && !matches!(&*value, "0" | "false")) {
+            return text(status, verdict.to_owned());
+        }
+        let mut body = String::new();
+        for (name, found) in &self.checks {
+            let line = match found {
+                _ if excluded(name) => format!("[ ] {name} excluded\n"),
+                Ok(()) => format!("[+] {name} ok\n"),
+                Err(cause) => format!("[-] {name} failed: {}\n", one_line(cause)),
+            };
+            body.push_str(&line);
+        }
+        for note in &self.notes {
+            body.push_str(&format!("note: {}\n", one_line(note)));
+        }
+        body.push_str(verdict);
+        text(status, body)
+    }
+}
+
+/// The process answers.
+pub fn live() -> Answer {
+    text(StatusCode::OK, "ok\n".to_owned())
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+fn text(status: StatusCode, body: String) -> Answer {
+    let headers = vec![
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Answer { status, headers, body: Bytes::from(body) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found() -> Readiness {
+        Readiness {
+            checks: vec![("config", Ok(())), ("store", Err("read\nonly".to_owned()))],
+            notes: vec!["a certificate expires soon".to_owned()],
+        }
+    }
+
+    #[test]
+    fn one_failed_check_is_enough_to_be_not_ready() {
+        let answer = found().answer(None);
+
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.body, "not ready\n");
+    }
+
+    #[test]
+    fn an_excluded_check_does_not_count() {
+        assert_eq!(found().answer(Some("exclude=store")).status, StatusCode::OK);
+        assert_eq!(found().answer(Some("exclude=config")).status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[test]
+    fn verbose_lists_checks_and_notes_a_line_each() {
+        let answer = found().answer(Some("verbose"));
+
+        let expected = "[+] config ok\n[-] store failed: read only\n\
+                        note: a certificate expires soon\nnot ready\n";
+        assert_eq!(answer.body, expected);
+    }
+}
