@@ -4,12 +4,13 @@
 //! it to its end. What outlives a reload (store, keys, users, streams, counters, logs) is in
 //! `Shared`, which hands each module its part.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 
+use crate::algorithm::Algorithm;
 use crate::authn::{Accept, Verifier, VerifierError, VerifierOptions};
 use crate::clock::Clock;
 use crate::config::{self, Config, CredentialKind};
@@ -18,13 +19,13 @@ use crate::login::{Login, MailError, Mailer, Services};
 use crate::routing::{Oddities, Pattern, PatternError, Placement, RouteTable, TargetLimits};
 use crate::runtime::BackRoom;
 use crate::session::{SessionStore, Streams};
-use crate::telemetry::audit::AuditLog;
+use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::telemetry::sink::Sink;
 use crate::token::KeyRing;
 use crate::upstream::headers::{Protected, RuleError, Rules};
 use crate::upstream::{Ends, Pool, PoolError};
-use crate::users::Users;
+use crate::users::{PasswordPool, Users};
 
 /// A gateway at work.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) access: Sink,
     pub(crate) audit: AuditLog,
     pub(crate) draining: AtomicBool,
+    pub(crate) hashing: Arc<PasswordPool>,
 }
 
 /// One configuration, ready to serve.
@@ -109,6 +111,42 @@ pub enum BuildError {
     Pattern(#[from] PatternError),
 }
 
+/// Why a configuration was not put to work in the place of the last one.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error("[{section}] changed, which needs a restart")]
+    NeedsRestart { section: &'static str },
+
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// The section that differs and is only read at start.
+fn needs_restart(last: &Config, next: &Config) -> Option<&'static str> {
+    [
+        ("process", last.process != next.process),
+        ("listener", last.listeners != next.listeners),
+        ("admin", last.admin != next.admin),
+        ("log", last.log != next.log),
+        ("state", last.state != next.state),
+        ("store", last.store != next.store),
+        ("users", last.users != next.users),
+        ("login_limits.hashing", last.login_limits.hashing != next.login_limits.hashing),
+        ("token.keys", last.token.keys != next.token.keys),
+        ("token.rotate_every", last.token.rotate_every != next.token.rotate_every),
+        // The ring has the keys that the algorithms of its start need.
+        ("login.algorithm", !algorithms(next).is_subset(&algorithms(last))),
+    ]
+    .into_iter()
+    .find_map(|(section, changed)| changed.then_some(section))
+}
+
+/// Every algorithm that tokens of this configuration are signed with.
+pub(crate) fn algorithms(config: &Config) -> BTreeSet<Algorithm> {
+    let logins = config.logins.iter().map(|login| login.algorithm);
+    logins.chain([config.token.algorithm]).collect()
+}
+
 impl From<MailError> for BuildError {
     fn from(error: MailError) -> Self {
         Self::Mail(error.into())
@@ -128,8 +166,23 @@ impl Gateway {
     }
 
     /// Puts another configuration to work; the last good one stays if that fails.
-    pub(crate) fn replace(&self, config: Config) -> Result<(), BuildError> {
-        let next = Generation::build(&self.shared, config, Some(&self.generation()))?;
+    pub(crate) fn reload(&self, config: Config) -> Result<(), ReloadError> {
+        let reloaded = self.replace(config);
+        let now = self.shared.clock.now();
+        self.shared.metrics.reload(reloaded.is_ok(), now);
+        let cause = reloaded.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let actor = Actor { address: None, request_id: "-", login: "-" };
+        let event = AuditEvent::Reload { ok: reloaded.is_ok(), cause: &cause };
+        self.shared.audit.write(now, &actor, &event);
+        reloaded
+    }
+
+    fn replace(&self, config: Config) -> Result<(), ReloadError> {
+        let last = self.generation();
+        if let Some(section) = needs_restart(&last.config, &config) {
+            return Err(ReloadError::NeedsRestart { section });
+        }
+        let next = Generation::build(&self.shared, config, Some(&last))?;
         self.generation.store(Arc::new(next));
         Ok(())
     }

@@ -1,18 +1,74 @@
 //! Tollhouse: an authentication gateway for legacy APIs.
+//!
+//! # The path of a request
+//!
+//! ```text
+//! server::start -> listener::serve -> connection -> pipeline::handle   catches panics, writes the record
+//!   -> Exchange::run
+//!        Target::parse                one reading: host, path, framing; the ambiguous is refused
+//!        health, redirect, 421, JWKS  small answers of our own
+//!        RouteTable::find             Login | LoginOr | Route | WrongMethod | Odd | NoRoute
+//!        Login:  Exchange::login      reads the body, then in the back room:
+//!                  Login::handle      dialect::serve::read, Users::check, SessionStore::put,
+//!                                     token::access_token, dialect::serve::render
+//!        Route:  Exchange::route      headers::strip_inbound
+//!                  decide             Credential::extract, Verifier::verify, authz::permit
+//!                  forward            headers::remove_credentials, set_forwarded, set_identity,
+//!                                     the route's rules, Pool::forward, a tunnel on 101
+//!   Err(rejection) -> Rejection::into_response in the form of the endpoint or route
+//! ```
+//!
+//! # The map
+//!
+//! Imports point down only.
+//!
+//! | tier | modules |
+//! |---|---|
+//! | the program | `cli`: arguments, commands, signals |
+//! | | `server`: everything opened in the safe order; used by `cli` and by every test |
+//! | doors | `listener` (clients), `admin` (operators), `pipeline` (what happens to a request) |
+//! | composition | `gateway`: configuration -> one immutable generation, swapped by a reload |
+//! | | `rejection`, `answer`: every answer of our own |
+//! | work | `login`, `authn`, `authz`, `upstream`, `users`, `token`, `session`, `routing` |
+//! | contract | `config`: text -> checked values; `dialect`: a login wire format as data |
+//! | ground | `telemetry`, `runtime`, `body`, `client`, `identity`, `secret`, `clock`, `algorithm` |
+//!
+//! # What holds
+//!
+//! - **Threads.** Workers, one a core, each with its own runtime and sockets, serve requests and
+//!   never block. The back room, a runtime of its own, does whatever may take long: logins,
+//!   store, mail, admin. Passwords are hashed in threads of their own, the store is written by
+//!   one. Nothing of this is process-wide: a test starts many gateways.
+//! - **State.** A request loads the generation once. What survives a reload is in
+//!   `gateway::Shared`; what survives a restart is behind `SessionStore`, and was written before
+//!   it was answered.
+//! - **Seams.** Two traits, `UserSource` and `SessionStore`, each with a contract that every
+//!   implementation is tested against. A dialect is data, everything else is a plain type.
+//! - **Failure.** Not knowing is not a refusal: what cannot be found out is 503. A reason is for
+//!   the client, a cause for the log. A panic costs its request.
+//! - **Time** is read from one `Clock` and passed on as `now`.
 
 pub mod admin;
 pub mod algorithm;
+mod answer;
 pub mod authn;
 pub mod authz;
 pub mod body;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod dialect;
+mod gateway;
 pub mod identity;
+pub mod listener;
+mod login;
+mod pipeline;
+mod rejection;
 pub mod routing;
 pub mod runtime;
 pub mod secret;
+pub mod server;
 pub mod session;
 pub mod telemetry;
 pub mod token;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `tollhouse` program: hands over to `cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tollhouse::cli::main()
+}

@@ -1,12 +1,14 @@
 //! A new session, and the tokens that a session is given.
 
-use serde_json::Value;
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::dialect::{
     Dialect, Endpoint, Facts, Reason, SessionFacts, Template, TokenFacts, UserFacts,
 };
-use crate::identity::{Claims, SessionId};
+use crate::identity::{Claims, SessionId, Subject};
 use crate::secret::{self, Digest, SecretString};
 use crate::session::{Generation, Session};
 use crate::telemetry::audit::AuditEvent;
@@ -30,7 +32,7 @@ impl Login {
         let now = call.now;
         let key = self.config.dialect.gives_key.then(new_key);
         let jti = token::new_jti();
-        let session = self.new_session(call, user, key.as_ref(), &jti);
+        let session = self.new_session(&Origin::of(call), user, key.as_ref(), &jti);
         let most = self.services.limits.sessions_per_user;
         let ended = self.services.store.put(session.clone(), most, now).await?;
         self.end_streams(&ended);
@@ -47,22 +49,41 @@ impl Login {
         Ok(self.answer(endpoint, &facts))
     }
 
+    /// A session and its access token for a script, without a password: an operator asked.
+    pub(crate) async fn mint(&self, subject: &Subject, now: Timestamp) -> Result<Value, Refused> {
+        let mut found = None;
+        for source in &self.config.users {
+            found = found.or(self.services.users.find(source, subject).await?);
+        }
+        let user = found.ok_or_else(|| Refused::new(Reason::UnknownUser, "no such user"))?;
+        let jti = token::new_jti();
+        let origin = Origin { address: None, agent: Some("tollhouse token mint".to_owned()), now };
+        let session = self.new_session(&origin, &user, None, &jti);
+        let most = self.services.limits.sessions_per_user;
+        let ended = self.services.store.put(session.clone(), most, now).await?;
+        self.end_streams(&ended);
+        let access = self.issue(&session, None, now)?.access.unwrap_or_default();
+        Ok(json!({
+            "access_token": access.token.expose(),
+            "session": session.id,
+            "expires": access.expires.to_string(),
+        }))
+    }
+
     fn new_session(
         &self,
-        call: &Call,
+        origin: &Origin,
         user: &User,
         key: Option<&SecretString>,
         jti: &str,
     ) -> Session {
         let login = &self.config;
-        let now = call.now;
+        let now = origin.now;
         let expires = if login.dialect.defaults.ends_with_access {
             now.plus(login.access_ttl).whole_secs()
         } else {
             now.plus(login.refresh_ttl).whole_secs()
         };
-        let agent = call.head.headers.get(http::header::USER_AGENT);
-        let agent = agent.and_then(|agent| agent.to_str().ok());
         let mut session = Session {
             id: SessionId::new(now),
             subject: user.id.clone(),
@@ -81,8 +102,8 @@ impl Login {
             access_until: self.access_end(expires, now),
             refresh: None,
             key_hash: key.map(|key| Digest::of(key.expose().as_bytes())),
-            address: call.client.address,
-            agent: agent.map(|agent| agent.chars().take(LONGEST_AGENT).collect()),
+            address: origin.address,
+            agent: origin.agent.clone(),
         };
         if login.dialect.gives_refresh_token {
             session.refresh = Some(Generation {
@@ -175,6 +196,25 @@ impl Login {
                 expires: session.expires,
             }),
             ..self.facts(now)
+        }
+    }
+}
+
+/// Where and when a session begins.
+struct Origin {
+    address: Option<IpAddr>,
+    agent: Option<String>,
+    now: Timestamp,
+}
+
+impl Origin {
+    fn of(call: &Call) -> Self {
+        let agent = call.head.headers.get(http::header::USER_AGENT);
+        let agent = agent.and_then(|agent| agent.to_str().ok());
+        Self {
+            address: call.client.address,
+            agent: agent.map(|agent| agent.chars().take(LONGEST_AGENT).collect()),
+            now: call.now,
         }
     }
 }

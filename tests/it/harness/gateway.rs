@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tollhouse::clock::{Clock, TestClock, Timestamp};
 use tollhouse::config::Config;
-use tollhouse::secret::SecretString;
+use tollhouse::session::Faults;
 use tollhouse::server::{self, Options, Running};
 use tollhouse::users::password;
 
@@ -28,6 +28,7 @@ pub struct GatewayBuilder {
     moving: bool,
     dir: Option<tempfile::TempDir>,
     new_state: bool,
+    faults: Option<Arc<Faults>>,
 }
 
 /// A running gateway and its folder.
@@ -49,6 +50,7 @@ impl Gateway {
             moving: false,
             dir: None,
             new_state: false,
+            faults: None,
         }
     }
 
@@ -170,6 +172,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Has the store's disk fail when `faults` says so.
+    pub fn faults(mut self, faults: &Arc<Faults>) -> Self {
+        self.faults = Some(faults.clone());
+        self
+    }
+
     pub async fn start(self) -> Gateway {
         self.try_start().await.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -189,6 +197,7 @@ impl GatewayBuilder {
             clock: clock.clone().map_or_else(Clock::system, Clock::test),
             new_state: self.new_state,
             capture_logs: true,
+            store_faults: self.faults.clone(),
             ..Options::default()
         };
         let running = tokio::task::spawn_blocking(move || server::start(loaded.config, options))
@@ -255,6 +264,6 @@ pub fn hash_of(password: &str) -> String {
     let mut hashes = HASHES.get_or_init(Mutex::default).lock().unwrap();
     hashes
         .entry(password.to_owned())
-        .or_insert_with(|| password::hash(&SecretString::from(password)).unwrap())
+        .or_insert_with(|| password::hash(password).unwrap().as_str().to_owned())
         .clone()
 }

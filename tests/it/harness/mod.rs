@@ -4,6 +4,7 @@
 pub mod certs;
 pub mod client;
 pub mod gateway;
+pub mod process;
 pub mod smtp;
 pub mod upstream;
 

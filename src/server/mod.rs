@@ -4,7 +4,6 @@
 //! with their users) and accepts the first connection last. `Running` reloads, drains and tells.
 
 mod background;
-mod commands;
 mod start;
 
 use std::net::SocketAddr;
@@ -15,9 +14,13 @@ use std::time::Duration;
 
 pub use self::start::{StartError, start};
 
+use tokio_util::sync::CancellationToken;
+
+pub use crate::admin::ConfigSource;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gateway::{BuildError, Gateway};
+use crate::gateway::{Gateway, ReloadError};
+use crate::session::Faults;
 use crate::listener::Listening;
 use crate::runtime::Threads;
 use crate::secret::SecretString;
@@ -31,25 +34,25 @@ pub struct Options {
     pub new_state: bool,
     /// Keep access and audit lines in memory instead of where `[log]` says.
     pub capture_logs: bool,
+    /// Makes the store's disk fail when a test says so.
+    pub store_faults: Option<Arc<Faults>>,
     /// How to read the configuration again; `None`: it cannot be reloaded.
     pub source: Option<ConfigSource>,
 }
-
-/// Reads the configuration again for a reload.
-pub type ConfigSource = fn(&std::path::Path) -> Result<Config, String>;
 
 /// A gateway that serves.
 #[derive(Debug)]
 pub struct Running {
     threads: Threads,
     gateway: Arc<Gateway>,
-    listening: Listening,
+    listening: Arc<Listening>,
     admin: Option<SocketAddr>,
     admin_socket: PathBuf,
     first_user: Option<FirstUser>,
     captured: Option<(Captured, Captured)>,
     sinks: [Sink; 2],
     drain: (Duration, Duration),
+    stop: CancellationToken,
 }
 
 /// The user made at first start.
@@ -58,19 +61,6 @@ pub struct FirstUser {
     pub name: String,
     pub email: String,
     pub password: SecretString,
-}
-
-/// Why a configuration was not put to work in the place of the last one.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    #[error("the configuration cannot be read again: {0}")]
-    Config(String),
-
-    #[error("`{section}` changed, which needs a restart")]
-    NeedsRestart { section: &'static str },
-
-    #[error(transparent)]
-    Build(#[from] BuildError),
 }
 
 impl Running {
@@ -99,7 +89,7 @@ impl Running {
     /// # Errors
     /// The last good one stays in effect.
     pub fn reload(&self, config: Config) -> Result<(), ReloadError> {
-        commands::reload(&self.gateway, config)
+        self.gateway.reload(config)
     }
 
     /// Opens the log files anew, after a rotation.
@@ -139,6 +129,7 @@ impl Running {
         if tokio::time::timeout(limit, self.threads.idle()).await.is_err() {
             tracing::warn!(?limit, "requests and tunnels that were still open are cut");
         }
+        self.stop.cancel();
         self.gateway.shared.store.close().await;
         for sink in &self.sinks {
             sink.close();

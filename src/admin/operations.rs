@@ -1,0 +1,329 @@
+//! What an operator asks of the running gateway, carried out.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{AdminCommand, Readiness};
+use crate::algorithm::Algorithm;
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::identity::SessionId;
+use crate::listener::Listening;
+use crate::login::Login;
+use crate::session::{EmbeddedStore, Revoke, Session};
+use crate::telemetry::audit::{Actor, AuditEvent};
+use crate::telemetry::metrics::Gauges;
+use crate::token::{KeyEvent, KeyState};
+use crate::users::{FileSource, Name, canonical_account};
+
+/// Sessions in one list; more would not fit a screen or a line of JSON.
+const LISTED: usize = 10_000;
+
+/// Reads the configuration again.
+pub type ConfigSource = fn(&std::path::Path) -> Result<Config, String>;
+
+/// A running gateway as its operators see it.
+#[derive(Debug)]
+pub(crate) struct Operations {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) listening: Arc<Listening>,
+    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) users: Vec<Arc<FileSource>>,
+    pub(crate) source: Option<ConfigSource>,
+}
+
+type Carried = Result<Value, (StatusCode, String)>;
+
+fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+}
+
+fn unknown(what: &str) -> (StatusCode, String) {
+    (StatusCode::NOT_FOUND, format!("{what} is not known"))
+}
+
+impl Operations {
+    /// Carries out a command; whatever changes something is audited.
+    pub(crate) async fn carry_out(&self, command: AdminCommand) -> (StatusCode, Value) {
+        let carried = match command {
+            AdminCommand::ListSessions { user } => self.list_sessions(user).await,
+            AdminCommand::RevokeSession { id } => {
+                self.revoke(Revoke::Session(id), &id.to_string()).await
+            }
+            AdminCommand::RevokeUser { user } => self.revoke_user(&user).await,
+            AdminCommand::RevokeAll => self.revoke(Revoke::All, "all").await,
+            AdminCommand::Reload => self.reload(),
+            AdminCommand::ListKeys => Ok(self.keys()),
+            AdminCommand::RotateKeys { algorithm } => self.rotate_keys(algorithm).await,
+            AdminCommand::RevokeKey { kid } => self.revoke_key(kid).await,
+            AdminCommand::ImportKey { key, algorithm } => {
+                let ring = self.gateway.shared.ring.clone();
+                let now = self.gateway.shared.clock.now();
+                let algorithm = algorithm_of(algorithm);
+                match algorithm {
+                    Ok(algorithm) => {
+                        self.change_keys(move || ring.import(key.expose(), algorithm, now)).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            AdminCommand::LiftLimits { name } => self.lift_limits(name).await,
+            AdminCommand::MintToken { user, login } => self.mint(&user, &login).await,
+            AdminCommand::Backup { path } => match self.store.backup(&path).await {
+                Ok(()) => {
+                    self.audit("backup", &path.display().to_string());
+                    Ok(json!({ "path": path }))
+                }
+                Err(error) => Err(failed(error)),
+            },
+        };
+        match carried {
+            Ok(answer) => (StatusCode::OK, answer),
+            Err((status, problem)) => (status, json!({ "error": problem })),
+        }
+    }
+
+    async fn list_sessions(&self, user: Option<String>) -> Carried {
+        let shared = &self.gateway.shared;
+        let subject = match &user {
+            Some(user) => Some(self.subject(user).await?),
+            None => None,
+        };
+        let now = shared.clock.now();
+        let sessions = shared.store.list(subject.as_ref(), LISTED, now).await.map_err(failed)?;
+        Ok(json!({ "sessions": sessions.iter().map(told).collect::<Vec<_>>() }))
+    }
+
+    async fn revoke_user(&self, user: &str) -> Carried {
+        let subject = self.subject(user).await?;
+        self.revoke(Revoke::Subject(subject), user).await
+    }
+
+    async fn revoke(&self, what: Revoke, target: &str) -> Carried {
+        let shared = &self.gateway.shared;
+        let single = match &what {
+            Revoke::Session(id) => Some(*id),
+            _ => None,
+        };
+        let revoked = shared.store.revoke(what, shared.clock.now()).await;
+        let ended = revoked.as_deref().unwrap_or(single.as_slice());
+        for session in ended {
+            shared.ends.streams.end(session);
+        }
+        self.audit("revoke", target);
+        let ended = revoked.map_err(failed)?;
+        Ok(json!({ "ended": ended.len() }))
+    }
+
+    /// Reads the configuration again and puts it to work.
+    fn reload(&self) -> Carried {
+        let conflict = |problem| (StatusCode::CONFLICT, problem);
+        let source = self.source.ok_or_else(|| conflict("this gateway has no file".to_owned()))?;
+        let path = self.gateway.generation().config.path.clone();
+        let reloaded = source(&path)
+            .and_then(|config| self.gateway.reload(config).map_err(|error| error.to_string()));
+        reloaded.map(|()| json!({})).map_err(conflict)
+    }
+
+    fn keys(&self) -> Value {
+        let keys = self.gateway.shared.ring.list();
+        let told = keys.iter().map(|key| {
+            json!({
+                "kid": &*key.kid,
+                "algorithm": key.algorithm.as_str(),
+                "state": match key.state {
+                    KeyState::Waiting => "waiting",
+                    KeyState::Signing => "signing",
+                    KeyState::Retired => "retired",
+                },
+                "created": key.created.to_string(),
+                "signs_from": key.signs_from.to_string(),
+            })
+        });
+        json!({ "keys": told.collect::<Vec<_>>() })
+    }
+
+    async fn rotate_keys(&self, algorithm: Option<String>) -> Carried {
+        let algorithm = algorithm_of(algorithm)?;
+        let (ring, now) = (self.gateway.shared.ring.clone(), self.gateway.shared.clock.now());
+        self.change_keys(move || ring.rotate(algorithm, now)).await
+    }
+
+    async fn revoke_key(&self, kid: String) -> Carried {
+        let (ring, now) = (self.gateway.shared.ring.clone(), self.gateway.shared.clock.now());
+        self.change_keys(move || ring.revoke(&kid, now)).await
+    }
+
+    async fn change_keys<F>(&self, change: F) -> Carried
+    where
+        F: FnOnce() -> Result<Vec<KeyEvent>, crate::token::KeyError> + Send + 'static,
+    {
+        let changed = self.gateway.shared.back_room.block_on_thread(change).await;
+        let changed = changed.ok_or_else(|| failed("the key ring could not be changed"))?;
+        for event in changed.map_err(|error| (StatusCode::CONFLICT, chain(&error)))? {
+            self.audit_key(&event);
+        }
+        Ok(self.keys())
+    }
+
+    /// Writes down what became of a key.
+    pub(crate) fn audit_key(&self, event: &KeyEvent) {
+        let (action, kid, algorithm) = match event {
+            KeyEvent::Added { kid, algorithm, .. } => ("added", kid, algorithm),
+            KeyEvent::Signs { kid, algorithm } => ("signs", kid, algorithm),
+            KeyEvent::Removed { kid, algorithm } => ("removed", kid, algorithm),
+            KeyEvent::Failed { cause } => {
+                tracing::error!(%cause, "signing keys could not be maintained");
+                return;
+            }
+        };
+        self.write(&AuditEvent::Key { action, kid, algorithm: algorithm.as_str() });
+    }
+
+    async fn lift_limits(&self, name: String) -> Carried {
+        let shared = &self.gateway.shared;
+        let generation = self.gateway.generation();
+        let sources: Vec<String> = generation.config.users.iter().map(|one| one.name.clone()).collect();
+        let now = shared.clock.now();
+        // Counted by user where there is one, else by the name as it was typed.
+        for name in [Name::Username(name.clone()), Name::Email(name.clone())] {
+            let resolved = shared.users.resolve(&sources, &name).await.map_err(failed)?;
+            let account = canonical_account(&name, resolved.as_ref());
+            shared.store.lift_limits(account, now).await.map_err(failed)?;
+        }
+        self.audit("limits lift", &name);
+        Ok(json!({}))
+    }
+
+    async fn mint(&self, user: &str, login: &str) -> Carried {
+        let generation = self.gateway.generation();
+        let settings = generation.config.logins.iter().find(|one| one.name == login);
+        let settings = settings.ok_or_else(|| unknown(&format!("login `{login}`")))?;
+        let login = Arc::new(Login {
+            config: settings.clone(),
+            services: generation.services.clone(),
+            verifier: generation.verifier.clone(),
+        });
+        let subject = self.subject(user).await?;
+        let minted = login.mint(&subject, self.gateway.shared.clock.now()).await;
+        let minted = minted.map_err(|refused| failed(refused.cause))?;
+        self.audit("mint", user);
+        Ok(minted)
+    }
+
+    /// The id of a user given by name or id.
+    async fn subject(&self, user: &str) -> Result<crate::identity::Subject, (StatusCode, String)> {
+        let shared = &self.gateway.shared;
+        let sources: Vec<String> =
+            self.gateway.generation().config.users.iter().map(|one| one.name.clone()).collect();
+        for name in [Name::Username(user.to_owned()), Name::Email(user.to_owned())] {
+            if let Some(subject) = shared.users.resolve(&sources, &name).await.map_err(failed)? {
+                return Ok(subject);
+            }
+        }
+        // An id, perhaps of a user who is gone: his sessions may still be there.
+        match SessionId::parse(user) {
+            Some(_) => Ok(crate::identity::Subject::new(user)),
+            None => Err(unknown(&format!("user `{user}`"))),
+        }
+    }
+
+    fn audit(&self, action: &str, target: &str) {
+        self.write(&AuditEvent::Admin { action, target });
+    }
+
+    fn write(&self, event: &AuditEvent<'_>) {
+        let shared = &self.gateway.shared;
+        let actor = Actor { address: None, request_id: "-", login: "-" };
+        shared.audit.write(shared.clock.now(), &actor, event);
+    }
+
+    /// What readiness looks at.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let shared = &self.gateway.shared;
+        let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);
+        let users = self.users.iter().find_map(|source| source.problem());
+        Readiness {
+            checks: vec![
+                ("draining", if draining { Err("draining".to_owned()) } else { Ok(()) }),
+                ("store", shared.store.healthy().map_err(|error| error.to_string())),
+                ("keys", self.keys_ready()),
+            ],
+            notes: users
+                .map(|problem| format!("users: {problem}; the last good ones stay"))
+                .into_iter()
+                .chain(shared.metrics.notes())
+                .collect(),
+        }
+    }
+
+    fn keys_ready(&self) -> Result<(), String> {
+        let signing = self.gateway.shared.ring.list().iter().any(|key| key.state == KeyState::Signing);
+        signing.then_some(()).ok_or_else(|| "no key signs".to_owned())
+    }
+
+    /// What is counted when somebody asks.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let shared = &self.gateway.shared;
+        let generation = self.gateway.generation();
+        let servers = generation.pools.values().flat_map(|pool| {
+            let pool = pool.snapshot();
+            let name = pool.name.to_string();
+            pool.servers.into_iter().map(move |server| {
+                let (in_flight, idle, failures) = (server.in_flight, server.idle, server.failures);
+                (name.clone(), server.name.to_string(), server.up, in_flight, idle, failures)
+            })
+        });
+        Gauges {
+            connections: self.listening.open(),
+            refused_connections: self.listening.refused(),
+            handshake_failures: self.listening.handshake_failures(),
+            upstreams: servers.collect(),
+            streams: shared.ends.streams.open(),
+            revocations: shared.store.revocations().len(),
+            verified_tokens: generation.verifier.remembered(),
+            hashing_waiting: shared.hashing.waiting(),
+            log_lines_dropped: shared.access.dropped() + shared.audit.dropped(),
+            store_up: shared.store.healthy().is_ok(),
+            draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
+            certificates_not_after: self.listening.certificates_not_after(),
+        }
+    }
+}
+
+fn algorithm_of(name: Option<String>) -> Result<Option<Algorithm>, (StatusCode, String)> {
+    match name {
+        Some(name) => match Algorithm::parse(&name) {
+            Some(algorithm) => Ok(Some(algorithm)),
+            None => Err((StatusCode::BAD_REQUEST, format!("`{name}` is no algorithm we know"))),
+        },
+        None => Ok(None),
+    }
+}
+
+/// An error with its causes, for an operator.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+fn told(session: &Session) -> Value {
+    json!({
+        "id": session.id,
+        "subject": session.subject,
+        "username": session.username,
+        "login": session.login,
+        "created": session.created.to_string(),
+        "last_used": session.last_used.to_string(),
+        "expires": session.ends().to_string(),
+        "address": session.address,
+        "agent": session.agent,
+    })
+}

@@ -1,0 +1,179 @@
+//! The operators' listeners: TCP for probes and metrics, a unix socket for everything else.
+//!
+//! The TCP listener has no way to change anything, so a page in an operator's browser has none
+//! either; the unix socket is its owner's alone (0600).
+
+use std::convert::Infallible;
+use std::fs::{self, Permissions};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderValue};
+use http::{Method, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{AdminCommand, Operations, SOCKET, health};
+use crate::body::{Body, Response};
+use crate::config::Config;
+use crate::rejection::respond;
+use crate::runtime::BackRoom;
+use crate::telemetry::metrics;
+
+/// Operators and probes at once; more wait to be accepted.
+const CONNECTIONS: usize = 64;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A key in PEM form is the largest thing that is sent here.
+const BODY_LIMIT: u64 = 64 << 10;
+/// After a failed accept (no descriptors left, most likely).
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Opens both; answers the TCP address, if there is one, or what could not be opened.
+pub(crate) fn serve(
+    operations: &Arc<Operations>,
+    config: &Config,
+    back_room: &BackRoom,
+    stop: &CancellationToken,
+) -> Result<Option<SocketAddr>, (String, io::Error)> {
+    let _runtime = back_room.handle().enter();
+    let path = config.state.dir.join(SOCKET);
+    let named = |error| (path.display().to_string(), error);
+    // The store is ours alone by now, so a socket file here was left by a gateway that is gone.
+    let _ = fs::remove_file(&path);
+    let socket = UnixListener::bind(&path).map_err(named)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(named)?;
+    let door = Door { operations: operations.clone(), may_change: true, places: places() };
+    spawn_until(back_room, stop, async move {
+        loop {
+            let accepted = socket.accept().await.map(|(stream, _)| stream);
+            door.admit(accepted).await;
+        }
+    });
+    let Some(address) = config.admin.address else { return Ok(None) };
+    let named = |error| (address.to_string(), error);
+    let listener = std::net::TcpListener::bind(address).map_err(named)?;
+    listener.set_nonblocking(true).map_err(named)?;
+    let listener = TcpListener::from_std(listener).map_err(named)?;
+    let local = listener.local_addr().map_err(named)?;
+    let door = Door { operations: operations.clone(), may_change: false, places: places() };
+    spawn_until(back_room, stop, async move {
+        loop {
+            let accepted = listener.accept().await.map(|(stream, _)| stream);
+            door.admit(accepted).await;
+        }
+    });
+    Ok(Some(local))
+}
+
+fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONNECTIONS))
+}
+
+fn spawn_until<F>(back_room: &BackRoom, stop: &CancellationToken, task: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let stop = stop.clone();
+    back_room.spawn(async move {
+        stop.run_until_cancelled(task).await;
+    });
+}
+
+/// One of the two listeners.
+struct Door {
+    operations: Arc<Operations>,
+    /// The unix socket: commands are carried out.
+    may_change: bool,
+    places: Arc<Semaphore>,
+}
+
+impl Door {
+    /// Serves an accepted connection, when there is a place for it.
+    async fn admit<S>(&self, accepted: io::Result<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Ok(stream) = accepted else {
+            return tokio::time::sleep(ACCEPT_BACKOFF).await;
+        };
+        let Ok(place) = self.places.clone().acquire_owned().await else { return };
+        let (operations, may_change) = (self.operations.clone(), self.may_change);
+        let back_room = operations.gateway.shared.back_room.clone();
+        back_room.spawn(async move {
+            let _place = place;
+            let service = service_fn(move |request| {
+                let operations = operations.clone();
+                async move { Ok::<_, Infallible>(answer(&operations, may_change, request).await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an admin connection broke off");
+            }
+        });
+    }
+}
+
+async fn answer(
+    operations: &Operations,
+    may_change: bool,
+    request: http::Request<Incoming>,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let readable = matches!(head.method, Method::GET | Method::HEAD);
+    match head.uri.path() {
+        "/livez" if readable => return respond(health::live()),
+        "/readyz" if readable => {
+            return respond(operations.readiness().answer(head.uri.query()));
+        }
+        "/metrics" if readable => return metrics_of(operations),
+        _ if !may_change => {
+            return json(StatusCode::NOT_FOUND, &error("there is /livez, /readyz and /metrics here"));
+        }
+        _ => {}
+    }
+    let Ok(body) = Body::from(body).timed(HEADER_TIMEOUT).read_all(BODY_LIMIT).await else {
+        return json(StatusCode::BAD_REQUEST, &error("the body could not be read"));
+    };
+    match AdminCommand::parse(&head.method, head.uri.path(), head.uri.query(), &body) {
+        Ok(command) => {
+            let (status, answer) = operations.carry_out(command).await;
+            json(status, &answer)
+        }
+        Err((status, problem)) => json(status, &error(&problem)),
+    }
+}
+
+fn metrics_of(operations: &Operations) -> Response {
+    let text = operations.gateway.shared.metrics.render(&operations.gauges());
+    let mut response = Response::new(Body::full(text));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    response
+}
+
+fn error(text: &str) -> serde_json::Value {
+    serde_json::json!({ "error": text })
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response {
+    let mut response = Response::new(Body::full(format!("{value}\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

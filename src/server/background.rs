@@ -1,0 +1,88 @@
+//! What goes on without a request: files are watched, keys rotate, what expired is forgotten.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Operations;
+use crate::login::review_sessions;
+
+/// Keys have a day of overlap; a minute late is nothing.
+const KEY_MAINTENANCE: Duration = Duration::from_secs(60);
+/// Certificates are renewed days ahead; seconds are for the operator who waits for it.
+const CERTIFICATES: Duration = Duration::from_secs(5);
+/// Memory of what expired, idle upstream connections.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Starts the tasks; they end when `stop` is cancelled.
+pub(super) fn start(operations: &Arc<Operations>, stop: &CancellationToken) {
+    for source in &operations.users {
+        let clock = operations.gateway.shared.clock.clone();
+        spawn(operations, stop, source.clone().watch(clock));
+    }
+    spawn(operations, stop, review(operations.clone()));
+    spawn(operations, stop, maintain_keys(operations.clone()));
+    spawn(operations, stop, reload_certificates(operations.clone()));
+    spawn(operations, stop, sweep(operations.clone()));
+}
+
+fn spawn<F>(operations: &Operations, stop: &CancellationToken, task: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let stop = stop.clone();
+    operations.gateway.shared.back_room.spawn(async move {
+        stop.run_until_cancelled(task).await;
+    });
+}
+
+/// Ends the sessions of users who changed.
+async fn review(operations: Arc<Operations>) {
+    let shared = &operations.gateway.shared;
+    loop {
+        shared.users.changed().await;
+        let generation = operations.gateway.generation();
+        match review_sessions(&generation.services, shared.clock.now()).await {
+            Ok(0) => {}
+            Ok(ended) => tracing::info!(ended, "sessions ended because their users changed"),
+            // Their next refresh looks at the user again.
+            Err(error) => tracing::warn!(%error, "sessions could not be compared with their users"),
+        }
+    }
+}
+
+async fn maintain_keys(operations: Arc<Operations>) {
+    let shared = &operations.gateway.shared;
+    loop {
+        let (ring, now) = (shared.ring.clone(), shared.clock.now());
+        let events = shared.back_room.block_on_thread(move || ring.maintain(now)).await;
+        for event in events.unwrap_or_default() {
+            operations.audit_key(&event);
+        }
+        shared.clock.sleep(KEY_MAINTENANCE).await;
+    }
+}
+
+async fn reload_certificates(operations: Arc<Operations>) {
+    let shared = &operations.gateway.shared;
+    loop {
+        tokio::time::sleep(CERTIFICATES).await;
+        let (listening, now) = (operations.listening.clone(), shared.clock.now());
+        shared.back_room.block_on_thread(move || listening.reload_certificates(now)).await;
+    }
+}
+
+async fn sweep(operations: Arc<Operations>) {
+    let shared = &operations.gateway.shared;
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let (generation, now) = (operations.gateway.generation(), shared.clock.now());
+        generation.verifier.sweep(now);
+        shared.store.revocations().sweep(now);
+        for pool in generation.pools.values() {
+            pool.sweep();
+        }
+    }
+}

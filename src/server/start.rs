@@ -1,0 +1,268 @@
+//! Opening everything in the order that is safe: keys and store before users, sessions compared
+//! with their users before the first connection is accepted.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::background;
+use super::{FirstUser, Options, Running};
+use crate::admin;
+use crate::clock::Clock;
+use crate::config::{Config, Store, UserSourceKind};
+use crate::gateway::{self, BuildError, Gateway, Shared};
+use crate::listener::{self, BindError};
+use crate::login::review_sessions;
+use crate::pipeline;
+use crate::runtime::Threads;
+use crate::session::{EmbeddedOptions, EmbeddedStore, OpenError, SessionStore, StoreError, Streams};
+use crate::telemetry::audit::AuditLog;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sink::{Captured, Sink};
+use crate::token::{KeyError, KeyRing, KeyRingOptions};
+use crate::users::{self, BootstrapError, FileError, FileSource, PasswordPool, UserSource, Users};
+
+/// A new key is published for so long before it signs, so that every verifier has fetched it.
+const PUBLISH_BEFORE: Duration = Duration::from_secs(24 * 3600);
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the state folder `{}` cannot be used", path.display())]
+    State {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("the threads cannot be started")]
+    Threads(#[source] io::Error),
+
+    #[error("the log `{}` cannot be written", name)]
+    Log {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("signing keys")]
+    Keys(#[from] KeyError),
+
+    #[error(transparent)]
+    Store(#[from] OpenError),
+
+    #[error("sessions cannot be compared with their users")]
+    Review(#[from] StoreError),
+
+    #[error("the first user cannot be made")]
+    FirstUser(#[from] BootstrapError),
+
+    #[error("users `{name}`: `{}` is missing; add a user with `tollhouse user add`, or set bootstrap = true", path.display())]
+    NoUsers { name: String, path: PathBuf },
+
+    #[error("users `{name}`")]
+    Users {
+        name: String,
+        #[source]
+        source: FileError,
+    },
+
+    #[error(transparent)]
+    Build(#[from] BuildError),
+
+    #[error(transparent)]
+    Bind(#[from] BindError),
+
+    #[error("the admin listener `{name}` cannot be opened")]
+    Admin {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// True where the configuration, or a file it names, has to be changed first.
+    pub fn is_configuration(&self) -> bool {
+        matches!(
+            self,
+            Self::Keys(_) | Self::NoUsers { .. } | Self::Users { .. } | Self::Build(_)
+        )
+    }
+}
+
+/// Starts a gateway. Blocks, on the disk among others: not to be called on a runtime's thread.
+///
+/// # Errors
+/// Nothing is left running.
+pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
+    listener::raise_nofile();
+    make_folder(&config.state.dir)?;
+    let threads = Threads::start(config.process.workers, config.process.back_room)
+        .map_err(StartError::Threads)?;
+    let (sinks, captured) = open_sinks(&config, options.capture_logs)?;
+    let store = open_store(&config, &options)?;
+    let ring = open_ring(&config, &options.clock)?;
+    let hashing = PasswordPool::start(
+        config.login_limits.hashing.parallel,
+        config.login_limits.hashing.queue,
+    )
+    .map_err(StartError::Threads)?;
+    let first_user = bootstrap(&config)?;
+    let sources = open_users(&config, &hashing)?;
+    let [access, audit] = &sinks;
+    let sessions: Arc<dyn SessionStore> = store.clone();
+    let shared = Shared {
+        ends: gateway::ends(&sessions, Streams::default(), &options.clock),
+        clock: options.clock.clone(),
+        back_room: threads.back_room().clone(),
+        workers: config.process.workers,
+        users: Arc::new(Users::new(sources.iter().map(|one| one.clone() as Arc<dyn UserSource>).collect())),
+        store: sessions,
+        ring,
+        metrics: Arc::new(Metrics::new()),
+        access: access.clone(),
+        audit: AuditLog::new(audit.clone()),
+        draining: AtomicBool::new(false),
+        hashing,
+    };
+    let gateway = Arc::new(Gateway::new(shared, config)?);
+    let generation = gateway.generation();
+    let config = &generation.config;
+    // Users may have changed while nobody looked: their sessions end before anyone is let in.
+    let review = review_sessions(&generation.services, options.clock.now());
+    let ended = threads.back_room().handle().block_on(review)?;
+    if ended > 0 {
+        tracing::info!(ended, "sessions ended because their users changed");
+    }
+    let bound = listener::bind(
+        &config.listeners,
+        &config.state.dir,
+        threads.workers().len(),
+        options.clock.now(),
+    )?;
+    let stop = CancellationToken::new();
+    let handling = gateway.clone();
+    let listening = Arc::new(listener::serve(bound, &threads, move |worker, client, request| {
+        pipeline::handle(handling.clone(), worker, client, request)
+    }));
+    let operations = Arc::new(admin::Operations {
+        gateway: gateway.clone(),
+        listening: listening.clone(),
+        store,
+        users: sources.clone(),
+        source: options.source,
+    });
+    let admin = admin::serve(&operations, config, threads.back_room(), &stop)
+        .map_err(|(name, source)| StartError::Admin { name, source })?;
+    background::start(&operations, &stop);
+    Ok(Running {
+        drain: (config.process.drain_delay, config.process.drain_timeout),
+        admin_socket: config.state.dir.join(admin::SOCKET),
+        threads,
+        gateway: gateway.clone(),
+        listening,
+        admin,
+        first_user,
+        captured,
+        sinks,
+        stop,
+    })
+}
+
+fn make_folder(path: &Path) -> Result<(), StartError> {
+    let failed = |source| StartError::State { path: path.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)
+}
+
+type Sinks = ([Sink; 2], Option<(Captured, Captured)>);
+
+fn open_sinks(config: &Config, capture: bool) -> Result<Sinks, StartError> {
+    if capture {
+        let ((access, seen), (audit, audited)) = (Sink::captured(), Sink::captured());
+        return Ok(([access, audit], Some((seen, audited))));
+    }
+    let open = |name: &str, target| {
+        Sink::open(target).map_err(|source| StartError::Log { name: name.to_owned(), source })
+    };
+    Ok(([open("access", &config.log.access)?, open("audit", &config.log.audit)?], None))
+}
+
+/// Opened before the keys are made: a store that is missing while there are keys is refused.
+fn open_store(config: &Config, options: &Options) -> Result<Arc<EmbeddedStore>, StartError> {
+    let Store::Embedded = config.store;
+    let keys = key_folder(config);
+    let keys_exist = fs::read_dir(keys).is_ok_and(|mut entries| entries.next().is_some());
+    Ok(EmbeddedStore::open(EmbeddedOptions {
+        path: config.state.dir.join("store.redb"),
+        clock: options.clock.clone(),
+        leeway: config.token.leeway,
+        // Keys that the operator manages say nothing of an earlier start.
+        keys_exist: keys_exist && config.token.keys.is_none(),
+        new_state: options.new_state,
+        backend_faults: options.store_faults.clone(),
+    })?)
+}
+
+fn key_folder(config: &Config) -> PathBuf {
+    config.token.keys.clone().unwrap_or_else(|| config.state.dir.join("keys"))
+}
+
+fn open_ring(config: &Config, clock: &Clock) -> Result<Arc<KeyRing>, StartError> {
+    let lives = config.logins.iter().map(|login| login.refresh_ttl.max(login.access_ttl));
+    let longest = lives.max().unwrap_or(config.token.refresh_ttl);
+    let ring = KeyRing::open(KeyRingOptions {
+        dir: key_folder(config),
+        managed: config.token.keys.is_none(),
+        algorithms: gateway::algorithms(config).into_iter().collect(),
+        rotate_every: config.token.rotate_every,
+        publish_before: PUBLISH_BEFORE,
+        keep_for: longest + config.token.leeway,
+        now: clock.now(),
+    })?;
+    for warning in ring.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(ring)
+}
+
+fn bootstrap(config: &Config) -> Result<Option<FirstUser>, StartError> {
+    for source in &config.users {
+        let UserSourceKind::File { path, bootstrap } = &source.kind;
+        if !bootstrap {
+            continue;
+        }
+        if let Some(user) = users::first_user(path)? {
+            return Ok(Some(FirstUser {
+                name: user.name,
+                email: user.email,
+                password: user.password,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+fn open_users(
+    config: &Config,
+    hashing: &Arc<PasswordPool>,
+) -> Result<Vec<Arc<FileSource>>, StartError> {
+    let open = |source: &crate::config::UserSource| {
+        let UserSourceKind::File { path, .. } = &source.kind;
+        FileSource::open(&source.name, path, hashing.clone()).map_err(|error| {
+            let name = source.name.clone();
+            if error.is_missing() {
+                StartError::NoUsers { name, path: path.clone() }
+            } else {
+                StartError::Users { name, source: error }
+            }
+        })
+    };
+    config.users.iter().map(open).collect()
+}
