@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod dialect;
 pub mod identity;
+pub mod listener;
 pub mod runtime;
 pub mod secret;
 pub mod session;
