@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Who is at the other end, as far as the transport and trusted proxies tell.
 #[derive(Clone, Debug)]
@@ -23,6 +24,24 @@ pub struct Client {
     pub names: Option<Arc<CertificateNames>>,
     /// True if the peer is one of the listener's `trusted_proxies`.
     pub trusted_proxy: bool,
+    /// True if the listener only sends clients on to https.
+    pub redirect: bool,
+    /// What the listener lets one request ask for.
+    pub bounds: RequestBounds,
+}
+
+/// The part of a listener's limits that can only be held where a request is read.
+///
+/// The listener itself holds the others; HTTP/1 heads have met `header_count` already, HTTP/2
+/// ones have not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestBounds {
+    /// Bytes of the request target.
+    pub uri_bytes: usize,
+    /// Header lines.
+    pub header_count: usize,
+    /// The longest pause between two pieces of the body.
+    pub body_idle: Duration,
 }
 
 /// Which certificate serves which name, as a listener chooses by SNI.

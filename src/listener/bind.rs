@@ -1,0 +1,331 @@
+//! Opens the sockets that a configuration names, and refuses what it cannot open.
+//!
+//! A TCP listener has one socket per worker with SO_REUSEPORT, so that the kernel spreads the
+//! connections. That option would also let a second gateway share the port by mistake, so the
+//! address is first tried without it. A unix socket or a descriptor is one socket, cloned.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+use crate::clock::Clock;
+use crate::config;
+
+use super::certs::{CertError, Certificates};
+use super::descriptors::Descriptors;
+
+/// What binding needs beside the listeners themselves.
+#[derive(Clone, Debug)]
+pub struct BindOptions {
+    /// One TCP socket is opened for each.
+    pub workers: usize,
+    /// The state folder; self-signed certificates are kept in its `tls/`.
+    pub state: PathBuf,
+    pub clock: Clock,
+    /// Sockets that the process was started with.
+    pub descriptors: Descriptors,
+}
+
+/// Why a listener could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("`{listener}` is in use, perhaps by a gateway that is running already")]
+    InUse { listener: String },
+
+    #[error("could not listen on `{listener}`")]
+    Io {
+        listener: String,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("`{listener}`: {path} exists and is not a socket")]
+    NotASocket { listener: String, path: PathBuf },
+
+    #[error("`{listener}`: no descriptor named `{name}` was handed over ({known})")]
+    NoDescriptor { listener: String, name: String, known: String },
+
+    #[error("`{listener}`: descriptor `{name}` is not a listening stream socket")]
+    NotListening { listener: String, name: String },
+
+    #[error("`{listener}`: proxy_protocol is not available in this version")]
+    ProxyProtocol { listener: String },
+
+    #[error("`{listener}`: no certificate can be served")]
+    Certificates {
+        listener: String,
+        #[source]
+        source: CertError,
+    },
+}
+
+/// Where a listener can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// With the real port where the configuration says 0.
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// The address, if it is not a unix socket.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Listeners whose sockets are open and whose certificates are read; nobody accepts yet.
+#[derive(Debug)]
+pub struct Bound {
+    pub(super) listeners: Vec<BoundListener>,
+}
+
+impl Bound {
+    /// What each listener is bound to, in the order of the configuration.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.listeners.iter().map(|listener| listener.address.clone()).collect()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct BoundListener {
+    pub(super) config: config::Listener,
+    pub(super) address: Address,
+    /// One per worker.
+    pub(super) sockets: Vec<BoundSocket>,
+    pub(super) tls: Option<Arc<Certificates>>,
+}
+
+/// A socket in non-blocking mode that somebody has yet to accept from.
+#[derive(Debug)]
+pub(super) enum BoundSocket {
+    Tcp(TcpListener),
+    /// The file goes with the last of the clones, if we made it.
+    Unix(UnixListener, Option<Arc<SocketFile>>),
+}
+
+/// Opens all sockets and reads all certificates.
+///
+/// # Errors
+/// With the first listener that cannot be set up; what was opened before it is closed again.
+pub fn bind(listeners: &[config::Listener], options: &BindOptions) -> Result<Bound, BindError> {
+    let listeners = listeners.iter().map(|listener| bind_one(listener, options));
+    Ok(Bound { listeners: listeners.collect::<Result<_, _>>()? })
+}
+
+fn bind_one(
+    listener: &config::Listener,
+    options: &BindOptions,
+) -> Result<BoundListener, BindError> {
+    let name = || listener.name.clone();
+    if !listener.proxy_protocol.is_empty() {
+        return Err(BindError::ProxyProtocol { listener: name() });
+    }
+    let workers = options.workers.max(1);
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { listener: name() },
+        _ => BindError::Io { listener: name(), source },
+    };
+    let (address, sockets) = match &listener.bind {
+        config::Bind::Tcp(address) => bind_tcp(*address, workers).map_err(failed)?,
+        config::Bind::Unix(path) => {
+            remove_stale(&listener.name, path)?;
+            bind_unix(path, workers).map_err(failed)?
+        }
+        config::Bind::Descriptor(wanted) => {
+            take_over(&listener.name, wanted, &options.descriptors, workers)?
+        }
+    };
+    // After the sockets: a second gateway by mistake must not touch the first one's files.
+    let tls = match &listener.tls {
+        Some(tls) => Some(Arc::new(
+            Certificates::load(&listener.name, tls, &options.state, options.clock.clone())
+                .map_err(|source| BindError::Certificates { listener: name(), source })?,
+        )),
+        None => None,
+    };
+    Ok(BoundListener { config: listener.clone(), address, sockets, tls })
+}
+
+type Opened = (Address, Vec<BoundSocket>);
+
+/// More than the kernel grants by default (net.core.somaxconn cuts it): connections wait here
+/// while a worker is busy.
+const BACKLOG: i32 = 4096;
+
+/// A client that vanished without a word is noticed after about two minutes, which matters to
+/// tunnels only: everything else has a shorter timeout.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
+fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Opened> {
+    if address.port() != 0 {
+        // Held only for as long as it takes to learn that nobody else listens here.
+        tcp_socket(address)?.bind(&address.into())?;
+    }
+    let first = listen_tcp(address)?;
+    let address = first.local_addr()?;
+    let mut sockets = vec![BoundSocket::Tcp(first)];
+    for _ in 1..workers {
+        sockets.push(BoundSocket::Tcp(listen_tcp(address)?));
+    }
+    Ok((Address::Tcp(address), sockets))
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // Said and not left to a sysctl: `[::]` means IPv6, `0.0.0.0` means IPv4.
+        socket.set_only_v6(true)?;
+    }
+    // Without it a restart would have to wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = tcp_socket(address)?;
+    socket.set_reuse_port(true)?;
+    set_connection_options(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// On Linux accepted sockets inherit these, which saves two system calls per connection.
+fn set_connection_options(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)
+}
+
+/// Removes the file of a gateway that ended without tidying up; one that answers is an error.
+fn remove_stale(listener: &str, path: &Path) -> Result<(), BindError> {
+    let failed = |source| BindError::Io { listener: listener.to_owned(), source };
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(BindError::NotASocket { listener: listener.to_owned(), path: path.to_owned() });
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(BindError::InUse { listener: listener.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Whoever may open the socket: its owner and group, which is how a proxy is let in.
+const SOCKET_MODE: u32 = 0o660;
+
+fn bind_unix(path: &Path, workers: usize) -> io::Result<Opened> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = Arc::new(SocketFile::new(path)?);
+    // Before `listen`, so that nobody can connect under the mode the file was made with.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    let sockets = clones(&socket, workers)?.into_iter();
+    let sockets =
+        sockets.map(|socket| BoundSocket::Unix(socket.into(), Some(file.clone()))).collect();
+    Ok((Address::Unix(path.to_owned()), sockets))
+}
+
+fn clones(socket: &Socket, workers: usize) -> io::Result<Vec<Socket>> {
+    (0..workers).map(|_| socket.try_clone()).collect()
+}
+
+fn take_over(
+    listener: &str,
+    name: &str,
+    descriptors: &Descriptors,
+    workers: usize,
+) -> Result<Opened, BindError> {
+    let Some(taken) = descriptors.take(name) else {
+        let known = descriptors.names().collect::<Vec<_>>().join(", ");
+        return Err(BindError::NoDescriptor {
+            listener: listener.to_owned(),
+            name: name.to_owned(),
+            known: if known.is_empty() { "none was".to_owned() } else { format!("only {known}") },
+        });
+    };
+    let failed = |source| BindError::Io { listener: listener.to_owned(), source };
+    let descriptor = taken.map_err(failed)?;
+    let socket = Socket::from(descriptor);
+    let listens = socket.is_listener().unwrap_or(false)
+        && socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+    if !listens {
+        return Err(BindError::NotListening {
+            listener: listener.to_owned(),
+            name: name.to_owned(),
+        });
+    }
+    adopt(socket, workers).map_err(failed)
+}
+
+fn adopt(socket: Socket, workers: usize) -> io::Result<Opened> {
+    socket.set_nonblocking(true)?;
+    let local = socket.local_addr()?;
+    if let Some(address) = local.as_socket() {
+        set_connection_options(&socket)?;
+        let sockets = clones(&socket, workers)?.into_iter();
+        let sockets = sockets.map(|socket| BoundSocket::Tcp(socket.into())).collect();
+        return Ok((Address::Tcp(address), sockets));
+    }
+    let path = local.as_pathname().map(Path::to_owned).unwrap_or_default();
+    let sockets = clones(&socket, workers)?.into_iter();
+    // The file belongs to whoever made the socket.
+    let sockets = sockets.map(|socket| BoundSocket::Unix(socket.into(), None)).collect();
+    Ok((Address::Unix(path), sockets))
+}
+
+/// A socket's file, removed with the last worker that accepts from it.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        let made = std::fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), identity: (made.dev(), made.ino()) })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another gateway may have put its own socket there meanwhile.
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "could not remove the socket file");
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! One connection from its handshake to its end.
+//!
+//! TLS chooses HTTP/1.1 or HTTP/2 by ALPN; without TLS it is HTTP/1.1, and nothing is guessed
+//! from the first bytes. Hyper reads and writes; this module watches the clock, tells the
+//! connection to end when a drain begins or nobody uses it, and cuts it when its client is too
+//! slow. Requests go to the handler as they are.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::header::{CONNECTION, HeaderValue};
+use http::{StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use crate::body::Response;
+use crate::client::{Client, RequestBounds, Scheme};
+use crate::config;
+use crate::runtime::Worker;
+
+use super::activity::{Activity, Due};
+use super::certs::Certificates;
+use super::drain::Drain;
+use super::gate::{Counted, Gate, Permit, Stats};
+use super::handshake;
+use super::socket::{Socket, Stream};
+use super::streams::{Answer, Streams};
+use super::tls;
+
+/// What all connections of a listener have in common.
+pub(super) struct Shared<H> {
+    name: Arc<str>,
+    config: config::Listener,
+    tls: Option<Arc<Certificates>>,
+    gate: Arc<Gate>,
+    drain: Drain,
+    http1: http1::Builder,
+    handler: H,
+}
+
+/// Who has connected, as far as the socket says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    socket: Option<SocketAddr>,
+    pub(super) address: Option<IpAddr>,
+    is_trusted: bool,
+    /// Many clients come from there: a share per address would be a share for all of them.
+    pub(super) is_shared: bool,
+}
+
+/// Room for a few answers' pieces; more only makes slow clients expensive.
+const BUFFER: usize = 128 << 10;
+/// What hyper makes room for without an allocation per request.
+const HEADERS_WITHOUT_COST: usize = 100;
+
+/// Two megabytes are on their way at most on one connection, a quarter of a megabyte of a body.
+const CONNECTION_WINDOW: u32 = 2 << 20;
+const STREAM_WINDOW: u32 = 256 << 10;
+const SEND_BUFFER: usize = 64 << 10;
+/// Streams that a client opens and resets at once (rapid reset), and that we reset because
+/// they are malformed, before the connection is given up.
+const PENDING_RESETS: usize = 20;
+const LOCAL_RESETS: usize = 256;
+
+impl<H> Shared<H> {
+    pub(super) fn new(
+        listener: &config::Listener,
+        tls: Option<Arc<Certificates>>,
+        drain: Drain,
+        handler: H,
+    ) -> Self {
+        let limits = &listener.limits;
+        let mut http1 = http1::Builder::new();
+        http1
+            .half_close(false)
+            // `Activity` keeps the time of heads.
+            .header_read_timeout(None)
+            .max_header_size(limits.header_bytes)
+            .max_buf_size(BUFFER.max(limits.header_bytes.saturating_add(1)));
+        if limits.header_count != HEADERS_WITHOUT_COST {
+            http1.max_headers(limits.header_count);
+        }
+        Self {
+            name: listener.name.as_str().into(),
+            config: listener.clone(),
+            tls,
+            gate: Arc::new(Gate::new(limits)),
+            drain,
+            http1,
+            handler,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    pub(super) fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        Stats::new(self.name.clone(), self.gate.clone())
+    }
+
+    pub(super) fn peer(&self, socket: Option<SocketAddr>) -> Peer {
+        let address = socket.map(|socket| socket.ip().to_canonical());
+        let is_in = |nets: &[IpNet]| match address {
+            Some(address) => nets.iter().any(|net| net.contains(&address)),
+            // A unix socket's peers have no address; its file's mode says who they are, and a
+            // list that names anybody means them.
+            None => !nets.is_empty(),
+        };
+        let is_trusted = is_in(&self.config.trusted_proxies);
+        let is_shared = is_trusted || is_in(&self.config.shared_addresses);
+        Peer { socket, address, is_trusted, is_shared }
+    }
+
+    fn client(&self, peer: &Peer, local: Option<SocketAddr>, sni: Option<&str>) -> Client {
+        Client {
+            address: peer.address,
+            peer: peer.socket,
+            local,
+            listener: self.name.clone(),
+            scheme: if self.tls.is_some() { Scheme::Https } else { Scheme::Http },
+            sni: sni.map(|sni| tls::asked_name(sni).into()),
+            names: self.tls.as_ref().map(|certificates| certificates.names()),
+            trusted_proxy: peer.is_trusted,
+            redirect: self.config.redirect_to_https,
+            bounds: RequestBounds {
+                uri_bytes: self.config.limits.uri_bytes,
+                header_count: self.config.limits.header_count,
+                body_idle: self.config.timeouts.body_idle,
+            },
+        }
+    }
+
+    fn http2(&self, streams: Streams) -> http2::Builder<Streams> {
+        let limits = &self.config.limits;
+        let timeouts = &self.config.timeouts;
+        let mut http2 = http2::Builder::new(streams);
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(PENDING_RESETS)
+            .max_local_error_reset_streams(LOCAL_RESETS)
+            // A client that is gone without a word is noticed although a stream is open.
+            .keep_alive_interval(timeouts.body_idle)
+            .keep_alive_timeout(timeouts.header);
+        http2
+    }
+}
+
+/// Serves one connection until it ends, for whatever reason.
+pub(super) async fn serve<H, F>(
+    shared: Arc<Shared<H>>,
+    worker: Arc<Worker>,
+    stream: Stream,
+    peer: Peer,
+    permit: Permit,
+) where
+    H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let local = match &stream {
+        Stream::Tcp(stream) => stream.local_addr().ok(),
+        Stream::Unix(_) => None,
+    };
+    let activity = Activity::new();
+    let socket = Socket::new(stream, activity.clone(), permit);
+    let Some(certificates) = &shared.tls else {
+        let client = Arc::new(shared.client(&peer, local, None));
+        return Connection { shared, worker, client, activity }.http1(socket).await;
+    };
+    let limit = shared.config.timeouts.handshake;
+    match handshake::accept(certificates, socket, limit).await {
+        Ok(stream) => {
+            let session = stream.get_ref().1;
+            let is_http2 = session.alpn_protocol() == Some(tls::H2);
+            let client = Arc::new(shared.client(&peer, local, session.server_name()));
+            activity.connected(is_http2);
+            let connection = Connection { shared, worker, client, activity };
+            if is_http2 {
+                // Boxed, or every connection would be as large as the larger of the two.
+                Box::pin(connection.http2(stream)).await;
+            } else {
+                Box::pin(connection.http1(stream)).await;
+            }
+        }
+        Err(failure) => {
+            shared.gate.count_failure(failure);
+            tracing::debug!(listener = shared.name(), class = failure.as_str(), "no handshake");
+        }
+    }
+}
+
+/// A connection that is ready for requests.
+struct Connection<H> {
+    shared: Arc<Shared<H>>,
+    worker: Arc<Worker>,
+    client: Arc<Client>,
+    activity: Arc<Activity>,
+}
+
+impl<H, F> Connection<H>
+where
+    H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    fn for_request(&self) -> (Arc<Shared<H>>, Arc<Worker>, Arc<Client>) {
+        (self.shared.clone(), self.worker.clone(), self.client.clone())
+    }
+
+    async fn http1<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request: http::Request<Incoming>| {
+            let answering = self.activity.begin();
+            let (shared, worker, client) = self.for_request();
+            async move {
+                let mut response = (shared.handler)(worker, client, request).await;
+                // Hyper says it too, but only if it was told before the answer was ready.
+                if shared.drain.is_started() && response.status() != StatusCode::SWITCHING_PROTOCOLS
+                {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, None, answering)))
+            }
+        });
+        let connection =
+            self.shared.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let end = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
+            connection.graceful_shutdown();
+        };
+        // A connection without a request would be closed on the spot; one that was waiting to
+        // be accepted when the drain began is owed its answer.
+        self.drive(connection, end, Version::HTTP_11).await;
+    }
+
+    async fn http2<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let limit = self.shared.config.timeouts.body_idle;
+        let streams = Streams::new(self.worker.clone(), self.shared.gate.clone(), limit);
+        let service = service_fn(|request: http::Request<Incoming>| {
+            let answering = self.activity.begin();
+            let taking = streams.watch_next();
+            let (shared, worker, client) = self.for_request();
+            // Even calling the handler is part of the future: what panics outside of it would
+            // take the whole connection along.
+            async move {
+                let response = (shared.handler)(worker, client, request).await;
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, Some(taking), answering)))
+            }
+        });
+        let connection =
+            self.shared.http2(streams.clone()).serve_connection(TokioIo::new(stream), service);
+        let end = |connection: Pin<&mut http2::Connection<_, _, _>>| {
+            connection.graceful_shutdown();
+        };
+        self.drive(connection, end, Version::HTTP_2).await;
+    }
+
+    /// Runs `connection` to its end; `end` tells it to end after what it is doing.
+    async fn drive<C>(&self, connection: C, end: impl Fn(Pin<&mut C>), version: Version)
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let limits = &self.shared.config.timeouts;
+        let mut connection = pin!(connection);
+        let mut draining = pin!(self.shared.drain.watch());
+        let mut timer = pin!(tokio::time::sleep(limits.header));
+        // When it was first told to end, or would have been but for its first request.
+        let mut ending = None;
+        let mut told = false;
+        std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+                    if let Err(error) = outcome {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                    return Poll::Ready(());
+                }
+                if ending.is_none() && draining.as_mut().poll(cx).is_ready() {
+                    ending = Some(Instant::now());
+                }
+                let may_end = version == Version::HTTP_2 || self.activity.has_begun();
+                if ending.is_some() && !told && may_end {
+                    told = true;
+                    end(connection.as_mut());
+                    continue;
+                }
+                let Some((deadline, due)) = self.activity.due(limits, ending) else {
+                    return Poll::Pending;
+                };
+                if Instant::now() < deadline {
+                    // A timer that fires too early is put right when it does, which is rarer
+                    // than a deadline that moves.
+                    if timer.deadline() > deadline || timer.is_elapsed() {
+                        timer.as_mut().reset(deadline);
+                    }
+                    if timer.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    continue;
+                }
+                match due {
+                    Due::Idle => ending = Some(Instant::now()),
+                    Due::Over => return Poll::Ready(()),
+                    Due::SlowHead => {
+                        self.shared.gate.count(Counted::SlowHead);
+                        return Poll::Ready(());
+                    }
+                    Due::Stalled => {
+                        self.shared.gate.count(Counted::Stalled);
+                        return Poll::Ready(());
+                    }
+                }
+            }
+        })
+        .await;
+    }
+}

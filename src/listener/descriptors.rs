@@ -1,0 +1,114 @@
+//! Descriptors: sockets handed over by systemd, and how many this process may have open.
+//!
+//! A socket that was handed over is taken by asking the kernel for a duplicate of our own
+//! descriptor (`pidfd_getfd`), which unlike adopting a bare number is checked by the kernel and
+//! owned by us. The environment is the caller's to read; nothing here changes it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{
+    PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, getpid, getrlimit, pidfd_getfd, pidfd_open,
+    setrlimit,
+};
+
+/// Sockets that the process was started with, by name (sd_listen_fds(3)).
+#[derive(Clone, Debug, Default)]
+pub struct Descriptors(Vec<(String, i32)>);
+
+/// Where systemd begins to number (SD_LISTEN_FDS_START).
+const FIRST: i32 = 3;
+/// More than anybody hands over; a nonsense number must not fill the memory.
+const MOST: i32 = 1024;
+
+impl Descriptors {
+    /// None at all.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// These numbers under these names.
+    pub fn named(names: impl IntoIterator<Item = (String, i32)>) -> Self {
+        Self(names.into_iter().collect())
+    }
+
+    /// What LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES say; nothing if they are for another
+    /// process.
+    pub fn from_environment(environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        let number = |name| environment(name).and_then(|value| value.parse::<i32>().ok());
+        if number("LISTEN_PID") != Some(getpid().as_raw_nonzero().get()) {
+            return Self::none();
+        }
+        let names = environment("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':').map(str::to_owned);
+        // As systemd does, a descriptor without a name is `unknown`.
+        let count = number("LISTEN_FDS").unwrap_or(0).min(MOST);
+        let named = (0..count).map(|index| {
+            let name = names.next().filter(|name| !name.is_empty());
+            (name.unwrap_or_else(|| "unknown".to_owned()), FIRST.saturating_add(index))
+        });
+        Self(named.collect())
+    }
+
+    /// The names that there are.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// A duplicate of the descriptor called `name`; `None` if there is none of that name.
+    pub(super) fn take(&self, name: &str) -> Option<io::Result<OwnedFd>> {
+        let (_, number) = self.0.iter().find(|(known, _)| known == name)?;
+        Some(duplicate(*number))
+    }
+}
+
+fn duplicate(number: i32) -> io::Result<OwnedFd> {
+    let this_process = pidfd_open(getpid(), PidfdFlags::empty())?;
+    Ok(pidfd_getfd(this_process, number, PidfdGetfdFlags::empty())?)
+}
+
+/// Raises the number of descriptors this process may have open to what the system allows it, and
+/// says how many that is.
+///
+/// # Errors
+/// When the system refuses; the old limit stays.
+pub fn raise_nofile() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let before = limit.current.unwrap_or(u64::MAX);
+    let allowed = limit.maximum.unwrap_or(u64::MAX);
+    if before < allowed {
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+        tracing::info!(before, now = allowed, "raised the limit of open descriptors");
+    }
+    Ok(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> Descriptors {
+        Descriptors::from_environment(&|name| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn descriptors_are_named_by_the_environment() {
+        let own = std::process::id().to_string();
+        for (pid, count, names, expected, why) in [
+            (own.as_str(), "2", "https:http", vec![("https", 3), ("http", 4)], "in order"),
+            (&own, "2", "https", vec![("https", 3), ("unknown", 4)], "one has no name"),
+            (&own, "x", "https", vec![], "no number, no descriptors"),
+            ("1", "1", "https", vec![], "meant for another process"),
+        ] {
+            let found =
+                from(&[("LISTEN_PID", pid), ("LISTEN_FDS", count), ("LISTEN_FDNAMES", names)]);
+
+            let found: Vec<_> = found.0.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();
+            assert_eq!(found, expected, "{why}");
+        }
+        assert_eq!(from(&[]).names().count(), 0, "started by hand");
+    }
+}

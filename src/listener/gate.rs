@@ -1,0 +1,304 @@
+//! How many connections a listener holds, and what it counts.
+//!
+//! A `Permit` is a place for one connection, in the listener's total, in its address's share and
+//! in its worker's load. It lives in the socket itself, so a tunnel that outlives its HTTP
+//! connection still counts.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+
+use crate::config;
+use crate::runtime::Worker;
+
+/// Why a handshake did not lead to a connection; never text that the peer chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HandshakeFailure {
+    /// Not finished within the listener's `handshake` timeout.
+    Timeout,
+    /// The client went away.
+    Closed,
+    /// What arrived was not TLS.
+    NotTls,
+    /// No version, cipher suite, key exchange or application protocol in common.
+    Incompatible,
+    /// The client's certificate was missing or not accepted.
+    ClientCertificate,
+    /// The client refused, most often because it does not trust our certificate.
+    Alert,
+    /// Anything else that breaks the protocol.
+    Protocol,
+}
+
+impl HandshakeFailure {
+    /// Every class, in the order of their counters.
+    pub const ALL: [Self; 7] = [
+        Self::Timeout,
+        Self::Closed,
+        Self::NotTls,
+        Self::Incompatible,
+        Self::ClientCertificate,
+        Self::Alert,
+        Self::Protocol,
+    ];
+
+    /// The class as a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::NotTls => "not_tls",
+            Self::Incompatible => "incompatible",
+            Self::ClientCertificate => "client_certificate",
+            Self::Alert => "alert",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// What a listener counts besides its open connections and failed handshakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// Connections taken in.
+    Accepted,
+    /// Closed at once because the listener was full.
+    RefusedFull,
+    /// Closed at once because their address had its share.
+    RefusedAddress,
+    /// Passed on to a worker with less to do.
+    HandedOver,
+    /// Cut because a request's head did not arrive in time.
+    SlowHead,
+    /// Connections or HTTP/2 streams cut because the client did not take its answer.
+    Stalled,
+    /// Attempts to accept that failed, for want of descriptors or memory.
+    AcceptFailed,
+}
+
+impl Counted {
+    /// Everything counted, in the order of the counters.
+    pub const ALL: [Self; 7] = [
+        Self::Accepted,
+        Self::RefusedFull,
+        Self::RefusedAddress,
+        Self::HandedOver,
+        Self::SlowHead,
+        Self::Stalled,
+        Self::AcceptFailed,
+    ];
+
+    /// The name as a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::RefusedFull => "refused_full",
+            Self::RefusedAddress => "refused_address",
+            Self::HandedOver => "handed_over",
+            Self::SlowHead => "slow_head",
+            Self::Stalled => "stalled",
+            Self::AcceptFailed => "accept_failed",
+        }
+    }
+}
+
+/// One listener's counts, read at any time.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    listener: Arc<str>,
+    gate: Arc<Gate>,
+}
+
+impl Stats {
+    pub(super) fn new(listener: Arc<str>, gate: Arc<Gate>) -> Self {
+        Self { listener, gate }
+    }
+
+    /// The listener's name.
+    pub fn listener(&self) -> &str {
+        &self.listener
+    }
+
+    /// Connections open now, tunnels among them.
+    pub fn open(&self) -> usize {
+        self.gate.open.load(Ordering::Relaxed)
+    }
+
+    /// How often `what` has happened.
+    pub fn count(&self, what: Counted) -> u64 {
+        self.gate.counter(what).load(Ordering::Relaxed)
+    }
+
+    /// How many handshakes have failed for `why`.
+    pub fn handshake_failures(&self, why: HandshakeFailure) -> u64 {
+        self.gate.failure(why).load(Ordering::Relaxed)
+    }
+}
+
+/// The door of one listener, shared by its workers.
+#[derive(Debug)]
+pub(super) struct Gate {
+    limit: usize,
+    limit_per_address: usize,
+    open: AtomicUsize,
+    addresses: DashMap<IpAddr, usize>,
+    counts: Counts,
+    failures: Counts,
+}
+
+type Counts = [AtomicU64; 7];
+
+impl Gate {
+    pub(super) fn new(limits: &config::Limits) -> Self {
+        Self {
+            limit: limits.connections,
+            limit_per_address: limits.connections_per_address,
+            open: AtomicUsize::new(0),
+            addresses: DashMap::new(),
+            counts: Counts::default(),
+            failures: Counts::default(),
+        }
+    }
+
+    /// A place for a connection of `group`, or `None`, counted, if there is none. A group of
+    /// `None` has no share that could be used up.
+    pub(super) fn admit(self: &Arc<Self>, group: Option<IpAddr>) -> Option<Permit> {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            self.count(Counted::RefusedFull);
+            return None;
+        }
+        // From here on dropping the permit gives back what was taken.
+        let mut permit = Permit { gate: self.clone(), group: None, worker: None };
+        if let Some(group) = group {
+            let mut held = self.addresses.entry(group).or_insert(0);
+            if *held >= self.limit_per_address {
+                drop(held);
+                self.count(Counted::RefusedAddress);
+                return None;
+            }
+            *held += 1;
+            drop(held);
+            permit.group = Some(group);
+        }
+        self.count(Counted::Accepted);
+        Some(permit)
+    }
+
+    pub(super) fn count(&self, what: Counted) {
+        self.counter(what).fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_failure(&self, why: HandshakeFailure) {
+        self.failure(why).fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn counter(&self, what: Counted) -> &AtomicU64 {
+        let [accepted, full, address, handed, slow, stalled, failed] = &self.counts;
+        match what {
+            Counted::Accepted => accepted,
+            Counted::RefusedFull => full,
+            Counted::RefusedAddress => address,
+            Counted::HandedOver => handed,
+            Counted::SlowHead => slow,
+            Counted::Stalled => stalled,
+            Counted::AcceptFailed => failed,
+        }
+    }
+
+    fn failure(&self, why: HandshakeFailure) -> &AtomicU64 {
+        let [timeout, closed, not_tls, incompatible, certificate, alert, protocol] = &self.failures;
+        match why {
+            HandshakeFailure::Timeout => timeout,
+            HandshakeFailure::Closed => closed,
+            HandshakeFailure::NotTls => not_tls,
+            HandshakeFailure::Incompatible => incompatible,
+            HandshakeFailure::ClientCertificate => certificate,
+            HandshakeFailure::Alert => alert,
+            HandshakeFailure::Protocol => protocol,
+        }
+    }
+}
+
+/// A place for one connection; dropping it frees the place.
+#[derive(Debug)]
+pub(super) struct Permit {
+    gate: Arc<Gate>,
+    group: Option<IpAddr>,
+    worker: Option<Arc<Worker>>,
+}
+
+impl Permit {
+    /// Counts the connection as part of `worker`'s load, and of no other's.
+    pub(super) fn assign(&mut self, worker: &Arc<Worker>) {
+        worker.connections.fetch_add(1, Ordering::Relaxed);
+        if let Some(former) = self.worker.replace(worker.clone()) {
+            former.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(worker) = &self.worker {
+            worker.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(group) = self.group {
+            // Removed at zero, or every address that ever came would be remembered.
+            self.gate.addresses.remove_if_mut(&group, |_, held| {
+                *held = held.saturating_sub(1);
+                *held == 0
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn gate(connections: usize, connections_per_address: usize) -> Arc<Gate> {
+        Arc::new(Gate::new(&config::Limits {
+            connections,
+            connections_per_address,
+            header_bytes: 0,
+            header_count: 0,
+            uri_bytes: 0,
+            streams: 0,
+        }))
+    }
+
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)))
+    }
+
+    #[test]
+    fn a_permit_given_back_makes_room_and_leaves_no_trace() {
+        let gate = gate(10, 1);
+
+        let first = gate.admit(address(1));
+        assert!(first.is_some());
+        assert!(gate.admit(address(1)).is_none(), "the address has its share");
+        assert!(gate.admit(address(2)).is_some(), "another address has its own");
+        assert_eq!(gate.open.load(Ordering::Relaxed), 1, "refused ones do not count as open");
+
+        drop(first);
+        assert!(gate.addresses.is_empty(), "addresses are forgotten with their last connection");
+        assert!(gate.admit(address(1)).is_some());
+    }
+
+    #[test]
+    fn the_total_holds_for_peers_without_an_address_too() {
+        let gate = gate(2, 1);
+
+        let held: Vec<_> = (0..2).map(|_| gate.admit(None)).collect();
+
+        assert!(held.iter().all(Option::is_some), "no address, no share to use up");
+        assert!(gate.admit(None).is_none());
+        assert_eq!(gate.counter(Counted::RefusedFull).load(Ordering::Relaxed), 1);
+    }
+}

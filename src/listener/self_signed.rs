@@ -1,0 +1,162 @@
+//! Certificates that we sign ourselves, so that a first start speaks TLS.
+//!
+//! One is made for a list of names, kept under a file name derived from them, and made anew
+//! when it nears its end or no longer fits its key or its names. For development: nobody
+//! trusts it who has not been told to.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+};
+use rustls::crypto::CryptoProvider;
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::config;
+
+use super::certs::{CertError, Pair};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Just under what clients accept of a certificate at most.
+const LIFE: Duration = Duration::from_secs(397 * DAY.as_secs());
+/// Early enough that a gateway that is never restarted does not serve one near its end.
+const RENEW_BEFORE: Duration = Duration::from_secs(30 * DAY.as_secs());
+
+/// The files of a certificate for `names` in `folder`, which are made if they are not there or
+/// of no use any more.
+pub(super) fn ensure(
+    folder: &Path,
+    names: &[String],
+    now: Timestamp,
+    provider: &CryptoProvider,
+) -> Result<config::Certificate, CertError> {
+    let stem = stem(names);
+    let file = config::Certificate {
+        chain: folder.join(format!("{stem}.crt")),
+        key: folder.join(format!("{stem}.key")),
+    };
+    if !is_fit(&file, names, now, provider)? {
+        make(folder, &file, names, now)?;
+        tracing::info!(chain = %file.chain.display(), "made a self-signed certificate");
+    }
+    Ok(file)
+}
+
+/// Readable for who passes it to `curl --cacert`, and different for every list of names.
+fn stem(names: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    let safe = |name: &String| name.to_ascii_lowercase().replace(|c: char| !plain(c), "_");
+    let joined = names.iter().map(safe).collect::<Vec<_>>().join("+");
+    if joined.len() <= 120 {
+        return joined;
+    }
+    let digest = digest::digest(&digest::SHA256, joined.as_bytes());
+    let short: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("self-signed-{short}")
+}
+
+fn is_fit(
+    file: &config::Certificate,
+    names: &[String],
+    now: Timestamp,
+    provider: &CryptoProvider,
+) -> Result<bool, CertError> {
+    let mut digest = digest::Context::new(&digest::SHA256);
+    let pair = match Pair::read(file, &mut digest) {
+        Ok(pair) => pair,
+        // Not being allowed to read is no reason to write.
+        Err(CertError::Read { source, path }) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(CertError::Read { source, path });
+        }
+        Err(_) => return Ok(false),
+    };
+    let (Ok(facts), Ok(mut held)) = (pair.facts(), pair.all_names()) else { return Ok(false) };
+    let mut wanted: Vec<_> = names.iter().map(|name| canonical(name)).collect();
+    wanted.sort_unstable();
+    held.sort_unstable();
+    Ok(wanted == held && !facts.ends_within(RENEW_BEFORE, now) && pair.certified(provider).is_ok())
+}
+
+/// A name as a certificate holds it.
+fn canonical(name: &str) -> String {
+    match name.parse::<std::net::IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => name.to_ascii_lowercase(),
+    }
+}
+
+fn make(
+    folder: &Path,
+    file: &config::Certificate,
+    names: &[String],
+    now: Timestamp,
+) -> Result<(), CertError> {
+    let failed = |source| CertError::SelfSigned { names: names.join(", "), source };
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+    let mut params =
+        CertificateParams::new(names.iter().map(|name| canonical(name)).collect::<Vec<_>>())
+            .map_err(failed)?;
+    let at =
+        |instant: Timestamp| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(instant.secs());
+    // A client whose clock is a little slow must not find it too young.
+    params.not_before = at(now.minus(DAY));
+    params.not_after = at(now.plus(LIFE));
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, "Tollhouse self-signed");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let certificate = params.self_signed(&key).map_err(failed)?;
+
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|source| CertError::Write { path: folder.to_owned(), source })?;
+    // The key first: a chain without its key would look finished.
+    let text = Zeroizing::new(key.serialize_pem());
+    write(&file.key, text.as_bytes(), 0o600)?;
+    write(&file.chain, certificate.pem().as_bytes(), 0o644)
+}
+
+/// Writes a whole file or none.
+fn write(path: &Path, text: &[u8], mode: u32) -> Result<(), CertError> {
+    let draft = PathBuf::from(format!("{}.new", path.display()));
+    let written = || {
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    written().map_err(|source| CertError::Write { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_readable_and_safe() {
+        for (names, expected, why) in [
+            (&["localhost"][..], "localhost", "as it is"),
+            (&["localhost", "::1"], "localhost+__1", "no colon in a file name"),
+            (&["*.Dev.test"], "_.dev.test", "no star, no capitals"),
+            (&["../../etc"], ".._.._etc", "no way out of the folder"),
+        ] {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(stem(&names), expected, "{why}");
+        }
+        let many: Vec<_> = (0..50).map(|n| format!("host-{n}.example.com")).collect();
+        assert!(stem(&many).len() < 40, "a long list is named by its digest");
+    }
+}

@@ -1,0 +1,143 @@
+//! A client's socket: TCP or unix, watched, and closed so that the last answer arrives.
+//!
+//! It sits below TLS, where a write that does not go through means that the client does not
+//! read. Closing sends FIN and then reads away what the client still sends for a moment: a
+//! socket closed with unread bytes in it is reset, and a reset destroys an answer that the
+//! client has not read yet (a 413 in the middle of an upload).
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::activity::Activity;
+use super::gate::Permit;
+
+/// A connected socket of either kind.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Calls the same method on whichever stream it is.
+macro_rules! on_stream {
+    ($socket:expr, $stream:ident => $call:expr) => {
+        match $socket {
+            Stream::Tcp($stream) => $call,
+            Stream::Unix($stream) => $call,
+        }
+    };
+}
+
+/// A client's socket with everything that lasts as long as it does.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: Stream,
+    activity: Arc<Activity>,
+    closing: Closing,
+    /// Held until the socket is closed, by a tunnel too.
+    _permit: Permit,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Closing {
+    /// Open; `read_to_end` once the client has closed its side.
+    No {
+        read_to_end: bool,
+    },
+    /// Our side is closed; so many bytes are still thrown away.
+    Lingering {
+        left: usize,
+    },
+    Done,
+}
+
+/// More than fits the buffers on the way, so a client that stops to read has been heard out.
+const LINGER_BYTES: usize = 4 << 20;
+
+impl Socket {
+    pub(super) fn new(stream: Stream, activity: Arc<Activity>, permit: Permit) -> Self {
+        Self { stream, activity, closing: Closing::No { read_to_end: false }, _permit: permit }
+    }
+
+    fn noted<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match outcome {
+            Poll::Ready(_) => self.activity.sent(),
+            Poll::Pending => self.activity.blocked(),
+        }
+        outcome
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(on_stream!(&mut self.stream, s => Pin::new(s).poll_read(cx, buf)))?;
+        if buf.filled().len() > before {
+            self.activity.received();
+        } else if buf.remaining() > 0 && self.closing == (Closing::No { read_to_end: false }) {
+            self.closing = Closing::No { read_to_end: true };
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = on_stream!(&mut self.stream, s => Pin::new(s).poll_write(cx, buf));
+        self.noted(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = on_stream!(&mut self.stream, s => Pin::new(s).poll_write_vectored(cx, bufs));
+        self.noted(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        on_stream!(&self.stream, s => s.is_write_vectored())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(&mut self.stream, s => Pin::new(s).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Closing::No { read_to_end } = this.closing {
+            ready!(on_stream!(&mut this.stream, s => Pin::new(s).poll_shutdown(cx)))?;
+            this.closing =
+                if read_to_end { Closing::Done } else { Closing::Lingering { left: LINGER_BYTES } };
+            this.activity.lingering();
+        }
+        let mut scratch = [MaybeUninit::uninit(); 4096];
+        while let Closing::Lingering { left } = this.closing {
+            let mut buf = ReadBuf::uninit(&mut scratch);
+            let read =
+                ready!(on_stream!(&mut this.stream, s => Pin::new(s).poll_read(cx, &mut buf)));
+            let left = left.saturating_sub(buf.filled().len());
+            this.closing = if read.is_err() || buf.filled().is_empty() || left == 0 {
+                Closing::Done
+            } else {
+                Closing::Lingering { left }
+            };
+        }
+        Poll::Ready(Ok(()))
+    }
+}
