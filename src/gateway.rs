@@ -99,7 +99,11 @@ pub enum BuildError {
     Pool(#[from] PoolError),
 
     #[error("route `{route}`")]
-    Rules { route: String, #[source] source: RuleError },
+    Rules {
+        route: String,
+        #[source]
+        source: RuleError,
+    },
 
     #[error("[mail]")]
     Mail(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -203,7 +207,6 @@ impl Generation {
             tracing::warn!("{warning}");
         }
         let services = Arc::new(Services {
-            clock: shared.clock.clone(),
             users: shared.users.clone(),
             store: shared.store.clone(),
             ring: shared.ring.clone(),
@@ -256,7 +259,8 @@ impl Generation {
     /// The shape of an answer where no route says one: that of the one dialect served on the
     /// host, else problem+json.
     pub(crate) fn form_for(&self, host: Option<&str>) -> &Arc<ErrorForm> {
-        let mut served = self.forms.iter().filter(|(held, _)| held == "*" || Some(held.as_str()) == host);
+        let mut served =
+            self.forms.iter().filter(|(held, _)| held == "*" || Some(held.as_str()) == host);
         match (served.next(), served.next()) {
             (Some((_, form)), None) => form,
             _ => &self.problem,
@@ -317,13 +321,12 @@ fn add_logins(
         let metrics = shared.metrics.route(&name);
         for (number, endpoint) in settings.dialect.endpoints.iter().enumerate() {
             let path = format!("{}{}", settings.prefix, endpoint.path);
-            let entry =
-                LoginEndpoint {
-                    login: login.clone(),
-                    number,
-                    name: name.clone(),
-                    metrics: metrics.clone(),
-                };
+            let entry = LoginEndpoint {
+                login: login.clone(),
+                number,
+                name: name.clone(),
+                metrics: metrics.clone(),
+            };
             let falls_through = endpoint.step == Step::Answer && endpoint.when_unauthenticated;
             table.add_login(&settings.hosts, &path, &endpoint.method, falls_through, entry);
         }

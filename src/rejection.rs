@@ -18,30 +18,27 @@ use crate::routing::TargetError;
 
 /// Why the gateway answers by itself.
 #[derive(Debug)]
-pub struct Rejection {
-    pub reason: Reason,
+pub(crate) struct Rejection {
+    pub(crate) reason: Reason,
     /// For the log: which check failed, which server; never shown to the client.
-    pub cause: Option<Cow<'static, str>>,
-    /// A more exact sentence that the client may see.
-    pub detail: Option<&'static str>,
-    pub retry_after: Option<Duration>,
+    pub(crate) cause: Option<Cow<'static, str>>,
+    pub(crate) retry_after: Option<Duration>,
     /// What the target takes, where the method was wrong (RFC 9110 §10.2.1).
-    pub allow: Vec<Method>,
+    pub(crate) allow: Vec<Method>,
     /// Scopes the route wants, where they were missing (RFC 6750 §3.1).
-    pub scope: Option<String>,
+    pub(crate) scope: Option<String>,
     /// A form closer than the route's: an endpoint's own.
-    pub form: Option<Arc<ErrorForm>>,
+    pub(crate) form: Option<Arc<ErrorForm>>,
     /// The connection cannot be read on.
-    pub close: bool,
+    pub(crate) close: bool,
 }
 
 impl Rejection {
     /// A rejection with nothing to add.
-    pub fn new(reason: Reason) -> Self {
+    pub(crate) fn new(reason: Reason) -> Self {
         Self {
             reason,
             cause: None,
-            detail: None,
             retry_after: None,
             allow: Vec::new(),
             scope: None,
@@ -52,48 +49,42 @@ impl Rejection {
 
     /// Adds what the log should say.
     #[must_use]
-    pub fn because(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn because(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
         self.cause = Some(cause.into());
-        self
-    }
-
-    /// Adds a sentence that the client may see.
-    #[must_use]
-    pub fn saying(mut self, detail: &'static str) -> Self {
-        self.detail = Some(detail);
         self
     }
 
     /// Adds when trying again makes sense.
     #[must_use]
-    pub fn retry_after(mut self, after: Duration) -> Self {
+    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
     /// Closes the connection after the answer.
     #[must_use]
-    pub fn closing(mut self) -> Self {
+    pub(crate) fn closing(mut self) -> Self {
         self.close = true;
         self
     }
 
     /// Wrong method for a target that takes `allow`.
-    pub fn method_not_allowed(allow: Vec<Method>) -> Self {
+    pub(crate) fn method_not_allowed(allow: Vec<Method>) -> Self {
         Self { allow, ..Self::new(Reason::MethodNotAllowed) }
     }
 
     /// The answer, in the closest form there is.
-    pub fn into_response(self, context: &RejectionContext<'_>) -> Response {
+    pub(crate) fn into_response(self, context: &RejectionContext<'_>) -> Response {
         let form = self.form.as_ref().unwrap_or(context.form);
         let answer = form.render(&ErrorFacts {
             reason: self.reason,
             path: context.path,
             request_id: context.request_id,
-            detail: self.detail,
+            detail: None,
             now: context.now,
         });
-        let challenge = form.challenge(self.reason).then(|| self.challenge(answer.status, context.realm));
+        let challenge =
+            form.challenge(self.reason).then(|| self.challenge(answer.status, context.realm));
         let mut response = respond(answer);
         let headers = response.headers_mut();
         if let Some(challenge) = challenge.flatten() {
@@ -138,17 +129,17 @@ impl Rejection {
 
 /// What an answer needs to know of the request it refuses.
 #[derive(Debug)]
-pub struct RejectionContext<'a> {
-    pub form: &'a Arc<ErrorForm>,
-    pub realm: &'a str,
-    pub path: &'a str,
-    pub request_id: &'a str,
-    pub now: Timestamp,
-    pub http1: bool,
+pub(crate) struct RejectionContext<'a> {
+    pub(crate) form: &'a Arc<ErrorForm>,
+    pub(crate) realm: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) request_id: &'a str,
+    pub(crate) now: Timestamp,
+    pub(crate) http1: bool,
 }
 
 /// An answer of ours as a response.
-pub fn respond(answer: Answer) -> Response {
+pub(crate) fn respond(answer: Answer) -> Response {
     let mut response = Response::new(Body::full(answer.body));
     *response.status_mut() = answer.status;
     response.headers_mut().extend(answer.headers);

@@ -1,15 +1,20 @@
 //! What operators ask of a running gateway.
 //!
-//! Probes are answered from `health`; commands come over a unix socket in the state folder and
-//! are parsed by `api`; the command line asks them through `client`. Nothing here carries a
-//! command out.
+//! `serve` answers on their own listeners: probes from `health`, metrics, and on the unix socket
+//! in the state folder the commands that `api` reads and `operations` carries out. The command
+//! line asks through `client`.
 
 pub mod api;
 pub mod client;
 pub mod health;
+mod operations;
+mod serve;
 
 pub use self::api::AdminCommand;
 pub use self::health::Readiness;
+pub use self::operations::ConfigSource;
+pub(crate) use self::operations::Operations;
+pub(crate) use self::serve::serve;
 
 /// The unix socket's name in the state folder.
 pub const SOCKET: &str = "admin.sock";

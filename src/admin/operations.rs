@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::{AdminCommand, Readiness};
 use crate::algorithm::Algorithm;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::identity::SessionId;
-use crate::listener::Listening;
+use crate::listener::{Counted, HandshakeFailure, Listening, Stats};
 use crate::login::Login;
 use crate::session::{EmbeddedStore, Revoke, Session};
 use crate::telemetry::audit::{Actor, AuditEvent};
@@ -134,7 +135,7 @@ impl Operations {
                 "kid": &*key.kid,
                 "algorithm": key.algorithm.as_str(),
                 "state": match key.state {
-                    KeyState::Waiting => "waiting",
+                    KeyState::Pending => "pending",
                     KeyState::Signing => "signing",
                     KeyState::Retired => "retired",
                 },
@@ -185,7 +186,8 @@ impl Operations {
     async fn lift_limits(&self, name: String) -> Carried {
         let shared = &self.gateway.shared;
         let generation = self.gateway.generation();
-        let sources: Vec<String> = generation.config.users.iter().map(|one| one.name.clone()).collect();
+        let sources: Vec<String> =
+            generation.config.users.iter().map(|one| one.name.clone()).collect();
         let now = shared.clock.now();
         // Counted by user where there is one, else by the name as it was typed.
         for name in [Name::Username(name.clone()), Name::Email(name.clone())] {
@@ -254,13 +256,14 @@ impl Operations {
             notes: users
                 .map(|problem| format!("users: {problem}; the last good ones stay"))
                 .into_iter()
-                .chain(shared.metrics.notes())
+                .chain(shared.metrics.note())
                 .collect(),
         }
     }
 
     fn keys_ready(&self) -> Result<(), String> {
-        let signing = self.gateway.shared.ring.list().iter().any(|key| key.state == KeyState::Signing);
+        let signing =
+            self.gateway.shared.ring.list().iter().any(|key| key.state == KeyState::Signing);
         signing.then_some(()).ok_or_else(|| "no key signs".to_owned())
     }
 
@@ -276,10 +279,16 @@ impl Operations {
                 (name.clone(), server.name.to_string(), server.up, in_flight, idle, failures)
             })
         });
+        let stats = self.listening.stats();
+        let counted = |what| stats.iter().map(|one| one.count(what)).sum::<u64>();
+        let refused = [Counted::RefusedFull, Counted::RefusedAddress];
+        let failed = HandshakeFailure::ALL
+            .iter()
+            .flat_map(|why| stats.iter().map(|one| one.handshake_failures(*why)));
         Gauges {
-            connections: self.listening.open(),
-            refused_connections: self.listening.refused(),
-            handshake_failures: self.listening.handshake_failures(),
+            connections: stats.iter().map(Stats::open).sum(),
+            refused_connections: refused.iter().map(|what| counted(*what)).sum(),
+            handshake_failures: failed.sum(),
             upstreams: servers.collect(),
             streams: shared.ends.streams.open(),
             revocations: shared.store.revocations().len(),
@@ -288,8 +297,14 @@ impl Operations {
             log_lines_dropped: shared.access.dropped() + shared.audit.dropped(),
             store_up: shared.store.healthy().is_ok(),
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
-            certificates_not_after: self.listening.certificates_not_after(),
+            certificates_not_after: self.certificates(),
         }
+    }
+
+    /// The end of each certificate, by its file.
+    fn certificates(&self) -> Vec<(String, Timestamp)> {
+        let facts = self.listening.certificates().iter().flat_map(|held| held.facts());
+        facts.map(|fact| (fact.chain.display().to_string(), fact.not_after)).collect()
     }
 }
 

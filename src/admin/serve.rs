@@ -140,7 +140,10 @@ async fn answer(
         }
         "/metrics" if readable => return metrics_of(operations),
         _ if !may_change => {
-            return json(StatusCode::NOT_FOUND, &error("there is /livez, /readyz and /metrics here"));
+            return json(
+                StatusCode::NOT_FOUND,
+                &error("there is /livez, /readyz and /metrics here"),
+            );
         }
         _ => {}
     }

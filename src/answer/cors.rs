@@ -32,10 +32,7 @@ pub(crate) fn preflight(cors: &Cors, request: &HeaderMap) -> Response {
     if allow_origin(cors, request, headers) {
         set_list(headers, header::ACCESS_CONTROL_ALLOW_METHODS, &cors.methods);
         set_list(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, &cors.headers);
-        headers.insert(
-            header::ACCESS_CONTROL_MAX_AGE,
-            HeaderValue::from(cors.max_age.as_secs()),
-        );
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));
     }
     response
 }
@@ -67,10 +64,7 @@ fn allow_origin(cors: &Cors, request: &HeaderMap, response: &mut HeaderMap) -> b
     let Some(allowed) = allowed else { return false };
     // The standard forbids credentials with `*`.
     if cors.credentials && allowed != "*" {
-        response.insert(
-            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            HeaderValue::from_static("true"),
-        );
+        response.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
     response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
     true

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use super::{Failure, load};
+use crate::config::Issues;
 
 #[derive(Debug, Default, Args)]
 pub(super) struct CheckArgs {
@@ -16,8 +17,8 @@ pub(super) struct CheckArgs {
 /// Reports every problem; with `--print`, the configuration in effect on standard output.
 pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
     let loaded = load(path)?;
-    for warning in &loaded.warnings {
-        eprintln!("{}: warning: {warning}", path.display());
+    if !loaded.warnings.is_empty() {
+        eprintln!("{}", Issues::new(path, loaded.warnings));
     }
     if args.print {
         print!("{}", loaded.config.print());

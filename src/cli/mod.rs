@@ -163,7 +163,9 @@ fn users_file<'c>(config: &'c Config, name: Option<&str>) -> anyhow::Result<user
     });
     match (files.next(), files.next()) {
         (Some((source, path)), None) => Ok(users::UsersFile { source: &source.name, path }),
-        (Some(_), Some(_)) => anyhow::bail!("there are several users files: name one with --source"),
+        (Some(_), Some(_)) => {
+            anyhow::bail!("there are several users files: name one with --source")
+        }
         (None, _) => anyhow::bail!("no [[users]] section of kind \"file\" has that name"),
     }
 }

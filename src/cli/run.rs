@@ -100,8 +100,7 @@ fn subscribe(format: LogFormat) {
     let filter = EnvFilter::try_from_env("TOLLHOUSE_LOG")
         .or_else(|_| EnvFilter::try_from_default_env())
         .unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Fails only if there is a subscriber already, which then is as good.
     let _ = match format {
         LogFormat::Json => subscriber.json().flatten_event(true).with_span_list(false).try_init(),

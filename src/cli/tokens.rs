@@ -55,7 +55,8 @@ fn inspect(token: &str) -> anyhow::Result<[Value; 2]> {
         bail!("a token has three parts with dots between them, this has {}", parts.len());
     };
     let part = |name: &str, text: &str| -> anyhow::Result<Value> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).with_context(|| format!("the {name} is not base64url"))?;
+        let bytes =
+            URL_SAFE_NO_PAD.decode(text).with_context(|| format!("the {name} is not base64url"))?;
         serde_json::from_slice(&bytes).with_context(|| format!("the {name} is not JSON"))
     };
     Ok([part("header", header)?, part("claims", claims)?])

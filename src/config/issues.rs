@@ -83,6 +83,16 @@ impl Issue {
     }
 }
 
+/// One line: for a log.
+impl fmt::Display for Issue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        write!(f, "{}: {}", self.path, self.remedy)
+    }
+}
+
 /// Everything that was found in one file, in the file's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issues {

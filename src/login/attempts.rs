@@ -28,7 +28,10 @@ impl Login {
             Admission::Admitted => Ok(attempt),
             Admission::Limited { retry_after, account } => {
                 self.count_login(LoginResult::Limited);
-                self.audit(call, AuditEvent::Lockout { account: &attempt.account, by_account: account });
+                self.audit(
+                    call,
+                    AuditEvent::Lockout { account: &attempt.account, by_account: account },
+                );
                 Err(Refused {
                     retry_after: Some(retry_after),
                     ..Refused::new(Reason::TooManyAttempts, "over the limit of attempts")

@@ -43,7 +43,8 @@ mod tests {
     #[test]
     fn the_same_code_for_another_account_has_another_digest() {
         let code = SecretString::from("000000");
-        let [one, two] = [b"one", b"two"].map(|name| code_digest(&[7; 32], &Digest::of(name), &code));
+        let [one, two] =
+            [b"one", b"two"].map(|name| code_digest(&[7; 32], &Digest::of(name), &code));
         assert_ne!(one, two);
     }
 }

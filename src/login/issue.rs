@@ -44,7 +44,11 @@ impl Login {
         self.count_login(LoginResult::Succeeded);
         self.audit(
             call,
-            AuditEvent::LoggedIn { subject: &session.subject, name: &session.username, session: session.id },
+            AuditEvent::LoggedIn {
+                subject: &session.subject,
+                name: &session.username,
+                session: session.id,
+            },
         );
         Ok(self.answer(endpoint, &facts))
     }

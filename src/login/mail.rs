@@ -35,7 +35,11 @@ pub(crate) struct Mailer {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MailError {
     #[error("`{address}` is not an address that mail can be sent from or to")]
-    Address { address: String, #[source] source: lettre::address::AddressError },
+    Address {
+        address: String,
+        #[source]
+        source: lettre::address::AddressError,
+    },
 
     #[error("the mail could not be written")]
     Message(#[source] lettre::error::Error),
@@ -125,9 +129,7 @@ impl Mailer {
 }
 
 fn mailbox(address: &str) -> Result<Mailbox, MailError> {
-    address
-        .parse()
-        .map_err(|source| MailError::Address { address: address.to_owned(), source })
+    address.parse().map_err(|source| MailError::Address { address: address.to_owned(), source })
 }
 
 fn tls_parameters(mail: &config::Mail) -> Result<TlsParameters, MailError> {

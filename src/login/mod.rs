@@ -22,7 +22,7 @@ use http::request::Parts;
 
 use crate::authn::{Refusal, Verifier};
 use crate::client::{Client, address_group};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::config;
 use crate::dialect::{
     Answer, BearerUse, Endpoint, ErrorForm, Facts, LoginFacts, Presented, Reason, Step, serve,
@@ -40,7 +40,6 @@ pub(crate) use self::review::review_sessions;
 /// What every login of a gateway works with.
 #[derive(Debug)]
 pub(crate) struct Services {
-    pub(crate) clock: Clock,
     pub(crate) users: Arc<Users>,
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) ring: Arc<KeyRing>,
@@ -170,7 +169,11 @@ impl Login {
 
     /// The form of this endpoint's errors.
     pub(crate) fn errors(&self, endpoint: usize) -> &Arc<ErrorForm> {
-        self.config.dialect.endpoints.get(endpoint).map_or(&self.config.dialect.errors, |e| &e.errors)
+        self.config
+            .dialect
+            .endpoints
+            .get(endpoint)
+            .map_or(&self.config.dialect.errors, |e| &e.errors)
     }
 
     fn endpoint(&self, number: usize) -> Result<&Endpoint, Refused> {
@@ -194,7 +197,9 @@ impl Login {
             let secret = crate::secret::equal(secret, tenant.api_secret.expose().as_bytes());
             known | (key & secret)
         });
-        known.then_some(()).ok_or_else(|| Refused::new(Reason::InvalidCredentials, "unknown tenant"))
+        known
+            .then_some(())
+            .ok_or_else(|| Refused::new(Reason::InvalidCredentials, "unknown tenant"))
     }
 
     fn facts(&self, now: Timestamp) -> Facts {

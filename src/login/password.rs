@@ -50,8 +50,7 @@ impl Login {
         password: &SecretString,
     ) -> Result<User, Refused> {
         let users = &self.services.users;
-        let checked =
-            users.check(&self.config.users, name, password, call.address_group()).await;
+        let checked = users.check(&self.config.users, name, password, call.address_group()).await;
         let (reason, cause) = match checked {
             Ok(Checked::Right { user, rehashed_from }) => {
                 if let Some(old) = rehashed_from {

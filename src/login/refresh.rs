@@ -42,7 +42,8 @@ impl Login {
         call: &Call,
         presented: &SecretString,
     ) -> Result<Done, Refused> {
-        let facts = self.verifier.verify_refresh(presented.expose(), &self.config.name, call.now)?;
+        let facts =
+            self.verifier.verify_refresh(presented.expose(), &self.config.name, call.now)?;
         let session = self.live_session(facts.session, call).await?;
         if !endpoint.rotates {
             let digest = Digest::of(facts.jti.as_bytes());

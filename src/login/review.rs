@@ -10,7 +10,10 @@ use crate::telemetry::audit::{Actor, AuditEvent};
 
 /// Ends every session whose user is gone, disabled or not as he was at login. Answers how many.
 /// Sessions whose source cannot be asked stay: their next refresh is answered 503.
-pub(crate) async fn review_sessions(services: &Services, now: Timestamp) -> Result<usize, StoreError> {
+pub(crate) async fn review_sessions(
+    services: &Services,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
     let mut ended = 0;
     for session in services.store.list(None, usize::MAX, now).await? {
         let found = match services.users.find(&session.source, &session.subject).await {

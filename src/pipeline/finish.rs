@@ -29,11 +29,8 @@ pub(super) struct Finish {
 impl Finish {
     /// Begins with what is known at the start, in case the client leaves.
     pub(super) fn start(gateway: &Arc<Gateway>, exchange: &Exchange<'_>, started: Instant) -> Self {
-        let record = Record {
-            status: CLIENT_LEFT,
-            outcome: Outcome::Aborted,
-            ..exchange.record.clone()
-        };
+        let record =
+            Record { status: CLIENT_LEFT, outcome: Outcome::Aborted, ..exchange.record.clone() };
         let record = Some((record, exchange.metrics.clone()));
         Self { gateway: gateway.clone(), started, record }
     }

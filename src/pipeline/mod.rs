@@ -68,7 +68,7 @@ pub(crate) async fn handle(
     let client = origin::client(&client, &head.headers, &generation.config);
     let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head, now);
     // Dropped without an answer, it writes that the client left.
-    let mut finish = Finish::start(&gateway, &exchange, started);
+    let finish = Finish::start(&gateway, &exchange, started);
     let answered = guard::unpanicked(exchange.run(head, body.into())).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())

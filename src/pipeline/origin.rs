@@ -58,7 +58,11 @@ fn address(entry: &str) -> Option<IpAddr> {
     if let Some((inside, _)) = bracketed {
         return inside.parse().ok();
     }
-    entry.parse::<IpAddr>().ok().or_else(|| entry.rsplit_once(':')?.0.parse().ok()).map(|a| a.to_canonical())
+    entry
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| entry.rsplit_once(':')?.0.parse().ok())
+        .map(|a| a.to_canonical())
 }
 
 /// True if many clients share this peer's address, so that addresses are not counted.
@@ -80,7 +84,11 @@ mod tests {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
         for (lines, expected, why) in [
             (&["203.0.113.7"][..], Some("203.0.113.7"), "one client"),
-            (&["1.2.3.4, 203.0.113.7"], Some("203.0.113.7"), "a client may write its own beginning"),
+            (
+                &["1.2.3.4, 203.0.113.7"],
+                Some("203.0.113.7"),
+                "a client may write its own beginning",
+            ),
             (&["203.0.113.7, 10.0.0.9"], Some("203.0.113.7"), "trusted proxies are passed over"),
             (&["203.0.113.7", "10.0.0.9"], Some("203.0.113.7"), "lines are one list"),
             (&["10.0.0.1, 10.0.0.9"], Some("10.0.0.1"), "all trusted: the first"),
@@ -88,8 +96,9 @@ mod tests {
             (&["[2001:db8::1]:4711"], Some("2001:db8::1"), "an IPv6 address with a port"),
             (&[], None, "no list"),
         ] {
-            let headers =
-                lines.iter().map(|line| ("x-forwarded-for".parse().unwrap(), line.parse().unwrap()));
+            let headers = lines
+                .iter()
+                .map(|line| ("x-forwarded-for".parse().unwrap(), line.parse().unwrap()));
             let found = forwarded_for(&headers.collect(), &trusted);
             assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{why}");
         }

@@ -36,7 +36,8 @@ impl Exchange<'_> {
                 return Ok(answer);
             }
         }
-        let bare = route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(head);
+        let bare =
+            route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(head);
         headers::strip_inbound(
             head,
             &route.protected,
@@ -75,9 +76,8 @@ impl Exchange<'_> {
 
     fn authenticate(&self, route: &Route, head: &Parts) -> Result<Arc<Verified>, Rejection> {
         let found = Credential::extract(&head.headers, head.uri.query(), route.accept);
-        let found = found.map_err(|error| {
-            Rejection::new(error.reason()).because(error.to_string())
-        })?;
+        let found =
+            found.map_err(|error| Rejection::new(error.reason()).because(error.to_string()))?;
         let credential = found
             .ok_or_else(|| Rejection::new(Reason::CredentialMissing).because("no credential"))?;
         if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
@@ -140,7 +140,11 @@ impl Exchange<'_> {
         let config = &route.config;
         // Not permitted but observed: the identity was proved, so the upstream may know it.
         let identity = verified.as_deref().map(|verified| &verified.identity);
-        headers::remove_credentials(head, kept(route, identity.is_some()), config.query_credentials);
+        headers::remove_credentials(
+            head,
+            kept(route, identity.is_some()),
+            config.query_credentials,
+        );
         let prefix = config.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('/'));
         head.uri = match prefix {
             Some(prefix) => {
@@ -212,7 +216,10 @@ fn kept(route: &Route, verified: bool) -> Kept {
     if !config.forward_credential || !verified {
         return Kept::Nothing;
     }
-    match (config.auth.contains(&CredentialKind::Bearer), config.auth.contains(&CredentialKind::TokenKey)) {
+    match (
+        config.auth.contains(&CredentialKind::Bearer),
+        config.auth.contains(&CredentialKind::TokenKey),
+    ) {
         (_, false) => Kept::Bearer,
         (false, true) => Kept::TokenKey,
         // Only one kind was there, or the request would have been refused.

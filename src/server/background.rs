@@ -11,8 +11,6 @@ use crate::login::review_sessions;
 
 /// Keys have a day of overlap; a minute late is nothing.
 const KEY_MAINTENANCE: Duration = Duration::from_secs(60);
-/// Certificates are renewed days ahead; seconds are for the operator who waits for it.
-const CERTIFICATES: Duration = Duration::from_secs(5);
 /// Memory of what expired, idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -24,7 +22,6 @@ pub(super) fn start(operations: &Arc<Operations>, stop: &CancellationToken) {
     }
     spawn(operations, stop, review(operations.clone()));
     spawn(operations, stop, maintain_keys(operations.clone()));
-    spawn(operations, stop, reload_certificates(operations.clone()));
     spawn(operations, stop, sweep(operations.clone()));
 }
 
@@ -62,15 +59,6 @@ async fn maintain_keys(operations: Arc<Operations>) {
             operations.audit_key(&event);
         }
         shared.clock.sleep(KEY_MAINTENANCE).await;
-    }
-}
-
-async fn reload_certificates(operations: Arc<Operations>) {
-    let shared = &operations.gateway.shared;
-    loop {
-        tokio::time::sleep(CERTIFICATES).await;
-        let (listening, now) = (operations.listening.clone(), shared.clock.now());
-        shared.back_room.block_on_thread(move || listening.reload_certificates(now)).await;
     }
 }
 

@@ -20,10 +20,10 @@ pub use crate::admin::ConfigSource;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::{Gateway, ReloadError};
-use crate::session::Faults;
-use crate::listener::Listening;
+use crate::listener::{Address, Descriptors, Listening};
 use crate::runtime::Threads;
 use crate::secret::SecretString;
+use crate::session::Faults;
 use crate::telemetry::sink::{Captured, Sink};
 
 /// What is not in the configuration.
@@ -34,6 +34,8 @@ pub struct Options {
     pub new_state: bool,
     /// Keep access and audit lines in memory instead of where `[log]` says.
     pub capture_logs: bool,
+    /// Sockets that the process was started with.
+    pub descriptors: Descriptors,
     /// Makes the store's disk fail when a test says so.
     pub store_faults: Option<Arc<Faults>>,
     /// How to read the configuration again; `None`: it cannot be reloaded.
@@ -66,7 +68,7 @@ pub struct FirstUser {
 impl Running {
     /// Where clients connect, in the order of the configuration; unix sockets have none.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listening.addresses()
+        self.listening.addresses().iter().filter_map(Address::tcp).collect()
     }
 
     /// Where operators connect, if not only on the unix socket.
@@ -125,8 +127,12 @@ impl Running {
         let (delay, limit) = self.drain;
         self.gateway.shared.draining.store(true, Ordering::SeqCst);
         tokio::time::sleep(delay).await;
-        self.listening.drain();
-        if tokio::time::timeout(limit, self.threads.idle()).await.is_err() {
+        self.listening.drain().start();
+        let idle = async {
+            self.listening.drain().stopped_accepting().await;
+            self.threads.idle().await;
+        };
+        if tokio::time::timeout(limit, idle).await.is_err() {
             tracing::warn!(?limit, "requests and tunnels that were still open are cut");
         }
         self.stop.cancel();

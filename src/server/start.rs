@@ -17,11 +17,13 @@ use crate::admin;
 use crate::clock::Clock;
 use crate::config::{Config, Store, UserSourceKind};
 use crate::gateway::{self, BuildError, Gateway, Shared};
-use crate::listener::{self, BindError};
+use crate::listener::{self, BindError, BindOptions};
 use crate::login::review_sessions;
 use crate::pipeline;
 use crate::runtime::Threads;
-use crate::session::{EmbeddedOptions, EmbeddedStore, OpenError, SessionStore, StoreError, Streams};
+use crate::session::{
+    EmbeddedOptions, EmbeddedStore, OpenError, SessionStore, StoreError, Streams,
+};
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::{Captured, Sink};
@@ -90,10 +92,7 @@ pub enum StartError {
 impl StartError {
     /// True where the configuration, or a file it names, has to be changed first.
     pub fn is_configuration(&self) -> bool {
-        matches!(
-            self,
-            Self::Keys(_) | Self::NoUsers { .. } | Self::Users { .. } | Self::Build(_)
-        )
+        matches!(self, Self::Keys(_) | Self::NoUsers { .. } | Self::Users { .. } | Self::Build(_))
     }
 }
 
@@ -102,7 +101,9 @@ impl StartError {
 /// # Errors
 /// Nothing is left running.
 pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
-    listener::raise_nofile();
+    if let Err(error) = listener::raise_nofile() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     make_folder(&config.state.dir)?;
     let threads = Threads::start(config.process.workers, config.process.back_room)
         .map_err(StartError::Threads)?;
@@ -123,7 +124,9 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         clock: options.clock.clone(),
         back_room: threads.back_room().clone(),
         workers: config.process.workers,
-        users: Arc::new(Users::new(sources.iter().map(|one| one.clone() as Arc<dyn UserSource>).collect())),
+        users: Arc::new(Users::new(
+            sources.iter().map(|one| one.clone() as Arc<dyn UserSource>).collect(),
+        )),
         store: sessions,
         ring,
         metrics: Arc::new(Metrics::new()),
@@ -143,9 +146,12 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     }
     let bound = listener::bind(
         &config.listeners,
-        &config.state.dir,
-        threads.workers().len(),
-        options.clock.now(),
+        &BindOptions {
+            workers: threads.workers().len(),
+            state: config.state.dir.clone(),
+            clock: options.clock.clone(),
+            descriptors: options.descriptors.clone(),
+        },
     )?;
     let stop = CancellationToken::new();
     let handling = gateway.clone();

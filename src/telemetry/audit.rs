@@ -49,6 +49,11 @@ pub enum AuditEvent<'a> {
 }
 
 impl AuditLog {
+    /// Lines that were lost because they came faster than they could be written.
+    pub fn dropped(&self) -> u64 {
+        self.sink.dropped()
+    }
+
     /// Writes to `sink`.
     pub fn new(sink: Sink) -> Self {
         Self { sink }

@@ -152,6 +152,16 @@ impl Metrics {
         self.untrusted_forwarded.inc();
     }
 
+    /// What readiness should mention of what was counted.
+    pub fn note(&self) -> Option<String> {
+        let counted = self.untrusted_forwarded.get();
+        (counted > 0).then(|| {
+            format!(
+                "{counted} requests with X-Forwarded-For from peers that are not in trusted_proxies"
+            )
+        })
+    }
+
     /// Notes a reload, the first load included.
     pub fn reload(&self, ok: bool, now: Timestamp) {
         let result = if ok { "succeeded" } else { "failed" };

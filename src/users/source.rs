@@ -28,6 +28,15 @@ pub enum Name {
     Email(String),
 }
 
+impl Name {
+    /// The name as it was typed.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Username(name) | Self::Email(name) => name,
+        }
+    }
+}
+
 /// What a source says to a name and a password.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Checked {

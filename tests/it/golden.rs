@@ -176,16 +176,21 @@ fn marked(mark: char, line: &str) -> String {
 fn request_above(told: &str) -> String {
     let lines: Vec<_> = told.lines().collect();
     let from = lines.iter().rposition(|line| !line.starts_with('>')).map_or(0, |at| at + 1);
-    lines[from..].iter().map(|line| line[1..].trim_start_matches(' ').to_owned() + "\n").collect::<String>()
-        .trim_end_matches('\n').to_owned()
+    lines[from..]
+        .iter()
+        .map(|line| line[1..].trim_start_matches(' ').to_owned() + "\n")
+        .collect::<String>()
+        .trim_end_matches('\n')
+        .to_owned()
 }
 
 /// Without `date`, lines ended plainly.
 fn readable(answer: &str) -> String {
     let answer = answer.replace("\r\n", "\n");
-    answer.lines().filter(|line| !line.starts_with("date: ")).fold(String::new(), |text, line| {
-        text + line + "\n"
-    })
+    answer
+        .lines()
+        .filter(|line| !line.starts_with("date: "))
+        .fold(String::new(), |text, line| text + line + "\n")
 }
 
 fn is_jwt(text: &str) -> bool {

@@ -1,11 +1,18 @@
 //! One binary of tests over files, sockets and processes; a module for each topic.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::disallowed_methods)] // A test may spawn: there is nothing to drain.
+
+mod harness;
 
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form
 mod durability; // the embedded store: kill -9, full and failing disks
+mod golden; // the dialects byte by byte
+mod readme; // what the README says to paste
+mod requests; // requests through a whole gateway
+mod sessions; // sessions over their whole life
 mod store_file; // the store file: made, refused, copied, swept
 mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels

@@ -90,7 +90,11 @@ async fn identity_that_a_client_claims_never_arrives_in_any_spelling_on_any_rout
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
         .login("native")
-        .route(&upstream, "/closed", "request_headers = { set = { X-Tenant = \"$claims.tenant\" } }")
+        .route(
+            &upstream,
+            "/closed",
+            "request_headers = { set = { X-Tenant = \"$claims.tenant\" } }",
+        )
         .route(&upstream, "/open", "auth = []")
         .start()
         .await;
@@ -157,17 +161,28 @@ async fn malformed_and_ambiguous_messages_never_reach_the_upstream() {
         ("GET / HTTP/1.1\r\nHost: a b\r\n", 400, "a malformed Host"),
         ("GET http://other/ HTTP/1.1\r\nHost: localhost\r\n", 400, "another host in the target"),
         ("GET / HTTP/1.0\r\n", 400, "HTTP/1.0 without Host"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n", 501, "another coding"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n", 400, "two lengths"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n",
+            501,
+            "another coding",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
+            400,
+            "two lengths",
+        ),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n", 400, "a signed length"),
         ("GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n", 400, "a space in a name"),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n", 400, "NUL in a value"),
         ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n", 405, "CONNECT"),
         ("TRACE / HTTP/1.1\r\nHost: a\r\n", 405, "TRACE"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nExpect: tea\r\n", 417, "an expectation"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nExpect: tea\r\n",
+            417,
+            "an expectation",
+        ),
     ] {
-        let request =
-            format!("{head}Authorization: Bearer {token}\r\nConnection: close\r\n\r\n");
+        let request = format!("{head}Authorization: Bearer {token}\r\nConnection: close\r\n\r\n");
         let answer = raw_exchange(&gateway.client(), request.as_bytes()).await;
         assert!(answer.contains(&format!(" {status} ")), "{why}: {answer}");
     }
@@ -299,11 +314,18 @@ async fn two_certificates(upstream: &Upstream) -> (Gateway, Client) {
          [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"",
         a.chain, a.key, b.chain, b.key
     );
-    let gateway =
-        Gateway::builder().head(&head).login("native").route_to(upstream, "auth = []").start().await;
+    let gateway = Gateway::builder()
+        .head(&head)
+        .login("native")
+        .route_to(upstream, "auth = []")
+        .start()
+        .await;
     let config = certs::trusting(&[a.der, b.der], &[b"http/1.1"]);
-    let client =
-        Client { address: gateway.address(), tls: Some((config, "a.example".into())), http2: false };
+    let client = Client {
+        address: gateway.address(),
+        tls: Some((config, "a.example".into())),
+        http2: false,
+    };
     drop(dir);
     (gateway, client)
 }

@@ -174,12 +174,8 @@ async fn a_lost_store_is_refused_unless_it_is_said_to_be_new() {
 async fn a_failing_disk_stops_logins_but_not_verification_and_recovers_by_itself() {
     let upstream = Upstream::start().await;
     let faults = Arc::new(Faults::default());
-    let gateway = Gateway::builder()
-        .faults(&faults)
-        .login("native")
-        .route_to(&upstream, "")
-        .start()
-        .await;
+    let gateway =
+        Gateway::builder().faults(&faults).login("native").route_to(&upstream, "").start().await;
     let tokens = log_in(&gateway, "alice").await;
     let admin = crate::harness::Client::plain(gateway.running().admin_address().unwrap());
 

@@ -19,16 +19,10 @@ impl Certificate {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
-        let (chain, key_path) =
-            (dir.join(format!("{stem}.pem")), dir.join(format!("{stem}.key")));
+        let (chain, key_path) = (dir.join(format!("{stem}.pem")), dir.join(format!("{stem}.key")));
         std::fs::write(&chain, certificate.pem()).unwrap();
         std::fs::write(&key_path, key.serialize_pem()).unwrap();
-        Self {
-            chain,
-            key: key_path,
-            pem: certificate.pem(),
-            der: certificate.der().clone(),
-        }
+        Self { chain, key: key_path, pem: certificate.pem(), der: certificate.der().clone() }
     }
 }
 

@@ -57,11 +57,7 @@ impl Client {
     }
 
     pub fn call(&self, method: Method, path: &str) -> Call<'_> {
-        let uri = if self.http2 {
-            format!("https://localhost{path}")
-        } else {
-            path.to_owned()
-        };
+        let uri = if self.http2 { format!("https://localhost{path}") } else { path.to_owned() };
         let request = Request::builder().method(method).uri(uri);
         let request = if self.http2 { request } else { request.header("host", "localhost") };
         Call { client: self, request, body: Bytes::new() }
@@ -129,8 +125,7 @@ impl Call<'_> {
             tokio::task::spawn(connection);
             sender.send_request(request).await.unwrap()
         } else {
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(io).await.unwrap();
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
             tokio::task::spawn(connection);
             sender.send_request(request).await.unwrap()
         };

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tollhouse::clock::{Clock, TestClock, Timestamp};
 use tollhouse::config::Config;
-use tollhouse::session::Faults;
 use tollhouse::server::{self, Options, Running};
+use tollhouse::session::Faults;
 use tollhouse::users::password;
 
 use super::{Client, Upstream};

@@ -57,7 +57,11 @@ impl Process {
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "ended with {ended:?}: {}", self.stderr());
-            assert!(patience.elapsed() < Duration::from_secs(30), "does not listen: {}", self.stderr());
+            assert!(
+                patience.elapsed() < Duration::from_secs(30),
+                "does not listen: {}",
+                self.stderr()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -80,7 +84,8 @@ impl Process {
 
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        let sent =
+            Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(sent.unwrap().success());
     }
 
@@ -91,7 +96,11 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(patience.elapsed() < Duration::from_secs(30), "does not end: {}", self.stderr());
+            assert!(
+                patience.elapsed() < Duration::from_secs(30),
+                "does not end: {}",
+                self.stderr()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
