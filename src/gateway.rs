@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, CredentialKind};
 use crate::dialect::{ErrorForm, Step};
 use crate::login::{Login, MailError, Mailer, Services};
-use crate::routing::{Oddities, Pattern, PatternError, Placement, RouteTable, TargetLimits};
+use crate::routing::{Oddities, Pattern, PatternError, Placement, RouteTable};
 use crate::runtime::BackRoom;
 use crate::session::{SessionStore, Streams};
 use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
@@ -245,15 +245,6 @@ impl Generation {
             Some(parent) => host.split_once('.').is_some_and(|(_, rest)| rest == parent),
             None => held == host,
         })
-    }
-
-    /// How large a request's head may be, by its listener.
-    pub(crate) fn limits(&self, listener: &str) -> TargetLimits {
-        let limits = self.listener(listener).map(|one| &one.limits);
-        TargetLimits {
-            uri_bytes: limits.map_or(0, |limits| limits.uri_bytes),
-            header_bytes: limits.map_or(0, |limits| limits.header_bytes),
-        }
     }
 
     /// The shape of an answer where no route says one: that of the one dialect served on the

@@ -29,7 +29,8 @@ impl Exchange<'_> {
         if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
-        let body = body.timed(self.body_idle).read_all(login.config.body_limit).await?;
+        let body =
+            body.timed(self.client.bounds.body_idle).read_all(login.config.body_limit).await?;
         let call = Call {
             endpoint: endpoint.number,
             head,

@@ -12,7 +12,7 @@ mod route;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
@@ -48,8 +48,6 @@ struct Exchange<'a> {
     form: Arc<ErrorForm>,
     /// Whose cross-origin calls are marked.
     cors: Option<Arc<Cors>>,
-    /// Silence within the request's body that is put up with.
-    body_idle: Duration,
 }
 
 /// Answers one request.
@@ -96,13 +94,11 @@ impl<'a> Exchange<'a> {
         now: Timestamp,
     ) -> Self {
         let request_id = RequestId::choose(&head.headers, &client, now);
-        let listener = generation.listener(&client.listener);
         if !client.trusted_proxy && head.headers.contains_key("x-forwarded-for") {
             gateway.shared.metrics.untrusted_forwarded();
         }
         Self {
             record: start_record(&client, head, &request_id),
-            body_idle: listener.map_or(Duration::ZERO, |one| one.timeouts.body_idle),
             metrics: generation.nowhere.clone(),
             form: generation.form_for(None).clone(),
             cors: None,
@@ -118,7 +114,7 @@ impl<'a> Exchange<'a> {
     /// The steps, in the only order that is safe.
     async fn run(&mut self, mut head: Parts, body: Body) -> Result<Response, Rejection> {
         self.form = self.generation.form_for(host_of(&head).as_deref()).clone();
-        let target = Target::parse(&head, self.generation.limits(&self.client.listener))?;
+        let target = Target::parse(&head, self.client.bounds)?;
         self.record.host = target.host().map(str::to_owned);
         if self.is_health(&target) {
             self.record.outcome = Outcome::Answered;

@@ -178,7 +178,7 @@ impl Exchange<'_> {
             response_rules: &route.response_rules,
             watch: watch.as_ref(),
         };
-        let body = body.limited(config.body_limit).timed(self.body_idle);
+        let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
         let request = Request::from_parts(take(head), body);
         let forwarded = route.pool.forward(self.worker, request, &exchange).await;
         match forwarded {

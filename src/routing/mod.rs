@@ -14,4 +14,4 @@ mod target;
 pub use self::path::Oddities;
 pub use self::pattern::{Pattern, PatternError};
 pub use self::table::{Found, Placement, RouteTable};
-pub use self::target::{Target, TargetError, TargetLimits};
+pub use self::target::{Target, TargetError};

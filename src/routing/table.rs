@@ -370,12 +370,16 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::routing::TargetLimits;
+    use crate::client::RequestBounds;
 
     fn target(method: &str, host: &str, path: &str) -> Target {
         let request =
             Request::builder().method(method).uri(path).header("host", host).body(()).unwrap();
-        let limits = TargetLimits { uri_bytes: 8192, header_bytes: 8192 };
+        let limits = RequestBounds {
+            uri_bytes: 8192,
+            header_count: 100,
+            body_idle: std::time::Duration::ZERO,
+        };
         Target::parse(&request.into_parts().0, limits).unwrap()
     }
 

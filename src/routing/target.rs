@@ -8,6 +8,7 @@ use http::{Method, Version, header, request};
 use super::framing;
 use super::host::Named;
 use super::path::{self, Oddities};
+use crate::client::RequestBounds;
 use crate::dialect::Reason;
 
 /// Method, host and path of a request, canonical.
@@ -31,22 +32,15 @@ pub struct TargetError {
     pub cause: &'static str,
 }
 
-/// How large a head may be.
-#[derive(Clone, Copy, Debug)]
-pub struct TargetLimits {
-    pub uri_bytes: usize,
-    pub header_bytes: usize,
-}
-
 impl Target {
     /// Reads a request's target.
     ///
     /// # Errors
     /// What can be read in more than one way, or not at all; CONNECT and TRACE; what is too long.
-    pub fn parse(head: &request::Parts, limits: TargetLimits) -> Result<Self, TargetError> {
+    pub fn parse(head: &request::Parts, bounds: RequestBounds) -> Result<Self, TargetError> {
         let refused = |reason, cause| TargetError { reason, cause };
         let malformed = |cause| refused(Reason::MalformedRequest, cause);
-        check_size(head, limits)?;
+        check_size(head, bounds)?;
         if matches!(head.method, Method::CONNECT | Method::TRACE) {
             return Err(refused(Reason::MethodNotAllowed, "CONNECT and TRACE are not taken"));
         }
@@ -116,16 +110,13 @@ impl Target {
     }
 }
 
-fn check_size(head: &request::Parts, limits: TargetLimits) -> Result<(), TargetError> {
+fn check_size(head: &request::Parts, bounds: RequestBounds) -> Result<(), TargetError> {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target > limits.uri_bytes {
+    if target > bounds.uri_bytes {
         return Err(TargetError { reason: Reason::UriTooLong, cause: "the target is too long" });
     }
-    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-        name.as_str().len() + value.len() + ": \r\n".len()
-    };
-    if head.headers.iter().map(line).sum::<usize>() > limits.header_bytes {
-        let cause = "the header fields are too large";
+    if head.headers.len() > bounds.header_count {
+        let cause = "too many header fields";
         return Err(TargetError { reason: Reason::HeadersTooLarge, cause });
     }
     Ok(())

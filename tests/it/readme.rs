@@ -9,9 +9,9 @@ fn every_line_of_the_readme_runs_against_the_sample_configuration() {
     let (_, after) = readme.split_once("<!-- run -->\n```sh\n").unwrap();
     let (script, _) = after.split_once("```").unwrap();
     let script = script.replace("127.0.0.1:8443", &format!("127.0.0.1:{}", gateway.port));
-    let password = std::fs::read_to_string(gateway.path("state/first-password")).unwrap();
+    let password = gateway.first_password();
 
-    let told = bash(&script, &[("PASSWORD", password.trim())]);
+    let told = bash(&script, &[("PASSWORD", &password)]);
 
     let lines: Vec<&str> = told.lines().filter(|line| !line.is_empty()).collect();
     assert!(lines[0].contains("\"path\":\"/hello\""), "the echo saw the call: {told}");
@@ -28,12 +28,12 @@ fn every_line_of_the_readme_runs_against_the_sample_configuration() {
 #[test]
 fn the_first_start_prints_what_to_paste_and_keeps_the_password_from_the_output() {
     let gateway = Process::sample();
-    let password = std::fs::read_to_string(gateway.path("state/first-password")).unwrap();
+    let password = gateway.first_password();
 
     let told = gateway.stdout();
 
     for dialect in ["native", "webitel", "datarhei", "aviate", "nomic", "avenia"] {
         assert!(told.contains(&format!("# {dialect}")), "{told}");
     }
-    assert!(!told.contains(password.trim()), "not a terminal, so not in the output");
+    assert!(!told.contains(&password), "not a terminal, so not in the output");
 }

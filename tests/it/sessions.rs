@@ -156,18 +156,12 @@ async fn a_password_changed_while_nobody_looked_ends_sessions_before_the_first_r
 async fn a_lost_store_is_refused_unless_it_is_said_to_be_new() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::serving("native", &upstream).await;
-    let token = gateway.token("alice").await;
     let dir = gateway.stop().await;
     std::fs::remove_file(dir.path().join("state/store.redb")).unwrap();
-    // Tokens carry whole seconds, so the new store has to be made in a later one.
-    tokio::time::sleep(Duration::from_millis(1100)).await;
 
-    let path = dir.path().to_owned();
     let again = Gateway::builder().on(dir).login("native").route_to(&upstream, "");
     let error = again.try_start().await.err().expect("refused");
     assert!(error.contains("--new-state"), "{error}");
-    assert!(!path.exists() || !path.join("state/store.redb").exists());
-    drop(token);
 }
 
 #[tokio::test]

@@ -11,4 +11,4 @@ pub mod upstream;
 pub use self::client::{Client, Reply, raw_exchange};
 pub use self::gateway::{Gateway, GatewayBuilder};
 pub use self::smtp::Smtp;
-pub use self::upstream::{Received, Upstream};
+pub use self::upstream::Upstream;

@@ -70,6 +70,20 @@ impl Process {
         self.dir.path().join(name)
     }
 
+    /// The first user's password, once it has been written.
+    pub fn first_password(&self) -> String {
+        let patience = Instant::now();
+        loop {
+            let text =
+                std::fs::read_to_string(self.path("state/first-password")).unwrap_or_default();
+            if let Some(password) = text.strip_suffix('\n') {
+                return password.to_owned();
+            }
+            assert!(patience.elapsed() < Duration::from_secs(30), "no password: {}", self.stderr());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub fn stdout(&self) -> String {
         std::fs::read_to_string(self.path("stdout")).unwrap()
     }

@@ -136,6 +136,12 @@ async fn handle(
         sni: None,
         names: None,
         trusted_proxy: inner.settings.trusted_proxy,
+        redirect: false,
+        bounds: tollhouse::client::RequestBounds {
+            uri_bytes: 8192,
+            header_count: 100,
+            body_idle: Duration::from_secs(5),
+        },
     };
     let (mut head, body) = request.into_parts();
     let request_id = RequestId::choose(&head.headers, &client, Timestamp::from_secs(1));

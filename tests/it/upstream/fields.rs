@@ -25,6 +25,12 @@ fn client(trusted_proxy: bool) -> Client {
         sni: None,
         names: None,
         trusted_proxy,
+        redirect: false,
+        bounds: tollhouse::client::RequestBounds {
+            uri_bytes: 8192,
+            header_count: 100,
+            body_idle: std::time::Duration::from_secs(5),
+        },
     }
 }
 
