@@ -2,7 +2,7 @@
 //!
 //! Lines: `# comment`, `@ directive`, `> request`, `< response`. A request is the lines of an
 //! HTTP/1.1 message; `Content-Length` and `Connection: close` are added. A response is the status
-//! line, the header fields but `date`, and the body. `{{name=jwt}}` in a response matches a token
+//! line, the header fields but `date` and `x-request-id`, and the body. `{{name=jwt}}` in a response matches a token
 //! and keeps it; `{{name}}` in a request puts it in. Directives: `config TEXT` (before the first
 //! request), `advance 15m`, `keep NAME as OTHER`, `send N times` (the request that follows),
 //! `mail`, `user NAME disabled`.
@@ -184,13 +184,11 @@ fn request_above(told: &str) -> String {
         .to_owned()
 }
 
-/// Without `date`, lines ended plainly.
+/// Without the fields that differ each time, lines ended plainly.
 fn readable(answer: &str) -> String {
+    let varies = |line: &str| line.starts_with("date: ") || line.starts_with("x-request-id: ");
     let answer = answer.replace("\r\n", "\n");
-    answer
-        .lines()
-        .filter(|line| !line.starts_with("date: "))
-        .fold(String::new(), |text, line| text + line + "\n")
+    answer.lines().filter(|line| !varies(line)).fold(String::new(), |text, line| text + line + "\n")
 }
 
 fn is_jwt(text: &str) -> bool {

@@ -10,7 +10,6 @@ use rustls::pki_types::CertificateDer;
 pub struct Certificate {
     pub chain: PathBuf,
     pub key: PathBuf,
-    pub pem: String,
     pub der: CertificateDer<'static>,
 }
 
@@ -22,7 +21,7 @@ impl Certificate {
         let (chain, key_path) = (dir.join(format!("{stem}.pem")), dir.join(format!("{stem}.key")));
         std::fs::write(&chain, certificate.pem()).unwrap();
         std::fs::write(&key_path, key.serialize_pem()).unwrap();
-        Self { chain, key: key_path, pem: certificate.pem(), der: certificate.der().clone() }
+        Self { chain, key: key_path, der: certificate.der().clone() }
     }
 }
 
