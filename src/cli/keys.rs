@@ -49,8 +49,8 @@ pub(super) fn run(command: KeyCommand, config: &Config) -> Result<(), Failure> {
             remote::call(config, Method::POST, "/keys/import", Some(body))?
         }
     };
-    for key in answer["keys"].as_array().into_iter().flatten() {
-        let text = |name: &str| key[name].as_str().unwrap_or("-").to_owned();
+    for key in remote::list(&answer, "keys") {
+        let text = |name: &str| remote::text(key, name);
         println!(
             "{}  {:6}  {:9}  made {}  signs from {}",
             text("kid"),

@@ -170,10 +170,13 @@ fn users_file<'c>(config: &'c Config, name: Option<&str>) -> anyhow::Result<user
     }
 }
 
+/// A variable of the process's environment.
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// The checked configuration, its warnings told on standard error.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
-    #[allow(clippy::disallowed_methods)] // Secrets named `{ env = … }` are read here, once.
-    let environment = |name: &str| std::env::var(name).ok();
     Config::load(path, &environment).map_err(Failure::Config)
 }
 

@@ -56,11 +56,11 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
     match command {
         SessionCommand::List { user, json } => {
             let answer = call(config, Method::GET, &path("/sessions", &user), None)?;
-            for session in answer["sessions"].as_array().into_iter().flatten() {
+            for session in list(&answer, "sessions") {
                 if json {
                     println!("{session}");
                 } else {
-                    let text = |name: &str| session[name].as_str().unwrap_or("-").to_owned();
+                    let text = |name: &str| text(session, name);
                     println!(
                         "{}  {}  {}  since {}  until {}  {}",
                         text("id"),
@@ -81,7 +81,7 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
                 (None, false) => path("/sessions", &args.user),
             };
             let answer = call(config, Method::DELETE, &target, None)?;
-            println!("{} sessions ended", answer["ended"]);
+            println!("{} sessions ended", answer.get("ended").unwrap_or(&Value::Null));
             Ok(())
         }
     }
@@ -124,9 +124,19 @@ pub(super) fn call(
         .block_on(admin::client::call(&socket, method, path, body))
         .with_context(|| format!("no gateway answers on {}", socket.display()))?;
     if !status.is_success() {
-        bail!("{}", answer["error"].as_str().unwrap_or("the gateway refused without a reason"));
+        bail!("{}", text(&answer, "error"));
     }
     Ok(answer)
+}
+
+/// The list `name` of an answer; empty if there is none.
+pub(super) fn list<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    answer.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// The text `name` of an answer, `-` if there is none.
+pub(super) fn text<'a>(answer: &'a Value, name: &str) -> &'a str {
+    answer.get(name).and_then(Value::as_str).unwrap_or("-")
 }
 
 fn path(path: &str, user: &Option<String>) -> String {

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Failure, load};
 use crate::config::{Config, LogFormat};
+use crate::listener::Descriptors;
 use crate::server::{self, FirstUser, Options, Running};
 
 #[derive(Debug, Default, Args)]
@@ -29,6 +30,7 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
     }
     let options = Options {
         new_state: args.new_state,
+        descriptors: Descriptors::from_environment(&super::environment),
         source: Some(|path| match load(path) {
             Ok(loaded) => Ok(loaded.config),
             Err(Failure::Config(issues)) => Err(issues.to_string()),

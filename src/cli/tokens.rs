@@ -42,7 +42,7 @@ pub(super) fn run(command: TokenCommand, config: &Path) -> Result<(), Failure> {
             let config = load(config)?.config;
             let body = json!({ "user": args.user, "login": args.login });
             let answer = remote::call(&config, Method::POST, "/tokens", Some(body))?;
-            println!("{}", answer["access_token"].as_str().unwrap_or_default());
+            println!("{}", remote::text(&answer, "access_token"));
         }
     }
     Ok(())

@@ -17,7 +17,7 @@ use crate::admin;
 use crate::clock::Clock;
 use crate::config::{Config, Store, UserSourceKind};
 use crate::gateway::{self, BuildError, Gateway, Shared};
-use crate::listener::{self, BindError, BindOptions};
+use crate::listener::{self, BindError, BindOptions, Listening};
 use crate::login::review_sessions;
 use crate::pipeline;
 use crate::runtime::Threads;
@@ -108,34 +108,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let threads = Threads::start(config.process.workers, config.process.back_room)
         .map_err(StartError::Threads)?;
     let (sinks, captured) = open_sinks(&config, options.capture_logs)?;
-    let store = open_store(&config, &options)?;
-    let ring = open_ring(&config, &options.clock)?;
-    let hashing = PasswordPool::start(
-        config.login_limits.hashing.parallel,
-        config.login_limits.hashing.queue,
-    )
-    .map_err(StartError::Threads)?;
-    let first_user = bootstrap(&config)?;
-    let sources = open_users(&config, &hashing)?;
-    let [access, audit] = &sinks;
-    let sessions: Arc<dyn SessionStore> = store.clone();
-    let shared = Shared {
-        ends: gateway::ends(&sessions, Streams::default(), &options.clock),
-        clock: options.clock.clone(),
-        back_room: threads.back_room().clone(),
-        workers: config.process.workers,
-        users: Arc::new(Users::new(
-            sources.iter().map(|one| one.clone() as Arc<dyn UserSource>).collect(),
-        )),
-        store: sessions,
-        ring,
-        metrics: Arc::new(Metrics::new()),
-        access: access.clone(),
-        audit: AuditLog::new(audit.clone()),
-        draining: AtomicBool::new(false),
-        hashing,
-    };
-    let gateway = Arc::new(Gateway::new(shared, config)?);
+    let opened = open(&config, &options, &threads, &sinks)?;
+    let gateway = Arc::new(Gateway::new(opened.shared, config)?);
     let generation = gateway.generation();
     let config = &generation.config;
     // Users may have changed while nobody looked: their sessions end before anyone is let in.
@@ -144,25 +118,13 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     if ended > 0 {
         tracing::info!(ended, "sessions ended because their users changed");
     }
-    let bound = listener::bind(
-        &config.listeners,
-        &BindOptions {
-            workers: threads.workers().len(),
-            state: config.state.dir.clone(),
-            clock: options.clock.clone(),
-            descriptors: options.descriptors.clone(),
-        },
-    )?;
+    let listening = listen(config, &options, &threads, &gateway)?;
     let stop = CancellationToken::new();
-    let handling = gateway.clone();
-    let listening = Arc::new(listener::serve(bound, &threads, move |worker, client, request| {
-        pipeline::handle(handling.clone(), worker, client, request)
-    }));
     let operations = Arc::new(admin::Operations {
         gateway: gateway.clone(),
         listening: listening.clone(),
-        store,
-        users: sources.clone(),
+        store: opened.store,
+        users: opened.sources,
         source: options.source,
     });
     let admin = admin::serve(&operations, config, threads.back_room(), &stop)
@@ -172,14 +134,75 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         drain: (config.process.drain_delay, config.process.drain_timeout),
         admin_socket: config.state.dir.join(admin::SOCKET),
         threads,
-        gateway: gateway.clone(),
+        gateway,
         listening,
         admin,
-        first_user,
+        first_user: opened.first_user,
         captured,
         sinks,
         stop,
     })
+}
+
+/// What is opened before there is a gateway.
+struct Opened {
+    shared: Shared,
+    store: Arc<EmbeddedStore>,
+    sources: Vec<Arc<FileSource>>,
+    first_user: Option<FirstUser>,
+}
+
+fn open(
+    config: &Config,
+    options: &Options,
+    threads: &Threads,
+    [access, audit]: &[Sink; 2],
+) -> Result<Opened, StartError> {
+    let store = open_store(config, options)?;
+    let ring = open_ring(config, &options.clock)?;
+    let hashing = &config.login_limits.hashing;
+    let hashing =
+        PasswordPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
+    let first_user = bootstrap(config)?;
+    let sources = open_users(config, &hashing)?;
+    let users = sources.iter().map(|source| Arc::clone(source) as Arc<dyn UserSource>);
+    let sessions: Arc<dyn SessionStore> = store.clone();
+    let shared = Shared {
+        ends: gateway::ends(&sessions, Streams::default(), &options.clock),
+        clock: options.clock.clone(),
+        back_room: threads.back_room().clone(),
+        workers: config.process.workers,
+        users: Arc::new(Users::new(users.collect())),
+        store: sessions,
+        ring,
+        metrics: Arc::new(Metrics::new()),
+        access: access.clone(),
+        audit: AuditLog::new(audit.clone()),
+        draining: AtomicBool::new(false),
+        hashing,
+    };
+    Ok(Opened { shared, store, sources, first_user })
+}
+
+fn listen(
+    config: &Config,
+    options: &Options,
+    threads: &Threads,
+    gateway: &Arc<Gateway>,
+) -> Result<Arc<Listening>, StartError> {
+    let bound = listener::bind(
+        &config.listeners,
+        &BindOptions {
+            workers: threads.workers().len(),
+            state: config.state.dir.clone(),
+            clock: options.clock.clone(),
+            descriptors: options.descriptors.clone(),
+        },
+    )?;
+    let gateway = gateway.clone();
+    Ok(Arc::new(listener::serve(bound, threads, move |worker, client, request| {
+        pipeline::handle(gateway.clone(), worker, client, request)
+    })))
 }
 
 fn make_folder(path: &Path) -> Result<(), StartError> {

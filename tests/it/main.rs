@@ -1,6 +1,7 @@
 //! One binary of tests over files, sockets and processes; a module for each topic.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(unreachable_pub)] // One binary: nothing here is anybody's interface.
 #![allow(clippy::disallowed_methods)] // A test may spawn: there is nothing to drain.
 
 mod harness;
