@@ -11,6 +11,7 @@ mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form
 mod durability; // the embedded store: kill -9, full and failing disks
 mod golden; // the dialects byte by byte
+mod pages; // the curl lines of the published login pages
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
 mod sessions; // sessions over their whole life
