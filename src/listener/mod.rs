@@ -14,6 +14,7 @@ mod descriptors;
 mod drain;
 mod gate;
 mod handshake;
+mod pair;
 mod self_signed;
 mod socket;
 mod streams;
@@ -30,10 +31,11 @@ use crate::client::Client;
 use crate::runtime::{BackRoom, Threads, Worker};
 
 pub use self::bind::{Address, BindError, BindOptions, Bound, bind};
-pub use self::certs::{CertError, CertificateFacts, Certificates};
+pub use self::certs::Certificates;
 pub use self::descriptors::{Descriptors, raise_nofile};
 pub use self::drain::Drain;
 pub use self::gate::{Counted, HandshakeFailure, Stats};
+pub use self::pair::{CertError, CertificateFacts};
 
 use self::accept::Acceptor;
 use self::connection::Shared;

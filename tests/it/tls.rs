@@ -324,7 +324,7 @@ fn certificates_that_cannot_be_served_are_refused_at_bind() {
     };
 
     let mut mixed = good.clone();
-    mixed.key = other.key.clone();
+    mixed.key = other.key;
     assert!(matches!(refused(&secure(vec![good.clone(), mixed])), CertError::Mismatch { .. }));
 
     let mut absent = good.clone();
