@@ -137,7 +137,8 @@ impl Certificates {
         self.server.load_full()
     }
 
-    fn warn_of_ends(&self) {
+    /// Says which certificates end within `NEAR_END`.
+    pub(super) fn warn_of_ends(&self) {
         let now = self.clock.now();
         for facts in self.facts() {
             if facts.ends_within(NEAR_END, now) {

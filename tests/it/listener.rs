@@ -295,6 +295,63 @@ async fn http_2_heads_that_are_too_large_get_431() {
     assert_eq!(within(sender.send_request(with(1000))).await.unwrap().status(), 200);
 }
 
+/// An HTTP/2 frame (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, length @ ..] = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [kind, flags];
+    [&length[..], &head, &stream.to_be_bytes(), payload].concat()
+}
+
+#[tokio::test]
+async fn floods_of_http_2_frames_end_their_connection() {
+    const HEADERS: u8 = 1;
+    const CONTINUATION: u8 = 9;
+    const GOAWAY: u8 = 7;
+    const CALM: [u8; 4] = [0, 0, 0, 11];
+    // GET, https, /, and :authority `a` by HPACK's static table.
+    let head = [0x82, 0x87, 0x84, 0x41, 1, b'a'];
+    let resets = (0..500).flat_map(|n| {
+        let stream = 2 * n + 1;
+        [frame(HEADERS, 5, stream, &head), frame(3, 0, stream, &[0, 0, 0, 8])].concat()
+    });
+    let line = [&[0x40, 1, b'x', 0x7f, 0x81, 7][..], &[b'y'; 1024]].concat();
+    let heads = (0..500).flat_map(|_| frame(CONTINUATION, 0, 1, &line));
+    let heads = frame(HEADERS, 1, 1, &head).into_iter().chain(heads);
+    for (flood, why) in [
+        (resets.collect::<Vec<_>>(), "streams opened and reset at once"),
+        (heads.collect(), "a head without an end"),
+    ] {
+        let (place, authority) = (Place::new(), Authority::new());
+        let listener = with_tls(&place, &authority);
+        let running = Running::start_at(place, &listener, echo_path);
+        let client = TlsClient::trusting(authority.der()).alpn(&["h2"]);
+        let mut stream = client.connect(&running, "localhost").await.unwrap();
+
+        let opening = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])];
+        stream.write_all(&opening.concat()).await.unwrap();
+        // It may be cut in the middle.
+        let _ = stream.write_all(&flood).await;
+
+        let last = within(async {
+            loop {
+                let mut head = [0; 9];
+                if stream.read_exact(&mut head).await.is_err() {
+                    break None;
+                }
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                let mut payload = vec![0; usize::try_from(length).unwrap()];
+                stream.read_exact(&mut payload).await.unwrap();
+                if head[3] == GOAWAY {
+                    break Some(payload[4..8].to_vec());
+                }
+            }
+        });
+        assert_eq!(last.await.as_deref(), Some(&CALM[..]), "{why}");
+        drop(stream);
+        eventually("the place is free", || running.stats().open() == 0).await;
+    }
+}
+
 // Timeouts.
 
 #[tokio::test]
@@ -545,8 +602,18 @@ async fn clients_that_were_waiting_when_the_drain_began_are_answered() {
     }
     let threads = tollhouse::runtime::Threads::start(2, 1).unwrap();
 
+    // The workers are kept busy until the drain has begun.
+    let busy = Arc::new(std::sync::Barrier::new(3));
+    for worker in threads.workers() {
+        let busy = busy.clone();
+        worker.spawn(async move {
+            busy.wait();
+        });
+    }
+
     let listening = listener::serve(bound, &threads, echo_path);
     listening.drain().start();
+    busy.wait();
 
     for stream in &mut waiting {
         let answer = read_to_end(stream).await;
