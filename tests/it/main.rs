@@ -6,6 +6,8 @@
 
 mod harness;
 
+mod admin; // probes and metrics by TCP, everything else by the unix socket
+mod cli; // every command of the real program
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form
@@ -17,6 +19,7 @@ mod pages; // the curl lines of the published login pages
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
 mod sessions; // sessions over their whole life
+mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
 mod store_file; // the store file: made, refused, copied, swept
 mod tls; // handshakes and certificates
 mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
