@@ -16,6 +16,7 @@ mod listening; // listeners on port 0 with a handler of the test's own, and clie
 mod pages; // the curl lines of the published login pages
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
+mod routing; // one reading of a request, and the table of routes
 mod sessions; // sessions over their whole life
 mod store_file; // the store file: made, refused, copied, swept
 mod tls; // handshakes and certificates
