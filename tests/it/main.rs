@@ -19,6 +19,7 @@ mod requests; // requests through a whole gateway
 mod routing; // one reading of a request, and the table of routes
 mod sessions; // sessions over their whole life
 mod store_file; // the store file: made, refused, copied, swept
+mod telemetry; // lines on their way to a file
 mod tls; // handshakes and certificates
 mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
