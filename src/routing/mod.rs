@@ -13,5 +13,5 @@ mod target;
 
 pub use self::path::Oddities;
 pub use self::pattern::{Pattern, PatternError};
-pub use self::table::{Found, Placement, RouteTable};
+pub use self::table::{EndpointPlacement, Found, Placement, RouteTable};
 pub use self::target::{Target, TargetError};

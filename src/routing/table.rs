@@ -89,28 +89,32 @@ pub struct Placement<'a> {
     pub folded: bool,
 }
 
+/// Where a login endpoint is to be put.
+#[derive(Clone, Copy, Debug)]
+pub struct EndpointPlacement<'a> {
+    pub hosts: &'a [String],
+    /// Exactly this.
+    pub path: &'a str,
+    pub method: &'a Method,
+    /// Takes only what is not authenticated.
+    pub falls_through: bool,
+}
+
 impl<L: Clone, R: Clone> RouteTable<L, R> {
     /// An empty table.
     pub fn new() -> Self {
         Self { logins: Hosts::default(), routes: Hosts::default() }
     }
 
-    /// Adds a login endpoint at an exact path.
-    pub fn add_login(
-        &mut self,
-        hosts: &[String],
-        path: &str,
-        method: &Method,
-        falls_through: bool,
-        login: L,
-    ) {
-        for host in hosts {
-            let node = self.logins.host(host).plain.at(&literals(path));
-            let slash = usize::from(path.len() > 1 && path.ends_with('/'));
+    /// Adds a login endpoint.
+    pub fn add_login(&mut self, place: &EndpointPlacement<'_>, login: &L) {
+        for host in place.hosts {
+            let node = self.logins.host(host).plain.at(&literals(place.path));
+            let slash = usize::from(place.path.len() > 1 && place.path.ends_with('/'));
             let entry = Entry {
-                methods: vec![method.clone()],
+                methods: vec![place.method.clone()],
                 allowed: Oddities::default(),
-                falls_through,
+                falls_through: place.falls_through,
                 literal: true,
                 value: login.clone(),
             };
@@ -428,8 +432,12 @@ mod tests {
             };
             table.add_route(&place, name);
         }
-        table.add_login(&["*".into()], "/login", &Method::POST, false, "login");
-        table.add_login(&["*".into()], "/about", &Method::GET, true, "about");
+        let hosts = &["*".to_owned()];
+        for (path, method, falls_through, name) in
+            [("/login", &Method::POST, false, "login"), ("/about", &Method::GET, true, "about")]
+        {
+            table.add_login(&EndpointPlacement { hosts, path, method, falls_through }, &name);
+        }
         table
     }
 
