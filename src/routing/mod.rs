@@ -10,6 +10,7 @@ mod path;
 mod pattern;
 mod table;
 mod target;
+mod tree;
 
 pub use self::path::Oddities;
 pub use self::pattern::{Pattern, PatternError};
