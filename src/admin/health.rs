@@ -20,6 +20,11 @@ pub struct Readiness {
 }
 
 impl Readiness {
+    /// True if every check passed.
+    pub fn is_ready(&self) -> bool {
+        self.checks.iter().all(|(_, found)| found.is_ok())
+    }
+
     /// 200 if every check passed, else 503; `verbose` lists them, `exclude=name` skips one,
     /// `format=json` says it all to a program.
     pub fn answer(&self, query: Option<&str>) -> Answer {
