@@ -241,21 +241,30 @@ impl Generation {
     pub(crate) fn is_configured_host(&self, host: &str) -> bool {
         let logins = self.config.logins.iter().flat_map(|login| &login.hosts);
         let routes = self.config.routes.iter().flat_map(|route| &route.hosts);
-        logins.chain(routes).any(|held| match held.strip_prefix("*.") {
-            Some(parent) => host.split_once('.').is_some_and(|(_, rest)| rest == parent),
-            None => held == host,
-        })
+        logins.chain(routes).any(|held| is_served(held, host))
     }
 
     /// The shape of an answer where no route says one: that of the one dialect served on the
     /// host, else problem+json.
     pub(crate) fn form_for(&self, host: Option<&str>) -> &Arc<ErrorForm> {
-        let mut served =
-            self.forms.iter().filter(|(held, _)| held == "*" || Some(held.as_str()) == host);
+        let mut served = self
+            .forms
+            .iter()
+            .filter(|(held, _)| held == "*" || host.is_some_and(|host| is_served(held, host)));
         match (served.next(), served.next()) {
             (Some((_, form)), None) => form,
             _ => &self.problem,
         }
+    }
+}
+
+/// Whether a configured host (`*`, `*.parent` or a name) is the one that a client named.
+fn is_served(held: &str, host: &str) -> bool {
+    match held.strip_prefix("*.") {
+        Some(parent) => {
+            host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent))
+        }
+        None => held == "*" || held.eq_ignore_ascii_case(host),
     }
 }
 

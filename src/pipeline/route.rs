@@ -28,8 +28,8 @@ impl Exchange<'_> {
         target: &Target,
     ) -> Result<Response, Rejection> {
         self.form = route.config.errors.clone();
-        self.metrics = route.metrics.clone();
-        self.record.route = Some(route.name.clone());
+        self.finish.metrics = route.metrics.clone();
+        self.finish.record.route = Some(route.name.clone());
         if let RouteCors::Own(cors) = &route.config.cors {
             self.cors = Some(cors.clone());
             if let Some(answer) = self.preflight(head) {
@@ -53,7 +53,7 @@ impl Exchange<'_> {
     /// observes.
     fn decide(&mut self, route: &Route, head: &Parts) -> Result<Option<Arc<Verified>>, Rejection> {
         if route.config.auth.is_empty() {
-            self.metrics.auth("open");
+            self.finish.metrics.open();
             return Ok(None);
         }
         let verified = match self.authenticate(route, head) {
@@ -61,11 +61,11 @@ impl Exchange<'_> {
             Err(rejection) => return self.observe(route, rejection).map(|()| None),
         };
         let identity = &verified.identity;
-        self.record.subject = Some(identity.subject.to_string());
-        self.record.session = identity.session.map(|session| session.to_string());
+        self.finish.record.subject = Some(identity.subject.to_string());
+        self.finish.record.session = identity.session.map(|session| session.to_string());
         let config = &route.config;
         match authz::permit(&config.require, &config.issuers, &config.logins, identity) {
-            Ok(()) => self.metrics.auth("permitted"),
+            Ok(()) => self.finish.metrics.permitted(),
             Err(denied) => {
                 let rejection = self.denied(route, denied);
                 self.observe(route, rejection)?;
@@ -109,13 +109,13 @@ impl Exchange<'_> {
     /// A refusal stands, or is only written down where the route observes (DECISIONS 23: never a
     /// 400).
     fn observe(&mut self, route: &Route, rejection: Rejection) -> Result<(), Rejection> {
-        self.metrics.auth(rejection.reason.code());
+        self.finish.metrics.refused(rejection.reason.code());
         if route.config.enforce || rejection.reason == Reason::AmbiguousCredential {
             return Err(rejection);
         }
-        self.record.outcome = Outcome::Observed;
-        self.record.reason = Some(rejection.reason.code());
-        self.record.cause = rejection.cause.as_ref().map(ToString::to_string);
+        self.finish.record.outcome = Outcome::Observed;
+        self.finish.record.reason = Some(rejection.reason.code());
+        self.finish.record.cause = rejection.cause.as_ref().map(ToString::to_string);
         Ok(())
     }
 
@@ -183,14 +183,14 @@ impl Exchange<'_> {
         let forwarded = route.pool.forward(self.worker, request, &exchange).await;
         match forwarded {
             Ok(forwarded) => {
-                self.record.upstream = Some(forwarded.server);
-                if self.record.outcome != Outcome::Observed {
-                    self.record.outcome = Outcome::Forwarded;
+                self.finish.record.upstream = Some(forwarded.server);
+                if self.finish.record.outcome != Outcome::Observed {
+                    self.finish.record.outcome = Outcome::Forwarded;
                 }
                 Ok(forwarded.response)
             }
             Err(error) => {
-                self.record.upstream = error.server().map(Into::into);
+                self.finish.record.upstream = error.server().map(Into::into);
                 Err(error.into())
             }
         }

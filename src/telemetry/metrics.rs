@@ -121,6 +121,8 @@ impl Metrics {
             durations: self.durations.clone(),
             decisions: self.decisions.clone(),
             resolved: Default::default(),
+            open: OnceLock::new(),
+            permitted: OnceLock::new(),
         })
     }
 
@@ -199,6 +201,8 @@ pub struct RouteMetrics {
     decisions: Family<Labels, Counter>,
     /// By method and class; filled when first used, so that unused series are not told.
     resolved: [[OnceLock<Histogram>; CLASSES.len()]; METHODS.len()],
+    open: OnceLock<Counter>,
+    permitted: OnceLock<Counter>,
 }
 
 impl RouteMetrics {
@@ -226,15 +230,27 @@ impl RouteMetrics {
         handle.get_or_init(resolve).observe(duration.as_secs_f64());
     }
 
-    /// Counts a decision: `open`, `permitted`, or the code of a refusal.
-    pub fn auth(&self, reason: &'static str) {
-        let result = if matches!(reason, "open" | "permitted") { "permitted" } else { "refused" };
-        let labels = vec![
+    /// Counts a request that needed no credential.
+    pub fn open(&self) {
+        self.open.get_or_init(|| self.decision("permitted", "open")).inc();
+    }
+
+    /// Counts a request whose credential was good for the route.
+    pub fn permitted(&self) {
+        self.permitted.get_or_init(|| self.decision("permitted", "permitted")).inc();
+    }
+
+    /// Counts a refusal by its code.
+    pub fn refused(&self, code: &'static str) {
+        self.decision("refused", code).inc();
+    }
+
+    fn decision(&self, result: &str, reason: &str) -> Counter {
+        self.decisions.get_or_create_owned(&vec![
             ("route", self.route.clone()),
             ("result", result.to_owned()),
             ("reason", reason.to_owned()),
-        ];
-        self.decisions.get_or_create(&labels).inc();
+        ])
     }
 }
 
@@ -248,8 +264,9 @@ mod tests {
         let route = metrics.route("api");
         route.request(&Method::GET, 200, Duration::from_millis(7));
         route.request(&Method::from_bytes(b"PURGE").unwrap(), 499, Duration::ZERO);
-        route.auth("permitted");
-        route.auth("token_expired");
+        route.open();
+        route.permitted();
+        route.refused("token_expired");
         metrics.login("main", LoginResult::Failed);
         metrics.refresh(RefreshResult::ReuseDetected);
         metrics.untrusted_forwarded();
