@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Uri;
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
 use super::Exchange;
@@ -14,6 +15,7 @@ use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::rejection::Rejection;
 use crate::routing::{Oddities, Target};
+use crate::secret::SecretString;
 use crate::telemetry::record::Outcome;
 use crate::upstream::headers::{self, Facts, Kept};
 use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
@@ -38,15 +40,18 @@ impl Exchange<'_> {
         }
         let bare =
             route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(head);
-        headers::strip_inbound(
-            head,
-            &route.protected,
-            &self.client,
-            route.config.allow_method_override,
-        );
+        // A preflight is let through unasked, so it must not turn into another method behind us.
+        let may_override = route.config.allow_method_override && !bare;
+        headers::strip_inbound(head, &route.protected, &self.client, may_override);
         let verified = if bare { None } else { self.decide(route, head)? };
         self.check_length(route, head)?;
-        self.forward(route, head, body, target, verified).await
+        let kept = if bare { Kept::Nothing } else { self.kept(route, head, verified.is_some()) };
+        headers::remove_credentials(head, kept, route.config.query_credentials);
+        let mut answered = self.forward(route, head, body, target, verified).await?;
+        if route.config.query_credentials {
+            keep_private(answered.headers_mut());
+        }
+        Ok(answered)
     }
 
     /// The proved identity that may use the route, or `None` where the route is open or only
@@ -121,7 +126,7 @@ impl Exchange<'_> {
 
     /// A body that is known to be too large is refused before it is invited.
     fn check_length(&self, route: &Route, head: &Parts) -> Result<(), Rejection> {
-        let length = head.headers.get(http::header::CONTENT_LENGTH);
+        let length = head.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > route.config.body_limit) {
             return Err(Rejection::new(Reason::BodyTooLarge).because("Content-Length").closing());
@@ -140,11 +145,6 @@ impl Exchange<'_> {
         let config = &route.config;
         // Not permitted but observed: the identity was proved, so the upstream may know it.
         let identity = verified.as_deref().map(|verified| &verified.identity);
-        headers::remove_credentials(
-            head,
-            kept(route, identity.is_some()),
-            config.query_credentials,
-        );
         let prefix = config.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('/'));
         head.uri = match prefix {
             Some(prefix) => {
@@ -196,6 +196,24 @@ impl Exchange<'_> {
         }
     }
 
+    /// Which of the client's credentials goes along: the verified one where the route says so;
+    /// while it only observes, any that the upstream may still know, which ours is not.
+    fn kept(&self, route: &Route, head: &Parts, verified: bool) -> Kept {
+        let config = &route.config;
+        if verified && config.forward_credential {
+            let takes = |kind| config.auth.contains(&kind);
+            return match (takes(CredentialKind::Bearer), takes(CredentialKind::TokenKey)) {
+                (_, false) => Kept::Bearer,
+                (false, true) => Kept::TokenKey,
+                // Only one kind was there, or the request would have been refused.
+                (true, true) => Kept::All,
+            };
+        }
+        let tokens = || Credential::tokens(&head.headers, head.uri.query(), route.accept);
+        let is_ours = |token: &SecretString| self.generation.verifier.names_us(token.expose());
+        if config.enforce || tokens().iter().any(is_ours) { Kept::Nothing } else { Kept::All }
+    }
+
     /// What the answer must not outlive: a tunnel its token, a plain answer its session.
     fn watch(&self, verified: &Verified) -> Watch {
         Watch {
@@ -207,23 +225,16 @@ impl Exchange<'_> {
     }
 }
 
-/// Which of the client's credentials goes along.
-fn kept(route: &Route, verified: bool) -> Kept {
-    let config = &route.config;
-    if !config.enforce && !verified {
-        return Kept::All;
-    }
-    if !config.forward_credential || !verified {
-        return Kept::Nothing;
-    }
-    match (
-        config.auth.contains(&CredentialKind::Bearer),
-        config.auth.contains(&CredentialKind::TokenKey),
-    ) {
-        (_, false) => Kept::Bearer,
-        (false, true) => Kept::TokenKey,
-        // Only one kind was there, or the request would have been refused.
-        (true, true) => Kept::All,
+/// An answer to a URL with a credential in it is not for shared caches (RFC 6750 §2.3).
+fn keep_private(headers: &mut HeaderMap) {
+    let lines = headers.get_all(header::CACHE_CONTROL).iter();
+    let mut directives = lines.filter_map(|line| line.to_str().ok()).flat_map(|l| l.split(','));
+    let is_private = |said: &str| {
+        let said = said.trim();
+        said.eq_ignore_ascii_case("private") || said.eq_ignore_ascii_case("no-store")
+    };
+    if !directives.any(is_private) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
 }
 
@@ -256,5 +267,27 @@ impl From<ForwardError> for Rejection {
         let rejection = Self::new(reason).because(cause);
         // What is left of the request's body was not read.
         if error.fault() == Fault::Client { rejection.closing() } else { rejection }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_a_credential_in_a_url_is_kept_from_shared_caches() {
+        for (said, expected) in [
+            (None, "private"),
+            (Some("public, max-age=60"), "private"),
+            (Some("No-Store"), "No-Store"),
+            (Some("max-age=5, private"), "max-age=5, private"),
+        ] {
+            let said = said.map(|said| (header::CACHE_CONTROL, HeaderValue::from_static(said)));
+            let mut headers: HeaderMap = said.into_iter().collect();
+
+            keep_private(&mut headers);
+
+            assert_eq!(headers[header::CACHE_CONTROL], expected);
+        }
     }
 }
