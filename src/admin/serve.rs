@@ -27,7 +27,7 @@ use super::{AdminCommand, Operations, SOCKET, health};
 use crate::body::{Body, Response};
 use crate::config::Config;
 use crate::rejection::respond;
-use crate::runtime::BackRoom;
+use crate::runtime::{BackRoom, Work};
 use crate::telemetry::metrics;
 
 /// Operators and probes at once; more wait to be accepted.
@@ -127,7 +127,7 @@ impl Door {
 }
 
 async fn answer(
-    operations: &Operations,
+    operations: &Arc<Operations>,
     may_change: bool,
     request: http::Request<Incoming>,
 ) -> Response {
@@ -151,11 +151,22 @@ async fn answer(
         return json(StatusCode::BAD_REQUEST, &error("the body could not be read"));
     };
     match AdminCommand::parse(&head.method, head.uri.path(), head.uri.query(), &body) {
-        Ok(command) => {
-            let (status, answer) = operations.carry_out(command).await;
-            json(status, &answer)
-        }
+        Ok(command) => carry_out(operations, command).await,
         Err((status, problem)) => json(status, &error(&problem)),
+    }
+}
+
+/// Carried through even if the operator hangs up: a revocation is also the end of streams and a
+/// line in the audit log.
+async fn carry_out(operations: &Arc<Operations>, command: AdminCommand) -> Response {
+    let work = {
+        let operations = operations.clone();
+        async move { operations.carry_out(command).await }
+    };
+    match operations.gateway.shared.back_room.ask(Work::Admin, work).await {
+        Ok(Some((status, answer))) => json(status, &answer),
+        Ok(None) => json(StatusCode::INTERNAL_SERVER_ERROR, &error("the command panicked")),
+        Err(full) => json(StatusCode::SERVICE_UNAVAILABLE, &error(&full.to_string())),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Uri;
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
 use super::Exchange;
@@ -14,6 +15,7 @@ use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::rejection::Rejection;
 use crate::routing::{Oddities, Target};
+use crate::secret::SecretString;
 use crate::telemetry::record::Outcome;
 use crate::upstream::headers::{self, Facts, Kept};
 use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
@@ -28,8 +30,8 @@ impl Exchange<'_> {
         target: &Target,
     ) -> Result<Response, Rejection> {
         self.form = route.config.errors.clone();
-        self.metrics = route.metrics.clone();
-        self.record.route = Some(route.name.clone());
+        self.finish.metrics = route.metrics.clone();
+        self.finish.record.route = Some(route.name.clone());
         if let RouteCors::Own(cors) = &route.config.cors {
             self.cors = Some(cors.clone());
             if let Some(answer) = self.preflight(head) {
@@ -38,22 +40,25 @@ impl Exchange<'_> {
         }
         let bare =
             route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(head);
-        headers::strip_inbound(
-            head,
-            &route.protected,
-            &self.client,
-            route.config.allow_method_override,
-        );
+        // A preflight is let through unasked, so it must not turn into another method behind us.
+        let may_override = route.config.allow_method_override && !bare;
+        headers::strip_inbound(head, &route.protected, &self.client, may_override);
         let verified = if bare { None } else { self.decide(route, head)? };
         self.check_length(route, head)?;
-        self.forward(route, head, body, target, verified).await
+        let kept = if bare { Kept::Nothing } else { self.kept(route, head, verified.is_some()) };
+        headers::remove_credentials(head, kept, route.config.query_credentials);
+        let mut answered = self.forward(route, head, body, target, verified).await?;
+        if route.config.query_credentials {
+            keep_private(answered.headers_mut());
+        }
+        Ok(answered)
     }
 
     /// The proved identity that may use the route, or `None` where the route is open or only
     /// observes.
     fn decide(&mut self, route: &Route, head: &Parts) -> Result<Option<Arc<Verified>>, Rejection> {
         if route.config.auth.is_empty() {
-            self.metrics.auth("open");
+            self.finish.metrics.open();
             return Ok(None);
         }
         let verified = match self.authenticate(route, head) {
@@ -61,11 +66,11 @@ impl Exchange<'_> {
             Err(rejection) => return self.observe(route, rejection).map(|()| None),
         };
         let identity = &verified.identity;
-        self.record.subject = Some(identity.subject.to_string());
-        self.record.session = identity.session.map(|session| session.to_string());
+        self.finish.record.subject = Some(identity.subject.to_string());
+        self.finish.record.session = identity.session.map(|session| session.to_string());
         let config = &route.config;
         match authz::permit(&config.require, &config.issuers, &config.logins, identity) {
-            Ok(()) => self.metrics.auth("permitted"),
+            Ok(()) => self.finish.metrics.permitted(),
             Err(denied) => {
                 let rejection = self.denied(route, denied);
                 self.observe(route, rejection)?;
@@ -109,19 +114,19 @@ impl Exchange<'_> {
     /// A refusal stands, or is only written down where the route observes (DECISIONS 23: never a
     /// 400).
     fn observe(&mut self, route: &Route, rejection: Rejection) -> Result<(), Rejection> {
-        self.metrics.auth(rejection.reason.code());
+        self.finish.metrics.refused(rejection.reason.code());
         if route.config.enforce || rejection.reason == Reason::AmbiguousCredential {
             return Err(rejection);
         }
-        self.record.outcome = Outcome::Observed;
-        self.record.reason = Some(rejection.reason.code());
-        self.record.cause = rejection.cause.as_ref().map(ToString::to_string);
+        self.finish.record.outcome = Outcome::Observed;
+        self.finish.record.reason = Some(rejection.reason.code());
+        self.finish.record.cause = rejection.cause.as_ref().map(ToString::to_string);
         Ok(())
     }
 
     /// A body that is known to be too large is refused before it is invited.
     fn check_length(&self, route: &Route, head: &Parts) -> Result<(), Rejection> {
-        let length = head.headers.get(http::header::CONTENT_LENGTH);
+        let length = head.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > route.config.body_limit) {
             return Err(Rejection::new(Reason::BodyTooLarge).because("Content-Length").closing());
@@ -140,11 +145,6 @@ impl Exchange<'_> {
         let config = &route.config;
         // Not permitted but observed: the identity was proved, so the upstream may know it.
         let identity = verified.as_deref().map(|verified| &verified.identity);
-        headers::remove_credentials(
-            head,
-            kept(route, identity.is_some()),
-            config.query_credentials,
-        );
         let prefix = config.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('/'));
         head.uri = match prefix {
             Some(prefix) => {
@@ -183,17 +183,35 @@ impl Exchange<'_> {
         let forwarded = route.pool.forward(self.worker, request, &exchange).await;
         match forwarded {
             Ok(forwarded) => {
-                self.record.upstream = Some(forwarded.server);
-                if self.record.outcome != Outcome::Observed {
-                    self.record.outcome = Outcome::Forwarded;
+                self.finish.record.upstream = Some(forwarded.server);
+                if self.finish.record.outcome != Outcome::Observed {
+                    self.finish.record.outcome = Outcome::Forwarded;
                 }
                 Ok(forwarded.response)
             }
             Err(error) => {
-                self.record.upstream = error.server().map(Into::into);
+                self.finish.record.upstream = error.server().map(Into::into);
                 Err(error.into())
             }
         }
+    }
+
+    /// Which of the client's credentials goes along: the verified one where the route says so;
+    /// while it only observes, any that the upstream may still know, which ours is not.
+    fn kept(&self, route: &Route, head: &Parts, verified: bool) -> Kept {
+        let config = &route.config;
+        if verified && config.forward_credential {
+            let takes = |kind| config.auth.contains(&kind);
+            return match (takes(CredentialKind::Bearer), takes(CredentialKind::TokenKey)) {
+                (_, false) => Kept::Bearer,
+                (false, true) => Kept::TokenKey,
+                // Only one kind was there, or the request would have been refused.
+                (true, true) => Kept::All,
+            };
+        }
+        let tokens = || Credential::tokens(&head.headers, head.uri.query(), route.accept);
+        let is_ours = |token: &SecretString| self.generation.verifier.names_us(token.expose());
+        if config.enforce || tokens().iter().any(is_ours) { Kept::Nothing } else { Kept::All }
     }
 
     /// What the answer must not outlive: a tunnel its token, a plain answer its session.
@@ -207,23 +225,16 @@ impl Exchange<'_> {
     }
 }
 
-/// Which of the client's credentials goes along.
-fn kept(route: &Route, verified: bool) -> Kept {
-    let config = &route.config;
-    if !config.enforce && !verified {
-        return Kept::All;
-    }
-    if !config.forward_credential || !verified {
-        return Kept::Nothing;
-    }
-    match (
-        config.auth.contains(&CredentialKind::Bearer),
-        config.auth.contains(&CredentialKind::TokenKey),
-    ) {
-        (_, false) => Kept::Bearer,
-        (false, true) => Kept::TokenKey,
-        // Only one kind was there, or the request would have been refused.
-        (true, true) => Kept::All,
+/// An answer to a URL with a credential in it is not for shared caches (RFC 6750 §2.3).
+fn keep_private(headers: &mut HeaderMap) {
+    let lines = headers.get_all(header::CACHE_CONTROL).iter();
+    let mut directives = lines.filter_map(|line| line.to_str().ok()).flat_map(|l| l.split(','));
+    let is_private = |said: &str| {
+        let said = said.trim();
+        said.eq_ignore_ascii_case("private") || said.eq_ignore_ascii_case("no-store")
+    };
+    if !directives.any(is_private) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
 }
 
@@ -256,5 +267,27 @@ impl From<ForwardError> for Rejection {
         let rejection = Self::new(reason).because(cause);
         // What is left of the request's body was not read.
         if error.fault() == Fault::Client { rejection.closing() } else { rejection }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_a_credential_in_a_url_is_kept_from_shared_caches() {
+        for (said, expected) in [
+            (None, "private"),
+            (Some("public, max-age=60"), "private"),
+            (Some("No-Store"), "No-Store"),
+            (Some("max-age=5, private"), "max-age=5, private"),
+        ] {
+            let said = said.map(|said| (header::CACHE_CONTROL, HeaderValue::from_static(said)));
+            let mut headers: HeaderMap = said.into_iter().collect();
+
+            keep_private(&mut headers);
+
+            assert_eq!(headers[header::CACHE_CONTROL], expected);
+        }
     }
 }

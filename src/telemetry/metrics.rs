@@ -228,25 +228,27 @@ impl RouteMetrics {
         handle.get_or_init(resolve).observe(duration);
     }
 
-    /// Counts a decision: `open`, `permitted`, or the code of a refusal.
-    pub fn auth(&self, reason: &'static str) {
-        // Refusals are looked up each time: they are rare, or the client can wait.
-        let (result, handle) = match reason {
-            "open" => ("permitted", Some(&self.open)),
-            "permitted" => ("permitted", Some(&self.permitted)),
-            _ => ("refused", None),
-        };
-        let resolve = || {
-            self.decisions.get_or_create_owned(&vec![
-                ("route", self.route.clone()),
-                ("result", result.to_owned()),
-                ("reason", reason.to_owned()),
-            ])
-        };
-        match handle {
-            Some(handle) => handle.get_or_init(resolve).inc(),
-            None => resolve().inc(),
-        };
+    /// Counts a request that needed no credential.
+    pub fn open(&self) {
+        self.open.get_or_init(|| self.decision("permitted", "open")).inc();
+    }
+
+    /// Counts a request whose credential was good for the route.
+    pub fn permitted(&self) {
+        self.permitted.get_or_init(|| self.decision("permitted", "permitted")).inc();
+    }
+
+    /// Counts a refusal by its code.
+    pub fn refused(&self, code: &'static str) {
+        self.decision("refused", code).inc();
+    }
+
+    fn decision(&self, result: &str, reason: &str) -> Counter {
+        self.decisions.get_or_create_owned(&vec![
+            ("route", self.route.clone()),
+            ("result", result.to_owned()),
+            ("reason", reason.to_owned()),
+        ])
     }
 }
 
@@ -260,8 +262,9 @@ mod tests {
         let route = metrics.route("api");
         route.request(&Method::GET, 200, Duration::from_millis(7));
         route.request(&Method::from_bytes(b"PURGE").unwrap(), 499, Duration::ZERO);
-        route.auth("permitted");
-        route.auth("token_expired");
+        route.open();
+        route.permitted();
+        route.refused("token_expired");
         metrics.login("main", LoginResult::Failed);
         metrics.refresh(RefreshResult::ReuseDetected);
         metrics.untrusted_forwarded();

@@ -244,6 +244,41 @@ async fn a_route_that_only_observes_lets_through_and_writes_down() {
 }
 
 #[tokio::test]
+async fn a_token_of_ours_does_not_go_along_where_a_route_only_observes() {
+    let upstream = Upstream::start().await;
+    let gateway =
+        Gateway::builder().login("native").route_to(&upstream, "enforce = false").start().await;
+    let token = gateway.token("alice").await;
+    gateway.client().post("/auth/logout").bearer(&token).send().await.assert_status(204);
+
+    gateway.client().get("/").bearer(&token).send().await.assert_status(200);
+
+    assert_eq!(upstream.only().header("authorization"), None, "revoked, but still ours");
+}
+
+#[tokio::test]
+async fn a_preflight_for_the_upstream_goes_bare_and_stays_a_preflight() {
+    let upstream = Upstream::start().await;
+    let more = "cors = \"upstream\"\nallow_method_override = true";
+    let gateway = Gateway::builder().login("native").route_to(&upstream, more).start().await;
+
+    let reply = gateway
+        .client()
+        .call(Method::OPTIONS, "/orders")
+        .header("origin", "https://app.example")
+        .header("access-control-request-method", "DELETE")
+        .header("x-http-method-override", "DELETE")
+        .bearer("legacy")
+        .send()
+        .await;
+
+    reply.assert_status(200);
+    let received = upstream.only();
+    assert_eq!(received.header("x-http-method-override"), None);
+    assert_eq!(received.header("authorization"), None);
+}
+
+#[tokio::test]
 async fn wrong_paths_and_methods_say_so() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
