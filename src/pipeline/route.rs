@@ -9,6 +9,7 @@ use super::Exchange;
 use crate::authn::{Credential, Verified};
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
+use crate::clock::Timestamp;
 use crate::config::{CredentialKind, IdentityForm, RouteCors};
 use crate::dialect::Reason;
 use crate::gateway::Route;
@@ -202,8 +203,19 @@ impl Exchange<'_> {
             ends: self.gateway.shared.ends.clone(),
             session: verified.identity.session,
             tunnel_until: Some(verified.expires),
-            answer_until: None,
+            answer_until: self.session_end(verified),
         }
+    }
+
+    /// The absolute end of the token's session, reckoned from its id and its login's settings:
+    /// the store is not asked for every request. Never before the token's own end, in case the
+    /// settings have become stricter since.
+    fn session_end(&self, verified: &Verified) -> Option<Timestamp> {
+        let began = verified.identity.session?.began()?;
+        let login = &*verified.identity.login;
+        let mut logins = self.generation.config.logins.iter();
+        let login = logins.find(|one| one.name == login)?;
+        Some(began.plus(login.refresh_ttl).max(verified.expires))
     }
 }
 
