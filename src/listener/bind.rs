@@ -18,8 +18,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use crate::clock::Clock;
 use crate::config;
 
-use super::certs::{CertError, Certificates};
+use super::certs::Certificates;
 use super::descriptors::Descriptors;
+use super::pair::CertError;
 
 /// What binding needs beside the listeners themselves.
 #[derive(Clone, Debug)]

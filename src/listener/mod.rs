@@ -14,6 +14,7 @@ mod descriptors;
 mod drain;
 mod gate;
 mod handshake;
+mod pair;
 mod self_signed;
 mod socket;
 mod streams;
@@ -30,10 +31,11 @@ use crate::client::Client;
 use crate::runtime::{BackRoom, Threads, Worker};
 
 pub use self::bind::{Address, BindError, BindOptions, Bound, bind};
-pub use self::certs::{CertError, CertificateFacts, Certificates};
+pub use self::certs::Certificates;
 pub use self::descriptors::{Descriptors, raise_nofile};
 pub use self::drain::Drain;
 pub use self::gate::{Counted, HandshakeFailure, Stats};
+pub use self::pair::{CertError, CertificateFacts};
 
 use self::accept::Acceptor;
 use self::connection::Shared;
@@ -110,12 +112,19 @@ where
 
 /// How soon a renewed certificate is served.
 const RELOAD_EVERY: Duration = Duration::from_secs(5);
+/// How often a certificate near its end is spoken of: so many reloads are a day.
+const REMIND_AFTER: u64 = 24 * 3600 / RELOAD_EVERY.as_secs();
 
 fn keep_fresh(back_room: &BackRoom, certificates: Arc<Certificates>, drain: Drain) {
     let threads = back_room.clone();
     back_room.spawn(async move {
         let mut last_error = None;
+        let mut reloads: u64 = 0;
         while !drain.starts_within(RELOAD_EVERY).await {
+            reloads += 1;
+            if reloads.is_multiple_of(REMIND_AFTER) {
+                certificates.warn_of_ends();
+            }
             let reloading = certificates.clone();
             let Some(outcome) = threads.block_on_thread(move || reloading.reload()).await else {
                 tracing::error!("reading certificates again ended by panic");

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::config;
 
-use super::certs::{CertError, Pair};
+use super::pair::{CertError, Pair};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Just under what clients accept of a certificate at most.

@@ -21,7 +21,8 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::config;
 
-use super::certs::{CertError, Set};
+use super::certs::Set;
+use super::pair::CertError;
 
 /// ALPN's name of HTTP/2.
 pub(super) const H2: &[u8] = b"h2";

@@ -1,0 +1,207 @@
+//! A certificate chain and its key: read, checked against each other, and what they say.
+//!
+//! Everything that can be wrong with the files of a listener's certificates has its name in
+//! `CertError`, with the file it is wrong in. Names that are no DNS names are left out: nothing
+//! is chosen by them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, DnsName, PrivateKeyDer};
+use rustls::server::VerifierBuilderError;
+use rustls::sign::CertifiedKey;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::X509Certificate;
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::config;
+
+/// Why a listener's certificates cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum CertError {
+    #[error("no certificate is configured")]
+    None,
+
+    #[error("could not read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("could not write {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("{} holds no PEM certificate", path.display())]
+    NoCertificate { path: PathBuf },
+
+    #[error("{} holds a damaged certificate", path.display())]
+    Malformed { path: PathBuf },
+
+    #[error("{} holds no private key in PEM (an encrypted one cannot be used)", path.display())]
+    NoKey { path: PathBuf },
+
+    #[error("the key in {} does not belong to the certificate in {}", key.display(), chain.display())]
+    Mismatch { chain: PathBuf, key: PathBuf },
+
+    #[error("the certificate in {} cannot be used", chain.display())]
+    Unusable {
+        chain: PathBuf,
+        #[source]
+        source: rustls::Error,
+    },
+
+    #[error("client_auth needs a client_ca")]
+    NoClientCa,
+
+    #[error("{} holds a certificate that cannot be trusted as an authority", path.display())]
+    Authority {
+        path: PathBuf,
+        #[source]
+        source: rustls::Error,
+    },
+
+    #[error("client certificates cannot be verified")]
+    Verifier(#[from] VerifierBuilderError),
+
+    #[error("could not make a certificate for {names}")]
+    SelfSigned {
+        names: String,
+        #[source]
+        source: rcgen::Error,
+    },
+
+    #[error("TLS could not be set up")]
+    Setup(#[source] rustls::Error),
+}
+
+/// What operators want to know of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// The file of its chain.
+    pub chain: PathBuf,
+    /// The names it is chosen by, lower-cased; none if it only has addresses.
+    pub names: Vec<String>,
+    pub not_after: Timestamp,
+}
+
+impl CertificateFacts {
+    /// True if the certificate ends within `margin` from `now`, or has ended.
+    pub fn ends_within(&self, margin: Duration, now: Timestamp) -> bool {
+        self.not_after <= now.plus(margin)
+    }
+}
+
+/// A chain and its key as read from their files.
+pub(super) struct Pair<'a> {
+    file: &'a config::Certificate,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl<'a> Pair<'a> {
+    pub(super) fn read(
+        file: &'a config::Certificate,
+        digest: &mut digest::Context,
+    ) -> Result<Self, CertError> {
+        let chain = read(&file.chain)?;
+        let key = Zeroizing::new(read(&file.key)?);
+        for content in [chain.as_slice(), key.as_slice()] {
+            digest.update(&content.len().to_be_bytes());
+            digest.update(content);
+        }
+        Ok(Self {
+            file,
+            chain: chain_from(&file.chain, &chain)?,
+            key: PrivateKeyDer::from_pem_slice(&key)
+                .map_err(|_| CertError::NoKey { path: file.key.clone() })?,
+        })
+    }
+
+    /// Parsed once to show that it parses and to learn what it says.
+    fn leaf(&self) -> Result<X509Certificate<'_>, CertError> {
+        let leaf = self
+            .chain
+            .first()
+            .ok_or_else(|| CertError::NoCertificate { path: self.file.chain.clone() })?;
+        let (_, leaf) = x509_parser::parse_x509_certificate(leaf)
+            .map_err(|_| CertError::Malformed { path: self.file.chain.clone() })?;
+        Ok(leaf)
+    }
+
+    pub(super) fn facts(&self) -> Result<CertificateFacts, CertError> {
+        let leaf = self.leaf()?;
+        let not_after = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
+        let names = alternative_names(&leaf).into_iter().filter_map(|name| match name {
+            // A name with a NUL or a space in it is a trick, not a name.
+            GeneralName::DNSName(name) => {
+                let host = name.strip_prefix("*.").unwrap_or(name);
+                DnsName::try_from(host).is_ok().then(|| name.to_ascii_lowercase())
+            }
+            _ => None,
+        });
+        Ok(CertificateFacts {
+            chain: self.file.chain.clone(),
+            names: names.collect(),
+            not_after: Timestamp::from_secs(not_after),
+        })
+    }
+
+    /// Every subject alternative name that is a DNS name or an address, as text.
+    pub(super) fn all_names(&self) -> Result<Vec<String>, CertError> {
+        let leaf = self.leaf()?;
+        let names = alternative_names(&leaf).into_iter().filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            GeneralName::IPAddress(bytes) => {
+                let v4 = <[u8; 4]>::try_from(bytes).map(std::net::IpAddr::from);
+                let v6 = <[u8; 16]>::try_from(bytes).map(std::net::IpAddr::from);
+                v4.or(v6).ok().map(|address| address.to_string())
+            }
+            _ => None,
+        });
+        Ok(names.collect())
+    }
+
+    pub(super) fn certified(self, provider: &CryptoProvider) -> Result<CertifiedKey, CertError> {
+        let file = self.file;
+        CertifiedKey::from_der(self.chain, self.key, provider).map_err(|source| match source {
+            rustls::Error::InconsistentKeys(_) => {
+                CertError::Mismatch { chain: file.chain.clone(), key: file.key.clone() }
+            }
+            source => CertError::Unusable { chain: file.chain.clone(), source },
+        })
+    }
+}
+
+fn alternative_names<'a>(leaf: &X509Certificate<'a>) -> Vec<GeneralName<'a>> {
+    match leaf.subject_alternative_name() {
+        Ok(Some(extension)) => extension.value.general_names.clone(),
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, CertError> {
+    std::fs::read(path).map_err(|source| CertError::Read { path: path.to_owned(), source })
+}
+
+pub(super) fn chain_from(
+    path: &Path,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, CertError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<_, _>>()
+        .map_err(|_| CertError::Malformed { path: path.to_owned() })?;
+    if chain.is_empty() {
+        return Err(CertError::NoCertificate { path: path.to_owned() });
+    }
+    Ok(chain)
+}
