@@ -10,7 +10,7 @@ use crate::authn::{Credential, Verified};
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
 use crate::clock::Timestamp;
-use crate::config::{CredentialKind, IdentityForm, RouteCors};
+use crate::config::{IdentityForm, RouteCors};
 use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::rejection::Rejection;
@@ -19,12 +19,25 @@ use crate::telemetry::record::Outcome;
 use crate::upstream::headers::{self, Facts, Kept};
 use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
 
+/// A credential that was found good, and where the request has it.
+struct Proved {
+    verified: Arc<Verified>,
+    carrier: Kept,
+}
+
+/// What is known of the caller once the request may go on.
+struct Decision {
+    proved: Option<Proved>,
+    /// Which of the client's credentials go along.
+    kept: Kept,
+}
+
 impl Exchange<'_> {
     /// Decides, then forwards.
     pub(super) async fn route(
         &mut self,
         route: &Arc<Route>,
-        head: &mut Parts,
+        mut head: Parts,
         body: Body,
         target: &Target,
     ) -> Result<Response, Rejection> {
@@ -33,35 +46,42 @@ impl Exchange<'_> {
         self.record.route = Some(route.name.clone());
         if let RouteCors::Own(cors) = &route.config.cors {
             self.cors = Some(cors.clone());
-            if let Some(answer) = self.preflight(head) {
+            if let Some(answer) = self.preflight(&head) {
                 return Ok(answer);
             }
         }
         let bare =
-            route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(head);
+            route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(&head);
         headers::strip_inbound(
-            head,
+            &mut head,
             &route.protected,
             &self.client,
             route.config.allow_method_override,
         );
-        let verified = if bare { None } else { self.decide(route, head)? };
-        self.check_length(route, head)?;
-        self.forward(route, head, body, target, verified).await
+        let decision = if bare { Decision::OPEN } else { self.decide(route, &head)? };
+        self.check_length(route, &head)?;
+        self.forward(route, Request::from_parts(head, body), target, decision).await
     }
 
-    /// The proved identity that may use the route, or `None` where the route is open or only
+    /// Who may use the route: a proved identity, or anybody where the route is open or only
     /// observes.
-    fn decide(&mut self, route: &Route, head: &Parts) -> Result<Option<Arc<Verified>>, Rejection> {
+    fn decide(&mut self, route: &Route, head: &Parts) -> Result<Decision, Rejection> {
         if route.config.auth.is_empty() {
             self.metrics.auth("open");
-            return Ok(None);
+            return Ok(Decision::OPEN);
         }
-        let verified = match self.authenticate(route, head) {
-            Ok(verified) => verified,
-            Err(rejection) => return self.observe(route, rejection).map(|()| None),
+        let proved = match self.authenticate(route, head) {
+            Ok(proved) => proved,
+            Err(rejection) => {
+                // An upstream that still decides for itself may know what we do not; but what we
+                // know to be over is over there too.
+                let over = matches!(rejection.reason, Reason::TokenExpired | Reason::TokenRevoked);
+                self.observe(route, rejection)?;
+                let kept = if over { Kept::Nothing } else { Kept::All };
+                return Ok(Decision { proved: None, kept });
+            }
         };
-        let identity = &verified.identity;
+        let identity = &proved.verified.identity;
         self.record.subject = Some(identity.subject.to_string());
         self.record.session = identity.session.map(|session| session.to_string());
         let config = &route.config;
@@ -72,10 +92,11 @@ impl Exchange<'_> {
                 self.observe(route, rejection)?;
             }
         }
-        Ok(Some(verified))
+        let kept = if config.forward_credential { proved.carrier } else { Kept::Nothing };
+        Ok(Decision { proved: Some(proved), kept })
     }
 
-    fn authenticate(&self, route: &Route, head: &Parts) -> Result<Arc<Verified>, Rejection> {
+    fn authenticate(&self, route: &Route, head: &Parts) -> Result<Proved, Rejection> {
         let found = Credential::extract(&head.headers, head.uri.query(), route.accept);
         let found =
             found.map_err(|error| Rejection::new(error.reason()).because(error.to_string()))?;
@@ -84,10 +105,18 @@ impl Exchange<'_> {
         if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
-        self.generation
+        let verified = self
+            .generation
             .verifier
             .verify(&credential, self.now)
-            .map_err(|refusal| Rejection::new(refusal.reason).because(refusal.cause))
+            .map_err(|refusal| Rejection::new(refusal.reason).because(refusal.cause))?;
+        let carrier = match credential {
+            Credential::Bearer(_) => Kept::Bearer,
+            // A pair in both places would have been refused.
+            Credential::Pair { .. } if route.accept.token_key && has_pair(head) => Kept::TokenKey,
+            Credential::Pair { .. } => Kept::Query,
+        };
+        Ok(Proved { verified, carrier })
     }
 
     /// Whether the route would take the credential: for endpoints that answer only without one.
@@ -133,19 +162,16 @@ impl Exchange<'_> {
     async fn forward(
         &mut self,
         route: &Arc<Route>,
-        head: &mut Parts,
-        body: Body,
+        request: Request,
         target: &Target,
-        verified: Option<Arc<Verified>>,
+        decision: Decision,
     ) -> Result<Response, Rejection> {
         let config = &route.config;
+        let (mut head, body) = request.into_parts();
         // Not permitted but observed: the identity was proved, so the upstream may know it.
+        let verified = decision.proved.map(|proved| proved.verified);
         let identity = verified.as_deref().map(|verified| &verified.identity);
-        headers::remove_credentials(
-            head,
-            kept(route, identity.is_some()),
-            config.query_credentials,
-        );
+        headers::remove_credentials(&mut head, decision.kept, config.query_credentials);
         let prefix = config.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('/'));
         head.uri = match prefix {
             Some(prefix) => {
@@ -155,7 +181,7 @@ impl Exchange<'_> {
             }
             None => origin_form(&head.uri),
         };
-        if !headers::count_hop(head) {
+        if !headers::count_hop(&mut head) {
             return Err(Rejection::method_not_allowed(Vec::new()));
         }
         let authority = target.authority();
@@ -180,7 +206,7 @@ impl Exchange<'_> {
             watch: watch.as_ref(),
         };
         let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
-        let request = Request::from_parts(take(head), body);
+        let request = Request::from_parts(head, body);
         let forwarded = route.pool.forward(self.worker, request, &exchange).await;
         match forwarded {
             Ok(forwarded) => {
@@ -219,34 +245,18 @@ impl Exchange<'_> {
     }
 }
 
-/// Which of the client's credentials goes along.
-fn kept(route: &Route, verified: bool) -> Kept {
-    let config = &route.config;
-    if !config.enforce && !verified {
-        return Kept::All;
-    }
-    if !config.forward_credential || !verified {
-        return Kept::Nothing;
-    }
-    match (
-        config.auth.contains(&CredentialKind::Bearer),
-        config.auth.contains(&CredentialKind::TokenKey),
-    ) {
-        (_, false) => Kept::Bearer,
-        (false, true) => Kept::TokenKey,
-        // Only one kind was there, or the request would have been refused.
-        (true, true) => Kept::All,
-    }
+impl Decision {
+    /// Nobody was asked who he is.
+    const OPEN: Self = Self { proved: None, kept: Kept::Nothing };
+}
+
+fn has_pair(head: &Parts) -> bool {
+    head.headers.contains_key("x-access-token")
 }
 
 /// Path and query alone: the authority is ours to name.
 fn origin_form(uri: &Uri) -> Uri {
     uri.path_and_query().cloned().map(Uri::from).unwrap_or_default()
-}
-
-fn take(head: &mut Parts) -> Parts {
-    let (empty, ()) = http::Request::new(()).into_parts();
-    std::mem::replace(head, empty)
 }
 
 impl From<ForwardError> for Rejection {

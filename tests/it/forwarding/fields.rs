@@ -1,5 +1,7 @@
 //! Header fields on their way through a whole gateway.
 
+use std::time::Duration;
+
 use http::{Method, Response};
 use serde_json::json;
 
@@ -26,7 +28,7 @@ response_headers = { set = { X-Frame-Options = "DENY", X-Rid = "$request.id" }, 
     let alice = log_in("alice@example.com").await.member("token");
     let bob = log_in("bob@example.com").await.member("token");
     let ask = |token| {
-        let call = gateway.client().clone();
+        let call = gateway.client();
         async move {
             let call = call.get("/").bearer(token).header("x-features", "evil");
             call.header("x_features", "evil").header("cookie", "a=1").send().await
@@ -97,6 +99,55 @@ async fn only_the_verified_credential_is_forwarded_and_only_if_told_to() {
 }
 
 #[tokio::test]
+async fn of_all_that_a_client_sends_only_what_was_verified_is_forwarded() {
+    let upstream = Upstream::start().await;
+    let keys = "forward_credential = true\nquery_credentials = true";
+    let gateway =
+        Gateway::builder().login("webitel").login("native").route_to(&upstream, keys).start().await;
+    let client = gateway.client();
+    let login = json!({ "username": "alice", "password": PASSWORD });
+    let pair = client.post("/login").json(login).send().await;
+    let (token, key) = (pair.member("token"), pair.member("key"));
+    let query = format!("/?access_token={token}&x_key={key}");
+    let basic = || client.get("/").basic("root", "unverified");
+
+    basic().pair(&token, &key).send().await.assert_status(200);
+    let by_pair = upstream.last();
+    client.get(&query).basic("root", "unverified").send().await.assert_status(200);
+    let by_query = upstream.last();
+    basic().send().await.assert_status(401);
+
+    assert_eq!(by_pair.header("authorization"), None, "nobody verified it");
+    assert_eq!(by_pair.header("x-access-token"), Some(&*token));
+    assert_eq!(by_pair.header("x-key"), Some(&*key));
+    assert_eq!(by_query.header("authorization"), None, "nobody verified it");
+    assert_eq!(by_query.target, query);
+    assert_eq!(upstream.received().len(), 2);
+}
+
+#[tokio::test]
+async fn a_route_that_only_observes_keeps_to_itself_what_is_known_to_be_over() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .moving()
+        .login("native")
+        .route_to(&upstream, "enforce = false")
+        .start()
+        .await;
+    let client = gateway.client();
+    let (ended, old) = (gateway.token("alice").await, gateway.token("bob").await);
+    client.post("/auth/logout").bearer(&ended).send().await.assert_status(204);
+
+    client.get("/").bearer(&ended).send().await.assert_status(200);
+    assert_eq!(upstream.last().header("authorization"), None, "revoked");
+    gateway.advance(Duration::from_secs(3600));
+    client.get("/").bearer(&old).send().await.assert_status(200);
+    assert_eq!(upstream.last().header("authorization"), None, "expired");
+    client.get("/").bearer("legacy").send().await.assert_status(200);
+    assert_eq!(upstream.last().header("authorization"), Some("Bearer legacy"), "not ours");
+}
+
+#[tokio::test]
 async fn a_pair_in_the_query_is_taken_off_and_written_nowhere() {
     let upstream = Upstream::start().await;
     let keys = "query_credentials = true\nerrors = \"webitel\"";
@@ -127,7 +178,7 @@ async fn forwarded_fields_are_believed_from_a_trusted_proxy_only() {
         let text = head(&format!("address = \"127.0.0.1:0\"\n{listener}"));
         let gateway = Gateway::builder().head(&text).route_to(&upstream, "auth = []").start().await;
 
-        let call = gateway.client().clone();
+        let call = gateway.client();
         let call = call.get("/").header("x-forwarded-for", "6.6.6.6, 203.0.113.9");
         let call = call.header("x-forwarded-proto", "https").header("x-request-id", "theirs-1");
         let reply = call.header("x-real-ip", "6.6.6.6").send().await;
