@@ -62,11 +62,10 @@ pub(crate) async fn handle(
 ) -> Response {
     let started = Instant::now();
     let generation = gateway.generation();
-    let now = gateway.shared.clock.now();
     let (head, body) = request.into_parts();
     let origin = head.headers.get(header::ORIGIN).cloned();
     let client = origin::client(&client, &head.headers, &generation.config);
-    let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head, (now, started));
+    let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head, started);
     let answered = guard::unpanicked(exchange.run(head, body.into())).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
@@ -90,8 +89,9 @@ impl<'a> Exchange<'a> {
         worker: &'a Arc<Worker>,
         client: Arc<Client>,
         head: &Parts,
-        (now, started): (Timestamp, Instant),
+        started: Instant,
     ) -> Self {
+        let now = gateway.shared.clock.now();
         let request_id = RequestId::choose(&head.headers, &client, now);
         if !client.trusted_proxy && head.headers.contains_key("x-forwarded-for") {
             gateway.shared.metrics.untrusted_forwarded();
@@ -111,7 +111,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// The steps, in the only order that is safe.
-    async fn run(&mut self, mut head: Parts, body: Body) -> Result<Response, Rejection> {
+    async fn run(&mut self, head: Parts, body: Body) -> Result<Response, Rejection> {
         let target = Target::parse(&head, self.client.bounds)?;
         self.finish.record.host = target.host().map(str::to_owned);
         if self.is_health(&target) {
@@ -135,11 +135,11 @@ impl<'a> Exchange<'a> {
             Found::Login(login) => self.login(login, head, body).await,
             Found::LoginOr { login, route } => match route {
                 Some(route) if self.is_authenticated(route, &head) => {
-                    self.route(route, &mut head, body, &target).await
+                    self.route(route, head, body, &target).await
                 }
                 _ => self.login(login, head, body).await,
             },
-            Found::Route(route) => self.route(route, &mut head, body, &target).await,
+            Found::Route(route) => self.route(route, head, body, &target).await,
             Found::WrongMethod { allow, login, route } => {
                 self.wrong_method(&head, allow, login, route)
             }
