@@ -19,6 +19,7 @@ mod pages; // the curl lines of the published login pages
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
 mod routing; // one reading of a request, and the table of routes
+mod security; // what must never happen, through a whole gateway
 mod sessions; // sessions over their whole life
 mod store_file; // the store file: made, refused, copied, swept
 mod streams; // WebSockets and long downloads, and when they end
