@@ -115,23 +115,3 @@ mod tests {
         assert_eq!(Arc::strong_count(&shared), 1, "what it held is let go");
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_ends_as_nothing_and_the_thread_goes_on() {
-        let before = unpanicked(async { 1 }).await;
-        let panicked = unpanicked(async {
-            tokio::task::yield_now().await;
-            assert_eq!(1, 2, "a fault in one request");
-        });
-        let panicked = panicked.await;
-        let mut body = 3;
-        let polled =
-            unpanicked_poll(Pin::new(&mut body), |_| assert_eq!(1, 2, "a fault in a body"));
-
-        assert_eq!((before, panicked, polled), (Some(1), None, None));
-    }
-}

@@ -60,12 +60,11 @@ pub(crate) async fn handle(
     client: Arc<Client>,
     request: http::Request<Incoming>,
 ) -> Response {
-    let started = Instant::now();
     let generation = gateway.generation();
     let (head, body) = request.into_parts();
     let origin = head.headers.get(header::ORIGIN).cloned();
     let client = origin::client(&client, &head.headers, &generation.config);
-    let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head, started);
+    let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head);
     let answered = guard::unpanicked(exchange.run(head, body.into())).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
@@ -89,9 +88,8 @@ impl<'a> Exchange<'a> {
         worker: &'a Arc<Worker>,
         client: Arc<Client>,
         head: &Parts,
-        started: Instant,
     ) -> Self {
-        let now = gateway.shared.clock.now();
+        let (started, now) = (Instant::now(), gateway.shared.clock.now());
         let request_id = RequestId::choose(&head.headers, &client, now);
         if !client.trusted_proxy && head.headers.contains_key("x-forwarded-for") {
             gateway.shared.metrics.untrusted_forwarded();
