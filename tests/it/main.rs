@@ -6,6 +6,7 @@
 
 mod harness;
 
+mod architecture; // imports, file sizes, who writes a status
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form
@@ -18,6 +19,7 @@ mod pages; // the curl lines of the published login pages
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
 mod routing; // one reading of a request, and the table of routes
+mod security; // what must never happen, through a whole gateway
 mod sessions; // sessions over their whole life
 mod store_file; // the store file: made, refused, copied, swept
 mod streams; // WebSockets and long downloads, and when they end
