@@ -10,6 +10,7 @@ mod login;
 mod origin;
 mod route;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -165,7 +166,11 @@ impl<'a> Exchange<'a> {
             return Err(Rejection::new(Reason::TlsRequired).because("not a configured host"));
         }
         self.finish.record.outcome = Outcome::Answered;
-        Ok(answer::redirect_to_https(head, host, target.raw().as_str())?)
+        let authority = match self.generation.https_port {
+            Some(port) => Cow::Owned(format!("{host}:{port}")),
+            None => Cow::Borrowed(host),
+        };
+        Ok(answer::redirect_to_https(head, &authority, target.raw().as_str())?)
     }
 
     /// A path that is taken, but not by this method: a preflight, or 405.
