@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, CredentialKind};
 use crate::dialect::{ErrorForm, Step};
 use crate::login::{Login, MailError, Mailer, Services};
-use crate::routing::{Oddities, Pattern, PatternError, Placement, RouteTable};
+use crate::routing::{EndpointPlacement, Oddities, Pattern, PatternError, Placement, RouteTable};
 use crate::runtime::BackRoom;
 use crate::session::{SessionStore, Streams};
 use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
@@ -356,7 +356,9 @@ fn add_logins(
                 metrics: metrics.clone(),
             };
             let falls_through = endpoint.step == Step::Answer && endpoint.when_unauthenticated;
-            table.add_login(&settings.hosts, &path, &endpoint.method, falls_through, entry);
+            let (hosts, path, method) =
+                (settings.hosts.as_slice(), path.as_str(), &endpoint.method);
+            table.add_login(&EndpointPlacement { hosts, path, method, falls_through }, &entry);
         }
     }
 }

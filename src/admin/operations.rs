@@ -49,6 +49,7 @@ impl Operations {
     /// Carries out a command; whatever changes something is audited.
     pub(crate) async fn carry_out(&self, command: AdminCommand) -> (StatusCode, Value) {
         let carried = match command {
+            AdminCommand::Status => Ok(self.status()),
             AdminCommand::ListSessions { user } => self.list_sessions(user).await,
             AdminCommand::RevokeSession { id } => {
                 self.revoke(Revoke::Session(id), &id.to_string()).await
@@ -84,6 +85,22 @@ impl Operations {
             Ok(answer) => (StatusCode::OK, answer),
             Err((status, problem)) => (status, json!({ "error": problem })),
         }
+    }
+
+    /// The gateway on one screen.
+    fn status(&self) -> Value {
+        let (gauges, readiness) = (self.gauges(), self.readiness());
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": readiness.is_ready(),
+            "draining": gauges.draining,
+            "store_up": gauges.store_up,
+            "connections": gauges.connections,
+            "streams": gauges.streams,
+            "revocations": gauges.revocations,
+            "log_lines_dropped": gauges.log_lines_dropped,
+            "notes": readiness.notes,
+        })
     }
 
     async fn list_sessions(&self, user: Option<String>) -> Carried {

@@ -1,7 +1,8 @@
 //! Counters and histograms, told in the OpenMetrics text format.
 //!
-//! Handles are resolved when a generation is built, so a request touches atomics only. Labels
-//! come from the configuration and from fixed lists: never a user, path, token or address.
+//! A route's handles are resolved when it first needs them, so that a request that is let
+//! through touches atomics only. Labels come from the configuration and from fixed lists: never
+//! a user, path, token or address.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,19 +12,16 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use super::gauges::Gauges;
+use super::histogram::Durations;
 use crate::clock::Timestamp;
 
 /// The content type of what `Metrics::render` gives.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// OpenTelemetry's advice for `http.server.request.duration`.
-const BUCKETS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 /// The methods of RFC 9110 and RFC 5789; the last stands for any other.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "_OTHER"];
@@ -53,7 +51,7 @@ pub enum RefreshResult {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    durations: Family<Labels, Histogram, fn() -> Histogram>,
+    durations: Family<Labels, Durations>,
     decisions: Family<Labels, Counter>,
     logins: Family<Labels, Counter>,
     refreshes: Family<Labels, Counter>,
@@ -68,7 +66,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            durations: Family::default(),
             decisions: Family::default(),
             logins: Family::default(),
             refreshes: Family::default(),
@@ -197,10 +195,10 @@ impl Default for Metrics {
 #[derive(Debug)]
 pub struct RouteMetrics {
     route: String,
-    durations: Family<Labels, Histogram, fn() -> Histogram>,
+    durations: Family<Labels, Durations>,
     decisions: Family<Labels, Counter>,
     /// By method and class; filled when first used, so that unused series are not told.
-    resolved: [[OnceLock<Histogram>; CLASSES.len()]; METHODS.len()],
+    resolved: [[OnceLock<Durations>; CLASSES.len()]; METHODS.len()],
     open: OnceLock<Counter>,
     permitted: OnceLock<Counter>,
 }
@@ -227,7 +225,7 @@ impl RouteMetrics {
                 ("http_response_status_class", (*class).to_owned()),
             ])
         };
-        handle.get_or_init(resolve).observe(duration.as_secs_f64());
+        handle.get_or_init(resolve).observe(duration);
     }
 
     /// Counts a request that needed no credential.

@@ -16,8 +16,10 @@ mod listening; // listeners on port 0 with a handler of the test's own, and clie
 mod pages; // the curl lines of the published login pages
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
+mod routing; // one reading of a request, and the table of routes
 mod sessions; // sessions over their whole life
 mod store_file; // the store file: made, refused, copied, swept
+mod telemetry; // lines on their way to a file
 mod tls; // handshakes and certificates
 mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
