@@ -61,13 +61,11 @@ pub(crate) async fn handle(
     client: Arc<Client>,
     request: http::Request<Incoming>,
 ) -> Response {
-    let started = Instant::now();
     let generation = gateway.generation();
-    let now = gateway.shared.clock.now();
     let (head, body) = request.into_parts();
     let origin = head.headers.get(header::ORIGIN).cloned();
     let client = origin::client(&client, &head.headers, &generation.config);
-    let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head, (now, started));
+    let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head);
     let answered = guard::unpanicked(exchange.run(head, body.into())).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
@@ -91,11 +89,18 @@ impl<'a> Exchange<'a> {
         worker: &'a Arc<Worker>,
         client: Arc<Client>,
         head: &Parts,
-        (now, started): (Timestamp, Instant),
     ) -> Self {
+        let (started, now) = (Instant::now(), gateway.shared.clock.now());
         let request_id = RequestId::choose(&head.headers, &client, now);
-        if !client.trusted_proxy && head.headers.contains_key("x-forwarded-for") {
-            gateway.shared.metrics.untrusted_forwarded();
+        if !client.trusted_proxy
+            && head.headers.contains_key("x-forwarded-for")
+            && gateway.shared.metrics.untrusted_forwarded()
+        {
+            tracing::warn!(
+                listener = &*client.listener,
+                peer = client.peer.map(tracing::field::display),
+                "X-Forwarded-For from a peer that is not in trusted_proxies; said once"
+            );
         }
         let record = start_record(&client, head, &request_id);
         Self {
@@ -112,7 +117,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// The steps, in the only order that is safe.
-    async fn run(&mut self, mut head: Parts, body: Body) -> Result<Response, Rejection> {
+    async fn run(&mut self, head: Parts, body: Body) -> Result<Response, Rejection> {
         let target = Target::parse(&head, self.client.bounds)?;
         self.finish.record.host = target.host().map(str::to_owned);
         if self.is_health(&target) {
@@ -136,11 +141,11 @@ impl<'a> Exchange<'a> {
             Found::Login(login) => self.login(login, head, body).await,
             Found::LoginOr { login, route } => match route {
                 Some(route) if self.is_authenticated(route, &head) => {
-                    self.route(route, &mut head, body, &target).await
+                    self.route(route, head, body, &target).await
                 }
                 _ => self.login(login, head, body).await,
             },
-            Found::Route(route) => self.route(route, &mut head, body, &target).await,
+            Found::Route(route) => self.route(route, head, body, &target).await,
             Found::WrongMethod { allow, login, route } => {
                 self.wrong_method(&head, allow, login, route)
             }

@@ -25,7 +25,7 @@ impl Exchange<'_> {
     pub(super) async fn route(
         &mut self,
         route: &Arc<Route>,
-        head: &mut Parts,
+        mut head: Parts,
         body: Body,
         target: &Target,
     ) -> Result<Response, Rejection> {
@@ -34,20 +34,21 @@ impl Exchange<'_> {
         self.finish.record.route = Some(route.name.clone());
         if let RouteCors::Own(cors) = &route.config.cors {
             self.cors = Some(cors.clone());
-            if let Some(answer) = self.preflight(head) {
+            if let Some(answer) = self.preflight(&head) {
                 return Ok(answer);
             }
         }
         let bare =
-            route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(head);
+            route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(&head);
         // A preflight is let through unasked, so it must not turn into another method behind us.
         let may_override = route.config.allow_method_override && !bare;
-        headers::strip_inbound(head, &route.protected, &self.client, may_override);
-        let verified = if bare { None } else { self.decide(route, head)? };
-        self.check_length(route, head)?;
-        let kept = if bare { Kept::Nothing } else { self.kept(route, head, verified.is_some()) };
-        headers::remove_credentials(head, kept, route.config.query_credentials);
-        let mut answered = self.forward(route, head, body, target, verified).await?;
+        headers::strip_inbound(&mut head, &route.protected, &self.client, may_override);
+        let verified = if bare { None } else { self.decide(route, &head)? };
+        self.check_length(route, &head)?;
+        let kept = if bare { Kept::Nothing } else { self.kept(route, &head, verified.is_some()) };
+        headers::remove_credentials(&mut head, kept, route.config.query_credentials);
+        let request = Request::from_parts(head, body);
+        let mut answered = self.forward(route, request, target, verified).await?;
         if route.config.query_credentials {
             keep_private(answered.headers_mut());
         }
@@ -137,12 +138,12 @@ impl Exchange<'_> {
     async fn forward(
         &mut self,
         route: &Arc<Route>,
-        head: &mut Parts,
-        body: Body,
+        request: Request,
         target: &Target,
         verified: Option<Arc<Verified>>,
     ) -> Result<Response, Rejection> {
         let config = &route.config;
+        let (mut head, body) = request.into_parts();
         // Not permitted but observed: the identity was proved, so the upstream may know it.
         let identity = verified.as_deref().map(|verified| &verified.identity);
         let prefix = config.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('/'));
@@ -154,7 +155,7 @@ impl Exchange<'_> {
             }
             None => origin_form(&head.uri),
         };
-        if !headers::count_hop(head) {
+        if !headers::count_hop(&mut head) {
             return Err(Rejection::method_not_allowed(Vec::new()));
         }
         let authority = target.authority();
@@ -179,7 +180,7 @@ impl Exchange<'_> {
             watch: watch.as_ref(),
         };
         let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
-        let request = Request::from_parts(take(head), body);
+        let request = Request::from_parts(head, body);
         let forwarded = route.pool.forward(self.worker, request, &exchange).await;
         match forwarded {
             Ok(forwarded) => {
@@ -241,11 +242,6 @@ fn keep_private(headers: &mut HeaderMap) {
 /// Path and query alone: the authority is ours to name.
 fn origin_form(uri: &Uri) -> Uri {
     uri.path_and_query().cloned().map(Uri::from).unwrap_or_default()
-}
-
-fn take(head: &mut Parts) -> Parts {
-    let (empty, ()) = http::Request::new(()).into_parts();
-    std::mem::replace(head, empty)
 }
 
 impl From<ForwardError> for Rejection {
