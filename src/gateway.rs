@@ -269,7 +269,8 @@ impl Generation {
                 config::Bind::Tcp(address) => Some(address.port()),
                 config::Bind::Unix(_) | config::Bind::Descriptor(_) => None,
             })
-            .filter(|port| *port != HTTPS_PORT)
+            // 0 is the system's choice, which only a test leaves to it.
+            .filter(|port| ![0, HTTPS_PORT].contains(port))
     }
 
     /// The shape of an answer where no route says one: that of the one dialect served on the

@@ -39,7 +39,11 @@ pub(crate) fn redirect_to_https(
     let harmless = matches!(head.method, Method::GET | Method::HEAD);
     let credential = [header::AUTHORIZATION.as_str(), "x-access-token", "x-key", "cookie"]
         .iter()
-        .any(|name| head.headers.contains_key(*name));
+        .any(|name| head.headers.contains_key(*name))
+        || raw_path.split_once('?').is_some_and(|(_, query)| {
+            form_urlencoded::parse(query.as_bytes())
+                .any(|(name, _)| matches!(&*name, "access_token" | "x_key"))
+        });
     let location = Uri::builder()
         .scheme("https")
         .authority(authority)

@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::guard;
+use super::guard::Unpanicked;
 use crate::body::{Body, BodyError, Response};
 use crate::gateway::Gateway;
 use crate::telemetry::metrics::RouteMetrics;
@@ -51,7 +51,7 @@ impl Finish {
             self.record.bytes_out = size;
             return response;
         }
-        response.map(|body| Body::boxed(Counted { body, finish: self }))
+        response.map(|body| Body::boxed(Counted { body: Unpanicked(body), finish: self }))
     }
 
     /// The body broke off: the answer was not what its head promised.
@@ -74,7 +74,7 @@ impl Drop for Finish {
 
 /// A body whose end is the request's; a panic in it cuts this answer and nothing else.
 struct Counted {
-    body: Body,
+    body: Unpanicked,
     finish: Finish,
 }
 
@@ -86,8 +86,7 @@ impl HttpBody for Counted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = guard::unpanicked_poll(Pin::new(&mut self.body), |body| body.poll_frame(cx));
-        let frame = ready!(polled.unwrap_or(Poll::Ready(Some(Err(BodyError::Internal)))));
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);

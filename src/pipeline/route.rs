@@ -10,7 +10,8 @@ use super::Exchange;
 use crate::authn::{Credential, Verified};
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
-use crate::config::{CredentialKind, IdentityForm, RouteCors};
+use crate::clock::Timestamp;
+use crate::config::{IdentityForm, RouteCors};
 use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::rejection::Rejection;
@@ -19,6 +20,19 @@ use crate::secret::SecretString;
 use crate::telemetry::record::Outcome;
 use crate::upstream::headers::{self, Facts, Kept};
 use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
+
+/// A credential that was found good, and where the request has it.
+struct Proved {
+    verified: Arc<Verified>,
+    carrier: Kept,
+}
+
+/// What is known of the caller once the request may go on.
+struct Decision {
+    proved: Option<Proved>,
+    /// Which of the client's credentials go along.
+    kept: Kept,
+}
 
 impl Exchange<'_> {
     /// Decides, then forwards.
@@ -43,30 +57,32 @@ impl Exchange<'_> {
         // A preflight is let through unasked, so it must not turn into another method behind us.
         let may_override = route.config.allow_method_override && !bare;
         headers::strip_inbound(&mut head, &route.protected, &self.client, may_override);
-        let verified = if bare { None } else { self.decide(route, &head)? };
+        let decision = if bare { Decision::OPEN } else { self.decide(route, &head)? };
         self.check_length(route, &head)?;
-        let kept = if bare { Kept::Nothing } else { self.kept(route, &head, verified.is_some()) };
-        headers::remove_credentials(&mut head, kept, route.config.query_credentials);
         let request = Request::from_parts(head, body);
-        let mut answered = self.forward(route, request, target, verified).await?;
+        let mut answered = self.forward(route, request, target, decision).await?;
         if route.config.query_credentials {
             keep_private(answered.headers_mut());
         }
         Ok(answered)
     }
 
-    /// The proved identity that may use the route, or `None` where the route is open or only
+    /// Who may use the route: a proved identity, or anybody where the route is open or only
     /// observes.
-    fn decide(&mut self, route: &Route, head: &Parts) -> Result<Option<Arc<Verified>>, Rejection> {
+    fn decide(&mut self, route: &Route, head: &Parts) -> Result<Decision, Rejection> {
         if route.config.auth.is_empty() {
             self.finish.metrics.open();
-            return Ok(None);
+            return Ok(Decision::OPEN);
         }
-        let verified = match self.authenticate(route, head) {
-            Ok(verified) => verified,
-            Err(rejection) => return self.observe(route, rejection).map(|()| None),
+        let proved = match self.authenticate(route, head) {
+            Ok(proved) => proved,
+            Err(rejection) => {
+                self.observe(route, rejection)?;
+                let kept = self.kept(route, head, None);
+                return Ok(Decision { proved: None, kept });
+            }
         };
-        let identity = &verified.identity;
+        let identity = &proved.verified.identity;
         self.finish.record.subject = Some(identity.subject.to_string());
         self.finish.record.session = identity.session.map(|session| session.to_string());
         let config = &route.config;
@@ -77,10 +93,11 @@ impl Exchange<'_> {
                 self.observe(route, rejection)?;
             }
         }
-        Ok(Some(verified))
+        let kept = self.kept(route, head, Some(&proved));
+        Ok(Decision { proved: Some(proved), kept })
     }
 
-    fn authenticate(&self, route: &Route, head: &Parts) -> Result<Arc<Verified>, Rejection> {
+    fn authenticate(&self, route: &Route, head: &Parts) -> Result<Proved, Rejection> {
         let found = Credential::extract(&head.headers, head.uri.query(), route.accept);
         let found =
             found.map_err(|error| Rejection::new(error.reason()).because(error.to_string()))?;
@@ -89,10 +106,18 @@ impl Exchange<'_> {
         if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
-        self.generation
+        let verified = self
+            .generation
             .verifier
             .verify(&credential, self.now)
-            .map_err(|refusal| Rejection::new(refusal.reason).because(refusal.cause))
+            .map_err(|refusal| Rejection::new(refusal.reason).because(refusal.cause))?;
+        let carrier = match credential {
+            Credential::Bearer(_) => Kept::Bearer,
+            // A pair in both places would have been refused.
+            Credential::Pair { .. } if route.accept.token_key && has_pair(head) => Kept::TokenKey,
+            Credential::Pair { .. } => Kept::Query,
+        };
+        Ok(Proved { verified, carrier })
     }
 
     /// Whether the route would take the credential: for endpoints that answer only without one.
@@ -125,6 +150,17 @@ impl Exchange<'_> {
         Ok(())
     }
 
+    /// Which of the client's credentials goes along: the verified one where the route says so;
+    /// while it only observes, any that the upstream may still know, which ours is not.
+    fn kept(&self, route: &Route, head: &Parts, proved: Option<&Proved>) -> Kept {
+        if let Some(proved) = proved.filter(|_| route.config.forward_credential) {
+            return proved.carrier;
+        }
+        let tokens = || Credential::tokens(&head.headers, head.uri.query(), route.accept);
+        let is_ours = |token: &SecretString| self.generation.verifier.names_us(token.expose());
+        if route.config.enforce || tokens().iter().any(is_ours) { Kept::Nothing } else { Kept::All }
+    }
+
     /// A body that is known to be too large is refused before it is invited.
     fn check_length(&self, route: &Route, head: &Parts) -> Result<(), Rejection> {
         let length = head.headers.get(header::CONTENT_LENGTH);
@@ -140,12 +176,14 @@ impl Exchange<'_> {
         route: &Arc<Route>,
         request: Request,
         target: &Target,
-        verified: Option<Arc<Verified>>,
+        decision: Decision,
     ) -> Result<Response, Rejection> {
         let config = &route.config;
         let (mut head, body) = request.into_parts();
         // Not permitted but observed: the identity was proved, so the upstream may know it.
+        let verified = decision.proved.map(|proved| proved.verified);
         let identity = verified.as_deref().map(|verified| &verified.identity);
+        headers::remove_credentials(&mut head, decision.kept, config.query_credentials);
         let prefix = config.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('/'));
         head.uri = match prefix {
             Some(prefix) => {
@@ -197,33 +235,35 @@ impl Exchange<'_> {
         }
     }
 
-    /// Which of the client's credentials goes along: the verified one where the route says so;
-    /// while it only observes, any that the upstream may still know, which ours is not.
-    fn kept(&self, route: &Route, head: &Parts, verified: bool) -> Kept {
-        let config = &route.config;
-        if verified && config.forward_credential {
-            let takes = |kind| config.auth.contains(&kind);
-            return match (takes(CredentialKind::Bearer), takes(CredentialKind::TokenKey)) {
-                (_, false) => Kept::Bearer,
-                (false, true) => Kept::TokenKey,
-                // Only one kind was there, or the request would have been refused.
-                (true, true) => Kept::All,
-            };
-        }
-        let tokens = || Credential::tokens(&head.headers, head.uri.query(), route.accept);
-        let is_ours = |token: &SecretString| self.generation.verifier.names_us(token.expose());
-        if config.enforce || tokens().iter().any(is_ours) { Kept::Nothing } else { Kept::All }
-    }
-
     /// What the answer must not outlive: a tunnel its token, a plain answer its session.
     fn watch(&self, verified: &Verified) -> Watch {
         Watch {
             ends: self.gateway.shared.ends.clone(),
             session: verified.identity.session,
             tunnel_until: Some(verified.expires),
-            answer_until: None,
+            answer_until: self.session_end(verified),
         }
     }
+
+    /// The absolute end of the token's session, reckoned from its id and its login's settings:
+    /// the store is not asked for every request. Never before the token's own end, in case the
+    /// settings have become stricter since.
+    fn session_end(&self, verified: &Verified) -> Option<Timestamp> {
+        let began = verified.identity.session?.began()?;
+        let login = &*verified.identity.login;
+        let mut logins = self.generation.config.logins.iter();
+        let login = logins.find(|one| one.name == login)?;
+        Some(began.plus(login.refresh_ttl).max(verified.expires))
+    }
+}
+
+impl Decision {
+    /// Nobody was asked who he is.
+    const OPEN: Self = Self { proved: None, kept: Kept::Nothing };
+}
+
+fn has_pair(head: &Parts) -> bool {
+    head.headers.contains_key("x-access-token")
 }
 
 /// An answer to a URL with a credential in it is not for shared caches (RFC 6750 §2.3).
@@ -263,27 +303,5 @@ impl From<ForwardError> for Rejection {
         let rejection = Self::new(reason).because(cause);
         // What is left of the request's body was not read.
         if error.fault() == Fault::Client { rejection.closing() } else { rejection }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_to_a_credential_in_a_url_is_kept_from_shared_caches() {
-        for (said, expected) in [
-            (None, "private"),
-            (Some("public, max-age=60"), "private"),
-            (Some("No-Store"), "No-Store"),
-            (Some("max-age=5, private"), "max-age=5, private"),
-        ] {
-            let said = said.map(|said| (header::CACHE_CONTROL, HeaderValue::from_static(said)));
-            let mut headers: HeaderMap = said.into_iter().collect();
-
-            keep_private(&mut headers);
-
-            assert_eq!(headers[header::CACHE_CONTROL], expected);
-        }
     }
 }
