@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{head, to};
 use crate::harness::client::PATIENCE;
 use crate::harness::{Gateway, Upstream, raw_exchange};
-use crate::upstream::fake::{Fake, Peer, accept_unix};
+use crate::upstream::fake::{Fake, Peer, accept_unix, listen_unix};
 
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -112,6 +112,7 @@ async fn a_client_of_http_1_0_gets_no_chunks_and_the_end_by_closing() {
 async fn unix_sockets_serve_and_are_served() {
     let dir = tempfile::tempdir().unwrap();
     let (front, back) = (dir.path().join("front.sock"), dir.path().join("back.sock"));
+    let listening = listen_unix(&back);
     let listener = format!("address = \"unix:{}\"", front.display());
     let config = to("unix", &format!("unix:{}", back.display()), "/", "");
     let gateway =
@@ -130,7 +131,7 @@ async fn unix_sockets_serve_and_are_served() {
 
     let mut client = connect().await;
     client.send(get("/a", token)).await;
-    let mut upstream = accept_unix(&back).await;
+    let mut upstream = accept_unix(&listening).await;
     let asked = upstream.head().await;
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     client.until("ok").await;

@@ -283,8 +283,12 @@ impl Fake {
     }
 }
 
-pub(crate) async fn accept_unix(path: &Path) -> Peer {
-    let listener = UnixListener::bind(path).unwrap();
+/// To be called before anybody connects.
+pub(crate) fn listen_unix(path: &Path) -> UnixListener {
+    UnixListener::bind(path).unwrap()
+}
+
+pub(crate) async fn accept_unix(listener: &UnixListener) -> Peer {
     Peer::new(timeout(PATIENCE, listener.accept()).await.expect("nobody connected").unwrap().0)
 }
 
