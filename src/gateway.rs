@@ -27,6 +27,8 @@ use crate::upstream::headers::{Protected, RuleError, Rules};
 use crate::upstream::{Ends, Pool, PoolError};
 use crate::users::{PasswordPool, Users};
 
+const HTTPS_PORT: u16 = 443;
+
 /// A gateway at work.
 #[derive(Debug)]
 pub(crate) struct Gateway {
@@ -65,6 +67,8 @@ pub(crate) struct Generation {
     problem: Arc<ErrorForm>,
     /// For requests that no route or login takes.
     pub(crate) nowhere: Arc<RouteMetrics>,
+    /// Where a plain listener sends clients, if it is not the scheme's own port.
+    pub(crate) https_port: Option<u16>,
 }
 
 /// An endpoint of a login.
@@ -236,6 +240,7 @@ impl Generation {
             forms: host_forms(&config),
             problem: ErrorForm::problem(),
             nowhere: shared.metrics.route("-"),
+            https_port: Self::https_port(&config),
             verifier,
             services,
             pools,
@@ -253,6 +258,19 @@ impl Generation {
         let logins = self.config.logins.iter().flat_map(|login| &login.hosts);
         let routes = self.config.routes.iter().flat_map(|route| &route.hosts);
         logins.chain(routes).any(|held| is_served(held, host))
+    }
+
+    /// What follows the host in an https address of ours: the port of the first TLS listener,
+    /// where it is not the scheme's own.
+    fn https_port(config: &Config) -> Option<u16> {
+        let mut encrypted = config.listeners.iter().filter(|listener| listener.tls.is_some());
+        encrypted
+            .find_map(|listener| match listener.bind {
+                config::Bind::Tcp(address) => Some(address.port()),
+                config::Bind::Unix(_) | config::Bind::Descriptor(_) => None,
+            })
+            // 0 is the system's choice, which only a test leaves to it.
+            .filter(|port| ![0, HTTPS_PORT].contains(port))
     }
 
     /// The shape of an answer where no route says one: that of the one dialect served on the

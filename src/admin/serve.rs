@@ -8,7 +8,7 @@ use std::fs::{self, Permissions};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -52,10 +52,19 @@ pub(crate) fn serve(
     let _ = fs::remove_file(&path);
     let socket = UnixListener::bind(&path).map_err(named)?;
     fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(named)?;
+    let owner = fs::metadata(&path).map_err(named)?.uid();
     let door = Door { operations: operations.clone(), may_change: true, places: places() };
     spawn_until(back_room, stop, async move {
         loop {
             let accepted = socket.accept().await.map(|(stream, _)| stream);
+            // Whoever connected before the socket was made 0600 is still in its queue.
+            let is_owner = |stream: &UnixStream| {
+                stream.peer_cred().is_ok_and(|peer| [owner, 0].contains(&peer.uid()))
+            };
+            if accepted.as_ref().is_ok_and(|stream| !is_owner(stream)) {
+                tracing::warn!("somebody else's connection to the admin socket was closed");
+                continue;
+            }
             door.admit(accepted).await;
         }
     });

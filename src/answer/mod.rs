@@ -33,7 +33,7 @@ pub(crate) fn jwks(keys: bytes::Bytes) -> Response {
 /// it repeated and nobody the wiser).
 pub(crate) fn redirect_to_https(
     head: &http::request::Parts,
-    host: &str,
+    authority: &str,
     raw_path: &str,
 ) -> Result<Response, Reason> {
     let harmless = matches!(head.method, Method::GET | Method::HEAD);
@@ -46,7 +46,7 @@ pub(crate) fn redirect_to_https(
         });
     let location = Uri::builder()
         .scheme("https")
-        .authority(host)
+        .authority(authority)
         .path_and_query(raw_path)
         .build()
         .ok()

@@ -32,10 +32,14 @@ impl Login {
         let now = call.now;
         let key = self.config.dialect.gives_key.then(new_key);
         let jti = token::new_jti();
-        let session = self.new_session(&Origin::of(call), user, key.as_ref(), &jti);
+        let mut session = self.new_session(&Origin::of(call), user, key.as_ref(), &jti);
         let most = self.services.limits.sessions_per_user;
         let ended = self.services.store.put(session.clone(), most, now).await?;
         self.end_streams(&ended);
+        // A review that came between the password and `put` has not seen this session.
+        if !self.services.still_is(&session).await? {
+            session = self.live_session(session.id, call).await?;
+        }
         let refresh = session.refresh.as_ref().map(|generation| (jti, generation.expires));
         let mut facts = self.issue(&session, refresh, now)?;
         if let Some(held) = &mut facts.session {

@@ -10,6 +10,7 @@ mod login;
 mod origin;
 mod route;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -91,8 +92,15 @@ impl<'a> Exchange<'a> {
     ) -> Self {
         let (started, now) = (Instant::now(), gateway.shared.clock.now());
         let request_id = RequestId::choose(&head.headers, &client, now);
-        if !client.trusted_proxy && head.headers.contains_key("x-forwarded-for") {
-            gateway.shared.metrics.untrusted_forwarded();
+        if !client.trusted_proxy
+            && head.headers.contains_key("x-forwarded-for")
+            && gateway.shared.metrics.untrusted_forwarded()
+        {
+            tracing::warn!(
+                listener = &*client.listener,
+                peer = client.peer.map(tracing::field::display),
+                "X-Forwarded-For from a peer that is not in trusted_proxies; said once"
+            );
         }
         let record = start_record(&client, head, &request_id);
         Self {
@@ -163,7 +171,11 @@ impl<'a> Exchange<'a> {
             return Err(Rejection::new(Reason::TlsRequired).because("not a configured host"));
         }
         self.finish.record.outcome = Outcome::Answered;
-        Ok(answer::redirect_to_https(head, host, target.raw().as_str())?)
+        let authority = match self.generation.https_port {
+            Some(port) => Cow::Owned(format!("{host}:{port}")),
+            None => Cow::Borrowed(host),
+        };
+        Ok(answer::redirect_to_https(head, &authority, target.raw().as_str())?)
     }
 
     /// A path that is taken, but not by this method: a preflight, or 405.

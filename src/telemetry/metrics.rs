@@ -147,9 +147,9 @@ impl Metrics {
         self.refreshes.get_or_create(&vec![("result", result.to_owned())]).inc();
     }
 
-    /// Counts a request whose forwarding headers were not believed.
-    pub fn untrusted_forwarded(&self) {
-        self.untrusted_forwarded.inc();
+    /// Counts a request whose forwarding headers were not believed; true for the first.
+    pub fn untrusted_forwarded(&self) -> bool {
+        self.untrusted_forwarded.inc() == 0
     }
 
     /// What readiness should mention of what was counted.
@@ -267,7 +267,7 @@ mod tests {
         route.refused("token_expired");
         metrics.login("main", LoginResult::Failed);
         metrics.refresh(RefreshResult::ReuseDetected);
-        metrics.untrusted_forwarded();
+        assert!(metrics.untrusted_forwarded());
         metrics.reload(true, Timestamp::from_secs(1_000));
 
         let text = metrics.render(&Gauges::default());

@@ -279,6 +279,43 @@ async fn a_preflight_for_the_upstream_goes_bare_and_stays_a_preflight() {
 }
 
 #[tokio::test]
+async fn a_plain_listener_sends_readers_to_the_port_of_the_encrypted_one_and_refuses_credentials() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let upstream = Upstream::start().await;
+    let head = format!(
+        r#"
+[process]
+workers = 1
+back_room = 1
+drain_delay = "0s"
+[[listener]]
+address = "127.0.0.1:0"
+redirect_to_https = true
+[[listener]]
+address = "{free}"
+[listener.tls]
+self_signed = ["localhost"]
+[token]
+issuer = "https://gateway.example"
+[[users]]
+name = "staff"
+kind = "file"
+path = "users.toml"
+"#
+    );
+    let gateway = Gateway::builder().head(&head).route_to(&upstream, "").start().await;
+    let client = Client::plain(gateway.running().addresses()[0]);
+
+    let reply = client.get("/orders?q=%20a").send().await;
+    let refused = client.get("/orders").bearer("secret").send().await;
+
+    let location = format!("https://localhost:{}/orders?q=%20a", free.port());
+    reply.assert_status(308).assert_header("location", &location);
+    refused.assert_status(403).assert_code("tls_required");
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
 async fn wrong_paths_and_methods_say_so() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
