@@ -156,7 +156,7 @@ impl Login {
             &AccessGrant {
                 session,
                 login: &self.config,
-                claims: claims(&dialect.access_claims, &facts, dialect),
+                claims: with_users_own(session, claims(&dialect.access_claims, &facts, dialect)),
                 jti: &access.id,
                 issued: access.issued,
                 expires: access.expires,
@@ -225,6 +225,13 @@ impl Origin {
             now: call.now,
         }
     }
+}
+
+/// The user's own claims under those that the dialect makes, so that a route can ask for them.
+fn with_users_own(session: &Session, made: Claims) -> Claims {
+    let mut claims = session.claims.clone();
+    claims.extend(made);
+    claims
 }
 
 /// The dialect's own claims.

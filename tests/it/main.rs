@@ -7,6 +7,7 @@
 mod harness;
 
 mod architecture; // imports, file sizes, who writes a status
+mod cli; // the program as an operator runs and stops it
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form

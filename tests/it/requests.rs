@@ -127,6 +127,9 @@ async fn identity_that_a_client_claims_never_arrives_in_any_spelling_on_any_rout
         assert_eq!(received.header("authorization"), None, "removed on open routes too");
     }
     assert_eq!(upstream.last().header("x-tenant"), None, "bob has no such claim");
+    let token = gateway.token("alice").await;
+    gateway.client().get("/closed").bearer(&token).header("x-tenant", "forged").send().await;
+    assert_eq!(upstream.last().header("x-tenant"), Some("acme"), "alice has");
 }
 
 #[tokio::test]
