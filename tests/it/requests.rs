@@ -467,3 +467,48 @@ async fn every_request_is_one_access_line_without_a_credential() {
         assert!(!text.contains(secret), "{text}");
     }
 }
+
+/// A dialect that only the operator knows.
+const ACME: &str = r#"
+[[dialect]]
+name = "acme"
+[[dialect.endpoint]]
+step = "login"
+request = "POST /signin"
+credential = [{ json = { username = "who", password = "word" } }]
+reply = { status = 201, json = { ticket = "$access.token", name = "$user.name" } }
+[[dialect.endpoint]]
+step = "logout"
+request = "POST /signout"
+credential = [{ bearer = "access" }]
+reply = { status = 200, json = { bye = true } }
+[dialect.error.default]
+json = { fault = "$code", at = "$path" }
+"#;
+
+#[tokio::test]
+async fn a_dialect_of_the_operators_own_needs_no_code() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .config(ACME)
+        .login("acme")
+        .route_to(&upstream, "errors = \"acme\"")
+        .start()
+        .await;
+    let client = gateway.client();
+    let password = crate::harness::gateway::PASSWORD;
+
+    let refused = client.post("/signin").json(json!({ "who": "alice", "word": "no" })).send().await;
+    let login = json!({ "who": "alice", "word": password });
+    let ticket = client.post("/signin").json(login).send().await;
+    let token = ticket.assert_status(201).member("ticket");
+    client.get("/x").bearer(&token).send().await.assert_status(200);
+    client.post("/signout").bearer(&token).send().await.assert_status(200);
+    let after = client.get("/x").bearer(&token).send().await;
+
+    assert_eq!(refused.json(), json!({ "fault": "invalid_credentials", "at": "/signin" }));
+    assert_eq!(ticket.member("name"), "alice");
+    after.assert_status(401);
+    assert_eq!(after.json(), json!({ "fault": "token_revoked", "at": "/x" }));
+    assert_eq!(upstream.received().len(), 1);
+}
