@@ -5,8 +5,8 @@
 //! `Shared`, which hands each module its part.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, CredentialKind};
 use crate::dialect::{ErrorForm, Step};
 use crate::login::{Login, MailError, Mailer, Services};
-use crate::routing::{Oddities, Pattern, PatternError, Placement, RouteTable};
+use crate::routing::{EndpointPlacement, Oddities, Pattern, PatternError, Placement, RouteTable};
 use crate::runtime::BackRoom;
 use crate::session::{SessionStore, Streams};
 use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
@@ -27,11 +27,15 @@ use crate::upstream::headers::{Protected, RuleError, Rules};
 use crate::upstream::{Ends, Pool, PoolError};
 use crate::users::{PasswordPool, Users};
 
+const HTTPS_PORT: u16 = 443;
+
 /// A gateway at work.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) shared: Shared,
     generation: ArcSwap<Generation>,
+    /// One reload at a time: the last to be asked for is the one in effect.
+    reloading: Mutex<()>,
 }
 
 /// What survives a reload.
@@ -63,6 +67,8 @@ pub(crate) struct Generation {
     problem: Arc<ErrorForm>,
     /// For requests that no route or login takes.
     pub(crate) nowhere: Arc<RouteMetrics>,
+    /// Where a plain listener sends clients, if it is not the scheme's own port.
+    pub(crate) https_port: Option<u16>,
 }
 
 /// An endpoint of a login.
@@ -118,6 +124,9 @@ pub enum BuildError {
 /// Why a configuration was not put to work in the place of the last one.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
+    #[error("{0}")]
+    Read(String),
+
     #[error("[{section}] changed, which needs a restart")]
     NeedsRestart { section: &'static str },
 
@@ -161,7 +170,8 @@ impl Gateway {
     /// Puts a first configuration to work.
     pub(crate) fn new(shared: Shared, config: Config) -> Result<Self, BuildError> {
         let generation = Generation::build(&shared, config, None)?;
-        Ok(Self { shared, generation: ArcSwap::from_pointee(generation) })
+        let generation = ArcSwap::from_pointee(generation);
+        Ok(Self { shared, generation, reloading: Mutex::default() })
     }
 
     /// The configuration in effect.
@@ -169,9 +179,14 @@ impl Gateway {
         self.generation.load_full()
     }
 
-    /// Puts another configuration to work; the last good one stays if that fails.
-    pub(crate) fn reload(&self, config: Config) -> Result<(), ReloadError> {
-        let reloaded = self.replace(config);
+    /// Reads another configuration and puts it to work; the last good one stays if either fails.
+    /// Blocks on the disk.
+    pub(crate) fn reload(
+        &self,
+        read: impl FnOnce() -> Result<Config, String>,
+    ) -> Result<(), ReloadError> {
+        let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let reloaded = read().map_err(ReloadError::Read).and_then(|config| self.replace(config));
         let now = self.shared.clock.now();
         self.shared.metrics.reload(reloaded.is_ok(), now);
         let cause = reloaded.as_ref().err().map(ToString::to_string).unwrap_or_default();
@@ -225,6 +240,7 @@ impl Generation {
             forms: host_forms(&config),
             problem: ErrorForm::problem(),
             nowhere: shared.metrics.route("-"),
+            https_port: Self::https_port(&config),
             verifier,
             services,
             pools,
@@ -241,21 +257,43 @@ impl Generation {
     pub(crate) fn is_configured_host(&self, host: &str) -> bool {
         let logins = self.config.logins.iter().flat_map(|login| &login.hosts);
         let routes = self.config.routes.iter().flat_map(|route| &route.hosts);
-        logins.chain(routes).any(|held| match held.strip_prefix("*.") {
-            Some(parent) => host.split_once('.').is_some_and(|(_, rest)| rest == parent),
-            None => held == host,
-        })
+        logins.chain(routes).any(|held| is_served(held, host))
+    }
+
+    /// What follows the host in an https address of ours: the port of the first TLS listener,
+    /// where it is not the scheme's own.
+    fn https_port(config: &Config) -> Option<u16> {
+        let mut encrypted = config.listeners.iter().filter(|listener| listener.tls.is_some());
+        encrypted
+            .find_map(|listener| match listener.bind {
+                config::Bind::Tcp(address) => Some(address.port()),
+                config::Bind::Unix(_) | config::Bind::Descriptor(_) => None,
+            })
+            // 0 is the system's choice, which only a test leaves to it.
+            .filter(|port| ![0, HTTPS_PORT].contains(port))
     }
 
     /// The shape of an answer where no route says one: that of the one dialect served on the
     /// host, else problem+json.
     pub(crate) fn form_for(&self, host: Option<&str>) -> &Arc<ErrorForm> {
-        let mut served =
-            self.forms.iter().filter(|(held, _)| held == "*" || Some(held.as_str()) == host);
+        let mut served = self
+            .forms
+            .iter()
+            .filter(|(held, _)| held == "*" || host.is_some_and(|host| is_served(held, host)));
         match (served.next(), served.next()) {
             (Some((_, form)), None) => form,
             _ => &self.problem,
         }
+    }
+}
+
+/// Whether a configured host (`*`, `*.parent` or a name) is the one that a client named.
+fn is_served(held: &str, host: &str) -> bool {
+    match held.strip_prefix("*.") {
+        Some(parent) => {
+            host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent))
+        }
+        None => held == "*" || held.eq_ignore_ascii_case(host),
     }
 }
 
@@ -319,7 +357,9 @@ fn add_logins(
                 metrics: metrics.clone(),
             };
             let falls_through = endpoint.step == Step::Answer && endpoint.when_unauthenticated;
-            table.add_login(&settings.hosts, &path, &endpoint.method, falls_through, entry);
+            let (hosts, path, method) =
+                (settings.hosts.as_slice(), path.as_str(), &endpoint.method);
+            table.add_login(&EndpointPlacement { hosts, path, method, falls_through }, &entry);
         }
     }
 }

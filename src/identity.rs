@@ -100,6 +100,13 @@ impl SessionId {
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::try_parse(text).ok().map(Self)
     }
+
+    /// When the session began; `None` for an id that was not made by `new`.
+    pub fn began(&self) -> Option<crate::clock::Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        let begun = crate::clock::Timestamp::from_secs(seconds);
+        Some(begun.plus(std::time::Duration::from_nanos(nanos.into())))
+    }
 }
 
 impl fmt::Display for SessionId {

@@ -20,18 +20,25 @@
 //!
 //! # The map
 //!
-//! Imports point down only.
+//! Imports point down only, and not sideways but on the ground; a test reads this table.
 //!
 //! | tier | modules |
 //! |---|---|
 //! | the program | `cli`: arguments, commands, signals |
 //! | | `server`: everything opened in the safe order; used by `cli` and by every test |
-//! | doors | `listener` (clients), `admin` (operators), `pipeline` (what happens to a request) |
+//! | doors | `admin` (operators) |
+//! | | `listener` (clients) |
+//! | | `pipeline`: what happens to a request |
 //! | composition | `gateway`: configuration -> one immutable generation, swapped by a reload |
 //! | | `rejection`, `answer`: every answer of our own |
-//! | work | `login`, `authn`, `authz`, `upstream`, `users`, `token`, `session`, `routing` |
-//! | contract | `config`: text -> checked values; `dialect`: a login wire format as data |
-//! | ground | `telemetry`, `runtime`, `body`, `client`, `identity`, `secret`, `clock`, `algorithm` |
+//! | work | `login` |
+//! | | `authn`, `upstream` |
+//! | | `users`, `token` |
+//! | | `session`, `routing`, `authz` |
+//! | records | `telemetry`: logs, metrics, the audit |
+//! | contract | `config`: text -> checked values |
+//! | | `dialect`: a login wire format as data |
+//! | ground | `runtime`, `body`, `client`, `identity`, `secret`, `clock`, `algorithm` |
 //!
 //! # What holds
 //!

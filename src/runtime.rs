@@ -65,8 +65,6 @@ impl Worker {
 pub enum Work {
     /// A login step: reading users, hashing, the store, mail.
     Login,
-    /// A verification that must look something up.
-    Verify,
     /// An operator's request.
     Admin,
 }
@@ -80,22 +78,21 @@ pub struct BackRoomFull {
 
 /// A login waits for a hash or a disk, so this many are a queue of seconds, not of minutes.
 const LOGIN_LIMIT: usize = 1024;
-const VERIFY_LIMIT: usize = 4096;
 const ADMIN_LIMIT: usize = 64;
 
 /// The runtime for everything that is not the hot path.
 #[derive(Clone, Debug)]
 pub struct BackRoom {
     handle: Handle,
-    tasks: TaskTracker,
+    /// What `ask` was given: a drain waits for it.
+    asked: TaskTracker,
     places: Arc<Places>,
 }
 
 #[derive(Debug)]
 struct Places {
-    login: Semaphore,
-    verify: Semaphore,
-    admin: Semaphore,
+    login: Arc<Semaphore>,
+    admin: Arc<Semaphore>,
 }
 
 impl BackRoom {
@@ -112,11 +109,15 @@ impl BackRoom {
     {
         let (places, limit) = match kind {
             Work::Login => (&self.places.login, LOGIN_LIMIT),
-            Work::Verify => (&self.places.verify, VERIFY_LIMIT),
             Work::Admin => (&self.places.admin, ADMIN_LIMIT),
         };
-        let _place = places.try_acquire().map_err(|_| BackRoomFull { limit })?;
-        Ok(self.handle.spawn(self.tasks.track_future(work)).await.ok())
+        // The place goes with the work: callers who go away must not make room for more of it.
+        let place = places.clone().try_acquire_owned().map_err(|_| BackRoomFull { limit })?;
+        let work = async move {
+            let _place = place;
+            work.await
+        };
+        Ok(self.handle.spawn(self.asked.track_future(work)).await.ok())
     }
 
     /// Runs a task that outlives any request; it has to end when the gateway drains.
@@ -124,7 +125,7 @@ impl BackRoom {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.handle.spawn(self.tasks.track_future(task));
+        self.handle.spawn(task);
     }
 
     /// Runs a computation that blocks its thread.
@@ -172,11 +173,10 @@ impl Threads {
             .build()?;
         let back_room = BackRoom {
             handle: runtime.handle().clone(),
-            tasks: TaskTracker::new(),
+            asked: TaskTracker::new(),
             places: Arc::new(Places {
-                login: Semaphore::new(LOGIN_LIMIT),
-                verify: Semaphore::new(VERIFY_LIMIT),
-                admin: Semaphore::new(ADMIN_LIMIT),
+                login: Arc::new(Semaphore::new(LOGIN_LIMIT)),
+                admin: Arc::new(Semaphore::new(ADMIN_LIMIT)),
             }),
         };
         let mut threads = Self {
@@ -234,12 +234,15 @@ impl Threads {
         self.lost.cancelled().await;
     }
 
-    /// Waits until the workers' tasks (connections, tunnels) have ended.
+    /// Waits until the workers' tasks (connections, tunnels) have ended, and what they asked the
+    /// back room for, which goes on when a client leaves.
     pub async fn idle(&self) {
         for worker in &self.workers {
             worker.tasks.close();
             worker.tasks.wait().await;
         }
+        self.back_room.asked.close();
+        self.back_room.asked.wait().await;
     }
 
     /// Ends the workers, whatever they are doing, then the back room within `limit`.
@@ -266,5 +269,32 @@ impl Drop for Threads {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_who_leave_do_not_make_room_for_more_work() {
+        let threads = Threads::start(1, 1).unwrap();
+        let back_room = threads.back_room().clone();
+        let release = CancellationToken::new();
+
+        threads.back_room().handle().block_on(async {
+            for _ in 0..ADMIN_LIMIT {
+                let waiting = release.clone();
+                let asked = back_room.ask(Work::Admin, async move { waiting.cancelled().await });
+                // Polled once, then the caller leaves.
+                assert!(tokio::time::timeout(Duration::ZERO, asked).await.is_err());
+            }
+
+            assert!(back_room.ask(Work::Admin, async {}).await.is_err());
+
+            release.cancel();
+            threads.idle().await;
+            assert!(back_room.ask(Work::Admin, async {}).await.is_ok());
+        });
     }
 }

@@ -16,6 +16,8 @@ use crate::secret::SecretString;
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AdminCommand {
+    /// `GET /status`
+    Status,
     /// `GET /sessions[?user=]`
     ListSessions { user: Option<String> },
     /// `DELETE /sessions/{id}`
@@ -108,6 +110,7 @@ impl AdminCommand {
                 let Nothing {} = optional(body)?.unwrap_or(Nothing {});
                 Ok(Self::Reload)
             }
+            ["status"] if get => Ok(Self::Status),
             ["keys"] if get => Ok(Self::ListKeys),
             ["keys", "rotate"] if post => {
                 let Rotate { algorithm } = optional(body)?.unwrap_or_default();
@@ -190,7 +193,7 @@ fn bad(text: &str) -> Refused {
 
 fn unknown(segments: &[&str]) -> Refused {
     match segments {
-        ["sessions" | "keys" | "reload" | "tokens"]
+        ["sessions" | "keys" | "reload" | "status" | "tokens"]
         | ["sessions" | "keys", _]
         | ["limits", "lift"]
         | ["store", "backup"] => {
@@ -221,6 +224,7 @@ mod tests {
         use AdminCommand::*;
         let user = || "ann b".to_owned();
         for (request, body, command) in [
+            ("GET /status", "", Status),
             ("GET /sessions", "", ListSessions { user: None }),
             ("GET /sessions?user=ann%20b", "", ListSessions { user: Some(user()) }),
             (
@@ -268,6 +272,8 @@ mod tests {
             ("POST /store/backup", r#"{"path":"relative"}"#, 400),
             ("POST /sessions", "", 405),
             ("GET /reload", "", 405),
+            ("POST /status", "", 405),
+            ("GET /status?x=1", "", 400),
             ("GET /nothing", "", 404),
             ("GET /keys/", "", 405),
             ("DELETE /sessions/a/b", "", 404),

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
+use serde_json::{Map, Value, json};
 
 use crate::dialect::Answer;
 
@@ -19,13 +20,22 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// 200 if every check passed, else 503; `verbose` lists them, `exclude=name` skips one.
+    /// True if every check passed.
+    pub fn is_ready(&self) -> bool {
+        self.checks.iter().all(|(_, found)| found.is_ok())
+    }
+
+    /// 200 if every check passed, else 503; `verbose` lists them, `exclude=name` skips one,
+    /// `format=json` says it all to a program.
     pub fn answer(&self, query: Option<&str>) -> Answer {
         let pairs = || form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let excluded = |name: &str| pairs().any(|(key, value)| key == "exclude" && value == name);
         let ready = self.checks.iter().all(|(name, found)| found.is_ok() || excluded(name));
         let verdict = if ready { "ready\n" } else { "not ready\n" };
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        if pairs().any(|(key, value)| key == "format" && value == "json") {
+            return self.json(status, ready, excluded);
+        }
         if !pairs().any(|(key, value)| key == "verbose" && !matches!(&*value, "0" | "false")) {
             return text(status, verdict.to_owned());
         }
@@ -44,6 +54,21 @@ impl Readiness {
         body.push_str(verdict);
         text(status, body)
     }
+
+    fn json(&self, status: StatusCode, ready: bool, excluded: impl Fn(&str) -> bool) -> Answer {
+        let checks: Map<String, Value> = self
+            .checks
+            .iter()
+            .map(|(name, found)| {
+                let cause = found.as_ref().err();
+                let told =
+                    json!({ "ok": found.is_ok(), "cause": cause, "excluded": excluded(name) });
+                ((*name).to_owned(), told)
+            })
+            .collect();
+        let body = json!({ "ready": ready, "checks": checks, "notes": self.notes });
+        written(status, "application/json", format!("{body}\n"))
+    }
 }
 
 /// The process answers.
@@ -56,8 +81,12 @@ fn one_line(text: &str) -> String {
 }
 
 fn text(status: StatusCode, body: String) -> Answer {
+    written(status, "text/plain; charset=utf-8", body)
+}
+
+fn written(status: StatusCode, kind: &'static str, body: String) -> Answer {
     let headers = vec![
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Answer { status, headers, body: Bytes::from(body) }
@@ -86,6 +115,22 @@ mod tests {
     fn an_excluded_check_does_not_count() {
         assert_eq!(found().answer(Some("exclude=store")).status, StatusCode::OK);
         assert_eq!(found().answer(Some("exclude=config")).status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[test]
+    fn json_tells_the_same_to_a_program() {
+        let answer = found().answer(Some("format=json&exclude=store"));
+
+        let told: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(told["ready"], true);
+        assert_eq!(
+            told["checks"]["config"],
+            json!({ "ok": true, "cause": null, "excluded": false })
+        );
+        let store = json!({ "ok": false, "cause": "read\nonly", "excluded": true });
+        assert_eq!(told["checks"]["store"], store);
+        assert_eq!(told["notes"][0], "a certificate expires soon");
     }
 
     #[test]

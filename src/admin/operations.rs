@@ -49,13 +49,14 @@ impl Operations {
     /// Carries out a command; whatever changes something is audited.
     pub(crate) async fn carry_out(&self, command: AdminCommand) -> (StatusCode, Value) {
         let carried = match command {
+            AdminCommand::Status => Ok(self.status()),
             AdminCommand::ListSessions { user } => self.list_sessions(user).await,
             AdminCommand::RevokeSession { id } => {
                 self.revoke(Revoke::Session(id), &id.to_string()).await
             }
             AdminCommand::RevokeUser { user } => self.revoke_user(&user).await,
             AdminCommand::RevokeAll => self.revoke(Revoke::All, "all").await,
-            AdminCommand::Reload => self.reload(),
+            AdminCommand::Reload => self.reload().await,
             AdminCommand::ListKeys => Ok(self.keys()),
             AdminCommand::RotateKeys { algorithm } => self.rotate_keys(algorithm).await,
             AdminCommand::RevokeKey { kid } => self.revoke_key(kid).await,
@@ -84,6 +85,22 @@ impl Operations {
             Ok(answer) => (StatusCode::OK, answer),
             Err((status, problem)) => (status, json!({ "error": problem })),
         }
+    }
+
+    /// The gateway on one screen.
+    fn status(&self) -> Value {
+        let (gauges, readiness) = (self.gauges(), self.readiness());
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": readiness.is_ready(),
+            "draining": gauges.draining,
+            "store_up": gauges.store_up,
+            "connections": gauges.connections,
+            "streams": gauges.streams,
+            "revocations": gauges.revocations,
+            "log_lines_dropped": gauges.log_lines_dropped,
+            "notes": readiness.notes,
+        })
     }
 
     async fn list_sessions(&self, user: Option<String>) -> Carried {
@@ -119,13 +136,15 @@ impl Operations {
     }
 
     /// Reads the configuration again and puts it to work.
-    fn reload(&self) -> Carried {
+    async fn reload(&self) -> Carried {
         let conflict = |problem| (StatusCode::CONFLICT, problem);
         let source = self.source.ok_or_else(|| conflict("this gateway has no file".to_owned()))?;
-        let path = self.gateway.generation().config.path.clone();
-        let reloaded = source(&path)
-            .and_then(|config| self.gateway.reload(config).map_err(|error| error.to_string()));
-        reloaded.map(|()| json!({})).map_err(conflict)
+        let gateway = self.gateway.clone();
+        let path = gateway.generation().config.path.clone();
+        let reloading = move || gateway.reload(|| source(&path));
+        let reloaded = self.gateway.shared.back_room.block_on_thread(reloading).await;
+        let reloaded = reloaded.ok_or_else(|| failed("the reload panicked"))?;
+        reloaded.map(|()| json!({})).map_err(|error| conflict(chain(&error)))
     }
 
     fn keys(&self) -> Value {
@@ -246,18 +265,15 @@ impl Operations {
     pub(crate) fn readiness(&self) -> Readiness {
         let shared = &self.gateway.shared;
         let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);
-        let users = self.users.iter().find_map(|source| source.problem());
+        let users = self.users.iter().filter_map(|source| source.problem());
+        let users = users.map(|problem| format!("users: {problem}; the last good ones stay"));
         Readiness {
             checks: vec![
                 ("draining", if draining { Err("draining".to_owned()) } else { Ok(()) }),
                 ("store", shared.store.healthy().map_err(|error| error.to_string())),
                 ("keys", self.keys_ready()),
             ],
-            notes: users
-                .map(|problem| format!("users: {problem}; the last good ones stay"))
-                .into_iter()
-                .chain(shared.metrics.note())
-                .collect(),
+            notes: users.chain(self.ending_certificates()).chain(shared.metrics.note()).collect(),
         }
     }
 
@@ -299,6 +315,14 @@ impl Operations {
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
             certificates_not_after: self.certificates(),
         }
+    }
+
+    /// Certificates that end soon; the log says so once a day.
+    fn ending_certificates(&self) -> Vec<String> {
+        let ending = self.listening.certificates().iter().flat_map(|held| held.ending());
+        ending
+            .map(|fact| format!("certificate {} ends {}", fact.chain.display(), fact.not_after))
+            .collect()
     }
 
     /// The end of each certificate, by its file.

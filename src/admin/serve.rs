@@ -8,7 +8,7 @@ use std::fs::{self, Permissions};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ use super::{AdminCommand, Operations, SOCKET, health};
 use crate::body::{Body, Response};
 use crate::config::Config;
 use crate::rejection::respond;
-use crate::runtime::BackRoom;
+use crate::runtime::{BackRoom, Work};
 use crate::telemetry::metrics;
 
 /// Operators and probes at once; more wait to be accepted.
@@ -52,10 +52,19 @@ pub(crate) fn serve(
     let _ = fs::remove_file(&path);
     let socket = UnixListener::bind(&path).map_err(named)?;
     fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(named)?;
+    let owner = fs::metadata(&path).map_err(named)?.uid();
     let door = Door { operations: operations.clone(), may_change: true, places: places() };
     spawn_until(back_room, stop, async move {
         loop {
             let accepted = socket.accept().await.map(|(stream, _)| stream);
+            // Whoever connected before the socket was made 0600 is still in its queue.
+            let is_owner = |stream: &UnixStream| {
+                stream.peer_cred().is_ok_and(|peer| [owner, 0].contains(&peer.uid()))
+            };
+            if accepted.as_ref().is_ok_and(|stream| !is_owner(stream)) {
+                tracing::warn!("somebody else's connection to the admin socket was closed");
+                continue;
+            }
             door.admit(accepted).await;
         }
     });
@@ -127,7 +136,7 @@ impl Door {
 }
 
 async fn answer(
-    operations: &Operations,
+    operations: &Arc<Operations>,
     may_change: bool,
     request: http::Request<Incoming>,
 ) -> Response {
@@ -151,11 +160,22 @@ async fn answer(
         return json(StatusCode::BAD_REQUEST, &error("the body could not be read"));
     };
     match AdminCommand::parse(&head.method, head.uri.path(), head.uri.query(), &body) {
-        Ok(command) => {
-            let (status, answer) = operations.carry_out(command).await;
-            json(status, &answer)
-        }
+        Ok(command) => carry_out(operations, command).await,
         Err((status, problem)) => json(status, &error(&problem)),
+    }
+}
+
+/// Carried through even if the operator hangs up: a revocation is also the end of streams and a
+/// line in the audit log.
+async fn carry_out(operations: &Arc<Operations>, command: AdminCommand) -> Response {
+    let work = {
+        let operations = operations.clone();
+        async move { operations.carry_out(command).await }
+    };
+    match operations.gateway.shared.back_room.ask(Work::Admin, work).await {
+        Ok(Some((status, answer))) => json(status, &answer),
+        Ok(None) => json(StatusCode::INTERNAL_SERVER_ERROR, &error("the command panicked")),
+        Err(full) => json(StatusCode::SERVICE_UNAVAILABLE, &error(&full.to_string())),
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn preflight(cors: &Cors, request: &HeaderMap) -> Response {
     *response.status_mut() =
         StatusCode::from_u16(cors.preflight_status).unwrap_or(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
-    if allow_origin(cors, request, headers) {
+    if allow_origin(cors, request.get(header::ORIGIN), headers) {
         set_list(headers, header::ACCESS_CONTROL_ALLOW_METHODS, &cors.methods);
         set_list(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, &cors.headers);
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));
@@ -38,18 +38,17 @@ pub(crate) fn preflight(cors: &Cors, request: &HeaderMap) -> Response {
 }
 
 /// Marks an answer, a refusal too, or browsers would hide it from the page.
-pub(crate) fn mark(cors: &Cors, request: &HeaderMap, response: &mut HeaderMap) {
+pub(crate) fn mark(cors: &Cors, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
     for field in &FIELDS {
         response.remove(field);
     }
-    if allow_origin(cors, request, response) {
+    if allow_origin(cors, origin, response) {
         set_list(response, header::ACCESS_CONTROL_EXPOSE_HEADERS, &cors.expose);
     }
 }
 
 /// Allows the request's origin if it may call, and says that the answer depends on it.
-fn allow_origin(cors: &Cors, request: &HeaderMap, response: &mut HeaderMap) -> bool {
-    let origin = request.get(header::ORIGIN);
+fn allow_origin(cors: &Cors, origin: Option<&HeaderValue>, response: &mut HeaderMap) -> bool {
     let allowed = match (&cors.origins, origin) {
         (CorsOrigins::Any, Some(_)) => Some(HeaderValue::from_static("*")),
         (CorsOrigins::Echo, Some(origin)) => Some(origin.clone()),
@@ -58,7 +57,7 @@ fn allow_origin(cors: &Cors, request: &HeaderMap, response: &mut HeaderMap) -> b
         }
         (_, None) => None,
     };
-    if !matches!(cors.origins, CorsOrigins::Any) {
+    if !matches!(cors.origins, CorsOrigins::Any) && !varies_by_origin(response) {
         response.append(header::VARY, HeaderValue::from_static("Origin"));
     }
     let Some(allowed) = allowed else { return false };
@@ -68,6 +67,12 @@ fn allow_origin(cors: &Cors, request: &HeaderMap, response: &mut HeaderMap) -> b
     }
     response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
     true
+}
+
+fn varies_by_origin(response: &HeaderMap) -> bool {
+    let listed = response.get_all(header::VARY).iter().filter_map(|line| line.to_str().ok());
+    let mut names = listed.flat_map(|line| line.split(',')).map(str::trim);
+    names.any(|name| name == "*" || name.eq_ignore_ascii_case("origin"))
 }
 
 fn set_list(headers: &mut HeaderMap, name: HeaderName, list: &[String]) {
@@ -125,8 +130,20 @@ mod tests {
         answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         let listed = cors(CorsOrigins::List(vec!["https://app.example".into()]));
 
-        mark(&listed, &from_origin("https://evil.example"), &mut answer);
+        let origin = HeaderValue::from_static("https://evil.example");
+        mark(&listed, Some(&origin), &mut answer);
 
         assert!(!answer.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+    }
+
+    #[test]
+    fn what_varies_by_origin_already_does_not_say_so_twice() {
+        for (said, expected) in [("Accept, origin", 1), ("*", 1), ("Accept-Encoding", 2)] {
+            let mut answer = HeaderMap::from_iter([(header::VARY, HeaderValue::from_static(said))]);
+
+            mark(&cors(CorsOrigins::Echo), None, &mut answer);
+
+            assert_eq!(answer.get_all(header::VARY).iter().count(), expected, "{said}");
+        }
     }
 }

@@ -33,16 +33,20 @@ pub(crate) fn jwks(keys: bytes::Bytes) -> Response {
 /// it repeated and nobody the wiser).
 pub(crate) fn redirect_to_https(
     head: &http::request::Parts,
-    host: &str,
+    authority: &str,
     raw_path: &str,
 ) -> Result<Response, Reason> {
     let harmless = matches!(head.method, Method::GET | Method::HEAD);
     let credential = [header::AUTHORIZATION.as_str(), "x-access-token", "x-key", "cookie"]
         .iter()
-        .any(|name| head.headers.contains_key(*name));
+        .any(|name| head.headers.contains_key(*name))
+        || raw_path.split_once('?').is_some_and(|(_, query)| {
+            form_urlencoded::parse(query.as_bytes())
+                .any(|(name, _)| matches!(&*name, "access_token" | "x_key"))
+        });
     let location = Uri::builder()
         .scheme("https")
-        .authority(host)
+        .authority(authority)
         .path_and_query(raw_path)
         .build()
         .ok()

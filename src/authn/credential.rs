@@ -100,6 +100,21 @@ impl Credential {
         }
     }
 
+    /// Every token, in the query only where it is accepted there, whatever is wrong with it or beside it: to
+    /// find out whose it is before it is passed on unproved.
+    pub fn tokens(headers: &HeaderMap, query: Option<&str>, accept: Accept) -> Vec<SecretString> {
+        let text = |value: &[u8]| std::str::from_utf8(value).ok().map(SecretString::from);
+        let authorization = headers.get_all(AUTHORIZATION).iter();
+        let bearers = authorization.filter_map(|value| bearer(value.as_bytes())).filter_map(text);
+        let token = headers.get_all(X_ACCESS_TOKEN).iter();
+        let pairs = token.filter_map(|value| text(value.as_bytes()));
+        let query = query.filter(|_| accept.query).unwrap_or_default();
+        let in_query = form_urlencoded::parse(query.as_bytes())
+            .filter(|(name, _)| name == "access_token")
+            .map(|(_, value)| SecretString::new(value.into_owned()));
+        bearers.chain(pairs).chain(in_query).collect()
+    }
+
     /// The token.
     pub fn token(&self) -> &SecretString {
         match self {

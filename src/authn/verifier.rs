@@ -161,6 +161,14 @@ impl Verifier {
         Ok(Arc::new(verified))
     }
 
+    /// Whether a token says that we issued it, proved or not: it is nobody else's to see.
+    pub fn names_us(&self, token: &str) -> bool {
+        let claims = Compact::parse(token).and_then(|token| token.claims());
+        claims.is_ok_and(|claims| {
+            claims::text(&claims, "iss").ok().flatten().is_some_and(|iss| self.own.issues_as(iss))
+        })
+    }
+
     /// Forgets remembered tokens that have expired; called by the back room.
     pub fn sweep(&self, now: Timestamp) {
         self.cache.sweep(now);

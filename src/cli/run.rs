@@ -31,11 +31,7 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
     let options = Options {
         new_state: args.new_state,
         descriptors: Descriptors::from_environment(&super::environment),
-        source: Some(|path| match load(path) {
-            Ok(loaded) => Ok(loaded.config),
-            Err(Failure::Config(issues)) => Err(issues.to_string()),
-            Err(Failure::Other(error)) => Err(format!("{error:#}")),
-        }),
+        source: Some(read),
         ..Options::default()
     };
     let config = loaded.config.clone();
@@ -85,15 +81,21 @@ async fn any(signals: &mut [Signal; 2]) {
     }
 }
 
+/// The configuration for a reload, or everything that is wrong with it.
+fn read(path: &Path) -> Result<Config, String> {
+    load(path).map(|loaded| loaded.config).map_err(|failure| match failure {
+        Failure::Config(issues) => issues.to_string(),
+        Failure::Other(error) => format!("{error:#}"),
+    })
+}
+
 fn report_reload(running: &Running, path: &Path) {
-    let reloaded = match load(path) {
-        Ok(loaded) => running.reload(loaded.config).map_err(|error| format!("{error}")),
-        Err(Failure::Config(issues)) => Err(issues.to_string()),
-        Err(Failure::Other(error)) => Err(format!("{error:#}")),
-    };
-    match reloaded {
+    match running.reload(|| read(path)) {
         Ok(()) => tracing::info!("reloaded"),
-        Err(problem) => tracing::error!("not reloaded, the last configuration stays: {problem}"),
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            tracing::error!("not reloaded, the last configuration stays: {error:#}");
+        }
     }
 }
 

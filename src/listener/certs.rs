@@ -137,18 +137,21 @@ impl Certificates {
         self.server.load_full()
     }
 
-    /// Says which certificates end within `NEAR_END`.
-    pub(super) fn warn_of_ends(&self) {
+    /// The certificates that have ended or end within `NEAR_END`.
+    pub fn ending(&self) -> Vec<CertificateFacts> {
         let now = self.clock.now();
-        for facts in self.facts() {
-            if facts.ends_within(NEAR_END, now) {
-                tracing::warn!(
-                    listener = self.listener,
-                    chain = %facts.chain.display(),
-                    not_after = %facts.not_after,
-                    "a certificate has ended or ends soon"
-                );
-            }
+        self.facts().into_iter().filter(|facts| facts.ends_within(NEAR_END, now)).collect()
+    }
+
+    /// Says which certificates those are.
+    pub(super) fn warn_of_ends(&self) {
+        for facts in self.ending() {
+            tracing::warn!(
+                listener = self.listener,
+                chain = %facts.chain.display(),
+                not_after = %facts.not_after,
+                "a certificate has ended or ends soon"
+            );
         }
     }
 }

@@ -32,10 +32,14 @@ impl Login {
         let now = call.now;
         let key = self.config.dialect.gives_key.then(new_key);
         let jti = token::new_jti();
-        let session = self.new_session(&Origin::of(call), user, key.as_ref(), &jti);
+        let mut session = self.new_session(&Origin::of(call), user, key.as_ref(), &jti);
         let most = self.services.limits.sessions_per_user;
         let ended = self.services.store.put(session.clone(), most, now).await?;
         self.end_streams(&ended);
+        // A review that came between the password and `put` has not seen this session.
+        if !self.services.still_is(&session).await? {
+            session = self.live_session(session.id, call).await?;
+        }
         let refresh = session.refresh.as_ref().map(|generation| (jti, generation.expires));
         let mut facts = self.issue(&session, refresh, now)?;
         if let Some(held) = &mut facts.session {
@@ -152,7 +156,7 @@ impl Login {
             &AccessGrant {
                 session,
                 login: &self.config,
-                claims: claims(&dialect.access_claims, &facts, dialect),
+                claims: with_users_own(session, claims(&dialect.access_claims, &facts, dialect)),
                 jti: &access.id,
                 issued: access.issued,
                 expires: access.expires,
@@ -221,6 +225,13 @@ impl Origin {
             now: call.now,
         }
     }
+}
+
+/// The user's own claims under those that the dialect makes, so that a route can ask for them.
+fn with_users_own(session: &Session, made: Claims) -> Claims {
+    let mut claims = session.claims.clone();
+    claims.extend(made);
+    claims
 }
 
 /// The dialect's own claims.

@@ -33,8 +33,9 @@ impl Login {
         let revoked = self.services.store.revoke(what, call.now).await;
         // In force before it is durable: a logout that fails to be written is still a logout.
         self.end_streams(revoked.as_deref().unwrap_or(&[session]));
-        let ended = revoked?;
-        self.audit(call, AuditEvent::LoggedOut { subject, session, sessions: ended.len() });
+        let sessions = revoked.as_ref().map_or(1, Vec::len);
+        self.audit(call, AuditEvent::LoggedOut { subject, session, sessions });
+        revoked?;
         let mut done = self.answer(endpoint, &self.facts(call.now));
         done.subject = Some(subject.to_string());
         done.session = Some(session);

@@ -118,13 +118,16 @@ impl Login {
     }
 
     /// The session, if it still is one and its user still is who he was.
-    async fn live_session(&self, id: SessionId, call: &Call) -> Result<Session, Refused> {
+    pub(super) async fn live_session(
+        &self,
+        id: SessionId,
+        call: &Call,
+    ) -> Result<Session, Refused> {
         let found = self.services.store.find(id, call.now).await?;
         let Some(session) = found.filter(|session| session.login == self.config.name) else {
             return Err(Refused::new(Reason::TokenRevoked, "the session has ended"));
         };
-        let user = self.services.users.find(&session.source, &session.subject).await?;
-        if user.is_some_and(|user| user.version == session.user_version) {
+        if self.services.still_is(&session).await? {
             return Ok(session);
         }
         let ended = self.services.store.revoke(Revoke::Session(id), call.now).await;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{Exchange, guard};
+use super::guard::Unpanicked;
 use crate::body::{Body, BodyError, Response};
 use crate::gateway::Gateway;
 use crate::telemetry::metrics::RouteMetrics;
@@ -19,68 +19,62 @@ use crate::telemetry::record::{Outcome, Record};
 /// The client closed the connection before it was answered; nginx's number, in logs only.
 const CLIENT_LEFT: u16 = 499;
 
-/// What is written at the end; writes by itself when dropped.
+/// What is written at the end; writes by itself when dropped, so that a client who leaves at any
+/// moment is written down with all that was known by then.
 pub(super) struct Finish {
     gateway: Arc<Gateway>,
     started: Instant,
-    record: Option<(Record, Arc<RouteMetrics>)>,
+    pub(super) record: Record,
+    pub(super) metrics: Arc<RouteMetrics>,
 }
 
 impl Finish {
-    /// Begins with what is known at the start, in case the client leaves.
-    pub(super) fn start(gateway: &Arc<Gateway>, exchange: &Exchange<'_>, started: Instant) -> Self {
-        let record =
-            Record { status: CLIENT_LEFT, outcome: Outcome::Aborted, ..exchange.record.clone() };
-        let record = Some((record, exchange.metrics.clone()));
-        Self { gateway: gateway.clone(), started, record }
+    /// Begins with what is known at the start.
+    pub(super) fn start(
+        gateway: &Arc<Gateway>,
+        record: Record,
+        metrics: Arc<RouteMetrics>,
+        started: Instant,
+    ) -> Self {
+        let record = Record { status: CLIENT_LEFT, ..record };
+        Self { gateway: gateway.clone(), started, record, metrics }
     }
 
     /// The answer; the line is written when its body has gone.
-    pub(super) fn answered(mut self, exchange: Exchange<'_>, response: Response) -> Response {
-        let mut record = exchange.record;
-        record.status = response.status().as_u16();
-        self.record = Some((record, exchange.metrics));
+    pub(super) fn answered(mut self, response: Response) -> Response {
+        self.record.status = response.status().as_u16();
         let size = response.body().size_hint().exact();
         if response.body().is_end_stream() {
             return response;
         }
         if let (Some(size), true) = (size, response.body().is_full()) {
-            self.count(size);
+            self.record.bytes_out = size;
             return response;
         }
-        response.map(|body| Body::boxed(Counted { body, finish: self }))
-    }
-
-    fn count(&mut self, bytes: u64) {
-        if let Some((record, _)) = &mut self.record {
-            record.bytes_out += bytes;
-        }
+        response.map(|body| Body::boxed(Counted { body: Unpanicked(body), finish: self }))
     }
 
     /// The body broke off: the answer was not what its head promised.
     fn broke(&mut self, cause: &BodyError) {
-        if let Some((record, _)) = &mut self.record {
-            record.cause = Some(cause.to_string());
-            record.outcome = Outcome::Aborted;
-        }
+        self.record.cause = Some(cause.to_string());
+        self.record.outcome = Outcome::Aborted;
     }
 }
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        let Some((mut record, metrics)) = self.record.take() else { return };
-        record.duration = self.started.elapsed();
-        metrics.request(&record.method, record.status, record.duration);
+        self.record.duration = self.started.elapsed();
+        self.metrics.request(&self.record.method, self.record.status, self.record.duration);
         let shared = &self.gateway.shared;
         let mut line = Vec::with_capacity(512);
-        record.write(shared.clock.now(), &mut line);
+        self.record.write(shared.clock.now(), &mut line);
         shared.access.write(&line);
     }
 }
 
 /// A body whose end is the request's; a panic in it cuts this answer and nothing else.
 struct Counted {
-    body: Body,
+    body: Unpanicked,
     finish: Finish,
 }
 
@@ -92,11 +86,11 @@ impl HttpBody for Counted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = guard::unpanicked_poll(Pin::new(&mut self.body), |body| body.poll_frame(cx));
-        let frame = ready!(polled.unwrap_or(Poll::Ready(Some(Err(BodyError::Internal)))));
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
-                self.finish.count(frame.data_ref().map_or(0, |data| data.len() as u64));
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.finish.record.bytes_out += length;
             }
             Some(Err(error)) => self.finish.broke(error),
             None => {}

@@ -3,7 +3,12 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::body::{Body, BodyError};
 
 /// The future's output, or `None` if it panicked.
 ///
@@ -22,10 +27,91 @@ pub(super) async fn unpanicked<F: Future>(future: F) -> Option<F::Output> {
     .await
 }
 
-/// One poll of a body, or `None` if it panicked.
-pub(super) fn unpanicked_poll<B, T>(
-    body: Pin<&mut B>,
-    poll: impl FnOnce(Pin<&mut B>) -> T,
-) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(|| poll(body))).ok()
+/// A body that breaks off where it would panic, and is gone then.
+pub(super) struct Unpanicked(pub(super) Body);
+
+impl HttpBody for Unpanicked {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let body = &mut self.0;
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *body).poll_frame(cx)));
+        polled.unwrap_or_else(|_| {
+            *body = Body::empty();
+            Poll::Ready(Some(Err(BodyError::Internal)))
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// One piece, then a panic that poisons what it holds.
+    struct Panics {
+        polled: u8,
+        shared: Arc<Mutex<u8>>,
+    }
+
+    impl HttpBody for Panics {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            self.polled += 1;
+            if self.polled == 1 {
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"ab")))));
+            }
+            let _held = self.shared.lock();
+            panic!("as a bug would");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_future_that_panics_at_its_second_poll_is_none_and_its_neighbour_goes_on() {
+        let panics = async {
+            tokio::task::yield_now().await;
+            panic!("as a bug would");
+        };
+
+        let (panicked, neighbour) =
+            tokio::join!(unpanicked(panics), unpanicked(std::future::ready(1)));
+
+        assert_eq!((panicked, neighbour), (None::<()>, Some(1)));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_panics_breaks_off_once_and_is_dropped() {
+        let shared = Arc::new(Mutex::new(0));
+        let body = Panics { polled: 0, shared: shared.clone() };
+        let mut body = Unpanicked(Body::boxed(body));
+
+        let first = body.frame().await.unwrap().unwrap();
+        let second = body.frame().await.unwrap();
+
+        assert_eq!(first.data_ref().map(AsRef::as_ref), Some(&b"ab"[..]));
+        assert!(matches!(second, Err(BodyError::Internal)), "{second:?}");
+        assert!(body.is_end_stream() && body.frame().await.is_none(), "not looked at again");
+        assert_eq!(Arc::strong_count(&shared), 1, "what it held is let go");
+    }
 }

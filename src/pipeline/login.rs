@@ -24,8 +24,8 @@ impl Exchange<'_> {
         let login = &endpoint.login;
         self.form = login.errors(endpoint.number).clone();
         self.cors = login.config.cors.clone();
-        self.metrics = endpoint.metrics.clone();
-        self.record.route = Some(endpoint.name.clone());
+        self.finish.metrics = endpoint.metrics.clone();
+        self.finish.record.route = Some(endpoint.name.clone());
         if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
@@ -52,9 +52,9 @@ impl Exchange<'_> {
                     .retry_after(std::time::Duration::from_secs(1)));
             }
         };
-        self.record.outcome = Outcome::Answered;
-        self.record.subject = done.subject;
-        self.record.session = done.session.map(|session| session.to_string());
+        self.finish.record.outcome = Outcome::Answered;
+        self.finish.record.subject = done.subject;
+        self.finish.record.session = done.session.map(|session| session.to_string());
         Ok(respond(done.answer))
     }
 

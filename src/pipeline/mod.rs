@@ -10,12 +10,14 @@ mod login;
 mod origin;
 mod route;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::request::Parts;
+use http::uri::Authority;
 use http::{Method, Version};
 use hyper::body::Incoming;
 
@@ -30,9 +32,11 @@ use crate::gateway::{Gateway, Generation, LoginEndpoint, Route};
 use crate::rejection::{Rejection, RejectionContext};
 use crate::routing::{Found, Target};
 use crate::runtime::Worker;
-use crate::telemetry::metrics::RouteMetrics;
 use crate::telemetry::record::{Outcome, Record};
 use crate::upstream::headers::RequestId;
+
+/// HTTP/2 in an access line; it has no `Connection` field.
+const HTTP2: &str = "2";
 
 /// One request on its way, and what is known of it so far.
 struct Exchange<'a> {
@@ -42,8 +46,8 @@ struct Exchange<'a> {
     client: Arc<Client>,
     now: Timestamp,
     request_id: RequestId,
-    record: Record,
-    metrics: Arc<RouteMetrics>,
+    /// Written when this is dropped without an answer: the client left.
+    finish: Finish,
     /// The shape of a refusal, were it to happen now.
     form: Arc<ErrorForm>,
     /// Whose cross-origin calls are marked.
@@ -57,31 +61,25 @@ pub(crate) async fn handle(
     client: Arc<Client>,
     request: http::Request<Incoming>,
 ) -> Response {
-    let started = Instant::now();
     let generation = gateway.generation();
-    let now = gateway.shared.clock.now();
     let (head, body) = request.into_parts();
     let origin = head.headers.get(header::ORIGIN).cloned();
-    let (path, http1) = (head.uri.path().to_owned(), head.version != Version::HTTP_2);
     let client = origin::client(&client, &head.headers, &generation.config);
-    let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head, now);
-    // Dropped without an answer, it writes that the client left.
-    let finish = Finish::start(&gateway, &exchange, started);
+    let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head);
     let answered = guard::unpanicked(exchange.run(head, body.into())).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
     });
     let mut response = match answered {
         Ok(response) => response,
-        Err(rejection) => exchange.refuse(rejection, &path, http1),
+        Err(rejection) => exchange.refuse(rejection),
     };
     if let Some(policy) = &exchange.cors {
-        let request = origin.into_iter().map(|origin| (header::ORIGIN, origin)).collect();
-        cors::mark(policy, &request, response.headers_mut());
+        cors::mark(policy, origin.as_ref(), response.headers_mut());
     }
     let id = exchange.request_id.value().clone();
     response.headers_mut().insert("x-request-id", id);
-    finish.answered(exchange, response)
+    exchange.finish.answered(response)
 }
 
 impl<'a> Exchange<'a> {
@@ -91,16 +89,23 @@ impl<'a> Exchange<'a> {
         worker: &'a Arc<Worker>,
         client: Arc<Client>,
         head: &Parts,
-        now: Timestamp,
     ) -> Self {
+        let (started, now) = (Instant::now(), gateway.shared.clock.now());
         let request_id = RequestId::choose(&head.headers, &client, now);
-        if !client.trusted_proxy && head.headers.contains_key("x-forwarded-for") {
-            gateway.shared.metrics.untrusted_forwarded();
+        if !client.trusted_proxy
+            && head.headers.contains_key("x-forwarded-for")
+            && gateway.shared.metrics.untrusted_forwarded()
+        {
+            tracing::warn!(
+                listener = &*client.listener,
+                peer = client.peer.map(tracing::field::display),
+                "X-Forwarded-For from a peer that is not in trusted_proxies; said once"
+            );
         }
+        let record = start_record(&client, head, &request_id);
         Self {
-            record: start_record(&client, head, &request_id),
-            metrics: generation.nowhere.clone(),
-            form: generation.form_for(None).clone(),
+            finish: Finish::start(gateway, record, generation.nowhere.clone(), started),
+            form: generation.form_for(host_of(head)).clone(),
             cors: None,
             gateway,
             generation,
@@ -112,12 +117,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// The steps, in the only order that is safe.
-    async fn run(&mut self, mut head: Parts, body: Body) -> Result<Response, Rejection> {
-        self.form = self.generation.form_for(host_of(&head).as_deref()).clone();
+    async fn run(&mut self, head: Parts, body: Body) -> Result<Response, Rejection> {
         let target = Target::parse(&head, self.client.bounds)?;
-        self.record.host = target.host().map(str::to_owned);
+        self.finish.record.host = target.host().map(str::to_owned);
         if self.is_health(&target) {
-            self.record.outcome = Outcome::Answered;
+            self.finish.record.outcome = Outcome::Answered;
             return Ok(answer::health(self.gateway.shared.draining.load(Ordering::Relaxed)));
         }
         let Some(host) = target.host() else {
@@ -130,19 +134,18 @@ impl<'a> Exchange<'a> {
             return Err(Rejection::new(Reason::Misdirected).because("another certificate's host"));
         }
         if self.is_jwks(&target) {
-            self.record.outcome = Outcome::Answered;
+            self.finish.record.outcome = Outcome::Answered;
             return Ok(answer::jwks(self.gateway.shared.ring.jwks()));
         }
-        let generation = self.generation.clone();
-        match generation.table.find(&target) {
+        match self.generation.table.find(&target) {
             Found::Login(login) => self.login(login, head, body).await,
             Found::LoginOr { login, route } => match route {
                 Some(route) if self.is_authenticated(route, &head) => {
-                    self.route(route, &mut head, body, &target).await
+                    self.route(route, head, body, &target).await
                 }
                 _ => self.login(login, head, body).await,
             },
-            Found::Route(route) => self.route(route, &mut head, body, &target).await,
+            Found::Route(route) => self.route(route, head, body, &target).await,
             Found::WrongMethod { allow, login, route } => {
                 self.wrong_method(&head, allow, login, route)
             }
@@ -167,8 +170,12 @@ impl<'a> Exchange<'a> {
         if !self.generation.is_configured_host(host) {
             return Err(Rejection::new(Reason::TlsRequired).because("not a configured host"));
         }
-        self.record.outcome = Outcome::Answered;
-        Ok(answer::redirect_to_https(head, host, target.raw().as_str())?)
+        self.finish.record.outcome = Outcome::Answered;
+        let authority = match self.generation.https_port {
+            Some(port) => Cow::Owned(format!("{host}:{port}")),
+            None => Cow::Borrowed(host),
+        };
+        Ok(answer::redirect_to_https(head, &authority, target.raw().as_str())?)
     }
 
     /// A path that is taken, but not by this method: a preflight, or 405.
@@ -199,21 +206,21 @@ impl<'a> Exchange<'a> {
         let policy = self.cors.clone().filter(|_| cors::is_preflight(head))?;
         // Already marked; marking again would say `Vary` twice.
         self.cors = None;
-        self.record.outcome = Outcome::Answered;
+        self.finish.record.outcome = Outcome::Answered;
         Some(cors::preflight(&policy, &head.headers))
     }
 
-    fn refuse(&mut self, rejection: Rejection, path: &str, http1: bool) -> Response {
-        self.record.outcome = Outcome::Refused;
-        self.record.reason = Some(rejection.reason.code());
-        self.record.cause = rejection.cause.as_ref().map(ToString::to_string);
+    fn refuse(&mut self, rejection: Rejection) -> Response {
+        self.finish.record.outcome = Outcome::Refused;
+        self.finish.record.reason = Some(rejection.reason.code());
+        self.finish.record.cause = rejection.cause.as_ref().map(ToString::to_string);
         rejection.into_response(&RejectionContext {
             form: &self.form,
             realm: &self.generation.config.token.issuer,
-            path,
+            path: &self.finish.record.path,
             request_id: self.request_id.as_str(),
             now: self.now,
-            http1,
+            http1: self.finish.record.protocol != HTTP2,
         })
     }
 }
@@ -225,7 +232,7 @@ fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> Record
         path: head.uri.path().to_owned(),
         protocol: match head.version {
             Version::HTTP_10 => "1.0",
-            Version::HTTP_2 => "2",
+            Version::HTTP_2 => HTTP2,
             _ => "1.1",
         },
         client_address: client.address,
@@ -236,10 +243,11 @@ fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> Record
 }
 
 /// The host for the shape of a refusal, before it is known to be well-formed.
-fn host_of(head: &Parts) -> Option<String> {
-    let authority = head.uri.authority().map(http::uri::Authority::host);
-    let header = |headers: &HeaderMap| Some(headers.get(header::HOST)?.to_str().ok()?.to_owned());
-    let host = authority.map(str::to_owned).or_else(|| header(&head.headers))?;
-    let host = host.split(':').next().unwrap_or_default();
-    Some(host.trim_end_matches('.').to_ascii_lowercase())
+fn host_of(head: &Parts) -> Option<&str> {
+    let authority = head.uri.authority().map(Authority::as_str);
+    let named = authority.or_else(|| head.headers.get(header::HOST)?.to_str().ok())?;
+    // The colons within the brackets of an IPv6 address are not the port's.
+    let port = named.rfind(':').filter(|colon| !named.ends_with(']') && *colon > 0);
+    let host = port.map_or(named, |colon| named.get(..colon).unwrap_or(named));
+    Some(host.trim_end_matches('.'))
 }

@@ -3,78 +3,101 @@
 use std::sync::Arc;
 
 use http::Uri;
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
 use super::Exchange;
 use crate::authn::{Credential, Verified};
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
-use crate::config::{CredentialKind, IdentityForm, RouteCors};
+use crate::clock::Timestamp;
+use crate::config::{IdentityForm, RouteCors};
 use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::rejection::Rejection;
 use crate::routing::{Oddities, Target};
+use crate::secret::SecretString;
 use crate::telemetry::record::Outcome;
 use crate::upstream::headers::{self, Facts, Kept};
 use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
+
+/// A credential that was found good, and where the request has it.
+struct Proved {
+    verified: Arc<Verified>,
+    carrier: Kept,
+}
+
+/// What is known of the caller once the request may go on.
+struct Decision {
+    proved: Option<Proved>,
+    /// Which of the client's credentials go along.
+    kept: Kept,
+}
 
 impl Exchange<'_> {
     /// Decides, then forwards.
     pub(super) async fn route(
         &mut self,
         route: &Arc<Route>,
-        head: &mut Parts,
+        mut head: Parts,
         body: Body,
         target: &Target,
     ) -> Result<Response, Rejection> {
         self.form = route.config.errors.clone();
-        self.metrics = route.metrics.clone();
-        self.record.route = Some(route.name.clone());
+        self.finish.metrics = route.metrics.clone();
+        self.finish.record.route = Some(route.name.clone());
         if let RouteCors::Own(cors) = &route.config.cors {
             self.cors = Some(cors.clone());
-            if let Some(answer) = self.preflight(head) {
+            if let Some(answer) = self.preflight(&head) {
                 return Ok(answer);
             }
         }
         let bare =
-            route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(head);
-        headers::strip_inbound(
-            head,
-            &route.protected,
-            &self.client,
-            route.config.allow_method_override,
-        );
-        let verified = if bare { None } else { self.decide(route, head)? };
-        self.check_length(route, head)?;
-        self.forward(route, head, body, target, verified).await
+            route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(&head);
+        // A preflight is let through unasked, so it must not turn into another method behind us.
+        let may_override = route.config.allow_method_override && !bare;
+        headers::strip_inbound(&mut head, &route.protected, &self.client, may_override);
+        let decision = if bare { Decision::OPEN } else { self.decide(route, &head)? };
+        self.check_length(route, &head)?;
+        let request = Request::from_parts(head, body);
+        let mut answered = self.forward(route, request, target, decision).await?;
+        if route.config.query_credentials {
+            keep_private(answered.headers_mut());
+        }
+        Ok(answered)
     }
 
-    /// The proved identity that may use the route, or `None` where the route is open or only
+    /// Who may use the route: a proved identity, or anybody where the route is open or only
     /// observes.
-    fn decide(&mut self, route: &Route, head: &Parts) -> Result<Option<Arc<Verified>>, Rejection> {
+    fn decide(&mut self, route: &Route, head: &Parts) -> Result<Decision, Rejection> {
         if route.config.auth.is_empty() {
-            self.metrics.auth("open");
-            return Ok(None);
+            self.finish.metrics.open();
+            return Ok(Decision::OPEN);
         }
-        let verified = match self.authenticate(route, head) {
-            Ok(verified) => verified,
-            Err(rejection) => return self.observe(route, rejection).map(|()| None),
+        let proved = match self.authenticate(route, head) {
+            Ok(proved) => proved,
+            Err(rejection) => {
+                self.observe(route, rejection)?;
+                let kept = self.kept(route, head, None);
+                return Ok(Decision { proved: None, kept });
+            }
         };
-        let identity = &verified.identity;
-        self.record.subject = Some(identity.subject.to_string());
-        self.record.session = identity.session.map(|session| session.to_string());
+        let identity = &proved.verified.identity;
+        self.finish.record.subject = Some(identity.subject.to_string());
+        self.finish.record.session = identity.session.map(|session| session.to_string());
         let config = &route.config;
         match authz::permit(&config.require, &config.issuers, &config.logins, identity) {
-            Ok(()) => self.metrics.auth("permitted"),
+            Ok(()) => self.finish.metrics.permitted(),
             Err(denied) => {
                 let rejection = self.denied(route, denied);
                 self.observe(route, rejection)?;
             }
         }
-        Ok(Some(verified))
+        let kept = self.kept(route, head, Some(&proved));
+        Ok(Decision { proved: Some(proved), kept })
     }
 
-    fn authenticate(&self, route: &Route, head: &Parts) -> Result<Arc<Verified>, Rejection> {
+    fn authenticate(&self, route: &Route, head: &Parts) -> Result<Proved, Rejection> {
         let found = Credential::extract(&head.headers, head.uri.query(), route.accept);
         let found =
             found.map_err(|error| Rejection::new(error.reason()).because(error.to_string()))?;
@@ -83,10 +106,18 @@ impl Exchange<'_> {
         if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
-        self.generation
+        let verified = self
+            .generation
             .verifier
             .verify(&credential, self.now)
-            .map_err(|refusal| Rejection::new(refusal.reason).because(refusal.cause))
+            .map_err(|refusal| Rejection::new(refusal.reason).because(refusal.cause))?;
+        let carrier = match credential {
+            Credential::Bearer(_) => Kept::Bearer,
+            // A pair in both places would have been refused.
+            Credential::Pair { .. } if route.accept.token_key && has_pair(head) => Kept::TokenKey,
+            Credential::Pair { .. } => Kept::Query,
+        };
+        Ok(Proved { verified, carrier })
     }
 
     /// Whether the route would take the credential: for endpoints that answer only without one.
@@ -109,19 +140,30 @@ impl Exchange<'_> {
     /// A refusal stands, or is only written down where the route observes (DECISIONS 23: never a
     /// 400).
     fn observe(&mut self, route: &Route, rejection: Rejection) -> Result<(), Rejection> {
-        self.metrics.auth(rejection.reason.code());
+        self.finish.metrics.refused(rejection.reason.code());
         if route.config.enforce || rejection.reason == Reason::AmbiguousCredential {
             return Err(rejection);
         }
-        self.record.outcome = Outcome::Observed;
-        self.record.reason = Some(rejection.reason.code());
-        self.record.cause = rejection.cause.as_ref().map(ToString::to_string);
+        self.finish.record.outcome = Outcome::Observed;
+        self.finish.record.reason = Some(rejection.reason.code());
+        self.finish.record.cause = rejection.cause.as_ref().map(ToString::to_string);
         Ok(())
+    }
+
+    /// Which of the client's credentials goes along: the verified one where the route says so;
+    /// while it only observes, any that the upstream may still know, which ours is not.
+    fn kept(&self, route: &Route, head: &Parts, proved: Option<&Proved>) -> Kept {
+        if let Some(proved) = proved.filter(|_| route.config.forward_credential) {
+            return proved.carrier;
+        }
+        let tokens = || Credential::tokens(&head.headers, head.uri.query(), route.accept);
+        let is_ours = |token: &SecretString| self.generation.verifier.names_us(token.expose());
+        if route.config.enforce || tokens().iter().any(is_ours) { Kept::Nothing } else { Kept::All }
     }
 
     /// A body that is known to be too large is refused before it is invited.
     fn check_length(&self, route: &Route, head: &Parts) -> Result<(), Rejection> {
-        let length = head.headers.get(http::header::CONTENT_LENGTH);
+        let length = head.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > route.config.body_limit) {
             return Err(Rejection::new(Reason::BodyTooLarge).because("Content-Length").closing());
@@ -132,19 +174,16 @@ impl Exchange<'_> {
     async fn forward(
         &mut self,
         route: &Arc<Route>,
-        head: &mut Parts,
-        body: Body,
+        request: Request,
         target: &Target,
-        verified: Option<Arc<Verified>>,
+        decision: Decision,
     ) -> Result<Response, Rejection> {
         let config = &route.config;
+        let (mut head, body) = request.into_parts();
         // Not permitted but observed: the identity was proved, so the upstream may know it.
+        let verified = decision.proved.map(|proved| proved.verified);
         let identity = verified.as_deref().map(|verified| &verified.identity);
-        headers::remove_credentials(
-            head,
-            kept(route, identity.is_some()),
-            config.query_credentials,
-        );
+        headers::remove_credentials(&mut head, decision.kept, config.query_credentials);
         let prefix = config.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('/'));
         head.uri = match prefix {
             Some(prefix) => {
@@ -154,7 +193,7 @@ impl Exchange<'_> {
             }
             None => origin_form(&head.uri),
         };
-        if !headers::count_hop(head) {
+        if !headers::count_hop(&mut head) {
             return Err(Rejection::method_not_allowed(Vec::new()));
         }
         let authority = target.authority();
@@ -179,18 +218,18 @@ impl Exchange<'_> {
             watch: watch.as_ref(),
         };
         let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
-        let request = Request::from_parts(take(head), body);
+        let request = Request::from_parts(head, body);
         let forwarded = route.pool.forward(self.worker, request, &exchange).await;
         match forwarded {
             Ok(forwarded) => {
-                self.record.upstream = Some(forwarded.server);
-                if self.record.outcome != Outcome::Observed {
-                    self.record.outcome = Outcome::Forwarded;
+                self.finish.record.upstream = Some(forwarded.server);
+                if self.finish.record.outcome != Outcome::Observed {
+                    self.finish.record.outcome = Outcome::Forwarded;
                 }
                 Ok(forwarded.response)
             }
             Err(error) => {
-                self.record.upstream = error.server().map(Into::into);
+                self.finish.record.upstream = error.server().map(Into::into);
                 Err(error.into())
             }
         }
@@ -202,39 +241,47 @@ impl Exchange<'_> {
             ends: self.gateway.shared.ends.clone(),
             session: verified.identity.session,
             tunnel_until: Some(verified.expires),
-            answer_until: None,
+            answer_until: self.session_end(verified),
         }
+    }
+
+    /// The absolute end of the token's session, reckoned from its id and its login's settings:
+    /// the store is not asked for every request. Never before the token's own end, in case the
+    /// settings have become stricter since.
+    fn session_end(&self, verified: &Verified) -> Option<Timestamp> {
+        let began = verified.identity.session?.began()?;
+        let login = &*verified.identity.login;
+        let mut logins = self.generation.config.logins.iter();
+        let login = logins.find(|one| one.name == login)?;
+        Some(began.plus(login.refresh_ttl).max(verified.expires))
     }
 }
 
-/// Which of the client's credentials goes along.
-fn kept(route: &Route, verified: bool) -> Kept {
-    let config = &route.config;
-    if !config.enforce && !verified {
-        return Kept::All;
-    }
-    if !config.forward_credential || !verified {
-        return Kept::Nothing;
-    }
-    match (
-        config.auth.contains(&CredentialKind::Bearer),
-        config.auth.contains(&CredentialKind::TokenKey),
-    ) {
-        (_, false) => Kept::Bearer,
-        (false, true) => Kept::TokenKey,
-        // Only one kind was there, or the request would have been refused.
-        (true, true) => Kept::All,
+impl Decision {
+    /// Nobody was asked who he is.
+    const OPEN: Self = Self { proved: None, kept: Kept::Nothing };
+}
+
+fn has_pair(head: &Parts) -> bool {
+    head.headers.contains_key("x-access-token")
+}
+
+/// An answer to a URL with a credential in it is not for shared caches (RFC 6750 §2.3).
+fn keep_private(headers: &mut HeaderMap) {
+    let lines = headers.get_all(header::CACHE_CONTROL).iter();
+    let mut directives = lines.filter_map(|line| line.to_str().ok()).flat_map(|l| l.split(','));
+    let is_private = |said: &str| {
+        let said = said.trim();
+        said.eq_ignore_ascii_case("private") || said.eq_ignore_ascii_case("no-store")
+    };
+    if !directives.any(is_private) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
 }
 
 /// Path and query alone: the authority is ours to name.
 fn origin_form(uri: &Uri) -> Uri {
     uri.path_and_query().cloned().map(Uri::from).unwrap_or_default()
-}
-
-fn take(head: &mut Parts) -> Parts {
-    let (empty, ()) = http::Request::new(()).into_parts();
-    std::mem::replace(head, empty)
 }
 
 impl From<ForwardError> for Rejection {

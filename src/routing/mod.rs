@@ -10,8 +10,9 @@ mod path;
 mod pattern;
 mod table;
 mod target;
+mod tree;
 
 pub use self::path::Oddities;
 pub use self::pattern::{Pattern, PatternError};
-pub use self::table::{Found, Placement, RouteTable};
+pub use self::table::{EndpointPlacement, Found, Placement, RouteTable};
 pub use self::target::{Target, TargetError};

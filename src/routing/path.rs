@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode_str;
+
 use crate::config::AllowPath;
 
 /// Spellings found in a path that only some routes let through.
@@ -132,6 +134,35 @@ fn check(decoded: &str, oddities: &mut Oddities) -> Result<(), PathError> {
         oddities.double_slash |= segment.is_empty() && segments.peek().is_some();
     }
     Ok(())
+}
+
+/// Every way in which a server behind us could read an oddly spelled path: encoded slashes as
+/// slashes or as letters, with and without parameters, with slashes merged or not.
+pub(super) fn readings(raw: &str) -> Vec<String> {
+    // No path that is let through has a NUL, so it stands for a letter that no pattern names.
+    let opaque = raw.replace("%2f", "\0").replace("%2F", "\0");
+    let mut readings = Vec::with_capacity(8);
+    for spelling in [raw, opaque.as_str()] {
+        let decoded = percent_decode_str(spelling).decode_utf8_lossy();
+        let bare = |segment: &'_ str| segment.split(';').next().map(str::to_owned);
+        let bare: Vec<String> = decoded.split('/').filter_map(bare).collect();
+        for path in [decoded.into_owned(), bare.join("/")] {
+            readings.push(merged(&path));
+            readings.push(path);
+        }
+    }
+    readings
+}
+
+/// The path with each run of slashes as one.
+fn merged(path: &str) -> String {
+    let mut merged = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if letter != '/' || !merged.ends_with('/') {
+            merged.push(letter);
+        }
+    }
+    merged
 }
 
 /// What is left of a raw path (with its query) without the segments of `prefix`, checked again:

@@ -51,6 +51,11 @@ impl Pattern {
         let prefix = !exact && (slash || !any || segments.is_empty());
         Ok(Self { segments, prefix, slash: exact && slash })
     }
+
+    /// True for `=/path`: what stands for one path only.
+    pub(super) fn is_literal(&self) -> bool {
+        !self.prefix && !self.segments.contains(&Segment::Any)
+    }
 }
 
 impl Segment {

@@ -3,13 +3,16 @@
 //! A request is looked up once on each side. The most specific host that has routes decides, then
 //! the longest pattern, then its methods; there is no falling back to a shorter path or to `*`,
 //! because a route that protects a path must not be escaped by asking differently. Login
-//! endpoints go before routes, and an exact route wins over a dialect's 405 (DECISIONS 20).
+//! endpoints go before routes, and an exact route wins over a dialect's 405. A spelling that
+//! only some routes let through has to lead to the same route however a server reads it.
 
 use std::collections::HashMap;
 
 use http::Method;
 
-use super::pattern::{Pattern, Segment};
+use super::path::readings;
+use super::pattern::Pattern;
+use super::tree::{Best, Entry, Paths, methods, of_method};
 use super::{Oddities, Target};
 
 /// Login endpoints `L` and routes `R`.
@@ -30,7 +33,8 @@ pub enum Found<'t, L, R> {
     Route(&'t R),
     /// The path is taken, the method is not; one of those that take the path.
     WrongMethod { allow: Vec<Method>, login: Option<&'t L>, route: Option<&'t R> },
-    /// The path is spelled in a way that its route does not let through.
+    /// The path is spelled in a way that its route does not let through, or that another server
+    /// could take for another route's.
     Odd,
     /// Nothing.
     NoRoute,
@@ -45,33 +49,6 @@ struct Hosts<T> {
     any: Paths<T>,
 }
 
-/// The paths of one host; those matched without regard to case are apart, lower-cased.
-#[derive(Debug)]
-struct Paths<T> {
-    plain: Node<T>,
-    folded: Node<T>,
-}
-
-#[derive(Debug)]
-struct Node<T> {
-    literal: HashMap<Box<str>, Self>,
-    any: Option<Box<Self>>,
-    /// This path and everything below.
-    prefix: Vec<Entry<T>>,
-    /// Exactly this path, without and with a slash at its end.
-    exact: [Vec<Entry<T>>; 2],
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    /// Empty: all.
-    methods: Vec<Method>,
-    allowed: Oddities,
-    /// A login endpoint that takes only what is not authenticated.
-    falls_through: bool,
-    value: T,
-}
-
 /// What is to be put into a table.
 #[derive(Clone, Debug)]
 pub struct Placement<'a> {
@@ -83,109 +60,106 @@ pub struct Placement<'a> {
     pub folded: bool,
 }
 
+/// Where a login endpoint is to be put.
+#[derive(Clone, Copy, Debug)]
+pub struct EndpointPlacement<'a> {
+    pub hosts: &'a [String],
+    /// Exactly this.
+    pub path: &'a str,
+    pub method: &'a Method,
+    /// Takes only what is not authenticated.
+    pub falls_through: bool,
+}
+
 impl<L: Clone, R: Clone> RouteTable<L, R> {
     /// An empty table.
     pub fn new() -> Self {
         Self { logins: Hosts::default(), routes: Hosts::default() }
     }
 
-    /// Adds a login endpoint at an exact path.
-    pub fn add_login(
-        &mut self,
-        hosts: &[String],
-        path: &str,
-        method: &Method,
-        falls_through: bool,
-        login: L,
-    ) {
-        for host in hosts {
-            let node = self.logins.host(host).plain.at(&literals(path));
-            let slash = usize::from(path.len() > 1 && path.ends_with('/'));
+    /// Adds a login endpoint.
+    pub fn add_login(&mut self, place: &EndpointPlacement<'_>, login: &L) {
+        for host in place.hosts {
             let entry = Entry {
-                methods: vec![method.clone()],
+                methods: vec![place.method.clone()],
                 allowed: Oddities::default(),
-                falls_through,
+                falls_through: place.falls_through,
+                literal: true,
                 value: login.clone(),
             };
-            if let Some(entries) = node.exact.get_mut(slash) {
-                entries.push(entry);
-            }
+            self.logins.host(host).insert_exact(place.path, entry);
         }
     }
 
     /// Adds a route.
     pub fn add_route(&mut self, place: &Placement<'_>, route: &R) {
         for host in place.hosts {
-            let paths = self.routes.host(host);
-            let node = if place.folded {
-                paths.folded.at(&fold(&place.pattern.segments))
-            } else {
-                paths.plain.at(&place.pattern.segments)
-            };
             let entry = Entry {
                 methods: place.methods.to_vec(),
                 allowed: place.allowed,
                 falls_through: false,
+                literal: place.pattern.is_literal(),
                 value: route.clone(),
             };
-            if place.pattern.prefix {
-                node.prefix.push(entry);
-            } else {
-                let [plain, slashed] = &mut node.exact;
-                if place.pattern.slash { slashed.push(entry) } else { plain.push(entry) }
-            }
+            self.routes.host(host).insert(place.pattern, place.folded, entry);
         }
     }
 
     /// What takes `target`.
     pub fn find(&self, target: &Target) -> Found<'_, L, R> {
         let host = target.host().unwrap_or_default();
-        let login = self.find_login(host, target);
-        if let Some(entry) = login.and_then(|entries| of_method(entries, target.method())) {
+        let found = self.routes.paths(host).find(target.path());
+        let endpoints =
+            if target.oddities().any() { None } else { self.login_at(host, target.path()) };
+        let Some(endpoints) = endpoints else { return self.route(host, target, found) };
+        if let Some(entry) = of_method(endpoints, target.method()) {
             if !entry.falls_through {
                 return Found::Login(&entry.value);
             }
-            let route = match self.find_route(host, target) {
+            let route = match self.route(host, target, found) {
                 Found::Route(route) => Some(route),
                 _ => None,
             };
             return Found::LoginOr { login: &entry.value, route };
         }
-        let route = self.routes.paths(host).find(target.path());
-        match login {
-            // An exact route of that method wins over the dialect's 405.
-            Some(_) if route.as_ref().is_some_and(|found| found.takes(target.method())) => {
-                self.find_route(host, target)
-            }
-            Some(entries) => Found::WrongMethod {
-                allow: methods(entries),
-                login: entries.first().map(|entry| &entry.value),
-                route: None,
-            },
-            None => self.find_route(host, target),
+        // An exact route of that method wins over the dialect's 405 (DECISIONS 20).
+        let exact = found.filter(Best::is_literal);
+        if exact.as_ref().is_some_and(|best| best.takes(target.method())) {
+            return self.route(host, target, exact);
         }
+        let mut allow = methods(endpoints);
+        allow.extend(exact.iter().flat_map(|best| methods(best.entries)));
+        let login = endpoints.first().map(|entry| &entry.value);
+        Found::WrongMethod { allow, login, route: None }
     }
 
     /// A login with `*` among its hosts is served on every host; one of the very host goes first.
-    fn find_login(&self, host: &str, target: &Target) -> Option<&[Entry<L>]> {
-        if target.oddities().any() {
-            return None;
-        }
+    fn login_at(&self, host: &str, path: &str) -> Option<&[Entry<L>]> {
         let exact = self.logins.exact.get(host);
         let wildcard = parent(host).and_then(|parent| self.logins.wildcard.get(parent));
         [exact, wildcard, Some(&self.logins.any)]
             .into_iter()
             .flatten()
-            .find_map(|paths| paths.find(target.path()))
+            .find_map(|paths| paths.find(path))
             .map(|found| found.entries)
     }
 
-    fn find_route(&self, host: &str, target: &Target) -> Found<'_, L, R> {
-        let Some(found) = self.routes.paths(host).find(target.path()) else {
-            return if target.oddities().any() { Found::Odd } else { Found::NoRoute };
-        };
+    fn route<'t>(
+        &'t self,
+        host: &str,
+        target: &Target,
+        found: Option<Best<'t, R>>,
+    ) -> Found<'t, L, R> {
+        let odd = target.oddities().any();
+        let Some(found) = found else { return if odd { Found::Odd } else { Found::NoRoute } };
         match of_method(found.entries, target.method()) {
-            Some(entry) if target.oddities().within(entry.allowed) => Found::Route(&entry.value),
+            Some(entry) if !odd => Found::Route(&entry.value),
+            Some(entry)
+                if target.oddities().within(entry.allowed)
+                    && self.has_one_reading(host, target, &found) =>
+            {
+                Found::Route(&entry.value)
+            }
             Some(_) => Found::Odd,
             None => Found::WrongMethod {
                 allow: methods(found.entries),
@@ -193,6 +167,17 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
                 route: found.entries.first().map(|entry| &entry.value),
             },
         }
+    }
+
+    /// True if an oddly spelled path leads to `found` however the server behind us reads it:
+    /// otherwise `/admin;x` would escape the rule of `/admin` by way of a route that lets
+    /// semicolons through.
+    fn has_one_reading(&self, host: &str, target: &Target, found: &Best<'_, R>) -> bool {
+        let paths = self.routes.paths(host);
+        readings(target.raw().path()).iter().all(|path| {
+            self.login_at(host, path).is_none()
+                && paths.find(path).is_some_and(|other| std::ptr::eq(other.entries, found.entries))
+        })
     }
 }
 
@@ -202,32 +187,8 @@ impl<L: Clone, R: Clone> Default for RouteTable<L, R> {
     }
 }
 
-fn of_method<'t, T>(entries: &'t [Entry<T>], method: &Method) -> Option<&'t Entry<T>> {
-    entries.iter().find(|entry| entry.methods.is_empty() || entry.methods.contains(method))
-}
-
-fn methods<T>(entries: &[Entry<T>]) -> Vec<Method> {
-    let mut methods: Vec<Method> =
-        entries.iter().flat_map(|entry| entry.methods.iter().cloned()).collect();
-    methods.dedup();
-    methods
-}
-
 fn parent(host: &str) -> Option<&str> {
     host.split_once('.').map(|(_, parent)| parent)
-}
-
-fn literals(path: &str) -> Vec<Segment> {
-    let segments = path.split('/').filter(|segment| !segment.is_empty());
-    segments.map(|segment| Segment::Literal(segment.into())).collect()
-}
-
-fn fold(segments: &[Segment]) -> Vec<Segment> {
-    let fold = |segment: &Segment| match segment {
-        Segment::Literal(text) => Segment::Literal(text.to_lowercase().into()),
-        Segment::Any => Segment::Any,
-    };
-    segments.iter().map(fold).collect()
 }
 
 impl<T> Hosts<T> {
@@ -248,120 +209,6 @@ impl<T> Hosts<T> {
 impl<T> Default for Hosts<T> {
     fn default() -> Self {
         Self { exact: HashMap::new(), wildcard: HashMap::new(), any: Paths::default() }
-    }
-}
-
-impl<T> Default for Paths<T> {
-    fn default() -> Self {
-        Self { plain: Node::default(), folded: Node::default() }
-    }
-}
-
-impl<T> Default for Node<T> {
-    fn default() -> Self {
-        Self {
-            literal: HashMap::new(),
-            any: None,
-            prefix: Vec::new(),
-            exact: [Vec::new(), Vec::new()],
-        }
-    }
-}
-
-/// The entries of the longest pattern that matches.
-#[derive(Debug)]
-struct Best<'t, T> {
-    entries: &'t [Entry<T>],
-    /// Segments matched; an exact match is longer than a prefix of as many.
-    length: usize,
-    exact: bool,
-}
-
-impl<T> Best<'_, T> {
-    /// True for an exact path that takes this method.
-    fn takes(&self, method: &Method) -> bool {
-        self.exact && of_method(self.entries, method).is_some()
-    }
-
-    fn rank(&self) -> (usize, bool) {
-        (self.length, self.exact)
-    }
-}
-
-impl<T> Paths<T> {
-    fn find(&self, path: &str) -> Option<Best<'_, T>> {
-        let plain = self.plain.find(path);
-        if self.folded.is_empty() {
-            return plain;
-        }
-        let folded = self.folded.find(&path.to_lowercase());
-        match (plain, folded) {
-            (Some(plain), Some(folded)) if folded.rank() > plain.rank() => Some(folded),
-            (plain, folded) => plain.or(folded),
-        }
-    }
-}
-
-impl<T> Node<T> {
-    fn is_empty(&self) -> bool {
-        self.literal.is_empty()
-            && self.any.is_none()
-            && self.prefix.is_empty()
-            && self.exact.iter().all(Vec::is_empty)
-    }
-
-    fn at(&mut self, segments: &[Segment]) -> &mut Self {
-        segments.iter().fold(self, |node, segment| match segment {
-            Segment::Literal(text) => node.literal.entry(text.clone()).or_default(),
-            Segment::Any => node.any.get_or_insert_default(),
-        })
-    }
-
-    fn find(&self, path: &str) -> Option<Best<'_, T>> {
-        self.walk(path.strip_prefix('/')?, 0)
-    }
-
-    /// `rest` is what follows the slash after this node's segment.
-    fn walk(&self, rest: &str, length: usize) -> Option<Best<'_, T>> {
-        let (segment, after) = match rest.split_once('/') {
-            Some((segment, after)) => (segment, Some(after)),
-            None => (rest, None),
-        };
-        let best = if segment.is_empty() && after.is_none() {
-            None
-        } else {
-            let literal = self.literal.get(segment);
-            let any = self.any.as_deref().filter(|_| !segment.is_empty());
-            let found = [literal, any].into_iter().flatten();
-            // The literal one goes first, and stays where both are equally long.
-            found
-                .filter_map(|node| node.enter(after, length + 1))
-                .reduce(|first, second| if second.rank() > first.rank() { second } else { first })
-        };
-        best.or_else(|| self.here(rest.is_empty() && length == 0, length))
-    }
-
-    /// This node's segment was matched; `after` is what follows the next slash, if there is one.
-    fn enter(&self, after: Option<&str>, length: usize) -> Option<Best<'_, T>> {
-        let [plain, slashed] = &self.exact;
-        let exact = match after {
-            None => plain,
-            Some("") => slashed,
-            Some(after) => return self.walk(after, length),
-        };
-        if exact.is_empty() {
-            return self.here(false, length);
-        }
-        Some(Best { entries: exact, length, exact: true })
-    }
-
-    /// What this node itself takes: the path that ends at the root, or everything below.
-    fn here(&self, root: bool, length: usize) -> Option<Best<'_, T>> {
-        let [plain, _] = &self.exact;
-        if root && !plain.is_empty() {
-            return Some(Best { entries: plain, length, exact: true });
-        }
-        (!self.prefix.is_empty()).then_some(Best { entries: &self.prefix, length, exact: false })
     }
 }
 
@@ -398,8 +245,12 @@ mod tests {
             };
             table.add_route(&place, name);
         }
-        table.add_login(&["*".into()], "/login", &Method::POST, false, "login");
-        table.add_login(&["*".into()], "/about", &Method::GET, true, "about");
+        let hosts = &["*".to_owned()];
+        for (path, method, falls_through, name) in
+            [("/login", &Method::POST, false, "login"), ("/about", &Method::GET, true, "about")]
+        {
+            table.add_login(&EndpointPlacement { hosts, path, method, falls_through }, &name);
+        }
         table
     }
 
@@ -413,6 +264,7 @@ mod tests {
             ("*", "=/api/exact", &[], "exact"),
             ("*", "=/login", &[Method::GET], "login page"),
             ("*", "/about", &[], "about route"),
+            ("*", "/{page}", &[], "any page"),
             ("a.example", "/only", &[Method::GET], "a"),
             ("a.example", "/only", &[Method::POST], "a post"),
             ("*.example", "/", &[], "wild"),
@@ -421,7 +273,7 @@ mod tests {
         let route = Found::Route;
         for (method, host, path, expected, why) in [
             ("GET", "b", "/", route(&"root"), "the root"),
-            ("GET", "b", "/apix", route(&"root"), "a prefix ends at a segment"),
+            ("GET", "b", "/apix/y", route(&"root"), "a prefix ends at a segment"),
             ("GET", "b", "/api", route(&"api"), "the prefix itself"),
             ("GET", "b", "/api/", route(&"api"), "with its slash"),
             ("GET", "b", "/api/v3/7/stats", route(&"stats"), "a pattern"),
@@ -440,6 +292,7 @@ mod tests {
             ("POST", "b", "/login", Found::Login(&"login"), "an endpoint"),
             ("GET", "b", "/login", route(&"login page"), "an exact route beats the 405"),
             ("GET", "b", "/login/", route(&"root"), "endpoints are exact"),
+            ("GET", "b", "/page", route(&"any page"), "a pattern of one segment"),
         ] {
             assert_eq!(
                 table.find(&target(method, host, path)),
@@ -466,21 +319,44 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_spelling_is_refused_where_its_route_does_not_let_it_through() {
-        let mut table = table(&[("*", "/", &[], "root")]);
-        let hosts = ["*".to_owned()];
-        let place = Placement {
-            hosts: &hosts,
-            pattern: &Pattern::parse("/legacy/").unwrap(),
-            methods: &[],
-            allowed: Oddities { semicolon: true, ..Oddities::default() },
-            folded: false,
-        };
-        table.add_route(&place, &"legacy");
+    fn only_an_exact_route_is_beside_a_dialect() {
+        let found = table(&[("*", "/{page}", &[], "page")]);
+        let found = found.find(&target("DELETE", "b", "/login"));
+        let allow = vec![Method::POST];
+        assert_eq!(found, Found::WrongMethod { allow, login: Some(&"login"), route: None });
 
-        assert_eq!(table.find(&target("GET", "b", "/legacy/a;x=1")), Found::Route(&"legacy"));
-        assert_eq!(table.find(&target("GET", "b", "/legacy//a")), Found::Odd);
-        assert_eq!(table.find(&target("GET", "b", "/other;x")), Found::Odd);
-        assert_eq!(table.find(&target("POST", "b", "//login")), Found::Odd);
+        let table = table(&[("*", "=/login", &[Method::GET], "page")]);
+        let found = table.find(&target("DELETE", "b", "/login"));
+        let allow = vec![Method::POST, Method::GET];
+        assert_eq!(found, Found::WrongMethod { allow, login: Some(&"login"), route: None });
+    }
+
+    #[test]
+    fn an_odd_spelling_takes_one_route_in_every_reading_or_none() {
+        let mut table = table(&[("*", "/", &[], "root"), ("*", "/legacy/admin", &[], "admin")]);
+        let hosts = ["*".to_owned()];
+        let allowed = Oddities { semicolon: true, double_slash: true, encoded_slash: true };
+        for (path, name) in [("/legacy/", "legacy"), ("/old/{x}/deep/", "deep")] {
+            let pattern = &Pattern::parse(path).unwrap();
+            let place = Placement { hosts: &hosts, pattern, methods: &[], allowed, folded: false };
+            table.add_route(&place, &name);
+        }
+
+        for (path, expected, why) in [
+            ("/legacy/a;x=1", Found::Route(&"legacy"), "a parameter"),
+            ("/legacy//a", Found::Route(&"legacy"), "two slashes"),
+            ("/legacy/a%2fb", Found::Route(&"legacy"), "an encoded slash"),
+            ("/legacy/;x/a", Found::Route(&"legacy"), "parameters alone"),
+            ("/legacy/admin;x", Found::Odd, "a servlet reads the other route"),
+            ("/legacy//admin", Found::Odd, "merged it is the other route"),
+            ("/legacy/;/admin", Found::Odd, "without parameters and merged"),
+            ("/legacy%2fx", Found::Odd, "undecoded it is another prefix"),
+            ("/legacy;x/a", Found::Odd, "not let through above"),
+            ("/old/a%2fdeep/x", Found::Odd, "undecoded it is too short"),
+            ("/other;x", Found::Odd, "not let through there"),
+            ("//login", Found::Odd, "merged it is an endpoint"),
+        ] {
+            assert_eq!(table.find(&target("POST", "b", path)), expected, "{path}: {why}");
+        }
     }
 }

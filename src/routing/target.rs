@@ -46,8 +46,7 @@ impl Target {
         }
         framing::check(head)?;
         let named = named(head).map_err(malformed)?;
-        let raw = head.uri.path_and_query().cloned();
-        let raw = raw.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let raw = raw(head).map_err(malformed)?;
         if raw.path() == "*" && head.method == Method::OPTIONS {
             let raw = PathAndQuery::from_static("*");
             let (method, oddities) = (Method::OPTIONS, Oddities::default());
@@ -120,6 +119,22 @@ fn check_size(head: &request::Parts, bounds: RequestBounds) -> Result<(), Target
         return Err(TargetError { reason: Reason::HeadersTooLarge, cause });
     }
     Ok(())
+}
+
+/// Path and query as they are forwarded. `GET example.com:443` names no path, so it is not `/`.
+fn raw(head: &request::Parts) -> Result<PathAndQuery, &'static str> {
+    let plain =
+        |scheme: &str| ["http", "https"].iter().any(|http| scheme.eq_ignore_ascii_case(http));
+    if !head.uri.scheme_str().is_none_or(plain) {
+        return Err("a target with another scheme");
+    }
+    let raw = head.uri.path_and_query().ok_or("a target without a path")?;
+    if raw.as_str().starts_with('?') {
+        // `http://host?query`: the path is empty, which is `/` (RFC 9110 §4.2.3).
+        let rooted = format!("/{raw}", raw = raw.as_str());
+        return PathAndQuery::try_from(rooted).map_err(|_| "a malformed target");
+    }
+    Ok(raw.clone())
 }
 
 /// The host a client named, in the authority of its target or in Host; both must agree

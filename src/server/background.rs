@@ -11,6 +11,8 @@ use crate::login::review_sessions;
 
 /// Keys have a day of overlap; a minute late is nothing.
 const KEY_MAINTENANCE: Duration = Duration::from_secs(60);
+/// While the store cannot be asked.
+const REVIEW_AGAIN: Duration = Duration::from_secs(5);
 /// Memory of what expired, idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -38,14 +40,22 @@ where
 /// Ends the sessions of users who changed.
 async fn review(operations: Arc<Operations>) {
     let shared = &operations.gateway.shared;
+    let mut reviewed = true;
     loop {
-        shared.users.changed().await;
+        if reviewed {
+            shared.users.changed().await;
+        }
         let generation = operations.gateway.generation();
-        match review_sessions(&generation.services, shared.clock.now()).await {
+        let found = review_sessions(&generation.services, shared.clock.now()).await;
+        reviewed = found.is_ok();
+        match found {
             Ok(0) => {}
             Ok(ended) => tracing::info!(ended, "sessions ended because their users changed"),
-            // Their next refresh looks at the user again.
-            Err(error) => tracing::warn!(%error, "sessions could not be compared with their users"),
+            Err(error) => {
+                tracing::warn!(%error, "sessions could not be compared with their users");
+                // Nobody says a second time that users changed.
+                tokio::time::sleep(REVIEW_AGAIN).await;
+            }
         }
     }
 }

@@ -86,12 +86,12 @@ impl Running {
         self.first_user.as_ref()
     }
 
-    /// Puts another configuration to work.
+    /// Reads another configuration and puts it to work. Blocks on the disk.
     ///
     /// # Errors
     /// The last good one stays in effect.
-    pub fn reload(&self, config: Config) -> Result<(), ReloadError> {
-        self.gateway.reload(config)
+    pub fn reload(&self, read: impl FnOnce() -> Result<Config, String>) -> Result<(), ReloadError> {
+        self.gateway.reload(read)
     }
 
     /// Opens the log files anew, after a rotation.

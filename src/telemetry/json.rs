@@ -59,6 +59,13 @@ impl<'a> Object<'a> {
 
 fn string(line: &mut Vec<u8>, value: &str) {
     line.push(b'"');
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if value.bytes().all(plain) {
+        // Nearly every value; a copy is several times quicker than letter by letter.
+        line.extend_from_slice(value.as_bytes());
+        line.push(b'"');
+        return;
+    }
     for character in value.chars() {
         match character {
             '"' => line.extend_from_slice(b"\\\""),

@@ -1,7 +1,8 @@
 //! Counters and histograms, told in the OpenMetrics text format.
 //!
-//! Handles are resolved when a generation is built, so a request touches atomics only. Labels
-//! come from the configuration and from fixed lists: never a user, path, token or address.
+//! A route's handles are resolved when it first needs them, so that a request that is let
+//! through touches atomics only. Labels come from the configuration and from fixed lists: never
+//! a user, path, token or address.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,19 +12,16 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use super::gauges::Gauges;
+use super::histogram::Durations;
 use crate::clock::Timestamp;
 
 /// The content type of what `Metrics::render` gives.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// OpenTelemetry's advice for `http.server.request.duration`.
-const BUCKETS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 /// The methods of RFC 9110 and RFC 5789; the last stands for any other.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "_OTHER"];
@@ -53,7 +51,7 @@ pub enum RefreshResult {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    durations: Family<Labels, Histogram, fn() -> Histogram>,
+    durations: Family<Labels, Durations>,
     decisions: Family<Labels, Counter>,
     logins: Family<Labels, Counter>,
     refreshes: Family<Labels, Counter>,
@@ -68,7 +66,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            durations: Family::default(),
             decisions: Family::default(),
             logins: Family::default(),
             refreshes: Family::default(),
@@ -121,6 +119,8 @@ impl Metrics {
             durations: self.durations.clone(),
             decisions: self.decisions.clone(),
             resolved: Default::default(),
+            open: OnceLock::new(),
+            permitted: OnceLock::new(),
         })
     }
 
@@ -147,9 +147,9 @@ impl Metrics {
         self.refreshes.get_or_create(&vec![("result", result.to_owned())]).inc();
     }
 
-    /// Counts a request whose forwarding headers were not believed.
-    pub fn untrusted_forwarded(&self) {
-        self.untrusted_forwarded.inc();
+    /// Counts a request whose forwarding headers were not believed; true for the first.
+    pub fn untrusted_forwarded(&self) -> bool {
+        self.untrusted_forwarded.inc() == 0
     }
 
     /// What readiness should mention of what was counted.
@@ -195,10 +195,12 @@ impl Default for Metrics {
 #[derive(Debug)]
 pub struct RouteMetrics {
     route: String,
-    durations: Family<Labels, Histogram, fn() -> Histogram>,
+    durations: Family<Labels, Durations>,
     decisions: Family<Labels, Counter>,
     /// By method and class; filled when first used, so that unused series are not told.
-    resolved: [[OnceLock<Histogram>; CLASSES.len()]; METHODS.len()],
+    resolved: [[OnceLock<Durations>; CLASSES.len()]; METHODS.len()],
+    open: OnceLock<Counter>,
+    permitted: OnceLock<Counter>,
 }
 
 impl RouteMetrics {
@@ -223,18 +225,30 @@ impl RouteMetrics {
                 ("http_response_status_class", (*class).to_owned()),
             ])
         };
-        handle.get_or_init(resolve).observe(duration.as_secs_f64());
+        handle.get_or_init(resolve).observe(duration);
     }
 
-    /// Counts a decision: `open`, `permitted`, or the code of a refusal.
-    pub fn auth(&self, reason: &'static str) {
-        let result = if matches!(reason, "open" | "permitted") { "permitted" } else { "refused" };
-        let labels = vec![
+    /// Counts a request that needed no credential.
+    pub fn open(&self) {
+        self.open.get_or_init(|| self.decision("permitted", "open")).inc();
+    }
+
+    /// Counts a request whose credential was good for the route.
+    pub fn permitted(&self) {
+        self.permitted.get_or_init(|| self.decision("permitted", "permitted")).inc();
+    }
+
+    /// Counts a refusal by its code.
+    pub fn refused(&self, code: &'static str) {
+        self.decision("refused", code).inc();
+    }
+
+    fn decision(&self, result: &str, reason: &str) -> Counter {
+        self.decisions.get_or_create_owned(&vec![
             ("route", self.route.clone()),
             ("result", result.to_owned()),
             ("reason", reason.to_owned()),
-        ];
-        self.decisions.get_or_create(&labels).inc();
+        ])
     }
 }
 
@@ -248,11 +262,12 @@ mod tests {
         let route = metrics.route("api");
         route.request(&Method::GET, 200, Duration::from_millis(7));
         route.request(&Method::from_bytes(b"PURGE").unwrap(), 499, Duration::ZERO);
-        route.auth("permitted");
-        route.auth("token_expired");
+        route.open();
+        route.permitted();
+        route.refused("token_expired");
         metrics.login("main", LoginResult::Failed);
         metrics.refresh(RefreshResult::ReuseDetected);
-        metrics.untrusted_forwarded();
+        assert!(metrics.untrusted_forwarded());
         metrics.reload(true, Timestamp::from_secs(1_000));
 
         let text = metrics.render(&Gauges::default());

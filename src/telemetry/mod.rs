@@ -5,6 +5,7 @@
 
 pub mod audit;
 mod gauges;
+mod histogram;
 mod json;
 pub mod metrics;
 pub mod record;

@@ -154,7 +154,22 @@ impl FileSource {
         let weak = now.password.needs_rehash() && self.live.is_writable();
         let rehashed = if weak { self.rehash(&now, password, origin).await } else { None };
         let rehashed_from = rehashed.as_ref().map(|_| before);
-        Ok(Checked::Right { user: Box::new(rehashed.unwrap_or(now.user)), rehashed_from })
+        let user = match rehashed {
+            Some(user) => user,
+            // Another login of his may have replaced the hash first: he is who he is now.
+            None if weak => {
+                let later = self.entry(&id).filter(|later| !later.disabled);
+                let Some(later) = later else { return Ok(Checked::Wrong { id, disabled: true }) };
+                if later.password != now.password
+                    && !self.is_right(password, later.password, origin).await?
+                {
+                    return Ok(Checked::Wrong { id, disabled: false });
+                }
+                later.user
+            }
+            None => now.user,
+        };
+        Ok(Checked::Right { user: Box::new(user), rehashed_from })
     }
 
     /// Replaces a weak hash in the file; the user as he is then. A login never fails by this.

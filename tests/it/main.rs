@@ -7,20 +7,26 @@
 mod harness;
 
 mod admin; // probes and metrics by TCP, everything else by the unix socket
+mod architecture; // imports, file sizes, who writes a status
 mod cli; // every command of the real program
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form
 mod durability; // the embedded store: kill -9, full and failing disks
+mod forwarding; // answers good and bad, bodies, fields and paths through a whole gateway
 mod golden; // the dialects byte by byte
 mod listener; // accepting, limits, timeouts and drain
 mod listening; // listeners on port 0 with a handler of the test's own, and clients for them
 mod pages; // the curl lines of the published login pages
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
+mod routing; // one reading of a request, and the table of routes
+mod security; // what must never happen, through a whole gateway
 mod sessions; // sessions over their whole life
 mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
 mod store_file; // the store file: made, refused, copied, swept
+mod streams; // WebSockets and long downloads, and when they end
+mod telemetry; // lines on their way to a file
 mod tls; // handshakes and certificates
 mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels

@@ -127,6 +127,9 @@ async fn identity_that_a_client_claims_never_arrives_in_any_spelling_on_any_rout
         assert_eq!(received.header("authorization"), None, "removed on open routes too");
     }
     assert_eq!(upstream.last().header("x-tenant"), None, "bob has no such claim");
+    let token = gateway.token("alice").await;
+    gateway.client().get("/closed").bearer(&token).header("x-tenant", "forged").send().await;
+    assert_eq!(upstream.last().header("x-tenant"), Some("acme"), "alice has");
 }
 
 #[tokio::test]
@@ -241,6 +244,78 @@ async fn a_route_that_only_observes_lets_through_and_writes_down() {
     let lines = gateway.access_log();
     assert_eq!(lines[0]["outcome"], "observed");
     assert_eq!(lines[0]["reason"], "credential_missing");
+}
+
+#[tokio::test]
+async fn a_token_of_ours_does_not_go_along_where_a_route_only_observes() {
+    let upstream = Upstream::start().await;
+    let gateway =
+        Gateway::builder().login("native").route_to(&upstream, "enforce = false").start().await;
+    let token = gateway.token("alice").await;
+    gateway.client().post("/auth/logout").bearer(&token).send().await.assert_status(204);
+
+    gateway.client().get("/").bearer(&token).send().await.assert_status(200);
+
+    assert_eq!(upstream.only().header("authorization"), None, "revoked, but still ours");
+}
+
+#[tokio::test]
+async fn a_preflight_for_the_upstream_goes_bare_and_stays_a_preflight() {
+    let upstream = Upstream::start().await;
+    let more = "cors = \"upstream\"\nallow_method_override = true";
+    let gateway = Gateway::builder().login("native").route_to(&upstream, more).start().await;
+
+    let reply = gateway
+        .client()
+        .call(Method::OPTIONS, "/orders")
+        .header("origin", "https://app.example")
+        .header("access-control-request-method", "DELETE")
+        .header("x-http-method-override", "DELETE")
+        .bearer("legacy")
+        .send()
+        .await;
+
+    reply.assert_status(200);
+    let received = upstream.only();
+    assert_eq!(received.header("x-http-method-override"), None);
+    assert_eq!(received.header("authorization"), None);
+}
+
+#[tokio::test]
+async fn a_plain_listener_sends_readers_to_the_port_of_the_encrypted_one_and_refuses_credentials() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let upstream = Upstream::start().await;
+    let head = format!(
+        r#"
+[process]
+workers = 1
+back_room = 1
+drain_delay = "0s"
+[[listener]]
+address = "127.0.0.1:0"
+redirect_to_https = true
+[[listener]]
+address = "{free}"
+[listener.tls]
+self_signed = ["localhost"]
+[token]
+issuer = "https://gateway.example"
+[[users]]
+name = "staff"
+kind = "file"
+path = "users.toml"
+"#
+    );
+    let gateway = Gateway::builder().head(&head).route_to(&upstream, "").start().await;
+    let client = Client::plain(gateway.running().addresses()[0]);
+
+    let reply = client.get("/orders?q=%20a").send().await;
+    let refused = client.get("/orders").bearer("secret").send().await;
+
+    let location = format!("https://localhost:{}/orders?q=%20a", free.port());
+    reply.assert_status(308).assert_header("location", &location);
+    refused.assert_status(403).assert_code("tls_required");
+    upstream.assert_untouched();
 }
 
 #[tokio::test]
@@ -391,4 +466,49 @@ async fn every_request_is_one_access_line_without_a_credential() {
     for secret in [token.as_str(), "sesame", crate::harness::gateway::PASSWORD] {
         assert!(!text.contains(secret), "{text}");
     }
+}
+
+/// A dialect that only the operator knows.
+const ACME: &str = r#"
+[[dialect]]
+name = "acme"
+[[dialect.endpoint]]
+step = "login"
+request = "POST /signin"
+credential = [{ json = { username = "who", password = "word" } }]
+reply = { status = 201, json = { ticket = "$access.token", name = "$user.name" } }
+[[dialect.endpoint]]
+step = "logout"
+request = "POST /signout"
+credential = [{ bearer = "access" }]
+reply = { status = 200, json = { bye = true } }
+[dialect.error.default]
+json = { fault = "$code", at = "$path" }
+"#;
+
+#[tokio::test]
+async fn a_dialect_of_the_operators_own_needs_no_code() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .config(ACME)
+        .login("acme")
+        .route_to(&upstream, "errors = \"acme\"")
+        .start()
+        .await;
+    let client = gateway.client();
+    let password = crate::harness::gateway::PASSWORD;
+
+    let refused = client.post("/signin").json(json!({ "who": "alice", "word": "no" })).send().await;
+    let login = json!({ "who": "alice", "word": password });
+    let ticket = client.post("/signin").json(login).send().await;
+    let token = ticket.assert_status(201).member("ticket");
+    client.get("/x").bearer(&token).send().await.assert_status(200);
+    client.post("/signout").bearer(&token).send().await.assert_status(200);
+    let after = client.get("/x").bearer(&token).send().await;
+
+    assert_eq!(refused.json(), json!({ "fault": "invalid_credentials", "at": "/signin" }));
+    assert_eq!(ticket.member("name"), "alice");
+    after.assert_status(401);
+    assert_eq!(after.json(), json!({ "fault": "token_revoked", "at": "/x" }));
+    assert_eq!(upstream.received().len(), 1);
 }

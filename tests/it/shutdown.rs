@@ -198,3 +198,41 @@ fn signals_do_what_they_should_from_the_first_connection_on() {
         assert_eq!(process.wait(), Some(0), "{signal}: {}", process.stderr());
     }
 }
+
+#[test]
+fn sigterm_drains_and_ends_with_zero() {
+    let mut gateway = Process::sample();
+    let password = gateway.first_password();
+    assert!(!password.is_empty());
+
+    gateway.signal("TERM");
+
+    assert_eq!(gateway.wait(), Some(0), "{}", gateway.stderr());
+    assert!(std::net::TcpStream::connect(("127.0.0.1", gateway.port)).is_err());
+}
+
+/// The status of `GET /healthz`, if anybody answers.
+fn health(port: u16) -> Option<String> {
+    let url = format!("https://127.0.0.1:{port}/healthz");
+    let asked = std::process::Command::new("curl")
+        .args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", &url])
+        .output()
+        .unwrap();
+    asked.status.success().then(|| String::from_utf8(asked.stdout).unwrap())
+}
+
+#[test]
+fn health_says_503_before_the_listeners_close_and_a_second_signal_ends_at_once() {
+    let mut gateway = Process::sample_with("drain_delay = \"0s\"", "drain_delay = \"1h\"");
+    assert_eq!(health(gateway.port).as_deref(), Some("200"));
+
+    gateway.signal("TERM");
+
+    let patience = std::time::Instant::now();
+    while health(gateway.port).as_deref() != Some("503") {
+        assert!(patience.elapsed() < Duration::from_secs(20), "{}", gateway.stderr());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait(), Some(0), "an hour's delay is not waited for");
+}

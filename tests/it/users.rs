@@ -441,8 +441,8 @@ disabled = "no"
         "line 7: user[0].roles is a list of strings, for example [\"admin\"]",
         "line 11: user[1].password costs too much to check at every login: m is at most 262144 (256 MiB)",
         "line 12: user[1].scopes[0] is not a scope: no spaces, quotes, \\ or non-ASCII letters",
-        "line 13: user[1].claims.level is a number that JSON cannot carry",
         "line 13: user[1].claims.sub is a claim that the gateway sets itself",
+        "line 13: user[1].claims.level is a number that JSON cannot carry",
         "line 14: user[1].disabled is a string; write true or false",
     ];
     assert_eq!(listed, expected);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -36,7 +36,6 @@ pub struct Gateway {
     running: Option<Running>,
     pub clock: Option<TestClock>,
     dir: Option<tempfile::TempDir>,
-    config: PathBuf,
 }
 
 impl Gateway {
@@ -74,10 +73,6 @@ impl Gateway {
 
     pub fn dir(&self) -> &Path {
         self.dir.as_ref().expect("the folder is held").path()
-    }
-
-    pub fn config_path(&self) -> &Path {
-        &self.config
     }
 
     /// Moves the test clock.
@@ -204,7 +199,7 @@ impl GatewayBuilder {
             .await
             .unwrap()
             .map_err(|error| format!("{error:#}"))?;
-        Ok(Gateway { running: Some(running), clock, dir: Some(dir), config: path })
+        Ok(Gateway { running: Some(running), clock, dir: Some(dir) })
     }
 }
 

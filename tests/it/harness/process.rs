@@ -113,12 +113,18 @@ pub fn root() -> &'static Path {
 impl Process {
     /// Starts on the repository's own `gateway.toml`, only with ports that are free.
     pub fn sample() -> Self {
+        Self::sample_with("", "")
+    }
+
+    /// The same with one text of the configuration replaced.
+    pub fn sample_with(from: &str, to: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let text = std::fs::read_to_string(root().join("gateway.toml")).unwrap();
         let port = free_port();
         let text = text
             .replace("127.0.0.1:8443", &format!("127.0.0.1:{port}"))
             .replace("127.0.0.1:9901", &format!("127.0.0.1:{}", free_port()));
+        let text = if from.is_empty() { text } else { text.replace(from, to) };
         std::fs::write(dir.path().join("gateway.toml"), text).unwrap();
         Self::start(dir, port)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tollhouse::config::{Balance, ServerAddress};
 use tollhouse::upstream::ForwardError;
 
-use super::fake::{Fake, GET, OK, accept_unix, eventually, nobody, server, tcp, to};
+use super::fake::{Fake, GET, OK, accept_unix, eventually, listen_unix, nobody, server, tcp, to};
 
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -230,7 +230,8 @@ async fn a_unix_socket_is_an_upstream() {
     let path = dir.path().join("app.sock");
     let gate = to(vec![server(ServerAddress::Unix(path.clone()))]).start().await;
 
-    let (mut upstream, mut client) = tokio::join!(accept_unix(&path), async {
+    let listener = listen_unix(&path);
+    let (mut upstream, mut client) = tokio::join!(accept_unix(&listener), async {
         while !path.exists() {
             tokio::task::yield_now().await;
         }

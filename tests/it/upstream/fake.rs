@@ -26,26 +26,26 @@ use tollhouse::upstream::{Exchange, Fault, ForwardError, Pool, Watch};
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) struct Settings {
-    pub(super) upstream: Upstream,
-    pub(super) watch: Option<Watch>,
-    pub(super) trusted_proxy: bool,
-    pub(super) prefix: Option<&'static str>,
-    pub(super) response_rules: Rules,
-    pub(super) body_limit: u64,
+pub(crate) struct Settings {
+    pub(crate) upstream: Upstream,
+    pub(crate) watch: Option<Watch>,
+    pub(crate) trusted_proxy: bool,
+    pub(crate) prefix: Option<&'static str>,
+    pub(crate) response_rules: Rules,
+    pub(crate) body_limit: u64,
 }
 
-pub(super) fn server(address: ServerAddress) -> Server {
+pub(crate) fn server(address: ServerAddress) -> Server {
     Server { name: format!("{address:?}"), address, weight: 1 }
 }
 
-pub(super) fn tcp(address: SocketAddr) -> Server {
+pub(crate) fn tcp(address: SocketAddr) -> Server {
     let (host, port) = (address.ip().to_string(), address.port());
     server(ServerAddress::Tcp { host, port, tls: false })
 }
 
 /// One worker's gateway to `servers`, with limits that no test reaches unless it means to.
-pub(super) fn to(servers: Vec<Server>) -> Settings {
+pub(crate) fn to(servers: Vec<Server>) -> Settings {
     let upstream = Upstream {
         name: "legacy".to_owned(),
         servers,
@@ -71,15 +71,15 @@ pub(super) fn to(servers: Vec<Server>) -> Settings {
     }
 }
 
-pub(super) struct Gate {
+pub(crate) struct Gate {
     address: SocketAddr,
-    pub(super) pool: Arc<Pool>,
-    pub(super) errors: Arc<Mutex<Vec<ForwardError>>>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) errors: Arc<Mutex<Vec<ForwardError>>>,
     _threads: Threads,
 }
 
 impl Settings {
-    pub(super) async fn start(self) -> Gate {
+    pub(crate) async fn start(self) -> Gate {
         let threads = Threads::start(1, 1).unwrap();
         let worker = threads.workers()[0].clone();
         let pool = Pool::build(&self.upstream, 1).unwrap();
@@ -181,14 +181,14 @@ async fn handle(
 }
 
 impl Gate {
-    pub(super) async fn client(&self) -> Peer {
+    pub(crate) async fn client(&self) -> Peer {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Peer::new(stream)
     }
 
     /// Sends `request` on a connection of its own.
-    pub(super) async fn ask(&self, request: &str) -> Peer {
+    pub(crate) async fn ask(&self, request: &str) -> Peer {
         let mut client = self.client().await;
         client.send(request).await;
         client
@@ -196,20 +196,20 @@ impl Gate {
 }
 
 /// The far end of a connection, read and written by the test.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     stream: Box<dyn Stream>,
     held: Vec<u8>,
 }
 
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl Peer {
-    pub(super) fn new(stream: impl Stream + 'static) -> Self {
+    pub(crate) fn new(stream: impl Stream + 'static) -> Self {
         Self { stream: Box::new(stream), held: Vec::new() }
     }
 
-    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
         self.stream.flush().await.unwrap();
     }
@@ -221,7 +221,7 @@ impl Peer {
     }
 
     /// What arrives up to and with `end`; later bytes stay for the next read.
-    pub(super) async fn until(&mut self, end: &str) -> String {
+    pub(crate) async fn until(&mut self, end: &str) -> String {
         loop {
             let found = self.held.windows(end.len()).position(|at| at == end.as_bytes());
             if let Some(at) = found {
@@ -235,61 +235,65 @@ impl Peer {
     }
 
     /// A head, lower-cased.
-    pub(super) async fn head(&mut self) -> String {
+    pub(crate) async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await.to_ascii_lowercase()
     }
 
     /// Everything up to the end of the connection.
-    pub(super) async fn rest(&mut self) -> Vec<u8> {
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while self.more().await > 0 {}
         std::mem::take(&mut self.held)
     }
 
     /// True if nothing has arrived, looking for as long as `within`.
-    pub(super) async fn is_silent(&mut self, within: Duration) -> bool {
+    pub(crate) async fn is_silent(&mut self, within: Duration) -> bool {
         self.held.is_empty() && timeout(within, self.stream.read_buf(&mut self.held)).await.is_err()
     }
 }
 
-pub(super) struct Fake(TcpListener);
+pub(crate) struct Fake(TcpListener);
 
 impl Fake {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap())
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.0.local_addr().unwrap()
     }
 
-    pub(super) fn server(&self) -> Server {
+    pub(crate) fn server(&self) -> Server {
         tcp(self.address())
     }
 
-    pub(super) async fn accept_raw(&self) -> TcpStream {
+    pub(crate) async fn accept_raw(&self) -> TcpStream {
         let accepted = timeout(PATIENCE, self.0.accept()).await;
         let stream = accepted.expect("nobody connected").unwrap().0;
         stream.set_nodelay(true).unwrap();
         stream
     }
 
-    pub(super) async fn accept(&self) -> Peer {
+    pub(crate) async fn accept(&self) -> Peer {
         Peer::new(self.accept_raw().await)
     }
 
     /// True if nobody connected, looking for as long as `within`.
-    pub(super) async fn is_untouched(&self, within: Duration) -> bool {
+    pub(crate) async fn is_untouched(&self, within: Duration) -> bool {
         timeout(within, self.0.accept()).await.is_err()
     }
 }
 
-pub(super) async fn accept_unix(path: &Path) -> Peer {
-    let listener = UnixListener::bind(path).unwrap();
+/// To be called before anybody connects.
+pub(crate) fn listen_unix(path: &Path) -> UnixListener {
+    UnixListener::bind(path).unwrap()
+}
+
+pub(crate) async fn accept_unix(listener: &UnixListener) -> Peer {
     Peer::new(timeout(PATIENCE, listener.accept()).await.expect("nobody connected").unwrap().0)
 }
 
 /// Returns once `condition` holds.
-pub(super) async fn eventually(condition: impl Fn() -> bool) {
+pub(crate) async fn eventually(condition: impl Fn() -> bool) {
     let holds = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -299,12 +303,12 @@ pub(super) async fn eventually(condition: impl Fn() -> bool) {
 }
 
 /// An address that refuses connections.
-pub(super) async fn nobody() -> SocketAddr {
+pub(crate) async fn nobody() -> SocketAddr {
     Fake::start().await.address()
 }
 
-pub(super) const GET: &str = "GET /a?b=%20c HTTP/1.1\r\nHost: gateway:8443\r\n\r\n";
-pub(super) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub(crate) const GET: &str = "GET /a?b=%20c HTTP/1.1\r\nHost: gateway:8443\r\n\r\n";
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 impl AsyncRead for Peer {
     fn poll_read(

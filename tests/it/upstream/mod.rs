@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod connections;
-mod fake;
+pub(crate) mod fake;
 mod fields;
 mod framing;
 mod tls;

@@ -1,0 +1,344 @@
+//! What outlives its request: WebSockets, long downloads, and when they have to end.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use http::{Method, StatusCode};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
+use tollhouse::admin::client as admin;
+
+use crate::forwarding::{Secure, to};
+use crate::harness::client::{PATIENCE, Stream};
+use crate::harness::gateway::users;
+use crate::harness::{Client, Gateway};
+use crate::upstream::fake::{Fake, Peer, eventually};
+
+/// The life of a token, and a bit.
+const TOKEN_OVER: Duration = Duration::from_secs(16 * 60);
+
+type Socket = WebSocketStream<Box<dyn Stream>>;
+
+/// A WebSocket service that answers with what it is told.
+struct Parrot {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Parrot {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::task::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::task::spawn(async move {
+                    let Ok(mut socket) = accept_async(stream).await else { return };
+                    while let Some(Ok(message)) = socket.next().await {
+                        if (message.is_text() || message.is_binary())
+                            && socket.send(message).await.is_err()
+                        {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, task }
+    }
+
+    fn config(&self, keys: &str) -> String {
+        to("parrot", &format!("http://{}", self.address), "/", keys)
+    }
+}
+
+impl Drop for Parrot {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn protected() -> (Gateway, Parrot) {
+    let parrot = Parrot::start().await;
+    let builder = Gateway::builder().moving().login("native").config(&parrot.config(""));
+    (builder.start().await, parrot)
+}
+
+/// A WebSocket to the gateway, or why there is none.
+async fn open(client: &Client, token: Option<&str>) -> Result<Socket, Error> {
+    let mut request = "ws://localhost/socket?a=b".into_client_request().unwrap();
+    if let Some(token) = token {
+        let value = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert("authorization", value);
+    }
+    let opened = client_async(request, client.connect().await);
+    let (socket, _) = timeout(PATIENCE, opened).await.expect("an answer in time")?;
+    Ok(socket)
+}
+
+async fn opened(gateway: &Gateway, token: &str) -> Socket {
+    let mut socket = open(&gateway.client(), Some(token)).await.unwrap();
+    assert_echo(&mut socket, Message::text("first")).await;
+    socket
+}
+
+async fn assert_echo(socket: &mut Socket, message: Message) {
+    socket.send(message.clone()).await.unwrap();
+    let answer = timeout(PATIENCE, socket.next()).await.expect("an answer in time");
+    assert!(answer.unwrap().unwrap() == message, "the same comes back");
+}
+
+/// The socket is closed with 1008 and nothing comes before that.
+async fn assert_closed(mut socket: Socket, why: &str) {
+    let next = timeout(PATIENCE, socket.next()).await.expect(why);
+    match next {
+        Some(Ok(Message::Close(Some(frame)))) => assert_eq!(frame.code, CloseCode::Policy, "{why}"),
+        other => panic!("{why}: {other:?}"),
+    }
+}
+
+async fn revoke(gateway: &Gateway, path: &str) {
+    let socket = gateway.running().admin_socket();
+    let (status, answer) = admin::call(socket, Method::DELETE, path, None).await.unwrap();
+    assert_eq!((status, &answer["ended"]), (StatusCode::OK, &1.into()), "{answer}");
+}
+
+/// What the gateway counts as open at the moment.
+async fn streams(gateway: &Gateway) -> String {
+    let client = Client::plain(gateway.running().admin_address().unwrap());
+    let text = client.get("/metrics").send().await.assert_status(200).text();
+    let line = text.lines().find(|line| line.starts_with("tollhouse_streams"));
+    line.unwrap_or_else(|| panic!("no such gauge in {text}")).to_owned()
+}
+
+async fn until_streams(gateway: &Gateway, count: usize) {
+    let reached = async {
+        while !streams(gateway).await.ends_with(&format!(" {count}")) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, reached).await.expect("so many streams in time");
+}
+
+#[tokio::test]
+async fn a_web_socket_passes_both_ways_with_and_without_tls() {
+    let parrot = Parrot::start().await;
+    let secure = Secure::new();
+    let config = parrot.config("");
+    let plain = Gateway::builder().login("native").config(&config).start().await;
+    let tls = secure.builder().login("native").config(&config).start().await;
+
+    for (gateway, client) in [(&plain, plain.client()), (&tls, secure.client(&tls, false))] {
+        let login = serde_json::json!({
+            "username": "alice", "password": crate::harness::gateway::PASSWORD
+        });
+        let token = client.post("/auth/login").json(login).send().await.member("access_token");
+        let mut socket = open(&client, Some(&token)).await.unwrap();
+
+        assert_echo(&mut socket, Message::text("hello")).await;
+        assert_echo(&mut socket, Message::binary(vec![7; 1024 * 1024])).await;
+        socket.close(None).await.unwrap();
+        while let Some(Ok(_)) = socket.next().await {}
+
+        eventually(|| gateway.access_log().len() == 2).await;
+        assert_eq!(gateway.access_log()[1]["http.response.status_code"], 101);
+    }
+}
+
+#[tokio::test]
+async fn nothing_passes_before_the_upstream_has_agreed() {
+    let fake = Fake::start().await;
+    let config = to("fake", &format!("http://{}", fake.address()), "/", "");
+    let gateway = Gateway::builder().login("native").config(&config).start().await;
+    let token = gateway.token("alice").await;
+    let ask = format!(
+        "GET /ws HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+
+    let mut client = Peer::new(gateway.client().connect().await);
+    client.send(format!("{ask}early")).await;
+    let mut upstream = fake.accept().await;
+    let head = upstream.head().await;
+    assert!(!head.contains("authorization") && head.contains("x-auth-username: alice"), "{head}");
+    assert!(upstream.is_silent(Duration::from_millis(100)).await, "nothing before the 101");
+    assert!(client.is_silent(Duration::ZERO).await, "no 101 before the upstream's");
+    upstream
+        .send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )
+        .await;
+
+    assert!(client.head().await.starts_with("http/1.1 101 "));
+    upstream.until("early").await;
+}
+
+#[tokio::test]
+async fn an_upgrade_without_a_credential_is_401_and_never_leaves() {
+    let fake = Fake::start().await;
+    let config = to("fake", &format!("http://{}", fake.address()), "/", "");
+    let gateway = Gateway::builder().login("native").config(&config).start().await;
+
+    for token in [None, Some("a.b.c")] {
+        match open(&gateway.client(), token).await {
+            Err(Error::Http(response)) => assert_eq!(response.status(), 401),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("opened with {token:?}"),
+        }
+    }
+
+    assert!(fake.is_untouched(Duration::from_millis(100)).await);
+}
+
+#[tokio::test]
+async fn a_logout_closes_this_sessions_web_sockets_and_no_others() {
+    let (gateway, _parrot) = protected().await;
+    let (ended, other) = (gateway.token("alice").await, gateway.token("alice").await);
+    let (first, second) = (opened(&gateway, &ended).await, opened(&gateway, &ended).await);
+    let mut stays = opened(&gateway, &other).await;
+
+    gateway.client().post("/auth/logout").bearer(&ended).send().await.assert_status(204);
+
+    assert_closed(first, "logged out").await;
+    assert_closed(second, "logged out").await;
+    assert_echo(&mut stays, Message::text("still here")).await;
+    until_streams(&gateway, 1).await;
+}
+
+#[tokio::test]
+async fn an_operator_closes_web_sockets_by_session_and_by_user() {
+    let (gateway, _parrot) = protected().await;
+    let (alice, bob) = (gateway.token("alice").await, gateway.token("bob").await);
+    let (by_session, by_user) = (opened(&gateway, &alice).await, opened(&gateway, &bob).await);
+    let audit = gateway.access_log();
+    let session = audit.iter().find(|line| line["url.path"] == "/auth/login").unwrap();
+
+    revoke(&gateway, &format!("/sessions/{}", session["session.id"].as_str().unwrap())).await;
+    assert_closed(by_session, "the session was revoked").await;
+    revoke(&gateway, "/sessions?user=bob").await;
+    assert_closed(by_user, "the user was revoked").await;
+}
+
+#[tokio::test]
+async fn a_user_who_is_disabled_loses_his_web_sockets() {
+    let (gateway, _parrot) = protected().await;
+    let socket = opened(&gateway, &gateway.token("alice").await).await;
+    let mut stays = opened(&gateway, &gateway.token("bob").await).await;
+    // The file is looked at by the gateway's clock, some seconds apart.
+    let looks = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            gateway.advance(Duration::from_secs(1));
+        }
+    };
+
+    let text = users().replace("name = \"alice\"", "name = \"alice\"\ndisabled = true");
+    std::fs::write(gateway.dir().join("users.toml"), text).unwrap();
+
+    tokio::select! {
+        () = assert_closed(socket, "the user was disabled") => (),
+        () = looks => (),
+    }
+    assert_echo(&mut stays, Message::text("still here")).await;
+}
+
+#[tokio::test]
+async fn a_web_socket_ends_with_its_token() {
+    let (gateway, _parrot) = protected().await;
+    let socket = opened(&gateway, &gateway.token("alice").await).await;
+
+    gateway.advance(TOKEN_OVER);
+
+    assert_closed(socket, "the token expired").await;
+    until_streams(&gateway, 0).await;
+}
+
+#[tokio::test]
+async fn a_web_socket_on_an_open_route_stays() {
+    let parrot = Parrot::start().await;
+    let config = parrot.config("auth = []");
+    let gateway = Gateway::builder().moving().login("native").config(&config).start().await;
+    let mut socket = open(&gateway.client(), None).await.unwrap();
+
+    gateway.advance(Duration::from_secs(90 * 24 * 3600));
+
+    assert_echo(&mut socket, Message::text("still here")).await;
+    assert!(streams(&gateway).await.ends_with(" 0"), "it belongs to no session");
+}
+
+/// A download of `alice`'s that has begun, and the upstream's end of it.
+async fn download(gateway: &Gateway, fake: &Fake) -> (Peer, Peer) {
+    let token = gateway.token("alice").await;
+    let mut client = Peer::new(gateway.client().connect().await);
+    let ask =
+        format!("GET /big HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+    client.send(ask).await;
+    let mut upstream = fake.accept().await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n").await;
+    client.until("ab\r\n").await;
+    (client, upstream)
+}
+
+/// It goes on past its token.
+async fn assert_flows((client, upstream): &mut (Peer, Peer)) {
+    upstream.send("2\r\ncd\r\n").await;
+    client.until("cd\r\n").await;
+}
+
+/// It breaks off: without the last chunk.
+async fn assert_cut((mut client, mut upstream): (Peer, Peer)) {
+    assert_eq!(client.rest().await, b"", "no last chunk");
+    assert_eq!(upstream.rest().await, b"", "nobody reads on");
+}
+
+#[tokio::test]
+async fn a_long_download_outlives_its_token_but_not_its_revoked_session() {
+    let fake = Fake::start().await;
+    let config = to("fake", &format!("http://{}", fake.address()), "/", "");
+    let gateway = Gateway::builder().moving().login("native").config(&config).start().await;
+    let mut late = download(&gateway, &fake).await;
+    let mut early = download(&gateway, &fake).await;
+
+    gateway.advance(TOKEN_OVER);
+    assert_flows(&mut late).await;
+    assert_flows(&mut early).await;
+
+    // Once before it is known to be long, once after.
+    let line = gateway.access_log().pop().unwrap();
+    assert_eq!(line["url.path"], "/auth/login", "of the second download");
+    revoke(&gateway, &format!("/sessions/{}", line["session.id"].as_str().unwrap())).await;
+    assert_cut(early).await;
+    until_streams(&gateway, 1).await;
+    assert_flows(&mut late).await;
+    revoke(&gateway, "/sessions?user=alice").await;
+    assert_cut(late).await;
+
+    eventually(|| gateway.access_log().len() == 4).await;
+    let line = gateway.access_log().pop().unwrap();
+    assert_eq!(line["outcome"], "aborted");
+    assert_eq!(line["cause"], "the session of this stream ended");
+    until_streams(&gateway, 0).await;
+}
+
+#[tokio::test]
+async fn a_long_download_ends_with_its_session_at_the_latest() {
+    let fake = Fake::start().await;
+    let config = to("fake", &format!("http://{}", fake.address()), "/", "");
+    let login = "[[login]]\ndialect = \"native\"\nrefresh_ttl = \"2h\"";
+    let gateway = Gateway::builder().moving().config(login).config(&config).start().await;
+    let mut flows = download(&gateway, &fake).await;
+    until_streams(&gateway, 1).await;
+
+    gateway.advance(Duration::from_secs(2 * 3600 - 1));
+    assert_flows(&mut flows).await;
+    gateway.advance(Duration::from_secs(1));
+
+    assert_cut(flows).await;
+}
