@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use super::Failure;
+use super::{Failure, load, tell};
+use crate::config::OwnDialect;
 use crate::dialect::Dialect;
 
 #[derive(Debug, Subcommand)]
@@ -18,47 +18,40 @@ pub(super) enum DialectCommand {
 
 /// Carries out a `dialect` command.
 pub(super) fn run(command: DialectCommand, config: &Path) -> Result<(), Failure> {
-    let own = own_dialects(config)?;
     match command {
         DialectCommand::List => {
+            let own = own_dialects(config)?;
             for name in Dialect::builtin_names() {
-                println!("{name}");
+                tell(format_args!("{name}"))?;
             }
             for (name, _) in own {
-                println!("{name} (in {})", config.display());
+                tell(format_args!("{name} (in {})", config.display()))?;
             }
             Ok(())
         }
-        DialectCommand::Show { name } => Ok(show(&name, &own)?),
+        DialectCommand::Show { name } => show(&name, config),
     }
 }
 
-fn show(name: &str, own: &[(String, String)]) -> anyhow::Result<()> {
+fn show(name: &str, config: &Path) -> Result<(), Failure> {
     if let Some(text) = Dialect::builtin_text(name) {
-        print!("{text}");
-        return Ok(());
+        return Ok(tell(text.trim_end())?);
     }
-    let Some((_, text)) = own.iter().find(|(held, _)| held == name) else {
-        bail!("no dialect `{name}`; built in are {}", Dialect::builtin_names().join(", "));
-    };
-    print!("{text}");
-    Ok(())
+    let own = own_dialects(config)?;
+    if let Some((_, text)) = own.iter().find(|(held, _)| held == name) {
+        return Ok(tell(text.trim_end())?);
+    }
+    let builtin = Dialect::builtin_names().iter().copied();
+    let names: Vec<&str> = builtin.chain(own.iter().map(|(name, _)| name.as_str())).collect();
+    Err(anyhow::anyhow!("no dialect `{name}`; there are {}", names.join(", ")).into())
 }
 
 /// Name and text of every `[[dialect]]` in the configuration, if there is one.
-fn own_dialects(config: &Path) -> anyhow::Result<Vec<(String, String)>> {
+fn own_dialects(config: &Path) -> Result<Vec<(String, String)>, Failure> {
     if !config.exists() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(config)
-        .with_context(|| format!("could not read {}", config.display()))?;
-    let table: toml::Table =
-        text.parse().with_context(|| format!("could not read {}", config.display()))?;
-    let dialects = table.get("dialect").and_then(toml::Value::as_array);
-    dialects
-        .into_iter()
-        .flatten()
-        .filter_map(|dialect| Some((dialect.get("name")?.as_str()?.to_owned(), dialect)))
-        .map(|(name, dialect)| Ok((name, toml::to_string(dialect)?)))
-        .collect()
+    let dialects = load(config)?.config.dialects;
+    let text = |own: &OwnDialect| Ok((own.dialect.name.clone(), toml::to_string(&own.table)?));
+    dialects.iter().map(text).collect()
 }

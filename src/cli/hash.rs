@@ -7,6 +7,7 @@ use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::{Context, bail};
 
+use super::tell;
 use crate::secret::SecretString;
 use crate::users::{password, rules};
 
@@ -27,7 +28,7 @@ pub fn run(args: &HashArgs) -> anyhow::Result<()> {
     if !args.any {
         rules::check_new(password.expose(), &[])?;
     }
-    println!("{}", password::hash(password.expose())?.as_str());
+    tell(format_args!("{}", password::hash(password.expose())?.as_str()))?;
     Ok(())
 }
 

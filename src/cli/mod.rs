@@ -12,13 +12,14 @@ mod run;
 mod tokens;
 pub mod users;
 
+use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, Issues, Loaded, UserSourceKind};
+use crate::config::{Config, Issues, Loaded};
 
 /// An authentication gateway for legacy APIs.
 #[derive(Debug, Parser)]
@@ -130,8 +131,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run(args) => run::run(config, &args),
         Command::Check(args) => check::check(config, &args),
         Command::User { source, command } => {
-            let loaded = load(config)?;
-            Ok(users::run(&command, users_file(&loaded.config, source.as_deref())?)?)
+            let (source, path) = users_file(config, source.as_deref())?;
+            Ok(users::run(&command, users::UsersFile { source: &source, path: &path })?)
         }
         Command::Hash(args) => Ok(hash::run(&args)?),
         Command::Key(command) => keys::run(command, &load(config)?.config),
@@ -154,20 +155,40 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// The users file that is meant: the named one, or the only one.
-fn users_file<'c>(config: &'c Config, name: Option<&str>) -> anyhow::Result<users::UsersFile<'c>> {
-    let mut files = config.users.iter().filter_map(|source| match &source.kind {
-        UserSourceKind::File { path, .. } => {
-            name.is_none_or(|name| name == source.name).then_some((source, path))
-        }
+/// Name and path of the users file that is meant: the named one, or the only one.
+///
+/// Only `[[users]]` is read, because the file may still have to be made, and because users can be
+/// looked after while something else in the configuration is wrong.
+fn users_file(config: &Path, name: Option<&str>) -> Result<(String, PathBuf), Failure> {
+    let text = std::fs::read_to_string(config).ok();
+    let Some(table) = text.and_then(|text| text.parse::<toml::Table>().ok()) else {
+        // It says what is wrong, and where.
+        return load(config)
+            .and_then(|_| Err(anyhow::anyhow!("{} changed just now", config.display()).into()));
+    };
+    let folder = config.parent().unwrap_or(Path::new(""));
+    let sections = table.get("users").and_then(toml::Value::as_array).into_iter().flatten();
+    let mut files = sections.filter_map(|section| {
+        let text = |key| section.get(key).and_then(toml::Value::as_str);
+        let (held, path) = (text("name")?, text("path")?);
+        let meant = text("kind") == Some("file") && name.is_none_or(|name| name == held);
+        meant.then(|| (held.to_owned(), folder.join(path)))
     });
-    match (files.next(), files.next()) {
-        (Some((source, path)), None) => Ok(users::UsersFile { source: &source.name, path }),
-        (Some(_), Some(_)) => {
-            anyhow::bail!("there are several users files: name one with --source")
+    match (files.next(), files.next(), name) {
+        (Some(file), None, _) => Ok(file),
+        (Some(_), Some(_), _) => {
+            Err(anyhow::anyhow!("there are several users files: name one with --source").into())
         }
-        (None, _) => anyhow::bail!("no [[users]] section of kind \"file\" has that name"),
+        (None, _, Some(name)) => {
+            Err(anyhow::anyhow!("no [[users]] of kind \"file\" is named `{name}`").into())
+        }
+        (None, _, None) => Err(anyhow::anyhow!("there is no [[users]] of kind \"file\"").into()),
     }
+}
+
+/// Writes a line of output. A reader that has gone is an error here, not a panic.
+pub(crate) fn tell(line: impl Display) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{line}")
 }
 
 /// A variable of the process's environment.

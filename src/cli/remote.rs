@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::Failure;
+use super::{Failure, tell};
 use crate::admin;
 use crate::config::Config;
 
@@ -58,18 +58,18 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
             let answer = call(config, Method::GET, &path("/sessions", &user), None)?;
             for session in list(&answer, "sessions") {
                 if json {
-                    println!("{session}");
+                    tell(format_args!("{session}"))?;
                 } else {
                     let text = |name: &str| text(session, name);
-                    println!(
+                    tell(format_args!(
                         "{}  {}  {}  since {}  until {}  {}",
                         text("id"),
                         text("username"),
                         text("login"),
                         text("created"),
                         text("expires"),
-                        text("address"),
-                    );
+                        text("address")
+                    ))?;
                 }
             }
             Ok(())
@@ -81,7 +81,9 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
                 (None, false) => path("/sessions", &args.user),
             };
             let answer = call(config, Method::DELETE, &target, None)?;
-            println!("{} sessions ended", answer.get("ended").unwrap_or(&Value::Null));
+            let ended = answer.get("ended").and_then(Value::as_u64).unwrap_or_default();
+            let noun = if ended == 1 { "session" } else { "sessions" };
+            tell(format_args!("{ended} {noun} ended"))?;
             Ok(())
         }
     }
@@ -91,7 +93,7 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
 pub(super) fn limits(command: LimitsCommand, config: &Config) -> Result<(), Failure> {
     let LimitsCommand::Lift { name } = command;
     call(config, Method::POST, "/limits/lift", Some(json!({ "name": name })))?;
-    println!("the failed attempts of {name} are forgotten");
+    tell(format_args!("the failed attempts of {name} are forgotten"))?;
     Ok(())
 }
 
@@ -100,14 +102,14 @@ pub(super) fn store(command: StoreCommand, config: &Config) -> Result<(), Failur
     let StoreCommand::Backup { file } = command;
     let file = std::path::absolute(&file)?;
     call(config, Method::POST, "/store/backup", Some(json!({ "path": file })))?;
-    println!("{}", file.display());
+    tell(format_args!("{}", file.display()))?;
     Ok(())
 }
 
 /// Has the running gateway read its configuration again.
 pub(super) fn reload(config: &Config) -> Result<(), Failure> {
     call(config, Method::POST, "/reload", None)?;
-    println!("reloaded");
+    tell(format_args!("reloaded"))?;
     Ok(())
 }
 

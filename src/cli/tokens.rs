@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Failure, load, remote};
+use super::{Failure, load, remote, tell};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -36,13 +36,13 @@ pub(super) fn run(command: TokenCommand, config: &Path) -> Result<(), Failure> {
             let mut token = String::new();
             std::io::stdin().read_to_string(&mut token)?;
             let [header, claims] = inspect(token.trim())?;
-            println!("{header:#}\n{claims:#}");
+            tell(format_args!("{header:#}\n{claims:#}"))?;
         }
         TokenCommand::Mint(args) => {
             let config = load(config)?.config;
             let body = json!({ "user": args.user, "login": args.login });
             let answer = remote::call(&config, Method::POST, "/tokens", Some(body))?;
-            println!("{}", remote::text(&answer, "access_token"));
+            tell(format_args!("{}", remote::text(&answer, "access_token")))?;
         }
     }
     Ok(())

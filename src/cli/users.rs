@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::hash::read_password;
+use super::tell;
 use crate::secret::SecretString;
 use crate::users::edit::{self, Listed, NewUser};
 use crate::users::{password, rules};
@@ -121,7 +122,7 @@ pub fn add(args: &AddArgs, password: &SecretString, file: UsersFile<'_>) -> anyh
         claims: args.claims.clone(),
     };
     let id = edit::add(file.path, &user).context("nothing was added")?;
-    println!("{id}");
+    tell(format_args!("{id}"))?;
     Ok(())
 }
 
@@ -153,8 +154,7 @@ fn known(name: &str, file: UsersFile<'_>) -> anyhow::Result<Listed> {
 fn list(args: &ListArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
     let users = edit::list(file.path, file.source)?;
     if args.json {
-        users.iter().for_each(|listed| println!("{}", json(listed)));
-        return Ok(());
+        return users.iter().try_for_each(|listed| Ok(tell(json(listed))?));
     }
     let width = users.iter().map(|listed| listed.user.name.chars().count()).max().unwrap_or(0);
     for Listed { user, disabled, weak } in &users {
@@ -163,7 +163,7 @@ fn list(args: &ListArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
         let email = user.email.as_deref().unwrap_or("-");
         let roles = user.roles.join(",");
         let notes = notes.collect::<Vec<_>>().join("; ");
-        println!("{:width$}  {}  {email}  {roles}  {notes}", user.name, user.id);
+        tell(format_args!("{:width$}  {}  {email}  {roles}  {notes}", user.name, user.id))?;
     }
     Ok(())
 }

@@ -63,7 +63,8 @@ impl Login {
         for source in &self.config.users {
             found = found.or(self.services.users.find(source, subject).await?);
         }
-        let user = found.ok_or_else(|| Refused::new(Reason::UnknownUser, "no such user"))?;
+        let user = found
+            .ok_or_else(|| Refused::new(Reason::UnknownUser, "no such user, or a disabled one"))?;
         let jti = token::new_jti();
         let origin = Origin { address: None, agent: Some("tollhouse token mint".to_owned()), now };
         let session = self.new_session(&origin, &user, None, &jti);

@@ -1,107 +1,532 @@
-//! Stopping and running the program as an operator does.
+//! Every command of the real program, as an operator types it.
 
-use std::time::Duration;
+use std::fs;
+use std::path::Path;
 
-use crate::harness::process::Process;
+use serde_json::{Value, json};
 
-#[test]
-fn sigterm_drains_and_ends_with_zero() {
-    let mut gateway = Process::sample();
-    let password = gateway.first_password();
-    assert!(!password.is_empty());
+use crate::harness::gateway::PASSWORD;
+use crate::harness::process::{Process, Told, folder, free_port, run_in, until, write_config};
 
-    gateway.signal("TERM");
+/// An echo behind a route that wants a credential, and another that wants none.
+const ROUTES: &str = r#"
+[process]
+drain_delay = "0s"
+[[upstream]]
+name = "u"
+servers = ["builtin:echo"]
+[[route]]
+path = "/"
+upstream = "u"
+[[route]]
+path = "/open/"
+upstream = "u"
+auth = []
+"#;
 
-    assert_eq!(gateway.wait(), Some(0), "{}", gateway.stderr());
-    assert!(std::net::TcpStream::connect(("127.0.0.1", gateway.port)).is_err());
+/// Runs a command in the folder.
+fn run(dir: &tempfile::TempDir, words: &[&str]) -> Told {
+    run_in(dir.path(), words, "")
 }
 
-/// The status of `GET /healthz`, if anybody answers.
-fn health(port: u16) -> Option<String> {
-    let url = format!("https://127.0.0.1:{port}/healthz");
-    let asked = std::process::Command::new("curl")
-        .args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", &url])
-        .output()
-        .unwrap();
-    asked.status.success().then(|| String::from_utf8(asked.stdout).unwrap())
+/// A running gateway whose admin socket answers.
+fn running(sections: &str) -> Process {
+    let process = Process::plain(&format!("{ROUTES}{sections}"));
+    until("commands", || (process.command(&["key", "list"]).status == Some(0)).then_some(()));
+    process
+}
+
+fn append(path: &Path, text: &str) {
+    let held = fs::read_to_string(path).unwrap();
+    fs::write(path, format!("{held}{text}")).unwrap();
 }
 
 #[test]
-fn health_says_503_before_the_listeners_close_and_a_second_signal_ends_at_once() {
-    let mut gateway = Process::sample_with("drain_delay = \"0s\"", "drain_delay = \"1h\"");
-    assert_eq!(health(gateway.port).as_deref(), Some("200"));
+fn a_good_configuration_is_told_to_be_good() {
+    let (dir, _) = folder(ROUTES);
 
-    gateway.signal("TERM");
-
-    let patience = std::time::Instant::now();
-    while health(gateway.port).as_deref() != Some("503") {
-        assert!(patience.elapsed() < Duration::from_secs(20), "{}", gateway.stderr());
-        std::thread::sleep(Duration::from_millis(20));
+    for words in [["check"].as_slice(), &["validate"], &["-t"], &["-c", "gateway.toml", "check"]] {
+        assert_eq!(run(&dir, words).ok(), "gateway.toml: ok\n", "{words:?}");
     }
-    gateway.signal("TERM");
-    assert_eq!(gateway.wait(), Some(0), "an hour's delay is not waited for");
+    assert!(!dir.path().join("state").exists(), "looking makes nothing");
 }
 
 #[test]
-fn a_broken_configuration_is_not_reloaded_and_the_last_one_stays() {
-    let gateway = Process::sample();
-    let path = gateway.path("gateway.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, format!("{text}\n[[rout]]\npath = \"/x\"\n")).unwrap();
+fn every_problem_is_told_by_check_and_by_a_failed_start_in_the_same_words() {
+    let (dir, _) = folder("[[route]]\npath = \"/\"\nupstrem = \"u\"\n[helth]\n");
 
-    gateway.signal("HUP");
+    let told = run(&dir, &["check"]).failed(78, &["gateway.toml has", "upstrem", "helth"]);
 
-    let patience = std::time::Instant::now();
-    while !gateway.stderr().contains("not reloaded") {
-        assert!(patience.elapsed() < Duration::from_secs(20), "{}", gateway.stderr());
-        std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(run(&dir, &["-t"]).failed(78, &[]), told);
+    assert_eq!(run(&dir, &["run"]).failed(78, &[]), told);
+    assert_eq!(run(&dir, &[]).failed(78, &[]), told);
+    assert_eq!(run(&dir, &["session", "list"]).failed(78, &[]), told);
+    assert!(!dir.path().join("state").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_missing_or_broken_configuration_is_told_with_its_name() {
+    let (dir, _) = folder(ROUTES);
+    fs::write(dir.path().join("broken.toml"), "[[route]\n").unwrap();
+
+    for words in [["check", "-c", "none.toml"], ["run", "-c", "none.toml"]] {
+        run(&dir, &words).failed(78, &["none.toml"]);
     }
-    assert!(gateway.stderr().contains("rout"), "{}", gateway.stderr());
-    assert!(std::net::TcpStream::connect(("127.0.0.1", gateway.port)).is_ok());
+    run(&dir, &["check", "-c", "broken.toml"]).failed(78, &["broken.toml"]);
+    run(&dir, &["dialect", "list", "-c", "broken.toml"]).failed(78, &["broken.toml"]);
 }
 
 #[test]
-fn commands_ask_the_running_gateway() {
-    let gateway = Process::sample();
-    gateway.first_password();
+fn what_is_in_effect_is_shown_without_its_secrets() {
+    let (dir, _) = folder(&format!(
+        "{ROUTES}
+[mail]
+server = \"127.0.0.1:1025\"
+tls = \"none\"
+from = \"gateway@example.com\"
+username = \"gateway\"
+password = {{ file = \"mail-password\" }}
+"
+    ));
+    let secret = "hunter2-the-mail-password";
+    fs::write(dir.path().join("mail-password"), secret).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(dir.path().join("mail-password"), mode).unwrap();
 
-    let check = gateway.command(&["check"]);
-    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
-    let minted = gateway.command(&["token", "mint", "admin", "--login", "native"]);
-    let token = String::from_utf8(minted.stdout).unwrap();
-    assert_eq!(token.trim().split('.').count(), 3, "{}", String::from_utf8_lossy(&minted.stderr));
-    let listed = gateway.command(&["session", "list", "--user", "admin"]);
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    assert!(listed.contains("admin") && listed.contains("native"), "{listed}");
-    let revoked = gateway.command(&["session", "revoke", "--all"]);
-    assert_eq!(String::from_utf8(revoked.stdout).unwrap(), "1 sessions ended\n");
-    let keys = gateway.command(&["key", "list"]);
-    let keys = String::from_utf8(keys.stdout).unwrap();
-    assert!(keys.contains("ES256") && keys.contains("RS256"), "{keys}");
-    let lifted = gateway.command(&["limits", "lift", "admin"]);
-    assert!(lifted.status.success(), "{}", String::from_utf8_lossy(&lifted.stderr));
-    let copy = gateway.path("copy.redb");
-    let backup = gateway.command(&["store", "backup", copy.to_str().unwrap()]);
-    assert!(backup.status.success() && copy.exists());
-    assert!(gateway.command(&["reload"]).status.success());
-    assert!(gateway.pid() > 0);
+    let shown = run(&dir, &["check", "--print"]).ok();
+
+    assert!(!shown.contains(secret) && !shown.contains("hunter2"), "{shown}");
+    for part in ["\"***\"", "drain_timeout", "access_ttl", "gateway@example.com"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
 }
 
 #[test]
-fn a_command_without_a_gateway_and_a_bad_configuration_say_so() {
+fn usage_is_told_with_status_2() {
+    let (dir, _) = folder(ROUTES);
+
+    for (words, part) in [
+        (["chek"].as_slice(), "check"),
+        (&["--nonsense"], "--nonsense"),
+        (&["user"], "Usage"),
+        (&["user", "add"], "<NAME>"),
+        (&["user", "add", "zoe", "password"], "password"),
+        (&["session", "revoke"], "--all"),
+        (&["session", "revoke", "--all", "--user", "alice"], "--user"),
+        (&["token", "mint", "alice"], "--login"),
+        (&["store", "backup"], "<FILE>"),
+        (&["completions", "tcsh"], "tcsh"),
+    ] {
+        run(&dir, words).failed(2, &[part]);
+    }
+    assert!(run(&dir, &["--help"]).ok().contains("Usage"));
+    assert!(run(&dir, &["--version"]).ok().starts_with("tollhouse "));
+}
+
+#[test]
+fn users_are_added_changed_listed_and_removed() {
+    let (dir, _) = folder(ROUTES);
+    let file = dir.path().join("users.toml");
+    fs::remove_file(&file).unwrap();
+    let add = ["user", "add", "zoe", "--email", "zoe@example.com", "--role", "ops"];
+
+    let id = run_in(dir.path(), &add, "a long enough password\n").ok();
+
+    let listed = |flag: &[&str]| run(&dir, &[&["user", "list"], flag].concat()).ok();
+    let told: Value = serde_json::from_str(&listed(&["--json"])).unwrap();
+    assert_eq!(told["id"], id.trim());
+    assert_eq!((&told["name"], &told["roles"]), (&json!("zoe"), &json!(["ops"])));
+    assert_eq!(told["disabled"], false);
+    assert!(!listed(&["--json"]).contains("argon2"), "no hash is shown");
+    assert!(fs::read_to_string(&file).unwrap().contains("$argon2id$"));
+
+    run_in(dir.path(), &add, "another long password\n").failed(1, &["zoe"]);
+    let passwd = ["user", "passwd", "zoe"];
+    let before = fs::read_to_string(&file).unwrap();
+    run_in(dir.path(), &passwd, "short\n").failed(1, &["password"]);
+    run_in(dir.path(), &passwd, "").failed(1, &["no password on standard input"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), before, "nothing was changed");
+    run_in(dir.path(), &passwd, "quite another password\n").ok();
+    assert_ne!(fs::read_to_string(&file).unwrap(), before);
+
+    run(&dir, &["user", "disable", "zoe"]).ok();
+    assert!(listed(&[]).contains("disabled"), "{}", listed(&[]));
+    run(&dir, &["user", "enable", "zoe"]).ok();
+    assert!(!listed(&[]).contains("disabled"), "{}", listed(&[]));
+    for command in ["passwd", "disable", "enable", "remove"] {
+        run(&dir, &["user", command, "yves"]).failed(1, &["yves"]);
+    }
+    run(&dir, &["user", "remove", "zoe"]).ok();
+    assert_eq!(listed(&[]), "");
+}
+
+#[tokio::test]
+async fn a_user_who_was_added_beside_a_running_gateway_can_log_in() {
+    let process = running("");
+    let words = ["user", "add", "zoe"];
+
+    run_in(process.dir.path(), &words, &format!("{PASSWORD}\n")).ok();
+
+    let client = process.client();
+    let since = std::time::Instant::now();
+    loop {
+        let login = json!({ "username": "zoe", "password": PASSWORD });
+        let status = client.post("/auth/login").json(login).send().await.status;
+        if status == 200 {
+            break;
+        }
+        assert!(since.elapsed() < std::time::Duration::from_secs(8), "{status}");
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+}
+
+#[test]
+fn the_users_file_that_is_meant_must_be_named_where_there_are_several() {
+    let (dir, port) = folder("");
+    let text = fs::read_to_string(dir.path().join("gateway.toml")).unwrap();
+    let two = "users = [{ name = \"staff\", kind = \"file\", path = \"users.toml\" }, \
+               { name = \"guests\", kind = \"file\", path = \"guests.toml\" }]";
+    let line = text.lines().find(|line| line.starts_with("users")).unwrap();
+    fs::write(dir.path().join("gateway.toml"), text.replace(line, two)).unwrap();
+    assert_ne!(port, 0);
+
+    run(&dir, &["user", "list"]).failed(1, &["--source"]);
+    assert!(run(&dir, &["user", "--source", "staff", "list"]).ok().contains("alice"));
+    run(&dir, &["user", "--source", "guests", "list"]).failed(1, &["guests.toml"]);
+    run(&dir, &["user", "--source", "nobody", "list"]).failed(1, &["nobody"]);
+}
+
+#[test]
+fn a_password_is_hashed_from_standard_input() {
+    let (dir, _) = folder(ROUTES);
+
+    let hash = run_in(dir.path(), &["hash"], &format!("{PASSWORD}\n")).ok();
+
+    assert!(hash.starts_with("$argon2id$v=19$") && hash.lines().count() == 1, "{hash}");
+    run_in(dir.path(), &["hash"], "short\n").failed(1, &["password"]);
+    run_in(dir.path(), &["hash"], "\n").failed(1, &["no password"]);
+    assert!(run_in(dir.path(), &["hash", "--any"], "short\n").ok().starts_with("$argon2id$"));
+}
+
+#[test]
+fn dialects_are_listed_and_shown_so_that_one_can_start_from_them() {
+    let (dir, _) = folder(ROUTES);
+    let listed = run(&dir, &["dialect", "list"]).ok();
+    assert_eq!(listed.lines().count(), 6, "{listed}");
+    for name in listed.lines() {
+        let shown = run(&dir, &["dialect", "show", name]).ok();
+        assert!(shown.parse::<toml::Table>().is_ok(), "{shown}");
+    }
+    let native = run(&dir, &["dialect", "show", "native"]).ok();
+    let mut own: toml::Table = native.parse().unwrap();
+    own.insert("name".to_owned(), "mine".into());
+    let own = toml::Table::from_iter([("dialect".to_owned(), vec![own].into())]);
+    append(&dir.path().join("gateway.toml"), &toml::to_string(&own).unwrap());
+    assert_eq!(run(&dir, &["check"]).ok(), "gateway.toml: ok\n");
+
+    let listed = run(&dir, &["dialect", "list"]).ok();
+    let shown = run(&dir, &["dialect", "show", "mine"]).ok();
+
+    assert!(listed.lines().any(|line| line == "mine (in gateway.toml)"), "{listed}");
+    assert!(shown.contains("name = \"mine\""), "{shown}");
+    run(&dir, &["dialect", "show", "mime"]).failed(1, &["no dialect `mime`", "native", "mine"]);
+}
+
+#[test]
+fn completions_and_the_manual_name_every_command() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("gateway.toml"), "[tokn]\nissuer = 5\n").unwrap();
-    let run = |words: &[&str]| {
-        crate::harness::process::tollhouse().current_dir(dir.path()).args(words).output().unwrap()
+
+    for (words, why) in [(["completions", "bash"].as_slice(), "bash"), (&["man"], "man")] {
+        let text = run(&dir, words).ok();
+        for command in ["run", "check", "user", "hash", "key", "token", "session", "dialect"] {
+            assert!(text.contains(command), "{command} is not in {why}");
+        }
+    }
+}
+
+#[test]
+fn output_that_nobody_reads_to_its_end_is_no_fault() {
+    let (dir, _) = folder(ROUTES);
+    let program = env!("CARGO_BIN_EXE_tollhouse");
+
+    for words in ["dialect show native", "dialect list", "check --print", "user list", "man"] {
+        // The reader is gone before the first byte is written.
+        let script = format!(
+            "cd {}; (sleep 0.2; {program} {words}; echo $? >&2) | true",
+            dir.path().display()
+        );
+        let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(told.lines().last(), Some("0"), "{words}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_minted_token_works_until_its_session_is_revoked() {
+    let process = running("");
+    let client = process.client();
+
+    let token = process.command(&["token", "mint", "alice", "--login", "native"]).ok();
+
+    let token = token.trim();
+    client.get("/").bearer(token).send().await.assert_status(200);
+    let inspected = run_in(process.dir.path(), &["token", "inspect"], token).ok();
+    let mut parts = serde_json::Deserializer::from_str(&inspected).into_iter::<Value>();
+    let (head, claims) = (parts.next().unwrap().unwrap(), parts.next().unwrap().unwrap());
+    assert_eq!(head["alg"], "ES256", "{inspected}");
+    assert_eq!(claims["iss"], "https://gateway.example", "{inspected}");
+    assert!(!inspected.contains(token.rsplit('.').next().unwrap()), "the signature is not shown");
+
+    let listed = process.command(&["session", "list", "--json"]).ok();
+    let session: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((&session["username"], &session["login"]), (&json!("alice"), &json!("native")));
+    let id = session["id"].as_str().unwrap();
+    assert!(process.command(&["session", "list"]).ok().starts_with(id));
+    assert_eq!(process.command(&["session", "revoke", id]).ok(), "1 session ended\n");
+    client.get("/").bearer(token).send().await.assert_status(401).assert_code("token_revoked");
+    assert_eq!(process.command(&["session", "list"]).ok(), "");
+    until("audit", || process.stdout().contains("\"mint\"").then_some(()));
+}
+
+#[tokio::test]
+async fn sessions_are_listed_and_revoked_by_user_and_all() {
+    let process = running("");
+    let client = process.client();
+    let (alice, bob) = (process.token("alice").await, process.token("bob").await);
+    process.token("alice").await;
+
+    let of_alice = process.command(&["session", "list", "--user", "alice"]).ok();
+    assert_eq!(of_alice.lines().count(), 2, "{of_alice}");
+    let revoke = |words: &[&str]| process.command(&[&["session", "revoke"], words].concat());
+    revoke(&["--user", "nobody"]).failed(1, &["user `nobody` is not known"]);
+    revoke(&["not-an-id"]).failed(1, &["not a UUID"]);
+    assert_eq!(revoke(&["--user", "alice@example.com"]).ok(), "2 sessions ended\n");
+    client.get("/").bearer(&alice).send().await.assert_status(401);
+    client.get("/").bearer(&bob).send().await.assert_status(200);
+
+    assert_eq!(revoke(&["--all"]).ok(), "1 session ended\n");
+    client.get("/").bearer(&bob).send().await.assert_status(401);
+    let later = process.token("bob").await;
+    client.get("/").bearer(&later).send().await.assert_status(200);
+    let mint = |user, login| process.command(&["token", "mint", user, "--login", login]);
+    mint("alice", "other").failed(1, &["login `other` is not known"]);
+    mint("nobody", "native").failed(1, &["user `nobody` is not known"]);
+    mint("dora", "native").failed(1, &["disabled"]);
+}
+
+#[test]
+fn a_token_is_inspected_without_being_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let inspect = |text: &str| run_in(dir.path(), &["token", "inspect"], text);
+
+    // {"alg":"none"} and {"sub":"x"}
+    assert!(inspect("eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.\n").ok().contains("\"sub\": \"x\""));
+    inspect("two.parts").failed(1, &["three parts"]);
+    inspect("!!!.eyJzdWIiOiJ4In0.x").failed(1, &["header is not base64url"]);
+    inspect("eyJhbGciOiJub25lIn0.AAAA.x").failed(1, &["claims is not JSON"]);
+}
+
+#[tokio::test]
+async fn attempts_are_forgotten_when_an_operator_says_so() {
+    let process = running("[login_limits]\nper_account = { attempts = 2, per = \"10m\" }\n");
+    let client = process.client();
+    let login = |password| {
+        let login = json!({ "username": "alice", "password": password });
+        client.post("/auth/login").json(login).send()
     };
+    for _ in 0..2 {
+        login("wrong password").await.assert_status(401);
+    }
+    login(PASSWORD).await.assert_status(429);
 
-    let check = run(&["check"]);
-    let start = run(&[]);
-    let usage = run(&["nonsense"]);
+    process.command(&["limits", "lift", "alice"]).ok();
 
-    assert_eq!(check.status.code(), Some(78));
-    assert!(String::from_utf8_lossy(&check.stderr).contains("tokn"));
-    assert_eq!(start.status.code(), Some(78));
-    assert_eq!(start.stderr, check.stderr, "the same text at a failed start");
-    assert_eq!(usage.status.code(), Some(2));
+    login(PASSWORD).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn keys_are_listed_rotated_imported_and_revoked() {
+    let process = running("");
+    let client = process.client();
+    let token = process.token("alice").await;
+    let count = || process.command(&["key", "list"]).ok().lines().count();
+    assert_eq!(count(), 1);
+
+    let rotated = process.command(&["key", "rotate"]).ok();
+    assert_eq!(rotated.lines().count(), 2, "{rotated}");
+    assert!(rotated.contains("pending") && rotated.contains("signing"), "{rotated}");
+    client.get("/").bearer(&token).send().await.assert_status(200);
+    let published = client.get("/.well-known/jwks.json").send().await.json();
+    assert_eq!(published["keys"].as_array().unwrap().len(), 2, "{published}");
+
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    fs::write(process.path("own.pem"), key.serialize_pem()).unwrap();
+    let imported = process.command(&["key", "import", "own.pem"]).ok();
+    assert!(imported.contains("EdDSA") && imported.lines().count() == 3, "{imported}");
+    fs::write(process.path("bad.pem"), "-----BEGIN NONSENSE-----\n").unwrap();
+    process.command(&["key", "import", "bad.pem"]).failed(1, &[]);
+    process.command(&["key", "import", "none.pem"]).failed(1, &["none.pem"]);
+    process.command(&["key", "rotate", "--algorithm", "XY1"]).failed(1, &["`XY1`"]);
+    process.command(&["key", "revoke", "unknown"]).failed(1, &["unknown"]);
+
+    let signing = imported.lines().find(|line| line.contains("signing")).unwrap();
+    let kid = signing.split_whitespace().next().unwrap();
+    let left = process.command(&["key", "revoke", kid]).ok();
+    assert!(!left.contains(kid), "{left}");
+    client.get("/").bearer(&token).send().await.assert_status(401);
+    let token = process.token("alice").await;
+    client.get("/").bearer(&token).send().await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_gateway_starts_on_a_backup_of_another_s_store() {
+    let process = running("");
+    let kept = process.command(&["token", "mint", "alice", "--login", "native"]).ok();
+    let ended = process.token("bob").await;
+    process.command(&["session", "revoke", "--user", "bob"]).ok();
+
+    let told = process.command(&["store", "backup", "copy.redb"]).ok();
+
+    assert_eq!(told.trim(), process.path("copy.redb").display().to_string());
+    process.command(&["store", "backup", "none/copy.redb"]).failed(1, &["none"]);
+    process.command(&["store", "backup", "copy.redb"]).failed(1, &["copy.redb"]);
+    let (dir, port) = folder(ROUTES);
+    let state = dir.path().join("state");
+    fs::create_dir_all(state.join("keys")).unwrap();
+    fs::copy(process.path("copy.redb"), state.join("store.redb")).unwrap();
+    for key in fs::read_dir(process.path("state/keys")).unwrap() {
+        let key = key.unwrap();
+        fs::copy(key.path(), state.join("keys").join(key.file_name())).unwrap();
+    }
+    let second = Process::start(dir, port);
+    second.client().get("/").bearer(kept.trim()).send().await.assert_status(200);
+    second.client().get("/").bearer(&ended).send().await.assert_status(401);
+}
+
+#[tokio::test]
+async fn a_reload_puts_a_new_route_to_work_and_a_broken_file_changes_nothing() {
+    let process = running("");
+    let client = process.client();
+    let route = |path: &str| {
+        let keys = format!("[[route]]\npath = \"{path}\"\nupstream = \"u\"\nauth = []\n");
+        append(&process.path("gateway.toml"), &keys);
+    };
+    client.get("/first").send().await.assert_status(401);
+
+    route("/first");
+    assert_eq!(process.command(&["reload"]).ok(), "reloaded\n");
+    client.get("/first").send().await.assert_status(200);
+
+    route("/second");
+    process.signal("HUP");
+    process.told("reloaded");
+    client.get("/second").send().await.assert_status(200);
+
+    let good = fs::read_to_string(process.path("gateway.toml")).unwrap();
+    append(&process.path("gateway.toml"), "[[route]]\npath = \"/third\"\nupstrem = \"u\"\n");
+    process.signal("HUP");
+    process.told("not reloaded, the last configuration stays");
+    process.told("upstrem");
+    client.get("/second").send().await.assert_status(200);
+    client.get("/third").send().await.assert_status(401);
+
+    fs::write(process.path("gateway.toml"), good).unwrap();
+    assert_eq!(process.command(&["reload"]).ok(), "reloaded\n");
+}
+
+#[tokio::test]
+async fn what_is_only_read_at_start_is_refused_by_a_reload() {
+    let process = running("");
+    let sections = format!("{ROUTES}[[route]]\npath = \"/new\"\nupstream = \"u\"\nauth = []\n");
+    write_config(process.dir.path(), free_port(), &sections);
+
+    process.command(&["reload"]).failed(1, &["[listener] changed", "restart"]);
+    process.signal("HUP");
+    process.told("[listener] changed, which needs a restart");
+
+    process.client().get("/new").send().await.assert_status(401);
+    process.client().get("/open/").send().await.assert_status(200);
+}
+
+#[tokio::test]
+async fn the_admin_socket_tells_why_a_file_was_not_put_to_work() {
+    let process = running("");
+    // The command reads another file than the gateway, so the gateway is the one that refuses.
+    let good = process.path("good.toml");
+    fs::copy(process.path("gateway.toml"), &good).unwrap();
+    append(&process.path("gateway.toml"), "[helth]\n");
+
+    process.command(&["reload", "-c", "good.toml"]).failed(1, &["helth", "health"]);
+    process.client().get("/open/").send().await.assert_status(200);
+}
+
+#[test]
+fn commands_for_a_running_gateway_say_that_there_is_none() {
+    let (dir, _) = folder(ROUTES);
+
+    for words in [
+        ["session", "list"].as_slice(),
+        &["session", "revoke", "--all"],
+        &["token", "mint", "alice", "--login", "native"],
+        &["limits", "lift", "alice"],
+        &["key", "list"],
+        &["store", "backup", "copy.redb"],
+        &["reload"],
+    ] {
+        run(&dir, words).failed(1, &["no gateway answers on", "admin.sock"]);
+    }
+}
+
+#[test]
+fn a_missing_users_file_is_told_with_what_to_do() {
+    let (dir, _) = folder(ROUTES);
+    fs::remove_file(dir.path().join("users.toml")).unwrap();
+
+    run(&dir, &["run"]).failed(78, &["users.toml", "tollhouse user add", "bootstrap = true"]);
+    run(&dir, &["user", "list"]).failed(1, &["users.toml"]);
+}
+
+#[test]
+fn a_broken_users_file_is_told_with_its_line() {
+    let (dir, _) = folder(ROUTES);
+    append(&dir.path().join("users.toml"), "\n[[user]]\nname = 7\n");
+
+    run(&dir, &["run"]).failed(78, &["users.toml", "line"]);
+}
+
+#[test]
+fn a_damaged_or_missing_store_is_refused_with_what_to_do() {
+    let (dir, port) = folder(ROUTES);
+    let mut first = Process::start(dir, port);
+    until("served", || first.path("state/admin.sock").exists().then_some(()));
+    first.signal("TERM");
+    assert_eq!(first.wait(), Some(0), "{}", first.stderr());
+    let store = first.path("state/store.redb");
+    fs::write(&store, "this is no database").unwrap();
+
+    let refused = ["store.redb", "is damaged", "restore a backup", "--new-state"];
+    first.command(&["run"]).failed(1, &refused);
+    assert_eq!(fs::read(&store).unwrap(), b"this is no database", "left as it was");
+
+    fs::remove_file(&store).unwrap();
+    first.command(&["run"]).failed(1, &["store.redb", "is missing", "--new-state"]);
+    assert!(!store.exists());
+}
+
+#[test]
+fn a_second_gateway_is_refused_and_the_first_goes_on() {
+    let first = running("");
+    let (other, _) = folder("");
+    write_config(other.path(), first.port, ROUTES);
+
+    let port = first.port.to_string();
+    run(&other, &["run"]).failed(1, &[&port, "in use", "running already"]);
+    first.command(&["run"]).failed(1, &["one gateway for each state folder"]);
+    let (taken, port) = folder("");
+    let admin = format!("[admin]\naddress = \"127.0.0.1:{}\"\n{ROUTES}", first.port);
+    write_config(taken.path(), port, &admin);
+    run(&taken, &["run"]).failed(1, &["admin", &first.port.to_string(), "in use"]);
+
+    assert!(first.command(&["key", "list"]).ok().contains("signing"));
 }

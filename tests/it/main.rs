@@ -6,8 +6,9 @@
 
 mod harness;
 
+mod admin; // probes and metrics by TCP, everything else by the unix socket
 mod architecture; // imports, file sizes, who writes a status
-mod cli; // the program as an operator runs and stops it
+mod cli; // every command of the real program
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form
@@ -22,6 +23,7 @@ mod requests; // requests through a whole gateway
 mod routing; // one reading of a request, and the table of routes
 mod security; // what must never happen, through a whole gateway
 mod sessions; // sessions over their whole life
+mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
 mod store_file; // the store file: made, refused, copied, swept
 mod streams; // WebSockets and long downloads, and when they end
 mod telemetry; // lines on their way to a file

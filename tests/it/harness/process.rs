@@ -1,10 +1,13 @@
 //! The program itself, started as an operator would.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use super::client::{Client, PATIENCE};
+use super::gateway;
 
 /// A running `tollhouse`; ended when dropped.
 pub struct Process {
@@ -12,6 +15,88 @@ pub struct Process {
     pub dir: tempfile::TempDir,
     pub port: u16,
 }
+
+/// What a command that ended has told.
+#[derive(Debug)]
+pub struct Told {
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Told {
+    /// It succeeded; what it printed.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.status, Some(0), "{self:?}");
+        self.stdout
+    }
+
+    /// It failed with this status, printed nothing, and told every part on standard error.
+    #[track_caller]
+    pub fn failed(self, status: i32, parts: &[&str]) -> String {
+        assert_eq!((self.status, self.stdout.as_str()), (Some(status), ""), "{self:?}");
+        for part in parts {
+            assert!(self.stderr.contains(part), "{part} is not in {}", self.stderr);
+        }
+        self.stderr
+    }
+}
+
+/// Runs a command to its end in `dir`, with `input` on standard input.
+pub fn run_in(dir: &Path, words: &[&str], input: &str) -> Told {
+    let mut child = tollhouse()
+        .current_dir(dir)
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may have failed before it read anything.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    Told { status: output.status.code(), stdout, stderr }
+}
+
+/// Waits until `look` finds something.
+#[track_caller]
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(since.elapsed() < PATIENCE, "{what}: did not come about");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A folder with the tests' users and a `gateway.toml`: one plain listener, the native login,
+/// and `sections`.
+pub fn folder(sections: &str) -> (tempfile::TempDir, u16) {
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+    std::fs::write(dir.path().join("users.toml"), gateway::users()).unwrap();
+    write_config(dir.path(), port, sections);
+    (dir, port)
+}
+
+/// Writes the `gateway.toml` of `folder`.
+pub fn write_config(dir: &Path, port: u16, sections: &str) {
+    let head = HEAD.replace("{port}", &port.to_string());
+    std::fs::write(dir.join("gateway.toml"), format!("{head}{sections}")).unwrap();
+}
+
+const HEAD: &str = r#"
+listener = [{ address = "127.0.0.1:{port}" }]
+users = [{ name = "staff", kind = "file", path = "users.toml" }]
+login = [{ dialect = "native" }]
+[token]
+issuer = "https://gateway.example"
+audience = ["legacy"]
+"#;
 
 /// The program under test.
 pub fn tollhouse() -> Command {
@@ -72,6 +157,23 @@ impl Process {
         }
     }
 
+    /// Starts on a `folder`.
+    pub fn plain(sections: &str) -> Self {
+        let (dir, port) = folder(sections);
+        Self::start(dir, port)
+    }
+
+    pub fn client(&self) -> Client {
+        Client::plain(SocketAddr::from(([127, 0, 0, 1], self.port)))
+    }
+
+    /// A native login's access token.
+    pub async fn token(&self, name: &str) -> String {
+        let login = serde_json::json!({ "username": name, "password": gateway::PASSWORD });
+        let reply = self.client().post("/auth/login").json(login).send().await;
+        reply.assert_status(200).member("access_token")
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -126,8 +228,14 @@ impl Process {
     }
 
     /// Another `tollhouse` command beside it, in its folder.
-    pub fn command(&self, words: &[&str]) -> Output {
-        tollhouse().current_dir(self.dir.path()).args(words).output().unwrap()
+    pub fn command(&self, words: &[&str]) -> Told {
+        run_in(self.dir.path(), words, "")
+    }
+
+    /// Waits until standard error has `part`.
+    #[track_caller]
+    pub fn told(&self, part: &str) {
+        until(part, || self.stderr().contains(part).then_some(()));
     }
 }
 
