@@ -171,6 +171,7 @@ impl Gateway {
     pub(crate) fn new(shared: Shared, config: Config) -> Result<Self, BuildError> {
         let generation = Generation::build(&shared, config, None)?;
         let generation = ArcSwap::from_pointee(generation);
+        shared.metrics.reload(true, shared.clock.now());
         Ok(Self { shared, generation, reloading: Mutex::default() })
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Failure, load, tell};
+use super::{Failure, load, say};
 use crate::config::Issues;
 
 #[derive(Debug, Default, Args)]
@@ -21,9 +21,9 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
         eprintln!("{}", Issues::new(path, loaded.warnings));
     }
     if args.print {
-        tell(loaded.config.print().trim_end())?;
+        say(loaded.config.print().trim_end())?;
     } else {
-        tell(format_args!("{}: ok", path.display()))?;
+        say(format_args!("{}: ok", path.display()))?;
     }
     Ok(())
 }

@@ -1,13 +1,10 @@
 //! `tollhouse hash`, and how every command is told a password: by a prompt that shows nothing, or
 //! one line of standard input; never by an argument, which other users of the machine can see.
 
-#![allow(clippy::print_stdout)]
-
 use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::{Context, bail};
 
-use super::tell;
 use crate::secret::SecretString;
 use crate::users::{password, rules};
 
@@ -28,8 +25,7 @@ pub fn run(args: &HashArgs) -> anyhow::Result<()> {
     if !args.any {
         rules::check_new(password.expose(), &[])?;
     }
-    tell(format_args!("{}", password::hash(password.expose())?.as_str()))?;
-    Ok(())
+    Ok(super::say(password::hash(password.expose())?.as_str())?)
 }
 
 /// A new password: asked for twice on a terminal, else the first line of standard input.

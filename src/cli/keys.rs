@@ -7,7 +7,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::json;
 
-use super::{Failure, remote, tell};
+use super::{Failure, remote, say};
 use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
@@ -51,13 +51,13 @@ pub(super) fn run(command: KeyCommand, config: &Config) -> Result<(), Failure> {
     };
     for key in remote::list(&answer, "keys") {
         let text = |name: &str| remote::text(key, name);
-        tell(format_args!(
+        say(format_args!(
             "{}  {:6}  {:9}  made {}  signs from {}",
             text("kid"),
             text("algorithm"),
             text("state"),
             text("created"),
-            text("signs_from")
+            text("signs_from"),
         ))?;
     }
     Ok(())

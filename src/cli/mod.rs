@@ -1,7 +1,7 @@
 //! Arguments and commands: the only place that prints, and that uses `anyhow`.
 //!
 //! Exit status: 0 done, 1 failed at run time, 2 usage, 78 bad configuration.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
 mod check;
 mod dialects;
@@ -12,14 +12,13 @@ mod run;
 mod tokens;
 pub mod users;
 
-use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, Issues, Loaded};
+use crate::config::{Config, Issues, Loaded, UserSource, UserSourceKind};
 
 /// An authentication gateway for legacy APIs.
 #[derive(Debug, Parser)]
@@ -131,8 +130,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run(args) => run::run(config, &args),
         Command::Check(args) => check::check(config, &args),
         Command::User { source, command } => {
-            let (source, path) = users_file(config, source.as_deref())?;
-            Ok(users::run(&command, users::UsersFile { source: &source, path: &path })?)
+            let sources = Config::load_users(config).map_err(Failure::Config)?;
+            Ok(users::run(&command, users_file(&sources, source.as_deref())?)?)
         }
         Command::Hash(args) => Ok(hash::run(&args)?),
         Command::Key(command) => keys::run(command, &load(config)?.config),
@@ -155,40 +154,26 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Name and path of the users file that is meant: the named one, or the only one.
-///
-/// Only `[[users]]` is read, because the file may still have to be made, and because users can be
-/// looked after while something else in the configuration is wrong.
-fn users_file(config: &Path, name: Option<&str>) -> Result<(String, PathBuf), Failure> {
-    let text = std::fs::read_to_string(config).ok();
-    let Some(table) = text.and_then(|text| text.parse::<toml::Table>().ok()) else {
-        // It says what is wrong, and where.
-        return load(config)
-            .and_then(|_| Err(anyhow::anyhow!("{} changed just now", config.display()).into()));
-    };
-    let folder = config.parent().unwrap_or(Path::new(""));
-    let sections = table.get("users").and_then(toml::Value::as_array).into_iter().flatten();
-    let mut files = sections.filter_map(|section| {
-        let text = |key| section.get(key).and_then(toml::Value::as_str);
-        let (held, path) = (text("name")?, text("path")?);
-        let meant = text("kind") == Some("file") && name.is_none_or(|name| name == held);
-        meant.then(|| (held.to_owned(), folder.join(path)))
+/// The users file that is meant: the named one, or the only one.
+fn users_file<'c>(
+    sources: &'c [UserSource],
+    name: Option<&str>,
+) -> anyhow::Result<users::UsersFile<'c>> {
+    let mut files = sources.iter().filter_map(|source| match &source.kind {
+        UserSourceKind::File { path, .. } => {
+            name.is_none_or(|name| name == source.name).then_some((source, path))
+        }
     });
-    match (files.next(), files.next(), name) {
-        (Some(file), None, _) => Ok(file),
-        (Some(_), Some(_), _) => {
-            Err(anyhow::anyhow!("there are several users files: name one with --source").into())
+    match (files.next(), files.next()) {
+        (Some((source, path)), None) => Ok(users::UsersFile { source: &source.name, path }),
+        (Some(_), Some(_)) => {
+            anyhow::bail!("there are several users files: name one with --source")
         }
-        (None, _, Some(name)) => {
-            Err(anyhow::anyhow!("no [[users]] of kind \"file\" is named `{name}`").into())
-        }
-        (None, _, None) => Err(anyhow::anyhow!("there is no [[users]] of kind \"file\"").into()),
+        (None, _) => match name {
+            Some(name) => anyhow::bail!("no [[users]] section is named `{name}`"),
+            None => anyhow::bail!("there is no [[users]] section"),
+        },
     }
-}
-
-/// Writes a line of output. A reader that has gone is an error here, not a panic.
-pub(crate) fn tell(line: impl Display) -> std::io::Result<()> {
-    writeln!(std::io::stdout(), "{line}")
 }
 
 /// A variable of the process's environment.
@@ -199,6 +184,11 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 /// The checked configuration, its warnings told on standard error.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     Config::load(path, &environment).map_err(Failure::Config)
+}
+
+/// Prints a line; `println!` would panic where nobody reads it any more.
+pub(crate) fn say(line: impl std::fmt::Display) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}")
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

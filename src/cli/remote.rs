@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Failure, tell};
+use super::{Failure, say};
 use crate::admin;
 use crate::config::Config;
 
@@ -58,17 +58,17 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
             let answer = call(config, Method::GET, &path("/sessions", &user), None)?;
             for session in list(&answer, "sessions") {
                 if json {
-                    tell(format_args!("{session}"))?;
+                    say(session)?;
                 } else {
                     let text = |name: &str| text(session, name);
-                    tell(format_args!(
+                    say(format_args!(
                         "{}  {}  {}  since {}  until {}  {}",
                         text("id"),
                         text("username"),
                         text("login"),
                         text("created"),
                         text("expires"),
-                        text("address")
+                        text("address"),
                     ))?;
                 }
             }
@@ -82,9 +82,8 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
             };
             let answer = call(config, Method::DELETE, &target, None)?;
             let ended = answer.get("ended").and_then(Value::as_u64).unwrap_or_default();
-            let noun = if ended == 1 { "session" } else { "sessions" };
-            tell(format_args!("{ended} {noun} ended"))?;
-            Ok(())
+            let sessions = if ended == 1 { "session" } else { "sessions" };
+            Ok(say(format_args!("{ended} {sessions} ended"))?)
         }
     }
 }
@@ -93,8 +92,7 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
 pub(super) fn limits(command: LimitsCommand, config: &Config) -> Result<(), Failure> {
     let LimitsCommand::Lift { name } = command;
     call(config, Method::POST, "/limits/lift", Some(json!({ "name": name })))?;
-    tell(format_args!("the failed attempts of {name} are forgotten"))?;
-    Ok(())
+    Ok(say(format_args!("the failed attempts of {name} are forgotten"))?)
 }
 
 /// Carries out a `store` command.
@@ -102,15 +100,13 @@ pub(super) fn store(command: StoreCommand, config: &Config) -> Result<(), Failur
     let StoreCommand::Backup { file } = command;
     let file = std::path::absolute(&file)?;
     call(config, Method::POST, "/store/backup", Some(json!({ "path": file })))?;
-    tell(format_args!("{}", file.display()))?;
-    Ok(())
+    Ok(say(file.display())?)
 }
 
 /// Has the running gateway read its configuration again.
 pub(super) fn reload(config: &Config) -> Result<(), Failure> {
     call(config, Method::POST, "/reload", None)?;
-    tell(format_args!("reloaded"))?;
-    Ok(())
+    Ok(say("reloaded")?)
 }
 
 /// Asks the running gateway.

@@ -1,6 +1,6 @@
 //! `tollhouse run`: serves until a signal says otherwise.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -35,12 +35,34 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
         ..Options::default()
     };
     let config = loaded.config.clone();
+    // Caught from before the first connection on: a signal must never meet its default then.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::catch().context("signals cannot be caught")?
+    };
     let running = server::start(loaded.config, options).map_err(anyhow::Error::from)?;
     if let Some(user) = running.first_user() {
         welcome(user, &config, &running)?;
     }
-    let handle = running.handle();
-    Ok(handle.block_on(serve(running, path))?)
+    Ok(runtime.block_on(serve(running, path, signals))?)
+}
+
+/// What an operator, or the system, can tell the process.
+struct Signals {
+    stop: [Signal; 2],
+    reload: Signal,
+    reopen: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            stop: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
+            reload: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+        })
+    }
 }
 
 /// The exit status of an error while starting: 78 where the configuration is to be changed.
@@ -52,10 +74,8 @@ pub(super) fn exit_status(error: &anyhow::Error) -> u8 {
 }
 
 /// Waits on signals. The second one that asks to stop ends the process at once.
-async fn serve(running: Running, path: &Path) -> anyhow::Result<()> {
-    let on = |kind| signal(kind).context("signals cannot be caught");
-    let mut stop = [on(SignalKind::terminate())?, on(SignalKind::interrupt())?];
-    let (mut reload, mut reopen) = (on(SignalKind::hangup())?, on(SignalKind::user_defined1())?);
+async fn serve(running: Running, path: &Path, signals: Signals) -> anyhow::Result<()> {
+    let Signals { mut stop, mut reload, mut reopen } = signals;
     let failed = loop {
         tokio::select! {
             () = any(&mut stop) => break false,
@@ -104,12 +124,12 @@ fn subscribe(format: LogFormat) {
     let filter = EnvFilter::try_from_env("TOLLHOUSE_LOG")
         .or_else(|_| EnvFilter::try_from_default_env())
         .unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // Fails only if there is a subscriber already, which then is as good.
     let _ = match format {
         LogFormat::Json => subscriber.json().flatten_event(true).with_span_list(false).try_init(),
         LogFormat::Pretty => {
-            subscriber.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
+            subscriber.with_ansi(io::stderr().is_terminal()).with_target(false).try_init()
         }
     };
 }
@@ -118,20 +138,21 @@ fn subscribe(format: LogFormat) {
 /// reads, since standard output may be anybody's log.
 fn welcome(user: &FirstUser, config: &Config, running: &Running) -> Result<(), Failure> {
     let password = user.password.expose();
-    let shown = if std::io::stdout().is_terminal() {
+    let shown = if io::stdout().is_terminal() {
         password.clone()
     } else {
         let file = config.state.dir.join("first-password");
         let mut options = std::fs::OpenOptions::new();
         let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&file);
         let told = opened.and_then(|mut opened| {
-            std::io::Write::write_all(&mut opened, format!("{password}\n").as_bytes())
+            io::Write::write_all(&mut opened, format!("{password}\n").as_bytes())
         });
         told.with_context(|| format!("could not write {}", file.display()))?;
         format!("$(cat {})", file.display())
     };
     let address = running.addresses().first().map(ToString::to_string).unwrap_or_default();
-    println!("{}", pastes(user, &shown, &address));
+    // The gateway serves whether or not somebody reads this.
+    let _ = super::say(pastes(user, &shown, &address).trim_end());
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Failure, load, remote, tell};
+use super::{Failure, load, remote, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -36,13 +36,13 @@ pub(super) fn run(command: TokenCommand, config: &Path) -> Result<(), Failure> {
             let mut token = String::new();
             std::io::stdin().read_to_string(&mut token)?;
             let [header, claims] = inspect(token.trim())?;
-            tell(format_args!("{header:#}\n{claims:#}"))?;
+            say(format_args!("{header:#}\n{claims:#}"))?;
         }
         TokenCommand::Mint(args) => {
             let config = load(config)?.config;
             let body = json!({ "user": args.user, "login": args.login });
             let answer = remote::call(&config, Method::POST, "/tokens", Some(body))?;
-            tell(format_args!("{}", remote::text(&answer, "access_token")))?;
+            say(remote::text(&answer, "access_token"))?;
         }
     }
     Ok(())

@@ -2,15 +2,13 @@
 //!
 //! A running gateway reads the file again by itself; nothing here talks to it.
 
-#![allow(clippy::print_stdout)]
-
 use std::path::Path;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::hash::read_password;
-use super::tell;
+use super::say;
 use crate::secret::SecretString;
 use crate::users::edit::{self, Listed, NewUser};
 use crate::users::{password, rules};
@@ -122,8 +120,7 @@ pub fn add(args: &AddArgs, password: &SecretString, file: UsersFile<'_>) -> anyh
         claims: args.claims.clone(),
     };
     let id = edit::add(file.path, &user).context("nothing was added")?;
-    tell(format_args!("{id}"))?;
-    Ok(())
+    Ok(say(id)?)
 }
 
 /// Changes a user's password.
@@ -154,7 +151,7 @@ fn known(name: &str, file: UsersFile<'_>) -> anyhow::Result<Listed> {
 fn list(args: &ListArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
     let users = edit::list(file.path, file.source)?;
     if args.json {
-        return users.iter().try_for_each(|listed| Ok(tell(json(listed))?));
+        return Ok(users.iter().try_for_each(|listed| say(json(listed)))?);
     }
     let width = users.iter().map(|listed| listed.user.name.chars().count()).max().unwrap_or(0);
     for Listed { user, disabled, weak } in &users {
@@ -163,7 +160,8 @@ fn list(args: &ListArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
         let email = user.email.as_deref().unwrap_or("-");
         let roles = user.roles.join(",");
         let notes = notes.collect::<Vec<_>>().join("; ");
-        tell(format_args!("{:width$}  {}  {email}  {roles}  {notes}", user.name, user.id))?;
+        let line = format!("{:width$}  {}  {email}  {roles}  {notes}", user.name, user.id);
+        say(line.trim_end())?;
     }
     Ok(())
 }

@@ -99,13 +99,35 @@ impl Config {
         path: &Path,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Loaded, Issues> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path, environment),
-            Err(error) => {
-                let remedy = format!("cannot be read: {}", files::plain(&error));
-                Err(Issues::new(path, vec![Issue::of_file(None, remedy)]))
-            }
+        Self::parse(&text_of(path)?, path, environment)
+    }
+
+    /// The `[[users]]` of a file and nothing else, for the command that changes users: their
+    /// files may be missing, since this command is how they come to be.
+    ///
+    /// # Errors
+    /// Everything that is wrong with these sections, at once.
+    pub fn load_users(path: &Path) -> Result<Vec<UserSource>, Issues> {
+        let text = text_of(path)?;
+        let (document, errors) = DeTable::parse_recoverable(&text);
+        let reading = Reading::new(&text, path.parent().unwrap_or(Path::new("")), &|_| None);
+        if !errors.is_empty() {
+            return Err(Issues::new(path, syntax_errors(&reading, errors)));
         }
+        let users = {
+            let mut root = Table::root(&reading, document.get_ref());
+            let names = &mut suggest::Names::new("user source");
+            let read = |table| Some(UserSource::read(table, names, true));
+            let (users, _) = read_all(&mut root, "users", read);
+            // The other sections are not to be reported as unknown.
+            root.entries();
+            users
+        };
+        let issues = reading.into_parts().0;
+        if issues.iter().any(|issue| issue.severity == Severity::Error) {
+            return Err(Issues::new(path, issues));
+        }
+        Ok(users)
     }
 
     /// Checks a text; relative paths in it are relative to the folder of `path`.
@@ -159,6 +181,13 @@ listener = [{ tls = { certificates = [{}] } }]
 /// A syntax error may bring others with it; the first few are enough to go on with.
 const SYNTAX_ERRORS: usize = 5;
 
+fn text_of(path: &Path) -> Result<String, Issues> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let remedy = format!("cannot be read: {}", files::plain(&error));
+        Issues::new(path, vec![Issue::of_file(None, remedy)])
+    })
+}
+
 fn syntax_errors(reading: &Reading<'_>, errors: Vec<toml::de::Error>) -> Vec<Issue> {
     let issue = |error: &toml::de::Error| {
         let line = error.span().map(|span| reading.line(&span));
@@ -201,7 +230,7 @@ fn read(mut root: Table<'_>) -> Draft {
     let (listeners, listener_places) =
         read_all(root, "listener", |table| Some(Listener::read(table)));
     let (users, _) =
-        read_all(root, "users", |table| Some(UserSource::read(table, &mut known.users)));
+        read_all(root, "users", |table| Some(UserSource::read(table, &mut known.users, false)));
     let (issuers, issuer_places) =
         read_all(root, "issuer", |table| Some(Issuer::read(table, &mut known.issuers, &token)));
     let (logins, login_places) = read_all(root, "login", |table| Login::read(table, &mut known));

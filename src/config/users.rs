@@ -26,7 +26,8 @@ pub enum UserSourceKind {
 }
 
 impl UserSource {
-    pub(super) fn read(mut table: Table<'_>, names: &mut Names) -> Self {
+    /// `may_be_missing`: the caller is about to make the file.
+    pub(super) fn read(mut table: Table<'_>, names: &mut Names, may_be_missing: bool) -> Self {
         let name = names.read(&mut table, None);
         let kind = table.required("kind", "write \"file\"");
         let bootstrap = table.bool_or("bootstrap", false);
@@ -44,16 +45,15 @@ impl UserSource {
             Some(_) => report(&kind, "no such kind of source; there is \"file\""),
         }
         let item = table.required("path", "the file that `tollhouse user add` writes");
-        let path = item.as_ref().and_then(|item| read_path(item, bootstrap));
+        let path = item.as_ref().and_then(|item| read_path(item, bootstrap || may_be_missing));
         Self { name, kind: UserSourceKind::File { path: path.unwrap_or_default(), bootstrap } }
     }
 }
 
-/// The file may be missing only where a first user is made.
-fn read_path(item: &Item<'_>, bootstrap: bool) -> Option<PathBuf> {
+fn read_path(item: &Item<'_>, may_be_missing: bool) -> Option<PathBuf> {
     let path = item.path()?;
     if !Path::new(&path).exists() {
-        if bootstrap {
+        if may_be_missing {
             return Some(path);
         }
         item.issue(

@@ -64,7 +64,7 @@ impl Login {
             found = found.or(self.services.users.find(source, subject).await?);
         }
         let user = found
-            .ok_or_else(|| Refused::new(Reason::UnknownUser, "no such user, or a disabled one"))?;
+            .ok_or_else(|| Refused::new(Reason::UnknownUser, "disabled, or not of this login"))?;
         let jti = token::new_jti();
         let origin = Origin { address: None, agent: Some("tollhouse token mint".to_owned()), now };
         let session = self.new_session(&origin, &user, None, &jti);

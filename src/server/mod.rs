@@ -116,11 +116,6 @@ impl Running {
         self.threads.worker_lost().await;
     }
 
-    /// A runtime to wait on signals with.
-    pub fn handle(&self) -> tokio::runtime::Handle {
-        self.threads.back_room().handle().clone()
-    }
-
     /// Stops in order: health says 503, then no new connections, then a bounded wait for what is
     /// open, then the store and the logs are closed.
     pub async fn drain(self) {

@@ -5,9 +5,9 @@
 //! reader therefore sees the old file or the new one, and two writers never lose each other's
 //! change. The lock is on the folder because the file itself is another one after each change.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,8 +37,9 @@ pub enum AccessError {
     #[error("{path} exists already")]
     Exists { path: PathBuf },
 
-    #[error("could not {verb} {path}: {source}")]
-    Io { verb: &'static str, path: PathBuf, source: io::Error },
+    // Not a `source`: whoever tells the chain of causes would tell it twice.
+    #[error("could not {verb} {path}: {cause}")]
+    Io { verb: &'static str, path: PathBuf, cause: io::Error },
 
     #[error("{path} is not UTF-8 text")]
     NotText { path: PathBuf },
@@ -55,9 +56,9 @@ pub enum AccessError {
 
 fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AccessError {
     let path = path.to_owned();
-    move |source| match source.kind() {
+    move |cause| match cause.kind() {
         io::ErrorKind::NotFound if verb == "read" => AccessError::Missing { path },
-        _ => AccessError::Io { verb, path, source },
+        _ => AccessError::Io { verb, path, cause },
     }
 }
 
@@ -109,8 +110,12 @@ pub(super) fn replace<T, E: From<AccessError>>(
     Ok(outcome)
 }
 
-/// Makes the file, readable by its owner only.
+/// Makes the file, readable by its owner only, and its folder: before the first start there is
+/// no state folder yet.
 pub(super) fn create(path: &Path, text: &str) -> Result<(), AccessError> {
+    let folder = folder_of(path);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(io_error("make", folder))?;
     let copy = Copy::write(path, text)?;
     // A link, unlike a rename, never replaces what somebody else made meanwhile.
     fs::hard_link(&copy.path, path).map_err(|source| match source.kind() {

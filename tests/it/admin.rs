@@ -210,7 +210,7 @@ async fn metrics_tell_what_was_promised_and_of_nobody() {
         ("tollhouse_store_up", " 1"),
         ("tollhouse_draining", " 0"),
         ("tollhouse_build_info{version=", " 1"),
-        ("tollhouse_config_last_reload_successful", ""),
+        ("tollhouse_config_last_reload_successful", " 1"),
     ] {
         assert_sample(&text, start, end);
     }

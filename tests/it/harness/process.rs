@@ -1,7 +1,9 @@
 //! The program itself, started as an operator would.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -78,7 +80,9 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// and `sections`.
 pub fn folder(sections: &str) -> (tempfile::TempDir, u16) {
     let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
-    std::fs::write(dir.path().join("users.toml"), gateway::users()).unwrap();
+    let users = dir.path().join("users.toml");
+    std::fs::write(&users, gateway::users()).unwrap();
+    std::fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
     write_config(dir.path(), port, sections);
     (dir, port)
 }
