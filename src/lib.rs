@@ -34,11 +34,11 @@
 //! | work | `login` |
 //! | | `authn`, `upstream` |
 //! | | `users`, `token` |
-//! | | `session`, `routing`, `authz` |
+//! | | `session`, `routing`, `authz`, `outbound` |
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
-//! | ground | `runtime`, `body`, `client`, `identity`, `secret`, `clock`, `algorithm` |
+//! | ground | `runtime`, `body`, `client`, `identity`, `secret`, `clock`, `algorithm`, `trust` |
 //!
 //! # What holds
 //!
@@ -70,6 +70,7 @@ mod gateway;
 pub mod identity;
 pub mod listener;
 mod login;
+pub mod outbound;
 mod pipeline;
 mod rejection;
 pub mod routing;
@@ -79,5 +80,6 @@ pub mod server;
 pub mod session;
 pub mod telemetry;
 pub mod token;
+pub mod trust;
 pub mod upstream;
 pub mod users;

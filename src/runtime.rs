@@ -65,6 +65,8 @@ impl Worker {
 pub enum Work {
     /// A login step: reading users, hashing, the store, mail.
     Login,
+    /// A question to whoever issued a credential.
+    Inquiry,
     /// An operator's request.
     Admin,
 }
@@ -78,6 +80,8 @@ pub struct BackRoomFull {
 
 /// A login waits for a hash or a disk, so this many are a queue of seconds, not of minutes.
 const LOGIN_LIMIT: usize = 1024;
+/// An issuer answers within seconds or not at all; requests wait for it in memory.
+const INQUIRY_LIMIT: usize = 4096;
 const ADMIN_LIMIT: usize = 64;
 
 /// The runtime for everything that is not the hot path.
@@ -92,6 +96,7 @@ pub struct BackRoom {
 #[derive(Debug)]
 struct Places {
     login: Arc<Semaphore>,
+    inquiry: Arc<Semaphore>,
     admin: Arc<Semaphore>,
 }
 
@@ -109,6 +114,7 @@ impl BackRoom {
     {
         let (places, limit) = match kind {
             Work::Login => (&self.places.login, LOGIN_LIMIT),
+            Work::Inquiry => (&self.places.inquiry, INQUIRY_LIMIT),
             Work::Admin => (&self.places.admin, ADMIN_LIMIT),
         };
         // The place goes with the work: callers who go away must not make room for more of it.
@@ -176,6 +182,7 @@ impl Threads {
             asked: TaskTracker::new(),
             places: Arc::new(Places {
                 login: Arc::new(Semaphore::new(LOGIN_LIMIT)),
+                inquiry: Arc::new(Semaphore::new(INQUIRY_LIMIT)),
                 admin: Arc::new(Semaphore::new(ADMIN_LIMIT)),
             }),
         };

@@ -17,7 +17,7 @@ use crate::session::{EmbeddedStore, Revoke, Session};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::Gauges;
 use crate::token::{KeyEvent, KeyState};
-use crate::users::{FileSource, Name, canonical_account};
+use crate::users::{Name, canonical_account};
 
 /// Sessions in one list; more would not fit a screen or a line of JSON.
 const LISTED: usize = 10_000;
@@ -31,7 +31,6 @@ pub(crate) struct Operations {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) listening: Arc<Listening>,
     pub(crate) store: Arc<EmbeddedStore>,
-    pub(crate) users: Vec<Arc<FileSource>>,
     pub(crate) source: Option<ConfigSource>,
 }
 
@@ -228,7 +227,7 @@ impl Operations {
             verifier: generation.verifier.clone(),
         });
         let subject = self.subject(user).await?;
-        let minted = login.mint(&subject, self.gateway.shared.clock.now()).await;
+        let minted = login.mint(&subject, user, self.gateway.shared.clock.now()).await;
         let minted = minted.map_err(|refused| failed(refused.cause))?;
         self.audit("mint", user);
         Ok(minted)
@@ -265,7 +264,8 @@ impl Operations {
     pub(crate) fn readiness(&self) -> Readiness {
         let shared = &self.gateway.shared;
         let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);
-        let users = self.users.iter().filter_map(|source| source.problem());
+        let users =
+            self.gateway.shared.users.sources().iter().filter_map(|source| source.problem());
         let users = users.map(|problem| format!("users: {problem}; the last good ones stay"));
         Readiness {
             checks: vec![

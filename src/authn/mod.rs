@@ -2,13 +2,14 @@
 //!
 //! `credential` takes the one credential out of a request, `jws` takes a token apart, `own` and
 //! `foreign` say by what rules it is taken, `verified` whether it may be used now, `cache`
-//! remembers, `verifier` puts these in order. Nothing here waits, reads a clock or does I/O, and
-//! nothing here permits anything: that is `authz`.
+//! remembers, `verifier` puts these in order. Nothing here reads a clock or permits anything (that
+//! is `authz`), and only an `inquiry` waits: in the back room, for whoever issued the token.
 
 mod cache;
 mod claims;
 mod credential;
 mod foreign;
+mod inquiry;
 mod json;
 pub mod jws;
 mod own;
@@ -16,5 +17,6 @@ mod verified;
 mod verifier;
 
 pub use self::credential::{Accept, Credential, CredentialError, X_ACCESS_TOKEN, X_KEY};
+pub use self::inquiry::{Inquiry, Unproved};
 pub use self::verified::{Refusal, Verified};
 pub use self::verifier::{RefreshFacts, Verifier, VerifierError, VerifierOptions};

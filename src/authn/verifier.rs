@@ -1,6 +1,7 @@
 //! The verifier: from a presented credential to a proved identity, or a refusal.
 //!
-//! Synchronous and without I/O: keys, rules and revocations are in memory. A token that verified
+//! `verify` is synchronous and without I/O: keys, rules and revocations are in memory. Where they
+//! are not, it hands out a question, which `prove` asks. A token that verified
 //! before is remembered (see `cache`); whether it may be used now is asked every time.
 //!
 //! Invariant: `verify` answers the same with and without the memory.
@@ -12,6 +13,7 @@ use super::cache::Cache;
 use super::claims;
 use super::credential::Credential;
 use super::foreign::Foreign;
+use super::inquiry::Unproved;
 use super::jws::{Cause, Compact, MAX_TOKEN};
 use super::own::{Kind, Own};
 use super::verified::{Refusal, Verified};
@@ -98,16 +100,31 @@ impl Verifier {
         &self.warnings
     }
 
-    /// Proves a credential.
-    pub fn verify(
+    /// Proves a credential, asking others where that is needed. Waits: for the back room.
+    pub async fn prove(
         &self,
         credential: &Credential,
         now: Timestamp,
     ) -> Result<Arc<Verified>, Refusal> {
+        let inquiry = match self.verify(credential, now) {
+            Ok(verified) => return Ok(verified),
+            Err(Unproved::Refused(refusal)) => return Err(refusal),
+            Err(Unproved::Ask(inquiry)) => inquiry,
+        };
+        inquiry.ask(now).await?;
+        self.verify(credential, now).map_err(Unproved::unasked)
+    }
+
+    /// Proves a credential by what is known already.
+    pub fn verify(
+        &self,
+        credential: &Credential,
+        now: Timestamp,
+    ) -> Result<Arc<Verified>, Unproved> {
         let token = credential.token().expose();
         let key = credential.key().map(|key| key.expose().as_str());
         if token.len() > MAX_TOKEN {
-            return Err(Refusal::invalid("the token is too long"));
+            return Err(Refusal::invalid("the token is too long").into());
         }
         let digest = Digest::of(token.as_bytes());
         if let Some((verified, epoch)) = self.cache.find(&digest, now)

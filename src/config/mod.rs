@@ -102,7 +102,7 @@ impl Config {
         Self::parse(&text_of(path)?, path, environment)
     }
 
-    /// The `[[users]]` of a file and nothing else, for the command that changes users: their
+    /// The `[[users]]` that are files and nothing else, for the command that changes users: the
     /// files may be missing, since this command is how they come to be.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Config {
         let users = {
             let mut root = Table::root(&reading, document.get_ref());
             let names = &mut suggest::Names::new("user source");
-            let read = |table| Some(UserSource::read(table, names, true));
+            let read = |table| UserSource::read_file(table, names);
             let (users, _) = read_all(&mut root, "users", read);
             // The other sections are not to be reported as unknown.
             root.entries();
@@ -170,7 +170,7 @@ impl Config {
 /// One of each table that may stand several times, so that their keys are asked for.
 const SKELETON: &str = r#"
 mail = {}
-users = [{}]
+users = [{ kind = "file" }]
 issuer = [{ secret = {} }]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
 upstream = [{ servers = [{}], tls = { certificate = {} } }]
@@ -229,8 +229,7 @@ fn read(mut root: Table<'_>) -> Draft {
     let mut known = Known::new(token.clone(), Dialects::read(root));
     let (listeners, listener_places) =
         read_all(root, "listener", |table| Some(Listener::read(table)));
-    let (users, _) =
-        read_all(root, "users", |table| Some(UserSource::read(table, &mut known.users, false)));
+    let (users, _) = read_all(root, "users", |table| UserSource::read(table, &mut known.users));
     let (issuers, issuer_places) =
         read_all(root, "issuer", |table| Some(Issuer::read(table, &mut known.issuers, &token)));
     let (logins, login_places) = read_all(root, "login", |table| Login::read(table, &mut known));

@@ -14,7 +14,6 @@ use super::upstream::Balance;
 use super::{
     Audience, Bind, ClientAuth, Config, Issuer, IssuerKeys, Listener, Log, LogFormat, LogTarget,
     LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion, Token, Upstream,
-    UserSource, UserSourceKind,
 };
 use super::{duration, mail, size};
 use crate::clock::Timestamp;
@@ -59,7 +58,7 @@ impl Config {
             .sub("state", Out::default().path("dir", self.relative(&self.state.dir)).table())
             .sub("store", Out::default().text("kind", "embedded").table())
             .sub("token", self.token(&self.token))
-            .all("users", self.users.iter().map(|source| self.source(source)))
+            .all("users", self.users.iter().map(|source| source.print(self)))
             .all(
                 "issuer",
                 self.issuers.iter().enumerate().map(|(number, one)| self.issuer(number, one)),
@@ -81,7 +80,7 @@ impl Config {
         toml::to_string(&out.table()).unwrap_or_default()
     }
 
-    fn relative<'a>(&self, path: &'a Path) -> &'a Path {
+    pub(super) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         path.strip_prefix(folder).unwrap_or(path)
     }
@@ -173,16 +172,6 @@ impl Config {
             .time("rotate_every", token.rotate_every)
             .text("jwks_path", token.jwks_path.as_deref().unwrap_or(""))
             .int("cache_size", token.cache_size)
-            .table()
-    }
-
-    fn source(&self, source: &UserSource) -> Table {
-        let UserSourceKind::File { path, bootstrap } = &source.kind;
-        Out::default()
-            .text("name", &source.name)
-            .text("kind", "file")
-            .path("path", self.relative(path))
-            .flag("bootstrap", *bootstrap)
             .table()
     }
 

@@ -58,10 +58,15 @@ impl Login {
     }
 
     /// A session and its access token for a script, without a password: an operator asked.
-    pub(crate) async fn mint(&self, subject: &Subject, now: Timestamp) -> Result<Value, Refused> {
+    pub(crate) async fn mint(
+        &self,
+        subject: &Subject,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Value, Refused> {
         let mut found = None;
         for source in &self.config.users {
-            found = found.or(self.services.users.find(source, subject).await?);
+            found = found.or(self.services.users.find(source, subject, name).await?);
         }
         let user = found
             .ok_or_else(|| Refused::new(Reason::UnknownUser, "disabled, or not of this login"))?;

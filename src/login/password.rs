@@ -111,6 +111,7 @@ impl Login {
                     key,
                     code: code_digest(store.secret(), &key, &code),
                     subject: user.id.clone(),
+                    username: user.name.clone(),
                     source: user.source.clone(),
                     user_version: user.version,
                     expires: call.now.plus(mailer.code_ttl()),
@@ -189,7 +190,8 @@ impl Login {
         };
         let cause = match store.use_code(guess, call.now).await? {
             CodeVerdict::Right(held) => {
-                let user = self.services.users.find(&held.source, &held.subject).await?;
+                let user =
+                    self.services.users.find(&held.source, &held.subject, &held.username).await?;
                 match user.filter(|user| user.version == held.user_version) {
                     Some(user) => return Ok(user),
                     None => "the user changed since the code was sent",

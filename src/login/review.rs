@@ -44,7 +44,7 @@ pub(crate) async fn review_sessions(
 impl Services {
     /// Whether the user of `session` still is who he was when it began.
     pub(super) async fn still_is(&self, session: &Session) -> Result<bool, SourceError> {
-        let user = self.users.find(&session.source, &session.subject).await?;
+        let user = self.users.find(&session.source, &session.subject, &session.username).await?;
         Ok(user.is_some_and(|user| user.version == session.user_version))
     }
 }

@@ -4,6 +4,7 @@
 //! panic too. `run` is the path itself: one reading of the target, then a login endpoint or a
 //! route; `route` forwards nothing before it is permitted.
 
+mod authenticate;
 mod finish;
 mod guard;
 mod login;
@@ -140,7 +141,7 @@ impl<'a> Exchange<'a> {
         match self.generation.table.find(&target) {
             Found::Login(login) => self.login(login, head, body).await,
             Found::LoginOr { login, route } => match route {
-                Some(route) if self.is_authenticated(route, &head) => {
+                Some(route) if self.is_authenticated(route, &head).await => {
                     self.route(route, head, body, &target).await
                 }
                 _ => self.login(login, head, body).await,

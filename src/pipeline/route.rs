@@ -7,6 +7,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
 use super::Exchange;
+use super::authenticate::Proved;
 use crate::authn::{Credential, Verified};
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
@@ -20,12 +21,6 @@ use crate::secret::SecretString;
 use crate::telemetry::record::Outcome;
 use crate::upstream::headers::{self, Facts, Kept};
 use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
-
-/// A credential that was found good, and where the request has it.
-struct Proved {
-    verified: Arc<Verified>,
-    carrier: Kept,
-}
 
 /// What is known of the caller once the request may go on.
 struct Decision {
@@ -57,7 +52,7 @@ impl Exchange<'_> {
         // A preflight is let through unasked, so it must not turn into another method behind us.
         let may_override = route.config.allow_method_override && !bare;
         headers::strip_inbound(&mut head, &route.protected, &self.client, may_override);
-        let decision = if bare { Decision::OPEN } else { self.decide(route, &head)? };
+        let decision = if bare { Decision::OPEN } else { self.decide(route, &head).await? };
         self.check_length(route, &head)?;
         let request = Request::from_parts(head, body);
         let mut answered = self.forward(route, request, target, decision).await?;
@@ -69,12 +64,12 @@ impl Exchange<'_> {
 
     /// Who may use the route: a proved identity, or anybody where the route is open or only
     /// observes.
-    fn decide(&mut self, route: &Route, head: &Parts) -> Result<Decision, Rejection> {
+    async fn decide(&mut self, route: &Route, head: &Parts) -> Result<Decision, Rejection> {
         if route.config.auth.is_empty() {
             self.finish.metrics.open();
             return Ok(Decision::OPEN);
         }
-        let proved = match self.authenticate(route, head) {
+        let proved = match self.authenticate(route, head).await {
             Ok(proved) => proved,
             Err(rejection) => {
                 self.observe(route, rejection)?;
@@ -95,34 +90,6 @@ impl Exchange<'_> {
         }
         let kept = self.kept(route, head, Some(&proved));
         Ok(Decision { proved: Some(proved), kept })
-    }
-
-    fn authenticate(&self, route: &Route, head: &Parts) -> Result<Proved, Rejection> {
-        let found = Credential::extract(&head.headers, head.uri.query(), route.accept);
-        let found =
-            found.map_err(|error| Rejection::new(error.reason()).because(error.to_string()))?;
-        let credential = found
-            .ok_or_else(|| Rejection::new(Reason::CredentialMissing).because("no credential"))?;
-        if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
-            return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
-        }
-        let verified = self
-            .generation
-            .verifier
-            .verify(&credential, self.now)
-            .map_err(|refusal| Rejection::new(refusal.reason).because(refusal.cause))?;
-        let carrier = match credential {
-            Credential::Bearer(_) => Kept::Bearer,
-            // A pair in both places would have been refused.
-            Credential::Pair { .. } if route.accept.token_key && has_pair(head) => Kept::TokenKey,
-            Credential::Pair { .. } => Kept::Query,
-        };
-        Ok(Proved { verified, carrier })
-    }
-
-    /// Whether the route would take the credential: for endpoints that answer only without one.
-    pub(super) fn is_authenticated(&self, route: &Route, head: &Parts) -> bool {
-        self.authenticate(route, head).is_ok()
     }
 
     fn denied(&self, route: &Route, denied: Denied) -> Rejection {
@@ -260,10 +227,6 @@ impl Exchange<'_> {
 impl Decision {
     /// Nobody was asked who he is.
     const OPEN: Self = Self { proved: None, kept: Kept::Nothing };
-}
-
-fn has_pair(head: &Parts) -> bool {
-    head.headers.contains_key("x-access-token")
 }
 
 /// An answer to a URL with a credential in it is not for shared caches (RFC 6750 §2.3).

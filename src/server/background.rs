@@ -18,9 +18,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 /// Starts the tasks; they end when `stop` is cancelled.
 pub(super) fn start(operations: &Arc<Operations>, stop: &CancellationToken) {
-    for source in &operations.users {
+    for source in operations.gateway.shared.users.sources().to_vec() {
         let clock = operations.gateway.shared.clock.clone();
-        spawn(operations, stop, source.clone().watch(clock));
+        spawn(operations, stop, async move { source.watch(&clock).await });
     }
     spawn(operations, stop, review(operations.clone()));
     spawn(operations, stop, maintain_keys(operations.clone()));

@@ -15,7 +15,7 @@ use super::background;
 use super::{FirstUser, Options, Running};
 use crate::admin;
 use crate::clock::Clock;
-use crate::config::{Config, Store, UserSourceKind};
+use crate::config::{self, Config, Store, UserSourceKind};
 use crate::gateway::{self, BuildError, Gateway, Shared};
 use crate::listener::{self, BindError, BindOptions, Listening};
 use crate::login::review_sessions;
@@ -28,7 +28,7 @@ use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::{Captured, Sink};
 use crate::token::{KeyError, KeyRing, KeyRingOptions};
-use crate::users::{self, BootstrapError, FileError, FileSource, PasswordPool, UserSource, Users};
+use crate::users::{self, BootstrapError, Means, PasswordPool, Users};
 
 /// A new key is published for so long before it signs, so that every verifier has fetched it.
 const PUBLISH_BEFORE: Duration = Duration::from_secs(24 * 3600);
@@ -72,7 +72,7 @@ pub enum StartError {
     Users {
         name: String,
         #[source]
-        source: FileError,
+        source: users::OpenError,
     },
 
     #[error(transparent)]
@@ -124,7 +124,6 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         gateway: gateway.clone(),
         listening: listening.clone(),
         store: opened.store,
-        users: opened.sources,
         source: options.source,
     });
     let admin = admin::serve(&operations, config, threads.back_room(), &stop)
@@ -148,7 +147,6 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
 struct Opened {
     shared: Shared,
     store: Arc<EmbeddedStore>,
-    sources: Vec<Arc<FileSource>>,
     first_user: Option<FirstUser>,
 }
 
@@ -164,15 +162,15 @@ fn open(
     let hashing =
         PasswordPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
     let first_user = bootstrap(config)?;
-    let sources = open_users(config, &hashing)?;
-    let users = sources.iter().map(|source| Arc::clone(source) as Arc<dyn UserSource>);
     let sessions: Arc<dyn SessionStore> = store.clone();
+    let means = Means { hashing: hashing.clone(), store: sessions.clone() };
+    let users = open_users(config, &means)?;
     let shared = Shared {
         ends: gateway::ends(&sessions, Streams::default(), &options.clock),
         clock: options.clock.clone(),
         back_room: threads.back_room().clone(),
         workers: config.process.workers,
-        users: Arc::new(Users::new(users.collect())),
+        users: Arc::new(users),
         store: sessions,
         ring,
         metrics: Arc::new(Metrics::new()),
@@ -181,7 +179,7 @@ fn open(
         draining: AtomicBool::new(false),
         hashing,
     };
-    Ok(Opened { shared, store, sources, first_user })
+    Ok(Opened { shared, store, first_user })
 }
 
 fn listen(
@@ -263,10 +261,7 @@ fn open_ring(config: &Config, clock: &Clock) -> Result<Arc<KeyRing>, StartError>
 
 fn bootstrap(config: &Config) -> Result<Option<FirstUser>, StartError> {
     for source in &config.users {
-        let UserSourceKind::File { path, bootstrap } = &source.kind;
-        if !bootstrap {
-            continue;
-        }
+        let UserSourceKind::File { path, bootstrap: true } = &source.kind else { continue };
         if let Some(user) = users::first_user(path)? {
             return Ok(Some(FirstUser {
                 name: user.name,
@@ -278,20 +273,19 @@ fn bootstrap(config: &Config) -> Result<Option<FirstUser>, StartError> {
     Ok(None)
 }
 
-fn open_users(
-    config: &Config,
-    hashing: &Arc<PasswordPool>,
-) -> Result<Vec<Arc<FileSource>>, StartError> {
-    let open = |source: &crate::config::UserSource| {
-        let UserSourceKind::File { path, .. } = &source.kind;
-        FileSource::open(&source.name, path, hashing.clone()).map_err(|error| {
+fn open_users(config: &Config, means: &Means) -> Result<Users, StartError> {
+    let open = |source: &config::UserSource| {
+        users::open(source, means).map_err(|error| {
             let name = source.name.clone();
-            if error.is_missing() {
-                StartError::NoUsers { name, path: path.clone() }
-            } else {
-                StartError::Users { name, source: error }
+            match &source.kind {
+                UserSourceKind::File { path, .. } if error.is_missing() => {
+                    StartError::NoUsers { name, path: path.clone() }
+                }
+                _ => StartError::Users { name, source: error },
             }
         })
     };
-    config.users.iter().map(open).collect()
+    let sources = config.users.iter().map(open).collect::<Result<_, _>>()?;
+    let optional = config.users.iter().filter(|source| source.passed_over);
+    Ok(Users::new(sources, optional.map(|source| source.name.clone()).collect()))
 }

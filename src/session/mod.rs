@@ -11,9 +11,10 @@ mod store;
 mod streams;
 
 pub use self::embedded::{BackupError, EmbeddedOptions, EmbeddedStore, Faults, OpenError};
-pub use self::record::{Code, CodeVerdict, Generation, Session};
+pub use self::record::{Account, Code, CodeVerdict, Generation, Session, Totp};
 pub use self::revocations::Revocations;
 pub use self::store::{
-    Admission, Attempt, CodeGuess, PutCode, Revoke, Rotated, Rotation, SessionStore, StoreError,
+    AccountCounts, AccountKey, Admission, Attempt, CodeGuess, PutCode, Revoke, Rotated, Rotation,
+    SessionStore, StoreError,
 };
 pub use self::streams::{StreamGuard, Streams};

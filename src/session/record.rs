@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::identity::{Claims, SessionId, Subject};
-use crate::secret::Digest;
+use crate::secret::{Digest, Secret};
 
 /// A login that has not ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,9 @@ pub struct Code {
     /// Keyed hash of the code; the code itself is kept nowhere.
     pub code: Digest,
     pub subject: Subject,
+    /// What the user is called; empty in codes of earlier versions.
+    #[serde(default)]
+    pub username: String,
     pub source: String,
     pub user_version: Digest,
     pub expires: Timestamp,
@@ -89,4 +92,56 @@ pub enum CodeVerdict {
     Wrong,
     /// There is none, it has expired, or it was guessed at too often.
     Gone,
+}
+
+/// What is known of a user whose source cannot be asked without his password, or whose hash is
+/// kept here in the stead of a weaker one there.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    pub source: String,
+    pub subject: Subject,
+    /// As the source spells it.
+    pub name: String,
+    /// The canonical spelling of what he logs in with.
+    pub key: String,
+    pub email: Option<String>,
+    pub roles: Vec<String>,
+    pub scopes: Vec<String>,
+    pub claims: Claims,
+    /// As `Session::user_version`.
+    pub version: Digest,
+    /// Argon2id hash of his password, where it was imported.
+    pub hash: Option<String>,
+    /// Digest of the source's own hash that `hash` stands for: another one there is another
+    /// password. `None` where the source shows no hash.
+    pub origin: Option<Digest>,
+    /// When the hash was taken first.
+    pub imported: Option<Timestamp>,
+    /// When his password was last found right.
+    pub seen: Timestamp,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account")
+            .field("source", &self.source)
+            .field("subject", &self.subject)
+            .field("name", &self.name)
+            .field("imported", &self.imported)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The secret of a user's second step (RFC 6238).
+#[derive(Clone, PartialEq)]
+pub struct Totp {
+    /// Shared with his authenticator.
+    pub secret: Secret<Vec<u8>>,
+    pub made: Timestamp,
+}
+
+impl std::fmt::Debug for Totp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Totp").field("made", &self.made).finish_non_exhaustive()
+    }
 }

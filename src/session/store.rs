@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Code, CodeVerdict, Revocations, Session};
+use super::{Account, Code, CodeVerdict, Revocations, Session, Totp};
 use crate::clock::Timestamp;
 use crate::identity::{SessionId, Subject};
 use crate::secret::Digest;
@@ -106,6 +106,32 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     async fn rehashed(&self, subject: &Subject, old: Digest, new: Digest)
     -> Result<(), StoreError>;
 
+    /// Keeps what is known of a user, replacing what was known of the same one.
+    async fn put_account(&self, account: Account) -> Result<(), StoreError>;
+
+    /// What is known of the user of `source` with this id, or with this canonical name.
+    async fn find_account(
+        &self,
+        source: &str,
+        by: AccountKey<'_>,
+    ) -> Result<Option<Account>, StoreError>;
+
+    /// Forgets a user of `source`; nothing if he is not known.
+    async fn remove_account(&self, source: &str, subject: &Subject) -> Result<(), StoreError>;
+
+    /// How many users of `source` are known, and how many of them by a hash of ours.
+    async fn account_counts(&self, source: &str) -> Result<AccountCounts, StoreError>;
+
+    /// Keeps the secret of a user's second step, replacing an earlier one; `None` takes it away.
+    async fn put_totp(&self, subject: &Subject, totp: Option<Totp>) -> Result<(), StoreError>;
+
+    /// The secret of a user's second step, if he has one.
+    async fn find_totp(&self, subject: &Subject) -> Result<Option<Totp>, StoreError>;
+
+    /// Uses up the codes of all time steps up to `step`: false if this or a later one was used
+    /// before.
+    async fn use_totp_step(&self, subject: &Subject, step: u64) -> Result<bool, StoreError>;
+
     /// What is revoked; loaded before this store was handed out, and kept current by it.
     fn revocations(&self) -> &Arc<Revocations>;
 
@@ -121,6 +147,26 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
 
     /// Returns once everything accepted so far is durable and the store has let go of its files.
     async fn close(&self);
+}
+
+/// By what a known user is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountKey<'a> {
+    Subject(&'a Subject),
+    /// The name in its canonical spelling.
+    Name(&'a str),
+}
+
+/// How far the users of a source are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountCounts {
+    /// All that have logged in.
+    pub known: u64,
+    /// Those of them whose hash is kept here.
+    pub imported: u64,
+    /// When the first and the latest hash were taken.
+    pub first: Option<Timestamp>,
+    pub latest: Option<Timestamp>,
 }
 
 /// One step of a refresh that rotates.

@@ -15,7 +15,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::client::ClientConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::{RootCertStore, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpStream, UnixStream};
@@ -28,6 +28,7 @@ use super::server::Sender;
 use super::transport::Transport;
 use crate::config;
 use crate::runtime::Worker;
+use crate::trust;
 
 /// How a server is reached.
 pub(super) enum Path {
@@ -59,10 +60,12 @@ impl Tls {
 /// The TLS configuration that all servers of an upstream share.
 pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>, PoolError> {
     let tls_error = |source| PoolError::Tls { upstream: config.name.clone(), source };
+    let roots = trust::roots(config.tls.ca.as_deref())
+        .map_err(|source| PoolError::Trust { upstream: config.name.clone(), source })?;
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(tls_error)?
-        .with_root_certificates(roots(config)?);
+        .with_root_certificates(roots);
     let mut tls = match &config.tls.certificate {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
@@ -83,25 +86,6 @@ pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>,
         vec![b"http/1.1".to_vec()]
     };
     Ok(Arc::new(tls))
-}
-
-fn roots(config: &config::Upstream) -> Result<RootCertStore, PoolError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(pem) = &config.tls.ca {
-        let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
-        let (added, _) = roots.add_parsable_certificates(certificates);
-        return if added > 0 {
-            Ok(roots)
-        } else {
-            Err(PoolError::Ca { upstream: config.name.clone() })
-        };
-    }
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err(PoolError::NoRoots { upstream: config.name.clone() });
-    }
-    Ok(roots)
 }
 
 /// Connects within `limit` and starts the connection's driver on `worker`.

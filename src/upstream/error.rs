@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::body::BodyError;
+use crate::trust::TrustError;
 
 /// Who could have prevented it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,11 +153,12 @@ pub enum PoolError {
     #[error("`{name}` of upstream `{upstream}` is neither a DNS name nor an IP address")]
     ServerName { upstream: String, name: String },
 
-    #[error("the CA of upstream `{upstream}` holds no usable certificate")]
-    Ca { upstream: String },
-
-    #[error("no public certificate authorities could be loaded for upstream `{upstream}`")]
-    NoRoots { upstream: String },
+    #[error("upstream `{upstream}`")]
+    Trust {
+        upstream: String,
+        #[source]
+        source: TrustError,
+    },
 
     #[error("{path:?}, shown to upstream `{upstream}`, could not be read as PEM")]
     Pem {

@@ -76,25 +76,6 @@ impl FileSource {
         Ok(Loaded::read(&write::read(path)?, name, path).map(drop)?)
     }
 
-    /// Looks at the file every moment and takes over what has changed. Never returns; runs in the
-    /// back room until that is drained.
-    pub async fn watch(self: Arc<Self>, clock: Clock) {
-        loop {
-            clock.sleep(LOOK_EVERY).await;
-            self.look(false).await;
-        }
-    }
-
-    /// Reads the file now, for an operator who asks.
-    pub async fn reread(&self) {
-        self.look(true).await;
-    }
-
-    /// Why the file is not in use as it is now; `None` if it is.
-    pub fn problem(&self) -> Option<String> {
-        self.live.problem()
-    }
-
     /// How many users there are.
     pub fn count(&self) -> usize {
         self.live.now().table.entries.len()
@@ -234,11 +215,26 @@ impl UserSource for FileSource {
         self.is_right(password, Arc::new(cost.dummy()), origin).await.map(drop)
     }
 
-    async fn find(&self, id: &Subject) -> Result<Option<User>, SourceError> {
+    async fn find(&self, id: &Subject, _name: &str) -> Result<Option<User>, SourceError> {
         Ok(self.entry(id).filter(|entry| !entry.disabled).map(|entry| entry.user))
     }
 
     async fn changed(&self) {
         self.live.changed.notified().await;
+    }
+
+    async fn watch(&self, clock: &Clock) {
+        loop {
+            clock.sleep(LOOK_EVERY).await;
+            self.look(false).await;
+        }
+    }
+
+    async fn reread(&self) {
+        self.look(true).await;
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.live.problem()
     }
 }

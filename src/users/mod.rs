@@ -10,6 +10,7 @@ mod canonical;
 pub mod edit;
 mod file;
 mod live;
+mod open;
 pub mod password;
 mod pool;
 mod problem;
@@ -29,6 +30,7 @@ use std::task::Poll;
 pub use self::bootstrap::{BootstrapError, FirstUser, first_user, random_password};
 pub use self::canonical::{canonical_account, canonical_name};
 pub use self::file::{FileError, FileSource};
+pub use self::open::{Means, OpenError, open};
 pub use self::pool::{Operations, PasswordPool, PoolError};
 pub use self::problem::{Problem, Problems};
 pub use self::source::{Checked, Name, SourceError, User, UserSource};
@@ -41,12 +43,20 @@ use crate::secret::SecretString;
 #[derive(Clone, Debug, Default)]
 pub struct Users {
     sources: Vec<Arc<dyn UserSource>>,
+    /// Names of those that are passed over while they are unavailable.
+    optional: Vec<String>,
 }
 
 impl Users {
-    /// Puts sources together; their names differ.
-    pub fn new(sources: Vec<Arc<dyn UserSource>>) -> Self {
-        Self { sources }
+    /// Puts sources together; their names differ. `optional` names those (`on_unavailable =
+    /// "next"`) in whose stead the next is asked while they cannot answer.
+    pub fn new(sources: Vec<Arc<dyn UserSource>>, optional: Vec<String>) -> Self {
+        Self { sources, optional }
+    }
+
+    /// The sources, in the order of the configuration.
+    pub fn sources(&self) -> &[Arc<dyn UserSource>] {
+        &self.sources
     }
 
     /// Checks a password: the first of `sources` that knows the name decides. A wrong password
@@ -54,7 +64,7 @@ impl Users {
     ///
     /// # Errors
     /// When a source that had to be asked could not say; the next is then not asked, since it
-    /// might know another user of that name.
+    /// might know another user of that name, unless the operator said so.
     pub async fn check(
         &self,
         sources: &[String],
@@ -70,10 +80,11 @@ impl Users {
                 let _ = source.spend(name, password, origin).await;
                 continue;
             }
-            match source.check(name, password, origin).await? {
-                Checked::Unknown => {}
-                right @ Checked::Right { .. } => return Ok(right),
-                wrong @ Checked::Wrong { .. } => decided = Some(wrong),
+            match source.check(name, password, origin).await {
+                Ok(Checked::Unknown) => {}
+                Ok(right @ Checked::Right { .. }) => return Ok(right),
+                Ok(wrong @ Checked::Wrong { .. }) => decided = Some(wrong),
+                Err(error) => self.pass_over(source.as_ref(), error)?,
             }
         }
         Ok(decided.unwrap_or(Checked::Unknown))
@@ -89,20 +100,29 @@ impl Users {
         name: &Name,
     ) -> Result<Option<Subject>, SourceError> {
         for source in sources {
-            if let Some(id) = self.source(source)?.resolve(name).await? {
-                return Ok(Some(id));
+            let source = self.source(source)?;
+            match source.resolve(name).await {
+                Ok(Some(id)) => return Ok(Some(id)),
+                Ok(None) => {}
+                Err(error) => self.pass_over(source.as_ref(), error)?,
             }
         }
         Ok(None)
     }
 
-    /// The user `id` of `source` as he is now; `None` if he, or the source, is gone.
+    /// The user `id` of `source`, called `name` at login, as he is now; `None` if he, or the
+    /// source, is gone.
     ///
     /// # Errors
     /// When the source could not say.
-    pub async fn find(&self, source: &str, id: &Subject) -> Result<Option<User>, SourceError> {
+    pub async fn find(
+        &self,
+        source: &str,
+        id: &Subject,
+        name: &str,
+    ) -> Result<Option<User>, SourceError> {
         match self.sources.iter().find(|known| known.name() == source) {
-            Some(source) => source.find(id).await,
+            Some(source) => source.find(id, name).await,
             None => Ok(None),
         }
     }
@@ -116,6 +136,16 @@ impl Users {
             if done { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+    }
+
+    /// Lets the next source be asked, where the operator prefers that to an honest 503.
+    fn pass_over(&self, source: &dyn UserSource, error: SourceError) -> Result<(), SourceError> {
+        let unavailable = matches!(error, SourceError::Unavailable { .. });
+        if unavailable && self.optional.iter().any(|name| name == source.name()) {
+            tracing::warn!(%error, "the next source is asked in its stead");
+            return Ok(());
+        }
+        Err(error)
     }
 
     fn source(&self, name: &str) -> Result<&Arc<dyn UserSource>, SourceError> {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use crate::clock::Clock;
 use crate::identity::{Claims, Subject};
 use crate::secret::{Digest, SecretString};
 
@@ -92,10 +93,25 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
         Ok(())
     }
 
-    /// The user of this id as he is now; `None` if removed or disabled.
-    async fn find(&self, id: &Subject) -> Result<Option<User>, SourceError>;
+    /// The user of this id as he is now; `None` if removed or disabled. `name` is what he was
+    /// called at login, for sources that can only look for names.
+    async fn find(&self, id: &Subject, name: &str) -> Result<Option<User>, SourceError>;
 
     /// Returns when users may have changed since the last call, so that their sessions are
-    /// looked at again.
-    async fn changed(&self);
+    /// looked at again. Pending for ever where nobody tells.
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+
+    /// Looks after what the source has open (files that change, connections that break). Runs in
+    /// the back room until that is drained.
+    async fn watch(&self, _clock: &Clock) {}
+
+    /// Reads again now, for an operator who asks.
+    async fn reread(&self) {}
+
+    /// Why the source is not in use as it should be, for the operator; `None` if it is.
+    fn problem(&self) -> Option<String> {
+        None
+    }
 }

@@ -414,6 +414,7 @@ async fn a_rewritten_hash_does_not_end_sessions(store: &dyn SessionStore) {
 
 fn code(word: &str) -> Code {
     Code {
+        username: "alice".to_owned(),
         key: token("ann's key"),
         code: token(word),
         subject: Subject::new("ann"),

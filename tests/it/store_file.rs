@@ -160,13 +160,13 @@ fn a_file_of_a_newer_version_is_refused() {
     };
     let txn = db.begin_write().unwrap();
     let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
-    txn.open_table(meta).unwrap().insert("schema", 2u64.to_be_bytes().as_slice()).unwrap();
+    txn.open_table(meta).unwrap().insert("schema", 3u64.to_be_bytes().as_slice()).unwrap();
     txn.commit().unwrap();
     drop(db);
 
     let refused = EmbeddedStore::open(options(dir.path())).unwrap_err();
 
-    assert!(matches!(refused, OpenError::Newer { found: 2, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Newer { found: 3, .. }), "{refused}");
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ async fn keeps_the_contract(source: &dyn UserSource) {
         panic!("the right password is right");
     };
     assert_eq!((&user.id, user.source.as_str()), (&alice, source.name()));
-    assert_eq!(source.find(&alice).await.unwrap().as_ref(), Some(&*user));
+    assert_eq!(source.find(&alice, "alice").await.unwrap().as_ref(), Some(&*user));
 
     let wrong = Checked::Wrong { id: alice.clone(), disabled: false };
     for password in ["correct horse batterY", "", " correct horse battery", "\0"] {
@@ -107,8 +107,8 @@ async fn keeps_the_contract(source: &dyn UserSource) {
         let disabled = Checked::Wrong { id: carol.clone(), disabled: true };
         assert_eq!(check(source, "carol", password).await, disabled, "{password:?}");
     }
-    assert_eq!(source.find(&carol).await.unwrap(), None, "a disabled user is not found");
-    assert_eq!(source.find(&Subject::new("nobody")).await.unwrap(), None);
+    assert_eq!(source.find(&carol, "carol").await.unwrap(), None, "a disabled user is not found");
+    assert_eq!(source.find(&Subject::new("nobody"), "nobody").await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn sources_are_asked_in_order_and_refuse_at_equal_cost() {
         ]
         .concat(),
     );
-    let users = Users::new(vec![staff.open("staff"), guests.open("guests")]);
+    let users = Users::new(vec![staff.open("staff"), guests.open("guests")], Vec::new());
     let both = ["staff".to_owned(), "guests".to_owned()];
     let ask = |name: &str, password: &str| {
         let (name, password) = (username(name), SecretString::from(password));
@@ -232,8 +232,9 @@ async fn a_change_is_noticed_and_ends_in_a_new_version() {
     let source = fixture.open("staff");
     let alice = Subject::new(ALICE_ID);
     let test_clock = TestClock::new(Timestamp::from_secs(1_800_000_000));
-    let watch = source.clone().watch(Clock::test(test_clock.clone()));
-    let before = source.find(&alice).await.unwrap().unwrap();
+    let clock = Clock::test(test_clock.clone());
+    let watch = source.watch(&clock);
+    let before = source.find(&alice, "alice").await.unwrap().unwrap();
 
     fixture.write(&user("alice", &hash, &format!("{id}roles = [\"admin\"]\n")));
     let ticking = async {
@@ -248,7 +249,7 @@ async fn a_change_is_noticed_and_ends_in_a_new_version() {
         () = ticking => {}
     }
 
-    let after = source.find(&alice).await.unwrap().unwrap();
+    let after = source.find(&alice, "alice").await.unwrap().unwrap();
     assert_eq!(after.roles, ["admin"]);
     assert_ne!(after.version, before.version);
 }
@@ -298,14 +299,14 @@ async fn a_weak_hash_is_replaced_at_login_and_nothing_else_is() {
     let path = fixture.write(&text);
     let source = fixture.open("staff");
     let alice = source.resolve(&username("alice")).await.unwrap().unwrap();
-    let before = source.find(&alice).await.unwrap().unwrap();
+    let before = source.find(&alice, "alice").await.unwrap().unwrap();
 
     let Checked::Right { user, rehashed_from } = check(&*source, "alice", PASSWORD).await else {
         panic!("the right password is right");
     };
 
     assert_eq!(rehashed_from, Some(before.version));
-    assert_eq!(source.find(&alice).await.unwrap().unwrap().version, user.version);
+    assert_eq!(source.find(&alice, "alice").await.unwrap().unwrap().version, user.version);
     let now = std::fs::read_to_string(&path).unwrap();
     let new = now.lines().find(|line| line.contains("argon2id")).unwrap();
     assert_eq!(
@@ -368,7 +369,7 @@ async fn users_re_hashed_at_once_all_keep_what_they_got() {
         let Checked::Right { user, rehashed_from: Some(_) } = checked else {
             panic!("all are right and re-hashed");
         };
-        let now = source.find(&user.id).await.unwrap().unwrap();
+        let now = source.find(&user.id, &user.name).await.unwrap().unwrap();
         assert_eq!(now.version, user.version, "{}", user.name);
     }
 }

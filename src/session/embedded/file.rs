@@ -85,6 +85,21 @@ const META_OPENED: &str = "opened";
 /// Sessions whose rotation the last commit made durable, but perhaps nobody was told.
 pub(super) const META_UNTOLD: &str = "untold";
 
+/// Makes the tables that came with later versions. An earlier version would not ask users for
+/// their second step, so it must not open the file again.
+fn upgrade(db: &Database) -> Result<(), redb::Error> {
+    let txn = db.begin_write()?;
+    let opened = Tables::open(&txn, &Arc::default(), std::time::Duration::ZERO);
+    let mut t = opened.map_err(|fault| match fault {
+        Fault::Store(error) => error,
+        Fault::Row(error) => redb::Error::Corrupted(error.to_string()),
+    })?;
+    t.change().meta.insert(META_SCHEMA, SCHEMA.to_be_bytes().as_slice())?;
+    drop(t);
+    txn.commit()?;
+    Ok(())
+}
+
 impl Place {
     /// True if there is a file.
     pub(super) fn exists(&self) -> Result<bool, OpenError> {
@@ -129,6 +144,9 @@ impl Place {
         let schema = number(META_SCHEMA)?.ok_or_else(|| self.damaged("it is no session store"))?;
         if schema > SCHEMA {
             return Err(OpenError::Newer { path: self.path.clone(), found: schema });
+        }
+        if schema < SCHEMA {
+            upgrade(&db).map_err(|error| self.damaged(error))?;
         }
         let made = number(META_MADE)?.map(Timestamp::from_millis);
         let secret = fact(META_SECRET)?.and_then(|value| value.try_into().ok());

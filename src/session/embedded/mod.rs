@@ -10,6 +10,7 @@ mod codes;
 mod faults;
 mod file;
 mod job;
+mod known_users;
 mod memory;
 mod sessions;
 mod sweep;
@@ -40,8 +41,8 @@ use self::memory::Memory;
 use self::tables::{Fault, Tables};
 use self::writer::Writer;
 use super::{
-    Admission, Attempt, Code, CodeGuess, CodeVerdict, PutCode, Revocations, Revoke, Rotated,
-    Rotation, Session, SessionStore, StoreError,
+    Account, AccountCounts, AccountKey, Admission, Attempt, Code, CodeGuess, CodeVerdict, PutCode,
+    Revocations, Revoke, Rotated, Rotation, Session, SessionStore, StoreError, Totp,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{SessionId, Subject};
@@ -274,6 +275,54 @@ impl SessionStore for EmbeddedStore {
     ) -> Result<(), StoreError> {
         let (subject, now) = (subject.clone(), self.memory.clock.now());
         self.ask(move |t| versions::rehashed(t, &subject, (old, new), now)).await
+    }
+
+    async fn put_account(&self, account: Account) -> Result<(), StoreError> {
+        self.ask(move |t| known_users::put(t, &account)).await
+    }
+
+    async fn find_account(
+        &self,
+        source: &str,
+        by: AccountKey<'_>,
+    ) -> Result<Option<Account>, StoreError> {
+        let source = source.to_owned();
+        match by {
+            AccountKey::Subject(subject) => {
+                let subject = subject.clone();
+                self.ask(move |t| known_users::find(t, &source, AccountKey::Subject(&subject)))
+                    .await
+            }
+            AccountKey::Name(name) => {
+                let name = name.to_owned();
+                self.ask(move |t| known_users::find(t, &source, AccountKey::Name(&name))).await
+            }
+        }
+    }
+
+    async fn remove_account(&self, source: &str, subject: &Subject) -> Result<(), StoreError> {
+        let (source, subject) = (source.to_owned(), subject.clone());
+        self.ask(move |t| known_users::remove(t, &source, &subject)).await
+    }
+
+    async fn account_counts(&self, source: &str) -> Result<AccountCounts, StoreError> {
+        let source = source.to_owned();
+        self.ask(move |t| known_users::counts(t, &source)).await
+    }
+
+    async fn put_totp(&self, subject: &Subject, totp: Option<Totp>) -> Result<(), StoreError> {
+        let subject = subject.clone();
+        self.ask(move |t| known_users::put_totp(t, &subject, totp.as_ref())).await
+    }
+
+    async fn find_totp(&self, subject: &Subject) -> Result<Option<Totp>, StoreError> {
+        let subject = subject.clone();
+        self.ask(move |t| known_users::find_totp(t, &subject)).await
+    }
+
+    async fn use_totp_step(&self, subject: &Subject, step: u64) -> Result<bool, StoreError> {
+        let subject = subject.clone();
+        self.ask(move |t| known_users::use_totp_step(t, &subject, step)).await
     }
 
     fn revocations(&self) -> &Arc<Revocations> {

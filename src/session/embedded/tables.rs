@@ -27,7 +27,7 @@ pub(super) type Hash = [u8; 32];
 pub(super) type WindowRow = (u64, u64, u32);
 
 /// What this version writes; a file with a higher number is refused.
-pub(super) const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 2;
 
 macro_rules! schema {
     ($($(#[$doc:meta])* $field:ident: $key:ty => $value:ty;)*) => {
@@ -91,6 +91,12 @@ schema! {
     addresses: &'static Id => WindowRow;
     /// Addresses from which an account has logged in, and until when that counts.
     known: (&'static Hash, &'static Id) => u64;
+    /// Users of sources elsewhere as JSON, by source and id.
+    users: (&'static str, &'static str) => &'static [u8];
+    /// Their ids, by source and canonical name.
+    user_names: (&'static str, &'static str) => &'static str;
+    /// Second steps by user id: secret, when it was made, the last time step that was used.
+    totp: &'static str => (&'static [u8], u64, u64);
     /// When the sweep should look at a row: kind, instant, key. An entry may be earlier than
     /// the row's end (which moves with each use), never later.
     expiry: (u8, u64, &'static [u8]) => ();

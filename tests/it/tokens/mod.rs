@@ -19,7 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollhouse::algorithm::Algorithm;
-use tollhouse::authn::{Credential, Refusal, Verified, Verifier, VerifierOptions};
+use tollhouse::authn::{Credential, Refusal, Unproved, Verified, Verifier, VerifierOptions};
 use tollhouse::clock::Timestamp;
 use tollhouse::config::{Audience, Issuer, IssuerKeys, Login};
 use tollhouse::dialect::{Dialect, Reason};
@@ -110,11 +110,12 @@ impl Bench {
     }
 
     pub(super) fn bearer(&self, token: &str, now: Timestamp) -> Result<Arc<Verified>, Refusal> {
-        self.verifier.verify(&Credential::Bearer(token.into()), now)
+        self.verifier.verify(&Credential::Bearer(token.into()), now).map_err(Unproved::unasked)
     }
 
     pub(super) fn pair(&self, token: &str, key: &str) -> Result<Arc<Verified>, Refusal> {
-        self.verifier.verify(&Credential::Pair { token: token.into(), key: key.into() }, NOW)
+        let pair = Credential::Pair { token: token.into(), key: key.into() };
+        self.verifier.verify(&pair, NOW).map_err(Unproved::unasked)
     }
 
     /// Asserts that a Bearer is refused as forged would be.

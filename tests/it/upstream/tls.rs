@@ -183,7 +183,7 @@ fn settings_that_cannot_work_are_refused_at_the_start() {
     let no_name = to(vec![https("not a name")]).upstream;
     let no_server = to(vec![]).upstream;
 
-    assert!(matches!(Pool::build(&no_ca, 1), Err(PoolError::Ca { .. })));
+    assert!(matches!(Pool::build(&no_ca, 1), Err(PoolError::Trust { .. })));
     assert!(matches!(Pool::build(&no_key, 1), Err(PoolError::Pem { .. })));
     assert!(matches!(Pool::build(&no_name, 1), Err(PoolError::ServerName { .. })));
     assert!(matches!(Pool::build(&no_server, 1), Err(PoolError::NoServer { .. })));

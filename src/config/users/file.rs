@@ -1,0 +1,32 @@
+//! `kind = "file"`: users in a `users.toml`.
+
+use std::path::{Path, PathBuf};
+
+use super::UserSourceKind;
+use crate::config::files::Privacy;
+use crate::config::item::Item;
+use crate::config::reader::Table;
+
+/// `may_be_missing`: the caller is about to make the file.
+pub(super) fn read(table: &mut Table<'_>, may_be_missing: bool) -> UserSourceKind {
+    let bootstrap = table.bool_or("bootstrap", false);
+    let item = table.required("path", "the file that `tollhouse user add` writes");
+    let path = item.as_ref().and_then(|item| read_path(item, bootstrap || may_be_missing));
+    UserSourceKind::File { path: path.unwrap_or_default(), bootstrap }
+}
+
+fn read_path(item: &Item<'_>, may_be_missing: bool) -> Option<PathBuf> {
+    let path = item.path()?;
+    if !Path::new(&path).exists() {
+        if may_be_missing {
+            return Some(path);
+        }
+        item.issue(
+            "there is no such file: make it with `tollhouse user add`, or write bootstrap = true \
+             for a first user with a random password",
+        );
+        return None;
+    }
+    item.read_path(&path, Privacy::Secret)?;
+    Some(path)
+}

@@ -1,0 +1,97 @@
+//! `[[users]]`: where users come from.
+//!
+//! What all kinds have in common is here; each kind has a file of its own.
+
+mod file;
+
+use std::path::PathBuf;
+
+use super::Config;
+use super::item::Item;
+use super::out::Out;
+use super::reader::Table;
+use super::suggest::Names;
+
+/// A source of users, asked in the order of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserSource {
+    pub name: String,
+    pub kind: UserSourceKind,
+    /// While it is unavailable the next source is asked (`on_unavailable = "next"`); otherwise
+    /// its users are answered 503.
+    pub passed_over: bool,
+}
+
+/// What a source is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UserSourceKind {
+    /// `users.toml`.
+    File {
+        path: PathBuf,
+        /// Make one user at first start if the file is missing.
+        bootstrap: bool,
+    },
+}
+
+const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
+
+impl UserSource {
+    /// `None` where the kind is none, which has been reported then.
+    pub(super) fn read(mut table: Table<'_>, names: &mut Names) -> Option<Self> {
+        let name = names.read(&mut table, None);
+        let passed_over = read_passed_over(&mut table);
+        let kind =
+            table.required("kind", "one of \"file\", \"htpasswd\", \"sql\", \"ldap\", \"http\"");
+        let kind = match kind.as_ref().and_then(Item::text) {
+            Some("file") => file::read(&mut table, false),
+            other => {
+                // The keys of such a source are not to be reported one by one as well.
+                table.entries();
+                if let (Some(item), Some(_)) = (&kind, other) {
+                    item.issue(format!("no such kind of source; there are {}", KINDS.join(", ")));
+                }
+                return None;
+            }
+        };
+        Some(Self { name, kind, passed_over })
+    }
+
+    /// A source whose file the caller is about to make or change; `None` if it is no file.
+    pub(super) fn read_file(mut table: Table<'_>, names: &mut Names) -> Option<Self> {
+        let name = names.read(&mut table, None);
+        let kind = table.get("kind");
+        if kind.as_ref().and_then(Item::text) != Some("file") {
+            table.entries();
+            return None;
+        }
+        let passed_over = read_passed_over(&mut table);
+        Some(Self { name, kind: file::read(&mut table, true), passed_over })
+    }
+}
+
+impl UserSource {
+    /// The section as TOML; secrets are hidden.
+    pub(super) fn print(&self, config: &Config) -> toml::Table {
+        let out = Out::default()
+            .text("name", &self.name)
+            .text("on_unavailable", if self.passed_over { "next" } else { "refuse" });
+        match &self.kind {
+            UserSourceKind::File { path, bootstrap } => out
+                .text("kind", "file")
+                .path("path", config.relative(path))
+                .flag("bootstrap", *bootstrap)
+                .table(),
+        }
+    }
+}
+
+fn read_passed_over(table: &mut Table<'_>) -> bool {
+    let Some(item) = table.get("on_unavailable") else { return false };
+    let passed_over = item.choice(&[("refuse", false), ("next", true)]).unwrap_or(false);
+    if passed_over {
+        item.warn(
+            "asks the next source while this one is down: a user of that one may have the same name",
+        );
+    }
+    passed_over
+}

@@ -1,0 +1,178 @@
+//! One way out for our own calls: key sets, introspection, delegated logins.
+//!
+//! Every call is bounded in time, in the size of its answer and in how many there are at once.
+//! Redirects are never followed: a credential must not go where nobody configured it to go, nor
+//! a key set come from there. Spoken in the back room only.
+
+use std::error::Error;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Semaphore;
+
+use crate::trust::{self, TrustError};
+
+/// Longer than a healthy provider takes, shorter than a client's patience.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+/// Larger than any key set or answer to a login.
+pub const LARGEST: usize = 1 << 20;
+/// One provider is asked so many things at once.
+pub const PARALLEL: usize = 16;
+/// Below the 5 s after which common servers close a connection that is not used.
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
+
+/// How somebody is called.
+#[derive(Clone, Debug)]
+pub struct OutboundOptions {
+    /// PEM of the CA to believe instead of the public ones.
+    pub ca: Option<String>,
+    /// For one call, from resolving the name to the answer's last byte.
+    pub timeout: Duration,
+    /// Largest answer in bytes.
+    pub largest: usize,
+    /// Calls at once; a further one waits, within its own timeout.
+    pub parallel: usize,
+}
+
+impl Default for OutboundOptions {
+    fn default() -> Self {
+        Self { ca: None, timeout: TIMEOUT, largest: LARGEST, parallel: PARALLEL }
+    }
+}
+
+/// A client for our own calls to one party.
+#[derive(Debug)]
+pub struct Outbound {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    places: Semaphore,
+    timeout: Duration,
+    largest: usize,
+}
+
+/// An answer, read whole.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Fetched {
+    /// 200 to 299.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Why there is no answer. Names the host and never a credential.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboundError {
+    #[error("`{host}` could not be called")]
+    Call {
+        host: String,
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+
+    #[error("`{host}` did not answer within {limit:?}")]
+    Slow { host: String, limit: Duration },
+
+    #[error("`{host}` answered with more than {limit} bytes")]
+    TooLarge { host: String, limit: usize },
+}
+
+impl OutboundError {
+    /// The error with its causes on one line, for a log.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        text
+    }
+}
+
+impl Outbound {
+    /// A client that believes whom `options` says.
+    ///
+    /// # Errors
+    /// When no certificate authority could be loaded.
+    pub fn new(options: &OutboundOptions) -> Result<Self, TrustError> {
+        let tls = trust::client_config(options.ca.as_deref())?;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(options.timeout));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(KEEP_ALIVE)
+            .build(connector);
+        Ok(Self {
+            client,
+            places: Semaphore::new(options.parallel.max(1)),
+            timeout: options.timeout,
+            largest: options.largest,
+        })
+    }
+
+    /// Sends a request to an absolute `http` or `https` URI and reads the whole answer, whatever
+    /// its status.
+    ///
+    /// # Errors
+    /// When there is none, in time and within its bounds.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Fetched, OutboundError> {
+        let host = host(request.uri());
+        let called = tokio::time::timeout(self.timeout, self.call(request.map(Full::new), &host));
+        called.await.unwrap_or_else(|_| Err(OutboundError::Slow { host, limit: self.timeout }))
+    }
+
+    /// Fetches a document.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub async fn get(&self, uri: &Uri) -> Result<Fetched, OutboundError> {
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = uri.clone();
+        self.send(request).await
+    }
+
+    async fn call(
+        &self,
+        request: Request<Full<Bytes>>,
+        host: &str,
+    ) -> Result<Fetched, OutboundError> {
+        let failed = |source| OutboundError::Call { host: host.to_owned(), source };
+        let _place = self.places.acquire().await.map_err(|error| failed(error.into()))?;
+        let answer = self.client.request(request).await.map_err(|error| failed(error.into()))?;
+        let (head, body) = answer.into_parts();
+        let limit = self.largest;
+        let body = Limited::new(body, limit).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                OutboundError::TooLarge { host: host.to_owned(), limit }
+            } else {
+                failed(error)
+            }
+        })?;
+        Ok(Fetched { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+    }
+}
+
+/// Scheme, host and port; a path may hold a name, a query a secret.
+fn host(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}://{}{port}", uri.host().unwrap_or_default())
+}

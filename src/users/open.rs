@@ -1,0 +1,45 @@
+//! Opening the sources of a configuration.
+
+use std::sync::Arc;
+
+use super::file::{FileError, FileSource};
+use super::pool::PasswordPool;
+use super::source::UserSource;
+use crate::config::{self, UserSourceKind};
+use crate::session::SessionStore;
+
+/// What sources work with.
+#[derive(Clone, Debug)]
+pub struct Means {
+    pub hashing: Arc<PasswordPool>,
+    /// Where users are remembered who cannot be read without their password.
+    pub store: Arc<dyn SessionStore>,
+}
+
+/// Why a source could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl OpenError {
+    /// True if the source is a file that is not there.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_missing(),
+        }
+    }
+}
+
+/// Opens one source. A server that cannot be reached now is no error: it may come back.
+///
+/// # Errors
+/// When it could never work.
+pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSource>, OpenError> {
+    match &source.kind {
+        UserSourceKind::File { path, .. } => {
+            Ok(FileSource::open(&source.name, path, means.hashing.clone())?)
+        }
+    }
+}
