@@ -21,6 +21,7 @@ use crate::runtime::BackRoom;
 use crate::session::{SessionStore, Streams};
 use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
+use crate::telemetry::observed::Observed;
 use crate::telemetry::sink::Sink;
 use crate::token::KeyRing;
 use crate::upstream::headers::{Protected, RuleError, Rules};
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access: Sink,
     pub(crate) audit: AuditLog,
+    pub(crate) observed: Arc<Observed>,
     pub(crate) draining: AtomicBool,
     pub(crate) hashing: Arc<PasswordPool>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::observed::observed;
 use super::{AdminCommand, Readiness};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
@@ -49,6 +50,12 @@ impl Operations {
     pub(crate) async fn carry_out(&self, command: AdminCommand) -> (StatusCode, Value) {
         let carried = match command {
             AdminCommand::Status => Ok(self.status()),
+            AdminCommand::Observed => Ok(observed(&self.gateway.shared.observed)),
+            AdminCommand::ForgetObserved => {
+                self.gateway.shared.observed.forget();
+                self.audit("observe --forget", "all");
+                Ok(json!({}))
+            }
             AdminCommand::ListSessions { user } => self.list_sessions(user).await,
             AdminCommand::RevokeSession { id } => {
                 self.revoke(Revoke::Session(id), &id.to_string()).await

@@ -7,6 +7,7 @@ mod check;
 mod dialects;
 pub mod hash;
 mod keys;
+mod observe;
 mod remote;
 mod run;
 mod tokens;
@@ -75,6 +76,8 @@ enum Command {
     /// The store of the running gateway.
     #[command(subcommand)]
     Store(remote::StoreCommand),
+    /// What routes with `enforce = false` would refuse, whom and why.
+    Observe(observe::ObserveArgs),
     /// Have the running gateway read its configuration again.
     Reload,
     /// Login wire formats.
@@ -139,6 +142,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Session(command) => remote::session(command, &load(config)?.config),
         Command::Limits(command) => remote::limits(command, &load(config)?.config),
         Command::Store(command) => remote::store(command, &load(config)?.config),
+        Command::Observe(args) => observe::observe(&args, &load(config)?.config),
         Command::Reload => remote::reload(&load(config)?.config),
         Command::Dialect(command) => dialects::run(command, config),
         Command::Completions { shell } => {

@@ -176,6 +176,7 @@ fn open(
         metrics: Arc::new(Metrics::new()),
         access: access.clone(),
         audit: AuditLog::new(audit.clone()),
+        observed: Arc::default(),
         draining: AtomicBool::new(false),
         hashing,
     };

@@ -17,6 +17,7 @@ mod forwarding; // answers good and bad, bodies, fields and paths through a whol
 mod golden; // the dialects byte by byte
 mod listener; // accepting, limits, timeouts and drain
 mod listening; // listeners on port 0 with a handler of the test's own, and clients for them
+mod observe; // the report of routes that only observe
 mod pages; // the curl lines of the published login pages
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
