@@ -195,8 +195,15 @@ impl Exchange<'_> {
             prefix: prefix.filter(|prefix| !prefix.is_empty()),
         };
         headers::set_forwarded(&mut head.headers, &facts);
-        if let Some(identity) = identity.filter(|_| config.identity == IdentityForm::Headers) {
-            headers::set_identity(&mut head.headers, identity);
+        match (&config.identity, &verified) {
+            (IdentityForm::Headers, Some(verified)) => {
+                headers::set_identity(&mut head.headers, &verified.identity);
+            }
+            (IdentityForm::Jwt(name), Some(verified)) => {
+                let token = self.upstream_token(route, verified).await?;
+                head.headers.insert(name.clone(), token);
+            }
+            _ => {}
         }
         route.request_rules.apply(&mut head.headers, &facts);
         let watch = verified.as_ref().map(|verified| self.watch(verified));

@@ -168,6 +168,9 @@ pub enum PoolError {
         source: rustls_pki_types::pem::Error,
     },
 
+    #[error("the credential of upstream `{upstream}` cannot be sent in a header field")]
+    Credential { upstream: String },
+
     #[error("upstream `{upstream}` cannot be spoken to over TLS")]
     Tls {
         upstream: String,

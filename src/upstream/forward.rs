@@ -16,6 +16,7 @@ use hyper::upgrade::{self, OnUpgrade};
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{self, Path};
+use super::credential::Credential;
 use super::echo;
 use super::error::ForwardError;
 use super::headers::{Facts, Protected, Rules, clean_response, rewrite_location};
@@ -60,6 +61,9 @@ impl Pool {
         mut request: Request,
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
+        if let Some(Credential::Fixed(fields)) = &self.credential {
+            fields.set(request.headers_mut());
+        }
         request::frame(&mut request);
         let progress = request::watch_body(&mut request, exchange.protected);
         // A tunnel begins where the request ends: one that has a body of its own, or that goes out

@@ -10,6 +10,7 @@
 pub mod headers;
 
 mod connect;
+mod credential;
 mod echo;
 mod error;
 mod forward;

@@ -60,6 +60,7 @@ pub(crate) fn to(servers: Vec<Server>) -> Settings {
         retries: 1,
         tls: UpstreamTls::default(),
         case_insensitive: false,
+        credential: None,
     };
     Settings {
         upstream,
