@@ -13,7 +13,7 @@ use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
 use crate::client::address_group;
 use crate::clock::Timestamp;
-use crate::config::{IdentityForm, RouteCors};
+use crate::config::RouteCors;
 use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::identity::Identity;
@@ -195,15 +195,8 @@ impl Exchange<'_> {
             prefix: prefix.filter(|prefix| !prefix.is_empty()),
         };
         headers::set_forwarded(&mut head.headers, &facts);
-        match (&config.identity, &verified) {
-            (IdentityForm::Headers, Some(verified)) => {
-                headers::set_identity(&mut head.headers, &verified.identity);
-            }
-            (IdentityForm::Jwt(name), Some(verified)) => {
-                let token = self.upstream_token(route, verified).await?;
-                head.headers.insert(name.clone(), token);
-            }
-            _ => {}
+        if let Some(verified) = &verified {
+            self.vouch(route, verified, &mut head.headers).await?;
         }
         route.request_rules.apply(&mut head.headers, &facts);
         let watch = verified.as_ref().map(|verified| self.watch(verified));

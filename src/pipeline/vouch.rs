@@ -1,19 +1,38 @@
-//! Telling an upstream who calls by a token of ours (`identity = "jwt"`).
+//! Telling an upstream who calls, as its route says: by fields, by a token of ours, or not.
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
 use super::Exchange;
 use crate::authn::Verified;
+use crate::config::IdentityForm;
 use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::rejection::Rejection;
 use crate::runtime::Work;
+use crate::upstream::headers;
 
 impl Exchange<'_> {
+    /// Writes the proved identity into the request's fields.
+    pub(super) async fn vouch(
+        &self,
+        route: &Route,
+        verified: &Arc<Verified>,
+        fields: &mut HeaderMap,
+    ) -> Result<(), Rejection> {
+        match &route.config.identity {
+            IdentityForm::Headers => headers::set_identity(fields, &verified.identity),
+            IdentityForm::Jwt(name) => {
+                fields.insert(name.clone(), self.upstream_token(route, verified).await?);
+            }
+            IdentityForm::None => {}
+        }
+        Ok(())
+    }
+
     /// The token for the route's upstream; signed in the back room unless one is at hand.
-    pub(super) async fn upstream_token(
+    async fn upstream_token(
         &self,
         route: &Route,
         verified: &Arc<Verified>,
