@@ -10,7 +10,6 @@ mod claims;
 mod credential;
 mod foreign;
 mod inquiry;
-mod json;
 pub mod jws;
 mod own;
 mod verified;
@@ -20,3 +19,5 @@ pub use self::credential::{Accept, Credential, CredentialError, X_ACCESS_TOKEN, 
 pub use self::inquiry::{Inquiry, Unproved};
 pub use self::verified::{Refusal, Verified};
 pub use self::verifier::{RefreshFacts, Verifier, VerifierError, VerifierOptions};
+
+use crate::json;
