@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::Uri;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use toml::Table as Out;
 
@@ -33,7 +34,7 @@ pub enum UpstreamCredential {
 pub struct UpstreamLogin {
     pub dialect: Arc<Dialect>,
     /// Put before the dialect's paths: `http://host:port`, perhaps with a path.
-    pub url: String,
+    pub url: Uri,
     pub username: String,
     pub password: SecretString,
 }
@@ -118,7 +119,7 @@ impl UpstreamCredential {
             Self::Login(login) => {
                 let table = pair(&login.username)
                     .text("dialect", &login.dialect.name)
-                    .text("url", &login.url);
+                    .text("url", login.url.to_string());
                 Writer::default().sub("login", table.table()).table()
             }
         }
@@ -132,7 +133,7 @@ impl UpstreamLogin {
         let url = table.get("url");
         let url = match &url {
             Some(url) => read_url(url),
-            None => base.map(str::to_owned).or_else(|| {
+            None => base.and_then(|base| base.parse().ok()).or_else(|| {
                 table.issue("url", "is missing: the upstream has no server that is a URL");
                 None
             }),
@@ -149,20 +150,19 @@ impl UpstreamLogin {
     }
 }
 
-fn read_url(item: &Item<'_>) -> Option<String> {
+fn read_url(item: &Item<'_>) -> Option<Uri> {
     let text = item.word()?;
-    let uri: Option<http::Uri> = text.parse().ok();
-    let good = uri.is_some_and(|uri| {
+    let uri: Option<Uri> = text.parse().ok();
+    let good = uri.filter(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.host().is_some_and(|host| !host.is_empty())
             && uri.query().is_none()
             && !text.contains('@')
     });
-    if !good {
+    if good.is_none() {
         item.hidden_issue("must be http://host or https://host, perhaps with a path");
-        return None;
     }
-    Some(text.trim_end_matches('/').to_owned())
+    good
 }
 
 fn read_pair(table: &mut Table<'_>) -> Option<(String, SecretString)> {

@@ -205,6 +205,8 @@ impl Exchange<'_> {
             protected: &route.protected,
             response_rules: &route.response_rules,
             watch: watch.as_ref(),
+            back_room: &self.gateway.shared.back_room,
+            now: self.now,
         };
         let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
         let request = Request::from_parts(head, body);

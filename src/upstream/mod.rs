@@ -14,6 +14,7 @@ mod credential;
 mod echo;
 mod error;
 mod forward;
+mod own_login;
 mod pool;
 mod request;
 mod response;
