@@ -18,6 +18,7 @@ mod golden; // the dialects byte by byte
 mod listener; // accepting, limits, timeouts and drain
 mod listening; // listeners on port 0 with a handler of the test's own, and clients for them
 mod pages; // the curl lines of the published login pages
+mod passwords; // stored hashes of every form
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
 mod routing; // one reading of a request, and the table of routes
