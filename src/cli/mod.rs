@@ -172,7 +172,7 @@ fn users_file<'c>(
         }
         (None, _) => match name {
             Some(name) => anyhow::bail!("no [[users]] section is named `{name}`"),
-            None => anyhow::bail!("there is no [[users]] section"),
+            None => anyhow::bail!("there is no [[users]] section of kind = \"file\""),
         },
     }
 }
