@@ -302,6 +302,7 @@ impl Operations {
                 (name.clone(), server.name.to_string(), server.up, in_flight, idle, failures)
             })
         });
+        let weak = shared.hashing.weak_logins().into_iter();
         let stats = self.listening.stats();
         let counted = |what| stats.iter().map(|one| one.count(what)).sum::<u64>();
         let refused = [Counted::RefusedFull, Counted::RefusedAddress];
@@ -317,6 +318,7 @@ impl Operations {
             revocations: shared.store.revocations().len(),
             verified_tokens: generation.verifier.remembered(),
             hashing_waiting: shared.hashing.waiting(),
+            weak_logins: weak.map(|(scheme, count)| (scheme.as_str(), count)).collect(),
             log_lines_dropped: shared.access.dropped() + shared.audit.dropped(),
             store_up: shared.store.healthy().is_ok(),
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),

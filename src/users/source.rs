@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::pool::PoolError;
 use crate::clock::Clock;
 use crate::identity::{Claims, Subject};
 use crate::secret::{Digest, SecretString};
@@ -60,6 +61,16 @@ pub enum SourceError {
 
     #[error("{waiting} passwords are already waiting to be hashed")]
     Busy { waiting: usize },
+}
+
+impl SourceError {
+    /// What the pool could not do for the source called `name`.
+    pub(super) fn from_pool(name: &str, error: PoolError) -> Self {
+        match error {
+            PoolError::Busy { waiting } => Self::Busy { waiting },
+            other => Self::Unavailable { name: name.to_owned(), cause: other.to_string() },
+        }
+    }
 }
 
 /// Where users live.

@@ -3,8 +3,13 @@
 //! What all kinds have in common is here; each kind has a file of its own.
 
 mod file;
+mod htpasswd;
+mod weak;
 
 use std::path::PathBuf;
+
+pub use self::htpasswd::Htpasswd;
+pub use self::weak::{AllowWeak, WeakScheme};
 
 use super::Config;
 use super::item::Item;
@@ -30,7 +35,10 @@ pub enum UserSourceKind {
         path: PathBuf,
         /// Make one user at first start if the file is missing.
         bootstrap: bool,
+        allow_weak: AllowWeak,
     },
+    /// A file of Apache's `htpasswd`.
+    Htpasswd(Htpasswd),
 }
 
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
@@ -44,6 +52,7 @@ impl UserSource {
             table.required("kind", "one of \"file\", \"htpasswd\", \"sql\", \"ldap\", \"http\"");
         let kind = match kind.as_ref().and_then(Item::text) {
             Some("file") => file::read(&mut table, false),
+            Some("htpasswd") => UserSourceKind::Htpasswd(Htpasswd::read(&mut table)),
             other => {
                 // The keys of such a source are not to be reported one by one as well.
                 table.entries();
@@ -76,11 +85,13 @@ impl UserSource {
             .text("name", &self.name)
             .text("on_unavailable", if self.passed_over { "next" } else { "refuse" });
         match &self.kind {
-            UserSourceKind::File { path, bootstrap } => out
+            UserSourceKind::File { path, bootstrap, allow_weak } => out
                 .text("kind", "file")
                 .path("path", config.relative(path))
                 .flag("bootstrap", *bootstrap)
+                .texts("allow_weak", allow_weak.names())
                 .table(),
+            UserSourceKind::Htpasswd(htpasswd) => htpasswd.print(out, config).table(),
         }
     }
 }
