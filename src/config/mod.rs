@@ -55,7 +55,10 @@ pub use self::process::Process;
 pub use self::route::{AllowPath, CredentialKind, IdentityForm, Require, Route, RouteCors};
 pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
-pub use self::users::{UserSource, UserSourceKind};
+pub use self::users::{
+    Dn, GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer, UserSource,
+    UserSourceKind,
+};
 
 /// A whole configuration, checked: every reference resolves and every file it names was read.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Users and their passwords, wherever they are kept.
 //!
-//! `UserSource` is the seam; `FileSource` reads `users.toml`, and `edit` changes it. `Users` asks
-//! the sources of a login in order: the first that knows the name decides. `PasswordPool` hashes
+//! `UserSource` is the seam; `FileSource` reads `users.toml`, and `edit` changes it; `LdapSource`
+//! asks a directory. `Users` asks the sources of a login in order: the first that knows the name decides. `PasswordPool` hashes
 //! in its own bounded threads; `password` says what a stored hash is and costs, `rules` what a
 //! new password has to be.
 
@@ -9,6 +9,7 @@ mod bootstrap;
 mod canonical;
 pub mod edit;
 mod file;
+mod ldap;
 mod live;
 mod open;
 pub mod password;
@@ -30,6 +31,7 @@ use std::task::Poll;
 pub use self::bootstrap::{BootstrapError, FirstUser, first_user, random_password};
 pub use self::canonical::{canonical_account, canonical_name};
 pub use self::file::{FileError, FileSource};
+pub use self::ldap::LdapSource;
 pub use self::open::{Means, OpenError, open};
 pub use self::pool::{Operations, PasswordPool, PoolError};
 pub use self::problem::{Problem, Problems};

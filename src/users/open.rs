@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::file::{FileError, FileSource};
+use super::ldap::LdapSource;
 use super::pool::PasswordPool;
 use super::source::UserSource;
 use crate::config::{self, UserSourceKind};
 use crate::session::SessionStore;
+use crate::trust::TrustError;
 
 /// What sources work with.
 #[derive(Clone, Debug)]
@@ -21,6 +23,9 @@ pub struct Means {
 pub enum OpenError {
     #[error(transparent)]
     File(#[from] FileError),
+
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
 impl OpenError {
@@ -28,6 +33,7 @@ impl OpenError {
     pub fn is_missing(&self) -> bool {
         match self {
             Self::File(error) => error.is_missing(),
+            Self::Trust(_) => false,
         }
     }
 }
@@ -41,5 +47,6 @@ pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSo
         UserSourceKind::File { path, .. } => {
             Ok(FileSource::open(&source.name, path, means.hashing.clone())?)
         }
+        UserSourceKind::Ldap(ldap) => Ok(LdapSource::open(&source.name, ldap)?),
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! What all kinds have in common is here; each kind has a file of its own.
 
+mod dn;
 mod file;
+mod ldap;
 
 use std::path::PathBuf;
 
@@ -11,6 +13,9 @@ use super::item::Item;
 use super::out::Out;
 use super::reader::Table;
 use super::suggest::Names;
+
+pub use self::dn::Dn;
+pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer};
 
 /// A source of users, asked in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +36,8 @@ pub enum UserSourceKind {
         /// Make one user at first start if the file is missing.
         bootstrap: bool,
     },
+    /// A directory.
+    Ldap(Box<Ldap>),
 }
 
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
@@ -44,6 +51,7 @@ impl UserSource {
             table.required("kind", "one of \"file\", \"htpasswd\", \"sql\", \"ldap\", \"http\"");
         let kind = match kind.as_ref().and_then(Item::text) {
             Some("file") => file::read(&mut table, false),
+            Some("ldap") => UserSourceKind::Ldap(Box::new(Ldap::read(&mut table)?)),
             other => {
                 // The keys of such a source are not to be reported one by one as well.
                 table.entries();
@@ -81,6 +89,7 @@ impl UserSource {
                 .path("path", config.relative(path))
                 .flag("bootstrap", *bootstrap)
                 .table(),
+            UserSourceKind::Ldap(ldap) => ldap.print(out, config).table(),
         }
     }
 }
