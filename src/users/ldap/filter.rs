@@ -51,7 +51,7 @@ mod tests {
             ("{name}", "(uid={name})"),
         ] {
             assert_eq!(fill("(uid={name})", name, "cn=x"), filled);
-            assert!(ldap3::parse_filter(&filled).is_ok(), "{filled}");
+            assert!(ldap3::parse_filter(filled).is_ok(), "{name}");
         }
     }
 
