@@ -171,8 +171,8 @@ fn users_file<'c>(
             anyhow::bail!("there are several users files: name one with --source")
         }
         (None, _) => match name {
-            Some(name) => anyhow::bail!("no [[users]] section is named `{name}`"),
-            None => anyhow::bail!("there is no [[users]] section"),
+            Some(name) => anyhow::bail!("no [[users]] section of kind \"file\" is named `{name}`"),
+            None => anyhow::bail!("there is no [[users]] section of kind \"file\""),
         },
     }
 }

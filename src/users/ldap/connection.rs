@@ -37,6 +37,9 @@ pub(super) enum Fault {
     #[error("{what} was refused: {}", told(.result))]
     Refused { what: &'static str, result: Box<LdapResult> },
 
+    #[error("a user's bind was neither right nor wrong: {}", told(.0))]
+    Undecided(Box<LdapResult>),
+
     #[error("no answer within {limit:?}, or all {parallel} connections were busy for that long")]
     Slow { limit: Duration, parallel: usize },
 
@@ -56,7 +59,7 @@ fn told(result: &LdapResult) -> String {
 impl Fault {
     /// True if the directory is at fault as a whole, and not one entry in it.
     pub(super) fn is_outage(&self) -> bool {
-        !matches!(self, Self::TooMany { .. } | Self::Entry(_))
+        !matches!(self, Self::TooMany { .. } | Self::Entry(_) | Self::Undecided(_))
     }
 
     /// True if the connection may have been closed before it was used.

@@ -214,10 +214,9 @@ impl LdapSource {
             Err(fault) if fault.is_outage() => self.note(Some(fault.to_string())),
             Err(_) => {}
         }
-        let cause = |fault: Fault| fault.to_string();
         done.map_err(|fault| SourceError::Unavailable {
             name: self.name.clone(),
-            cause: cause(fault),
+            cause: fault.to_string(),
         })
     }
 
@@ -251,7 +250,7 @@ fn proof(result: LdapResult) -> Result<Proof, Fault> {
         0 => Ok(Proof::Right),
         49 if is_disabled(&result.text) => Ok(Proof::Disabled),
         49 => Ok(Proof::Wrong),
-        _ => Err(Fault::Refused { what: "a user's bind", result: Box::new(result) }),
+        _ => Err(Fault::Undecided(Box::new(result))),
     }
 }
 

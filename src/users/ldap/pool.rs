@@ -34,7 +34,16 @@ pub(super) struct Servers {
 #[derive(Debug)]
 struct Server {
     server: LdapServer,
-    failed: Mutex<Option<Instant>>,
+    failed: Mutex<Option<Failure>>,
+}
+
+/// The last try to connect.
+#[derive(Clone, Debug)]
+struct Failure {
+    at: Instant,
+    /// How long it took to find out: for as long again nobody waits for it.
+    took: Duration,
+    cause: String,
 }
 
 /// Connections of one purpose.
@@ -63,31 +72,44 @@ impl Servers {
             .iter()
             .map(|server| Server { server: server.clone(), failed: Mutex::new(None) })
             .collect();
-        let share = u32::try_from(list.len().max(1)).unwrap_or(u32::MAX);
-        Self { patience: config.timeout / share, tls: Arc::new(tls), list }
+        let shares = u32::try_from(list.len()).unwrap_or(u32::MAX).saturating_add(1);
+        Self { patience: config.timeout / shares, tls: Arc::new(tls), list }
     }
 
     /// A connection to the first server that takes one, bound as `bind`.
     async fn connect(&self, bind: Option<&(String, SecretString)>) -> Result<Connection, Fault> {
-        let recently = |server: &&Server| {
-            lock(&server.failed).is_some_and(|failed| failed.elapsed() < SHUNNED)
-        };
-        let (shunned, fresh): (Vec<&Server>, Vec<&Server>) = self.list.iter().partition(recently);
+        let (shunned, fresh): (Vec<&Server>, Vec<&Server>) =
+            self.list.iter().partition(|server| server.failed_within(SHUNNED).is_some());
         let mut causes = Vec::new();
         for server in fresh.into_iter().chain(shunned) {
-            let connected = timeout(self.patience, self.connect_to(server, bind)).await;
-            let fault = match connected {
-                Ok(Ok(connection)) => {
-                    *lock(&server.failed) = None;
-                    return Ok(connection);
-                }
-                Ok(Err(fault)) => fault.to_string(),
-                Err(_) => format!("no connection within {:?}", self.patience),
-            };
-            *lock(&server.failed) = Some(Instant::now());
-            causes.push(format!("{}: {fault}", server.server.url));
+            match self.try_server(server, bind).await {
+                Ok(connection) => return Ok(connection),
+                Err(cause) => causes.push(format!("{}: {cause}", server.server.url)),
+            }
         }
         Err(Fault::Unreachable(causes.join("; ")))
+    }
+
+    async fn try_server(
+        &self,
+        server: &Server,
+        bind: Option<&(String, SecretString)>,
+    ) -> Result<Connection, String> {
+        if let Some(failure) = server.failed_just_now() {
+            return Err(failure.cause);
+        }
+        let started = Instant::now();
+        let cause = match timeout(self.patience, self.connect_to(server, bind)).await {
+            Ok(Ok(connection)) => {
+                *lock(&server.failed) = None;
+                return Ok(connection);
+            }
+            Ok(Err(fault)) => fault.to_string(),
+            Err(_) => format!("no connection within {:?}", self.patience),
+        };
+        let failure = Failure { at: Instant::now(), took: started.elapsed(), cause: cause.clone() };
+        *lock(&server.failed) = Some(failure);
+        Err(cause)
     }
 
     async fn connect_to(
@@ -105,6 +127,17 @@ impl Servers {
             return Err(Fault::Refused { what: "bind_dn", result: Box::new(result) });
         }
         Ok(connection)
+    }
+}
+
+impl Server {
+    fn failed_within(&self, limit: Duration) -> Option<Failure> {
+        lock(&self.failed).clone().filter(|failure| failure.at.elapsed() < limit)
+    }
+
+    /// Spares a caller who asks for many users the wait for a silent server with each of them.
+    fn failed_just_now(&self) -> Option<Failure> {
+        self.failed_within(SHUNNED).filter(|failure| failure.at.elapsed() < failure.took)
     }
 }
 

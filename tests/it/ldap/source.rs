@@ -310,6 +310,20 @@ async fn a_directory_that_never_answers_is_given_up_in_time() {
 }
 
 #[tokio::test]
+async fn many_users_of_a_silent_directory_do_not_wait_one_after_the_other() {
+    let slapd = Slapd::start();
+    let silent = fake_directory(b"").await;
+    let source = open(&slapd.section_at(&format!("ldaps://localhost:{}", silent.port), ""));
+    let started = Instant::now();
+
+    for _ in 0..50 {
+        cause(source.find(&Subject::new(id('a')), "alice").await);
+    }
+
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn nonsense_costs_one_answer() {
     let slapd = Slapd::start();
     for nonsense in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"\x30\x02\x02\x00", b"\x30\x00"] {
