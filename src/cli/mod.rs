@@ -167,7 +167,7 @@ fn users_file<'c>(
         UserSourceKind::File { path, .. } => {
             name.is_none_or(|name| name == source.name).then_some((source, path))
         }
-        UserSourceKind::Htpasswd(_) => None,
+        UserSourceKind::Htpasswd(_) | UserSourceKind::Ldap(_) => None,
     });
     match (files.next(), files.next()) {
         (Some((source, path)), None) => Ok(users::UsersFile { source: &source.name, path }),
@@ -175,8 +175,8 @@ fn users_file<'c>(
             anyhow::bail!("there are several users files: name one with --source")
         }
         (None, _) => match name {
-            Some(name) => anyhow::bail!("no [[users]] section is named `{name}`"),
-            None => anyhow::bail!("there is no [[users]] section of kind = \"file\""),
+            Some(name) => anyhow::bail!("no [[users]] section of kind \"file\" is named `{name}`"),
+            None => anyhow::bail!("there is no [[users]] section of kind \"file\""),
         },
     }
 }

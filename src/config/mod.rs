@@ -57,7 +57,10 @@ pub use self::process::Process;
 pub use self::route::{AllowPath, CredentialKind, IdentityForm, Require, Route, RouteCors};
 pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
-pub use self::users::{AllowWeak, Htpasswd, UserSource, UserSourceKind, WeakScheme};
+pub use self::users::{
+    AllowWeak, Dn, GroupKey, GroupRoles, Htpasswd, Ldap, LdapAttributes, LdapGroups, LdapServer,
+    UserSource, UserSourceKind, WeakScheme,
+};
 
 /// A whole configuration, checked: every reference resolves and every file it names was read.
 #[derive(Clone, Debug)]

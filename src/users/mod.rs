@@ -1,8 +1,8 @@
 //! Users and their passwords, wherever they are kept.
 //!
 //! `UserSource` is the seam; `FileSource` reads `users.toml`, which `edit` changes, and `htpasswd`.
-//! `Users` asks the sources of a login in order: the first that knows the name decides. `Imports`
-//! keeps stronger hashes for sources that cannot. `PasswordPool` hashes
+//! `LdapSource` asks a directory. `Users` asks the sources of a login in order: the first that
+//! knows the name decides. `Imports` keeps stronger hashes for sources that cannot. `PasswordPool` hashes
 //! in its own bounded threads; `password` says what a stored hash is and costs, `rules` what a
 //! new password has to be.
 
@@ -13,6 +13,7 @@ mod file;
 mod format;
 mod htpasswd;
 mod import;
+mod ldap;
 mod live;
 mod meter;
 mod open;
@@ -36,6 +37,7 @@ pub use self::bootstrap::{BootstrapError, FirstUser, first_user, random_password
 pub use self::canonical::{canonical_account, canonical_name};
 pub use self::file::{FileError, FileSource};
 pub use self::import::Imports;
+pub use self::ldap::LdapSource;
 pub use self::meter::Operations;
 pub use self::open::{Means, OpenError, check, open};
 pub use self::pool::{PasswordPool, PoolError};

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::file::{FileError, FileSource};
 use super::format::Format;
+use super::ldap::LdapSource;
 use super::pool::PasswordPool;
 use super::source::UserSource;
 use crate::clock::Clock;
 use crate::config::{self, UserSourceKind};
 use crate::session::SessionStore;
+use crate::trust::TrustError;
 
 /// What sources work with.
 #[derive(Clone, Debug)]
@@ -24,6 +26,9 @@ pub struct Means {
 pub enum OpenError {
     #[error(transparent)]
     File(#[from] FileError),
+
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
 impl OpenError {
@@ -31,6 +36,7 @@ impl OpenError {
     pub fn is_missing(&self) -> bool {
         match self {
             Self::File(error) => error.is_missing(),
+            Self::Trust(_) => false,
         }
     }
 }
@@ -48,6 +54,7 @@ pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSo
         UserSourceKind::Htpasswd(htpasswd) => {
             Ok(FileSource::open_htpasswd(&source.name, htpasswd, means)?)
         }
+        UserSourceKind::Ldap(ldap) => Ok(LdapSource::open(&source.name, ldap)?),
     }
 }
 
@@ -67,5 +74,6 @@ pub fn check(source: &config::UserSource) -> Result<(), OpenError> {
             let format = Format::Htpasswd(htpasswd.clone());
             Ok(FileSource::check(&source.name, &htpasswd.path, &format)?)
         }
+        UserSourceKind::Ldap(_) => Ok(()),
     }
 }

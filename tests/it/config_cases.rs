@@ -226,6 +226,7 @@ fn what_is_printed_means_the_same_when_it_is_read_again() {
     for case in [
         "everything.toml",
         "htpasswd.toml",
+        "ldap.toml",
         "certificates.toml",
         "issuers.toml",
         "own_dialect.toml",

@@ -2,8 +2,10 @@
 //!
 //! What all kinds have in common is here; each kind has a file of its own.
 
+mod dn;
 mod file;
 mod htpasswd;
+mod ldap;
 mod weak;
 
 use std::path::PathBuf;
@@ -16,6 +18,9 @@ use super::item::Item;
 use super::out::Out;
 use super::reader::Table;
 use super::suggest::Names;
+
+pub use self::dn::Dn;
+pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer};
 
 /// A source of users, asked in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +44,8 @@ pub enum UserSourceKind {
     },
     /// A file of Apache's `htpasswd`.
     Htpasswd(Htpasswd),
+    /// A directory.
+    Ldap(Box<Ldap>),
 }
 
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
@@ -53,6 +60,7 @@ impl UserSource {
         let kind = match kind.as_ref().and_then(Item::text) {
             Some("file") => file::read(&mut table, false),
             Some("htpasswd") => UserSourceKind::Htpasswd(Htpasswd::read(&mut table)),
+            Some("ldap") => UserSourceKind::Ldap(Box::new(Ldap::read(&mut table)?)),
             other => {
                 // The keys of such a source are not to be reported one by one as well.
                 table.entries();
@@ -92,6 +100,7 @@ impl UserSource {
                 .texts("allow_weak", allow_weak.names())
                 .table(),
             UserSourceKind::Htpasswd(htpasswd) => htpasswd.print(out, config).table(),
+            UserSourceKind::Ldap(ldap) => ldap.print(out, config).table(),
         }
     }
 }
