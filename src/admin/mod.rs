@@ -9,6 +9,7 @@ pub mod client;
 pub mod health;
 mod operations;
 mod serve;
+mod totp;
 
 pub use self::api::AdminCommand;
 pub use self::health::Readiness;

@@ -12,6 +12,8 @@ mod mail;
 mod password;
 mod refresh;
 mod review;
+mod second_step;
+mod totp;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use crate::users::{SourceError, Users};
 
 pub(crate) use self::mail::{MailError, Mailer};
 pub(crate) use self::review::review_sessions;
+pub(crate) use self::totp::{new_totp, totp_address};
 
 /// What every login of a gateway works with.
 #[derive(Debug)]

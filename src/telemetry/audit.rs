@@ -37,6 +37,7 @@ pub enum AuditEvent<'a> {
     LoggedIn { subject: &'a Subject, name: &'a str, session: SessionId },
     LoginFailed { name: &'a str, cause: &'a str },
     CodeSent { subject: &'a Subject },
+    CodeAwaited { subject: &'a Subject },
     CodeRefused { account: &'a Digest, cause: &'a str },
     Lockout { account: &'a Digest, by_account: bool },
     Refreshed { session: SessionId },
@@ -86,6 +87,7 @@ impl AuditEvent<'_> {
             Self::LoggedIn { .. } => "logged_in",
             Self::LoginFailed { .. } => "login_failed",
             Self::CodeSent { .. } => "code_sent",
+            Self::CodeAwaited { .. } => "code_awaited",
             Self::CodeRefused { .. } => "code_refused",
             Self::Lockout { .. } => "lockout",
             Self::Refreshed { .. } => "refreshed",
@@ -112,7 +114,9 @@ impl AuditEvent<'_> {
                 object.text("user.name", if name.len() < UNLIKELY_NAME { name } else { "-" });
                 text(object, "cause", cause);
             }
-            Self::CodeSent { subject } => object.text("user.id", subject.as_str()),
+            Self::CodeSent { subject } | Self::CodeAwaited { subject } => {
+                object.text("user.id", subject.as_str());
+            }
             Self::CodeRefused { account, cause } => {
                 object.text("account", &account.short());
                 text(object, "cause", cause);

@@ -155,6 +155,7 @@ pub(super) fn login(name: &str, algorithm: Algorithm) -> Login {
         audience: vec!["legacy".to_owned()],
         cors: None,
         reveal_unknown_user: false,
+        totp: true,
         tenants: Vec::new(),
         about: serde_json::Map::new(),
         body_limit: 65_536,
