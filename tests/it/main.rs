@@ -29,6 +29,7 @@ mod streams; // WebSockets and long downloads, and when they end
 mod telemetry; // lines on their way to a file
 mod tls; // handshakes and certificates
 mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
+mod totp; // codes of an authenticator as a second step
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
 mod users; // users.toml: logins, changes to the file, re-hashing
 mod wycheproof; // the signature vectors of Project Wycheproof

@@ -34,7 +34,7 @@ const TWO_LOGINS: &str = "[[login]]\ndialect = \"native\"\nname = \"one\"\nprefi
      [[login]]\ndialect = \"native\"\nname = \"two\"\nprefix = \"/two\"";
 
 /// Codes by mail from a server that nobody asks in this test.
-const NO_MAIL: &str =
+pub const NO_MAIL: &str =
     "[mail]\nserver = \"127.0.0.1:9\"\ntls = \"none\"\nfrom = \"gateway@example.com\"";
 
 /// A login's answer.
@@ -56,7 +56,7 @@ async fn refresh(gateway: &Gateway, path: &str, token: &str) -> Reply {
 }
 
 /// A JSON body from another address of this machine.
-async fn post_from(source: &str, gateway: &Gateway, path: &str, body: Value) -> Reply {
+pub async fn post_from(source: &str, gateway: &Gateway, path: &str, body: Value) -> Reply {
     let source: IpAddr = source.parse().unwrap();
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((source, 0).into()).unwrap();
