@@ -13,6 +13,7 @@ mod inquiry;
 mod json;
 pub mod jws;
 mod own;
+mod trade;
 mod verified;
 mod verifier;
 

@@ -35,6 +35,7 @@ pub struct Actor<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum AuditEvent<'a> {
     LoggedIn { subject: &'a Subject, name: &'a str, session: SessionId },
+    Exchanged { subject: &'a Subject, name: &'a str, issuer: &'a str, session: SessionId },
     LoginFailed { name: &'a str, cause: &'a str },
     CodeSent { subject: &'a Subject },
     CodeAwaited { subject: &'a Subject },
@@ -85,6 +86,7 @@ impl AuditEvent<'_> {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::LoggedIn { .. } => "logged_in",
+            Self::Exchanged { .. } => "exchanged",
             Self::LoginFailed { .. } => "login_failed",
             Self::CodeSent { .. } => "code_sent",
             Self::CodeAwaited { .. } => "code_awaited",
@@ -108,6 +110,12 @@ impl AuditEvent<'_> {
             Self::LoggedIn { subject, name, session } => {
                 object.text("user.id", subject.as_str());
                 text(object, "user.name", name);
+                object.plain_text("session.id", session.0);
+            }
+            Self::Exchanged { subject, name, issuer, session } => {
+                object.text("user.id", subject.as_str());
+                text(object, "user.name", name);
+                text(object, "issuer", issuer);
                 object.plain_text("session.id", session.0);
             }
             Self::LoginFailed { name, cause } => {

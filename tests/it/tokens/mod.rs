@@ -205,6 +205,7 @@ pub(super) fn issuer() -> Issuer {
         max_lifetime: None,
         until: None,
         allow_id_tokens: false,
+        client_id: None,
     }
 }
 
