@@ -5,7 +5,8 @@
 //! line, the header fields but `date` and `x-request-id`, and the body. `{{name=jwt}}` in a response matches a token
 //! and keeps it; `{{name}}` in a request puts it in. Directives: `config TEXT` (before the first
 //! request), `advance 15m`, `keep NAME as OTHER`, `send N times` (the request that follows),
-//! `mail`, `user NAME disabled`.
+//! `mail`, `tenant KEYS` (an issuer `auth0`, with further keys), `token NAME CHANGES` (one of its
+//! tokens).
 //!
 //! `GOLDEN=bless cargo test golden` writes what the gateway answers; read the diff.
 
@@ -14,7 +15,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Gateway, GatewayBuilder, Smtp, Upstream, raw_exchange};
+use crate::harness::{Gateway, GatewayBuilder, Smtp, Tenant, Upstream, raw_exchange};
 
 /// The conversations of one dialect, each with a gateway of its own.
 async fn converse(dialect: &str) {
@@ -38,6 +39,7 @@ struct Conversation {
     gateway: Gateway,
     upstream: Upstream,
     smtp: Smtp,
+    tenant: Tenant,
     mails: usize,
     kept: BTreeMap<String, String>,
     repeat: usize,
@@ -46,7 +48,7 @@ struct Conversation {
 impl Conversation {
     async fn start(dialect: &str, script: &str) -> Self {
         let upstream = Upstream::start().await;
-        let smtp = Smtp::plain().await;
+        let (smtp, tenant) = (Smtp::plain().await, Tenant::new());
         let mut builder: GatewayBuilder = Gateway::builder()
             .moving()
             .config(&format!(
@@ -58,10 +60,13 @@ impl Conversation {
             if let Some(text) = line.strip_prefix("@ config ") {
                 builder = builder.config(text);
             }
+            if let Some(keys) = line.strip_prefix("@ tenant ") {
+                builder = builder.config(&tenant.issuer(keys));
+            }
         }
         let keys = format!("errors = \"{dialect}\"\nrequire = {{ roles = [\"admin\"] }}");
         let gateway = builder.route(&upstream, "/protected", &keys).start().await;
-        Self { gateway, upstream, smtp, mails: 0, kept: BTreeMap::new(), repeat: 1 }
+        Self { gateway, upstream, smtp, tenant, mails: 0, kept: BTreeMap::new(), repeat: 1 }
     }
 
     async fn run(mut self, script: &str) -> String {
@@ -94,7 +99,11 @@ impl Conversation {
     async fn obey(&mut self, directive: &str) {
         let words: Vec<_> = directive.split(' ').collect();
         match words.as_slice() {
-            ["config", ..] => {}
+            ["config" | "tenant", ..] => {}
+            ["token", name, changes @ ..] => {
+                let changes = serde_json::from_str(&changes.join(" ")).unwrap();
+                self.kept.insert((*name).to_owned(), self.tenant.token(changes));
+            }
             ["advance", amount] => self.gateway.advance(duration(amount)),
             ["keep", name, "as", other] => {
                 let value = self.kept[*name].clone();

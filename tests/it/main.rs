@@ -13,6 +13,7 @@ mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form
 mod durability; // the embedded store: kill -9, full and failing disks
+mod exchange; // tokens of other issuers, traded for ours
 mod forwarding; // answers good and bad, bodies, fields and paths through a whole gateway
 mod golden; // the dialects byte by byte
 mod listener; // accepting, limits, timeouts and drain

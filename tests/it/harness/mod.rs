@@ -6,9 +6,11 @@ pub mod client;
 pub mod gateway;
 pub mod process;
 pub mod smtp;
+pub mod tenant;
 pub mod upstream;
 
 pub use self::client::{Client, Reply, raw_exchange};
 pub use self::gateway::{Gateway, GatewayBuilder};
 pub use self::smtp::Smtp;
+pub use self::tenant::Tenant;
 pub use self::upstream::Upstream;

@@ -74,7 +74,7 @@ pub async fn post_from(source: &str, gateway: &Gateway, path: &str, body: Value)
     Reply { status: head.status, headers: head.headers, body }
 }
 
-fn claims(token: &str) -> Value {
+pub fn claims(token: &str) -> Value {
     let part = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }

@@ -10,6 +10,7 @@ mod keys;
 mod own;
 mod pair;
 mod security;
+mod trade;
 
 use std::sync::Arc;
 use std::time::Duration;
