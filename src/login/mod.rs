@@ -1,4 +1,4 @@
-//! The steps of a login (password, code, refresh, logout), whatever the format.
+//! The steps of a login (password, code, exchange, refresh, logout), whatever the format.
 //!
 //! A dialect says how requests and answers look; this module does the work once. Every step runs
 //! whole in the back room, on a body that was already read. Nothing here knows of routes, and

@@ -6,7 +6,7 @@
 //! and keeps it; `{{name}}` in a request puts it in. Directives: `config TEXT` (before the first
 //! request), `advance 15m`, `keep NAME as OTHER`, `send N times` (the request that follows),
 //! `mail`, `tenant KEYS` (an issuer `auth0`, with further keys), `token NAME CHANGES` (one of its
-//! tokens).
+//! tokens), `authenticator NAME` (a user has one from now on), `read` (its code).
 //!
 //! `GOLDEN=bless cargo test golden` writes what the gateway answers; read the diff.
 
@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
+
+use http::Method;
+use tollhouse::admin::client;
 
 use crate::harness::{Gateway, GatewayBuilder, Smtp, Tenant, Upstream, raw_exchange};
 
@@ -40,6 +43,7 @@ struct Conversation {
     upstream: Upstream,
     smtp: Smtp,
     tenant: Tenant,
+    authenticator: Option<totp_rs::Totp>,
     mails: usize,
     kept: BTreeMap<String, String>,
     repeat: usize,
@@ -66,7 +70,16 @@ impl Conversation {
         }
         let keys = format!("errors = \"{dialect}\"\nrequire = {{ roles = [\"admin\"] }}");
         let gateway = builder.route(&upstream, "/protected", &keys).start().await;
-        Self { gateway, upstream, smtp, tenant, mails: 0, kept: BTreeMap::new(), repeat: 1 }
+        Self {
+            gateway,
+            upstream,
+            smtp,
+            tenant,
+            authenticator: None,
+            mails: 0,
+            kept: BTreeMap::new(),
+            repeat: 1,
+        }
     }
 
     async fn run(mut self, script: &str) -> String {
@@ -113,6 +126,19 @@ impl Conversation {
             ["mail"] => {
                 self.mails += 1;
                 self.kept.insert("code".to_owned(), self.smtp.code(self.mails));
+            }
+            ["authenticator", name] => {
+                let asked = serde_json::json!({ "user": name });
+                let socket = self.gateway.running().admin_socket();
+                let answer = client::call(socket, Method::POST, "/totp", Some(asked)).await;
+                let (_, answer) = answer.unwrap();
+                let address = answer["uri"].as_str().unwrap();
+                self.authenticator = Some(totp_rs::Totp::from_url(address).unwrap());
+            }
+            ["read"] => {
+                let now = self.gateway.clock.as_ref().unwrap().now().secs();
+                let code = self.authenticator.as_ref().unwrap().generate(now);
+                self.kept.insert("code".to_owned(), code.to_string());
             }
             ["corrupt", name] => {
                 let value = self.kept[*name].clone();
