@@ -1,6 +1,5 @@
 //! The password step.
 
-use super::second_step::Wait;
 use super::{Call, Done, Login, Refused};
 use crate::dialect::{AccountKey, Endpoint, Reason, UserFacts};
 use crate::secret::{Digest, SecretString};
@@ -33,21 +32,15 @@ impl Login {
                 return Err(refused);
             }
         };
-        match wait {
-            Wait::Nothing => {
-                self.services.store.attempt_succeeded(attempt, call.now).await?;
-                self.start_session(endpoint, call, &user).await
-            }
-            // Not a success yet: the counts of this account stay until the code is right.
-            Wait::Mail => {
-                self.give_back(call, attempt).await;
-                self.send_code(endpoint, call, account, &user).await
-            }
-            Wait::Authenticator(totp) => {
-                self.give_back(call, attempt).await;
-                self.await_authenticator(endpoint, call, account, (&user, &totp)).await
-            }
-        }
+        let Some(wait) = wait else {
+            self.services.store.attempt_succeeded(attempt, call.now).await?;
+            return self.start_session(endpoint, call, &user).await;
+        };
+        // Not a success yet: the counts of this account stay until the code is right.
+        self.give_back(call, attempt).await;
+        // Some sources know a name only once its password was right; the code comes after that.
+        let account = self.account(&name).await?;
+        self.pend(endpoint, call, account, (&user, wait)).await
     }
 
     async fn check_password(

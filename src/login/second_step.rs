@@ -13,8 +13,9 @@ use super::password::{account_name, is_decision, user_facts};
 use super::totp::matching_step;
 use super::{Call, Done, Login, Refused};
 use crate::dialect::{Endpoint, Reason, SecondStep, Step, serve};
+use crate::identity::Subject;
 use crate::secret::{Digest, SecretString};
-use crate::session::{Attempt, Code, CodeGuess, CodeVerdict, PutCode, Totp};
+use crate::session::{Attempt, Code, CodeGuess, CodeVerdict, PutCode, StoreError, Totp};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
 use crate::users::User;
@@ -25,13 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// What a login waits for.
 #[derive(Debug)]
 pub(super) enum Wait {
-    Nothing,
     Mail,
     Authenticator(Totp),
 }
 
 impl Login {
-    /// What is still due of a user whose password was right.
+    /// What is still due of a user whose password was right, if anything.
     ///
     /// # Errors
     /// When he has an authenticator and this dialect has no step for its code: letting him in
@@ -41,21 +41,25 @@ impl Login {
         endpoint: &Endpoint,
         call: &Call,
         user: &User,
-    ) -> Result<Wait, Refused> {
-        let totp = match self.config.totp {
-            true => self.services.store.find_totp(&user.id).await?,
-            false => None,
-        };
-        match (totp, endpoint.second_step) {
-            (Some(totp), _) if self.takes_codes(endpoint) => Ok(Wait::Authenticator(totp)),
+    ) -> Result<Option<Wait>, Refused> {
+        match (self.totp_of(&user.id).await?, endpoint.second_step) {
+            (Some(totp), _) if self.takes_codes(endpoint) => Ok(Some(Wait::Authenticator(totp))),
             (Some(_), _) => {
                 let cause = "the user has a second step, which this dialect does not have";
                 self.count_login(LoginResult::Failed);
                 self.audit(call, AuditEvent::LoginFailed { name: &user.name, cause });
                 Err(Refused::new(Reason::InvalidCredentials, cause))
             }
-            (None, SecondStep::Mail) => Ok(Wait::Mail),
-            (None, SecondStep::None) => Ok(Wait::Nothing),
+            (None, SecondStep::Mail) => Ok(Some(Wait::Mail)),
+            (None, SecondStep::None) => Ok(None),
+        }
+    }
+
+    /// The user's authenticator, where this login asks for one.
+    async fn totp_of(&self, user: &Subject) -> Result<Option<Totp>, StoreError> {
+        match self.config.totp {
+            true => self.services.store.find_totp(user).await,
+            false => Ok(None),
         }
     }
 
@@ -65,22 +69,37 @@ impl Login {
         endpoint.pending_reply.is_some() && endpoints.any(|one| one.step == Step::VerifyCode)
     }
 
-    /// Mails a code and has the login wait for it.
-    pub(super) async fn send_code(
+    /// Has the login wait for its code, which is mailed or read, and answers that it does.
+    pub(super) async fn pend(
         &self,
         endpoint: &Endpoint,
         call: &Call,
         account: Digest,
-        user: &User,
+        (user, wait): (&User, Wait),
     ) -> Result<Done, Refused> {
+        let key = self.code_key(account);
+        match wait {
+            Wait::Authenticator(totp) => self.await_authenticator(call, key, user, &totp).await?,
+            Wait::Mail => self.send_code(call, key, user).await?,
+        }
+        let mut facts = self.facts(call.now);
+        facts.user = Some(user_facts(user));
+        let reply = endpoint.pending_reply.as_ref().unwrap_or(&endpoint.reply);
+        Ok(Done {
+            answer: serve::render(reply, &facts, &self.config.dialect),
+            subject: Some(user.id.to_string()),
+            session: None,
+        })
+    }
+
+    async fn send_code(&self, call: &Call, key: Digest, user: &User) -> Result<(), Refused> {
         let Some(mailer) = &self.services.mailer else {
             return Err(Refused::new(Reason::Unavailable, "no [mail] is configured"));
         };
         let Some(address) = &user.email else {
             return Err(Refused::new(Reason::Unavailable, "the user has no e-mail address"));
         };
-        let store = &self.services.store;
-        let (key, code) = (self.code_key(account), new_code());
+        let (store, code) = (&self.services.store, new_code());
         let waiting = Code {
             expires: call.now.plus(mailer.code_ttl()),
             ..waiting(call, user, key, code_digest(store.secret(), &key, &code))
@@ -95,35 +114,22 @@ impl Login {
         }
         mailer.send(address, &user.name, &code).await?;
         self.audit(call, AuditEvent::CodeSent { subject: &user.id });
-        Ok(self.pending(endpoint, call, user))
+        Ok(())
     }
 
-    /// Has the login wait for a code of the user's authenticator.
-    pub(super) async fn await_authenticator(
+    async fn await_authenticator(
         &self,
-        endpoint: &Endpoint,
         call: &Call,
-        account: Digest,
-        (user, totp): (&User, &Totp),
-    ) -> Result<Done, Refused> {
+        key: Digest,
+        user: &User,
+        totp: &Totp,
+    ) -> Result<(), Refused> {
         let store = &self.services.store;
-        let key = self.code_key(account);
         let code = authenticator_digest(store.secret(), &key, totp);
         // Nothing is sent, so there is nothing to limit but the guesses, which are counted.
         store.put_code(waiting(call, user, key, code), u32::MAX, call.now).await?;
         self.audit(call, AuditEvent::CodeAwaited { subject: &user.id });
-        Ok(self.pending(endpoint, call, user))
-    }
-
-    fn pending(&self, endpoint: &Endpoint, call: &Call, user: &User) -> Done {
-        let mut facts = self.facts(call.now);
-        facts.user = Some(user_facts(user));
-        let reply = endpoint.pending_reply.as_ref().unwrap_or(&endpoint.reply);
-        Done {
-            answer: serve::render(reply, &facts, &self.config.dialect),
-            subject: Some(user.id.to_string()),
-            session: None,
-        }
+        Ok(())
     }
 
     /// A code for the session that the password prepared.
@@ -202,7 +208,7 @@ impl Login {
         let store = &self.services.store;
         let mailed = code_digest(store.secret(), key, code);
         let Some(waiting) = store.find_code(*key, call.now).await? else { return Ok(mailed) };
-        let Some(totp) = store.find_totp(&waiting.subject).await? else { return Ok(mailed) };
+        let Some(totp) = self.totp_of(&waiting.subject).await? else { return Ok(mailed) };
         let fresh = match matching_step(&totp, code, call.now) {
             Some(step) => store.use_totp_step(&waiting.subject, step).await?,
             None => false,

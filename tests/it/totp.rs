@@ -10,7 +10,7 @@ use tollhouse::admin::{SOCKET, client};
 use crate::harness::gateway::{PASSWORD, users};
 use crate::harness::process::{Process, until};
 use crate::harness::{Gateway, Reply, Smtp, Upstream};
-use crate::security::{NO_MAIL, post_from};
+use crate::security::post_from;
 
 const STEP: Duration = Duration::from_secs(30);
 
@@ -320,7 +320,7 @@ async fn until_known(gateway: &Gateway, name: &str) {
 #[tokio::test]
 async fn where_codes_are_mailed_the_authenticator_takes_their_place() {
     let (upstream, smtp) = (Upstream::start().await, Smtp::plain().await);
-    let gateway = mailing(&smtp, &upstream).await;
+    let gateway = mailing(&smtp, "", &upstream).await;
     let phone = given(&gateway, "alice").await;
     let client = gateway.client();
     let login = json!({ "email": "alice@example.com", "password": PASSWORD });
@@ -338,7 +338,7 @@ async fn where_codes_are_mailed_the_authenticator_takes_their_place() {
 #[tokio::test]
 async fn a_mailed_code_is_not_enough_for_who_has_an_authenticator_by_then() {
     let (upstream, smtp) = (Upstream::start().await, Smtp::plain().await);
-    let gateway = mailing(&smtp, &upstream).await;
+    let gateway = mailing(&smtp, "", &upstream).await;
     let client = gateway.client();
     let login = json!({ "email": "alice@example.com", "password": PASSWORD });
     client.post("/v2/auth/login").json(login).send().await.assert_status(200);
@@ -354,12 +354,13 @@ async fn a_mailed_code_is_not_enough_for_who_has_an_authenticator_by_then() {
     upstream.assert_untouched();
 }
 
-async fn mailing(smtp: &Smtp, upstream: &Upstream) -> Gateway {
+/// A gateway that mails codes, with further keys of its login.
+async fn mailing(smtp: &Smtp, keys: &str, upstream: &Upstream) -> Gateway {
     let mail = format!(
         "[mail]\nserver = \"127.0.0.1:{}\"\ntls = \"none\"\nfrom = \"gateway@example.com\"",
         smtp.port
     );
-    let builder = Gateway::builder().moving().config(&mail).login("avenia");
+    let builder = Gateway::builder().moving().config(&mail).login("avenia").config(keys);
     builder.route_to(upstream, "").start().await
 }
 
@@ -424,7 +425,6 @@ async fn a_login_that_says_so_asks_nobody_for_a_second_step() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
         .moving()
-        .config(NO_MAIL)
         .config("[[login]]\ndialect = \"webitel\"\ntotp = false")
         .login("native")
         .route_to(&upstream, "")
@@ -434,6 +434,20 @@ async fn a_login_that_says_so_asks_nobody_for_a_second_step() {
 
     plain_login(&gateway, "webitel", PASSWORD).await.assert_status(200);
     pending(&gateway).await;
+}
+
+#[tokio::test]
+async fn such_a_login_mails_its_codes_whoever_has_an_authenticator() {
+    let (upstream, smtp) = (Upstream::start().await, Smtp::plain().await);
+    let gateway = mailing(&smtp, "totp = false", &upstream).await;
+    given(&gateway, "alice").await;
+    let client = gateway.client();
+    let login = json!({ "email": "alice@example.com", "password": PASSWORD });
+
+    client.post("/v2/auth/login").json(login).send().await.assert_status(200);
+
+    let code = json!({ "email": "alice@example.com", "emailToken": smtp.code(1) });
+    client.post("/v2/auth/validate-login").json(code).send().await.assert_status(200);
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ const TWO_LOGINS: &str = "[[login]]\ndialect = \"native\"\nname = \"one\"\nprefi
      [[login]]\ndialect = \"native\"\nname = \"two\"\nprefix = \"/two\"";
 
 /// Codes by mail from a server that nobody asks in this test.
-pub const NO_MAIL: &str =
+const NO_MAIL: &str =
     "[mail]\nserver = \"127.0.0.1:9\"\ntls = \"none\"\nfrom = \"gateway@example.com\"";
 
 /// A login's answer.
