@@ -4,6 +4,7 @@
 //! it to its end. What outlives a reload (store, keys, users, streams, counters, logs) is in
 //! `Shared`, which hands each module its part.
 
+mod hosts;
 mod table;
 
 use std::collections::{BTreeSet, HashMap};
@@ -11,7 +12,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
+use self::hosts::{host_forms, is_served};
 pub(crate) use self::table::Table;
 use self::table::{add_logins, add_routes};
 use crate::algorithm::Algorithm;
@@ -19,7 +22,7 @@ use crate::authn::{Accept, Verifier, VerifierError, VerifierOptions};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dialect::ErrorForm;
-use crate::login::{Login, MailError, Mailer, Services};
+use crate::login::{Login, MailError, Mailer, Services, Trade};
 use crate::routing::{PatternError, RouteTable};
 use crate::runtime::BackRoom;
 use crate::session::{SessionStore, Streams};
@@ -41,6 +44,8 @@ pub(crate) struct Gateway {
     generation: ArcSwap<Generation>,
     /// One reload at a time: the last to be asked for is the one in effect.
     reloading: Mutex<()>,
+    /// Told that another configuration is in effect.
+    reloaded: Notify,
 }
 
 /// What survives a reload.
@@ -179,12 +184,18 @@ impl Gateway {
         let generation = Generation::build(&shared, config, None)?;
         let generation = ArcSwap::from_pointee(generation);
         shared.metrics.reload(true, shared.clock.now());
-        Ok(Self { shared, generation, reloading: Mutex::default() })
+        let (reloading, reloaded) = (Mutex::default(), Notify::new());
+        Ok(Self { shared, generation, reloading, reloaded })
     }
 
     /// The configuration in effect.
     pub(crate) fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()
+    }
+
+    /// Returns when another configuration has come into effect since the last call.
+    pub(crate) async fn reloaded(&self) {
+        self.reloaded.notified().await;
     }
 
     /// Reads another configuration and puts it to work; the last good one stays if either fails.
@@ -211,6 +222,7 @@ impl Gateway {
         }
         let next = Generation::build(&self.shared, config, Some(&last))?;
         self.generation.store(Arc::new(next));
+        self.reloaded.notify_one();
         Ok(())
     }
 }
@@ -238,6 +250,7 @@ impl Generation {
             metrics: shared.metrics.clone(),
             limits: config.login_limits.clone(),
             mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
+            trades: Trade::all(&config),
         });
         let upstream_tokens = Arc::new(UpstreamTokens::new(
             shared.ring.clone(),
@@ -299,30 +312,6 @@ impl Generation {
             _ => &self.problem,
         }
     }
-}
-
-/// Whether a configured host (`*`, `*.parent` or a name) is the one that a client named.
-fn is_served(held: &str, host: &str) -> bool {
-    match held.strip_prefix("*.") {
-        Some(parent) => {
-            host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent))
-        }
-        None => held == "*" || held.eq_ignore_ascii_case(host),
-    }
-}
-
-/// The dialects served on each host.
-fn host_forms(config: &Config) -> Vec<(String, Arc<ErrorForm>)> {
-    let mut forms: Vec<(String, Arc<ErrorForm>)> = Vec::new();
-    for login in &config.logins {
-        for host in &login.hosts {
-            let form = &login.dialect.errors;
-            if !forms.iter().any(|(held, known)| held == host && known.name() == form.name()) {
-                forms.push((host.clone(), form.clone()));
-            }
-        }
-    }
-    forms
 }
 
 /// Pools whose configuration did not change keep their connections.

@@ -44,6 +44,10 @@ pub enum AdminCommand {
     LiftLimits { name: String },
     /// `POST /tokens` with `user` and `login`
     MintToken { user: String, login: String },
+    /// `POST /totp` with `user`, `source` and `replace`
+    MakeTotp { user: String, source: Option<String>, replace: bool },
+    /// `POST /totp/remove` with `user` and `source`
+    RemoveTotp { user: String, source: Option<String> },
     /// `POST /store/backup` with `path`
     Backup { path: PathBuf },
 }
@@ -78,6 +82,22 @@ struct Lift {
 struct Mint {
     user: String,
     login: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewTotp {
+    user: String,
+    source: Option<String>,
+    #[serde(default)]
+    replace: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OldTotp {
+    user: String,
+    source: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +154,14 @@ impl AdminCommand {
             ["tokens"] if post => {
                 let Mint { user, login } = required(body)?;
                 Ok(Self::MintToken { user: named("user", user)?, login: named("login", login)? })
+            }
+            ["totp"] if post => {
+                let NewTotp { user, source, replace } = required(body)?;
+                Ok(Self::MakeTotp { user: named("user", user)?, source, replace })
+            }
+            ["totp", "remove"] if post => {
+                let OldTotp { user, source } = required(body)?;
+                Ok(Self::RemoveTotp { user: named("user", user)?, source })
             }
             ["store", "backup"] if post => {
                 let BackupTo { path } = required(body)?;
@@ -202,6 +230,8 @@ fn unknown(segments: &[&str]) -> Refused {
         ["sessions" | "keys" | "reload" | "status" | "tokens" | "observed"]
         | ["sessions" | "keys", _]
         | ["limits", "lift"]
+        | ["totp"]
+        | ["totp", "remove"]
         | ["store", "backup"] => {
             (StatusCode::METHOD_NOT_ALLOWED, "not with this method".to_owned())
         }
@@ -258,6 +288,16 @@ mod tests {
                 r#"{"user":"ann b","login":"main"}"#,
                 MintToken { user: user(), login: "main".to_owned() },
             ),
+            (
+                "POST /totp",
+                r#"{"user":"ann b"}"#,
+                MakeTotp { user: user(), source: None, replace: false },
+            ),
+            (
+                "POST /totp/remove",
+                r#"{"user":"ann b","source":"staff"}"#,
+                RemoveTotp { user: user(), source: Some("staff".to_owned()) },
+            ),
             ("POST /store/backup", r#"{"path":"/b/s"}"#, Backup { path: "/b/s".into() }),
         ] {
             assert_eq!(parse(request, body), Ok(command), "{request}");
@@ -277,6 +317,9 @@ mod tests {
             ("POST /keys/import", r#"{"key":"k","extra":1}"#, 400),
             ("POST /limits/lift", "", 400),
             ("POST /limits/lift", r#"{"name":""}"#, 400),
+            ("POST /totp", r#"{"user":""}"#, 400),
+            ("POST /totp", r#"{"user":"ann","remove":true}"#, 400),
+            ("DELETE /totp", "", 405),
             ("POST /store/backup", r#"{"path":"relative"}"#, 400),
             ("POST /sessions", "", 405),
             ("GET /reload", "", 405),

@@ -10,6 +10,7 @@ pub mod health;
 mod observed;
 mod operations;
 mod serve;
+mod totp;
 
 pub use self::api::AdminCommand;
 pub use self::health::Readiness;

@@ -11,7 +11,7 @@ use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::identity::SessionId;
+use crate::identity::{SessionId, Subject};
 use crate::listener::{Counted, HandshakeFailure, Listening, Stats};
 use crate::login::Login;
 use crate::session::{EmbeddedStore, Revoke, Session};
@@ -35,13 +35,14 @@ pub(crate) struct Operations {
     pub(crate) source: Option<ConfigSource>,
 }
 
-type Carried = Result<Value, (StatusCode, String)>;
+/// What came of a command: its answer, or a status and a sentence.
+pub(super) type Carried = Result<Value, (StatusCode, String)>;
 
-fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
+pub(super) fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
-fn unknown(what: &str) -> (StatusCode, String) {
+pub(super) fn unknown(what: &str) -> (StatusCode, String) {
     (StatusCode::NOT_FOUND, format!("{what} is not known"))
 }
 
@@ -79,6 +80,12 @@ impl Operations {
             }
             AdminCommand::LiftLimits { name } => self.lift_limits(name).await,
             AdminCommand::MintToken { user, login } => self.mint(&user, &login).await,
+            AdminCommand::MakeTotp { user, source, replace } => {
+                self.make_totp(&user, source.as_deref(), replace).await
+            }
+            AdminCommand::RemoveTotp { user, source } => {
+                self.remove_totp(&user, source.as_deref()).await
+            }
             AdminCommand::Backup { path } => match self.store.backup(&path).await {
                 Ok(()) => {
                     self.audit("backup", &path.display().to_string());
@@ -241,23 +248,33 @@ impl Operations {
     }
 
     /// The id of a user given by name or id.
-    async fn subject(&self, user: &str) -> Result<crate::identity::Subject, (StatusCode, String)> {
-        let shared = &self.gateway.shared;
+    pub(super) async fn subject(&self, user: &str) -> Result<Subject, (StatusCode, String)> {
         let sources: Vec<String> =
             self.gateway.generation().config.users.iter().map(|one| one.name.clone()).collect();
-        for name in [Name::Username(user.to_owned()), Name::Email(user.to_owned())] {
-            if let Some(subject) = shared.users.resolve(&sources, &name).await.map_err(failed)? {
-                return Ok(subject);
-            }
-        }
-        // An id, perhaps of a user who is gone: his sessions may still be there.
-        match SessionId::parse(user) {
-            Some(_) => Ok(crate::identity::Subject::new(user)),
-            None => Err(unknown(&format!("user `{user}`"))),
+        match (self.named(&sources, user).await?, SessionId::parse(user)) {
+            (Some(subject), _) => Ok(subject),
+            // An id, perhaps of a user who is gone: his sessions may still be there.
+            (None, Some(_)) => Ok(Subject::new(user)),
+            (None, None) => Err(unknown(&format!("user `{user}`"))),
         }
     }
 
-    fn audit(&self, action: &str, target: &str) {
+    /// The user of this name, or of this address, in one of the sources.
+    pub(super) async fn named(
+        &self,
+        sources: &[String],
+        user: &str,
+    ) -> Result<Option<Subject>, (StatusCode, String)> {
+        let users = &self.gateway.shared.users;
+        for name in [Name::Username(user.to_owned()), Name::Email(user.to_owned())] {
+            if let Some(subject) = users.resolve(sources, &name).await.map_err(failed)? {
+                return Ok(Some(subject));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn audit(&self, action: &str, target: &str) {
         self.write(&AuditEvent::Admin { action, target });
     }
 

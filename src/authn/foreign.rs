@@ -62,6 +62,24 @@ impl Foreign {
 
     /// Verifies a token of this issuer in all that does not change with time.
     pub(super) fn verify(&self, token: &Compact<'_>, claims: &Claims) -> Result<Verified, Cause> {
+        let verified = self.verify_anyones(token, claims)?;
+        if self.is_of_subjects(claims) {
+            return Ok(verified);
+        }
+        Err("the subject is not among the issuer's `subjects`")
+    }
+
+    /// Whether a token is good but for whose it is.
+    pub(super) fn is_strangers(&self, token: &Compact<'_>, claims: &Claims) -> bool {
+        !self.is_of_subjects(claims) && self.verify_anyones(token, claims).is_ok()
+    }
+
+    fn is_of_subjects(&self, claims: &Claims) -> bool {
+        let subject = claims::required(claims, "sub");
+        subject.is_ok_and(|subject| self.rules.takes_subject(subject))
+    }
+
+    fn verify_anyones(&self, token: &Compact<'_>, claims: &Claims) -> Result<Verified, Cause> {
         token.verify(&self.keys)?;
         self.check_type(token, claims)?;
         let missing = |name: &String| claims.get(name).is_none_or(serde_json::Value::is_null);
@@ -70,10 +88,6 @@ impl Foreign {
         }
         self.check_audience(claims)?;
         let subject = claims::required(claims, "sub")?;
-        if !self.rules.subjects.is_empty() && !self.rules.subjects.iter().any(|one| one == subject)
-        {
-            return Err("the subject is not among the issuer's `subjects`");
-        }
         let expires = claims::date(claims, "exp")?.ok_or("`exp` is missing")?;
         let issued = claims::date(claims, "iat")?;
         let not_before = claims::date(claims, "nbf")?;

@@ -2,8 +2,9 @@
 //!
 //! `credential` takes the one credential out of a request, `jws` takes a token apart, `own` and
 //! `foreign` say by what rules it is taken, `verified` whether it may be used now, `cache`
-//! remembers, `verifier` puts these in order. Nothing here reads a clock or permits anything (that
-//! is `authz`), and only an `inquiry` waits: in the back room, for whoever issued the token.
+//! remembers, `verifier` puts these in order; `trade` proves what a login takes for ours. Nothing
+//! here reads a clock or permits anything (that is `authz`), and only an `inquiry` waits: in the
+//! back room, for whoever issued the token.
 
 mod cache;
 mod claims;
@@ -12,6 +13,7 @@ mod foreign;
 mod inquiry;
 pub mod jws;
 mod own;
+mod trade;
 mod verified;
 mod verifier;
 

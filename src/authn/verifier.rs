@@ -54,7 +54,7 @@ pub struct VerifierError {
 pub struct Verifier {
     ring: Arc<KeyRing>,
     own: Own,
-    foreign: Vec<Foreign>,
+    pub(super) foreign: Vec<Foreign>,
     revocations: Arc<Revocations>,
     cache: Cache,
     warnings: Vec<String>,

@@ -11,6 +11,7 @@ mod observe;
 mod remote;
 mod run;
 mod tokens;
+mod totp;
 pub mod users;
 
 use std::io::Write;
@@ -51,13 +52,13 @@ enum Command {
     /// Report every problem of the configuration; exits 78 if there is one.
     #[command(alias = "validate")]
     Check(check::CheckArgs),
-    /// Users of a users file.
+    /// Users of a users file, and second steps of all.
     User {
         /// The `[[users]]` section, where there are several.
         #[arg(long)]
         source: Option<String>,
         #[command(subcommand)]
-        command: users::UserCommand,
+        command: UserCommand,
     },
     /// Hash a password from the prompt or standard input.
     Hash(hash::HashArgs),
@@ -87,6 +88,14 @@ enum Command {
     Completions { shell: clap_complete::Shell },
     /// The manual page on standard output.
     Man,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    #[command(flatten)]
+    File(users::UserCommand),
+    /// Have the running gateway give a user a second step: codes of an authenticator.
+    Totp(totp::TotpArgs),
 }
 
 /// Bad configuration (`EX_CONFIG` of sysexits.h).
@@ -132,7 +141,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Run(run::RunArgs::default())) {
         Command::Run(args) => run::run(config, &args),
         Command::Check(args) => check::check(config, &args),
-        Command::User { source, command } => {
+        Command::User { source, command: UserCommand::Totp(args) } => {
+            totp::run(&args, source.as_deref(), &load(config)?.config)
+        }
+        Command::User { source, command: UserCommand::File(command) } => {
             let sources = Config::load_users(config).map_err(Failure::Config)?;
             Ok(users::run(&command, users_file(&sources, source.as_deref())?)?)
         }

@@ -212,6 +212,11 @@ fn warn_logins(reading: &Reading<'_>, draft: &Draft) {
                           reveal_unknown_user = false hides it";
             at.warn(reading, format!("{:?}", login.name), remedy.to_owned());
         }
+        if !login.totp {
+            let remedy = "lets users in without the second step that they have elsewhere: by \
+                          default those who have one are asked for it, or refused";
+            at.at("totp").warn(reading, "false".to_owned(), remedy.to_owned());
+        }
     }
 }
 

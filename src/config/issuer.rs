@@ -41,6 +41,8 @@ pub struct Issuer {
     pub until: Option<Timestamp>,
     /// Accept ID tokens (`nonce`, `at_hash`, `token_use = "id"`) and event tokens.
     pub allow_id_tokens: bool,
+    /// What the issuer calls clients that log in there, for dialects that tell them.
+    pub client_id: Option<String>,
 }
 
 /// Whom a foreign token must be meant for.
@@ -105,7 +107,13 @@ impl Issuer {
             max_lifetime: table.duration("max_lifetime", MIN_TTL..=MAX_TTL),
             until,
             allow_id_tokens: table.bool_or("allow_id_tokens", false),
+            client_id: table.get("client_id").as_ref().and_then(Item::word),
         }
+    }
+
+    /// Whether tokens about this `sub` are accepted.
+    pub fn takes_subject(&self, subject: &str) -> bool {
+        self.subjects.is_empty() || self.subjects.iter().any(|one| one == subject)
     }
 }
 

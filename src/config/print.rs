@@ -210,6 +210,7 @@ impl Config {
             .maybe("max_lifetime", issuer.max_lifetime.map(duration::render))
             .maybe("until", issuer.until.map(day))
             .flag("allow_id_tokens", issuer.allow_id_tokens)
+            .maybe("client_id", issuer.client_id.as_deref())
             .table()
     }
 

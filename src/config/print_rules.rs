@@ -23,6 +23,7 @@ pub(super) fn login(login: &Login) -> Table {
         .time("access_ttl", login.access_ttl)
         .time("refresh_grace", login.refresh_grace)
         .flag("reveal_unknown_user", login.reveal_unknown_user)
+        .flag("totp", login.totp)
         .text("body_limit", size::render(login.body_limit))
         .all("tenants", tenants);
     let out = match login.exchange.as_slice() {

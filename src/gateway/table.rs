@@ -7,9 +7,9 @@ use http::header::HeaderName;
 
 use super::{BuildError, LoginEndpoint, Route, Shared};
 use crate::authn::{Accept, Verifier};
-use crate::config::{Config, CredentialKind, IdentityForm, UpstreamCredential};
+use crate::config::{self, Config, CredentialKind, IdentityForm, UpstreamCredential};
 use crate::dialect::Step;
-use crate::login::{Login, Services};
+use crate::login::{self, Login, Services};
 use crate::routing::{EndpointPlacement, Oddities, Pattern, Placement, RouteTable};
 use crate::upstream::Pool;
 use crate::upstream::headers::{Protected, Rules, is_credential};
@@ -24,8 +24,9 @@ pub(super) fn add_logins(
     verifier: &Arc<Verifier>,
 ) {
     for settings in &config.logins {
+        let about = login::told(settings, &config.issuers);
         let login = Arc::new(Login {
-            config: settings.clone(),
+            config: config::Login { about, ..settings.clone() },
             services: services.clone(),
             verifier: verifier.clone(),
         });

@@ -37,13 +37,16 @@ where
     });
 }
 
-/// Ends the sessions of users who changed.
+/// Ends the sessions of users who changed, or whom the configuration does not know any more.
 async fn review(operations: Arc<Operations>) {
     let shared = &operations.gateway.shared;
     let mut reviewed = true;
     loop {
         if reviewed {
-            shared.users.changed().await;
+            tokio::select! {
+                () = shared.users.changed() => {}
+                () = operations.gateway.reloaded() => {}
+            }
         }
         let generation = operations.gateway.generation();
         let found = review_sessions(&generation.services, shared.clock.now()).await;

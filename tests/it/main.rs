@@ -13,6 +13,7 @@ mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
 mod dialect_errors; // every reason in every dialect's form
 mod durability; // the embedded store: kill -9, full and failing disks
+mod exchange; // tokens of other issuers, traded for ours
 mod forwarding; // answers good and bad, bodies, fields and paths through a whole gateway
 mod golden; // the dialects byte by byte
 mod htpasswd; // users of Apache, weak hashes replaced and imported
@@ -33,6 +34,7 @@ mod streams; // WebSockets and long downloads, and when they end
 mod telemetry; // lines on their way to a file
 mod tls; // handshakes and certificates
 mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
+mod totp; // codes of an authenticator as a second step
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
 mod users; // users.toml: logins, changes to the file, re-hashing
 mod wycheproof; // the signature vectors of Project Wycheproof

@@ -7,10 +7,12 @@ pub mod gateway;
 pub mod process;
 pub mod slapd;
 pub mod smtp;
+pub mod tenant;
 pub mod upstream;
 
 pub use self::client::{Client, Reply, raw_exchange};
 pub use self::gateway::{Gateway, GatewayBuilder};
 pub use self::slapd::Slapd;
 pub use self::smtp::Smtp;
+pub use self::tenant::Tenant;
 pub use self::upstream::Upstream;

@@ -10,6 +10,7 @@ mod keys;
 mod own;
 mod pair;
 mod security;
+mod trade;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,6 +156,7 @@ pub(super) fn login(name: &str, algorithm: Algorithm) -> Login {
         audience: vec!["legacy".to_owned()],
         cors: None,
         reveal_unknown_user: false,
+        totp: true,
         tenants: Vec::new(),
         about: serde_json::Map::new(),
         body_limit: 65_536,
@@ -204,6 +206,7 @@ pub(super) fn issuer() -> Issuer {
         max_lifetime: None,
         until: None,
         allow_id_tokens: false,
+        client_id: None,
     }
 }
 
