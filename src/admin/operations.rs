@@ -266,7 +266,7 @@ impl Operations {
         let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);
         let users =
             self.gateway.shared.users.sources().iter().filter_map(|source| source.problem());
-        let users = users.map(|problem| format!("users: {problem}; the last good ones stay"));
+        let users = users.map(|problem| format!("users: {problem}"));
         Readiness {
             checks: vec![
                 ("draining", if draining { Err("draining".to_owned()) } else { Ok(()) }),

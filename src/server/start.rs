@@ -163,7 +163,8 @@ fn open(
         PasswordPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
     let first_user = bootstrap(config)?;
     let sessions: Arc<dyn SessionStore> = store.clone();
-    let means = Means { hashing: hashing.clone(), store: sessions.clone() };
+    let clock = options.clock.clone();
+    let means = Means { hashing: hashing.clone(), store: sessions.clone(), clock };
     let users = open_users(config, &means)?;
     let shared = Shared {
         ends: gateway::ends(&sessions, Streams::default(), &options.clock),

@@ -71,7 +71,8 @@ impl Live {
     }
 
     pub(super) fn problem(&self) -> Option<String> {
-        self.problem.load().as_deref().cloned()
+        let problem = self.problem.load();
+        problem.as_deref().map(|problem| format!("{problem}; the last good ones stay"))
     }
 
     /// One look at the file. A change counts when it was seen twice, or `at_once`: an editor that

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use super::file::{FileError, FileSource};
+use super::http::HttpSource;
 use super::pool::PasswordPool;
 use super::source::UserSource;
+use crate::clock::Clock;
 use crate::config::{self, UserSourceKind};
 use crate::session::SessionStore;
+use crate::trust::TrustError;
 
 /// What sources work with.
 #[derive(Clone, Debug)]
@@ -14,6 +17,7 @@ pub struct Means {
     pub hashing: Arc<PasswordPool>,
     /// Where users are remembered who cannot be read without their password.
     pub store: Arc<dyn SessionStore>,
+    pub clock: Clock,
 }
 
 /// Why a source could not be opened.
@@ -21,6 +25,9 @@ pub struct Means {
 pub enum OpenError {
     #[error(transparent)]
     File(#[from] FileError),
+
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
 impl OpenError {
@@ -28,6 +35,7 @@ impl OpenError {
     pub fn is_missing(&self) -> bool {
         match self {
             Self::File(error) => error.is_missing(),
+            Self::Trust(_) => false,
         }
     }
 }
@@ -41,5 +49,6 @@ pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSo
         UserSourceKind::File { path, .. } => {
             Ok(FileSource::open(&source.name, path, means.hashing.clone())?)
         }
+        UserSourceKind::Http(http) => Ok(HttpSource::open(&source.name, http, means)?),
     }
 }

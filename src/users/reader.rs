@@ -10,30 +10,10 @@ use uuid::Uuid;
 use super::canonical::canonical_name;
 use super::password::StoredHash;
 use super::problem::Problem;
-use crate::identity::Claims;
+use crate::identity::{Claims, RESERVED_CLAIMS};
 
 /// Longer than any name or address (RFC 5321 §4.5.3.1.3 allows 254), short enough for a header.
 const MAX_TEXT: usize = 254;
-
-/// Claims that the gateway sets itself; a user must not be able to carry others' values in them.
-const RESERVED_CLAIMS: &[&str] = &[
-    "iss",
-    "sub",
-    "aud",
-    "exp",
-    "nbf",
-    "iat",
-    "jti",
-    "sid",
-    "uid",
-    "src",
-    "client_id",
-    "kh",
-    "cnf",
-    "scope",
-    "roles",
-    "preferred_username",
-];
 
 /// Collects problems while values are read.
 pub(super) struct Reader<'t> {

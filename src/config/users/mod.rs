@@ -3,14 +3,18 @@
 //! What all kinds have in common is here; each kind has a file of its own.
 
 mod file;
+mod http;
 
 use std::path::PathBuf;
 
 use super::Config;
 use super::item::Item;
+use super::known::Dialects;
 use super::out::Out;
 use super::reader::Table;
 use super::suggest::Names;
+
+pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, UserMap};
 
 /// A source of users, asked in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,19 +35,26 @@ pub enum UserSourceKind {
         /// Make one user at first start if the file is missing.
         bootstrap: bool,
     },
+    /// A legacy system, asked in a dialect.
+    Http(Box<HttpUsers>),
 }
 
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
 
 impl UserSource {
     /// `None` where the kind is none, which has been reported then.
-    pub(super) fn read(mut table: Table<'_>, names: &mut Names) -> Option<Self> {
+    pub(super) fn read(
+        mut table: Table<'_>,
+        names: &mut Names,
+        dialects: &Dialects,
+    ) -> Option<Self> {
         let name = names.read(&mut table, None);
         let passed_over = read_passed_over(&mut table);
         let kind =
             table.required("kind", "one of \"file\", \"htpasswd\", \"sql\", \"ldap\", \"http\"");
         let kind = match kind.as_ref().and_then(Item::text) {
             Some("file") => file::read(&mut table, false),
+            Some("http") => UserSourceKind::Http(Box::new(HttpUsers::read(&mut table, dialects)?)),
             other => {
                 // The keys of such a source are not to be reported one by one as well.
                 table.entries();
@@ -81,6 +92,7 @@ impl UserSource {
                 .path("path", config.relative(path))
                 .flag("bootstrap", *bootstrap)
                 .table(),
+            UserSourceKind::Http(http) => http.print(out, config).table(),
         }
     }
 }
