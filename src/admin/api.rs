@@ -40,6 +40,8 @@ pub enum AdminCommand {
     LiftLimits { name: String },
     /// `POST /tokens` with `user` and `login`
     MintToken { user: String, login: String },
+    /// `GET /users/imported`
+    ListImported,
     /// `POST /store/backup` with `path`
     Backup { path: PathBuf },
 }
@@ -129,6 +131,7 @@ impl AdminCommand {
                 let Mint { user, login } = required(body)?;
                 Ok(Self::MintToken { user: named("user", user)?, login: named("login", login)? })
             }
+            ["users", "imported"] if get => Ok(Self::ListImported),
             ["store", "backup"] if post => {
                 let BackupTo { path } = required(body)?;
                 // The gateway's working folder is not the operator's.
@@ -196,6 +199,7 @@ fn unknown(segments: &[&str]) -> Refused {
         ["sessions" | "keys" | "reload" | "status" | "tokens"]
         | ["sessions" | "keys", _]
         | ["limits", "lift"]
+        | ["users", "imported"]
         | ["store", "backup"] => {
             (StatusCode::METHOD_NOT_ALLOWED, "not with this method".to_owned())
         }
@@ -250,6 +254,7 @@ mod tests {
                 r#"{"user":"ann b","login":"main"}"#,
                 MintToken { user: user(), login: "main".to_owned() },
             ),
+            ("GET /users/imported", "", ListImported),
             ("POST /store/backup", r#"{"path":"/b/s"}"#, Backup { path: "/b/s".into() }),
         ] {
             assert_eq!(parse(request, body), Ok(command), "{request}");
@@ -272,6 +277,7 @@ mod tests {
             ("POST /store/backup", r#"{"path":"relative"}"#, 400),
             ("POST /sessions", "", 405),
             ("GET /reload", "", 405),
+            ("POST /users/imported", "", 405),
             ("POST /status", "", 405),
             ("GET /status?x=1", "", 400),
             ("GET /nothing", "", 404),

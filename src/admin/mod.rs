@@ -7,6 +7,7 @@
 pub mod api;
 pub mod client;
 pub mod health;
+mod imported;
 mod operations;
 mod serve;
 

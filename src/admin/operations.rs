@@ -34,9 +34,10 @@ pub(crate) struct Operations {
     pub(crate) source: Option<ConfigSource>,
 }
 
-type Carried = Result<Value, (StatusCode, String)>;
+/// What came of a command: its answer, or a status and a sentence.
+pub(super) type Carried = Result<Value, (StatusCode, String)>;
 
-fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
+pub(super) fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
@@ -72,6 +73,7 @@ impl Operations {
             }
             AdminCommand::LiftLimits { name } => self.lift_limits(name).await,
             AdminCommand::MintToken { user, login } => self.mint(&user, &login).await,
+            AdminCommand::ListImported => self.list_imported().await,
             AdminCommand::Backup { path } => match self.store.backup(&path).await {
                 Ok(()) => {
                     self.audit("backup", &path.display().to_string());

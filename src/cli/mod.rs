@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 failed at run time, 2 usage, 78 bad configuration.
 #![allow(clippy::print_stderr)]
 
+mod attempt;
 mod check;
 mod dialects;
 pub mod hash;
@@ -50,13 +51,13 @@ enum Command {
     /// Report every problem of the configuration; exits 78 if there is one.
     #[command(alias = "validate")]
     Check(check::CheckArgs),
-    /// Users of a users file.
+    /// Users of a users file, and what became of those of others.
     User {
         /// The `[[users]]` section, where there are several.
         #[arg(long)]
         source: Option<String>,
         #[command(subcommand)]
-        command: users::UserCommand,
+        command: UserCommand,
     },
     /// Hash a password from the prompt or standard input.
     Hash(hash::HashArgs),
@@ -84,6 +85,14 @@ enum Command {
     Completions { shell: clap_complete::Shell },
     /// The manual page on standard output.
     Man,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    #[command(flatten)]
+    File(users::UserCommand),
+    /// How many users of each source with `import` are over, as the running gateway knows it.
+    Imported(remote::ImportedArgs),
 }
 
 /// Bad configuration (`EX_CONFIG` of sysexits.h).
@@ -129,7 +138,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Run(run::RunArgs::default())) {
         Command::Run(args) => run::run(config, &args),
         Command::Check(args) => check::check(config, &args),
-        Command::User { source, command } => {
+        Command::User { source, command: UserCommand::Imported(args) } => {
+            remote::imported(&args, source.as_deref(), &load(config)?.config)
+        }
+        Command::User { source, command: UserCommand::File(command) } => {
             let sources = Config::load_users(config).map_err(Failure::Config)?;
             Ok(users::run(&command, users_file(&sources, source.as_deref())?)?)
         }

@@ -81,6 +81,20 @@ const TIMEOUTS: std::ops::RangeInclusive<Duration> =
 const PARALLEL: usize = 16;
 
 impl HttpUsers {
+    /// The address of a legacy system: absolute, without user, query and fragment.
+    pub fn parse_url(text: &str) -> Option<Uri> {
+        let url = text.parse::<Uri>().ok()?;
+        let is_known = matches!(url.scheme_str(), Some("http" | "https"));
+        let has_host = url.host().is_some_and(|host| !host.is_empty());
+        (is_known && has_host && !text.contains(['@', '#', '?'])).then_some(url)
+    }
+
+    /// True if what is sent there crosses a network unprotected.
+    pub fn is_in_the_clear(url: &Uri) -> bool {
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+        url.scheme_str() != Some("https") && !is_loopback(host)
+    }
+
     /// `None` where the dialect is none, which has been reported then.
     pub(super) fn read(table: &mut Table<'_>, dialects: &Dialects) -> Option<Self> {
         let import = read_import(table);
@@ -108,13 +122,12 @@ impl HttpUsers {
 
     /// The keys of the section.
     pub(super) fn print(&self, out: Out, config: &Config) -> Out {
-        let url = self.url.as_ref();
-        let plain = url.filter(|url| url.scheme_str() == Some("http") && !is_near(url));
+        let plain = self.url.as_ref().filter(|url| Self::is_in_the_clear(url));
         let role_names = self.role_names.iter();
         let role_names = role_names.fold(Out::default(), |out, (from, to)| out.text(from, to));
         let out = out
             .text("kind", "http")
-            .maybe("url", url)
+            .maybe("url", self.url.as_ref())
             .text("dialect", &self.dialect.name)
             .flag("allow_http", plain.is_some())
             .maybe("ca", self.ca.as_ref().map(|(path, _)| config.relative(path).display()))
@@ -163,11 +176,7 @@ fn read_url(table: &mut Table<'_>, import: Import) -> Option<Uri> {
         return None;
     };
     let text = item.text()?;
-    let url = text.parse::<Uri>().ok().filter(|url| {
-        let is_known = matches!(url.scheme_str(), Some("http" | "https"));
-        let is_bare = url.query().is_none() && !text.contains(['@', '#', '?']);
-        is_known && is_bare && url.host().is_some_and(|host| !host.is_empty())
-    });
+    let url = HttpUsers::parse_url(text);
     let Some(url) = url else {
         // What stands there may have a password in it.
         let remedy = format!("must be an address without user, query and fragment, {EXAMPLE}");
@@ -178,7 +187,7 @@ fn read_url(table: &mut Table<'_>, import: Import) -> Option<Uri> {
         }
         return None;
     };
-    if url.scheme_str() == Some("http") && !is_near(&url) {
+    if HttpUsers::is_in_the_clear(&url) {
         match allow_http {
             true => item.warn("sends every password in the clear, to whoever answers there"),
             false => item.issue(
@@ -188,10 +197,6 @@ fn read_url(table: &mut Table<'_>, import: Import) -> Option<Uri> {
         }
     }
     Some(url)
-}
-
-fn is_near(url: &Uri) -> bool {
-    url.host().is_some_and(|host| is_loopback(host.trim_matches(['[', ']'])))
 }
 
 fn read_role_names(table: &mut Table<'_>) -> BTreeMap<String, String> {
