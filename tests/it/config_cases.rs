@@ -223,7 +223,13 @@ fn named_keys(text: &str) -> BTreeSet<(String, String)> {
 fn what_is_printed_means_the_same_when_it_is_read_again() {
     let folder = folder();
     let mut texts = vec![sample()];
-    for case in ["everything.toml", "certificates.toml", "issuers.toml", "own_dialect.toml"] {
+    for case in [
+        "everything.toml",
+        "certificates.toml",
+        "issuers.toml",
+        "own_dialect.toml",
+        "http_users.toml",
+    ] {
         let text = fs::read_to_string(manifest("tests/cases/config").join(case)).unwrap();
         texts.push(text.split_once(DASHES).unwrap().0.to_owned());
     }
