@@ -1,6 +1,7 @@
 //! Users and their passwords, wherever they are kept.
 //!
-//! `UserSource` is the seam; `FileSource` reads `users.toml`, and `edit` changes it. `Users` asks
+//! `UserSource` is the seam; `FileSource` reads `users.toml`, and `edit` changes it; `HttpSource`
+//! asks a legacy system. `Users` asks
 //! the sources of a login in order: the first that knows the name decides. `PasswordPool` hashes
 //! in its own bounded threads; `password` says what a stored hash is and costs, `rules` what a
 //! new password has to be.

@@ -110,3 +110,79 @@ fn at<'a>(path: &HeardPath, facts: &'a HeardFacts) -> Option<&'a Value> {
     };
     rest.iter().try_fold(root?, |value, name| value.get(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::{Import, UserMap};
+    use crate::dialect::Dialect;
+
+    fn config(map: UserMap, role_names: &[(&str, &str)]) -> HttpUsers {
+        HttpUsers {
+            url: None,
+            dialect: Dialect::builtin("native").expect("built in"),
+            ca: None,
+            timeout: std::time::Duration::ZERO,
+            parallel: 1,
+            import: Import::Off,
+            map,
+            role_names: role_names.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
+            default_roles: vec!["guest".to_owned()],
+        }
+    }
+
+    fn path(root: HeardRoot, path: &[&str]) -> Option<HeardPath> {
+        Some(HeardPath { root, path: path.iter().map(|&name| name.to_owned()).collect() })
+    }
+
+    fn facts() -> HeardFacts {
+        HeardFacts {
+            answer: json!({ "user": { "id": 7, "flags": [1, 2, "x"], "none": null, "deep": {} } }),
+            ..HeardFacts::default()
+        }
+    }
+
+    #[test]
+    fn ids_are_told_or_else_made_of_the_name() {
+        let plain = config(UserMap::default(), &[]);
+        let id = |typed: &str, name: Option<&str>| {
+            let facts = HeardFacts { name: name.map(str::to_owned), ..facts() };
+            user(&plain, "s", typed, &facts).expect("a user").id
+        };
+        assert_eq!(id("Bob", None), id(" bob", None), "nobody tells these two apart");
+        assert_ne!(id("x", Some("Bob")), id("x", Some("bob")), "the system does");
+        assert_eq!(id("BOB", Some("bob")), id("bob", Some("bob")));
+        let told = UserMap { id: path(HeardRoot::Answer, &["user", "id"]), ..UserMap::default() };
+        let told = user(&config(told, &[]), "s", "bob", &facts()).expect("a user");
+        assert_eq!((told.id.as_str(), told.name.as_str()), ("7", "bob"));
+        for missing in [&["user", "none"][..], &["user", "deep"], &["nobody"], &["user", "id", "x"]]
+        {
+            let map = UserMap { id: path(HeardRoot::Answer, missing), ..UserMap::default() };
+            assert!(user(&config(map, &[]), "s", "bob", &facts()).is_err(), "{missing:?}");
+        }
+    }
+
+    #[test]
+    fn roles_are_those_of_the_table_and_claims_never_the_gateways_own() {
+        let map =
+            UserMap { roles: path(HeardRoot::Answer, &["user", "flags"]), ..UserMap::default() };
+        let roles = |names: &[(&str, &str)], map: &UserMap| {
+            user(&config(map.clone(), names), "s", "bob", &facts()).expect("a user").roles
+        };
+        assert_eq!(roles(&[], &map), ["1", "2", "x"]);
+        assert_eq!(roles(&[("2", "dev"), ("x", "dev")], &map), ["dev"], "once, and no others");
+        assert_eq!(roles(&[("9", "root")], &map), ["guest"], "none is heard");
+        let elsewhere =
+            UserMap { roles: path(HeardRoot::Token, &["user", "flags"]), ..UserMap::default() };
+        assert_eq!(roles(&[], &elsewhere), ["guest"], "an answer is no token");
+
+        let mut heard = facts();
+        heard.claims = serde_json::from_str(r#"{"uid":"root","tenant":"a"}"#).expect("JSON");
+        let who = user(&config(UserMap::default(), &[]), "s", "bob", &heard).expect("a user");
+        assert_eq!(Value::Object(who.claims), json!({ "tenant": "a" }));
+        heard.claims.insert("long".to_owned(), "x".repeat(LARGEST).into());
+        assert!(user(&config(UserMap::default(), &[]), "s", "bob", &heard).is_err());
+    }
+}
