@@ -18,6 +18,10 @@ use crate::secret::SecretString;
 pub enum AdminCommand {
     /// `GET /status`
     Status,
+    /// `GET /observed`
+    Observed,
+    /// `DELETE /observed`
+    ForgetObserved,
     /// `GET /sessions[?user=]`
     ListSessions { user: Option<String> },
     /// `DELETE /sessions/{id}`
@@ -113,6 +117,8 @@ impl AdminCommand {
                 Ok(Self::Reload)
             }
             ["status"] if get => Ok(Self::Status),
+            ["observed"] if get => Ok(Self::Observed),
+            ["observed"] if delete => Ok(Self::ForgetObserved),
             ["keys"] if get => Ok(Self::ListKeys),
             ["keys", "rotate"] if post => {
                 let Rotate { algorithm } = optional(body)?.unwrap_or_default();
@@ -196,7 +202,7 @@ fn bad(text: &str) -> Refused {
 
 fn unknown(segments: &[&str]) -> Refused {
     match segments {
-        ["sessions" | "keys" | "reload" | "status" | "tokens"]
+        ["sessions" | "keys" | "reload" | "status" | "tokens" | "observed"]
         | ["sessions" | "keys", _]
         | ["limits", "lift"]
         | ["users", "imported"]
@@ -229,6 +235,8 @@ mod tests {
         let user = || "ann b".to_owned();
         for (request, body, command) in [
             ("GET /status", "", Status),
+            ("GET /observed", "", Observed),
+            ("DELETE /observed", "", ForgetObserved),
             ("GET /sessions", "", ListSessions { user: None }),
             ("GET /sessions?user=ann%20b", "", ListSessions { user: Some(user()) }),
             (

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::observed::observed;
 use super::{AdminCommand, Readiness};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
@@ -50,6 +51,12 @@ impl Operations {
     pub(crate) async fn carry_out(&self, command: AdminCommand) -> (StatusCode, Value) {
         let carried = match command {
             AdminCommand::Status => Ok(self.status()),
+            AdminCommand::Observed => Ok(observed(&self.gateway.shared.observed)),
+            AdminCommand::ForgetObserved => {
+                self.gateway.shared.observed.forget();
+                self.audit("observe --forget", "all");
+                Ok(json!({}))
+            }
             AdminCommand::ListSessions { user } => self.list_sessions(user).await,
             AdminCommand::RevokeSession { id } => {
                 self.revoke(Revoke::Session(id), &id.to_string()).await
@@ -297,6 +304,7 @@ impl Operations {
                 (name.clone(), server.name.to_string(), server.up, in_flight, idle, failures)
             })
         });
+        let weak = shared.hashing.weak_logins().into_iter();
         let stats = self.listening.stats();
         let counted = |what| stats.iter().map(|one| one.count(what)).sum::<u64>();
         let refused = [Counted::RefusedFull, Counted::RefusedAddress];
@@ -312,6 +320,7 @@ impl Operations {
             revocations: shared.store.revocations().len(),
             verified_tokens: generation.verifier.remembered(),
             hashing_waiting: shared.hashing.waiting(),
+            weak_logins: weak.map(|(scheme, count)| (scheme.as_str(), count)).collect(),
             log_lines_dropped: shared.access.dropped() + shared.audit.dropped(),
             store_up: shared.store.healthy().is_ok(),
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),

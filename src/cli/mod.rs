@@ -8,6 +8,7 @@ mod check;
 mod dialects;
 pub mod hash;
 mod keys;
+mod observe;
 mod remote;
 mod run;
 mod tokens;
@@ -76,6 +77,8 @@ enum Command {
     /// The store of the running gateway.
     #[command(subcommand)]
     Store(remote::StoreCommand),
+    /// What routes with `enforce = false` would refuse, whom and why.
+    Observe(observe::ObserveArgs),
     /// Have the running gateway read its configuration again.
     Reload,
     /// Login wire formats.
@@ -151,6 +154,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Session(command) => remote::session(command, &load(config)?.config),
         Command::Limits(command) => remote::limits(command, &load(config)?.config),
         Command::Store(command) => remote::store(command, &load(config)?.config),
+        Command::Observe(args) => observe::observe(&args, &load(config)?.config),
         Command::Reload => remote::reload(&load(config)?.config),
         Command::Dialect(command) => dialects::run(command, config),
         Command::Completions { shell } => {
@@ -175,7 +179,7 @@ fn users_file<'c>(
         UserSourceKind::File { path, .. } => {
             name.is_none_or(|name| name == source.name).then_some((source, path))
         }
-        UserSourceKind::Http(_) => None,
+        UserSourceKind::Htpasswd(_) | UserSourceKind::Ldap(_) | UserSourceKind::Http(_) => None,
     });
     match (files.next(), files.next()) {
         (Some((source, path)), None) => Ok(users::UsersFile { source: &source.name, path }),
@@ -183,8 +187,8 @@ fn users_file<'c>(
             anyhow::bail!("there are several users files: name one with --source")
         }
         (None, _) => match name {
-            Some(name) => anyhow::bail!("no [[users]] section is named `{name}`"),
-            None => anyhow::bail!("there is no [[users]] section"),
+            Some(name) => anyhow::bail!("no [[users]] section of kind \"file\" is named `{name}`"),
+            None => anyhow::bail!("there is no [[users]] section of kind \"file\""),
         },
     }
 }

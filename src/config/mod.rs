@@ -8,6 +8,7 @@
 
 mod admin;
 mod cors;
+mod credential;
 mod crossing;
 mod duration;
 mod files;
@@ -42,6 +43,7 @@ use self::known::{Dialects, Known};
 use self::reader::{Reading, Table};
 
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
+pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::headers::{HeaderRules, Value, ValuePart};
 pub use self::issuer::{Audience, Issuer, IssuerKeys};
 pub use self::issues::{Issue, Issues, KeyPath, Severity};
@@ -56,7 +58,8 @@ pub use self::route::{AllowPath, CredentialKind, IdentityForm, Require, Route, R
 pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
 pub use self::users::{
-    HeardPath, HeardRoot, HttpUsers, Import, UserMap, UserSource, UserSourceKind,
+    AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
+    LdapAttributes, LdapGroups, LdapServer, UserMap, UserSource, UserSourceKind, WeakScheme,
 };
 
 /// A whole configuration, checked: every reference resolves and every file it names was read.
@@ -175,7 +178,8 @@ mail = {}
 users = [{ kind = "file" }, { kind = "http", dialect = "native", map = {} }]
 issuer = [{ secret = {} }]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
-upstream = [{ servers = [{}], tls = { certificate = {} } }]
+upstream = [{ servers = [{}], tls = { certificate = {} }, credential = { basic = {} } },
+            { servers = [{}], credential = { login = {} } }]
 route = [{ path = "/", cors = {} }]
 listener = [{ tls = { certificates = [{}] } }]
 "#;
@@ -237,7 +241,7 @@ fn read(mut root: Table<'_>) -> Draft {
         read_all(root, "issuer", |table| Some(Issuer::read(table, &mut known.issuers, &token)));
     let (logins, login_places) = read_all(root, "login", |table| Login::read(table, &mut known));
     let (upstreams, _) =
-        read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known.upstreams)));
+        read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known)));
     let (routes, route_places) =
         read_all(root, "route", |table| Some(Route::read(table, &mut known)));
     let config = Config {

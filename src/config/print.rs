@@ -14,6 +14,7 @@ use super::upstream::Balance;
 use super::{
     Audience, Bind, ClientAuth, Config, Issuer, IssuerKeys, Listener, Log, LogFormat, LogTarget,
     LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion, Token, Upstream,
+    UpstreamCredential,
 };
 use super::{duration, mail, size};
 use crate::clock::Timestamp;
@@ -249,6 +250,7 @@ impl Config {
             .flag("http2", upstream.http2)
             .int("retries", upstream.retries)
             .flag("case_insensitive", upstream.case_insensitive)
+            .maybe_table("credential", upstream.credential.as_ref().map(UpstreamCredential::print))
             .sub(
                 "timeouts",
                 Out::default()

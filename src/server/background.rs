@@ -78,6 +78,7 @@ async fn sweep(operations: Arc<Operations>) {
         tokio::time::sleep(SWEEP).await;
         let (generation, now) = (operations.gateway.generation(), shared.clock.now());
         generation.verifier.sweep(now);
+        generation.upstream_tokens.sweep(now);
         shared.store.revocations().sweep(now);
         for pool in generation.pools.values() {
             pool.sweep();

@@ -23,6 +23,8 @@ pub struct Gauges {
     pub revocations: usize,
     pub verified_tokens: usize,
     pub hashing_waiting: usize,
+    /// Scheme, and how often a password was right by a hash of it.
+    pub weak_logins: Vec<(&'static str, u64)>,
     pub log_lines_dropped: u64,
     pub store_up: bool,
     pub draining: bool,
@@ -52,6 +54,11 @@ impl Gauges {
             counter.inc_by(value);
             registry.register(name, help, counter);
         }
+        let weak = Family::<Labels, Counter>::default();
+        for (scheme, count) in &self.weak_logins {
+            weak.get_or_create(&vec![("scheme", (*scheme).to_owned())]).inc_by(*count);
+        }
+        registry.register("weak_password_logins", "Right passwords by a weak hash", weak);
         self.register_upstreams(&mut registry);
         self.register_certificates(&mut registry);
         registry
@@ -108,6 +115,7 @@ mod tests {
         let gauges = Gauges {
             connections: 3,
             log_lines_dropped: 2,
+            weak_logins: vec![("ssha", 7)],
             store_up: true,
             upstreams: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), true, 4, 5, 6)],
             certificates_not_after: vec![("a\"b".to_owned(), Timestamp::from_secs(9))],
@@ -119,6 +127,7 @@ mod tests {
         for line in [
             "tollhouse_connections 3",
             "tollhouse_log_lines_dropped_total 2",
+            r#"tollhouse_weak_password_logins_total{scheme="ssha"} 7"#,
             "tollhouse_store_up 1",
             "tollhouse_draining 0",
             r#"tollhouse_upstream_up{upstream="api",server="10.0.0.1:80"} 1"#,

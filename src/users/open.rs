@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::file::{FileError, FileSource};
+use super::format::Format;
 use super::http::HttpSource;
+use super::ldap::LdapSource;
 use super::pool::PasswordPool;
 use super::source::UserSource;
 use crate::clock::Clock;
@@ -46,9 +48,34 @@ impl OpenError {
 /// When it could never work.
 pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSource>, OpenError> {
     match &source.kind {
-        UserSourceKind::File { path, .. } => {
-            Ok(FileSource::open(&source.name, path, means.hashing.clone())?)
+        UserSourceKind::File { path, allow_weak, .. } => {
+            let (allow_weak, pool) = (allow_weak.clone(), means.hashing.clone());
+            Ok(FileSource::open_allowing(&source.name, path, allow_weak, pool)?)
         }
+        UserSourceKind::Htpasswd(htpasswd) => {
+            Ok(FileSource::open_htpasswd(&source.name, htpasswd, means)?)
+        }
+        UserSourceKind::Ldap(ldap) => Ok(LdapSource::open(&source.name, ldap)?),
         UserSourceKind::Http(http) => Ok(HttpSource::open(&source.name, http, means)?),
+    }
+}
+
+/// Reports what `open` would refuse, as far as that can be seen without a server.
+///
+/// # Errors
+/// As `open`.
+pub fn check(source: &config::UserSource) -> Result<(), OpenError> {
+    match &source.kind {
+        // It will be made at start.
+        UserSourceKind::File { path, bootstrap: true, .. } if !path.exists() => Ok(()),
+        UserSourceKind::File { path, allow_weak, .. } => {
+            let format = Format::Toml { allow_weak: allow_weak.clone() };
+            Ok(FileSource::check(&source.name, path, &format)?)
+        }
+        UserSourceKind::Htpasswd(htpasswd) => {
+            let format = Format::Htpasswd(htpasswd.clone());
+            Ok(FileSource::check(&source.name, &htpasswd.path, &format)?)
+        }
+        UserSourceKind::Ldap(_) | UserSourceKind::Http(_) => Ok(()),
     }
 }

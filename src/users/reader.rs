@@ -8,8 +8,9 @@ use toml::de::{DeString, DeValue};
 use uuid::Uuid;
 
 use super::canonical::canonical_name;
-use super::password::StoredHash;
+use super::password::{BadHash, StoredHash};
 use super::problem::Problem;
+use crate::config::AllowWeak;
 use crate::identity::{Claims, RESERVED_CLAIMS};
 
 /// Longer than any name or address (RFC 5321 §4.5.3.1.3 allows 254), short enough for a header.
@@ -18,12 +19,13 @@ const MAX_TEXT: usize = 254;
 /// Collects problems while values are read.
 pub(super) struct Reader<'t> {
     text: &'t str,
+    allowed: &'t AllowWeak,
     problems: Vec<Problem>,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
-        Self { text, problems: Vec::new() }
+    pub(super) fn new(text: &'t str, allowed: &'t AllowWeak) -> Self {
+        Self { text, allowed, problems: Vec::new() }
     }
 
     /// Notes a problem at `span`.
@@ -54,17 +56,7 @@ impl<'t> Reader<'t> {
     fn text(&mut self, value: Spanned<DeValue<'_>>, path: &str) -> Option<String> {
         let span = value.span();
         let text = self.string(value, path)?;
-        let problem = if canonical_name(&text).is_empty() {
-            "is empty".to_owned()
-        } else if text.len() > MAX_TEXT {
-            format!("is longer than {MAX_TEXT} bytes")
-        } else if text.chars().any(char::is_control) {
-            "has a control character in it".to_owned()
-        } else if text.trim() != text {
-            "has space around it; remove that".to_owned()
-        } else {
-            return Some(text);
-        };
+        let Some(problem) = text_problem(&text) else { return Some(text) };
         self.add(span, path, problem);
         None
     }
@@ -105,10 +97,14 @@ impl<'t> Reader<'t> {
     ) -> Option<StoredHash> {
         let span = value.span();
         let text = self.string(value, path)?;
-        match StoredHash::parse(&text) {
+        match StoredHash::parse_allowing(&text, self.allowed) {
             Ok(hash) => Some(hash),
-            Err(bad) => {
+            Err(bad @ BadHash::TooCostly { .. }) => {
                 self.add(span, path, bad.to_string());
+                None
+            }
+            Err(bad) => {
+                self.add(span, path, format!("{bad}; make one with `tollhouse hash`"));
                 None
             }
         }
@@ -216,6 +212,21 @@ impl<'t> Reader<'t> {
         let key = key.into_inner().into_owned();
         let value = self.claim(value, &format!("{path}.{key}"))?;
         Some((key, value))
+    }
+}
+
+/// Why a text is not fit to be a name.
+pub(super) fn text_problem(text: &str) -> Option<String> {
+    if canonical_name(text).is_empty() {
+        Some("is empty".to_owned())
+    } else if text.len() > MAX_TEXT {
+        Some(format!("is longer than {MAX_TEXT} bytes"))
+    } else if text.chars().any(char::is_control) {
+        Some("has a control character in it".to_owned())
+    } else if text.trim() != text {
+        Some("has space around it; remove that".to_owned())
+    } else {
+        None
     }
 }
 

@@ -126,7 +126,7 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
         false
     }
 
-    /// How many users there are; `None` where nobody can say.
+    /// How many users there are to be taken over, done or not; `None` where nobody can say.
     async fn total(&self) -> Option<u64> {
         None
     }

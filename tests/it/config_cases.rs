@@ -225,10 +225,12 @@ fn what_is_printed_means_the_same_when_it_is_read_again() {
     let mut texts = vec![sample()];
     for case in [
         "everything.toml",
+        "htpasswd.toml",
+        "ldap.toml",
+        "http_users.toml",
         "certificates.toml",
         "issuers.toml",
         "own_dialect.toml",
-        "http_users.toml",
     ] {
         let text = fs::read_to_string(manifest("tests/cases/config").join(case)).unwrap();
         texts.push(text.split_once(DASHES).unwrap().0.to_owned());

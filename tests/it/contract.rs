@@ -137,6 +137,7 @@ contract! {
     a_success_takes_back_what_its_address_failed
     an_undecided_attempt_costs_nothing
     attempts_reserved_at_once_count_each_other
+    attempts_that_come_out_of_order_do_not_empty_the_count
     lifting_limits_forgets_an_account
 }
 
@@ -581,6 +582,16 @@ async fn attempts_reserved_at_once_count_each_other(store: &dyn SessionStore) {
 
     let admitted = outcomes.iter().flatten().filter(|it| **it == Admission::Admitted).count();
     assert_eq!(admitted, 3);
+}
+
+async fn attempts_that_come_out_of_order_do_not_empty_the_count(store: &dyn SessionStore) {
+    for late in [9, 3, 0] {
+        assert_eq!(reserve(store, "ann", OWNER, after(late)).await, Admission::Admitted);
+    }
+
+    let limited = reserve(store, "ann", OWNER, after(1)).await;
+
+    assert!(matches!(limited, Admission::Limited { .. }), "{limited:?}");
 }
 
 async fn lifting_limits_forgets_an_account(store: &dyn SessionStore) {

@@ -16,9 +16,13 @@ mod dialect_errors; // every reason in every dialect's form
 mod durability; // the embedded store: kill -9, full and failing disks
 mod forwarding; // answers good and bad, bodies, fields and paths through a whole gateway
 mod golden; // the dialects byte by byte
+mod htpasswd; // users of Apache, weak hashes replaced and imported
+mod ldap; // users of a real directory
 mod listener; // accepting, limits, timeouts and drain
 mod listening; // listeners on port 0 with a handler of the test's own, and clients for them
+mod observe; // the report of routes that only observe
 mod pages; // the curl lines of the published login pages
+mod passwords; // stored hashes of every form
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
 mod routing; // one reading of a request, and the table of routes

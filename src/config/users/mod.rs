@@ -2,10 +2,17 @@
 //!
 //! What all kinds have in common is here; each kind has a file of its own.
 
+mod dn;
 mod file;
+mod htpasswd;
 mod http;
+mod ldap;
+mod weak;
 
 use std::path::PathBuf;
+
+pub use self::htpasswd::Htpasswd;
+pub use self::weak::{AllowWeak, WeakScheme};
 
 use super::Config;
 use super::item::Item;
@@ -14,7 +21,9 @@ use super::out::Out;
 use super::reader::Table;
 use super::suggest::Names;
 
+pub use self::dn::Dn;
 pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, UserMap};
+pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer};
 
 /// A source of users, asked in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +43,12 @@ pub enum UserSourceKind {
         path: PathBuf,
         /// Make one user at first start if the file is missing.
         bootstrap: bool,
+        allow_weak: AllowWeak,
     },
+    /// A file of Apache's `htpasswd`.
+    Htpasswd(Htpasswd),
+    /// A directory.
+    Ldap(Box<Ldap>),
     /// A legacy system, asked in a dialect.
     Http(Box<HttpUsers>),
 }
@@ -54,6 +68,8 @@ impl UserSource {
             table.required("kind", "one of \"file\", \"htpasswd\", \"sql\", \"ldap\", \"http\"");
         let kind = match kind.as_ref().and_then(Item::text) {
             Some("file") => file::read(&mut table, false),
+            Some("htpasswd") => UserSourceKind::Htpasswd(Htpasswd::read(&mut table)),
+            Some("ldap") => UserSourceKind::Ldap(Box::new(Ldap::read(&mut table)?)),
             Some("http") => UserSourceKind::Http(Box::new(HttpUsers::read(&mut table, dialects)?)),
             other => {
                 // The keys of such a source are not to be reported one by one as well.
@@ -87,11 +103,14 @@ impl UserSource {
             .text("name", &self.name)
             .text("on_unavailable", if self.passed_over { "next" } else { "refuse" });
         match &self.kind {
-            UserSourceKind::File { path, bootstrap } => out
+            UserSourceKind::File { path, bootstrap, allow_weak } => out
                 .text("kind", "file")
                 .path("path", config.relative(path))
                 .flag("bootstrap", *bootstrap)
+                .texts("allow_weak", allow_weak.names())
                 .table(),
+            UserSourceKind::Htpasswd(htpasswd) => htpasswd.print(out, config).table(),
+            UserSourceKind::Ldap(ldap) => ldap.print(out, config).table(),
             UserSourceKind::Http(http) => http.print(out, config).table(),
         }
     }
