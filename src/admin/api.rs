@@ -48,6 +48,8 @@ pub enum AdminCommand {
     MakeTotp { user: String, source: Option<String>, replace: bool },
     /// `POST /totp/remove` with `user` and `source`
     RemoveTotp { user: String, source: Option<String> },
+    /// `GET /users/imported`
+    ListImported,
     /// `POST /store/backup` with `path`
     Backup { path: PathBuf },
 }
@@ -163,6 +165,7 @@ impl AdminCommand {
                 let OldTotp { user, source } = required(body)?;
                 Ok(Self::RemoveTotp { user: named("user", user)?, source })
             }
+            ["users", "imported"] if get => Ok(Self::ListImported),
             ["store", "backup"] if post => {
                 let BackupTo { path } = required(body)?;
                 // The gateway's working folder is not the operator's.
@@ -232,6 +235,7 @@ fn unknown(segments: &[&str]) -> Refused {
         | ["limits", "lift"]
         | ["totp"]
         | ["totp", "remove"]
+        | ["users", "imported"]
         | ["store", "backup"] => {
             (StatusCode::METHOD_NOT_ALLOWED, "not with this method".to_owned())
         }
@@ -298,6 +302,7 @@ mod tests {
                 r#"{"user":"ann b","source":"staff"}"#,
                 RemoveTotp { user: user(), source: Some("staff".to_owned()) },
             ),
+            ("GET /users/imported", "", ListImported),
             ("POST /store/backup", r#"{"path":"/b/s"}"#, Backup { path: "/b/s".into() }),
         ] {
             assert_eq!(parse(request, body), Ok(command), "{request}");
@@ -323,6 +328,7 @@ mod tests {
             ("POST /store/backup", r#"{"path":"relative"}"#, 400),
             ("POST /sessions", "", 405),
             ("GET /reload", "", 405),
+            ("POST /users/imported", "", 405),
             ("POST /status", "", 405),
             ("GET /status?x=1", "", 400),
             ("GET /nothing", "", 404),

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod client;
 pub mod health;
+mod imported;
 mod observed;
 mod operations;
 mod serve;

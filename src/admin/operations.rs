@@ -86,6 +86,7 @@ impl Operations {
             AdminCommand::RemoveTotp { user, source } => {
                 self.remove_totp(&user, source.as_deref()).await
             }
+            AdminCommand::ListImported => self.list_imported().await,
             AdminCommand::Backup { path } => match self.store.backup(&path).await {
                 Ok(()) => {
                     self.audit("backup", &path.display().to_string());

@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 failed at run time, 2 usage, 78 bad configuration.
 #![allow(clippy::print_stderr)]
 
+mod attempt;
 mod check;
 mod dialects;
 pub mod hash;
@@ -52,7 +53,7 @@ enum Command {
     /// Report every problem of the configuration; exits 78 if there is one.
     #[command(alias = "validate")]
     Check(check::CheckArgs),
-    /// Users of a users file, and second steps of all.
+    /// Users of a users file; second steps and imported passwords of all.
     User {
         /// The `[[users]]` section, where there are several.
         #[arg(long)]
@@ -96,6 +97,8 @@ enum UserCommand {
     File(users::UserCommand),
     /// Have the running gateway give a user a second step: codes of an authenticator.
     Totp(totp::TotpArgs),
+    /// How many users of each source with `import` are over, as the running gateway knows it.
+    Imported(remote::ImportedArgs),
 }
 
 /// Bad configuration (`EX_CONFIG` of sysexits.h).
@@ -144,6 +147,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::User { source, command: UserCommand::Totp(args) } => {
             totp::run(&args, source.as_deref(), &load(config)?.config)
         }
+        Command::User { source, command: UserCommand::Imported(args) } => {
+            remote::imported(&args, source.as_deref(), &load(config)?.config)
+        }
         Command::User { source, command: UserCommand::File(command) } => {
             let sources = Config::load_users(config).map_err(Failure::Config)?;
             Ok(users::run(&command, users_file(&sources, source.as_deref())?)?)
@@ -179,7 +185,7 @@ fn users_file<'c>(
         UserSourceKind::File { path, .. } => {
             name.is_none_or(|name| name == source.name).then_some((source, path))
         }
-        UserSourceKind::Htpasswd(_) | UserSourceKind::Ldap(_) => None,
+        UserSourceKind::Htpasswd(_) | UserSourceKind::Ldap(_) | UserSourceKind::Http(_) => None,
     });
     match (files.next(), files.next()) {
         (Some((source, path)), None) => Ok(users::UsersFile { source: &source.name, path }),

@@ -58,8 +58,8 @@ pub use self::route::{AllowPath, CredentialKind, IdentityForm, Require, Route, R
 pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
 pub use self::users::{
-    AllowWeak, Dn, GroupKey, GroupRoles, Htpasswd, Ldap, LdapAttributes, LdapGroups, LdapServer,
-    UserSource, UserSourceKind, WeakScheme,
+    AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
+    LdapAttributes, LdapGroups, LdapServer, UserMap, UserSource, UserSourceKind, WeakScheme,
 };
 
 /// A whole configuration, checked: every reference resolves and every file it names was read.
@@ -175,7 +175,7 @@ impl Config {
 /// One of each table that may stand several times, so that their keys are asked for.
 const SKELETON: &str = r#"
 mail = {}
-users = [{ kind = "file" }]
+users = [{ kind = "file" }, { kind = "http", dialect = "native", map = {} }]
 issuer = [{ secret = {} }]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
 upstream = [{ servers = [{}], tls = { certificate = {} }, credential = { basic = {} } },
@@ -235,7 +235,8 @@ fn read(mut root: Table<'_>) -> Draft {
     let mut known = Known::new(token.clone(), Dialects::read(root));
     let (listeners, listener_places) =
         read_all(root, "listener", |table| Some(Listener::read(table)));
-    let (users, _) = read_all(root, "users", |table| UserSource::read(table, &mut known.users));
+    let (users, _) =
+        read_all(root, "users", |table| UserSource::read(table, &mut known.users, &known.dialects));
     let (issuers, issuer_places) =
         read_all(root, "issuer", |table| Some(Issuer::read(table, &mut known.issuers, &token)));
     let (logins, login_places) = read_all(root, "login", |table| Login::read(table, &mut known));

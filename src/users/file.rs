@@ -280,6 +280,16 @@ impl UserSource for FileSource {
         self.look(true).await;
     }
 
+    fn imports(&self) -> bool {
+        self.imports.is_some()
+    }
+
+    async fn total(&self) -> Option<u64> {
+        let users = self.live.now();
+        let weak = users.table.entries.iter().filter(|entry| entry.password.needs_rehash());
+        u64::try_from(weak.count()).ok()
+    }
+
     fn problem(&self) -> Option<String> {
         self.live.problem()
     }

@@ -1,8 +1,9 @@
 //! Users and their passwords, wherever they are kept.
 //!
 //! `UserSource` is the seam; `FileSource` reads `users.toml`, which `edit` changes, and `htpasswd`.
-//! `LdapSource` asks a directory. `Users` asks the sources of a login in order: the first that
-//! knows the name decides. `Imports` keeps stronger hashes for sources that cannot. `PasswordPool` hashes
+//! `LdapSource` asks a directory, `HttpSource` a legacy system. `Users` asks the sources of a login
+//! in order: the first that knows the name decides. `Imports` keeps stronger hashes for sources
+//! that cannot. `PasswordPool` hashes
 //! in its own bounded threads; `password` says what a stored hash is and costs, `rules` what a
 //! new password has to be.
 
@@ -12,6 +13,7 @@ pub mod edit;
 mod file;
 mod format;
 mod htpasswd;
+mod http;
 mod import;
 mod ldap;
 mod live;
@@ -36,6 +38,7 @@ use std::task::Poll;
 pub use self::bootstrap::{BootstrapError, FirstUser, first_user, random_password};
 pub use self::canonical::{canonical_account, canonical_name};
 pub use self::file::{FileError, FileSource};
+pub use self::http::HttpSource;
 pub use self::import::Imports;
 pub use self::ldap::LdapSource;
 pub use self::meter::Operations;

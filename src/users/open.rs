@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::file::{FileError, FileSource};
 use super::format::Format;
+use super::http::HttpSource;
 use super::ldap::LdapSource;
 use super::pool::PasswordPool;
 use super::source::UserSource;
@@ -55,6 +56,7 @@ pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSo
             Ok(FileSource::open_htpasswd(&source.name, htpasswd, means)?)
         }
         UserSourceKind::Ldap(ldap) => Ok(LdapSource::open(&source.name, ldap)?),
+        UserSourceKind::Http(http) => Ok(HttpSource::open(&source.name, http, means)?),
     }
 }
 
@@ -74,6 +76,6 @@ pub fn check(source: &config::UserSource) -> Result<(), OpenError> {
             let format = Format::Htpasswd(htpasswd.clone());
             Ok(FileSource::check(&source.name, &htpasswd.path, &format)?)
         }
-        UserSourceKind::Ldap(_) => Ok(()),
+        UserSourceKind::Ldap(_) | UserSourceKind::Http(_) => Ok(()),
     }
 }

@@ -121,6 +121,16 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
     /// Reads again now, for an operator who asks.
     async fn reread(&self) {}
 
+    /// Whether its users' passwords are taken over into the gateway's own store.
+    fn imports(&self) -> bool {
+        false
+    }
+
+    /// How many users there are to be taken over, done or not; `None` where nobody can say.
+    async fn total(&self) -> Option<u64> {
+        None
+    }
+
     /// Why the source is not in use as it should be, for the operator; `None` if it is.
     fn problem(&self) -> Option<String> {
         None

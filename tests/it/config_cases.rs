@@ -227,6 +227,7 @@ fn what_is_printed_means_the_same_when_it_is_read_again() {
         "everything.toml",
         "htpasswd.toml",
         "ldap.toml",
+        "http_users.toml",
         "certificates.toml",
         "issuers.toml",
         "own_dialect.toml",

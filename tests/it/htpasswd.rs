@@ -243,6 +243,7 @@ async fn whether_a_user_was_imported_does_not_show_in_what_a_refusal_costs() {
     fixture.write("htpasswd", &format!("alice:{SHA512}\nbob:{SHA512}\n"));
     let source = fixture.open(&Htpasswd { import: true, ..fixture.config() });
     right(check(&*source, "alice", PASSWORD).await);
+    assert_eq!((source.imports(), source.total().await), (true, Some(2)), "one is left");
 
     let (_, expected) = fixture.cost(check(&*source, "nobody", "wrong")).await;
 

@@ -5,6 +5,7 @@
 mod dn;
 mod file;
 mod htpasswd;
+mod http;
 mod ldap;
 mod weak;
 
@@ -15,11 +16,13 @@ pub use self::weak::{AllowWeak, WeakScheme};
 
 use super::Config;
 use super::item::Item;
+use super::known::Dialects;
 use super::out::Out;
 use super::reader::Table;
 use super::suggest::Names;
 
 pub use self::dn::Dn;
+pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, UserMap};
 pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer};
 
 /// A source of users, asked in the order of the file.
@@ -46,13 +49,19 @@ pub enum UserSourceKind {
     Htpasswd(Htpasswd),
     /// A directory.
     Ldap(Box<Ldap>),
+    /// A legacy system, asked in a dialect.
+    Http(Box<HttpUsers>),
 }
 
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
 
 impl UserSource {
     /// `None` where the kind is none, which has been reported then.
-    pub(super) fn read(mut table: Table<'_>, names: &mut Names) -> Option<Self> {
+    pub(super) fn read(
+        mut table: Table<'_>,
+        names: &mut Names,
+        dialects: &Dialects,
+    ) -> Option<Self> {
         let name = names.read(&mut table, None);
         let passed_over = read_passed_over(&mut table);
         let kind =
@@ -61,6 +70,7 @@ impl UserSource {
             Some("file") => file::read(&mut table, false),
             Some("htpasswd") => UserSourceKind::Htpasswd(Htpasswd::read(&mut table)),
             Some("ldap") => UserSourceKind::Ldap(Box::new(Ldap::read(&mut table)?)),
+            Some("http") => UserSourceKind::Http(Box::new(HttpUsers::read(&mut table, dialects)?)),
             other => {
                 // The keys of such a source are not to be reported one by one as well.
                 table.entries();
@@ -101,6 +111,7 @@ impl UserSource {
                 .table(),
             UserSourceKind::Htpasswd(htpasswd) => htpasswd.print(out, config).table(),
             UserSourceKind::Ldap(ldap) => ldap.print(out, config).table(),
+            UserSourceKind::Http(http) => http.print(out, config).table(),
         }
     }
 }

@@ -20,6 +20,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, Uri};
 
 pub use self::facts::HeardFacts;
+pub(crate) use self::facts::{text, texts};
 pub use self::hear::{Heard, LONGEST_ANSWER, hear};
 use super::places::{Name, Place};
 use super::spec::{BearerUse, CredentialForm, Dialect, Endpoint, SecondStep, Step};
