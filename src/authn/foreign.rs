@@ -91,6 +91,11 @@ impl Foreign {
         }
     }
 
+    /// Whether the issuer's takeover has ended.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        self.rules.until.is_some_and(|until| until <= now)
+    }
+
     /// Whether a token with this `iss`, or with none, can be this issuer's.
     pub(super) fn may_issue(&self, issuer: Option<&str>) -> bool {
         match issuer {
@@ -107,14 +112,14 @@ impl Foreign {
         claims: &Claims,
         now: Timestamp,
     ) -> Result<(Verified, u64), Unproved> {
-        if self.rules.until.is_some_and(|until| until <= now) {
-            // Nobody is asked for keys that would not be used.
-            return Err(Refusal::invalid("the issuer is not accepted any more").into());
-        }
         let epoch = match &self.keys {
             Keys::Held(keys) => {
                 token.verify(keys).map_err(Refusal::invalid)?;
                 keys.epoch()
+            }
+            // Nobody is asked for keys that would not be used.
+            Keys::Remote(_) if self.is_over(now) => {
+                return Err(Refusal::invalid("the issuer is not accepted any more").into());
             }
             Keys::Remote(remote) => remote.verify(token, now)?,
         };

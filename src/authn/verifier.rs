@@ -205,23 +205,23 @@ impl Verifier {
     /// Fetches the keys that are due; returns when the next are. Waits: for the back room.
     pub async fn refresh(&self, now: Timestamp) -> Option<Timestamp> {
         let mut fetches: Vec<_> =
-            self.remotes().map(|remote| Box::pin(remote.refresh(now))).collect();
+            self.remotes(now).map(|remote| Box::pin(remote.refresh(now))).collect();
         // All at once: a slow issuer keeps nobody else's keys waiting.
         let all = std::future::poll_fn(|context| {
             fetches.retain_mut(|fetch| fetch.as_mut().poll(context).is_pending());
             if fetches.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         });
         all.await;
-        self.remotes().map(|remote| remote.due()).min()
+        self.remotes(now).map(|remote| remote.due()).min()
     }
 
     /// The issuers that are asked for their keys, and how that went.
     pub fn remote_issuers(&self, now: Timestamp) -> Vec<RemoteIssuer> {
-        self.remotes().map(|remote| remote.told(now)).collect()
+        self.remotes(now).map(|remote| remote.told(now)).collect()
     }
 
-    fn remotes(&self) -> impl Iterator<Item = &Arc<Remote>> {
-        self.foreign.iter().filter_map(Foreign::remote)
+    fn remotes(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Remote>> {
+        self.foreign.iter().filter(move |one| !one.is_over(now)).filter_map(Foreign::remote)
     }
 
     /// The epoch of the keys that a token like this would be verified by now.

@@ -89,7 +89,7 @@ impl Issuer {
         let allow_http = plain.as_ref().and_then(Item::bool).unwrap_or(false);
         let keys = read_keys(&mut table, &issuer, &algorithms, is_takeover, allow_http);
         if let Some(item) = &plain {
-            check_use(item, &keys);
+            check_use(item, keys.as_ref());
         }
         if let (Some(item), true) = (&plain, allow_http) {
             item.warn("asks the issuer without TLS: whoever is on the way there can sign tokens");
@@ -99,11 +99,11 @@ impl Issuer {
             issuer,
             required: read_required(&mut table, is_takeover, &audience),
             audience,
-            ca: read_ca(&mut table, &keys),
+            ca: read_ca(&mut table, keys.as_ref()),
             allow_http,
-            max_stale: read_max_stale(&mut table, &keys),
+            max_stale: read_max_stale(&mut table, keys.as_ref()),
             client_id: table.get("client_id").as_ref().and_then(Item::word),
-            keys,
+            keys: keys.unwrap_or(IssuerKeys::Jwks(String::new())),
             algorithms,
             subjects: table.words("subjects").unwrap_or_default(),
             username_claim: read_claim(&mut table, "username_claim", &["preferred_username"]),
@@ -132,21 +132,21 @@ fn plain_type(name: &str) -> String {
     name.strip_prefix("application/").map(str::to_owned).unwrap_or(name)
 }
 
-fn read_ca(table: &mut Table<'_>, keys: &IssuerKeys) -> Option<String> {
+fn read_ca(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Option<String> {
     let item = table.get("ca")?;
     check_use(&item, keys);
     item.read_certificates().map(|(_, pem)| pem)
 }
 
-fn read_max_stale(table: &mut Table<'_>, keys: &IssuerKeys) -> Duration {
+fn read_max_stale(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Duration {
     let Some(item) = table.get("max_stale") else { return MAX_STALE };
     check_use(&item, keys);
     item.duration(STALE).unwrap_or(MAX_STALE)
 }
 
 /// These keys are about asking the issuer, which nobody does who has all that is to be known.
-fn check_use(item: &Item<'_>, keys: &IssuerKeys) {
-    if !keys.is_remote() {
+fn check_use(item: &Item<'_>, keys: Option<&IssuerKeys>) {
+    if keys.is_some_and(|keys| !keys.is_remote()) {
         item.issue("is of no use: the issuer's keys are here");
     }
 }

@@ -38,13 +38,14 @@ impl IssuerKeys {
     }
 }
 
+/// The keys, unless a problem was reported.
 pub(super) fn read_keys(
     table: &mut Table<'_>,
     issuer: &str,
     algorithms: &[Algorithm],
     is_takeover: bool,
     allow_http: bool,
-) -> IssuerKeys {
+) -> Option<IssuerKeys> {
     let weak = table.get("allow_weak_secret");
     let allow_weak = weak.as_ref().and_then(Item::bool).unwrap_or(false);
     if let (Some(item), true, false) = (&weak, allow_weak, is_takeover) {
@@ -54,7 +55,7 @@ pub(super) fn read_keys(
     let sources =
         ["jwks", "jwks_file", "public_key_file", "secret"].map(|key| (key, table.get(key)));
     let mut given = sources.iter().filter_map(|(key, item)| Some((*key, item.as_ref()?)));
-    let read = match (given.next(), given.next()) {
+    match (given.next(), given.next()) {
         (None, _) => read_discovery(table, issuer, is_symmetric, allow_http),
         (Some(("jwks", item)), None) => read_url(item, is_symmetric, allow_http),
         (Some(("jwks_file", item)), None) => read_set(item, algorithms, allow_weak),
@@ -64,8 +65,7 @@ pub(super) fn read_keys(
             table.issue("", format!("has keys from two places: {NO_KEYS}, one of them"));
             None
         }
-    };
-    read.unwrap_or(IssuerKeys::Jwks(String::new()))
+    }
 }
 
 fn read_discovery(
@@ -89,8 +89,8 @@ fn read_discovery(
     match found {
         Ok(uri) => Some(IssuerKeys::Discovery(uri)),
         Err(fault) => {
-            let asked = format!("{NO_KEYS}, or OpenID discovery asks the issuer, which {fault}");
-            table.issue("", format!("has no keys: {asked}"));
+            let why = format!("OpenID discovery would ask the issuer, but that {fault}");
+            table.issue("", format!("has no keys: {NO_KEYS}; {why}"));
             None
         }
     }
