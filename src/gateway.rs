@@ -237,6 +237,7 @@ impl Generation {
             revocations: shared.store.revocations().clone(),
             leeway: config.token.leeway,
             cache_size: config.token.cache_size,
+            last: last.map(|last| &*last.verifier),
         })?);
         for warning in verifier.warnings() {
             tracing::warn!("{warning}");

@@ -292,13 +292,18 @@ impl Operations {
         let users =
             self.gateway.shared.users.sources().iter().filter_map(|source| source.problem());
         let users = users.map(|problem| format!("users: {problem}"));
+        let issuers = self.gateway.generation().verifier.remote_issuers(shared.clock.now());
         Readiness {
             checks: vec![
                 ("draining", if draining { Err("draining".to_owned()) } else { Ok(()) }),
                 ("store", shared.store.healthy().map_err(|error| error.to_string())),
                 ("keys", self.keys_ready()),
             ],
-            notes: users.chain(self.ending_certificates()).chain(shared.metrics.note()).collect(),
+            notes: users
+                .chain(issuers.into_iter().filter_map(|issuer| issuer.problem))
+                .chain(self.ending_certificates())
+                .chain(shared.metrics.note())
+                .collect(),
         }
     }
 
@@ -341,6 +346,12 @@ impl Operations {
             store_up: shared.store.healthy().is_ok(),
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
             certificates_not_after: self.certificates(),
+            issuers: generation
+                .verifier
+                .remote_issuers(shared.clock.now())
+                .into_iter()
+                .map(|one| (one.name.to_string(), one.succeeded, one.failed, one.fetched))
+                .collect(),
         }
     }
 

@@ -44,7 +44,7 @@ impl Verifier {
             Ok(_) => Err(Refusal::invalid("tokens of its issuer are not traded here")),
             Err(Refusal { reason: Reason::TokenInvalid, cause })
                 if self.any_of(token, issuers, |foreign, token, claims| {
-                    foreign.is_strangers(token, claims)
+                    foreign.is_strangers(token, claims, now)
                 }) =>
             {
                 Err(Refusal { reason: Reason::NotPermitted, cause })

@@ -14,6 +14,7 @@ mod duration;
 mod files;
 mod headers;
 mod issuer;
+mod issuer_keys;
 mod issues;
 mod item;
 mod keycheck;
@@ -45,7 +46,8 @@ use self::reader::{Reading, Table};
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::headers::{HeaderRules, Value, ValuePart};
-pub use self::issuer::{Audience, Issuer, IssuerKeys};
+pub use self::issuer::{Audience, Issuer};
+pub use self::issuer_keys::IssuerKeys;
 pub use self::issues::{Issue, Issues, KeyPath, Severity};
 pub use self::known::OwnDialect;
 pub use self::listener::{

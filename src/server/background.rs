@@ -13,6 +13,8 @@ use crate::login::review_sessions;
 const KEY_MAINTENANCE: Duration = Duration::from_secs(60);
 /// While the store cannot be asked.
 const REVIEW_AGAIN: Duration = Duration::from_secs(5);
+/// A reload may bring issuers whose keys are due at once.
+const NEW_ISSUERS: Duration = Duration::from_secs(5);
 /// Memory of what expired, idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -24,6 +26,7 @@ pub(super) fn start(operations: &Arc<Operations>, stop: &CancellationToken) {
     }
     spawn(operations, stop, review(operations.clone()));
     spawn(operations, stop, maintain_keys(operations.clone()));
+    spawn(operations, stop, refresh_issuers(operations.clone()));
     spawn(operations, stop, sweep(operations.clone()));
 }
 
@@ -72,6 +75,23 @@ async fn maintain_keys(operations: Arc<Operations>) {
             operations.audit_key(&event);
         }
         shared.clock.sleep(KEY_MAINTENANCE).await;
+    }
+}
+
+/// Fetches other issuers' keys before they are needed, first as soon as the gateway serves.
+async fn refresh_issuers(operations: Arc<Operations>) {
+    let clock = &operations.gateway.shared.clock;
+    loop {
+        let verifier = operations.gateway.generation().verifier.clone();
+        let due = verifier.refresh(clock.now()).await;
+        drop(verifier);
+        let due = async {
+            match due {
+                Some(due) => clock.sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let _ = tokio::time::timeout(NEW_ISSUERS, due).await;
     }
 }
 

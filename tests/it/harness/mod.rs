@@ -1,9 +1,11 @@
 //! What the tests start and speak through: a gateway from TOML text, a recording upstream,
-//! clients from typed requests down to raw bytes, a real SMTP server, a real directory, certificates.
+//! clients from typed requests down to raw bytes, an OpenID provider, a real SMTP server, a real
+//! directory, certificates.
 
 pub mod certs;
 pub mod client;
 pub mod gateway;
+pub mod issuer;
 pub mod process;
 pub mod slapd;
 pub mod smtp;
@@ -12,6 +14,7 @@ pub mod upstream;
 
 pub use self::client::{Client, Reply, raw_exchange};
 pub use self::gateway::{Gateway, GatewayBuilder};
+pub use self::issuer::Provider;
 pub use self::slapd::Slapd;
 pub use self::smtp::Smtp;
 pub use self::tenant::Tenant;

@@ -67,6 +67,7 @@ impl Bench {
             revocations: revocations.clone(),
             leeway: Duration::from_secs(30),
             cache_size,
+            last: None,
         })
         .unwrap();
         let [login, _] = logins;
@@ -195,6 +196,10 @@ pub(super) fn issuer() -> Issuer {
         audience: Audience::OneOf(vec!["legacy".to_owned()]),
         algorithms: vec![Algorithm::HS256],
         keys: IssuerKeys::Secret(Secret::new(SECRET.to_vec())),
+        ca: None,
+        allow_http: false,
+        max_stale: DAY,
+        client_id: None,
         subjects: Vec::new(),
         username_claim: vec!["name".to_owned()],
         roles_claim: vec!["realm".to_owned(), "roles".to_owned()],
@@ -206,7 +211,6 @@ pub(super) fn issuer() -> Issuer {
         max_lifetime: None,
         until: None,
         allow_id_tokens: false,
-        client_id: None,
     }
 }
 
