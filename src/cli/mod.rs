@@ -185,7 +185,10 @@ fn users_file<'c>(
         UserSourceKind::File { path, .. } => {
             name.is_none_or(|name| name == source.name).then_some((source, path))
         }
-        UserSourceKind::Htpasswd(_) | UserSourceKind::Ldap(_) | UserSourceKind::Http(_) => None,
+        UserSourceKind::Htpasswd(_)
+        | UserSourceKind::Sql(_)
+        | UserSourceKind::Ldap(_)
+        | UserSourceKind::Http(_) => None,
     });
     match (files.next(), files.next()) {
         (Some((source, path)), None) => Ok(users::UsersFile { source: &source.name, path }),

@@ -61,7 +61,8 @@ pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
 pub use self::users::{
     AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
-    LdapAttributes, LdapGroups, LdapServer, UserMap, UserSource, UserSourceKind, WeakScheme,
+    LdapAttributes, LdapGroups, LdapServer, SqlColumns, SqlDatabase, SqlUsers, UserMap, UserSource,
+    UserSourceKind, WeakScheme,
 };
 
 /// A whole configuration, checked: every reference resolves and every file it names was read.
@@ -177,7 +178,7 @@ impl Config {
 /// One of each table that may stand several times, so that their keys are asked for.
 const SKELETON: &str = r#"
 mail = {}
-users = [{ kind = "file" }, { kind = "http", dialect = "native", map = {} }]
+users = [{ kind = "file" }, { kind = "sql", url = "sqlite:x", query = "$1", columns = {} }, { kind = "http", dialect = "native", map = {} }]
 issuer = [{ secret = {} }]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
 upstream = [{ servers = [{}], tls = { certificate = {} }, credential = { basic = {} } },

@@ -26,6 +26,7 @@ mod reader;
 pub mod rules;
 mod source;
 mod splice;
+mod sql;
 mod table;
 mod write;
 
@@ -46,6 +47,7 @@ pub use self::open::{Means, OpenError, check, open};
 pub use self::pool::{PasswordPool, PoolError};
 pub use self::problem::{Problem, Problems};
 pub use self::source::{Checked, Name, SourceError, User, UserSource};
+pub use self::sql::SqlSource;
 pub use self::table::Entry;
 pub use self::write::AccessError;
 

@@ -8,8 +8,10 @@ use super::http::HttpSource;
 use super::ldap::LdapSource;
 use super::pool::PasswordPool;
 use super::source::UserSource;
+use super::sql::SqlSource;
 use crate::clock::Clock;
 use crate::config::{self, UserSourceKind};
+use crate::database::{Address, AddressError};
 use crate::session::SessionStore;
 use crate::trust::TrustError;
 
@@ -28,6 +30,9 @@ pub enum OpenError {
     #[error(transparent)]
     File(#[from] FileError),
 
+    #[error("its url {0}")]
+    Address(#[from] AddressError),
+
     #[error(transparent)]
     Trust(#[from] TrustError),
 }
@@ -37,7 +42,7 @@ impl OpenError {
     pub fn is_missing(&self) -> bool {
         match self {
             Self::File(error) => error.is_missing(),
-            Self::Trust(_) => false,
+            Self::Address(_) | Self::Trust(_) => false,
         }
     }
 }
@@ -55,6 +60,7 @@ pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSo
         UserSourceKind::Htpasswd(htpasswd) => {
             Ok(FileSource::open_htpasswd(&source.name, htpasswd, means)?)
         }
+        UserSourceKind::Sql(sql) => Ok(SqlSource::open(&source.name, sql, means)?),
         UserSourceKind::Ldap(ldap) => Ok(LdapSource::open(&source.name, ldap)?),
         UserSourceKind::Http(http) => Ok(HttpSource::open(&source.name, http, means)?),
     }
@@ -75,6 +81,9 @@ pub fn check(source: &config::UserSource) -> Result<(), OpenError> {
         UserSourceKind::Htpasswd(htpasswd) => {
             let format = Format::Htpasswd(htpasswd.clone());
             Ok(FileSource::check(&source.name, &htpasswd.path, &format)?)
+        }
+        UserSourceKind::Sql(sql) => {
+            Ok(Address::parse(&sql.database.url, &sql.database.folder).map(drop)?)
         }
         UserSourceKind::Ldap(_) | UserSourceKind::Http(_) => Ok(()),
     }

@@ -24,6 +24,7 @@ fn variable(name: &str) -> Option<String> {
     match name {
         "LONG_SECRET" => Some("0123456789abcdef0123456789abcdef".to_owned()),
         "SHORT_SECRET" => Some("hunter2".to_owned()),
+        "DATABASE_URL" => Some("postgres://gateway:hunter2@127.0.0.1/users".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     }
@@ -227,6 +228,7 @@ fn what_is_printed_means_the_same_when_it_is_read_again() {
         "everything.toml",
         "htpasswd.toml",
         "ldap.toml",
+        "sql_printed.toml",
         "http_users.toml",
         "certificates.toml",
         "issuers.toml",

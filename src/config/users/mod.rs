@@ -7,6 +7,7 @@ mod file;
 mod htpasswd;
 mod http;
 mod ldap;
+mod sql;
 mod weak;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use super::suggest::Names;
 pub use self::dn::Dn;
 pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, UserMap};
 pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer};
+pub use self::sql::{SqlColumns, SqlDatabase, SqlUsers};
 
 /// A source of users, asked in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +51,8 @@ pub enum UserSourceKind {
     Htpasswd(Htpasswd),
     /// A directory.
     Ldap(Box<Ldap>),
+    /// A database.
+    Sql(Box<SqlUsers>),
     /// A legacy system, asked in a dialect.
     Http(Box<HttpUsers>),
 }
@@ -70,6 +74,7 @@ impl UserSource {
             Some("file") => file::read(&mut table, false),
             Some("htpasswd") => UserSourceKind::Htpasswd(Htpasswd::read(&mut table)),
             Some("ldap") => UserSourceKind::Ldap(Box::new(Ldap::read(&mut table)?)),
+            Some("sql") => UserSourceKind::Sql(Box::new(SqlUsers::read(&mut table)?)),
             Some("http") => UserSourceKind::Http(Box::new(HttpUsers::read(&mut table, dialects)?)),
             other => {
                 // The keys of such a source are not to be reported one by one as well.
@@ -111,6 +116,7 @@ impl UserSource {
                 .table(),
             UserSourceKind::Htpasswd(htpasswd) => htpasswd.print(out, config).table(),
             UserSourceKind::Ldap(ldap) => ldap.print(out, config).table(),
+            UserSourceKind::Sql(sql) => sql.print(out, config).table(),
             UserSourceKind::Http(http) => http.print(out, config).table(),
         }
     }

@@ -1,0 +1,325 @@
+//! Users in a SQL database, read by the operator's query at each login and refresh.
+//!
+//! The row of a name is read once for a check. More rows than one are nobody's in particular, and
+//! a database that does not answer has said nothing: both are 503, never a wrong password. A hash
+//! that cannot be read is told in the log and lets nobody in. Where the operator gives an `update`,
+//! weak hashes are replaced in the database; else `import` keeps stronger ones here.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::canonical::canonical_name;
+use super::import::Imports;
+use super::open::Means;
+use super::password::{Cost, StoredHash};
+use super::pool::PasswordPool;
+use super::source::{Checked, Name, SourceError, User, UserSource};
+use super::table::{self, Entry, Rest};
+use crate::config::{SqlColumns, SqlDatabase, SqlUsers};
+use crate::database::{Access, Address, AddressError, Database, DatabaseOptions, Row};
+use crate::identity::{Claims, RESERVED_CLAIMS, Subject};
+use crate::secret::{self, Digest, Secret, SecretString};
+
+/// Costs of hashes seen lately: what an unknown name costs is drawn from them.
+const COSTS: usize = 64;
+
+/// Users in a database.
+#[derive(Debug)]
+pub struct SqlSource {
+    name: String,
+    rules: SqlUsers,
+    reader: Database,
+    /// Only where hashes may be replaced.
+    writer: Option<Database>,
+    pool: Arc<PasswordPool>,
+    imports: Option<Imports>,
+    costs: Mutex<Vec<Cost>>,
+    seed: Secret<[u8; 32]>,
+    problem: ArcSwapOption<String>,
+}
+
+/// A row that was found.
+enum Found {
+    User(Box<Entry>),
+    /// His hash cannot be read: nobody's password is right for it.
+    Unusable(Subject),
+}
+
+impl SqlSource {
+    /// Understands where the database is; it is connected to when it is first asked.
+    ///
+    /// # Errors
+    /// When its URL is none.
+    pub fn open(name: &str, rules: &SqlUsers, means: &Means) -> Result<Arc<Self>, AddressError> {
+        let writer = rules.update.as_ref();
+        Ok(Arc::new(Self {
+            name: name.to_owned(),
+            reader: database(&rules.database, Access::Read)?,
+            writer: writer.map(|_| database(&rules.database, Access::Write)).transpose()?,
+            rules: rules.clone(),
+            pool: means.hashing.clone(),
+            imports: rules.import.then(|| Imports::new(name, means)),
+            costs: Mutex::default(),
+            seed: Secret::new(secret::random()),
+            problem: ArcSwapOption::empty(),
+        }))
+    }
+
+    async fn read(&self, name: &Name) -> Result<Option<Found>, SourceError> {
+        let (query, bound) = match name {
+            Name::Username(name) => (Some(&self.rules.query), name),
+            Name::Email(email) => (self.rules.email_query.as_ref(), email),
+        };
+        // No database has a NUL in a text; some refuse to be asked for one.
+        let Some(query) = query.filter(|_| !bound.contains('\0')) else { return Ok(None) };
+        let rows = self.reader.rows(query, &[bound], 2).await;
+        let rows = rows.map_err(|error| self.failed(error.chain()))?;
+        let found = match rows.as_slice() {
+            [] => None,
+            [row] => Some(self.understand(row)?),
+            _ => {
+                let cause = "the query has more than one row for a name; it must find one user";
+                return Err(self.failed(cause.to_owned()));
+            }
+        };
+        self.problem.store(None);
+        Ok(found)
+    }
+
+    fn understand(&self, row: &Row) -> Result<Found, SourceError> {
+        let columns = &self.rules.columns;
+        let needed = |column: &str| {
+            row.text(column).filter(|text| !text.is_empty()).ok_or_else(|| {
+                self.failed(format!("the query's row has no text in column `{column}`"))
+            })
+        };
+        let name = needed(&columns.name)?;
+        let rest = rest(row, columns);
+        // A user may have no password at all: he is known, and nobody can log in as him.
+        let stored = row.text(&columns.password).unwrap_or_default();
+        match StoredHash::parse_allowing(&stored, &self.rules.allow_weak) {
+            Ok(hash) => {
+                self.remember(hash.cost());
+                let entry = table::entry(&self.name, name, hash, rest);
+                Ok(Found::User(Box::new(entry)))
+            }
+            Err(bad) => {
+                let entry = table::entry(&self.name, name, Cost::default().dummy(), rest);
+                let id = entry.user.id;
+                tracing::warn!(source = %self.name, user = %id, "the stored password {bad}");
+                Ok(Found::Unusable(id))
+            }
+        }
+    }
+
+    async fn is_right(
+        &self,
+        entry: &Entry,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<bool, SourceError> {
+        match &self.imports {
+            Some(imports) => imports.check(entry, password, origin).await,
+            None => self.verify(password, entry.password.clone(), origin).await,
+        }
+    }
+
+    async fn verify(
+        &self,
+        password: &SecretString,
+        stored: Arc<StoredHash>,
+        origin: Option<IpAddr>,
+    ) -> Result<bool, SourceError> {
+        let right = self.pool.verify(password.clone(), stored, origin).await;
+        right.map_err(|error| SourceError::from_pool(&self.name, error))
+    }
+
+    /// Replaces a weak hash in the database; the user as he is then. A login never fails by this.
+    async fn replace(
+        &self,
+        entry: &Entry,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Option<User> {
+        let (writer, update) = (self.writer.as_ref()?, self.rules.update.as_ref()?);
+        let hash = self.pool.hash(password.clone(), origin, |hash| hash).await.ok()?;
+        let (new, name, old) = (hash.as_str(), &entry.user.name, entry.password.as_str());
+        match writer.execute(update, &[new, name, old]).await {
+            Ok(1) => {}
+            Ok(rows) => {
+                tracing::warn!(source = %self.name, rows, "`update` changed another number of rows than one");
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(source = %self.name, error = error.chain(), "a weak hash was not replaced");
+                return None;
+            }
+        }
+        match self.read(&Name::Username(name.clone())).await {
+            Ok(Some(Found::User(now))) => Some(now.user),
+            _ => None,
+        }
+    }
+
+    fn remember(&self, cost: Cost) {
+        let mut costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        if costs.len() >= COSTS {
+            costs.remove(0);
+        }
+        costs.push(cost);
+    }
+
+    /// What checking an unknown name costs: always the same for it, as for a known one.
+    fn cost_of_unknown(&self, name: &Name) -> Cost {
+        let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = canonical_name(name.as_str());
+        let digest = Digest::of_list(&[self.seed.expose(), name.as_bytes()]);
+        let drawn = digest.0.iter().take(4).fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        costs.get(drawn % costs.len().max(1)).copied().unwrap_or_default()
+    }
+
+    fn failed(&self, cause: String) -> SourceError {
+        self.problem.store(Some(Arc::new(format!("`{}`: {cause}", self.name))));
+        SourceError::Unavailable { name: self.name.clone(), cause }
+    }
+}
+
+fn database(settings: &SqlDatabase, access: Access) -> Result<Database, AddressError> {
+    let address = Address::parse(&settings.url, &settings.folder)?;
+    let options = DatabaseOptions {
+        ca: settings.ca.as_ref().map(|(_, pem)| pem.clone()),
+        allow_plain: settings.allow_plain,
+        timeout: settings.timeout,
+        parallel: u32::try_from(settings.parallel).unwrap_or(u32::MAX),
+    };
+    Ok(Database::new(address, options, access))
+}
+
+fn rest(row: &Row, columns: &SqlColumns) -> Rest {
+    let mut claims = Claims::new();
+    for (claim, column) in &columns.claims {
+        let value = row.value(column).filter(|value| !value.is_null());
+        if let Some(value) = value.filter(|_| !RESERVED_CLAIMS.contains(&claim.as_str())) {
+            claims.insert(claim.clone(), value.clone());
+        }
+    }
+    Rest {
+        id: row.text(&columns.id).filter(|id| !id.is_empty()),
+        email: row.text(&columns.email).filter(|email| !email.is_empty()),
+        roles: names(row.value(&columns.roles)),
+        scopes: names(row.value(&columns.scopes)),
+        claims,
+        disabled: row.value(&columns.disabled).is_some_and(is_set),
+    }
+}
+
+/// Names in an array, in a JSON list, or in text separated by commas or spaces.
+fn names(value: Option<&Value>) -> Vec<String> {
+    let text = match value {
+        Some(Value::Array(items)) => {
+            let text = |item: &Value| item.as_str().map(str::to_owned);
+            return items.iter().filter_map(text).filter(|name| !name.is_empty()).collect();
+        }
+        Some(Value::String(text)) => text,
+        _ => return Vec::new(),
+    };
+    match serde_json::from_str::<Vec<String>>(text) {
+        Ok(list) => list.into_iter().filter(|name| !name.is_empty()).collect(),
+        Err(_) => {
+            text.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        }
+    }
+}
+
+/// Whatever is not plainly "no" disables: a date since when, a reason why.
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(set) => *set,
+        Value::Number(number) => number.as_i64() != Some(0),
+        Value::String(text) => {
+            let text = text.trim().to_ascii_lowercase();
+            !matches!(text.as_str(), "" | "0" | "f" | "false" | "n" | "no")
+        }
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+#[async_trait]
+impl UserSource for SqlSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn resolve(&self, name: &Name) -> Result<Option<Subject>, SourceError> {
+        Ok(self.read(name).await?.map(|found| match found {
+            Found::User(entry) => entry.user.id,
+            Found::Unusable(id) => id,
+        }))
+    }
+
+    async fn check(
+        &self,
+        name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        let entry = match self.read(name).await? {
+            Some(Found::User(entry)) => entry,
+            Some(Found::Unusable(id)) => {
+                self.spend(name, password, origin).await?;
+                return Ok(Checked::Wrong { id, disabled: false });
+            }
+            None => {
+                self.spend(name, password, origin).await?;
+                return Ok(Checked::Unknown);
+            }
+        };
+        let right = self.is_right(&entry, password, origin).await?;
+        if !right || entry.disabled {
+            return Ok(Checked::Wrong { id: entry.user.id, disabled: entry.disabled });
+        }
+        let replaced = match entry.password.needs_rehash() {
+            true => self.replace(&entry, password, origin).await,
+            false => None,
+        };
+        Ok(match replaced {
+            Some(user) => {
+                let rehashed_from = Some(entry.user.version);
+                Checked::Right { user: Box::new(user), rehashed_from }
+            }
+            None => Checked::Right { user: Box::new(entry.user), rehashed_from: None },
+        })
+    }
+
+    async fn spend(
+        &self,
+        name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<(), SourceError> {
+        let cost = self.cost_of_unknown(name);
+        match &self.imports {
+            Some(imports) => imports.spend(cost, password, origin).await,
+            None => self.verify(password, Arc::new(cost.dummy()), origin).await.map(drop),
+        }
+    }
+
+    async fn find(&self, id: &Subject, name: &str) -> Result<Option<User>, SourceError> {
+        let found = self.read(&Name::Username(name.to_owned())).await?;
+        let Some(Found::User(entry)) = found else { return Ok(None) };
+        Ok((entry.user.id == *id && !entry.disabled).then_some(entry.user))
+    }
+
+    fn imports(&self) -> bool {
+        self.imports.is_some()
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.problem.load().as_deref().cloned()
+    }
+}
