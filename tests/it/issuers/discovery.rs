@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
 
-use super::{call, knowing, notes, refreshed, token, trusting};
+use super::{admin, call, knowing, notes, refreshed, token, trusting};
 use crate::harness::gateway::START;
 use crate::harness::issuer::{DISCOVERY, JWKS, Key};
 use crate::harness::{Gateway, Provider, Upstream};
@@ -25,6 +25,10 @@ async fn keys_are_found_by_discovery_and_fetched_once() {
     assert_eq!(seen.header("authorization"), None);
     assert_eq!((provider.fetches(DISCOVERY), provider.fetches(JWKS)), (1, 1));
     assert!(!notes(&gateway).await.contains("idp"), "all is well");
+    let metrics = admin(&gateway).get("/metrics").send().await.text();
+    let at =
+        format!("tollhouse_jwks_last_success_timestamp_seconds{{issuer=\"idp\"}} {}", START.secs());
+    assert!(metrics.contains(&at), "{metrics}");
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Response;
+
 use super::{call, knowing, refreshed, token, trusting};
 use crate::harness::issuer::{DISCOVERY, JWKS, Key};
 use crate::harness::{Provider, Upstream};
@@ -30,6 +33,20 @@ async fn a_new_key_is_fetched_with_its_first_token_and_a_withdrawn_one_is_over()
     call(&gateway, &old).await.assert_status(401);
     assert_eq!(upstream.received().len(), seen);
     call(&gateway, &new).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn keys_are_fetched_anew_when_their_provider_says() {
+    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let keys = Response::builder().header("cache-control", "public, max-age=120");
+    provider.tell(JWKS, keys.body(Bytes::from(provider.jwks().to_string())).unwrap());
+    let gateway = knowing(&provider, &upstream, "").await;
+
+    gateway.advance(Duration::from_secs(120));
+
+    refreshed(&gateway, "succeeded", 2).await;
+    assert_eq!(provider.fetches(JWKS), 2);
+    upstream.assert_untouched();
 }
 
 #[tokio::test]
