@@ -18,7 +18,7 @@ use crate::token::{BadKey, KeyRemark, KeySet};
 use crate::trust::TrustError;
 
 /// Longest piece of a provider's words that a log shows.
-const SHOWN: usize = 100;
+pub(super) const SHOWN: usize = 100;
 
 /// Who is asked, and what is taken from him.
 #[derive(Clone, Debug, PartialEq)]

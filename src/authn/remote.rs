@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::inquiry::{Inquiry, Unproved};
 use super::jws::Compact;
-use super::provider::{Provider, ProviderError, ProviderOptions, Published};
+use super::provider::{Provider, ProviderError, ProviderOptions, Published, SHOWN};
 use super::verified::Refusal;
 use crate::clock::Timestamp;
 use crate::config::Issuer;
@@ -193,18 +193,17 @@ impl Remote {
             let (issuer, count) = (&self.name, keys.keys().len());
             tracing::info!(%issuer, count, "the issuer's keys are new");
             for remark in remarks {
-                let (key, remark) = (remark.key, remark.remark);
+                let key: String = remark.key.chars().take(SHOWN).collect();
+                let remark = remark.remark;
                 tracing::info!(%issuer, ?key, %remark, "a key of the issuer is not used");
             }
         } else if last.failures > 0 {
             tracing::info!(issuer = %self.name, "the issuer's keys can be fetched again");
         }
-        let life = life.unwrap_or(LIFE).clamp(SHORTEST_LIFE, LONGEST_LIFE);
         Known {
             keys,
             fetched: Some(now),
-            // Well before they are too old to be used.
-            due: now.plus(jittered(life.min(self.max_stale / 2))),
+            due: now.plus(jittered(good_for(life, self.max_stale))),
             succeeded: last.succeeded + 1,
             failures: 0,
             problem: None,
@@ -215,9 +214,8 @@ impl Remote {
     fn failed(&self, last: Known, error: &ProviderError, now: Timestamp) -> Known {
         let problem = error.to_string();
         tracing::warn!(issuer = %self.name, problem, "the issuer's keys could not be fetched");
-        let retry = RETRY.saturating_mul(2_u32.saturating_pow(last.failures)).min(LONGEST_RETRY);
         Known {
-            due: now.plus(jittered(retry)),
+            due: now.plus(jittered(retry(last.failures))),
             failed: last.failed + 1,
             failures: last.failures.saturating_add(1),
             problem: Some(problem.into()),
@@ -268,8 +266,57 @@ impl Known {
     }
 }
 
+/// How long a set is not fetched anew, by what its provider says.
+fn good_for(life: Option<Duration>, max_stale: Duration) -> Duration {
+    let life = life.unwrap_or(LIFE).clamp(SHORTEST_LIFE, LONGEST_LIFE);
+    // Well before it is too old to be used.
+    life.min(max_stale / 2)
+}
+
+/// How long is waited after so many failures in a row.
+fn retry(failures: u32) -> Duration {
+    RETRY.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_RETRY)
+}
+
 /// Up to a quarter less, so that many gateways do not ask at once.
 fn jittered(wait: Duration) -> Duration {
     let [part] = random::<1>();
     wait - wait / 4 * u32::from(part) / 255
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_good_for_as_long_as_its_provider_says_within_bounds() {
+        let secs = Duration::from_secs;
+        let day = secs(86_400);
+        for (life, max_stale, expected, why) in [
+            (None, day, secs(600), "nothing is said"),
+            (Some(secs(300)), day, secs(300), "said"),
+            (Some(secs(0)), day, secs(60), "not often"),
+            (Some(day * 30), day * 30, day, "not seldom"),
+            (Some(day), day, day / 2, "before it is too old to be used"),
+            (Some(Duration::MAX), day * 30, day, "for ever"),
+        ] {
+            assert_eq!(good_for(life, max_stale), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn retries_become_rarer_up_to_a_bound() {
+        let waits: Vec<u64> = (0..8).map(|failures| retry(failures).as_secs()).collect();
+
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(retry(u32::MAX), LONGEST_RETRY);
+    }
+
+    #[test]
+    fn jitter_takes_a_quarter_at_most() {
+        for _ in 0..1000 {
+            let wait = jittered(LIFE);
+            assert!((LIFE * 3 / 4..=LIFE).contains(&wait), "{wait:?}");
+        }
+    }
 }

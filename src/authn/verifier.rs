@@ -1,8 +1,8 @@
 //! The verifier: from a presented credential to a proved identity, or a refusal.
 //!
 //! `verify` is synchronous and without I/O: keys, rules and revocations are in memory. Where they
-//! are not, it hands out a question, which `prove` asks. A token that verified
-//! before is remembered (see `cache`); whether it may be used now is asked every time.
+//! are not, it hands out a question, which `prove` asks. A token that verified before is
+//! remembered (see `cache`); whether it may be used now is asked every time.
 //!
 //! Invariant: `verify` answers the same with and without the memory.
 

@@ -19,6 +19,7 @@ mod forwarding; // answers good and bad, bodies, fields and paths through a whol
 mod golden; // the dialects byte by byte
 mod htpasswd; // users of Apache, weak hashes replaced and imported
 mod ldap; // users of a real directory
+mod issuers; // tokens of others whose keys are fetched: discovery, rotation, outages
 mod listener; // accepting, limits, timeouts and drain
 mod listening; // listeners on port 0 with a handler of the test's own, and clients for them
 mod observe; // the report of routes that only observe

@@ -246,13 +246,10 @@ fn socket(address: SocketAddr) -> Socket {
 }
 
 async fn converse(stream: tokio::net::TcpStream, tls: Option<TlsAcceptor>, inner: Arc<Inner>) {
-    match tls {
-        None => answer_all(stream, inner).await,
-        // Whoever does not believe the certificate is gone.
-        Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => answer_all(stream, inner).await,
-            Err(_) => {}
-        },
+    let Some(tls) = tls else { return answer_all(stream, inner).await };
+    // Whoever does not believe the certificate is gone.
+    if let Ok(stream) = tls.accept(stream).await {
+        answer_all(stream, inner).await;
     }
 }
 

@@ -80,7 +80,7 @@ pub fn claims(token: &str) -> Value {
 }
 
 /// Any header and claims, signed with HMAC-SHA256.
-fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
+pub(crate) fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     let message = format!("{header}.{claims}");
     let key = jsonwebtoken::EncodingKey::from_secret(secret);

@@ -51,6 +51,15 @@ impl Key {
         jwk
     }
 
+    /// Any header and payload, signed as they are.
+    pub fn sign(&self, header: &str, payload: &str) -> String {
+        let [header, payload] = [header, payload].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let message = format!("{header}.{payload}");
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &self.encoding(), self.algorithm);
+        format!("{message}.{}", signature.unwrap())
+    }
+
     pub fn encoding(&self) -> EncodingKey {
         match self.algorithm {
             Algorithm::RS256 => EncodingKey::from_rsa_pem(self.pem.as_bytes()).unwrap(),

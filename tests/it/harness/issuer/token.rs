@@ -80,6 +80,11 @@ impl Mint {
         self
     }
 
+    /// What it says, to be signed in another way.
+    pub fn payload(&self) -> String {
+        self.claims.to_string()
+    }
+
     pub fn text(&self) -> String {
         jsonwebtoken::encode(&self.header, &self.claims, &self.key.encoding()).unwrap()
     }
