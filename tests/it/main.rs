@@ -18,8 +18,8 @@ mod exchange; // tokens of other issuers, traded for ours
 mod forwarding; // answers good and bad, bodies, fields and paths through a whole gateway
 mod golden; // the dialects byte by byte
 mod htpasswd; // users of Apache, weak hashes replaced and imported
-mod ldap; // users of a real directory
 mod issuers; // tokens of others whose keys are fetched: discovery, rotation, outages
+mod ldap; // users of a real directory
 mod listener; // accepting, limits, timeouts and drain
 mod listening; // listeners on port 0 with a handler of the test's own, and clients for them
 mod observe; // the report of routes that only observe
@@ -33,6 +33,7 @@ mod sessions; // sessions over their whole life
 mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
 mod store_file; // the store file: made, refused, copied, swept
 mod streams; // WebSockets and long downloads, and when they end
+mod takeover; // a login system is taken over in three days
 mod telemetry; // lines on their way to a file
 mod tls; // handshakes and certificates
 mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
