@@ -7,6 +7,9 @@
 //! read; what needs the whole file is in `crossing`. No I/O but reading files.
 
 mod admin;
+mod api_key;
+mod auth;
+mod client_certificate;
 mod cors;
 mod credential;
 mod crossing;
@@ -38,12 +41,16 @@ mod users;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use http::header::HeaderName;
 use toml::de::DeTable;
 
 use self::known::{Dialects, Known};
 use self::reader::{Reading, Table};
 
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
+pub use self::api_key::{ApiKey, ApiKeys};
+pub use self::auth::CredentialKind;
+pub use self::client_certificate::{CertificateName, ClientCertificate};
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::headers::{HeaderRules, Value, ValuePart};
 pub use self::issuer::{Audience, Issuer};
@@ -56,7 +63,7 @@ pub use self::listener::{
 pub use self::login::{Hashing, Login, LoginLimits, Rate, Tenant};
 pub use self::mail::{Mail, MailTls};
 pub use self::process::Process;
-pub use self::route::{AllowPath, CredentialKind, IdentityForm, Require, Route, RouteCors};
+pub use self::route::{AllowPath, IdentityForm, Require, Route, RouteCors};
 pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
 pub use self::users::{
@@ -80,6 +87,8 @@ pub struct Config {
     pub token: Token,
     pub users: Vec<UserSource>,
     pub issuers: Vec<Issuer>,
+    pub api_keys: ApiKeys,
+    pub certificates: Vec<ClientCertificate>,
     pub logins: Vec<Login>,
     pub login_limits: LoginLimits,
     pub mail: Option<Mail>,
@@ -165,6 +174,14 @@ impl Config {
         Ok(Loaded { config: config.config, warnings })
     }
 
+    /// The field in which API keys are presented; `None` where none is taken, so that it is an
+    /// upstream's own affair.
+    pub fn api_key_header(&self) -> Option<&HeaderName> {
+        let takes = |route: &Route| route.auth.contains(&CredentialKind::ApiKey);
+        let used = !self.api_keys.keys.is_empty() || self.routes.iter().any(takes);
+        used.then_some(&self.api_keys.header)
+    }
+
     /// Every key that may stand in a file, without the numbers of elements: `listener.address`.
     /// The tables of `[[dialect]]` are the dialects' own affair and not among them.
     pub fn keys() -> Vec<String> {
@@ -180,6 +197,8 @@ const SKELETON: &str = r#"
 mail = {}
 users = [{ kind = "file" }, { kind = "sql", url = "sqlite:x", query = "$1", columns = {} }, { kind = "http", dialect = "native", map = {} }]
 issuer = [{ secret = {} }]
+api_key = [{}]
+client_certificate = [{}]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
 upstream = [{ servers = [{}], tls = { certificate = {} }, credential = { basic = {} } },
             { servers = [{}], credential = { login = {} } }]
@@ -210,6 +229,7 @@ struct Draft {
     config: Config,
     listeners: Vec<suggest::Place>,
     issuers: Vec<suggest::Place>,
+    certificates: Vec<suggest::Place>,
     logins: Vec<suggest::Place>,
     routes: Vec<suggest::Place>,
 }
@@ -242,6 +262,12 @@ fn read(mut root: Table<'_>) -> Draft {
         read_all(root, "users", |table| UserSource::read(table, &mut known.users, &known.dialects));
     let (issuers, issuer_places) =
         read_all(root, "issuer", |table| Some(Issuer::read(table, &mut known.issuers, &token)));
+    let names = &mut suggest::Names::new("API key");
+    let (keys, _) = read_all(root, "api_key", |table| Some(ApiKey::read(table, names)));
+    let header = ApiKeys::read_header(root.table("api_keys"));
+    let names = &mut suggest::Names::new("client certificate");
+    let (certificates, certificate_places) =
+        read_all(root, "client_certificate", |table| ClientCertificate::read(table, names));
     let (logins, login_places) = read_all(root, "login", |table| Login::read(table, &mut known));
     let (upstreams, _) =
         read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known)));
@@ -259,6 +285,8 @@ fn read(mut root: Table<'_>) -> Draft {
         token,
         users,
         issuers,
+        api_keys: ApiKeys { header, keys },
+        certificates,
         logins,
         login_limits: LoginLimits::read(root.table("login_limits")),
         mail: root.get("mail").and_then(|item| item.table()).map(Mail::read),
@@ -271,6 +299,7 @@ fn read(mut root: Table<'_>) -> Draft {
         config,
         listeners: listener_places,
         issuers: issuer_places,
+        certificates: certificate_places,
         logins: login_places,
         routes: route_places,
     }

@@ -4,7 +4,6 @@
 //! reader accepts.
 
 use std::path::Path;
-use std::time::Duration;
 
 use toml::Table;
 
@@ -12,12 +11,12 @@ use super::out::{HIDDEN, Out};
 use super::print_rules::{login, route};
 use super::upstream::Balance;
 use super::{
-    Audience, Bind, ClientAuth, Config, Issuer, IssuerKeys, Listener, Log, LogFormat, LogTarget,
+    ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Issuer, IssuerKeys, Listener, Log, LogFormat, LogTarget,
     LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion, Token, Upstream,
     UpstreamCredential,
 };
 use super::{duration, mail, size};
-use crate::clock::Timestamp;
+use crate::clock::day_ended;
 
 impl Config {
     /// The effective configuration as TOML; secrets are `***`.
@@ -64,6 +63,9 @@ impl Config {
                 "issuer",
                 self.issuers.iter().enumerate().map(|(number, one)| self.issuer(number, one)),
             )
+            .sub("api_keys", self.api_keys.print())
+            .all("api_key", self.api_keys.keys.iter().map(ApiKey::print))
+            .all("client_certificate", self.certificates.iter().map(ClientCertificate::print))
             .all("dialect", self.dialects.iter().map(|own| own.table.clone()))
             .all("login", self.logins.iter().map(login))
             .sub("login_limits", limits.table());
@@ -205,10 +207,6 @@ impl Config {
                 .time("max_stale", issuer.max_stale),
             false => out,
         };
-        // The day whose end it is.
-        let day = |until: Timestamp| {
-            until.minus(Duration::from_millis(1)).to_string().chars().take(10).collect::<String>()
-        };
         out.texts("subjects", issuer.subjects.clone())
             .texts("username_claim", issuer.username_claim.clone())
             .texts("roles_claim", issuer.roles_claim.clone())
@@ -218,7 +216,7 @@ impl Config {
             .texts("required", issuer.required.clone())
             .time("leeway", issuer.leeway)
             .maybe("max_lifetime", issuer.max_lifetime.map(duration::render))
-            .maybe("until", issuer.until.map(day))
+            .maybe("until", issuer.until.map(day_ended))
             .flag("allow_id_tokens", issuer.allow_id_tokens)
             .maybe("client_id", issuer.client_id.as_deref())
             .table()

@@ -22,6 +22,7 @@ fn client(trusted_proxy: bool) -> Client {
         local: None,
         listener: "test".into(),
         scheme: Scheme::Https,
+        certificate: None,
         sni: None,
         names: None,
         trusted_proxy,
