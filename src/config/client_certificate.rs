@@ -55,7 +55,7 @@ impl ClientCertificate {
 
 impl CertificateName {
     /// The key and the value that say it.
-    pub(super) fn written(&self) -> (&'static str, String) {
+    pub fn written(&self) -> (&'static str, String) {
         match self {
             Self::Subject(subject) => ("subject", subject.to_string()),
             Self::San(name) => ("san", name.to_string()),
