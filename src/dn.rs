@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_the_same() {
-        for text in ["CN=robot,O=acme", "CN=a\\, b\\+c,OU=\\#1", "CN=\\ x\\ ,DC=de", "UID=é+CN=a"] {
+        for text in ["CN=robot,O=acme", "CN=a\\, b\\+c,OU=\\#1", "CN=\\ x\\ ,DC=de", "UID=é+CN=a"]
+        {
             let name = DistinguishedName::parse(text).unwrap();
             assert_eq!(DistinguishedName::parse(&name.to_string()), Some(name), "{text}");
         }

@@ -12,9 +12,9 @@ use http::HeaderName;
 use http::request::Parts;
 use ipnet::IpNet;
 
+use super::Accept;
 use super::presented::Presented;
 use super::verified::{Refusal, Verified};
-use super::Accept;
 use crate::clock::Timestamp;
 use crate::config;
 use crate::dialect::Reason;

@@ -82,8 +82,7 @@ fn check_issuers(reading: &Reading<'_>, draft: &Draft) {
 
 /// One certificate is one caller.
 fn check_certificates(reading: &Reading<'_>, draft: &Draft) {
-    for ((first, first_at), (second, at)) in
-        pairs(&draft.config.certificates, &draft.certificates)
+    for ((first, first_at), (second, at)) in pairs(&draft.config.certificates, &draft.certificates)
     {
         if first.by == second.by {
             let (key, text) = second.by.written();

@@ -11,9 +11,9 @@ use super::out::{HIDDEN, Out};
 use super::print_rules::{login, route};
 use super::upstream::Balance;
 use super::{
-    ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Issuer, IssuerKeys, Listener, Log, LogFormat, LogTarget,
-    LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion, Token, Upstream,
-    UpstreamCredential,
+    ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Issuer, IssuerKeys, Listener,
+    Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion,
+    Token, Upstream, UpstreamCredential,
 };
 use super::{duration, mail, size};
 use crate::clock::day_ended;

@@ -62,11 +62,7 @@ impl Services {
     }
 
     /// What attempts are counted for: the user where there is one, else the folded name.
-    pub(super) async fn account(
-        &self,
-        sources: &[String],
-        name: &Name,
-    ) -> Result<Digest, Refused> {
+    pub(super) async fn account(&self, sources: &[String], name: &Name) -> Result<Digest, Refused> {
         let resolved = self.users.resolve(sources, name).await?;
         Ok(canonical_account(name, resolved.as_ref()))
     }

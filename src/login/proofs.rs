@@ -171,11 +171,15 @@ mod tests {
         ] {
             assert_ne!(one, other, "{why}");
         }
-        assert_ne!(one, Proofs::new().digest(&Asked {
-            sources: &["a".into(), "b".into()],
-            name: "ann",
-            password: &"secret".into(),
-            group: None,
-        }), "another process has another key");
+        assert_ne!(
+            one,
+            Proofs::new().digest(&Asked {
+                sources: &["a".into(), "b".into()],
+                name: "ann",
+                password: &"secret".into(),
+                group: None,
+            }),
+            "another process has another key"
+        );
     }
 }

@@ -151,7 +151,11 @@ impl Exchange<'_> {
         let is_our_key = || self.generation.services.api_keys.names_us(head);
         // A password that was right is that of a user of ours.
         let is_password = || proved.is_some_and(|proved| proved.is_password());
-        if route.config.enforce || tokens().iter().any(is_ours) || is_our_key() || is_password() { Kept::Nothing } else { Kept::All }
+        if route.config.enforce || tokens().iter().any(is_ours) || is_our_key() || is_password() {
+            Kept::Nothing
+        } else {
+            Kept::All
+        }
     }
 
     /// A body that is known to be too large is refused before it is invited.

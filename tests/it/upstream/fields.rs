@@ -9,8 +9,8 @@ use tollhouse::clock::Timestamp;
 use tollhouse::config::{HeaderRules, Value, ValuePart};
 use tollhouse::identity::{Identity, SessionId, Subject};
 use tollhouse::upstream::headers::{
-    Facts, Kept, Protected, RequestId, Rules, count_hop, remove_credentials, set_forwarded,
-    set_identity, strip_inbound,
+    CredentialFields, Facts, Kept, Protected, RequestId, Rules, count_hop, remove_credentials,
+    set_forwarded, set_identity, strip_inbound,
 };
 
 use super::fake::{Fake, GET, to};
