@@ -12,7 +12,8 @@
 //!                  Login::handle      dialect::serve::read, Users::check, SessionStore::put,
 //!                                     token::access_token, dialect::serve::render
 //!        Route:  Exchange::route      headers::strip_inbound
-//!                  decide             Credential::extract, Verifier::verify, authz::permit
+//!                  decide             Presented::extract, Verifier::verify (tokens), ApiKeys,
+//!                                     Certificates, Services::prove_basic, authz::permit
 //!                  forward            headers::remove_credentials, set_forwarded, set_identity,
 //!                                     the route's rules, Pool::forward, a tunnel on 101
 //!   Err(rejection) -> Rejection::into_response in the form of the endpoint or route

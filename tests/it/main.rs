@@ -11,6 +11,7 @@ mod architecture; // imports, file sizes, who writes a status
 mod cli; // every command of the real program
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
+mod credentials; // API keys, Basic, client certificates, and what services ask about tokens
 mod delegated; // logins that a legacy system decides, in every dialect
 mod dialect_errors; // every reason in every dialect's form
 mod durability; // the embedded store: kill -9, full and failing disks

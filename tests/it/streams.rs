@@ -23,16 +23,16 @@ use crate::upstream::fake::{Fake, Peer, eventually};
 /// The life of a token, and a bit.
 const TOKEN_OVER: Duration = Duration::from_secs(16 * 60);
 
-type Socket = WebSocketStream<Box<dyn Stream>>;
+pub(crate) type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// A WebSocket service that answers with what it is told.
-struct Parrot {
+pub(crate) struct Parrot {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Parrot {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::task::spawn(async move {
@@ -52,7 +52,7 @@ impl Parrot {
         Self { address, task }
     }
 
-    fn config(&self, keys: &str) -> String {
+    pub(crate) fn config(&self, keys: &str) -> String {
         to("parrot", &format!("http://{}", self.address), "/", keys)
     }
 }
@@ -71,10 +71,18 @@ async fn protected() -> (Gateway, Parrot) {
 
 /// A WebSocket to the gateway, or why there is none.
 async fn open(client: &Client, token: Option<&str>) -> Result<Socket, Error> {
+    let value = token.map(|token| format!("Bearer {token}"));
+    open_with(client, value.as_deref().map(|value| ("authorization", value))).await
+}
+
+/// A WebSocket with this field.
+pub(crate) async fn open_with(
+    client: &Client,
+    field: Option<(&'static str, &str)>,
+) -> Result<Socket, Error> {
     let mut request = "ws://localhost/socket?a=b".into_client_request().unwrap();
-    if let Some(token) = token {
-        let value = format!("Bearer {token}").parse().unwrap();
-        request.headers_mut().insert("authorization", value);
+    if let Some((name, value)) = field {
+        request.headers_mut().insert(name, value.parse().unwrap());
     }
     let opened = client_async(request, client.connect().await);
     let (socket, _) = timeout(PATIENCE, opened).await.expect("an answer in time")?;
@@ -87,14 +95,14 @@ async fn opened(gateway: &Gateway, token: &str) -> Socket {
     socket
 }
 
-async fn assert_echo(socket: &mut Socket, message: Message) {
+pub(crate) async fn assert_echo(socket: &mut Socket, message: Message) {
     socket.send(message.clone()).await.unwrap();
     let answer = timeout(PATIENCE, socket.next()).await.expect("an answer in time");
     assert!(answer.unwrap().unwrap() == message, "the same comes back");
 }
 
 /// The socket is closed with 1008 and nothing comes before that.
-async fn assert_closed(mut socket: Socket, why: &str) {
+pub(crate) async fn assert_closed(mut socket: Socket, why: &str) {
     let next = timeout(PATIENCE, socket.next()).await.expect(why);
     match next {
         Some(Ok(Message::Close(Some(frame)))) => assert_eq!(frame.code, CloseCode::Policy, "{why}"),

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, IsCa, KeyPair,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
@@ -26,6 +28,31 @@ impl Certificate {
     }
 }
 
+/// A certificate that a client shows, and its key.
+pub struct Identity {
+    pub der: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+/// A TLS client that trusts `root`, offers `alpn` and shows the certificate of `identity`.
+pub fn showing(
+    root: &CertificateDer<'static>,
+    alpn: &[u8],
+    identity: &Identity,
+) -> Arc<rustls::ClientConfig> {
+    let mut store = rustls::RootCertStore::empty();
+    store.add(root.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(store)
+        .with_client_auth_cert(vec![identity.der.clone()], identity.key.clone_key())
+        .unwrap();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    Arc::new(config)
+}
+
 /// A TLS client that trusts exactly `roots` and offers `alpn`.
 pub fn trusting(roots: &[CertificateDer<'static>], alpn: &[&[u8]]) -> Arc<rustls::ClientConfig> {
     let mut store = rustls::RootCertStore::empty();
@@ -42,7 +69,7 @@ pub fn trusting(roots: &[CertificateDer<'static>], alpn: &[&[u8]]) -> Arc<rustls
     Arc::new(config)
 }
 
-/// A CA that signs servers.
+/// A CA that signs servers and clients.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -54,6 +81,16 @@ impl Authority {
 
     pub fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    /// A client's certificate, changed by `edit`, and its key.
+    pub fn client(&self, edit: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        edit(&mut params);
+        let der = params.signed_by(&key, &self.0).unwrap().der().clone();
+        Identity { der, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() }
     }
 
     /// A server called `name`, a host or an address, that speaks HTTP/1.1.
