@@ -34,7 +34,7 @@
 //! | work | `login` |
 //! | | `authn`, `upstream` |
 //! | | `users`, `token` |
-//! | | `session`, `routing`, `authz`, `outbound` |
+//! | | `session`, `routing`, `authz`, `outbound`, `database` |
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
@@ -65,6 +65,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod dialect;
 mod gateway;
 pub mod identity;

@@ -1,0 +1,155 @@
+//! One connection, whatever it speaks.
+
+use futures_util::TryStreamExt;
+use sqlx::database::HasStatementCache;
+use sqlx::query::Query;
+use sqlx::{
+    AssertSqlSafe, Column, Connection as _, Encode, Executor, IntoArguments, MySqlConnection,
+    PgConnection, SqlSafeStr, SqliteConnection, Statement, Type,
+};
+
+use super::address::{Address, Kind};
+use super::fault::Fault;
+use super::row::{self, Row};
+
+/// An open connection.
+pub(super) struct Connection {
+    open: Open,
+    /// How its transactions begin.
+    begin: String,
+}
+
+enum Open {
+    Postgres(Box<PgConnection>),
+    MySql(Box<MySqlConnection>),
+    Sqlite(Box<SqliteConnection>),
+}
+
+/// `$work` with the open connection inside, whatever its kind.
+macro_rules! any {
+    ($connection:expr, $open:ident => $work:expr) => {
+        match &mut $connection.open {
+            Open::Postgres($open) => $work,
+            Open::MySql($open) => $work,
+            Open::Sqlite($open) => $work,
+        }
+    };
+}
+
+impl Connection {
+    /// Opens a connection; `read_only` for one that can change nothing.
+    pub(super) async fn open(address: &Address, read_only: bool) -> Result<Self, Fault> {
+        let opened = Self::try_open(address, read_only).await;
+        opened.map_err(Fault::connect)
+    }
+
+    async fn try_open(address: &Address, read_only: bool) -> Result<Self, sqlx::Error> {
+        let mode = if read_only { "READ ONLY" } else { "READ WRITE" };
+        let millis = address.limit.as_millis();
+        match &address.kind {
+            Kind::Postgres(options) => {
+                let begin = format!("BEGIN {mode}; SET LOCAL statement_timeout = {millis}");
+                let open = Box::new(PgConnection::connect_with(options).await?);
+                Ok(Self { open: Open::Postgres(open), begin })
+            }
+            Kind::MySql(options) => {
+                let mut open = Box::new(MySqlConnection::connect_with(options).await?);
+                // MariaDB and MySQL name it differently; each reads its own comment only.
+                let limit = format!(
+                    "SET @limited = 1 /*M! , max_statement_time = {} */ \
+                     /*!50708 , max_execution_time = {millis} */",
+                    address.limit.as_secs_f64()
+                );
+                sqlx::raw_sql(AssertSqlSafe(limit)).execute(&mut *open).await?;
+                Ok(Self { open: Open::MySql(open), begin: format!("START TRANSACTION {mode}") })
+            }
+            Kind::Sqlite(options) => {
+                let options = options.as_ref().clone().read_only(read_only);
+                let open = Box::new(SqliteConnection::connect_with(&options).await?);
+                Ok(Self { open: Open::Sqlite(open), begin: "BEGIN".to_owned() })
+            }
+        }
+    }
+
+    /// One more row than `most` is read, so that too many can be told from as many.
+    pub(super) async fn rows(
+        &mut self,
+        query: &str,
+        binds: &[&str],
+        most: usize,
+    ) -> Result<Vec<Row>, Fault> {
+        self.run(self.begin.clone()).await?;
+        let rows = match &mut self.open {
+            Open::Postgres(open) => {
+                read(&mut **open, bound(query, binds), most, row::postgres).await
+            }
+            Open::MySql(open) => read(&mut **open, bound(query, binds), most, row::mysql).await,
+            Open::Sqlite(open) => read(&mut **open, bound(query, binds), most, row::sqlite).await,
+        };
+        let rows = rows.map_err(Fault::query)?;
+        if rows.len() <= most {
+            self.run("ROLLBACK".to_owned()).await?;
+        }
+        Ok(rows)
+    }
+
+    /// How many rows a statement changed; unless it is one, that is taken back.
+    pub(super) async fn change(&mut self, statement: &str, binds: &[&str]) -> Result<u64, Fault> {
+        self.run(self.begin.clone()).await?;
+        let changed = any!(self, open => {
+            let done = bound(statement, binds).execute(&mut **open).await;
+            done.map(|done| done.rows_affected()).map_err(Fault::query)?
+        });
+        let end = if changed == 1 { "COMMIT" } else { "ROLLBACK" };
+        self.run(end.to_owned()).await?;
+        Ok(changed)
+    }
+
+    /// The names of the columns that a query would give.
+    pub(super) async fn columns(&mut self, query: &str) -> Result<Vec<String>, Fault> {
+        let query = AssertSqlSafe(query).into_sql_str();
+        any!(self, open => {
+            let prepared = open.prepare(query).await.map_err(Fault::query)?;
+            Ok(prepared.columns().iter().map(|column| column.name().to_owned()).collect())
+        })
+    }
+
+    /// Runs a statement of our own.
+    async fn run(&mut self, statement: String) -> Result<(), Fault> {
+        let statement = sqlx::raw_sql(AssertSqlSafe(statement));
+        any!(self, open => statement.execute(&mut **open).await.map(drop).map_err(Fault::query))
+    }
+}
+
+/// The operator's statement with a client's words bound to it. Nothing is kept prepared at the
+/// server: a pooler between us and it may give the next transaction another server.
+fn bound<DB>(text: &str, binds: &[&str]) -> Query<'static, DB, DB::Arguments>
+where
+    DB: sqlx::Database + HasStatementCache,
+    DB::Arguments: IntoArguments<DB>,
+    String: for<'q> Encode<'q, DB> + Type<DB>,
+{
+    let query = sqlx::query(AssertSqlSafe(text)).persistent(false);
+    binds.iter().fold(query, |query, bind| query.bind((*bind).to_owned()))
+}
+
+async fn read<'c, DB, E>(
+    open: E,
+    query: Query<'static, DB, DB::Arguments>,
+    most: usize,
+    row: fn(&DB::Row) -> Row,
+) -> Result<Vec<Row>, sqlx::Error>
+where
+    DB: sqlx::Database,
+    DB::Arguments: IntoArguments<DB>,
+    E: Executor<'c, Database = DB>,
+{
+    let mut found = open.fetch(query);
+    let mut rows = Vec::new();
+    while rows.len() <= most
+        && let Some(next) = found.try_next().await?
+    {
+        rows.push(row(&next));
+    }
+    Ok(rows)
+}
