@@ -11,6 +11,7 @@ mod architecture; // imports, file sizes, who writes a status
 mod cli; // every command of the real program
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
+mod contract_users; // what every source of users promises
 mod dialect_errors; // every reason in every dialect's form
 mod durability; // the embedded store: kill -9, full and failing disks
 mod forwarding; // answers good and bad, bodies, fields and paths through a whole gateway
