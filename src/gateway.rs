@@ -4,25 +4,33 @@
 //! it to its end. What outlives a reload (store, keys, users, streams, counters, logs) is in
 //! `Shared`, which hands each module its part.
 
+mod hosts;
+mod table;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
+use self::hosts::{host_forms, is_served};
+pub(crate) use self::table::Table;
+use self::table::{add_logins, add_routes};
 use crate::algorithm::Algorithm;
 use crate::authn::{Accept, Verifier, VerifierError, VerifierOptions};
 use crate::clock::Clock;
-use crate::config::{self, Config, CredentialKind};
-use crate::dialect::{ErrorForm, Step};
-use crate::login::{Login, MailError, Mailer, Services};
-use crate::routing::{EndpointPlacement, Oddities, Pattern, PatternError, Placement, RouteTable};
+use crate::config::{self, Config};
+use crate::dialect::ErrorForm;
+use crate::login::{Login, MailError, Mailer, Services, Trade};
+use crate::routing::{PatternError, RouteTable};
 use crate::runtime::BackRoom;
 use crate::session::{SessionStore, Streams};
 use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
+use crate::telemetry::observed::Observed;
 use crate::telemetry::sink::Sink;
-use crate::token::KeyRing;
+use crate::token::{KeyRing, UpstreamTokens};
 use crate::upstream::headers::{Protected, RuleError, Rules};
 use crate::upstream::{Ends, Pool, PoolError};
 use crate::users::{PasswordPool, Users};
@@ -36,6 +44,8 @@ pub(crate) struct Gateway {
     generation: ArcSwap<Generation>,
     /// One reload at a time: the last to be asked for is the one in effect.
     reloading: Mutex<()>,
+    /// Told that another configuration is in effect.
+    reloaded: Notify,
 }
 
 /// What survives a reload.
@@ -51,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access: Sink,
     pub(crate) audit: AuditLog,
+    pub(crate) observed: Arc<Observed>,
     pub(crate) draining: AtomicBool,
     pub(crate) hashing: Arc<PasswordPool>,
 }
@@ -62,6 +73,7 @@ pub(crate) struct Generation {
     pub(crate) table: Table,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) services: Arc<Services>,
+    pub(crate) upstream_tokens: Arc<UpstreamTokens>,
     pub(crate) pools: HashMap<String, Arc<Pool>>,
     forms: Vec<(String, Arc<ErrorForm>)>,
     problem: Arc<ErrorForm>,
@@ -172,12 +184,18 @@ impl Gateway {
         let generation = Generation::build(&shared, config, None)?;
         let generation = ArcSwap::from_pointee(generation);
         shared.metrics.reload(true, shared.clock.now());
-        Ok(Self { shared, generation, reloading: Mutex::default() })
+        let (reloading, reloaded) = (Mutex::default(), Notify::new());
+        Ok(Self { shared, generation, reloading, reloaded })
     }
 
     /// The configuration in effect.
     pub(crate) fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()
+    }
+
+    /// Returns when another configuration has come into effect since the last call.
+    pub(crate) async fn reloaded(&self) {
+        self.reloaded.notified().await;
     }
 
     /// Reads another configuration and puts it to work; the last good one stays if either fails.
@@ -204,6 +222,7 @@ impl Gateway {
         }
         let next = Generation::build(&self.shared, config, Some(&last))?;
         self.generation.store(Arc::new(next));
+        self.reloaded.notify_one();
         Ok(())
     }
 }
@@ -218,6 +237,7 @@ impl Generation {
             revocations: shared.store.revocations().clone(),
             leeway: config.token.leeway,
             cache_size: config.token.cache_size,
+            last: last.map(|last| &*last.verifier),
         })?);
         for warning in verifier.warnings() {
             tracing::warn!("{warning}");
@@ -231,7 +251,13 @@ impl Generation {
             metrics: shared.metrics.clone(),
             limits: config.login_limits.clone(),
             mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
+            trades: Trade::all(&config),
         });
+        let upstream_tokens = Arc::new(UpstreamTokens::new(
+            shared.ring.clone(),
+            config.token.issuer.clone(),
+            config.token.algorithm,
+        ));
         let pools = build_pools(shared, &config, last)?;
         let mut table = RouteTable::new();
         add_logins(&mut table, shared, &config, &services, &verifier);
@@ -244,6 +270,7 @@ impl Generation {
             https_port: Self::https_port(&config),
             verifier,
             services,
+            upstream_tokens,
             pools,
             config,
         })
@@ -288,30 +315,6 @@ impl Generation {
     }
 }
 
-/// Whether a configured host (`*`, `*.parent` or a name) is the one that a client named.
-fn is_served(held: &str, host: &str) -> bool {
-    match held.strip_prefix("*.") {
-        Some(parent) => {
-            host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent))
-        }
-        None => held == "*" || held.eq_ignore_ascii_case(host),
-    }
-}
-
-/// The dialects served on each host.
-fn host_forms(config: &Config) -> Vec<(String, Arc<ErrorForm>)> {
-    let mut forms: Vec<(String, Arc<ErrorForm>)> = Vec::new();
-    for login in &config.logins {
-        for host in &login.hosts {
-            let form = &login.dialect.errors;
-            if !forms.iter().any(|(held, known)| held == host && known.name() == form.name()) {
-                forms.push((host.clone(), form.clone()));
-            }
-        }
-    }
-    forms
-}
-
 /// Pools whose configuration did not change keep their connections.
 fn build_pools(
     shared: &Shared,
@@ -330,86 +333,6 @@ fn build_pools(
         pools.insert(upstream.name.clone(), pool);
     }
     Ok(pools)
-}
-
-type Table = RouteTable<LoginEndpoint, Arc<Route>>;
-
-fn add_logins(
-    table: &mut Table,
-    shared: &Shared,
-    config: &Config,
-    services: &Arc<Services>,
-    verifier: &Arc<Verifier>,
-) {
-    for settings in &config.logins {
-        let login = Arc::new(Login {
-            config: settings.clone(),
-            services: services.clone(),
-            verifier: verifier.clone(),
-        });
-        let name: Arc<str> = format!("login:{}", settings.name).into();
-        let metrics = shared.metrics.route(&name);
-        for (number, endpoint) in settings.dialect.endpoints.iter().enumerate() {
-            let path = format!("{}{}", settings.prefix, endpoint.path);
-            let entry = LoginEndpoint {
-                login: login.clone(),
-                number,
-                name: name.clone(),
-                metrics: metrics.clone(),
-            };
-            let falls_through = endpoint.step == Step::Answer && endpoint.when_unauthenticated;
-            let (hosts, path, method) =
-                (settings.hosts.as_slice(), path.as_str(), &endpoint.method);
-            table.add_login(&EndpointPlacement { hosts, path, method, falls_through }, &entry);
-        }
-    }
-}
-
-fn add_routes(
-    table: &mut Table,
-    shared: &Shared,
-    config: &Config,
-    pools: &HashMap<String, Arc<Pool>>,
-) -> Result<(), BuildError> {
-    let mut protected: HashMap<&str, Arc<Protected>> = HashMap::new();
-    for upstream in &config.upstreams {
-        // Every name that any route to this upstream sets, so that no route lets it through.
-        let routes = config.routes.iter().filter(|route| route.upstream == upstream.name);
-        let names = routes.flat_map(|route| route.request_headers.set.iter().map(|(name, _)| name));
-        protected.insert(&upstream.name, Arc::new(Protected::new(names)));
-    }
-    for settings in &config.routes {
-        let unknown = || BuildError::Upstream { route: settings.name.clone() };
-        let rules = |rules| {
-            Rules::build(rules)
-                .map_err(|source| BuildError::Rules { route: settings.name.clone(), source })
-        };
-        let upstream = config.upstreams.iter().find(|one| one.name == settings.upstream);
-        let route = Route {
-            name: settings.name.as_str().into(),
-            pool: pools.get(&settings.upstream).ok_or_else(unknown)?.clone(),
-            protected: protected.get(settings.upstream.as_str()).ok_or_else(unknown)?.clone(),
-            request_rules: rules(&settings.request_headers)?,
-            response_rules: rules(&settings.response_headers)?,
-            accept: Accept {
-                bearer: settings.auth.contains(&CredentialKind::Bearer),
-                token_key: settings.auth.contains(&CredentialKind::TokenKey),
-                query: settings.query_credentials,
-            },
-            metrics: shared.metrics.route(&settings.name),
-            config: settings.clone(),
-        };
-        let folded = upstream.is_some_and(|upstream| upstream.case_insensitive);
-        let place = Placement {
-            hosts: &settings.hosts,
-            pattern: &Pattern::parse(&settings.path)?,
-            methods: &settings.methods,
-            allowed: Oddities::allowed(&settings.allow_path),
-            folded,
-        };
-        table.add_route(&place, &Arc::new(route));
-    }
-    Ok(())
 }
 
 /// Ends of streams share the store's revocations, or a stream could outlive one.

@@ -30,6 +30,26 @@ pub type Scope = Arc<str>;
 /// Further facts about a user, by claim name.
 pub type Claims = Map<String, Value>;
 
+/// Claims that the gateway sets itself; a user must not be able to carry others' values in them.
+pub const RESERVED_CLAIMS: &[&str] = &[
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "sid",
+    "uid",
+    "src",
+    "client_id",
+    "kh",
+    "cnf",
+    "scope",
+    "roles",
+    "preferred_username",
+];
+
 /// A proved identity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {

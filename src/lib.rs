@@ -38,7 +38,7 @@
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
-//! | ground | `runtime`, `body`, `client`, `identity`, `secret`, `clock`, `algorithm`, `trust` |
+//! | ground | `runtime`, `body`, `client`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json` |
 //!
 //! # What holds
 //!
@@ -69,6 +69,7 @@ pub mod database;
 pub mod dialect;
 mod gateway;
 pub mod identity;
+mod json;
 pub mod listener;
 mod login;
 pub mod outbound;

@@ -110,7 +110,7 @@ impl Rejection {
         let mut challenge = format!("Bearer realm=\"{}\"", quoted(realm));
         match self.reason {
             Reason::AmbiguousCredential => challenge.push_str(", error=\"invalid_request\""),
-            Reason::NotPermitted => {
+            Reason::NotPermitted if status == StatusCode::FORBIDDEN => {
                 challenge.push_str(", error=\"insufficient_scope\"");
                 if let Some(scope) = &self.scope {
                     challenge.push_str(&format!(", scope=\"{}\"", quoted(scope)));

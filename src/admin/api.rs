@@ -18,6 +18,10 @@ use crate::secret::SecretString;
 pub enum AdminCommand {
     /// `GET /status`
     Status,
+    /// `GET /observed`
+    Observed,
+    /// `DELETE /observed`
+    ForgetObserved,
     /// `GET /sessions[?user=]`
     ListSessions { user: Option<String> },
     /// `DELETE /sessions/{id}`
@@ -40,6 +44,12 @@ pub enum AdminCommand {
     LiftLimits { name: String },
     /// `POST /tokens` with `user` and `login`
     MintToken { user: String, login: String },
+    /// `POST /totp` with `user`, `source` and `replace`
+    MakeTotp { user: String, source: Option<String>, replace: bool },
+    /// `POST /totp/remove` with `user` and `source`
+    RemoveTotp { user: String, source: Option<String> },
+    /// `GET /users/imported`
+    ListImported,
     /// `POST /store/backup` with `path`
     Backup { path: PathBuf },
 }
@@ -78,6 +88,22 @@ struct Mint {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct NewTotp {
+    user: String,
+    source: Option<String>,
+    #[serde(default)]
+    replace: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OldTotp {
+    user: String,
+    source: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct BackupTo {
     path: PathBuf,
 }
@@ -111,6 +137,8 @@ impl AdminCommand {
                 Ok(Self::Reload)
             }
             ["status"] if get => Ok(Self::Status),
+            ["observed"] if get => Ok(Self::Observed),
+            ["observed"] if delete => Ok(Self::ForgetObserved),
             ["keys"] if get => Ok(Self::ListKeys),
             ["keys", "rotate"] if post => {
                 let Rotate { algorithm } = optional(body)?.unwrap_or_default();
@@ -129,6 +157,15 @@ impl AdminCommand {
                 let Mint { user, login } = required(body)?;
                 Ok(Self::MintToken { user: named("user", user)?, login: named("login", login)? })
             }
+            ["totp"] if post => {
+                let NewTotp { user, source, replace } = required(body)?;
+                Ok(Self::MakeTotp { user: named("user", user)?, source, replace })
+            }
+            ["totp", "remove"] if post => {
+                let OldTotp { user, source } = required(body)?;
+                Ok(Self::RemoveTotp { user: named("user", user)?, source })
+            }
+            ["users", "imported"] if get => Ok(Self::ListImported),
             ["store", "backup"] if post => {
                 let BackupTo { path } = required(body)?;
                 // The gateway's working folder is not the operator's.
@@ -193,9 +230,12 @@ fn bad(text: &str) -> Refused {
 
 fn unknown(segments: &[&str]) -> Refused {
     match segments {
-        ["sessions" | "keys" | "reload" | "status" | "tokens"]
+        ["sessions" | "keys" | "reload" | "status" | "tokens" | "observed"]
         | ["sessions" | "keys", _]
         | ["limits", "lift"]
+        | ["totp"]
+        | ["totp", "remove"]
+        | ["users", "imported"]
         | ["store", "backup"] => {
             (StatusCode::METHOD_NOT_ALLOWED, "not with this method".to_owned())
         }
@@ -225,6 +265,8 @@ mod tests {
         let user = || "ann b".to_owned();
         for (request, body, command) in [
             ("GET /status", "", Status),
+            ("GET /observed", "", Observed),
+            ("DELETE /observed", "", ForgetObserved),
             ("GET /sessions", "", ListSessions { user: None }),
             ("GET /sessions?user=ann%20b", "", ListSessions { user: Some(user()) }),
             (
@@ -250,6 +292,17 @@ mod tests {
                 r#"{"user":"ann b","login":"main"}"#,
                 MintToken { user: user(), login: "main".to_owned() },
             ),
+            (
+                "POST /totp",
+                r#"{"user":"ann b"}"#,
+                MakeTotp { user: user(), source: None, replace: false },
+            ),
+            (
+                "POST /totp/remove",
+                r#"{"user":"ann b","source":"staff"}"#,
+                RemoveTotp { user: user(), source: Some("staff".to_owned()) },
+            ),
+            ("GET /users/imported", "", ListImported),
             ("POST /store/backup", r#"{"path":"/b/s"}"#, Backup { path: "/b/s".into() }),
         ] {
             assert_eq!(parse(request, body), Ok(command), "{request}");
@@ -269,9 +322,13 @@ mod tests {
             ("POST /keys/import", r#"{"key":"k","extra":1}"#, 400),
             ("POST /limits/lift", "", 400),
             ("POST /limits/lift", r#"{"name":""}"#, 400),
+            ("POST /totp", r#"{"user":""}"#, 400),
+            ("POST /totp", r#"{"user":"ann","remove":true}"#, 400),
+            ("DELETE /totp", "", 405),
             ("POST /store/backup", r#"{"path":"relative"}"#, 400),
             ("POST /sessions", "", 405),
             ("GET /reload", "", 405),
+            ("POST /users/imported", "", 405),
             ("POST /status", "", 405),
             ("GET /status?x=1", "", 400),
             ("GET /nothing", "", 404),

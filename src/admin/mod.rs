@@ -7,8 +7,11 @@
 pub mod api;
 pub mod client;
 pub mod health;
+mod imported;
+mod observed;
 mod operations;
 mod serve;
+mod totp;
 
 pub use self::api::AdminCommand;
 pub use self::health::Readiness;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::observed::observed;
 use super::{AdminCommand, Readiness};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::identity::SessionId;
+use crate::identity::{SessionId, Subject};
 use crate::listener::{Counted, HandshakeFailure, Listening, Stats};
 use crate::login::Login;
 use crate::session::{EmbeddedStore, Revoke, Session};
@@ -34,13 +35,14 @@ pub(crate) struct Operations {
     pub(crate) source: Option<ConfigSource>,
 }
 
-type Carried = Result<Value, (StatusCode, String)>;
+/// What came of a command: its answer, or a status and a sentence.
+pub(super) type Carried = Result<Value, (StatusCode, String)>;
 
-fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
+pub(super) fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
-fn unknown(what: &str) -> (StatusCode, String) {
+pub(super) fn unknown(what: &str) -> (StatusCode, String) {
     (StatusCode::NOT_FOUND, format!("{what} is not known"))
 }
 
@@ -49,6 +51,12 @@ impl Operations {
     pub(crate) async fn carry_out(&self, command: AdminCommand) -> (StatusCode, Value) {
         let carried = match command {
             AdminCommand::Status => Ok(self.status()),
+            AdminCommand::Observed => Ok(observed(&self.gateway.shared.observed)),
+            AdminCommand::ForgetObserved => {
+                self.gateway.shared.observed.forget();
+                self.audit("observe --forget", "all");
+                Ok(json!({}))
+            }
             AdminCommand::ListSessions { user } => self.list_sessions(user).await,
             AdminCommand::RevokeSession { id } => {
                 self.revoke(Revoke::Session(id), &id.to_string()).await
@@ -72,6 +80,13 @@ impl Operations {
             }
             AdminCommand::LiftLimits { name } => self.lift_limits(name).await,
             AdminCommand::MintToken { user, login } => self.mint(&user, &login).await,
+            AdminCommand::MakeTotp { user, source, replace } => {
+                self.make_totp(&user, source.as_deref(), replace).await
+            }
+            AdminCommand::RemoveTotp { user, source } => {
+                self.remove_totp(&user, source.as_deref()).await
+            }
+            AdminCommand::ListImported => self.list_imported().await,
             AdminCommand::Backup { path } => match self.store.backup(&path).await {
                 Ok(()) => {
                     self.audit("backup", &path.display().to_string());
@@ -234,23 +249,33 @@ impl Operations {
     }
 
     /// The id of a user given by name or id.
-    async fn subject(&self, user: &str) -> Result<crate::identity::Subject, (StatusCode, String)> {
-        let shared = &self.gateway.shared;
+    pub(super) async fn subject(&self, user: &str) -> Result<Subject, (StatusCode, String)> {
         let sources: Vec<String> =
             self.gateway.generation().config.users.iter().map(|one| one.name.clone()).collect();
-        for name in [Name::Username(user.to_owned()), Name::Email(user.to_owned())] {
-            if let Some(subject) = shared.users.resolve(&sources, &name).await.map_err(failed)? {
-                return Ok(subject);
-            }
-        }
-        // An id, perhaps of a user who is gone: his sessions may still be there.
-        match SessionId::parse(user) {
-            Some(_) => Ok(crate::identity::Subject::new(user)),
-            None => Err(unknown(&format!("user `{user}`"))),
+        match (self.named(&sources, user).await?, SessionId::parse(user)) {
+            (Some(subject), _) => Ok(subject),
+            // An id, perhaps of a user who is gone: his sessions may still be there.
+            (None, Some(_)) => Ok(Subject::new(user)),
+            (None, None) => Err(unknown(&format!("user `{user}`"))),
         }
     }
 
-    fn audit(&self, action: &str, target: &str) {
+    /// The user of this name, or of this address, in one of the sources.
+    pub(super) async fn named(
+        &self,
+        sources: &[String],
+        user: &str,
+    ) -> Result<Option<Subject>, (StatusCode, String)> {
+        let users = &self.gateway.shared.users;
+        for name in [Name::Username(user.to_owned()), Name::Email(user.to_owned())] {
+            if let Some(subject) = users.resolve(sources, &name).await.map_err(failed)? {
+                return Ok(Some(subject));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn audit(&self, action: &str, target: &str) {
         self.write(&AuditEvent::Admin { action, target });
     }
 
@@ -266,14 +291,19 @@ impl Operations {
         let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);
         let users =
             self.gateway.shared.users.sources().iter().filter_map(|source| source.problem());
-        let users = users.map(|problem| format!("users: {problem}; the last good ones stay"));
+        let users = users.map(|problem| format!("users: {problem}"));
+        let issuers = self.gateway.generation().verifier.remote_issuers(shared.clock.now());
         Readiness {
             checks: vec![
                 ("draining", if draining { Err("draining".to_owned()) } else { Ok(()) }),
                 ("store", shared.store.healthy().map_err(|error| error.to_string())),
                 ("keys", self.keys_ready()),
             ],
-            notes: users.chain(self.ending_certificates()).chain(shared.metrics.note()).collect(),
+            notes: users
+                .chain(issuers.into_iter().filter_map(|issuer| issuer.problem))
+                .chain(self.ending_certificates())
+                .chain(shared.metrics.note())
+                .collect(),
         }
     }
 
@@ -295,6 +325,7 @@ impl Operations {
                 (name.clone(), server.name.to_string(), server.up, in_flight, idle, failures)
             })
         });
+        let weak = shared.hashing.weak_logins().into_iter();
         let stats = self.listening.stats();
         let counted = |what| stats.iter().map(|one| one.count(what)).sum::<u64>();
         let refused = [Counted::RefusedFull, Counted::RefusedAddress];
@@ -310,10 +341,17 @@ impl Operations {
             revocations: shared.store.revocations().len(),
             verified_tokens: generation.verifier.remembered(),
             hashing_waiting: shared.hashing.waiting(),
+            weak_logins: weak.map(|(scheme, count)| (scheme.as_str(), count)).collect(),
             log_lines_dropped: shared.access.dropped() + shared.audit.dropped(),
             store_up: shared.store.healthy().is_ok(),
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
             certificates_not_after: self.certificates(),
+            issuers: generation
+                .verifier
+                .remote_issuers(shared.clock.now())
+                .into_iter()
+                .map(|one| (one.name.to_string(), one.succeeded, one.failed, one.fetched))
+                .collect(),
         }
     }
 

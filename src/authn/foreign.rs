@@ -7,37 +7,65 @@
 use std::sync::Arc;
 
 use super::claims;
+use super::inquiry::Unproved;
 use super::jws::{Cause, Compact};
-use super::verified::Verified;
+use super::remote::Remote;
+use super::verified::{Refusal, Verified};
 use crate::clock::Timestamp;
 use crate::config::{Audience, Issuer, IssuerKeys};
 use crate::identity::{Claims, Identity, Subject};
 use crate::secret::Digest;
 use crate::token::{BadKey, KeyRemark, KeySet};
+use crate::trust::TrustError;
 
 /// Another issuer, ready to verify.
 #[derive(Clone, Debug)]
 pub(super) struct Foreign {
     name: Arc<str>,
     rules: Issuer,
-    keys: KeySet,
+    keys: Keys,
+}
+
+/// Where the keys are.
+#[derive(Clone, Debug)]
+enum Keys {
+    /// Here, for good.
+    Held(KeySet),
+    /// At the issuer's, who is asked for them.
+    Remote(Arc<Remote>),
+}
+
+/// Why an issuer's tokens could never be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum IssuerError {
+    #[error(transparent)]
+    Key(#[from] BadKey),
+
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
 impl Foreign {
-    /// Reads the issuer's keys; remarks tell which of them are not used and why.
-    pub(super) fn new(issuer: &Issuer) -> Result<(Self, Vec<KeyRemark>), BadKey> {
-        // Whether a short secret is permitted was asked when the configuration was checked, where
-        // only a takeover issuer can say so; nobody else gets past this line with one.
-        let weak = issuer.until.is_some();
-        let algorithms = &issuer.algorithms;
-        let (keys, remarks) = match &issuer.keys {
-            IssuerKeys::Jwks(text) => KeySet::from_jwks(text, algorithms, weak)?,
-            IssuerKeys::Pem(text) => KeySet::from_pem(text, algorithms)?,
-            IssuerKeys::Secret(secret) => KeySet::from_secret(secret, algorithms, weak)?,
+    /// Reads the issuer's keys, or takes those that `last` knows; remarks tell which are not used
+    /// and why.
+    pub(super) fn new(
+        issuer: &Issuer,
+        last: &[Self],
+    ) -> Result<(Self, Vec<KeyRemark>), IssuerError> {
+        let (keys, remarks) = match issuer.keys.is_remote() {
+            false => {
+                let (keys, remarks) = held(issuer)?;
+                (Keys::Held(keys), remarks)
+            }
+            true => {
+                let mut known = last.iter().filter_map(Self::remote);
+                let remote = match known.find(|remote| remote.serves(issuer)) {
+                    Some(remote) => remote.clone(),
+                    None => Arc::new(Remote::new(issuer)?),
+                };
+                (Keys::Remote(remote), Vec::new())
+            }
         };
-        if keys.keys().is_empty() {
-            return Err(BadKey("none of its keys can be used"));
-        }
         let name = issuer.name.as_str().into();
         Ok((Self { name, rules: issuer.clone(), keys }, remarks))
     }
@@ -47,9 +75,25 @@ impl Foreign {
         &self.name
     }
 
-    /// Changes when the issuer's keys do.
-    pub(super) fn epoch(&self) -> u64 {
-        self.keys.epoch()
+    /// The issuer's keys, where it is asked for them.
+    pub(super) fn remote(&self) -> Option<&Arc<Remote>> {
+        match &self.keys {
+            Keys::Remote(remote) => Some(remote),
+            Keys::Held(_) => None,
+        }
+    }
+
+    /// Changes when the issuer's keys do; `None` while none is known.
+    pub(super) fn epoch(&self, now: Timestamp) -> Option<u64> {
+        match &self.keys {
+            Keys::Held(keys) => Some(keys.epoch()),
+            Keys::Remote(remote) => remote.epoch(now),
+        }
+    }
+
+    /// Whether the issuer's takeover has ended.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        self.rules.until.is_some_and(|until| until <= now)
     }
 
     /// Whether a token with this `iss`, or with none, can be this issuer's.
@@ -60,9 +104,57 @@ impl Foreign {
         }
     }
 
-    /// Verifies a token of this issuer in all that does not change with time.
-    pub(super) fn verify(&self, token: &Compact<'_>, claims: &Claims) -> Result<Verified, Cause> {
-        token.verify(&self.keys)?;
+    /// Verifies a token of this issuer in all that does not change with time; with the epoch of
+    /// the keys that proved it.
+    pub(super) fn verify(
+        &self,
+        token: &Compact<'_>,
+        claims: &Claims,
+        now: Timestamp,
+    ) -> Result<(Verified, u64), Unproved> {
+        let epoch = self.prove(token, now)?;
+        let verified = self.check_anyones(token, claims).map_err(Refusal::invalid)?;
+        if !self.is_of_subjects(claims) {
+            let cause = "the subject is not among the issuer's `subjects`";
+            return Err(Refusal::invalid(cause).into());
+        }
+        Ok((verified, epoch))
+    }
+
+    /// Whether a token is good but for whose it is.
+    pub(super) fn is_strangers(
+        &self,
+        token: &Compact<'_>,
+        claims: &Claims,
+        now: Timestamp,
+    ) -> bool {
+        !self.is_of_subjects(claims)
+            && self.prove(token, now).is_ok()
+            && self.check_anyones(token, claims).is_ok()
+    }
+
+    fn is_of_subjects(&self, claims: &Claims) -> bool {
+        let subject = claims::required(claims, "sub");
+        subject.is_ok_and(|subject| self.rules.takes_subject(subject))
+    }
+
+    /// The signature; answers the epoch of the keys that proved it.
+    fn prove(&self, token: &Compact<'_>, now: Timestamp) -> Result<u64, Unproved> {
+        match &self.keys {
+            Keys::Held(keys) => {
+                token.verify(keys).map_err(Refusal::invalid)?;
+                Ok(keys.epoch())
+            }
+            // Nobody is asked for keys that would not be used.
+            Keys::Remote(_) if self.is_over(now) => {
+                Err(Refusal::invalid("the issuer is not accepted any more").into())
+            }
+            Keys::Remote(remote) => remote.verify(token, now),
+        }
+    }
+
+    /// What the issuer's rules say about a token that it signed, whosever it is.
+    fn check_anyones(&self, token: &Compact<'_>, claims: &Claims) -> Result<Verified, Cause> {
         self.check_type(token, claims)?;
         let missing = |name: &String| claims.get(name).is_none_or(serde_json::Value::is_null);
         if self.rules.required.iter().any(missing) {
@@ -70,10 +162,6 @@ impl Foreign {
         }
         self.check_audience(claims)?;
         let subject = claims::required(claims, "sub")?;
-        if !self.rules.subjects.is_empty() && !self.rules.subjects.iter().any(|one| one == subject)
-        {
-            return Err("the subject is not among the issuer's `subjects`");
-        }
         let expires = claims::date(claims, "exp")?.ok_or("`exp` is missing")?;
         let issued = claims::date(claims, "iat")?;
         let not_before = claims::date(claims, "nbf")?;
@@ -144,4 +232,22 @@ impl Foreign {
             claims: claims.clone(),
         }
     }
+}
+
+/// The keys that the configuration holds.
+fn held(issuer: &Issuer) -> Result<(KeySet, Vec<KeyRemark>), BadKey> {
+    // Whether a short secret is permitted was asked when the configuration was checked, where
+    // only a takeover issuer can say so; nobody else gets past this line with one.
+    let weak = issuer.until.is_some();
+    let algorithms = &issuer.algorithms;
+    let (keys, remarks) = match &issuer.keys {
+        IssuerKeys::Jwks(text) => KeySet::from_jwks(text, algorithms, weak)?,
+        IssuerKeys::Pem(text) => KeySet::from_pem(text, algorithms)?,
+        IssuerKeys::Secret(secret) => KeySet::from_secret(secret, algorithms, weak)?,
+        IssuerKeys::Url(_) | IssuerKeys::Discovery(_) => Default::default(),
+    };
+    if keys.keys().is_empty() {
+        return Err(BadKey("none of its keys can be used"));
+    }
+    Ok((keys, remarks))
 }

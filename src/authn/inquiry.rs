@@ -3,13 +3,17 @@
 //! A worker never asks: it is handed the question and has the back room put it. What comes of it
 //! is remembered by whoever was asked about, so that the credential is then verified again.
 
+use super::remote::KeyInquiry;
 use super::verified::Refusal;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 
 /// A question to somebody else.
 #[derive(Clone, Debug)]
-pub enum Inquiry {}
+pub enum Inquiry {
+    /// To an issuer: which are your keys now?
+    Keys(KeyInquiry),
+}
 
 /// Why a credential is not proved.
 #[derive(Clone, Debug)]
@@ -26,6 +30,11 @@ impl From<Refusal> for Unproved {
 }
 
 impl Unproved {
+    /// Whether the credential itself is at fault.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.reason != Reason::Unavailable)
+    }
+
     /// The refusal, where nobody is asked: what is not known is not known then.
     pub fn unasked(self) -> Refusal {
         match self {
@@ -40,8 +49,11 @@ impl Inquiry {
     ///
     /// # Errors
     /// When it could not be found out: 503, never a statement about the credential.
-    pub(super) async fn ask(self, _now: Timestamp) -> Result<(), Refusal> {
-        match self {}
+    pub(super) async fn ask(self, now: Timestamp) -> Result<(), Refusal> {
+        match self {
+            Self::Keys(keys) => keys.ask(now).await,
+        }
+        Ok(())
     }
 }
 

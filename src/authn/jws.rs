@@ -75,6 +75,20 @@ impl<'t> Compact<'t> {
         }
     }
 
+    /// The algorithm in its header.
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Whether the token can be signed with a key that is not in the set: it names one that is
+    /// not, or was held against one without a name, which stays nameless when it is exchanged.
+    pub(super) fn may_have_newer_key(&self, keys: &KeySet) -> bool {
+        match keys.find(self.kid.as_deref(), self.algorithm) {
+            Some(key) => key.kid().is_none(),
+            None => self.kid.is_some(),
+        }
+    }
+
     /// The claims: one JSON object whose members are named once.
     pub(super) fn claims(&self) -> Result<Map<String, Value>, Cause> {
         json::object(&self.payload).ok_or("the token's claims are not a JSON object")

@@ -2,21 +2,29 @@
 //!
 //! `credential` takes the one credential out of a request, `jws` takes a token apart, `own` and
 //! `foreign` say by what rules it is taken, `verified` whether it may be used now, `cache`
-//! remembers, `verifier` puts these in order. Nothing here reads a clock or permits anything (that
-//! is `authz`), and only an `inquiry` waits: in the back room, for whoever issued the token.
+//! remembers, `verifier` puts these in order; `trade` proves what a login takes for ours. Keys that
+//! have to be fetched are `remote`, which asks a `provider`. Nothing here reads a clock or permits
+//! anything (that is `authz`), and only an `inquiry` waits: in the back room, for whoever issued
+//! the token.
 
 mod cache;
 mod claims;
 mod credential;
 mod foreign;
 mod inquiry;
-mod json;
 pub mod jws;
 mod own;
+mod provider;
+mod remote;
+mod trade;
 mod verified;
 mod verifier;
 
 pub use self::credential::{Accept, Credential, CredentialError, X_ACCESS_TOKEN, X_KEY};
+pub use self::foreign::IssuerError;
 pub use self::inquiry::{Inquiry, Unproved};
+pub use self::remote::{KeyInquiry, RemoteIssuer};
 pub use self::verified::{Refusal, Verified};
 pub use self::verifier::{RefreshFacts, Verifier, VerifierError, VerifierOptions};
+
+use crate::json;

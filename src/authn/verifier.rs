@@ -1,21 +1,24 @@
 //! The verifier: from a presented credential to a proved identity, or a refusal.
 //!
 //! `verify` is synchronous and without I/O: keys, rules and revocations are in memory. Where they
-//! are not, it hands out a question, which `prove` asks. A token that verified
-//! before is remembered (see `cache`); whether it may be used now is asked every time.
+//! are not, it hands out a question, which `prove` asks. A token that verified before is
+//! remembered (see `cache`); whether it may be used now is asked every time.
 //!
 //! Invariant: `verify` answers the same with and without the memory.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::cache::Cache;
 use super::claims;
 use super::credential::Credential;
-use super::foreign::Foreign;
+use super::foreign::{Foreign, IssuerError};
 use super::inquiry::Unproved;
-use super::jws::{Cause, Compact, MAX_TOKEN};
+use super::jws::{Compact, MAX_TOKEN};
 use super::own::{Kind, Own};
+use super::remote::{Remote, RemoteIssuer};
 use super::verified::{Refusal, Verified};
 use crate::clock::Timestamp;
 use crate::config::{Issuer, Login};
@@ -23,7 +26,7 @@ use crate::dialect::Reason;
 use crate::identity::{Claims, SessionId, Subject};
 use crate::secret::Digest;
 use crate::session::Revocations;
-use crate::token::{BadKey, KeyRing};
+use crate::token::KeyRing;
 
 /// What a verifier is made of.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct VerifierOptions<'a> {
     pub leeway: Duration,
     /// How many verified tokens are remembered.
     pub cache_size: usize,
+    /// Whose fetched keys are taken over, where the issuer is still the same.
+    pub last: Option<&'a Verifier>,
 }
 
 /// An issuer whose tokens could never be verified.
@@ -46,7 +51,7 @@ pub struct VerifierOptions<'a> {
 pub struct VerifierError {
     pub issuer: String,
     #[source]
-    pub source: BadKey,
+    pub source: IssuerError,
 }
 
 /// Proves tokens.
@@ -54,7 +59,7 @@ pub struct VerifierError {
 pub struct Verifier {
     ring: Arc<KeyRing>,
     own: Own,
-    foreign: Vec<Foreign>,
+    pub(super) foreign: Vec<Foreign>,
     revocations: Arc<Revocations>,
     cache: Cache,
     warnings: Vec<String>,
@@ -76,7 +81,8 @@ impl Verifier {
     pub fn new(options: VerifierOptions<'_>) -> Result<Self, VerifierError> {
         let (mut foreign, mut warnings) = (Vec::new(), Vec::new());
         for issuer in options.issuers {
-            let made = Foreign::new(issuer)
+            let known = options.last.map(|last| last.foreign.as_slice()).unwrap_or_default();
+            let made = Foreign::new(issuer, known)
                 .map_err(|source| VerifierError { issuer: issuer.name.clone(), source })?;
             let (ready, remarks) = made;
             for remark in remarks {
@@ -128,12 +134,12 @@ impl Verifier {
         }
         let digest = Digest::of(token.as_bytes());
         if let Some((verified, epoch)) = self.cache.find(&digest, now)
-            && epoch == self.epoch(&verified)
+            && self.epoch(&verified, now) == Some(epoch)
         {
             verified.admit(key, now, &self.revocations)?;
             return Ok(verified);
         }
-        let (verified, epoch) = self.examine(token).map_err(Refusal::invalid)?;
+        let (verified, epoch) = self.examine(token, now)?;
         verified.admit(key, now, &self.revocations)?;
         let verified = Arc::new(verified);
         self.cache.keep(digest, epoch, verified.clone(), now);
@@ -196,13 +202,35 @@ impl Verifier {
         self.cache.len()
     }
 
+    /// Fetches the keys that are due; returns when the next are. Waits: for the back room.
+    pub async fn refresh(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut fetches: Vec<_> =
+            self.remotes(now).map(|remote| Box::pin(remote.refresh(now))).collect();
+        // All at once: a slow issuer keeps nobody else's keys waiting.
+        let all = std::future::poll_fn(|context| {
+            fetches.retain_mut(|fetch| fetch.as_mut().poll(context).is_pending());
+            if fetches.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        all.await;
+        self.remotes(now).map(|remote| remote.due()).min()
+    }
+
+    /// The issuers that are asked for their keys, and how that went.
+    pub fn remote_issuers(&self, now: Timestamp) -> Vec<RemoteIssuer> {
+        self.remotes(now).map(|remote| remote.told(now)).collect()
+    }
+
+    fn remotes(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Remote>> {
+        self.foreign.iter().filter(move |one| !one.is_over(now)).filter_map(Foreign::remote)
+    }
+
     /// The epoch of the keys that a token like this would be verified by now.
-    fn epoch(&self, verified: &Verified) -> u64 {
+    fn epoch(&self, verified: &Verified, now: Timestamp) -> Option<u64> {
         if verified.own {
-            return self.ring.epoch();
+            return Some(self.ring.epoch());
         }
         let issuer = self.foreign.iter().find(|one| *one.name() == verified.identity.issuer);
-        issuer.map_or(u64::MAX, Foreign::epoch)
+        issuer.and_then(|issuer| issuer.epoch(now))
     }
 
     fn own_of(&self, token: &str, login: &str, kind: Kind) -> Result<Verified, Refusal> {
@@ -219,31 +247,35 @@ impl Verifier {
 
     /// Signature and everything about the claims that does not change with time. `iss` is used
     /// before the signature holds, but only to choose whose keys must verify it.
-    fn examine(&self, token: &str) -> Result<(Verified, u64), Cause> {
-        let token = Compact::parse(token)?;
-        let claims = token.claims()?;
-        let issuer = claims::text(&claims, "iss")?;
+    fn examine(&self, token: &str, now: Timestamp) -> Result<(Verified, u64), Unproved> {
+        let token = Compact::parse(token).map_err(Refusal::invalid)?;
+        let claims = token.claims().map_err(Refusal::invalid)?;
+        let issuer = claims::text(&claims, "iss").map_err(Refusal::invalid)?;
         if issuer.is_some_and(|issuer| self.own.issues_as(issuer)) {
             let keys = self.ring.public();
-            let verified = self.own.verify(&token, claims, &keys, Kind::Access)?;
-            return Ok((verified, keys.epoch()));
+            let verified = self.own.verify(&token, claims, &keys, Kind::Access);
+            return Ok((verified.map_err(Refusal::invalid)?, keys.epoch()));
         }
-        self.examine_foreign(&token, &claims, issuer)
+        self.examine_foreign(&token, &claims, now)
     }
 
     fn examine_foreign(
         &self,
         token: &Compact<'_>,
         claims: &Claims,
-        issuer: Option<&str>,
-    ) -> Result<(Verified, u64), Cause> {
-        let mut cause = "no issuer that is accepted here issued the token";
+        now: Timestamp,
+    ) -> Result<(Verified, u64), Unproved> {
+        let nobody = Refusal::invalid("no issuer that is accepted here issued the token");
+        let mut unproved = Unproved::from(nobody);
+        let issuer = claims::text(claims, "iss").map_err(Refusal::invalid)?;
         for foreign in self.foreign.iter().filter(|foreign| foreign.may_issue(issuer)) {
-            match foreign.verify(token, claims) {
-                Ok(verified) => return Ok((verified, foreign.epoch())),
-                Err(refused) => cause = refused,
+            match foreign.verify(token, claims, now) {
+                Ok(verified) => return Ok(verified),
+                // What one issuer does not know is no refusal by another.
+                Err(other) if unproved.is_refused() => unproved = other,
+                Err(_) => {}
             }
         }
-        Err(cause)
+        Err(unproved)
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Failure, load, say};
 use crate::config::Issues;
+use crate::server;
 
 #[derive(Debug, Default, Args)]
 pub(super) struct CheckArgs {
@@ -19,6 +20,13 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
     let loaded = load(path)?;
     if !loaded.warnings.is_empty() {
         eprintln!("{}", Issues::new(path, loaded.warnings));
+    }
+    let mut refused = server::check_users(&loaded.config).into_iter();
+    if let Some(first) = refused.next() {
+        for error in refused {
+            eprintln!("tollhouse: {:#}", anyhow::Error::new(error));
+        }
+        return Err(first.into());
     }
     if args.print {
         say(loaded.config.print().trim_end())?;

@@ -1,12 +1,14 @@
 //! `tollhouse dialect`: the login wire formats as TOML.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use clap::Subcommand;
 
+use super::attempt::{self, TryArgs};
 use super::{Failure, load, say};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, RawDialect};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DialectCommand {
@@ -14,6 +16,9 @@ pub(super) enum DialectCommand {
     List,
     /// A dialect as TOML, to read or to start one's own from.
     Show { name: String },
+    /// Log in to a system that speaks a dialect, by hand; the password comes from a prompt or
+    /// standard input.
+    Try(TryArgs),
 }
 
 /// Carries out a `dialect` command.
@@ -30,17 +35,37 @@ pub(super) fn run(command: DialectCommand, config: &Path) -> Result<(), Failure>
             Ok(())
         }
         DialectCommand::Show { name } => show(&name, &own),
+        DialectCommand::Try(args) => {
+            let dialect = dialect(&args.name, &own)?;
+            Ok(attempt::run(&args, &dialect)?)
+        }
     }
 }
 
 fn show(name: &str, own: &[(String, String)]) -> Result<(), Failure> {
+    Ok(say(text(name, own)?.trim_end())?)
+}
+
+fn text<'o>(name: &str, own: &'o [(String, String)]) -> anyhow::Result<&'o str> {
     let held = own.iter().find(|(held, _)| held == name).map(|(_, text)| text.as_str());
-    let Some(text) = Dialect::builtin_text(name).or(held) else {
+    Dialect::builtin_text(name).or(held).ok_or_else(|| {
         let mut known = Dialect::builtin_names().to_vec();
         known.extend(own.iter().map(|(held, _)| held.as_str()));
-        return Err(anyhow!("no dialect `{name}`; there are {}", known.join(", ")).into());
-    };
-    Ok(say(text.trim_end())?)
+        anyhow!("no dialect `{name}`; there are {}", known.join(", "))
+    })
+}
+
+/// The dialect itself; `check` tells what is wrong with one that is not.
+fn dialect(name: &str, own: &[(String, String)]) -> anyhow::Result<Arc<Dialect>> {
+    let text = text(name, own)?;
+    if let Some(built_in) = Dialect::builtin(name) {
+        return Ok(built_in);
+    }
+    let raw: RawDialect = toml::from_str(text)?;
+    let checked = Dialect::check(raw).map_err(|problems| {
+        anyhow!("dialect `{name}` has {} problems: see `tollhouse check`", problems.len())
+    });
+    Ok(Arc::new(checked?))
 }
 
 /// Name and text of every `[[dialect]]` in the configuration, if there is one.

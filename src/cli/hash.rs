@@ -46,6 +46,18 @@ pub fn read_password(prompt: &str) -> anyhow::Result<SecretString> {
     not_empty(first)
 }
 
+/// A password that exists, or a code: asked for once, else the next line of standard input.
+///
+/// # Errors
+/// When there is none.
+pub fn read_known(prompt: &str) -> anyhow::Result<SecretString> {
+    if !io::stdin().is_terminal() {
+        return read_line(&mut io::stdin().lock());
+    }
+    let typed = rpassword::prompt_password(prompt).context("nothing was read")?;
+    not_empty(SecretString::new(typed))
+}
+
 /// The first line without its end; a password may begin or end with spaces.
 fn read_line(input: &mut impl BufRead) -> anyhow::Result<SecretString> {
     // Far more than a password may have, so that a wrong file on standard input ends early.

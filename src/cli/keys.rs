@@ -21,7 +21,11 @@ pub(super) enum KeyCommand {
         algorithm: Option<String>,
     },
     /// Stop using a key at once: tokens it signed are refused.
-    Revoke { kid: String },
+    Revoke {
+        /// Ids may begin with a dash.
+        #[arg(allow_hyphen_values = true)]
+        kid: String,
+    },
     /// Take a private key in PEM or JWK form from a file.
     Import {
         file: PathBuf,

@@ -3,13 +3,16 @@
 //! Exit status: 0 done, 1 failed at run time, 2 usage, 78 bad configuration.
 #![allow(clippy::print_stderr)]
 
+mod attempt;
 mod check;
 mod dialects;
 pub mod hash;
 mod keys;
+mod observe;
 mod remote;
 mod run;
 mod tokens;
+mod totp;
 pub mod users;
 
 use std::io::Write;
@@ -50,13 +53,13 @@ enum Command {
     /// Report every problem of the configuration; exits 78 if there is one.
     #[command(alias = "validate")]
     Check(check::CheckArgs),
-    /// Users of a users file.
+    /// Users of a users file; second steps and imported passwords of all.
     User {
         /// The `[[users]]` section, where there are several.
         #[arg(long)]
         source: Option<String>,
         #[command(subcommand)]
-        command: users::UserCommand,
+        command: UserCommand,
     },
     /// Hash a password from the prompt or standard input.
     Hash(hash::HashArgs),
@@ -75,6 +78,8 @@ enum Command {
     /// The store of the running gateway.
     #[command(subcommand)]
     Store(remote::StoreCommand),
+    /// What routes with `enforce = false` would refuse, whom and why.
+    Observe(observe::ObserveArgs),
     /// Have the running gateway read its configuration again.
     Reload,
     /// Login wire formats.
@@ -84,6 +89,16 @@ enum Command {
     Completions { shell: clap_complete::Shell },
     /// The manual page on standard output.
     Man,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    #[command(flatten)]
+    File(users::UserCommand),
+    /// Have the running gateway give a user a second step: codes of an authenticator.
+    Totp(totp::TotpArgs),
+    /// How many users of each source with `import` are over, as the running gateway knows it.
+    Imported(remote::ImportedArgs),
 }
 
 /// Bad configuration (`EX_CONFIG` of sysexits.h).
@@ -129,7 +144,13 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Run(run::RunArgs::default())) {
         Command::Run(args) => run::run(config, &args),
         Command::Check(args) => check::check(config, &args),
-        Command::User { source, command } => {
+        Command::User { source, command: UserCommand::Totp(args) } => {
+            totp::run(&args, source.as_deref(), &load(config)?.config)
+        }
+        Command::User { source, command: UserCommand::Imported(args) } => {
+            remote::imported(&args, source.as_deref(), &load(config)?.config)
+        }
+        Command::User { source, command: UserCommand::File(command) } => {
             let sources = Config::load_users(config).map_err(Failure::Config)?;
             Ok(users::run(&command, users_file(&sources, source.as_deref())?)?)
         }
@@ -139,6 +160,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Session(command) => remote::session(command, &load(config)?.config),
         Command::Limits(command) => remote::limits(command, &load(config)?.config),
         Command::Store(command) => remote::store(command, &load(config)?.config),
+        Command::Observe(args) => observe::observe(&args, &load(config)?.config),
         Command::Reload => remote::reload(&load(config)?.config),
         Command::Dialect(command) => dialects::run(command, config),
         Command::Completions { shell } => {
@@ -163,6 +185,10 @@ fn users_file<'c>(
         UserSourceKind::File { path, .. } => {
             name.is_none_or(|name| name == source.name).then_some((source, path))
         }
+        UserSourceKind::Htpasswd(_)
+        | UserSourceKind::Sql(_)
+        | UserSourceKind::Ldap(_)
+        | UserSourceKind::Http(_) => None,
     });
     match (files.next(), files.next()) {
         (Some((source, path)), None) => Ok(users::UsersFile { source: &source.name, path }),
@@ -170,8 +196,8 @@ fn users_file<'c>(
             anyhow::bail!("there are several users files: name one with --source")
         }
         (None, _) => match name {
-            Some(name) => anyhow::bail!("no [[users]] section is named `{name}`"),
-            None => anyhow::bail!("there is no [[users]] section"),
+            Some(name) => anyhow::bail!("no [[users]] section of kind \"file\" is named `{name}`"),
+            None => anyhow::bail!("there is no [[users]] section of kind \"file\""),
         },
     }
 }

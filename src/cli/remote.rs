@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
@@ -51,6 +51,13 @@ pub(super) enum StoreCommand {
     Backup { file: PathBuf },
 }
 
+#[derive(Debug, Args)]
+pub(super) struct ImportedArgs {
+    /// As JSON, one source a line.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Carries out a `session` command.
 pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Failure> {
     match command {
@@ -86,6 +93,38 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
             Ok(say(format_args!("{ended} {sessions} ended"))?)
         }
     }
+}
+
+/// Tells how far the import of users has come: of one source, or of all that import.
+pub(super) fn imported(
+    args: &ImportedArgs,
+    source: Option<&str>,
+    config: &Config,
+) -> Result<(), Failure> {
+    let answer = call(config, Method::GET, "/users/imported", None)?;
+    let sources = list(&answer, "sources");
+    let sources = sources.filter(|one| source.is_none_or(|source| text(one, "source") == source));
+    let sources: Vec<&Value> = sources.collect();
+    if sources.is_empty() {
+        return Err(anyhow!("no [[users]] section that is meant has import = true").into());
+    }
+    for one in sources {
+        if args.json {
+            say(one)?;
+            continue;
+        }
+        let number = |name: &str| one.get(name).and_then(Value::as_u64);
+        let imported = number("imported").unwrap_or_default();
+        let left = number("left").map_or("unknown".to_owned(), |left| left.to_string());
+        let seen = number("known").unwrap_or_default();
+        say(format_args!(
+            "{}  {imported} imported  {left} left  {seen} seen  since {}  latest {}",
+            text(one, "source"),
+            text(one, "first"),
+            text(one, "latest"),
+        ))?;
+    }
+    Ok(())
 }
 
 /// Carries out a `limits` command.

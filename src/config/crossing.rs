@@ -3,11 +3,12 @@
 //! Collisions name both sides, because either may be the one to change.
 
 use http::Method;
+use http::header::AUTHORIZATION;
 
 use super::path::{is_below, shape};
 use super::reader::Reading;
 use super::suggest::Place;
-use super::{Bind, Config, Draft, Login, Route};
+use super::{Bind, Config, Draft, IdentityForm, Login, Route, UpstreamCredential};
 use crate::dialect::SecondStep;
 use crate::identity::SELF_ISSUER;
 
@@ -19,6 +20,7 @@ pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     check_own_paths(reading, draft);
     check_mail(reading, config);
     check_route_pairs(reading, draft);
+    check_upstream_credentials(reading, draft);
     warn_logins(reading, draft);
     warn_routes(reading, draft);
 }
@@ -167,12 +169,53 @@ fn check_route_pairs(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
+/// One field cannot hold two credentials.
+fn check_upstream_credentials(reading: &Reading<'_>, draft: &Draft) {
+    for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
+        let mut upstreams = draft.config.upstreams.iter();
+        let upstream = upstreams.find(|upstream| upstream.name == route.upstream);
+        let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
+        let own = credential.map(UpstreamCredential::names).unwrap_or_default();
+        if route.forward_credential && !own.is_empty() {
+            let remedy = format!(
+                "upstream \"{}\" has a credential of its own, which is sent instead",
+                route.upstream
+            );
+            at.at("forward_credential").issue(reading, "true".to_owned(), remedy);
+        }
+        let IdentityForm::Jwt(name) = &route.identity else { continue };
+        let taken = if own.contains(name) {
+            Some("the upstream's credential")
+        } else if route.forward_credential && *name == AUTHORIZATION {
+            Some("the client's own credential (forward_credential)")
+        } else {
+            route
+                .request_headers
+                .set
+                .iter()
+                .any(|(set, _)| set == name)
+                .then_some("request_headers")
+        };
+        if let Some(taken) = taken {
+            let remedy = format!(
+                "is also the field of {taken}: name another in identity_header, such as \"X-Auth-Token\""
+            );
+            at.at("identity_header").issue(reading, format!("{:?}", name.as_str()), remedy);
+        }
+    }
+}
+
 fn warn_logins(reading: &Reading<'_>, draft: &Draft) {
     for (login, at) in draft.config.logins.iter().zip(&draft.logins) {
         if login.reveal_unknown_user {
             let remedy = "tells unknown users from wrong passwords, as its clients expect: \
                           reveal_unknown_user = false hides it";
             at.warn(reading, format!("{:?}", login.name), remedy.to_owned());
+        }
+        if !login.totp {
+            let remedy = "lets users in without the second step that they have elsewhere: by \
+                          default those who have one are asked for it, or refused";
+            at.at("totp").warn(reading, "false".to_owned(), remedy.to_owned());
         }
     }
 }

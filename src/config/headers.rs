@@ -101,6 +101,11 @@ impl HeaderRules {
     }
 }
 
+/// Fields between two neighbours, and those that frame a message.
+pub(super) fn is_framing(name: &str) -> bool {
+    FRAMING.contains(&name)
+}
+
 fn is_credential(name: &str) -> bool {
     matches!(name, "authorization" | "x-access-token" | "x-key")
 }

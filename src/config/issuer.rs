@@ -1,17 +1,16 @@
 //! `[[issuer]]`: others whose tokens are accepted.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::files::Privacy;
+use super::issuer_keys::{IssuerKeys, read_keys};
 use super::item::Item;
-use super::keycheck::{check_jwks, check_pem, check_secret};
 use super::reader::Table;
 use super::suggest::Names;
 use super::token::{MAX_LEEWAY, MAX_TTL, MIN_TTL, Token, algorithm};
 use crate::algorithm::Algorithm;
 use crate::clock::{Timestamp, start_of_day};
 use crate::identity::SELF_ISSUER;
-use crate::secret::Secret;
 
 /// Someone else who signs tokens that we accept.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +21,14 @@ pub struct Issuer {
     pub audience: Audience,
     pub algorithms: Vec<Algorithm>,
     pub keys: IssuerKeys,
+    /// PEM of the CA to believe where the issuer is asked, instead of the public ones.
+    pub ca: Option<String>,
+    /// The issuer may be asked without TLS.
+    pub allow_http: bool,
+    /// How long fetched keys are used while no newer ones can be had.
+    pub max_stale: Duration,
+    /// What clients call themselves at the issuer; told by dialects that say where to log in.
+    pub client_id: Option<String>,
     /// Accepted `sub`s; empty: all.
     pub subjects: Vec<String>,
     pub username_claim: Vec<String>,
@@ -52,23 +59,16 @@ pub enum Audience {
     Any,
 }
 
-/// Where a foreign issuer's keys come from; file contents are read while checking.
-#[derive(Clone, Debug, PartialEq)]
-pub enum IssuerKeys {
-    /// The text of a JWKS file (RFC 7517 §5).
-    Jwks(String),
-    /// The text of a PEM file: a public key or a certificate.
-    Pem(String),
-    /// A shared HMAC secret.
-    Secret(Secret<Vec<u8>>),
-}
-
 /// `JWT`, `at+jwt` or none: whatever is not an ID token by its type.
 const TYPES: &[&str] = &["jwt", "at+jwt"];
+/// A day without a provider is an outage; keys that it withdrew meanwhile are not for ever.
+const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
+/// Shorter would be over before the next fetch.
+const STALE: RangeInclusive<Duration> =
+    Duration::from_secs(600)..=Duration::from_secs(30 * 24 * 3600);
 const REQUIRED: &[&str] = &["exp", "iss", "sub", "aud"];
 /// A takeover issuer may leave out the others, never these.
 const ALWAYS_REQUIRED: &[&str] = &["exp", "sub"];
-const NO_KEYS: &str = "name jwks_file, public_key_file or secret";
 
 impl Issuer {
     pub(super) fn read(mut table: Table<'_>, names: &mut Names, token: &Token) -> Self {
@@ -85,12 +85,25 @@ impl Issuer {
         let algorithms = read_algorithms(&mut table);
         let audience = read_audience(&mut table, is_takeover);
         let types = table.words("types");
+        let plain = table.get("allow_http");
+        let allow_http = plain.as_ref().and_then(Item::bool).unwrap_or(false);
+        let keys = read_keys(&mut table, &issuer, &algorithms, is_takeover, allow_http);
+        if let Some(item) = &plain {
+            check_use(item, keys.as_ref());
+        }
+        if let (Some(item), true) = (&plain, allow_http) {
+            item.warn("asks the issuer without TLS: whoever is on the way there can sign tokens");
+        }
         Self {
             name,
             issuer,
             required: read_required(&mut table, is_takeover, &audience),
             audience,
-            keys: read_keys(&mut table, &algorithms, is_takeover),
+            ca: read_ca(&mut table, keys.as_ref()),
+            allow_http,
+            max_stale: read_max_stale(&mut table, keys.as_ref()),
+            client_id: table.get("client_id").as_ref().and_then(Item::word),
+            keys: keys.unwrap_or(IssuerKeys::Jwks(String::new())),
             algorithms,
             subjects: table.words("subjects").unwrap_or_default(),
             username_claim: read_claim(&mut table, "username_claim", &["preferred_username"]),
@@ -107,6 +120,11 @@ impl Issuer {
             allow_id_tokens: table.bool_or("allow_id_tokens", false),
         }
     }
+
+    /// Whether tokens about this `sub` are accepted.
+    pub fn takes_subject(&self, subject: &str) -> bool {
+        self.subjects.is_empty() || self.subjects.iter().any(|one| one == subject)
+    }
 }
 
 fn owned(names: &[&str]) -> Vec<String> {
@@ -117,6 +135,25 @@ fn owned(names: &[&str]) -> Vec<String> {
 fn plain_type(name: &str) -> String {
     let name = name.to_ascii_lowercase();
     name.strip_prefix("application/").map(str::to_owned).unwrap_or(name)
+}
+
+fn read_ca(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Option<String> {
+    let item = table.get("ca")?;
+    check_use(&item, keys);
+    item.read_certificates().map(|(_, pem)| pem)
+}
+
+fn read_max_stale(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Duration {
+    let Some(item) = table.get("max_stale") else { return MAX_STALE };
+    check_use(&item, keys);
+    item.duration(STALE).unwrap_or(MAX_STALE)
+}
+
+/// These keys are about asking the issuer, which nobody does who has all that is to be known.
+fn check_use(item: &Item<'_>, keys: Option<&IssuerKeys>) {
+    if keys.is_some_and(|keys| !keys.is_remote()) {
+        item.issue("is of no use: the issuer's keys are here");
+    }
 }
 
 fn read_algorithms(table: &mut Table<'_>) -> Vec<Algorithm> {
@@ -196,59 +233,6 @@ fn read_claim(table: &mut Table<'_>, key: &'static str, default: &[&str]) -> Vec
         item.issue("must be a claim's name, or a path like \"realm_access.roles\"");
     }
     text.split('.').map(str::to_owned).collect()
-}
-
-fn read_keys(table: &mut Table<'_>, algorithms: &[Algorithm], is_takeover: bool) -> IssuerKeys {
-    let weak = table.get("allow_weak_secret");
-    let allow_weak = weak.as_ref().and_then(Item::bool).unwrap_or(false);
-    if let (Some(item), true, false) = (&weak, allow_weak, is_takeover) {
-        item.issue("is only for a takeover: say `until` when it ends");
-    }
-    table.unavailable("jwks", "save the key set to a file and name it in jwks_file");
-    let given = (table.get("jwks_file"), table.get("public_key_file"), table.get("secret"));
-    let is_symmetric = algorithms.iter().any(|algorithm| algorithm.is_symmetric());
-    let nothing = IssuerKeys::Jwks(String::new());
-    match given {
-        (Some(item), None, None) => {
-            let privacy = if is_symmetric { Privacy::Secret } else { Privacy::Public };
-            let Some((_, text)) = item.read_text(privacy) else { return nothing };
-            report(&item, check_jwks(&text, algorithms, allow_weak));
-            IssuerKeys::Jwks(text)
-        }
-        (None, Some(item), None) => {
-            let Some((_, text)) = item.read_text(Privacy::Public) else { return nothing };
-            if is_symmetric {
-                item.issue("is a public key, but the algorithms are HMAC: give `secret`");
-            } else if !algorithms.is_empty() {
-                report(&item, check_pem(&text, algorithms));
-            }
-            IssuerKeys::Pem(text)
-        }
-        (None, None, Some(item)) => {
-            if !is_symmetric && !algorithms.is_empty() {
-                item.hidden_issue("is for HMAC, but the algorithms are for key pairs");
-            }
-            let Some(secret) = item.secret() else { return nothing };
-            if !allow_weak && let Err(fault) = check_secret(secret.expose().len(), algorithms) {
-                item.hidden_issue(fault);
-            }
-            IssuerKeys::Secret(Secret::new(secret.expose().clone().into_bytes()))
-        }
-        (None, None, None) => {
-            table.issue("", format!("has no keys: {NO_KEYS} (discovery is not available yet)"));
-            nothing
-        }
-        _ => {
-            table.issue("", format!("has keys from two places: {NO_KEYS}, one of them"));
-            nothing
-        }
-    }
-}
-
-fn report(item: &Item<'_>, checked: Result<(), String>) {
-    if let Err(fault) = checked {
-        item.issue(fault);
-    }
 }
 
 /// The first instant after a day, in UTC.

@@ -6,6 +6,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Uri;
 use serde_json::Value;
 use x509_parser::prelude::{FromDer, Pem, SubjectPublicKeyInfo, X509Certificate};
 use x509_parser::public_key::{PublicKey, RSAPublicKey};
@@ -112,6 +113,21 @@ fn check_jwk(key: &Value, algorithms: &[Algorithm], weak: bool) -> Result<(), St
             None => Err("has no `x` in base64url".to_owned()),
         },
         _ => Err("has no `kty` of RSA, EC, OKP or oct".to_owned()),
+    }
+}
+
+/// Reads the address of an issuer's document.
+pub(super) fn check_url(text: &str, allow_http: bool) -> Result<Uri, String> {
+    if text.contains(['@', '#']) {
+        return Err("must be without a user, password or fragment".to_owned());
+    }
+    let uri: Uri = text.parse().map_err(|_| "is no URL".to_owned())?;
+    let has_host = uri.host().is_some_and(|host| !host.is_empty());
+    match uri.scheme_str() {
+        Some("https") if has_host => Ok(uri),
+        Some("http") if has_host && allow_http => Ok(uri),
+        Some("http") => Err("must be https: allow_http = true accepts the risk".to_owned()),
+        _ => Err("must be an https URL".to_owned()),
     }
 }
 

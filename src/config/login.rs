@@ -39,6 +39,8 @@ pub struct Login {
     pub cors: Option<Arc<Cors>>,
     /// Whether an unknown user is told from a wrong password, where the dialect has two answers.
     pub reveal_unknown_user: bool,
+    /// Whether a user's authenticator is asked for.
+    pub totp: bool,
     /// Tenant headers that must match one pair, where the login lists tenants (aviate).
     pub tenants: Vec<Tenant>,
     /// Values for the dialect's `$config.…` placeholders.
@@ -106,6 +108,7 @@ impl Login {
         let cors_item = table.get("cors");
         let tenants = table.list("tenants").iter().filter_map(Tenant::read).collect();
         let about = table.table("about").entries();
+        let totp = table.bool_or("totp", true);
         let body_limit = table.size_or("body_limit", BODY_LIMIT, 1 << 10..=LARGEST_BODY);
 
         let dialect = dialect?;
@@ -132,6 +135,7 @@ impl Login {
             audience: audience.unwrap_or_else(|| known.token.audience.clone()),
             cors: own_cors.or_else(|| dialect.cors.clone()).map(Arc::new),
             reveal_unknown_user: read_reveal(reveal, &dialect),
+            totp,
             tenants,
             about: about.into_iter().map(|(name, item)| (name, item.json())).collect(),
             body_limit,

@@ -8,11 +8,13 @@
 
 mod admin;
 mod cors;
+mod credential;
 mod crossing;
 mod duration;
 mod files;
 mod headers;
 mod issuer;
+mod issuer_keys;
 mod issues;
 mod item;
 mod keycheck;
@@ -42,8 +44,10 @@ use self::known::{Dialects, Known};
 use self::reader::{Reading, Table};
 
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
+pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::headers::{HeaderRules, Value, ValuePart};
-pub use self::issuer::{Audience, Issuer, IssuerKeys};
+pub use self::issuer::{Audience, Issuer};
+pub use self::issuer_keys::IssuerKeys;
 pub use self::issues::{Issue, Issues, KeyPath, Severity};
 pub use self::known::OwnDialect;
 pub use self::listener::{
@@ -55,7 +59,11 @@ pub use self::process::Process;
 pub use self::route::{AllowPath, CredentialKind, IdentityForm, Require, Route, RouteCors};
 pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
-pub use self::users::{UserSource, UserSourceKind};
+pub use self::users::{
+    AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
+    LdapAttributes, LdapGroups, LdapServer, SqlColumns, SqlDatabase, SqlUsers, UserMap, UserSource,
+    UserSourceKind, WeakScheme,
+};
 
 /// A whole configuration, checked: every reference resolves and every file it names was read.
 #[derive(Clone, Debug)]
@@ -170,10 +178,11 @@ impl Config {
 /// One of each table that may stand several times, so that their keys are asked for.
 const SKELETON: &str = r#"
 mail = {}
-users = [{ kind = "file" }]
+users = [{ kind = "file" }, { kind = "sql", url = "sqlite:x", query = "$1", columns = {} }, { kind = "http", dialect = "native", map = {} }]
 issuer = [{ secret = {} }]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
-upstream = [{ servers = [{}], tls = { certificate = {} } }]
+upstream = [{ servers = [{}], tls = { certificate = {} }, credential = { basic = {} } },
+            { servers = [{}], credential = { login = {} } }]
 route = [{ path = "/", cors = {} }]
 listener = [{ tls = { certificates = [{}] } }]
 "#;
@@ -229,12 +238,13 @@ fn read(mut root: Table<'_>) -> Draft {
     let mut known = Known::new(token.clone(), Dialects::read(root));
     let (listeners, listener_places) =
         read_all(root, "listener", |table| Some(Listener::read(table)));
-    let (users, _) = read_all(root, "users", |table| UserSource::read(table, &mut known.users));
+    let (users, _) =
+        read_all(root, "users", |table| UserSource::read(table, &mut known.users, &known.dialects));
     let (issuers, issuer_places) =
         read_all(root, "issuer", |table| Some(Issuer::read(table, &mut known.issuers, &token)));
     let (logins, login_places) = read_all(root, "login", |table| Login::read(table, &mut known));
     let (upstreams, _) =
-        read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known.upstreams)));
+        read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known)));
     let (routes, route_places) =
         read_all(root, "route", |table| Some(Route::read(table, &mut known)));
     let config = Config {

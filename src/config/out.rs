@@ -62,6 +62,13 @@ impl Out {
         self.put(key, table)
     }
 
+    pub(super) fn maybe_table(self, key: &str, table: Option<Table>) -> Self {
+        match table {
+            Some(table) => self.put(key, table),
+            None => self,
+        }
+    }
+
     /// Several tables; nothing where there is none.
     pub(super) fn all(self, key: &str, tables: impl IntoIterator<Item = Table>) -> Self {
         let tables: Vec<Value> = tables.into_iter().map(Value::Table).collect();

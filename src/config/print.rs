@@ -14,6 +14,7 @@ use super::upstream::Balance;
 use super::{
     Audience, Bind, ClientAuth, Config, Issuer, IssuerKeys, Listener, Log, LogFormat, LogTarget,
     LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion, Token, Upstream,
+    UpstreamCredential,
 };
 use super::{duration, mail, size};
 use crate::clock::Timestamp;
@@ -176,10 +177,16 @@ impl Config {
     }
 
     fn issuer(&self, number: usize, issuer: &Issuer) -> Table {
-        let key = match issuer.keys {
-            IssuerKeys::Jwks(_) => "jwks_file",
-            IssuerKeys::Pem(_) => "public_key_file",
-            IssuerKeys::Secret(_) => "secret",
+        let file = |key: &str| {
+            let file = self.file(&format!("issuer[{number}].{key}"));
+            file.map(|path| path.display().to_string())
+        };
+        let (key, keys) = match &issuer.keys {
+            IssuerKeys::Jwks(_) => ("jwks_file", file("jwks_file")),
+            IssuerKeys::Pem(_) => ("public_key_file", file("public_key_file")),
+            IssuerKeys::Secret(_) => ("secret", Some(HIDDEN.to_owned())),
+            IssuerKeys::Url(uri) => ("jwks", Some(uri.to_string())),
+            IssuerKeys::Discovery(_) => ("jwks", None),
         };
         let out = Out::default().text("name", &issuer.name).text("issuer", &issuer.issuer);
         let out = match &issuer.audience {
@@ -190,9 +197,13 @@ impl Config {
             "algorithms",
             issuer.algorithms.iter().map(|one| one.as_str().to_owned()).collect(),
         );
-        let out = match self.file(&format!("issuer[{number}].{key}")) {
-            Some(file) => out.path(key, file),
-            None => out.text(key, HIDDEN),
+        let out = out.maybe(key, keys);
+        let out = match issuer.keys.is_remote() {
+            true => out
+                .maybe("ca", file("ca"))
+                .flag("allow_http", issuer.allow_http)
+                .time("max_stale", issuer.max_stale),
+            false => out,
         };
         // The day whose end it is.
         let day = |until: Timestamp| {
@@ -209,6 +220,7 @@ impl Config {
             .maybe("max_lifetime", issuer.max_lifetime.map(duration::render))
             .maybe("until", issuer.until.map(day))
             .flag("allow_id_tokens", issuer.allow_id_tokens)
+            .maybe("client_id", issuer.client_id.as_deref())
             .table()
     }
 
@@ -249,6 +261,7 @@ impl Config {
             .flag("http2", upstream.http2)
             .int("retries", upstream.retries)
             .flag("case_insensitive", upstream.case_insensitive)
+            .maybe_table("credential", upstream.credential.as_ref().map(UpstreamCredential::print))
             .sub(
                 "timeouts",
                 Out::default()

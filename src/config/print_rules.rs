@@ -23,6 +23,7 @@ pub(super) fn login(login: &Login) -> Table {
         .time("access_ttl", login.access_ttl)
         .time("refresh_grace", login.refresh_grace)
         .flag("reveal_unknown_user", login.reveal_unknown_user)
+        .flag("totp", login.totp)
         .text("body_limit", size::render(login.body_limit))
         .all("tenants", tenants);
     let out = match login.exchange.as_slice() {
@@ -56,9 +57,10 @@ pub(super) fn route(route: &Route) -> Table {
         AllowPath::DoubleSlash => "double_slash".to_owned(),
         AllowPath::EncodedSlash => "encoded_slash".to_owned(),
     });
-    let identity = match route.identity {
-        IdentityForm::Headers => "headers",
-        IdentityForm::None => "none",
+    let (identity, identity_header) = match &route.identity {
+        IdentityForm::Headers => ("headers", None),
+        IdentityForm::Jwt(name) => ("jwt", Some(name)),
+        IdentityForm::None => ("none", None),
     };
     let some = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
     let methods: Vec<String> = route.methods.iter().map(ToString::to_string).collect();
@@ -77,6 +79,7 @@ pub(super) fn route(route: &Route) -> Table {
         .maybe_texts("logins", some(&route.logins))
         .maybe("strip_prefix", route.strip_prefix.as_deref())
         .text("identity", identity)
+        .maybe("identity_header", identity_header)
         .flag("forward_credential", route.forward_credential)
         .text("body_limit", size::render(route.body_limit))
         .text("errors", route.errors.name())

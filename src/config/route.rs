@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use http::Method;
+use http::header::{AUTHORIZATION, HeaderName};
 
+use super::headers::is_framing;
 use super::item::Item;
 use super::known::Known;
 use super::login::read_hosts;
 use super::path::{check_route, is_below, method};
 use super::reader::Table;
+use super::token::Token;
 use super::{HeaderRules, cors};
 use crate::dialect::{Cors, ErrorForm};
 use crate::identity::SELF_ISSUER;
@@ -70,10 +73,12 @@ pub struct Require {
 }
 
 /// How the upstream is told who calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityForm {
     /// `X-Auth-…` headers.
     Headers,
+    /// A short-lived token for this upstream, signed by us, in this field.
+    Jwt(HeaderName),
     /// Not at all.
     None,
 }
@@ -143,7 +148,7 @@ impl Route {
             logins,
             require,
             strip_prefix: table.get("strip_prefix").and_then(|item| read_strip(&item, &path)),
-            identity: read_identity(&mut table),
+            identity: read_identity(&mut table, &known.token),
             forward_credential: table.bool_or("forward_credential", false),
             request_headers: HeaderRules::read_request(table.table("request_headers")),
             response_headers: HeaderRules::read_response(table.table("response_headers")),
@@ -280,14 +285,35 @@ fn read_strip(item: &Item<'_>, path: &str) -> Option<String> {
     Some(prefix.to_owned())
 }
 
-fn read_identity(table: &mut Table<'_>) -> IdentityForm {
-    let Some(item) = table.get("identity") else { return IdentityForm::Headers };
-    if item.is_text() && item.text() == Some("jwt") {
-        item.issue("is not available in this version: write \"headers\" or \"none\"");
-        return IdentityForm::Headers;
+/// The token itself is a Bearer, unless a field of its own is named.
+fn read_identity(table: &mut Table<'_>, token: &Token) -> IdentityForm {
+    let (identity, header) = (table.get("identity"), table.get("identity_header"));
+    let name = header.as_ref().and_then(read_header);
+    let forms = [
+        ("headers", IdentityForm::Headers),
+        ("jwt", IdentityForm::Jwt(name.unwrap_or(AUTHORIZATION))),
+        ("none", IdentityForm::None),
+    ];
+    let form = identity.as_ref().and_then(|item| item.choice(&forms));
+    let form = form.unwrap_or(IdentityForm::Headers);
+    match (&form, &identity, &header) {
+        (IdentityForm::Jwt(_), Some(item), _) if token.algorithm.is_symmetric() => {
+            item.issue("needs a key pair: nobody can verify what [token] algorithm signs");
+        }
+        (IdentityForm::Headers | IdentityForm::None, _, Some(item)) => {
+            item.issue("is for identity = \"jwt\"");
+        }
+        _ => {}
     }
-    let forms = [("headers", IdentityForm::Headers), ("none", IdentityForm::None)];
-    item.choice(&forms).unwrap_or(IdentityForm::Headers)
+    form
+}
+
+fn read_header(item: &Item<'_>) -> Option<HeaderName> {
+    let name = HeaderName::try_from(item.text()?).ok().filter(|name| !is_framing(name.as_str()));
+    if name.is_none() {
+        item.issue("must be the name of a header field");
+    }
+    name
 }
 
 fn read_errors(table: &mut Table<'_>, known: &Known) -> Arc<ErrorForm> {

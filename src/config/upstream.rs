@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::UpstreamCredential;
 use super::item::Item;
+use super::known::Known;
 use super::listener::Certificate;
 use super::path::is_host_name;
 use super::reader::Table;
-use super::suggest::Names;
 
 /// A pool with at least one server.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,8 @@ pub struct Upstream {
     pub tls: UpstreamTls,
     /// Paths are matched without regard to case.
     pub case_insensitive: bool,
+    /// What it demands of whoever calls.
+    pub credential: Option<UpstreamCredential>,
 }
 
 /// One server of a pool.
@@ -93,15 +96,15 @@ const WAIT: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
 
 impl Upstream {
-    pub(super) fn read(mut table: Table<'_>, names: &mut Names) -> Self {
-        let name = names.read(&mut table, None);
+    pub(super) fn read(mut table: Table<'_>, known: &mut Known) -> Self {
+        let name = known.upstreams.read(&mut table, None);
         table.unavailable("health", "servers that fail are tried again by the next request");
-        table.unavailable(
-            "credential",
-            "the client's own goes along with forward_credential = true",
-        );
         table.unavailable("max_connections", "leave it out");
         let servers = read_servers(&mut table);
+        let base = servers.iter().find_map(|server| server.url());
+        let credential = table
+            .get("credential")
+            .and_then(|item| UpstreamCredential::read(&item, &known.dialects, base.as_deref()));
         let tls = table.get("tls");
         let speaks_tls =
             |server: &Server| matches!(server.address, ServerAddress::Tcp { tls: true, .. });
@@ -121,6 +124,7 @@ impl Upstream {
                 .unwrap_or(0),
             tls: tls.and_then(|item| item.table()).map(UpstreamTls::read).unwrap_or_default(),
             case_insensitive: table.bool_or("case_insensitive", false),
+            credential,
             servers,
         }
     }
@@ -161,6 +165,16 @@ impl Server {
         // Invariant: within the range, so it fits.
         let weight = u32::try_from(weight).unwrap_or(1);
         Some(Self { address: ServerAddress::read(&url)?, name: url.text()?.to_owned(), weight })
+    }
+}
+
+impl Server {
+    /// Its address as a URL, if it has one.
+    fn url(&self) -> Option<String> {
+        let ServerAddress::Tcp { host, port, tls } = &self.address else { return None };
+        let scheme = if *tls { "https" } else { "http" };
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        Some(format!("{scheme}://{host}:{port}"))
     }
 }
 

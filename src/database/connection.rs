@@ -7,16 +7,18 @@ use sqlx::{
     AssertSqlSafe, Column, Connection as _, Encode, Executor, IntoArguments, MySqlConnection,
     PgConnection, SqlSafeStr, SqliteConnection, Statement, Type,
 };
+use tokio::time::Instant;
 
-use super::address::{Address, Kind};
 use super::fault::Fault;
 use super::row::{self, Row};
+use super::{Access, Address, DatabaseOptions};
 
 /// An open connection.
 pub(super) struct Connection {
     open: Open,
     /// How its transactions begin.
     begin: String,
+    pub(super) made: Instant,
 }
 
 enum Open {
@@ -37,38 +39,41 @@ macro_rules! any {
 }
 
 impl Connection {
-    /// Opens a connection; `read_only` for one that can change nothing.
-    pub(super) async fn open(address: &Address, read_only: bool) -> Result<Self, Fault> {
-        let opened = Self::try_open(address, read_only).await;
-        opened.map_err(Fault::connect)
-    }
-
-    async fn try_open(address: &Address, read_only: bool) -> Result<Self, sqlx::Error> {
-        let mode = if read_only { "READ ONLY" } else { "READ WRITE" };
-        let millis = address.limit.as_millis();
-        match &address.kind {
-            Kind::Postgres(options) => {
+    pub(super) async fn open(
+        address: &Address,
+        options: &DatabaseOptions,
+        access: Access,
+    ) -> Result<Self, Fault> {
+        let mode = if access == Access::Read { "READ ONLY" } else { "READ WRITE" };
+        let millis = options.timeout.as_millis();
+        let (open, begin) = match address.secured(options) {
+            Address::Postgres(to) => {
+                let open = PgConnection::connect_with(&to).await.map_err(Fault::connect)?;
+                // The server gives up when we do.
                 let begin = format!("BEGIN {mode}; SET LOCAL statement_timeout = {millis}");
-                let open = Box::new(PgConnection::connect_with(options).await?);
-                Ok(Self { open: Open::Postgres(open), begin })
+                (Open::Postgres(Box::new(open)), begin)
             }
-            Kind::MySql(options) => {
-                let mut open = Box::new(MySqlConnection::connect_with(options).await?);
-                // MariaDB and MySQL name it differently; each reads its own comment only.
-                let limit = format!(
-                    "SET @limited = 1 /*M! , max_statement_time = {} */ \
-                     /*!50708 , max_execution_time = {millis} */",
-                    address.limit.as_secs_f64()
-                );
-                sqlx::raw_sql(AssertSqlSafe(limit)).execute(&mut *open).await?;
-                Ok(Self { open: Open::MySql(open), begin: format!("START TRANSACTION {mode}") })
+            Address::MySql(to) => {
+                let open = MySqlConnection::connect_with(&to).await.map_err(Fault::connect)?;
+                (Open::MySql(Box::new(open)), format!("START TRANSACTION {mode}"))
             }
-            Kind::Sqlite(options) => {
-                let options = options.as_ref().clone().read_only(read_only);
-                let open = Box::new(SqliteConnection::connect_with(&options).await?);
-                Ok(Self { open: Open::Sqlite(open), begin: "BEGIN".to_owned() })
+            Address::Sqlite(to) => {
+                let to = to.read_only(access == Access::Read);
+                let open = SqliteConnection::connect_with(&to).await.map_err(Fault::connect)?;
+                (Open::Sqlite(Box::new(open)), "BEGIN".to_owned())
             }
+        };
+        let mut opened = Self { open, begin, made: Instant::now() };
+        if matches!(opened.open, Open::MySql(_)) {
+            // As above; MariaDB and MySQL name it differently, and each reads its own comment.
+            let seconds = options.timeout.as_secs_f64();
+            let limit = format!(
+                "SET @tollhouse = 1 /*M! , max_statement_time = {seconds} */ \
+                 /*!50708 , max_execution_time = {millis} */"
+            );
+            opened.run(limit).await?;
         }
+        Ok(opened)
     }
 
     /// One more row than `most` is read, so that too many can be told from as many.

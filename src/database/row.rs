@@ -1,6 +1,7 @@
-//! A row of an answer: every value as JSON, or the type that could not be read.
-
-use std::sync::Arc;
+//! A row as plain values, whichever database it came from.
+//!
+//! Text, numbers, booleans, UUIDs, JSON and, in PostgreSQL, arrays of these. Any other type is an
+//! error that names the column: guessing how a date should read is not ours.
 
 use serde_json::Value;
 use sqlx::mysql::MySqlRow;
@@ -10,64 +11,80 @@ use sqlx::{Column, Row as _, TypeInfo, ValueRef};
 
 use super::DatabaseError;
 
-/// One row; its columns are asked for by name, case aside.
-#[derive(Clone, Debug)]
-pub struct Row {
-    cells: Vec<(Arc<str>, Cell)>,
-}
+/// One row: values by column, in the order of the query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row(Vec<(String, Cell)>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Cell {
     Read(Value),
-    /// A value of this type, which we cannot read.
-    Unreadable(String),
+    /// A value of this type, which is not read. There is none in a row that is handed out.
+    Unread(String),
 }
 
 impl Row {
-    /// True if the answer has a column of this name.
-    pub fn has(&self, column: &str) -> bool {
-        self.cells.iter().any(|(name, _)| name.eq_ignore_ascii_case(column))
+    /// The value of a column, compared without case; `None` if the query has no such column.
+    pub fn value(&self, column: &str) -> Option<&Value> {
+        let (_, cell) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(column))?;
+        match cell {
+            Cell::Read(value) => Some(value),
+            Cell::Unread(_) => None,
+        }
     }
 
-    /// A value as JSON: text, numbers, booleans, UUIDs as text, lists of these, JSON itself.
-    ///
-    /// # Errors
-    /// When there is not exactly one such column, or its type cannot be read.
-    pub fn value(&self, column: &str) -> Result<&Value, DatabaseError> {
-        let mut named = self.cells.iter().filter(|(name, _)| name.eq_ignore_ascii_case(column));
-        let column = column.to_owned();
-        match (named.next(), named.next()) {
-            (None, _) => Err(DatabaseError::NoColumn { column }),
-            (Some(_), Some(_)) => Err(DatabaseError::TwoColumns { column }),
-            (Some((_, Cell::Read(value))), None) => Ok(value),
-            (Some((_, Cell::Unreadable(kind))), None) => {
-                Err(DatabaseError::Unreadable { column, kind: kind.clone() })
+    /// The text of a column; numbers and booleans are written out. `None` if there is no such
+    /// column, or it is NULL or of another type.
+    pub fn text(&self, column: &str) -> Option<String> {
+        match self.value(column)? {
+            Value::String(text) => Some(text.clone()),
+            scalar @ (Value::Number(_) | Value::Bool(_)) => Some(scalar.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The names of the columns.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The row, if all of it could be read.
+    pub(super) fn whole(self) -> Result<Self, DatabaseError> {
+        match self.0.iter().find_map(|(column, cell)| cell.unread().map(|kind| (column, kind))) {
+            None => Ok(self),
+            Some((column, kind)) => {
+                Err(DatabaseError::Column { column: column.clone(), kind: kind.to_owned() })
             }
         }
     }
 
-    /// A value as text; `None` for NULL.
-    ///
-    /// # Errors
-    /// As `value`.
-    pub fn text(&self, column: &str) -> Result<Option<String>, DatabaseError> {
-        Ok(match self.value(column)? {
-            Value::Null => None,
-            Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        })
+    /// Those columns of the row that are wanted, if they could be read.
+    pub(super) fn part(mut self, wanted: &[&str]) -> Result<Self, DatabaseError> {
+        let wants = |name: &str| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
+        self.0.retain(|(name, _)| wants(name));
+        for (index, (name, _)) in self.0.iter().enumerate() {
+            if self.columns().skip(index + 1).any(|other| other.eq_ignore_ascii_case(name)) {
+                return Err(DatabaseError::Twice { column: name.clone() });
+            }
+        }
+        self.whole()
     }
 
     fn read<R: sqlx::Row>(row: &R, cell: impl Fn(usize) -> Cell) -> Self {
         let columns = row.columns().iter();
-        let cells = columns.map(|column| (Arc::from(column.name()), cell(column.ordinal())));
-        Self { cells: cells.collect() }
+        Self(columns.map(|column| (column.name().to_owned(), cell(column.ordinal()))).collect())
     }
 }
 
 impl Cell {
+    fn unread(&self) -> Option<&str> {
+        match self {
+            Self::Read(_) => None,
+            Self::Unread(kind) => Some(kind),
+        }
+    }
+
     fn of(value: Option<Value>, kind: &impl TypeInfo) -> Self {
-        value.map_or_else(|| Self::Unreadable(kind.name().to_owned()), Self::Read)
+        value.map_or_else(|| Self::Unread(kind.name().to_owned()), Self::Read)
     }
 }
 
@@ -79,7 +96,7 @@ pub(super) fn postgres(row: &PgRow) -> Row {
             let value = raw.as_bytes().ok().and_then(|bytes| binary(&kind, bytes));
             Cell::of(value, kind.as_ref())
         }
-        Err(error) => Cell::Unreadable(error.to_string()),
+        Err(error) => Cell::Unread(error.to_string()),
     })
 }
 
@@ -148,7 +165,7 @@ pub(super) fn mysql(row: &MySqlRow) -> Row {
         let raw = match row.try_get_raw(index) {
             Ok(raw) if raw.is_null() => return Cell::Read(Value::Null),
             Ok(raw) => raw,
-            Err(error) => return Cell::Unreadable(error.to_string()),
+            Err(error) => return Cell::Unread(error.to_string()),
         };
         let kind = raw.type_info();
         let bytes = || row.try_get_unchecked::<&[u8], _>(index).ok();
@@ -160,7 +177,12 @@ pub(super) fn mysql(row: &MySqlRow) -> Row {
             name if name.ends_with("UNSIGNED") => {
                 row.try_get_unchecked::<u64, _>(index).ok().map(Value::from)
             }
-            name if name.ends_with("INT") || name == "BOOLEAN" => {
+            // The name that sqlx has for TINYINT(1), which may hold other numbers as well.
+            "BOOLEAN" => row.try_get_unchecked::<i64, _>(index).ok().map(|number| match number {
+                0 | 1 => Value::Bool(number == 1),
+                _ => number.into(),
+            }),
+            name if name.ends_with("INT") => {
                 row.try_get_unchecked::<i64, _>(index).ok().map(Value::from)
             }
             // Text of a binary collation is told as bytes; MariaDB's JSON is such.
@@ -175,7 +197,7 @@ pub(super) fn sqlite(row: &SqliteRow) -> Row {
         let raw = match row.try_get_raw(index) {
             Ok(raw) if raw.is_null() => return Cell::Read(Value::Null),
             Ok(raw) => raw,
-            Err(error) => return Cell::Unreadable(error.to_string()),
+            Err(error) => return Cell::Unread(error.to_string()),
         };
         let kind = raw.type_info();
         // A value's own type, whatever the column was declared as.

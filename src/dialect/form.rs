@@ -20,7 +20,7 @@ use super::template::Node;
 use crate::clock::Timestamp;
 
 /// The error answers of one dialect; every reason has one, by its own entry or the default.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ErrorForm {
     name: String,
     /// Invariant: in the order of `Reason::ALL`.
@@ -38,8 +38,9 @@ struct ErrorReply {
     challenge: bool,
 }
 
+/// What stands in an answer's body.
 #[derive(Clone, Debug, PartialEq)]
-enum ErrorBody {
+pub(super) enum ErrorBody {
     Empty,
     /// The same bytes every time.
     Fixed(Bytes),
@@ -89,6 +90,11 @@ impl ErrorForm {
     /// The status this form answers `reason` with.
     pub fn status(&self, reason: Reason) -> StatusCode {
         self.reply(reason).status
+    }
+
+    /// The body of the answer to `reason`, to be read backwards.
+    pub(super) fn body(&self, reason: Reason) -> &ErrorBody {
+        &self.reply(reason).body
     }
 
     /// Whether the answer may carry `WWW-Authenticate`.

@@ -3,8 +3,8 @@
 //! A dialect says which paths there are, where the credential sits in a request, what each
 //! answer and each error look like, and which claims the tokens carry. Pure: no I/O, and nothing
 //! of users, keys or stores. `raw` is a dialect as its TOML says it, `check` makes a `Dialect` of
-//! it or says everything that is wrong; `serve` reads requests and renders answers; `form` renders
-//! errors.
+//! it or says everything that is wrong; `serve` reads requests and renders answers, `speak` is its
+//! way back, for whoever asks a system that serves the dialect; `form` renders errors.
 
 mod builtin;
 mod check;
@@ -17,6 +17,7 @@ mod problem;
 mod raw;
 mod reason;
 pub mod serve;
+pub mod speak;
 mod spec;
 mod template;
 

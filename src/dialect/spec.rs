@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::secret::SecretString;
 
 /// A login wire format.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Dialect {
     pub name: String,
     pub endpoints: Vec<Endpoint>,
@@ -61,7 +61,7 @@ pub struct TokenDefaults {
 }
 
 /// One path and method of a dialect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     pub step: Step,
     pub method: Method,
@@ -156,7 +156,7 @@ pub enum SecondStep {
 }
 
 /// An answer to be rendered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
     pub status: http::StatusCode,
     /// `None`: an empty body.

@@ -75,6 +75,11 @@ impl Template {
     pub(super) fn names(&self, place: &Place) -> bool {
         self.root.names(place)
     }
+
+    /// The template itself, to be read backwards.
+    pub(super) fn root(&self) -> &Node {
+        &self.root
+    }
 }
 
 impl Node {
@@ -183,7 +188,7 @@ impl Node {
         }
     }
 
-    fn names(&self, wanted: &Place) -> bool {
+    pub(super) fn names(&self, wanted: &Place) -> bool {
         match self {
             Self::Fixed(_) => false,
             Self::Place(place, _) => place == wanted,

@@ -3,6 +3,7 @@
 use aws_lc_rs::hmac;
 
 use crate::secret::{self, Digest, SecretString};
+use crate::session::Totp;
 
 const DIGITS: u32 = 6;
 
@@ -19,11 +20,21 @@ pub(super) fn new_code() -> SecretString {
 
 /// What is kept of a code: keyed, because a million digests are computed in a blink.
 pub(super) fn code_digest(store_secret: &[u8; 32], key: &Digest, code: &SecretString) -> Digest {
+    keyed(store_secret, b"one-time code", &[&key.0, code.expose().as_bytes()])
+}
+
+/// What is kept of a login that waits for an authenticator: tells its secret from every other.
+pub(super) fn authenticator_digest(store_secret: &[u8; 32], key: &Digest, totp: &Totp) -> Digest {
+    keyed(store_secret, b"authenticator", &[&key.0, totp.secret.expose()])
+}
+
+fn keyed(store_secret: &[u8; 32], purpose: &[u8], parts: &[&[u8]]) -> Digest {
     let mac = hmac::Key::new(hmac::HMAC_SHA256, store_secret);
     let mut context = hmac::Context::with_key(&mac);
-    context.update(b"one-time code");
-    context.update(&key.0);
-    context.update(code.expose().as_bytes());
+    context.update(purpose);
+    for part in parts {
+        context.update(part);
+    }
     Digest::of(context.sign().as_ref())
 }
 

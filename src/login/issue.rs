@@ -29,23 +29,7 @@ impl Login {
         call: &Call,
         user: &User,
     ) -> Result<Done, Refused> {
-        let now = call.now;
-        let key = self.config.dialect.gives_key.then(new_key);
-        let jti = token::new_jti();
-        let mut session = self.new_session(&Origin::of(call), user, key.as_ref(), &jti);
-        let most = self.services.limits.sessions_per_user;
-        let ended = self.services.store.put(session.clone(), most, now).await?;
-        self.end_streams(&ended);
-        // A review that came between the password and `put` has not seen this session.
-        if !self.services.still_is(&session).await? {
-            session = self.live_session(session.id, call).await?;
-        }
-        let refresh = session.refresh.as_ref().map(|generation| (jti, generation.expires));
-        let mut facts = self.issue(&session, refresh, now)?;
-        if let Some(held) = &mut facts.session {
-            held.key = key;
-        }
-        self.count_login(LoginResult::Succeeded);
+        let (session, facts) = self.open_session(call, user, None).await?;
         self.audit(
             call,
             AuditEvent::LoggedIn {
@@ -55,6 +39,34 @@ impl Login {
             },
         );
         Ok(self.answer(endpoint, &facts))
+    }
+
+    /// Begins a session for `user`, which ends at `until` at the latest, and makes its tokens.
+    pub(super) async fn open_session(
+        &self,
+        call: &Call,
+        user: &User,
+        until: Option<Timestamp>,
+    ) -> Result<(Session, Facts), Refused> {
+        let now = call.now;
+        let key = self.config.dialect.gives_key.then(new_key);
+        let jti = token::new_jti();
+        let origin = Origin { until, ..Origin::of(call) };
+        let mut session = self.new_session(&origin, user, key.as_ref(), &jti);
+        let most = self.services.limits.sessions_per_user;
+        let ended = self.services.store.put(session.clone(), most, now).await?;
+        self.end_streams(&ended);
+        // A review that came between the password and `put` has not seen this session.
+        if !self.services.still_is(&session, now).await? {
+            session = self.live_session(session.id, call).await?;
+        }
+        let refresh = session.refresh.as_ref().map(|generation| (jti, generation.expires));
+        let mut facts = self.issue(&session, refresh, now)?;
+        if let Some(held) = &mut facts.session {
+            held.key = key;
+        }
+        self.count_login(LoginResult::Succeeded);
+        Ok((session, facts))
     }
 
     /// A session and its access token for a script, without a password: an operator asked.
@@ -71,7 +83,8 @@ impl Login {
         let user = found
             .ok_or_else(|| Refused::new(Reason::UnknownUser, "disabled, or not of this login"))?;
         let jti = token::new_jti();
-        let origin = Origin { address: None, agent: Some("tollhouse token mint".to_owned()), now };
+        let agent = Some("tollhouse token mint".to_owned());
+        let origin = Origin { address: None, agent, until: None, now };
         let session = self.new_session(&origin, &user, None, &jti);
         let most = self.services.limits.sessions_per_user;
         let ended = self.services.store.put(session.clone(), most, now).await?;
@@ -93,11 +106,12 @@ impl Login {
     ) -> Session {
         let login = &self.config;
         let now = origin.now;
-        let expires = if login.dialect.defaults.ends_with_access {
-            now.plus(login.access_ttl).whole_secs()
-        } else {
-            now.plus(login.refresh_ttl).whole_secs()
+        let life = match login.dialect.defaults.ends_with_access {
+            true => login.access_ttl,
+            false => login.refresh_ttl,
         };
+        let expires = now.plus(life).whole_secs();
+        let expires = origin.until.map_or(expires, |until| expires.min(until));
         let mut session = Session {
             id: SessionId::new(now),
             subject: user.id.clone(),
@@ -214,10 +228,11 @@ impl Login {
     }
 }
 
-/// Where and when a session begins.
+/// Where and when a session begins, and when it ends at the latest.
 struct Origin {
     address: Option<IpAddr>,
     agent: Option<String>,
+    until: Option<Timestamp>,
     now: Timestamp,
 }
 
@@ -228,6 +243,7 @@ impl Origin {
         Self {
             address: call.client.address,
             agent: agent.map(|agent| agent.chars().take(LONGEST_AGENT).collect()),
+            until: None,
             now: call.now,
         }
     }

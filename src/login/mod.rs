@@ -1,4 +1,4 @@
-//! The steps of a login (password, code, refresh, logout), whatever the format.
+//! The steps of a login (password, code, exchange, refresh, logout), whatever the format.
 //!
 //! A dialect says how requests and answers look; this module does the work once. Every step runs
 //! whole in the back room, on a body that was already read. Nothing here knows of routes, and
@@ -6,12 +6,15 @@
 
 mod attempts;
 mod code;
+mod exchange;
 mod issue;
 mod logout;
 mod mail;
 mod password;
 mod refresh;
 mod review;
+mod second_step;
+mod totp;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -34,8 +37,10 @@ use crate::telemetry::metrics::{LoginResult, Metrics, RefreshResult};
 use crate::token::KeyRing;
 use crate::users::{SourceError, Users};
 
+pub(crate) use self::exchange::{Trade, told};
 pub(crate) use self::mail::{MailError, Mailer};
 pub(crate) use self::review::review_sessions;
+pub(crate) use self::totp::{new_totp, totp_address};
 
 /// What every login of a gateway works with.
 #[derive(Debug)]
@@ -48,6 +53,7 @@ pub(crate) struct Services {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: config::LoginLimits,
     pub(crate) mailer: Option<Mailer>,
+    pub(crate) trades: Vec<Trade>,
 }
 
 /// One `[[login]]` at work.
@@ -159,9 +165,8 @@ impl Login {
                 self.log_out(endpoint, &call, presented).await
             }
             (Step::Session, presented) => self.tell_session(endpoint, &call, presented).await,
-            // A foreign token to trade, where no issuer to trade with is configured.
-            (_, Presented::Token { purpose: BearerUse::Exchange, .. }) => {
-                Err(Refused::new(Reason::CredentialMissing, "no exchange issuer is configured"))
+            (Step::Login, Presented::Token { token, purpose: BearerUse::Exchange }) => {
+                self.exchange(endpoint, &call, &token).await
             }
             (_, _) => Err(Refused::new(Reason::MalformedRequest, "credential of another step")),
         }

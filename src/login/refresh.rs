@@ -127,7 +127,7 @@ impl Login {
         let Some(session) = found.filter(|session| session.login == self.config.name) else {
             return Err(Refused::new(Reason::TokenRevoked, "the session has ended"));
         };
-        if self.services.still_is(&session).await? {
+        if self.services.still_is(&session, call.now).await? {
             return Ok(session);
         }
         let ended = self.services.store.revoke(Revoke::Session(id), call.now).await;

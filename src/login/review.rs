@@ -1,7 +1,7 @@
 //! Sessions end when their users change.
 //!
-//! Looked at before the first connection is accepted, and whenever a source says that its users
-//! may have changed.
+//! Looked at before the first connection is accepted, whenever a source says that its users may
+//! have changed, and after a reload, which may not know their issuer any more.
 
 use super::Services;
 use crate::clock::Timestamp;
@@ -21,7 +21,7 @@ pub(crate) async fn review_sessions(
     let mut ended = 0;
     let mut failed = None;
     for session in services.store.list(None, usize::MAX, now).await? {
-        match services.still_is(&session).await {
+        match services.still_is(&session, now).await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => {
@@ -43,7 +43,14 @@ pub(crate) async fn review_sessions(
 
 impl Services {
     /// Whether the user of `session` still is who he was when it began.
-    pub(super) async fn still_is(&self, session: &Session) -> Result<bool, SourceError> {
+    pub(super) async fn still_is(
+        &self,
+        session: &Session,
+        now: Timestamp,
+    ) -> Result<bool, SourceError> {
+        if let Some(still) = self.still_trades(session, now) {
+            return Ok(still);
+        }
         let user = self.users.find(&session.source, &session.subject, &session.username).await?;
         Ok(user.is_some_and(|user| user.version == session.user_version))
     }

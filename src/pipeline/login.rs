@@ -38,7 +38,9 @@ impl Exchange<'_> {
             client: self.client.clone(),
             request_id: self.request_id.as_str().to_owned(),
             shared_address: origin::shares_address(&self.client, &self.generation.config),
-            now: self.now,
+            // Read again: a client may take its time with the body, and what is counted by time must
+            // not be counted by the time that he chose.
+            now: self.gateway.shared.clock.now(),
         };
         let step = Arc::clone(login).handle(call);
         let done = match self.gateway.shared.back_room.ask(Work::Login, step).await {

@@ -10,6 +10,7 @@ mod guard;
 mod login;
 mod origin;
 mod route;
+mod vouch;
 
 use std::borrow::Cow;
 use std::sync::Arc;

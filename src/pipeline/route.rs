@@ -11,13 +11,16 @@ use super::authenticate::Proved;
 use crate::authn::{Credential, Verified};
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
+use crate::client::address_group;
 use crate::clock::Timestamp;
-use crate::config::{IdentityForm, RouteCors};
+use crate::config::RouteCors;
 use crate::dialect::Reason;
 use crate::gateway::Route;
+use crate::identity::Identity;
 use crate::rejection::Rejection;
 use crate::routing::{Oddities, Target};
 use crate::secret::SecretString;
+use crate::telemetry::observed::Who;
 use crate::telemetry::record::Outcome;
 use crate::upstream::headers::{self, Facts, Kept};
 use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
@@ -72,7 +75,7 @@ impl Exchange<'_> {
         let proved = match self.authenticate(route, head).await {
             Ok(proved) => proved,
             Err(rejection) => {
-                self.observe(route, rejection)?;
+                self.observe(route, rejection, None)?;
                 let kept = self.kept(route, head, None);
                 return Ok(Decision { proved: None, kept });
             }
@@ -82,10 +85,15 @@ impl Exchange<'_> {
         self.finish.record.session = identity.session.map(|session| session.to_string());
         let config = &route.config;
         match authz::permit(&config.require, &config.issuers, &config.logins, identity) {
-            Ok(()) => self.finish.metrics.permitted(),
+            Ok(()) => {
+                self.finish.metrics.permitted();
+                if !config.enforce {
+                    self.gateway.shared.observed.permitted(&route.name);
+                }
+            }
             Err(denied) => {
                 let rejection = self.denied(route, denied);
-                self.observe(route, rejection)?;
+                self.observe(route, rejection, Some(identity))?;
             }
         }
         let kept = self.kept(route, head, Some(&proved));
@@ -106,11 +114,25 @@ impl Exchange<'_> {
 
     /// A refusal stands, or is only written down where the route observes (DECISIONS 23: never a
     /// 400).
-    fn observe(&mut self, route: &Route, rejection: Rejection) -> Result<(), Rejection> {
+    fn observe(
+        &mut self,
+        route: &Route,
+        rejection: Rejection,
+        identity: Option<&Identity>,
+    ) -> Result<(), Rejection> {
         self.finish.metrics.refused(rejection.reason.code());
         if route.config.enforce || rejection.reason == Reason::AmbiguousCredential {
             return Err(rejection);
         }
+        let who = match (identity, self.client.address) {
+            (Some(identity), _) => {
+                Who::Subject { id: identity.subject.clone(), name: identity.username.clone() }
+            }
+            (None, Some(address)) => Who::Address(address_group(address)),
+            (None, None) => Who::Others,
+        };
+        let (observed, code) = (&self.gateway.shared.observed, rejection.reason.code());
+        observed.refused(&route.name, code, who, self.now);
         self.finish.record.outcome = Outcome::Observed;
         self.finish.record.reason = Some(rejection.reason.code());
         self.finish.record.cause = rejection.cause.as_ref().map(ToString::to_string);
@@ -173,8 +195,8 @@ impl Exchange<'_> {
             prefix: prefix.filter(|prefix| !prefix.is_empty()),
         };
         headers::set_forwarded(&mut head.headers, &facts);
-        if let Some(identity) = identity.filter(|_| config.identity == IdentityForm::Headers) {
-            headers::set_identity(&mut head.headers, identity);
+        if let Some(verified) = &verified {
+            self.vouch(route, verified, &mut head.headers).await?;
         }
         route.request_rules.apply(&mut head.headers, &facts);
         let watch = verified.as_ref().map(|verified| self.watch(verified));
@@ -183,6 +205,8 @@ impl Exchange<'_> {
             protected: &route.protected,
             response_rules: &route.response_rules,
             watch: watch.as_ref(),
+            back_room: &self.gateway.shared.back_room,
+            now: self.now,
         };
         let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
         let request = Request::from_parts(head, body);

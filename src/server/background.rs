@@ -13,6 +13,8 @@ use crate::login::review_sessions;
 const KEY_MAINTENANCE: Duration = Duration::from_secs(60);
 /// While the store cannot be asked.
 const REVIEW_AGAIN: Duration = Duration::from_secs(5);
+/// A reload may bring issuers whose keys are due at once.
+const NEW_ISSUERS: Duration = Duration::from_secs(5);
 /// Memory of what expired, idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -24,6 +26,7 @@ pub(super) fn start(operations: &Arc<Operations>, stop: &CancellationToken) {
     }
     spawn(operations, stop, review(operations.clone()));
     spawn(operations, stop, maintain_keys(operations.clone()));
+    spawn(operations, stop, refresh_issuers(operations.clone()));
     spawn(operations, stop, sweep(operations.clone()));
 }
 
@@ -37,13 +40,16 @@ where
     });
 }
 
-/// Ends the sessions of users who changed.
+/// Ends the sessions of users who changed, or whom the configuration does not know any more.
 async fn review(operations: Arc<Operations>) {
     let shared = &operations.gateway.shared;
     let mut reviewed = true;
     loop {
         if reviewed {
-            shared.users.changed().await;
+            tokio::select! {
+                () = shared.users.changed() => {}
+                () = operations.gateway.reloaded() => {}
+            }
         }
         let generation = operations.gateway.generation();
         let found = review_sessions(&generation.services, shared.clock.now()).await;
@@ -72,12 +78,30 @@ async fn maintain_keys(operations: Arc<Operations>) {
     }
 }
 
+/// Fetches other issuers' keys before they are needed, first as soon as the gateway serves.
+async fn refresh_issuers(operations: Arc<Operations>) {
+    let clock = &operations.gateway.shared.clock;
+    loop {
+        let verifier = operations.gateway.generation().verifier.clone();
+        let due = verifier.refresh(clock.now()).await;
+        drop(verifier);
+        let due = async {
+            match due {
+                Some(due) => clock.sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let _ = tokio::time::timeout(NEW_ISSUERS, due).await;
+    }
+}
+
 async fn sweep(operations: Arc<Operations>) {
     let shared = &operations.gateway.shared;
     loop {
         tokio::time::sleep(SWEEP).await;
         let (generation, now) = (operations.gateway.generation(), shared.clock.now());
         generation.verifier.sweep(now);
+        generation.upstream_tokens.sweep(now);
         shared.store.revocations().sweep(now);
         for pool in generation.pools.values() {
             pool.sweep();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub use self::start::{StartError, start};
+pub use self::start::{StartError, check_users, start};
 
 use tokio_util::sync::CancellationToken;
 

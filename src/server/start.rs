@@ -163,7 +163,8 @@ fn open(
         PasswordPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
     let first_user = bootstrap(config)?;
     let sessions: Arc<dyn SessionStore> = store.clone();
-    let means = Means { hashing: hashing.clone(), store: sessions.clone() };
+    let clock = options.clock.clone();
+    let means = Means { hashing: hashing.clone(), store: sessions.clone(), clock };
     let users = open_users(config, &means)?;
     let shared = Shared {
         ends: gateway::ends(&sessions, Streams::default(), &options.clock),
@@ -176,6 +177,7 @@ fn open(
         metrics: Arc::new(Metrics::new()),
         access: access.clone(),
         audit: AuditLog::new(audit.clone()),
+        observed: Arc::default(),
         draining: AtomicBool::new(false),
         hashing,
     };
@@ -261,7 +263,7 @@ fn open_ring(config: &Config, clock: &Clock) -> Result<Arc<KeyRing>, StartError>
 
 fn bootstrap(config: &Config) -> Result<Option<FirstUser>, StartError> {
     for source in &config.users {
-        let UserSourceKind::File { path, bootstrap: true } = &source.kind else { continue };
+        let UserSourceKind::File { path, bootstrap: true, .. } = &source.kind else { continue };
         if let Some(user) = users::first_user(path)? {
             return Ok(Some(FirstUser {
                 name: user.name,
@@ -275,17 +277,25 @@ fn bootstrap(config: &Config) -> Result<Option<FirstUser>, StartError> {
 
 fn open_users(config: &Config, means: &Means) -> Result<Users, StartError> {
     let open = |source: &config::UserSource| {
-        users::open(source, means).map_err(|error| {
-            let name = source.name.clone();
-            match &source.kind {
-                UserSourceKind::File { path, .. } if error.is_missing() => {
-                    StartError::NoUsers { name, path: path.clone() }
-                }
-                _ => StartError::Users { name, source: error },
-            }
-        })
+        users::open(source, means).map_err(|error| cannot_open(source, error))
     };
     let sources = config.users.iter().map(open).collect::<Result<_, _>>()?;
     let optional = config.users.iter().filter(|source| source.passed_over);
     Ok(Users::new(sources, optional.map(|source| source.name.clone()).collect()))
+}
+
+fn cannot_open(source: &config::UserSource, error: users::OpenError) -> StartError {
+    let name = source.name.clone();
+    match &source.kind {
+        UserSourceKind::File { path, .. } if error.is_missing() => {
+            StartError::NoUsers { name, path: path.clone() }
+        }
+        _ => StartError::Users { name, source: error },
+    }
+}
+
+/// What a start would say of the files of users.
+pub fn check_users(config: &Config) -> Vec<StartError> {
+    let refused = config.users.iter().map(|source| (source, users::check(source)));
+    refused.filter_map(|(source, found)| Some(cannot_open(source, found.err()?))).collect()
 }

@@ -113,7 +113,7 @@ pub struct Account {
     /// Argon2id hash of his password, where it was imported.
     pub hash: Option<String>,
     /// Digest of the source's own hash that `hash` stands for: another one there is another
-    /// password. `None` where the source shows no hash.
+    /// password. Where the source shows no hash, digest of the name as he was last let in by it.
     pub origin: Option<Digest>,
     /// When the hash was taken first.
     pub imported: Option<Timestamp>,

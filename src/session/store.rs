@@ -81,6 +81,9 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<PutCode, StoreError>;
 
+    /// The code of this key, if it has not expired: whose login is waiting.
+    async fn find_code(&self, key: Digest, now: Timestamp) -> Result<Option<Code>, StoreError>;
+
     /// Tries a guess at a code; a right one is used up, and each wrong one is counted.
     async fn use_code(&self, guess: CodeGuess, now: Timestamp) -> Result<CodeVerdict, StoreError>;
 

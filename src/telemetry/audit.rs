@@ -35,8 +35,10 @@ pub struct Actor<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum AuditEvent<'a> {
     LoggedIn { subject: &'a Subject, name: &'a str, session: SessionId },
+    Exchanged { subject: &'a Subject, name: &'a str, issuer: &'a str, session: SessionId },
     LoginFailed { name: &'a str, cause: &'a str },
     CodeSent { subject: &'a Subject },
+    CodeAwaited { subject: &'a Subject },
     CodeRefused { account: &'a Digest, cause: &'a str },
     Lockout { account: &'a Digest, by_account: bool },
     Refreshed { session: SessionId },
@@ -84,8 +86,10 @@ impl AuditEvent<'_> {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::LoggedIn { .. } => "logged_in",
+            Self::Exchanged { .. } => "exchanged",
             Self::LoginFailed { .. } => "login_failed",
             Self::CodeSent { .. } => "code_sent",
+            Self::CodeAwaited { .. } => "code_awaited",
             Self::CodeRefused { .. } => "code_refused",
             Self::Lockout { .. } => "lockout",
             Self::Refreshed { .. } => "refreshed",
@@ -108,11 +112,19 @@ impl AuditEvent<'_> {
                 text(object, "user.name", name);
                 object.plain_text("session.id", session.0);
             }
+            Self::Exchanged { subject, name, issuer, session } => {
+                object.text("user.id", subject.as_str());
+                text(object, "user.name", name);
+                text(object, "issuer", issuer);
+                object.plain_text("session.id", session.0);
+            }
             Self::LoginFailed { name, cause } => {
                 object.text("user.name", if name.len() < UNLIKELY_NAME { name } else { "-" });
                 text(object, "cause", cause);
             }
-            Self::CodeSent { subject } => object.text("user.id", subject.as_str()),
+            Self::CodeSent { subject } | Self::CodeAwaited { subject } => {
+                object.text("user.id", subject.as_str());
+            }
             Self::CodeRefused { account, cause } => {
                 object.text("account", &account.short());
                 text(object, "cause", cause);

@@ -23,10 +23,14 @@ pub struct Gauges {
     pub revocations: usize,
     pub verified_tokens: usize,
     pub hashing_waiting: usize,
+    /// Scheme, and how often a password was right by a hash of it.
+    pub weak_logins: Vec<(&'static str, u64)>,
     pub log_lines_dropped: u64,
     pub store_up: bool,
     pub draining: bool,
     pub certificates_not_after: Vec<(String, Timestamp)>,
+    /// Issuer, fetches of its keys that succeeded and failed, and when one last succeeded.
+    pub issuers: Vec<(String, u64, u64, Option<Timestamp>)>,
 }
 
 impl Gauges {
@@ -52,8 +56,14 @@ impl Gauges {
             counter.inc_by(value);
             registry.register(name, help, counter);
         }
+        let weak = Family::<Labels, Counter>::default();
+        for (scheme, count) in &self.weak_logins {
+            weak.get_or_create(&vec![("scheme", (*scheme).to_owned())]).inc_by(*count);
+        }
+        registry.register("weak_password_logins", "Right passwords by a weak hash", weak);
         self.register_upstreams(&mut registry);
         self.register_certificates(&mut registry);
+        self.register_issuers(&mut registry);
         registry
     }
 
@@ -86,6 +96,28 @@ impl Gauges {
             not_after,
         );
     }
+
+    fn register_issuers(&self, registry: &mut Registry) {
+        let refreshes = Family::<Labels, Counter>::default();
+        let succeeded_at = Family::<Labels, Gauge>::default();
+        for (issuer, succeeded, failed, at) in &self.issuers {
+            for (result, count) in [("succeeded", succeeded), ("failed", failed)] {
+                let labels = vec![("issuer", issuer.clone()), ("result", result.to_owned())];
+                refreshes.get_or_create(&labels).inc_by(*count);
+            }
+            if let Some(at) = at {
+                let secs = i64::try_from(at.secs()).unwrap_or(i64::MAX);
+                succeeded_at.get_or_create(&vec![("issuer", issuer.clone())]).set(secs);
+            }
+        }
+        registry.register("jwks_refresh", "Fetches of an issuer's keys", refreshes);
+        registry.register_with_unit(
+            "jwks_last_success_timestamp",
+            "When an issuer's keys were last fetched",
+            Unit::Seconds,
+            succeeded_at,
+        );
+    }
 }
 
 fn gauge(value: usize) -> Gauge {
@@ -108,9 +140,11 @@ mod tests {
         let gauges = Gauges {
             connections: 3,
             log_lines_dropped: 2,
+            weak_logins: vec![("ssha", 7)],
             store_up: true,
             upstreams: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), true, 4, 5, 6)],
             certificates_not_after: vec![("a\"b".to_owned(), Timestamp::from_secs(9))],
+            issuers: vec![("idp".to_owned(), 2, 1, Some(Timestamp::from_secs(8)))],
             ..Gauges::default()
         };
 
@@ -119,12 +153,16 @@ mod tests {
         for line in [
             "tollhouse_connections 3",
             "tollhouse_log_lines_dropped_total 2",
+            r#"tollhouse_weak_password_logins_total{scheme="ssha"} 7"#,
             "tollhouse_store_up 1",
             "tollhouse_draining 0",
             r#"tollhouse_upstream_up{upstream="api",server="10.0.0.1:80"} 1"#,
             r#"tollhouse_upstream_pool_in_use{upstream="api",server="10.0.0.1:80"} 4"#,
             r#"tollhouse_upstream_pool_idle{upstream="api",server="10.0.0.1:80"} 5"#,
             r#"tollhouse_upstream_failures_total{upstream="api",server="10.0.0.1:80"} 6"#,
+            r#"tollhouse_jwks_refresh_total{issuer="idp",result="succeeded"} 2"#,
+            r#"tollhouse_jwks_refresh_total{issuer="idp",result="failed"} 1"#,
+            r#"tollhouse_jwks_last_success_timestamp_seconds{issuer="idp"} 8"#,
             r#"tollhouse_tls_certificate_not_after_timestamp_seconds{certificate="a\"b"} 9"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -8,5 +8,6 @@ mod gauges;
 mod histogram;
 mod json;
 pub mod metrics;
+pub mod observed;
 pub mod record;
 pub mod sink;

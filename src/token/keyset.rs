@@ -126,6 +126,14 @@ impl KeySet {
         self.epoch
     }
 
+    /// This set in the place of `last`: of another epoch if its keys are others.
+    #[must_use]
+    pub fn after(self, last: &Self) -> Self {
+        let same = self.keys.len() == last.keys.len()
+            && self.keys.iter().all(|key| last.keys.iter().any(|held| held.is_same(key)));
+        Self { epoch: if same { last.epoch } else { last.epoch + 1 }, ..self }
+    }
+
     /// The keys.
     pub fn keys(&self) -> &[Arc<VerifyingKey>] {
         &self.keys

@@ -14,6 +14,7 @@ mod keyset;
 mod ring;
 mod rotation;
 mod signing;
+mod upstream;
 mod verifying;
 
 pub use self::entry::{KeyEntry, KeyEvent, KeyRingOptions, KeyState};
@@ -25,4 +26,5 @@ pub use self::issue::{
 };
 pub use self::keyset::{KeyRemark, KeySet};
 pub use self::ring::KeyRing;
+pub use self::upstream::{UPSTREAM_TYPE, UpstreamTokens};
 pub use self::verifying::VerifyingKey;

@@ -160,6 +160,12 @@ impl VerifyingKey {
                 .unwrap_or(false)
     }
 
+    /// Whether the other is this key under this name. Two secrets are never taken for the same:
+    /// nothing of them is kept to compare.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.published().is_some_and(|published| Some(published) == other.published())
+    }
+
     /// The published form, or `None` for a secret.
     pub(super) fn published(&self) -> Option<Value> {
         if self.jwk.is_empty() {

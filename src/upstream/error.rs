@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::own_login::LoginFailed;
 use crate::body::BodyError;
 use crate::trust::TrustError;
 
@@ -23,6 +24,13 @@ pub enum Fault {
 /// Why a request could not be delivered to an upstream, or its answer not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
+    #[error("upstream `{upstream}`")]
+    Login {
+        upstream: Arc<str>,
+        #[source]
+        source: LoginFailed,
+    },
+
     #[error("could not connect to `{server}`")]
     Connect {
         server: Arc<str>,
@@ -87,7 +95,8 @@ impl ForwardError {
         match self {
             Self::RequestBody(_) => Fault::Client,
             Self::Unwritable { .. } => Fault::Us,
-            Self::Connect { .. }
+            Self::Login { .. }
+            | Self::Connect { .. }
             | Self::Closed { .. }
             | Self::Slow { .. }
             | Self::Malformed { .. }
@@ -117,7 +126,7 @@ impl ForwardError {
             | Self::Slow { server, .. }
             | Self::Malformed { server, .. }
             | Self::Framing { server, .. } => Some(server),
-            Self::RequestBody(_) | Self::Unwritable { .. } => None,
+            Self::Login { .. } | Self::RequestBody(_) | Self::Unwritable { .. } => None,
         }
     }
 }
@@ -167,6 +176,9 @@ pub enum PoolError {
         #[source]
         source: rustls_pki_types::pem::Error,
     },
+
+    #[error("the credential of upstream `{upstream}` cannot be sent in a header field")]
+    Credential { upstream: String },
 
     #[error("upstream `{upstream}` cannot be spoken to over TLS")]
     Tls {

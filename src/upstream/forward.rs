@@ -16,6 +16,7 @@ use hyper::upgrade::{self, OnUpgrade};
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{self, Path};
+use super::credential::Credential;
 use super::echo;
 use super::error::ForwardError;
 use super::headers::{Facts, Protected, Rules, clean_response, rewrite_location};
@@ -26,7 +27,8 @@ use super::server::{InFlight, Sender, Server};
 use super::upgrade::{self as tunnel, Tunnel};
 use super::watch::Watch;
 use crate::body::{Body, Request, Response};
-use crate::runtime::Worker;
+use crate::clock::Timestamp;
+use crate::runtime::{BackRoom, Worker};
 
 /// What belongs to one request besides the request itself.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,9 @@ pub struct Exchange<'a> {
     pub response_rules: &'a Rules,
     /// What a long answer or a tunnel must not outlive; `None` on open routes.
     pub watch: Option<&'a Watch>,
+    /// Where the gateway logs in, if the upstream demands that.
+    pub back_room: &'a BackRoom,
+    pub now: Timestamp,
 }
 
 /// An upstream's answer.
@@ -55,6 +60,26 @@ impl Pool {
     /// # Errors
     /// When there is no answer, or none that may be passed on.
     pub async fn forward(
+        &self,
+        worker: &Arc<Worker>,
+        mut request: Request,
+        exchange: &Exchange<'_>,
+    ) -> Result<Forwarded, ForwardError> {
+        match &self.credential {
+            None => self.send(worker, request, exchange).await,
+            Some(Credential::Fixed(fields)) => {
+                fields.set(request.headers_mut());
+                self.send(worker, request, exchange).await
+            }
+            // Boxed: it is rare, and its size would be every request's.
+            Some(Credential::Login(login)) => {
+                Box::pin(self.forward_logged_in(login, worker, request, exchange)).await
+            }
+        }
+    }
+
+    /// `forward` for a request that needs nothing more.
+    pub(super) async fn send(
         &self,
         worker: &Arc<Worker>,
         mut request: Request,

@@ -10,9 +10,11 @@
 pub mod headers;
 
 mod connect;
+mod credential;
 mod echo;
 mod error;
 mod forward;
+mod own_login;
 mod pool;
 mod request;
 mod response;

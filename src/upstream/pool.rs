@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::connect::{self, Path, Tls};
+use super::credential::Credential;
 use super::error::PoolError;
 use super::server::{Server, ServerSnapshot};
 use crate::config::{self, Balance, ServerAddress, UpstreamTimeouts};
@@ -29,6 +30,7 @@ pub struct Pool {
     pub(super) http2: bool,
     pub(super) timeouts: UpstreamTimeouts,
     pub(super) retries: u8,
+    pub(super) credential: Option<Credential>,
 }
 
 /// A pool as metrics show it.
@@ -86,6 +88,7 @@ impl Pool {
             http2: config.http2,
             timeouts: config.timeouts,
             retries: config.retries,
+            credential: Credential::build(config)?,
         }))
     }
 

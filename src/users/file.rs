@@ -1,4 +1,4 @@
-//! `users.toml` as a source of users.
+//! A file as a source of users: `users.toml`, or one of Apache's `htpasswd`.
 //!
 //! The file is read again within seconds of a change. A file that has become unreadable, or has a
 //! bad line, costs only the change: the last good users stay, and `problem` says why. Checking
@@ -11,14 +11,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::format::Format;
+use super::import::Imports;
 use super::live::{Live, Loaded};
+use super::open::Means;
 use super::password::StoredHash;
-use super::pool::{PasswordPool, PoolError};
+use super::pool::PasswordPool;
 use super::problem::Problems;
 use super::source::{Checked, Name, SourceError, User, UserSource};
 use super::table::Entry;
-use super::write::{self, AccessError};
+use super::write::AccessError;
 use crate::clock::Clock;
+use crate::config::{AllowWeak, Htpasswd};
 use crate::identity::Subject;
 use crate::secret::{self, SecretString};
 
@@ -47,6 +51,8 @@ impl FileError {
 pub struct FileSource {
     live: Arc<Live>,
     pool: Arc<PasswordPool>,
+    /// Stronger hashes than the file's, kept elsewhere.
+    imports: Option<Imports>,
     /// Makes the cost of an unknown name unpredictable from outside.
     seed: SecretSeed,
 }
@@ -55,7 +61,7 @@ pub struct FileSource {
 type SecretSeed = secret::Secret<[u8; 32]>;
 
 impl FileSource {
-    /// Reads the file at `path`; `name` is the source's name in the configuration.
+    /// Reads the `users.toml` at `path`; `name` is the source's name in the configuration.
     ///
     /// # Errors
     /// When it is missing or anything in it is wrong.
@@ -64,16 +70,53 @@ impl FileSource {
         path: impl Into<PathBuf>,
         pool: Arc<PasswordPool>,
     ) -> Result<Arc<Self>, FileError> {
-        let live = Arc::new(Live::open(name.into(), path.into())?);
-        Ok(Arc::new(Self { live, pool, seed: SecretSeed::new(secret::random()) }))
+        Self::open_allowing(name, path, AllowWeak::default(), pool)
     }
 
-    /// Reports every problem of the file at `path`, as `open` would, for `check`.
+    /// The same, where weak hashes are taken and replaced.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_allowing(
+        name: impl Into<String>,
+        path: impl Into<PathBuf>,
+        allow_weak: AllowWeak,
+        pool: Arc<PasswordPool>,
+    ) -> Result<Arc<Self>, FileError> {
+        let live = Live::open(name.into(), path.into(), Format::Toml { allow_weak })?;
+        Ok(Self::over(live, pool, None))
+    }
+
+    /// Reads a file of `htpasswd`.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_htpasswd(
+        name: &str,
+        htpasswd: &Htpasswd,
+        means: &Means,
+    ) -> Result<Arc<Self>, FileError> {
+        let format = Format::Htpasswd(htpasswd.clone());
+        let live = Live::open(name.to_owned(), htpasswd.path.clone(), format)?;
+        let imports = htpasswd.import.then(|| Imports::new(name, means));
+        Ok(Self::over(live, means.hashing.clone(), imports))
+    }
+
+    fn over(live: Live, pool: Arc<PasswordPool>, imports: Option<Imports>) -> Arc<Self> {
+        let seed = SecretSeed::new(secret::random());
+        Arc::new(Self { live: Arc::new(live), pool, imports, seed })
+    }
+
+    /// Reports every problem of the `users.toml` at `path`, as `open` would.
     ///
     /// # Errors
     /// When it is missing or anything in it is wrong.
     pub fn check_file(name: &str, path: &Path) -> Result<(), FileError> {
-        Ok(Loaded::read(&write::read(path)?, name, path).map(drop)?)
+        Self::check(name, path, &Format::Toml { allow_weak: AllowWeak::default() })
+    }
+
+    pub(super) fn check(name: &str, path: &Path, format: &Format) -> Result<(), FileError> {
+        Ok(Loaded::read(&format.texts(path)?, format, (name, path)).map(drop)?)
     }
 
     /// How many users there are.
@@ -96,16 +139,18 @@ impl FileSource {
         origin: Option<IpAddr>,
     ) -> Result<bool, SourceError> {
         let right = self.pool.verify(password.clone(), stored, origin).await;
-        // An empty password is work like any other and never right, whatever a hash says.
-        right.map(|right| right && !password.expose().is_empty()).map_err(|error| self.lost(error))
+        right.map_err(|error| SourceError::from_pool(&self.live.name, error))
     }
 
-    fn lost(&self, error: PoolError) -> SourceError {
-        match error {
-            PoolError::Busy { waiting } => SourceError::Busy { waiting },
-            other => {
-                SourceError::Unavailable { name: self.live.name.clone(), cause: other.to_string() }
-            }
+    async fn is_his(
+        &self,
+        entry: &Entry,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<bool, SourceError> {
+        match &self.imports {
+            Some(imports) => imports.check(entry, password, origin).await,
+            None => self.is_right(password, entry.password.clone(), origin).await,
         }
     }
 
@@ -126,9 +171,7 @@ impl FileSource {
         let Some(now) = self.entry(&id).filter(|now| !now.disabled) else {
             return Ok(Checked::Wrong { id, disabled: true });
         };
-        if now.password != checked.password
-            && !self.is_right(password, now.password.clone(), origin).await?
-        {
+        if now.password != checked.password && !self.is_his(&now, password, origin).await? {
             return Ok(Checked::Wrong { id, disabled: false });
         }
         let before = now.user.version;
@@ -198,7 +241,7 @@ impl UserSource for FileSource {
             self.spend(name, password, origin).await?;
             return Ok(Checked::Unknown);
         };
-        let right = self.is_right(password, entry.password.clone(), origin).await?;
+        let right = self.is_his(&entry, password, origin).await?;
         if !right || entry.disabled {
             return Ok(Checked::Wrong { id: entry.user.id, disabled: entry.disabled });
         }
@@ -212,7 +255,10 @@ impl UserSource for FileSource {
         origin: Option<IpAddr>,
     ) -> Result<(), SourceError> {
         let cost = self.live.now().table.cost_of_unknown(self.seed.expose(), name);
-        self.is_right(password, Arc::new(cost.dummy()), origin).await.map(drop)
+        match &self.imports {
+            Some(imports) => imports.spend(cost, password, origin).await,
+            None => self.is_right(password, Arc::new(cost.dummy()), origin).await.map(drop),
+        }
     }
 
     async fn find(&self, id: &Subject, _name: &str) -> Result<Option<User>, SourceError> {
@@ -232,6 +278,16 @@ impl UserSource for FileSource {
 
     async fn reread(&self) {
         self.look(true).await;
+    }
+
+    fn imports(&self) -> bool {
+        self.imports.is_some()
+    }
+
+    async fn total(&self) -> Option<u64> {
+        let users = self.live.now();
+        let weak = users.table.entries.iter().filter(|entry| entry.password.needs_rehash());
+        u64::try_from(weak.count()).ok()
     }
 
     fn problem(&self) -> Option<String> {

@@ -13,10 +13,11 @@ use tokio::sync::Notify;
 
 use super::edit::{self, Change, EditError};
 use super::file::FileError;
+use super::format::{Format, Texts};
 use super::password::StoredHash;
 use super::problem::Problems;
 use super::source::User;
-use super::table::{self, Entry, Table};
+use super::table::{Entry, Table};
 use super::write;
 use crate::secret::Digest;
 
@@ -25,6 +26,7 @@ use crate::secret::Digest;
 pub(super) struct Live {
     pub(super) name: String,
     pub(super) path: PathBuf,
+    format: Format,
     users: ArcSwap<Loaded>,
     /// A text seen once and not yet taken: it may still be in the middle of being written.
     seen: Mutex<Option<Digest>>,
@@ -40,24 +42,26 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Reads the text of the file at `path`, for source `name`.
-    pub(super) fn read(text: &str, name: &str, path: &Path) -> Result<Self, Problems> {
-        match table::read(text, name) {
-            Ok(table) => Ok(Self { digest: Digest::of(text.as_bytes()), table }),
-            Err(list) => Err(Problems { file: path.display().to_string(), list }),
-        }
+    /// Reads the texts of the file at `path`, for source `name`.
+    pub(super) fn read(
+        texts: &Texts,
+        format: &Format,
+        (name, path): (&str, &Path),
+    ) -> Result<Self, Problems> {
+        Ok(Self { digest: texts.digest(), table: format.parse(texts, name, path)? })
     }
 }
 
 impl Live {
-    pub(super) fn open(name: String, path: PathBuf) -> Result<Self, FileError> {
-        let loaded = Loaded::read(&write::read(&path)?, &name, &path)?;
+    pub(super) fn open(name: String, path: PathBuf, format: Format) -> Result<Self, FileError> {
+        let loaded = Loaded::read(&format.texts(&path)?, &format, (&name, &path))?;
         if write::is_public(&path) {
             tracing::warn!(source = %name, "{} can be read by everybody", path.display());
         }
         Ok(Self {
             name,
             path,
+            format,
             users: ArcSwap::from_pointee(loaded),
             seen: Mutex::new(None),
             problem: ArcSwapOption::empty(),
@@ -71,27 +75,34 @@ impl Live {
     }
 
     pub(super) fn problem(&self) -> Option<String> {
-        self.problem.load().as_deref().cloned()
+        let problem = self.problem.load();
+        problem.as_deref().map(|problem| format!("{problem}; the last good ones stay"))
     }
 
     /// One look at the file. A change counts when it was seen twice, or `at_once`: an editor that
     /// writes in place may have half of it written, and some remove the file for a moment.
     pub(super) fn look(&self, at_once: bool) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = write::read(&self.path).map_err(|error| error.to_string());
-        let (Ok(text) | Err(text)) = &read;
-        let digest = Digest::of(text.as_bytes());
+        let read = self.format.texts(&self.path).map_err(|error| error.to_string());
+        let digest = match &read {
+            Ok(texts) => texts.digest(),
+            Err(message) => Digest::of(message.as_bytes()),
+        };
         let counts = seen.replace(digest) == Some(digest) || at_once;
         match read {
             Ok(_) if digest == self.users.load().digest => self.problem.store(None),
-            Ok(text) if counts => self.take(&text),
+            Ok(texts) if counts => self.take(&texts),
             Err(message) if counts => self.complain(message),
             Ok(_) | Err(_) => {}
         }
     }
 
-    fn take(&self, text: &str) {
-        match Loaded::read(text, &self.name, &self.path) {
+    fn read(&self, texts: &Texts) -> Result<Loaded, Problems> {
+        Loaded::read(texts, &self.format, (&self.name, &self.path))
+    }
+
+    fn take(&self, texts: &Texts) {
+        match self.read(texts) {
             Ok(loaded) => {
                 let users = loaded.table.entries.len();
                 self.users.store(Arc::new(loaded));
@@ -119,6 +130,9 @@ impl Live {
 
     /// Whether weak hashes can be replaced; says once if not.
     pub(super) fn is_writable(&self) -> bool {
+        if !self.format.takes_argon2() {
+            return false;
+        }
         let writable = write::is_writable(&self.path);
         if !writable && !self.warned_read_only.swap(true, Ordering::Relaxed) {
             let path = self.path.display();
@@ -156,14 +170,14 @@ impl Live {
         checked: &Entry,
         hash: &StoredHash,
     ) -> Result<(String, Option<(Digest, Loaded)>), EditError> {
-        let before = Loaded::read(text, &self.name, &self.path)?;
+        let before = self.read(&Texts::from(text))?;
         let current = before.table.identified(&checked.user.id);
         let Some(current) = current.filter(|current| current.password == checked.password) else {
             return Ok((text.to_owned(), None));
         };
         let change = Change::Password { name: &current.user.name, hash };
         let (new, _) = edit::edited(text, &change, &self.path.display().to_string())?;
-        let loaded = Loaded::read(&new, &self.name, &self.path)?;
+        let loaded = self.read(&Texts::from(new.as_str()))?;
         Ok((new, Some((before.digest, loaded))))
     }
 }

@@ -1,7 +1,9 @@
 //! Users and their passwords, wherever they are kept.
 //!
-//! `UserSource` is the seam; `FileSource` reads `users.toml`, and `edit` changes it. `Users` asks
-//! the sources of a login in order: the first that knows the name decides. `PasswordPool` hashes
+//! `UserSource` is the seam; `FileSource` reads `users.toml`, which `edit` changes, and `htpasswd`.
+//! `LdapSource` asks a directory, `HttpSource` a legacy system. `Users` asks the sources of a login
+//! in order: the first that knows the name decides. `Imports` keeps stronger hashes for sources
+//! that cannot. `PasswordPool` hashes
 //! in its own bounded threads; `password` says what a stored hash is and costs, `rules` what a
 //! new password has to be.
 
@@ -9,7 +11,13 @@ mod bootstrap;
 mod canonical;
 pub mod edit;
 mod file;
+mod format;
+mod htpasswd;
+mod http;
+mod import;
+mod ldap;
 mod live;
+mod meter;
 mod open;
 pub mod password;
 mod pool;
@@ -18,6 +26,7 @@ mod reader;
 pub mod rules;
 mod source;
 mod splice;
+mod sql;
 mod table;
 mod write;
 
@@ -30,10 +39,16 @@ use std::task::Poll;
 pub use self::bootstrap::{BootstrapError, FirstUser, first_user, random_password};
 pub use self::canonical::{canonical_account, canonical_name};
 pub use self::file::{FileError, FileSource};
-pub use self::open::{Means, OpenError, open};
-pub use self::pool::{Operations, PasswordPool, PoolError};
+pub use self::http::HttpSource;
+pub use self::import::Imports;
+pub use self::ldap::LdapSource;
+pub use self::meter::Operations;
+pub use self::open::{Means, OpenError, check, open};
+pub use self::pool::{PasswordPool, PoolError};
 pub use self::problem::{Problem, Problems};
 pub use self::source::{Checked, Name, SourceError, User, UserSource};
+pub use self::sql::SqlSource;
+pub use self::table::Entry;
 pub use self::write::AccessError;
 
 use crate::identity::Subject;

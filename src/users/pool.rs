@@ -10,13 +10,14 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use tokio::sync::oneshot;
 
+use super::meter::{Meter, Operations};
 use super::password::{self, Cost, HashError, StoredHash};
+use crate::config::WeakScheme;
 use crate::secret::SecretString;
 
 /// One origin may hold this part of the queue.
@@ -34,55 +35,6 @@ pub enum PoolError {
 
     #[error(transparent)]
     Hash(#[from] HashError),
-}
-
-/// How much has been hashed so far: equal differences are equal work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Operations {
-    pub argon2: u64,
-    pub bcrypt: u64,
-    /// KiB times passes of Argon2, plus rounds of bcrypt.
-    pub work: u64,
-}
-
-impl std::ops::Sub for Operations {
-    type Output = Self;
-
-    fn sub(self, earlier: Self) -> Self {
-        Self {
-            argon2: self.argon2.saturating_sub(earlier.argon2),
-            bcrypt: self.bcrypt.saturating_sub(earlier.bcrypt),
-            work: self.work.saturating_sub(earlier.work),
-        }
-    }
-}
-
-impl Operations {
-    /// All of them, whatever the kind.
-    pub fn total(&self) -> u64 {
-        self.argon2 + self.bcrypt
-    }
-}
-
-/// Counts one pool's operations.
-#[derive(Debug, Default)]
-struct Meter {
-    argon2: AtomicU64,
-    bcrypt: AtomicU64,
-    work: AtomicU64,
-}
-
-impl Meter {
-    fn note(&self, cost: Cost) {
-        let (counter, work) = match cost {
-            Cost::Argon2 { memory, passes, .. } => {
-                (&self.argon2, u64::from(memory) * u64::from(passes))
-            }
-            Cost::Bcrypt { cost } => (&self.bcrypt, 1_u64.checked_shl(cost).unwrap_or(u64::MAX)),
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        self.work.fetch_add(work, Ordering::Relaxed);
-    }
 }
 
 /// Threads that hash passwords.
@@ -183,7 +135,11 @@ impl PasswordPool {
         let shared = self.shared.clone();
         let work = move || {
             shared.meter.note(stored.cost());
-            stored.verify(password.expose())
+            let right = stored.verify(password.expose())?;
+            if let Some(scheme) = stored.weak().filter(|_| right) {
+                shared.meter.note_weak(scheme);
+            }
+            Ok::<_, HashError>(right)
         };
         Ok(self.run(origin, work).await??)
     }
@@ -212,12 +168,12 @@ impl PasswordPool {
 
     /// What this pool has hashed since it started.
     pub fn operations(&self) -> Operations {
-        let meter = &self.shared.meter;
-        Operations {
-            argon2: meter.argon2.load(Ordering::Relaxed),
-            bcrypt: meter.bcrypt.load(Ordering::Relaxed),
-            work: meter.work.load(Ordering::Relaxed),
-        }
+        self.shared.meter.operations()
+    }
+
+    /// How often a password was right by a weak hash, for each scheme.
+    pub fn weak_logins(&self) -> Vec<(WeakScheme, u64)> {
+        self.shared.meter.weak()
     }
 
     /// Jobs that wait for a thread now.

@@ -8,42 +8,24 @@ use toml::de::{DeString, DeValue};
 use uuid::Uuid;
 
 use super::canonical::canonical_name;
-use super::password::StoredHash;
+use super::password::{BadHash, StoredHash};
 use super::problem::Problem;
-use crate::identity::Claims;
+use crate::config::AllowWeak;
+use crate::identity::{Claims, RESERVED_CLAIMS};
 
 /// Longer than any name or address (RFC 5321 §4.5.3.1.3 allows 254), short enough for a header.
 const MAX_TEXT: usize = 254;
 
-/// Claims that the gateway sets itself; a user must not be able to carry others' values in them.
-const RESERVED_CLAIMS: &[&str] = &[
-    "iss",
-    "sub",
-    "aud",
-    "exp",
-    "nbf",
-    "iat",
-    "jti",
-    "sid",
-    "uid",
-    "src",
-    "client_id",
-    "kh",
-    "cnf",
-    "scope",
-    "roles",
-    "preferred_username",
-];
-
 /// Collects problems while values are read.
 pub(super) struct Reader<'t> {
     text: &'t str,
+    allowed: &'t AllowWeak,
     problems: Vec<Problem>,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
-        Self { text, problems: Vec::new() }
+    pub(super) fn new(text: &'t str, allowed: &'t AllowWeak) -> Self {
+        Self { text, allowed, problems: Vec::new() }
     }
 
     /// Notes a problem at `span`.
@@ -74,17 +56,7 @@ impl<'t> Reader<'t> {
     fn text(&mut self, value: Spanned<DeValue<'_>>, path: &str) -> Option<String> {
         let span = value.span();
         let text = self.string(value, path)?;
-        let problem = if canonical_name(&text).is_empty() {
-            "is empty".to_owned()
-        } else if text.len() > MAX_TEXT {
-            format!("is longer than {MAX_TEXT} bytes")
-        } else if text.chars().any(char::is_control) {
-            "has a control character in it".to_owned()
-        } else if text.trim() != text {
-            "has space around it; remove that".to_owned()
-        } else {
-            return Some(text);
-        };
+        let Some(problem) = text_problem(&text) else { return Some(text) };
         self.add(span, path, problem);
         None
     }
@@ -125,10 +97,14 @@ impl<'t> Reader<'t> {
     ) -> Option<StoredHash> {
         let span = value.span();
         let text = self.string(value, path)?;
-        match StoredHash::parse(&text) {
+        match StoredHash::parse_allowing(&text, self.allowed) {
             Ok(hash) => Some(hash),
-            Err(bad) => {
+            Err(bad @ BadHash::TooCostly { .. }) => {
                 self.add(span, path, bad.to_string());
+                None
+            }
+            Err(bad) => {
+                self.add(span, path, format!("{bad}; make one with `tollhouse hash`"));
                 None
             }
         }
@@ -152,7 +128,7 @@ impl<'t> Reader<'t> {
             let span = item.span();
             let path = format!("{path}[{index}]");
             let Some(word) = self.text(item, &path) else { continue };
-            if scopes && !word.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+            if scopes && !is_scope(&word) {
                 self.add(span, &path, "is not a scope: no spaces, quotes, \\ or non-ASCII letters");
             } else {
                 words.push(word);
@@ -237,6 +213,26 @@ impl<'t> Reader<'t> {
         let value = self.claim(value, &format!("{path}.{key}"))?;
         Some((key, value))
     }
+}
+
+/// Why a text is not fit to be a name.
+pub(super) fn text_problem(text: &str) -> Option<String> {
+    if canonical_name(text).is_empty() {
+        Some("is empty".to_owned())
+    } else if text.len() > MAX_TEXT {
+        Some(format!("is longer than {MAX_TEXT} bytes"))
+    } else if text.chars().any(char::is_control) {
+        Some("has a control character in it".to_owned())
+    } else if text.trim() != text {
+        Some("has space around it; remove that".to_owned())
+    } else {
+        None
+    }
+}
+
+/// Whether it is a token of RFC 6749 §3.3.
+pub(super) fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 
 /// Whether mail could be sent to it: one `@`, something on both sides, no spaces or controls,

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::pool::PoolError;
 use crate::clock::Clock;
 use crate::identity::{Claims, Subject};
 use crate::secret::{Digest, SecretString};
@@ -62,6 +63,16 @@ pub enum SourceError {
     Busy { waiting: usize },
 }
 
+impl SourceError {
+    /// What the pool could not do for the source called `name`.
+    pub(super) fn from_pool(name: &str, error: PoolError) -> Self {
+        match error {
+            PoolError::Busy { waiting } => Self::Busy { waiting },
+            other => Self::Unavailable { name: name.to_owned(), cause: other.to_string() },
+        }
+    }
+}
+
 /// Where users live.
 ///
 /// Contract: `check` costs the same for an unknown name as for a wrong password; a source that
@@ -109,6 +120,16 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
 
     /// Reads again now, for an operator who asks.
     async fn reread(&self) {}
+
+    /// Whether its users' passwords are taken over into the gateway's own store.
+    fn imports(&self) -> bool {
+        false
+    }
+
+    /// How many users there are to be taken over, done or not; `None` where nobody can say.
+    async fn total(&self) -> Option<u64> {
+        None
+    }
 
     /// Why the source is not in use as it should be, for the operator; `None` if it is.
     fn problem(&self) -> Option<String> {

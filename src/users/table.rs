@@ -16,15 +16,16 @@ use super::password::{Cost, StoredHash};
 use super::problem::Problem;
 use super::reader::{Reader, closest};
 use super::source::{Name, User};
+use crate::config::AllowWeak;
 use crate::identity::{Claims, Subject};
 use crate::secret::Digest;
 
-/// A user as the file has him.
+/// A user as his source has him.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) user: User,
-    pub(super) password: Arc<StoredHash>,
-    pub(super) disabled: bool,
+pub struct Entry {
+    pub user: User,
+    pub password: Arc<StoredHash>,
+    pub disabled: bool,
 }
 
 /// All users of one file, by everything they are looked up by.
@@ -41,8 +42,12 @@ pub(super) struct Table {
 const KEYS: &[&str] = &["id", "name", "email", "password", "roles", "scopes", "claims", "disabled"];
 
 /// Reads a users file; `source` is its name in the configuration.
-pub(super) fn read(text: &str, source: &str) -> Result<Table, Vec<Problem>> {
-    let mut reader = Reader::new(text);
+pub(super) fn read(
+    text: &str,
+    source: &str,
+    allow_weak: &AllowWeak,
+) -> Result<Table, Vec<Problem>> {
+    let mut reader = Reader::new(text, allow_weak);
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // The message without the line it quotes: that line may hold a hash.
@@ -157,16 +162,18 @@ fn read_user(
 }
 
 /// What may be left out.
-struct Rest {
-    id: Option<String>,
-    email: Option<String>,
-    roles: Vec<String>,
-    scopes: Vec<String>,
-    claims: Claims,
-    disabled: bool,
+#[derive(Default)]
+pub(super) struct Rest {
+    pub(super) id: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) roles: Vec<String>,
+    pub(super) scopes: Vec<String>,
+    pub(super) claims: Claims,
+    pub(super) disabled: bool,
 }
 
-fn entry(source: &str, name: String, password: StoredHash, rest: Rest) -> Entry {
+/// A user of source `source`.
+pub(super) fn entry(source: &str, name: String, password: StoredHash, rest: Rest) -> Entry {
     let Rest { id, email, roles, scopes, claims, disabled } = rest;
     let version = version(&[&roles, &scopes], &claims, email.as_deref(), (&password, disabled));
     let user = User {
@@ -263,6 +270,22 @@ fn clash<K: std::hash::Hash + Eq>(
 }
 
 impl Table {
+    /// Users who are known to differ in everything they are looked up by.
+    pub(super) fn of(entries: Vec<Entry>) -> Self {
+        let mut table = Self::default();
+        for (position, Entry { user, password, .. }) in entries.iter().enumerate() {
+            table.by_id.insert(user.id.clone(), position);
+            table.by_name.insert(canonical_name(&user.name), position);
+            if let Some(email) = &user.email {
+                table.by_email.insert(canonical_name(email), position);
+            }
+            table.costs.push(password.cost());
+        }
+        table.costs.sort_unstable();
+        table.entries = entries;
+        table
+    }
+
     /// The user a login means.
     pub(super) fn named(&self, name: &Name) -> Option<&Entry> {
         let position = match name {

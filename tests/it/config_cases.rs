@@ -24,6 +24,7 @@ fn variable(name: &str) -> Option<String> {
     match name {
         "LONG_SECRET" => Some("0123456789abcdef0123456789abcdef".to_owned()),
         "SHORT_SECRET" => Some("hunter2".to_owned()),
+        "DATABASE_URL" => Some("postgres://gateway:hunter2@127.0.0.1/users".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     }
@@ -223,7 +224,16 @@ fn named_keys(text: &str) -> BTreeSet<(String, String)> {
 fn what_is_printed_means_the_same_when_it_is_read_again() {
     let folder = folder();
     let mut texts = vec![sample()];
-    for case in ["everything.toml", "certificates.toml", "issuers.toml", "own_dialect.toml"] {
+    for case in [
+        "everything.toml",
+        "htpasswd.toml",
+        "ldap.toml",
+        "sql_printed.toml",
+        "http_users.toml",
+        "certificates.toml",
+        "issuers.toml",
+        "own_dialect.toml",
+    ] {
         let text = fs::read_to_string(manifest("tests/cases/config").join(case)).unwrap();
         texts.push(text.split_once(DASHES).unwrap().0.to_owned());
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tollhouse::clock::Timestamp;
 use tollhouse::identity::{SessionId, Subject};
-use tollhouse::secret::Digest;
+use tollhouse::secret::{Digest, Secret};
 use tollhouse::session::{
-    Admission, Attempt, Code, CodeGuess, CodeVerdict, Generation, PutCode, Revoke, Rotated,
-    Rotation, Session, SessionStore,
+    Account, AccountCounts, AccountKey, Admission, Attempt, Code, CodeGuess, CodeVerdict,
+    Generation, PutCode, Revoke, Rotated, Rotation, Session, SessionStore, Totp,
 };
 
 /// When every case begins.
@@ -137,7 +137,18 @@ contract! {
     a_success_takes_back_what_its_address_failed
     an_undecided_attempt_costs_nothing
     attempts_reserved_at_once_count_each_other
+    attempts_that_come_out_of_order_do_not_empty_the_count
     lifting_limits_forgets_an_account
+    a_waiting_code_is_found_until_it_is_used_or_expires
+    what_is_known_of_a_user_is_found_by_id_and_by_name
+    a_user_put_again_is_known_by_his_new_name_only
+    users_of_one_source_are_not_anothers
+    a_user_who_is_forgotten_leaves_a_name_that_another_took
+    known_and_imported_users_are_counted
+    a_second_step_is_kept_replaced_and_taken_away
+    a_step_of_an_authenticator_is_used_up_with_all_before_it
+    a_new_secret_has_its_own_steps
+    one_of_many_uses_of_a_step_at_once_succeeds
 }
 
 async fn a_session_that_was_put_is_found_as_it_was(store: &dyn SessionStore) {
@@ -583,6 +594,16 @@ async fn attempts_reserved_at_once_count_each_other(store: &dyn SessionStore) {
     assert_eq!(admitted, 3);
 }
 
+async fn attempts_that_come_out_of_order_do_not_empty_the_count(store: &dyn SessionStore) {
+    for late in [9, 3, 0] {
+        assert_eq!(reserve(store, "ann", OWNER, after(late)).await, Admission::Admitted);
+    }
+
+    let limited = reserve(store, "ann", OWNER, after(1)).await;
+
+    assert!(matches!(limited, Admission::Limited { .. }), "{limited:?}");
+}
+
 async fn lifting_limits_forgets_an_account(store: &dyn SessionStore) {
     for nth in 0..3 {
         reserve(store, "ann", &format!("203.0.113.{nth}"), START).await;
@@ -594,4 +615,160 @@ async fn lifting_limits_forgets_an_account(store: &dyn SessionStore) {
     assert_eq!(reserve(store, "ann", OWNER, START).await, Admission::Admitted);
     let limited = reserve(store, "bob", OWNER, START).await;
     assert!(matches!(limited, Admission::Limited { .. }));
+}
+
+async fn a_waiting_code_is_found_until_it_is_used_or_expires(store: &dyn SessionStore) {
+    let sent = code("000000");
+    store.put_code(sent.clone(), 5, START).await.unwrap();
+
+    let found = store.find_code(sent.key, after(1)).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&sent));
+    assert_eq!(store.find_code(token("another key"), after(1)).await.unwrap(), None);
+    assert_eq!(store.find_code(sent.key, sent.expires).await.unwrap(), None, "expired");
+    let verdict = guess(store, "000000", OWNER, after(2)).await;
+    assert_eq!(verdict, CodeVerdict::Right(Box::new(sent.clone())), "looking used nothing up");
+    assert_eq!(store.find_code(sent.key, after(3)).await.unwrap(), None, "used up");
+}
+
+/// What is known of a user of `source`.
+fn account(source: &str, id: &str, key: &str) -> Account {
+    Account {
+        source: source.to_owned(),
+        subject: Subject::new(id),
+        name: key.to_uppercase(),
+        key: key.to_owned(),
+        email: Some(format!("{key}@example.com")),
+        roles: vec!["admin".to_owned()],
+        scopes: vec!["read".to_owned()],
+        claims: serde_json::from_str(r#"{"tenant":"acme"}"#).unwrap(),
+        version: token("version 1"),
+        hash: None,
+        origin: None,
+        imported: None,
+        seen: START,
+    }
+}
+
+/// The same with a hash of ours, taken at `when`.
+fn imported(account: Account, when: Timestamp) -> Account {
+    let hash = Some("$argon2id$".to_owned());
+    Account { hash, origin: Some(token("theirs")), imported: Some(when), ..account }
+}
+
+async fn known(store: &dyn SessionStore, source: &str, by: AccountKey<'_>) -> Option<Account> {
+    store.find_account(source, by).await.unwrap()
+}
+
+async fn what_is_known_of_a_user_is_found_by_id_and_by_name(store: &dyn SessionStore) {
+    let ann = imported(account("ldap", "1", "ann"), START);
+    store.put_account(ann.clone()).await.unwrap();
+
+    let by_id = known(store, "ldap", AccountKey::Subject(&ann.subject)).await;
+    let by_name = known(store, "ldap", AccountKey::Name("ann")).await;
+
+    assert_eq!((by_id.as_ref(), by_name.as_ref()), (Some(&ann), Some(&ann)));
+    assert_eq!(known(store, "ldap", AccountKey::Name("ANN")).await, None, "as it is spelled");
+    assert_eq!(known(store, "ldap", AccountKey::Name("")).await, None);
+    assert_eq!(known(store, "ldap", AccountKey::Subject(&Subject::new("2"))).await, None);
+}
+
+async fn a_user_put_again_is_known_by_his_new_name_only(store: &dyn SessionStore) {
+    store.put_account(account("ldap", "1", "ann")).await.unwrap();
+    let married = Account { seen: after(60), ..account("ldap", "1", "anne") };
+
+    store.put_account(married.clone()).await.unwrap();
+
+    assert_eq!(known(store, "ldap", AccountKey::Name("ann")).await, None);
+    assert_eq!(known(store, "ldap", AccountKey::Name("anne")).await, Some(married.clone()));
+    let by_id = known(store, "ldap", AccountKey::Subject(&married.subject)).await;
+    assert_eq!(by_id, Some(married));
+}
+
+async fn users_of_one_source_are_not_anothers(store: &dyn SessionStore) {
+    let (one, other) = (account("ldap", "1", "ann"), account("ldapx", "1", "ann"));
+    store.put_account(one.clone()).await.unwrap();
+    store.put_account(other.clone()).await.unwrap();
+
+    store.remove_account("ldap", &one.subject).await.unwrap();
+
+    assert_eq!(known(store, "ldap", AccountKey::Name("ann")).await, None);
+    assert_eq!(known(store, "ldap", AccountKey::Subject(&one.subject)).await, None);
+    assert_eq!(known(store, "ldapx", AccountKey::Name("ann")).await, Some(other));
+    assert_eq!(known(store, "lda", AccountKey::Name("ann")).await, None, "half a name");
+}
+
+async fn a_user_who_is_forgotten_leaves_a_name_that_another_took(store: &dyn SessionStore) {
+    store.put_account(account("ldap", "1", "ann")).await.unwrap();
+    let second = account("ldap", "2", "ann");
+    store.put_account(second.clone()).await.unwrap();
+
+    store.remove_account("ldap", &Subject::new("1")).await.unwrap();
+    store.remove_account("ldap", &Subject::new("3")).await.unwrap();
+
+    assert_eq!(known(store, "ldap", AccountKey::Name("ann")).await, Some(second));
+}
+
+async fn known_and_imported_users_are_counted(store: &dyn SessionStore) {
+    assert_eq!(store.account_counts("http").await.unwrap(), AccountCounts::default());
+    store.put_account(account("http", "1", "ann")).await.unwrap();
+    store.put_account(imported(account("http", "2", "bob"), after(60))).await.unwrap();
+    store.put_account(imported(account("http", "3", "cid"), after(30))).await.unwrap();
+    store.put_account(imported(account("httpx", "4", "dan"), after(10))).await.unwrap();
+
+    let counts = store.account_counts("http").await.unwrap();
+
+    let (first, latest) = (Some(after(30)), Some(after(60)));
+    assert_eq!(counts, AccountCounts { known: 3, imported: 2, first, latest });
+}
+
+fn totp(secret: u8, made: Timestamp) -> Totp {
+    Totp { secret: Secret::new(vec![secret; 20]), made }
+}
+
+async fn a_second_step_is_kept_replaced_and_taken_away(store: &dyn SessionStore) {
+    let (ann, bob) = (Subject::new("ann"), Subject::new("bob"));
+    assert_eq!(store.find_totp(&ann).await.unwrap(), None);
+    store.put_totp(&ann, Some(totp(1, START))).await.unwrap();
+    store.put_totp(&bob, Some(totp(2, START))).await.unwrap();
+    assert_eq!(store.find_totp(&ann).await.unwrap(), Some(totp(1, START)));
+
+    store.put_totp(&ann, Some(totp(3, after(1)))).await.unwrap();
+    assert_eq!(store.find_totp(&ann).await.unwrap(), Some(totp(3, after(1))));
+
+    store.put_totp(&ann, None).await.unwrap();
+    assert_eq!(store.find_totp(&ann).await.unwrap(), None);
+    assert_eq!(store.find_totp(&bob).await.unwrap(), Some(totp(2, START)));
+}
+
+async fn a_step_of_an_authenticator_is_used_up_with_all_before_it(store: &dyn SessionStore) {
+    let ann = Subject::new("ann");
+    let using = async |step| store.use_totp_step(&ann, step).await.unwrap();
+    assert!(!using(100).await, "he has none");
+    store.put_totp(&ann, Some(totp(1, START))).await.unwrap();
+
+    assert!(using(100).await);
+    assert!(!using(100).await, "twice");
+    assert!(!using(99).await, "one before");
+    assert!(using(101).await);
+    store.put_totp(&ann, None).await.unwrap();
+    assert!(!using(102).await, "taken away");
+}
+
+async fn a_new_secret_has_its_own_steps(store: &dyn SessionStore) {
+    let ann = Subject::new("ann");
+    store.put_totp(&ann, Some(totp(1, START))).await.unwrap();
+    assert!(store.use_totp_step(&ann, 100).await.unwrap());
+
+    store.put_totp(&ann, Some(totp(2, after(1)))).await.unwrap();
+
+    assert!(store.use_totp_step(&ann, 100).await.unwrap());
+}
+
+async fn one_of_many_uses_of_a_step_at_once_succeeds(store: &dyn SessionStore) {
+    let ann = Subject::new("ann");
+    store.put_totp(&ann, Some(totp(1, START))).await.unwrap();
+
+    let uses = join_all((0..20).map(|_| store.use_totp_step(&ann, 100))).await;
+
+    assert_eq!(uses.into_iter().filter(|used| *used.as_ref().unwrap()).count(), 1);
 }

@@ -10,7 +10,7 @@ use tollhouse::secret::SecretString;
 use tollhouse::users::{Checked, Name, Operations, SourceError, User, UserSource};
 
 mod file;
-// mod sql;
+pub(crate) mod sql;
 
 /// What every account has unless the test says otherwise.
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -120,6 +120,9 @@ macro_rules! contract {
 }
 
 contract! { users_file, super::file::UsersFile }
+contract! { postgres, super::sql::Postgres }
+contract! { mariadb, super::sql::MariaDb }
+contract! { sqlite, super::sql::Sqlite }
 
 /// A weak hash, the same each time: tests spend no time on hashing, and who was not changed has
 /// the hash he had.

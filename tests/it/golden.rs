@@ -5,7 +5,8 @@
 //! line, the header fields but `date` and `x-request-id`, and the body. `{{name=jwt}}` in a response matches a token
 //! and keeps it; `{{name}}` in a request puts it in. Directives: `config TEXT` (before the first
 //! request), `advance 15m`, `keep NAME as OTHER`, `send N times` (the request that follows),
-//! `mail`, `user NAME disabled`.
+//! `mail`, `tenant KEYS` (an issuer `auth0`, with further keys), `token NAME CHANGES` (one of its
+//! tokens), `authenticator NAME` (a user has one from now on), `read` (its code).
 //!
 //! `GOLDEN=bless cargo test golden` writes what the gateway answers; read the diff.
 
@@ -14,7 +15,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Gateway, GatewayBuilder, Smtp, Upstream, raw_exchange};
+use http::Method;
+use tollhouse::admin::client;
+
+use crate::harness::{Gateway, GatewayBuilder, Smtp, Tenant, Upstream, raw_exchange};
 
 /// The conversations of one dialect, each with a gateway of its own.
 async fn converse(dialect: &str) {
@@ -38,6 +42,8 @@ struct Conversation {
     gateway: Gateway,
     upstream: Upstream,
     smtp: Smtp,
+    tenant: Tenant,
+    authenticator: Option<totp_rs::Totp>,
     mails: usize,
     kept: BTreeMap<String, String>,
     repeat: usize,
@@ -46,7 +52,7 @@ struct Conversation {
 impl Conversation {
     async fn start(dialect: &str, script: &str) -> Self {
         let upstream = Upstream::start().await;
-        let smtp = Smtp::plain().await;
+        let (smtp, tenant) = (Smtp::plain().await, Tenant::new());
         let mut builder: GatewayBuilder = Gateway::builder()
             .moving()
             .config(&format!(
@@ -58,10 +64,22 @@ impl Conversation {
             if let Some(text) = line.strip_prefix("@ config ") {
                 builder = builder.config(text);
             }
+            if let Some(keys) = line.strip_prefix("@ tenant ") {
+                builder = builder.config(&tenant.issuer(keys));
+            }
         }
         let keys = format!("errors = \"{dialect}\"\nrequire = {{ roles = [\"admin\"] }}");
         let gateway = builder.route(&upstream, "/protected", &keys).start().await;
-        Self { gateway, upstream, smtp, mails: 0, kept: BTreeMap::new(), repeat: 1 }
+        Self {
+            gateway,
+            upstream,
+            smtp,
+            tenant,
+            authenticator: None,
+            mails: 0,
+            kept: BTreeMap::new(),
+            repeat: 1,
+        }
     }
 
     async fn run(mut self, script: &str) -> String {
@@ -94,7 +112,11 @@ impl Conversation {
     async fn obey(&mut self, directive: &str) {
         let words: Vec<_> = directive.split(' ').collect();
         match words.as_slice() {
-            ["config", ..] => {}
+            ["config" | "tenant", ..] => {}
+            ["token", name, changes @ ..] => {
+                let changes = serde_json::from_str(&changes.join(" ")).unwrap();
+                self.kept.insert((*name).to_owned(), self.tenant.token(changes));
+            }
             ["advance", amount] => self.gateway.advance(duration(amount)),
             ["keep", name, "as", other] => {
                 let value = self.kept[*name].clone();
@@ -104,6 +126,19 @@ impl Conversation {
             ["mail"] => {
                 self.mails += 1;
                 self.kept.insert("code".to_owned(), self.smtp.code(self.mails));
+            }
+            ["authenticator", name] => {
+                let asked = serde_json::json!({ "user": name });
+                let socket = self.gateway.running().admin_socket();
+                let answer = client::call(socket, Method::POST, "/totp", Some(asked)).await;
+                let (_, answer) = answer.unwrap();
+                let address = answer["uri"].as_str().unwrap();
+                self.authenticator = Some(totp_rs::Totp::from_url(address).unwrap());
+            }
+            ["read"] => {
+                let now = self.gateway.clock.as_ref().unwrap().now().secs();
+                let code = self.authenticator.as_ref().unwrap().generate(now);
+                self.kept.insert("code".to_owned(), code.to_string());
             }
             ["corrupt", name] => {
                 let value = self.kept[*name].clone();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::UserSourceKind;
+use super::{AllowWeak, UserSourceKind};
 use crate::config::files::Privacy;
 use crate::config::item::Item;
 use crate::config::reader::Table;
@@ -12,7 +12,8 @@ pub(super) fn read(table: &mut Table<'_>, may_be_missing: bool) -> UserSourceKin
     let bootstrap = table.bool_or("bootstrap", false);
     let item = table.required("path", "the file that `tollhouse user add` writes");
     let path = item.as_ref().and_then(|item| read_path(item, bootstrap || may_be_missing));
-    UserSourceKind::File { path: path.unwrap_or_default(), bootstrap }
+    let allow_weak = AllowWeak::read(table);
+    UserSourceKind::File { path: path.unwrap_or_default(), bootstrap, allow_weak }
 }
 
 fn read_path(item: &Item<'_>, may_be_missing: bool) -> Option<PathBuf> {

@@ -2,15 +2,30 @@
 //!
 //! What all kinds have in common is here; each kind has a file of its own.
 
+mod dn;
 mod file;
+mod htpasswd;
+mod http;
+mod ldap;
+mod sql;
+mod weak;
 
 use std::path::PathBuf;
 
+pub use self::htpasswd::Htpasswd;
+pub use self::weak::{AllowWeak, WeakScheme};
+
 use super::Config;
 use super::item::Item;
+use super::known::Dialects;
 use super::out::Out;
 use super::reader::Table;
 use super::suggest::Names;
+
+pub use self::dn::Dn;
+pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, UserMap};
+pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer};
+pub use self::sql::{SqlColumns, SqlDatabase, SqlUsers};
 
 /// A source of users, asked in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,20 +45,37 @@ pub enum UserSourceKind {
         path: PathBuf,
         /// Make one user at first start if the file is missing.
         bootstrap: bool,
+        allow_weak: AllowWeak,
     },
+    /// A file of Apache's `htpasswd`.
+    Htpasswd(Htpasswd),
+    /// A directory.
+    Ldap(Box<Ldap>),
+    /// A database.
+    Sql(Box<SqlUsers>),
+    /// A legacy system, asked in a dialect.
+    Http(Box<HttpUsers>),
 }
 
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
 
 impl UserSource {
     /// `None` where the kind is none, which has been reported then.
-    pub(super) fn read(mut table: Table<'_>, names: &mut Names) -> Option<Self> {
+    pub(super) fn read(
+        mut table: Table<'_>,
+        names: &mut Names,
+        dialects: &Dialects,
+    ) -> Option<Self> {
         let name = names.read(&mut table, None);
         let passed_over = read_passed_over(&mut table);
         let kind =
             table.required("kind", "one of \"file\", \"htpasswd\", \"sql\", \"ldap\", \"http\"");
         let kind = match kind.as_ref().and_then(Item::text) {
             Some("file") => file::read(&mut table, false),
+            Some("htpasswd") => UserSourceKind::Htpasswd(Htpasswd::read(&mut table)),
+            Some("ldap") => UserSourceKind::Ldap(Box::new(Ldap::read(&mut table)?)),
+            Some("sql") => UserSourceKind::Sql(Box::new(SqlUsers::read(&mut table)?)),
+            Some("http") => UserSourceKind::Http(Box::new(HttpUsers::read(&mut table, dialects)?)),
             other => {
                 // The keys of such a source are not to be reported one by one as well.
                 table.entries();
@@ -76,11 +108,16 @@ impl UserSource {
             .text("name", &self.name)
             .text("on_unavailable", if self.passed_over { "next" } else { "refuse" });
         match &self.kind {
-            UserSourceKind::File { path, bootstrap } => out
+            UserSourceKind::File { path, bootstrap, allow_weak } => out
                 .text("kind", "file")
                 .path("path", config.relative(path))
                 .flag("bootstrap", *bootstrap)
+                .texts("allow_weak", allow_weak.names())
                 .table(),
+            UserSourceKind::Htpasswd(htpasswd) => htpasswd.print(out, config).table(),
+            UserSourceKind::Ldap(ldap) => ldap.print(out, config).table(),
+            UserSourceKind::Sql(sql) => sql.print(out, config).table(),
+            UserSourceKind::Http(http) => http.print(out, config).table(),
         }
     }
 }

@@ -88,7 +88,11 @@ impl CredentialForm {
             }
             Self::BasicPassword => header::basic(&head.headers),
             Self::Bearer(purpose) => {
-                let token = header::bearer(&head.headers)?;
+                let token = match header::bearer(&head.headers) {
+                    // Whose it is cannot be said, and only the tokens of some are traded.
+                    Err(Reason::TokenInvalid) if *purpose == BearerUse::Exchange => None,
+                    token => token?,
+                };
                 Ok(token.map(|token| Presented::Token { token, purpose: *purpose }))
             }
             Self::TokenKey => header::token_key(&head.headers),

@@ -12,7 +12,7 @@ use super::tables::{Fault, Kind, Tables};
 use super::versions;
 use super::window::Window;
 use crate::clock::Timestamp;
-use crate::secret;
+use crate::secret::{self, Digest};
 use crate::session::{Code, CodeGuess, CodeVerdict, PutCode};
 
 /// Wrong guesses from the address that passed the password step; the last one kills the code.
@@ -48,14 +48,19 @@ pub(super) fn put(
     Ok(PutCode::Kept)
 }
 
+/// The code that waits.
+pub(super) fn find(t: &Tables<'_>, key: Digest, now: Timestamp) -> Result<Option<Code>, Fault> {
+    let kept = kept(t, &key.0)?.filter(|kept| kept.code.expires > now);
+    Ok(kept.map(|kept| kept.code))
+}
+
 /// Tries a guess.
 pub(super) fn guess(
     t: &mut Tables<'_>,
     guess: &CodeGuess,
     now: Timestamp,
 ) -> Result<CodeVerdict, Fault> {
-    let row = t.rows().codes.get(&guess.key.0)?;
-    let kept: Option<Kept> = row.map(|row| serde_json::from_slice(row.value())).transpose()?;
+    let kept = kept(t, &guess.key.0)?;
     let Some(mut kept) = kept.filter(|kept| kept.code.expires > now) else {
         return Ok(CodeVerdict::Gone);
     };
@@ -81,9 +86,12 @@ pub(super) fn guess(
 
 /// When the code of this key expires.
 pub(super) fn expires(t: &Tables<'_>, key: &[u8; 32]) -> Result<Option<Timestamp>, Fault> {
+    Ok(kept(t, key)?.map(|kept| kept.code.expires))
+}
+
+fn kept(t: &Tables<'_>, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
     let row = t.rows().codes.get(key)?;
-    let kept: Option<Kept> = row.map(|row| serde_json::from_slice(row.value())).transpose()?;
-    Ok(kept.map(|kept| kept.code.expires))
+    Ok(row.map(|row| serde_json::from_slice(row.value())).transpose()?)
 }
 
 fn save(t: &mut Tables<'_>, kept: &Kept) -> Result<(), Fault> {

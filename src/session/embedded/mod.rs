@@ -243,6 +243,10 @@ impl SessionStore for EmbeddedStore {
         self.ask(move |t| codes::put(t, &code, per_hour, now)).await
     }
 
+    async fn find_code(&self, key: Digest, now: Timestamp) -> Result<Option<Code>, StoreError> {
+        self.ask(move |t| codes::find(t, key, now)).await
+    }
+
     async fn use_code(&self, guess: CodeGuess, now: Timestamp) -> Result<CodeVerdict, StoreError> {
         self.ask(move |t| codes::guess(t, &guess, now)).await
     }

@@ -34,10 +34,12 @@ impl Window {
         (self.start.millis(), self.ends.millis(), self.count)
     }
 
-    /// True while the window lasts. One that begins in the future was made before the clock was
-    /// set back, and would otherwise count for too long.
+    /// True while the window lasts. Requests do not come here in the order of their `now`, so one
+    /// from before the window is counted in it: else whoever comes late would empty it. Only a
+    /// window that begins further ahead than it is long was made before the clock was set back,
+    /// and would count for too long.
     pub(super) fn holds(&self, now: Timestamp) -> bool {
-        self.start <= now && now < self.ends
+        now < self.ends && self.start.since(now) <= self.ends.since(self.start)
     }
 
     /// How long until there is room again, if there is none within `limit`.
@@ -61,12 +63,13 @@ mod tests {
     #[test]
     fn a_window_counts_until_it_ends() {
         let per = Duration::from_secs(600);
-        let row = Some((1_000, 601_000, 3));
+        let row = Some((1_000_000, 1_600_000, 3));
         for (now, count, why) in [
-            (1_000, 3, "it begins with the first thing counted"),
-            (600_999, 3, "it lasts to its end"),
-            (601_000, 0, "its end is not part of it"),
-            (999, 0, "a clock set back must not lengthen it"),
+            (1_000_000, 3, "it begins with the first thing counted"),
+            (1_599_999, 3, "it lasts to its end"),
+            (1_600_000, 0, "its end is not part of it"),
+            (999_999, 3, "what comes late does not empty it"),
+            (399_999, 0, "a clock set back must not lengthen it much"),
         ] {
             assert_eq!(Window::at(row, per, Timestamp::from_millis(now)).count, count, "{why}");
         }

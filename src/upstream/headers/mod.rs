@@ -54,6 +54,11 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
+/// True for the fields in which clients present credentials.
+pub fn is_credential(name: &HeaderName) -> bool {
+    *name == header::AUTHORIZATION || *name == X_ACCESS_TOKEN || *name == X_KEY
+}
+
 /// True if the comma-separated list in all `name` fields has `token`, in any case.
 pub(super) fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     tokens(headers, name).any(|listed| listed.eq_ignore_ascii_case(token.as_bytes()))

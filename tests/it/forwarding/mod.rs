@@ -2,6 +2,7 @@
 
 mod bodies;
 mod connections;
+mod credentials;
 mod failures;
 mod fields;
 mod paths;

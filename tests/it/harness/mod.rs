@@ -1,14 +1,28 @@
 //! What the tests start and speak through: a gateway from TOML text, a recording upstream,
-//! clients from typed requests down to raw bytes, a real SMTP server, certificates.
+//! clients from typed requests down to raw bytes, an OpenID provider, a real SMTP server, a real
+//! directory, real databases, certificates.
 
 pub mod certs;
 pub mod client;
+pub mod daemon;
 pub mod gateway;
+pub mod issuer;
+pub mod mariadb;
+pub mod postgres;
 pub mod process;
+pub mod relay;
+pub mod slapd;
 pub mod smtp;
+pub mod tenant;
 pub mod upstream;
 
 pub use self::client::{Client, Reply, raw_exchange};
 pub use self::gateway::{Gateway, GatewayBuilder};
+pub use self::issuer::Provider;
+pub use self::mariadb::MariaDb;
+pub use self::postgres::Postgres;
+pub use self::relay::Relay;
+pub use self::slapd::Slapd;
 pub use self::smtp::Smtp;
+pub use self::tenant::Tenant;
 pub use self::upstream::Upstream;

@@ -56,7 +56,7 @@ async fn refresh(gateway: &Gateway, path: &str, token: &str) -> Reply {
 }
 
 /// A JSON body from another address of this machine.
-async fn post_from(source: &str, gateway: &Gateway, path: &str, body: Value) -> Reply {
+pub async fn post_from(source: &str, gateway: &Gateway, path: &str, body: Value) -> Reply {
     let source: IpAddr = source.parse().unwrap();
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((source, 0).into()).unwrap();
@@ -74,13 +74,13 @@ async fn post_from(source: &str, gateway: &Gateway, path: &str, body: Value) -> 
     Reply { status: head.status, headers: head.headers, body }
 }
 
-fn claims(token: &str) -> Value {
+pub fn claims(token: &str) -> Value {
     let part = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
 
 /// Any header and claims, signed with HMAC-SHA256.
-fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
+pub(crate) fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     let message = format!("{header}.{claims}");
     let key = jsonwebtoken::EncodingKey::from_secret(secret);

@@ -23,6 +23,7 @@ fn forgetful(bench: &Bench) -> Verifier {
         revocations: bench.revocations.clone(),
         leeway: Duration::from_secs(30),
         cache_size: 0,
+        last: None,
     })
     .unwrap()
 }

@@ -137,6 +137,7 @@ fn an_issuer_without_a_usable_key_is_an_error_and_a_short_secret_only_for_takeov
             revocations: bench.revocations.clone(),
             leeway: Duration::ZERO,
             cache_size: 0,
+            last: None,
         })
     };
     let mut short = issuer();

@@ -10,6 +10,7 @@ mod keys;
 mod own;
 mod pair;
 mod security;
+mod trade;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,7 @@ impl Bench {
             revocations: revocations.clone(),
             leeway: Duration::from_secs(30),
             cache_size,
+            last: None,
         })
         .unwrap();
         let [login, _] = logins;
@@ -155,6 +157,7 @@ pub(super) fn login(name: &str, algorithm: Algorithm) -> Login {
         audience: vec!["legacy".to_owned()],
         cors: None,
         reveal_unknown_user: false,
+        totp: true,
         tenants: Vec::new(),
         about: serde_json::Map::new(),
         body_limit: 65_536,
@@ -193,6 +196,10 @@ pub(super) fn issuer() -> Issuer {
         audience: Audience::OneOf(vec!["legacy".to_owned()]),
         algorithms: vec![Algorithm::HS256],
         keys: IssuerKeys::Secret(Secret::new(SECRET.to_vec())),
+        ca: None,
+        allow_http: false,
+        max_stale: DAY,
+        client_id: None,
         subjects: Vec::new(),
         username_claim: vec!["name".to_owned()],
         roles_claim: vec!["realm".to_owned(), "roles".to_owned()],

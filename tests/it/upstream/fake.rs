@@ -19,7 +19,7 @@ use tollhouse::body::{Body, Request, Response};
 use tollhouse::client::{Client, Scheme};
 use tollhouse::clock::Timestamp;
 use tollhouse::config::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
-use tollhouse::runtime::{Threads, Worker};
+use tollhouse::runtime::{BackRoom, Threads, Worker};
 use tollhouse::upstream::headers::{self, Facts, Protected, RequestId, Rules};
 use tollhouse::upstream::{Exchange, Fault, ForwardError, Pool, Watch};
 
@@ -60,6 +60,7 @@ pub(crate) fn to(servers: Vec<Server>) -> Settings {
         retries: 1,
         tls: UpstreamTls::default(),
         case_insensitive: false,
+        credential: None,
     };
     Settings {
         upstream,
@@ -91,6 +92,7 @@ impl Settings {
             settings: self,
             pool: pool.clone(),
             worker: worker.clone(),
+            back_room: threads.back_room().clone(),
             protected: Arc::new(Protected::new([&http::HeaderName::from_static("x-tenant")])),
             errors: errors.clone(),
         });
@@ -103,6 +105,7 @@ struct Inner {
     settings: Settings,
     pool: Arc<Pool>,
     worker: Arc<Worker>,
+    back_room: BackRoom,
     protected: Arc<Protected>,
     errors: Arc<Mutex<Vec<ForwardError>>>,
 }
@@ -161,6 +164,8 @@ async fn handle(
         protected: &inner.protected,
         response_rules: &inner.settings.response_rules,
         watch: inner.settings.watch.as_ref(),
+        back_room: &inner.back_room,
+        now: Timestamp::from_secs(1),
     };
     let request = Request::from_parts(head, Body::from(body).limited(inner.settings.body_limit));
     Ok(match inner.pool.forward(&inner.worker, request, &exchange).await {

@@ -1,25 +1,31 @@
-//! JSON as tokens carry it, read strictly.
+//! JSON from others, read strictly: the claims of tokens, the answers of legacy systems.
 //!
 //! Refuses an object that names a member twice (two readers could take different ones), nesting
-//! deeper than any token needs, and anything after the value.
+//! deeper than any of these needs, and anything after the value. How long a text may be is bounded
+//! by whoever took it in.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Deepest nesting: claims of other issuers hold small objects, not trees.
+/// Deepest nesting: claims and answers hold small objects, not trees.
 const MAX_DEPTH: u8 = 16;
 
 /// The object in `bytes`, or `None` if it is not exactly one well-formed object.
-pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict(MAX_DEPTH).deserialize(&mut reader).ok()?;
-    reader.end().ok()?;
-    match value {
+pub(crate) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+    match value(bytes)? {
         Value::Object(members) => Some(members),
         _ => None,
     }
+}
+
+/// The value in `bytes`, or `None` if it is not exactly one well-formed value.
+pub(crate) fn value(bytes: &[u8]) -> Option<Value> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict(MAX_DEPTH).deserialize(&mut reader).ok()?;
+    reader.end().ok()?;
+    Some(value)
 }
 
 /// Reads one value with so many levels left.

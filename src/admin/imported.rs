@@ -1,0 +1,27 @@
+//! How far users of other systems are over.
+
+use serde_json::json;
+
+use super::operations::{Carried, Operations, failed};
+
+impl Operations {
+    /// What the store and each source that imports say of it.
+    pub(super) async fn list_imported(&self) -> Carried {
+        let shared = &self.gateway.shared;
+        let mut told = Vec::new();
+        for source in shared.users.sources().iter().filter(|source| source.imports()) {
+            let counts = shared.store.account_counts(source.name()).await.map_err(failed)?;
+            let total = source.total().await;
+            told.push(json!({
+                "source": source.name(),
+                "known": counts.known,
+                "imported": counts.imported,
+                "first": counts.first.map(|first| first.to_string()),
+                "latest": counts.latest.map(|latest| latest.to_string()),
+                "total": total,
+                "left": total.map(|total| total.saturating_sub(counts.imported)),
+            }));
+        }
+        Ok(json!({ "sources": told }))
+    }
+}

@@ -1,0 +1,36 @@
+//! What observing routes would refuse, as JSON.
+
+use serde_json::{Value, json};
+
+use crate::telemetry::observed::{Observed, Who};
+
+/// `{"routes": [{route, permitted, refused, callers: [{reason, count, …}]}]}`, the callers of a
+/// route most often first.
+pub(super) fn observed(observed: &Observed) -> Value {
+    let (routes, sightings) = observed.report();
+    let told = routes.iter().map(|(route, passed)| {
+        let callers = sightings.iter().filter(|one| one.route == *route).map(|one| {
+            let (subject, username, address) = match &one.who {
+                Who::Subject { id, name } => (Some(id.as_str()), Some(&**name), None),
+                Who::Address(address) => (None, None, Some(address.to_string())),
+                Who::Others => (None, None, None),
+            };
+            json!({
+                "reason": one.reason,
+                "count": one.count,
+                "subject": subject,
+                "username": username,
+                "address": address,
+                "first": one.first.to_string(),
+                "latest": one.latest.to_string(),
+            })
+        });
+        json!({
+            "route": &**route,
+            "permitted": passed.permitted,
+            "refused": passed.refused,
+            "callers": callers.collect::<Vec<_>>(),
+        })
+    });
+    json!({ "routes": told.collect::<Vec<_>>() })
+}

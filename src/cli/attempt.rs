@@ -1,0 +1,191 @@
+//! `tollhouse dialect try`: a login by hand, told step by step.
+//!
+//! What is sent, what comes back and what is made of it, so that a delegated login can be tried
+//! before it is configured. No password, code, token or key is printed.
+
+use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use http::Uri;
+use serde_json::Value;
+
+use super::hash::read_known;
+use super::say;
+use crate::clock::Clock;
+use crate::config::HttpUsers;
+use crate::dialect::speak::{self, Ask, Heard, HeardFacts, LONGEST_ANSWER};
+use crate::dialect::{Dialect, Reason};
+use crate::outbound::{Fetched, Outbound, OutboundOptions};
+use crate::secret::SecretString;
+
+#[derive(Debug, Args)]
+pub(super) struct TryArgs {
+    /// The dialect.
+    pub(super) name: String,
+    /// Where the system is; the dialect's paths come after it.
+    url: String,
+    /// Who logs in; asked for where it is not said.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Believe this CA in place of the public ones.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Send the password in the clear over a network.
+    #[arg(long)]
+    allow_http: bool,
+}
+
+/// What stands for a secret.
+const HIDDEN: &str = "***";
+
+/// Logs in; an error where that does not succeed.
+pub(super) fn run(args: &TryArgs, dialect: &Dialect) -> anyhow::Result<()> {
+    let url = HttpUsers::parse_url(&args.url)
+        .context("the address must be http:// or https://, without user, query and fragment")?;
+    if HttpUsers::is_in_the_clear(&url) && !args.allow_http {
+        bail!("the password would be sent in the clear: write https://, or --allow-http");
+    }
+    let ca = args.ca.as_deref().map(std::fs::read_to_string).transpose();
+    let ca = ca.context("the CA could not be read")?;
+    let outbound =
+        Outbound::new(&OutboundOptions { ca, largest: LONGEST_ANSWER, ..Default::default() })?;
+    let user = match &args.user {
+        Some(user) => user.clone(),
+        None => read_name()?,
+    };
+    let password = read_known("Password: ")?;
+    let ask = speak::login(dialect, &user, &password)?;
+    let shown = speak::login(dialect, &user, &HIDDEN.into())?;
+    let trial = Trial { dialect, outbound, url };
+    let heard = trial.exchange(&ask, &shown, (&user, &password))?;
+    let heard = if matches!(heard, Heard::Pending) { trial.second(&user)? } else { Some(heard) };
+    match heard {
+        // The password was right; nobody has a code.
+        None => Ok(()),
+        Some(Heard::Accepted(facts)) => Ok(tell(&facts, dialect)?),
+        Some(Heard::Pending) => bail!("the system asks for yet another step"),
+        Some(Heard::Refused(Reason::UnknownUser)) => bail!("refused: the user is unknown there"),
+        Some(Heard::Refused(reason)) => bail!("refused: {}", reason.title().to_lowercase()),
+        Some(Heard::Throttled) => bail!("the system takes no more logins now"),
+        Some(Heard::Nonsense(cause)) => bail!("not understood: {cause}"),
+    }
+}
+
+/// A dialect spoken to one system.
+struct Trial<'d> {
+    dialect: &'d Dialect,
+    outbound: Outbound,
+    url: Uri,
+}
+
+impl Trial<'_> {
+    /// Sends `ask`, of which `shown` is the same without its secret.
+    fn exchange(
+        &self,
+        ask: &Ask<'_>,
+        shown: &Ask<'_>,
+        (user, secret): (&str, &SecretString),
+    ) -> anyhow::Result<Heard> {
+        let request = ask.request(&self.url)?;
+        say(format_args!("{} {}", request.method(), request.uri()))?;
+        for (name, value) in &shown.headers {
+            let value = if value.is_sensitive() {
+                format!("Basic of {user}:{HIDDEN}")
+            } else {
+                value.to_str().unwrap_or_default().to_owned()
+            };
+            say(format_args!("  {name}: {value}"))?;
+        }
+        if !shown.body.is_empty() {
+            say(format_args!("  {}", String::from_utf8_lossy(&shown.body)))?;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let clock = Clock::system();
+        let begun = clock.now();
+        let answer = runtime.block_on(self.outbound.send(request));
+        let answer = answer.map_err(anyhow::Error::from)?;
+        let (took, length) = (clock.now().since(begun).as_millis(), answer.body.len());
+        say(format_args!("{} after {took} ms, {length} bytes", answer.status))?;
+        let heard = speak::hear(self.dialect, ask.endpoint, answer.status, &answer.body);
+        if matches!(heard, Heard::Nonsense(_)) {
+            say(format_args!("  {}", excerpt(&answer, secret)))?;
+        }
+        Ok(heard)
+    }
+
+    /// The second step, if there is one and a code for it.
+    fn second(&self, user: &str) -> anyhow::Result<Option<Heard>> {
+        say("the password is right, and a second step is asked for")?;
+        let shown = speak::verify_code(self.dialect, user, &HIDDEN.into());
+        let (Ok(shown), true) = (shown, has_more()?) else { return Ok(None) };
+        let code = read_known("Code: ")?;
+        let ask = speak::verify_code(self.dialect, user, &code)?;
+        self.exchange(&ask, &shown, (user, &code)).map(Some)
+    }
+}
+
+/// Whether anything more can be read.
+fn has_more() -> io::Result<bool> {
+    Ok(io::stdin().is_terminal() || !io::stdin().lock().fill_buf()?.is_empty())
+}
+
+fn read_name() -> anyhow::Result<String> {
+    if !io::stdin().is_terminal() {
+        bail!("nobody is named: say --user");
+    }
+    eprint!("User: ");
+    let mut name = String::new();
+    io::stdin().lock().read_line(&mut name)?;
+    Ok(name.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// What was understood, without what gives access.
+fn tell(facts: &HeardFacts, dialect: &Dialect) -> io::Result<()> {
+    say(format_args!("accepted, as dialect `{}` has it", dialect.name))?;
+    let line = |name: &str, text: String| say(format_args!("  {name:<14} {text}"));
+    let given = |name, secret: &Option<SecretString>| match secret {
+        Some(secret) => line(name, format!("{HIDDEN} ({} characters)", secret.expose().len())),
+        None => Ok(()),
+    };
+    given("access token", &facts.access_token)?;
+    given("refresh token", &facts.refresh_token)?;
+    given("key", &facts.key)?;
+    let list = |list: &Option<Vec<String>>| list.as_ref().map(|list| list.join(", "));
+    let claims = (!facts.claims.is_empty()).then(|| Value::Object(facts.claims.clone()));
+    let members = facts.answer.as_object().map(|members| members.keys().cloned().collect());
+    for (name, text) in [
+        ("expires", facts.expires(Clock::system().now()).map(|expires| expires.to_string())),
+        ("id", facts.id.clone()),
+        ("name", facts.name.clone()),
+        ("email", facts.email.clone()),
+        ("roles", list(&facts.roles)),
+        ("scopes", list(&facts.scopes)),
+        ("claims", claims.map(|claims| claims.to_string())),
+        ("answer has", list(&members)),
+    ] {
+        text.map_or(Ok(()), |text| line(name, text))?;
+    }
+    if facts.token.is_empty() {
+        return Ok(());
+    }
+    say("claims of the access token, not verified:")?;
+    say(format_args!("{:#}", Value::Object(facts.token.clone())))
+}
+
+/// The beginning of an answer that was not understood, as one harmless line.
+fn excerpt(answer: &Fetched, secret: &SecretString) -> String {
+    const SHOWN: usize = 200;
+    if answer.is_success()
+        && let Ok(Value::Object(members)) = serde_json::from_slice(&answer.body)
+    {
+        // What is in them may give access after all.
+        let names: Vec<String> = members.into_iter().map(|(name, _)| name).collect();
+        return format!("members: {}", names.join(", "));
+    }
+    let text = String::from_utf8_lossy(&answer.body);
+    // Some systems repeat what they were sent.
+    let text = text.replace(secret.expose().as_str(), HIDDEN);
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(SHOWN).collect()
+}

@@ -1,0 +1,79 @@
+//! `tollhouse observe`: before a rule is enforced, who would be shut out?
+
+use clap::Args;
+use http::Method;
+use serde_json::Value;
+
+use super::remote::{call, list, text};
+use super::{Failure, say};
+use crate::config::Config;
+
+#[derive(Debug, Args)]
+pub(super) struct ObserveArgs {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    /// Callers of each route that are shown.
+    #[arg(long, default_value_t = 20)]
+    top: usize,
+    /// Forget what was observed so far, after telling it.
+    #[arg(long)]
+    forget: bool,
+}
+
+/// Tells what the running gateway observed since its start.
+pub(super) fn observe(args: &ObserveArgs, config: &Config) -> Result<(), Failure> {
+    let answer = call(config, Method::GET, "/observed", None)?;
+    if args.json {
+        say(&answer)?;
+    } else {
+        tell(&answer, args.top)?;
+    }
+    if args.forget {
+        call(config, Method::DELETE, "/observed", None)?;
+    }
+    Ok(())
+}
+
+fn tell(answer: &Value, top: usize) -> std::io::Result<()> {
+    if list(answer, "routes").next().is_none() {
+        return say("nothing observed: no route with enforce = false has been called");
+    }
+    for route in list(answer, "routes") {
+        let (permitted, refused) = (count(route, "permitted"), count(route, "refused"));
+        say(format_args!(
+            "{}  would refuse {refused} of {}",
+            text(route, "route"),
+            permitted + refused
+        ))?;
+        let mut callers = list(route, "callers");
+        for caller in callers.by_ref().take(top) {
+            say(format_args!(
+                "  {:>8}  {:<20}  {}  since {}, latest {}",
+                count(caller, "count"),
+                text(caller, "reason"),
+                who(caller),
+                text(caller, "first"),
+                text(caller, "latest"),
+            ))?;
+        }
+        let rest: u64 = callers.map(|caller| count(caller, "count")).sum();
+        if rest > 0 {
+            say(format_args!("  {rest:>8}  by others (--top shows more)"))?;
+        }
+    }
+    Ok(())
+}
+
+fn count(value: &Value, name: &str) -> u64 {
+    value.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// The name and id of who was proved, the address of who was not.
+fn who(caller: &Value) -> String {
+    match (caller.get("username").and_then(Value::as_str), caller.get("address")) {
+        (Some(name), _) => format!("{name} ({})", text(caller, "subject")),
+        (None, Some(Value::String(address))) => format!("from {address}"),
+        _ => "others".to_owned(),
+    }
+}

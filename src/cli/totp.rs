@@ -1,0 +1,49 @@
+//! `tollhouse user totp`: a second step for a user, made by the running gateway.
+//!
+//! The secret is shown once, as an address and as a picture for the camera of a telephone.
+
+use anyhow::Context;
+use clap::Args;
+use http::Method;
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
+use serde_json::json;
+
+use super::{Failure, remote, say};
+use crate::config::Config;
+
+/// Whose second step it is.
+#[derive(Debug, Args)]
+pub(super) struct TotpArgs {
+    /// What he logs in as.
+    name: String,
+
+    /// Make another secret in the place of the one that he has.
+    #[arg(long, conflicts_with = "remove")]
+    replace: bool,
+
+    /// Take his second step away.
+    #[arg(long)]
+    remove: bool,
+}
+
+/// Carries out `user totp`; `source` is the `[[users]]` section where that has to be said.
+pub(super) fn run(args: &TotpArgs, source: Option<&str>, config: &Config) -> Result<(), Failure> {
+    let name = &args.name;
+    if args.remove {
+        let body = json!({ "user": name, "source": source });
+        remote::call(config, Method::POST, "/totp/remove", Some(body))?;
+        return Ok(say(format_args!("{name} has no second step any more"))?);
+    }
+    let body = json!({ "user": name, "source": source, "replace": args.replace });
+    let answer = remote::call(config, Method::POST, "/totp", Some(body))?;
+    let address = remote::text(&answer, "uri");
+    let picture = QrCode::new(address).context("the address is too long for a picture")?;
+    // Turned over: terminals write light on dark, and cameras want dark on light.
+    let picture = picture
+        .render::<Dense1x2>()
+        .dark_color(Dense1x2::Light)
+        .light_color(Dense1x2::Dark)
+        .build();
+    Ok(say(format_args!("{address}\n\n{picture}"))?)
+}

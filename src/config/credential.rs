@@ -1,0 +1,223 @@
+//! `[[upstream]] credential`: what the upstream itself demands of whoever calls it.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::Uri;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use toml::Table as Out;
+
+use super::headers::is_framing;
+use super::item::Item;
+use super::known::Dialects;
+use super::out::{HIDDEN, Out as Writer};
+use super::reader::Table;
+use crate::dialect::{Dialect, Step};
+use crate::secret::{Secret, SecretString};
+
+/// A credential of the gateway's own, sent with every request to an upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UpstreamCredential {
+    /// `Authorization: Basic` (RFC 7617).
+    Basic { username: String, password: SecretString },
+    /// `Authorization: Bearer` (RFC 6750).
+    Bearer(SecretString),
+    /// Fields of one's own.
+    Headers(Vec<(HeaderName, SecretString)>),
+    /// What a login of the gateway's gives it.
+    Login(UpstreamLogin),
+}
+
+/// A login that the gateway itself does, as a client of the upstream's.
+#[derive(Clone, Debug)]
+pub struct UpstreamLogin {
+    pub dialect: Arc<Dialect>,
+    /// Put before the dialect's paths: `http://host:port`, perhaps with a path.
+    pub url: Uri,
+    pub username: String,
+    pub password: SecretString,
+}
+
+impl PartialEq for UpstreamLogin {
+    /// A dialect of the configuration's own may have changed under its name.
+    fn eq(&self, other: &Self) -> bool {
+        let same_dialect = self.dialect.name == other.dialect.name
+            && (Dialect::builtin_names().contains(&self.dialect.name.as_str())
+                || Arc::ptr_eq(&self.dialect, &other.dialect));
+        same_dialect
+            && (&self.url, &self.username, &self.password)
+                == (&other.url, &other.username, &other.password)
+    }
+}
+
+const KINDS: &str =
+    "write one of { basic = {…} }, { bearer = {…} }, { headers = {…} }, { login = {…} }";
+
+impl UpstreamCredential {
+    /// `base` is the upstream's first server as a URL, if it has one.
+    pub(super) fn read(item: &Item<'_>, dialects: &Dialects, base: Option<&str>) -> Option<Self> {
+        if item.is_text() {
+            item.hidden_issue(KINDS);
+            return None;
+        }
+        let mut table = item.table()?;
+        let kinds =
+            (table.get("basic"), table.get("bearer"), table.get("headers"), table.get("login"));
+        match kinds {
+            (Some(basic), None, None, None) => {
+                if basic.is_text() {
+                    basic.hidden_issue(
+                        "must be { username = \"…\", password = { env = \"NAME\" } }",
+                    );
+                    return None;
+                }
+                let (username, password) = read_pair(&mut basic.table()?)?;
+                Some(Self::Basic { username, password })
+            }
+            (None, Some(bearer), None, None) => {
+                Some(Self::Bearer(field_value(&bearer, bearer.secret()?)?))
+            }
+            (None, None, Some(headers), None) => read_headers(&headers),
+            (None, None, None, Some(login)) => {
+                UpstreamLogin::read(&login, dialects, base).map(Self::Login)
+            }
+            _ => {
+                table.issue("", format!("has to be one thing: {KINDS}"));
+                None
+            }
+        }
+    }
+
+    /// The names of the fields that it sets; a login's depend on its dialect.
+    pub fn names(&self) -> Vec<HeaderName> {
+        match self {
+            Self::Basic { .. } | Self::Bearer(_) => vec![AUTHORIZATION],
+            Self::Headers(fields) => fields.iter().map(|(name, _)| name.clone()).collect(),
+            Self::Login(login) if login.dialect.gives_key => {
+                vec![HeaderName::from_static("x-access-token"), HeaderName::from_static("x-key")]
+            }
+            Self::Login(_) => vec![AUTHORIZATION],
+        }
+    }
+
+    pub(super) fn print(&self) -> Out {
+        let pair =
+            |username: &str| Writer::default().text("username", username).text("password", HIDDEN);
+        match self {
+            Self::Basic { username, .. } => {
+                Writer::default().sub("basic", pair(username).table()).table()
+            }
+            Self::Bearer(_) => Writer::default().text("bearer", HIDDEN).table(),
+            Self::Headers(fields) => {
+                let write = |out: Writer, (name, _): &(HeaderName, SecretString)| {
+                    out.text(name.as_str(), HIDDEN)
+                };
+                let fields = fields.iter().fold(Writer::default(), write);
+                Writer::default().sub("headers", fields.table()).table()
+            }
+            Self::Login(login) => {
+                let table = pair(&login.username)
+                    .text("dialect", &login.dialect.name)
+                    .text("url", login.url.to_string());
+                Writer::default().sub("login", table.table()).table()
+            }
+        }
+    }
+}
+
+impl UpstreamLogin {
+    fn read(item: &Item<'_>, dialects: &Dialects, base: Option<&str>) -> Option<Self> {
+        let mut table = item.table()?;
+        let pair = read_pair(&mut table);
+        let url = table.get("url");
+        let url = match &url {
+            Some(url) => read_url(url),
+            None => base.and_then(|base| base.parse().ok()).or_else(|| {
+                table.issue("url", "is missing: the upstream has no server that is a URL");
+                None
+            }),
+        };
+        let dialect_item = table.required("dialect", "whose login the upstream speaks");
+        let dialect = dialect_item.as_ref().and_then(|item| dialects.refer(item));
+        if let (Some(item), Some(dialect)) = (&dialect_item, &dialect)
+            && !dialect.endpoints.iter().any(|endpoint| endpoint.step == Step::Login)
+        {
+            item.issue("has no login");
+        }
+        let (username, password) = pair?;
+        Some(Self { dialect: dialect?, url: url?, username, password })
+    }
+}
+
+fn read_url(item: &Item<'_>) -> Option<Uri> {
+    let text = item.word()?;
+    let uri: Option<Uri> = text.parse().ok();
+    let good = uri.filter(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.query().is_none()
+            && !text.contains('@')
+    });
+    if good.is_none() {
+        item.hidden_issue("must be http://host or https://host, perhaps with a path");
+    }
+    good
+}
+
+fn read_pair(table: &mut Table<'_>) -> Option<(String, SecretString)> {
+    let username = table.required("username", "whom the gateway logs in as");
+    let password = table.required("password", "{ env = \"NAME\" } or { file = \"path\" }");
+    let username = username.as_ref().and_then(Item::word);
+    let password = password.and_then(|item| item.secret());
+    username.zip(password)
+}
+
+fn read_headers(item: &Item<'_>) -> Option<UpstreamCredential> {
+    let mut fields = Vec::new();
+    for (name, item) in item.table()?.entries() {
+        let name = match HeaderName::try_from(name.as_str()) {
+            Ok(name) if !is_framing(name.as_str()) => name,
+            _ => {
+                item.hidden_issue("is no field that a credential can be sent in");
+                continue;
+            }
+        };
+        let Some(value) = item.secret().and_then(|value| field_value(&item, value)) else {
+            continue;
+        };
+        fields.push((name, value));
+    }
+    if fields.is_empty() {
+        item.issue("must name at least one field");
+        return None;
+    }
+    Some(UpstreamCredential::Headers(fields))
+}
+
+/// A secret that a header field can carry.
+fn field_value(item: &Item<'_>, value: SecretString) -> Option<SecretString> {
+    if HeaderValue::from_str(value.expose()).is_err() {
+        item.hidden_issue("has bytes that a header field cannot carry");
+        return None;
+    }
+    Some(value)
+}
+
+impl UpstreamCredential {
+    /// The fields that never change; `None` for a login, whose tokens do.
+    pub fn fields(&self) -> Option<Vec<(HeaderName, SecretString)>> {
+        match self {
+            Self::Basic { username, password } => {
+                let pair = Secret::new(format!("{username}:{}", password.expose()));
+                let value = format!("Basic {}", STANDARD.encode(pair.expose()));
+                Some(vec![(AUTHORIZATION, value.into())])
+            }
+            Self::Bearer(token) => {
+                Some(vec![(AUTHORIZATION, format!("Bearer {}", token.expose()).into())])
+            }
+            Self::Headers(fields) => Some(fields.clone()),
+            Self::Login(_) => None,
+        }
+    }
+}

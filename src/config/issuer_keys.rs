@@ -1,0 +1,151 @@
+//! Where an issuer's keys come from: its own address, a file, or a shared secret.
+//!
+//! Files are read while checking; what is on the network is not asked for before the gateway
+//! runs. Without any source the issuer is asked by OpenID discovery.
+
+use http::Uri;
+
+use super::files::Privacy;
+use super::item::Item;
+use super::keycheck::{check_jwks, check_pem, check_secret, check_url};
+use super::reader::Table;
+use crate::algorithm::Algorithm;
+use crate::secret::Secret;
+
+/// Where a foreign issuer's keys come from; file contents are read while checking.
+#[derive(Clone, Debug, PartialEq)]
+pub enum IssuerKeys {
+    /// The text of a JWKS file (RFC 7517 §5).
+    Jwks(String),
+    /// The text of a PEM file: a public key or a certificate.
+    Pem(String),
+    /// A shared HMAC secret.
+    Secret(Secret<Vec<u8>>),
+    /// The address of a key set.
+    Url(Uri),
+    /// The address of the document that names the key set's (OpenID Connect Discovery 1.0 §4).
+    Discovery(Uri),
+}
+
+/// OpenID Connect Discovery 1.0 §4.1: put after the issuer, whose last slash is left out.
+const WELL_KNOWN: &str = "/.well-known/openid-configuration";
+const NO_KEYS: &str = "name jwks, jwks_file, public_key_file or secret";
+
+impl IssuerKeys {
+    /// Whether somebody has to be asked for them.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Self::Url(_) | Self::Discovery(_))
+    }
+}
+
+/// The keys, unless a problem was reported.
+pub(super) fn read_keys(
+    table: &mut Table<'_>,
+    issuer: &str,
+    algorithms: &[Algorithm],
+    is_takeover: bool,
+    allow_http: bool,
+) -> Option<IssuerKeys> {
+    let weak = table.get("allow_weak_secret");
+    let allow_weak = weak.as_ref().and_then(Item::bool).unwrap_or(false);
+    if let (Some(item), true, false) = (&weak, allow_weak, is_takeover) {
+        item.issue("is only for a takeover: say `until` when it ends");
+    }
+    let is_symmetric = algorithms.iter().any(|algorithm| algorithm.is_symmetric());
+    let sources =
+        ["jwks", "jwks_file", "public_key_file", "secret"].map(|key| (key, table.get(key)));
+    let mut given = sources.iter().filter_map(|(key, item)| Some((*key, item.as_ref()?)));
+    match (given.next(), given.next()) {
+        (None, _) => read_discovery(table, issuer, is_symmetric, allow_http),
+        (Some(("jwks", item)), None) => read_url(item, is_symmetric, allow_http),
+        (Some(("jwks_file", item)), None) => read_set(item, algorithms, allow_weak),
+        (Some(("public_key_file", item)), None) => read_pem(item, algorithms),
+        (Some((_, item)), None) => read_secret(item, algorithms, allow_weak),
+        (Some(_), Some(_)) => {
+            table.issue("", format!("has keys from two places: {NO_KEYS}, one of them"));
+            None
+        }
+    }
+}
+
+fn read_discovery(
+    table: &Table<'_>,
+    issuer: &str,
+    is_symmetric: bool,
+    allow_http: bool,
+) -> Option<IssuerKeys> {
+    if issuer.is_empty() {
+        return None;
+    }
+    if is_symmetric {
+        table.issue("", "has no keys: an HMAC `secret` is never published");
+        return None;
+    }
+    let at = format!("{}{WELL_KNOWN}", issuer.strip_suffix('/').unwrap_or(issuer));
+    let found = match at.contains('?') {
+        true => Err("has a query".to_owned()),
+        false => check_url(&at, allow_http),
+    };
+    match found {
+        Ok(uri) => Some(IssuerKeys::Discovery(uri)),
+        Err(fault) => {
+            let why = format!("OpenID discovery would ask the issuer, but that {fault}");
+            table.issue("", format!("has no keys: {NO_KEYS}; {why}"));
+            None
+        }
+    }
+}
+
+fn read_url(item: &Item<'_>, is_symmetric: bool, allow_http: bool) -> Option<IssuerKeys> {
+    if is_symmetric {
+        item.issue("is for key pairs, but the algorithms are HMAC: give `secret`");
+    }
+    let text = item.text()?;
+    match check_url(text, allow_http) {
+        Ok(uri) => Some(IssuerKeys::Url(uri)),
+        // What stands before an `@` may be a password.
+        Err(fault) if text.contains('@') => {
+            item.hidden_issue(fault);
+            None
+        }
+        Err(fault) => {
+            item.issue(fault);
+            None
+        }
+    }
+}
+
+fn read_set(item: &Item<'_>, algorithms: &[Algorithm], allow_weak: bool) -> Option<IssuerKeys> {
+    let is_symmetric = algorithms.iter().any(|algorithm| algorithm.is_symmetric());
+    let privacy = if is_symmetric { Privacy::Secret } else { Privacy::Public };
+    let (_, text) = item.read_text(privacy)?;
+    report(item, check_jwks(&text, algorithms, allow_weak));
+    Some(IssuerKeys::Jwks(text))
+}
+
+fn read_pem(item: &Item<'_>, algorithms: &[Algorithm]) -> Option<IssuerKeys> {
+    let (_, text) = item.read_text(Privacy::Public)?;
+    if algorithms.iter().any(|algorithm| algorithm.is_symmetric()) {
+        item.issue("is a public key, but the algorithms are HMAC: give `secret`");
+    } else if !algorithms.is_empty() {
+        report(item, check_pem(&text, algorithms));
+    }
+    Some(IssuerKeys::Pem(text))
+}
+
+fn read_secret(item: &Item<'_>, algorithms: &[Algorithm], allow_weak: bool) -> Option<IssuerKeys> {
+    if !algorithms.is_empty() && !algorithms.iter().any(|algorithm| algorithm.is_symmetric()) {
+        item.hidden_issue("is for HMAC, but the algorithms are for key pairs");
+    }
+    let secret = item.secret()?;
+    if !allow_weak && let Err(fault) = check_secret(secret.expose().len(), algorithms) {
+        item.hidden_issue(fault);
+    }
+    Some(IssuerKeys::Secret(Secret::new(secret.expose().clone().into_bytes())))
+}
+
+fn report(item: &Item<'_>, checked: Result<(), String>) {
+    if let Err(fault) = checked {
+        item.issue(fault);
+    }
+}

@@ -1,0 +1,161 @@
+//! Distinguished names (RFC 4514) as far as they are compared: which group is meant, and what
+//! lies below a base. Attribute types and values are compared without regard to case, which is
+//! how directories compare the names of people and groups.
+
+use std::fmt;
+
+/// A distinguished name.
+#[derive(Clone, Debug)]
+pub struct Dn {
+    text: String,
+    /// From the entry up to the root, in lower case; a name of several values has them sorted.
+    names: Vec<Vec<(String, String)>>,
+    /// The entry's own name as it is spelt.
+    own: Vec<(String, String)>,
+}
+
+impl Dn {
+    /// Reads the string form; `None` for what is none, and for the forms that nobody writes any
+    /// more (quotes, `;`) or that hide their value (`#04…`).
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = text.bytes();
+        let (mut names, mut name, mut own) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            let kind = read_kind(&mut bytes)?;
+            let (value, end) = read_value(&mut bytes)?;
+            name.push((kind.clone(), value.to_lowercase()));
+            if names.is_empty() {
+                own.push((kind, value));
+            }
+            if end != Some(b'+') {
+                name.sort_unstable();
+                names.push(std::mem::take(&mut name));
+            }
+            if end.is_none() {
+                return Some(Self { text: text.to_owned(), names, own });
+            }
+        }
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// True if this is `base` or lies below it.
+    pub fn is_below(&self, base: &Self) -> bool {
+        self.names.ends_with(&base.names)
+    }
+
+    /// The value that this entry's own name gives to the attribute.
+    pub fn value_of(&self, attribute: &str) -> Option<&str> {
+        let found = self.own.iter().find(|(kind, _)| kind.eq_ignore_ascii_case(attribute));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl PartialEq for Dn {
+    fn eq(&self, other: &Self) -> bool {
+        self.names == other.names
+    }
+}
+
+impl fmt::Display for Dn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The attribute type in lower case, up to and with the `=`.
+fn read_kind(bytes: &mut std::str::Bytes<'_>) -> Option<String> {
+    let mut kind = String::new();
+    loop {
+        match bytes.next()? {
+            b'=' => break,
+            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b' ') => {
+                kind.push(char::from(byte.to_ascii_lowercase()));
+            }
+            _ => return None,
+        }
+    }
+    let kind = kind.trim();
+    (!kind.is_empty() && !kind.contains(' ')).then(|| kind.to_owned())
+}
+
+/// The value without its escapes, and what ended it.
+fn read_value(bytes: &mut std::str::Bytes<'_>) -> Option<(String, Option<u8>)> {
+    let mut value = Vec::new();
+    // Spaces at the end belong to the value only if they are escaped.
+    let mut kept = 0;
+    let end = loop {
+        match bytes.next() {
+            None => break None,
+            Some(end @ (b',' | b'+')) => break Some(end),
+            Some(b'"' | b';' | b'<' | b'>') => return None,
+            Some(b'#') if value.is_empty() => return None,
+            Some(b' ') if value.is_empty() => {}
+            Some(b' ') => value.push(b' '),
+            Some(b'\\') => {
+                value.push(read_escaped(bytes)?);
+                kept = value.len();
+            }
+            Some(byte) => {
+                value.push(byte);
+                kept = value.len();
+            }
+        }
+    };
+    value.truncate(kept);
+    let value = String::from_utf8(value).ok().filter(|value| !value.is_empty())?;
+    Some((value, end))
+}
+
+fn read_escaped(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
+    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let first = bytes.next()?;
+    match hex(first) {
+        Some(high) => Some(high << 4 | hex(bytes.next()?)?),
+        None => Some(first),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_name_are_one() {
+        for (one, other, same, why) in [
+            ("cn=admins,dc=example", "CN=Admins, DC=Example", true, "case and spaces"),
+            ("cn=a\\2cb,dc=x", "cn=a\\,b,dc=x", true, "two ways to escape"),
+            ("cn=a+ou=b,dc=x", "ou=b + cn=a,dc=x", true, "the order of several values"),
+            ("cn=a+ou=b,dc=x", "cn=a\\+ou=b,dc=x", false, "an escaped plus is a letter"),
+            ("cn=a\\ ,dc=x", "cn=a,dc=x", false, "an escaped space is a letter"),
+            ("cn=a\\,dc=x", "cn=a,dc=x", false, "an escaped comma is a letter"),
+            ("cn=ÄRZTE,dc=x", "cn=ärzte,dc=x", true, "case beyond ASCII"),
+        ] {
+            let (one, other) = (Dn::parse(one).is_some(), Dn::parse(one) == Dn::parse(other));
+            assert!(one, "{why}");
+            assert_eq!(other, same, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for text in ["", "cn", "cn=", "=a", "cn=a,", "cn=\"a\"", "cn=#0401", "cn=a;dc=x", "cn=a\\"]
+        {
+            assert!(Dn::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_whole_names_are_below_a_base() {
+        let base = Dn::parse("ou=groups,dc=x");
+        let below = |text| Dn::parse(text).zip(base.as_ref()).map(|(dn, base)| dn.is_below(base));
+
+        assert_eq!(below("cn=a,ou=Groups,dc=X"), Some(true));
+        assert_eq!(below("ou=groups,dc=x"), Some(true), "the base itself");
+        assert_eq!(below("cn=a,ou=other groups,dc=x"), Some(false));
+        assert_eq!(below("cn=a\\,ou=groups,dc=x"), Some(false), "part of a value");
+    }
+}

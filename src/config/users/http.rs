@@ -1,0 +1,279 @@
+//! `kind = "http"`: the login is delegated to a legacy system, in one of the dialects.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+
+use crate::config::Config;
+use crate::config::item::Item;
+use crate::config::known::Dialects;
+use crate::config::mail::is_loopback;
+use crate::config::out::Out;
+use crate::config::reader::Table;
+use crate::dialect::Dialect;
+use crate::identity::RESERVED_CLAIMS;
+
+/// A legacy system whose users log in here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpUsers {
+    /// Where it is; before the dialect's paths. `None` where only what was imported decides.
+    pub url: Option<Uri>,
+    pub dialect: Arc<Dialect>,
+    /// PEM of the CA to believe in place of the public ones, and its file.
+    pub ca: Option<(PathBuf, String)>,
+    /// For one login, from resolving the name to the answer's last byte.
+    pub timeout: Duration,
+    /// Logins at once; a further one waits, within its own timeout.
+    pub parallel: usize,
+    pub import: Import,
+    pub map: UserMap,
+    /// The roles' names here, by what the system calls them; empty: the same.
+    pub role_names: BTreeMap<String, String>,
+    /// The roles of users of whom none is heard.
+    pub default_roles: Vec<String>,
+}
+
+/// Whether passwords are taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Import {
+    Off,
+    /// Every login that succeeds there leaves a hash here.
+    On,
+    /// And whoever has one is not asked for there any more.
+    Final,
+}
+
+/// Where an answer says who the user is; `None`: where its dialect says it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserMap {
+    pub id: Option<HeardPath>,
+    pub name: Option<HeardPath>,
+    pub email: Option<HeardPath>,
+    pub roles: Option<HeardPath>,
+    pub scopes: Option<HeardPath>,
+    pub claims: BTreeMap<String, HeardPath>,
+}
+
+/// A path into what was heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeardPath {
+    pub root: HeardRoot,
+    pub path: Vec<String>,
+}
+
+/// What a path begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeardRoot {
+    /// The answer itself.
+    Answer,
+    /// The claims of the token in it; the system itself has just given it out.
+    Token,
+}
+
+/// The client waits for it, and so does its dialect's patience (10 s).
+const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(60);
+/// A legacy login may be slow; it must not be flooded by us.
+const PARALLEL: usize = 16;
+
+impl HttpUsers {
+    /// The address of a legacy system: absolute, without user, query and fragment.
+    pub fn parse_url(text: &str) -> Option<Uri> {
+        let url = text.parse::<Uri>().ok()?;
+        let is_known = matches!(url.scheme_str(), Some("http" | "https"));
+        let has_host = url.host().is_some_and(|host| !host.is_empty());
+        (is_known && has_host && !text.contains(['@', '#', '?'])).then_some(url)
+    }
+
+    /// True if what is sent there crosses a network unprotected.
+    pub fn is_in_the_clear(url: &Uri) -> bool {
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+        url.scheme_str() != Some("https") && !is_loopback(host)
+    }
+
+    /// `None` where the dialect is none, which has been reported then.
+    pub(super) fn read(table: &mut Table<'_>, dialects: &Dialects) -> Option<Self> {
+        let import = read_import(table);
+        let url = read_url(table, import);
+        let ca = table.get("ca").and_then(|item| item.read_certificates());
+        let timeout = table.duration_or("timeout", TIMEOUT, TIMEOUTS);
+        let parallel = table.count_or("parallel", PARALLEL, 1..=1024);
+        let map = table.get("map").and_then(|item| item.table()).map(UserMap::read);
+        let role_names = read_role_names(table);
+        let default_roles = table.words("default_roles").unwrap_or_default();
+        let item = table.required("dialect", "what the legacy system speaks");
+        let dialect = item.as_ref().and_then(|item| read_dialect(item, dialects))?;
+        Some(Self {
+            url,
+            dialect,
+            ca,
+            timeout,
+            parallel,
+            import,
+            map: map.unwrap_or_default(),
+            role_names,
+            default_roles,
+        })
+    }
+
+    /// The keys of the section.
+    pub(super) fn print(&self, out: Out, config: &Config) -> Out {
+        let plain = self.url.as_ref().filter(|url| Self::is_in_the_clear(url));
+        let role_names = self.role_names.iter();
+        let role_names = role_names.fold(Out::default(), |out, (from, to)| out.text(from, to));
+        let out = out
+            .text("kind", "http")
+            .maybe("url", self.url.as_ref())
+            .text("dialect", &self.dialect.name)
+            .flag("allow_http", plain.is_some())
+            .maybe("ca", self.ca.as_ref().map(|(path, _)| config.relative(path).display()))
+            .time("timeout", self.timeout)
+            .int("parallel", self.parallel)
+            .flag("import", self.import != Import::Off)
+            .flag("import_final", self.import == Import::Final)
+            .texts("default_roles", self.default_roles.clone());
+        let (role_names, map) = (role_names.table(), self.map.print());
+        let out = if role_names.is_empty() { out } else { out.sub("role_names", role_names) };
+        if map.is_empty() { out } else { out.sub("map", map) }
+    }
+}
+
+fn read_dialect(item: &Item<'_>, dialects: &Dialects) -> Option<Arc<Dialect>> {
+    let dialect = dialects.refer(item)?;
+    if let Err(cannot) = dialect.delegates() {
+        item.issue(format!("cannot be asked for a login: it {cannot}"));
+    }
+    Some(dialect)
+}
+
+fn read_import(table: &mut Table<'_>) -> Import {
+    let import = table.get("import");
+    let says_import = import.as_ref().and_then(Item::bool);
+    match (table.bool_or("import_final", false), says_import) {
+        (true, Some(false)) => {
+            if let Some(item) = import {
+                item.issue("is needed for import_final: only what was imported can decide");
+            }
+            Import::Final
+        }
+        (true, _) => Import::Final,
+        (false, Some(true)) => Import::On,
+        (false, _) => Import::Off,
+    }
+}
+
+fn read_url(table: &mut Table<'_>, import: Import) -> Option<Uri> {
+    const EXAMPLE: &str = "for example \"https://legacy.example\"";
+    let allow_http = table.bool_or("allow_http", false);
+    let Some(item) = table.get("url") else {
+        if import != Import::Final {
+            table.issue("url", format!("is missing: {EXAMPLE}; only import_final goes without"));
+        }
+        return None;
+    };
+    let text = item.text()?;
+    let url = HttpUsers::parse_url(text);
+    let Some(url) = url else {
+        // What stands there may have a password in it.
+        let remedy = format!("must be an address without user, query and fragment, {EXAMPLE}");
+        if text.contains(['@', '?']) {
+            item.hidden_issue(remedy)
+        } else {
+            item.issue(remedy)
+        }
+        return None;
+    };
+    if HttpUsers::is_in_the_clear(&url) {
+        match allow_http {
+            true => item.warn("sends every password in the clear, to whoever answers there"),
+            false => item.issue(
+                "sends every password in the clear: write https://, or allow_http = true to \
+                 accept the risk",
+            ),
+        }
+    }
+    Some(url)
+}
+
+fn read_role_names(table: &mut Table<'_>) -> BTreeMap<String, String> {
+    let names = table.get("role_names").and_then(|item| item.table());
+    let names = names.map(|mut names| names.entries()).unwrap_or_default();
+    names.into_iter().filter_map(|(heard, item)| Some((heard, item.word()?))).collect()
+}
+
+impl UserMap {
+    fn read(mut table: Table<'_>) -> Self {
+        let mut path = |key| table.get(key).as_ref().and_then(HeardPath::read);
+        let (id, name, email) = (path("id"), path("name"), path("email"));
+        let (roles, scopes) = (path("roles"), path("scopes"));
+        let claims = table.get("claims").and_then(|item| item.table());
+        let claims = claims.map(|mut claims| claims.entries()).unwrap_or_default();
+        let claim = |(name, item): (String, Item<'_>)| {
+            if RESERVED_CLAIMS.contains(&name.as_str()) {
+                item.issue("stands for a claim that the gateway sets itself");
+            }
+            Some((name, HeardPath::read(&item)?))
+        };
+        let claims = claims.into_iter().filter_map(claim).collect();
+        Self { id, name, email, roles, scopes, claims }
+    }
+
+    fn print(&self) -> toml::Table {
+        let paths = [
+            ("id", &self.id),
+            ("name", &self.name),
+            ("email", &self.email),
+            ("roles", &self.roles),
+            ("scopes", &self.scopes),
+        ];
+        let paths = paths.iter().filter_map(|(key, path)| Some((*key, path.as_ref()?)));
+        let out = paths.fold(Out::default(), |out, (key, path)| out.texts(key, path.written()));
+        if self.claims.is_empty() {
+            return out.table();
+        }
+        let claims = self.claims.iter();
+        let claims = claims.fold(Out::default(), |out, (key, path)| out.texts(key, path.written()));
+        out.sub("claims", claims.table()).table()
+    }
+}
+
+impl HeardPath {
+    /// `"answer.user.role"`, or a list where a name has dots: `["token", "https://a.b/roles"]`.
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let words: Vec<String> = if item.is_text() {
+            item.text()?.split('.').map(str::to_owned).collect()
+        } else {
+            item.list()?.iter().filter_map(Item::word).collect()
+        };
+        let root = match words.first().map(String::as_str) {
+            Some("answer") => Some(HeardRoot::Answer),
+            Some("token") => Some(HeardRoot::Token),
+            _ => None,
+        };
+        let path: Vec<String> = words.into_iter().skip(1).collect();
+        let is_path = !path.is_empty() && path.iter().all(|name| !name.is_empty());
+        let Some(root) = root.filter(|_| is_path) else {
+            item.issue(
+                "must be a path into the answer, \"answer.role\", or into its token, \
+                 \"token.realm.roles\"",
+            );
+            return None;
+        };
+        Some(Self { root, path })
+    }
+
+    fn written(&self) -> Vec<String> {
+        let root = match self.root {
+            HeardRoot::Answer => "answer",
+            HeardRoot::Token => "token",
+        };
+        std::iter::once(root)
+            .chain(self.path.iter().map(String::as_str))
+            .map(str::to_owned)
+            .collect()
+    }
+}

@@ -1,0 +1,401 @@
+//! `kind = "ldap"`: users of a directory, found by a search and proved by a bind.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::dn::Dn;
+use crate::config::Config;
+use crate::config::item::Item;
+use crate::config::mail::is_loopback;
+use crate::config::out::{HIDDEN, Out};
+use crate::config::path::is_host_name;
+use crate::config::reader::Table;
+use crate::identity::RESERVED_CLAIMS;
+use crate::secret::SecretString;
+
+/// A directory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ldap {
+    /// Tried in this order; not empty.
+    pub servers: Vec<LdapServer>,
+    /// CA to believe instead of the public ones: its file and the PEM in it.
+    pub ca: Option<(PathBuf, String)>,
+    /// Whom searches are made as; anonymous without.
+    pub bind: Option<(String, SecretString)>,
+    /// Users are below it.
+    pub base: Dn,
+    /// Finds the user of a name; has `{name}` in it.
+    pub filter: String,
+    /// Finds the user of an address; without one nobody logs in by e-mail.
+    pub email_filter: Option<String>,
+    /// Who matches it is disabled.
+    pub disabled_filter: Option<String>,
+    pub attributes: LdapAttributes,
+    pub groups: Option<LdapGroups>,
+    /// Connections for searches, and as many for proving passwords.
+    pub parallel: usize,
+    /// For everything that one login step asks.
+    pub timeout: Duration,
+}
+
+/// One server of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LdapServer {
+    /// `ldap://host:port` or `ldaps://host:port`.
+    pub url: String,
+    /// StartTLS is required before anything is said.
+    pub starttls: bool,
+}
+
+/// Which attribute holds what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LdapAttributes {
+    pub id: String,
+    pub name: String,
+    pub email: String,
+    /// Its values are role names.
+    pub roles: Option<String>,
+    /// Its values are scopes.
+    pub scopes: Option<String>,
+    /// Its values are the DNs of the user's groups (`memberOf`).
+    pub groups: Option<String>,
+    /// Claims and the attributes they are taken from.
+    pub claims: Vec<(String, String)>,
+}
+
+/// Groups that give roles.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LdapGroups {
+    /// Groups are below it; others give nothing.
+    pub base: Dn,
+    /// Finds a user's groups by `{dn}` or `{name}`; not used where an attribute names them.
+    pub filter: String,
+    /// A group's name.
+    pub attribute: String,
+    pub roles: GroupRoles,
+}
+
+/// What groups give.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GroupRoles {
+    /// A role of the group's own name.
+    ByName,
+    /// Those that are listed for it; others give nothing.
+    Listed(Vec<(GroupKey, Vec<String>)>),
+}
+
+/// What a group is listed by.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GroupKey {
+    Dn(Dn),
+    Name(String),
+}
+
+/// An operational attribute of every directory that follows RFC 4530; survives renaming.
+const ID: &str = "entryUUID";
+const NAME: &str = "uid";
+const EMAIL: &str = "mail";
+const GROUP_FILTER: &str = "(member={dn})";
+const GROUP_NAME: &str = "cn";
+const PARALLEL: usize = 8;
+const MOST_PARALLEL: u64 = 256;
+/// A directory in the same house answers in milliseconds; a login waits for it.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const WAIT: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(60);
+
+impl Ldap {
+    /// `None` where nothing could be made of it, which has been reported then.
+    pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
+        let servers = read_servers(table);
+        let ca = table.get("ca");
+        let speaks_tls = |server: &LdapServer| server.starttls || server.url.starts_with("ldaps:");
+        if let Some(item) = ca.as_ref().filter(|_| !servers.iter().any(speaks_tls)) {
+            item.issue("is of no use: no server is spoken to over TLS");
+        }
+        let bind = read_bind(table);
+        let base = read_base(table);
+        let filter =
+            read_user_filter(table, "filter").or_else(|| missing_filter(table)).unwrap_or_default();
+        let email_filter = read_user_filter(table, "email_filter");
+        let disabled_filter = table.get("disabled_filter").and_then(|item| read_filter(&item, &[]));
+        let attributes = LdapAttributes::read(table.table("attributes"));
+        let groups = table.get("groups").and_then(|item| item.table());
+        let groups = groups.map(LdapGroups::read);
+        if let (Some(_), None) = (&attributes.groups, &groups) {
+            table.issue("attributes.groups", "needs `groups`: what they give");
+        }
+        let parallel = table.count_or("parallel", PARALLEL, 1..=MOST_PARALLEL);
+        let timeout = table.duration_or("timeout", TIMEOUT, WAIT);
+        Some(Self {
+            servers,
+            ca: ca.and_then(|item| item.read_certificates()),
+            bind,
+            base: base?,
+            filter,
+            email_filter,
+            disabled_filter,
+            attributes,
+            groups: groups.flatten(),
+            parallel,
+            timeout,
+        })
+    }
+
+    /// Adds its keys to those that all kinds have.
+    pub(super) fn print(&self, out: Out, config: &Config) -> Out {
+        let urls = self.servers.iter().map(|server| server.url.clone());
+        let plain = |server: &LdapServer| !server.starttls && server.url.starts_with("ldap:");
+        let starts_tls = self.servers.iter().any(|server| server.starttls);
+        let tls = match self.servers.iter().any(plain) {
+            true => Some("none"),
+            false => starts_tls.then_some("starttls"),
+        };
+        let ca = self.ca.as_ref().map(|(path, _)| config.relative(path).display());
+        let out = out
+            .text("kind", "ldap")
+            .texts("url", urls.collect())
+            .maybe("tls", tls)
+            .maybe("ca", ca)
+            .maybe("bind_dn", self.bind.as_ref().map(|(dn, _)| dn))
+            .maybe("bind_password", self.bind.as_ref().map(|_| HIDDEN))
+            .text("base", self.base.as_str())
+            .text("filter", &self.filter)
+            .maybe("email_filter", self.email_filter.as_ref())
+            .maybe("disabled_filter", self.disabled_filter.as_ref())
+            .sub("attributes", self.attributes.print())
+            .int("parallel", self.parallel)
+            .time("timeout", self.timeout);
+        match &self.groups {
+            Some(groups) => out.sub("groups", groups.print()),
+            None => out,
+        }
+    }
+}
+
+impl LdapAttributes {
+    fn read(mut table: Table<'_>) -> Self {
+        let claims = table.get("claims").and_then(|item| item.table());
+        let claims = claims.map(|mut table| table.entries()).unwrap_or_default();
+        Self {
+            id: read_attribute(&mut table, "id").unwrap_or_else(|| ID.to_owned()),
+            name: read_attribute(&mut table, "name").unwrap_or_else(|| NAME.to_owned()),
+            email: read_attribute(&mut table, "email").unwrap_or_else(|| EMAIL.to_owned()),
+            roles: read_attribute(&mut table, "roles"),
+            scopes: read_attribute(&mut table, "scopes"),
+            groups: read_attribute(&mut table, "groups"),
+            claims: claims.iter().filter_map(|(name, item)| read_claim(name, item)).collect(),
+        }
+    }
+
+    fn print(&self) -> toml::Table {
+        let out = Out::default()
+            .text("id", &self.id)
+            .text("name", &self.name)
+            .text("email", &self.email)
+            .maybe("roles", self.roles.as_ref())
+            .maybe("scopes", self.scopes.as_ref())
+            .maybe("groups", self.groups.as_ref());
+        if self.claims.is_empty() {
+            return out.table();
+        }
+        let claims = self.claims.iter();
+        let claims = claims.fold(Out::default(), |out, (name, from)| out.text(name, from));
+        out.sub("claims", claims.table()).table()
+    }
+}
+
+impl LdapGroups {
+    fn read(mut table: Table<'_>) -> Option<Self> {
+        let base = read_base(&mut table);
+        let filter = table.get("filter");
+        let filter = filter.and_then(|item| {
+            let filter = read_filter(&item, &["{dn}", "{name}"])?;
+            if !filter.contains("{dn}") && !filter.contains("{name}") {
+                item.issue("must have {dn} or {name} in it: whose groups are looked for");
+            }
+            Some(filter)
+        });
+        let attribute = read_attribute(&mut table, "attribute");
+        let roles = table.required("roles", "{ admins = \"admin\" }, or \"name\"");
+        let roles = roles.as_ref().and_then(GroupRoles::read);
+        Some(Self {
+            base: base?,
+            filter: filter.unwrap_or_else(|| GROUP_FILTER.to_owned()),
+            attribute: attribute.unwrap_or_else(|| GROUP_NAME.to_owned()),
+            roles: roles?,
+        })
+    }
+
+    fn print(&self) -> toml::Table {
+        let out = Out::default()
+            .text("base", self.base.as_str())
+            .text("filter", &self.filter)
+            .text("attribute", &self.attribute);
+        match &self.roles {
+            GroupRoles::ByName => out.text("roles", "name").table(),
+            GroupRoles::Listed(list) => {
+                let listed = list.iter().fold(Out::default(), |out, (key, roles)| match key {
+                    GroupKey::Dn(dn) => out.texts(dn.as_str(), roles.clone()),
+                    GroupKey::Name(name) => out.texts(name, roles.clone()),
+                });
+                out.sub("roles", listed.table()).table()
+            }
+        }
+    }
+}
+
+impl GroupRoles {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        if item.is_text() {
+            return item.choice(&[("name", Self::ByName)]);
+        }
+        let listed = item.table()?.entries();
+        if listed.is_empty() {
+            item.issue("lists no group: write { admins = \"admin\" }, or \"name\"");
+        }
+        let listed = listed.iter().filter_map(|(group, item)| {
+            let roles = match item.is_text() {
+                true => vec![item.word()?],
+                false => item.list()?.iter().filter_map(Item::word).collect(),
+            };
+            let key = match group.contains('=') {
+                true => Dn::parse(group).map(GroupKey::Dn),
+                false => Some(GroupKey::Name(group.clone())),
+            };
+            if key.is_none() {
+                item.issue("stands for a group whose DN cannot be read");
+            }
+            Some((key?, roles))
+        });
+        Some(Self::Listed(listed.collect()))
+    }
+}
+
+fn read_servers(table: &mut Table<'_>) -> Vec<LdapServer> {
+    let url = table.required("url", "for example \"ldaps://ldap.example:636\"");
+    let starttls = table.get("tls");
+    let forms = [("starttls", true), ("none", false)];
+    let chosen = starttls.as_ref().and_then(|item| item.choice(&forms)).unwrap_or(true);
+    let Some(url) = url else { return Vec::new() };
+    let urls = if url.is_text() { vec![url.clone()] } else { url.list().unwrap_or_default() };
+    if urls.is_empty() && url.is_empty_list() {
+        url.issue("must name at least one server");
+    }
+    let servers: Vec<(LdapServer, bool)> =
+        urls.iter().filter_map(|item| read_server(item, chosen)).collect();
+    if let Some(item) = starttls {
+        let is_ldaps = |(server, _): &(LdapServer, bool)| server.url.starts_with("ldaps:");
+        if !servers.is_empty() && servers.iter().all(is_ldaps) {
+            item.issue("is for ldap:// only: ldaps:// is TLS from the first byte");
+        } else if !chosen && servers.iter().any(|(_, is_near)| !is_near) {
+            item.warn("sends every password in the clear: use ldaps:// or tls = \"starttls\"");
+        }
+    }
+    servers.into_iter().map(|(server, _)| server).collect()
+}
+
+/// A server, and whether no network is between it and us, or TLS.
+fn read_server(item: &Item<'_>, starttls: bool) -> Option<(LdapServer, bool)> {
+    let url = item.text()?;
+    let read = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let (is_tls, default) = match scheme {
+            "ldap" => (false, 389),
+            "ldaps" => (true, 636),
+            _ => return None,
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().ok().filter(|port: &u16| *port != 0)?),
+            None => (rest, default),
+        };
+        is_host_name(host).then(|| (host.to_owned(), port, is_tls))
+    };
+    let Some((host, port, is_tls)) = read() else {
+        // It may hold a password.
+        item.hidden_issue("must be ldaps:// or ldap:// with a host name or IPv4 address and port");
+        return None;
+    };
+    let scheme = if is_tls { "ldaps" } else { "ldap" };
+    let server =
+        LdapServer { url: format!("{scheme}://{host}:{port}"), starttls: starttls && !is_tls };
+    Some((server, is_tls || is_loopback(&host)))
+}
+
+fn read_bind(table: &mut Table<'_>) -> Option<(String, SecretString)> {
+    let (dn, password) = (table.get("bind_dn"), table.get("bind_password"));
+    if dn.is_some() != password.is_some() {
+        table.issue("", "needs both bind_dn and bind_password, or neither (anonymous searches)");
+    }
+    // Active Directory takes `user@domain` too, so it need not be a DN.
+    Some((dn?.word()?, password?.secret()?))
+}
+
+fn read_base(table: &mut Table<'_>) -> Option<Dn> {
+    let item = table.required("base", "for example \"ou=people,dc=example,dc=com\"")?;
+    let base = Dn::parse(item.text()?);
+    if base.is_none() {
+        item.issue("must be a distinguished name, for example \"ou=people,dc=example,dc=com\"");
+    }
+    base
+}
+
+fn missing_filter(table: &Table<'_>) -> Option<String> {
+    table.issue("filter", "is missing: for example \"(&(objectClass=person)(uid={name}))\"");
+    None
+}
+
+/// A filter that finds one user, or, with any name in its place, all.
+fn read_user_filter(table: &mut Table<'_>, key: &'static str) -> Option<String> {
+    let item = table.get(key)?;
+    let filter = read_filter(&item, &["{name}"]).unwrap_or_default();
+    if filter.is_empty() {
+        return Some(filter);
+    }
+    if !filter.contains("{name}") {
+        item.issue("must have {name} in it, which stands for the name of the login");
+    } else if ldap3::parse_filter(filter.replace("{name}", "*")).is_err() {
+        item.issue("must compare {name} by `=`: users are found again by the same filter");
+    }
+    Some(filter)
+}
+
+fn read_filter(item: &Item<'_>, placeholders: &[&str]) -> Option<String> {
+    let filter = item.text()?;
+    let filled = placeholders.iter().fold(filter.to_owned(), |text, name| text.replace(name, "x"));
+    if filled.contains('{') || filled.contains('}') {
+        let known = if placeholders.is_empty() { "none" } else { &placeholders.join(", ") };
+        item.issue(format!("has an unknown placeholder; there are {known}"));
+        return None;
+    }
+    if !filled.starts_with('(') || ldap3::parse_filter(&filled).is_err() {
+        item.issue("is no filter of RFC 4515, for example \"(uid={name})\"");
+        return None;
+    }
+    Some(filter.to_owned())
+}
+
+fn read_attribute(table: &mut Table<'_>, key: &'static str) -> Option<String> {
+    let item = table.get(key)?;
+    attribute(&item)
+}
+
+fn attribute(item: &Item<'_>) -> Option<String> {
+    let name = item.word()?;
+    // Options (`;binary`) change the attribute's name in the answer.
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    if !name.bytes().all(fits) {
+        item.issue("must be the name of an attribute, for example \"mail\"");
+        return None;
+    }
+    Some(name)
+}
+
+fn read_claim(name: &str, item: &Item<'_>) -> Option<(String, String)> {
+    if RESERVED_CLAIMS.contains(&name) {
+        item.issue("stands for a claim that the gateway sets itself");
+        return None;
+    }
+    Some((name.to_owned(), attribute(item)?))
+}

@@ -1,0 +1,153 @@
+//! A template read backwards: from the value that it rendered to what stood at its placeholders.
+//!
+//! Members that the template does not have are not looked at. What the template has fixed must be
+//! there; whether a placeholder's value must, the caller says.
+
+use serde_json::Value;
+
+use crate::dialect::places::Place;
+use crate::dialect::template::{Join, Node, Part};
+
+/// What stood at the placeholders, in the order of the template.
+#[derive(Debug, Default)]
+pub(super) struct Found(pub(super) Vec<(Place, Value)>);
+
+/// Whether a placeholder's value has to be there.
+pub(super) type Needed<'a> = &'a dyn Fn(&Place) -> bool;
+
+impl Found {
+    /// What `template` made `value` of; `None` if it cannot have.
+    pub(super) fn read(template: &Node, value: &Value, needed: Needed<'_>) -> Option<Self> {
+        let mut found = Self::default();
+        found.node(template, value, needed).then_some(found)
+    }
+
+    fn node(&mut self, template: &Node, value: &Value, needed: Needed<'_>) -> bool {
+        match (template, value) {
+            (Node::Fixed(fixed), value) => holds(fixed, value),
+            (Node::Place(place, join), value) => {
+                self.0.push((place.clone(), apart(*join, value)));
+                true
+            }
+            (Node::Text(parts), Value::String(text)) => self.text(parts, text),
+            (Node::List(nodes), Value::Array(values)) => {
+                let mut pairs = nodes.iter().zip(values);
+                nodes.len() == values.len()
+                    && pairs.all(|(node, value)| self.maybe(node, Some(value), needed))
+            }
+            (Node::Object(members), Value::Object(values)) => {
+                members.iter().all(|(name, node)| self.maybe(node, values.get(name), needed))
+            }
+            (Node::Text(_) | Node::List(_) | Node::Object(_), _) => false,
+        }
+    }
+
+    fn maybe(&mut self, node: &Node, value: Option<&Value>, needed: Needed<'_>) -> bool {
+        match value {
+            None => !is_needed(node, needed),
+            Some(value) => {
+                let before = self.0.len();
+                let is_read = self.node(node, value, needed);
+                if !is_read {
+                    // Half of something that is not what it seemed.
+                    self.0.truncate(before);
+                }
+                is_read || !is_needed(node, needed)
+            }
+        }
+    }
+
+    /// Text with placeholders in it; each reaches to the first occurrence of what follows it.
+    fn text(&mut self, parts: &[Part], text: &str) -> bool {
+        let mut rest = text;
+        let mut open: Option<&Place> = None;
+        for part in parts {
+            match (part, open) {
+                (Part::Text(fixed), None) => match rest.strip_prefix(fixed.as_str()) {
+                    Some(after) => rest = after,
+                    None => return false,
+                },
+                (Part::Text(fixed), Some(place)) => match rest.split_once(fixed.as_str()) {
+                    Some((before, after)) => {
+                        self.0.push((place.clone(), before.into()));
+                        (rest, open) = (after, None);
+                    }
+                    None => return false,
+                },
+                (Part::Place(place, _), None) => open = Some(place),
+                // Nobody can say where the one ends and the other begins.
+                (Part::Place(..), Some(_)) => return true,
+            }
+        }
+        match open {
+            Some(place) => self.0.push((place.clone(), rest.into())),
+            None => return rest.is_empty(),
+        }
+        true
+    }
+}
+
+/// A fixed value is always needed, a placeholder as the caller says.
+fn is_needed(node: &Node, needed: Needed<'_>) -> bool {
+    let part_is = |part: &Part| match part {
+        Part::Text(_) => false,
+        Part::Place(place, _) => needed(place),
+    };
+    match node {
+        Node::Fixed(_) => true,
+        Node::Place(place, _) => needed(place),
+        Node::Text(parts) => parts.iter().any(part_is),
+        Node::List(nodes) => nodes.iter().any(|node| is_needed(node, needed)),
+        Node::Object(members) => members.iter().any(|(_, node)| is_needed(node, needed)),
+    }
+}
+
+/// True if `value` has everything that `fixed` has.
+pub(super) fn holds(fixed: &Value, value: &Value) -> bool {
+    match (fixed, value) {
+        (Value::Object(fixed), Value::Object(values)) => {
+            let is_there = |(name, member): (&String, &Value)| {
+                values.get(name).is_some_and(|value| holds(member, value))
+            };
+            fixed.iter().all(is_there)
+        }
+        (Value::Array(fixed), Value::Array(values)) => {
+            fixed.len() == values.len()
+                && fixed.iter().zip(values).all(|(fixed, value)| holds(fixed, value))
+        }
+        (fixed, value) => fixed == value,
+    }
+}
+
+/// True if `value` is built like `fixed`, whatever its texts and numbers say.
+pub(super) fn is_shaped(fixed: &Value, value: &Value) -> bool {
+    match (fixed, value) {
+        (Value::Object(fixed), Value::Object(values)) => {
+            let is_there = |(name, member): (&String, &Value)| {
+                values.get(name).is_some_and(|value| is_shaped(member, value))
+            };
+            fixed.iter().all(is_there)
+        }
+        (Value::Array(fixed), Value::Array(values)) => match fixed.first() {
+            Some(first) => values.iter().all(|value| is_shaped(first, value)),
+            None => true,
+        },
+        (Value::String(_), Value::String(_)) | (Value::Number(_), Value::Number(_)) => true,
+        (fixed, value) => fixed == value,
+    }
+}
+
+/// What a filter joined, taken apart again.
+fn apart(join: Join, value: &Value) -> Value {
+    let separator = match join {
+        Join::None => return value.clone(),
+        Join::Comma => ',',
+        Join::Space => ' ',
+    };
+    match value {
+        Value::String(text) => {
+            text.split(separator).map(str::trim).filter(|item| !item.is_empty()).collect()
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,255 @@
+//! A dialect as a client speaks it to a system that serves it: the way back of `serve`.
+//!
+//! `login`, `verify_code`, `refresh` and `renew` put a credential where the dialect has it; `hear`
+//! reads the answer by the templates that `serve` would have rendered it from. What proves success
+//! has to be there to the letter, what comes along is not looked at. Only what the dialect itself
+//! calls a refusal is one: whatever else comes is `Nonsense`, never a wrong password. Pure: who
+//! sends an `Ask` is somebody else.
+
+mod backwards;
+mod facts;
+mod hear;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Request, Uri};
+
+pub use self::facts::HeardFacts;
+pub(crate) use self::facts::{text, texts};
+pub use self::hear::{Heard, LONGEST_ANSWER, hear};
+use super::places::{Name, Place};
+use super::spec::{BearerUse, CredentialForm, Dialect, Endpoint, SecondStep, Step};
+use crate::secret::SecretString;
+
+/// A request to be made. Prints without headers and body: they hold the credential.
+#[derive(Clone)]
+pub struct Ask<'d> {
+    /// By which the answer is to be heard.
+    pub endpoint: &'d Endpoint,
+    pub method: Method,
+    /// Path below the address of the system.
+    pub path: &'d str,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Why something cannot be asked in a dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotAsk {
+    #[error("the dialect has no endpoint that takes it")]
+    NoEndpoint,
+
+    /// Nobody has such a name or password there: the dialect could not carry it either.
+    #[error("it cannot be written in the dialect's form")]
+    Unwritable,
+}
+
+/// Why a login cannot be delegated in a dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotDelegate {
+    #[error("has no login by name and password")]
+    NoPassword,
+
+    #[error("asks for a second step at every login, which cannot be taken in its user's stead")]
+    SecondStep,
+
+    #[error("answers a login with neither token nor key, so that nothing would prove its success")]
+    NoProof,
+}
+
+impl fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ask<'_> {
+    /// The request to the system at `base`, whose path comes before the dialect's.
+    ///
+    /// # Errors
+    /// When `base` is no absolute address.
+    pub fn request(&self, base: &Uri) -> Result<Request<Bytes>, http::Error> {
+        let path = format!("{}{}", base.path().trim_end_matches('/'), self.path);
+        let mut parts = base.clone().into_parts();
+        parts.path_and_query = Some(path.parse()?);
+        let mut request = Request::new(self.body.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from_parts(parts)?;
+        *request.headers_mut() = self.headers.clone();
+        Ok(request)
+    }
+}
+
+impl Dialect {
+    /// Whether a login can be delegated to a system that speaks this dialect.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn delegates(&self) -> Result<(), CannotDelegate> {
+        let (endpoint, _) = password_login(self).ok_or(CannotDelegate::NoPassword)?;
+        if endpoint.second_step != SecondStep::None {
+            return Err(CannotDelegate::SecondStep);
+        }
+        if hear::proves(endpoint) { Ok(()) } else { Err(CannotDelegate::NoProof) }
+    }
+
+    /// Whether an answer to a login, or the token in it, says what the user is called.
+    pub fn tells_name(&self) -> bool {
+        let named = [Name::UserId, Name::Username].map(Place::Named);
+        let reply = password_login(self).and_then(|(endpoint, _)| endpoint.reply.json.as_ref());
+        reply.into_iter().chain([&self.access_claims]).any(|template| {
+            // A text around it may not be told apart from it.
+            named.iter().any(|place| template.names(place))
+        })
+    }
+}
+
+/// Asks for a login by name and password.
+///
+/// # Errors
+/// When the dialect has none, or cannot carry this name and password. Empty ones are never sent:
+/// some systems take them for nobody in particular, who may come in.
+pub fn login<'d>(
+    dialect: &'d Dialect,
+    name: &str,
+    password: &SecretString,
+) -> Result<Ask<'d>, CannotAsk> {
+    let (endpoint, form) = password_login(dialect).ok_or(CannotAsk::NoEndpoint)?;
+    if name.is_empty() || password.expose().is_empty() {
+        return Err(CannotAsk::Unwritable);
+    }
+    match form {
+        CredentialForm::JsonPassword { name: known_as, password: member } => {
+            Ok(json(endpoint, &[(known_as, name), (member, password.expose())]))
+        }
+        _ => basic(endpoint, name, password),
+    }
+}
+
+/// Asks for the session that a login prepared, with the code that came by another way.
+///
+/// # Errors
+/// When the dialect has no such step.
+pub fn verify_code<'d>(
+    dialect: &'d Dialect,
+    name: &str,
+    code: &SecretString,
+) -> Result<Ask<'d>, CannotAsk> {
+    let found = find(dialect, Step::VerifyCode, |form| match form {
+        CredentialForm::JsonCode { name, code } => Some((name, code)),
+        _ => None,
+    });
+    let (endpoint, (known_as, member)) = found.ok_or(CannotAsk::NoEndpoint)?;
+    if name.is_empty() || code.expose().is_empty() {
+        return Err(CannotAsk::Unwritable);
+    }
+    Ok(json(endpoint, &[(known_as, name), (member, code.expose())]))
+}
+
+/// Asks for a new access token with a refresh token.
+///
+/// # Errors
+/// When the dialect has no refresh, or the token cannot stand in a header.
+pub fn refresh<'d>(dialect: &'d Dialect, token: &SecretString) -> Result<Ask<'d>, CannotAsk> {
+    let found = find(dialect, Step::Refresh, |form| match form {
+        CredentialForm::JsonRefresh { .. } | CredentialForm::Bearer(BearerUse::Refresh) => {
+            Some(form)
+        }
+        _ => None,
+    });
+    match found.ok_or(CannotAsk::NoEndpoint)? {
+        (endpoint, CredentialForm::JsonRefresh { token: member }) => {
+            Ok(json(endpoint, &[(member, token.expose())]))
+        }
+        (endpoint, _) => bearer(endpoint, token),
+    }
+}
+
+/// Asks for a fresh access token with one that still holds.
+///
+/// # Errors
+/// When the dialect has no such login, or the token cannot stand in a header.
+pub fn renew<'d>(dialect: &'d Dialect, token: &SecretString) -> Result<Ask<'d>, CannotAsk> {
+    let found = find(dialect, Step::Login, |form| {
+        (*form == CredentialForm::Bearer(BearerUse::Renew)).then_some(())
+    });
+    bearer(found.ok_or(CannotAsk::NoEndpoint)?.0, token)
+}
+
+fn password_login(dialect: &Dialect) -> Option<(&Endpoint, &CredentialForm)> {
+    find(dialect, Step::Login, |form| match form {
+        CredentialForm::JsonPassword { .. } | CredentialForm::BasicPassword => Some(form),
+        _ => None,
+    })
+}
+
+/// The first endpoint of a step with a credential that suits.
+fn find<'d, T>(
+    dialect: &'d Dialect,
+    step: Step,
+    suits: impl Fn(&'d CredentialForm) -> Option<T>,
+) -> Option<(&'d Endpoint, T)> {
+    dialect
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.step == step)
+        .find_map(|endpoint| Some((endpoint, endpoint.credential.iter().find_map(&suits)?)))
+}
+
+fn json<'d>(endpoint: &'d Endpoint, members: &[(&String, &str)]) -> Ask<'d> {
+    let members: BTreeMap<&str, &str> =
+        members.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    // Texts as keys and values can always be written.
+    let body = serde_json::to_vec(&members).unwrap_or_default().into();
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    ask(endpoint, headers.into_iter().collect(), body)
+}
+
+fn basic<'d>(
+    endpoint: &'d Endpoint,
+    name: &str,
+    password: &SecretString,
+) -> Result<Ask<'d>, CannotAsk> {
+    // RFC 7617 §2: a name ends at its first colon, and neither may hold control characters.
+    let unwritable = |text: &str| text.contains(char::is_control);
+    if name.contains(':') || unwritable(name) || unwritable(password.expose()) {
+        return Err(CannotAsk::Unwritable);
+    }
+    let pair = SecretString::new(format!("{name}:{}", password.expose()));
+    authorized(endpoint, "Basic", &SecretString::new(STANDARD.encode(pair.expose())))
+}
+
+fn bearer<'d>(endpoint: &'d Endpoint, token: &SecretString) -> Result<Ask<'d>, CannotAsk> {
+    if !facts::is_token(token.expose()) {
+        return Err(CannotAsk::Unwritable);
+    }
+    authorized(endpoint, "Bearer", token)
+}
+
+fn authorized<'d>(
+    endpoint: &'d Endpoint,
+    scheme: &str,
+    credential: &SecretString,
+) -> Result<Ask<'d>, CannotAsk> {
+    let value = SecretString::new(format!("{scheme} {}", credential.expose()));
+    let value = HeaderValue::from_str(value.expose());
+    let mut value = value.map_err(|_| CannotAsk::Unwritable)?;
+    value.set_sensitive(true);
+    Ok(ask(endpoint, [(AUTHORIZATION, value)].into_iter().collect(), Bytes::new()))
+}
+
+fn ask(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Ask<'_> {
+    let (method, path) = (endpoint.method.clone(), endpoint.path.as_str());
+    Ask { endpoint, method, path, headers, body }
+}
+
+#[cfg(test)]
+mod tests;

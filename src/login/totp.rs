@@ -1,0 +1,105 @@
+//! Codes of an authenticator (RFC 6238): SHA-1, six digits, steps of thirty seconds.
+//!
+//! These are the parameters that every authenticator takes. A code counts in its own step and in
+//! the one before and after it; that it counts once is the store's to say (`use_totp_step`).
+
+use totp_rs::Builder;
+
+use crate::clock::Timestamp;
+use crate::secret::{self, Secret, SecretString};
+use crate::session::Totp;
+
+/// Seconds of a step.
+const STEP: u64 = 30;
+/// 160 bits, as long as the hash (RFC 4226 §4).
+const SECRET_BYTES: usize = 20;
+
+/// A secret that nobody has yet.
+pub(crate) fn new_totp(now: Timestamp) -> Totp {
+    Totp { secret: Secret::new(secret::random::<SECRET_BYTES>().to_vec()), made: now }
+}
+
+/// What an authenticator is given: the `otpauth:` address with the secret in it.
+pub(crate) fn totp_address(totp: &Totp, issuer: &str, account: &str) -> Option<SecretString> {
+    let label = |text: &str| text.replace(':', " ");
+    let totp = authenticator(totp)
+        .with_issuer(Some(label(issuer)))
+        .with_account_name(label(account))
+        .build()
+        .ok()?;
+    totp.to_url().ok().map(SecretString::new)
+}
+
+/// The latest of the three steps around `now` whose code this is. Each is computed and compared
+/// in full, so that the time tells nothing.
+pub(super) fn matching_step(totp: &Totp, code: &SecretString, now: Timestamp) -> Option<u64> {
+    let current = now.secs() / STEP;
+    let codes = authenticator(totp).build().ok()?;
+    (current.saturating_sub(1)..=current.saturating_add(1)).fold(None, |found, step| {
+        let right = SecretString::new(codes.generate(step.saturating_mul(STEP)).to_string());
+        let same = secret::equal(right.expose().as_bytes(), code.expose().as_bytes());
+        if same { Some(step) } else { found }
+    })
+}
+
+fn authenticator(totp: &Totp) -> Builder {
+    Builder::new().with_secret(totp.secret.expose().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6238, appendix B, the last six of its eight digits.
+    const VECTORS: [(u64, &str); 5] = [
+        (59, "287082"),
+        (1_111_111_109, "081804"),
+        (1_111_111_111, "050471"),
+        (1_234_567_890, "005924"),
+        (20_000_000_000, "353130"),
+    ];
+
+    fn totp() -> Totp {
+        let secret = Secret::new(b"12345678901234567890".to_vec());
+        Totp { secret, made: Timestamp::default() }
+    }
+
+    fn at(code: &str, second: u64) -> Option<u64> {
+        matching_step(&totp(), &code.into(), Timestamp::from_secs(second))
+    }
+
+    #[test]
+    fn the_codes_are_those_of_the_rfc() {
+        for (second, code) in VECTORS {
+            assert_eq!(at(code, second), Some(second / STEP), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_code_counts_one_step_early_and_one_late_and_no_longer() {
+        let (second, code) = (1_111_111_111, "050471");
+        let step = second / STEP;
+        for (steps, counts) in [(-2, false), (-1, true), (0, true), (1, true), (2, false)] {
+            let now = (step * STEP).saturating_add_signed(steps * 30);
+            assert_eq!(at(code, now), counts.then_some(step), "{steps} steps away");
+        }
+    }
+
+    #[test]
+    fn what_is_not_six_digits_is_no_code() {
+        for code in ["", "50471", "0050471", "050 471", "05047l", "+50471", "０５０４７１"] {
+            assert_eq!(at(code, 1_111_111_111), None, "{code}");
+        }
+    }
+
+    #[test]
+    fn an_authenticator_reads_the_address() {
+        let address = totp_address(&totp(), "gw.example:8443", "ann@acme").unwrap();
+
+        let read = totp_rs::Totp::from_url(address.expose()).unwrap();
+
+        assert_eq!(read.secret().as_ref(), b"12345678901234567890");
+        assert_eq!((read.issuer(), read.account_name()), (Some("gw.example 8443"), "ann@acme"));
+        assert_eq!((read.digits(), read.step()), (6, 30));
+    }
+}

@@ -1,0 +1,58 @@
+//! Telling an upstream who calls, as its route says: by fields, by a token of ours, or not.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::Exchange;
+use crate::authn::Verified;
+use crate::config::IdentityForm;
+use crate::dialect::Reason;
+use crate::gateway::Route;
+use crate::rejection::Rejection;
+use crate::runtime::Work;
+use crate::upstream::headers;
+
+impl Exchange<'_> {
+    /// Writes the proved identity into the request's fields.
+    pub(super) async fn vouch(
+        &self,
+        route: &Route,
+        verified: &Arc<Verified>,
+        fields: &mut HeaderMap,
+    ) -> Result<(), Rejection> {
+        match &route.config.identity {
+            IdentityForm::Headers => headers::set_identity(fields, &verified.identity),
+            IdentityForm::Jwt(name) => {
+                fields.insert(name.clone(), self.upstream_token(route, verified).await?);
+            }
+            IdentityForm::None => {}
+        }
+        Ok(())
+    }
+
+    /// The token for the route's upstream; signed in the back room unless one is at hand.
+    async fn upstream_token(
+        &self,
+        route: &Route,
+        verified: &Arc<Verified>,
+    ) -> Result<HeaderValue, Rejection> {
+        let (upstream, now) = (route.pool.name().clone(), self.now);
+        let tokens = &self.generation.upstream_tokens;
+        if let Some(held) = tokens.held(&upstream, verified.digest, now) {
+            return Ok(held);
+        }
+        let (tokens, verified) = (tokens.clone(), verified.clone());
+        let making =
+            async move { tokens.make(&upstream, &verified.identity, verified.digest, now) };
+        // Boxed: it is rare, and its size would be every request's.
+        match Box::pin(self.gateway.shared.back_room.ask(Work::Inquiry, making)).await {
+            Ok(Some(Ok(token))) => Ok(token),
+            Ok(Some(Err(error))) => {
+                Err(Rejection::new(Reason::Internal).because(error.to_string()))
+            }
+            Ok(None) => Err(Rejection::new(Reason::Internal).because("a panic while signing")),
+            Err(full) => Err(Rejection::new(Reason::Unavailable).because(full.to_string())),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The text of an `htpasswd` file, and of the groups beside it -> users.
+//!
+//! `name:hash` a line, and `group: name name`; blank lines and `#` are passed over. Every hash is
+//! taken that `password` reads; what Apache makes without `-B`, `-2` or `-5` is refused, each line
+//! with what to do. A name that stands twice would be another person's to some other reader.
+
+use std::collections::HashMap;
+
+use super::canonical::canonical_name;
+use super::password::{BadHash, StoredHash};
+use super::problem::Problem;
+use super::reader::text_problem;
+use super::table::{self, Rest, Table};
+use crate::config::AllowWeak;
+
+/// A user as a line has him.
+#[derive(Debug)]
+pub(super) struct Line {
+    name: String,
+    password: StoredHash,
+}
+
+/// Canonical names of users, each with his groups in the order of the file.
+pub(super) type Groups = HashMap<String, Vec<String>>;
+
+/// Lines that say something, numbered from 1.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line));
+    numbered.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
+}
+
+fn problem(line: usize, message: impl Into<String>) -> Problem {
+    Problem { line, path: String::new(), message: message.into() }
+}
+
+/// Reads an `htpasswd` file.
+pub(super) fn read_users(text: &str, allowed: &AllowWeak) -> Result<Vec<Line>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut found = Vec::new();
+    for (number, line) in lines(text) {
+        match read_line(line, allowed) {
+            Ok(line) => match seen.insert(canonical_name(&line.name), number) {
+                Some(earlier) => problems.push(problem(
+                    number,
+                    format!(
+                        "the name `{}` is the same as in line {earlier}, case and spacing aside",
+                        line.name
+                    ),
+                )),
+                None => found.push(line),
+            },
+            Err(message) => problems.push(problem(number, message)),
+        }
+    }
+    if found.is_empty() && problems.is_empty() {
+        // An editor that truncates before it writes must not log everybody out.
+        problems.push(problem(1, "the file has no users; add one with `htpasswd -B FILE NAME`"));
+    }
+    if problems.is_empty() { Ok(found) } else { Err(problems) }
+}
+
+fn read_line(line: &str, allowed: &AllowWeak) -> Result<Line, String> {
+    let Some((name, hash)) = line.split_once(':') else {
+        // The line may be a password: it is not repeated.
+        return Err("is not `name:hash`; make it with `htpasswd -B FILE NAME`".to_owned());
+    };
+    if let Some(message) = text_problem(name) {
+        return Err(format!("the name {message}"));
+    }
+    let password = StoredHash::parse_allowing(hash, allowed).map_err(|bad| match bad {
+        BadHash::TooCostly { .. } => format!("the hash of `{name}` {bad}"),
+        _ => format!("the hash of `{name}` {bad}; re-create it with `htpasswd -B FILE {name}`"),
+    })?;
+    Ok(Line { name: name.to_owned(), password })
+}
+
+/// Reads a file of groups. Members who are no users are passed over, as Apache does.
+pub(super) fn read_groups(text: &str) -> Result<Groups, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut groups = Groups::new();
+    for (number, line) in lines(text) {
+        let Some((group, members)) = line.split_once(':') else {
+            problems.push(problem(number, "is not `group: name name`"));
+            continue;
+        };
+        if let Some(message) = text_problem(group) {
+            problems.push(problem(number, format!("the group's name {message}")));
+            continue;
+        }
+        for member in members.split_ascii_whitespace() {
+            let of_member = groups.entry(canonical_name(member)).or_default();
+            if !of_member.iter().any(|known| known == group) {
+                of_member.push(group.to_owned());
+            }
+        }
+    }
+    if problems.is_empty() { Ok(groups) } else { Err(problems) }
+}
+
+/// The users of source `source`: each has `roles`, and his groups.
+pub(super) fn table(lines: Vec<Line>, roles: &[String], groups: &Groups, source: &str) -> Table {
+    let entries = lines.into_iter().map(|line| {
+        let mut all = roles.to_vec();
+        let own = groups.get(&canonical_name(&line.name));
+        for group in own.into_iter().flatten() {
+            if !all.contains(group) {
+                all.push(group.clone());
+            }
+        }
+        table::entry(source, line.name, line.password, Rest { roles: all, ..Rest::default() })
+    });
+    Table::of(entries.collect())
+}

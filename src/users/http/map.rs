@@ -1,0 +1,188 @@
+//! From what was heard to a user of ours.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::config::{HeardPath, HeardRoot, HttpUsers};
+use crate::dialect::speak::{HeardFacts, text, texts};
+use crate::identity::{Claims, RESERVED_CLAIMS, Subject};
+use crate::users::canonical::canonical_name;
+
+/// What the system says of a user whom it let in.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Who {
+    pub(super) id: Subject,
+    pub(super) name: String,
+    pub(super) email: Option<String>,
+    pub(super) roles: Vec<String>,
+    pub(super) scopes: Vec<String>,
+    pub(super) claims: Claims,
+}
+
+/// All of them go into every token of the user, and a token into a header.
+const LARGEST: usize = 4 * 1024;
+
+/// The user of an answer to a login under the name `typed`; the error is for the log.
+///
+/// Where neither the answer nor its token says an id, one is made of the name that they say, to
+/// the letter; where they say no name either, of the typed one, whose spellings are one.
+pub(super) fn user(
+    config: &HttpUsers,
+    source: &str,
+    typed: &str,
+    facts: &HeardFacts,
+) -> Result<Who, String> {
+    let map = &config.map;
+    // Falling back where the operator named a place would make another user of the same person.
+    let told = |path: &Option<HeardPath>, heard: &Option<String>| match path {
+        None => Ok(heard.clone()),
+        Some(path) => match at(path, facts).and_then(text) {
+            Some(text) => Ok(Some(text)),
+            None => Err(format!("an answer without `{}`", path.path.join("."))),
+        },
+    };
+    let (id, name) = (told(&map.id, &facts.id)?, told(&map.name, &facts.name)?);
+    let spelled = name.clone().unwrap_or_else(|| canonical_name(typed));
+    let email = match &map.email {
+        None => facts.email.clone(),
+        Some(path) => at(path, facts).and_then(text),
+    };
+    let list = |path: &Option<HeardPath>, heard: &Option<Vec<String>>| match path {
+        None => heard.clone().unwrap_or_default(),
+        Some(path) => at(path, facts).and_then(texts).unwrap_or_default(),
+    };
+    let roles = named(list(&map.roles, &facts.roles), &config.role_names);
+    let roles = if roles.is_empty() { config.default_roles.clone() } else { roles };
+    let scopes = list(&map.scopes, &facts.scopes);
+    let scopes = scopes.iter().flat_map(|scope| scope.split(' ')).filter(|scope| !scope.is_empty());
+    let who = Who {
+        id: id.map_or_else(|| unnamed_id(source, &spelled), Subject::new),
+        name: name.unwrap_or_else(|| typed.to_owned()),
+        email,
+        roles,
+        scopes: scopes.map(str::to_owned).collect(),
+        claims: claims(&map.claims, facts),
+    };
+    let size = |list: &[String]| list.iter().map(String::len).sum::<usize>();
+    let claims = Value::Object(who.claims.clone()).to_string();
+    if size(&who.roles) + size(&who.scopes) + claims.len() > LARGEST {
+        return Err(format!("roles, scopes and claims of more than {LARGEST} bytes"));
+    }
+    Ok(who)
+}
+
+/// The id of a user whom the system gives none: a UUIDv5 of source and name.
+pub(super) fn unnamed_id(source: &str, name: &str) -> Subject {
+    let text = format!("tollhouse legacy user {}:{source}{name}", source.len());
+    Subject::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string())
+}
+
+/// The roles as they are called here; with a table, one that is not in it gives nothing.
+fn named(heard: Vec<String>, names: &BTreeMap<String, String>) -> Vec<String> {
+    let mut roles: Vec<String> = Vec::with_capacity(heard.len());
+    for role in heard {
+        let role = if names.is_empty() { Some(&role) } else { names.get(&role) };
+        if let Some(role) = role.filter(|role| !roles.contains(role)) {
+            roles.push(role.clone());
+        }
+    }
+    roles
+}
+
+fn claims(map: &BTreeMap<String, HeardPath>, facts: &HeardFacts) -> Claims {
+    let mut claims = facts.claims.clone();
+    claims.retain(|name, _| !RESERVED_CLAIMS.contains(&name.as_str()));
+    for (name, path) in map {
+        if let Some(value) = at(path, facts).filter(|value| !value.is_null()) {
+            claims.insert(name.clone(), value.clone());
+        }
+    }
+    claims
+}
+
+fn at<'a>(path: &HeardPath, facts: &'a HeardFacts) -> Option<&'a Value> {
+    let (first, rest) = path.path.split_first()?;
+    let root = match path.root {
+        HeardRoot::Answer => facts.answer.get(first),
+        HeardRoot::Token => facts.token.get(first),
+    };
+    rest.iter().try_fold(root?, |value, name| value.get(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::{Import, UserMap};
+    use crate::dialect::Dialect;
+
+    fn config(map: UserMap, role_names: &[(&str, &str)]) -> HttpUsers {
+        HttpUsers {
+            url: None,
+            dialect: Dialect::builtin("native").expect("built in"),
+            ca: None,
+            timeout: std::time::Duration::ZERO,
+            parallel: 1,
+            import: Import::Off,
+            map,
+            role_names: role_names.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
+            default_roles: vec!["guest".to_owned()],
+        }
+    }
+
+    fn path(root: HeardRoot, path: &[&str]) -> Option<HeardPath> {
+        Some(HeardPath { root, path: path.iter().map(|&name| name.to_owned()).collect() })
+    }
+
+    fn facts() -> HeardFacts {
+        HeardFacts {
+            answer: json!({ "user": { "id": 7, "flags": [1, 2, "x"], "none": null, "deep": {} } }),
+            ..HeardFacts::default()
+        }
+    }
+
+    #[test]
+    fn ids_are_told_or_else_made_of_the_name() {
+        let plain = config(UserMap::default(), &[]);
+        let id = |typed: &str, name: Option<&str>| {
+            let facts = HeardFacts { name: name.map(str::to_owned), ..facts() };
+            user(&plain, "s", typed, &facts).expect("a user").id
+        };
+        assert_eq!(id("Bob", None), id(" bob", None), "nobody tells these two apart");
+        assert_ne!(id("x", Some("Bob")), id("x", Some("bob")), "the system does");
+        assert_eq!(id("BOB", Some("bob")), id("bob", Some("bob")));
+        let told = UserMap { id: path(HeardRoot::Answer, &["user", "id"]), ..UserMap::default() };
+        let told = user(&config(told, &[]), "s", "bob", &facts()).expect("a user");
+        assert_eq!((told.id.as_str(), told.name.as_str()), ("7", "bob"));
+        for missing in [&["user", "none"][..], &["user", "deep"], &["nobody"], &["user", "id", "x"]]
+        {
+            let map = UserMap { id: path(HeardRoot::Answer, missing), ..UserMap::default() };
+            assert!(user(&config(map, &[]), "s", "bob", &facts()).is_err(), "{missing:?}");
+        }
+    }
+
+    #[test]
+    fn roles_are_those_of_the_table_and_claims_never_the_gateways_own() {
+        let map =
+            UserMap { roles: path(HeardRoot::Answer, &["user", "flags"]), ..UserMap::default() };
+        let roles = |names: &[(&str, &str)], map: &UserMap| {
+            user(&config(map.clone(), names), "s", "bob", &facts()).expect("a user").roles
+        };
+        assert_eq!(roles(&[], &map), ["1", "2", "x"]);
+        assert_eq!(roles(&[("2", "dev"), ("x", "dev")], &map), ["dev"], "once, and no others");
+        assert_eq!(roles(&[("9", "root")], &map), ["guest"], "none is heard");
+        let elsewhere =
+            UserMap { roles: path(HeardRoot::Token, &["user", "flags"]), ..UserMap::default() };
+        assert_eq!(roles(&[], &elsewhere), ["guest"], "an answer is no token");
+
+        let mut heard = facts();
+        heard.claims = serde_json::from_str(r#"{"uid":"root","tenant":"a"}"#).expect("JSON");
+        let who = user(&config(UserMap::default(), &[]), "s", "bob", &heard).expect("a user");
+        assert_eq!(Value::Object(who.claims), json!({ "tenant": "a" }));
+        heard.claims.insert("long".to_owned(), "x".repeat(LARGEST).into());
+        assert!(user(&config(UserMap::default(), &[]), "s", "bob", &heard).is_err());
+    }
+}

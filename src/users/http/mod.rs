@@ -1,0 +1,252 @@
+//! A legacy system as a source of users: its own login is asked, in its dialect.
+//!
+//! It cannot be asked for anybody without his password, so whoever it let in is remembered in the
+//! gateway's own store (`record`): refreshes find him there. `import = true` keeps an argon2id
+//! hash of his password as well, which decides alone once the import is called final.
+//!
+//! The system is believed where it speaks its dialect and nowhere else: what is down, or answers
+//! anything else, is unavailable and never "wrong". Where a dialect has one answer for an unknown
+//! user and a wrong password, users that were let in before are known here and all others are not:
+//! then the next source of the login is asked.
+
+mod ask;
+mod map;
+mod record;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use self::ask::{Legacy, Told};
+use super::canonical::canonical_name;
+use super::open::Means;
+use super::password::{Cost, StoredHash};
+use super::source::{Checked, Name, SourceError, User, UserSource};
+use crate::config::{HttpUsers, Import};
+use crate::identity::Subject;
+use crate::secret::SecretString;
+use crate::session::{Account, AccountKey, StoreError};
+use crate::trust::TrustError;
+
+/// Users of a legacy system.
+#[derive(Debug)]
+pub struct HttpSource {
+    name: String,
+    config: HttpUsers,
+    /// `None` where only what was imported decides.
+    legacy: Option<Legacy>,
+    means: Means,
+    /// What the system did wrong last; `None` since it did right.
+    problem: ArcSwapOption<String>,
+    changed: Notify,
+}
+
+impl HttpSource {
+    /// A source called `name`; the system need not be there now.
+    ///
+    /// # Errors
+    /// When nobody could be believed over TLS.
+    pub fn open(name: &str, config: &HttpUsers, means: &Means) -> Result<Arc<Self>, TrustError> {
+        let legacy = config.url.as_ref().map(|url| Legacy::new(url, config)).transpose()?;
+        Ok(Arc::new(Self {
+            name: name.to_owned(),
+            config: config.clone(),
+            legacy,
+            means: means.clone(),
+            problem: ArcSwapOption::empty(),
+            changed: Notify::new(),
+        }))
+    }
+
+    /// Whom the store remembers by this name, in any spelling.
+    async fn known(&self, name: &Name) -> Result<Option<Account>, SourceError> {
+        let key = canonical_name(name.as_str());
+        let found = self.means.store.find_account(&self.name, AccountKey::Name(&key)).await;
+        found.map_err(|error| self.lost(&error))
+    }
+
+    async fn remembered(&self, id: &Subject) -> Result<Option<Account>, SourceError> {
+        let found = self.means.store.find_account(&self.name, AccountKey::Subject(id)).await;
+        found.map_err(|error| self.lost(&error))
+    }
+
+    /// The verdict of the system on a login.
+    async fn delegate(
+        &self,
+        legacy: &Legacy,
+        name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        let told = legacy.ask(&self.config.dialect, name.as_str(), password).await;
+        if !matches!(told, Ok(Told::Accepted(_) | Told::Unwritable)) {
+            self.note(told.as_ref().err());
+        }
+        match told.map_err(|cause| self.unavailable(cause))? {
+            Told::Accepted(facts) => {
+                let who = map::user(&self.config, &self.name, name.as_str(), &facts);
+                self.note(who.as_ref().err());
+                let user = who.map_err(|cause| self.unavailable(cause))?;
+                self.admit(user, name, password, origin).await
+            }
+            Told::Wrong | Told::Unwritable => Ok(self.refused(name, self.known(name).await?)),
+            Told::Unknown => {
+                self.forget(name).await?;
+                Ok(Checked::Unknown)
+            }
+        }
+    }
+
+    /// A refusal that may mean either. Who was let in before is known here; of others, only a
+    /// dialect with two answers says that they are.
+    fn refused(&self, name: &Name, known: Option<Account>) -> Checked {
+        let id = match known {
+            Some(account) => Some(account.subject),
+            None if self.config.dialect.tells_unknown_user => {
+                Some(map::unnamed_id(&self.name, &canonical_name(name.as_str())))
+            }
+            None => None,
+        };
+        id.map_or(Checked::Unknown, |id| Checked::Wrong { id, disabled: false })
+    }
+
+    /// The hash decides; the system is not asked.
+    async fn check_imported(
+        &self,
+        account: Account,
+        hash: StoredHash,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        if !self.verify(hash, password, origin).await? || password.expose().is_empty() {
+            return Ok(Checked::Wrong { id: account.subject, disabled: false });
+        }
+        let user = user_of(&account);
+        let seen = self.means.clock.now();
+        self.keep(Account { seen, ..account }).await?;
+        Ok(Checked::Right { user: Box::new(user), rehashed_from: None })
+    }
+
+    async fn verify(
+        &self,
+        hash: StoredHash,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<bool, SourceError> {
+        let right = self.means.hashing.verify(password.clone(), Arc::new(hash), origin).await;
+        right.map_err(|error| SourceError::from_pool(&self.name, error))
+    }
+
+    /// Says once what is wrong, and once that it is over.
+    fn note(&self, problem: Option<&String>) {
+        let before = self.problem.load();
+        match (problem, before.as_deref()) {
+            (Some(now), before) if before != Some(now) => {
+                tracing::warn!(source = %self.name, "logins are answered 503: {now}");
+                self.problem.store(Some(Arc::new(now.clone())));
+            }
+            (None, Some(_)) => {
+                tracing::info!(source = %self.name, "the legacy system answers again");
+                self.problem.store(None);
+            }
+            _ => {}
+        }
+    }
+
+    fn unavailable(&self, cause: String) -> SourceError {
+        SourceError::Unavailable { name: self.name.clone(), cause }
+    }
+
+    fn lost(&self, error: &StoreError) -> SourceError {
+        self.unavailable(error.to_string())
+    }
+
+    /// Wakes whoever waits in `changed`, or else the next who asks.
+    fn tell(&self) {
+        self.changed.notify_waiters();
+        self.changed.notify_one();
+    }
+}
+
+#[async_trait]
+impl UserSource for HttpSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn resolve(&self, name: &Name) -> Result<Option<Subject>, SourceError> {
+        Ok(self.known(name).await?.map(|account| account.subject))
+    }
+
+    async fn check(
+        &self,
+        name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        if self.config.import == Import::Final
+            && let Some((account, hash)) = self.known(name).await?.and_then(imported)
+        {
+            return self.check_imported(account, hash, password, origin).await;
+        }
+        match &self.legacy {
+            Some(legacy) => self.delegate(legacy, name, password, origin).await,
+            None => {
+                self.spend(name, password, origin).await?;
+                Ok(Checked::Unknown)
+            }
+        }
+    }
+
+    async fn spend(
+        &self,
+        _name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<(), SourceError> {
+        // A guess made at the system only to spend time would count there.
+        if self.legacy.is_some() {
+            return Ok(());
+        }
+        self.verify(Cost::default().dummy(), password, origin).await.map(drop)
+    }
+
+    async fn find(&self, id: &Subject, _name: &str) -> Result<Option<User>, SourceError> {
+        Ok(self.remembered(id).await?.map(|account| user_of(&account)))
+    }
+
+    async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn imports(&self) -> bool {
+        self.config.import != Import::Off
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.problem.load().as_deref().map(|problem| format!("{}: {problem}", self.name))
+    }
+}
+
+/// An account with the hash that was imported, if one was.
+fn imported(account: Account) -> Option<(Account, StoredHash)> {
+    let hash = StoredHash::parse(account.hash.as_deref()?).ok()?;
+    Some((account, hash))
+}
+
+/// The user that the store remembers.
+fn user_of(account: &Account) -> User {
+    User {
+        id: account.subject.clone(),
+        name: account.name.clone(),
+        email: account.email.clone(),
+        source: account.source.clone(),
+        roles: account.roles.clone(),
+        scopes: account.scopes.clone(),
+        claims: account.claims.clone(),
+        version: account.version,
+    }
+}

@@ -1,0 +1,349 @@
+//! A directory (LDAP) as a source of users.
+//!
+//! Search then bind: the name is looked for as the gateway, exactly one entry has to match, and
+//! the password is proved by a bind as that entry, on a connection that is used for nothing else.
+//! An empty password is never sent. Whatever is not a clear answer is `Unavailable`, never
+//! "wrong". Equal cost is best effort: an unknown name costs a search and a bind as nobody, but
+//! what a bind costs the directory is its own.
+
+mod connection;
+mod entry;
+mod filter;
+mod groups;
+mod pool;
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ldap3::{LdapResult, Scope};
+use tokio::time::timeout;
+
+use self::connection::{Entry, Fault, Provable, Query};
+use self::groups::Groups;
+use self::pool::{Pool, Servers};
+use super::source::{Checked, Name, SourceError, User, UserSource};
+use crate::clock::Clock;
+use crate::config::Ldap;
+use crate::identity::Subject;
+use crate::secret::{self, Digest, SecretString};
+use crate::trust::{self, TrustError};
+
+/// How often unused connections are looked at, and a directory that was down.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Longer than any name or address (RFC 5321 §4.5.3.1.3 allows 254 bytes).
+const LONGEST_NAME: usize = 254;
+
+/// A directory that is open for logins.
+#[derive(Debug)]
+pub struct LdapSource {
+    name: String,
+    config: Ldap,
+    /// Attributes that are asked for.
+    wanted: Vec<String>,
+    groups: Option<Groups>,
+    /// Bound as the gateway.
+    searching: Pool,
+    /// Bound as whoever logged in last.
+    proving: Pool,
+    problem: Mutex<Option<String>>,
+}
+
+/// Somebody who was found.
+struct Found {
+    id: Subject,
+    entry: Entry,
+}
+
+impl LdapSource {
+    /// Nothing is connected yet; `name` is the source's name in the configuration.
+    ///
+    /// # Errors
+    /// When no certificate authority could be loaded.
+    pub fn open(name: impl Into<String>, config: &Ldap) -> Result<Arc<Self>, TrustError> {
+        let tls = trust::client_config(config.ca.as_ref().map(|(_, pem)| pem.as_str()))?;
+        let servers = Arc::new(Servers::new(config, tls));
+        Ok(Arc::new(Self {
+            name: name.into(),
+            wanted: entry::wanted(&config.attributes),
+            groups: config.groups.clone().map(|groups| Groups::new(groups, &config.attributes)),
+            searching: Pool::new(&servers, config.bind.clone(), config.parallel),
+            proving: Pool::new(&servers, None, config.parallel),
+            config: config.clone(),
+            problem: Mutex::new(None),
+        }))
+    }
+
+    /// The user whom a login means; `None` if there is none.
+    async fn look_up(&self, name: &Name) -> Result<Option<Found>, Fault> {
+        let filter = match name {
+            Name::Username(_) => Some(&self.config.filter),
+            Name::Email(_) => self.config.email_filter.as_ref(),
+        };
+        let text = name.as_str();
+        let Some(filter) = filter.filter(|_| !text.is_empty() && text.len() <= LONGEST_NAME) else {
+            return Ok(None);
+        };
+        self.look_for("the filter for a name", &filter::fill(filter, text, "")).await
+    }
+
+    async fn look_for(&self, what: &'static str, filter: &str) -> Result<Option<Found>, Fault> {
+        let attributes: Vec<&str> = self.wanted.iter().map(String::as_str).collect();
+        let base = self.config.base.as_str();
+        let query = self.query(what, (base, Scope::Subtree), (filter, &attributes), 1);
+        let Some(entry) = self.searching.search(&query).await?.pop() else { return Ok(None) };
+        let entry = entry.whole()?;
+        Ok(Some(Found { id: entry.id(&self.config.attributes.id)?, entry }))
+    }
+
+    fn query<'q>(
+        &self,
+        what: &'static str,
+        (base, scope): (&'q str, Scope),
+        (filter, attributes): (&'q str, &'q [&'q str]),
+        most: usize,
+    ) -> Query<'q> {
+        Query { what, base, scope, filter, attributes, most, limit: self.config.timeout }
+    }
+
+    async fn is_disabled(&self, found: &Found) -> Result<bool, Fault> {
+        let Some(filter) = &self.config.disabled_filter else { return Ok(false) };
+        let place = (found.entry.dn.as_str(), Scope::Base);
+        let query = self.query("disabled_filter", place, (filter, &["1.1"]), 1);
+        Ok(!self.searching.search(&query).await?.is_empty())
+    }
+
+    async fn user(&self, found: &Found) -> Result<User, Fault> {
+        let (entry, from) = (&found.entry, &self.config.attributes);
+        let name = entry.name(&from.name)?;
+        let mut roles = entry.words(from.roles.as_deref());
+        if let Some(groups) = &self.groups {
+            roles.extend(self.roles_of(groups, &name, entry).await?);
+        }
+        roles.sort_unstable();
+        roles.dedup();
+        let (scopes, claims) = (entry.scopes(from.scopes.as_deref()), entry.claims(&from.claims));
+        let email = entry.email(&from.email);
+        let list = |list: &[String]| {
+            Digest::of_list(&list.iter().map(String::as_bytes).collect::<Vec<_>>())
+        };
+        let version = Digest::of_list(&[
+            &list(&roles).0,
+            &list(&scopes).0,
+            serde_json::Value::Object(claims.clone()).to_string().as_bytes(),
+            &list(email.as_slice()).0,
+            &entry.password_times(),
+        ]);
+        let (id, source) = (found.id.clone(), self.name.clone());
+        Ok(User { id, name, email, source, roles, scopes, claims, version })
+    }
+
+    async fn roles_of(
+        &self,
+        groups: &Groups,
+        name: &str,
+        entry: &Entry,
+    ) -> Result<Vec<String>, Fault> {
+        if groups.are_listed() {
+            return Ok(groups.roles_listed(entry));
+        }
+        let filter = filter::fill(groups.filter(), name, &entry.dn);
+        let attributes = [groups.attribute()];
+        let place = (groups.base(), Scope::Subtree);
+        let query = self.query("groups.filter", place, (&filter, &attributes), groups::MOST_GROUPS);
+        let found = self.searching.search(&query).await?;
+        Ok(found.iter().flat_map(|group| groups.roles_of(group)).collect())
+    }
+
+    async fn check_password(&self, name: &Name, password: &SecretString) -> Result<Checked, Fault> {
+        let provable = Provable::new(password);
+        let Some(found) = self.look_up(name).await? else {
+            if provable.is_some() {
+                self.bind_as_nobody().await?;
+            }
+            return Ok(Checked::Unknown);
+        };
+        let wrong = |disabled| Checked::Wrong { id: found.id.clone(), disabled };
+        let Some(provable) = provable else { return Ok(wrong(false)) };
+        match proof(self.proving.bind(&found.entry.dn, provable).await?)? {
+            Proof::Wrong => Ok(wrong(false)),
+            Proof::Disabled => Ok(wrong(true)),
+            Proof::Right if self.is_disabled(&found).await? => Ok(wrong(true)),
+            Proof::Right => {
+                let user = Box::new(self.user(&found).await?);
+                Ok(Checked::Right { user, rehashed_from: None })
+            }
+        }
+    }
+
+    /// As much as a wrong password costs, as far as we can tell. The password itself is not sent:
+    /// it may be that of somebody in another source.
+    async fn bind_as_nobody(&self) -> Result<(), Fault> {
+        let password = SecretString::new(Digest(secret::random()).base64url());
+        let dn = format!("cn=nobody,{}", self.config.base);
+        let Some(provable) = Provable::new(&password) else { return Ok(()) };
+        self.proving.bind(&dn, provable).await.map(drop)
+    }
+
+    async fn find_user(&self, id: &Subject) -> Result<Option<User>, Fault> {
+        let attribute = &self.config.attributes.id;
+        let Some(value) = entry::escaped_id(attribute, id) else { return Ok(None) };
+        let filters: Vec<&str> = std::iter::once(&self.config.filter)
+            .chain(&self.config.email_filter)
+            .map(String::as_str)
+            .collect();
+        let filter = filter::by_id(&filters, attribute, &value);
+        match self.look_for("the id of a user", &filter).await? {
+            Some(found) if !self.is_disabled(&found).await? => self.user(&found).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Bounds all that one call asks, and keeps in mind whether the directory answers.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, SourceError> {
+        let Ldap { timeout: limit, parallel, .. } = self.config;
+        let done = timeout(limit, work).await;
+        let done = done.unwrap_or(Err(Fault::Slow { limit, parallel }));
+        match &done {
+            Ok(_) => self.note(None),
+            Err(fault) if fault.is_outage() => self.note(Some(fault.to_string())),
+            Err(_) => {}
+        }
+        done.map_err(|fault| SourceError::Unavailable {
+            name: self.name.clone(),
+            cause: fault.to_string(),
+        })
+    }
+
+    fn note(&self, problem: Option<String>) {
+        let mut noted = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*noted, &problem) {
+            (None, Some(cause)) => tracing::warn!(source = %self.name, cause, "users are lost"),
+            (Some(_), None) => tracing::info!(source = %self.name, "users are back"),
+            _ => {}
+        }
+        *noted = problem;
+    }
+
+    async fn probe(&self) {
+        // What it finds is noted.
+        let _ = self.in_time(self.searching.probe()).await;
+    }
+}
+
+/// What a bind says of a password.
+enum Proof {
+    Right,
+    Wrong,
+    /// Not to be used, whether the password was right or not.
+    Disabled,
+}
+
+/// `invalidCredentials` is an answer; of everything else but success we know nothing.
+fn proof(result: LdapResult) -> Result<Proof, Fault> {
+    match result.rc {
+        0 => Ok(Proof::Right),
+        49 if is_disabled(&result.text) => Ok(Proof::Disabled),
+        49 => Ok(Proof::Wrong),
+        _ => Err(Fault::Undecided(Box::new(result))),
+    }
+}
+
+/// Active Directory says more than "wrong": `… AcceptSecurityContext error, data 533, v4563`.
+fn is_disabled(text: &str) -> bool {
+    // Not now, not from here, password expired, account disabled, expired, password to be
+    // changed first, locked.
+    const CODES: &[&str] = &["530", "531", "532", "533", "701", "773", "775"];
+    let data = text.split_once(", data ").map(|(_, rest)| rest);
+    let code = data.and_then(|rest| rest.split(',').next());
+    code.is_some_and(|code| CODES.contains(&code.trim()))
+}
+
+#[async_trait]
+impl UserSource for LdapSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn resolve(&self, name: &Name) -> Result<Option<Subject>, SourceError> {
+        let found = self.in_time(self.look_up(name)).await?;
+        Ok(found.map(|found| found.id))
+    }
+
+    async fn check(
+        &self,
+        name: &Name,
+        password: &SecretString,
+        _origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        self.in_time(self.check_password(name, password)).await
+    }
+
+    async fn spend(
+        &self,
+        name: &Name,
+        _password: &SecretString,
+        _origin: Option<IpAddr>,
+    ) -> Result<(), SourceError> {
+        self.in_time(async {
+            self.look_up(name).await?;
+            self.bind_as_nobody().await
+        })
+        .await
+    }
+
+    async fn find(&self, id: &Subject, _name: &str) -> Result<Option<User>, SourceError> {
+        self.in_time(self.find_user(id)).await
+    }
+
+    async fn watch(&self, clock: &Clock) {
+        self.probe().await;
+        loop {
+            clock.sleep(LOOK_EVERY).await;
+            self.searching.sweep();
+            self.proving.sweep();
+            if self.problem().is_some() {
+                self.probe().await;
+            }
+        }
+    }
+
+    async fn reread(&self) {
+        self.probe().await;
+    }
+
+    fn problem(&self) -> Option<String> {
+        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        problem.as_ref().map(|cause| format!("`{}`: {cause}", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_active_directory_says_of_an_account_is_told_from_a_wrong_password() {
+        for (code, disabled) in [
+            ("52e", false),
+            ("525", false),
+            ("530", true),
+            ("533", true),
+            ("532", true),
+            ("701", true),
+            ("773", true),
+            ("775", true),
+        ] {
+            let text = format!(
+                "80090308: LdapErr: DSID-0C09042A, comment: AcceptSecurityContext error, data {code}, v3839"
+            );
+            assert_eq!(is_disabled(&text), disabled, "{code}");
+        }
+        assert!(!is_disabled(""), "OpenLDAP says nothing");
+    }
+}

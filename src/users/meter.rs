@@ -1,0 +1,88 @@
+//! What a pool has hashed, and which weak hashes it found right.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::password::Cost;
+use crate::config::WeakScheme;
+
+/// How much has been hashed so far: equal differences are equal work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operations {
+    pub argon2: u64,
+    pub bcrypt: u64,
+    pub scrypt: u64,
+    pub pbkdf2: u64,
+    pub sha_crypt: u64,
+    /// Hashes that are one pass of a digest.
+    pub digests: u64,
+    /// `Cost::work` of all of them.
+    pub work: u64,
+}
+
+impl std::ops::Sub for Operations {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            argon2: self.argon2.saturating_sub(earlier.argon2),
+            bcrypt: self.bcrypt.saturating_sub(earlier.bcrypt),
+            scrypt: self.scrypt.saturating_sub(earlier.scrypt),
+            pbkdf2: self.pbkdf2.saturating_sub(earlier.pbkdf2),
+            sha_crypt: self.sha_crypt.saturating_sub(earlier.sha_crypt),
+            digests: self.digests.saturating_sub(earlier.digests),
+            work: self.work.saturating_sub(earlier.work),
+        }
+    }
+}
+
+impl Operations {
+    /// All of them, whatever the kind.
+    pub fn total(&self) -> u64 {
+        self.argon2 + self.bcrypt + self.scrypt + self.pbkdf2 + self.sha_crypt + self.digests
+    }
+
+    fn add(&mut self, cost: Cost) {
+        let counter = match cost {
+            Cost::Argon2 { .. } => &mut self.argon2,
+            Cost::Bcrypt { .. } => &mut self.bcrypt,
+            Cost::Scrypt { .. } => &mut self.scrypt,
+            Cost::Pbkdf2 { .. } => &mut self.pbkdf2,
+            Cost::ShaCrypt { .. } => &mut self.sha_crypt,
+            Cost::Digest { .. } => &mut self.digests,
+        };
+        *counter += 1;
+        self.work = self.work.saturating_add(cost.work());
+    }
+}
+
+/// Counts one pool's operations.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    done: Mutex<Operations>,
+    weak: Mutex<BTreeMap<WeakScheme, u64>>,
+}
+
+impl Meter {
+    pub(super) fn note(&self, cost: Cost) {
+        lock(&self.done).add(cost);
+    }
+
+    /// Notes that a password was right by a weak hash.
+    pub(super) fn note_weak(&self, scheme: WeakScheme) {
+        *lock(&self.weak).entry(scheme).or_default() += 1;
+    }
+
+    pub(super) fn operations(&self) -> Operations {
+        *lock(&self.done)
+    }
+
+    pub(super) fn weak(&self) -> Vec<(WeakScheme, u64)> {
+        lock(&self.weak).iter().map(|(scheme, count)| (*scheme, *count)).collect()
+    }
+}
+
+/// Nothing in these can be left half done by a panic, so a poisoned one is taken over.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

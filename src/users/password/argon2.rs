@@ -1,0 +1,90 @@
+//! Argon2 in its PHC form: what we make, and every variant of it that others made.
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::fields::{MIN_OUTPUT, MIN_SALT};
+use super::{BadHash, Cost, Form, HashError, Read};
+use crate::secret;
+
+/// Memory in KiB, passes and lanes of the hashes we make (OWASP's first choice for Argon2id).
+const MEMORY: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+pub(super) const OURS: Cost = Cost::Argon2 { memory: MEMORY, passes: PASSES, lanes: LANES };
+
+/// More memory than this for one login would let a handful of them exhaust a small machine.
+const MAX_MEMORY: u32 = 256 * 1024;
+/// Memory times passes, about a second of work.
+const MAX_WORK: u64 = 1024 * 1024;
+const MAX_LANES: u32 = 16;
+
+const MALFORMED: BadHash = BadHash::Malformed { scheme: "argon2" };
+
+pub(super) fn read(text: &str) -> Read {
+    let (hash, _, _) = parts(text).ok_or(MALFORMED)?;
+    let params = Params::try_from(&hash).map_err(|_| MALFORMED)?;
+    let salt_fits = hash.salt.as_ref().is_some_and(|salt| salt.len() >= MIN_SALT);
+    let output = hash.hash.as_ref().map_or(0, |output| output.len());
+    if !salt_fits || output < MIN_OUTPUT || !params.keyid().is_empty() || !params.data().is_empty()
+    {
+        return Err(MALFORMED);
+    }
+    let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
+    if memory > MAX_MEMORY {
+        return Err(BadHash::TooCostly { limit: "m is at most 262144 (256 MiB)" });
+    }
+    if u64::from(memory) * u64::from(passes) > MAX_WORK {
+        return Err(BadHash::TooCostly { limit: "m times t is at most 1048576 (1 GiB)" });
+    }
+    if lanes > MAX_LANES {
+        return Err(BadHash::TooCostly { limit: "p is at most 16" });
+    }
+    Ok((Form::Argon2(text.into()), Cost::Argon2 { memory, passes, lanes }))
+}
+
+fn parts(text: &str) -> Option<(PasswordHash, Algorithm, Version)> {
+    let hash = PasswordHash::new(text).ok()?;
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+    // Without a version the reference means 1.0 and this library 1.3: refuse to guess.
+    let version = hash.version.and_then(|version| Version::try_from(version).ok())?;
+    Some((hash, algorithm, version))
+}
+
+/// True if a hash that was read is weaker than ours.
+pub(super) fn is_outdated(text: &str, cost: Cost) -> bool {
+    let Cost::Argon2 { memory, passes, .. } = cost else { return true };
+    let Some((_, algorithm, version)) = parts(text) else { return true };
+    // More memory makes up for fewer passes, up to a point; half our memory is that point.
+    let work = u64::from(memory) * u64::from(passes);
+    let weaker = memory < MEMORY / 2 || work < u64::from(MEMORY) * u64::from(PASSES);
+    weaker || algorithm != Algorithm::Argon2id || version != Version::V0x13
+}
+
+pub(super) fn hash(password: &[u8]) -> Result<String, HashError> {
+    let params = Params::new(MEMORY, PASSES, LANES, None).map_err(HashError::new)?;
+    let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash = hasher.hash_password_with_salt(password, &secret::random::<16>());
+    Ok(hash.map_err(HashError::new)?.to_string())
+}
+
+pub(super) fn verify(password: &[u8], text: &str) -> Result<bool, HashError> {
+    let hash = PasswordHash::new(text).map_err(HashError::new)?;
+    match Argon2::default().verify_password(password, &hash) {
+        Ok(()) => Ok(true),
+        Err(password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(error) => Err(HashError::new(error)),
+    }
+}
+
+pub(super) fn dummy(memory: u32, passes: u32, lanes: u32) -> (String, Form) {
+    let text = format!(
+        "$argon2id$v=19$m={memory},t={passes},p={lanes}${}${}",
+        STANDARD_NO_PAD.encode(secret::random::<16>()),
+        STANDARD_NO_PAD.encode(secret::random::<32>())
+    );
+    let form = Form::Argon2(text.as_str().into());
+    (text, form)
+}

@@ -1,0 +1,257 @@
+//! Password hashes as they are stored: reading, checking and making them.
+//!
+//! Argon2id is what we make. What others made is read from its own text, a file here for each
+//! family, and comes in two grades: *outdated* (slow and salted, replaced at the next login where
+//! that is possible) and *weak* (as fast as a digest: taken only where `allow_weak` names it).
+//! A stored hash says itself how much it costs to check, so that cost is bounded when it is
+//! read: a line in a users file must not be able to take a gigabyte at every login. A password is
+//! hashed as typed and never cut. Nothing here waits or spawns; `pool` runs it.
+
+mod argon2;
+mod bcrypt;
+mod cost;
+mod fields;
+mod pbkdf2;
+mod problem;
+mod salted;
+mod scrypt;
+mod sha_crypt;
+mod webitel;
+
+use std::fmt;
+
+pub use self::cost::Cost;
+pub use self::pbkdf2::Prf;
+pub use self::problem::{BadHash, HashError};
+pub use self::sha_crypt::Variant;
+
+use super::rules;
+use crate::config::{AllowWeak, WeakScheme};
+
+/// A password hash that was read and found sound. Prints without the hash itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredHash {
+    text: String,
+    form: Form,
+    cost: Cost,
+    outdated: bool,
+}
+
+/// What a text was read as.
+#[derive(Clone, PartialEq, Eq)]
+enum Form {
+    /// The libraries of these read their text again.
+    Argon2(Box<str>),
+    Bcrypt(Box<str>),
+    ShaCrypt(Box<str>),
+    Scrypt(scrypt::Stored),
+    Pbkdf2(pbkdf2::Stored),
+    Salted(salted::Stored),
+    Webitel(webitel::Stored),
+}
+
+/// What a family makes of a text that is one of its own.
+type Read = Result<(Form, Cost), BadHash>;
+
+impl fmt::Debug for StoredHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredHash").field("cost", &self.cost).finish_non_exhaustive()
+    }
+}
+
+/// Schemes that are known and refused: unsalted, cut passwords, or broken.
+const REFUSED: &[(&str, &str)] = &[
+    ("$apr1$", "apr1"),
+    ("$1$", "md5-crypt"),
+    ("$2x$", "bcrypt $2x$"),
+    ("$P$", "phpass"),
+    ("$H$", "phpass"),
+    ("{noop}", "{noop}"),
+    ("{cleartext}", "{CLEARTEXT}"),
+    ("{sha}", "{SHA}"),
+    ("{sha-1}", "{SHA-1}"),
+    ("{sha256}", "{SHA256}"),
+    ("{sha-256}", "{SHA-256}"),
+    ("{sha384}", "{SHA384}"),
+    ("{sha512}", "{SHA512}"),
+    ("{md4}", "{MD4}"),
+    ("{md5}", "{MD5}"),
+    ("{smd5}", "{SMD5}"),
+    ("{ldap}", "{ldap}"),
+];
+
+/// What may stand before a hash in its own `$` form: Spring's and LDAP's schemes, Django's name.
+const WRAPPERS: &[&str] = &[
+    "{bcrypt}",
+    "{argon2}",
+    "{argon2@SpringSecurity_v5_2}",
+    "{argon2@SpringSecurity_v5_8}",
+    "{CRYPT}",
+    "argon2",
+];
+
+impl StoredHash {
+    /// Reads a hash of any form that is not weak.
+    ///
+    /// # Errors
+    /// When it is none, or asks for more work than a login may cost.
+    pub fn parse(text: &str) -> Result<Self, BadHash> {
+        Self::parse_allowing(text, &AllowWeak::default())
+    }
+
+    /// Reads a hash of any form that is not weak, or of a weak one that the source takes.
+    ///
+    /// # Errors
+    /// As `parse`.
+    pub fn parse_allowing(text: &str, allowed: &AllowWeak) -> Result<Self, BadHash> {
+        let (form, cost) = read(text)?;
+        if let Some(scheme) = form.weak()
+            && !allowed.allows(scheme)
+        {
+            return Err(BadHash::NotAllowed { scheme });
+        }
+        let outdated = match &form {
+            Form::Argon2(text) => argon2::is_outdated(text, cost),
+            _ => true,
+        };
+        Ok(Self { text: text.to_owned(), form, cost, outdated })
+    }
+
+    /// The hash as written. For the file it came from, never for a log.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What a check of this hash costs.
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// True if it is weaker than the hashes we make today.
+    pub fn needs_rehash(&self) -> bool {
+        self.outdated
+    }
+
+    /// The scheme, where it is one that is only taken if the operator says so.
+    pub fn weak(&self) -> Option<WeakScheme> {
+        self.form.weak()
+    }
+
+    /// True if this is the hash of `password`. Blocks for as long as the hash costs.
+    ///
+    /// # Errors
+    /// When it could not be found out, for example for want of memory.
+    pub fn verify(&self, password: &str) -> Result<bool, HashError> {
+        // An empty password, one that is longer than we hash, and one with NUL (which HMAC and
+        // bcrypt take for other passwords too) is never right, after as much work as any other.
+        let bytes = password.as_bytes();
+        let readable = !bytes.is_empty() && bytes.len() <= rules::MAX_BYTES && !bytes.contains(&0);
+        let bytes = head(bytes, rules::MAX_BYTES);
+        let right = match &self.form {
+            Form::Argon2(text) => argon2::verify(bytes, text)?,
+            Form::Bcrypt(text) => bcrypt::verify(bytes, text)?,
+            Form::ShaCrypt(text) => sha_crypt::verify(bytes, text)?,
+            Form::Scrypt(stored) => stored.verify(bytes)?,
+            Form::Pbkdf2(stored) => stored.verify(bytes),
+            Form::Salted(stored) => stored.verify(bytes),
+            Form::Webitel(stored) => stored.verify(bytes),
+        };
+        Ok(right && readable)
+    }
+}
+
+impl Form {
+    fn weak(&self) -> Option<WeakScheme> {
+        match self {
+            Self::Salted(stored) => Some(stored.scheme()),
+            Self::Webitel(_) => Some(WeakScheme::WebitelMd5),
+            Self::Argon2(_) | Self::Bcrypt(_) | Self::ShaCrypt(_) => None,
+            Self::Scrypt(_) | Self::Pbkdf2(_) => None,
+        }
+    }
+}
+
+/// A new Argon2id hash of `password` with a random salt. Blocks for as long as it costs.
+///
+/// # Errors
+/// When it could not be computed, for example for want of memory.
+pub fn hash(password: &str) -> Result<StoredHash, HashError> {
+    let text = argon2::hash(password.as_bytes())?;
+    let form = Form::Argon2(text.as_str().into());
+    Ok(StoredHash { text, form, cost: Cost::default(), outdated: false })
+}
+
+/// `StoredHash::verify` as a function.
+///
+/// # Errors
+/// As there.
+pub fn verify(password: &str, stored: &StoredHash) -> Result<bool, HashError> {
+    stored.verify(password)
+}
+
+/// `StoredHash::needs_rehash` as a function.
+pub fn needs_rehash(stored: &StoredHash) -> bool {
+    stored.needs_rehash()
+}
+
+/// The first `most` bytes: what is hashed of a password that is too long to be right.
+fn head(bytes: &[u8], most: usize) -> &[u8] {
+    bytes.get(..most).unwrap_or(bytes)
+}
+
+fn read(text: &str) -> Read {
+    if text.is_empty() {
+        return Err(BadHash::Empty);
+    }
+    let inner = WRAPPERS.iter().find_map(|wrapper| after(text, wrapper));
+    let text = inner.filter(|inner| inner.starts_with('$')).unwrap_or(text);
+    if let Some((_, scheme)) = REFUSED.iter().find(|(prefix, _)| after(text, prefix).is_some()) {
+        return Err(BadHash::Weak { scheme });
+    }
+    match text.as_bytes().first() {
+        Some(b'$') => read_modular(text),
+        Some(b'{') => read_braced(text),
+        _ if text.starts_with("pbkdf2_") => pbkdf2::read_django(text),
+        _ => Err(BadHash::PlainText),
+    }
+}
+
+/// `$scheme$…$…`
+fn read_modular(text: &str) -> Read {
+    match text.split('$').nth(1).unwrap_or_default() {
+        scheme if scheme.starts_with("argon2") => argon2::read(text),
+        "2a" | "2b" | "2y" => bcrypt::read(text),
+        "scrypt" => scrypt::read(text),
+        "5" => sha_crypt::read(text, Variant::Sha256),
+        "6" => sha_crypt::read(text, Variant::Sha512),
+        scheme if scheme.starts_with("pbkdf2") => pbkdf2::read(text),
+        _ if text.matches('$').count() >= 3 => Err(BadHash::Unknown),
+        _ => Err(BadHash::PlainText),
+    }
+}
+
+/// `{scheme}…`
+fn read_braced(text: &str) -> Read {
+    let Some((scheme, rest)) = text.split_once('}') else { return Err(BadHash::PlainText) };
+    match scheme.to_ascii_lowercase().as_str() {
+        "{ssha" => salted::read(rest, WeakScheme::Ssha),
+        "{ssha256" => salted::read(rest, WeakScheme::Ssha256),
+        "{ssha512" => salted::read(rest, WeakScheme::Ssha512),
+        "{pbkdf2" => pbkdf2::read_spring(rest, pbkdf2::SPRING_5_5),
+        "{pbkdf2@springsecurity_v5_5" => pbkdf2::read_spring(rest, pbkdf2::SPRING_5_5),
+        "{pbkdf2@springsecurity_v5_8" => pbkdf2::read_spring(rest, pbkdf2::SPRING_5_8),
+        "{scrypt" | "{scrypt@springsecurity_v4_1" | "{scrypt@springsecurity_v5_8" => {
+            scrypt::read_spring(rest)
+        }
+        _ => match scheme.strip_prefix("{webitel-md5:") {
+            Some(account) => webitel::read(account, rest),
+            None => Err(BadHash::Unknown),
+        },
+    }
+}
+
+/// What follows `prefix`, whose case does not matter.
+fn after<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
+    let (head, rest) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}

@@ -1,0 +1,161 @@
+//! PBKDF2 as PHC, passlib, Django and Spring write it.
+//!
+//! With SHA-1 it is no weaker for our purpose than with SHA-256: what an attacker of SHA-1 can do
+//! does not touch HMAC. Iterations are what counts.
+
+use std::num::NonZeroU32;
+
+use aws_lc_rs::pbkdf2::{self, Algorithm};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::fields::{self, MAX_SALT, MIN_OUTPUT, MIN_SALT};
+use super::{BadHash, Cost, Form, Read};
+use crate::secret;
+
+/// OWASP asks for up to 1.4 million; about two seconds of work.
+const MAX_ROUNDS: u32 = 4_000_000;
+/// The least that RFC 8018 §4.2 recommends.
+const MIN_ITERATIONS: u32 = 1000;
+const MAX_OUTPUT: usize = 64;
+
+const MALFORMED: BadHash = BadHash::Malformed { scheme: "pbkdf2" };
+
+/// The digest that is iterated in HMAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Prf {
+    Sha1,
+    Sha256,
+    Sha512,
+}
+
+impl Prf {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "sha1" => Some(Self::Sha1),
+            "sha256" => Some(Self::Sha256),
+            "sha512" => Some(Self::Sha512),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
+            Self::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+            Self::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
+        }
+    }
+
+    /// Bytes of one block of the output, each of which costs all iterations.
+    fn block(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    prf: Prf,
+    iterations: NonZeroU32,
+    salt: Vec<u8>,
+    output: Vec<u8>,
+}
+
+/// What Spring does not write into the hash: digest, iterations, length of the salt.
+pub(super) type Spring = (Prf, u32, usize);
+pub(super) const SPRING_5_5: Spring = (Prf::Sha1, 185_000, 8);
+pub(super) const SPRING_5_8: Spring = (Prf::Sha256, 310_000, 16);
+
+/// `$pbkdf2-sha256$i=600000,l=32$salt$output`, or passlib's `$pbkdf2-sha256$29000$salt$output`,
+/// whose SHA-1 is called `$pbkdf2$`.
+pub(super) fn read(text: &str) -> Read {
+    let fields: Vec<&str> = text.split('$').collect();
+    let [_, scheme, params, salt, output] = fields.as_slice() else { return Err(MALFORMED) };
+    let prf = match scheme.strip_prefix("pbkdf2-") {
+        Some(name) => Prf::named(name).ok_or(BadHash::Unknown)?,
+        None if *scheme == "pbkdf2" => Prf::Sha1,
+        None => return Err(BadHash::Unknown),
+    };
+    let salt = fields::salt(salt).ok_or(MALFORMED)?;
+    let output = fields::base64(output).ok_or(MALFORMED)?;
+    let iterations = if let Some([iterations, length]) = fields::numbers(params, ["i", "l"]) {
+        (usize::try_from(length) == Ok(output.len())).then_some(iterations)
+    } else if let Some([iterations]) = fields::numbers(params, ["i"]) {
+        Some(iterations)
+    } else {
+        fields::number(params)
+    };
+    stored(prf, iterations.ok_or(MALFORMED)?, salt, output)
+}
+
+/// `pbkdf2_sha256$870000$salt$output`; the salt is text.
+pub(super) fn read_django(text: &str) -> Read {
+    let fields: Vec<&str> = text.split('$').collect();
+    let [scheme, iterations, salt, output] = fields.as_slice() else { return Err(MALFORMED) };
+    let name = scheme.strip_prefix("pbkdf2_").and_then(Prf::named).ok_or(BadHash::Unknown)?;
+    let iterations = fields::number(iterations).ok_or(MALFORMED)?;
+    let output = fields::base64(output).ok_or(MALFORMED)?;
+    if !(MIN_SALT..=MAX_SALT).contains(&salt.len()) {
+        return Err(MALFORMED);
+    }
+    stored(name, iterations, salt.as_bytes().to_vec(), output)
+}
+
+/// Salt and output in hex.
+pub(super) fn read_spring(text: &str, (prf, iterations, salt): Spring) -> Read {
+    let mut bytes = fields::hex(text).ok_or(MALFORMED)?;
+    if bytes.len() != salt + 32 {
+        return Err(MALFORMED);
+    }
+    let output = bytes.split_off(salt);
+    stored(prf, iterations, bytes, output)
+}
+
+fn stored(prf: Prf, iterations: u32, salt: Vec<u8>, output: Vec<u8>) -> Read {
+    if !(MIN_OUTPUT..=MAX_OUTPUT).contains(&output.len()) {
+        return Err(MALFORMED);
+    }
+    if iterations < MIN_ITERATIONS {
+        return Err(BadHash::TooQuick { limit: "PBKDF2's iterations are at least 1000" });
+    }
+    let blocks = u32::try_from(output.len().div_ceil(prf.block())).map_err(|_| MALFORMED)?;
+    let rounds = iterations.checked_mul(blocks).filter(|rounds| *rounds <= MAX_ROUNDS);
+    let (Some(rounds), Some(iterations)) = (rounds, NonZeroU32::new(iterations)) else {
+        return Err(BadHash::TooCostly { limit: "PBKDF2's iterations are at most 4000000" });
+    };
+    let stored = Stored { prf, iterations, salt, output };
+    Ok((Form::Pbkdf2(stored), Cost::Pbkdf2 { prf, rounds }))
+}
+
+impl Stored {
+    pub(super) fn verify(&self, password: &[u8]) -> bool {
+        // Compares in constant time.
+        let (prf, output) = (self.prf.algorithm(), &self.output);
+        pbkdf2::verify(prf, self.iterations, &self.salt, password, output).is_ok()
+    }
+}
+
+pub(super) fn dummy(prf: Prf, rounds: u32) -> (String, Form) {
+    let (salt, mut output) = (secret::random::<16>(), secret::random::<64>().to_vec());
+    output.truncate(prf.block());
+    let text = format!(
+        "$pbkdf2-{}$i={rounds}${}${}",
+        prf.name(),
+        STANDARD_NO_PAD.encode(salt),
+        STANDARD_NO_PAD.encode(&output)
+    );
+    let iterations = NonZeroU32::new(rounds).unwrap_or(NonZeroU32::MIN);
+    (text, Form::Pbkdf2(Stored { prf, iterations, salt: salt.to_vec(), output }))
+}

@@ -1,0 +1,60 @@
+//! `{SSHA}`, `{SSHA256}` and `{SSHA512}` of directories: one digest of password and salt.
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::fields::{self, MAX_SALT};
+use super::{BadHash, Cost, Form, Read};
+use crate::config::WeakScheme;
+use crate::secret;
+
+/// `slappasswd` made salts of four bytes for a long time.
+const MIN_SALT: usize = 4;
+
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    scheme: WeakScheme,
+    output: Vec<u8>,
+    salt: Vec<u8>,
+}
+
+fn algorithm(scheme: WeakScheme) -> &'static digest::Algorithm {
+    match scheme {
+        WeakScheme::Ssha => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+        WeakScheme::Ssha512 => &digest::SHA512,
+        WeakScheme::Ssha256 | WeakScheme::WebitelMd5 => &digest::SHA256,
+    }
+}
+
+pub(super) fn read(text: &str, scheme: WeakScheme) -> Read {
+    let malformed = BadHash::Malformed { scheme: scheme.as_str() };
+    let mut output = fields::base64(text).ok_or(malformed)?;
+    let length = algorithm(scheme).output_len();
+    if !(length + MIN_SALT..=length + MAX_SALT).contains(&output.len()) {
+        return Err(malformed);
+    }
+    let salt = output.split_off(length);
+    Ok((Form::Salted(Stored { scheme, output, salt }), Cost::Digest { scheme }))
+}
+
+impl Stored {
+    pub(super) fn scheme(&self) -> WeakScheme {
+        self.scheme
+    }
+
+    pub(super) fn verify(&self, password: &[u8]) -> bool {
+        let mut context = digest::Context::new(algorithm(self.scheme));
+        context.update(password);
+        context.update(&self.salt);
+        secret::equal(context.finish().as_ref(), &self.output)
+    }
+}
+
+pub(super) fn dummy(scheme: WeakScheme) -> (String, Form) {
+    let (mut output, salt) = (secret::random::<64>().to_vec(), secret::random::<8>().to_vec());
+    output.truncate(algorithm(scheme).output_len());
+    let name = scheme.as_str().to_ascii_uppercase();
+    let text = format!("{{{name}}}{}", STANDARD.encode([output.as_slice(), &salt].concat()));
+    (text, Form::Salted(Stored { scheme, output, salt }))
+}

@@ -1,0 +1,50 @@
+//! Webitel's own: MD5 of `user:domain:password` (the HA1 of SIP, RFC 2617 §3.2.2.2).
+//!
+//! The digest alone does not say whose it is, so it is stored as
+//! `{webitel-md5:user@domain}0123…cdef`; a query can put that together.
+
+use md5::{Digest, Md5};
+
+use super::{BadHash, Cost, Form, Read, fields};
+use crate::config::WeakScheme;
+use crate::secret;
+
+const MAX_ACCOUNT: usize = 254;
+
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    user: String,
+    domain: String,
+    output: Vec<u8>,
+}
+
+pub(super) fn read(account: &str, output: &str) -> Read {
+    let malformed = BadHash::Malformed { scheme: WeakScheme::WebitelMd5.as_str() };
+    let (user, domain) = account.rsplit_once('@').ok_or(malformed)?;
+    let named = !user.is_empty() && !domain.is_empty() && account.len() <= MAX_ACCOUNT;
+    // A colon would make two accounts of one.
+    if !named || account.contains(':') {
+        return Err(malformed);
+    }
+    let output = fields::hex(output).filter(|output| output.len() == 16).ok_or(malformed)?;
+    let stored = Stored { user: user.to_owned(), domain: domain.to_owned(), output };
+    Ok((Form::Webitel(stored), Cost::Digest { scheme: WeakScheme::WebitelMd5 }))
+}
+
+impl Stored {
+    pub(super) fn verify(&self, password: &[u8]) -> bool {
+        let mut md5 = Md5::new();
+        for part in [self.user.as_bytes(), b":", self.domain.as_bytes(), b":", password] {
+            md5.update(part);
+        }
+        secret::equal(&md5.finalize(), &self.output)
+    }
+}
+
+pub(super) fn dummy() -> (String, Form) {
+    let output = secret::random::<16>().to_vec();
+    let hex: String = output.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (user, domain) = ("nobody".to_owned(), "nowhere".to_owned());
+    let text = format!("{{webitel-md5:{user}@{domain}}}{hex}");
+    (text, Form::Webitel(Stored { user, domain, output }))
+}

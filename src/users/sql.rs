@@ -1,0 +1,413 @@
+//! Users in a SQL database, read by the operator's query at each login and refresh.
+//!
+//! The row of a name is read once for a check. More rows than one are nobody's in particular, and
+//! a database that does not answer has said nothing: both are 503, never a wrong password. A hash
+//! that cannot be read is told in the log and lets nobody in. Where the operator gives an `update`,
+//! weak hashes are replaced in the database; else `import` keeps stronger ones here.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::canonical::canonical_name;
+use super::import::Imports;
+use super::open::Means;
+use super::password::{Cost, StoredHash};
+use super::pool::PasswordPool;
+use super::reader::{is_address, is_scope, text_problem};
+use super::source::{Checked, Name, SourceError, User, UserSource};
+use super::table::{self, Entry, Rest};
+use crate::clock::Clock;
+use crate::config::{SqlColumns, SqlDatabase, SqlUsers};
+use crate::database::{Access, Address, AddressError, Database, DatabaseOptions, Row};
+use crate::identity::{Claims, RESERVED_CLAIMS, Subject};
+use crate::secret::{self, Digest, Secret, SecretString};
+
+/// Costs of hashes seen lately: what an unknown name costs is drawn from them.
+const COSTS: usize = 64;
+/// A database that is away is told, and found again, without anybody having to log in.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Users in a database.
+#[derive(Debug)]
+pub struct SqlSource {
+    name: String,
+    rules: SqlUsers,
+    reader: Database,
+    /// Only where hashes may be replaced.
+    writer: Option<Database>,
+    pool: Arc<PasswordPool>,
+    imports: Option<Imports>,
+    costs: Mutex<Vec<Cost>>,
+    seed: Secret<[u8; 32]>,
+    problem: ArcSwapOption<String>,
+    /// The columns that are read.
+    wanted: Vec<String>,
+}
+
+/// A row that was found.
+enum Found {
+    User(Box<Entry>),
+    /// His hash cannot be read: nobody's password is right for it.
+    Unusable(Subject),
+}
+
+impl SqlSource {
+    /// Understands where the database is; it is connected to when it is first asked.
+    ///
+    /// # Errors
+    /// When its URL is none.
+    pub fn open(name: &str, rules: &SqlUsers, means: &Means) -> Result<Arc<Self>, AddressError> {
+        let writer = rules.update.as_ref();
+        Ok(Arc::new(Self {
+            name: name.to_owned(),
+            reader: database(&rules.database, Access::Read)?,
+            writer: writer.map(|_| database(&rules.database, Access::Write)).transpose()?,
+            rules: rules.clone(),
+            pool: means.hashing.clone(),
+            imports: rules.import.then(|| Imports::new(name, means)),
+            costs: Mutex::default(),
+            seed: Secret::new(secret::random()),
+            problem: ArcSwapOption::empty(),
+            wanted: rules.columns.all().map(str::to_owned).collect(),
+        }))
+    }
+
+    async fn read(&self, name: &Name) -> Result<Option<Found>, SourceError> {
+        let (query, bound) = match name {
+            Name::Username(name) => (Some(&self.rules.query), name),
+            Name::Email(email) => (self.rules.email_query.as_ref(), email),
+        };
+        // No database has a NUL in a text; some refuse to be asked for one.
+        let Some(query) = query.filter(|_| !bound.contains('\0')) else { return Ok(None) };
+        let wanted: Vec<&str> = self.wanted.iter().map(String::as_str).collect();
+        let rows = self.reader.rows_of(&wanted, query, &[bound], 2).await;
+        let rows = rows.map_err(|error| self.failed(error.chain()))?;
+        let found = match rows.as_slice() {
+            [] => None,
+            [row] => {
+                self.lacks(row.columns())?;
+                Some(self.understand(row)?)
+            }
+            _ => {
+                let cause = "the query has more than one row for a name; it must find one user";
+                return Err(self.failed(cause.to_owned()));
+            }
+        };
+        self.solved();
+        Ok(found)
+    }
+
+    /// A column that the configuration names is there: if it says who is disabled, its absence
+    /// must not let everybody in.
+    fn lacks<'c>(&self, columns: impl Iterator<Item = &'c str>) -> Result<(), SourceError> {
+        let there: Vec<&str> = columns.collect();
+        let has = |needed: &str| there.iter().any(|column| column.eq_ignore_ascii_case(needed));
+        match self.rules.columns.needed().find(|needed| !has(needed)) {
+            None => Ok(()),
+            Some(column) => Err(self.failed(format!("the query has no column `{column}`"))),
+        }
+    }
+
+    /// Asks for the columns of the queries alone: whether the database is there, and whether they
+    /// could ever find a user.
+    async fn probe(&self) {
+        for query in std::iter::once(&self.rules.query).chain(&self.rules.email_query) {
+            let columns = self.reader.columns(query).await;
+            let columns = columns.map_err(|error| self.failed(error.chain()));
+            let checked = columns.and_then(|found| self.lacks(found.iter().map(String::as_str)));
+            if checked.is_err() {
+                return;
+            }
+        }
+        self.solved();
+    }
+
+    fn understand(&self, row: &Row) -> Result<Found, SourceError> {
+        let columns = &self.rules.columns;
+        let needed = |column: &str| {
+            row.text(column).filter(|text| !text.is_empty()).ok_or_else(|| {
+                self.failed(format!("the query's row has no text in column `{column}`"))
+            })
+        };
+        let name = needed(&columns.name)?;
+        let rest = rest(row, columns);
+        // A user may have no password at all: he is known, and nobody can log in as him.
+        let stored = row.text(&columns.password).unwrap_or_default();
+        match StoredHash::parse_allowing(&stored, &self.rules.allow_weak) {
+            Ok(hash) => {
+                self.remember(hash.cost());
+                let entry = table::entry(&self.name, name, hash, rest);
+                Ok(Found::User(Box::new(entry)))
+            }
+            Err(bad) => {
+                let entry = table::entry(&self.name, name, Cost::default().dummy(), rest);
+                let id = entry.user.id;
+                tracing::warn!(source = %self.name, user = %id, "the stored password {bad}");
+                Ok(Found::Unusable(id))
+            }
+        }
+    }
+
+    async fn is_right(
+        &self,
+        entry: &Entry,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<bool, SourceError> {
+        match &self.imports {
+            Some(imports) => imports.check(entry, password, origin).await,
+            None => self.verify(password, entry.password.clone(), origin).await,
+        }
+    }
+
+    async fn verify(
+        &self,
+        password: &SecretString,
+        stored: Arc<StoredHash>,
+        origin: Option<IpAddr>,
+    ) -> Result<bool, SourceError> {
+        let right = self.pool.verify(password.clone(), stored, origin).await;
+        right.map_err(|error| SourceError::from_pool(&self.name, error))
+    }
+
+    /// Replaces a weak hash in the database; the user as he is then. A login never fails by this.
+    async fn replace(
+        &self,
+        entry: &Entry,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Option<User> {
+        let (writer, update) = (self.writer.as_ref()?, self.rules.update.as_ref()?);
+        let hash = self.pool.hash(password.clone(), origin, |hash| hash).await.ok()?;
+        let (new, name, old) = (hash.as_str(), &entry.user.name, entry.password.as_str());
+        let cause = match writer.execute(update, &[new, name, old]).await {
+            Ok(1) => return Some(with_password(entry, hash)),
+            // Another login of his may have been first.
+            Ok(0) => return None,
+            Ok(rows) => format!("`update` would change {rows} rows, and must change one"),
+            Err(error) => error.chain(),
+        };
+        tracing::warn!(source = %self.name, cause, "a weak hash was not replaced");
+        None
+    }
+
+    /// Who `entry` is after his weak hash could not be replaced: another login may have replaced
+    /// it meanwhile, and he has its version then.
+    async fn read_again(
+        &self,
+        entry: Entry,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        let wrong = |disabled| Ok(Checked::Wrong { id: entry.user.id.clone(), disabled });
+        let now = match self.read(&Name::Username(entry.user.name.clone())).await? {
+            Some(Found::User(now)) if now.user.id == entry.user.id => now,
+            _ => return wrong(true),
+        };
+        if now.disabled {
+            return wrong(true);
+        }
+        if now.password != entry.password && !self.is_right(&now, password, origin).await? {
+            return wrong(false);
+        }
+        Ok(Checked::Right { user: Box::new(now.user), rehashed_from: None })
+    }
+
+    fn remember(&self, cost: Cost) {
+        let mut costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        if costs.len() >= COSTS {
+            costs.remove(0);
+        }
+        costs.push(cost);
+    }
+
+    /// What checking an unknown name costs: always the same for it, as for a known one.
+    fn cost_of_unknown(&self, name: &Name) -> Cost {
+        let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = canonical_name(name.as_str());
+        let digest = Digest::of_list(&[self.seed.expose(), name.as_bytes()]);
+        let drawn = digest.0.iter().take(4).fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        costs.get(drawn % costs.len().max(1)).copied().unwrap_or_default()
+    }
+
+    fn solved(&self) {
+        if self.problem.swap(None).is_some() {
+            tracing::info!(source = %self.name, "the database answers as it should");
+        }
+    }
+
+    /// Notes why nothing can be said now; told once for as long as it lasts.
+    fn failed(&self, cause: String) -> SourceError {
+        let problem = format!("`{}`: {cause}", self.name);
+        let before = self.problem.swap(Some(Arc::new(problem.clone())));
+        if before.as_deref() != Some(&problem) {
+            tracing::warn!(source = %self.name, cause, "users cannot be read");
+        }
+        SourceError::Unavailable { name: self.name.clone(), cause }
+    }
+}
+
+fn database(settings: &SqlDatabase, access: Access) -> Result<Database, AddressError> {
+    let address = Address::parse(&settings.url, &settings.folder)?;
+    let options = DatabaseOptions {
+        ca: settings.ca.as_ref().map(|(_, pem)| pem.clone()),
+        allow_plain: settings.allow_plain,
+        timeout: settings.timeout,
+        parallel: u32::try_from(settings.parallel).unwrap_or(u32::MAX),
+    };
+    Ok(Database::new(address, options, access))
+}
+
+/// A user with another hash of the same password.
+fn with_password(entry: &Entry, hash: StoredHash) -> User {
+    let Entry { user, disabled, .. } = entry.clone();
+    let rest = Rest {
+        id: Some(user.id.to_string()),
+        email: user.email,
+        roles: user.roles,
+        scopes: user.scopes,
+        claims: user.claims,
+        disabled,
+    };
+    table::entry(&user.source, user.name, hash, rest).user
+}
+
+fn rest(row: &Row, columns: &SqlColumns) -> Rest {
+    let mut claims = Claims::new();
+    for (claim, column) in &columns.claims {
+        let value = row.value(column).filter(|value| !value.is_null());
+        if let Some(value) = value.filter(|_| !RESERVED_CLAIMS.contains(&claim.as_str())) {
+            claims.insert(claim.clone(), value.clone());
+        }
+    }
+    Rest {
+        id: row.text(&columns.id).filter(|id| !id.is_empty()),
+        email: row.text(&columns.email).filter(|email| is_address(email)),
+        roles: names(row.value(&columns.roles), |role| text_problem(role).is_none()),
+        scopes: names(row.value(&columns.scopes), is_scope),
+        claims,
+        disabled: row.value(&columns.disabled).is_some_and(is_set),
+    }
+}
+
+/// Names in an array, in a JSON list, or in text separated by commas or spaces; what cannot be
+/// one is left out.
+fn names(value: Option<&Value>, is_name: fn(&str) -> bool) -> Vec<String> {
+    let listed: Vec<Value>;
+    let names: Vec<&str> = match value {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(text)) => match serde_json::from_str(text) {
+            Ok(Value::Array(items)) => {
+                listed = items;
+                listed.iter().filter_map(Value::as_str).collect()
+            }
+            _ => text.split([',', ' ']).collect(),
+        },
+        _ => Vec::new(),
+    };
+    names.into_iter().filter(|name| is_name(name)).map(str::to_owned).collect()
+}
+
+/// Whatever is not plainly "no" disables: a date since when, a reason why.
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(set) => *set,
+        Value::Number(number) => number.as_i64() != Some(0),
+        Value::String(text) => {
+            let text = text.trim().to_ascii_lowercase();
+            !matches!(text.as_str(), "" | "0" | "f" | "false" | "n" | "no")
+        }
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+#[async_trait]
+impl UserSource for SqlSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn resolve(&self, name: &Name) -> Result<Option<Subject>, SourceError> {
+        Ok(self.read(name).await?.map(|found| match found {
+            Found::User(entry) => entry.user.id,
+            Found::Unusable(id) => id,
+        }))
+    }
+
+    async fn check(
+        &self,
+        name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        let entry = match self.read(name).await? {
+            Some(Found::User(entry)) => entry,
+            Some(Found::Unusable(id)) => {
+                self.spend(name, password, origin).await?;
+                return Ok(Checked::Wrong { id, disabled: false });
+            }
+            None => {
+                self.spend(name, password, origin).await?;
+                return Ok(Checked::Unknown);
+            }
+        };
+        let right = self.is_right(&entry, password, origin).await?;
+        if !right || entry.disabled {
+            return Ok(Checked::Wrong { id: entry.user.id, disabled: entry.disabled });
+        }
+        if self.writer.is_none() || !entry.password.needs_rehash() {
+            return Ok(Checked::Right { user: Box::new(entry.user), rehashed_from: None });
+        }
+        match self.replace(&entry, password, origin).await {
+            Some(user) => {
+                let rehashed_from = Some(entry.user.version);
+                Ok(Checked::Right { user: Box::new(user), rehashed_from })
+            }
+            None => self.read_again(*entry, password, origin).await,
+        }
+    }
+
+    async fn spend(
+        &self,
+        name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<(), SourceError> {
+        let cost = self.cost_of_unknown(name);
+        match &self.imports {
+            Some(imports) => imports.spend(cost, password, origin).await,
+            None => self.verify(password, Arc::new(cost.dummy()), origin).await.map(drop),
+        }
+    }
+
+    async fn find(&self, id: &Subject, name: &str) -> Result<Option<User>, SourceError> {
+        let found = self.read(&Name::Username(name.to_owned())).await?;
+        let Some(Found::User(entry)) = found else { return Ok(None) };
+        Ok((entry.user.id == *id && !entry.disabled).then_some(entry.user))
+    }
+
+    fn imports(&self) -> bool {
+        self.imports.is_some()
+    }
+
+    async fn watch(&self, clock: &Clock) {
+        loop {
+            self.probe().await;
+            clock.sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn reread(&self) {
+        self.probe().await;
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.problem.load().as_deref().cloned()
+    }
+}

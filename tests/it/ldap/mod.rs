@@ -1,0 +1,92 @@
+//! Users of a real directory: logins through a whole gateway, and what the source itself says.
+
+mod gateway; // logins, refreshes and outages as clients see them
+mod source; // names, passwords, groups and connections
+
+use std::sync::Arc;
+
+use tollhouse::config::{Config, UserSourceKind};
+use tollhouse::secret::SecretString;
+use tollhouse::users::{Checked, LdapSource, Name, SourceError, User, UserSource};
+
+use crate::harness::Slapd;
+use crate::harness::gateway::PASSWORD;
+
+/// Roles by group.
+const GROUPS: &str = r#"
+groups = { base = "ou=groups,dc=example", roles = { admins = "admin", "cn=dev,ou=groups,dc=example" = ["developer", "tester"] } }
+"#;
+
+/// What every configuration needs, with the `[[users]]` of a directory.
+fn head(section: &str) -> String {
+    format!(
+        r#"
+{section}
+[process]
+workers = 2
+back_room = 1
+drain_delay = "0s"
+drain_timeout = "2s"
+[[listener]]
+address = "127.0.0.1:0"
+[admin]
+address = "127.0.0.1:0"
+[token]
+issuer = "https://gateway.example"
+audience = ["legacy"]
+"#
+    )
+}
+
+/// The source that a section describes.
+fn open(section: &str) -> Arc<LdapSource> {
+    let path = std::path::Path::new("/gateway.toml");
+    let text = head(section)
+        + "[[upstream]]\nname = \"u\"\nservers = [\"builtin:echo\"]\n[[route]]\npath = \"/\"\nupstream = \"u\"\n";
+    let config = Config::parse(&text, path, &|_| None).unwrap_or_else(|issues| panic!("{issues}"));
+    match &config.config.users[0].kind {
+        UserSourceKind::Ldap(ldap) => LdapSource::open("directory", ldap).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The source of a directory, with `keys` besides.
+fn source(slapd: &Slapd, keys: &str) -> Arc<LdapSource> {
+    open(&slapd.section(keys))
+}
+
+fn username(name: &str) -> Name {
+    Name::Username(name.to_owned())
+}
+
+async fn try_check(
+    source: &LdapSource,
+    name: &str,
+    password: &str,
+) -> Result<Checked, SourceError> {
+    source.check(&username(name), &SecretString::from(password), None).await
+}
+
+async fn check(source: &LdapSource, name: &str, password: &str) -> Checked {
+    try_check(source, name, password).await.unwrap()
+}
+
+/// The user whose password is `PASSWORD`.
+async fn admitted(source: &LdapSource, name: &str) -> User {
+    match check(source, name, PASSWORD).await {
+        Checked::Right { user, .. } => *user,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+/// Why there is no answer.
+#[track_caller]
+fn cause<T: std::fmt::Debug>(answer: Result<T, SourceError>) -> String {
+    match answer {
+        Err(SourceError::Unavailable { name, cause }) => {
+            assert_eq!(name, "directory");
+            cause
+        }
+        other => panic!("an answer: {other:?}"),
+    }
+}
