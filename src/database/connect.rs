@@ -10,7 +10,7 @@ use std::str::FromStr;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{ConnectOptions, Executor};
+use sqlx::{ConnectOptions, Executor, MySqlPool, PgPool, SqlitePool};
 
 use super::{Access, DatabaseOptions, Pool};
 use crate::secret::SecretString;
@@ -93,69 +93,74 @@ impl Address {
 
     pub(super) fn pool(&self, options: &DatabaseOptions, access: Access) -> Pool {
         let plain = options.ca.is_none() && (self.is_local() || options.allow_plain);
-        let ca = options.ca.as_ref().map(|pem| pem.clone().into_bytes());
-        let reads = access == Access::Read;
         match self {
             Self::Postgres(connect) => {
-                let mut connect = connect.as_ref().clone().ssl_mode(if plain {
-                    PgSslMode::Disable
-                } else {
-                    PgSslMode::VerifyFull
-                });
-                if let Some(ca) = ca {
-                    connect = connect.ssl_root_cert_from_pem(ca);
-                }
-                let limit = options.timeout.as_millis().to_string();
-                let read_only = if reads { "on" } else { "off" };
-                let connect = connect
-                    .application_name("tollhouse")
-                    .options([
-                        // The server gives up when we do.
-                        ("statement_timeout", limit.as_str()),
-                        ("default_transaction_read_only", read_only),
-                    ])
-                    .disable_statement_logging();
-                Pool::Postgres(
-                    PgPoolOptions::new()
-                        .max_connections(options.parallel)
-                        .acquire_timeout(options.timeout)
-                        .connect_lazy_with(connect),
-                )
+                let mode = if plain { PgSslMode::Disable } else { PgSslMode::VerifyFull };
+                Pool::Postgres(postgres(connect.as_ref().clone().ssl_mode(mode), options, access))
             }
             Self::MySql(connect) => {
-                let mut connect = connect.as_ref().clone().ssl_mode(if plain {
-                    MySqlSslMode::Disabled
-                } else {
-                    MySqlSslMode::VerifyIdentity
-                });
-                if let Some(ca) = ca {
-                    connect = connect.ssl_ca_from_pem(ca);
-                }
-                let options = MySqlPoolOptions::new()
-                    .max_connections(options.parallel)
-                    .acquire_timeout(options.timeout)
-                    .after_connect(move |connection, _| {
-                        Box::pin(async move {
-                            if reads {
-                                connection.execute("SET SESSION TRANSACTION READ ONLY").await?;
-                            }
-                            Ok(())
-                        })
-                    });
-                Pool::MySql(options.connect_lazy_with(connect.disable_statement_logging()))
+                let mode =
+                    if plain { MySqlSslMode::Disabled } else { MySqlSslMode::VerifyIdentity };
+                Pool::MySql(mysql(connect.as_ref().clone().ssl_mode(mode), options, access))
             }
             Self::Sqlite(connect) => {
-                let connect = connect.as_ref().clone().read_only(reads).create_if_missing(false);
-                let connect = connect.busy_timeout(options.timeout).disable_statement_logging();
-                Pool::Sqlite(
-                    SqlitePoolOptions::new()
-                        .max_connections(options.parallel)
-                        .acquire_timeout(options.timeout)
-                        .connect_lazy_with(connect),
-                )
+                Pool::Sqlite(sqlite(connect.as_ref().clone(), options, access))
             }
         }
     }
+}
+
+fn postgres(connect: PgConnectOptions, options: &DatabaseOptions, access: Access) -> PgPool {
+    let connect = match &options.ca {
+        Some(pem) => connect.ssl_root_cert_from_pem(pem.clone().into_bytes()),
+        None => connect,
+    };
+    let limit = options.timeout.as_millis().to_string();
+    let read_only = if access == Access::Read { "on" } else { "off" };
+    let connect = connect
+        .application_name("tollhouse")
+        .options([
+            // The server gives up when we do.
+            ("statement_timeout", limit.as_str()),
+            ("default_transaction_read_only", read_only),
+        ])
+        .disable_statement_logging();
+    PgPoolOptions::new()
+        .max_connections(options.parallel)
+        .acquire_timeout(options.timeout)
+        .connect_lazy_with(connect)
+}
+
+fn mysql(connect: MySqlConnectOptions, options: &DatabaseOptions, access: Access) -> MySqlPool {
+    let connect = match &options.ca {
+        Some(pem) => connect.ssl_ca_from_pem(pem.clone().into_bytes()),
+        None => connect,
+    };
+    MySqlPoolOptions::new()
+        .max_connections(options.parallel)
+        .acquire_timeout(options.timeout)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                if access == Access::Read {
+                    connection.execute("SET SESSION TRANSACTION READ ONLY").await?;
+                }
+                Ok(())
+            })
+        })
+        .connect_lazy_with(connect.disable_statement_logging())
+}
+
+fn sqlite(connect: SqliteConnectOptions, options: &DatabaseOptions, access: Access) -> SqlitePool {
+    let connect = connect
+        .read_only(access == Access::Read)
+        // A file that is not there is a mistake, not an empty database.
+        .create_if_missing(false)
+        .busy_timeout(options.timeout)
+        .disable_statement_logging();
+    SqlitePoolOptions::new()
+        .max_connections(options.parallel)
+        .acquire_timeout(options.timeout)
+        .connect_lazy_with(connect)
 }
 
 fn is_loopback(host: &str) -> bool {
