@@ -83,19 +83,33 @@ impl Connection {
         binds: &[&str],
         most: usize,
     ) -> Result<Vec<Row>, Fault> {
-        self.run(self.begin.clone()).await?;
-        let rows = match &mut self.open {
-            Open::Postgres(open) => {
-                read(&mut **open, bound(query, binds), most, row::postgres).await
-            }
-            Open::MySql(open) => read(&mut **open, bound(query, binds), most, row::mysql).await,
-            Open::Sqlite(open) => read(&mut **open, bound(query, binds), most, row::sqlite).await,
-        };
+        let mut rows = self.try_rows(query, binds, most).await?;
+        if rows.as_ref().is_err_and(is_forgotten) {
+            self.run("ROLLBACK".to_owned()).await?;
+            rows = self.try_rows(query, binds, most).await?;
+        }
         let rows = rows.map_err(Fault::query)?;
         if rows.len() <= most {
             self.run("ROLLBACK".to_owned()).await?;
         }
         Ok(rows)
+    }
+
+    /// Begins a transaction and reads in it.
+    async fn try_rows(
+        &mut self,
+        query: &str,
+        binds: &[&str],
+        most: usize,
+    ) -> Result<Result<Vec<Row>, sqlx::Error>, Fault> {
+        self.run(self.begin.clone()).await?;
+        Ok(match &mut self.open {
+            Open::Postgres(open) => {
+                read(&mut **open, bound(query, binds), most, row::postgres).await
+            }
+            Open::MySql(open) => read(&mut **open, bound(query, binds), most, row::mysql).await,
+            Open::Sqlite(open) => read(&mut **open, bound(query, binds), most, row::sqlite).await,
+        })
     }
 
     /// How many rows a statement changed; unless it is one, that is taken back.
@@ -112,11 +126,17 @@ impl Connection {
 
     /// The names of the columns that a query would give.
     pub(super) async fn columns(&mut self, query: &str) -> Result<Vec<String>, Fault> {
+        self.run(self.begin.clone()).await?;
         let query = AssertSqlSafe(query).into_sql_str();
-        any!(self, open => {
+        let columns = any!(self, open => {
             let prepared = open.prepare(query).await.map_err(Fault::query)?;
-            Ok(prepared.columns().iter().map(|column| column.name().to_owned()).collect())
-        })
+            prepared.columns().iter().map(|column| column.name().to_owned()).collect()
+        });
+        // Here it is prepared by a name, which a pooler would keep for the next client.
+        let is_postgres = matches!(self.open, Open::Postgres(_));
+        let end = if is_postgres { "DEALLOCATE ALL; ROLLBACK" } else { "ROLLBACK" };
+        self.run(end.to_owned()).await?;
+        Ok(columns)
     }
 
     /// Runs a statement of our own.
@@ -136,6 +156,14 @@ where
 {
     let query = sqlx::query(AssertSqlSafe(text)).persistent(false);
     binds.iter().fold(query, |query, bind| query.bind((*bind).to_owned()))
+}
+
+/// True if PostgreSQL has forgotten the statement before it was run: sqlx asks for the types of
+/// columns that it does not know (enumerations, `citext`) with a statement that takes its place.
+/// The second time it knows them.
+fn is_forgotten(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "26000")
 }
 
 async fn read<'c, DB, E>(

@@ -61,7 +61,8 @@ impl MariaDb {
             format!("--pid-file={folder}/pid"),
             format!("--port={}", self.port),
             "--bind-address=127.0.0.1".to_owned(),
-            "--innodb-flush-log-at-trx-commit=0".to_owned(),
+            // What was committed outlives the process, if not the machine.
+            "--innodb-flush-log-at-trx-commit=2".to_owned(),
             "--innodb-buffer-pool-size=32M".to_owned(),
             format!("--ssl-cert={}", self.certificate.chain.display()),
             format!("--ssl-key={}", self.certificate.key.display()),
@@ -70,7 +71,8 @@ impl MariaDb {
         until("MariaDB is ready", || {
             let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             assert!(!daemon.has_ended(), "MariaDB ended: {log}");
-            std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+            std::os::unix::net::UnixStream::connect(self.folder.join("socket")).ok()
         });
         self.daemon = Some(daemon);
     }

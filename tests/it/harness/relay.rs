@@ -20,7 +20,7 @@ impl Relay {
     }
 
     /// Closes every connection and takes no more.
-    pub async fn cut(&mut self) {
+    pub async fn cut(&self) {
         self.accepting.abort();
         // The port is free once the task is gone.
         while TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {

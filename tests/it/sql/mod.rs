@@ -23,6 +23,9 @@ pub(crate) trait Engine: Sized {
     /// The operator's statement that replaces a hash.
     const UPDATE: &str;
 
+    /// The statement that makes the table.
+    const TABLE: &str;
+
     async fn with(accounts: &[Account]) -> Self;
 
     fn url(&self) -> String;
@@ -72,6 +75,9 @@ pub(crate) struct OnPostgres {
 impl Engine for OnPostgres {
     const UPDATE: &str = "update users set password = $1 where name = $2 and password = $3";
 
+    const TABLE: &str = "create table users (id uuid, name text, email varchar(100), password text, \
+         roles text[], disabled boolean, tenant jsonb, since timestamptz default now())";
+
     fn query(column: &str) -> String {
         format!("select * from users where lower({column}) = lower($1)")
     }
@@ -79,9 +85,7 @@ impl Engine for OnPostgres {
     async fn with(accounts: &[Account]) -> Self {
         let postgres = Postgres::shared().await;
         let inserts: String = accounts.iter().map(Self::insert).collect();
-        let table = "create table users (id uuid, name text, email varchar(100), password text, \
-                     roles text[], disabled boolean, tenant jsonb, since timestamptz default now())";
-        let database = postgres.database(&format!("{table}; {inserts}")).await;
+        let database = postgres.database(&format!("{}; {inserts}", Self::TABLE)).await;
         Self { database, relay: Relay::to(postgres.port).await }
     }
 
@@ -119,6 +123,10 @@ pub(crate) struct OnMariaDb {
 impl Engine for OnMariaDb {
     const UPDATE: &str = "update users set password = ? where name = ? and password = ?";
 
+    const TABLE: &str = "create table users (id bigint unsigned, name varchar(100), email varchar(100), \
+         password varchar(200) collate utf8mb4_bin, roles json, disabled tinyint(1), \
+         tenant varchar(20), since datetime default now())";
+
     fn query(column: &str) -> String {
         format!("select * from users where {column} = ?")
     }
@@ -126,10 +134,7 @@ impl Engine for OnMariaDb {
     async fn with(accounts: &[Account]) -> Self {
         let mariadb = MariaDb::shared().await;
         let inserts: String = accounts.iter().map(Self::insert).collect();
-        let table = "create table users (id bigint unsigned, name varchar(100), email varchar(100), \
-                     password varchar(200) collate utf8mb4_bin, roles json, disabled tinyint(1), \
-                     tenant varchar(20), since datetime default now())";
-        let database = mariadb.database(&format!("{table}; {inserts}")).await;
+        let database = mariadb.database(&format!("{}; {inserts}", Self::TABLE)).await;
         Self { database, relay: Relay::to(mariadb.port).await }
     }
 
@@ -173,6 +178,9 @@ impl OnSqlite {
 impl Engine for OnSqlite {
     const UPDATE: &str = "update users set password = $1 where name = $2 and password = $3";
 
+    const TABLE: &str = "create table users (name text collate nocase, email text collate nocase, \
+         password text, roles text, disabled integer, tenant text, picture blob)";
+
     fn query(column: &str) -> String {
         format!("select * from users where {column} = $1")
     }
@@ -180,9 +188,7 @@ impl Engine for OnSqlite {
     async fn with(accounts: &[Account]) -> Self {
         let sqlite = Self { folder: tempfile::tempdir().unwrap(), stopped: Vec::new() };
         let inserts: String = accounts.iter().map(Self::insert).collect();
-        let table = "create table users (name text collate nocase, email text collate nocase, \
-                     password text, roles text, disabled integer, tenant text, picture blob)";
-        sqlite.execute(&format!("{table}; {inserts}")).await;
+        sqlite.execute(&format!("{}; {inserts}", Self::TABLE)).await;
         sqlite
     }
 

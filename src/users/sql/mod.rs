@@ -5,31 +5,31 @@
 //! that cannot be read is told in the log and lets nobody in. Where the operator gives an `update`,
 //! weak hashes are replaced in the database; else `import` keeps stronger ones here.
 
+mod row;
+
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::canonical::canonical_name;
 use super::import::Imports;
 use super::open::Means;
 use super::password::{Cost, StoredHash};
 use super::pool::PasswordPool;
-use super::reader::{is_address, is_scope, text_problem};
 use super::source::{Checked, Name, SourceError, User, UserSource};
-use super::table::{self, Entry, Rest};
+use super::table::{self, Entry};
 use crate::clock::Clock;
-use crate::config::{SqlColumns, SqlDatabase, SqlUsers};
+use crate::config::{SqlDatabase, SqlUsers};
 use crate::database::{Access, Address, AddressError, Database, DatabaseOptions, Row};
-use crate::identity::{Claims, RESERVED_CLAIMS, Subject};
+use crate::identity::Subject;
 use crate::secret::{self, Digest, Secret, SecretString};
 
 /// Costs of hashes seen lately: what an unknown name costs is drawn from them.
 const COSTS: usize = 64;
-/// A database that is away is told, and found again, without anybody having to log in.
+/// A database that was away is found again without anybody having to log in.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Users in a database.
@@ -135,7 +135,7 @@ impl SqlSource {
             })
         };
         let name = needed(&columns.name)?;
-        let rest = rest(row, columns);
+        let rest = row::rest(row, columns);
         // A user may have no password at all: he is known, and nobody can log in as him.
         let stored = row.text(&columns.password).unwrap_or_default();
         match StoredHash::parse_allowing(&stored, &self.rules.allow_weak) {
@@ -186,7 +186,7 @@ impl SqlSource {
         let hash = self.pool.hash(password.clone(), origin, |hash| hash).await.ok()?;
         let (new, name, old) = (hash.as_str(), &entry.user.name, entry.password.as_str());
         let cause = match writer.execute(update, &[new, name, old]).await {
-            Ok(1) => return Some(with_password(entry, hash)),
+            Ok(1) => return Some(row::with_password(entry, hash)),
             // Another login of his may have been first.
             Ok(0) => return None,
             Ok(rows) => format!("`update` would change {rows} rows, and must change one"),
@@ -263,70 +263,6 @@ fn database(settings: &SqlDatabase, access: Access) -> Result<Database, AddressE
     Ok(Database::new(address, options, access))
 }
 
-/// A user with another hash of the same password.
-fn with_password(entry: &Entry, hash: StoredHash) -> User {
-    let Entry { user, disabled, .. } = entry.clone();
-    let rest = Rest {
-        id: Some(user.id.to_string()),
-        email: user.email,
-        roles: user.roles,
-        scopes: user.scopes,
-        claims: user.claims,
-        disabled,
-    };
-    table::entry(&user.source, user.name, hash, rest).user
-}
-
-fn rest(row: &Row, columns: &SqlColumns) -> Rest {
-    let mut claims = Claims::new();
-    for (claim, column) in &columns.claims {
-        let value = row.value(column).filter(|value| !value.is_null());
-        if let Some(value) = value.filter(|_| !RESERVED_CLAIMS.contains(&claim.as_str())) {
-            claims.insert(claim.clone(), value.clone());
-        }
-    }
-    Rest {
-        id: row.text(&columns.id).filter(|id| !id.is_empty()),
-        email: row.text(&columns.email).filter(|email| is_address(email)),
-        roles: names(row.value(&columns.roles), |role| text_problem(role).is_none()),
-        scopes: names(row.value(&columns.scopes), is_scope),
-        claims,
-        disabled: row.value(&columns.disabled).is_some_and(is_set),
-    }
-}
-
-/// Names in an array, in a JSON list, or in text separated by commas or spaces; what cannot be
-/// one is left out.
-fn names(value: Option<&Value>, is_name: fn(&str) -> bool) -> Vec<String> {
-    let listed: Vec<Value>;
-    let names: Vec<&str> = match value {
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
-        Some(Value::String(text)) => match serde_json::from_str(text) {
-            Ok(Value::Array(items)) => {
-                listed = items;
-                listed.iter().filter_map(Value::as_str).collect()
-            }
-            _ => text.split([',', ' ']).collect(),
-        },
-        _ => Vec::new(),
-    };
-    names.into_iter().filter(|name| is_name(name)).map(str::to_owned).collect()
-}
-
-/// Whatever is not plainly "no" disables: a date since when, a reason why.
-fn is_set(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(set) => *set,
-        Value::Number(number) => number.as_i64() != Some(0),
-        Value::String(text) => {
-            let text = text.trim().to_ascii_lowercase();
-            !matches!(text.as_str(), "" | "0" | "f" | "false" | "n" | "no")
-        }
-        Value::Array(_) | Value::Object(_) => true,
-    }
-}
-
 #[async_trait]
 impl UserSource for SqlSource {
     fn name(&self) -> &str {
@@ -397,9 +333,12 @@ impl UserSource for SqlSource {
     }
 
     async fn watch(&self, clock: &Clock) {
+        self.probe().await;
         loop {
-            self.probe().await;
             clock.sleep(LOOK_EVERY).await;
+            if self.problem().is_some() {
+                self.probe().await;
+            }
         }
     }
 
