@@ -130,7 +130,12 @@ impl Issuer {
             check_use(item, keys.as_ref());
         }
         if let (Some(item), true) = (&plain, allow_http) {
-            item.warn("asks the issuer without TLS: whoever is on the way there can sign tokens");
+            item.warn(match introspection {
+                None => "asks the issuer without TLS: whoever is on the way there can sign tokens",
+                Some(_) => {
+                    "asks without TLS: whoever is on the way there sees and vouches for tokens"
+                }
+            });
         }
         Self {
             name,
@@ -167,7 +172,7 @@ impl Issuer {
         let plain = table.get("allow_http");
         let allow_http = plain.as_ref().and_then(Item::bool).unwrap_or(false);
         if let (Some(item), true) = (&plain, allow_http) {
-            item.warn("asks without TLS: whoever is on the way there sees every pair");
+            item.warn("asks without TLS: whoever is on the way there sees and vouches for pairs");
         }
         let sessions = WebitelSessions::read(&mut table, allow_http);
         let keys = sessions.map(|sessions| IssuerKeys::WebitelSessions(Box::new(sessions)));
