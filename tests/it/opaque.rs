@@ -10,6 +10,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
+use tollhouse::config::Config;
+use tollhouse::identity::Subject;
 
 use crate::harness::gateway::START;
 use crate::harness::upstream::Received;
@@ -138,9 +140,10 @@ async fn an_active_token_is_whose_its_issuer_says() {
     assert_eq!(form["token"], "opaque+/=");
     assert_eq!(form["token_type_hint"], "access_token");
     let seen = upstream.only();
-    assert_eq!(seen.header("x-auth-user"), Some("zoe"));
+    assert_eq!(seen.header("x-auth-username"), Some("zoe"));
     assert_eq!(seen.header("x-auth-roles"), Some("clerk"));
-    assert_eq!(seen.header("x-auth-issuer"), Some("hydra"));
+    assert_eq!(seen.header("x-auth-scopes"), Some("read,write"));
+    assert_eq!(seen.header("x-auth-subject"), Some(Subject::foreign(ISSUER, "user-7").as_str()));
 }
 
 #[tokio::test]
@@ -393,7 +396,8 @@ async fn several_issuers_are_asked_in_order_until_one_knows() {
     get(&gateway, "late").await.assert_status(200);
     get(&gateway, "unknown").await.assert_status(503);
     assert_eq!(upstream.received().len(), 3);
-    assert_eq!(upstream.last().header("x-auth-issuer"), Some("second"));
+    let subject = Subject::foreign(other, "user-7");
+    assert_eq!(upstream.last().header("x-auth-subject"), Some(subject.as_str()));
 }
 
 #[tokio::test]
@@ -422,4 +426,45 @@ async fn an_opaque_token_with_a_key_beside_it_is_no_pair() {
 
     hydra.server.assert_untouched();
     upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_reload_keeps_what_was_said_while_the_issuer_is_the_same() {
+    let (upstream, hydra) = (Upstream::start().await, Hydra::start().await);
+    hydra.knows("opaque", json!({}));
+    let gateway = gateway(&upstream, &hydra.section("")).start().await;
+    get(&gateway, "opaque").await.assert_status(200);
+    let path = gateway.dir().join("gateway.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let read = || {
+        let loaded = Config::load(&path, &|_| None).map_err(|issues| issues.to_string())?;
+        Ok(loaded.config)
+    };
+
+    gateway.running().reload(read).unwrap();
+    get(&gateway, "opaque").await.assert_status(200);
+    assert_eq!(hydra.asked(), 1, "nothing about the issuer has changed");
+
+    std::fs::write(&path, text.replace("\"gate:way\"", "\"another\"")).unwrap();
+    gateway.running().reload(read).unwrap();
+    get(&gateway, "opaque").await.assert_status(200);
+    assert_eq!(hydra.asked(), 2);
+}
+
+#[tokio::test]
+async fn an_opaque_token_is_traded_where_a_login_trades_its_issuers() {
+    let (upstream, hydra) = (Upstream::start().await, Hydra::start().await);
+    hydra.knows("opaque", json!({}));
+    let login = "[[login]]\ndialect = \"native\"\nexchange = [\"hydra\"]";
+    let gateway = Gateway::builder().moving().config(&hydra.section("")).config(login);
+    let gateway = gateway.route_to(&upstream, "").start().await;
+    let trade =
+        async |token: &str| gateway.client().post("/auth/exchange").bearer(token).send().await;
+
+    trade("made-up").await.assert_status(401);
+    let own = trade("opaque").await.assert_status(200).member("access_token");
+    get(&gateway, &own).await.assert_status(200);
+
+    let subject = Subject::foreign(ISSUER, "user-7");
+    assert_eq!(upstream.only().header("x-auth-subject"), Some(subject.as_str()));
 }
