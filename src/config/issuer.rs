@@ -110,33 +110,10 @@ impl Issuer {
         let until = until_item.as_ref().and_then(read_until);
         // Judged by the key's presence, so that a misspelt day is one problem and not three.
         let is_takeover = until_item.is_some();
-        let plain = table.get("allow_http");
-        let allow_http = plain.as_ref().and_then(Item::bool).unwrap_or(false);
-        let introspection = table.get("introspection");
-        let (algorithms, keys) = match &introspection {
-            None => {
-                let algorithms = read_algorithms(&mut table);
-                let keys = read_keys(&mut table, &issuer, &algorithms, is_takeover, allow_http);
-                (algorithms, keys)
-            }
-            Some(item) => {
-                let read = Introspection::read(item, &mut table, allow_http);
-                (Vec::new(), read.map(IssuerKeys::Introspection))
-            }
-        };
-        let audience = read_audience(&mut table, is_takeover || introspection.is_some());
+        let Means { algorithms, keys, allow_http, is_asked } =
+            Means::read(&mut table, &issuer, is_takeover);
+        let audience = read_audience(&mut table, is_takeover || is_asked);
         let types = table.words("types");
-        if let Some(item) = &plain {
-            check_use(item, keys.as_ref());
-        }
-        if let (Some(item), true) = (&plain, allow_http) {
-            item.warn(match introspection {
-                None => "asks the issuer without TLS: whoever is on the way there can sign tokens",
-                Some(_) => {
-                    "asks without TLS: whoever is on the way there sees and vouches for tokens"
-                }
-            });
-        }
         Self {
             name,
             issuer,
@@ -204,6 +181,45 @@ impl Issuer {
     /// Whether tokens about this `sub` are accepted.
     pub fn takes_subject(&self, subject: &str) -> bool {
         self.subjects.is_empty() || self.subjects.iter().any(|one| one == subject)
+    }
+}
+
+/// What is needed to know that a token is the issuer's.
+struct Means {
+    algorithms: Vec<Algorithm>,
+    keys: Option<IssuerKeys>,
+    allow_http: bool,
+    is_asked: bool,
+}
+
+impl Means {
+    fn read(table: &mut Table<'_>, issuer: &str, is_takeover: bool) -> Self {
+        let plain = table.get("allow_http");
+        let allow_http = plain.as_ref().and_then(Item::bool).unwrap_or(false);
+        let introspection = table.get("introspection");
+        let (algorithms, keys) = match &introspection {
+            None => {
+                let algorithms = read_algorithms(table);
+                let keys = read_keys(table, issuer, &algorithms, is_takeover, allow_http);
+                (algorithms, keys)
+            }
+            Some(item) => {
+                let read = Introspection::read(item, table, allow_http);
+                (Vec::new(), read.map(IssuerKeys::Introspection))
+            }
+        };
+        if let Some(item) = &plain {
+            check_use(item, keys.as_ref());
+        }
+        if let (Some(item), true) = (&plain, allow_http) {
+            item.warn(match introspection {
+                None => "asks the issuer without TLS: whoever is on the way there can sign tokens",
+                Some(_) => {
+                    "asks without TLS: whoever is on the way there sees and vouches for tokens"
+                }
+            });
+        }
+        Self { algorithms, keys, allow_http, is_asked: introspection.is_some() }
     }
 }
 

@@ -181,10 +181,6 @@ impl Config {
             let file = self.file(&format!("issuer[{number}].{key}"));
             file.map(|path| path.display().to_string())
         };
-        // The day whose end it is.
-        let day = |until: Timestamp| {
-            until.minus(Duration::from_millis(1)).to_string().chars().take(10).collect::<String>()
-        };
         let out = Out::default().text("name", &issuer.name);
         if let IssuerKeys::WebitelSessions(sessions) = &issuer.keys {
             return sessions
@@ -192,7 +188,7 @@ impl Config {
                 .maybe("ca", file("ca"))
                 .flag("allow_http", issuer.allow_http)
                 .texts("subjects", issuer.subjects.clone())
-                .maybe("until", issuer.until.map(day))
+                .maybe("until", issuer.until.map(last_day))
                 .table();
         }
         let (key, keys) = match &issuer.keys {
@@ -213,7 +209,7 @@ impl Config {
                 .texts("roles_claim", issuer.roles_claim.clone())
                 .texts("scopes_claim", issuer.scopes_claim.clone())
                 .time("leeway", issuer.leeway)
-                .maybe("until", issuer.until.map(day))
+                .maybe("until", issuer.until.map(last_day))
                 .maybe("client_id", issuer.client_id.as_deref())
         };
         if let IssuerKeys::Introspection(introspection) = &issuer.keys {
@@ -313,6 +309,11 @@ impl Config {
         };
         Out::default().text("url", url).int("weight", server.weight).table()
     }
+}
+
+/// The day whose end it is.
+fn last_day(until: Timestamp) -> String {
+    until.minus(Duration::from_millis(1)).to_string().chars().take(10).collect()
 }
 
 fn log(log: &Log) -> Table {

@@ -189,6 +189,32 @@ async fn what_the_rules_do_not_take_is_refused_though_it_is_active() {
 }
 
 #[tokio::test]
+async fn any_audience_is_one_only_where_the_operator_says_so() {
+    let (upstream, hydra) = (Upstream::start().await, Hydra::start().await);
+    let gateway = gateway(&upstream, &hydra.section("audience = \"any\"")).start().await;
+    for (number, aud) in [json!("other"), Value::Null, json!([])].into_iter().enumerate() {
+        let (token, status) = (format!("token{number}"), if aud == json!([]) { 401 } else { 200 });
+        hydra.knows(&token, json!({ "aud": aud }));
+
+        get(&gateway, &token).await.assert_status(status);
+    }
+    assert_eq!(upstream.received().len(), 2, "a list of nobody is none");
+}
+
+#[tokio::test]
+async fn the_last_day_of_an_issuer_is_its_last() {
+    let (upstream, hydra) = (Upstream::start().await, Hydra::start().await);
+    hydra.knows("opaque", json!({ "exp": START.secs() + 7 * 24 * 3600 }));
+    let gateway = gateway(&upstream, &hydra.section("until = \"2026-11-22\"")).start().await;
+    get(&gateway, "opaque").await.assert_status(200);
+
+    gateway.advance(Duration::from_secs(15 * 3600));
+
+    get(&gateway, "opaque").await.assert_status(401);
+    assert_eq!((hydra.asked(), upstream.received().len()), (1, 1), "nobody is asked any more");
+}
+
+#[tokio::test]
 async fn an_answer_is_remembered_and_never_longer_than_it_says() {
     let (upstream, hydra) = (Upstream::start().await, Hydra::start().await);
     let gateway = gateway(&upstream, &hydra.section("")).start().await;

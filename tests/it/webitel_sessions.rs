@@ -141,8 +141,19 @@ async fn a_system_that_is_down_is_503_until_it_is_back() {
         get(&gateway, &token, KEY).await.assert_status(503);
     }
     old.ill(None);
-    old.says("expires", json!("soon"));
-    get(&gateway, &token, KEY).await.assert_status(503);
+    for (name, value) in [
+        ("expires", json!("soon")),
+        ("expires", json!(-1)),
+        ("user", json!({ "name": "somebody" })),
+        ("user", json!({ "id": "", "name": "somebody" })),
+        ("user", json!({ "id": 7 })),
+    ] {
+        let good = old.state.lock().unwrap().answer.clone();
+        old.says(name, value.clone());
+        let reply = get(&gateway, &token, KEY).await;
+        assert_eq!(reply.status, 503, "{name} is {value}");
+        old.state.lock().unwrap().answer = good;
+    }
     upstream.assert_untouched();
 
     old.says("expires", json!(START.secs() + 3600));
