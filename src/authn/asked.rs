@@ -4,16 +4,15 @@
 //! token however many wait for its answer. No answer is no verdict: that is 503 and not
 //! remembered. What says that it is ours, or another issuer's, never goes to anybody.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
-use tokio::sync::OnceCell;
 
 use super::credential::Credential;
+use super::flights::Flights;
 use super::foreign::{Foreign, IssuerError};
 use super::inquiry::{Inquiry, Unproved};
 use super::introspect::Introspect;
@@ -47,11 +46,8 @@ pub(super) struct Asked {
     whom: Whom,
     cache: Duration,
     verdicts: Verdicts,
-    flights: Mutex<HashMap<Digest, Weak<Flight>>>,
+    flights: Flights,
 }
-
-/// Whether there is a verdict now.
-type Flight = OnceCell<bool>;
 
 #[derive(Debug)]
 enum Whom {
@@ -107,7 +103,7 @@ impl Asked {
             whom,
             cache,
             verdicts: Verdicts::default(),
-            flights: Mutex::default(),
+            flights: Flights::new(FLIGHTS),
         })
     }
 
@@ -145,36 +141,10 @@ impl Asked {
         if let Some(verdict) = self.find(&digest, now) {
             return Ok(verdict.is_ok());
         }
-        let flight = self.flight(digest)?;
-        let is_known = flight.get_or_init(|| self.inquire(credential, digest, now)).await;
-        let known = if *is_known { self.find(&digest, now) } else { None };
-        self.landed(&digest, &flight);
+        let asking = self.inquire(credential, digest, now);
+        let is_known = self.flights.join(digest, asking).await.ok_or(BUSY)?;
+        let known = if is_known { self.find(&digest, now) } else { None };
         known.map(|verdict| verdict.is_ok()).ok_or(UNKNOWN)
-    }
-
-    /// The one question about this token that is under way, or a new one.
-    fn flight(&self, digest: Digest) -> Result<Arc<Flight>, Refusal> {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&digest).and_then(Weak::upgrade) {
-            return Ok(flight);
-        }
-        if flights.len() >= FLIGHTS {
-            // Those that were given up.
-            flights.retain(|_, flight| flight.strong_count() > 0);
-        }
-        if flights.len() >= FLIGHTS {
-            return Err(BUSY);
-        }
-        let flight = Arc::new(Flight::new());
-        flights.insert(digest, Arc::downgrade(&flight));
-        Ok(flight)
-    }
-
-    fn landed(&self, digest: &Digest, flight: &Arc<Flight>) {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if flights.get(digest).is_some_and(|held| held.as_ptr() == Arc::as_ptr(flight)) {
-            flights.remove(digest);
-        }
     }
 
     async fn inquire(&self, credential: &Credential, digest: Digest, now: Timestamp) -> bool {
@@ -227,13 +197,13 @@ impl Asked {
 
 impl Verifier {
     /// Those who may be asked about a credential.
-    pub(super) fn may_know(&self, credential: &Credential) -> impl Iterator<Item = &Arc<Asked>> {
-        let is_asked = self.foreign.iter().any(|one| one.asked().is_some());
-        let named = is_asked.then(|| Named::of(credential.token().expose()));
-        let credential = credential.clone();
-        self.foreign.iter().filter_map(Foreign::asked).filter(move |asked| {
-            named.as_ref().is_some_and(|named| asked.may_know(&credential, named))
-        })
+    pub(super) fn may_know(&self, credential: &Credential) -> Vec<Arc<Asked>> {
+        let asked: Vec<_> = self.foreign.iter().filter_map(Foreign::asked).collect();
+        if asked.is_empty() {
+            return Vec::new();
+        }
+        let named = Named::of(credential.token().expose());
+        asked.into_iter().filter(|asked| asked.may_know(credential, &named)).cloned().collect()
     }
 
     /// The verdict of those who alone can tell whose a credential is; `None` where it is for us
@@ -243,8 +213,8 @@ impl Verifier {
         credential: &Credential,
         now: Timestamp,
     ) -> Option<Result<Arc<Verified>, Unproved>> {
-        let candidates: Vec<_> =
-            self.may_know(credential).filter(|asked| !asked.is_over(now)).cloned().collect();
+        let mut candidates = self.may_know(credential);
+        candidates.retain(|asked| !asked.is_over(now));
         if candidates.is_empty() {
             return None;
         }

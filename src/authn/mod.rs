@@ -3,15 +3,16 @@
 //! `credential` takes the one credential out of a request, `jws` takes a token apart, `own` and
 //! `foreign` say by what rules it is taken, `verified` whether it may be used now, `cache`
 //! remembers, `verifier` puts these in order; `trade` proves what a login takes for ours. Keys that
-//! have to be fetched are `remote`, which asks a `provider`. Tokens about which only others know are
-//! `asked` about: by `introspect` or `webitel`, and `verdicts` remembers. Nothing here reads a clock or permits
-//! anything (that is `authz`), and only an `inquiry` waits: in the back room, for whoever issued
-//! the token.
+//! have to be fetched are `remote`, which asks a `provider`. Tokens that only others understand are
+//! `asked` about by `introspect` or `webitel`, once however many wait (`flights`), and `verdicts`
+//! remembers. Nothing here reads a clock or permits anything (that is `authz`), and only an
+//! `inquiry` waits: in the back room, for whoever issued the token.
 
 mod asked;
 mod cache;
 mod claims;
 mod credential;
+mod flights;
 mod foreign;
 mod inquiry;
 mod introspect;
