@@ -14,6 +14,7 @@ mod duration;
 mod files;
 mod headers;
 mod issuer;
+mod issuer_introspection;
 mod issuer_keys;
 mod issues;
 mod item;
@@ -34,6 +35,7 @@ mod suggest;
 mod token;
 mod upstream;
 mod users;
+mod webitel_sessions;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,6 +49,7 @@ pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::headers::{HeaderRules, Value, ValuePart};
 pub use self::issuer::{Audience, Issuer};
+pub use self::issuer_introspection::Introspection;
 pub use self::issuer_keys::IssuerKeys;
 pub use self::issues::{Issue, Issues, KeyPath, Severity};
 pub use self::known::OwnDialect;
@@ -63,6 +66,9 @@ pub use self::users::{
     AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
     LdapAttributes, LdapGroups, LdapServer, SqlColumns, SqlDatabase, SqlUsers, UserMap, UserSource,
     UserSourceKind, WeakScheme,
+};
+pub use self::webitel_sessions::{
+    SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions,
 };
 
 /// A whole configuration, checked: every reference resolves and every file it names was read.
@@ -179,7 +185,9 @@ impl Config {
 const SKELETON: &str = r#"
 mail = {}
 users = [{ kind = "file" }, { kind = "sql", url = "sqlite:x", query = "$1", columns = {} }, { kind = "http", dialect = "native", map = {} }]
-issuer = [{ secret = {} }]
+issuer = [{ secret = {} }, { introspection = { client_secret = {} } },
+          { kind = "webitel_sessions", http = { map = {} } },
+          { kind = "webitel_sessions", sql = { url = {} } }]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
 upstream = [{ servers = [{}], tls = { certificate = {} }, credential = { basic = {} } },
             { servers = [{}], credential = { login = {} } }]

@@ -24,6 +24,7 @@ mod ldap; // users of a real directory
 mod listener; // accepting, limits, timeouts and drain
 mod listening; // listeners on port 0 with a handler of the test's own, and clients for them
 mod observe; // the report of routes that only observe
+mod opaque; // tokens that only their issuer understands
 mod pages; // the curl lines of the published login pages
 mod passwords; // stored hashes of every form
 mod readme; // what the README says to paste
@@ -42,4 +43,5 @@ mod tokens; // keys, verification, the pair, other issuers, the memory of verifi
 mod totp; // codes of an authenticator as a second step
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
 mod users; // users.toml: logins, changes to the file, re-hashing
+mod webitel_sessions; // pairs that an older Webitel gave out
 mod wycheproof; // the signature vectors of Project Wycheproof
