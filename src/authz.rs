@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::config::Require;
-use crate::identity::{Identity, SELF_ISSUER};
+use crate::identity::{Identity, RESERVED_ISSUERS, SELF_ISSUER};
 
 /// What an identity lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,7 @@ pub enum Denied {
 /// Permits `identity` what a route requires: one of the roles, all scopes, all claims. Empty
 /// lists of issuers and logins take all.
 ///
+/// Issuers and logins are those of tokens: callers who have none are only asked what they may.
 /// A token of another issuer has no login: where logins are listed, it is taken only if its
 /// issuer is listed too.
 pub fn permit(
@@ -37,6 +38,9 @@ pub fn permit(
     logins: &[String],
     identity: &Identity,
 ) -> Result<(), Denied> {
+    if RESERVED_ISSUERS.contains(&&*identity.issuer) {
+        return meets(require, identity);
+    }
     let listed = |list: &[String], name: &str| list.iter().any(|one| one == name);
     let by_issuer = listed(issuers, &identity.issuer);
     if !issuers.is_empty() && !by_issuer {
@@ -47,6 +51,11 @@ pub fn permit(
     if !logins.is_empty() && !by_login {
         return Err(Denied::Login);
     }
+    meets(require, identity)
+}
+
+/// Roles, scopes and claims.
+fn meets(require: &Require, identity: &Identity) -> Result<(), Denied> {
     let has_role = |name: &String| identity.roles.iter().any(|role| role.as_ref() == name);
     if !require.roles.is_empty() && !require.roles.iter().any(has_role) {
         return Err(Denied::Role);
@@ -142,12 +151,25 @@ mod tests {
             (&[], &["native"], "auth0", "", Err(Denied::Login), "a stranger has no login"),
             (&["auth0"], &["native"], "auth0", "", Ok(()), "its issuer is listed"),
             (&[], &[""], "auth0", "", Err(Denied::Login), "no login is not an empty one"),
+            (&["self"], &["native"], "api_key", "", Ok(()), "a key has neither"),
+            (&["self"], &["native"], "basic", "", Ok(()), "a password has neither"),
+            (&["auth0"], &["native"], "certificate", "", Ok(()), "a certificate has neither"),
         ] {
             let identity = identity(issuer, login);
 
             let verdict = permit(&Require::default(), &names(issuers), &names(logins), &identity);
 
             assert_eq!(verdict, expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_is_required_is_required_of_everybody() {
+        let require = Require { roles: names(&["admin"]), ..Require::default() };
+        for issuer in ["self", "auth0", "api_key", "basic", "certificate"] {
+            let verdict = permit(&require, &[], &[], &identity(issuer, ""));
+
+            assert_eq!(verdict, Err(Denied::Role), "{issuer}");
         }
     }
 }

@@ -1,8 +1,12 @@
 //! The peer behind a connection or request.
 
+mod certificate;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use self::certificate::{AlternativeName, CertificateFault, ClientCertificate};
 
 /// Who is at the other end, as far as the transport and trusted proxies tell.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub struct Client {
     pub sni: Option<Arc<str>>,
     /// The names the listener has certificates for; `None` without TLS.
     pub names: Option<Arc<CertificateNames>>,
+    /// The certificate it showed; `None` without one, or if that names nobody for certain.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// True if the peer is one of the listener's `trusted_proxies`.
     pub trusted_proxy: bool,
     /// True if the listener only sends clients on to https.

@@ -18,6 +18,9 @@ use tokio::sync::Notify;
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// The end of time: of what does not expire.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The instant `millis` milliseconds after 1970.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
@@ -119,6 +122,22 @@ pub fn start_of_day(year: u64, month: u64, day: u64) -> Option<Timestamp> {
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
     (civil_from_days(days) == (year, month, day)).then(|| Timestamp::from_secs(days * 86_400))
+}
+
+/// The end of a day written `2027-03-31`, in UTC; `None` for a day that does not exist.
+pub fn end_of_day(text: &str) -> Option<Timestamp> {
+    let mut parts = text.splitn(3, '-').map(|part| {
+        let all_digits = part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse::<u64>().ok().filter(|_| all_digits)
+    });
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let start = start_of_day(year, month, day).filter(|_| text.len() == 10)?;
+    Some(start.plus(Duration::from_secs(24 * 3600)))
+}
+
+/// The day whose end this is, as it was written.
+pub fn day_ended(end: Timestamp) -> String {
+    end.minus(Duration::from_millis(1)).to_string().chars().take(10).collect()
 }
 
 fn millis_of(duration: Duration) -> u64 {

@@ -7,7 +7,7 @@
 mod hosts;
 mod table;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,14 +18,15 @@ use self::hosts::{host_forms, is_served};
 pub(crate) use self::table::Table;
 use self::table::{add_logins, add_routes};
 use crate::algorithm::Algorithm;
-use crate::authn::{Accept, Verifier, VerifierError, VerifierOptions};
+use crate::authn::{Accept, ApiKeys, Certificates, Verifier, VerifierError, VerifierOptions};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dialect::ErrorForm;
-use crate::login::{Login, MailError, Mailer, Services, Trade};
+use crate::login::{Login, MailError, Mailer, Proofs, Services, Trade};
 use crate::routing::{PatternError, RouteTable};
 use crate::runtime::BackRoom;
-use crate::session::{SessionStore, Streams};
+use crate::secret::Digest;
+use crate::session::{SessionStore, StreamOrigin, Streams};
 use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::telemetry::observed::Observed;
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) observed: Arc<Observed>,
     pub(crate) draining: AtomicBool,
     pub(crate) hashing: Arc<PasswordPool>,
+    pub(crate) proofs: Arc<Proofs>,
 }
 
 /// One configuration, ready to serve.
@@ -73,6 +75,7 @@ pub(crate) struct Generation {
     pub(crate) table: Table,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) services: Arc<Services>,
+    pub(crate) certificates: Certificates,
     pub(crate) upstream_tokens: Arc<UpstreamTokens>,
     pub(crate) pools: HashMap<String, Arc<Pool>>,
     forms: Vec<(String, Arc<ErrorForm>)>,
@@ -220,8 +223,13 @@ impl Gateway {
         if let Some(section) = needs_restart(&last.config, &config) {
             return Err(ReloadError::NeedsRestart { section });
         }
-        let next = Generation::build(&self.shared, config, Some(&last))?;
-        self.generation.store(Arc::new(next));
+        let next = Arc::new(Generation::build(&self.shared, config, Some(&last))?);
+        self.generation.store(next.clone());
+        // What came in with what is not taken any more does not stay.
+        let kept: HashSet<Digest> = next.credentials().collect();
+        for gone in last.credentials().filter(|digest| !kept.contains(digest)) {
+            self.shared.ends.streams.end(StreamOrigin::Credential(gone));
+        }
         self.reloaded.notify_one();
         Ok(())
     }
@@ -252,6 +260,8 @@ impl Generation {
             limits: config.login_limits.clone(),
             mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
             trades: Trade::all(&config),
+            proofs: shared.proofs.clone(),
+            api_keys: Arc::new(ApiKeys::new(&config, shared.store.revocations().clone())),
         });
         let upstream_tokens = Arc::new(UpstreamTokens::new(
             shared.ring.clone(),
@@ -270,10 +280,16 @@ impl Generation {
             https_port: Self::https_port(&config),
             verifier,
             services,
+            certificates: Certificates::new(&config.certificates),
             upstream_tokens,
             pools,
             config,
         })
+    }
+
+    /// What names the API keys and the holders of certificates among streams.
+    fn credentials(&self) -> impl Iterator<Item = Digest> {
+        self.services.api_keys.digests().chain(self.certificates.digests())
     }
 
     /// The listener of this name.

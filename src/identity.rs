@@ -76,6 +76,18 @@ pub struct Identity {
 /// The issuer name of our own tokens.
 pub const SELF_ISSUER: &str = "self";
 
+/// The issuer name of callers with an API key.
+pub const API_KEY_ISSUER: &str = "api_key";
+
+/// The issuer name of callers with a name and a password.
+pub const BASIC_ISSUER: &str = "basic";
+
+/// The issuer name of callers with a client certificate.
+pub const CERTIFICATE_ISSUER: &str = "certificate";
+
+/// Issuer names of callers who have no token: no `[[issuer]]` is called so.
+pub const RESERVED_ISSUERS: [&str; 3] = [API_KEY_ISSUER, BASIC_ISSUER, CERTIFICATE_ISSUER];
+
 impl Subject {
     /// Wraps an id.
     pub fn new(id: impl Into<Arc<str>>) -> Self {

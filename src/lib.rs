@@ -38,7 +38,7 @@
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
-//! | ground | `runtime`, `body`, `client`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json` |
+//! | ground | `runtime`, `body`, `client`, `dn`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json` |
 //!
 //! # What holds
 //!
@@ -67,6 +67,7 @@ pub mod clock;
 pub mod config;
 pub mod database;
 pub mod dialect;
+pub mod dn;
 mod gateway;
 pub mod identity;
 mod json;

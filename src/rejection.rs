@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
+use crate::authn::Refusal;
 use crate::body::{Body, BodyError, Response};
 use crate::clock::Timestamp;
 use crate::dialect::{Answer, ErrorFacts, ErrorForm, Reason};
@@ -166,6 +167,12 @@ impl From<TargetError> for Rejection {
         let rejection = Self::new(error.reason).because(error.cause);
         // Where a request ends is in doubt: the next one must not be looked for.
         if error.reason == Reason::AmbiguousCredential { rejection } else { rejection.closing() }
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.reason).because(refusal.cause)
     }
 }
 

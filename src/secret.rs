@@ -88,6 +88,20 @@ impl Digest {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
+    /// All hex digits, in lower case.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The digest of these 64 hex digits, in either case.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+        let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok();
+        let bytes: Vec<u8> = pairs.iter().map(byte).collect::<Option<_>>()?;
+        bytes.try_into().ok().map(Self)
+    }
+
     /// The first eight hex digits: enough to tell log lines apart, too few to matter.
     pub fn short(&self) -> String {
         self.0.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
@@ -136,6 +150,18 @@ mod tests {
     #[test]
     fn a_secret_prints_as_stars() {
         assert_eq!(format!("{:?}", SecretString::from("hunter2")), "***");
+    }
+
+    #[test]
+    fn a_digest_reads_as_it_is_written() {
+        let digest = Digest::of(b"a");
+        let hex = digest.hex();
+
+        assert_eq!(Digest::from_hex(&hex), Some(digest));
+        assert_eq!(Digest::from_hex(&hex.to_uppercase()), Some(digest));
+        for wrong in ["", &hex[1..], &hex[2..], &format!("{hex}00"), &hex.replace('c', "g")] {
+            assert_eq!(Digest::from_hex(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ impl Operations {
         let address = totp_address(&totp, issuer, user)
             .ok_or_else(|| failed("an authenticator could not read that name"))?;
         shared.store.put_totp(&subject, Some(totp)).await.map_err(failed)?;
+        // Passwords alone do not let him in any more.
+        shared.proofs.forget();
         self.audit(if held.is_some() { "totp replaced" } else { "totp made" }, user);
         Ok(json!({ "uri": address.expose() }))
     }

@@ -2,7 +2,7 @@
 
 pub(crate) mod cors;
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri};
 
 use crate::body::{Body, Response};
@@ -35,11 +35,13 @@ pub(crate) fn redirect_to_https(
     head: &http::request::Parts,
     authority: &str,
     raw_path: &str,
+    api_key: Option<&HeaderName>,
 ) -> Result<Response, Reason> {
     let harmless = matches!(head.method, Method::GET | Method::HEAD);
     let credential = [header::AUTHORIZATION.as_str(), "x-access-token", "x-key", "cookie"]
         .iter()
         .any(|name| head.headers.contains_key(*name))
+        || api_key.is_some_and(|name| head.headers.contains_key(name))
         || raw_path.split_once('?').is_some_and(|(_, query)| {
             form_urlencoded::parse(query.as_bytes())
                 .any(|(name, _)| matches!(&*name, "access_token" | "x_key"))

@@ -1,4 +1,4 @@
-//! The one credential of a request.
+//! The one token of a request.
 //!
 //! Reads `Authorization: Bearer` (RFC 6750 §2.1), the pair `X-Access-Token` with `X-Key`, and the
 //! pair in the query where a route takes it. Kinds that are not accepted are not counted. What
@@ -28,9 +28,27 @@ pub struct Accept {
     pub token_key: bool,
     /// `access_token` with `x_key` in the query, as the pair.
     pub query: bool,
+    /// An API key.
+    pub api_key: bool,
+    /// `Authorization: Basic`.
+    pub basic: bool,
+    /// The client's certificate.
+    pub certificate: bool,
 }
 
-/// What was presented, unproved.
+impl Accept {
+    /// No kind at all.
+    pub const NOTHING: Self = Self {
+        bearer: false,
+        token_key: false,
+        query: false,
+        api_key: false,
+        basic: false,
+        certificate: false,
+    };
+}
+
+/// A token that was presented, unproved.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Credential {
     /// A token that stands alone.
@@ -54,6 +72,10 @@ pub enum CredentialError {
     #[error("half a pair is presented")]
     Half,
 
+    /// Not a name and a password in Basic's form.
+    #[error("a name and a password that cannot be read")]
+    Unreadable,
+
     /// Not the form of a credential.
     #[error("{0}")]
     Malformed(Cause),
@@ -65,6 +87,7 @@ impl CredentialError {
         match self {
             Self::Repeated(_) | Self::Several => Reason::AmbiguousCredential,
             Self::Half | Self::Malformed(_) => Reason::TokenInvalid,
+            Self::Unreadable => Reason::InvalidCredentials,
         }
     }
 }
@@ -155,7 +178,7 @@ impl Half<'_> {
     }
 }
 
-fn single<'h>(
+pub(super) fn single<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
     shown: &'static str,

@@ -1,6 +1,7 @@
 //! Who is calling: from the credential in a request to a proved identity.
 //!
-//! `credential` takes the one credential out of a request, `jws` takes a token apart, `own` and
+//! `presented` takes the one credential out of a request, which `api_key` and `certificate` prove
+//! where it is no token. Of tokens, `credential` reads the one, `jws` takes it apart, `own` and
 //! `foreign` say by what rules it is taken, `verified` whether it may be used now, `cache`
 //! remembers, `verifier` puts these in order; `trade` proves what a login takes for ours. Keys that
 //! have to be fetched are `remote`, which asks a `provider`. Tokens that only others understand are
@@ -8,8 +9,10 @@
 //! remembers. Nothing here reads a clock or permits anything (that is `authz`), and only an
 //! `inquiry` waits: in the back room, for whoever issued the token.
 
+mod api_key;
 mod asked;
 mod cache;
+mod certificate;
 mod claims;
 mod credential;
 mod flights;
@@ -18,6 +21,7 @@ mod inquiry;
 mod introspect;
 pub mod jws;
 mod own;
+mod presented;
 mod provider;
 mod remote;
 mod trade;
@@ -26,10 +30,13 @@ mod verified;
 mod verifier;
 mod webitel;
 
+pub use self::api_key::{ApiKeys, key_digest, new_key};
 pub use self::asked::TokenInquiry;
+pub use self::certificate::Certificates;
 pub use self::credential::{Accept, Credential, CredentialError, X_ACCESS_TOKEN, X_KEY};
 pub use self::foreign::IssuerError;
 pub use self::inquiry::{Inquiry, Unproved};
+pub use self::presented::Presented;
 pub use self::remote::{KeyInquiry, RemoteIssuer};
 pub use self::verified::{Refusal, Verified};
 pub use self::verifier::{RefreshFacts, Verifier, VerifierError, VerifierOptions};

@@ -29,7 +29,7 @@ impl Refusal {
     }
 }
 
-/// A token whose signature and claims hold.
+/// A credential that holds: of a token, its signature and claims.
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub identity: Identity,
@@ -53,6 +53,22 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// Of a caller without a token, until `expires`; `digest` names what he called with.
+    pub fn without_token(identity: Identity, digest: Digest, expires: Timestamp) -> Self {
+        Self {
+            identity,
+            digest,
+            token_id: None,
+            issued: Timestamp::default(),
+            not_before: Timestamp::default(),
+            expires,
+            key_hash: None,
+            own: false,
+            until: None,
+            leeway: Duration::ZERO,
+        }
+    }
+
     /// Whether the token may be used now, with this `X-Key` or without one.
     ///
     /// The key comes first: expiry and revocation are told only to who holds both.

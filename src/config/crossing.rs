@@ -8,7 +8,10 @@ use http::header::AUTHORIZATION;
 use super::path::{is_below, shape};
 use super::reader::Reading;
 use super::suggest::Place;
-use super::{Bind, Config, Draft, IdentityForm, IssuerKeys, Login, Route, UpstreamCredential};
+use super::{
+    Bind, ClientAuth, Config, CredentialKind, Draft, IdentityForm, IssuerKeys, Listener, Login,
+    Route, UpstreamCredential,
+};
 use crate::dialect::SecondStep;
 use crate::identity::SELF_ISSUER;
 
@@ -16,6 +19,7 @@ pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     let config = &draft.config;
     check_addresses(reading, draft);
     check_issuers(reading, draft);
+    check_certificates(reading, draft);
     check_login_pairs(reading, draft);
     check_own_paths(reading, draft);
     check_mail(reading, config);
@@ -81,6 +85,18 @@ fn check_issuers(reading: &Reading<'_>, draft: &Draft) {
         if first.issuer == second.issuer && !second.issuer.is_empty() {
             let remedy = format!("is the issuer of \"{}\"{} too", first.name, first_at.named());
             at.at("issuer").issue(reading, format!("{:?}", second.issuer), remedy);
+        }
+    }
+}
+
+/// One certificate is one caller.
+fn check_certificates(reading: &Reading<'_>, draft: &Draft) {
+    for ((first, first_at), (second, at)) in pairs(&draft.config.certificates, &draft.certificates)
+    {
+        if first.by == second.by {
+            let (key, text) = second.by.written();
+            let remedy = format!("is the {key} of \"{}\"{} too", first.name, first_at.named());
+            at.at(key).issue(reading, format!("{text:?}"), remedy);
         }
     }
 }
@@ -243,6 +259,7 @@ fn hosts_meet(first: &[String], second: &[String]) -> bool {
 fn warn_routes(reading: &Reading<'_>, draft: &Draft) {
     for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
         warn_mixed_users(reading, &draft.config, route, at);
+        warn_nobody(reading, &draft.config, route, at);
         if route.is_open() {
             warn_open_above(reading, draft, route, at);
         }
@@ -251,8 +268,8 @@ fn warn_routes(reading: &Reading<'_>, draft: &Draft) {
 
 /// A token from one crowd of users opens what was meant for another, unless somebody says so.
 fn warn_mixed_users(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
-    let takes_ours =
-        route.issuers.is_empty() || route.issuers.iter().any(|name| name == SELF_ISSUER);
+    let takes_ours = route.auth.iter().any(|kind| kind.is_token())
+        && (route.issuers.is_empty() || route.issuers.iter().any(|name| name == SELF_ISSUER));
     let asks = !route.logins.is_empty() || route.require != super::Require::default();
     if route.is_open() || asks || !takes_ours {
         return;
@@ -265,6 +282,31 @@ fn warn_mixed_users(reading: &Reading<'_>, config: &Config, route: &Route, at: &
             first.name, other.name,
         );
         at.warn(reading, format!("{:?}", route.path), remedy);
+    }
+}
+
+/// A kind of credential that nobody can have.
+fn warn_nobody(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+    let takes = |kind| route.auth.contains(&kind);
+    let asks = |listener: &Listener| {
+        listener.tls.as_ref().is_some_and(|tls| tls.client_auth != ClientAuth::None)
+    };
+    let nobody = [
+        (
+            takes(CredentialKind::ApiKey) && config.api_keys.keys.is_empty(),
+            "takes API keys, but there is no [[api_key]]",
+        ),
+        (
+            takes(CredentialKind::Certificate) && config.certificates.is_empty(),
+            "takes client certificates, but there is no [[client_certificate]]",
+        ),
+        (
+            takes(CredentialKind::Certificate) && !config.listeners.iter().any(asks),
+            "takes client certificates, but no [[listener]] has a client_ca",
+        ),
+    ];
+    for (_, remedy) in nobody.iter().filter(|(is_so, _)| *is_so) {
+        at.at("auth").warn(reading, format!("{:?}", route.path), (*remedy).to_owned());
     }
 }
 

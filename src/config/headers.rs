@@ -101,6 +101,35 @@ impl HeaderRules {
     }
 }
 
+/// A field for credentials that is none of those we know: not one that means something else, or
+/// that is taken from clients before credentials are read.
+pub(super) fn check_credential_name(name: &str) -> Result<HeaderName, String> {
+    let name = check_name(name, &[FRAMING, OURS])?;
+    let text = name.as_str();
+    let is_taken = ["x-forwarded-", "proxy-"].iter().any(|prefix| text.starts_with(prefix))
+        || NO_CREDENTIAL.contains(&text);
+    if is_taken || text.contains('_') {
+        return Err("must be a name for keys alone, for example \"X-API-Key\"".to_owned());
+    }
+    Ok(name)
+}
+
+/// What other parts of a request are called, or of a request before a rewrite.
+const NO_CREDENTIAL: &[&str] = &[
+    "accept",
+    "content-encoding",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "origin",
+    "proxy",
+    "range",
+    "referer",
+    "user-agent",
+    "x-original-host",
+];
+
 /// Fields between two neighbours, and those that frame a message.
 pub(super) fn is_framing(name: &str) -> bool {
     FRAMING.contains(&name)

@@ -11,8 +11,8 @@ use super::suggest::Names;
 use super::token::{MAX_LEEWAY, MAX_TTL, MIN_TTL, Token, algorithm};
 use super::webitel_sessions::WebitelSessions;
 use crate::algorithm::Algorithm;
-use crate::clock::{Timestamp, start_of_day};
-use crate::identity::SELF_ISSUER;
+use crate::clock::{Timestamp, end_of_day};
+use crate::identity::{RESERVED_ISSUERS, SELF_ISSUER};
 
 /// Someone else who signs tokens that we accept.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +99,9 @@ impl Issuer {
         let name = names.read(&mut table, None);
         if name == SELF_ISSUER {
             table.issue("name", "\"self\" is the gateway's own name among issuers");
+        } else if RESERVED_ISSUERS.contains(&name.as_str()) {
+            let remedy = format!("\"{name}\" is what callers with that kind of credential are of");
+            table.issue("name", remedy);
         }
         let kinds = [("jwt", false), ("webitel_sessions", true)];
         if table.get("kind").and_then(|item| item.choice(&kinds)).unwrap_or(false) {
@@ -335,18 +338,10 @@ fn read_claim(table: &mut Table<'_>, key: &'static str, default: &[&str]) -> Vec
 }
 
 /// The first instant after a day, in UTC.
-fn read_until(item: &Item<'_>) -> Option<Timestamp> {
-    let text = item.text()?;
-    let mut parts = text.splitn(3, '-').map(|part| {
-        let all_digits = part.bytes().all(|byte| byte.is_ascii_digit());
-        part.parse::<u64>().ok().filter(|_| all_digits)
-    });
-    let day = match (parts.next().flatten(), parts.next().flatten(), parts.next().flatten()) {
-        (Some(year), Some(month), Some(day)) if text.len() == 10 => start_of_day(year, month, day),
-        _ => None,
-    };
-    if day.is_none() {
+pub(super) fn read_until(item: &Item<'_>) -> Option<Timestamp> {
+    let end = end_of_day(item.text()?);
+    if end.is_none() {
         item.issue("must be a day that exists, written \"2027-03-31\"");
     }
-    Some(day?.plus(Duration::from_secs(24 * 3600)))
+    end
 }

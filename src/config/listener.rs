@@ -199,7 +199,7 @@ impl Bind {
     }
 }
 
-fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
+pub(super) fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
     table.list(key).iter().filter_map(read_net).collect()
 }
 

@@ -7,6 +7,9 @@
 //! read; what needs the whole file is in `crossing`. No I/O but reading files.
 
 mod admin;
+mod api_key;
+mod auth;
+mod client_certificate;
 mod cors;
 mod credential;
 mod crossing;
@@ -40,12 +43,16 @@ mod webitel_sessions;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use http::header::HeaderName;
 use toml::de::DeTable;
 
 use self::known::{Dialects, Known};
 use self::reader::{Reading, Table};
 
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
+pub use self::api_key::{ApiKey, ApiKeys};
+pub use self::auth::CredentialKind;
+pub use self::client_certificate::{CertificateName, ClientCertificate};
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::headers::{HeaderRules, Value, ValuePart};
 pub use self::issuer::{Audience, Issuer};
@@ -59,7 +66,7 @@ pub use self::listener::{
 pub use self::login::{Hashing, Login, LoginLimits, Rate, Tenant};
 pub use self::mail::{Mail, MailTls};
 pub use self::process::Process;
-pub use self::route::{AllowPath, CredentialKind, IdentityForm, Require, Route, RouteCors};
+pub use self::route::{AllowPath, IdentityForm, Require, Route, RouteCors};
 pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
 pub use self::users::{
@@ -86,6 +93,8 @@ pub struct Config {
     pub token: Token,
     pub users: Vec<UserSource>,
     pub issuers: Vec<Issuer>,
+    pub api_keys: ApiKeys,
+    pub certificates: Vec<ClientCertificate>,
     pub logins: Vec<Login>,
     pub login_limits: LoginLimits,
     pub mail: Option<Mail>,
@@ -171,6 +180,14 @@ impl Config {
         Ok(Loaded { config: config.config, warnings })
     }
 
+    /// The field in which API keys are presented; `None` where none is taken, so that it is an
+    /// upstream's own affair.
+    pub fn api_key_header(&self) -> Option<&HeaderName> {
+        let takes = |route: &Route| route.auth.contains(&CredentialKind::ApiKey);
+        let used = !self.api_keys.keys.is_empty() || self.routes.iter().any(takes);
+        used.then_some(&self.api_keys.header)
+    }
+
     /// Every key that may stand in a file, without the numbers of elements: `listener.address`.
     /// The tables of `[[dialect]]` are the dialects' own affair and not among them.
     pub fn keys() -> Vec<String> {
@@ -188,6 +205,8 @@ users = [{ kind = "file" }, { kind = "sql", url = "sqlite:x", query = "$1", colu
 issuer = [{ secret = {} }, { introspection = { client_secret = {} } },
           { kind = "webitel_sessions", http = { map = {} } },
           { kind = "webitel_sessions", sql = { url = {} } }]
+api_key = [{}]
+client_certificate = [{}]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
 upstream = [{ servers = [{}], tls = { certificate = {} }, credential = { basic = {} } },
             { servers = [{}], credential = { login = {} } }]
@@ -218,6 +237,7 @@ struct Draft {
     config: Config,
     listeners: Vec<suggest::Place>,
     issuers: Vec<suggest::Place>,
+    certificates: Vec<suggest::Place>,
     logins: Vec<suggest::Place>,
     routes: Vec<suggest::Place>,
 }
@@ -250,6 +270,12 @@ fn read(mut root: Table<'_>) -> Draft {
         read_all(root, "users", |table| UserSource::read(table, &mut known.users, &known.dialects));
     let (issuers, issuer_places) =
         read_all(root, "issuer", |table| Some(Issuer::read(table, &mut known.issuers, &token)));
+    let names = &mut suggest::Names::new("API key");
+    let (keys, _) = read_all(root, "api_key", |table| Some(ApiKey::read(table, names)));
+    let header = ApiKeys::read_header(root.table("api_keys"));
+    let names = &mut suggest::Names::new("client certificate");
+    let (certificates, certificate_places) =
+        read_all(root, "client_certificate", |table| ClientCertificate::read(table, names));
     let (logins, login_places) = read_all(root, "login", |table| Login::read(table, &mut known));
     let (upstreams, _) =
         read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known)));
@@ -267,6 +293,8 @@ fn read(mut root: Table<'_>) -> Draft {
         token,
         users,
         issuers,
+        api_keys: ApiKeys { header, keys },
+        certificates,
         logins,
         login_limits: LoginLimits::read(root.table("login_limits")),
         mail: root.get("mail").and_then(|item| item.table()).map(Mail::read),
@@ -279,6 +307,7 @@ fn read(mut root: Table<'_>) -> Draft {
         config,
         listeners: listener_places,
         issuers: issuer_places,
+        certificates: certificate_places,
         logins: login_places,
         routes: route_places,
     }

@@ -4,7 +4,6 @@
 //! reader accepts.
 
 use std::path::Path;
-use std::time::Duration;
 
 use toml::Table;
 
@@ -12,12 +11,12 @@ use super::out::{HIDDEN, Out};
 use super::print_rules::{login, route};
 use super::upstream::Balance;
 use super::{
-    Audience, Bind, ClientAuth, Config, Issuer, IssuerKeys, Listener, Log, LogFormat, LogTarget,
-    LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion, Token, Upstream,
-    UpstreamCredential,
+    ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Issuer, IssuerKeys, Listener,
+    Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion,
+    Token, Upstream, UpstreamCredential,
 };
 use super::{duration, mail, size};
-use crate::clock::Timestamp;
+use crate::clock::day_ended;
 
 impl Config {
     /// The effective configuration as TOML; secrets are `***`.
@@ -64,6 +63,9 @@ impl Config {
                 "issuer",
                 self.issuers.iter().enumerate().map(|(number, one)| self.issuer(number, one)),
             )
+            .sub("api_keys", self.api_keys.print())
+            .all("api_key", self.api_keys.keys.iter().map(ApiKey::print))
+            .all("client_certificate", self.certificates.iter().map(ClientCertificate::print))
             .all("dialect", self.dialects.iter().map(|own| own.table.clone()))
             .all("login", self.logins.iter().map(login))
             .sub("login_limits", limits.table());
@@ -188,7 +190,7 @@ impl Config {
                 .maybe("ca", file("ca"))
                 .flag("allow_http", issuer.allow_http)
                 .texts("subjects", issuer.subjects.clone())
-                .maybe("until", issuer.until.map(last_day))
+                .maybe("until", issuer.until.map(day_ended))
                 .table();
         }
         let (key, keys) = match &issuer.keys {
@@ -209,7 +211,7 @@ impl Config {
                 .texts("roles_claim", issuer.roles_claim.clone())
                 .texts("scopes_claim", issuer.scopes_claim.clone())
                 .time("leeway", issuer.leeway)
-                .maybe("until", issuer.until.map(last_day))
+                .maybe("until", issuer.until.map(day_ended))
                 .maybe("client_id", issuer.client_id.as_deref())
         };
         if let IssuerKeys::Introspection(introspection) = &issuer.keys {
@@ -309,11 +311,6 @@ impl Config {
         };
         Out::default().text("url", url).int("weight", server.weight).table()
     }
-}
-
-/// The day whose end it is.
-fn last_day(until: Timestamp) -> String {
-    until.minus(Duration::from_millis(1)).to_string().chars().take(10).collect()
 }
 
 fn log(log: &Log) -> Table {

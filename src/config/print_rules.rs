@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::out::{HIDDEN, Out};
-use super::route::{AllowPath, CredentialKind, IdentityForm};
+use super::route::{AllowPath, IdentityForm};
 use super::{HeaderRules, Login, Route, RouteCors, duration, size};
 use crate::dialect::{Cors, CorsOrigins};
 
@@ -48,10 +48,7 @@ pub(super) fn login(login: &Login) -> Table {
 }
 
 pub(super) fn route(route: &Route) -> Table {
-    let auth = route.auth.iter().map(|kind| match kind {
-        CredentialKind::Bearer => "bearer".to_owned(),
-        CredentialKind::TokenKey => "token_key".to_owned(),
-    });
+    let auth = route.auth.iter().map(|kind| kind.name().to_owned());
     let allow_path = route.allow_path.iter().map(|allowed| match allowed {
         AllowPath::Semicolon => "semicolon".to_owned(),
         AllowPath::DoubleSlash => "double_slash".to_owned(),
@@ -75,6 +72,7 @@ pub(super) fn route(route: &Route) -> Table {
         .maybe_texts("methods", some(&methods))
         .text("upstream", &route.upstream)
         .texts("auth", auth.collect())
+        .maybe_texts("users", some(&route.users))
         .maybe_texts("issuers", some(&route.issuers))
         .maybe_texts("logins", some(&route.logins))
         .maybe("strip_prefix", route.strip_prefix.as_deref())

@@ -12,7 +12,7 @@ use super::login::read_hosts;
 use super::path::{check_route, is_below, method};
 use super::reader::Table;
 use super::token::Token;
-use super::{HeaderRules, cors};
+use super::{CredentialKind, HeaderRules, auth, cors};
 use crate::dialect::{Cors, ErrorForm};
 use crate::identity::SELF_ISSUER;
 
@@ -31,6 +31,8 @@ pub struct Route {
     pub upstream: String,
     /// Kinds of credentials taken; empty: open to all.
     pub auth: Vec<CredentialKind>,
+    /// Names of user sources whose passwords are taken, in order; empty without `basic`.
+    pub users: Vec<String>,
     /// Names of issuers whose tokens are taken, `self` among them; empty: all.
     pub issuers: Vec<String>,
     /// Names of logins whose tokens are taken; empty: all.
@@ -50,15 +52,6 @@ pub struct Route {
     pub query_credentials: bool,
     pub allow_path: Vec<AllowPath>,
     pub allow_method_override: bool,
-}
-
-/// A kind of credential a route takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// `Authorization: Bearer` (RFC 6750 §2.1).
-    Bearer,
-    /// `X-Access-Token` with `X-Key`.
-    TokenKey,
 }
 
 /// What an identity must have; empty parts ask nothing.
@@ -116,12 +109,17 @@ impl Route {
         let hosts = read_hosts(&mut table);
         let methods = read_methods(&mut table);
         let upstream = table.required("upstream", "the name of an [[upstream]]");
-        let auth = read_auth(&mut table);
+        let auth = auth::read(&mut table);
+        let users = auth::read_users(&mut table, &auth, known);
         let (issuers, logins) = (read_issuers(&mut table, known), read_logins(&mut table, known));
         let require = Require::read(table.table("require"));
         let open = auth.is_empty();
         if open && !(issuers.is_empty() && logins.is_empty() && require == Require::default()) {
             table.issue("auth", "is open to all: issuers, logins and require ask in vain");
+        }
+        let takes_tokens = auth.iter().any(|kind| kind.is_token());
+        if !open && !takes_tokens && !(issuers.is_empty() && logins.is_empty()) {
+            table.issue("auth", "takes no tokens: issuers and logins ask in vain");
         }
         if !logins.is_empty()
             && !issuers.is_empty()
@@ -144,6 +142,7 @@ impl Route {
             name: if name.is_empty() { default_name(&hosts, &methods, &path) } else { name },
             upstream: upstream.and_then(|item| known.upstreams.refer(&item)).unwrap_or_default(),
             auth,
+            users,
             issuers,
             logins,
             require,
@@ -204,39 +203,6 @@ fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
         }
     }
     methods
-}
-
-fn read_auth(table: &mut Table<'_>) -> Vec<CredentialKind> {
-    let all = vec![CredentialKind::Bearer, CredentialKind::TokenKey];
-    // After a problem the route is not taken for an open one.
-    let Some(list) = table.get("auth").and_then(|item| item.list()) else { return all };
-    if list.is_empty() {
-        return Vec::new();
-    }
-    let mut kinds = Vec::with_capacity(list.len());
-    for item in &list {
-        let kind = match item.text() {
-            Some("bearer") => CredentialKind::Bearer,
-            Some("token_key") => CredentialKind::TokenKey,
-            Some("api_key" | "basic" | "certificate" | "cookie") => {
-                item.issue(
-                    "is not available in this version: there are \"bearer\" and \"token_key\"",
-                );
-                continue;
-            }
-            Some(_) => {
-                item.issue("no such kind of credential; there are \"bearer\" and \"token_key\"");
-                continue;
-            }
-            None => continue,
-        };
-        if kinds.contains(&kind) {
-            item.issue("stands here twice");
-        } else {
-            kinds.push(kind);
-        }
-    }
-    if kinds.is_empty() { all } else { kinds }
 }
 
 fn read_issuers(table: &mut Table<'_>, known: &Known) -> Vec<String> {

@@ -58,9 +58,19 @@ impl Names {
 
     /// Reads the name of `table`, which must be plain and unique; a stand-in after a problem.
     pub(super) fn read(&mut self, table: &mut Table<'_>, default: Option<&str>) -> String {
+        self.read_key(table, "name", default)
+    }
+
+    /// The same where the key is called otherwise.
+    pub(super) fn read_key(
+        &mut self,
+        table: &mut Table<'_>,
+        key: &'static str,
+        default: Option<&str>,
+    ) -> String {
         let item = match default {
-            Some(_) => table.get("name"),
-            None => table.required("name", &format!("each {} has a name", self.what)),
+            Some(_) => table.get(key),
+            None => table.required(key, &format!("each {} has its own {key}", self.what)),
         };
         let given = item.as_ref().map(|item| item.text().unwrap_or_default());
         let name = given.or(default).unwrap_or_default();
@@ -74,7 +84,7 @@ impl Names {
                     format!("is missing: \"{name}\" is the name of another {}{first}", self.what)
                 }
             };
-            table.report("name", item.as_ref(), remedy);
+            table.report(key, item.as_ref(), remedy);
         }
         // Kept even when wrong, so that references to it are not reported as well.
         if name.is_empty() {

@@ -55,6 +55,7 @@ pub(super) fn add_routes(
     pools: &HashMap<String, Arc<Pool>>,
 ) -> Result<(), BuildError> {
     let mut protected: HashMap<&str, Arc<Protected>> = HashMap::new();
+    let api_key = config.api_key_header();
     for upstream in &config.upstreams {
         // Every name that any route to this upstream sets, so that no route lets it through.
         let routes = config.routes.iter().filter(|route| route.upstream == upstream.name);
@@ -66,8 +67,9 @@ pub(super) fn add_routes(
         }));
         names.extend(upstream.credential.iter().flat_map(UpstreamCredential::names));
         // The client's own are read first; whether they go on is decided later.
-        names.retain(|name| !is_credential(name));
-        protected.insert(&upstream.name, Arc::new(Protected::new(&names)));
+        names.retain(|name| !is_credential(name) && Some(name) != api_key);
+        let names = Protected::new(&names).with_api_key(api_key);
+        protected.insert(&upstream.name, Arc::new(names));
     }
     for settings in &config.routes {
         let unknown = || BuildError::Upstream { route: settings.name.clone() };
@@ -86,6 +88,9 @@ pub(super) fn add_routes(
                 bearer: settings.auth.contains(&CredentialKind::Bearer),
                 token_key: settings.auth.contains(&CredentialKind::TokenKey),
                 query: settings.query_credentials,
+                api_key: settings.auth.contains(&CredentialKind::ApiKey),
+                basic: settings.auth.contains(&CredentialKind::Basic),
+                certificate: settings.auth.contains(&CredentialKind::Certificate),
             },
             metrics: shared.metrics.route(&settings.name),
             config: settings.clone(),

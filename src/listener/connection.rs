@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::body::Response;
-use crate::client::{Client, RequestBounds, Scheme};
+use crate::client::{Client, ClientCertificate, RequestBounds, Scheme};
 use crate::config;
 use crate::runtime::Worker;
 
@@ -129,7 +129,13 @@ impl<H> Shared<H> {
         Peer { socket, address, is_trusted, is_shared }
     }
 
-    fn client(&self, peer: &Peer, local: Option<SocketAddr>, sni: Option<&str>) -> Client {
+    fn client(
+        &self,
+        peer: &Peer,
+        local: Option<SocketAddr>,
+        session: Option<&rustls::ServerConnection>,
+    ) -> Client {
+        let sni = session.and_then(|session| session.server_name());
         Client {
             address: peer.address,
             peer: peer.socket,
@@ -137,6 +143,7 @@ impl<H> Shared<H> {
             listener: self.name.clone(),
             scheme: if self.tls.is_some() { Scheme::Https } else { Scheme::Http },
             sni: sni.map(|sni| tls::asked_name(sni).into()),
+            certificate: session.and_then(client_certificate),
             names: self.tls.as_ref().map(|certificates| certificates.names()),
             trusted_proxy: peer.is_trusted,
             redirect: self.config.redirect_to_https,
@@ -194,7 +201,7 @@ pub(super) async fn serve<H, F>(
         Ok(stream) => {
             let session = stream.get_ref().1;
             let is_http2 = session.alpn_protocol() == Some(tls::H2);
-            let client = Arc::new(shared.client(&peer, local, session.server_name()));
+            let client = Arc::new(shared.client(&peer, local, Some(session)));
             activity.connected(is_http2);
             let connection = Connection { shared, worker, client, activity };
             if is_http2 {
@@ -207,6 +214,18 @@ pub(super) async fn serve<H, F>(
         Err(failure) => {
             shared.gate.count_failure(failure);
             tracing::debug!(listener = shared.name(), class = failure.as_str(), "no handshake");
+        }
+    }
+}
+
+/// The certificate that the client proved to have the key of.
+fn client_certificate(session: &rustls::ServerConnection) -> Option<Arc<ClientCertificate>> {
+    let leaf = session.peer_certificates()?.first()?;
+    match ClientCertificate::from_der(leaf) {
+        Ok(certificate) => Some(Arc::new(certificate)),
+        Err(fault) => {
+            tracing::warn!(%fault, "a client's certificate names nobody");
+            None
         }
     }
 }

@@ -5,12 +5,14 @@
 //! nothing is answered before the store has made it durable.
 
 mod attempts;
+mod basic;
 mod code;
 mod exchange;
 mod issue;
 mod logout;
 mod mail;
 mod password;
+mod proofs;
 mod refresh;
 mod review;
 mod second_step;
@@ -23,7 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 
-use crate::authn::{Refusal, Verifier};
+use crate::authn::{ApiKeys, Refusal, Verifier};
 use crate::client::{Client, address_group};
 use crate::clock::Timestamp;
 use crate::config;
@@ -37,8 +39,10 @@ use crate::telemetry::metrics::{LoginResult, Metrics, RefreshResult};
 use crate::token::KeyRing;
 use crate::users::{SourceError, Users};
 
+pub(crate) use self::basic::BasicCall;
 pub(crate) use self::exchange::{Trade, told};
 pub(crate) use self::mail::{MailError, Mailer};
+pub(crate) use self::proofs::Proofs;
 pub(crate) use self::review::review_sessions;
 pub(crate) use self::totp::{new_totp, totp_address};
 
@@ -54,6 +58,9 @@ pub(crate) struct Services {
     pub(crate) limits: config::LoginLimits,
     pub(crate) mailer: Option<Mailer>,
     pub(crate) trades: Vec<Trade>,
+    /// Passwords that were right a moment ago.
+    pub(crate) proofs: Arc<Proofs>,
+    pub(crate) api_keys: Arc<ApiKeys>,
 }
 
 /// One `[[login]]` at work.
@@ -79,7 +86,7 @@ pub(crate) struct Call {
 }
 
 /// A step did not succeed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refused {
     pub(crate) reason: Reason,
     pub(crate) cause: Cow<'static, str>,
@@ -228,13 +235,16 @@ impl Login {
         }
     }
 
-    fn audit(&self, call: &Call, event: AuditEvent<'_>) {
-        let actor = Actor {
+    fn actor<'a>(&'a self, call: &'a Call) -> Actor<'a> {
+        Actor {
             address: call.client.address,
             request_id: &call.request_id,
             login: &self.config.name,
-        };
-        self.services.audit.write(call.now, &actor, &event);
+        }
+    }
+
+    fn audit(&self, call: &Call, event: AuditEvent<'_>) {
+        self.services.audit.write(call.now, &self.actor(call), &event);
     }
 
     /// A session ended: nothing of it stays open.

@@ -1,11 +1,10 @@
 //! The password step.
 
+use super::attempts::is_decision;
 use super::{Call, Done, Login, Refused};
 use crate::dialect::{AccountKey, Endpoint, Reason, UserFacts};
 use crate::secret::{Digest, SecretString};
-use crate::telemetry::audit::AuditEvent;
-use crate::telemetry::metrics::LoginResult;
-use crate::users::{Checked, Name, User, canonical_account};
+use crate::users::{Name, User};
 
 impl Login {
     /// A password for a session, or for a code that is to follow.
@@ -49,29 +48,12 @@ impl Login {
         name: &Name,
         password: &SecretString,
     ) -> Result<User, Refused> {
-        let users = &self.services.users;
-        let checked = users.check(&self.config.users, name, password, call.address_group()).await;
-        let (reason, cause) = match checked {
-            Ok(Checked::Right { user, rehashed_from }) => {
-                if let Some(old) = rehashed_from {
-                    // Sessions under the old hash go on: the password is the same.
-                    self.services.store.rehashed(&user.id, old, user.version).await?;
-                }
-                return Ok(*user);
-            }
-            Ok(Checked::Wrong { disabled: true, .. }) => {
-                (Reason::InvalidCredentials, "account disabled")
-            }
-            Ok(Checked::Wrong { .. }) => (Reason::InvalidCredentials, "wrong password"),
-            Ok(Checked::Unknown) => (self.unknown_user(), "unknown user"),
-            Err(error) => {
-                self.count_login(LoginResult::Unavailable);
-                return Err(error.into());
-            }
-        };
-        self.count_login(LoginResult::Failed);
-        self.audit(call, AuditEvent::LoginFailed { name: name.as_str(), cause });
-        Err(Refused::new(reason, cause))
+        let (trier, users) = (self.trier(call), &self.config.users);
+        let checked = self.services.check_password(&trier, users, name, password).await;
+        checked.map_err(|refused| match refused.reason {
+            Reason::UnknownUser => Refused { reason: self.unknown_user(), ..refused },
+            _ => refused,
+        })
     }
 
     /// An unknown user is told from a wrong password only where the dialect has two answers and
@@ -84,16 +66,10 @@ impl Login {
         }
     }
 
-    /// What attempts are counted for: the user where there is one, else the folded name.
+    /// What attempts are counted for.
     pub(super) async fn account(&self, name: &Name) -> Result<Digest, Refused> {
-        let resolved = self.services.users.resolve(&self.config.users, name).await?;
-        Ok(canonical_account(name, resolved.as_ref()))
+        self.services.account(&self.config.users, name).await
     }
-}
-
-/// True where the credential was looked at and found wrong, so that the try counts.
-pub(super) fn is_decision(reason: Reason) -> bool {
-    matches!(reason, Reason::InvalidCredentials | Reason::UnknownUser | Reason::CodeInvalid)
 }
 
 /// What an endpoint calls a user by.

@@ -8,8 +8,9 @@
 
 use std::time::Duration;
 
+use super::attempts::is_decision;
 use super::code::{authenticator_digest, code_digest, new_code};
-use super::password::{account_name, is_decision, user_facts};
+use super::password::{account_name, user_facts};
 use super::totp::matching_step;
 use super::{Call, Done, Login, Refused};
 use crate::dialect::{Endpoint, Reason, SecondStep, Step, serve};

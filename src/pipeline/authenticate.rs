@@ -1,19 +1,22 @@
 //! Who calls a route: its one credential, proved.
 //!
-//! What is in memory is judged on the worker; where somebody else has to be asked first, the back
-//! room asks and the request waits.
+//! What is in memory is judged on the worker; where somebody else has to be asked first, or a
+//! password to be looked at, the back room does it and the request waits.
 
 use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::Exchange;
-use crate::authn::{Credential, Unproved, Verified};
+use super::{Exchange, origin};
+use crate::authn::{Credential, Presented, Unproved, Verified};
 use crate::client::Scheme;
 use crate::dialect::Reason;
 use crate::gateway::Route;
+use crate::identity::BASIC_ISSUER;
+use crate::login::BasicCall;
 use crate::rejection::Rejection;
-use crate::runtime::Work;
+use crate::runtime::{BackRoomFull, Work};
+use crate::secret::SecretString;
 use crate::upstream::headers::Kept;
 
 /// A credential that was found good, and where the request has it.
@@ -22,35 +25,42 @@ pub(super) struct Proved {
     pub(super) carrier: Kept,
 }
 
+impl Proved {
+    /// Whether it is a user's name and password.
+    pub(super) fn is_password(&self) -> bool {
+        *self.verified.identity.issuer == *BASIC_ISSUER
+    }
+}
+
 impl Exchange<'_> {
     pub(super) async fn authenticate(
         &self,
         route: &Route,
         head: &Parts,
     ) -> Result<Proved, Rejection> {
-        let found = Credential::extract(&head.headers, head.uri.query(), route.accept);
+        let api_keys = &self.generation.services.api_keys;
+        let found = Presented::extract(head, route.accept, api_keys.header());
         let found =
             found.map_err(|error| Rejection::new(error.reason()).because(error.to_string()))?;
-        let credential = found
-            .ok_or_else(|| Rejection::new(Reason::CredentialMissing).because("no credential"))?;
+        let Some(presented) = found else { return self.by_certificate(route) };
         if self.client.scheme == Scheme::Http && !self.may_be_plain() {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
-        let carrier = match credential {
-            Credential::Bearer(_) => Kept::Bearer,
-            // A pair in both places would have been refused.
-            Credential::Pair { .. } if route.accept.token_key && has_pair(head) => Kept::TokenKey,
-            Credential::Pair { .. } => Kept::Query,
-        };
-        let verified = match self.generation.verifier.verify(&credential, self.now) {
-            Ok(verified) => verified,
-            Err(Unproved::Refused(refusal)) => {
-                return Err(Rejection::new(refusal.reason).because(refusal.cause));
+        match presented {
+            Presented::Token(credential) => {
+                let carrier = carrier(&credential, route, head);
+                Ok(Proved { verified: self.by_token(credential).await?, carrier })
             }
-            // Boxed: it is rare, and its size would be every request's.
-            Err(Unproved::Ask(_)) => Box::pin(self.inquire(credential)).await?,
-        };
-        Ok(Proved { verified, carrier })
+            Presented::ApiKey(key) => {
+                let verified = api_keys.verify(&key, self.client.address, self.now)?;
+                Ok(Proved { verified, carrier: Kept::ApiKey })
+            }
+            Presented::Password { name, password } => {
+                // Boxed: it is rare, and its size would be every request's.
+                let verified = Box::pin(self.by_password(route, name, password)).await?;
+                Ok(Proved { verified, carrier: Kept::Authorization })
+            }
+        }
     }
 
     /// Whether the route would take the credential: for endpoints that answer only without one.
@@ -58,18 +68,81 @@ impl Exchange<'_> {
         self.authenticate(route, head).await.is_ok()
     }
 
+    async fn by_token(&self, credential: Credential) -> Result<Arc<Verified>, Rejection> {
+        match self.generation.verifier.verify(&credential, self.now) {
+            Ok(verified) => Ok(verified),
+            Err(Unproved::Refused(refusal)) => Err(refusal.into()),
+            // Boxed: it is rare, and its size would be every request's.
+            Err(Unproved::Ask(_)) => Box::pin(self.inquire(credential)).await,
+        }
+    }
+
     async fn inquire(&self, credential: Credential) -> Result<Arc<Verified>, Rejection> {
         let (verifier, now) = (self.generation.verifier.clone(), self.now);
         let proving = async move { verifier.prove(&credential, now).await };
         match self.gateway.shared.back_room.ask(Work::Inquiry, proving).await {
-            Ok(Some(Ok(verified))) => Ok(verified),
-            Ok(Some(Err(refusal))) => Err(Rejection::new(refusal.reason).because(refusal.cause)),
+            Ok(Some(proved)) => Ok(proved?),
             Ok(None) => Err(Rejection::new(Reason::Internal).because("a panic in an inquiry")),
             Err(full) => Err(Rejection::new(Reason::Unavailable).because(full.to_string())),
         }
+    }
+
+    async fn by_password(
+        &self,
+        route: &Route,
+        name: String,
+        password: SecretString,
+    ) -> Result<Arc<Verified>, Rejection> {
+        let call = BasicCall {
+            sources: route.config.users.clone(),
+            name,
+            password,
+            client: self.client.clone(),
+            request_id: self.request_id.as_str().to_owned(),
+            shared_address: origin::shares_address(&self.client, &self.generation.config),
+            now: self.now,
+        };
+        let services = self.generation.services.clone();
+        if let Some(held) = services.proofs.find(&services.proofs.digest(&call.asked()), self.now) {
+            return Ok(held);
+        }
+        let proving = async move { services.prove_basic(call).await };
+        match self.gateway.shared.back_room.ask(Work::Login, proving).await {
+            Ok(Some(proved)) => Ok(proved?),
+            Ok(None) => Err(Rejection::new(Reason::Internal).because("a panic in a login step")),
+            Err(full) => Err(full.into()),
+        }
+    }
+
+    /// The certificate of the connection, where nothing else is presented.
+    fn by_certificate(&self, route: &Route) -> Result<Proved, Rejection> {
+        let none = || Rejection::new(Reason::CredentialMissing);
+        let shown = self.client.certificate.as_ref().filter(|_| route.accept.certificate);
+        let certificate = shown.ok_or_else(|| none().because("no credential"))?;
+        let verified = self.generation.certificates.verify(certificate, self.now)?;
+        let verified = verified.ok_or_else(|| none().because("nobody's certificate"))?;
+        Ok(Proved { verified, carrier: Kept::Nothing })
+    }
+}
+
+fn carrier(credential: &Credential, route: &Route, head: &Parts) -> Kept {
+    match credential {
+        Credential::Bearer(_) => Kept::Authorization,
+        // A pair in both places would have been refused.
+        Credential::Pair { .. } if route.accept.token_key && has_pair(head) => Kept::TokenKey,
+        Credential::Pair { .. } => Kept::Query,
     }
 }
 
 fn has_pair(head: &Parts) -> bool {
     head.headers.contains_key("x-access-token")
+}
+
+impl From<BackRoomFull> for Rejection {
+    /// As many passwords as are looked at are being looked at.
+    fn from(_: BackRoomFull) -> Self {
+        Self::new(Reason::TooManyAttempts)
+            .because("too many logins at once")
+            .retry_after(std::time::Duration::from_secs(1))
+    }
 }

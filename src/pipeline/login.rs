@@ -10,7 +10,7 @@ use crate::dialect::Reason;
 use crate::gateway::LoginEndpoint;
 use crate::login::{Call, Refused};
 use crate::rejection::{Rejection, respond};
-use crate::runtime::{BackRoomFull, Work};
+use crate::runtime::Work;
 use crate::telemetry::record::Outcome;
 
 impl Exchange<'_> {
@@ -48,11 +48,7 @@ impl Exchange<'_> {
             Ok(None) => {
                 return Err(Rejection::new(Reason::Internal).because("a panic in a login step"));
             }
-            Err(BackRoomFull { .. }) => {
-                return Err(Rejection::new(Reason::TooManyAttempts)
-                    .because("too many logins at once")
-                    .retry_after(std::time::Duration::from_secs(1)));
-            }
+            Err(full) => return Err(full.into()),
         };
         self.finish.record.outcome = Outcome::Answered;
         self.finish.record.subject = done.subject;

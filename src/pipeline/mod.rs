@@ -177,7 +177,9 @@ impl<'a> Exchange<'a> {
             Some(port) => Cow::Owned(format!("{host}:{port}")),
             None => Cow::Borrowed(host),
         };
-        Ok(answer::redirect_to_https(head, &authority, target.raw().as_str())?)
+        let api_key = self.generation.services.api_keys.header();
+        let path = target.raw().as_str();
+        Ok(answer::redirect_to_https(head, &authority, path, api_key)?)
     }
 
     /// A path that is taken, but not by this method: a preflight, or 405.

@@ -16,13 +16,14 @@ use crate::clock::Timestamp;
 use crate::config::RouteCors;
 use crate::dialect::Reason;
 use crate::gateway::Route;
-use crate::identity::Identity;
+use crate::identity::{API_KEY_ISSUER, BASIC_ISSUER, CERTIFICATE_ISSUER, Identity};
 use crate::rejection::Rejection;
 use crate::routing::{Oddities, Target};
 use crate::secret::SecretString;
+use crate::session::StreamOrigin;
 use crate::telemetry::observed::Who;
 use crate::telemetry::record::Outcome;
-use crate::upstream::headers::{self, Facts, Kept};
+use crate::upstream::headers::{self, CredentialFields, Facts, Kept};
 use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
 
 /// What is known of the caller once the request may go on.
@@ -147,7 +148,14 @@ impl Exchange<'_> {
         }
         let tokens = || Credential::tokens(&head.headers, head.uri.query(), route.accept);
         let is_ours = |token: &SecretString| self.generation.verifier.names_us(token.expose());
-        if route.config.enforce || tokens().iter().any(is_ours) { Kept::Nothing } else { Kept::All }
+        let is_our_key = || self.generation.services.api_keys.names_us(head);
+        // A password that was right is that of a user of ours.
+        let is_password = || proved.is_some_and(|proved| proved.is_password());
+        if route.config.enforce || tokens().iter().any(is_ours) || is_our_key() || is_password() {
+            Kept::Nothing
+        } else {
+            Kept::All
+        }
     }
 
     /// A body that is known to be too large is refused before it is invited.
@@ -172,7 +180,9 @@ impl Exchange<'_> {
         // Not permitted but observed: the identity was proved, so the upstream may know it.
         let verified = decision.proved.map(|proved| proved.verified);
         let identity = verified.as_deref().map(|verified| &verified.identity);
-        headers::remove_credentials(&mut head, decision.kept, config.query_credentials);
+        let api_key = self.generation.services.api_keys.header();
+        let fields = CredentialFields { in_query: config.query_credentials, api_key };
+        headers::remove_credentials(&mut head, decision.kept, fields);
         let prefix = config.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('/'));
         head.uri = match prefix {
             Some(prefix) => {
@@ -226,14 +236,25 @@ impl Exchange<'_> {
         }
     }
 
-    /// What the answer must not outlive: a tunnel its token, a plain answer its session.
+    /// What the answer must not outlive: a tunnel its token, a plain answer its session; both the
+    /// credential of a caller who has no session, where that ends.
     fn watch(&self, verified: &Verified) -> Watch {
-        Watch {
-            ends: self.gateway.shared.ends.clone(),
-            session: verified.identity.session,
-            tunnel_until: Some(verified.expires),
-            answer_until: self.session_end(verified),
-        }
+        let identity = &verified.identity;
+        let expires = Some(verified.expires).filter(|expires| *expires != Timestamp::NEVER);
+        let lives = &self.generation.config.token;
+        let (tunnel_until, answer_until) = match &*identity.issuer {
+            API_KEY_ISSUER | CERTIFICATE_ISSUER => (expires, expires),
+            // As long as the token and the session would live that he could have logged in for.
+            BASIC_ISSUER => {
+                (Some(self.now.plus(lives.access_ttl)), Some(self.now.plus(lives.refresh_ttl)))
+            }
+            _ => (expires, self.session_end(verified)),
+        };
+        let origin = match identity.session {
+            Some(session) => StreamOrigin::Session(session),
+            None => StreamOrigin::Credential(verified.digest),
+        };
+        Watch { ends: self.gateway.shared.ends.clone(), origin, tunnel_until, answer_until }
     }
 
     /// The absolute end of the token's session, reckoned from its id and its login's settings:

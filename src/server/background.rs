@@ -4,10 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Operations;
 use crate::login::review_sessions;
+use crate::session::StreamOrigin;
 
 /// Keys have a day of overlap; a minute late is nothing.
 const KEY_MAINTENANCE: Duration = Duration::from_secs(60);
@@ -24,7 +26,9 @@ pub(super) fn start(operations: &Arc<Operations>, stop: &CancellationToken) {
         let clock = operations.gateway.shared.clock.clone();
         spawn(operations, stop, async move { source.watch(&clock).await });
     }
-    spawn(operations, stop, review(operations.clone()));
+    let due = Arc::new(Notify::new());
+    spawn(operations, stop, watch_users(operations.clone(), due.clone()));
+    spawn(operations, stop, review(operations.clone(), due));
     spawn(operations, stop, maintain_keys(operations.clone()));
     spawn(operations, stop, refresh_issuers(operations.clone()));
     spawn(operations, stop, sweep(operations.clone()));
@@ -40,16 +44,27 @@ where
     });
 }
 
-/// Ends the sessions of users who changed, or whom the configuration does not know any more.
-async fn review(operations: Arc<Operations>) {
+/// Hears that users changed, or that the configuration does not know some any more. Passwords
+/// are forgotten at once, however long a review takes.
+async fn watch_users(operations: Arc<Operations>, due: Arc<Notify>) {
+    let shared = &operations.gateway.shared;
+    loop {
+        tokio::select! {
+            () = shared.users.changed() => {}
+            () = operations.gateway.reloaded() => {}
+        }
+        operations.gateway.generation().services.review_basic().await;
+        due.notify_one();
+    }
+}
+
+/// Ends the sessions of users who changed.
+async fn review(operations: Arc<Operations>, due: Arc<Notify>) {
     let shared = &operations.gateway.shared;
     let mut reviewed = true;
     loop {
         if reviewed {
-            tokio::select! {
-                () = shared.users.changed() => {}
-                () = operations.gateway.reloaded() => {}
-            }
+            due.notified().await;
         }
         let generation = operations.gateway.generation();
         let found = review_sessions(&generation.services, shared.clock.now()).await;
@@ -103,6 +118,8 @@ async fn sweep(operations: Arc<Operations>) {
         generation.verifier.sweep(now);
         generation.upstream_tokens.sweep(now);
         shared.store.revocations().sweep(now);
+        let streams = &shared.ends.streams;
+        shared.proofs.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
         for pool in generation.pools.values() {
             pool.sweep();
         }

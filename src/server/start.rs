@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Store, UserSourceKind};
 use crate::gateway::{self, BuildError, Gateway, Shared};
 use crate::listener::{self, BindError, BindOptions, Listening};
-use crate::login::review_sessions;
+use crate::login::{Proofs, review_sessions};
 use crate::pipeline;
 use crate::runtime::Threads;
 use crate::session::{
@@ -180,6 +180,7 @@ fn open(
         observed: Arc::default(),
         draining: AtomicBool::new(false),
         hashing,
+        proofs: Arc::new(Proofs::new()),
     };
     Ok(Opened { shared, store, first_user })
 }

@@ -17,4 +17,4 @@ pub use self::store::{
     AccountCounts, AccountKey, Admission, Attempt, CodeGuess, PutCode, Revoke, Rotated, Rotation,
     SessionStore, StoreError,
 };
-pub use self::streams::{StreamGuard, Streams};
+pub use self::streams::{StreamGuard, StreamOrigin, Streams};

@@ -2,6 +2,7 @@
 
 use dashmap::DashMap;
 
+use super::StreamOrigin;
 use crate::clock::Timestamp;
 use crate::identity::SessionId;
 use crate::secret::Digest;
@@ -23,6 +24,14 @@ impl Revocations {
     pub fn token_revoked(&self, digest: &Digest) -> bool {
         // Most gateways never revoke a single token: an empty map costs no hashing.
         !self.tokens.is_empty() && self.tokens.contains_key(digest)
+    }
+
+    /// True if nothing may be open of it any more.
+    pub fn revoked(&self, origin: &StreamOrigin) -> bool {
+        match origin {
+            StreamOrigin::Session(id) => self.session_revoked(id),
+            StreamOrigin::Credential(digest) => self.token_revoked(digest),
+        }
     }
 
     /// Refuses the session's tokens from now on; forgotten after `until`.

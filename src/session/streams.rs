@@ -1,4 +1,4 @@
-//! What sessions still have open: tunnels at once, responses that flow for long.
+//! What sessions and credentials still have open: tunnels at once, responses that flow for long.
 //!
 //! A stream joins first and looks at the revocations again afterwards: the other order would
 //! miss a revocation between the look and the join.
@@ -9,10 +9,31 @@ use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::identity::SessionId;
+use crate::secret::Digest;
 
-/// The open streams of every session.
+/// What ends all streams that were opened with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StreamOrigin {
+    Session(SessionId),
+    /// Of callers without a session: what names their credential in the revocations.
+    Credential(Digest),
+}
+
+impl From<SessionId> for StreamOrigin {
+    fn from(session: SessionId) -> Self {
+        Self::Session(session)
+    }
+}
+
+impl From<&SessionId> for StreamOrigin {
+    fn from(session: &SessionId) -> Self {
+        Self::Session(*session)
+    }
+}
+
+/// The open streams of every session, and of credentials that have none.
 #[derive(Clone, Debug, Default)]
-pub struct Streams(Arc<DashMap<SessionId, Open>>);
+pub struct Streams(Arc<DashMap<StreamOrigin, Open>>);
 
 #[derive(Debug, Default)]
 struct Open {
@@ -24,23 +45,29 @@ struct Open {
 #[derive(Debug)]
 pub struct StreamGuard {
     streams: Streams,
-    session: SessionId,
+    origin: StreamOrigin,
     ended: CancellationToken,
 }
 
 impl Streams {
-    /// Adds a stream of `session`.
-    pub fn join(&self, session: SessionId) -> StreamGuard {
-        let mut open = self.0.entry(session).or_default();
+    /// Adds a stream.
+    pub fn join(&self, origin: impl Into<StreamOrigin>) -> StreamGuard {
+        let origin = origin.into();
+        let mut open = self.0.entry(origin).or_default();
         open.count += 1;
-        StreamGuard { streams: self.clone(), session, ended: open.ended.clone() }
+        StreamGuard { streams: self.clone(), origin, ended: open.ended.clone() }
     }
 
-    /// Ends all streams of `session`.
-    pub fn end(&self, session: &SessionId) {
-        if let Some(open) = self.0.get(session) {
+    /// Ends all streams of this session or credential.
+    pub fn end(&self, origin: impl Into<StreamOrigin>) {
+        if let Some(open) = self.0.get(&origin.into()) {
             open.ended.cancel();
         }
+    }
+
+    /// True if a stream of this session or credential is open.
+    pub fn has(&self, origin: impl Into<StreamOrigin>) -> bool {
+        self.0.contains_key(&origin.into())
     }
 
     /// How many streams are open.
@@ -50,12 +77,12 @@ impl Streams {
 }
 
 impl StreamGuard {
-    /// Returns when the session has ended.
+    /// Returns when the session or credential has ended.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
     }
 
-    /// A token that is cancelled when the session has ended.
+    /// A token that is cancelled then.
     pub fn token(&self) -> CancellationToken {
         self.ended.clone()
     }
@@ -63,7 +90,7 @@ impl StreamGuard {
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.streams.0.remove_if_mut(&self.session, |_, open| {
+        self.streams.0.remove_if_mut(&self.origin, |_, open| {
             open.count = open.count.saturating_sub(1);
             open.count == 0
         });

@@ -1,4 +1,4 @@
-//! The session behind a stream: when it ends, what it still has open ends with it.
+//! The session or credential behind a stream: when it ends, what it still has open ends with it.
 //!
 //! A stream joins `Streams` first and looks at the revocations afterwards (DESIGN §10); the
 //! other order would miss a revocation between the two.
@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::identity::SessionId;
-use crate::session::{Revocations, StreamGuard, Streams};
+use crate::session::{Revocations, StreamGuard, StreamOrigin, Streams};
 
 /// Where the ends of sessions are announced; one for the whole gateway.
 #[derive(Debug)]
@@ -21,8 +20,8 @@ pub struct Ends {
 #[derive(Clone, Debug)]
 pub struct Watch {
     pub ends: Arc<Ends>,
-    /// The session; `None` for a token that is not ours.
-    pub session: Option<SessionId>,
+    /// The session, or the credential of a caller without one.
+    pub origin: StreamOrigin,
     /// When a tunnel ends: the token's expiry, where `close_at` is `token`.
     pub tunnel_until: Option<Timestamp>,
     /// When a plain answer ends at the latest: the session's end, where it is known.
@@ -32,7 +31,7 @@ pub struct Watch {
 /// A stream that has joined.
 #[derive(Debug)]
 pub(super) struct Joined {
-    guard: Option<StreamGuard>,
+    guard: StreamGuard,
     ends: Arc<Ends>,
     until: Option<Timestamp>,
     over: bool,
@@ -48,24 +47,18 @@ impl Watch {
     }
 
     fn join(&self, until: Option<Timestamp>) -> Joined {
-        let guard = self.session.map(|session| self.ends.streams.join(session));
-        let over = self.session.is_some_and(|id| self.ends.revocations.session_revoked(&id));
+        let guard = self.ends.streams.join(self.origin);
+        let over = self.ends.revocations.revoked(&self.origin);
         Joined { guard, ends: self.ends.clone(), until, over }
     }
 }
 
 impl Joined {
-    /// Returns when the session is over or the time has come; never, if neither will happen.
+    /// Returns when the session or credential is over or the time has come; never, if neither will happen.
     pub(super) async fn ended(self) {
         if self.over {
             return;
         }
-        let session = async {
-            match &self.guard {
-                Some(guard) => guard.ended().await,
-                None => std::future::pending().await,
-            }
-        };
         let time = async {
             match self.until {
                 Some(until) => self.ends.clock.sleep_until(until).await,
@@ -73,7 +66,7 @@ impl Joined {
             }
         };
         tokio::select! {
-            () = session => (),
+            () = self.guard.ended() => (),
             () = time => (),
         }
     }

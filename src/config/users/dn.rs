@@ -4,37 +4,32 @@
 
 use std::fmt;
 
+use crate::dn::Attribute;
+
 /// A distinguished name.
 #[derive(Clone, Debug)]
 pub struct Dn {
     text: String,
     /// From the entry up to the root, in lower case; a name of several values has them sorted.
-    names: Vec<Vec<(String, String)>>,
+    names: Vec<Vec<Attribute>>,
     /// The entry's own name as it is spelt.
-    own: Vec<(String, String)>,
+    own: Vec<Attribute>,
 }
 
 impl Dn {
     /// Reads the string form; `None` for what is none, and for the forms that nobody writes any
     /// more (quotes, `;`) or that hide their value (`#04…`).
     pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = text.bytes();
-        let (mut names, mut name, mut own) = (Vec::new(), Vec::new(), Vec::new());
-        loop {
-            let kind = read_kind(&mut bytes)?;
-            let (value, end) = read_value(&mut bytes)?;
-            name.push((kind.clone(), value.to_lowercase()));
-            if names.is_empty() {
-                own.push((kind, value));
-            }
-            if end != Some(b'+') {
-                name.sort_unstable();
-                names.push(std::mem::take(&mut name));
-            }
-            if end.is_none() {
-                return Some(Self { text: text.to_owned(), names, own });
-            }
-        }
+        let spelt = crate::dn::parse(text)?;
+        let own = spelt.first().cloned().unwrap_or_default();
+        let folded = |name: Vec<Attribute>| {
+            let folded = name.into_iter().map(|(kind, value)| (kind, value.to_lowercase()));
+            let mut folded: Vec<Attribute> = folded.collect();
+            folded.sort_unstable();
+            folded
+        };
+        let names = spelt.into_iter().map(folded).collect();
+        Some(Self { text: text.to_owned(), names, own })
     }
 
     /// As it was written.
@@ -63,59 +58,6 @@ impl PartialEq for Dn {
 impl fmt::Display for Dn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-/// The attribute type in lower case, up to and with the `=`.
-fn read_kind(bytes: &mut std::str::Bytes<'_>) -> Option<String> {
-    let mut kind = String::new();
-    loop {
-        match bytes.next()? {
-            b'=' => break,
-            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b' ') => {
-                kind.push(char::from(byte.to_ascii_lowercase()));
-            }
-            _ => return None,
-        }
-    }
-    let kind = kind.trim();
-    (!kind.is_empty() && !kind.contains(' ')).then(|| kind.to_owned())
-}
-
-/// The value without its escapes, and what ended it.
-fn read_value(bytes: &mut std::str::Bytes<'_>) -> Option<(String, Option<u8>)> {
-    let mut value = Vec::new();
-    // Spaces at the end belong to the value only if they are escaped.
-    let mut kept = 0;
-    let end = loop {
-        match bytes.next() {
-            None => break None,
-            Some(end @ (b',' | b'+')) => break Some(end),
-            Some(b'"' | b';' | b'<' | b'>') => return None,
-            Some(b'#') if value.is_empty() => return None,
-            Some(b' ') if value.is_empty() => {}
-            Some(b' ') => value.push(b' '),
-            Some(b'\\') => {
-                value.push(read_escaped(bytes)?);
-                kept = value.len();
-            }
-            Some(byte) => {
-                value.push(byte);
-                kept = value.len();
-            }
-        }
-    };
-    value.truncate(kept);
-    let value = String::from_utf8(value).ok().filter(|value| !value.is_empty())?;
-    Some((value, end))
-}
-
-fn read_escaped(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
-    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let first = bytes.next()?;
-    match hex(first) {
-        Some(high) => Some(high << 4 | hex(bytes.next()?)?),
-        None => Some(first),
     }
 }
 

@@ -11,7 +11,10 @@ use crate::dialect::{Presented, Reason};
 use crate::secret::SecretString;
 
 /// `Authorization: Basic base64(name:password)`; the password may hold colons.
-pub(super) fn basic(headers: &HeaderMap) -> Result<Option<Presented>, Reason> {
+///
+/// # Errors
+/// Where it is given twice, or is not what it says.
+pub fn basic(headers: &HeaderMap) -> Result<Option<(String, SecretString)>, Reason> {
     let Some(encoded) = authorization(headers, "basic")? else { return Ok(None) };
     let pair = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let pair = pair.map(SecretString::new).ok_or(Reason::InvalidCredentials)?;
@@ -21,8 +24,7 @@ pub(super) fn basic(headers: &HeaderMap) -> Result<Option<Presented>, Reason> {
     if name.is_empty() || password.is_empty() || pair.expose().contains(char::is_control) {
         return Err(Reason::InvalidCredentials);
     }
-    let (name, password) = (name.to_owned(), password.into());
-    Ok(Some(Presented::Password { name, password }))
+    Ok(Some((name.to_owned(), password.into())))
 }
 
 /// `Authorization: Bearer b64token`.

@@ -10,6 +10,7 @@ mod header;
 use http::request::Parts;
 
 use self::body::Object;
+pub use self::header::basic;
 use super::form::json_answer;
 use super::spec::{BearerUse, CredentialForm, Dialect, Endpoint, Facts, Presented, Reply};
 use super::{Answer, Reason};
@@ -86,7 +87,10 @@ impl CredentialForm {
                 let purpose = BearerUse::Refresh;
                 Ok(token.map(|token| Presented::Token { token, purpose }))
             }
-            Self::BasicPassword => header::basic(&head.headers),
+            Self::BasicPassword => {
+                let pair = basic(&head.headers)?;
+                Ok(pair.map(|(name, password)| Presented::Password { name, password }))
+            }
             Self::Bearer(purpose) => {
                 let token = match header::bearer(&head.headers) {
                     // Whose it is cannot be said, and only the tokens of some are traded.

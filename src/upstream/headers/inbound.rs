@@ -56,6 +56,9 @@ const FROM_TRUSTED: [&str; 5] = [
 pub struct Protected {
     /// Folded names besides the fixed ones.
     names: Vec<Box<str>>,
+    /// The field of API keys: it may pass to the decision, but not in another spelling, and not
+    /// as a trailer.
+    api_key: Option<HeaderName>,
     /// Bit n: some name has n bytes (63: that many or more). Most fields are told apart by it.
     lengths: u64,
 }
@@ -72,12 +75,25 @@ impl Protected {
         protected
     }
 
+    /// Where API keys are presented in this field.
+    #[must_use]
+    pub fn with_api_key(mut self, name: Option<&HeaderName>) -> Self {
+        self.api_key = name.cloned();
+        if let Some(name) = name {
+            self.lengths |= length_bit(name.as_str().len());
+        }
+        self
+    }
+
     /// True if no client may send `name` to this upstream.
     fn removes(&self, name: &str, trusted: bool, allow_method_override: bool) -> bool {
-        if self.lengths & length_bit(name.len()) != 0
-            && self.names.iter().any(|held| alike(name, held))
-        {
-            return true;
+        if self.lengths & length_bit(name.len()) != 0 {
+            let is_alias = |held: &HeaderName| held.as_str() != name && alias_of(name, held);
+            if self.names.iter().any(|held| alike(name, held))
+                || self.api_key.as_ref().is_some_and(is_alias)
+            {
+                return true;
+            }
         }
         // All fixed names begin with one of these; most fields end here.
         if !matches!(name.as_bytes().first(), Some(b'x' | b'f' | b'p' | b'c' | b't')) {
@@ -98,6 +114,7 @@ impl Protected {
             self.removes(name.as_str(), false, false)
                 || [header::AUTHORIZATION, header::COOKIE, header::HOST, X_ACCESS_TOKEN, X_KEY]
                     .contains(name)
+                || self.api_key.as_ref() == Some(name)
         });
         strip_hop_by_hop(trailers);
     }
@@ -176,29 +193,42 @@ pub enum Kept {
     /// None.
     Nothing,
     /// `Authorization`, which was the one verified.
-    Bearer,
+    Authorization,
     /// `X-Access-Token` and `X-Key`, which were the ones verified.
     TokenKey,
     /// The pair in the query, which was the one verified.
     Query,
+    /// The API key's field, which was the one verified.
+    ApiKey,
     /// All: nothing was verified and the route does not enforce.
     All,
 }
 
-/// Removes the client's credentials, except those `kept`; from the query only where the route
-/// takes them there (`in_query`), since elsewhere a query is the upstream's own affair.
-pub fn remove_credentials(head: &mut Parts, kept: Kept, in_query: bool) {
+/// Where clients present credentials, besides the fields that are the same everywhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CredentialFields<'a> {
+    /// The route takes them in the query; elsewhere a query is the upstream's own affair.
+    pub in_query: bool,
+    /// The field of API keys, where keys are taken.
+    pub api_key: Option<&'a HeaderName>,
+}
+
+/// Removes the client's credentials, except those `kept`.
+pub fn remove_credentials(head: &mut Parts, kept: Kept, fields: CredentialFields<'_>) {
     if kept == Kept::All {
         return;
     }
-    if kept != Kept::Bearer {
+    if kept != Kept::Authorization {
         head.headers.remove(header::AUTHORIZATION);
     }
     if kept != Kept::TokenKey {
         head.headers.remove(X_ACCESS_TOKEN);
         head.headers.remove(X_KEY);
     }
-    if in_query && kept != Kept::Query {
+    if let Some(name) = fields.api_key.filter(|_| kept != Kept::ApiKey) {
+        head.headers.remove(name);
+    }
+    if fields.in_query && kept != Kept::Query {
         remove_from_query(&mut head.uri);
     }
 }
@@ -243,6 +273,12 @@ fn folded(byte: u8) -> u8 {
 
 fn alike(name: &str, held: &str) -> bool {
     name.len() == held.len() && begins(name, held)
+}
+
+/// The two are one name to the most generous server.
+fn alias_of(name: &str, held: &HeaderName) -> bool {
+    let held = held.as_str();
+    name.len() == held.len() && name.bytes().map(folded).eq(held.bytes().map(folded))
 }
 
 fn begins(name: &str, prefix: &str) -> bool {

@@ -19,7 +19,9 @@ use crate::client::Client;
 use crate::identity::Identity;
 
 pub use self::identity::set_identity;
-pub use self::inbound::{Kept, Protected, count_hop, remove_credentials, strip_inbound};
+pub use self::inbound::{
+    CredentialFields, Kept, Protected, count_hop, remove_credentials, strip_inbound,
+};
 pub use self::outbound::{RequestId, set_forwarded};
 pub use self::rules::{RuleError, Rules};
 

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use tollhouse::authn::{Accept, Credential, CredentialError};
 use tollhouse::dialect::Reason;
 
-const BOTH: Accept = Accept { bearer: true, token_key: true, query: false };
-const BEARER: Accept = Accept { bearer: true, token_key: false, query: false };
-const PAIR: Accept = Accept { bearer: false, token_key: true, query: false };
-const ALL: Accept = Accept { bearer: true, token_key: true, query: true };
+const BOTH: Accept = Accept { bearer: true, token_key: true, query: false, ..Accept::NOTHING };
+const BEARER: Accept = Accept { bearer: true, token_key: false, query: false, ..Accept::NOTHING };
+const PAIR: Accept = Accept { bearer: false, token_key: true, query: false, ..Accept::NOTHING };
+const ALL: Accept = Accept { bearer: true, token_key: true, query: true, ..Accept::NOTHING };
 
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();

@@ -136,6 +136,7 @@ async fn handle(
         local: None,
         listener: "test".into(),
         scheme: Scheme::Https,
+        certificate: None,
         sni: None,
         names: None,
         trusted_proxy: inner.settings.trusted_proxy,

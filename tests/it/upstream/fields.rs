@@ -9,8 +9,8 @@ use tollhouse::clock::Timestamp;
 use tollhouse::config::{HeaderRules, Value, ValuePart};
 use tollhouse::identity::{Identity, SessionId, Subject};
 use tollhouse::upstream::headers::{
-    Facts, Kept, Protected, RequestId, Rules, count_hop, remove_credentials, set_forwarded,
-    set_identity, strip_inbound,
+    CredentialFields, Facts, Kept, Protected, RequestId, Rules, count_hop, remove_credentials,
+    set_forwarded, set_identity, strip_inbound,
 };
 
 use super::fake::{Fake, GET, to};
@@ -22,6 +22,7 @@ fn client(trusted_proxy: bool) -> Client {
         local: None,
         listener: "test".into(),
         scheme: Scheme::Https,
+        certificate: None,
         sni: None,
         names: None,
         trusted_proxy,
@@ -172,18 +173,26 @@ fn only_upgrades_that_can_be_tunnelled_stay() {
 
 #[test]
 fn credentials_stay_here_unless_they_were_the_ones_verified() {
-    let lines = [("Authorization", "Bearer a"), ("X-Access-Token", "b"), ("X-Key", "c")];
+    let lines = [
+        ("Authorization", "Bearer a"),
+        ("X-Access-Token", "b"),
+        ("X-Key", "c"),
+        ("X-Api-Key", "d"),
+    ];
+    let key = HeaderName::from_static("x-api-key");
+    let fields = CredentialFields { in_query: true, api_key: Some(&key) };
     for (kept, left) in [
         (Kept::Nothing, vec!["/f?a=1"]),
-        (Kept::Bearer, vec!["Bearer a", "/f?a=1"]),
+        (Kept::Authorization, vec!["Bearer a", "/f?a=1"]),
         (Kept::TokenKey, vec!["b", "c", "/f?a=1"]),
         (Kept::Query, vec!["/f?access_token=b&a=1&x_key=c"]),
-        (Kept::All, vec!["b", "Bearer a", "c", "/f?access_token=b&a=1&x_key=c"]),
+        (Kept::ApiKey, vec!["d", "/f?a=1"]),
+        (Kept::All, vec!["b", "Bearer a", "c", "d", "/f?access_token=b&a=1&x_key=c"]),
     ] {
         let mut head = head(&lines);
         head.uri = "/f?access_token=b&a=1&x_key=c".parse().unwrap();
 
-        remove_credentials(&mut head, kept, true);
+        remove_credentials(&mut head, kept, fields);
 
         let mut found: Vec<String> =
             head.headers.values().map(|value| value.to_str().unwrap().to_owned()).collect();
@@ -191,6 +200,18 @@ fn credentials_stay_here_unless_they_were_the_ones_verified() {
         found.push(head.uri.to_string());
         assert_eq!(found, left, "{kept:?}");
     }
+}
+
+#[test]
+fn a_field_for_keys_is_known_in_every_spelling_and_as_a_trailer() {
+    let key = HeaderName::from_static("x-api-key");
+    let protected = Protected::new([]).with_api_key(Some(&key));
+    let mut head = head(&[("X-API-Key", "a"), ("X_API_Key", "b"), ("X-Api.Key", "c")]);
+
+    strip_inbound(&mut head, &protected, &client(false), false);
+
+    let left: Vec<_> = head.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(left, ["x-api-key"], "only what is read, and removed later");
 }
 
 #[test]

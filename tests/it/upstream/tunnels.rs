@@ -43,7 +43,7 @@ impl Session {
     fn watch(&self) -> Watch {
         Watch {
             ends: self.ends.clone(),
-            session: Some(self.id),
+            origin: self.id.into(),
             tunnel_until: Some(self.expires),
             answer_until: None,
         }

@@ -1,0 +1,89 @@
+//! `auth` of a route: the kinds of credentials it takes.
+
+use super::item::Item;
+use super::known::Known;
+use super::reader::Table;
+use super::suggest::no_such;
+
+/// A kind of credential a route takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// `Authorization: Bearer` (RFC 6750 §2.1).
+    Bearer,
+    /// `X-Access-Token` with `X-Key`.
+    TokenKey,
+    /// The key of an `[[api_key]]`, in the field that `[api_keys]` names.
+    ApiKey,
+    /// `Authorization: Basic` (RFC 7617), a user's name and password.
+    Basic,
+    /// The certificate that the client showed in its TLS handshake.
+    Certificate,
+}
+
+/// Every kind by its name.
+const KINDS: [(&str, CredentialKind); 5] = [
+    ("bearer", CredentialKind::Bearer),
+    ("token_key", CredentialKind::TokenKey),
+    ("api_key", CredentialKind::ApiKey),
+    ("basic", CredentialKind::Basic),
+    ("certificate", CredentialKind::Certificate),
+];
+
+impl CredentialKind {
+    /// The name in `auth`.
+    pub(super) fn name(self) -> &'static str {
+        KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+
+    /// Whether it is a token, which an issuer and a login gave out.
+    pub fn is_token(self) -> bool {
+        matches!(self, Self::Bearer | Self::TokenKey)
+    }
+}
+
+/// Tokens where it is left out; nobody's leave is asked where it is empty.
+pub(super) fn read(table: &mut Table<'_>) -> Vec<CredentialKind> {
+    let tokens = vec![CredentialKind::Bearer, CredentialKind::TokenKey];
+    // After a problem the route is not taken for an open one.
+    let Some(list) = table.get("auth").and_then(|item| item.list()) else { return tokens };
+    if list.is_empty() {
+        return Vec::new();
+    }
+    let mut kinds = Vec::with_capacity(list.len());
+    for item in &list {
+        let Some(name) = item.text() else { continue };
+        match KINDS.iter().find(|(known, _)| *known == name) {
+            Some((_, kind)) if kinds.contains(kind) => item.issue("stands here twice"),
+            Some((_, kind)) => kinds.push(*kind),
+            None if name == "cookie" => item.issue("is not available in this version"),
+            None => {
+                let names = KINDS.iter().map(|(name, _)| *name);
+                item.issue(no_such("kind of credential", name, names));
+            }
+        }
+    }
+    if kinds.is_empty() { tokens } else { kinds }
+}
+
+/// The sources of users whose passwords are taken: those named, or all.
+pub(super) fn read_users(
+    table: &mut Table<'_>,
+    auth: &[CredentialKind],
+    known: &Known,
+) -> Vec<String> {
+    let takes_passwords = auth.contains(&CredentialKind::Basic);
+    let item = table.get("users");
+    if let Some(item) = item.as_ref().filter(|_| !takes_passwords) {
+        item.issue("needs \"basic\" in auth");
+    }
+    let users: Vec<String> = match &item {
+        Some(item) => known.users.refer_all(&item.list().unwrap_or_default()),
+        None if takes_passwords => known.users.iter().map(str::to_owned).collect(),
+        None => Vec::new(),
+    };
+    let names_somebody = item.is_some_and(|item: Item<'_>| !item.is_empty_list());
+    if takes_passwords && users.is_empty() && !names_somebody {
+        table.issue("users", "has nobody whose password could be right: add a [[users]]");
+    }
+    users
+}

@@ -1,0 +1,143 @@
+//! A name and a password on a route (`auth = ["basic"]`): the password step of a login without the
+//! session.
+//!
+//! Counted and limited as at a login. Requests that come with the same password at the same time
+//! are one try. Whoever has a second step does not get in by his password alone.
+
+use std::sync::Arc;
+
+use super::attempts::{Trier, is_decision};
+use super::proofs::Asked;
+use super::{Refused, Services};
+use crate::authn::Verified;
+use crate::client::{Client, address_group};
+use crate::clock::Timestamp;
+use crate::dialect::Reason;
+use crate::identity::{BASIC_ISSUER, Identity};
+use crate::secret::{Digest, SecretString};
+use crate::session::StreamOrigin;
+use crate::telemetry::audit::Actor;
+use crate::telemetry::metrics::LoginResult;
+use crate::users::{Name, User};
+
+/// A request with a name and a password.
+#[derive(Debug)]
+pub(crate) struct BasicCall {
+    /// Whose passwords the route takes.
+    pub(crate) sources: Vec<String>,
+    pub(crate) name: String,
+    pub(crate) password: SecretString,
+    pub(crate) client: Arc<Client>,
+    pub(crate) request_id: String,
+    /// Peers that many clients share are not counted by address.
+    pub(crate) shared_address: bool,
+    pub(crate) now: Timestamp,
+}
+
+impl BasicCall {
+    /// What decides about it.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            sources: &self.sources,
+            name: &self.name,
+            password: &self.password,
+            group: self.client.address.filter(|_| !self.shared_address).map(address_group),
+        }
+    }
+
+    fn trier(&self) -> Trier<'_> {
+        let actor = Actor {
+            address: self.client.address,
+            request_id: &self.request_id,
+            login: BASIC_ISSUER,
+        };
+        Trier { actor, group: self.asked().group, now: self.now }
+    }
+}
+
+impl Services {
+    /// Proves a name and a password. Waits: for the back room.
+    pub(crate) async fn prove_basic(&self, call: BasicCall) -> Result<Arc<Verified>, Refused> {
+        let digest = self.proofs.digest(&call.asked());
+        let flight = self.proofs.board(digest);
+        let proved = flight.get_or_init(|| self.look_at(&call, digest)).await.clone();
+        self.proofs.land(digest, &flight);
+        proved
+    }
+
+    async fn look_at(&self, call: &BasicCall, digest: Digest) -> Result<Arc<Verified>, Refused> {
+        // Whoever had it in his hands before may have landed just now.
+        if let Some(held) = self.proofs.find(&digest, call.now) {
+            return Ok(held);
+        }
+        let epoch = self.proofs.epoch();
+        let (trier, name) = (call.trier(), Name::Username(call.name.clone()));
+        let account = self.account(&call.sources, &name).await?;
+        let attempt = self.reserve_attempt(&trier, account).await?;
+        let user = match self.checked(call, &trier, &name).await {
+            Ok(user) => user,
+            Err(refused) => {
+                if !is_decision(refused.reason) {
+                    self.give_back(attempt, call.now).await;
+                }
+                return Err(refused);
+            }
+        };
+        self.store.attempt_succeeded(attempt, call.now).await?;
+        self.count(&trier, LoginResult::Succeeded);
+        let verified = Arc::new(verified(&user));
+        self.proofs.keep(digest, epoch, (&verified, user), call.now);
+        Ok(verified)
+    }
+
+    async fn checked(
+        &self,
+        call: &BasicCall,
+        trier: &Trier<'_>,
+        name: &Name,
+    ) -> Result<User, Refused> {
+        let checked = self.check_password(trier, &call.sources, name, &call.password).await;
+        let user = checked.map_err(|refused| match refused.reason {
+            Reason::UnknownUser => Refused { reason: Reason::InvalidCredentials, ..refused },
+            _ => refused,
+        })?;
+        if self.store.find_totp(&user.id).await?.is_some() {
+            let cause = "the user has a second step, which Basic does not have";
+            return Err(self.failed(trier, &user.name, Reason::InvalidCredentials, cause));
+        }
+        Ok(user)
+    }
+
+    /// Users may have changed: no password counts as known, and who is not who he was has nothing
+    /// open any more. Whose source cannot be asked keeps what he has, as sessions do.
+    pub(crate) async fn review_basic(&self) {
+        for (digest, user) in self.proofs.forget() {
+            let now = match self.streams.has(StreamOrigin::Credential(digest)) {
+                true => self.users.find(&user.source, &user.id, &user.name).await,
+                false => continue,
+            };
+            if now.is_ok_and(|now| now.is_none_or(|now| now.version != user.version)) {
+                self.streams.end(StreamOrigin::Credential(digest));
+            }
+        }
+    }
+}
+
+/// Who the user is to a route. Named by all that he was when his password was right.
+fn verified(user: &User) -> Verified {
+    let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+    let identity = Identity {
+        subject: user.id.clone(),
+        username: user.name.as_str().into(),
+        source: user.source.as_str().into(),
+        issuer: BASIC_ISSUER.into(),
+        login: "".into(),
+        session: None,
+        roles: names(&user.roles),
+        scopes: names(&user.scopes),
+        claims: user.claims.clone(),
+    };
+    let parts = [BASIC_ISSUER.as_bytes(), user.source.as_bytes(), user.id.as_str().as_bytes()];
+    let digest = Digest::of_list(&[&parts[..], &[&user.version.0]].concat());
+    Verified::without_token(identity, digest, Timestamp::NEVER)
+}
