@@ -48,6 +48,10 @@ pub enum AdminCommand {
     MakeTotp { user: String, source: Option<String>, replace: bool },
     /// `POST /totp/remove` with `user` and `source`
     RemoveTotp { user: String, source: Option<String> },
+    /// `GET /api-keys`
+    ListApiKeys,
+    /// `DELETE /api-keys/{id}`
+    RevokeApiKey { id: String },
     /// `GET /users/imported`
     ListImported,
     /// `POST /store/backup` with `path`
@@ -165,6 +169,8 @@ impl AdminCommand {
                 let OldTotp { user, source } = required(body)?;
                 Ok(Self::RemoveTotp { user: named("user", user)?, source })
             }
+            ["api-keys"] if get => Ok(Self::ListApiKeys),
+            ["api-keys", id] if delete => Ok(Self::RevokeApiKey { id: (*id).to_owned() }),
             ["users", "imported"] if get => Ok(Self::ListImported),
             ["store", "backup"] if post => {
                 let BackupTo { path } = required(body)?;
@@ -236,6 +242,8 @@ fn unknown(segments: &[&str]) -> Refused {
         | ["totp"]
         | ["totp", "remove"]
         | ["users", "imported"]
+        | ["api-keys"]
+        | ["api-keys", _]
         | ["store", "backup"] => {
             (StatusCode::METHOD_NOT_ALLOWED, "not with this method".to_owned())
         }
@@ -303,6 +311,8 @@ mod tests {
                 RemoveTotp { user: user(), source: Some("staff".to_owned()) },
             ),
             ("GET /users/imported", "", ListImported),
+            ("GET /api-keys", "", ListApiKeys),
+            ("DELETE /api-keys/robot", "", RevokeApiKey { id: "robot".to_owned() }),
             ("POST /store/backup", r#"{"path":"/b/s"}"#, Backup { path: "/b/s".into() }),
         ] {
             assert_eq!(parse(request, body), Ok(command), "{request}");
@@ -329,6 +339,7 @@ mod tests {
             ("POST /sessions", "", 405),
             ("GET /reload", "", 405),
             ("POST /users/imported", "", 405),
+            ("DELETE /api-keys", "", 405),
             ("POST /status", "", 405),
             ("GET /status?x=1", "", 400),
             ("GET /nothing", "", 404),

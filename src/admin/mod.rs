@@ -5,6 +5,7 @@
 //! line asks through `client`.
 
 pub mod api;
+mod api_keys;
 pub mod client;
 pub mod health;
 mod imported;

@@ -86,6 +86,8 @@ impl Operations {
             AdminCommand::RemoveTotp { user, source } => {
                 self.remove_totp(&user, source.as_deref()).await
             }
+            AdminCommand::ListApiKeys => self.list_api_keys(),
+            AdminCommand::RevokeApiKey { id } => self.revoke_api_key(&id).await,
             AdminCommand::ListImported => self.list_imported().await,
             AdminCommand::Backup { path } => match self.store.backup(&path).await {
                 Ok(()) => {
@@ -142,7 +144,7 @@ impl Operations {
         let revoked = shared.store.revoke(what, shared.clock.now()).await;
         let ended = revoked.as_deref().unwrap_or(single.as_slice());
         for session in ended {
-            shared.ends.streams.end(session);
+            shared.ends.streams.end(*session);
         }
         self.audit("revoke", target);
         let ended = revoked.map_err(failed)?;

@@ -79,6 +79,15 @@ impl Verified {
         revocations: &Revocations,
     ) -> Result<(), Refusal> {
         self.check_key(key)?;
+        self.admit_now(now, revocations)
+    }
+
+    /// Whether the token is good now, apart from its key.
+    pub(super) fn admit_now(
+        &self,
+        now: Timestamp,
+        revocations: &Revocations,
+    ) -> Result<(), Refusal> {
         if self.until.is_some_and(|until| until <= now) {
             return Err(Refusal::invalid("the issuer is not accepted any more"));
         }

@@ -57,10 +57,10 @@ pub struct VerifierError {
 /// Proves tokens.
 #[derive(Debug)]
 pub struct Verifier {
-    ring: Arc<KeyRing>,
-    own: Own,
+    pub(super) ring: Arc<KeyRing>,
+    pub(super) own: Own,
     pub(super) foreign: Vec<Foreign>,
-    revocations: Arc<Revocations>,
+    pub(super) revocations: Arc<Revocations>,
     cache: Cache,
     warnings: Vec<String>,
 }

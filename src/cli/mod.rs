@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 failed at run time, 2 usage, 78 bad configuration.
 #![allow(clippy::print_stderr)]
 
+mod api_keys;
 mod attempt;
 mod check;
 mod dialects;
@@ -66,6 +67,9 @@ enum Command {
     /// Signing keys.
     #[command(subcommand)]
     Key(keys::KeyCommand),
+    /// Keys that programs call with.
+    #[command(name = "api-key", subcommand)]
+    ApiKey(api_keys::ApiKeyCommand),
     /// Tokens: look into one, make one for a script.
     #[command(subcommand)]
     Token(tokens::TokenCommand),
@@ -156,6 +160,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         }
         Command::Hash(args) => Ok(hash::run(&args)?),
         Command::Key(command) => keys::run(command, &load(config)?.config),
+        Command::ApiKey(command) => api_keys::run(command, config),
         Command::Token(command) => tokens::run(command, config),
         Command::Session(command) => remote::session(command, &load(config)?.config),
         Command::Limits(command) => remote::limits(command, &load(config)?.config),

@@ -183,6 +183,11 @@ fn path(path: &str, user: &Option<String>) -> String {
     }
 }
 
+/// The path of the thing called `id` below `path`.
+pub(super) fn below(path: &str, id: &str) -> String {
+    format!("{path}/{}", encoded(id))
+}
+
 fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

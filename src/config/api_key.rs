@@ -7,7 +7,7 @@ use toml::Table as Written;
 use super::headers::check_credential_name;
 use super::issuer::read_until;
 use super::item::Item;
-use super::listener::read_nets;
+use super::listener::read_net;
 use super::out::Out;
 use super::reader::Table;
 use super::suggest::Names;
@@ -92,10 +92,11 @@ impl ApiKey {
 
 /// An empty list would read as "from nowhere" to one and "from anywhere" to another.
 fn read_networks(table: &mut Table<'_>) -> Vec<IpNet> {
-    if let Some(item) = table.get("networks").filter(Item::is_empty_list) {
+    let Some(item) = table.get("networks") else { return Vec::new() };
+    if item.is_empty_list() {
         item.issue("must name at least one network, or be left out for all");
     }
-    read_nets(table, "networks")
+    item.list().unwrap_or_default().iter().filter_map(read_net).collect()
 }
 
 /// What stands there may be the key itself, so it is not shown.

@@ -199,11 +199,11 @@ impl Bind {
     }
 }
 
-pub(super) fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
+fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
     table.list(key).iter().filter_map(read_net).collect()
 }
 
-fn read_net(item: &Item<'_>) -> Option<IpNet> {
+pub(super) fn read_net(item: &Item<'_>) -> Option<IpNet> {
     let text = item.text()?;
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Some(address.into());

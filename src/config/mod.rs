@@ -67,6 +67,7 @@ pub use self::login::{Hashing, Login, LoginLimits, Rate, Tenant};
 pub use self::mail::{Mail, MailTls};
 pub use self::process::Process;
 pub use self::route::{AllowPath, IdentityForm, Require, Route, RouteCors};
+pub use self::suggest::is_plain_name;
 pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
 pub use self::users::{

@@ -118,7 +118,8 @@ impl Route {
             table.issue("auth", "is open to all: issuers, logins and require ask in vain");
         }
         let takes_tokens = auth.iter().any(|kind| kind.is_token());
-        if !open && !takes_tokens && !(issuers.is_empty() && logins.is_empty()) {
+        let lists = !issuers.is_empty() || !logins.is_empty();
+        if lists && !open && !takes_tokens {
             table.issue("auth", "takes no tokens: issuers and logins ask in vain");
         }
         if !logins.is_empty()

@@ -74,7 +74,7 @@ impl Names {
         };
         let given = item.as_ref().map(|item| item.text().unwrap_or_default());
         let name = given.or(default).unwrap_or_default();
-        if let Some(item) = item.as_ref().filter(|item| item.is_text() && !is_plain(name)) {
+        if let Some(item) = item.as_ref().filter(|item| item.is_text() && !is_plain_name(name)) {
             item.issue("must be of letters, digits, `-`, `_` and `.`, at most 64");
         } else if let Some((_, line)) = self.names.iter().find(|(known, _)| known == name) {
             let first = line.map(|line| format!(" in line {line}")).unwrap_or_default();
@@ -127,7 +127,8 @@ impl Names {
     }
 }
 
-fn is_plain(name: &str) -> bool {
+/// Whether sections may be called so.
+pub fn is_plain_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=64).contains(&name.len()) && name.bytes().all(fits)
 }

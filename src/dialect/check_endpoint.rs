@@ -31,12 +31,17 @@ pub(super) fn check_endpoint(
     let scope = match raw.step {
         Step::Login | Step::VerifyCode | Step::Refresh => Scope::TOKENS,
         Step::Logout | Step::LogoutAll | Step::Session => Scope::SESSION,
-        Step::Answer => Scope::NOBODY,
+        Step::Introspect | Step::Revoke | Step::Answer => Scope::NOBODY,
     };
     // The password step of a login with codes tells nothing, so it is compiled knowing nobody.
     let pending_reply = reply(raw.pending_reply, "pending_reply", Scope::NOBODY);
     let reply = reply(raw.reply, "reply", scope)
         .or_else(|| pending_reply.clone().filter(|_| raw.second_step != SecondStep::None));
+    // RFC 7662 says what is told of a token; that is no dialect's affair.
+    let reply = match raw.step {
+        Step::Introspect => Some(Reply { status: StatusCode::OK, json: None }),
+        _ => reply,
+    };
     if reply.is_none() {
         problems.add(format!("{at}.reply"), "", "is missing");
     }
@@ -118,6 +123,9 @@ fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut Problems) {
     for (key, _, wanted) in misplaced.iter().filter(|(_, is_misplaced, _)| *is_misplaced) {
         problems.add(format!("{at}.{key}"), "", format!("goes only with step `{wanted}`"));
     }
+    if raw.reply.is_some() && step == Step::Introspect {
+        problems.add(format!("{at}.reply"), "", "is what RFC 7662 says: leave it out");
+    }
     if raw.second_step != SecondStep::None && raw.pending_reply.is_none() {
         let message = "is missing: what does the client get while its code is on the way?";
         problems.add(format!("{at}.pending_reply"), "", message);
@@ -138,6 +146,8 @@ impl Step {
             Self::Logout => "logout",
             Self::LogoutAll => "logout_all",
             Self::Session => "session",
+            Self::Introspect => "introspect",
+            Self::Revoke => "revoke",
             Self::Answer => "answer",
         }
     }
@@ -156,6 +166,7 @@ impl RawCredential {
             Self::JsonRefresh(_) => "json_refresh",
             Self::Bearer(_) => "bearer",
             Self::TokenKey {} => "token_key",
+            Self::Form(_) => "form",
         }
     }
 
@@ -166,6 +177,7 @@ impl RawCredential {
             Self::JsonRefresh(_) => step == Step::Refresh,
             Self::Bearer(BearerUse::Renew | BearerUse::Exchange) => step == Step::Login,
             Self::Bearer(BearerUse::Refresh) => step == Step::Refresh,
+            Self::Form(_) => matches!(step, Step::Introspect | Step::Revoke),
             Self::Bearer(BearerUse::Access) | Self::TokenKey {} => {
                 matches!(step, Step::Logout | Step::LogoutAll | Step::Session)
             }
@@ -184,6 +196,7 @@ impl From<RawCredential> for CredentialForm {
             RawCredential::JsonRefresh(token) => Self::JsonRefresh { token },
             RawCredential::Bearer(purpose) => Self::Bearer(purpose),
             RawCredential::TokenKey {} => Self::TokenKey,
+            RawCredential::Form(token) => Self::Form { token },
         }
     }
 }

@@ -72,6 +72,7 @@ pub(super) enum RawCredential {
     JsonRefresh(String),
     Bearer(BearerUse),
     TokenKey {},
+    Form(String),
 }
 
 #[derive(Clone, Debug, Deserialize)]

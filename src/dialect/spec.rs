@@ -101,6 +101,10 @@ pub enum Step {
     LogoutAll,
     /// Tells about the session of the presented access token.
     Session,
+    /// Says what a token of ours is worth (RFC 7662), to a program with an API key.
+    Introspect,
+    /// Ends the session of a token of ours (RFC 7009), for a program with an API key.
+    Revoke,
     /// A fixed answer.
     Answer,
 }
@@ -120,6 +124,8 @@ pub enum CredentialForm {
     Bearer(BearerUse),
     /// `X-Access-Token` with `X-Key`.
     TokenKey,
+    /// A member of a form that holds the token which the request is about.
+    Form { token: String },
 }
 
 /// What a Bearer at a login endpoint is for.
@@ -166,10 +172,26 @@ pub struct Reply {
 /// What a client presented at a login endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Presented {
-    Password { name: String, password: SecretString },
-    Code { name: String, code: SecretString },
-    Token { token: SecretString, purpose: BearerUse },
-    Pair { token: SecretString, key: SecretString },
+    Password {
+        name: String,
+        password: SecretString,
+    },
+    Code {
+        name: String,
+        code: SecretString,
+    },
+    Token {
+        token: SecretString,
+        purpose: BearerUse,
+    },
+    Pair {
+        token: SecretString,
+        key: SecretString,
+    },
+    /// No credential: the token that a program asks about.
+    About {
+        token: SecretString,
+    },
 }
 
 /// What templates may refer to; what is absent renders as `null` in a whole value.

@@ -78,7 +78,7 @@ impl Login {
             Presented::Pair { token, key } => {
                 Credential::Pair { token: token.clone(), key: key.clone() }
             }
-            Presented::Password { .. } | Presented::Code { .. } => {
+            Presented::Password { .. } | Presented::Code { .. } | Presented::About { .. } => {
                 return Err(Refused::new(Reason::CredentialMissing, "a token is needed"));
             }
         };

@@ -1,4 +1,5 @@
-//! The steps of a login (password, code, exchange, refresh, logout), whatever the format.
+//! The steps of a login (password, code, exchange, refresh, logout, and questions about them),
+//! whatever the format.
 //!
 //! A dialect says how requests and answers look; this module does the work once. Every step runs
 //! whole in the back room, on a body that was already read. Nothing here knows of routes, and
@@ -8,6 +9,7 @@ mod attempts;
 mod basic;
 mod code;
 mod exchange;
+mod introspect;
 mod issue;
 mod logout;
 mod mail;
@@ -154,6 +156,11 @@ impl Login {
             return Ok(self.answer(endpoint, &self.facts(call.now)));
         }
         self.check_tenant(&call)?;
+        match endpoint.step {
+            Step::Introspect => return self.introspect(endpoint, &call).await,
+            Step::Revoke => return self.revoke_token(endpoint, &call).await,
+            _ => {}
+        }
         let presented = serve::read(endpoint, &call.head, &call.body)?;
         match (endpoint.step, presented) {
             (Step::Login, Presented::Password { name, password }) => {
@@ -250,7 +257,7 @@ impl Login {
     /// A session ended: nothing of it stays open.
     fn end_streams(&self, ended: &[SessionId]) {
         for session in ended {
-            self.services.streams.end(session);
+            self.services.streams.end(*session);
         }
     }
 

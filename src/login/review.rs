@@ -35,7 +35,7 @@ pub(crate) async fn review_sessions(
         // In force at once, even where it could not be written: the others must not wait for it.
         let revoked = services.store.revoke(Revoke::Session(session.id), now).await;
         failed = revoked.err().or(failed);
-        services.streams.end(&session.id);
+        services.streams.end(session.id);
         ended += 1;
     }
     failed.map_or(Ok(ended), Err)

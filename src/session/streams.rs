@@ -25,12 +25,6 @@ impl From<SessionId> for StreamOrigin {
     }
 }
 
-impl From<&SessionId> for StreamOrigin {
-    fn from(session: &SessionId) -> Self {
-        Self::Session(*session)
-    }
-}
-
 /// The open streams of every session, and of credentials that have none.
 #[derive(Clone, Debug, Default)]
 pub struct Streams(Arc<DashMap<StreamOrigin, Open>>);

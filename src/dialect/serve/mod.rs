@@ -5,9 +5,12 @@
 //! `Authorization` beside a JSON login is nothing). What a credential is worth, `login` decides.
 
 mod body;
+mod form;
 mod header;
 
+use http::StatusCode;
 use http::request::Parts;
+use serde_json::Value;
 
 use self::body::Object;
 pub use self::header::basic;
@@ -21,6 +24,13 @@ use super::{Answer, Reason};
 /// Why there is nothing to go on, for the endpoint's error form. None of these are guesses at a
 /// password, so none need be counted.
 pub fn read(endpoint: &Endpoint, head: &Parts, body: &[u8]) -> Result<Presented, Reason> {
+    let about = endpoint.credential.iter().find_map(|form| match form {
+        CredentialForm::Form { token } => Some(token),
+        _ => None,
+    });
+    if let Some(name) = about {
+        return Ok(Presented::About { token: form::read(&head.headers, body, name)? });
+    }
     let reads_body = endpoint.credential.iter().any(CredentialForm::is_in_body);
     // An endpoint that takes headers only does not care what comes with them.
     let object = if reads_body { Object::read(&head.headers, body)? } else { Object::default() };
@@ -36,6 +46,11 @@ pub fn read(endpoint: &Endpoint, head: &Parts, body: &[u8]) -> Result<Presented,
 pub fn render(reply: &Reply, facts: &Facts, dialect: &Dialect) -> Answer {
     let body = reply.json.as_ref().map(|json| json.render(facts, dialect));
     json_answer(reply.status, body.as_ref())
+}
+
+/// An answer that is the same in every dialect, because a standard says how it looks.
+pub fn json(value: &Value) -> Answer {
+    json_answer(StatusCode::OK, Some(value))
 }
 
 /// A JSON login without any of its members lacks the first of them; anything else lacks a
@@ -55,7 +70,10 @@ impl CredentialForm {
     /// True if the credential is a member of the body.
     pub fn is_in_body(&self) -> bool {
         match self {
-            Self::JsonPassword { .. } | Self::JsonCode { .. } | Self::JsonRefresh { .. } => true,
+            Self::JsonPassword { .. }
+            | Self::JsonCode { .. }
+            | Self::JsonRefresh { .. }
+            | Self::Form { .. } => true,
             Self::BasicPassword | Self::Bearer(_) | Self::TokenKey => false,
         }
     }
@@ -100,6 +118,8 @@ impl CredentialForm {
                 Ok(token.map(|token| Presented::Token { token, purpose: *purpose }))
             }
             Self::TokenKey => header::token_key(&head.headers),
+            // A form is no JSON object, and was read before.
+            Self::Form { .. } => Ok(None),
         }
     }
 }

@@ -253,7 +253,11 @@ proptest! {
                     | Ok(Presented::Code { name, code: secret }) => {
                         prop_assert!(!name.is_empty() && !secret.expose().is_empty());
                     }
-                    Ok(Presented::Token { token, .. } | Presented::Pair { token, .. }) => {
+                    Ok(
+                        Presented::Token { token, .. }
+                        | Presented::Pair { token, .. }
+                        | Presented::About { token },
+                    ) => {
                         prop_assert!(!token.expose().is_empty());
                     }
                     Err(reason) => prop_assert!(endpoint.errors.status(reason).is_client_error()),

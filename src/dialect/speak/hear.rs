@@ -102,7 +102,7 @@ fn judgements(step: Step) -> &'static [Reason] {
         Step::Refresh | Step::Logout | Step::LogoutAll | Step::Session => {
             &[Reason::TokenInvalid, Reason::TokenExpired, Reason::TokenRevoked]
         }
-        Step::Answer => &[],
+        Step::Introspect | Step::Revoke | Step::Answer => &[],
     }
 }
 

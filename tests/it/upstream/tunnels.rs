@@ -160,7 +160,7 @@ async fn a_web_socket_ends_with_its_session_by_a_close_frame() {
     upstream.send(b"\x82\x02ab").await;
     client.until("ab").await;
 
-    session.ends.streams.end(&session.id);
+    session.ends.streams.end(session.id);
 
     assert_eq!(client.rest().await, CLOSE_1008);
     assert_eq!(upstream.rest().await, b"");
@@ -187,7 +187,7 @@ async fn a_close_frame_does_not_cut_a_frame_in_two() {
     upstream.send(b"\x82\x04ab").await;
     client.until("ab").await;
 
-    session.ends.streams.end(&session.id);
+    session.ends.streams.end(session.id);
     assert!(client.is_silent(MOMENT).await, "the frame is not over");
     upstream.send(b"cd\x82\x02no").await;
 
@@ -202,7 +202,7 @@ async fn a_frame_that_does_not_end_is_cut_after_a_second() {
     upstream.send(b"\x82\x04ab").await;
     client.until("ab").await;
 
-    session.ends.streams.end(&session.id);
+    session.ends.streams.end(session.id);
 
     assert_eq!(client.rest().await, b"");
     assert_eq!(upstream.rest().await, b"");
@@ -236,7 +236,7 @@ async fn a_long_answer_ends_with_its_session_but_not_with_its_token() {
     }
     upstream.send("2\r\ncd\r\n").await;
     client.until("cd\r\n").await;
-    session.ends.streams.end(&session.id);
+    session.ends.streams.end(session.id);
 
     assert_eq!(client.rest().await, b"", "cut short");
     assert_eq!(upstream.rest().await, b"");

@@ -1,0 +1,48 @@
+//! API keys of the running gateway: which are revoked, and revoking one.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::operations::{Carried, Operations, failed, unknown};
+use crate::authn::key_digest;
+use crate::clock::day_ended;
+use crate::session::{Revoke, StreamOrigin};
+
+/// A key may be without end, and its revocation must not end before it.
+const FOR_EVER: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+impl Operations {
+    /// Every key of the configuration in effect.
+    pub(super) fn list_api_keys(&self) -> Carried {
+        let revocations = self.gateway.shared.store.revocations();
+        let generation = self.gateway.generation();
+        let told = generation.config.api_keys.keys.iter().map(|key| {
+            json!({
+                "id": key.id,
+                "name": key.name,
+                "roles": key.roles,
+                "scopes": key.scopes,
+                "expires": key.expires.map(day_ended),
+                "revoked": revocations.token_revoked(&key_digest(key)),
+            })
+        });
+        Ok(json!({ "keys": told.collect::<Vec<_>>() }))
+    }
+
+    /// Refuses a key from now on, whatever the configuration says, and closes what it has open.
+    pub(super) async fn revoke_api_key(&self, id: &str) -> Carried {
+        let shared = &self.gateway.shared;
+        let generation = self.gateway.generation();
+        let key = generation.config.api_keys.keys.iter().find(|key| key.id == id);
+        let digest = key_digest(key.ok_or_else(|| unknown(&format!("API key `{id}`")))?);
+        let now = shared.clock.now();
+        let revoked = shared.store.revoke(Revoke::Token { digest, until: now.plus(FOR_EVER) }, now);
+        let revoked = revoked.await;
+        // In force before it is durable, as at a logout.
+        shared.ends.streams.end(StreamOrigin::Credential(digest));
+        self.audit("api-key revoke", id);
+        revoked.map_err(failed)?;
+        Ok(json!({}))
+    }
+}

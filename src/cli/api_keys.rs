@@ -1,0 +1,130 @@
+//! `tollhouse api-key`: keys that programs call with.
+//!
+//! A key is made without the gateway, which only ever knows its hash; revoking one is the running
+//! gateway's to do, and to remember.
+
+use std::collections::BTreeSet;
+
+use anyhow::{bail, ensure};
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::Value;
+use toml::Table;
+
+use super::{Failure, load, remote, say};
+use crate::authn::new_key;
+use crate::clock::{day_ended, end_of_day};
+use crate::config::{ApiKey, Config, is_plain_name};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ApiKeyCommand {
+    /// Make a key and print it, with the section of gateway.toml that lets it in.
+    New(NewArgs),
+    /// The keys of gateway.toml, and which of them the running gateway has revoked.
+    List,
+    /// Have the running gateway refuse a key from now on.
+    Revoke {
+        /// The key's id.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NewArgs {
+    /// What the key is called: letters, digits, `-`, `_` and `.`.
+    id: String,
+    /// A role that it grants; may be given several times.
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// A scope that it grants; may be given several times.
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// The last day (UTC) on which it is taken, written 2027-03-31.
+    #[arg(long, value_name = "DAY")]
+    expires: Option<String>,
+    /// Where it may be used from; may be given several times.
+    #[arg(long = "network", value_name = "NET")]
+    networks: Vec<String>,
+}
+
+/// Carries out an `api-key` command.
+pub(super) fn run(command: ApiKeyCommand, path: &std::path::Path) -> Result<(), Failure> {
+    match command {
+        ApiKeyCommand::New(args) => Ok(new(args)?),
+        ApiKeyCommand::List => list(&load(path)?.config),
+        ApiKeyCommand::Revoke { id } => {
+            let config = load(path)?.config;
+            remote::call(&config, Method::DELETE, &remote::below("/api-keys", &id), None)?;
+            let file = config.path.display();
+            Ok(say(format_args!(
+                "{id} is refused from now on; remove its [[api_key]] from {file}"
+            ))?)
+        }
+    }
+}
+
+fn new(args: NewArgs) -> anyhow::Result<()> {
+    let id = args.id;
+    ensure!(is_plain_name(&id), "`{id}` is no id: letters, digits, `-`, `_` and `.`, at most 64");
+    if let Some(day) = &args.expires {
+        ensure!(end_of_day(day).is_some(), "`{day}` is no day: write it as 2027-03-31");
+    }
+    for network in &args.networks {
+        let is_network = network.parse::<ipnet::IpNet>().is_ok_and(|net| net == net.trunc());
+        if !is_network && network.parse::<std::net::IpAddr>().is_err() {
+            bail!("`{network}` is no network: write it as 10.0.0.0/8");
+        }
+    }
+    let (key, hash) = new_key(&id);
+    let mut section = Table::new();
+    section.insert("id".to_owned(), id.into());
+    section.insert("hash".to_owned(), hash.hex().into());
+    let lists = [("roles", args.roles), ("scopes", args.scopes), ("networks", args.networks)];
+    for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+        section.insert(name.to_owned(), list.into());
+    }
+    section.extend(args.expires.map(|day| ("expires".to_owned(), day.into())));
+    let written = toml::to_string(&section)?;
+    say(format_args!(
+        "{}\n\n# The key is shown this once. What lets it in, for gateway.toml:\n\n[[api_key]]\n{}",
+        key.expose(),
+        written.trim_end(),
+    ))?;
+    Ok(())
+}
+
+fn list(config: &Config) -> Result<(), Failure> {
+    let revoked = match remote::call(config, Method::GET, "/api-keys", None) {
+        Ok(answer) => Some(revoked(&answer)),
+        Err(error) => {
+            eprintln!("tollhouse: which are revoked is not known: {error:#}");
+            None
+        }
+    };
+    for key in &config.api_keys.keys {
+        let state = match &revoked {
+            Some(revoked) if revoked.contains(&key.id) => "  revoked",
+            _ => "",
+        };
+        say(format_args!("{}{state}", told(key)))?;
+    }
+    Ok(())
+}
+
+fn revoked(answer: &Value) -> BTreeSet<String> {
+    let keys = remote::list(answer, "keys");
+    let revoked = keys.filter(|key| key.get("revoked").and_then(Value::as_bool) == Some(true));
+    revoked.map(|key| remote::text(key, "id").to_owned()).collect()
+}
+
+fn told(key: &ApiKey) -> String {
+    let names = |names: &[String]| if names.is_empty() { "-".to_owned() } else { names.join(",") };
+    let until = key.expires.map_or("-".to_owned(), day_ended);
+    format!(
+        "{}  {}  roles {}  scopes {}  until {until}",
+        key.id,
+        key.name,
+        names(&key.roles),
+        names(&key.scopes)
+    )
+}
