@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::asked::Asked;
 use super::claims;
 use super::inquiry::Unproved;
 use super::jws::{Cause, Compact};
@@ -13,6 +14,7 @@ use super::remote::Remote;
 use super::verified::{Refusal, Verified};
 use crate::clock::Timestamp;
 use crate::config::{Audience, Issuer, IssuerKeys};
+use crate::database::AddressError;
 use crate::identity::{Claims, Identity, Subject};
 use crate::secret::Digest;
 use crate::token::{BadKey, KeyRemark, KeySet};
@@ -33,6 +35,8 @@ enum Keys {
     Held(KeySet),
     /// At the issuer's, who is asked for them.
     Remote(Arc<Remote>),
+    /// Nowhere: somebody is asked about every token.
+    Asked(Arc<Asked>),
 }
 
 /// Why an issuer's tokens could never be verified.
@@ -43,6 +47,9 @@ pub enum IssuerError {
 
     #[error(transparent)]
     Trust(#[from] TrustError),
+
+    #[error("the address of its database {0}")]
+    Address(#[from] AddressError),
 }
 
 impl Foreign {
@@ -52,12 +59,20 @@ impl Foreign {
         issuer: &Issuer,
         last: &[Self],
     ) -> Result<(Self, Vec<KeyRemark>), IssuerError> {
-        let (keys, remarks) = match issuer.keys.is_remote() {
-            false => {
+        let (keys, remarks) = match &issuer.keys {
+            keys if keys.is_asked() => {
+                let mut known = last.iter().filter_map(Self::asked);
+                let asked = match known.find(|asked| asked.serves(issuer)) {
+                    Some(asked) => asked.clone(),
+                    None => Arc::new(Asked::new(issuer)?),
+                };
+                (Keys::Asked(asked), Vec::new())
+            }
+            keys if !keys.is_remote() => {
                 let (keys, remarks) = held(issuer)?;
                 (Keys::Held(keys), remarks)
             }
-            true => {
+            _ => {
                 let mut known = last.iter().filter_map(Self::remote);
                 let remote = match known.find(|remote| remote.serves(issuer)) {
                     Some(remote) => remote.clone(),
@@ -79,7 +94,15 @@ impl Foreign {
     pub(super) fn remote(&self) -> Option<&Arc<Remote>> {
         match &self.keys {
             Keys::Remote(remote) => Some(remote),
-            Keys::Held(_) => None,
+            _ => None,
+        }
+    }
+
+    /// Who is asked about every token of the issuer.
+    pub(super) fn asked(&self) -> Option<&Arc<Asked>> {
+        match &self.keys {
+            Keys::Asked(asked) => Some(asked),
+            _ => None,
         }
     }
 
@@ -88,6 +111,7 @@ impl Foreign {
         match &self.keys {
             Keys::Held(keys) => Some(keys.epoch()),
             Keys::Remote(remote) => remote.epoch(now),
+            Keys::Asked(_) => None,
         }
     }
 
@@ -100,6 +124,7 @@ impl Foreign {
     pub(super) fn may_issue(&self, issuer: Option<&str>) -> bool {
         match issuer {
             Some(issuer) => issuer == self.rules.issuer,
+            None if self.asked().is_some() => false,
             None => !self.rules.required.iter().any(|name| name == "iss"),
         }
     }
@@ -150,6 +175,7 @@ impl Foreign {
                 Err(Refusal::invalid("the issuer is not accepted any more").into())
             }
             Keys::Remote(remote) => remote.verify(token, now),
+            Keys::Asked(_) => Err(Refusal::invalid("only its issuer can tell").into()),
         }
     }
 
@@ -160,14 +186,14 @@ impl Foreign {
         if self.rules.required.iter().any(missing) {
             return Err("a required claim is missing");
         }
-        self.check_audience(claims)?;
+        check_audience(&self.rules, claims)?;
         let subject = claims::required(claims, "sub")?;
         let expires = claims::date(claims, "exp")?.ok_or("`exp` is missing")?;
         let issued = claims::date(claims, "iat")?;
         let not_before = claims::date(claims, "nbf")?;
         self.check_lifetime(issued, expires)?;
         Ok(Verified {
-            identity: self.identity(subject, claims),
+            identity: identity(&self.rules, &self.name, subject, claims),
             digest: Digest::of(token.signed().as_bytes()),
             token_id: claims.get("jti").and_then(|jti| jti.as_str()).map(Arc::from),
             issued: issued.unwrap_or_default(),
@@ -199,15 +225,6 @@ impl Foreign {
         Ok(())
     }
 
-    fn check_audience(&self, claims: &Claims) -> Result<(), Cause> {
-        let audience = claims::audience(claims)?;
-        match &self.rules.audience {
-            Audience::Any => Ok(()),
-            Audience::OneOf(accepted) if claims::is_for(&audience, accepted) => Ok(()),
-            Audience::OneOf(_) => Err("the token is meant for others"),
-        }
-    }
-
     fn check_lifetime(&self, issued: Option<Timestamp>, expires: Timestamp) -> Result<(), Cause> {
         let Some(longest) = self.rules.max_lifetime else { return Ok(()) };
         let issued = issued.ok_or("`iat` is missing, by which the lifetime is known")?;
@@ -216,21 +233,37 @@ impl Foreign {
         }
         Ok(())
     }
+}
 
-    fn identity(&self, subject: &str, claims: &Claims) -> Identity {
-        let username = claims::at(claims, &self.rules.username_claim);
-        let username = username.and_then(|name| name.as_str()).unwrap_or(subject);
-        Identity {
-            subject: Subject::foreign(&self.rules.issuer, subject),
-            username: username.into(),
-            source: "".into(),
-            issuer: self.name.clone(),
-            login: "".into(),
-            session: None,
-            roles: claims::names(claims::at(claims, &self.rules.roles_claim)),
-            scopes: claims::names(claims::at(claims, &self.rules.scopes_claim)),
-            claims: claims.clone(),
-        }
+/// Whether the token is meant for whom the issuer's rules say.
+pub(super) fn check_audience(rules: &Issuer, claims: &Claims) -> Result<(), Cause> {
+    let audience = claims::audience(claims)?;
+    match &rules.audience {
+        Audience::Any => Ok(()),
+        Audience::OneOf(accepted) if claims::is_for(&audience, accepted) => Ok(()),
+        Audience::OneOf(_) => Err("the token is meant for others"),
+    }
+}
+
+/// Whom the claims are about.
+pub(super) fn identity(
+    rules: &Issuer,
+    name: &Arc<str>,
+    subject: &str,
+    claims: &Claims,
+) -> Identity {
+    let username = claims::at(claims, &rules.username_claim);
+    let username = username.and_then(|name| name.as_str()).unwrap_or(subject);
+    Identity {
+        subject: Subject::foreign(&rules.issuer, subject),
+        username: username.into(),
+        source: "".into(),
+        issuer: name.clone(),
+        login: "".into(),
+        session: None,
+        roles: claims::names(claims::at(claims, &rules.roles_claim)),
+        scopes: claims::names(claims::at(claims, &rules.scopes_claim)),
+        claims: claims.clone(),
     }
 }
 
@@ -244,7 +277,8 @@ fn held(issuer: &Issuer) -> Result<(KeySet, Vec<KeyRemark>), BadKey> {
         IssuerKeys::Jwks(text) => KeySet::from_jwks(text, algorithms, weak)?,
         IssuerKeys::Pem(text) => KeySet::from_pem(text, algorithms)?,
         IssuerKeys::Secret(secret) => KeySet::from_secret(secret, algorithms, weak)?,
-        IssuerKeys::Url(_) | IssuerKeys::Discovery(_) => Default::default(),
+        // Not here.
+        _ => Default::default(),
     };
     if keys.keys().is_empty() {
         return Err(BadKey("none of its keys can be used"));

@@ -3,6 +3,7 @@
 //! A worker never asks: it is handed the question and has the back room put it. What comes of it
 //! is remembered by whoever was asked about, so that the credential is then verified again.
 
+use super::asked::TokenInquiry;
 use super::remote::KeyInquiry;
 use super::verified::Refusal;
 use crate::clock::Timestamp;
@@ -13,6 +14,8 @@ use crate::dialect::Reason;
 pub enum Inquiry {
     /// To an issuer: which are your keys now?
     Keys(KeyInquiry),
+    /// To those who may know: whose is this token?
+    Token(TokenInquiry),
 }
 
 /// Why a credential is not proved.
@@ -51,9 +54,12 @@ impl Inquiry {
     /// When it could not be found out: 503, never a statement about the credential.
     pub(super) async fn ask(self, now: Timestamp) -> Result<(), Refusal> {
         match self {
-            Self::Keys(keys) => keys.ask(now).await,
+            Self::Keys(keys) => {
+                keys.ask(now).await;
+                Ok(())
+            }
+            Self::Token(token) => token.ask(now).await,
         }
-        Ok(())
     }
 }
 

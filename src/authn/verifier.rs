@@ -139,6 +139,11 @@ impl Verifier {
             verified.admit(key, now, &self.revocations)?;
             return Ok(verified);
         }
+        if let Some(judged) = self.judged_elsewhere(credential, now) {
+            let verified = judged?;
+            verified.admit(key, now, &self.revocations)?;
+            return Ok(verified);
+        }
         let (verified, epoch) = self.examine(token, now)?;
         verified.admit(key, now, &self.revocations)?;
         let verified = Arc::new(verified);

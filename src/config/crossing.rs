@@ -9,8 +9,8 @@ use super::path::{is_below, shape};
 use super::reader::Reading;
 use super::suggest::Place;
 use super::{
-    Bind, ClientAuth, Config, CredentialKind, Draft, IdentityForm, Listener, Login, Route,
-    UpstreamCredential,
+    Bind, ClientAuth, Config, CredentialKind, Draft, IdentityForm, IssuerKeys, Listener, Login,
+    Route, UpstreamCredential,
 };
 use crate::dialect::SecondStep;
 use crate::identity::SELF_ISSUER;
@@ -70,6 +70,15 @@ fn check_issuers(reading: &Reading<'_>, draft: &Draft) {
         if !issuer.issuer.is_empty() && is_ours(&issuer.issuer) {
             let remedy = "is the gateway's own issuer: nobody else may speak for it".to_owned();
             at.at("issuer").issue(reading, format!("{:?}", issuer.issuer), remedy);
+        }
+    }
+    for (login, at) in config.logins.iter().zip(&draft.logins) {
+        let traded = config.issuers.iter().filter(|one| login.exchange.contains(&one.name));
+        for issuer in traded {
+            if matches!(issuer.keys, IssuerKeys::WebitelSessions(_)) {
+                let remedy = "has pairs and no tokens that could be traded".to_owned();
+                at.at("exchange").issue(reading, format!("{:?}", issuer.name), remedy);
+            }
         }
     }
     for ((first, first_at), (second, at)) in pairs(&config.issuers, &draft.issuers) {

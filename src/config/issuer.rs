@@ -3,11 +3,13 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::issuer_introspection::{Introspection, refuse};
 use super::issuer_keys::{IssuerKeys, read_keys};
 use super::item::Item;
 use super::reader::Table;
 use super::suggest::Names;
 use super::token::{MAX_LEEWAY, MAX_TTL, MIN_TTL, Token, algorithm};
+use super::webitel_sessions::WebitelSessions;
 use crate::algorithm::Algorithm;
 use crate::clock::{Timestamp, end_of_day};
 use crate::identity::{RESERVED_ISSUERS, SELF_ISSUER};
@@ -66,6 +68,28 @@ const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 /// Shorter would be over before the next fetch.
 const STALE: RangeInclusive<Duration> =
     Duration::from_secs(600)..=Duration::from_secs(30 * 24 * 3600);
+/// What an issuer of pairs without claims cannot have.
+const NO_CLAIMS: [&str; 19] = [
+    "issuer",
+    "audience",
+    "algorithms",
+    "jwks",
+    "jwks_file",
+    "public_key_file",
+    "secret",
+    "introspection",
+    "max_stale",
+    "client_id",
+    "username_claim",
+    "roles_claim",
+    "scopes_claim",
+    "types",
+    "type_optional",
+    "required",
+    "leeway",
+    "max_lifetime",
+    "allow_id_tokens",
+];
 const REQUIRED: &[&str] = &["exp", "iss", "sub", "aud"];
 /// A takeover issuer may leave out the others, never these.
 const ALWAYS_REQUIRED: &[&str] = &["exp", "sub"];
@@ -79,24 +103,20 @@ impl Issuer {
             let remedy = format!("\"{name}\" is what callers with that kind of credential are of");
             table.issue("name", remedy);
         }
+        let kinds = [("jwt", false), ("webitel_sessions", true)];
+        if table.get("kind").and_then(|item| item.choice(&kinds)).unwrap_or(false) {
+            return Self::read_sessions(name, table, token);
+        }
         let issuer = table.required("issuer", "the `iss` of its tokens");
         let issuer = issuer.as_ref().and_then(Item::word).unwrap_or_default();
         let until_item = table.get("until");
         let until = until_item.as_ref().and_then(read_until);
         // Judged by the key's presence, so that a misspelt day is one problem and not three.
         let is_takeover = until_item.is_some();
-        let algorithms = read_algorithms(&mut table);
-        let audience = read_audience(&mut table, is_takeover);
+        let Means { algorithms, keys, allow_http, is_asked } =
+            Means::read(&mut table, &issuer, is_takeover);
+        let audience = read_audience(&mut table, is_takeover || is_asked);
         let types = table.words("types");
-        let plain = table.get("allow_http");
-        let allow_http = plain.as_ref().and_then(Item::bool).unwrap_or(false);
-        let keys = read_keys(&mut table, &issuer, &algorithms, is_takeover, allow_http);
-        if let Some(item) = &plain {
-            check_use(item, keys.as_ref());
-        }
-        if let (Some(item), true) = (&plain, allow_http) {
-            item.warn("asks the issuer without TLS: whoever is on the way there can sign tokens");
-        }
         Self {
             name,
             issuer,
@@ -124,9 +144,85 @@ impl Issuer {
         }
     }
 
+    /// One whose pairs the legacy system that made them is asked about.
+    fn read_sessions(name: String, mut table: Table<'_>, token: &Token) -> Self {
+        const REMEDY: &str = "is about tokens that say whose they are, which these do not";
+        refuse(&mut table, &NO_CLAIMS, REMEDY);
+        let until = table.required("until", "the last day on which the old pairs are taken");
+        let plain = table.get("allow_http");
+        let allow_http = plain.as_ref().and_then(Item::bool).unwrap_or(false);
+        if let (Some(item), true) = (&plain, allow_http) {
+            item.warn("asks without TLS: whoever is on the way there sees and vouches for pairs");
+        }
+        let sessions = WebitelSessions::read(&mut table, allow_http);
+        let keys = sessions.map(|sessions| IssuerKeys::WebitelSessions(Box::new(sessions)));
+        Self {
+            // Its pairs name no issuer.
+            issuer: name.clone(),
+            name,
+            audience: Audience::Any,
+            algorithms: Vec::new(),
+            ca: read_ca(&mut table, keys.as_ref()),
+            allow_http,
+            max_stale: MAX_STALE,
+            client_id: None,
+            keys: keys.unwrap_or(IssuerKeys::Jwks(String::new())),
+            subjects: table.words("subjects").unwrap_or_default(),
+            username_claim: Vec::new(),
+            roles_claim: Vec::new(),
+            scopes_claim: Vec::new(),
+            types: Vec::new(),
+            type_optional: true,
+            required: Vec::new(),
+            leeway: token.leeway,
+            max_lifetime: None,
+            until: until.as_ref().and_then(read_until),
+            allow_id_tokens: false,
+        }
+    }
+
     /// Whether tokens about this `sub` are accepted.
     pub fn takes_subject(&self, subject: &str) -> bool {
         self.subjects.is_empty() || self.subjects.iter().any(|one| one == subject)
+    }
+}
+
+/// What is needed to know that a token is the issuer's.
+struct Means {
+    algorithms: Vec<Algorithm>,
+    keys: Option<IssuerKeys>,
+    allow_http: bool,
+    is_asked: bool,
+}
+
+impl Means {
+    fn read(table: &mut Table<'_>, issuer: &str, is_takeover: bool) -> Self {
+        let plain = table.get("allow_http");
+        let allow_http = plain.as_ref().and_then(Item::bool).unwrap_or(false);
+        let introspection = table.get("introspection");
+        let (algorithms, keys) = match &introspection {
+            None => {
+                let algorithms = read_algorithms(table);
+                let keys = read_keys(table, issuer, &algorithms, is_takeover, allow_http);
+                (algorithms, keys)
+            }
+            Some(item) => {
+                let read = Introspection::read(item, table, allow_http);
+                (Vec::new(), read.map(IssuerKeys::Introspection))
+            }
+        };
+        if let Some(item) = &plain {
+            check_use(item, keys.as_ref());
+        }
+        if let (Some(item), true) = (&plain, allow_http) {
+            item.warn(match introspection {
+                None => "asks the issuer without TLS: whoever is on the way there can sign tokens",
+                Some(_) => {
+                    "asks without TLS: whoever is on the way there sees and vouches for tokens"
+                }
+            });
+        }
+        Self { algorithms, keys, allow_http, is_asked: introspection.is_some() }
     }
 }
 
@@ -148,13 +244,16 @@ fn read_ca(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Option<String> {
 
 fn read_max_stale(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Duration {
     let Some(item) = table.get("max_stale") else { return MAX_STALE };
+    if keys.is_some_and(IssuerKeys::is_asked) {
+        return MAX_STALE;
+    }
     check_use(&item, keys);
     item.duration(STALE).unwrap_or(MAX_STALE)
 }
 
 /// These keys are about asking the issuer, which nobody does who has all that is to be known.
 fn check_use(item: &Item<'_>, keys: Option<&IssuerKeys>) {
-    if keys.is_some_and(|keys| !keys.is_remote()) {
+    if keys.is_some_and(|keys| !keys.is_remote() && !keys.is_asked()) {
         item.issue("is of no use: the issuer's keys are here");
     }
 }

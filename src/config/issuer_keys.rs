@@ -6,9 +6,11 @@
 use http::Uri;
 
 use super::files::Privacy;
+use super::issuer_introspection::Introspection;
 use super::item::Item;
 use super::keycheck::{check_jwks, check_pem, check_secret, check_url};
 use super::reader::Table;
+use super::webitel_sessions::WebitelSessions;
 use crate::algorithm::Algorithm;
 use crate::secret::Secret;
 
@@ -25,6 +27,10 @@ pub enum IssuerKeys {
     Url(Uri),
     /// The address of the document that names the key set's (OpenID Connect Discovery 1.0 §4).
     Discovery(Uri),
+    /// There are none: the issuer is asked about every token.
+    Introspection(Introspection),
+    /// There are none: a legacy system is asked about every pair.
+    WebitelSessions(Box<WebitelSessions>),
 }
 
 /// OpenID Connect Discovery 1.0 §4.1: put after the issuer, whose last slash is left out.
@@ -35,6 +41,11 @@ impl IssuerKeys {
     /// Whether somebody has to be asked for them.
     pub fn is_remote(&self) -> bool {
         matches!(self, Self::Url(_) | Self::Discovery(_))
+    }
+
+    /// Whether somebody has to be asked about every token.
+    pub fn is_asked(&self) -> bool {
+        matches!(self, Self::Introspection(_) | Self::WebitelSessions(_))
     }
 }
 

@@ -17,6 +17,7 @@ mod duration;
 mod files;
 mod headers;
 mod issuer;
+mod issuer_introspection;
 mod issuer_keys;
 mod issues;
 mod item;
@@ -37,6 +38,7 @@ mod suggest;
 mod token;
 mod upstream;
 mod users;
+mod webitel_sessions;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -54,6 +56,7 @@ pub use self::client_certificate::{CertificateName, ClientCertificate};
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::headers::{HeaderRules, Value, ValuePart};
 pub use self::issuer::{Audience, Issuer};
+pub use self::issuer_introspection::Introspection;
 pub use self::issuer_keys::IssuerKeys;
 pub use self::issues::{Issue, Issues, KeyPath, Severity};
 pub use self::known::OwnDialect;
@@ -71,6 +74,9 @@ pub use self::users::{
     AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
     LdapAttributes, LdapGroups, LdapServer, SqlColumns, SqlDatabase, SqlUsers, UserMap, UserSource,
     UserSourceKind, WeakScheme,
+};
+pub use self::webitel_sessions::{
+    SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions,
 };
 
 /// A whole configuration, checked: every reference resolves and every file it names was read.
@@ -197,7 +203,9 @@ impl Config {
 const SKELETON: &str = r#"
 mail = {}
 users = [{ kind = "file" }, { kind = "sql", url = "sqlite:x", query = "$1", columns = {} }, { kind = "http", dialect = "native", map = {} }]
-issuer = [{ secret = {} }]
+issuer = [{ secret = {} }, { introspection = { client_secret = {} } },
+          { kind = "webitel_sessions", http = { map = {} } },
+          { kind = "webitel_sessions", sql = { url = {} } }]
 api_key = [{}]
 client_certificate = [{}]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]

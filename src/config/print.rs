@@ -183,18 +183,41 @@ impl Config {
             let file = self.file(&format!("issuer[{number}].{key}"));
             file.map(|path| path.display().to_string())
         };
+        let out = Out::default().text("name", &issuer.name);
+        if let IssuerKeys::WebitelSessions(sessions) = &issuer.keys {
+            return sessions
+                .print(out)
+                .maybe("ca", file("ca"))
+                .flag("allow_http", issuer.allow_http)
+                .texts("subjects", issuer.subjects.clone())
+                .maybe("until", issuer.until.map(day_ended))
+                .table();
+        }
         let (key, keys) = match &issuer.keys {
             IssuerKeys::Jwks(_) => ("jwks_file", file("jwks_file")),
             IssuerKeys::Pem(_) => ("public_key_file", file("public_key_file")),
             IssuerKeys::Secret(_) => ("secret", Some(HIDDEN.to_owned())),
             IssuerKeys::Url(uri) => ("jwks", Some(uri.to_string())),
-            IssuerKeys::Discovery(_) => ("jwks", None),
+            _ => ("jwks", None),
         };
-        let out = Out::default().text("name", &issuer.name).text("issuer", &issuer.issuer);
+        let out = out.text("issuer", &issuer.issuer);
         let out = match &issuer.audience {
             Audience::OneOf(audience) => out.texts("audience", audience.clone()),
             Audience::Any => out.text("audience", "any"),
         };
+        let claims = |out: Out| {
+            out.texts("subjects", issuer.subjects.clone())
+                .texts("username_claim", issuer.username_claim.clone())
+                .texts("roles_claim", issuer.roles_claim.clone())
+                .texts("scopes_claim", issuer.scopes_claim.clone())
+                .time("leeway", issuer.leeway)
+                .maybe("until", issuer.until.map(day_ended))
+                .maybe("client_id", issuer.client_id.as_deref())
+        };
+        if let IssuerKeys::Introspection(introspection) = &issuer.keys {
+            let out = out.sub("introspection", introspection.print()).maybe("ca", file("ca"));
+            return claims(out.flag("allow_http", issuer.allow_http)).table();
+        }
         let out = out.texts(
             "algorithms",
             issuer.algorithms.iter().map(|one| one.as_str().to_owned()).collect(),
@@ -207,18 +230,12 @@ impl Config {
                 .time("max_stale", issuer.max_stale),
             false => out,
         };
-        out.texts("subjects", issuer.subjects.clone())
-            .texts("username_claim", issuer.username_claim.clone())
-            .texts("roles_claim", issuer.roles_claim.clone())
-            .texts("scopes_claim", issuer.scopes_claim.clone())
+        claims(out)
             .texts("types", issuer.types.clone())
             .flag("type_optional", issuer.type_optional)
             .texts("required", issuer.required.clone())
-            .time("leeway", issuer.leeway)
             .maybe("max_lifetime", issuer.max_lifetime.map(duration::render))
-            .maybe("until", issuer.until.map(day_ended))
             .flag("allow_id_tokens", issuer.allow_id_tokens)
-            .maybe("client_id", issuer.client_id.as_deref())
             .table()
     }
 

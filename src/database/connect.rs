@@ -3,16 +3,17 @@
 //! TLS with the server's name checked, unless the server is this machine or the operator says
 //! otherwise: what the URL itself says of TLS does not count, so that there is one place to look.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{ConnectOptions, Executor};
+use sqlx::ConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::sqlite::SqliteConnectOptions;
 
-use super::{Access, DatabaseOptions, Pool};
+use super::DatabaseOptions;
 use crate::secret::SecretString;
 
 /// A database's address, understood; holds the password and prints without it.
@@ -33,9 +34,24 @@ pub enum AddressError {
     Malformed,
 }
 
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.kind())
+/// Without user, password and database.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, socket, host, port) = match self {
+            Self::Postgres(to) => ("PostgreSQL", to.get_socket(), to.get_host(), to.get_port()),
+            Self::MySql(to) => ("MySQL", to.get_socket(), to.get_host(), to.get_port()),
+            Self::Sqlite(to) => return write!(f, "SQLite in {}", to.get_filename().display()),
+        };
+        match socket {
+            Some(socket) => write!(f, "{name} at {}", socket.display()),
+            None => write!(f, "{name} at {host}:{port}"),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -91,68 +107,32 @@ impl Address {
         }
     }
 
-    pub(super) fn pool(&self, options: &DatabaseOptions, access: Access) -> Pool {
+    /// With TLS as `options` say.
+    pub(super) fn secured(&self, options: &DatabaseOptions) -> Self {
         let plain = options.ca.is_none() && (self.is_local() || options.allow_plain);
         let ca = options.ca.as_ref().map(|pem| pem.clone().into_bytes());
-        let reads = access == Access::Read;
-        match self {
+        match self.clone() {
             Self::Postgres(connect) => {
-                let mut connect = connect.as_ref().clone().ssl_mode(if plain {
-                    PgSslMode::Disable
-                } else {
-                    PgSslMode::VerifyFull
-                });
+                let mode = if plain { PgSslMode::Disable } else { PgSslMode::VerifyFull };
+                let mut connect = connect.ssl_mode(mode).application_name("tollhouse");
                 if let Some(ca) = ca {
                     connect = connect.ssl_root_cert_from_pem(ca);
                 }
-                let limit = options.timeout.as_millis().to_string();
-                let read_only = if reads { "on" } else { "off" };
-                let connect = connect
-                    .application_name("tollhouse")
-                    .options([
-                        // The server gives up when we do.
-                        ("statement_timeout", limit.as_str()),
-                        ("default_transaction_read_only", read_only),
-                    ])
-                    .disable_statement_logging();
-                Pool::Postgres(
-                    PgPoolOptions::new()
-                        .max_connections(options.parallel)
-                        .acquire_timeout(options.timeout)
-                        .connect_lazy_with(connect),
-                )
+                Self::Postgres(Box::new(connect.disable_statement_logging()))
             }
             Self::MySql(connect) => {
-                let mut connect = connect.as_ref().clone().ssl_mode(if plain {
-                    MySqlSslMode::Disabled
-                } else {
-                    MySqlSslMode::VerifyIdentity
-                });
+                let mode =
+                    if plain { MySqlSslMode::Disabled } else { MySqlSslMode::VerifyIdentity };
+                // A query means what it means in the operator's own console.
+                let mut connect = connect.ssl_mode(mode).pipes_as_concat(false).timezone(None);
                 if let Some(ca) = ca {
                     connect = connect.ssl_ca_from_pem(ca);
                 }
-                let options = MySqlPoolOptions::new()
-                    .max_connections(options.parallel)
-                    .acquire_timeout(options.timeout)
-                    .after_connect(move |connection, _| {
-                        Box::pin(async move {
-                            if reads {
-                                connection.execute("SET SESSION TRANSACTION READ ONLY").await?;
-                            }
-                            Ok(())
-                        })
-                    });
-                Pool::MySql(options.connect_lazy_with(connect.disable_statement_logging()))
+                Self::MySql(Box::new(connect.disable_statement_logging()))
             }
             Self::Sqlite(connect) => {
-                let connect = connect.as_ref().clone().read_only(reads).create_if_missing(false);
-                let connect = connect.busy_timeout(options.timeout).disable_statement_logging();
-                Pool::Sqlite(
-                    SqlitePoolOptions::new()
-                        .max_connections(options.parallel)
-                        .acquire_timeout(options.timeout)
-                        .connect_lazy_with(connect),
-                )
+                let connect = connect.busy_timeout(options.timeout).create_if_missing(false);
+                Self::Sqlite(Box::new(connect.disable_statement_logging()))
             }
         }
     }

@@ -1,31 +1,42 @@
 //! Asking a SQL database with a query that the operator wrote.
 //!
 //! PostgreSQL, MySQL and MariaDB, SQLite. What comes from outside is bound, never part of the
-//! query; reading happens on connections that cannot write; every question is bounded in time,
+//! query; reading happens in transactions that cannot write; every question is bounded in time,
 //! rows and connections. A server that is down is no error until it is asked, and again none once
-//! it is back. Asked in the back room only.
+//! it is back: what was left open is tried once before a new connection is made. Asked in the
+//! back room only.
 
 mod connect;
+mod connection;
+mod fault;
 mod row;
 
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
-use sqlx::{AssertSqlSafe, MySqlPool, PgPool, SqlitePool};
-use tokio::sync::OnceCell;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 pub use self::connect::{Address, AddressError};
 pub use self::row::Row;
+
+use self::connection::Connection;
+use self::fault::Fault;
 
 /// Longer than any look-up by a key takes, shorter than a client's patience.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections to one database.
 pub const PARALLEL: u32 = 8;
+/// Firewalls forget connections that nobody uses; what is asked on such a one gets no answer.
+const LONGEST_IDLE: Duration = Duration::from_secs(30);
+/// A new connection finds the server, or the file, that has taken the old one's place.
+const LONGEST_LIFE: Duration = Duration::from_secs(300);
 
 /// How a database is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatabaseOptions {
-    /// PEM of the CA to believe instead of the public ones.
+    /// PEM of a CA to believe beside the public ones.
     pub ca: Option<String>,
     /// Speak without TLS to a server that is not this machine.
     pub allow_plain: bool,
@@ -49,58 +60,68 @@ pub enum Access {
 }
 
 /// Why a database did not answer. Names no value that was bound.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseError {
-    #[error("the database did not answer")]
-    Sql(#[from] sqlx::Error),
+    #[error("{at} cannot be reached: {cause}")]
+    Connect { at: String, cause: String },
 
-    #[error("the database did not answer within {limit:?}")]
-    Slow { limit: Duration },
+    #[error("{at} did not answer: {cause}")]
+    Query { at: String, cause: String },
+
+    #[error("{at} did not answer within {limit:?}")]
+    Slow { at: String, limit: Duration },
 
     #[error("the query has more than {most} rows")]
     Rows { most: usize },
 
     #[error("column `{column}` is of type {kind}, which is not read: cast it to text in the query")]
     Column { column: String, kind: String },
+
+    #[error("the query has more than one column `{column}`: give the others another name")]
+    Twice { column: String },
 }
 
 impl DatabaseError {
     /// The error with its causes on one line, for a log.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            text = format!("{text}: {error}");
-            source = error.source();
-        }
-        text
+        self.to_string()
     }
 }
 
 /// A database, connected to when it is first asked.
-#[derive(Debug)]
 pub struct Database {
     address: Address,
-    options: DatabaseOptions,
     access: Access,
-    pool: OnceCell<Pool>,
+    options: DatabaseOptions,
+    idle: Mutex<Vec<Idle>>,
+    places: Semaphore,
 }
 
-#[derive(Clone, Debug)]
-enum Pool {
-    Postgres(PgPool),
-    MySql(MySqlPool),
-    Sqlite(SqlitePool),
+/// A connection that nobody uses now.
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("address", &self.address)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Database {
     /// The database at `address`.
     pub fn new(address: Address, options: DatabaseOptions, access: Access) -> Self {
-        Self { address, options, access, pool: OnceCell::new() }
+        let places = usize::try_from(options.parallel).unwrap_or(usize::MAX);
+        let places = Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS));
+        Self { address, access, options, idle: Mutex::default(), places }
     }
 
     /// The rows of a query, its placeholders bound to `binds`; an error if there are more than
-    /// `most`.
+    /// `most`, or a column is of a type that is not read.
     ///
     /// # Errors
     /// When the database does not answer as it should, in time.
@@ -110,93 +131,111 @@ impl Database {
         binds: &[&str],
         most: usize,
     ) -> Result<Vec<Row>, DatabaseError> {
+        let rows = self.ask(query, binds, most).await?;
+        rows.into_iter().map(|row| row.whole()).collect()
+    }
+
+    /// As `rows`, with those columns only, as far as the query has them: others may be of any
+    /// type.
+    ///
+    /// # Errors
+    /// As `rows`; when the query has one of the columns twice.
+    pub async fn rows_of(
+        &self,
+        columns: &[&str],
+        query: &str,
+        binds: &[&str],
+        most: usize,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let rows = self.ask(query, binds, most).await?;
+        rows.into_iter().map(|row| row.part(columns)).collect()
+    }
+
+    /// The names of the columns that a query would have, without running it.
+    ///
+    /// # Errors
+    /// When the database does not answer in time, or refuses the query.
+    pub async fn columns(&self, query: &str) -> Result<Vec<String>, DatabaseError> {
         self.in_time(async {
-            let query = AssertSqlSafe(query.to_owned());
-            match self.pool().await {
-                Pool::Postgres(pool) => {
-                    let query =
-                        binds.iter().fold(sqlx::query(query), |query, bind| query.bind(*bind));
-                    let mut found = query.fetch(pool);
-                    let mut rows = Vec::new();
-                    while let Some(row) = found.try_next().await? {
-                        push(&mut rows, Row::of_postgres(&row)?, most)?;
-                    }
-                    Ok(rows)
-                }
-                Pool::MySql(pool) => {
-                    let query =
-                        binds.iter().fold(sqlx::query(query), |query, bind| query.bind(*bind));
-                    let mut found = query.fetch(pool);
-                    let mut rows = Vec::new();
-                    while let Some(row) = found.try_next().await? {
-                        push(&mut rows, Row::of_mysql(&row)?, most)?;
-                    }
-                    Ok(rows)
-                }
-                Pool::Sqlite(pool) => {
-                    let binds = binds.iter().map(|bind| (*bind).to_owned());
-                    let query = binds.fold(sqlx::query(query), sqlx::query::Query::bind);
-                    let mut found = query.fetch(pool);
-                    let mut rows = Vec::new();
-                    while let Some(row) = found.try_next().await? {
-                        push(&mut rows, Row::of_sqlite(&row)?, most)?;
-                    }
-                    Ok(rows)
-                }
-            }
+            let _place = self.places.acquire().await;
+            self.connect().await?.columns(query).await
         })
         .await
     }
 
-    /// Carries out a statement that changes something; answers how many rows it changed.
+    /// Carries out a statement that changes one row; answers how many rows it changed. One that
+    /// would change more changes nothing.
     ///
     /// # Errors
     /// As `rows`; always where the access is to read.
     pub async fn execute(&self, statement: &str, binds: &[&str]) -> Result<u64, DatabaseError> {
         self.in_time(async {
-            let statement = AssertSqlSafe(statement.to_owned());
-            let query = sqlx::query;
-            Ok(match self.pool().await {
-                Pool::Postgres(pool) => {
-                    let query =
-                        binds.iter().fold(query(statement), |query, bind| query.bind(*bind));
-                    query.execute(pool).await?.rows_affected()
-                }
-                Pool::MySql(pool) => {
-                    let query =
-                        binds.iter().fold(sqlx::query(statement), |query, bind| query.bind(*bind));
-                    query.execute(pool).await?.rows_affected()
-                }
-                Pool::Sqlite(pool) => {
-                    let binds = binds.iter().map(|bind| (*bind).to_owned());
-                    let query = binds.fold(sqlx::query(statement), sqlx::query::Query::bind);
-                    query.execute(pool).await?.rows_affected()
-                }
-            })
+            let _place = self.places.acquire().await;
+            // Never twice: a connection that breaks may have carried it out.
+            self.connect().await?.change(statement, binds).await
         })
         .await
     }
 
+    async fn ask(
+        &self,
+        query: &str,
+        binds: &[&str],
+        most: usize,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let rows = self
+            .in_time(async {
+                let _place = self.places.acquire().await;
+                if let Some(mut kept) = self.take() {
+                    match kept.rows(query, binds, most).await {
+                        Ok(rows) => return Ok(self.keep(kept, rows, most)),
+                        // It may have broken while nobody used it; a new one will tell.
+                        Err(fault) => tracing::debug!(at = ?self.address, %fault, "asked anew"),
+                    }
+                }
+                let mut new = self.connect().await?;
+                let rows = new.rows(query, binds, most).await?;
+                Ok(self.keep(new, rows, most))
+            })
+            .await?;
+        if rows.len() > most { Err(DatabaseError::Rows { most }) } else { Ok(rows) }
+    }
+
+    async fn connect(&self) -> Result<Connection, Fault> {
+        Connection::open(&self.address, &self.options, self.access).await
+    }
+
+    /// Bounds `work`. A connection that is cut off in the middle is closed, because it is kept
+    /// only after its answer.
     async fn in_time<T>(
         &self,
-        asking: impl Future<Output = Result<T, DatabaseError>>,
+        work: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, DatabaseError> {
-        let limit = self.options.timeout;
-        let answered = tokio::time::timeout(limit, asking).await;
-        answered.unwrap_or(Err(DatabaseError::Slow { limit }))
+        let (at, limit) = (self.address.to_string(), self.options.timeout);
+        match tokio::time::timeout(limit, work).await {
+            Ok(done) => done.map_err(|fault| match fault {
+                Fault::Connect(cause) => DatabaseError::Connect { at, cause },
+                Fault::Query(cause) => DatabaseError::Query { at, cause },
+            }),
+            Err(_) => Err(DatabaseError::Slow { at, limit }),
+        }
     }
 
-    /// Made by who asks first: making one needs the runtime that asks.
-    async fn pool(&self) -> &Pool {
-        let make = async || self.address.pool(&self.options, self.access);
-        self.pool.get_or_init(make).await
+    /// The connection that was used last, unless it is too old.
+    fn take(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|idle| {
+            idle.since.elapsed() < LONGEST_IDLE && idle.connection.made.elapsed() < LONGEST_LIFE
+        });
+        idle.pop().map(|idle| idle.connection)
     }
-}
 
-fn push(rows: &mut Vec<Row>, row: Row, most: usize) -> Result<(), DatabaseError> {
-    if rows.len() >= most {
-        return Err(DatabaseError::Rows { most });
+    /// Keeps a connection that has been read to the end of its answer.
+    fn keep(&self, connection: Connection, rows: Vec<Row>, most: usize) -> Vec<Row> {
+        if rows.len() <= most {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+        rows
     }
-    rows.push(row);
-    Ok(())
 }

@@ -1,33 +1,43 @@
 //! A row as plain values, whichever database it came from.
 //!
-//! Text, whole numbers, booleans, UUIDs, JSON and, in PostgreSQL, arrays of text. Any other type
-//! is an error that names the column: guessing how a date or a float should read is not ours.
+//! Text, numbers, booleans, UUIDs, JSON and, in PostgreSQL, arrays of these. Any other type is an
+//! error that names the column: guessing how a date should read is not ours.
 
 use serde_json::Value;
 use sqlx::mysql::MySqlRow;
-use sqlx::postgres::{PgRow, PgTypeKind};
+use sqlx::postgres::{PgRow, PgTypeInfo, PgTypeKind};
 use sqlx::sqlite::SqliteRow;
-use sqlx::types::Uuid;
 use sqlx::{Column, Row as _, TypeInfo, ValueRef};
 
 use super::DatabaseError;
 
 /// One row: values by column, in the order of the query.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row(Vec<(String, Value)>);
+pub struct Row(Vec<(String, Cell)>);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Cell {
+    Read(Value),
+    /// A value of this type, which is not read. There is none in a row that is handed out.
+    Unread(String),
+}
 
 impl Row {
     /// The value of a column, compared without case; `None` if the query has no such column.
     pub fn value(&self, column: &str) -> Option<&Value> {
-        self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(column)).map(|(_, value)| value)
+        let (_, cell) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(column))?;
+        match cell {
+            Cell::Read(value) => Some(value),
+            Cell::Unread(_) => None,
+        }
     }
 
-    /// The text of a column; whole numbers are written out. `None` if there is no such column, or
-    /// it is NULL or of another type.
+    /// The text of a column; numbers and booleans are written out. `None` if there is no such
+    /// column, or it is NULL or of another type.
     pub fn text(&self, column: &str) -> Option<String> {
         match self.value(column)? {
             Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
+            scalar @ (Value::Number(_) | Value::Bool(_)) => Some(scalar.to_string()),
             _ => None,
         }
     }
@@ -37,93 +47,174 @@ impl Row {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    pub(super) fn of_postgres(row: &PgRow) -> Result<Self, DatabaseError> {
-        let value = |column: &sqlx::postgres::PgColumn| {
-            let at = column.ordinal();
-            if row.try_get_raw(at)?.is_null() {
-                return Ok(Value::Null);
+    /// The row, if all of it could be read.
+    pub(super) fn whole(self) -> Result<Self, DatabaseError> {
+        match self.0.iter().find_map(|(column, cell)| cell.unread().map(|kind| (column, kind))) {
+            None => Ok(self),
+            Some((column, kind)) => {
+                Err(DatabaseError::Column { column: column.clone(), kind: kind.to_owned() })
             }
-            let info = column.type_info();
-            Ok(match info.name() {
-                "BOOL" => row.try_get::<bool, _>(at)?.into(),
-                "INT2" => row.try_get::<i16, _>(at)?.into(),
-                "INT4" => row.try_get::<i32, _>(at)?.into(),
-                "INT8" => row.try_get::<i64, _>(at)?.into(),
-                "UUID" => row.try_get::<Uuid, _>(at)?.to_string().into(),
-                "JSON" | "JSONB" => row.try_get::<Value, _>(at)?,
-                "TEXT[]" | "VARCHAR[]" | "CHAR[]" | "NAME[]" => {
-                    let items = row.try_get::<Vec<Option<String>>, _>(at)?;
-                    items.into_iter().flatten().map(Value::from).collect::<Vec<_>>().into()
-                }
-                // What is text inside: enumerations and extensions' types.
-                "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "citext" => {
-                    row.try_get_unchecked::<String, _>(at)?.into()
-                }
-                _ if matches!(info.kind(), PgTypeKind::Enum(_)) => {
-                    row.try_get_unchecked::<String, _>(at)?.into()
-                }
-                kind => return Err(unread(column.name(), kind)),
-            })
-        };
-        Self::collect(row.columns(), value)
+        }
     }
 
-    pub(super) fn of_mysql(row: &MySqlRow) -> Result<Self, DatabaseError> {
-        let value = |column: &sqlx::mysql::MySqlColumn| {
-            let at = column.ordinal();
-            if row.try_get_raw(at)?.is_null() {
-                return Ok(Value::Null);
+    /// Those columns of the row that are wanted, if they could be read.
+    pub(super) fn part(mut self, wanted: &[&str]) -> Result<Self, DatabaseError> {
+        let wants = |name: &str| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
+        self.0.retain(|(name, _)| wants(name));
+        for (index, (name, _)) in self.0.iter().enumerate() {
+            if self.columns().skip(index + 1).any(|other| other.eq_ignore_ascii_case(name)) {
+                return Err(DatabaseError::Twice { column: name.clone() });
             }
-            Ok(match column.type_info().name() {
-                "BOOLEAN" => row.try_get::<bool, _>(at)?.into(),
-                "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => {
-                    row.try_get::<i64, _>(at)?.into()
-                }
-                "TINYINT UNSIGNED" | "SMALLINT UNSIGNED" | "MEDIUMINT UNSIGNED"
-                | "INT UNSIGNED" | "BIGINT UNSIGNED" => row.try_get::<u64, _>(at)?.into(),
-                "JSON" => row.try_get::<Value, _>(at)?,
-                "VARCHAR" | "CHAR" | "TEXT" | "TINYTEXT" | "MEDIUMTEXT" | "LONGTEXT" | "ENUM" => {
-                    row.try_get_unchecked::<String, _>(at)?.into()
-                }
-                // Text in a binary collation.
-                "VARBINARY" | "BINARY" | "BLOB" | "TINYBLOB" | "MEDIUMBLOB" | "LONGBLOB" => {
-                    let bytes = row.try_get::<Vec<u8>, _>(at)?;
-                    let text = String::from_utf8(bytes);
-                    text.map_err(|_| unread(column.name(), "BLOB that is not text"))?.into()
-                }
-                kind => return Err(unread(column.name(), kind)),
-            })
-        };
-        Self::collect(row.columns(), value)
+        }
+        self.whole()
     }
 
-    pub(super) fn of_sqlite(row: &SqliteRow) -> Result<Self, DatabaseError> {
-        let value = |column: &sqlx::sqlite::SqliteColumn| {
-            let at = column.ordinal();
-            // SQLite's types are the values', not the columns'.
-            let raw = row.try_get_raw(at)?;
-            if raw.is_null() {
-                return Ok(Value::Null);
-            }
-            let info = raw.type_info().into_owned();
-            Ok(match info.name() {
-                "TEXT" => row.try_get_unchecked::<String, _>(at)?.into(),
-                "INTEGER" | "BOOLEAN" => row.try_get_unchecked::<i64, _>(at)?.into(),
-                kind => return Err(unread(column.name(), kind)),
-            })
-        };
-        Self::collect(row.columns(), value)
-    }
-
-    fn collect<C: Column>(
-        columns: &[C],
-        value: impl Fn(&C) -> Result<Value, DatabaseError>,
-    ) -> Result<Self, DatabaseError> {
-        let read = |column: &C| Ok((column.name().to_owned(), value(column)?));
-        columns.iter().map(read).collect::<Result<_, _>>().map(Self)
+    fn read<R: sqlx::Row>(row: &R, cell: impl Fn(usize) -> Cell) -> Self {
+        let columns = row.columns().iter();
+        Self(columns.map(|column| (column.name().to_owned(), cell(column.ordinal()))).collect())
     }
 }
 
-fn unread(column: &str, kind: &str) -> DatabaseError {
-    DatabaseError::Column { column: column.to_owned(), kind: kind.to_owned() }
+impl Cell {
+    fn unread(&self) -> Option<&str> {
+        match self {
+            Self::Read(_) => None,
+            Self::Unread(kind) => Some(kind),
+        }
+    }
+
+    fn of(value: Option<Value>, kind: &impl TypeInfo) -> Self {
+        value.map_or_else(|| Self::Unread(kind.name().to_owned()), Self::Read)
+    }
+}
+
+pub(super) fn postgres(row: &PgRow) -> Row {
+    Row::read(row, |index| match row.try_get_raw(index) {
+        Ok(raw) if raw.is_null() => Cell::Read(Value::Null),
+        Ok(raw) => {
+            let kind = raw.type_info();
+            let value = raw.as_bytes().ok().and_then(|bytes| binary(&kind, bytes));
+            Cell::of(value, kind.as_ref())
+        }
+        Err(error) => Cell::Unread(error.to_string()),
+    })
+}
+
+/// A value in PostgreSQL's binary form.
+fn binary(kind: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
+    match kind.kind() {
+        PgTypeKind::Domain(inner) => return binary(inner, bytes),
+        PgTypeKind::Enum(_) => return text(bytes),
+        PgTypeKind::Array(element) => return array(element, bytes),
+        PgTypeKind::Simple => {}
+        _ => return None,
+    }
+    match kind.name().to_ascii_lowercase().as_str() {
+        "text" | "varchar" | "char" | "bpchar" | "name" | "citext" | "unknown" => text(bytes),
+        "bool" => Some(Value::Bool(bytes != [0])),
+        "int2" => Some(i16::from_be_bytes(bytes.try_into().ok()?).into()),
+        "int4" => Some(i32::from_be_bytes(bytes.try_into().ok()?).into()),
+        "int8" => Some(i64::from_be_bytes(bytes.try_into().ok()?).into()),
+        "oid" => Some(u32::from_be_bytes(bytes.try_into().ok()?).into()),
+        "float4" => fraction(f32::from_be_bytes(bytes.try_into().ok()?).into()),
+        "float8" => fraction(f64::from_be_bytes(bytes.try_into().ok()?)),
+        "uuid" => Some(uuid::Uuid::from_slice(bytes).ok()?.to_string().into()),
+        "json" => serde_json::from_slice(bytes).ok(),
+        // A version comes first, of which there is one.
+        "jsonb" => serde_json::from_slice(bytes.strip_prefix(&[1])?).ok(),
+        _ => None,
+    }
+}
+
+/// A list in PostgreSQL's binary form: dimensions, flags and element type; for each dimension
+/// its length and lower bound; then each element after its length, -1 for NULL.
+fn array(element: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
+    let mut rest = bytes;
+    let dimensions = take_i32(&mut rest)?;
+    let (_flags, _type) = (take_i32(&mut rest)?, take_i32(&mut rest)?);
+    if dimensions == 0 {
+        return Some(Value::Array(Vec::new()));
+    }
+    if dimensions != 1 {
+        return None;
+    }
+    let (length, _lower) = (take_i32(&mut rest)?, take_i32(&mut rest)?);
+    let mut values = Vec::new();
+    for _ in 0..length {
+        let value = match usize::try_from(take_i32(&mut rest)?) {
+            Ok(size) => {
+                let (value, after) = rest.split_at_checked(size)?;
+                rest = after;
+                binary(element, value)?
+            }
+            Err(_) => Value::Null,
+        };
+        values.push(value);
+    }
+    Some(Value::Array(values))
+}
+
+fn take_i32(rest: &mut &[u8]) -> Option<i32> {
+    let (number, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(i32::from_be_bytes(*number))
+}
+
+pub(super) fn mysql(row: &MySqlRow) -> Row {
+    Row::read(row, |index| {
+        let raw = match row.try_get_raw(index) {
+            Ok(raw) if raw.is_null() => return Cell::Read(Value::Null),
+            Ok(raw) => raw,
+            Err(error) => return Cell::Unread(error.to_string()),
+        };
+        let kind = raw.type_info();
+        let bytes = || row.try_get_unchecked::<&[u8], _>(index).ok();
+        let value = match kind.name() {
+            "FLOAT" | "DOUBLE" => row.try_get_unchecked(index).ok().and_then(fraction),
+            "BIT" => row.try_get_unchecked::<u64, _>(index).ok().map(Value::from),
+            "JSON" => bytes().and_then(|bytes| serde_json::from_slice(bytes).ok()),
+            "DATE" | "TIME" | "DATETIME" | "TIMESTAMP" | "YEAR" | "GEOMETRY" => None,
+            name if name.ends_with("UNSIGNED") => {
+                row.try_get_unchecked::<u64, _>(index).ok().map(Value::from)
+            }
+            // The name that sqlx has for TINYINT(1), which may hold other numbers as well.
+            "BOOLEAN" => row.try_get_unchecked::<i64, _>(index).ok().map(|number| match number {
+                0 | 1 => Value::Bool(number == 1),
+                _ => number.into(),
+            }),
+            name if name.ends_with("INT") => {
+                row.try_get_unchecked::<i64, _>(index).ok().map(Value::from)
+            }
+            // Text of a binary collation is told as bytes; MariaDB's JSON is such.
+            _ => bytes().and_then(text),
+        };
+        Cell::of(value, kind.as_ref())
+    })
+}
+
+pub(super) fn sqlite(row: &SqliteRow) -> Row {
+    Row::read(row, |index| {
+        let raw = match row.try_get_raw(index) {
+            Ok(raw) if raw.is_null() => return Cell::Read(Value::Null),
+            Ok(raw) => raw,
+            Err(error) => return Cell::Unread(error.to_string()),
+        };
+        let kind = raw.type_info();
+        // A value's own type, whatever the column was declared as.
+        let value = match kind.name() {
+            "INTEGER" => row.try_get_unchecked::<i64, _>(index).ok().map(Value::from),
+            "REAL" => row.try_get_unchecked(index).ok().and_then(fraction),
+            _ => row.try_get_unchecked::<&[u8], _>(index).ok().and_then(text),
+        };
+        Cell::of(value, kind.as_ref())
+    })
+}
+
+fn text(bytes: &[u8]) -> Option<Value> {
+    std::str::from_utf8(bytes).ok().map(Value::from)
+}
+
+/// JSON has no infinity and no NaN.
+fn fraction(number: f64) -> Option<Value> {
+    serde_json::Number::from_f64(number).map(Value::Number)
 }

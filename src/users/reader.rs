@@ -128,7 +128,7 @@ impl<'t> Reader<'t> {
             let span = item.span();
             let path = format!("{path}[{index}]");
             let Some(word) = self.text(item, &path) else { continue };
-            if scopes && !word.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+            if scopes && !is_scope(&word) {
                 self.add(span, &path, "is not a scope: no spaces, quotes, \\ or non-ASCII letters");
             } else {
                 words.push(word);
@@ -228,6 +228,11 @@ pub(super) fn text_problem(text: &str) -> Option<String> {
     } else {
         None
     }
+}
+
+/// Whether it is a token of RFC 6749 §3.3.
+pub(super) fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 
 /// Whether mail could be sent to it: one `@`, something on both sides, no spaces or controls,

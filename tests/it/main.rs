@@ -11,6 +11,7 @@ mod architecture; // imports, file sizes, who writes a status
 mod cli; // every command of the real program
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
+mod contract_users; // what every source of users promises
 mod credentials; // API keys, Basic, client certificates, and what services ask about tokens
 mod delegated; // logins that a legacy system decides, in every dialect
 mod dialect_errors; // every reason in every dialect's form
@@ -24,6 +25,7 @@ mod ldap; // users of a real directory
 mod listener; // accepting, limits, timeouts and drain
 mod listening; // listeners on port 0 with a handler of the test's own, and clients for them
 mod observe; // the report of routes that only observe
+mod opaque; // tokens that only their issuer understands
 mod pages; // the curl lines of the published login pages
 mod passwords; // stored hashes of every form
 mod readme; // what the README says to paste
@@ -32,6 +34,7 @@ mod routing; // one reading of a request, and the table of routes
 mod security; // what must never happen, through a whole gateway
 mod sessions; // sessions over their whole life
 mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
+mod sql; // users in real databases
 mod store_file; // the store file: made, refused, copied, swept
 mod streams; // WebSockets and long downloads, and when they end
 mod takeover; // a login system is taken over in three days
@@ -41,4 +44,5 @@ mod tokens; // keys, verification, the pair, other issuers, the memory of verifi
 mod totp; // codes of an authenticator as a second step
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
 mod users; // users.toml: logins, changes to the file, re-hashing
+mod webitel_sessions; // pairs that an older Webitel gave out
 mod wycheproof; // the signature vectors of Project Wycheproof

@@ -247,10 +247,15 @@ async fn a_login_system_is_taken_over_and_no_request_fails_that_should_succeed()
     client.call(&session.member("access_token")).await.assert_status(200);
     client.call(&old).await.assert_status(200);
 
-    // The day after the last of the old tokens.
+    the_day_after(&legacy, &day, &old).await;
+}
+
+/// The day after the last of the old tokens.
+async fn the_day_after(legacy: &Legacy, day: &Gateway, old: &str) {
+    let client = Client(day);
     day.advance(Duration::from_secs(2 * 24 * 3600));
     let before = legacy.upstream.received().len();
-    client.call(&old).await.assert_status(401);
+    client.call(old).await.assert_status(401);
     assert_eq!(legacy.upstream.received().len(), before, "a refused call goes nowhere");
     let session = client.log_in("ann", "ann's password").await;
     client.call(&session.member("access_token")).await.assert_status(200);

@@ -1,4 +1,4 @@
-//! `users.toml` as a source of users: what every source promises, and what the file adds to it.
+//! `users.toml` as a source of users: what the file adds to what every source promises.
 
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -81,45 +81,6 @@ async fn check(source: &dyn UserSource, name: &str, password: &str) -> Checked {
 
 fn is_right(checked: &Checked) -> bool {
     matches!(checked, Checked::Right { .. })
-}
-
-/// Every source must pass this: `source` has `alice` with `PASSWORD` and a disabled `carol` with
-/// the same, and nobody else.
-async fn keeps_the_contract(source: &dyn UserSource) {
-    let alice = source.resolve(&username("alice")).await.unwrap().unwrap();
-    assert_eq!(source.resolve(&username("nobody")).await.unwrap(), None);
-
-    let Checked::Right { user, .. } = check(source, "alice", PASSWORD).await else {
-        panic!("the right password is right");
-    };
-    assert_eq!((&user.id, user.source.as_str()), (&alice, source.name()));
-    assert_eq!(source.find(&alice, "alice").await.unwrap().as_ref(), Some(&*user));
-
-    let wrong = Checked::Wrong { id: alice.clone(), disabled: false };
-    for password in ["correct horse batterY", "", " correct horse battery", "\0"] {
-        assert_eq!(check(source, "alice", password).await, wrong, "{password:?}");
-    }
-    for password in [PASSWORD, ""] {
-        assert_eq!(check(source, "nobody", password).await, Checked::Unknown, "{password:?}");
-    }
-    let carol = source.resolve(&username("carol")).await.unwrap().unwrap();
-    for password in [PASSWORD, "wrong"] {
-        let disabled = Checked::Wrong { id: carol.clone(), disabled: true };
-        assert_eq!(check(source, "carol", password).await, disabled, "{password:?}");
-    }
-    assert_eq!(source.find(&carol, "carol").await.unwrap(), None, "a disabled user is not found");
-    assert_eq!(source.find(&Subject::new("nobody"), "nobody").await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_users_file_keeps_the_contract_of_user_sources() {
-    let fixture = Fixture::new();
-    let hash = quick_hash(PASSWORD);
-    fixture.write_protected(
-        &[user("alice", &hash, ""), user("carol", &hash, "disabled = true")].concat(),
-    );
-
-    keeps_the_contract(&*fixture.open("staff")).await;
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ pub struct SqlDatabase {
     pub is_secret: bool,
     /// What a path in it is relative to.
     pub folder: PathBuf,
-    /// PEM of the CA to believe instead of the public ones.
+    /// PEM of a CA to believe beside the public ones.
     pub ca: Option<(PathBuf, String)>,
     /// Speak without TLS to a server that is not this machine.
     pub allow_plain: bool,
@@ -45,7 +45,8 @@ pub struct SqlDatabase {
     pub parallel: usize,
 }
 
-/// Which column of the query's row holds what. One that is not there says nothing.
+/// Which column of the query's row holds what. One of the default's name that is not there says
+/// nothing; one that was named has to be there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SqlColumns {
     pub id: String,
@@ -208,6 +209,21 @@ impl Default for SqlColumns {
 }
 
 impl SqlColumns {
+    /// Every column that is read.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        let Self { id, name, email, password, roles, scopes, disabled, claims } = self;
+        let own = [id, name, email, password, roles, scopes, disabled].into_iter();
+        own.chain(claims.iter().map(|(_, column)| column)).map(String::as_str)
+    }
+
+    /// Those that a query has to have: name, password, and what is called otherwise than by
+    /// default, because the operator counts on that.
+    pub fn needed(&self) -> impl Iterator<Item = &str> {
+        let optional = ["id", "email", "roles", "scopes", "disabled"];
+        let own = self.all().filter(move |column| !optional.contains(column));
+        own.chain(self.claims.iter().map(|(_, column)| column.as_str()))
+    }
+
     fn read(mut table: Table<'_>) -> Self {
         let default = Self::default();
         let mut column = |key: &'static str, default: String| {

@@ -1,12 +1,16 @@
 //! What the tests start and speak through: a gateway from TOML text, a recording upstream,
 //! clients from typed requests down to raw bytes, an OpenID provider, a real SMTP server, a real
-//! directory, certificates.
+//! directory, real databases, certificates.
 
 pub mod certs;
 pub mod client;
+pub mod daemon;
 pub mod gateway;
 pub mod issuer;
+pub mod mariadb;
+pub mod postgres;
 pub mod process;
+pub mod relay;
 pub mod slapd;
 pub mod smtp;
 pub mod tenant;
@@ -15,6 +19,9 @@ pub mod upstream;
 pub use self::client::{Client, Reply, raw_exchange};
 pub use self::gateway::{Gateway, GatewayBuilder};
 pub use self::issuer::Provider;
+pub use self::mariadb::MariaDb;
+pub use self::postgres::Postgres;
+pub use self::relay::Relay;
 pub use self::slapd::Slapd;
 pub use self::smtp::Smtp;
 pub use self::tenant::Tenant;

@@ -39,7 +39,7 @@ audience = ["legacy"]
 }
 
 /// The source that a section describes.
-fn open(section: &str) -> Arc<LdapSource> {
+pub(crate) fn open(section: &str) -> Arc<LdapSource> {
     let path = std::path::Path::new("/gateway.toml");
     let text = head(section)
         + "[[upstream]]\nname = \"u\"\nservers = [\"builtin:echo\"]\n[[route]]\npath = \"/\"\nupstream = \"u\"\n";

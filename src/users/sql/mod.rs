@@ -5,12 +5,14 @@
 //! that cannot be read is told in the log and lets nobody in. Where the operator gives an `update`,
 //! weak hashes are replaced in the database; else `import` keeps stronger ones here.
 
+mod row;
+
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::canonical::canonical_name;
 use super::import::Imports;
@@ -18,14 +20,17 @@ use super::open::Means;
 use super::password::{Cost, StoredHash};
 use super::pool::PasswordPool;
 use super::source::{Checked, Name, SourceError, User, UserSource};
-use super::table::{self, Entry, Rest};
-use crate::config::{SqlColumns, SqlDatabase, SqlUsers};
+use super::table::{self, Entry};
+use crate::clock::Clock;
+use crate::config::{SqlDatabase, SqlUsers};
 use crate::database::{Access, Address, AddressError, Database, DatabaseOptions, Row};
-use crate::identity::{Claims, RESERVED_CLAIMS, Subject};
+use crate::identity::Subject;
 use crate::secret::{self, Digest, Secret, SecretString};
 
 /// Costs of hashes seen lately: what an unknown name costs is drawn from them.
 const COSTS: usize = 64;
+/// A database that was away is found again without anybody having to log in.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Users in a database.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ pub struct SqlSource {
     costs: Mutex<Vec<Cost>>,
     seed: Secret<[u8; 32]>,
     problem: ArcSwapOption<String>,
+    /// The columns that are read.
+    wanted: Vec<String>,
 }
 
 /// A row that was found.
@@ -66,6 +73,7 @@ impl SqlSource {
             costs: Mutex::default(),
             seed: Secret::new(secret::random()),
             problem: ArcSwapOption::empty(),
+            wanted: rules.columns.all().map(str::to_owned).collect(),
         }))
     }
 
@@ -76,18 +84,47 @@ impl SqlSource {
         };
         // No database has a NUL in a text; some refuse to be asked for one.
         let Some(query) = query.filter(|_| !bound.contains('\0')) else { return Ok(None) };
-        let rows = self.reader.rows(query, &[bound], 2).await;
+        let wanted: Vec<&str> = self.wanted.iter().map(String::as_str).collect();
+        let rows = self.reader.rows_of(&wanted, query, &[bound], 2).await;
         let rows = rows.map_err(|error| self.failed(error.chain()))?;
         let found = match rows.as_slice() {
             [] => None,
-            [row] => Some(self.understand(row)?),
+            [row] => {
+                self.lacks(row.columns())?;
+                Some(self.understand(row)?)
+            }
             _ => {
                 let cause = "the query has more than one row for a name; it must find one user";
                 return Err(self.failed(cause.to_owned()));
             }
         };
-        self.problem.store(None);
+        self.solved();
         Ok(found)
+    }
+
+    /// A column that the configuration names is there: if it says who is disabled, its absence
+    /// must not let everybody in.
+    fn lacks<'c>(&self, columns: impl Iterator<Item = &'c str>) -> Result<(), SourceError> {
+        let there: Vec<&str> = columns.collect();
+        let has = |needed: &str| there.iter().any(|column| column.eq_ignore_ascii_case(needed));
+        match self.rules.columns.needed().find(|needed| !has(needed)) {
+            None => Ok(()),
+            Some(column) => Err(self.failed(format!("the query has no column `{column}`"))),
+        }
+    }
+
+    /// Asks for the columns of the queries alone: whether the database is there, and whether they
+    /// could ever find a user.
+    async fn probe(&self) {
+        for query in std::iter::once(&self.rules.query).chain(&self.rules.email_query) {
+            let columns = self.reader.columns(query).await;
+            let columns = columns.map_err(|error| self.failed(error.chain()));
+            let checked = columns.and_then(|found| self.lacks(found.iter().map(String::as_str)));
+            if checked.is_err() {
+                return;
+            }
+        }
+        self.solved();
     }
 
     fn understand(&self, row: &Row) -> Result<Found, SourceError> {
@@ -98,7 +135,7 @@ impl SqlSource {
             })
         };
         let name = needed(&columns.name)?;
-        let rest = rest(row, columns);
+        let rest = row::rest(row, columns);
         // A user may have no password at all: he is known, and nobody can log in as him.
         let stored = row.text(&columns.password).unwrap_or_default();
         match StoredHash::parse_allowing(&stored, &self.rules.allow_weak) {
@@ -148,21 +185,37 @@ impl SqlSource {
         let (writer, update) = (self.writer.as_ref()?, self.rules.update.as_ref()?);
         let hash = self.pool.hash(password.clone(), origin, |hash| hash).await.ok()?;
         let (new, name, old) = (hash.as_str(), &entry.user.name, entry.password.as_str());
-        match writer.execute(update, &[new, name, old]).await {
-            Ok(1) => {}
-            Ok(rows) => {
-                tracing::warn!(source = %self.name, rows, "`update` changed another number of rows than one");
-                return None;
-            }
-            Err(error) => {
-                tracing::warn!(source = %self.name, error = error.chain(), "a weak hash was not replaced");
-                return None;
-            }
+        let cause = match writer.execute(update, &[new, name, old]).await {
+            Ok(1) => return Some(row::with_password(entry, hash)),
+            // Another login of his may have been first.
+            Ok(0) => return None,
+            Ok(rows) => format!("`update` would change {rows} rows, and must change one"),
+            Err(error) => error.chain(),
+        };
+        tracing::warn!(source = %self.name, cause, "a weak hash was not replaced");
+        None
+    }
+
+    /// Who `entry` is after his weak hash could not be replaced: another login may have replaced
+    /// it meanwhile, and he has its version then.
+    async fn read_again(
+        &self,
+        entry: Entry,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        let wrong = |disabled| Ok(Checked::Wrong { id: entry.user.id.clone(), disabled });
+        let now = match self.read(&Name::Username(entry.user.name.clone())).await? {
+            Some(Found::User(now)) if now.user.id == entry.user.id => now,
+            _ => return wrong(true),
+        };
+        if now.disabled {
+            return wrong(true);
         }
-        match self.read(&Name::Username(name.clone())).await {
-            Ok(Some(Found::User(now))) => Some(now.user),
-            _ => None,
+        if now.password != entry.password && !self.is_right(&now, password, origin).await? {
+            return wrong(false);
         }
+        Ok(Checked::Right { user: Box::new(now.user), rehashed_from: None })
     }
 
     fn remember(&self, cost: Cost) {
@@ -182,8 +235,19 @@ impl SqlSource {
         costs.get(drawn % costs.len().max(1)).copied().unwrap_or_default()
     }
 
+    fn solved(&self) {
+        if self.problem.swap(None).is_some() {
+            tracing::info!(source = %self.name, "the database answers as it should");
+        }
+    }
+
+    /// Notes why nothing can be said now; told once for as long as it lasts.
     fn failed(&self, cause: String) -> SourceError {
-        self.problem.store(Some(Arc::new(format!("`{}`: {cause}", self.name))));
+        let problem = format!("`{}`: {cause}", self.name);
+        let before = self.problem.swap(Some(Arc::new(problem.clone())));
+        if before.as_deref() != Some(&problem) {
+            tracing::warn!(source = %self.name, cause, "users cannot be read");
+        }
         SourceError::Unavailable { name: self.name.clone(), cause }
     }
 }
@@ -197,56 +261,6 @@ fn database(settings: &SqlDatabase, access: Access) -> Result<Database, AddressE
         parallel: u32::try_from(settings.parallel).unwrap_or(u32::MAX),
     };
     Ok(Database::new(address, options, access))
-}
-
-fn rest(row: &Row, columns: &SqlColumns) -> Rest {
-    let mut claims = Claims::new();
-    for (claim, column) in &columns.claims {
-        let value = row.value(column).filter(|value| !value.is_null());
-        if let Some(value) = value.filter(|_| !RESERVED_CLAIMS.contains(&claim.as_str())) {
-            claims.insert(claim.clone(), value.clone());
-        }
-    }
-    Rest {
-        id: row.text(&columns.id).filter(|id| !id.is_empty()),
-        email: row.text(&columns.email).filter(|email| !email.is_empty()),
-        roles: names(row.value(&columns.roles)),
-        scopes: names(row.value(&columns.scopes)),
-        claims,
-        disabled: row.value(&columns.disabled).is_some_and(is_set),
-    }
-}
-
-/// Names in an array, in a JSON list, or in text separated by commas or spaces.
-fn names(value: Option<&Value>) -> Vec<String> {
-    let text = match value {
-        Some(Value::Array(items)) => {
-            let text = |item: &Value| item.as_str().map(str::to_owned);
-            return items.iter().filter_map(text).filter(|name| !name.is_empty()).collect();
-        }
-        Some(Value::String(text)) => text,
-        _ => return Vec::new(),
-    };
-    match serde_json::from_str::<Vec<String>>(text) {
-        Ok(list) => list.into_iter().filter(|name| !name.is_empty()).collect(),
-        Err(_) => {
-            text.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect()
-        }
-    }
-}
-
-/// Whatever is not plainly "no" disables: a date since when, a reason why.
-fn is_set(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(set) => *set,
-        Value::Number(number) => number.as_i64() != Some(0),
-        Value::String(text) => {
-            let text = text.trim().to_ascii_lowercase();
-            !matches!(text.as_str(), "" | "0" | "f" | "false" | "n" | "no")
-        }
-        Value::Array(_) | Value::Object(_) => true,
-    }
 }
 
 #[async_trait]
@@ -283,17 +297,16 @@ impl UserSource for SqlSource {
         if !right || entry.disabled {
             return Ok(Checked::Wrong { id: entry.user.id, disabled: entry.disabled });
         }
-        let replaced = match entry.password.needs_rehash() {
-            true => self.replace(&entry, password, origin).await,
-            false => None,
-        };
-        Ok(match replaced {
+        if self.writer.is_none() || !entry.password.needs_rehash() {
+            return Ok(Checked::Right { user: Box::new(entry.user), rehashed_from: None });
+        }
+        match self.replace(&entry, password, origin).await {
             Some(user) => {
                 let rehashed_from = Some(entry.user.version);
-                Checked::Right { user: Box::new(user), rehashed_from }
+                Ok(Checked::Right { user: Box::new(user), rehashed_from })
             }
-            None => Checked::Right { user: Box::new(entry.user), rehashed_from: None },
-        })
+            None => self.read_again(*entry, password, origin).await,
+        }
     }
 
     async fn spend(
@@ -317,6 +330,20 @@ impl UserSource for SqlSource {
 
     fn imports(&self) -> bool {
         self.imports.is_some()
+    }
+
+    async fn watch(&self, clock: &Clock) {
+        self.probe().await;
+        loop {
+            clock.sleep(LOOK_EVERY).await;
+            if self.problem().is_some() {
+                self.probe().await;
+            }
+        }
+    }
+
+    async fn reread(&self) {
+        self.probe().await;
     }
 
     fn problem(&self) -> Option<String> {

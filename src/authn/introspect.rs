@@ -1,0 +1,147 @@
+//! Asking an issuer about its token (RFC 7662).
+//!
+//! What it says is held against the same rules as the claims of a signed token: that it calls a
+//! token active does not mean that it is meant for us.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request};
+use serde_json::Value;
+
+use super::asked::Answer;
+use super::claims;
+use super::foreign::{check_audience, identity};
+use super::json;
+use super::jws::{Cause, Compact};
+use super::verified::{Refusal, Verified};
+use crate::clock::Timestamp;
+use crate::config::{Introspection, Issuer};
+use crate::identity::Claims;
+use crate::outbound::{Outbound, OutboundOptions};
+use crate::secret::{Digest, SecretString};
+use crate::trust::TrustError;
+
+/// Longest answer: it is remembered.
+const LARGEST: usize = 32 * 1024;
+
+/// An issuer as it is asked.
+#[derive(Debug)]
+pub(super) struct Introspect {
+    options: Introspection,
+    outbound: Outbound,
+}
+
+impl Introspect {
+    pub(super) fn new(issuer: &Issuer, options: &Introspection) -> Result<Self, TrustError> {
+        let outbound = Outbound::new(&OutboundOptions {
+            ca: issuer.ca.clone(),
+            largest: LARGEST,
+            ..OutboundOptions::default()
+        })?;
+        Ok(Self { options: options.clone(), outbound })
+    }
+
+    /// What the issuer says of a token; the error says for the log why that is not known.
+    pub(super) async fn ask(
+        &self,
+        name: &Arc<str>,
+        rules: &Issuer,
+        token: &SecretString,
+        now: Timestamp,
+    ) -> Result<Result<Answer, Refusal>, String> {
+        let request = self.request(token).map_err(|error| error.to_string())?;
+        let answer = self.outbound.send(request).await.map_err(|error| error.chain())?;
+        if answer.status != 200 {
+            return Err(format!("the question was answered with status {}", answer.status));
+        }
+        let claims = json::object(&answer.body).ok_or("the answer is no JSON object")?;
+        Ok(judge(name, rules, token, &claims, now).map_err(Refusal::invalid))
+    }
+
+    fn request(&self, token: &SecretString) -> Result<Request<Bytes>, http::Error> {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("token", token.expose())
+            .append_pair("token_type_hint", "access_token")
+            .finish();
+        // RFC 6749 §2.3.1: encoded as in a form, so that a colon stays one.
+        let encode =
+            |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let id = encode(&self.options.client_id);
+        let secret = SecretString::new(encode(self.options.client_secret.expose()));
+        let pair = SecretString::new(format!("{id}:{}", secret.expose()));
+        let basic = SecretString::new(format!("Basic {}", STANDARD.encode(pair.expose())));
+        let mut basic = HeaderValue::from_str(basic.expose())?;
+        basic.set_sensitive(true);
+        Request::builder()
+            .method(Method::POST)
+            .uri(self.options.url.clone())
+            .header(AUTHORIZATION, basic)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form.into())
+    }
+}
+
+/// What the rules make of an answer.
+fn judge(
+    name: &Arc<str>,
+    rules: &Issuer,
+    token: &SecretString,
+    claims: &Claims,
+    now: Timestamp,
+) -> Result<Answer, Cause> {
+    if claims.get("active") != Some(&Value::Bool(true)) {
+        return Err("the issuer does not call the token active");
+    }
+    check_use(claims)?;
+    if claims::text(claims, "iss")?.is_some_and(|issuer| issuer != rules.issuer) {
+        return Err("the issuer says that another issued the token");
+    }
+    check_audience(rules, claims)?;
+    let subject = claims::required(claims, "sub")?;
+    if !rules.takes_subject(subject) {
+        return Err("the subject is not among the issuer's `subjects`");
+    }
+    let expires = claims::date(claims, "exp")?;
+    let (issued, not_before) = (claims::date(claims, "iat")?, claims::date(claims, "nbf")?);
+    let tolerant = now.plus(rules.leeway);
+    if issued.max(not_before).is_some_and(|begins| begins > tolerant) {
+        return Err("the token is not valid yet");
+    }
+    // As where a signed token is verified here: a second signature makes no other token.
+    let signed = Compact::parse(token.expose()).map(|token| token.signed());
+    let named = signed.unwrap_or(token.expose());
+    let verified = Verified {
+        identity: identity(rules, name, subject, claims),
+        digest: Digest::of(named.as_bytes()),
+        token_id: claims.get("jti").and_then(Value::as_str).map(Arc::from),
+        issued: issued.unwrap_or_default(),
+        not_before: not_before.unwrap_or_default(),
+        expires: expires.unwrap_or_default(),
+        key_hash: None,
+        own: false,
+        until: rules.until,
+        leeway: rules.leeway,
+    };
+    Ok(Answer { verified, ends: expires.is_some() })
+}
+
+/// Issuers call refresh tokens active too, and some ID tokens. Who holds a token that is bound to
+/// a key proves nothing by it.
+fn check_use(claims: &Claims) -> Result<(), Cause> {
+    let bearer = ["bearer", "access_token", "access"];
+    for name in ["token_type", "token_use", "typ"] {
+        let usage = claims::text(claims, name)?.map(str::to_ascii_lowercase);
+        let usage = usage.as_deref().map(|usage| usage.trim_start_matches("application/"));
+        match usage {
+            None | Some("at+jwt" | "jwt") => {}
+            Some(usage) if bearer.contains(&usage) => {}
+            Some(_) => return Err("the issuer says that it is no bearer's access token"),
+        }
+    }
+    Ok(())
+}

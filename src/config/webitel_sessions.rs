@@ -1,0 +1,175 @@
+//! `[[issuer]] kind = "webitel_sessions"`: pairs that an older Webitel has given out.
+//!
+//! Its token names nobody: only the legacy system knows whose a pair is, and is asked over HTTP
+//! or in its database. A takeover, so `until` must say when it ends.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+
+use super::issuer_introspection::{read_cache, read_url};
+use super::item::Item;
+use super::out::{HIDDEN, Out};
+use super::reader::Table;
+use crate::secret::SecretString;
+
+/// How an older Webitel is asked about its pairs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WebitelSessions {
+    pub lookup: SessionLookup,
+    /// The roles' names here, by what the system calls them.
+    pub role_names: BTreeMap<String, String>,
+    /// How long a pair that was found good is taken without asking again.
+    pub cache: Duration,
+}
+
+/// Where a pair is looked up.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SessionLookup {
+    /// GET with both header fields; 2xx is good.
+    Http { url: Uri, map: SessionMap },
+    /// The row of the key, which has the token.
+    Sql(SessionSql),
+}
+
+/// Paths into an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionMap {
+    pub id: Vec<String>,
+    pub username: Option<Vec<String>>,
+    pub roles: Option<Vec<String>>,
+    pub expires: Option<Vec<String>>,
+}
+
+/// A database and what it is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionSql {
+    /// `postgres://…`, `mysql://…` or `sqlite:path`.
+    pub url: SecretString,
+    /// What a relative path in the address is relative to.
+    pub folder: PathBuf,
+    /// Speak without TLS to a server that is not this machine.
+    pub allow_plain: bool,
+    /// Its one placeholder is the key.
+    pub query: String,
+    pub columns: SessionColumns,
+}
+
+/// Names of columns.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionColumns {
+    pub token: String,
+    pub id: String,
+    pub username: Option<String>,
+    pub roles: Option<String>,
+    pub expires: Option<String>,
+}
+
+impl WebitelSessions {
+    /// The keys of the section, unless a problem was reported.
+    pub(super) fn read(table: &mut Table<'_>, allow_http: bool) -> Option<Self> {
+        let (http, sql) = (table.get("http"), table.get("sql"));
+        let role_names = table.table("role_names").entries();
+        let role_names = role_names.into_iter();
+        let role_names = role_names.filter_map(|(name, item)| Some((name, item.word()?)));
+        let (role_names, cache) = (role_names.collect(), read_cache(table));
+        let lookup = match (http, sql) {
+            (Some(item), None) => read_http(item.table()?, allow_http)?,
+            (None, Some(item)) => SessionLookup::Sql(read_sql(item.table()?)?),
+            _ => {
+                table.issue("", "must say where pairs are looked up: `http` or `sql`");
+                return None;
+            }
+        };
+        Some(Self { lookup, role_names, cache })
+    }
+
+    pub(super) fn print(&self, out: Out) -> Out {
+        let names = self.role_names.iter();
+        let names = names.fold(Out::default(), |out, (from, to)| out.text(from, to)).table();
+        let out = out.text("kind", "webitel_sessions").time("cache", self.cache);
+        let out = if names.is_empty() { out } else { out.sub("role_names", names) };
+        match &self.lookup {
+            SessionLookup::Http { url, map } => {
+                let map = Out::default()
+                    .texts("id", map.id.clone())
+                    .maybe_texts("username", map.username.clone())
+                    .maybe_texts("roles", map.roles.clone())
+                    .maybe_texts("expires", map.expires.clone());
+                let http = Out::default().text("url", url.to_string()).sub("map", map.table());
+                out.sub("http", http.table())
+            }
+            SessionLookup::Sql(sql) => {
+                let columns = Out::default()
+                    .text("token", &sql.columns.token)
+                    .text("id", &sql.columns.id)
+                    .maybe("username", sql.columns.username.as_ref())
+                    .maybe("roles", sql.columns.roles.as_ref())
+                    .maybe("expires", sql.columns.expires.as_ref());
+                let sql = Out::default()
+                    .text("url", HIDDEN)
+                    .flag("allow_plain", sql.allow_plain)
+                    .text("query", &sql.query)
+                    .sub("columns", columns.table());
+                out.sub("sql", sql.table())
+            }
+        }
+    }
+}
+
+fn read_http(mut table: Table<'_>, allow_http: bool) -> Option<SessionLookup> {
+    let url = table.required("url", "where the legacy system tells whose a pair is");
+    let url = url.as_ref().and_then(|item| read_url(item, allow_http));
+    let mut map = table.required("map", "where in the answer the user is: { id = \"…\" }");
+    let mut map = map.take().and_then(|item| item.table())?;
+    let id = map.required("id", "the path to what names the user for good");
+    let id = id.as_ref().and_then(read_path);
+    let mut path = |key| map.get(key).as_ref().and_then(read_path);
+    let (username, roles, expires) = (path("username"), path("roles"), path("expires"));
+    let map = SessionMap { id: id?, username, roles, expires };
+    Some(SessionLookup::Http { url: url?, map })
+}
+
+/// A member's name, the path to it, or its parts in a list.
+fn read_path(item: &Item<'_>) -> Option<Vec<String>> {
+    let path: Vec<String> = match item.is_text() {
+        true => item.word()?.split('.').map(str::to_owned).collect(),
+        false => item.list()?.iter().filter_map(Item::word).collect(),
+    };
+    if path.is_empty() || path.iter().any(String::is_empty) {
+        item.issue("must be a member's name, or a path like \"user.id\"");
+    }
+    Some(path)
+}
+
+fn read_sql(mut table: Table<'_>) -> Option<SessionSql> {
+    let item = table.required("url", "the database: { env = \"NAME\" }");
+    let url = item.as_ref().and_then(Item::secret);
+    let schemes = ["postgres:", "postgresql:", "mysql:", "mariadb:", "sqlite:"];
+    let is_known = |url: &SecretString| schemes.iter().any(|name| url.expose().starts_with(name));
+    if let (Some(item), Some(url)) = (&item, &url)
+        && !is_known(url)
+    {
+        item.hidden_issue("must begin with postgres://, mysql:// or sqlite:");
+    }
+    let plain = table.get("allow_plain");
+    let allow_plain = plain.as_ref().and_then(Item::bool).unwrap_or(false);
+    if let (Some(item), true) = (&plain, allow_plain) {
+        item.warn("asks the database without TLS: whoever is on the way there sees every pair");
+    }
+    let query = table.required("query", "one that finds the session of a key");
+    let query = query.as_ref().and_then(Item::word);
+    let mut columns = table.table("columns");
+    let mut column = |key| columns.get(key).as_ref().and_then(Item::word);
+    let columns = SessionColumns {
+        token: column("token").unwrap_or_else(|| "token".to_owned()),
+        id: column("id").unwrap_or_else(|| "id".to_owned()),
+        username: column("username"),
+        roles: column("roles"),
+        expires: column("expires"),
+    };
+    let folder = table.reading().resolve("");
+    Some(SessionSql { url: url?, folder, allow_plain, query: query?, columns })
+}

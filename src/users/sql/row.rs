@@ -1,0 +1,79 @@
+//! What the columns of a row say of a user.
+//!
+//! What cannot be used is left out where that gives less (a role, an address); who is disabled is
+//! read the other way round.
+
+use serde_json::Value;
+
+use crate::config::SqlColumns;
+use crate::database::Row;
+use crate::identity::{Claims, RESERVED_CLAIMS};
+use crate::users::User;
+use crate::users::password::StoredHash;
+use crate::users::reader::{is_address, is_scope, text_problem};
+use crate::users::table::{self, Entry, Rest};
+
+/// A user with another hash of the same password.
+pub(super) fn with_password(entry: &Entry, hash: StoredHash) -> User {
+    let Entry { user, disabled, .. } = entry.clone();
+    let rest = Rest {
+        id: Some(user.id.to_string()),
+        email: user.email,
+        roles: user.roles,
+        scopes: user.scopes,
+        claims: user.claims,
+        disabled,
+    };
+    table::entry(&user.source, user.name, hash, rest).user
+}
+
+/// What a row says of a user besides name and password.
+pub(super) fn rest(row: &Row, columns: &SqlColumns) -> Rest {
+    let mut claims = Claims::new();
+    for (claim, column) in &columns.claims {
+        let value = row.value(column).filter(|value| !value.is_null());
+        if let Some(value) = value.filter(|_| !RESERVED_CLAIMS.contains(&claim.as_str())) {
+            claims.insert(claim.clone(), value.clone());
+        }
+    }
+    Rest {
+        id: row.text(&columns.id).filter(|id| !id.is_empty()),
+        email: row.text(&columns.email).filter(|email| is_address(email)),
+        roles: names(row.value(&columns.roles), |role| text_problem(role).is_none()),
+        scopes: names(row.value(&columns.scopes), is_scope),
+        claims,
+        disabled: row.value(&columns.disabled).is_some_and(is_set),
+    }
+}
+
+/// Names in an array, in a JSON list, or in text separated by commas or spaces; what cannot be
+/// one is left out.
+fn names(value: Option<&Value>, is_name: fn(&str) -> bool) -> Vec<String> {
+    let listed: Vec<Value>;
+    let names: Vec<&str> = match value {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(text)) => match serde_json::from_str(text) {
+            Ok(Value::Array(items)) => {
+                listed = items;
+                listed.iter().filter_map(Value::as_str).collect()
+            }
+            _ => text.split([',', ' ']).collect(),
+        },
+        _ => Vec::new(),
+    };
+    names.into_iter().filter(|name| is_name(name)).map(str::to_owned).collect()
+}
+
+/// Whatever is not plainly "no" disables: a date since when, a reason why.
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(set) => *set,
+        Value::Number(number) => number.as_i64() != Some(0),
+        Value::String(text) => {
+            let text = text.trim().to_ascii_lowercase();
+            !matches!(text.as_str(), "" | "0" | "f" | "false" | "n" | "no")
+        }
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}
