@@ -185,6 +185,7 @@ impl Gateway {
     /// Puts a first configuration to work.
     pub(crate) fn new(shared: Shared, config: Config) -> Result<Self, BuildError> {
         let generation = Generation::build(&shared, config, None)?;
+        shared.ends.entries.store(Arc::new(generation.credentials().collect()));
         let generation = ArcSwap::from_pointee(generation);
         shared.metrics.reload(true, shared.clock.now());
         let (reloading, reloaded) = (Mutex::default(), Notify::new());
@@ -224,11 +225,12 @@ impl Gateway {
             return Err(ReloadError::NeedsRestart { section });
         }
         let next = Arc::new(Generation::build(&self.shared, config, Some(&last))?);
-        self.generation.store(next.clone());
+        let kept: Arc<HashSet<Digest>> = Arc::new(next.credentials().collect());
+        self.shared.ends.entries.store(kept.clone());
+        self.generation.store(next);
         // What came in with what is not taken any more does not stay.
-        let kept: HashSet<Digest> = next.credentials().collect();
         for gone in last.credentials().filter(|digest| !kept.contains(digest)) {
-            self.shared.ends.streams.end(StreamOrigin::Credential(gone));
+            self.shared.ends.streams.end(StreamOrigin::Entry(gone));
         }
         self.reloaded.notify_one();
         Ok(())
@@ -353,5 +355,10 @@ fn build_pools(
 
 /// Ends of streams share the store's revocations, or a stream could outlive one.
 pub(crate) fn ends(store: &Arc<dyn SessionStore>, streams: Streams, clock: &Clock) -> Arc<Ends> {
-    Arc::new(Ends { streams, revocations: store.revocations().clone(), clock: clock.clone() })
+    Arc::new(Ends {
+        streams,
+        revocations: store.revocations().clone(),
+        entries: ArcSwap::default(),
+        clock: clock.clone(),
+    })
 }

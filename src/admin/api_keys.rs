@@ -40,7 +40,7 @@ impl Operations {
         let revoked = shared.store.revoke(Revoke::Token { digest, until: now.plus(FOR_EVER) }, now);
         let revoked = revoked.await;
         // In force before it is durable, as at a logout.
-        shared.ends.streams.end(StreamOrigin::Credential(digest));
+        shared.ends.streams.end(StreamOrigin::Entry(digest));
         self.audit("api-key revoke", id);
         revoked.map_err(failed)?;
         Ok(json!({}))

@@ -5,6 +5,7 @@
 //! are one try. Whoever has a second step does not get in by his password alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::attempts::{Trier, is_decision};
 use super::proofs::Asked;
@@ -19,6 +20,9 @@ use crate::session::StreamOrigin;
 use crate::telemetry::audit::Actor;
 use crate::telemetry::metrics::LoginResult;
 use crate::users::{Name, User};
+
+/// Longer than any upstream takes for the head of an answer.
+const ON_ITS_WAY: Duration = Duration::from_secs(600);
 
 /// A request with a name and a password.
 #[derive(Debug)]
@@ -110,13 +114,12 @@ impl Services {
 
     /// Users may have changed: no password counts as known, and who is not who he was has nothing
     /// open any more. Whose source cannot be asked keeps what he has, as sessions do.
-    pub(crate) async fn review_basic(&self) {
+    pub(crate) async fn review_basic(&self, now: Timestamp) {
         for (digest, user) in self.proofs.forget() {
-            let now = match self.streams.has(StreamOrigin::Credential(digest)) {
-                true => self.users.find(&user.source, &user.id, &user.name).await,
-                false => continue,
-            };
-            if now.is_ok_and(|now| now.is_none_or(|now| now.version != user.version)) {
+            let found = self.users.find(&user.source, &user.id, &user.name).await;
+            if found.is_ok_and(|found| found.is_none_or(|found| found.version != user.version)) {
+                // A request that is on its way may open something yet.
+                self.store.revocations().revoke_token(digest, now.plus(ON_ITS_WAY));
                 self.streams.end(StreamOrigin::Credential(digest));
             }
         }

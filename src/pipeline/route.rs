@@ -250,9 +250,10 @@ impl Exchange<'_> {
             }
             _ => (expires, self.session_end(verified)),
         };
-        let origin = match identity.session {
-            Some(session) => StreamOrigin::Session(session),
-            None => StreamOrigin::Credential(verified.digest),
+        let origin = match (identity.session, &*identity.issuer) {
+            (Some(session), _) => StreamOrigin::Session(session),
+            (None, API_KEY_ISSUER | CERTIFICATE_ISSUER) => StreamOrigin::Entry(verified.digest),
+            (None, _) => StreamOrigin::Credential(verified.digest),
         };
         Watch { ends: self.gateway.shared.ends.clone(), origin, tunnel_until, answer_until }
     }

@@ -53,7 +53,7 @@ async fn watch_users(operations: Arc<Operations>, due: Arc<Notify>) {
             () = shared.users.changed() => {}
             () = operations.gateway.reloaded() => {}
         }
-        operations.gateway.generation().services.review_basic().await;
+        operations.gateway.generation().services.review_basic(shared.clock.now()).await;
         due.notify_one();
     }
 }

@@ -30,7 +30,9 @@ impl Revocations {
     pub fn revoked(&self, origin: &StreamOrigin) -> bool {
         match origin {
             StreamOrigin::Session(id) => self.session_revoked(id),
-            StreamOrigin::Credential(digest) => self.token_revoked(digest),
+            StreamOrigin::Credential(digest) | StreamOrigin::Entry(digest) => {
+                self.token_revoked(digest)
+            }
         }
     }
 

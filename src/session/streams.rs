@@ -17,6 +17,8 @@ pub enum StreamOrigin {
     Session(SessionId),
     /// Of callers without a session: what names their credential in the revocations.
     Credential(Digest),
+    /// The same of who stands in the configuration, and may be gone from it one day.
+    Entry(Digest),
 }
 
 impl From<SessionId> for StreamOrigin {

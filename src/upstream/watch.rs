@@ -3,9 +3,13 @@
 //! A stream joins `Streams` first and looks at the revocations afterwards (DESIGN §10); the
 //! other order would miss a revocation between the two.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::clock::{Clock, Timestamp};
+use crate::secret::Digest;
 use crate::session::{Revocations, StreamGuard, StreamOrigin, Streams};
 
 /// Where the ends of sessions are announced; one for the whole gateway.
@@ -13,6 +17,8 @@ use crate::session::{Revocations, StreamGuard, StreamOrigin, Streams};
 pub struct Ends {
     pub streams: Streams,
     pub revocations: Arc<Revocations>,
+    /// What names the API keys and holders of certificates that are configured.
+    pub entries: ArcSwap<HashSet<Digest>>,
     pub clock: Clock,
 }
 
@@ -37,6 +43,18 @@ pub(super) struct Joined {
     over: bool,
 }
 
+impl Ends {
+    /// Whether nothing may be open of it any more. Who is taken away is taken away here first, and
+    /// what he has open is ended after that: so who joins and then looks misses neither.
+    fn is_over(&self, origin: &StreamOrigin) -> bool {
+        let gone = match origin {
+            StreamOrigin::Entry(digest) => !self.entries.load().contains(digest),
+            StreamOrigin::Session(_) | StreamOrigin::Credential(_) => false,
+        };
+        gone || self.revocations.revoked(origin)
+    }
+}
+
 impl Watch {
     pub(super) fn join_tunnel(&self) -> Joined {
         self.join(self.tunnel_until)
@@ -48,7 +66,7 @@ impl Watch {
 
     fn join(&self, until: Option<Timestamp>) -> Joined {
         let guard = self.ends.streams.join(self.origin);
-        let over = self.ends.revocations.revoked(&self.origin);
+        let over = self.ends.is_over(&self.origin);
         Joined { guard, ends: self.ends.clone(), until, over }
     }
 }

@@ -34,6 +34,7 @@ impl Session {
         let ends = Ends {
             streams: Streams::default(),
             revocations: Arc::new(Revocations::default()),
+            entries: Default::default(),
             clock: Clock::test(clock.clone()),
         };
         let id = SessionId::parse(SESSION).unwrap();
