@@ -34,20 +34,69 @@ pub struct Actor<'a> {
 /// Something that an auditor asks about.
 #[derive(Clone, Copy, Debug)]
 pub enum AuditEvent<'a> {
-    LoggedIn { subject: &'a Subject, name: &'a str, session: SessionId },
-    Exchanged { subject: &'a Subject, name: &'a str, issuer: &'a str, session: SessionId },
-    LoginFailed { name: &'a str, cause: &'a str },
-    CodeSent { subject: &'a Subject },
-    CodeAwaited { subject: &'a Subject },
-    CodeRefused { account: &'a Digest, cause: &'a str },
-    Lockout { account: &'a Digest, by_account: bool },
-    Refreshed { session: SessionId },
-    ReuseDetected { subject: &'a Subject, session: SessionId },
-    LoggedOut { subject: &'a Subject, session: SessionId, sessions: usize },
-    Revoked { session: SessionId, cause: &'a str },
-    Admin { action: &'a str, target: &'a str },
-    Key { action: &'a str, kid: &'a str, algorithm: &'a str },
-    Reload { ok: bool, cause: &'a str },
+    LoggedIn {
+        subject: &'a Subject,
+        name: &'a str,
+        session: SessionId,
+    },
+    Exchanged {
+        subject: &'a Subject,
+        name: &'a str,
+        issuer: &'a str,
+        session: SessionId,
+    },
+    LoginFailed {
+        name: &'a str,
+        cause: &'a str,
+    },
+    CodeSent {
+        subject: &'a Subject,
+    },
+    CodeAwaited {
+        subject: &'a Subject,
+    },
+    CodeRefused {
+        account: &'a Digest,
+        cause: &'a str,
+    },
+    Lockout {
+        account: &'a Digest,
+        by_account: bool,
+    },
+    Refreshed {
+        session: SessionId,
+    },
+    ReuseDetected {
+        subject: &'a Subject,
+        session: SessionId,
+    },
+    LoggedOut {
+        subject: &'a Subject,
+        session: SessionId,
+        sessions: usize,
+    },
+    /// Logged out with a token of another issuer.
+    Outlawed {
+        subject: &'a Subject,
+        issuer: &'a str,
+    },
+    Revoked {
+        session: SessionId,
+        cause: &'a str,
+    },
+    Admin {
+        action: &'a str,
+        target: &'a str,
+    },
+    Key {
+        action: &'a str,
+        kid: &'a str,
+        algorithm: &'a str,
+    },
+    Reload {
+        ok: bool,
+        cause: &'a str,
+    },
 }
 
 impl AuditLog {
@@ -94,7 +143,7 @@ impl AuditEvent<'_> {
             Self::Lockout { .. } => "lockout",
             Self::Refreshed { .. } => "refreshed",
             Self::ReuseDetected { .. } => "reuse_detected",
-            Self::LoggedOut { .. } => "logged_out",
+            Self::LoggedOut { .. } | Self::Outlawed { .. } => "logged_out",
             Self::Revoked { .. } => "revoked",
             Self::Admin { .. } => "admin",
             Self::Key { .. } => "key",
@@ -142,6 +191,10 @@ impl AuditEvent<'_> {
                 object.text("user.id", subject.as_str());
                 object.plain_text("session.id", session.0);
                 object.number("sessions", sessions);
+            }
+            Self::Outlawed { subject, issuer } => {
+                object.text("user.id", subject.as_str());
+                object.text("issuer", issuer);
             }
             Self::Revoked { session, cause } => {
                 object.plain_text("session.id", session.0);
