@@ -152,9 +152,6 @@ impl AuditEvent<'_> {
     }
 
     fn fields(&self, object: &mut Object<'_>) {
-        let text = |object: &mut Object<'_>, key, value| {
-            object.text(key, capped(value, LONGEST_TEXT));
-        };
         match *self {
             Self::LoggedIn { subject, name, session } => {
                 object.text("user.id", subject.as_str());
@@ -193,27 +190,33 @@ impl AuditEvent<'_> {
                 object.number("sessions", sessions);
             }
             Self::Outlawed { subject, issuer } => {
-                object.text("user.id", subject.as_str());
-                object.text("issuer", issuer);
+                texts(object, &[("user.id", subject.as_str()), ("issuer", issuer)]);
             }
             Self::Revoked { session, cause } => {
                 object.plain_text("session.id", session.0);
                 text(object, "cause", cause);
             }
             Self::Admin { action, target } => {
-                text(object, "action", action);
-                text(object, "target", target);
+                texts(object, &[("action", action), ("target", target)]);
             }
             Self::Key { action, kid, algorithm } => {
-                text(object, "action", action);
-                text(object, "kid", kid);
-                text(object, "algorithm", algorithm);
+                texts(object, &[("action", action), ("kid", kid), ("algorithm", algorithm)]);
             }
             Self::Reload { ok, cause } => {
                 object.number("ok", ok);
                 text(object, "cause", cause);
             }
         }
+    }
+}
+
+fn text(object: &mut Object<'_>, key: &'static str, value: &str) {
+    object.text(key, capped(value, LONGEST_TEXT));
+}
+
+fn texts(object: &mut Object<'_>, fields: &[(&'static str, &str)]) {
+    for (key, value) in fields {
+        text(object, key, value);
     }
 }
 
