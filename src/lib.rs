@@ -54,8 +54,8 @@
 //!   `gateway::Shared`, or is handed on by the last generation (connections to upstreams, keys and
 //!   verdicts of issuers) where its configuration is the same; what survives a restart is behind `SessionStore`, and was written before
 //!   it was answered.
-//! - **Seams.** Two traits, `UserSource` and `SessionStore`, each with a contract that every
-//!   implementation is tested against. A dialect is data, everything else is a plain type.
+//! - **Seams.** Two traits, `UserSource` and `SessionStore`, each with a contract and one
+//!   test of it that implementations plug into. A dialect is data, everything else is a plain type.
 //! - **Failure.** Not knowing is not a refusal: what cannot be found out is 503. A reason is for
 //!   the client, a cause for the log. A panic costs its request.
 //! - **Time** is read from one `Clock` and passed on as `now`.
