@@ -14,8 +14,10 @@
 //!        Route:  Exchange::route      headers::strip_inbound
 //!                  decide             Presented::extract, Verifier::verify (tokens), ApiKeys,
 //!                                     Certificates, Services::prove_basic, authz::permit
-//!                  forward            headers::remove_credentials, set_forwarded, set_identity,
-//!                                     the route's rules, Pool::forward, a tunnel on 101
+//!                    what only others know is asked by the back room (Verifier::prove)
+//!                  forward            headers::remove_credentials, set_forwarded, vouch (fields, or
+//!                                     a token for the upstream), the route's rules, Pool::forward
+//!                                     (with the upstream's own credential), a tunnel on 101
 //!   Err(rejection) -> Rejection::into_response in the form of the endpoint or route
 //! ```
 //!
@@ -45,13 +47,15 @@
 //!
 //! - **Threads.** Workers, one a core, each with its own runtime and sockets, serve requests and
 //!   never block. The back room, a runtime of its own, does whatever may take long: logins,
-//!   store, mail, admin. Passwords are hashed in threads of their own, the store is written by
+//!   questions to issuers, directories and databases, signing for upstreams, store, mail, admin.
+//!   Passwords are hashed in threads of their own, the store is written by
 //!   one. Nothing of this is process-wide: a test starts many gateways.
 //! - **State.** A request loads the generation once. What survives a reload is in
-//!   `gateway::Shared`; what survives a restart is behind `SessionStore`, and was written before
+//!   `gateway::Shared`, or is handed on by the last generation (connections to upstreams, keys and
+//!   verdicts of issuers) where its configuration is the same; what survives a restart is behind `SessionStore`, and was written before
 //!   it was answered.
-//! - **Seams.** Two traits, `UserSource` and `SessionStore`, each with a contract that every
-//!   implementation is tested against. A dialect is data, everything else is a plain type.
+//! - **Seams.** Two traits, `UserSource` and `SessionStore`, each with a contract and one
+//!   test of it that implementations plug into. A dialect is data, everything else is a plain type.
 //! - **Failure.** Not knowing is not a refusal: what cannot be found out is 503. A reason is for
 //!   the client, a cause for the log. A panic costs its request.
 //! - **Time** is read from one `Clock` and passed on as `now`.

@@ -1,13 +1,17 @@
 //! Ending sessions, and telling about one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Call, Done, Login, Refused};
 use crate::authn::{Credential, Verified};
 use crate::dialect::{Endpoint, Presented, Reason, Step, TokenFacts};
 use crate::secret::SecretString;
-use crate::session::Revoke;
+use crate::session::{Revoke, StreamOrigin};
 use crate::telemetry::audit::AuditEvent;
+
+/// How long a token of somebody else stays refused after its logout.
+const OUTLAWED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Login {
     /// Ends the presented token's session, or all of its user's.
@@ -17,6 +21,10 @@ impl Login {
         call: &Call,
         presented: Presented,
     ) -> Result<Done, Refused> {
+        let credential = credential_of(&presented)?;
+        if endpoint.step == Step::Logout && !self.verifier.names_us(credential.token().expose()) {
+            return self.outlaw(endpoint, call, &credential).await;
+        }
         // A pair that only ran out may still log out: its clients do so when they close.
         let allow_expired = matches!(presented, Presented::Pair { .. });
         let verified = self.verify_presented(call, &presented, allow_expired)?;
@@ -39,6 +47,28 @@ impl Login {
         let mut done = self.answer(endpoint, &self.facts(call.now));
         done.subject = Some(subject.to_string());
         done.session = Some(session);
+        Ok(done)
+    }
+
+    /// Refuses a token of somebody else from now on: its issuer is not told, but nothing here takes
+    /// it any more. Not by its own `exp`: an answer about an opaque token may not say it.
+    async fn outlaw(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        credential: &Credential,
+    ) -> Result<Done, Refused> {
+        let verified = self.verifier.prove(credential, call.now).await?;
+        let longest = call.now.plus(OUTLAWED);
+        let until = verified.until.map_or(longest, |until| until.min(longest));
+        let (digest, subject) = (verified.digest, &verified.identity.subject);
+        let revoked = self.services.store.revoke(Revoke::Token { digest, until }, call.now).await;
+        self.services.streams.end(StreamOrigin::Credential(digest));
+        let issuer = &verified.identity.issuer;
+        self.audit(call, AuditEvent::Outlawed { subject, issuer });
+        revoked?;
+        let mut done = self.answer(endpoint, &self.facts(call.now));
+        done.subject = Some(subject.to_string());
         Ok(done)
     }
 
@@ -73,16 +103,21 @@ impl Login {
         presented: &Presented,
         allow_expired: bool,
     ) -> Result<Arc<Verified>, Refused> {
-        let credential = match presented {
-            Presented::Token { token, .. } => Credential::Bearer(token.clone()),
-            Presented::Pair { token, key } => {
-                Credential::Pair { token: token.clone(), key: key.clone() }
-            }
-            Presented::Password { .. } | Presented::Code { .. } | Presented::About { .. } => {
-                return Err(Refused::new(Reason::CredentialMissing, "a token is needed"));
-            }
-        };
+        let credential = credential_of(presented)?;
         let login = &self.config.name;
         Ok(self.verifier.verify_own_access(&credential, login, call.now, allow_expired)?)
+    }
+}
+
+/// The token, or the pair, that was presented.
+fn credential_of(presented: &Presented) -> Result<Credential, Refused> {
+    match presented {
+        Presented::Token { token, .. } => Ok(Credential::Bearer(token.clone())),
+        Presented::Pair { token, key } => {
+            Ok(Credential::Pair { token: token.clone(), key: key.clone() })
+        }
+        Presented::Password { .. } | Presented::Code { .. } | Presented::About { .. } => {
+            Err(Refused::new(Reason::CredentialMissing, "a token is needed"))
+        }
     }
 }

@@ -122,7 +122,12 @@ impl Exchange<'_> {
         identity: Option<&Identity>,
     ) -> Result<(), Rejection> {
         self.finish.metrics.refused(rejection.reason.code());
-        if route.config.enforce || rejection.reason == Reason::AmbiguousCredential {
+        // Nor is what could not be found out a refusal that the rule would make.
+        let is_decision = !matches!(
+            rejection.reason,
+            Reason::AmbiguousCredential | Reason::Unavailable | Reason::Internal
+        );
+        if route.config.enforce || !is_decision {
             return Err(rejection);
         }
         let who = match (identity, self.client.address) {

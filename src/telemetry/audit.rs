@@ -34,20 +34,69 @@ pub struct Actor<'a> {
 /// Something that an auditor asks about.
 #[derive(Clone, Copy, Debug)]
 pub enum AuditEvent<'a> {
-    LoggedIn { subject: &'a Subject, name: &'a str, session: SessionId },
-    Exchanged { subject: &'a Subject, name: &'a str, issuer: &'a str, session: SessionId },
-    LoginFailed { name: &'a str, cause: &'a str },
-    CodeSent { subject: &'a Subject },
-    CodeAwaited { subject: &'a Subject },
-    CodeRefused { account: &'a Digest, cause: &'a str },
-    Lockout { account: &'a Digest, by_account: bool },
-    Refreshed { session: SessionId },
-    ReuseDetected { subject: &'a Subject, session: SessionId },
-    LoggedOut { subject: &'a Subject, session: SessionId, sessions: usize },
-    Revoked { session: SessionId, cause: &'a str },
-    Admin { action: &'a str, target: &'a str },
-    Key { action: &'a str, kid: &'a str, algorithm: &'a str },
-    Reload { ok: bool, cause: &'a str },
+    LoggedIn {
+        subject: &'a Subject,
+        name: &'a str,
+        session: SessionId,
+    },
+    Exchanged {
+        subject: &'a Subject,
+        name: &'a str,
+        issuer: &'a str,
+        session: SessionId,
+    },
+    LoginFailed {
+        name: &'a str,
+        cause: &'a str,
+    },
+    CodeSent {
+        subject: &'a Subject,
+    },
+    CodeAwaited {
+        subject: &'a Subject,
+    },
+    CodeRefused {
+        account: &'a Digest,
+        cause: &'a str,
+    },
+    Lockout {
+        account: &'a Digest,
+        by_account: bool,
+    },
+    Refreshed {
+        session: SessionId,
+    },
+    ReuseDetected {
+        subject: &'a Subject,
+        session: SessionId,
+    },
+    LoggedOut {
+        subject: &'a Subject,
+        session: SessionId,
+        sessions: usize,
+    },
+    /// Logged out with a token of another issuer.
+    Outlawed {
+        subject: &'a Subject,
+        issuer: &'a str,
+    },
+    Revoked {
+        session: SessionId,
+        cause: &'a str,
+    },
+    Admin {
+        action: &'a str,
+        target: &'a str,
+    },
+    Key {
+        action: &'a str,
+        kid: &'a str,
+        algorithm: &'a str,
+    },
+    Reload {
+        ok: bool,
+        cause: &'a str,
+    },
 }
 
 impl AuditLog {
@@ -94,7 +143,7 @@ impl AuditEvent<'_> {
             Self::Lockout { .. } => "lockout",
             Self::Refreshed { .. } => "refreshed",
             Self::ReuseDetected { .. } => "reuse_detected",
-            Self::LoggedOut { .. } => "logged_out",
+            Self::LoggedOut { .. } | Self::Outlawed { .. } => "logged_out",
             Self::Revoked { .. } => "revoked",
             Self::Admin { .. } => "admin",
             Self::Key { .. } => "key",
@@ -103,9 +152,6 @@ impl AuditEvent<'_> {
     }
 
     fn fields(&self, object: &mut Object<'_>) {
-        let text = |object: &mut Object<'_>, key, value| {
-            object.text(key, capped(value, LONGEST_TEXT));
-        };
         match *self {
             Self::LoggedIn { subject, name, session } => {
                 object.text("user.id", subject.as_str());
@@ -143,24 +189,34 @@ impl AuditEvent<'_> {
                 object.plain_text("session.id", session.0);
                 object.number("sessions", sessions);
             }
+            Self::Outlawed { subject, issuer } => {
+                texts(object, &[("user.id", subject.as_str()), ("issuer", issuer)]);
+            }
             Self::Revoked { session, cause } => {
                 object.plain_text("session.id", session.0);
                 text(object, "cause", cause);
             }
             Self::Admin { action, target } => {
-                text(object, "action", action);
-                text(object, "target", target);
+                texts(object, &[("action", action), ("target", target)]);
             }
             Self::Key { action, kid, algorithm } => {
-                text(object, "action", action);
-                text(object, "kid", kid);
-                text(object, "algorithm", algorithm);
+                texts(object, &[("action", action), ("kid", kid), ("algorithm", algorithm)]);
             }
             Self::Reload { ok, cause } => {
                 object.number("ok", ok);
                 text(object, "cause", cause);
             }
         }
+    }
+}
+
+fn text(object: &mut Object<'_>, key: &'static str, value: &str) {
+    object.text(key, capped(value, LONGEST_TEXT));
+}
+
+fn texts(object: &mut Object<'_>, fields: &[(&'static str, &str)]) {
+    for (key, value) in fields {
+        text(object, key, value);
     }
 }
 

@@ -1,11 +1,10 @@
 //! Users and their passwords, wherever they are kept.
 //!
 //! `UserSource` is the seam; `FileSource` reads `users.toml`, which `edit` changes, and `htpasswd`.
-//! `LdapSource` asks a directory, `HttpSource` a legacy system. `Users` asks the sources of a login
-//! in order: the first that knows the name decides. `Imports` keeps stronger hashes for sources
-//! that cannot. `PasswordPool` hashes
-//! in its own bounded threads; `password` says what a stored hash is and costs, `rules` what a
-//! new password has to be.
+//! `SqlSource` asks a database, `LdapSource` a directory, `HttpSource` a legacy system. `Users` asks
+//! the sources of a login in order: the first that knows the name decides. `Imports` keeps stronger
+//! hashes for sources that cannot. `PasswordPool` hashes in its own bounded threads; `password` says
+//! what a stored hash is and costs, `rules` what a new password has to be.
 
 mod bootstrap;
 mod canonical;

@@ -9,8 +9,9 @@ use tollhouse::config::Config;
 use tollhouse::identity::Subject;
 
 use crate::harness::gateway::START;
+use crate::harness::issuer::Key;
 use crate::harness::tenant::AUTH0;
-use crate::harness::{Gateway, Reply, Tenant, Upstream};
+use crate::harness::{Gateway, Provider, Reply, Tenant, Upstream};
 use crate::security::claims;
 
 const DATARHEI: &str = "[[login]]\ndialect = \"datarhei\"\nexchange = [\"auth0\"]";
@@ -383,4 +384,25 @@ async fn no_source_of_users_can_be_called_like_an_issuers() {
 
     let problem = refused.err().expect("it does not start");
     assert!(problem.contains("must be of letters, digits"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_tenants_new_key_is_fetched_for_a_trade_and_a_tenant_that_is_down_is_503() {
+    let (tenant, upstream) = (Provider::start().await, Upstream::start().await);
+    let builder = Gateway::builder().moving().config(&tenant.section("auth0", "")).config(DATARHEI);
+    // Down from the start: nobody can tell whether the token is good.
+    tenant.stop().await;
+    let gateway = builder.route_to(&upstream, "").start().await;
+    let token = || tenant.token().at(START).auth0().text();
+    trade(&gateway, &token()).await.assert_status(503);
+    assert_eq!(sessions(&gateway).await, Vec::<Value>::new());
+    tenant.resume();
+    gateway.advance(Duration::from_secs(60));
+    trade(&gateway, &token()).await.assert_status(200);
+
+    // A key that nobody here has seen.
+    tenant.rotate(Key::rs256("second"));
+    gateway.advance(Duration::from_secs(60));
+    trade(&gateway, &token()).await.assert_status(200);
+    assert_eq!(sessions(&gateway).await.len(), 2);
 }

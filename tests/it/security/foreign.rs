@@ -197,7 +197,7 @@ async fn keys_from_a_file_verify_their_issuers_tokens_and_nobody_elses() {
 }
 
 #[tokio::test]
-async fn our_own_endpoints_take_no_foreign_token() {
+async fn our_own_endpoints_take_no_foreign_token_but_to_end_it() {
     let upstream = Upstream::start().await;
     let gateway = trusting(&upstream, "").await;
     let token = token(json!({}));
@@ -205,11 +205,19 @@ async fn our_own_endpoints_take_no_foreign_token() {
 
     let refresh = json!({ "refresh_token": token });
     client.post("/auth/refresh").json(refresh).send().await.assert_status(401);
-    for path in ["/auth/logout", "/auth/logout-all"] {
-        client.post(path).bearer(&token).send().await.assert_status(401);
-    }
+    client.post("/auth/logout-all").bearer(&token).send().await.assert_status(401);
     client.get("/auth/session").bearer(&token).send().await.assert_status(401);
     upstream.assert_untouched();
+
+    // DECISIONS 12: a logout refuses it from now on, and only it.
+    client.get("/x").bearer(&token).send().await.assert_status(200);
+    client.post("/auth/logout").bearer(&token).send().await.assert_status(204);
+
+    client.get("/x").bearer(&token).send().await.assert_status(401);
+    client.post("/auth/logout").bearer(&token).send().await.assert_status(401);
+    assert_eq!(upstream.received().len(), 1);
+    let other = self::token(json!({ "jti": "another" }));
+    client.get("/x").bearer(&other).send().await.assert_status(200);
 }
 
 #[tokio::test]
