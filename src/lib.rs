@@ -41,7 +41,7 @@
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
-//! | ground | `runtime`, `body`, `client`, `dn`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json` |
+//! | ground | `runtime`, `body`, `client`, `dn`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json`, `spread`, `text` |
 //!
 //! # What holds
 //!
@@ -86,7 +86,9 @@ pub mod runtime;
 pub mod secret;
 pub mod server;
 pub mod session;
+mod spread;
 pub mod telemetry;
+mod text;
 pub mod token;
 pub mod trust;
 pub mod upstream;

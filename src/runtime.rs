@@ -18,6 +18,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::secret::Randomness;
+
 /// One worker thread as its connections see it.
 #[derive(Debug)]
 pub struct Worker {
@@ -27,6 +29,8 @@ pub struct Worker {
     tasks: TaskTracker,
     /// Connections this worker serves now.
     pub connections: AtomicUsize,
+    /// For what is random in every request.
+    pub randomness: Randomness,
     /// Rises at least once a second while the worker's runtime turns.
     beats: AtomicUsize,
 }
@@ -207,6 +211,7 @@ impl Threads {
             handle: runtime.handle().clone(),
             tasks: TaskTracker::new(),
             connections: AtomicUsize::new(0),
+            randomness: Randomness::default(),
             beats: AtomicUsize::new(0),
         });
         let (stop, lost, beating) = (self.stop.clone(), self.lost.clone(), worker.clone());

@@ -8,6 +8,7 @@ use super::{Exchange, origin};
 use crate::body::{Body, Response};
 use crate::dialect::Reason;
 use crate::gateway::LoginEndpoint;
+use crate::identity::Subject;
 use crate::login::{Call, Refused};
 use crate::rejection::{Rejection, respond};
 use crate::runtime::Work;
@@ -51,8 +52,8 @@ impl Exchange<'_> {
             Err(full) => return Err(full.into()),
         };
         self.finish.record.outcome = Outcome::Answered;
-        self.finish.record.subject = done.subject;
-        self.finish.record.session = done.session.map(|session| session.to_string());
+        self.finish.record.subject = done.subject.map(Subject::new);
+        self.finish.record.session = done.session;
         Ok(respond(done.answer))
     }
 

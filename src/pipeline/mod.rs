@@ -13,11 +13,12 @@ mod route;
 mod vouch;
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use http::header::{self, HeaderValue};
+use http::header;
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, Version};
@@ -68,7 +69,8 @@ pub(crate) async fn handle(
     let origin = head.headers.get(header::ORIGIN).cloned();
     let client = origin::client(&client, &head.headers, &generation.config);
     let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head);
-    let answered = guard::unpanicked(exchange.run(head, body.into())).await;
+    // Pinned where it is made: passing it on would copy all of it.
+    let answered = guard::unpanicked(pin!(exchange.run(head, body.into()))).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
     });
@@ -93,7 +95,7 @@ impl<'a> Exchange<'a> {
         head: &Parts,
     ) -> Self {
         let (started, now) = (Instant::now(), gateway.shared.clock.now());
-        let request_id = RequestId::choose(&head.headers, &client, now);
+        let request_id = RequestId::choose(&head.headers, &client, now, &worker.randomness);
         if !client.trusted_proxy
             && head.headers.contains_key("x-forwarded-for")
             && gateway.shared.metrics.untrusted_forwarded()
@@ -121,7 +123,7 @@ impl<'a> Exchange<'a> {
     /// The steps, in the only order that is safe.
     async fn run(&mut self, head: Parts, body: Body) -> Result<Response, Rejection> {
         let target = Target::parse(&head, self.client.bounds)?;
-        self.finish.record.host = target.host().map(str::to_owned);
+        self.finish.record.host = target.shared_host();
         if self.is_health(&target) {
             self.finish.record.outcome = Outcome::Answered;
             return Ok(answer::health(self.gateway.shared.draining.load(Ordering::Relaxed)));
@@ -140,12 +142,13 @@ impl<'a> Exchange<'a> {
             return Ok(answer::jwks(self.gateway.shared.ring.jwks()));
         }
         match self.generation.table.find(&target) {
-            Found::Login(login) => self.login(login, head, body).await,
+            // Boxed: a login's future is large, and would be moved with every request's.
+            Found::Login(login) => Box::pin(self.login(login, head, body)).await,
             Found::LoginOr { login, route } => match route {
                 Some(route) if self.is_authenticated(route, &head).await => {
                     self.route(route, head, body, &target).await
                 }
-                _ => self.login(login, head, body).await,
+                _ => Box::pin(self.login(login, head, body)).await,
             },
             Found::Route(route) => self.route(route, head, body, &target).await,
             Found::WrongMethod { allow, login, route } => {
@@ -221,7 +224,7 @@ impl<'a> Exchange<'a> {
         rejection.into_response(&RejectionContext {
             form: &self.form,
             realm: &self.generation.config.token.issuer,
-            path: &self.finish.record.path,
+            path: self.finish.record.uri.path(),
             request_id: self.request_id.as_str(),
             now: self.now,
             http1: self.finish.record.protocol != HTTP2,
@@ -230,18 +233,17 @@ impl<'a> Exchange<'a> {
 }
 
 fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> Record {
-    let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     Record {
         method: head.method.clone(),
-        path: head.uri.path().to_owned(),
+        uri: head.uri.clone(),
         protocol: match head.version {
             Version::HTTP_10 => "1.0",
             Version::HTTP_2 => HTTP2,
             _ => "1.1",
         },
         client_address: client.address,
-        user_agent: text(header::USER_AGENT).map(str::to_owned),
-        request_id: request_id.as_str().to_owned(),
+        user_agent: head.headers.get(header::USER_AGENT).cloned(),
+        request_id: Some(request_id.value().clone()),
         ..Record::default()
     }
 }

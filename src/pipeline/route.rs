@@ -82,8 +82,8 @@ impl Exchange<'_> {
             }
         };
         let identity = &proved.verified.identity;
-        self.finish.record.subject = Some(identity.subject.to_string());
-        self.finish.record.session = identity.session.map(|session| session.to_string());
+        self.finish.record.subject = Some(identity.subject.clone());
+        self.finish.record.session = identity.session;
         let config = &route.config;
         match authz::permit(&config.require, &config.issuers, &config.logins, identity) {
             Ok(()) => {

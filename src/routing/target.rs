@@ -1,6 +1,7 @@
 //! What a request asks for, in one form.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 use http::{Method, Version, header, request};
@@ -68,11 +69,16 @@ impl Target {
 
     /// The host without its port; `None` only in HTTP/1.0.
     pub fn host(&self) -> Option<&str> {
-        self.named.as_ref().map(|named| named.host.as_str())
+        self.named.as_ref().map(|named| &*named.host)
+    }
+
+    /// The same host, to be kept.
+    pub fn shared_host(&self) -> Option<Arc<str>> {
+        self.named.as_ref().map(|named| named.host.clone())
     }
 
     /// The host with the port that the client named, canonical.
-    pub fn authority(&self) -> String {
+    pub fn authority(&self) -> Cow<'_, str> {
         self.named.as_ref().map(Named::authority).unwrap_or_default()
     }
 

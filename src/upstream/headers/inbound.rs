@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
 
-use super::{X_ACCESS_TOKEN, X_KEY, lists, strip_hop_by_hop, tokens};
+use super::{X_ACCESS_TOKEN, X_KEY, lists, remove_where, strip_hop_by_hop, tokens};
 use crate::client::Client;
 
 /// Prefixes of names that only the gateway uses towards an upstream.
@@ -256,14 +256,6 @@ fn remove_from_query(uri: &mut Uri) {
     parts.path_and_query =
         PathAndQuery::try_from(target).ok().or_else(|| Some(PathAndQuery::from_static("/")));
     *uri = Uri::from_parts(parts).unwrap_or_default();
-}
-
-fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
-    // Allocates only when there is something to remove.
-    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
 }
 
 /// A byte of a name as the most generous server reads it.

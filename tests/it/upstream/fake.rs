@@ -20,6 +20,7 @@ use tollhouse::client::{Client, Scheme};
 use tollhouse::clock::Timestamp;
 use tollhouse::config::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
 use tollhouse::runtime::{BackRoom, Threads, Worker};
+use tollhouse::secret::Randomness;
 use tollhouse::upstream::headers::{self, Facts, Protected, RequestId, Rules};
 use tollhouse::upstream::{Exchange, Fault, ForwardError, Pool, Watch};
 
@@ -148,7 +149,8 @@ async fn handle(
         },
     };
     let (mut head, body) = request.into_parts();
-    let request_id = RequestId::choose(&head.headers, &client, Timestamp::from_secs(1));
+    let request_id =
+        RequestId::choose(&head.headers, &client, Timestamp::from_secs(1), &Randomness::default());
     let authority = head.headers["host"].to_str().unwrap().to_owned();
     let facts = Facts {
         client: &client,
