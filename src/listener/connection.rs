@@ -197,7 +197,8 @@ pub(super) async fn serve<H, F>(
         return Connection { shared, worker, client, activity }.http1(socket).await;
     };
     let limit = shared.config.timeouts.handshake;
-    match handshake::accept(certificates, socket, limit).await {
+    // Boxed, or every connection would stay as large as its handshake.
+    match Box::pin(handshake::accept(certificates, socket, limit)).await {
         Ok(stream) => {
             let session = stream.get_ref().1;
             let is_http2 = session.alpn_protocol() == Some(tls::H2);
@@ -254,7 +255,8 @@ where
         let service = service_fn(|request: http::Request<Incoming>| {
             let answering = self.activity.begin();
             let (shared, worker, client) = self.for_request();
-            async move {
+            // Boxed: hyper keeps room for it as long as the connection, which is mostly idle.
+            Box::pin(async move {
                 let mut response = (shared.handler)(worker, client, request).await;
                 // Hyper says it too, but only if it was told before the answer was ready.
                 if shared.drain.is_started() && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -262,7 +264,7 @@ where
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, None, answering)))
-            }
+            })
         });
         let connection =
             self.shared.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
