@@ -294,6 +294,13 @@ impl Generation {
         self.services.api_keys.digests().chain(self.certificates.digests())
     }
 
+    /// Returns when every upstream with checks has been asked once, or should have been.
+    pub(crate) async fn checked_once(&self) {
+        for pool in self.pools.values() {
+            pool.checked_once().await;
+        }
+    }
+
     /// The listener of this name.
     pub(crate) fn listener(&self, name: &str) -> Option<&config::Listener> {
         self.config.listeners.iter().find(|listener| listener.name == name)
@@ -346,7 +353,11 @@ fn build_pools(
             .and_then(|last| last.pools.get(&upstream.name));
         let pool = match kept {
             Some(pool) => pool.clone(),
-            None => Pool::build(upstream, shared.workers)?,
+            None => {
+                let pool = Pool::build(upstream, shared.workers, &shared.clock)?;
+                pool.watch(&shared.back_room);
+                pool
+            }
         };
         pools.insert(upstream.name.clone(), pool);
     }

@@ -1,17 +1,28 @@
 //! A pool of servers that all serve the same thing, and the choice among them.
 //!
 //! Round robin starts at a random place per worker, so that many workers do not march in step.
-//! Least requests takes the less busy of two chosen at random. A server that could not be
-//! connected to a moment ago is chosen last, but it is chosen when there is no other.
+//! Least requests takes the less busy of two chosen at random. With hash a key has its place on a
+//! ring. A choice that cannot be used is rare: only then are the others looked through, the
+//! primary servers before the backups, what is well before what may not be. A server that fails
+//! its checks is never chosen.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use http::HeaderMap;
+
+use super::balance::{self, Group, scatter};
 use super::connect::{self, Path, Tls};
 use super::credential::Credential;
-use super::error::PoolError;
+use super::error::{ForwardError, PoolError};
+use super::headers::Facts;
+use super::health::Checks;
+use super::outlier::Outliers;
 use super::server::{Server, ServerSnapshot};
+use super::state::{Condition, FULL_SHARE};
+use crate::clock::Clock;
 use crate::config::{self, Balance, ServerAddress, UpstreamTimeouts};
 use crate::runtime::Worker;
 use crate::secret;
@@ -19,14 +30,17 @@ use crate::secret;
 /// The servers of one `[[upstream]]`.
 pub struct Pool {
     name: Arc<str>,
-    servers: Vec<Arc<Server>>,
-    /// Indices into `servers`, each as often as it weighs, spread out.
-    turns: Vec<usize>,
+    pub(super) servers: Vec<Arc<Server>>,
+    primary: Group,
+    backup: Group,
     balance: Balance,
     /// One counter per worker: whose turn it is, or what the next random choice is made from.
     counters: Box<[AtomicU64]>,
     /// Host and port of each server, for `Location` fields that name it.
     authorities: Vec<(String, u16)>,
+    pub(super) checks: Option<Checks>,
+    pub(super) outliers: Option<Outliers>,
+    pub(super) clock: Clock,
     pub(super) http2: bool,
     pub(super) timeouts: UpstreamTimeouts,
     pub(super) retries: u8,
@@ -40,55 +54,49 @@ pub struct PoolSnapshot {
     pub servers: Vec<ServerSnapshot>,
 }
 
-/// Turns of one round: weights beyond this would only make the table longer.
-const MAX_WEIGHT: u32 = 100;
+/// What a choice depends on.
+#[derive(Default)]
+pub(super) struct Wanted<'a> {
+    /// Not this server, if there is another.
+    pub(super) failed: Option<&'a Arc<Server>>,
+    pub(super) key: Option<u64>,
+}
+
+/// Other turns to try before all servers are looked through: of a pool that is half gone, one
+/// request in sixteen looks.
+const TRIES: u64 = 3;
+/// Points of the ring to walk past before all servers are looked through.
+const WALK: usize = 64;
 
 impl Pool {
     /// A pool for `workers` workers. Reads the certificates it needs; connects to nothing yet.
     ///
     /// # Errors
     /// When there is no server, or its TLS settings cannot be used.
-    pub fn build(config: &config::Upstream, workers: usize) -> Result<Arc<Self>, PoolError> {
-        let uses_tls = |server: &config::Server| {
-            matches!(server.address, ServerAddress::Tcp { tls: true, .. })
-        };
-        let shared_tls = match config.servers.iter().any(uses_tls) {
-            true => Some(connect::tls_config(config)?),
-            false => None,
-        };
-        let mut servers = Vec::with_capacity(config.servers.len());
-        let mut authorities = Vec::new();
-        for server in &config.servers {
-            let path = match &server.address {
-                ServerAddress::Echo => None,
-                ServerAddress::Unix(path) => Some(Path::Unix(path.clone())),
-                ServerAddress::Tcp { host, port, tls } => {
-                    authorities.push((host.to_ascii_lowercase(), *port));
-                    let tls = match &shared_tls {
-                        Some(shared) if *tls => Some(Tls::new(config, host, shared)?),
-                        _ => None,
-                    };
-                    Some(Path::Tcp { host: host.as_str().into(), port: *port, tls })
-                }
-            };
-            let weight = server.weight.min(MAX_WEIGHT);
-            let keep_alive = config.timeouts.keep_alive;
-            servers.push(Arc::new(Server::new(&server.name, path, weight, keep_alive, workers)));
-        }
-        if servers.is_empty() {
-            return Err(PoolError::NoServer { upstream: config.name.clone() });
-        }
+    pub fn build(
+        config: &config::Upstream,
+        workers: usize,
+        clock: &Clock,
+    ) -> Result<Arc<Self>, PoolError> {
+        let servers = servers(config, workers)?;
+        let all: Vec<&Server> = servers.iter().map(AsRef::as_ref).collect();
+        let hashes = matches!(config.balance, Balance::Hash(_));
+        let outliers = config.care.outlier.filter(|_| servers.len() > 1);
         Ok(Arc::new(Self {
             name: config.name.as_str().into(),
-            turns: turns(&servers),
-            servers,
-            balance: config.balance,
+            primary: Group::new(&all, hashes, false),
+            backup: Group::new(&all, hashes, true),
+            balance: config.balance.clone(),
             counters: (0..workers.max(1)).map(|_| random_counter()).collect(),
-            authorities,
+            authorities: authorities(config),
+            checks: config.care.health.as_ref().map(Checks::new),
+            outliers: outliers.map(Outliers::new),
+            clock: clock.clone(),
             http2: config.http2,
             timeouts: config.timeouts,
             retries: config.retries,
             credential: Credential::build(config)?,
+            servers,
         }))
     }
 
@@ -99,7 +107,7 @@ impl Pool {
 
     /// What metrics show.
     pub fn snapshot(&self) -> PoolSnapshot {
-        let servers = self.servers.iter().map(|server| server.snapshot()).collect();
+        let servers = self.servers.iter().map(|server| server.snapshot(&self.clock)).collect();
         PoolSnapshot { name: self.name.clone(), servers }
     }
 
@@ -111,52 +119,122 @@ impl Pool {
         }
     }
 
+    /// What a request has in common with others that are to go to the same server; nothing where
+    /// the pool does not look at that.
+    pub fn key(&self, headers: &HeaderMap, facts: &Facts<'_>) -> Option<u64> {
+        match &self.balance {
+            Balance::Hash(by) => balance::key(by, headers, facts),
+            Balance::LeastRequests | Balance::RoundRobin => None,
+        }
+    }
+
     /// Host and port of each server that has them.
     pub(super) fn authorities(&self) -> &[(String, u16)] {
         &self.authorities
     }
 
-    /// The server to send the next request of `worker` to; not `failed`, if there is another.
-    pub(super) fn pick(
-        &self,
-        worker: &Worker,
-        failed: Option<&Arc<Server>>,
-    ) -> Option<&Arc<Server>> {
+    /// Why `pick` found nothing: only checks take out all servers, so the next may bring one back.
+    pub(super) fn no_server(&self) -> ForwardError {
+        let retry_after = self.checks.as_ref().map_or(Duration::from_secs(1), Checks::interval);
+        ForwardError::NoServer { upstream: self.name.clone(), retry_after }
+    }
+
+    /// The server to send the next request of `worker` to; `None` if all fail their checks.
+    pub(super) fn pick(&self, worker: &Worker, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
         if let [only] = self.servers.as_slice() {
-            return Some(only);
+            return Some(only).filter(|only| !only.state.fails_checks());
         }
         let counter = self.counters.get(worker.index % self.counters.len().max(1))?;
         let turn = counter.fetch_add(1, Ordering::Relaxed);
-        let chosen = match self.balance {
-            Balance::RoundRobin => self.at(turn)?,
-            Balance::LeastRequests => {
-                let random = scatter(turn);
-                let (first, step) = (random >> 32, random & 0xffff_ffff);
-                // Two different turns, so that of two servers the less busy is always found.
-                let others = (self.turns.len() as u64).saturating_sub(1).max(1);
-                let (one, other) = (self.at(first)?, self.at(first + 1 + step % others)?);
-                if other.load() < one.load() { other } else { one }
-            }
-        };
-        let suits = |server: &Arc<Server>| {
-            server.is_up() && failed.is_none_or(|failed| !Arc::ptr_eq(failed, server))
-        };
-        if suits(chosen) {
-            return Some(chosen);
+        match self.choose(&self.primary, turn, wanted) {
+            Some(chosen) => Some(chosen),
+            None => self.pick_other(turn, wanted),
         }
-        let from = usize::try_from(turn % self.servers.len() as u64).unwrap_or_default();
-        let (before, after) = self.servers.split_at(from);
-        let mut others = after.iter().chain(before);
-        others
-            .clone()
-            .find(|server| suits(server))
-            .or_else(|| others.find(|server| failed.is_none_or(|f| !Arc::ptr_eq(f, server))))
-            .or(Some(chosen))
     }
 
-    fn at(&self, turn: u64) -> Option<&Arc<Server>> {
-        let turn = usize::try_from(turn % (self.turns.len().max(1) as u64)).ok()?;
-        self.servers.get(*self.turns.get(turn)?)
+    /// What the balance says, if it can be used.
+    fn choose(&self, group: &Group, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+        let chosen = match (&self.balance, &group.ring, wanted.key) {
+            (Balance::RoundRobin, ..) => self.server(group.at(turn)?)?,
+            (Balance::LeastRequests, ..) => {
+                let (one, other) = group.two(scatter(turn))?;
+                let (one, other) = (self.server(one)?, self.server(other)?);
+                if other.load() < one.load() { other } else { one }
+            }
+            (Balance::Hash(_), Some(ring), Some(key)) => self.server(ring.after(key).next()?)?,
+            (Balance::Hash(_), ..) => self.server(group.at(scatter(turn))?)?,
+        };
+        let takes = match self.condition(chosen) {
+            Condition::Up => true,
+            // Another random number than the choice was made by.
+            Condition::Rising(share) => scatter(!turn) % FULL_SHARE < share,
+            _ => false,
+        };
+        Some(chosen).filter(|chosen| takes && !wanted.is_failed(chosen))
+    }
+
+    #[cold]
+    fn pick_other(&self, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+        self.search(&self.primary, turn, wanted)
+            .or_else(|| self.choose(&self.backup, turn, wanted))
+            .or_else(|| self.search(&self.backup, turn, wanted))
+            .or_else(|| self.least_bad(turn, wanted))
+    }
+
+    /// Any server of the group that can be used; one that is rising only if no other can, or its
+    /// share would be more than it was to take.
+    fn search(&self, group: &Group, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+        let is_up = |server: &Arc<Server>| {
+            self.condition(server) == Condition::Up && !wanted.is_failed(server)
+        };
+        let near = match (&group.ring, wanted.key) {
+            (Some(ring), Some(key)) => {
+                let mut walk = ring.after(key).take(WALK).filter_map(|number| self.server(number));
+                walk.find(|server| is_up(server))
+            }
+            _ => {
+                let step = |step: u64| group.at(scatter(turn.wrapping_add(step << 32)));
+                let mut turns = (1..=TRIES).filter_map(|number| self.server(step(number)?));
+                turns.find(|server| is_up(server))
+            }
+        };
+        let can =
+            |server: &Arc<Server>| self.condition(server).is_up() && !wanted.is_failed(server);
+        let all = || rotated(&group.members, wanted.key.unwrap_or(turn));
+        let all = || all().filter_map(|number| self.server(*number));
+        near.or_else(|| all().find(|server| is_up(server)))
+            .or_else(|| all().find(|server| can(server)))
+    }
+
+    /// Where nothing is well, whatever passes its checks is still better than no answer.
+    fn least_bad(&self, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+        let rank = |server: &Arc<Server>| match self.condition(server) {
+            Condition::FailsChecks => None,
+            condition => {
+                let ejected = condition == Condition::Ejected;
+                Some((wanted.is_failed(server), ejected, server.backup))
+            }
+        };
+        let ranked = rotated(&self.servers, turn).filter_map(|one| Some((rank(one)?, one)));
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, server)| server)
+    }
+
+    fn server(&self, number: usize) -> Option<&Arc<Server>> {
+        self.servers.get(number)
+    }
+
+    fn condition(&self, server: &Server) -> Condition {
+        match server.state.condition(&self.clock) {
+            // A key's server is the same however new it is.
+            Condition::Rising(_) if self.primary.ring.is_some() => Condition::Up,
+            condition => condition,
+        }
+    }
+}
+
+impl Wanted<'_> {
+    fn is_failed(&self, server: &Arc<Server>) -> bool {
+        self.failed.is_some_and(|failed| Arc::ptr_eq(failed, server))
     }
 }
 
@@ -166,67 +244,49 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// One round in which each server has as many turns as it weighs, as far apart as possible
-/// (nginx's smooth weighted round robin).
-fn turns(servers: &[Arc<Server>]) -> Vec<usize> {
-    let weights: Vec<i64> = servers.iter().map(|server| i64::from(server.weight)).collect();
-    let shared = weights.iter().copied().fold(0, gcd).max(1);
-    let weights: Vec<i64> = weights.iter().map(|weight| weight / shared).collect();
-    let total: i64 = weights.iter().sum();
-    let mut credit = vec![0; weights.len()];
-    let mut turns = Vec::new();
-    for _ in 0..total {
-        for (credit, weight) in credit.iter_mut().zip(&weights) {
-            *credit += weight;
-        }
-        // The first of equals, so that equal weights take turns in the order written.
-        let best = credit.iter().copied().max().unwrap_or_default();
-        if let Some(index) = credit.iter().position(|credit| *credit == best)
-            && let Some(credit) = credit.get_mut(index)
-        {
-            *credit -= total;
-            turns.push(index);
-        }
+fn servers(config: &config::Upstream, workers: usize) -> Result<Vec<Arc<Server>>, PoolError> {
+    let uses_tls =
+        |server: &config::Server| matches!(server.address, ServerAddress::Tcp { tls: true, .. });
+    let shared_tls = match config.servers.iter().any(uses_tls) {
+        true => Some(connect::tls_config(config)?),
+        false => None,
+    };
+    let mut servers = Vec::with_capacity(config.servers.len());
+    for server in &config.servers {
+        let path = match &server.address {
+            ServerAddress::Echo => None,
+            ServerAddress::Unix(path) => Some(Path::Unix(path.clone())),
+            ServerAddress::Tcp { host, port, tls } => {
+                let tls = match &shared_tls {
+                    Some(shared) if *tls => Some(Tls::new(config, host, shared)?),
+                    _ => None,
+                };
+                Some(Path::Tcp { host: host.as_str().into(), port: *port, tls })
+            }
+        };
+        servers.push(Arc::new(Server::new(server, path, config, workers)));
     }
-    turns
+    match servers.is_empty() {
+        true => Err(PoolError::NoServer { upstream: config.name.clone() }),
+        false => Ok(servers),
+    }
 }
 
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { gcd(b, a % b) }
+fn authorities(config: &config::Upstream) -> Vec<(String, u16)> {
+    let authority = |server: &config::Server| match &server.address {
+        ServerAddress::Tcp { host, port, .. } => Some((host.to_ascii_lowercase(), *port)),
+        ServerAddress::Unix(_) | ServerAddress::Echo => None,
+    };
+    config.servers.iter().filter_map(authority).collect()
+}
+
+/// All of `list`, beginning at the place that `start` says.
+fn rotated<T>(list: &[T], start: u64) -> impl Iterator<Item = &T> {
+    let from = usize::try_from(start % (list.len().max(1) as u64)).unwrap_or_default();
+    let (before, after) = list.split_at(from.min(list.len()));
+    after.iter().chain(before)
 }
 
 fn random_counter() -> AtomicU64 {
     AtomicU64::new(u64::from_ne_bytes(secret::random()))
-}
-
-/// Spreads a counter over all 64 bits (the finalizer of splitmix64). Balancing needs no secret,
-/// and a counter needs no lock.
-fn scatter(counter: u64) -> u64 {
-    let mut mixed = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn servers(weights: &[u32]) -> Vec<Arc<Server>> {
-        let server = |weight: &u32| Server::new("s", None, *weight, Duration::ZERO, 1);
-        weights.iter().map(|weight| Arc::new(server(weight))).collect()
-    }
-
-    #[test]
-    fn turns_follow_the_weights_and_are_spread_out() {
-        for (weights, expected, why) in [
-            (&[1, 1, 1][..], &[0, 1, 2][..], "equal weights take turns"),
-            (&[50, 50], &[0, 1], "weights are relative"),
-            (&[2, 1], &[0, 1, 0], "a heavier server has its turns apart"),
-        ] {
-            assert_eq!(turns(&servers(weights)), expected, "{why}");
-        }
-    }
 }
