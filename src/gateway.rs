@@ -340,7 +340,8 @@ impl Generation {
     }
 }
 
-/// Pools whose configuration did not change keep their connections.
+/// Pools whose configuration did not change keep their connections; the others what is known of
+/// their servers.
 fn build_pools(
     shared: &Shared,
     config: &Config,
@@ -355,6 +356,9 @@ fn build_pools(
             Some(pool) => pool.clone(),
             None => {
                 let pool = Pool::build(upstream, shared.workers, &shared.clock)?;
+                if let Some(last) = last.and_then(|last| last.pools.get(&upstream.name)) {
+                    pool.inherit(last);
+                }
                 pool.watch(&shared.back_room);
                 pool
             }

@@ -76,7 +76,10 @@ impl Care {
     /// `hashes`: a key's server is the same however new it is.
     pub(super) fn read(table: &mut Table<'_>, hashes: bool) -> Self {
         let slow_start = table.get("slow_start");
-        if let Some(item) = slow_start.as_ref().filter(|_| hashes) {
+        let rises = slow_start.as_ref().and_then(|item| item.duration(SLOW_STARTS));
+        if let Some(item) =
+            slow_start.filter(|_| hashes && rises.is_some_and(|rises| !rises.is_zero()))
+        {
             item.issue("is of no use with balance = \"hash\"");
         }
         let outlier = table.get("outlier");
@@ -86,9 +89,7 @@ impl Care {
                 None => Some(Outlier::default()),
                 Some(item) => Outlier::read(&item),
             },
-            slow_start: slow_start
-                .and_then(|item| item.duration(SLOW_STARTS))
-                .unwrap_or(Duration::ZERO),
+            slow_start: rises.unwrap_or(Duration::ZERO),
         }
     }
 

@@ -10,12 +10,11 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
+use http::Uri;
 use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
-use http::{Request, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
@@ -26,6 +25,7 @@ use super::connect::{self, Path};
 use super::error::ConnectError;
 use super::pool::Pool;
 use super::server::Server;
+use crate::body::{Body, Request};
 use crate::config::HealthCheck;
 use crate::runtime::BackRoom;
 use crate::secret;
@@ -101,6 +101,13 @@ impl Checks {
         self.settings.interval
     }
 
+    /// Enough was known before a reload to be ready all the while.
+    pub(super) fn inherit(&self, last: &Self) {
+        if last.first_round.is_cancelled() {
+            self.first_round.cancel();
+        }
+    }
+
     /// Between two rounds: a tenth more or less, so that gateways do not ask in step.
     fn pause(&self) -> Duration {
         let [random] = secret::random::<1>();
@@ -162,10 +169,9 @@ async fn round(pool: &Pool, checks: &Checks, back_room: &BackRoom, rows: &mut Ve
     rows.resize(pool.servers.len(), Row::default());
     let now = pool.clock.now();
     for ((server, row), answer) in pool.servers.iter().zip(rows).zip(answers) {
-        let first = row.healthy.is_none();
         if row.note(answer.is_ok(), &checks.settings) {
             let cause = answer.err().map(|error| error.chain());
-            server.state.checked(cause.as_deref(), first, now);
+            server.state.checked(cause.as_deref(), now);
         }
     }
 }
@@ -238,11 +244,7 @@ async fn speak(
     }
 }
 
-fn request(
-    path: &Path,
-    http2: bool,
-    settings: &HealthCheck,
-) -> Result<Request<Empty<Bytes>>, CheckError> {
+fn request(path: &Path, http2: bool, settings: &HealthCheck) -> Result<Request, CheckError> {
     let (own, scheme) = match path {
         Path::Unix(_) => ("localhost".to_owned(), "http"),
         Path::Tcp { host, port, tls } => {
@@ -255,17 +257,17 @@ fn request(
         Some(host) => host.clone(),
         None => HeaderValue::from_str(&own).map_err(http::Error::from)?,
     };
-    let request = Request::get(Uri::from(settings.path.clone())).header(USER_AGENT, WHO);
+    let request = http::Request::get(Uri::from(settings.path.clone())).header(USER_AGENT, WHO);
     if !http2 {
         let request = request.header(HOST, host).header(CONNECTION, CLOSE);
-        return Ok(request.body(Empty::new())?);
+        return Ok(request.body(Body::empty())?);
     }
     let uri = Uri::builder()
         .scheme(scheme)
         .authority(host.as_bytes())
         .path_and_query(settings.path.clone())
         .build()?;
-    Ok(request.uri(uri).body(Empty::new())?)
+    Ok(request.uri(uri).body(Body::empty())?)
 }
 
 /// Reads the answer to its end and says its status.
@@ -273,7 +275,7 @@ async fn read(answer: http::Response<hyper::body::Incoming>) -> Result<u16, Chec
     let status = answer.status().as_u16();
     match Limited::new(answer.into_body(), LARGEST).collect().await {
         Ok(_) => Ok(status),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Ok(status),
+        Err(error) if error.is::<LengthLimitError>() => Ok(status),
         Err(error) => Err(CheckError::Body(error)),
     }
 }

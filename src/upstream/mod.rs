@@ -18,6 +18,7 @@ mod forward;
 mod health;
 mod outlier;
 mod own_login;
+mod pick;
 mod pool;
 mod request;
 mod response;

@@ -1,19 +1,15 @@
-//! A pool of servers that all serve the same thing, and the choice among them.
-//!
-//! Round robin starts at a random place per worker, so that many workers do not march in step.
-//! Least requests takes the less busy of two chosen at random. With hash a key has its place on a
-//! ring. A choice that cannot be used is rare: only then are the others looked through, the
-//! primary servers before the backups, what is well before what may not be. A server that fails
-//! its checks is never chosen.
+//! A pool of servers that all serve the same thing: what it is built from and what is asked of
+//! it. `pick` is the choice among its servers, `forward` the way to the chosen one.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::balance::{self, Group, scatter};
+use super::balance::{self, Group};
 use super::connect::{self, Path, Tls};
 use super::credential::Credential;
 use super::error::{ForwardError, PoolError};
@@ -21,21 +17,19 @@ use super::headers::Facts;
 use super::health::Checks;
 use super::outlier::Outliers;
 use super::server::{Server, ServerSnapshot};
-use super::state::{Condition, FULL_SHARE};
 use crate::clock::Clock;
 use crate::config::{self, Balance, ServerAddress, UpstreamTimeouts};
-use crate::runtime::Worker;
 use crate::secret;
 
 /// The servers of one `[[upstream]]`.
 pub struct Pool {
     name: Arc<str>,
     pub(super) servers: Vec<Arc<Server>>,
-    primary: Group,
-    backup: Group,
-    balance: Balance,
+    pub(super) primary: Group,
+    pub(super) backup: Group,
+    pub(super) balance: Balance,
     /// One counter per worker: whose turn it is, or what the next random choice is made from.
-    counters: Box<[AtomicU64]>,
+    pub(super) counters: Box<[Counter]>,
     /// Host and port of each server, for `Location` fields that name it.
     authorities: Vec<(String, u16)>,
     pub(super) checks: Option<Checks>,
@@ -47,26 +41,17 @@ pub struct Pool {
     pub(super) credential: Option<Credential>,
 }
 
+/// On a cache line of its own (or two, which are fetched together): it is written for every
+/// request of its worker.
+#[repr(align(128))]
+pub(super) struct Counter(pub(super) AtomicU64);
+
 /// A pool as metrics show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSnapshot {
     pub name: Arc<str>,
     pub servers: Vec<ServerSnapshot>,
 }
-
-/// What a choice depends on.
-#[derive(Default)]
-pub(super) struct Wanted<'a> {
-    /// Not this server, if there is another.
-    pub(super) failed: Option<&'a Arc<Server>>,
-    pub(super) key: Option<u64>,
-}
-
-/// Other turns to try before all servers are looked through: of a pool that is half gone, one
-/// request in sixteen looks.
-const TRIES: u64 = 3;
-/// Points of the ring to walk past before all servers are looked through.
-const WALK: usize = 64;
 
 impl Pool {
     /// A pool for `workers` workers. Reads the certificates it needs; connects to nothing yet.
@@ -98,6 +83,21 @@ impl Pool {
             credential: Credential::build(config)?,
             servers,
         }))
+    }
+
+    /// Takes over what `last`, the pool in whose place this one is put, knew of the servers that
+    /// both have: a reload must not send requests to a server that is known to be down.
+    pub fn inherit(&self, last: &Self) {
+        let known: HashMap<&str, &Server> =
+            last.servers.iter().map(|server| (&*server.name, &**server)).collect();
+        for server in &self.servers {
+            if let Some(last) = known.get(&*server.name) {
+                server.state.inherit(&last.state, self.checks.is_some());
+            }
+        }
+        if let (Some(own), Some(last)) = (&self.checks, &last.checks) {
+            own.inherit(last);
+        }
     }
 
     /// The upstream's name.
@@ -137,104 +137,6 @@ impl Pool {
     pub(super) fn no_server(&self) -> ForwardError {
         let retry_after = self.checks.as_ref().map_or(Duration::from_secs(1), Checks::interval);
         ForwardError::NoServer { upstream: self.name.clone(), retry_after }
-    }
-
-    /// The server to send the next request of `worker` to; `None` if all fail their checks.
-    pub(super) fn pick(&self, worker: &Worker, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
-        if let [only] = self.servers.as_slice() {
-            return Some(only).filter(|only| !only.state.fails_checks());
-        }
-        let counter = self.counters.get(worker.index % self.counters.len().max(1))?;
-        let turn = counter.fetch_add(1, Ordering::Relaxed);
-        match self.choose(&self.primary, turn, wanted) {
-            Some(chosen) => Some(chosen),
-            None => self.pick_other(turn, wanted),
-        }
-    }
-
-    /// What the balance says, if it can be used.
-    fn choose(&self, group: &Group, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
-        let chosen = match (&self.balance, &group.ring, wanted.key) {
-            (Balance::RoundRobin, ..) => self.server(group.at(turn)?)?,
-            (Balance::LeastRequests, ..) => {
-                let (one, other) = group.two(scatter(turn))?;
-                let (one, other) = (self.server(one)?, self.server(other)?);
-                if other.load() < one.load() { other } else { one }
-            }
-            (Balance::Hash(_), Some(ring), Some(key)) => self.server(ring.after(key).next()?)?,
-            (Balance::Hash(_), ..) => self.server(group.at(scatter(turn))?)?,
-        };
-        let takes = match self.condition(chosen) {
-            Condition::Up => true,
-            // Another random number than the choice was made by.
-            Condition::Rising(share) => scatter(!turn) % FULL_SHARE < share,
-            _ => false,
-        };
-        Some(chosen).filter(|chosen| takes && !wanted.is_failed(chosen))
-    }
-
-    #[cold]
-    fn pick_other(&self, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
-        self.search(&self.primary, turn, wanted)
-            .or_else(|| self.choose(&self.backup, turn, wanted))
-            .or_else(|| self.search(&self.backup, turn, wanted))
-            .or_else(|| self.least_bad(turn, wanted))
-    }
-
-    /// Any server of the group that can be used; one that is rising only if no other can, or its
-    /// share would be more than it was to take.
-    fn search(&self, group: &Group, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
-        let is_up = |server: &Arc<Server>| {
-            self.condition(server) == Condition::Up && !wanted.is_failed(server)
-        };
-        let near = match (&group.ring, wanted.key) {
-            (Some(ring), Some(key)) => {
-                let mut walk = ring.after(key).take(WALK).filter_map(|number| self.server(number));
-                walk.find(|server| is_up(server))
-            }
-            _ => {
-                let step = |step: u64| group.at(scatter(turn.wrapping_add(step << 32)));
-                let mut turns = (1..=TRIES).filter_map(|number| self.server(step(number)?));
-                turns.find(|server| is_up(server))
-            }
-        };
-        let can =
-            |server: &Arc<Server>| self.condition(server).is_up() && !wanted.is_failed(server);
-        let all = || rotated(&group.members, wanted.key.unwrap_or(turn));
-        let all = || all().filter_map(|number| self.server(*number));
-        near.or_else(|| all().find(|server| is_up(server)))
-            .or_else(|| all().find(|server| can(server)))
-    }
-
-    /// Where nothing is well, whatever passes its checks is still better than no answer.
-    fn least_bad(&self, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
-        let rank = |server: &Arc<Server>| match self.condition(server) {
-            Condition::FailsChecks => None,
-            condition => {
-                let ejected = condition == Condition::Ejected;
-                Some((wanted.is_failed(server), ejected, server.backup))
-            }
-        };
-        let ranked = rotated(&self.servers, turn).filter_map(|one| Some((rank(one)?, one)));
-        ranked.min_by_key(|(rank, _)| *rank).map(|(_, server)| server)
-    }
-
-    fn server(&self, number: usize) -> Option<&Arc<Server>> {
-        self.servers.get(number)
-    }
-
-    fn condition(&self, server: &Server) -> Condition {
-        match server.state.condition(&self.clock) {
-            // A key's server is the same however new it is.
-            Condition::Rising(_) if self.primary.ring.is_some() => Condition::Up,
-            condition => condition,
-        }
-    }
-}
-
-impl Wanted<'_> {
-    fn is_failed(&self, server: &Arc<Server>) -> bool {
-        self.failed.is_some_and(|failed| Arc::ptr_eq(failed, server))
     }
 }
 
@@ -280,13 +182,6 @@ fn authorities(config: &config::Upstream) -> Vec<(String, u16)> {
     config.servers.iter().filter_map(authority).collect()
 }
 
-/// All of `list`, beginning at the place that `start` says.
-fn rotated<T>(list: &[T], start: u64) -> impl Iterator<Item = &T> {
-    let from = usize::try_from(start % (list.len().max(1) as u64)).unwrap_or_default();
-    let (before, after) = list.split_at(from.min(list.len()));
-    after.iter().chain(before)
-}
-
-fn random_counter() -> AtomicU64 {
-    AtomicU64::new(u64::from_ne_bytes(secret::random()))
+fn random_counter() -> Counter {
+    Counter(AtomicU64::new(u64::from_ne_bytes(secret::random())))
 }

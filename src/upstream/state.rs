@@ -185,22 +185,37 @@ impl State {
         tracing::info!(upstream, server, "a server that was left out is tried again");
     }
 
-    /// Notes that it began, or ceased, to pass its checks; `first` is the first that is heard of
-    /// it, which is no return.
-    pub(super) fn checked(&self, failure: Option<&str>, first: bool, now: Timestamp) {
+    /// Notes that it passes its checks, or why it does not.
+    pub(super) fn checked(&self, failure: Option<&str>, now: Timestamp) {
         let (upstream, server) = (&*self.upstream, &*self.server);
-        self.fails_checks.store(failure.is_some(), Ordering::Relaxed);
+        let failed = self.fails_checks.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
-            Some(cause) => {
+            Some(cause) if !failed => {
                 tracing::warn!(upstream, server, cause, "a server fails its checks");
             }
-            None if first => {}
-            None => {
+            None if failed => {
                 self.reached();
                 self.rise(now);
                 tracing::info!(upstream, server, "a server passes its checks again");
             }
+            _ => {}
         }
+    }
+
+    /// Takes over what was known of the server before a reload; of checks, if it has some now.
+    pub(super) fn inherit(&self, last: &Self, has_checks: bool) {
+        let relaxed = Ordering::Relaxed;
+        self.fails_checks.store(has_checks && last.fails_checks(), relaxed);
+        for (own, last) in [
+            (&self.unreachable_until, &last.unreachable_until),
+            (&self.ejected_until, &last.ejected_until),
+            (&self.rising_since, &last.rising_since),
+            (&self.returned, &last.returned),
+        ] {
+            own.store(last.load(relaxed), relaxed);
+        }
+        self.row.store(last.row.load(relaxed), relaxed);
+        self.ejections.store(last.ejections.load(relaxed), relaxed);
     }
 
     fn rise(&self, from: Timestamp) {
@@ -274,8 +289,8 @@ mod tests {
     #[test]
     fn a_server_that_came_back_rises_to_its_full_share() {
         let (state, moved, clock) = state(20);
-        state.checked(Some("refused"), true, clock.now());
-        state.checked(None, false, clock.now());
+        state.checked(Some("refused"), clock.now());
+        state.checked(None, clock.now());
 
         for (after, expected, why) in [
             (0, Condition::Rising(100), "a tenth to begin with"),
@@ -290,13 +305,14 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_does_not_keep_a_server_out() {
-        let (state, _, clock) = state(20);
+        let ((left_out, _, clock), (risen, ..)) = (state(0), state(20));
         let future = Timestamp::from_secs(1_000_000);
 
-        state.unreachable(future);
-        state.eject(&OUTLIER, future);
-        state.rise(future);
+        left_out.unreachable(future);
+        left_out.eject(&OUTLIER, future);
+        risen.rise(future);
 
-        assert_eq!(state.condition(&clock), Condition::Up);
+        assert_eq!(left_out.condition(&clock), Condition::Up);
+        assert_eq!(risen.condition(&clock), Condition::Up);
     }
 }

@@ -148,6 +148,29 @@ async fn a_pool_that_did_not_change_keeps_what_it_knows_over_a_reload() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_changed_knows_who_was_down() {
+    let (down, up) = (Member::start().await, Member::start().await);
+    down.is_healthy(false);
+    let gateway = serving(&urls(&[&down, &up]), "health = { path = \"/ping\" }").await;
+
+    // Its checks say nothing for now: they are on their way for longer than this test.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let third = format!("\"http://{}\", {:?}", silent.local_addr().unwrap(), up.url());
+    let to = "timeout = \"5s\", path = \"/ping\"";
+    tokio::task::block_in_place(|| {
+        gateway.running().reload(|| {
+            read(&gateway, &format!("{:?}", up.url()), &third)?;
+            read(&gateway, "path = \"/ping\"", to)
+        })
+    })
+    .unwrap();
+
+    admin(&gateway).get("/readyz").send().await.assert_status(200);
+    assert!(is(&gateway, &down.url(), "checks_failed").await);
+    assert_eq!(down.requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_end_with_the_last_generation_that_knows_them() {
     let (one, other) = (Member::start().await, Member::start().await);
     let gateway = serving(&urls(&[&one]), EAGER).await;
