@@ -200,13 +200,12 @@ impl Exchange<'_> {
         if !headers::count_hop(&mut head) {
             return Err(Rejection::method_not_allowed(Vec::new()));
         }
-        let authority = target.authority();
         let facts = Facts {
             client: &self.client,
             identity,
             request_id: &self.request_id,
             host: target.host().unwrap_or_default(),
-            authority: &authority,
+            authority: &target.authority(),
             prefix: prefix.filter(|prefix| !prefix.is_empty()),
         };
         headers::set_forwarded(&mut head.headers, &facts);
