@@ -294,6 +294,13 @@ impl Generation {
         self.services.api_keys.digests().chain(self.certificates.digests())
     }
 
+    /// Returns when every upstream with checks has been asked once, or should have been.
+    pub(crate) async fn checked_once(&self) {
+        for pool in self.pools.values() {
+            pool.checked_once().await;
+        }
+    }
+
     /// The listener of this name.
     pub(crate) fn listener(&self, name: &str) -> Option<&config::Listener> {
         self.config.listeners.iter().find(|listener| listener.name == name)
@@ -333,7 +340,8 @@ impl Generation {
     }
 }
 
-/// Pools whose configuration did not change keep their connections.
+/// Pools whose configuration did not change keep their connections; the others what is known of
+/// their servers.
 fn build_pools(
     shared: &Shared,
     config: &Config,
@@ -346,7 +354,14 @@ fn build_pools(
             .and_then(|last| last.pools.get(&upstream.name));
         let pool = match kept {
             Some(pool) => pool.clone(),
-            None => Pool::build(upstream, shared.workers)?,
+            None => {
+                let pool = Pool::build(upstream, shared.workers, &shared.clock)?;
+                if let Some(last) = last.and_then(|last| last.pools.get(&upstream.name)) {
+                    pool.inherit(last);
+                }
+                pool.watch(&shared.back_room);
+                pool
+            }
         };
         pools.insert(upstream.name.clone(), pool);
     }

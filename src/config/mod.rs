@@ -9,6 +9,7 @@
 mod admin;
 mod api_key;
 mod auth;
+mod balance;
 mod client_certificate;
 mod cors;
 mod credential;
@@ -37,6 +38,7 @@ mod size;
 mod suggest;
 mod token;
 mod upstream;
+mod upstream_health;
 mod users;
 mod webitel_sessions;
 
@@ -52,6 +54,7 @@ use self::reader::{Reading, Table};
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
 pub use self::api_key::{ApiKey, ApiKeys};
 pub use self::auth::CredentialKind;
+pub use self::balance::{Balance, HashBy};
 pub use self::client_certificate::{CertificateName, ClientCertificate};
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::headers::{HeaderRules, Value, ValuePart};
@@ -69,7 +72,8 @@ pub use self::process::Process;
 pub use self::route::{AllowPath, IdentityForm, Require, Route, RouteCors};
 pub use self::suggest::is_plain_name;
 pub use self::token::Token;
-pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
+pub use self::upstream::{Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
+pub use self::upstream_health::{Care, HealthCheck, Outlier};
 pub use self::users::{
     AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
     LdapAttributes, LdapGroups, LdapServer, SqlColumns, SqlDatabase, SqlUsers, UserMap, UserSource,

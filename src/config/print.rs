@@ -9,7 +9,6 @@ use toml::Table;
 
 use super::out::{HIDDEN, Out};
 use super::print_rules::{login, route};
-use super::upstream::Balance;
 use super::{
     ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Issuer, IssuerKeys, Listener,
     Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion,
@@ -264,15 +263,12 @@ impl Config {
     }
 
     fn upstream(&self, number: usize, upstream: &Upstream) -> Table {
-        let balance = match upstream.balance {
-            Balance::LeastRequests => "least_requests",
-            Balance::RoundRobin => "round_robin",
-        };
         let timeouts = &upstream.timeouts;
         let out = Out::default()
             .text("name", &upstream.name)
-            .all("servers", upstream.servers.iter().map(|server| self.server(server)))
-            .text("balance", balance)
+            .all("servers", upstream.servers.iter().map(|server| self.server(server)));
+        let out = upstream.care.print(upstream.balance.print(out));
+        let out = out
             .flag("http2", upstream.http2)
             .int("retries", upstream.retries)
             .flag("case_insensitive", upstream.case_insensitive)
@@ -309,7 +305,11 @@ impl Config {
             ServerAddress::Unix(path) => format!("unix:{}", self.relative(path).display()),
             _ => server.name.clone(),
         };
-        Out::default().text("url", url).int("weight", server.weight).table()
+        Out::default()
+            .text("url", url)
+            .int("weight", server.weight)
+            .flag("backup", server.backup)
+            .table()
     }
 }
 

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::UpstreamCredential;
+use super::balance::Balance;
 use super::item::Item;
 use super::known::Known;
 use super::listener::Certificate;
 use super::path::is_host_name;
 use super::reader::Table;
+use super::upstream_health::Care;
 
 /// A pool with at least one server.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +23,8 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     /// Tries after the first; only where the upstream cannot have acted.
     pub retries: u8,
+    /// Which servers are left out.
+    pub care: Care,
     pub tls: UpstreamTls,
     /// Paths are matched without regard to case.
     pub case_insensitive: bool,
@@ -35,6 +39,8 @@ pub struct Server {
     pub name: String,
     pub address: ServerAddress,
     pub weight: u32,
+    /// Used only when no other can be.
+    pub backup: bool,
 }
 
 /// Where a server is.
@@ -46,15 +52,6 @@ pub enum ServerAddress {
     Unix(PathBuf),
     /// `builtin:echo`: answers with what it received.
     Echo,
-}
-
-/// How a server of the pool is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// The less busy of two chosen at random.
-    LeastRequests,
-    /// In turn.
-    RoundRobin,
 }
 
 /// How long an upstream may take.
@@ -98,9 +95,10 @@ const WAIT: std::ops::RangeInclusive<Duration> =
 impl Upstream {
     pub(super) fn read(mut table: Table<'_>, known: &mut Known) -> Self {
         let name = known.upstreams.read(&mut table, None);
-        table.unavailable("health", "servers that fail are tried again by the next request");
         table.unavailable("max_connections", "leave it out");
         let servers = read_servers(&mut table);
+        let balance = Balance::read(&mut table);
+        let care = Care::read(&mut table, matches!(balance, Balance::Hash(_)));
         let base = servers.iter().find_map(|server| server.url());
         let credential = table
             .get("credential")
@@ -113,15 +111,13 @@ impl Upstream {
         }
         Self {
             name,
-            balance: table
-                .get("balance")
-                .and_then(|item| Balance::read(&item))
-                .unwrap_or(Balance::LeastRequests),
+            balance,
             http2: table.bool_or("http2", false),
             timeouts: UpstreamTimeouts::read(table.table("timeouts")),
             // Invariant: within the range, so it fits.
             retries: u8::try_from(table.number_or("retries", RETRIES, 0..=MAX_RETRIES))
                 .unwrap_or(0),
+            care,
             tls: tls.and_then(|item| item.table()).map(UpstreamTls::read).unwrap_or_default(),
             case_insensitive: table.bool_or("case_insensitive", false),
             credential,
@@ -146,6 +142,9 @@ fn read_servers(table: &mut Table<'_>) -> Vec<Server> {
         }
         servers.push(server);
     }
+    if !servers.is_empty() && servers.iter().all(|server| server.backup) {
+        item.issue("must have a server that is no backup");
+    }
     servers
 }
 
@@ -156,15 +155,18 @@ impl Server {
                 address: ServerAddress::read(item)?,
                 name: item.text()?.to_owned(),
                 weight: 1,
+                backup: false,
             });
         }
         let mut table = item.table()?;
         let url = table.required("url", "for example \"http://10.0.0.5:8080\"");
         let weight = table.number_or("weight", 1, 1..=MAX_WEIGHT);
+        let backup = table.bool_or("backup", false);
         let url = url?;
         // Invariant: within the range, so it fits.
         let weight = u32::try_from(weight).unwrap_or(1);
-        Some(Self { address: ServerAddress::read(&url)?, name: url.text()?.to_owned(), weight })
+        let (address, name) = (ServerAddress::read(&url)?, url.text()?.to_owned());
+        Some(Self { address, name, weight, backup })
     }
 }
 
@@ -249,18 +251,6 @@ fn split_port(authority: &str, default: u16) -> Result<(String, u16), String> {
     match is_host_name(host) {
         true => Ok((host.to_ascii_lowercase(), port)),
         false => Err("has no host name or address".to_owned()),
-    }
-}
-
-impl Balance {
-    fn read(item: &Item<'_>) -> Option<Self> {
-        if item.is_text() && item.text() == Some("hash") {
-            item.issue(
-                "is not available in this version: write \"least_requests\" or \"round_robin\"",
-            );
-            return None;
-        }
-        item.choice(&[("least_requests", Self::LeastRequests), ("round_robin", Self::RoundRobin)])
     }
 }
 

@@ -200,13 +200,12 @@ impl Exchange<'_> {
         if !headers::count_hop(&mut head) {
             return Err(Rejection::method_not_allowed(Vec::new()));
         }
-        let authority = target.authority();
         let facts = Facts {
             client: &self.client,
             identity,
             request_id: &self.request_id,
             host: target.host().unwrap_or_default(),
-            authority: &authority,
+            authority: &target.authority(),
             prefix: prefix.filter(|prefix| !prefix.is_empty()),
         };
         headers::set_forwarded(&mut head.headers, &facts);
@@ -220,6 +219,7 @@ impl Exchange<'_> {
             protected: &route.protected,
             response_rules: &route.response_rules,
             watch: watch.as_ref(),
+            key: route.pool.key(&head.headers, &facts),
             back_room: &self.gateway.shared.back_room,
             now: self.now,
         };
@@ -305,6 +305,7 @@ impl From<ForwardError> for Rejection {
             (ForwardError::RequestBody(RequestFault::Stalled { .. }), _) => Reason::RequestTimeout,
             (ForwardError::RequestBody(RequestFault::Gone), _) => Reason::MalformedRequest,
             (_, Fault::Us) => Reason::Internal,
+            (ForwardError::NoServer { .. }, _) => Reason::Unavailable,
             _ if error.is_timeout() => Reason::GatewayTimeout,
             _ => Reason::BadGateway,
         };
@@ -314,7 +315,8 @@ impl From<ForwardError> for Rejection {
             cause = format!("{cause}: {error}");
             source = error.source();
         }
-        let rejection = Self::new(reason).because(cause);
+        let mut rejection = Self::new(reason).because(cause);
+        rejection.retry_after = error.retry_after();
         // What is left of the request's body was not read.
         if error.fault() == Fault::Client { rejection.closing() } else { rejection }
     }

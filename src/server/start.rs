@@ -118,6 +118,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     if ended > 0 {
         tracing::info!(ended, "sessions ended because their users changed");
     }
+    // Nor is anyone sent to a server that is known to be down.
+    threads.back_room().handle().block_on(generation.checked_once());
     let listening = listen(config, &options, &threads, &gateway)?;
     let stop = CancellationToken::new();
     let operations = Arc::new(admin::Operations {

@@ -17,8 +17,10 @@ pub struct Gauges {
     pub connections: usize,
     pub refused_connections: u64,
     pub handshake_failures: u64,
-    /// Upstream, server, whether it is up, requests in flight, idle connections, failures.
-    pub upstreams: Vec<(String, String, bool, usize, usize, u64)>,
+    /// Upstream, server, its state, requests in flight, idle connections, failures.
+    pub upstreams: Vec<(String, String, &'static str, usize, usize, u64)>,
+    /// Every state that a server may be in; the first is that of one that is well.
+    pub upstream_states: &'static [&'static str],
     pub streams: usize,
     pub revocations: usize,
     pub verified_tokens: usize,
@@ -69,15 +71,22 @@ impl Gauges {
 
     fn register_upstreams(&self, registry: &mut Registry) {
         let [up, in_use, idle] = [(); 3].map(|()| Family::<Labels, Gauge>::default());
+        let states = Family::<Labels, Gauge>::default();
         let failed = Family::<Labels, Counter>::default();
-        for (upstream, server, is_up, in_flight, unused, failures) in &self.upstreams {
+        for (upstream, server, state, in_flight, unused, failures) in &self.upstreams {
             let labels = vec![("upstream", upstream.clone()), ("server", server.clone())];
-            up.get_or_create(&labels).set(i64::from(*is_up));
+            for name in self.upstream_states {
+                let labels = [&*labels, &[("state", (*name).to_owned())]].concat();
+                states.get_or_create(&labels).set(i64::from(name == state));
+            }
+            let is_up = self.upstream_states.first() == Some(state);
+            up.get_or_create(&labels).set(i64::from(is_up));
             in_use.get_or_create(&labels).set(whole(*in_flight));
             idle.get_or_create(&labels).set(whole(*unused));
             failed.get_or_create(&labels).inc_by(*failures);
         }
         registry.register("upstream_up", "Whether the server is used", up);
+        registry.register("upstream_state", "1 for the state that the server is in", states);
         registry.register("upstream_pool_in_use", "Requests in flight", in_use);
         registry.register("upstream_pool_idle", "Connections kept open", idle);
         registry.register("upstream_failures", "Requests that the server failed", failed);
@@ -142,7 +151,8 @@ mod tests {
             log_lines_dropped: 2,
             weak_logins: vec![("ssha", 7)],
             store_up: true,
-            upstreams: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), true, 4, 5, 6)],
+            upstreams: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), "up", 4, 5, 6)],
+            upstream_states: &["up", "ejected"],
             certificates_not_after: vec![("a\"b".to_owned(), Timestamp::from_secs(9))],
             issuers: vec![("idp".to_owned(), 2, 1, Some(Timestamp::from_secs(8)))],
             ..Gauges::default()
@@ -157,6 +167,8 @@ mod tests {
             "tollhouse_store_up 1",
             "tollhouse_draining 0",
             r#"tollhouse_upstream_up{upstream="api",server="10.0.0.1:80"} 1"#,
+            r#"tollhouse_upstream_state{upstream="api",server="10.0.0.1:80",state="up"} 1"#,
+            r#"tollhouse_upstream_state{upstream="api",server="10.0.0.1:80",state="ejected"} 0"#,
             r#"tollhouse_upstream_pool_in_use{upstream="api",server="10.0.0.1:80"} 4"#,
             r#"tollhouse_upstream_pool_idle{upstream="api",server="10.0.0.1:80"} 5"#,
             r#"tollhouse_upstream_failures_total{upstream="api",server="10.0.0.1:80"} 6"#,

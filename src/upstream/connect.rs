@@ -96,20 +96,7 @@ pub(super) async fn connect(
     worker: &Arc<Worker>,
 ) -> Result<Sender, ConnectError> {
     let connecting = async {
-        let (transport, http2) = match path {
-            // Without TLS, HTTP/2 is spoken with prior knowledge (RFC 9113 §3.3).
-            Path::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
-                (Transport::Unix(stream), http2)
-            }
-            Path::Tcp { host, port, tls } => {
-                let stream = tcp(host, *port, limit).await?;
-                match tls {
-                    None => (Transport::Tcp(stream), http2),
-                    Some(tls) => secured(stream, tls).await?,
-                }
-            }
-        };
+        let (transport, http2) = open(path, http2, limit).await?;
         if http2 {
             handshake_http2(transport, worker).await
         } else {
@@ -117,6 +104,28 @@ pub(super) async fn connect(
         }
     };
     tokio::time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Slow { limit }))
+}
+
+/// A way to the server that HTTP can be spoken on, and whether it will be HTTP/2.
+pub(super) async fn open(
+    path: &Path,
+    http2: bool,
+    limit: Duration,
+) -> Result<(Transport, bool), ConnectError> {
+    // Without TLS, HTTP/2 is spoken with prior knowledge (RFC 9113 §3.3).
+    match path {
+        Path::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
+            Ok((Transport::Unix(stream), http2))
+        }
+        Path::Tcp { host, port, tls } => {
+            let stream = tcp(host, *port, limit).await?;
+            match tls {
+                None => Ok((Transport::Tcp(stream), http2)),
+                Some(tls) => secured(stream, tls).await,
+            }
+        }
+    }
 }
 
 async fn tcp(host: &str, port: u16, limit: Duration) -> Result<TcpStream, ConnectError> {

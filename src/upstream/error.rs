@@ -31,6 +31,9 @@ pub enum ForwardError {
         source: LoginFailed,
     },
 
+    #[error("every server of upstream `{upstream}` fails its checks")]
+    NoServer { upstream: Arc<str>, retry_after: Duration },
+
     #[error("could not connect to `{server}`")]
     Connect {
         server: Arc<str>,
@@ -96,6 +99,7 @@ impl ForwardError {
             Self::RequestBody(_) => Fault::Client,
             Self::Unwritable { .. } => Fault::Us,
             Self::Login { .. }
+            | Self::NoServer { .. }
             | Self::Connect { .. }
             | Self::Closed { .. }
             | Self::Slow { .. }
@@ -118,6 +122,14 @@ impl ForwardError {
         }
     }
 
+    /// When another try makes sense, where nobody was asked because nobody can answer.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NoServer { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// The server it happened at, where there was one.
     pub fn server(&self) -> Option<&str> {
         match self {
@@ -126,7 +138,10 @@ impl ForwardError {
             | Self::Slow { server, .. }
             | Self::Malformed { server, .. }
             | Self::Framing { server, .. } => Some(server),
-            Self::Login { .. } | Self::RequestBody(_) | Self::Unwritable { .. } => None,
+            Self::Login { .. }
+            | Self::NoServer { .. }
+            | Self::RequestBody(_)
+            | Self::Unwritable { .. } => None,
         }
     }
 }

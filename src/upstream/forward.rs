@@ -20,6 +20,7 @@ use super::credential::Credential;
 use super::echo;
 use super::error::ForwardError;
 use super::headers::{Facts, Protected, Rules, clean_response, rewrite_location};
+use super::pick::Wanted;
 use super::pool::Pool;
 use super::request::{self, Progress};
 use super::response::{self, Lease};
@@ -40,6 +41,8 @@ pub struct Exchange<'a> {
     pub response_rules: &'a Rules,
     /// What a long answer or a tunnel must not outlive; `None` on open routes.
     pub watch: Option<&'a Watch>,
+    /// `Pool::key` of the request.
+    pub key: Option<u64>,
     /// Where the gateway logs in, if the upstream demands that.
     pub back_room: &'a BackRoom,
     pub now: Timestamp,
@@ -96,8 +99,8 @@ impl Pool {
         let mut tries = 0;
         let mut failed = None;
         loop {
-            let no_server = ForwardError::Unwritable { what: "the pool is empty" };
-            let server = self.pick(worker, failed.as_ref()).ok_or(no_server)?.clone();
+            let wanted = Wanted { failed: failed.as_ref(), key: exchange.key };
+            let server = self.pick(worker, &wanted).ok_or_else(|| self.no_server())?.clone();
             let Some(path) = &server.path else {
                 return call.echoed(&server, request, exchange).await;
             };
@@ -179,6 +182,7 @@ impl Call<'_> {
         };
         match answer {
             Some(Ok(answer)) => {
+                self.pool.answered(server, answer.status());
                 Ok((answer, Lease { sender, worker: self.worker.clone(), in_flight }))
             }
             Some(Err(mut error)) => match error.take_message() {
@@ -186,6 +190,7 @@ impl Call<'_> {
                 _ => Err(self.failure(server, error).into()),
             },
             None => {
+                self.pool.failed(server);
                 let (server, limit) = (server.name.clone(), self.pool.timeouts.first_byte);
                 Err(ForwardError::Slow { server, limit }.into())
             }
@@ -196,14 +201,14 @@ impl Call<'_> {
         let limit = self.pool.timeouts.connect;
         match connect::connect(path, self.pool.http2, limit, self.worker).await {
             Ok(sender) => {
-                server.connected();
+                server.state.reached();
                 if let Sender::Http2(sender) = &sender {
                     server.share(self.worker, sender);
                 }
                 Ok(sender)
             }
             Err(source) => {
-                server.failed();
+                self.pool.unreachable(server);
                 Err(ForwardError::Connect { server: server.name.clone(), source })
             }
         }
@@ -224,11 +229,12 @@ impl Call<'_> {
     }
 
     fn failure(&self, server: &Arc<Server>, error: TrySendError<Request>) -> ForwardError {
-        let server = server.name.clone();
         let source = error.into_error();
         if let Some(fault) = self.progress.as_ref().and_then(|progress| progress.fault()) {
             return fault.into();
         }
+        self.pool.failed(server);
+        let server = server.name.clone();
         if source.is_parse() || source.is_parse_too_large() {
             return ForwardError::Malformed { server, source };
         }

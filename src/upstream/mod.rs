@@ -9,16 +9,21 @@
 
 pub mod headers;
 
+mod balance;
 mod connect;
 mod credential;
 mod echo;
 mod error;
 mod forward;
+mod health;
+mod outlier;
 mod own_login;
+mod pick;
 mod pool;
 mod request;
 mod response;
 mod server;
+mod state;
 mod transport;
 mod upgrade;
 mod watch;
@@ -28,4 +33,5 @@ pub use self::error::{ConnectError, Fault, ForwardError, PoolError, RequestFault
 pub use self::forward::{Exchange, Forwarded};
 pub use self::pool::{Pool, PoolSnapshot};
 pub use self::server::ServerSnapshot;
+pub use self::state::Condition;
 pub use self::watch::{Ends, Watch};

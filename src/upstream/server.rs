@@ -14,15 +14,17 @@ use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
 use super::connect::Path;
+use super::state::{Condition, State};
 use crate::body::Body;
+use crate::clock::{Clock, Timestamp};
+use crate::config;
 use crate::runtime::Worker;
 
 /// Kept connections per worker and server. More would only be used by a burst larger than this.
 const MAX_IDLE: usize = 256;
 
-/// How long a server that could not be connected to is tried last. Short, because it is a hint
-/// from one failure, not a health check.
-const DOWN_FOR: Duration = Duration::from_secs(5);
+/// Weights beyond this would only make tables longer.
+const MAX_WEIGHT: u32 = 100;
 
 /// How long an answered connection may take to become ready again, for example because the rest
 /// of the request's body is still flowing, before it is given up.
@@ -35,11 +37,11 @@ pub(super) struct Server {
     /// `None`: the built-in echo.
     pub(super) path: Option<Path>,
     pub(super) weight: u32,
+    /// Used only when no other can be.
+    pub(super) backup: bool,
+    pub(super) state: State,
     in_flight: AtomicUsize,
     failures: AtomicU64,
-    /// Milliseconds after `started` until which the server is tried last.
-    down_until: AtomicU64,
-    started: Instant,
     keep_alive: Duration,
     shelves: Box<[Shelf]>,
 }
@@ -89,27 +91,27 @@ pub struct ServerSnapshot {
     pub idle: usize,
     /// Connects that failed since the pool was built.
     pub failures: u64,
-    /// False shortly after a connect failed.
-    pub up: bool,
+    pub condition: Condition,
 }
 
 impl Server {
+    /// A server of the pool that `pool` describes; `path` is the way to it.
     pub(super) fn new(
-        name: &str,
+        config: &config::Server,
         path: Option<Path>,
-        weight: u32,
-        keep_alive: Duration,
+        pool: &config::Upstream,
         workers: usize,
     ) -> Self {
+        let name: Arc<str> = config.name.as_str().into();
         Self {
-            name: name.into(),
+            state: State::new(pool.name.as_str().into(), name.clone(), pool.care.slow_start),
+            name,
             path,
-            weight: weight.max(1),
+            weight: config.weight.clamp(1, MAX_WEIGHT),
+            backup: config.backup,
             in_flight: AtomicUsize::new(0),
             failures: AtomicU64::new(0),
-            down_until: AtomicU64::new(0),
-            started: Instant::now(),
-            keep_alive,
+            keep_alive: pool.timeouts.keep_alive,
             shelves: (0..workers.max(1)).map(|_| Shelf::default()).collect(),
         }
     }
@@ -188,24 +190,9 @@ impl Server {
     }
 
     /// Notes that no connection could be made.
-    pub(super) fn failed(&self) {
+    pub(super) fn unreachable(&self, now: Timestamp) {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let until = millis(self.started.elapsed() + DOWN_FOR);
-        self.down_until.store(until, Ordering::Relaxed);
-    }
-
-    /// Notes that a connection was made.
-    pub(super) fn connected(&self) {
-        self.down_until.store(0, Ordering::Relaxed);
-    }
-
-    /// False shortly after a connect failed.
-    pub(super) fn is_up(&self) -> bool {
-        // A server that never failed costs no look at the clock.
-        match self.down_until.load(Ordering::Relaxed) {
-            0 => true,
-            until => millis(self.started.elapsed()) >= until,
-        }
+        self.state.unreachable(now);
     }
 
     /// Requests in flight, in relation to the server's weight.
@@ -214,13 +201,13 @@ impl Server {
         in_flight.saturating_mul(1024) / usize::try_from(self.weight).unwrap_or(1)
     }
 
-    pub(super) fn snapshot(&self) -> ServerSnapshot {
+    pub(super) fn snapshot(&self, clock: &Clock) -> ServerSnapshot {
         ServerSnapshot {
             name: self.name.clone(),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             idle: self.shelves.iter().map(Shelf::kept).sum(),
             failures: self.failures.load(Ordering::Relaxed),
-            up: self.is_up(),
+            condition: self.state.condition(clock),
         }
     }
 }
@@ -247,8 +234,4 @@ impl Drop for InFlight {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollhouse::config::{Balance, ServerAddress};
-use tollhouse::upstream::ForwardError;
+use tollhouse::upstream::{Condition, ForwardError};
 
 use super::fake::{Fake, GET, OK, accept_unix, eventually, listen_unix, nobody, server, tcp, to};
 
@@ -138,7 +138,10 @@ async fn a_server_that_refuses_is_passed_over() {
     }
 
     let refused = &gate.pool.snapshot().servers[0];
-    assert!(refused.failures == 1 && !refused.up, "asked once, then passed over: {refused:?}");
+    assert!(
+        refused.failures == 1 && refused.condition == Condition::Unreachable,
+        "asked once, then passed over: {refused:?}"
+    );
 }
 
 #[tokio::test]

@@ -17,8 +17,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::timeout;
 use tollhouse::body::{Body, Request, Response};
 use tollhouse::client::{Client, Scheme};
-use tollhouse::clock::Timestamp;
-use tollhouse::config::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
+use tollhouse::clock::{Clock, Timestamp};
+use tollhouse::config::{
+    Balance, Care, HealthCheck, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls,
+};
 use tollhouse::runtime::{BackRoom, Threads, Worker};
 use tollhouse::secret::Randomness;
 use tollhouse::upstream::headers::{self, Facts, Protected, RequestId, Rules};
@@ -37,12 +39,25 @@ pub(crate) struct Settings {
 }
 
 pub(crate) fn server(address: ServerAddress) -> Server {
-    Server { name: format!("{address:?}"), address, weight: 1 }
+    Server { name: format!("{address:?}"), address, weight: 1, backup: false }
 }
 
 pub(crate) fn tcp(address: SocketAddr) -> Server {
     let (host, port) = (address.ip().to_string(), address.port());
     server(ServerAddress::Tcp { host, port, tls: false })
+}
+
+/// A check of `path` that is done once, as far as a test goes on.
+pub(crate) fn health(path: &str) -> HealthCheck {
+    HealthCheck {
+        path: path.parse().unwrap(),
+        interval: Duration::from_secs(3600),
+        timeout: PATIENCE,
+        fall: 1,
+        rise: 1,
+        status: vec![200..=399],
+        host: None,
+    }
 }
 
 /// One worker's gateway to `servers`, with limits that no test reaches unless it means to.
@@ -59,6 +74,7 @@ pub(crate) fn to(servers: Vec<Server>) -> Settings {
             keep_alive: PATIENCE,
         },
         retries: 1,
+        care: Care::default(),
         tls: UpstreamTls::default(),
         case_insensitive: false,
         credential: None,
@@ -84,7 +100,8 @@ impl Settings {
     pub(crate) async fn start(self) -> Gate {
         let threads = Threads::start(1, 1).unwrap();
         let worker = threads.workers()[0].clone();
-        let pool = Pool::build(&self.upstream, 1).unwrap();
+        let pool = Pool::build(&self.upstream, 1, &Clock::system()).unwrap();
+        pool.watch(threads.back_room());
         let errors = Arc::new(Mutex::new(Vec::new()));
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -167,6 +184,7 @@ async fn handle(
         protected: &inner.protected,
         response_rules: &inner.settings.response_rules,
         watch: inner.settings.watch.as_ref(),
+        key: inner.pool.key(&head.headers, &facts),
         back_room: &inner.back_room,
         now: Timestamp::from_secs(1),
     };
