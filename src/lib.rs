@@ -11,13 +11,15 @@
 //!        Login:  Exchange::login      reads the body, then in the back room:
 //!                  Login::handle      dialect::serve::read, Users::check, SessionStore::put,
 //!                                     token::access_token, dialect::serve::render
-//!        Route:  Exchange::route      headers::strip_inbound
+//!        Route:  Exchange::route      Limits::admit (client, route), headers::strip_inbound
 //!                  decide             Presented::extract, Verifier::verify (tokens), ApiKeys,
-//!                                     Certificates, Services::prove_basic, authz::permit
+//!                                     Certificates, Services::prove_basic,
+//!                                     Limits::admit (subject, session), authz::permit
 //!                    what only others know is asked by the back room (Verifier::prove)
 //!                  forward            headers::remove_credentials, set_forwarded, vouch (fields, or
 //!                                     a token for the upstream), the route's rules, Pool::forward
-//!                                     (with the upstream's own credential), a tunnel on 101
+//!                                     (with the upstream's own credential), a tunnel on 101;
+//!                                     a copy to the mirror, the answer compressed
 //!   Err(rejection) -> Rejection::into_response in the form of the endpoint or route
 //! ```
 //!
@@ -37,7 +39,7 @@
 //! | work | `login` |
 //! | | `authn`, `upstream` |
 //! | | `users`, `token` |
-//! | | `session`, `routing`, `authz`, `outbound`, `database` |
+//! | | `session`, `routing`, `throttle`, `authz`, `outbound`, `database` |
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
@@ -87,6 +89,7 @@ pub mod secret;
 pub mod server;
 pub mod session;
 pub mod telemetry;
+pub mod throttle;
 pub mod token;
 pub mod trust;
 pub mod upstream;
