@@ -53,7 +53,7 @@
 //!   Passwords are hashed in threads of their own, the store is written by
 //!   one. Nothing of this is process-wide: a test starts many gateways.
 //! - **State.** A request loads the generation once. What survives a reload is in
-//!   `gateway::Shared`, or is handed on by the last generation (connections to upstreams, keys and
+//!   `gateway::Shared`, or is handed on by the last generation (connections to upstreams, counts of rate limits, keys and
 //!   verdicts of issuers) where its configuration is the same; what survives a restart is behind `SessionStore`, and was written before
 //!   it was answered.
 //! - **Seams.** Two traits, `UserSource` and `SessionStore`, each with a contract and one

@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_budget_is_spent_and_comes_back_piece_by_piece() {
         let (rate, mut arrival) = (rate(4, 1000, 4), 0);
-        let mut at = |millis| rate.admit(&mut arrival, Timestamp::from_millis(5_000 + millis));
+        let mut at = |millis: u64| rate.admit(&mut arrival, Timestamp::from_millis(5_000 + millis));
         let millis = Duration::from_millis;
 
         assert_eq!(at(0), Ok(Budget { left: 3, more_in: millis(250) }));
