@@ -53,9 +53,9 @@
 //!   Passwords are hashed in threads of their own, the store is written by
 //!   one. Nothing of this is process-wide: a test starts many gateways.
 //! - **State.** A request loads the generation once. What survives a reload is in
-//!   `gateway::Shared`, or is handed on by the last generation (connections to upstreams, counts of rate limits, keys and
-//!   verdicts of issuers) where its configuration is the same; what survives a restart is behind `SessionStore`, and was written before
-//!   it was answered.
+//!   `gateway::Shared`, or is handed on by the last generation (connections to upstreams, counts of
+//!   rate limits, keys and verdicts of issuers) where its configuration is the same; what survives
+//!   a restart is behind `SessionStore`, and was written before it was answered.
 //! - **Seams.** Two traits, `UserSource` and `SessionStore`, each with a contract and one
 //!   test of it that implementations plug into. A dialect is data, everything else is a plain type.
 //! - **Failure.** Not knowing is not a refusal: what cannot be found out is 503. A reason is for

@@ -259,7 +259,7 @@ async fn a_route_that_observes_lets_it_through_and_writes_it_down_once() {
     let socket = gateway.dir().join("state").join(tollhouse::admin::SOCKET);
     let told = tollhouse::admin::client::call(&socket, http::Method::GET, "/observed", None).await;
     let route = &told.unwrap().1["routes"][0];
-    assert_eq!((&route["would_refuse"], &route["callers"][0]["count"]), (&1.into(), &1.into()));
+    assert_eq!((&route["permitted"], &route["refused"]), (&1.into(), &1.into()));
 }
 
 #[tokio::test]
