@@ -134,13 +134,7 @@ impl Route {
         }
         table
             .unavailable("close_at", "upgrades end with the token, plain answers with the session");
-        let query = table.get("query_credentials");
-        let query_credentials = query.as_ref().and_then(Item::bool).unwrap_or(false);
-        if let Some(item) =
-            query.filter(|_| query_credentials && !auth.contains(&CredentialKind::TokenKey))
-        {
-            item.issue("needs \"token_key\" in auth");
-        }
+        let query_credentials = read_query_credentials(&mut table, &auth);
         let allow_path = read_allow_path(&mut table, &path);
         Self {
             name: if name.is_empty() { default_name(&hosts, &methods, &path) } else { name },
@@ -210,6 +204,15 @@ fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
         }
     }
     methods
+}
+
+fn read_query_credentials(table: &mut Table<'_>, auth: &[CredentialKind]) -> bool {
+    let item = table.get("query_credentials");
+    let taken = item.as_ref().and_then(Item::bool).unwrap_or(false);
+    if let Some(item) = item.filter(|_| taken && !auth.contains(&CredentialKind::TokenKey)) {
+        item.issue("needs \"token_key\" in auth");
+    }
+    taken
 }
 
 fn read_issuers(table: &mut Table<'_>, known: &Known) -> Vec<String> {
