@@ -43,16 +43,17 @@ impl Rate {
         Self { requests: rule.requests.max(1), cost, whole: cost.saturating_mul(rule.burst.max(1)) }
     }
 
-    /// Lets one request through and notes it in `arrival`, or leaves that as it is.
+    /// Lets one request through and notes it in `arrival`; a refused one counts nothing.
     ///
     /// # Errors
     /// When the budget is spent.
     pub fn admit(&self, arrival: &mut u64, now: Timestamp) -> Result<Budget, Exceeded> {
         let now = self.at(now);
         let most = now.saturating_add(self.whole);
-        // No later than if all had been spent just now: a clock that was set back must not shut
-        // callers out for as long as it was.
-        let next = (*arrival).clamp(now, most).saturating_add(self.cost);
+        // No later than if all had been spent just now, and kept so: a clock that was set back must
+        // not shut callers out for as long as it was.
+        *arrival = (*arrival).clamp(now, most);
+        let next = arrival.saturating_add(self.cost);
         if next > most {
             return Err(Exceeded { retry_after: self.duration(next - most) });
         }
@@ -153,7 +154,7 @@ mod tests {
         fn an_even_pace_is_never_refused(requests in 1_u64..1000, per in 1_u64..100_000) {
             let (rate, mut arrival) = (rate(requests, per, 1), 0);
             for number in 0..200_u64 {
-                let at = 1_795_339_800_000 + (number * per).div_ceil(requests);
+                let at = 1_795_339_800_000 + number * per.div_ceil(requests);
                 prop_assert!(rate.admit(&mut arrival, Timestamp::from_millis(at)).is_ok());
             }
         }
