@@ -12,11 +12,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use self::hosts::{host_forms, is_served};
 pub(crate) use self::table::Table;
-use self::table::{add_logins, add_routes};
+use self::table::{Means, add_logins, add_routes};
 use crate::algorithm::Algorithm;
 use crate::authn::{Accept, ApiKeys, Certificates, Verifier, VerifierError, VerifierOptions};
 use crate::clock::Clock;
@@ -31,6 +31,7 @@ use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::telemetry::observed::Observed;
 use crate::telemetry::sink::Sink;
+use crate::throttle::{Limits, Throttle};
 use crate::token::{KeyRing, UpstreamTokens};
 use crate::upstream::headers::{Protected, RuleError, Rules};
 use crate::upstream::{Ends, Pool, PoolError};
@@ -78,6 +79,8 @@ pub(crate) struct Generation {
     pub(crate) certificates: Certificates,
     pub(crate) upstream_tokens: Arc<UpstreamTokens>,
     pub(crate) pools: HashMap<String, Arc<Pool>>,
+    /// Handed on by a reload where rules stay the same.
+    pub(crate) throttle: Throttle,
     forms: Vec<(String, Arc<ErrorForm>)>,
     problem: Arc<ErrorForm>,
     /// For requests that no route or login takes.
@@ -107,7 +110,18 @@ pub(crate) struct Route {
     pub(crate) request_rules: Rules,
     pub(crate) response_rules: Rules,
     pub(crate) accept: Accept,
+    pub(crate) limits: Limits,
+    pub(crate) mirror: Option<Arc<Mirror>>,
     pub(crate) metrics: Arc<RouteMetrics>,
+}
+
+/// Where a route sends copies of its requests.
+#[derive(Debug)]
+pub(crate) struct Mirror {
+    pub(crate) config: config::Mirror,
+    pub(crate) pool: Arc<Pool>,
+    /// As many copies as may be under way at once.
+    pub(crate) places: Arc<Semaphore>,
 }
 
 /// Why a checked configuration could still not be put to work.
@@ -271,9 +285,10 @@ impl Generation {
             config.token.algorithm,
         ));
         let pools = build_pools(shared, &config, last)?;
+        let throttle = Throttle::build(&config, last.map(|last| &last.throttle));
         let mut table = RouteTable::new();
         add_logins(&mut table, shared, &config, &services, &verifier);
-        add_routes(&mut table, shared, &config, &pools)?;
+        add_routes(&mut table, shared, &config, &Means { pools: &pools, throttle: &throttle })?;
         Ok(Self {
             table,
             forms: host_forms(&config),
@@ -285,6 +300,7 @@ impl Generation {
             certificates: Certificates::new(&config.certificates),
             upstream_tokens,
             pools,
+            throttle,
             config,
         })
     }

@@ -16,6 +16,7 @@ use crate::body::{Body, BodyError, Response};
 use crate::clock::Timestamp;
 use crate::dialect::{Answer, ErrorFacts, ErrorForm, Reason};
 use crate::routing::TargetError;
+use crate::throttle::Told;
 
 /// Why the gateway answers by itself.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Rejection {
     pub(crate) allow: Vec<Method>,
     /// Scopes the route wants, where they were missing (RFC 6750 §3.1).
     pub(crate) scope: Option<String>,
+    /// What the route's rate limits say, where one of them is the reason.
+    pub(crate) limits: Option<Box<Told>>,
     /// A form closer than the route's: an endpoint's own.
     pub(crate) form: Option<Arc<ErrorForm>>,
     /// The connection cannot be read on.
@@ -43,6 +46,7 @@ impl Rejection {
             retry_after: None,
             allow: Vec::new(),
             scope: None,
+            limits: None,
             form: None,
             close: false,
         }
@@ -95,6 +99,9 @@ impl Rejection {
             // Rounded up: a client that comes back early is refused again.
             let seconds = after.as_millis().div_ceil(1000).max(1);
             headers.insert(header::RETRY_AFTER, number(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        }
+        if let Some(limits) = &self.limits {
+            limits.tell(headers);
         }
         if !self.allow.is_empty() {
             let allow = self.allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");

@@ -338,6 +338,7 @@ impl Operations {
             streams: shared.ends.streams.open(),
             revocations: shared.store.revocations().len(),
             verified_tokens: generation.verifier.remembered(),
+            throttled: generation.throttle.len(),
             hashing_waiting: shared.hashing.waiting(),
             weak_logins: weak.map(|(scheme, count)| (scheme.as_str(), count)).collect(),
             log_lines_dropped: shared.access.dropped() + shared.audit.dropped(),

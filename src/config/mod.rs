@@ -11,6 +11,7 @@ mod api_key;
 mod auth;
 mod balance;
 mod client_certificate;
+mod compression;
 mod cors;
 mod credential;
 mod crossing;
@@ -27,11 +28,13 @@ mod known;
 mod listener;
 mod login;
 mod mail;
+mod mirror;
 mod out;
 mod path;
 mod print;
 mod print_rules;
 mod process;
+mod rate_limit;
 mod reader;
 mod route;
 mod size;
@@ -56,6 +59,7 @@ pub use self::api_key::{ApiKey, ApiKeys};
 pub use self::auth::CredentialKind;
 pub use self::balance::{Balance, HashBy};
 pub use self::client_certificate::{CertificateName, ClientCertificate};
+pub use self::compression::Compression;
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::headers::{HeaderRules, Value, ValuePart};
 pub use self::issuer::{Audience, Issuer};
@@ -68,7 +72,9 @@ pub use self::listener::{
 };
 pub use self::login::{Hashing, Login, LoginLimits, Rate, Tenant};
 pub use self::mail::{Mail, MailTls};
+pub use self::mirror::Mirror;
 pub use self::process::Process;
+pub use self::rate_limit::{LimitBy, RateLimit, Throttle};
 pub use self::route::{AllowPath, IdentityForm, Require, Route, RouteCors};
 pub use self::suggest::is_plain_name;
 pub use self::token::Token;
@@ -103,6 +109,7 @@ pub struct Config {
     pub logins: Vec<Login>,
     pub login_limits: LoginLimits,
     pub mail: Option<Mail>,
+    pub throttle: Throttle,
     pub upstreams: Vec<Upstream>,
     pub routes: Vec<Route>,
     /// The `[[dialect]]`s, served or not.
@@ -215,7 +222,7 @@ client_certificate = [{}]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
 upstream = [{ servers = [{}], tls = { certificate = {} }, credential = { basic = {} } },
             { servers = [{}], credential = { login = {} } }]
-route = [{ path = "/", cors = {} }]
+route = [{ path = "/", cors = {}, rate_limit = {}, mirror = {} }]
 listener = [{ tls = { certificates = [{}] } }]
 "#;
 
@@ -303,6 +310,7 @@ fn read(mut root: Table<'_>) -> Draft {
         logins,
         login_limits: LoginLimits::read(root.table("login_limits")),
         mail: root.get("mail").and_then(|item| item.table()).map(Mail::read),
+        throttle: Throttle::read(root.table("throttle")),
         upstreams,
         routes,
         dialects: known.dialects.own,

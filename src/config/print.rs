@@ -73,6 +73,7 @@ impl Config {
             None => out,
         };
         let out = out
+            .sub("throttle", self.throttle.print())
             .all(
                 "upstream",
                 self.upstreams.iter().enumerate().map(|(number, one)| self.upstream(number, one)),

@@ -5,11 +5,14 @@
 //! route; `route` forwards nothing before it is permitted.
 
 mod authenticate;
+mod compress;
 mod finish;
 mod guard;
 mod login;
+mod mirror;
 mod origin;
 mod route;
+mod throttle;
 mod vouch;
 
 use std::borrow::Cow;

@@ -8,6 +8,7 @@ use http::request::Parts;
 
 use super::Exchange;
 use super::authenticate::Proved;
+use super::compress::Asked;
 use crate::authn::{Credential, Verified};
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
@@ -23,6 +24,7 @@ use crate::secret::SecretString;
 use crate::session::StreamOrigin;
 use crate::telemetry::observed::Who;
 use crate::telemetry::record::Outcome;
+use crate::throttle::Told;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept};
 use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
 
@@ -51,24 +53,41 @@ impl Exchange<'_> {
                 return Ok(answer);
             }
         }
+        let mut told = Told::default();
+        self.admit_client(route, &mut told)?;
         let bare =
             route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(&head);
         // A preflight is let through unasked, so it must not turn into another method behind us.
         let may_override = route.config.allow_method_override && !bare;
         headers::strip_inbound(&mut head, &route.protected, &self.client, may_override);
-        let decision = if bare { Decision::OPEN } else { self.decide(route, &head).await? };
+        let decision = if bare {
+            self.admit_subject(route, None, &mut told)?;
+            Decision::OPEN
+        } else {
+            self.decide(route, &head, &mut told).await?
+        };
         self.check_length(route, &head)?;
+        let asked = Asked::of(&head, route.config.compression);
         let request = Request::from_parts(head, body);
         let mut answered = self.forward(route, request, target, decision).await?;
         if route.config.query_credentials {
             keep_private(answered.headers_mut());
         }
-        Ok(answered)
+        told.tell(answered.headers_mut());
+        match asked {
+            Some(asked) => Ok(asked.compress(answered).await),
+            None => Ok(answered),
+        }
     }
 
     /// Who may use the route: a proved identity, or anybody where the route is open or only
     /// observes.
-    async fn decide(&mut self, route: &Route, head: &Parts) -> Result<Decision, Rejection> {
+    async fn decide(
+        &mut self,
+        route: &Route,
+        head: &Parts,
+        told: &mut Told,
+    ) -> Result<Decision, Rejection> {
         if route.config.auth.is_empty() {
             self.finish.metrics.open();
             return Ok(Decision::OPEN);
@@ -77,6 +96,7 @@ impl Exchange<'_> {
             Ok(proved) => proved,
             Err(rejection) => {
                 self.observe(route, rejection, None)?;
+                self.admit_subject(route, None, told)?;
                 let kept = self.kept(route, head, None);
                 return Ok(Decision { proved: None, kept });
             }
@@ -84,11 +104,12 @@ impl Exchange<'_> {
         let identity = &proved.verified.identity;
         self.finish.record.subject = Some(identity.subject.clone());
         self.finish.record.session = identity.session;
+        self.admit_subject(route, Some(identity), told)?;
         let config = &route.config;
         match authz::permit(&config.require, &config.issuers, &config.logins, identity) {
             Ok(()) => {
                 self.finish.metrics.permitted();
-                if !config.enforce {
+                if !config.enforce && self.finish.record.outcome != Outcome::Observed {
                     self.gateway.shared.observed.permitted(&route.name);
                 }
             }
@@ -115,7 +136,7 @@ impl Exchange<'_> {
 
     /// A refusal stands, or is only written down where the route observes (DECISIONS 23: never a
     /// 400).
-    fn observe(
+    pub(super) fn observe(
         &mut self,
         route: &Route,
         rejection: Rejection,
@@ -129,6 +150,10 @@ impl Exchange<'_> {
         );
         if route.config.enforce || !is_decision {
             return Err(rejection);
+        }
+        // The first reason is the one that is told.
+        if self.finish.record.outcome == Outcome::Observed {
+            return Ok(());
         }
         let who = match (identity, self.client.address) {
             (Some(identity), _) => {
@@ -224,7 +249,7 @@ impl Exchange<'_> {
             now: self.now,
         };
         let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
-        let request = Request::from_parts(head, body);
+        let request = self.mirrored(route, Request::from_parts(head, body), &facts);
         let forwarded = route.pool.forward(self.worker, request, &exchange).await;
         match forwarded {
             Ok(forwarded) => {

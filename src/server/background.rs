@@ -120,6 +120,7 @@ async fn sweep(operations: Arc<Operations>) {
         shared.store.revocations().sweep(now);
         let streams = &shared.ends.streams;
         shared.proofs.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
+        generation.throttle.sweep(now);
         for pool in generation.pools.values() {
             pool.sweep();
         }

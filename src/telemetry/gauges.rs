@@ -24,6 +24,8 @@ pub struct Gauges {
     pub streams: usize,
     pub revocations: usize,
     pub verified_tokens: usize,
+    /// Callers that rate limits know something of.
+    pub throttled: usize,
     pub hashing_waiting: usize,
     /// Scheme, and how often a password was right by a hash of it.
     pub weak_logins: Vec<(&'static str, u64)>,
@@ -43,6 +45,7 @@ impl Gauges {
             ("streams", "Open streams and tunnels", self.streams),
             ("revocations", "Revocations in memory", self.revocations),
             ("verified_tokens", "Verified tokens in memory", self.verified_tokens),
+            ("rate_limit_keys", "Callers that rate limits tell apart", self.throttled),
             ("password_hashing_waiting", "Logins that wait for hashing", self.hashing_waiting),
             ("store_up", "Whether the store can be written", usize::from(self.store_up)),
             ("draining", "Whether the gateway is going down", usize::from(self.draining)),

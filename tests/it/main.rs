@@ -9,6 +9,7 @@ mod harness;
 mod admin; // probes and metrics by TCP, everything else by the unix socket
 mod architecture; // imports, file sizes, who writes a status
 mod cli; // every command of the real program
+mod compression; // answers compressed on their way, and which never are
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
 mod contract_users; // what every source of users promises
@@ -24,11 +25,13 @@ mod issuers; // tokens of others whose keys are fetched: discovery, rotation, ou
 mod ldap; // users of a real directory
 mod listener; // accepting, limits, timeouts and drain
 mod listening; // listeners on port 0 with a handler of the test's own, and clients for them
+mod mirror; // copies of requests: without credentials, never in the way
 mod observe; // the report of routes that only observe
 mod opaque; // tokens that only their issuer understands
 mod pages; // the curl lines of the published login pages
 mod passwords; // stored hashes of every form
 mod pools; // which server of a pool is asked: balance, checks, ejection
+mod rate_limit; // 429 by subject, session, client and route
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
 mod routing; // one reading of a request, and the table of routes
