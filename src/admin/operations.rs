@@ -18,6 +18,7 @@ use crate::session::{EmbeddedStore, Revoke, Session};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::Gauges;
 use crate::token::{KeyEvent, KeyState};
+use crate::upstream::ServerSnapshot;
 use crate::users::{Name, canonical_account};
 
 /// Sessions in one list; more would not fit a screen or a line of JSON.
@@ -319,8 +320,17 @@ impl Operations {
     pub(crate) fn gauges(&self) -> Gauges {
         let shared = &self.gateway.shared;
         let generation = self.gateway.generation();
-        let servers = generation.pools.values().flat_map(|pool| {
-            let pool = pool.snapshot();
+        let pools: Vec<_> = generation.pools.values().map(|pool| pool.snapshot()).collect();
+        let retries = pools.iter();
+        let retries = retries.map(|p| (p.name.to_string(), p.retries, p.retries_refused)).collect();
+        let queues = pools.iter().flat_map(|pool| {
+            let waiting = |server: &ServerSnapshot| {
+                (pool.name.to_string(), server.name.to_string(), server.waiting)
+            };
+            pool.servers.iter().map(waiting)
+        });
+        let queues = queues.collect();
+        let servers = pools.into_iter().flat_map(|pool| {
             let name = pool.name.to_string();
             pool.servers.into_iter().map(move |server| {
                 let (in_flight, idle, failures) = (server.in_flight, server.idle, server.failures);
@@ -339,6 +349,8 @@ impl Operations {
             refused_connections: refused.iter().map(|what| counted(*what)).sum(),
             handshake_failures: failed.sum(),
             upstreams: servers.collect(),
+            retries,
+            queues,
             streams: shared.ends.streams.open(),
             revocations: shared.store.revocations().len(),
             verified_tokens: generation.verifier.remembered(),

@@ -37,6 +37,7 @@ mod size;
 mod suggest;
 mod token;
 mod upstream;
+mod upstream_calls;
 mod users;
 mod webitel_sessions;
 
@@ -70,6 +71,7 @@ pub use self::route::{AllowPath, IdentityForm, Require, Route, RouteCors};
 pub use self::suggest::is_plain_name;
 pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
+pub use self::upstream_calls::{UpstreamCalls, UpstreamQueue};
 pub use self::users::{
     AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
     LdapAttributes, LdapGroups, LdapServer, SqlColumns, SqlDatabase, SqlUsers, UserMap, UserSource,
@@ -209,7 +211,7 @@ issuer = [{ secret = {} }, { introspection = { client_secret = {} } },
 api_key = [{}]
 client_certificate = [{}]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
-upstream = [{ servers = [{}], tls = { certificate = {} }, credential = { basic = {} } },
+upstream = [{ servers = [{}], tls = { certificate = {} }, queue = {}, credential = { basic = {} } },
             { servers = [{}], credential = { login = {} } }]
 route = [{ path = "/", cors = {} }]
 listener = [{ tls = { certificates = [{}] } }]

@@ -273,8 +273,10 @@ impl Config {
             .text("name", &upstream.name)
             .all("servers", upstream.servers.iter().map(|server| self.server(server)))
             .text("balance", balance)
-            .flag("http2", upstream.http2)
-            .int("retries", upstream.retries)
+            .flag("http2", upstream.http2);
+        let out = upstream
+            .calls
+            .print(out)
             .flag("case_insensitive", upstream.case_insensitive)
             .maybe_table("credential", upstream.credential.as_ref().map(UpstreamCredential::print))
             .sub(
@@ -283,6 +285,7 @@ impl Config {
                     .time("connect", timeouts.connect)
                     .time("first_byte", timeouts.first_byte)
                     .time("idle", timeouts.idle)
+                    .maybe_time("total", timeouts.total)
                     .time("keep_alive", timeouts.keep_alive)
                     .table(),
             );

@@ -1,6 +1,7 @@
 //! A request for a route: who calls, whether it is permitted, and only then the upstream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -298,6 +299,9 @@ fn origin_form(uri: &Uri) -> Uri {
     uri.path_and_query().cloned().map(Uri::from).unwrap_or_default()
 }
 
+/// Connections of a busy server become free within moments.
+const BUSY_FOR: Duration = Duration::from_secs(1);
+
 impl From<ForwardError> for Rejection {
     fn from(error: ForwardError) -> Self {
         let reason = match (&error, error.fault()) {
@@ -305,6 +309,7 @@ impl From<ForwardError> for Rejection {
             (ForwardError::RequestBody(RequestFault::Stalled { .. }), _) => Reason::RequestTimeout,
             (ForwardError::RequestBody(RequestFault::Gone), _) => Reason::MalformedRequest,
             (_, Fault::Us) => Reason::Internal,
+            _ if error.is_busy() => Reason::Unavailable,
             _ if error.is_timeout() => Reason::GatewayTimeout,
             _ => Reason::BadGateway,
         };
@@ -315,6 +320,9 @@ impl From<ForwardError> for Rejection {
             source = error.source();
         }
         let rejection = Self::new(reason).because(cause);
+        if error.is_busy() {
+            return rejection.retry_after(BUSY_FOR);
+        }
         // What is left of the request's body was not read.
         if error.fault() == Fault::Client { rejection.closing() } else { rejection }
     }

@@ -121,7 +121,7 @@ async fn sweep(operations: Arc<Operations>) {
         let streams = &shared.ends.streams;
         shared.proofs.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
         for pool in generation.pools.values() {
-            pool.sweep();
+            pool.sweep(&shared.back_room);
         }
     }
 }

@@ -48,6 +48,12 @@ pub enum ForwardError {
     #[error("`{server}` sent no answer within {limit:?}")]
     Slow { server: Arc<str>, limit: Duration },
 
+    #[error("`{server}` was not done within {limit:?}")]
+    Overdue { server: Arc<str>, limit: Duration },
+
+    #[error("`{server}` takes no more requests: {what}")]
+    Busy { server: Arc<str>, what: &'static str },
+
     #[error("`{server}` sent an answer that is not HTTP")]
     Malformed {
         server: Arc<str>,
@@ -84,7 +90,10 @@ impl RequestFault {
         match error {
             BodyError::TooLarge { limit } => Self::TooLarge { limit: *limit },
             BodyError::Stalled { limit } => Self::Stalled { limit: *limit },
-            BodyError::SessionEnded | BodyError::Internal | BodyError::Connection(_) => Self::Gone,
+            BodyError::SessionEnded
+            | BodyError::Overdue { .. }
+            | BodyError::Internal
+            | BodyError::Connection(_) => Self::Gone,
         }
     }
 }
@@ -99,6 +108,8 @@ impl ForwardError {
             | Self::Connect { .. }
             | Self::Closed { .. }
             | Self::Slow { .. }
+            | Self::Overdue { .. }
+            | Self::Busy { .. }
             | Self::Malformed { .. }
             | Self::Framing { .. } => Fault::Upstream,
         }
@@ -112,10 +123,15 @@ impl ForwardError {
     /// True if the upstream was too slow (504), not wrong (502).
     pub fn is_timeout(&self) -> bool {
         match self {
-            Self::Slow { .. } => true,
+            Self::Slow { .. } | Self::Overdue { .. } => true,
             Self::Connect { source, .. } => matches!(source, ConnectError::Slow { .. }),
             _ => false,
         }
+    }
+
+    /// True if it was not sent because too many others are (503).
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy { .. })
     }
 
     /// The server it happened at, where there was one.
@@ -124,6 +140,8 @@ impl ForwardError {
             Self::Connect { server, .. }
             | Self::Closed { server, .. }
             | Self::Slow { server, .. }
+            | Self::Overdue { server, .. }
+            | Self::Busy { server, .. }
             | Self::Malformed { server, .. }
             | Self::Framing { server, .. } => Some(server),
             Self::Login { .. } | Self::RequestBody(_) | Self::Unwritable { .. } => None,

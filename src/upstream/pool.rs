@@ -8,12 +8,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::connect::{self, Path, Tls};
+use super::budget::Budget;
+use super::connect::{self, Host, Path, Tls};
 use super::credential::Credential;
 use super::error::PoolError;
+use super::permits::Desk;
 use super::server::{Server, ServerSnapshot};
 use crate::config::{self, Balance, ServerAddress, UpstreamTimeouts};
-use crate::runtime::Worker;
+use crate::runtime::{BackRoom, Worker};
 use crate::secret;
 
 /// The servers of one `[[upstream]]`.
@@ -30,6 +32,7 @@ pub struct Pool {
     pub(super) http2: bool,
     pub(super) timeouts: UpstreamTimeouts,
     pub(super) retries: u8,
+    pub(super) budget: Budget,
     pub(super) credential: Option<Credential>,
 }
 
@@ -38,6 +41,10 @@ pub struct Pool {
 pub struct PoolSnapshot {
     pub name: Arc<str>,
     pub servers: Vec<ServerSnapshot>,
+    /// Requests sent again.
+    pub retries: u64,
+    /// Requests not sent again because too many were.
+    pub retries_refused: u64,
 }
 
 /// Turns of one round: weights beyond this would only make the table longer.
@@ -68,12 +75,18 @@ impl Pool {
                         Some(shared) if *tls => Some(Tls::new(config, host, shared)?),
                         _ => None,
                     };
-                    Some(Path::Tcp { host: host.as_str().into(), port: *port, tls })
+                    Some(Path::Tcp {
+                        host: Host::new(host, config.calls.resolve),
+                        port: *port,
+                        tls,
+                    })
                 }
             };
             let weight = server.weight.min(MAX_WEIGHT);
-            let keep_alive = config.timeouts.keep_alive;
-            servers.push(Arc::new(Server::new(&server.name, path, weight, keep_alive, workers)));
+            let queue = &config.calls.queue;
+            let desk = |limit| Desk::new(limit, queue.requests, queue.timeout);
+            let limit = config.calls.max_connections.map(desk);
+            servers.push(Arc::new(Server::new(&server.name, path, weight, limit, workers)));
         }
         if servers.is_empty() {
             return Err(PoolError::NoServer { upstream: config.name.clone() });
@@ -87,7 +100,8 @@ impl Pool {
             authorities,
             http2: config.http2,
             timeouts: config.timeouts,
-            retries: config.retries,
+            retries: config.calls.retries,
+            budget: Budget::new(config.calls.retry_budget, workers),
             credential: Credential::build(config)?,
         }))
     }
@@ -100,15 +114,21 @@ impl Pool {
     /// What metrics show.
     pub fn snapshot(&self) -> PoolSnapshot {
         let servers = self.servers.iter().map(|server| server.snapshot()).collect();
-        PoolSnapshot { name: self.name.clone(), servers }
+        let (retries, retries_refused) = self.budget.counts();
+        PoolSnapshot { name: self.name.clone(), servers, retries, retries_refused }
     }
 
-    /// Drops connections that were not used for too long; to be called every few seconds. (They
-    /// are not reused in any case: this only frees them when no request comes.)
-    pub fn sweep(&self) {
+    /// Drops connections that were not used for too long (they are not reused in any case: this
+    /// only frees them when no request comes) and has names resolved anew that are due; to be
+    /// called every few seconds.
+    pub fn sweep(&self, back_room: &BackRoom) {
         for server in &self.servers {
-            server.sweep();
+            server.sweep(back_room);
         }
+    }
+
+    pub(super) fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
     }
 
     /// Host and port of each server that has them.
@@ -210,12 +230,10 @@ fn scatter(counter: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn servers(weights: &[u32]) -> Vec<Arc<Server>> {
-        let server = |weight: &u32| Server::new("s", None, *weight, Duration::ZERO, 1);
+        let server = |weight: &u32| Server::new("s", None, *weight, None, 1);
         weights.iter().map(|weight| Arc::new(server(weight))).collect()
     }
 

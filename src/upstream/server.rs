@@ -1,24 +1,19 @@
 //! One server of a pool: what is known of it, and the connections kept to it.
 //!
-//! The counters are shared by all workers; connections are kept per worker and never cross to
-//! another thread. HTTP/1.1 connections wait in a stack, the freshest on top, so that a burst's
-//! extra connections age at the bottom; of HTTP/2 connections one is shared by a worker's
-//! requests.
+//! The counters are shared by all workers. Connections are kept per worker and never cross to
+//! another thread, unless their number is limited: then all workers share what there is.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
 use super::connect::Path;
-use crate::body::Body;
-use crate::runtime::Worker;
-
-/// Kept connections per worker and server. More would only be used by a burst larger than this.
-const MAX_IDLE: usize = 256;
+use super::link::{Kept, Link, Sender, Taken};
+use super::permits::Desk;
+use super::shelf::Shelf;
+use crate::runtime::{BackRoom, Worker};
 
 /// How long a server that could not be connected to is tried last. Short, because it is a hint
 /// from one failure, not a health check.
@@ -40,43 +35,15 @@ pub(super) struct Server {
     /// Milliseconds after `started` until which the server is tried last.
     down_until: AtomicU64,
     started: Instant,
-    keep_alive: Duration,
-    shelves: Box<[Shelf]>,
+    kept: Connections,
 }
 
-/// The connections of one worker.
-#[derive(Default)]
-struct Shelf {
-    idle: Mutex<VecDeque<Idle>>,
-    shared: Mutex<Option<Shared>>,
-}
-
-impl Shelf {
-    fn kept(&self) -> usize {
-        locked(&self.idle).len() + usize::from(locked(&self.shared).is_some())
-    }
-}
-
-struct Idle {
-    sender: http1::SendRequest<Body>,
-    since: Instant,
-}
-
-struct Shared {
-    sender: http2::SendRequest<Body>,
-    used: Instant,
-}
-
-impl Shared {
-    fn is_usable(&self, keep_alive: Duration) -> bool {
-        self.sender.is_ready() && self.used.elapsed() < keep_alive
-    }
-}
-
-/// The way into a connection.
-pub(super) enum Sender {
-    Http1(http1::SendRequest<Body>),
-    Http2(http2::SendRequest<Body>),
+/// Where its connections wait.
+enum Connections {
+    /// As many as are needed, each with the worker that made it.
+    PerWorker(Box<[Shelf]>),
+    /// No more than the server takes, for all workers.
+    Limited(Arc<Desk>),
 }
 
 /// One server as metrics show it.
@@ -87,6 +54,8 @@ pub struct ServerSnapshot {
     pub in_flight: usize,
     /// Connections kept for the next request.
     pub idle: usize,
+    /// Requests that wait for one of its limited connections.
+    pub waiting: usize,
     /// Connects that failed since the pool was built.
     pub failures: u64,
     /// False shortly after a connect failed.
@@ -98,7 +67,7 @@ impl Server {
         name: &str,
         path: Option<Path>,
         weight: u32,
-        keep_alive: Duration,
+        limit: Option<Arc<Desk>>,
         workers: usize,
     ) -> Self {
         Self {
@@ -109,81 +78,117 @@ impl Server {
             failures: AtomicU64::new(0),
             down_until: AtomicU64::new(0),
             started: Instant::now(),
-            keep_alive,
-            shelves: (0..workers.max(1)).map(|_| Shelf::default()).collect(),
+            kept: match limit {
+                Some(desk) => Connections::Limited(desk),
+                None => {
+                    Connections::PerWorker((0..workers.max(1)).map(|_| Shelf::default()).collect())
+                }
+            },
         }
+    }
+
+    /// Its limit of connections, if it has one.
+    pub(super) fn desk(&self) -> Option<&Arc<Desk>> {
+        match &self.kept {
+            Connections::Limited(desk) => Some(desk),
+            Connections::PerWorker(_) => None,
+        }
+    }
+
+    /// False if a request would have to wait for a connection.
+    pub(super) fn has_room(&self) -> bool {
+        self.desk().is_none_or(|desk| desk.has_room())
     }
 
     fn shelf(&self, worker: &Worker) -> Option<&Shelf> {
+        let Connections::PerWorker(shelves) = &self.kept else { return None };
         // A pool is built for all workers; the remainder only keeps a mistake there harmless.
-        self.shelves.get(worker.index % self.shelves.len().max(1))
+        shelves.get(worker.index % shelves.len().max(1))
     }
 
     /// A connection of `worker`'s that a request can be sent on now.
-    pub(super) fn take(&self, worker: &Worker) -> Option<Sender> {
-        let shelf = self.shelf(worker)?;
-        if let Some(shared) = &mut *locked(&shelf.shared)
-            && shared.is_usable(self.keep_alive)
-        {
-            shared.used = Instant::now();
-            return Some(Sender::Http2(shared.sender.clone()));
-        }
-        let mut idle = locked(&shelf.idle);
-        while let Some(freshest) = idle.pop_back() {
-            if freshest.since.elapsed() >= self.keep_alive {
-                // All below it are older still.
-                idle.clear();
-            } else if freshest.sender.is_ready() {
-                return Some(Sender::Http1(freshest.sender));
-            }
-        }
-        None
+    pub(super) fn take(&self, worker: &Worker) -> Option<Taken> {
+        self.shelf(worker)?.take(|kept| self.is_usable(kept))
     }
 
-    /// Lets later requests of `worker` share `sender`.
-    pub(super) fn share(&self, worker: &Worker, sender: &http2::SendRequest<Body>) {
-        if let Some(shelf) = self.shelf(worker) {
-            let mut shared = locked(&shelf.shared);
-            // Of two that were opened at the same time the first stays.
-            if !shared.as_ref().is_some_and(|shared| shared.is_usable(self.keep_alive)) {
-                *shared = Some(Shared { sender: sender.clone(), used: Instant::now() });
-            }
+    pub(super) fn is_usable(&self, kept: &Kept) -> bool {
+        kept.is_usable() && self.leads_here(&kept.link)
+    }
+
+    /// False if the name that `link` was made for stands for other addresses now.
+    fn leads_here(&self, link: &Link) -> bool {
+        match (link.address, self.path.as_ref().and_then(Path::names)) {
+            (Some(address), Some(names)) => names.is_current(address),
+            _ => true,
         }
     }
 
-    fn keep(&self, worker: &Worker, sender: http1::SendRequest<Body>) {
-        let Some(shelf) = self.shelf(worker) else { return };
-        let mut idle = locked(&shelf.idle);
-        while idle.front().is_some_and(|oldest| {
-            oldest.since.elapsed() >= self.keep_alive || idle.len() >= MAX_IDLE
-        }) {
-            idle.pop_front();
+    /// Lets later requests share `link`, if it is one of HTTP/2.
+    pub(super) fn share(&self, worker: &Worker, link: &Link) {
+        match (&self.kept, &link.sender) {
+            (_, Sender::Http1(_)) => (),
+            (Connections::Limited(desk), Sender::Http2(_)) => desk.share(link),
+            (Connections::PerWorker(_), Sender::Http2(_)) => {
+                if let Some(shelf) = self.shelf(worker) {
+                    shelf.share(link, |kept| self.is_usable(kept));
+                }
+            }
         }
-        idle.push_back(Idle { sender, since: Instant::now() });
+    }
+
+    fn keep(&self, worker: &Worker, link: Link) {
+        if !self.leads_here(&link) {
+            return;
+        }
+        match &self.kept {
+            Connections::Limited(desk) => desk.keep(link),
+            Connections::PerWorker(_) => {
+                if let Some(shelf) = self.shelf(worker) {
+                    shelf.keep(link);
+                }
+            }
+        }
     }
 
     /// Keeps an HTTP/1.1 connection whose answer has ended for the next request.
-    pub(super) fn give_back(self: Arc<Self>, worker: &Arc<Worker>, sender: Sender) {
-        let Sender::Http1(mut sender) = sender else { return };
+    pub(super) fn give_back(self: Arc<Self>, worker: &Arc<Worker>, mut link: Link) {
+        let Sender::Http1(sender) = &mut link.sender else { return };
         if sender.is_ready() {
-            self.keep(worker, sender);
+            self.keep(worker, link);
         } else if !sender.is_closed() {
             let at = worker.clone();
             worker.spawn_detached(async move {
+                let Sender::Http1(sender) = &mut link.sender else { return };
                 let ready = tokio::time::timeout(READY_WITHIN, sender.ready()).await;
                 if matches!(ready, Ok(Ok(()))) {
-                    self.keep(&at, sender);
+                    self.keep(&at, link);
                 }
             });
         }
     }
 
-    /// Drops connections that were not used for too long or that the server closed.
-    pub(super) fn sweep(&self) {
-        for shelf in &self.shelves {
-            locked(&shelf.idle)
-                .retain(|idle| idle.since.elapsed() < self.keep_alive && idle.sender.is_ready());
-            locked(&shelf.shared).take_if(|shared| !shared.is_usable(self.keep_alive));
+    /// Drops connections that were not used for too long, that the server closed or that lead
+    /// elsewhere by now; asks anew what its name stands for.
+    pub(super) fn sweep(&self, back_room: &BackRoom) {
+        match &self.kept {
+            Connections::Limited(desk) => desk.sweep(|kept| self.is_usable(kept)),
+            Connections::PerWorker(shelves) => {
+                shelves.iter().for_each(|shelf| shelf.sweep(|kept| self.is_usable(kept)));
+            }
+        }
+        let in_use = || self.in_flight.load(Ordering::Relaxed) > 0 || self.connections().0 > 0;
+        if let Some(names) = self.path.as_ref().and_then(Path::names)
+            && in_use()
+        {
+            names.renew(back_room);
+        }
+    }
+
+    /// Connections kept, and requests that wait for one.
+    fn connections(&self) -> (usize, usize) {
+        match &self.kept {
+            Connections::Limited(desk) => desk.counts(),
+            Connections::PerWorker(shelves) => (shelves.iter().map(Shelf::kept).sum(), 0),
         }
     }
 
@@ -215,10 +220,12 @@ impl Server {
     }
 
     pub(super) fn snapshot(&self) -> ServerSnapshot {
+        let (idle, waiting) = self.connections();
         ServerSnapshot {
             name: self.name.clone(),
             in_flight: self.in_flight.load(Ordering::Relaxed),
-            idle: self.shelves.iter().map(Shelf::kept).sum(),
+            idle,
+            waiting,
             failures: self.failures.load(Ordering::Relaxed),
             up: self.is_up(),
         }
@@ -245,7 +252,7 @@ impl Drop for InFlight {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -18,7 +18,9 @@ use tokio::time::timeout;
 use tollhouse::body::{Body, Request, Response};
 use tollhouse::client::{Client, Scheme};
 use tollhouse::clock::Timestamp;
-use tollhouse::config::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
+use tollhouse::config::{
+    Balance, Server, ServerAddress, Upstream, UpstreamCalls, UpstreamTimeouts, UpstreamTls,
+};
 use tollhouse::runtime::{BackRoom, Threads, Worker};
 use tollhouse::upstream::headers::{self, Facts, Protected, RequestId, Rules};
 use tollhouse::upstream::{Exchange, Fault, ForwardError, Pool, Watch};
@@ -55,9 +57,10 @@ pub(crate) fn to(servers: Vec<Server>) -> Settings {
             connect: PATIENCE,
             first_byte: PATIENCE,
             idle: PATIENCE,
+            total: None,
             keep_alive: PATIENCE,
         },
-        retries: 1,
+        calls: UpstreamCalls::default(),
         tls: UpstreamTls::default(),
         case_insensitive: false,
         credential: None,
@@ -174,6 +177,7 @@ async fn handle(
         Err(error) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = match error.fault() {
+                Fault::Upstream if error.is_busy() => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::Upstream if error.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
                 Fault::Upstream => StatusCode::BAD_GATEWAY,
                 Fault::Client => StatusCode::BAD_REQUEST,
