@@ -122,6 +122,7 @@ impl Call<'_> {
             Ok(Ok(answer)) => Ok((answer, Lease { link, worker: self.worker.clone(), in_flight })),
             Ok(Err(error)) => Err(self.failed(server, error, spare, unused.is_some())),
             Err(error) => {
+                self.pool.failed(server);
                 let slow = matches!(error, ForwardError::Slow { .. });
                 let request = spare.filter(|_| slow && self.idempotent);
                 Err(Failed { error, request, again: Again::Elsewhere })
@@ -138,7 +139,7 @@ impl Call<'_> {
         let mut permit = None;
         if let Some(desk) = server.desk() {
             let deadline = self.deadline.map(|deadline| deadline.at);
-            match desk.turn(self.fresh, |kept| server.is_usable(kept), deadline).await {
+            match desk.turn(self.fresh, |kept, now| server.is_usable(kept, now), deadline).await {
                 Ok(Turn::Use(taken)) => return Ok((taken.link, Some(taken.unused))),
                 Ok(Turn::Connect(leave)) => permit = Some(leave),
                 Err(why) => {
@@ -167,7 +168,7 @@ impl Call<'_> {
             }
             Err(source) => {
                 self.in_time(server)?;
-                server.failed();
+                self.pool.unreachable(server);
                 Err(ForwardError::Connect { server: server.name.clone(), source })
             }
         }
@@ -227,24 +228,24 @@ impl Call<'_> {
     ) -> Failed {
         let unsent = error.take_message();
         let source = error.into_error();
-        let refused = is_refusal(&source);
+        if unsent.is_some() || is_refusal(&source) {
+            // It happens to good servers when they end a connection.
+            let again = if unsent.is_some() && kept { Again::AtOnce } else { Again::Anywhere };
+            let error = ForwardError::Closed { server: server.name.clone(), source };
+            return Failed { error, request: unsent.or(spare), again };
+        }
         let error = self.failure(server, source);
-        let again = match unsent {
-            Some(_) if kept => Again::AtOnce,
-            Some(_) => Again::Anywhere,
-            None if refused || kept => Again::Anywhere,
-            None => Again::Elsewhere,
-        };
         let lost = matches!(error, ForwardError::Closed { .. });
-        let spare = spare.filter(|_| lost && (self.idempotent || refused));
-        Failed { error, request: unsent.or(spare), again }
+        let again = if kept { Again::Anywhere } else { Again::Elsewhere };
+        Failed { error, request: spare.filter(|_| lost && self.idempotent), again }
     }
 
     fn failure(&self, server: &Arc<Server>, source: hyper::Error) -> ForwardError {
-        let server = server.name.clone();
         if let Some(fault) = self.progress.as_ref().and_then(|progress| progress.fault()) {
             return fault.into();
         }
+        self.pool.failed(server);
+        let server = server.name.clone();
         if source.is_parse() || source.is_parse_too_large() {
             return ForwardError::Malformed { server, source };
         }
@@ -271,7 +272,7 @@ impl Call<'_> {
         }
         let Some(next) = self.pool.pick(self.worker, Some(server)) else { return Err(error) };
         let other = !Arc::ptr_eq(next, server);
-        if again == Again::Elsewhere && !(other && next.is_up()) {
+        if again == Again::Elsewhere && !(other && self.pool.is_up(next)) {
             return Err(error);
         }
         if !self.pool.budget.spend(self.worker.index) {

@@ -119,7 +119,7 @@ impl Pool {
         if server.has_room() {
             return server;
         }
-        let free = self.servers().iter().find(|server| server.is_up() && server.has_room());
+        let free = self.servers().iter().find(|server| self.is_up(server) && server.has_room());
         free.cloned().unwrap_or(server)
     }
 }

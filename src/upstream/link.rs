@@ -101,12 +101,12 @@ impl Kept {
     }
 
     /// True if it is open and was not unused for too long.
-    pub(super) fn is_usable(&self) -> bool {
-        self.link.is_ready() && self.since.elapsed() < self.link.keep
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        self.link.is_ready() && now - self.since < self.link.keep
     }
 
-    pub(super) fn take(self) -> Taken {
-        Taken { link: self.link, unused: self.since.elapsed() }
+    pub(super) fn take(self, now: Instant) -> Taken {
+        Taken { link: self.link, unused: now - self.since }
     }
 }
 

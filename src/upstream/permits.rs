@@ -65,7 +65,7 @@ impl Desk {
     pub(super) async fn turn(
         self: &Arc<Self>,
         fresh: bool,
-        usable: impl Fn(&Kept) -> bool,
+        usable: impl Fn(&Kept, Instant) -> bool,
         deadline: Option<Instant>,
     ) -> Result<Turn, NoTurn> {
         let turn = {
@@ -129,10 +129,11 @@ impl Desk {
     }
 
     /// Drops the connections that are not `usable`.
-    pub(super) fn sweep(&self, usable: impl Fn(&Kept) -> bool) {
+    pub(super) fn sweep(&self, usable: impl Fn(&Kept, Instant) -> bool) {
+        let now = Instant::now();
         let mut state = locked(&self.state);
-        state.idle.retain(&usable);
-        state.shared.retain(usable);
+        state.idle.retain(|idle| usable(idle, now));
+        state.shared.retain(|shared| usable(shared, now));
     }
 
     /// Connections kept, and requests that wait.
@@ -159,16 +160,17 @@ impl Desk {
 }
 
 impl State {
-    fn take(&mut self, usable: impl Fn(&Kept) -> bool) -> Option<Taken> {
-        self.shared.retain(&usable);
+    fn take(&mut self, usable: impl Fn(&Kept, Instant) -> bool) -> Option<Taken> {
+        let now = Instant::now();
+        self.shared.retain(|shared| usable(shared, now));
         if let Some(shared) = self.shared.first_mut() {
             let copy = shared.link.shared();
-            shared.since = Instant::now();
+            shared.since = now;
             return copy.map(Taken::at_once);
         }
         while let Some(freshest) = self.idle.pop_back() {
-            if usable(&freshest) {
-                return Some(freshest.take());
+            if usable(&freshest, now) {
+                return Some(freshest.take(now));
             }
         }
         None

@@ -127,6 +127,21 @@ impl Pool {
         }
     }
 
+    /// Notes that no connection could be made to `server`.
+    pub(super) fn unreachable(&self, server: &Server) {
+        server.failed();
+    }
+
+    /// Notes that `server` took a request and gave no answer.
+    pub(super) fn failed(&self, server: &Server) {
+        server.failed();
+    }
+
+    /// False if there should be a better choice than `server`.
+    pub(super) fn is_up(&self, server: &Server) -> bool {
+        server.is_up()
+    }
+
     pub(super) fn servers(&self) -> &[Arc<Server>] {
         &self.servers
     }

@@ -108,11 +108,12 @@ impl Server {
 
     /// A connection of `worker`'s that a request can be sent on now.
     pub(super) fn take(&self, worker: &Worker) -> Option<Taken> {
-        self.shelf(worker)?.take(|kept| self.is_usable(kept))
+        self.shelf(worker)?.take(|kept, now| self.is_usable(kept, now))
     }
 
-    pub(super) fn is_usable(&self, kept: &Kept) -> bool {
-        kept.is_usable() && self.leads_here(&kept.link)
+    /// True if a request can be sent on `kept`.
+    pub(super) fn is_usable(&self, kept: &Kept, now: Instant) -> bool {
+        kept.is_usable(now) && self.leads_here(&kept.link)
     }
 
     /// False if the name that `link` was made for stands for other addresses now.
@@ -130,7 +131,7 @@ impl Server {
             (Connections::Limited(desk), Sender::Http2(_)) => desk.share(link),
             (Connections::PerWorker(_), Sender::Http2(_)) => {
                 if let Some(shelf) = self.shelf(worker) {
-                    shelf.share(link, |kept| self.is_usable(kept));
+                    shelf.share(link, |kept, now| self.is_usable(kept, now));
                 }
             }
         }
@@ -171,9 +172,9 @@ impl Server {
     /// elsewhere by now; asks anew what its name stands for.
     pub(super) fn sweep(&self, back_room: &BackRoom) {
         match &self.kept {
-            Connections::Limited(desk) => desk.sweep(|kept| self.is_usable(kept)),
+            Connections::Limited(desk) => desk.sweep(|kept, now| self.is_usable(kept, now)),
             Connections::PerWorker(shelves) => {
-                shelves.iter().for_each(|shelf| shelf.sweep(|kept| self.is_usable(kept)));
+                shelves.iter().for_each(|shelf| shelf.sweep(|kept, now| self.is_usable(kept, now)));
             }
         }
         let in_use = || self.in_flight.load(Ordering::Relaxed) > 0 || self.connections().0 > 0;

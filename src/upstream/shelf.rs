@@ -22,27 +22,29 @@ pub(super) struct Shelf {
 
 impl Shelf {
     /// A connection that a request can be sent on now.
-    pub(super) fn take(&self, usable: impl Fn(&Kept) -> bool) -> Option<Taken> {
+    pub(super) fn take(&self, usable: impl Fn(&Kept, Instant) -> bool) -> Option<Taken> {
+        let now = Instant::now();
         if let Some(shared) = &mut *locked(&self.shared)
-            && usable(shared)
+            && usable(shared, now)
         {
-            shared.since = Instant::now();
+            shared.since = now;
             return shared.link.shared().map(Taken::at_once);
         }
         let mut idle = locked(&self.idle);
         while let Some(freshest) = idle.pop_back() {
-            if usable(&freshest) {
-                return Some(freshest.take());
+            if usable(&freshest, now) {
+                return Some(freshest.take(now));
             }
         }
         None
     }
 
     /// Lets later requests share the HTTP/2 connection `link`.
-    pub(super) fn share(&self, link: &Link, usable: impl Fn(&Kept) -> bool) {
+    pub(super) fn share(&self, link: &Link, usable: impl Fn(&Kept, Instant) -> bool) {
+        let now = Instant::now();
         let mut shared = locked(&self.shared);
         // Of two that were opened at the same time the first stays.
-        if !shared.as_ref().is_some_and(usable) {
+        if !shared.as_ref().is_some_and(|shared| usable(shared, now)) {
             *shared = link.shared().map(Kept::now);
         }
     }
@@ -56,9 +58,10 @@ impl Shelf {
     }
 
     /// Drops the connections that are not `usable`.
-    pub(super) fn sweep(&self, usable: impl Fn(&Kept) -> bool) {
-        locked(&self.idle).retain(&usable);
-        locked(&self.shared).take_if(|shared| !usable(shared));
+    pub(super) fn sweep(&self, usable: impl Fn(&Kept, Instant) -> bool) {
+        let now = Instant::now();
+        locked(&self.idle).retain(|idle| usable(idle, now));
+        locked(&self.shared).take_if(|shared| !usable(shared, now));
     }
 
     pub(super) fn kept(&self) -> usize {
