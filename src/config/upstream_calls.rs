@@ -58,9 +58,10 @@ impl Default for UpstreamCalls {
 impl UpstreamCalls {
     pub(super) fn read(table: &mut Table<'_>) -> Self {
         let small = |number: u64| u8::try_from(number).unwrap_or(0);
-        let max = table.get("max_connections").and_then(|item| item.number(1..=MAX_CONNECTIONS));
+        let limit = table.get("max_connections");
+        let max = limit.as_ref().and_then(|item| item.number(1..=MAX_CONNECTIONS));
         let queue = table.get("queue");
-        if let (Some(item), None) = (&queue, max) {
+        if let (Some(item), None) = (&queue, &limit) {
             item.issue("is of no use without max_connections: nobody has to wait");
         }
         Self {

@@ -122,8 +122,10 @@ impl Call<'_> {
             Ok(Ok(answer)) => Ok((answer, Lease { link, worker: self.worker.clone(), in_flight })),
             Ok(Err(error)) => Err(self.failed(server, error, spare, unused.is_some())),
             Err(error) => {
-                self.pool.failed(server);
                 let slow = matches!(error, ForwardError::Slow { .. });
+                if slow {
+                    self.pool.failed(server);
+                }
                 let request = spare.filter(|_| slow && self.idempotent);
                 Err(Failed { error, request, again: Again::Elsewhere })
             }

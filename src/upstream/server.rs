@@ -260,3 +260,45 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use tokio::net::TcpListener;
+
+    use super::super::connect::{Host, Manner, connect};
+    use super::super::resolve::{Lookup, Names};
+    use super::*;
+    use crate::runtime::Threads;
+
+    const ONE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const TWO: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+    #[tokio::test]
+    async fn a_connection_to_an_address_that_vanished_is_not_used_again() {
+        let threads = Threads::start(1, 1).unwrap();
+        let worker = &threads.workers()[0];
+        let listener = TcpListener::bind((ONE, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let table = Arc::new(Mutex::new(vec![ONE]));
+        let names = Names::new("app.test", Duration::ZERO, Lookup::Table(table.clone()));
+        let path = Path::Tcp { host: Host::Name(names.clone()), port, tls: None };
+        let server = Arc::new(Server::new("app", Some(path), 1, None, 1));
+        let limit = Duration::from_secs(5);
+        let manner = Manner { http2: false, limit, keep: limit, worker };
+
+        for (now, reused) in [(vec![ONE, TWO], true), (vec![TWO], false)] {
+            *locked(&table) = vec![ONE];
+            let mut link = connect(server.path.as_ref().unwrap(), &manner, None).await.unwrap();
+            let Sender::Http1(sender) = &mut link.sender else { panic!("not HTTP/1.1") };
+            sender.ready().await.unwrap();
+            server.clone().give_back(worker, link);
+
+            *locked(&table) = now;
+            names.addresses(worker).await.unwrap();
+
+            assert_eq!(server.take(worker).is_some(), reused);
+        }
+    }
+}

@@ -18,11 +18,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::harness::Gateway;
+use crate::harness::{Client, Gateway};
 
 const CLIENTS: usize = 16;
 const MOST: usize = 2000;
 const AT_MOST: Duration = Duration::from_secs(5);
+
+/// What counts that a server failed a request, or that one was sent again.
+const TROUBLES: [&str; 2] =
+    ["tollhouse_upstream_failures_total{", "tollhouse_upstream_retries_total{"];
 
 /// What a server does once it has read a request.
 const ANSWER: u8 = 0;
@@ -208,6 +212,11 @@ where
     }
     drop(pool);
 
+    let admin = Client::plain(gateway.running().admin_address().unwrap());
+    let metrics = admin.get("/metrics").send().await.text();
+    let mut troubles =
+        metrics.lines().filter(|line| TROUBLES.iter().any(|one| line.starts_with(one)));
+    assert!(troubles.any(|line| !line.ends_with(" 0")), "nothing happened: {metrics}");
     let sent = seen.sent.load(Ordering::SeqCst);
     assert!(sent > MOST / 5, "{sent} requests are no load");
     let failed = seen.failed.lock().unwrap();

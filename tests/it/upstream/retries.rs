@@ -177,8 +177,8 @@ async fn retries_end_with_their_budget() {
 
     let pool = gate.pool.snapshot();
     // The reserve of ten and a fifth of the requests.
-    assert_eq!((pool.retries, pool.retries_refused), (13, 7));
-    assert_eq!(pool.servers.iter().map(|server| server.failures).sum::<u64>(), 33);
+    assert_eq!((pool.retries, pool.retries_refused), (14, 6));
+    assert_eq!(pool.servers.iter().map(|server| server.failures).sum::<u64>(), 34);
 }
 
 #[tokio::test]
