@@ -145,7 +145,8 @@ async fn client(address: SocketAddr, seen: Arc<Seen>) {
     while !seen.over.load(Ordering::SeqCst) {
         let number = seen.sent.fetch_add(1, Ordering::SeqCst);
         let method = [Method::GET, Method::PUT, Method::GET, Method::POST][number % 4].clone();
-        let body = if number % 2 == 0 { Bytes::new() } else { Bytes::from_static(b"hello") };
+        let body =
+            if number.is_multiple_of(2) { Bytes::new() } else { Bytes::from_static(b"hello") };
         let id = format!("request-{number}");
         let request = Request::builder().method(&method).uri("/x");
         let request = request.header("host", "localhost").header("x-id", &id);
