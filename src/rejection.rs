@@ -195,7 +195,9 @@ impl From<BodyError> for Rejection {
             BodyError::TooLarge { .. } => Reason::BodyTooLarge,
             BodyError::Stalled { .. } => Reason::RequestTimeout,
             BodyError::Connection(_) => Reason::MalformedRequest,
-            BodyError::SessionEnded | BodyError::Internal => Reason::Internal,
+            BodyError::SessionEnded | BodyError::Overdue { .. } | BodyError::Internal => {
+                Reason::Internal
+            }
         };
         // What is left of the body is not read, so the next request could not be found.
         Self::new(reason).because(error.to_string()).closing()

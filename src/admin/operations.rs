@@ -335,6 +335,8 @@ impl Operations {
             handshake_failures: failed.sum(),
             upstreams: upstreams::gauges(&generation),
             upstream_states: &Condition::NAMES,
+            retries: upstreams::retries(&generation),
+            queues: upstreams::queues(&generation),
             streams: shared.ends.streams.open(),
             revocations: shared.store.revocations().len(),
             verified_tokens: generation.verifier.remembered(),

@@ -45,3 +45,20 @@ pub(super) fn gauges(
     });
     servers.collect()
 }
+
+/// Upstream, requests sent again, and requests not sent again because too many were.
+pub(super) fn retries(generation: &Generation) -> Vec<(String, u64, u64)> {
+    let pools = generation.pools.values().map(|pool| pool.snapshot());
+    pools.map(|pool| (pool.name.to_string(), pool.retries, pool.retries_refused)).collect()
+}
+
+/// Upstream, server, requests that wait for one of its limited connections.
+pub(super) fn queues(generation: &Generation) -> Vec<(String, String, usize)> {
+    let queues = generation.pools.values().flat_map(|pool| {
+        let pool = pool.snapshot();
+        let name = pool.name.to_string();
+        let waiting = pool.servers.into_iter();
+        waiting.map(move |server| (name.clone(), server.name.to_string(), server.waiting))
+    });
+    queues.collect()
+}

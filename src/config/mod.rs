@@ -41,6 +41,7 @@ mod size;
 mod suggest;
 mod token;
 mod upstream;
+mod upstream_calls;
 mod upstream_health;
 mod users;
 mod webitel_sessions;
@@ -79,6 +80,7 @@ pub use self::route::{AllowPath, IdentityForm, Require, Route, RouteCors};
 pub use self::suggest::is_plain_name;
 pub use self::token::Token;
 pub use self::upstream::{Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
+pub use self::upstream_calls::{UpstreamCalls, UpstreamQueue};
 pub use self::upstream_health::{Care, HealthCheck, Outlier};
 pub use self::users::{
     AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
@@ -220,7 +222,7 @@ issuer = [{ secret = {} }, { introspection = { client_secret = {} } },
 api_key = [{}]
 client_certificate = [{}]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
-upstream = [{ servers = [{}], tls = { certificate = {} }, credential = { basic = {} } },
+upstream = [{ servers = [{}], tls = { certificate = {} }, queue = {}, credential = { basic = {} } },
             { servers = [{}], credential = { login = {} } }]
 route = [{ path = "/", cors = {}, rate_limit = {}, mirror = {} }]
 listener = [{ tls = { certificates = [{}] } }]

@@ -268,10 +268,10 @@ impl Config {
         let out = Out::default()
             .text("name", &upstream.name)
             .all("servers", upstream.servers.iter().map(|server| self.server(server)));
-        let out = upstream.care.print(upstream.balance.print(out));
-        let out = out
-            .flag("http2", upstream.http2)
-            .int("retries", upstream.retries)
+        let out = upstream.care.print(upstream.balance.print(out)).flag("http2", upstream.http2);
+        let out = upstream
+            .calls
+            .print(out)
             .flag("case_insensitive", upstream.case_insensitive)
             .maybe_table("credential", upstream.credential.as_ref().map(UpstreamCredential::print))
             .sub(
@@ -280,6 +280,7 @@ impl Config {
                     .time("connect", timeouts.connect)
                     .time("first_byte", timeouts.first_byte)
                     .time("idle", timeouts.idle)
+                    .maybe_time("total", timeouts.total)
                     .time("keep_alive", timeouts.keep_alive)
                     .table(),
             );

@@ -10,6 +10,7 @@ use super::known::Known;
 use super::listener::Certificate;
 use super::path::is_host_name;
 use super::reader::Table;
+use super::upstream_calls::UpstreamCalls;
 use super::upstream_health::Care;
 
 /// A pool with at least one server.
@@ -21,8 +22,7 @@ pub struct Upstream {
     /// Speak HTTP/2 to it: by ALPN over TLS, with prior knowledge otherwise.
     pub http2: bool,
     pub timeouts: UpstreamTimeouts,
-    /// Tries after the first; only where the upstream cannot have acted.
-    pub retries: u8,
+    pub calls: UpstreamCalls,
     /// Which servers are left out.
     pub care: Care,
     pub tls: UpstreamTls,
@@ -62,6 +62,8 @@ pub struct UpstreamTimeouts {
     pub first_byte: Duration,
     /// Between two pieces of the answer.
     pub idle: Duration,
+    /// From the first try to the answer's last byte; `None`: as long as it takes.
+    pub total: Option<Duration>,
     /// How long an unused connection is kept; below the upstream's own.
     pub keep_alive: Duration,
 }
@@ -85,8 +87,6 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Below the 5 s after which Node.js and Apache close, the shortest defaults in use: a request
 /// sent on a connection that is just being closed is lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-const RETRIES: u64 = 1;
-const MAX_RETRIES: u64 = 5;
 const MAX_WEIGHT: u64 = 1000;
 
 const WAIT: std::ops::RangeInclusive<Duration> =
@@ -95,7 +95,6 @@ const WAIT: std::ops::RangeInclusive<Duration> =
 impl Upstream {
     pub(super) fn read(mut table: Table<'_>, known: &mut Known) -> Self {
         let name = known.upstreams.read(&mut table, None);
-        table.unavailable("max_connections", "leave it out");
         let servers = read_servers(&mut table);
         let balance = Balance::read(&mut table);
         let care = Care::read(&mut table, matches!(balance, Balance::Hash(_)));
@@ -114,9 +113,7 @@ impl Upstream {
             balance,
             http2: table.bool_or("http2", false),
             timeouts: UpstreamTimeouts::read(table.table("timeouts")),
-            // Invariant: within the range, so it fits.
-            retries: u8::try_from(table.number_or("retries", RETRIES, 0..=MAX_RETRIES))
-                .unwrap_or(0),
+            calls: UpstreamCalls::read(&mut table),
             care,
             tls: tls.and_then(|item| item.table()).map(UpstreamTls::read).unwrap_or_default(),
             case_insensitive: table.bool_or("case_insensitive", false),
@@ -260,6 +257,7 @@ impl UpstreamTimeouts {
             connect: table.duration_or("connect", CONNECT, WAIT),
             first_byte: table.duration_or("first_byte", FIRST_BYTE, WAIT),
             idle: table.duration_or("idle", IDLE, WAIT),
+            total: table.duration("total", WAIT),
             keep_alive: table.duration_or("keep_alive", KEEP_ALIVE, WAIT),
         }
     }

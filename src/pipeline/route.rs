@@ -331,6 +331,7 @@ impl From<ForwardError> for Rejection {
             (ForwardError::RequestBody(RequestFault::Gone), _) => Reason::MalformedRequest,
             (_, Fault::Us) => Reason::Internal,
             (ForwardError::NoServer { .. }, _) => Reason::Unavailable,
+            _ if error.is_busy() => Reason::Unavailable,
             _ if error.is_timeout() => Reason::GatewayTimeout,
             _ => Reason::BadGateway,
         };

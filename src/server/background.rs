@@ -122,7 +122,7 @@ async fn sweep(operations: Arc<Operations>) {
         shared.proofs.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
         generation.throttle.sweep(now);
         for pool in generation.pools.values() {
-            pool.sweep();
+            pool.sweep(&shared.back_room);
         }
     }
 }

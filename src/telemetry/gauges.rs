@@ -21,6 +21,10 @@ pub struct Gauges {
     pub upstreams: Vec<(String, String, &'static str, usize, usize, u64)>,
     /// Every state that a server may be in; the first is that of one that is well.
     pub upstream_states: &'static [&'static str],
+    /// Upstream, requests sent again, and requests not sent again because too many were.
+    pub retries: Vec<(String, u64, u64)>,
+    /// Upstream, server, requests that wait for one of its limited connections.
+    pub queues: Vec<(String, String, usize)>,
     pub streams: usize,
     pub revocations: usize,
     pub verified_tokens: usize,
@@ -67,6 +71,7 @@ impl Gauges {
         }
         registry.register("weak_password_logins", "Right passwords by a weak hash", weak);
         self.register_upstreams(&mut registry);
+        self.register_retries(&mut registry);
         self.register_certificates(&mut registry);
         self.register_issuers(&mut registry);
         registry
@@ -93,6 +98,24 @@ impl Gauges {
         registry.register("upstream_pool_in_use", "Requests in flight", in_use);
         registry.register("upstream_pool_idle", "Connections kept open", idle);
         registry.register("upstream_failures", "Requests that the server failed", failed);
+    }
+
+    fn register_retries(&self, registry: &mut Registry) {
+        let [sent, refused] = [(); 2].map(|()| Family::<Labels, Counter>::default());
+        for (upstream, retries, exhausted) in &self.retries {
+            let labels = vec![("upstream", upstream.clone())];
+            sent.get_or_create(&labels).inc_by(*retries);
+            refused.get_or_create(&labels).inc_by(*exhausted);
+        }
+        registry.register("upstream_retries", "Requests sent again", sent);
+        let help = "Requests not sent again because too many were";
+        registry.register("upstream_retry_budget_exhausted", help, refused);
+        let waiting = Family::<Labels, Gauge>::default();
+        for (upstream, server, requests) in &self.queues {
+            let labels = vec![("upstream", upstream.clone()), ("server", server.clone())];
+            waiting.get_or_create(&labels).set(whole(*requests));
+        }
+        registry.register("upstream_pool_waiting", "Requests that wait for a connection", waiting);
     }
 
     fn register_certificates(&self, registry: &mut Registry) {
@@ -156,6 +179,8 @@ mod tests {
             store_up: true,
             upstreams: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), "up", 4, 5, 6)],
             upstream_states: &["up", "ejected"],
+            retries: vec![("api".to_owned(), 3, 1)],
+            queues: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), 2)],
             certificates_not_after: vec![("a\"b".to_owned(), Timestamp::from_secs(9))],
             issuers: vec![("idp".to_owned(), 2, 1, Some(Timestamp::from_secs(8)))],
             ..Gauges::default()
@@ -175,6 +200,9 @@ mod tests {
             r#"tollhouse_upstream_pool_in_use{upstream="api",server="10.0.0.1:80"} 4"#,
             r#"tollhouse_upstream_pool_idle{upstream="api",server="10.0.0.1:80"} 5"#,
             r#"tollhouse_upstream_failures_total{upstream="api",server="10.0.0.1:80"} 6"#,
+            r#"tollhouse_upstream_retries_total{upstream="api"} 3"#,
+            r#"tollhouse_upstream_retry_budget_exhausted_total{upstream="api"} 1"#,
+            r#"tollhouse_upstream_pool_waiting{upstream="api",server="10.0.0.1:80"} 2"#,
             r#"tollhouse_jwks_refresh_total{issuer="idp",result="succeeded"} 2"#,
             r#"tollhouse_jwks_refresh_total{issuer="idp",result="failed"} 1"#,
             r#"tollhouse_jwks_last_success_timestamp_seconds{issuer="idp"} 8"#,

@@ -188,27 +188,13 @@ pub(super) fn scatter(counter: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::time::Duration;
 
+    use super::super::pool::sample;
     use super::*;
-    use crate::config::{self, Balance, Care, ServerAddress, UpstreamTimeouts, UpstreamTls};
+    use crate::config::{self, Balance, ServerAddress};
 
     fn servers(weights: &[u32]) -> Vec<Server> {
-        let wait = Duration::from_secs(1);
-        let timeouts =
-            UpstreamTimeouts { connect: wait, first_byte: wait, idle: wait, keep_alive: wait };
-        let pool = config::Upstream {
-            name: "pool".to_owned(),
-            servers: Vec::new(),
-            balance: Balance::Hash(HashBy::Client),
-            http2: false,
-            timeouts,
-            retries: 0,
-            care: Care::default(),
-            tls: UpstreamTls::default(),
-            case_insensitive: false,
-            credential: None,
-        };
+        let pool = sample(Balance::Hash(HashBy::Client), Vec::new());
         let server = |(number, weight): (usize, &u32)| {
             let name = format!("http://10.0.0.{number}");
             let address = ServerAddress::Echo;

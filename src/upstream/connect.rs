@@ -4,8 +4,9 @@
 //! silent address does not use up the time of the next. TLS is checked against the upstream's
 //! own CA, or the public ones together with the system's.
 
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +25,55 @@ use tokio_rustls::TlsConnector;
 
 use super::error::{ConnectError, PoolError};
 use super::headers::bare;
-use super::server::Sender;
-use super::transport::Transport;
+use super::link::{Address, Link, Sender};
+use super::permits::Permit;
+use super::resolve::{Asker, Lookup, Names};
+use super::transport::{Stream, Transport};
 use crate::config;
 use crate::runtime::Worker;
 use crate::trust;
 
 /// How a server is reached.
 pub(super) enum Path {
-    Tcp { host: Box<str>, port: u16, tls: Option<Tls> },
+    Tcp { host: Host, port: u16, tls: Option<Tls> },
     Unix(PathBuf),
+}
+
+/// An address, or a name that stands for some.
+pub(super) enum Host {
+    Address(IpAddr),
+    Name(Arc<Names>),
+}
+
+impl Host {
+    /// `host` as configured; a name is asked for again after `every`.
+    pub(super) fn new(host: &str, every: Duration) -> Self {
+        match bare(host).parse() {
+            Ok(address) => Self::Address(address),
+            Err(_) => Self::Name(Names::new(host, every, Lookup::System)),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    /// As a URL has it: an IPv6 address in brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(IpAddr::V6(v6)) => write!(f, "[{v6}]"),
+            Self::Address(v4) => write!(f, "{v4}"),
+            Self::Name(names) => f.write_str(names.host()),
+        }
+    }
+}
+
+impl Path {
+    /// What its name stands for, if it has one.
+    pub(super) fn names(&self) -> Option<&Arc<Names>> {
+        match self {
+            Self::Tcp { host: Host::Name(names), .. } => Some(names),
+            Self::Tcp { .. } | Self::Unix(_) => None,
+        }
+    }
 }
 
 pub(super) struct Tls {
@@ -88,76 +128,105 @@ pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>,
     Ok(Arc::new(tls))
 }
 
-/// Connects within `limit` and starts the connection's driver on `worker`.
+/// How a connection is to be made.
+pub(super) struct Manner<'a> {
+    pub(super) http2: bool,
+    pub(super) limit: Duration,
+    /// How long it may be kept unused.
+    pub(super) keep: Duration,
+    pub(super) worker: &'a Arc<Worker>,
+}
+
+/// Connects in time and starts the connection's driver on the worker. The `permit` goes with the
+/// socket.
 pub(super) async fn connect(
     path: &Path,
-    http2: bool,
-    limit: Duration,
-    worker: &Arc<Worker>,
-) -> Result<Sender, ConnectError> {
+    manner: &Manner<'_>,
+    permit: Option<Permit>,
+) -> Result<Link, ConnectError> {
+    let (limit, worker) = (manner.limit, manner.worker);
     let connecting = async {
-        let (transport, http2) = open(path, http2, limit).await?;
-        if http2 {
-            handshake_http2(transport, worker).await
+        let asker = Asker::Worker(worker);
+        let (stream, http2, at) = open(path, manner.http2, limit, asker).await?;
+        let transport = Transport::new(stream, permit);
+        let sender = if http2 {
+            handshake_http2(transport, worker).await?
         } else {
-            handshake_http1(transport, worker).await
-        }
+            handshake_http1(transport, worker).await?
+        };
+        Ok(Link::new(sender, at, manner.keep))
     };
     tokio::time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Slow { limit }))
 }
 
-/// A way to the server that HTTP can be spoken on, and whether it will be HTTP/2.
+/// A way to the server that HTTP can be spoken on, whether it will be HTTP/2, and to which of a
+/// name's addresses it leads.
 pub(super) async fn open(
     path: &Path,
     http2: bool,
     limit: Duration,
-) -> Result<(Transport, bool), ConnectError> {
+    asker: Asker<'_>,
+) -> Result<(Stream, bool, Option<Address>), ConnectError> {
     // Without TLS, HTTP/2 is spoken with prior knowledge (RFC 9113 §3.3).
-    match path {
+    let (host, port, tls) = match path {
         Path::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
-            Ok((Transport::Unix(stream), http2))
+            return Ok((Stream::Unix(stream), http2, None));
         }
-        Path::Tcp { host, port, tls } => {
-            let stream = tcp(host, *port, limit).await?;
-            match tls {
-                None => Ok((Transport::Tcp(stream), http2)),
-                Some(tls) => secured(stream, tls).await,
-            }
+        Path::Tcp { host, port, tls } => (host, *port, tls),
+    };
+    let (stream, at) = match host {
+        Host::Address(ip) => (dial((*ip, port).into()).await?, None),
+        Host::Name(names) => {
+            let (stream, address) = named(names, port, limit, asker).await?;
+            (stream, Some(address))
         }
-    }
+    };
+    let (stream, http2) = match tls {
+        None => (Stream::Tcp(stream), http2),
+        Some(tls) => secured(stream, tls).await?,
+    };
+    Ok((stream, http2, at))
 }
 
-async fn tcp(host: &str, port: u16, limit: Duration) -> Result<TcpStream, ConnectError> {
+async fn named(
+    names: &Arc<Names>,
+    port: u16,
+    limit: Duration,
+    asker: Asker<'_>,
+) -> Result<(TcpStream, Address), ConnectError> {
     let deadline = Instant::now() + limit;
-    let addresses: Vec<SocketAddr> =
-        tokio::net::lookup_host((bare(host), port)).await.map_err(ConnectError::Resolve)?.collect();
+    let addresses = names.addresses(asker).await?;
     let mut error = ConnectError::NoAddress;
     for (number, address) in addresses.iter().enumerate() {
         let share = u32::try_from(addresses.len() - number).unwrap_or(u32::MAX);
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / share;
-        match timeout_at(until, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // A request is written whole; waiting for more would only add latency.
-                stream.set_nodelay(true).map_err(ConnectError::Refused)?;
-                return Ok(stream);
-            }
-            Ok(Err(refused)) => error = ConnectError::Refused(refused),
+        match timeout_at(until, dial((address.ip, port).into())).await {
+            Ok(Ok(stream)) => return Ok((stream, *address)),
+            Ok(Err(refused)) => error = refused,
             Err(_) => error = ConnectError::Slow { limit },
         }
+        names.failed(address.ip);
     }
     Err(error)
 }
 
-async fn secured(stream: TcpStream, tls: &Tls) -> Result<(Transport, bool), ConnectError> {
+async fn dial(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    let stream = TcpStream::connect(address).await.map_err(ConnectError::Refused)?;
+    // A request is written whole; waiting for more would only add latency.
+    stream.set_nodelay(true).map_err(ConnectError::Refused)?;
+    Ok(stream)
+}
+
+async fn secured(stream: TcpStream, tls: &Tls) -> Result<(Stream, bool), ConnectError> {
     let stream = tls
         .connector
         .connect(tls.name.clone(), stream)
         .await
         .map_err(|error: io::Error| ConnectError::Tls(error))?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok((Transport::Tls(Box::new(stream)), http2))
+    Ok((Stream::Tls(Box::new(stream)), http2))
 }
 
 async fn handshake_http1(

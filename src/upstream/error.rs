@@ -12,6 +12,9 @@ use super::own_login::LoginFailed;
 use crate::body::BodyError;
 use crate::trust::TrustError;
 
+/// Connections of a busy server become free within moments.
+const BUSY_FOR: Duration = Duration::from_secs(1);
+
 /// Who could have prevented it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -51,6 +54,12 @@ pub enum ForwardError {
     #[error("`{server}` sent no answer within {limit:?}")]
     Slow { server: Arc<str>, limit: Duration },
 
+    #[error("`{server}` was not done within {limit:?}")]
+    Overdue { server: Arc<str>, limit: Duration },
+
+    #[error("`{server}` takes no more requests: {what}")]
+    Busy { server: Arc<str>, what: &'static str },
+
     #[error("`{server}` sent an answer that is not HTTP")]
     Malformed {
         server: Arc<str>,
@@ -87,7 +96,10 @@ impl RequestFault {
         match error {
             BodyError::TooLarge { limit } => Self::TooLarge { limit: *limit },
             BodyError::Stalled { limit } => Self::Stalled { limit: *limit },
-            BodyError::SessionEnded | BodyError::Internal | BodyError::Connection(_) => Self::Gone,
+            BodyError::SessionEnded
+            | BodyError::Overdue { .. }
+            | BodyError::Internal
+            | BodyError::Connection(_) => Self::Gone,
         }
     }
 }
@@ -103,6 +115,8 @@ impl ForwardError {
             | Self::Connect { .. }
             | Self::Closed { .. }
             | Self::Slow { .. }
+            | Self::Overdue { .. }
+            | Self::Busy { .. }
             | Self::Malformed { .. }
             | Self::Framing { .. } => Fault::Upstream,
         }
@@ -116,18 +130,25 @@ impl ForwardError {
     /// True if the upstream was too slow (504), not wrong (502).
     pub fn is_timeout(&self) -> bool {
         match self {
-            Self::Slow { .. } => true,
+            Self::Slow { .. } | Self::Overdue { .. } => true,
             Self::Connect { source, .. } => matches!(source, ConnectError::Slow { .. }),
             _ => false,
         }
     }
 
-    /// When another try makes sense, where nobody was asked because nobody can answer.
+    /// When another try makes sense, where nobody was asked because nobody can answer, or too many
+    /// are waiting already.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NoServer { retry_after, .. } => Some(*retry_after),
+            Self::Busy { .. } => Some(BUSY_FOR),
             _ => None,
         }
+    }
+
+    /// True if it was not sent because too many others are (503).
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy { .. })
     }
 
     /// The server it happened at, where there was one.
@@ -136,6 +157,8 @@ impl ForwardError {
             Self::Connect { server, .. }
             | Self::Closed { server, .. }
             | Self::Slow { server, .. }
+            | Self::Overdue { server, .. }
+            | Self::Busy { server, .. }
             | Self::Malformed { server, .. }
             | Self::Framing { server, .. } => Some(server),
             Self::Login { .. }

@@ -24,7 +24,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::connect::{self, Path};
 use super::error::ConnectError;
 use super::pool::Pool;
+use super::resolve::Asker;
 use super::server::Server;
+use super::transport::Transport;
 use crate::body::{Body, Request};
 use crate::config::HealthCheck;
 use crate::runtime::BackRoom;
@@ -224,8 +226,10 @@ async fn speak(
 ) -> Result<(), CheckError> {
     // The built-in echo is always there.
     let Some(path) = &server.path else { return Ok(()) };
-    let (transport, http2) = connect::open(path, http2, settings.timeout).await?;
-    let transport = TokioIo::new(transport);
+    let asker = Asker::BackRoom(&back_room);
+    let (stream, http2, _) = connect::open(path, http2, settings.timeout, asker).await?;
+    // Not of those that a limit counts: a full server is to be checked, too.
+    let transport = TokioIo::new(Transport::new(stream, None));
     let request = request(path, http2, settings)?;
     // What is spoken is driven here, and ends here whatever the server does.
     let status = if http2 {
@@ -248,8 +252,6 @@ fn request(path: &Path, http2: bool, settings: &HealthCheck) -> Result<Request, 
     let (own, scheme) = match path {
         Path::Unix(_) => ("localhost".to_owned(), "http"),
         Path::Tcp { host, port, tls } => {
-            let bare = host.contains(':') && !host.starts_with('[');
-            let host = if bare { format!("[{host}]") } else { host.to_string() };
             (format!("{host}:{port}"), if tls.is_some() { "https" } else { "http" })
         }
     };

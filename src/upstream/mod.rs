@@ -5,24 +5,31 @@
 //! decision, then `headers::remove_credentials`, `headers::set_forwarded`,
 //! `headers::set_identity`, the route's `Rules`, and `Pool::forward`. Nothing here answers a
 //! client: what goes wrong is a `ForwardError`, which says whose fault it is. Connections are
-//! kept per worker, so that no lock is shared on the way.
+//! kept per worker, so that no lock is shared on the way, unless their number is limited.
 
 pub mod headers;
 
+mod attempt;
 mod balance;
+mod budget;
 mod connect;
 mod credential;
 mod echo;
 mod error;
 mod forward;
 mod health;
+mod link;
 mod outlier;
 mod own_login;
+mod permits;
 mod pick;
 mod pool;
 mod request;
+mod resolve;
 mod response;
 mod server;
+mod shelf;
+mod spare;
 mod state;
 mod transport;
 mod upgrade;

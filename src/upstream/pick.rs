@@ -111,6 +111,21 @@ impl Pool {
         ranked.min_by_key(|(rank, _)| *rank).map(|(_, server)| server)
     }
 
+    /// `server`, or another one where a request need not wait. A key's server is waited for.
+    pub(super) fn roomier(&self, server: Arc<Server>) -> Arc<Server> {
+        if server.has_room() || self.primary.ring.is_some() {
+            return server;
+        }
+        let mut others = self.primary.members.iter().filter_map(|number| self.server(*number));
+        let free = others.find(|other| self.is_up(other) && other.has_room());
+        free.cloned().unwrap_or(server)
+    }
+
+    /// False if there should be a better choice than `server`.
+    pub(super) fn is_up(&self, server: &Server) -> bool {
+        self.condition(server).is_up()
+    }
+
     fn server(&self, number: usize) -> Option<&Arc<Server>> {
         self.servers.get(number)
     }
@@ -140,11 +155,11 @@ fn rotated<T>(list: &[T], start: u64) -> impl Iterator<Item = &T> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::time::Duration;
 
+    use super::super::pool::sample;
     use super::*;
     use crate::clock::Clock;
-    use crate::config::{self, Care, HashBy, ServerAddress, UpstreamTimeouts, UpstreamTls};
+    use crate::config::{self, HashBy, ServerAddress};
     use crate::runtime::Threads;
 
     /// As many servers as that; the last `backups` of them are backups.
@@ -155,24 +170,7 @@ mod tests {
             weight: 1,
             backup: at + backups >= number,
         };
-        let wait = Duration::from_secs(1);
-        let config = config::Upstream {
-            name: "pool".to_owned(),
-            servers: (0..number).map(server).collect(),
-            balance: balance.clone(),
-            http2: false,
-            timeouts: UpstreamTimeouts {
-                connect: wait,
-                first_byte: wait,
-                idle: wait,
-                keep_alive: wait,
-            },
-            retries: 0,
-            care: Care::default(),
-            tls: UpstreamTls::default(),
-            case_insensitive: false,
-            credential: None,
-        };
+        let config = sample(balance.clone(), (0..number).map(server).collect());
         Pool::build(&config, 1, &Clock::system()).unwrap()
     }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::balance::{self, Group};
-use super::connect::{self, Path, Tls};
+use super::budget::Budget;
+use super::connect::{self, Host, Path, Tls};
 use super::credential::Credential;
 use super::error::{ForwardError, PoolError};
 use super::headers::Facts;
@@ -19,6 +20,7 @@ use super::outlier::Outliers;
 use super::server::{Server, ServerSnapshot};
 use crate::clock::Clock;
 use crate::config::{self, Balance, ServerAddress, UpstreamTimeouts};
+use crate::runtime::BackRoom;
 use crate::secret;
 
 /// The servers of one `[[upstream]]`.
@@ -38,6 +40,7 @@ pub struct Pool {
     pub(super) http2: bool,
     pub(super) timeouts: UpstreamTimeouts,
     pub(super) retries: u8,
+    pub(super) budget: Budget,
     pub(super) credential: Option<Credential>,
 }
 
@@ -51,6 +54,10 @@ pub(super) struct Counter(pub(super) AtomicU64);
 pub struct PoolSnapshot {
     pub name: Arc<str>,
     pub servers: Vec<ServerSnapshot>,
+    /// Requests sent again.
+    pub retries: u64,
+    /// Requests not sent again because too many were.
+    pub retries_refused: u64,
 }
 
 impl Pool {
@@ -79,7 +86,8 @@ impl Pool {
             clock: clock.clone(),
             http2: config.http2,
             timeouts: config.timeouts,
-            retries: config.retries,
+            retries: config.calls.retries,
+            budget: Budget::new(config.calls.retry_budget, workers),
             credential: Credential::build(config)?,
             servers,
         }))
@@ -108,14 +116,16 @@ impl Pool {
     /// What metrics show.
     pub fn snapshot(&self) -> PoolSnapshot {
         let servers = self.servers.iter().map(|server| server.snapshot(&self.clock)).collect();
-        PoolSnapshot { name: self.name.clone(), servers }
+        let (retries, retries_refused) = self.budget.counts();
+        PoolSnapshot { name: self.name.clone(), servers, retries, retries_refused }
     }
 
-    /// Drops connections that were not used for too long; to be called every few seconds. (They
-    /// are not reused in any case: this only frees them when no request comes.)
-    pub fn sweep(&self) {
+    /// Drops connections that were not used for too long (they are not reused in any case: this
+    /// only frees them when no request comes) and has names resolved anew that are due; to be
+    /// called every few seconds.
+    pub fn sweep(&self, back_room: &BackRoom) {
         for server in &self.servers {
-            server.sweep();
+            server.sweep(back_room);
         }
     }
 
@@ -126,6 +136,10 @@ impl Pool {
             Balance::Hash(by) => balance::key(by, headers, facts),
             Balance::LeastRequests | Balance::RoundRobin => None,
         }
+    }
+
+    pub(super) fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
     }
 
     /// Host and port of each server that has them.
@@ -163,7 +177,8 @@ fn servers(config: &config::Upstream, workers: usize) -> Result<Vec<Arc<Server>>
                     Some(shared) if *tls => Some(Tls::new(config, host, shared)?),
                     _ => None,
                 };
-                Some(Path::Tcp { host: host.as_str().into(), port: *port, tls })
+                let host = Host::new(host, config.calls.resolve);
+                Some(Path::Tcp { host, port: *port, tls })
             }
         };
         servers.push(Arc::new(Server::new(server, path, config, workers)));
@@ -184,4 +199,28 @@ fn authorities(config: &config::Upstream) -> Vec<(String, u16)> {
 
 fn random_counter() -> Counter {
     Counter(AtomicU64::new(u64::from_ne_bytes(secret::random())))
+}
+
+/// An upstream as a test needs one: nothing about it is special.
+#[cfg(test)]
+pub(super) fn sample(balance: Balance, servers: Vec<config::Server>) -> config::Upstream {
+    let wait = Duration::from_secs(1);
+    config::Upstream {
+        name: "pool".to_owned(),
+        servers,
+        balance,
+        http2: false,
+        timeouts: UpstreamTimeouts {
+            connect: wait,
+            first_byte: wait,
+            idle: wait,
+            total: None,
+            keep_alive: wait,
+        },
+        calls: config::UpstreamCalls { retries: 0, ..config::UpstreamCalls::default() },
+        care: config::Care::default(),
+        tls: config::UpstreamTls::default(),
+        case_insensitive: false,
+        credential: None,
+    }
 }

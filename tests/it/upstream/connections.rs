@@ -83,7 +83,7 @@ async fn a_kept_connection_that_was_closed_costs_the_client_nothing() {
     for request in [GET, "POST /a HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\nhi"] {
         let fake = Fake::start().await;
         let mut settings = to(vec![fake.server()]);
-        settings.upstream.retries = 0;
+        settings.upstream.calls.retries = 0;
         let gate = settings.start().await;
         let mut client = gate.client().await;
         client.send(GET).await;
@@ -183,7 +183,7 @@ async fn servers_take_turns() {
 #[tokio::test]
 async fn without_retries_a_refusal_is_the_answer() {
     let mut settings = to(vec![tcp(nobody().await)]);
-    settings.upstream.retries = 0;
+    settings.upstream.calls.retries = 0;
     let gate = settings.start().await;
 
     let mut client = gate.ask(GET).await;

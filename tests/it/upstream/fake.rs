@@ -19,7 +19,8 @@ use tollhouse::body::{Body, Request, Response};
 use tollhouse::client::{Client, Scheme};
 use tollhouse::clock::{Clock, Timestamp};
 use tollhouse::config::{
-    Balance, Care, HealthCheck, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls,
+    Balance, Care, HealthCheck, Server, ServerAddress, Upstream, UpstreamCalls, UpstreamTimeouts,
+    UpstreamTls,
 };
 use tollhouse::runtime::{BackRoom, Threads, Worker};
 use tollhouse::secret::Randomness;
@@ -71,9 +72,10 @@ pub(crate) fn to(servers: Vec<Server>) -> Settings {
             connect: PATIENCE,
             first_byte: PATIENCE,
             idle: PATIENCE,
+            total: None,
             keep_alive: PATIENCE,
         },
-        retries: 1,
+        calls: UpstreamCalls::default(),
         care: Care::default(),
         tls: UpstreamTls::default(),
         case_insensitive: false,
@@ -194,6 +196,7 @@ async fn handle(
         Err(error) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = match error.fault() {
+                Fault::Upstream if error.is_busy() => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::Upstream if error.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
                 Fault::Upstream => StatusCode::BAD_GATEWAY,
                 Fault::Client => StatusCode::BAD_REQUEST,

@@ -112,7 +112,7 @@ async fn a_certificate_that_is_not_the_servers_is_refused() {
         let fake = Fake::start().await;
         let mut settings = to(vec![https(&fake)]);
         settings.upstream.tls.ca = Some(trusted.pem());
-        settings.upstream.retries = 0;
+        settings.upstream.calls.retries = 0;
         let gate = settings.start().await;
 
         let mut client = gate.ask(GET).await;
