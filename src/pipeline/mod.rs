@@ -126,6 +126,10 @@ impl<'a> Exchange<'a> {
             self.finish.record.outcome = Outcome::Answered;
             return Ok(answer::health(self.gateway.shared.draining.load(Ordering::Relaxed)));
         }
+        if self.client.only_health {
+            let rejection = Rejection::new(Reason::MalformedRequest).because("no PROXY header");
+            return Err(rejection.closing());
+        }
         let Some(host) = target.host() else {
             return Err(Rejection::new(Reason::MalformedRequest).because("no Host"));
         };

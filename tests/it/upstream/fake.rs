@@ -140,6 +140,7 @@ async fn handle(
         sni: None,
         names: None,
         trusted_proxy: inner.settings.trusted_proxy,
+        only_health: false,
         redirect: false,
         bounds: tollhouse::client::RequestBounds {
             uri_bytes: 8192,
