@@ -4,6 +4,7 @@
 //! it to its end. What outlives a reload (store, keys, users, streams, counters, logs) is in
 //! `Shared`, which hands each module its part.
 
+mod ends;
 mod hosts;
 mod table;
 
@@ -14,9 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use self::ends::{RouteEnds, announce, route_ends};
 use self::hosts::{host_forms, is_served};
 pub(crate) use self::table::Table;
-use self::table::{add_logins, add_routes};
+use self::table::{Parts, add_logins, add_routes};
 use crate::algorithm::Algorithm;
 use crate::authn::{Accept, ApiKeys, Certificates, Verifier, VerifierError, VerifierOptions};
 use crate::clock::Clock;
@@ -33,7 +35,7 @@ use crate::telemetry::observed::Observed;
 use crate::telemetry::sink::Sink;
 use crate::token::{KeyRing, UpstreamTokens};
 use crate::upstream::headers::{Protected, RuleError, Rules};
-use crate::upstream::{Ends, Pool, PoolError};
+use crate::upstream::{Ends, Pool, PoolError, RouteEnd};
 use crate::users::{PasswordPool, Users};
 
 const HTTPS_PORT: u16 = 443;
@@ -78,6 +80,7 @@ pub(crate) struct Generation {
     pub(crate) certificates: Certificates,
     pub(crate) upstream_tokens: Arc<UpstreamTokens>,
     pub(crate) pools: HashMap<String, Arc<Pool>>,
+    route_ends: RouteEnds,
     forms: Vec<(String, Arc<ErrorForm>)>,
     problem: Arc<ErrorForm>,
     /// For requests that no route or login takes.
@@ -108,6 +111,8 @@ pub(crate) struct Route {
     pub(crate) response_rules: Rules,
     pub(crate) accept: Accept,
     pub(crate) metrics: Arc<RouteMetrics>,
+    /// Announced when a reload takes it away or changes its rule.
+    pub(crate) end: Arc<RouteEnd>,
 }
 
 /// Why a checked configuration could still not be put to work.
@@ -227,11 +232,12 @@ impl Gateway {
         let next = Arc::new(Generation::build(&self.shared, config, Some(&last))?);
         let kept: Arc<HashSet<Digest>> = Arc::new(next.credentials().collect());
         self.shared.ends.entries.store(kept.clone());
-        self.generation.store(next);
+        self.generation.store(next.clone());
         // What came in with what is not taken any more does not stay.
         for gone in last.credentials().filter(|digest| !kept.contains(digest)) {
             self.shared.ends.streams.end(StreamOrigin::Entry(gone));
         }
+        announce(&last.route_ends, &next.route_ends);
         self.reloaded.notify_one();
         Ok(())
     }
@@ -273,7 +279,8 @@ impl Generation {
         let pools = build_pools(shared, &config, last)?;
         let mut table = RouteTable::new();
         add_logins(&mut table, shared, &config, &services, &verifier);
-        add_routes(&mut table, shared, &config, &pools)?;
+        let route_ends = route_ends(&shared.ends, &config, last);
+        add_routes(&mut table, shared, &config, &Parts { pools: &pools, ends: &route_ends })?;
         Ok(Self {
             table,
             forms: host_forms(&config),
@@ -285,6 +292,7 @@ impl Generation {
             certificates: Certificates::new(&config.certificates),
             upstream_tokens,
             pools,
+            route_ends,
             config,
         })
     }

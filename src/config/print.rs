@@ -12,8 +12,8 @@ use super::print_rules::{login, route};
 use super::upstream::Balance;
 use super::{
     ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Issuer, IssuerKeys, Listener,
-    Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion,
-    Token, Upstream, UpstreamCredential,
+    Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, ProxyVersion, Rate, Server,
+    ServerAddress, TlsVersion, Token, Upstream, UpstreamCredential,
 };
 use super::{duration, mail, size};
 use crate::clock::day_ended;
@@ -274,6 +274,7 @@ impl Config {
             .all("servers", upstream.servers.iter().map(|server| self.server(server)))
             .text("balance", balance)
             .flag("http2", upstream.http2)
+            .maybe("proxy_protocol", upstream.proxy_protocol.map(ProxyVersion::name))
             .int("retries", upstream.retries)
             .flag("case_insensitive", upstream.case_insensitive)
             .maybe_table("credential", upstream.credential.as_ref().map(UpstreamCredential::print))

@@ -85,6 +85,7 @@ pub(super) fn route(route: &Route) -> Table {
         .flag("query_credentials", route.query_credentials)
         .texts("allow_path", allow_path.collect())
         .flag("allow_method_override", route.allow_method_override);
+    let out = route.streams.print(out);
     let out = match &route.cors {
         RouteCors::None => out,
         RouteCors::Upstream => out.text("cors", "upstream"),

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::UpstreamCredential;
 use super::item::Item;
 use super::known::Known;
 use super::listener::Certificate;
 use super::path::is_host_name;
 use super::reader::Table;
+use super::{ProxyVersion, UpstreamCredential};
 
 /// A pool with at least one server.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// Speak HTTP/2 to it: by ALPN over TLS, with prior knowledge otherwise.
     pub http2: bool,
+    /// Begin its connections with the client's address.
+    pub proxy_protocol: Option<ProxyVersion>,
     pub timeouts: UpstreamTimeouts,
     /// Tries after the first; only where the upstream cannot have acted.
     pub retries: u8,
@@ -111,13 +113,15 @@ impl Upstream {
         if let Some(item) = tls.as_ref().filter(|_| !servers.iter().any(speaks_tls)) {
             item.issue("is of no use: none of the servers is https");
         }
+        let http2 = table.bool_or("http2", false);
         Self {
             name,
+            proxy_protocol: ProxyVersion::read(&mut table, http2),
             balance: table
                 .get("balance")
                 .and_then(|item| Balance::read(&item))
                 .unwrap_or(Balance::LeastRequests),
-            http2: table.bool_or("http2", false),
+            http2,
             timeouts: UpstreamTimeouts::read(table.table("timeouts")),
             // Invariant: within the range, so it fits.
             retries: u8::try_from(table.number_or("retries", RETRIES, 0..=MAX_RETRIES))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::header::HeaderName;
 
+use super::ends::RouteEnds;
 use super::{BuildError, LoginEndpoint, Route, Shared};
 use crate::authn::{Accept, Verifier};
 use crate::config::{self, Config, CredentialKind, IdentityForm, UpstreamCredential};
@@ -48,11 +49,17 @@ pub(super) fn add_logins(
     }
 }
 
+/// What routes are made of besides their own settings.
+pub(super) struct Parts<'a> {
+    pub(super) pools: &'a HashMap<String, Arc<Pool>>,
+    pub(super) ends: &'a RouteEnds,
+}
+
 pub(super) fn add_routes(
     table: &mut Table,
     shared: &Shared,
     config: &Config,
-    pools: &HashMap<String, Arc<Pool>>,
+    parts: &Parts<'_>,
 ) -> Result<(), BuildError> {
     let mut protected: HashMap<&str, Arc<Protected>> = HashMap::new();
     let api_key = config.api_key_header();
@@ -80,7 +87,7 @@ pub(super) fn add_routes(
         let upstream = config.upstreams.iter().find(|one| one.name == settings.upstream);
         let route = Route {
             name: settings.name.as_str().into(),
-            pool: pools.get(&settings.upstream).ok_or_else(unknown)?.clone(),
+            pool: parts.pools.get(&settings.upstream).ok_or_else(unknown)?.clone(),
             protected: protected.get(settings.upstream.as_str()).ok_or_else(unknown)?.clone(),
             request_rules: rules(&settings.request_headers)?,
             response_rules: rules(&settings.response_headers)?,
@@ -93,6 +100,7 @@ pub(super) fn add_routes(
                 certificate: settings.auth.contains(&CredentialKind::Certificate),
             },
             metrics: shared.metrics.route(&settings.name),
+            end: parts.ends.get(&settings.name).ok_or_else(unknown)?.clone(),
             config: settings.clone(),
         };
         let folded = upstream.is_some_and(|upstream| upstream.case_insensitive);

@@ -11,6 +11,7 @@ mod login;
 mod origin;
 mod route;
 mod vouch;
+mod watch;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! A request for a route: who calls, whether it is permitted, and only then the upstream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -8,23 +9,24 @@ use http::request::Parts;
 
 use super::Exchange;
 use super::authenticate::Proved;
-use crate::authn::{Credential, Verified};
+use crate::authn::Credential;
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
 use crate::client::address_group;
-use crate::clock::Timestamp;
 use crate::config::RouteCors;
 use crate::dialect::Reason;
 use crate::gateway::Route;
-use crate::identity::{API_KEY_ISSUER, BASIC_ISSUER, CERTIFICATE_ISSUER, Identity};
+use crate::identity::Identity;
 use crate::rejection::Rejection;
 use crate::routing::{Oddities, Target};
 use crate::secret::SecretString;
-use crate::session::StreamOrigin;
 use crate::telemetry::observed::Who;
 use crate::telemetry::record::Outcome;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept};
-use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
+use crate::upstream::{self, Fault, ForwardError, RequestFault};
+
+/// When a session that has all its tunnels may ask for another.
+const TUNNEL_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of the caller once the request may go on.
 struct Decision {
@@ -214,12 +216,12 @@ impl Exchange<'_> {
             self.vouch(route, verified, &mut head.headers).await?;
         }
         route.request_rules.apply(&mut head.headers, &facts);
-        let watch = verified.as_ref().map(|verified| self.watch(verified));
+        let watch = self.watch(route, verified.as_deref());
         let exchange = upstream::Exchange {
             facts: &facts,
             protected: &route.protected,
             response_rules: &route.response_rules,
-            watch: watch.as_ref(),
+            watch: Some(&watch),
             back_room: &self.gateway.shared.back_room,
             now: self.now,
         };
@@ -239,39 +241,6 @@ impl Exchange<'_> {
                 Err(error.into())
             }
         }
-    }
-
-    /// What the answer must not outlive: a tunnel its token, a plain answer its session; both the
-    /// credential of a caller who has no session, where that ends.
-    fn watch(&self, verified: &Verified) -> Watch {
-        let identity = &verified.identity;
-        let expires = Some(verified.expires).filter(|expires| *expires != Timestamp::NEVER);
-        let lives = &self.generation.config.token;
-        let (tunnel_until, answer_until) = match &*identity.issuer {
-            API_KEY_ISSUER | CERTIFICATE_ISSUER => (expires, expires),
-            // As long as the token and the session would live that he could have logged in for.
-            BASIC_ISSUER => {
-                (Some(self.now.plus(lives.access_ttl)), Some(self.now.plus(lives.refresh_ttl)))
-            }
-            _ => (expires, self.session_end(verified)),
-        };
-        let origin = match (identity.session, &*identity.issuer) {
-            (Some(session), _) => StreamOrigin::Session(session),
-            (None, API_KEY_ISSUER | CERTIFICATE_ISSUER) => StreamOrigin::Entry(verified.digest),
-            (None, _) => StreamOrigin::Credential(verified.digest),
-        };
-        Watch { ends: self.gateway.shared.ends.clone(), origin, tunnel_until, answer_until }
-    }
-
-    /// The absolute end of the token's session, reckoned from its id and its login's settings:
-    /// the store is not asked for every request. Never before the token's own end, in case the
-    /// settings have become stricter since.
-    fn session_end(&self, verified: &Verified) -> Option<Timestamp> {
-        let began = verified.identity.session?.began()?;
-        let login = &*verified.identity.login;
-        let mut logins = self.generation.config.logins.iter();
-        let login = logins.find(|one| one.name == login)?;
-        Some(began.plus(login.refresh_ttl).max(verified.expires))
     }
 }
 
@@ -304,6 +273,7 @@ impl From<ForwardError> for Rejection {
             (ForwardError::RequestBody(RequestFault::TooLarge { .. }), _) => Reason::BodyTooLarge,
             (ForwardError::RequestBody(RequestFault::Stalled { .. }), _) => Reason::RequestTimeout,
             (ForwardError::RequestBody(RequestFault::Gone), _) => Reason::MalformedRequest,
+            (ForwardError::Tunnels { .. }, _) => Reason::RateLimited,
             (_, Fault::Us) => Reason::Internal,
             _ if error.is_timeout() => Reason::GatewayTimeout,
             _ => Reason::BadGateway,
@@ -315,7 +285,11 @@ impl From<ForwardError> for Rejection {
             source = error.source();
         }
         let rejection = Self::new(reason).because(cause);
-        // What is left of the request's body was not read.
-        if error.fault() == Fault::Client { rejection.closing() } else { rejection }
+        match error {
+            // What is left of the request's body was not read.
+            ForwardError::RequestBody(_) => rejection.closing(),
+            ForwardError::Tunnels { .. } => rejection.retry_after(TUNNEL_AGAIN),
+            _ => rejection,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Making a connection to a server: TCP, unix or TLS, then the HTTP handshake.
+//! Making a connection to a server: TCP, unix or TLS, then the HTTP handshake. Before both comes
+//! the PROXY header, where there is one.
 //!
 //! Every address of a name is tried, each with its share of the connect timeout, so that one
 //! silent address does not use up the time of the next. TLS is checked against the upstream's
@@ -24,6 +25,7 @@ use tokio_rustls::TlsConnector;
 
 use super::error::{ConnectError, PoolError};
 use super::headers::bare;
+use super::preface::Preface;
 use super::server::Sender;
 use super::transport::Transport;
 use crate::config;
@@ -92,6 +94,7 @@ pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>,
 pub(super) async fn connect(
     path: &Path,
     http2: bool,
+    preface: Option<&Preface>,
     limit: Duration,
     worker: &Arc<Worker>,
 ) -> Result<Sender, ConnectError> {
@@ -99,11 +102,17 @@ pub(super) async fn connect(
         let (transport, http2) = match path {
             // Without TLS, HTTP/2 is spoken with prior knowledge (RFC 9113 §3.3).
             Path::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
+                let mut stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
+                if let Some(preface) = preface {
+                    preface.write(&mut stream).await?;
+                }
                 (Transport::Unix(stream), http2)
             }
             Path::Tcp { host, port, tls } => {
-                let stream = tcp(host, *port, limit).await?;
+                let mut stream = tcp(host, *port, limit).await?;
+                if let Some(preface) = preface {
+                    preface.write(&mut stream).await?;
+                }
                 match tls {
                     None => (Transport::Tcp(stream), http2),
                     Some(tls) => secured(stream, tls).await?,

@@ -61,6 +61,9 @@ pub enum ForwardError {
     #[error("the request's body did not arrive whole")]
     RequestBody(#[from] RequestFault),
 
+    #[error("{limit} tunnels of this session or credential are open")]
+    Tunnels { limit: usize },
+
     #[error("the request cannot be written for the upstream: {what}")]
     Unwritable { what: &'static str },
 }
@@ -93,7 +96,7 @@ impl ForwardError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::RequestBody(_) => Fault::Client,
+            Self::RequestBody(_) | Self::Tunnels { .. } => Fault::Client,
             Self::Unwritable { .. } => Fault::Us,
             Self::Login { .. }
             | Self::Connect { .. }
@@ -126,7 +129,10 @@ impl ForwardError {
             | Self::Slow { server, .. }
             | Self::Malformed { server, .. }
             | Self::Framing { server, .. } => Some(server),
-            Self::Login { .. } | Self::RequestBody(_) | Self::Unwritable { .. } => None,
+            Self::Login { .. }
+            | Self::RequestBody(_)
+            | Self::Tunnels { .. }
+            | Self::Unwritable { .. } => None,
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{StatusCode, Version};
@@ -21,11 +22,12 @@ use super::echo;
 use super::error::ForwardError;
 use super::headers::{Facts, Protected, Rules, clean_response, rewrite_location};
 use super::pool::Pool;
+use super::preface::Preface;
 use super::request::{self, Progress};
 use super::response::{self, Lease};
 use super::server::{InFlight, Sender, Server};
 use super::upgrade::{self as tunnel, Tunnel};
-use super::watch::Watch;
+use super::watch::{Joined, Watch};
 use crate::body::{Body, Request, Response};
 use crate::clock::Timestamp;
 use crate::runtime::{BackRoom, Worker};
@@ -38,7 +40,7 @@ pub struct Exchange<'a> {
     pub protected: &'a Arc<Protected>,
     /// The route's `response_headers`.
     pub response_rules: &'a Rules,
-    /// What a long answer or a tunnel must not outlive; `None` on open routes.
+    /// What a long answer or a tunnel must not outlive, if there is anything.
     pub watch: Option<&'a Watch>,
     /// Where the gateway logs in, if the upstream demands that.
     pub back_room: &'a BackRoom,
@@ -91,7 +93,18 @@ impl Pool {
         // over HTTP/2, is sent as the plain request it also is (RFC 9110 §7.8).
         let tunnels = progress.is_none() && !self.http2;
         let asked = tunnel::asked(request.headers_mut(), tunnels);
-        let mut call = Call { pool: self, worker, progress, asked, fresh: false };
+        // Before anything is sent: a tunnel too many is none that the upstream hears of.
+        let joined = match exchange.watch.filter(|_| asked.is_some()) {
+            Some(watch) => {
+                let limit = watch.max_tunnels;
+                let joined = watch.join_tunnel().ok_or(ForwardError::Tunnels { limit })?;
+                Some((joined, watch.notice))
+            }
+            None => None,
+        };
+        let named = self.proxy_protocol.map(|v| Preface::naming(v, exchange.facts.client));
+        let preface = named.transpose()?;
+        let mut call = Call { pool: self, worker, progress, asked, joined, preface, fresh: false };
         let client = call.asked.is_some().then(|| upgrade::on(&mut request));
         let mut tries = 0;
         let mut failed = None;
@@ -143,6 +156,10 @@ struct Call<'a> {
     progress: Option<Arc<Progress>>,
     /// What the client asked to upgrade to.
     asked: Option<HeaderValue>,
+    /// The place of the tunnel that may come of it.
+    joined: Option<(Joined, Duration)>,
+    /// What its connection begins with; then it is for this request alone.
+    preface: Option<Preface>,
     /// Take no kept connection: one was dead already, the others may be too.
     fresh: bool,
 }
@@ -155,7 +172,8 @@ impl Call<'_> {
         mut request: Request,
     ) -> Result<(http::Response<Incoming>, Lease), Failed> {
         let in_flight = InFlight::start(server);
-        let kept = if self.fresh { None } else { server.take(self.worker) };
+        let alone = self.preface.is_some();
+        let kept = if self.fresh || alone { None } else { server.take(self.worker) };
         let reused = kept.is_some();
         let sender = match kept {
             Some(sender) => sender,
@@ -179,7 +197,7 @@ impl Call<'_> {
         };
         match answer {
             Some(Ok(answer)) => {
-                Ok((answer, Lease { sender, worker: self.worker.clone(), in_flight }))
+                Ok((answer, Lease { sender, worker: self.worker.clone(), in_flight, alone }))
             }
             Some(Err(mut error)) => match error.take_message() {
                 Some(request) if reused => Err(Failed { error: None, request: Some(request) }),
@@ -193,8 +211,8 @@ impl Call<'_> {
     }
 
     async fn connect(&self, server: &Arc<Server>, path: &Path) -> Result<Sender, ForwardError> {
-        let limit = self.pool.timeouts.connect;
-        match connect::connect(path, self.pool.http2, limit, self.worker).await {
+        let (http2, limit) = (self.pool.http2, self.pool.timeouts.connect);
+        match connect::connect(path, http2, self.preface.as_ref(), limit, self.worker).await {
             Ok(sender) => {
                 server.connected();
                 if let Sender::Http2(sender) = &sender {
@@ -263,7 +281,7 @@ impl Call<'_> {
     }
 
     fn begin_tunnel(
-        &self,
+        mut self,
         mut answer: http::Response<Incoming>,
         lease: Lease,
         client: Option<OnUpgrade>,
@@ -275,8 +293,8 @@ impl Call<'_> {
         tunnel::check_agreement(asked, answer.headers())?;
         let upstream = upgrade::on(&mut answer);
         let websocket = asked.as_bytes().eq_ignore_ascii_case(b"websocket");
-        let (watch, in_flight) = (exchange.watch.cloned(), lease.in_flight);
-        self.worker.spawn(Tunnel { client, upstream, websocket, watch, in_flight }.run());
+        let (joined, in_flight) = (self.joined.take(), lease.in_flight);
+        self.worker.spawn(Tunnel { client, upstream, websocket, joined, in_flight }.run());
         let mut response = answer.map(|_| Body::empty());
         let headers = response.headers_mut();
         self.pass_on(headers, exchange);

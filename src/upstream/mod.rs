@@ -16,6 +16,7 @@ mod error;
 mod forward;
 mod own_login;
 mod pool;
+mod preface;
 mod request;
 mod response;
 mod server;
@@ -28,4 +29,4 @@ pub use self::error::{ConnectError, Fault, ForwardError, PoolError, RequestFault
 pub use self::forward::{Exchange, Forwarded};
 pub use self::pool::{Pool, PoolSnapshot};
 pub use self::server::ServerSnapshot;
-pub use self::watch::{Ends, Watch};
+pub use self::watch::{Ends, RouteEnd, Watch};

@@ -12,7 +12,7 @@ use super::connect::{self, Path, Tls};
 use super::credential::Credential;
 use super::error::PoolError;
 use super::server::{Server, ServerSnapshot};
-use crate::config::{self, Balance, ServerAddress, UpstreamTimeouts};
+use crate::config::{self, Balance, ProxyVersion, ServerAddress, UpstreamTimeouts};
 use crate::runtime::Worker;
 use crate::secret;
 
@@ -28,6 +28,7 @@ pub struct Pool {
     /// Host and port of each server, for `Location` fields that name it.
     authorities: Vec<(String, u16)>,
     pub(super) http2: bool,
+    pub(super) proxy_protocol: Option<ProxyVersion>,
     pub(super) timeouts: UpstreamTimeouts,
     pub(super) retries: u8,
     pub(super) credential: Option<Credential>,
@@ -86,6 +87,7 @@ impl Pool {
             counters: (0..workers.max(1)).map(|_| random_counter()).collect(),
             authorities,
             http2: config.http2,
+            proxy_protocol: config.proxy_protocol,
             timeouts: config.timeouts,
             retries: config.retries,
             credential: Credential::build(config)?,

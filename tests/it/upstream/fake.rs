@@ -51,6 +51,7 @@ pub(crate) fn to(servers: Vec<Server>) -> Settings {
         servers,
         balance: Balance::RoundRobin,
         http2: false,
+        proxy_protocol: None,
         timeouts: UpstreamTimeouts {
             connect: PATIENCE,
             first_byte: PATIENCE,

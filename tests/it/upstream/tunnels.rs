@@ -6,7 +6,7 @@ use std::time::Duration;
 use tollhouse::clock::{Clock, TestClock, Timestamp};
 use tollhouse::identity::SessionId;
 use tollhouse::session::{Revocations, Streams};
-use tollhouse::upstream::{Ends, Watch};
+use tollhouse::upstream::{Ends, RouteEnd, Watch};
 
 use super::fake::{Fake, GET, Gate, OK, Peer, eventually, to};
 
@@ -43,10 +43,12 @@ impl Session {
 
     fn watch(&self) -> Watch {
         Watch {
-            ends: self.ends.clone(),
-            origin: self.id.into(),
+            route: RouteEnd::new(&self.ends),
+            origin: Some(self.id.into()),
             tunnel_until: Some(self.expires),
             answer_until: None,
+            notice: Duration::from_secs(1),
+            max_tunnels: 8,
         }
     }
 }
