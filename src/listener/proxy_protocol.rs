@@ -138,3 +138,28 @@ fn parse(header: &[u8]) -> Result<Opening, HandshakeFailure> {
         _ => Err(HandshakeFailure::ProxyHeader),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_as_long_as_it_says() {
+        let v2 = |length: u16| [SIGNATURE_V2, b"\x21\x11", &length.to_be_bytes()].concat();
+        for (held, expected, why) in [
+            (vec![], Found::Part, "nothing yet"),
+            (b"PRO".to_vec(), Found::Part, "perhaps"),
+            (b"POST /".to_vec(), Found::None, "a request"),
+            (b"\r\n\r\nGET".to_vec(), Found::None, "a request after empty lines"),
+            (b"PROXY UNKNOWN\r\nGET".to_vec(), Found::Whole(15), "what follows is not its own"),
+            (b"PROXY TCP4 1.2.3.4".to_vec(), Found::Part, "no end yet"),
+            ([&b"PROXY "[..], &[b'x'; 101]].concat(), Found::TooLong, "no end"),
+            (v2(12), Found::Part, "no addresses yet"),
+            ([v2(2), vec![0; 5]].concat(), Found::Whole(18), "and no more"),
+            (v2(4312), Found::Part, "the longest"),
+            (v2(4313), Found::TooLong, "longer"),
+        ] {
+            assert_eq!(find(&held), expected, "{why}");
+        }
+    }
+}

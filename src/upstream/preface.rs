@@ -73,3 +73,56 @@ fn mapped(address: SocketAddr) -> SocketAddr {
         IpAddr::V6(_) => address,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::client::{RequestBounds, Scheme};
+
+    fn client(address: Option<&str>, peer: Option<&str>, local: Option<&str>) -> Client {
+        Client {
+            address: address.map(|text| text.parse().unwrap()),
+            peer: peer.map(|text| text.parse().unwrap()),
+            local: local.map(|text| text.parse().unwrap()),
+            listener: "test".into(),
+            scheme: Scheme::Https,
+            sni: None,
+            names: None,
+            certificate: None,
+            trusted_proxy: false,
+            only_health: false,
+            redirect: false,
+            bounds: RequestBounds { uri_bytes: 1, header_count: 1, body_idle: Duration::ZERO },
+        }
+    }
+
+    #[test]
+    fn both_addresses_are_of_one_kind() {
+        let (v4, v6) = (Some("192.0.2.7:1"), Some("[2001:db8::7]:1"));
+        let (at_v4, at_v6) = (Some("198.51.100.1:443"), Some("[2001:db8::1]:443"));
+        for (address, peer, local, expected, why) in [
+            ("192.0.2.7", v4, at_v4, "TCP4 192.0.2.7 198.51.100.1 1 443", "IPv4"),
+            ("2001:db8::7", v6, at_v6, "TCP6 2001:db8::7 2001:db8::1 1 443", "IPv6"),
+            ("192.0.2.7", v4, at_v6, "TCP6 ::ffff:192.0.2.7 2001:db8::1 1 443", "mixed"),
+            ("192.0.2.9", v4, at_v4, "TCP4 192.0.2.9 198.51.100.1 0 443", "behind an HTTP proxy"),
+            ("192.0.2.7", v4, None, "TCP4 192.0.2.7 0.0.0.0 1 0", "by a unix socket"),
+        ] {
+            let client = client(Some(address), peer, local);
+            let preface = Preface::naming(ProxyVersion::V1, &client).unwrap();
+            assert_eq!(preface.0, format!("PROXY {expected}\r\n").as_bytes(), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_client_without_an_address_is_nobody_known() {
+        let client = client(None, None, None);
+
+        let v1 = Preface::naming(ProxyVersion::V1, &client).unwrap();
+        let v2 = Preface::naming(ProxyVersion::V2, &client).unwrap();
+
+        assert_eq!(v1.0, b"PROXY UNKNOWN\r\n");
+        assert_eq!(v2.0, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+    }
+}

@@ -28,6 +28,7 @@ mod observe; // the report of routes that only observe
 mod opaque; // tokens that only their issuer understands
 mod pages; // the curl lines of the published login pages
 mod passwords; // stored hashes of every form
+mod proxy_protocol; // PROXY headers from listed peers, and to upstreams
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
 mod routing; // one reading of a request, and the table of routes
