@@ -4,6 +4,7 @@
 //! it to its end. What outlives a reload (store, keys, users, streams, counters, logs) is in
 //! `Shared`, which hands each module its part.
 
+mod ends;
 mod hosts;
 mod table;
 
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore};
 
+use self::ends::{RouteEnds, announce, route_ends};
 use self::hosts::{host_forms, is_served};
 pub(crate) use self::table::Table;
 use self::table::{Means, add_logins, add_routes};
@@ -34,7 +36,7 @@ use crate::telemetry::sink::Sink;
 use crate::throttle::{Limits, Throttle};
 use crate::token::{KeyRing, UpstreamTokens};
 use crate::upstream::headers::{Protected, RuleError, Rules};
-use crate::upstream::{Ends, Pool, PoolError};
+use crate::upstream::{Ends, Pool, PoolError, RouteEnd};
 use crate::users::{PasswordPool, Users};
 
 const HTTPS_PORT: u16 = 443;
@@ -81,6 +83,7 @@ pub(crate) struct Generation {
     pub(crate) pools: HashMap<String, Arc<Pool>>,
     /// Handed on by a reload where rules stay the same.
     pub(crate) throttle: Throttle,
+    route_ends: RouteEnds,
     forms: Vec<(String, Arc<ErrorForm>)>,
     problem: Arc<ErrorForm>,
     /// For requests that no route or login takes.
@@ -113,6 +116,8 @@ pub(crate) struct Route {
     pub(crate) limits: Limits,
     pub(crate) mirror: Option<Arc<Mirror>>,
     pub(crate) metrics: Arc<RouteMetrics>,
+    /// Announced when a reload takes it away or changes its rule.
+    pub(crate) end: Arc<RouteEnd>,
 }
 
 /// Where a route sends copies of its requests.
@@ -241,11 +246,12 @@ impl Gateway {
         let next = Arc::new(Generation::build(&self.shared, config, Some(&last))?);
         let kept: Arc<HashSet<Digest>> = Arc::new(next.credentials().collect());
         self.shared.ends.entries.store(kept.clone());
-        self.generation.store(next);
+        self.generation.store(next.clone());
         // What came in with what is not taken any more does not stay.
         for gone in last.credentials().filter(|digest| !kept.contains(digest)) {
             self.shared.ends.streams.end(StreamOrigin::Entry(gone));
         }
+        announce(&last.route_ends, &next.route_ends);
         self.reloaded.notify_one();
         Ok(())
     }
@@ -288,7 +294,9 @@ impl Generation {
         let throttle = Throttle::build(&config, last.map(|last| &last.throttle));
         let mut table = RouteTable::new();
         add_logins(&mut table, shared, &config, &services, &verifier);
-        add_routes(&mut table, shared, &config, &Means { pools: &pools, throttle: &throttle })?;
+        let route_ends = route_ends(&shared.ends, &config, last);
+        let means = Means { pools: &pools, throttle: &throttle, ends: &route_ends };
+        add_routes(&mut table, shared, &config, &means)?;
         Ok(Self {
             table,
             forms: host_forms(&config),
@@ -301,6 +309,7 @@ impl Generation {
             upstream_tokens,
             pools,
             throttle,
+            route_ends,
             config,
         })
     }

@@ -11,8 +11,8 @@ use super::out::{HIDDEN, Out};
 use super::print_rules::{login, route};
 use super::{
     ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Issuer, IssuerKeys, Listener,
-    Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion,
-    Token, Upstream, UpstreamCredential,
+    Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, ProxyVersion, Rate, Server,
+    ServerAddress, TlsVersion, Token, Upstream, UpstreamCredential,
 };
 use super::{duration, mail, size};
 use crate::clock::day_ended;
@@ -268,7 +268,11 @@ impl Config {
         let out = Out::default()
             .text("name", &upstream.name)
             .all("servers", upstream.servers.iter().map(|server| self.server(server)));
-        let out = upstream.care.print(upstream.balance.print(out)).flag("http2", upstream.http2);
+        let out = upstream
+            .care
+            .print(upstream.balance.print(out))
+            .flag("http2", upstream.http2)
+            .maybe("proxy_protocol", upstream.proxy_protocol.map(ProxyVersion::name));
         let out = upstream
             .calls
             .print(out)

@@ -88,6 +88,7 @@ pub(super) fn route(route: &Route) -> Table {
         .all("rate_limit", route.rate_limit.iter().map(RateLimit::print))
         .maybe_table("mirror", route.mirror.as_ref().map(Mirror::print))
         .texts("compression", route.compression.names());
+    let out = route.streams.print(out);
     let out = match &route.cors {
         RouteCors::None => out,
         RouteCors::Upstream => out.text("cors", "upstream"),

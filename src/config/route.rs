@@ -12,7 +12,9 @@ use super::login::read_hosts;
 use super::path::{check_route, is_below, method};
 use super::reader::Table;
 use super::token::Token;
-use super::{Compression, CredentialKind, HeaderRules, Mirror, RateLimit, auth, cors};
+use super::{
+    Compression, CredentialKind, HeaderRules, Mirror, RateLimit, RouteStreams, auth, cors,
+};
 use crate::dialect::{Cors, ErrorForm};
 use crate::identity::SELF_ISSUER;
 
@@ -44,6 +46,7 @@ pub struct Route {
     pub request_headers: HeaderRules,
     pub response_headers: HeaderRules,
     pub body_limit: u64,
+    pub streams: RouteStreams,
     /// Shape of refusals.
     pub errors: Arc<ErrorForm>,
     pub enforce: bool,
@@ -132,8 +135,6 @@ impl Route {
         {
             table.issue("logins", "are the gateway's own, but issuers has no \"self\"");
         }
-        table
-            .unavailable("close_at", "upgrades end with the token, plain answers with the session");
         let query_credentials = read_query_credentials(&mut table, &auth);
         let allow_path = read_allow_path(&mut table, &path);
         Self {
@@ -153,6 +154,7 @@ impl Route {
             request_headers: HeaderRules::read_request(table.table("request_headers")),
             response_headers: HeaderRules::read_response(table.table("response_headers")),
             body_limit: table.size_or("body_limit", BODY_LIMIT, 0..=LARGEST_BODY),
+            streams: RouteStreams::read(&mut table),
             errors: read_errors(&mut table, known),
             enforce: table.bool_or("enforce", true),
             cors: table.get("cors").map_or(RouteCors::None, |item| RouteCors::read(&item, known)),

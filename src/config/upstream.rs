@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::UpstreamCredential;
 use super::balance::Balance;
 use super::item::Item;
 use super::known::Known;
@@ -12,6 +11,7 @@ use super::path::is_host_name;
 use super::reader::Table;
 use super::upstream_calls::UpstreamCalls;
 use super::upstream_health::Care;
+use super::{ProxyVersion, UpstreamCredential};
 
 /// A pool with at least one server.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// Speak HTTP/2 to it: by ALPN over TLS, with prior knowledge otherwise.
     pub http2: bool,
+    /// Begin its connections with the client's address.
+    pub proxy_protocol: Option<ProxyVersion>,
     pub timeouts: UpstreamTimeouts,
     pub calls: UpstreamCalls,
     /// Which servers are left out.
@@ -108,10 +110,12 @@ impl Upstream {
         if let Some(item) = tls.as_ref().filter(|_| !servers.iter().any(speaks_tls)) {
             item.issue("is of no use: none of the servers is https");
         }
+        let http2 = table.bool_or("http2", false);
         Self {
             name,
+            proxy_protocol: ProxyVersion::read(&mut table, http2),
             balance,
-            http2: table.bool_or("http2", false),
+            http2,
             timeouts: UpstreamTimeouts::read(table.table("timeouts")),
             calls: UpstreamCalls::read(&mut table),
             care,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::header::HeaderName;
 use tokio::sync::Semaphore;
 
+use super::ends::RouteEnds;
 use super::{BuildError, LoginEndpoint, Mirror, Route, Shared};
 use crate::authn::{Accept, Verifier};
 use crate::config::{self, Config, CredentialKind, IdentityForm, UpstreamCredential};
@@ -27,6 +28,7 @@ const MIRRORED_AT_ONCE: usize = 64;
 pub(super) struct Means<'a> {
     pub(super) pools: &'a HashMap<String, Arc<Pool>>,
     pub(super) throttle: &'a Throttle,
+    pub(super) ends: &'a RouteEnds,
 }
 
 pub(super) fn add_logins(
@@ -92,6 +94,7 @@ pub(super) fn add_routes(
             limits: means.throttle.limits(settings),
             mirror: mirror(settings, means.pools).map_err(|()| unknown())?,
             metrics: shared.metrics.route(&settings.name),
+            end: means.ends.get(&settings.name).ok_or_else(unknown)?.clone(),
             config: settings.clone(),
         };
         let folded = upstream.is_some_and(|upstream| upstream.case_insensitive);

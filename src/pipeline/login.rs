@@ -63,8 +63,7 @@ impl Exchange<'_> {
         self.generation.listener(&self.client.listener).is_some_and(|listener| {
             listener.tls.is_some()
                 || listener.allow_plain_http
-                || self.client.peer.is_none()
-                || self.client.local.is_some_and(|local| local.ip().to_canonical().is_loopback())
+                || self.client.local.is_none_or(|local| local.ip().to_canonical().is_loopback())
         })
     }
 }

@@ -14,6 +14,7 @@ mod origin;
 mod route;
 mod throttle;
 mod vouch;
+mod watch;
 
 use std::borrow::Cow;
 use std::pin::pin;
@@ -130,6 +131,10 @@ impl<'a> Exchange<'a> {
         if self.is_health(&target) {
             self.finish.record.outcome = Outcome::Answered;
             return Ok(answer::health(self.gateway.shared.draining.load(Ordering::Relaxed)));
+        }
+        if self.client.only_health {
+            let rejection = Rejection::new(Reason::MalformedRequest).because("no PROXY header");
+            return Err(rejection.closing());
         }
         let Some(host) = target.host() else {
             return Err(Rejection::new(Reason::MalformedRequest).because("no Host"));

@@ -9,24 +9,22 @@ use http::request::Parts;
 use super::Exchange;
 use super::authenticate::Proved;
 use super::compress::Asked;
-use crate::authn::{Credential, Verified};
+use crate::authn::Credential;
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
 use crate::client::address_group;
-use crate::clock::Timestamp;
 use crate::config::RouteCors;
 use crate::dialect::Reason;
 use crate::gateway::Route;
-use crate::identity::{API_KEY_ISSUER, BASIC_ISSUER, CERTIFICATE_ISSUER, Identity};
+use crate::identity::Identity;
 use crate::rejection::Rejection;
 use crate::routing::{Oddities, Target};
 use crate::secret::SecretString;
-use crate::session::StreamOrigin;
 use crate::telemetry::observed::Who;
 use crate::telemetry::record::Outcome;
 use crate::throttle::Told;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept};
-use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
+use crate::upstream::{self, Fault, ForwardError, RequestFault};
 
 /// What is known of the caller once the request may go on.
 struct Decision {
@@ -238,12 +236,12 @@ impl Exchange<'_> {
             self.vouch(route, verified, &mut head.headers).await?;
         }
         route.request_rules.apply(&mut head.headers, &facts);
-        let watch = verified.as_ref().map(|verified| self.watch(verified));
+        let watch = self.watch(route, verified.as_deref());
         let exchange = upstream::Exchange {
             facts: &facts,
             protected: &route.protected,
             response_rules: &route.response_rules,
-            watch: watch.as_ref(),
+            watch: Some(&watch),
             key: route.pool.key(&head.headers, &facts),
             back_room: &self.gateway.shared.back_room,
             now: self.now,
@@ -264,39 +262,6 @@ impl Exchange<'_> {
                 Err(error.into())
             }
         }
-    }
-
-    /// What the answer must not outlive: a tunnel its token, a plain answer its session; both the
-    /// credential of a caller who has no session, where that ends.
-    fn watch(&self, verified: &Verified) -> Watch {
-        let identity = &verified.identity;
-        let expires = Some(verified.expires).filter(|expires| *expires != Timestamp::NEVER);
-        let lives = &self.generation.config.token;
-        let (tunnel_until, answer_until) = match &*identity.issuer {
-            API_KEY_ISSUER | CERTIFICATE_ISSUER => (expires, expires),
-            // As long as the token and the session would live that he could have logged in for.
-            BASIC_ISSUER => {
-                (Some(self.now.plus(lives.access_ttl)), Some(self.now.plus(lives.refresh_ttl)))
-            }
-            _ => (expires, self.session_end(verified)),
-        };
-        let origin = match (identity.session, &*identity.issuer) {
-            (Some(session), _) => StreamOrigin::Session(session),
-            (None, API_KEY_ISSUER | CERTIFICATE_ISSUER) => StreamOrigin::Entry(verified.digest),
-            (None, _) => StreamOrigin::Credential(verified.digest),
-        };
-        Watch { ends: self.gateway.shared.ends.clone(), origin, tunnel_until, answer_until }
-    }
-
-    /// The absolute end of the token's session, reckoned from its id and its login's settings:
-    /// the store is not asked for every request. Never before the token's own end, in case the
-    /// settings have become stricter since.
-    fn session_end(&self, verified: &Verified) -> Option<Timestamp> {
-        let began = verified.identity.session?.began()?;
-        let login = &*verified.identity.login;
-        let mut logins = self.generation.config.logins.iter();
-        let login = logins.find(|one| one.name == login)?;
-        Some(began.plus(login.refresh_ttl).max(verified.expires))
     }
 }
 
@@ -329,6 +294,7 @@ impl From<ForwardError> for Rejection {
             (ForwardError::RequestBody(RequestFault::TooLarge { .. }), _) => Reason::BodyTooLarge,
             (ForwardError::RequestBody(RequestFault::Stalled { .. }), _) => Reason::RequestTimeout,
             (ForwardError::RequestBody(RequestFault::Gone), _) => Reason::MalformedRequest,
+            (ForwardError::Tunnels { .. }, _) => Reason::RateLimited,
             (_, Fault::Us) => Reason::Internal,
             (ForwardError::NoServer { .. }, _) => Reason::Unavailable,
             _ if error.is_busy() => Reason::Unavailable,
@@ -343,7 +309,10 @@ impl From<ForwardError> for Rejection {
         }
         let mut rejection = Self::new(reason).because(cause);
         rejection.retry_after = error.retry_after();
-        // What is left of the request's body was not read.
-        if error.fault() == Fault::Client { rejection.closing() } else { rejection }
+        match error {
+            // What is left of the request's body was not read.
+            ForwardError::RequestBody(_) => rejection.closing(),
+            _ => rejection,
+        }
     }
 }

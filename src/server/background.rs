@@ -17,6 +17,8 @@ const KEY_MAINTENANCE: Duration = Duration::from_secs(60);
 const REVIEW_AGAIN: Duration = Duration::from_secs(5);
 /// A reload may bring issuers whose keys are due at once.
 const NEW_ISSUERS: Duration = Duration::from_secs(5);
+/// Downloads go on until then after their session has idled out.
+const IDLED_OUT: Duration = Duration::from_secs(60);
 /// Memory of what expired, idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -32,6 +34,7 @@ pub(super) fn start(operations: &Arc<Operations>, stop: &CancellationToken) {
     spawn(operations, stop, maintain_keys(operations.clone()));
     spawn(operations, stop, refresh_issuers(operations.clone()));
     spawn(operations, stop, sweep(operations.clone()));
+    spawn(operations, stop, end_streams(operations.clone()));
 }
 
 fn spawn<F>(operations: &Operations, stop: &CancellationToken, task: F)
@@ -107,6 +110,20 @@ async fn refresh_issuers(operations: Arc<Operations>) {
             }
         };
         let _ = tokio::time::timeout(NEW_ISSUERS, due).await;
+    }
+}
+
+/// Ends what sessions have open that are over without anybody's doing: nobody refreshed them.
+async fn end_streams(operations: Arc<Operations>) {
+    let shared = &operations.gateway.shared;
+    loop {
+        shared.clock.sleep(IDLED_OUT).await;
+        for session in shared.ends.streams.sessions() {
+            // A store that cannot say leaves them as they are.
+            if let Ok(None) = shared.store.find(session, shared.clock.now()).await {
+                shared.ends.streams.end(session);
+            }
+        }
     }
 }
 

@@ -24,10 +24,12 @@ use super::link::{Link, Sender};
 use super::permits::{NoTurn, Turn};
 use super::pick::Wanted;
 use super::pool::Pool;
+use super::preface::Preface;
 use super::request::{self, Progress};
 use super::response::Lease;
 use super::server::{InFlight, Server};
 use super::spare;
+use super::watch::Joined;
 use crate::body::Request;
 use crate::runtime::Worker;
 
@@ -84,6 +86,10 @@ pub(super) struct Call<'a> {
     pub(super) progress: Option<Arc<Progress>>,
     /// What the client asked to upgrade to.
     pub(super) asked: Option<HeaderValue>,
+    /// The place of the tunnel that may come of it.
+    pub(super) joined: Option<(Joined, Duration)>,
+    /// What its connection begins with; then it is for this request alone.
+    pub(super) preface: Option<Preface>,
     pub(super) idempotent: bool,
     pub(super) deadline: Option<Deadline>,
     /// What the pool's hash is made of.
@@ -124,7 +130,8 @@ impl Call<'_> {
         match answer {
             Ok(Ok(answer)) => {
                 self.pool.answered(server, answer.status());
-                Ok((answer, Lease { link, worker: self.worker.clone(), in_flight }))
+                let (worker, alone) = (self.worker.clone(), self.preface.is_some());
+                Ok((answer, Lease { link, worker, in_flight, alone }))
             }
             Ok(Err(error)) => Err(self.failed(server, error, spare, unused.is_some())),
             Err(error) => {
@@ -160,6 +167,7 @@ impl Call<'_> {
                 }
             }
         } else if !self.fresh
+            && self.preface.is_none()
             && let Some(taken) = server.take(self.worker)
         {
             return Ok((taken.link, Some(taken.unused)));
@@ -167,11 +175,14 @@ impl Call<'_> {
         let (timeouts, http2) = (&self.pool.timeouts, self.pool.http2);
         let left = self.deadline.map(|deadline| deadline.at - Instant::now());
         let limit = left.map_or(timeouts.connect, |left| left.min(timeouts.connect));
-        let manner = Manner { http2, limit, keep: timeouts.keep_alive, worker: self.worker };
+        let (keep, worker, preface) = (timeouts.keep_alive, self.worker, self.preface.as_ref());
+        let manner = Manner { http2, limit, keep, preface, worker };
         match connect::connect(path, &manner, permit).await {
             Ok(link) => {
                 server.state.reached();
-                server.share(self.worker, &link);
+                if self.preface.is_none() {
+                    server.share(self.worker, &link);
+                }
                 Ok((link, None))
             }
             Err(source) => {

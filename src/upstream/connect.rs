@@ -1,4 +1,5 @@
-//! Making a connection to a server: TCP, unix or TLS, then the HTTP handshake.
+//! Making a connection to a server: TCP, unix or TLS, then the HTTP handshake. Before both comes
+//! the PROXY header, where there is one.
 //!
 //! Every address of a name is tried, each with its share of the connect timeout, so that one
 //! silent address does not use up the time of the next. TLS is checked against the upstream's
@@ -27,6 +28,7 @@ use super::error::{ConnectError, PoolError};
 use super::headers::bare;
 use super::link::{Address, Link, Sender};
 use super::permits::Permit;
+use super::preface::Preface;
 use super::resolve::{Asker, Lookup, Names};
 use super::transport::{Stream, Transport};
 use crate::config;
@@ -134,7 +136,16 @@ pub(super) struct Manner<'a> {
     pub(super) limit: Duration,
     /// How long it may be kept unused.
     pub(super) keep: Duration,
+    /// What it begins with, before TLS and HTTP.
+    pub(super) preface: Option<&'a Preface>,
     pub(super) worker: &'a Arc<Worker>,
+}
+
+/// What is spoken on a way, and before that.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub(super) http2: bool,
+    pub(super) preface: Option<&'a Preface>,
 }
 
 /// Connects in time and starts the connection's driver on the worker. The `permit` goes with the
@@ -146,8 +157,8 @@ pub(super) async fn connect(
 ) -> Result<Link, ConnectError> {
     let (limit, worker) = (manner.limit, manner.worker);
     let connecting = async {
-        let asker = Asker::Worker(worker);
-        let (stream, http2, at) = open(path, manner.http2, limit, asker).await?;
+        let way = Way { http2: manner.http2, preface: manner.preface };
+        let (stream, http2, at) = open(path, way, limit, Asker::Worker(worker)).await?;
         let transport = Transport::new(stream, permit);
         let sender = if http2 {
             handshake_http2(transport, worker).await?
@@ -163,27 +174,33 @@ pub(super) async fn connect(
 /// name's addresses it leads.
 pub(super) async fn open(
     path: &Path,
-    http2: bool,
+    way: Way<'_>,
     limit: Duration,
     asker: Asker<'_>,
 ) -> Result<(Stream, bool, Option<Address>), ConnectError> {
     // Without TLS, HTTP/2 is spoken with prior knowledge (RFC 9113 §3.3).
     let (host, port, tls) = match path {
         Path::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
-            return Ok((Stream::Unix(stream), http2, None));
+            let mut stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
+            if let Some(preface) = way.preface {
+                preface.write(&mut stream).await?;
+            }
+            return Ok((Stream::Unix(stream), way.http2, None));
         }
         Path::Tcp { host, port, tls } => (host, *port, tls),
     };
-    let (stream, at) = match host {
+    let (mut stream, at) = match host {
         Host::Address(ip) => (dial((*ip, port).into()).await?, None),
         Host::Name(names) => {
             let (stream, address) = named(names, port, limit, asker).await?;
             (stream, Some(address))
         }
     };
+    if let Some(preface) = way.preface {
+        preface.write(&mut stream).await?;
+    }
     let (stream, http2) = match tls {
-        None => (Stream::Tcp(stream), http2),
+        None => (Stream::Tcp(stream), way.http2),
         Some(tls) => secured(stream, tls).await?,
     };
     Ok((stream, http2, at))

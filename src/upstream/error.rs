@@ -15,6 +15,9 @@ use crate::trust::TrustError;
 /// Connections of a busy server become free within moments.
 const BUSY_FOR: Duration = Duration::from_secs(1);
 
+/// When a session that has all its tunnels may ask for another.
+const TUNNEL_AGAIN: Duration = Duration::from_secs(5);
+
 /// Who could have prevented it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -73,6 +76,9 @@ pub enum ForwardError {
     #[error("the request's body did not arrive whole")]
     RequestBody(#[from] RequestFault),
 
+    #[error("{limit} tunnels of this session or credential are open")]
+    Tunnels { limit: usize },
+
     #[error("the request cannot be written for the upstream: {what}")]
     Unwritable { what: &'static str },
 }
@@ -108,7 +114,7 @@ impl ForwardError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::RequestBody(_) => Fault::Client,
+            Self::RequestBody(_) | Self::Tunnels { .. } => Fault::Client,
             Self::Unwritable { .. } => Fault::Us,
             Self::Login { .. }
             | Self::NoServer { .. }
@@ -142,6 +148,7 @@ impl ForwardError {
         match self {
             Self::NoServer { retry_after, .. } => Some(*retry_after),
             Self::Busy { .. } => Some(BUSY_FOR),
+            Self::Tunnels { .. } => Some(TUNNEL_AGAIN),
             _ => None,
         }
     }
@@ -164,6 +171,7 @@ impl ForwardError {
             Self::Login { .. }
             | Self::NoServer { .. }
             | Self::RequestBody(_)
+            | Self::Tunnels { .. }
             | Self::Unwritable { .. } => None,
         }
     }

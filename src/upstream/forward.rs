@@ -18,6 +18,7 @@ use super::error::ForwardError;
 use super::headers::{Facts, Protected, Rules, clean_response, rewrite_location};
 use super::pick::Wanted;
 use super::pool::Pool;
+use super::preface::Preface;
 use super::request;
 use super::response::{self, Lease, Limits};
 use super::server::{InFlight, Server};
@@ -36,7 +37,7 @@ pub struct Exchange<'a> {
     pub protected: &'a Arc<Protected>,
     /// The route's `response_headers`.
     pub response_rules: &'a Rules,
-    /// What a long answer or a tunnel must not outlive; `None` on open routes.
+    /// What a long answer or a tunnel must not outlive, if there is anything.
     pub watch: Option<&'a Watch>,
     /// `Pool::key` of the request.
     pub key: Option<u64>,
@@ -96,12 +97,31 @@ impl Pool {
         // A tunnel begins where the request ends: one that has a body of its own, or that goes out
         // over HTTP/2, is sent as the plain request it also is (RFC 9110 §7.8).
         let asked = tunnel::asked(request.headers_mut(), bodyless && !self.http2);
-        let deadline = self.timeouts.total.map(Deadline::after);
+        // Before anything is sent: a tunnel too many is none that the upstream hears of.
+        let joined = match exchange.watch.filter(|_| asked.is_some()) {
+            Some(watch) => {
+                let limit = watch.max_tunnels;
+                let joined = watch.join_tunnel().ok_or(ForwardError::Tunnels { limit })?;
+                Some((joined, watch.notice))
+            }
+            None => None,
+        };
+        let named = self.proxy_protocol.map(|v| Preface::naming(v, exchange.facts.client));
         let client = asked.is_some().then(|| upgrade::on(&mut request));
         self.budget.earn(worker.index);
-        let (key, fresh, tries) = (exchange.key, false, 0);
-        let mut call =
-            Call { pool: self, worker, progress, asked, idempotent, deadline, key, fresh, tries };
+        let mut call = Call {
+            pool: self,
+            worker,
+            progress,
+            asked,
+            joined,
+            preface: named.transpose()?,
+            idempotent,
+            deadline: self.timeouts.total.map(Deadline::after),
+            key: exchange.key,
+            fresh: false,
+            tries: 0,
+        };
         let wanted = Wanted { failed: None, key: exchange.key };
         let mut server = self.pick(worker, &wanted).ok_or_else(|| self.no_server())?.clone();
         loop {
@@ -148,7 +168,7 @@ impl Call<'_> {
     }
 
     fn begin_tunnel(
-        &self,
+        mut self,
         mut answer: http::Response<Incoming>,
         lease: Lease,
         client: Option<OnUpgrade>,
@@ -160,8 +180,8 @@ impl Call<'_> {
         tunnel::check_agreement(asked, answer.headers())?;
         let upstream = upgrade::on(&mut answer);
         let websocket = asked.as_bytes().eq_ignore_ascii_case(b"websocket");
-        let (watch, in_flight) = (exchange.watch.cloned(), lease.in_flight);
-        self.worker.spawn(Tunnel { client, upstream, websocket, watch, in_flight }.run());
+        let (joined, in_flight) = (self.joined.take(), lease.in_flight);
+        self.worker.spawn(Tunnel { client, upstream, websocket, joined, in_flight }.run());
         let mut response = answer.map(|_| Body::empty());
         let headers = response.headers_mut();
         self.pass_on(headers, exchange);

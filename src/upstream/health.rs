@@ -21,14 +21,15 @@ use hyper_util::rt::TokioIo;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connect::{self, Path};
+use super::connect::{self, Path, Way};
 use super::error::ConnectError;
 use super::pool::Pool;
+use super::preface::Preface;
 use super::resolve::Asker;
 use super::server::Server;
 use super::transport::Transport;
 use crate::body::{Body, Request};
-use crate::config::HealthCheck;
+use crate::config::{HealthCheck, ProxyVersion};
 use crate::runtime::BackRoom;
 use crate::secret;
 
@@ -165,7 +166,9 @@ async fn round(pool: &Pool, checks: &Checks, back_room: &BackRoom, rows: &mut Ve
     let asking: Vec<_> = pool
         .servers
         .iter()
-        .map(|server| ask(server.clone(), pool.http2, checks.settings.clone(), back_room.clone()))
+        .map(|server| {
+            ask(server.clone(), Speech::of(pool), checks.settings.clone(), back_room.clone())
+        })
         .collect();
     let answers: Vec<_> = stream::iter(asking).buffered(PARALLEL).collect().await;
     rows.resize(pool.servers.len(), Row::default());
@@ -207,27 +210,43 @@ impl Row {
     }
 }
 
+/// What is spoken with the servers of a pool.
+#[derive(Clone, Copy)]
+struct Speech {
+    http2: bool,
+    proxy_protocol: Option<ProxyVersion>,
+}
+
+impl Speech {
+    fn of(pool: &Pool) -> Self {
+        Self { http2: pool.http2, proxy_protocol: pool.proxy_protocol }
+    }
+}
+
 async fn ask(
     server: Arc<Server>,
-    http2: bool,
+    speech: Speech,
     settings: Arc<HealthCheck>,
     back_room: BackRoom,
 ) -> Result<(), CheckError> {
     let limit = settings.timeout;
-    let asked = speak(&server, http2, &settings, back_room);
+    let asked = speak(&server, speech, &settings, back_room);
     tokio::time::timeout(limit, asked).await.unwrap_or(Err(CheckError::Slow(limit)))
 }
 
 async fn speak(
     server: &Server,
-    http2: bool,
+    speech: Speech,
     settings: &HealthCheck,
     back_room: BackRoom,
 ) -> Result<(), CheckError> {
     // The built-in echo is always there.
     let Some(path) = &server.path else { return Ok(()) };
     let asker = Asker::BackRoom(&back_room);
-    let (stream, http2, _) = connect::open(path, http2, settings.timeout, asker).await?;
+    // Nobody's request: the connection is said to be the gateway's own.
+    let preface = speech.proxy_protocol.map(Preface::local).transpose()?;
+    let way = Way { http2: speech.http2, preface: preface.as_ref() };
+    let (stream, http2, _) = connect::open(path, way, settings.timeout, asker).await?;
     // Not of those that a limit counts: a full server is to be checked, too.
     let transport = TokioIo::new(Transport::new(stream, None));
     let request = request(path, http2, settings)?;

@@ -19,7 +19,7 @@ use super::health::Checks;
 use super::outlier::Outliers;
 use super::server::{Server, ServerSnapshot};
 use crate::clock::Clock;
-use crate::config::{self, Balance, ServerAddress, UpstreamTimeouts};
+use crate::config::{self, Balance, ProxyVersion, ServerAddress, UpstreamTimeouts};
 use crate::runtime::BackRoom;
 use crate::secret;
 
@@ -38,6 +38,7 @@ pub struct Pool {
     pub(super) outliers: Option<Outliers>,
     pub(super) clock: Clock,
     pub(super) http2: bool,
+    pub(super) proxy_protocol: Option<ProxyVersion>,
     pub(super) timeouts: UpstreamTimeouts,
     pub(super) retries: u8,
     pub(super) budget: Budget,
@@ -85,6 +86,7 @@ impl Pool {
             outliers: outliers.map(Outliers::new),
             clock: clock.clone(),
             http2: config.http2,
+            proxy_protocol: config.proxy_protocol,
             timeouts: config.timeouts,
             retries: config.calls.retries,
             budget: Budget::new(config.calls.retry_budget, workers),
@@ -210,6 +212,7 @@ pub(super) fn sample(balance: Balance, servers: Vec<config::Server>) -> config::
         servers,
         balance,
         http2: false,
+        proxy_protocol: None,
         timeouts: UpstreamTimeouts {
             connect: wait,
             first_byte: wait,

@@ -67,11 +67,16 @@ pub(super) struct Lease {
     pub(super) link: Link,
     pub(super) worker: Arc<Worker>,
     pub(super) in_flight: InFlight,
+    /// It began with its client's address and serves nobody else.
+    pub(super) alone: bool,
 }
 
 impl Lease {
     /// The answer has been read to its end.
     fn end(self) {
+        if self.alone {
+            return;
+        }
         self.in_flight.server().clone().give_back(&self.worker, self.link);
     }
 }

@@ -276,7 +276,7 @@ mod tests {
         let pool = sample(config::Balance::RoundRobin, Vec::new());
         let server = Arc::new(Server::new(&config, Some(path), &pool, 1));
         let limit = Duration::from_secs(5);
-        let manner = Manner { http2: false, limit, keep: limit, worker };
+        let manner = Manner { http2: false, limit, keep: limit, preface: None, worker };
 
         for (now, reused) in [(vec![ONE, TWO], true), (vec![TWO], false)] {
             *locked(&table) = vec![ONE];

@@ -31,6 +31,7 @@ mod opaque; // tokens that only their issuer understands
 mod pages; // the curl lines of the published login pages
 mod passwords; // stored hashes of every form
 mod pools; // which server of a pool is asked: balance, checks, ejection
+mod proxy_protocol; // PROXY headers from listed peers, and to upstreams
 mod rate_limit; // 429 by subject, session, client and route
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway

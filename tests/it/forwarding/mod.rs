@@ -21,7 +21,7 @@ pub(crate) fn to(name: &str, server: &str, path: &str, keys: &str) -> String {
 }
 
 /// The sections before the others, with `listener` as given.
-fn head(listener: &str) -> String {
+pub(crate) fn head(listener: &str) -> String {
     format!(
         "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
          [[listener]]\n{listener}\n[token]\nissuer = \"https://gateway.example\"\n\

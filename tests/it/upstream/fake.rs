@@ -68,6 +68,7 @@ pub(crate) fn to(servers: Vec<Server>) -> Settings {
         servers,
         balance: Balance::RoundRobin,
         http2: false,
+        proxy_protocol: None,
         timeouts: UpstreamTimeouts {
             connect: PATIENCE,
             first_byte: PATIENCE,
@@ -160,6 +161,7 @@ async fn handle(
         sni: None,
         names: None,
         trusted_proxy: inner.settings.trusted_proxy,
+        only_health: false,
         redirect: false,
         bounds: tollhouse::client::RequestBounds {
             uri_bytes: 8192,
