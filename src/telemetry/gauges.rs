@@ -19,6 +19,8 @@ pub struct Gauges {
     pub handshake_failures: u64,
     /// Upstream, server, whether it is up, requests in flight, idle connections, failures.
     pub upstreams: Vec<(String, String, bool, usize, usize, u64)>,
+    /// Upstreams whose certificates nobody looks at.
+    pub unverified_upstreams: Vec<String>,
     pub streams: usize,
     pub revocations: usize,
     pub verified_tokens: usize,
@@ -81,6 +83,12 @@ impl Gauges {
         registry.register("upstream_pool_in_use", "Requests in flight", in_use);
         registry.register("upstream_pool_idle", "Connections kept open", idle);
         registry.register("upstream_failures", "Requests that the server failed", failed);
+        let unverified = Family::<Labels, Gauge>::default();
+        for upstream in &self.unverified_upstreams {
+            unverified.get_or_create(&vec![("upstream", upstream.clone())]).set(1);
+        }
+        let help = "Its certificate is not verified (insecure_skip_verify)";
+        registry.register("upstream_tls_unverified", help, unverified);
     }
 
     fn register_certificates(&self, registry: &mut Registry) {
@@ -143,6 +151,7 @@ mod tests {
             weak_logins: vec![("ssha", 7)],
             store_up: true,
             upstreams: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), true, 4, 5, 6)],
+            unverified_upstreams: vec!["lab".to_owned()],
             certificates_not_after: vec![("a\"b".to_owned(), Timestamp::from_secs(9))],
             issuers: vec![("idp".to_owned(), 2, 1, Some(Timestamp::from_secs(8)))],
             ..Gauges::default()
@@ -160,6 +169,7 @@ mod tests {
             r#"tollhouse_upstream_pool_in_use{upstream="api",server="10.0.0.1:80"} 4"#,
             r#"tollhouse_upstream_pool_idle{upstream="api",server="10.0.0.1:80"} 5"#,
             r#"tollhouse_upstream_failures_total{upstream="api",server="10.0.0.1:80"} 6"#,
+            r#"tollhouse_upstream_tls_unverified{upstream="lab"} 1"#,
             r#"tollhouse_jwks_refresh_total{issuer="idp",result="succeeded"} 2"#,
             r#"tollhouse_jwks_refresh_total{issuer="idp",result="failed"} 1"#,
             r#"tollhouse_jwks_last_success_timestamp_seconds{issuer="idp"} 8"#,
