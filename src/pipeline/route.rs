@@ -8,6 +8,7 @@ use http::request::Parts;
 
 use super::Exchange;
 use super::authenticate::Proved;
+use crate::answer;
 use crate::authn::{Credential, Verified};
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
@@ -51,8 +52,7 @@ impl Exchange<'_> {
                 return Ok(answer);
             }
         }
-        let bare =
-            route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(&head);
+        let bare = route.config.cors == RouteCors::Upstream && answer::cors::is_preflight(&head);
         // A preflight is let through unasked, so it must not turn into another method behind us.
         let may_override = route.config.allow_method_override && !bare;
         headers::strip_inbound(&mut head, &route.protected, &self.client, may_override);
@@ -223,11 +223,15 @@ impl Exchange<'_> {
             back_room: &self.gateway.shared.back_room,
             now: self.now,
         };
+        let by_connect = upstream::is_by_connect(&head.extensions);
         let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
         let request = Request::from_parts(head, body);
         let forwarded = route.pool.forward(self.worker, request, &exchange).await;
         match forwarded {
-            Ok(forwarded) => {
+            Ok(mut forwarded) => {
+                if forwarded.tunnel {
+                    answer::tunnel::open(&mut forwarded.response, by_connect);
+                }
                 self.finish.record.upstream = Some(forwarded.server);
                 if self.finish.record.outcome != Outcome::Observed {
                     self.finish.record.outcome = Outcome::Forwarded;

@@ -8,23 +8,25 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use http::{StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::upgrade::{self, OnUpgrade};
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{self, Path};
+use super::connect::{self, Path, Speak};
 use super::credential::Credential;
 use super::echo;
 use super::error::ForwardError;
+use super::extended_connect;
 use super::headers::{Facts, Protected, Rules, clean_response, rewrite_location};
+use super::opening::Opening;
 use super::pool::Pool;
 use super::request::{self, Progress};
 use super::response::{self, Lease};
 use super::server::{InFlight, Sender, Server};
-use super::upgrade::{self as tunnel, Tunnel};
+use super::upgrade::Tunnel;
 use super::watch::Watch;
 use crate::body::{Body, Request, Response};
 use crate::clock::Timestamp;
@@ -51,6 +53,9 @@ pub struct Forwarded {
     pub response: Response,
     /// The server that gave it, for the log.
     pub server: Arc<str>,
+    /// It agrees to the tunnel that was asked for, which has begun. What status tells the client so
+    /// depends on how it asked.
+    pub tunnel: bool,
 }
 
 impl Pool {
@@ -87,12 +92,8 @@ impl Pool {
     ) -> Result<Forwarded, ForwardError> {
         request::frame(&mut request);
         let progress = request::watch_body(&mut request, exchange.protected);
-        // A tunnel begins where the request ends: one that has a body of its own, or that goes out
-        // over HTTP/2, is sent as the plain request it also is (RFC 9110 §7.8).
-        let tunnels = progress.is_none() && !self.http2;
-        let asked = tunnel::asked(request.headers_mut(), tunnels);
-        let mut call = Call { pool: self, worker, progress, asked, fresh: false };
-        let client = call.asked.is_some().then(|| upgrade::on(&mut request));
+        let opening = Opening::of(&mut request, progress.is_some(), self.http2);
+        let mut call = Call { pool: self, worker, progress, opening, fresh: false };
         let mut tries = 0;
         let mut failed = None;
         loop {
@@ -102,7 +103,7 @@ impl Pool {
                 return call.echoed(&server, request, exchange).await;
             };
             match call.attempt(&server, path, request).await {
-                Ok((answer, lease)) => return call.accept(answer, lease, client, exchange),
+                Ok((answer, lease)) => return call.accept(answer, lease, exchange),
                 Err(Failed { error: None, request: Some(back) }) => {
                     call.fresh = true;
                     request = back;
@@ -141,8 +142,8 @@ struct Call<'a> {
     pool: &'a Pool,
     worker: &'a Arc<Worker>,
     progress: Option<Arc<Progress>>,
-    /// What the client asked to upgrade to.
-    asked: Option<HeaderValue>,
+    /// The tunnel that the client asks for.
+    opening: Option<Opening>,
     /// Take no kept connection: one was dead already, the others may be too.
     fresh: bool,
 }
@@ -155,7 +156,9 @@ impl Call<'_> {
         mut request: Request,
     ) -> Result<(http::Response<Incoming>, Lease), Failed> {
         let in_flight = InFlight::start(server);
-        let kept = if self.fresh { None } else { server.take(self.worker) };
+        // Over HTTP/2 a tunnel has a connection of its own, as it has otherwise.
+        let alone = self.pool.http2 && self.opening.is_some();
+        let kept = if self.fresh || alone { None } else { server.take(self.worker) };
         let reused = kept.is_some();
         let sender = match kept {
             Some(sender) => sender,
@@ -166,6 +169,9 @@ impl Call<'_> {
         };
         let (answer, sender) = match sender {
             Sender::Http1(mut sender) => {
+                if let Some(opening) = &self.opening {
+                    opening.for_http1(&mut request);
+                }
                 request::for_http1(&mut request);
                 let answer = self.await_head(sender.try_send_request(request)).await;
                 (answer, Sender::Http1(sender))
@@ -175,6 +181,13 @@ impl Call<'_> {
                 request::for_http2(&mut request, tls)?;
                 let answer = self.await_head(sender.try_send_request(request)).await;
                 (answer, Sender::Http2(sender))
+            }
+            Sender::WebSocket(mut sender) => {
+                let tls = matches!(path, Path::Tcp { tls: Some(_), .. });
+                request::for_http2(&mut request, tls)?;
+                extended_connect::for_http2(&mut request);
+                let answer = self.await_head(sender.try_send_request(request)).await;
+                (answer, Sender::WebSocket(sender))
             }
         };
         match answer {
@@ -194,7 +207,12 @@ impl Call<'_> {
 
     async fn connect(&self, server: &Arc<Server>, path: &Path) -> Result<Sender, ForwardError> {
         let limit = self.pool.timeouts.connect;
-        match connect::connect(path, self.pool.http2, limit, self.worker).await {
+        let speak = match (self.pool.http2, &self.opening) {
+            (false, _) => Speak::Http1,
+            (true, None) => Speak::Http2,
+            (true, Some(_)) => Speak::WebSocket,
+        };
+        match connect::connect(path, speak, limit, self.worker).await {
             Ok(sender) => {
                 server.connected();
                 if let Sender::Http2(sender) = &sender {
@@ -240,18 +258,25 @@ impl Call<'_> {
         self,
         answer: http::Response<Incoming>,
         lease: Lease,
-        client: Option<OnUpgrade>,
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let server = lease.in_flight.server().name.clone();
         let refuse = |what| ForwardError::Framing { server: server.clone(), what };
         let (mut head, incoming) = answer.into_parts();
         response::check_framing(head.status, &mut head.headers).map_err(refuse)?;
+        let tunnel = match &self.opening {
+            Some(opening) => opening.is_opened(&head).map_err(refuse)?,
+            None if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                return Err(refuse("a 101 that nobody asked for"));
+            }
+            None => false,
+        };
+        let over_http2 = head.version == Version::HTTP_2;
         // An HTTP/1.0 upstream does not make the client's connection one of HTTP/1.0.
         head.version = Version::HTTP_11;
         let answer = http::Response::from_parts(head, incoming);
-        let response = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.begin_tunnel(answer, lease, client, exchange).map_err(refuse)?
+        let mut response = if tunnel {
+            self.begin_tunnel(answer, lease, over_http2, exchange)
         } else {
             let idle = self.pool.timeouts.idle;
             let mut response =
@@ -259,30 +284,31 @@ impl Call<'_> {
             self.pass_on(response.headers_mut(), exchange);
             response
         };
-        Ok(Forwarded { response, server })
+        // What was one connection's is not the next one's.
+        response.extensions_mut().remove::<OnUpgrade>();
+        Ok(Forwarded { response, server, tunnel })
     }
 
+    /// Begins the tunnel that the upstream has agreed to; the client is told by its answer.
     fn begin_tunnel(
-        &self,
+        mut self,
         mut answer: http::Response<Incoming>,
         lease: Lease,
-        client: Option<OnUpgrade>,
+        over_http2: bool,
         exchange: &Exchange<'_>,
-    ) -> Result<Response, &'static str> {
-        let (Some(client), Some(asked)) = (client, &self.asked) else {
-            return Err("a 101 that nobody asked for");
-        };
-        tunnel::check_agreement(asked, answer.headers())?;
+    ) -> Response {
         let upstream = upgrade::on(&mut answer);
-        let websocket = asked.as_bytes().eq_ignore_ascii_case(b"websocket");
-        let (watch, in_flight) = (exchange.watch.cloned(), lease.in_flight);
-        self.worker.spawn(Tunnel { client, upstream, websocket, watch, in_flight }.run());
         let mut response = answer.map(|_| Body::empty());
         let headers = response.headers_mut();
         self.pass_on(headers, exchange);
-        headers.insert(header::UPGRADE, asked.clone());
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        Ok(response)
+        if let Some(opening) = self.opening.take() {
+            opening.agree(headers, over_http2);
+            let websocket = opening.is_websocket();
+            let client = opening.into_client();
+            let (watch, in_flight) = (exchange.watch.cloned(), lease.in_flight);
+            self.worker.spawn(Tunnel { client, upstream, websocket, watch, in_flight }.run());
+        }
+        response
     }
 
     fn pass_on(&self, headers: &mut HeaderMap, exchange: &Exchange<'_>) {
@@ -300,6 +326,6 @@ impl Call<'_> {
         let _in_flight = InFlight::start(server);
         let mut response = echo::answer(request).await?;
         self.pass_on(response.headers_mut(), exchange);
-        Ok(Forwarded { response, server: server.name.clone() })
+        Ok(Forwarded { response, server: server.name.clone(), tunnel: false })
     }
 }

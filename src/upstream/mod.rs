@@ -13,7 +13,9 @@ mod connect;
 mod credential;
 mod echo;
 mod error;
+mod extended_connect;
 mod forward;
+mod opening;
 mod own_login;
 mod pool;
 mod request;
@@ -25,6 +27,7 @@ mod watch;
 mod websocket;
 
 pub use self::error::{ConnectError, Fault, ForwardError, PoolError, RequestFault};
+pub use self::extended_connect::{as_upgrade, is_by_connect};
 pub use self::forward::{Exchange, Forwarded};
 pub use self::pool::{Pool, PoolSnapshot};
 pub use self::server::ServerSnapshot;

@@ -77,6 +77,8 @@ impl Shared {
 pub(super) enum Sender {
     Http1(http1::SendRequest<Body>),
     Http2(http2::SendRequest<Body>),
+    /// HTTP/2 to a server that lets WebSockets be opened, for the one that is to be.
+    WebSocket(http2::SendRequest<Body>),
 }
 
 /// One server as metrics show it.
