@@ -68,7 +68,8 @@ async fn an_event_arrives_before_the_next_one_is_sent() {
             let builder = secure.builder().config(&service.config("", "auth = []"));
             let gateway = builder.start().await;
             let client = secure.client(&gateway, http2);
-            let mut answer = timeout(PATIENCE, listen(&client)).await.expect("the head before any event");
+            let mut answer =
+                timeout(PATIENCE, listen(&client)).await.expect("the head before any event");
 
             for number in 0..5 {
                 go_on.add_permits(1);
