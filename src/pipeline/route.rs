@@ -25,7 +25,7 @@ use crate::session::StreamOrigin;
 use crate::telemetry::observed::Who;
 use crate::telemetry::record::Outcome;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept};
-use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
+use crate::upstream::{self, Fault, ForwardError, Forwarded, RequestFault, Watch};
 
 /// What is known of the caller once the request may go on.
 struct Decision {
@@ -228,21 +228,24 @@ impl Exchange<'_> {
         let request = Request::from_parts(head, body);
         let forwarded = route.pool.forward(self.worker, request, &exchange).await;
         match forwarded {
-            Ok(mut forwarded) => {
-                if forwarded.tunnel {
-                    answer::tunnel::open(&mut forwarded.response, by_connect);
-                }
-                self.finish.record.upstream = Some(forwarded.server);
-                if self.finish.record.outcome != Outcome::Observed {
-                    self.finish.record.outcome = Outcome::Forwarded;
-                }
-                Ok(forwarded.response)
-            }
+            Ok(forwarded) => Ok(self.forwarded(forwarded, by_connect)),
             Err(error) => {
                 self.finish.record.upstream = error.server().map(Into::into);
                 Err(error.into())
             }
         }
+    }
+
+    /// Notes where the answer came from; a tunnel is opened in the way that its client asked.
+    fn forwarded(&mut self, mut forwarded: Forwarded, by_connect: bool) -> Response {
+        self.finish.record.upstream = Some(forwarded.server);
+        if self.finish.record.outcome != Outcome::Observed {
+            self.finish.record.outcome = Outcome::Forwarded;
+        }
+        if forwarded.tunnel {
+            answer::tunnel::open(&mut forwarded.response, by_connect);
+        }
+        forwarded.response
     }
 
     /// What the answer must not outlive: a tunnel its token, a plain answer its session; both the
