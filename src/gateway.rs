@@ -331,6 +331,12 @@ impl Generation {
         self.config.listeners.iter().find(|listener| listener.name == name)
     }
 
+    /// Upstreams whose certificates nobody looks at.
+    pub(crate) fn unverified_upstreams(&self) -> impl Iterator<Item = &str> {
+        let upstreams = self.config.upstreams.iter();
+        upstreams.filter(|one| one.tls.insecure_skip_verify).map(|one| one.name.as_str())
+    }
+
     /// True if some login or route names this host, or takes all.
     pub(crate) fn is_configured_host(&self, host: &str) -> bool {
         let logins = self.config.logins.iter().flat_map(|login| &login.hosts);

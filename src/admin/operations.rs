@@ -295,7 +295,11 @@ impl Operations {
         let users =
             self.gateway.shared.users.sources().iter().filter_map(|source| source.problem());
         let users = users.map(|problem| format!("users: {problem}"));
-        let issuers = self.gateway.generation().verifier.remote_issuers(shared.clock.now());
+        let generation = self.gateway.generation();
+        let issuers = generation.verifier.remote_issuers(shared.clock.now());
+        let unverified = generation.unverified_upstreams();
+        let unverified =
+            unverified.map(|name| format!("upstream {name} may be anybody: insecure_skip_verify"));
         Readiness {
             checks: vec![
                 ("draining", if draining { Err("draining".to_owned()) } else { Ok(()) }),
@@ -307,6 +311,7 @@ impl Operations {
                 .chain(issuers.into_iter().filter_map(|issuer| issuer.problem))
                 .chain(upstreams::notes(&self.gateway.generation()))
                 .chain(self.ending_certificates())
+                .chain(unverified)
                 .chain(shared.metrics.note())
                 .collect(),
         }
@@ -337,6 +342,7 @@ impl Operations {
             upstream_states: &Condition::NAMES,
             retries: upstreams::retries(&generation),
             queues: upstreams::queues(&generation),
+            unverified_upstreams: generation.unverified_upstreams().map(str::to_owned).collect(),
             streams: shared.ends.streams.open(),
             revocations: shared.store.revocations().len(),
             verified_tokens: generation.verifier.remembered(),

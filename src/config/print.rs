@@ -302,6 +302,10 @@ impl Config {
             Some(certificate) => tls.sub("certificate", certificate),
             None => tls,
         };
+        let tls = match upstream.tls.insecure_skip_verify {
+            true => tls.flag("insecure_skip_verify", true),
+            false => tls,
+        };
         let tls = tls.table();
         if tls.is_empty() { out.table() } else { out.sub("tls", tls).table() }
     }

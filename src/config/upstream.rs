@@ -79,6 +79,8 @@ pub struct UpstreamTls {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Name to ask for and to check, where it is not the host's.
     pub server_name: Option<String>,
+    /// Believe whoever answers. Nothing but an explicit `true` sets it, and everything says so.
+    pub insecure_skip_verify: bool,
 }
 
 /// A server in the same house answers at once or not at all.
@@ -277,10 +279,24 @@ impl UpstreamTls {
         {
             item.issue("must be a host name");
         }
+        let ca = table.get("ca").and_then(|item| item.read_certificates()).map(|(_, pem)| pem);
+        let insecure = table.get("insecure_skip_verify");
+        let skips = insecure.as_ref().and_then(Item::bool).unwrap_or(false);
+        match insecure.as_ref().filter(|_| skips) {
+            Some(item) if ca.is_some() => {
+                item.issue("believes any certificate, so that `ca` says nothing: leave one out");
+            }
+            Some(item) => item.warn(
+                "believes whoever answers: all that is sent there can be read and changed on the \
+                 way; name the server's own certificate or its CA as `ca` instead",
+            ),
+            None => {}
+        }
         Self {
-            ca: table.get("ca").and_then(|item| item.read_certificates()).map(|(_, pem)| pem),
+            ca,
             certificate: certificate.map(|pair| (pair.chain, pair.key)),
             server_name: name.map(str::to_ascii_lowercase),
+            insecure_skip_verify: skips,
         }
     }
 }

@@ -186,6 +186,8 @@ impl<H> Shared<H> {
             .max_send_buf_size(SEND_BUFFER)
             .max_pending_accept_reset_streams(PENDING_RESETS)
             .max_local_error_reset_streams(LOCAL_RESETS)
+            // WebSockets (RFC 8441); what else is asked so is refused by the handler.
+            .enable_connect_protocol()
             // A client that is gone without a word is noticed although a stream is open.
             .keep_alive_interval(timeouts.body_idle)
             .keep_alive_timeout(timeouts.header);
@@ -308,7 +310,8 @@ where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limit = self.shared.config.timeouts.body_idle;
-        let streams = Streams::new(self.worker.clone(), self.shared.gate.clone(), limit);
+        let (worker, gate) = (self.worker.clone(), self.shared.gate.clone());
+        let streams = Streams::new(worker, gate, self.activity.clone(), limit);
         let service = service_fn(|request: http::Request<Incoming>| {
             let answering = self.activity.begin();
             let taking = streams.watch_next();

@@ -24,6 +24,7 @@ impl Exchange<'_> {
     ) -> Result<Response, Rejection> {
         let login = &endpoint.login;
         self.form = login.errors(endpoint.number).clone();
+        self.grpc = None;
         self.cors = login.config.cors.clone();
         self.finish.metrics = endpoint.metrics.clone();
         self.finish.record.route = Some(endpoint.name.clone());

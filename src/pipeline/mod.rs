@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use http::header;
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, Version};
@@ -36,10 +36,11 @@ use crate::clock::Timestamp;
 use crate::config::RouteCors;
 use crate::dialect::{Cors, ErrorForm, Reason};
 use crate::gateway::{Gateway, Generation, LoginEndpoint, Route};
-use crate::rejection::{Rejection, RejectionContext};
+use crate::rejection::{Rejection, RejectionContext, grpc};
 use crate::routing::{Found, Target};
 use crate::runtime::Worker;
 use crate::telemetry::record::{Outcome, Record};
+use crate::upstream;
 use crate::upstream::headers::RequestId;
 
 /// HTTP/2 in an access line; it has no `Connection` field.
@@ -57,6 +58,8 @@ struct Exchange<'a> {
     finish: Finish,
     /// The shape of a refusal, were it to happen now.
     form: Arc<ErrorForm>,
+    /// How the client writes, if it calls by gRPC: then a refusal has no form but that.
+    grpc: Option<HeaderValue>,
     /// Whose cross-origin calls are marked.
     cors: Option<Arc<Cors>>,
 }
@@ -69,7 +72,9 @@ pub(crate) async fn handle(
     request: http::Request<Incoming>,
 ) -> Response {
     let generation = gateway.generation();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    upstream::as_upgrade(&mut head);
+    let by_connect = upstream::is_by_connect(&head.extensions);
     let origin = head.headers.get(header::ORIGIN).cloned();
     let client = origin::client(&client, &head.headers, &generation.config);
     let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head);
@@ -78,6 +83,12 @@ pub(crate) async fn handle(
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
     });
+    let answered = match answered {
+        Ok(response) if by_connect && answer::tunnel::is_mistakable(&response) => {
+            Err(Rejection::new(Reason::NotImplemented).because("there is no tunnel to be had"))
+        }
+        answered => answered,
+    };
     let mut response = match answered {
         Ok(response) => response,
         Err(rejection) => exchange.refuse(rejection),
@@ -114,6 +125,7 @@ impl<'a> Exchange<'a> {
         Self {
             finish: Finish::start(gateway, record, generation.nowhere.clone(), started),
             form: generation.form_for(host_of(head)).clone(),
+            grpc: grpc::asked(&head.method, &head.headers),
             cors: None,
             gateway,
             generation,
@@ -203,6 +215,7 @@ impl<'a> Exchange<'a> {
     ) -> Result<Response, Rejection> {
         if let Some(endpoint) = login {
             self.form = endpoint.login.errors(endpoint.number).clone();
+            self.grpc = None;
             self.cors = endpoint.login.config.cors.clone();
         } else if let Some(route) = route {
             self.form = route.config.errors.clone();
@@ -231,6 +244,7 @@ impl<'a> Exchange<'a> {
         self.finish.record.cause = rejection.cause.as_ref().map(ToString::to_string);
         rejection.into_response(&RejectionContext {
             form: &self.form,
+            grpc: self.grpc.as_ref(),
             realm: &self.generation.config.token.issuer,
             path: self.finish.record.uri.path(),
             request_id: self.request_id.as_str(),

@@ -9,6 +9,7 @@ use http::request::Parts;
 use super::Exchange;
 use super::authenticate::Proved;
 use super::compress::Asked;
+use crate::answer;
 use crate::authn::Credential;
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
@@ -24,7 +25,7 @@ use crate::telemetry::observed::Who;
 use crate::telemetry::record::Outcome;
 use crate::throttle::Told;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept};
-use crate::upstream::{self, Fault, ForwardError, RequestFault};
+use crate::upstream::{self, Fault, ForwardError, Forwarded, RequestFault};
 
 /// What is known of the caller once the request may go on.
 struct Decision {
@@ -53,8 +54,7 @@ impl Exchange<'_> {
         }
         let mut told = Told::default();
         self.admit_client(route, &mut told)?;
-        let bare =
-            route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(&head);
+        let bare = route.config.cors == RouteCors::Upstream && answer::cors::is_preflight(&head);
         // A preflight is let through unasked, so it must not turn into another method behind us.
         let may_override = route.config.allow_method_override && !bare;
         headers::strip_inbound(&mut head, &route.protected, &self.client, may_override);
@@ -246,22 +246,29 @@ impl Exchange<'_> {
             back_room: &self.gateway.shared.back_room,
             now: self.now,
         };
+        let by_connect = upstream::is_by_connect(&head.extensions);
         let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
         let request = self.mirrored(route, Request::from_parts(head, body), &facts);
         let forwarded = route.pool.forward(self.worker, request, &exchange).await;
         match forwarded {
-            Ok(forwarded) => {
-                self.finish.record.upstream = Some(forwarded.server);
-                if self.finish.record.outcome != Outcome::Observed {
-                    self.finish.record.outcome = Outcome::Forwarded;
-                }
-                Ok(forwarded.response)
-            }
+            Ok(forwarded) => Ok(self.forwarded(forwarded, by_connect)),
             Err(error) => {
                 self.finish.record.upstream = error.server().map(Into::into);
                 Err(error.into())
             }
         }
+    }
+
+    /// Notes where the answer came from; a tunnel is opened in the way that its client asked.
+    fn forwarded(&mut self, mut forwarded: Forwarded, by_connect: bool) -> Response {
+        self.finish.record.upstream = Some(forwarded.server);
+        if self.finish.record.outcome != Outcome::Observed {
+            self.finish.record.outcome = Outcome::Forwarded;
+        }
+        if forwarded.tunnel {
+            answer::tunnel::open(&mut forwarded.response, by_connect);
+        }
+        forwarded.response
     }
 }
 

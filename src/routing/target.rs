@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 use http::{Method, Version, header, request};
+use hyper::ext::Protocol;
 
 use super::framing;
 use super::host::Named;
@@ -42,6 +43,10 @@ impl Target {
         let refused = |reason, cause| TargetError { reason, cause };
         let malformed = |cause| refused(Reason::MalformedRequest, cause);
         check_size(head, bounds)?;
+        // A WebSocket's CONNECT (RFC 8441) has become a GET before.
+        if head.extensions.get::<Protocol>().is_some() {
+            return Err(refused(Reason::NotImplemented, "CONNECT for another protocol"));
+        }
         if matches!(head.method, Method::CONNECT | Method::TRACE) {
             return Err(refused(Reason::MethodNotAllowed, "CONNECT and TRACE are not taken"));
         }

@@ -25,6 +25,8 @@ pub struct Gauges {
     pub retries: Vec<(String, u64, u64)>,
     /// Upstream, server, requests that wait for one of its limited connections.
     pub queues: Vec<(String, String, usize)>,
+    /// Upstreams whose certificates nobody looks at.
+    pub unverified_upstreams: Vec<String>,
     pub streams: usize,
     pub revocations: usize,
     pub verified_tokens: usize,
@@ -98,6 +100,12 @@ impl Gauges {
         registry.register("upstream_pool_in_use", "Requests in flight", in_use);
         registry.register("upstream_pool_idle", "Connections kept open", idle);
         registry.register("upstream_failures", "Requests that the server failed", failed);
+        let unverified = Family::<Labels, Gauge>::default();
+        for upstream in &self.unverified_upstreams {
+            unverified.get_or_create(&vec![("upstream", upstream.clone())]).set(1);
+        }
+        let help = "Its certificate is not verified (insecure_skip_verify)";
+        registry.register("upstream_tls_unverified", help, unverified);
     }
 
     fn register_retries(&self, registry: &mut Registry) {
@@ -181,6 +189,7 @@ mod tests {
             upstream_states: &["up", "ejected"],
             retries: vec![("api".to_owned(), 3, 1)],
             queues: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), 2)],
+            unverified_upstreams: vec!["lab".to_owned()],
             certificates_not_after: vec![("a\"b".to_owned(), Timestamp::from_secs(9))],
             issuers: vec![("idp".to_owned(), 2, 1, Some(Timestamp::from_secs(8)))],
             ..Gauges::default()
@@ -203,6 +212,7 @@ mod tests {
             r#"tollhouse_upstream_retries_total{upstream="api"} 3"#,
             r#"tollhouse_upstream_retry_budget_exhausted_total{upstream="api"} 1"#,
             r#"tollhouse_upstream_pool_waiting{upstream="api",server="10.0.0.1:80"} 2"#,
+            r#"tollhouse_upstream_tls_unverified{upstream="lab"} 1"#,
             r#"tollhouse_jwks_refresh_total{issuer="idp",result="succeeded"} 2"#,
             r#"tollhouse_jwks_refresh_total{issuer="idp",result="failed"} 1"#,
             r#"tollhouse_jwks_last_success_timestamp_seconds{issuer="idp"} 8"#,

@@ -13,14 +13,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HeaderValue;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{self, Manner, Path};
+use super::connect::{self, Manner, Path, Speak, Way};
 use super::error::ForwardError;
-use super::link::{Link, Sender};
+use super::extended_connect;
+use super::link::{Kept, Link, Sender};
+use super::opening::Opening;
 use super::permits::{NoTurn, Turn};
 use super::pick::Wanted;
 use super::pool::Pool;
@@ -84,8 +85,8 @@ pub(super) struct Call<'a> {
     pub(super) pool: &'a Pool,
     pub(super) worker: &'a Arc<Worker>,
     pub(super) progress: Option<Arc<Progress>>,
-    /// What the client asked to upgrade to.
-    pub(super) asked: Option<HeaderValue>,
+    /// The tunnel that the client asks for.
+    pub(super) opening: Option<Opening>,
     /// The place of the tunnel that may come of it.
     pub(super) joined: Option<(Joined, Duration)>,
     /// What its connection begins with; then it is for this request alone.
@@ -118,6 +119,9 @@ impl Call<'_> {
         let spare = self.spare(&request, &link, unused);
         let answer = match &mut link.sender {
             Sender::Http1(sender) => {
+                if let Some(opening) = &self.opening {
+                    opening.for_http1(&mut request);
+                }
                 request::for_http1(&mut request);
                 self.await_head(server, sender.try_send_request(request)).await
             }
@@ -126,11 +130,17 @@ impl Call<'_> {
                 request::for_http2(&mut request, tls)?;
                 self.await_head(server, sender.try_send_request(request)).await
             }
+            Sender::WebSocket(sender) => {
+                let tls = matches!(path, Path::Tcp { tls: Some(_), .. });
+                request::for_http2(&mut request, tls)?;
+                extended_connect::for_http2(&mut request);
+                self.await_head(server, sender.try_send_request(request)).await
+            }
         };
         match answer {
             Ok(Ok(answer)) => {
                 self.pool.answered(server, answer.status());
-                let (worker, alone) = (self.worker.clone(), self.preface.is_some());
+                let (worker, alone) = (self.worker.clone(), self.is_alone());
                 Ok((answer, Lease { link, worker, in_flight, alone }))
             }
             Ok(Err(error)) => Err(self.failed(server, error, spare, unused.is_some())),
@@ -154,7 +164,8 @@ impl Call<'_> {
         let mut permit = None;
         if let Some(desk) = server.desk() {
             let deadline = self.deadline.map(|deadline| deadline.at);
-            match desk.turn(self.fresh, |kept, now| server.is_usable(kept, now), deadline).await {
+            let usable = |kept: &Kept, now| !self.is_alone() && server.is_usable(kept, now);
+            match desk.turn(self.fresh, usable, deadline).await {
                 Ok(Turn::Use(taken)) => return Ok((taken.link, Some(taken.unused))),
                 Ok(Turn::Connect(leave)) => permit = Some(leave),
                 Err(why) => {
@@ -167,20 +178,26 @@ impl Call<'_> {
                 }
             }
         } else if !self.fresh
-            && self.preface.is_none()
+            && !self.is_alone()
             && let Some(taken) = server.take(self.worker)
         {
             return Ok((taken.link, Some(taken.unused)));
         }
-        let (timeouts, http2) = (&self.pool.timeouts, self.pool.http2);
+        let timeouts = &self.pool.timeouts;
         let left = self.deadline.map(|deadline| deadline.at - Instant::now());
         let limit = left.map_or(timeouts.connect, |left| left.min(timeouts.connect));
-        let (keep, worker, preface) = (timeouts.keep_alive, self.worker, self.preface.as_ref());
-        let manner = Manner { http2, limit, keep, preface, worker };
+        let speak = match (self.pool.http2, &self.opening) {
+            (false, _) => Speak::Http1,
+            (true, None) => Speak::Http2,
+            (true, Some(_)) => Speak::WebSocket,
+        };
+        let way = Way { speak, preface: self.preface.as_ref() };
+        let (keep, worker) = (timeouts.keep_alive, self.worker);
+        let manner = Manner { way, limit, keep, worker };
         match connect::connect(path, &manner, permit).await {
             Ok(link) => {
                 server.state.reached();
-                if self.preface.is_none() {
+                if !self.is_alone() {
                     server.share(self.worker, &link);
                 }
                 Ok((link, None))
@@ -193,11 +210,17 @@ impl Call<'_> {
         }
     }
 
+    /// Whether its connection is for this request and for no other: it names its client, or it is
+    /// to be a tunnel, which over HTTP/2 has one of its own, too.
+    fn is_alone(&self) -> bool {
+        self.preface.is_some() || (self.pool.http2 && self.opening.is_some())
+    }
+
     /// A copy of the request, if one may be needed and is allowed to be used.
     fn spare(&self, request: &Request, link: &Link, unused: Option<Duration>) -> Option<Request> {
         // An HTTP/2 server may refuse any request when it goes, whatever its method.
-        let http2 = matches!(link.sender, Sender::Http2(_));
-        let allowed = (self.idempotent || http2) && self.asked.is_none();
+        let http2 = !matches!(link.sender, Sender::Http1(_));
+        let allowed = (self.idempotent || http2) && self.opening.is_none();
         let needed = http2
             || self.pool.servers().len() > 1
             || unused.is_some_and(|unused| unused >= LONG_UNUSED);

@@ -3,13 +3,15 @@
 //!
 //! Every address of a name is tried, each with its share of the connect timeout, so that one
 //! silent address does not use up the time of the next. TLS is checked against the upstream's
-//! own CA, or the public ones together with the system's.
+//! own CA, or the public ones together with the system's; not at all only where the configuration
+//! says so in so many words.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
@@ -25,6 +27,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::error::{ConnectError, PoolError};
+use super::extended_connect::{self, Fresh};
 use super::headers::bare;
 use super::link::{Address, Link, Sender};
 use super::permits::Permit;
@@ -81,6 +84,19 @@ impl Path {
 pub(super) struct Tls {
     connector: TlsConnector,
     name: ServerName<'static>,
+    /// It was seen to speak HTTP/2 without letting a WebSocket be opened.
+    sockets_by_http1: AtomicBool,
+}
+
+/// What a connection is to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speak {
+    Http1,
+    /// HTTP/2; HTTP/1.1 where TLS finds that the server has no more.
+    Http2,
+    /// HTTP/2 if a WebSocket can be opened by it, else HTTP/1.1 where TLS can agree on that. A
+    /// server that knows HTTP/2 alone is asked for what the upgrade is without its upgrade.
+    WebSocket,
 }
 
 impl Tls {
@@ -95,19 +111,28 @@ impl Tls {
             upstream: config.name.clone(),
             name: name.to_owned(),
         })?;
-        Ok(Self { connector: TlsConnector::from(shared.clone()), name })
+        let connector = TlsConnector::from(shared.clone());
+        Ok(Self { connector, name, sockets_by_http1: AtomicBool::new(false) })
     }
 }
+
+/// The names of what can be spoken over TLS (RFC 7301).
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
 
 /// The TLS configuration that all servers of an upstream share.
 pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>, PoolError> {
     let tls_error = |source| PoolError::Tls { upstream: config.name.clone(), source };
-    let roots = trust::roots(config.tls.ca.as_deref())
-        .map_err(|source| PoolError::Trust { upstream: config.name.clone(), source })?;
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(tls_error)?
-        .with_root_certificates(roots);
+        .map_err(tls_error)?;
+    let builder = if config.tls.insecure_skip_verify {
+        builder.dangerous().with_custom_certificate_verifier(trust::anybody())
+    } else {
+        let roots = trust::roots(config.tls.ca.as_deref())
+            .map_err(|source| PoolError::Trust { upstream: config.name.clone(), source })?;
+        builder.with_root_certificates(roots)
+    };
     let mut tls = match &config.tls.certificate {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
@@ -122,29 +147,27 @@ pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>,
             builder.with_client_auth_cert(chain, key).map_err(tls_error)?
         }
     };
-    tls.alpn_protocols = if config.http2 {
-        vec![b"h2".to_vec(), b"http/1.1".to_vec()]
-    } else {
-        vec![b"http/1.1".to_vec()]
+    tls.alpn_protocols = match config.http2 {
+        true => vec![HTTP2.to_vec(), HTTP1.to_vec()],
+        false => vec![HTTP1.to_vec()],
     };
     Ok(Arc::new(tls))
 }
 
 /// How a connection is to be made.
 pub(super) struct Manner<'a> {
-    pub(super) http2: bool,
+    pub(super) way: Way<'a>,
     pub(super) limit: Duration,
     /// How long it may be kept unused.
     pub(super) keep: Duration,
-    /// What it begins with, before TLS and HTTP.
-    pub(super) preface: Option<&'a Preface>,
     pub(super) worker: &'a Arc<Worker>,
 }
 
 /// What is spoken on a way, and before that.
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
-    pub(super) http2: bool,
+    pub(super) speak: Speak,
+    /// What it begins with, before TLS and HTTP.
     pub(super) preface: Option<&'a Preface>,
 }
 
@@ -155,15 +178,20 @@ pub(super) async fn connect(
     manner: &Manner<'_>,
     permit: Option<Permit>,
 ) -> Result<Link, ConnectError> {
-    let (limit, worker) = (manner.limit, manner.worker);
+    let limit = manner.limit;
     let connecting = async {
-        let way = Way { http2: manner.http2, preface: manner.preface };
-        let (stream, http2, at) = open(path, way, limit, Asker::Worker(worker)).await?;
-        let transport = Transport::new(stream, permit);
-        let sender = if http2 {
-            handshake_http2(transport, worker).await?
-        } else {
-            handshake_http1(transport, worker).await?
+        let (sender, at) = match manner.way.speak {
+            Speak::WebSocket => for_websocket(path, manner, permit).await?,
+            Speak::Http1 | Speak::Http2 => {
+                let asker = Asker::Worker(manner.worker);
+                let (stream, http2, at) = open(path, manner.way, limit, asker).await?;
+                let transport = Transport::new(stream, permit);
+                let sender = match http2 {
+                    true => handshake_http2(transport, manner.worker).await?,
+                    false => handshake_http1(transport, manner.worker).await?,
+                };
+                (sender, at)
+            }
         };
         Ok(Link::new(sender, at, manner.keep))
     };
@@ -179,13 +207,14 @@ pub(super) async fn open(
     asker: Asker<'_>,
 ) -> Result<(Stream, bool, Option<Address>), ConnectError> {
     // Without TLS, HTTP/2 is spoken with prior knowledge (RFC 9113 §3.3).
+    let prior = way.speak != Speak::Http1;
     let (host, port, tls) = match path {
         Path::Unix(path) => {
             let mut stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
             if let Some(preface) = way.preface {
                 preface.write(&mut stream).await?;
             }
-            return Ok((Stream::Unix(stream), way.http2, None));
+            return Ok((Stream::Unix(stream), prior, None));
         }
         Path::Tcp { host, port, tls } => (host, *port, tls),
     };
@@ -200,10 +229,40 @@ pub(super) async fn open(
         preface.write(&mut stream).await?;
     }
     let (stream, http2) = match tls {
-        None => (Stream::Tcp(stream), way.http2),
-        Some(tls) => secured(stream, tls).await?,
+        None => (Stream::Tcp(stream), prior),
+        Some(tls) => secured(stream, tls, way.speak).await?,
     };
     Ok((stream, http2, at))
+}
+
+/// A connection for one WebSocket. A server that turns out not to let it be opened over HTTP/2 is
+/// connected to again, then without the permit: that went with the first connection.
+async fn for_websocket(
+    path: &Path,
+    manner: &Manner<'_>,
+    mut permit: Option<Permit>,
+) -> Result<(Sender, Option<Address>), ConnectError> {
+    let (limit, worker) = (manner.limit, manner.worker);
+    let asker = Asker::Worker(worker);
+    let tls = match path {
+        Path::Tcp { tls, .. } => tls.as_ref(),
+        Path::Unix(_) => None,
+    };
+    if !tls.is_some_and(|tls| tls.sockets_by_http1.load(Ordering::Relaxed)) {
+        let (stream, http2, at) = open(path, manner.way, limit, asker).await?;
+        let transport = Transport::new(stream, permit.take());
+        if !http2 {
+            return Ok((handshake_http1(transport, worker).await?, at));
+        }
+        match (extended_connect::handshake(transport, worker).await?, tls) {
+            (Fresh::Opens(sender), _) => return Ok((Sender::WebSocket(sender), at)),
+            (Fresh::Plain(sender), None) => return Ok((Sender::Http2(sender), at)),
+            (Fresh::Plain(_), Some(tls)) => tls.sockets_by_http1.store(true, Ordering::Relaxed),
+        }
+    }
+    let way = Way { speak: Speak::Http1, ..manner.way };
+    let (stream, _, at) = open(path, way, limit, asker).await?;
+    Ok((handshake_http1(Transport::new(stream, permit), worker).await?, at))
 }
 
 async fn named(
@@ -236,13 +295,18 @@ async fn dial(address: SocketAddr) -> Result<TcpStream, ConnectError> {
     Ok(stream)
 }
 
-async fn secured(stream: TcpStream, tls: &Tls) -> Result<(Stream, bool), ConnectError> {
-    let stream = tls
-        .connector
-        .connect(tls.name.clone(), stream)
-        .await
-        .map_err(|error: io::Error| ConnectError::Tls(error))?;
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+async fn secured(
+    stream: TcpStream,
+    tls: &Tls,
+    speak: Speak,
+) -> Result<(Stream, bool), ConnectError> {
+    let name = tls.name.clone();
+    let connecting = match speak {
+        Speak::Http1 => tls.connector.with_alpn(vec![HTTP1.to_vec()]).connect(name, stream),
+        Speak::Http2 | Speak::WebSocket => tls.connector.connect(name, stream),
+    };
+    let stream = connecting.await.map_err(|error: io::Error| ConnectError::Tls(error))?;
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
     Ok((Stream::Tls(Box::new(stream)), http2))
 }
 
@@ -256,11 +320,7 @@ async fn handshake_http1(
         .map_err(ConnectError::Handshake)?;
     // What ends the connection early is told to the request it happens to; in between, an end is
     // no event.
-    worker.spawn_detached(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
+    drive(connection.with_upgrades(), worker);
     Ok(Sender::Http1(sender))
 }
 
@@ -272,25 +332,39 @@ async fn handshake_http2(
     transport: Transport,
     worker: &Arc<Worker>,
 ) -> Result<Sender, ConnectError> {
-    let (sender, connection) = http2::Builder::new(OnWorker(worker.clone()))
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .adaptive_window(true)
+    let (sender, connection) = http2_builder(OnWorker(worker.clone()))
         .handshake(TokioIo::new(transport))
         .await
         .map_err(ConnectError::Handshake)?;
+    drive(connection, worker);
+    Ok(Sender::Http2(sender))
+}
+
+pub(super) fn http2_builder(on: OnWorker) -> http2::Builder<OnWorker> {
+    let mut builder = http2::Builder::new(on);
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .adaptive_window(true);
+    builder
+}
+
+/// Runs `connection` until it ends.
+pub(super) fn drive(
+    connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
+    worker: &Arc<Worker>,
+) {
     worker.spawn_detached(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
         }
     });
-    Ok(Sender::Http2(sender))
 }
 
 /// Runs hyper's parts of an HTTP/2 connection on the worker that opened it.
 #[derive(Clone)]
-struct OnWorker(Arc<Worker>);
+pub(super) struct OnWorker(pub(super) Arc<Worker>);
 
 impl<F> Executor<F> for OnWorker
 where

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use http::{StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -16,6 +16,7 @@ use super::credential::Credential;
 use super::echo;
 use super::error::ForwardError;
 use super::headers::{Facts, Protected, Rules, clean_response, rewrite_location};
+use super::opening::Opening;
 use super::pick::Wanted;
 use super::pool::Pool;
 use super::preface::Preface;
@@ -23,7 +24,7 @@ use super::request;
 use super::response::{self, Lease, Limits};
 use super::server::{InFlight, Server};
 use super::spare;
-use super::upgrade::{self as tunnel, Tunnel};
+use super::upgrade::Tunnel;
 use super::watch::Watch;
 use crate::body::{Body, Request, Response};
 use crate::clock::Timestamp;
@@ -52,6 +53,9 @@ pub struct Forwarded {
     pub response: Response,
     /// The server that gave it, for the log.
     pub server: Arc<str>,
+    /// It agrees to the tunnel that was asked for, which has begun. What status tells the client so
+    /// depends on how it asked.
+    pub tunnel: bool,
 }
 
 impl Pool {
@@ -94,11 +98,9 @@ impl Pool {
         request::frame(&mut request);
         let bodyless = request.body().is_end_stream();
         let progress = request::watch_body(&mut request, exchange.protected);
-        // A tunnel begins where the request ends: one that has a body of its own, or that goes out
-        // over HTTP/2, is sent as the plain request it also is (RFC 9110 §7.8).
-        let asked = tunnel::asked(request.headers_mut(), bodyless && !self.http2);
+        let opening = Opening::of(&mut request, !bodyless, self.http2);
         // Before anything is sent: a tunnel too many is none that the upstream hears of.
-        let joined = match exchange.watch.filter(|_| asked.is_some()) {
+        let joined = match exchange.watch.filter(|_| opening.is_some()) {
             Some(watch) => {
                 let limit = watch.max_tunnels;
                 let joined = watch.join_tunnel().ok_or(ForwardError::Tunnels { limit })?;
@@ -107,13 +109,12 @@ impl Pool {
             None => None,
         };
         let named = self.proxy_protocol.map(|v| Preface::naming(v, exchange.facts.client));
-        let client = asked.is_some().then(|| upgrade::on(&mut request));
         self.budget.earn(worker.index);
         let mut call = Call {
             pool: self,
             worker,
             progress,
-            asked,
+            opening,
             joined,
             preface: named.transpose()?,
             idempotent,
@@ -130,7 +131,7 @@ impl Pool {
                 return call.echoed(&server, request, exchange).await;
             };
             let failed = match call.attempt(&server, path, request).await {
-                Ok((answer, lease)) => return call.accept(answer, lease, client, exchange),
+                Ok((answer, lease)) => return call.accept(answer, lease, exchange),
                 Err(failed) => failed,
             };
             (server, request) = call.next(&server, failed)?;
@@ -144,7 +145,6 @@ impl Call<'_> {
         self,
         answer: http::Response<Incoming>,
         mut lease: Lease,
-        client: Option<OnUpgrade>,
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let server = lease.in_flight.server().name.clone();
@@ -152,11 +152,19 @@ impl Call<'_> {
         let (mut head, incoming) = answer.into_parts();
         lease.link.heed(&head.headers);
         response::check_framing(head.status, &mut head.headers).map_err(refuse)?;
+        let tunnel = match &self.opening {
+            Some(opening) => opening.is_opened(&head).map_err(refuse)?,
+            None if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                return Err(refuse("a 101 that nobody asked for"));
+            }
+            None => false,
+        };
+        let over_http2 = head.version == Version::HTTP_2;
         // An HTTP/1.0 upstream does not make the client's connection one of HTTP/1.0.
         head.version = Version::HTTP_11;
         let answer = http::Response::from_parts(head, incoming);
-        let response = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.begin_tunnel(answer, lease, client, exchange).map_err(refuse)?
+        let mut response = if tunnel {
+            self.begin_tunnel(answer, lease, over_http2, exchange)
         } else {
             let limits = Limits { idle: self.pool.timeouts.idle, total: self.deadline };
             let mut response =
@@ -164,30 +172,31 @@ impl Call<'_> {
             self.pass_on(response.headers_mut(), exchange);
             response
         };
-        Ok(Forwarded { response, server })
+        // What was one connection's is not the next one's.
+        response.extensions_mut().remove::<OnUpgrade>();
+        Ok(Forwarded { response, server, tunnel })
     }
 
+    /// Begins the tunnel that the upstream has agreed to; the client is told by its answer.
     fn begin_tunnel(
         mut self,
         mut answer: http::Response<Incoming>,
         lease: Lease,
-        client: Option<OnUpgrade>,
+        over_http2: bool,
         exchange: &Exchange<'_>,
-    ) -> Result<Response, &'static str> {
-        let (Some(client), Some(asked)) = (client, &self.asked) else {
-            return Err("a 101 that nobody asked for");
-        };
-        tunnel::check_agreement(asked, answer.headers())?;
+    ) -> Response {
         let upstream = upgrade::on(&mut answer);
-        let websocket = asked.as_bytes().eq_ignore_ascii_case(b"websocket");
-        let (joined, in_flight) = (self.joined.take(), lease.in_flight);
-        self.worker.spawn(Tunnel { client, upstream, websocket, joined, in_flight }.run());
         let mut response = answer.map(|_| Body::empty());
         let headers = response.headers_mut();
         self.pass_on(headers, exchange);
-        headers.insert(header::UPGRADE, asked.clone());
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        Ok(response)
+        if let Some(opening) = self.opening.take() {
+            opening.agree(headers, over_http2);
+            let websocket = opening.is_websocket();
+            let client = opening.into_client();
+            let (joined, in_flight) = (self.joined.take(), lease.in_flight);
+            self.worker.spawn(Tunnel { client, upstream, websocket, joined, in_flight }.run());
+        }
+        response
     }
 
     fn pass_on(&self, headers: &mut HeaderMap, exchange: &Exchange<'_>) {
@@ -205,6 +214,6 @@ impl Call<'_> {
         let _in_flight = InFlight::start(server);
         let mut response = echo::answer(request).await?;
         self.pass_on(response.headers_mut(), exchange);
-        Ok(Forwarded { response, server: server.name.clone() })
+        Ok(Forwarded { response, server: server.name.clone(), tunnel: false })
     }
 }

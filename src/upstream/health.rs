@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connect::{self, Path, Way};
+use super::connect::{self, Path, Speak, Way};
 use super::error::ConnectError;
 use super::pool::Pool;
 use super::preface::Preface;
@@ -245,7 +245,8 @@ async fn speak(
     let asker = Asker::BackRoom(&back_room);
     // Nobody's request: the connection is said to be the gateway's own.
     let preface = speech.proxy_protocol.map(Preface::local).transpose()?;
-    let way = Way { http2: speech.http2, preface: preface.as_ref() };
+    let speak = if speech.http2 { Speak::Http2 } else { Speak::Http1 };
+    let way = Way { speak, preface: preface.as_ref() };
     let (stream, http2, _) = connect::open(path, way, settings.timeout, asker).await?;
     // Not of those that a limit counts: a full server is to be checked, too.
     let transport = TokioIo::new(Transport::new(stream, None));

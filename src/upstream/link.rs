@@ -18,6 +18,8 @@ use crate::body::Body;
 pub(super) enum Sender {
     Http1(http1::SendRequest<Body>),
     Http2(http2::SendRequest<Body>),
+    /// HTTP/2 to a server that lets WebSockets be opened, for the one that is to be.
+    WebSocket(http2::SendRequest<Body>),
 }
 
 /// What the clocks of two machines and the way between them may differ by.
@@ -57,7 +59,7 @@ impl Link {
     fn is_ready(&self) -> bool {
         match &self.sender {
             Sender::Http1(sender) => sender.is_ready(),
-            Sender::Http2(sender) => sender.is_ready(),
+            Sender::Http2(sender) | Sender::WebSocket(sender) => sender.is_ready(),
         }
     }
 

@@ -3,6 +3,9 @@
 //! The body ends with an error, so that the client sees it cut short, when the upstream breaks
 //! off, sends nothing for too long, or the session behind it ends. Its connection goes back to
 //! the pool when the last byte has been read.
+//!
+//! Interim answers end here: hyper takes an upstream's 100 and 103 without a word, and its server
+//! can send no other than its own 100, which it does when the upstream first asks for the body.
 
 use std::pin::Pin;
 use std::sync::Arc;

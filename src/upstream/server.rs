@@ -132,7 +132,7 @@ impl Server {
     /// Lets later requests share `link`, if it is one of HTTP/2.
     pub(super) fn share(&self, worker: &Worker, link: &Link) {
         match (&self.kept, &link.sender) {
-            (_, Sender::Http1(_)) => (),
+            (_, Sender::Http1(_) | Sender::WebSocket(_)) => (),
             (Connections::Limited(desk), Sender::Http2(_)) => desk.share(link),
             (Connections::PerWorker(_), Sender::Http2(_)) => {
                 if let Some(shelf) = self.shelf(worker) {
@@ -253,7 +253,7 @@ mod tests {
 
     use tokio::net::TcpListener;
 
-    use super::super::connect::{Host, Manner, connect};
+    use super::super::connect::{Host, Manner, Speak, Way, connect};
     use super::super::pool::sample;
     use super::super::resolve::{Asker, Lookup, Names};
     use super::*;
@@ -276,7 +276,8 @@ mod tests {
         let pool = sample(config::Balance::RoundRobin, Vec::new());
         let server = Arc::new(Server::new(&config, Some(path), &pool, 1));
         let limit = Duration::from_secs(5);
-        let manner = Manner { http2: false, limit, keep: limit, preface: None, worker };
+        let manner =
+            Manner { way: Way { speak: Speak::Http1, preface: None }, limit, keep: limit, worker };
 
         for (now, reused) in [(vec![ONE, TWO], true), (vec![TWO], false)] {
             *locked(&table) = vec![ONE];

@@ -1,4 +1,4 @@
-//! Tunnels: what follows an upstream's 101.
+//! Tunnels: what follows an upstream's agreement.
 //!
 //! Nothing the client sent after its request passes before the upstream has agreed: hyper holds
 //! it until then, and reads it as the next request if the upstream refuses. A tunnel ends with
@@ -11,18 +11,16 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use http::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::headers::lists;
 use super::server::InFlight;
 use super::watch::Joined;
 use super::websocket::{CLOSE_1008, Frames};
 
-/// How long a client may take to receive the 101.
+/// How long a client may take to receive the agreement.
 const BEGINS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a client may go on sending after its upstream has said its last.
@@ -31,33 +29,7 @@ const HALF_OPEN: Duration = Duration::from_secs(60);
 /// How much is read at once in each direction.
 const PIECE: usize = 16 * 1024;
 
-/// What a client asked to upgrade to; `None`, with nothing asked of the upstream either, for an
-/// ordinary request and where there can be no tunnel.
-pub(super) fn asked(headers: &mut HeaderMap, tunnels: bool) -> Option<HeaderValue> {
-    let asked = headers.get(header::UPGRADE).cloned();
-    if asked.is_some() && !tunnels {
-        headers.remove(header::UPGRADE);
-        headers.remove(header::CONNECTION);
-        return None;
-    }
-    asked
-}
-
-/// Makes sure that a 101 agrees to what was asked for, and to nothing else.
-pub(super) fn check_agreement(asked: &HeaderValue, answer: &HeaderMap) -> Result<(), &'static str> {
-    let mut named = answer.get_all(header::UPGRADE).iter();
-    match (named.next(), named.next()) {
-        (Some(named), None) if named.as_bytes().eq_ignore_ascii_case(asked.as_bytes()) => (),
-        _ => return Err("a 101 to another protocol"),
-    }
-    if lists(answer, header::CONNECTION, "upgrade") {
-        Ok(())
-    } else {
-        Err("a 101 without Connection: upgrade")
-    }
-}
-
-/// A tunnel that begins when the client has received the 101.
+/// A tunnel that begins when the client has received the agreement.
 pub(super) struct Tunnel {
     pub(super) client: OnUpgrade,
     pub(super) upstream: OnUpgrade,

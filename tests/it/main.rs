@@ -20,6 +20,7 @@ mod durability; // the embedded store: kill -9, full and failing disks
 mod exchange; // tokens of other issuers, traded for ours
 mod forwarding; // answers good and bad, bodies, fields and paths through a whole gateway
 mod golden; // the dialects byte by byte
+mod grpc; // calls by gRPC, good and refused, through TLS on both sides
 mod htpasswd; // users of Apache, weak hashes replaced and imported
 mod issuers; // tokens of others whose keys are fetched: discovery, rotation, outages
 mod ldap; // users of a real directory
@@ -50,4 +51,5 @@ mod totp; // codes of an authenticator as a second step
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
 mod users; // users.toml: logins, changes to the file, re-hashing
 mod webitel_sessions; // pairs that an older Webitel gave out
+mod websocket; // WebSockets over HTTP/1.1 and HTTP/2, on either side
 mod wycheproof; // the signature vectors of Project Wycheproof

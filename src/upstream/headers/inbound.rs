@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
 
+use super::super::extended_connect::is_by_connect;
 use super::{X_ACCESS_TOKEN, X_KEY, lists, remove_where, strip_hop_by_hop, tokens};
 use crate::client::Client;
 
@@ -173,7 +174,8 @@ fn upgrade(head: &Parts) -> Option<HeaderValue> {
     let nested = [&b"h2"[..], b"h3", b"http", b"tls"]
         .iter()
         .any(|prefix| name.get(..prefix.len()).is_some_and(|n| n.eq_ignore_ascii_case(prefix)));
-    (head.version == Version::HTTP_11
+    let may_ask = head.version == Version::HTTP_11 || is_by_connect(&head.extensions);
+    (may_ask
         && head.method != Method::CONNECT
         && lists(&head.headers, header::CONNECTION, "upgrade")
         && !name.is_empty()

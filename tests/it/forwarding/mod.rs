@@ -3,9 +3,11 @@
 mod bodies;
 mod connections;
 mod credentials;
+mod events;
 mod failures;
 mod fields;
 mod paths;
+mod trust;
 
 use tempfile::TempDir;
 
@@ -43,9 +45,14 @@ impl Secure {
     }
 
     pub(crate) fn builder(&self) -> GatewayBuilder {
+        self.builder_with("")
+    }
+
+    /// With further keys of the listener.
+    pub(crate) fn builder_with(&self, keys: &str) -> GatewayBuilder {
         let Certificate { chain, key, .. } = &self.certificate;
         let listener = format!(
-            "address = \"127.0.0.1:0\"\n[listener.tls]\n\
+            "address = \"127.0.0.1:0\"\n{keys}[listener.tls]\n\
              certificates = [{{ chain = {chain:?}, key = {key:?} }}]"
         );
         Gateway::builder().head(&head(&listener))
