@@ -108,7 +108,7 @@ pub(crate) struct LoginEndpoint {
 pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     pub(crate) config: config::Route,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) action: Action,
     pub(crate) protected: Arc<Protected>,
     pub(crate) request_rules: Rules,
     pub(crate) response_rules: Rules,
@@ -118,6 +118,14 @@ pub(crate) struct Route {
     pub(crate) metrics: Arc<RouteMetrics>,
     /// Announced when a reload takes it away or changes its rule.
     pub(crate) end: Arc<RouteEnd>,
+}
+
+/// What becomes of a permitted request.
+#[derive(Debug)]
+pub(crate) enum Action {
+    Forward(Arc<Pool>),
+    Redirect(config::Redirect),
+    Respond(config::Respond),
 }
 
 /// Where a route sends copies of its requests.

@@ -27,6 +27,8 @@ pub(crate) struct Rejection {
     /// For the log: which check failed, which server; never shown to the client.
     pub(crate) cause: Option<Cow<'static, str>>,
     pub(crate) retry_after: Option<Duration>,
+    /// What people are told, where the form has room for it.
+    pub(crate) detail: Option<String>,
     /// What the target takes, where the method was wrong (RFC 9110 §10.2.1).
     pub(crate) allow: Vec<Method>,
     /// Scopes the route wants, where they were missing (RFC 6750 §3.1).
@@ -46,6 +48,7 @@ impl Rejection {
             reason,
             cause: None,
             retry_after: None,
+            detail: None,
             allow: Vec::new(),
             scope: None,
             limits: None,
@@ -108,7 +111,7 @@ impl Rejection {
             reason: self.reason,
             path: context.path,
             request_id: context.request_id,
-            detail: None,
+            detail: self.detail.as_deref(),
             now: context.now,
         });
         let challenge =

@@ -4,9 +4,11 @@ pub(crate) mod cors;
 pub(crate) mod tunnel;
 
 use http::header::{self, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Uri};
 
 use crate::body::{Body, Response};
+use crate::config::{Redirect, Respond};
 use crate::dialect::Reason;
 
 /// `[health] path`: 200, or 503 while draining, so that a load balancer looks elsewhere.
@@ -27,6 +29,33 @@ pub(crate) fn jwks(keys: bytes::Bytes) -> Response {
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     response
+}
+
+/// A route's `redirect`, for a request for `asked`.
+pub(crate) fn redirect(redirect: &Redirect, asked: &PathAndQuery) -> Response {
+    let to = match redirect.keep_path {
+        true => format!("{}{asked}", redirect.to),
+        false => redirect.to.clone(),
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status(redirect.status);
+    // Invariant: a checked URL and a path of a request that was read: both are text.
+    let to = HeaderValue::try_from(to).unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(header::LOCATION, to);
+    response
+}
+
+/// A route's `respond`.
+pub(crate) fn fixed(respond: &Respond) -> Response {
+    let mut response = Response::new(Body::full(respond.body.clone()));
+    *response.status_mut() = status(respond.status);
+    response.headers_mut().extend(respond.headers.iter().cloned());
+    response
+}
+
+/// Invariant: checked to be one.
+fn status(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// A plain listener that only sends people to https: GET and HEAD without credentials. Anything

@@ -198,13 +198,13 @@ fn check_route_pairs(reading: &Reading<'_>, draft: &Draft) {
 fn check_upstream_credentials(reading: &Reading<'_>, draft: &Draft) {
     for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
         let mut upstreams = draft.config.upstreams.iter();
-        let upstream = upstreams.find(|upstream| upstream.name == route.upstream);
+        let upstream = upstreams.find(|upstream| Some(upstream.name.as_str()) == route.upstream());
         let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
         let own = credential.map(UpstreamCredential::names).unwrap_or_default();
         if route.forward_credential && !own.is_empty() {
             let remedy = format!(
                 "upstream \"{}\" has a credential of its own, which is sent instead",
-                route.upstream
+                route.upstream().unwrap_or_default()
             );
             at.at("forward_credential").issue(reading, "true".to_owned(), remedy);
         }
@@ -313,13 +313,12 @@ fn warn_nobody(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place
 /// Where the upstream takes `/API` for `/api`, the open route must not.
 fn warn_open_above(reading: &Reading<'_>, draft: &Draft, open: &Route, at: &Place) {
     let config = &draft.config;
-    let folds = config
-        .upstreams
-        .iter()
-        .any(|upstream| upstream.name == open.upstream && upstream.case_insensitive);
+    let folds = config.upstreams.iter().any(|upstream| {
+        Some(upstream.name.as_str()) == open.upstream() && upstream.case_insensitive
+    });
     let hidden = config.routes.iter().find(|route| {
         !route.is_open()
-            && route.upstream == open.upstream
+            && route.upstream() == open.upstream()
             && hosts_meet(&route.hosts, &open.hosts)
             && is_below(&route.path, &open.path)
     });

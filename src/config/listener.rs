@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::hsts::Hsts;
 use super::item::Item;
 use super::path::is_host_name;
 use super::reader::Table;
@@ -50,6 +51,8 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
     pub client_auth: ClientAuth,
     pub min_version: TlsVersion,
+    /// Said with every answer.
+    pub hsts: Option<Hsts>,
 }
 
 /// A certificate chain and its key, as files.
@@ -199,7 +202,7 @@ impl Bind {
     }
 }
 
-fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
+pub(super) fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
     table.list(key).iter().filter_map(read_net).collect()
 }
 
@@ -252,6 +255,7 @@ impl Tls {
             client_ca: client_ca.map(|(path, _)| path),
             client_auth,
             min_version: min_version.unwrap_or(TlsVersion::Tls12),
+            hsts: Hsts::read(&mut table),
         }
     }
 }

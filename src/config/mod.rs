@@ -6,6 +6,7 @@
 //! one `check` shows them all. References between sections are looked up in `known` as they are
 //! read; what needs the whole file is in `crossing`. No I/O but reading files.
 
+mod action;
 mod admin;
 mod api_key;
 mod auth;
@@ -18,6 +19,7 @@ mod crossing;
 mod duration;
 mod files;
 mod headers;
+mod hsts;
 mod issuer;
 mod issuer_introspection;
 mod issuer_keys;
@@ -28,9 +30,11 @@ mod known;
 mod listener;
 mod login;
 mod mail;
+mod maintenance;
 mod mirror;
 mod out;
 mod path;
+mod prefix;
 mod print;
 mod print_rules;
 mod process;
@@ -57,6 +61,7 @@ use toml::de::DeTable;
 use self::known::{Dialects, Known};
 use self::reader::{Reading, Table};
 
+pub use self::action::{Redirect, Respond, RouteAction};
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
 pub use self::api_key::{ApiKey, ApiKeys};
 pub use self::auth::CredentialKind;
@@ -65,6 +70,7 @@ pub use self::client_certificate::{CertificateName, ClientCertificate};
 pub use self::compression::Compression;
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::headers::{HeaderRules, Value, ValuePart};
+pub use self::hsts::Hsts;
 pub use self::issuer::{Audience, Issuer};
 pub use self::issuer_introspection::Introspection;
 pub use self::issuer_keys::IssuerKeys;
@@ -75,7 +81,9 @@ pub use self::listener::{
 };
 pub use self::login::{Hashing, Login, LoginLimits, Rate, Tenant};
 pub use self::mail::{Mail, MailTls};
+pub use self::maintenance::Maintenance;
 pub use self::mirror::Mirror;
+pub use self::prefix::PrefixRule;
 pub use self::process::Process;
 pub use self::proxy_protocol::ProxyVersion;
 pub use self::rate_limit::{LimitBy, RateLimit, Throttle};
@@ -228,8 +236,9 @@ client_certificate = [{}]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
 upstream = [{ servers = [{}], tls = { certificate = {} }, queue = {}, credential = { basic = {} } },
             { servers = [{}], credential = { login = {} } }]
-route = [{ path = "/", cors = {}, rate_limit = {}, mirror = {} }]
-listener = [{ tls = { certificates = [{}] } }]
+route = [{ path = "/", cors = {}, rate_limit = {}, mirror = {}, redirect = {}, respond = {},
+            maintenance = {} }]
+listener = [{ tls = { certificates = [{}], hsts = {} } }]
 "#;
 
 /// A syntax error may bring others with it; the first few are enough to go on with.

@@ -10,8 +10,8 @@ use toml::Table;
 use super::out::{HIDDEN, Out};
 use super::print_rules::{login, route};
 use super::{
-    ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Issuer, IssuerKeys, Listener,
-    Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, ProxyVersion, Rate, Server,
+    ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Hsts, Issuer, IssuerKeys,
+    Listener, Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, ProxyVersion, Rate, Server,
     ServerAddress, TlsVersion, Token, Upstream, UpstreamCredential,
 };
 use super::{duration, mail, size};
@@ -155,6 +155,7 @@ impl Config {
         Out::default()
             .all("certificates", certificates)
             .texts("self_signed", tls.self_signed.clone())
+            .maybe_table("hsts", tls.hsts.as_ref().map(Hsts::print))
             .maybe("client_ca", ca)
             .maybe("client_auth", auth)
             .text("min_version", version)

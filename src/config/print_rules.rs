@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use super::out::{HIDDEN, Out};
 use super::route::{AllowPath, IdentityForm};
-use super::{HeaderRules, Login, Mirror, RateLimit, Route, RouteCors, duration, size};
+use super::{HeaderRules, Login, Maintenance, Mirror, RateLimit, Route, RouteCors, duration, size};
 use crate::dialect::{Cors, CorsOrigins};
 
 pub(super) fn login(login: &Login) -> Table {
@@ -70,12 +70,10 @@ pub(super) fn route(route: &Route) -> Table {
         .text("path", &route.path)
         .texts("hosts", route.hosts.clone())
         .maybe_texts("methods", some(&methods))
-        .text("upstream", &route.upstream)
         .texts("auth", auth.collect())
         .maybe_texts("users", some(&route.users))
         .maybe_texts("issuers", some(&route.issuers))
         .maybe_texts("logins", some(&route.logins))
-        .maybe("strip_prefix", route.strip_prefix.as_deref())
         .text("identity", identity)
         .maybe("identity_header", identity_header)
         .flag("forward_credential", route.forward_credential)
@@ -88,7 +86,8 @@ pub(super) fn route(route: &Route) -> Table {
         .all("rate_limit", route.rate_limit.iter().map(RateLimit::print))
         .maybe_table("mirror", route.mirror.as_ref().map(Mirror::print))
         .texts("compression", route.compression.names());
-    let out = route.streams.print(out);
+    let out = route.prefix.print(route.action.print(route.streams.print(out)));
+    let out = out.maybe_table("maintenance", route.maintenance.as_ref().map(Maintenance::print));
     let out = match &route.cors {
         RouteCors::None => out,
         RouteCors::Upstream => out.text("cors", "upstream"),

@@ -161,6 +161,11 @@ impl<'a> Table<'a> {
         Some(Item::new(self.reading, at, value))
     }
 
+    /// Whether a key is there; it is still to be read, or it is unknown.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.is_some_and(|entries| entries.get(key).is_some())
+    }
+
     /// The value of a key that must be there.
     pub(super) fn required(&mut self, key: &'static str, remedy: &str) -> Option<Item<'a>> {
         let item = self.get(key);

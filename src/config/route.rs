@@ -9,11 +9,12 @@ use super::headers::is_framing;
 use super::item::Item;
 use super::known::Known;
 use super::login::read_hosts;
-use super::path::{check_route, is_below, method};
+use super::path::{check_route, method};
 use super::reader::Table;
 use super::token::Token;
 use super::{
-    Compression, CredentialKind, HeaderRules, Mirror, RateLimit, RouteStreams, auth, cors,
+    Compression, CredentialKind, HeaderRules, Maintenance, Mirror, PrefixRule, RateLimit,
+    RouteAction, RouteStreams, auth, cors,
 };
 use crate::dialect::{Cors, ErrorForm};
 use crate::identity::SELF_ISSUER;
@@ -29,8 +30,7 @@ pub struct Route {
     pub hosts: Vec<String>,
     /// Empty: all but CONNECT and TRACE.
     pub methods: Vec<Method>,
-    /// Name of the `[[upstream]]`.
-    pub upstream: String,
+    pub action: RouteAction,
     /// Kinds of credentials taken; empty: open to all.
     pub auth: Vec<CredentialKind>,
     /// Names of user sources whose passwords are taken, in order; empty without `basic`.
@@ -40,7 +40,9 @@ pub struct Route {
     /// Names of logins whose tokens are taken; empty: all.
     pub logins: Vec<String>,
     pub require: Require,
-    pub strip_prefix: Option<String>,
+    /// What becomes of the path before it is forwarded.
+    pub prefix: PrefixRule,
+    pub maintenance: Option<Maintenance>,
     pub identity: IdentityForm,
     pub forward_credential: bool,
     pub request_headers: HeaderRules,
@@ -114,8 +116,7 @@ impl Route {
         let path = path_item.as_ref().and_then(read_path).unwrap_or_default();
         let hosts = read_hosts(&mut table);
         let methods = read_methods(&mut table);
-        let upstream = table.required("upstream", "the name of an [[upstream]]");
-        let upstream = upstream.and_then(|item| known.upstreams.refer(&item)).unwrap_or_default();
+        let action = RouteAction::read(&mut table, known);
         let auth = auth::read(&mut table);
         let users = auth::read_users(&mut table, &auth, known);
         let (issuers, logins) = (read_issuers(&mut table, known), read_logins(&mut table, known));
@@ -140,15 +141,16 @@ impl Route {
         Self {
             name: if name.is_empty() { default_name(&hosts, &methods, &path) } else { name },
             rate_limit: RateLimit::read_all(&mut table, open),
-            mirror: Mirror::read(&mut table, &upstream, known),
+            mirror: Mirror::read(&mut table, action.upstream().unwrap_or_default(), known),
             compression: Compression::read(&mut table),
-            upstream,
+            action,
             auth,
             users,
             issuers,
             logins,
             require,
-            strip_prefix: table.get("strip_prefix").and_then(|item| read_strip(&item, &path)),
+            prefix: PrefixRule::read(&mut table, &path),
+            maintenance: Maintenance::read(&mut table),
             identity: read_identity(&mut table, &known.token),
             forward_credential: table.bool_or("forward_credential", false),
             request_headers: HeaderRules::read_request(table.table("request_headers")),
@@ -165,6 +167,11 @@ impl Route {
             hosts,
             methods,
         }
+    }
+
+    /// The upstream it forwards to, if it does.
+    pub fn upstream(&self) -> Option<&str> {
+        self.action.upstream()
     }
 
     /// True if anybody may call it.
@@ -250,17 +257,6 @@ impl Require {
             claims: claims.into_iter().map(|(name, item)| (name, item.json())).collect(),
         }
     }
-}
-
-fn read_strip(item: &Item<'_>, path: &str) -> Option<String> {
-    let prefix = item.text()?;
-    let bare = path.trim_start_matches('=');
-    if !prefix.starts_with('/') || prefix.contains(['{', '}']) {
-        item.issue("must begin with a slash and be plain");
-    } else if !bare.is_empty() && !is_below(bare, prefix) {
-        item.issue(format!("must be the beginning of the route's path {bare:?}"));
-    }
-    Some(prefix.to_owned())
 }
 
 /// The token itself is a Bearer, unless a field of its own is named.

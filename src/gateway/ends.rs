@@ -41,7 +41,7 @@ pub(super) fn announce(last: &RouteEnds, next: &RouteEnds) {
 
 fn is_same_rule(before: &Route, after: &Route) -> bool {
     let place = |route: &Route| {
-        (route.hosts.clone(), route.methods.clone(), route.path.clone(), route.upstream.clone())
+        (route.hosts.clone(), route.methods.clone(), route.path.clone(), route.action.clone())
     };
     let who = |route: &Route| {
         let named = (route.users.clone(), route.issuers.clone(), route.logins.clone());

@@ -7,9 +7,9 @@ use http::header::HeaderName;
 use tokio::sync::Semaphore;
 
 use super::ends::RouteEnds;
-use super::{BuildError, LoginEndpoint, Mirror, Route, Shared};
+use super::{Action, BuildError, LoginEndpoint, Mirror, Route, Shared};
 use crate::authn::{Accept, Verifier};
-use crate::config::{self, Config, CredentialKind, IdentityForm, UpstreamCredential};
+use crate::config::{self, Config, CredentialKind, IdentityForm, RouteAction, UpstreamCredential};
 use crate::dialect::Step;
 use crate::login::{self, Login, Services};
 use crate::routing::{EndpointPlacement, Oddities, Pattern, Placement, RouteTable};
@@ -76,10 +76,17 @@ pub(super) fn add_routes(
             Rules::build(rules)
                 .map_err(|source| BuildError::Rules { route: settings.name.clone(), source })
         };
-        let upstream = config.upstreams.iter().find(|one| one.name == settings.upstream);
+        let mut upstreams = config.upstreams.iter();
+        let upstream = upstreams.find(|one| Some(one.name.as_str()) == settings.upstream());
         let route = Route {
             name: settings.name.as_str().into(),
-            pool: means.pools.get(&settings.upstream).ok_or_else(unknown)?.clone(),
+            action: match &settings.action {
+                RouteAction::Forward(to) => {
+                    Action::Forward(means.pools.get(to).ok_or_else(unknown)?.clone())
+                }
+                RouteAction::Redirect(redirect) => Action::Redirect(redirect.clone()),
+                RouteAction::Respond(respond) => Action::Respond(respond.clone()),
+            },
             protected: protected.for_route(settings).ok_or_else(unknown)?,
             request_rules: rules(&settings.request_headers)?,
             response_rules: rules(&settings.response_headers)?,
@@ -141,7 +148,7 @@ impl<'a> Protection<'a> {
 
     /// Every name that any route to this upstream sets, so that no route lets it through.
     fn names_of(&self, config: &Config, upstream: &config::Upstream) -> Vec<HeaderName> {
-        let routes = config.routes.iter().filter(|route| route.upstream == upstream.name);
+        let routes = config.routes.iter().filter(|route| route.upstream() == Some(&upstream.name));
         let set = routes.clone().flat_map(|route| route.request_headers.set.iter());
         let mut names: Vec<HeaderName> = set.map(|(name, _)| name.clone()).collect();
         names.extend(routes.filter_map(|route| match &route.identity {
@@ -160,7 +167,8 @@ impl<'a> Protection<'a> {
 
     /// What protects the upstream of a route, and its mirror as well, which is sent a copy.
     fn for_route(&self, route: &config::Route) -> Option<Arc<Protected>> {
-        let main = route.upstream.as_str();
+        // Nothing of the client's goes anywhere.
+        let Some(main) = route.upstream() else { return Some(Arc::default()) };
         let Some(mirror) = &route.mirror else { return self.made.get(main).cloned() };
         let mut names = self.names.get(main)?.clone();
         names.extend_from_slice(self.names.get(mirror.upstream.as_str())?);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::{StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::body::Response;
 use crate::client::{Client, ClientCertificate, RequestBounds, Scheme};
-use crate::config;
+use crate::config::{self, Hsts};
 use crate::runtime::Worker;
 
 use super::activity::{Activity, Due};
@@ -46,6 +46,7 @@ pub(super) struct Shared<H> {
     gate: Arc<Gate>,
     drain: Drain,
     http1: http1::Builder,
+    hsts: Option<HeaderValue>,
     handler: H,
 }
 
@@ -102,6 +103,7 @@ impl<H> Shared<H> {
             gate: Arc::new(Gate::new(limits)),
             drain,
             http1,
+            hsts: listener.tls.as_ref().and_then(|tls| tls.hsts.as_ref()).map(Hsts::value),
             handler,
         }
     }
@@ -170,6 +172,13 @@ impl<H> Shared<H> {
                 header_count: self.config.limits.header_count,
                 body_idle: self.config.timeouts.body_idle,
             },
+        }
+    }
+
+    /// Says what every answer of this listener says.
+    fn mark(&self, response: &mut Response) {
+        if let Some(hsts) = &self.hsts {
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
     }
 
@@ -287,6 +296,7 @@ where
             // Boxed: hyper keeps room for it as long as the connection, which is mostly idle.
             Box::pin(async move {
                 let mut response = (shared.handler)(worker, client, request).await;
+                shared.mark(&mut response);
                 // Hyper says it too, but only if it was told before the answer was ready.
                 if shared.drain.is_started() && response.status() != StatusCode::SWITCHING_PROTOCOLS
                 {
@@ -319,7 +329,8 @@ where
             // Even calling the handler is part of the future: what panics outside of it would
             // take the whole connection along.
             async move {
-                let response = (shared.handler)(worker, client, request).await;
+                let mut response = (shared.handler)(worker, client, request).await;
+                shared.mark(&mut response);
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, Some(taking), answering)))
             }
         });

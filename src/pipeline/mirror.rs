@@ -71,7 +71,6 @@ impl Exchange<'_> {
             request_id: self.request_id.clone(),
             host: facts.host.to_owned(),
             authority: facts.authority.to_owned(),
-            prefix: facts.prefix.map(str::to_owned),
             now: self.now,
             place,
         };
@@ -125,7 +124,6 @@ struct Copied {
     request_id: RequestId,
     host: String,
     authority: String,
-    prefix: Option<String>,
     now: Timestamp,
     place: OwnedSemaphorePermit,
 }
@@ -153,7 +151,8 @@ impl Copied {
             request_id: &self.request_id,
             host: &self.host,
             authority: &self.authority,
-            prefix: self.prefix.as_deref(),
+            // For the `Location` of an answer that nobody sees.
+            prefix: None,
         };
         let exchange = upstream::Exchange {
             facts: &facts,

@@ -14,9 +14,9 @@ use crate::authn::Credential;
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
 use crate::client::address_group;
-use crate::config::RouteCors;
+use crate::config::{self, PrefixRule, RouteCors};
 use crate::dialect::Reason;
-use crate::gateway::Route;
+use crate::gateway::{Action, Route};
 use crate::identity::Identity;
 use crate::rejection::Rejection;
 use crate::routing::{Oddities, Target};
@@ -24,8 +24,8 @@ use crate::secret::SecretString;
 use crate::telemetry::observed::Who;
 use crate::telemetry::record::Outcome;
 use crate::throttle::Told;
-use crate::upstream::headers::{self, CredentialFields, Facts, Kept};
-use crate::upstream::{self, Fault, ForwardError, Forwarded, RequestFault};
+use crate::upstream::headers::{self, CredentialFields, Facts, Kept, Prefix};
+use crate::upstream::{self, Fault, ForwardError, Forwarded, Pool, RequestFault};
 
 /// What is known of the caller once the request may go on.
 struct Decision {
@@ -52,6 +52,7 @@ impl Exchange<'_> {
                 return Ok(answer);
             }
         }
+        self.check_maintenance(route)?;
         let mut told = Told::default();
         self.admit_client(route, &mut told)?;
         let bare = route.config.cors == RouteCors::Upstream && answer::cors::is_preflight(&head);
@@ -67,7 +68,11 @@ impl Exchange<'_> {
         self.check_length(route, &head)?;
         let asked = Asked::of(&head, route.config.compression);
         let request = Request::from_parts(head, body);
-        let mut answered = self.forward(route, request, target, decision).await?;
+        let mut answered = match &route.action {
+            Action::Forward(pool) => self.forward(route, pool, (request, target), decision).await?,
+            Action::Redirect(to) => self.answered(answer::redirect(to, target.raw())),
+            Action::Respond(fixed) => self.answered(answer::fixed(fixed)),
+        };
         if route.config.query_credentials {
             keep_private(answered.headers_mut());
         }
@@ -199,8 +204,8 @@ impl Exchange<'_> {
     async fn forward(
         &mut self,
         route: &Arc<Route>,
-        request: Request,
-        target: &Target,
+        pool: &Arc<Pool>,
+        (request, target): (Request, &Target),
         decision: Decision,
     ) -> Result<Response, Rejection> {
         let config = &route.config;
@@ -211,15 +216,7 @@ impl Exchange<'_> {
         let api_key = self.generation.services.api_keys.header();
         let fields = CredentialFields { in_query: config.query_credentials, api_key };
         headers::remove_credentials(&mut head, decision.kept, fields);
-        let prefix = config.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('/'));
-        head.uri = match prefix {
-            Some(prefix) => {
-                let allowed = Oddities::allowed(&config.allow_path);
-                let rest = target.without_prefix(prefix, head.uri.query(), allowed)?;
-                Uri::from(rest)
-            }
-            None => origin_form(&head.uri),
-        };
+        let prefix = rewrite_path(&mut head, config, target)?;
         if !headers::count_hop(&mut head) {
             return Err(Rejection::method_not_allowed(Vec::new()));
         }
@@ -229,11 +226,11 @@ impl Exchange<'_> {
             request_id: &self.request_id,
             host: target.host().unwrap_or_default(),
             authority: &target.authority(),
-            prefix: prefix.filter(|prefix| !prefix.is_empty()),
+            prefix,
         };
         headers::set_forwarded(&mut head.headers, &facts);
         if let Some(verified) = &verified {
-            self.vouch(route, verified, &mut head.headers).await?;
+            self.vouch(route, pool, verified, &mut head.headers).await?;
         }
         route.request_rules.apply(&mut head.headers, &facts);
         let watch = self.watch(route, verified.as_deref());
@@ -242,14 +239,14 @@ impl Exchange<'_> {
             protected: &route.protected,
             response_rules: &route.response_rules,
             watch: Some(&watch),
-            key: route.pool.key(&head.headers, &facts),
+            key: pool.key(&head.headers, &facts),
             back_room: &self.gateway.shared.back_room,
             now: self.now,
         };
         let by_connect = upstream::is_by_connect(&head.extensions);
         let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
         let request = self.mirrored(route, Request::from_parts(head, body), &facts);
-        let forwarded = route.pool.forward(self.worker, request, &exchange).await;
+        let forwarded = pool.forward(self.worker, request, &exchange).await;
         match forwarded {
             Ok(forwarded) => Ok(self.forwarded(forwarded, by_connect)),
             Err(error) => {
@@ -257,6 +254,26 @@ impl Exchange<'_> {
                 Err(error.into())
             }
         }
+    }
+
+    /// Everybody but some is told to come back later, before anything is looked at.
+    fn check_maintenance(&self, route: &Route) -> Result<(), Rejection> {
+        let Some(maintenance) = &route.config.maintenance else { return Ok(()) };
+        let is_in = |address| maintenance.networks.iter().any(|net| net.contains(&address));
+        if self.client.address.is_some_and(is_in) {
+            return Ok(());
+        }
+        let mut rejection = Rejection::new(Reason::Unavailable)
+            .because("maintenance")
+            .retry_after(maintenance.retry_after);
+        rejection.detail = maintenance.message.clone();
+        Err(rejection)
+    }
+
+    /// Notes that the gateway answers by itself, as its route says.
+    fn answered(&mut self, response: Response) -> Response {
+        self.finish.record.outcome = Outcome::Answered;
+        response
     }
 
     /// Notes where the answer came from; a tunnel is opened in the way that its client asked.
@@ -288,6 +305,26 @@ fn keep_private(headers: &mut HeaderMap) {
     if !directives.any(is_private) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
+}
+
+/// Makes the target what the upstream is to see, and answers with the prefix that was taken away.
+fn rewrite_path<'a>(
+    head: &mut Parts,
+    config: &'a config::Route,
+    target: &Target,
+) -> Result<Option<Prefix<'a>>, Rejection> {
+    let (outer, inner) = match &config.prefix {
+        PrefixRule::Keep => {
+            head.uri = origin_form(&head.uri);
+            return Ok(None);
+        }
+        PrefixRule::Strip(prefix) => (prefix.trim_end_matches('/'), ""),
+        PrefixRule::Replace { from, to } => (from.as_str(), to.as_str()),
+    };
+    let allowed = Oddities::allowed(&config.allow_path);
+    let replaced = target.replace_prefix(outer, inner, head.uri.query(), allowed)?;
+    head.uri = Uri::from(replaced);
+    Ok(Some(Prefix { outer, inner }).filter(|prefix| prefix.outer != prefix.inner))
 }
 
 /// Path and query alone: the authority is ours to name.

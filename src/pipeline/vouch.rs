@@ -11,13 +11,14 @@ use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::rejection::Rejection;
 use crate::runtime::Work;
-use crate::upstream::headers;
+use crate::upstream::{Pool, headers};
 
 impl Exchange<'_> {
     /// Writes the proved identity into the request's fields.
     pub(super) async fn vouch(
         &self,
         route: &Route,
+        pool: &Pool,
         verified: &Arc<Verified>,
         fields: &mut HeaderMap,
     ) -> Result<(), Rejection> {
@@ -27,7 +28,7 @@ impl Exchange<'_> {
                 headers::set_identity(fields, told);
             }
             IdentityForm::Jwt(name) => {
-                fields.insert(name.clone(), self.upstream_token(route, verified).await?);
+                fields.insert(name.clone(), self.upstream_token(pool, verified).await?);
             }
             IdentityForm::None => {}
         }
@@ -37,10 +38,10 @@ impl Exchange<'_> {
     /// The token for the route's upstream; signed in the back room unless one is at hand.
     async fn upstream_token(
         &self,
-        route: &Route,
+        pool: &Pool,
         verified: &Arc<Verified>,
     ) -> Result<HeaderValue, Rejection> {
-        let (upstream, now) = (route.pool.name().clone(), self.now);
+        let (upstream, now) = (pool.name().clone(), self.now);
         let tokens = &self.generation.upstream_tokens;
         if let Some(held) = tokens.held(&upstream, verified.digest, now) {
             return Ok(held);

@@ -102,21 +102,26 @@ impl Target {
         self.oddities
     }
 
-    /// The path without a prefix, checked again, with `query` (which may have lost a credential
-    /// since the target was read).
+    /// The path with `inner` in place of the prefix `outer`, checked again, with `query` (which may
+    /// have lost a credential since the target was read). `inner` is plain and ends with no slash.
     ///
     /// # Errors
     /// Where what is left would have been refused.
-    pub fn without_prefix(
+    pub fn replace_prefix(
         &self,
-        prefix: &str,
+        outer: &str,
+        inner: &str,
         query: Option<&str>,
         allowed: Oddities,
     ) -> Result<PathAndQuery, TargetError> {
         let refused = |cause| TargetError { reason: Reason::MalformedRequest, cause };
-        let rest = path::strip(self.raw.path(), query, prefix, allowed)
+        let rest = path::strip(self.raw.path(), query, outer, allowed)
             .map_err(|error| refused(error.cause()))?;
-        rest.try_into().map_err(|_| refused("what is left of the path is no path"))
+        // `/api` is `/v2`, not `/v2/`: the slash was not asked for.
+        let whole = self.raw.path().len() == outer.len() && !inner.is_empty();
+        let rest = if whole { rest.strip_prefix('/').unwrap_or(&rest) } else { &rest };
+        let replaced = if inner.is_empty() { rest.to_owned() } else { format!("{inner}{rest}") };
+        replaced.try_into().map_err(|_| refused("what is left of the path is no path"))
     }
 }
 

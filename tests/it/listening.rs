@@ -64,6 +64,7 @@ pub(crate) fn secure(certificates: Vec<Certificate>) -> Listener {
         client_ca: None,
         client_auth: ClientAuth::None,
         min_version: TlsVersion::Tls12,
+        hsts: None,
     };
     Listener { tls: Some(tls), ..plain() }
 }

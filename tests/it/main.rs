@@ -37,6 +37,7 @@ mod rate_limit; // 429 by subject, session, client and route
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
 mod routing; // one reading of a request, and the table of routes
+mod rules; // redirects, fixed answers, maintenance, rewritten paths, HSTS
 mod security; // what must never happen, through a whole gateway
 mod sessions; // sessions over their whole life
 mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs

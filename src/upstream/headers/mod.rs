@@ -39,8 +39,16 @@ pub struct Facts<'a> {
     /// What the client named: the host, with the port if it said one. Goes to the upstream as
     /// `Host` and `X-Forwarded-Host`.
     pub authority: &'a str,
-    /// The prefix that was stripped from the path, without a slash at its end.
-    pub prefix: Option<&'a str>,
+    /// The prefix that was taken from the path.
+    pub prefix: Option<Prefix<'a>>,
+}
+
+/// The beginning of a path as the client and as the upstream see it; without slashes at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix<'a> {
+    pub outer: &'a str,
+    /// Empty where the prefix was only stripped.
+    pub inner: &'a str,
 }
 
 const X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");

@@ -10,7 +10,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use uuid::{Builder, Uuid};
 
 use super::{
-    Facts, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX,
+    Facts, Prefix, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX,
     X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID,
 };
 use crate::client::{Client, Scheme};
@@ -145,7 +145,7 @@ fn port_of(authority: &str) -> Option<&str> {
 
 /// A trusted proxy may have stripped a prefix before us: it stands before ours.
 fn set_prefix(headers: &mut HeaderMap, facts: &Facts<'_>) {
-    let Some(prefix) = facts.prefix else { return };
+    let Some(Prefix { outer: prefix, .. }) = facts.prefix else { return };
     let outer = headers.get(X_FORWARDED_PREFIX).and_then(|value| value.to_str().ok());
     let value = match outer {
         Some(outer) => text_value(&format!("{}{prefix}", outer.trim_end_matches('/'))),

@@ -2,7 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::{Facts, remove_where, strip_hop_by_hop};
+use super::{Facts, Prefix, remove_where, strip_hop_by_hop};
 
 /// Offers of the upstream that would lead past the gateway, and fields for its own proxies.
 const NOT_PASSED: [HeaderName; 2] = [header::ALT_SVC, header::PROXY_AUTHENTICATE];
@@ -28,7 +28,18 @@ pub(in crate::upstream) fn rewrite_location(
     };
     let (scheme, authority) = (facts.client.scheme.as_str(), facts.authority);
     let slash = if rest.starts_with('/') { "" } else { "/" };
-    let prefix = facts.prefix.unwrap_or_default();
+    // What is not below the upstream's own prefix is not below the client's either.
+    let (prefix, rest) = match facts.prefix {
+        Some(Prefix { outer, inner }) => match rest.strip_prefix(inner) {
+            Some(below)
+                if inner.is_empty() || below.is_empty() || below.starts_with(['/', '?', '#']) =>
+            {
+                (outer, below)
+            }
+            _ => ("", rest),
+        },
+        None => ("", rest),
+    };
     if let Ok(value) = HeaderValue::try_from(format!("{scheme}://{authority}{prefix}{slash}{rest}"))
     {
         headers.insert(header::LOCATION, value);

@@ -50,10 +50,19 @@ impl Secure {
 
     /// With further keys of the listener.
     pub(crate) fn builder_with(&self, keys: &str) -> GatewayBuilder {
+        self.listening(keys, "")
+    }
+
+    /// With further keys of the listener's TLS.
+    pub(crate) fn builder_with_tls(&self, keys: &str) -> GatewayBuilder {
+        self.listening("", keys)
+    }
+
+    fn listening(&self, keys: &str, tls: &str) -> GatewayBuilder {
         let Certificate { chain, key, .. } = &self.certificate;
         let listener = format!(
             "address = \"127.0.0.1:0\"\n{keys}[listener.tls]\n\
-             certificates = [{{ chain = {chain:?}, key = {key:?} }}]"
+             certificates = [{{ chain = {chain:?}, key = {key:?} }}]\n{tls}"
         );
         Gateway::builder().head(&head(&listener))
     }

@@ -24,7 +24,7 @@ use tollhouse::config::{
 };
 use tollhouse::runtime::{BackRoom, Threads, Worker};
 use tollhouse::secret::Randomness;
-use tollhouse::upstream::headers::{self, Facts, Protected, RequestId, Rules};
+use tollhouse::upstream::headers::{self, Facts, Prefix, Protected, RequestId, Rules};
 use tollhouse::upstream::{Exchange, Fault, ForwardError, Pool, Watch};
 
 /// Longer than anything here takes; a test that waits so long has failed.
@@ -179,7 +179,7 @@ async fn handle(
         request_id: &request_id,
         host: "gateway",
         authority: &authority,
-        prefix: inner.settings.prefix,
+        prefix: inner.settings.prefix.map(|outer| Prefix { outer, inner: "" }),
     };
     headers::strip_inbound(&mut head, &inner.protected, &client, false);
     headers::set_forwarded(&mut head.headers, &facts);

@@ -10,7 +10,7 @@ use tollhouse::config::{HeaderRules, Value, ValuePart};
 use tollhouse::identity::{Identity, SessionId, Subject};
 use tollhouse::secret::Randomness;
 use tollhouse::upstream::headers::{
-    CredentialFields, Facts, Kept, Protected, RequestId, Rules, count_hop, identity_fields,
+    CredentialFields, Facts, Kept, Prefix, Protected, RequestId, Rules, count_hop, identity_fields,
     remove_credentials, set_forwarded, set_identity, strip_inbound,
 };
 
@@ -63,7 +63,7 @@ fn forwarded(lines: &[(&str, &str)], trusted: bool) -> HeaderMap {
         request_id: &request_id,
         host: "api.example",
         authority: "api.example:8443",
-        prefix: Some("/api"),
+        prefix: Some(Prefix { outer: "/api", inner: "" }),
     };
     set_forwarded(&mut head.headers, &facts);
     head.headers

@@ -1,0 +1,53 @@
+//! `hsts` of a TLS listener (RFC 6797): clients that came by https once never come by http again.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use toml::Table as Printed;
+
+use super::out::Out;
+use super::reader::Table;
+
+/// `Strict-Transport-Security`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    pub max_age: Duration,
+    pub include_subdomains: bool,
+    pub preload: bool,
+}
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+impl Hsts {
+    pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
+        let item = table.get("hsts")?;
+        let mut table = item.table()?;
+        let hsts = Self {
+            max_age: table.duration_or("max_age", YEAR, Duration::ZERO..=LONGEST),
+            include_subdomains: table.bool_or("include_subdomains", false),
+            preload: table.bool_or("preload", false),
+        };
+        if hsts.preload && !(hsts.include_subdomains && hsts.max_age >= YEAR) {
+            // What browsers' lists demand of who wants to be on them.
+            table.issue("preload", "needs include_subdomains = true and a max_age of a year");
+        }
+        Some(hsts)
+    }
+
+    pub(super) fn print(&self) -> Printed {
+        Out::default()
+            .time("max_age", self.max_age)
+            .flag("include_subdomains", self.include_subdomains)
+            .flag("preload", self.preload)
+            .table()
+    }
+
+    /// The field's value.
+    pub fn value(&self) -> HeaderValue {
+        let subdomains = if self.include_subdomains { "; includeSubDomains" } else { "" };
+        let preload = if self.preload { "; preload" } else { "" };
+        let text = format!("max-age={}{subdomains}{preload}", self.max_age.as_secs());
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("max-age=0"))
+    }
+}

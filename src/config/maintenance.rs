@@ -1,0 +1,50 @@
+//! `maintenance` of a route: everybody is told to come back later.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::Table as Printed;
+
+use super::item::Item;
+use super::listener::read_nets;
+use super::out::Out;
+use super::reader::Table;
+
+/// 503 for everybody but some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Maintenance {
+    pub retry_after: Duration,
+    /// What people are told, where the form of the answer has room for it.
+    pub message: Option<String>,
+    /// Who is let through all the same.
+    pub networks: Vec<IpNet>,
+}
+
+const AGAIN: Duration = Duration::from_secs(600);
+const WAIT: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+
+impl Maintenance {
+    /// `true`, or a table; `false` and nothing are the same.
+    pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
+        let item = table.get("maintenance")?;
+        if item.is_bool() {
+            let plain = Self { retry_after: AGAIN, message: None, networks: Vec::new() };
+            return item.bool()?.then_some(plain);
+        }
+        let mut table = item.table()?;
+        Some(Self {
+            retry_after: table.duration_or("retry_after", AGAIN, WAIT),
+            message: table.get("message").as_ref().and_then(Item::text).map(str::to_owned),
+            networks: read_nets(&mut table, "networks"),
+        })
+    }
+
+    pub(super) fn print(&self) -> Printed {
+        Out::default()
+            .time("retry_after", self.retry_after)
+            .maybe("message", self.message.as_deref())
+            .texts("networks", self.networks.iter().map(ToString::to_string).collect())
+            .table()
+    }
+}

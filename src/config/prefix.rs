@@ -1,0 +1,64 @@
+//! `strip_prefix` and `replace_prefix`: what becomes of the beginning of a path.
+
+use super::item::Item;
+use super::out::Out;
+use super::path::{check_route, is_below};
+use super::reader::Table;
+
+/// What a route's upstream sees of the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PrefixRule {
+    /// All of it, as it came.
+    Keep,
+    /// What follows this.
+    Strip(String),
+    /// What follows `from`, the route's own path, after `to`. Neither ends with a slash.
+    Replace { from: String, to: String },
+}
+
+impl PrefixRule {
+    pub(super) fn read(table: &mut Table<'_>, path: &str) -> Self {
+        let (strip, replace) = (table.get("strip_prefix"), table.get("replace_prefix"));
+        match (strip, replace) {
+            (Some(_), Some(item)) => {
+                item.issue("and strip_prefix contradict each other: leave one out");
+                Self::Keep
+            }
+            (Some(item), None) => read_strip(&item, path).map_or(Self::Keep, Self::Strip),
+            (None, Some(item)) => read_replace(&item, path).unwrap_or(Self::Keep),
+            (None, None) => Self::Keep,
+        }
+    }
+
+    pub(super) fn print(&self, out: Out) -> Out {
+        match self {
+            Self::Keep => out,
+            Self::Strip(prefix) => out.text("strip_prefix", prefix),
+            Self::Replace { to, .. } => {
+                out.text("replace_prefix", if to.is_empty() { "/" } else { to })
+            }
+        }
+    }
+}
+
+fn read_strip(item: &Item<'_>, path: &str) -> Option<String> {
+    let prefix = item.text()?;
+    let bare = path.trim_start_matches('=');
+    if !prefix.starts_with('/') || prefix.contains(['{', '}']) {
+        item.issue("must begin with a slash and be plain");
+    } else if !bare.is_empty() && !is_below(bare, prefix) {
+        item.issue(format!("must be the beginning of the route's path {bare:?}"));
+    }
+    Some(prefix.to_owned())
+}
+
+fn read_replace(item: &Item<'_>, path: &str) -> Option<PrefixRule> {
+    let to = item.text()?;
+    if path.starts_with('=') || path.contains('{') {
+        item.issue("is for prefix routes only");
+    } else if !to.starts_with('/') || to.contains(['{', '}', '%']) || check_route(to).is_err() {
+        item.issue("must be a plain path that begins with a slash");
+    }
+    let bare = |path: &str| path.trim_end_matches('/').to_owned();
+    Some(PrefixRule::Replace { from: bare(path), to: bare(to) })
+}
