@@ -41,7 +41,7 @@ pub(super) struct Sessions {
 
 #[derive(Debug)]
 enum Whom {
-    Http(Outbound),
+    Http(Box<Outbound>),
     Sql(Database),
 }
 
@@ -57,11 +57,11 @@ struct Found {
 impl Sessions {
     pub(super) fn new(issuer: &Issuer, options: &WebitelSessions) -> Result<Self, IssuerError> {
         let whom = match &options.lookup {
-            SessionLookup::Http { .. } => Whom::Http(Outbound::new(&OutboundOptions {
+            SessionLookup::Http { .. } => Whom::Http(Box::new(Outbound::new(&OutboundOptions {
                 ca: issuer.ca.clone(),
                 largest: LARGEST,
                 ..OutboundOptions::default()
-            })?),
+            })?)),
             SessionLookup::Sql(sql) => {
                 let address = Address::parse(&sql.url, &sql.folder)?;
                 let (ca, allow_plain) = (issuer.ca.clone(), sql.allow_plain);
