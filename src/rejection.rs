@@ -28,11 +28,11 @@ pub(crate) struct Rejection {
     pub(crate) cause: Option<Cow<'static, str>>,
     pub(crate) retry_after: Option<Duration>,
     /// What people are told, where the form has room for it.
-    pub(crate) detail: Option<String>,
+    pub(crate) detail: Option<Box<str>>,
     /// What the target takes, where the method was wrong (RFC 9110 §10.2.1).
     pub(crate) allow: Vec<Method>,
     /// Scopes the route wants, where they were missing (RFC 6750 §3.1).
-    pub(crate) scope: Option<String>,
+    pub(crate) scope: Option<Box<str>>,
     /// What the route's rate limits say, where one of them is the reason.
     pub(crate) limits: Option<Box<Told>>,
     /// A form closer than the route's: an endpoint's own.

@@ -199,6 +199,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// The characters of RFC 9110 §11.2: a table, because every byte of every token is looked at.
+#[allow(clippy::indexing_slicing)] // What does not fit does not compile.
 const TOKEN68: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;

@@ -133,7 +133,7 @@ impl Exchange<'_> {
         };
         let mut rejection = Rejection::new(reason).because(denied.to_string());
         let scopes = &route.config.require.scopes;
-        rejection.scope = (!scopes.is_empty()).then(|| scopes.join(" "));
+        rejection.scope = (!scopes.is_empty()).then(|| scopes.join(" ").into());
         rejection
     }
 
@@ -266,7 +266,7 @@ impl Exchange<'_> {
         let mut rejection = Rejection::new(Reason::Unavailable)
             .because("maintenance")
             .retry_after(maintenance.retry_after);
-        rejection.detail = maintenance.message.clone();
+        rejection.detail = maintenance.message.as_deref().map(Into::into);
         Err(rejection)
     }
 

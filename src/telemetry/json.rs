@@ -89,7 +89,7 @@ fn string(line: &mut Vec<u8>, value: &str) {
     line.push(b'"');
     // Without an early end the compiler looks at many bytes at once.
     let plain = value.bytes().fold(true, |plain, byte| {
-        plain & (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\\')
+        plain & (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\')
     });
     if plain {
         // Nearly every value; a copy is several times quicker than letter by letter.
