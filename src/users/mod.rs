@@ -141,6 +141,11 @@ impl Users {
         }
     }
 
+    /// Whether nobody has to be asked about users of `source`. Nor of one that is not there.
+    pub fn is_local(&self, source: &str) -> bool {
+        self.sources.iter().find(|known| known.name() == source).is_none_or(|known| known.is_local())
+    }
+
     /// Returns when users of any source may have changed since the last call.
     pub async fn changed(&self) {
         let waits = self.sources.iter().map(|source| source.changed());

@@ -121,6 +121,11 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
     /// Reads again now, for an operator who asks.
     async fn reread(&self) {}
 
+    /// Whether `find` answers without asking anybody elsewhere.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// Whether its users' passwords are taken over into the gateway's own store.
     fn imports(&self) -> bool {
         false

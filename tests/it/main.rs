@@ -30,6 +30,7 @@ mod pages; // the curl lines of the published login pages
 mod passwords; // stored hashes of every form
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
+mod reviews; // users change while a source is silent or a password is looked at
 mod routing; // one reading of a request, and the table of routes
 mod security; // what must never happen, through a whole gateway
 mod sessions; // sessions over their whole life
