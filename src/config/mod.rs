@@ -72,7 +72,7 @@ pub use self::token::Token;
 pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
 pub use self::users::{
     AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
-    LdapAttributes, LdapGroups, LdapServer, SqlColumns, SqlDatabase, SqlUsers, UserMap, UserSource,
+    LdapAttributes, LdapGroups, LdapServer, SqlColumn, SqlColumns, SqlDatabase, SqlUsers, UserMap, UserSource,
     UserSourceKind, WeakScheme,
 };
 pub use self::webitel_sessions::{

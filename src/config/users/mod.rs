@@ -25,7 +25,7 @@ use super::suggest::Names;
 pub use self::dn::Dn;
 pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, UserMap};
 pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer};
-pub use self::sql::{SqlColumns, SqlDatabase, SqlUsers};
+pub use self::sql::{SqlColumn, SqlColumns, SqlDatabase, SqlUsers};
 
 /// A source of users, asked in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
