@@ -179,6 +179,9 @@ impl Legacy {
                 };
                 return answered(status, &answer);
             }
+            if request.target == "/never" {
+                return answered(401, "{}");
+            }
             let number = request.header("authorization");
             let number = number.and_then(|value| value.strip_prefix("Bearer token-")?.parse().ok());
             let known = number.is_some_and(|number: usize| number > forgotten.load(SeqCst));
@@ -240,7 +243,7 @@ async fn a_request_is_repeated_once_where_the_gateways_own_session_has_ended() {
     gateway.advance(Duration::from_secs(5));
     legacy.forgotten.store(1, SeqCst);
 
-    let reply = client.post("/x").bearer(&token).body("once").send().await;
+    let reply = client.call(http::Method::PUT, "/x").bearer(&token).body("once").send().await;
 
     reply.assert_status(200);
     assert_eq!(legacy.logins(), 2);
@@ -249,6 +252,38 @@ async fn a_request_is_repeated_once_where_the_gateways_own_session_has_ended() {
         (last.header("authorization"), &last.body[..]),
         (Some("Bearer token-2"), &b"once"[..])
     );
+}
+
+#[tokio::test]
+async fn a_request_that_may_not_be_repeated_is_sent_once_but_the_next_one_need_not_fail() {
+    let legacy = Legacy::start().await;
+    let (_dir, gateway) = legacy.gateway("").await;
+    let (client, token) = (gateway.client(), gateway.token("alice").await);
+    client.get("/x").bearer(&token).send().await.assert_status(200);
+    gateway.advance(Duration::from_secs(5));
+    legacy.forgotten.store(1, SeqCst);
+
+    client.post("/x").bearer(&token).body("once").send().await.assert_status(401);
+
+    let posts = legacy.upstream.received();
+    assert_eq!(posts.iter().filter(|seen| &seen.body[..] == b"once").count(), 1);
+    assert_eq!(legacy.logins(), 2);
+    client.post("/x").bearer(&token).body("twice").send().await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_login_is_kept_until_there_is_another() {
+    let legacy = Legacy::start().await;
+    let (_dir, gateway) = legacy.gateway("").await;
+    let (client, token) = (gateway.client(), gateway.token("alice").await);
+    client.get("/x").bearer(&token).send().await.assert_status(200);
+    gateway.advance(Duration::from_secs(5));
+    legacy.status.store(500, SeqCst);
+
+    client.get("/never").bearer(&token).send().await.assert_status(401);
+
+    assert_eq!(legacy.logins(), 2, "it was tried");
+    client.get("/x").bearer(&token).send().await.assert_status(200);
 }
 
 #[tokio::test]
