@@ -107,10 +107,6 @@ impl Asked {
         })
     }
 
-    pub(super) fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
     /// Whether what was said here would be said of this issuer's tokens too.
     pub(super) fn serves(&self, issuer: &Issuer) -> bool {
         self.rules == *issuer
@@ -196,9 +192,13 @@ impl Asked {
 }
 
 impl Verifier {
-    /// Those who may be asked about a credential.
-    pub(super) fn may_know(&self, credential: &Credential) -> Vec<Arc<Asked>> {
-        let asked: Vec<_> = self.foreign.iter().filter_map(Foreign::asked).collect();
+    /// Those `among` these issuers (none: all) who may be asked about a credential.
+    pub(super) fn may_know(&self, credential: &Credential, among: &[String]) -> Vec<Arc<Asked>> {
+        let is_among = |asked: &&Arc<Asked>| {
+            among.is_empty() || among.iter().any(|name| **name == *asked.name)
+        };
+        let asked: Vec<_> =
+            self.foreign.iter().filter_map(Foreign::asked).filter(is_among).collect();
         if asked.is_empty() {
             return Vec::new();
         }
@@ -211,9 +211,10 @@ impl Verifier {
     pub(super) fn judged_elsewhere(
         &self,
         credential: &Credential,
+        among: &[String],
         now: Timestamp,
     ) -> Option<Result<Arc<Verified>, Unproved>> {
-        let mut candidates = self.may_know(credential);
+        let mut candidates = self.may_know(credential, among);
         candidates.retain(|asked| !asked.is_over(now));
         if candidates.is_empty() {
             return None;
