@@ -631,7 +631,7 @@ async fn a_waiting_code_is_found_until_it_is_used_or_expires(store: &dyn Session
 }
 
 /// What is known of a user of `source`.
-fn account(source: &str, id: &str, key: &str) -> Account {
+pub(crate) fn account(source: &str, id: &str, key: &str) -> Account {
     Account {
         source: source.to_owned(),
         subject: Subject::new(id),
