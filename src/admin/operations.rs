@@ -18,7 +18,7 @@ use crate::session::{EmbeddedStore, Revoke, Session};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::Gauges;
 use crate::token::{KeyEvent, KeyState};
-use crate::users::{Name, canonical_account};
+use crate::users::{Name, UserKey, canonical_account};
 
 /// Sessions in one list; more would not fit a screen or a line of JSON.
 const LISTED: usize = 10_000;
@@ -224,14 +224,24 @@ impl Operations {
         let sources: Vec<String> =
             generation.config.users.iter().map(|one| one.name.clone()).collect();
         let now = shared.clock.now();
-        // Counted by user where there is one, else by the name as it was typed.
+        // Counted by user where there is one, whose source depends on the login; else by the name
+        // as it was typed.
+        let mut unknown = None;
         for name in [Name::Username(name.clone()), Name::Email(name.clone())] {
-            let resolved = shared.users.resolve(&sources, &name).await.map_err(failed)?;
-            let account = canonical_account(&name, resolved.as_ref());
-            shared.store.lift_limits(account, now).await.map_err(failed)?;
+            let mut accounts = vec![canonical_account(&name, None)];
+            for source in sources.chunks(1) {
+                match shared.users.resolve(source, &name).await {
+                    Ok(Some(user)) => accounts.push(canonical_account(&name, Some(&user))),
+                    Ok(None) => {}
+                    Err(error) => unknown = Some(error),
+                }
+            }
+            for account in accounts {
+                shared.store.lift_limits(account, now).await.map_err(failed)?;
+            }
         }
         self.audit("limits lift", &name);
-        Ok(json!({}))
+        unknown.map_or(Ok(json!({})), |error| Err(failed(error)))
     }
 
     async fn mint(&self, user: &str, login: &str) -> Carried {
@@ -255,7 +265,7 @@ impl Operations {
         let sources: Vec<String> =
             self.gateway.generation().config.users.iter().map(|one| one.name.clone()).collect();
         match (self.named(&sources, user).await?, SessionId::parse(user)) {
-            (Some(subject), _) => Ok(subject),
+            (Some(user), _) => Ok(user.id),
             // An id, perhaps of a user who is gone: his sessions may still be there.
             (None, Some(_)) => Ok(Subject::new(user)),
             (None, None) => Err(unknown(&format!("user `{user}`"))),
@@ -267,11 +277,11 @@ impl Operations {
         &self,
         sources: &[String],
         user: &str,
-    ) -> Result<Option<Subject>, (StatusCode, String)> {
+    ) -> Result<Option<UserKey>, (StatusCode, String)> {
         let users = &self.gateway.shared.users;
         for name in [Name::Username(user.to_owned()), Name::Email(user.to_owned())] {
-            if let Some(subject) = users.resolve(sources, &name).await.map_err(failed)? {
-                return Ok(Some(subject));
+            if let Some(user) = users.resolve(sources, &name).await.map_err(failed)? {
+                return Ok(Some(user));
             }
         }
         Ok(None)

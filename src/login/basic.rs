@@ -135,7 +135,7 @@ impl Services {
     }
 
     async fn refuse_second_step(&self, trier: &Trier<'_>, user: &User) -> Result<(), Refused> {
-        if self.store.find_totp(&user.id).await?.is_none() {
+        if self.store.find_totp(&user.source, &user.id).await?.is_none() {
             return Ok(());
         }
         let cause = "the user has a second step, which Basic does not have";

@@ -113,7 +113,10 @@ impl Proofs {
             return Ok(false);
         }
         if known.users.len() >= MOST_USERS && !known.users.contains_key(&verified.digest) {
-            return Err(Refused::new(Reason::Unavailable, "too many users call by their passwords"));
+            return Err(Refused::new(
+                Reason::Unavailable,
+                "too many users call by their passwords",
+            ));
         }
         if known.held.len() < MOST {
             known.held.insert(digest, Held { verified: verified.clone(), since: now });

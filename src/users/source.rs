@@ -23,6 +23,13 @@ pub struct User {
     pub version: Digest,
 }
 
+/// Who a user is, for good: sources may give the same ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserKey {
+    pub source: String,
+    pub id: Subject,
+}
+
 /// What a login calls the user by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {

@@ -57,6 +57,18 @@ pub enum UserSourceKind {
     Http(Box<HttpUsers>),
 }
 
+impl UserSourceKind {
+    /// Whether its users' ids are whatever it says, numbers perhaps, and none that no other has.
+    pub(super) fn has_ids_of_its_own(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::Htpasswd(_) => false,
+            Self::Ldap(ldap) => !ldap.has_unique_ids(),
+            Self::Sql(_) => true,
+            Self::Http(http) => http.map.id.is_some(),
+        }
+    }
+}
+
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
 
 impl UserSource {
