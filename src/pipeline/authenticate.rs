@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use super::{Exchange, origin};
 use crate::authn::{Credential, Presented, Unproved, Verified};
-use crate::client::Scheme;
+use crate::client::{Scheme, address_group};
 use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::identity::BASIC_ISSUER;
@@ -90,7 +90,9 @@ impl Exchange<'_> {
         let (verifier, now) = (self.generation.verifier.clone(), self.now);
         let issuers = route.config.issuers.clone();
         let proving = async move { verifier.prove_among(&credential, &issuers, now).await };
-        match self.gateway.shared.back_room.ask(Work::Inquiry, proving).await {
+        let is_shared = origin::shares_address(&self.client, &self.generation.config);
+        let group = self.client.address.filter(|_| !is_shared).map(address_group);
+        match self.gateway.shared.back_room.inquire(group, proving).await {
             Ok(Some(proved)) => Ok(proved?),
             Ok(None) => Err(Rejection::new(Reason::Internal).because("a panic in an inquiry")),
             Err(full) => Err(Rejection::new(Reason::Unavailable).because(full.to_string())),

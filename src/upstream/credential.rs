@@ -110,7 +110,7 @@ impl Pool {
         let failed = |source| ForwardError::Login { upstream: self.name().clone(), source };
         let login = login.clone();
         let renewing = async move { login.renew(stale.as_deref(), now).await };
-        match back_room.ask(Work::Inquiry, renewing).await {
+        match back_room.ask(Work::Calling, renewing).await {
             Ok(Some(renewed)) => renewed.map_err(failed),
             Ok(None) => Err(failed(LoginFailed::new("a panic"))),
             Err(full) => Err(failed(LoginFailed::new(&full.to_string()))),
