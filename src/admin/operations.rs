@@ -18,7 +18,7 @@ use crate::session::{EmbeddedStore, Revoke, Session};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::Gauges;
 use crate::token::{KeyEvent, KeyState};
-use crate::users::{Name, UserKey, canonical_account};
+use crate::users::{Name, UserKey};
 
 /// Sessions in one list; more would not fit a screen or a line of JSON.
 const LISTED: usize = 10_000;
@@ -218,32 +218,6 @@ impl Operations {
         self.write(&AuditEvent::Key { action, kid, algorithm: algorithm.as_str() });
     }
 
-    async fn lift_limits(&self, name: String) -> Carried {
-        let shared = &self.gateway.shared;
-        let generation = self.gateway.generation();
-        let sources: Vec<String> =
-            generation.config.users.iter().map(|one| one.name.clone()).collect();
-        let now = shared.clock.now();
-        // Counted by user where there is one, whose source depends on the login; else by the name
-        // as it was typed.
-        let mut unknown = None;
-        for name in [Name::Username(name.clone()), Name::Email(name.clone())] {
-            let mut accounts = vec![canonical_account(&name, None)];
-            for source in sources.chunks(1) {
-                match shared.users.resolve(source, &name).await {
-                    Ok(Some(user)) => accounts.push(canonical_account(&name, Some(&user))),
-                    Ok(None) => {}
-                    Err(error) => unknown = Some(error),
-                }
-            }
-            for account in accounts {
-                shared.store.lift_limits(account, now).await.map_err(failed)?;
-            }
-        }
-        self.audit("limits lift", &name);
-        unknown.map_or(Ok(json!({})), |error| Err(failed(error)))
-    }
-
     async fn mint(&self, user: &str, login: &str) -> Carried {
         let generation = self.gateway.generation();
         let settings = generation.config.logins.iter().find(|one| one.name == login);
@@ -362,7 +336,9 @@ impl Operations {
                 .verifier
                 .remote_issuers(shared.clock.now())
                 .into_iter()
-                .map(|one| (one.name.to_string(), one.succeeded, one.failed, one.fetched))
+                .map(|one| {
+                    (one.name.to_string(), one.is_asked, one.succeeded, one.failed, one.fetched)
+                })
                 .collect(),
         }
     }

@@ -4,7 +4,7 @@
 //! token however many wait for its answer. No answer is no verdict: that is 503 and not
 //! remembered. What says that it is ours, or another issuer's, never goes to anybody.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -17,6 +17,7 @@ use super::foreign::{Foreign, IssuerError};
 use super::inquiry::{Inquiry, Unproved};
 use super::introspect::Introspect;
 use super::json;
+use super::remote::RemoteIssuer;
 use super::verdicts::{Verdict, Verdicts};
 use super::verified::{Refusal, Verified};
 use super::verifier::Verifier;
@@ -47,6 +48,18 @@ pub(super) struct Asked {
     cache: Duration,
     verdicts: Verdicts,
     flights: Flights,
+    heard: Mutex<Heard>,
+}
+
+/// How asking went so far.
+#[derive(Debug, Default)]
+struct Heard {
+    answered: u64,
+    failed: u64,
+    /// When it last answered.
+    at: Option<Timestamp>,
+    /// Why it did not the last time.
+    problem: Option<String>,
 }
 
 #[derive(Debug)]
@@ -104,6 +117,7 @@ impl Asked {
             cache,
             verdicts: Verdicts::default(),
             flights: Flights::new(FLIGHTS),
+            heard: Mutex::default(),
         })
     }
 
@@ -157,6 +171,7 @@ impl Asked {
                 sessions.ask(&self.name, &self.rules, credential.token(), key).await
             }
         };
+        self.note(told.as_ref().err(), now);
         match told {
             Ok(answer) => {
                 let (verdict, until) = self.verdict(answer, now);
@@ -167,6 +182,29 @@ impl Asked {
                 tracing::warn!(issuer = %self.name, problem, "a token could not be asked about");
                 false
             }
+        }
+    }
+
+    fn note(&self, problem: Option<&String>, now: Timestamp) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.problem = problem.cloned();
+        match problem {
+            Some(_) => heard.failed += 1,
+            None => (heard.answered, heard.at) = (heard.answered + 1, Some(now)),
+        }
+    }
+
+    /// What operators want to know.
+    pub(super) fn told(&self) -> RemoteIssuer {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = heard.problem.as_ref();
+        RemoteIssuer {
+            name: self.name.clone(),
+            is_asked: true,
+            succeeded: heard.answered,
+            failed: heard.failed,
+            fetched: heard.at,
+            problem: problem.map(|why| format!("issuer `{}` could not be asked: {why}", self.name)),
         }
     }
 

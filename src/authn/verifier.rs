@@ -242,9 +242,11 @@ impl Verifier {
         self.remotes(now).map(|remote| remote.due()).min()
     }
 
-    /// The issuers that are asked for their keys, and how that went.
+    /// The issuers that are asked for their keys or about their tokens, and how that went.
     pub fn remote_issuers(&self, now: Timestamp) -> Vec<RemoteIssuer> {
-        self.remotes(now).map(|remote| remote.told(now)).collect()
+        let asked = self.foreign.iter().filter(|one| !one.is_over(now)).filter_map(Foreign::asked);
+        let remotes = self.remotes(now).map(|remote| remote.told(now));
+        remotes.chain(asked.map(|asked| asked.told())).collect()
     }
 
     fn remotes(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Remote>> {

@@ -15,7 +15,7 @@ use tollhouse::identity::Subject;
 
 use crate::harness::gateway::START;
 use crate::harness::upstream::Received;
-use crate::harness::{Gateway, GatewayBuilder, Provider, Reply, Upstream};
+use crate::harness::{Client, Gateway, GatewayBuilder, Provider, Reply, Upstream};
 
 const ISSUER: &str = "https://hydra.example/";
 
@@ -310,9 +310,25 @@ async fn an_issuer_that_is_down_is_503_until_it_is_back() {
     get(&gateway, "during").await.assert_status(503);
     get(&gateway, "before").await.assert_status(200);
     assert_eq!(upstream.received().len(), 2, "only what was remembered");
+    let told = operators_are_told(&gateway).await;
+    assert!(told.contains("note: issuer `hydra` could not be asked: "), "{told}");
+    assert!(!told.contains("during"), "{told}");
 
     provider.resume();
     get(&gateway, "during").await.assert_status(200);
+    let told = operators_are_told(&gateway).await;
+    for (result, count) in [("succeeded", 2), ("failed", 1)] {
+        let labels = format!("{{issuer=\"hydra\",result=\"{result}\"}} {count}");
+        assert!(told.contains(&format!("tollhouse_token_questions_total{labels}")), "{told}");
+    }
+    assert!(!told.contains("note: issuer") && !told.contains("jwks_refresh_total"), "{told}");
+}
+
+/// Readiness and metrics.
+async fn operators_are_told(gateway: &Gateway) -> String {
+    let admin = Client::plain(gateway.running().admin_address().unwrap());
+    let ready = admin.get("/readyz?verbose").send().await.assert_status(200).text();
+    ready + &admin.get("/metrics").send().await.text()
 }
 
 fn secret() -> tempfile::NamedTempFile {

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use crate::harness::gateway::PASSWORD;
 use crate::harness::{Gateway, Upstream};
 
 fn upstream(upstream: &Upstream, keys: &str) -> String {
@@ -148,6 +149,27 @@ async fn a_token_for_an_upstream_is_made_once_for_a_while_and_each_caller_has_hi
     assert_eq!(first, second);
     assert_ne!(first, of_bob);
     assert_ne!(first, later);
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_signs_nothing_that_is_sent_on() {
+    let legacy = Upstream::start().await;
+    let route = format!("{ROUTE}identity = \"jwt\"\nauth = [\"basic\"]");
+    let gateway = gateway(&format!("{}{route}", upstream(&legacy, ""))).await;
+    let kid = async || {
+        let client = gateway.client();
+        client.get("/x").basic("alice", PASSWORD).send().await.assert_status(200);
+        let sent = legacy.last().header("authorization").unwrap().to_owned();
+        parts(sent.strip_prefix("Bearer ").unwrap()).0["kid"].as_str().unwrap().to_owned()
+    };
+    let first = kid().await;
+    assert_eq!(kid().await, first);
+
+    let (socket, path) = (gateway.running().admin_socket(), format!("/keys/{first}"));
+    let revoked = tollhouse::admin::client::call(socket, http::Method::DELETE, &path, None).await;
+    assert_eq!(revoked.unwrap().0, 200);
+
+    assert_ne!(kid().await, first, "though a token of it was at hand");
 }
 
 /// A legacy system with a login of its own: it takes only the tokens that it gave last, counts

@@ -5,6 +5,7 @@ mod connections;
 mod credentials;
 mod failures;
 mod fields;
+mod own_login;
 mod paths;
 
 use tempfile::TempDir;
