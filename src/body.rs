@@ -43,6 +43,9 @@ pub enum BodyError {
     #[error("no byte of the body arrived within {limit:?}")]
     Stalled { limit: Duration },
 
+    #[error("it was not all there within {limit:?}")]
+    Overdue { limit: Duration },
+
     #[error("the session of this stream ended")]
     SessionEnded,
 
@@ -76,6 +79,15 @@ impl Body {
     /// True if all of it is in memory already.
     pub fn is_full(&self) -> bool {
         matches!(self.0, Kind::Empty | Kind::Full(_))
+    }
+
+    /// The same bytes once more, if all of them are in memory.
+    pub fn copy(&self) -> Option<Self> {
+        match &self.0 {
+            Kind::Empty => Some(Self(Kind::Empty)),
+            Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
+            Kind::Incoming(_) | Kind::Boxed(_) => None,
+        }
     }
 
     /// The same body, failing with `TooLarge` once more than `limit` bytes have passed.

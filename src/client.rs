@@ -14,9 +14,10 @@ pub struct Client {
     /// The client's address: the peer's own, or what a trusted proxy said. `None` on a unix
     /// socket that no trusted proxy speaks through.
     pub address: Option<IpAddr>,
-    /// The socket's other end; `None` on a unix socket.
+    /// The connection's other end: the socket's, or what its PROXY header said. `None` on a unix
+    /// socket without one.
     pub peer: Option<SocketAddr>,
-    /// The address the client connected to; `None` on a unix socket.
+    /// The socket's own end; `None` on a unix socket.
     pub local: Option<SocketAddr>,
     /// The listener's address as configured, for logs.
     pub listener: Arc<str>,
@@ -30,6 +31,9 @@ pub struct Client {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// True if the peer is one of the listener's `trusted_proxies`.
     pub trusted_proxy: bool,
+    /// True if the peer owes a PROXY header and began without one: it may ask for the health path
+    /// and for nothing else.
+    pub only_health: bool,
     /// True if the listener only sends clients on to https.
     pub redirect: bool,
     /// What the listener lets one request ask for.

@@ -58,6 +58,11 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// Year, month and day in UTC.
+    pub fn date(self) -> (u64, u64, u64) {
+        civil_from_days(self.secs() / 86_400)
+    }
+
     /// This instant cut to whole seconds, as a token carries it.
     #[must_use]
     pub fn whole_secs(self) -> Self {
@@ -80,7 +85,7 @@ impl fmt::Debug for Timestamp {
 /// RFC 3339 in UTC with milliseconds: `2026-11-22T09:30:00.000Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil_from_days(self.secs() / 86_400);
+        let (year, month, day) = self.date();
         let second_of_day = self.secs() % 86_400;
         write!(
             f,

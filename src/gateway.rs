@@ -4,6 +4,7 @@
 //! it to its end. What outlives a reload (store, keys, users, streams, counters, logs) is in
 //! `Shared`, which hands each module its part.
 
+mod ends;
 mod hosts;
 mod table;
 
@@ -12,11 +13,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
+use self::ends::{RouteEnds, announce, route_ends};
 use self::hosts::{host_forms, is_served};
 pub(crate) use self::table::Table;
-use self::table::{add_logins, add_routes};
+use self::table::{Means, add_logins, add_routes};
 use crate::algorithm::Algorithm;
 use crate::authn::{Accept, ApiKeys, Certificates, Verifier, VerifierError, VerifierOptions};
 use crate::clock::Clock;
@@ -31,9 +33,10 @@ use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::telemetry::observed::Observed;
 use crate::telemetry::sink::Sink;
+use crate::throttle::{Limits, Throttle};
 use crate::token::{KeyRing, UpstreamTokens};
 use crate::upstream::headers::{Protected, RuleError, Rules};
-use crate::upstream::{Ends, Pool, PoolError};
+use crate::upstream::{Ends, Pool, PoolError, RouteEnd};
 use crate::users::{PasswordPool, Users};
 
 const HTTPS_PORT: u16 = 443;
@@ -78,6 +81,9 @@ pub(crate) struct Generation {
     pub(crate) certificates: Certificates,
     pub(crate) upstream_tokens: Arc<UpstreamTokens>,
     pub(crate) pools: HashMap<String, Arc<Pool>>,
+    /// Handed on by a reload where rules stay the same.
+    pub(crate) throttle: Throttle,
+    route_ends: RouteEnds,
     forms: Vec<(String, Arc<ErrorForm>)>,
     problem: Arc<ErrorForm>,
     /// For requests that no route or login takes.
@@ -107,7 +113,20 @@ pub(crate) struct Route {
     pub(crate) request_rules: Rules,
     pub(crate) response_rules: Rules,
     pub(crate) accept: Accept,
+    pub(crate) limits: Limits,
+    pub(crate) mirror: Option<Arc<Mirror>>,
     pub(crate) metrics: Arc<RouteMetrics>,
+    /// Announced when a reload takes it away or changes its rule.
+    pub(crate) end: Arc<RouteEnd>,
+}
+
+/// Where a route sends copies of its requests.
+#[derive(Debug)]
+pub(crate) struct Mirror {
+    pub(crate) config: config::Mirror,
+    pub(crate) pool: Arc<Pool>,
+    /// As many copies as may be under way at once.
+    pub(crate) places: Arc<Semaphore>,
 }
 
 /// Why a checked configuration could still not be put to work.
@@ -227,11 +246,12 @@ impl Gateway {
         let next = Arc::new(Generation::build(&self.shared, config, Some(&last))?);
         let kept: Arc<HashSet<Digest>> = Arc::new(next.credentials().collect());
         self.shared.ends.entries.store(kept.clone());
-        self.generation.store(next);
+        self.generation.store(next.clone());
         // What came in with what is not taken any more does not stay.
         for gone in last.credentials().filter(|digest| !kept.contains(digest)) {
             self.shared.ends.streams.end(StreamOrigin::Entry(gone));
         }
+        announce(&last.route_ends, &next.route_ends);
         self.reloaded.notify_one();
         Ok(())
     }
@@ -271,9 +291,12 @@ impl Generation {
             config.token.algorithm,
         ));
         let pools = build_pools(shared, &config, last)?;
+        let throttle = Throttle::build(&config, last.map(|last| &last.throttle));
         let mut table = RouteTable::new();
         add_logins(&mut table, shared, &config, &services, &verifier);
-        add_routes(&mut table, shared, &config, &pools)?;
+        let route_ends = route_ends(&shared.ends, &config, last);
+        let means = Means { pools: &pools, throttle: &throttle, ends: &route_ends };
+        add_routes(&mut table, shared, &config, &means)?;
         Ok(Self {
             table,
             forms: host_forms(&config),
@@ -285,6 +308,8 @@ impl Generation {
             certificates: Certificates::new(&config.certificates),
             upstream_tokens,
             pools,
+            throttle,
+            route_ends,
             config,
         })
     }
@@ -294,9 +319,22 @@ impl Generation {
         self.services.api_keys.digests().chain(self.certificates.digests())
     }
 
+    /// Returns when every upstream with checks has been asked once, or should have been.
+    pub(crate) async fn checked_once(&self) {
+        for pool in self.pools.values() {
+            pool.checked_once().await;
+        }
+    }
+
     /// The listener of this name.
     pub(crate) fn listener(&self, name: &str) -> Option<&config::Listener> {
         self.config.listeners.iter().find(|listener| listener.name == name)
+    }
+
+    /// Upstreams whose certificates nobody looks at.
+    pub(crate) fn unverified_upstreams(&self) -> impl Iterator<Item = &str> {
+        let upstreams = self.config.upstreams.iter();
+        upstreams.filter(|one| one.tls.insecure_skip_verify).map(|one| one.name.as_str())
     }
 
     /// True if some login or route names this host, or takes all.
@@ -333,7 +371,8 @@ impl Generation {
     }
 }
 
-/// Pools whose configuration did not change keep their connections.
+/// Pools whose configuration did not change keep their connections; the others what is known of
+/// their servers.
 fn build_pools(
     shared: &Shared,
     config: &Config,
@@ -346,7 +385,14 @@ fn build_pools(
             .and_then(|last| last.pools.get(&upstream.name));
         let pool = match kept {
             Some(pool) => pool.clone(),
-            None => Pool::build(upstream, shared.workers)?,
+            None => {
+                let pool = Pool::build(upstream, shared.workers, &shared.clock)?;
+                if let Some(last) = last.and_then(|last| last.pools.get(&upstream.name)) {
+                    pool.inherit(last);
+                }
+                pool.watch(&shared.back_room);
+                pool
+            }
         };
         pools.insert(upstream.name.clone(), pool);
     }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -72,6 +73,9 @@ pub struct Identity {
     /// Every claim of the token, for `require.claims` and `$claims.…`.
     pub claims: Claims,
 }
+
+/// One of the fields that tell an upstream who calls; without a value it must not be there.
+pub type IdentityField = (HeaderName, Option<HeaderValue>);
 
 /// The issuer name of our own tokens.
 pub const SELF_ISSUER: &str = "self";

@@ -11,13 +11,15 @@
 //!        Login:  Exchange::login      reads the body, then in the back room:
 //!                  Login::handle      dialect::serve::read, Users::check, SessionStore::put,
 //!                                     token::access_token, dialect::serve::render
-//!        Route:  Exchange::route      headers::strip_inbound
+//!        Route:  Exchange::route      Limits::admit (client, route), headers::strip_inbound
 //!                  decide             Presented::extract, Verifier::verify (tokens), ApiKeys,
-//!                                     Certificates, Services::prove_basic, authz::permit
+//!                                     Certificates, Services::prove_basic,
+//!                                     Limits::admit (subject, session), authz::permit
 //!                    what only others know is asked by the back room (Verifier::prove)
 //!                  forward            headers::remove_credentials, set_forwarded, vouch (fields, or
 //!                                     a token for the upstream), the route's rules, Pool::forward
-//!                                     (with the upstream's own credential), a tunnel on 101
+//!                                     (with the upstream's own credential), a tunnel on 101;
+//!                                     a copy to the mirror, the answer compressed
 //!   Err(rejection) -> Rejection::into_response in the form of the endpoint or route
 //! ```
 //!
@@ -37,11 +39,11 @@
 //! | work | `login` |
 //! | | `authn`, `upstream` |
 //! | | `users`, `token` |
-//! | | `session`, `routing`, `authz`, `outbound`, `database` |
+//! | | `session`, `routing`, `throttle`, `authz`, `outbound`, `database` |
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
-//! | ground | `runtime`, `body`, `client`, `dn`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json` |
+//! | ground | `runtime`, `body`, `client`, `dn`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json`, `spread`, `text` |
 //!
 //! # What holds
 //!
@@ -51,9 +53,9 @@
 //!   Passwords are hashed in threads of their own, the store is written by
 //!   one. Nothing of this is process-wide: a test starts many gateways.
 //! - **State.** A request loads the generation once. What survives a reload is in
-//!   `gateway::Shared`, or is handed on by the last generation (connections to upstreams, keys and
-//!   verdicts of issuers) where its configuration is the same; what survives a restart is behind `SessionStore`, and was written before
-//!   it was answered.
+//!   `gateway::Shared`, or is handed on by the last generation (connections to upstreams, counts of
+//!   rate limits, keys and verdicts of issuers) where its configuration is the same; what survives
+//!   a restart is behind `SessionStore`, and was written before it was answered.
 //! - **Seams.** Two traits, `UserSource` and `SessionStore`, each with a contract and one
 //!   test of it that implementations plug into. A dialect is data, everything else is a plain type.
 //! - **Failure.** Not knowing is not a refusal: what cannot be found out is 503. A reason is for
@@ -86,7 +88,10 @@ pub mod runtime;
 pub mod secret;
 pub mod server;
 pub mod session;
+mod spread;
 pub mod telemetry;
+mod text;
+pub mod throttle;
 pub mod token;
 pub mod trust;
 pub mod upstream;

@@ -2,7 +2,9 @@
 //!
 //! A `Rejection` says why (`Reason`), with the facts that its answer needs; the error form of
 //! the endpoint or route gives it its shape. The client sees the reason and a request id, the
-//! log sees the cause. Challenges follow RFC 6750 §3.
+//! log sees the cause. Challenges follow RFC 6750 §3. A call by gRPC is refused as gRPC does it.
+
+pub(crate) mod grpc;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use crate::body::{Body, BodyError, Response};
 use crate::clock::Timestamp;
 use crate::dialect::{Answer, ErrorFacts, ErrorForm, Reason};
 use crate::routing::TargetError;
+use crate::throttle::Told;
 
 /// Why the gateway answers by itself.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Rejection {
     pub(crate) allow: Vec<Method>,
     /// Scopes the route wants, where they were missing (RFC 6750 §3.1).
     pub(crate) scope: Option<String>,
+    /// What the route's rate limits say, where one of them is the reason.
+    pub(crate) limits: Option<Box<Told>>,
     /// A form closer than the route's: an endpoint's own.
     pub(crate) form: Option<Arc<ErrorForm>>,
     /// The connection cannot be read on.
@@ -43,6 +48,7 @@ impl Rejection {
             retry_after: None,
             allow: Vec::new(),
             scope: None,
+            limits: None,
             form: None,
             close: false,
         }
@@ -76,6 +82,27 @@ impl Rejection {
 
     /// The answer, in the closest form there is.
     pub(crate) fn into_response(self, context: &RejectionContext<'_>) -> Response {
+        let mut response = match context.grpc {
+            Some(kind) => grpc::answer(self.reason, kind),
+            None => self.in_form(context),
+        };
+        let headers = response.headers_mut();
+        if let Some(after) = self.retry_after {
+            // Rounded up: a client that comes back early is refused again.
+            let seconds = after.as_millis().div_ceil(1000).max(1);
+            headers.insert(header::RETRY_AFTER, number(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        }
+        if let Some(limits) = &self.limits {
+            limits.tell(headers);
+        }
+        if self.close && context.http1 {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// In the shape of the endpoint or route, with what HTTP has to say.
+    fn in_form(&self, context: &RejectionContext<'_>) -> Response {
         let form = self.form.as_ref().unwrap_or(context.form);
         let answer = form.render(&ErrorFacts {
             reason: self.reason,
@@ -91,17 +118,9 @@ impl Rejection {
         if let Some(challenge) = challenge.flatten() {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if let Some(after) = self.retry_after {
-            // Rounded up: a client that comes back early is refused again.
-            let seconds = after.as_millis().div_ceil(1000).max(1);
-            headers.insert(header::RETRY_AFTER, number(u64::try_from(seconds).unwrap_or(u64::MAX)));
-        }
         if !self.allow.is_empty() {
             let allow = self.allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
             insert(headers, header::ALLOW, &allow);
-        }
-        if self.close && context.http1 {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -132,6 +151,8 @@ impl Rejection {
 #[derive(Debug)]
 pub(crate) struct RejectionContext<'a> {
     pub(crate) form: &'a Arc<ErrorForm>,
+    /// How the client writes, where it calls a route by gRPC.
+    pub(crate) grpc: Option<&'a HeaderValue>,
     pub(crate) realm: &'a str,
     pub(crate) path: &'a str,
     pub(crate) request_id: &'a str,
@@ -188,7 +209,9 @@ impl From<BodyError> for Rejection {
             BodyError::TooLarge { .. } => Reason::BodyTooLarge,
             BodyError::Stalled { .. } => Reason::RequestTimeout,
             BodyError::Connection(_) => Reason::MalformedRequest,
-            BodyError::SessionEnded | BodyError::Internal => Reason::Internal,
+            BodyError::SessionEnded | BodyError::Overdue { .. } | BodyError::Internal => {
+                Reason::Internal
+            }
         };
         // What is left of the body is not read, so the next request could not be found.
         Self::new(reason).because(error.to_string()).closing()

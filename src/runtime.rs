@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::places::{BackRoomFull, Work};
 use self::places::{Place, Places};
+use crate::secret::Randomness;
 
 /// One worker thread as its connections see it.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Worker {
     tasks: TaskTracker,
     /// Connections this worker serves now.
     pub connections: AtomicUsize,
+    /// For what is random in every request.
+    pub randomness: Randomness,
     /// Rises at least once a second while the worker's runtime turns.
     beats: AtomicUsize,
 }
@@ -201,6 +204,7 @@ impl Threads {
             handle: runtime.handle().clone(),
             tasks: TaskTracker::new(),
             connections: AtomicUsize::new(0),
+            randomness: Randomness::default(),
             beats: AtomicUsize::new(0),
         });
         let (stop, lost, beating) = (self.stop.clone(), self.lost.clone(), worker.clone());

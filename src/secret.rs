@@ -4,6 +4,7 @@
 //! bytes; `equal` compares in constant time. All of it is aws-lc-rs.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::{constant_time, digest, rand};
 use base64::Engine;
@@ -55,7 +56,8 @@ pub struct Digest(pub [u8; 32]);
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self::of_parts(&[bytes])
+        // In one step, without a context on the heap.
+        Self::from_aws(&digest::digest(&digest::SHA256, bytes))
     }
 
     /// The digest of the parts, each preceded by its length, so that no two lists collide by
@@ -66,20 +68,12 @@ impl Digest {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
-        Self::finish(context)
+        Self::from_aws(&context.finish())
     }
 
-    fn of_parts(parts: &[&[u8]]) -> Self {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in parts {
-            context.update(part);
-        }
-        Self::finish(context)
-    }
-
-    fn finish(context: digest::Context) -> Self {
+    fn from_aws(digest: &digest::Digest) -> Self {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(context.finish().as_ref());
+        bytes.copy_from_slice(digest.as_ref());
         Self(bytes)
     }
 
@@ -138,6 +132,43 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// A stock of random bytes, drawn from the one source many at a time: asked for a few, it costs
+/// a hundred times what they do. Each byte is given out once.
+#[derive(Debug)]
+pub struct Randomness(Mutex<Stock>);
+
+struct Stock {
+    bytes: [u8; 1024],
+    left: usize,
+}
+
+impl fmt::Debug for Stock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Default for Randomness {
+    fn default() -> Self {
+        Self(Mutex::new(Stock { bytes: [0; 1024], left: 0 }))
+    }
+}
+
+impl Randomness {
+    /// `N` bytes that nobody can guess.
+    pub fn draw<const N: usize>(&self) -> [u8; N] {
+        let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if stock.left < N {
+            *stock = Stock { bytes: random(), left: 1024 };
+        }
+        let rest = stock.left.saturating_sub(N);
+        let drawn = stock.bytes.get(rest..).and_then(|bytes| bytes.first_chunk()).copied();
+        stock.left = rest;
+        // More than the stock holds is drawn by itself.
+        drawn.unwrap_or_else(random)
+    }
+}
+
 /// True if both are the same, in a time that depends on their length only.
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     constant_time::verify_slices_are_equal(a, b).is_ok()
@@ -146,6 +177,17 @@ pub fn equal(a: &[u8], b: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_random_byte_is_given_out_twice() {
+        let randomness = Randomness::default();
+        let drawn: Vec<[u8; 16]> = (0..1000).map(|_| randomness.draw()).collect();
+
+        let distinct: std::collections::HashSet<_> = drawn.iter().collect();
+
+        assert_eq!(distinct.len(), drawn.len());
+        assert_ne!(randomness.draw::<2000>(), randomness.draw::<2000>(), "larger than the stock");
+    }
 
     #[test]
     fn a_secret_prints_as_stars() {

@@ -14,6 +14,7 @@ mod observed;
 mod operations;
 mod serve;
 mod totp;
+mod upstreams;
 
 pub use self::api::AdminCommand;
 pub use self::health::Readiness;

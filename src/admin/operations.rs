@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::observed::observed;
-use super::{AdminCommand, Readiness};
+use super::{AdminCommand, Readiness, upstreams};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -18,6 +18,7 @@ use crate::session::{EmbeddedStore, Revoke, Session};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::Gauges;
 use crate::token::{KeyEvent, KeyState};
+use crate::upstream::Condition;
 use crate::users::{Name, UserKey};
 
 /// Sessions in one list; more would not fit a screen or a line of JSON.
@@ -278,16 +279,23 @@ impl Operations {
         let users =
             self.gateway.shared.users.sources().iter().filter_map(|source| source.problem());
         let users = users.map(|problem| format!("users: {problem}"));
-        let issuers = self.gateway.generation().verifier.remote_issuers(shared.clock.now());
+        let generation = self.gateway.generation();
+        let issuers = generation.verifier.remote_issuers(shared.clock.now());
+        let unverified = generation.unverified_upstreams();
+        let unverified =
+            unverified.map(|name| format!("upstream {name} may be anybody: insecure_skip_verify"));
         Readiness {
             checks: vec![
                 ("draining", if draining { Err("draining".to_owned()) } else { Ok(()) }),
                 ("store", shared.store.healthy().map_err(|error| error.to_string())),
                 ("keys", self.keys_ready()),
+                ("upstreams", upstreams::ready(&self.gateway.generation())),
             ],
             notes: users
                 .chain(issuers.into_iter().filter_map(|issuer| issuer.problem))
+                .chain(upstreams::notes(&self.gateway.generation()))
                 .chain(self.ending_certificates())
+                .chain(unverified)
                 .chain(shared.metrics.note())
                 .collect(),
         }
@@ -303,14 +311,6 @@ impl Operations {
     pub(crate) fn gauges(&self) -> Gauges {
         let shared = &self.gateway.shared;
         let generation = self.gateway.generation();
-        let servers = generation.pools.values().flat_map(|pool| {
-            let pool = pool.snapshot();
-            let name = pool.name.to_string();
-            pool.servers.into_iter().map(move |server| {
-                let (in_flight, idle, failures) = (server.in_flight, server.idle, server.failures);
-                (name.clone(), server.name.to_string(), server.up, in_flight, idle, failures)
-            })
-        });
         let weak = shared.hashing.weak_logins().into_iter();
         let stats = self.listening.stats();
         let counted = |what| stats.iter().map(|one| one.count(what)).sum::<u64>();
@@ -322,10 +322,15 @@ impl Operations {
             connections: stats.iter().map(Stats::open).sum(),
             refused_connections: refused.iter().map(|what| counted(*what)).sum(),
             handshake_failures: failed.sum(),
-            upstreams: servers.collect(),
+            upstreams: upstreams::gauges(&generation),
+            upstream_states: &Condition::NAMES,
+            retries: upstreams::retries(&generation),
+            queues: upstreams::queues(&generation),
+            unverified_upstreams: generation.unverified_upstreams().map(str::to_owned).collect(),
             streams: shared.ends.streams.open(),
             revocations: shared.store.revocations().len(),
             verified_tokens: generation.verifier.remembered(),
+            throttled: generation.throttle.len(),
             hashing_waiting: shared.hashing.waiting(),
             weak_logins: weak.map(|(scheme, count)| (scheme.as_str(), count)).collect(),
             log_lines_dropped: shared.access.dropped() + shared.audit.dropped(),

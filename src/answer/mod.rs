@@ -1,6 +1,7 @@
-//! The small answers of our own: health, redirect to https, CORS.
+//! The small answers of our own: health, redirect to https, CORS, the opening of a tunnel.
 
 pub(crate) mod cors;
+pub(crate) mod tunnel;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri};

@@ -152,7 +152,7 @@ impl Asked {
             return Ok(verdict.is_ok());
         }
         let asking = self.inquire(credential, digest, now);
-        let is_known = self.flights.join(digest, asking).await.ok_or(BUSY)?;
+        let is_known = self.flights.join(digest, Box::pin(asking)).await.ok_or(BUSY)?;
         let known = if is_known { self.find(&digest, now) } else { None };
         known.map(|verdict| verdict.is_ok()).ok_or(UNKNOWN)
     }

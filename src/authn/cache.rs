@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::verified::Verified;
 use crate::clock::Timestamp;
 use crate::secret::Digest;
+use crate::spread::Spread;
 
 /// Enough that two cores seldom meet, few enough that a small cache is still one.
 const MAX_SHARDS: usize = 64;
@@ -34,7 +35,7 @@ pub(super) struct Cache {
 
 #[derive(Debug, Default)]
 struct Shard {
-    index: HashMap<Digest, usize>,
+    index: HashMap<Digest, usize, Spread>,
     entries: Vec<Entry>,
 }
 

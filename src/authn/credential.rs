@@ -183,12 +183,12 @@ pub(super) fn single<'h>(
     name: &HeaderName,
     shown: &'static str,
 ) -> Result<Option<&'h [u8]>, CredentialError> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next().map(|value| value.as_bytes());
-    match values.next() {
-        None => Ok(first),
-        Some(_) => Err(CredentialError::Repeated(shown)),
+    let repeated = || headers.get_all(name).iter().nth(1).is_some();
+    // As many lines as names: nothing is repeated, whatever the name.
+    if headers.len() != headers.keys_len() && repeated() {
+        return Err(CredentialError::Repeated(shown));
     }
+    Ok(headers.get(name).map(|value| value.as_bytes()))
 }
 
 /// What follows `Bearer` and one space; `None` for another scheme, which is not ours to judge.
@@ -198,13 +198,25 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer").then(|| rest.get(1..).unwrap_or_default())
 }
 
-/// The characters of RFC 9110 §11.2, as many as a token may have.
+/// The characters of RFC 9110 §11.2: a table, because every byte of every token is looked at.
+const TOKEN68: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let is_mark = matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+        table[byte] = is_mark || (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
+
+/// As many of these characters as a token may have.
+#[allow(clippy::indexing_slicing)] // The table has a place for every byte.
 fn token68(value: &[u8]) -> Result<SecretString, CredentialError> {
     if value.len() > MAX_TOKEN {
         return Err(CredentialError::Malformed("the token is too long"));
     }
-    let is_char = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-    if value.is_empty() || !value.iter().all(is_char) {
+    if value.is_empty() || !value.iter().all(|byte| TOKEN68[usize::from(*byte)]) {
         return Err(CredentialError::Malformed("the token is empty or has other characters"));
     }
     Ok(ascii(value).into())

@@ -203,6 +203,7 @@ impl Foreign {
             own: false,
             until: self.rules.until,
             leeway: self.rules.leeway,
+            told: Default::default(),
         })
     }
 

@@ -127,6 +127,7 @@ fn judge(
         own: false,
         until: rules.until,
         leeway: rules.leeway,
+        told: Default::default(),
     };
     Ok(Answer { verified, ends: expires.is_some() })
 }

@@ -96,6 +96,7 @@ impl Own {
             own,
             until,
             leeway,
+            told: Default::default(),
         })
     }
 

@@ -4,13 +4,13 @@
 //! asked again on every request, remembered or not: by one function, so that a remembered token
 //! cannot outlive itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::jws::Cause;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
-use crate::identity::Identity;
+use crate::identity::{Identity, IdentityField};
 use crate::secret::{Digest, equal};
 use crate::session::Revocations;
 
@@ -50,6 +50,8 @@ pub struct Verified {
     /// From when its issuer is not accepted any more.
     pub until: Option<Timestamp>,
     pub(super) leeway: Duration,
+    /// The identity as upstreams are told, made when it is first needed.
+    pub(super) told: OnceLock<Vec<IdentityField>>,
 }
 
 impl Verified {
@@ -66,7 +68,13 @@ impl Verified {
             own: false,
             until: None,
             leeway: Duration::ZERO,
+            told: OnceLock::new(),
         }
+    }
+
+    /// The identity in the fields that `make` makes of it; made once.
+    pub fn told(&self, make: impl FnOnce() -> Vec<IdentityField>) -> &[IdentityField] {
+        self.told.get_or_init(make)
     }
 
     /// Whether the token may be used now, with this `X-Key` or without one.

@@ -134,6 +134,7 @@ impl Sessions {
             own: false,
             until: rules.until,
             leeway: rules.leeway,
+            told: Default::default(),
         };
         Ok(Answer { verified, ends: expires.is_some() })
     }

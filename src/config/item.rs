@@ -86,6 +86,10 @@ impl<'a> Item<'a> {
         self.value.get_ref().is_str()
     }
 
+    pub(super) fn is_bool(&self) -> bool {
+        self.value.get_ref().is_bool()
+    }
+
     pub(super) fn is_empty_list(&self) -> bool {
         self.value.get_ref().as_array().is_some_and(|list| list.is_empty())
     }

@@ -9,7 +9,9 @@
 mod admin;
 mod api_key;
 mod auth;
+mod balance;
 mod client_certificate;
+mod compression;
 mod cors;
 mod credential;
 mod crossing;
@@ -26,17 +28,23 @@ mod known;
 mod listener;
 mod login;
 mod mail;
+mod mirror;
 mod out;
 mod path;
 mod print;
 mod print_rules;
 mod process;
+mod proxy_protocol;
+mod rate_limit;
 mod reader;
 mod route;
+mod route_streams;
 mod size;
 mod suggest;
 mod token;
 mod upstream;
+mod upstream_calls;
+mod upstream_health;
 mod users;
 mod webitel_sessions;
 
@@ -52,7 +60,9 @@ use self::reader::{Reading, Table};
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
 pub use self::api_key::{ApiKey, ApiKeys};
 pub use self::auth::CredentialKind;
+pub use self::balance::{Balance, HashBy};
 pub use self::client_certificate::{CertificateName, ClientCertificate};
+pub use self::compression::Compression;
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::headers::{HeaderRules, Value, ValuePart};
 pub use self::issuer::{Audience, Issuer};
@@ -65,11 +75,17 @@ pub use self::listener::{
 };
 pub use self::login::{Hashing, Login, LoginLimits, Rate, Tenant};
 pub use self::mail::{Mail, MailTls};
+pub use self::mirror::Mirror;
 pub use self::process::Process;
+pub use self::proxy_protocol::ProxyVersion;
+pub use self::rate_limit::{LimitBy, RateLimit, Throttle};
 pub use self::route::{AllowPath, IdentityForm, Require, Route, RouteCors};
+pub use self::route_streams::{CloseAt, RouteStreams};
 pub use self::suggest::is_plain_name;
 pub use self::token::Token;
-pub use self::upstream::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
+pub use self::upstream::{Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
+pub use self::upstream_calls::{UpstreamCalls, UpstreamQueue};
+pub use self::upstream_health::{Care, HealthCheck, Outlier};
 pub use self::users::{
     AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
     LdapAttributes, LdapGroups, LdapServer, SqlColumn, SqlColumns, SqlDatabase, SqlUsers, UserMap,
@@ -99,6 +115,7 @@ pub struct Config {
     pub logins: Vec<Login>,
     pub login_limits: LoginLimits,
     pub mail: Option<Mail>,
+    pub throttle: Throttle,
     pub upstreams: Vec<Upstream>,
     pub routes: Vec<Route>,
     /// The `[[dialect]]`s, served or not.
@@ -209,9 +226,9 @@ issuer = [{ secret = {} }, { introspection = { client_secret = {} } },
 api_key = [{}]
 client_certificate = [{}]
 login = [{ dialect = "native", cors = {}, tenants = [{}] }]
-upstream = [{ servers = [{}], tls = { certificate = {} }, credential = { basic = {} } },
+upstream = [{ servers = [{}], tls = { certificate = {} }, queue = {}, credential = { basic = {} } },
             { servers = [{}], credential = { login = {} } }]
-route = [{ path = "/", cors = {} }]
+route = [{ path = "/", cors = {}, rate_limit = {}, mirror = {} }]
 listener = [{ tls = { certificates = [{}] } }]
 "#;
 
@@ -300,6 +317,7 @@ fn read(mut root: Table<'_>) -> Draft {
         logins,
         login_limits: LoginLimits::read(root.table("login_limits")),
         mail: root.get("mail").and_then(|item| item.table()).map(Mail::read),
+        throttle: Throttle::read(root.table("throttle")),
         upstreams,
         routes,
         dialects: known.dialects.own,

@@ -58,6 +58,13 @@ impl Out {
         self.put(key, duration::render(value))
     }
 
+    pub(super) fn maybe_time(self, key: &str, value: Option<Duration>) -> Self {
+        match value {
+            Some(value) => self.time(key, value),
+            None => self,
+        }
+    }
+
     pub(super) fn sub(self, key: &str, table: Table) -> Self {
         self.put(key, table)
     }

@@ -9,11 +9,10 @@ use toml::Table;
 
 use super::out::{HIDDEN, Out};
 use super::print_rules::{login, route};
-use super::upstream::Balance;
 use super::{
     ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Issuer, IssuerKeys, Listener,
-    Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, Rate, Server, ServerAddress, TlsVersion,
-    Token, Upstream, UpstreamCredential,
+    Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, ProxyVersion, Rate, Server,
+    ServerAddress, TlsVersion, Token, Upstream, UpstreamCredential,
 };
 use super::{duration, mail, size};
 use crate::clock::day_ended;
@@ -74,6 +73,7 @@ impl Config {
             None => out,
         };
         let out = out
+            .sub("throttle", self.throttle.print())
             .all(
                 "upstream",
                 self.upstreams.iter().enumerate().map(|(number, one)| self.upstream(number, one)),
@@ -265,17 +265,18 @@ impl Config {
     }
 
     fn upstream(&self, number: usize, upstream: &Upstream) -> Table {
-        let balance = match upstream.balance {
-            Balance::LeastRequests => "least_requests",
-            Balance::RoundRobin => "round_robin",
-        };
         let timeouts = &upstream.timeouts;
         let out = Out::default()
             .text("name", &upstream.name)
-            .all("servers", upstream.servers.iter().map(|server| self.server(server)))
-            .text("balance", balance)
+            .all("servers", upstream.servers.iter().map(|server| self.server(server)));
+        let out = upstream
+            .care
+            .print(upstream.balance.print(out))
             .flag("http2", upstream.http2)
-            .int("retries", upstream.retries)
+            .maybe("proxy_protocol", upstream.proxy_protocol.map(ProxyVersion::name));
+        let out = upstream
+            .calls
+            .print(out)
             .flag("case_insensitive", upstream.case_insensitive)
             .maybe_table("credential", upstream.credential.as_ref().map(UpstreamCredential::print))
             .sub(
@@ -284,6 +285,7 @@ impl Config {
                     .time("connect", timeouts.connect)
                     .time("first_byte", timeouts.first_byte)
                     .time("idle", timeouts.idle)
+                    .maybe_time("total", timeouts.total)
                     .time("keep_alive", timeouts.keep_alive)
                     .table(),
             );
@@ -301,6 +303,10 @@ impl Config {
             Some(certificate) => tls.sub("certificate", certificate),
             None => tls,
         };
+        let tls = match upstream.tls.insecure_skip_verify {
+            true => tls.flag("insecure_skip_verify", true),
+            false => tls,
+        };
         let tls = tls.table();
         if tls.is_empty() { out.table() } else { out.sub("tls", tls).table() }
     }
@@ -310,7 +316,11 @@ impl Config {
             ServerAddress::Unix(path) => format!("unix:{}", self.relative(path).display()),
             _ => server.name.clone(),
         };
-        Out::default().text("url", url).int("weight", server.weight).table()
+        Out::default()
+            .text("url", url)
+            .int("weight", server.weight)
+            .flag("backup", server.backup)
+            .table()
     }
 }
 

@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use super::out::{HIDDEN, Out};
 use super::route::{AllowPath, IdentityForm};
-use super::{HeaderRules, Login, Route, RouteCors, duration, size};
+use super::{HeaderRules, Login, Mirror, RateLimit, Route, RouteCors, duration, size};
 use crate::dialect::{Cors, CorsOrigins};
 
 pub(super) fn login(login: &Login) -> Table {
@@ -84,7 +84,11 @@ pub(super) fn route(route: &Route) -> Table {
         .flag("enforce", route.enforce)
         .flag("query_credentials", route.query_credentials)
         .texts("allow_path", allow_path.collect())
-        .flag("allow_method_override", route.allow_method_override);
+        .flag("allow_method_override", route.allow_method_override)
+        .all("rate_limit", route.rate_limit.iter().map(RateLimit::print))
+        .maybe_table("mirror", route.mirror.as_ref().map(Mirror::print))
+        .texts("compression", route.compression.names());
+    let out = route.streams.print(out);
     let out = match &route.cors {
         RouteCors::None => out,
         RouteCors::Upstream => out.text("cors", "upstream"),

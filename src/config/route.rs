@@ -12,7 +12,9 @@ use super::login::read_hosts;
 use super::path::{check_route, is_below, method};
 use super::reader::Table;
 use super::token::Token;
-use super::{CredentialKind, HeaderRules, auth, cors};
+use super::{
+    Compression, CredentialKind, HeaderRules, Mirror, RateLimit, RouteStreams, auth, cors,
+};
 use crate::dialect::{Cors, ErrorForm};
 use crate::identity::SELF_ISSUER;
 
@@ -44,6 +46,7 @@ pub struct Route {
     pub request_headers: HeaderRules,
     pub response_headers: HeaderRules,
     pub body_limit: u64,
+    pub streams: RouteStreams,
     /// Shape of refusals.
     pub errors: Arc<ErrorForm>,
     pub enforce: bool,
@@ -52,6 +55,9 @@ pub struct Route {
     pub query_credentials: bool,
     pub allow_path: Vec<AllowPath>,
     pub allow_method_override: bool,
+    pub rate_limit: Vec<RateLimit>,
+    pub mirror: Option<Mirror>,
+    pub compression: Compression,
 }
 
 /// What an identity must have; empty parts ask nothing.
@@ -109,6 +115,7 @@ impl Route {
         let hosts = read_hosts(&mut table);
         let methods = read_methods(&mut table);
         let upstream = table.required("upstream", "the name of an [[upstream]]");
+        let upstream = upstream.and_then(|item| known.upstreams.refer(&item)).unwrap_or_default();
         let auth = auth::read(&mut table);
         let users = auth::read_users(&mut table, &auth, known);
         let (issuers, logins) = (read_issuers(&mut table, known), read_logins(&mut table, known));
@@ -128,20 +135,14 @@ impl Route {
         {
             table.issue("logins", "are the gateway's own, but issuers has no \"self\"");
         }
-        table.unavailable("rate_limit", "leave it out");
-        table
-            .unavailable("close_at", "upgrades end with the token, plain answers with the session");
-        let query = table.get("query_credentials");
-        let query_credentials = query.as_ref().and_then(Item::bool).unwrap_or(false);
-        if let Some(item) =
-            query.filter(|_| query_credentials && !auth.contains(&CredentialKind::TokenKey))
-        {
-            item.issue("needs \"token_key\" in auth");
-        }
+        let query_credentials = read_query_credentials(&mut table, &auth);
         let allow_path = read_allow_path(&mut table, &path);
         Self {
             name: if name.is_empty() { default_name(&hosts, &methods, &path) } else { name },
-            upstream: upstream.and_then(|item| known.upstreams.refer(&item)).unwrap_or_default(),
+            rate_limit: RateLimit::read_all(&mut table, open),
+            mirror: Mirror::read(&mut table, &upstream, known),
+            compression: Compression::read(&mut table),
+            upstream,
             auth,
             users,
             issuers,
@@ -153,6 +154,7 @@ impl Route {
             request_headers: HeaderRules::read_request(table.table("request_headers")),
             response_headers: HeaderRules::read_response(table.table("response_headers")),
             body_limit: table.size_or("body_limit", BODY_LIMIT, 0..=LARGEST_BODY),
+            streams: RouteStreams::read(&mut table),
             errors: read_errors(&mut table, known),
             enforce: table.bool_or("enforce", true),
             cors: table.get("cors").map_or(RouteCors::None, |item| RouteCors::read(&item, known)),
@@ -204,6 +206,15 @@ fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
         }
     }
     methods
+}
+
+fn read_query_credentials(table: &mut Table<'_>, auth: &[CredentialKind]) -> bool {
+    let item = table.get("query_credentials");
+    let taken = item.as_ref().and_then(Item::bool).unwrap_or(false);
+    if let Some(item) = item.filter(|_| taken && !auth.contains(&CredentialKind::TokenKey)) {
+        item.issue("needs \"token_key\" in auth");
+    }
+    taken
 }
 
 fn read_issuers(table: &mut Table<'_>, known: &Known) -> Vec<String> {

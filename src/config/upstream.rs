@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::UpstreamCredential;
+use super::balance::Balance;
 use super::item::Item;
 use super::known::Known;
 use super::listener::Certificate;
 use super::path::is_host_name;
 use super::reader::Table;
+use super::upstream_calls::UpstreamCalls;
+use super::upstream_health::Care;
+use super::{ProxyVersion, UpstreamCredential};
 
 /// A pool with at least one server.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,9 +21,12 @@ pub struct Upstream {
     pub balance: Balance,
     /// Speak HTTP/2 to it: by ALPN over TLS, with prior knowledge otherwise.
     pub http2: bool,
+    /// Begin its connections with the client's address.
+    pub proxy_protocol: Option<ProxyVersion>,
     pub timeouts: UpstreamTimeouts,
-    /// Tries after the first; only where the upstream cannot have acted.
-    pub retries: u8,
+    pub calls: UpstreamCalls,
+    /// Which servers are left out.
+    pub care: Care,
     pub tls: UpstreamTls,
     /// Paths are matched without regard to case.
     pub case_insensitive: bool,
@@ -35,6 +41,8 @@ pub struct Server {
     pub name: String,
     pub address: ServerAddress,
     pub weight: u32,
+    /// Used only when no other can be.
+    pub backup: bool,
 }
 
 /// Where a server is.
@@ -48,15 +56,6 @@ pub enum ServerAddress {
     Echo,
 }
 
-/// How a server of the pool is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// The less busy of two chosen at random.
-    LeastRequests,
-    /// In turn.
-    RoundRobin,
-}
-
 /// How long an upstream may take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpstreamTimeouts {
@@ -65,6 +64,8 @@ pub struct UpstreamTimeouts {
     pub first_byte: Duration,
     /// Between two pieces of the answer.
     pub idle: Duration,
+    /// From the first try to the answer's last byte; `None`: as long as it takes.
+    pub total: Option<Duration>,
     /// How long an unused connection is kept; below the upstream's own.
     pub keep_alive: Duration,
 }
@@ -78,6 +79,8 @@ pub struct UpstreamTls {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Name to ask for and to check, where it is not the host's.
     pub server_name: Option<String>,
+    /// Believe whoever answers. Nothing but an explicit `true` sets it, and everything says so.
+    pub insecure_skip_verify: bool,
 }
 
 /// A server in the same house answers at once or not at all.
@@ -88,8 +91,6 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Below the 5 s after which Node.js and Apache close, the shortest defaults in use: a request
 /// sent on a connection that is just being closed is lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-const RETRIES: u64 = 1;
-const MAX_RETRIES: u64 = 5;
 const MAX_WEIGHT: u64 = 1000;
 
 const WAIT: std::ops::RangeInclusive<Duration> =
@@ -98,9 +99,9 @@ const WAIT: std::ops::RangeInclusive<Duration> =
 impl Upstream {
     pub(super) fn read(mut table: Table<'_>, known: &mut Known) -> Self {
         let name = known.upstreams.read(&mut table, None);
-        table.unavailable("health", "servers that fail are tried again by the next request");
-        table.unavailable("max_connections", "leave it out");
         let servers = read_servers(&mut table);
+        let balance = Balance::read(&mut table);
+        let care = Care::read(&mut table, matches!(balance, Balance::Hash(_)));
         let base = servers.iter().find_map(|server| server.url());
         let credential = table
             .get("credential")
@@ -111,17 +112,15 @@ impl Upstream {
         if let Some(item) = tls.as_ref().filter(|_| !servers.iter().any(speaks_tls)) {
             item.issue("is of no use: none of the servers is https");
         }
+        let http2 = table.bool_or("http2", false);
         Self {
             name,
-            balance: table
-                .get("balance")
-                .and_then(|item| Balance::read(&item))
-                .unwrap_or(Balance::LeastRequests),
-            http2: table.bool_or("http2", false),
+            proxy_protocol: ProxyVersion::read(&mut table, http2),
+            balance,
+            http2,
             timeouts: UpstreamTimeouts::read(table.table("timeouts")),
-            // Invariant: within the range, so it fits.
-            retries: u8::try_from(table.number_or("retries", RETRIES, 0..=MAX_RETRIES))
-                .unwrap_or(0),
+            calls: UpstreamCalls::read(&mut table),
+            care,
             tls: tls.and_then(|item| item.table()).map(UpstreamTls::read).unwrap_or_default(),
             case_insensitive: table.bool_or("case_insensitive", false),
             credential,
@@ -146,6 +145,9 @@ fn read_servers(table: &mut Table<'_>) -> Vec<Server> {
         }
         servers.push(server);
     }
+    if !servers.is_empty() && servers.iter().all(|server| server.backup) {
+        item.issue("must have a server that is no backup");
+    }
     servers
 }
 
@@ -156,15 +158,18 @@ impl Server {
                 address: ServerAddress::read(item)?,
                 name: item.text()?.to_owned(),
                 weight: 1,
+                backup: false,
             });
         }
         let mut table = item.table()?;
         let url = table.required("url", "for example \"http://10.0.0.5:8080\"");
         let weight = table.number_or("weight", 1, 1..=MAX_WEIGHT);
+        let backup = table.bool_or("backup", false);
         let url = url?;
         // Invariant: within the range, so it fits.
         let weight = u32::try_from(weight).unwrap_or(1);
-        Some(Self { address: ServerAddress::read(&url)?, name: url.text()?.to_owned(), weight })
+        let (address, name) = (ServerAddress::read(&url)?, url.text()?.to_owned());
+        Some(Self { address, name, weight, backup })
     }
 }
 
@@ -252,24 +257,13 @@ fn split_port(authority: &str, default: u16) -> Result<(String, u16), String> {
     }
 }
 
-impl Balance {
-    fn read(item: &Item<'_>) -> Option<Self> {
-        if item.is_text() && item.text() == Some("hash") {
-            item.issue(
-                "is not available in this version: write \"least_requests\" or \"round_robin\"",
-            );
-            return None;
-        }
-        item.choice(&[("least_requests", Self::LeastRequests), ("round_robin", Self::RoundRobin)])
-    }
-}
-
 impl UpstreamTimeouts {
     fn read(mut table: Table<'_>) -> Self {
         Self {
             connect: table.duration_or("connect", CONNECT, WAIT),
             first_byte: table.duration_or("first_byte", FIRST_BYTE, WAIT),
             idle: table.duration_or("idle", IDLE, WAIT),
+            total: table.duration("total", WAIT),
             keep_alive: table.duration_or("keep_alive", KEEP_ALIVE, WAIT),
         }
     }
@@ -285,10 +279,24 @@ impl UpstreamTls {
         {
             item.issue("must be a host name");
         }
+        let ca = table.get("ca").and_then(|item| item.read_certificates()).map(|(_, pem)| pem);
+        let insecure = table.get("insecure_skip_verify");
+        let skips = insecure.as_ref().and_then(Item::bool).unwrap_or(false);
+        match insecure.as_ref().filter(|_| skips) {
+            Some(item) if ca.is_some() => {
+                item.issue("believes any certificate, so that `ca` says nothing: leave one out");
+            }
+            Some(item) => item.warn(
+                "believes whoever answers: all that is sent there can be read and changed on the \
+                 way; name the server's own certificate or its CA as `ca` instead",
+            ),
+            None => {}
+        }
         Self {
-            ca: table.get("ca").and_then(|item| item.read_certificates()).map(|(_, pem)| pem),
+            ca,
             certificate: certificate.map(|pair| (pair.chain, pair.key)),
             server_name: name.map(str::to_ascii_lowercase),
+            insecure_skip_verify: skips,
         }
     }
 }

@@ -4,17 +4,32 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::header::HeaderName;
+use tokio::sync::Semaphore;
 
-use super::{BuildError, LoginEndpoint, Route, Shared};
+use super::ends::RouteEnds;
+use super::{BuildError, LoginEndpoint, Mirror, Route, Shared};
 use crate::authn::{Accept, Verifier};
 use crate::config::{self, Config, CredentialKind, IdentityForm, UpstreamCredential};
 use crate::dialect::Step;
 use crate::login::{self, Login, Services};
 use crate::routing::{EndpointPlacement, Oddities, Pattern, Placement, RouteTable};
+use crate::throttle::Throttle;
 use crate::upstream::Pool;
 use crate::upstream::headers::{Protected, Rules, is_credential};
 
 pub(crate) type Table = RouteTable<LoginEndpoint, Arc<Route>>;
+
+/// Copies of one route's requests under way at once: a mirror that stalls costs their memory and
+/// their connections, and nothing more.
+const MIRRORED_AT_ONCE: usize = 64;
+
+/// What routes are built upon.
+#[derive(Clone, Copy)]
+pub(super) struct Means<'a> {
+    pub(super) pools: &'a HashMap<String, Arc<Pool>>,
+    pub(super) throttle: &'a Throttle,
+    pub(super) ends: &'a RouteEnds,
+}
 
 pub(super) fn add_logins(
     table: &mut Table,
@@ -52,25 +67,9 @@ pub(super) fn add_routes(
     table: &mut Table,
     shared: &Shared,
     config: &Config,
-    pools: &HashMap<String, Arc<Pool>>,
+    means: &Means<'_>,
 ) -> Result<(), BuildError> {
-    let mut protected: HashMap<&str, Arc<Protected>> = HashMap::new();
-    let api_key = config.api_key_header();
-    for upstream in &config.upstreams {
-        // Every name that any route to this upstream sets, so that no route lets it through.
-        let routes = config.routes.iter().filter(|route| route.upstream == upstream.name);
-        let set = routes.clone().flat_map(|route| route.request_headers.set.iter());
-        let mut names: Vec<HeaderName> = set.map(|(name, _)| name.clone()).collect();
-        names.extend(routes.filter_map(|route| match &route.identity {
-            IdentityForm::Jwt(name) => Some(name.clone()),
-            IdentityForm::Headers | IdentityForm::None => None,
-        }));
-        names.extend(upstream.credential.iter().flat_map(UpstreamCredential::names));
-        // The client's own are read first; whether they go on is decided later.
-        names.retain(|name| !is_credential(name) && Some(name) != api_key);
-        let names = Protected::new(&names).with_api_key(api_key);
-        protected.insert(&upstream.name, Arc::new(names));
-    }
+    let protected = Protection::of(config);
     for settings in &config.routes {
         let unknown = || BuildError::Upstream { route: settings.name.clone() };
         let rules = |rules| {
@@ -80,8 +79,8 @@ pub(super) fn add_routes(
         let upstream = config.upstreams.iter().find(|one| one.name == settings.upstream);
         let route = Route {
             name: settings.name.as_str().into(),
-            pool: pools.get(&settings.upstream).ok_or_else(unknown)?.clone(),
-            protected: protected.get(settings.upstream.as_str()).ok_or_else(unknown)?.clone(),
+            pool: means.pools.get(&settings.upstream).ok_or_else(unknown)?.clone(),
+            protected: protected.for_route(settings).ok_or_else(unknown)?,
             request_rules: rules(&settings.request_headers)?,
             response_rules: rules(&settings.response_headers)?,
             accept: Accept {
@@ -92,7 +91,10 @@ pub(super) fn add_routes(
                 basic: settings.auth.contains(&CredentialKind::Basic),
                 certificate: settings.auth.contains(&CredentialKind::Certificate),
             },
+            limits: means.throttle.limits(settings),
+            mirror: mirror(settings, means.pools).map_err(|()| unknown())?,
             metrics: shared.metrics.route(&settings.name),
+            end: means.ends.get(&settings.name).ok_or_else(unknown)?.clone(),
             config: settings.clone(),
         };
         let folded = upstream.is_some_and(|upstream| upstream.case_insensitive);
@@ -106,4 +108,62 @@ pub(super) fn add_routes(
         table.add_route(&place, &Arc::new(route));
     }
     Ok(())
+}
+
+fn mirror(
+    route: &config::Route,
+    pools: &HashMap<String, Arc<Pool>>,
+) -> Result<Option<Arc<Mirror>>, ()> {
+    let Some(config) = route.mirror.clone() else { return Ok(None) };
+    let pool = pools.get(&config.upstream).ok_or(())?.clone();
+    let places = Arc::new(Semaphore::new(MIRRORED_AT_ONCE));
+    Ok(Some(Arc::new(Mirror { config, pool, places })))
+}
+
+/// The names that clients may not send, by upstream.
+struct Protection<'a> {
+    names: HashMap<&'a str, Vec<HeaderName>>,
+    made: HashMap<&'a str, Arc<Protected>>,
+    api_key: Option<&'a HeaderName>,
+}
+
+impl<'a> Protection<'a> {
+    fn of(config: &'a Config) -> Self {
+        let api_key = config.api_key_header();
+        let mut protection = Self { names: HashMap::new(), made: HashMap::new(), api_key };
+        for upstream in &config.upstreams {
+            let names = protection.names_of(config, upstream);
+            protection.made.insert(&upstream.name, protection.make(&names));
+            protection.names.insert(&upstream.name, names);
+        }
+        protection
+    }
+
+    /// Every name that any route to this upstream sets, so that no route lets it through.
+    fn names_of(&self, config: &Config, upstream: &config::Upstream) -> Vec<HeaderName> {
+        let routes = config.routes.iter().filter(|route| route.upstream == upstream.name);
+        let set = routes.clone().flat_map(|route| route.request_headers.set.iter());
+        let mut names: Vec<HeaderName> = set.map(|(name, _)| name.clone()).collect();
+        names.extend(routes.filter_map(|route| match &route.identity {
+            IdentityForm::Jwt(name) => Some(name.clone()),
+            IdentityForm::Headers | IdentityForm::None => None,
+        }));
+        names.extend(upstream.credential.iter().flat_map(UpstreamCredential::names));
+        // The client's own are read first; whether they go on is decided later.
+        names.retain(|name| !is_credential(name) && Some(name) != self.api_key);
+        names
+    }
+
+    fn make(&self, names: &[HeaderName]) -> Arc<Protected> {
+        Arc::new(Protected::new(names).with_api_key(self.api_key))
+    }
+
+    /// What protects the upstream of a route, and its mirror as well, which is sent a copy.
+    fn for_route(&self, route: &config::Route) -> Option<Arc<Protected>> {
+        let main = route.upstream.as_str();
+        let Some(mirror) = &route.mirror else { return self.made.get(main).cloned() };
+        let mut names = self.names.get(main)?.clone();
+        names.extend_from_slice(self.names.get(mirror.upstream.as_str())?);
+        Some(self.make(&names))
+    }
 }

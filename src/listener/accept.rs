@@ -147,7 +147,9 @@ where
 
     fn admit(&self, peer: Option<SocketAddr>) -> Option<(Peer, Permit)> {
         let peer = self.shared.peer(peer);
-        let group = peer.address.filter(|_| !peer.is_shared).map(address_group);
+        // A proxy's own address is nobody's: the client's is counted once its header is read.
+        let counts = !peer.is_shared && !peer.owes_header;
+        let group = peer.address.filter(|_| counts).map(address_group);
         let permit = self.shared.gate().admit(group)?;
         Some((peer, permit))
     }

@@ -56,9 +56,6 @@ pub enum BindError {
     #[error("`{listener}`: descriptor `{name}` is not a listening stream socket")]
     NotListening { listener: String, name: String },
 
-    #[error("`{listener}`: proxy_protocol is not available in this version")]
-    ProxyProtocol { listener: String },
-
     #[error("`{listener}`: no certificate can be served")]
     Certificates {
         listener: String,
@@ -138,9 +135,6 @@ fn bind_one(
     options: &BindOptions,
 ) -> Result<BoundListener, BindError> {
     let name = || listener.name.clone();
-    if !listener.proxy_protocol.is_empty() {
-        return Err(BindError::ProxyProtocol { listener: name() });
-    }
     let workers = options.workers.max(1);
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { listener: name() },

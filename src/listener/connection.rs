@@ -12,6 +12,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{StatusCode, Version};
 use hyper::body::Incoming;
@@ -30,8 +31,9 @@ use crate::runtime::Worker;
 use super::activity::{Activity, Due};
 use super::certs::Certificates;
 use super::drain::Drain;
-use super::gate::{Counted, Gate, Permit, Stats};
+use super::gate::{Counted, Gate, HandshakeFailure, Permit, Stats};
 use super::handshake;
+use super::proxy_protocol::introduced;
 use super::socket::{Socket, Stream};
 use super::streams::{Answer, Streams};
 use super::tls;
@@ -47,14 +49,18 @@ pub(super) struct Shared<H> {
     handler: H,
 }
 
-/// Who has connected, as far as the socket says.
+/// Who has connected, as far as the socket or its PROXY header says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
-    socket: Option<SocketAddr>,
+    pub(super) socket: Option<SocketAddr>,
     pub(super) address: Option<IpAddr>,
-    is_trusted: bool,
+    pub(super) is_trusted: bool,
     /// Many clients come from there: a share per address would be a share for all of them.
     pub(super) is_shared: bool,
+    /// It has to begin with a PROXY header.
+    pub(super) owes_header: bool,
+    /// It owes a PROXY header and began without one.
+    pub(super) is_bare: bool,
 }
 
 /// Room for a few answers' pieces; more only makes slow clients expensive.
@@ -116,6 +122,16 @@ impl<H> Shared<H> {
         Stats::new(self.name.clone(), self.gate.clone())
     }
 
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Counts a connection that came to nothing before its first request.
+    pub(super) fn failed(&self, failure: HandshakeFailure) {
+        self.gate.count_failure(failure);
+        tracing::debug!(listener = self.name(), class = failure.as_str(), "no handshake");
+    }
+
     pub(super) fn peer(&self, socket: Option<SocketAddr>) -> Peer {
         let address = socket.map(|socket| socket.ip().to_canonical());
         let is_in = |nets: &[IpNet]| match address {
@@ -126,7 +142,8 @@ impl<H> Shared<H> {
         };
         let is_trusted = is_in(&self.config.trusted_proxies);
         let is_shared = is_trusted || is_in(&self.config.shared_addresses);
-        Peer { socket, address, is_trusted, is_shared }
+        let owes_header = is_in(&self.config.proxy_protocol);
+        Peer { socket, address, is_trusted, is_shared, owes_header, is_bare: false }
     }
 
     fn client(
@@ -146,6 +163,7 @@ impl<H> Shared<H> {
             certificate: session.and_then(client_certificate),
             names: self.tls.as_ref().map(|certificates| certificates.names()),
             trusted_proxy: peer.is_trusted,
+            only_health: peer.is_bare,
             redirect: self.config.redirect_to_https,
             bounds: RequestBounds {
                 uri_bytes: self.config.limits.uri_bytes,
@@ -168,6 +186,8 @@ impl<H> Shared<H> {
             .max_send_buf_size(SEND_BUFFER)
             .max_pending_accept_reset_streams(PENDING_RESETS)
             .max_local_error_reset_streams(LOCAL_RESETS)
+            // WebSockets (RFC 8441); what else is asked so is refused by the handler.
+            .enable_connect_protocol()
             // A client that is gone without a word is noticed although a stream is open.
             .keep_alive_interval(timeouts.body_idle)
             .keep_alive_timeout(timeouts.header);
@@ -179,25 +199,38 @@ impl<H> Shared<H> {
 pub(super) async fn serve<H, F>(
     shared: Arc<Shared<H>>,
     worker: Arc<Worker>,
-    stream: Stream,
-    peer: Peer,
-    permit: Permit,
+    mut stream: Stream,
+    mut peer: Peer,
+    mut permit: Permit,
 ) where
     H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let local = match &stream {
-        Stream::Tcp(stream) => stream.local_addr().ok(),
+        // Without it a connection would pass for one of a unix socket.
+        Stream::Tcp(stream) => match stream.local_addr() {
+            Ok(local) => Some(local),
+            Err(error) => return tracing::debug!(%error, "a connection without an address"),
+        },
         Stream::Unix(_) => None,
     };
+    let limit = shared.config.timeouts.handshake;
+    let (begun, mut ahead) = (Instant::now(), Bytes::new());
+    if peer.owes_header {
+        // Boxed: it is rare, and its size would be every connection's.
+        let told = Box::pin(introduced(&shared, &mut stream, peer, &mut permit, limit)).await;
+        let Some(told) = told else { return };
+        (peer, ahead) = (told.peer, told.rest);
+    }
     let activity = Activity::new();
-    let socket = Socket::new(stream, activity.clone(), permit);
+    let socket = Socket::new(stream, activity.clone(), permit).with_ahead(ahead);
     let Some(certificates) = &shared.tls else {
         let client = Arc::new(shared.client(&peer, local, None));
         return Connection { shared, worker, client, activity }.http1(socket).await;
     };
-    let limit = shared.config.timeouts.handshake;
-    match handshake::accept(certificates, socket, limit).await {
+    let limit = limit.saturating_sub(begun.elapsed());
+    // Boxed, or every connection would stay as large as its handshake.
+    match Box::pin(handshake::accept(certificates, socket, limit)).await {
         Ok(stream) => {
             let session = stream.get_ref().1;
             let is_http2 = session.alpn_protocol() == Some(tls::H2);
@@ -211,10 +244,7 @@ pub(super) async fn serve<H, F>(
                 Box::pin(connection.http1(stream)).await;
             }
         }
-        Err(failure) => {
-            shared.gate.count_failure(failure);
-            tracing::debug!(listener = shared.name(), class = failure.as_str(), "no handshake");
-        }
+        Err(failure) => shared.failed(failure),
     }
 }
 
@@ -254,7 +284,8 @@ where
         let service = service_fn(|request: http::Request<Incoming>| {
             let answering = self.activity.begin();
             let (shared, worker, client) = self.for_request();
-            async move {
+            // Boxed: hyper keeps room for it as long as the connection, which is mostly idle.
+            Box::pin(async move {
                 let mut response = (shared.handler)(worker, client, request).await;
                 // Hyper says it too, but only if it was told before the answer was ready.
                 if shared.drain.is_started() && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -262,7 +293,7 @@ where
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, None, answering)))
-            }
+            })
         });
         let connection =
             self.shared.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
@@ -279,7 +310,8 @@ where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limit = self.shared.config.timeouts.body_idle;
-        let streams = Streams::new(self.worker.clone(), self.shared.gate.clone(), limit);
+        let (worker, gate) = (self.worker.clone(), self.shared.gate.clone());
+        let streams = Streams::new(worker, gate, self.activity.clone(), limit);
         let service = service_fn(|request: http::Request<Incoming>| {
             let answering = self.activity.begin();
             let taking = streams.watch_next();

@@ -30,11 +30,13 @@ pub enum HandshakeFailure {
     Alert,
     /// Anything else that breaks the protocol.
     Protocol,
+    /// The PROXY header that the peer owes was missing or malformed.
+    ProxyHeader,
 }
 
 impl HandshakeFailure {
     /// Every class, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Timeout,
         Self::Closed,
         Self::NotTls,
@@ -42,6 +44,7 @@ impl HandshakeFailure {
         Self::ClientCertificate,
         Self::Alert,
         Self::Protocol,
+        Self::ProxyHeader,
     ];
 
     /// The class as a metric's label.
@@ -54,6 +57,7 @@ impl HandshakeFailure {
             Self::ClientCertificate => "client_certificate",
             Self::Alert => "alert",
             Self::Protocol => "protocol",
+            Self::ProxyHeader => "proxy_header",
         }
     }
 }
@@ -75,11 +79,13 @@ pub enum Counted {
     Stalled,
     /// Attempts to accept that failed, for want of descriptors or memory.
     AcceptFailed,
+    /// Begun without the PROXY header that the peer owes: to ask for the health path at most.
+    WithoutProxy,
 }
 
 impl Counted {
     /// Everything counted, in the order of the counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Accepted,
         Self::RefusedFull,
         Self::RefusedAddress,
@@ -87,6 +93,7 @@ impl Counted {
         Self::SlowHead,
         Self::Stalled,
         Self::AcceptFailed,
+        Self::WithoutProxy,
     ];
 
     /// The name as a metric's label.
@@ -99,6 +106,7 @@ impl Counted {
             Self::SlowHead => "slow_head",
             Self::Stalled => "stalled",
             Self::AcceptFailed => "accept_failed",
+            Self::WithoutProxy => "without_proxy",
         }
     }
 }
@@ -147,7 +155,7 @@ pub(super) struct Gate {
     failures: Counts,
 }
 
-type Counts = [AtomicU64; 7];
+type Counts = [AtomicU64; 8];
 
 impl Gate {
     pub(super) fn new(limits: &config::Limits) -> Self {
@@ -171,16 +179,8 @@ impl Gate {
         }
         // From here on dropping the permit gives back what was taken.
         let mut permit = Permit { gate: self.clone(), group: None, worker: None };
-        if let Some(group) = group {
-            let mut held = self.addresses.entry(group).or_insert(0);
-            if *held >= self.limit_per_address {
-                drop(held);
-                self.count(Counted::RefusedAddress);
-                return None;
-            }
-            *held += 1;
-            drop(held);
-            permit.group = Some(group);
+        if group.is_some_and(|group| !permit.share(group)) {
+            return None;
         }
         self.count(Counted::Accepted);
         Some(permit)
@@ -195,7 +195,7 @@ impl Gate {
     }
 
     fn counter(&self, what: Counted) -> &AtomicU64 {
-        let [accepted, full, address, handed, slow, stalled, failed] = &self.counts;
+        let [accepted, full, address, handed, slow, stalled, failed, bare] = &self.counts;
         match what {
             Counted::Accepted => accepted,
             Counted::RefusedFull => full,
@@ -204,11 +204,13 @@ impl Gate {
             Counted::SlowHead => slow,
             Counted::Stalled => stalled,
             Counted::AcceptFailed => failed,
+            Counted::WithoutProxy => bare,
         }
     }
 
     fn failure(&self, why: HandshakeFailure) -> &AtomicU64 {
-        let [timeout, closed, not_tls, incompatible, certificate, alert, protocol] = &self.failures;
+        let [timeout, closed, not_tls, incompatible, certificate, alert, protocol, proxy] =
+            &self.failures;
         match why {
             HandshakeFailure::Timeout => timeout,
             HandshakeFailure::Closed => closed,
@@ -217,6 +219,7 @@ impl Gate {
             HandshakeFailure::ClientCertificate => certificate,
             HandshakeFailure::Alert => alert,
             HandshakeFailure::Protocol => protocol,
+            HandshakeFailure::ProxyHeader => proxy,
         }
     }
 }
@@ -230,6 +233,22 @@ pub(super) struct Permit {
 }
 
 impl Permit {
+    /// Takes a place of `group`'s share too; false, counted, if there is none left. Invariant:
+    /// called once at most, by whoever knows the client's address first.
+    pub(super) fn share(&mut self, group: IpAddr) -> bool {
+        let mut held = self.gate.addresses.entry(group).or_insert(0);
+        let has_room = *held < self.gate.limit_per_address;
+        if has_room {
+            *held += 1;
+            self.group = Some(group);
+        }
+        drop(held);
+        if !has_room {
+            self.gate.count(Counted::RefusedAddress);
+        }
+        has_room
+    }
+
     /// Counts the connection as part of `worker`'s load, and of no other's.
     pub(super) fn assign(&mut self, worker: &Arc<Worker>) {
         worker.connections.fetch_add(1, Ordering::Relaxed);

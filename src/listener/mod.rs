@@ -15,6 +15,7 @@ mod drain;
 mod gate;
 mod handshake;
 mod pair;
+mod proxy_protocol;
 mod self_signed;
 mod socket;
 mod streams;

@@ -11,7 +11,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf, BufMut, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::activity::Activity;
@@ -34,10 +35,19 @@ macro_rules! on_stream {
     };
 }
 
+impl Stream {
+    /// Reads what has arrived, at the end nothing.
+    pub(super) async fn read_buf(&mut self, into: &mut impl BufMut) -> io::Result<usize> {
+        on_stream!(self, stream => stream.read_buf(into).await)
+    }
+}
+
 /// A client's socket with everything that lasts as long as it does.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Stream,
+    /// Read already, by whoever looked for a PROXY header; comes first.
+    ahead: Bytes,
     activity: Arc<Activity>,
     closing: Closing,
     /// Held until the socket is closed, by a tunnel too.
@@ -62,7 +72,18 @@ const LINGER_BYTES: usize = 4 << 20;
 
 impl Socket {
     pub(super) fn new(stream: Stream, activity: Arc<Activity>, permit: Permit) -> Self {
-        Self { stream, activity, closing: Closing::No { read_to_end: false }, _permit: permit }
+        Self {
+            stream,
+            ahead: Bytes::new(),
+            activity,
+            closing: Closing::No { read_to_end: false },
+            _permit: permit,
+        }
+    }
+
+    /// Has `ahead` come before what the stream has.
+    pub(super) fn with_ahead(self, ahead: Bytes) -> Self {
+        Self { ahead, ..self }
     }
 
     fn noted<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -80,6 +101,13 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buf.remaining());
+            buf.put_slice(self.ahead.get(..length).unwrap_or_default());
+            self.ahead.advance(length);
+            self.activity.received();
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         ready!(on_stream!(&mut self.stream, s => Pin::new(s).poll_read(cx, buf)))?;
         if buf.filled().len() > before {

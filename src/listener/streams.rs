@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 use crate::body::{Body, BodyError};
 use crate::runtime::Worker;
 
-use super::activity::{Answering, Taking};
+use super::activity::{Activity, Answering, Taking};
 use super::gate::{Counted, Gate};
 
 /// A response's body together with the notes that last as long as it does.
@@ -75,6 +75,7 @@ pub(super) struct Streams(Arc<Inner>);
 struct Inner {
     worker: Arc<Worker>,
     gate: Arc<Gate>,
+    activity: Arc<Activity>,
     limit: Duration,
     /// Hyper calls the service and in the same breath hands the stream to be run to the
     /// executor, without saying which is which; this carries the one to the other.
@@ -82,8 +83,13 @@ struct Inner {
 }
 
 impl Streams {
-    pub(super) fn new(worker: Arc<Worker>, gate: Arc<Gate>, limit: Duration) -> Self {
-        Self(Arc::new(Inner { worker, gate, limit, next: Mutex::new(None) }))
+    pub(super) fn new(
+        worker: Arc<Worker>,
+        gate: Arc<Gate>,
+        activity: Arc<Activity>,
+        limit: Duration,
+    ) -> Self {
+        Self(Arc::new(Inner { worker, gate, activity, limit, next: Mutex::new(None) }))
     }
 
     /// What the next stream to be run is watched by.
@@ -100,7 +106,15 @@ where
 {
     fn execute(&self, stream: F) {
         let next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(taking) = next else { return self.0.worker.spawn(stream) };
+        let Some(taking) = next else {
+            // A stream that has become a tunnel is handed over as another future, which ends with
+            // the tunnel: until then the connection is not idle.
+            let answering = self.0.activity.begin();
+            return self.0.worker.spawn(async move {
+                stream.await;
+                drop(answering);
+            });
+        };
         let (limit, gate) = (self.0.limit, self.0.gate.clone());
         self.0.worker.spawn(async move {
             if !run_while_taken(stream, &taking, limit).await {

@@ -8,6 +8,7 @@ use super::{Exchange, origin};
 use crate::body::{Body, Response};
 use crate::dialect::Reason;
 use crate::gateway::LoginEndpoint;
+use crate::identity::Subject;
 use crate::login::{Call, Refused};
 use crate::rejection::{Rejection, respond};
 use crate::runtime::Work;
@@ -23,6 +24,7 @@ impl Exchange<'_> {
     ) -> Result<Response, Rejection> {
         let login = &endpoint.login;
         self.form = login.errors(endpoint.number).clone();
+        self.grpc = None;
         self.cors = login.config.cors.clone();
         self.finish.metrics = endpoint.metrics.clone();
         self.finish.record.route = Some(endpoint.name.clone());
@@ -51,8 +53,8 @@ impl Exchange<'_> {
             Err(full) => return Err(full.into()),
         };
         self.finish.record.outcome = Outcome::Answered;
-        self.finish.record.subject = done.subject;
-        self.finish.record.session = done.session.map(|session| session.to_string());
+        self.finish.record.subject = done.subject.map(Subject::new);
+        self.finish.record.session = done.session;
         Ok(respond(done.answer))
     }
 
@@ -62,8 +64,7 @@ impl Exchange<'_> {
         self.generation.listener(&self.client.listener).is_some_and(|listener| {
             listener.tls.is_some()
                 || listener.allow_plain_http
-                || self.client.peer.is_none()
-                || self.client.local.is_some_and(|local| local.ip().to_canonical().is_loopback())
+                || self.client.local.is_none_or(|local| local.ip().to_canonical().is_loopback())
         })
     }
 }

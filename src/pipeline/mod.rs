@@ -5,14 +5,19 @@
 //! route; `route` forwards nothing before it is permitted.
 
 mod authenticate;
+mod compress;
 mod finish;
 mod guard;
 mod login;
+mod mirror;
 mod origin;
 mod route;
+mod throttle;
 mod vouch;
+mod watch;
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -31,10 +36,11 @@ use crate::clock::Timestamp;
 use crate::config::RouteCors;
 use crate::dialect::{Cors, ErrorForm, Reason};
 use crate::gateway::{Gateway, Generation, LoginEndpoint, Route};
-use crate::rejection::{Rejection, RejectionContext};
+use crate::rejection::{Rejection, RejectionContext, grpc};
 use crate::routing::{Found, Target};
 use crate::runtime::Worker;
 use crate::telemetry::record::{Outcome, Record};
+use crate::upstream;
 use crate::upstream::headers::RequestId;
 
 /// HTTP/2 in an access line; it has no `Connection` field.
@@ -52,6 +58,8 @@ struct Exchange<'a> {
     finish: Finish,
     /// The shape of a refusal, were it to happen now.
     form: Arc<ErrorForm>,
+    /// How the client writes, if it calls by gRPC: then a refusal has no form but that.
+    grpc: Option<HeaderValue>,
     /// Whose cross-origin calls are marked.
     cors: Option<Arc<Cors>>,
 }
@@ -64,14 +72,23 @@ pub(crate) async fn handle(
     request: http::Request<Incoming>,
 ) -> Response {
     let generation = gateway.generation();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    upstream::as_upgrade(&mut head);
+    let by_connect = upstream::is_by_connect(&head.extensions);
     let origin = head.headers.get(header::ORIGIN).cloned();
     let client = origin::client(&client, &head.headers, &generation.config);
     let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head);
-    let answered = guard::unpanicked(exchange.run(head, body.into())).await;
+    // Pinned where it is made: passing it on would copy all of it.
+    let answered = guard::unpanicked(pin!(exchange.run(head, body.into()))).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
     });
+    let answered = match answered {
+        Ok(response) if by_connect && answer::tunnel::is_mistakable(&response) => {
+            Err(Rejection::new(Reason::NotImplemented).because("there is no tunnel to be had"))
+        }
+        answered => answered,
+    };
     let mut response = match answered {
         Ok(response) => response,
         Err(rejection) => exchange.refuse(rejection),
@@ -93,7 +110,7 @@ impl<'a> Exchange<'a> {
         head: &Parts,
     ) -> Self {
         let (started, now) = (Instant::now(), gateway.shared.clock.now());
-        let request_id = RequestId::choose(&head.headers, &client, now);
+        let request_id = RequestId::choose(&head.headers, &client, now, &worker.randomness);
         if !client.trusted_proxy
             && head.headers.contains_key("x-forwarded-for")
             && gateway.shared.metrics.untrusted_forwarded()
@@ -108,6 +125,7 @@ impl<'a> Exchange<'a> {
         Self {
             finish: Finish::start(gateway, record, generation.nowhere.clone(), started),
             form: generation.form_for(host_of(head)).clone(),
+            grpc: grpc::asked(&head.method, &head.headers),
             cors: None,
             gateway,
             generation,
@@ -121,10 +139,14 @@ impl<'a> Exchange<'a> {
     /// The steps, in the only order that is safe.
     async fn run(&mut self, head: Parts, body: Body) -> Result<Response, Rejection> {
         let target = Target::parse(&head, self.client.bounds)?;
-        self.finish.record.host = target.host().map(str::to_owned);
+        self.finish.record.host = target.shared_host();
         if self.is_health(&target) {
             self.finish.record.outcome = Outcome::Answered;
             return Ok(answer::health(self.gateway.shared.draining.load(Ordering::Relaxed)));
+        }
+        if self.client.only_health {
+            let rejection = Rejection::new(Reason::MalformedRequest).because("no PROXY header");
+            return Err(rejection.closing());
         }
         let Some(host) = target.host() else {
             return Err(Rejection::new(Reason::MalformedRequest).because("no Host"));
@@ -140,12 +162,13 @@ impl<'a> Exchange<'a> {
             return Ok(answer::jwks(self.gateway.shared.ring.jwks()));
         }
         match self.generation.table.find(&target) {
-            Found::Login(login) => self.login(login, head, body).await,
+            // Boxed: a login's future is large, and would be moved with every request's.
+            Found::Login(login) => Box::pin(self.login(login, head, body)).await,
             Found::LoginOr { login, route } => match route {
                 Some(route) if self.is_authenticated(route, &head).await => {
                     self.route(route, head, body, &target).await
                 }
-                _ => self.login(login, head, body).await,
+                _ => Box::pin(self.login(login, head, body)).await,
             },
             Found::Route(route) => self.route(route, head, body, &target).await,
             Found::WrongMethod { allow, login, route } => {
@@ -192,6 +215,7 @@ impl<'a> Exchange<'a> {
     ) -> Result<Response, Rejection> {
         if let Some(endpoint) = login {
             self.form = endpoint.login.errors(endpoint.number).clone();
+            self.grpc = None;
             self.cors = endpoint.login.config.cors.clone();
         } else if let Some(route) = route {
             self.form = route.config.errors.clone();
@@ -220,8 +244,9 @@ impl<'a> Exchange<'a> {
         self.finish.record.cause = rejection.cause.as_ref().map(ToString::to_string);
         rejection.into_response(&RejectionContext {
             form: &self.form,
+            grpc: self.grpc.as_ref(),
             realm: &self.generation.config.token.issuer,
-            path: &self.finish.record.path,
+            path: self.finish.record.uri.path(),
             request_id: self.request_id.as_str(),
             now: self.now,
             http1: self.finish.record.protocol != HTTP2,
@@ -230,18 +255,17 @@ impl<'a> Exchange<'a> {
 }
 
 fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> Record {
-    let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     Record {
         method: head.method.clone(),
-        path: head.uri.path().to_owned(),
+        uri: head.uri.clone(),
         protocol: match head.version {
             Version::HTTP_10 => "1.0",
             Version::HTTP_2 => HTTP2,
             _ => "1.1",
         },
         client_address: client.address,
-        user_agent: text(header::USER_AGENT).map(str::to_owned),
-        request_id: request_id.as_str().to_owned(),
+        user_agent: head.headers.get(header::USER_AGENT).cloned(),
+        request_id: Some(request_id.value().clone()),
         ..Record::default()
     }
 }

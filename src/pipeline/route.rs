@@ -8,23 +8,24 @@ use http::request::Parts;
 
 use super::Exchange;
 use super::authenticate::Proved;
-use crate::authn::{Credential, Verified};
+use super::compress::Asked;
+use crate::answer;
+use crate::authn::Credential;
 use crate::authz::{self, Denied};
 use crate::body::{Body, Request, Response};
 use crate::client::address_group;
-use crate::clock::Timestamp;
 use crate::config::RouteCors;
 use crate::dialect::Reason;
 use crate::gateway::Route;
-use crate::identity::{API_KEY_ISSUER, BASIC_ISSUER, CERTIFICATE_ISSUER, Identity};
+use crate::identity::Identity;
 use crate::rejection::Rejection;
 use crate::routing::{Oddities, Target};
 use crate::secret::SecretString;
-use crate::session::StreamOrigin;
 use crate::telemetry::observed::Who;
 use crate::telemetry::record::Outcome;
+use crate::throttle::Told;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept};
-use crate::upstream::{self, Fault, ForwardError, RequestFault, Watch};
+use crate::upstream::{self, Fault, ForwardError, Forwarded, RequestFault};
 
 /// What is known of the caller once the request may go on.
 struct Decision {
@@ -51,24 +52,40 @@ impl Exchange<'_> {
                 return Ok(answer);
             }
         }
-        let bare =
-            route.config.cors == RouteCors::Upstream && crate::answer::cors::is_preflight(&head);
+        let mut told = Told::default();
+        self.admit_client(route, &mut told)?;
+        let bare = route.config.cors == RouteCors::Upstream && answer::cors::is_preflight(&head);
         // A preflight is let through unasked, so it must not turn into another method behind us.
         let may_override = route.config.allow_method_override && !bare;
         headers::strip_inbound(&mut head, &route.protected, &self.client, may_override);
-        let decision = if bare { Decision::OPEN } else { self.decide(route, &head).await? };
+        let decision = if bare {
+            self.admit_subject(route, None, &mut told)?;
+            Decision::OPEN
+        } else {
+            self.decide(route, &head, &mut told).await?
+        };
         self.check_length(route, &head)?;
+        let asked = Asked::of(&head, route.config.compression);
         let request = Request::from_parts(head, body);
         let mut answered = self.forward(route, request, target, decision).await?;
         if route.config.query_credentials {
             keep_private(answered.headers_mut());
         }
-        Ok(answered)
+        told.tell(answered.headers_mut());
+        match asked {
+            Some(asked) => Ok(asked.compress(answered).await),
+            None => Ok(answered),
+        }
     }
 
     /// Who may use the route: a proved identity, or anybody where the route is open or only
     /// observes.
-    async fn decide(&mut self, route: &Route, head: &Parts) -> Result<Decision, Rejection> {
+    async fn decide(
+        &mut self,
+        route: &Route,
+        head: &Parts,
+        told: &mut Told,
+    ) -> Result<Decision, Rejection> {
         if route.config.auth.is_empty() {
             self.finish.metrics.open();
             return Ok(Decision::OPEN);
@@ -77,18 +94,20 @@ impl Exchange<'_> {
             Ok(proved) => proved,
             Err(rejection) => {
                 self.observe(route, rejection, None)?;
+                self.admit_subject(route, None, told)?;
                 let kept = self.kept(route, head, None);
                 return Ok(Decision { proved: None, kept });
             }
         };
         let identity = &proved.verified.identity;
-        self.finish.record.subject = Some(identity.subject.to_string());
-        self.finish.record.session = identity.session.map(|session| session.to_string());
+        self.finish.record.subject = Some(identity.subject.clone());
+        self.finish.record.session = identity.session;
+        self.admit_subject(route, Some(identity), told)?;
         let config = &route.config;
         match authz::permit(&config.require, &config.issuers, &config.logins, identity) {
             Ok(()) => {
                 self.finish.metrics.permitted();
-                if !config.enforce {
+                if !config.enforce && self.finish.record.outcome != Outcome::Observed {
                     self.gateway.shared.observed.permitted(&route.name);
                 }
             }
@@ -115,7 +134,7 @@ impl Exchange<'_> {
 
     /// A refusal stands, or is only written down where the route observes (DECISIONS 23: never a
     /// 400).
-    fn observe(
+    pub(super) fn observe(
         &mut self,
         route: &Route,
         rejection: Rejection,
@@ -129,6 +148,10 @@ impl Exchange<'_> {
         );
         if route.config.enforce || !is_decision {
             return Err(rejection);
+        }
+        // The first reason is the one that is told.
+        if self.finish.record.outcome == Outcome::Observed {
+            return Ok(());
         }
         let who = match (identity, self.client.address) {
             (Some(identity), _) => {
@@ -200,13 +223,12 @@ impl Exchange<'_> {
         if !headers::count_hop(&mut head) {
             return Err(Rejection::method_not_allowed(Vec::new()));
         }
-        let authority = target.authority();
         let facts = Facts {
             client: &self.client,
             identity,
             request_id: &self.request_id,
             host: target.host().unwrap_or_default(),
-            authority: &authority,
+            authority: &target.authority(),
             prefix: prefix.filter(|prefix| !prefix.is_empty()),
         };
         headers::set_forwarded(&mut head.headers, &facts);
@@ -214,26 +236,22 @@ impl Exchange<'_> {
             self.vouch(route, verified, &mut head.headers).await?;
         }
         route.request_rules.apply(&mut head.headers, &facts);
-        let watch = verified.as_ref().map(|verified| self.watch(verified));
+        let watch = self.watch(route, verified.as_deref());
         let exchange = upstream::Exchange {
             facts: &facts,
             protected: &route.protected,
             response_rules: &route.response_rules,
-            watch: watch.as_ref(),
+            watch: Some(&watch),
+            key: route.pool.key(&head.headers, &facts),
             back_room: &self.gateway.shared.back_room,
             now: self.now,
         };
+        let by_connect = upstream::is_by_connect(&head.extensions);
         let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
-        let request = Request::from_parts(head, body);
+        let request = self.mirrored(route, Request::from_parts(head, body), &facts);
         let forwarded = route.pool.forward(self.worker, request, &exchange).await;
         match forwarded {
-            Ok(forwarded) => {
-                self.finish.record.upstream = Some(forwarded.server);
-                if self.finish.record.outcome != Outcome::Observed {
-                    self.finish.record.outcome = Outcome::Forwarded;
-                }
-                Ok(forwarded.response)
-            }
+            Ok(forwarded) => Ok(self.forwarded(forwarded, by_connect)),
             Err(error) => {
                 self.finish.record.upstream = error.server().map(Into::into);
                 Err(error.into())
@@ -241,37 +259,16 @@ impl Exchange<'_> {
         }
     }
 
-    /// What the answer must not outlive: a tunnel its token, a plain answer its session; both the
-    /// credential of a caller who has no session, where that ends.
-    fn watch(&self, verified: &Verified) -> Watch {
-        let identity = &verified.identity;
-        let expires = Some(verified.expires).filter(|expires| *expires != Timestamp::NEVER);
-        let lives = &self.generation.config.token;
-        let (tunnel_until, answer_until) = match &*identity.issuer {
-            API_KEY_ISSUER | CERTIFICATE_ISSUER => (expires, expires),
-            // As long as the token and the session would live that he could have logged in for.
-            BASIC_ISSUER => {
-                (Some(self.now.plus(lives.access_ttl)), Some(self.now.plus(lives.refresh_ttl)))
-            }
-            _ => (expires, self.session_end(verified)),
-        };
-        let origin = match (identity.session, &*identity.issuer) {
-            (Some(session), _) => StreamOrigin::Session(session),
-            (None, API_KEY_ISSUER | CERTIFICATE_ISSUER) => StreamOrigin::Entry(verified.digest),
-            (None, _) => StreamOrigin::Credential(verified.digest),
-        };
-        Watch { ends: self.gateway.shared.ends.clone(), origin, tunnel_until, answer_until }
-    }
-
-    /// The absolute end of the token's session, reckoned from its id and its login's settings:
-    /// the store is not asked for every request. Never before the token's own end, in case the
-    /// settings have become stricter since.
-    fn session_end(&self, verified: &Verified) -> Option<Timestamp> {
-        let began = verified.identity.session?.began()?;
-        let login = &*verified.identity.login;
-        let mut logins = self.generation.config.logins.iter();
-        let login = logins.find(|one| one.name == login)?;
-        Some(began.plus(login.refresh_ttl).max(verified.expires))
+    /// Notes where the answer came from; a tunnel is opened in the way that its client asked.
+    fn forwarded(&mut self, mut forwarded: Forwarded, by_connect: bool) -> Response {
+        self.finish.record.upstream = Some(forwarded.server);
+        if self.finish.record.outcome != Outcome::Observed {
+            self.finish.record.outcome = Outcome::Forwarded;
+        }
+        if forwarded.tunnel {
+            answer::tunnel::open(&mut forwarded.response, by_connect);
+        }
+        forwarded.response
     }
 }
 
@@ -304,7 +301,10 @@ impl From<ForwardError> for Rejection {
             (ForwardError::RequestBody(RequestFault::TooLarge { .. }), _) => Reason::BodyTooLarge,
             (ForwardError::RequestBody(RequestFault::Stalled { .. }), _) => Reason::RequestTimeout,
             (ForwardError::RequestBody(RequestFault::Gone), _) => Reason::MalformedRequest,
+            (ForwardError::Tunnels { .. }, _) => Reason::RateLimited,
             (_, Fault::Us) => Reason::Internal,
+            (ForwardError::NoServer { .. }, _) => Reason::Unavailable,
+            _ if error.is_busy() => Reason::Unavailable,
             _ if error.is_timeout() => Reason::GatewayTimeout,
             _ => Reason::BadGateway,
         };
@@ -314,8 +314,12 @@ impl From<ForwardError> for Rejection {
             cause = format!("{cause}: {error}");
             source = error.source();
         }
-        let rejection = Self::new(reason).because(cause);
-        // What is left of the request's body was not read.
-        if error.fault() == Fault::Client { rejection.closing() } else { rejection }
+        let mut rejection = Self::new(reason).because(cause);
+        rejection.retry_after = error.retry_after();
+        match error {
+            // What is left of the request's body was not read.
+            ForwardError::RequestBody(_) => rejection.closing(),
+            _ => rejection,
+        }
     }
 }

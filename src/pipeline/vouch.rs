@@ -22,7 +22,10 @@ impl Exchange<'_> {
         fields: &mut HeaderMap,
     ) -> Result<(), Rejection> {
         match &route.config.identity {
-            IdentityForm::Headers => headers::set_identity(fields, &verified.identity),
+            IdentityForm::Headers => {
+                let told = verified.told(|| headers::identity_fields(&verified.identity));
+                headers::set_identity(fields, told);
+            }
             IdentityForm::Jwt(name) => {
                 fields.insert(name.clone(), self.upstream_token(route, verified).await?);
             }

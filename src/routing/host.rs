@@ -1,12 +1,14 @@
 //! The one form of a host: lower case, without a dot at its end, its port apart.
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 /// A host as named by a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
     /// Lower-cased, without port; an IPv6 address keeps its brackets.
-    pub(super) host: String,
+    pub(super) host: Arc<str>,
     pub(super) port: Option<u16>,
 }
 
@@ -27,10 +29,10 @@ impl Named {
     }
 
     /// `host` or `host:port`, as an upstream is told.
-    pub(super) fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> Cow<'_, str> {
         match self.port {
-            Some(port) => format!("{}:{port}", self.host),
-            None => self.host.clone(),
+            Some(port) => Cow::Owned(format!("{}:{port}", self.host)),
+            None => Cow::Borrowed(&self.host),
         }
     }
 }
@@ -50,18 +52,22 @@ fn split(text: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-fn name(host: &str) -> Option<String> {
+fn name(host: &str) -> Option<Arc<str>> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let whole = !host.is_empty() && host.len() <= 253 && host.bytes().all(plain);
     let labels = host.split('.').all(|label| !label.is_empty());
-    (whole && labels).then(|| host.to_ascii_lowercase())
+    let folded = || match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => host.to_ascii_lowercase().into(),
+        false => host.into(),
+    };
+    (whole && labels).then(folded)
 }
 
-fn ipv6(host: &str) -> Option<String> {
+fn ipv6(host: &str) -> Option<Arc<str>> {
     let inside = host.strip_prefix('[')?.strip_suffix(']')?;
     let address: Ipv6Addr = inside.parse().ok()?;
-    Some(format!("[{address}]"))
+    Some(format!("[{address}]").into())
 }
 
 #[cfg(test)]
@@ -87,7 +93,7 @@ mod tests {
             ("[::1", None, "an open bracket"),
             ("example.com\0", None, "NUL"),
         ] {
-            let found = Named::parse(text).map(|named| named.authority());
+            let found = Named::parse(text).map(|named| named.authority().into_owned());
             assert_eq!(found.as_deref(), expected, "{text}: {why}");
         }
     }

@@ -1,9 +1,11 @@
 //! What a request asks for, in one form.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 use http::{Method, Version, header, request};
+use hyper::ext::Protocol;
 
 use super::framing;
 use super::host::Named;
@@ -41,6 +43,10 @@ impl Target {
         let refused = |reason, cause| TargetError { reason, cause };
         let malformed = |cause| refused(Reason::MalformedRequest, cause);
         check_size(head, bounds)?;
+        // A WebSocket's CONNECT (RFC 8441) has become a GET before.
+        if head.extensions.get::<Protocol>().is_some() {
+            return Err(refused(Reason::NotImplemented, "CONNECT for another protocol"));
+        }
         if matches!(head.method, Method::CONNECT | Method::TRACE) {
             return Err(refused(Reason::MethodNotAllowed, "CONNECT and TRACE are not taken"));
         }
@@ -68,11 +74,16 @@ impl Target {
 
     /// The host without its port; `None` only in HTTP/1.0.
     pub fn host(&self) -> Option<&str> {
-        self.named.as_ref().map(|named| named.host.as_str())
+        self.named.as_ref().map(|named| &*named.host)
+    }
+
+    /// The same host, to be kept.
+    pub fn shared_host(&self) -> Option<Arc<str>> {
+        self.named.as_ref().map(|named| named.host.clone())
     }
 
     /// The host with the port that the client named, canonical.
-    pub fn authority(&self) -> String {
+    pub fn authority(&self) -> Cow<'_, str> {
         self.named.as_ref().map(Named::authority).unwrap_or_default()
     }
 

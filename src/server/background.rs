@@ -21,6 +21,8 @@ const REVIEW_AGAIN: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// A reload may bring issuers whose keys are due at once.
 const NEW_ISSUERS: Duration = Duration::from_secs(5);
+/// Downloads go on until then after their session has idled out.
+const IDLED_OUT: Duration = Duration::from_secs(60);
 /// Memory of what expired, idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -42,6 +44,7 @@ pub(super) fn start(
     spawn(operations, stop, maintain_keys(operations.clone()));
     spawn(operations, stop, refresh_issuers(operations.clone()));
     spawn(operations, stop, sweep(operations.clone()));
+    spawn(operations, stop, end_streams(operations.clone()));
 }
 
 fn spawn<F>(operations: &Operations, stop: &CancellationToken, task: F)
@@ -156,6 +159,20 @@ async fn refresh_issuers(operations: Arc<Operations>) {
     }
 }
 
+/// Ends what sessions have open that are over without anybody's doing: nobody refreshed them.
+async fn end_streams(operations: Arc<Operations>) {
+    let shared = &operations.gateway.shared;
+    loop {
+        shared.clock.sleep(IDLED_OUT).await;
+        for session in shared.ends.streams.sessions() {
+            // A store that cannot say leaves them as they are.
+            if let Ok(None) = shared.store.find(session, shared.clock.now()).await {
+                shared.ends.streams.end(session);
+            }
+        }
+    }
+}
+
 async fn sweep(operations: Arc<Operations>) {
     let shared = &operations.gateway.shared;
     loop {
@@ -166,8 +183,9 @@ async fn sweep(operations: Arc<Operations>) {
         shared.store.revocations().sweep(now);
         let streams = &shared.ends.streams;
         shared.proofs.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
+        generation.throttle.sweep(now);
         for pool in generation.pools.values() {
-            pool.sweep();
+            pool.sweep(&shared.back_room);
         }
     }
 }

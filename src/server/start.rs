@@ -116,6 +116,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let review = review_sessions(&generation.services, None, options.clock.now());
     let reviewed = threads.back_room().handle().block_on(review)?;
     background::tell(&reviewed);
+    // Nor is anyone sent to a server that is known to be down.
+    threads.back_room().handle().block_on(generation.checked_once());
     let listening = listen(config, &options, &threads, &gateway)?;
     let stop = CancellationToken::new();
     let operations = Arc::new(admin::Operations {

@@ -35,6 +35,8 @@ pub struct Streams(Arc<DashMap<StreamOrigin, Open>>);
 struct Open {
     ended: CancellationToken,
     count: usize,
+    /// How many of them are tunnels.
+    tunnels: usize,
 }
 
 /// One open stream; leaves the list when dropped.
@@ -43,6 +45,7 @@ pub struct StreamGuard {
     streams: Streams,
     origin: StreamOrigin,
     ended: CancellationToken,
+    is_tunnel: bool,
 }
 
 impl Streams {
@@ -51,7 +54,20 @@ impl Streams {
         let origin = origin.into();
         let mut open = self.0.entry(origin).or_default();
         open.count += 1;
-        StreamGuard { streams: self.clone(), origin, ended: open.ended.clone() }
+        StreamGuard { streams: self.clone(), origin, ended: open.ended.clone(), is_tunnel: false }
+    }
+
+    /// Adds a tunnel, unless `most` of this session or credential are open already.
+    pub fn join_tunnel(&self, origin: impl Into<StreamOrigin>, most: usize) -> Option<StreamGuard> {
+        let mut guard = self.join(origin);
+        let mut open = self.0.get_mut(&guard.origin)?;
+        if open.tunnels < most {
+            open.tunnels += 1;
+            guard.is_tunnel = true;
+        }
+        // Let go first: a guard that is dropped looks into the list.
+        drop(open);
+        guard.is_tunnel.then_some(guard)
     }
 
     /// Ends all streams of this session or credential.
@@ -64,6 +80,15 @@ impl Streams {
     /// True if a stream of this session or credential is open.
     pub fn has(&self, origin: impl Into<StreamOrigin>) -> bool {
         self.0.contains_key(&origin.into())
+    }
+
+    /// The sessions that have something open.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        let session = |origin: &StreamOrigin| match origin {
+            StreamOrigin::Session(id) => Some(*id),
+            StreamOrigin::Credential(_) | StreamOrigin::Entry(_) => None,
+        };
+        self.0.iter().filter_map(|open| session(open.key())).collect()
     }
 
     /// How many streams are open.
@@ -88,6 +113,7 @@ impl Drop for StreamGuard {
     fn drop(&mut self) {
         self.streams.0.remove_if_mut(&self.origin, |_, open| {
             open.count = open.count.saturating_sub(1);
+            open.tunnels = open.tunnels.saturating_sub(usize::from(self.is_tunnel));
             open.count == 0
         });
     }

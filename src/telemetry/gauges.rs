@@ -17,11 +17,21 @@ pub struct Gauges {
     pub connections: usize,
     pub refused_connections: u64,
     pub handshake_failures: u64,
-    /// Upstream, server, whether it is up, requests in flight, idle connections, failures.
-    pub upstreams: Vec<(String, String, bool, usize, usize, u64)>,
+    /// Upstream, server, its state, requests in flight, idle connections, failures.
+    pub upstreams: Vec<(String, String, &'static str, usize, usize, u64)>,
+    /// Every state that a server may be in; the first is that of one that is well.
+    pub upstream_states: &'static [&'static str],
+    /// Upstream, requests sent again, and requests not sent again because too many were.
+    pub retries: Vec<(String, u64, u64)>,
+    /// Upstream, server, requests that wait for one of its limited connections.
+    pub queues: Vec<(String, String, usize)>,
+    /// Upstreams whose certificates nobody looks at.
+    pub unverified_upstreams: Vec<String>,
     pub streams: usize,
     pub revocations: usize,
     pub verified_tokens: usize,
+    /// Callers that rate limits know something of.
+    pub throttled: usize,
     pub hashing_waiting: usize,
     /// Scheme, and how often a password was right by a hash of it.
     pub weak_logins: Vec<(&'static str, u64)>,
@@ -42,6 +52,7 @@ impl Gauges {
             ("streams", "Open streams and tunnels", self.streams),
             ("revocations", "Revocations in memory", self.revocations),
             ("verified_tokens", "Verified tokens in memory", self.verified_tokens),
+            ("rate_limit_keys", "Callers that rate limits tell apart", self.throttled),
             ("password_hashing_waiting", "Logins that wait for hashing", self.hashing_waiting),
             ("store_up", "Whether the store can be written", usize::from(self.store_up)),
             ("draining", "Whether the gateway is going down", usize::from(self.draining)),
@@ -63,6 +74,7 @@ impl Gauges {
         }
         registry.register("weak_password_logins", "Right passwords by a weak hash", weak);
         self.register_upstreams(&mut registry);
+        self.register_retries(&mut registry);
         self.register_certificates(&mut registry);
         self.register_issuers(&mut registry);
         registry
@@ -70,18 +82,49 @@ impl Gauges {
 
     fn register_upstreams(&self, registry: &mut Registry) {
         let [up, in_use, idle] = [(); 3].map(|()| Family::<Labels, Gauge>::default());
+        let states = Family::<Labels, Gauge>::default();
         let failed = Family::<Labels, Counter>::default();
-        for (upstream, server, is_up, in_flight, unused, failures) in &self.upstreams {
+        for (upstream, server, state, in_flight, unused, failures) in &self.upstreams {
             let labels = vec![("upstream", upstream.clone()), ("server", server.clone())];
-            up.get_or_create(&labels).set(i64::from(*is_up));
+            for name in self.upstream_states {
+                let labels = [&*labels, &[("state", (*name).to_owned())]].concat();
+                states.get_or_create(&labels).set(i64::from(name == state));
+            }
+            let is_up = self.upstream_states.first() == Some(state);
+            up.get_or_create(&labels).set(i64::from(is_up));
             in_use.get_or_create(&labels).set(whole(*in_flight));
             idle.get_or_create(&labels).set(whole(*unused));
             failed.get_or_create(&labels).inc_by(*failures);
         }
         registry.register("upstream_up", "Whether the server is used", up);
+        registry.register("upstream_state", "1 for the state that the server is in", states);
         registry.register("upstream_pool_in_use", "Requests in flight", in_use);
         registry.register("upstream_pool_idle", "Connections kept open", idle);
         registry.register("upstream_failures", "Requests that the server failed", failed);
+        let unverified = Family::<Labels, Gauge>::default();
+        for upstream in &self.unverified_upstreams {
+            unverified.get_or_create(&vec![("upstream", upstream.clone())]).set(1);
+        }
+        let help = "Its certificate is not verified (insecure_skip_verify)";
+        registry.register("upstream_tls_unverified", help, unverified);
+    }
+
+    fn register_retries(&self, registry: &mut Registry) {
+        let [sent, refused] = [(); 2].map(|()| Family::<Labels, Counter>::default());
+        for (upstream, retries, exhausted) in &self.retries {
+            let labels = vec![("upstream", upstream.clone())];
+            sent.get_or_create(&labels).inc_by(*retries);
+            refused.get_or_create(&labels).inc_by(*exhausted);
+        }
+        registry.register("upstream_retries", "Requests sent again", sent);
+        let help = "Requests not sent again because too many were";
+        registry.register("upstream_retry_budget_exhausted", help, refused);
+        let waiting = Family::<Labels, Gauge>::default();
+        for (upstream, server, requests) in &self.queues {
+            let labels = vec![("upstream", upstream.clone()), ("server", server.clone())];
+            waiting.get_or_create(&labels).set(whole(*requests));
+        }
+        registry.register("upstream_pool_waiting", "Requests that wait for a connection", waiting);
     }
 
     fn register_certificates(&self, registry: &mut Registry) {
@@ -152,7 +195,11 @@ mod tests {
             log_lines_dropped: 2,
             weak_logins: vec![("ssha", 7)],
             store_up: true,
-            upstreams: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), true, 4, 5, 6)],
+            upstreams: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), "up", 4, 5, 6)],
+            upstream_states: &["up", "ejected"],
+            retries: vec![("api".to_owned(), 3, 1)],
+            queues: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), 2)],
+            unverified_upstreams: vec!["lab".to_owned()],
             certificates_not_after: vec![("a\"b".to_owned(), Timestamp::from_secs(9))],
             issuers: vec![
                 ("idp".to_owned(), false, 2, 1, Some(Timestamp::from_secs(8))),
@@ -170,9 +217,15 @@ mod tests {
             "tollhouse_store_up 1",
             "tollhouse_draining 0",
             r#"tollhouse_upstream_up{upstream="api",server="10.0.0.1:80"} 1"#,
+            r#"tollhouse_upstream_state{upstream="api",server="10.0.0.1:80",state="up"} 1"#,
+            r#"tollhouse_upstream_state{upstream="api",server="10.0.0.1:80",state="ejected"} 0"#,
             r#"tollhouse_upstream_pool_in_use{upstream="api",server="10.0.0.1:80"} 4"#,
             r#"tollhouse_upstream_pool_idle{upstream="api",server="10.0.0.1:80"} 5"#,
             r#"tollhouse_upstream_failures_total{upstream="api",server="10.0.0.1:80"} 6"#,
+            r#"tollhouse_upstream_retries_total{upstream="api"} 3"#,
+            r#"tollhouse_upstream_retry_budget_exhausted_total{upstream="api"} 1"#,
+            r#"tollhouse_upstream_pool_waiting{upstream="api",server="10.0.0.1:80"} 2"#,
+            r#"tollhouse_upstream_tls_unverified{upstream="lab"} 1"#,
             r#"tollhouse_jwks_refresh_total{issuer="idp",result="succeeded"} 2"#,
             r#"tollhouse_jwks_refresh_total{issuer="idp",result="failed"} 1"#,
             r#"tollhouse_jwks_last_success_timestamp_seconds{issuer="idp"} 8"#,

@@ -47,6 +47,17 @@ pub enum RefreshResult {
     Unavailable,
 }
 
+/// What became of the copy of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorResult {
+    Answered,
+    Failed,
+    /// Not copied: as many as may be were under way.
+    TooMany,
+    /// Not copied: its body was larger than is kept.
+    TooLarge,
+}
+
 /// Everything that is counted; outlives generations.
 #[derive(Debug)]
 pub struct Metrics {
@@ -55,6 +66,8 @@ pub struct Metrics {
     decisions: Family<Labels, Counter>,
     logins: Family<Labels, Counter>,
     refreshes: Family<Labels, Counter>,
+    rate_limited: Family<Labels, Counter>,
+    mirrored: Family<Labels, Counter>,
     untrusted_forwarded: Counter,
     reloads: Family<Labels, Counter>,
     reload_successful: Gauge,
@@ -70,6 +83,8 @@ impl Metrics {
             decisions: Family::default(),
             logins: Family::default(),
             refreshes: Family::default(),
+            rate_limited: Family::default(),
+            mirrored: Family::default(),
             untrusted_forwarded: Counter::default(),
             reloads: Family::default(),
             reload_successful: Gauge::default(),
@@ -93,6 +108,8 @@ impl Metrics {
         own.register("auth_decisions", "Decisions about requests", self.decisions.clone());
         own.register("logins", "Attempts to log in", self.logins.clone());
         own.register("refresh", "Attempts to refresh", self.refreshes.clone());
+        own.register("rate_limited", "Requests over a rate limit", self.rate_limited.clone());
+        own.register("mirrored", "Requests copied to a mirror, or not", self.mirrored.clone());
         own.register(
             "untrusted_forwarded",
             "Requests with forwarding headers from a peer that is not trusted",
@@ -145,6 +162,24 @@ impl Metrics {
             RefreshResult::Unavailable => "unavailable",
         };
         self.refreshes.get_or_create(&vec![("result", result.to_owned())]).inc();
+    }
+
+    /// Counts a request that was one too many for a rule of `route`.
+    pub fn rate_limited(&self, route: &str, rule: &str) {
+        let labels = vec![("route", route.to_owned()), ("rule", rule.to_owned())];
+        self.rate_limited.get_or_create_owned(&labels).inc();
+    }
+
+    /// Counts a request of a route that has a mirror.
+    pub fn mirrored(&self, route: &str, result: MirrorResult) {
+        let result = match result {
+            MirrorResult::Answered => "answered",
+            MirrorResult::Failed => "failed",
+            MirrorResult::TooMany => "too_many",
+            MirrorResult::TooLarge => "too_large",
+        };
+        let labels = vec![("route", route.to_owned()), ("result", result.to_owned())];
+        self.mirrored.get_or_create_owned(&labels).inc();
     }
 
     /// Counts a request whose forwarding headers were not believed; true for the first.
@@ -266,6 +301,8 @@ mod tests {
         route.permitted();
         route.refused("token_expired");
         metrics.login("main", LoginResult::Failed);
+        metrics.rate_limited("api", "client");
+        metrics.mirrored("api", MirrorResult::TooLarge);
         metrics.refresh(RefreshResult::ReuseDetected);
         assert!(metrics.untrusted_forwarded());
         metrics.reload(true, Timestamp::from_secs(1_000));
@@ -279,6 +316,8 @@ mod tests {
             r#"tollhouse_auth_decisions_total{route="api",result="refused",reason="token_expired"} 1"#,
             r#"tollhouse_logins_total{login="main",result="failed"} 1"#,
             r#"tollhouse_refresh_total{result="reuse_detected"} 1"#,
+            r#"tollhouse_rate_limited_total{route="api",rule="client"} 1"#,
+            r#"tollhouse_mirrored_total{route="api",result="too_large"} 1"#,
             "tollhouse_untrusted_forwarded_total 1",
             r#"tollhouse_config_reloads_total{result="succeeded"} 1"#,
             "tollhouse_config_last_reload_successful 1",

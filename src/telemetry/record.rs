@@ -8,10 +8,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderValue, Method, Uri};
 
 use super::json::{Object, capped};
 use crate::clock::Timestamp;
+use crate::identity::{SessionId, Subject};
+use crate::text;
 
 /// A user agent longer than this is noise or an attack.
 const LONGEST_USER_AGENT: usize = 256;
@@ -49,18 +51,18 @@ impl Outcome {
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     pub method: Method,
-    /// The path without its query.
-    pub path: String,
-    pub host: Option<String>,
+    /// Its path is written, without the query.
+    pub uri: Uri,
+    pub host: Option<Arc<str>>,
     /// `1.0`, `1.1` or `2`.
     pub protocol: &'static str,
     pub client_address: Option<IpAddr>,
-    /// Written up to 256 characters.
-    pub user_agent: Option<String>,
-    pub request_id: String,
+    /// Written up to 256 characters, where it is text.
+    pub user_agent: Option<HeaderValue>,
+    pub request_id: Option<HeaderValue>,
     pub route: Option<Arc<str>>,
-    pub subject: Option<String>,
-    pub session: Option<String>,
+    pub subject: Option<Subject>,
+    pub session: Option<SessionId>,
     pub upstream: Option<Arc<str>>,
     pub outcome: Outcome,
     /// The stable code that the client saw.
@@ -79,40 +81,41 @@ impl Record {
     /// Appends the line, newline included.
     pub fn write(&self, now: Timestamp, line: &mut Vec<u8>) {
         let mut object = Object::begin(line);
-        object.plain_text("timestamp", now);
-        object.text("request_id", &self.request_id);
+        object.written("timestamp", |line| text::timestamp(line, now));
+        object.text("request_id", shown(self.request_id.as_ref()).unwrap_or_default());
         object.text("http.request.method", self.method.as_str());
-        object.text("url.path", &self.path);
+        object.text("url.path", self.uri.path());
         object.text_if("http.route", self.route.as_deref());
-        object.number("http.response.status_code", self.status);
+        object.count("http.response.status_code", self.status.into());
         if let Some(address) = self.client_address {
-            object.plain_text("client.address", address);
+            object.written("client.address", |line| text::address(line, address));
         }
         object.text("network.protocol.version", self.protocol);
         object.text_if("server.address", self.host.as_deref());
-        let user_agent = self.user_agent.as_deref().map(|name| capped(name, LONGEST_USER_AGENT));
-        object.text_if("user_agent.original", user_agent);
-        object.text_if("user.id", self.subject.as_deref());
-        object.text_if("session.id", self.session.as_deref());
+        let user_agent = shown(self.user_agent.as_ref());
+        object.text_if("user_agent.original", user_agent.map(|it| capped(it, LONGEST_USER_AGENT)));
+        object.text_if("user.id", self.subject.as_ref().map(Subject::as_str));
+        if let Some(session) = self.session {
+            object.plain_text("session.id", session);
+        }
         object.text_if("upstream.address", self.upstream.as_deref());
         if let Some(duration) = self.upstream_duration {
-            object.number("upstream.duration_ms", millis(duration));
+            object.millis("upstream.duration_ms", duration);
         }
-        object.number("duration_ms", millis(self.duration));
+        object.millis("duration_ms", self.duration);
         object.text("outcome", self.outcome.as_str());
         object.text_if("reason", self.reason);
         object.text_if("cause", self.cause.as_deref());
         object.text_if("trace_id", self.trace_id.as_deref());
-        object.number("bytes_in", self.bytes_in);
-        object.number("bytes_out", self.bytes_out);
+        object.count("bytes_in", self.bytes_in);
+        object.count("bytes_out", self.bytes_out);
         object.end();
     }
 }
 
-/// Milliseconds to the microsecond, because most answers take less than one.
-fn millis(duration: Duration) -> String {
-    let micros = duration.as_micros();
-    format!("{}.{:03}", micros / 1000, micros % 1000)
+/// A field's value, if it is text.
+fn shown(value: Option<&HeaderValue>) -> Option<&str> {
+    value?.to_str().ok()
 }
 
 #[cfg(test)]
@@ -123,9 +126,8 @@ mod tests {
     fn a_client_cannot_forge_a_line_or_a_field() {
         let forged = "x\"}\n{\"outcome\":\"forwarded\",\"user.id\":\"root";
         let record = Record {
-            path: forged.to_owned(),
-            host: Some(forged.to_owned()),
-            user_agent: Some(forged.repeat(20)),
+            host: Some(forged.into()),
+            user_agent: HeaderValue::from_str(&forged.replace('\n', " ").repeat(20)).ok(),
             outcome: Outcome::Refused,
             cause: Some(forged.to_owned()),
             duration: Duration::from_micros(1_250),
@@ -137,7 +139,7 @@ mod tests {
 
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         let parsed: serde_json::Value = serde_json::from_slice(&line).unwrap();
-        assert_eq!(parsed["url.path"], forged);
+        assert_eq!(parsed["server.address"], forged);
         assert_eq!(parsed["outcome"], "refused");
         assert_eq!(parsed["duration_ms"], 1.25);
         assert_eq!(parsed["timestamp"], "1970-01-01T00:00:00.001Z");

@@ -10,18 +10,16 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::error::{ForwardError, PoolError, RequestFault};
+use super::error::{ForwardError, PoolError};
 use super::forward::{Exchange, Forwarded};
 use super::own_login::{Held, LoginFailed, OwnLogin};
 use super::pool::Pool;
-use crate::body::{Body, Request};
+use super::spare;
+use crate::body::Request;
 use crate::clock::Timestamp;
 use crate::config::{self, UpstreamCredential};
 use crate::runtime::{BackRoom, Work, Worker};
 use crate::secret::SecretString;
-
-/// A longer body is not kept in memory for a repetition.
-const REPEATED: u64 = 64 << 10;
 
 /// The gateway's own credential at one upstream, ready to send.
 #[derive(Debug)]
@@ -124,16 +122,6 @@ async fn repeatable(request: &mut Request) -> Result<Option<Request>, ForwardErr
     if !request.method().is_idempotent() || request.headers().contains_key(http::header::UPGRADE) {
         return Ok(None);
     }
-    let size = http_body::Body::size_hint(request.body());
-    if size.exact().is_none_or(|length| length > REPEATED) {
-        return Ok(None);
-    }
-    let body = std::mem::take(request.body_mut()).read_all(REPEATED).await;
-    let body = body.map_err(|error| ForwardError::RequestBody(RequestFault::of(&error)))?;
-    *request.body_mut() = Body::full(body.clone());
-    let mut copy = Request::new(Body::full(body));
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Ok(Some(copy))
+    spare::hold(request).await?;
+    Ok(spare::copy(request))
 }

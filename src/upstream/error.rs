@@ -12,6 +12,12 @@ use super::own_login::LoginFailed;
 use crate::body::BodyError;
 use crate::trust::TrustError;
 
+/// Connections of a busy server become free within moments.
+const BUSY_FOR: Duration = Duration::from_secs(1);
+
+/// When a session that has all its tunnels may ask for another.
+const TUNNEL_AGAIN: Duration = Duration::from_secs(5);
+
 /// Who could have prevented it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -31,6 +37,9 @@ pub enum ForwardError {
         source: LoginFailed,
     },
 
+    #[error("every server of upstream `{upstream}` fails its checks")]
+    NoServer { upstream: Arc<str>, retry_after: Duration },
+
     #[error("could not connect to `{server}`")]
     Connect {
         server: Arc<str>,
@@ -48,6 +57,12 @@ pub enum ForwardError {
     #[error("`{server}` sent no answer within {limit:?}")]
     Slow { server: Arc<str>, limit: Duration },
 
+    #[error("`{server}` was not done within {limit:?}")]
+    Overdue { server: Arc<str>, limit: Duration },
+
+    #[error("`{server}` takes no more requests: {what}")]
+    Busy { server: Arc<str>, what: &'static str },
+
     #[error("`{server}` sent an answer that is not HTTP")]
     Malformed {
         server: Arc<str>,
@@ -60,6 +75,9 @@ pub enum ForwardError {
 
     #[error("the request's body did not arrive whole")]
     RequestBody(#[from] RequestFault),
+
+    #[error("{limit} tunnels of this session or credential are open")]
+    Tunnels { limit: usize },
 
     #[error("the request cannot be written for the upstream: {what}")]
     Unwritable { what: &'static str },
@@ -84,7 +102,10 @@ impl RequestFault {
         match error {
             BodyError::TooLarge { limit } => Self::TooLarge { limit: *limit },
             BodyError::Stalled { limit } => Self::Stalled { limit: *limit },
-            BodyError::SessionEnded | BodyError::Internal | BodyError::Connection(_) => Self::Gone,
+            BodyError::SessionEnded
+            | BodyError::Overdue { .. }
+            | BodyError::Internal
+            | BodyError::Connection(_) => Self::Gone,
         }
     }
 }
@@ -93,12 +114,15 @@ impl ForwardError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::RequestBody(_) => Fault::Client,
+            Self::RequestBody(_) | Self::Tunnels { .. } => Fault::Client,
             Self::Unwritable { .. } => Fault::Us,
             Self::Login { .. }
+            | Self::NoServer { .. }
             | Self::Connect { .. }
             | Self::Closed { .. }
             | Self::Slow { .. }
+            | Self::Overdue { .. }
+            | Self::Busy { .. }
             | Self::Malformed { .. }
             | Self::Framing { .. } => Fault::Upstream,
         }
@@ -112,10 +136,26 @@ impl ForwardError {
     /// True if the upstream was too slow (504), not wrong (502).
     pub fn is_timeout(&self) -> bool {
         match self {
-            Self::Slow { .. } => true,
+            Self::Slow { .. } | Self::Overdue { .. } => true,
             Self::Connect { source, .. } => matches!(source, ConnectError::Slow { .. }),
             _ => false,
         }
+    }
+
+    /// When another try makes sense, where nobody was asked because nobody can answer, or too many
+    /// are waiting already.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NoServer { retry_after, .. } => Some(*retry_after),
+            Self::Busy { .. } => Some(BUSY_FOR),
+            Self::Tunnels { .. } => Some(TUNNEL_AGAIN),
+            _ => None,
+        }
+    }
+
+    /// True if it was not sent because too many others are (503).
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy { .. })
     }
 
     /// The server it happened at, where there was one.
@@ -124,9 +164,15 @@ impl ForwardError {
             Self::Connect { server, .. }
             | Self::Closed { server, .. }
             | Self::Slow { server, .. }
+            | Self::Overdue { server, .. }
+            | Self::Busy { server, .. }
             | Self::Malformed { server, .. }
             | Self::Framing { server, .. } => Some(server),
-            Self::Login { .. } | Self::RequestBody(_) | Self::Unwritable { .. } => None,
+            Self::Login { .. }
+            | Self::NoServer { .. }
+            | Self::RequestBody(_)
+            | Self::Tunnels { .. }
+            | Self::Unwritable { .. } => None,
         }
     }
 }

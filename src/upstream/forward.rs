@@ -1,30 +1,30 @@
 //! Sending a request to a server of the pool and taking its answer.
 //!
-//! A request is tried again only where no byte of it can have reached an upstream: no connection
-//! could be made, or a kept one was closed before the request was written (hyper then gives it
-//! back whole). Each wait has a limit: connecting, the first byte of the answer once the request
-//! is written, silence within the answer's body.
+//! How a request is written and when it is written again is `attempt`'s. Here it is made ready,
+//! and its answer is made ours: checked, cleaned, its body watched, or a tunnel begun.
 
-use std::pin::pin;
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use http::{StatusCode, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use hyper::upgrade::{self, OnUpgrade};
-use tokio::time::{Instant, timeout_at};
 
-use super::connect::{self, Path};
+use super::attempt::{Call, Deadline};
 use super::credential::Credential;
 use super::echo;
 use super::error::ForwardError;
 use super::headers::{Facts, Protected, Rules, clean_response, rewrite_location};
+use super::opening::Opening;
+use super::pick::Wanted;
 use super::pool::Pool;
-use super::request::{self, Progress};
-use super::response::{self, Lease};
-use super::server::{InFlight, Sender, Server};
-use super::upgrade::{self as tunnel, Tunnel};
+use super::preface::Preface;
+use super::request;
+use super::response::{self, Lease, Limits};
+use super::server::{InFlight, Server};
+use super::spare;
+use super::upgrade::Tunnel;
 use super::watch::Watch;
 use crate::body::{Body, Request, Response};
 use crate::clock::Timestamp;
@@ -38,8 +38,10 @@ pub struct Exchange<'a> {
     pub protected: &'a Arc<Protected>,
     /// The route's `response_headers`.
     pub response_rules: &'a Rules,
-    /// What a long answer or a tunnel must not outlive; `None` on open routes.
+    /// What a long answer or a tunnel must not outlive, if there is anything.
     pub watch: Option<&'a Watch>,
+    /// `Pool::key` of the request.
+    pub key: Option<u64>,
     /// Where the gateway logs in, if the upstream demands that.
     pub back_room: &'a BackRoom,
     pub now: Timestamp,
@@ -51,6 +53,9 @@ pub struct Forwarded {
     pub response: Response,
     /// The server that gave it, for the log.
     pub server: Arc<str>,
+    /// It agrees to the tunnel that was asked for, which has begun. What status tells the client so
+    /// depends on how it asked.
+    pub tunnel: bool,
 }
 
 impl Pool {
@@ -85,204 +90,113 @@ impl Pool {
         mut request: Request,
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
+        let idempotent = spare::is_idempotent(request.method());
+        // Any request may be refused unseen over HTTP/2.
+        if self.retries > 0 && (idempotent || self.http2) {
+            spare::hold(&mut request).await?;
+        }
         request::frame(&mut request);
+        let bodyless = request.body().is_end_stream();
         let progress = request::watch_body(&mut request, exchange.protected);
-        // A tunnel begins where the request ends: one that has a body of its own, or that goes out
-        // over HTTP/2, is sent as the plain request it also is (RFC 9110 §7.8).
-        let tunnels = progress.is_none() && !self.http2;
-        let asked = tunnel::asked(request.headers_mut(), tunnels);
-        let mut call = Call { pool: self, worker, progress, asked, fresh: false };
-        let client = call.asked.is_some().then(|| upgrade::on(&mut request));
-        let mut tries = 0;
-        let mut failed = None;
+        let opening = Opening::of(&mut request, !bodyless, self.http2);
+        // Before anything is sent: a tunnel too many is none that the upstream hears of.
+        let joined = match exchange.watch.filter(|_| opening.is_some()) {
+            Some(watch) => {
+                let limit = watch.max_tunnels;
+                let joined = watch.join_tunnel().ok_or(ForwardError::Tunnels { limit })?;
+                Some((joined, watch.notice))
+            }
+            None => None,
+        };
+        let named = self.proxy_protocol.map(|v| Preface::naming(v, exchange.facts.client));
+        self.budget.earn(worker.index);
+        let mut call = Call {
+            pool: self,
+            worker,
+            progress,
+            opening,
+            joined,
+            preface: named.transpose()?,
+            idempotent,
+            deadline: self.timeouts.total.map(Deadline::after),
+            key: exchange.key,
+            fresh: false,
+            tries: 0,
+        };
+        let wanted = Wanted { failed: None, key: exchange.key };
+        let mut server = self.pick(worker, &wanted).ok_or_else(|| self.no_server())?.clone();
         loop {
-            let no_server = ForwardError::Unwritable { what: "the pool is empty" };
-            let server = self.pick(worker, failed.as_ref()).ok_or(no_server)?.clone();
+            server = self.roomier(server);
             let Some(path) = &server.path else {
                 return call.echoed(&server, request, exchange).await;
             };
-            match call.attempt(&server, path, request).await {
-                Ok((answer, lease)) => return call.accept(answer, lease, client, exchange),
-                Err(Failed { error: None, request: Some(back) }) => {
-                    call.fresh = true;
-                    request = back;
-                }
-                Err(Failed { error: Some(error), request: Some(back) })
-                    if error.safe_to_retry() && tries < self.retries =>
-                {
-                    tries += 1;
-                    failed = Some(server);
-                    request = back;
-                }
-                Err(Failed { error, .. }) => {
-                    return Err(error.unwrap_or(ForwardError::Unwritable { what: "it is gone" }));
-                }
-            }
+            let failed = match call.attempt(&server, path, request).await {
+                Ok((answer, lease)) => return call.accept(answer, lease, exchange),
+                Err(failed) => failed,
+            };
+            (server, request) = call.next(&server, failed)?;
         }
     }
-}
-
-/// An attempt that brought no answer.
-struct Failed {
-    /// `None`: a kept connection was closed before the request was written.
-    error: Option<ForwardError>,
-    /// The request, if no byte of it was written.
-    request: Option<Request>,
-}
-
-impl From<ForwardError> for Failed {
-    fn from(error: ForwardError) -> Self {
-        Self { error: Some(error), request: None }
-    }
-}
-
-/// One request on its way.
-struct Call<'a> {
-    pool: &'a Pool,
-    worker: &'a Arc<Worker>,
-    progress: Option<Arc<Progress>>,
-    /// What the client asked to upgrade to.
-    asked: Option<HeaderValue>,
-    /// Take no kept connection: one was dead already, the others may be too.
-    fresh: bool,
 }
 
 impl Call<'_> {
-    async fn attempt(
-        &self,
-        server: &Arc<Server>,
-        path: &Path,
-        mut request: Request,
-    ) -> Result<(http::Response<Incoming>, Lease), Failed> {
-        let in_flight = InFlight::start(server);
-        let kept = if self.fresh { None } else { server.take(self.worker) };
-        let reused = kept.is_some();
-        let sender = match kept {
-            Some(sender) => sender,
-            None => match self.connect(server, path).await {
-                Ok(sender) => sender,
-                Err(error) => return Err(Failed { error: Some(error), request: Some(request) }),
-            },
-        };
-        let (answer, sender) = match sender {
-            Sender::Http1(mut sender) => {
-                request::for_http1(&mut request);
-                let answer = self.await_head(sender.try_send_request(request)).await;
-                (answer, Sender::Http1(sender))
-            }
-            Sender::Http2(mut sender) => {
-                let tls = matches!(path, Path::Tcp { tls: Some(_), .. });
-                request::for_http2(&mut request, tls)?;
-                let answer = self.await_head(sender.try_send_request(request)).await;
-                (answer, Sender::Http2(sender))
-            }
-        };
-        match answer {
-            Some(Ok(answer)) => {
-                Ok((answer, Lease { sender, worker: self.worker.clone(), in_flight }))
-            }
-            Some(Err(mut error)) => match error.take_message() {
-                Some(request) if reused => Err(Failed { error: None, request: Some(request) }),
-                _ => Err(self.failure(server, error).into()),
-            },
-            None => {
-                let (server, limit) = (server.name.clone(), self.pool.timeouts.first_byte);
-                Err(ForwardError::Slow { server, limit }.into())
-            }
-        }
-    }
-
-    async fn connect(&self, server: &Arc<Server>, path: &Path) -> Result<Sender, ForwardError> {
-        let limit = self.pool.timeouts.connect;
-        match connect::connect(path, self.pool.http2, limit, self.worker).await {
-            Ok(sender) => {
-                server.connected();
-                if let Sender::Http2(sender) = &sender {
-                    server.share(self.worker, sender);
-                }
-                Ok(sender)
-            }
-            Err(source) => {
-                server.failed();
-                Err(ForwardError::Connect { server: server.name.clone(), source })
-            }
-        }
-    }
-
-    /// The answer's head; `None` if the upstream took too long. The time that a client takes for
-    /// its body is not the upstream's.
-    async fn await_head<F: Future>(&self, sending: F) -> Option<F::Output> {
-        let limit = self.pool.timeouts.first_byte;
-        let mut sending = pin!(sending);
-        let mut until = Instant::now() + limit;
-        loop {
-            if let Ok(answer) = timeout_at(until, &mut sending).await {
-                return Some(answer);
-            }
-            until = self.progress.as_ref()?.patience(limit)?;
-        }
-    }
-
-    fn failure(&self, server: &Arc<Server>, error: TrySendError<Request>) -> ForwardError {
-        let server = server.name.clone();
-        let source = error.into_error();
-        if let Some(fault) = self.progress.as_ref().and_then(|progress| progress.fault()) {
-            return fault.into();
-        }
-        if source.is_parse() || source.is_parse_too_large() {
-            return ForwardError::Malformed { server, source };
-        }
-        ForwardError::Closed { server, source }
-    }
-
     /// Makes the answer ours: nothing is passed on that was not checked.
     fn accept(
         self,
         answer: http::Response<Incoming>,
-        lease: Lease,
-        client: Option<OnUpgrade>,
+        mut lease: Lease,
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let server = lease.in_flight.server().name.clone();
         let refuse = |what| ForwardError::Framing { server: server.clone(), what };
         let (mut head, incoming) = answer.into_parts();
+        lease.link.heed(&head.headers);
         response::check_framing(head.status, &mut head.headers).map_err(refuse)?;
+        let tunnel = match &self.opening {
+            Some(opening) => opening.is_opened(&head).map_err(refuse)?,
+            None if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                return Err(refuse("a 101 that nobody asked for"));
+            }
+            None => false,
+        };
+        let over_http2 = head.version == Version::HTTP_2;
         // An HTTP/1.0 upstream does not make the client's connection one of HTTP/1.0.
         head.version = Version::HTTP_11;
         let answer = http::Response::from_parts(head, incoming);
-        let response = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.begin_tunnel(answer, lease, client, exchange).map_err(refuse)?
+        let mut response = if tunnel {
+            self.begin_tunnel(answer, lease, over_http2, exchange)
         } else {
-            let idle = self.pool.timeouts.idle;
+            let limits = Limits { idle: self.pool.timeouts.idle, total: self.deadline };
             let mut response =
-                answer.map(|incoming| response::body(incoming, lease, idle, exchange.watch));
+                answer.map(|incoming| response::body(incoming, lease, limits, exchange.watch));
             self.pass_on(response.headers_mut(), exchange);
             response
         };
-        Ok(Forwarded { response, server })
+        // What was one connection's is not the next one's.
+        response.extensions_mut().remove::<OnUpgrade>();
+        Ok(Forwarded { response, server, tunnel })
     }
 
+    /// Begins the tunnel that the upstream has agreed to; the client is told by its answer.
     fn begin_tunnel(
-        &self,
+        mut self,
         mut answer: http::Response<Incoming>,
         lease: Lease,
-        client: Option<OnUpgrade>,
+        over_http2: bool,
         exchange: &Exchange<'_>,
-    ) -> Result<Response, &'static str> {
-        let (Some(client), Some(asked)) = (client, &self.asked) else {
-            return Err("a 101 that nobody asked for");
-        };
-        tunnel::check_agreement(asked, answer.headers())?;
+    ) -> Response {
         let upstream = upgrade::on(&mut answer);
-        let websocket = asked.as_bytes().eq_ignore_ascii_case(b"websocket");
-        let (watch, in_flight) = (exchange.watch.cloned(), lease.in_flight);
-        self.worker.spawn(Tunnel { client, upstream, websocket, watch, in_flight }.run());
         let mut response = answer.map(|_| Body::empty());
         let headers = response.headers_mut();
         self.pass_on(headers, exchange);
-        headers.insert(header::UPGRADE, asked.clone());
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        Ok(response)
+        if let Some(opening) = self.opening.take() {
+            opening.agree(headers, over_http2);
+            let websocket = opening.is_websocket();
+            let client = opening.into_client();
+            let (joined, in_flight) = (self.joined.take(), lease.in_flight);
+            self.worker.spawn(Tunnel { client, upstream, websocket, joined, in_flight }.run());
+        }
+        response
     }
 
     fn pass_on(&self, headers: &mut HeaderMap, exchange: &Exchange<'_>) {
@@ -300,6 +214,6 @@ impl Call<'_> {
         let _in_flight = InFlight::start(server);
         let mut response = echo::answer(request).await?;
         self.pass_on(response.headers_mut(), exchange);
-        Ok(Forwarded { response, server: server.name.clone() })
+        Ok(Forwarded { response, server: server.name.clone(), tunnel: false })
     }
 }

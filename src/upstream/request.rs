@@ -148,12 +148,12 @@ impl Progress {
     }
 }
 
-/// Watches the body of `request` on its way; `None` if there is none.
+/// Watches the body of `request` on its way; `None` if all of it is there already.
 pub(super) fn watch_body(
     request: &mut Request,
     protected: &Arc<Protected>,
 ) -> Option<Arc<Progress>> {
-    if request.body().is_end_stream() {
+    if request.body().is_end_stream() || request.body().is_full() {
         return None;
     }
     let progress = Arc::new(Progress {

@@ -3,6 +3,9 @@
 //! The body ends with an error, so that the client sees it cut short, when the upstream breaks
 //! off, sends nothing for too long, or the session behind it ends. Its connection goes back to
 //! the pool when the last byte has been read.
+//!
+//! Interim answers end here: hyper takes an upstream's 100 and 103 without a word, and its server
+//! can send no other than its own 100, which it does when the upstream first asks for the body.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +19,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::server::{InFlight, Sender};
+use super::attempt::Deadline;
+use super::link::Link;
+use super::server::InFlight;
 use super::watch::Watch;
 use crate::body::{Body, BodyError};
 use crate::runtime::Worker;
@@ -62,23 +67,37 @@ pub(super) fn check_framing(
 
 /// A connection in use by one answer.
 pub(super) struct Lease {
-    pub(super) sender: Sender,
+    pub(super) link: Link,
     pub(super) worker: Arc<Worker>,
     pub(super) in_flight: InFlight,
+    /// It began with its client's address and serves nobody else.
+    pub(super) alone: bool,
 }
 
 impl Lease {
     /// The answer has been read to its end.
     fn end(self) {
-        self.in_flight.server().clone().give_back(&self.worker, self.sender);
+        if self.alone {
+            return;
+        }
+        self.in_flight.server().clone().give_back(&self.worker, self.link);
     }
+}
+
+/// How long an answer's body may take.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Between two pieces of it.
+    pub(super) idle: Duration,
+    /// With all that came before.
+    pub(super) total: Option<Deadline>,
 }
 
 /// The body to pass on for `incoming`.
 pub(super) fn body(
     incoming: Incoming,
     lease: Lease,
-    idle: Duration,
+    limits: Limits,
     watch: Option<&Watch>,
 ) -> Body {
     if incoming.is_end_stream() {
@@ -89,7 +108,7 @@ pub(super) fn body(
     Body::boxed(Answer {
         incoming,
         lease: Some(lease),
-        idle,
+        limits,
         started: now,
         waiting: None,
         timer: None,
@@ -104,7 +123,7 @@ struct Answer {
     incoming: Incoming,
     /// `None` once the body has ended, well or badly.
     lease: Option<Lease>,
-    idle: Duration,
+    limits: Limits,
     started: Instant,
     /// Since when the upstream is waited for. Not since the last frame: a client that reads
     /// slowly must not be taken for an upstream that sends slowly.
@@ -154,20 +173,30 @@ impl Answer {
 
     /// When to look again although nothing came.
     fn next_look(&self, silence: Instant) -> Instant {
+        let end = self.limits.total.map_or(silence, |total| total.at.min(silence));
         match self.session {
-            Session::Waits(_) => silence.min(self.started + JOINS_AFTER),
-            Session::None | Session::Joined(_) => silence,
+            Session::Waits(_) => end.min(self.started + JOINS_AFTER),
+            Session::None | Session::Joined(_) => end,
         }
     }
 
+    /// The time for the whole exchange, if it is over.
+    fn overdue(&self) -> Option<BodyError> {
+        let total = self.limits.total.filter(Deadline::has_passed)?;
+        Some(BodyError::Overdue { limit: total.limit })
+    }
+
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Polled {
-        let silence = *self.waiting.get_or_insert_with(Instant::now) + self.idle;
+        let silence = *self.waiting.get_or_insert_with(Instant::now) + self.limits.idle;
         loop {
             if self.session_over(cx) {
                 return self.fail(BodyError::SessionEnded);
             }
+            if let Some(overdue) = self.overdue() {
+                return self.fail(overdue);
+            }
             if Instant::now() >= silence {
-                return self.fail(BodyError::Stalled { limit: self.idle });
+                return self.fail(BodyError::Stalled { limit: self.limits.idle });
             }
             let look = self.next_look(silence);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(look)));
@@ -198,6 +227,9 @@ impl HttpBody for Answer {
                 this.waiting = None;
                 if this.session_over(cx) {
                     return this.fail(BodyError::SessionEnded);
+                }
+                if let Some(overdue) = this.overdue() {
+                    return this.fail(overdue);
                 }
                 if this.incoming.is_end_stream() {
                     this.ended();

@@ -1,28 +1,25 @@
 //! One server of a pool: what is known of it, and the connections kept to it.
 //!
-//! The counters are shared by all workers; connections are kept per worker and never cross to
-//! another thread. HTTP/1.1 connections wait in a stack, the freshest on top, so that a burst's
-//! extra connections age at the bottom; of HTTP/2 connections one is shared by a worker's
-//! requests.
+//! The counters are shared by all workers. Connections are kept per worker and never cross to
+//! another thread, unless their number is limited: then all workers share what there is.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
 use super::connect::Path;
-use crate::body::Body;
-use crate::runtime::Worker;
+use super::link::{Kept, Link, Sender, Taken};
+use super::permits::Desk;
+use super::shelf::Shelf;
+use super::state::{Condition, State};
+use crate::clock::{Clock, Timestamp};
+use crate::config;
+use crate::runtime::{BackRoom, Worker};
 
-/// Kept connections per worker and server. More would only be used by a burst larger than this.
-const MAX_IDLE: usize = 256;
-
-/// How long a server that could not be connected to is tried last. Short, because it is a hint
-/// from one failure, not a health check.
-const DOWN_FOR: Duration = Duration::from_secs(5);
+/// Weights beyond this would only make tables longer.
+const MAX_WEIGHT: u32 = 100;
 
 /// How long an answered connection may take to become ready again, for example because the rest
 /// of the request's body is still flowing, before it is given up.
@@ -35,48 +32,20 @@ pub(super) struct Server {
     /// `None`: the built-in echo.
     pub(super) path: Option<Path>,
     pub(super) weight: u32,
+    /// Used only when no other can be.
+    pub(super) backup: bool,
+    pub(super) state: State,
     in_flight: AtomicUsize,
     failures: AtomicU64,
-    /// Milliseconds after `started` until which the server is tried last.
-    down_until: AtomicU64,
-    started: Instant,
-    keep_alive: Duration,
-    shelves: Box<[Shelf]>,
+    kept: Connections,
 }
 
-/// The connections of one worker.
-#[derive(Default)]
-struct Shelf {
-    idle: Mutex<VecDeque<Idle>>,
-    shared: Mutex<Option<Shared>>,
-}
-
-impl Shelf {
-    fn kept(&self) -> usize {
-        locked(&self.idle).len() + usize::from(locked(&self.shared).is_some())
-    }
-}
-
-struct Idle {
-    sender: http1::SendRequest<Body>,
-    since: Instant,
-}
-
-struct Shared {
-    sender: http2::SendRequest<Body>,
-    used: Instant,
-}
-
-impl Shared {
-    fn is_usable(&self, keep_alive: Duration) -> bool {
-        self.sender.is_ready() && self.used.elapsed() < keep_alive
-    }
-}
-
-/// The way into a connection.
-pub(super) enum Sender {
-    Http1(http1::SendRequest<Body>),
-    Http2(http2::SendRequest<Body>),
+/// Where its connections wait.
+enum Connections {
+    /// As many as are needed, each with the worker that made it.
+    PerWorker(Box<[Shelf]>),
+    /// No more than the server takes, for all workers.
+    Limited(Arc<Desk>),
 }
 
 /// One server as metrics show it.
@@ -87,125 +56,152 @@ pub struct ServerSnapshot {
     pub in_flight: usize,
     /// Connections kept for the next request.
     pub idle: usize,
+    /// Requests that wait for one of its limited connections.
+    pub waiting: usize,
     /// Connects that failed since the pool was built.
     pub failures: u64,
-    /// False shortly after a connect failed.
-    pub up: bool,
+    pub condition: Condition,
 }
 
 impl Server {
+    /// A server of the pool that `pool` describes; `path` is the way to it.
     pub(super) fn new(
-        name: &str,
+        config: &config::Server,
         path: Option<Path>,
-        weight: u32,
-        keep_alive: Duration,
+        pool: &config::Upstream,
         workers: usize,
     ) -> Self {
+        let name: Arc<str> = config.name.as_str().into();
         Self {
-            name: name.into(),
+            state: State::new(pool.name.as_str().into(), name.clone(), pool.care.slow_start),
+            name,
             path,
-            weight: weight.max(1),
+            weight: config.weight.clamp(1, MAX_WEIGHT),
+            backup: config.backup,
             in_flight: AtomicUsize::new(0),
             failures: AtomicU64::new(0),
-            down_until: AtomicU64::new(0),
-            started: Instant::now(),
-            keep_alive,
-            shelves: (0..workers.max(1)).map(|_| Shelf::default()).collect(),
+            kept: match pool.calls.max_connections {
+                Some(limit) => {
+                    let queue = &pool.calls.queue;
+                    Connections::Limited(Desk::new(limit, queue.requests, queue.timeout))
+                }
+                None => {
+                    Connections::PerWorker((0..workers.max(1)).map(|_| Shelf::default()).collect())
+                }
+            },
         }
+    }
+
+    /// Its limit of connections, if it has one.
+    pub(super) fn desk(&self) -> Option<&Arc<Desk>> {
+        match &self.kept {
+            Connections::Limited(desk) => Some(desk),
+            Connections::PerWorker(_) => None,
+        }
+    }
+
+    /// False if a request would have to wait for a connection.
+    pub(super) fn has_room(&self) -> bool {
+        self.desk().is_none_or(|desk| desk.has_room())
     }
 
     fn shelf(&self, worker: &Worker) -> Option<&Shelf> {
+        let Connections::PerWorker(shelves) = &self.kept else { return None };
         // A pool is built for all workers; the remainder only keeps a mistake there harmless.
-        self.shelves.get(worker.index % self.shelves.len().max(1))
+        shelves.get(worker.index % shelves.len().max(1))
     }
 
     /// A connection of `worker`'s that a request can be sent on now.
-    pub(super) fn take(&self, worker: &Worker) -> Option<Sender> {
-        let shelf = self.shelf(worker)?;
-        if let Some(shared) = &mut *locked(&shelf.shared)
-            && shared.is_usable(self.keep_alive)
-        {
-            shared.used = Instant::now();
-            return Some(Sender::Http2(shared.sender.clone()));
-        }
-        let mut idle = locked(&shelf.idle);
-        while let Some(freshest) = idle.pop_back() {
-            if freshest.since.elapsed() >= self.keep_alive {
-                // All below it are older still.
-                idle.clear();
-            } else if freshest.sender.is_ready() {
-                return Some(Sender::Http1(freshest.sender));
-            }
-        }
-        None
+    pub(super) fn take(&self, worker: &Worker) -> Option<Taken> {
+        self.shelf(worker)?.take(|kept, now| self.is_usable(kept, now))
     }
 
-    /// Lets later requests of `worker` share `sender`.
-    pub(super) fn share(&self, worker: &Worker, sender: &http2::SendRequest<Body>) {
-        if let Some(shelf) = self.shelf(worker) {
-            let mut shared = locked(&shelf.shared);
-            // Of two that were opened at the same time the first stays.
-            if !shared.as_ref().is_some_and(|shared| shared.is_usable(self.keep_alive)) {
-                *shared = Some(Shared { sender: sender.clone(), used: Instant::now() });
-            }
+    /// True if a request can be sent on `kept`.
+    pub(super) fn is_usable(&self, kept: &Kept, now: Instant) -> bool {
+        kept.is_usable(now) && self.leads_here(&kept.link)
+    }
+
+    /// False if the name that `link` was made for stands for other addresses now.
+    fn leads_here(&self, link: &Link) -> bool {
+        match (link.address, self.path.as_ref().and_then(Path::names)) {
+            (Some(address), Some(names)) => names.is_current(address),
+            _ => true,
         }
     }
 
-    fn keep(&self, worker: &Worker, sender: http1::SendRequest<Body>) {
-        let Some(shelf) = self.shelf(worker) else { return };
-        let mut idle = locked(&shelf.idle);
-        while idle.front().is_some_and(|oldest| {
-            oldest.since.elapsed() >= self.keep_alive || idle.len() >= MAX_IDLE
-        }) {
-            idle.pop_front();
+    /// Lets later requests share `link`, if it is one of HTTP/2.
+    pub(super) fn share(&self, worker: &Worker, link: &Link) {
+        match (&self.kept, &link.sender) {
+            (_, Sender::Http1(_) | Sender::WebSocket(_)) => (),
+            (Connections::Limited(desk), Sender::Http2(_)) => desk.share(link),
+            (Connections::PerWorker(_), Sender::Http2(_)) => {
+                if let Some(shelf) = self.shelf(worker) {
+                    shelf.share(link, |kept, now| self.is_usable(kept, now));
+                }
+            }
         }
-        idle.push_back(Idle { sender, since: Instant::now() });
+    }
+
+    fn keep(&self, worker: &Worker, link: Link) {
+        if !self.leads_here(&link) {
+            return;
+        }
+        match &self.kept {
+            Connections::Limited(desk) => desk.keep(link),
+            Connections::PerWorker(_) => {
+                if let Some(shelf) = self.shelf(worker) {
+                    shelf.keep(link);
+                }
+            }
+        }
     }
 
     /// Keeps an HTTP/1.1 connection whose answer has ended for the next request.
-    pub(super) fn give_back(self: Arc<Self>, worker: &Arc<Worker>, sender: Sender) {
-        let Sender::Http1(mut sender) = sender else { return };
+    pub(super) fn give_back(self: Arc<Self>, worker: &Arc<Worker>, mut link: Link) {
+        let Sender::Http1(sender) = &mut link.sender else { return };
         if sender.is_ready() {
-            self.keep(worker, sender);
+            self.keep(worker, link);
         } else if !sender.is_closed() {
             let at = worker.clone();
             worker.spawn_detached(async move {
+                let Sender::Http1(sender) = &mut link.sender else { return };
                 let ready = tokio::time::timeout(READY_WITHIN, sender.ready()).await;
                 if matches!(ready, Ok(Ok(()))) {
-                    self.keep(&at, sender);
+                    self.keep(&at, link);
                 }
             });
         }
     }
 
-    /// Drops connections that were not used for too long or that the server closed.
-    pub(super) fn sweep(&self) {
-        for shelf in &self.shelves {
-            locked(&shelf.idle)
-                .retain(|idle| idle.since.elapsed() < self.keep_alive && idle.sender.is_ready());
-            locked(&shelf.shared).take_if(|shared| !shared.is_usable(self.keep_alive));
+    /// Drops connections that were not used for too long, that the server closed or that lead
+    /// elsewhere by now; asks anew what its name stands for.
+    pub(super) fn sweep(&self, back_room: &BackRoom) {
+        match &self.kept {
+            Connections::Limited(desk) => desk.sweep(|kept, now| self.is_usable(kept, now)),
+            Connections::PerWorker(shelves) => {
+                shelves.iter().for_each(|shelf| shelf.sweep(|kept, now| self.is_usable(kept, now)));
+            }
+        }
+        let in_use = || self.in_flight.load(Ordering::Relaxed) > 0 || self.connections().0 > 0;
+        if let Some(names) = self.path.as_ref().and_then(Path::names)
+            && in_use()
+        {
+            names.renew(back_room);
+        }
+    }
+
+    /// Connections kept, and requests that wait for one.
+    fn connections(&self) -> (usize, usize) {
+        match &self.kept {
+            Connections::Limited(desk) => desk.counts(),
+            Connections::PerWorker(shelves) => (shelves.iter().map(Shelf::kept).sum(), 0),
         }
     }
 
     /// Notes that no connection could be made.
-    pub(super) fn failed(&self) {
+    pub(super) fn unreachable(&self, now: Timestamp) {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let until = millis(self.started.elapsed() + DOWN_FOR);
-        self.down_until.store(until, Ordering::Relaxed);
-    }
-
-    /// Notes that a connection was made.
-    pub(super) fn connected(&self) {
-        self.down_until.store(0, Ordering::Relaxed);
-    }
-
-    /// False shortly after a connect failed.
-    pub(super) fn is_up(&self) -> bool {
-        // A server that never failed costs no look at the clock.
-        match self.down_until.load(Ordering::Relaxed) {
-            0 => true,
-            until => millis(self.started.elapsed()) >= until,
-        }
+        self.state.unreachable(now);
     }
 
     /// Requests in flight, in relation to the server's weight.
@@ -214,13 +210,15 @@ impl Server {
         in_flight.saturating_mul(1024) / usize::try_from(self.weight).unwrap_or(1)
     }
 
-    pub(super) fn snapshot(&self) -> ServerSnapshot {
+    pub(super) fn snapshot(&self, clock: &Clock) -> ServerSnapshot {
+        let (idle, waiting) = self.connections();
         ServerSnapshot {
             name: self.name.clone(),
             in_flight: self.in_flight.load(Ordering::Relaxed),
-            idle: self.shelves.iter().map(Shelf::kept).sum(),
+            idle,
+            waiting,
             failures: self.failures.load(Ordering::Relaxed),
-            up: self.is_up(),
+            condition: self.state.condition(clock),
         }
     }
 }
@@ -245,10 +243,53 @@ impl Drop for InFlight {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use tokio::net::TcpListener;
+
+    use super::super::connect::{Host, Manner, Speak, Way, connect};
+    use super::super::pool::sample;
+    use super::super::resolve::{Asker, Lookup, Names};
+    use super::*;
+    use crate::runtime::Threads;
+
+    const ONE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const TWO: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+    #[tokio::test]
+    async fn a_connection_to_an_address_that_vanished_is_not_used_again() {
+        let threads = Threads::start(1, 1).unwrap();
+        let worker = &threads.workers()[0];
+        let listener = TcpListener::bind((ONE, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let table = Arc::new(Mutex::new(vec![ONE]));
+        let names = Names::new("app.test", Duration::ZERO, Lookup::Table(table.clone()));
+        let path = Path::Tcp { host: Host::Name(names.clone()), port, tls: None };
+        let (name, address) = ("app".to_owned(), config::ServerAddress::Echo);
+        let config = config::Server { name, address, weight: 1, backup: false };
+        let pool = sample(config::Balance::RoundRobin, Vec::new());
+        let server = Arc::new(Server::new(&config, Some(path), &pool, 1));
+        let limit = Duration::from_secs(5);
+        let manner =
+            Manner { way: Way { speak: Speak::Http1, preface: None }, limit, keep: limit, worker };
+
+        for (now, reused) in [(vec![ONE, TWO], true), (vec![TWO], false)] {
+            *locked(&table) = vec![ONE];
+            let mut link = connect(server.path.as_ref().unwrap(), &manner, None).await.unwrap();
+            let Sender::Http1(sender) = &mut link.sender else { panic!("not HTTP/1.1") };
+            sender.ready().await.unwrap();
+            server.clone().give_back(worker, link);
+
+            *locked(&table) = now;
+            names.addresses(Asker::Worker(worker)).await.unwrap();
+
+            assert_eq!(server.take(worker).is_some(), reused);
+        }
+    }
 }

@@ -1,9 +1,9 @@
-//! Tunnels: what follows an upstream's 101.
+//! Tunnels: what follows an upstream's agreement.
 //!
 //! Nothing the client sent after its request passes before the upstream has agreed: hyper holds
 //! it until then, and reads it as the next request if the upstream refuses. A tunnel ends with
-//! its token or session: a WebSocket by a close frame between two frames of the upstream's, and
-//! by a cut one second later; any other protocol by a cut at once.
+//! its token, session or route: a WebSocket by a close frame between two frames of the upstream's,
+//! and by a cut when the route's `close_notice` is over; any other protocol by a cut at once.
 
 use std::future::pending;
 use std::io;
@@ -11,22 +11,17 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use http::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::headers::lists;
 use super::server::InFlight;
-use super::watch::Watch;
+use super::watch::Joined;
 use super::websocket::{CLOSE_1008, Frames};
 
-/// How long a client may take to receive the 101.
+/// How long a client may take to receive the agreement.
 const BEGINS_WITHIN: Duration = Duration::from_secs(10);
-
-/// How long a WebSocket has to end by itself once its time is over.
-const CUT_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a client may go on sending after its upstream has said its last.
 const HALF_OPEN: Duration = Duration::from_secs(60);
@@ -34,49 +29,24 @@ const HALF_OPEN: Duration = Duration::from_secs(60);
 /// How much is read at once in each direction.
 const PIECE: usize = 16 * 1024;
 
-/// What a client asked to upgrade to; `None`, with nothing asked of the upstream either, for an
-/// ordinary request and where there can be no tunnel.
-pub(super) fn asked(headers: &mut HeaderMap, tunnels: bool) -> Option<HeaderValue> {
-    let asked = headers.get(header::UPGRADE).cloned();
-    if asked.is_some() && !tunnels {
-        headers.remove(header::UPGRADE);
-        headers.remove(header::CONNECTION);
-        return None;
-    }
-    asked
-}
-
-/// Makes sure that a 101 agrees to what was asked for, and to nothing else.
-pub(super) fn check_agreement(asked: &HeaderValue, answer: &HeaderMap) -> Result<(), &'static str> {
-    let mut named = answer.get_all(header::UPGRADE).iter();
-    match (named.next(), named.next()) {
-        (Some(named), None) if named.as_bytes().eq_ignore_ascii_case(asked.as_bytes()) => (),
-        _ => return Err("a 101 to another protocol"),
-    }
-    if lists(answer, header::CONNECTION, "upgrade") {
-        Ok(())
-    } else {
-        Err("a 101 without Connection: upgrade")
-    }
-}
-
-/// A tunnel that begins when the client has received the 101.
+/// A tunnel that begins when the client has received the agreement.
 pub(super) struct Tunnel {
     pub(super) client: OnUpgrade,
     pub(super) upstream: OnUpgrade,
     pub(super) websocket: bool,
-    pub(super) watch: Option<Watch>,
+    /// Joined before the client knows of it, so that no revocation falls between; with how long a
+    /// WebSocket has to end by itself once its time is over.
+    pub(super) joined: Option<(Joined, Duration)>,
     pub(super) in_flight: InFlight,
 }
 
 impl Tunnel {
-    /// Runs until either side, or the session, ends.
+    /// Runs until either side, the session or the route ends.
     pub(super) async fn run(self) {
-        // Joined before the client knows of it, so that no revocation falls between.
-        let joined = self.watch.as_ref().map(Watch::join_tunnel);
+        let notice = self.joined.as_ref().map(|(_, notice)| *notice).filter(|_| self.websocket);
         let ended = pin!(async {
-            match joined {
-                Some(joined) => joined.ended().await,
+            match self.joined {
+                Some((joined, _)) => joined.ended().await,
                 None => pending().await,
             }
         });
@@ -86,7 +56,7 @@ impl Tunnel {
             Ok(Err(error)) => return tracing::debug!(%error, "an upgrade came to nothing"),
             Err(_) => return tracing::debug!("a client did not take its upgrade"),
         };
-        if let Err(error) = relay(client, upstream, self.websocket, ended).await {
+        if let Err(error) = relay(client, upstream, notice, ended).await {
             tracing::debug!(%error, "a tunnel broke off");
         }
         drop(self.in_flight);
@@ -96,7 +66,7 @@ impl Tunnel {
 async fn relay(
     client: Upgraded,
     upstream: Upgraded,
-    websocket: bool,
+    notice: Option<Duration>,
     mut ended: impl Future<Output = ()> + Unpin,
 ) -> io::Result<()> {
     let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
@@ -111,10 +81,10 @@ async fn relay(
             () = &mut ended => (),
         }
     }
-    if websocket {
+    if let Some(notice) = notice {
         let close = down.close(&mut from_upstream, &mut to_client, &mut from_client);
         // A client that does not take its close frame in time is cut off.
-        let _ = timeout(CUT_AFTER, close).await;
+        let _ = timeout(notice, close).await;
     }
     Ok(())
 }

@@ -1,12 +1,15 @@
-//! The session or credential behind a stream: when it ends, what it still has open ends with it.
+//! What a stream must not outlive: its session or credential, its token, its route's rule.
 //!
 //! A stream joins `Streams` first and looks at the revocations afterwards (DESIGN §10); the
 //! other order would miss a revocation between the two.
 
 use std::collections::HashSet;
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Digest;
@@ -22,23 +25,34 @@ pub struct Ends {
     pub clock: Clock,
 }
 
+/// Where the end of one route is announced; handed on by a reload that leaves its rule alone.
+#[derive(Debug)]
+pub struct RouteEnd {
+    ends: Arc<Ends>,
+    over: CancellationToken,
+}
+
 /// What a stream must not outlive.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    pub ends: Arc<Ends>,
-    /// The session, or the credential of a caller without one.
-    pub origin: StreamOrigin,
+    pub route: Arc<RouteEnd>,
+    /// The session, or the credential of a caller without one; `None` where anybody is let in.
+    pub origin: Option<StreamOrigin>,
     /// When a tunnel ends: the token's expiry, where `close_at` is `token`.
     pub tunnel_until: Option<Timestamp>,
     /// When a plain answer ends at the latest: the session's end, where it is known.
     pub answer_until: Option<Timestamp>,
+    /// How long a WebSocket has to end by itself once its time is over.
+    pub notice: Duration,
+    /// How many tunnels the session or credential may have open at once.
+    pub max_tunnels: usize,
 }
 
 /// A stream that has joined.
 #[derive(Debug)]
 pub(super) struct Joined {
-    guard: StreamGuard,
-    ends: Arc<Ends>,
+    guard: Option<StreamGuard>,
+    route: Arc<RouteEnd>,
     until: Option<Timestamp>,
     over: bool,
 }
@@ -55,36 +69,61 @@ impl Ends {
     }
 }
 
+impl RouteEnd {
+    pub fn new(ends: &Arc<Ends>) -> Arc<Self> {
+        Arc::new(Self { ends: ends.clone(), over: CancellationToken::new() })
+    }
+
+    /// Ends what the route has open, and what is still on its way to be.
+    pub fn announce(&self) {
+        self.over.cancel();
+    }
+}
+
 impl Watch {
-    pub(super) fn join_tunnel(&self) -> Joined {
-        self.join(self.tunnel_until)
+    /// A place for one more tunnel, unless there are as many as there may be.
+    pub(super) fn join_tunnel(&self) -> Option<Joined> {
+        let streams = &self.route.ends.streams;
+        let guard = match self.origin {
+            Some(origin) => Some(streams.join_tunnel(origin, self.max_tunnels)?),
+            None => None,
+        };
+        Some(self.joined(guard, self.tunnel_until))
     }
 
     pub(super) fn join_answer(&self) -> Joined {
-        self.join(self.answer_until)
+        let guard = self.origin.map(|origin| self.route.ends.streams.join(origin));
+        self.joined(guard, self.answer_until)
     }
 
-    fn join(&self, until: Option<Timestamp>) -> Joined {
-        let guard = self.ends.streams.join(self.origin);
-        let over = self.ends.is_over(&self.origin);
-        Joined { guard, ends: self.ends.clone(), until, over }
+    fn joined(&self, guard: Option<StreamGuard>, until: Option<Timestamp>) -> Joined {
+        let over = self.origin.is_some_and(|origin| self.route.ends.is_over(&origin));
+        Joined { guard, route: self.route.clone(), until, over }
     }
 }
 
 impl Joined {
-    /// Returns when the session or credential is over or the time has come; never, if neither will happen.
+    /// Returns when the session, the credential or the route is over or the time has come; never,
+    /// if none of this happens.
     pub(super) async fn ended(self) {
         if self.over {
             return;
         }
+        let session = async {
+            match &self.guard {
+                Some(guard) => guard.ended().await,
+                None => pending().await,
+            }
+        };
         let time = async {
             match self.until {
-                Some(until) => self.ends.clock.sleep_until(until).await,
-                None => std::future::pending().await,
+                Some(until) => self.route.ends.clock.sleep_until(until).await,
+                None => pending().await,
             }
         };
         tokio::select! {
-            () = self.guard.ended() => (),
+            () = session => (),
+            () = self.route.over.cancelled() => (),
             () = time => (),
         }
     }

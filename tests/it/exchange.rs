@@ -54,7 +54,7 @@ const EXPIRED: (u16, &str) = (401, "Invalid authorization credentials: token is 
 const STRANGER: (u16, &str) = (401, "Invalid authorization credentials: user not allowed");
 
 /// Puts the configuration to work again, with `from` replaced by `to`.
-fn reload(gateway: &Gateway, from: &str, to: &str) {
+pub(crate) fn reload(gateway: &Gateway, from: &str, to: &str) {
     let path = gateway.dir().join("gateway.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{from} is not in {text}");

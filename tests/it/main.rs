@@ -9,6 +9,7 @@ mod harness;
 mod admin; // probes and metrics by TCP, everything else by the unix socket
 mod architecture; // imports, file sizes, who writes a status
 mod cli; // every command of the real program
+mod compression; // answers compressed on their way, and which never are
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises
 mod contract_users; // what every source of users promises
@@ -19,15 +20,20 @@ mod durability; // the embedded store: kill -9, full and failing disks
 mod exchange; // tokens of other issuers, traded for ours
 mod forwarding; // answers good and bad, bodies, fields and paths through a whole gateway
 mod golden; // the dialects byte by byte
+mod grpc; // calls by gRPC, good and refused, through TLS on both sides
 mod htpasswd; // users of Apache, weak hashes replaced and imported
 mod issuers; // tokens of others whose keys are fetched: discovery, rotation, outages
 mod ldap; // users of a real directory
 mod listener; // accepting, limits, timeouts and drain
 mod listening; // listeners on port 0 with a handler of the test's own, and clients for them
+mod mirror; // copies of requests: without credentials, never in the way
 mod observe; // the report of routes that only observe
 mod opaque; // tokens that only their issuer understands
 mod pages; // the curl lines of the published login pages
 mod passwords; // stored hashes of every form
+mod pools; // which server of a pool is asked: balance, checks, ejection
+mod proxy_protocol; // PROXY headers from listed peers, and to upstreams
+mod rate_limit; // 429 by subject, session, client and route
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
 mod reviews; // users change while a source is silent or a password is looked at
@@ -47,4 +53,5 @@ mod totp; // codes of an authenticator as a second step
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
 mod users; // users.toml: logins, changes to the file, re-hashing
 mod webitel_sessions; // pairs that an older Webitel gave out
+mod websocket; // WebSockets over HTTP/1.1 and HTTP/2, on either side
 mod wycheproof; // the signature vectors of Project Wycheproof

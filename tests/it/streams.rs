@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 use tollhouse::admin::client as admin;
+use tollhouse::config::Config;
 
 use crate::forwarding::{Secure, to};
 use crate::harness::client::{PATIENCE, Stream};
@@ -356,4 +357,189 @@ async fn a_long_download_ends_with_its_session_at_the_latest() {
     gateway.advance(Duration::from_secs(1));
 
     assert_cut(flows).await;
+}
+
+/// A gateway on a clock of its own, with `keys` of the route to a fake upstream.
+async fn streaming(login: &str, keys: &str) -> (Gateway, Fake) {
+    let fake = Fake::start().await;
+    let config = to("fake", &format!("http://{}", fake.address()), "/", keys);
+    let login = format!("[[login]]\ndialect = \"native\"\n{login}");
+    let gateway = Gateway::builder().moving().config(&login).config(&config).start().await;
+    (gateway, fake)
+}
+
+#[tokio::test]
+async fn a_stream_of_events_that_says_nothing_ends_with_a_logout() {
+    let (gateway, fake) = streaming("", "").await;
+    let token = gateway.token("alice").await;
+    let mut client = Peer::new(gateway.client().connect().await);
+    let ask = format!(
+        "GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
+         Authorization: Bearer {token}\r\n\r\n"
+    );
+    client.send(ask).await;
+    let mut upstream = fake.accept().await;
+    upstream.head().await;
+    let begun = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
+    upstream.send(begun).await;
+    client.until("data: 1\n\n\r\n").await;
+    until_streams(&gateway, 1).await;
+
+    gateway.client().post("/auth/logout").bearer(&token).send().await.assert_status(204);
+
+    assert_cut((client, upstream)).await;
+    until_streams(&gateway, 0).await;
+}
+
+#[tokio::test]
+async fn close_at_says_what_a_stream_does_not_outlive() {
+    let (gateway, fake) = streaming("", "close_at = \"token\"").await;
+    let flows = download(&gateway, &fake).await;
+    until_streams(&gateway, 1).await;
+    gateway.advance(TOKEN_OVER);
+    assert_cut(flows).await;
+
+    let parrot = Parrot::start().await;
+    let config = parrot.config("close_at = \"session\"");
+    let login = "[[login]]\ndialect = \"native\"\nrefresh_ttl = \"2h\"";
+    let gateway = Gateway::builder().moving().config(login).config(&config).start().await;
+    let mut socket = opened(&gateway, &gateway.token("alice").await).await;
+    gateway.advance(TOKEN_OVER);
+    assert_echo(&mut socket, Message::text("still here")).await;
+    gateway.advance(Duration::from_secs(2 * 3600));
+    assert_closed(socket, "the session is over").await;
+}
+
+#[tokio::test]
+async fn a_download_ends_when_nobody_refreshes_its_session_any_more() {
+    let (gateway, fake) = streaming("refresh_idle = \"1h\"", "").await;
+    let mut flows = download(&gateway, &fake).await;
+    until_streams(&gateway, 1).await;
+
+    gateway.advance(Duration::from_secs(59 * 60));
+    assert_flows(&mut flows).await;
+    gateway.advance(Duration::from_secs(3 * 60));
+
+    assert_cut(flows).await;
+    until_streams(&gateway, 0).await;
+}
+
+#[tokio::test]
+async fn a_reload_ends_what_routes_have_open_whose_rule_it_changed_and_nothing_else() {
+    let parrot = Parrot::start().await;
+    let address = parrot.address;
+    let route = |name: &str, keys: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\npath = \"/{name}/\"\nupstream = \"parrot\"\n{keys}\n"
+        )
+    };
+    let routes: Vec<String> = [
+        ("gone", "auth = []"),
+        ("ruled", ""),
+        ("closed", "auth = []"),
+        ("moved", ""),
+        ("observed", "enforce = false"),
+        ("same", "response_headers = { remove = [\"Server\"] }"),
+        ("open", "auth = []"),
+    ]
+    .iter()
+    .map(|(name, keys)| route(name, keys))
+    .collect();
+    let upstream =
+        |name| format!("[[upstream]]\nname = \"{name}\"\nservers = [\"http://{address}\"]\n");
+    let builder = Gateway::builder().login("native").config(&upstream("parrot"));
+    let gateway = builder.config(&upstream("other")).config(&routes.concat()).start().await;
+    let token = gateway.token("alice").await;
+    let value = format!("Bearer {token}");
+    let mut sockets = Vec::new();
+    for name in ["gone", "ruled", "closed", "moved", "observed", "same", "open"] {
+        let uri = format!("ws://localhost/{name}/x");
+        let mut request = uri.into_client_request().unwrap();
+        request.headers_mut().insert("authorization", value.parse().unwrap());
+        let opening = client_async(request, gateway.client().connect().await);
+        let (mut socket, _) = timeout(PATIENCE, opening).await.unwrap().unwrap();
+        assert_echo(&mut socket, Message::text(name)).await;
+        sockets.push((name, socket));
+    }
+
+    let path = gateway.dir().join("gateway.toml");
+    let before = std::fs::read_to_string(&path).unwrap();
+    let after = before
+        .replace(&routes[0], "")
+        .replace(&routes[1], &route("ruled", "require = { roles = [\"admin\"] }"))
+        .replace(&routes[2], &route("closed", ""))
+        .replace(&routes[3], &routes[3].replace("\"parrot\"", "\"other\""))
+        .replace(&routes[4], &route("observed", ""))
+        .replace(&routes[5], &route("same", "body_limit = \"1MiB\""));
+    std::fs::write(&path, after).unwrap();
+    let read = || Config::load(&path, &|_| None).map(|loaded| loaded.config);
+    gateway.running().reload(|| read().map_err(|issues| issues.to_string())).unwrap();
+
+    for (name, mut socket) in sockets {
+        match name {
+            "same" | "open" => assert_echo(&mut socket, Message::text("still here")).await,
+            _ => assert_closed(socket, name).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reload_ends_a_running_download_of_a_route_that_is_gone() {
+    let (gateway, fake) = streaming("", "").await;
+    let flows = download(&gateway, &fake).await;
+    until_streams(&gateway, 1).await;
+
+    crate::exchange::reload(&gateway, "path = \"/\"", "path = \"/elsewhere\"");
+
+    assert_cut(flows).await;
+}
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// Asks for a tunnel with `token`.
+async fn ask_tunnel(gateway: &Gateway, path: &str, token: &str) -> Peer {
+    let mut client = Peer::new(gateway.client().connect().await);
+    let head =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n");
+    client.send(head + UPGRADE).await;
+    client
+}
+
+async fn tunnel(gateway: &Gateway, fake: &Fake, path: &str, token: &str) -> (Peer, Peer) {
+    let mut client = ask_tunnel(gateway, path, token).await;
+    let mut upstream = fake.accept().await;
+    upstream.head().await;
+    let agree =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    upstream.send(agree).await;
+    assert!(client.head().await.starts_with("http/1.1 101 "));
+    (client, upstream)
+}
+
+#[tokio::test]
+async fn a_session_has_so_many_tunnels_on_all_routes_together() {
+    let fake = Fake::start().await;
+    let url = format!("http://{}", fake.address());
+    let first = to("first", &url, "/one/", "max_tunnels = 2");
+    let second = to("second", &url, "/two/", "max_tunnels = 2\nerrors = \"datarhei\"");
+    let builder = Gateway::builder().login("native").config(&first).config(&second);
+    let gateway = builder.start().await;
+    let (alice, again) = (gateway.token("alice").await, gateway.token("alice").await);
+    let held = tunnel(&gateway, &fake, "/one/", &alice).await;
+    let _other = tunnel(&gateway, &fake, "/two/", &alice).await;
+
+    for (path, shape) in [("/one/", "\"code\":\"rate_limited\""), ("/two/", "\"code\":429")] {
+        let mut refused = ask_tunnel(&gateway, path, &alice).await;
+        let head = refused.head().await;
+        assert!(head.starts_with("http/1.1 429 ") && head.contains("retry-after: 5"), "{head}");
+        refused.until(shape).await;
+    }
+    assert!(fake.is_untouched(Duration::from_millis(100)).await);
+    let _session_of_its_own = tunnel(&gateway, &fake, "/one/", &again).await;
+
+    drop(held);
+    until_streams(&gateway, 2).await;
+    tunnel(&gateway, &fake, "/one/", &alice).await;
 }

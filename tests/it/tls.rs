@@ -15,7 +15,7 @@ use tollhouse::config::{ClientAuth, Listener, TlsVersion};
 use tollhouse::listener::{BindError, CertError, HandshakeFailure};
 
 use crate::listening::{
-    Authority, Place, Running, TlsClient, ask, connect, echo_path, eventually, get, http2, plain,
+    Authority, Place, Running, TlsClient, ask, connect, echo_path, eventually, get, http2,
     read_to_end, secure, text, within,
 };
 
@@ -413,12 +413,4 @@ async fn another_client_authority_ends_the_old_ones_sessions() {
     let mut stream = connect(&connector, &running, "localhost").await.unwrap();
     let _ = stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await;
     assert_eq!(read_to_end(&mut stream).await, "", "a ticket is no way around the new authority");
-}
-
-#[test]
-fn proxy_protocol_is_refused_until_it_is_there() {
-    let mut listener = plain();
-    listener.proxy_protocol = vec!["10.0.0.0/8".parse().unwrap()];
-
-    assert!(matches!(Place::new().bind(&listener), Err(BindError::ProxyProtocol { .. })));
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::identity::{Identity, SessionId};
+use crate::identity::{Identity, IdentityField, SessionId};
 
 const X_AUTH_SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
 const X_AUTH_USERNAME: HeaderName = HeaderName::from_static("x-auth-username");
@@ -21,20 +21,29 @@ const X_AUTH_SOURCE: HeaderName = HeaderName::from_static("x-auth-source");
 const TEXT: &AsciiSet = &CONTROLS.add(b'%');
 const ITEM: &AsciiSet = &TEXT.add(b',');
 
-/// Says who calls in `X-Auth-…` fields.
-pub fn set_identity(headers: &mut HeaderMap, identity: &Identity) {
+/// Who calls, in `X-Auth-…` fields; `None` is no field. Made once for a token that is used often.
+pub fn identity_fields(identity: &Identity) -> Vec<IdentityField> {
     let session = identity.session.as_ref().map(SessionId::to_string);
-    for (name, value) in [
+    let said = [
         (X_AUTH_SUBJECT, text(identity.subject.as_str())),
         (X_AUTH_USERNAME, text(&identity.username)),
         (X_AUTH_ROLES, list(&identity.roles)),
         (X_AUTH_SCOPES, list(&identity.scopes)),
         (X_AUTH_SESSION, session.map_or(Cow::Borrowed(""), Cow::Owned)),
         (X_AUTH_SOURCE, text(&identity.source)),
-    ] {
-        match HeaderValue::from_str(&value) {
-            Ok(value) if !value.is_empty() => headers.insert(name, value),
-            _ => headers.remove(name),
+    ];
+    let field = |(name, value): (HeaderName, Cow<'_, str>)| {
+        (name, HeaderValue::from_str(&value).ok().filter(|value| !value.is_empty()))
+    };
+    said.map(field).into()
+}
+
+/// Says who calls.
+pub fn set_identity(headers: &mut HeaderMap, fields: &[IdentityField]) {
+    for (name, value) in fields {
+        match value {
+            Some(value) => headers.insert(name.clone(), value.clone()),
+            None => headers.remove(name),
         };
     }
 }

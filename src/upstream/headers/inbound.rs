@@ -9,7 +9,8 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
 
-use super::{X_ACCESS_TOKEN, X_KEY, lists, strip_hop_by_hop, tokens};
+use super::super::extended_connect::is_by_connect;
+use super::{X_ACCESS_TOKEN, X_KEY, lists, remove_where, strip_hop_by_hop, tokens};
 use crate::client::Client;
 
 /// Prefixes of names that only the gateway uses towards an upstream.
@@ -173,7 +174,8 @@ fn upgrade(head: &Parts) -> Option<HeaderValue> {
     let nested = [&b"h2"[..], b"h3", b"http", b"tls"]
         .iter()
         .any(|prefix| name.get(..prefix.len()).is_some_and(|n| n.eq_ignore_ascii_case(prefix)));
-    (head.version == Version::HTTP_11
+    let may_ask = head.version == Version::HTTP_11 || is_by_connect(&head.extensions);
+    (may_ask
         && head.method != Method::CONNECT
         && lists(&head.headers, header::CONNECTION, "upgrade")
         && !name.is_empty()
@@ -256,14 +258,6 @@ fn remove_from_query(uri: &mut Uri) {
     parts.path_and_query =
         PathAndQuery::try_from(target).ok().or_else(|| Some(PathAndQuery::from_static("/")));
     *uri = Uri::from_parts(parts).unwrap_or_default();
-}
-
-fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
-    // Allocates only when there is something to remove.
-    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
 }
 
 /// A byte of a name as the most generous server reads it.

@@ -18,7 +18,7 @@ use http::header::{self, HeaderName};
 use crate::client::Client;
 use crate::identity::Identity;
 
-pub use self::identity::set_identity;
+pub use self::identity::{identity_fields, set_identity};
 pub use self::inbound::{
     CredentialFields, Kept, Protected, count_hop, remove_credentials, strip_inbound,
 };
@@ -86,14 +86,23 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HTTP2_SETTINGS,
-    ] {
+    // One look at each name instead of one search for each that could be there.
+    remove_where(headers, |name| HOP_BY_HOP.contains(name));
+}
+
+const HOP_BY_HOP: [HeaderName; 6] = [
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HTTP2_SETTINGS,
+];
+
+/// Removes every field whose name is `unwanted`; allocates only if there is one.
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
 }

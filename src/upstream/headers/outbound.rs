@@ -5,8 +5,9 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use uuid::Builder;
+use uuid::{Builder, Uuid};
 
 use super::{
     Facts, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX,
@@ -14,7 +15,8 @@ use super::{
 };
 use crate::client::{Client, Scheme};
 use crate::clock::Timestamp;
-use crate::secret;
+use crate::secret::Randomness;
+use crate::text;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -29,18 +31,24 @@ const MAX_REQUEST_ID: usize = 128;
 impl RequestId {
     /// The id that a trusted peer gave the request, or a new UUID v7. To be called before
     /// `strip_inbound`.
-    pub fn choose(headers: &HeaderMap, client: &Client, now: Timestamp) -> Self {
+    pub fn choose(
+        headers: &HeaderMap,
+        client: &Client,
+        now: Timestamp,
+        randomness: &Randomness,
+    ) -> Self {
         let given = headers.get(X_REQUEST_ID).filter(|value| is_request_id(value.as_bytes()));
         match given {
             Some(given) if client.trusted_proxy => Self(given.clone()),
-            _ => Self::new(now),
+            _ => Self::new(now, randomness),
         }
     }
 
     /// A new id.
-    pub fn new(now: Timestamp) -> Self {
+    pub fn new(now: Timestamp, randomness: &Randomness) -> Self {
         // Not `Uuid::now_v7`: its randomness would be a system call for every request.
-        let id = Builder::from_unix_timestamp_millis(now.millis(), &secret::random()).into_uuid();
+        let random = randomness.draw();
+        let id = Builder::from_unix_timestamp_millis(now.millis(), &random).into_uuid();
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = id.hyphenated().encode_lower(&mut text);
         Self(HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-")))
@@ -62,8 +70,13 @@ fn is_request_id(value: &[u8]) -> bool {
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._~+/=:-".contains(byte))
 }
 
+/// As many as the gateway adds to a request at the most, or nearly so.
+const FIELDS_OF_OURS: usize = 16;
+
 /// Says who the client is, what it asked for, and how the request is called.
 pub fn set_forwarded(headers: &mut HeaderMap, facts: &Facts<'_>) {
+    // Room for these and the identity: the map would grow twice.
+    headers.reserve(FIELDS_OF_OURS);
     set_addresses(headers, facts.client);
     let scheme = facts.client.scheme;
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
@@ -71,7 +84,7 @@ pub fn set_forwarded(headers: &mut HeaderMap, facts: &Facts<'_>) {
     set_prefix(headers, facts);
     headers.insert(X_REQUEST_ID, facts.request_id.0.clone());
     headers.append(header::VIA, HeaderValue::from_static("1.1 tollhouse"));
-    set_trace(headers);
+    set_trace(headers, facts.request_id);
 }
 
 fn set_addresses(headers: &mut HeaderMap, client: &Client) {
@@ -101,8 +114,15 @@ fn joined(headers: &HeaderMap) -> Option<String> {
 /// The upstream is asked for the host that the client asked for: it makes links with it, and one
 /// upstream may serve several hosts.
 fn set_host(headers: &mut HeaderMap, facts: &Facts<'_>) {
-    let host = text_value(facts.authority);
-    headers.insert(header::HOST, host.clone());
+    let host = match headers.get(header::HOST) {
+        // Canonical already, as nearly always: the same bytes are shared.
+        Some(said) if said.as_bytes() == facts.authority.as_bytes() => said.clone(),
+        _ => {
+            let host = text_value(facts.authority);
+            headers.insert(header::HOST, host.clone());
+            host
+        }
+    };
     let trusted = facts.client.trusted_proxy;
     if !(trusted && headers.contains_key(X_FORWARDED_HOST)) {
         headers.insert(X_FORWARDED_HOST, host);
@@ -136,7 +156,7 @@ fn set_prefix(headers: &mut HeaderMap, facts: &Facts<'_>) {
 
 /// Passes the trace on, or begins one: marked as sampled, which is what an upstream assumes of a
 /// request without a trace (W3C Trace Context §3.2).
-fn set_trace(headers: &mut HeaderMap) {
+fn set_trace(headers: &mut HeaderMap, request_id: &RequestId) {
     let mut given = headers.get_all(TRACEPARENT).iter();
     let valid = match (given.next(), given.next()) {
         (Some(only), None) => is_traceparent(only.as_bytes()),
@@ -146,18 +166,15 @@ fn set_trace(headers: &mut HeaderMap) {
         return;
     }
     headers.remove(TRACESTATE);
-    let random: [u8; 24] = secret::random();
+    // The request's own id where it is a UUID: who finds the one in a log finds the other.
+    let id = Uuid::try_parse(request_id.as_str()).unwrap_or_else(|_| Uuid::new_v4());
+    let mut digits = [0; uuid::fmt::Simple::LENGTH];
+    let trace = id.simple().encode_lower(&mut digits);
     let mut text = String::with_capacity(55);
-    text.push_str("00-");
-    for (place, byte) in random.iter().enumerate() {
-        if place == 16 {
-            text.push('-');
-        }
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
+    // The id's second half is random nearly throughout, and never zero.
+    for part in ["00-", trace, "-", trace.get(16..).unwrap_or_default(), "-01"] {
+        text.push_str(part);
     }
-    text.push_str("-01");
     headers.insert(TRACEPARENT, text_value(&text));
 }
 
@@ -176,7 +193,9 @@ fn is_traceparent(value: &[u8]) -> bool {
 }
 
 fn address_value(address: IpAddr) -> HeaderValue {
-    text_value(&address.to_canonical().to_string())
+    let mut value = Vec::with_capacity(16);
+    text::address(&mut value, address);
+    HeaderValue::from_maybe_shared(Bytes::from(value)).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Invariant: only called with text that was checked before (addresses, a parsed authority, a

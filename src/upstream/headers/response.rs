@@ -2,7 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::{Facts, strip_hop_by_hop};
+use super::{Facts, remove_where, strip_hop_by_hop};
 
 /// Offers of the upstream that would lead past the gateway, and fields for its own proxies.
 const NOT_PASSED: [HeaderName; 2] = [header::ALT_SVC, header::PROXY_AUTHENTICATE];
@@ -12,9 +12,7 @@ const NOT_PASSED: [HeaderName; 2] = [header::ALT_SVC, header::PROXY_AUTHENTICATE
 /// The upstream's `Server` stays, as `Set-Cookie` lines do: hiding it is for a rule to say.
 pub(in crate::upstream) fn clean_response(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
-    for name in NOT_PASSED {
-        headers.remove(name);
-    }
+    remove_where(headers, |name| NOT_PASSED.contains(name));
 }
 
 /// Rewrites a `Location` that names the upstream itself, which the client could not reach, to

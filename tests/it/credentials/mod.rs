@@ -50,7 +50,7 @@ async fn log_in(gateway: &Gateway, path: &str, name: &str) -> Reply {
 }
 
 /// The value of a metric with these labels.
-async fn metric(gateway: &Gateway, start: &str) -> u64 {
+pub(crate) async fn metric(gateway: &Gateway, start: &str) -> u64 {
     let admin = gateway.running().admin_address().unwrap();
     let text = crate::harness::Client::plain(admin).get("/metrics").send().await.text();
     let line = text.lines().find(|line| line.starts_with(start));

@@ -3,10 +3,12 @@
 mod bodies;
 mod connections;
 mod credentials;
+mod events;
 mod failures;
 mod fields;
 mod own_login;
 mod paths;
+mod trust;
 
 use tempfile::TempDir;
 
@@ -22,7 +24,7 @@ pub(crate) fn to(name: &str, server: &str, path: &str, keys: &str) -> String {
 }
 
 /// The sections before the others, with `listener` as given.
-fn head(listener: &str) -> String {
+pub(crate) fn head(listener: &str) -> String {
     format!(
         "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
          [[listener]]\n{listener}\n[token]\nissuer = \"https://gateway.example\"\n\
@@ -44,9 +46,14 @@ impl Secure {
     }
 
     pub(crate) fn builder(&self) -> GatewayBuilder {
+        self.builder_with("")
+    }
+
+    /// With further keys of the listener.
+    pub(crate) fn builder_with(&self, keys: &str) -> GatewayBuilder {
         let Certificate { chain, key, .. } = &self.certificate;
         let listener = format!(
-            "address = \"127.0.0.1:0\"\n[listener.tls]\n\
+            "address = \"127.0.0.1:0\"\n{keys}[listener.tls]\n\
              certificates = [{{ chain = {chain:?}, key = {key:?} }}]"
         );
         Gateway::builder().head(&head(&listener))

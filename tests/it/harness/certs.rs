@@ -95,17 +95,23 @@ impl Authority {
 
     /// A server called `name`, a host or an address, that speaks HTTP/1.1.
     pub fn acceptor(&self, name: &str) -> TlsAcceptor {
+        self.speaking(name, &[])
+    }
+
+    /// A server called `name` that agrees on one of `alpn`.
+    pub fn speaking(&self, name: &str, alpn: &[&[u8]]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let chain = vec![params.signed_by(&key, &self.0).unwrap().der().clone()];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollhouse::config::{Balance, ServerAddress};
-use tollhouse::upstream::ForwardError;
+use tollhouse::upstream::{Condition, ForwardError};
 
 use super::fake::{Fake, GET, OK, accept_unix, eventually, listen_unix, nobody, server, tcp, to};
 
@@ -83,7 +83,7 @@ async fn a_kept_connection_that_was_closed_costs_the_client_nothing() {
     for request in [GET, "POST /a HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\nhi"] {
         let fake = Fake::start().await;
         let mut settings = to(vec![fake.server()]);
-        settings.upstream.retries = 0;
+        settings.upstream.calls.retries = 0;
         let gate = settings.start().await;
         let mut client = gate.client().await;
         client.send(GET).await;
@@ -138,7 +138,10 @@ async fn a_server_that_refuses_is_passed_over() {
     }
 
     let refused = &gate.pool.snapshot().servers[0];
-    assert!(refused.failures == 1 && !refused.up, "asked once, then passed over: {refused:?}");
+    assert!(
+        refused.failures == 1 && refused.condition == Condition::Unreachable,
+        "asked once, then passed over: {refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -180,7 +183,7 @@ async fn servers_take_turns() {
 #[tokio::test]
 async fn without_retries_a_refusal_is_the_answer() {
     let mut settings = to(vec![tcp(nobody().await)]);
-    settings.upstream.retries = 0;
+    settings.upstream.calls.retries = 0;
     let gate = settings.start().await;
 
     let mut client = gate.ask(GET).await;

@@ -17,9 +17,13 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::timeout;
 use tollhouse::body::{Body, Request, Response};
 use tollhouse::client::{Client, Scheme};
-use tollhouse::clock::Timestamp;
-use tollhouse::config::{Balance, Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
+use tollhouse::clock::{Clock, Timestamp};
+use tollhouse::config::{
+    Balance, Care, HealthCheck, Server, ServerAddress, Upstream, UpstreamCalls, UpstreamTimeouts,
+    UpstreamTls,
+};
 use tollhouse::runtime::{BackRoom, Threads, Worker};
+use tollhouse::secret::Randomness;
 use tollhouse::upstream::headers::{self, Facts, Protected, RequestId, Rules};
 use tollhouse::upstream::{Exchange, Fault, ForwardError, Pool, Watch};
 
@@ -36,12 +40,25 @@ pub(crate) struct Settings {
 }
 
 pub(crate) fn server(address: ServerAddress) -> Server {
-    Server { name: format!("{address:?}"), address, weight: 1 }
+    Server { name: format!("{address:?}"), address, weight: 1, backup: false }
 }
 
 pub(crate) fn tcp(address: SocketAddr) -> Server {
     let (host, port) = (address.ip().to_string(), address.port());
     server(ServerAddress::Tcp { host, port, tls: false })
+}
+
+/// A check of `path` that is done once, as far as a test goes on.
+pub(crate) fn health(path: &str) -> HealthCheck {
+    HealthCheck {
+        path: path.parse().unwrap(),
+        interval: Duration::from_secs(3600),
+        timeout: PATIENCE,
+        fall: 1,
+        rise: 1,
+        status: vec![200..=399],
+        host: None,
+    }
 }
 
 /// One worker's gateway to `servers`, with limits that no test reaches unless it means to.
@@ -51,13 +68,16 @@ pub(crate) fn to(servers: Vec<Server>) -> Settings {
         servers,
         balance: Balance::RoundRobin,
         http2: false,
+        proxy_protocol: None,
         timeouts: UpstreamTimeouts {
             connect: PATIENCE,
             first_byte: PATIENCE,
             idle: PATIENCE,
+            total: None,
             keep_alive: PATIENCE,
         },
-        retries: 1,
+        calls: UpstreamCalls::default(),
+        care: Care::default(),
         tls: UpstreamTls::default(),
         case_insensitive: false,
         credential: None,
@@ -83,7 +103,8 @@ impl Settings {
     pub(crate) async fn start(self) -> Gate {
         let threads = Threads::start(1, 1).unwrap();
         let worker = threads.workers()[0].clone();
-        let pool = Pool::build(&self.upstream, 1).unwrap();
+        let pool = Pool::build(&self.upstream, 1, &Clock::system()).unwrap();
+        pool.watch(threads.back_room());
         let errors = Arc::new(Mutex::new(Vec::new()));
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -140,6 +161,7 @@ async fn handle(
         sni: None,
         names: None,
         trusted_proxy: inner.settings.trusted_proxy,
+        only_health: false,
         redirect: false,
         bounds: tollhouse::client::RequestBounds {
             uri_bytes: 8192,
@@ -148,7 +170,8 @@ async fn handle(
         },
     };
     let (mut head, body) = request.into_parts();
-    let request_id = RequestId::choose(&head.headers, &client, Timestamp::from_secs(1));
+    let request_id =
+        RequestId::choose(&head.headers, &client, Timestamp::from_secs(1), &Randomness::default());
     let authority = head.headers["host"].to_str().unwrap().to_owned();
     let facts = Facts {
         client: &client,
@@ -165,6 +188,7 @@ async fn handle(
         protected: &inner.protected,
         response_rules: &inner.settings.response_rules,
         watch: inner.settings.watch.as_ref(),
+        key: inner.pool.key(&head.headers, &facts),
         back_room: &inner.back_room,
         now: Timestamp::from_secs(1),
     };
@@ -174,6 +198,7 @@ async fn handle(
         Err(error) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = match error.fault() {
+                Fault::Upstream if error.is_busy() => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::Upstream if error.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
                 Fault::Upstream => StatusCode::BAD_GATEWAY,
                 Fault::Client => StatusCode::BAD_REQUEST,

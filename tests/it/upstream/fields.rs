@@ -8,9 +8,10 @@ use tollhouse::client::{Client, Scheme};
 use tollhouse::clock::Timestamp;
 use tollhouse::config::{HeaderRules, Value, ValuePart};
 use tollhouse::identity::{Identity, SessionId, Subject};
+use tollhouse::secret::Randomness;
 use tollhouse::upstream::headers::{
-    CredentialFields, Facts, Kept, Protected, RequestId, Rules, count_hop, remove_credentials,
-    set_forwarded, set_identity, strip_inbound,
+    CredentialFields, Facts, Kept, Protected, RequestId, Rules, count_hop, identity_fields,
+    remove_credentials, set_forwarded, set_identity, strip_inbound,
 };
 
 use super::fake::{Fake, GET, to};
@@ -26,6 +27,7 @@ fn client(trusted_proxy: bool) -> Client {
         sni: None,
         names: None,
         trusted_proxy,
+        only_health: false,
         redirect: false,
         bounds: tollhouse::client::RequestBounds {
             uri_bytes: 8192,
@@ -52,7 +54,8 @@ fn protected() -> Protected {
 fn forwarded(lines: &[(&str, &str)], trusted: bool) -> HeaderMap {
     let client = client(trusted);
     let mut head = head(lines);
-    let request_id = RequestId::choose(&head.headers, &client, Timestamp::from_secs(1));
+    let request_id =
+        RequestId::choose(&head.headers, &client, Timestamp::from_secs(1), &Randomness::default());
     strip_inbound(&mut head, &protected(), &client, false);
     let facts = Facts {
         client: &client,
@@ -219,7 +222,7 @@ fn identity_is_written_so_that_it_reads_one_way() {
     let mut headers = HeaderMap::new();
     headers.insert("x-auth-scopes", HeaderValue::from_static("stale"));
 
-    set_identity(&mut headers, &identity());
+    set_identity(&mut headers, &identity_fields(&identity()));
 
     assert_eq!(headers["x-auth-subject"], "u-1");
     assert_eq!(headers["x-auth-username"], "zo%C3%AB");
@@ -251,7 +254,7 @@ fn a_rule_without_its_value_sets_no_field() {
         let facts = Facts {
             client: &client,
             identity: identified.then_some(&identity),
-            request_id: &RequestId::new(Timestamp::from_secs(1)),
+            request_id: &RequestId::new(Timestamp::from_secs(1), &Randomness::default()),
             host: "api.example",
             authority: "api.example",
             prefix: None,
@@ -360,7 +363,7 @@ proptest! {
         lines.push(("Connection", &connection));
 
         let mut headers = forwarded(&lines, trusted);
-        set_identity(&mut headers, &identity());
+        set_identity(&mut headers, &identity_fields(&identity()));
 
         for (name, value) in &headers {
             let read = as_read(name.as_str());

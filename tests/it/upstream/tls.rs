@@ -11,10 +11,11 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
+use tollhouse::clock::Clock;
 use tollhouse::config::{Server, ServerAddress};
-use tollhouse::upstream::{ConnectError, ForwardError, Pool, PoolError};
+use tollhouse::upstream::{Condition, ConnectError, ForwardError, Pool, PoolError};
 
-use super::fake::{Fake, GET, OK, Peer, server, to};
+use super::fake::{Fake, GET, OK, Peer, eventually, health, server, to};
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -62,6 +63,29 @@ fn https(fake: &Fake) -> Server {
 }
 
 #[tokio::test]
+async fn a_check_goes_over_tls_too() {
+    for (host, expected) in
+        [("localhost", Condition::Up), ("elsewhere.example", Condition::FailsChecks)]
+    {
+        let (fake, authority) = (Fake::start().await, Authority::new());
+        let mut settings = to(vec![https(&fake)]);
+        settings.upstream.tls.ca = Some(authority.pem());
+        settings.upstream.care.health = Some(health("/ping"));
+        let gate = settings.start().await;
+
+        let acceptor = authority.acceptor(host, b"http/1.1", false);
+        if let Ok(stream) = acceptor.accept(fake.accept_raw().await).await {
+            let mut upstream = Peer::new(stream);
+            assert!(upstream.head().await.starts_with("get /ping http/1.1\r\n"));
+            upstream.send(OK).await;
+        }
+
+        gate.pool.checked_once().await;
+        eventually(|| gate.pool.snapshot().servers[0].condition == expected).await;
+    }
+}
+
+#[tokio::test]
 async fn a_server_of_our_own_authority_is_believed() {
     let (fake, authority) = (Fake::start().await, Authority::new());
     let mut settings = to(vec![https(&fake)]);
@@ -88,7 +112,7 @@ async fn a_certificate_that_is_not_the_servers_is_refused() {
         let fake = Fake::start().await;
         let mut settings = to(vec![https(&fake)]);
         settings.upstream.tls.ca = Some(trusted.pem());
-        settings.upstream.retries = 0;
+        settings.upstream.calls.retries = 0;
         let gate = settings.start().await;
 
         let mut client = gate.ask(GET).await;
@@ -183,8 +207,14 @@ fn settings_that_cannot_work_are_refused_at_the_start() {
     let no_name = to(vec![https("not a name")]).upstream;
     let no_server = to(vec![]).upstream;
 
-    assert!(matches!(Pool::build(&no_ca, 1), Err(PoolError::Trust { .. })));
-    assert!(matches!(Pool::build(&no_key, 1), Err(PoolError::Pem { .. })));
-    assert!(matches!(Pool::build(&no_name, 1), Err(PoolError::ServerName { .. })));
-    assert!(matches!(Pool::build(&no_server, 1), Err(PoolError::NoServer { .. })));
+    assert!(matches!(Pool::build(&no_ca, 1, &Clock::system()), Err(PoolError::Trust { .. })));
+    assert!(matches!(Pool::build(&no_key, 1, &Clock::system()), Err(PoolError::Pem { .. })));
+    assert!(matches!(
+        Pool::build(&no_name, 1, &Clock::system()),
+        Err(PoolError::ServerName { .. })
+    ));
+    assert!(matches!(
+        Pool::build(&no_server, 1, &Clock::system()),
+        Err(PoolError::NoServer { .. })
+    ));
 }

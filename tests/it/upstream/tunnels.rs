@@ -6,7 +6,7 @@ use std::time::Duration;
 use tollhouse::clock::{Clock, TestClock, Timestamp};
 use tollhouse::identity::SessionId;
 use tollhouse::session::{Revocations, Streams};
-use tollhouse::upstream::{Ends, Watch};
+use tollhouse::upstream::{Ends, ForwardError, RouteEnd, Watch};
 
 use super::fake::{Fake, GET, Gate, OK, Peer, eventually, to};
 
@@ -43,10 +43,12 @@ impl Session {
 
     fn watch(&self) -> Watch {
         Watch {
-            ends: self.ends.clone(),
-            origin: self.id.into(),
+            route: RouteEnd::new(&self.ends),
+            origin: Some(self.id.into()),
             tunnel_until: Some(self.expires),
             answer_until: None,
+            notice: Duration::from_secs(1),
+            max_tunnels: 8,
         }
     }
 }
@@ -242,4 +244,67 @@ async fn a_long_answer_ends_with_its_session_but_not_with_its_token() {
     assert_eq!(client.rest().await, b"", "cut short");
     assert_eq!(upstream.rest().await, b"");
     eventually(|| session.ends.streams.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_has_the_notice_of_its_route_to_answer_a_close_frame() {
+    for (notice, is_cut) in [(Duration::from_millis(50), true), (Duration::from_secs(60), false)] {
+        let session = Session::new();
+        let watch = Watch { notice, ..session.watch() };
+        let (fake, gate) = gate(Some(watch)).await;
+        let (mut client, mut upstream) = tunnel(&fake, &gate).await;
+
+        session.ends.streams.end(session.id);
+
+        assert_eq!(client.rest().await, CLOSE_1008);
+        if is_cut {
+            assert_eq!(upstream.rest().await, b"");
+        } else {
+            assert!(upstream.is_silent(MOMENT).await, "it waits for the client to leave");
+            drop(client);
+            assert_eq!(upstream.rest().await, b"");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_with_its_route_even_if_that_ended_before_it_began() {
+    let session = Session::new();
+    let route = RouteEnd::new(&session.ends);
+    let open = Watch { origin: None, tunnel_until: None, route: route.clone(), ..session.watch() };
+    let (fake, gate) = gate(Some(open)).await;
+    let (mut before, _upstream) = tunnel(&fake, &gate).await;
+
+    route.announce();
+    assert_eq!(before.rest().await, CLOSE_1008);
+    let (mut after, _upstream) = tunnel(&fake, &gate).await;
+
+    assert_eq!(after.rest().await, CLOSE_1008);
+}
+
+#[tokio::test]
+async fn one_tunnel_too_many_is_refused_and_the_upstream_hears_nothing_of_it() {
+    let session = Session::new();
+    let (fake, gate) = gate(Some(Watch { max_tunnels: 2, ..session.watch() })).await;
+    let first = tunnel(&fake, &gate).await;
+    // One that the upstream refuses gives its place back.
+    let mut refused = gate.ask(ASK).await;
+    let mut upstream = fake.accept().await;
+    upstream.head().await;
+    upstream.send(OK.replace("Content", "Connection: close\r\nContent")).await;
+    refused.until("ok").await;
+    eventually(|| session.ends.streams.open() == 1).await;
+    let _second = tunnel(&fake, &gate).await;
+
+    let mut third = gate.ask(ASK).await;
+    assert!(
+        third.head().await.starts_with("http/1.1 400"),
+        "the gate's word for the client's fault"
+    );
+    assert!(fake.is_untouched(MOMENT).await);
+    assert!(matches!(gate.errors.lock().unwrap()[0], ForwardError::Tunnels { limit: 2 }));
+
+    drop(first);
+    eventually(|| session.ends.streams.open() == 1).await;
+    tunnel(&fake, &gate).await;
 }

@@ -1,0 +1,64 @@
+//! What operators are told of the upstreams' servers.
+
+use crate::gateway::Generation;
+use crate::upstream::Condition;
+
+/// Whether every upstream with checks has a server that passes them.
+pub(super) fn ready(generation: &Generation) -> Result<(), String> {
+    let mut problems: Vec<String> =
+        generation.pools.values().filter_map(|pool| pool.problem()).collect();
+    problems.sort();
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+}
+
+/// The servers that checks or failures took out.
+pub(super) fn notes(generation: &Generation) -> Vec<String> {
+    let servers = generation.pools.values().flat_map(|pool| {
+        let pool = pool.snapshot();
+        let name = pool.name;
+        pool.servers.into_iter().filter_map(move |server| {
+            let state = match server.condition {
+                Condition::Ejected => "is left out because it failed requests",
+                Condition::FailsChecks => "fails its checks",
+                Condition::Up | Condition::Rising(_) | Condition::Unreachable => return None,
+            };
+            Some(format!("upstream {name}: {} {state}", server.name))
+        })
+    });
+    let mut notes: Vec<String> = servers.collect();
+    notes.sort();
+    notes
+}
+
+/// Upstream, server, its state, requests in flight, idle connections, failures.
+pub(super) fn gauges(
+    generation: &Generation,
+) -> Vec<(String, String, &'static str, usize, usize, u64)> {
+    let servers = generation.pools.values().flat_map(|pool| {
+        let pool = pool.snapshot();
+        let name = pool.name.to_string();
+        pool.servers.into_iter().map(move |server| {
+            let (in_flight, idle, failures) = (server.in_flight, server.idle, server.failures);
+            let state = server.condition.as_str();
+            (name.clone(), server.name.to_string(), state, in_flight, idle, failures)
+        })
+    });
+    servers.collect()
+}
+
+/// Upstream, requests sent again, and requests not sent again because too many were.
+pub(super) fn retries(generation: &Generation) -> Vec<(String, u64, u64)> {
+    let pools = generation.pools.values().map(|pool| pool.snapshot());
+    pools.map(|pool| (pool.name.to_string(), pool.retries, pool.retries_refused)).collect()
+}
+
+/// Upstream, server, requests that wait for one of its limited connections.
+pub(super) fn queues(generation: &Generation) -> Vec<(String, String, usize)> {
+    let queues = generation.pools.values().flat_map(|pool| {
+        let pool = pool.snapshot();
+        let name = pool.name.to_string();
+        let waiting = pool.servers.into_iter();
+        waiting.map(move |server| (name.clone(), server.name.to_string(), server.waiting))
+    });
+    queues.collect()
+}

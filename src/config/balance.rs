@@ -1,0 +1,106 @@
+//! `[[upstream]] balance` and `hash_by`: how a server of a pool is chosen.
+
+use http::header::HeaderName;
+
+use super::item::Item;
+use super::out::Out;
+use super::reader::Table;
+
+/// How a server of the pool is chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// The less busy of two chosen at random.
+    LeastRequests,
+    /// In turn.
+    RoundRobin,
+    /// The same for the same key, for as long as it can be used.
+    Hash(HashBy),
+}
+
+/// What requests of one server have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashBy {
+    /// The client's address; an IPv6 address by its /64.
+    Client,
+    /// Who was proved to call.
+    Subject,
+    /// A header field as the upstream gets it.
+    Header(HeaderName),
+    /// A cookie as the upstream gets it.
+    Cookie(String),
+}
+
+/// Characters of a cookie's name besides letters and digits (RFC 6265 §4.1.1).
+const COOKIE_NAME: &str = "!#$%&'*+-.^_`|~";
+
+impl Balance {
+    pub(super) fn read(table: &mut Table<'_>) -> Self {
+        let by = table.get("hash_by");
+        let balance = table.get("balance").and_then(|item| {
+            item.choice(&[
+                ("least_requests", Self::LeastRequests),
+                ("round_robin", Self::RoundRobin),
+                ("hash", Self::Hash(HashBy::Client)),
+            ])
+        });
+        match (balance, by) {
+            (Some(Self::Hash(default)), by) => {
+                Self::Hash(by.and_then(|by| HashBy::read(&by)).unwrap_or(default))
+            }
+            (balance, by) => {
+                if let Some(by) = by {
+                    by.issue("is of no use: balance is not \"hash\"");
+                }
+                balance.unwrap_or(Self::LeastRequests)
+            }
+        }
+    }
+
+    pub(super) fn print(&self, out: Out) -> Out {
+        let by = match self {
+            Self::LeastRequests => return out.text("balance", "least_requests"),
+            Self::RoundRobin => return out.text("balance", "round_robin"),
+            Self::Hash(by) => by,
+        };
+        let out = out.text("balance", "hash");
+        match by {
+            HashBy::Client => out.text("hash_by", "client"),
+            HashBy::Subject => out.text("hash_by", "subject"),
+            HashBy::Header(name) => {
+                out.sub("hash_by", Out::default().text("header", name.as_str()).table())
+            }
+            HashBy::Cookie(name) => out.sub("hash_by", Out::default().text("cookie", name).table()),
+        }
+    }
+}
+
+impl HashBy {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        if !item.is_table() {
+            return item.choice(&[("client", Self::Client), ("subject", Self::Subject)]);
+        }
+        let mut table = item.table()?;
+        match (table.get("header"), table.get("cookie")) {
+            (Some(header), None) => {
+                let name = HeaderName::try_from(header.text()?);
+                name.map_err(|_| header.issue("must be the name of a header field"))
+                    .ok()
+                    .map(Self::Header)
+            }
+            (None, Some(cookie)) => {
+                let name = cookie.text()?;
+                let fits =
+                    |letter: char| letter.is_ascii_alphanumeric() || COOKIE_NAME.contains(letter);
+                if name.is_empty() || !name.chars().all(fits) {
+                    cookie.issue("must be the name of a cookie");
+                    return None;
+                }
+                Some(Self::Cookie(name.to_owned()))
+            }
+            _ => {
+                item.issue("must have one of `header` and `cookie`");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `compression` of a route: the content codings that its answers are compressed with, off by
+//! default.
+
+use super::reader::Table;
+
+/// Content codings to choose from, as a client accepts them; none of them: off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compression {
+    pub zstd: bool,
+    pub br: bool,
+    pub gzip: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Coding {
+    Zstd,
+    Br,
+    Gzip,
+}
+
+const CODINGS: [(&str, Coding); 3] =
+    [("zstd", Coding::Zstd), ("br", Coding::Br), ("gzip", Coding::Gzip)];
+
+impl Compression {
+    /// A list of codings, or `true` for all.
+    pub(super) fn read(table: &mut Table<'_>) -> Self {
+        let mut chosen = Self::default();
+        let Some(item) = table.get("compression") else { return chosen };
+        if item.is_bool() {
+            let all = item.bool().unwrap_or(false);
+            return Self { zstd: all, br: all, gzip: all };
+        }
+        for item in item.list().unwrap_or_default() {
+            let Some(coding) = item.choice(&CODINGS) else { continue };
+            let place = match coding {
+                Coding::Zstd => &mut chosen.zstd,
+                Coding::Br => &mut chosen.br,
+                Coding::Gzip => &mut chosen.gzip,
+            };
+            if std::mem::replace(place, true) {
+                item.issue("stands here twice");
+            }
+        }
+        chosen
+    }
+
+    /// False if no answer is compressed.
+    pub fn is_on(self) -> bool {
+        self.zstd || self.br || self.gzip
+    }
+
+    /// As it is written.
+    pub(super) fn names(self) -> Vec<String> {
+        let chosen = CODINGS.iter().zip([self.zstd, self.br, self.gzip]);
+        chosen.filter(|(_, chosen)| *chosen).map(|((name, _), _)| (*name).to_owned()).collect()
+    }
+}

@@ -1,0 +1,118 @@
+//! `rate_limit` of a route: how many requests one caller may make in a time; and `[throttle]`,
+//! what that may cost in memory.
+
+use std::time::Duration;
+
+use toml::Table as Printed;
+
+use super::out::Out;
+use super::reader::Table;
+
+/// So many requests in so long a time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RateLimit {
+    pub requests: u64,
+    pub per: Duration,
+    /// Requests that may come at once after a pause.
+    pub burst: u64,
+    pub by: LimitBy,
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LimitBy {
+    /// All of one subject, however it proves who it is.
+    Subject,
+    /// All of one session; of one subject, where it has none.
+    Session,
+    /// All from one address (IPv6: one /64).
+    Client,
+    /// All.
+    Route,
+}
+
+/// `[throttle]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    /// Callers that one rule tells apart at once.
+    pub keys: usize,
+}
+
+/// With this and the largest `per`, times still fit into 64 bits.
+const MOST: u64 = 1_000_000;
+const PER: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
+/// Some 3 MiB for a rule that is that busy.
+const KEYS: usize = 100_000;
+
+impl RateLimit {
+    /// One table, or a list of them. `open`: nobody is authenticated.
+    pub(super) fn read_all(table: &mut Table<'_>, open: bool) -> Vec<Self> {
+        let Some(item) = table.get("rate_limit") else { return Vec::new() };
+        if item.is_table() {
+            return item.table().map(|table| Self::read(table, open)).into_iter().collect();
+        }
+        let mut rules: Vec<Self> = Vec::new();
+        for item in item.list().unwrap_or_default() {
+            let Some(rule) = item.table().map(|table| Self::read(table, open)) else { continue };
+            if rules.contains(&rule) {
+                item.issue("stands here twice");
+            }
+            rules.push(rule);
+        }
+        rules
+    }
+
+    fn read(mut table: Table<'_>, open: bool) -> Self {
+        let requests = table.required("requests", "how many requests, for example 100");
+        let requests = requests.and_then(|item| item.number(1..=MOST)).unwrap_or(1);
+        let per = table.required("per", "in which time, for example \"1s\"");
+        let per = per.and_then(|item| item.duration(PER)).unwrap_or(Duration::from_secs(1));
+        let burst = table.number_or("burst", requests, 1..=MOST);
+        let by = table.get("by");
+        let chosen = by.as_ref().and_then(|item| item.choice(&LimitBy::ALL));
+        let by = match (chosen, by) {
+            (Some(LimitBy::Subject | LimitBy::Session), Some(item)) if open => {
+                item.warn("knows nobody where auth is []: counted by client");
+                LimitBy::Client
+            }
+            (Some(by), _) => by,
+            (None, _) if open => LimitBy::Client,
+            (None, _) => LimitBy::Subject,
+        };
+        Self { requests, per, burst, by }
+    }
+
+    pub(super) fn print(&self) -> Printed {
+        Out::default()
+            .int("requests", self.requests)
+            .time("per", self.per)
+            .int("burst", self.burst)
+            .text("by", self.by.name())
+            .table()
+    }
+}
+
+impl LimitBy {
+    const ALL: [(&'static str, Self); 4] = [
+        ("subject", Self::Subject),
+        ("session", Self::Session),
+        ("client", Self::Client),
+        ("route", Self::Route),
+    ];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, by)| *by == self).map_or("", |(name, _)| name)
+    }
+}
+
+impl Throttle {
+    pub(super) fn read(mut table: Table<'_>) -> Self {
+        Self { keys: table.count_or("keys", KEYS, 1000..=100_000_000) }
+    }
+
+    pub(super) fn print(&self) -> Printed {
+        Out::default().int("keys", self.keys).table()
+    }
+}

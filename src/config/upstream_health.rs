@@ -1,0 +1,225 @@
+//! `[[upstream]] health`, `outlier` and `slow_start`: which servers of a pool are left out, and
+//! how one comes back.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::uri::PathAndQuery;
+
+use super::item::Item;
+use super::out::Out;
+use super::reader::Table;
+
+/// How servers are looked after.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Care {
+    /// Asking each of them every few seconds; `None`: not at all.
+    pub health: Option<HealthCheck>,
+    /// Leaving out those that fail requests; `None`: never.
+    pub outlier: Option<Outlier>,
+    /// How long a server that came back takes to its full share.
+    pub slow_start: Duration,
+}
+
+/// A request that a healthy server answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    pub path: PathAndQuery,
+    pub interval: Duration,
+    /// For the whole check, from connecting to the answer's last byte.
+    pub timeout: Duration,
+    /// So many failures in a row take a server out.
+    pub fall: u32,
+    /// So many successes in a row bring it back.
+    pub rise: u32,
+    /// What a healthy server answers.
+    pub status: Vec<RangeInclusive<u16>>,
+    /// What stands in `Host`; `None`: the server's own host and port.
+    pub host: Option<HeaderValue>,
+}
+
+/// When a server that fails requests is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlier {
+    /// So many failures in a row.
+    pub failures: u32,
+    /// For how long, the first time; the second time twice as long, and so on.
+    pub ejection: Duration,
+    /// But never longer. Who stays in for so long is not held to what was before.
+    pub max_ejection: Duration,
+}
+
+const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// A check is answered from memory or the server is not well.
+const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+/// One lost packet is no outage.
+const FALL: u64 = 3;
+const RISE: u64 = 2;
+const IN_A_ROW: RangeInclusive<u64> = 1..=100;
+/// Anything but an error; a redirect to a login page shows that somebody is there.
+const STATUS: RangeInclusive<u16> = 200..=399;
+
+const FAILURES: u64 = 5;
+const FAILURE_RANGE: RangeInclusive<u64> = 1..=1000;
+/// Long enough for a restart, short enough for a mistake.
+const EJECTION: Duration = Duration::from_secs(10);
+const MAX_EJECTION: Duration = Duration::from_secs(300);
+const EJECTIONS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(86_400);
+
+const SLOW_STARTS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+
+impl Care {
+    /// `hashes`: a key's server is the same however new it is.
+    pub(super) fn read(table: &mut Table<'_>, hashes: bool) -> Self {
+        let slow_start = table.get("slow_start");
+        let rises = slow_start.as_ref().and_then(|item| item.duration(SLOW_STARTS));
+        if let Some(item) =
+            slow_start.filter(|_| hashes && rises.is_some_and(|rises| !rises.is_zero()))
+        {
+            item.issue("is of no use with balance = \"hash\"");
+        }
+        let outlier = table.get("outlier");
+        Self {
+            health: table.get("health").and_then(|item| item.table()).and_then(HealthCheck::read),
+            outlier: match outlier {
+                None => Some(Outlier::default()),
+                Some(item) => Outlier::read(&item),
+            },
+            slow_start: rises.unwrap_or(Duration::ZERO),
+        }
+    }
+
+    pub(super) fn print(&self, out: Out) -> Out {
+        let out = out
+            .time("slow_start", self.slow_start)
+            .maybe_table("health", self.health.as_ref().map(HealthCheck::print));
+        match &self.outlier {
+            Some(outlier) => out.sub("outlier", outlier.print()),
+            None => out.flag("outlier", false),
+        }
+    }
+}
+
+impl Default for Care {
+    fn default() -> Self {
+        Self { health: None, outlier: Some(Outlier::default()), slow_start: Duration::ZERO }
+    }
+}
+
+impl HealthCheck {
+    fn read(mut table: Table<'_>) -> Option<Self> {
+        let path = table.required("path", "for example \"/ping\"");
+        let status = table.get("status");
+        let host = table.get("host");
+        let interval = table.duration_or("interval", INTERVAL, INTERVALS);
+        let timeout = table.get("timeout");
+        let limit = timeout.as_ref().and_then(|item| item.duration(TIMEOUTS));
+        if let Some(item) = timeout.filter(|_| limit.is_some_and(|limit| limit > interval)) {
+            item.issue("must not be longer than interval");
+        }
+        let fall = count(table.number_or("fall", FALL, IN_A_ROW));
+        let rise = count(table.number_or("rise", RISE, IN_A_ROW));
+        let status = status.map_or(vec![STATUS], |item| read_status(&item));
+        let host = host.and_then(|item| read_host(&item));
+        let timeout = limit.unwrap_or(TIMEOUT.min(interval));
+        Some(Self { path: read_path(&path?)?, interval, timeout, fall, rise, status, host })
+    }
+
+    fn print(&self) -> toml::Table {
+        let status = self.status.iter().map(|range| match (range.start(), range.end()) {
+            (one, other) if one == other => one.to_string(),
+            (from, to) => format!("{from}-{to}"),
+        });
+        Out::default()
+            .text("path", self.path.as_str())
+            .time("interval", self.interval)
+            .time("timeout", self.timeout)
+            .int("fall", self.fall)
+            .int("rise", self.rise)
+            .texts("status", status.collect())
+            .maybe("host", self.host.as_ref().and_then(|host| host.to_str().ok()))
+            .table()
+    }
+}
+
+fn read_path(item: &Item<'_>) -> Option<PathAndQuery> {
+    let text = item.text()?;
+    let path = text.starts_with('/').then(|| PathAndQuery::try_from(text).ok()).flatten();
+    if path.is_none() {
+        item.issue("must be a path: it begins with a slash");
+    }
+    path
+}
+
+fn read_host(item: &Item<'_>) -> Option<HeaderValue> {
+    let text = item.text()?;
+    let host = text.parse::<http::uri::Authority>().ok().filter(|_| !text.contains('@'));
+    if host.is_none() {
+        item.issue("must be a host name, with a port if there is one");
+    }
+    HeaderValue::from_str(host?.as_str()).ok()
+}
+
+fn read_status(item: &Item<'_>) -> Vec<RangeInclusive<u16>> {
+    let list = item.list().unwrap_or_default();
+    if item.is_empty_list() {
+        item.issue("must name at least one status");
+    }
+    list.iter().filter_map(read_range).collect()
+}
+
+fn read_range(item: &Item<'_>) -> Option<RangeInclusive<u16>> {
+    let text = item.text()?;
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| text.parse::<u16>().ok().filter(|one| (100..=599).contains(one));
+    let range = number(from).zip(number(to)).filter(|(from, to)| from <= to);
+    if range.is_none() {
+        item.issue("must be a status or two: \"204\" or \"200-399\"");
+    }
+    range.map(|(from, to)| from..=to)
+}
+
+impl Outlier {
+    /// `false`, or a table.
+    fn read(item: &Item<'_>) -> Option<Self> {
+        if !item.is_table() {
+            return match item.bool()? {
+                false => None,
+                true => Some(Self::default()),
+            };
+        }
+        let mut table = item.table()?;
+        let failures = count(table.number_or("failures", FAILURES, FAILURE_RANGE));
+        let ejection = table.duration_or("ejection", EJECTION, EJECTIONS);
+        let longest = table.get("max_ejection");
+        let max_ejection = longest.as_ref().and_then(|item| item.duration(EJECTIONS));
+        if let Some(item) = longest.filter(|_| max_ejection.is_some_and(|max| max < ejection)) {
+            item.issue("must not be shorter than ejection");
+        }
+        let max_ejection = max_ejection.unwrap_or(MAX_EJECTION.max(ejection));
+        Some(Self { failures, ejection, max_ejection })
+    }
+
+    fn print(&self) -> toml::Table {
+        Out::default()
+            .int("failures", self.failures)
+            .time("ejection", self.ejection)
+            .time("max_ejection", self.max_ejection)
+            .table()
+    }
+}
+
+impl Default for Outlier {
+    fn default() -> Self {
+        Self { failures: count(FAILURES), ejection: EJECTION, max_ejection: MAX_EJECTION }
+    }
+}
+
+/// Invariant: within one of the ranges above, so it fits.
+fn count(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,246 @@
+//! Copies of requests for a route's mirror: sent beside the request itself, never in its way.
+//!
+//! A copy is made once the request is permitted and its fields are final. It has none of the
+//! caller's credentials, cookies among them, and no token of ours; the mirror's own credential is
+//! set as for any request there. A body is collected as it streams by. The answer is read and
+//! dropped. Only so many copies are under way at once; what is too much or too large goes
+//! without one and is counted.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Exchange;
+use crate::body::{Body, BodyError, Request};
+use crate::client::Client;
+use crate::clock::Timestamp;
+use crate::config::IdentityForm;
+use crate::gateway::{Gateway, Mirror, Route};
+use crate::runtime::Worker;
+use crate::secret;
+use crate::telemetry::metrics::MirrorResult;
+use crate::upstream;
+use crate::upstream::headers::{self, CredentialFields, Facts, Kept, RequestId, Rules};
+
+/// From the copy's last byte to the answer's: longer nobody waits for what nobody reads.
+const LONGEST: Duration = Duration::from_secs(60);
+/// What is read of an answer before its connection is given up.
+const READ: usize = 1 << 20;
+
+impl Exchange<'_> {
+    /// `request` with a copy of it under way to the route's mirror, or as soon as its body has
+    /// passed.
+    pub(super) fn mirrored(
+        &self,
+        route: &Arc<Route>,
+        request: Request,
+        facts: &Facts<'_>,
+    ) -> Request {
+        let Some(mirror) = &route.mirror else { return request };
+        // What becomes a tunnel cannot be copied.
+        let tunnels = request.headers().contains_key(header::UPGRADE)
+            || request.method() == http::Method::CONNECT;
+        if tunnels || !is_drawn(mirror.config.percent) {
+            return request;
+        }
+        let metrics = &self.gateway.shared.metrics;
+        let limit = mirror.config.body_limit;
+        if request.body().size_hint().lower() > limit {
+            metrics.mirrored(&route.name, MirrorResult::TooLarge);
+            return request;
+        }
+        let Ok(place) = mirror.places.clone().try_acquire_owned() else {
+            metrics.mirrored(&route.name, MirrorResult::TooMany);
+            return request;
+        };
+        let copied = Copied {
+            request: self.copy_of(route, &request),
+            mirror: mirror.clone(),
+            route: route.clone(),
+            gateway: self.gateway.clone(),
+            worker: self.worker.clone(),
+            client: self.client.clone(),
+            request_id: self.request_id.clone(),
+            host: facts.host.to_owned(),
+            authority: facts.authority.to_owned(),
+            prefix: facts.prefix.map(str::to_owned),
+            now: self.now,
+            place,
+        };
+        if request.body().is_end_stream() {
+            copied.send(Bytes::new());
+            return request;
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let collected = Some(Box::new(Collected { copied, bytes: BytesMut::new(), limit }));
+        request.map(|body| Body::boxed(Tee { body, collected }))
+    }
+
+    /// The head of the copy.
+    fn copy_of(&self, route: &Route, request: &Request) -> http::Request<()> {
+        let mut copy = http::Request::new(());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        let (mut head, ()) = copy.into_parts();
+        let api_key = self.generation.services.api_keys.header();
+        let fields = CredentialFields { in_query: true, api_key };
+        headers::remove_credentials(&mut head, Kept::Nothing, fields);
+        remove_secrets(&mut head.headers, &route.config.identity);
+        http::Request::from_parts(head, ())
+    }
+}
+
+/// What is left of credentials after the fields that routes take them from; and trailers, which
+/// are not collected.
+fn remove_secrets(fields: &mut HeaderMap, identity: &IdentityForm) {
+    if let IdentityForm::Jwt(name) = identity {
+        fields.remove(name);
+    }
+    for name in [header::COOKIE, header::TRAILER] {
+        fields.remove(name);
+    }
+}
+
+fn is_drawn(percent: u8) -> bool {
+    percent >= 100 || u32::from_ne_bytes(secret::random()) % 100 < u32::from(percent)
+}
+
+/// A copy that waits for its body.
+struct Copied {
+    request: http::Request<()>,
+    mirror: Arc<Mirror>,
+    route: Arc<Route>,
+    gateway: Arc<Gateway>,
+    worker: Arc<Worker>,
+    client: Arc<Client>,
+    request_id: RequestId,
+    host: String,
+    authority: String,
+    prefix: Option<String>,
+    now: Timestamp,
+    place: OwnedSemaphorePermit,
+}
+
+impl Copied {
+    /// Sends it, on the worker but apart from the request: no drain waits for it.
+    fn send(self, body: Bytes) {
+        let worker = self.worker.clone();
+        worker.spawn_detached(async move {
+            let sending = tokio::time::timeout(LONGEST, self.exchange(body));
+            let result = match sending.await {
+                Ok(true) => MirrorResult::Answered,
+                Ok(false) | Err(_) => MirrorResult::Failed,
+            };
+            self.gateway.shared.metrics.mirrored(&self.route.name, result);
+            drop(self.place);
+        });
+    }
+
+    /// True if it was answered.
+    async fn exchange(&self, body: Bytes) -> bool {
+        let facts = Facts {
+            client: &self.client,
+            identity: None,
+            request_id: &self.request_id,
+            host: &self.host,
+            authority: &self.authority,
+            prefix: self.prefix.as_deref(),
+        };
+        let exchange = upstream::Exchange {
+            facts: &facts,
+            protected: &self.route.protected,
+            response_rules: &Rules::default(),
+            watch: None,
+            key: self.mirror.pool.key(self.request.headers(), &facts),
+            back_room: &self.gateway.shared.back_room,
+            now: self.now,
+        };
+        let request = self.request.clone().map(|()| Body::full(body));
+        let Ok(answer) = self.mirror.pool.forward(&self.worker, request, &exchange).await else {
+            return false;
+        };
+        let (mut body, mut read) = (answer.response.into_body(), 0);
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > READ {
+                break;
+            }
+        }
+        true
+    }
+}
+
+/// The body of a request with what has passed of it.
+struct Tee {
+    body: Body,
+    collected: Option<Box<Collected>>,
+}
+
+struct Collected {
+    copied: Copied,
+    bytes: BytesMut,
+    limit: usize,
+}
+
+impl Tee {
+    fn keep(&mut self, data: &Bytes) {
+        let Some(collected) = &mut self.collected else { return };
+        if collected.bytes.len().saturating_add(data.len()) <= collected.limit {
+            collected.bytes.extend_from_slice(data);
+            return;
+        }
+        let Some(collected) = self.collected.take() else { return };
+        let metrics = &collected.copied.gateway.shared.metrics;
+        metrics.mirrored(&collected.copied.route.name, MirrorResult::TooLarge);
+    }
+
+    fn send(&mut self) {
+        if let Some(collected) = self.collected.take() {
+            collected.copied.send(collected.bytes.freeze());
+        }
+    }
+}
+
+impl HttpBody for Tee {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.keep(data);
+                }
+                // Nobody asks on for the end of a body whose length is known.
+                if frame.is_trailers() || self.body.is_end_stream() {
+                    self.send();
+                }
+            }
+            // A request that broke off was none.
+            Some(Err(_)) => self.collected = None,
+            None => self.send(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

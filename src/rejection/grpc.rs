@@ -1,0 +1,107 @@
+//! Refusals as a gRPC client reads them.
+//!
+//! Such a client looks at `grpc-status`, not at HTTP's status, and would turn what it does not
+//! find there into `UNKNOWN`: so a refusal is a call that ended at once (Trailers-Only, in "gRPC
+//! over HTTP2"), in the form of no route or dialect. Which number stands for which reason follows
+//! the reason's own status.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::body::{Body, Response};
+use crate::dialect::Reason;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What a `grpc-message` may not hold as it is; what is not ASCII is encoded in any case.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// How the client writes its messages, if it calls by gRPC: the refusal is of the same kind.
+pub(crate) fn asked(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
+    let kind = headers.get(header::CONTENT_TYPE).filter(|_| *method == Method::POST)?;
+    let essence = kind.as_bytes().split(|byte| *byte == b';').next()?.trim_ascii();
+    let (prefix, rest) = essence.split_at_checked(b"application/grpc".len())?;
+    let is_grpc = prefix.eq_ignore_ascii_case(b"application/grpc")
+        && matches!(rest.first(), None | Some(b'+' | b'-'));
+    is_grpc.then(|| kind.clone())
+}
+
+/// The refusal of a call for `reason`, written as `kind`.
+pub(super) fn answer(reason: Reason, kind: &HeaderValue) -> Response {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, kind.clone());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(GRPC_STATUS, HeaderValue::from(code(reason)));
+    let message = format!("{}: {}", reason.code(), reason.title());
+    if let Ok(message) = HeaderValue::try_from(utf8_percent_encode(&message, ENCODED).to_string()) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    response
+}
+
+/// The code of gRPC that comes closest.
+fn code(reason: Reason) -> u16 {
+    match reason.status() {
+        StatusCode::UNAUTHORIZED => 16,
+        StatusCode::FORBIDDEN => 7,
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => 12,
+        StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => 8,
+        // Another connection is the remedy of a misdirected request.
+        StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::MISDIRECTED_REQUEST => 14,
+        StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => 4,
+        status if status.is_client_error() => 3,
+        _ => 13,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_calls_by_grpc_are_refused_as_such() {
+        for (method, kind, is_grpc) in [
+            (Method::POST, "application/grpc", true),
+            (Method::POST, "application/grpc+proto; charset=x", true),
+            (Method::POST, "Application/GRPC-web-text", true),
+            (Method::POST, "application/grpcx", false),
+            (Method::POST, "application/json", false),
+            (Method::GET, "application/grpc", false),
+        ] {
+            let headers = [(header::CONTENT_TYPE, kind.parse().unwrap())].into_iter().collect();
+            assert_eq!(asked(&method, &headers).is_some(), is_grpc, "{method} {kind}");
+        }
+    }
+
+    #[test]
+    fn every_reason_has_the_code_of_its_kind() {
+        for (reason, expected) in [
+            (Reason::TokenExpired, 16),
+            (Reason::NotPermitted, 7),
+            (Reason::NotFound, 12),
+            (Reason::MethodNotAllowed, 12),
+            (Reason::RateLimited, 8),
+            (Reason::BodyTooLarge, 8),
+            (Reason::BadGateway, 14),
+            (Reason::Unavailable, 14),
+            (Reason::GatewayTimeout, 4),
+            (Reason::MalformedRequest, 3),
+            (Reason::AmbiguousCredential, 3),
+            (Reason::Internal, 13),
+        ] {
+            assert_eq!(code(reason), expected, "{reason:?}");
+        }
+        for reason in Reason::ALL {
+            let answer = answer(*reason, &HeaderValue::from_static("application/grpc"));
+            assert_eq!(answer.status(), StatusCode::OK, "{reason:?}");
+            assert!(answer.headers().contains_key(GRPC_MESSAGE), "{reason:?}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The arithmetic of a rate limit: the generic cell rate algorithm, as a function of `now`.
+//!
+//! What is kept of a caller is one number, the theoretical arrival time: when his whole budget
+//! will be there again. It is counted in parts of a millisecond, `requests` to each, so that a
+//! request costs exactly `per` milliseconds of them whatever the rate: nothing is rounded, and so
+//! nothing adds up.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::config::RateLimit;
+
+/// So many requests in so long a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    requests: u64,
+    /// What one request costs: `per` in milliseconds.
+    cost: u64,
+    /// What the whole budget is worth.
+    whole: u64,
+}
+
+/// What is left to a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Requests that would be let through now.
+    pub left: u64,
+    /// When there is more: for a caller who has nothing left the next request, for others the
+    /// whole budget.
+    pub more_in: Duration,
+}
+
+/// Over the limit; with when the next request would be let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    pub retry_after: Duration,
+}
+
+impl Rate {
+    /// The rate of a configured rule.
+    pub fn new(rule: &RateLimit) -> Self {
+        let cost = u64::try_from(rule.per.as_millis()).unwrap_or(u64::MAX).max(1);
+        Self { requests: rule.requests.max(1), cost, whole: cost.saturating_mul(rule.burst.max(1)) }
+    }
+
+    /// Lets one request through and notes it in `arrival`; a refused one counts nothing.
+    ///
+    /// # Errors
+    /// When the budget is spent.
+    pub fn admit(&self, arrival: &mut u64, now: Timestamp) -> Result<Budget, Exceeded> {
+        let now = self.at(now);
+        let most = now.saturating_add(self.whole);
+        // No later than if all had been spent just now, and kept so: a clock that was set back must
+        // not shut callers out for as long as it was.
+        *arrival = (*arrival).clamp(now, most);
+        let next = arrival.saturating_add(self.cost);
+        if next > most {
+            return Err(Exceeded { retry_after: self.duration(next - most) });
+        }
+        *arrival = next;
+        Ok(Budget { left: (most - next) / self.cost, more_in: self.duration(next - now) })
+    }
+
+    /// True if nothing of the budget is missing, so that nothing has to be known of its owner.
+    pub fn is_whole(&self, arrival: u64, now: Timestamp) -> bool {
+        arrival <= self.at(now)
+    }
+
+    fn at(&self, now: Timestamp) -> u64 {
+        now.millis().saturating_mul(self.requests)
+    }
+
+    /// Rounded up: who comes back a moment early is refused again.
+    fn duration(&self, parts: u64) -> Duration {
+        Duration::from_millis(parts.div_ceil(self.requests))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::LimitBy;
+
+    fn rate(requests: u64, per: u64, burst: u64) -> Rate {
+        let per = Duration::from_millis(per);
+        Rate::new(&RateLimit { requests, per, burst, by: LimitBy::Route })
+    }
+
+    #[test]
+    fn a_budget_is_spent_and_comes_back_piece_by_piece() {
+        let (rate, mut arrival) = (rate(4, 1000, 4), 0);
+        let mut at = |millis: u64| rate.admit(&mut arrival, Timestamp::from_millis(5_000 + millis));
+        let millis = Duration::from_millis;
+
+        assert_eq!(at(0), Ok(Budget { left: 3, more_in: millis(250) }));
+        assert_eq!(at(0), Ok(Budget { left: 2, more_in: millis(500) }));
+        assert_eq!(at(0), Ok(Budget { left: 1, more_in: millis(750) }));
+        assert_eq!(at(0), Ok(Budget { left: 0, more_in: millis(1000) }));
+        assert_eq!(at(0), Err(Exceeded { retry_after: millis(250) }));
+        assert_eq!(at(249), Err(Exceeded { retry_after: millis(1) }));
+        assert_eq!(at(250), Ok(Budget { left: 0, more_in: millis(1000) }));
+        assert_eq!(at(10_000), Ok(Budget { left: 3, more_in: millis(250) }));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_shuts_nobody_out_for_longer_than_the_budget() {
+        let (rate, mut arrival) = (rate(1, 1000, 2), 0);
+        let day = Timestamp::from_secs(86_400);
+        rate.admit(&mut arrival, day).unwrap();
+
+        let set_back = rate.admit(&mut arrival, Timestamp::from_secs(100));
+        let later = rate.admit(&mut arrival, Timestamp::from_secs(101));
+
+        assert_eq!(set_back, Err(Exceeded { retry_after: Duration::from_secs(1) }));
+        assert!(later.is_ok());
+    }
+
+    proptest! {
+        /// In any time no more pass than the burst and what came back; told to come back, a
+        /// caller is let through then and not a millisecond before.
+        #[test]
+        fn no_more_pass_than_the_rule_says(
+            (requests, per, burst) in (1_u64..2000, 1_u64..100_000, 1_u64..200),
+            pauses in proptest::collection::vec(0_u64..3000, 1..300),
+        ) {
+            let (rate, mut arrival, mut passed) = (rate(requests, per, burst), 0, 0_u64);
+            let start = 1_795_339_800_000;
+            let mut now = start;
+            for pause in pauses {
+                now += pause;
+                match rate.admit(&mut arrival, Timestamp::from_millis(now)) {
+                    Ok(budget) => {
+                        passed += 1;
+                        prop_assert!(budget.left < burst);
+                        prop_assert!(!rate.is_whole(arrival, Timestamp::from_millis(now)));
+                    }
+                    Err(Exceeded { retry_after }) => {
+                        let wait = u64::try_from(retry_after.as_millis()).unwrap();
+                        prop_assert!(wait >= 1);
+                        let (mut early, mut in_time) = (arrival, arrival);
+                        let at = |millis| Timestamp::from_millis(now + millis);
+                        prop_assert!(rate.admit(&mut early, at(wait - 1)).is_err());
+                        prop_assert!(rate.admit(&mut in_time, at(wait)).is_ok());
+                    }
+                }
+                prop_assert!(passed <= burst + (now - start) * requests / per);
+            }
+        }
+
+        /// Who keeps to the rate is never refused, however the rate divides.
+        #[test]
+        fn an_even_pace_is_never_refused(requests in 1_u64..1000, per in 1_u64..100_000) {
+            let (rate, mut arrival) = (rate(requests, per, 1), 0);
+            for number in 0..200_u64 {
+                let at = 1_795_339_800_000 + number * per.div_ceil(requests);
+                prop_assert!(rate.admit(&mut arrival, Timestamp::from_millis(at)).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! One request on its way: each try to get an answer, and whether there is another.
+//!
+//! A request is sent again only where the upstream cannot have acted on it, or where acting twice
+//! is like acting once: no connection could be made; a kept one was closed before the request was
+//! written (hyper then gives it back whole); an HTTP/2 server refused it unseen; or it is
+//! idempotent, all of it is still in memory, and its connection broke, or was silent, before an
+//! answer came. Where a new connection broke or was silent, only another server is asked. Each
+//! wait has a limit: for a connection, for the answer's first byte once the request is written,
+//! and for all of it together.
+
+use std::error::Error;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{self, Manner, Path, Speak, Way};
+use super::error::ForwardError;
+use super::extended_connect;
+use super::link::{Kept, Link, Sender};
+use super::opening::Opening;
+use super::permits::{NoTurn, Turn};
+use super::pick::Wanted;
+use super::pool::Pool;
+use super::preface::Preface;
+use super::request::{self, Progress};
+use super::response::Lease;
+use super::server::{InFlight, Server};
+use super::spare;
+use super::watch::Joined;
+use crate::body::Request;
+use crate::runtime::Worker;
+
+/// A connection that was in use a moment ago is hardly ever closed just now; one that waited
+/// longer is worth a copy of the request.
+const LONG_UNUSED: Duration = Duration::from_secs(1);
+
+/// When all of an exchange has to be over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    pub(super) limit: Duration,
+}
+
+impl Deadline {
+    pub(super) fn after(limit: Duration) -> Self {
+        Self { at: Instant::now() + limit, limit }
+    }
+
+    pub(super) fn has_passed(&self) -> bool {
+        Instant::now() >= self.at
+    }
+}
+
+/// An attempt that brought no answer.
+pub(super) struct Failed {
+    error: ForwardError,
+    /// The request, where it may be sent again.
+    request: Option<Request>,
+    again: Again,
+}
+
+/// Where a request may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// A kept connection was closed before the request was written: not even a retry.
+    AtOnce,
+    /// To another server, or to the same if there is no other.
+    Anywhere,
+    /// To another server alone.
+    Elsewhere,
+}
+
+impl From<ForwardError> for Failed {
+    fn from(error: ForwardError) -> Self {
+        Self { error, request: None, again: Again::Elsewhere }
+    }
+}
+
+/// One request on its way.
+pub(super) struct Call<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) worker: &'a Arc<Worker>,
+    pub(super) progress: Option<Arc<Progress>>,
+    /// The tunnel that the client asks for.
+    pub(super) opening: Option<Opening>,
+    /// The place of the tunnel that may come of it.
+    pub(super) joined: Option<(Joined, Duration)>,
+    /// What its connection begins with; then it is for this request alone.
+    pub(super) preface: Option<Preface>,
+    pub(super) idempotent: bool,
+    pub(super) deadline: Option<Deadline>,
+    /// What the pool's hash is made of.
+    pub(super) key: Option<u64>,
+    /// Take no kept connection: one was dead already, the others may be too.
+    pub(super) fresh: bool,
+    /// Tries after the first.
+    pub(super) tries: u8,
+}
+
+impl Call<'_> {
+    pub(super) async fn attempt(
+        &self,
+        server: &Arc<Server>,
+        path: &Path,
+        mut request: Request,
+    ) -> Result<(http::Response<Incoming>, Lease), Failed> {
+        let in_flight = InFlight::start(server);
+        let (mut link, unused) = match self.link(server, path).await {
+            Ok(found) => found,
+            Err(error) => {
+                let request = error.safe_to_retry().then_some(request);
+                return Err(Failed { error, request, again: Again::Anywhere });
+            }
+        };
+        let spare = self.spare(&request, &link, unused);
+        let answer = match &mut link.sender {
+            Sender::Http1(sender) => {
+                if let Some(opening) = &self.opening {
+                    opening.for_http1(&mut request);
+                }
+                request::for_http1(&mut request);
+                self.await_head(server, sender.try_send_request(request)).await
+            }
+            Sender::Http2(sender) => {
+                let tls = matches!(path, Path::Tcp { tls: Some(_), .. });
+                request::for_http2(&mut request, tls)?;
+                self.await_head(server, sender.try_send_request(request)).await
+            }
+            Sender::WebSocket(sender) => {
+                let tls = matches!(path, Path::Tcp { tls: Some(_), .. });
+                request::for_http2(&mut request, tls)?;
+                extended_connect::for_http2(&mut request);
+                self.await_head(server, sender.try_send_request(request)).await
+            }
+        };
+        match answer {
+            Ok(Ok(answer)) => {
+                self.pool.answered(server, answer.status());
+                let (worker, alone) = (self.worker.clone(), self.is_alone());
+                Ok((answer, Lease { link, worker, in_flight, alone }))
+            }
+            Ok(Err(error)) => Err(self.failed(server, error, spare, unused.is_some())),
+            Err(error) => {
+                let slow = matches!(error, ForwardError::Slow { .. });
+                if slow {
+                    self.pool.failed(server);
+                }
+                let request = spare.filter(|_| slow && self.idempotent);
+                Err(Failed { error, request, again: Again::Elsewhere })
+            }
+        }
+    }
+
+    /// A connection to send on, and how long it was unused if it was kept.
+    async fn link(
+        &self,
+        server: &Arc<Server>,
+        path: &Path,
+    ) -> Result<(Link, Option<Duration>), ForwardError> {
+        let mut permit = None;
+        if let Some(desk) = server.desk() {
+            let deadline = self.deadline.map(|deadline| deadline.at);
+            let usable = |kept: &Kept, now| !self.is_alone() && server.is_usable(kept, now);
+            match desk.turn(self.fresh, usable, deadline).await {
+                Ok(Turn::Use(taken)) => return Ok((taken.link, Some(taken.unused))),
+                Ok(Turn::Connect(leave)) => permit = Some(leave),
+                Err(why) => {
+                    self.in_time(server)?;
+                    let what = match why {
+                        NoTurn::Full => "the queue for its connections is full",
+                        NoTurn::Late => "none of its connections became free in time",
+                    };
+                    return Err(ForwardError::Busy { server: server.name.clone(), what });
+                }
+            }
+        } else if !self.fresh
+            && !self.is_alone()
+            && let Some(taken) = server.take(self.worker)
+        {
+            return Ok((taken.link, Some(taken.unused)));
+        }
+        let timeouts = &self.pool.timeouts;
+        let left = self.deadline.map(|deadline| deadline.at - Instant::now());
+        let limit = left.map_or(timeouts.connect, |left| left.min(timeouts.connect));
+        let speak = match (self.pool.http2, &self.opening) {
+            (false, _) => Speak::Http1,
+            (true, None) => Speak::Http2,
+            (true, Some(_)) => Speak::WebSocket,
+        };
+        let way = Way { speak, preface: self.preface.as_ref() };
+        let (keep, worker) = (timeouts.keep_alive, self.worker);
+        let manner = Manner { way, limit, keep, worker };
+        match connect::connect(path, &manner, permit).await {
+            Ok(link) => {
+                server.state.reached();
+                if !self.is_alone() {
+                    server.share(self.worker, &link);
+                }
+                Ok((link, None))
+            }
+            Err(source) => {
+                self.in_time(server)?;
+                self.pool.unreachable(server);
+                Err(ForwardError::Connect { server: server.name.clone(), source })
+            }
+        }
+    }
+
+    /// Whether its connection is for this request and for no other: it names its client, or it is
+    /// to be a tunnel, which over HTTP/2 has one of its own, too.
+    fn is_alone(&self) -> bool {
+        self.preface.is_some() || (self.pool.http2 && self.opening.is_some())
+    }
+
+    /// A copy of the request, if one may be needed and is allowed to be used.
+    fn spare(&self, request: &Request, link: &Link, unused: Option<Duration>) -> Option<Request> {
+        // An HTTP/2 server may refuse any request when it goes, whatever its method.
+        let http2 = !matches!(link.sender, Sender::Http1(_));
+        let allowed = (self.idempotent || http2) && self.opening.is_none();
+        let needed = http2
+            || self.pool.servers().len() > 1
+            || unused.is_some_and(|unused| unused >= LONG_UNUSED);
+        let used = self.tries < self.pool.retries && allowed && needed;
+        if used { spare::copy(request) } else { None }
+    }
+
+    /// The answer's head, in time. The time that a client takes for its body is not the
+    /// upstream's.
+    async fn await_head<F: Future>(
+        &self,
+        server: &Arc<Server>,
+        sending: F,
+    ) -> Result<F::Output, ForwardError> {
+        let limit = self.pool.timeouts.first_byte;
+        let mut sending = pin!(sending);
+        let mut until = Instant::now() + limit;
+        loop {
+            let next = self.deadline.map_or(until, |deadline| deadline.at.min(until));
+            if let Ok(answer) = timeout_at(next, &mut sending).await {
+                return Ok(answer);
+            }
+            self.in_time(server)?;
+            match self.progress.as_ref().and_then(|progress| progress.patience(limit)) {
+                Some(later) => until = later,
+                None => return Err(ForwardError::Slow { server: server.name.clone(), limit }),
+            }
+        }
+    }
+
+    /// An error once the time for all of it is over.
+    fn in_time(&self, server: &Arc<Server>) -> Result<(), ForwardError> {
+        match self.deadline {
+            Some(deadline) if deadline.has_passed() => {
+                Err(ForwardError::Overdue { server: server.name.clone(), limit: deadline.limit })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(
+        &self,
+        server: &Arc<Server>,
+        mut error: TrySendError<Request>,
+        spare: Option<Request>,
+        kept: bool,
+    ) -> Failed {
+        let unsent = error.take_message();
+        let source = error.into_error();
+        if unsent.is_some() || is_refusal(&source) {
+            // It happens to good servers when they end a connection.
+            let again = if unsent.is_some() && kept { Again::AtOnce } else { Again::Anywhere };
+            let error = ForwardError::Closed { server: server.name.clone(), source };
+            return Failed { error, request: unsent.or(spare), again };
+        }
+        let error = self.failure(server, source);
+        let lost = matches!(error, ForwardError::Closed { .. });
+        let again = if kept { Again::Anywhere } else { Again::Elsewhere };
+        Failed { error, request: spare.filter(|_| lost && self.idempotent), again }
+    }
+
+    fn failure(&self, server: &Arc<Server>, source: hyper::Error) -> ForwardError {
+        if let Some(fault) = self.progress.as_ref().and_then(|progress| progress.fault()) {
+            return fault.into();
+        }
+        self.pool.failed(server);
+        let server = server.name.clone();
+        if source.is_parse() || source.is_parse_too_large() {
+            return ForwardError::Malformed { server, source };
+        }
+        ForwardError::Closed { server, source }
+    }
+
+    /// Where to send the request of a failed attempt at `server` next.
+    ///
+    /// # Errors
+    /// What it failed with, if it must not be sent again or there have been enough retries.
+    pub(super) fn next(
+        &mut self,
+        server: &Arc<Server>,
+        failed: Failed,
+    ) -> Result<(Arc<Server>, Request), ForwardError> {
+        let Failed { error, request, again } = failed;
+        let Some(request) = request else { return Err(error) };
+        if again == Again::AtOnce && !self.fresh {
+            self.fresh = true;
+            return Ok((server.clone(), request));
+        }
+        if self.tries >= self.pool.retries {
+            return Err(error);
+        }
+        let wanted = Wanted { failed: Some(server), key: self.key };
+        let Some(next) = self.pool.pick(self.worker, &wanted) else { return Err(error) };
+        let other = !Arc::ptr_eq(next, server);
+        if again == Again::Elsewhere && !(other && self.pool.is_up(next)) {
+            return Err(error);
+        }
+        if !self.pool.budget.spend(self.worker.index) {
+            return Err(error);
+        }
+        self.tries += 1;
+        self.fresh = !other;
+        Ok((next.clone(), request))
+    }
+}
+
+/// True if an HTTP/2 server says that it has not looked at the request: it refused the stream, or
+/// it goes away and named an earlier one as its last (RFC 9113 §8.7).
+fn is_refusal(error: &hyper::Error) -> bool {
+    // hyper tells it in words only. Other words than these would cost a retry, never make one.
+    let Some(cause) = error.source() else { return false };
+    let said = cause.to_string();
+    said.starts_with("stream error received: refused stream")
+        || said.starts_with("connection error received: ")
+}

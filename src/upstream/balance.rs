@@ -1,0 +1,294 @@
+//! The order in which a pool's servers take requests: turns by weight, and a ring of keys.
+//!
+//! Both are made once, when the pool is built, so that a choice costs the same among one server
+//! and a thousand. On the ring (consistent hashing) every server has points by its name, so that
+//! a server which is added or lost moves its own share of the keys and no other, and gateways
+//! that know the same servers agree.
+
+use http::header::{self, HeaderMap};
+
+use super::headers::Facts;
+use super::server::Server;
+use crate::client::address_group;
+use crate::config::HashBy;
+
+/// Points on the ring for each unit of weight: shares are even within some 6 %.
+const POINTS: u64 = 256;
+/// Points of one ring, so that heavy weights do not make it larger than it is worth.
+const MAX_POINTS: u64 = 1 << 20;
+
+/// Some of a pool's servers, by their numbers in it: the primary ones, or the backups.
+pub(super) struct Group {
+    pub(super) members: Vec<usize>,
+    /// Members, each as often as it weighs, spread out.
+    turns: Vec<usize>,
+    pub(super) ring: Option<Ring>,
+}
+
+impl Group {
+    /// The servers that `belongs` names; with a ring, if keys choose among them.
+    pub(super) fn new(servers: &[&Server], hashes: bool, backup: bool) -> Self {
+        let members: Vec<usize> = servers
+            .iter()
+            .enumerate()
+            .filter_map(|(number, server)| (server.backup == backup).then_some(number))
+            .collect();
+        let chosen = members.iter().filter_map(|number| servers.get(*number));
+        let weights: Vec<i64> = chosen.map(|server| i64::from(server.weight)).collect();
+        let turns = turns(&weights).into_iter().filter_map(|turn| members.get(turn).copied());
+        Self {
+            turns: turns.collect(),
+            ring: (hashes && !members.is_empty()).then(|| Ring::new(servers, &members)),
+            members,
+        }
+    }
+
+    /// The server whose turn it is.
+    pub(super) fn at(&self, turn: u64) -> Option<usize> {
+        let turn = usize::try_from(turn % (self.turns.len().max(1) as u64)).ok()?;
+        self.turns.get(turn).copied()
+    }
+
+    /// Two different turns chosen at random, so that of two servers both are found.
+    pub(super) fn two(&self, random: u64) -> Option<(usize, usize)> {
+        let (first, step) = (random >> 32, random & 0xffff_ffff);
+        let others = (self.turns.len() as u64).saturating_sub(1).max(1);
+        Some((self.at(first)?, self.at(first + 1 + step % others)?))
+    }
+}
+
+/// One round in which each server has as many turns as it weighs, as far apart as possible
+/// (nginx's smooth weighted round robin).
+fn turns(weights: &[i64]) -> Vec<usize> {
+    let shared = weights.iter().copied().fold(0, gcd).max(1);
+    let weights: Vec<i64> = weights.iter().map(|weight| weight / shared).collect();
+    let total: i64 = weights.iter().sum();
+    let mut credit = vec![0; weights.len()];
+    let mut turns = Vec::new();
+    for _ in 0..total {
+        for (credit, weight) in credit.iter_mut().zip(&weights) {
+            *credit += weight;
+        }
+        // The first of equals, so that equal weights take turns in the order written.
+        let best = credit.iter().copied().max().unwrap_or_default();
+        if let Some(index) = credit.iter().position(|credit| *credit == best)
+            && let Some(credit) = credit.get_mut(index)
+        {
+            *credit -= total;
+            turns.push(index);
+        }
+    }
+    turns
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Points in the order of their places; a key belongs to the first point at or after it.
+pub(super) struct Ring {
+    /// Place and server.
+    points: Vec<(u32, u32)>,
+    /// For every beginning of a place, the first point with it or after it.
+    starts: Vec<u32>,
+    shift: u32,
+}
+
+impl Ring {
+    fn new(servers: &[&Server], members: &[usize]) -> Self {
+        let chosen = || members.iter().filter_map(|number| Some((*number, servers.get(*number)?)));
+        let weight: u64 = chosen().map(|(_, server)| u64::from(server.weight)).sum();
+        let mut each = POINTS;
+        // Halved, so that the points that are left are where they were.
+        while each > 1 && each.saturating_mul(weight) > MAX_POINTS {
+            each /= 2;
+        }
+        let mut points = Vec::new();
+        for (number, server) in chosen() {
+            let Ok(number) = u32::try_from(number) else { continue };
+            let own = digest(server.name.as_bytes());
+            let place = |point| place(scatter(own.wrapping_add(point)));
+            points.extend((0..each * u64::from(server.weight)).map(|at| (place(at), number)));
+        }
+        points.sort_unstable();
+        let bits = points.len().next_power_of_two().ilog2().clamp(1, 31);
+        let shift = u32::BITS - bits;
+        let mut from = 0_usize;
+        let starts = (0..1_u32 << bits).map(|start| {
+            while points.get(from).is_some_and(|(place, _)| *place < start << shift) {
+                from += 1;
+            }
+            u32::try_from(from).unwrap_or(u32::MAX)
+        });
+        Self { starts: starts.collect(), points, shift }
+    }
+
+    /// The key's server, then those of the points after it, all the way round.
+    pub(super) fn after(&self, key: u64) -> impl Iterator<Item = usize> {
+        let key = place(key);
+        let start = self.starts.get((key >> self.shift) as usize).copied().unwrap_or_default();
+        let near = self.points.get(start as usize..).unwrap_or_default();
+        let at = near.iter().position(|(place, _)| *place >= key).unwrap_or(near.len());
+        let at = (start as usize + at).min(self.points.len());
+        let (before, after) = self.points.split_at(at);
+        after.iter().chain(before).map(|(_, server)| *server as usize)
+    }
+}
+
+/// Where a key stands on the ring.
+fn place(key: u64) -> u32 {
+    u32::try_from(key >> 32).unwrap_or(u32::MAX)
+}
+
+/// The key of a request; its client's address where there is none of the kind.
+pub(super) fn key(by: &HashBy, headers: &HeaderMap, facts: &Facts<'_>) -> Option<u64> {
+    let found = match by {
+        HashBy::Client => None,
+        HashBy::Subject => {
+            facts.identity.map(|identity| digest(identity.subject.as_str().as_bytes()))
+        }
+        HashBy::Header(name) => headers.get(name).map(|value| digest(value.as_bytes())),
+        HashBy::Cookie(name) => cookie(headers, name.as_bytes()).map(digest),
+    };
+    let address = || match address_group(facts.client.address?) {
+        std::net::IpAddr::V4(address) => Some(digest(&address.octets())),
+        std::net::IpAddr::V6(address) => Some(digest(&address.octets())),
+    };
+    found.or_else(address)
+}
+
+/// The value of a cookie, if it is there and not empty.
+fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    let mut pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.find_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"=")?;
+        Some(value).filter(|value| !value.is_empty())
+    })
+}
+
+/// FNV-1a, its bits then spread. The same on every gateway and for ever, so it cannot be secret:
+/// who may choose his key may choose his server.
+fn digest(bytes: &[u8]) -> u64 {
+    let mixed = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |mixed: u64, byte| {
+        (mixed ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    scatter(mixed)
+}
+
+/// Spreads a counter over all 64 bits (the finalizer of splitmix64). Balancing needs no secret,
+/// and a counter needs no lock.
+pub(super) fn scatter(counter: u64) -> u64 {
+    let mut mixed = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::pool::sample;
+    use super::*;
+    use crate::config::{self, Balance, ServerAddress};
+
+    fn servers(weights: &[u32]) -> Vec<Server> {
+        let pool = sample(Balance::Hash(HashBy::Client), Vec::new());
+        let server = |(number, weight): (usize, &u32)| {
+            let name = format!("http://10.0.0.{number}");
+            let address = ServerAddress::Echo;
+            let one = config::Server { name, address, weight: *weight, backup: false };
+            Server::new(&one, None, &pool, 1)
+        };
+        weights.iter().enumerate().map(server).collect()
+    }
+
+    fn ring(servers: &[Server]) -> Ring {
+        let servers: Vec<&Server> = servers.iter().collect();
+        let members: Vec<usize> = (0..servers.len()).collect();
+        Ring::new(&servers, &members)
+    }
+
+    const KEYS: u64 = 20_000;
+
+    fn owners(ring: &Ring) -> Vec<usize> {
+        (0..KEYS).map(|key| ring.after(scatter(key)).next().unwrap()).collect()
+    }
+
+    #[test]
+    fn turns_follow_the_weights_and_are_spread_out() {
+        for (weights, expected, why) in [
+            (&[1, 1, 1][..], &[0, 1, 2][..], "equal weights take turns"),
+            (&[50, 50], &[0, 1], "weights are relative"),
+            (&[2, 1], &[0, 1, 0], "a heavier server has its turns apart"),
+        ] {
+            assert_eq!(turns(weights), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_added_takes_its_share_and_moves_no_other_key() {
+        for number in [1_usize, 2, 10, 100] {
+            let before = owners(&ring(&servers(&vec![1; number])));
+            let after = owners(&ring(&servers(&vec![1; number + 1])));
+
+            let moved: Vec<usize> = before
+                .iter()
+                .zip(&after)
+                .filter_map(|(before, after)| (before != after).then_some(*after))
+                .collect();
+            assert!(moved.iter().all(|owner| *owner == number), "only to the new one");
+            let fair = KEYS as f64 / (number + 1) as f64;
+            let share = moved.len() as f64 / fair;
+            assert!((0.6..1.4).contains(&share), "{share} of a fair share, of {number}");
+        }
+    }
+
+    #[test]
+    fn every_server_of_a_thousand_has_its_share_of_the_keys() {
+        let mut counts = HashMap::new();
+        for owner in owners(&ring(&servers(&[1; 1000]))) {
+            *counts.entry(owner).or_insert(0_u64) += 1;
+        }
+
+        assert!(counts.len() > 990, "{} of a thousand", counts.len());
+        assert!(counts.values().all(|count| *count < 60), "20 would be fair: {counts:?}");
+    }
+
+    #[test]
+    fn a_share_of_the_keys_follows_the_weight() {
+        let owners = owners(&ring(&servers(&[3, 1])));
+
+        let heavy = owners.iter().filter(|owner| **owner == 0).count() as f64 / KEYS as f64;
+        assert!((0.7..0.8).contains(&heavy), "{heavy}");
+    }
+
+    #[test]
+    fn a_walk_round_the_ring_comes_to_every_server() {
+        let ring = ring(&servers(&[1, 1, 1]));
+
+        for key in [0, u64::MAX, 1 << 63, 0x1234_5678_9abc_def0] {
+            let mut seen: Vec<usize> = ring.after(key).collect();
+            assert_eq!(seen.len(), 3 * 256);
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen, [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn cookies_are_found_by_their_whole_name() {
+        for (line, expected) in [
+            ("sid=a", Some("a")),
+            ("xsid=b; sid=a; sid=c", Some("a")),
+            ("sid=", None),
+            ("sidx=a; s=sid=a", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::COOKIE, line.parse().unwrap());
+
+            assert_eq!(cookie(&headers, b"sid"), expected.map(str::as_bytes), "{line}");
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Active checks: each server of a pool is asked every few seconds, in the back room.
+//!
+//! One task a pool, which ends with the pool: it holds it only while it asks. A check goes the
+//! server's own way (TCP, TLS or unix; HTTP/1.1 or HTTP/2) on a connection of its own, and is
+//! passed when an expected answer came whole and in time. The first answer decides at once; after
+//! that it takes several in a row to take a server out or to bring it back.
+
+use std::fmt::Write;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use http::Uri;
+use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
+use hyper_util::rt::TokioIo;
+
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::connect::{self, Path, Speak, Way};
+use super::error::ConnectError;
+use super::pool::Pool;
+use super::preface::Preface;
+use super::resolve::Asker;
+use super::server::Server;
+use super::transport::Transport;
+use crate::body::{Body, Request};
+use crate::config::{HealthCheck, ProxyVersion};
+use crate::runtime::BackRoom;
+use crate::secret;
+
+/// Servers of one pool that are asked at the same time.
+const PARALLEL: usize = 64;
+/// More of an answer is not read: it has shown enough.
+const LARGEST: usize = 64 * 1024;
+/// What a round may take beyond the timeout of a check before a start goes on without it.
+const SLACK: Duration = Duration::from_millis(500);
+
+const WHO: HeaderValue = HeaderValue::from_static("tollhouse-check");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// The checks of one pool.
+pub(super) struct Checks {
+    settings: Arc<HealthCheck>,
+    /// Cancelled when each server has been asked once.
+    first_round: CancellationToken,
+    /// Cancelled when the pool is dropped.
+    over: CancellationToken,
+    _ends: DropGuard,
+}
+
+/// Why a check was not passed.
+#[derive(Debug, thiserror::Error)]
+enum CheckError {
+    #[error("no connection")]
+    Connect(#[from] ConnectError),
+
+    #[error("no answer")]
+    Http(#[from] hyper::Error),
+
+    #[error("its answer broke off")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+
+    #[error("it answered {0}")]
+    Status(u16),
+
+    #[error("it took longer than {0:?}")]
+    Slow(Duration),
+
+    #[error("the check cannot be written")]
+    Unwritable(#[from] http::Error),
+}
+
+impl CheckError {
+    /// The error with its causes on one line.
+    fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            // Invariant: writing to a string does not fail.
+            let _ = write!(text, ": {error}");
+            source = error.source();
+        }
+        text
+    }
+}
+
+impl Checks {
+    pub(super) fn new(settings: &HealthCheck) -> Self {
+        let over = CancellationToken::new();
+        Self {
+            settings: Arc::new(settings.clone()),
+            first_round: CancellationToken::new(),
+            _ends: over.clone().drop_guard(),
+            over,
+        }
+    }
+
+    pub(super) fn interval(&self) -> Duration {
+        self.settings.interval
+    }
+
+    /// Enough was known before a reload to be ready all the while.
+    pub(super) fn inherit(&self, last: &Self) {
+        if last.first_round.is_cancelled() {
+            self.first_round.cancel();
+        }
+    }
+
+    /// Between two rounds: a tenth more or less, so that gateways do not ask in step.
+    fn pause(&self) -> Duration {
+        let [random] = secret::random::<1>();
+        self.settings.interval.mul_f64(0.9 + 0.2 * f64::from(random) / 255.0)
+    }
+}
+
+impl Pool {
+    /// Asks the servers every now and then for as long as there is the pool, if that is
+    /// configured; to be called once.
+    pub fn watch(self: &Arc<Self>, back_room: &BackRoom) {
+        let Some(checks) = &self.checks else { return };
+        let over = checks.over.clone();
+        let watching = watch(Arc::downgrade(self), back_room.clone());
+        back_room.spawn(async move {
+            over.run_until_cancelled(watching).await;
+        });
+    }
+
+    /// Returns when each server has been asked once, or should have been.
+    pub async fn checked_once(&self) {
+        let Some(checks) = &self.checks else { return };
+        let limit = checks.settings.timeout + SLACK;
+        let _ = tokio::time::timeout(limit, checks.first_round.cancelled()).await;
+    }
+
+    /// Why requests to the pool cannot be served, as far as its checks know.
+    pub fn problem(&self) -> Option<String> {
+        let checks = self.checks.as_ref()?;
+        if !checks.first_round.is_cancelled() {
+            return Some(format!("the servers of `{}` have not been checked yet", self.name()));
+        }
+        let all_fail = self.servers.iter().all(|server| server.state.fails_checks());
+        all_fail.then(|| format!("every server of `{}` fails its checks", self.name()))
+    }
+}
+
+async fn watch(pool: Weak<Pool>, back_room: BackRoom) {
+    let mut rows = Vec::new();
+    loop {
+        let Some(held) = pool.upgrade() else { return };
+        let Some(checks) = &held.checks else { return };
+        round(&held, checks, &back_room, &mut rows).await;
+        checks.first_round.cancel();
+        let (clock, pause) = (held.clock.clone(), checks.pause());
+        drop(held);
+        clock.sleep(pause).await;
+    }
+}
+
+/// Asks each server once.
+async fn round(pool: &Pool, checks: &Checks, back_room: &BackRoom, rows: &mut Vec<Row>) {
+    let asking: Vec<_> = pool
+        .servers
+        .iter()
+        .map(|server| {
+            ask(server.clone(), Speech::of(pool), checks.settings.clone(), back_room.clone())
+        })
+        .collect();
+    let answers: Vec<_> = stream::iter(asking).buffered(PARALLEL).collect().await;
+    rows.resize(pool.servers.len(), Row::default());
+    let now = pool.clock.now();
+    for ((server, row), answer) in pool.servers.iter().zip(rows).zip(answers) {
+        if row.note(answer.is_ok(), &checks.settings) {
+            let cause = answer.err().map(|error| error.chain());
+            server.state.checked(cause.as_deref(), now);
+        }
+    }
+}
+
+/// What was heard of one server.
+#[derive(Clone, Copy, Default)]
+struct Row {
+    healthy: Option<bool>,
+    /// Answers in a row that say otherwise.
+    against: u32,
+}
+
+impl Row {
+    /// True if the server is found to be another than it was.
+    fn note(&mut self, passed: bool, settings: &HealthCheck) -> bool {
+        if self.healthy == Some(passed) {
+            self.against = 0;
+            return false;
+        }
+        self.against += 1;
+        let needed = match self.healthy {
+            None => 1,
+            Some(true) => settings.fall,
+            Some(false) => settings.rise,
+        };
+        if self.against < needed {
+            return false;
+        }
+        *self = Self { healthy: Some(passed), against: 0 };
+        true
+    }
+}
+
+/// What is spoken with the servers of a pool.
+#[derive(Clone, Copy)]
+struct Speech {
+    http2: bool,
+    proxy_protocol: Option<ProxyVersion>,
+}
+
+impl Speech {
+    fn of(pool: &Pool) -> Self {
+        Self { http2: pool.http2, proxy_protocol: pool.proxy_protocol }
+    }
+}
+
+async fn ask(
+    server: Arc<Server>,
+    speech: Speech,
+    settings: Arc<HealthCheck>,
+    back_room: BackRoom,
+) -> Result<(), CheckError> {
+    let limit = settings.timeout;
+    let asked = speak(&server, speech, &settings, back_room);
+    tokio::time::timeout(limit, asked).await.unwrap_or(Err(CheckError::Slow(limit)))
+}
+
+async fn speak(
+    server: &Server,
+    speech: Speech,
+    settings: &HealthCheck,
+    back_room: BackRoom,
+) -> Result<(), CheckError> {
+    // The built-in echo is always there.
+    let Some(path) = &server.path else { return Ok(()) };
+    let asker = Asker::BackRoom(&back_room);
+    // Nobody's request: the connection is said to be the gateway's own.
+    let preface = speech.proxy_protocol.map(Preface::local).transpose()?;
+    let speak = if speech.http2 { Speak::Http2 } else { Speak::Http1 };
+    let way = Way { speak, preface: preface.as_ref() };
+    let (stream, http2, _) = connect::open(path, way, settings.timeout, asker).await?;
+    // Not of those that a limit counts: a full server is to be checked, too.
+    let transport = TokioIo::new(Transport::new(stream, None));
+    let request = request(path, http2, settings)?;
+    // What is spoken is driven here, and ends here whatever the server does.
+    let status = if http2 {
+        let over = CancellationToken::new();
+        let _ends = over.clone().drop_guard();
+        let driver = InBackRoom { back_room, over };
+        let (mut sender, connection) = http2::handshake(driver, transport).await?;
+        answer(connection, async { read(sender.send_request(request).await?).await }).await?
+    } else {
+        let (mut sender, connection) = http1::handshake(transport).await?;
+        answer(connection, async { read(sender.send_request(request).await?).await }).await?
+    };
+    match settings.status.iter().any(|expected| expected.contains(&status)) {
+        true => Ok(()),
+        false => Err(CheckError::Status(status)),
+    }
+}
+
+fn request(path: &Path, http2: bool, settings: &HealthCheck) -> Result<Request, CheckError> {
+    let (own, scheme) = match path {
+        Path::Unix(_) => ("localhost".to_owned(), "http"),
+        Path::Tcp { host, port, tls } => {
+            (format!("{host}:{port}"), if tls.is_some() { "https" } else { "http" })
+        }
+    };
+    let host = match &settings.host {
+        Some(host) => host.clone(),
+        None => HeaderValue::from_str(&own).map_err(http::Error::from)?,
+    };
+    let request = http::Request::get(Uri::from(settings.path.clone())).header(USER_AGENT, WHO);
+    if !http2 {
+        let request = request.header(HOST, host).header(CONNECTION, CLOSE);
+        return Ok(request.body(Body::empty())?);
+    }
+    let uri = Uri::builder()
+        .scheme(scheme)
+        .authority(host.as_bytes())
+        .path_and_query(settings.path.clone())
+        .build()?;
+    Ok(request.uri(uri).body(Body::empty())?)
+}
+
+/// Reads the answer to its end and says its status.
+async fn read(answer: http::Response<hyper::body::Incoming>) -> Result<u16, CheckError> {
+    let status = answer.status().as_u16();
+    match Limited::new(answer.into_body(), LARGEST).collect().await {
+        Ok(_) => Ok(status),
+        Err(error) if error.is::<LengthLimitError>() => Ok(status),
+        Err(error) => Err(CheckError::Body(error)),
+    }
+}
+
+/// The outcome of `asking`, for which `connection` has to be driven.
+async fn answer<T>(connection: impl Future, asking: impl Future<Output = T>) -> T {
+    let mut asking = pin!(asking);
+    tokio::select! {
+        biased;
+        answer = &mut asking => answer,
+        // What it has brought by its end has arrived all the same.
+        _ = connection => asking.await,
+    }
+}
+
+/// Runs hyper's parts of an HTTP/2 connection until the check is over.
+#[derive(Clone)]
+struct InBackRoom {
+    back_room: BackRoom,
+    over: CancellationToken,
+}
+
+impl<F> Executor<F> for InBackRoom
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let over = self.over.clone();
+        self.back_room.spawn(async move {
+            over.run_until_cancelled(future).await;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_answers_in_a_row_change_what_is_believed() {
+        let settings = HealthCheck {
+            path: "/ping".parse().unwrap(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+            fall: 3,
+            rise: 2,
+            status: vec![200..=399],
+            host: None,
+        };
+        for (answers, believed, why) in [
+            ("+", "+", "the first decides"),
+            ("-", "-", "the first decides"),
+            ("+---", "+++-", "three failures take it out"),
+            ("+--+--+", "+++++++", "unless a success is between them"),
+            ("-++", "--+", "two successes bring it back"),
+            ("-+-+-", "-----", "unless a failure is between them"),
+            ("+-+-+-+-", "++++++++", "who flaps stays what he was"),
+        ] {
+            let mut row = Row::default();
+
+            let told = answers.chars().map(|answer| {
+                row.note(answer == '+', &settings);
+                if row.healthy == Some(true) { '+' } else { '-' }
+            });
+
+            assert_eq!(told.collect::<String>(), believed, "{why}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The choice among the servers of a pool.
+//!
+//! Round robin starts at a random place per worker, so that many workers do not march in step.
+//! Least requests takes the less busy of two chosen at random. With hash a key has its place on a
+//! ring. A choice that cannot be used is rare: only then are the others looked through, the
+//! primary servers before the backups, what is well before what may not be. A server that fails
+//! its checks is never chosen.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::balance::{Group, scatter};
+use super::pool::Pool;
+use super::server::Server;
+use super::state::{Condition, FULL_SHARE};
+use crate::config::Balance;
+use crate::runtime::Worker;
+
+/// What a choice depends on.
+#[derive(Default)]
+pub(super) struct Wanted<'a> {
+    /// Not this server, if there is another.
+    pub(super) failed: Option<&'a Arc<Server>>,
+    pub(super) key: Option<u64>,
+}
+
+/// Other turns to try before all servers are looked through: of a pool that is half gone, one
+/// request in sixteen looks.
+const TRIES: u64 = 3;
+/// Points of the ring to walk past before all servers are looked through.
+const WALK: usize = 64;
+
+impl Pool {
+    /// The server to send the next request of `worker` to; `None` if all fail their checks.
+    pub(super) fn pick(&self, worker: &Worker, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+        if let [only] = self.servers.as_slice() {
+            return Some(only).filter(|only| !only.state.fails_checks());
+        }
+        let counter = self.counters.get(worker.index % self.counters.len().max(1))?;
+        let turn = counter.0.fetch_add(1, Ordering::Relaxed);
+        match self.choose(&self.primary, turn, wanted) {
+            Some(chosen) => Some(chosen),
+            None => self.pick_other(turn, wanted),
+        }
+    }
+
+    /// What the balance says, if it can be used.
+    fn choose(&self, group: &Group, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+        let chosen = match (&self.balance, &group.ring, wanted.key) {
+            (Balance::RoundRobin, ..) => self.server(group.at(turn)?)?,
+            (Balance::LeastRequests, ..) => {
+                let (one, other) = group.two(scatter(turn))?;
+                let (one, other) = (self.server(one)?, self.server(other)?);
+                if other.load() < one.load() { other } else { one }
+            }
+            (Balance::Hash(_), Some(ring), Some(key)) => self.server(ring.after(key).next()?)?,
+            (Balance::Hash(_), ..) => self.server(group.at(scatter(turn))?)?,
+        };
+        let takes = match self.condition(chosen) {
+            Condition::Up => true,
+            // Another random number than the choice was made by.
+            Condition::Rising(share) => scatter(!turn) % FULL_SHARE < share,
+            _ => false,
+        };
+        Some(chosen).filter(|chosen| takes && !wanted.is_failed(chosen))
+    }
+
+    #[cold]
+    fn pick_other(&self, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+        self.search(&self.primary, turn, wanted)
+            .or_else(|| self.choose(&self.backup, turn, wanted))
+            .or_else(|| self.search(&self.backup, turn, wanted))
+            .or_else(|| self.least_bad(turn, wanted))
+    }
+
+    /// Any server of the group that can be used; one that is rising only if no other can, or its
+    /// share would be more than it was to take.
+    fn search(&self, group: &Group, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+        let is_up = |server: &Arc<Server>| {
+            self.condition(server) == Condition::Up && !wanted.is_failed(server)
+        };
+        let near = match (&group.ring, wanted.key) {
+            (Some(ring), Some(key)) => {
+                let mut walk = ring.after(key).take(WALK).filter_map(|number| self.server(number));
+                walk.find(|server| is_up(server))
+            }
+            _ => {
+                let step = |step: u64| group.at(scatter(turn.wrapping_add(step << 32)));
+                let mut turns = (1..=TRIES).filter_map(|number| self.server(step(number)?));
+                turns.find(|server| is_up(server))
+            }
+        };
+        let can =
+            |server: &Arc<Server>| self.condition(server).is_up() && !wanted.is_failed(server);
+        let all = || rotated(&group.members, wanted.key.unwrap_or(turn));
+        let all = || all().filter_map(|number| self.server(*number));
+        near.or_else(|| all().find(|server| is_up(server)))
+            .or_else(|| all().find(|server| can(server)))
+    }
+
+    /// Where nothing is well, whatever passes its checks is still better than no answer.
+    fn least_bad(&self, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+        let rank = |server: &Arc<Server>| match self.condition(server) {
+            Condition::FailsChecks => None,
+            condition => {
+                let ejected = condition == Condition::Ejected;
+                Some((wanted.is_failed(server), ejected, server.backup))
+            }
+        };
+        let ranked = rotated(&self.servers, turn).filter_map(|one| Some((rank(one)?, one)));
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, server)| server)
+    }
+
+    /// `server`, or another one where a request need not wait. A key's server is waited for.
+    pub(super) fn roomier(&self, server: Arc<Server>) -> Arc<Server> {
+        if server.has_room() || self.primary.ring.is_some() {
+            return server;
+        }
+        let mut others = self.primary.members.iter().filter_map(|number| self.server(*number));
+        let free = others.find(|other| self.is_up(other) && other.has_room());
+        free.cloned().unwrap_or(server)
+    }
+
+    /// False if there should be a better choice than `server`.
+    pub(super) fn is_up(&self, server: &Server) -> bool {
+        self.condition(server).is_up()
+    }
+
+    fn server(&self, number: usize) -> Option<&Arc<Server>> {
+        self.servers.get(number)
+    }
+
+    fn condition(&self, server: &Server) -> Condition {
+        match server.state.condition(&self.clock) {
+            // A key's server is the same however new it is.
+            Condition::Rising(_) if self.primary.ring.is_some() => Condition::Up,
+            condition => condition,
+        }
+    }
+}
+
+impl Wanted<'_> {
+    fn is_failed(&self, server: &Arc<Server>) -> bool {
+        self.failed.is_some_and(|failed| Arc::ptr_eq(failed, server))
+    }
+}
+
+/// All of `list`, beginning at the place that `start` says.
+fn rotated<T>(list: &[T], start: u64) -> impl Iterator<Item = &T> {
+    let from = usize::try_from(start % (list.len().max(1) as u64)).unwrap_or_default();
+    let (before, after) = list.split_at(from.min(list.len()));
+    after.iter().chain(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::pool::sample;
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{self, HashBy, ServerAddress};
+    use crate::runtime::Threads;
+
+    /// As many servers as that; the last `backups` of them are backups.
+    fn pool(balance: &Balance, number: usize, backups: usize) -> Arc<Pool> {
+        let server = |at: usize| config::Server {
+            name: format!("server-{at}"),
+            address: ServerAddress::Echo,
+            weight: 1,
+            backup: at + backups >= number,
+        };
+        let config = sample(balance.clone(), (0..number).map(server).collect());
+        Pool::build(&config, 1, &Clock::system()).unwrap()
+    }
+
+    const BALANCES: [Balance; 3] =
+        [Balance::RoundRobin, Balance::LeastRequests, Balance::Hash(HashBy::Client)];
+
+    /// How often each server is chosen in so many picks.
+    fn picked(pool: &Pool, times: u64) -> HashMap<Arc<str>, u64> {
+        let threads = Threads::start(1, 1).unwrap();
+        let mut counts = HashMap::new();
+        for key in 0..times {
+            let wanted = Wanted { failed: None, key: Some(scatter(key)) };
+            let server = pool.pick(&threads.workers()[0], &wanted).unwrap();
+            *counts.entry(server.name.clone()).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn what_half_of_a_thousand_servers_cannot_take_is_spread_over_the_others() {
+        for balance in BALANCES {
+            let pool = pool(&balance, 1000, 0);
+            for server in pool.servers.iter().step_by(2) {
+                server.state.checked(Some("down"), pool.clock.now());
+            }
+
+            let counts = picked(&pool, 20_000);
+
+            let even = |name: &str| name.rsplit('-').next().unwrap().parse::<u32>().unwrap() % 2;
+            assert!(counts.keys().all(|name| even(name) == 1), "{balance:?}");
+            let most = counts.values().max().unwrap();
+            assert!(counts.len() > 490 && *most < 130, "40 would be fair: {most}, {balance:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_failed_this_request_is_not_asked_again_if_there_is_another() {
+        let threads = Threads::start(1, 1).unwrap();
+        for balance in BALANCES {
+            for (number, backups) in [(2, 0), (3, 0), (2, 1)] {
+                let pool = pool(&balance, number, backups);
+                for key in 0..100 {
+                    let failed = &pool.servers[0];
+                    let wanted = Wanted { failed: Some(failed), key: Some(scatter(key)) };
+                    let other = pool.pick(&threads.workers()[0], &wanted).unwrap();
+                    assert!(!Arc::ptr_eq(other, failed), "{balance:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn with_every_server_ejected_or_unreachable_one_is_asked_all_the_same() {
+        let outlier = config::Outlier::default();
+        for balance in BALANCES {
+            let pool = pool(&balance, 3, 1);
+            let now = pool.clock.now();
+            pool.servers[0].state.eject(&outlier, now);
+            pool.servers[1].state.unreachable(now);
+            pool.servers[2].state.checked(Some("down"), now);
+
+            let counts = picked(&pool, 10);
+
+            assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("server-1".into(), 10)]);
+        }
+    }
+}

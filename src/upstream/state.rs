@@ -1,0 +1,318 @@
+//! What is known of a server's health, as whoever picks one reads it.
+//!
+//! Three sources, and each takes back only what it said: checks (certain: a server that fails
+//! them is not used), ejections (a guess from failures in a row, for a time) and the last connect
+//! (a hint: used last). A server that came back rises to its full share. Everything is an atomic
+//! of its own; a server that is well costs no look at the clock. Changes are logged here, once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::Outlier;
+
+/// How long a server that could not be connected to is tried last. Short, because it is a hint
+/// from one failure, not a health check.
+const DOWN_FOR: Duration = Duration::from_secs(5);
+
+/// The share that a server which came back begins with, of a thousand.
+const FIRST_SHARE: u64 = 100;
+pub(super) const FULL_SHARE: u64 = 1000;
+
+/// What a server is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Up,
+    /// It came back a while ago and takes so many thousandths of its share.
+    Rising(u64),
+    /// A moment ago there was no connection to be had.
+    Unreachable,
+    /// Left out for a time, because it failed requests.
+    Ejected,
+    /// Left out until it passes its checks.
+    FailsChecks,
+}
+
+impl Condition {
+    /// Every name that a condition may have.
+    pub const NAMES: [&'static str; 4] = ["up", "unreachable", "ejected", "checks_failed"];
+
+    /// For metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up | Self::Rising(_) => "up",
+            Self::Unreachable => "unreachable",
+            Self::Ejected => "ejected",
+            Self::FailsChecks => "checks_failed",
+        }
+    }
+
+    /// True if requests come to it in the usual way.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Up | Self::Rising(_))
+    }
+}
+
+/// The state of one server. Times are milliseconds of a `Timestamp`; 0 is none.
+pub(super) struct State {
+    upstream: Arc<str>,
+    server: Arc<str>,
+    slow_start: Duration,
+    fails_checks: AtomicBool,
+    unreachable_until: AtomicU64,
+    ejected_until: AtomicU64,
+    rising_since: AtomicU64,
+    /// Failures since the last success.
+    row: AtomicU32,
+    /// Ejections that the next one's length is reckoned from, and the end of the last.
+    ejections: AtomicU32,
+    returned: AtomicU64,
+}
+
+impl State {
+    pub(super) fn new(upstream: Arc<str>, server: Arc<str>, slow_start: Duration) -> Self {
+        Self {
+            upstream,
+            server,
+            slow_start,
+            fails_checks: AtomicBool::new(false),
+            unreachable_until: AtomicU64::new(0),
+            ejected_until: AtomicU64::new(0),
+            rising_since: AtomicU64::new(0),
+            row: AtomicU32::new(0),
+            ejections: AtomicU32::new(0),
+            returned: AtomicU64::new(0),
+        }
+    }
+
+    /// What the server is good for now.
+    pub(super) fn condition(&self, clock: &Clock) -> Condition {
+        if self.fails_checks() {
+            return Condition::FailsChecks;
+        }
+        let [unreachable, ejected, rising] =
+            [&self.unreachable_until, &self.ejected_until, &self.rising_since]
+                .map(|at| at.load(Ordering::Relaxed));
+        if unreachable | ejected | rising == 0 {
+            return Condition::Up;
+        }
+        let now = clock.now();
+        if self.is_ejected(now) {
+            return Condition::Ejected;
+        }
+        if ejected != 0 {
+            self.come_back(ejected, now);
+        }
+        if is_before(now, unreachable, DOWN_FOR) {
+            return Condition::Unreachable;
+        }
+        match self.share(now) {
+            FULL_SHARE.. => Condition::Up,
+            share => Condition::Rising(share),
+        }
+    }
+
+    pub(super) fn fails_checks(&self) -> bool {
+        self.fails_checks.load(Ordering::Relaxed)
+    }
+
+    fn is_ejected(&self, now: Timestamp) -> bool {
+        // No ejection is longer than a day.
+        is_before(now, self.ejected_until.load(Ordering::Relaxed), Duration::from_secs(86_400))
+    }
+
+    /// True if it fails its checks or is ejected.
+    pub(super) fn is_out(&self, now: Timestamp) -> bool {
+        self.fails_checks() || self.is_ejected(now)
+    }
+
+    /// Notes that no connection could be made.
+    pub(super) fn unreachable(&self, now: Timestamp) {
+        self.unreachable_until.store(now.plus(DOWN_FOR).millis(), Ordering::Relaxed);
+    }
+
+    /// Notes that a connection was made.
+    pub(super) fn reached(&self) {
+        self.unreachable_until.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes a failed request; answers how many there are in a row.
+    pub(super) fn failed(&self) -> u32 {
+        self.row.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Notes a request that went well. Written only where there is something to forget: the usual
+    /// case must not take the line from other cores.
+    pub(super) fn succeeded(&self) {
+        if self.row.load(Ordering::Relaxed) != 0 {
+            self.row.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Leaves the server out. To be called by one at a time.
+    pub(super) fn eject(&self, outlier: &Outlier, now: Timestamp) {
+        let returned = Timestamp::from_millis(self.returned.load(Ordering::Relaxed));
+        let before = match now.since(returned) >= outlier.max_ejection {
+            true => 0,
+            false => self.ejections.load(Ordering::Relaxed),
+        };
+        let number = before.saturating_add(1);
+        let length = outlier.ejection.saturating_mul(number).min(outlier.max_ejection);
+        self.ejections.store(number, Ordering::Relaxed);
+        let until = now.plus(length).millis();
+        self.returned.store(until, Ordering::Relaxed);
+        // One failure more after its return and it is out again, unless it has succeeded.
+        self.row.store(outlier.failures.saturating_sub(1), Ordering::Relaxed);
+        self.ejected_until.store(until, Ordering::Relaxed);
+        tracing::warn!(
+            upstream = &*self.upstream,
+            server = &*self.server,
+            failures = outlier.failures,
+            for_seconds = length.as_secs_f64(),
+            "a server fails requests and is left out"
+        );
+    }
+
+    /// An ejection is over: noted by the first to see it.
+    fn come_back(&self, ejected_until: u64, now: Timestamp) {
+        let (ended, relaxed) = (&self.ejected_until, Ordering::Relaxed);
+        if ended.compare_exchange(ejected_until, 0, relaxed, relaxed).is_err() {
+            return;
+        }
+        self.rise(Timestamp::from_millis(ejected_until).min(now));
+        let (upstream, server) = (&*self.upstream, &*self.server);
+        tracing::info!(upstream, server, "a server that was left out is tried again");
+    }
+
+    /// Notes that it passes its checks, or why it does not.
+    pub(super) fn checked(&self, failure: Option<&str>, now: Timestamp) {
+        let (upstream, server) = (&*self.upstream, &*self.server);
+        let failed = self.fails_checks.swap(failure.is_some(), Ordering::Relaxed);
+        match failure {
+            Some(cause) if !failed => {
+                tracing::warn!(upstream, server, cause, "a server fails its checks");
+            }
+            None if failed => {
+                self.reached();
+                self.rise(now);
+                tracing::info!(upstream, server, "a server passes its checks again");
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes over what was known of the server before a reload; of checks, if it has some now.
+    pub(super) fn inherit(&self, last: &Self, has_checks: bool) {
+        let relaxed = Ordering::Relaxed;
+        self.fails_checks.store(has_checks && last.fails_checks(), relaxed);
+        for (own, last) in [
+            (&self.unreachable_until, &last.unreachable_until),
+            (&self.ejected_until, &last.ejected_until),
+            (&self.rising_since, &last.rising_since),
+            (&self.returned, &last.returned),
+        ] {
+            own.store(last.load(relaxed), relaxed);
+        }
+        self.row.store(last.row.load(relaxed), relaxed);
+        self.ejections.store(last.ejections.load(relaxed), relaxed);
+    }
+
+    fn rise(&self, from: Timestamp) {
+        if !self.slow_start.is_zero() {
+            self.rising_since.store(from.millis().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// The part of its load that it takes now, of a thousand.
+    fn share(&self, now: Timestamp) -> u64 {
+        let since = self.rising_since.load(Ordering::Relaxed);
+        if since == 0 {
+            return FULL_SHARE;
+        }
+        let risen = now.millis().checked_sub(since).map(Duration::from_millis);
+        // None: the clock was set back.
+        let Some(risen) = risen.filter(|risen| *risen < self.slow_start) else {
+            let relaxed = Ordering::Relaxed;
+            let _ = self.rising_since.compare_exchange(since, 0, relaxed, relaxed);
+            return FULL_SHARE;
+        };
+        let share = risen.as_millis() * u128::from(FULL_SHARE) / self.slow_start.as_millis().max(1);
+        u64::try_from(share).unwrap_or(FULL_SHARE).max(FIRST_SHARE)
+    }
+}
+
+/// True if `until` is still to come; not if it is further away than it can have been set: then
+/// the clock was set back.
+fn is_before(now: Timestamp, until: u64, longest: Duration) -> bool {
+    let left = Timestamp::from_millis(until).since(now);
+    !left.is_zero() && left <= longest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::TestClock;
+
+    const OUTLIER: Outlier = Outlier {
+        failures: 3,
+        ejection: Duration::from_secs(10),
+        max_ejection: Duration::from_secs(25),
+    };
+
+    fn state(slow_start: u64) -> (State, TestClock, Clock) {
+        let moved = TestClock::new(Timestamp::from_secs(1000));
+        let state = State::new("u".into(), "s".into(), Duration::from_secs(slow_start));
+        (state, moved.clone(), Clock::test(moved))
+    }
+
+    #[test]
+    fn an_ejection_grows_to_its_limit_and_starts_over_after_a_good_while() {
+        let (state, moved, clock) = state(0);
+        for (calm, length, why) in [
+            (0, 10, "the first"),
+            (0, 20, "the second is twice as long"),
+            (0, 25, "none is longer than the limit"),
+            (24, 25, "it has not been calm for long enough"),
+            (25, 10, "it has been in for as long as the longest"),
+        ] {
+            moved.advance(Duration::from_secs(calm));
+            state.eject(&OUTLIER, clock.now());
+
+            moved.advance(Duration::from_secs(length) - Duration::from_millis(1));
+            assert_eq!(state.condition(&clock), Condition::Ejected, "{why}");
+            moved.advance(Duration::from_millis(1));
+            assert_eq!(state.condition(&clock), Condition::Up, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_came_back_rises_to_its_full_share() {
+        let (state, moved, clock) = state(20);
+        state.checked(Some("refused"), clock.now());
+        state.checked(None, clock.now());
+
+        for (after, expected, why) in [
+            (0, Condition::Rising(100), "a tenth to begin with"),
+            (1, Condition::Rising(100), "less than a tenth would tell nothing"),
+            (9, Condition::Rising(500), "half of the time, half of the share"),
+            (10, Condition::Up, "all of it"),
+        ] {
+            moved.advance(Duration::from_secs(after));
+            assert_eq!(state.condition(&clock), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_keep_a_server_out() {
+        let ((left_out, _, clock), (risen, ..)) = (state(0), state(20));
+        let future = Timestamp::from_secs(1_000_000);
+
+        left_out.unreachable(future);
+        left_out.eject(&OUTLIER, future);
+        risen.rise(future);
+
+        assert_eq!(left_out.condition(&clock), Condition::Up);
+        assert_eq!(risen.condition(&clock), Condition::Up);
+    }
+}
