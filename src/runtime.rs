@@ -6,18 +6,23 @@
 //! hold up a proxied request. A worker asks the back room with `BackRoom::ask`, which is bounded
 //! for each kind of work. This is the only module that spawns.
 
+mod places;
+
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::places::{BackRoomFull, Work};
+use self::places::{Place, Places};
 use crate::secret::Randomness;
 
 /// One worker thread as its connections see it.
@@ -64,30 +69,6 @@ impl Worker {
     }
 }
 
-/// What kind of work the back room is asked for; each kind has its own bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// A login step: reading users, hashing, the store, mail.
-    Login,
-    /// A question to whoever issued a credential.
-    Inquiry,
-    /// An operator's request.
-    Admin,
-}
-
-/// As many of one kind as the back room takes are already waiting in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the back room already has {limit} requests of this kind")]
-pub struct BackRoomFull {
-    pub limit: usize,
-}
-
-/// A login waits for a hash or a disk, so this many are a queue of seconds, not of minutes.
-const LOGIN_LIMIT: usize = 1024;
-/// An issuer answers within seconds or not at all; requests wait for it in memory.
-const INQUIRY_LIMIT: usize = 4096;
-const ADMIN_LIMIT: usize = 64;
-
 /// The runtime for everything that is not the hot path.
 #[derive(Clone, Debug)]
 pub struct BackRoom {
@@ -95,13 +76,6 @@ pub struct BackRoom {
     /// What `ask` was given: a drain waits for it.
     asked: TaskTracker,
     places: Arc<Places>,
-}
-
-#[derive(Debug)]
-struct Places {
-    login: Arc<Semaphore>,
-    inquiry: Arc<Semaphore>,
-    admin: Arc<Semaphore>,
 }
 
 impl BackRoom {
@@ -116,18 +90,41 @@ impl BackRoom {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let (places, limit) = match kind {
-            Work::Login => (&self.places.login, LOGIN_LIMIT),
-            Work::Inquiry => (&self.places.inquiry, INQUIRY_LIMIT),
-            Work::Admin => (&self.places.admin, ADMIN_LIMIT),
-        };
+        let place = self.places.take(kind)?;
+        Ok(self.carry_out(place, work).await.ok())
+    }
+
+    /// `ask` for a question about a credential that came from this group of addresses, which may
+    /// hold an eighth of the places: made-up credentials of one client must not keep the good ones
+    /// of others waiting.
+    ///
+    /// # Errors
+    /// As `ask`.
+    pub async fn inquire<T, F>(
+        &self,
+        group: Option<IpAddr>,
+        work: F,
+    ) -> Result<Option<T>, BackRoomFull>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let place = self.places.take_for(group)?;
+        Ok(self.carry_out(place, work).await.ok())
+    }
+
+    /// Not a future that holds the work: what is moved into one more would be as large again.
+    fn carry_out<T, F>(&self, place: Place, work: F) -> JoinHandle<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
         // The place goes with the work: callers who go away must not make room for more of it.
-        let place = places.clone().try_acquire_owned().map_err(|_| BackRoomFull { limit })?;
         let work = async move {
             let _place = place;
             work.await
         };
-        Ok(self.handle.spawn(self.asked.track_future(work)).await.ok())
+        self.handle.spawn(self.asked.track_future(work))
     }
 
     /// Runs a task that outlives any request; it has to end when the gateway drains.
@@ -184,11 +181,7 @@ impl Threads {
         let back_room = BackRoom {
             handle: runtime.handle().clone(),
             asked: TaskTracker::new(),
-            places: Arc::new(Places {
-                login: Arc::new(Semaphore::new(LOGIN_LIMIT)),
-                inquiry: Arc::new(Semaphore::new(INQUIRY_LIMIT)),
-                admin: Arc::new(Semaphore::new(ADMIN_LIMIT)),
-            }),
+            places: Arc::new(Places::new()),
         };
         let mut threads = Self {
             workers: Vec::new(),
@@ -295,7 +288,7 @@ mod tests {
         let release = CancellationToken::new();
 
         threads.back_room().handle().block_on(async {
-            for _ in 0..ADMIN_LIMIT {
+            for _ in 0..places::ADMIN_LIMIT {
                 let waiting = release.clone();
                 let asked = back_room.ask(Work::Admin, async move { waiting.cancelled().await });
                 // Polled once, then the caller leaves.

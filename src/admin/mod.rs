@@ -9,6 +9,7 @@ mod api_keys;
 pub mod client;
 pub mod health;
 mod imported;
+mod limits;
 mod observed;
 mod operations;
 mod serve;

@@ -19,7 +19,7 @@ use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::Gauges;
 use crate::token::{KeyEvent, KeyState};
 use crate::upstream::Condition;
-use crate::users::{Name, canonical_account};
+use crate::users::{Name, UserKey};
 
 /// Sessions in one list; more would not fit a screen or a line of JSON.
 const LISTED: usize = 10_000;
@@ -219,22 +219,6 @@ impl Operations {
         self.write(&AuditEvent::Key { action, kid, algorithm: algorithm.as_str() });
     }
 
-    async fn lift_limits(&self, name: String) -> Carried {
-        let shared = &self.gateway.shared;
-        let generation = self.gateway.generation();
-        let sources: Vec<String> =
-            generation.config.users.iter().map(|one| one.name.clone()).collect();
-        let now = shared.clock.now();
-        // Counted by user where there is one, else by the name as it was typed.
-        for name in [Name::Username(name.clone()), Name::Email(name.clone())] {
-            let resolved = shared.users.resolve(&sources, &name).await.map_err(failed)?;
-            let account = canonical_account(&name, resolved.as_ref());
-            shared.store.lift_limits(account, now).await.map_err(failed)?;
-        }
-        self.audit("limits lift", &name);
-        Ok(json!({}))
-    }
-
     async fn mint(&self, user: &str, login: &str) -> Carried {
         let generation = self.gateway.generation();
         let settings = generation.config.logins.iter().find(|one| one.name == login);
@@ -256,7 +240,7 @@ impl Operations {
         let sources: Vec<String> =
             self.gateway.generation().config.users.iter().map(|one| one.name.clone()).collect();
         match (self.named(&sources, user).await?, SessionId::parse(user)) {
-            (Some(subject), _) => Ok(subject),
+            (Some(user), _) => Ok(user.id),
             // An id, perhaps of a user who is gone: his sessions may still be there.
             (None, Some(_)) => Ok(Subject::new(user)),
             (None, None) => Err(unknown(&format!("user `{user}`"))),
@@ -268,11 +252,11 @@ impl Operations {
         &self,
         sources: &[String],
         user: &str,
-    ) -> Result<Option<Subject>, (StatusCode, String)> {
+    ) -> Result<Option<UserKey>, (StatusCode, String)> {
         let users = &self.gateway.shared.users;
         for name in [Name::Username(user.to_owned()), Name::Email(user.to_owned())] {
-            if let Some(subject) = users.resolve(sources, &name).await.map_err(failed)? {
-                return Ok(Some(subject));
+            if let Some(user) = users.resolve(sources, &name).await.map_err(failed)? {
+                return Ok(Some(user));
             }
         }
         Ok(None)
@@ -357,7 +341,9 @@ impl Operations {
                 .verifier
                 .remote_issuers(shared.clock.now())
                 .into_iter()
-                .map(|one| (one.name.to_string(), one.succeeded, one.failed, one.fetched))
+                .map(|one| {
+                    (one.name.to_string(), one.is_asked, one.succeeded, one.failed, one.fetched)
+                })
                 .collect(),
         }
     }

@@ -4,7 +4,7 @@
 //! token however many wait for its answer. No answer is no verdict: that is 503 and not
 //! remembered. What says that it is ours, or another issuer's, never goes to anybody.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -17,6 +17,7 @@ use super::foreign::{Foreign, IssuerError};
 use super::inquiry::{Inquiry, Unproved};
 use super::introspect::Introspect;
 use super::json;
+use super::remote::RemoteIssuer;
 use super::verdicts::{Verdict, Verdicts};
 use super::verified::{Refusal, Verified};
 use super::verifier::Verifier;
@@ -47,6 +48,18 @@ pub(super) struct Asked {
     cache: Duration,
     verdicts: Verdicts,
     flights: Flights,
+    heard: Mutex<Heard>,
+}
+
+/// How asking went so far.
+#[derive(Debug, Default)]
+struct Heard {
+    answered: u64,
+    failed: u64,
+    /// When it last answered.
+    at: Option<Timestamp>,
+    /// Why it did not the last time.
+    problem: Option<String>,
 }
 
 #[derive(Debug)]
@@ -104,11 +117,8 @@ impl Asked {
             cache,
             verdicts: Verdicts::default(),
             flights: Flights::new(FLIGHTS),
+            heard: Mutex::default(),
         })
-    }
-
-    pub(super) fn name(&self) -> &Arc<str> {
-        &self.name
     }
 
     /// Whether what was said here would be said of this issuer's tokens too.
@@ -161,6 +171,7 @@ impl Asked {
                 sessions.ask(&self.name, &self.rules, credential.token(), key).await
             }
         };
+        self.note(told.as_ref().err(), now);
         match told {
             Ok(answer) => {
                 let (verdict, until) = self.verdict(answer, now);
@@ -171,6 +182,29 @@ impl Asked {
                 tracing::warn!(issuer = %self.name, problem, "a token could not be asked about");
                 false
             }
+        }
+    }
+
+    fn note(&self, problem: Option<&String>, now: Timestamp) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.problem = problem.cloned();
+        match problem {
+            Some(_) => heard.failed += 1,
+            None => (heard.answered, heard.at) = (heard.answered + 1, Some(now)),
+        }
+    }
+
+    /// What operators want to know.
+    pub(super) fn told(&self) -> RemoteIssuer {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = heard.problem.as_ref();
+        RemoteIssuer {
+            name: self.name.clone(),
+            is_asked: true,
+            succeeded: heard.answered,
+            failed: heard.failed,
+            fetched: heard.at,
+            problem: problem.map(|why| format!("issuer `{}` could not be asked: {why}", self.name)),
         }
     }
 
@@ -196,9 +230,13 @@ impl Asked {
 }
 
 impl Verifier {
-    /// Those who may be asked about a credential.
-    pub(super) fn may_know(&self, credential: &Credential) -> Vec<Arc<Asked>> {
-        let asked: Vec<_> = self.foreign.iter().filter_map(Foreign::asked).collect();
+    /// Those `among` these issuers (none: all) who may be asked about a credential.
+    pub(super) fn may_know(&self, credential: &Credential, among: &[String]) -> Vec<Arc<Asked>> {
+        let is_among = |asked: &&Arc<Asked>| {
+            among.is_empty() || among.iter().any(|name| **name == *asked.name)
+        };
+        let asked: Vec<_> =
+            self.foreign.iter().filter_map(Foreign::asked).filter(is_among).collect();
         if asked.is_empty() {
             return Vec::new();
         }
@@ -211,9 +249,10 @@ impl Verifier {
     pub(super) fn judged_elsewhere(
         &self,
         credential: &Credential,
+        among: &[String],
         now: Timestamp,
     ) -> Option<Result<Arc<Verified>, Unproved>> {
-        let mut candidates = self.may_know(credential);
+        let mut candidates = self.may_know(credential, among);
         candidates.retain(|asked| !asked.is_over(now));
         if candidates.is_empty() {
             return None;

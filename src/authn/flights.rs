@@ -1,6 +1,7 @@
 //! One question for a token, however many wait for its answer; so many questions at once.
 //!
-//! A flight lives for as long as somebody waits for it: where the one who asks is given up, the
+//! Each of those who wait holds a place in the back room: one question, or one token that many
+//! bring, must not hold them all. A flight lives for as long as somebody waits for it: where the one who asks is given up, the
 //! next one asks in his place.
 
 use std::collections::HashMap;
@@ -12,6 +13,9 @@ use crate::secret::Digest;
 
 /// Whether there is an answer now.
 type Flight = OnceCell<bool>;
+
+/// Those who wait for one answer.
+const WAITING: usize = 512;
 
 /// Questions that are under way.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ impl Flights {
     }
 
     /// Waits for the question of this name, put by `ask` unless it is under way; `None` where there
-    /// are too many.
+    /// are too many, or too many wait for this one.
     pub(super) async fn join(&self, name: Digest, ask: impl Future<Output = bool>) -> Option<bool> {
         let flight = self.board(name)?;
         let is_answered = *flight.get_or_init(|| ask).await;
@@ -38,7 +42,8 @@ impl Flights {
     fn board(&self, name: Digest) -> Option<Arc<Flight>> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = under_way.get(&name).and_then(Weak::upgrade) {
-            return Some(flight);
+            // This one is counted too.
+            return (Arc::strong_count(&flight) <= WAITING).then_some(flight);
         }
         if under_way.len() >= self.most {
             // Those that were given up.
@@ -78,5 +83,17 @@ mod tests {
         assert_eq!(flights.join(name(3), async { true }).await, Some(true));
         assert_eq!(flights.join(name(4), async { false }).await, Some(false), "the third landed");
         assert_eq!(flights.under_way.lock().unwrap().len(), 1);
+    }
+    #[tokio::test]
+    async fn only_so_many_wait_for_one_answer() {
+        let flights = Flights::new(2);
+        let name = Digest::of(b"one");
+        let mut waiting: Vec<_> = (0..WAITING).map(|_| flights.board(name).unwrap()).collect();
+
+        assert!(flights.board(name).is_none());
+        assert!(flights.board(Digest::of(b"other")).is_some());
+
+        waiting.pop();
+        assert!(flights.board(name).is_some());
     }
 }

@@ -215,15 +215,7 @@ impl Foreign {
             None if !self.rules.type_optional => return Err("the token names no type"),
             _ => {}
         }
-        if self.rules.allow_id_tokens {
-            return Ok(());
-        }
-        let names = ["nonce", "at_hash", "events"];
-        let is_id = claims.get("token_use").is_some_and(|usage| usage == "id");
-        if is_id || names.iter().any(|name| claims.contains_key(*name)) {
-            return Err("an ID token or event token is no access token");
-        }
-        Ok(())
+        check_not_id(&self.rules, claims)
     }
 
     fn check_lifetime(&self, issued: Option<Timestamp>, expires: Timestamp) -> Result<(), Cause> {
@@ -234,6 +226,16 @@ impl Foreign {
         }
         Ok(())
     }
+}
+
+/// ID tokens are for clients, unless the operator says otherwise.
+pub(super) fn check_not_id(rules: &Issuer, claims: &Claims) -> Result<(), Cause> {
+    let names = ["nonce", "at_hash", "events"];
+    let is_id = claims.get("token_use").is_some_and(|usage| usage == "id");
+    if !rules.allow_id_tokens && (is_id || names.iter().any(|name| claims.contains_key(*name))) {
+        return Err("an ID token or event token is no access token");
+    }
+    Ok(())
 }
 
 /// Whether the token is meant for whom the issuer's rules say.

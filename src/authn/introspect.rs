@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::asked::Answer;
 use super::claims;
-use super::foreign::{check_audience, identity};
+use super::foreign::{check_audience, check_not_id, identity};
 use super::json;
 use super::jws::{Cause, Compact};
 use super::verified::{Refusal, Verified};
@@ -98,6 +98,7 @@ fn judge(
         return Err("the issuer does not call the token active");
     }
     check_use(claims)?;
+    check_not_id(rules, claims)?;
     if claims::text(claims, "iss")?.is_some_and(|issuer| issuer != rules.issuer) {
         return Err("the issuer says that another issued the token");
     }

@@ -64,14 +64,16 @@ struct Known {
     problem: Option<Arc<str>>,
 }
 
-/// An issuer that is asked for its keys, as operators see it.
+/// An issuer that is asked, as operators see it.
 #[derive(Clone, Debug)]
 pub struct RemoteIssuer {
     pub name: Arc<str>,
-    /// Fetches so far.
+    /// Whether it is asked about each of its tokens, and not for its keys.
+    pub is_asked: bool,
+    /// Fetches, or questions, so far.
     pub succeeded: u64,
     pub failed: u64,
-    /// When the keys in use were fetched.
+    /// When the keys in use were fetched, or it last answered.
     pub fetched: Option<Timestamp>,
     /// What an operator should know of.
     pub problem: Option<String>,
@@ -241,6 +243,7 @@ impl Remote {
         };
         RemoteIssuer {
             name: self.name.clone(),
+            is_asked: false,
             succeeded: known.succeeded,
             failed: known.failed,
             fetched: known.fetched,

@@ -22,12 +22,13 @@ impl Verifier {
     /// they alone understand: others are not asked about.
     pub fn may_be_of(&self, token: &SecretString, issuers: &[String]) -> bool {
         let credential = Credential::Bearer(token.clone());
-        let is_named = |name: &str| issuers.iter().any(|one| one == name);
-        self.any_of(token, issuers, |_, _, _| true)
-            || self.may_know(&credential).iter().any(|asked| is_named(asked.name()))
+        // Named by nobody is not named by all.
+        !issuers.is_empty()
+            && (self.any_of(token, issuers, |_, _, _| true)
+                || !self.may_know(&credential, issuers).is_empty())
     }
 
-    /// Proves a token of one of these issuers. Waits: for the back room.
+    /// Proves a token of one of these issuers; nobody else sees it. Waits: for the back room.
     ///
     /// # Errors
     /// As `prove`; `NotPermitted` where all that is wrong is that it is somebody else's than the
@@ -38,7 +39,8 @@ impl Verifier {
         issuers: &[String],
         now: Timestamp,
     ) -> Result<Arc<Verified>, Refusal> {
-        let proved = self.prove(&Credential::Bearer(token.clone()), now).await;
+        let credential = Credential::Bearer(token.clone());
+        let proved = self.prove_among(&credential, issuers, now).await;
         let is_named = |verified: &Verified| {
             !verified.own && issuers.iter().any(|name| **name == *verified.identity.issuer)
         };

@@ -106,25 +106,47 @@ impl Verifier {
         &self.warnings
     }
 
-    /// Proves a credential, asking others where that is needed. Waits: for the back room.
+    /// `prove_among` all issuers.
     pub async fn prove(
         &self,
         credential: &Credential,
         now: Timestamp,
     ) -> Result<Arc<Verified>, Refusal> {
-        let inquiry = match self.verify(credential, now) {
+        self.prove_among(credential, &[], now).await
+    }
+
+    /// Proves a credential, asking others where that is needed: only these issuers (none: all)
+    /// see a token that does not say whose it is. Waits: for the back room.
+    pub async fn prove_among(
+        &self,
+        credential: &Credential,
+        issuers: &[String],
+        now: Timestamp,
+    ) -> Result<Arc<Verified>, Refusal> {
+        let inquiry = match self.verify_among(credential, issuers, now) {
             Ok(verified) => return Ok(verified),
             Err(Unproved::Refused(refusal)) => return Err(refusal),
             Err(Unproved::Ask(inquiry)) => inquiry,
         };
         inquiry.ask(now).await?;
-        self.verify(credential, now).map_err(Unproved::unasked)
+        self.verify_among(credential, issuers, now).map_err(Unproved::unasked)
     }
 
-    /// Proves a credential by what is known already.
+    /// `verify_among` all issuers.
     pub fn verify(
         &self,
         credential: &Credential,
+        now: Timestamp,
+    ) -> Result<Arc<Verified>, Unproved> {
+        self.verify_among(credential, &[], now)
+    }
+
+    /// Proves a credential by what is known already. Where that is not enough, only these issuers
+    /// (none: all) are to be asked whose it is.
+    pub fn verify_among(
+        &self,
+        credential: &Credential,
+        issuers: &[String],
         now: Timestamp,
     ) -> Result<Arc<Verified>, Unproved> {
         let token = credential.token().expose();
@@ -139,7 +161,7 @@ impl Verifier {
             verified.admit(key, now, &self.revocations)?;
             return Ok(verified);
         }
-        if let Some(judged) = self.judged_elsewhere(credential, now) {
+        if let Some(judged) = self.judged_elsewhere(credential, issuers, now) {
             let verified = judged?;
             verified.admit(key, now, &self.revocations)?;
             return Ok(verified);
@@ -220,9 +242,11 @@ impl Verifier {
         self.remotes(now).map(|remote| remote.due()).min()
     }
 
-    /// The issuers that are asked for their keys, and how that went.
+    /// The issuers that are asked for their keys or about their tokens, and how that went.
     pub fn remote_issuers(&self, now: Timestamp) -> Vec<RemoteIssuer> {
-        self.remotes(now).map(|remote| remote.told(now)).collect()
+        let asked = self.foreign.iter().filter(|one| !one.is_over(now)).filter_map(Foreign::asked);
+        let remotes = self.remotes(now).map(|remote| remote.told(now));
+        remotes.chain(asked.map(|asked| asked.told())).collect()
     }
 
     fn remotes(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Remote>> {

@@ -10,7 +10,7 @@ use super::reader::Reading;
 use super::suggest::Place;
 use super::{
     Bind, ClientAuth, Config, CredentialKind, Draft, IdentityForm, IssuerKeys, Listener, Login,
-    Route, UpstreamCredential,
+    Route, UpstreamCredential, UserSource,
 };
 use crate::dialect::SecondStep;
 use crate::identity::SELF_ISSUER;
@@ -25,6 +25,7 @@ pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     check_mail(reading, config);
     check_route_pairs(reading, draft);
     check_upstream_credentials(reading, draft);
+    warn_users(reading, draft);
     warn_logins(reading, draft);
     warn_routes(reading, draft);
 }
@@ -226,6 +227,24 @@ fn check_upstream_credentials(reading: &Reading<'_>, draft: &Draft) {
                 "is also the field of {taken}: name another in identity_header, such as \"X-Auth-Token\""
             );
             at.at("identity_header").issue(reading, format!("{:?}", name.as_str()), remedy);
+        }
+    }
+}
+
+/// Second steps and attempts are kept for a user of a source; sessions know him by his id alone.
+fn warn_users(reading: &Reading<'_>, draft: &Draft) {
+    let may_meet = |(first, second): (&UserSource, &UserSource)| {
+        first.kind.has_ids_of_its_own() && second.kind.has_ids_of_its_own()
+    };
+    for ((first, first_at), (second, at)) in pairs(&draft.config.users, &draft.users) {
+        if may_meet((first, second)) {
+            let remedy = format!(
+                "may give its users ids that \"{}\"{} gives too: then a revocation of one user's \
+                 sessions is for both, and upstreams tell them by X-Auth-Source alone",
+                first.name,
+                first_at.named()
+            );
+            at.warn(reading, format!("{:?}", second.name), remedy);
         }
     }
 }

@@ -30,7 +30,7 @@ const CACHE: Duration = Duration::from_secs(30);
 const CACHES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
 /// What is about tokens that are judged here.
-const OF_NO_USE: [&str; 11] = [
+const OF_NO_USE: [&str; 10] = [
     "algorithms",
     "jwks",
     "jwks_file",
@@ -41,7 +41,6 @@ const OF_NO_USE: [&str; 11] = [
     "type_optional",
     "required",
     "max_lifetime",
-    "allow_id_tokens",
 ];
 
 impl Introspection {

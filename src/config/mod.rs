@@ -96,8 +96,8 @@ pub use self::upstream_calls::{UpstreamCalls, UpstreamQueue};
 pub use self::upstream_health::{Care, HealthCheck, Outlier};
 pub use self::users::{
     AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
-    LdapAttributes, LdapGroups, LdapServer, SqlColumns, SqlDatabase, SqlUsers, UserMap, UserSource,
-    UserSourceKind, WeakScheme,
+    LdapAttributes, LdapGroups, LdapServer, SqlColumn, SqlColumns, SqlDatabase, SqlUsers, UserMap,
+    UserSource, UserSourceKind, WeakScheme,
 };
 pub use self::webitel_sessions::{
     SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions,
@@ -263,6 +263,7 @@ fn syntax_errors(reading: &Reading<'_>, errors: Vec<toml::de::Error>) -> Vec<Iss
 struct Draft {
     config: Config,
     listeners: Vec<suggest::Place>,
+    users: Vec<suggest::Place>,
     issuers: Vec<suggest::Place>,
     certificates: Vec<suggest::Place>,
     logins: Vec<suggest::Place>,
@@ -293,7 +294,7 @@ fn read(mut root: Table<'_>) -> Draft {
     let mut known = Known::new(token.clone(), Dialects::read(root));
     let (listeners, listener_places) =
         read_all(root, "listener", |table| Some(Listener::read(table)));
-    let (users, _) =
+    let (users, user_places) =
         read_all(root, "users", |table| UserSource::read(table, &mut known.users, &known.dialects));
     let (issuers, issuer_places) =
         read_all(root, "issuer", |table| Some(Issuer::read(table, &mut known.issuers, &token)));
@@ -334,6 +335,7 @@ fn read(mut root: Table<'_>) -> Draft {
     Draft {
         config,
         listeners: listener_places,
+        users: user_places,
         issuers: issuer_places,
         certificates: certificate_places,
         logins: login_places,

@@ -217,7 +217,8 @@ impl Config {
         };
         if let IssuerKeys::Introspection(introspection) = &issuer.keys {
             let out = out.sub("introspection", introspection.print()).maybe("ca", file("ca"));
-            return claims(out.flag("allow_http", issuer.allow_http)).table();
+            let out = claims(out.flag("allow_http", issuer.allow_http));
+            return out.flag("allow_id_tokens", issuer.allow_id_tokens).table();
         }
         let out = out.texts(
             "algorithms",

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::attempts::{Trier, is_decision};
 use super::proofs::Asked;
+use super::review::Patience;
 use super::{Refused, Services};
 use crate::authn::Verified;
 use crate::client::{Client, address_group};
@@ -88,10 +89,34 @@ impl Services {
             }
         };
         self.store.attempt_succeeded(attempt, call.now).await?;
+        let verified = self.keep((digest, epoch), &trier, &user).await?;
         self.count(&trier, LoginResult::Succeeded);
-        let verified = Arc::new(verified(&user));
-        self.proofs.keep(digest, epoch, (&verified, user), call.now);
         Ok(verified)
+    }
+
+    /// Keeps that the password was right. Where users changed since it was looked at, he is looked
+    /// for again: what he opens from now on, no review of that change would end.
+    async fn keep(
+        &self,
+        (digest, epoch): (Digest, u64),
+        trier: &Trier<'_>,
+        user: &User,
+    ) -> Result<Arc<Verified>, Refused> {
+        let verified = Arc::new(verified(user));
+        if self.proofs.keep(digest, epoch, (&verified, user), trier.now)? {
+            return Ok(verified);
+        }
+        let epoch = self.proofs.epoch();
+        let found = self.users.find(&user.source, &user.id, &user.name).await?;
+        if found.is_none_or(|found| found.version != user.version) {
+            let cause = "the user changed while his password was looked at";
+            return Err(self.failed(trier, &user.name, Reason::InvalidCredentials, cause));
+        }
+        self.refuse_second_step(trier, user).await?;
+        if self.proofs.keep(digest, epoch, (&verified, user), trier.now)? {
+            return Ok(verified);
+        }
+        Err(Refused::new(Reason::Unavailable, "users change faster than one can be looked at"))
     }
 
     async fn checked(
@@ -105,24 +130,37 @@ impl Services {
             Reason::UnknownUser => Refused { reason: Reason::InvalidCredentials, ..refused },
             _ => refused,
         })?;
-        if self.store.find_totp(&user.id).await?.is_some() {
-            let cause = "the user has a second step, which Basic does not have";
-            return Err(self.failed(trier, &user.name, Reason::InvalidCredentials, cause));
-        }
+        self.refuse_second_step(trier, &user).await?;
         Ok(user)
     }
 
-    /// Users may have changed: no password counts as known, and who is not who he was has nothing
-    /// open any more. Whose source cannot be asked keeps what he has, as sessions do.
-    pub(crate) async fn review_basic(&self, now: Timestamp) {
-        for (digest, user) in self.proofs.forget() {
-            let found = self.users.find(&user.source, &user.id, &user.name).await;
-            if found.is_ok_and(|found| found.is_none_or(|found| found.version != user.version)) {
-                // A request that is on its way may open something yet.
-                self.store.revocations().revoke_token(digest, now.plus(ON_ITS_WAY));
-                self.streams.end(StreamOrigin::Credential(digest));
+    async fn refuse_second_step(&self, trier: &Trier<'_>, user: &User) -> Result<(), Refused> {
+        if self.store.find_totp(&user.source, &user.id).await?.is_none() {
+            return Ok(());
+        }
+        let cause = "the user has a second step, which Basic does not have";
+        Err(self.failed(trier, &user.name, Reason::InvalidCredentials, cause))
+    }
+
+    /// Users have changed: who is not who he was has nothing open any more. Whose source cannot be
+    /// asked keeps what he has, as sessions do; answers whether all could be.
+    pub(crate) async fn review_basic(&self, now: Timestamp) -> bool {
+        let (mut patience, mut is_done) = (Patience::default(), true);
+        let mut users = self.proofs.users();
+        users.sort_by_key(|(_, user)| !self.users.is_local(&user.source));
+        for (digest, user) in users {
+            let found = self.users.find(&user.source, &user.id, &user.name);
+            match patience.ask(&user.source, found).await {
+                Some(Some(found)) if found.version == user.version => {}
+                Some(_) => {
+                    // A request that is on its way may open something yet.
+                    self.store.revocations().revoke_token(digest, now.plus(ON_ITS_WAY));
+                    self.streams.end(StreamOrigin::Credential(digest));
+                }
+                None => is_done = false,
             }
         }
+        is_done
     }
 }
 

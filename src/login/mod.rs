@@ -45,7 +45,7 @@ pub(crate) use self::basic::BasicCall;
 pub(crate) use self::exchange::{Trade, told};
 pub(crate) use self::mail::{MailError, Mailer};
 pub(crate) use self::proofs::Proofs;
-pub(crate) use self::review::review_sessions;
+pub(crate) use self::review::{Reviewed, review_sessions};
 pub(crate) use self::totp::{new_totp, totp_address};
 
 /// What every login of a gateway works with.

@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 use super::Refused;
 use crate::authn::Verified;
 use crate::clock::Timestamp;
+use crate::dialect::Reason;
 use crate::secret::{self, Digest, SecretString};
 use crate::users::User;
 
@@ -24,6 +25,8 @@ use crate::users::User;
 const LIFE: Duration = Duration::from_secs(60);
 /// More are looked at each time: the threads that hash are bounded too.
 const MOST: usize = 10_000;
+/// More are refused: whom nobody remembers, no review of changed users could find.
+const MOST_USERS: usize = 50_000;
 
 /// A password and everything that its being right depends on.
 #[derive(Clone, Copy, Debug)]
@@ -94,27 +97,44 @@ impl Proofs {
         self.known.read().unwrap_or_else(PoisonError::into_inner).epoch
     }
 
-    /// Keeps what was found out since `epoch`, unless all was forgotten meanwhile.
+    /// Keeps what was found out since `epoch`; false where all was forgotten meanwhile.
+    ///
+    /// # Errors
+    /// Where the user could not even be remembered.
     pub(super) fn keep(
         &self,
         digest: Digest,
         epoch: u64,
-        (verified, user): (&Arc<Verified>, User),
+        (verified, user): (&Arc<Verified>, &User),
         now: Timestamp,
-    ) {
+    ) -> Result<bool, Refused> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.epoch != epoch || known.held.len() >= MOST || known.users.len() >= MOST {
-            return;
+        if known.epoch != epoch {
+            return Ok(false);
         }
-        known.held.insert(digest, Held { verified: verified.clone(), since: now });
-        known.users.insert(verified.digest, (user, now));
+        if known.users.len() >= MOST_USERS && !known.users.contains_key(&verified.digest) {
+            return Err(Refused::new(
+                Reason::Unavailable,
+                "too many users call by their passwords",
+            ));
+        }
+        if known.held.len() < MOST {
+            known.held.insert(digest, Held { verified: verified.clone(), since: now });
+        }
+        known.users.insert(verified.digest, (user.clone(), now));
+        Ok(true)
     }
 
-    /// Forgets every password; answers whose they were, for what they still have open.
-    pub(crate) fn forget(&self) -> Vec<(Digest, User)> {
+    /// Forgets every password, but not whose they were: they may have something open.
+    pub(crate) fn forget(&self) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.epoch += 1;
         known.held.clear();
+    }
+
+    /// Who may have something open by his password, and what names him in the streams.
+    pub(super) fn users(&self) -> Vec<(Digest, User)> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.users.iter().map(|(digest, (user, _))| (*digest, user.clone())).collect()
     }
 

@@ -43,7 +43,7 @@ impl Login {
         call: &Call,
         user: &User,
     ) -> Result<Option<Wait>, Refused> {
-        match (self.totp_of(&user.id).await?, endpoint.second_step) {
+        match (self.totp_of(&user.source, &user.id).await?, endpoint.second_step) {
             (Some(totp), _) if self.takes_codes(endpoint) => Ok(Some(Wait::Authenticator(totp))),
             (Some(_), _) => {
                 let cause = "the user has a second step, which this dialect does not have";
@@ -57,9 +57,9 @@ impl Login {
     }
 
     /// The user's authenticator, where this login asks for one.
-    async fn totp_of(&self, user: &Subject) -> Result<Option<Totp>, StoreError> {
+    async fn totp_of(&self, source: &str, id: &Subject) -> Result<Option<Totp>, StoreError> {
         match self.config.totp {
-            true => self.services.store.find_totp(user).await,
+            true => self.services.store.find_totp(source, id).await,
             false => Ok(None),
         }
     }
@@ -209,9 +209,11 @@ impl Login {
         let store = &self.services.store;
         let mailed = code_digest(store.secret(), key, code);
         let Some(waiting) = store.find_code(*key, call.now).await? else { return Ok(mailed) };
-        let Some(totp) = self.totp_of(&waiting.subject).await? else { return Ok(mailed) };
+        let Some(totp) = self.totp_of(&waiting.source, &waiting.subject).await? else {
+            return Ok(mailed);
+        };
         let fresh = match matching_step(&totp, code, call.now) {
-            Some(step) => store.use_totp_step(&waiting.subject, step).await?,
+            Some(step) => store.use_totp_step(&waiting.source, &waiting.subject, step).await?,
             None => false,
         };
         // A code that was mailed before he had an authenticator does not spare him that.

@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use super::{Exchange, origin};
 use crate::authn::{Credential, Presented, Unproved, Verified};
-use crate::client::Scheme;
+use crate::client::{Scheme, address_group};
 use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::identity::BASIC_ISSUER;
@@ -49,7 +49,7 @@ impl Exchange<'_> {
         match presented {
             Presented::Token(credential) => {
                 let carrier = carrier(&credential, route, head);
-                Ok(Proved { verified: self.by_token(credential).await?, carrier })
+                Ok(Proved { verified: self.by_token(route, credential).await?, carrier })
             }
             Presented::ApiKey(key) => {
                 let verified = api_keys.verify(&key, self.client.address, self.now)?;
@@ -68,19 +68,31 @@ impl Exchange<'_> {
         self.authenticate(route, head).await.is_ok()
     }
 
-    async fn by_token(&self, credential: Credential) -> Result<Arc<Verified>, Rejection> {
-        match self.generation.verifier.verify(&credential, self.now) {
+    async fn by_token(
+        &self,
+        route: &Route,
+        credential: Credential,
+    ) -> Result<Arc<Verified>, Rejection> {
+        let issuers = &route.config.issuers;
+        match self.generation.verifier.verify_among(&credential, issuers, self.now) {
             Ok(verified) => Ok(verified),
             Err(Unproved::Refused(refusal)) => Err(refusal.into()),
             // Boxed: it is rare, and its size would be every request's.
-            Err(Unproved::Ask(_)) => Box::pin(self.inquire(credential)).await,
+            Err(Unproved::Ask(_)) => Box::pin(self.inquire(route, credential)).await,
         }
     }
 
-    async fn inquire(&self, credential: Credential) -> Result<Arc<Verified>, Rejection> {
+    async fn inquire(
+        &self,
+        route: &Route,
+        credential: Credential,
+    ) -> Result<Arc<Verified>, Rejection> {
         let (verifier, now) = (self.generation.verifier.clone(), self.now);
-        let proving = async move { verifier.prove(&credential, now).await };
-        match self.gateway.shared.back_room.ask(Work::Inquiry, proving).await {
+        let issuers = route.config.issuers.clone();
+        let proving = async move { verifier.prove_among(&credential, &issuers, now).await };
+        let is_shared = origin::shares_address(&self.client, &self.generation.config);
+        let group = self.client.address.filter(|_| !is_shared).map(address_group);
+        match self.gateway.shared.back_room.inquire(group, proving).await {
             Ok(Some(proved)) => Ok(proved?),
             Ok(None) => Err(Rejection::new(Reason::Internal).because("a panic in an inquiry")),
             Err(full) => Err(Rejection::new(Reason::Unavailable).because(full.to_string())),

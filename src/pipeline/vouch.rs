@@ -50,7 +50,7 @@ impl Exchange<'_> {
         let making =
             async move { tokens.make(&upstream, &verified.identity, verified.digest, now) };
         // Boxed: it is rare, and its size would be every request's.
-        match Box::pin(self.gateway.shared.back_room.ask(Work::Inquiry, making)).await {
+        match Box::pin(self.gateway.shared.back_room.ask(Work::Calling, making)).await {
             Ok(Some(Ok(token))) => Ok(token),
             Ok(Some(Err(error))) => {
                 Err(Rejection::new(Reason::Internal).because(error.to_string()))

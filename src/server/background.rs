@@ -1,5 +1,6 @@
 //! What goes on without a request: files are watched, keys rotate, what expired is forgotten.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +9,16 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Operations;
-use crate::login::review_sessions;
+use crate::identity::SessionId;
+use crate::login::{Reviewed, review_sessions};
 use crate::session::StreamOrigin;
 
 /// Keys have a day of overlap; a minute late is nothing.
 const KEY_MAINTENANCE: Duration = Duration::from_secs(60);
 /// While the store cannot be asked.
 const REVIEW_AGAIN: Duration = Duration::from_secs(5);
+/// While a source of users cannot be asked.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// A reload may bring issuers whose keys are due at once.
 const NEW_ISSUERS: Duration = Duration::from_secs(5);
 /// Downloads go on until then after their session has idled out.
@@ -22,15 +26,21 @@ const IDLED_OUT: Duration = Duration::from_secs(60);
 /// Memory of what expired, idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Starts the tasks; they end when `stop` is cancelled.
-pub(super) fn start(operations: &Arc<Operations>, stop: &CancellationToken) {
+/// Starts the tasks; they end when `stop` is cancelled. `left` are the sessions that could not be
+/// compared with their users yet.
+pub(super) fn start(
+    operations: &Arc<Operations>,
+    stop: &CancellationToken,
+    left: HashSet<SessionId>,
+) {
     for source in operations.gateway.shared.users.sources().to_vec() {
         let clock = operations.gateway.shared.clock.clone();
         spawn(operations, stop, async move { source.watch(&clock).await });
     }
-    let due = Arc::new(Notify::new());
+    let due = Arc::new(Due::default());
     spawn(operations, stop, watch_users(operations.clone(), due.clone()));
-    spawn(operations, stop, review(operations.clone(), due));
+    spawn(operations, stop, review(operations.clone(), due.clone(), left));
+    spawn(operations, stop, review_basic(operations.clone(), due));
     spawn(operations, stop, maintain_keys(operations.clone()));
     spawn(operations, stop, refresh_issuers(operations.clone()));
     spawn(operations, stop, sweep(operations.clone()));
@@ -47,40 +57,76 @@ where
     });
 }
 
+/// What has to be looked at because users changed. Neither waits for the other: each may be held
+/// up by a source that does not answer.
+#[derive(Debug, Default)]
+struct Due {
+    sessions: Notify,
+    basic: Notify,
+}
+
 /// Hears that users changed, or that the configuration does not know some any more. Passwords
 /// are forgotten at once, however long a review takes.
-async fn watch_users(operations: Arc<Operations>, due: Arc<Notify>) {
+async fn watch_users(operations: Arc<Operations>, due: Arc<Due>) {
     let shared = &operations.gateway.shared;
     loop {
         tokio::select! {
             () = shared.users.changed() => {}
             () = operations.gateway.reloaded() => {}
         }
-        operations.gateway.generation().services.review_basic(shared.clock.now()).await;
-        due.notify_one();
+        shared.proofs.forget();
+        due.sessions.notify_one();
+        due.basic.notify_one();
     }
 }
 
 /// Ends the sessions of users who changed.
-async fn review(operations: Arc<Operations>, due: Arc<Notify>) {
+async fn review(operations: Arc<Operations>, due: Arc<Due>, mut left: HashSet<SessionId>) {
     let shared = &operations.gateway.shared;
-    let mut reviewed = true;
     loop {
-        if reviewed {
-            due.notified().await;
-        }
-        let generation = operations.gateway.generation();
-        let found = review_sessions(&generation.services, shared.clock.now()).await;
-        reviewed = found.is_ok();
-        match found {
-            Ok(0) => {}
-            Ok(ended) => tracing::info!(ended, "sessions ended because their users changed"),
+        let only = tokio::select! {
+            () = due.sessions.notified() => None,
+            () = shared.clock.sleep(ASK_AGAIN), if !left.is_empty() => Some(&left),
+        };
+        let services = operations.gateway.generation().services.clone();
+        match review_sessions(&services, only, shared.clock.now()).await {
+            Ok(reviewed) => {
+                tell(&reviewed);
+                left = reviewed.left;
+            }
             Err(error) => {
                 tracing::warn!(%error, "sessions could not be compared with their users");
-                // Nobody says a second time that users changed.
                 tokio::time::sleep(REVIEW_AGAIN).await;
+                // Nobody says a second time that users changed.
+                due.sessions.notify_one();
             }
         }
+    }
+}
+
+/// Says what came of a review.
+pub(super) fn tell(reviewed: &Reviewed) {
+    let Reviewed { ended, left } = reviewed;
+    if *ended > 0 {
+        tracing::info!(ended, "sessions ended because their users changed");
+    }
+    if !left.is_empty() {
+        let left = left.len();
+        tracing::warn!(left, "sessions could not be compared with their users yet");
+    }
+}
+
+/// Ends what users who changed have open by their passwords.
+async fn review_basic(operations: Arc<Operations>, due: Arc<Due>) {
+    let shared = &operations.gateway.shared;
+    let mut is_done = true;
+    loop {
+        tokio::select! {
+            () = due.basic.notified() => {}
+            () = shared.clock.sleep(ASK_AGAIN), if !is_done => {}
+        }
+        let services = operations.gateway.generation().services.clone();
+        is_done = services.review_basic(shared.clock.now()).await;
     }
 }
 

@@ -113,11 +113,9 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let generation = gateway.generation();
     let config = &generation.config;
     // Users may have changed while nobody looked: their sessions end before anyone is let in.
-    let review = review_sessions(&generation.services, options.clock.now());
-    let ended = threads.back_room().handle().block_on(review)?;
-    if ended > 0 {
-        tracing::info!(ended, "sessions ended because their users changed");
-    }
+    let review = review_sessions(&generation.services, None, options.clock.now());
+    let reviewed = threads.back_room().handle().block_on(review)?;
+    background::tell(&reviewed);
     // Nor is anyone sent to a server that is known to be down.
     threads.back_room().handle().block_on(generation.checked_once());
     let listening = listen(config, &options, &threads, &gateway)?;
@@ -130,7 +128,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     });
     let admin = admin::serve(&operations, config, threads.back_room(), &stop)
         .map_err(|(name, source)| StartError::Admin { name, source })?;
-    background::start(&operations, &stop);
+    background::start(&operations, &stop, reviewed.left);
     Ok(Running {
         drain: (config.process.drain_delay, config.process.drain_timeout),
         admin_socket: config.state.dir.join(admin::SOCKET),

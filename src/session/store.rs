@@ -125,15 +125,26 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     /// How many users of `source` are known, and how many of them by a hash of ours.
     async fn account_counts(&self, source: &str) -> Result<AccountCounts, StoreError>;
 
-    /// Keeps the secret of a user's second step, replacing an earlier one; `None` takes it away.
-    async fn put_totp(&self, subject: &Subject, totp: Option<Totp>) -> Result<(), StoreError>;
+    /// Keeps the secret of the second step of a user of `source`, replacing an earlier one; `None`
+    /// takes it away.
+    async fn put_totp(
+        &self,
+        source: &str,
+        subject: &Subject,
+        totp: Option<Totp>,
+    ) -> Result<(), StoreError>;
 
-    /// The secret of a user's second step, if he has one.
-    async fn find_totp(&self, subject: &Subject) -> Result<Option<Totp>, StoreError>;
+    /// The secret of his second step, if he has one.
+    async fn find_totp(&self, source: &str, subject: &Subject) -> Result<Option<Totp>, StoreError>;
 
     /// Uses up the codes of all time steps up to `step`: false if this or a later one was used
     /// before.
-    async fn use_totp_step(&self, subject: &Subject, step: u64) -> Result<bool, StoreError>;
+    async fn use_totp_step(
+        &self,
+        source: &str,
+        subject: &Subject,
+        step: u64,
+    ) -> Result<bool, StoreError>;
 
     /// What is revoked; loaded before this store was handed out, and kept current by it.
     fn revocations(&self) -> &Arc<Revocations>;

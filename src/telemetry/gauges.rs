@@ -39,8 +39,9 @@ pub struct Gauges {
     pub store_up: bool,
     pub draining: bool,
     pub certificates_not_after: Vec<(String, Timestamp)>,
-    /// Issuer, fetches of its keys that succeeded and failed, and when one last succeeded.
-    pub issuers: Vec<(String, u64, u64, Option<Timestamp>)>,
+    /// Issuer; whether it is asked about tokens, and not for keys; how often that succeeded and
+    /// failed, and when it last succeeded.
+    pub issuers: Vec<(String, bool, u64, u64, Option<Timestamp>)>,
 }
 
 impl Gauges {
@@ -141,24 +142,33 @@ impl Gauges {
     }
 
     fn register_issuers(&self, registry: &mut Registry) {
-        let refreshes = Family::<Labels, Counter>::default();
-        let succeeded_at = Family::<Labels, Gauge>::default();
-        for (issuer, succeeded, failed, at) in &self.issuers {
+        let [fetches, questions] = [(); 2].map(|()| Family::<Labels, Counter>::default());
+        let [fetched_at, answered_at] = [(); 2].map(|()| Family::<Labels, Gauge>::default());
+        for (issuer, is_asked, succeeded, failed, at) in &self.issuers {
+            let (counts, times) =
+                if *is_asked { (&questions, &answered_at) } else { (&fetches, &fetched_at) };
             for (result, count) in [("succeeded", succeeded), ("failed", failed)] {
                 let labels = vec![("issuer", issuer.clone()), ("result", result.to_owned())];
-                refreshes.get_or_create(&labels).inc_by(*count);
+                counts.get_or_create(&labels).inc_by(*count);
             }
             if let Some(at) = at {
                 let secs = i64::try_from(at.secs()).unwrap_or(i64::MAX);
-                succeeded_at.get_or_create(&vec![("issuer", issuer.clone())]).set(secs);
+                times.get_or_create(&vec![("issuer", issuer.clone())]).set(secs);
             }
         }
-        registry.register("jwks_refresh", "Fetches of an issuer's keys", refreshes);
+        registry.register("jwks_refresh", "Fetches of an issuer's keys", fetches);
+        registry.register("token_questions", "Questions to an issuer about a token", questions);
         registry.register_with_unit(
             "jwks_last_success_timestamp",
             "When an issuer's keys were last fetched",
             Unit::Seconds,
-            succeeded_at,
+            fetched_at,
+        );
+        registry.register_with_unit(
+            "token_questions_last_success_timestamp",
+            "When an issuer last answered about a token",
+            Unit::Seconds,
+            answered_at,
         );
     }
 }
@@ -191,7 +201,10 @@ mod tests {
             queues: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), 2)],
             unverified_upstreams: vec!["lab".to_owned()],
             certificates_not_after: vec![("a\"b".to_owned(), Timestamp::from_secs(9))],
-            issuers: vec![("idp".to_owned(), 2, 1, Some(Timestamp::from_secs(8)))],
+            issuers: vec![
+                ("idp".to_owned(), false, 2, 1, Some(Timestamp::from_secs(8))),
+                ("hydra".to_owned(), true, 3, 0, None),
+            ],
             ..Gauges::default()
         };
 
@@ -216,6 +229,7 @@ mod tests {
             r#"tollhouse_jwks_refresh_total{issuer="idp",result="succeeded"} 2"#,
             r#"tollhouse_jwks_refresh_total{issuer="idp",result="failed"} 1"#,
             r#"tollhouse_jwks_last_success_timestamp_seconds{issuer="idp"} 8"#,
+            r#"tollhouse_token_questions_total{issuer="hydra",result="succeeded"} 3"#,
             r#"tollhouse_tls_certificate_not_after_timestamp_seconds{certificate="a\"b"} 9"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -2,7 +2,8 @@
 //!
 //! Set last, over whatever the client or a route's rules said: nobody else chooses as whom the
 //! gateway calls. A credential that a login of ours gives may have ended before its time: then the
-//! upstream says 401, and a request that can be repeated is, once, with a new one.
+//! upstream says 401, and a request that may be repeated is, once, with a new one: its method is
+//! idempotent (RFC 9110 §9.2.2) and its body short.
 
 use std::sync::Arc;
 
@@ -107,7 +108,7 @@ impl Pool {
         let failed = |source| ForwardError::Login { upstream: self.name().clone(), source };
         let login = login.clone();
         let renewing = async move { login.renew(stale.as_deref(), now).await };
-        match back_room.ask(Work::Inquiry, renewing).await {
+        match back_room.ask(Work::Calling, renewing).await {
             Ok(Some(renewed)) => renewed.map_err(failed),
             Ok(None) => Err(failed(LoginFailed::new("a panic"))),
             Err(full) => Err(failed(LoginFailed::new(&full.to_string()))),
@@ -115,9 +116,10 @@ impl Pool {
     }
 }
 
-/// A copy of the request for a second try, if it is small enough: then its body is in memory.
+/// A copy of the request for a second try, if there may be one and it is small enough: then its
+/// body is in memory.
 async fn repeatable(request: &mut Request) -> Result<Option<Request>, ForwardError> {
-    if request.headers().contains_key(http::header::UPGRADE) {
+    if !request.method().is_idempotent() || request.headers().contains_key(http::header::UPGRADE) {
         return Ok(None);
     }
     spare::hold(request).await?;

@@ -116,7 +116,8 @@ impl OwnLogin {
         // A token that was refused before its time is not worth a refresh: its session is gone.
         let refresh = self.held.load_full().filter(|_| stale.is_none());
         let refresh = refresh.and_then(|held| held.refresh.clone());
-        self.held.store(None);
+        // Until there is another one it is kept: a 401 may have been about one caller only, and
+        // its refresh token is good for another try.
         match self.log_in(refresh, now).await {
             Ok(held) => {
                 flight.number += 1;

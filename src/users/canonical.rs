@@ -2,8 +2,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::source::Name;
-use crate::identity::Subject;
+use super::source::{Name, UserKey};
 use crate::secret::Digest;
 
 /// The name NFKC-folded, trimmed and lower-cased; `ＡＬＩＣＥ ` and `alice` are one.
@@ -14,13 +13,15 @@ pub fn canonical_name(name: &str) -> String {
     lower.nfkc().collect::<String>().trim().to_owned()
 }
 
-/// What attempts are counted by: the user's id where there is one, else the canonical name.
+/// What attempts are counted by: the user where there is one, else the canonical name.
 ///
 /// Whether the name came as user name or address makes no difference, nor does the dialect.
-pub fn canonical_account(name: &Name, resolved: Option<&Subject>) -> Digest {
+pub fn canonical_account(name: &Name, resolved: Option<&UserKey>) -> Digest {
     let (Name::Username(text) | Name::Email(text)) = name;
     match resolved {
-        Some(id) => Digest::of_list(&[b"id", id.as_str().as_bytes()]),
+        Some(UserKey { source, id }) => {
+            Digest::of_list(&[b"user", source.as_bytes(), id.as_str().as_bytes()])
+        }
         None => Digest::of_list(&[b"name", canonical_name(text).as_bytes()]),
     }
 }
@@ -28,6 +29,7 @@ pub fn canonical_account(name: &Name, resolved: Option<&Subject>) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Subject;
 
     #[test]
     fn spellings_of_one_name_are_one() {
@@ -48,12 +50,16 @@ mod tests {
 
     #[test]
     fn an_account_is_its_id_or_else_its_name_whatever_the_kind() {
-        let id = Subject::new("4d1a");
+        let user = |source: &str, id: &str| UserKey { source: source.into(), id: Subject::new(id) };
+        let known = user("staff", "4d1a");
         let username = Name::Username("A@example.com".into());
         let email = Name::Email("a@example.com ".into());
 
         assert_eq!(canonical_account(&username, None), canonical_account(&email, None));
-        assert_eq!(canonical_account(&username, Some(&id)), canonical_account(&email, Some(&id)));
-        assert_ne!(canonical_account(&email, Some(&id)), canonical_account(&email, None));
+        let account = |user: &UserKey| canonical_account(&email, Some(user));
+        assert_eq!(canonical_account(&username, Some(&known)), account(&known));
+        assert_ne!(account(&known), canonical_account(&email, None));
+        assert_ne!(account(&known), account(&user("shop", "4d1a")), "of another source");
+        assert_ne!(account(&known), account(&user("staff4", "d1a")), "a letter moved");
     }
 }

@@ -280,6 +280,10 @@ impl UserSource for FileSource {
         self.look(true).await;
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn imports(&self) -> bool {
         self.imports.is_some()
     }

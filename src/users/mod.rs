@@ -45,7 +45,7 @@ pub use self::meter::Operations;
 pub use self::open::{Means, OpenError, check, open};
 pub use self::pool::{PasswordPool, PoolError};
 pub use self::problem::{Problem, Problems};
-pub use self::source::{Checked, Name, SourceError, User, UserSource};
+pub use self::source::{Checked, Name, SourceError, User, UserKey, UserSource};
 pub use self::sql::SqlSource;
 pub use self::table::Entry;
 pub use self::write::AccessError;
@@ -104,7 +104,7 @@ impl Users {
         Ok(decided.unwrap_or(Checked::Unknown))
     }
 
-    /// The id behind a name, from the first of `sources` that knows it.
+    /// The user behind a name, from the first of `sources` that knows it.
     ///
     /// # Errors
     /// When a source that had to be asked could not say.
@@ -112,11 +112,11 @@ impl Users {
         &self,
         sources: &[String],
         name: &Name,
-    ) -> Result<Option<Subject>, SourceError> {
+    ) -> Result<Option<UserKey>, SourceError> {
         for source in sources {
             let source = self.source(source)?;
             match source.resolve(name).await {
-                Ok(Some(id)) => return Ok(Some(id)),
+                Ok(Some(id)) => return Ok(Some(UserKey { source: source.name().to_owned(), id })),
                 Ok(None) => {}
                 Err(error) => self.pass_over(source.as_ref(), error)?,
             }
@@ -139,6 +139,14 @@ impl Users {
             Some(source) => source.find(id, name).await,
             None => Ok(None),
         }
+    }
+
+    /// Whether nobody has to be asked about users of `source`. Nor of one that is not there.
+    pub fn is_local(&self, source: &str) -> bool {
+        self.sources
+            .iter()
+            .find(|known| known.name() == source)
+            .is_none_or(|known| known.is_local())
     }
 
     /// Returns when users of any source may have changed since the last call.

@@ -23,6 +23,13 @@ pub struct User {
     pub version: Digest,
 }
 
+/// Who a user is, for good: sources may give the same ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserKey {
+    pub source: String,
+    pub id: Subject,
+}
+
 /// What a login calls the user by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
@@ -120,6 +127,11 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
 
     /// Reads again now, for an operator who asks.
     async fn reread(&self) {}
+
+    /// Whether `find` answers without asking anybody elsewhere.
+    fn is_local(&self) -> bool {
+        false
+    }
 
     /// Whether its users' passwords are taken over into the gateway's own store.
     fn imports(&self) -> bool {

@@ -149,6 +149,7 @@ contract! {
     a_step_of_an_authenticator_is_used_up_with_all_before_it
     a_new_secret_has_its_own_steps
     one_of_many_uses_of_a_step_at_once_succeeds
+    a_second_step_is_of_a_user_of_a_source
 }
 
 async fn a_session_that_was_put_is_found_as_it_was(store: &dyn SessionStore) {
@@ -631,7 +632,7 @@ async fn a_waiting_code_is_found_until_it_is_used_or_expires(store: &dyn Session
 }
 
 /// What is known of a user of `source`.
-fn account(source: &str, id: &str, key: &str) -> Account {
+pub(crate) fn account(source: &str, id: &str, key: &str) -> Account {
     Account {
         source: source.to_owned(),
         subject: Subject::new(id),
@@ -727,48 +728,63 @@ fn totp(secret: u8, made: Timestamp) -> Totp {
 
 async fn a_second_step_is_kept_replaced_and_taken_away(store: &dyn SessionStore) {
     let (ann, bob) = (Subject::new("ann"), Subject::new("bob"));
-    assert_eq!(store.find_totp(&ann).await.unwrap(), None);
-    store.put_totp(&ann, Some(totp(1, START))).await.unwrap();
-    store.put_totp(&bob, Some(totp(2, START))).await.unwrap();
-    assert_eq!(store.find_totp(&ann).await.unwrap(), Some(totp(1, START)));
+    assert_eq!(store.find_totp("staff", &ann).await.unwrap(), None);
+    store.put_totp("staff", &ann, Some(totp(1, START))).await.unwrap();
+    store.put_totp("staff", &bob, Some(totp(2, START))).await.unwrap();
+    assert_eq!(store.find_totp("staff", &ann).await.unwrap(), Some(totp(1, START)));
 
-    store.put_totp(&ann, Some(totp(3, after(1)))).await.unwrap();
-    assert_eq!(store.find_totp(&ann).await.unwrap(), Some(totp(3, after(1))));
+    store.put_totp("staff", &ann, Some(totp(3, after(1)))).await.unwrap();
+    assert_eq!(store.find_totp("staff", &ann).await.unwrap(), Some(totp(3, after(1))));
 
-    store.put_totp(&ann, None).await.unwrap();
-    assert_eq!(store.find_totp(&ann).await.unwrap(), None);
-    assert_eq!(store.find_totp(&bob).await.unwrap(), Some(totp(2, START)));
+    store.put_totp("staff", &ann, None).await.unwrap();
+    assert_eq!(store.find_totp("staff", &ann).await.unwrap(), None);
+    assert_eq!(store.find_totp("staff", &bob).await.unwrap(), Some(totp(2, START)));
 }
 
 async fn a_step_of_an_authenticator_is_used_up_with_all_before_it(store: &dyn SessionStore) {
     let ann = Subject::new("ann");
-    let using = async |step| store.use_totp_step(&ann, step).await.unwrap();
+    let using = async |step| store.use_totp_step("staff", &ann, step).await.unwrap();
     assert!(!using(100).await, "he has none");
-    store.put_totp(&ann, Some(totp(1, START))).await.unwrap();
+    store.put_totp("staff", &ann, Some(totp(1, START))).await.unwrap();
 
     assert!(using(100).await);
     assert!(!using(100).await, "twice");
     assert!(!using(99).await, "one before");
     assert!(using(101).await);
-    store.put_totp(&ann, None).await.unwrap();
+    store.put_totp("staff", &ann, None).await.unwrap();
     assert!(!using(102).await, "taken away");
 }
 
 async fn a_new_secret_has_its_own_steps(store: &dyn SessionStore) {
     let ann = Subject::new("ann");
-    store.put_totp(&ann, Some(totp(1, START))).await.unwrap();
-    assert!(store.use_totp_step(&ann, 100).await.unwrap());
+    store.put_totp("staff", &ann, Some(totp(1, START))).await.unwrap();
+    assert!(store.use_totp_step("staff", &ann, 100).await.unwrap());
 
-    store.put_totp(&ann, Some(totp(2, after(1)))).await.unwrap();
+    store.put_totp("staff", &ann, Some(totp(2, after(1)))).await.unwrap();
 
-    assert!(store.use_totp_step(&ann, 100).await.unwrap());
+    assert!(store.use_totp_step("staff", &ann, 100).await.unwrap());
 }
 
 async fn one_of_many_uses_of_a_step_at_once_succeeds(store: &dyn SessionStore) {
     let ann = Subject::new("ann");
-    store.put_totp(&ann, Some(totp(1, START))).await.unwrap();
+    store.put_totp("staff", &ann, Some(totp(1, START))).await.unwrap();
 
-    let uses = join_all((0..20).map(|_| store.use_totp_step(&ann, 100))).await;
+    let uses = join_all((0..20).map(|_| store.use_totp_step("staff", &ann, 100))).await;
 
     assert_eq!(uses.into_iter().filter(|used| *used.as_ref().unwrap()).count(), 1);
+}
+
+async fn a_second_step_is_of_a_user_of_a_source(store: &dyn SessionStore) {
+    let seven = Subject::new("7");
+    store.put_totp("staff", &seven, Some(totp(1, START))).await.unwrap();
+    assert_eq!(store.find_totp("shop", &seven).await.unwrap(), None);
+    assert!(!store.use_totp_step("shop", &seven, 100).await.unwrap());
+    store.put_totp("shop", &seven, Some(totp(2, START))).await.unwrap();
+    assert!(store.use_totp_step("shop", &seven, 100).await.unwrap());
+
+    store.put_totp("shop", &seven, None).await.unwrap();
+
+    assert_eq!(store.find_totp("staff", &seven).await.unwrap(), Some(totp(1, START)));
+    assert!(store.use_totp_step("staff", &seven, 100).await.unwrap());
+    assert_eq!(store.find_totp("sta", &Subject::new("ff7")).await.unwrap(), None);
 }

@@ -36,6 +36,7 @@ mod proxy_protocol; // PROXY headers from listed peers, and to upstreams
 mod rate_limit; // 429 by subject, session, client and route
 mod readme; // what the README says to paste
 mod requests; // requests through a whole gateway
+mod reviews; // users change while a source is silent or a password is looked at
 mod routing; // one reading of a request, and the table of routes
 mod rules; // redirects, fixed answers, maintenance, rewritten paths, HSTS
 mod security; // what must never happen, through a whole gateway
@@ -43,6 +44,7 @@ mod sessions; // sessions over their whole life
 mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
 mod sql; // users in real databases
 mod store_file; // the store file: made, refused, copied, swept
+mod store_upgrade; // store files of earlier versions
 mod streams; // WebSockets and long downloads, and when they end
 mod takeover; // a login system is taken over in three days
 mod telemetry; // lines on their way to a file

@@ -15,7 +15,7 @@ use tollhouse::identity::Subject;
 
 use crate::harness::gateway::START;
 use crate::harness::upstream::Received;
-use crate::harness::{Gateway, GatewayBuilder, Provider, Reply, Upstream};
+use crate::harness::{Client, Gateway, GatewayBuilder, Provider, Reply, Upstream};
 
 const ISSUER: &str = "https://hydra.example/";
 
@@ -173,6 +173,10 @@ async fn what_the_rules_do_not_take_is_refused_though_it_is_active() {
         (json!({ "token_type": "DPoP" }), "bound to a key"),
         (json!({ "token_use": "refresh_token" }), "another use"),
         (json!({ "typ": "Refresh" }), "another use"),
+        (json!({ "token_use": "id" }), "an ID token"),
+        (json!({ "nonce": "n-1" }), "an ID token"),
+        (json!({ "at_hash": "h" }), "an ID token"),
+        (json!({ "events": {} }), "an event token"),
     ]
     .into_iter()
     .enumerate()
@@ -306,9 +310,25 @@ async fn an_issuer_that_is_down_is_503_until_it_is_back() {
     get(&gateway, "during").await.assert_status(503);
     get(&gateway, "before").await.assert_status(200);
     assert_eq!(upstream.received().len(), 2, "only what was remembered");
+    let told = operators_are_told(&gateway).await;
+    assert!(told.contains("note: issuer `hydra` could not be asked: "), "{told}");
+    assert!(!told.contains("during"), "{told}");
 
     provider.resume();
     get(&gateway, "during").await.assert_status(200);
+    let told = operators_are_told(&gateway).await;
+    for (result, count) in [("succeeded", 2), ("failed", 1)] {
+        let labels = format!("{{issuer=\"hydra\",result=\"{result}\"}} {count}");
+        assert!(told.contains(&format!("tollhouse_token_questions_total{labels}")), "{told}");
+    }
+    assert!(!told.contains("note: issuer") && !told.contains("jwks_refresh_total"), "{told}");
+}
+
+/// Readiness and metrics.
+async fn operators_are_told(gateway: &Gateway) -> String {
+    let admin = Client::plain(gateway.running().admin_address().unwrap());
+    let ready = admin.get("/readyz?verbose").send().await.assert_status(200).text();
+    ready + &admin.get("/metrics").send().await.text()
 }
 
 fn secret() -> tempfile::NamedTempFile {
@@ -424,6 +444,44 @@ async fn several_issuers_are_asked_in_order_until_one_knows() {
     assert_eq!(upstream.received().len(), 3);
     let subject = Subject::foreign(other, "user-7");
     assert_eq!(upstream.last().header("x-auth-subject"), Some(subject.as_str()));
+}
+
+#[tokio::test]
+async fn an_issuer_whose_access_tokens_look_like_id_tokens_can_be_taken_at_its_word() {
+    let (upstream, hydra) = (Upstream::start().await, Hydra::start().await);
+    hydra.knows("odd", json!({ "nonce": "n-1" }));
+    let gateway = gateway(&upstream, &hydra.section("allow_id_tokens = true")).start().await;
+
+    get(&gateway, "odd").await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_route_or_login_that_names_issuers_shows_its_tokens_to_no_other() {
+    let (upstream, first, second) =
+        (Upstream::start().await, Hydra::start().await, Hydra::start().await);
+    let other = "https://second.example/";
+    let issuers = section("second", other, &second.server.url(), &second.secret, "");
+    second.knows("seconds", json!({ "iss": other }));
+    let gateway = Gateway::builder()
+        .moving()
+        .config(&format!("{}{issuers}", first.section("")))
+        .config("[[login]]\ndialect = \"native\"\nexchange = [\"second\"]")
+        .route(&upstream, "/", "issuers = [\"self\", \"second\"]")
+        .route(&upstream, "/own/", "issuers = [\"self\"]")
+        .start()
+        .await;
+    let client = gateway.client();
+    let trade = async |token: &str| client.post("/auth/exchange").bearer(token).send().await;
+
+    client.get("/own/").bearer("seconds").send().await.assert_status(401);
+    assert_eq!((first.asked(), second.asked()), (0, 0));
+    get(&gateway, "seconds").await.assert_status(200);
+    get(&gateway, "made-up").await.assert_status(401);
+    trade("seconds").await.assert_status(200);
+    trade("nobodys").await.assert_status(401);
+
+    assert_eq!((first.asked(), second.asked()), (0, 3));
+    assert_eq!(upstream.received().len(), 1);
 }
 
 #[tokio::test]

@@ -151,22 +151,11 @@ fn a_file_of_a_newer_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     let path = dir.path().join("store.redb");
-    // The handle was dropped: wait until its thread has let go.
-    let db = loop {
-        match redb::Database::open(&path) {
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => std::thread::yield_now(),
-            other => break other.unwrap(),
-        }
-    };
-    let txn = db.begin_write().unwrap();
-    let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
-    txn.open_table(meta).unwrap().insert("schema", 3u64.to_be_bytes().as_slice()).unwrap();
-    txn.commit().unwrap();
-    drop(db);
+    crate::store_upgrade::rewrite(&path, 4, |_| ());
 
     let refused = EmbeddedStore::open(options(dir.path())).unwrap_err();
 
-    assert!(matches!(refused, OpenError::Newer { found: 3, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Newer { found: 4, .. }), "{refused}");
 }
 
 #[tokio::test]

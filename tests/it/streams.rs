@@ -76,6 +76,13 @@ async fn open(client: &Client, token: Option<&str>) -> Result<Socket, Error> {
     open_with(client, value.as_deref().map(|value| ("authorization", value))).await
 }
 
+/// `Authorization` of a name and a password.
+pub(crate) fn basic(name: &str, password: &str) -> String {
+    use base64::Engine;
+    let pair = format!("{name}:{password}");
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+}
+
 /// A WebSocket with this field.
 pub(crate) async fn open_with(
     client: &Client,

@@ -12,7 +12,9 @@ use tollhouse::identity::Subject;
 
 use crate::harness::gateway::START;
 use crate::harness::upstream::Received;
-use crate::harness::{Gateway, GatewayBuilder, Reply, Upstream};
+use crate::harness::{
+    Client, Gateway, GatewayBuilder, Postgres, Relay, Reply, Upstream, postgres, slapd,
+};
 
 const KEY: &str = "5e8b4a8c-key";
 
@@ -198,6 +200,47 @@ async fn after_the_last_day_nothing_is_looked_up() {
 
     get(&gateway, &token, KEY).await.assert_status(401);
     assert_eq!((old.asked(), upstream.received().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_postgres_is_asked_and_operators_hear_when_it_cannot_be() {
+    let upstream = Upstream::start().await;
+    let postgres = Postgres::shared().await;
+    let rows = "create table sessions (key text, token text, user_id bigint, username text, \
+                role smallint, expires bigint); \
+                insert into sessions values ('key-1', 'token-1', 7, '100@mydomain.com', 0, \
+                1795339900000), ('key-2', 'token-2', 8, 'bob', 2, 1795339900)";
+    let database = postgres.database(rows).await;
+    let (mut relay, dir) = (Relay::to(postgres.port).await, tempfile::tempdir().unwrap());
+    let url = dir.path().join("url");
+    slapd::write_secret(&url, &postgres::url(relay.port, &database));
+    let issuers = format!(
+        "[[issuer]]\nname = \"old\"\nkind = \"webitel_sessions\"\nuntil = \"2026-11-22\"\n\
+         role_names = {{ \"0\" = \"root\" }}\n[issuer.sql]\nurl = {{ file = {url:?} }}\n\
+         query = \"select token, user_id, username, role, expires from sessions where key = $1\"\n\
+         columns = {{ id = \"user_id\", username = \"username\", roles = \"role\",\n\
+         expires = \"expires\" }}\n"
+    );
+    let gateway = gateway(&upstream, &issuers).start().await;
+    let admin = Client::plain(gateway.running().admin_address().unwrap());
+    let notes = async || admin.get("/readyz?verbose").send().await.assert_status(200).text();
+
+    relay.cut().await;
+    get(&gateway, "token-1", "key-1").await.assert_status(503);
+    let told = notes().await;
+    assert!(told.contains("note: issuer `old` could not be asked: "), "{told}");
+    relay.mend().await;
+    get(&gateway, "token-2", "key-1").await.assert_status(401);
+    get(&gateway, "token-1", "'or'1'='1").await.assert_status(401);
+    upstream.assert_untouched();
+    get(&gateway, "token-1", "key-1").await.assert_status(200);
+
+    let seen = upstream.only();
+    assert_eq!(seen.header("x-auth-username"), Some("100@mydomain.com"));
+    assert_eq!(seen.header("x-auth-roles"), Some("root"));
+    assert_eq!(seen.header("x-auth-subject"), Some(Subject::foreign("old", "7").as_str()));
+    let told = notes().await;
+    assert!(!told.contains("issuer `old`"), "{told}");
 }
 
 #[tokio::test]

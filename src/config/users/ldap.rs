@@ -91,6 +91,13 @@ pub enum GroupKey {
     Name(String),
 }
 
+impl Ldap {
+    /// Whether its ids are UUIDs that it makes by itself.
+    pub(super) fn has_unique_ids(&self) -> bool {
+        [ID, "objectGUID"].iter().any(|id| self.attributes.id.eq_ignore_ascii_case(id))
+    }
+}
+
 /// An operational attribute of every directory that follows RFC 4530; survives renaming.
 const ID: &str = "entryUUID";
 const NAME: &str = "uid";

@@ -25,7 +25,7 @@ use super::suggest::Names;
 pub use self::dn::Dn;
 pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, UserMap};
 pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer};
-pub use self::sql::{SqlColumns, SqlDatabase, SqlUsers};
+pub use self::sql::{SqlColumn, SqlColumns, SqlDatabase, SqlUsers};
 
 /// A source of users, asked in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +55,18 @@ pub enum UserSourceKind {
     Sql(Box<SqlUsers>),
     /// A legacy system, asked in a dialect.
     Http(Box<HttpUsers>),
+}
+
+impl UserSourceKind {
+    /// Whether its users' ids are whatever it says, numbers perhaps, and none that no other has.
+    pub(super) fn has_ids_of_its_own(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::Htpasswd(_) => false,
+            Self::Ldap(ldap) => !ldap.has_unique_ids(),
+            Self::Sql(_) => true,
+            Self::Http(http) => http.map.id.is_some(),
+        }
+    }
 }
 
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];

@@ -45,19 +45,28 @@ pub struct SqlDatabase {
     pub parallel: usize,
 }
 
-/// Which column of the query's row holds what. One of the default's name that is not there says
-/// nothing; one that was named has to be there.
+/// Which column of the query's row holds what. Name and password have to be there, and so has
+/// what the operator wrote out: he counts on that. Of the others, one that is not there says
+/// nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SqlColumns {
-    pub id: String,
-    pub name: String,
-    pub email: String,
-    pub password: String,
-    pub roles: String,
-    pub scopes: String,
-    pub disabled: String,
+    pub id: SqlColumn,
+    pub name: SqlColumn,
+    pub email: SqlColumn,
+    pub password: SqlColumn,
+    pub roles: SqlColumn,
+    pub scopes: SqlColumn,
+    pub disabled: SqlColumn,
     /// Claim and column.
     pub claims: Vec<(String, String)>,
+}
+
+/// One column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SqlColumn {
+    pub name: String,
+    /// Whether a query without it is refused.
+    pub is_needed: bool,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,8 +103,10 @@ impl SqlUsers {
     }
 
     pub(super) fn print(&self, out: Out, config: &Config) -> Out {
-        let columns = &self.columns;
-        let claims = columns.claims.iter();
+        // One that was not written out would be needed if it were.
+        let named = self.columns.named().into_iter().filter(|(_, column)| column.is_needed);
+        let named = named.fold(Out::default(), |out, (key, column)| out.text(key, &column.name));
+        let claims = self.columns.claims.iter();
         let claims = claims.fold(Out::default(), |out, (claim, column)| out.text(claim, column));
         self.database
             .print(out.text("kind", "sql"), config)
@@ -104,19 +115,7 @@ impl SqlUsers {
             .maybe("update", self.update.as_deref())
             .texts("allow_weak", self.allow_weak.names())
             .flag("import", self.import)
-            .sub(
-                "columns",
-                Out::default()
-                    .text("id", &columns.id)
-                    .text("name", &columns.name)
-                    .text("email", &columns.email)
-                    .text("password", &columns.password)
-                    .text("roles", &columns.roles)
-                    .text("scopes", &columns.scopes)
-                    .text("disabled", &columns.disabled)
-                    .sub("claims", claims.table())
-                    .table(),
-            )
+            .sub("columns", named.sub("claims", claims.table()).table())
     }
 }
 
@@ -200,34 +199,62 @@ fn is_loopback(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+impl From<&str> for SqlColumn {
+    /// A column that is needed.
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), is_needed: true }
+    }
+}
+
 impl Default for SqlColumns {
     fn default() -> Self {
-        let [id, name, email, password, roles, scopes, disabled] =
-            ["id", "name", "email", "password", "roles", "scopes", "disabled"].map(str::to_owned);
-        Self { id, name, email, password, roles, scopes, disabled, claims: Vec::new() }
+        let optional = |name: &str| SqlColumn { name: name.to_owned(), is_needed: false };
+        Self {
+            id: optional("id"),
+            name: "name".into(),
+            email: optional("email"),
+            password: "password".into(),
+            roles: optional("roles"),
+            scopes: optional("scopes"),
+            disabled: optional("disabled"),
+            claims: Vec::new(),
+        }
     }
 }
 
 impl SqlColumns {
     /// Every column that is read.
     pub fn all(&self) -> impl Iterator<Item = &str> {
-        let Self { id, name, email, password, roles, scopes, disabled, claims } = self;
-        let own = [id, name, email, password, roles, scopes, disabled].into_iter();
-        own.chain(claims.iter().map(|(_, column)| column)).map(String::as_str)
+        let own = self.named().into_iter().map(|(_, column)| column.name.as_str());
+        own.chain(self.claims.iter().map(|(_, column)| column.as_str()))
     }
 
-    /// Those that a query has to have: name, password, and what is called otherwise than by
-    /// default, because the operator counts on that.
+    /// Those that a query has to have.
     pub fn needed(&self) -> impl Iterator<Item = &str> {
-        let optional = ["id", "email", "roles", "scopes", "disabled"];
-        let own = self.all().filter(move |column| !optional.contains(column));
+        let own = self.named().into_iter().filter(|(_, column)| column.is_needed);
+        let own = own.map(|(_, column)| column.name.as_str());
         own.chain(self.claims.iter().map(|(_, column)| column.as_str()))
+    }
+
+    /// All but those of claims, by their keys in the configuration.
+    fn named(&self) -> [(&'static str, &SqlColumn); 7] {
+        let Self { id, name, email, password, roles, scopes, disabled, claims: _ } = self;
+        [
+            ("id", id),
+            ("name", name),
+            ("email", email),
+            ("password", password),
+            ("roles", roles),
+            ("scopes", scopes),
+            ("disabled", disabled),
+        ]
     }
 
     fn read(mut table: Table<'_>) -> Self {
         let default = Self::default();
-        let mut column = |key: &'static str, default: String| {
-            table.get(key).as_ref().and_then(Item::word).unwrap_or(default)
+        let mut column = |key: &'static str, default: SqlColumn| {
+            let stated = table.get(key).as_ref().and_then(Item::word);
+            stated.map_or(default, |name| name.as_str().into())
         };
         let (id, name) = (column("id", default.id), column("name", default.name));
         let (email, password) =

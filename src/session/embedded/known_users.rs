@@ -1,14 +1,12 @@
-//! What is kept of users who live elsewhere, and the secrets of second steps.
+//! What is kept of users who live elsewhere.
 //!
-//! These rows do not expire: they go when the user is forgotten or the second step taken away.
+//! These rows do not expire: they go when the user is forgotten.
 
 use redb::ReadableTable;
 
 use super::tables::{Fault, Tables};
-use crate::clock::Timestamp;
 use crate::identity::Subject;
-use crate::secret::Secret;
-use crate::session::{Account, AccountCounts, AccountKey, Totp};
+use crate::session::{Account, AccountCounts, AccountKey};
 
 pub(super) fn put(t: &mut Tables<'_>, account: &Account) -> Result<(), Fault> {
     remove(t, &account.source, &account.subject)?;
@@ -62,43 +60,4 @@ pub(super) fn counts(t: &Tables<'_>, source: &str) -> Result<AccountCounts, Faul
         counts.latest = counts.latest.max(Some(imported));
     }
     Ok(counts)
-}
-
-/// Replacing a secret forgets which codes were used: they were another secret's.
-pub(super) fn put_totp(
-    t: &mut Tables<'_>,
-    subject: &Subject,
-    totp: Option<&Totp>,
-) -> Result<(), Fault> {
-    match totp {
-        Some(totp) => {
-            let row = (totp.secret.expose().as_slice(), totp.made.millis(), 0);
-            t.change().totp.insert(subject.as_str(), row)?;
-        }
-        None => drop(t.change().totp.remove(subject.as_str())?),
-    }
-    Ok(())
-}
-
-pub(super) fn find_totp(t: &Tables<'_>, subject: &Subject) -> Result<Option<Totp>, Fault> {
-    let row = t.rows().totp.get(subject.as_str())?;
-    Ok(row.map(|row| {
-        let (secret, made, _) = row.value();
-        Totp { secret: Secret::new(secret.to_vec()), made: Timestamp::from_millis(made) }
-    }))
-}
-
-pub(super) fn use_totp_step(
-    t: &mut Tables<'_>,
-    subject: &Subject,
-    step: u64,
-) -> Result<bool, Fault> {
-    let Some((secret, made)) = t.rows().totp.get(subject.as_str())?.and_then(|row| {
-        let (secret, made, used) = row.value();
-        (used < step).then(|| (Secret::new(secret.to_vec()), made))
-    }) else {
-        return Ok(false);
-    };
-    t.change().totp.insert(subject.as_str(), (secret.expose().as_slice(), made, step))?;
-    Ok(true)
 }

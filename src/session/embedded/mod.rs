@@ -12,6 +12,7 @@ mod file;
 mod job;
 mod known_users;
 mod memory;
+mod second_steps;
 mod sessions;
 mod sweep;
 mod tables;
@@ -314,19 +315,29 @@ impl SessionStore for EmbeddedStore {
         self.ask(move |t| known_users::counts(t, &source)).await
     }
 
-    async fn put_totp(&self, subject: &Subject, totp: Option<Totp>) -> Result<(), StoreError> {
-        let subject = subject.clone();
-        self.ask(move |t| known_users::put_totp(t, &subject, totp.as_ref())).await
+    async fn put_totp(
+        &self,
+        source: &str,
+        subject: &Subject,
+        totp: Option<Totp>,
+    ) -> Result<(), StoreError> {
+        let (source, subject) = (source.to_owned(), subject.clone());
+        self.ask(move |t| second_steps::put(t, (&source, &subject), totp.as_ref())).await
     }
 
-    async fn find_totp(&self, subject: &Subject) -> Result<Option<Totp>, StoreError> {
-        let subject = subject.clone();
-        self.ask(move |t| known_users::find_totp(t, &subject)).await
+    async fn find_totp(&self, source: &str, subject: &Subject) -> Result<Option<Totp>, StoreError> {
+        let (source, subject) = (source.to_owned(), subject.clone());
+        self.ask(move |t| second_steps::find(t, (&source, &subject))).await
     }
 
-    async fn use_totp_step(&self, subject: &Subject, step: u64) -> Result<bool, StoreError> {
-        let subject = subject.clone();
-        self.ask(move |t| known_users::use_totp_step(t, &subject, step)).await
+    async fn use_totp_step(
+        &self,
+        source: &str,
+        subject: &Subject,
+        step: u64,
+    ) -> Result<bool, StoreError> {
+        let (source, subject) = (source.to_owned(), subject.clone());
+        self.ask(move |t| second_steps::use_step(t, (&source, &subject), step)).await
     }
 
     fn revocations(&self) -> &Arc<Revocations> {

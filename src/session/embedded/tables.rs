@@ -27,7 +27,7 @@ pub(super) type Hash = [u8; 32];
 pub(super) type WindowRow = (u64, u64, u32);
 
 /// What this version writes; a file with a higher number is refused.
-pub(super) const SCHEMA: u64 = 2;
+pub(super) const SCHEMA: u64 = 3;
 
 macro_rules! schema {
     ($($(#[$doc:meta])* $field:ident: $key:ty => $value:ty;)*) => {
@@ -95,7 +95,10 @@ schema! {
     users: (&'static str, &'static str) => &'static [u8];
     /// Their ids, by source and canonical name.
     user_names: (&'static str, &'static str) => &'static str;
-    /// Second steps by user id: secret, when it was made, the last time step that was used.
+    /// Second steps by source and user id: secret, when it was made, the last time step that was
+    /// used.
+    second_steps: (&'static str, &'static str) => (&'static [u8], u64, u64);
+    /// The same by id alone, of versions before 3: whose they are shows at their next use.
     totp: &'static str => (&'static [u8], u64, u64);
     /// When the sweep should look at a row: kind, instant, key. An entry may be earlier than
     /// the row's end (which moves with each use), never later.

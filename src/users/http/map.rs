@@ -14,6 +14,8 @@ use crate::users::canonical::canonical_name;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Who {
     pub(super) id: Subject,
+    /// Whether the id is told, and not made of the name.
+    pub(super) has_id: bool,
     pub(super) name: String,
     pub(super) email: Option<String>,
     pub(super) roles: Vec<String>,
@@ -26,8 +28,9 @@ const LARGEST: usize = 4 * 1024;
 
 /// The user of an answer to a login under the name `typed`; the error is for the log.
 ///
-/// Where neither the answer nor its token says an id, one is made of the name that they say, to
-/// the letter; where they say no name either, of the typed one, whose spellings are one.
+/// Where neither the answer nor its token says an id, one is made of the name that they say, or
+/// else of the typed one. All spellings of a name have one: another id would be another user,
+/// without the second step of the first.
 pub(super) fn user(
     config: &HttpUsers,
     source: &str,
@@ -44,7 +47,6 @@ pub(super) fn user(
         },
     };
     let (id, name) = (told(&map.id, &facts.id)?, told(&map.name, &facts.name)?);
-    let spelled = name.clone().unwrap_or_else(|| canonical_name(typed));
     let email = match &map.email {
         None => facts.email.clone(),
         Some(path) => at(path, facts).and_then(text),
@@ -57,9 +59,11 @@ pub(super) fn user(
     let roles = if roles.is_empty() { config.default_roles.clone() } else { roles };
     let scopes = list(&map.scopes, &facts.scopes);
     let scopes = scopes.iter().flat_map(|scope| scope.split(' ')).filter(|scope| !scope.is_empty());
+    let name = name.unwrap_or_else(|| typed.to_owned());
     let who = Who {
-        id: id.map_or_else(|| unnamed_id(source, &spelled), Subject::new),
-        name: name.unwrap_or_else(|| typed.to_owned()),
+        has_id: id.is_some(),
+        id: id.map_or_else(|| unnamed_id(source, &canonical_name(&name)), Subject::new),
+        name,
         email,
         roles,
         scopes: scopes.map(str::to_owned).collect(),
@@ -73,7 +77,7 @@ pub(super) fn user(
     Ok(who)
 }
 
-/// The id of a user whom the system gives none: a UUIDv5 of source and name.
+/// The id of a user whom the system gives none: a UUIDv5 of source and canonical name.
 pub(super) fn unnamed_id(source: &str, name: &str) -> Subject {
     let text = format!("tollhouse legacy user {}:{source}{name}", source.len());
     Subject::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string())
@@ -152,8 +156,9 @@ mod tests {
             user(&plain, "s", typed, &facts).expect("a user").id
         };
         assert_eq!(id("Bob", None), id(" bob", None), "nobody tells these two apart");
-        assert_ne!(id("x", Some("Bob")), id("x", Some("bob")), "the system does");
-        assert_eq!(id("BOB", Some("bob")), id("bob", Some("bob")));
+        assert_eq!(id("x", Some("Bob")), id("x", Some("ｂob ")), "nor here");
+        assert_eq!(id("x", Some("bob")), id("bob", None));
+        assert_ne!(id("bob", Some("bert")), id("bob", None), "it is not the typed one");
         let told = UserMap { id: path(HeardRoot::Answer, &["user", "id"]), ..UserMap::default() };
         let told = user(&config(told, &[]), "s", "bob", &facts()).expect("a user");
         assert_eq!((told.id.as_str(), told.name.as_str()), ("7", "bob"));

@@ -222,6 +222,10 @@ impl UserSource for HttpSource {
         self.changed.notified().await;
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn imports(&self) -> bool {
         self.config.import != Import::Off
     }

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::map::Who;
+use super::map::{Who, unnamed_id};
 use super::{HttpSource, imported, user_of};
 use crate::config::Import;
 use crate::secret::{Digest, SecretString};
@@ -22,12 +22,16 @@ impl HttpSource {
     /// Remembers a user whom the system has just let in.
     pub(super) async fn admit(
         &self,
-        who: Who,
+        mut who: Who,
         name: &Name,
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError> {
-        let before = self.remembered(&who.id).await?;
+        let mut before = self.remembered(&who.id).await?;
+        if before.is_none() && !who.has_id {
+            before = self.known(name).await?.filter(|known| self.is_spelled(known, &who));
+            who.id = before.as_ref().map_or(who.id, |known| known.subject.clone());
+        }
         let (hash, is_new_password) = match self.config.import {
             Import::Off => (None, false),
             Import::On | Import::Final => self.import(before.clone(), password, origin).await?,
@@ -59,6 +63,13 @@ impl HttpSource {
             self.tell();
         }
         Ok(Checked::Right { user: Box::new(user), rehashed_from: None })
+    }
+
+    /// Whether `known` is `who` under an id that an earlier version made of the name to the letter:
+    /// it stays his, and with it his second step.
+    fn is_spelled(&self, known: &Account, who: &Who) -> bool {
+        known.subject == unnamed_id(&self.name, &known.name)
+            && canonical_name(&known.name) == canonical_name(&who.name)
     }
 
     /// The hash of a password that is right, and whether it is another password than before.

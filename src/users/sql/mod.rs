@@ -134,10 +134,10 @@ impl SqlSource {
                 self.failed(format!("the query's row has no text in column `{column}`"))
             })
         };
-        let name = needed(&columns.name)?;
+        let name = needed(&columns.name.name)?;
         let rest = row::rest(row, columns);
         // A user may have no password at all: he is known, and nobody can log in as him.
-        let stored = row.text(&columns.password).unwrap_or_default();
+        let stored = row.text(&columns.password.name).unwrap_or_default();
         match StoredHash::parse_allowing(&stored, &self.rules.allow_weak) {
             Ok(hash) => {
                 self.remember(hash.cost());

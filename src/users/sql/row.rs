@@ -37,12 +37,12 @@ pub(super) fn rest(row: &Row, columns: &SqlColumns) -> Rest {
         }
     }
     Rest {
-        id: row.text(&columns.id).filter(|id| !id.is_empty()),
-        email: row.text(&columns.email).filter(|email| is_address(email)),
-        roles: names(row.value(&columns.roles), |role| text_problem(role).is_none()),
-        scopes: names(row.value(&columns.scopes), is_scope),
+        id: row.text(&columns.id.name).filter(|id| !id.is_empty()),
+        email: row.text(&columns.email.name).filter(|email| is_address(email)),
+        roles: names(row.value(&columns.roles.name), |role| text_problem(role).is_none()),
+        scopes: names(row.value(&columns.scopes.name), is_scope),
         claims,
-        disabled: row.value(&columns.disabled).is_some_and(is_set),
+        disabled: row.value(&columns.disabled.name).is_some_and(is_set),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::{ask, assert_refused, metric};
 use crate::harness::gateway::{PASSWORD, hash_of, users};
 use crate::harness::{Gateway, Upstream};
-use crate::streams::{Parrot, assert_closed, assert_echo, open_with};
+use crate::streams::{Parrot, assert_closed, assert_echo, basic, open_with};
 
 const TAKES: &str = "auth = [\"basic\"]";
 const RIGHT: &str = "tollhouse_logins_total{login=\"basic\",result=\"succeeded\"}";
@@ -19,13 +19,6 @@ const OTHER: &str = "an entirely other password";
 async fn gateway(upstream: &Upstream, keys: &str) -> Gateway {
     let keys = format!("{TAKES}\n{keys}");
     Gateway::builder().moving().login("native").route_to(upstream, &keys).start().await
-}
-
-/// `Authorization` of a name and a password.
-fn basic(name: &str, password: &str) -> String {
-    use base64::Engine;
-    let pair = format!("{name}:{password}");
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
 }
 
 #[tokio::test]

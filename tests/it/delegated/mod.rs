@@ -6,10 +6,12 @@ mod nonsense;
 mod tried;
 
 use serde_json::{Value, json};
+use tollhouse::clock::{Clock, TestClock};
+use tollhouse::session::{EmbeddedOptions, EmbeddedStore, SessionStore};
 
 use self::legacy::Webitel;
 use crate::harness::certs::Certificate;
-use crate::harness::gateway::{PASSWORD, hash_of};
+use crate::harness::gateway::{PASSWORD, START, hash_of};
 use crate::harness::{Gateway, GatewayBuilder, Reply, Upstream};
 
 /// A gateway with these sections of users and the native login.
@@ -248,6 +250,48 @@ async fn what_the_legacy_system_forgets_or_changes_ends_the_sessions_here() {
     legacy.remove("ann");
     log_in(&gateway, "ann", PASSWORD).await.assert_status(401);
     refresh(&gateway, &second).await.assert_status(401);
+}
+
+#[tokio::test]
+async fn however_a_system_spells_a_name_it_is_one_user() {
+    let (upstream, legacy) = (Upstream::start().await, Webitel::start().await);
+    let gateway = front(&http(&legacy.url(), "webitel", "")).route_to(&upstream, "").start().await;
+    let subject = async |typed: &str, told: &str| {
+        legacy.add("ann", PASSWORD, json!({ "username": told }));
+        let session = log_in(&gateway, typed, PASSWORD).await;
+        identity(&gateway, &upstream, &session).await[0].clone()
+    };
+
+    let first = subject("ann", "ann").await;
+
+    assert_eq!(subject("ANN", "ANN").await, first, "with the second step of the first");
+    assert_eq!(subject("ann", "Ann ").await, first);
+    assert_ne!(subject("ann", "anne").await, first);
+}
+
+#[tokio::test]
+async fn an_id_that_was_made_of_a_name_to_the_letter_stays() {
+    let (upstream, legacy) = (Upstream::start().await, Webitel::start().await);
+    legacy.add("Ann", PASSWORD, json!({}));
+    let name = b"tollhouse legacy user 6:legacyAnn";
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name).to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let clock = Clock::test(TestClock::new(START));
+    let options = EmbeddedOptions { clock, ..crate::store_file::options(&state) };
+    let store = EmbeddedStore::open(options).unwrap();
+    let known = crate::contract::account("legacy", &id, "ann");
+    let known = tollhouse::session::Account { name: "Ann".to_owned(), ..known };
+    store.put_account(known).await.unwrap();
+    store.close().await;
+    drop(store);
+    let front = front(&http(&legacy.url(), "webitel", "")).route_to(&upstream, "");
+    let gateway = front.moving().on(dir).start().await;
+
+    let session = log_in(&gateway, "ANN", PASSWORD).await;
+
+    assert_eq!(identity(&gateway, &upstream, &session).await[0], Some(id));
 }
 
 /// The session after a refresh that succeeded.

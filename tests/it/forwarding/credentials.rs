@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use crate::harness::gateway::PASSWORD;
 use crate::harness::{Gateway, Upstream};
 
 fn upstream(upstream: &Upstream, keys: &str) -> String {
@@ -150,6 +151,27 @@ async fn a_token_for_an_upstream_is_made_once_for_a_while_and_each_caller_has_hi
     assert_ne!(first, later);
 }
 
+#[tokio::test]
+async fn a_key_that_is_revoked_signs_nothing_that_is_sent_on() {
+    let legacy = Upstream::start().await;
+    let route = format!("{ROUTE}identity = \"jwt\"\nauth = [\"basic\"]");
+    let gateway = gateway(&format!("{}{route}", upstream(&legacy, ""))).await;
+    let kid = async || {
+        let client = gateway.client();
+        client.get("/x").basic("alice", PASSWORD).send().await.assert_status(200);
+        let sent = legacy.last().header("authorization").unwrap().to_owned();
+        parts(sent.strip_prefix("Bearer ").unwrap()).0["kid"].as_str().unwrap().to_owned()
+    };
+    let first = kid().await;
+    assert_eq!(kid().await, first);
+
+    let (socket, path) = (gateway.running().admin_socket(), format!("/keys/{first}"));
+    let revoked = tollhouse::admin::client::call(socket, http::Method::DELETE, &path, None).await;
+    assert_eq!(revoked.unwrap().0, 200);
+
+    assert_ne!(kid().await, first, "though a token of it was at hand");
+}
+
 /// A legacy system with a login of its own: it takes only the tokens that it gave last, counts
 /// logins, and answers `status` to them.
 struct Legacy {
@@ -178,6 +200,9 @@ impl Legacy {
                     _ => "{\"code\":401,\"message\":\"Unauthorized\",\"details\":[\"no\"]}".to_owned(),
                 };
                 return answered(status, &answer);
+            }
+            if request.target == "/never" {
+                return answered(401, "{}");
             }
             let number = request.header("authorization");
             let number = number.and_then(|value| value.strip_prefix("Bearer token-")?.parse().ok());
@@ -240,7 +265,7 @@ async fn a_request_is_repeated_once_where_the_gateways_own_session_has_ended() {
     gateway.advance(Duration::from_secs(5));
     legacy.forgotten.store(1, SeqCst);
 
-    let reply = client.post("/x").bearer(&token).body("once").send().await;
+    let reply = client.call(http::Method::PUT, "/x").bearer(&token).body("once").send().await;
 
     reply.assert_status(200);
     assert_eq!(legacy.logins(), 2);
@@ -249,6 +274,38 @@ async fn a_request_is_repeated_once_where_the_gateways_own_session_has_ended() {
         (last.header("authorization"), &last.body[..]),
         (Some("Bearer token-2"), &b"once"[..])
     );
+}
+
+#[tokio::test]
+async fn a_request_that_may_not_be_repeated_is_sent_once_but_the_next_one_need_not_fail() {
+    let legacy = Legacy::start().await;
+    let (_dir, gateway) = legacy.gateway("").await;
+    let (client, token) = (gateway.client(), gateway.token("alice").await);
+    client.get("/x").bearer(&token).send().await.assert_status(200);
+    gateway.advance(Duration::from_secs(5));
+    legacy.forgotten.store(1, SeqCst);
+
+    client.post("/x").bearer(&token).body("once").send().await.assert_status(401);
+
+    let posts = legacy.upstream.received();
+    assert_eq!(posts.iter().filter(|seen| &seen.body[..] == b"once").count(), 1);
+    assert_eq!(legacy.logins(), 2);
+    client.post("/x").bearer(&token).body("twice").send().await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_login_is_kept_until_there_is_another() {
+    let legacy = Legacy::start().await;
+    let (_dir, gateway) = legacy.gateway("").await;
+    let (client, token) = (gateway.client(), gateway.token("alice").await);
+    client.get("/x").bearer(&token).send().await.assert_status(200);
+    gateway.advance(Duration::from_secs(5));
+    legacy.status.store(500, SeqCst);
+
+    client.get("/never").bearer(&token).send().await.assert_status(401);
+
+    assert_eq!(legacy.logins(), 2, "it was tried");
+    client.get("/x").bearer(&token).send().await.assert_status(200);
 }
 
 #[tokio::test]

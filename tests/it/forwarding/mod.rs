@@ -6,6 +6,7 @@ mod credentials;
 mod events;
 mod failures;
 mod fields;
+mod own_login;
 mod paths;
 mod trust;
 

@@ -28,6 +28,20 @@ impl Relay {
         }
     }
 
+    /// Takes every connection from now on and never says anything, as where packets are dropped.
+    pub async fn mute(&mut self) {
+        self.cut().await;
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], self.port))).await;
+        let listener = listener.unwrap();
+        let accepting = tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok(connection) = listener.accept().await {
+                held.push(connection);
+            }
+        });
+        self.accepting = accepting.abort_handle();
+    }
+
     /// Leads on again.
     pub async fn mend(&mut self) {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], self.port))).await;

@@ -2,6 +2,7 @@
 
 mod database;
 mod gateway;
+mod numbered;
 mod source;
 
 use std::path::PathBuf;

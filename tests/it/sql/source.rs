@@ -57,7 +57,7 @@ async fn columns_become_what_the_operator_says_they_are() {
             (&mut columns.scopes, "may"),
             (&mut columns.disabled, "locked"),
         ] {
-            *column = name.to_owned();
+            *column = name.into();
         }
         columns.claims = [("tenant", "org"), ("none", "nothing"), ("roles", "evil")]
             .map(|(claim, column)| (claim.to_owned(), column.to_owned()))
@@ -78,6 +78,7 @@ async fn a_column_that_was_named_has_to_be_there() {
     let fixture = Fixture::<OnSqlite>::with(&[ALICE, CAROL]).await;
     for (change, column) in [
         ((|s| s.columns.disabled = "locked".into()) as fn(&mut SqlUsers), "locked"),
+        (|s| s.columns.scopes = "scopes".into(), "scopes"),
         (|s| s.columns.claims = vec![("a".into(), "org".into())], "org"),
         (|s| s.query = "select name, roles from users where name = $1".into(), "password"),
         (|s| s.query = "select password from users where name = $1".into(), "name"),
