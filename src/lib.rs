@@ -11,15 +11,18 @@
 //!        Login:  Exchange::login      reads the body, then in the back room:
 //!                  Login::handle      dialect::serve::read, Users::check, SessionStore::put,
 //!                                     token::access_token, dialect::serve::render
-//!        Route:  Exchange::route      Limits::admit (client, route), headers::strip_inbound
+//!        Route:  Exchange::route      maintenance, Limits::admit (client, route),
+//!                                     headers::strip_inbound
 //!                  decide             Presented::extract, Verifier::verify (tokens), ApiKeys,
 //!                                     Certificates, Services::prove_basic,
 //!                                     Limits::admit (subject, session), authz::permit
 //!                    what only others know is asked by the back room (Verifier::prove)
+//!                  a redirect or a fixed answer, where the route says so; else
 //!                  forward            headers::remove_credentials, set_forwarded, vouch (fields, or
-//!                                     a token for the upstream), the route's rules, Pool::forward
-//!                                     (with the upstream's own credential), a tunnel on 101;
-//!                                     a copy to the mirror, the answer compressed
+//!                                     a token for the upstream), the route's rules, a copy to the
+//!                                     mirror, Pool::forward with the upstream's own credential:
+//!                                     Pool::pick, Call::attempt, Call::next (another server?),
+//!                                     Call::accept, a tunnel on 101; the answer compressed
 //!   Err(rejection) -> Rejection::into_response in the form of the endpoint or route
 //! ```
 //!
