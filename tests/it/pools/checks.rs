@@ -97,7 +97,7 @@ async fn a_server_that_never_answers_its_check_does_not_hold_up_a_start() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let up = Member::start().await;
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let keys = "health = { path = \"/ping\", timeout = \"100ms\" }";
+    let keys = "health = { path = \"/ping\", timeout = \"1s\" }";
 
     let gateway = serving(&format!("{url:?}, {}", urls(&[&up])), keys).await;
 
