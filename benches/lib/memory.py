@@ -19,7 +19,7 @@ SETTLE = 2
 
 def table(running, place, options, programs):
     token = keys.mint(programs["load"], place.work, "HS256", 1)
-    counts = COUNTS[:1] if options.file_limit < 25_000 else COUNTS
+    counts = COUNTS[:1] if options.file_limit < 12_000 else COUNTS
     rows = []
     for peer in running:
         figures = of_peer(peer, place, programs["load"], token, counts)

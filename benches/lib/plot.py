@@ -4,16 +4,19 @@ import html
 import math
 
 WIDTH, HEIGHT = 460, 320
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 34, 44
+LEFT, RIGHT, TOP, BOTTOM = 72, 22, 34, 44
 COLOURS = {"Tollhouse": "#c0392b", "nginx": "#2471a3", "upstream alone": "#7f8c8d"}
-OTHERS = ("#1e8449", "#b9770e", "#6c3483", "#117a65", "#5d6d7e")
+OTHERS = ("#27ae60", "#e67e22", "#8e44ad", "#111111", "#d4ac0d")
+
+#: What is slower is drawn at the upper edge: one overloaded proxy must not flatten the others.
+SLOWEST = 100_000
 
 
 def svg(lines):
     """`lines`: name -> [(rate, p50, p99)]."""
     rates = sorted({rate for line in lines.values() for rate, _, _ in line})
     values = [value for line in lines.values() for _, p50, p99 in line for value in (p50, p99) if value > 0]
-    low, high = 10 ** math.floor(math.log10(min(values))), 10 ** math.ceil(math.log10(max(values)))
+    low, high = 10 ** math.floor(math.log10(min(values))), 10 ** math.ceil(math.log10(min(max(values), SLOWEST)))
     colours, spare = {}, list(OTHERS)
     for name in lines:
         colours[name] = COLOURS.get(name) or spare.pop(0)
@@ -34,7 +37,7 @@ def draw_panel(offset, title, rates, bounds, lines, colours):
     low, high = bounds
     wide, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     across = lambda rate: offset + LEFT + wide * rate / max(rates)
-    down = lambda value: TOP + tall * (1 - math.log10(max(value, low) / low) / math.log10(high / low))
+    down = lambda value: TOP + tall * (1 - math.log10(min(max(value, low), high) / low) / math.log10(high / low))
     yield f'<text x="{offset + LEFT}" y="20" font-weight="bold">{title}, µs</text>'
     decade = low
     while decade <= high:

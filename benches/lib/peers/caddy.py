@@ -27,7 +27,6 @@ def start(place):
 {{
   admin off
   auto_https off
-  persist_config off
   servers {{
     protocols h1 h2
     timeouts {{

@@ -31,6 +31,7 @@ def run(place, name, checks):
 global
   nbthread 2
   maxconn 15000
+  no strict-limits
   tune.ssl.default-dh-param 2048
   log 127.0.0.1:9 local0
 defaults

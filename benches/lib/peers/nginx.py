@@ -10,9 +10,9 @@ VERIFIES = ()
 
 HEAD = """
 {modules}
-daemon off; pid {work}/{name}.pid; error_log {work}/{name}.log warn; worker_processes {workers}; worker_rlimit_nofile 65536;
+daemon off; pid {work}/{name}.pid; error_log {work}/{name}.log warn; worker_processes {workers};
 {user}
-events {{ worker_connections 20480; }}
+events {{ worker_connections 16384; }}
 http {{
   access_log {log}; client_body_temp_path {work}/{name}-body; proxy_temp_path {work}/{name}-proxy;
   fastcgi_temp_path {work}/{name}-f; uwsgi_temp_path {work}/{name}-u; scgi_temp_path {work}/{name}-s;
