@@ -108,6 +108,7 @@ fn client() -> Client {
         names: None,
         certificate: None,
         trusted_proxy: false,
+        only_health: false,
         redirect: false,
         bounds: BOUNDS,
     }

@@ -4,8 +4,8 @@ pub(crate) mod cors;
 pub(crate) mod tunnel;
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Uri};
+use http_body::Body as HttpBody;
 
 use crate::body::{Body, Response};
 use crate::config::{Redirect, Respond};
@@ -32,7 +32,7 @@ pub(crate) fn jwks(keys: bytes::Bytes) -> Response {
 }
 
 /// A route's `redirect`, for a request for `asked`.
-pub(crate) fn redirect(redirect: &Redirect, asked: &PathAndQuery) -> Response {
+pub(crate) fn redirect(redirect: &Redirect, asked: &Uri) -> Response {
     let to = match redirect.keep_path {
         true => format!("{}{asked}", redirect.to),
         false => redirect.to.clone(),
@@ -49,8 +49,24 @@ pub(crate) fn redirect(redirect: &Redirect, asked: &PathAndQuery) -> Response {
 pub(crate) fn fixed(respond: &Respond) -> Response {
     let mut response = Response::new(Body::full(respond.body.clone()));
     *response.status_mut() = status(respond.status);
-    response.headers_mut().extend(respond.headers.iter().cloned());
+    let headers = response.headers_mut();
+    headers.extend(respond.headers.iter().cloned());
+    if let Some(media_type) = &respond.content_type {
+        headers.insert(header::CONTENT_TYPE, media_type.clone());
+    }
     response
+}
+
+/// Makes an answer of ours one to HEAD: what it would have been to GET, but for the body. Over
+/// HTTP/2 hyper would send that.
+pub(crate) fn leave_body_out(response: &mut Response) {
+    if response.body().is_end_stream() || !response.body().is_full() {
+        return;
+    }
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    *response.body_mut() = Body::empty();
 }
 
 /// Invariant: checked to be one.

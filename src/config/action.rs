@@ -1,11 +1,14 @@
 //! What a route does with a request that is permitted: forward it, send the client elsewhere, or
 //! give a fixed answer.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use http::Uri;
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use toml::Table as Printed;
 
+use super::Config;
 use super::files::Privacy;
 use super::headers::is_framing;
 use super::item::Item;
@@ -36,13 +39,15 @@ pub struct Redirect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Respond {
     pub status: u16,
-    /// `Content-Type` and what `headers` says.
+    pub content_type: Option<HeaderValue>,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
+    /// Where the body was read from, if not from the configuration itself.
+    pub file: Option<PathBuf>,
 }
 
-/// Keys that are about forwarding.
-const FORWARDING: [&str; 8] = [
+/// Keys that are about forwarding and its answers.
+const FORWARDING: [&str; 12] = [
     "strip_prefix",
     "replace_prefix",
     "identity",
@@ -51,7 +56,15 @@ const FORWARDING: [&str; 8] = [
     "request_headers",
     "mirror",
     "compression",
+    "allow_method_override",
+    "close_at",
+    "close_notice",
+    "max_tunnels",
 ];
+
+/// Both stay in memory; larger files are for a server of files.
+const LARGEST_BODY: usize = 1 << 20;
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 impl RouteAction {
     pub(super) fn read(table: &mut Table<'_>, known: &Known) -> Self {
@@ -77,6 +90,11 @@ impl RouteAction {
         }
     }
 
+    /// True if the gateway answers by itself.
+    pub fn is_own(&self) -> bool {
+        self.upstream().is_none()
+    }
+
     /// The upstream that is forwarded to.
     pub fn upstream(&self) -> Option<&str> {
         match self {
@@ -85,11 +103,11 @@ impl RouteAction {
         }
     }
 
-    pub(super) fn print(&self, out: Out) -> Out {
+    pub(super) fn print(&self, out: Out, config: &Config) -> Out {
         match self {
             Self::Forward(upstream) => out.text("upstream", upstream),
             Self::Redirect(redirect) => out.sub("redirect", redirect.print()),
-            Self::Respond(respond) => out.sub("respond", respond.print()),
+            Self::Respond(respond) => out.sub("respond", respond.print(config)),
         }
     }
 }
@@ -135,8 +153,9 @@ fn read_to(item: &Item<'_>, keep_path: bool) -> Option<String> {
     let is_path = parsed.is_some_and(|uri| uri.authority().is_none())
         && text.starts_with('/')
         && !text.starts_with("//");
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let bare = text.trim_end_matches('/');
-    if !(is_url || is_path) || text.contains('\\') {
+    if !(is_url || is_path) || !is_plain {
         item.issue("must be an http:// or https:// URL, or a path on the same host");
     } else if keep_path && text.contains(['?', '#']) {
         item.issue("has a query, which what is asked for cannot follow: say keep_path = false");
@@ -148,60 +167,85 @@ fn read_to(item: &Item<'_>, keep_path: bool) -> Option<String> {
 
 impl Respond {
     fn read(mut table: Table<'_>) -> Self {
-        let status = table.number_or("status", 200, 200..=599);
         // Invariant: within the range, so it fits.
-        let status = u16::try_from(status).unwrap_or(200);
+        let status = u16::try_from(table.number_or("status", 200, 200..=599)).unwrap_or(200);
         let content_type = table.get("content_type");
-        let mut headers = Vec::new();
-        let body = read_body(&mut table);
-        let fallback = (!body.is_empty()).then_some("text/plain; charset=utf-8");
-        let content_type = content_type.as_ref().and_then(Item::text).or(fallback);
-        if let Some(value) = content_type.and_then(|text| HeaderValue::from_str(text).ok()) {
-            headers.push((http::header::CONTENT_TYPE, value));
+        let (body, file) = read_body(&mut table, content_type.is_some());
+        if matches!(status, 204 | 205 | 304) && !body.is_empty() {
+            table.issue("status", "is of answers without a body: leave body and file out");
         }
-        for (name, item) in table.table("headers").entries() {
-            match read_field(&name, &item) {
-                Some(field) => headers.push(field),
-                None => item.issue("must be a header field that the gateway may set, and text"),
-            }
-        }
-        let bodyless = matches!(status, 204 | 304);
-        if bodyless && !body.is_empty() {
-            table.issue("body", "cannot be sent with this status");
-        }
-        Self { status, headers, body }
+        let content_type = match content_type {
+            Some(item) => read_content_type(&item),
+            None => (!body.is_empty()).then_some(TEXT),
+        };
+        let fields = table.table("headers").entries();
+        let headers = fields.iter().filter_map(|(name, item)| read_field(name, item)).collect();
+        Self { status, content_type, headers, body, file }
     }
 
-    fn print(&self) -> Printed {
-        let headers = self.headers.iter().fold(Out::default(), |out, (name, value)| {
-            out.text(name.as_str(), String::from_utf8_lossy(value.as_bytes()))
-        });
-        Out::default()
+    fn print(&self, config: &Config) -> Printed {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = self.headers.iter();
+        let headers =
+            headers.fold(Out::default(), |out, (name, value)| out.text(name.as_str(), text(value)));
+        let out = Out::default()
             .int("status", self.status)
-            .text("body", String::from_utf8_lossy(&self.body))
-            .sub("headers", headers.table())
-            .table()
+            .maybe("content_type", self.content_type.as_ref().map(text))
+            .sub("headers", headers.table());
+        match &self.file {
+            Some(file) => out.path("file", config.relative(file)).table(),
+            None => out.text("body", String::from_utf8_lossy(&self.body)).table(),
+        }
     }
 }
 
-fn read_body(table: &mut Table<'_>) -> Bytes {
+/// What is sent, and the file that holds it. Without a type of its own it is text.
+fn read_body(table: &mut Table<'_>, is_typed: bool) -> (Bytes, Option<PathBuf>) {
     let (body, file) = (table.get("body"), table.get("file"));
-    match (&body, &file) {
-        (Some(_), Some(item)) => {
-            item.issue("and body say the same thing twice: leave one out");
-            Bytes::new()
-        }
-        (Some(item), None) => Bytes::copy_from_slice(item.text().unwrap_or_default().as_bytes()),
-        (None, Some(item)) => {
-            item.read_file(Privacy::Public).map(|(_, bytes)| bytes.into()).unwrap_or_default()
-        }
-        (None, None) => Bytes::new(),
+    if let (Some(_), Some(item)) = (&body, &file) {
+        item.issue("and body say the same thing twice: leave one out");
+        return Default::default();
     }
+    let (Some(item), is_file) = (body.as_ref().or(file.as_ref()), file.is_some()) else {
+        return Default::default();
+    };
+    let (path, bytes) = match is_file {
+        true => match item.read_file(Privacy::Public) {
+            Some((path, bytes)) => (Some(path), Bytes::from(bytes)),
+            None => return Default::default(),
+        },
+        false => (None, Bytes::copy_from_slice(item.text().unwrap_or_default().as_bytes())),
+    };
+    if bytes.len() > LARGEST_BODY {
+        item.issue("is larger than 1 MiB: have an upstream serve it");
+    } else if !is_typed && str::from_utf8(&bytes).is_err() {
+        item.issue("is not UTF-8 text: say what it is in content_type");
+    }
+    (bytes, path)
+}
+
+fn read_content_type(item: &Item<'_>) -> Option<HeaderValue> {
+    let text = item.text()?;
+    let value = HeaderValue::from_str(text).ok().filter(|_| text.contains('/'));
+    if value.is_none() {
+        item.issue("must be a media type, for example \"text/html; charset=utf-8\"");
+    }
+    value
 }
 
 fn read_field(name: &str, item: &Item<'_>) -> Option<(HeaderName, HeaderValue)> {
-    let name = HeaderName::try_from(name).ok()?;
-    let ours = [CONTENT_LENGTH, LOCATION].contains(&name) || is_framing(name.as_str());
-    let value = HeaderValue::from_str(item.text()?).ok()?;
-    (!ours).then_some((name, value))
+    let (field, value) =
+        (HeaderName::try_from(name).ok(), HeaderValue::from_str(item.text()?).ok());
+    let ours = match &field {
+        Some(name) if *name == CONTENT_TYPE => Some("stands in content_type"),
+        Some(name) if *name == LOCATION => Some("is what redirect is for"),
+        Some(name) if is_framing(name.as_str()) => Some("frames the message: it is set by itself"),
+        _ => None,
+    };
+    match (field, value, ours) {
+        (Some(name), Some(value), None) => return Some((name, value)),
+        (_, _, Some(remedy)) => item.issue(remedy),
+        _ => item.issue("must be the name of a header field, and visible ASCII letters"),
+    }
+    None
 }

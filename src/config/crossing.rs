@@ -10,7 +10,7 @@ use super::reader::Reading;
 use super::suggest::Place;
 use super::{
     Bind, ClientAuth, Config, CredentialKind, Draft, IdentityForm, IssuerKeys, Listener, Login,
-    Route, UpstreamCredential, UserSource,
+    Route, RouteAction, UpstreamCredential, UserSource,
 };
 use crate::dialect::SecondStep;
 use crate::identity::SELF_ISSUER;
@@ -279,6 +279,7 @@ fn warn_routes(reading: &Reading<'_>, draft: &Draft) {
     for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
         warn_mixed_users(reading, &draft.config, route, at);
         warn_nobody(reading, &draft.config, route, at);
+        warn_circle(reading, &draft.config, route, at);
         if route.is_open() {
             warn_open_above(reading, draft, route, at);
         }
@@ -326,6 +327,30 @@ fn warn_nobody(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place
     ];
     for (_, remedy) in nobody.iter().filter(|(is_so, _)| *is_so) {
         at.at("auth").warn(reading, format!("{:?}", route.path), (*remedy).to_owned());
+    }
+}
+
+/// A redirect to a path that it takes itself. Another route or a login may be nearer to that.
+fn warn_circle(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+    let RouteAction::Redirect(redirect) = &route.action else { return };
+    let to = redirect.to.split(['?', '#']).next().unwrap_or_default();
+    let takes = |one: &Route| match one.path.strip_prefix('=') {
+        Some(exact) => !redirect.keep_path && exact == to,
+        None => is_below(to, &one.path),
+    };
+    let is_nearer = |other: &Route| {
+        let is_longer = shape(&other.path).len() > shape(&route.path).len();
+        takes(other)
+            && (is_longer || other.path.starts_with('='))
+            && !std::ptr::eq(other, route)
+            && hosts_meet(&other.hosts, &route.hosts)
+    };
+    let mut logins = config.logins.iter().filter(|login| hosts_meet(&login.hosts, &route.hosts));
+    let is_login = logins.any(|login| endpoints(login).any(|(_, path)| path == to));
+    // A URL is not looked into: what its host is to us is not known here.
+    if to.starts_with('/') && takes(route) && !is_login && !config.routes.iter().any(is_nearer) {
+        let remedy = "leads to this route again: clients would go round in circles".to_owned();
+        at.at("redirect.to").warn(reading, format!("{:?}", redirect.to), remedy);
     }
 }
 

@@ -202,11 +202,20 @@ impl Bind {
     }
 }
 
-pub(super) fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
+fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
     table.list(key).iter().filter_map(read_net).collect()
 }
 
 pub(super) fn read_net(item: &Item<'_>) -> Option<IpNet> {
+    let net = read_any_net(item)?;
+    if net.prefix_len() == 0 {
+        item.warn("is everybody: any client could forge its address");
+    }
+    Some(net)
+}
+
+/// A net that nobody's word is taken for.
+pub(super) fn read_any_net(item: &Item<'_>) -> Option<IpNet> {
     let text = item.text()?;
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Some(address.into());
@@ -217,8 +226,6 @@ pub(super) fn read_net(item: &Item<'_>) -> Option<IpNet> {
     };
     if net != net.trunc() {
         item.issue(format!("has bits beyond its length: write \"{}\"", net.trunc()));
-    } else if net.prefix_len() == 0 {
-        item.warn("is everybody: any client could forge its address");
     }
     Some(net)
 }

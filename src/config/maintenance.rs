@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use toml::Table as Printed;
 
 use super::item::Item;
-use super::listener::read_nets;
+use super::listener::read_any_net;
 use super::out::Out;
 use super::reader::Table;
 
@@ -36,7 +36,7 @@ impl Maintenance {
         Some(Self {
             retry_after: table.duration_or("retry_after", AGAIN, WAIT),
             message: table.get("message").as_ref().and_then(Item::text).map(str::to_owned),
-            networks: read_nets(&mut table, "networks"),
+            networks: table.list("networks").iter().filter_map(read_network).collect(),
         })
     }
 
@@ -47,4 +47,12 @@ impl Maintenance {
             .texts("networks", self.networks.iter().map(ToString::to_string).collect())
             .table()
     }
+}
+
+fn read_network(item: &Item<'_>) -> Option<IpNet> {
+    let net = read_any_net(item)?;
+    if net.prefix_len() == 0 {
+        item.warn("is everybody: nobody is kept out");
+    }
+    Some(net)
 }

@@ -2,7 +2,7 @@
 
 use super::item::Item;
 use super::out::Out;
-use super::path::{check_route, is_below};
+use super::path::{check_exact, is_below};
 use super::reader::Table;
 
 /// What a route's upstream sees of the path.
@@ -56,9 +56,16 @@ fn read_replace(item: &Item<'_>, path: &str) -> Option<PrefixRule> {
     let to = item.text()?;
     if path.starts_with('=') || path.contains('{') {
         item.issue("is for prefix routes only");
-    } else if !to.starts_with('/') || to.contains(['{', '}', '%']) || check_route(to).is_err() {
-        item.issue("must be a plain path that begins with a slash");
+    } else if let Err(remedy) = check_exact(to) {
+        item.issue(remedy);
+    } else if !to.bytes().all(goes_as_it_is) {
+        item.issue("must be of letters that a request's path has as they are");
     }
     let bare = |path: &str| path.trim_end_matches('/').to_owned();
     Some(PrefixRule::Replace { from: bare(path), to: bare(to) })
+}
+
+/// True for the bytes that need no escape in a path (RFC 3986 §3.3): it is sent as it stands here.
+fn goes_as_it_is(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/-._~!$&'()+,=:@".contains(&byte)
 }

@@ -78,7 +78,7 @@ impl Config {
                 "upstream",
                 self.upstreams.iter().enumerate().map(|(number, one)| self.upstream(number, one)),
             )
-            .all("route", self.routes.iter().map(route));
+            .all("route", self.routes.iter().map(|one| route(one, self)));
         // Invariant: a table of strings, numbers and tables can always be written.
         toml::to_string(&out.table()).unwrap_or_default()
     }

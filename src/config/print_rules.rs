@@ -4,7 +4,9 @@ use toml::{Table, Value};
 
 use super::out::{HIDDEN, Out};
 use super::route::{AllowPath, IdentityForm};
-use super::{HeaderRules, Login, Maintenance, Mirror, RateLimit, Route, RouteCors, duration, size};
+use super::{
+    Config, HeaderRules, Login, Maintenance, Mirror, RateLimit, Route, RouteCors, duration, size,
+};
 use crate::dialect::{Cors, CorsOrigins};
 
 pub(super) fn login(login: &Login) -> Table {
@@ -47,18 +49,13 @@ pub(super) fn login(login: &Login) -> Table {
     }
 }
 
-pub(super) fn route(route: &Route) -> Table {
+pub(super) fn route(route: &Route, config: &Config) -> Table {
     let auth = route.auth.iter().map(|kind| kind.name().to_owned());
     let allow_path = route.allow_path.iter().map(|allowed| match allowed {
         AllowPath::Semicolon => "semicolon".to_owned(),
         AllowPath::DoubleSlash => "double_slash".to_owned(),
         AllowPath::EncodedSlash => "encoded_slash".to_owned(),
     });
-    let (identity, identity_header) = match &route.identity {
-        IdentityForm::Headers => ("headers", None),
-        IdentityForm::Jwt(name) => ("jwt", Some(name)),
-        IdentityForm::None => ("none", None),
-    };
     let some = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
     let methods: Vec<String> = route.methods.iter().map(ToString::to_string).collect();
     let require = Out::default()
@@ -74,29 +71,42 @@ pub(super) fn route(route: &Route) -> Table {
         .maybe_texts("users", some(&route.users))
         .maybe_texts("issuers", some(&route.issuers))
         .maybe_texts("logins", some(&route.logins))
-        .text("identity", identity)
-        .maybe("identity_header", identity_header)
-        .flag("forward_credential", route.forward_credential)
         .text("body_limit", size::render(route.body_limit))
         .text("errors", route.errors.name())
         .flag("enforce", route.enforce)
         .flag("query_credentials", route.query_credentials)
         .texts("allow_path", allow_path.collect())
-        .flag("allow_method_override", route.allow_method_override)
-        .all("rate_limit", route.rate_limit.iter().map(RateLimit::print))
-        .maybe_table("mirror", route.mirror.as_ref().map(Mirror::print))
-        .texts("compression", route.compression.names());
-    let out = route.prefix.print(route.action.print(route.streams.print(out)));
+        .all("rate_limit", route.rate_limit.iter().map(RateLimit::print));
+    let out = route.action.print(out, config);
+    let out = match route.upstream() {
+        Some(_) => forwarding(route, out),
+        None => out,
+    };
     let out = out.maybe_table("maintenance", route.maintenance.as_ref().map(Maintenance::print));
     let out = match &route.cors {
         RouteCors::None => out,
         RouteCors::Upstream => out.text("cors", "upstream"),
         RouteCors::Own(cors) => out.sub("cors", cors_table(cors)),
     };
-    out.sub("require", require)
-        .sub("request_headers", rules(&route.request_headers))
-        .sub("response_headers", rules(&route.response_headers))
-        .table()
+    out.sub("require", require).sub("response_headers", rules(&route.response_headers)).table()
+}
+
+/// What only a route to an upstream may say.
+fn forwarding(route: &Route, out: Out) -> Out {
+    let (identity, identity_header) = match &route.identity {
+        IdentityForm::Headers => ("headers", None),
+        IdentityForm::Jwt(name) => ("jwt", Some(name)),
+        IdentityForm::None => ("none", None),
+    };
+    let out = out
+        .text("identity", identity)
+        .maybe("identity_header", identity_header)
+        .flag("forward_credential", route.forward_credential)
+        .flag("allow_method_override", route.allow_method_override)
+        .maybe_table("mirror", route.mirror.as_ref().map(Mirror::print))
+        .texts("compression", route.compression.names())
+        .sub("request_headers", rules(&route.request_headers));
+    route.prefix.print(route.streams.print(out))
 }
 
 fn rules(rules: &HeaderRules) -> Table {

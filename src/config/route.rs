@@ -136,6 +136,10 @@ impl Route {
         {
             table.issue("logins", "are the gateway's own, but issuers has no \"self\"");
         }
+        let cors = table.get("cors").map_or(RouteCors::None, |item| RouteCors::read(&item, known));
+        if cors == RouteCors::Upstream && action.is_own() {
+            table.issue("cors", "needs an upstream, which preflights go to unasked");
+        }
         let query_credentials = read_query_credentials(&mut table, &auth);
         let allow_path = read_allow_path(&mut table, &path);
         Self {
@@ -159,7 +163,7 @@ impl Route {
             streams: RouteStreams::read(&mut table),
             errors: read_errors(&mut table, known),
             enforce: table.bool_or("enforce", true),
-            cors: table.get("cors").map_or(RouteCors::None, |item| RouteCors::read(&item, known)),
+            cors,
             query_credentials,
             allow_path,
             allow_method_override: table.bool_or("allow_method_override", false),

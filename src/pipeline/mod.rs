@@ -11,6 +11,7 @@ mod guard;
 mod login;
 mod mirror;
 mod origin;
+mod own_answer;
 mod route;
 mod throttle;
 mod vouch;
@@ -93,6 +94,9 @@ pub(crate) async fn handle(
         Ok(response) => response,
         Err(rejection) => exchange.refuse(rejection),
     };
+    if exchange.finish.record.method == Method::HEAD {
+        answer::leave_body_out(&mut response);
+    }
     if let Some(policy) = &exchange.cors {
         cors::mark(policy, origin.as_ref(), response.headers_mut());
     }

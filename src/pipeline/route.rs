@@ -9,6 +9,7 @@ use http::request::Parts;
 use super::Exchange;
 use super::authenticate::Proved;
 use super::compress::Asked;
+use super::own_answer::asked_for;
 use crate::answer;
 use crate::authn::Credential;
 use crate::authz::{self, Denied};
@@ -70,8 +71,13 @@ impl Exchange<'_> {
         let request = Request::from_parts(head, body);
         let mut answered = match &route.action {
             Action::Forward(pool) => self.forward(route, pool, (request, target), decision).await?,
-            Action::Redirect(to) => self.answered(answer::redirect(to, target.raw())),
-            Action::Respond(fixed) => self.answered(answer::fixed(fixed)),
+            Action::Redirect(to) => {
+                let response = answer::redirect(to, &asked_for(route, target));
+                self.answered(route, target, decision.identity(), response)
+            }
+            Action::Respond(fixed) => {
+                self.answered(route, target, decision.identity(), answer::fixed(fixed))
+            }
         };
         if route.config.query_credentials {
             keep_private(answered.headers_mut());
@@ -256,26 +262,6 @@ impl Exchange<'_> {
         }
     }
 
-    /// Everybody but some is told to come back later, before anything is looked at.
-    fn check_maintenance(&self, route: &Route) -> Result<(), Rejection> {
-        let Some(maintenance) = &route.config.maintenance else { return Ok(()) };
-        let is_in = |address| maintenance.networks.iter().any(|net| net.contains(&address));
-        if self.client.address.is_some_and(is_in) {
-            return Ok(());
-        }
-        let mut rejection = Rejection::new(Reason::Unavailable)
-            .because("maintenance")
-            .retry_after(maintenance.retry_after);
-        rejection.detail = maintenance.message.as_deref().map(Into::into);
-        Err(rejection)
-    }
-
-    /// Notes that the gateway answers by itself, as its route says.
-    fn answered(&mut self, response: Response) -> Response {
-        self.finish.record.outcome = Outcome::Answered;
-        response
-    }
-
     /// Notes where the answer came from; a tunnel is opened in the way that its client asked.
     fn forwarded(&mut self, mut forwarded: Forwarded, by_connect: bool) -> Response {
         self.finish.record.upstream = Some(forwarded.server);
@@ -292,6 +278,10 @@ impl Exchange<'_> {
 impl Decision {
     /// Nobody was asked who he is.
     const OPEN: Self = Self { proved: None, kept: Kept::Nothing };
+
+    fn identity(&self) -> Option<&Identity> {
+        self.proved.as_ref().map(|proved| &proved.verified.identity)
+    }
 }
 
 /// An answer to a URL with a credential in it is not for shared caches (RFC 6750 §2.3).

@@ -165,19 +165,19 @@ fn merged(path: &str) -> String {
     merged
 }
 
-/// What is left of a raw path (with its query) without the segments of `prefix`, checked again:
+/// A raw path (with its query) with `inner` in place of the segments of `outer`, checked again:
 /// rewriting must not make a path that would have been refused.
 ///
 /// # Errors
-/// Where the first segments are not the prefix's, or the rest is not canonical.
-pub(super) fn strip(
+/// Where the first segments are not those of `outer`, or the rest is not canonical.
+pub(super) fn replace(
     raw: &str,
     query: Option<&str>,
-    prefix: &str,
+    (outer, inner): (&str, &str),
     allowed: Oddities,
 ) -> Result<String, PathError> {
     let mut rest = raw;
-    for wanted in prefix.split('/').filter(|segment| !segment.is_empty()) {
+    for wanted in outer.split('/').filter(|segment| !segment.is_empty()) {
         let inner = rest.strip_prefix('/').ok_or(PathError::NotAbsolute)?;
         let end = inner.find('/').unwrap_or(inner.len());
         let (segment, after) = inner.split_at(end);
@@ -188,15 +188,16 @@ pub(super) fn strip(
         }
         rest = after;
     }
-    let rest = if rest.is_empty() { "/" } else { rest };
-    let (_, oddities) = canonical(rest)?;
+    let (_, oddities) = canonical(if rest.is_empty() { "/" } else { rest })?;
     // `//host/` in front would be read as another authority.
     if !oddities.within(allowed) || rest.starts_with("//") {
         return Err(PathError::Odd);
     }
+    // `/api` becomes `/v2`, not `/v2/`, which was not asked for.
+    let rest = if rest.is_empty() && inner.is_empty() { "/" } else { rest };
     Ok(match query {
-        Some(query) => format!("{rest}?{query}"),
-        None => rest.to_owned(),
+        Some(query) => format!("{inner}{rest}?{query}"),
+        None => format!("{inner}{rest}"),
     })
 }
 
@@ -271,8 +272,25 @@ mod tests {
             ("/apix", None, "not at a segment"),
             ("/other/x", None, "not the prefix"),
         ] {
-            let stripped = strip(raw, None, "/api", Oddities::default()).ok();
+            let stripped = replace(raw, None, ("/api", ""), Oddities::default()).ok();
             assert_eq!(stripped.as_deref(), expected, "{raw}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_replaced_as_a_whole_and_nothing_else_is() {
+        for (raw, expected, why) in [
+            ("/api/x%20y", Some("/v2/x%20y?q"), "the rest keeps its spelling"),
+            ("/api", Some("/v2?q"), "no slash where none was asked for"),
+            ("/%61pi", Some("/v2?q"), "nor where the prefix is spelled otherwise"),
+            ("/api/", Some("/v2/?q"), "a slash is left"),
+            ("/api//x", None, "an empty segment"),
+            ("/api/../x", None, "a dot segment"),
+            ("/api/%2fx", None, "an encoded slash"),
+            ("/apix", None, "not at a segment"),
+        ] {
+            let replaced = replace(raw, Some("q"), ("/api", "/v2"), Oddities::default()).ok();
+            assert_eq!(replaced.as_deref(), expected, "{raw}: {why}");
         }
     }
 }

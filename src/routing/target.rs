@@ -115,12 +115,8 @@ impl Target {
         allowed: Oddities,
     ) -> Result<PathAndQuery, TargetError> {
         let refused = |cause| TargetError { reason: Reason::MalformedRequest, cause };
-        let rest = path::strip(self.raw.path(), query, outer, allowed)
+        let replaced = path::replace(self.raw.path(), query, (outer, inner), allowed)
             .map_err(|error| refused(error.cause()))?;
-        // `/api` is `/v2`, not `/v2/`: the slash was not asked for.
-        let whole = self.raw.path().len() == outer.len() && !inner.is_empty();
-        let rest = if whole { rest.strip_prefix('/').unwrap_or(&rest) } else { &rest };
-        let replaced = if inner.is_empty() { rest.to_owned() } else { format!("{inner}{rest}") };
         replaced.try_into().map_err(|_| refused("what is left of the path is no path"))
     }
 }

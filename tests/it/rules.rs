@@ -1,5 +1,10 @@
 //! What routes do besides forwarding: redirects, fixed answers, maintenance, rewritten paths, HSTS.
 
+mod answers;
+mod limits;
+mod maintenance;
+mod paths;
+
 use bytes::Bytes;
 use http::{Method, Response};
 

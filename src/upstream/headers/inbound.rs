@@ -236,7 +236,7 @@ pub fn remove_credentials(head: &mut Parts, kept: Kept, fields: CredentialFields
 }
 
 /// Removes `access_token` and `x_key` from the query; every other byte of it stays as it was.
-fn remove_from_query(uri: &mut Uri) {
+pub fn remove_from_query(uri: &mut Uri) {
     let Some(query) = uri.query() else { return };
     let is_credential = |pair: &&str| {
         form_urlencoded::parse(pair.as_bytes())

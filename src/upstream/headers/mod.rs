@@ -20,7 +20,8 @@ use crate::identity::Identity;
 
 pub use self::identity::{identity_fields, set_identity};
 pub use self::inbound::{
-    CredentialFields, Kept, Protected, count_hop, remove_credentials, strip_inbound,
+    CredentialFields, Kept, Protected, count_hop, remove_credentials, remove_from_query,
+    strip_inbound,
 };
 pub use self::outbound::{RequestId, set_forwarded};
 pub use self::rules::{RuleError, Rules};

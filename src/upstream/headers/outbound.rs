@@ -146,6 +146,10 @@ fn port_of(authority: &str) -> Option<&str> {
 /// A trusted proxy may have stripped a prefix before us: it stands before ours.
 fn set_prefix(headers: &mut HeaderMap, facts: &Facts<'_>) {
     let Some(Prefix { outer: prefix, .. }) = facts.prefix else { return };
+    // For the client the upstream's own prefix is the root.
+    if prefix.is_empty() {
+        return;
+    }
     let outer = headers.get(X_FORWARDED_PREFIX).and_then(|value| value.to_str().ok());
     let value = match outer {
         Some(outer) => text_value(&format!("{}{prefix}", outer.trim_end_matches('/'))),

@@ -16,7 +16,7 @@ pub(in crate::upstream) fn clean_response(headers: &mut HeaderMap) {
 }
 
 /// Rewrites a `Location` that names the upstream itself, which the client could not reach, to
-/// the host the client asked, with the prefix that was stripped.
+/// the host the client asked, with the client's prefix in place of the upstream's.
 pub(in crate::upstream) fn rewrite_location(
     headers: &mut HeaderMap,
     authorities: &[(String, u16)],
@@ -27,23 +27,24 @@ pub(in crate::upstream) fn rewrite_location(
         return;
     };
     let (scheme, authority) = (facts.client.scheme.as_str(), facts.authority);
-    let slash = if rest.starts_with('/') { "" } else { "/" };
     // What is not below the upstream's own prefix is not below the client's either.
-    let (prefix, rest) = match facts.prefix {
-        Some(Prefix { outer, inner }) => match rest.strip_prefix(inner) {
-            Some(below)
-                if inner.is_empty() || below.is_empty() || below.starts_with(['/', '?', '#']) =>
-            {
-                (outer, below)
-            }
-            _ => ("", rest),
-        },
-        None => ("", rest),
-    };
-    if let Ok(value) = HeaderValue::try_from(format!("{scheme}://{authority}{prefix}{slash}{rest}"))
+    let moved = facts.prefix.and_then(|prefix| Some((prefix, within(rest, prefix.inner)?)));
+    let (prefix, rest) = moved.unwrap_or((Prefix { outer: "", inner: "" }, rest));
+    let Prefix { outer, inner } = prefix;
+    // `/v2` is `/api`; the root has a slash in any case.
+    let rooted = rest.starts_with('/') || !(outer.is_empty() || inner.is_empty());
+    let slash = if rooted { "" } else { "/" };
+    if let Ok(value) = HeaderValue::try_from(format!("{scheme}://{authority}{outer}{slash}{rest}"))
     {
         headers.insert(header::LOCATION, value);
     }
+}
+
+/// What follows `prefix` in a path, where that ends with a segment.
+fn within<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(prefix)?;
+    let ends = prefix.is_empty() || rest.is_empty() || rest.starts_with(['/', '?', '#']);
+    ends.then_some(rest)
 }
 
 /// What follows the authority in `location`, if that is one of `authorities`.
