@@ -3,8 +3,13 @@
 mod certificate;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::text;
 
 pub use self::certificate::{AlternativeName, CertificateFault, ClientCertificate};
 
@@ -14,6 +19,8 @@ pub struct Client {
     /// The client's address: the peer's own, or what a trusted proxy said. `None` on a unix
     /// socket that no trusted proxy speaks through.
     pub address: Option<IpAddr>,
+    /// The address as text, once it was asked for.
+    pub address_text: AddressText,
     /// The connection's other end: the socket's, or what its PROXY header said. `None` on a unix
     /// socket without one.
     pub peer: Option<SocketAddr>,
@@ -75,6 +82,23 @@ impl CertificateNames {
                 number(&|held| held.strip_prefix("*.").is_some_and(|held| Some(held) == parent))
             })
             .unwrap_or(0)
+    }
+}
+
+/// An address as a field's value: the same for all requests of a connection, so it is written once.
+#[derive(Clone, Debug, Default)]
+pub struct AddressText(OnceLock<HeaderValue>);
+
+impl AddressText {
+    /// The text of `address`, which is always the same one.
+    pub fn of(&self, address: IpAddr) -> &HeaderValue {
+        self.0.get_or_init(|| {
+            let mut text = Vec::with_capacity(16);
+            text::address(&mut text, address);
+            // Invariant: digits, dots and colons are a field's value.
+            HeaderValue::from_maybe_shared(Bytes::from(text))
+                .unwrap_or(HeaderValue::from_static(""))
+        })
     }
 }
 

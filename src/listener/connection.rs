@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::body::Response;
-use crate::client::{Client, ClientCertificate, RequestBounds, Scheme};
+use crate::client::{AddressText, Client, ClientCertificate, RequestBounds, Scheme};
 use crate::config::{self, Hsts};
 use crate::runtime::Worker;
 
@@ -163,6 +163,7 @@ impl<H> Shared<H> {
             scheme: if self.tls.is_some() { Scheme::Https } else { Scheme::Http },
             sni: sni.map(|sni| tls::asked_name(sni).into()),
             certificate: session.and_then(client_certificate),
+            address_text: AddressText::default(),
             names: self.tls.as_ref().map(|certificates| certificates.names()),
             trusted_proxy: peer.is_trusted,
             only_health: peer.is_bare,
@@ -327,12 +328,13 @@ where
             let taking = streams.watch_next();
             let (shared, worker, client) = self.for_request();
             // Even calling the handler is part of the future: what panics outside of it would
-            // take the whole connection along.
-            async move {
+            // take the whole connection along. Boxed: hyper and the stream's task would each have
+            // their copy of it.
+            Box::pin(async move {
                 let mut response = (shared.handler)(worker, client, request).await;
                 shared.mark(&mut response);
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, Some(taking), answering)))
-            }
+            })
         });
         let connection =
             self.shared.http2(streams.clone()).serve_connection(TokioIo::new(stream), service);

@@ -24,7 +24,8 @@ const CLIENT_LEFT: u16 = 499;
 pub(super) struct Finish {
     gateway: Arc<Gateway>,
     started: Instant,
-    pub(super) record: Record,
+    /// Boxed: it is large, and moves with the answer.
+    pub(super) record: Box<Record>,
     pub(super) metrics: Arc<RouteMetrics>,
 }
 
@@ -36,7 +37,7 @@ impl Finish {
         metrics: Arc<RouteMetrics>,
         started: Instant,
     ) -> Self {
-        let record = Record { status: CLIENT_LEFT, ..record };
+        let record = Box::new(Record { status: CLIENT_LEFT, ..record });
         Self { gateway: gateway.clone(), started, record, metrics }
     }
 

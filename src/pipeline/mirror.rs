@@ -163,10 +163,9 @@ impl Copied {
             back_room: &self.gateway.shared.back_room,
             now: self.now,
         };
-        let request = self.request.clone().map(|()| Body::full(body));
-        let Ok(answer) = self.mirror.pool.forward(&self.worker, request, &exchange).await else {
-            return false;
-        };
+        let mut request = self.request.clone().map(|()| Body::full(body));
+        let forwarded = self.mirror.pool.forward(&self.worker, &mut request, &exchange);
+        let Ok(answer) = forwarded.await else { return false };
         let (mut body, mut read) = (answer.response.into_body(), 0);
         while let Some(Ok(frame)) = body.frame().await {
             read += frame.data_ref().map_or(0, Bytes::len);

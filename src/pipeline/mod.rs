@@ -80,7 +80,7 @@ pub(crate) async fn handle(
     let client = origin::client(&client, &head.headers, &generation.config);
     let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head);
     // Pinned where it is made: passing it on would copy all of it.
-    let answered = guard::unpanicked(pin!(exchange.run(head, body.into()))).await;
+    let answered = guard::unpanicked(pin!(exchange.run(&mut head, body.into()))).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
     });
@@ -140,9 +140,10 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The steps, in the only order that is safe.
-    async fn run(&mut self, head: Parts, body: Body) -> Result<Response, Rejection> {
-        let target = Target::parse(&head, self.client.bounds)?;
+    /// The steps, in the only order that is safe. The head is lent: each future on the way would
+    /// have a copy of its own.
+    async fn run(&mut self, head: &mut Parts, body: Body) -> Result<Response, Rejection> {
+        let target = Target::parse(head, self.client.bounds)?;
         self.finish.record.host = target.shared_host();
         if self.is_health(&target) {
             self.finish.record.outcome = Outcome::Answered;
@@ -156,7 +157,7 @@ impl<'a> Exchange<'a> {
             return Err(Rejection::new(Reason::MalformedRequest).because("no Host"));
         };
         if self.client.redirect {
-            return self.redirect(&head, &target);
+            return self.redirect(head, &target);
         }
         if !self.client.is_directed_at(host) {
             return Err(Rejection::new(Reason::Misdirected).because("another certificate's host"));
@@ -167,16 +168,16 @@ impl<'a> Exchange<'a> {
         }
         match self.generation.table.find(&target) {
             // Boxed: a login's future is large, and would be moved with every request's.
-            Found::Login(login) => Box::pin(self.login(login, head, body)).await,
+            Found::Login(login) => Box::pin(self.login(login, take(head), body)).await,
             Found::LoginOr { login, route } => match route {
-                Some(route) if self.is_authenticated(route, &head).await => {
+                Some(route) if self.is_authenticated(route, head).await => {
                     self.route(route, head, body, &target).await
                 }
-                _ => Box::pin(self.login(login, head, body)).await,
+                _ => Box::pin(self.login(login, take(head), body)).await,
             },
             Found::Route(route) => self.route(route, head, body, &target).await,
             Found::WrongMethod { allow, login, route } => {
-                self.wrong_method(&head, allow, login, route)
+                self.wrong_method(head, allow, login, route)
             }
             Found::Odd => Err(Rejection::new(Reason::MalformedRequest)
                 .because("a semicolon, a double slash or an encoded slash in the path")),
@@ -258,6 +259,12 @@ impl<'a> Exchange<'a> {
     }
 }
 
+/// The head itself, for whom it has to belong to.
+fn take(head: &mut Parts) -> Parts {
+    let (nothing, ()) = http::Request::new(()).into_parts();
+    std::mem::replace(head, nothing)
+}
+
 fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> Record {
     Record {
         method: head.method.clone(),
@@ -267,7 +274,7 @@ fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> Record
             Version::HTTP_2 => HTTP2,
             _ => "1.1",
         },
-        client_address: client.address,
+        client_address: client.address.map(|address| client.address_text.of(address).clone()),
         user_agent: head.headers.get(header::USER_AGENT).cloned(),
         request_id: Some(request_id.value().clone()),
         ..Record::default()

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use ipnet::IpNet;
 
-use crate::client::{Client, Scheme};
+use crate::client::{AddressText, Client, Scheme};
 use crate::config::Config;
 
 /// The client as the trusted proxy in front of it says; as the socket says where there is none.
@@ -24,6 +24,7 @@ pub(super) fn client(peer: &Arc<Client>, headers: &HeaderMap, config: &Config) -
     let mut client = Client::clone(peer);
     if let Some(address) = forwarded_for(headers, trusted) {
         client.address = Some(address);
+        client.address_text = AddressText::default();
     }
     match headers.get("x-forwarded-proto").map(http::HeaderValue::as_bytes) {
         Some(b"https") => client.scheme = Scheme::Https,

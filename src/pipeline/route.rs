@@ -6,10 +6,10 @@ use http::Uri;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
-use super::Exchange;
 use super::authenticate::Proved;
 use super::compress::Asked;
 use super::own_answer::asked_for;
+use super::{Exchange, take};
 use crate::answer;
 use crate::authn::Credential;
 use crate::authz::{self, Denied};
@@ -40,7 +40,7 @@ impl Exchange<'_> {
     pub(super) async fn route(
         &mut self,
         route: &Arc<Route>,
-        mut head: Parts,
+        head: &mut Parts,
         body: Body,
         target: &Target,
     ) -> Result<Response, Rejection> {
@@ -49,28 +49,29 @@ impl Exchange<'_> {
         self.finish.record.route = Some(route.name.clone());
         if let RouteCors::Own(cors) = &route.config.cors {
             self.cors = Some(cors.clone());
-            if let Some(answer) = self.preflight(&head) {
+            if let Some(answer) = self.preflight(head) {
                 return Ok(answer);
             }
         }
         self.check_maintenance(route)?;
         let mut told = Told::default();
         self.admit_client(route, &mut told)?;
-        let bare = route.config.cors == RouteCors::Upstream && answer::cors::is_preflight(&head);
+        let bare = route.config.cors == RouteCors::Upstream && answer::cors::is_preflight(head);
         // A preflight is let through unasked, so it must not turn into another method behind us.
         let may_override = route.config.allow_method_override && !bare;
-        headers::strip_inbound(&mut head, &route.protected, &self.client, may_override);
+        headers::strip_inbound(head, &route.protected, &self.client, may_override);
         let decision = if bare {
             self.admit_subject(route, None, &mut told)?;
             Decision::OPEN
         } else {
-            self.decide(route, &head, &mut told).await?
+            self.decide(route, head, &mut told).await?
         };
-        self.check_length(route, &head)?;
-        let asked = Asked::of(&head, route.config.compression);
-        let request = Request::from_parts(head, body);
+        self.check_length(route, head)?;
+        let asked = Asked::of(head, route.config.compression);
         let mut answered = match &route.action {
-            Action::Forward(pool) => self.forward(route, pool, (request, target), decision).await?,
+            Action::Forward(pool) => {
+                self.forward(route, pool, (head, body, target), decision).await?
+            }
             Action::Redirect(to) => {
                 let response = answer::redirect(to, &asked_for(route, target));
                 self.answered(route, target, decision.identity(), response)
@@ -84,7 +85,8 @@ impl Exchange<'_> {
         }
         told.tell(answered.headers_mut());
         match asked {
-            Some(asked) => Ok(asked.compress(answered).await),
+            // Boxed: it is rare, and its size would be every request's.
+            Some(asked) => Ok(Box::pin(asked.compress(answered)).await),
             None => Ok(answered),
         }
     }
@@ -211,19 +213,18 @@ impl Exchange<'_> {
         &mut self,
         route: &Arc<Route>,
         pool: &Arc<Pool>,
-        (request, target): (Request, &Target),
+        (head, body, target): (&mut Parts, Body, &Target),
         decision: Decision,
     ) -> Result<Response, Rejection> {
         let config = &route.config;
-        let (mut head, body) = request.into_parts();
         // Not permitted but observed: the identity was proved, so the upstream may know it.
         let verified = decision.proved.map(|proved| proved.verified);
         let identity = verified.as_deref().map(|verified| &verified.identity);
         let api_key = self.generation.services.api_keys.header();
         let fields = CredentialFields { in_query: config.query_credentials, api_key };
-        headers::remove_credentials(&mut head, decision.kept, fields);
-        let prefix = rewrite_path(&mut head, config, target)?;
-        if !headers::count_hop(&mut head) {
+        headers::remove_credentials(head, decision.kept, fields);
+        let prefix = rewrite_path(head, config, target)?;
+        if !headers::count_hop(head) {
             return Err(Rejection::method_not_allowed(Vec::new()));
         }
         let facts = Facts {
@@ -251,8 +252,9 @@ impl Exchange<'_> {
         };
         let by_connect = upstream::is_by_connect(&head.extensions);
         let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
-        let request = self.mirrored(route, Request::from_parts(head, body), &facts);
-        let forwarded = pool.forward(self.worker, request, &exchange).await;
+        let request = Request::from_parts(take(head), body);
+        let mut request = self.mirrored(route, request, &facts);
+        let forwarded = pool.forward(self.worker, &mut request, &exchange).await;
         match forwarded {
             Ok(forwarded) => Ok(self.forwarded(forwarded, by_connect)),
             Err(error) => {

@@ -4,7 +4,6 @@
 //! OpenTelemetry. The query is not part of `path` and no header but the user agent is kept, so
 //! that no credential can be in a line.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +55,7 @@ pub struct Record {
     pub host: Option<Arc<str>>,
     /// `1.0`, `1.1` or `2`.
     pub protocol: &'static str,
-    pub client_address: Option<IpAddr>,
+    pub client_address: Option<HeaderValue>,
     /// Written up to 256 characters, where it is text.
     pub user_agent: Option<HeaderValue>,
     pub request_id: Option<HeaderValue>,
@@ -87,9 +86,7 @@ impl Record {
         object.text("url.path", self.uri.path());
         object.text_if("http.route", self.route.as_deref());
         object.count("http.response.status_code", self.status.into());
-        if let Some(address) = self.client_address {
-            object.written("client.address", |line| text::address(line, address));
-        }
+        object.text_if("client.address", shown(self.client_address.as_ref()));
         object.text("network.protocol.version", self.protocol);
         object.text_if("server.address", self.host.as_deref());
         let user_agent = shown(self.user_agent.as_ref());

@@ -9,7 +9,8 @@
 //! and for all of it together.
 
 use std::error::Error;
-use std::pin::pin;
+use std::mem;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,14 +59,14 @@ impl Deadline {
 /// An attempt that brought no answer.
 pub(super) struct Failed {
     error: ForwardError,
-    /// The request, where it may be sent again.
-    request: Option<Request>,
     again: Again,
 }
 
 /// Where a request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Again {
+    /// Nowhere: it is gone, or must not be.
+    Never,
     /// A kept connection was closed before the request was written: not even a retry.
     AtOnce,
     /// To another server, or to the same if there is no other.
@@ -76,7 +77,7 @@ enum Again {
 
 impl From<ForwardError> for Failed {
     fn from(error: ForwardError) -> Self {
-        Self { error, request: None, again: Again::Elsewhere }
+        Self { error, again: Again::Never }
     }
 }
 
@@ -102,39 +103,43 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Takes `request` and, where it may be sent again, puts it back.
     pub(super) async fn attempt(
         &self,
         server: &Arc<Server>,
         path: &Path,
-        mut request: Request,
+        request: &mut Request,
     ) -> Result<(http::Response<Incoming>, Lease), Failed> {
         let in_flight = InFlight::start(server);
         let (mut link, unused) = match self.link(server, path).await {
             Ok(found) => found,
             Err(error) => {
-                let request = error.safe_to_retry().then_some(request);
-                return Err(Failed { error, request, again: Again::Anywhere });
+                let again = if error.safe_to_retry() { Again::Anywhere } else { Again::Never };
+                return Err(Failed { error, again });
             }
         };
-        let spare = self.spare(&request, &link, unused);
+        let spare = self.spare(request, &link, unused);
         let answer = match &mut link.sender {
             Sender::Http1(sender) => {
                 if let Some(opening) = &self.opening {
-                    opening.for_http1(&mut request);
+                    opening.for_http1(request);
                 }
-                request::for_http1(&mut request);
-                self.await_head(server, sender.try_send_request(request)).await
+                request::for_http1(request);
+                let sending = pin!(sender.try_send_request(mem::take(request)));
+                self.await_head(server, sending).await
             }
             Sender::Http2(sender) => {
                 let tls = matches!(path, Path::Tcp { tls: Some(_), .. });
-                request::for_http2(&mut request, tls)?;
-                self.await_head(server, sender.try_send_request(request)).await
+                request::for_http2(request, tls)?;
+                let sending = pin!(sender.try_send_request(mem::take(request)));
+                self.await_head(server, sending).await
             }
             Sender::WebSocket(sender) => {
                 let tls = matches!(path, Path::Tcp { tls: Some(_), .. });
-                request::for_http2(&mut request, tls)?;
-                extended_connect::for_http2(&mut request);
-                self.await_head(server, sender.try_send_request(request)).await
+                request::for_http2(request, tls)?;
+                extended_connect::for_http2(request);
+                let sending = pin!(sender.try_send_request(mem::take(request)));
+                self.await_head(server, sending).await
             }
         };
         match answer {
@@ -143,14 +148,14 @@ impl Call<'_> {
                 let (worker, alone) = (self.worker.clone(), self.is_alone());
                 Ok((answer, Lease { link, worker, in_flight, alone }))
             }
-            Ok(Err(error)) => Err(self.failed(server, error, spare, unused.is_some())),
+            Ok(Err(error)) => Err(self.failed(server, error, spare, unused.is_some(), request)),
             Err(error) => {
                 let slow = matches!(error, ForwardError::Slow { .. });
                 if slow {
                     self.pool.failed(server);
                 }
-                let request = spare.filter(|_| slow && self.idempotent);
-                Err(Failed { error, request, again: Again::Elsewhere })
+                let spare = spare.filter(|_| slow && self.idempotent);
+                Err(Failed { error, again: put_back(spare, request, Again::Elsewhere) })
             }
         }
     }
@@ -194,7 +199,8 @@ impl Call<'_> {
         let way = Way { speak, preface: self.preface.as_ref() };
         let (keep, worker) = (timeouts.keep_alive, self.worker);
         let manner = Manner { way, limit, keep, worker };
-        match connect::connect(path, &manner, permit).await {
+        // Boxed: it is rare, and its size would be every request's.
+        match Box::pin(connect::connect(path, &manner, permit)).await {
             Ok(link) => {
                 server.state.reached();
                 if !self.is_alone() {
@@ -233,14 +239,13 @@ impl Call<'_> {
     async fn await_head<F: Future>(
         &self,
         server: &Arc<Server>,
-        sending: F,
+        mut sending: Pin<&mut F>,
     ) -> Result<F::Output, ForwardError> {
         let limit = self.pool.timeouts.first_byte;
-        let mut sending = pin!(sending);
         let mut until = Instant::now() + limit;
         loop {
             let next = self.deadline.map_or(until, |deadline| deadline.at.min(until));
-            if let Ok(answer) = timeout_at(next, &mut sending).await {
+            if let Ok(answer) = timeout_at(next, sending.as_mut()).await {
                 return Ok(answer);
             }
             self.in_time(server)?;
@@ -267,6 +272,7 @@ impl Call<'_> {
         mut error: TrySendError<Request>,
         spare: Option<Request>,
         kept: bool,
+        request: &mut Request,
     ) -> Failed {
         let unsent = error.take_message();
         let source = error.into_error();
@@ -274,12 +280,15 @@ impl Call<'_> {
             // It happens to good servers when they end a connection.
             let again = if unsent.is_some() && kept { Again::AtOnce } else { Again::Anywhere };
             let error = ForwardError::Closed { server: server.name.clone(), source };
-            return Failed { error, request: unsent.or(spare), again };
+            return Failed { error, again: put_back(unsent.or(spare), request, again) };
         }
         let error = self.failure(server, source);
-        let lost = matches!(error, ForwardError::Closed { .. });
+        let spare = spare.filter(|_| {
+            let lost = matches!(error, ForwardError::Closed { .. });
+            lost && self.idempotent
+        });
         let again = if kept { Again::Anywhere } else { Again::Elsewhere };
-        Failed { error, request: spare.filter(|_| lost && self.idempotent), again }
+        Failed { error, again: put_back(spare, request, again) }
     }
 
     fn failure(&self, server: &Arc<Server>, source: hyper::Error) -> ForwardError {
@@ -294,7 +303,7 @@ impl Call<'_> {
         ForwardError::Closed { server, source }
     }
 
-    /// Where to send the request of a failed attempt at `server` next.
+    /// Where to send the request next after a failed attempt at `server`.
     ///
     /// # Errors
     /// What it failed with, if it must not be sent again or there have been enough retries.
@@ -302,14 +311,13 @@ impl Call<'_> {
         &mut self,
         server: &Arc<Server>,
         failed: Failed,
-    ) -> Result<(Arc<Server>, Request), ForwardError> {
-        let Failed { error, request, again } = failed;
-        let Some(request) = request else { return Err(error) };
+    ) -> Result<Arc<Server>, ForwardError> {
+        let Failed { error, again } = failed;
         if again == Again::AtOnce && !self.fresh {
             self.fresh = true;
-            return Ok((server.clone(), request));
+            return Ok(server.clone());
         }
-        if self.tries >= self.pool.retries {
+        if again == Again::Never || self.tries >= self.pool.retries {
             return Err(error);
         }
         let wanted = Wanted { failed: Some(server), key: self.key };
@@ -323,7 +331,18 @@ impl Call<'_> {
         }
         self.tries += 1;
         self.fresh = !other;
-        Ok((next.clone(), request))
+        Ok(next.clone())
+    }
+}
+
+/// Makes `request` what there is to send once more.
+fn put_back(copy: Option<Request>, request: &mut Request, again: Again) -> Again {
+    match copy {
+        Some(copy) => {
+            *request = copy;
+            again
+        }
+        None => Again::Never,
     }
 }
 

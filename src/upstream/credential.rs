@@ -74,7 +74,7 @@ impl Pool {
         &self,
         login: &Arc<OwnLogin>,
         worker: &Arc<Worker>,
-        mut request: Request,
+        request: &mut Request,
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let (back_room, now) = (exchange.back_room, exchange.now);
@@ -82,7 +82,7 @@ impl Pool {
             Some(held) => held,
             None => self.log_in(login, back_room, None, now).await?,
         };
-        let again = repeatable(&mut request).await?;
+        let again = repeatable(request).await?;
         held.fields.set(request.headers_mut());
         let forwarded = self.send(worker, request, exchange).await?;
         let ended = forwarded.response.status() == StatusCode::UNAUTHORIZED;
@@ -95,7 +95,7 @@ impl Pool {
         let (Some(mut again), Ok(renewed)) = (again, renewed) else { return Ok(forwarded) };
         renewed.fields.set(again.headers_mut());
         drop(forwarded);
-        self.send(worker, again, exchange).await
+        self.send(worker, &mut again, exchange).await
     }
 
     async fn log_in(

@@ -3,6 +3,7 @@
 //! How a request is written and when it is written again is `attempt`'s. Here it is made ready,
 //! and its answer is made ours: checked, cleaned, its body watched, or a tunnel begun.
 
+use std::mem;
 use std::sync::Arc;
 
 use http::header::HeaderMap;
@@ -60,45 +61,47 @@ pub struct Forwarded {
 
 impl Pool {
     /// Sends `request` (its fields final, its target as the upstream is to see it) and returns
-    /// the answer as soon as its head is there; bodies flow on both ways.
+    /// the answer as soon as its head is there; bodies flow on both ways. What is left of
+    /// `request` is empty.
+    ///
+    /// By reference, here and further down: each of these futures would have a copy of its own.
     ///
     /// # Errors
     /// When there is no answer, or none that may be passed on.
     pub async fn forward(
         &self,
         worker: &Arc<Worker>,
-        mut request: Request,
+        request: &mut Request,
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
         match &self.credential {
-            None => self.send(worker, request, exchange).await,
-            Some(Credential::Fixed(fields)) => {
-                fields.set(request.headers_mut());
-                self.send(worker, request, exchange).await
-            }
+            None => (),
+            Some(Credential::Fixed(fields)) => fields.set(request.headers_mut()),
             // Boxed: it is rare, and its size would be every request's.
             Some(Credential::Login(login)) => {
-                Box::pin(self.forward_logged_in(login, worker, request, exchange)).await
+                let logged_in = self.forward_logged_in(login, worker, request, exchange);
+                return Box::pin(logged_in).await;
             }
         }
+        self.send(worker, request, exchange).await
     }
 
     /// `forward` for a request that needs nothing more.
     pub(super) async fn send(
         &self,
         worker: &Arc<Worker>,
-        mut request: Request,
+        request: &mut Request,
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let idempotent = spare::is_idempotent(request.method());
         // Any request may be refused unseen over HTTP/2.
         if self.retries > 0 && (idempotent || self.http2) {
-            spare::hold(&mut request).await?;
+            spare::hold(request).await?;
         }
-        request::frame(&mut request);
+        request::frame(request);
         let bodyless = request.body().is_end_stream();
-        let progress = request::watch_body(&mut request, exchange.protected);
-        let opening = Opening::of(&mut request, !bodyless, self.http2);
+        let progress = request::watch_body(request, exchange.protected);
+        let opening = Opening::of(request, !bodyless, self.http2);
         // Before anything is sent: a tunnel too many is none that the upstream hears of.
         let joined = match exchange.watch.filter(|_| opening.is_some()) {
             Some(watch) => {
@@ -128,13 +131,14 @@ impl Pool {
         loop {
             server = self.roomier(server);
             let Some(path) = &server.path else {
-                return call.echoed(&server, request, exchange).await;
+                // Boxed: it is for the sample, and its size would be every request's.
+                return Box::pin(call.echoed(&server, mem::take(request), exchange)).await;
             };
             let failed = match call.attempt(&server, path, request).await {
                 Ok((answer, lease)) => return call.accept(answer, lease, exchange),
                 Err(failed) => failed,
             };
-            (server, request) = call.next(&server, failed)?;
+            server = call.next(&server, failed)?;
         }
     }
 }

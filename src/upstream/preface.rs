@@ -97,6 +97,7 @@ mod tests {
             names: None,
             certificate: None,
             trusted_proxy: false,
+            address_text: Default::default(),
             only_health: false,
             redirect: false,
             bounds: RequestBounds { uri_bytes: 1, header_count: 1, body_idle: Duration::ZERO },

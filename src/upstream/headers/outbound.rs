@@ -3,9 +3,6 @@
 //! Fields of a trusted proxy are continued, never copied blindly: `strip_inbound` has removed
 //! everybody else's before.
 
-use std::net::IpAddr;
-
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use uuid::{Builder, Uuid};
 
@@ -13,10 +10,9 @@ use super::{
     Facts, Prefix, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX,
     X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID,
 };
-use crate::client::{Client, Scheme};
+use crate::client::{AddressText, Client, Scheme};
 use crate::clock::Timestamp;
 use crate::secret::Randomness;
-use crate::text;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -90,11 +86,11 @@ pub fn set_forwarded(headers: &mut HeaderMap, facts: &Facts<'_>) {
 fn set_addresses(headers: &mut HeaderMap, client: &Client) {
     let peer = client.peer.map(|peer| peer.ip());
     let Some(address) = client.address.or(peer) else { return };
-    let real = address_value(address);
+    let real = client.address_text.of(address).clone();
     let chain = match (peer, client.trusted_proxy) {
         (Some(peer), true) => match joined(headers) {
             Some(told) => text_value(&format!("{told}, {}", peer.to_canonical())),
-            None => address_value(peer),
+            None => AddressText::default().of(peer).clone(),
         },
         // A trusted proxy on a unix socket has no address to add.
         (None, true) => joined(headers).map_or(real.clone(), |told| text_value(&told)),
@@ -194,12 +190,6 @@ fn is_traceparent(value: &[u8]) -> bool {
         && !zero(trace)
         && !zero(span)
         && flags.is_some()
-}
-
-fn address_value(address: IpAddr) -> HeaderValue {
-    let mut value = Vec::with_capacity(16);
-    text::address(&mut value, address);
-    HeaderValue::from_maybe_shared(Bytes::from(value)).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Invariant: only called with text that was checked before (addresses, a parsed authority, a

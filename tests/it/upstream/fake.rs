@@ -161,6 +161,7 @@ async fn handle(
         sni: None,
         names: None,
         trusted_proxy: inner.settings.trusted_proxy,
+        address_text: Default::default(),
         only_health: false,
         redirect: false,
         bounds: tollhouse::client::RequestBounds {
@@ -192,8 +193,9 @@ async fn handle(
         back_room: &inner.back_room,
         now: Timestamp::from_secs(1),
     };
-    let request = Request::from_parts(head, Body::from(body).limited(inner.settings.body_limit));
-    Ok(match inner.pool.forward(&inner.worker, request, &exchange).await {
+    let mut request =
+        Request::from_parts(head, Body::from(body).limited(inner.settings.body_limit));
+    Ok(match inner.pool.forward(&inner.worker, &mut request, &exchange).await {
         Ok(forwarded) => forwarded.response,
         Err(error) => {
             let mut response = Response::new(Body::empty());

@@ -27,6 +27,7 @@ fn client(trusted_proxy: bool) -> Client {
         sni: None,
         names: None,
         trusted_proxy,
+        address_text: Default::default(),
         only_health: false,
         redirect: false,
         bounds: tollhouse::client::RequestBounds {
