@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::text;
+
 /// A person's or service's lasting id: the user id here, or a UUIDv5 of issuer and subject.
 ///
 /// Limits, revocation and the upstream's `X-Auth-Subject` all use this, never a dialect's `sub`.
@@ -101,8 +103,13 @@ impl Subject {
     /// The subject of a foreign token: a UUIDv5 of issuer and `sub`, so that two issuers that
     /// use the same `sub` are never the same person.
     pub fn foreign(issuer: &str, sub: &str) -> Self {
-        let name = format!("{}:{issuer}{sub}", issuer.len());
-        Self::new(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string())
+        let mut name = Vec::with_capacity(issuer.len() + sub.len() + 8);
+        text::decimal(&mut name, issuer.len() as u64);
+        for part in [":", issuer, sub] {
+            name.extend_from_slice(part.as_bytes());
+        }
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, &name);
+        Self::new(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 
     /// The id as text.

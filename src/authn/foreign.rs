@@ -130,7 +130,7 @@ impl Foreign {
     }
 
     /// Verifies a token of this issuer in all that does not change with time; with the epoch of
-    /// the keys that proved it.
+    /// the keys that proved it. The claims are the caller's to add, who owns them.
     pub(super) fn verify(
         &self,
         token: &Compact<'_>,
@@ -248,7 +248,7 @@ pub(super) fn check_audience(rules: &Issuer, claims: &Claims) -> Result<(), Caus
     }
 }
 
-/// Whom the claims are about.
+/// Whom the claims are about, without these: who owns them adds them.
 pub(super) fn identity(
     rules: &Issuer,
     name: &Arc<str>,
@@ -266,7 +266,7 @@ pub(super) fn identity(
         session: None,
         roles: claims::names(claims::at(claims, &rules.roles_claim)),
         scopes: claims::names(claims::at(claims, &rules.scopes_claim)),
-        claims: claims.clone(),
+        claims: Claims::default(),
     }
 }
 

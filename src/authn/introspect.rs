@@ -20,7 +20,7 @@ use super::jws::{Cause, Compact};
 use super::verified::{Refusal, Verified};
 use crate::clock::Timestamp;
 use crate::config::{Introspection, Issuer};
-use crate::identity::Claims;
+use crate::identity::{Claims, Identity};
 use crate::outbound::{Outbound, OutboundOptions};
 use crate::secret::{Digest, SecretString};
 use crate::trust::TrustError;
@@ -117,7 +117,7 @@ fn judge(
     let signed = Compact::parse(token.expose()).map(|token| token.signed());
     let named = signed.unwrap_or(token.expose());
     let verified = Verified {
-        identity: identity(rules, name, subject, claims),
+        identity: Identity { claims: claims.clone(), ..identity(rules, name, subject, claims) },
         digest: Digest::of(named.as_bytes()),
         token_id: claims.get("jti").and_then(Value::as_str).map(Arc::from),
         issued: issued.unwrap_or_default(),

@@ -285,21 +285,24 @@ impl Verifier {
             let verified = self.own.verify(&token, claims, &keys, Kind::Access);
             return Ok((verified.map_err(Refusal::invalid)?, keys.epoch()));
         }
-        self.examine_foreign(&token, &claims, now)
+        self.examine_foreign(&token, claims, now)
     }
 
     fn examine_foreign(
         &self,
         token: &Compact<'_>,
-        claims: &Claims,
+        claims: Claims,
         now: Timestamp,
     ) -> Result<(Verified, u64), Unproved> {
         let nobody = Refusal::invalid("no issuer that is accepted here issued the token");
         let mut unproved = Unproved::from(nobody);
-        let issuer = claims::text(claims, "iss").map_err(Refusal::invalid)?;
+        let issuer = claims::text(&claims, "iss").map_err(Refusal::invalid)?;
         for foreign in self.foreign.iter().filter(|foreign| foreign.may_issue(issuer)) {
-            match foreign.verify(token, claims, now) {
-                Ok(verified) => return Ok(verified),
+            match foreign.verify(token, &claims, now) {
+                Ok((mut verified, epoch)) => {
+                    verified.identity.claims = claims;
+                    return Ok((verified, epoch));
+                }
                 // What one issuer does not know is no refusal by another.
                 Err(other) if unproved.is_refused() => unproved = other,
                 Err(_) => {}

@@ -14,16 +14,16 @@ use crate::rejection::{Rejection, respond};
 use crate::runtime::Work;
 use crate::telemetry::record::Outcome;
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     /// Has the step carried out; its refusal is answered in the endpoint's own form.
     pub(super) async fn login(
         &mut self,
-        endpoint: &LoginEndpoint,
+        endpoint: &'a LoginEndpoint,
         head: Parts,
         body: Body,
     ) -> Result<Response, Rejection> {
         let login = &endpoint.login;
-        self.form = login.errors(endpoint.number).clone();
+        self.form = login.errors(endpoint.number);
         self.grpc = None;
         self.cors = login.config.cors.clone();
         self.finish.metrics = endpoint.metrics.clone();

@@ -58,7 +58,7 @@ struct Exchange<'a> {
     /// Written when this is dropped without an answer: the client left.
     finish: Finish,
     /// The shape of a refusal, were it to happen now.
-    form: Arc<ErrorForm>,
+    form: &'a Arc<ErrorForm>,
     /// How the client writes, if it calls by gRPC: then a refusal has no form but that.
     grpc: Option<HeaderValue>,
     /// Whose cross-origin calls are marked.
@@ -128,7 +128,7 @@ impl<'a> Exchange<'a> {
         let record = start_record(&client, head, &request_id);
         Self {
             finish: Finish::start(gateway, record, generation.nowhere.clone(), started),
-            form: generation.form_for(host_of(head)).clone(),
+            form: generation.form_for(host_of(head)),
             grpc: grpc::asked(&head.method, &head.headers),
             cors: None,
             gateway,
@@ -166,7 +166,8 @@ impl<'a> Exchange<'a> {
             self.finish.record.outcome = Outcome::Answered;
             return Ok(answer::jwks(self.gateway.shared.ring.jwks()));
         }
-        match self.generation.table.find(&target) {
+        let generation = self.generation;
+        match generation.table.find(&target) {
             // Boxed: a login's future is large, and would be moved with every request's.
             Found::Login(login) => Box::pin(self.login(login, take(head), body)).await,
             Found::LoginOr { login, route } => match route {
@@ -215,15 +216,15 @@ impl<'a> Exchange<'a> {
         &mut self,
         head: &Parts,
         allow: Vec<Method>,
-        login: Option<&LoginEndpoint>,
-        route: Option<&Arc<Route>>,
+        login: Option<&'a LoginEndpoint>,
+        route: Option<&'a Arc<Route>>,
     ) -> Result<Response, Rejection> {
         if let Some(endpoint) = login {
-            self.form = endpoint.login.errors(endpoint.number).clone();
+            self.form = endpoint.login.errors(endpoint.number);
             self.grpc = None;
             self.cors = endpoint.login.config.cors.clone();
         } else if let Some(route) = route {
-            self.form = route.config.errors.clone();
+            self.form = &route.config.errors;
             if let RouteCors::Own(cors) = &route.config.cors {
                 self.cors = Some(cors.clone());
             }
@@ -248,7 +249,7 @@ impl<'a> Exchange<'a> {
         self.finish.record.reason = Some(rejection.reason.code());
         self.finish.record.cause = rejection.cause.as_ref().map(ToString::to_string);
         rejection.into_response(&RejectionContext {
-            form: &self.form,
+            form: self.form,
             grpc: self.grpc.as_ref(),
             realm: &self.generation.config.token.issuer,
             path: self.finish.record.uri.path(),

@@ -35,16 +35,16 @@ struct Decision {
     kept: Kept,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     /// Decides, then forwards.
     pub(super) async fn route(
         &mut self,
-        route: &Arc<Route>,
+        route: &'a Arc<Route>,
         head: &mut Parts,
         body: Body,
         target: &Target,
     ) -> Result<Response, Rejection> {
-        self.form = route.config.errors.clone();
+        self.form = &route.config.errors;
         self.finish.metrics = route.metrics.clone();
         self.finish.record.route = Some(route.name.clone());
         if let RouteCors::Own(cors) = &route.config.cors {

@@ -75,6 +75,17 @@ enum Again {
     Elsewhere,
 }
 
+impl Failed {
+    /// Makes `request` what is left to be sent once more; where nothing is, that is the end.
+    fn putting_back(mut self, left: Option<Request>, request: &mut Request) -> Self {
+        match left {
+            Some(left) => *request = left,
+            None => self.again = Again::Never,
+        }
+        self
+    }
+}
+
 impl From<ForwardError> for Failed {
     fn from(error: ForwardError) -> Self {
         Self { error, again: Again::Never }
@@ -102,7 +113,7 @@ pub(super) struct Call<'a> {
     pub(super) tries: u8,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
     /// Takes `request` and, where it may be sent again, puts it back.
     pub(super) async fn attempt(
         &self,
@@ -148,14 +159,17 @@ impl Call<'_> {
                 let (worker, alone) = (self.worker.clone(), self.is_alone());
                 Ok((answer, Lease { link, worker, in_flight, alone }))
             }
-            Ok(Err(error)) => Err(self.failed(server, error, spare, unused.is_some(), request)),
+            Ok(Err(error)) => {
+                let (failed, left) = self.failed(server, error, spare, unused.is_some());
+                Err(failed.putting_back(left, request))
+            }
             Err(error) => {
                 let slow = matches!(error, ForwardError::Slow { .. });
                 if slow {
                     self.pool.failed(server);
                 }
                 let spare = spare.filter(|_| slow && self.idempotent);
-                Err(Failed { error, again: put_back(spare, request, Again::Elsewhere) })
+                Err(Failed { error, again: Again::Elsewhere }.putting_back(spare, request))
             }
         }
     }
@@ -266,29 +280,26 @@ impl Call<'_> {
         }
     }
 
+    /// How it failed, and what there is to send once more.
     fn failed(
         &self,
         server: &Arc<Server>,
         mut error: TrySendError<Request>,
         spare: Option<Request>,
         kept: bool,
-        request: &mut Request,
-    ) -> Failed {
+    ) -> (Failed, Option<Request>) {
         let unsent = error.take_message();
         let source = error.into_error();
         if unsent.is_some() || is_refusal(&source) {
             // It happens to good servers when they end a connection.
             let again = if unsent.is_some() && kept { Again::AtOnce } else { Again::Anywhere };
             let error = ForwardError::Closed { server: server.name.clone(), source };
-            return Failed { error, again: put_back(unsent.or(spare), request, again) };
+            return (Failed { error, again }, unsent.or(spare));
         }
         let error = self.failure(server, source);
-        let spare = spare.filter(|_| {
-            let lost = matches!(error, ForwardError::Closed { .. });
-            lost && self.idempotent
-        });
+        let lost = matches!(error, ForwardError::Closed { .. });
         let again = if kept { Again::Anywhere } else { Again::Elsewhere };
-        Failed { error, again: put_back(spare, request, again) }
+        (Failed { error, again }, spare.filter(|_| lost && self.idempotent))
     }
 
     fn failure(&self, server: &Arc<Server>, source: hyper::Error) -> ForwardError {
@@ -309,19 +320,20 @@ impl Call<'_> {
     /// What it failed with, if it must not be sent again or there have been enough retries.
     pub(super) fn next(
         &mut self,
-        server: &Arc<Server>,
+        server: &'a Arc<Server>,
         failed: Failed,
-    ) -> Result<Arc<Server>, ForwardError> {
+    ) -> Result<&'a Arc<Server>, ForwardError> {
         let Failed { error, again } = failed;
         if again == Again::AtOnce && !self.fresh {
             self.fresh = true;
-            return Ok(server.clone());
+            return Ok(server);
         }
         if again == Again::Never || self.tries >= self.pool.retries {
             return Err(error);
         }
         let wanted = Wanted { failed: Some(server), key: self.key };
-        let Some(next) = self.pool.pick(self.worker, &wanted) else { return Err(error) };
+        let pool = self.pool;
+        let Some(next) = pool.pick(self.worker, &wanted) else { return Err(error) };
         let other = !Arc::ptr_eq(next, server);
         if again == Again::Elsewhere && !(other && self.pool.is_up(next)) {
             return Err(error);
@@ -331,18 +343,7 @@ impl Call<'_> {
         }
         self.tries += 1;
         self.fresh = !other;
-        Ok(next.clone())
-    }
-}
-
-/// Makes `request` what there is to send once more.
-fn put_back(copy: Option<Request>, request: &mut Request, again: Again) -> Again {
-    match copy {
-        Some(copy) => {
-            *request = copy;
-            again
-        }
-        None => Again::Never,
+        Ok(next)
     }
 }
 

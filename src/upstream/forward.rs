@@ -127,18 +127,18 @@ impl Pool {
             tries: 0,
         };
         let wanted = Wanted { failed: None, key: exchange.key };
-        let mut server = self.pick(worker, &wanted).ok_or_else(|| self.no_server())?.clone();
+        let mut server = self.pick(worker, &wanted).ok_or_else(|| self.no_server())?;
         loop {
             server = self.roomier(server);
             let Some(path) = &server.path else {
                 // Boxed: it is for the sample, and its size would be every request's.
-                return Box::pin(call.echoed(&server, mem::take(request), exchange)).await;
+                return Box::pin(call.echoed(server, mem::take(request), exchange)).await;
             };
-            let failed = match call.attempt(&server, path, request).await {
+            let failed = match call.attempt(server, path, request).await {
                 Ok((answer, lease)) => return call.accept(answer, lease, exchange),
                 Err(failed) => failed,
             };
-            server = call.next(&server, failed)?;
+            server = call.next(server, failed)?;
         }
     }
 }

@@ -112,13 +112,13 @@ impl Pool {
     }
 
     /// `server`, or another one where a request need not wait. A key's server is waited for.
-    pub(super) fn roomier(&self, server: Arc<Server>) -> Arc<Server> {
+    pub(super) fn roomier<'p>(&'p self, server: &'p Arc<Server>) -> &'p Arc<Server> {
         if server.has_room() || self.primary.ring.is_some() {
             return server;
         }
         let mut others = self.primary.members.iter().filter_map(|number| self.server(*number));
         let free = others.find(|other| self.is_up(other) && other.has_room());
-        free.cloned().unwrap_or(server)
+        free.unwrap_or(server)
     }
 
     /// False if there should be a better choice than `server`.

@@ -80,7 +80,7 @@ impl Lease {
         if self.alone {
             return;
         }
-        self.in_flight.server().clone().give_back(&self.worker, self.link);
+        self.in_flight.server().give_back(&self.worker, self.link);
     }
 }
 

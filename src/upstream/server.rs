@@ -157,17 +157,17 @@ impl Server {
     }
 
     /// Keeps an HTTP/1.1 connection whose answer has ended for the next request.
-    pub(super) fn give_back(self: Arc<Self>, worker: &Arc<Worker>, mut link: Link) {
+    pub(super) fn give_back(self: &Arc<Self>, worker: &Arc<Worker>, mut link: Link) {
         let Sender::Http1(sender) = &mut link.sender else { return };
         if sender.is_ready() {
             self.keep(worker, link);
         } else if !sender.is_closed() {
-            let at = worker.clone();
+            let (server, at) = (self.clone(), worker.clone());
             worker.spawn_detached(async move {
                 let Sender::Http1(sender) = &mut link.sender else { return };
                 let ready = tokio::time::timeout(READY_WITHIN, sender.ready()).await;
                 if matches!(ready, Ok(Ok(()))) {
-                    self.keep(&at, link);
+                    server.keep(&at, link);
                 }
             });
         }
@@ -284,7 +284,7 @@ mod tests {
             let mut link = connect(server.path.as_ref().unwrap(), &manner, None).await.unwrap();
             let Sender::Http1(sender) = &mut link.sender else { panic!("not HTTP/1.1") };
             sender.ready().await.unwrap();
-            server.clone().give_back(worker, link);
+            server.give_back(worker, link);
 
             *locked(&table) = now;
             names.addresses(Asker::Worker(worker)).await.unwrap();

@@ -146,12 +146,8 @@ async fn accept(listener: std::net::TcpListener, inner: Arc<Inner>) {
     }
 }
 
-async fn handle(
-    inner: Arc<Inner>,
-    peer: SocketAddr,
-    request: http::Request<Incoming>,
-) -> Result<Response, std::convert::Infallible> {
-    let client = Client {
+fn client(peer: SocketAddr, trusted_proxy: bool) -> Client {
+    Client {
         address: Some(peer.ip()),
         peer: Some(peer),
         local: None,
@@ -160,7 +156,7 @@ async fn handle(
         certificate: None,
         sni: None,
         names: None,
-        trusted_proxy: inner.settings.trusted_proxy,
+        trusted_proxy,
         address_text: Default::default(),
         only_health: false,
         redirect: false,
@@ -169,7 +165,15 @@ async fn handle(
             header_count: 100,
             body_idle: Duration::from_secs(5),
         },
-    };
+    }
+}
+
+async fn handle(
+    inner: Arc<Inner>,
+    peer: SocketAddr,
+    request: http::Request<Incoming>,
+) -> Result<Response, std::convert::Infallible> {
+    let client = client(peer, inner.settings.trusted_proxy);
     let (mut head, body) = request.into_parts();
     let request_id =
         RequestId::choose(&head.headers, &client, Timestamp::from_secs(1), &Randomness::default());
