@@ -12,7 +12,7 @@ use super::item::Item;
 use super::reader::Table;
 use super::suggest::{Names, no_such};
 use super::token::Token;
-use crate::dialect::{Dialect, RawDialect};
+use crate::dialect::{Dialect, ErrorForm, RawDialect};
 
 /// Names of everything that was read so far.
 pub(super) struct Known {
@@ -23,6 +23,8 @@ pub(super) struct Known {
     pub(super) logins: Names,
     pub(super) upstreams: Names,
     pub(super) routes: Names,
+    /// The form of routes that name none: one for all of them, it is large.
+    pub(super) problem: Arc<ErrorForm>,
 }
 
 impl Known {
@@ -35,6 +37,7 @@ impl Known {
             logins: Names::new("login"),
             upstreams: Names::new("upstream"),
             routes: Names::new("route"),
+            problem: ErrorForm::problem(),
         }
     }
 }

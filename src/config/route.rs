@@ -295,7 +295,7 @@ fn read_header(item: &Item<'_>) -> Option<HeaderName> {
 }
 
 fn read_errors(table: &mut Table<'_>, known: &Known) -> Arc<ErrorForm> {
-    let problem = ErrorForm::problem;
+    let problem = || known.problem.clone();
     let Some(item) = table.get("errors") else { return problem() };
     if item.is_text() && item.text() == Some(PROBLEM) {
         return problem();
