@@ -18,15 +18,7 @@ from .peers import tollhouse
 #: Different paths asked for, the same number whatever the table holds.
 PATHS = 10
 
-LOGIN = """
-[[users]]
-name = "local"
-kind = "file"
-path = "users.toml"
-[[login]]
-dialect = "native"
-access_ttl = "12h"
-"""
+LOGIN = logins.SECTIONS + 'access_ttl = "12h"\n'
 
 #: As benches/fill_store.rs has it.
 USERS = 10_000

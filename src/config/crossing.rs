@@ -5,7 +5,7 @@
 use http::Method;
 use http::header::AUTHORIZATION;
 
-use super::path::{is_below, shape};
+use super::path::{hosts_meet, is_below, shape};
 use super::reader::Reading;
 use super::suggest::Place;
 use super::{
@@ -262,17 +262,6 @@ fn warn_logins(reading: &Reading<'_>, draft: &Draft) {
             at.at("totp").warn(reading, "false".to_owned(), remedy.to_owned());
         }
     }
-}
-
-fn hosts_meet(first: &[String], second: &[String]) -> bool {
-    let covers = |pattern: &str, host: &str| {
-        pattern == "*"
-            || pattern == host
-            || pattern
-                .strip_prefix('*')
-                .is_some_and(|end| end.starts_with('.') && host.ends_with(end))
-    };
-    first.iter().any(|a| second.iter().any(|b| covers(a, b) || covers(b, a)))
 }
 
 fn warn_routes(reading: &Reading<'_>, draft: &Draft) {

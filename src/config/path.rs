@@ -82,8 +82,21 @@ pub(super) fn is_below(path: &str, above: &str) -> bool {
     if above.starts_with('=') {
         return false;
     }
-    let (path, above) = (shape(path.trim_start_matches('=')), shape(above));
-    path.strip_prefix(&above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let mut path = path.trim_start_matches('=').trim_end_matches('/').split('/');
+    let mut above = above.trim_end_matches('/').split('/');
+    above.all(|held| path.next().is_some_and(|said| said == held || held.starts_with('{')))
+}
+
+/// True if some host is one of both lists.
+pub(super) fn hosts_meet(first: &[String], second: &[String]) -> bool {
+    let covers = |pattern: &str, host: &str| {
+        pattern == "*"
+            || pattern == host
+            || pattern
+                .strip_prefix('*')
+                .is_some_and(|end| end.starts_with('.') && host.ends_with(end))
+    };
+    first.iter().any(|a| second.iter().any(|b| covers(a, b) || covers(b, a)))
 }
 
 /// Checks a host of a login or route, and gives it in lower case.
@@ -166,6 +179,10 @@ mod tests {
         assert!(is_below("/api/v3/", "/api"), "the slash at the end does not matter");
         assert!(is_below("=/api/v3", "/"));
         assert!(!is_below("/apix/", "/api/"), "not at a segment");
+        assert!(!is_below("/api/", "/api/v3/"), "above it");
+        assert!(is_below("/api/7/items/", "/api/{id}"), "any segment");
+        assert!(is_below("/api/{number}/", "/api/{id}/"), "whatever it is called");
+        assert!(!is_below("/api/{id}/", "/api/7/"), "not always");
         assert!(!is_below("/api/", "=/api"), "an exact path has nothing below it");
     }
 

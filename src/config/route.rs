@@ -9,7 +9,7 @@ use super::headers::is_framing;
 use super::item::Item;
 use super::known::Known;
 use super::login::read_hosts;
-use super::path::{check_route, method};
+use super::path::{check_route, hosts_meet, is_below, method};
 use super::reader::Table;
 use super::token::Token;
 use super::{
@@ -171,6 +171,11 @@ impl Route {
             hosts,
             methods,
         }
+    }
+
+    /// True if it may take requests that would be `other`'s without it.
+    pub fn takes_from(&self, other: &Self) -> bool {
+        hosts_meet(&self.hosts, &other.hosts) && is_below(&self.path, &other.path)
     }
 
     /// The upstream it forwards to, if it does.

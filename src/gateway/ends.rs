@@ -1,7 +1,8 @@
 //! Which routes a reload ends: what they have open does not outlive the rule it was let in by.
 //!
 //! A route goes on, under the same name, while the same requests reach the same upstream by the
-//! same rule. How a request is changed on its way, and where the upstream's servers are, is for
+//! same rule: it ends, too, where another route with another rule takes a part of its requests
+//! from now on. How a request is changed on its way, and where the upstream's servers are, is for
 //! the next request.
 
 use std::collections::HashMap;
@@ -20,14 +21,25 @@ pub(super) fn route_ends(
     config: &Config,
     last: Option<&Generation>,
 ) -> RouteEnds {
+    let of_last = last.map(|last| last.config.routes.as_slice()).unwrap_or_default();
+    let before: HashMap<&str, &Route> =
+        of_last.iter().map(|route| (route.name.as_str(), route)).collect();
     let kept = |route: &Route| {
-        let last = last?;
-        let before = last.config.routes.iter().find(|before| before.name == route.name)?;
+        let (last, before) = (last?, before.get(route.name.as_str())?);
         let goes_on = is_same_rule(before, route) && are_issuers_kept(before, &last.config, config);
         last.route_ends.get(&route.name).filter(|_| goes_on).cloned()
     };
-    let end = |route: &Route| kept(route).unwrap_or_else(|| RouteEnd::new(ends));
-    config.routes.iter().map(|route| (route.name.clone(), end(route))).collect()
+    let (kept, new): (Vec<_>, Vec<_>) =
+        config.routes.iter().map(|route| (route, kept(route))).partition(|(_, end)| end.is_some());
+    let is_cut = |route: &Route| {
+        let stricter = |new: &Route| new.takes_from(route) && who(new) != who(route);
+        new.iter().any(|(new, _)| stricter(new))
+    };
+    let all = kept.iter().chain(&new).map(|(route, end)| {
+        let end = end.as_ref().filter(|_| !is_cut(route)).cloned();
+        (route.name.clone(), end.unwrap_or_else(|| RouteEnd::new(ends)))
+    });
+    all.collect()
 }
 
 /// Ends what the routes of `last` have open that are not in `next` any more.
@@ -43,11 +55,13 @@ fn is_same_rule(before: &Route, after: &Route) -> bool {
     let place = |route: &Route| {
         (route.hosts.clone(), route.methods.clone(), route.path.clone(), route.action.clone())
     };
-    let who = |route: &Route| {
-        let named = (route.users.clone(), route.issuers.clone(), route.logins.clone());
-        (route.auth.clone(), named, route.require.clone(), route.enforce)
-    };
     place(before) == place(after) && who(before) == who(after)
+}
+
+/// Whom a route lets in.
+fn who(route: &Route) -> impl PartialEq + use<'_> {
+    let named = (&route.users, &route.issuers, &route.logins);
+    (&route.auth, named, &route.require, route.enforce)
 }
 
 /// Whether every issuer whose tokens the route took is still believed as before. (Those of logins

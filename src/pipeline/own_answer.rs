@@ -14,7 +14,7 @@ use crate::identity::Identity;
 use crate::rejection::Rejection;
 use crate::routing::Target;
 use crate::telemetry::record::Outcome;
-use crate::upstream::headers::{self, Facts};
+use crate::upstream::headers;
 
 impl Exchange<'_> {
     /// Everybody but some is told to come back later, before anything is looked at.
@@ -48,15 +48,8 @@ impl Exchange<'_> {
         if !route.config.is_open() && !fields.contains_key(header::CACHE_CONTROL) {
             fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
         }
-        let facts = Facts {
-            client: &self.client,
-            identity,
-            request_id: &self.request_id,
-            host: target.host().unwrap_or_default(),
-            authority: &target.authority(),
-            prefix: None,
-        };
-        route.response_rules.apply(fields, &facts);
+        let authority = target.authority();
+        route.response_rules.apply(fields, &self.facts(identity, target, &authority, None));
         response
     }
 }

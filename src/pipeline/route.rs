@@ -227,14 +227,8 @@ impl<'a> Exchange<'a> {
         if !headers::count_hop(head) {
             return Err(Rejection::method_not_allowed(Vec::new()));
         }
-        let facts = Facts {
-            client: &self.client,
-            identity,
-            request_id: &self.request_id,
-            host: target.host().unwrap_or_default(),
-            authority: &target.authority(),
-            prefix,
-        };
+        let authority = target.authority();
+        let facts = self.facts(identity, target, &authority, prefix);
         headers::set_forwarded(&mut head.headers, &facts);
         if let Some(verified) = &verified {
             self.vouch(route, pool, verified, &mut head.headers).await?;
@@ -262,6 +256,19 @@ impl<'a> Exchange<'a> {
                 Err(error.into())
             }
         }
+    }
+
+    /// What is known when fields are set; `authority` is the target's.
+    pub(super) fn facts<'f>(
+        &'f self,
+        identity: Option<&'f Identity>,
+        target: &'f Target,
+        authority: &'f str,
+        prefix: Option<Prefix<'f>>,
+    ) -> Facts<'f> {
+        let host = target.host().unwrap_or_default();
+        let (client, request_id) = (&*self.client, &self.request_id);
+        Facts { client, identity, request_id, host, authority, prefix }
     }
 
     /// Notes where the answer came from; a tunnel is opened in the way that its client asked.

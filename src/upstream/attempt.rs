@@ -111,6 +111,8 @@ pub(super) struct Call<'a> {
     pub(super) fresh: bool,
     /// Tries after the first.
     pub(super) tries: u8,
+    /// The servers that failed it so far.
+    pub(super) failed: Vec<&'a Arc<Server>>,
 }
 
 impl<'a> Call<'a> {
@@ -331,10 +333,11 @@ impl<'a> Call<'a> {
         if again == Again::Never || self.tries >= self.pool.retries {
             return Err(error);
         }
-        let wanted = Wanted { failed: Some(server), key: self.key };
+        self.failed.push(server);
+        let wanted = Wanted { failed: &self.failed, key: self.key };
         let pool = self.pool;
         let Some(next) = pool.pick(self.worker, &wanted) else { return Err(error) };
-        let other = !Arc::ptr_eq(next, server);
+        let other = !wanted.is_failed(next);
         if again == Again::Elsewhere && !(other && self.pool.is_up(next)) {
             return Err(error);
         }

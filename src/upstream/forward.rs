@@ -125,8 +125,9 @@ impl Pool {
             key: exchange.key,
             fresh: false,
             tries: 0,
+            failed: Vec::new(),
         };
-        let wanted = Wanted { failed: None, key: exchange.key };
+        let wanted = Wanted { failed: &[], key: exchange.key };
         let mut server = self.pick(worker, &wanted).ok_or_else(|| self.no_server())?;
         loop {
             server = self.roomier(server);

@@ -19,8 +19,8 @@ use crate::runtime::Worker;
 /// What a choice depends on.
 #[derive(Default)]
 pub(super) struct Wanted<'a> {
-    /// Not this server, if there is another.
-    pub(super) failed: Option<&'a Arc<Server>>,
+    /// None of these servers, if there is another.
+    pub(super) failed: &'a [&'a Arc<Server>],
     pub(super) key: Option<u64>,
 }
 
@@ -140,8 +140,8 @@ impl Pool {
 }
 
 impl Wanted<'_> {
-    fn is_failed(&self, server: &Arc<Server>) -> bool {
-        self.failed.is_some_and(|failed| Arc::ptr_eq(failed, server))
+    pub(super) fn is_failed(&self, server: &Arc<Server>) -> bool {
+        self.failed.iter().any(|failed| Arc::ptr_eq(failed, server))
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
         let threads = Threads::start(1, 1).unwrap();
         let mut counts = HashMap::new();
         for key in 0..times {
-            let wanted = Wanted { failed: None, key: Some(scatter(key)) };
+            let wanted = Wanted { failed: &[], key: Some(scatter(key)) };
             let server = pool.pick(&threads.workers()[0], &wanted).unwrap();
             *counts.entry(server.name.clone()).or_insert(0) += 1;
         }
@@ -210,13 +210,14 @@ mod tests {
     fn a_server_that_failed_this_request_is_not_asked_again_if_there_is_another() {
         let threads = Threads::start(1, 1).unwrap();
         for balance in BALANCES {
-            for (number, backups) in [(2, 0), (3, 0), (2, 1)] {
+            for (number, backups, failed) in [(2, 0, 1), (3, 0, 1), (2, 1, 1), (3, 0, 2), (4, 1, 3)]
+            {
                 let pool = pool(&balance, number, backups);
                 for key in 0..100 {
-                    let failed = &pool.servers[0];
-                    let wanted = Wanted { failed: Some(failed), key: Some(scatter(key)) };
+                    let failed: Vec<_> = pool.servers.iter().take(failed).collect();
+                    let wanted = Wanted { failed: &failed, key: Some(scatter(key)) };
                     let other = pool.pick(&threads.workers()[0], &wanted).unwrap();
-                    assert!(!Arc::ptr_eq(other, failed), "{balance:?}");
+                    assert!(!wanted.is_failed(other), "{balance:?}");
                 }
             }
         }

@@ -448,6 +448,8 @@ async fn a_reload_ends_what_routes_have_open_whose_rule_it_changed_and_nothing_e
         ("observed", "enforce = false"),
         ("same", "response_headers = { remove = [\"Server\"] }"),
         ("open", "auth = []"),
+        ("cut", "auth = []"),
+        ("split", "auth = []"),
     ]
     .iter()
     .map(|(name, keys)| route(name, keys))
@@ -459,7 +461,7 @@ async fn a_reload_ends_what_routes_have_open_whose_rule_it_changed_and_nothing_e
     let token = gateway.token("alice").await;
     let value = format!("Bearer {token}");
     let mut sockets = Vec::new();
-    for name in ["gone", "ruled", "closed", "moved", "observed", "same", "open"] {
+    for name in ["gone", "ruled", "closed", "moved", "observed", "same", "open", "cut", "split"] {
         let uri = format!("ws://localhost/{name}/x");
         let mut request = uri.into_client_request().unwrap();
         request.headers_mut().insert("authorization", value.parse().unwrap());
@@ -478,13 +480,19 @@ async fn a_reload_ends_what_routes_have_open_whose_rule_it_changed_and_nothing_e
         .replace(&routes[3], &routes[3].replace("\"parrot\"", "\"other\""))
         .replace(&routes[4], &route("observed", ""))
         .replace(&routes[5], &route("same", "body_limit = \"1MiB\""));
+    // A part of a route is another's from now on: by another rule, and by the same one.
+    let after = after
+        + "[[route]]\npath = \"=/cut/x\"\nupstream = \"parrot\"\n"
+        + "[[route]]\npath = \"=/split/x\"\nupstream = \"parrot\"\nauth = []\n";
     std::fs::write(&path, after).unwrap();
     let read = || Config::load(&path, &|_| None).map(|loaded| loaded.config);
     gateway.running().reload(|| read().map_err(|issues| issues.to_string())).unwrap();
 
     for (name, mut socket) in sockets {
         match name {
-            "same" | "open" => assert_echo(&mut socket, Message::text("still here")).await,
+            "same" | "open" | "split" => {
+                assert_echo(&mut socket, Message::text("still here")).await
+            }
             _ => assert_closed(socket, name).await,
         }
     }
