@@ -67,6 +67,9 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// Room for the body of an error.
+const BODY: usize = 256;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -115,7 +118,9 @@ impl ErrorForm {
             ErrorBody::Fixed(bytes) => bytes.clone(),
             ErrorBody::Template(node) => {
                 let look = |place: &Place| facts.value(place, &reply.title);
-                bytes_of(&node.render(&look, false).unwrap_or_default())
+                let mut body = Vec::with_capacity(BODY);
+                node.write(&look, &mut body);
+                body.into()
             }
         };
         answer(reply.status, &reply.content_type, body)

@@ -5,8 +5,12 @@
 //! `$user.claims.features|comma` makes one text of a list. Values are never expanded again: what
 //! a user's name contains stays text.
 
+mod parse;
+
+use serde::Serialize;
 use serde_json::{Map, Value};
 
+use self::parse::parse;
 use super::places::{Place, Scope};
 use super::problem::Problems;
 use super::spec::{Dialect, Facts};
@@ -188,6 +192,38 @@ impl Node {
         }
     }
 
+    /// Writes the JSON of what `render` makes of an answer, without making the value first:
+    /// refusals come in floods.
+    pub(super) fn write(&self, look: Lookup<'_>, json: &mut Vec<u8>) {
+        match self {
+            Self::Fixed(value) => write(value, json),
+            Self::Place(place, join) => {
+                write(&look(place).map(|value| join.apply(value)).unwrap_or_default(), json);
+            }
+            Self::Text(parts) => {
+                write(&parts.iter().map(|part| part.render(look)).collect::<String>(), json);
+            }
+            Self::List(items) => {
+                json.push(b'[');
+                for (number, item) in items.iter().enumerate() {
+                    separate(number, json);
+                    item.write(look, json);
+                }
+                json.push(b']');
+            }
+            Self::Object(members) => {
+                json.push(b'{');
+                for (number, (name, member)) in members.iter().enumerate() {
+                    separate(number, json);
+                    write(name, json);
+                    json.push(b':');
+                    member.write(look, json);
+                }
+                json.push(b'}');
+            }
+        }
+    }
+
     pub(super) fn names(&self, wanted: &Place) -> bool {
         match self {
             Self::Fixed(_) => false,
@@ -198,6 +234,17 @@ impl Node {
             Self::List(items) => items.iter().any(|item| item.names(wanted)),
             Self::Object(members) => members.iter().any(|(_, member)| member.names(wanted)),
         }
+    }
+}
+
+fn write(value: &(impl Serialize + ?Sized), json: &mut Vec<u8>) {
+    // Texts and values have text keys and finite numbers only, so writing them cannot fail.
+    let _ = serde_json::to_writer(json, value);
+}
+
+fn separate(number: usize, json: &mut Vec<u8>) {
+    if number > 0 {
+        json.push(b',');
     }
 }
 
@@ -243,81 +290,6 @@ impl Join {
     }
 }
 
-fn parse(text: &str, scope: Scope) -> Result<Vec<Part>, String> {
-    let mut parts = Vec::new();
-    let mut literal = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
-        literal.push_str(before);
-        if let Some(tail) = after.strip_prefix('$') {
-            literal.push('$');
-            rest = tail;
-            continue;
-        }
-        let (inner, tail) = match after.strip_prefix('{') {
-            Some(braced) => braced.split_once('}').ok_or("has a `${` without its `}`")?,
-            None => after.split_at(name_length(after)),
-        };
-        if !literal.is_empty() {
-            parts.push(Part::Text(std::mem::take(&mut literal)));
-        }
-        parts.push(place(inner, scope)?);
-        rest = tail;
-    }
-    literal.push_str(rest);
-    if !literal.is_empty() {
-        parts.push(Part::Text(literal));
-    }
-    Ok(parts)
-}
-
-/// How far an unbraced placeholder reaches: dots and `|` belong to it only before a name.
-fn name_length(text: &str) -> usize {
-    let mut end = 0;
-    let mut characters = text.char_indices().peekable();
-    while let Some((at, character)) = characters.next() {
-        let next_is_name = characters.peek().is_some_and(|(_, next)| next.is_ascii_alphanumeric());
-        let belongs = match character {
-            '.' | '|' => end > 0 && next_is_name,
-            _ => character.is_ascii_alphanumeric() || character == '_',
-        };
-        if !belongs {
-            break;
-        }
-        end = at + character.len_utf8();
-    }
-    end
-}
-
-fn place(inner: &str, scope: Scope) -> Result<Part, String> {
-    if inner.is_empty() {
-        return Err("has a `$` without a name; write `$$` for a dollar sign".to_owned());
-    }
-    let (name, join) = match inner.split_once('|') {
-        Some((name, filter)) => {
-            let join = Join::parse(filter).ok_or_else(|| {
-                format!("has no filter `{filter}`; there are `|comma` and `|space`")
-            })?;
-            (name, join)
-        }
-        None => (inner, Join::None),
-    };
-    let found = scope.find(name).ok_or_else(|| unknown(name, scope))?;
-    Ok(Part::Place(found, join))
-}
-
-fn unknown(name: &str, scope: Scope) -> String {
-    let accepted = scope.accepted();
-    let name = format!("${name}");
-    let close = accepted
-        .iter()
-        .map(|known| (strsim::jaro_winkler(&name, known), known))
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .filter(|(similarity, _)| *similarity > 0.85);
-    let hint = close.map(|(_, known)| format!("; did you mean `{known}`?")).unwrap_or_default();
-    format!("`{name}` is no placeholder here{hint} (there are {})", accepted.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -343,7 +315,12 @@ mod tests {
         let mut problems = Problems::default();
         let template = Template::reply(template, Scope::TOKENS, "reply", &mut problems);
         assert_eq!(problems.finish(()), Ok(()));
-        template.render(&facts(), &Dialect::builtin("webitel").expect("built in"))
+        let dialect = Dialect::builtin("webitel").expect("built in");
+        let (facts, mut written) = (facts(), Vec::new());
+        template.root.write(&|place| place.value(&facts, &dialect), &mut written);
+        let rendered = template.render(&facts, &dialect);
+        assert_eq!(String::from_utf8(written).expect("text"), rendered.to_string());
+        rendered
     }
 
     #[test]

@@ -20,7 +20,10 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// How the client writes its messages, if it calls by gRPC: the refusal is of the same kind.
 pub(crate) fn asked(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
-    let kind = headers.get(header::CONTENT_TYPE).filter(|_| *method == Method::POST)?;
+    if *method != Method::POST {
+        return None;
+    }
+    let kind = headers.get(header::CONTENT_TYPE)?;
     let essence = kind.as_bytes().split(|byte| *byte == b';').next()?.trim_ascii();
     let (prefix, rest) = essence.split_at_checked(b"application/grpc".len())?;
     let is_grpc = prefix.eq_ignore_ascii_case(b"application/grpc")

@@ -1,0 +1,83 @@
+//! A template's text, taken apart at its placeholders.
+
+use super::{Join, Part};
+use crate::dialect::places::Scope;
+
+/// The pieces of `text`.
+///
+/// # Errors
+/// What is wrong with it, and what would be accepted.
+pub(super) fn parse(text: &str, scope: Scope) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        literal.push_str(before);
+        if let Some(tail) = after.strip_prefix('$') {
+            literal.push('$');
+            rest = tail;
+            continue;
+        }
+        let (inner, tail) = match after.strip_prefix('{') {
+            Some(braced) => braced.split_once('}').ok_or("has a `${` without its `}`")?,
+            None => after.split_at(name_length(after)),
+        };
+        if !literal.is_empty() {
+            parts.push(Part::Text(std::mem::take(&mut literal)));
+        }
+        parts.push(place(inner, scope)?);
+        rest = tail;
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        parts.push(Part::Text(literal));
+    }
+    Ok(parts)
+}
+
+/// How far an unbraced placeholder reaches: dots and `|` belong to it only before a name.
+fn name_length(text: &str) -> usize {
+    let mut end = 0;
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        let next_is_name = characters.peek().is_some_and(|(_, next)| next.is_ascii_alphanumeric());
+        let belongs = match character {
+            '.' | '|' => end > 0 && next_is_name,
+            _ => character.is_ascii_alphanumeric() || character == '_',
+        };
+        if !belongs {
+            break;
+        }
+        end = at + character.len_utf8();
+    }
+    end
+}
+
+fn place(inner: &str, scope: Scope) -> Result<Part, String> {
+    if inner.is_empty() {
+        return Err("has a `$` without a name; write `$$` for a dollar sign".to_owned());
+    }
+    let (name, join) = match inner.split_once('|') {
+        Some((name, filter)) => {
+            let join = Join::parse(filter).ok_or_else(|| {
+                format!("has no filter `{filter}`; there are `|comma` and `|space`")
+            })?;
+            (name, join)
+        }
+        None => (inner, Join::None),
+    };
+    let found = scope.find(name).ok_or_else(|| unknown(name, scope))?;
+    Ok(Part::Place(found, join))
+}
+
+fn unknown(name: &str, scope: Scope) -> String {
+    let accepted = scope.accepted();
+    let name = format!("${name}");
+    let close = accepted
+        .iter()
+        .map(|known| (strsim::jaro_winkler(&name, known), known))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .filter(|(similarity, _)| *similarity > 0.85);
+    let hint = close.map(|(_, known)| format!("; did you mean `{known}`?")).unwrap_or_default();
+    format!("`{name}` is no placeholder here{hint} (there are {})", accepted.join(", "))
+}
