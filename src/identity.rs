@@ -76,8 +76,8 @@ pub struct Identity {
     pub claims: Claims,
 }
 
-/// One of the fields that tell an upstream who calls; without a value it must not be there.
-pub type IdentityField = (HeaderName, Option<HeaderValue>);
+/// One of the fields that tell an upstream who calls.
+pub type IdentityField = (HeaderName, HeaderValue);
 
 /// The issuer name of our own tokens.
 pub const SELF_ISSUER: &str = "self";

@@ -21,7 +21,7 @@ const X_AUTH_SOURCE: HeaderName = HeaderName::from_static("x-auth-source");
 const TEXT: &AsciiSet = &CONTROLS.add(b'%');
 const ITEM: &AsciiSet = &TEXT.add(b',');
 
-/// Who calls, in `X-Auth-…` fields; `None` is no field. Made once for a token that is used often.
+/// Who calls, in `X-Auth-…` fields. Made once for a token that is used often.
 pub fn identity_fields(identity: &Identity) -> Vec<IdentityField> {
     let session = identity.session.as_ref().map(SessionId::to_string);
     let said = [
@@ -33,18 +33,17 @@ pub fn identity_fields(identity: &Identity) -> Vec<IdentityField> {
         (X_AUTH_SOURCE, text(&identity.source)),
     ];
     let field = |(name, value): (HeaderName, Cow<'_, str>)| {
-        (name, HeaderValue::from_str(&value).ok().filter(|value| !value.is_empty()))
+        let value = HeaderValue::from_str(&value).ok().filter(|value| !value.is_empty())?;
+        Some((name, value))
     };
-    said.map(field).into()
+    said.into_iter().filter_map(field).collect()
 }
 
-/// Says who calls.
+/// Says who calls. `strip_inbound` has removed every such field of the client's, also those that
+/// are not set here.
 pub fn set_identity(headers: &mut HeaderMap, fields: &[IdentityField]) {
     for (name, value) in fields {
-        match value {
-            Some(value) => headers.insert(name.clone(), value.clone()),
-            None => headers.remove(name),
-        };
+        headers.insert(name.clone(), value.clone());
     }
 }
 

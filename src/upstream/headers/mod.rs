@@ -44,6 +44,13 @@ pub struct Facts<'a> {
     pub prefix: Option<Prefix<'a>>,
 }
 
+impl<'a> Facts<'a> {
+    /// The port that the client named.
+    fn port(&self) -> Option<&'a str> {
+        self.authority.strip_prefix(self.host)?.strip_prefix(':')
+    }
+}
+
 /// The beginning of a path as the client and as the upstream see it; without slashes at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix<'a> {
@@ -54,13 +61,13 @@ pub struct Prefix<'a> {
 
 const X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 const X_KEY: HeaderName = HeaderName::from_static("x-key");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -86,7 +93,10 @@ fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> 
 /// Removes what is meant for one connection only (RFC 9110 §7.6.1).
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
+        // The two that nearly all say name no field, or one that is removed below.
+        let is_usual = |token: &&[u8]| token == b"close" || token == b"keep-alive";
         let named: Vec<HeaderName> = tokens(headers, header::CONNECTION)
+            .filter(|token| !is_usual(token))
             .filter_map(|token| HeaderName::from_bytes(token).ok())
             .filter(|name| !frames_the_message(name))
             .collect();

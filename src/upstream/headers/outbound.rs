@@ -3,6 +3,7 @@
 //! Fields of a trusted proxy are continued, never copied blindly: `strip_inbound` has removed
 //! everybody else's before.
 
+use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use uuid::{Builder, Uuid};
 
@@ -124,19 +125,13 @@ fn set_host(headers: &mut HeaderMap, facts: &Facts<'_>) {
         headers.insert(X_FORWARDED_HOST, host);
     }
     if !(trusted && headers.contains_key(X_FORWARDED_PORT)) {
-        let port = match (port_of(facts.authority), facts.client.scheme) {
+        let port = match (facts.port(), facts.client.scheme) {
             (Some(port), _) => text_value(port),
             (None, Scheme::Https) => HeaderValue::from_static("443"),
             (None, Scheme::Http) => HeaderValue::from_static("80"),
         };
         headers.insert(X_FORWARDED_PORT, port);
     }
-}
-
-fn port_of(authority: &str) -> Option<&str> {
-    let (_, port) = authority.rsplit_once(':')?;
-    // The last colon of `[::1]` is part of the address.
-    (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(port)
 }
 
 /// A trusted proxy may have stripped a prefix before us: it stands before ours.
@@ -170,12 +165,14 @@ fn set_trace(headers: &mut HeaderMap, request_id: &RequestId) {
     let id = Uuid::try_parse(request_id.as_str()).unwrap_or_else(|_| Uuid::new_v4());
     let mut digits = [0; uuid::fmt::Simple::LENGTH];
     let trace = id.simple().encode_lower(&mut digits);
-    let mut text = String::with_capacity(55);
+    let mut text = BytesMut::with_capacity(55);
     // The id's second half is random nearly throughout, and never zero.
     for part in ["00-", trace, "-", trace.get(16..).unwrap_or_default(), "-01"] {
-        text.push_str(part);
+        text.extend_from_slice(part.as_bytes());
     }
-    headers.insert(TRACEPARENT, text_value(&text));
+    // Invariant: hex digits and dashes are a field's value.
+    let value = HeaderValue::from_maybe_shared(text.freeze());
+    headers.insert(TRACEPARENT, value.unwrap_or(HeaderValue::from_static("")));
 }
 
 fn is_traceparent(value: &[u8]) -> bool {
