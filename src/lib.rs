@@ -46,7 +46,7 @@
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
-//! | ground | `runtime`, `body`, `client`, `dn`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json`, `spread`, `text` |
+//! | ground | `runtime`, `body`, `client`, `dn`, `gather`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json`, `spread`, `text` |
 //!
 //! # What holds
 //!
@@ -79,6 +79,7 @@ pub mod database;
 pub mod dialect;
 pub mod dn;
 mod gateway;
+mod gather;
 pub mod identity;
 mod json;
 pub mod listener;

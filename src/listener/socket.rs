@@ -15,6 +15,8 @@ use bytes::{Buf, BufMut, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::gather::Room;
+
 use super::activity::Activity;
 use super::gate::Permit;
 
@@ -134,7 +136,11 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = on_stream!(&mut self.stream, s => Pin::new(s).poll_write_vectored(cx, bufs));
+        let mut room = Room::new();
+        let outcome = match room.gather(bufs) {
+            Some(whole) => on_stream!(&mut self.stream, s => Pin::new(s).poll_write(cx, whole)),
+            None => on_stream!(&mut self.stream, s => Pin::new(s).poll_write_vectored(cx, bufs)),
+        };
         self.noted(outcome)
     }
 

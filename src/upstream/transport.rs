@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use super::permits::Permit;
+use crate::gather::Room;
 
 /// A socket, and the leave to have it open where there may only be so many.
 pub(super) struct Transport {
@@ -65,7 +66,12 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(&mut self.get_mut().stream, stream => Pin::new(stream).poll_write_vectored(cx, slices))
+        let mut room = Room::new();
+        let stream = &mut self.get_mut().stream;
+        match room.gather(slices) {
+            Some(whole) => each!(stream, stream => Pin::new(stream).poll_write(cx, whole)),
+            None => each!(stream, stream => Pin::new(stream).poll_write_vectored(cx, slices)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
