@@ -46,7 +46,7 @@
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
-//! | ground | `runtime`, `body`, `client`, `dn`, `gather`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json`, `spread`, `text` |
+//! | ground | `runtime`, `body`, `client`, `dn`, `gather`, `host`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json`, `spread`, `text` |
 //!
 //! # What holds
 //!
@@ -55,7 +55,7 @@
 //!   questions to issuers, directories and databases, signing for upstreams, store, mail, admin.
 //!   Passwords are hashed in threads of their own, the store is written by
 //!   one. Nothing of this is process-wide: a test starts many gateways.
-//! - **State.** A request loads the generation once. What survives a reload is in
+//! - **State.** A request loads its worker's view of the generation once. What survives a reload is in
 //!   `gateway::Shared`, or is handed on by the last generation (connections to upstreams, counts of
 //!   rate limits, keys and verdicts of issuers) where its configuration is the same; what survives
 //!   a restart is behind `SessionStore`, and was written before it was answered.
@@ -80,6 +80,7 @@ pub mod dialect;
 pub mod dn;
 mod gateway;
 mod gather;
+pub mod host;
 pub mod identity;
 mod json;
 pub mod listener;

@@ -17,9 +17,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tollhouse::client::{Client, RequestBounds, Scheme};
 use tollhouse::clock::Timestamp;
 use tollhouse::config::{HeaderRules, Value, ValuePart};
+use tollhouse::host::Named;
 use tollhouse::identity::{Claims, Identity, IdentityField, SessionId, Subject};
 use tollhouse::routing::{Found, Oddities, Pattern, Placement, RouteTable, Target};
 use tollhouse::secret::Randomness;
+use tollhouse::telemetry::metrics::Metrics;
 use tollhouse::telemetry::record::{Outcome, Record};
 use tollhouse::upstream::headers::{
     self, CredentialFields, Facts, Kept, Protected, RequestId, Rules,
@@ -199,12 +201,12 @@ pub fn record() -> Record {
     Record {
         method: Method::GET,
         uri: Uri::from_static("/api/v2/service7/items/7?page=2"),
-        host: Some("api.example.com".into()),
+        host: Named::parse("api.example.com"),
         protocol: "1.1",
         client_address: Some(HeaderValue::from_static("127.0.0.1")),
         user_agent: Some(HeaderValue::from_static("Mozilla/5.0 (X11; Linux x86_64; rv:128.0)")),
         request_id: Some(RequestId::new(NOW, &Randomness::default()).value().clone()),
-        route: Some("/api/v2/".into()),
+        route: Some(Metrics::new().route("/api/v2/")),
         subject: Some(identity.subject),
         session: identity.session,
         upstream: Some("127.0.0.1:9000".into()),

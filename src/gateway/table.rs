@@ -45,16 +45,10 @@ pub(super) fn add_logins(
             services: services.clone(),
             verifier: verifier.clone(),
         });
-        let name: Arc<str> = format!("login:{}", settings.name).into();
-        let metrics = shared.metrics.route(&name);
+        let metrics = shared.metrics.route(&format!("login:{}", settings.name));
         for (number, endpoint) in settings.dialect.endpoints.iter().enumerate() {
             let path = format!("{}{}", settings.prefix, endpoint.path);
-            let entry = LoginEndpoint {
-                login: login.clone(),
-                number,
-                name: name.clone(),
-                metrics: metrics.clone(),
-            };
+            let entry = LoginEndpoint { login: login.clone(), number, metrics: metrics.clone() };
             let falls_through = endpoint.step == Step::Answer && endpoint.when_unauthenticated;
             let (hosts, path, method) =
                 (settings.hosts.as_slice(), path.as_str(), &endpoint.method);

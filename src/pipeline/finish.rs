@@ -12,7 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::guard::Unpanicked;
 use crate::body::{Body, BodyError, Response};
-use crate::gateway::Gateway;
+use crate::gateway::View;
 use crate::telemetry::metrics::RouteMetrics;
 use crate::telemetry::record::{Outcome, Record};
 
@@ -22,23 +22,22 @@ const CLIENT_LEFT: u16 = 499;
 /// What is written at the end; writes by itself when dropped, so that a client who leaves at any
 /// moment is written down with all that was known by then.
 pub(super) struct Finish {
-    gateway: Arc<Gateway>,
+    gateway: Arc<View>,
     started: Instant,
     /// Boxed: it is large, and moves with the answer.
     pub(super) record: Box<Record>,
-    pub(super) metrics: Arc<RouteMetrics>,
 }
 
 impl Finish {
     /// Begins with what is known at the start.
-    pub(super) fn start(
-        gateway: &Arc<Gateway>,
-        record: Record,
-        metrics: Arc<RouteMetrics>,
-        started: Instant,
-    ) -> Self {
+    pub(super) fn start(gateway: &Arc<View>, record: Record, started: Instant) -> Self {
         let record = Box::new(Record { status: CLIENT_LEFT, ..record });
-        Self { gateway: gateway.clone(), started, record, metrics }
+        Self { gateway: gateway.clone(), started, record }
+    }
+
+    /// Where this request is counted.
+    pub(super) fn metrics(&self) -> &RouteMetrics {
+        self.record.route.as_ref().unwrap_or(&self.gateway.generation.nowhere)
     }
 
     /// The answer; the line is written when its body has gone.
@@ -65,7 +64,7 @@ impl Finish {
 impl Drop for Finish {
     fn drop(&mut self) {
         self.record.duration = self.started.elapsed();
-        self.metrics.request(&self.record.method, self.record.status, self.record.duration);
+        self.metrics().request(&self.record.method, self.record.status, self.record.duration);
         let shared = &self.gateway.shared;
         let mut line = Vec::with_capacity(512);
         self.record.write(shared.clock.now(), &mut line);

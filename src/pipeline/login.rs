@@ -26,8 +26,7 @@ impl<'a> Exchange<'a> {
         self.form = login.errors(endpoint.number);
         self.grpc = None;
         self.cors = login.config.cors.clone();
-        self.finish.metrics = endpoint.metrics.clone();
-        self.finish.record.route = Some(endpoint.name.clone());
+        self.finish.record.route = Some(endpoint.metrics.clone());
         if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }

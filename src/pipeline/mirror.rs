@@ -23,7 +23,7 @@ use crate::body::{Body, BodyError, Request};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::config::IdentityForm;
-use crate::gateway::{Gateway, Mirror, Route};
+use crate::gateway::{Mirror, Route, View};
 use crate::runtime::Worker;
 use crate::secret;
 use crate::telemetry::metrics::MirrorResult;
@@ -118,7 +118,7 @@ struct Copied {
     request: http::Request<()>,
     mirror: Arc<Mirror>,
     route: Arc<Route>,
-    gateway: Arc<Gateway>,
+    gateway: Arc<View>,
     worker: Arc<Worker>,
     client: Arc<Client>,
     request_id: RequestId,

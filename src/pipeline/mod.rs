@@ -36,20 +36,20 @@ use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::config::RouteCors;
 use crate::dialect::{Cors, ErrorForm, Reason};
-use crate::gateway::{Gateway, Generation, LoginEndpoint, Route};
+use crate::gateway::{Generation, LoginEndpoint, Route, View};
 use crate::rejection::{Rejection, RejectionContext, grpc};
 use crate::routing::{Found, Target};
 use crate::runtime::Worker;
 use crate::telemetry::record::{Outcome, Record};
 use crate::upstream;
-use crate::upstream::headers::RequestId;
+use crate::upstream::headers::{RequestId, X_FORWARDED_FOR, X_REQUEST_ID};
 
 /// HTTP/2 in an access line; it has no `Connection` field.
 const HTTP2: &str = "2";
 
 /// One request on its way, and what is known of it so far.
 struct Exchange<'a> {
-    gateway: &'a Arc<Gateway>,
+    gateway: &'a Arc<View>,
     generation: &'a Arc<Generation>,
     worker: &'a Arc<Worker>,
     client: Arc<Client>,
@@ -67,18 +67,17 @@ struct Exchange<'a> {
 
 /// Answers one request.
 pub(crate) async fn handle(
-    gateway: Arc<Gateway>,
+    gateway: Arc<View>,
     worker: Arc<Worker>,
     client: Arc<Client>,
     request: http::Request<Incoming>,
 ) -> Response {
-    let generation = gateway.generation();
     let (mut head, body) = request.into_parts();
     upstream::as_upgrade(&mut head);
     let by_connect = upstream::is_by_connect(&head.extensions);
     let origin = head.headers.get(header::ORIGIN).cloned();
-    let client = origin::client(&client, &head.headers, &generation.config);
-    let mut exchange = Exchange::new(&gateway, &generation, &worker, client, &head);
+    let client = origin::client(&client, &head.headers, &gateway.generation.config);
+    let mut exchange = Exchange::new(&gateway, &worker, client, &head);
     // Pinned where it is made: passing it on would copy all of it.
     let answered = guard::unpanicked(pin!(exchange.run(&mut head, body.into()))).await;
     let answered = answered.unwrap_or_else(|| {
@@ -101,14 +100,13 @@ pub(crate) async fn handle(
         cors::mark(policy, origin.as_ref(), response.headers_mut());
     }
     let id = exchange.request_id.value().clone();
-    response.headers_mut().insert("x-request-id", id);
+    response.headers_mut().insert(X_REQUEST_ID, id);
     exchange.finish.answered(response)
 }
 
 impl<'a> Exchange<'a> {
     fn new(
-        gateway: &'a Arc<Gateway>,
-        generation: &'a Arc<Generation>,
+        gateway: &'a Arc<View>,
         worker: &'a Arc<Worker>,
         client: Arc<Client>,
         head: &Parts,
@@ -116,7 +114,7 @@ impl<'a> Exchange<'a> {
         let (started, now) = (Instant::now(), gateway.shared.clock.now());
         let request_id = RequestId::choose(&head.headers, &client, now, &worker.randomness);
         if !client.trusted_proxy
-            && head.headers.contains_key("x-forwarded-for")
+            && head.headers.contains_key(X_FORWARDED_FOR)
             && gateway.shared.metrics.untrusted_forwarded()
         {
             tracing::warn!(
@@ -127,12 +125,12 @@ impl<'a> Exchange<'a> {
         }
         let record = start_record(&client, head, &request_id);
         Self {
-            finish: Finish::start(gateway, record, generation.nowhere.clone(), started),
-            form: generation.form_for(host_of(head)),
+            finish: Finish::start(gateway, record, started),
+            form: gateway.generation.form_for(|| host_of(head)),
             grpc: grpc::asked(&head.method, &head.headers),
             cors: None,
             gateway,
-            generation,
+            generation: &gateway.generation,
             worker,
             client,
             now,
@@ -144,7 +142,7 @@ impl<'a> Exchange<'a> {
     /// have a copy of its own.
     async fn run(&mut self, head: &mut Parts, body: Body) -> Result<Response, Rejection> {
         let target = Target::parse(head, self.client.bounds)?;
-        self.finish.record.host = target.shared_host();
+        self.finish.record.host = target.named();
         if self.is_health(&target) {
             self.finish.record.outcome = Outcome::Answered;
             return Ok(answer::health(self.gateway.shared.draining.load(Ordering::Relaxed)));

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::client::{AddressText, Client, Scheme};
 use crate::config::Config;
+use crate::upstream::headers::X_FORWARDED_FOR;
 
 /// The client as the trusted proxy in front of it says; as the socket says where there is none.
 pub(super) fn client(peer: &Arc<Client>, headers: &HeaderMap, config: &Config) -> Arc<Client> {
@@ -37,7 +38,7 @@ pub(super) fn client(peer: &Arc<Client>, headers: &HeaderMap, config: &Config) -
 /// The last address of X-Forwarded-For that is not one of the trusted proxies' own.
 fn forwarded_for(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let lines: Vec<Cow<'_, str>> = headers
-        .get_all("x-forwarded-for")
+        .get_all(X_FORWARDED_FOR)
         .iter()
         .map(|line| String::from_utf8_lossy(line.as_bytes()))
         .collect();

@@ -48,8 +48,7 @@ impl Exchange<'_> {
         if !route.config.is_open() && !fields.contains_key(header::CACHE_CONTROL) {
             fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
         }
-        let authority = target.authority();
-        route.response_rules.apply(fields, &self.facts(identity, target, &authority, None));
+        route.response_rules.apply(fields, &self.facts(identity, target, None));
         response
     }
 }

@@ -45,8 +45,7 @@ impl<'a> Exchange<'a> {
         target: &Target,
     ) -> Result<Response, Rejection> {
         self.form = &route.config.errors;
-        self.finish.metrics = route.metrics.clone();
-        self.finish.record.route = Some(route.name.clone());
+        self.finish.record.route = Some(route.metrics.clone());
         if let RouteCors::Own(cors) = &route.config.cors {
             self.cors = Some(cors.clone());
             if let Some(answer) = self.preflight(head) {
@@ -100,7 +99,7 @@ impl<'a> Exchange<'a> {
         told: &mut Told,
     ) -> Result<Decision, Rejection> {
         if route.config.auth.is_empty() {
-            self.finish.metrics.open();
+            self.finish.metrics().open();
             return Ok(Decision::OPEN);
         }
         let proved = match self.authenticate(route, head).await {
@@ -119,7 +118,7 @@ impl<'a> Exchange<'a> {
         let config = &route.config;
         match authz::permit(&config.require, &config.issuers, &config.logins, identity) {
             Ok(()) => {
-                self.finish.metrics.permitted();
+                self.finish.metrics().permitted();
                 if !config.enforce && self.finish.record.outcome != Outcome::Observed {
                     self.gateway.shared.observed.permitted(&route.name);
                 }
@@ -153,7 +152,7 @@ impl<'a> Exchange<'a> {
         rejection: Rejection,
         identity: Option<&Identity>,
     ) -> Result<(), Rejection> {
-        self.finish.metrics.refused(rejection.reason.code());
+        self.finish.metrics().refused(rejection.reason);
         // Nor is what could not be found out a refusal that the rule would make.
         let is_decision = !matches!(
             rejection.reason,
@@ -227,8 +226,7 @@ impl<'a> Exchange<'a> {
         if !headers::count_hop(head) {
             return Err(Rejection::method_not_allowed(Vec::new()));
         }
-        let authority = target.authority();
-        let facts = self.facts(identity, target, &authority, prefix);
+        let facts = self.facts(identity, target, prefix);
         headers::set_forwarded(&mut head.headers, &facts);
         if let Some(verified) = &verified {
             self.vouch(route, pool, verified, &mut head.headers).await?;
@@ -258,15 +256,14 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// What is known when fields are set; `authority` is the target's.
+    /// What is known when fields are set.
     pub(super) fn facts<'f>(
         &'f self,
         identity: Option<&'f Identity>,
         target: &'f Target,
-        authority: &'f str,
         prefix: Option<Prefix<'f>>,
     ) -> Facts<'f> {
-        let host = target.host().unwrap_or_default();
+        let (host, authority) = (target.host().unwrap_or_default(), target.authority());
         let (client, request_id) = (&*self.client, &self.request_id);
         Facts { client, identity, request_id, host, authority, prefix }
     }

@@ -5,7 +5,6 @@
 //! that holds is decode(forwarded) = matched.
 
 mod framing;
-mod host;
 mod path;
 mod pattern;
 mod table;

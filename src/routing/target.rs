@@ -1,17 +1,16 @@
 //! What a request asks for, in one form.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 use http::{Method, Version, header, request};
 use hyper::ext::Protocol;
 
 use super::framing;
-use super::host::Named;
 use super::path::{self, Oddities};
 use crate::client::RequestBounds;
 use crate::dialect::Reason;
+use crate::host::Named;
 
 /// Method, host and path of a request, canonical.
 #[derive(Clone, Debug)]
@@ -74,16 +73,16 @@ impl Target {
 
     /// The host without its port; `None` only in HTTP/1.0.
     pub fn host(&self) -> Option<&str> {
-        self.named.as_ref().map(|named| &*named.host)
+        self.named.as_ref().map(Named::host)
     }
 
-    /// The same host, to be kept.
-    pub fn shared_host(&self) -> Option<Arc<str>> {
-        self.named.as_ref().map(|named| named.host.clone())
+    /// The same, to be kept.
+    pub fn named(&self) -> Option<Named> {
+        self.named.clone()
     }
 
     /// The host with the port that the client named, canonical.
-    pub fn authority(&self) -> Cow<'_, str> {
+    pub fn authority(&self) -> &str {
         self.named.as_ref().map(Named::authority).unwrap_or_default()
     }
 

@@ -202,7 +202,7 @@ fn listen(
     )?;
     let gateway = gateway.clone();
     Ok(Arc::new(listener::serve(bound, threads, move |worker, client, request| {
-        pipeline::handle(gateway.clone(), worker, client, request)
+        pipeline::handle(gateway.view(&worker), worker, client, request)
     })))
 }
 

@@ -18,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use super::gauges::Gauges;
 use super::histogram::Durations;
 use crate::clock::Timestamp;
+use crate::dialect::Reason;
 
 /// The content type of what `Metrics::render` gives.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -138,6 +139,7 @@ impl Metrics {
             resolved: Default::default(),
             open: OnceLock::new(),
             permitted: OnceLock::new(),
+            refused: OnceLock::new(),
         })
     }
 
@@ -236,9 +238,16 @@ pub struct RouteMetrics {
     resolved: [[OnceLock<Durations>; CLASSES.len()]; METHODS.len()],
     open: OnceLock<Counter>,
     permitted: OnceLock<Counter>,
+    /// By reason, in the order of `Reason::ALL`; made with the first refusal.
+    refused: OnceLock<Box<[OnceLock<Counter>]>>,
 }
 
 impl RouteMetrics {
+    /// The route's name.
+    pub fn name(&self) -> &str {
+        &self.route
+    }
+
     /// Observes an answered request.
     pub fn request(&self, method: &Method, status: u16, duration: Duration) {
         let known = METHODS.iter().position(|known| *known == method.as_str());
@@ -273,9 +282,12 @@ impl RouteMetrics {
         self.permitted.get_or_init(|| self.decision("permitted", "permitted")).inc();
     }
 
-    /// Counts a refusal by its code.
-    pub fn refused(&self, code: &'static str) {
-        self.decision("refused", code).inc();
+    /// Counts a refusal.
+    pub fn refused(&self, reason: Reason) {
+        let every = || Reason::ALL.iter().map(|_| OnceLock::new()).collect();
+        if let Some(handle) = self.refused.get_or_init(every).get(reason as usize) {
+            handle.get_or_init(|| self.decision("refused", reason.code())).inc();
+        }
     }
 
     fn decision(&self, result: &str, reason: &str) -> Counter {
@@ -299,7 +311,7 @@ mod tests {
         route.request(&Method::from_bytes(b"PURGE").unwrap(), 499, Duration::ZERO);
         route.open();
         route.permitted();
-        route.refused("token_expired");
+        route.refused(Reason::TokenExpired);
         metrics.login("main", LoginResult::Failed);
         metrics.rate_limited("api", "client");
         metrics.mirrored("api", MirrorResult::TooLarge);

@@ -10,7 +10,9 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Uri};
 
 use super::json::{Object, capped};
+use super::metrics::RouteMetrics;
 use crate::clock::Timestamp;
+use crate::host::Named;
 use crate::identity::{SessionId, Subject};
 use crate::text;
 
@@ -52,14 +54,15 @@ pub struct Record {
     pub method: Method,
     /// Its path is written, without the query.
     pub uri: Uri,
-    pub host: Option<Arc<str>>,
+    pub host: Option<Named>,
     /// `1.0`, `1.1` or `2`.
     pub protocol: &'static str,
     pub client_address: Option<HeaderValue>,
     /// Written up to 256 characters, where it is text.
     pub user_agent: Option<HeaderValue>,
     pub request_id: Option<HeaderValue>,
-    pub route: Option<Arc<str>>,
+    /// Where it is counted, under the name that is written.
+    pub route: Option<Arc<RouteMetrics>>,
     pub subject: Option<Subject>,
     pub session: Option<SessionId>,
     pub upstream: Option<Arc<str>>,
@@ -84,11 +87,11 @@ impl Record {
         object.text("request_id", shown(self.request_id.as_ref()).unwrap_or_default());
         object.text("http.request.method", self.method.as_str());
         object.text("url.path", self.uri.path());
-        object.text_if("http.route", self.route.as_deref());
+        object.text_if("http.route", self.route.as_ref().map(|route| route.name()));
         object.count("http.response.status_code", self.status.into());
         object.text_if("client.address", shown(self.client_address.as_ref()));
-        object.text("network.protocol.version", self.protocol);
-        object.text_if("server.address", self.host.as_deref());
+        object.own_text("network.protocol.version", self.protocol);
+        object.text_if("server.address", self.host.as_ref().map(Named::host));
         let user_agent = shown(self.user_agent.as_ref());
         object.text_if("user_agent.original", user_agent.map(|it| capped(it, LONGEST_USER_AGENT)));
         object.text_if("user.id", self.subject.as_ref().map(Subject::as_str));
@@ -100,7 +103,7 @@ impl Record {
             object.millis("upstream.duration_ms", duration);
         }
         object.millis("duration_ms", self.duration);
-        object.text("outcome", self.outcome.as_str());
+        object.own_text("outcome", self.outcome.as_str());
         object.text_if("reason", self.reason);
         object.text_if("cause", self.cause.as_deref());
         object.text_if("trace_id", self.trace_id.as_deref());
@@ -117,13 +120,14 @@ fn shown(value: Option<&HeaderValue>) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::metrics::Metrics;
     use super::*;
 
     #[test]
     fn a_client_cannot_forge_a_line_or_a_field() {
         let forged = "x\"}\n{\"outcome\":\"forwarded\",\"user.id\":\"root";
         let record = Record {
-            host: Some(forged.into()),
+            route: Some(Metrics::new().route(forged)),
             user_agent: HeaderValue::from_str(&forged.replace('\n', " ").repeat(20)).ok(),
             outcome: Outcome::Refused,
             cause: Some(forged.to_owned()),
@@ -136,7 +140,7 @@ mod tests {
 
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         let parsed: serde_json::Value = serde_json::from_slice(&line).unwrap();
-        assert_eq!(parsed["server.address"], forged);
+        assert_eq!(parsed["http.route"], forged);
         assert_eq!(parsed["outcome"], "refused");
         assert_eq!(parsed["duration_ms"], 1.25);
         assert_eq!(parsed["timestamp"], "1970-01-01T00:00:00.001Z");

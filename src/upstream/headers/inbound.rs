@@ -10,7 +10,7 @@ use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
 
 use super::super::extended_connect::is_by_connect;
-use super::{X_ACCESS_TOKEN, X_KEY, lists, remove_where, strip_hop_by_hop, tokens};
+use super::{X_ACCESS_TOKEN, X_KEY, is_hop_by_hop, lists, remove_where, strip_hop_by_hop, tokens};
 use crate::client::Client;
 
 /// Prefixes of names that only the gateway uses towards an upstream.
@@ -131,12 +131,18 @@ pub fn strip_inbound(
     client: &Client,
     allow_method_override: bool,
 ) {
+    let trusted = client.trusted_proxy;
+    let removed =
+        |name: &HeaderName| protected.removes(name.as_str(), trusted, allow_method_override);
+    // One look at each name shows that most requests have nothing to remove.
+    if !head.headers.keys().any(|name| is_hop_by_hop(name) || removed(name)) {
+        return;
+    }
     let upgrade = upgrade(head);
     let headers = &mut head.headers;
     let trailers = lists_trailers(headers);
     strip_hop_by_hop(headers);
-    let trusted = client.trusted_proxy;
-    remove_where(headers, |name| protected.removes(name.as_str(), trusted, allow_method_override));
+    remove_where(headers, removed);
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }

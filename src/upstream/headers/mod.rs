@@ -103,13 +103,18 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
         for name in named {
             headers.remove(name);
         }
-        headers.remove(header::CONNECTION);
     }
     // One look at each name instead of one search for each that could be there.
-    remove_where(headers, |name| HOP_BY_HOP.contains(name));
+    remove_where(headers, is_hop_by_hop);
 }
 
-const HOP_BY_HOP: [HeaderName; 6] = [
+/// True for the fields of one connection, `Connection` among them.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+}
+
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
     header::TE,

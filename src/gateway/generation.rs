@@ -1,0 +1,195 @@
+//! One configuration made ready: routes, logins, pools, verifier, limits.
+//!
+//! What a reload leaves as it was is handed on by the last generation.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::ends::{RouteEnds, route_ends};
+use super::hosts::{host_forms, is_served};
+use super::table::{Means, Table, add_logins, add_routes};
+use super::{BuildError, Shared};
+use crate::authn::{ApiKeys, Certificates, Verifier, VerifierOptions};
+use crate::config::{self, Config};
+use crate::dialect::ErrorForm;
+use crate::login::{Mailer, Services, Trade};
+use crate::routing::RouteTable;
+use crate::secret::Digest;
+use crate::telemetry::metrics::RouteMetrics;
+use crate::throttle::Throttle;
+use crate::token::UpstreamTokens;
+use crate::upstream::Pool;
+
+const HTTPS_PORT: u16 = 443;
+
+/// One configuration, ready to serve.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) config: Config,
+    pub(crate) table: Table,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) certificates: Certificates,
+    pub(crate) upstream_tokens: Arc<UpstreamTokens>,
+    pub(crate) pools: HashMap<String, Arc<Pool>>,
+    /// Handed on by a reload where rules stay the same.
+    pub(crate) throttle: Throttle,
+    pub(super) route_ends: RouteEnds,
+    forms: Vec<(String, Arc<ErrorForm>)>,
+    problem: Arc<ErrorForm>,
+    /// For requests that no route or login takes.
+    pub(crate) nowhere: Arc<RouteMetrics>,
+    /// Where a plain listener sends clients, if it is not the scheme's own port.
+    pub(crate) https_port: Option<u16>,
+}
+
+impl Generation {
+    /// Makes `config` ready; what has not changed is taken over from `last`.
+    pub(super) fn build(
+        shared: &Shared,
+        config: Config,
+        last: Option<&Self>,
+    ) -> Result<Self, BuildError> {
+        let verifier = Arc::new(Verifier::new(VerifierOptions {
+            ring: shared.ring.clone(),
+            logins: &config.logins,
+            issuers: &config.issuers,
+            made: shared.store.made(),
+            revocations: shared.store.revocations().clone(),
+            leeway: config.token.leeway,
+            cache_size: config.token.cache_size,
+            last: last.map(|last| &*last.verifier),
+        })?);
+        for warning in verifier.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let services = Arc::new(Services {
+            users: shared.users.clone(),
+            store: shared.store.clone(),
+            ring: shared.ring.clone(),
+            streams: shared.ends.streams.clone(),
+            audit: shared.audit.clone(),
+            metrics: shared.metrics.clone(),
+            limits: config.login_limits.clone(),
+            mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
+            trades: Trade::all(&config),
+            proofs: shared.proofs.clone(),
+            api_keys: Arc::new(ApiKeys::new(&config, shared.store.revocations().clone())),
+        });
+        let upstream_tokens = Arc::new(UpstreamTokens::new(
+            shared.ring.clone(),
+            config.token.issuer.clone(),
+            config.token.algorithm,
+        ));
+        let pools = build_pools(shared, &config, last)?;
+        let throttle = Throttle::build(&config, last.map(|last| &last.throttle));
+        let mut table = RouteTable::new();
+        add_logins(&mut table, shared, &config, &services, &verifier);
+        let route_ends = route_ends(&shared.ends, &config, last);
+        let means = Means { pools: &pools, throttle: &throttle, ends: &route_ends };
+        add_routes(&mut table, shared, &config, &means)?;
+        Ok(Self {
+            table,
+            forms: host_forms(&config),
+            problem: ErrorForm::problem(),
+            nowhere: shared.metrics.route("-"),
+            https_port: Self::https_port(&config),
+            verifier,
+            services,
+            certificates: Certificates::new(&config.certificates),
+            upstream_tokens,
+            pools,
+            throttle,
+            route_ends,
+            config,
+        })
+    }
+
+    /// What names the API keys and the holders of certificates among streams.
+    pub(super) fn credentials(&self) -> impl Iterator<Item = Digest> {
+        self.services.api_keys.digests().chain(self.certificates.digests())
+    }
+
+    /// Returns when every upstream with checks has been asked once, or should have been.
+    pub(crate) async fn checked_once(&self) {
+        for pool in self.pools.values() {
+            pool.checked_once().await;
+        }
+    }
+
+    /// The listener of this name.
+    pub(crate) fn listener(&self, name: &str) -> Option<&config::Listener> {
+        self.config.listeners.iter().find(|listener| listener.name == name)
+    }
+
+    /// Upstreams whose certificates nobody looks at.
+    pub(crate) fn unverified_upstreams(&self) -> impl Iterator<Item = &str> {
+        let upstreams = self.config.upstreams.iter();
+        upstreams.filter(|one| one.tls.insecure_skip_verify).map(|one| one.name.as_str())
+    }
+
+    /// True if some login or route names this host, or takes all.
+    pub(crate) fn is_configured_host(&self, host: &str) -> bool {
+        let logins = self.config.logins.iter().flat_map(|login| &login.hosts);
+        let routes = self.config.routes.iter().flat_map(|route| &route.hosts);
+        logins.chain(routes).any(|held| is_served(held, host))
+    }
+
+    /// What follows the host in an https address of ours: the port of the first TLS listener,
+    /// where it is not the scheme's own.
+    fn https_port(config: &Config) -> Option<u16> {
+        let mut encrypted = config.listeners.iter().filter(|listener| listener.tls.is_some());
+        encrypted
+            .find_map(|listener| match listener.bind {
+                config::Bind::Tcp(address) => Some(address.port()),
+                config::Bind::Unix(_) | config::Bind::Descriptor(_) => None,
+            })
+            // 0 is the system's choice, which only a test leaves to it.
+            .filter(|port| ![0, HTTPS_PORT].contains(port))
+    }
+
+    /// The shape of an answer where no route says one: that of the one dialect served on the
+    /// host, else problem+json.
+    pub(crate) fn form_for<'h>(&self, host: impl FnOnce() -> Option<&'h str>) -> &Arc<ErrorForm> {
+        if self.forms.is_empty() {
+            return &self.problem;
+        }
+        let host = host();
+        let mut served = self
+            .forms
+            .iter()
+            .filter(|(held, _)| held == "*" || host.is_some_and(|host| is_served(held, host)));
+        match (served.next(), served.next()) {
+            (Some((_, form)), None) => form,
+            _ => &self.problem,
+        }
+    }
+}
+
+/// Pools whose configuration did not change keep their connections; the others what is known of
+/// their servers.
+fn build_pools(
+    shared: &Shared,
+    config: &Config,
+    last: Option<&Generation>,
+) -> Result<HashMap<String, Arc<Pool>>, BuildError> {
+    let mut pools = HashMap::new();
+    for upstream in &config.upstreams {
+        let kept = last
+            .filter(|last| last.config.upstreams.contains(upstream))
+            .and_then(|last| last.pools.get(&upstream.name));
+        let pool = match kept {
+            Some(pool) => pool.clone(),
+            None => {
+                let pool = Pool::build(upstream, shared.workers, &shared.clock)?;
+                if let Some(last) = last.and_then(|last| last.pools.get(&upstream.name)) {
+                    pool.inherit(last);
+                }
+                pool.watch(&shared.back_room);
+                pool
+            }
+        };
+        pools.insert(upstream.name.clone(), pool);
+    }
+    Ok(pools)
+}
