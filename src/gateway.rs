@@ -11,7 +11,7 @@ mod table;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore};
@@ -230,7 +230,7 @@ impl Gateway {
     }
 
     /// Reads another configuration and puts it to work; the last good one stays if either fails.
-    /// Blocks on the disk.
+    /// Blocks on the disk and on the first checks of new servers.
     pub(crate) fn reload(
         &self,
         read: impl FnOnce() -> Result<Config, String>,
@@ -252,6 +252,7 @@ impl Gateway {
             return Err(ReloadError::NeedsRestart { section });
         }
         let next = Arc::new(Generation::build(&self.shared, config, Some(&last))?);
+        self.await_checks(&next);
         let kept: Arc<HashSet<Digest>> = Arc::new(next.credentials().collect());
         self.shared.ends.entries.store(kept.clone());
         self.generation.store(next.clone());
@@ -265,6 +266,22 @@ impl Gateway {
         announce(&last.route_ends, &next.route_ends);
         self.reloaded.notify_one();
         Ok(())
+    }
+}
+
+impl Gateway {
+    /// Waits until every upstream of `next` with checks that are new has been asked once, or should
+    /// have been: a reload, like a start, sends nobody to a server that is down already.
+    fn await_checks(&self, next: &Arc<Generation>) {
+        let (done, checked) = mpsc::channel();
+        let next = next.clone();
+        self.shared.back_room.spawn(async move {
+            next.checked_once().await;
+            // Whoever waits is gone only with all of this.
+            let _ = done.send(());
+        });
+        // An error when the back room ends first: then there is nobody to serve.
+        let _ = checked.recv();
     }
 }
 

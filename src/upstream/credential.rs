@@ -31,7 +31,7 @@ pub(super) enum Credential {
 }
 
 /// Fields to set; their values do not print.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Fields(Vec<(HeaderName, HeaderValue)>);
 
 impl Credential {

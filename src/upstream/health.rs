@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connect::{self, Path, Speak, Way};
+use super::credential::{Credential, Fields};
 use super::error::ConnectError;
 use super::pool::Pool;
 use super::preface::Preface;
@@ -211,15 +212,21 @@ impl Row {
 }
 
 /// What is spoken with the servers of a pool.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Speech {
     http2: bool,
     proxy_protocol: Option<ProxyVersion>,
+    /// The credential that they demand, where it is always the same. Nobody logs in for a check.
+    credential: Option<Fields>,
 }
 
 impl Speech {
     fn of(pool: &Pool) -> Self {
-        Self { http2: pool.http2, proxy_protocol: pool.proxy_protocol }
+        let credential = match &pool.credential {
+            Some(Credential::Fixed(fields)) => Some(fields.clone()),
+            Some(Credential::Login(_)) | None => None,
+        };
+        Self { http2: pool.http2, proxy_protocol: pool.proxy_protocol, credential }
     }
 }
 
@@ -250,7 +257,10 @@ async fn speak(
     let (stream, http2, _) = connect::open(path, way, settings.timeout, asker).await?;
     // Not of those that a limit counts: a full server is to be checked, too.
     let transport = TokioIo::new(Transport::new(stream, None));
-    let request = request(path, http2, settings)?;
+    let mut request = request(path, http2, settings)?;
+    if let Some(credential) = &speech.credential {
+        credential.set(request.headers_mut());
+    }
     // What is spoken is driven here, and ends here whatever the server does.
     let status = if http2 {
         let over = CancellationToken::new();

@@ -171,6 +171,43 @@ async fn a_pool_that_changed_knows_who_was_down() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_is_new_after_a_reload_is_checked_before_it_is_used() {
+    let (one, down, up) = (Member::start().await, Member::start().await, Member::start().await);
+    down.is_healthy(false);
+    let gateway = serving(&urls(&[&one]), "").await;
+
+    let added = format!(
+        "[[upstream]]\nname = \"pool\"\nservers = [{}]\nhealth = {{ path = \"/ping\" }}\n\n\
+         [[upstream]]\nname = \"last\"",
+        urls(&[&down, &up])
+    );
+    let from = "[[upstream]]\nname = \"pool\"";
+    tokio::task::block_in_place(|| gateway.running().reload(|| read(&gateway, from, &added)))
+        .unwrap();
+
+    assert!(is(&gateway, &down.url(), "checks_failed").await);
+    assert_eq!(ask_times(&gateway, 20).await, vec![200; 20]);
+    assert_eq!((down.checks(), down.requests(), one.requests()), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn a_check_shows_the_credential_that_the_upstream_demands() {
+    let one = Member::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "s3cret").unwrap();
+    let keys = format!(
+        "health = {{ path = \"/ping\" }}\ncredential = {{ bearer = {{ file = {:?} }} }}",
+        secret.display().to_string()
+    );
+
+    let gateway = serving(&urls(&[&one]), &keys).await;
+
+    assert!(is(&gateway, &one.url(), "up").await);
+    assert_eq!(one.upstream.last().header("authorization"), Some("Bearer s3cret"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_end_with_the_last_generation_that_knows_them() {
     let (one, other) = (Member::start().await, Member::start().await);
     let gateway = serving(&urls(&[&one]), EAGER).await;
