@@ -179,6 +179,7 @@ pub(super) async fn connect(
     permit: Option<Permit>,
 ) -> Result<Link, ConnectError> {
     let limit = manner.limit;
+    let permit = permit.map(Arc::new);
     let connecting = async {
         let (sender, at) = match manner.way.speak {
             Speak::WebSocket => for_websocket(path, manner, permit).await?,
@@ -236,11 +237,11 @@ pub(super) async fn open(
 }
 
 /// A connection for one WebSocket. A server that turns out not to let it be opened over HTTP/2 is
-/// connected to again, then without the permit: that went with the first connection.
+/// connected to again, in the place of the first connection, which ends.
 async fn for_websocket(
     path: &Path,
     manner: &Manner<'_>,
-    mut permit: Option<Permit>,
+    permit: Option<Arc<Permit>>,
 ) -> Result<(Sender, Option<Address>), ConnectError> {
     let (limit, worker) = (manner.limit, manner.worker);
     let asker = Asker::Worker(worker);
@@ -250,7 +251,7 @@ async fn for_websocket(
     };
     if !tls.is_some_and(|tls| tls.sockets_by_http1.load(Ordering::Relaxed)) {
         let (stream, http2, at) = open(path, manner.way, limit, asker).await?;
-        let transport = Transport::new(stream, permit.take());
+        let transport = Transport::new(stream, permit.clone());
         if !http2 {
             return Ok((handshake_http1(transport, worker).await?, at));
         }

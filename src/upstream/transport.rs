@@ -4,6 +4,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,11 +17,11 @@ use crate::gather::Room;
 /// A socket, and the leave to have it open where there may only be so many.
 pub(super) struct Transport {
     stream: Stream,
-    _permit: Option<Permit>,
+    _permit: Option<Arc<Permit>>,
 }
 
 impl Transport {
-    pub(super) fn new(stream: Stream, permit: Option<Permit>) -> Self {
+    pub(super) fn new(stream: Stream, permit: Option<Arc<Permit>>) -> Self {
         Self { stream, _permit: permit }
     }
 }

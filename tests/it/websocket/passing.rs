@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use http::Method;
+use http::{Method, StatusCode};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -119,6 +119,20 @@ async fn an_upstream_that_lets_no_websocket_be_opened_over_http2_is_asked_over_h
     assert_echo(&mut second, Message::text("second")).await;
 
     assert_eq!(parrot.service.accepted(), 3, "it is known by now");
+}
+
+#[tokio::test]
+async fn a_websocket_that_went_back_to_http1_takes_the_place_of_one_connection() {
+    let parrot = Parrot::start(Over::Both, false).await;
+    let keys = "max_connections = 1\nqueue = { requests = 0 }";
+    let front = Front::before(&parrot.service.config(keys, "auth = []")).await;
+
+    let mut socket = front.open(By::Connect, None).await.unwrap();
+    let refused = front.open(By::Upgrade, None).await;
+
+    assert_eq!(refused.err(), Some(StatusCode::SERVICE_UNAVAILABLE));
+    assert_echo(&mut socket, Message::text("still there")).await;
+    assert_eq!(parrot.service.accepted(), 2, "one that found out, and one in its place");
 }
 
 #[tokio::test]
