@@ -84,7 +84,7 @@ pub(crate) struct LoginEndpoint {
     pub(crate) login: Arc<Login>,
     /// Number of the endpoint in the dialect.
     pub(crate) number: usize,
-    /// Of `login:` and the login's name.
+    /// Under the name `login:` with the login's own.
     pub(crate) metrics: Arc<RouteMetrics>,
 }
 
@@ -267,9 +267,7 @@ impl Gateway {
         self.reloaded.notify_one();
         Ok(())
     }
-}
 
-impl Gateway {
     /// Waits until every upstream of `next` with checks that are new has been asked once, or should
     /// have been: a reload, like a start, sends nobody to a server that is down already.
     fn await_checks(&self, next: &Arc<Generation>) {

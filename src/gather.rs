@@ -8,26 +8,28 @@ use std::io::IoSlice;
 /// More than this is not copied.
 const SMALL: usize = 1024;
 
-/// Room for the pieces of one small write.
-pub(crate) struct Room([u8; SMALL]);
+/// Room for the pieces of one small write, made when there are several.
+#[derive(Default)]
+pub(crate) struct Room(Option<[u8; SMALL]>);
 
 impl Room {
-    pub(crate) fn new() -> Self {
-        Self([0; SMALL])
-    }
-
     /// All of `pieces` as one; `None` where that would copy more than little.
     pub(crate) fn gather<'a>(&'a mut self, pieces: &'a [IoSlice<'_>]) -> Option<&'a [u8]> {
         if let [only] = pieces {
             return Some(only);
         }
-        let mut length = 0;
-        for piece in pieces {
-            let end = length + piece.len();
-            self.0.get_mut(length..end)?.copy_from_slice(piece);
-            length = end;
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if length > SMALL {
+            return None;
         }
-        self.0.get(..length)
+        let whole = self.0.insert([0; SMALL]).get_mut(..length)?;
+        let mut rest = &mut *whole;
+        for piece in pieces {
+            let (place, after) = rest.split_at_mut_checked(piece.len())?;
+            place.copy_from_slice(piece);
+            rest = after;
+        }
+        Some(whole)
     }
 }
 
@@ -46,7 +48,7 @@ mod tests {
             (&[], Some(b""), "nothing"),
         ] {
             let pieces: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-            assert_eq!(Room::new().gather(&pieces), gathered, "{why}");
+            assert_eq!(Room::default().gather(&pieces), gathered, "{why}");
         }
     }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 /// A host, and perhaps a port, as named by a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct Authority {
     /// Lower-cased, with the port if one was named; an IPv6 address keeps its brackets.
-    authority: Arc<str>,
+    text: Arc<str>,
     /// Where the host ends in it.
     end: usize,
 }
 
-impl Named {
+impl Authority {
     /// Reads `host` or `host:port` (RFC 3986 §3.2.2); `None` for anything else, user
     /// information among it.
     pub fn parse(text: &str) -> Option<Self> {
@@ -27,23 +27,23 @@ impl Named {
         };
         let host = if host.starts_with('[') { ipv6(host)? } else { name(host)? };
         let end = host.len();
-        let authority = match (host, port) {
+        let text = match (host, port) {
             // Canonical already, as nearly always.
             (Cow::Borrowed(_), _) if is_canonical(text.get(end..)?, digits) => text.into(),
             (host, Some(port)) => format!("{host}:{port}").into(),
             (host, None) => host.into(),
         };
-        Some(Self { authority, end })
+        Some(Self { text, end })
     }
 
     /// The host alone.
     pub fn host(&self) -> &str {
-        self.authority.get(..self.end).unwrap_or_default()
+        self.text.get(..self.end).unwrap_or_default()
     }
 
     /// `host` or `host:port`, as an upstream is told.
-    pub fn authority(&self) -> &str {
-        &self.authority
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
             ("[::1", None, "an open bracket"),
             ("example.com\0", None, "NUL"),
         ] {
-            let found = Named::parse(text).map(|named| named.authority().to_owned());
+            let found = Authority::parse(text).map(|authority| authority.as_str().to_owned());
             assert_eq!(found.as_deref(), expected, "{text}: {why}");
         }
     }

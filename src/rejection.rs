@@ -131,17 +131,13 @@ impl Rejection {
     /// `WWW-Authenticate` (RFC 6750 §3): on every 401; on the 400 and 403 that it names.
     fn challenge(&self, status: StatusCode, realm: &str) -> Option<HeaderValue> {
         let mut challenge = String::with_capacity(96);
-        challenge.push_str("Bearer realm=\"");
-        challenge.extend(quoted(realm));
-        challenge.push('"');
+        quote(&mut challenge, "Bearer realm=", realm);
         match self.reason {
             Reason::AmbiguousCredential => challenge.push_str(", error=\"invalid_request\""),
             Reason::NotPermitted if status == StatusCode::FORBIDDEN => {
                 challenge.push_str(", error=\"insufficient_scope\"");
                 if let Some(scope) = &self.scope {
-                    challenge.push_str(", scope=\"");
-                    challenge.extend(quoted(scope));
-                    challenge.push('"');
+                    quote(&mut challenge, ", scope=", scope);
                 }
             }
             _ if status != StatusCode::UNAUTHORIZED => return None,
@@ -186,9 +182,12 @@ fn number(value: u64) -> HeaderValue {
     HeaderValue::from(value)
 }
 
-/// The inside of a quoted-string (RFC 9110 §5.6.4); what cannot be in one is left out.
-fn quoted(text: &str) -> impl Iterator<Item = char> {
-    text.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'))
+/// Appends `value` as a quoted-string (RFC 9110 §5.6.4); what cannot be in one is left out.
+fn quote(challenge: &mut String, before: &str, value: &str) {
+    challenge.push_str(before);
+    challenge.push('"');
+    challenge.extend(value.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')));
+    challenge.push('"');
 }
 
 impl From<TargetError> for Rejection {

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tollhouse::client::{Client, RequestBounds, Scheme};
 use tollhouse::clock::Timestamp;
 use tollhouse::config::{HeaderRules, Value, ValuePart};
-use tollhouse::host::Named;
+use tollhouse::host::Authority;
 use tollhouse::identity::{Claims, Identity, IdentityField, SessionId, Subject};
 use tollhouse::routing::{Found, Oddities, Pattern, Placement, RouteTable, Target};
 use tollhouse::secret::Randomness;
@@ -201,7 +201,7 @@ pub fn record() -> Record {
     Record {
         method: Method::GET,
         uri: Uri::from_static("/api/v2/service7/items/7?page=2"),
-        host: Named::parse("api.example.com"),
+        host: Authority::parse("api.example.com"),
         protocol: "1.1",
         client_address: Some(HeaderValue::from_static("127.0.0.1")),
         user_agent: Some(HeaderValue::from_static("Mozilla/5.0 (X11; Linux x86_64; rv:128.0)")),

@@ -136,7 +136,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut room = Room::new();
+        let mut room = Room::default();
         let outcome = match room.gather(bufs) {
             Some(whole) => on_stream!(&mut self.stream, s => Pin::new(s).poll_write(cx, whole)),
             None => on_stream!(&mut self.stream, s => Pin::new(s).poll_write_vectored(cx, bufs)),

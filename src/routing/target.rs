@@ -10,13 +10,13 @@ use super::framing;
 use super::path::{self, Oddities};
 use crate::client::RequestBounds;
 use crate::dialect::Reason;
-use crate::host::Named;
+use crate::host::Authority;
 
 /// Method, host and path of a request, canonical.
 #[derive(Clone, Debug)]
 pub struct Target {
     method: Method,
-    named: Option<Named>,
+    named: Option<Authority>,
     /// As received: what is forwarded.
     raw: PathAndQuery,
     /// Decoded, where that differs from `raw`.
@@ -73,17 +73,17 @@ impl Target {
 
     /// The host without its port; `None` only in HTTP/1.0.
     pub fn host(&self) -> Option<&str> {
-        self.named.as_ref().map(Named::host)
+        self.named.as_ref().map(Authority::host)
     }
 
     /// The same, to be kept.
-    pub fn named(&self) -> Option<Named> {
+    pub fn named(&self) -> Option<Authority> {
         self.named.clone()
     }
 
     /// The host with the port that the client named, canonical.
     pub fn authority(&self) -> &str {
-        self.named.as_ref().map(Named::authority).unwrap_or_default()
+        self.named.as_ref().map(Authority::as_str).unwrap_or_default()
     }
 
     /// The path as it is matched: decoded once.
@@ -150,11 +150,11 @@ fn raw(head: &request::Parts) -> Result<PathAndQuery, &'static str> {
 
 /// The host a client named, in the authority of its target or in Host; both must agree
 /// (RFC 9112 §3.2, RFC 9113 §8.3.1).
-fn named(head: &request::Parts) -> Result<Option<Named>, &'static str> {
+fn named(head: &request::Parts) -> Result<Option<Authority>, &'static str> {
     if framing::repeated(&head.headers, &header::HOST) {
         return Err("more than one Host");
     }
-    let parse = |text: &str| Named::parse(text).ok_or("a malformed host");
+    let parse = |text: &str| Authority::parse(text).ok_or("a malformed host");
     let authority = head.uri.authority().map(|authority| parse(authority.as_str())).transpose()?;
     let host = match head.headers.get(header::HOST) {
         Some(host) => Some(parse(host.to_str().map_err(|_| "a malformed host")?)?),

@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Uri};
 use super::json::{Object, capped};
 use super::metrics::RouteMetrics;
 use crate::clock::Timestamp;
-use crate::host::Named;
+use crate::host::Authority;
 use crate::identity::{SessionId, Subject};
 use crate::text;
 
@@ -54,7 +54,7 @@ pub struct Record {
     pub method: Method,
     /// Its path is written, without the query.
     pub uri: Uri,
-    pub host: Option<Named>,
+    pub host: Option<Authority>,
     /// `1.0`, `1.1` or `2`.
     pub protocol: &'static str,
     pub client_address: Option<HeaderValue>,
@@ -91,7 +91,7 @@ impl Record {
         object.count("http.response.status_code", self.status.into());
         object.text_if("client.address", shown(self.client_address.as_ref()));
         object.own_text("network.protocol.version", self.protocol);
-        object.text_if("server.address", self.host.as_ref().map(Named::host));
+        object.text_if("server.address", self.host.as_ref().map(Authority::host));
         let user_agent = shown(self.user_agent.as_ref());
         object.text_if("user_agent.original", user_agent.map(|it| capped(it, LONGEST_USER_AGENT)));
         object.text_if("user.id", self.subject.as_ref().map(Subject::as_str));

@@ -67,7 +67,7 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut room = Room::new();
+        let mut room = Room::default();
         let stream = &mut self.get_mut().stream;
         match room.gather(slices) {
             Some(whole) => each!(stream, stream => Pin::new(stream).poll_write(cx, whole)),

@@ -3,7 +3,6 @@
 //! Fields of a trusted proxy are continued, never copied blindly: `strip_inbound` has removed
 //! everybody else's before.
 
-use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use uuid::{Builder, Uuid};
 
@@ -165,14 +164,13 @@ fn set_trace(headers: &mut HeaderMap, request_id: &RequestId) {
     let id = Uuid::try_parse(request_id.as_str()).unwrap_or_else(|_| Uuid::new_v4());
     let mut digits = [0; uuid::fmt::Simple::LENGTH];
     let trace = id.simple().encode_lower(&mut digits);
-    let mut text = BytesMut::with_capacity(55);
+    let mut text = String::with_capacity(55);
     // The id's second half is random nearly throughout, and never zero.
     for part in ["00-", trace, "-", trace.get(16..).unwrap_or_default(), "-01"] {
-        text.extend_from_slice(part.as_bytes());
+        text.push_str(part);
     }
     // Invariant: hex digits and dashes are a field's value.
-    let value = HeaderValue::from_maybe_shared(text.freeze());
-    headers.insert(TRACEPARENT, value.unwrap_or(HeaderValue::from_static("")));
+    headers.insert(TRACEPARENT, text.try_into().unwrap_or(HeaderValue::from_static("")));
 }
 
 fn is_traceparent(value: &[u8]) -> bool {
