@@ -9,19 +9,22 @@ import sys
 
 from . import peers
 from .cases import Run
-from .peers import tollhouse
+from .peers import before, tollhouse
 from .table import markdown
 
 
 def measure(cases, running, forgetful, options, programs, work):
-    """Medians (requests a second, CPU microseconds) by case and peer."""
+    """Medians (requests a second, CPU microseconds) by case and peer.
+
+    `forgetful` holds, for a peer that remembers verified tokens, the server that does not.
+    """
     results = {}
     for turn in range(options.rounds):
         for case in cases:
             for peer, server in running.items():
                 if case.verifying and case.verifying not in peer.VERIFIES:
                     continue
-                asked = forgetful if case.forgetful and peer is tollhouse else server
+                asked = forgetful.get(peer, server) if case.forgetful else server
                 run = Run(peer, asked, options.seconds, programs["load"], work)
                 before = asked.cpu()
                 done = case.run(run)
@@ -56,8 +59,14 @@ def start_all(place, wanted):
     """Every peer that is installed, and the gateway without a memory."""
     running = {}
     for peer in peers.ALL:
-        if wanted is None or peer.NAME in wanted or peer is tollhouse:
+        if wanted is None or peer.NAME in wanted or peer in (tollhouse, before):
             server = peers.start(peer, place)
             if server:
                 running[peer] = server
     return running
+
+
+def start_forgetful(place):
+    """The builds of the gateway without a memory of verified tokens, by peer."""
+    started = {peer: peer.start_forgetful(place) for peer in (tollhouse, before)}
+    return {peer: server.wait() for peer, server in started.items() if server}

@@ -9,9 +9,9 @@ import dataclasses
 import pathlib
 import sys
 
-from . import caddy, haproxy, haproxy_plain, nginx, nginx_njs, pingora, tollhouse
+from . import before, caddy, haproxy, haproxy_plain, nginx, nginx_njs, pingora, tollhouse
 
-ALL = (tollhouse, nginx, nginx_njs, haproxy_plain, haproxy, caddy, pingora)
+ALL = (tollhouse, before, nginx, nginx_njs, haproxy_plain, haproxy, caddy, pingora)
 
 
 @dataclasses.dataclass
@@ -25,6 +25,8 @@ class Place:
 def start(peer, place):
     """The running peer, or None; one without its program is skipped by name."""
     server = peer.start(place)
+    if server is None and peer is before:
+        return None
     if server is None:
         print(f"{peer.LABEL}: skipped, it is not installed here", file=sys.stderr)
         return None

@@ -55,8 +55,8 @@ algorithms = ["{alg}"]
 """ for alg, key in KEYS.items())
 
 
-def run(place, name, cache_size=50_000, extra="", routes=None, folder=None):
-    """A gateway in a folder of its own, since it keeps state."""
+def run(place, name, cache_size=50_000, extra="", routes=None, folder=None, program="tollhouse"):
+    """A gateway in a folder of its own, since it keeps state; `program` names the build among the place's."""
     folder = folder or place.work / name
     folder.mkdir(exist_ok=True)
     for file in ("secret", "RS256.pub", "ES256.pub", "tls.pem", "tls.key"):
@@ -80,7 +80,7 @@ cache_size = {cache_size}
 {extra}
 {routes}
 """)
-    command = [place.programs["tollhouse"], "--config", folder / "gateway.toml", "run"]
+    command = [place.programs[program], "--config", folder / "gateway.toml", "run"]
     return Server(name, command, folder, [plain, tls])
 
 
@@ -88,6 +88,6 @@ def start(place):
     return run(place, NAME)
 
 
-def start_forgetful(place):
+def start_forgetful(place, program="tollhouse"):
     """One whose memory of verified tokens is too small to be of use."""
-    return run(place, "tollhouse-forgetful", cache_size=16)
+    return run(place, f"{program}-forgetful", cache_size=16, program=program)
