@@ -10,7 +10,7 @@ use super::reader::Reading;
 use super::suggest::Place;
 use super::{
     Bind, ClientAuth, Config, CredentialKind, Draft, IdentityForm, IssuerKeys, Listener, Login,
-    Route, RouteAction, UpstreamCredential, UserSource,
+    Route, RouteAction, UpstreamCredential, UserSource, UserSourceKind,
 };
 use crate::dialect::SecondStep;
 use crate::identity::SELF_ISSUER;
@@ -26,6 +26,7 @@ pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     check_route_pairs(reading, draft);
     check_upstream_credentials(reading, draft);
     warn_users(reading, draft);
+    warn_second_steps(reading, draft);
     warn_logins(reading, draft);
     warn_routes(reading, draft);
 }
@@ -245,6 +246,24 @@ fn warn_users(reading: &Reading<'_>, draft: &Draft) {
                 first_at.named()
             );
             at.warn(reading, format!("{:?}", second.name), remedy);
+        }
+    }
+}
+
+/// A second step belongs to one person: two who are taken for one share it, or lack it.
+fn warn_second_steps(reading: &Reading<'_>, draft: &Draft) {
+    for (source, at) in draft.config.users.iter().zip(&draft.users) {
+        let UserSourceKind::Http(http) = &source.kind else { continue };
+        let asks = |login: &&Login| login.totp && login.users.contains(&source.name);
+        let Some(login) = draft.config.logins.iter().find(asks) else { continue };
+        if !http.tells_people_apart() {
+            let remedy = format!(
+                "tells users by their names alone, and login \"{}\" asks for second steps (totp): \
+                 two names that look alike may be two people there; say where its answers have \
+                 ids (map.id), or names = \"case_blind\" if it never has two such names",
+                login.name
+            );
+            at.warn(reading, format!("{:?}", source.name), remedy);
         }
     }
 }

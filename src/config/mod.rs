@@ -96,8 +96,8 @@ pub use self::upstream_calls::{UpstreamCalls, UpstreamQueue};
 pub use self::upstream_health::{Care, HealthCheck, Outlier};
 pub use self::users::{
     AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
-    LdapAttributes, LdapGroups, LdapServer, SqlColumn, SqlColumns, SqlDatabase, SqlUsers, UserMap,
-    UserSource, UserSourceKind, WeakScheme,
+    LdapAttributes, LdapGroups, LdapServer, LegacyNames, SqlColumn, SqlColumns, SqlDatabase,
+    SqlUsers, UserMap, UserSource, UserSourceKind, WeakScheme,
 };
 pub use self::webitel_sessions::{
     SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions,

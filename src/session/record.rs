@@ -115,6 +115,11 @@ pub struct Account {
     /// Digest of the source's own hash that `hash` stands for: another one there is another
     /// password. Where the source shows no hash, digest of the name as he was last let in by it.
     pub origin: Option<Digest>,
+    /// The name to the letter, as the source was asked for it when it first let this user in: the
+    /// source is asked in no other spelling. `None` in accounts of earlier versions, and where the
+    /// source need not be asked.
+    #[serde(default)]
+    pub spelling: Option<String>,
     /// When the hash was taken first.
     pub imported: Option<Timestamp>,
     /// When his password was last found right.

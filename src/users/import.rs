@@ -128,6 +128,7 @@ impl Imports {
             version: user.version,
             hash: Some(hash.as_str().to_owned()),
             origin: Some(origin_of(&user.id, stored)),
+            spelling: None,
             imported: Some(now),
             seen: now,
         };

@@ -645,6 +645,7 @@ pub(crate) fn account(source: &str, id: &str, key: &str) -> Account {
         version: token("version 1"),
         hash: None,
         origin: None,
+        spelling: None,
         imported: None,
         seen: START,
     }

@@ -211,7 +211,8 @@ async fn a_login_system_is_taken_over_and_no_request_fails_that_should_succeed()
     let dir = day.stop().await;
 
     // Day two: the imported decide for themselves, the others are still delegated.
-    let imported = format!("url = \"{url}\"\nimport = true\nimport_final = true");
+    let imported =
+        format!("url = \"{url}\"\nimport = true\nimport_final = true\nnames = \"case_blind\"");
     let day = gateway(&legacy, secrets, &imported, &own_login).on(dir).start().await;
     let client = Client(&day);
     let asked = legacy.logins();
@@ -234,7 +235,7 @@ async fn a_login_system_is_taken_over_and_no_request_fails_that_should_succeed()
     let fixed = legacy_token(GATEWAY.0, Duration::from_secs(365 * 24 * 3600));
     std::fs::write(secrets.join("fixed"), fixed).unwrap();
     let fixed = format!("{{ bearer = {} }}", secret(secrets, "fixed"));
-    let kept = "import = true\nimport_final = true";
+    let kept = "import = true\nimport_final = true\nnames = \"case_blind\"";
     let day = gateway(&legacy, secrets, kept, &fixed).on(dir).start().await;
     let client = Client(&day);
     let asked = legacy.upstream.received().len();

@@ -29,6 +29,7 @@ pub struct HttpUsers {
     /// Logins at once; a further one waits, within its own timeout.
     pub parallel: usize,
     pub import: Import,
+    pub names: LegacyNames,
     pub map: UserMap,
     /// The roles' names here, by what the system calls them; empty: the same.
     pub role_names: BTreeMap<String, String>,
@@ -45,6 +46,19 @@ pub enum Import {
     /// And whoever has one is not asked for there any more.
     Final,
 }
+
+/// How the system tells the names of two users apart, as the operator states it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LegacyNames {
+    /// To the letter, as far as anybody knows: `Bob` and `bob` may be two people.
+    Exact,
+    /// Never by upper and lower case alone: `Bob` and `bob` are one person.
+    CaseBlind,
+}
+
+/// What `names` may say.
+const NAMES: &[(&str, LegacyNames)] =
+    &[("exact", LegacyNames::Exact), ("case_blind", LegacyNames::CaseBlind)];
 
 /// Where an answer says who the user is; `None`: where its dialect says it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,12 +111,22 @@ impl HttpUsers {
 
     /// `None` where the dialect is none, which has been reported then.
     pub(super) fn read(table: &mut Table<'_>, dialects: &Dialects) -> Option<Self> {
-        let import = read_import(table);
+        let (import, final_item) = read_import(table);
+        let names = table.get("names").and_then(|item| item.choice(NAMES));
+        let names = names.unwrap_or(LegacyNames::Exact);
         let url = read_url(table, import);
         let ca = table.get("ca").and_then(|item| item.read_certificates());
         let timeout = table.duration_or("timeout", TIMEOUT, TIMEOUTS);
         let parallel = table.count_or("parallel", PARALLEL, 1..=1024);
         let map = table.get("map").and_then(|item| item.table()).map(UserMap::read);
+        let map = map.unwrap_or_default();
+        if let Some(item) = final_item.filter(|_| !tells_people_apart(&map, names)) {
+            item.issue(
+                "lets a hash decide for every spelling of a name, but two names that only look \
+                 alike may be two people there: say where its answers have ids (map.id), or \
+                 names = \"case_blind\" if it never has two such names",
+            );
+        }
         let role_names = read_role_names(table);
         let default_roles = table.words("default_roles").unwrap_or_default();
         let item = table.required("dialect", "what the legacy system speaks");
@@ -114,10 +138,16 @@ impl HttpUsers {
             timeout,
             parallel,
             import,
-            map: map.unwrap_or_default(),
+            names,
+            map,
             role_names,
             default_roles,
         })
+    }
+
+    /// Whether two of its users can never be taken for one because of how their names are spelled.
+    pub(in crate::config) fn tells_people_apart(&self) -> bool {
+        tells_people_apart(&self.map, self.names)
     }
 
     /// The keys of the section.
@@ -135,11 +165,19 @@ impl HttpUsers {
             .int("parallel", self.parallel)
             .flag("import", self.import != Import::Off)
             .flag("import_final", self.import == Import::Final)
+            .text(
+                "names",
+                if self.names == LegacyNames::CaseBlind { "case_blind" } else { "exact" },
+            )
             .texts("default_roles", self.default_roles.clone());
         let (role_names, map) = (role_names.table(), self.map.print());
         let out = if role_names.is_empty() { out } else { out.sub("role_names", role_names) };
         if map.is_empty() { out } else { out.sub("map", map) }
     }
+}
+
+fn tells_people_apart(map: &UserMap, names: LegacyNames) -> bool {
+    map.id.is_some() || names == LegacyNames::CaseBlind
 }
 
 fn read_dialect(item: &Item<'_>, dialects: &Dialects) -> Option<Arc<Dialect>> {
@@ -150,20 +188,20 @@ fn read_dialect(item: &Item<'_>, dialects: &Dialects) -> Option<Arc<Dialect>> {
     Some(dialect)
 }
 
-fn read_import(table: &mut Table<'_>) -> Import {
+/// And `import_final`, where it is true.
+fn read_import<'a>(table: &mut Table<'a>) -> (Import, Option<Item<'a>>) {
     let import = table.get("import");
     let says_import = import.as_ref().and_then(Item::bool);
-    match (table.bool_or("import_final", false), says_import) {
-        (true, Some(false)) => {
-            if let Some(item) = import {
-                item.issue("is needed for import_final: only what was imported can decide");
-            }
-            Import::Final
-        }
-        (true, _) => Import::Final,
-        (false, Some(true)) => Import::On,
-        (false, _) => Import::Off,
+    let final_item = table.get("import_final").filter(|item| item.bool() == Some(true));
+    if let (Some(item), Some(_), Some(false)) = (&import, &final_item, says_import) {
+        item.issue("is needed for import_final: only what was imported can decide");
     }
+    let import = match (&final_item, says_import) {
+        (Some(_), _) => Import::Final,
+        (None, Some(true)) => Import::On,
+        (None, _) => Import::Off,
+    };
+    (import, final_item)
 }
 
 fn read_url(table: &mut Table<'_>, import: Import) -> Option<Uri> {

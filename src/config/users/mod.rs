@@ -23,7 +23,7 @@ use super::reader::Table;
 use super::suggest::Names;
 
 pub use self::dn::Dn;
-pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, UserMap};
+pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, LegacyNames, UserMap};
 pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer};
 pub use self::sql::{SqlColumn, SqlColumns, SqlDatabase, SqlUsers};
 

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::config::{HeardPath, HeardRoot, HttpUsers};
+use crate::config::{HeardPath, HeardRoot, HttpUsers, LegacyNames};
 use crate::dialect::speak::{HeardFacts, text, texts};
 use crate::identity::{Claims, RESERVED_CLAIMS, Subject};
-use crate::users::canonical::canonical_name;
 
 /// What the system says of a user whom it let in.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,15 +25,16 @@ pub(super) struct Who {
 /// All of them go into every token of the user, and a token into a header.
 const LARGEST: usize = 4 * 1024;
 
-/// The user of an answer to a login under the name `typed`; the error is for the log.
+/// The user of an answer to a login under the name `asked`; the error is for the log.
 ///
 /// Where neither the answer nor its token says an id, one is made of the name that they say, or
-/// else of the typed one. All spellings of a name have one: another id would be another user,
-/// without the second step of the first.
+/// else of the asked one, to the letter: folding it further than the system does would make one
+/// user of two people. Other spellings of the name lead to the same user because the system is
+/// asked in the first one only.
 pub(super) fn user(
     config: &HttpUsers,
     source: &str,
-    typed: &str,
+    asked: &str,
     facts: &HeardFacts,
 ) -> Result<Who, String> {
     let map = &config.map;
@@ -59,10 +59,11 @@ pub(super) fn user(
     let roles = if roles.is_empty() { config.default_roles.clone() } else { roles };
     let scopes = list(&map.scopes, &facts.scopes);
     let scopes = scopes.iter().flat_map(|scope| scope.split(' ')).filter(|scope| !scope.is_empty());
-    let name = name.unwrap_or_else(|| typed.to_owned());
+    let name = name.unwrap_or_else(|| asked.to_owned());
     let who = Who {
         has_id: id.is_some(),
-        id: id.map_or_else(|| unnamed_id(source, &canonical_name(&name)), Subject::new),
+        id: id
+            .map_or_else(|| unnamed_id(source, &distinct_name(config.names, &name)), Subject::new),
         name,
         email,
         roles,
@@ -77,7 +78,16 @@ pub(super) fn user(
     Ok(who)
 }
 
-/// The id of a user whom the system gives none: a UUIDv5 of source and canonical name.
+/// As much of a name as may tell two people apart. Only ASCII letters are folded where the system
+/// is blind to case: it may know two letters where Unicode has one lower case for both.
+pub(super) fn distinct_name(names: LegacyNames, name: &str) -> String {
+    match names {
+        LegacyNames::Exact => name.to_owned(),
+        LegacyNames::CaseBlind => name.to_ascii_lowercase(),
+    }
+}
+
+/// The id of a user whom the system gives none: a UUIDv5 of source and name.
 pub(super) fn unnamed_id(source: &str, name: &str) -> Subject {
     let text = format!("tollhouse legacy user {}:{source}{name}", source.len());
     Subject::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string())
@@ -131,6 +141,7 @@ mod tests {
             timeout: std::time::Duration::ZERO,
             parallel: 1,
             import: Import::Off,
+            names: LegacyNames::Exact,
             map,
             role_names: role_names.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
             default_roles: vec!["guest".to_owned()],
@@ -149,14 +160,20 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_told_or_else_made_of_the_name() {
+    fn ids_are_told_or_else_made_of_the_name_to_the_letter() {
         let plain = config(UserMap::default(), &[]);
-        let id = |typed: &str, name: Option<&str>| {
+        let id_of = |config: &HttpUsers, asked: &str, name: Option<&str>| {
             let facts = HeardFacts { name: name.map(str::to_owned), ..facts() };
-            user(&plain, "s", typed, &facts).expect("a user").id
+            user(config, "s", asked, &facts).expect("a user").id
         };
-        assert_eq!(id("Bob", None), id(" bob", None), "nobody tells these two apart");
-        assert_eq!(id("x", Some("Bob")), id("x", Some("ｂob ")), "nor here");
+        let id = |asked: &str, name: Option<&str>| id_of(&plain, asked, name);
+        let blind = HttpUsers { names: LegacyNames::CaseBlind, ..plain.clone() };
+        for twin in ["Bob", "ｂob", "bob "] {
+            assert_ne!(id(twin, None), id("bob", None), "{twin}: may be another person");
+            assert_ne!(id("x", Some(twin)), id("x", Some("bob")), "{twin}: may be another person");
+            let is_one = id_of(&blind, twin, None) == id_of(&blind, "bob", None);
+            assert_eq!(is_one, twin == "Bob", "{twin}: case alone is what such a system ignores");
+        }
         assert_eq!(id("x", Some("bob")), id("bob", None));
         assert_ne!(id("bob", Some("bert")), id("bob", None), "it is not the typed one");
         let told = UserMap { id: path(HeardRoot::Answer, &["user", "id"]), ..UserMap::default() };

@@ -25,7 +25,7 @@ use super::canonical::canonical_name;
 use super::open::Means;
 use super::password::{Cost, StoredHash};
 use super::source::{Checked, Name, SourceError, User, UserSource};
-use crate::config::{HttpUsers, Import};
+use crate::config::{HttpUsers, Import, LegacyNames};
 use crate::identity::Subject;
 use crate::secret::SecretString;
 use crate::session::{Account, AccountKey, StoreError};
@@ -61,9 +61,13 @@ impl HttpSource {
         }))
     }
 
-    /// Whom the store remembers by this name, in any spelling.
+    /// The user whom the store remembers by this name, in any spelling.
     async fn known(&self, name: &Name) -> Result<Option<Account>, SourceError> {
-        let key = canonical_name(name.as_str());
+        self.remembered_by(name.as_str()).await
+    }
+
+    async fn remembered_by(&self, name: &str) -> Result<Option<Account>, SourceError> {
+        let key = canonical_name(name);
         let found = self.means.store.find_account(&self.name, AccountKey::Name(&key)).await;
         found.map_err(|error| self.lost(&error))
     }
@@ -74,6 +78,11 @@ impl HttpSource {
     }
 
     /// The verdict of the system on a login.
+    ///
+    /// The system is asked for a remembered user in the spelling it first let them in by, whatever
+    /// was typed. A system that knows the typed spelling as somebody else therefore judges that
+    /// person's password against the remembered account, and refuses it: two people whose names
+    /// look alike never become one user here.
     async fn delegate(
         &self,
         legacy: &Legacy,
@@ -81,23 +90,42 @@ impl HttpSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError> {
-        let told = legacy.ask(&self.config.dialect, name.as_str(), password).await;
+        let known = self.known(name).await?;
+        let asked = self.spelling_to_ask(known.as_ref(), name.as_str());
+        let told = legacy.ask(&self.config.dialect, &asked, password).await;
         if !matches!(told, Ok(Told::Accepted(_) | Told::Unwritable)) {
             self.note(told.as_ref().err());
         }
         match told.map_err(|cause| self.unavailable(cause))? {
             Told::Accepted(facts) => {
-                let who = map::user(&self.config, &self.name, name.as_str(), &facts);
+                let who = map::user(&self.config, &self.name, &asked, &facts);
                 self.note(who.as_ref().err());
                 let user = who.map_err(|cause| self.unavailable(cause))?;
-                self.admit(user, name, password, origin).await
+                self.admit(user, &asked, password, origin).await
             }
-            Told::Wrong | Told::Unwritable => Ok(self.refused(name, self.known(name).await?)),
+            Told::Wrong | Told::Unwritable => {
+                if asked != name.as_str() {
+                    let source = self.name.as_str();
+                    tracing::info!(
+                        source,
+                        "a name was typed in another spelling than its user was first let in by, and refused"
+                    );
+                }
+                Ok(self.refused(name, known))
+            }
             Told::Unknown => {
-                self.forget(name).await?;
+                self.forget(&asked).await?;
                 Ok(Checked::Unknown)
             }
         }
+    }
+
+    /// The spelling in which the system is asked for a name. Where the answers have ids, these tell
+    /// two people apart, and the typed one is asked.
+    fn spelling_to_ask(&self, known: Option<&Account>, typed: &str) -> String {
+        let by_id = self.config.map.id.is_some() && self.config.names == LegacyNames::Exact;
+        let first = known.filter(|_| !by_id).and_then(|known| record::first_spelling(known, typed));
+        first.unwrap_or_else(|| typed.to_owned())
     }
 
     /// A refusal that may mean either. Who was let in before is known here; of others, only a

@@ -7,30 +7,37 @@
 
 use std::net::IpAddr;
 
-use super::map::{Who, unnamed_id};
+use super::map::{Who, distinct_name, unnamed_id};
 use super::{HttpSource, imported, user_of};
 use crate::config::Import;
 use crate::secret::{Digest, SecretString};
 use crate::session::Account;
 use crate::users::canonical::canonical_name;
-use crate::users::source::{Checked, Name, SourceError};
+use crate::users::source::{Checked, SourceError};
 
 /// A hash that was imported, and when first.
 type Imported = (String, crate::clock::Timestamp);
 
 impl HttpSource {
-    /// Remembers a user whom the system has just let in.
+    /// Remembers a user whom the system has just let in when it was asked for `asked`.
     pub(super) async fn admit(
         &self,
         mut who: Who,
-        name: &Name,
+        asked: &str,
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError> {
-        let mut before = self.remembered(&who.id).await?;
-        if before.is_none() && !who.has_id {
-            before = self.known(name).await?.filter(|known| self.is_spelled(known, &who));
-            who.id = before.as_ref().map_or(who.id, |known| known.subject.clone());
+        let known = self.remembered_by(asked).await?;
+        let before = self.account_of(&who, asked, known.as_ref()).await?;
+        if !who.has_id
+            && let Some(before) = &before
+        {
+            if !self.is_one_person(before, &who, asked) {
+                let (source, id) = (self.name.as_str(), &before.subject);
+                tracing::warn!(source, user.id = %id, "a twin of this user was refused: the legacy system let in another name that would have their id");
+                return Ok(Checked::Wrong { id: before.subject.clone(), disabled: false });
+            }
+            who.id = before.subject.clone();
         }
         let (hash, is_new_password) = match self.config.import {
             Import::Off => (None, false),
@@ -45,7 +52,7 @@ impl HttpSource {
             source: self.name.clone(),
             subject: who.id,
             name: who.name,
-            key: canonical_name(name.as_str()),
+            key: canonical_name(asked),
             email: who.email,
             roles: who.roles,
             scopes: who.scopes,
@@ -53,10 +60,11 @@ impl HttpSource {
             version,
             imported: hash.as_ref().map(|(_, imported)| *imported),
             hash: hash.map(|(hash, _)| hash),
-            origin: Some(spelling(name)),
+            origin: Some(digest_of(asked)),
+            spelling: Some(asked.to_owned()),
             seen: self.means.clock.now(),
         };
-        let replaced = self.replace_namesake(name, &account).await?;
+        let replaced = self.replace_namesake(known, &account).await?;
         let user = user_of(&account);
         self.keep(account).await?;
         if changed || replaced {
@@ -65,11 +73,36 @@ impl HttpSource {
         Ok(Checked::Right { user: Box::new(user), rehashed_from: None })
     }
 
-    /// Whether `known` is `who` under an id that an earlier version made of the name to the letter:
-    /// it stays his, and with it his second step.
-    fn is_spelled(&self, known: &Account, who: &Who) -> bool {
-        known.subject == unnamed_id(&self.name, &known.name)
-            && canonical_name(&known.name) == canonical_name(&who.name)
+    /// The account of a user who was let in, where there is one: of their id; else, where the
+    /// system tells none, of the name that it was asked for, or of an id that earlier versions made
+    /// of the canonical name.
+    async fn account_of(
+        &self,
+        who: &Who,
+        asked: &str,
+        known: Option<&Account>,
+    ) -> Result<Option<Account>, SourceError> {
+        if !who.has_id
+            && let Some(known) = known.filter(|known| self.is_one_person(known, who, asked))
+        {
+            return Ok(Some(known.clone()));
+        }
+        let found = self.remembered(&who.id).await?;
+        if found.is_some() || who.has_id {
+            return Ok(found);
+        }
+        let earlier = self.remembered(&unnamed_id(&self.name, &canonical_name(&who.name))).await?;
+        Ok(earlier.filter(|earlier| earlier.name == who.name))
+    }
+
+    /// Whether a user of whom the system tells no id is the one of `account`: the system was asked
+    /// in that account's own spelling, or it says that account's own name.
+    fn is_one_person(&self, account: &Account, who: &Who, asked: &str) -> bool {
+        let names = self.config.names;
+        let is_name = distinct_name(names, &account.name) == distinct_name(names, &who.name);
+        let was_asked = first_spelling(account, asked).is_some_and(|spelling| spelling == asked);
+        let looks_alike = canonical_name(&account.name) == canonical_name(&who.name);
+        is_name || (was_asked && looks_alike)
     }
 
     /// The hash of a password that is right, and whether it is another password than before.
@@ -100,9 +133,13 @@ impl HttpSource {
         Ok((Some((hash.as_str().to_owned(), first)), is_new_password))
     }
 
-    /// Forgets another user who was let in under exactly this name: it is not his any more.
-    async fn replace_namesake(&self, name: &Name, now: &Account) -> Result<bool, SourceError> {
-        match self.known(name).await? {
+    /// Forgets another user who was let in under exactly this name: it is not theirs any more.
+    async fn replace_namesake(
+        &self,
+        known: Option<Account>,
+        now: &Account,
+    ) -> Result<bool, SourceError> {
+        match known {
             Some(other) if other.subject != now.subject && other.origin == now.origin => {
                 self.remove(&other).await?;
                 Ok(true)
@@ -111,13 +148,15 @@ impl HttpSource {
         }
     }
 
-    /// Forgets a user of whom the system knows nothing any more. In another spelling it may be
-    /// somebody else whom it does not know: then nothing happens, or anybody could end the
-    /// sessions of others by writing their names in capitals.
-    pub(super) async fn forget(&self, name: &Name) -> Result<(), SourceError> {
-        let known = self.known(name).await?;
-        if let Some(account) = known.filter(|account| account.origin == Some(spelling(name))) {
-            tracing::info!(source = %self.name, user.id = %account.subject, "the legacy system knows him no more");
+    /// Forgets a user of whom the system knows nothing any more. In another spelling than it was
+    /// asked for it may know them still: then nothing happens, or anybody could end the sessions of
+    /// others by writing their names in capitals.
+    pub(super) async fn forget(&self, asked: &str) -> Result<(), SourceError> {
+        let is_asked = |account: &Account| {
+            account.origin == Some(digest_of(asked)) || account.spelling.as_deref() == Some(asked)
+        };
+        if let Some(account) = self.remembered_by(asked).await?.filter(is_asked) {
+            tracing::info!(source = %self.name, user.id = %account.subject, "the legacy system knows this user no more");
             self.remove(&account).await?;
             self.tell();
         }
@@ -134,9 +173,22 @@ impl HttpSource {
     }
 }
 
-/// The name to the letter, as it was asked for.
-fn spelling(name: &Name) -> Digest {
-    Digest::of_list(&[b"spelling", name.as_str().as_bytes()])
+/// The spelling by which the system first let the user of `account` in. Earlier versions kept only
+/// its digest, which tells whether it was the typed one; the name that the system said may be
+/// another kind of name than the one that users type.
+pub(super) fn first_spelling(account: &Account, typed: &str) -> Option<String> {
+    let is_typed = || account.origin == Some(digest_of(typed));
+    let is_name = || canonical_name(&account.name) == account.key;
+    account
+        .spelling
+        .clone()
+        .or_else(|| is_typed().then(|| typed.to_owned()))
+        .or_else(|| is_name().then(|| account.name.clone()))
+}
+
+/// What a name is to the letter.
+fn digest_of(name: &str) -> Digest {
+    Digest::of_list(&[b"spelling", name.as_bytes()])
 }
 
 fn is_same(before: &Account, who: &Who) -> bool {

@@ -7,6 +7,9 @@ use super::{claims, front, http, identity, log_in, refresh, refreshed};
 use crate::harness::gateway::PASSWORD;
 use crate::harness::{Gateway, Reply, Upstream};
 
+/// Imported hashes decide, at a system that never tells names apart by their case.
+const FINAL: &str = "import_final = true\nnames = \"case_blind\"";
+
 fn subject(session: &Reply) -> String {
     claims(&session.member("access_token"))["uid"].as_str().unwrap().to_owned()
 }
@@ -39,7 +42,7 @@ async fn while_the_legacy_system_is_configured_it_decides_and_with_import_final_
     let dir = gateway.stop().await;
 
     // The hash decides; who has none is still asked for.
-    let gateway = front(&section("import_final = true")).on(dir).start().await;
+    let gateway = front(&section(FINAL)).on(dir).start().await;
     let asked = legacy.asked();
     log_in(&gateway, "ann", PASSWORD).await.assert_status(200);
     log_in(&gateway, "ann", "wrong").await.assert_status(401);
@@ -56,8 +59,7 @@ async fn while_the_legacy_system_is_configured_it_decides_and_with_import_final_
     let dir = gateway.stop().await;
 
     // Day three: the legacy system is off for good.
-    let section =
-        section("import_final = true").replace(&format!("url = \"{}\"\n", legacy.url()), "");
+    let section = section(FINAL).replace(&format!("url = \"{}\"\n", legacy.url()), "");
     let gateway = front(&section).route_to(&upstream, "").on(dir).start().await;
     let asked = legacy.asked();
     let later = log_in(&gateway, "ann", PASSWORD).await;
@@ -94,8 +96,7 @@ async fn another_password_there_ends_the_sessions_here_and_is_imported() {
     refreshed(&gateway, &four).await;
     let dir = gateway.stop().await;
     legacy.down(true);
-    let gateway =
-        front(&http(&legacy.url(), "webitel", "import_final = true")).on(dir).start().await;
+    let gateway = front(&http(&legacy.url(), "webitel", FINAL)).on(dir).start().await;
     log_in(&gateway, "ann", PASSWORD).await.assert_status(401);
     log_in(&gateway, "ann", "another password").await.assert_status(200);
 }
@@ -113,8 +114,7 @@ async fn who_is_removed_there_before_the_end_is_not_imported_any_more() {
     refresh(&gateway, &session).await.assert_status(401);
     let dir = gateway.stop().await;
     legacy.down(true);
-    let gateway =
-        front(&http(&legacy.url(), "webitel", "import_final = true")).on(dir).start().await;
+    let gateway = front(&http(&legacy.url(), "webitel", FINAL)).on(dir).start().await;
     log_in(&gateway, "ann", PASSWORD).await.assert_status(503);
 }
 

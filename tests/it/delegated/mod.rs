@@ -4,6 +4,7 @@ mod imports;
 mod legacy;
 mod nonsense;
 mod tried;
+mod twins;
 
 use serde_json::{Value, json};
 use tollhouse::clock::{Clock, TestClock};
@@ -236,10 +237,12 @@ async fn what_the_legacy_system_forgets_or_changes_ends_the_sessions_here() {
     log_in(&gateway, "ann", PASSWORD).await.assert_status(200);
     let first = refreshed(&gateway, &first).await;
 
-    // Somebody else's guess, and the same name in capitals, change nothing.
+    // Somebody else's guess, and the same name in capitals, change nothing: the system is asked for
+    // the name that it let in.
     log_in(&gateway, "ann", "guess").await.assert_status(401);
     legacy.tell_case_apart(true);
-    log_in(&gateway, "ANN", PASSWORD).await.assert_status(401);
+    log_in(&gateway, "ANN", "guess").await.assert_status(401);
+    log_in(&gateway, "ANN", PASSWORD).await.assert_status(200);
     let first = refreshed(&gateway, &first).await;
 
     legacy.add("ann", PASSWORD, json!({ "role": 0 }));
