@@ -219,6 +219,42 @@ async fn codes_go_out_by_starttls_to_a_server_that_is_verified() {
 }
 
 #[tokio::test]
+async fn a_mail_with_a_code_has_an_id_and_says_that_a_program_sent_it() {
+    let (upstream, smtp) = (Upstream::start().await, Smtp::plain().await);
+    let mail = format!(
+        "[mail]\nserver = \"127.0.0.1:{}\"\ntls = \"none\"\nfrom = \"Gateway <gateway@example.com>\"",
+        smtp.port
+    );
+    let gateway =
+        Gateway::builder().config(&mail).login("avenia").route_to(&upstream, "").start().await;
+    for _ in 0..2 {
+        let login = json!({ "email": "alice@example.com", "password": PASSWORD });
+        gateway.client().post("/v2/auth/login").json(login).send().await.assert_status(200);
+    }
+
+    let mails = smtp.mails();
+
+    let field = |mail: &str, name: &str| {
+        let head = mail.split("\n\n").next().unwrap();
+        let mut values = head.lines().filter_map(|line| line.strip_prefix(name));
+        let value = values.next().unwrap_or_else(|| panic!("no {name} in {head}")).to_owned();
+        assert_eq!(values.next(), None, "{name} once");
+        value
+    };
+    let ids: Vec<_> = mails.iter().map(|mail| field(mail, "Message-ID: ")).collect();
+    assert_eq!(ids.len(), 2);
+    assert_ne!(ids[0], ids[1]);
+    for id in &ids {
+        assert!(id.starts_with('<') && id.ends_with("@example.com>"), "{id}");
+    }
+    for mail in &mails {
+        assert_eq!(field(mail, "Auto-Submitted: "), "auto-generated");
+        assert!(!field(mail, "Date: ").is_empty());
+    }
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
 async fn a_mail_server_that_is_down_is_503_and_sends_nothing() {
     let upstream = Upstream::start().await;
     let port = crate::harness::process::free_port();
