@@ -1,4 +1,4 @@
-//! The signature algorithms we know, by the names of RFC 7518 and RFC 8037.
+//! The signature algorithms we know, by the names of RFC 7518, RFC 8037 and RFC 9864.
 
 /// Signature algorithms we sign and verify with (RFC 7518 §3.1, RFC 8037 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,7 +53,13 @@ impl Algorithm {
     }
 
     /// The algorithm of exactly this name; `None` for `none` in any spelling.
+    ///
+    /// `Ed25519` is the name that RFC 9864 §2.2 gives to EdDSA with that curve, the only one whose
+    /// keys are taken here. Tokens of ours keep the older name, which every verifier knows.
     pub fn parse(name: &str) -> Option<Self> {
+        if name == "Ed25519" {
+            return Some(Self::EdDSA);
+        }
         Self::ALL.iter().copied().find(|algorithm| algorithm.as_str() == name)
     }
 
@@ -69,6 +75,22 @@ impl Algorithm {
             Self::HS384 => 48,
             Self::HS512 => 64,
             _ => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_read_as_it_is_written_and_ed25519_is_eddsa() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(Algorithm::parse(algorithm.as_str()), Some(*algorithm));
+        }
+        assert_eq!(Algorithm::parse("Ed25519"), Some(Algorithm::EdDSA));
+        for name in ["none", "ed25519", "Ed448", "ESP256", "HS256 ", ""] {
+            assert_eq!(Algorithm::parse(name), None, "{name}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::{Verifier, VerifierOptions};
@@ -149,6 +151,35 @@ fn an_issuer_without_a_usable_key_is_an_error_and_a_short_secret_only_for_takeov
     assert!(made(short.clone()).is_err());
     short.until = Some(NOW.plus(DAY));
     assert!(made(short).is_ok());
+}
+
+#[test]
+fn ed25519_by_its_newer_name_is_eddsa_in_tokens_and_key_sets() {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let key = jsonwebtoken::EncodingKey::from_ed_pem(pair.serialize_pem().as_bytes()).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(pair.public_key_raw());
+    for named in ["Ed25519", "EdDSA"] {
+        let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": "a", "alg": named });
+        let mut legacy = issuer();
+        legacy.algorithms = vec![Algorithm::parse("Ed25519").unwrap()];
+        legacy.keys = IssuerKeys::Jwks(json!({ "keys": [jwk] }).to_string());
+        let bench = Bench::new(&[legacy]);
+        for alg in ["Ed25519", "EdDSA"] {
+            let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}","kid":"a"}}"#));
+            let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(foreign_claims(json!({}))));
+            let signed = jsonwebtoken::crypto::sign(
+                message.as_bytes(),
+                &key,
+                jsonwebtoken::Algorithm::EdDSA,
+            );
+            let token = format!("{message}.{}", signed.unwrap());
+
+            let verdict = bench.bearer(&token, NOW);
+
+            assert!(verdict.is_ok(), "{alg} with a key of {named}: {verdict:?}");
+        }
+        bench.refuses(&foreign(json!({})), "signed with HS256");
+    }
 }
 
 #[test]
