@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderValue;
 
+use crate::clock::Timestamp;
+use crate::secret::Digest;
 use crate::text;
 
 pub use self::certificate::{AlternativeName, CertificateFault, ClientCertificate};
@@ -59,6 +61,14 @@ pub struct RequestBounds {
     pub header_count: usize,
     /// The longest pause between two pieces of the body.
     pub body_idle: Duration,
+}
+
+impl Client {
+    /// SHA-256 of the certificate that the client showed, while that holds.
+    pub fn certificate_print(&self, now: Timestamp) -> Option<&Digest> {
+        let held = self.certificate.as_deref().filter(|certificate| certificate.holds(now));
+        held.map(|certificate| &certificate.fingerprint)
+    }
 }
 
 /// Which certificate serves which name, as a listener chooses by SNI.

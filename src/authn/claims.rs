@@ -6,11 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::jws::Cause;
 use crate::clock::Timestamp;
 use crate::identity::Claims;
+use crate::secret::Digest;
 
 /// Latest date that is taken (the end of the year 9999): a later one is a mistake of units.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -43,6 +46,18 @@ pub(super) fn date(claims: &Claims, name: &str) -> Result<Option<Timestamp>, Cau
         return Err(WRONG);
     }
     Ok(Some(Timestamp::default().plus(Duration::from_secs_f64(seconds))))
+}
+
+/// SHA-256 of the client certificate that the token is bound to (RFC 8705 §3.1), where it is. A
+/// token that is bound to anything else (a DPoP key, RFC 9449) is refused: taken without the proof
+/// of that key it would be worth to a thief what it is worth to its owner.
+pub(super) fn certificate(claims: &Claims) -> Result<Option<Digest>, Cause> {
+    const WRONG: Cause = "the token is bound to what is not proved here (`cnf`)";
+    let Some(bound) = claims.get("cnf") else { return Ok(None) };
+    let bound = bound.as_object().filter(|bound| bound.len() == 1).ok_or(WRONG)?;
+    let text = bound.get("x5t#S256").and_then(Value::as_str).ok_or(WRONG)?;
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| WRONG)?;
+    Ok(Some(Digest(bytes.try_into().map_err(|_| WRONG)?)))
 }
 
 /// Whom the token is for: a string or a list of them, if it is there.
@@ -125,6 +140,28 @@ mod tests {
         assert_eq!(audience(&claims(r#"{"aud":["a","b"]}"#)), Ok(vec!["a", "b"]));
         for text in ["123", "{}", "null", "[]", "[\"a\",1]", "true"] {
             assert!(audience(&claims(&format!(r#"{{"aud":{text}}}"#))).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_bound_to_one_certificate_or_refused() {
+        let print = URL_SAFE_NO_PAD.encode([7; 32]);
+        let bound = |text: &str| certificate(&claims(&format!(r#"{{"cnf":{text}}}"#)));
+        assert_eq!(bound(&format!(r#"{{"x5t#S256":"{print}"}}"#)), Ok(Some(Digest([7; 32]))));
+        assert_eq!(certificate(&claims("{}")), Ok(None));
+        for text in [
+            r#"{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}"#,
+            &format!(r#"{{"x5t#S256":"{print}","jkt":"0ZcOCORZNYy"}}"#),
+            &format!(r#"{{"x5t#S256":"{print}="}}"#),
+            r#"{"x5t#S256":"AAAA"}"#,
+            r#"{"x5t#S256":7}"#,
+            r#"{"jwk":{"kty":"EC"}}"#,
+            "{}",
+            "null",
+            "[]",
+            "\"x5t#S256\"",
+        ] {
+            assert!(bound(text).is_err(), "{text}");
         }
     }
 

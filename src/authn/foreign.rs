@@ -200,6 +200,7 @@ impl Foreign {
             not_before: not_before.unwrap_or_default(),
             expires,
             key_hash: None,
+            certificate: claims::certificate(claims)?,
             own: false,
             until: self.rules.until,
             leeway: self.rules.leeway,

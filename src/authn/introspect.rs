@@ -124,6 +124,7 @@ fn judge(
         not_before: not_before.unwrap_or_default(),
         expires: expires.unwrap_or_default(),
         key_hash: None,
+        certificate: claims::certificate(claims)?,
         own: false,
         until: rules.until,
         leeway: rules.leeway,

@@ -93,6 +93,7 @@ impl Own {
             not_before,
             expires,
             key_hash,
+            certificate: None,
             own,
             until,
             leeway,

@@ -15,7 +15,7 @@ use super::verifier::Verifier;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::identity::Claims;
-use crate::secret::SecretString;
+use crate::secret::{Digest, SecretString};
 
 impl Verifier {
     /// Whether a token says that it is of one of these issuers, proved or not, or may be one that
@@ -37,10 +37,11 @@ impl Verifier {
         &self,
         token: &SecretString,
         issuers: &[String],
+        certificate: Option<&Digest>,
         now: Timestamp,
     ) -> Result<Arc<Verified>, Refusal> {
         let credential = Credential::Bearer(token.clone());
-        let proved = self.prove_among(&credential, issuers, now).await;
+        let proved = self.prove_among(&credential, issuers, certificate, now).await;
         let is_named = |verified: &Verified| {
             !verified.own && issuers.iter().any(|name| **name == *verified.identity.issuer)
         };

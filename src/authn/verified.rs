@@ -45,6 +45,8 @@ pub struct Verified {
     pub expires: Timestamp,
     /// The digest of the key without which the token is refused (`kh`).
     pub key_hash: Option<Digest>,
+    /// SHA-256 of the client certificate without which the token is refused (`cnf`).
+    pub certificate: Option<Digest>,
     /// Ours, not another issuer's.
     pub own: bool,
     /// From when its issuer is not accepted any more.
@@ -65,6 +67,7 @@ impl Verified {
             not_before: Timestamp::default(),
             expires,
             key_hash: None,
+            certificate: None,
             own: false,
             until: None,
             leeway: Duration::ZERO,
@@ -77,16 +80,22 @@ impl Verified {
         self.told.get_or_init(make)
     }
 
-    /// Whether the token may be used now, with this `X-Key` or without one.
+    /// Whether the token may be used now, with this `X-Key` or without one, by a client that showed
+    /// the certificate with this print or none.
     ///
-    /// The key comes first: expiry and revocation are told only to who holds both.
+    /// Key and certificate come first: expiry and revocation are told only to a client that has
+    /// all of them.
     pub(super) fn admit(
         &self,
         key: Option<&str>,
+        certificate: Option<&Digest>,
         now: Timestamp,
         revocations: &Revocations,
     ) -> Result<(), Refusal> {
         self.check_key(key)?;
+        if self.certificate.is_some() && self.certificate.as_ref() != certificate {
+            return Err(Refusal::invalid("the client did not show the token's certificate"));
+        }
         self.admit_now(now, revocations)
     }
 

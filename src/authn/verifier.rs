@@ -106,47 +106,43 @@ impl Verifier {
         &self.warnings
     }
 
-    /// `prove_among` all issuers.
-    pub async fn prove(
-        &self,
-        credential: &Credential,
-        now: Timestamp,
-    ) -> Result<Arc<Verified>, Refusal> {
-        self.prove_among(credential, &[], now).await
-    }
-
     /// Proves a credential, asking others where that is needed: only these issuers (none: all)
     /// see a token that does not say whose it is. Waits: for the back room.
+    ///
+    /// `certificate` is the print of the one that the client showed on this connection: a token
+    /// that is bound to a certificate is refused without it.
     pub async fn prove_among(
         &self,
         credential: &Credential,
         issuers: &[String],
+        certificate: Option<&Digest>,
         now: Timestamp,
     ) -> Result<Arc<Verified>, Refusal> {
-        let inquiry = match self.verify_among(credential, issuers, now) {
+        let inquiry = match self.verify_among(credential, issuers, certificate, now) {
             Ok(verified) => return Ok(verified),
             Err(Unproved::Refused(refusal)) => return Err(refusal),
             Err(Unproved::Ask(inquiry)) => inquiry,
         };
         inquiry.ask(now).await?;
-        self.verify_among(credential, issuers, now).map_err(Unproved::unasked)
+        self.verify_among(credential, issuers, certificate, now).map_err(Unproved::unasked)
     }
 
-    /// `verify_among` all issuers.
+    /// `verify_among` all issuers, for a client that showed no certificate.
     pub fn verify(
         &self,
         credential: &Credential,
         now: Timestamp,
     ) -> Result<Arc<Verified>, Unproved> {
-        self.verify_among(credential, &[], now)
+        self.verify_among(credential, &[], None, now)
     }
 
     /// Proves a credential by what is known already. Where that is not enough, only these issuers
-    /// (none: all) are to be asked whose it is.
+    /// (none: all) are to be asked whose it is. `certificate` as for `prove_among`.
     pub fn verify_among(
         &self,
         credential: &Credential,
         issuers: &[String],
+        certificate: Option<&Digest>,
         now: Timestamp,
     ) -> Result<Arc<Verified>, Unproved> {
         let token = credential.token().expose();
@@ -158,16 +154,16 @@ impl Verifier {
         if let Some((verified, epoch)) = self.cache.find(&digest, now)
             && self.epoch(&verified, now) == Some(epoch)
         {
-            verified.admit(key, now, &self.revocations)?;
+            verified.admit(key, certificate, now, &self.revocations)?;
             return Ok(verified);
         }
         if let Some(judged) = self.judged_elsewhere(credential, issuers, now) {
             let verified = judged?;
-            verified.admit(key, now, &self.revocations)?;
+            verified.admit(key, certificate, now, &self.revocations)?;
             return Ok(verified);
         }
         let (verified, epoch) = self.examine(token, now)?;
-        verified.admit(key, now, &self.revocations)?;
+        verified.admit(key, certificate, now, &self.revocations)?;
         let verified = Arc::new(verified);
         self.cache.keep(digest, epoch, verified.clone(), now);
         Ok(verified)
@@ -182,7 +178,7 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<RefreshFacts, Refusal> {
         let verified = self.own_of(token, login, Kind::Refresh)?;
-        verified.admit(None, now, &self.revocations)?;
+        verified.admit(None, None, now, &self.revocations)?;
         let (Some(session), Some(jti)) = (verified.identity.session, verified.token_id) else {
             return Err(Refusal::invalid("the token names no session"));
         };
@@ -202,7 +198,7 @@ impl Verifier {
     ) -> Result<Arc<Verified>, Refusal> {
         let verified = self.own_of(credential.token().expose(), login, Kind::Access)?;
         let key = credential.key().map(|key| key.expose().as_str());
-        match verified.admit(key, now, &self.revocations) {
+        match verified.admit(key, None, now, &self.revocations) {
             Err(refusal) if refusal.reason == Reason::TokenExpired && allow_expired => {
                 verified.check_revoked(&self.revocations)?;
             }

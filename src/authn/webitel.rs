@@ -131,6 +131,7 @@ impl Sessions {
             not_before: Timestamp::default(),
             expires: expires.unwrap_or_default(),
             key_hash: Some(Digest::of(key)),
+            certificate: None,
             own: false,
             until: rules.until,
             leeway: rules.leeway,

@@ -74,7 +74,9 @@ impl Exchange<'_> {
         credential: Credential,
     ) -> Result<Arc<Verified>, Rejection> {
         let issuers = &route.config.issuers;
-        match self.generation.verifier.verify_among(&credential, issuers, self.now) {
+        let (verifier, print) =
+            (&self.generation.verifier, self.client.certificate_print(self.now));
+        match verifier.verify_among(&credential, issuers, print, self.now) {
             Ok(verified) => Ok(verified),
             Err(Unproved::Refused(refusal)) => Err(refusal.into()),
             // Boxed: it is rare, and its size would be every request's.
@@ -89,7 +91,9 @@ impl Exchange<'_> {
     ) -> Result<Arc<Verified>, Rejection> {
         let (verifier, now) = (self.generation.verifier.clone(), self.now);
         let issuers = route.config.issuers.clone();
-        let proving = async move { verifier.prove_among(&credential, &issuers, now).await };
+        let print = self.client.certificate_print(now).copied();
+        let proving =
+            async move { verifier.prove_among(&credential, &issuers, print.as_ref(), now).await };
         let is_shared = origin::shares_address(&self.client, &self.generation.config);
         let group = self.client.address.filter(|_| !is_shared).map(address_group);
         match self.gateway.shared.back_room.inquire(group, proving).await {

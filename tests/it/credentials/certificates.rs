@@ -16,14 +16,14 @@ const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 const TAKES: &str = "auth = [\"certificate\"]";
 
 /// A listener that believes one authority, and clients for it.
-struct Mutual {
+pub(super) struct Mutual {
     server: Certificate,
     authority: Authority,
     dir: TempDir,
 }
 
 impl Mutual {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
         let server = Certificate::make(dir.path(), "server", &["localhost"]);
         std::fs::write(dir.path().join("clients.pem"), authority.pem()).unwrap();
@@ -31,7 +31,7 @@ impl Mutual {
     }
 
     /// With further keys of `[listener.tls]`.
-    fn builder(&self, keys: &str) -> GatewayBuilder {
+    pub(super) fn builder(&self, keys: &str) -> GatewayBuilder {
         let Certificate { chain, key, .. } = &self.server;
         let clients = self.dir.path().join("clients.pem");
         Gateway::builder().head(&format!(
@@ -43,7 +43,12 @@ impl Mutual {
         ))
     }
 
-    fn client(&self, gateway: &Gateway, identity: Option<&Identity>, http2: bool) -> Client {
+    pub(super) fn client(
+        &self,
+        gateway: &Gateway,
+        identity: Option<&Identity>,
+        http2: bool,
+    ) -> Client {
         let alpn: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
         let tls = match identity {
             Some(identity) => certs::showing(&self.server.der, alpn, identity),
@@ -53,7 +58,7 @@ impl Mutual {
     }
 
     /// A certificate with this common name.
-    fn named(&self, name: &str) -> Identity {
+    pub(super) fn named(&self, name: &str) -> Identity {
         self.authority.client(|params| params.distinguished_name.push(DnType::CommonName, name))
     }
 }

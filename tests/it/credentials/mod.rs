@@ -3,6 +3,7 @@
 
 mod api_keys;
 mod basic;
+mod bound;
 mod certificates;
 mod commands;
 mod introspection;
