@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use super::{Failure, load, say};
+use crate::clock::Clock;
 use crate::config::Issues;
 use crate::server;
 
@@ -21,7 +22,8 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
     if !loaded.warnings.is_empty() {
         eprintln!("{}", Issues::new(path, loaded.warnings));
     }
-    let mut refused = server::check_users(&loaded.config).into_iter();
+    let keys = server::check_keys(&loaded.config, Clock::default().now());
+    let mut refused = server::check_users(&loaded.config).into_iter().chain(keys);
     if let Some(first) = refused.next() {
         for error in refused {
             eprintln!("tollhouse: {:#}", anyhow::Error::new(error));

@@ -4,6 +4,7 @@
 //! with their users) and accepts the first connection last. `Running` reloads, drains and tells.
 
 mod background;
+mod keys;
 mod start;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use self::keys::check_keys;
 pub use self::start::{StartError, check_users, start};
 
 use tokio_util::sync::CancellationToken;

@@ -7,14 +7,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::background;
-use super::{FirstUser, Options, Running};
+use super::{FirstUser, Options, Running, keys};
 use crate::admin;
-use crate::clock::Clock;
+use crate::algorithm::Algorithm;
 use crate::config::{self, Config, Store, UserSourceKind};
 use crate::gateway::{self, BuildError, Gateway, Shared};
 use crate::listener::{self, BindError, BindOptions, Listening};
@@ -27,11 +26,8 @@ use crate::session::{
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::{Captured, Sink};
-use crate::token::{KeyError, KeyRing, KeyRingOptions};
+use crate::token::KeyError;
 use crate::users::{self, BootstrapError, Means, PasswordPool, Users};
-
-/// A new key is published for so long before it signs, so that every verifier has fetched it.
-const PUBLISH_BEFORE: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +51,9 @@ pub enum StartError {
 
     #[error("signing keys")]
     Keys(#[from] KeyError),
+
+    #[error("{}", keys::remedy(needed_by, *algorithm, folder))]
+    NoKey { needed_by: String, algorithm: Algorithm, folder: PathBuf },
 
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -92,7 +91,14 @@ pub enum StartError {
 impl StartError {
     /// True where the configuration, or a file it names, has to be changed first.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Keys(_) | Self::NoUsers { .. } | Self::Users { .. } | Self::Build(_))
+        matches!(
+            self,
+            Self::Keys(_)
+                | Self::NoKey { .. }
+                | Self::NoUsers { .. }
+                | Self::Users { .. }
+                | Self::Build(_)
+        )
     }
 }
 
@@ -157,7 +163,7 @@ fn open(
     [access, audit]: &[Sink; 2],
 ) -> Result<Opened, StartError> {
     let store = open_store(config, options)?;
-    let ring = open_ring(config, &options.clock)?;
+    let ring = keys::open(config, &options.clock)?;
     let hashing = &config.login_limits.hashing;
     let hashing =
         PasswordPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
@@ -227,7 +233,7 @@ fn open_sinks(config: &Config, capture: bool) -> Result<Sinks, StartError> {
 /// Opened before the keys are made: a store that is missing while there are keys is refused.
 fn open_store(config: &Config, options: &Options) -> Result<Arc<EmbeddedStore>, StartError> {
     let Store::Embedded = config.store;
-    let keys = key_folder(config);
+    let keys = keys::folder(config);
     let keys_exist = fs::read_dir(keys).is_ok_and(|mut entries| entries.next().is_some());
     Ok(EmbeddedStore::open(EmbeddedOptions {
         path: config.state.dir.join("store.redb"),
@@ -238,28 +244,6 @@ fn open_store(config: &Config, options: &Options) -> Result<Arc<EmbeddedStore>, 
         new_state: options.new_state,
         backend_faults: options.store_faults.clone(),
     })?)
-}
-
-fn key_folder(config: &Config) -> PathBuf {
-    config.token.keys.clone().unwrap_or_else(|| config.state.dir.join("keys"))
-}
-
-fn open_ring(config: &Config, clock: &Clock) -> Result<Arc<KeyRing>, StartError> {
-    let lives = config.logins.iter().map(|login| login.refresh_ttl.max(login.access_ttl));
-    let longest = lives.max().unwrap_or(config.token.refresh_ttl);
-    let ring = KeyRing::open(KeyRingOptions {
-        dir: key_folder(config),
-        managed: config.token.keys.is_none(),
-        algorithms: gateway::algorithms(config).into_iter().collect(),
-        rotate_every: config.token.rotate_every,
-        publish_before: PUBLISH_BEFORE,
-        keep_for: longest + config.token.leeway,
-        now: clock.now(),
-    })?;
-    for warning in ring.warnings() {
-        tracing::warn!("{warning}");
-    }
-    Ok(ring)
 }
 
 fn bootstrap(config: &Config) -> Result<Option<FirstUser>, StartError> {

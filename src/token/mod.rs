@@ -25,6 +25,6 @@ pub use self::issue::{
     refresh_token, successor_jti,
 };
 pub use self::keyset::{KeyRemark, KeySet};
-pub use self::ring::KeyRing;
+pub use self::ring::{KeyRing, unsigned_algorithms};
 pub use self::upstream::{UPSTREAM_TYPE, UpstreamTokens};
 pub use self::verifying::VerifyingKey;

@@ -199,28 +199,11 @@ impl KeyRing {
 
     /// Reads the folder; on an error everything stays as it was.
     fn load(&self, state: &mut State, now: Timestamp) -> Result<(), KeyError> {
-        let (mut keys, mut warnings) = (Vec::<Held>::new(), Vec::new());
-        let look = folder::look(&self.options.dir)?;
-        for file in folder::read(&self.options.dir, &mut warnings)? {
-            let named = file.path.file_stem().map(std::path::Path::new);
-            let named = named.and_then(|stem| Algorithm::parse(stem.extension()?.to_str()?));
-            let (key, notes) = parse(&file.text, named, &self.options.algorithms)
-                .map_err(|source| KeyError::File { path: file.path.clone(), source })?;
-            key.self_test()?;
-            if keys.iter().any(|held| held.key.kid() == key.kid()) {
-                return Err(KeyError::Twice { kid: key.kid().to_string() });
-            }
-            keys.push(Held {
-                key: Arc::new(key),
-                created: notes.created.unwrap_or(file.modified),
-                signs_from: notes.signs_from.unwrap_or(file.modified.min(now)),
-                path: file.path,
-            });
-        }
-        if !self.options.managed {
-            for needed in self.options.algorithms.iter().copied() {
-                rotation::signer(&keys, needed, now).ok_or(KeyError::NoKey(needed))?;
-            }
+        let (keys, warnings, look) = read(&self.options, now)?;
+        if !self.options.managed
+            && let Some(needed) = unsigned(&self.options, &keys, now).next()
+        {
+            return Err(KeyError::NoKey(needed));
         }
         (state.keys, state.warnings, state.look) = (keys, warnings, look);
         Ok(())
@@ -295,6 +278,51 @@ impl KeyRing {
         // Whatever a panic interrupted, the files are whole and the list of keys is as well.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The algorithms for which no key of the folder signs. Nothing is made or written: for a folder
+/// that the operator manages.
+///
+/// # Errors
+/// When the folder holds what cannot be used.
+pub fn unsigned_algorithms(options: &KeyRingOptions) -> Result<Vec<Algorithm>, KeyError> {
+    let (keys, ..) = read(options, options.now)?;
+    Ok(unsigned(options, &keys, options.now).collect())
+}
+
+fn unsigned<'k>(
+    options: &'k KeyRingOptions,
+    keys: &'k [Held],
+    now: Timestamp,
+) -> impl Iterator<Item = Algorithm> + 'k {
+    let needed = options.algorithms.iter().copied();
+    needed.filter(move |needed| rotation::signer(keys, *needed, now).is_none())
+}
+
+/// Every key of the folder, sentences for the operator, and what the folder looked like before.
+fn read(
+    options: &KeyRingOptions,
+    now: Timestamp,
+) -> Result<(Vec<Held>, Vec<String>, Look), KeyError> {
+    let (mut keys, mut warnings) = (Vec::<Held>::new(), Vec::new());
+    let look = folder::look(&options.dir)?;
+    for file in folder::read(&options.dir, &mut warnings)? {
+        let named = file.path.file_stem().map(std::path::Path::new);
+        let named = named.and_then(|stem| Algorithm::parse(stem.extension()?.to_str()?));
+        let (key, notes) = parse(&file.text, named, &options.algorithms)
+            .map_err(|source| KeyError::File { path: file.path.clone(), source })?;
+        key.self_test()?;
+        if keys.iter().any(|held| held.key.kid() == key.kid()) {
+            return Err(KeyError::Twice { kid: key.kid().to_string() });
+        }
+        keys.push(Held {
+            key: Arc::new(key),
+            created: notes.created.unwrap_or(file.modified),
+            signs_from: notes.signs_from.unwrap_or(file.modified.min(now)),
+            path: file.path,
+        });
+    }
+    Ok((keys, warnings, look))
 }
 
 /// Reads a key that must be of `algorithm`, if one is named.

@@ -55,6 +55,35 @@ fn a_good_configuration_is_told_to_be_good() {
 }
 
 #[test]
+fn a_folder_of_ones_own_that_lacks_a_logins_key_is_told_by_check_and_by_run() {
+    let (dir, _) = folder(&format!("keys = \"keys\"\n{ROUTES}"));
+    let path = dir.path().join("gateway.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let logins = "[{ dialect = \"native\" }, { dialect = \"nomic\" }, { dialect = \"aviate\" }]";
+    fs::write(&path, text.replace("[{ dialect = \"native\" }]", logins)).unwrap();
+    let keys = dir.path().join("keys");
+    fs::create_dir(&keys).unwrap();
+    let put = |name: &str, kind| {
+        let key = rcgen::KeyPair::generate_for(kind).unwrap();
+        fs::write(keys.join(name), key.serialize_pem()).unwrap();
+        fs::set_permissions(keys.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    put("a.pem", &rcgen::PKCS_ECDSA_P256_SHA256);
+
+    let told = run(&dir, &["check"]).failed(78, &["login `nomic` signs with RS256", "RS256.pem"]);
+    assert!(told.contains("login `aviate` signs with RS256"), "every login: {told}");
+    assert!(!told.contains("native"), "{told}");
+    run(&dir, &["run"]).failed(78, &["login `nomic` signs with RS256", "an RSA key"]);
+    assert!(!dir.path().join("state/keys").exists(), "looking makes nothing");
+
+    put("b.RS256.pem", &rcgen::PKCS_RSA_SHA256);
+    assert_eq!(run(&dir, &["check"]).ok(), "gateway.toml: ok\n", "what it said to do helped");
+    put("c.pem", &rcgen::PKCS_ECDSA_P256_SHA256);
+    fs::write(keys.join("c.pem"), "no key").unwrap();
+    run(&dir, &["check"]).failed(78, &["c.pem", "is refused"]);
+}
+
+#[test]
 fn every_problem_is_told_by_check_and_by_a_failed_start_in_the_same_words() {
     let (dir, _) = folder("[[route]]\npath = \"/\"\nupstrem = \"u\"\n[helth]\n");
 

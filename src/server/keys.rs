@@ -1,0 +1,94 @@
+//! The signing keys of a configuration: the ring that a start opens, and what `check` says of a
+//! folder of the operator's before one.
+//!
+//! A folder that the gateway manages is made and filled by `open`; nothing about it can be wrong
+//! before.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::StartError;
+use crate::algorithm::Algorithm;
+use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::gateway;
+use crate::token::{KeyRing, KeyRingOptions, unsigned_algorithms};
+
+/// A new key is published for so long before it signs, so that every verifier has fetched it.
+const PUBLISH_BEFORE: Duration = Duration::from_secs(24 * 3600);
+
+/// Where the keys are.
+pub(super) fn folder(config: &Config) -> PathBuf {
+    config.token.keys.clone().unwrap_or_else(|| config.state.dir.join("keys"))
+}
+
+/// Opens the ring; says for whom a key is missing where the operator manages the folder.
+pub(super) fn open(config: &Config, clock: &Clock) -> Result<Arc<KeyRing>, StartError> {
+    if let Some(first) = check_keys(config, clock.now()).into_iter().next() {
+        return Err(first);
+    }
+    let ring = KeyRing::open(options(config, clock.now()))?;
+    for warning in ring.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(ring)
+}
+
+/// What a start would say of a folder of keys that the operator manages.
+pub fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
+    if config.token.keys.is_none() {
+        return Vec::new();
+    }
+    let missing = match unsigned_algorithms(&options(config, now)) {
+        Ok(missing) => missing,
+        Err(error) => return vec![error.into()],
+    };
+    let logins =
+        config.logins.iter().map(|login| (format!("login `{}`", login.name), login.algorithm));
+    let logins: Vec<_> = logins.filter(|(_, algorithm)| missing.contains(algorithm)).collect();
+    // Tokens for upstreams are signed with it, and no login may have to be.
+    let general = Some(("[token]".to_owned(), config.token.algorithm)).filter(|(_, algorithm)| {
+        missing.contains(algorithm) && logins.iter().all(|(_, named)| named != algorithm)
+    });
+    let needed = logins.into_iter().chain(general);
+    needed
+        .map(|(needed_by, algorithm)| StartError::NoKey {
+            needed_by,
+            algorithm,
+            folder: folder(config),
+        })
+        .collect()
+}
+
+/// What is missing and what would be accepted.
+pub(super) fn remedy(needed_by: &str, algorithm: Algorithm, folder: &Path) -> String {
+    let (name, folder) = (algorithm.as_str(), folder.display());
+    let kind = match algorithm {
+        Algorithm::ES256 => "a P-256 key".to_owned(),
+        Algorithm::ES384 => "a P-384 key".to_owned(),
+        Algorithm::EdDSA => "an Ed25519 key".to_owned(),
+        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
+            format!("a secret of at least {} bytes as a JWK", algorithm.min_secret())
+        }
+        _ => format!("an RSA key of its own, called NAME.{name}.pem,"),
+    };
+    format!(
+        "{needed_by} signs with {name}, but no key in the folder `{folder}` does: put {kind} \
+         there, or name another `algorithm`"
+    )
+}
+
+fn options(config: &Config, now: Timestamp) -> KeyRingOptions {
+    let lives = config.logins.iter().map(|login| login.refresh_ttl.max(login.access_ttl));
+    let longest = lives.max().unwrap_or(config.token.refresh_ttl);
+    KeyRingOptions {
+        dir: folder(config),
+        managed: config.token.keys.is_none(),
+        algorithms: gateway::algorithms(config).into_iter().collect(),
+        rotate_every: config.token.rotate_every,
+        publish_before: PUBLISH_BEFORE,
+        keep_for: longest + config.token.leeway,
+        now,
+    }
+}
