@@ -57,13 +57,15 @@ impl<'a> Exchange<'a> {
         Ok(respond(done.answer))
     }
 
-    /// Whether this listener takes credentials without TLS: loopback, a unix socket, or on the
-    /// operator's word.
+    /// Whether this listener takes credentials from a client that came without TLS: on loopback, by
+    /// a unix socket, or on the operator's word. Where the listener itself speaks TLS, a trusted
+    /// proxy has said that the client did not: the credential has crossed a network in the clear,
+    /// however it came on from there.
     pub(super) fn may_be_plain(&self) -> bool {
         self.generation.listener(&self.client.listener).is_some_and(|listener| {
-            listener.tls.is_some()
-                || listener.allow_plain_http
-                || self.client.local.is_none_or(|local| local.ip().to_canonical().is_loopback())
+            let is_near =
+                || self.client.local.is_none_or(|local| local.ip().to_canonical().is_loopback());
+            listener.allow_plain_http || (listener.tls.is_none() && is_near())
         })
     }
 }

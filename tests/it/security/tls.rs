@@ -1,10 +1,12 @@
 //! SECURITY 21, 51 and 12.6, DECISIONS 25: TLS, and listeners without it.
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::harness::client::PATIENCE;
+use crate::harness::gateway::PASSWORD;
 use crate::harness::{Client, Gateway, Upstream, certs, raw_exchange};
 
 const REST: &str = "[token]\nissuer = \"https://gateway.example\"\n\
@@ -67,6 +69,44 @@ async fn old_versions_and_suites_without_forward_secrecy_are_refused() {
     let plain = raw_exchange(&client, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(!plain.contains("HTTP/1.1 200"), "no plain HTTP on a TLS port");
     upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_credential_that_was_plain_before_the_proxy_is_refused_by_a_tls_listener_too() {
+    let upstream = Upstream::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
+    for (allowed, refused) in [("", Some(403)), ("allow_plain_http = true\n", None)] {
+        let head = format!(
+            "[process]\nworkers = 1\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
+             [[listener]]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]\n{allowed}\
+             [listener.tls]\ncertificates = [{{ chain = {:?}, key = {:?} }}]\n{REST}",
+            certificate.chain, certificate.key
+        );
+        let builder = Gateway::builder().head(&head).login("native");
+        let gateway = builder.route_to(&upstream, "").start().await;
+        let tls = certs::trusting(std::slice::from_ref(&certificate.der), &[b"http/1.1"]);
+        let tls = Some((tls, "localhost".into()));
+        let client = Client { address: gateway.address(), tls, http2: false };
+        let login = json!({ "username": "alice", "password": PASSWORD });
+        let call = || client.post("/auth/login").json(login.clone());
+        let reply = call().header("x-forwarded-proto", "https").send().await;
+        let token = reply.assert_status(200).member("access_token");
+        let (before, protected) = (upstream.received().len(), || client.get("/").bearer(&token));
+        protected().header("x-forwarded-proto", "https").send().await.assert_status(200);
+
+        let login = call().header("x-forwarded-proto", "http").send().await;
+        let route = protected().header("x-forwarded-proto", "http").send().await;
+
+        for reply in [&login, &route] {
+            reply.assert_status(refused.unwrap_or(200));
+            if refused.is_some() {
+                reply.assert_code("tls_required");
+            }
+        }
+        let forwarded = if refused.is_some() { 1 } else { 2 };
+        assert_eq!(upstream.received().len(), before + forwarded);
+    }
 }
 
 #[tokio::test]
