@@ -9,8 +9,8 @@ use super::path::{hosts_meet, is_below, shape};
 use super::reader::Reading;
 use super::suggest::Place;
 use super::{
-    Bind, ClientAuth, Config, CredentialKind, Draft, IdentityForm, IssuerKeys, Listener, Login,
-    Route, RouteAction, UpstreamCredential, UserSource, UserSourceKind,
+    Bind, ClientAuth, Config, CredentialKind, Draft, IdentityForm, Issuer, IssuerKeys, Listener,
+    Login, Route, RouteAction, UpstreamCredential, UserSource, UserSourceKind,
 };
 use crate::dialect::SecondStep;
 use crate::identity::SELF_ISSUER;
@@ -286,6 +286,7 @@ fn warn_logins(reading: &Reading<'_>, draft: &Draft) {
 fn warn_routes(reading: &Reading<'_>, draft: &Draft) {
     for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
         warn_mixed_users(reading, &draft.config, route, at);
+        warn_foreign_roles(reading, &draft.config, route, at);
         warn_nobody(reading, &draft.config, route, at);
         warn_circle(reading, &draft.config, route, at);
         if route.is_open() {
@@ -311,6 +312,31 @@ fn warn_mixed_users(reading: &Reading<'_>, config: &Config, route: &Route, at: &
         );
         at.warn(reading, format!("{:?}", route.path), remedy);
     }
+}
+
+/// What `require` asks for may be said by anybody whose tokens the route takes: a role of another
+/// issuer's own making is as good as ours, unless the route says whose tokens it means.
+fn warn_foreign_roles(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+    let takes = |issuer: &&Issuer| {
+        let kind = match issuer.keys {
+            IssuerKeys::WebitelSessions(_) => CredentialKind::TokenKey,
+            _ => CredentialKind::Bearer,
+        };
+        route.auth.contains(&kind)
+    };
+    let mut foreign = config.issuers.iter().filter(takes);
+    let (Some(first), second) = (foreign.next(), foreign.next()) else { return };
+    // Where there are tokens of one issuer only, nobody's roles are taken for another's.
+    let are_mixed = !config.logins.is_empty() || second.is_some();
+    if !are_mixed || !route.issuers.is_empty() || route.require == super::Require::default() {
+        return;
+    }
+    let remedy = format!(
+        "takes tokens of issuer \"{}\" too, so that what those say meets require as well: say \
+         issuers",
+        first.name,
+    );
+    at.at("require").warn(reading, format!("{:?}", route.path), remedy);
 }
 
 /// A kind of credential that nobody can have.
