@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tollhouse::clock::{Clock, Timestamp};
-use tollhouse::identity::{SessionId, Subject};
+use tollhouse::identity::{IdRules, SessionId, Subject};
 use tollhouse::secret::Digest;
 use tollhouse::session::{EmbeddedOptions, EmbeddedStore, Revoke, Session, SessionStore};
 
@@ -38,6 +38,8 @@ async fn main() {
         path,
         clock,
         leeway: Duration::from_secs(30),
+        longest_access: Duration::from_secs(600),
+        ids: IdRules::default(),
         keys_exist: true,
         new_state: false,
         backend_faults: None,

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -153,17 +153,23 @@ fn millis_of(duration: Duration) -> u64 {
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 enum Source {
-    #[default]
-    System,
+    /// Holds when it was made, for the monotonic clock.
+    System(Instant),
     Test(TestClock),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::System(Instant::now())
+    }
 }
 
 impl Clock {
     /// The system's wall clock.
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(Source::default())
     }
 
     /// A clock that stands still until its `TestClock` is moved.
@@ -174,7 +180,7 @@ impl Clock {
     /// The present.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System => {
+            Source::System(_) => {
                 #[allow(clippy::disallowed_methods)] // The one place that reads the system's time.
                 let now = SystemTime::now();
                 Timestamp(millis_of(now.duration_since(UNIX_EPOCH).unwrap_or_default()))
@@ -183,10 +189,18 @@ impl Clock {
         }
     }
 
+    /// How long this clock has been running, whoever sets the wall clock meanwhile.
+    pub fn monotonic(&self) -> Duration {
+        match &self.0 {
+            Source::System(since) => since.elapsed(),
+            Source::Test(clock) => Duration::from_millis(clock.0.passed.load(Ordering::SeqCst)),
+        }
+    }
+
     /// Returns once `now` is `at` or later.
     pub async fn sleep_until(&self, at: Timestamp) {
         match &self.0 {
-            Source::System => {
+            Source::System(_) => {
                 // In steps, because the wall clock may be set while we sleep.
                 while let Some(left) = Some(at.since(self.now())).filter(|left| !left.is_zero()) {
                     tokio::time::sleep(left.min(LONGEST_NAP)).await;
@@ -211,13 +225,16 @@ pub struct TestClock(Arc<Moved>);
 #[derive(Debug)]
 struct Moved {
     now: AtomicU64,
+    /// What the monotonic clock counts.
+    passed: AtomicU64,
     moved: Notify,
 }
 
 impl TestClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(Arc::new(Moved { now: AtomicU64::new(start.0), moved: Notify::new() }))
+        let (now, passed) = (AtomicU64::new(start.0), AtomicU64::new(0));
+        Self(Arc::new(Moved { now, passed, moved: Notify::new() }))
     }
 
     /// What the clock shows.
@@ -228,6 +245,13 @@ impl TestClock {
     /// Moves the clock forward and wakes whoever waited for that time.
     pub fn advance(&self, by: Duration) {
         self.0.now.fetch_add(millis_of(by), Ordering::SeqCst);
+        self.0.passed.fetch_add(millis_of(by), Ordering::SeqCst);
+        self.0.moved.notify_waiters();
+    }
+
+    /// Sets the clock as somebody sets a wall clock: no time passes by that.
+    pub fn set(&self, to: Timestamp) {
+        self.0.now.store(to.0, Ordering::SeqCst);
         self.0.moved.notify_waiters();
     }
 

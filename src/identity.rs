@@ -2,6 +2,7 @@
 //!
 //! Plain values: `authn` makes them, `authz` and `upstream` read them, `session` keeps them.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,12 +13,36 @@ use uuid::Uuid;
 
 use crate::text;
 
-/// A person's or service's lasting id: the user id here, or a UUIDv5 of issuer and subject.
+/// The lasting id of a person or a service: no two sources or issuers give the same one.
 ///
 /// Limits, revocation and the upstream's `X-Auth-Subject` all use this, never a dialect's `sub`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Subject(Arc<str>);
+
+/// The lasting id that a source gives a user: a number perhaps, which another source gives too.
+///
+/// It is of use only together with the source; everybody else knows the user by their `Subject`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UserId(Arc<str>);
+
+/// What a source's ids are worth outside that source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdRule {
+    /// UUIDs by construction, which nobody chose: the subject is the id itself.
+    #[default]
+    Unique,
+    /// Whatever the source says: the subject is a UUIDv5 of source and id.
+    Local,
+    /// The subject is the id itself, because the operator says that all sources of this rule mean
+    /// the same people.
+    Shared,
+}
+
+/// The rule of each source, by its name: how a source's ids become subjects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdRules(HashMap<String, IdRule>);
 
 /// A session's id: UUID v7, good for logs and look-ups, never a secret.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,13 +133,75 @@ impl Subject {
         for part in [":", issuer, sub] {
             name.extend_from_slice(part.as_bytes());
         }
-        let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, &name);
+        Self::hashed(Uuid::NAMESPACE_URL, &name)
+    }
+
+    /// The subject of a user whose source numbers its users as it likes.
+    fn local(source: &str, id: &UserId) -> Self {
+        // The length keeps a letter from moving between the two.
+        let name = format!("tollhouse user id {}:{source}{id}", source.len());
+        Self::hashed(Uuid::NAMESPACE_OID, name.as_bytes())
+    }
+
+    fn hashed(namespace: Uuid, name: &[u8]) -> Self {
+        let id = Uuid::new_v5(&namespace, name);
         Self::new(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl UserId {
+    /// Wraps an id.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl IdRules {
+    /// The rules of these sources; a source that is not among them is `Unique`.
+    pub fn new(rules: impl IntoIterator<Item = (String, IdRule)>) -> Self {
+        Self(rules.into_iter().collect())
+    }
+
+    /// Who the user `id` of `source` is to everybody else.
+    pub fn subject(&self, source: &str, id: &UserId) -> Subject {
+        match self.rule(source) {
+            IdRule::Local => Subject::local(source, id),
+            IdRule::Unique | IdRule::Shared => Subject::new(id.0.clone()),
+        }
+    }
+
+    /// Within what a subject is one person: the source, or all sources that share their ids.
+    pub fn realm<'a>(&self, source: &'a str) -> &'a str {
+        match self.rule(source) {
+            IdRule::Shared => "",
+            IdRule::Unique | IdRule::Local => source,
+        }
+    }
+
+    fn rule(&self, source: &str) -> IdRule {
+        self.0.get(source).copied().unwrap_or_default()
     }
 }
 
@@ -161,5 +248,29 @@ impl fmt::Display for SessionId {
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_two_sources_give_is_two_subjects_unless_they_share_their_users() {
+        let rules = IdRules::new([
+            ("first".to_owned(), IdRule::Local),
+            ("second".to_owned(), IdRule::Local),
+            ("old".to_owned(), IdRule::Shared),
+            ("new".to_owned(), IdRule::Shared),
+        ]);
+        let seven = UserId::new("7");
+        let of = |source: &'static str| (rules.realm(source), rules.subject(source, &seven));
+
+        assert_ne!(of("first").1, of("second").1);
+        assert_eq!(of("old"), of("new"));
+        assert_eq!(of("staff"), ("staff", Subject::new("7")), "unique by construction");
+        let moved = Subject::local("first7", &UserId::new(""));
+        assert_ne!(of("first").1, moved, "a letter that moved");
+        assert_ne!(of("first").1, Subject::new("7"), "a file may say this id");
     }
 }

@@ -22,12 +22,12 @@ pub enum AdminCommand {
     Observed,
     /// `DELETE /observed`
     ForgetObserved,
-    /// `GET /sessions[?user=]`
-    ListSessions { user: Option<String> },
+    /// `GET /sessions[?user=[&source=]]`
+    ListSessions { user: Option<String>, source: Option<String> },
     /// `DELETE /sessions/{id}`
     RevokeSession { id: SessionId },
-    /// `DELETE /sessions?user=`
-    RevokeUser { user: String },
+    /// `DELETE /sessions?user=[&source=]`
+    RevokeUser { user: String, source: Option<String> },
     /// `DELETE /sessions?all=true`
     RevokeAll,
     /// `POST /reload`
@@ -184,21 +184,26 @@ impl AdminCommand {
 }
 
 fn sessions(method: &Method, query: Option<&str>) -> Result<AdminCommand, Refused> {
-    let (mut user, mut all) = (None, None);
+    let (mut user, mut source, mut all) = (None, None, None);
     for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         let slot = match &*key {
             "user" => &mut user,
+            "source" => &mut source,
             "all" => &mut all,
-            _ => return Err(bad("only user and all are known here")),
+            _ => return Err(bad("only user, source and all are known here")),
         };
         if slot.replace(value.into_owned()).is_some() {
             return Err(bad("a parameter is given twice"));
         }
     }
     let user = user.map(|user| named("user", user)).transpose()?;
+    let source = source.map(|source| named("source", source)).transpose()?;
+    if source.is_some() && user.is_none() {
+        return Err(bad("source goes with user"));
+    }
     match (method, user, all.as_deref()) {
-        (&Method::GET, user, None) => Ok(AdminCommand::ListSessions { user }),
-        (&Method::DELETE, Some(user), None) => Ok(AdminCommand::RevokeUser { user }),
+        (&Method::GET, user, None) => Ok(AdminCommand::ListSessions { user, source }),
+        (&Method::DELETE, Some(user), None) => Ok(AdminCommand::RevokeUser { user, source }),
         (&Method::DELETE, None, Some("true")) => Ok(AdminCommand::RevokeAll),
         (&Method::GET, ..) => Err(bad("all is for DELETE")),
         (&Method::DELETE, ..) => Err(bad("give either user=… or all=true")),
@@ -275,14 +280,19 @@ mod tests {
             ("GET /status", "", Status),
             ("GET /observed", "", Observed),
             ("DELETE /observed", "", ForgetObserved),
-            ("GET /sessions", "", ListSessions { user: None }),
-            ("GET /sessions?user=ann%20b", "", ListSessions { user: Some(user()) }),
+            ("GET /sessions", "", ListSessions { user: None, source: None }),
+            ("GET /sessions?user=ann%20b", "", ListSessions { user: Some(user()), source: None }),
             (
                 &format!("DELETE /sessions/{ID}"),
                 "",
                 RevokeSession { id: SessionId::parse(ID).unwrap() },
             ),
-            ("DELETE /sessions?user=ann%20b", "", RevokeUser { user: user() }),
+            ("DELETE /sessions?user=ann%20b", "", RevokeUser { user: user(), source: None }),
+            (
+                "DELETE /sessions?user=ann%20b&source=shop",
+                "",
+                RevokeUser { user: user(), source: Some("shop".to_owned()) },
+            ),
             ("DELETE /sessions?all=true", "", RevokeAll),
             ("POST /reload", "", Reload),
             ("GET /keys", "", ListKeys),
@@ -328,6 +338,8 @@ mod tests {
             ("DELETE /sessions?user=ann&all=true", "", 400),
             ("DELETE /sessions?user=ann&user=bob", "", 400),
             ("DELETE /sessions?all=false", "", 400),
+            ("DELETE /sessions?source=shop", "", 400),
+            ("DELETE /sessions?source=shop&all=true", "", 400),
             ("DELETE /sessions/not-an-id", "", 400),
             ("POST /keys/import", r#"{"key":"k","extra":1}"#, 400),
             ("POST /limits/lift", "", 400),

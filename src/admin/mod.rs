@@ -13,6 +13,7 @@ mod limits;
 mod observed;
 mod operations;
 mod serve;
+mod sessions;
 mod totp;
 mod upstreams;
 

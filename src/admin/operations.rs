@@ -6,23 +6,21 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::observed::observed;
+use super::sessions::keys_of;
 use super::{AdminCommand, Readiness, upstreams};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::identity::{SessionId, Subject};
+use crate::identity::SessionId;
 use crate::listener::{Counted, HandshakeFailure, Listening, Stats};
 use crate::login::Login;
-use crate::session::{EmbeddedStore, Revoke, Session};
+use crate::session::{EmbeddedStore, Revoke};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::Gauges;
 use crate::token::{KeyEvent, KeyState};
 use crate::upstream::Condition;
 use crate::users::{Name, UserKey};
-
-/// Sessions in one list; more would not fit a screen or a line of JSON.
-const LISTED: usize = 10_000;
 
 /// Reads the configuration again.
 pub type ConfigSource = fn(&std::path::Path) -> Result<Config, String>;
@@ -58,11 +56,13 @@ impl Operations {
                 self.audit("observe --forget", "all");
                 Ok(json!({}))
             }
-            AdminCommand::ListSessions { user } => self.list_sessions(user).await,
+            AdminCommand::ListSessions { user, source } => self.list_sessions(user, source).await,
             AdminCommand::RevokeSession { id } => {
                 self.revoke(Revoke::Session(id), &id.to_string()).await
             }
-            AdminCommand::RevokeUser { user } => self.revoke_user(&user).await,
+            AdminCommand::RevokeUser { user, source } => {
+                self.revoke_user(&user, source.as_deref()).await
+            }
             AdminCommand::RevokeAll => self.revoke(Revoke::All, "all").await,
             AdminCommand::Reload => self.reload().await,
             AdminCommand::ListKeys => Ok(self.keys()),
@@ -120,23 +120,7 @@ impl Operations {
         })
     }
 
-    async fn list_sessions(&self, user: Option<String>) -> Carried {
-        let shared = &self.gateway.shared;
-        let subject = match &user {
-            Some(user) => Some(self.subject(user).await?),
-            None => None,
-        };
-        let now = shared.clock.now();
-        let sessions = shared.store.list(subject.as_ref(), LISTED, now).await.map_err(failed)?;
-        Ok(json!({ "sessions": sessions.iter().map(told).collect::<Vec<_>>() }))
-    }
-
-    async fn revoke_user(&self, user: &str) -> Carried {
-        let subject = self.subject(user).await?;
-        self.revoke(Revoke::Subject(subject), user).await
-    }
-
-    async fn revoke(&self, what: Revoke, target: &str) -> Carried {
+    pub(super) async fn revoke(&self, what: Revoke, target: &str) -> Carried {
         let shared = &self.gateway.shared;
         let single = match &what {
             Revoke::Session(id) => Some(*id),
@@ -228,23 +212,15 @@ impl Operations {
             services: generation.services.clone(),
             verifier: generation.verifier.clone(),
         });
-        let subject = self.subject(user).await?;
-        let minted = login.mint(&subject, user, self.gateway.shared.clock.now()).await;
+        let users = match (self.named(&settings.users, user).await?, SessionId::parse(user)) {
+            (Some(user), _) => vec![user],
+            (None, Some(_)) => keys_of(&settings.users, user),
+            (None, None) => return Err(unknown(&format!("user `{user}`"))),
+        };
+        let minted = login.mint(&users, user, self.gateway.shared.clock.now()).await;
         let minted = minted.map_err(|refused| failed(refused.cause))?;
         self.audit("mint", user);
         Ok(minted)
-    }
-
-    /// The id of a user given by name or id.
-    pub(super) async fn subject(&self, user: &str) -> Result<Subject, (StatusCode, String)> {
-        let sources: Vec<String> =
-            self.gateway.generation().config.users.iter().map(|one| one.name.clone()).collect();
-        match (self.named(&sources, user).await?, SessionId::parse(user)) {
-            (Some(user), _) => Ok(user.id),
-            // An id, perhaps of a user who is gone: his sessions may still be there.
-            (None, Some(_)) => Ok(Subject::new(user)),
-            (None, None) => Err(unknown(&format!("user `{user}`"))),
-        }
     }
 
     /// The user of this name, or of this address, in one of the sources.
@@ -295,6 +271,7 @@ impl Operations {
                 .chain(issuers.into_iter().filter_map(|issuer| issuer.problem))
                 .chain(upstreams::notes(&self.gateway.generation()))
                 .chain(self.ending_certificates())
+                .chain(self.store.notes())
                 .chain(unverified)
                 .chain(shared.metrics.note())
                 .collect(),
@@ -382,18 +359,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
-}
-
-fn told(session: &Session) -> Value {
-    json!({
-        "id": session.id,
-        "subject": session.subject,
-        "username": session.username,
-        "login": session.login,
-        "created": session.created.to_string(),
-        "last_used": session.last_used.to_string(),
-        "expires": session.ends().to_string(),
-        "address": session.address,
-        "agent": session.agent,
-    })
 }

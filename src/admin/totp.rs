@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::operations::{Carried, Operations, failed, unknown};
-use crate::identity::{SessionId, Subject};
+use crate::identity::{SessionId, UserId};
 use crate::login::{new_totp, totp_address};
 use crate::users::UserKey;
 
@@ -69,7 +69,7 @@ impl Operations {
             (Some(user), ..) => Ok(user),
             // An id, perhaps of a user who is gone.
             (None, Some(_), [source]) => {
-                Ok(UserKey { source: source.clone(), id: Subject::new(user) })
+                Ok(UserKey { source: source.clone(), id: UserId::new(user) })
             }
             (None, Some(_), _) => {
                 let problem = format!("of which source is the id `{user}`? Say --source");

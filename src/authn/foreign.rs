@@ -202,6 +202,7 @@ impl Foreign {
             key_hash: None,
             certificate: claims::certificate(claims)?,
             own: false,
+            store_made: Timestamp::default(),
             until: self.rules.until,
             leeway: self.rules.leeway,
             told: Default::default(),

@@ -126,6 +126,7 @@ fn judge(
         key_hash: None,
         certificate: claims::certificate(claims)?,
         own: false,
+        store_made: Timestamp::default(),
         until: rules.until,
         leeway: rules.leeway,
         told: Default::default(),

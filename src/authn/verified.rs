@@ -49,6 +49,8 @@ pub struct Verified {
     pub certificate: Option<Digest>,
     /// Ours, not another issuer's.
     pub own: bool,
+    /// A token of ours that is older than the store of its session is refused; 1970 for others.
+    pub(super) store_made: Timestamp,
     /// From when its issuer is not accepted any more.
     pub until: Option<Timestamp>,
     pub(super) leeway: Duration,
@@ -69,6 +71,7 @@ impl Verified {
             key_hash: None,
             certificate: None,
             own: false,
+            store_made: Timestamp::default(),
             until: None,
             leeway: Duration::ZERO,
             told: OnceLock::new(),
@@ -114,6 +117,11 @@ impl Verified {
         }
         if self.issued > tolerant {
             return Err(Refusal::invalid("the token was issued in the future"));
+        }
+        // A store that is still to be made was made by a wrong clock, or is looked at by one. No
+        // token could be as new as that, so nothing can be said by it.
+        if self.issued < self.store_made && self.store_made <= tolerant {
+            return Err(Refusal::invalid("the token is older than the session store"));
         }
         if self.expires.plus(self.leeway) <= now {
             let cause = "the token has expired";

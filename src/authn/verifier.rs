@@ -26,7 +26,7 @@ use crate::dialect::Reason;
 use crate::identity::{Claims, SessionId, Subject};
 use crate::secret::Digest;
 use crate::session::Revocations;
-use crate::token::KeyRing;
+use crate::token::{GENERATION_CLAIM, KeyRing};
 
 /// What a verifier is made of.
 #[derive(Debug)]
@@ -71,6 +71,8 @@ pub struct RefreshFacts {
     pub session: SessionId,
     pub subject: Subject,
     pub jti: String,
+    /// Which of its session's refresh tokens it is; tokens of earlier versions do not say.
+    pub generation: Option<u32>,
     pub issued: Timestamp,
     pub expires: Timestamp,
 }
@@ -182,9 +184,11 @@ impl Verifier {
         let (Some(session), Some(jti)) = (verified.identity.session, verified.token_id) else {
             return Err(Refusal::invalid("the token names no session"));
         };
+        let generation = verified.identity.claims.get(GENERATION_CLAIM);
+        let generation = generation.and_then(|number| u32::try_from(number.as_u64()?).ok());
         let (subject, jti) = (verified.identity.subject, jti.to_string());
         let (issued, expires) = (verified.issued, verified.expires);
-        Ok(RefreshFacts { session, subject, jti, issued, expires })
+        Ok(RefreshFacts { session, subject, jti, generation, issued, expires })
     }
 
     /// Proves an access token of ours, issued by `login`, at a login's own endpoint. Where

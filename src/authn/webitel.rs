@@ -133,6 +133,7 @@ impl Sessions {
             key_hash: Some(Digest::of(key)),
             certificate: None,
             own: false,
+            store_made: Timestamp::default(),
             until: rules.until,
             leeway: rules.leeway,
             told: Default::default(),

@@ -18,6 +18,9 @@ pub(super) enum SessionCommand {
         /// Only of this user (name or id).
         #[arg(long)]
         user: Option<String>,
+        /// Of the user of this source, where several know the name.
+        #[arg(long, requires = "user")]
+        source: Option<String>,
         /// As JSON, one session a line.
         #[arg(long)]
         json: bool,
@@ -27,8 +30,17 @@ pub(super) enum SessionCommand {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
 pub(super) struct RevokeArgs {
+    #[command(flatten)]
+    target: RevokeTarget,
+    /// Of the user of this source, where several know the name.
+    #[arg(long, requires = "user")]
+    source: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct RevokeTarget {
     /// The session's id.
     id: Option<String>,
     /// Every session of this user (name or id).
@@ -61,8 +73,9 @@ pub(super) struct ImportedArgs {
 /// Carries out a `session` command.
 pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Failure> {
     match command {
-        SessionCommand::List { user, json } => {
-            let answer = call(config, Method::GET, &path("/sessions", &user), None)?;
+        SessionCommand::List { user, source, json } => {
+            let path = path("/sessions", &user, &source);
+            let answer = call(config, Method::GET, &path, None)?;
             for session in list(&answer, "sessions") {
                 if json {
                     say(session)?;
@@ -81,11 +94,11 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
             }
             Ok(())
         }
-        SessionCommand::Revoke(args) => {
+        SessionCommand::Revoke(RevokeArgs { target: args, source }) => {
             let target = match (&args.id, args.all) {
                 (Some(id), _) => format!("/sessions/{}", encoded(id)),
                 (None, true) => "/sessions?all=true".to_owned(),
-                (None, false) => path("/sessions", &args.user),
+                (None, false) => path("/sessions", &args.user, &source),
             };
             let answer = call(config, Method::DELETE, &target, None)?;
             let ended = answer.get("ended").and_then(Value::as_u64).unwrap_or_default();
@@ -176,10 +189,13 @@ pub(super) fn text<'a>(answer: &'a Value, name: &str) -> &'a str {
     answer.get(name).and_then(Value::as_str).unwrap_or("-")
 }
 
-fn path(path: &str, user: &Option<String>) -> String {
-    match user {
-        Some(user) => format!("{path}?user={}", encoded(user)),
-        None => path.to_owned(),
+fn path(path: &str, user: &Option<String>, source: &Option<String>) -> String {
+    match (user, source) {
+        (Some(user), Some(source)) => {
+            format!("{path}?user={}&source={}", encoded(user), encoded(source))
+        }
+        (Some(user), None) => format!("{path}?user={}", encoded(user)),
+        (None, _) => path.to_owned(),
     }
 }
 

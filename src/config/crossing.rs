@@ -13,7 +13,7 @@ use super::{
     Login, Route, RouteAction, UpstreamCredential, UserSource, UserSourceKind,
 };
 use crate::dialect::SecondStep;
-use crate::identity::SELF_ISSUER;
+use crate::identity::{IdRule, SELF_ISSUER};
 
 pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     let config = &draft.config;
@@ -232,20 +232,19 @@ fn check_upstream_credentials(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-/// Second steps and attempts are kept for a user of a source; sessions know him by his id alone.
+/// Where a source shares its ids, whoever can choose one there is somebody else here.
 fn warn_users(reading: &Reading<'_>, draft: &Draft) {
-    let may_meet = |(first, second): (&UserSource, &UserSource)| {
-        first.kind.has_ids_of_its_own() && second.kind.has_ids_of_its_own()
-    };
-    for ((first, first_at), (second, at)) in pairs(&draft.config.users, &draft.users) {
-        if may_meet((first, second)) {
+    let users = &draft.config.users;
+    for (source, at) in users.iter().zip(&draft.users) {
+        let others = users.iter().filter(|other| other.name != source.name);
+        let is_chosen = source.shares_ids && source.kind.has_ids_of_its_own();
+        if let Some(other) = others.filter(|_| is_chosen).find(|other| may_meet(other)) {
             let remedy = format!(
-                "may give its users ids that \"{}\"{} gives too: then a revocation of one user's \
-                 sessions is for both, and upstreams tell them by X-Auth-Source alone",
-                first.name,
-                first_at.named()
+                "makes a user with an id of \"{}\" that user: right only where nobody can choose an \
+                 id there, and the same id means the same person",
+                other.name
             );
-            at.warn(reading, format!("{:?}", second.name), remedy);
+            at.at("ids").warn(reading, "\"shared\"".to_owned(), remedy);
         }
     }
 }
@@ -266,6 +265,11 @@ fn warn_second_steps(reading: &Reading<'_>, draft: &Draft) {
             at.warn(reading, format!("{:?}", source.name), remedy);
         }
     }
+}
+
+/// Ids that are made of the source's name are nobody else's.
+fn may_meet(source: &UserSource) -> bool {
+    source.id_rule() != IdRule::Local
 }
 
 fn warn_logins(reading: &Reading<'_>, draft: &Draft) {

@@ -28,6 +28,8 @@ pub struct Login {
     pub users: Vec<String>,
     /// Names of issuers whose tokens may be traded for ours.
     pub exchange: Vec<String>,
+    /// How long a session lives at most that was traded for one.
+    pub exchange_ttl: Duration,
     /// This login's own over the dialect's over `[token]`, resolved.
     pub access_ttl: Duration,
     pub refresh_ttl: Duration,
@@ -101,6 +103,7 @@ impl Login {
             None => known.users.iter().map(str::to_owned).collect(),
         };
         let (exchange, reveal) = (table.get("exchange"), table.get("reveal_unknown_user"));
+        let exchange_ttl = table.get("exchange_ttl");
         let lives = Lives::read(&mut table);
         let algorithm = read_algorithm(&mut table);
         let issuer = table.get("issuer").as_ref().and_then(Item::word);
@@ -126,6 +129,7 @@ impl Login {
             hosts,
             users,
             exchange,
+            exchange_ttl: read_exchange_ttl(exchange_ttl, lives.refresh),
             access_ttl: lives.access,
             refresh_ttl: lives.refresh,
             refresh_idle: lives.idle,
@@ -174,6 +178,17 @@ fn read_prefix(item: &Item<'_>) -> Option<String> {
         item.issue("must be without a slash at its end: the dialect's paths begin with one");
     }
     Some(prefix.to_owned())
+}
+
+/// Nobody can be asked later whether the issuer still lets its user in, so a traded session ends
+/// before the user has to log in there again anyway.
+fn read_exchange_ttl(item: Option<Item<'_>>, refresh_ttl: Duration) -> Duration {
+    let Some(item) = item else { return EXCHANGE_TTL.min(refresh_ttl) };
+    let life = item.duration(MIN_TTL..=MAX_TTL).unwrap_or(refresh_ttl);
+    if life > refresh_ttl {
+        item.issue("is longer than any session of this login (refresh_ttl)");
+    }
+    life.min(refresh_ttl)
 }
 
 fn read_exchange(item: &Item<'_>, dialect: &Dialect, known: &Known) -> Vec<String> {
@@ -261,6 +276,8 @@ impl Tenant {
     }
 }
 
+/// A working day and the night after it.
+const EXCHANGE_TTL: Duration = Duration::from_secs(24 * 3600);
 /// By hand nobody needs more in ten minutes; a guesser needs many more.
 const PER_ACCOUNT: Rate = Rate { attempts: 10, per: TEN_MINUTES };
 /// Several people behind one address.

@@ -30,7 +30,9 @@ pub(super) fn login(login: &Login) -> Table {
         .all("tenants", tenants);
     let out = match login.exchange.as_slice() {
         [] => out,
-        exchange => out.texts("exchange", exchange.to_vec()),
+        exchange => {
+            out.texts("exchange", exchange.to_vec()).time("exchange_ttl", login.exchange_ttl)
+        }
     };
     // Where sessions end with their access token there is nothing else to set.
     let out = match login.dialect.defaults.ends_with_access {

@@ -10,7 +10,7 @@ use super::{Call, Login, Refused, Services};
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::secret::{Digest, SecretString};
-use crate::session::{Admission, Attempt};
+use crate::session::{Admission, Attempt, Holder};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::LoginResult;
 use crate::users::{Checked, Name, User, canonical_account};
@@ -80,7 +80,10 @@ impl Services {
             Ok(Checked::Right { user, rehashed_from }) => {
                 if let Some(old) = rehashed_from {
                     // Sessions under the old hash go on: the password is the same.
-                    self.store.rehashed(&user.id, old, user.version).await?;
+                    let subject = self.subject(&user);
+                    let (source, id) = (user.source.as_str(), &user.id);
+                    let holder = Holder { source, id, subject: &subject };
+                    self.store.rehashed(holder, old, user.version).await?;
                 }
                 return Ok(*user);
             }

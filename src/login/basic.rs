@@ -15,7 +15,7 @@ use crate::authn::Verified;
 use crate::client::{Client, address_group};
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
-use crate::identity::{BASIC_ISSUER, Identity};
+use crate::identity::{BASIC_ISSUER, Identity, Subject};
 use crate::secret::{Digest, SecretString};
 use crate::session::StreamOrigin;
 use crate::telemetry::audit::Actor;
@@ -102,7 +102,7 @@ impl Services {
         trier: &Trier<'_>,
         user: &User,
     ) -> Result<Arc<Verified>, Refused> {
-        let verified = Arc::new(verified(user));
+        let verified = Arc::new(verified(user, self.subject(user)));
         if self.proofs.keep(digest, epoch, (&verified, user), trier.now)? {
             return Ok(verified);
         }
@@ -165,10 +165,10 @@ impl Services {
 }
 
 /// Who the user is to a route. Named by all that he was when his password was right.
-fn verified(user: &User) -> Verified {
+fn verified(user: &User, subject: Subject) -> Verified {
     let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
     let identity = Identity {
-        subject: user.id.clone(),
+        subject,
         username: user.name.as_str().into(),
         source: user.source.as_str().into(),
         issuer: BASIC_ISSUER.into(),

@@ -3,18 +3,20 @@
 //! Who he is the issuer has said: his `sub` is his name here, his id is made of issuer and `sub`,
 //! his roles and scopes are what the issuer's claims map to. The session's source names the
 //! issuer. There is nobody to ask about him later, so what is asked at each refresh and review is
-//! whether the configuration still takes him.
+//! whether the configuration still takes him. Therefore such a session has a shorter life of its own
+//! (`exchange_ttl`), and it ends where the token is logged out that it was traded for.
 
 use serde_json::{Map, Value};
 
+use super::issue::Origin;
 use super::{Call, Done, Login, Refused, Services};
 use crate::authn::Verified;
 use crate::clock::Timestamp;
 use crate::config::{self, Audience, Issuer};
 use crate::dialect::{Endpoint, Reason};
-use crate::identity::{Claims, Subject};
+use crate::identity::{Claims, Subject, UserId};
 use crate::secret::{Digest, SecretString};
-use crate::session::Session;
+use crate::session::{Revoke, Session};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
 use crate::users::User;
@@ -89,7 +91,15 @@ impl Login {
             }
         };
         let user = user_of(&verified);
-        let (session, facts) = self.open_session(call, &user, verified.until).await?;
+        let longest = call.now.plus(self.config.exchange_ttl).whole_secs();
+        let until = verified.until.map_or(longest, |until| until.min(longest));
+        let origin = Origin::traded(call, verified.digest, until);
+        let (session, facts) = self.open_session(call, &user, origin).await?;
+        // Its logout may have come while it was being traded.
+        if self.services.store.revocations().token_revoked(&verified.digest) {
+            self.services.store.revoke(Revoke::Session(session.id), call.now).await?;
+            return Err(Refused::new(Reason::TokenRevoked, "the token was logged out"));
+        }
         self.audit(
             call,
             AuditEvent::Exchanged {
@@ -110,7 +120,7 @@ fn user_of(verified: &Verified) -> User {
     // Invariant: a token without `sub` does not verify.
     let sub = identity.claims.get("sub").and_then(Value::as_str).unwrap_or_default();
     User {
-        id: identity.subject.clone(),
+        id: UserId::new(identity.subject.as_str()),
         name: sub.to_owned(),
         // An address is only what somebody typed there, and would find one of our own users.
         email: None,

@@ -8,13 +8,13 @@ use crate::clock::Timestamp;
 use crate::dialect::{
     Dialect, Endpoint, Facts, Reason, SessionFacts, Template, TokenFacts, UserFacts,
 };
-use crate::identity::{Claims, SessionId, Subject};
+use crate::identity::{Claims, SessionId};
 use crate::secret::{self, Digest, SecretString};
 use crate::session::{Generation, Session};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
 use crate::token::{self, AccessGrant, RefreshGrant};
-use crate::users::User;
+use crate::users::{User, UserKey};
 
 use super::{Call, Done, Login, Refused};
 
@@ -29,7 +29,7 @@ impl Login {
         call: &Call,
         user: &User,
     ) -> Result<Done, Refused> {
-        let (session, facts) = self.open_session(call, user, None).await?;
+        let (session, facts) = self.open_session(call, user, Origin::of(call)).await?;
         self.audit(
             call,
             AuditEvent::LoggedIn {
@@ -41,17 +41,16 @@ impl Login {
         Ok(self.answer(endpoint, &facts))
     }
 
-    /// Begins a session for `user`, which ends at `until` at the latest, and makes its tokens.
+    /// Begins a session for `user` and makes its tokens.
     pub(super) async fn open_session(
         &self,
         call: &Call,
         user: &User,
-        until: Option<Timestamp>,
+        origin: Origin,
     ) -> Result<(Session, Facts), Refused> {
         let now = call.now;
         let key = self.config.dialect.gives_key.then(new_key);
         let jti = token::new_jti();
-        let origin = Origin { until, ..Origin::of(call) };
         let mut session = self.new_session(&origin, user, key.as_ref(), &jti);
         let most = self.services.limits.sessions_per_user;
         let ended = self.services.store.put(session.clone(), most, now).await?;
@@ -69,22 +68,23 @@ impl Login {
         Ok((session, facts))
     }
 
-    /// A session and its access token for a script, without a password: an operator asked.
+    /// A session of the first of these users who is there, and its access token, for a script and
+    /// without a password: an operator asked.
     pub(crate) async fn mint(
         &self,
-        subject: &Subject,
+        users: &[UserKey],
         name: &str,
         now: Timestamp,
     ) -> Result<Value, Refused> {
         let mut found = None;
-        for source in &self.config.users {
-            found = found.or(self.services.users.find(source, subject, name).await?);
+        for user in users {
+            found = found.or(self.services.users.find(&user.source, &user.id, name).await?);
         }
         let user = found
             .ok_or_else(|| Refused::new(Reason::UnknownUser, "disabled, or not of this login"))?;
         let jti = token::new_jti();
         let agent = Some("tollhouse token mint".to_owned());
-        let origin = Origin { address: None, agent, until: None, now };
+        let origin = Origin { address: None, agent, until: None, traded: None, now };
         let session = self.new_session(&origin, &user, None, &jti);
         let most = self.services.limits.sessions_per_user;
         let ended = self.services.store.put(session.clone(), most, now).await?;
@@ -114,10 +114,12 @@ impl Login {
         let expires = origin.until.map_or(expires, |until| expires.min(until));
         let mut session = Session {
             id: SessionId::new(now),
-            subject: user.id.clone(),
+            subject: self.services.subject(user),
+            realm: self.services.users.realm(&user.source).to_owned(),
             username: user.name.clone(),
             email: user.email.clone(),
             source: user.source.clone(),
+            user_id: user.id.clone(),
             login: login.name.clone(),
             roles: user.roles.clone(),
             scopes: user.scopes.clone(),
@@ -130,12 +132,14 @@ impl Login {
             access_until: self.access_end(expires, now),
             refresh: None,
             key_hash: key.map(|key| Digest::of(key.expose().as_bytes())),
+            traded: origin.traded,
             address: origin.address,
             agent: origin.agent.clone(),
         };
         if login.dialect.gives_refresh_token {
             session.refresh = Some(Generation {
                 number: 0,
+                is_named: true,
                 current: Digest::of(jti.as_bytes()),
                 expires: session.ends().whole_secs(),
                 retired: None,
@@ -228,24 +232,31 @@ impl Login {
     }
 }
 
-/// Where and when a session begins, and when it ends at the latest.
-struct Origin {
+/// Where and when a session begins, what it is traded for, and when it ends at the latest.
+pub(super) struct Origin {
     address: Option<IpAddr>,
     agent: Option<String>,
     until: Option<Timestamp>,
+    traded: Option<Digest>,
     now: Timestamp,
 }
 
 impl Origin {
-    fn of(call: &Call) -> Self {
+    pub(super) fn of(call: &Call) -> Self {
         let agent = call.head.headers.get(http::header::USER_AGENT);
         let agent = agent.and_then(|agent| agent.to_str().ok());
         Self {
             address: call.client.address,
             agent: agent.map(|agent| agent.chars().take(LONGEST_AGENT).collect()),
             until: None,
+            traded: None,
             now: call.now,
         }
+    }
+
+    /// For a token of another issuer, until then at the latest.
+    pub(super) fn traded(call: &Call, token: Digest, until: Timestamp) -> Self {
+        Self { until: Some(until), traded: Some(token), ..Self::of(call) }
     }
 }
 

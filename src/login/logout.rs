@@ -34,7 +34,7 @@ impl Login {
             .ok_or_else(|| Refused::new(Reason::TokenInvalid, "no session in the token"))?;
         let subject = &verified.identity.subject;
         let what = if endpoint.step == Step::LogoutAll {
-            Revoke::Subject(subject.clone())
+            Revoke::Siblings(session)
         } else {
             Revoke::Session(session)
         };
@@ -67,6 +67,8 @@ impl Login {
         let (digest, subject) = (verified.digest, &verified.identity.subject);
         let revoked = self.services.store.revoke(Revoke::Token { digest, until }, call.now).await;
         self.services.streams.end(StreamOrigin::Credential(digest));
+        // What it was traded for ends with it.
+        self.end_streams(revoked.as_deref().unwrap_or_default());
         let issuer = &verified.identity.issuer;
         self.audit(call, AuditEvent::Outlawed { subject, issuer });
         revoked?;

@@ -34,12 +34,12 @@ use crate::config;
 use crate::dialect::{
     Answer, BearerUse, Endpoint, ErrorForm, Facts, LoginFacts, Presented, Reason, Step, serve,
 };
-use crate::identity::SessionId;
+use crate::identity::{SessionId, Subject};
 use crate::session::{SessionStore, StoreError, Streams};
 use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{LoginResult, Metrics, RefreshResult};
 use crate::token::KeyRing;
-use crate::users::{SourceError, Users};
+use crate::users::{SourceError, User, Users};
 
 pub(crate) use self::basic::BasicCall;
 pub(crate) use self::exchange::{Trade, told};
@@ -145,6 +145,13 @@ impl From<SourceError> for Refused {
                 ..Self::new(Reason::TooManyAttempts, error.to_string())
             },
         }
+    }
+}
+
+impl Services {
+    /// Who a user is to everybody but the user's source.
+    pub(crate) fn subject(&self, user: &User) -> Subject {
+        self.users.subject(&user.source, &user.id)
     }
 }
 

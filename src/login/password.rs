@@ -3,6 +3,7 @@
 use super::attempts::is_decision;
 use super::{Call, Done, Login, Refused};
 use crate::dialect::{AccountKey, Endpoint, Reason, UserFacts};
+use crate::identity::Subject;
 use crate::secret::{Digest, SecretString};
 use crate::users::{Name, User};
 
@@ -80,10 +81,10 @@ pub(super) fn account_name(endpoint: &Endpoint, name: &str) -> Name {
     }
 }
 
-/// A user as templates see him.
-pub(super) fn user_facts(user: &User) -> UserFacts {
+/// A user as templates see him, with the id that is his everywhere.
+pub(super) fn user_facts(user: &User, subject: &Subject) -> UserFacts {
     UserFacts {
-        id: user.id.to_string(),
+        id: subject.to_string(),
         name: user.name.clone(),
         email: user.email.clone(),
         roles: user.roles.clone(),

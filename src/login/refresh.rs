@@ -53,21 +53,25 @@ impl Login {
         let used = Session { last_used: call.now, ..session };
         let rotation = Rotation {
             presented: Digest::of(facts.jti.as_bytes()),
+            generation: facts.generation,
             successor: Digest::of(successor.as_bytes()),
             expires: used.ends().whole_secs(),
             access_until: self.access_end(used.expires, call.now),
             grace: self.config.refresh_grace,
         };
         let rotated = self.services.store.rotate(used.id, rotation, call.now).await?;
+        let next = if matches!(rotated, Rotated::Fresh(_)) { facts.jti } else { successor };
         let session = self.rotated_session(call, rotated)?;
         let expires = session.refresh.as_ref().map_or(session.expires, |held| held.expires);
-        let facts = self.issue(&session, Some((successor, expires)), call.now)?;
+        let facts = self.issue(&session, Some((next, expires)), call.now)?;
         Ok(self.answer(endpoint, &facts))
     }
 
     fn rotated_session(&self, call: &Call, rotated: Rotated) -> Result<Session, Refused> {
         match rotated {
-            Rotated::Rotated(session) | Rotated::Grace(session) => Ok(*session),
+            Rotated::Rotated(session) | Rotated::Grace(session) | Rotated::Fresh(session) => {
+                Ok(*session)
+            }
             Rotated::Reuse(session) => {
                 self.end_streams(&[session.id]);
                 self.count_refresh(RefreshResult::ReuseDetected);

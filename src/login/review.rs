@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::identity::SessionId;
 use crate::session::{Revoke, Session, StoreError};
 use crate::telemetry::audit::{Actor, AuditEvent};
-use crate::users::SourceError;
+use crate::users::{SourceError, User};
 
 /// How long a review waits for a source that has no answers, all its users together: refusals of
 /// some of them cost nothing, silence costs one time-out.
@@ -76,8 +76,12 @@ impl Services {
         if let Some(still) = self.still_trades(session, now) {
             return Ok(still);
         }
-        let user = self.users.find(&session.source, &session.subject, &session.username).await?;
-        Ok(user.is_some_and(|user| user.version == session.user_version))
+        let user = self.users.find(&session.source, &session.user_id, &session.username).await?;
+        let is_same = |user: &User| {
+            // What a source's ids are worth may be configured otherwise now.
+            user.version == session.user_version && self.subject(user) == session.subject
+        };
+        Ok(user.as_ref().is_some_and(is_same))
     }
 }
 

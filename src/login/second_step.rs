@@ -14,7 +14,7 @@ use super::password::{account_name, user_facts};
 use super::totp::matching_step;
 use super::{Call, Done, Login, Refused};
 use crate::dialect::{Endpoint, Reason, SecondStep, Step, serve};
-use crate::identity::Subject;
+use crate::identity::UserId;
 use crate::secret::{Digest, SecretString};
 use crate::session::{Attempt, Code, CodeGuess, CodeVerdict, PutCode, StoreError, Totp};
 use crate::telemetry::audit::AuditEvent;
@@ -57,7 +57,7 @@ impl Login {
     }
 
     /// The user's authenticator, where this login asks for one.
-    async fn totp_of(&self, source: &str, id: &Subject) -> Result<Option<Totp>, StoreError> {
+    async fn totp_of(&self, source: &str, id: &UserId) -> Result<Option<Totp>, StoreError> {
         match self.config.totp {
             true => self.services.store.find_totp(source, id).await,
             false => Ok(None),
@@ -84,11 +84,12 @@ impl Login {
             Wait::Mail => self.send_code(call, key, user).await?,
         }
         let mut facts = self.facts(call.now);
-        facts.user = Some(user_facts(user));
+        let subject = self.services.subject(user);
+        facts.user = Some(user_facts(user, &subject));
         let reply = endpoint.pending_reply.as_ref().unwrap_or(&endpoint.reply);
         Ok(Done {
             answer: serve::render(reply, &facts, &self.config.dialect),
-            subject: Some(user.id.to_string()),
+            subject: Some(subject.to_string()),
             session: None,
         })
     }
@@ -114,7 +115,7 @@ impl Login {
             });
         }
         mailer.send(address, &user.name, &code).await?;
-        self.audit(call, AuditEvent::CodeSent { subject: &user.id });
+        self.audit(call, AuditEvent::CodeSent { subject: &self.services.subject(user) });
         Ok(())
     }
 
@@ -129,7 +130,7 @@ impl Login {
         let code = authenticator_digest(store.secret(), &key, totp);
         // Nothing is sent, so there is nothing to limit but the guesses, which are counted.
         store.put_code(waiting(call, user, key, code), u32::MAX, call.now).await?;
-        self.audit(call, AuditEvent::CodeAwaited { subject: &user.id });
+        self.audit(call, AuditEvent::CodeAwaited { subject: &self.services.subject(user) });
         Ok(())
     }
 
@@ -182,7 +183,7 @@ impl Login {
         let cause = match self.services.store.use_code(guess, call.now).await? {
             CodeVerdict::Right(held) => {
                 let user =
-                    self.services.users.find(&held.source, &held.subject, &held.username).await?;
+                    self.services.users.find(&held.source, &held.user_id, &held.username).await?;
                 match user.filter(|user| user.version == held.user_version) {
                     Some(user) => return Ok(user),
                     None => "the user changed since the password",
@@ -209,11 +210,11 @@ impl Login {
         let store = &self.services.store;
         let mailed = code_digest(store.secret(), key, code);
         let Some(waiting) = store.find_code(*key, call.now).await? else { return Ok(mailed) };
-        let Some(totp) = self.totp_of(&waiting.source, &waiting.subject).await? else {
+        let Some(totp) = self.totp_of(&waiting.source, &waiting.user_id).await? else {
             return Ok(mailed);
         };
         let fresh = match matching_step(&totp, code, call.now) {
-            Some(step) => store.use_totp_step(&waiting.source, &waiting.subject, step).await?,
+            Some(step) => store.use_totp_step(&waiting.source, &waiting.user_id, step).await?,
             None => false,
         };
         // A code that was mailed before he had an authenticator does not spare him that.
@@ -233,7 +234,7 @@ fn waiting(call: &Call, user: &User, key: Digest, code: Digest) -> Code {
     Code {
         key,
         code,
-        subject: user.id.clone(),
+        user_id: user.id.clone(),
         username: user.name.clone(),
         source: user.source.clone(),
         user_version: user.version,

@@ -180,7 +180,6 @@ async fn sweep(operations: Arc<Operations>) {
         let (generation, now) = (operations.gateway.generation(), shared.clock.now());
         generation.verifier.sweep(now);
         generation.upstream_tokens.sweep(now);
-        shared.store.revocations().sweep(now);
         let streams = &shared.ends.streams;
         shared.proofs.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
         generation.throttle.sweep(now);

@@ -16,6 +16,7 @@ use crate::admin;
 use crate::algorithm::Algorithm;
 use crate::config::{self, Config, Store, UserSourceKind};
 use crate::gateway::{self, BuildError, Gateway, Shared};
+use crate::identity::IdRules;
 use crate::listener::{self, BindError, BindOptions, Listening};
 use crate::login::{Proofs, review_sessions};
 use crate::pipeline;
@@ -239,6 +240,13 @@ fn open_store(config: &Config, options: &Options) -> Result<Arc<EmbeddedStore>, 
         path: config.state.dir.join("store.redb"),
         clock: options.clock.clone(),
         leeway: config.token.leeway,
+        longest_access: config
+            .logins
+            .iter()
+            .map(|login| login.access_ttl)
+            .max()
+            .unwrap_or_default(),
+        ids: id_rules(config),
         // Keys that the operator manages say nothing of an earlier start.
         keys_exist: keys_exist && config.token.keys.is_none(),
         new_state: options.new_state,
@@ -266,7 +274,12 @@ fn open_users(config: &Config, means: &Means) -> Result<Users, StartError> {
     };
     let sources = config.users.iter().map(open).collect::<Result<_, _>>()?;
     let optional = config.users.iter().filter(|source| source.passed_over);
-    Ok(Users::new(sources, optional.map(|source| source.name.clone()).collect()))
+    let optional = optional.map(|source| source.name.clone()).collect();
+    Ok(Users::new(sources, optional, id_rules(config)))
+}
+
+fn id_rules(config: &Config) -> IdRules {
+    IdRules::new(config.users.iter().map(|source| (source.name.clone(), source.id_rule())))
 }
 
 fn cannot_open(source: &config::UserSource, error: users::OpenError) -> StartError {

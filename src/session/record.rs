@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::identity::{Claims, SessionId, Subject};
+use crate::identity::{Claims, SessionId, Subject, UserId};
 use crate::secret::{Digest, Secret};
 
 /// A login that has not ended.
@@ -15,10 +15,14 @@ pub struct Session {
     pub id: SessionId,
     /// The user's lasting id.
     pub subject: Subject,
+    /// Within what `subject` is one person: the source, or nothing where sources share their users.
+    pub realm: String,
     pub username: String,
     pub email: Option<String>,
     /// The user source that knew the name.
     pub source: String,
+    /// The user's id in that source.
+    pub user_id: UserId,
     /// The `[[login]]` it began at: `client_id` of its tokens.
     pub login: String,
     pub roles: Vec<String>,
@@ -39,6 +43,9 @@ pub struct Session {
     pub refresh: Option<Generation>,
     /// SHA-256 of the pair's key; `None` where the dialect has no pair.
     pub key_hash: Option<Digest>,
+    /// The token of another issuer that was traded for this session: its end is the session's.
+    #[serde(default)]
+    pub traded: Option<Digest>,
     pub address: Option<IpAddr>,
     pub agent: Option<String>,
 }
@@ -58,6 +65,9 @@ impl Session {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generation {
     pub number: u32,
+    /// Whether the working token says its number; those of earlier versions do not.
+    #[serde(default)]
+    pub is_named: bool,
     /// Digest of the working token's `jti`.
     pub current: Digest,
     /// `exp` of the working token.
@@ -73,7 +83,9 @@ pub struct Code {
     pub key: Digest,
     /// Keyed hash of the code; the code itself is kept nowhere.
     pub code: Digest,
-    pub subject: Subject,
+    /// The user's id in `source`.
+    #[serde(rename = "subject")]
+    pub user_id: UserId,
     /// What the user is called; empty in codes of earlier versions.
     #[serde(default)]
     pub username: String,
@@ -99,7 +111,8 @@ pub enum CodeVerdict {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Account {
     pub source: String,
-    pub subject: Subject,
+    /// The user's id in that source.
+    pub subject: UserId,
     /// As the source spells it.
     pub name: String,
     /// The canonical spelling of what he logs in with.

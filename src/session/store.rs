@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::{Account, Code, CodeVerdict, Revocations, Session, Totp};
 use crate::clock::Timestamp;
-use crate::identity::{SessionId, Subject};
+use crate::identity::{SessionId, Subject, UserId};
 use crate::secret::Digest;
 
 /// The store could not carry an operation out.
@@ -40,13 +40,17 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     /// The session, if it has not ended.
     async fn find(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError>;
 
-    /// Live sessions, oldest first: of one subject, or all; at most `most`.
+    /// Live sessions, oldest first: of one subject in whatever realm, or all; at most `most`.
     async fn list(
         &self,
         subject: Option<&Subject>,
         most: usize,
         now: Timestamp,
     ) -> Result<Vec<Session>, StoreError>;
+
+    /// Some live sessions, in the order of their ids, from the one after `after` on, and where to
+    /// go on; one step of many, so that a large store keeps nobody waiting.
+    async fn page(&self, after: Option<SessionId>, now: Timestamp) -> Result<Page, StoreError>;
 
     /// Retires the presented refresh token and makes its successor the working one.
     async fn rotate(
@@ -106,8 +110,7 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
 
     /// Remembers that the password hash of a user was rewritten by us: sessions made under
     /// version `old` now count as made under `new`.
-    async fn rehashed(&self, subject: &Subject, old: Digest, new: Digest)
-    -> Result<(), StoreError>;
+    async fn rehashed(&self, user: Holder<'_>, old: Digest, new: Digest) -> Result<(), StoreError>;
 
     /// Keeps what is known of a user, replacing what was known of the same one.
     async fn put_account(&self, account: Account) -> Result<(), StoreError>;
@@ -120,7 +123,7 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     ) -> Result<Option<Account>, StoreError>;
 
     /// Forgets a user of `source`; nothing if he is not known.
-    async fn remove_account(&self, source: &str, subject: &Subject) -> Result<(), StoreError>;
+    async fn remove_account(&self, source: &str, subject: &UserId) -> Result<(), StoreError>;
 
     /// How many users of `source` are known, and how many of them by a hash of ours.
     async fn account_counts(&self, source: &str) -> Result<AccountCounts, StoreError>;
@@ -130,21 +133,17 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     async fn put_totp(
         &self,
         source: &str,
-        subject: &Subject,
+        id: &UserId,
         totp: Option<Totp>,
     ) -> Result<(), StoreError>;
 
     /// The secret of his second step, if he has one.
-    async fn find_totp(&self, source: &str, subject: &Subject) -> Result<Option<Totp>, StoreError>;
+    async fn find_totp(&self, source: &str, id: &UserId) -> Result<Option<Totp>, StoreError>;
 
     /// Uses up the codes of all time steps up to `step`: false if this or a later one was used
     /// before.
-    async fn use_totp_step(
-        &self,
-        source: &str,
-        subject: &Subject,
-        step: u64,
-    ) -> Result<bool, StoreError>;
+    async fn use_totp_step(&self, source: &str, id: &UserId, step: u64)
+    -> Result<bool, StoreError>;
 
     /// What is revoked; loaded before this store was handed out, and kept current by it.
     fn revocations(&self) -> &Arc<Revocations>;
@@ -163,10 +162,18 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     async fn close(&self);
 }
 
+/// A user as a source knows them, and as everybody else does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder<'a> {
+    pub source: &'a str,
+    pub id: &'a UserId,
+    pub subject: &'a Subject,
+}
+
 /// By what a known user is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountKey<'a> {
-    Subject(&'a Subject),
+    Subject(&'a UserId),
     /// The name in its canonical spelling.
     Name(&'a str),
 }
@@ -183,11 +190,21 @@ pub struct AccountCounts {
     pub latest: Option<Timestamp>,
 }
 
+/// Some of all sessions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    pub sessions: Vec<Session>,
+    /// The last one that was looked at; `None` where these were the last of all.
+    pub next: Option<SessionId>,
+}
+
 /// One step of a refresh that rotates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rotation {
     /// Digest of the presented token's `jti`.
     pub presented: Digest,
+    /// Which of its session's refresh tokens it says it is; tokens of earlier versions do not.
+    pub generation: Option<u32>,
     /// Digest of its successor's `jti`.
     pub successor: Digest,
     /// `exp` of the successor, where it becomes the working token.
@@ -206,6 +223,9 @@ pub enum Rotated {
     /// The presented token was retired just now: answer with the same successor again (whose
     /// `exp` is the session's `refresh.expires`).
     Grace(Box<Session>),
+    /// The presented token works, and was made by a rotation so short a time ago that it is to
+    /// work on: whoever refreshes all the time costs no more than whoever does not.
+    Fresh(Box<Session>),
     /// A token that was retired earlier: the session has been ended.
     Reuse(Box<Session>),
     /// This session never had such a token.
@@ -218,9 +238,16 @@ pub enum Rotated {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Revoke {
     Session(SessionId),
-    Subject(Subject),
+    /// Every session of the user whose session this is.
+    Siblings(SessionId),
+    /// The sessions of a subject in this realm, or in all of them.
+    Subject {
+        subject: Subject,
+        realm: Option<String>,
+    },
     All,
-    /// One token that is not ours, by digest, until it would end anyway.
+    /// One token that is not ours, by digest, until it would end anyway; and the sessions that it
+    /// was traded for.
     Token {
         digest: Digest,
         until: Timestamp,

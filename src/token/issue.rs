@@ -22,6 +22,10 @@ pub const ACCESS_TYPE: &str = "at+jwt";
 /// `typ` of our refresh tokens.
 pub const REFRESH_TYPE: &str = "rt+jwt";
 
+/// The claim of a refresh token that says which of its session's it is: what is older than the
+/// session's working one was retired, and nobody has to keep a list of those.
+pub const GENERATION_CLAIM: &str = "gen";
+
 /// What a token is issued for.
 #[derive(Clone, Debug)]
 pub struct Grant<'a> {
@@ -58,6 +62,9 @@ pub fn access_token(ring: &KeyRing, grant: &AccessGrant<'_>) -> Result<SecretStr
 /// A refresh token of the session.
 pub fn refresh_token(ring: &KeyRing, grant: &RefreshGrant<'_>) -> Result<SecretString, KeyError> {
     let mut claims = common(grant);
+    if let Some(generation) = &grant.session.refresh {
+        claims.insert(GENERATION_CLAIM.to_owned(), Value::from(generation.number));
+    }
     add(&mut claims, &grant.claims);
     ring.sign(grant.login.algorithm, REFRESH_TYPE, &claims)
 }
@@ -104,7 +111,7 @@ fn common(grant: &Grant<'_>) -> Claims {
 }
 
 /// Claims that only we write, whatever a dialect says.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 15] = [
     "iss",
     "aud",
     "iat",
@@ -119,6 +126,7 @@ const RESERVED: [&str; 14] = [
     "roles",
     "scope",
     "kh",
+    GENERATION_CLAIM,
 ];
 
 fn add(claims: &mut Claims, dialect: &Claims) {

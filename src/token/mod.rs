@@ -21,8 +21,8 @@ pub use self::entry::{KeyEntry, KeyEvent, KeyRingOptions, KeyState};
 pub use self::error::{BadKey, KeyError};
 pub use self::formats::MAX_KID;
 pub use self::issue::{
-    ACCESS_TYPE, AccessGrant, Grant, REFRESH_TYPE, RefreshGrant, access_token, new_jti,
-    refresh_token, successor_jti,
+    ACCESS_TYPE, AccessGrant, GENERATION_CLAIM, Grant, REFRESH_TYPE, RefreshGrant, access_token,
+    new_jti, refresh_token, successor_jti,
 };
 pub use self::keyset::{KeyRemark, KeySet};
 pub use self::ring::{KeyRing, unsigned_algorithms};

@@ -29,7 +29,7 @@ pub fn canonical_account(name: &Name, resolved: Option<&UserKey>) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Subject;
+    use crate::identity::UserId;
 
     #[test]
     fn spellings_of_one_name_are_one() {
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn an_account_is_its_id_or_else_its_name_whatever_the_kind() {
-        let user = |source: &str, id: &str| UserKey { source: source.into(), id: Subject::new(id) };
+        let user = |source: &str, id: &str| UserKey { source: source.into(), id: UserId::new(id) };
         let known = user("staff", "4d1a");
         let username = Name::Username("A@example.com".into());
         let email = Name::Email("a@example.com ".into());

@@ -15,7 +15,7 @@ use super::splice::{self, Place};
 use super::table::{self, Entry, Table};
 use super::write::{self, AccessError};
 use crate::config::AllowWeak;
-use crate::identity::Subject;
+use crate::identity::UserId;
 
 /// A user to add.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ pub(super) enum Change<'a> {
 ///
 /// # Errors
 /// When the name or address is taken, or the file cannot be read or changed.
-pub fn add(path: &Path, user: &NewUser) -> Result<Subject, EditError> {
+pub fn add(path: &Path, user: &NewUser) -> Result<UserId, EditError> {
     let change = Change::Add(user);
     let after = match apply(path, &change) {
         Err(EditError::Access(AccessError::Missing { .. })) => {

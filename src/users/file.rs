@@ -23,7 +23,7 @@ use super::table::Entry;
 use super::write::AccessError;
 use crate::clock::Clock;
 use crate::config::{AllowWeak, Htpasswd};
-use crate::identity::Subject;
+use crate::identity::UserId;
 use crate::secret::{self, SecretString};
 
 /// Two looks are needed for a change to count, so that one is noticed within five seconds.
@@ -154,7 +154,7 @@ impl FileSource {
         }
     }
 
-    fn entry(&self, id: &Subject) -> Option<Entry> {
+    fn entry(&self, id: &UserId) -> Option<Entry> {
         self.live.now().table.identified(id).cloned()
     }
 
@@ -226,7 +226,7 @@ impl UserSource for FileSource {
         &self.live.name
     }
 
-    async fn resolve(&self, name: &Name) -> Result<Option<Subject>, SourceError> {
+    async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError> {
         Ok(self.live.now().table.named(name).map(|entry| entry.user.id.clone()))
     }
 
@@ -261,7 +261,7 @@ impl UserSource for FileSource {
         }
     }
 
-    async fn find(&self, id: &Subject, _name: &str) -> Result<Option<User>, SourceError> {
+    async fn find(&self, id: &UserId, _name: &str) -> Result<Option<User>, SourceError> {
         Ok(self.entry(id).filter(|entry| !entry.disabled).map(|entry| entry.user))
     }
 

@@ -18,7 +18,7 @@ use super::pool::PasswordPool;
 use super::source::{SourceError, User};
 use super::table::Entry;
 use crate::clock::Clock;
-use crate::identity::Subject;
+use crate::identity::UserId;
 use crate::secret::{Digest, SecretString};
 use crate::session::{Account, AccountKey, SessionStore, StoreError};
 
@@ -88,7 +88,7 @@ impl Imports {
     /// When the store could not say.
     pub async fn stand_in(
         &self,
-        subject: &Subject,
+        subject: &UserId,
         stored: &StoredHash,
     ) -> Result<Option<StoredHash>, SourceError> {
         let account = self.store.find_account(&self.source, AccountKey::Subject(subject)).await;
@@ -153,6 +153,6 @@ impl Imports {
 }
 
 /// What tells the source's hash from another one.
-fn origin_of(subject: &Subject, stored: &StoredHash) -> Digest {
+fn origin_of(subject: &UserId, stored: &StoredHash) -> Digest {
     Digest::of_list(&[b"import", subject.as_str().as_bytes(), stored.as_str().as_bytes()])
 }

@@ -50,7 +50,7 @@ pub use self::sql::SqlSource;
 pub use self::table::Entry;
 pub use self::write::AccessError;
 
-use crate::identity::Subject;
+use crate::identity::{IdRules, Subject, UserId};
 use crate::secret::SecretString;
 
 /// All sources of the configuration; a login asks those that it names, in its order.
@@ -59,13 +59,25 @@ pub struct Users {
     sources: Vec<Arc<dyn UserSource>>,
     /// Names of those that are passed over while they are unavailable.
     optional: Vec<String>,
+    ids: IdRules,
 }
 
 impl Users {
     /// Puts sources together; their names differ. `optional` names those (`on_unavailable =
-    /// "next"`) in whose stead the next is asked while they cannot answer.
-    pub fn new(sources: Vec<Arc<dyn UserSource>>, optional: Vec<String>) -> Self {
-        Self { sources, optional }
+    /// "next"`) in whose stead the next is asked while they cannot answer; `ids` says what their
+    /// ids are worth.
+    pub fn new(sources: Vec<Arc<dyn UserSource>>, optional: Vec<String>, ids: IdRules) -> Self {
+        Self { sources, optional, ids }
+    }
+
+    /// Who the user `id` of `source` is to everybody but that source.
+    pub fn subject(&self, source: &str, id: &UserId) -> Subject {
+        self.ids.subject(source, id)
+    }
+
+    /// Within what that subject is one person: the source, or nothing where sources share users.
+    pub fn realm<'a>(&self, source: &'a str) -> &'a str {
+        self.ids.realm(source)
     }
 
     /// The sources, in the order of the configuration.
@@ -132,7 +144,7 @@ impl Users {
     pub async fn find(
         &self,
         source: &str,
-        id: &Subject,
+        id: &UserId,
         name: &str,
     ) -> Result<Option<User>, SourceError> {
         match self.sources.iter().find(|known| known.name() == source) {

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 
 use super::pool::PoolError;
 use crate::clock::Clock;
-use crate::identity::{Claims, Subject};
+use crate::identity::{Claims, UserId};
 use crate::secret::{Digest, SecretString};
 
 /// A user as a source knows him.
 #[derive(Clone, Debug, PartialEq)]
 pub struct User {
-    /// Lasting id.
-    pub id: Subject,
+    /// Lasting id in its source.
+    pub id: UserId,
     pub name: String,
     pub email: Option<String>,
     /// Name of the source.
@@ -27,7 +27,7 @@ pub struct User {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserKey {
     pub source: String,
-    pub id: Subject,
+    pub id: UserId,
 }
 
 /// What a login calls the user by.
@@ -55,7 +55,7 @@ pub enum Checked {
         rehashed_from: Option<Digest>,
     },
     /// Known, but the password is wrong or the account disabled: the same to everyone outside.
-    Wrong { id: Subject, disabled: bool },
+    Wrong { id: UserId, disabled: bool },
     /// Not known here, after as much work as a wrong password costs.
     Unknown,
 }
@@ -90,7 +90,7 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
     fn name(&self) -> &str;
 
     /// The lasting id behind a name, without a password: for counting attempts.
-    async fn resolve(&self, name: &Name) -> Result<Option<Subject>, SourceError>;
+    async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError>;
 
     /// Checks a password. `origin` is the client's address group, for the queue's fairness.
     async fn check(
@@ -113,7 +113,7 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
 
     /// The user of this id as he is now; `None` if removed or disabled. `name` is what he was
     /// called at login, for sources that can only look for names.
-    async fn find(&self, id: &Subject, name: &str) -> Result<Option<User>, SourceError>;
+    async fn find(&self, id: &UserId, name: &str) -> Result<Option<User>, SourceError>;
 
     /// Returns when users may have changed since the last call, so that their sessions are
     /// looked at again. Pending for ever where nobody tells.

@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::reader::{Reader, closest};
 use super::source::{Name, User};
 use crate::config::AllowWeak;
-use crate::identity::{Claims, Subject};
+use crate::identity::{Claims, UserId};
 use crate::secret::Digest;
 
 /// A user as his source has him.
@@ -34,7 +34,7 @@ pub(super) struct Table {
     pub(super) entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
     by_email: HashMap<String, usize>,
-    by_id: HashMap<Subject, usize>,
+    by_id: HashMap<UserId, usize>,
     /// What each user's hash costs, sorted.
     costs: Vec<Cost>,
 }
@@ -177,7 +177,7 @@ pub(super) fn entry(source: &str, name: String, password: StoredHash, rest: Rest
     let Rest { id, email, roles, scopes, claims, disabled } = rest;
     let version = version(&[&roles, &scopes], &claims, email.as_deref(), (&password, disabled));
     let user = User {
-        id: id.map_or_else(|| unnamed_id(source, &name), Subject::new),
+        id: id.map_or_else(|| unnamed_id(source, &name), UserId::new),
         name,
         email,
         source: source.to_owned(),
@@ -190,9 +190,9 @@ pub(super) fn entry(source: &str, name: String, password: StoredHash, rest: Rest
 }
 
 /// The id of a user who was written without one: a UUIDv5 of source and name.
-fn unnamed_id(source: &str, name: &str) -> Subject {
+fn unnamed_id(source: &str, name: &str) -> UserId {
     let text = format!("tollhouse user {}:{source}{}", source.len(), canonical_name(name));
-    Subject::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string())
+    UserId::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string())
 }
 
 /// The digest whose change ends a user's sessions.
@@ -296,7 +296,7 @@ impl Table {
     }
 
     /// The user of an id.
-    pub(super) fn identified(&self, id: &Subject) -> Option<&Entry> {
+    pub(super) fn identified(&self, id: &UserId) -> Option<&Entry> {
         self.entries.get(*self.by_id.get(id)?)
     }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tollhouse::clock::Timestamp;
-use tollhouse::identity::{SessionId, Subject};
+use tollhouse::identity::{SessionId, Subject, UserId};
 use tollhouse::secret::{Digest, Secret};
 use tollhouse::session::{
     Account, AccountCounts, AccountKey, Admission, Attempt, Code, CodeGuess, CodeVerdict,
-    Generation, PutCode, Revoke, Rotated, Rotation, Session, SessionStore, Totp,
+    Generation, Holder, PutCode, Revoke, Rotated, Rotation, Session, SessionStore, Totp,
 };
 
 /// When every case begins.
@@ -32,9 +32,11 @@ pub(crate) fn session(subject: &str, now: Timestamp) -> Session {
     Session {
         id: SessionId::new(now),
         subject: Subject::new(subject),
+        realm: "staff".to_owned(),
         username: subject.to_owned(),
         email: None,
         source: "staff".to_owned(),
+        user_id: UserId::new(subject),
         login: "native".to_owned(),
         roles: vec!["admin".to_owned()],
         scopes: Vec::new(),
@@ -47,11 +49,13 @@ pub(crate) fn session(subject: &str, now: Timestamp) -> Session {
         access_until: now.plus(HOUR),
         refresh: Some(Generation {
             number: 1,
+            is_named: true,
             current: token("a"),
             expires: now.plus(24 * HOUR),
             retired: None,
         }),
         key_hash: Some(token("key")),
+        traded: None,
         address: Some(ip("192.0.2.1")),
         agent: Some("curl".to_owned()),
     }
@@ -60,11 +64,17 @@ pub(crate) fn session(subject: &str, now: Timestamp) -> Session {
 pub(crate) fn rotation(presented: &str, successor: &str, now: Timestamp) -> Rotation {
     Rotation {
         presented: token(presented),
+        generation: None,
         successor: token(successor),
         expires: now.plus(24 * HOUR),
         access_until: now.plus(HOUR),
         grace: GRACE,
     }
+}
+
+/// Every session of a subject, in whatever realm.
+pub(crate) fn everywhere(subject: &str) -> Revoke {
+    Revoke::Subject { subject: Subject::new(subject), realm: None }
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -121,7 +131,13 @@ contract! {
     a_revoked_session_is_gone_for_good
     a_session_revoked_while_it_is_refreshed_stays_revoked
     revoking_a_subject_ends_its_sessions_only
+    the_same_subject_in_two_realms_is_two_users
+    a_session_names_all_of_its_user
     revoking_all_ends_all
+    pages_show_every_live_session_once
+    a_session_ends_with_the_token_that_it_was_traded_for
+    a_token_that_has_just_been_made_works_on
+    a_clock_that_was_set_back_opens_no_grace
     a_revocation_outlives_every_token_of_its_session
     a_single_token_can_be_outlawed
     a_refresh_without_rotation_needs_the_working_token
@@ -287,16 +303,18 @@ async fn a_retired_token_after_grace_ends_the_session(store: &dyn SessionStore) 
 async fn a_token_older_than_the_retired_one_ends_the_session_even_within_grace(
     store: &dyn SessionStore,
 ) {
-    for oldest in ["a", "b"] {
+    // By its number; or because it has none, while the working one does.
+    for (oldest, number) in [("a", Some(1)), ("b", Some(2)), ("a", None)] {
         let session = begun(store, "ann", START).await;
-        for (from, to) in [("a", "b"), ("b", "c"), ("c", "d")] {
-            rotate(store, &session, from, to, after(1)).await;
+        for (from, to, at) in [("a", "b", 1), ("b", "c", 2), ("c", "d", 3)] {
+            rotate(store, &session, from, to, after(at)).await;
         }
+        let rotation = Rotation { generation: number, ..rotation(oldest, "b", after(4)) };
 
-        let outcome = rotate(store, &session, oldest, "b", after(2)).await;
+        let outcome = store.rotate(session.id, rotation, after(4)).await.unwrap();
 
         assert!(matches!(outcome, Rotated::Reuse(_)), "{oldest}: {outcome:?}");
-        assert_eq!(store.find(session.id, after(2)).await.unwrap(), None);
+        assert_eq!(store.find(session.id, after(4)).await.unwrap(), None);
     }
 }
 
@@ -316,7 +334,12 @@ async fn a_token_the_session_never_had_is_unknown_and_harms_nobody(store: &dyn S
     bare.refresh = None;
     store.put(bare.clone(), MANY, START).await.unwrap();
 
-    assert_eq!(rotate(store, &session, "forged", "x", START).await, Rotated::Unknown);
+    // A store that was restored from a backup has not seen the session's later tokens.
+    for number in [1, 2, 9] {
+        let newer = Rotation { generation: Some(number), ..rotation("later", "x", START) };
+        let outcome = store.rotate(session.id, newer, START).await.unwrap();
+        assert_eq!(outcome, Rotated::Unknown, "{number}");
+    }
     assert_eq!(rotate(store, &bare, "a", "x", START).await, Rotated::Unknown);
     assert_eq!(store.find(session.id, START).await.unwrap(), Some(session.clone()));
     let never = super::contract::session("ann", START);
@@ -359,11 +382,111 @@ async fn revoking_a_subject_ends_its_sessions_only(store: &dyn SessionStore) {
     // A name that begins with the other must not be taken for it.
     let other = begun(store, "anna", START).await;
 
-    let ended = store.revoke(Revoke::Subject(Subject::new("ann")), after(2)).await.unwrap();
+    let ended = store.revoke(everywhere("ann"), after(2)).await.unwrap();
 
     assert_eq!(ended, [first.id, second.id]);
     assert!(store.find(other.id, after(2)).await.unwrap().is_some());
     assert!(!store.revocations().session_revoked(&other.id));
+}
+
+/// What both sessions of a store would have in common, were it not for their realms.
+async fn in_two_realms(store: &dyn SessionStore) -> [Session; 2] {
+    let here = begun(store, "7", START).await;
+    let mut there = session("7", START);
+    there.realm = "shop".to_owned();
+    store.put(there.clone(), NonZeroUsize::MIN, START).await.unwrap();
+    [here, there]
+}
+
+async fn the_same_subject_in_two_realms_is_two_users(store: &dyn SessionStore) {
+    let [here, there] = in_two_realms(store).await;
+    assert!(store.find(here.id, START).await.unwrap().is_some(), "the limit is of each");
+
+    let one = Revoke::Subject { subject: Subject::new("7"), realm: Some("shop".to_owned()) };
+    assert_eq!(store.revoke(one, START).await.unwrap(), [there.id]);
+
+    assert!(store.find(here.id, START).await.unwrap().is_some());
+    assert_eq!(store.revoke(everywhere("7"), START).await.unwrap(), [here.id]);
+}
+
+async fn a_session_names_all_of_its_user(store: &dyn SessionStore) {
+    let [here, there] = in_two_realms(store).await;
+    let another = begun(store, "7", after(1)).await;
+
+    let ended = store.revoke(Revoke::Siblings(another.id), after(2)).await.unwrap();
+
+    assert_eq!(ended, [here.id, another.id]);
+    assert!(store.find(there.id, after(2)).await.unwrap().is_some());
+    assert_eq!(store.revoke(Revoke::Siblings(here.id), after(2)).await.unwrap(), []);
+}
+
+async fn pages_show_every_live_session_once(store: &dyn SessionStore) {
+    let puts = (0..1100).map(|nth| {
+        let begun = session(&format!("user {nth}"), after(nth % 7));
+        let id = begun.id;
+        async move {
+            store.put(begun, MANY, START).await.unwrap();
+            id
+        }
+    });
+    let mut ids = join_all(puts).await;
+    ids.sort_unstable();
+    store.revoke(Revoke::Session(ids.remove(17)), START).await.unwrap();
+
+    let (mut listed, mut pages, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = store.page(after, START).await.unwrap();
+        assert!(page.sessions.len() <= 500, "one step of many");
+        listed.extend(page.sessions.iter().map(|session| session.id));
+        (pages, after) = (pages + 1, page.next);
+        if after.is_none() {
+            break;
+        }
+    }
+
+    assert_eq!(listed, ids);
+    assert_eq!(pages, 3);
+}
+
+async fn a_session_ends_with_the_token_that_it_was_traded_for(store: &dyn SessionStore) {
+    let mut traded = session("ann", START);
+    traded.traded = Some(token("foreign"));
+    store.put(traded.clone(), MANY, START).await.unwrap();
+    let other = begun(store, "ann", START).await;
+
+    let outlaw = Revoke::Token { digest: token("foreign"), until: after(100) };
+    let ended = store.revoke(outlaw.clone(), after(1)).await.unwrap();
+
+    assert_eq!(ended, [traded.id]);
+    assert!(store.revocations().session_revoked(&traded.id));
+    assert_eq!(rotate(store, &traded, "a", "b", after(2)).await, Rotated::Gone);
+    assert!(store.find(other.id, after(2)).await.unwrap().is_some());
+    assert_eq!(store.revoke(outlaw, after(3)).await.unwrap(), []);
+}
+
+async fn a_token_that_has_just_been_made_works_on(store: &dyn SessionStore) {
+    let session = begun(store, "ann", START).await;
+    rotate(store, &session, "a", "b", after(1)).await;
+    let soon = after(1).plus(Duration::from_millis(999));
+
+    let outcome = rotate(store, &session, "b", "c", soon).await;
+
+    let Rotated::Fresh(held) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(held.refresh.unwrap().current, token("b"));
+    let outcome = rotate(store, &session, "b", "c", after(2)).await;
+    assert!(matches!(outcome, Rotated::Rotated(_)), "{outcome:?}");
+}
+
+async fn a_clock_that_was_set_back_opens_no_grace(store: &dyn SessionStore) {
+    let [early, late] = [begun(store, "ann", START).await, begun(store, "bob", START).await];
+    for session in [&early, &late] {
+        rotate(store, session, "a", "b", after(3600)).await;
+    }
+
+    let outcome = rotate(store, &early, "a", "b", after(3595)).await;
+    assert!(matches!(outcome, Rotated::Grace(_)), "requests come out of order: {outcome:?}");
+    let outcome = rotate(store, &late, "a", "b", after(60)).await;
+    assert!(matches!(outcome, Rotated::Reuse(_)), "{outcome:?}");
 }
 
 async fn revoking_all_ends_all(store: &dyn SessionStore) {
@@ -383,9 +506,13 @@ async fn a_revocation_outlives_every_token_of_its_session(store: &dyn SessionSto
     store.put(short.clone(), MANY, START).await.unwrap();
     store.revoke(Revoke::Session(short.id), START).await.unwrap();
 
-    store.revocations().sweep(access_until.plus(24 * HOUR));
+    let leeway = Duration::from_secs(30);
+    store.revocations().sweep(access_until.plus(leeway + Duration::from_secs(299)));
+    assert!(store.revocations().session_revoked(&short.id), "leeway and five minutes are added");
 
-    assert!(store.revocations().session_revoked(&short.id), "a day and the leeway are added");
+    store.revocations().sweep(access_until.plus(leeway + Duration::from_secs(300)));
+    assert!(!store.revocations().session_revoked(&short.id), "no token can be good any more");
+    assert_eq!(rotate(store, &short, "a", "b", START).await, Rotated::Gone, "nor refreshed");
 }
 
 async fn a_single_token_can_be_outlawed(store: &dyn SessionStore) {
@@ -415,7 +542,12 @@ async fn a_rewritten_hash_does_not_end_sessions(store: &dyn SessionStore) {
     let other = begun(store, "bob", START).await;
     let (old, new) = (token("version 1"), token("version 2"));
 
-    store.rehashed(&Subject::new("ann"), old, new).await.unwrap();
+    let (id, subject) = (UserId::new("ann"), Subject::new("ann"));
+    let holder = |source| Holder { source, id: &id, subject: &subject };
+    store.rehashed(holder("shop"), old, new).await.unwrap();
+    let held = store.find(before.id, START).await.unwrap().unwrap();
+    assert_eq!(held.user_version, old, "another source has another hash");
+    store.rehashed(holder("staff"), old, new).await.unwrap();
 
     let late = begun(store, "ann", after(1)).await;
     for id in [before.id, late.id] {
@@ -429,7 +561,7 @@ fn code(word: &str) -> Code {
         username: "alice".to_owned(),
         key: token("ann's key"),
         code: token(word),
-        subject: Subject::new("ann"),
+        user_id: UserId::new("ann"),
         source: "staff".to_owned(),
         user_version: token("version 1"),
         expires: after(600),
@@ -635,7 +767,7 @@ async fn a_waiting_code_is_found_until_it_is_used_or_expires(store: &dyn Session
 pub(crate) fn account(source: &str, id: &str, key: &str) -> Account {
     Account {
         source: source.to_owned(),
-        subject: Subject::new(id),
+        subject: UserId::new(id),
         name: key.to_uppercase(),
         key: key.to_owned(),
         email: Some(format!("{key}@example.com")),
@@ -671,7 +803,7 @@ async fn what_is_known_of_a_user_is_found_by_id_and_by_name(store: &dyn SessionS
     assert_eq!((by_id.as_ref(), by_name.as_ref()), (Some(&ann), Some(&ann)));
     assert_eq!(known(store, "ldap", AccountKey::Name("ANN")).await, None, "as it is spelled");
     assert_eq!(known(store, "ldap", AccountKey::Name("")).await, None);
-    assert_eq!(known(store, "ldap", AccountKey::Subject(&Subject::new("2"))).await, None);
+    assert_eq!(known(store, "ldap", AccountKey::Subject(&UserId::new("2"))).await, None);
 }
 
 async fn a_user_put_again_is_known_by_his_new_name_only(store: &dyn SessionStore) {
@@ -704,8 +836,8 @@ async fn a_user_who_is_forgotten_leaves_a_name_that_another_took(store: &dyn Ses
     let second = account("ldap", "2", "ann");
     store.put_account(second.clone()).await.unwrap();
 
-    store.remove_account("ldap", &Subject::new("1")).await.unwrap();
-    store.remove_account("ldap", &Subject::new("3")).await.unwrap();
+    store.remove_account("ldap", &UserId::new("1")).await.unwrap();
+    store.remove_account("ldap", &UserId::new("3")).await.unwrap();
 
     assert_eq!(known(store, "ldap", AccountKey::Name("ann")).await, Some(second));
 }
@@ -728,7 +860,7 @@ fn totp(secret: u8, made: Timestamp) -> Totp {
 }
 
 async fn a_second_step_is_kept_replaced_and_taken_away(store: &dyn SessionStore) {
-    let (ann, bob) = (Subject::new("ann"), Subject::new("bob"));
+    let (ann, bob) = (UserId::new("ann"), UserId::new("bob"));
     assert_eq!(store.find_totp("staff", &ann).await.unwrap(), None);
     store.put_totp("staff", &ann, Some(totp(1, START))).await.unwrap();
     store.put_totp("staff", &bob, Some(totp(2, START))).await.unwrap();
@@ -743,7 +875,7 @@ async fn a_second_step_is_kept_replaced_and_taken_away(store: &dyn SessionStore)
 }
 
 async fn a_step_of_an_authenticator_is_used_up_with_all_before_it(store: &dyn SessionStore) {
-    let ann = Subject::new("ann");
+    let ann = UserId::new("ann");
     let using = async |step| store.use_totp_step("staff", &ann, step).await.unwrap();
     assert!(!using(100).await, "he has none");
     store.put_totp("staff", &ann, Some(totp(1, START))).await.unwrap();
@@ -757,7 +889,7 @@ async fn a_step_of_an_authenticator_is_used_up_with_all_before_it(store: &dyn Se
 }
 
 async fn a_new_secret_has_its_own_steps(store: &dyn SessionStore) {
-    let ann = Subject::new("ann");
+    let ann = UserId::new("ann");
     store.put_totp("staff", &ann, Some(totp(1, START))).await.unwrap();
     assert!(store.use_totp_step("staff", &ann, 100).await.unwrap());
 
@@ -767,7 +899,7 @@ async fn a_new_secret_has_its_own_steps(store: &dyn SessionStore) {
 }
 
 async fn one_of_many_uses_of_a_step_at_once_succeeds(store: &dyn SessionStore) {
-    let ann = Subject::new("ann");
+    let ann = UserId::new("ann");
     store.put_totp("staff", &ann, Some(totp(1, START))).await.unwrap();
 
     let uses = join_all((0..20).map(|_| store.use_totp_step("staff", &ann, 100))).await;
@@ -776,7 +908,7 @@ async fn one_of_many_uses_of_a_step_at_once_succeeds(store: &dyn SessionStore) {
 }
 
 async fn a_second_step_is_of_a_user_of_a_source(store: &dyn SessionStore) {
-    let seven = Subject::new("7");
+    let seven = UserId::new("7");
     store.put_totp("staff", &seven, Some(totp(1, START))).await.unwrap();
     assert_eq!(store.find_totp("shop", &seven).await.unwrap(), None);
     assert!(!store.use_totp_step("shop", &seven, 100).await.unwrap());
@@ -787,5 +919,5 @@ async fn a_second_step_is_of_a_user_of_a_source(store: &dyn SessionStore) {
 
     assert_eq!(store.find_totp("staff", &seven).await.unwrap(), Some(totp(1, START)));
     assert!(store.use_totp_step("staff", &seven, 100).await.unwrap());
-    assert_eq!(store.find_totp("sta", &Subject::new("ff7")).await.unwrap(), None);
+    assert_eq!(store.find_totp("sta", &UserId::new("ff7")).await.unwrap(), None);
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tollhouse::identity::Subject;
+use tollhouse::identity::UserId;
 use tollhouse::secret::SecretString;
 use tollhouse::users::{Checked, Name, Operations, SourceError, User, UserSource};
 
@@ -157,7 +157,7 @@ pub(crate) async fn right(source: &dyn UserSource, name: &str, password: &str) -
     }
 }
 
-async fn id(source: &dyn UserSource, name: &str) -> Subject {
+async fn id(source: &dyn UserSource, name: &str) -> UserId {
     let found = source.resolve(&username(name)).await.unwrap();
     found.unwrap_or_else(|| panic!("{name} is known"))
 }
@@ -266,7 +266,7 @@ async fn a_user_is_found_by_his_id_and_nobody_by_anothers<K: Kind>() {
         let found = source.find(&alice.id, name).await.unwrap();
         assert!(found.is_none_or(|found| found == alice), "{name} leads to nobody else");
     }
-    assert_eq!(source.find(&Subject::new("nobody"), "alice").await.unwrap(), None);
+    assert_eq!(source.find(&UserId::new("nobody"), "alice").await.unwrap(), None);
 }
 
 async fn a_removed_user_is_gone<K: Kind>() {

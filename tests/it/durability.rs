@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tollhouse::clock::{Clock, TestClock};
-use tollhouse::identity::{SessionId, Subject};
+use tollhouse::identity::SessionId;
 use tollhouse::secret::random;
 use tollhouse::session::{
     EmbeddedOptions, EmbeddedStore, Faults, Revoke, Rotated, SessionStore, StoreError,
 };
 
-use crate::contract::{MANY, START, after, rotation, session, token};
+use crate::contract::{MANY, START, after, everywhere, rotation, session, token};
 use crate::store_file::options;
 
 const KILLS: usize = 60;
@@ -44,7 +44,8 @@ async fn one_client(store: &dyn SessionStore, client: usize) {
         for nth in 0..last {
             let from = if nth == 0 { "a".to_owned() } else { nth.to_string() };
             let to = (nth + 1).to_string();
-            let outcome = store.rotate(id, rotation(&from, &to, START), START).await.unwrap();
+            let now = after(nth.into());
+            let outcome = store.rotate(id, rotation(&from, &to, now), now).await.unwrap();
             assert!(matches!(outcome, Rotated::Rotated(_)), "{outcome:?}");
             say(&format!("rotated {id} {to}"));
         }
@@ -214,7 +215,7 @@ async fn a_logout_while_the_disk_fails_holds_at_once_and_after_a_restart() {
     faults.fail_writes(true);
 
     let outlaw = Revoke::Token { digest: token("foreign"), until: after(1000) };
-    for what in [Revoke::Session(one.id), Revoke::Subject(Subject::new("bob")), outlaw] {
+    for what in [Revoke::Session(one.id), everywhere("bob"), outlaw] {
         assert!(store.revoke(what.clone(), START).await.is_err());
         assert!(store.revoke(what, START).await.is_err(), "a repeated logout");
     }

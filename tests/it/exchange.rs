@@ -406,3 +406,54 @@ async fn a_tenants_new_key_is_fetched_for_a_trade_and_a_tenant_that_is_down_is_5
     trade(&gateway, &token()).await.assert_status(200);
     assert_eq!(sessions(&gateway).await.len(), 2);
 }
+
+#[tokio::test]
+async fn what_was_traded_ends_with_the_token_that_it_was_traded_for() {
+    let (tenant, upstream) = (Tenant::new(), Upstream::start().await);
+    let native = "[[login]]\ndialect = \"native\"\nexchange = [\"auth0\"]";
+    let gateway = trading(&tenant, "", native, &upstream).await;
+    let client = gateway.client();
+    let (token, other) = (tenant.token(json!({})), tenant.token(json!({ "jti": "another" })));
+    let traded = client.post("/auth/exchange").bearer(&token).send().await;
+    let kept = client.post("/auth/exchange").bearer(&other).send().await;
+    let access = traded.assert_status(200).member("access_token");
+    client.get("/").bearer(&access).send().await.assert_status(200);
+    let seen = upstream.received().len();
+
+    client.post("/auth/logout").bearer(&token).send().await.assert_status(204);
+
+    client.get("/").bearer(&token).send().await.assert_status(401);
+    client.get("/").bearer(&access).send().await.assert_status(401);
+    let body = json!({ "refresh_token": traded.member("refresh_token") });
+    client.post("/auth/refresh").json(body).send().await.assert_status(401);
+    client.post("/auth/exchange").bearer(&token).send().await.assert_status(401);
+    assert_eq!(upstream.received().len(), seen);
+    let kept = kept.assert_status(200).member("access_token");
+    client.get("/").bearer(&kept).send().await.assert_status(200);
+    assert_eq!(sessions(&gateway).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_traded_lives_a_day_however_often_it_is_refreshed() {
+    let (tenant, upstream) = (Tenant::new(), Upstream::start().await);
+    for (keys, hours) in [("", 24), ("exchange_ttl = \"3h\"", 3)] {
+        let login = format!("[[login]]\ndialect = \"native\"\nexchange = [\"auth0\"]\n{keys}");
+        let gateway = trading(&tenant, "", &login, &upstream).await;
+        let client = gateway.client();
+        let traded = client.post("/auth/exchange").bearer(&tenant.token(json!({}))).send().await;
+        let mut token = traded.assert_status(200).member("refresh_token");
+
+        for _ in 1..hours {
+            gateway.advance(Duration::from_secs(3600));
+            let body = json!({ "refresh_token": token });
+            let reply = client.post("/auth/refresh").json(body).send().await;
+            token = reply.assert_status(200).member("refresh_token");
+        }
+        gateway.advance(Duration::from_secs(3600));
+
+        let body = json!({ "refresh_token": token });
+        client.post("/auth/refresh").json(body).send().await.assert_status(401);
+        assert!(sessions(&gateway).await.is_empty());
+    }
+    upstream.assert_untouched();
+}

@@ -9,7 +9,7 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::json;
 use tollhouse::clock::Clock;
 use tollhouse::config::{AllowWeak, Htpasswd, WeakScheme};
-use tollhouse::identity::Subject;
+use tollhouse::identity::{IdRules, UserId};
 use tollhouse::secret::SecretString;
 use tollhouse::session::{AccountKey, EmbeddedOptions, EmbeddedStore};
 use tollhouse::users::{
@@ -43,6 +43,8 @@ impl Fixture {
             path: folder.path().join("store.redb"),
             clock: Clock::system(),
             leeway: Duration::from_secs(30),
+            longest_access: Duration::from_secs(600),
+            ids: IdRules::default(),
             keys_exist: false,
             new_state: false,
             backend_faults: None,
@@ -123,7 +125,7 @@ async fn every_line_is_a_user_with_his_groups_as_roles() {
     assert!(is_wrong(&check(&*source, "alice", "").await));
     assert_eq!(check(&*source, "nobody", PASSWORD).await, Checked::Unknown);
     assert_eq!(source.find(&alice.id, "Alice").await.unwrap(), Some(alice.clone()));
-    assert_eq!(source.find(&Subject::new("nobody"), "nobody").await.unwrap(), None);
+    assert_eq!(source.find(&UserId::new("nobody"), "nobody").await.unwrap(), None);
     let again = fixture.open(&fixture.config());
     let id = again.resolve(&Name::Username("alice".to_owned())).await.unwrap();
     assert_eq!(id, Some(alice.id), "the id is made of source and name");

@@ -44,6 +44,7 @@ mod sessions; // sessions over their whole life
 mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
 mod sql; // users in real databases
 mod store_file; // the store file: made, refused, copied, swept
+mod store_time; // what a store forgets, and by which clock
 mod store_upgrade; // store files of earlier versions
 mod streams; // WebSockets and long downloads, and when they end
 mod takeover; // a login system is taken over in three days

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollhouse::clock::{Clock, TestClock};
+use tollhouse::identity::IdRules;
 use tollhouse::session::{
     CodeGuess, EmbeddedOptions, EmbeddedStore, Faults, OpenError, Revoke, Rotated, SessionStore,
 };
@@ -19,6 +20,8 @@ pub(crate) fn options(dir: &Path) -> EmbeddedOptions {
         path: dir.join("store.redb"),
         clock: Clock::test(TestClock::new(START)),
         leeway: Duration::from_secs(30),
+        longest_access: Duration::from_secs(600),
+        ids: IdRules::default(),
         keys_exist: false,
         new_state: false,
         backend_faults: None,
@@ -151,11 +154,11 @@ fn a_file_of_a_newer_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     let path = dir.path().join("store.redb");
-    crate::store_upgrade::rewrite(&path, 4, |_| ());
+    crate::store_upgrade::rewrite(&path, 5, |_| ());
 
     let refused = EmbeddedStore::open(options(dir.path())).unwrap_err();
 
-    assert!(matches!(refused, OpenError::Newer { found: 4, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Newer { found: 5, .. }), "{refused}");
 }
 
 #[tokio::test]
@@ -193,15 +196,6 @@ async fn expired_rows_are_swept_in_small_batches() {
         store.put(brief, MANY, START)
     });
     futures_util::future::join_all(puts).await;
-    for nth in 0..700 {
-        let (from, to) = if nth == 0 {
-            ("a".into(), "0".into())
-        } else {
-            (format!("{}", nth - 1), format!("{nth}"))
-        };
-        let outcome = store.rotate(renewed.id, rotation(&from, &to, START), START).await.unwrap();
-        assert!(matches!(outcome, Rotated::Rotated(_)));
-    }
 
     assert_eq!(store.sweep(after(129)).await.unwrap(), 0, "the leeway is not over");
     let mut passes = Vec::new();
@@ -213,14 +207,6 @@ async fn expired_rows_are_swept_in_small_batches() {
 
     assert!(store.find(renewed.id, after(130)).await.unwrap().is_some());
     store.revoke(Revoke::Session(renewed.id), after(130)).await.unwrap();
-    let mut looked = 0;
-    loop {
-        match store.sweep(after(130)).await.unwrap() {
-            0 => break,
-            rows => looked += rows,
-        }
-    }
-    assert!(looked >= 699, "its retired tokens went in turn: {looked}");
     store.sweep(START.plus(Duration::from_secs(4 * 24 * 3600))).await.unwrap();
     assert!(store.revocations().is_empty(), "a revocation ends with all it was for");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::{ProptestConfig, any, proptest};
 use tollhouse::cli::users::{self as cli, AddArgs, UsersFile};
 use tollhouse::clock::{Clock, TestClock, Timestamp};
-use tollhouse::identity::Subject;
+use tollhouse::identity::{IdRules, UserId};
 use tollhouse::secret::SecretString;
 use tollhouse::users::edit::{self, EditError, NewUser};
 use tollhouse::users::password::{self, Cost, StoredHash};
@@ -142,7 +142,11 @@ async fn sources_are_asked_in_order_and_refuse_at_equal_cost() {
         ]
         .concat(),
     );
-    let users = Users::new(vec![staff.open("staff"), guests.open("guests")], Vec::new());
+    let users = Users::new(
+        vec![staff.open("staff"), guests.open("guests")],
+        Vec::new(),
+        IdRules::default(),
+    );
     let both = ["staff".to_owned(), "guests".to_owned()];
     let ask = |name: &str, password: &str| {
         let (name, password) = (username(name), SecretString::from(password));
@@ -172,7 +176,7 @@ async fn names_and_addresses_are_found_in_any_spelling() {
         &format!("id = \"{ALICE_ID}\"\n{more}"),
     ));
     let source = fixture.open("staff");
-    let alice = Some(Subject::new(ALICE_ID));
+    let alice = Some(UserId::new(ALICE_ID));
 
     for name in
         [username("alice"), username(" ＡＬＩＣＥ"), Name::Email("alice@example.COM".into())]
@@ -191,7 +195,7 @@ async fn a_change_is_noticed_and_ends_in_a_new_version() {
     let id = format!("id = \"{ALICE_ID}\"\n");
     fixture.write(&user("alice", &hash, &id));
     let source = fixture.open("staff");
-    let alice = Subject::new(ALICE_ID);
+    let alice = UserId::new(ALICE_ID);
     let test_clock = TestClock::new(Timestamp::from_secs(1_800_000_000));
     let clock = Clock::test(test_clock.clone());
     let watch = source.watch(&clock);

@@ -21,6 +21,7 @@ use super::known::Dialects;
 use super::out::Out;
 use super::reader::Table;
 use super::suggest::Names;
+use crate::identity::IdRule;
 
 pub use self::dn::Dn;
 pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, LegacyNames, UserMap};
@@ -32,6 +33,9 @@ pub use self::sql::{SqlColumn, SqlColumns, SqlDatabase, SqlUsers};
 pub struct UserSource {
     pub name: String,
     pub kind: UserSourceKind,
+    /// Its ids mean the same people as those of every other source that says so (`ids =
+    /// "shared"`).
+    pub shares_ids: bool,
     /// While it is unavailable the next source is asked (`on_unavailable = "next"`); otherwise
     /// its users are answered 503.
     pub passed_over: bool,
@@ -64,11 +68,23 @@ impl UserSourceKind {
             Self::File { .. } | Self::Htpasswd(_) => false,
             Self::Ldap(ldap) => !ldap.has_unique_ids(),
             Self::Sql(_) => true,
-            Self::Http(http) => http.map.id.is_some(),
+            Self::Http(http) => http.map.id.is_some() || http.dialect.tells_id(),
         }
     }
 }
 
+impl UserSource {
+    /// What its ids are worth outside of it.
+    pub fn id_rule(&self) -> IdRule {
+        match (self.shares_ids, self.kind.has_ids_of_its_own()) {
+            (true, _) => IdRule::Shared,
+            (false, true) => IdRule::Local,
+            (false, false) => IdRule::Unique,
+        }
+    }
+}
+
+const SHARES_IDS: [(&str, bool); 2] = [("own", false), ("shared", true)];
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
 
 impl UserSource {
@@ -80,6 +96,8 @@ impl UserSource {
     ) -> Option<Self> {
         let name = names.read(&mut table, None);
         let passed_over = read_passed_over(&mut table);
+        let ids = table.get("ids");
+        let shares_ids = ids.as_ref().and_then(|item| item.choice(&SHARES_IDS)).unwrap_or(false);
         let kind =
             table.required("kind", "one of \"file\", \"htpasswd\", \"sql\", \"ldap\", \"http\"");
         let kind = match kind.as_ref().and_then(Item::text) {
@@ -97,7 +115,7 @@ impl UserSource {
                 return None;
             }
         };
-        Some(Self { name, kind, passed_over })
+        Some(Self { name, kind, shares_ids, passed_over })
     }
 
     /// A source whose file the caller is about to make or change; `None` if it is no file.
@@ -109,7 +127,9 @@ impl UserSource {
             return None;
         }
         let passed_over = read_passed_over(&mut table);
-        Some(Self { name, kind: file::read(&mut table, true), passed_over })
+        let shares_ids =
+            table.get("ids").and_then(|item| item.choice(&SHARES_IDS)).unwrap_or(false);
+        Some(Self { name, kind: file::read(&mut table, true), shares_ids, passed_over })
     }
 }
 
@@ -118,6 +138,7 @@ impl UserSource {
     pub(super) fn print(&self, config: &Config) -> toml::Table {
         let out = Out::default()
             .text("name", &self.name)
+            .text("ids", if self.shares_ids { "shared" } else { "own" })
             .text("on_unavailable", if self.passed_over { "next" } else { "refuse" });
         match &self.kind {
             UserSourceKind::File { path, bootstrap, allow_weak } => out

@@ -103,11 +103,19 @@ impl Dialect {
 
     /// Whether an answer to a login, or the token in it, says what the user is called.
     pub fn tells_name(&self) -> bool {
-        let named = [Name::UserId, Name::Username].map(Place::Named);
+        self.tells_any(&[Name::UserId, Name::Username])
+    }
+
+    /// Whether an answer to a login, or the token in it, says the user's id.
+    pub fn tells_id(&self) -> bool {
+        self.tells_any(&[Name::UserId])
+    }
+
+    fn tells_any(&self, names: &[Name]) -> bool {
         let reply = password_login(self).and_then(|(endpoint, _)| endpoint.reply.json.as_ref());
         reply.into_iter().chain([&self.access_claims]).any(|template| {
             // A text around it may not be told apart from it.
-            named.iter().any(|place| template.names(place))
+            names.iter().any(|name| template.names(&Place::Named(*name)))
         })
     }
 }

@@ -71,7 +71,8 @@ pub(super) fn guess(
     if secret::equal(&guess.code.0, &kept.code.code.0) {
         t.change().codes.remove(&guess.key.0)?;
         let mut code = kept.code;
-        code.user_version = versions::latest(t, &code.subject, code.user_version)?;
+        let user = (code.source.as_str(), &code.user_id);
+        code.user_version = versions::latest(t, user, code.user_version)?;
         return Ok(CodeVerdict::Right(Box::new(code)));
     }
     let guesses = if own { &mut kept.own } else { &mut kept.others };

@@ -18,8 +18,11 @@ use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableTable, Sto
 use super::faults::{Faults, Faulty};
 use super::memory::{Live, Memory};
 use super::sessions;
-use super::tables::{self, Effects, Fault, SCHEMA, Tables};
+use super::tables::{self, Effects, Fault, META_SCHEMA, SCHEMA, Tables};
+use super::time::TimeGuard;
+use super::upgrade;
 use crate::clock::Timestamp;
+use crate::identity::IdRules;
 use crate::secret::{self, Digest};
 
 /// Why a store cannot be opened, and what to do.
@@ -62,6 +65,7 @@ pub enum OpenError {
 pub(super) struct Place {
     pub(super) path: PathBuf,
     pub(super) faults: Option<Arc<Faults>>,
+    pub(super) ids: IdRules,
 }
 
 /// What a store knows of itself.
@@ -74,31 +78,19 @@ pub(super) struct Birth {
 /// Pages of the file kept in memory; redb would take 1 GiB.
 const CACHE: usize = 64 << 20;
 const OWNER_ONLY: u32 = 0o600;
+/// A file this short is not worth compacting.
+const SMALL: u64 = 4 << 20;
 /// Free bytes that a store which failed waits for.
 const LEAST_ROOM: u64 = 256 << 10;
 
 /// Names in the `meta` table.
-const META_SCHEMA: &str = "schema";
 const META_MADE: &str = "made";
 const META_SECRET: &str = "secret";
 const META_OPENED: &str = "opened";
+/// The highest time that was seen and believed.
+pub(super) const META_HIGHEST: &str = "highest";
 /// Sessions whose rotation the last commit made durable, but perhaps nobody was told.
 pub(super) const META_UNTOLD: &str = "untold";
-
-/// Makes the tables that came with later versions. An earlier version would not ask users for
-/// their second step, so it must not open the file again.
-fn upgrade(db: &Database) -> Result<(), redb::Error> {
-    let txn = db.begin_write()?;
-    let opened = Tables::open(&txn, &Arc::default(), std::time::Duration::ZERO);
-    let mut t = opened.map_err(|fault| match fault {
-        Fault::Store(error) => error,
-        Fault::Row(error) => redb::Error::Corrupted(error.to_string()),
-    })?;
-    t.change().meta.insert(META_SCHEMA, SCHEMA.to_be_bytes().as_slice())?;
-    drop(t);
-    txn.commit()?;
-    Ok(())
-}
 
 impl Place {
     /// True if there is a file.
@@ -146,7 +138,7 @@ impl Place {
             return Err(OpenError::Newer { path: self.path.clone(), found: schema });
         }
         if schema < SCHEMA {
-            upgrade(&db).map_err(|error| self.damaged(error))?;
+            upgrade::run(&db, &self.ids).map_err(|fault| self.unusable(fault))?;
         }
         let made = number(META_MADE)?.map(Timestamp::from_millis);
         let secret = fact(META_SECRET)?.and_then(|value| value.try_into().ok());
@@ -234,6 +226,11 @@ pub(super) fn load(db: &Database, memory: &Memory) -> Result<(), Fault> {
     }
     t.change().meta.remove(META_UNTOLD)?;
     t.change().meta.insert(META_OPENED, now.millis().to_be_bytes().as_slice())?;
+    let highest = t.rows().meta.get(META_HIGHEST)?.and_then(|row| row.value().try_into().ok());
+    if let Some(highest) = highest.map(u64::from_be_bytes) {
+        memory.time(|time| time.resume(Timestamp::from_millis(highest), &memory.clock));
+    }
+    write_highest(&mut t, memory)?;
 
     let mut found = Effects::default();
     for row in t.rows().revoked.iter()? {
@@ -249,8 +246,7 @@ pub(super) fn load(db: &Database, memory: &Memory) -> Result<(), Fault> {
     let mut live = HashMap::new();
     for id in sessions::all(&t)? {
         if let Some(session) = sessions::load(&t, id)? {
-            let revoked_until = t.revoked_until(&session);
-            live.insert(id, Live { subject: session.subject, revoked_until });
+            live.insert(id, Live::of(&session, t.revoked_until(&session)));
         }
     }
     drop(t);
@@ -258,6 +254,36 @@ pub(super) fn load(db: &Database, memory: &Memory) -> Result<(), Fault> {
     memory.reload(live);
     memory.apply(found);
     Ok(())
+}
+
+/// Writes down how late it is, once a minute: a clock that is far beyond that is not believed.
+pub(super) fn write_highest(t: &mut Tables<'_>, memory: &Memory) -> Result<(), Fault> {
+    if let Some(highest) = memory.time(TimeGuard::take_due) {
+        t.change().meta.insert(META_HIGHEST, highest.millis().to_be_bytes().as_slice())?;
+    }
+    Ok(())
+}
+
+/// Gives the disk back what has been freed, where that is most of the file: a redb file never
+/// shrinks by itself, and each start verifies the whole of it.
+pub(super) fn compact(db: &mut Database, path: &Path) -> Result<(), Fault> {
+    let length = fs::metadata(path).map_err(redb::Error::Io)?.len();
+    if length < SMALL {
+        return Ok(());
+    }
+    let txn = db.begin_write()?;
+    let stats = txn.stats()?;
+    txn.abort()?;
+    let page = u64::try_from(stats.page_size()).unwrap_or(u64::MAX);
+    if stats.allocated_pages().saturating_mul(page) > length / 2 {
+        return Ok(());
+    }
+    match db.compact() {
+        Ok(_) => Ok(()),
+        Err(redb::CompactionError::Storage(error)) => Err(error.into()),
+        // Nobody else has a transaction open yet; if one had, the next start would do it.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Copies what `from` sees into a new file.

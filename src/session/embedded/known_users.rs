@@ -5,7 +5,7 @@
 use redb::ReadableTable;
 
 use super::tables::{Fault, Tables};
-use crate::identity::Subject;
+use crate::identity::UserId;
 use crate::session::{Account, AccountCounts, AccountKey};
 
 pub(super) fn put(t: &mut Tables<'_>, account: &Account) -> Result<(), Fault> {
@@ -33,7 +33,7 @@ pub(super) fn find(
     Ok(row.map(|row| serde_json::from_slice(row.value())).transpose()?)
 }
 
-pub(super) fn remove(t: &mut Tables<'_>, source: &str, subject: &Subject) -> Result<(), Fault> {
+pub(super) fn remove(t: &mut Tables<'_>, source: &str, subject: &UserId) -> Result<(), Fault> {
     let Some(held) = find(t, source, AccountKey::Subject(subject))? else { return Ok(()) };
     t.change().users.remove((source, subject.as_str()))?;
     let name = (source, held.key.as_str());

@@ -9,15 +9,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::tables::Effects;
+use super::time::TimeGuard;
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{SessionId, Subject};
-use crate::session::{Revocations, Revoke, StoreError};
+use crate::secret::Digest;
+use crate::session::{Revocations, Revoke, Session, StoreError};
 
 /// A session as far as a revocation needs to know it.
 #[derive(Clone, Debug)]
 pub(super) struct Live {
-    pub(super) subject: Subject,
-    pub(super) revoked_until: Timestamp,
+    subject: Subject,
+    realm: String,
+    traded: Option<Digest>,
+    revoked_until: Timestamp,
+}
+
+impl Live {
+    pub(super) fn of(session: &Session, revoked_until: Timestamp) -> Self {
+        Self {
+            subject: session.subject.clone(),
+            realm: session.realm.clone(),
+            traded: session.traded,
+            revoked_until,
+        }
+    }
+
+    fn is_of(&self, subject: &Subject, realm: Option<&str>) -> bool {
+        self.subject == *subject && realm.is_none_or(|realm| self.realm == realm)
+    }
 }
 
 /// A revocation and when it was asked for.
@@ -29,14 +48,17 @@ pub(super) struct Memory {
     pub(super) clock: Clock,
     pub(super) leeway: Duration,
     pub(super) revocations: Arc<Revocations>,
+    /// By which anything is forgotten.
+    time: Mutex<TimeGuard>,
     live: Mutex<HashMap<SessionId, Live>>,
     owed: Mutex<Vec<Owed>>,
     trouble: Mutex<Option<Arc<str>>>,
 }
 
 impl Memory {
-    pub(super) fn new(clock: Clock, leeway: Duration) -> Self {
+    pub(super) fn new(clock: Clock, leeway: Duration, longest_access: Duration) -> Self {
         Self {
+            time: Mutex::new(TimeGuard::new(&clock, longest_access)),
             clock,
             leeway,
             revocations: Arc::default(),
@@ -78,12 +100,25 @@ impl Memory {
                 Revoke::Session(id) => {
                     live.get_key_value(id).into_iter().for_each(|(id, it)| revoke(id, it));
                 }
-                Revoke::Subject(subject) => {
-                    let theirs = live.iter().filter(|(_, it)| it.subject == *subject);
+                Revoke::Siblings(id) => {
+                    let of = live.get(id).map(|it| (&it.subject, it.realm.as_str()));
+                    let is_theirs = |it: &Live| {
+                        of.is_some_and(|(subject, realm)| it.is_of(subject, Some(realm)))
+                    };
+                    let theirs = live.iter().filter(|(_, it)| is_theirs(it));
+                    theirs.for_each(|(id, it)| revoke(id, it));
+                }
+                Revoke::Subject { subject, realm } => {
+                    let is_theirs = |it: &Live| it.is_of(subject, realm.as_deref());
+                    let theirs = live.iter().filter(|(_, it)| is_theirs(it));
                     theirs.for_each(|(id, it)| revoke(id, it));
                 }
                 Revoke::All => live.iter().for_each(|(id, it)| revoke(id, it)),
-                Revoke::Token { digest, until } => self.revocations.revoke_token(*digest, *until),
+                Revoke::Token { digest, until } => {
+                    self.revocations.revoke_token(*digest, *until);
+                    let traded = live.iter().filter(|(_, it)| it.traded == Some(*digest));
+                    traded.for_each(|(id, it)| revoke(id, it));
+                }
             }
         }
         let mut owed = lock(&self.owed);
@@ -101,6 +136,13 @@ impl Memory {
     /// The first `count` of those are written now.
     pub(super) fn settle(&self, count: usize) {
         lock(&self.owed).drain(..count);
+    }
+
+    /// Looks at the clock; the guard says what may be forgotten by it.
+    pub(super) fn time<T>(&self, look: impl FnOnce(&mut TimeGuard) -> T) -> T {
+        let mut guard = lock(&self.time);
+        guard.look(&self.clock);
+        look(&mut guard)
     }
 
     /// Notes whether the last operation could be carried out.

@@ -16,6 +16,8 @@ mod second_steps;
 mod sessions;
 mod sweep;
 mod tables;
+mod time;
+mod upgrade;
 mod versions;
 mod window;
 mod writer;
@@ -42,11 +44,11 @@ use self::memory::Memory;
 use self::tables::{Fault, Tables};
 use self::writer::Writer;
 use super::{
-    Account, AccountCounts, AccountKey, Admission, Attempt, Code, CodeGuess, CodeVerdict, PutCode,
-    Revocations, Revoke, Rotated, Rotation, Session, SessionStore, StoreError, Totp,
+    Account, AccountCounts, AccountKey, Admission, Attempt, Code, CodeGuess, CodeVerdict, Holder,
+    Page, PutCode, Revocations, Revoke, Rotated, Rotation, Session, SessionStore, StoreError, Totp,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::identity::{SessionId, Subject};
+use crate::identity::{IdRules, SessionId, Subject, UserId};
 use crate::secret::Digest;
 
 /// How to open an embedded store.
@@ -58,6 +60,11 @@ pub struct EmbeddedOptions {
     pub clock: Clock,
     /// How much clocks may differ; revocations and ended sessions are kept for longer by it.
     pub leeway: Duration,
+    /// The life of the longest access token: for so long a clock that jumped has to hold before
+    /// anything is forgotten by it.
+    pub longest_access: Duration,
+    /// Who the users of sessions are that an earlier version knew by their sources' ids.
+    pub ids: IdRules,
     /// There are signing keys: then a missing file is an error.
     pub keys_exist: bool,
     /// Make a missing file all the same (`--new-state`). An existing one is kept.
@@ -99,15 +106,18 @@ impl EmbeddedStore {
     /// # Errors
     /// When the file is missing, damaged, too new, in use or unreadable; each says what to do.
     pub fn open(options: EmbeddedOptions) -> Result<Arc<Self>, OpenError> {
-        let place = Place { path: options.path.clone(), faults: options.backend_faults };
+        let place =
+            Place { path: options.path.clone(), faults: options.backend_faults, ids: options.ids };
         if !place.exists()? {
             if options.keys_exist && !options.new_state {
                 return Err(place.missing());
             }
             place.create(options.clock.now())?;
         }
-        let (db, birth) = place.open()?;
-        let memory = Arc::new(Memory::new(options.clock, options.leeway));
+        let (mut db, birth) = place.open()?;
+        file::compact(&mut db, &options.path).map_err(|fault| place.unusable(fault))?;
+        let memory = Memory::new(options.clock, options.leeway, options.longest_access);
+        let memory = Arc::new(memory);
         file::load(&db, &memory).map_err(|fault| place.unusable(fault))?;
 
         let (queue, receiver) = sync_channel(QUEUE);
@@ -145,15 +155,32 @@ impl EmbeddedStore {
         copied.await.unwrap_or_else(|_| Err(io::Error::other("the copy panicked"))).map_err(io)
     }
 
-    /// Removes up to a few hundred rows that expired before `now`; answers how many were due.
-    /// The writer does this by itself; tests drive it.
+    /// Removes up to a few hundred rows that expired before `now`; answers how many were due. None
+    /// while the clock is not believed. The writer does this by itself; tests drive it.
     ///
     /// # Errors
     /// When the store is unavailable.
     pub async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        if !self.memory.time(|time| time.is_believed()) {
+            return Ok(0);
+        }
         let looked = self.ask(move |t| sweep::pass(t, now)).await?;
         self.memory.revocations.sweep(now);
         Ok(looked)
+    }
+
+    /// What an operator should know of the store, a sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let now = self.memory.clock.now();
+        let mut notes: Vec<String> = self.memory.time(|time| time.note()).into_iter().collect();
+        if self.birth.made > now.plus(self.memory.leeway) {
+            notes.push(format!(
+                "the store was made at {}, which is still to come: the clock was wrong then or is \
+                 wrong now",
+                self.birth.made
+            ));
+        }
+        notes
     }
 
     async fn ask<T: Send + 'static>(
@@ -205,6 +232,10 @@ impl SessionStore for EmbeddedStore {
     ) -> Result<Vec<Session>, StoreError> {
         let subject = subject.cloned();
         self.ask(move |t| sessions::list(t, subject.as_ref(), most, now)).await
+    }
+
+    async fn page(&self, after: Option<SessionId>, now: Timestamp) -> Result<Page, StoreError> {
+        self.ask(move |t| sessions::page(t, after, now)).await
     }
 
     async fn rotate(
@@ -272,14 +303,14 @@ impl SessionStore for EmbeddedStore {
         self.ask(move |t| attempts::lift(t, account)).await
     }
 
-    async fn rehashed(
-        &self,
-        subject: &Subject,
-        old: Digest,
-        new: Digest,
-    ) -> Result<(), StoreError> {
-        let (subject, now) = (subject.clone(), self.memory.clock.now());
-        self.ask(move |t| versions::rehashed(t, &subject, (old, new), now)).await
+    async fn rehashed(&self, user: Holder<'_>, old: Digest, new: Digest) -> Result<(), StoreError> {
+        let (source, id) = (user.source.to_owned(), user.id.clone());
+        let (subject, now) = (user.subject.clone(), self.memory.clock.now());
+        self.ask(move |t| {
+            let user = Holder { source: &source, id: &id, subject: &subject };
+            versions::rehashed(t, user, (old, new), now)
+        })
+        .await
     }
 
     async fn put_account(&self, account: Account) -> Result<(), StoreError> {
@@ -305,7 +336,7 @@ impl SessionStore for EmbeddedStore {
         }
     }
 
-    async fn remove_account(&self, source: &str, subject: &Subject) -> Result<(), StoreError> {
+    async fn remove_account(&self, source: &str, subject: &UserId) -> Result<(), StoreError> {
         let (source, subject) = (source.to_owned(), subject.clone());
         self.ask(move |t| known_users::remove(t, &source, &subject)).await
     }
@@ -318,26 +349,26 @@ impl SessionStore for EmbeddedStore {
     async fn put_totp(
         &self,
         source: &str,
-        subject: &Subject,
+        id: &UserId,
         totp: Option<Totp>,
     ) -> Result<(), StoreError> {
-        let (source, subject) = (source.to_owned(), subject.clone());
-        self.ask(move |t| second_steps::put(t, (&source, &subject), totp.as_ref())).await
+        let (source, id) = (source.to_owned(), id.clone());
+        self.ask(move |t| second_steps::put(t, (&source, &id), totp.as_ref())).await
     }
 
-    async fn find_totp(&self, source: &str, subject: &Subject) -> Result<Option<Totp>, StoreError> {
-        let (source, subject) = (source.to_owned(), subject.clone());
-        self.ask(move |t| second_steps::find(t, (&source, &subject))).await
+    async fn find_totp(&self, source: &str, id: &UserId) -> Result<Option<Totp>, StoreError> {
+        let (source, id) = (source.to_owned(), id.clone());
+        self.ask(move |t| second_steps::find(t, (&source, &id))).await
     }
 
     async fn use_totp_step(
         &self,
         source: &str,
-        subject: &Subject,
+        id: &UserId,
         step: u64,
     ) -> Result<bool, StoreError> {
-        let (source, subject) = (source.to_owned(), subject.clone());
-        self.ask(move |t| second_steps::use_step(t, (&source, &subject), step)).await
+        let (source, id) = (source.to_owned(), id.clone());
+        self.ask(move |t| second_steps::use_step(t, (&source, &id), step)).await
     }
 
     fn revocations(&self) -> &Arc<Revocations> {

@@ -1,6 +1,7 @@
 //! The secrets of second steps. They do not expire: they go when they are taken away.
 //!
-//! A user is known by his source and his id there: two sources may number their users alike. Rows
+//! A user is known by source and id there: two sources may number their users alike, and the second
+//! step must stay whatever becomes of a source's ids elsewhere. Rows
 //! of earlier versions have the id alone. Nobody knows whose they are, so whoever has the id is
 //! asked for the code, and whose code is right, his is the row from then on.
 
@@ -8,12 +9,12 @@ use redb::ReadableTable;
 
 use super::tables::{Fault, Tables};
 use crate::clock::Timestamp;
-use crate::identity::Subject;
+use crate::identity::UserId;
 use crate::secret::Secret;
 use crate::session::Totp;
 
 /// A source and the user's id there.
-type User<'a> = (&'a str, &'a Subject);
+type User<'a> = (&'a str, &'a UserId);
 
 /// A secret and the last step that was used of it.
 struct Row {

@@ -4,6 +4,8 @@
 //! else, so what it reads cannot change under it.
 
 use std::num::NonZeroUsize;
+use std::ops::Bound;
+use std::time::Duration;
 
 use redb::ReadableTable;
 
@@ -13,7 +15,13 @@ use super::versions;
 use crate::clock::Timestamp;
 use crate::identity::{SessionId, Subject};
 use crate::secret::Digest;
-use crate::session::{Generation, Revoke, Rotated, Rotation, Session};
+use crate::session::{Generation, Page, Revoke, Rotated, Rotation, Session};
+
+/// Sessions that one step looks at, where there is no end to them.
+const PAGE: usize = 500;
+
+/// A refresh token that is younger than this works on without being replaced.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Keeps a new session and ends the subject's oldest beyond `most`.
 pub(super) fn put(
@@ -26,12 +34,16 @@ pub(super) fn put(
         return Ok(Vec::new());
     }
     let mut session = session.clone();
-    session.user_version = versions::latest(t, &session.subject, session.user_version)?;
+    let user = (session.source.as_str(), &session.user_id);
+    session.user_version = versions::latest(t, user, session.user_version)?;
     if let Some(before) = load(t, session.id)? {
-        t.change().by_subject.remove(subject_key(&before))?;
+        t.change().by_user.remove(user_key(&before))?;
     }
     save(t, &session)?;
-    t.change().by_subject.insert(subject_key(&session), ())?;
+    t.change().by_user.insert(user_key(&session), ())?;
+    if let Some(token) = &session.traded {
+        t.change().by_token.insert((&token.0, session.id.0.as_bytes()), ())?;
+    }
     t.expire(Kind::Session, t.outlived(&session), session.id.0.as_bytes())?;
     note_live(t, &session);
     end_oldest(t, &session, most, now)
@@ -43,7 +55,7 @@ fn end_oldest(
     most: NonZeroUsize,
     now: Timestamp,
 ) -> Result<Vec<SessionId>, Fault> {
-    let held = of_subject(t, &newest.subject)?;
+    let held = of_subject(t, &newest.subject, Some(&newest.realm))?;
     if held.len() <= most.get() {
         return Ok(Vec::new());
     }
@@ -79,7 +91,7 @@ pub(super) fn list(
     now: Timestamp,
 ) -> Result<Vec<Session>, Fault> {
     let ids = match subject {
-        Some(subject) => of_subject(t, subject)?,
+        Some(subject) => of_subject(t, subject, None)?,
         None => all(t)?,
     };
     let mut live = Vec::new();
@@ -90,6 +102,26 @@ pub(super) fn list(
         live.extend(find(t, id, now)?);
     }
     Ok(live)
+}
+
+/// The live ones among the next few sessions.
+pub(super) fn page(
+    t: &Tables<'_>,
+    after: Option<SessionId>,
+    now: Timestamp,
+) -> Result<Page, Fault> {
+    let first = after.map_or([0; 16], |id| *id.0.as_bytes());
+    let first = if after.is_some() { Bound::Excluded(&first) } else { Bound::Included(&first) };
+    let mut page = Page { sessions: Vec::new(), next: None };
+    let mut looked = 0;
+    for row in t.rows().sessions.range::<&Id>((first, Bound::Unbounded))?.take(PAGE) {
+        let id = session_id(row?.0.value());
+        page.sessions.extend(find(t, id, now)?);
+        page.next = Some(id);
+        looked += 1;
+    }
+    page.next = page.next.filter(|_| looked == PAGE);
+    Ok(page)
 }
 
 /// Retires the presented refresh token, or says why not.
@@ -103,11 +135,13 @@ pub(super) fn rotate(
     let Some(generation) = session.refresh.clone() else { return Ok(Rotated::Unknown) };
     let presented = rotation.presented;
     if presented == generation.current {
-        if let Some((older, _)) = generation.retired {
-            t.change().retired.insert((id.0.as_bytes(), &half(older)), ())?;
+        if generation.retired.is_some_and(|(_, at)| is_within(now, at, FRESH)) {
+            use_until(t, &mut session, rotation.access_until)?;
+            return Ok(Rotated::Fresh(Box::new(session)));
         }
         session.refresh = Some(Generation {
             number: generation.number.saturating_add(1),
+            is_named: true,
             current: rotation.successor,
             expires: rotation.expires,
             retired: Some((presented, now)),
@@ -119,18 +153,43 @@ pub(super) fn rotate(
     }
     match generation.retired {
         Some((just_now, at)) if just_now == presented => {
-            if now.since(at) >= rotation.grace {
+            if !is_within(now, at, rotation.grace) {
                 return reuse(t, session, now);
             }
             // Not counted as use: only a working token keeps a session from idling out.
             use_until(t, &mut session, rotation.access_until)?;
             Ok(Rotated::Grace(Box::new(session)))
         }
-        _ if t.rows().retired.get((id.0.as_bytes(), &half(presented)))?.is_some() => {
-            reuse(t, session, now)
-        }
+        _ if is_older(t, id, &generation, rotation)? => reuse(t, session, now),
         _ => Ok(Rotated::Unknown),
     }
+}
+
+/// Whether the presented token, which neither works nor was retired last, was retired earlier. The
+/// other tokens that we signed for a session are newer: then the store was restored from a backup.
+fn is_older(
+    t: &Tables<'_>,
+    id: SessionId,
+    generation: &Generation,
+    rotation: &Rotation,
+) -> Result<bool, Fault> {
+    match rotation.generation {
+        Some(number) => Ok(number < generation.number),
+        // Tokens of versions before 4 say no number. They are all older than those that do; and
+        // while the working token is of such a version, that version's rows name the retired ones.
+        None if generation.is_named => Ok(true),
+        None => {
+            let key = (id.0.as_bytes(), &half(rotation.presented));
+            Ok(t.rows().retired.get(key)?.is_some())
+        }
+    }
+}
+
+/// Whether `now` is less than `span` from `at`. Requests do not come here in the order of their
+/// `now`, so either may be the later one; but a clock that was set back far must not hold a time
+/// open that is long over.
+fn is_within(now: Timestamp, at: Timestamp, span: Duration) -> bool {
+    now.since(at) < span && at.since(now) < span
 }
 
 fn reuse(t: &mut Tables<'_>, session: Session, now: Timestamp) -> Result<Rotated, Fault> {
@@ -164,11 +223,15 @@ pub(super) fn revoke(
 ) -> Result<Vec<SessionId>, Fault> {
     let ids = match what {
         Revoke::Session(id) => vec![*id],
-        Revoke::Subject(subject) => of_subject(t, subject)?,
+        Revoke::Siblings(id) => match load(t, *id)? {
+            Some(session) => of_subject(t, &session.subject, Some(&session.realm))?,
+            None => Vec::new(),
+        },
+        Revoke::Subject { subject, realm } => of_subject(t, subject, realm.as_deref())?,
         Revoke::All => all(t)?,
         Revoke::Token { digest, until } => {
             outlaw(t, *digest, *until)?;
-            Vec::new()
+            of_token(t, *digest)?
         }
     };
     let mut ended = Vec::new();
@@ -203,12 +266,17 @@ fn end(t: &mut Tables<'_>, session: &Session, now: Timestamp) -> Result<(), Faul
     Ok(())
 }
 
-/// Takes a session out. Its retired tokens may be thousands: the sweep removes them piecemeal.
+/// Takes a session out. The tokens that an earlier version retired may be thousands: the sweep
+/// removes them piecemeal.
 pub(super) fn remove(t: &mut Tables<'_>, session: &Session, now: Timestamp) -> Result<(), Fault> {
-    t.change().sessions.remove(session.id.0.as_bytes())?;
-    t.change().by_subject.remove(subject_key(session))?;
-    if session.refresh.is_some() {
-        t.expire(Kind::Retired, now, session.id.0.as_bytes())?;
+    let id = session.id.0.as_bytes();
+    t.change().sessions.remove(id)?;
+    t.change().by_user.remove(user_key(session))?;
+    if let Some(token) = &session.traded {
+        t.change().by_token.remove((&token.0, id))?;
+    }
+    if t.rows().retired.range((id, &[0; 16])..=(id, &[u8::MAX; 16]))?.next().is_some() {
+        t.expire(Kind::Retired, now, id)?;
     }
     t.effects.live.push((session.id, None));
     Ok(())
@@ -240,13 +308,32 @@ pub(super) fn save(t: &mut Tables<'_>, session: &Session) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The ids of a subject's sessions, oldest first.
-pub(super) fn of_subject(t: &Tables<'_>, subject: &Subject) -> Result<Vec<SessionId>, Fault> {
+/// The ids of a subject's sessions in this realm, or in all; oldest first.
+pub(super) fn of_subject(
+    t: &Tables<'_>,
+    subject: &Subject,
+    realm: Option<&str>,
+) -> Result<Vec<SessionId>, Fault> {
+    let mut found = Vec::new();
+    let first = (subject.as_str(), realm.unwrap_or_default(), 0, &[0; 16]);
+    for row in t.rows().by_user.range(first..)? {
+        let row = row?.0;
+        let (of, within, created, id) = row.value();
+        if of != subject.as_str() || realm.is_some_and(|realm| realm != within) {
+            break;
+        }
+        found.push((created, session_id(id)));
+    }
+    found.sort_unstable();
+    Ok(found.into_iter().map(|(_, id)| id).collect())
+}
+
+/// The ids of the sessions that this token was traded for.
+fn of_token(t: &Tables<'_>, token: Digest) -> Result<Vec<SessionId>, Fault> {
     let (first, last): (Id, Id) = ([0; 16], [u8::MAX; 16]);
-    let subject = subject.as_str();
     let mut ids = Vec::new();
-    for row in t.rows().by_subject.range((subject, 0, &first)..=(subject, u64::MAX, &last))? {
-        ids.push(session_id(row?.0.value().2));
+    for row in t.rows().by_token.range((&token.0, &first)..=(&token.0, &last))? {
+        ids.push(session_id(row?.0.value().1));
     }
     Ok(ids)
 }
@@ -271,12 +358,16 @@ fn use_until(t: &mut Tables<'_>, session: &mut Session, until: Timestamp) -> Res
 }
 
 fn note_live(t: &mut Tables<'_>, session: &Session) {
-    let live = Live { subject: session.subject.clone(), revoked_until: t.revoked_until(session) };
+    let live = Live::of(session, t.revoked_until(session));
     t.effects.live.push((session.id, Some(live)));
 }
 
-fn subject_key(session: &Session) -> (&str, u64, &Id) {
-    (session.subject.as_str(), session.created.millis(), session.id.0.as_bytes())
+/// A session's key in `by_user`.
+type UserKey<'a> = (&'a str, &'a str, u64, &'a Id);
+
+pub(super) fn user_key(session: &Session) -> UserKey<'_> {
+    let (subject, realm) = (session.subject.as_str(), session.realm.as_str());
+    (subject, realm, session.created.millis(), session.id.0.as_bytes())
 }
 
 pub(super) fn session_id(bytes: &Id) -> SessionId {

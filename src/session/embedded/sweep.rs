@@ -6,7 +6,7 @@
 use redb::ReadableTable;
 
 use super::tables::{Fault, Hash, Id, Kind, Tables};
-use super::{codes, sessions};
+use super::{codes, sessions, versions};
 use crate::clock::Timestamp;
 
 /// Rows looked at in one pass: some milliseconds, so that no login waits for a sweep.
@@ -86,8 +86,10 @@ fn ends(t: &Tables<'_>, kind: Kind, key: &[u8]) -> Result<Option<Timestamp>, Fau
             return codes::expires(t, &key);
         }
         Kind::Retired => None,
-        Kind::Rehashed => match text_key(key) {
-            Some((old, subject)) => rows.rehashed.get((subject, &old))?.map(|row| row.value().0),
+        Kind::Rewritten => match versions::split(key) {
+            Some((source, id, old)) => {
+                rows.rewritten.get((source, id, &old))?.map(|row| row.value().0)
+            }
             None => None,
         },
         Kind::Revoked => match exact(key) {
@@ -129,9 +131,9 @@ fn remove(t: &mut Tables<'_>, kind: Kind, key: &[u8], now: Timestamp) -> Result<
                 sessions::remove(t, &session, now)?;
             }
         }
-        Kind::Rehashed => {
-            if let Some((old, subject)) = text_key(key) {
-                t.change().rehashed.remove((subject, &old))?;
+        Kind::Rewritten => {
+            if let Some((source, id, old)) = versions::split(key) {
+                t.change().rewritten.remove((source, id, &old))?;
             }
         }
         Kind::Account => {
@@ -174,7 +176,8 @@ fn remove(t: &mut Tables<'_>, kind: Kind, key: &[u8], now: Timestamp) -> Result<
     Ok(())
 }
 
-/// Removes up to `most` retired tokens of an ended session; comes back for the rest.
+/// Removes up to `most` tokens of an ended session that an earlier version retired; comes back for
+/// the rest.
 fn remove_retired(
     t: &mut Tables<'_>,
     key: &[u8],
@@ -198,11 +201,6 @@ fn remove_retired(
 
 fn exact<const N: usize>(key: &[u8]) -> Option<[u8; N]> {
     key.try_into().ok()
-}
-
-fn text_key(key: &[u8]) -> Option<(Hash, &str)> {
-    let (digest, text) = key.split_first_chunk()?;
-    Some((*digest, std::str::from_utf8(text).ok()?))
 }
 
 fn known_key(key: &[u8]) -> Option<(Hash, Id)> {

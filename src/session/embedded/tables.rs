@@ -27,7 +27,10 @@ pub(super) type Hash = [u8; 32];
 pub(super) type WindowRow = (u64, u64, u32);
 
 /// What this version writes; a file with a higher number is refused.
-pub(super) const SCHEMA: u64 = 3;
+pub(super) const SCHEMA: u64 = 4;
+
+/// Where `meta` says which version wrote the file.
+pub(super) const META_SCHEMA: &str = "schema";
 
 macro_rules! schema {
     ($($(#[$doc:meta])* $field:ident: $key:ty => $value:ty;)*) => {
@@ -70,13 +73,16 @@ schema! {
     meta: &'static str => &'static [u8];
     /// Sessions as JSON, by id: oldest first, since ids are UUIDs v7.
     sessions: &'static Id => &'static [u8];
-    /// The sessions of a subject, oldest first.
-    by_subject: (&'static str, u64, &'static Id) => ();
-    /// Refresh tokens that a session had once: the first half of each digest is plenty to
-    /// recognise one, and there may be thousands for each session.
+    /// The sessions of a subject in a realm, oldest first.
+    by_user: (&'static str, &'static str, u64, &'static Id) => ();
+    /// The sessions that a token of another issuer was traded for.
+    by_token: (&'static Hash, &'static Id) => ();
+    /// Refresh tokens that a session had once, of versions before 4, whose tokens do not say their
+    /// number: the first half of each digest is plenty to recognise one.
     retired: (&'static Id, &'static Id) => ();
-    /// User versions that became another by re-hashing, and until when that is remembered.
-    rehashed: (&'static str, &'static Hash) => (u64, &'static Hash);
+    /// User versions that became another by re-hashing, by source and user id, and until when that
+    /// is remembered.
+    rewritten: (&'static str, &'static str, &'static Hash) => (u64, &'static Hash);
     /// Revoked sessions and until when.
     revoked: &'static Id => u64;
     /// Single tokens that are refused and until when.
@@ -111,7 +117,7 @@ schema! {
 pub(super) enum Kind {
     Session = 1,
     Retired = 2,
-    Rehashed = 3,
+    Rewritten = 3,
     Revoked = 4,
     Outlawed = 5,
     Code = 6,
@@ -125,7 +131,7 @@ impl Kind {
     pub(super) const ALL: [Self; 10] = [
         Self::Session,
         Self::Retired,
-        Self::Rehashed,
+        Self::Rewritten,
         Self::Revoked,
         Self::Outlawed,
         Self::Code,
@@ -180,7 +186,7 @@ pub(super) struct Tables<'txn> {
 }
 
 /// A revocation outlives its session's tokens by this much, for clocks and caches elsewhere.
-const REVOCATION_MARGIN: Duration = Duration::from_secs(24 * 3600);
+const REVOCATION_MARGIN: Duration = Duration::from_secs(300);
 
 impl<'txn> Tables<'txn> {
     pub(super) fn open(
@@ -225,9 +231,10 @@ impl<'txn> Tables<'txn> {
         self.revocations.session_revoked(id)
     }
 
-    /// Until when a revocation of this session has to be kept.
+    /// Until when a revocation of this session has to be kept: as long as one of its access tokens
+    /// could be taken. Its refresh tokens need none, since a session without a row is gone.
     pub(super) fn revoked_until(&self, session: &Session) -> Timestamp {
-        session.expires.max(session.access_until).plus(self.leeway).plus(REVOCATION_MARGIN)
+        session.access_until.plus(self.leeway).plus(REVOCATION_MARGIN)
     }
 
     /// From when on nothing of this session can be of use: kept beyond its end while an access

@@ -273,10 +273,15 @@ impl Writer {
 
     fn sweep(&mut self) {
         let now = self.memory.clock.now();
-        let (job, mut looked) = Job::new(move |t| sweep::pass(t, now));
+        let believed = self.memory.time(|time| time.is_believed());
+        let memory = self.memory.clone();
+        let (job, mut looked) = Job::new(move |t| {
+            file::write_highest(t, &memory)?;
+            if believed { sweep::pass(t, now) } else { Ok(0) }
+        });
         self.carry_out(vec![job]);
         let more = matches!(looked.try_recv(), Ok(Ok(rows)) if rows >= sweep::PASS);
-        if !more {
+        if believed && !more {
             self.memory.revocations.sweep(now);
         }
         self.sweep_at = Instant::now() + if more { SWEEP_AGAIN } else { SWEEP_EVERY };

@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 use crate::config::{HeardPath, HeardRoot, HttpUsers, LegacyNames};
 use crate::dialect::speak::{HeardFacts, text, texts};
-use crate::identity::{Claims, RESERVED_CLAIMS, Subject};
+use crate::identity::{Claims, RESERVED_CLAIMS, UserId};
 
 /// What the system says of a user whom it let in.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Who {
-    pub(super) id: Subject,
+    pub(super) id: UserId,
     /// Whether the id is told, and not made of the name.
     pub(super) has_id: bool,
     pub(super) name: String,
@@ -62,8 +62,7 @@ pub(super) fn user(
     let name = name.unwrap_or_else(|| asked.to_owned());
     let who = Who {
         has_id: id.is_some(),
-        id: id
-            .map_or_else(|| unnamed_id(source, &distinct_name(config.names, &name)), Subject::new),
+        id: id.map_or_else(|| unnamed_id(source, &distinct_name(config.names, &name)), UserId::new),
         name,
         email,
         roles,
@@ -88,9 +87,9 @@ pub(super) fn distinct_name(names: LegacyNames, name: &str) -> String {
 }
 
 /// The id of a user whom the system gives none: a UUIDv5 of source and name.
-pub(super) fn unnamed_id(source: &str, name: &str) -> Subject {
+pub(super) fn unnamed_id(source: &str, name: &str) -> UserId {
     let text = format!("tollhouse legacy user {}:{source}{name}", source.len());
-    Subject::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string())
+    UserId::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string())
 }
 
 /// The roles as they are called here; with a table, one that is not in it gives nothing.

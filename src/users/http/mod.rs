@@ -26,7 +26,7 @@ use super::open::Means;
 use super::password::{Cost, StoredHash};
 use super::source::{Checked, Name, SourceError, User, UserSource};
 use crate::config::{HttpUsers, Import, LegacyNames};
-use crate::identity::Subject;
+use crate::identity::UserId;
 use crate::secret::SecretString;
 use crate::session::{Account, AccountKey, StoreError};
 use crate::trust::TrustError;
@@ -72,7 +72,7 @@ impl HttpSource {
         found.map_err(|error| self.lost(&error))
     }
 
-    async fn remembered(&self, id: &Subject) -> Result<Option<Account>, SourceError> {
+    async fn remembered(&self, id: &UserId) -> Result<Option<Account>, SourceError> {
         let found = self.means.store.find_account(&self.name, AccountKey::Subject(id)).await;
         found.map_err(|error| self.lost(&error))
     }
@@ -205,7 +205,7 @@ impl UserSource for HttpSource {
         &self.name
     }
 
-    async fn resolve(&self, name: &Name) -> Result<Option<Subject>, SourceError> {
+    async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError> {
         Ok(self.known(name).await?.map(|account| account.subject))
     }
 
@@ -242,7 +242,7 @@ impl UserSource for HttpSource {
         self.verify(Cost::default().dummy(), password, origin).await.map(drop)
     }
 
-    async fn find(&self, id: &Subject, _name: &str) -> Result<Option<User>, SourceError> {
+    async fn find(&self, id: &UserId, _name: &str) -> Result<Option<User>, SourceError> {
         Ok(self.remembered(id).await?.map(|account| user_of(&account)))
     }
 

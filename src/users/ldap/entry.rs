@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::connection::{Entry, Fault};
 use super::filter::escape_bytes;
 use crate::config::{Dn, LdapAttributes};
-use crate::identity::{Claims, Subject};
+use crate::identity::{Claims, UserId};
 use crate::users::reader::is_address;
 
 /// Longer values are no names.
@@ -41,15 +41,15 @@ impl Entry {
     }
 
     /// The lasting id.
-    pub(super) fn id(&self, attribute: &str) -> Result<Subject, Fault> {
+    pub(super) fn id(&self, attribute: &str) -> Result<UserId, Fault> {
         let odd = || Fault::Entry(format!("not one `{attribute}` that can be its id"));
         let [value] = self.bytes(attribute) else { return Err(odd()) };
         if attribute.eq_ignore_ascii_case(BINARY_ID) {
             let id = Uuid::from_slice_le(value).map_err(|_| odd())?;
-            return Ok(Subject::new(id.to_string()));
+            return Ok(UserId::new(id.to_string()));
         }
         let text = String::from_utf8(value.clone()).ok().filter(|text| is_word(text));
-        text.map(Subject::new).ok_or_else(odd)
+        text.map(UserId::new).ok_or_else(odd)
     }
 
     /// The name; the first of several as the server has them.
@@ -120,7 +120,7 @@ impl Entry {
 }
 
 /// An id as a filter's value; `None` if the directory can have no such id.
-pub(super) fn escaped_id(attribute: &str, id: &Subject) -> Option<String> {
+pub(super) fn escaped_id(attribute: &str, id: &UserId) -> Option<String> {
     if attribute.eq_ignore_ascii_case(BINARY_ID) {
         let id = Uuid::try_parse(id.as_str()).ok()?;
         return Some(escape_bytes(&id.to_bytes_le()));
@@ -167,8 +167,8 @@ mod tests {
         let id = found.id("ENTRYUUID").ok();
         let binary = found.id("objectGUID").ok();
 
-        assert_eq!(id, Some(Subject::new("0192f0c1-0000-7000-8000-00000000000a")));
-        assert_eq!(binary, Some(Subject::new("01020304-0506-0708-090a-0b0c0d0e0f10")));
+        assert_eq!(id, Some(UserId::new("0192f0c1-0000-7000-8000-00000000000a")));
+        assert_eq!(binary, Some(UserId::new("01020304-0506-0708-090a-0b0c0d0e0f10")));
         let back = binary.and_then(|id| escaped_id("objectguid", &id));
         assert_eq!(back, Some(escape_bytes(guid)));
         for odd in ["cn", "binary", "none"] {

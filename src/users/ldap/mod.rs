@@ -27,7 +27,7 @@ use self::pool::{Pool, Servers};
 use super::source::{Checked, Name, SourceError, User, UserSource};
 use crate::clock::Clock;
 use crate::config::Ldap;
-use crate::identity::Subject;
+use crate::identity::UserId;
 use crate::secret::{self, Digest, SecretString};
 use crate::trust::{self, TrustError};
 
@@ -53,7 +53,7 @@ pub struct LdapSource {
 
 /// Somebody who was found.
 struct Found {
-    id: Subject,
+    id: UserId,
     entry: Entry,
 }
 
@@ -187,7 +187,7 @@ impl LdapSource {
         self.proving.bind(&dn, provable).await.map(drop)
     }
 
-    async fn find_user(&self, id: &Subject) -> Result<Option<User>, Fault> {
+    async fn find_user(&self, id: &UserId) -> Result<Option<User>, Fault> {
         let attribute = &self.config.attributes.id;
         let Some(value) = entry::escaped_id(attribute, id) else { return Ok(None) };
         let filters: Vec<&str> = std::iter::once(&self.config.filter)
@@ -270,7 +270,7 @@ impl UserSource for LdapSource {
         &self.name
     }
 
-    async fn resolve(&self, name: &Name) -> Result<Option<Subject>, SourceError> {
+    async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError> {
         let found = self.in_time(self.look_up(name)).await?;
         Ok(found.map(|found| found.id))
     }
@@ -297,7 +297,7 @@ impl UserSource for LdapSource {
         .await
     }
 
-    async fn find(&self, id: &Subject, _name: &str) -> Result<Option<User>, SourceError> {
+    async fn find(&self, id: &UserId, _name: &str) -> Result<Option<User>, SourceError> {
         self.in_time(self.find_user(id)).await
     }
 

@@ -24,7 +24,7 @@ use super::table::{self, Entry};
 use crate::clock::Clock;
 use crate::config::{SqlDatabase, SqlUsers};
 use crate::database::{Access, Address, AddressError, Database, DatabaseOptions, Row};
-use crate::identity::Subject;
+use crate::identity::UserId;
 use crate::secret::{self, Digest, Secret, SecretString};
 
 /// Costs of hashes seen lately: what an unknown name costs is drawn from them.
@@ -53,7 +53,7 @@ pub struct SqlSource {
 enum Found {
     User(Box<Entry>),
     /// His hash cannot be read: nobody's password is right for it.
-    Unusable(Subject),
+    Unusable(UserId),
 }
 
 impl SqlSource {
@@ -269,7 +269,7 @@ impl UserSource for SqlSource {
         &self.name
     }
 
-    async fn resolve(&self, name: &Name) -> Result<Option<Subject>, SourceError> {
+    async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError> {
         Ok(self.read(name).await?.map(|found| match found {
             Found::User(entry) => entry.user.id,
             Found::Unusable(id) => id,
@@ -322,7 +322,7 @@ impl UserSource for SqlSource {
         }
     }
 
-    async fn find(&self, id: &Subject, name: &str) -> Result<Option<User>, SourceError> {
+    async fn find(&self, id: &UserId, name: &str) -> Result<Option<User>, SourceError> {
         let found = self.read(&Name::Username(name.to_owned())).await?;
         let Some(Found::User(entry)) = found else { return Ok(None) };
         Ok((entry.user.id == *id && !entry.disabled).then_some(entry.user))

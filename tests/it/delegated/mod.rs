@@ -8,6 +8,7 @@ mod twins;
 
 use serde_json::{Value, json};
 use tollhouse::clock::{Clock, TestClock};
+use tollhouse::identity::{IdRule, IdRules, UserId};
 use tollhouse::session::{EmbeddedOptions, EmbeddedStore, SessionStore};
 
 use self::legacy::Webitel;
@@ -176,15 +177,17 @@ async fn who_it_is_is_taken_from_where_the_configuration_says() {
         .await;
 
     let ann = log_in(&gateway, "Ann", PASSWORD).await;
+    let rules = IdRules::new([("legacy".to_owned(), IdRule::Local)]);
+    let [seventeen, eighteen] = ["17", "18"].map(|id| rules.subject("legacy", &UserId::new(id)));
     assert_eq!(
         identity(&gateway, &upstream, &ann).await,
-        [Some("17".into()), Some("ann".into()), Some("developer,third".into())],
+        [Some(seventeen.to_string()), Some("ann".into()), Some("developer,third".into())],
         "a role that is not in the table gives nothing, and the name is the system's"
     );
     assert_eq!(upstream.last().header("x-tenant"), Some("acme"));
     let bob = log_in(&gateway, "bob", PASSWORD).await;
     let [subject, _, roles] = identity(&gateway, &upstream, &bob).await;
-    assert_eq!((subject.as_deref(), roles.as_deref()), (Some("18"), Some("guest")));
+    assert_eq!((subject.as_deref(), roles.as_deref()), (Some(eighteen.as_str()), Some("guest")));
     // An id that has a place must stand there: another one would be another person.
     log_in(&gateway, "eve", PASSWORD).await.assert_status(503);
 }

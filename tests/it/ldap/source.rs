@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
-use tollhouse::identity::Subject;
+use tollhouse::identity::UserId;
 use tollhouse::secret::SecretString;
 use tollhouse::users::{Checked, Name, UserSource};
 
@@ -23,7 +23,7 @@ async fn a_user_is_what_the_attributes_say() {
 
     let alice = admitted(&source, "Alice").await;
 
-    assert_eq!(alice.id, Subject::new(id('a')));
+    assert_eq!(alice.id, UserId::new(id('a')));
     assert_eq!((alice.name.as_str(), alice.source.as_str()), ("alice", "directory"));
     assert_eq!(alice.email.as_deref(), Some("alice@example.com"));
     assert_eq!(alice.roles, ["admin", "developer", "tester"]);
@@ -37,7 +37,7 @@ async fn a_user_is_what_the_attributes_say() {
 async fn a_wrong_password_an_unknown_name_and_a_disabled_user_are_told_apart_inside() {
     let slapd = Slapd::start();
     let source = source(&slapd, "disabled_filter = \"(employeeType=retired)\"");
-    let (alice, dora) = (Subject::new(id('a')), Subject::new(id('d')));
+    let (alice, dora) = (UserId::new(id('a')), UserId::new(id('d')));
 
     let wrong = check(&source, "alice", "not it").await;
     let disabled = check(&source, "dora", PASSWORD).await;
@@ -64,8 +64,8 @@ async fn no_name_is_a_filter() {
             assert_eq!(source.resolve(&name).await.unwrap(), None, "{name:?}");
         }
     }
-    assert_eq!(source.find(&Subject::new("*"), "alice").await.unwrap(), None);
-    assert_eq!(source.find(&Subject::new(format!("{})(uid=*", id('a'))), "").await.unwrap(), None);
+    assert_eq!(source.find(&UserId::new("*"), "alice").await.unwrap(), None);
+    assert_eq!(source.find(&UserId::new(format!("{})(uid=*", id('a'))), "").await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn a_password_that_proves_nothing_is_not_sent() {
     // This directory takes a DN without a password for an anonymous bind, and calls it a success.
     let slapd = Slapd::start_with("allow bind_anon_cred bind_anon_dn");
     let source = source(&slapd, "");
-    let wrong = Checked::Wrong { id: Subject::new(id('a')), disabled: false };
+    let wrong = Checked::Wrong { id: UserId::new(id('a')), disabled: false };
 
     for password in ["", "\0", "\0correct horse battery", "correct horse battery\0"] {
         assert_eq!(check(&source, "alice", password).await, wrong, "{password:?}");
@@ -109,7 +109,7 @@ async fn two_entries_for_one_name_are_no_answer() {
     cause(resolved);
     assert_eq!(slapd.binds(&dn("twin1")) + slapd.binds(&dn("twin2")), 0, "never the first");
     assert_eq!(source.problem(), None, "the directory is well");
-    assert_eq!(source.resolve(&alice).await.unwrap(), Some(Subject::new(id('a'))));
+    assert_eq!(source.resolve(&alice).await.unwrap(), Some(UserId::new(id('a'))));
 }
 
 #[tokio::test]
@@ -317,7 +317,7 @@ async fn many_users_of_a_silent_directory_do_not_wait_one_after_the_other() {
     let started = Instant::now();
 
     for _ in 0..50 {
-        cause(source.find(&Subject::new(id('a')), "alice").await);
+        cause(source.find(&UserId::new(id('a')), "alice").await);
     }
 
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());

@@ -24,7 +24,7 @@ use tollhouse::authn::{Credential, Refusal, Unproved, Verified, Verifier, Verifi
 use tollhouse::clock::Timestamp;
 use tollhouse::config::{Audience, Issuer, IssuerKeys, Login};
 use tollhouse::dialect::{Dialect, Reason};
-use tollhouse::identity::{Claims, SessionId, Subject};
+use tollhouse::identity::{Claims, SessionId, Subject, UserId};
 use tollhouse::secret::{Digest, Secret};
 use tollhouse::session::{Revocations, Session};
 use tollhouse::token::{self, ACCESS_TYPE, Grant, KeyRing, KeyRingOptions};
@@ -148,6 +148,7 @@ pub(super) fn login(name: &str, algorithm: Algorithm) -> Login {
         hosts: vec!["*".to_owned()],
         users: Vec::new(),
         exchange: Vec::new(),
+        exchange_ttl: DAY,
         access_ttl: HOUR,
         refresh_ttl: DAY,
         refresh_idle: None,
@@ -168,9 +169,11 @@ pub(super) fn session() -> Session {
     Session {
         id: SessionId::new(NOW),
         subject: Subject::new("5f0c3c1e-0000-4000-8000-000000000001"),
+        realm: "staff".to_owned(),
         username: "bob".to_owned(),
         email: None,
         source: "staff".to_owned(),
+        user_id: UserId::new("5f0c3c1e-0000-4000-8000-000000000001"),
         login: "native".to_owned(),
         roles: vec!["reader".to_owned()],
         scopes: vec!["a".to_owned(), "b".to_owned()],
@@ -183,6 +186,7 @@ pub(super) fn session() -> Session {
         access_until: NOW.plus(HOUR),
         refresh: None,
         key_hash: None,
+        traded: None,
         address: None,
         agent: None,
     }

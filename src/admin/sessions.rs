@@ -1,0 +1,157 @@
+//! Sessions, as operators list and end them: by user, and of which source where several know the
+//! name.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::operations::{Carried, Operations, failed, unknown};
+use crate::identity::{SessionId, Subject, UserId};
+use crate::session::{Revoke, Session};
+use crate::users::UserKey;
+
+/// Sessions in one list; more would not fit a screen or a line of JSON.
+const LISTED: usize = 10_000;
+
+type Refused = (StatusCode, String);
+
+/// A subject, in one realm or in all.
+type Person = (Subject, Option<String>);
+
+impl Operations {
+    pub(super) async fn list_sessions(
+        &self,
+        user: Option<String>,
+        source: Option<String>,
+    ) -> Carried {
+        let mut sessions = match &user {
+            Some(user) => {
+                let people = self.people(user, source.as_deref()).await?;
+                self.sessions_of(&people).await?
+            }
+            None => self.all_sessions().await?,
+        };
+        sessions.sort_by_key(|session| (session.created, session.id));
+        sessions.truncate(LISTED);
+        Ok(json!({ "sessions": sessions.iter().map(told).collect::<Vec<_>>() }))
+    }
+
+    /// A page at a time: logins do not wait for a long list.
+    async fn all_sessions(&self) -> Result<Vec<Session>, Refused> {
+        let shared = &self.gateway.shared;
+        let (mut sessions, mut after) = (Vec::new(), None);
+        loop {
+            let page = shared.store.page(after, shared.clock.now()).await.map_err(failed)?;
+            sessions.extend(page.sessions);
+            after = page.next;
+            if after.is_none() || sessions.len() >= LISTED {
+                return Ok(sessions);
+            }
+        }
+    }
+
+    async fn sessions_of(&self, people: &[Person]) -> Result<Vec<Session>, Refused> {
+        let shared = &self.gateway.shared;
+        let mut sessions = Vec::new();
+        for (subject, realm) in people {
+            let found = shared.store.list(Some(subject), LISTED, shared.clock.now()).await;
+            let is_theirs = |one: &Session| realm.as_ref().is_none_or(|realm| one.realm == *realm);
+            sessions.extend(found.map_err(failed)?.into_iter().filter(is_theirs));
+        }
+        Ok(sessions)
+    }
+
+    pub(super) async fn revoke_user(&self, user: &str, source: Option<&str>) -> Carried {
+        let mut ended = 0;
+        for (subject, realm) in self.people(user, source).await? {
+            let answer = self.revoke(Revoke::Subject { subject, realm }, user).await?;
+            ended += answer.get("ended").and_then(Value::as_u64).unwrap_or_default();
+        }
+        Ok(json!({ "ended": ended }))
+    }
+
+    /// Whose sessions are meant by a name, an address or an id.
+    async fn people(&self, user: &str, source: Option<&str>) -> Result<Vec<Person>, Refused> {
+        let users = &self.gateway.shared.users;
+        let person = |key: &UserKey| {
+            let realm = users.realm(&key.source).to_owned();
+            (users.subject(&key.source, &key.id), Some(realm))
+        };
+        let sources = self.sources(source)?;
+        if let Some(key) = self.only_one(user, &sources).await? {
+            return Ok(vec![person(&key)]);
+        }
+        if SessionId::parse(user).is_none() {
+            return Err(unknown(&format!("user `{user}`")));
+        }
+        // An id, perhaps of a user who is gone, but whose sessions may still be there: the one that
+        // logs and upstreams know, or the one that a source gave.
+        let everywhere: Person = (Subject::new(user), None);
+        let mut people: Vec<Person> = keys_of(&sources, user).iter().map(person).collect();
+        people.retain(|(subject, _)| source.is_some() || *subject != everywhere.0);
+        people.extend(Some(everywhere).filter(|_| source.is_none()));
+        Ok(people)
+    }
+
+    fn sources(&self, only: Option<&str>) -> Result<Vec<String>, Refused> {
+        let generation = self.gateway.generation();
+        let all = generation.config.users.iter().map(|one| one.name.clone());
+        let sources: Vec<String> =
+            all.filter(|name| only.is_none_or(|only| only == name)).collect();
+        match only {
+            Some(only) if sources.is_empty() => Err(unknown(&format!("user source `{only}`"))),
+            _ => Ok(sources),
+        }
+    }
+
+    /// The user whom the only source that knows the name means by it.
+    ///
+    /// # Errors
+    /// Where several do, unless they mean the same person: to end the sessions of somebody else
+    /// would leave those open that were meant.
+    async fn only_one(&self, user: &str, sources: &[String]) -> Result<Option<UserKey>, Refused> {
+        let users = &self.gateway.shared.users;
+        let mut found: BTreeMap<(String, Subject), UserKey> = BTreeMap::new();
+        for source in sources {
+            let named = self.named(std::slice::from_ref(source), user).await;
+            let named = named.map_err(|(status, problem)| match sources.len() {
+                1 => (status, problem),
+                _ => (status, format!("{problem}; or say --source")),
+            })?;
+            if let Some(key) = named {
+                let person = (users.realm(source).to_owned(), users.subject(source, &key.id));
+                found.entry(person).or_insert(key);
+            }
+        }
+        if found.len() > 1 {
+            let names: Vec<String> =
+                found.values().map(|key| format!("`{}`", key.source)).collect();
+            let names = names.join(" and ");
+            let problem = format!("sources {names} each know a `{user}`: say which with --source");
+            return Err((StatusCode::CONFLICT, problem));
+        }
+        Ok(found.into_values().next())
+    }
+}
+
+/// The user of this id, in each of these sources.
+pub(super) fn keys_of(sources: &[String], id: &str) -> Vec<UserKey> {
+    let of = |source: &String| UserKey { source: source.clone(), id: UserId::new(id) };
+    sources.iter().map(of).collect()
+}
+
+fn told(session: &Session) -> Value {
+    json!({
+        "id": session.id,
+        "subject": session.subject,
+        "username": session.username,
+        "source": session.source,
+        "login": session.login,
+        "created": session.created.to_string(),
+        "last_used": session.last_used.to_string(),
+        "expires": session.ends().to_string(),
+        "address": session.address,
+        "agent": session.agent,
+    })
+}

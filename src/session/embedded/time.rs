@@ -1,0 +1,172 @@
+//! Whether the clock is to be believed.
+//!
+//! A store forgets by the wall clock: sessions, revocations, counts. A clock that is far ahead for
+//! a moment (a bad battery at boot, put right by NTP a minute later) would have it forget what is
+//! needed when the clock is right again; tokens that were logged out would come back to life. So
+//! the highest time that was ever seen is kept in the store. A clock that is more than an hour
+//! beyond it, and beyond what the monotonic clock has counted since, is suspect: nothing is
+//! forgotten until it has stayed there for as long as the longest access token lives. After that no
+//! token that a logout was for can be alive by either clock.
+
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+
+/// How far a clock may jump without a question: summer time where somebody keeps the machine's
+/// clock in local time, and every correction that NTP makes by itself.
+const JUMP: Duration = Duration::from_secs(3600);
+
+/// How much later a time has to be to be written down anew.
+const WRITE_AFTER: Duration = Duration::from_secs(60);
+
+/// The highest time seen, and a jump that is not believed yet.
+#[derive(Debug)]
+pub(super) struct TimeGuard {
+    highest: Timestamp,
+    /// What the monotonic clock said then.
+    at: Duration,
+    /// Since when the wall clock has been too far ahead, by the monotonic clock, and what it said.
+    jump: Option<(Duration, Timestamp)>,
+    /// For so long a jump has to hold.
+    patience: Duration,
+    written: Timestamp,
+}
+
+impl TimeGuard {
+    pub(super) fn new(clock: &Clock, patience: Duration) -> Self {
+        let (highest, at) = (clock.now(), clock.monotonic());
+        Self { highest, at, jump: None, patience, written: Timestamp::default() }
+    }
+
+    /// Goes on from the highest time that the store has seen.
+    pub(super) fn resume(&mut self, stored: Timestamp, clock: &Clock) {
+        if self.written < stored {
+            (self.highest, self.at, self.jump) = (stored, clock.monotonic(), None);
+            self.written = stored;
+        }
+        self.look(clock);
+    }
+
+    /// Compares the wall clock with what it should be.
+    pub(super) fn look(&mut self, clock: &Clock) {
+        let (now, at) = (clock.now(), clock.monotonic());
+        let expected = self.highest.plus(at.saturating_sub(self.at));
+        if now <= expected.plus(JUMP) {
+            self.jump = None;
+        } else {
+            let (since, _) = *self.jump.get_or_insert((at, now));
+            if at.saturating_sub(since) < self.patience {
+                return;
+            }
+            self.jump = None;
+        }
+        if now > self.highest {
+            (self.highest, self.at) = (now, at);
+        }
+    }
+
+    /// Whether anything may be forgotten by the clock.
+    pub(super) fn is_believed(&self) -> bool {
+        self.jump.is_none()
+    }
+
+    /// The highest time that is believed, where it should be written down.
+    pub(super) fn take_due(&mut self) -> Option<Timestamp> {
+        let is_due = self.highest.since(self.written) >= WRITE_AFTER;
+        is_due.then(|| {
+            self.written = self.highest;
+            self.highest
+        })
+    }
+
+    /// For the operator, while the clock is not believed.
+    pub(super) fn note(&self) -> Option<String> {
+        let (_, jumped) = self.jump?;
+        Some(format!(
+            "the clock is at {jumped}, more than an hour beyond the latest time seen ({}): nothing \
+             that expired is forgotten until it has stayed there for {} minutes; if it is wrong, \
+             put it right",
+            self.highest,
+            self.patience.as_secs().div_ceil(60),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::TestClock;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn guarded() -> (TestClock, Clock, TimeGuard) {
+        let moved = TestClock::new(START);
+        let clock = Clock::test(moved.clone());
+        let guard = TimeGuard::new(&clock, 10 * MINUTE);
+        (moved, clock, guard)
+    }
+
+    #[test]
+    fn time_that_passes_is_believed() {
+        let (moved, clock, mut guard) = guarded();
+
+        moved.advance(40 * DAY);
+        guard.look(&clock);
+
+        assert!(guard.is_believed(), "the machine was up all the time");
+        assert_eq!(guard.take_due(), Some(START.plus(40 * DAY)));
+        assert_eq!(guard.take_due(), None);
+    }
+
+    #[test]
+    fn a_jump_is_believed_once_it_has_held() {
+        let (moved, clock, mut guard) = guarded();
+        moved.set(START.plus(40 * DAY));
+        guard.look(&clock);
+        assert!(!guard.is_believed());
+        assert!(guard.note().is_some());
+
+        moved.advance(9 * MINUTE);
+        guard.look(&clock);
+        assert!(!guard.is_believed());
+
+        moved.advance(MINUTE);
+        guard.look(&clock);
+        assert!(guard.is_believed());
+        assert_eq!(guard.note(), None);
+    }
+
+    #[test]
+    fn a_jump_that_is_put_right_has_never_been() {
+        let (moved, clock, mut guard) = guarded();
+        moved.set(START.plus(40 * DAY));
+        guard.look(&clock);
+        moved.set(START.plus(MINUTE));
+        guard.look(&clock);
+
+        assert!(guard.is_believed());
+        assert_eq!(guard.take_due(), Some(START.plus(MINUTE)));
+    }
+
+    #[test]
+    fn a_clock_that_was_behind_may_be_put_right() {
+        let (moved, clock, mut guard) = guarded();
+        moved.set(START.minus(400 * DAY));
+        guard.look(&clock);
+        moved.set(START.plus(MINUTE));
+        guard.look(&clock);
+
+        assert!(guard.is_believed());
+    }
+
+    #[test]
+    fn what_the_store_has_seen_counts_across_a_restart() {
+        let (_, clock, mut guard) = guarded();
+
+        guard.resume(START.minus(2 * DAY), &clock);
+
+        assert!(!guard.is_believed(), "how long it was off, nobody knows");
+    }
+}
