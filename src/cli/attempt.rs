@@ -60,12 +60,15 @@ pub(super) fn run(args: &TryArgs, dialect: &Dialect) -> anyhow::Result<()> {
     let shown = speak::login(dialect, &user, &HIDDEN.into())?;
     let trial = Trial { dialect, outbound, url };
     let heard = trial.exchange(&ask, &shown, (&user, &password))?;
-    let heard = if matches!(heard, Heard::Pending) { trial.second(&user)? } else { Some(heard) };
+    let heard = match heard {
+        Heard::Pending(ticket) => trial.second(&user, ticket.as_ref())?,
+        heard => Some(heard),
+    };
     match heard {
         // The password was right; nobody has a code.
         None => Ok(()),
         Some(Heard::Accepted(facts)) => Ok(tell(&facts, dialect)?),
-        Some(Heard::Pending) => bail!("the system asks for yet another step"),
+        Some(Heard::Pending(_)) => bail!("the system asks for yet another step"),
         Some(Heard::Refused(Reason::UnknownUser)) => bail!("refused: the user is unknown there"),
         Some(Heard::Refused(reason)) => bail!("refused: {}", reason.title().to_lowercase()),
         Some(Heard::Throttled) => bail!("the system takes no more logins now"),
@@ -116,12 +119,13 @@ impl Trial<'_> {
     }
 
     /// The second step, if there is one and a code for it.
-    fn second(&self, user: &str) -> anyhow::Result<Option<Heard>> {
+    fn second(&self, user: &str, ticket: Option<&SecretString>) -> anyhow::Result<Option<Heard>> {
         say("the password is right, and a second step is asked for")?;
-        let shown = speak::verify_code(self.dialect, user, &HIDDEN.into());
+        let hidden = SecretString::from(HIDDEN);
+        let shown = speak::verify_code(self.dialect, user, &hidden, ticket.map(|_| &hidden));
         let (Ok(shown), true) = (shown, has_more()?) else { return Ok(None) };
         let code = read_known("Code: ")?;
-        let ask = speak::verify_code(self.dialect, user, &code)?;
+        let ask = speak::verify_code(self.dialect, user, &code, ticket)?;
         self.exchange(&ask, &shown, (user, &code)).map(Some)
     }
 }

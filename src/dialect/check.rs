@@ -10,7 +10,7 @@ use super::entries::Entries;
 use super::places::{Name, Place};
 use super::problem::{Problem, Problems};
 use super::raw::{RawDialect, RawEndpoint, RawTokens, duration};
-use super::spec::{Dialect, Endpoint, SecondStep, Step, TokenDefaults};
+use super::spec::{CredentialForm, Dialect, Endpoint, SecondStep, Step, TokenDefaults};
 use super::{ErrorForm, Reason, Template};
 use crate::algorithm::Algorithm;
 
@@ -116,6 +116,20 @@ fn check_endpoints(
     let has = |step| endpoints.iter().any(|endpoint| endpoint.step == step);
     if has(Step::VerifyCode) && !has(Step::Login) {
         problems.add("endpoint", "", "has a `verify_code` but no `login` that prepares it");
+    }
+    let demands =
+        |form: &CredentialForm| matches!(form, CredentialForm::JsonCode { ticket: Some(_), .. });
+    let demands_ticket = endpoints.iter().any(|endpoint| endpoint.credential.iter().any(demands));
+    for (number, endpoint) in endpoints.iter().enumerate() {
+        let Some(pending) = &endpoint.pending_reply else { continue };
+        let place = Place::Named(Name::Ticket);
+        let gives_ticket = pending.json.as_ref().is_some_and(|json| json.names(&place));
+        let message = match (demands_ticket, gives_ticket) {
+            (true, false) => "has no `$pending.ticket`, which the `verify_code` step demands",
+            (false, true) => "has a `$pending.ticket`, which no `verify_code` step takes",
+            _ => continue,
+        };
+        problems.add(format!("endpoint[{number}].pending_reply"), "", message);
     }
     let sends_codes = endpoints.iter().any(|endpoint| endpoint.second_step != SecondStep::None);
     if sends_codes && !has(Step::VerifyCode) {

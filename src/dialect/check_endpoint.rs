@@ -34,7 +34,7 @@ pub(super) fn check_endpoint(
         Step::Introspect | Step::Revoke | Step::Answer => Scope::NOBODY,
     };
     // The password step of a login with codes tells nothing, so it is compiled knowing nobody.
-    let pending_reply = reply(raw.pending_reply, "pending_reply", Scope::NOBODY);
+    let pending_reply = reply(raw.pending_reply, "pending_reply", Scope::PENDING);
     let reply = reply(raw.reply, "reply", scope)
         .or_else(|| pending_reply.clone().filter(|_| raw.second_step != SecondStep::None));
     // RFC 7662 says what is told of a token; that is no dialect's affair.
@@ -192,7 +192,9 @@ impl From<RawCredential> for CredentialForm {
                 Self::JsonPassword { name, password }
             }
             RawCredential::Basic {} => Self::BasicPassword,
-            RawCredential::JsonCode { username: name, code } => Self::JsonCode { name, code },
+            RawCredential::JsonCode { username: name, code, ticket } => {
+                Self::JsonCode { name, code, ticket }
+            }
             RawCredential::JsonRefresh(token) => Self::JsonRefresh { token },
             RawCredential::Bearer(purpose) => Self::Bearer(purpose),
             RawCredential::TokenKey {} => Self::TokenKey,

@@ -30,6 +30,7 @@ pub(super) enum Group {
     AccessToken,
     Refresh,
     RefreshToken,
+    Pending,
     Error,
 }
 
@@ -52,6 +53,8 @@ impl Scope {
     /// Answers that tell about a session.
     pub(super) const SESSION: Self =
         Self(&[Group::Common, Group::User, Group::Session, Group::Access]);
+    /// Answers that say that a second step is due.
+    pub(super) const PENDING: Self = Self(&[Group::Common, Group::Pending]);
     /// Answers that know nobody yet.
     pub(super) const NOBODY: Self = Self(&[Group::Common]);
     /// Claims: what gives access (key, tokens) must not be readable in a token.
@@ -123,6 +126,7 @@ names! {
         RefreshIssuedMs = "refresh.issued_ms", RefreshExpires = "refresh.expires",
         RefreshExpiresMs = "refresh.expires_ms", RefreshTtl = "refresh.ttl";
     RefreshToken: RefreshToken = "refresh.token";
+    Pending: Ticket = "pending.ticket";
     Error: Status = "status", Phrase = "phrase", Title = "title", Detail = "detail", Code = "code",
         Slug = "slug", Path = "path", RequestId = "request_id", Timestamp = "timestamp",
         TimestampMs = "timestamp_ms";
@@ -150,6 +154,7 @@ impl Name {
             Self::Login => Some(facts.login.name.as_str().into()),
             Self::LoginIssuer => Some(facts.login.issuer.as_str().into()),
             Self::LoginAudience => Some(facts.login.audience.clone().into()),
+            Self::Ticket => facts.ticket.as_ref().map(|ticket| ticket.expose().as_str().into()),
             _ => facts
                 .user
                 .as_ref()

@@ -68,7 +68,7 @@ pub(super) enum RawWhen {
 pub(super) enum RawCredential {
     Json { username: String, password: String },
     Basic {},
-    JsonCode { username: String, code: String },
+    JsonCode { username: String, code: String, ticket: Option<String> },
     JsonRefresh(String),
     Bearer(BearerUse),
     TokenKey {},

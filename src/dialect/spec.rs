@@ -116,8 +116,9 @@ pub enum CredentialForm {
     JsonPassword { name: String, password: String },
     /// `Authorization: Basic` (RFC 7617).
     BasicPassword,
-    /// Members of a JSON object.
-    JsonCode { name: String, code: String },
+    /// Members of a JSON object. Where there is a `ticket`, it proves that the client is who passed
+    /// the first step.
+    JsonCode { name: String, code: String, ticket: Option<String> },
     /// A member of a JSON object that holds a refresh token.
     JsonRefresh { token: String },
     /// `Authorization: Bearer`, used as told.
@@ -179,6 +180,7 @@ pub enum Presented {
     Code {
         name: String,
         code: SecretString,
+        ticket: Option<SecretString>,
     },
     Token {
         token: SecretString,
@@ -203,6 +205,8 @@ pub struct Facts {
     pub session: Option<SessionFacts>,
     pub access: Option<TokenFacts>,
     pub refresh: Option<TokenFacts>,
+    /// `$pending.ticket`: what the second step has to bring.
+    pub ticket: Option<SecretString>,
 }
 
 /// `$login.…` and `$config.…`.

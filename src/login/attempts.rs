@@ -10,7 +10,7 @@ use super::{Call, Login, Refused, Services};
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::secret::{Digest, SecretString};
-use crate::session::{Admission, Attempt, Holder};
+use crate::session::{Admission, Attempt, AttemptKind, Holder};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::LoginResult;
 use crate::users::{Checked, Name, User, canonical_account};
@@ -26,15 +26,16 @@ pub(super) struct Trier<'a> {
 }
 
 impl Services {
-    /// Reserves a try for `account`.
+    /// Reserves a try of this kind for `account`.
     pub(super) async fn reserve_attempt(
         &self,
         trier: &Trier<'_>,
-        account: Digest,
+        (account, kind): (Digest, AttemptKind),
     ) -> Result<Attempt, Refused> {
         let limits = &self.limits;
         let attempt = Attempt {
             account,
+            kind,
             address: trier.group,
             per_account: (limits.per_account.attempts, limits.per_account.per),
             per_address: (limits.per_address.attempts, limits.per_address.per),
@@ -124,11 +125,11 @@ impl Login {
         Trier { actor: self.actor(call), group: call.address_group(), now: call.now }
     }
 
-    /// Reserves a try for `account` from the caller's address.
+    /// Reserves a try of this kind for `account` from the caller's address.
     pub(super) async fn reserve_attempt(
         &self,
         call: &Call,
-        account: Digest,
+        account: (Digest, AttemptKind),
     ) -> Result<Attempt, Refused> {
         self.services.reserve_attempt(&self.trier(call), account).await
     }

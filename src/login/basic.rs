@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::identity::{BASIC_ISSUER, Identity, Subject};
 use crate::secret::{Digest, SecretString};
-use crate::session::StreamOrigin;
+use crate::session::{AttemptKind, Progress, StreamOrigin};
 use crate::telemetry::audit::Actor;
 use crate::telemetry::metrics::LoginResult;
 use crate::users::{Name, User};
@@ -78,7 +78,7 @@ impl Services {
         let epoch = self.proofs.epoch();
         let (trier, name) = (call.trier(), Name::Username(call.name.clone()));
         let account = self.account(&call.sources, &name).await?;
-        let attempt = self.reserve_attempt(&trier, account).await?;
+        let attempt = self.reserve_attempt(&trier, (account, AttemptKind::Password)).await?;
         let user = match self.checked(call, &trier, &name).await {
             Ok(user) => user,
             Err(refused) => {
@@ -88,7 +88,8 @@ impl Services {
                 return Err(refused);
             }
         };
-        self.store.attempt_succeeded(attempt, call.now).await?;
+        // Whoever has a second step does not come here.
+        self.store.attempt_succeeded(attempt, Progress::Login, call.now).await?;
         let verified = self.keep((digest, epoch), &trier, &user).await?;
         self.count(&trier, LoginResult::Succeeded);
         Ok(verified)

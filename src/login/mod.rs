@@ -176,8 +176,8 @@ impl Login {
             (Step::Login, Presented::Token { token, purpose: BearerUse::Renew }) => {
                 self.renew(endpoint, &call, &token).await
             }
-            (Step::VerifyCode, Presented::Code { name, code }) => {
-                self.verify_code(endpoint, &call, &name, &code).await
+            (Step::VerifyCode, Presented::Code { name, code, ticket }) => {
+                self.verify_code(endpoint, &call, &name, (&code, ticket.as_ref())).await
             }
             (Step::Refresh, Presented::Token { token, purpose: BearerUse::Refresh }) => {
                 self.refresh(endpoint, &call, &token).await

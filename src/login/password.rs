@@ -1,10 +1,12 @@
 //! The password step.
 
 use super::attempts::is_decision;
+use super::second_step::Wait;
 use super::{Call, Done, Login, Refused};
 use crate::dialect::{AccountKey, Endpoint, Reason, UserFacts};
 use crate::identity::Subject;
 use crate::secret::{Digest, SecretString};
+use crate::session::{AttemptKind, Progress};
 use crate::users::{Name, User};
 
 impl Login {
@@ -18,7 +20,7 @@ impl Login {
     ) -> Result<Done, Refused> {
         let name = account_name(endpoint, name);
         let account = self.account(&name).await?;
-        let attempt = self.reserve_attempt(call, account).await?;
+        let attempt = self.reserve_attempt(call, (account, AttemptKind::Password)).await?;
         let checked = match self.check_password(call, &name, password).await {
             Ok(user) => self.wait_for(endpoint, call, &user).await.map(|wait| (user, wait)),
             Err(refused) => Err(refused),
@@ -32,15 +34,26 @@ impl Login {
                 return Err(refused);
             }
         };
+        let progress = self.progress(&user, wait.as_ref()).await?;
+        self.services.store.attempt_succeeded(attempt, progress, call.now).await?;
         let Some(wait) = wait else {
-            self.services.store.attempt_succeeded(attempt, call.now).await?;
             return self.start_session(endpoint, call, &user).await;
         };
-        // Not a success yet: the counts of this account stay until the code is right.
-        self.give_back(call, attempt).await;
         // Some sources know a name only once its password was right; the code comes after that.
         let account = self.account(&name).await?;
         self.pend(endpoint, call, account, (&user, wait)).await
+    }
+
+    /// How far the right password has brought a user. One whose second step is due elsewhere, but
+    /// not at this login, has not passed it here either: their address is not known by half of what
+    /// they have.
+    async fn progress(&self, user: &User, wait: Option<&Wait>) -> Result<Progress, Refused> {
+        let has_step = match (wait, self.config.totp) {
+            (Some(_), _) => true,
+            (None, true) => false,
+            (None, false) => self.services.store.find_totp(&user.source, &user.id).await?.is_some(),
+        };
+        Ok(if has_step { Progress::Step } else { Progress::Login })
     }
 
     async fn check_password(

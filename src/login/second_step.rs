@@ -13,12 +13,15 @@ use super::code::{authenticator_digest, code_digest, new_code};
 use super::password::{account_name, user_facts};
 use super::totp::matching_step;
 use super::{Call, Done, Login, Refused};
-use crate::dialect::{Endpoint, Reason, SecondStep, Step, serve};
+use crate::dialect::{CredentialForm, Endpoint, Reason, SecondStep, Step, serve};
 use crate::identity::UserId;
 use crate::secret::{Digest, SecretString};
-use crate::session::{Attempt, Code, CodeGuess, CodeVerdict, PutCode, StoreError, Totp};
+use crate::session::{
+    Attempt, AttemptKind, Code, CodeGuess, CodeVerdict, Progress, PutCode, StoreError, Totp,
+};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
+use crate::token;
 use crate::users::User;
 
 /// How long an authenticator's code is waited for: the telephone is in the other room.
@@ -79,11 +82,14 @@ impl Login {
         (user, wait): (&User, Wait),
     ) -> Result<Done, Refused> {
         let key = self.code_key(account);
+        let ticket = self.demands_ticket().then(|| SecretString::new(token::new_jti()));
+        let waiting = waiting(call, user, key, ticket.as_ref());
         match wait {
-            Wait::Authenticator(totp) => self.await_authenticator(call, key, user, &totp).await?,
-            Wait::Mail => self.send_code(call, key, user).await?,
+            Wait::Authenticator(totp) => self.await_authenticator(call, waiting, &totp).await?,
+            Wait::Mail => self.send_code(call, waiting, user).await?,
         }
         let mut facts = self.facts(call.now);
+        facts.ticket = ticket;
         let subject = self.services.subject(user);
         facts.user = Some(user_facts(user, &subject));
         let reply = endpoint.pending_reply.as_ref().unwrap_or(&endpoint.reply);
@@ -94,7 +100,13 @@ impl Login {
         })
     }
 
-    async fn send_code(&self, call: &Call, key: Digest, user: &User) -> Result<(), Refused> {
+    /// Whether this dialect's second step brings what the first one gave.
+    fn demands_ticket(&self) -> bool {
+        let mut forms = self.config.dialect.endpoints.iter().flat_map(|one| &one.credential);
+        forms.any(|form| matches!(form, CredentialForm::JsonCode { ticket: Some(_), .. }))
+    }
+
+    async fn send_code(&self, call: &Call, waiting: Code, user: &User) -> Result<(), Refused> {
         let Some(mailer) = &self.services.mailer else {
             return Err(Refused::new(Reason::Unavailable, "no [mail] is configured"));
         };
@@ -104,7 +116,8 @@ impl Login {
         let (store, code) = (&self.services.store, new_code());
         let waiting = Code {
             expires: call.now.plus(mailer.code_ttl()),
-            ..waiting(call, user, key, code_digest(store.secret(), &key, &code))
+            code: code_digest(store.secret(), &waiting.key, &code),
+            ..waiting
         };
         let kept = store.put_code(waiting, mailer.per_hour(), call.now).await?;
         if let PutCode::TooMany { retry_after } = kept {
@@ -122,15 +135,15 @@ impl Login {
     async fn await_authenticator(
         &self,
         call: &Call,
-        key: Digest,
-        user: &User,
+        waiting: Code,
         totp: &Totp,
     ) -> Result<(), Refused> {
         let store = &self.services.store;
-        let code = authenticator_digest(store.secret(), &key, totp);
+        let subject = self.services.users.subject(&waiting.source, &waiting.user_id);
+        let code = authenticator_digest(store.secret(), &waiting.key, totp);
         // Nothing is sent, so there is nothing to limit but the guesses, which are counted.
-        store.put_code(waiting(call, user, key, code), u32::MAX, call.now).await?;
-        self.audit(call, AuditEvent::CodeAwaited { subject: &self.services.subject(user) });
+        store.put_code(Code { code, ..waiting }, u32::MAX, call.now).await?;
+        self.audit(call, AuditEvent::CodeAwaited { subject: &subject });
         Ok(())
     }
 
@@ -140,12 +153,14 @@ impl Login {
         endpoint: &Endpoint,
         call: &Call,
         name: &str,
-        code: &SecretString,
+        (code, ticket): (&SecretString, Option<&SecretString>),
     ) -> Result<Done, Refused> {
         let name = account_name(endpoint, name);
         let account = self.account(&name).await?;
-        let attempt = self.reserve_attempt(call, account).await?;
-        let user = match self.redeem_code(call, account, code).await {
+        let ticket = ticket.map(|ticket| Digest::of(ticket.expose().as_bytes()));
+        let counted = self.counted(call, account, ticket).await?;
+        let attempt = self.reserve_attempt(call, (counted, AttemptKind::Code)).await?;
+        let user = match self.redeem_code(call, account, code, ticket).await {
             Ok(user) => user,
             Err(refused) => {
                 if !is_decision(refused.reason) {
@@ -164,8 +179,24 @@ impl Login {
         attempt: Attempt,
         user: &User,
     ) -> Result<Done, Refused> {
-        self.services.store.attempt_succeeded(attempt, call.now).await?;
+        self.services.store.attempt_succeeded(attempt, Progress::Login, call.now).await?;
         self.start_session(endpoint, call, user).await
+    }
+
+    /// What a guess is counted by. Without the ticket it is none, whatever the code: strangers who
+    /// know a name must not use up what whoever passed the password step may guess.
+    async fn counted(
+        &self,
+        call: &Call,
+        account: Digest,
+        ticket: Option<Digest>,
+    ) -> Result<Digest, Refused> {
+        if !self.demands_ticket() {
+            return Ok(account);
+        }
+        let waiting = self.services.store.find_code(self.code_key(account), call.now).await?;
+        let is_owner = ticket.is_some() && waiting.is_some_and(|waiting| waiting.ticket == ticket);
+        Ok(if is_owner { account } else { Digest::of_list(&[b"no ticket", &account.0]) })
     }
 
     async fn redeem_code(
@@ -173,12 +204,14 @@ impl Login {
         call: &Call,
         account: Digest,
         code: &SecretString,
+        ticket: Option<Digest>,
     ) -> Result<User, Refused> {
         let key = self.code_key(account);
         let guess = CodeGuess {
             key,
-            code: self.guessed(call, &key, code).await?,
+            code: self.guessed(call, &key, (code, ticket)).await?,
             address: call.address_group(),
+            ticket,
         };
         let cause = match self.services.store.use_code(guess, call.now).await? {
             CodeVerdict::Right(held) => {
@@ -205,11 +238,15 @@ impl Login {
         &self,
         call: &Call,
         key: &Digest,
-        code: &SecretString,
+        (code, ticket): (&SecretString, Option<Digest>),
     ) -> Result<Digest, Refused> {
         let store = &self.services.store;
         let mailed = code_digest(store.secret(), key, code);
         let Some(waiting) = store.find_code(*key, call.now).await? else { return Ok(mailed) };
+        if waiting.ticket.is_some() && waiting.ticket != ticket {
+            // Nor does a stranger use up a code that was read over somebody's shoulder.
+            return Ok(NEVER);
+        }
         let Some(totp) = self.totp_of(&waiting.source, &waiting.user_id).await? else {
             return Ok(mailed);
         };
@@ -229,16 +266,17 @@ impl Login {
 /// Is the digest of nothing that waits.
 const NEVER: Digest = Digest([0; 32]);
 
-/// A login of `user` that waits for what `code` is the digest of.
-fn waiting(call: &Call, user: &User, key: Digest, code: Digest) -> Code {
+/// A login of `user` that waits for a code that is still to be said.
+fn waiting(call: &Call, user: &User, key: Digest, ticket: Option<&SecretString>) -> Code {
     Code {
         key,
-        code,
+        code: NEVER,
         user_id: user.id.clone(),
         username: user.name.clone(),
         source: user.source.clone(),
         user_version: user.version,
         expires: call.now.plus(PATIENCE),
         address: call.address_group(),
+        ticket: ticket.map(|ticket| Digest::of(ticket.expose().as_bytes())),
     }
 }

@@ -14,7 +14,7 @@ pub use self::embedded::{BackupError, EmbeddedOptions, EmbeddedStore, Faults, Op
 pub use self::record::{Account, Code, CodeVerdict, Generation, Session, Totp};
 pub use self::revocations::Revocations;
 pub use self::store::{
-    AccountCounts, AccountKey, Admission, Attempt, CodeGuess, Holder, Page, PutCode, Revoke,
-    Rotated, Rotation, SessionStore, StoreError,
+    AccountCounts, AccountKey, Admission, Attempt, AttemptKind, CodeGuess, Holder, Page, Progress,
+    PutCode, Revoke, Rotated, Rotation, SessionStore, StoreError,
 };
 pub use self::streams::{StreamGuard, StreamOrigin, Streams};

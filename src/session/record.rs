@@ -94,6 +94,9 @@ pub struct Code {
     pub expires: Timestamp,
     /// The address (group) that passed the password step.
     pub address: Option<IpAddr>,
+    /// Digest of what whoever passed the password step was given: without it nobody may guess.
+    #[serde(default)]
+    pub ticket: Option<Digest>,
 }
 
 /// What became of a guess at a code.

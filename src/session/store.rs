@@ -98,9 +98,15 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<Admission, StoreError>;
 
-    /// The reserved attempt succeeded: it is refunded, the pair (account, address) is cleared,
-    /// and the account is known from the address from now on.
-    async fn attempt_succeeded(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError>;
+    /// The reserved attempt succeeded: it is refunded, and what the pair (account, address) failed
+    /// at attempts of its kind is taken back. After the last step of the user the account is known
+    /// from the address from now on.
+    async fn attempt_succeeded(
+        &self,
+        attempt: Attempt,
+        progress: Progress,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// The reserved attempt was not decided (source down, queue full): it is refunded.
     async fn attempt_undecided(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError>;
@@ -264,21 +270,41 @@ pub enum PutCode {
     },
 }
 
+/// What an attempt is at. Each kind has a count of its own: otherwise whoever knows the password
+/// takes guesses at codes back by logging in where no code is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptKind {
+    Password,
+    Code,
+}
+
+/// How far a success brings its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The user has another step, due here or elsewhere.
+    Step,
+    /// It was the last of all that the user has.
+    Login,
+}
+
 /// A guess at a code.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CodeGuess {
     pub key: Digest,
     pub code: Digest,
     /// Address (group) it comes from: the one that passed the password step has 5 guesses, all
-    /// others together have 15.
+    /// others together have 15. One that nobody knows is never the same as another.
     pub address: Option<IpAddr>,
+    /// Digest of the ticket that comes with it: whoever has it passed the password step.
+    pub ticket: Option<Digest>,
 }
 
-/// One try at a password.
+/// One try at a password or a code.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     /// Digest of the canonical account.
     pub account: Digest,
+    pub kind: AttemptKind,
     /// Address group; `None` where addresses are not counted.
     pub address: Option<IpAddr>,
     pub per_account: (u32, Duration),

@@ -164,7 +164,7 @@ impl OwnLogin {
             Heard::Refused(reason) => {
                 Err((format!("it was refused: {}", reason.code()), PAUSE_REFUSED))
             }
-            Heard::Pending => Err(("a second step is asked for".to_owned(), PAUSE_REFUSED)),
+            Heard::Pending(_) => Err(("a second step is asked for".to_owned(), PAUSE_REFUSED)),
             Heard::Throttled => Err(("too many logins".to_owned(), PAUSE_REFUSED)),
             Heard::Nonsense(cause) => Err((cause, PAUSE)),
         }

@@ -15,7 +15,10 @@ pub fn canonical_name(name: &str) -> String {
 
 /// What attempts are counted by: the user where there is one, else the canonical name.
 ///
-/// Whether the name came as user name or address makes no difference, nor does the dialect.
+/// Whether the name came as user name or address makes no difference, nor does the dialect: with a
+/// count for each, a user who has both could be guessed at twice as often. In return a lock of the
+/// one shows in the other, and tells that both are one user's. That costs whoever asks the whole
+/// limit of an account for each pair of name and address that they suspect, so guesses come first.
 pub fn canonical_account(name: &Name, resolved: Option<&UserKey>) -> Digest {
     let (Name::Username(text) | Name::Email(text)) = name;
     match resolved {

@@ -9,8 +9,9 @@ use tollhouse::clock::Timestamp;
 use tollhouse::identity::{SessionId, Subject, UserId};
 use tollhouse::secret::{Digest, Secret};
 use tollhouse::session::{
-    Account, AccountCounts, AccountKey, Admission, Attempt, Code, CodeGuess, CodeVerdict,
-    Generation, Holder, PutCode, Revoke, Rotated, Rotation, Session, SessionStore, Totp,
+    Account, AccountCounts, AccountKey, Admission, Attempt, AttemptKind, Code, CodeGuess,
+    CodeVerdict, Generation, Holder, Progress, PutCode, Revoke, Rotated, Rotation, Session,
+    SessionStore, Totp,
 };
 
 /// When every case begins.
@@ -151,6 +152,10 @@ contract! {
     failures_from_an_address_are_limited
     a_stranger_cannot_lock_the_owner_out
     a_success_takes_back_what_its_address_failed
+    a_right_password_takes_back_no_guesses_at_codes
+    an_address_is_known_only_after_the_last_step
+    a_code_with_a_ticket_is_for_who_has_it
+    behind_a_shared_address_nobody_is_the_owner
     an_undecided_attempt_costs_nothing
     attempts_reserved_at_once_count_each_other
     attempts_that_come_out_of_order_do_not_empty_the_count
@@ -566,11 +571,13 @@ fn code(word: &str) -> Code {
         user_version: token("version 1"),
         expires: after(600),
         address: Some(ip("192.0.2.1")),
+        ticket: None,
     }
 }
 
 async fn guess(store: &dyn SessionStore, word: &str, from: &str, now: Timestamp) -> CodeVerdict {
-    let guess = CodeGuess { key: token("ann's key"), code: token(word), address: Some(ip(from)) };
+    let (key, address) = (token("ann's key"), Some(ip(from)));
+    let guess = CodeGuess { key, code: token(word), address, ticket: None };
     store.use_code(guess, now).await.unwrap()
 }
 
@@ -634,6 +641,7 @@ const TEN_MINUTES: Duration = Duration::from_secs(600);
 fn attempt(account: &str, from: Option<&str>) -> Attempt {
     Attempt {
         account: token(account),
+        kind: AttemptKind::Password,
         address: from.map(ip),
         per_account: (3, TEN_MINUTES),
         per_address: (5, TEN_MINUTES),
@@ -675,7 +683,7 @@ async fn failures_from_an_address_are_limited(store: &dyn SessionStore) {
 
 async fn a_stranger_cannot_lock_the_owner_out(store: &dyn SessionStore) {
     store.count_attempt(attempt("ann", Some(OWNER)), START).await.unwrap();
-    store.attempt_succeeded(attempt("ann", Some(OWNER)), START).await.unwrap();
+    store.attempt_succeeded(attempt("ann", Some(OWNER)), Progress::Login, START).await.unwrap();
     for _ in 0..3 {
         reserve(store, "ann", STRANGER, after(1)).await;
     }
@@ -700,13 +708,94 @@ async fn a_success_takes_back_what_its_address_failed(store: &dyn SessionStore) 
         reserve(store, "ann", OWNER, START).await;
     }
 
-    store.attempt_succeeded(attempt("ann", Some(OWNER)), after(1)).await.unwrap();
+    store.attempt_succeeded(attempt("ann", Some(OWNER)), Progress::Login, after(1)).await.unwrap();
 
     for _ in 0..2 {
         assert_eq!(reserve(store, "ann", STRANGER, after(2)).await, Admission::Admitted);
     }
     let limited = reserve(store, "ann", STRANGER, after(2)).await;
     assert!(matches!(limited, Admission::Limited { .. }), "the other's failure stays");
+}
+
+fn at_code(from: Option<&str>) -> Attempt {
+    Attempt { kind: AttemptKind::Code, ..attempt("ann", from) }
+}
+
+async fn a_right_password_takes_back_no_guesses_at_codes(store: &dyn SessionStore) {
+    for _ in 0..3 {
+        store.count_attempt(at_code(Some(OWNER)), START).await.unwrap();
+        let password = attempt("ann", Some(OWNER));
+        assert_eq!(
+            store.count_attempt(password.clone(), START).await.unwrap(),
+            Admission::Admitted
+        );
+        store.attempt_succeeded(password, Progress::Step, START).await.unwrap();
+    }
+
+    let limited = store.count_attempt(at_code(Some(OWNER)), START).await.unwrap();
+
+    assert!(matches!(limited, Admission::Limited { account: true, .. }), "{limited:?}");
+    store.lift_limits(token("ann"), START).await.unwrap();
+    let admitted = store.count_attempt(at_code(Some(OWNER)), START).await.unwrap();
+    assert_eq!(admitted, Admission::Admitted, "both are lifted at once");
+}
+
+async fn an_address_is_known_only_after_the_last_step(store: &dyn SessionStore) {
+    for (progress, is_known) in [(Progress::Step, false), (Progress::Login, true)] {
+        store.lift_limits(token("ann"), START).await.unwrap();
+        store.count_attempt(attempt("ann", Some(OWNER)), START).await.unwrap();
+        store.attempt_succeeded(attempt("ann", Some(OWNER)), progress, START).await.unwrap();
+        for nth in 0..3 {
+            reserve(store, "ann", &format!("203.0.113.{nth}"), START).await;
+        }
+
+        let admission = reserve(store, "ann", OWNER, START).await;
+
+        assert_eq!(admission == Admission::Admitted, is_known, "{progress:?}: {admission:?}");
+    }
+}
+
+async fn a_code_with_a_ticket_is_for_who_has_it(store: &dyn SessionStore) {
+    let bound = Code { ticket: Some(token("ticket")), ..code("123456") };
+    store.put_code(bound.clone(), 5, START).await.unwrap();
+    let guess = |word: &str, ticket: Option<&str>, from: &str| {
+        let (key, address) = (token("ann's key"), Some(ip(from)));
+        CodeGuess { key, code: token(word), address, ticket: ticket.map(token) }
+    };
+
+    // However often: the owner's guesses are not touched, nor is anything told.
+    for _ in 0..20 {
+        for ticket in [None, Some("another")] {
+            let stranger = guess("123456", ticket, OWNER);
+            assert_eq!(store.use_code(stranger, START).await.unwrap(), CodeVerdict::Gone);
+        }
+    }
+
+    // From wherever: a telephone changes its address between two steps.
+    let wrong = guess("000000", Some("ticket"), STRANGER);
+    for _ in 0..4 {
+        assert_eq!(store.use_code(wrong.clone(), START).await.unwrap(), CodeVerdict::Wrong);
+    }
+    let right = store.use_code(guess("123456", Some("ticket"), STRANGER), START).await.unwrap();
+    assert_eq!(right, CodeVerdict::Right(Box::new(bound)));
+}
+
+async fn behind_a_shared_address_nobody_is_the_owner(store: &dyn SessionStore) {
+    store.put_code(Code { address: None, ..code("123456") }, 5, START).await.unwrap();
+    let guess = |word: &str| CodeGuess {
+        key: token("ann's key"),
+        code: token(word),
+        address: None,
+        ticket: None,
+    };
+
+    for _ in 0..15 {
+        assert_eq!(store.use_code(guess("000000"), START).await.unwrap(), CodeVerdict::Wrong);
+    }
+
+    assert_eq!(store.use_code(guess("123456"), START).await.unwrap(), CodeVerdict::Gone);
+    let owner = CodeGuess { address: Some(ip(OWNER)), ..guess("123456") };
+    assert_eq!(store.use_code(owner, START).await.unwrap(), CodeVerdict::Gone);
 }
 
 async fn an_undecided_attempt_costs_nothing(store: &dyn SessionStore) {

@@ -193,7 +193,7 @@ impl Conversation {
             let kind = match parts[at].as_str() {
                 part if is_jwt(part) => "jwt",
                 part if uuid::Uuid::try_parse(part).is_ok() => "uuid",
-                _ if at >= 2 && parts[at - 2] == "jti" => "id",
+                _ if at >= 2 && ["jti", "ticket"].contains(&parts[at - 2].as_str()) => "id",
                 _ => continue,
             };
             let name = if at >= 2 { parts[at - 2].clone() } else { kind.to_owned() };

@@ -223,7 +223,7 @@ async fn an_unreadable_row_costs_only_whoever_needs_it() {
     drop(db);
     let store = open(dir.path());
     let session = session("ann", START);
-    let guess = CodeGuess { key: token("key"), code: token("1"), address: None };
+    let guess = CodeGuess { key: token("key"), code: token("1"), address: None, ticket: None };
 
     let (before, guessed, after) = tokio::join!(
         store.put(session.clone(), MANY, START),

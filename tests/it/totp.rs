@@ -65,18 +65,19 @@ async fn password(gateway: &Gateway) -> Reply {
     gateway.client().post("/auth/login").json(login).send().await
 }
 
-/// The password step, after which a code is waited for.
-async fn pending(gateway: &Gateway) {
+/// The password step, after which a code is waited for from whoever has the ticket.
+async fn pending(gateway: &Gateway) -> String {
     let reply = password(gateway).await;
-    assert_eq!(reply.assert_status(202).json(), json!({ "step": "verify" }));
+    assert_eq!(reply.assert_status(202).member("step"), "verify");
+    reply.member("ticket")
 }
 
-fn guess(code: &str) -> Value {
-    json!({ "username": "alice", "code": code })
+fn guess(ticket: &str, code: &str) -> Value {
+    json!({ "username": "alice", "code": code, "ticket": ticket })
 }
 
-async fn verify(gateway: &Gateway, code: &str) -> Reply {
-    gateway.client().post("/auth/verify").json(guess(code)).send().await
+async fn verify(gateway: &Gateway, ticket: &str, code: &str) -> Reply {
+    gateway.client().post("/auth/verify").json(guess(ticket, code)).send().await
 }
 
 /// Refused as every code is, and nothing came of it.
@@ -95,9 +96,9 @@ async fn the_password_alone_is_no_session_and_with_the_code_it_is() {
     let upstream = Upstream::start().await;
     let (gateway, phone) = with_step(&upstream).await;
 
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
     assert_eq!(sessions(&gateway).await, 0);
-    let reply = verify(&gateway, &shown(&gateway, &phone, 0)).await;
+    let reply = verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await;
 
     let token = reply.assert_status(200).member("access_token");
     gateway.client().get("/").bearer(&token).send().await.assert_status(200);
@@ -114,20 +115,20 @@ async fn the_password_alone_is_no_session_and_with_the_code_it_is() {
 async fn a_code_works_once_and_one_before_it_not_at_all() {
     let upstream = Upstream::start().await;
     let (gateway, phone) = with_step(&upstream).await;
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
     let code = shown(&gateway, &phone, 0);
-    verify(&gateway, &code).await.assert_status(200);
+    verify(&gateway, &ticket, &code).await.assert_status(200);
 
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
     for (steps, why) in [(0, "the same again"), (-1, "the one before it, still in time")] {
-        let reply = verify(&gateway, &shown(&gateway, &phone, steps)).await;
+        let reply = verify(&gateway, &ticket, &shown(&gateway, &phone, steps)).await;
         assert_eq!(reply.status, 401, "{why}");
     }
     gateway.advance(STEP);
-    let again = verify(&gateway, &code).await;
+    let again = verify(&gateway, &ticket, &code).await;
     again.assert_status(401).assert_code("code_invalid");
     assert_eq!(sessions(&gateway).await, 1, "the first one's");
-    verify(&gateway, &shown(&gateway, &phone, 0)).await.assert_status(200);
+    verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await.assert_status(200);
     upstream.assert_untouched();
 }
 
@@ -135,10 +136,10 @@ async fn a_code_works_once_and_one_before_it_not_at_all() {
 async fn of_many_requests_with_one_code_one_gets_a_session() {
     let upstream = Upstream::start().await;
     let (gateway, phone) = with_step(&upstream).await;
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
     let code = shown(&gateway, &phone, 0);
 
-    let replies = join_all((0..8).map(|_| verify(&gateway, &code))).await;
+    let replies = join_all((0..8).map(|_| verify(&gateway, &ticket, &code))).await;
 
     assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 1);
     assert_eq!(sessions(&gateway).await, 1);
@@ -149,16 +150,16 @@ async fn a_code_of_another_time_or_of_no_login_is_refused() {
     let upstream = Upstream::start().await;
     let (gateway, phone) = with_step(&upstream).await;
 
-    let reply = verify(&gateway, &shown(&gateway, &phone, 0)).await;
+    let reply = verify(&gateway, "a ticket", &shown(&gateway, &phone, 0)).await;
     refused(&gateway, &upstream, &reply).await;
 
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
     for steps in [-2, 2] {
-        let reply = verify(&gateway, &shown(&gateway, &phone, steps)).await;
+        let reply = verify(&gateway, &ticket, &shown(&gateway, &phone, steps)).await;
         refused(&gateway, &upstream, &reply).await;
     }
     for code in ["", "12345", "1234567", "12 345", "abcdef"] {
-        let reply = verify(&gateway, code).await;
+        let reply = verify(&gateway, &ticket, code).await;
         assert!(matches!(reply.status.as_u16(), 400 | 401), "{code}: {}", reply.text());
     }
     assert_eq!(sessions(&gateway).await, 0);
@@ -169,28 +170,28 @@ async fn a_login_waits_for_its_code_five_minutes() {
     let upstream = Upstream::start().await;
     let (gateway, phone) = with_step(&upstream).await;
 
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
     gateway.advance(Duration::from_secs(300));
-    let late = verify(&gateway, &shown(&gateway, &phone, 0)).await;
+    let late = verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await;
     refused(&gateway, &upstream, &late).await;
 
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
     gateway.advance(Duration::from_secs(299));
-    verify(&gateway, &shown(&gateway, &phone, 0)).await.assert_status(200);
+    verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await.assert_status(200);
 }
 
 #[tokio::test]
 async fn five_wrong_codes_end_the_login_that_waits() {
     let upstream = Upstream::start().await;
     let (gateway, phone) = with_step(&upstream).await;
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
 
     for _ in 0..5 {
-        let reply = verify(&gateway, &wrong(&gateway, &phone)).await;
+        let reply = verify(&gateway, &ticket, &wrong(&gateway, &phone)).await;
         refused(&gateway, &upstream, &reply).await;
     }
 
-    let right = verify(&gateway, &shown(&gateway, &phone, 0)).await;
+    let right = verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await;
     refused(&gateway, &upstream, &right).await;
 }
 
@@ -205,17 +206,17 @@ async fn strangers_cannot_use_up_the_guesses_of_who_passed_the_password() {
         .start()
         .await;
     let phone = given(&gateway, "alice").await;
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
 
     for _ in 0..15 {
-        let code = guess(&wrong(&gateway, &phone));
+        let code = guess("a ticket", &wrong(&gateway, &phone));
         post_from("127.0.0.9", &gateway, "/auth/verify", code).await.assert_status(401);
     }
 
-    let right = guess(&shown(&gateway, &phone, -1));
+    let right = guess("a ticket", &shown(&gateway, &phone, -1));
     let stranger = post_from("127.0.0.9", &gateway, "/auth/verify", right).await;
     refused(&gateway, &upstream, &stranger).await;
-    verify(&gateway, &shown(&gateway, &phone, 0)).await.assert_status(200);
+    verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await.assert_status(200);
 }
 
 #[tokio::test]
@@ -231,19 +232,19 @@ async fn wrong_codes_are_failed_attempts_however_often_the_password_is_right() {
     let phone = given(&gateway, "alice").await;
 
     for _ in 0..2 {
-        pending(&gateway).await;
+        let ticket = pending(&gateway).await;
         for _ in 0..3 {
-            verify(&gateway, &wrong(&gateway, &phone)).await.assert_status(401);
+            verify(&gateway, &ticket, &wrong(&gateway, &phone)).await.assert_status(401);
         }
     }
 
-    verify(&gateway, &shown(&gateway, &phone, 0)).await.assert_status(429);
-    password(&gateway).await.assert_status(429);
+    let ticket = pending(&gateway).await;
+    verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await.assert_status(429);
     assert_eq!(sessions(&gateway).await, 0);
     upstream.assert_untouched();
     gateway.advance(Duration::from_secs(600));
-    pending(&gateway).await;
-    verify(&gateway, &shown(&gateway, &phone, 0)).await.assert_status(200);
+    let ticket = pending(&gateway).await;
+    verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await.assert_status(200);
 }
 
 #[tokio::test]
@@ -251,16 +252,16 @@ async fn a_login_that_waits_fails_when_its_authenticator_is_replaced_or_taken_aw
     let upstream = Upstream::start().await;
     let (gateway, first) = with_step(&upstream).await;
 
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
     let second = given(&gateway, "alice").await;
     for phone in [&first, &second] {
-        let reply = verify(&gateway, &shown(&gateway, phone, 0)).await;
+        let reply = verify(&gateway, &ticket, &shown(&gateway, phone, 0)).await;
         refused(&gateway, &upstream, &reply).await;
     }
 
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
     taken_away(&gateway, "alice").await;
-    let reply = verify(&gateway, &shown(&gateway, &second, 0)).await;
+    let reply = verify(&gateway, &ticket, &shown(&gateway, &second, 0)).await;
     refused(&gateway, &upstream, &reply).await;
 
     password(&gateway).await.assert_status(200);
@@ -273,8 +274,8 @@ async fn a_login_that_waits_at_one_login_is_not_finished_at_another() {
     let builder = Gateway::builder().moving().login("native").config(two);
     let gateway = builder.route_to(&upstream, "").start().await;
     let phone = given(&gateway, "alice").await;
-    pending(&gateway).await;
-    let code = guess(&shown(&gateway, &phone, 0));
+    let ticket = pending(&gateway).await;
+    let code = guess(&ticket, &shown(&gateway, &phone, 0));
 
     let reply = gateway.client().post("/other/auth/verify").json(code.clone()).send().await;
 
@@ -290,13 +291,13 @@ async fn a_user_who_changed_since_his_password_does_not_come_in_with_a_code() {
         ("roles = [\"admin\"]", "disabled = true", "disabled"),
     ] {
         let (gateway, phone) = with_step(&upstream).await;
-        pending(&gateway).await;
+        let ticket = pending(&gateway).await;
 
         let changed = users().replacen(from, to, 1).replace("\"bob\"", "\"bert\"");
         std::fs::write(gateway.dir().join("users.toml"), changed).unwrap();
         until_known(&gateway, "bert").await;
 
-        let reply = verify(&gateway, &shown(&gateway, &phone, 0)).await;
+        let reply = verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await;
         assert_eq!(reply.status, 401, "{why}: {}", reply.text());
         refused(&gateway, &upstream, &reply).await;
         let cause = &events(&gateway, "code_refused")[0]["cause"];
@@ -470,18 +471,18 @@ async fn a_session_goes_on_without_a_code() {
 async fn an_authenticator_and_its_used_codes_outlast_a_restart() {
     let upstream = Upstream::start().await;
     let (gateway, phone) = with_step(&upstream).await;
-    pending(&gateway).await;
-    verify(&gateway, &shown(&gateway, &phone, 0)).await.assert_status(200);
-    pending(&gateway).await;
+    let ticket = pending(&gateway).await;
+    verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await.assert_status(200);
+    let ticket = pending(&gateway).await;
     let dir = gateway.stop().await;
 
     let builder = Gateway::builder().on(dir).moving().login("native");
     let gateway = builder.route_to(&upstream, "").start().await;
 
-    let used = verify(&gateway, &shown(&gateway, &phone, 0)).await;
+    let used = verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await;
     used.assert_status(401).assert_code("code_invalid");
     gateway.advance(STEP);
-    verify(&gateway, &shown(&gateway, &phone, 0)).await.assert_status(200);
+    verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await.assert_status(200);
 }
 
 #[tokio::test]
@@ -500,8 +501,8 @@ async fn an_operator_gives_one_only_to_a_known_user_and_replaces_it_only_on_his_
         assert_eq!(answered, status, "{path} {body}: {text}");
     }
 
-    pending(&gateway).await;
-    verify(&gateway, &shown(&gateway, &phone, 0)).await.assert_status(200);
+    let ticket = pending(&gateway).await;
+    verify(&gateway, &ticket, &shown(&gateway, &phone, 0)).await.assert_status(200);
 
     let done: Vec<_> = events(&gateway, "admin")
         .iter()
@@ -534,9 +535,10 @@ async fn the_command_line_prints_the_address_and_a_picture_of_it() {
 
     let login = json!({ "username": "alice", "password": PASSWORD });
     let client = process.client();
-    client.post("/auth/login").json(login).send().await.assert_status(202);
+    let reply = client.post("/auth/login").json(login).send().await;
+    let ticket = reply.assert_status(202).member("ticket");
     let now = tollhouse::clock::Clock::system().now().secs();
-    let code = guess(&phone.generate(now).to_string());
+    let code = guess(&ticket, &phone.generate(now).to_string());
     client.post("/auth/verify").json(code).send().await.assert_status(200);
 
     let other = process.command(&["user", "totp", "alice", "--replace"]).ok();
@@ -544,4 +546,82 @@ async fn the_command_line_prints_the_address_and_a_picture_of_it() {
     let gone = process.command(&["user", "--source", "staff", "totp", "alice", "--remove"]).ok();
     assert_eq!(gone, "alice has no second step any more\n");
     process.token("alice").await;
+}
+
+#[tokio::test]
+async fn a_door_without_the_second_step_does_not_clear_its_guesses() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .moving()
+        .config("[login_limits]\nper_address = { attempts = 1000, per = \"10m\" }")
+        .config("[[login]]\nname = \"old\"\ndialect = \"native\"\nprefix = \"/old\"\ntotp = false")
+        .login("native")
+        .route_to(&upstream, "")
+        .start()
+        .await;
+    let phone = given(&gateway, "alice").await;
+    let login = json!({ "username": "alice", "password": PASSWORD });
+    let mut guesses = 0;
+
+    // Whoever has the password goes through the other door before each guess, from any address.
+    for from in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
+        for _ in 0..12 {
+            let other = post_from(from, &gateway, "/old/auth/login", login.clone()).await;
+            other.assert_status(200);
+            let pending = post_from(from, &gateway, "/auth/login", login.clone()).await;
+            let ticket = pending.assert_status(202).member("ticket");
+            let code = guess(&ticket, &wrong(&gateway, &phone));
+            let reply = post_from(from, &gateway, "/auth/verify", code).await;
+            guesses += usize::from(reply.status == 401);
+        }
+    }
+
+    assert_eq!(guesses, 10, "as many as an account has, from all addresses together");
+    upstream.assert_untouched();
+}
+
+/// Everybody comes from one address.
+const SHARED: &str = r#"
+[process]
+drain_delay = "0s"
+drain_timeout = "2s"
+[[listener]]
+address = "127.0.0.1:0"
+shared_addresses = ["127.0.0.0/8"]
+[token]
+issuer = "https://gateway.example"
+audience = ["legacy"]
+[[users]]
+name = "staff"
+kind = "file"
+path = "users.toml"
+"#;
+
+#[tokio::test]
+async fn the_second_step_is_of_who_passed_the_first_even_behind_a_shared_address() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .moving()
+        .head(SHARED)
+        .login("native")
+        .route_to(&upstream, "")
+        .start()
+        .await;
+    let phone = given(&gateway, "alice").await;
+    let ticket = pending(&gateway).await;
+    let right = shown(&gateway, &phone, 0);
+
+    for guess in [
+        json!({ "username": "alice", "code": right }),
+        guess("a ticket", &right),
+        json!({ "username": "alice", "code": right, "ticket": "" }),
+    ] {
+        let reply = gateway.client().post("/auth/verify").json(guess).send().await;
+        refused(&gateway, &upstream, &reply).await;
+    }
+    let older = ticket;
+    let ticket = pending(&gateway).await;
+    refused(&gateway, &upstream, &verify(&gateway, &older, &right).await).await;
+
+    verify(&gateway, &ticket, &right).await.assert_status(200);
 }

@@ -43,6 +43,7 @@ fn facts() -> Facts {
         }),
         access: Some(token("at", 600)),
         refresh: Some(token("rt", 86_400)),
+        ticket: Some("the ticket".into()),
     }
 }
 

@@ -92,14 +92,21 @@ impl CredentialForm {
                     })),
                 }
             }
-            Self::JsonCode { name, code } => match (object.text(name)?, object.text(code)?) {
-                (None, None) => Ok(None),
-                (None, Some(_)) => Err(Reason::MissingUsername),
-                (Some(_), None) => Err(Reason::CodeRequired),
-                (Some(name), Some(code)) => {
-                    Ok(Some(Presented::Code { name: name.expose().clone(), code: code.clone() }))
+            Self::JsonCode { name, code, ticket } => {
+                match (object.text(name)?, object.text(code)?) {
+                    (None, None) => Ok(None),
+                    (None, Some(_)) => Err(Reason::MissingUsername),
+                    (Some(_), None) => Err(Reason::CodeRequired),
+                    (Some(name), Some(code)) => Ok(Some(Presented::Code {
+                        name: name.expose().clone(),
+                        code: code.clone(),
+                        ticket: match ticket {
+                            Some(ticket) => object.text(ticket)?.cloned(),
+                            None => None,
+                        },
+                    })),
                 }
-            },
+            }
             Self::JsonRefresh { token } => {
                 let token = object.text(token)?.cloned();
                 let purpose = BearerUse::Refresh;

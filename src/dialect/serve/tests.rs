@@ -192,7 +192,7 @@ fn pairs_codes_and_refresh_tokens_are_read() {
     ] {
         assert_eq!(read_at("webitel", Step::Logout, lines, b""), read, "{lines}: {why}");
     }
-    let code = Presented::Code { name: "a@b".to_owned(), code: "004711".into() };
+    let code = Presented::Code { name: "a@b".to_owned(), code: "004711".into(), ticket: None };
     for (body, read, why) in [
         (r#"{"email":"a@b","emailToken":"004711"}"#, Ok(code), "zeros in front are kept"),
         (
@@ -250,7 +250,7 @@ proptest! {
             for endpoint in &dialect.endpoints {
                 match read(endpoint, &head, &bytes) {
                     Ok(Presented::Password { name, password: secret })
-                    | Ok(Presented::Code { name, code: secret }) => {
+                    | Ok(Presented::Code { name, code: secret, .. }) => {
                         prop_assert!(!name.is_empty() && !secret.expose().is_empty());
                     }
                     Ok(

@@ -24,6 +24,8 @@ pub struct HeardFacts {
     pub refresh_token: Option<SecretString>,
     /// The second secret of a pair.
     pub key: Option<SecretString>,
+    /// What the second step has to bring, where one is due.
+    pub ticket: Option<SecretString>,
     /// `exp` of the access token, where the answer says it.
     pub expires: Option<Timestamp>,
     /// Its life, where the answer says that.
@@ -84,6 +86,7 @@ impl HeardFacts {
             Name::AccessToken => fill(&mut self.access_token, secret(value)),
             Name::RefreshToken => fill(&mut self.refresh_token, secret(value)),
             Name::SessionKey => fill(&mut self.key, secret(value)),
+            Name::Ticket => fill(&mut self.ticket, secret(value)),
             Name::UserId => fill(&mut self.id, text(value)),
             Name::Username => fill(&mut self.name, text(value)),
             Name::UserEmail => fill(&mut self.email, text(value)),

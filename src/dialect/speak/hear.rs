@@ -15,6 +15,7 @@ use crate::dialect::places::{Name, Place};
 use crate::dialect::spec::{Dialect, Endpoint, Reply, Step};
 use crate::dialect::template::Node;
 use crate::json;
+use crate::secret::SecretString;
 
 /// No answer to a login is longer.
 pub const LONGEST_ANSWER: usize = 256 * 1024;
@@ -23,8 +24,8 @@ pub const LONGEST_ANSWER: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub enum Heard {
     Accepted(Box<HeardFacts>),
-    /// Right so far, but a further step is asked for.
-    Pending,
+    /// Right so far, but a further step is asked for, perhaps with a ticket.
+    Pending(Option<SecretString>),
     /// The system looked at it and refuses: `InvalidCredentials`, `UnknownUser`, `CodeInvalid`,
     /// `TokenInvalid` and their like.
     Refused(Reason),
@@ -72,8 +73,8 @@ fn success(dialect: &Dialect, endpoint: &Endpoint, status: u16, body: &[u8]) -> 
         return Heard::Accepted(Box::new(HeardFacts::of(dialect, found, answer)));
     }
     let pending = endpoint.pending_reply.as_ref();
-    if pending.is_some_and(|pending| read(pending, status, &answer).is_some()) {
-        return Heard::Pending;
+    if let Some(found) = pending.and_then(|pending| read(pending, status, &answer)) {
+        return Heard::Pending(HeardFacts::of(dialect, found, answer).ticket);
     }
     Heard::Nonsense(format!("status {status}, but not the answer of dialect `{}`", dialect.name))
 }

@@ -142,7 +142,8 @@ pub fn login<'d>(
     }
 }
 
-/// Asks for the session that a login prepared, with the code that came by another way.
+/// Asks for the session that a login prepared, with the code that came by another way, and with the
+/// ticket that the first step gave.
 ///
 /// # Errors
 /// When the dialect has no such step.
@@ -150,16 +151,19 @@ pub fn verify_code<'d>(
     dialect: &'d Dialect,
     name: &str,
     code: &SecretString,
+    ticket: Option<&SecretString>,
 ) -> Result<Ask<'d>, CannotAsk> {
     let found = find(dialect, Step::VerifyCode, |form| match form {
-        CredentialForm::JsonCode { name, code } => Some((name, code)),
+        CredentialForm::JsonCode { name, code, ticket } => Some((name, code, ticket)),
         _ => None,
     });
-    let (endpoint, (known_as, member)) = found.ok_or(CannotAsk::NoEndpoint)?;
+    let (endpoint, (known_as, member, carries)) = found.ok_or(CannotAsk::NoEndpoint)?;
     if name.is_empty() || code.expose().is_empty() {
         return Err(CannotAsk::Unwritable);
     }
-    Ok(json(endpoint, &[(known_as, name), (member, code.expose())]))
+    let mut members = vec![(known_as, name), (member, code.expose().as_str())];
+    members.extend(carries.as_ref().zip(ticket.map(|ticket| ticket.expose().as_str())));
+    Ok(json(endpoint, &members))
 }
 
 /// Asks for a new access token with a refresh token.

@@ -90,7 +90,7 @@ fn say(dialect: &Dialect, step: Step, status: u16, body: &str) -> Heard {
 fn label(heard: &Heard) -> &'static str {
     match heard {
         Heard::Accepted(_) => "accepted",
-        Heard::Pending => "pending",
+        Heard::Pending(_) => "pending",
         Heard::Refused(reason) => reason.code(),
         Heard::Throttled => "throttled",
         Heard::Nonsense(_) => "nonsense",
@@ -122,8 +122,11 @@ fn what_is_asked_is_read_by_the_dialect_that_serves() {
     assert_eq!(read_back(&renew(&nomic, &"a.b.c".into()).expect("asked")), Ok(presented));
     for name in ["avenia", "native"] {
         let dialect = dialect(name);
-        let ask = verify_code(&dialect, "a@b.example", &"004711".into()).expect("asked");
-        let code = Presented::Code { name: "a@b.example".to_owned(), code: "004711".into() };
+        let ticket = (name == "native").then(|| "t-1".into());
+        let code = "004711".into();
+        let ask = verify_code(&dialect, "a@b.example", &code, Some(&"t-1".into()));
+        let ask = ask.expect("asked");
+        let code = Presented::Code { name: "a@b.example".to_owned(), code, ticket };
         assert_eq!(read_back(&ask), Ok(code), "{name}");
     }
 }
@@ -201,7 +204,7 @@ fn second_steps_and_refreshes_are_heard() {
     let answer = serve::render(pending, &facts, &avenia);
     assert_eq!(label(&hear(&avenia, step, 200, &answer.body)), "pending");
     assert_eq!(
-        label(&say(&dialect("native"), Step::Login, 202, r#"{"step":"verify"}"#)),
+        label(&say(&dialect("native"), Step::Login, 202, r#"{"step":"verify","ticket":"t-1"}"#)),
         "pending"
     );
     for (name, step) in [
@@ -250,7 +253,7 @@ fn refusals_that_serve_renders_are_heard_as_what_they_are() {
                     }
                     Heard::Throttled => assert_eq!(answer.status.as_u16(), 429, "{why}"),
                     Heard::Nonsense(_) => assert!(!is_password, "{why}"),
-                    Heard::Accepted(_) | Heard::Pending => panic!("{why}"),
+                    Heard::Accepted(_) | Heard::Pending(_) => panic!("{why}"),
                 }
             }
         }

@@ -1,8 +1,9 @@
-//! Failed attempts at passwords, by account and by address.
+//! Failed attempts at passwords and at codes, by account and by address.
 //!
 //! An account has one count for all strangers, and one for each address it is known from: a
 //! stranger can lock out strangers, not the owner. Beside the strangers' count each stranger's
-//! own share of it is kept, so that a success takes back exactly that.
+//! own share of it is kept, so that a success takes back exactly that. Passwords and codes are
+//! counted apart: whoever has the password must not pay for guesses at codes with it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::tables::{Fault, Hash, Id, Kind, Tables, WindowRow};
 use super::window::Window;
 use crate::clock::Timestamp;
 use crate::secret::Digest;
-use crate::session::{Admission, Attempt};
+use crate::session::{Admission, Attempt, AttemptKind, Progress};
 
 /// How long an account is known from an address after a success.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -33,8 +34,8 @@ pub(super) fn reserve(
     attempt: &Attempt,
     now: Timestamp,
 ) -> Result<Admission, Fault> {
-    let (account, place) = (&attempt.account.0, Place::of(attempt.address));
-    let known = is_known(t, account, attempt.address, now)?;
+    let (account, place) = (&counted_by(attempt), Place::of(attempt.address));
+    let known = is_known(t, attempt, now)?;
     let (most, per) = attempt.per_account;
     let counted = if known { place.key() } else { STRANGERS };
     let window = Window::at(account_row(t, account, counted)?, per, now);
@@ -63,15 +64,16 @@ pub(super) fn reserve(
     Ok(Admission::Admitted)
 }
 
-/// Refunds a successful attempt, clears what this address failed at the account, and knows the
-/// account from there.
+/// Refunds a successful attempt and clears what this address failed at the account by attempts of
+/// its kind; after the user's last step the account is known from there.
 pub(super) fn succeeded(
     t: &mut Tables<'_>,
     attempt: &Attempt,
+    progress: Progress,
     now: Timestamp,
 ) -> Result<(), Fault> {
     refund(t, attempt, u32::MAX, now)?;
-    if let Some(address) = attempt.address {
+    if let (Some(address), Progress::Login) = (attempt.address, progress) {
         let (account, address) = (&attempt.account.0, octets(address));
         let until = now.plus(KNOWN_FOR);
         let key = [account.as_slice(), &address].concat();
@@ -94,21 +96,35 @@ pub(super) fn undecided(
 /// Forgets all failures at an account.
 pub(super) fn lift(t: &mut Tables<'_>, account: Digest) -> Result<(), Fault> {
     let last = [u8::MAX; 17];
-    let range = (&account.0, STRANGERS)..=(&account.0, last.as_slice());
-    t.change().accounts.retain_in(range, |_, _| false)?;
+    for account in [account.0, codes_of(account)] {
+        let range = (&account, STRANGERS)..=(&account, last.as_slice());
+        t.change().accounts.retain_in(range, |_, _| false)?;
+    }
     Ok(())
+}
+
+/// What an attempt is counted by: the account, or its codes.
+fn counted_by(attempt: &Attempt) -> Hash {
+    match attempt.kind {
+        AttemptKind::Password => attempt.account.0,
+        AttemptKind::Code => codes_of(attempt.account),
+    }
+}
+
+fn codes_of(account: Digest) -> Hash {
+    Digest::of_list(&[b"codes", &account.0]).0
 }
 
 /// Takes back up to `most` of the failures of this pair, and one of the address.
 fn refund(t: &mut Tables<'_>, attempt: &Attempt, most: u32, now: Timestamp) -> Result<(), Fault> {
-    let (account, place) = (&attempt.account.0, Place::of(attempt.address));
+    let (account, place) = (&counted_by(attempt), Place::of(attempt.address));
     let pair = account_row(t, account, place.key())?.map(Window::from_row);
     if let Some(pair) = pair.filter(|pair| pair.holds(now)) {
         let back = pair.count.min(most);
         save_account(t, account, place.key(), pair.less(back))?;
         let strangers = account_row(t, account, STRANGERS)?.map(Window::from_row);
         // A known address has no share in the strangers' count, whatever that is.
-        let shared = !is_known(t, account, attempt.address, now)?;
+        let shared = !is_known(t, attempt, now)?;
         if let Some(strangers) = strangers.filter(|all| shared && all.start == pair.start) {
             save_account(t, account, STRANGERS, strangers.less(back))?;
         }
@@ -128,14 +144,9 @@ fn share(t: &Tables<'_>, account: &Hash, place: &Place, window: Window) -> Resul
     Ok(share.filter(|share| share.start == window.start).unwrap_or(Window { count: 0, ..window }))
 }
 
-fn is_known(
-    t: &Tables<'_>,
-    account: &Hash,
-    address: Option<IpAddr>,
-    now: Timestamp,
-) -> Result<bool, Fault> {
-    let Some(address) = address.map(octets) else { return Ok(false) };
-    let until = t.rows().known.get((account, &address))?;
+fn is_known(t: &Tables<'_>, attempt: &Attempt, now: Timestamp) -> Result<bool, Fault> {
+    let Some(address) = attempt.address.map(octets) else { return Ok(false) };
+    let until = t.rows().known.get((&attempt.account.0, &address))?;
     Ok(until.is_some_and(|until| until.value() > now.millis()))
 }
 

@@ -1,7 +1,9 @@
 //! One-time codes: kept, guessed at, used up.
 //!
-//! The address that passed the password step has its own guesses, everybody else shares others:
-//! a stranger who knows a name can neither guess for long nor use up the owner's guesses.
+//! Where whoever passed the password step was given a ticket, nobody else may guess at all. Where
+//! the dialect has no place for one, the address that passed it has its own guesses, and everybody
+//! else shares others: a stranger who knows a name can neither guess for long nor use up the
+//! owner's guesses.
 
 use std::time::Duration;
 
@@ -64,7 +66,12 @@ pub(super) fn guess(
     let Some(mut kept) = kept.filter(|kept| kept.code.expires > now) else {
         return Ok(CodeVerdict::Gone);
     };
-    let own = guess.address == kept.code.address;
+    if kept.code.ticket.is_some() && guess.ticket != kept.code.ticket {
+        return Ok(CodeVerdict::Gone);
+    }
+    // Behind a shared address everybody would be the owner.
+    let is_there = guess.address.is_some() && guess.address == kept.code.address;
+    let own = kept.code.ticket.is_some() || is_there;
     if !own && kept.others >= OTHERS_GUESSES {
         return Ok(CodeVerdict::Gone);
     }

@@ -45,7 +45,8 @@ use self::tables::{Fault, Tables};
 use self::writer::Writer;
 use super::{
     Account, AccountCounts, AccountKey, Admission, Attempt, Code, CodeGuess, CodeVerdict, Holder,
-    Page, PutCode, Revocations, Revoke, Rotated, Rotation, Session, SessionStore, StoreError, Totp,
+    Page, Progress, PutCode, Revocations, Revoke, Rotated, Rotation, Session, SessionStore,
+    StoreError, Totp,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{IdRules, SessionId, Subject, UserId};
@@ -291,8 +292,13 @@ impl SessionStore for EmbeddedStore {
         self.ask(move |t| attempts::reserve(t, &attempt, now)).await
     }
 
-    async fn attempt_succeeded(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError> {
-        self.ask(move |t| attempts::succeeded(t, &attempt, now)).await
+    async fn attempt_succeeded(
+        &self,
+        attempt: Attempt,
+        progress: Progress,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.ask(move |t| attempts::succeeded(t, &attempt, progress, now)).await
     }
 
     async fn attempt_undecided(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError> {

@@ -56,7 +56,7 @@ impl Legacy {
             Heard::Accepted(facts) => Ok(Told::Accepted(facts)),
             Heard::Refused(Reason::UnknownUser) => Ok(Told::Unknown),
             Heard::Refused(_) => Ok(Told::Wrong),
-            Heard::Pending => Err("it asks for a second step".to_owned()),
+            Heard::Pending(_) => Err("it asks for a second step".to_owned()),
             Heard::Throttled => Err("it takes no more logins now".to_owned()),
             Heard::Nonsense(cause) => Err(format!("it answered with {cause}")),
         }

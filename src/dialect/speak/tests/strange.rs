@@ -148,7 +148,7 @@ proptest! {
                         prop_assert!(!is_login || facts.access_token.is_some());
                     }
                     Heard::Refused(_) => prop_assert!((400..500).contains(&status)),
-                    Heard::Pending | Heard::Throttled | Heard::Nonsense(_) => {}
+                    Heard::Pending(_) | Heard::Throttled | Heard::Nonsense(_) => {}
                 }
             }
         }
