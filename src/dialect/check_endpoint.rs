@@ -104,9 +104,13 @@ fn check_reply(raw: RawReply, scope: Scope, at: &str, problems: &mut Problems) -
 fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut Problems) {
     let step = raw.step;
     for (number, form) in raw.credential.iter().enumerate() {
+        let at = format!("{at}.credential[{number}]");
         if !form.fits(step) {
-            let at = format!("{at}.credential[{number}]");
-            problems.add(at, form.name(), format!("is no credential of step `{}`", step.name()));
+            problems.add(&at, form.name(), form.misfit(step));
+        }
+        if form.clashes() {
+            let message = "has one member inside another, which is a text: no body can have both";
+            problems.add(&at, form.name(), message);
         }
     }
     if raw.credential.is_empty() && step != Step::Answer {
@@ -152,8 +156,32 @@ impl Step {
         }
     }
 
+    /// The forms of credential that go with it, for a message.
+    fn credentials(self) -> &'static str {
+        match self {
+            Self::Login => "json, basic, bearer = \"renew\", bearer = \"exchange\"",
+            Self::VerifyCode => "json_code",
+            Self::Refresh => "json_refresh, bearer = \"refresh\"",
+            Self::Logout | Self::LogoutAll | Self::Session => "bearer = \"access\", token_key",
+            Self::Introspect | Self::Revoke => "form",
+            Self::Answer => "",
+        }
+    }
+
     fn asks_for_name(self) -> bool {
         matches!(self, Self::Login | Self::VerifyCode)
+    }
+}
+
+impl BearerUse {
+    /// The name in a dialect's file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Renew => "renew",
+            Self::Refresh => "refresh",
+            Self::Exchange => "exchange",
+        }
     }
 }
 
@@ -168,6 +196,35 @@ impl RawCredential {
             Self::TokenKey {} => "token_key",
             Self::Form(_) => "form",
         }
+    }
+
+    /// What is wrong with a form that does not go with its step, and which would.
+    fn misfit(&self, step: Step) -> String {
+        let name = self.name();
+        let name = match self {
+            Self::Bearer(purpose) => format!("{name} = \"{}\"", purpose.name()),
+            _ => name.to_owned(),
+        };
+        let step_name = step.name();
+        match step.credentials() {
+            "" => format!("`{name}`: step `{step_name}` takes no credential"),
+            known => format!("`{name}` is no credential of step `{step_name}`; there are {known}"),
+        }
+    }
+
+    /// Whether no body can hold all of its members.
+    fn clashes(&self) -> bool {
+        let members = match self {
+            Self::Json { username, password } => vec![username, password],
+            Self::JsonCode { username, code, ticket } => {
+                [username, code].into_iter().chain(ticket).collect()
+            }
+            _ => Vec::new(),
+        };
+        let pairs = members.iter().enumerate();
+        pairs
+            .into_iter()
+            .any(|(number, one)| members.iter().take(number).any(|other| one.clashes(other)))
     }
 
     fn fits(&self, step: Step) -> bool {

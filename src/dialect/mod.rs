@@ -12,6 +12,7 @@ mod check_endpoint;
 mod cors;
 mod entries;
 mod form;
+mod member;
 mod places;
 mod problem;
 mod raw;
@@ -23,6 +24,7 @@ mod template;
 
 pub use self::cors::{Cors, CorsOrigins};
 pub use self::form::{Answer, ErrorFacts, ErrorForm};
+pub use self::member::MemberPath;
 pub use self::problem::Problem;
 pub use self::raw::{RawCors, RawDialect};
 pub use self::reason::Reason;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::entries::RawError;
+use super::member::MemberPath;
 use super::spec::{AccountKey, BearerUse, SecondStep, Step};
 
 /// A dialect's table, as written.
@@ -62,14 +63,14 @@ pub(super) enum RawWhen {
     Unauthenticated,
 }
 
-/// The names are those of the JSON members.
+/// The names are those of the JSON members, or paths to them; a form has names alone.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum RawCredential {
-    Json { username: String, password: String },
+    Json { username: MemberPath, password: MemberPath },
     Basic {},
-    JsonCode { username: String, code: String, ticket: Option<String> },
-    JsonRefresh(String),
+    JsonCode { username: MemberPath, code: MemberPath, ticket: Option<MemberPath> },
+    JsonRefresh(MemberPath),
     Bearer(BearerUse),
     TokenKey {},
     Form(String),

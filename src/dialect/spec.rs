@@ -7,7 +7,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Cors, ErrorForm, Template};
+use super::{Cors, ErrorForm, MemberPath, Template};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 use crate::secret::SecretString;
@@ -113,14 +113,14 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq)]
 pub enum CredentialForm {
     /// Members of a JSON object.
-    JsonPassword { name: String, password: String },
+    JsonPassword { name: MemberPath, password: MemberPath },
     /// `Authorization: Basic` (RFC 7617).
     BasicPassword,
     /// Members of a JSON object. Where there is a `ticket`, it proves that the client is who passed
     /// the first step.
-    JsonCode { name: String, code: String, ticket: Option<String> },
+    JsonCode { name: MemberPath, code: MemberPath, ticket: Option<MemberPath> },
     /// A member of a JSON object that holds a refresh token.
-    JsonRefresh { token: String },
+    JsonRefresh { token: MemberPath },
     /// `Authorization: Bearer`, used as told.
     Bearer(BearerUse),
     /// `X-Access-Token` with `X-Key`.

@@ -29,6 +29,7 @@ mod listening; // listeners on port 0 with a handler of the test's own, and clie
 mod mirror; // copies of requests: without credentials, never in the way
 mod observe; // the report of routes that only observe
 mod opaque; // tokens that only their issuer understands
+mod own_dialects; // dialects of the operator's own
 mod pages; // the curl lines of the published login pages
 mod passwords; // stored hashes of every form
 mod pools; // which server of a pool is asked: balance, checks, ejection

@@ -1,8 +1,8 @@
 //! A request's JSON object, read in one way only.
 //!
 //! Members given twice are refused at every depth, because two readers would not agree on which
-//! one counts; depth is bounded; unknown members are looked at for nothing else. Only texts of
-//! the outermost object are kept.
+//! one counts; depth is bounded; unknown members are looked at for nothing else. What is kept of
+//! the body lives as long as the credential is looked for in it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,11 +11,9 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::dialect::Reason;
+use crate::dialect::member::DEEPEST;
+use crate::dialect::{MemberPath, Reason};
 use crate::secret::SecretString;
-
-/// Far above any login; what a login takes in is bounded by its `body_limit` before.
-const MAX_DEPTH: usize = 16;
 
 /// The members of a body that is one JSON object; none of an empty body.
 #[derive(Default)]
@@ -25,6 +23,7 @@ pub(super) struct Object(Vec<(String, Member)>);
 enum Member {
     Null,
     Text(SecretString),
+    Object(Vec<(String, Self)>),
     Other,
 }
 
@@ -44,13 +43,22 @@ impl Object {
         Ok(object)
     }
 
-    /// The text of this name; missing, `null` and empty are one.
-    pub(super) fn text(&self, name: &str) -> Result<Option<&SecretString>, Reason> {
-        match self.0.iter().find(|(known, _)| known == name).map(|(_, member)| member) {
-            None | Some(Member::Null) => Ok(None),
-            Some(Member::Text(text)) => Ok(Some(text).filter(|text| !text.expose().is_empty())),
-            Some(Member::Other) => Err(Reason::MalformedRequest),
+    /// The text at this path; missing, `null` and empty are one, there and on the way.
+    pub(super) fn text(&self, path: &MemberPath) -> Result<Option<&SecretString>, Reason> {
+        let mut members = &self.0;
+        let mut names = path.names().iter().peekable();
+        while let Some(name) = names.next() {
+            let found = members.iter().find(|(known, _)| known == name).map(|(_, member)| member);
+            match (found, names.peek()) {
+                (None | Some(Member::Null), _) => return Ok(None),
+                (Some(Member::Object(inner)), Some(_)) => members = inner,
+                (Some(Member::Text(text)), None) => {
+                    return Ok(Some(text).filter(|text| !text.expose().is_empty()));
+                }
+                (Some(_), _) => return Err(Reason::MalformedRequest),
+            }
         }
+        Ok(None)
     }
 }
 
@@ -109,7 +117,7 @@ impl<'de> DeserializeSeed<'de> for Any {
     type Value = Member;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Member, D::Error> {
-        if self.depth > MAX_DEPTH {
+        if self.depth > DEEPEST {
             return Err(D::Error::custom("nested too deep"));
         }
         deserializer.deserialize_any(self)
@@ -148,8 +156,11 @@ impl<'de> Visitor<'de> for Any {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Member, A::Error> {
-        each_once(&mut map, self.depth + 1, |_, _| {})?;
-        Ok(Member::Other)
+        let mut members = Vec::new();
+        each_once(&mut map, self.depth + 1, |name, member| {
+            members.push((name.to_owned(), member))
+        })?;
+        Ok(Member::Object(members))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Member, A::Error> {

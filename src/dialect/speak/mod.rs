@@ -18,10 +18,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, Uri};
+use serde::Serialize;
 
 pub use self::facts::HeardFacts;
 pub(crate) use self::facts::{text, texts};
 pub use self::hear::{Heard, LONGEST_ANSWER, hear};
+use super::member::MemberPath;
 use super::places::{Name, Place};
 use super::spec::{BearerUse, CredentialForm, Dialect, Endpoint, SecondStep, Step};
 use crate::secret::SecretString;
@@ -216,13 +218,42 @@ fn find<'d, T>(
         .find_map(|endpoint| Some((endpoint, endpoint.credential.iter().find_map(&suits)?)))
 }
 
-fn json<'d>(endpoint: &'d Endpoint, members: &[(&String, &str)]) -> Ask<'d> {
-    let members: BTreeMap<&str, &str> =
-        members.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+fn json<'d>(endpoint: &'d Endpoint, members: &[(&MemberPath, &str)]) -> Ask<'d> {
+    let mut body = Members::default();
+    for (path, value) in members {
+        body.put(path.names(), value);
+    }
     // Texts as keys and values can always be written.
-    let body = serde_json::to_vec(&members).unwrap_or_default().into();
+    let body = serde_json::to_vec(&body).unwrap_or_default().into();
     let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     ask(endpoint, headers.into_iter().collect(), body)
+}
+
+/// An object being written, in the order of its names.
+#[derive(Debug, Default, Serialize)]
+struct Members<'t>(BTreeMap<&'t str, Member<'t>>);
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Member<'t> {
+    Text(&'t str),
+    Object(Members<'t>),
+}
+
+impl<'t> Members<'t> {
+    /// Invariant: no path is on the way to another, which `check` has seen to.
+    fn put(&mut self, path: &'t [String], value: &'t str) {
+        match path {
+            [] => {}
+            [name] => drop(self.0.insert(name, Member::Text(value))),
+            [name, rest @ ..] => {
+                let inner = self.0.entry(name).or_insert_with(|| Member::Object(Self::default()));
+                if let Member::Object(inner) = inner {
+                    inner.put(rest, value);
+                }
+            }
+        }
+    }
 }
 
 fn basic<'d>(
