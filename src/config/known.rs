@@ -1,18 +1,17 @@
 //! What later sections may refer to, filled section by section.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use toml::Spanned;
-use toml::de::{DeString, DeValue};
+use toml::de::DeValue;
 
+use super::dialect_shape::Shaped;
 use super::issues::{Issue, KeyPath, Severity};
 use super::item::Item;
 use super::reader::Table;
 use super::suggest::{Names, no_such};
 use super::token::Token;
-use crate::dialect::{Dialect, ErrorForm, RawDialect};
+use crate::dialect::{Dialect, ErrorForm, Problem, RawDialect};
 
 /// Names of everything that was read so far.
 pub(super) struct Known {
@@ -110,62 +109,42 @@ fn name_of(item: &Item<'_>) -> Option<String> {
 }
 
 fn read_one(item: &Item<'_>) -> Option<OwnDialect> {
-    let reading = item.reading();
-    let raw = match RawDialect::deserialize(item.deserializer()) {
+    let shaped = Shaped::read(item);
+    let raw = match RawDialect::deserialize(shaped.table.clone()) {
         Ok(raw) => raw,
+        // Invariant: what has the shape of a dialect is one as written.
         Err(error) => {
-            let span = error.span().unwrap_or_else(|| item.value().span());
-            let (path, value) = (deepest(item, &span), String::new());
-            let (line, remedy) = (Some(reading.line(&span)), error.message().to_owned());
-            reading.add(Issue { line, path, value, remedy, severity: Severity::Error });
+            item.issue(error.message().to_owned());
             return None;
         }
     };
     match Dialect::check(raw) {
-        Ok(dialect) => {
+        Ok(dialect) if shaped.is_whole() => {
             // Invariant: what became a `RawDialect` becomes a table too.
             let table = toml::Table::deserialize(item.deserializer()).unwrap_or_default();
             Some(OwnDialect { dialect: Arc::new(dialect), table })
         }
+        Ok(_) => None,
         Err(problems) => {
-            for problem in problems {
-                let path = item.at().below(&problem.path);
-                let found = nearest(item, &path);
-                // As it stands in the file, where that is what the problem is about.
-                let value = if *found.at() == path && !problem.value.is_empty() {
-                    found.shown()
-                } else {
-                    problem.value
-                };
-                let (line, remedy) = (Some(found.line()), problem.message);
-                reading.add(Issue { line, path, value, remedy, severity: Severity::Error });
-            }
+            report(item, &shaped, problems);
             None
         }
     }
 }
 
-/// The innermost key or value around a place, by its key path.
-fn deepest(item: &Item<'_>, span: &Range<usize>) -> KeyPath {
-    let mut found = (usize::MAX, item.at().clone());
-    let mut left = vec![item.clone()];
-    while let Some(item) = left.pop() {
-        let spans = keys(&item).map(|(key, at)| (key.span(), at));
-        let value = std::iter::once((item.value().span(), item.at().clone()));
-        for (outer, at) in value.chain(spans) {
-            if outer.start <= span.start && span.end <= outer.end && outer.len() < found.0 {
-                found = (outer.len(), at);
-            }
-        }
-        left.extend(children(&item));
+fn report(item: &Item<'_>, shaped: &Shaped, problems: Vec<Problem>) {
+    let paths = problems.into_iter().map(|problem| (item.at().below(&problem.path), problem));
+    for (path, problem) in paths.filter(|(path, _)| !shaped.excuses(path)) {
+        let found = nearest(item, &path);
+        // As it stands in the file, where that is what the problem is about.
+        let value = if *found.at() == path && !problem.value.is_empty() {
+            found.shown()
+        } else {
+            problem.value
+        };
+        let (line, remedy) = (Some(found.line()), problem.message);
+        item.reading().add(Issue { line, path, value, remedy, severity: Severity::Error });
     }
-    found.1
-}
-
-fn keys<'a>(item: &Item<'a>) -> impl Iterator<Item = (&'a Spanned<DeString<'a>>, KeyPath)> {
-    let at = item.at().clone();
-    let keys = item.value().get_ref().as_table().into_iter().flat_map(|entries| entries.keys());
-    keys.map(move |key| (key, at.key(key.get_ref())))
 }
 
 /// The value at a key path below `item`, or the last one on the way to it that is there.

@@ -16,6 +16,7 @@ mod compression;
 mod cors;
 mod credential;
 mod crossing;
+mod dialect_shape;
 mod duration;
 mod files;
 mod headers;

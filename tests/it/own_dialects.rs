@@ -1,7 +1,11 @@
 //! Dialects of the operator's own, through whole gateways.
 
+use std::path::Path;
+
 use http::Response;
 use serde_json::{Value, json};
+use tollhouse::config::Config;
+use tollhouse::dialect::Dialect;
 
 use crate::harness::gateway::PASSWORD;
 use crate::harness::{Gateway, Upstream};
@@ -71,4 +75,34 @@ async fn a_delegated_login_writes_members_where_the_dialect_has_them() {
         r#"{"user":{"name":"zoe","secret":{"pass.word":"p"}}}"#,
         "and nothing else"
     );
+}
+
+/// The text of a built-in dialect as a `[[dialect]]` called `name`.
+fn as_own(text: &str, builtin: &str, name: &str) -> String {
+    let line = |line: &str| match (line.strip_prefix("[["), line.strip_prefix('[')) {
+        (Some(rest), _) => format!("[[dialect.{rest}"),
+        (None, Some(rest)) => format!("[dialect.{rest}"),
+        (None, None) => {
+            line.replace(&format!("name = \"{builtin}\""), &format!("name = \"{name}\""))
+        }
+    };
+    let lines: Vec<_> = text.lines().map(line).collect();
+    format!("[[dialect]]\n{}\n", lines.join("\n"))
+}
+
+#[test]
+fn every_built_in_dialect_may_be_copied_as_one_of_ones_own() {
+    for builtin in Dialect::builtin_names() {
+        let own = as_own(Dialect::builtin_text(builtin).unwrap(), builtin, "own");
+        let text = format!(
+            "listener = [{{ address = \"127.0.0.1:0\" }}]\n\
+             users = [{{ name = \"staff\", kind = \"file\", path = \"u\", bootstrap = true }}]\n\
+             login = [{{ dialect = \"own\" }}]\n[mail]\nserver = \"127.0.0.1:25\"\ntls = \"none\"\n\
+             from = \"a@example.com\"\n[token]\nissuer = \"https://gateway.example\"\n{own}"
+        );
+
+        let read = Config::parse(&text, Path::new("gateway.toml"), &|_| None);
+
+        assert!(read.is_ok(), "{builtin}: {}", read.unwrap_err());
+    }
 }

@@ -1,0 +1,353 @@
+//! What keys a `[[dialect]]` may have, and of what kinds their values are.
+//!
+//! A dialect is read whole by `crate::dialect`, which knows what its values mean but not where they
+//! stand. Here every key that is unknown, missing or of another kind is reported first, each with
+//! its line and path. What is left of the dialect without them can still be checked for its meaning,
+//! so that one reading finds all that is wrong; `Shaped::excuses` says which findings would only be
+//! consequences.
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeString, DeTable};
+use toml::{Table, Value};
+
+use super::issues::{Issue, KeyPath, Severity};
+use super::item::Item;
+use super::suggest::did_you_mean;
+use crate::dialect::MemberPath;
+
+/// A kind of value.
+enum Shape {
+    Text,
+    Flag,
+    Status,
+    /// Any value: what it means, only the dialect's own check can say.
+    Free,
+    /// A member of a body: its name, a path with dots, or a list of names.
+    Member,
+    Choice(&'static [&'static str]),
+    List(&'static Self),
+    /// The list of endpoints: one that is broken keeps its place, so that the others keep theirs.
+    Endpoints,
+    /// A table of these keys.
+    Keys(&'static [Key]),
+    /// A table of any keys.
+    Map(&'static Self),
+    /// A table with one of these keys, which says what the value is.
+    OneOf(&'static [Key]),
+}
+
+/// A key of a table.
+struct Key {
+    name: &'static str,
+    shape: Shape,
+    is_needed: bool,
+}
+
+const fn may(name: &'static str, shape: Shape) -> Key {
+    Key { name, shape, is_needed: false }
+}
+
+const fn must(name: &'static str, shape: Shape) -> Key {
+    Key { name, shape, is_needed: true }
+}
+
+const TEXTS: Shape = Shape::List(&Shape::Text);
+const FREE_TABLE: Shape = Shape::Map(&Shape::Free);
+
+const DIALECT: &[Key] = &[
+    must("name", Shape::Text),
+    may("endpoint", Shape::Endpoints),
+    may("error", ERRORS),
+    may("claims", Shape::Keys(&[may("access", FREE_TABLE), may("refresh", FREE_TABLE)])),
+    may("tokens", Shape::Keys(TOKENS)),
+    may("roles", FREE_TABLE),
+    may("config", FREE_TABLE),
+    may("cors", Shape::Keys(CORS)),
+];
+
+const ENDPOINT: &[Key] = &[
+    must("step", Shape::Choice(STEPS)),
+    must("request", Shape::Text),
+    may("when", Shape::Choice(&["unauthenticated"])),
+    may("credential", Shape::List(&Shape::OneOf(CREDENTIAL))),
+    may("account", Shape::Choice(&["username", "email"])),
+    may("second_step", Shape::Choice(&["none", "mail"])),
+    may("rotates", Shape::Flag),
+    may("reply", Shape::Keys(REPLY)),
+    may("pending_reply", Shape::Keys(REPLY)),
+    may("error", ERRORS),
+];
+
+const STEPS: &[&str] = &[
+    "login",
+    "verify_code",
+    "refresh",
+    "logout",
+    "logout_all",
+    "session",
+    "introspect",
+    "revoke",
+    "answer",
+];
+
+const CREDENTIAL: &[Key] = &[
+    may("json", Shape::Keys(&[must("username", Shape::Member), must("password", Shape::Member)])),
+    may("basic", Shape::Keys(&[])),
+    may("json_code", Shape::Keys(JSON_CODE)),
+    may("json_refresh", Shape::Member),
+    may("bearer", Shape::Choice(&["access", "renew", "refresh", "exchange"])),
+    may("token_key", Shape::Keys(&[])),
+    may("form", Shape::Text),
+];
+
+const JSON_CODE: &[Key] =
+    &[must("username", Shape::Member), must("code", Shape::Member), may("ticket", Shape::Member)];
+
+const REPLY: &[Key] = &[may("status", Shape::Status), may("json", Shape::Free)];
+
+const ERRORS: Shape = Shape::Map(&Shape::Keys(&[
+    may("status", Shape::Status),
+    may("title", Shape::Text),
+    may("detail", Shape::Text),
+    may("slug", Shape::Text),
+    may("json", Shape::Free),
+    may("empty", Shape::Flag),
+    may("content_type", Shape::Text),
+    may("challenge", Shape::Flag),
+]));
+
+const TOKENS: &[Key] = &[
+    may("algorithm", Shape::Text),
+    may("access_ttl", Shape::Text),
+    may("refresh_ttl", Shape::Text),
+    may("refresh_idle", Shape::Text),
+    may("ends_with_access", Shape::Flag),
+];
+
+const CORS: &[Key] = &[
+    must("origins", TEXTS),
+    may("methods", TEXTS),
+    may("headers", TEXTS),
+    may("expose", TEXTS),
+    may("credentials", Shape::Flag),
+    may("max_age", Shape::Text),
+    may("preflight_status", Shape::Status),
+];
+
+/// A dialect without the parts whose shape is wrong.
+pub(super) struct Shaped {
+    /// What is left of it.
+    pub(super) table: Table,
+    /// Where something was reported, or would be missed because of it.
+    reported: Vec<KeyPath>,
+}
+
+impl Shaped {
+    /// Reports every key of the dialect `item` that is not as it should be.
+    pub(super) fn read(item: &Item<'_>) -> Self {
+        let mut shaped = Self { table: Table::new(), reported: Vec::new() };
+        let Some(entries) = shaped.entries(item) else { return shaped };
+        let (mut table, _) = shaped.keys(item, entries, DIALECT);
+        table.entry("name").or_insert_with(|| Value::String("unnamed".to_owned()));
+        shaped.table = table;
+        shaped
+    }
+
+    /// Whether nothing was reported.
+    pub(super) fn is_whole(&self) -> bool {
+        self.reported.is_empty()
+    }
+
+    /// Whether a finding at `path` is a consequence of what was reported already.
+    pub(super) fn excuses(&self, path: &KeyPath) -> bool {
+        let path = path.as_str();
+        self.reported.iter().map(KeyPath::as_str).any(|reported| {
+            let rest = path.strip_prefix(reported);
+            let is_within =
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+            // What all endpoints together lack, the broken one may have.
+            is_within || (path.ends_with(".endpoint") && reported.starts_with(path))
+        })
+    }
+
+    /// The value without what is wrong in it; `None` where nothing is left that could be read.
+    fn prune(&mut self, item: &Item<'_>, shape: &Shape) -> Option<Value> {
+        let value = match shape {
+            Shape::Text => item.text().map(|text| Value::String(text.to_owned())),
+            Shape::Flag => item.bool().map(Value::Boolean),
+            Shape::Status => item.number(100..=599).and_then(|number| {
+                let number = i64::try_from(number).ok()?;
+                Some(Value::Integer(number))
+            }),
+            Shape::Free => Value::deserialize(item.deserializer()).ok(),
+            Shape::Member => member(item),
+            Shape::Choice(names) => {
+                let choices: Vec<_> = names.iter().map(|name| (*name, *name)).collect();
+                item.choice(&choices).map(|name| Value::String(name.to_owned()))
+            }
+            Shape::List(inner) => return self.list(item, inner),
+            Shape::Endpoints => return self.endpoints(item),
+            Shape::Keys(keys) => {
+                let entries = self.entries(item)?;
+                let (table, is_complete) = self.keys(item, entries, keys);
+                return is_complete.then_some(Value::Table(table));
+            }
+            Shape::Map(inner) => return self.map(item, inner),
+            Shape::OneOf(keys) => return self.one_of(item, keys),
+        };
+        if value.is_none() {
+            self.reported.push(item.at().clone());
+        }
+        value
+    }
+
+    fn list(&mut self, item: &Item<'_>, shape: &Shape) -> Option<Value> {
+        let Some(items) = item.list() else {
+            self.reported.push(item.at().clone());
+            return None;
+        };
+        let values: Vec<_> = items.iter().map(|item| self.prune(item, shape)).collect();
+        let whole: Option<Vec<_>> = values.into_iter().collect();
+        if whole.is_none() {
+            // Without one, the others would stand in places that are not theirs.
+            self.reported.push(item.at().clone());
+        }
+        whole.map(Value::Array)
+    }
+
+    fn endpoints(&mut self, item: &Item<'_>) -> Option<Value> {
+        let items = if item.is_table() {
+            item.issue("may stand several times: write [[dialect.endpoint]]");
+            None
+        } else {
+            item.list()
+        };
+        let Some(items) = items else {
+            self.reported.push(item.at().clone());
+            return None;
+        };
+        let shape = Shape::Keys(ENDPOINT);
+        let mut values = Vec::with_capacity(items.len());
+        for (number, item) in items.iter().enumerate() {
+            values.push(self.prune(item, &shape).unwrap_or_else(|| {
+                self.reported.push(item.at().clone());
+                stand_in(number)
+            }));
+        }
+        Some(Value::Array(values))
+    }
+
+    fn map(&mut self, item: &Item<'_>, shape: &Shape) -> Option<Value> {
+        let entries = self.entries(item)?;
+        let mut table = Table::new();
+        for (key, value) in entries {
+            let item = Item::new(item.reading(), item.at().key(key.get_ref()), value);
+            let value = self.prune(&item, shape);
+            table.extend(value.map(|value| (key.get_ref().to_string(), value)));
+        }
+        Some(Value::Table(table))
+    }
+
+    /// A table with exactly one of these keys.
+    fn one_of(&mut self, item: &Item<'_>, keys: &'static [Key]) -> Option<Value> {
+        let known = || keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
+        let entries = item.value().get_ref().as_table().filter(|entries| entries.len() == 1);
+        let Some(entries) = entries else {
+            item.issue(format!("must be a table with one of {}", known()));
+            self.reported.push(item.at().clone());
+            return None;
+        };
+        let (table, _) = self.keys(item, entries, keys);
+        (!table.is_empty()).then_some(Value::Table(table))
+    }
+
+    /// The keys of a table, and whether none is missing that is needed.
+    fn keys(
+        &mut self,
+        item: &Item<'_>,
+        entries: &DeTable<'_>,
+        keys: &'static [Key],
+    ) -> (Table, bool) {
+        let mut table = Table::new();
+        for (name, value) in entries {
+            let Some(key) = keys.iter().find(|key| key.name == name.get_ref()) else {
+                self.unknown(item, name, keys);
+                continue;
+            };
+            let item = Item::new(item.reading(), item.at().key(key.name), value);
+            let value = self.prune(&item, &key.shape);
+            table.extend(value.map(|value| (key.name.to_owned(), value)));
+        }
+        let needed = keys.iter().filter(|key| key.is_needed && !table.contains_key(key.name));
+        let mut is_complete = true;
+        for key in needed {
+            is_complete = false;
+            let at = item.at().key(key.name);
+            if !self.excuses(&at) {
+                let line = Some(item.line());
+                let remedy = "is missing".to_owned();
+                self.report(item, Issue { line, remedy, ..nothing(at) });
+            }
+        }
+        (table, is_complete)
+    }
+
+    fn unknown(&mut self, item: &Item<'_>, name: &Spanned<DeString<'_>>, keys: &'static [Key]) {
+        let names = || keys.iter().map(|key| key.name);
+        let meant = did_you_mean(name.get_ref(), names());
+        let remedy = match meant {
+            Some(meant) => format!("no such key; did you mean `{meant}`?"),
+            None if keys.is_empty() => "no such key: there is none in this table".to_owned(),
+            None => format!("no such key; there are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        let line = Some(item.reading().line(&name.span()));
+        self.report(item, Issue { line, remedy, ..nothing(item.at().key(name.get_ref())) });
+        // What was meant is not missing as well.
+        self.reported.extend(meant.map(|meant| item.at().key(meant)));
+    }
+
+    fn entries<'i>(&mut self, item: &Item<'i>) -> Option<&'i DeTable<'i>> {
+        let entries = item.value().get_ref().as_table();
+        if entries.is_none() {
+            item.table();
+            self.reported.push(item.at().clone());
+        }
+        entries
+    }
+
+    fn report(&mut self, item: &Item<'_>, issue: Issue) {
+        self.reported.push(issue.path.clone());
+        item.reading().add(issue);
+    }
+}
+
+/// An issue about a key that is not there.
+fn nothing(path: KeyPath) -> Issue {
+    let (value, remedy) = (String::new(), String::new());
+    Issue { line: None, path, value, remedy, severity: Severity::Error }
+}
+
+fn member(item: &Item<'_>) -> Option<Value> {
+    let names: Vec<String> = if item.is_text() {
+        item.text()?.split('.').map(str::to_owned).collect()
+    } else {
+        item.list()?.iter().map(|name| name.text().map(str::to_owned)).collect::<Option<_>>()?
+    };
+    if MemberPath::new(names.clone()).is_none() {
+        item.issue(
+            "must be the name of a member, a path to it, \"user.name\", or a list where names have \
+             dots, [\"user\", \"a.b\"]; none may be empty",
+        );
+        return None;
+    }
+    Some(names.into())
+}
+
+/// In the place of an endpoint that cannot be read: it asks for nothing and collides with none.
+fn stand_in(number: usize) -> Value {
+    let texts = [("step", "answer".to_owned()), ("request", format!("GET /endpoint/{number}"))];
+    let texts = texts.map(|(key, text)| (key.to_owned(), Value::String(text)));
+    let reply = ("reply".to_owned(), Value::Table(Table::new()));
+    Value::Table(texts.into_iter().chain([reply]).collect())
+}
