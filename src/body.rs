@@ -1,6 +1,6 @@
 //! Bodies as they stream through: one type for what comes in, goes out and is made here.
 //!
-//! Nothing is collected except by `read_all`, which has a limit. `Limited` counts what passes,
+//! Nothing is collected except by `read_all` and `read_within`, which have limits. `Limited` counts what passes,
 //! `Timed` ends a body that stalls, and each failure says whose it is.
 
 use std::fmt;
@@ -14,6 +14,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+
+use crate::admission::{HeldBytes, OverBudget};
 
 /// A request with its body still on the way.
 pub type Request = http::Request<Body>;
@@ -45,6 +47,9 @@ pub enum BodyError {
 
     #[error("it was not all there within {limit:?}")]
     Overdue { limit: Duration },
+
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
 
     #[error("the session of this stream ended")]
     SessionEnded,
@@ -113,24 +118,63 @@ impl Body {
     /// # Errors
     /// `TooLarge` past `limit` bytes; otherwise what the body itself fails with.
     pub async fn read_all(self, limit: u64) -> Result<Bytes, BodyError> {
-        if let Kind::Full(bytes) = &self.0 {
-            return if bytes.len() as u64 > limit {
-                Err(BodyError::TooLarge { limit })
-            } else {
-                Ok(bytes.clone())
-            };
+        if let Kind::Full(bytes) = &self.0
+            && bytes.len() as u64 <= limit
+        {
+            return Ok(bytes.clone());
         }
+        self.collect(limit, |_| Ok(())).await.map(BytesMut::freeze)
+    }
+
+    /// Reads the whole body into memory that is counted: `room` is held for as long as any copy of
+    /// the bytes is.
+    ///
+    /// # Errors
+    /// `TooLarge` past `limit` bytes, `OverBudget` where there is no room for them; otherwise what
+    /// the body itself fails with.
+    pub async fn read_within(self, limit: u64, mut room: HeldBytes) -> Result<Bytes, BodyError> {
+        let bytes = self.collect(limit, |bytes| room.grow_to(bytes)).await?;
+        Ok(Bytes::from_owner(Counted { bytes, _room: room }))
+    }
+
+    /// `grow` is told how much memory is needed, before it is taken.
+    async fn collect(
+        self,
+        limit: u64,
+        mut grow: impl FnMut(usize) -> Result<(), OverBudget>,
+    ) -> Result<BytesMut, BodyError> {
         if self.size_hint().lower() > limit {
             return Err(BodyError::TooLarge { limit });
         }
         let mut body = self.limited(limit);
         let mut collected = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            if let Ok(data) = frame?.into_data() {
-                collected.extend_from_slice(&data);
+            let Ok(data) = frame?.into_data() else { continue };
+            let needed = collected.len() + data.len();
+            if needed > collected.capacity() {
+                // Doubled, as a vector grows, so that a body in many pieces is not copied for each.
+                let room = needed.max(collected.capacity().saturating_mul(2)).max(SMALLEST);
+                grow(room)?;
+                collected.reserve(room - collected.len());
             }
+            collected.extend_from_slice(&data);
         }
-        Ok(collected.freeze())
+        Ok(collected)
+    }
+}
+
+/// Memory is taken in no smaller pieces.
+const SMALLEST: usize = 256;
+
+/// Bytes with the room that they are counted in.
+struct Counted {
+    bytes: BytesMut,
+    _room: HeldBytes,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -1,8 +1,9 @@
 //! The peer behind a connection or request.
 
 mod certificate;
+mod group;
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::secret::Digest;
 use crate::text;
 
 pub use self::certificate::{AlternativeName, CertificateFault, ClientCertificate};
+pub use self::group::{AddressGroup, address_group};
 
 /// Who is at the other end, as far as the transport and trusted proxies tell.
 #[derive(Clone, Debug)]
@@ -135,17 +137,6 @@ impl Scheme {
         match self {
             Self::Http => "http",
             Self::Https => "https",
-        }
-    }
-}
-
-/// What one address is counted as: IPv4 whole, IPv6 by its /64, which one subscriber holds.
-pub fn address_group(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
     }
 }

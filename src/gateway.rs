@@ -18,6 +18,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use self::ends::announce;
 pub(crate) use self::generation::Generation;
+use crate::admission::ByteBudget;
 use crate::algorithm::Algorithm;
 use crate::authn::{Accept, VerifierError};
 use crate::clock::Clock;
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) hashing: Arc<PasswordPool>,
     pub(crate) proofs: Arc<Proofs>,
+    /// For request bodies in memory.
+    pub(crate) bodies: ByteBudget,
 }
 
 /// An endpoint of a login.

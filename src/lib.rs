@@ -46,7 +46,7 @@
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
-//! | ground | `runtime`, `body`, `client`, `dn`, `gather`, `host`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json`, `spread`, `text` |
+//! | ground | `runtime`, `admission`, `body`, `client`, `dn`, `gather`, `host`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json`, `spread`, `text` |
 //!
 //! # What holds
 //!
@@ -66,6 +66,7 @@
 //! - **Time** is read from one `Clock` and passed on as `now`.
 
 pub mod admin;
+pub mod admission;
 pub mod algorithm;
 mod answer;
 pub mod authn;

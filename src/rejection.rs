@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
+use crate::admission::{NoPlace, OverBudget};
 use crate::authn::Refusal;
 use crate::body::{Body, BodyError, Response};
 use crate::clock::Timestamp;
@@ -214,13 +215,26 @@ impl From<BodyError> for Rejection {
     fn from(error: BodyError) -> Self {
         let reason = match &error {
             BodyError::TooLarge { .. } => Reason::BodyTooLarge,
-            BodyError::Stalled { .. } => Reason::RequestTimeout,
+            BodyError::Stalled { .. } | BodyError::Overdue { .. } => Reason::RequestTimeout,
+            BodyError::OverBudget(OverBudget::Share { .. }) => Reason::TooManyAttempts,
+            BodyError::OverBudget(OverBudget::All { .. }) => Reason::Unavailable,
             BodyError::Connection(_) => Reason::MalformedRequest,
-            BodyError::SessionEnded | BodyError::Overdue { .. } | BodyError::Internal => {
-                Reason::Internal
-            }
+            BodyError::SessionEnded | BodyError::Internal => Reason::Internal,
         };
+        let is_crowded = matches!(error, BodyError::OverBudget(_));
         // What is left of the body is not read, so the next request could not be found.
-        Self::new(reason).because(error.to_string()).closing()
+        let rejection = Self::new(reason).because(error.to_string()).closing();
+        if is_crowded { rejection.retry_after(Duration::from_secs(1)) } else { rejection }
+    }
+}
+
+impl From<NoPlace> for Rejection {
+    /// Whoever has had their share is told so; where all places are taken it is nobody's fault.
+    fn from(none: NoPlace) -> Self {
+        let reason = match none {
+            NoPlace::Share { .. } => Reason::TooManyAttempts,
+            NoPlace::Full { .. } => Reason::Unavailable,
+        };
+        Self::new(reason).because(none.to_string()).retry_after(Duration::from_secs(1))
     }
 }

@@ -3,10 +3,8 @@
 //! A worker is one thread with its own single-threaded runtime; it accepts, speaks TLS and HTTP,
 //! verifies and forwards, and never blocks. Hashing, stores, mail, health checks and the admin
 //! listener live in the back room, a multi-threaded runtime of their own, so that they cannot
-//! hold up a proxied request. A worker asks the back room with `BackRoom::ask`, which is bounded
-//! for each kind of work. This is the only module that spawns.
-
-mod places;
+//! hold up a proxied request. A worker asks the back room with `BackRoom::reserve` and `carry_out`:
+//! each kind of work has its own places, and each client its share of them. This is the only module that spawns.
 
 use std::future::Future;
 use std::io;
@@ -21,8 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::places::{BackRoomFull, Work};
-use self::places::{Place, Places};
+use crate::admission::{NoPlace, Place, Places};
 use crate::secret::Randomness;
 
 /// One worker thread as its connections see it.
@@ -69,52 +66,104 @@ impl Worker {
     }
 }
 
+/// What kind of work the back room is asked for; each kind has its own places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A step of a login that looks at a password or a code: reading users, hashing, mail.
+    Password,
+    /// A step that needs only a token of ours and the store, so that it never waits for the others.
+    Token,
+    /// A question to whoever issued a credential.
+    Inquiry,
+    /// What the gateway itself needs to call an upstream: a signature, a login there. Nobody who
+    /// was not let in takes its places.
+    Calling,
+    /// An operator's request.
+    Admin,
+}
+
+/// A login waits for a hash or a disk, so this many are a queue of seconds, not of minutes.
+const LOGIN_LIMIT: usize = 1024;
+/// An issuer answers within seconds or not at all; requests wait for it in memory. A login at an
+/// upstream is one for all who wait for it.
+const WAITING_LIMIT: usize = 4096;
+const ADMIN_LIMIT: usize = 64;
+
+/// The places of every kind.
+#[derive(Debug)]
+struct AllPlaces {
+    password: Places,
+    token: Places,
+    inquiry: Places,
+    calling: Places,
+    admin: Places,
+}
+
+impl AllPlaces {
+    fn new() -> Self {
+        Self {
+            password: Places::new(LOGIN_LIMIT),
+            token: Places::new(LOGIN_LIMIT),
+            inquiry: Places::new(WAITING_LIMIT),
+            calling: Places::new(WAITING_LIMIT),
+            admin: Places::new(ADMIN_LIMIT),
+        }
+    }
+
+    fn of(&self, kind: Work) -> &Places {
+        match kind {
+            Work::Password => &self.password,
+            Work::Token => &self.token,
+            Work::Inquiry => &self.inquiry,
+            Work::Calling => &self.calling,
+            Work::Admin => &self.admin,
+        }
+    }
+}
+
 /// The runtime for everything that is not the hot path.
 #[derive(Clone, Debug)]
 pub struct BackRoom {
     handle: Handle,
     /// What `ask` was given: a drain waits for it.
     asked: TaskTracker,
-    places: Arc<Places>,
+    places: Arc<AllPlaces>,
 }
 
 impl BackRoom {
-    /// Runs `work` in the back room and awaits its answer. It is carried through even if the
-    /// caller goes away: a half-made session helps nobody.
+    /// A place for work that `origin` asks for, to be carried out with `carry_out`.
     ///
     /// # Errors
-    /// `Ok(None)` if the work panicked; `BackRoomFull` at once, never a queue, when there are
-    /// too many of its kind.
-    pub async fn ask<T, F>(&self, kind: Work, work: F) -> Result<Option<T>, BackRoomFull>
-    where
-        T: Send + 'static,
-        F: Future<Output = T> + Send + 'static,
-    {
-        let place = self.places.take(kind)?;
-        Ok(self.carry_out(place, work).await.ok())
+    /// At once, never a queue, when there is none of its kind, or `origin` has its share of them.
+    pub fn reserve(&self, kind: Work, origin: Option<IpAddr>) -> Result<Place, NoPlace> {
+        self.places.of(kind).take(origin)
     }
 
-    /// `ask` for a question about a credential that came from this group of addresses, which may
-    /// hold an eighth of the places: made-up credentials of one client must not keep the good ones
-    /// of others waiting.
-    ///
-    /// # Errors
-    /// As `ask`.
-    pub async fn inquire<T, F>(
-        &self,
-        group: Option<IpAddr>,
-        work: F,
-    ) -> Result<Option<T>, BackRoomFull>
+    /// Runs `work`, for which a place was reserved, and awaits its answer. It is carried through
+    /// even if the caller goes away: a half-made session helps nobody. `None` if it panicked.
+    pub async fn carry_out<T, F>(&self, place: Place, work: F) -> Option<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let place = self.places.take_for(group)?;
-        Ok(self.carry_out(place, work).await.ok())
+        self.start(place, work).await.ok()
+    }
+
+    /// `reserve` and `carry_out`, for work that no client asks for.
+    ///
+    /// # Errors
+    /// As `reserve`.
+    pub async fn ask<T, F>(&self, kind: Work, work: F) -> Result<Option<T>, NoPlace>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let place = self.reserve(kind, None)?;
+        Ok(self.start(place, work).await.ok())
     }
 
     /// Not a future that holds the work: what is moved into one more would be as large again.
-    fn carry_out<T, F>(&self, place: Place, work: F) -> JoinHandle<T>
+    fn start<T, F>(&self, place: Place, work: F) -> JoinHandle<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -181,7 +230,7 @@ impl Threads {
         let back_room = BackRoom {
             handle: runtime.handle().clone(),
             asked: TaskTracker::new(),
-            places: Arc::new(Places::new()),
+            places: Arc::new(AllPlaces::new()),
         };
         let mut threads = Self {
             workers: Vec::new(),
@@ -288,7 +337,7 @@ mod tests {
         let release = CancellationToken::new();
 
         threads.back_room().handle().block_on(async {
-            for _ in 0..places::ADMIN_LIMIT {
+            for _ in 0..ADMIN_LIMIT {
                 let waiting = release.clone();
                 let asked = back_room.ask(Work::Admin, async move { waiting.cancelled().await });
                 // Polled once, then the caller leaves.
@@ -301,5 +350,26 @@ mod tests {
             threads.idle().await;
             assert!(back_room.ask(Work::Admin, async {}).await.is_ok());
         });
+    }
+
+    #[test]
+    fn one_kind_of_work_does_not_take_the_places_of_another() {
+        let places = AllPlaces::new();
+        let one: Option<IpAddr> = "192.0.2.1".parse().ok();
+        let kinds = [Work::Password, Work::Token, Work::Inquiry, Work::Calling];
+        for full in kinds {
+            let mut held = Vec::new();
+            while let Ok(place) = places.of(full).take(None) {
+                held.push(place);
+            }
+
+            for kind in kinds {
+                assert_eq!(
+                    places.of(kind).take(one).is_ok(),
+                    kind != full,
+                    "{kind:?} and {full:?}"
+                );
+            }
+        }
     }
 }

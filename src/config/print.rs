@@ -11,8 +11,8 @@ use super::out::{HIDDEN, Out};
 use super::print_rules::{login, route};
 use super::{
     ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Hsts, Issuer, IssuerKeys,
-    Listener, Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, ProxyVersion, Rate, Server,
-    ServerAddress, TlsVersion, Token, Upstream, UpstreamCredential,
+    Listener, Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, Process, ProxyVersion, Rate,
+    Server, ServerAddress, TlsVersion, Token, Upstream, UpstreamCredential,
 };
 use super::{duration, mail, size};
 use crate::clock::day_ended;
@@ -36,17 +36,8 @@ impl Config {
                     .int("queue", hashing.queue)
                     .table(),
             );
-        let process = &self.process;
         let out = Out::default()
-            .sub(
-                "process",
-                Out::default()
-                    .int("workers", process.workers)
-                    .int("back_room", process.back_room)
-                    .time("drain_delay", process.drain_delay)
-                    .time("drain_timeout", process.drain_timeout)
-                    .table(),
-            )
+            .sub("process", process(&self.process))
             .all("listener", self.listeners.iter().map(|listener| self.listener(listener)))
             .sub("admin", Out::default().maybe("address", self.admin.address).table())
             .sub(
@@ -340,5 +331,15 @@ fn log(log: &Log) -> Table {
         .text("access", target(&log.access))
         .text("audit", target(&log.audit))
         .text("format", format)
+        .table()
+}
+
+fn process(process: &Process) -> Table {
+    Out::default()
+        .int("workers", process.workers)
+        .int("back_room", process.back_room)
+        .text("body_memory", size::render(process.body_memory as u64))
+        .time("drain_delay", process.drain_delay)
+        .time("drain_timeout", process.drain_timeout)
         .table()
 }

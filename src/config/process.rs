@@ -13,6 +13,8 @@ pub struct Process {
     pub workers: usize,
     /// Threads of the back room.
     pub back_room: usize,
+    /// Bytes of request bodies in memory at once; one client may have an eighth.
+    pub body_memory: usize,
     /// How long health says 503 before the listeners close, so that a load balancer notices.
     pub drain_delay: Duration,
     /// How long open requests and tunnels may go on after that.
@@ -21,6 +23,11 @@ pub struct Process {
 
 /// Enough for store, mail and reload beside each other; hashing has threads of its own.
 const BACK_ROOM: usize = 2;
+/// A thousand of the largest login bodies; of small ones, far more than there are places for.
+const BODY_MEMORY: u64 = 64 << 20;
+/// The eighth of one client has to take the largest body that may be configured.
+const LEAST_BODY_MEMORY: u64 = 8 << 20;
+const MOST_BODY_MEMORY: u64 = 64 << 30;
 /// A load balancer that asks every second or two has seen the 503 by then.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
 /// Longer than nearly all requests, shorter than what service managers wait before they kill.
@@ -30,10 +37,13 @@ const MOST_THREADS: u64 = 1024;
 
 impl Process {
     pub(super) fn read(mut table: Table<'_>) -> Self {
+        let memory = LEAST_BODY_MEMORY..=MOST_BODY_MEMORY;
+        let memory = table.size_or("body_memory", BODY_MEMORY, memory);
         let drain = Duration::ZERO..=LONGEST_DRAIN;
         Self {
             workers: table.count_or("workers", cores(), 1..=MOST_THREADS),
             back_room: table.count_or("back_room", BACK_ROOM, 1..=MOST_THREADS),
+            body_memory: usize::try_from(memory).unwrap_or(usize::MAX),
             drain_delay: table.duration_or("drain_delay", DRAIN_DELAY, drain.clone()),
             drain_timeout: table.duration_or("drain_timeout", DRAIN_TIMEOUT, drain),
         }

@@ -8,8 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use dashmap::DashMap;
-
+use crate::admission::{Share, Shares};
 use crate::config;
 use crate::runtime::Worker;
 
@@ -148,9 +147,8 @@ impl Stats {
 #[derive(Debug)]
 pub(super) struct Gate {
     limit: usize,
-    limit_per_address: usize,
     open: AtomicUsize,
-    addresses: DashMap<IpAddr, usize>,
+    addresses: Arc<Shares>,
     counts: Counts,
     failures: Counts,
 }
@@ -161,9 +159,8 @@ impl Gate {
     pub(super) fn new(limits: &config::Limits) -> Self {
         Self {
             limit: limits.connections,
-            limit_per_address: limits.connections_per_address,
             open: AtomicUsize::new(0),
-            addresses: DashMap::new(),
+            addresses: Shares::new(limits.connections_per_address),
             counts: Counts::default(),
             failures: Counts::default(),
         }
@@ -178,7 +175,7 @@ impl Gate {
             return None;
         }
         // From here on dropping the permit gives back what was taken.
-        let mut permit = Permit { gate: self.clone(), group: None, worker: None };
+        let mut permit = Permit { gate: self.clone(), share: None, worker: None };
         if group.is_some_and(|group| !permit.share(group)) {
             return None;
         }
@@ -228,7 +225,7 @@ impl Gate {
 #[derive(Debug)]
 pub(super) struct Permit {
     gate: Arc<Gate>,
-    group: Option<IpAddr>,
+    share: Option<Share>,
     worker: Option<Arc<Worker>>,
 }
 
@@ -236,17 +233,11 @@ impl Permit {
     /// Takes a place of `group`'s share too; false, counted, if there is none left. Invariant:
     /// called once at most, by whoever knows the client's address first.
     pub(super) fn share(&mut self, group: IpAddr) -> bool {
-        let mut held = self.gate.addresses.entry(group).or_insert(0);
-        let has_room = *held < self.gate.limit_per_address;
-        if has_room {
-            *held += 1;
-            self.group = Some(group);
-        }
-        drop(held);
-        if !has_room {
+        self.share = self.gate.addresses.take(group);
+        if self.share.is_none() {
             self.gate.count(Counted::RefusedAddress);
         }
-        has_room
+        self.share.is_some()
     }
 
     /// Counts the connection as part of `worker`'s load, and of no other's.
@@ -263,13 +254,6 @@ impl Drop for Permit {
         self.gate.open.fetch_sub(1, Ordering::Relaxed);
         if let Some(worker) = &self.worker {
             worker.connections.fetch_sub(1, Ordering::Relaxed);
-        }
-        if let Some(group) = self.group {
-            // Removed at zero, or every address that ever came would be remembered.
-            self.gate.addresses.remove_if_mut(&group, |_, held| {
-                *held = held.saturating_sub(1);
-                *held == 0
-            });
         }
     }
 }

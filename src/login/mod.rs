@@ -35,6 +35,7 @@ use crate::dialect::{
     Answer, BearerUse, Endpoint, ErrorForm, Facts, LoginFacts, Presented, Reason, Step, serve,
 };
 use crate::identity::{SessionId, Subject};
+use crate::runtime::Work;
 use crate::session::{SessionStore, StoreError, Streams};
 use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{LoginResult, Metrics, RefreshResult};
@@ -190,6 +191,21 @@ impl Login {
                 self.exchange(endpoint, &call, &token).await
             }
             (_, _) => Err(Refused::new(Reason::MalformedRequest, "credential of another step")),
+        }
+    }
+
+    /// What kind of work the request is, as far as its head tells.
+    ///
+    /// A step that may turn out to look at a password is one that does: else a token beside a
+    /// password in the body would let guesses in by the door of those who are in already.
+    pub(crate) fn work(&self, endpoint: usize, head: &Parts) -> Work {
+        let Some(endpoint) = self.config.dialect.endpoints.get(endpoint) else {
+            return Work::Token;
+        };
+        match endpoint.step {
+            Step::Login if !serve::renews(endpoint, head) => Work::Password,
+            Step::VerifyCode => Work::Password,
+            _ => Work::Token,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::gateway::Route;
 use crate::identity::BASIC_ISSUER;
 use crate::login::BasicCall;
 use crate::rejection::Rejection;
-use crate::runtime::{BackRoomFull, Work};
+use crate::runtime::Work;
 use crate::secret::SecretString;
 use crate::upstream::headers::Kept;
 
@@ -96,10 +96,13 @@ impl Exchange<'_> {
             async move { verifier.prove_among(&credential, &issuers, print.as_ref(), now).await };
         let is_shared = origin::shares_address(&self.client, &self.generation.config);
         let group = self.client.address.filter(|_| !is_shared).map(address_group);
-        match self.gateway.shared.back_room.inquire(group, proving).await {
-            Ok(Some(proved)) => Ok(proved?),
-            Ok(None) => Err(Rejection::new(Reason::Internal).because("a panic in an inquiry")),
-            Err(full) => Err(Rejection::new(Reason::Unavailable).because(full.to_string())),
+        let back_room = &self.gateway.shared.back_room;
+        let place = back_room
+            .reserve(Work::Inquiry, group)
+            .map_err(|none| Rejection::new(Reason::Unavailable).because(none.to_string()))?;
+        match back_room.carry_out(place, proving).await {
+            Some(proved) => Ok(proved?),
+            None => Err(Rejection::new(Reason::Internal).because("a panic in an inquiry")),
         }
     }
 
@@ -122,11 +125,11 @@ impl Exchange<'_> {
         if let Some(held) = services.proofs.find(&services.proofs.digest(&call.asked()), self.now) {
             return Ok(held);
         }
-        let proving = async move { services.prove_basic(call).await };
-        match self.gateway.shared.back_room.ask(Work::Login, proving).await {
-            Ok(Some(proved)) => Ok(proved?),
-            Ok(None) => Err(Rejection::new(Reason::Internal).because("a panic in a login step")),
-            Err(full) => Err(full.into()),
+        let back_room = &self.gateway.shared.back_room;
+        let place = back_room.reserve(Work::Password, call.asked().group)?;
+        match back_room.carry_out(place, async move { services.prove_basic(call).await }).await {
+            Some(proved) => Ok(proved?),
+            None => Err(Rejection::new(Reason::Internal).because("a panic in a login step")),
         }
     }
 
@@ -152,13 +155,4 @@ fn carrier(credential: &Credential, route: &Route, head: &Parts) -> Kept {
 
 fn has_pair(head: &Parts) -> bool {
     head.headers.contains_key("x-access-token")
-}
-
-impl From<BackRoomFull> for Rejection {
-    /// As many passwords as are looked at are being looked at.
-    fn from(_: BackRoomFull) -> Self {
-        Self::new(Reason::TooManyAttempts)
-            .because("too many logins at once")
-            .retry_after(std::time::Duration::from_secs(1))
-    }
 }

@@ -1,18 +1,23 @@
-//! A request for a login endpoint: its body is read here, the step runs in the back room.
+//! A request for a login endpoint: its place is taken and its body read here, the step runs in the
+//! back room.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 
 use super::{Exchange, origin};
-use crate::body::{Body, Response};
+use crate::body::{Body, BodyError, Response};
+use crate::client::address_group;
 use crate::dialect::Reason;
 use crate::gateway::LoginEndpoint;
 use crate::identity::Subject;
 use crate::login::{Call, Refused};
 use crate::rejection::{Rejection, respond};
-use crate::runtime::Work;
 use crate::telemetry::record::Outcome;
+
+/// For a whole login body: a form that a person filled in, or a token.
+const BODY_TIME: Duration = Duration::from_secs(10);
 
 impl<'a> Exchange<'a> {
     /// Has the step carried out; its refusal is answered in the endpoint's own form.
@@ -30,27 +35,32 @@ impl<'a> Exchange<'a> {
         if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
-        let body =
-            body.timed(self.client.bounds.body_idle).read_all(login.config.body_limit).await?;
+        let shared_address = origin::shares_address(&self.client, &self.generation.config);
+        let origin = self.client.address.filter(|_| !shared_address).map(address_group);
+        // Before the body: who waits with half a body waits in a place of their own share.
+        let back_room = &self.gateway.shared.back_room;
+        let place = back_room.reserve(login.work(endpoint.number, &head), origin)?;
+        let room = self.gateway.shared.bodies.open(origin);
+        let body = body.timed(self.client.bounds.body_idle);
+        let reading = body.read_within(login.config.body_limit, room);
+        let overdue = |_| Err(BodyError::Overdue { limit: BODY_TIME });
+        let body = tokio::time::timeout(BODY_TIME, reading).await.unwrap_or_else(overdue)?;
         let call = Call {
             endpoint: endpoint.number,
             head,
             body,
             client: self.client.clone(),
             request_id: self.request_id.as_str().to_owned(),
-            shared_address: origin::shares_address(&self.client, &self.generation.config),
+            shared_address,
             // Read again: a client may take its time with the body, and what is counted by time must
             // not be counted by the time that he chose.
             now: self.gateway.shared.clock.now(),
         };
         let step = Arc::clone(login).handle(call);
-        let done = match self.gateway.shared.back_room.ask(Work::Login, step).await {
-            Ok(Some(done)) => done?,
-            Ok(None) => {
-                return Err(Rejection::new(Reason::Internal).because("a panic in a login step"));
-            }
-            Err(full) => return Err(full.into()),
-        };
+        let done = back_room
+            .carry_out(place, step)
+            .await
+            .ok_or_else(|| Rejection::new(Reason::Internal).because("a panic in a login step"))??;
         self.finish.record.outcome = Outcome::Answered;
         self.finish.record.subject = done.subject.map(Subject::new);
         self.finish.record.session = done.session;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::background;
 use super::{FirstUser, Options, Running, keys};
 use crate::admin;
+use crate::admission::ByteBudget;
 use crate::algorithm::Algorithm;
 use crate::config::{self, Config, Store, UserSourceKind};
 use crate::gateway::{self, BuildError, Gateway, Shared};
@@ -188,6 +189,7 @@ fn open(
         draining: AtomicBool::new(false),
         hashing,
         proofs: Arc::new(Proofs::new()),
+        bodies: ByteBudget::new(config.process.body_memory),
     };
     Ok(Opened { shared, store, first_user })
 }

@@ -104,6 +104,7 @@ impl RequestFault {
             BodyError::Stalled { limit } => Self::Stalled { limit: *limit },
             BodyError::SessionEnded
             | BodyError::Overdue { .. }
+            | BodyError::OverBudget(_)
             | BodyError::Internal
             | BodyError::Connection(_) => Self::Gone,
         }

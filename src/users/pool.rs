@@ -5,7 +5,7 @@
 //! how much of the queue one origin may hold. A full queue is said at once, never waited for.
 //! A panic in one job costs that job. The threads end when the pool is dropped.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -17,11 +17,10 @@ use tokio::sync::oneshot;
 
 use super::meter::{Meter, Operations};
 use super::password::{self, Cost, HashError, StoredHash};
+use crate::admission::{GroupCounts, share_of};
 use crate::config::WeakScheme;
 use crate::secret::SecretString;
 
-/// One origin may hold this part of the queue.
-const SHARE: usize = 8;
 const NICE: i32 = 10;
 
 /// Why the pool has no answer.
@@ -61,8 +60,8 @@ impl fmt::Debug for Shared {
 #[derive(Default)]
 struct Line {
     jobs: VecDeque<Job>,
-    /// How many jobs of each origin wait; an origin without any has no entry.
-    held: HashMap<IpAddr, usize>,
+    /// How many jobs of each client wait.
+    held: GroupCounts,
     busy: usize,
     closed: bool,
 }
@@ -86,7 +85,7 @@ impl PasswordPool {
                 arrived: Condvar::new(),
                 parallel,
                 queue,
-                share: (queue / SHARE).max(1),
+                share: share_of(queue),
                 meter: Meter::default(),
             }),
         };
@@ -197,13 +196,8 @@ impl Line {
 
     fn take(&mut self) -> Option<Job> {
         let job = self.jobs.pop_front()?;
-        if let Some(origin) = job.origin
-            && let Some(held) = self.held.get_mut(&origin)
-        {
-            *held = held.saturating_sub(1);
-            if *held == 0 {
-                self.held.remove(&origin);
-            }
+        if let Some(origin) = job.origin {
+            self.held.give_back(origin, 1);
         }
         self.busy += 1;
         Some(job)
@@ -223,13 +217,10 @@ impl Shared {
             job.origin = None;
         } else {
             let waiting = line.waiting(self.parallel);
-            let held = job.origin.and_then(|origin| line.held.get(&origin).copied()).unwrap_or(0);
-            if waiting >= self.queue || held >= self.share {
+            let has_share = |origin| line.held.take(origin, 1, self.share);
+            if waiting >= self.queue || !job.origin.is_none_or(has_share) {
                 return Err(PoolError::Busy { waiting });
             }
-        }
-        if let Some(origin) = job.origin {
-            *line.held.entry(origin).or_default() += 1;
         }
         line.jobs.push_back(job);
         drop(line);

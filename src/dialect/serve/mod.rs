@@ -42,6 +42,15 @@ pub fn read(endpoint: &Endpoint, head: &Parts, body: &[u8]) -> Result<Presented,
     Err(nothing_found(endpoint))
 }
 
+/// Whether the head alone says that `endpoint` is asked to renew a token of ours.
+pub fn renews(endpoint: &Endpoint, head: &Parts) -> bool {
+    let is_in_head = |form: &CredentialForm| {
+        matches!(form, CredentialForm::BasicPassword | CredentialForm::Bearer(BearerUse::Renew))
+    };
+    endpoint.credential.iter().all(is_in_head)
+        && matches!(header::bearer(&head.headers), Ok(Some(_)))
+}
+
 /// The answer of an endpoint where all went well.
 pub fn render(reply: &Reply, facts: &Facts, dialect: &Dialect) -> Answer {
     let body = reply.json.as_ref().map(|json| json.render(facts, dialect));

@@ -1,0 +1,90 @@
+//! So many at once, of whom one client may be an eighth. Nobody waits for a place.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::share_of;
+use super::shares::{Share, Shares};
+
+/// Places for one kind of work.
+#[derive(Clone, Debug)]
+pub struct Places {
+    free: Arc<Semaphore>,
+    limit: usize,
+    shares: Arc<Shares>,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPlace {
+    #[error("all {limit} places are taken")]
+    Full { limit: usize },
+
+    #[error("this address has its share of {limit} places")]
+    Share { limit: usize },
+}
+
+/// A place that is taken; given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+    _share: Option<Share>,
+}
+
+impl Places {
+    /// `limit` places.
+    pub fn new(limit: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(limit)), limit, shares: Shares::new(share_of(limit)) }
+    }
+
+    /// A place for work that `origin` asks for; without one only the bound on all holds.
+    ///
+    /// # Errors
+    /// At once, when there is none.
+    pub fn take(&self, origin: Option<IpAddr>) -> Result<Place, NoPlace> {
+        // The share first: whoever has had theirs must not even for a moment take the last place.
+        let share = match origin {
+            Some(address) => {
+                let limit = self.shares.limit();
+                Some(self.shares.take(address).ok_or(NoPlace::Share { limit })?)
+            }
+            None => None,
+        };
+        let permit = self.free.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| NoPlace::Full { limit: self.limit })?;
+        Ok(Place { _permit: permit, _share: share })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_group_of_addresses_does_not_take_all_places() {
+        let places = Places::new(64);
+        let [one, two] = ["192.0.2.1", "2001:db8::"].map(|group| group.parse().ok());
+        let held: Vec<_> = (0..8).map(|_| places.take(one).unwrap()).collect();
+
+        assert_eq!(places.take(one).unwrap_err(), NoPlace::Share { limit: 8 });
+        assert!(places.take(two).is_ok());
+        assert!(places.take(None).is_ok(), "an address that many share");
+
+        drop(held);
+        assert!(places.take(one).is_ok());
+        assert!(places.shares.is_empty());
+    }
+
+    #[test]
+    fn the_bound_on_all_holds_for_shared_addresses_and_a_refusal_leaves_nothing() {
+        let places = Places::new(2);
+        let _held: Vec<_> = (0..2).map(|_| places.take(None).unwrap()).collect();
+
+        assert_eq!(places.take(None).unwrap_err(), NoPlace::Full { limit: 2 });
+        let one = places.take("192.0.2.1".parse().ok());
+        assert_eq!(one.unwrap_err(), NoPlace::Full { limit: 2 });
+        assert!(places.shares.is_empty());
+    }
+}

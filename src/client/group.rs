@@ -1,0 +1,85 @@
+//! What an address is counted as.
+//!
+//! One subscriber holds an IPv4 address, or an IPv6 /64 at the least; a customer of a network is
+//! commonly given a /56 or a /48 (RFC 6177 §2), which are 256 and 65,536 of them. Limits by address
+//! therefore count an IPv6 address three times: in its /64, and with larger limits in its /56 and
+//! its /48, so that a whole site is more than one subscriber and still not everybody.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// The wider IPv6 prefixes, and how many times the limit of a /64 each of them has.
+const WIDER: [(u8, usize); 2] = [(56, 2), (48, 4)];
+const SUBSCRIBER: u8 = 64;
+const WHOLE: u8 = 128;
+
+/// Addresses that are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddressGroup {
+    address: IpAddr,
+    bits: u8,
+    times: usize,
+}
+
+impl AddressGroup {
+    /// The groups that `address` is counted in, the narrowest first.
+    pub fn all_of(address: IpAddr) -> impl Iterator<Item = Self> {
+        let narrowest = address_group(address);
+        let bits = if narrowest.is_ipv6() { SUBSCRIBER } else { WHOLE };
+        let wider = WIDER.into_iter().filter_map(move |(bits, times)| match narrowest {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => Some(Self { address: IpAddr::V6(masked(v6, bits)), bits, times }),
+        });
+        std::iter::once(Self { address: narrowest, bits, times: 1 }).chain(wider)
+    }
+
+    /// What the group may have where one subscriber may have `limit`.
+    pub fn allowance(self, limit: usize) -> usize {
+        limit.saturating_mul(self.times)
+    }
+}
+
+/// What one address is counted as: IPv4 whole, IPv6 by its /64, which one subscriber holds.
+pub fn address_group(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(masked(v6, SUBSCRIBER)),
+    }
+}
+
+fn masked(address: Ipv6Addr, bits: u8) -> Ipv6Addr {
+    let dropped = u32::from(WHOLE.saturating_sub(bits));
+    Ipv6Addr::from_bits(address.to_bits() >> dropped << dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_counted_in_all_its_groups() {
+        let groups = |address: &str| -> Vec<(String, u8, usize)> {
+            AddressGroup::all_of(address.parse().unwrap())
+                .map(|group| (group.address.to_string(), group.bits, group.allowance(10)))
+                .collect()
+        };
+
+        assert_eq!(groups("192.0.2.7"), [("192.0.2.7".to_owned(), 128, 10)]);
+        assert_eq!(groups("::ffff:192.0.2.7"), groups("192.0.2.7"), "the same peer");
+        assert_eq!(
+            groups("2001:db8:1:abcd:1:2:3:4"),
+            [
+                ("2001:db8:1:abcd::".to_owned(), 64, 10),
+                ("2001:db8:1:ab00::".to_owned(), 56, 20),
+                ("2001:db8:1::".to_owned(), 48, 40),
+            ]
+        );
+    }
+
+    #[test]
+    fn groups_of_one_first_address_differ_by_their_size() {
+        let all: Vec<_> = AddressGroup::all_of("2001:db8::1".parse().unwrap()).collect();
+
+        assert!(all.iter().all(|group| group.address == all[0].address));
+        assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
+    }
+}
