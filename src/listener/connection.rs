@@ -1,7 +1,7 @@
 //! One connection from its handshake to its end.
 //!
-//! TLS chooses HTTP/1.1 or HTTP/2 by ALPN; without TLS it is HTTP/1.1, and nothing is guessed
-//! from the first bytes. Hyper reads and writes; this module watches the clock, tells the
+//! TLS chooses HTTP/1.1 or HTTP/2 by ALPN; without TLS it is HTTP/1.1. From the first byte a TLS
+//! listener tells plain HTTP, which it refuses in words; nothing else is guessed. Hyper reads and writes; this module watches the clock, tells the
 //! connection to end when a drain begins or nobody uses it, and cuts it when its client is too
 //! slow. Requests go to the handler as they are.
 
@@ -233,11 +233,26 @@ pub(super) async fn serve<H, F>(
         (peer, ahead) = (told.peer, told.rest);
     }
     let activity = Activity::new();
-    let socket = Socket::new(stream, activity.clone(), permit).with_ahead(ahead);
     let Some(certificates) = &shared.tls else {
+        let socket = Socket::new(stream, activity.clone(), permit).with_ahead(ahead);
         let client = Arc::new(shared.client(&peer, local, None));
         return Connection { shared, worker, client, activity }.http1(socket).await;
     };
+    let limit = limit.saturating_sub(begun.elapsed());
+    let begun = Instant::now();
+    // The first bytes are read here, in the one read that the handshake would have begun with.
+    match handshake::greeting(&mut stream, ahead, limit).await {
+        Ok(greeting) => ahead = greeting,
+        Err(failure) => return shared.failed(failure),
+    }
+    let socket = Socket::new(stream, activity.clone(), permit).with_ahead(ahead.clone());
+    if handshake::is_plain_http(&ahead) {
+        shared.failed(HandshakeFailure::NotTls);
+        // Whether or not the client hears it to the end.
+        let _ = tokio::time::timeout(limit, Box::pin(handshake::refuse_plain(socket))).await;
+        return;
+    }
+    drop(ahead);
     let limit = limit.saturating_sub(begun.elapsed());
     // Boxed, or every connection would stay as large as its handshake.
     match Box::pin(handshake::accept(certificates, socket, limit)).await {

@@ -201,7 +201,8 @@ async fn plain_http_on_a_tls_port_is_no_handshake() {
     let mut stream = running.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
 
-    assert!(!read_to_end(&mut stream).await.contains("HTTP"));
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("https://"), "{answer}");
     let stats = running.stats();
     eventually("counted", || stats.handshake_failures(HandshakeFailure::NotTls) == 1).await;
 }
