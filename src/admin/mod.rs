@@ -21,7 +21,7 @@ pub use self::api::AdminCommand;
 pub use self::health::Readiness;
 pub use self::operations::ConfigSource;
 pub(crate) use self::operations::Operations;
-pub(crate) use self::serve::serve;
+pub(crate) use self::serve::{SocketDoor, TcpDoor};
 
 /// The unix socket's name in the state folder.
 pub const SOCKET: &str = "admin.sock";

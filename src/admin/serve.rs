@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{AdminCommand, Operations, SOCKET, health};
 use crate::body::{Body, Response};
 use crate::config::Config;
+use crate::listener::{BindError, SocketFile};
 use crate::rejection::respond;
 use crate::runtime::{BackRoom, Work};
 use crate::telemetry::metrics;
@@ -38,50 +39,103 @@ const BODY_LIMIT: u64 = 64 << 10;
 /// After a failed accept (no descriptors left, most likely).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Opens both; answers the TCP address, if there is one, or what could not be opened.
-pub(crate) fn serve(
-    operations: &Arc<Operations>,
-    config: &Config,
-    back_room: &BackRoom,
-    stop: &CancellationToken,
-) -> Result<Option<SocketAddr>, (String, io::Error)> {
-    let _runtime = back_room.handle().enter();
-    let path = config.state.dir.join(SOCKET);
-    let named = |error| (path.display().to_string(), error);
-    // The store is ours alone by now, so a socket file here was left by a gateway that is gone.
-    let _ = fs::remove_file(&path);
-    let socket = UnixListener::bind(&path).map_err(named)?;
-    fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(named)?;
-    let owner = fs::metadata(&path).map_err(named)?.uid();
-    let door = Door { operations: operations.clone(), may_change: true, places: places() };
-    spawn_until(back_room, stop, async move {
-        loop {
-            let accepted = socket.accept().await.map(|(stream, _)| stream);
-            // Whoever connected before the socket was made 0600 is still in its queue.
-            let is_owner = |stream: &UnixStream| {
-                stream.peer_cred().is_ok_and(|peer| [owner, 0].contains(&peer.uid()))
-            };
-            if accepted.as_ref().is_ok_and(|stream| !is_owner(stream)) {
-                tracing::warn!("somebody else's connection to the admin socket was closed");
-                continue;
+/// The operators' TCP listener, open before anything is made that only this start would know of;
+/// nobody accepts yet.
+#[derive(Debug)]
+pub(crate) struct TcpDoor(std::net::TcpListener);
+
+impl TcpDoor {
+    /// Opens the TCP listener, if the configuration has one.
+    pub(crate) fn bind(config: &Config) -> Result<Option<Self>, BindError> {
+        let Some(address) = config.admin.address else { return Ok(None) };
+        let listener = std::net::TcpListener::bind(address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        let named = |source| BindError::of_tcp(format!("admin {address}"), source);
+        Ok(Some(Self(listener.map_err(named)?)))
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.0.local_addr().ok()
+    }
+
+    /// Answers probes until `stop`; then the address is free.
+    pub(crate) fn serve(
+        self,
+        operations: &Arc<Operations>,
+        stop: &CancellationToken,
+    ) -> io::Result<()> {
+        let back_room = &operations.gateway.shared.back_room;
+        let _runtime = back_room.handle().enter();
+        let listener = TcpListener::from_std(self.0)?;
+        let door = Door { operations: operations.clone(), may_change: false, places: places() };
+        spawn_until(back_room, stop, async move {
+            loop {
+                let accepted = listener.accept().await.map(|(stream, _)| stream);
+                door.admit(accepted).await;
             }
-            door.admit(accepted).await;
-        }
-    });
-    let Some(address) = config.admin.address else { return Ok(None) };
-    let named = |error| (address.to_string(), error);
-    let listener = std::net::TcpListener::bind(address).map_err(named)?;
-    listener.set_nonblocking(true).map_err(named)?;
-    let listener = TcpListener::from_std(listener).map_err(named)?;
-    let local = listener.local_addr().map_err(named)?;
-    let door = Door { operations: operations.clone(), may_change: false, places: places() };
-    spawn_until(back_room, stop, async move {
-        loop {
-            let accepted = listener.accept().await.map(|(stream, _)| stream);
-            door.admit(accepted).await;
-        }
-    });
-    Ok(Some(local))
+        });
+        Ok(())
+    }
+}
+
+/// The operators' unix socket; nobody accepts yet. Its file goes with it, unless another gateway
+/// has put its own there.
+#[derive(Debug)]
+pub(crate) struct SocketDoor {
+    socket: std::os::unix::net::UnixListener,
+    file: SocketFile,
+    owner: u32,
+}
+
+impl SocketDoor {
+    /// Makes the socket in the state folder.
+    pub(crate) fn bind(config: &Config) -> Result<Self, BindError> {
+        let path = config.state.dir.join(SOCKET);
+        let open = || {
+            // The store is ours alone by now, so a socket file here was left by a gateway that is
+            // gone, or that has nothing to do any more but to finish.
+            let _ = fs::remove_file(&path);
+            let socket = std::os::unix::net::UnixListener::bind(&path)?;
+            let file = SocketFile::new(&path)?;
+            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            socket.set_nonblocking(true)?;
+            let owner = fs::metadata(&path)?.uid();
+            Ok(Self { socket, file, owner })
+        };
+        open().map_err(|source| BindError::of(path.display().to_string(), source))
+    }
+
+    /// Carries out commands until `stop`.
+    pub(crate) fn serve(
+        self,
+        operations: &Arc<Operations>,
+        stop: &CancellationToken,
+    ) -> io::Result<()> {
+        let back_room = &operations.gateway.shared.back_room;
+        let _runtime = back_room.handle().enter();
+        let Self { socket, file, owner } = self;
+        let socket = UnixListener::from_std(socket)?;
+        let door = Door { operations: operations.clone(), may_change: true, places: places() };
+        spawn_until(back_room, stop, async move {
+            let _file = file;
+            loop {
+                let accepted = socket.accept().await.map(|(stream, _)| stream);
+                // Whoever connected before the socket was made 0600 is still in its queue.
+                let is_owner = |stream: &UnixStream| {
+                    stream.peer_cred().is_ok_and(|peer| [owner, 0].contains(&peer.uid()))
+                };
+                if accepted.as_ref().is_ok_and(|stream| !is_owner(stream)) {
+                    tracing::warn!("somebody else's connection to the admin socket was closed");
+                    continue;
+                }
+                door.admit(accepted).await;
+            }
+        });
+        Ok(())
+    }
 }
 
 fn places() -> Arc<Semaphore> {

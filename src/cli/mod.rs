@@ -7,6 +7,7 @@ mod api_keys;
 mod attempt;
 mod check;
 mod dialects;
+mod first_start;
 pub mod hash;
 mod keys;
 mod observe;

@@ -1,7 +1,6 @@
 //! `tollhouse run`: serves until a signal says otherwise.
 
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -9,10 +8,10 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, load};
+use super::{Failure, first_start, load};
 use crate::config::{Config, LogFormat};
 use crate::listener::Descriptors;
-use crate::server::{self, FirstUser, Options, Running};
+use crate::server::{self, Options, Running};
 
 #[derive(Debug, Default, Args)]
 pub(super) struct RunArgs {
@@ -28,6 +27,11 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
+    if !loaded.config.process.core_dumps
+        && let Err(error) = server::forbid_core_dumps()
+    {
+        tracing::warn!(%error, "a crash may leave passwords and keys in a core file");
+    }
     let options = Options {
         new_state: args.new_state,
         descriptors: Descriptors::from_environment(&super::environment),
@@ -41,9 +45,9 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
         let _inside = runtime.enter();
         Signals::catch().context("signals cannot be caught")?
     };
-    let running = server::start(loaded.config, options).map_err(anyhow::Error::from)?;
-    if let Some(user) = running.first_user() {
-        welcome(user, &config, &running)?;
+    let mut running = server::start(loaded.config, options).map_err(anyhow::Error::from)?;
+    if let Some(user) = running.take_first_user() {
+        first_start::welcome(&user, &config, &running)?;
     }
     Ok(runtime.block_on(serve(running, path, signals))?)
 }
@@ -53,6 +57,10 @@ struct Signals {
     stop: [Signal; 2],
     reload: Signal,
     reopen: Signal,
+    quit: Signal,
+    /// Caught, so that it does nothing: by default it kills, and other servers give it a meaning
+    /// that somebody's script may have in mind.
+    _unused: Signal,
 }
 
 impl Signals {
@@ -61,6 +69,8 @@ impl Signals {
             stop: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
             reload: signal(SignalKind::hangup())?,
             reopen: signal(SignalKind::user_defined1())?,
+            quit: signal(SignalKind::quit())?,
+            _unused: signal(SignalKind::user_defined2())?,
         })
     }
 }
@@ -73,22 +83,35 @@ pub(super) fn exit_status(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Waits on signals. The second one that asks to stop ends the process at once.
+/// Waits on signals. The second one that asks to stop, or SIGQUIT, ends the process at once, yet
+/// in good order: the store and the logs are closed.
 async fn serve(running: Running, path: &Path, signals: Signals) -> anyhow::Result<()> {
-    let Signals { mut stop, mut reload, mut reopen } = signals;
-    let failed = loop {
+    let Signals { mut stop, mut reload, mut reopen, mut quit, _unused } = signals;
+    let mut failed = false;
+    let at_once = loop {
         tokio::select! {
             () = any(&mut stop) => break false,
-            () = running.failed() => break true,
+            _ = quit.recv() => break true,
+            () = running.failed() => {
+                failed = true;
+                break false;
+            }
             _ = reload.recv() => report_reload(&running, path),
             _ = reopen.recv() => running.reopen_logs(),
         }
     };
-    tracing::info!("draining");
-    tokio::select! {
-        () = running.drain() => {}
-        () = any(&mut stop) => tracing::warn!("stopped before everything was drained"),
-    }
+    tracing::info!("{}", if at_once { "ending at once" } else { "draining" });
+    let cut = async {
+        if at_once {
+            return;
+        }
+        tokio::select! {
+            () = any(&mut stop) => {}
+            _ = quit.recv() => {}
+        }
+        tracing::warn!("stopped before everything was drained");
+    };
+    running.drain_until(cut).await;
     anyhow::ensure!(!failed, "a worker thread ended by itself");
     Ok(())
 }
@@ -132,55 +155,4 @@ fn subscribe(format: LogFormat) {
             subscriber.with_ansi(io::stderr().is_terminal()).with_target(false).try_init()
         }
     };
-}
-
-/// Tells the first user's password once: to a terminal, else into a file that only its owner
-/// reads, since standard output may be anybody's log.
-fn welcome(user: &FirstUser, config: &Config, running: &Running) -> Result<(), Failure> {
-    let password = user.password.expose();
-    let shown = if io::stdout().is_terminal() {
-        password.clone()
-    } else {
-        let file = config.state.dir.join("first-password");
-        let mut options = std::fs::OpenOptions::new();
-        let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&file);
-        let told = opened.and_then(|mut opened| {
-            io::Write::write_all(&mut opened, format!("{password}\n").as_bytes())
-        });
-        told.with_context(|| format!("could not write {}", file.display()))?;
-        format!("$(cat {})", file.display())
-    };
-    let address = running.addresses().first().map(ToString::to_string).unwrap_or_default();
-    // The gateway serves whether or not somebody reads this.
-    let _ = super::say(pastes(user, &shown, &address).trim_end());
-    Ok(())
-}
-
-/// What to paste for each dialect.
-fn pastes(user: &FirstUser, password: &str, address: &str) -> String {
-    let FirstUser { name, email, .. } = user;
-    format!(
-        r#"
-This is the first start: there is one user now, `{name}` ({email}), whose password is shown this
-once. Paste, in another terminal:
-
-  PASSWORD="{password}"
-  GATEWAY=https://{address}
-
-  # native
-  curl -k $GATEWAY/auth/login --json '{{"username":"{name}","password":"'"$PASSWORD"'"}}'
-  curl -k $GATEWAY/hello -H "Authorization: Bearer $ACCESS_TOKEN"
-  # webitel
-  curl -k $GATEWAY/login --json '{{"username":"{name}","password":"'"$PASSWORD"'"}}'
-  curl -k $GATEWAY/api/v2/calls -H "X-Access-Token: $TOKEN" -H "X-Key: $KEY"
-  # datarhei
-  curl -k $GATEWAY/api/login --json '{{"username":"{name}","password":"'"$PASSWORD"'"}}'
-  # aviate
-  curl -k -X POST $GATEWAY/plugins/aviate-plugin/v1/auth -u "{email}:$PASSWORD"
-  # nomic
-  curl -k -X POST $GATEWAY/api/auth/token -u "{name}:$PASSWORD"
-  # avenia (mails a code: see [mail] in gateway.toml)
-  curl -k $GATEWAY/v2/auth/login --json '{{"email":"{email}","password":"'"$PASSWORD"'"}}'
-"#
-    )
 }

@@ -341,5 +341,6 @@ fn process(process: &Process) -> Table {
         .text("body_memory", size::render(process.body_memory as u64))
         .time("drain_delay", process.drain_delay)
         .time("drain_timeout", process.drain_timeout)
+        .flag("core_dumps", process.core_dumps)
         .table()
 }

@@ -19,6 +19,8 @@ pub struct Process {
     pub drain_delay: Duration,
     /// How long open requests and tunnels may go on after that.
     pub drain_timeout: Duration,
+    /// A crash may leave the memory behind in a file, with the passwords and keys that are in it.
+    pub core_dumps: bool,
 }
 
 /// Enough for store, mail and reload beside each other; hashing has threads of its own.
@@ -46,6 +48,7 @@ impl Process {
             body_memory: usize::try_from(memory).unwrap_or(usize::MAX),
             drain_delay: table.duration_or("drain_delay", DRAIN_DELAY, drain.clone()),
             drain_timeout: table.duration_or("drain_timeout", DRAIN_TIMEOUT, drain),
+            core_dumps: table.bool_or("core_dumps", false),
         }
     }
 }

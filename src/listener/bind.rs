@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::clock::Clock;
 use crate::config;
@@ -40,6 +40,16 @@ pub enum BindError {
     #[error("`{listener}` is in use, perhaps by a gateway that is running already")]
     InUse { listener: String },
 
+    #[error(
+        "`{listener}` may not be listened on: a port below 1024 needs CAP_NET_BIND_SERVICE (in a \
+         unit of systemd AmbientCapabilities=CAP_NET_BIND_SERVICE), or a socket that systemd hands \
+         over (address = \"fd:NAME\")"
+    )]
+    NotPermitted { listener: String },
+
+    #[error("`{listener}` is no address of this machine: name one that `ip address` shows")]
+    NoSuchAddress { listener: String },
+
     #[error("could not listen on `{listener}`")]
     Io {
         listener: String,
@@ -62,6 +72,30 @@ pub enum BindError {
         #[source]
         source: CertError,
     },
+}
+
+impl BindError {
+    /// What `source` means for a socket of this name.
+    pub(crate) fn of(listener: String, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { listener },
+            io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress { listener },
+            _ => Self::Io { listener, source },
+        }
+    }
+
+    /// The same for a TCP address, where permission is a matter of the port.
+    pub(crate) fn of_tcp(listener: String, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Self::NotPermitted { listener },
+            _ => Self::of(listener, source),
+        }
+    }
+
+    /// Whether somebody else has it, who may be about to end.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self, Self::InUse { .. })
+    }
 }
 
 /// Where a listener can be reached.
@@ -126,8 +160,18 @@ pub(super) enum BoundSocket {
 /// # Errors
 /// With the first listener that cannot be set up; what was opened before it is closed again.
 pub fn bind(listeners: &[config::Listener], options: &BindOptions) -> Result<Bound, BindError> {
-    let listeners = listeners.iter().map(|listener| bind_one(listener, options));
-    Ok(Bound { listeners: listeners.collect::<Result<_, _>>()? })
+    let bound = listeners.iter().map(|listener| bind_one(listener, options));
+    let bound: Vec<BoundListener> = bound.collect::<Result<_, _>>()?;
+    // Only now: a client who has connected must not be cut because another address is taken.
+    for listener in &bound {
+        let failed = |source| BindError::of(listener.config.name.clone(), source);
+        for socket in &listener.sockets {
+            if let BoundSocket::Tcp(socket) = socket {
+                SockRef::from(socket).listen(BACKLOG).map_err(failed)?;
+            }
+        }
+    }
+    Ok(Bound { listeners: bound })
 }
 
 fn bind_one(
@@ -136,12 +180,11 @@ fn bind_one(
 ) -> Result<BoundListener, BindError> {
     let name = || listener.name.clone();
     let workers = options.workers.max(1);
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { listener: name() },
-        _ => BindError::Io { listener: name(), source },
-    };
+    let failed = |source| BindError::of(name(), source);
     let (address, sockets) = match &listener.bind {
-        config::Bind::Tcp(address) => bind_tcp(*address, workers).map_err(failed)?,
+        config::Bind::Tcp(address) => {
+            bind_tcp(*address, workers).map_err(|source| BindError::of_tcp(name(), source))?
+        }
         config::Bind::Unix(path) => {
             remove_stale(&listener.name, path)?;
             bind_unix(path, workers).map_err(failed)?
@@ -179,11 +222,11 @@ fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Opened> {
         // Held only for as long as it takes to learn that nobody else listens here.
         tcp_socket(address)?.bind(&address.into())?;
     }
-    let first = listen_tcp(address)?;
+    let first = open_tcp(address)?;
     let address = first.local_addr()?;
     let mut sockets = vec![BoundSocket::Tcp(first)];
     for _ in 1..workers {
-        sockets.push(BoundSocket::Tcp(listen_tcp(address)?));
+        sockets.push(BoundSocket::Tcp(open_tcp(address)?));
     }
     Ok((Address::Tcp(address), sockets))
 }
@@ -199,12 +242,11 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = tcp_socket(address)?;
     socket.set_reuse_port(true)?;
     set_connection_options(&socket)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
@@ -302,13 +344,13 @@ fn adopt(socket: Socket, workers: usize) -> io::Result<Opened> {
 
 /// A socket's file, removed with the last worker that accepts from it.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }
 
 impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
+    pub(crate) fn new(path: &Path) -> io::Result<Self> {
         let made = std::fs::symlink_metadata(path)?;
         Ok(Self { path: path.to_owned(), identity: (made.dev(), made.ino()) })
     }

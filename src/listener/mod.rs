@@ -31,6 +31,7 @@ use crate::body::Response;
 use crate::client::Client;
 use crate::runtime::{BackRoom, Threads, Worker};
 
+pub(crate) use self::bind::SocketFile;
 pub use self::bind::{Address, BindError, BindOptions, Bound, bind};
 pub use self::certs::Certificates;
 pub use self::descriptors::{Descriptors, raise_nofile};

@@ -118,7 +118,10 @@ impl From<Reason> for Refused {
 
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
-        Self::new(Reason::Unavailable, error.to_string())
+        // A store that is full or being opened anew is back soon; one that was given up is at
+        // work in the next gateway already.
+        let retry_after = Some(Duration::from_secs(1));
+        Self { retry_after, ..Self::new(Reason::Unavailable, error.to_string()) }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::first_user::forget_first_password;
 use crate::admin::Operations;
 use crate::identity::SessionId;
 use crate::login::{Reviewed, review_sessions};
@@ -40,7 +41,8 @@ pub(super) fn start(
     let due = Arc::new(Due::default());
     spawn(operations, stop, watch_users(operations.clone(), due.clone()));
     spawn(operations, stop, review(operations.clone(), due.clone(), left));
-    spawn(operations, stop, review_basic(operations.clone(), due));
+    spawn(operations, stop, review_basic(operations.clone(), due.clone()));
+    spawn(operations, stop, forget_passwords(operations.clone(), due));
     spawn(operations, stop, maintain_keys(operations.clone()));
     spawn(operations, stop, refresh_issuers(operations.clone()));
     spawn(operations, stop, sweep(operations.clone()));
@@ -63,6 +65,7 @@ where
 struct Due {
     sessions: Notify,
     basic: Notify,
+    first_password: Notify,
 }
 
 /// Hears that users changed, or that the configuration does not know some any more. Passwords
@@ -77,6 +80,7 @@ async fn watch_users(operations: Arc<Operations>, due: Arc<Due>) {
         shared.proofs.forget();
         due.sessions.notify_one();
         due.basic.notify_one();
+        due.first_password.notify_one();
     }
 }
 
@@ -127,6 +131,15 @@ async fn review_basic(operations: Arc<Operations>, due: Arc<Due>) {
         }
         let services = operations.gateway.generation().services.clone();
         is_done = services.review_basic(shared.clock.now()).await;
+    }
+}
+
+/// Removes the first password's file when it is of no use: looked at from the start on, since
+/// users may have changed while no gateway ran.
+async fn forget_passwords(operations: Arc<Operations>, due: Arc<Due>) {
+    loop {
+        forget_first_password(&operations).await;
+        due.first_password.notified().await;
     }
 }
 

@@ -3,16 +3,23 @@
 //! `start` opens everything in the order that is safe (keys, store, users, sessions compared
 //! with their users) and accepts the first connection last. `Running` reloads, drains and tells.
 
+mod announce;
 mod background;
+mod core_dumps;
+mod first_user;
+mod handover;
 mod keys;
 mod start;
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use self::core_dumps::forbid_core_dumps;
+pub use self::first_user::{FIRST_PASSWORD, FirstUser};
 pub use self::keys::check_keys;
 pub use self::start::{StartError, check_users, start};
 
@@ -24,7 +31,6 @@ use crate::config::Config;
 use crate::gateway::{Gateway, ReloadError};
 use crate::listener::{Address, Descriptors, Listening};
 use crate::runtime::Threads;
-use crate::secret::SecretString;
 use crate::session::Faults;
 use crate::telemetry::sink::{Captured, Sink};
 
@@ -56,15 +62,9 @@ pub struct Running {
     captured: Option<(Captured, Captured)>,
     sinks: [Sink; 2],
     drain: (Duration, Duration),
+    /// Cancelled with the store, whose successor does from then on what is done without a request.
+    given_up: CancellationToken,
     stop: CancellationToken,
-}
-
-/// The user made at first start.
-#[derive(Debug, Clone)]
-pub struct FirstUser {
-    pub name: String,
-    pub email: String,
-    pub password: SecretString,
 }
 
 impl Running {
@@ -83,9 +83,9 @@ impl Running {
         &self.admin_socket
     }
 
-    /// The user made at this start, if it was the first.
-    pub fn first_user(&self) -> Option<&FirstUser> {
-        self.first_user.as_ref()
+    /// The user made at this start, if it was the first; once told, nothing here remembers them.
+    pub fn take_first_user(&mut self) -> Option<FirstUser> {
+        self.first_user.take()
     }
 
     /// Reads another configuration and puts it to work. Blocks on the disk.
@@ -118,25 +118,50 @@ impl Running {
         self.threads.worker_lost().await;
     }
 
-    /// Stops in order: health says 503, then no new connections, then a bounded wait for what is
-    /// open, then the store and the logs are closed.
+    /// Stops in order: health says 503, then no new connections, then the store is left to a
+    /// successor, then a bounded wait for what is open, then the logs are closed.
     pub async fn drain(self) {
+        self.drain_until(std::future::pending()).await;
+    }
+
+    /// The same, but waits for nothing any more once `cut` returns.
+    pub async fn drain_until(self, cut: impl Future<Output = ()>) {
         let (delay, limit) = self.drain;
         self.gateway.shared.draining.store(true, Ordering::SeqCst);
-        tokio::time::sleep(delay).await;
-        self.listening.drain().start();
-        let idle = async {
-            self.listening.drain().stopped_accepting().await;
-            self.threads.idle().await;
+        let orderly = async {
+            tokio::time::sleep(delay).await;
+            self.listening.drain().start();
+            let idle = async {
+                self.listening.drain().stopped_accepting().await;
+                self.give_up_store().await;
+                self.threads.idle().await;
+            };
+            if tokio::time::timeout(limit, idle).await.is_err() {
+                tracing::warn!(?limit, "requests and tunnels that were still open are cut");
+            }
         };
-        if tokio::time::timeout(limit, idle).await.is_err() {
-            tracing::warn!(?limit, "requests and tunnels that were still open are cut");
+        tokio::select! {
+            () = orderly => {}
+            () = cut => self.listening.drain().start(),
+        }
+        let closing = tokio::time::timeout(CLOSE_WITHIN, self.give_up_store());
+        if closing.await.is_err() {
+            tracing::error!("the store does not close: what it was asked for last may be lost");
         }
         self.stop.cancel();
-        self.gateway.shared.store.close().await;
         for sink in &self.sinks {
             sink.close();
         }
-        let _ = std::fs::remove_file(&self.admin_socket);
+    }
+
+    /// Lets go of the store, and of what only one gateway can have or should do: the admin
+    /// address, reviews of sessions, the rotation of keys. From here on whoever needs the store
+    /// is told to come back in a second; tokens are verified on, and revocations hold.
+    async fn give_up_store(&self) {
+        self.given_up.cancel();
+        self.gateway.shared.store.close().await;
     }
 }
+
+/// A disk that does not answer must not keep a process alive that was told to end.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);

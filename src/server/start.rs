@@ -1,24 +1,29 @@
-//! Opening everything in the order that is safe: keys and store before users, sessions compared
-//! with their users before the first connection is accepted.
+//! Opening everything in the order that is safe: what another may have (addresses, store) first,
+//! whoever is made once (the first user) when only reading is left, sessions compared with their
+//! users before the first connection is accepted.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use rustix::fs::Access;
 use tokio_util::sync::CancellationToken;
 
+use super::announce::announce;
 use super::background;
-use super::{FirstUser, Options, Running, keys};
-use crate::admin;
+use super::first_user::NewUser;
+use super::handover::{Possessions, take_over};
+use super::{Options, Running, keys};
+use crate::admin::{self, SocketDoor, TcpDoor};
 use crate::admission::ByteBudget;
 use crate::algorithm::Algorithm;
 use crate::config::{self, Config, Store, UserSourceKind};
 use crate::gateway::{self, BuildError, Gateway, Shared};
 use crate::identity::IdRules;
-use crate::listener::{self, BindError, BindOptions, Listening};
+use crate::listener::{self, BindError, Bound, Listening};
 use crate::login::{Proofs, review_sessions};
 use crate::pipeline;
 use crate::runtime::Threads;
@@ -31,10 +36,17 @@ use crate::telemetry::sink::{Captured, Sink};
 use crate::token::KeyError;
 use crate::users::{self, BootstrapError, Means, PasswordPool, Users};
 
+/// Keys and sessions are in the state folder.
+const OWNER_ONLY: u32 = 0o700;
+
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("the state folder `{}` cannot be used", path.display())]
+    #[error(
+        "the state folder `{}` cannot be used: `[state] dir` names another, which this user may \
+         write to",
+        path.display()
+    )]
     State {
         path: PathBuf,
         #[source]
@@ -81,13 +93,6 @@ pub enum StartError {
 
     #[error(transparent)]
     Bind(#[from] BindError),
-
-    #[error("the admin listener `{name}` cannot be opened")]
-    Admin {
-        name: String,
-        #[source]
-        source: io::Error,
-    },
 }
 
 impl StartError {
@@ -116,8 +121,12 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let threads = Threads::start(config.process.workers, config.process.back_room)
         .map_err(StartError::Threads)?;
     let (sinks, captured) = open_sinks(&config, options.capture_logs)?;
-    let opened = open(&config, &options, &threads, &sinks)?;
-    let gateway = Arc::new(Gateway::new(opened.shared, config)?);
+    // Whatever somebody else may have comes first, and whoever is made once comes last.
+    let Possessions { bound, admin, store } = take_over(&config, &options, &threads)?;
+    let socket = SocketDoor::bind(&config)?;
+    let new_user = NewUser::make(&config)?;
+    let shared = open(&config, &options, &threads, (&store, &sinks))?;
+    let gateway = Arc::new(Gateway::new(shared, config)?);
     let generation = gateway.generation();
     let config = &generation.config;
     // Users may have changed while nobody looked: their sessions end before anyone is let in.
@@ -126,55 +135,51 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     background::tell(&reviewed);
     // Nor is anyone sent to a server that is known to be down.
     threads.back_room().handle().block_on(generation.checked_once());
-    let listening = listen(config, &options, &threads, &gateway)?;
-    let stop = CancellationToken::new();
+    let listening = listen(bound, &threads, &gateway);
+    let (given_up, stop) = (CancellationToken::new(), CancellationToken::new());
     let operations = Arc::new(admin::Operations {
         gateway: gateway.clone(),
         listening: listening.clone(),
-        store: opened.store,
+        store,
         source: options.source,
     });
-    let admin = admin::serve(&operations, config, threads.back_room(), &stop)
-        .map_err(|(name, source)| StartError::Admin { name, source })?;
-    background::start(&operations, &stop, reviewed.left);
+    let admin_address = admin.as_ref().and_then(TcpDoor::address);
+    socket.serve(&operations, &stop).map_err(StartError::Threads)?;
+    if let Some(admin) = admin {
+        admin.serve(&operations, &given_up).map_err(StartError::Threads)?;
+    }
+    background::start(&operations, &given_up, reviewed.left);
+    announce(config, &listening, admin_address);
     Ok(Running {
         drain: (config.process.drain_delay, config.process.drain_timeout),
         admin_socket: config.state.dir.join(admin::SOCKET),
         threads,
         gateway,
         listening,
-        admin,
-        first_user: opened.first_user,
+        admin: admin_address,
+        first_user: new_user.keep(),
         captured,
         sinks,
+        given_up,
         stop,
     })
-}
-
-/// What is opened before there is a gateway.
-struct Opened {
-    shared: Shared,
-    store: Arc<EmbeddedStore>,
-    first_user: Option<FirstUser>,
 }
 
 fn open(
     config: &Config,
     options: &Options,
     threads: &Threads,
-    [access, audit]: &[Sink; 2],
-) -> Result<Opened, StartError> {
-    let store = open_store(config, options)?;
+    (store, [access, audit]): (&Arc<EmbeddedStore>, &[Sink; 2]),
+) -> Result<Shared, StartError> {
     let ring = keys::open(config, &options.clock)?;
     let hashing = &config.login_limits.hashing;
     let hashing =
         PasswordPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
-    let first_user = bootstrap(config)?;
     let sessions: Arc<dyn SessionStore> = store.clone();
     let clock = options.clock.clone();
     let means = Means { hashing: hashing.clone(), store: sessions.clone(), clock };
     let users = open_users(config, &means)?;
-    let shared = Shared {
+    Ok(Shared {
         ends: gateway::ends(&sessions, Streams::default(), &options.clock),
         clock: options.clock.clone(),
         back_room: threads.back_room().clone(),
@@ -190,34 +195,38 @@ fn open(
         hashing,
         proofs: Arc::new(Proofs::new()),
         bodies: ByteBudget::new(config.process.body_memory),
-    };
-    Ok(Opened { shared, store, first_user })
+    })
 }
 
-fn listen(
-    config: &Config,
-    options: &Options,
-    threads: &Threads,
-    gateway: &Arc<Gateway>,
-) -> Result<Arc<Listening>, StartError> {
-    let bound = listener::bind(
-        &config.listeners,
-        &BindOptions {
-            workers: threads.workers().len(),
-            state: config.state.dir.clone(),
-            clock: options.clock.clone(),
-            descriptors: options.descriptors.clone(),
-        },
-    )?;
+fn listen(bound: Bound, threads: &Threads, gateway: &Arc<Gateway>) -> Arc<Listening> {
     let gateway = gateway.clone();
-    Ok(Arc::new(listener::serve(bound, threads, move |worker, client, request| {
+    Arc::new(listener::serve(bound, threads, move |worker, client, request| {
         pipeline::handle(gateway.view(&worker), worker, client, request)
-    })))
+    }))
 }
 
+/// Makes the state folder for its owner alone, or takes from everybody else what they may do in
+/// one that is there: keys and the store lie in it.
 fn make_folder(path: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::State { path: path.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)
+    DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(path).map_err(failed)?;
+    rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| failed(error.into()))?;
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
+    if mode & !OWNER_ONLY != 0 {
+        let tightened = fs::set_permissions(path, Permissions::from_mode(mode & OWNER_ONLY));
+        let folder = path.display();
+        match tightened {
+            Ok(()) => tracing::warn!(
+                "the state folder {folder} was open to others ({mode:o}), and is the owner's alone now"
+            ),
+            Err(error) => tracing::warn!(
+                "the state folder {folder} is open to others ({mode:o}) and cannot be closed to \
+                 them ({error}): chmod go-rwx {folder}"
+            ),
+        }
+    }
+    Ok(())
 }
 
 type Sinks = ([Sink; 2], Option<(Captured, Captured)>);
@@ -234,12 +243,15 @@ fn open_sinks(config: &Config, capture: bool) -> Result<Sinks, StartError> {
 }
 
 /// Opened before the keys are made: a store that is missing while there are keys is refused.
-fn open_store(config: &Config, options: &Options) -> Result<Arc<EmbeddedStore>, StartError> {
+pub(super) fn open_store(
+    config: &Config,
+    options: &Options,
+) -> Result<Arc<EmbeddedStore>, StartError> {
     let Store::Embedded = config.store;
     let keys = keys::folder(config);
     let keys_exist = fs::read_dir(keys).is_ok_and(|mut entries| entries.next().is_some());
     Ok(EmbeddedStore::open(EmbeddedOptions {
-        path: config.state.dir.join("store.redb"),
+        path: store_path(config),
         clock: options.clock.clone(),
         leeway: config.token.leeway,
         longest_access: config
@@ -256,18 +268,8 @@ fn open_store(config: &Config, options: &Options) -> Result<Arc<EmbeddedStore>, 
     })?)
 }
 
-fn bootstrap(config: &Config) -> Result<Option<FirstUser>, StartError> {
-    for source in &config.users {
-        let UserSourceKind::File { path, bootstrap: true, .. } = &source.kind else { continue };
-        if let Some(user) = users::first_user(path)? {
-            return Ok(Some(FirstUser {
-                name: user.name,
-                email: user.email,
-                password: user.password,
-            }));
-        }
-    }
-    Ok(None)
+pub(super) fn store_path(config: &Config) -> PathBuf {
+    config.state.dir.join("store.redb")
 }
 
 fn open_users(config: &Config, means: &Means) -> Result<Users, StartError> {

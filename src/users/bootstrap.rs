@@ -26,7 +26,8 @@ pub enum BootstrapError {
     File(#[from] AccessError),
 }
 
-const NAME: &str = "admin";
+/// What they log in as.
+pub const FIRST_NAME: &str = "admin";
 const EMAIL: &str = "admin@example.com";
 const ROLES: [&str; 2] = ["root", "admin"];
 
@@ -49,7 +50,7 @@ pub fn first_user(path: &Path) -> Result<Option<FirstUser>, BootstrapError> {
     }
     let password = random_password();
     let user = NewUser {
-        name: NAME.to_owned(),
+        name: FIRST_NAME.to_owned(),
         email: Some(EMAIL.to_owned()),
         password: password::hash(password.expose())?,
         roles: ROLES.map(str::to_owned).to_vec(),

@@ -35,7 +35,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-pub use self::bootstrap::{BootstrapError, FirstUser, first_user, random_password};
+pub use self::bootstrap::{BootstrapError, FIRST_NAME, FirstUser, first_user, random_password};
 pub use self::canonical::{canonical_account, canonical_name};
 pub use self::file::{FileError, FileSource};
 pub use self::http::HttpSource;

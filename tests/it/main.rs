@@ -44,6 +44,7 @@ mod security; // what must never happen, through a whole gateway
 mod sessions; // sessions over their whole life
 mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
 mod sql; // users in real databases
+mod starting;
 mod store_file; // the store file: made, refused, copied, swept
 mod store_time; // what a store forgets, and by which clock
 mod store_upgrade; // store files of earlier versions

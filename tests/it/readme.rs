@@ -1,6 +1,6 @@
 //! What the README and the first start say to paste, pasted.
 
-use crate::harness::process::{Process, bash, root};
+use crate::harness::process::{Process, bash, root, until};
 
 #[test]
 fn every_line_of_the_readme_runs_against_the_sample_configuration() {
@@ -40,4 +40,40 @@ fn the_first_start_prints_what_to_paste_and_keeps_the_password_from_the_output()
         assert!(told.contains(&format!("# {dialect}")), "{told}");
     }
     assert!(!told.contains(&password), "not a terminal, so not in the output");
+}
+
+/// The block used variables that it did not set, `--json` and, in the README, here-strings.
+#[test]
+fn the_printed_block_did_not_run_in_sh_as_it_was_printed() {
+    let gateway = Process::sample();
+    gateway.first_password();
+    let told = until("printed", || Some(gateway.stdout()).filter(|told| told.contains("# avenia")));
+    let (intro, block) = told.split_once("terminal:\n").unwrap();
+    assert!(intro.contains("first-password"), "it says where the password is: {intro}");
+    // What curl 7.68 or dash do not have.
+    for newer in ["--json", "<<<", "--fail-with-body", "[[", "$'"] {
+        assert!(!block.contains(newer), "{newer}: {block}");
+    }
+
+    // From another folder, as pasted into another terminal.
+    let output = std::process::Command::new("dash")
+        .args(["-eu", "-c", block])
+        .current_dir("/")
+        .output()
+        .unwrap();
+
+    let (told, failed) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && failed.is_empty(), "{failed}{told}");
+    let mut rest = told.as_str();
+    for (part, why) in [
+        ("\"path\": \"/hello\"", "native's token is taken"),
+        ("\"path\": \"/api/v2/calls\"", "webitel's pair is taken"),
+        ("access_token", "datarhei's login"),
+        ("\"token\"", "aviate's login"),
+        ("\"isSuccess\":true", "nomic's login"),
+    ] {
+        let (_, after) = rest.split_once(part).unwrap_or_else(|| panic!("{why}: {told}"));
+        rest = after;
+    }
 }

@@ -131,6 +131,26 @@ async fn a_second_signal_ends_at_once() {
     reply.abort();
 }
 
+/// By default both kill without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigquit_killed_and_sigusr2_did_too() {
+    let slow = Slow::start().await;
+    let drain = "drain_delay = \"60s\"\ndrain_timeout = \"60s\"";
+    let (mut process, reply, _answer) = slow.in_flight(drain).await;
+
+    process.signal("USR2");
+    process.client().get("/healthz").send().await.assert_status(200);
+    let since = Instant::now();
+    process.signal("QUIT");
+
+    assert_eq!(process.wait(), Some(0), "{}", process.stderr());
+    assert!(since.elapsed() < Duration::from_secs(10), "took {:?}", since.elapsed());
+    process.told("ending at once");
+    assert!(!process.path("state/admin.sock").exists(), "tidied up");
+    assert!(!process.stdout().is_empty(), "the log has its lines");
+    reply.abort();
+}
+
 /// The lines of a log file, once it has one with `part`.
 #[track_caller]
 fn lines(path: &Path, part: &str) -> Vec<Value> {

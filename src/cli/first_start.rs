@@ -1,0 +1,131 @@
+//! What the first start prints: who there is, where the password is, and one block to paste that
+//! logs in by each dialect and calls with what it got.
+//!
+//! The block is for `sh` and a curl of 2020 (7.68), which is what old servers have: no `--json`,
+//! no here-strings, and `sed` to take a token out of an answer.
+
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::config::Config;
+use crate::server::{FIRST_PASSWORD, FirstUser, Running};
+
+/// Tells the first user's password once: to a terminal, else into a file that only its owner
+/// reads, since standard output may be anybody's log. Where that fails they are taken back: the
+/// next start makes another, whose password somebody gets.
+pub(super) fn welcome(user: &FirstUser, config: &Config, running: &Running) -> anyhow::Result<()> {
+    let place = if io::stdout().is_terminal() { None } else { Some(password_file(config)?) };
+    if let Some(file) = &place
+        && let Err(error) = write_password(user, file)
+    {
+        let taken_back = user.remove();
+        taken_back.context("the first user, whose password nobody has, cannot be taken back")?;
+        return Err(error).with_context(|| format!("could not write {}", file.display()));
+    }
+    let address = running.addresses().first().map(ToString::to_string).unwrap_or_default();
+    // The gateway serves whether or not somebody reads this.
+    let _ = super::say(text(user, place.as_deref(), &address, config).trim_end());
+    Ok(())
+}
+
+/// As an absolute path: what is printed may be pasted anywhere.
+fn password_file(config: &Config) -> io::Result<PathBuf> {
+    std::path::absolute(config.state.dir.join(FIRST_PASSWORD))
+}
+
+fn write_password(user: &FirstUser, file: &Path) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut opened = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    opened.write_all(format!("{}\n", user.password.expose()).as_bytes())
+}
+
+fn text(user: &FirstUser, place: Option<&Path>, address: &str, config: &Config) -> String {
+    let FirstUser { name, email, .. } = user;
+    let (told, password) = match place {
+        Some(file) => (
+            format!(
+                "whose password is in\n{}, until it is changed with `tollhouse user passwd {name}`",
+                file.display()
+            ),
+            format!("$(cat {})", quoted(&file.display().to_string())),
+        ),
+        None => (
+            format!(
+                "whose password is shown\nthis once. Another is set with `tollhouse user passwd {name}`"
+            ),
+            quoted(user.password.expose()),
+        ),
+    };
+    let mut text = format!(
+        "\nThis is the first start: there is one user now, `{name}` ({email}), {told}. Paste, in \
+         another terminal:\n\n  PASSWORD={password}\n  GATEWAY=https://{address}\n"
+    );
+    for (dialect, lines) in BLOCKS {
+        if config.logins.iter().any(|login| login.dialect.name == dialect) {
+            text.push_str(&lines.replace("{name}", name).replace("{email}", email));
+        }
+    }
+    text
+}
+
+/// A word of the shell that means itself.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// What to paste for each dialect. Passwords and tokens of ours need no quoting in JSON.
+const BLOCKS: [(&str, &str); 6] = [
+    (
+        "native",
+        r#"
+  # native
+  TOKEN=$(curl -sk $GATEWAY/auth/login -H 'Content-Type: application/json' \
+    -d '{"username":"{name}","password":"'"$PASSWORD"'"}' | sed -n 's/.*"access_token":"\([^"]*\)".*/\1/p')
+  curl -sk $GATEWAY/hello -H "Authorization: Bearer $TOKEN"; echo
+"#,
+    ),
+    (
+        "webitel",
+        r#"
+  # webitel
+  PAIR=$(curl -sk $GATEWAY/login -H 'Content-Type: application/json' \
+    -d '{"username":"{name}","password":"'"$PASSWORD"'"}')
+  TOKEN=$(printf %s "$PAIR" | sed -n 's/.*"token":"\([^"]*\)".*/\1/p')
+  KEY=$(printf %s "$PAIR" | sed -n 's/.*"key":"\([^"]*\)".*/\1/p')
+  curl -sk $GATEWAY/api/v2/calls -H "X-Access-Token: $TOKEN" -H "X-Key: $KEY"; echo
+"#,
+    ),
+    (
+        "datarhei",
+        r#"
+  # datarhei
+  curl -sk $GATEWAY/api/login -H 'Content-Type: application/json' \
+    -d '{"username":"{name}","password":"'"$PASSWORD"'"}'; echo
+"#,
+    ),
+    (
+        "aviate",
+        r#"
+  # aviate
+  curl -sk -X POST $GATEWAY/plugins/aviate-plugin/v1/auth -u "{email}:$PASSWORD"; echo
+"#,
+    ),
+    (
+        "nomic",
+        r#"
+  # nomic
+  curl -sk -X POST $GATEWAY/api/auth/token -u "{name}:$PASSWORD"; echo
+"#,
+    ),
+    (
+        "avenia",
+        r#"
+  # avenia, which mails a code: 503 until gateway.toml has a [mail]
+  curl -sk $GATEWAY/v2/auth/login -H 'Content-Type: application/json' \
+    -d '{"email":"{email}","password":"'"$PASSWORD"'"}'; echo
+"#,
+    ),
+];

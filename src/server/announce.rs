@@ -1,0 +1,60 @@
+//! What a start and a reload say of themselves: what is served where, a line for each listener.
+
+use crate::admin;
+use crate::config::{Bind, Config, Listener};
+use crate::listener::{Address, Listening};
+
+/// Tells it.
+pub(super) fn announce(
+    config: &Config,
+    listening: &Listening,
+    admin: Option<std::net::SocketAddr>,
+) {
+    for (listener, address) in config.listeners.iter().zip(listening.addresses()) {
+        let place = place(listener, address);
+        let names = names(listener, listening);
+        tracing::info!("tollhouse {VERSION} serves {place}{names}: {}", content(config, listener));
+    }
+    let socket = config.state.dir.join(admin::SOCKET);
+    let probes = admin.map(|address| format!("http://{address} (probes and metrics) and "));
+    tracing::info!("for operators: {}{}", probes.unwrap_or_default(), socket.display());
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn place(listener: &Listener, address: &Address) -> String {
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
+    match (&listener.bind, address) {
+        (Bind::Descriptor(name), address) => format!("{scheme} on fd:{name} ({address})"),
+        (_, Address::Tcp(address)) => format!("{scheme}://{address}"),
+        (_, Address::Unix(path)) => format!("{scheme} on unix:{}", path.display()),
+    }
+}
+
+/// The names in its certificates, in brackets.
+fn names(listener: &Listener, listening: &Listening) -> String {
+    let Some(tls) = &listener.tls else { return String::new() };
+    let served = listening.certificates();
+    let served = served.iter().filter(|served| served.listener() == listener.name);
+    let mut names: Vec<String> = Vec::new();
+    let all = served.flat_map(|served| served.facts()).flat_map(|facts| facts.names);
+    // Facts know no addresses, which self-signed certificates have.
+    for name in all.chain(tls.self_signed.iter().cloned()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
+}
+
+fn content(config: &Config, listener: &Listener) -> String {
+    if listener.redirect_to_https {
+        return "redirects to https".to_owned();
+    }
+    let (logins, routes) = (config.logins.len(), config.routes.len());
+    format!("{}, {}", counted(logins, "login"), counted(routes, "route"))
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
