@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::identity::{Identity, IdentityField};
 use crate::secret::{Digest, equal};
-use crate::session::Revocations;
+use crate::session::{Revocations, SessionMark};
 
 /// Why a credential is refused: the reason for the client, the cause for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,9 +132,16 @@ impl Verified {
 
     pub(super) fn check_revoked(&self, revocations: &Revocations) -> Result<(), Refusal> {
         let session = self.identity.session.as_ref();
-        if session.is_some_and(|id| revocations.session_revoked(id)) {
-            let cause = "the token's session has ended";
-            return Err(Refusal { reason: Reason::TokenRevoked, cause });
+        match session.and_then(|id| revocations.session(id)) {
+            Some(SessionMark::Revoked(_)) => {
+                let cause = "the token's session has ended";
+                return Err(Refusal { reason: Reason::TokenRevoked, cause });
+            }
+            Some(SessionMark::Unreviewed) => {
+                let cause = "the session's user has not been looked at since the start";
+                return Err(Refusal { reason: Reason::Unavailable, cause });
+            }
+            None => {}
         }
         if revocations.token_revoked(&self.digest) {
             let cause = "the token was revoked";

@@ -1,17 +1,23 @@
 //! Sessions end when their users change.
 //!
 //! Looked at before the first connection is accepted, whenever a source says that its users may
-//! have changed, and after a reload, which may not know their issuer any more. A source that does
-//! not answer is not waited for once for every one of its users.
+//! have changed, and after a reload, which may not know their issuer any more. Each user is asked
+//! about once, however many sessions they have, and as many at once as the source takes. A start
+//! does not wait for ever: sessions that were not reached by then are refused (503) until they are.
+//! A source that does not answer is not waited for once for every one of its users.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use futures_util::future::join_all;
+use futures_util::stream::{StreamExt, iter};
+use tokio::time::{Instant, timeout};
 
 use super::Services;
 use crate::clock::Timestamp;
-use crate::identity::SessionId;
+use crate::identity::{SessionId, Subject, UserId};
+use crate::secret::Digest;
 use crate::session::{Revoke, Session, StoreError};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::users::{SourceError, User};
@@ -26,48 +32,184 @@ pub(crate) struct Reviewed {
     pub(crate) ended: usize,
     /// Sessions whose source could not be asked; to be looked at again.
     pub(crate) left: HashSet<SessionId>,
+    /// Sessions that there was no time for; refused until they have been looked at.
+    pub(crate) late: HashSet<SessionId>,
 }
 
-/// Ends every session whose user is gone, disabled or not as he was at login: of all, or of
+/// Ends every session whose user is gone, disabled or not as they were at login: of all, or of
 /// `only` those. Sessions whose source cannot be asked stay: their next refresh is answered 503.
+/// Where there is a `budget`, what is not done by then is late.
 ///
 /// # Errors
 /// When the store could not be asked, or not write; what could be ended has been.
 pub(crate) async fn review_sessions(
     services: &Services,
     only: Option<&HashSet<SessionId>>,
+    budget: Option<Duration>,
     now: Timestamp,
 ) -> Result<Reviewed, StoreError> {
-    let mut sessions = services.store.list(None, usize::MAX, now).await?;
-    sessions.retain(|session| only.is_none_or(|only| only.contains(&session.id)));
-    // What is known here comes first: nobody gains time by a directory that does not answer.
-    sessions.sort_by_key(|session| !services.users.is_local(&session.source));
-    let (mut reviewed, mut patience) = (Reviewed::default(), Patience::default());
-    let mut failed = None;
-    for session in sessions {
-        let still_is = services.still_is(&session, now);
-        match patience.ask(&session.source, still_is).await {
-            Some(true) => continue,
-            Some(false) => {}
-            None => {
-                reviewed.left.insert(session.id);
+    let review = Review { services, now, outcome: Mutex::default() };
+    let people = people(services, only, now).await?;
+    review.outcome().undone =
+        people.values().flatten().flat_map(Person::ids).collect::<HashSet<_>>();
+    let asking = join_all(people.into_iter().map(|(source, people)| review.ask(source, people)));
+    match budget {
+        Some(budget) => drop(timeout(budget, asking).await),
+        None => drop(asking.await),
+    }
+    let mut outcome = std::mem::take(&mut *review.outcome());
+    if let Some(error) = outcome.failed {
+        return Err(error);
+    }
+    for late in &outcome.undone {
+        services.store.revocations().hold(*late);
+    }
+    outcome.reviewed.late = outcome.undone;
+    Ok(outcome.reviewed)
+}
+
+/// A user of a source, and what a review needs to know of each of their sessions.
+struct Person {
+    id: UserId,
+    name: String,
+    sessions: Vec<Brief>,
+}
+
+/// What was so when a session began.
+struct Brief {
+    id: SessionId,
+    login: String,
+    subject: Subject,
+    version: Digest,
+    /// Whether a session that began with a foreign token may go on; `None` where somebody has to
+    /// be asked.
+    still_trades: Option<bool>,
+}
+
+impl Person {
+    fn ids(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.iter().map(|session| session.id)
+    }
+}
+
+/// Whose sessions there are, by source.
+async fn people(
+    services: &Services,
+    only: Option<&HashSet<SessionId>>,
+    now: Timestamp,
+) -> Result<HashMap<String, Vec<Person>>, StoreError> {
+    let mut found: HashMap<(String, UserId, String), Vec<Brief>> = HashMap::new();
+    let mut after = None;
+    loop {
+        let page = services.store.page(after, now).await?;
+        for session in page.sessions {
+            if only.is_some_and(|only| !only.contains(&session.id)) {
                 continue;
             }
+            let still_trades = services.still_trades(&session, now);
+            let Session { id, login, subject, user_version: version, .. } = session;
+            let key = (session.source, session.user_id, session.username);
+            found.entry(key).or_default().push(Brief { id, login, subject, version, still_trades });
         }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mut people: HashMap<String, Vec<Person>> = HashMap::new();
+    for ((source, id, name), sessions) in found {
+        people.entry(source).or_default().push(Person { id, name, sessions });
+    }
+    Ok(people)
+}
+
+/// A review that goes on.
+struct Review<'a> {
+    services: &'a Services,
+    now: Timestamp,
+    outcome: Mutex<Outcome>,
+}
+
+#[derive(Default)]
+struct Outcome {
+    reviewed: Reviewed,
+    /// Sessions that nothing is known of yet.
+    undone: HashSet<SessionId>,
+    failed: Option<StoreError>,
+}
+
+impl Review<'_> {
+    /// Asks a source about its users, as many at once as it takes.
+    async fn ask(&self, source: String, people: Vec<Person>) {
+        let patience = Mutex::new(Patience::default());
+        let (source, patience) = (source.as_str(), &patience);
+        let looked = iter(people).map(|person| self.look_at(source, person, patience));
+        let parallel = self.services.users.parallel(source);
+        looked.buffer_unordered(parallel).for_each(|()| async {}).await;
+    }
+
+    async fn look_at(&self, source: &str, person: Person, patience: &Mutex<Patience>) {
+        let is_asked = person.sessions.iter().any(|session| session.still_trades.is_none());
+        let user = if is_asked {
+            if lock(patience).is_over(source) {
+                return self.leave(&person);
+            }
+            let asked = Instant::now();
+            match self.services.users.find(source, &person.id, &person.name).await {
+                Ok(user) => user,
+                Err(error) => {
+                    lock(patience).waited(source, asked.elapsed(), &error);
+                    return self.leave(&person);
+                }
+            }
+        } else {
+            None
+        };
+        for session in person.sessions {
+            let same = user.as_ref().is_some_and(|user| {
+                self.services.is_same(user, (&session.subject, session.version))
+            });
+            if session.still_trades.unwrap_or(same) {
+                self.services.store.revocations().release(&session.id);
+            } else {
+                self.end(&session).await;
+            }
+            self.outcome().undone.remove(&session.id);
+        }
+    }
+
+    /// In force at once, even where it could not be written: the others must not wait for it.
+    async fn end(&self, session: &Brief) {
+        let Services { store, streams, audit, .. } = self.services;
         let actor = Actor { address: None, request_id: "-", login: &session.login };
         let event = AuditEvent::Revoked { session: session.id, cause: "the user changed" };
-        services.audit.write(now, &actor, &event);
-        // In force at once, even where it could not be written: the others must not wait for it.
-        let revoked = services.store.revoke(Revoke::Session(session.id), now).await;
-        failed = revoked.err().or(failed);
-        services.streams.end(session.id);
-        reviewed.ended += 1;
+        audit.write(self.now, &actor, &event);
+        let revoked = store.revoke(Revoke::Session(session.id), self.now).await;
+        streams.end(session.id);
+        let mut outcome = self.outcome();
+        outcome.failed = revoked.err().or(outcome.failed.take());
+        outcome.reviewed.ended += 1;
     }
-    failed.map_or(Ok(reviewed), Err)
+
+    fn leave(&self, person: &Person) {
+        let mut outcome = self.outcome();
+        for id in person.ids() {
+            outcome.undone.remove(&id);
+            outcome.reviewed.left.insert(id);
+        }
+    }
+
+    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        lock(&self.outcome)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Services {
-    /// Whether the user of `session` still is who he was when it began.
+    /// Whether the user of `session` still is who they were when it began.
     pub(super) async fn still_is(
         &self,
         session: &Session,
@@ -77,11 +219,14 @@ impl Services {
             return Ok(still);
         }
         let user = self.users.find(&session.source, &session.user_id, &session.username).await?;
-        let is_same = |user: &User| {
-            // What a source's ids are worth may be configured otherwise now.
-            user.version == session.user_version && self.subject(user) == session.subject
-        };
-        Ok(user.as_ref().is_some_and(is_same))
+        let was = (&session.subject, session.user_version);
+        Ok(user.is_some_and(|user| self.is_same(&user, was)))
+    }
+
+    /// Whether a user is as they were. What a source's ids are worth may be configured otherwise
+    /// by now: then the user is somebody else to everybody but the source.
+    fn is_same(&self, user: &User, (subject, version): (&Subject, Digest)) -> bool {
+        user.version == version && self.subject(user) == *subject
     }
 }
 
@@ -96,19 +241,27 @@ impl Patience {
         source: &str,
         question: impl Future<Output = Result<T, SourceError>>,
     ) -> Option<T> {
-        if self.0.get(source).is_some_and(|waited| *waited >= PATIENCE) {
+        if self.is_over(source) {
             return None;
         }
         let asked = Instant::now();
         match question.await {
             Ok(answer) => Some(answer),
             Err(error) => {
-                if !self.0.contains_key(source) {
-                    tracing::warn!(%error, "users could not be compared with what they have open");
-                }
-                *self.0.entry(source.to_owned()).or_default() += asked.elapsed();
+                self.waited(source, asked.elapsed(), &error);
                 None
             }
         }
+    }
+
+    fn is_over(&self, source: &str) -> bool {
+        self.0.get(source).is_some_and(|waited| *waited >= PATIENCE)
+    }
+
+    fn waited(&mut self, source: &str, span: Duration, error: &SourceError) {
+        if !self.0.contains_key(source) {
+            tracing::warn!(%error, "users could not be compared with what they have open");
+        }
+        *self.0.entry(source.to_owned()).or_default() += span;
     }
 }

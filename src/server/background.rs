@@ -1,6 +1,5 @@
 //! What goes on without a request: files are watched, keys rotate, what expired is forgotten.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::first_user::forget_first_password;
 use crate::admin::Operations;
-use crate::identity::SessionId;
 use crate::login::{Reviewed, review_sessions};
 use crate::session::StreamOrigin;
 
@@ -27,20 +25,16 @@ const IDLED_OUT: Duration = Duration::from_secs(60);
 /// Memory of what expired, idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Starts the tasks; they end when `stop` is cancelled. `left` are the sessions that could not be
+/// Starts the tasks; they end when `stop` is cancelled. `reviewed` says which sessions could not be
 /// compared with their users yet.
-pub(super) fn start(
-    operations: &Arc<Operations>,
-    stop: &CancellationToken,
-    left: HashSet<SessionId>,
-) {
+pub(super) fn start(operations: &Arc<Operations>, stop: &CancellationToken, reviewed: Reviewed) {
     for source in operations.gateway.shared.users.sources().to_vec() {
         let clock = operations.gateway.shared.clock.clone();
         spawn(operations, stop, async move { source.watch(&clock).await });
     }
     let due = Arc::new(Due::default());
     spawn(operations, stop, watch_users(operations.clone(), due.clone()));
-    spawn(operations, stop, review(operations.clone(), due.clone(), left));
+    spawn(operations, stop, review(operations.clone(), due.clone(), reviewed));
     spawn(operations, stop, review_basic(operations.clone(), due.clone()));
     spawn(operations, stop, forget_passwords(operations.clone(), due));
     spawn(operations, stop, maintain_keys(operations.clone()));
@@ -85,18 +79,25 @@ async fn watch_users(operations: Arc<Operations>, due: Arc<Due>) {
 }
 
 /// Ends the sessions of users who changed.
-async fn review(operations: Arc<Operations>, due: Arc<Due>, mut left: HashSet<SessionId>) {
+async fn review(operations: Arc<Operations>, due: Arc<Due>, reviewed: Reviewed) {
     let shared = &operations.gateway.shared;
+    // What there was no time for is refused until it has been looked at: its users wait.
+    let Reviewed { mut left, late, .. } = reviewed;
+    let mut is_urgent = !late.is_empty();
+    left.extend(late);
     loop {
         let only = tokio::select! {
+            biased;
             () = due.sessions.notified() => None,
+            () = std::future::ready(()), if is_urgent => Some(&left),
             () = shared.clock.sleep(ASK_AGAIN), if !left.is_empty() => Some(&left),
         };
         let services = operations.gateway.generation().services.clone();
-        match review_sessions(&services, only, shared.clock.now()).await {
+        match review_sessions(&services, only, None, shared.clock.now()).await {
             Ok(reviewed) => {
                 tell(&reviewed);
                 left = reviewed.left;
+                is_urgent = false;
             }
             Err(error) => {
                 tracing::warn!(%error, "sessions could not be compared with their users");
@@ -110,13 +111,17 @@ async fn review(operations: Arc<Operations>, due: Arc<Due>, mut left: HashSet<Se
 
 /// Says what came of a review.
 pub(super) fn tell(reviewed: &Reviewed) {
-    let Reviewed { ended, left } = reviewed;
+    let Reviewed { ended, left, late } = reviewed;
     if *ended > 0 {
         tracing::info!(ended, "sessions ended because their users changed");
     }
     if !left.is_empty() {
         let left = left.len();
         tracing::warn!(left, "sessions could not be compared with their users yet");
+    }
+    if !late.is_empty() {
+        let late = late.len();
+        tracing::warn!(late, "sessions are answered 503 until their users have been looked at");
     }
 }
 

@@ -46,6 +46,9 @@ pub struct Options {
     pub descriptors: Descriptors,
     /// Makes the store's disk fail when a test says so.
     pub store_faults: Option<Arc<Faults>>,
+    /// How long the start waits for sources that say whether the users of live sessions are as
+    /// they were; `None`: ten seconds.
+    pub review_for: Option<Duration>,
     /// How to read the configuration again; `None`: it cannot be reloaded.
     pub source: Option<ConfigSource>,
 }

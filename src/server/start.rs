@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use rustix::fs::Access;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ use crate::users::{self, BootstrapError, Means, PasswordPool, Users};
 
 /// Keys and sessions are in the state folder.
 const OWNER_ONLY: u32 = 0o700;
+/// So long everybody waits at a start for those whose users are still to be looked at.
+const REVIEW_FOR: Duration = Duration::from_secs(10);
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +133,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let generation = gateway.generation();
     let config = &generation.config;
     // Users may have changed while nobody looked: their sessions end before anyone is let in.
-    let review = review_sessions(&generation.services, None, options.clock.now());
+    let budget = Some(options.review_for.unwrap_or(REVIEW_FOR));
+    let review = review_sessions(&generation.services, None, budget, options.clock.now());
     let reviewed = threads.back_room().handle().block_on(review)?;
     background::tell(&reviewed);
     // Nor is anyone sent to a server that is known to be down.
@@ -148,7 +152,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     if let Some(admin) = admin {
         admin.serve(&operations, &given_up).map_err(StartError::Threads)?;
     }
-    background::start(&operations, &given_up, reviewed.left);
+    background::start(&operations, &given_up, reviewed);
     announce(config, &listening, admin_address);
     Ok(Running {
         drain: (config.process.drain_delay, config.process.drain_timeout),

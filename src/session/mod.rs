@@ -12,7 +12,7 @@ mod streams;
 
 pub use self::embedded::{BackupError, EmbeddedOptions, EmbeddedStore, Faults, OpenError};
 pub use self::record::{Account, Code, CodeVerdict, Generation, Session, Totp};
-pub use self::revocations::Revocations;
+pub use self::revocations::{Revocations, SessionMark};
 pub use self::store::{
     AccountCounts, AccountKey, Admission, Attempt, AttemptKind, CodeGuess, Holder, Page, Progress,
     PutCode, Revoke, Rotated, Rotation, SessionStore, StoreError,

@@ -8,17 +8,43 @@ use crate::identity::SessionId;
 use crate::secret::Digest;
 use crate::spread::Spread;
 
+/// What is to be known of a session before a token of its is taken. Of most there is nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionMark {
+    /// Its tokens are refused, and forgotten after this.
+    Revoked(Timestamp),
+    /// Nobody has yet looked whether its user still is who they were: it may be neither taken nor
+    /// refused for good.
+    Unreviewed,
+}
+
 /// Revoked sessions and single tokens, each until no token of theirs can be valid any more.
 #[derive(Debug, Default)]
 pub struct Revocations {
-    sessions: DashMap<SessionId, Timestamp, Spread>,
+    /// One look-up a request finds out both.
+    sessions: DashMap<SessionId, SessionMark, Spread>,
     tokens: DashMap<Digest, Timestamp, Spread>,
 }
 
 impl Revocations {
     /// True if tokens of this session are refused.
     pub fn session_revoked(&self, id: &SessionId) -> bool {
-        self.sessions.contains_key(id)
+        matches!(self.session(id), Some(SessionMark::Revoked(_)))
+    }
+
+    /// What is to be known of a session, if anything.
+    pub fn session(&self, id: &SessionId) -> Option<SessionMark> {
+        self.sessions.get(id).map(|mark| *mark)
+    }
+
+    /// Has a session wait until its user has been looked at.
+    pub fn hold(&self, id: SessionId) {
+        self.sessions.entry(id).or_insert(SessionMark::Unreviewed);
+    }
+
+    /// Its user has been looked at.
+    pub fn release(&self, id: &SessionId) {
+        self.sessions.remove_if(id, |_, mark| *mark == SessionMark::Unreviewed);
     }
 
     /// True if this very token is refused.
@@ -38,7 +64,11 @@ impl Revocations {
 
     /// Refuses the session's tokens from now on; forgotten after `until`.
     pub fn revoke_session(&self, id: SessionId, until: Timestamp) {
-        self.sessions.entry(id).and_modify(|held| *held = (*held).max(until)).or_insert(until);
+        let mut mark = self.sessions.entry(id).or_insert(SessionMark::Revoked(until));
+        *mark = match *mark {
+            SessionMark::Revoked(held) => SessionMark::Revoked(held.max(until)),
+            SessionMark::Unreviewed => SessionMark::Revoked(until),
+        };
     }
 
     /// Refuses the token from now on; forgotten after `until`.
@@ -48,7 +78,10 @@ impl Revocations {
 
     /// Forgets what ended before `now`.
     pub fn sweep(&self, now: Timestamp) {
-        self.sessions.retain(|_, until| *until > now);
+        self.sessions.retain(|_, mark| match mark {
+            SessionMark::Revoked(until) => *until > now,
+            SessionMark::Unreviewed => true,
+        });
         self.tokens.retain(|_, until| *until > now);
     }
 

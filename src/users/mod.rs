@@ -161,6 +161,12 @@ impl Users {
             .is_none_or(|known| known.is_local())
     }
 
+    /// How many users of `source` may be asked about at once.
+    pub fn parallel(&self, source: &str) -> usize {
+        let found = self.sources.iter().find(|known| known.name() == source);
+        found.map_or(1, |source| source.parallel().max(1))
+    }
+
     /// Returns when users of any source may have changed since the last call.
     pub async fn changed(&self) {
         let waits = self.sources.iter().map(|source| source.changed());

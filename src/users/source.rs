@@ -133,6 +133,11 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// How many users may be asked about at once.
+    fn parallel(&self) -> usize {
+        1
+    }
+
     /// Whether its users' passwords are taken over into the gateway's own store.
     fn imports(&self) -> bool {
         false

@@ -1,13 +1,15 @@
 //! Users change while one of their sources does not answer, or while a password is looked at.
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
-use tollhouse::session::Faults;
+use tollhouse::identity::SessionId;
+use tollhouse::session::{Faults, Session, SessionStore};
 
-use crate::contract_users::{ALICE, Account, PASSWORD};
-use crate::harness::gateway::users;
+use crate::contract_users::{ALICE, Account, BOB, PASSWORD};
+use crate::harness::gateway::{START, users};
 use crate::harness::{Gateway, GatewayBuilder, Postgres, Relay, Reply, Upstream, postgres};
 use crate::sql::{Engine, OnPostgres};
 use crate::streams::{Parrot, Socket, assert_closed, assert_echo, basic, open_with};
@@ -50,6 +52,18 @@ impl Shop {
             OnPostgres::query("name"),
         );
         Self { database, relay, _secret: folder, head }
+    }
+
+    /// The same, where the database thinks for so many seconds about each user, one at a time.
+    async fn thinking(seconds: &'static str) -> Self {
+        let shop = Self::open("60s").await;
+        let query = OnPostgres::query("name");
+        let slow = query.replacen("select *", &format!("select *, pg_sleep({seconds})"), 1);
+        let head = shop
+            .head
+            .replace(&query, &slow)
+            .replace("timeout = \"60s", "parallel = 1\ntimeout = \"60s");
+        Self { head, ..shop }
     }
 
     fn gateway(&self) -> GatewayBuilder {
@@ -185,4 +199,60 @@ async fn who_is_removed_while_his_password_is_looked_at_opens_nothing() {
     let (alice, ()) = tokio::join!(socket(&gateway, "alice"), held);
 
     assert!(alice.is_none(), "no review of that change would end what she opens now");
+}
+
+/// More sessions like the one that is there, in the store that a gateway left.
+async fn multiply(dir: &std::path::Path, more: usize) {
+    let store = crate::store_file::open(&dir.join("state"));
+    let one = store.page(None, START).await.unwrap().sessions.remove(0);
+    for _ in 0..more {
+        let another = Session { id: SessionId::new(START), ..one.clone() };
+        store.put(another, NonZeroUsize::MAX, START).await.unwrap();
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_start_asks_once_about_a_user_with_many_sessions() {
+    let (shop, upstream) = (Shop::thinking("0.3").await, Upstream::start().await);
+    let gateway = shop.gateway().route_to(&upstream, "").start().await;
+    let alice = log_in(&gateway, "alice").await;
+    let dir = gateway.stop().await;
+    multiply(dir.path(), 99).await;
+
+    let begun = Instant::now();
+    let gateway = shop.gateway().on(dir).route_to(&upstream, "").start().await;
+
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(8), "thirty seconds, one session after another: {took:?}");
+    assert_eq!(call(&gateway, &alice).await, 200);
+}
+
+#[tokio::test]
+async fn a_start_does_not_wait_for_a_slow_source_and_refuses_whom_it_did_not_reach() {
+    let (shop, upstream) = (Shop::thinking("1.5").await, Upstream::start().await);
+    let others = [ALICE, BOB].map(|account| OnPostgres::insert(&account)).concat();
+    Postgres::shared().await.execute(&shop.database, &format!("delete from users; {others}")).await;
+    let gateway = shop.gateway().route_to(&upstream, "").start().await;
+    let (alice, bob) = (log_in(&gateway, "alice").await, log_in(&gateway, "bob").await);
+    let dir = gateway.stop().await;
+    let gone = Account { disabled: true, ..BOB };
+    let changed = [ALICE, gone].map(|account| OnPostgres::insert(&account)).concat();
+    Postgres::shared()
+        .await
+        .execute(&shop.database, &format!("delete from users; {changed}"))
+        .await;
+    let seen = upstream.received().len();
+
+    let builder = shop.gateway().on(dir).review_for(Duration::from_millis(200));
+    let gateway = builder.route_to(&upstream, "").start().await;
+
+    for login in [&alice, &bob] {
+        let token = login.member("access_token");
+        let reply = gateway.client().get("/").bearer(&token).send().await;
+        reply.assert_status(503).assert_code("unavailable");
+    }
+    assert_eq!(upstream.received().len(), seen, "nobody knows yet who may come in");
+    comes_to(&gateway, &alice, 200).await;
+    comes_to(&gateway, &bob, 401).await;
 }

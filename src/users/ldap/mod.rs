@@ -301,6 +301,10 @@ impl UserSource for LdapSource {
         self.in_time(self.find_user(id)).await
     }
 
+    fn parallel(&self) -> usize {
+        self.config.parallel
+    }
+
     async fn watch(&self, clock: &Clock) {
         self.probe().await;
         loop {

@@ -328,6 +328,10 @@ impl UserSource for SqlSource {
         Ok((entry.user.id == *id && !entry.disabled).then_some(entry.user))
     }
 
+    fn parallel(&self) -> usize {
+        self.rules.database.parallel
+    }
+
     fn imports(&self) -> bool {
         self.imports.is_some()
     }

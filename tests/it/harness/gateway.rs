@@ -29,6 +29,7 @@ pub struct GatewayBuilder {
     dir: Option<tempfile::TempDir>,
     new_state: bool,
     faults: Option<Arc<Faults>>,
+    review_for: Option<Duration>,
 }
 
 /// A running gateway and its folder.
@@ -50,6 +51,7 @@ impl Gateway {
             dir: None,
             new_state: false,
             faults: None,
+            review_for: None,
         }
     }
 
@@ -173,6 +175,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// How long the start waits for sources of users.
+    pub fn review_for(mut self, span: Duration) -> Self {
+        self.review_for = Some(span);
+        self
+    }
+
     pub async fn start(self) -> Gateway {
         self.try_start().await.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -193,6 +201,7 @@ impl GatewayBuilder {
             new_state: self.new_state,
             capture_logs: true,
             store_faults: self.faults.clone(),
+            review_for: self.review_for,
             ..Options::default()
         };
         let running = tokio::task::spawn_blocking(move || server::start(loaded.config, options))
