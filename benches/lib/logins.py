@@ -25,6 +25,8 @@ kind = "file"
 path = "users.toml"
 [[login]]
 dialect = "native"
+[login_limits]
+new_sessions_per_user = { attempts = 1000000, per = "1m" }
 """
 
 

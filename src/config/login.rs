@@ -73,6 +73,8 @@ pub struct LoginLimits {
     pub hashing: Hashing,
     /// Sessions one user may have at once; the oldest is ended.
     pub sessions_per_user: NonZeroUsize,
+    /// Sessions that one user may begin, whatever becomes of them.
+    pub new_sessions_per_user: Rate,
 }
 
 /// The password pool.
@@ -283,6 +285,9 @@ const PER_ACCOUNT: Rate = Rate { attempts: 10, per: TEN_MINUTES };
 /// Several people behind one address.
 const PER_ADDRESS: Rate = Rate { attempts: 60, per: TEN_MINUTES };
 const TEN_MINUTES: Duration = Duration::from_secs(600);
+/// A script that logs in every second; each session beyond `sessions_per_user` ends another, and
+/// each that ends is remembered until its tokens have expired.
+const NEW_SESSIONS: Rate = Rate { attempts: 60, per: Duration::from_secs(60) };
 const SESSIONS_PER_USER: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 /// A login that waits behind more than these has given up before its turn.
 const QUEUE: usize = 64;
@@ -298,6 +303,7 @@ impl LoginLimits {
             per_address: Rate::read(table.table("per_address"), PER_ADDRESS),
             hashing: Hashing::read(table.table("hashing")),
             sessions_per_user: NonZeroUsize::new(sessions).unwrap_or(SESSIONS_PER_USER),
+            new_sessions_per_user: Rate::read(table.table("new_sessions_per_user"), NEW_SESSIONS),
         }
     }
 }

@@ -23,10 +23,16 @@ impl Config {
         let rate = |rate: &Rate| {
             Out::default().int("attempts", rate.attempts).time("per", rate.per).table()
         };
-        let LoginLimits { per_account, per_address, hashing, sessions_per_user } =
-            &self.login_limits;
+        let LoginLimits {
+            per_account,
+            per_address,
+            hashing,
+            sessions_per_user,
+            new_sessions_per_user,
+        } = &self.login_limits;
         let limits = Out::default()
             .int("sessions_per_user", sessions_per_user.get())
+            .sub("new_sessions_per_user", rate(new_sessions_per_user))
             .sub("per_account", rate(per_account))
             .sub("per_address", rate(per_address))
             .sub(

@@ -16,11 +16,13 @@ use crate::login::{Mailer, Services, Trade};
 use crate::routing::RouteTable;
 use crate::secret::Digest;
 use crate::telemetry::metrics::RouteMetrics;
-use crate::throttle::Throttle;
+use crate::throttle::{Counters, Rate, Throttle};
 use crate::token::UpstreamTokens;
 use crate::upstream::Pool;
 
 const HTTPS_PORT: u16 = 443;
+/// Users whose new sessions are counted at once; beyond that those who began fewest are forgotten.
+const MOST_USERS: usize = 100_000;
 
 /// One configuration, ready to serve.
 #[derive(Debug)]
@@ -63,6 +65,7 @@ impl Generation {
         for warning in verifier.warnings() {
             tracing::warn!("{warning}");
         }
+        let begun = config.login_limits.new_sessions_per_user;
         let services = Arc::new(Services {
             users: shared.users.clone(),
             store: shared.store.clone(),
@@ -75,6 +78,7 @@ impl Generation {
             trades: Trade::all(&config),
             proofs: shared.proofs.clone(),
             api_keys: Arc::new(ApiKeys::new(&config, shared.store.revocations().clone())),
+            begun: Counters::new(Rate::of(begun.attempts, begun.per), MOST_USERS),
         });
         let upstream_tokens = Arc::new(UpstreamTokens::new(
             shared.ring.clone(),

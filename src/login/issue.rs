@@ -49,6 +49,7 @@ impl Login {
         origin: Origin,
     ) -> Result<(Session, Facts), Refused> {
         let now = call.now;
+        self.count_begun(call, user)?;
         let key = self.config.dialect.gives_key.then(new_key);
         let jti = token::new_jti();
         let mut session = self.new_session(&origin, user, key.as_ref(), &jti);
@@ -66,6 +67,22 @@ impl Login {
         }
         self.count_login(LoginResult::Succeeded);
         Ok((session, facts))
+    }
+
+    /// Counts that the user begins a session, whatever becomes of it. Attempts that fail are
+    /// counted elsewhere: strangers must not be able to use this up.
+    fn count_begun(&self, call: &Call, user: &User) -> Result<(), Refused> {
+        let who = (user.source.as_str(), &user.id);
+        let admitted = self.services.begun.admit(who, call.now);
+        admitted.map(drop).map_err(|exceeded| {
+            let cause = "over the limit of new sessions of a user";
+            self.count_login(LoginResult::Limited);
+            self.audit(call, AuditEvent::LoginFailed { name: &user.name, cause });
+            Refused {
+                retry_after: Some(exceeded.retry_after),
+                ..Refused::new(Reason::TooManyAttempts, cause)
+            }
+        })
     }
 
     /// A session of the first of these users who is there, and its access token, for a script and

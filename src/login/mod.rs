@@ -39,6 +39,7 @@ use crate::runtime::Work;
 use crate::session::{SessionStore, StoreError, Streams};
 use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{LoginResult, Metrics, RefreshResult};
+use crate::throttle::Counters;
 use crate::token::KeyRing;
 use crate::users::{SourceError, User, Users};
 
@@ -64,6 +65,8 @@ pub(crate) struct Services {
     /// Passwords that were right a moment ago.
     pub(crate) proofs: Arc<Proofs>,
     pub(crate) api_keys: Arc<ApiKeys>,
+    /// Sessions that users have begun.
+    pub(crate) begun: Counters,
 }
 
 /// One `[[login]]` at work.

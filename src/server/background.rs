@@ -201,6 +201,7 @@ async fn sweep(operations: Arc<Operations>) {
         let streams = &shared.ends.streams;
         shared.proofs.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
         generation.throttle.sweep(now);
+        generation.services.begun.sweep(now);
         for pool in generation.pools.values() {
             pool.sweep(&shared.back_room);
         }

@@ -43,6 +43,13 @@ impl Rate {
         Self { requests: rule.requests.max(1), cost, whole: cost.saturating_mul(rule.burst.max(1)) }
     }
 
+    /// So many in so long, all of them at once if need be.
+    pub fn of(requests: u32, per: Duration) -> Self {
+        let requests = u64::from(requests).max(1);
+        let cost = u64::try_from(per.as_millis()).unwrap_or(u64::MAX).max(1);
+        Self { requests, cost, whole: cost.saturating_mul(requests) }
+    }
+
     /// Lets one request through and notes it in `arrival`; a refused one counts nothing.
     ///
     /// # Errors

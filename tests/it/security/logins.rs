@@ -1,5 +1,7 @@
 //! SECURITY 30, 31 and 12.4, DECISIONS 15, 17 and 22: guessing passwords and codes.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -354,5 +356,36 @@ async fn there_is_no_password_grant_and_nothing_advertises_one() {
     for path in ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
         gateway.client().get(path).send().await.assert_status(401);
     }
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_user_begins_no_more_sessions_in_a_minute_than_the_limit_says() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .moving()
+        .config("[login_limits]\nnew_sessions_per_user = { attempts = 3, per = \"1m\" }")
+        .login("native")
+        .route_to(&upstream, "")
+        .start()
+        .await;
+    let log_in = async |name: &str| {
+        let login = json!({ "username": name, "password": PASSWORD });
+        gateway.client().post("/auth/login").json(login).send().await
+    };
+    for _ in 0..3 {
+        let token = log_in("alice").await.assert_status(200).member("access_token");
+        // That a session has ended makes no room for another.
+        gateway.client().post("/auth/logout").bearer(&token).send().await.assert_status(204);
+    }
+
+    let refused = log_in("alice").await;
+
+    refused.assert_status(429).assert_code("too_many_attempts");
+    assert_eq!(refused.header("retry-after"), Some("20"));
+    log_in("bob").await.assert_status(200);
+    gateway.advance(Duration::from_secs(20));
+    log_in("alice").await.assert_status(200);
+    log_in("alice").await.assert_status(429);
     upstream.assert_untouched();
 }
