@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::operations::{Carried, Operations, failed, unknown};
 use crate::identity::{SessionId, Subject, UserId};
-use crate::session::{Revoke, Session};
+use crate::session::{Revoke, Session, TokenOwner};
 use crate::users::UserKey;
 
 /// Sessions in one list; more would not fit a screen or a line of JSON.
@@ -62,13 +62,73 @@ impl Operations {
         Ok(sessions)
     }
 
+    /// Ends a user's sessions, and refuses the tokens that other issuers have given them so far.
+    ///
+    /// Those issuers may know users that no source here knows: then it is their tokens alone.
     pub(super) async fn revoke_user(&self, user: &str, source: Option<&str>) -> Carried {
+        let mut owners = self.owners(user);
+        let people = match self.people(user, source).await {
+            Err((StatusCode::NOT_FOUND, _)) if source.is_none() && !owners.is_empty() => Vec::new(),
+            people => people?,
+        };
+        if !owners.is_empty()
+            // A store that is down keeps nobody from being refused by what is known without it.
+            && let Ok(sessions) = self.sessions_of(&people).await
+        {
+            let names = sessions.into_iter().map(|one| TokenOwner::Username(one.username.into()));
+            owners.extend(names);
+            owners.sort_unstable();
+            owners.dedup();
+        }
+        let are_refused = !owners.is_empty();
+        // First of all: who still has such a token could trade it for a new session.
+        let refused = match are_refused {
+            true => self.revoke_tokens(owners, user).await,
+            false => Ok(0),
+        };
         let mut ended = 0;
-        for (subject, realm) in self.people(user, source).await? {
+        for (subject, realm) in people {
             let answer = self.revoke(Revoke::Subject { subject, realm }, user).await?;
             ended += answer.get("ended").and_then(Value::as_u64).unwrap_or_default();
         }
-        Ok(json!({ "ended": ended }))
+        ended += refused?;
+        Ok(json!({ "ended": ended, "tokens_refused": are_refused }))
+    }
+
+    /// By what tokens of the configured issuers may name a user; empty where there is no issuer.
+    fn owners(&self, user: &str) -> Vec<TokenOwner> {
+        let generation = self.gateway.generation();
+        let issuers = &generation.config.issuers;
+        let subjects = issuers.iter().map(|one| Subject::foreign(&one.issuer, user));
+        // The id that logs and upstreams know.
+        let id = SessionId::parse(user).map(|_| Subject::new(user)).filter(|_| !issuers.is_empty());
+        let mut owners: Vec<_> = subjects.chain(id).map(TokenOwner::Subject).collect();
+        if !issuers.is_empty() {
+            owners.push(TokenOwner::Username(user.into()));
+        }
+        owners
+    }
+
+    /// Refuses the tokens of these owners, and ends the sessions that they were traded for; answers
+    /// how many.
+    async fn revoke_tokens(&self, of: Vec<TokenOwner>, user: &str) -> Result<u64, Refused> {
+        let shared = &self.gateway.shared;
+        let now = shared.clock.now();
+        let kept = shared.store.revoke(Revoke::Tokens { of: of.clone() }, now).await;
+        // In force before it is durable, as at a logout.
+        shared.ends.streams.end_of(&of);
+        self.audit("revoke tokens of other issuers", user);
+        let mut ended = 0;
+        for owner in of {
+            let TokenOwner::Subject(subject) = owner else { continue };
+            let traded = shared.store.revoke(Revoke::Subject { subject, realm: None }, now).await;
+            for session in traded.map_err(failed)? {
+                shared.ends.streams.end(session);
+                ended += 1;
+            }
+        }
+        kept.map_err(failed)?;
+        Ok(ended)
     }
 
     /// Whose sessions are meant by a name, an address or an id.

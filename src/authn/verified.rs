@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::jws::Cause;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
-use crate::identity::{Identity, IdentityField};
+use crate::identity::{Identity, IdentityField, RESERVED_ISSUERS};
 use crate::secret::{Digest, equal};
-use crate::session::{Revocations, SessionMark};
+use crate::session::{ForeignToken, Revocations, SessionMark};
 
 /// Why a credential is refused: the reason for the client, the cause for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,39 @@ impl Verified {
             let cause = "the token has expired";
             return Err(Refusal { reason: Reason::TokenExpired, cause });
         }
-        self.check_revoked(revocations)
+        self.check_ended(revocations, now)
+    }
+
+    /// Whether the token, its session or all tokens of its user have been revoked.
+    ///
+    /// # Errors
+    /// If so.
+    pub fn check_ended(&self, revocations: &Revocations, now: Timestamp) -> Result<(), Refusal> {
+        self.check_revoked(revocations)?;
+        // Asked first, so that a gateway where no user's tokens are refused copies nothing.
+        if !revocations.cutoffs.is_empty()
+            && let Some(token) = self.foreign_token()
+            && revocations.cutoffs.refuse(&token, now)
+        {
+            let cause = "the tokens that other issuers gave this user before were revoked";
+            return Err(Refusal { reason: Reason::TokenRevoked, cause });
+        }
+        Ok(())
+    }
+
+    /// The token as a revocation of its user's tokens sees it; `None` of our own, and of callers
+    /// without a token.
+    pub fn foreign_token(&self) -> Option<ForeignToken> {
+        let identity = &self.identity;
+        if self.own || RESERVED_ISSUERS.contains(&&*identity.issuer) {
+            return None;
+        }
+        Some(ForeignToken {
+            subject: identity.subject.clone(),
+            username: identity.username.clone(),
+            issued: Some(self.issued).filter(|issued| *issued != Timestamp::default()),
+            is_takeover: self.until.is_some(),
+        })
     }
 
     pub(super) fn check_revoked(&self, revocations: &Revocations) -> Result<(), Refusal> {

@@ -43,7 +43,8 @@ pub(super) struct RevokeArgs {
 struct RevokeTarget {
     /// The session's id.
     id: Option<String>,
-    /// Every session of this user (name or id).
+    /// Every session of this user (name or id), and every token that an [[issuer]] has given them
+    /// before now.
     #[arg(long)]
     user: Option<String>,
     /// Every session there is.
@@ -103,7 +104,11 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
             let answer = call(config, Method::DELETE, &target, None)?;
             let ended = answer.get("ended").and_then(Value::as_u64).unwrap_or_default();
             let sessions = if ended == 1 { "session" } else { "sessions" };
-            Ok(say(format_args!("{ended} {sessions} ended"))?)
+            say(format_args!("{ended} {sessions} ended"))?;
+            if answer.get("tokens_refused") == Some(&Value::Bool(true)) {
+                say("tokens that other issuers gave this user before now are refused")?;
+            }
+            Ok(())
         }
     }
 }

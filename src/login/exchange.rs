@@ -95,10 +95,10 @@ impl Login {
         let until = verified.until.map_or(longest, |until| until.min(longest));
         let origin = Origin::traded(call, verified.digest, until);
         let (session, facts) = self.open_session(call, &user, origin).await?;
-        // Its logout may have come while it was being traded.
-        if self.services.store.revocations().token_revoked(&verified.digest) {
+        // Its logout, or its user's revocation, may have come while it was being traded.
+        if let Err(refusal) = verified.check_ended(self.services.store.revocations(), call.now) {
             self.services.store.revoke(Revoke::Session(session.id), call.now).await?;
-            return Err(Refused::new(Reason::TokenRevoked, "the token was logged out"));
+            return Err(refusal.into());
         }
         self.audit(
             call,

@@ -24,6 +24,7 @@ impl Exchange<'_> {
         Watch {
             route: route.end.clone(),
             origin: verified.map(origin),
+            token: verified.and_then(Verified::foreign_token),
             tunnel_until,
             answer_until,
             notice: streams.close_notice,

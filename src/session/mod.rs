@@ -4,12 +4,14 @@
 //! `Revocations` is the part that every request looks at, so it is in memory. `Streams` ends
 //! what a session still has open when the session ends.
 
+mod cutoffs;
 mod embedded;
 mod record;
 mod revocations;
 mod store;
 mod streams;
 
+pub use self::cutoffs::{Cutoffs, ForeignToken, TokenOwner};
 pub use self::embedded::{BackupError, EmbeddedOptions, EmbeddedStore, Faults, OpenError};
 pub use self::record::{Account, Code, CodeVerdict, Generation, Session, Totp};
 pub use self::revocations::{Revocations, SessionMark};

@@ -2,7 +2,7 @@
 
 use dashmap::DashMap;
 
-use super::StreamOrigin;
+use super::{Cutoffs, StreamOrigin};
 use crate::clock::Timestamp;
 use crate::identity::SessionId;
 use crate::secret::Digest;
@@ -24,6 +24,8 @@ pub struct Revocations {
     /// One look-up a request finds out both.
     sessions: DashMap<SessionId, SessionMark, Spread>,
     tokens: DashMap<Digest, Timestamp, Spread>,
+    /// Tokens of other issuers, by their user.
+    pub cutoffs: Cutoffs,
 }
 
 impl Revocations {

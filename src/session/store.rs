@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Account, Code, CodeVerdict, Revocations, Session, Totp};
+use super::{Account, Code, CodeVerdict, Revocations, Session, TokenOwner, Totp};
 use crate::clock::Timestamp;
 use crate::identity::{SessionId, Subject, UserId};
 use crate::secret::Digest;
@@ -257,6 +257,10 @@ pub enum Revoke {
     Token {
         digest: Digest,
         until: Timestamp,
+    },
+    /// Tokens that are not ours and were issued to any of these until now.
+    Tokens {
+        of: Vec<TokenOwner>,
     },
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
+use super::{ForeignToken, TokenOwner};
 use crate::identity::SessionId;
 use crate::secret::Digest;
 
@@ -37,6 +38,8 @@ struct Open {
     count: usize,
     /// How many of them are tunnels.
     tunnels: usize,
+    /// Whose token of another issuer they were opened with.
+    token: Option<ForeignToken>,
 }
 
 /// One open stream; leaves the list when dropped.
@@ -68,6 +71,23 @@ impl Streams {
         // Let go first: a guard that is dropped looks into the list.
         drop(open);
         guard.is_tunnel.then_some(guard)
+    }
+
+    /// Says what token of another issuer a stream was opened with, for `end_of`.
+    pub fn name(&self, guard: &StreamGuard, token: &ForeignToken) {
+        if let Some(mut open) = self.0.get_mut(&guard.origin) {
+            open.token.get_or_insert_with(|| token.clone());
+        }
+    }
+
+    /// Ends all streams that were opened with tokens of other issuers of these owners.
+    pub fn end_of(&self, owners: &[TokenOwner]) {
+        for open in self.0.iter() {
+            let is_of = |token: &ForeignToken| owners.iter().any(|owner| token.is_of(owner));
+            if open.token.as_ref().is_some_and(is_of) {
+                open.ended.cancel();
+            }
+        }
     }
 
     /// Ends all streams of this session or credential.

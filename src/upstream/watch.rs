@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Digest;
-use crate::session::{Revocations, StreamGuard, StreamOrigin, Streams};
+use crate::session::{ForeignToken, Revocations, StreamGuard, StreamOrigin, Streams};
 
 /// Where the ends of sessions are announced; one for the whole gateway.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct Watch {
     pub route: Arc<RouteEnd>,
     /// The session, or the credential of a caller without one; `None` where anybody is let in.
     pub origin: Option<StreamOrigin>,
+    /// The token, where it is another issuer's.
+    pub token: Option<ForeignToken>,
     /// When a tunnel ends: the token's expiry, where `close_at` is `token`.
     pub tunnel_until: Option<Timestamp>,
     /// When a plain answer ends at the latest: the session's end, where it is known.
@@ -97,7 +99,16 @@ impl Watch {
     }
 
     fn joined(&self, guard: Option<StreamGuard>, until: Option<Timestamp>) -> Joined {
-        let over = self.origin.is_some_and(|origin| self.route.ends.is_over(&origin));
+        let ends = &self.route.ends;
+        // Named before it looks, as it joins before it looks.
+        if let (Some(guard), Some(token)) = (&guard, &self.token) {
+            ends.streams.name(guard, token);
+        }
+        let cutoffs = &ends.revocations.cutoffs;
+        let is_cut_off =
+            |token: &ForeignToken| !cutoffs.is_empty() && cutoffs.refuse(token, ends.clock.now());
+        let over = self.origin.is_some_and(|origin| ends.is_over(&origin))
+            || self.token.as_ref().is_some_and(is_cut_off);
         Joined { guard, route: self.route.clone(), until, over }
     }
 }

@@ -10,8 +10,8 @@ use tollhouse::identity::{SessionId, Subject, UserId};
 use tollhouse::secret::{Digest, Secret};
 use tollhouse::session::{
     Account, AccountCounts, AccountKey, Admission, Attempt, AttemptKind, Code, CodeGuess,
-    CodeVerdict, Generation, Holder, Progress, PutCode, Revoke, Rotated, Rotation, Session,
-    SessionStore, Totp,
+    CodeVerdict, ForeignToken, Generation, Holder, Progress, PutCode, Revoke, Rotated, Rotation,
+    Session, SessionStore, TokenOwner, Totp,
 };
 
 /// When every case begins.
@@ -137,6 +137,7 @@ contract! {
     revoking_all_ends_all
     pages_show_every_live_session_once
     a_session_ends_with_the_token_that_it_was_traded_for
+    tokens_of_others_are_cut_off_by_their_owner
     a_token_that_has_just_been_made_works_on
     a_clock_that_was_set_back_opens_no_grace
     a_revocation_outlives_every_token_of_its_session
@@ -467,6 +468,24 @@ async fn a_session_ends_with_the_token_that_it_was_traded_for(store: &dyn Sessio
     assert_eq!(rotate(store, &traded, "a", "b", after(2)).await, Rotated::Gone);
     assert!(store.find(other.id, after(2)).await.unwrap().is_some());
     assert_eq!(store.revoke(outlaw, after(3)).await.unwrap(), []);
+}
+
+async fn tokens_of_others_are_cut_off_by_their_owner(store: &dyn SessionStore) {
+    let foreign = |name: &str| ForeignToken {
+        subject: Subject::new(name),
+        username: "zoe".into(),
+        issued: Some(START),
+        is_takeover: false,
+    };
+    let of = vec![TokenOwner::Subject(Subject::new("7")), TokenOwner::Username("ann".into())];
+
+    assert_eq!(store.revoke(Revoke::Tokens { of }, after(1)).await.unwrap(), []);
+
+    let cutoffs = &store.revocations().cutoffs;
+    assert!(cutoffs.refuse(&foreign("7"), after(2)));
+    assert!(!cutoffs.refuse(&foreign("8"), after(2)));
+    assert!(!cutoffs.refuse(&ForeignToken { issued: Some(after(2)), ..foreign("7") }, after(2)));
+    assert!(cutoffs.refuse(&ForeignToken { username: "ann".into(), ..foreign("8") }, after(2)));
 }
 
 async fn a_token_that_has_just_been_made_works_on(store: &dyn SessionStore) {

@@ -114,6 +114,25 @@ async fn a_pair_is_whose_the_old_system_says_and_bound_to_its_key() {
 }
 
 #[tokio::test]
+async fn a_revoked_users_pairs_are_refused() {
+    let token = token(START.secs() + 3600);
+    let (upstream, old) = (Upstream::start().await, Old::start(&token).await);
+    let gateway = gateway(&upstream, &old.section()).start().await;
+    get(&gateway, &token, KEY).await.assert_status(200);
+
+    let socket = gateway.dir().join("state").join(tollhouse::admin::SOCKET);
+    let path = "/sessions?user=100%40mydomain.com";
+    let revoked = tollhouse::admin::client::call(&socket, http::Method::DELETE, path, None).await;
+
+    assert_eq!(revoked.unwrap().0, 200);
+    // As a dialect answers what was revoked; a pair says nowhere when it was given out.
+    for _ in 0..2 {
+        get(&gateway, &token, KEY).await.assert_status(401).assert_code("token_revoked");
+    }
+    assert_eq!(upstream.received().len(), 1);
+}
+
+#[tokio::test]
 async fn half_a_pair_and_our_own_are_never_looked_up() {
     let old_token = token(START.secs() + 3600);
     let (upstream, old) = (Upstream::start().await, Old::start(&old_token).await);

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableTable, StorageError};
 
+use super::cutoffs;
 use super::faults::{Faults, Faulty};
 use super::memory::{Live, Memory};
 use super::sessions;
@@ -243,6 +244,7 @@ pub(super) fn load(db: &Database, memory: &Memory) -> Result<(), Fault> {
         let (digest, until) = row?;
         found.outlawed.push((Digest(*digest.value()), Timestamp::from_millis(until.value())));
     }
+    found.cutoffs = cutoffs::all(&t)?;
     let mut live = HashMap::new();
     for id in sessions::all(&t)? {
         if let Some(session) = sessions::load(&t, id)? {

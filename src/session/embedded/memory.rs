@@ -76,6 +76,9 @@ impl Memory {
         for (digest, until) in effects.outlawed {
             self.revocations.revoke_token(digest, until);
         }
+        for (owner, at) in effects.cutoffs {
+            self.revocations.cutoffs.keep(&owner, at);
+        }
         let mut live = lock(&self.live);
         for (id, change) in effects.live {
             match change {
@@ -114,6 +117,9 @@ impl Memory {
                     theirs.for_each(|(id, it)| revoke(id, it));
                 }
                 Revoke::All => live.iter().for_each(|(id, it)| revoke(id, it)),
+                Revoke::Tokens { of } => {
+                    of.iter().for_each(|owner| self.revocations.cutoffs.keep(owner, now));
+                }
                 Revoke::Token { digest, until } => {
                     self.revocations.revoke_token(*digest, *until);
                     let traded = live.iter().filter(|(_, it)| it.traded == Some(*digest));

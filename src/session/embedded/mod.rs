@@ -7,6 +7,7 @@
 
 mod attempts;
 mod codes;
+mod cutoffs;
 mod faults;
 mod file;
 mod job;

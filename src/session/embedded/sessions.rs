@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use redb::ReadableTable;
 
+use super::cutoffs;
 use super::memory::Live;
 use super::tables::{Fault, Id, Kind, Tables};
 use super::versions;
@@ -232,6 +233,12 @@ pub(super) fn revoke(
         Revoke::Token { digest, until } => {
             outlaw(t, *digest, *until)?;
             of_token(t, *digest)?
+        }
+        Revoke::Tokens { of } => {
+            for owner in of {
+                cutoffs::keep(t, owner, now)?;
+            }
+            Vec::new()
         }
     };
     let mut ended = Vec::new();

@@ -17,7 +17,7 @@ use super::memory::Live;
 use crate::clock::Timestamp;
 use crate::identity::SessionId;
 use crate::secret::Digest;
-use crate::session::{Revocations, Session};
+use crate::session::{Revocations, Session, TokenOwner};
 
 /// Sixteen bytes: a session's id, an address, the first half of a digest.
 pub(super) type Id = [u8; 16];
@@ -87,6 +87,9 @@ schema! {
     revoked: &'static Id => u64;
     /// Single tokens that are refused and until when.
     outlawed: &'static Hash => u64;
+    /// Until when tokens of other issuers were given to users whose tokens are refused: by kind of
+    /// name and name.
+    cutoffs: (&'static str, &'static str) => u64;
     /// Codes on their way, as JSON.
     codes: &'static Hash => &'static [u8];
     /// Codes sent in this hour, by the code's key.
@@ -172,6 +175,7 @@ pub(super) struct Effects {
     pub(super) live: Vec<(SessionId, Option<Live>)>,
     pub(super) revoked: Vec<(SessionId, Timestamp)>,
     pub(super) outlawed: Vec<(Digest, Timestamp)>,
+    pub(super) cutoffs: Vec<(TokenOwner, Timestamp)>,
     /// Sessions whose refresh token was rotated.
     pub(super) rotated: Vec<SessionId>,
 }

@@ -12,7 +12,7 @@ use crate::harness::{Gateway, Upstream};
 const SECRET: &[u8] = b"a shared secret of 32 bytes, ok!";
 
 /// An issuer whose tokens are signed with `SECRET`, with further keys.
-async fn trusting(upstream: &Upstream, keys: &str) -> Gateway {
+pub(super) async fn trusting(upstream: &Upstream, keys: &str) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("secret"), SECRET).unwrap();
     let issuer = format!(
@@ -31,7 +31,7 @@ async fn trusting(upstream: &Upstream, keys: &str) -> Gateway {
 }
 
 /// A token of the issuer, changed: `null` removes a claim.
-fn token(changes: Value) -> String {
+pub(super) fn token(changes: Value) -> String {
     let mut claims = json!({
         "iss": "https://legacy.example/", "aud": "legacy", "sub": "7",
         "iat": START.secs(), "exp": START.secs() + 3600,

@@ -4,6 +4,7 @@
 mod bearer;
 mod cors;
 mod foreign;
+mod foreign_users;
 mod framing;
 mod http2;
 mod logins;

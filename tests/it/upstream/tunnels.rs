@@ -43,6 +43,7 @@ impl Session {
 
     fn watch(&self) -> Watch {
         Watch {
+            token: None,
             route: RouteEnd::new(&self.ends),
             origin: Some(self.id.into()),
             tunnel_until: Some(self.expires),
