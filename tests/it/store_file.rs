@@ -74,9 +74,12 @@ fn only_the_owner_can_read_the_file() {
     };
     drop(open(dir.path()));
     assert_eq!(mode(), 0o600);
-    let names: Vec<_> =
+    let mut names: Vec<_> =
         fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
-    assert_eq!(names, ["store.redb"], "nothing else is left behind");
+    names.sort_unstable();
+    assert_eq!(names, ["store.redb", "store.seen"], "nothing else is left behind");
+    let seen = fs::metadata(dir.path().join("store.seen")).unwrap();
+    assert_eq!(seen.permissions().mode() & 0o777, 0o600);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use redb::{ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use serde_json::json;
 use tollhouse::clock::{Clock, TestClock};
-use tollhouse::session::{EmbeddedOptions, EmbeddedStore, Revoke, Rotated, SessionStore};
+use tollhouse::session::{EmbeddedOptions, EmbeddedStore, Revoke, Rotated, Session, SessionStore};
 
 use crate::contract::{MANY, START, after, rotation, session};
 use crate::harness::gateway::PASSWORD;
@@ -163,7 +163,7 @@ async fn a_store_made_by_a_clock_that_was_ahead_takes_its_own_tokens() {
 
     clock.set(clock.now().minus(DAY));
 
-    let token = gateway.token("alice").await;
+    let token = gateway.token("bob").await;
     gateway.client().get("/").bearer(&token).send().await.assert_status(200);
     let seen = upstream.received().len();
     gateway.client().get("/").bearer(&before).send().await.assert_status(401);
@@ -171,4 +171,85 @@ async fn a_store_made_by_a_clock_that_was_ahead_takes_its_own_tokens() {
     let admin = Client::plain(gateway.running().admin_address().unwrap());
     let ready = admin.get("/readyz?verbose").send().await;
     assert!(ready.assert_status(200).text().contains("the store was made at"), "{}", ready.text());
+}
+
+/// A store with a session that was logged out of after a backup was made, and that backup in its
+/// place.
+async fn restored(dir: &Path) -> (EmbeddedOptions, Session) {
+    let (store, clock) = open(dir);
+    let ended = session("ann", START);
+    store.put(ended.clone(), MANY, START).await.unwrap();
+    let backup = dir.join("backup.redb");
+    store.backup(&backup).await.unwrap();
+    clock.advance(Duration::from_secs(120));
+    store.revoke(Revoke::Session(ended.id), clock.now()).await.unwrap();
+    store.close().await;
+    std::fs::rename(backup, dir.join("store.redb")).unwrap();
+    (EmbeddedOptions { clock: Clock::test(clock), ..options(dir) }, ended)
+}
+
+#[tokio::test]
+async fn a_restored_backup_is_noticed_until_all_sessions_have_been_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (options, ended) = restored(dir.path()).await;
+
+    for _ in 0..2 {
+        let store = EmbeddedStore::open(options.clone()).unwrap();
+        assert!(store.find(ended.id, after(120)).await.unwrap().is_some(), "alive again");
+        let notes = store.notes();
+        assert!(notes.iter().any(|note| note.contains("session revoke --all")), "{notes:?}");
+        store.close().await;
+    }
+    let store = EmbeddedStore::open(options.clone()).unwrap();
+    store.revoke(Revoke::All, after(121)).await.unwrap();
+
+    assert_eq!(store.notes(), Vec::<String>::new());
+    store.close().await;
+    assert_eq!(EmbeddedStore::open(options).unwrap().notes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_store_that_was_only_opened_again_is_no_restored_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for minutes in 0..3 {
+        let clock = TestClock::new(after(minutes * 60));
+        let clock = Clock::test(clock);
+        let store = EmbeddedStore::open(EmbeddedOptions { clock, ..options(dir.path()) }).unwrap();
+        store.put(session("ann", after(minutes * 60)), MANY, START).await.unwrap();
+        assert_eq!(store.notes(), Vec::<String>::new(), "after {minutes} minutes");
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_mostly_free_is_compacted_at_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let (store, clock) = open(dir.path());
+    let puts = (0..12_000).map(|nth| {
+        let mut brief = session(&format!("user {nth}"), START);
+        // One in a hundred stays, so that no page at the end is free for itself.
+        if nth % 100 > 0 {
+            (brief.expires, brief.access_until) = (after(100), after(100));
+        }
+        store.put(brief, MANY, START)
+    });
+    for batch in puts.collect::<Vec<_>>().chunks_mut(1000) {
+        for put in join_all(batch).await {
+            put.unwrap();
+        }
+    }
+    clock.advance(Duration::from_secs(200));
+    swept(&store, &clock).await;
+    store.close().await;
+    let before = std::fs::metadata(&path).unwrap().len();
+    assert!(before > 4 << 20, "{before} bytes are no large file");
+
+    let kept = session("ann", after(200));
+    let (store, _) = open(dir.path());
+    store.put(kept.clone(), MANY, after(200)).await.unwrap();
+
+    let now = std::fs::metadata(&path).unwrap().len();
+    assert!(now < before / 4, "{before} bytes are {now} now");
+    assert_eq!(store.find(kept.id, after(200)).await.unwrap(), Some(kept));
 }

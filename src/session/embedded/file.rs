@@ -18,6 +18,7 @@ use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableTable, Sto
 use super::cutoffs;
 use super::faults::{Faults, Faulty};
 use super::memory::{Live, Memory};
+use super::seen::{self, Restored};
 use super::sessions;
 use super::tables::{self, Effects, Fault, META_SCHEMA, SCHEMA, Tables};
 use super::time::TimeGuard;
@@ -217,7 +218,11 @@ impl Place {
 
 /// Reads into memory what has to be there before the store is handed out, and proves by a commit
 /// that it can be written.
-pub(super) fn load(db: &Database, memory: &Memory) -> Result<(), Fault> {
+pub(super) fn load(
+    db: &Database,
+    memory: &Memory,
+    (path, birth): (&Path, Birth),
+) -> Result<(), Fault> {
     let now = memory.clock.now();
     let txn = db.begin_write()?;
     let mut t = Tables::open(&txn, &memory.revocations, memory.leeway)?;
@@ -228,8 +233,9 @@ pub(super) fn load(db: &Database, memory: &Memory) -> Result<(), Fault> {
     t.change().meta.remove(META_UNTOLD)?;
     t.change().meta.insert(META_OPENED, now.millis().to_be_bytes().as_slice())?;
     let highest = t.rows().meta.get(META_HIGHEST)?.and_then(|row| row.value().try_into().ok());
-    if let Some(highest) = highest.map(u64::from_be_bytes) {
-        memory.time(|time| time.resume(Timestamp::from_millis(highest), &memory.clock));
+    let highest = highest.map(u64::from_be_bytes).map(Timestamp::from_millis);
+    if let Some(highest) = highest {
+        memory.time(|time| time.resume(highest, &memory.clock));
     }
     write_highest(&mut t, memory)?;
 
@@ -246,15 +252,28 @@ pub(super) fn load(db: &Database, memory: &Memory) -> Result<(), Fault> {
     }
     found.cutoffs = cutoffs::all(&t)?;
     let mut live = HashMap::new();
+    let mut last_end = Timestamp::default();
     for id in sessions::all(&t)? {
         if let Some(session) = sessions::load(&t, id)? {
+            last_end = last_end.max(session.expires);
             live.insert(id, Live::of(&session, t.revoked_until(&session)));
         }
     }
+    let mut restored = Restored::load(&t)?;
+    if let Some(seen) = seen::read(path, &birth.secret).filter(|seen| Some(*seen) > highest) {
+        let older = Restored::new(seen, last_end);
+        older.save(&mut t)?;
+        restored = Some(older);
+    }
     drop(t);
     txn.commit()?;
+    if let Some(note) = restored.and_then(|restored| restored.note(now)) {
+        tracing::warn!("{note}");
+    }
+    found.restored = Some(restored);
     memory.reload(live);
     memory.apply(found);
+    seen::write(path, &birth.secret, memory.time(|time| time.written()));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::seen::Restored;
 use super::tables::Effects;
 use super::time::TimeGuard;
 use crate::clock::{Clock, Timestamp};
@@ -53,6 +54,7 @@ pub(super) struct Memory {
     live: Mutex<HashMap<SessionId, Live>>,
     owed: Mutex<Vec<Owed>>,
     trouble: Mutex<Option<Arc<str>>>,
+    restored: Mutex<Option<Restored>>,
 }
 
 impl Memory {
@@ -65,6 +67,7 @@ impl Memory {
             live: Mutex::default(),
             owed: Mutex::default(),
             trouble: Mutex::default(),
+            restored: Mutex::default(),
         }
     }
 
@@ -78,6 +81,9 @@ impl Memory {
         }
         for (owner, at) in effects.cutoffs {
             self.revocations.cutoffs.keep(&owner, at);
+        }
+        if let Some(restored) = effects.restored {
+            *lock(&self.restored) = restored;
         }
         let mut live = lock(&self.live);
         for (id, change) in effects.live {
@@ -149,6 +155,11 @@ impl Memory {
         let mut guard = lock(&self.time);
         guard.look(&self.clock);
         look(&mut guard)
+    }
+
+    /// What the store was put in the place of, if it was.
+    pub(super) fn restored(&self) -> Option<Restored> {
+        *lock(&self.restored)
     }
 
     /// Notes whether the last operation could be carried out.

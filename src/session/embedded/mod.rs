@@ -14,6 +14,7 @@ mod job;
 mod known_users;
 mod memory;
 mod second_steps;
+mod seen;
 mod sessions;
 mod sweep;
 mod tables;
@@ -120,7 +121,7 @@ impl EmbeddedStore {
         file::compact(&mut db, &options.path).map_err(|fault| place.unusable(fault))?;
         let memory = Memory::new(options.clock, options.leeway, options.longest_access);
         let memory = Arc::new(memory);
-        file::load(&db, &memory).map_err(|fault| place.unusable(fault))?;
+        file::load(&db, &memory, (&place.path, birth)).map_err(|fault| place.unusable(fault))?;
 
         let (queue, receiver) = sync_channel(QUEUE);
         let closing = Arc::new(AtomicBool::new(false));
@@ -175,6 +176,7 @@ impl EmbeddedStore {
     pub fn notes(&self) -> Vec<String> {
         let now = self.memory.clock.now();
         let mut notes: Vec<String> = self.memory.time(|time| time.note()).into_iter().collect();
+        notes.extend(self.memory.restored().and_then(|restored| restored.note(now)));
         if self.birth.made > now.plus(self.memory.leeway) {
             notes.push(format!(
                 "the store was made at {}, which is still to come: the clock was wrong then or is \

@@ -11,6 +11,7 @@ use redb::ReadableTable;
 
 use super::cutoffs;
 use super::memory::Live;
+use super::seen;
 use super::tables::{Fault, Id, Kind, Tables};
 use super::versions;
 use crate::clock::Timestamp;
@@ -229,7 +230,10 @@ pub(super) fn revoke(
             None => Vec::new(),
         },
         Revoke::Subject { subject, realm } => of_subject(t, subject, realm.as_deref())?,
-        Revoke::All => all(t)?,
+        Revoke::All => {
+            seen::settle(t)?;
+            all(t)?
+        }
         Revoke::Token { digest, until } => {
             outlaw(t, *digest, *until)?;
             of_token(t, *digest)?

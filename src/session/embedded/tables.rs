@@ -14,6 +14,7 @@ use redb::{
 };
 
 use super::memory::Live;
+use super::seen::Restored;
 use crate::clock::Timestamp;
 use crate::identity::SessionId;
 use crate::secret::Digest;
@@ -178,6 +179,8 @@ pub(super) struct Effects {
     pub(super) cutoffs: Vec<(TokenOwner, Timestamp)>,
     /// Sessions whose refresh token was rotated.
     pub(super) rotated: Vec<SessionId>,
+    /// Whether the store was put in the place of a newer one, where that has changed.
+    pub(super) restored: Option<Option<Restored>>,
 }
 
 /// Every table in one write transaction.

@@ -79,6 +79,11 @@ impl TimeGuard {
         })
     }
 
+    /// What was written down last.
+    pub(super) fn written(&self) -> Timestamp {
+        self.written
+    }
+
     /// For the operator, while the clock is not believed.
     pub(super) fn note(&self) -> Option<String> {
         let (_, jumped) = self.jump?;

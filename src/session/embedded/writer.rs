@@ -17,7 +17,8 @@ use super::file::{self, Birth, META_UNTOLD, Place};
 use super::job::{Job, Message, unavailable};
 use super::memory::Memory;
 use super::tables::{Fault, Tables};
-use super::{sessions, sweep};
+use super::{seen, sessions, sweep};
+use crate::clock::Timestamp;
 use crate::session::StoreError;
 
 /// Operations in one transaction: a bound on how long the first of them waits.
@@ -57,6 +58,8 @@ pub(super) struct Writer {
     sweep_at: Instant,
     /// The file names sessions whose rotation may not have been answered.
     untold: bool,
+    /// What `store.seen` says.
+    seen: Timestamp,
     /// The operation that runs now, in case it panics.
     running: Option<usize>,
 }
@@ -81,6 +84,7 @@ impl Writer {
             retry_after: FIRST_RETRY,
             sweep_at: now + SWEEP_EVERY,
             untold: false,
+            seen: Timestamp::default(),
             running: None,
         }
     }
@@ -266,7 +270,9 @@ impl Writer {
         if birth != self.birth {
             return Err("another store is in its place; restart the gateway".to_owned());
         }
-        let loaded = catch_unwind(AssertUnwindSafe(|| file::load(&db, &self.memory)));
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            file::load(&db, &self.memory, (&self.place.path, birth))
+        }));
         loaded.map_err(|_| "it panicked".to_owned())?.map_err(|fault| fault.to_string())?;
         Ok(db)
     }
@@ -280,11 +286,24 @@ impl Writer {
             if believed { sweep::pass(t, now) } else { Ok(0) }
         });
         self.carry_out(vec![job]);
-        let more = matches!(looked.try_recv(), Ok(Ok(rows)) if rows >= sweep::PASS);
+        let looked = looked.try_recv().ok().and_then(Result::ok);
+        if looked.is_some() {
+            self.write_seen();
+        }
+        let more = looked.is_some_and(|rows| rows >= sweep::PASS);
         if believed && !more {
             self.memory.revocations.sweep(now);
         }
         self.sweep_at = Instant::now() + if more { SWEEP_AGAIN } else { SWEEP_EVERY };
+    }
+
+    /// The store has it on its disk what it has seen.
+    fn write_seen(&mut self) {
+        let seen = self.memory.time(|time| time.written());
+        if seen != self.seen {
+            seen::write(&self.place.path, &self.birth.secret, seen);
+            self.seen = seen;
+        }
     }
 
     /// Writes what is still owed and lets go of the file.
@@ -293,13 +312,19 @@ impl Writer {
         if self.db.is_none() && owes {
             self.reopen();
         }
-        if self.db.is_some() && (owes || self.untold) {
-            // Everybody has been told by now.
-            let (job, _) = Job::new(|t| {
-                t.change().meta.remove(META_UNTOLD)?;
-                Ok(())
+        if self.db.is_some() {
+            let (memory, untold) = (self.memory.clone(), owes || self.untold);
+            let (job, mut written) = Job::new(move |t| {
+                if untold {
+                    // Everybody has been told by now.
+                    t.change().meta.remove(META_UNTOLD)?;
+                }
+                file::write_highest(t, &memory)
             });
             self.carry_out(vec![job]);
+            if matches!(written.try_recv(), Ok(Ok(()))) {
+                self.write_seen();
+            }
         }
         let lost = self.memory.owed().len();
         if lost > 0 {
