@@ -318,8 +318,8 @@ fn warn_mixed_users(reading: &Reading<'_>, config: &Config, route: &Route, at: &
     }
 }
 
-/// What `require` asks for may be said by anybody whose tokens the route takes: a role of another
-/// issuer's own making is as good as ours, unless the route says whose tokens it means.
+/// A role that `require` asks for may stand in any token that the route takes: one of another
+/// issuer's own making is as good as ours, unless the route says which issuers it means.
 fn warn_foreign_roles(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
     let takes = |issuer: &&Issuer| {
         let kind = match issuer.keys {

@@ -3,7 +3,7 @@
 //! A dialect is read whole by `crate::dialect`, which knows what its values mean but not where they
 //! stand. Here every key that is unknown, missing or of another kind is reported first, each with
 //! its line and path. What is left of the dialect without them can still be checked for its meaning,
-//! so that one reading finds all that is wrong; `Shaped::excuses` says which findings would only be
+//! so that one reading finds all that is wrong; `ShapedDialect::excuses` says which findings would only be
 //! consequences.
 
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use super::suggest::did_you_mean;
 use crate::dialect::MemberPath;
 
 /// A kind of value.
-enum Shape {
+enum ValueShape {
     Text,
     Flag,
     Status,
@@ -30,52 +30,52 @@ enum Shape {
     /// The list of endpoints: one that is broken keeps its place, so that the others keep theirs.
     Endpoints,
     /// A table of these keys.
-    Keys(&'static [Key]),
+    Keys(&'static [KeyShape]),
     /// A table of any keys.
     Map(&'static Self),
     /// A table with one of these keys, which says what the value is.
-    OneOf(&'static [Key]),
+    OneOf(&'static [KeyShape]),
 }
 
 /// A key of a table.
-struct Key {
+struct KeyShape {
     name: &'static str,
-    shape: Shape,
+    shape: ValueShape,
     is_needed: bool,
 }
 
-const fn may(name: &'static str, shape: Shape) -> Key {
-    Key { name, shape, is_needed: false }
+const fn may(name: &'static str, shape: ValueShape) -> KeyShape {
+    KeyShape { name, shape, is_needed: false }
 }
 
-const fn must(name: &'static str, shape: Shape) -> Key {
-    Key { name, shape, is_needed: true }
+const fn must(name: &'static str, shape: ValueShape) -> KeyShape {
+    KeyShape { name, shape, is_needed: true }
 }
 
-const TEXTS: Shape = Shape::List(&Shape::Text);
-const FREE_TABLE: Shape = Shape::Map(&Shape::Free);
+const TEXTS: ValueShape = ValueShape::List(&ValueShape::Text);
+const FREE_TABLE: ValueShape = ValueShape::Map(&ValueShape::Free);
 
-const DIALECT: &[Key] = &[
-    must("name", Shape::Text),
-    may("endpoint", Shape::Endpoints),
+const DIALECT: &[KeyShape] = &[
+    must("name", ValueShape::Text),
+    may("endpoint", ValueShape::Endpoints),
     may("error", ERRORS),
-    may("claims", Shape::Keys(&[may("access", FREE_TABLE), may("refresh", FREE_TABLE)])),
-    may("tokens", Shape::Keys(TOKENS)),
+    may("claims", ValueShape::Keys(&[may("access", FREE_TABLE), may("refresh", FREE_TABLE)])),
+    may("tokens", ValueShape::Keys(TOKENS)),
     may("roles", FREE_TABLE),
     may("config", FREE_TABLE),
-    may("cors", Shape::Keys(CORS)),
+    may("cors", ValueShape::Keys(CORS)),
 ];
 
-const ENDPOINT: &[Key] = &[
-    must("step", Shape::Choice(STEPS)),
-    must("request", Shape::Text),
-    may("when", Shape::Choice(&["unauthenticated"])),
-    may("credential", Shape::List(&Shape::OneOf(CREDENTIAL))),
-    may("account", Shape::Choice(&["username", "email"])),
-    may("second_step", Shape::Choice(&["none", "mail"])),
-    may("rotates", Shape::Flag),
-    may("reply", Shape::Keys(REPLY)),
-    may("pending_reply", Shape::Keys(REPLY)),
+const ENDPOINT: &[KeyShape] = &[
+    must("step", ValueShape::Choice(STEPS)),
+    must("request", ValueShape::Text),
+    may("when", ValueShape::Choice(&["unauthenticated"])),
+    may("credential", ValueShape::List(&ValueShape::OneOf(CREDENTIAL))),
+    may("account", ValueShape::Choice(&["username", "email"])),
+    may("second_step", ValueShape::Choice(&["none", "mail"])),
+    may("rotates", ValueShape::Flag),
+    may("reply", ValueShape::Keys(REPLY)),
+    may("pending_reply", ValueShape::Keys(REPLY)),
     may("error", ERRORS),
 ];
 
@@ -91,59 +91,68 @@ const STEPS: &[&str] = &[
     "answer",
 ];
 
-const CREDENTIAL: &[Key] = &[
-    may("json", Shape::Keys(&[must("username", Shape::Member), must("password", Shape::Member)])),
-    may("basic", Shape::Keys(&[])),
-    may("json_code", Shape::Keys(JSON_CODE)),
-    may("json_refresh", Shape::Member),
-    may("bearer", Shape::Choice(&["access", "renew", "refresh", "exchange"])),
-    may("token_key", Shape::Keys(&[])),
-    may("form", Shape::Text),
+const CREDENTIAL: &[KeyShape] = &[
+    may(
+        "json",
+        ValueShape::Keys(&[
+            must("username", ValueShape::Member),
+            must("password", ValueShape::Member),
+        ]),
+    ),
+    may("basic", ValueShape::Keys(&[])),
+    may("json_code", ValueShape::Keys(JSON_CODE)),
+    may("json_refresh", ValueShape::Member),
+    may("bearer", ValueShape::Choice(&["access", "renew", "refresh", "exchange"])),
+    may("token_key", ValueShape::Keys(&[])),
+    may("form", ValueShape::Text),
 ];
 
-const JSON_CODE: &[Key] =
-    &[must("username", Shape::Member), must("code", Shape::Member), may("ticket", Shape::Member)];
+const JSON_CODE: &[KeyShape] = &[
+    must("username", ValueShape::Member),
+    must("code", ValueShape::Member),
+    may("ticket", ValueShape::Member),
+];
 
-const REPLY: &[Key] = &[may("status", Shape::Status), may("json", Shape::Free)];
+const REPLY: &[KeyShape] = &[may("status", ValueShape::Status), may("json", ValueShape::Free)];
 
-const ERRORS: Shape = Shape::Map(&Shape::Keys(&[
-    may("status", Shape::Status),
-    may("title", Shape::Text),
-    may("detail", Shape::Text),
-    may("slug", Shape::Text),
-    may("json", Shape::Free),
-    may("empty", Shape::Flag),
-    may("content_type", Shape::Text),
-    may("challenge", Shape::Flag),
+const ERRORS: ValueShape = ValueShape::Map(&ValueShape::Keys(&[
+    may("status", ValueShape::Status),
+    may("title", ValueShape::Text),
+    may("detail", ValueShape::Text),
+    may("slug", ValueShape::Text),
+    may("json", ValueShape::Free),
+    may("empty", ValueShape::Flag),
+    may("content_type", ValueShape::Text),
+    may("challenge", ValueShape::Flag),
 ]));
 
-const TOKENS: &[Key] = &[
-    may("algorithm", Shape::Text),
-    may("access_ttl", Shape::Text),
-    may("refresh_ttl", Shape::Text),
-    may("refresh_idle", Shape::Text),
-    may("ends_with_access", Shape::Flag),
+const TOKENS: &[KeyShape] = &[
+    may("algorithm", ValueShape::Text),
+    may("access_ttl", ValueShape::Text),
+    may("refresh_ttl", ValueShape::Text),
+    may("refresh_idle", ValueShape::Text),
+    may("ends_with_access", ValueShape::Flag),
 ];
 
-const CORS: &[Key] = &[
+const CORS: &[KeyShape] = &[
     must("origins", TEXTS),
     may("methods", TEXTS),
     may("headers", TEXTS),
     may("expose", TEXTS),
-    may("credentials", Shape::Flag),
-    may("max_age", Shape::Text),
-    may("preflight_status", Shape::Status),
+    may("credentials", ValueShape::Flag),
+    may("max_age", ValueShape::Text),
+    may("preflight_status", ValueShape::Status),
 ];
 
 /// A dialect without the parts whose shape is wrong.
-pub(super) struct Shaped {
+pub(super) struct ShapedDialect {
     /// What is left of it.
     pub(super) table: Table,
     /// Where something was reported, or would be missed because of it.
     reported: Vec<KeyPath>,
 }
 
-impl Shaped {
+impl ShapedDialect {
     /// Reports every key of the dialect `item` that is not as it should be.
     pub(super) fn read(item: &Item<'_>) -> Self {
         let mut shaped = Self { table: Table::new(), reported: Vec::new() };
@@ -166,35 +175,35 @@ impl Shaped {
             let rest = path.strip_prefix(reported);
             let is_within =
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-            // What all endpoints together lack, the broken one may have.
+            // A step that all endpoints together lack, the broken one may have.
             is_within || (path.ends_with(".endpoint") && reported.starts_with(path))
         })
     }
 
     /// The value without what is wrong in it; `None` where nothing is left that could be read.
-    fn prune(&mut self, item: &Item<'_>, shape: &Shape) -> Option<Value> {
+    fn prune(&mut self, item: &Item<'_>, shape: &ValueShape) -> Option<Value> {
         let value = match shape {
-            Shape::Text => item.text().map(|text| Value::String(text.to_owned())),
-            Shape::Flag => item.bool().map(Value::Boolean),
-            Shape::Status => item.number(100..=599).and_then(|number| {
+            ValueShape::Text => item.text().map(|text| Value::String(text.to_owned())),
+            ValueShape::Flag => item.bool().map(Value::Boolean),
+            ValueShape::Status => item.number(100..=599).and_then(|number| {
                 let number = i64::try_from(number).ok()?;
                 Some(Value::Integer(number))
             }),
-            Shape::Free => Value::deserialize(item.deserializer()).ok(),
-            Shape::Member => member(item),
-            Shape::Choice(names) => {
+            ValueShape::Free => Value::deserialize(item.deserializer()).ok(),
+            ValueShape::Member => member(item),
+            ValueShape::Choice(names) => {
                 let choices: Vec<_> = names.iter().map(|name| (*name, *name)).collect();
                 item.choice(&choices).map(|name| Value::String(name.to_owned()))
             }
-            Shape::List(inner) => return self.list(item, inner),
-            Shape::Endpoints => return self.endpoints(item),
-            Shape::Keys(keys) => {
+            ValueShape::List(inner) => return self.list(item, inner),
+            ValueShape::Endpoints => return self.endpoints(item),
+            ValueShape::Keys(keys) => {
                 let entries = self.entries(item)?;
                 let (table, is_complete) = self.keys(item, entries, keys);
                 return is_complete.then_some(Value::Table(table));
             }
-            Shape::Map(inner) => return self.map(item, inner),
-            Shape::OneOf(keys) => return self.one_of(item, keys),
+            ValueShape::Map(inner) => return self.map(item, inner),
+            ValueShape::OneOf(keys) => return self.one_of(item, keys),
         };
         if value.is_none() {
             self.reported.push(item.at().clone());
@@ -202,7 +211,7 @@ impl Shaped {
         value
     }
 
-    fn list(&mut self, item: &Item<'_>, shape: &Shape) -> Option<Value> {
+    fn list(&mut self, item: &Item<'_>, shape: &ValueShape) -> Option<Value> {
         let Some(items) = item.list() else {
             self.reported.push(item.at().clone());
             return None;
@@ -227,7 +236,7 @@ impl Shaped {
             self.reported.push(item.at().clone());
             return None;
         };
-        let shape = Shape::Keys(ENDPOINT);
+        let shape = ValueShape::Keys(ENDPOINT);
         let mut values = Vec::with_capacity(items.len());
         for (number, item) in items.iter().enumerate() {
             values.push(self.prune(item, &shape).unwrap_or_else(|| {
@@ -238,7 +247,7 @@ impl Shaped {
         Some(Value::Array(values))
     }
 
-    fn map(&mut self, item: &Item<'_>, shape: &Shape) -> Option<Value> {
+    fn map(&mut self, item: &Item<'_>, shape: &ValueShape) -> Option<Value> {
         let entries = self.entries(item)?;
         let mut table = Table::new();
         for (key, value) in entries {
@@ -250,7 +259,7 @@ impl Shaped {
     }
 
     /// A table with exactly one of these keys.
-    fn one_of(&mut self, item: &Item<'_>, keys: &'static [Key]) -> Option<Value> {
+    fn one_of(&mut self, item: &Item<'_>, keys: &'static [KeyShape]) -> Option<Value> {
         let known = || keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
         let entries = item.value().get_ref().as_table().filter(|entries| entries.len() == 1);
         let Some(entries) = entries else {
@@ -267,7 +276,7 @@ impl Shaped {
         &mut self,
         item: &Item<'_>,
         entries: &DeTable<'_>,
-        keys: &'static [Key],
+        keys: &'static [KeyShape],
     ) -> (Table, bool) {
         let mut table = Table::new();
         for (name, value) in entries {
@@ -293,7 +302,12 @@ impl Shaped {
         (table, is_complete)
     }
 
-    fn unknown(&mut self, item: &Item<'_>, name: &Spanned<DeString<'_>>, keys: &'static [Key]) {
+    fn unknown(
+        &mut self,
+        item: &Item<'_>,
+        name: &Spanned<DeString<'_>>,
+        keys: &'static [KeyShape],
+    ) {
         let names = || keys.iter().map(|key| key.name);
         let meant = did_you_mean(name.get_ref(), names());
         let remedy = match meant {
@@ -303,7 +317,7 @@ impl Shaped {
         };
         let line = Some(item.reading().line(&name.span()));
         self.report(item, Issue { line, remedy, ..nothing(item.at().key(name.get_ref())) });
-        // What was meant is not missing as well.
+        // The key that was meant is not missing as well.
         self.reported.extend(meant.map(|meant| item.at().key(meant)));
     }
 

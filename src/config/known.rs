@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use toml::de::DeValue;
 
-use super::dialect_shape::Shaped;
+use super::dialect_shape::ShapedDialect;
 use super::issues::{Issue, KeyPath, Severity};
 use super::item::Item;
 use super::reader::Table;
@@ -109,7 +109,7 @@ fn name_of(item: &Item<'_>) -> Option<String> {
 }
 
 fn read_one(item: &Item<'_>) -> Option<OwnDialect> {
-    let shaped = Shaped::read(item);
+    let shaped = ShapedDialect::read(item);
     let raw = match RawDialect::deserialize(shaped.table.clone()) {
         Ok(raw) => raw,
         // Invariant: what has the shape of a dialect is one as written.
@@ -132,7 +132,7 @@ fn read_one(item: &Item<'_>) -> Option<OwnDialect> {
     }
 }
 
-fn report(item: &Item<'_>, shaped: &Shaped, problems: Vec<Problem>) {
+fn report(item: &Item<'_>, shaped: &ShapedDialect, problems: Vec<Problem>) {
     let paths = problems.into_iter().map(|problem| (item.at().below(&problem.path), problem));
     for (path, problem) in paths.filter(|(path, _)| !shaped.excuses(path)) {
         let found = nearest(item, &path);

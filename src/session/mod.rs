@@ -2,7 +2,8 @@
 //!
 //! `SessionStore` is the seam; `embedded` keeps it in a database in the state folder.
 //! `Revocations` is the part that every request looks at, so it is in memory. `Streams` ends
-//! what a session still has open when the session ends.
+//! what a session still has open when the session ends. `Cutoffs` refuses the tokens that other
+//! issuers gave a user before an operator said so.
 
 mod cutoffs;
 mod embedded;

@@ -1,7 +1,7 @@
 //! Who was let in, as the gateway's own store remembers it.
 //!
-//! A user's version is made of his roles, scopes, claims and address, and of the version before
-//! it: it changes when one of these does, or when he logs in by another password than the one
+//! A user's version is made of their roles, scopes, claims and address, and of the version before
+//! it: it changes when one of these does, or when they log in by another password than the one
 //! whose hash was imported. Two logins at once that find the same change come to the same version,
 //! so that neither ends the other's session.
 
