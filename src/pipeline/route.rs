@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
+use http_body::Body as _;
 
 use super::authenticate::Proved;
 use super::compress::Asked;
@@ -60,6 +61,7 @@ impl<'a> Exchange<'a> {
         let may_override = route.config.allow_method_override && !bare;
         headers::strip_inbound(head, &route.protected, &self.client, may_override);
         let decision = if bare {
+            bare_preflight(head, &body)?;
             self.admit_subject(route, None, &mut told)?;
             Decision::OPEN
         } else {
@@ -288,6 +290,17 @@ impl Decision {
     fn identity(&self) -> Option<&Identity> {
         self.proved.as_ref().map(|proved| &proved.verified.identity)
     }
+}
+
+/// Leaves of a preflight that nobody is asked about its head alone: neither a body nor the bytes of
+/// a tunnel may go where only a question belongs.
+fn bare_preflight(head: &mut Parts, body: &Body) -> Result<(), Rejection> {
+    head.headers.remove(header::CONNECTION);
+    head.headers.remove(header::UPGRADE);
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    Err(Rejection::new(Reason::MalformedRequest).because("a preflight with a body").closing())
 }
 
 /// An answer to a URL with a credential in it is not for shared caches (RFC 6750 §2.3).

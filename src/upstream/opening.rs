@@ -25,12 +25,16 @@ pub(super) struct Opening {
 
 impl Opening {
     /// What `request` asks for; `None`, with nothing asked of the upstream either, for an ordinary
-    /// request and where there can be no tunnel: over HTTP/2, for anything but a WebSocket.
+    /// request and where there can be no tunnel: over HTTP/2, for anything but a WebSocket, and for a
+    /// WebSocket by another method than GET.
     pub(super) fn of(request: &mut Request, has_body: bool, http2: bool) -> Option<Self> {
         let protocol = request.headers().get(header::UPGRADE)?.clone();
+        // Only a GET may open a WebSocket (RFC 6455 §4.1): a server that does so for any method
+        // would open one for a request that was let through as something else.
+        let is_strange = is_websocket(&protocol) && *request.method() != Method::GET;
         // A tunnel begins where the request ends: one that has a body of its own is sent as the
         // plain request that it also is (RFC 9110 §7.8).
-        if has_body || (http2 && !is_websocket(&protocol)) {
+        if has_body || is_strange || (http2 && !is_websocket(&protocol)) {
             request.headers_mut().remove(header::UPGRADE);
             request.headers_mut().remove(header::CONNECTION);
             return None;
