@@ -24,7 +24,7 @@ use crate::authn::{Accept, VerifierError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::login::{Login, MailError, Proofs};
-use crate::routing::PatternError;
+use crate::routing::{AmbiguousPath, PatternError};
 use crate::runtime::{BackRoom, Worker};
 use crate::secret::Digest;
 use crate::session::{SessionStore, StreamOrigin, Streams};
@@ -149,6 +149,13 @@ pub enum BuildError {
 
     #[error(transparent)]
     Pattern(#[from] PatternError),
+
+    #[error("route `{route}`")]
+    Ambiguous {
+        route: String,
+        #[source]
+        source: AmbiguousPath,
+    },
 }
 
 /// Why a configuration was not put to work in the place of the last one.

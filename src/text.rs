@@ -3,10 +3,26 @@
 //! `format!` costs several times as much as the digits: its machinery is made for padding,
 //! precision and types that are not known beforehand.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::net::IpAddr;
 
 use crate::clock::Timestamp;
+
+/// `text` without regard to case: each letter upper- and then lower-cased, so that letters with one
+/// capital are one. Letter by letter, because a whole text's lower case depends on where a sigma
+/// stands.
+pub(crate) fn fold_case(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+/// `fold_case`, where `folded` says so.
+pub(crate) fn fold_case_if(folded: bool, text: &str) -> Cow<'_, str> {
+    if folded { Cow::Owned(fold_case(text)) } else { Cow::Borrowed(text) }
+}
 
 /// Appends `number` in decimal digits.
 pub(crate) fn decimal(text: &mut Vec<u8>, number: u64) {

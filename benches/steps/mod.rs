@@ -82,7 +82,7 @@ impl Routes {
                 allowed: Oddities::default(),
                 folded: false,
             };
-            table.add_route(&place, &route);
+            table.add_route(&place, &route).unwrap();
         }
         let wanted = (0..routes).rev().find(|route| route % 4 == 1).unwrap();
         let target = parse(&head(&format!("/api/v2/service{wanted}/items/7?page=2")));

@@ -177,7 +177,8 @@ fn check_mail(reading: &Reading<'_>, config: &Config) {
 
 fn check_route_pairs(reading: &Reading<'_>, draft: &Draft) {
     for ((first, first_at), (second, at)) in pairs(&draft.config.routes, &draft.routes) {
-        if second.path.is_empty() || shape(&first.path) != shape(&second.path) {
+        let folded = first.folds_with(second);
+        if second.path.is_empty() || shape(&first.path, folded) != shape(&second.path, folded) {
             continue;
         }
         let Some(host) = shared_host(&first.hosts, &second.hosts) else { continue };
@@ -187,7 +188,11 @@ fn check_route_pairs(reading: &Reading<'_>, draft: &Draft) {
         }
         let method = both.map_or("every method", Method::as_str);
         let remedy = format!(
-            "is the path of {}{} too, for {method} on {}",
+        let twin = match shape(&first.path, false) == shape(&second.path, false) {
+            true => "",
+            false => ": an upstream is case_insensitive",
+        };
+            "is the path of {}{} too, for {method} on {}{twin}",
             first_at.at,
             first_at.named(),
             on_host(host),
@@ -374,10 +379,10 @@ fn warn_circle(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place
     let to = redirect.to.split(['?', '#']).next().unwrap_or_default();
     let takes = |one: &Route| match one.path.strip_prefix('=') {
         Some(exact) => !redirect.keep_path && exact == to,
-        None => is_below(to, &one.path),
+        None => is_below(to, &one.path, one.case_insensitive),
     };
     let is_nearer = |other: &Route| {
-        let is_longer = shape(&other.path).len() > shape(&route.path).len();
+        let is_longer = shape(&other.path, false).len() > shape(&route.path, false).len();
         takes(other)
             && (is_longer || other.path.starts_with('='))
             && !std::ptr::eq(other, route)
@@ -395,16 +400,13 @@ fn warn_circle(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place
 /// Where the upstream takes `/API` for `/api`, the open route must not.
 fn warn_open_above(reading: &Reading<'_>, draft: &Draft, open: &Route, at: &Place) {
     let config = &draft.config;
-    let folds = config.upstreams.iter().any(|upstream| {
-        Some(upstream.name.as_str()) == open.upstream() && upstream.case_insensitive
-    });
     let hidden = config.routes.iter().find(|route| {
         !route.is_open()
             && route.upstream() == open.upstream()
             && hosts_meet(&route.hosts, &open.hosts)
-            && is_below(&route.path, &open.path)
+            && is_below(&route.path, &open.path, true)
     });
-    let Some(hidden) = hidden.filter(|_| folds) else { return };
+    let Some(hidden) = hidden.filter(|_| open.case_insensitive) else { return };
     let remedy = format!(
         "is open and above {:?}, which is not: a spelling that only the upstream takes for that \
          path goes through here",

@@ -308,10 +308,15 @@ fn read(mut root: Table<'_>) -> Draft {
     let (logins, login_places) = read_all(root, "login", |table| Login::read(table, &mut known));
     let (upstreams, _) =
         read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known)));
-    let (routes, route_places) =
+    let (mut routes, route_places) =
         read_all(root, "route", |table| Some(Route::read(table, &mut known)));
     let config = Config {
         path: PathBuf::new(),
+    for route in &mut routes {
+        let mut upstreams = upstreams.iter();
+        let upstream = upstreams.find(|one| Some(one.name.as_str()) == route.upstream());
+        route.case_insensitive = upstream.is_some_and(|upstream| upstream.case_insensitive);
+    }
         process: Process::read(root.table("process")),
         listeners,
         admin: Admin::read(root.table("admin")),

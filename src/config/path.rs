@@ -4,6 +4,7 @@
 //! doubled slash could never match, or not what it seems to; each is refused here.
 
 use super::suggest::no_such;
+use crate::text::fold_case_if;
 
 /// Checks a path that stands for itself: `/healthz`, a login's prefix.
 pub(super) fn check_exact(path: &str) -> Result<(), String> {
@@ -67,8 +68,9 @@ fn check_letters(path: &str) -> Result<(), String> {
 }
 
 /// The form by which two patterns are the same: without the prefix's last slash and the names of
-/// its segments.
-pub(super) fn shape(path: &str) -> String {
+/// its segments, and without regard to case where it is `folded`.
+pub(super) fn shape(path: &str, folded: bool) -> String {
+    let path = &*fold_case_if(folded, path);
     if path.starts_with('=') {
         return path.to_owned();
     }
@@ -77,8 +79,10 @@ pub(super) fn shape(path: &str) -> String {
     segments.map(shape).collect::<Vec<_>>().join("/")
 }
 
-/// True if everything under the prefix `path` is also under the prefix `above`.
-pub(super) fn is_below(path: &str, above: &str) -> bool {
+/// True if everything under the prefix `path` is also under the prefix `above`; without regard to
+/// case where they are `folded`.
+pub(super) fn is_below(path: &str, above: &str, folded: bool) -> bool {
+    let (path, above) = (&*fold_case_if(folded, path), &*fold_case_if(folded, above));
     if above.starts_with('=') {
         return false;
     }
@@ -176,14 +180,16 @@ mod tests {
 
     #[test]
     fn a_prefix_ends_at_a_segment() {
-        assert!(is_below("/api/v3/", "/api"), "the slash at the end does not matter");
-        assert!(is_below("=/api/v3", "/"));
-        assert!(!is_below("/apix/", "/api/"), "not at a segment");
-        assert!(!is_below("/api/", "/api/v3/"), "above it");
-        assert!(is_below("/api/7/items/", "/api/{id}"), "any segment");
-        assert!(is_below("/api/{number}/", "/api/{id}/"), "whatever it is called");
-        assert!(!is_below("/api/{id}/", "/api/7/"), "not always");
-        assert!(!is_below("/api/", "=/api"), "an exact path has nothing below it");
+        assert!(is_below("/api/v3/", "/api", false), "the slash at the end does not matter");
+        assert!(is_below("=/api/v3", "/", false));
+        assert!(!is_below("/apix/", "/api/", false), "not at a segment");
+        assert!(!is_below("/api/", "/api/v3/", false), "above it");
+        assert!(is_below("/api/7/items/", "/api/{id}", false), "any segment");
+        assert!(is_below("/api/{number}/", "/api/{id}/", false), "whatever it is called");
+        assert!(!is_below("/api/{id}/", "/api/7/", false), "not always");
+        assert!(!is_below("/api/", "=/api", false), "an exact path has nothing below it");
+        assert!(!is_below("/API/v3/", "/api/", false), "another case is another path");
+        assert!(is_below("/API/v3/", "/Api/", true), "but not where case does not count");
     }
 
     #[test]

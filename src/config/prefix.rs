@@ -46,7 +46,7 @@ fn read_strip(item: &Item<'_>, path: &str) -> Option<String> {
     let bare = path.trim_start_matches('=');
     if !prefix.starts_with('/') || prefix.contains(['{', '}']) {
         item.issue("must begin with a slash and be plain");
-    } else if !bare.is_empty() && !is_below(bare, prefix) {
+    } else if !bare.is_empty() && !is_below(bare, prefix, false) {
         item.issue(format!("must be the beginning of the route's path {bare:?}"));
     }
     Some(prefix.to_owned())

@@ -57,6 +57,8 @@ pub struct Route {
     pub query_credentials: bool,
     pub allow_path: Vec<AllowPath>,
     pub allow_method_override: bool,
+    /// Its upstream takes `/API` for `/api`, so paths are matched that way; the upstream's own word.
+    pub case_insensitive: bool,
     pub rate_limit: Vec<RateLimit>,
     pub mirror: Option<Mirror>,
     pub compression: Compression,
@@ -156,6 +158,8 @@ impl Route {
             prefix: PrefixRule::read(&mut table, &path),
             maintenance: Maintenance::read(&mut table),
             identity: read_identity(&mut table, &known.token),
+            // Known when all upstreams are.
+            case_insensitive: false,
             forward_credential: table.bool_or("forward_credential", false),
             request_headers: HeaderRules::read_request(table.table("request_headers")),
             response_headers: HeaderRules::read_response(table.table("response_headers")),
@@ -175,7 +179,14 @@ impl Route {
 
     /// True if it may take requests that would be `other`'s without it.
     pub fn takes_from(&self, other: &Self) -> bool {
-        hosts_meet(&self.hosts, &other.hosts) && is_below(&self.path, &other.path)
+        let folded = self.folds_with(other);
+        hosts_meet(&self.hosts, &other.hosts) && is_below(&self.path, &other.path, folded)
+    }
+
+    /// True if their paths are to be compared without regard to case: one of them is matched so,
+    /// and takes the other's spelling too.
+    pub(super) fn folds_with(&self, other: &Self) -> bool {
+        self.case_insensitive || other.case_insensitive
     }
 
     /// The upstream it forwards to, if it does.

@@ -53,7 +53,8 @@ pub(super) fn announce(last: &RouteEnds, next: &RouteEnds) {
 
 fn is_same_rule(before: &Route, after: &Route) -> bool {
     let place = |route: &Route| {
-        (route.hosts.clone(), route.methods.clone(), route.path.clone(), route.action.clone())
+        let path = (route.path.clone(), route.case_insensitive);
+        (route.hosts.clone(), route.methods.clone(), path, route.action.clone())
     };
     place(before) == place(after) && who(before) == who(after)
 }

@@ -70,8 +70,6 @@ pub(super) fn add_routes(
             Rules::build(rules)
                 .map_err(|source| BuildError::Rules { route: settings.name.clone(), source })
         };
-        let mut upstreams = config.upstreams.iter();
-        let upstream = upstreams.find(|one| Some(one.name.as_str()) == settings.upstream());
         let route = Route {
             name: settings.name.as_str().into(),
             action: match &settings.action {
@@ -98,15 +96,16 @@ pub(super) fn add_routes(
             end: means.ends.get(&settings.name).ok_or_else(unknown)?.clone(),
             config: settings.clone(),
         };
-        let folded = upstream.is_some_and(|upstream| upstream.case_insensitive);
         let place = Placement {
             hosts: &settings.hosts,
             pattern: &Pattern::parse(&settings.path)?,
             methods: &settings.methods,
             allowed: Oddities::allowed(&settings.allow_path),
-            folded,
+            folded: settings.case_insensitive,
         };
-        table.add_route(&place, &Arc::new(route));
+        table
+            .add_route(&place, &Arc::new(route))
+            .map_err(|source| BuildError::Ambiguous { route: settings.name.clone(), source })?;
     }
     Ok(())
 }
@@ -121,7 +120,10 @@ fn mirror(
     Ok(Some(Arc::new(Mirror { config, pool, places })))
 }
 
-/// The names that clients may not send, by upstream.
+/// The names that clients may not send.
+///
+/// A field by which some server trusts the gateway is nobody's to send, whichever section the
+/// server stands in: one server may stand in two, with other time-outs or another protocol.
 struct Protection<'a> {
     names: HashMap<&'a str, Vec<HeaderName>>,
     made: HashMap<&'a str, Arc<Protected>>,

@@ -15,3 +15,4 @@ pub use self::path::Oddities;
 pub use self::pattern::{Pattern, PatternError};
 pub use self::table::{EndpointPlacement, Found, Placement, RouteTable};
 pub use self::target::{Target, TargetError};
+pub use self::tree::AmbiguousPath;

@@ -11,7 +11,7 @@ pub struct Pattern {
 }
 
 /// One segment of a pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Segment {
     Literal(Box<str>),
     /// `{name}`: exactly one segment that is not empty.

@@ -10,13 +10,47 @@ use http::Method;
 
 use super::Oddities;
 use super::pattern::{Pattern, Segment};
+use crate::text::fold_case;
 
-/// The paths of one host; those matched without regard to case are apart, lower-cased.
+/// The paths of one host; those matched without regard to case are apart, folded.
 #[derive(Debug)]
 pub(super) struct Paths<T> {
     plain: Node<T>,
     folded: Node<T>,
+    /// What was inserted, by its shape without regard to case, to find what would be ambiguous.
+    taken: HashMap<Shape, Vec<Taken>>,
 }
+
+/// A pattern as it is in the tree, but folded.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Shape {
+    segments: Vec<Segment>,
+    prefix: bool,
+    slash: bool,
+}
+
+/// One entry of a shape.
+#[derive(Debug)]
+struct Taken {
+    /// As they are matched.
+    segments: Vec<Segment>,
+    folded: bool,
+    methods: Vec<Method>,
+}
+
+impl Taken {
+    /// True if some request would be both entries'.
+    fn meets(&self, other: &Self) -> bool {
+        let same_path = self.folded || other.folded || self.segments == other.segments;
+        let shared = self.methods.iter().any(|method| other.methods.contains(method));
+        same_path && (shared || self.methods.is_empty() || other.methods.is_empty())
+    }
+}
+
+/// Two entries take the same requests: which of them gets one would be chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("another takes the same path by one of its methods already")]
+pub struct AmbiguousPath;
 
 #[derive(Debug)]
 struct Node<T> {
@@ -47,7 +81,7 @@ fn literals(path: &str) -> Vec<Segment> {
 
 fn fold(segments: &[Segment]) -> Vec<Segment> {
     let fold = |segment: &Segment| match segment {
-        Segment::Literal(text) => Segment::Literal(text.to_lowercase().into()),
+        Segment::Literal(text) => Segment::Literal(fold_case(text).into()),
         Segment::Any => Segment::Any,
     };
     segments.iter().map(fold).collect()
@@ -55,7 +89,7 @@ fn fold(segments: &[Segment]) -> Vec<Segment> {
 
 impl<T> Default for Paths<T> {
     fn default() -> Self {
-        Self { plain: Node::default(), folded: Node::default() }
+        Self { plain: Node::default(), folded: Node::default(), taken: HashMap::new() }
     }
 }
 
@@ -79,6 +113,8 @@ pub(super) struct Best<'t, T> {
     /// How many of them by a `{segment}`.
     any: usize,
     exact: bool,
+    /// Found without regard to case.
+    pub(super) folded: bool,
 }
 
 impl<T> Best<'_, T> {
@@ -100,7 +136,16 @@ impl<T> Best<'_, T> {
 
 impl<T> Paths<T> {
     /// Adds what takes the paths of `pattern`.
-    pub(super) fn insert(&mut self, pattern: &Pattern, folded: bool, entry: Entry<T>) {
+    ///
+    /// # Errors
+    /// Where an entry that is there already takes some of the same requests.
+    pub(super) fn insert(
+        &mut self,
+        pattern: &Pattern,
+        folded: bool,
+        entry: Entry<T>,
+    ) -> Result<(), AmbiguousPath> {
+        self.take(pattern, folded, &entry.methods)?;
         let node = if folded {
             self.folded.at(&fold(&pattern.segments))
         } else {
@@ -113,6 +158,24 @@ impl<T> Paths<T> {
             (false, true) => slashed,
         };
         entries.push(entry);
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        pattern: &Pattern,
+        folded: bool,
+        methods: &[Method],
+    ) -> Result<(), AmbiguousPath> {
+        let Pattern { segments, prefix, slash } = pattern.clone();
+        let shape = Shape { segments: fold(&segments), prefix, slash };
+        let taken = Taken { segments, folded, methods: methods.to_vec() };
+        let others = self.taken.entry(shape).or_default();
+        if others.iter().any(|other| other.meets(&taken)) {
+            return Err(AmbiguousPath);
+        }
+        others.push(taken);
+        Ok(())
     }
 
     /// Adds what takes exactly `path`.
@@ -127,7 +190,7 @@ impl<T> Paths<T> {
         if self.folded.is_empty() {
             return plain;
         }
-        let folded = self.folded.find(&path.to_lowercase());
+        let folded = self.folded.find(&fold_case(path)).map(|best| Best { folded: true, ..best });
         match (plain, folded) {
             (Some(plain), Some(folded)) if folded.rank() > plain.rank() => Some(folded),
             (plain, folded) => plain.or(folded),
@@ -186,7 +249,7 @@ impl<T> Node<T> {
         if exact.is_empty() {
             return self.here(false, length, any);
         }
-        Some(Best { entries: exact, length, any, exact: true })
+        Some(Best { entries: exact, length, any, exact: true, folded: false })
     }
 
     /// What this node itself takes: the path that ends at the root, or everything below.
@@ -194,7 +257,7 @@ impl<T> Node<T> {
         let [plain, _] = &self.exact;
         let (entries, exact) =
             if root && !plain.is_empty() { (plain, true) } else { (&self.prefix, false) };
-        (!entries.is_empty()).then_some(Best { entries, length, any, exact })
+        (!entries.is_empty()).then_some(Best { entries, length, any, exact, folded: false })
     }
 }
 
