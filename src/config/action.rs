@@ -47,7 +47,7 @@ pub struct Respond {
 }
 
 /// Keys that are about forwarding and its answers.
-const FORWARDING: [&str; 12] = [
+const FORWARDING: [&str; 13] = [
     "strip_prefix",
     "replace_prefix",
     "identity",
@@ -57,6 +57,7 @@ const FORWARDING: [&str; 12] = [
     "mirror",
     "compression",
     "allow_method_override",
+    "allow_headers",
     "close_at",
     "close_notice",
     "max_tunnels",

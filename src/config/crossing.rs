@@ -24,6 +24,7 @@ pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     check_own_paths(reading, draft);
     check_mail(reading, config);
     check_route_pairs(reading, draft);
+    check_allowed_headers(reading, draft);
     check_upstream_credentials(reading, draft);
     warn_users(reading, draft);
     warn_second_steps(reading, draft);
@@ -187,17 +188,33 @@ fn check_route_pairs(reading: &Reading<'_>, draft: &Draft) {
             continue;
         }
         let method = both.map_or("every method", Method::as_str);
-        let remedy = format!(
         let twin = match shape(&first.path, false) == shape(&second.path, false) {
             true => "",
             false => ": an upstream is case_insensitive",
         };
+        let remedy = format!(
             "is the path of {}{} too, for {method} on {}{twin}",
             first_at.at,
             first_at.named(),
             on_host(host),
         );
         at.at("path").issue(reading, format!("{:?}", second.path), remedy);
+    }
+}
+
+/// A field by which some server trusts the gateway is nobody's to send.
+fn check_allowed_headers(reading: &Reading<'_>, draft: &Draft) {
+    let routes = || draft.config.routes.iter().zip(&draft.routes);
+    for (route, at) in routes() {
+        let set_by = |name| {
+            routes().find(|(other, _)| other.request_headers.set.iter().any(|(set, _)| set == name))
+        };
+        for name in &route.allow_headers {
+            let Some((_, other_at)) = set_by(name) else { continue };
+            let remedy =
+                format!("is set by {}{}: no client may send it", other_at.at, other_at.named());
+            at.at("allow_headers").issue(reading, format!("{:?}", name.as_str()), remedy);
+        }
     }
 }
 

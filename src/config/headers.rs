@@ -5,6 +5,7 @@
 
 use http::header::HeaderName;
 
+use super::foreign::is_foreign;
 use super::item::Item;
 use super::reader::Table;
 use super::suggest::did_you_mean;
@@ -177,8 +178,9 @@ fn check_name(name: &str, refused: &[&[&str]]) -> Result<HeaderName, String> {
         return Err("frames the message: the gateway keeps it right by itself".to_owned());
     }
     let is_ours = refused.concat().contains(&folded.as_str());
+    let is_identity = folded.starts_with(IDENTITY) && !is_foreign(&folded);
     // Where only framing is refused, the answer may carry any other name.
-    if is_ours || (refused.len() > 1 && folded.starts_with(IDENTITY)) {
+    if is_ours || (refused.len() > 1 && is_identity) {
         return Err(match is_credential(&folded) {
             true => "carries a credential: see forward_credential".to_owned(),
             false => "is the gateway's own: the upstream relies on it".to_owned(),
@@ -309,5 +311,6 @@ mod tests {
             assert!(check_name(name, &[FRAMING, OURS]).is_err(), "{name}");
         }
         check_name("X-Tenant", &[FRAMING, OURS]).unwrap();
+        check_name("X-Auth-Request-User", &[FRAMING, OURS]).unwrap();
     }
 }

@@ -19,6 +19,7 @@ mod crossing;
 mod dialect_shape;
 mod duration;
 mod files;
+mod foreign;
 mod headers;
 mod hsts;
 mod issuer;
@@ -70,6 +71,7 @@ pub use self::balance::{Balance, HashBy};
 pub use self::client_certificate::{CertificateName, ClientCertificate};
 pub use self::compression::Compression;
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
+pub use self::foreign::{foreign_fields, is_foreign};
 pub use self::headers::{HeaderRules, Value, ValuePart};
 pub use self::hsts::Hsts;
 pub use self::issuer::{Audience, Issuer};
@@ -310,13 +312,13 @@ fn read(mut root: Table<'_>) -> Draft {
         read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known)));
     let (mut routes, route_places) =
         read_all(root, "route", |table| Some(Route::read(table, &mut known)));
-    let config = Config {
-        path: PathBuf::new(),
     for route in &mut routes {
         let mut upstreams = upstreams.iter();
         let upstream = upstreams.find(|one| Some(one.name.as_str()) == route.upstream());
         route.case_insensitive = upstream.is_some_and(|upstream| upstream.case_insensitive);
     }
+    let config = Config {
+        path: PathBuf::new(),
         process: Process::read(root.table("process")),
         listeners,
         admin: Admin::read(root.table("admin")),

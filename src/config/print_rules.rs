@@ -105,6 +105,7 @@ fn forwarding(route: &Route, out: Out) -> Out {
         .maybe("identity_header", identity_header)
         .flag("forward_credential", route.forward_credential)
         .flag("allow_method_override", route.allow_method_override)
+        .texts("allow_headers", route.allow_headers.iter().map(|name| name.to_string()).collect())
         .maybe_table("mirror", route.mirror.as_ref().map(Mirror::print))
         .texts("compression", route.compression.names())
         .sub("request_headers", rules(&route.request_headers));

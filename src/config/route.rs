@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Method;
 use http::header::{AUTHORIZATION, HeaderName};
 
+use super::foreign::read_allowed;
 use super::headers::is_framing;
 use super::item::Item;
 use super::known::Known;
@@ -56,9 +57,11 @@ pub struct Route {
     /// `access_token` and `x_key` in the query are taken as the pair.
     pub query_credentials: bool,
     pub allow_path: Vec<AllowPath>,
-    pub allow_method_override: bool,
     /// Its upstream takes `/API` for `/api`, so paths are matched that way; the upstream's own word.
     pub case_insensitive: bool,
+    pub allow_method_override: bool,
+    /// Fields of other gateways that clients may send.
+    pub allow_headers: Vec<HeaderName>,
     pub rate_limit: Vec<RateLimit>,
     pub mirror: Option<Mirror>,
     pub compression: Compression,
@@ -124,20 +127,7 @@ impl Route {
         let (issuers, logins) = (read_issuers(&mut table, known), read_logins(&mut table, known));
         let require = Require::read(table.table("require"));
         let open = auth.is_empty();
-        if open && !(issuers.is_empty() && logins.is_empty() && require == Require::default()) {
-            table.issue("auth", "is open to all: issuers, logins and require ask in vain");
-        }
-        let takes_tokens = auth.iter().any(|kind| kind.is_token());
-        let lists = !issuers.is_empty() || !logins.is_empty();
-        if lists && !open && !takes_tokens {
-            table.issue("auth", "takes no tokens: issuers and logins ask in vain");
-        }
-        if !logins.is_empty()
-            && !issuers.is_empty()
-            && !issuers.iter().any(|name| name == SELF_ISSUER)
-        {
-            table.issue("logins", "are the gateway's own, but issuers has no \"self\"");
-        }
+        check_auth(&table, &auth, (&issuers, &logins), &require);
         let cors = table.get("cors").map_or(RouteCors::None, |item| RouteCors::read(&item, known));
         if cors == RouteCors::Upstream && action.is_own() {
             table.issue("cors", "needs an upstream, which preflights go to unasked");
@@ -158,8 +148,6 @@ impl Route {
             prefix: PrefixRule::read(&mut table, &path),
             maintenance: Maintenance::read(&mut table),
             identity: read_identity(&mut table, &known.token),
-            // Known when all upstreams are.
-            case_insensitive: false,
             forward_credential: table.bool_or("forward_credential", false),
             request_headers: HeaderRules::read_request(table.table("request_headers")),
             response_headers: HeaderRules::read_response(table.table("response_headers")),
@@ -170,7 +158,10 @@ impl Route {
             cors,
             query_credentials,
             allow_path,
+            // Known when all upstreams are.
+            case_insensitive: false,
             allow_method_override: table.bool_or("allow_method_override", false),
+            allow_headers: read_allowed(&mut table),
             path,
             hosts,
             methods,
@@ -233,6 +224,28 @@ fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
         }
     }
     methods
+}
+
+/// Reports what a route asks of callers whom it never sees.
+fn check_auth(
+    table: &Table<'_>,
+    auth: &[CredentialKind],
+    (issuers, logins): (&[String], &[String]),
+    require: &Require,
+) {
+    let open = auth.is_empty();
+    if open && !(issuers.is_empty() && logins.is_empty() && *require == Require::default()) {
+        table.issue("auth", "is open to all: issuers, logins and require ask in vain");
+    }
+    let takes_tokens = auth.iter().any(|kind| kind.is_token());
+    let lists = !issuers.is_empty() || !logins.is_empty();
+    if lists && !open && !takes_tokens {
+        table.issue("auth", "takes no tokens: issuers and logins ask in vain");
+    }
+    if !logins.is_empty() && !issuers.is_empty() && !issuers.iter().any(|name| name == SELF_ISSUER)
+    {
+        table.issue("logins", "are the gateway's own, but issuers has no \"self\"");
+    }
 }
 
 fn read_query_credentials(table: &mut Table<'_>, auth: &[CredentialKind]) -> bool {

@@ -125,49 +125,88 @@ fn mirror(
 /// A field by which some server trusts the gateway is nobody's to send, whichever section the
 /// server stands in: one server may stand in two, with other time-outs or another protocol.
 struct Protection<'a> {
-    names: HashMap<&'a str, Vec<HeaderName>>,
+    config: &'a Config,
+    /// What is said to any upstream.
+    everywhere: Vec<HeaderName>,
     made: HashMap<&'a str, Arc<Protected>>,
     api_key: Option<&'a HeaderName>,
 }
 
 impl<'a> Protection<'a> {
     fn of(config: &'a Config) -> Self {
-        let api_key = config.api_key_header();
-        let mut protection = Self { names: HashMap::new(), made: HashMap::new(), api_key };
+        let (api_key, made) = (config.api_key_header(), HashMap::new());
+        let mut protection = Self { config, everywhere: Vec::new(), made, api_key };
+        let all = config.upstreams.iter().flat_map(|upstream| protection.names_of(upstream));
+        let mut everywhere: Vec<HeaderName> = all.filter(|name| !is_ordinary(name)).collect();
+        everywhere.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        everywhere.dedup();
+        protection.everywhere = everywhere;
         for upstream in &config.upstreams {
-            let names = protection.names_of(config, upstream);
-            protection.made.insert(&upstream.name, protection.make(&names));
-            protection.names.insert(&upstream.name, names);
+            let made = Arc::new(protection.make([upstream]));
+            protection.made.insert(&upstream.name, made);
         }
         protection
     }
 
-    /// Every name that any route to this upstream sets, so that no route lets it through.
-    fn names_of(&self, config: &Config, upstream: &config::Upstream) -> Vec<HeaderName> {
-        let routes = config.routes.iter().filter(|route| route.upstream() == Some(&upstream.name));
-        let set = routes.clone().flat_map(|route| route.request_headers.set.iter());
-        let mut names: Vec<HeaderName> = set.map(|(name, _)| name.clone()).collect();
-        names.extend(routes.filter_map(|route| match &route.identity {
-            IdentityForm::Jwt(name) => Some(name.clone()),
-            IdentityForm::Headers | IdentityForm::None => None,
-        }));
+    /// Every name that any route to this upstream sets, and those of its credential.
+    fn names_of(&self, upstream: &config::Upstream) -> Vec<HeaderName> {
+        let mut routes = self.config.routes.iter();
+        let routes = routes.by_ref().filter(|route| route.upstream() == Some(&upstream.name));
+        let mut names: Vec<HeaderName> = Vec::new();
+        for route in routes {
+            names.extend(route.request_headers.set.iter().map(|(name, _)| name.clone()));
+            if let IdentityForm::Jwt(name) = &route.identity {
+                names.push(name.clone());
+            }
+        }
         names.extend(upstream.credential.iter().flat_map(UpstreamCredential::names));
         // The client's own are read first; whether they go on is decided later.
         names.retain(|name| !is_credential(name) && Some(name) != self.api_key);
         names
     }
 
-    fn make(&self, names: &[HeaderName]) -> Arc<Protected> {
-        Arc::new(Protected::new(names).with_api_key(self.api_key))
+    /// What protects these upstreams: all that is said anywhere, and what is said to them.
+    fn make<'u>(&self, upstreams: impl IntoIterator<Item = &'u config::Upstream>) -> Protected {
+        let mut names = self.everywhere.clone();
+        for upstream in upstreams {
+            let own = self.names_of(upstream).into_iter().filter(is_ordinary);
+            names.extend(own);
+        }
+        Protected::new(&names).with_api_key(self.api_key)
     }
 
     /// What protects the upstream of a route, and its mirror as well, which is sent a copy.
     fn for_route(&self, route: &config::Route) -> Option<Arc<Protected>> {
         // Nothing of the client's goes anywhere.
         let Some(main) = route.upstream() else { return Some(Arc::default()) };
-        let Some(mirror) = &route.mirror else { return self.made.get(main).cloned() };
-        let mut names = self.names.get(main)?.clone();
-        names.extend_from_slice(self.names.get(mirror.upstream.as_str())?);
-        Some(self.make(&names))
+        let shared = self.made.get(main)?;
+        if route.mirror.is_none() && route.allow_headers.is_empty() {
+            return Some(shared.clone());
+        }
+        let mirror = route.mirror.as_ref().map(|mirror| mirror.upstream.as_str());
+        let upstreams = self.config.upstreams.iter();
+        let upstreams = upstreams.filter(|one| one.name == main || Some(&*one.name) == mirror);
+        Some(Arc::new(self.make(upstreams).allowing(&route.allow_headers)))
     }
+}
+
+/// True for the fields by which every client says what it wants: nobody is trusted by them, and a
+/// route that sets one is no reason to keep it from another upstream's clients.
+fn is_ordinary(name: &HeaderName) -> bool {
+    const NAMES: [&str; 11] = [
+        "cache-control",
+        "cookie",
+        "date",
+        "expect",
+        "origin",
+        "pragma",
+        "prefer",
+        "priority",
+        "range",
+        "referer",
+        "user-agent",
+    ];
+    const PREFIXES: [&str; 4] = ["accept", "content-", "if-", "sec-"];
+    let name = name.as_str();
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

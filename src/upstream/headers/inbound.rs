@@ -12,6 +12,7 @@ use http::{Method, Version};
 use super::super::extended_connect::is_by_connect;
 use super::{X_ACCESS_TOKEN, X_KEY, is_hop_by_hop, lists, remove_where, strip_hop_by_hop, tokens};
 use crate::client::Client;
+use crate::config::is_foreign;
 
 /// Prefixes of names that only the gateway uses towards an upstream.
 const PREFIXES: [&str; 3] = ["x-auth-", "x-forwarded-", "proxy-"];
@@ -52,11 +53,13 @@ const FROM_TRUSTED: [&str; 5] = [
     "x-forwarded-prefix",
 ];
 
-/// The names that clients may not send to one upstream.
+/// The names that clients may not send.
 #[derive(Debug, Default)]
 pub struct Protected {
     /// Folded names besides the fixed ones.
     names: Vec<Box<str>>,
+    /// Of the fields that other gateways set, those that may pass, as they are spelled here.
+    allowed: Vec<HeaderName>,
     /// The field of API keys: it may pass to the decision, but not in another spelling, and not
     /// as a trailer.
     api_key: Option<HeaderName>,
@@ -65,7 +68,7 @@ pub struct Protected {
 }
 
 impl Protected {
-    /// For an upstream whose routes `set` these names.
+    /// For upstreams that are told something by these names.
     pub fn new<'a>(set: impl IntoIterator<Item = &'a HeaderName>) -> Self {
         let mut protected = Self::default();
         for name in set {
@@ -86,7 +89,14 @@ impl Protected {
         self
     }
 
-    /// True if no client may send `name` to this upstream.
+    /// Where the route lets these fields of other gateways through.
+    #[must_use]
+    pub fn allowing(mut self, names: &[HeaderName]) -> Self {
+        self.allowed = names.to_vec();
+        self
+    }
+
+    /// True if no client may send `name`.
     fn removes(&self, name: &str, trusted: bool, allow_method_override: bool) -> bool {
         if self.lengths & length_bit(name.len()) != 0 {
             let is_alias = |held: &HeaderName| held.as_str() != name && alias_of(name, held);
@@ -97,15 +107,27 @@ impl Protected {
             }
         }
         // All fixed names begin with one of these; most fields end here.
-        if !matches!(name.as_bytes().first(), Some(b'x' | b'f' | b'p' | b'c' | b't')) {
-            return false;
+        match name.as_bytes().first() {
+            Some(b'x' | b'f' | b'p' | b'c' | b't') => {}
+            Some(b'i' | b'o' | b'r' | b's') => return self.is_foreign(name),
+            _ => return false,
         }
         if PREFIXES.iter().any(|prefix| begins(name, prefix)) {
-            return !(trusted && FROM_TRUSTED.contains(&name));
+            let is_told = trusted && FROM_TRUSTED.contains(&name);
+            return !(is_told || self.lets_pass(name));
         }
         NAMES.iter().any(|held| alike(name, held))
             || NO_ALIAS.iter().any(|held| *held != name && alike(name, held))
             || (!allow_method_override && OVERRIDES.contains(&name))
+            || self.is_foreign(name)
+    }
+
+    fn is_foreign(&self, name: &str) -> bool {
+        is_foreign(name) && !self.lets_pass(name)
+    }
+
+    fn lets_pass(&self, name: &str) -> bool {
+        self.allowed.iter().any(|allowed| *allowed == name)
     }
 
     /// Removes everything from `trailers` that could not have been sent as a header either
@@ -312,7 +334,8 @@ mod tests {
     #[test]
     fn protected_names_are_known_in_every_spelling() {
         let set = HeaderName::from_static("x-tenant");
-        let protected = Protected::new([&set]);
+        let allowed = ["x-remote-user", "x-forwarded-email"].map(HeaderName::from_static);
+        let protected = Protected::new([&set]).allowing(&allowed);
         for (name, trusted, removed, why) in [
             ("x-auth-subject", true, true, "identity, whoever says it"),
             ("x_auth_subject", false, true, "CGI reads an underscore as a dash"),
@@ -329,6 +352,13 @@ mod tests {
             ("proxy", false, true, "HTTP_PROXY in CGI"),
             ("x-http-method-override", true, true, "another method than was permitted"),
             ("accept", false, false, "an ordinary field"),
+            ("remote-user", true, true, "what other gateways say, whoever says it"),
+            ("x_forwarded_user", true, true, "in every spelling"),
+            ("ssl_client_s_dn", false, true, "a certificate that nobody showed us"),
+            ("cookie", false, false, "a field that begins like one of theirs"),
+            ("x-remote-user", false, false, "the route lets it through"),
+            ("x_remote_user", false, true, "but not in another spelling"),
+            ("x-forwarded-email", false, false, "this one too"),
         ] {
             assert_eq!(protected.removes(name, trusted, false), removed, "{name}: {why}");
         }

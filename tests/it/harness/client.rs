@@ -83,6 +83,11 @@ impl Call<'_> {
         self
     }
 
+    /// How many fields it has so far.
+    pub fn header_count(&self) -> usize {
+        self.request.headers_ref().map_or(0, HeaderMap::len)
+    }
+
     /// Replaces the `Host` that every call has.
     pub fn host(mut self, host: &str) -> Self {
         self.request.headers_mut().unwrap().insert("host", host.parse().unwrap());

@@ -76,9 +76,9 @@ async fn names_and_claims_are_encoded_so_that_no_list_or_line_is_read_otherwise(
     assert_eq!(received.header("x-none"), None, "no value means absent");
 }
 
-/// DECISIONS 21: a name that one route sets no client may send to its upstream by another.
+/// A name that one route sets no client may send by another, to whatever upstream.
 #[tokio::test]
-async fn a_name_that_one_route_sets_is_taken_from_clients_on_all_routes_to_that_upstream() {
+async fn a_name_that_one_route_sets_is_taken_from_clients_on_all_routes() {
     let (app, other) = (Upstream::start().await, Upstream::start().await);
     let config = format!(
         r#"
@@ -127,7 +127,7 @@ auth = []
     ask("/plain/").await;
     assert!(said(&app).is_empty(), "{:?}", said(&app));
     ask("/other/").await;
-    assert_eq!(said(&other).len(), 4, "nobody there relies on it");
+    assert!(said(&other).is_empty(), "it may be the same server: {:?}", said(&other));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod bearer;
 mod cors;
+mod fields;
 mod foreign;
 mod foreign_users;
 mod framing;
