@@ -75,7 +75,7 @@ impl Operations {
             // A store that is down keeps nobody from being refused by what is known without it.
             && let Ok(sessions) = self.sessions_of(&people).await
         {
-            let names = sessions.into_iter().map(|one| TokenOwner::Username(one.username.into()));
+            let names = sessions.into_iter().map(|one| TokenOwner::named(&one.username));
             owners.extend(names);
             owners.sort_unstable();
             owners.dedup();
@@ -104,7 +104,7 @@ impl Operations {
         let id = SessionId::parse(user).map(|_| Subject::new(user)).filter(|_| !issuers.is_empty());
         let mut owners: Vec<_> = subjects.chain(id).map(TokenOwner::Subject).collect();
         if !issuers.is_empty() {
-            owners.push(TokenOwner::Username(user.into()));
+            owners.push(TokenOwner::named(user));
         }
         owners
     }

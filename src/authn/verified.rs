@@ -136,8 +136,10 @@ impl Verified {
     /// If so.
     pub fn check_ended(&self, revocations: &Revocations, now: Timestamp) -> Result<(), Refusal> {
         self.check_revoked(revocations)?;
-        // Asked first, so that a gateway where no user's tokens are refused copies nothing.
-        if !revocations.cutoffs.is_empty()
+        // In this order our own tokens cost nothing, and a gateway where no user's tokens are refused
+        // copies nothing.
+        if !self.own
+            && !revocations.cutoffs.is_empty()
             && let Some(token) = self.foreign_token()
             && revocations.cutoffs.refuse(&token, now)
         {

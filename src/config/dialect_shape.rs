@@ -3,8 +3,8 @@
 //! A dialect is read whole by `crate::dialect`, which knows what its values mean but not where they
 //! stand. Here every key that is unknown, missing or of another kind is reported first, each with
 //! its line and path. What is left of the dialect without them can still be checked for its meaning,
-//! so that one reading finds all that is wrong; `ShapedDialect::excuses` says which findings would only be
-//! consequences.
+//! so that one reading finds all that is wrong; `ShapedDialect::excuses` says which findings would
+//! only be consequences.
 
 use serde::Deserialize;
 use toml::Spanned;

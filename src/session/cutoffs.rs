@@ -1,10 +1,10 @@
 //! Tokens of other issuers that are refused by their user: those that were issued before an
 //! operator said so.
 //!
-//! Such tokens have no session that could be ended, and nobody here knows which of them are out. What
-//! is known is whose a token is and when it was issued. Kept for good, because nobody knows either
-//! how long the last of them lives: a row for each user that an operator has named. Read by requests
-//! with a foreign token, without a lock; empty on most gateways.
+//! Such tokens have no session that could be ended, and nobody here knows which of them are out. A
+//! token itself says whose it is and when it was issued. Cut-offs are kept for good, because nobody
+//! knows either how long the last of the tokens lives: a row for each user that an operator has
+//! named. Requests with a foreign token read them, without a lock; on most gateways there is none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,8 +24,16 @@ const UNDATED: Duration = Duration::from_secs(30 * 24 * 3600);
 pub enum TokenOwner {
     /// The id made of issuer and `sub`.
     Subject(Subject),
-    /// The name that the token, or its issuer, says; whichever issuer that is.
+    /// The name that the token, or its issuer, says; whichever issuer that is. In lower case.
     Username(Arc<str>),
+}
+
+impl TokenOwner {
+    /// The owner of this name, however it is spelled: an operator who types another spelling than
+    /// the tokens have must not be told that they are refused while they are not.
+    pub fn named(name: &str) -> Self {
+        Self::Username(name.to_lowercase().into())
+    }
 }
 
 /// A token of another issuer, as far as it matters here.
@@ -44,7 +52,7 @@ impl ForeignToken {
     pub fn is_of(&self, owner: &TokenOwner) -> bool {
         match owner {
             TokenOwner::Subject(subject) => self.subject == *subject,
-            TokenOwner::Username(name) => self.username == *name,
+            TokenOwner::Username(_) => TokenOwner::named(&self.username) == *owner,
         }
     }
 }
@@ -72,8 +80,11 @@ impl Cutoffs {
     /// Whether a token is refused at `now`.
     pub fn refuse(&self, token: &ForeignToken, now: Timestamp) -> bool {
         let held = self.0.load();
+        if held.is_empty() {
+            return false;
+        }
         let by_subject = held.get(&TokenOwner::Subject(token.subject.clone()));
-        let by_name = held.get(&TokenOwner::Username(token.username.clone()));
+        let by_name = held.get(&TokenOwner::named(&token.username));
         let Some(cutoff) = by_subject.max(by_name) else { return false };
         match token.issued {
             Some(issued) => issued <= *cutoff,
@@ -98,8 +109,8 @@ mod tests {
         let later = at.plus(UNDATED);
         assert!(cutoffs.is_empty() && !cutoffs.refuse(&token("ann", None, true), at));
         cutoffs.keep(&TokenOwner::Subject(Subject::foreign("https://idp.example", "ann")), at);
-        cutoffs.keep(&TokenOwner::Username("name of bob".into()), at);
-        cutoffs.keep(&TokenOwner::Username("name of bob".into()), Timestamp::from_secs(5));
+        cutoffs.keep(&TokenOwner::named("Name of BOB"), at);
+        cutoffs.keep(&TokenOwner::named("name of bob"), Timestamp::from_secs(5));
 
         for name in ["ann", "bob"] {
             assert!(cutoffs.refuse(&token(name, Some(9_999_999), false), later), "{name}");

@@ -477,7 +477,7 @@ async fn tokens_of_others_are_cut_off_by_their_owner(store: &dyn SessionStore) {
         issued: Some(START),
         is_takeover: false,
     };
-    let of = vec![TokenOwner::Subject(Subject::new("7")), TokenOwner::Username("ann".into())];
+    let of = vec![TokenOwner::Subject(Subject::new("7")), TokenOwner::named("ann")];
 
     assert_eq!(store.revoke(Revoke::Tokens { of }, after(1)).await.unwrap(), []);
 

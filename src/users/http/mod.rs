@@ -1,9 +1,9 @@
 //! A legacy system as a source of users: its own login is asked, in its dialect.
 //!
 //! It cannot be asked for anybody without their password, so a user whom it let in is remembered in
-//! the gateway's own store (`record`): refreshes find them there, and the system is asked for them in
-//! that spelling of their name for good. `import = true` keeps an argon2id hash of their password as
-//! well, which decides alone once the import is called final.
+//! the gateway's own store (`record`): refreshes find them there, and the system is asked for them
+//! in that spelling of their name for good. `import = true` keeps an argon2id hash of their password
+//! as well, which decides alone once the import is called final.
 //!
 //! The system is believed where it speaks its dialect and nowhere else: what is down, or answers
 //! anything else, is unavailable and never "wrong". Where a dialect has one answer for an unknown

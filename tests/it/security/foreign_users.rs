@@ -31,7 +31,9 @@ async fn status(gateway: &Gateway, token: &str) -> u16 {
 #[tokio::test]
 async fn a_revoked_users_foreign_tokens_are_refused_and_new_ones_are_not() {
     let subject = Subject::foreign("https://legacy.example/", "7").to_string();
-    for (user, why) in [("7", "`sub`"), ("zoe", "name"), (subject.as_str(), "id of the logs")] {
+    for (user, why) in
+        [("7", "`sub`"), ("Zoe", "name, in any spelling"), (subject.as_str(), "id of the logs")]
+    {
         let upstream = Upstream::start().await;
         let gateway = trusting(&upstream, "username_claim = \"name\"").await;
         let old = token(json!({ "name": "zoe" }));
