@@ -171,7 +171,7 @@ impl Verified {
                 let cause = "the token's session has ended";
                 return Err(Refusal { reason: Reason::TokenRevoked, cause });
             }
-            Some(SessionMark::Unreviewed) => {
+            Some(SessionMark::Unreviewed(_)) => {
                 let cause = "the session's user has not been looked at since the start";
                 return Err(Refusal { reason: Reason::Unavailable, cause });
             }

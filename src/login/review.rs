@@ -26,6 +26,9 @@ use crate::users::{SourceError, User};
 /// some of them cost nothing, silence costs one time-out.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// More than clocks may differ by.
+const TOLERANCE: Duration = Duration::from_secs(300);
+
 /// What came of a review.
 #[derive(Debug, Default)]
 pub(crate) struct Reviewed {
@@ -50,8 +53,8 @@ pub(crate) async fn review_sessions(
 ) -> Result<Reviewed, StoreError> {
     let review = Review { services, now, outcome: Mutex::default() };
     let people = people(services, only, now).await?;
-    review.outcome().undone =
-        people.values().flatten().flat_map(Person::ids).collect::<HashSet<_>>();
+    let sessions = people.values().flatten().flat_map(|person| &person.sessions);
+    review.outcome().undone = sessions.map(|session| (session.id, session.access_until)).collect();
     let asking = join_all(people.into_iter().map(|(source, people)| review.ask(source, people)));
     match budget {
         Some(budget) => drop(timeout(budget, asking).await),
@@ -61,10 +64,10 @@ pub(crate) async fn review_sessions(
     if let Some(error) = outcome.failed {
         return Err(error);
     }
-    for late in &outcome.undone {
-        services.store.revocations().hold(*late);
+    for (late, access_until) in outcome.undone {
+        services.store.revocations().hold(late, access_until.plus(TOLERANCE));
+        outcome.reviewed.late.insert(late);
     }
-    outcome.reviewed.late = outcome.undone;
     Ok(outcome.reviewed)
 }
 
@@ -81,15 +84,10 @@ struct Brief {
     login: String,
     subject: Subject,
     version: Digest,
+    access_until: Timestamp,
     /// Whether a session that began with a foreign token may go on; `None` where somebody has to
     /// be asked.
     still_trades: Option<bool>,
-}
-
-impl Person {
-    fn ids(&self) -> impl Iterator<Item = SessionId> {
-        self.sessions.iter().map(|session| session.id)
-    }
 }
 
 /// Whose sessions there are, by source.
@@ -107,9 +105,15 @@ async fn people(
                 continue;
             }
             let still_trades = services.still_trades(&session, now);
-            let Session { id, login, subject, user_version: version, .. } = session;
             let key = (session.source, session.user_id, session.username);
-            found.entry(key).or_default().push(Brief { id, login, subject, version, still_trades });
+            found.entry(key).or_default().push(Brief {
+                id: session.id,
+                login: session.login,
+                subject: session.subject,
+                version: session.user_version,
+                access_until: session.access_until,
+                still_trades,
+            });
         }
         after = page.next;
         if after.is_none() {
@@ -133,8 +137,8 @@ struct Review<'a> {
 #[derive(Default)]
 struct Outcome {
     reviewed: Reviewed,
-    /// Sessions that nothing is known of yet.
-    undone: HashSet<SessionId>,
+    /// Sessions that nothing is known of yet, and when their last access tokens expire.
+    undone: HashMap<SessionId, Timestamp>,
     failed: Option<StoreError>,
 }
 
@@ -193,9 +197,9 @@ impl Review<'_> {
 
     fn leave(&self, person: &Person) {
         let mut outcome = self.outcome();
-        for id in person.ids() {
-            outcome.undone.remove(&id);
-            outcome.reviewed.left.insert(id);
+        for session in &person.sessions {
+            outcome.undone.remove(&session.id);
+            outcome.reviewed.left.insert(session.id);
         }
     }
 

@@ -13,9 +13,9 @@ use crate::spread::Spread;
 pub enum SessionMark {
     /// Its tokens are refused, and forgotten after this.
     Revoked(Timestamp),
-    /// Nobody has yet looked whether its user still is who they were: it may be neither taken nor
-    /// refused for good.
-    Unreviewed,
+    /// Nobody has yet looked whether its user still is who they were: its tokens may be neither
+    /// taken nor refused for good, until the last of them has expired.
+    Unreviewed(Timestamp),
 }
 
 /// Revoked sessions and single tokens, each until no token of theirs can be valid any more.
@@ -39,14 +39,14 @@ impl Revocations {
         self.sessions.get(id).map(|mark| *mark)
     }
 
-    /// Has a session wait until its user has been looked at.
-    pub fn hold(&self, id: SessionId) {
-        self.sessions.entry(id).or_insert(SessionMark::Unreviewed);
+    /// Has a session wait until its user has been looked at; forgotten after `until`.
+    pub fn hold(&self, id: SessionId, until: Timestamp) {
+        self.sessions.entry(id).or_insert(SessionMark::Unreviewed(until));
     }
 
     /// Its user has been looked at.
     pub fn release(&self, id: &SessionId) {
-        self.sessions.remove_if(id, |_, mark| *mark == SessionMark::Unreviewed);
+        self.sessions.remove_if(id, |_, mark| matches!(mark, SessionMark::Unreviewed(_)));
     }
 
     /// True if this very token is refused.
@@ -69,7 +69,7 @@ impl Revocations {
         let mut mark = self.sessions.entry(id).or_insert(SessionMark::Revoked(until));
         *mark = match *mark {
             SessionMark::Revoked(held) => SessionMark::Revoked(held.max(until)),
-            SessionMark::Unreviewed => SessionMark::Revoked(until),
+            SessionMark::Unreviewed(_) => SessionMark::Revoked(until),
         };
     }
 
@@ -81,8 +81,7 @@ impl Revocations {
     /// Forgets what ended before `now`.
     pub fn sweep(&self, now: Timestamp) {
         self.sessions.retain(|_, mark| match mark {
-            SessionMark::Revoked(until) => *until > now,
-            SessionMark::Unreviewed => true,
+            SessionMark::Revoked(until) | SessionMark::Unreviewed(until) => *until > now,
         });
         self.tokens.retain(|_, until| *until > now);
     }

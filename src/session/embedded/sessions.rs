@@ -138,7 +138,7 @@ pub(super) fn rotate(
     let presented = rotation.presented;
     if presented == generation.current {
         if generation.retired.is_some_and(|(_, at)| is_within(now, at, FRESH)) {
-            use_until(t, &mut session, rotation.access_until)?;
+            extend(t, &mut session, rotation.access_until)?;
             return Ok(Rotated::Fresh(Box::new(session)));
         }
         session.refresh = Some(Generation {
@@ -159,7 +159,7 @@ pub(super) fn rotate(
                 return reuse(t, session, now);
             }
             // Not counted as use: only a working token keeps a session from idling out.
-            use_until(t, &mut session, rotation.access_until)?;
+            extend(t, &mut session, rotation.access_until)?;
             Ok(Rotated::Grace(Box::new(session)))
         }
         _ if is_older(t, id, &generation, rotation)? => reuse(t, session, now),
@@ -356,6 +356,12 @@ pub(super) fn all(t: &Tables<'_>) -> Result<Vec<SessionId>, Fault> {
         ids.push(session_id(row?.0.value()));
     }
     Ok(ids)
+}
+
+/// As `use_until`, for a session of which nothing else has changed: where an access token until
+/// then was given out already, nothing is written.
+fn extend(t: &mut Tables<'_>, session: &mut Session, until: Timestamp) -> Result<(), Fault> {
+    if until > session.access_until { use_until(t, session, until) } else { Ok(()) }
 }
 
 /// Saves the session with an access token of its good until `until`.

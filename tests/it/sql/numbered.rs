@@ -143,9 +143,10 @@ async fn an_operator_has_to_say_which_of_two_users_of_one_name_is_meant() {
         assert!(problem.contains("--source"), "{problem}");
     }
 
-    let second = asked(Method::DELETE, "/sessions?user=alice&source=second").await;
-    assert_eq!(second, (200, json!({ "ended": 0 })));
-    let first = asked(Method::DELETE, "/sessions?user=alice&source=first").await;
-    assert_eq!(first, (200, json!({ "ended": 1 })));
+    for (source, ended) in [("second", 0), ("first", 1)] {
+        let path = format!("/sessions?user=alice&source={source}");
+        let (status, answer) = asked(Method::DELETE, &path).await;
+        assert_eq!((status, &answer["ended"]), (200, &json!(ended)), "{source}");
+    }
     assert_eq!(asked(Method::DELETE, "/sessions?user=alice&source=third").await.0, 404);
 }
