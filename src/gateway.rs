@@ -18,7 +18,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use self::ends::announce;
 pub(crate) use self::generation::Generation;
-use crate::admission::ByteBudget;
+use crate::admission::{Attempts, ByteBudget};
 use crate::algorithm::Algorithm;
 use crate::authn::{Accept, VerifierError};
 use crate::clock::Clock;
@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) hashing: Arc<PasswordPool>,
     pub(crate) proofs: Arc<Proofs>,
+    /// What addresses have failed at passwords and codes lately.
+    pub(crate) attempts: Arc<Attempts>,
     /// For request bodies in memory.
     pub(crate) bodies: ByteBudget,
 }

@@ -308,6 +308,7 @@ impl Operations {
             revocations: shared.store.revocations().len(),
             verified_tokens: generation.verifier.remembered(),
             throttled: generation.throttle.len(),
+            body_memory: shared.bodies.held(),
             hashing_waiting: shared.hashing.waiting(),
             weak_logins: weak.map(|(scheme, count)| (scheme.as_str(), count)).collect(),
             log_lines_dropped: shared.access.dropped() + shared.audit.dropped(),

@@ -74,6 +74,7 @@ impl Generation {
             audit: shared.audit.clone(),
             metrics: shared.metrics.clone(),
             limits: config.login_limits.clone(),
+            attempts: shared.attempts.clone(),
             mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
             trades: Trade::all(&config),
             proofs: shared.proofs.clone(),

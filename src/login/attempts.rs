@@ -5,15 +5,17 @@
 //! counted the same whichever door it comes through.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{Call, Login, Refused, Services};
+use crate::admission::AttemptLimit;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::secret::{Digest, SecretString};
-use crate::session::{Admission, Attempt, AttemptKind, Holder};
+use crate::session::{Admission, Attempt, AttemptKind, Holder, Progress};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::LoginResult;
-use crate::users::{Checked, Name, User, canonical_account};
+use crate::users::{Checked, Lookup, Name, User};
 
 /// Who tries, and through which door.
 #[derive(Debug)]
@@ -26,10 +28,37 @@ pub(super) struct Trier<'a> {
 }
 
 impl Services {
-    /// Reserves a try of this kind for `account`.
+    /// Lets a try at `name` begin. It is counted by its address before any source is asked for the
+    /// name, or every guess over the limit would still be a search; a name that is longer than
+    /// anybody's is counted by the address alone, and not even folded.
+    pub(super) async fn begin(
+        &self,
+        trier: &Trier<'_>,
+        sources: &[String],
+        name: &Name,
+    ) -> Result<Lookup, Refused> {
+        let limits = self.limits.per_address;
+        let limit = AttemptLimit { attempts: limits.attempts, per: limits.per };
+        if let Err(retry_after) = self.attempts.reserve(trier.group, limit, trier.now) {
+            return Err(self.limited(trier, None, retry_after));
+        }
+        if !name.is_possible() {
+            let cause = "the name is longer than anybody's";
+            return Err(self.failed(trier, "-", Reason::UnknownUser, cause));
+        }
+        let found = self.users.look_for(sources, name, trier.group).await;
+        found.map_err(|error| {
+            self.attempts.give_back(trier.group, trier.now);
+            self.count(trier, LoginResult::Unavailable);
+            error.into()
+        })
+    }
+
+    /// Reserves a try of this kind for `account`, which `lookup` led to.
     pub(super) async fn reserve_attempt(
         &self,
         trier: &Trier<'_>,
+        lookup: &Lookup,
         (account, kind): (Digest, AttemptKind),
     ) -> Result<Attempt, Refused> {
         let limits = &self.limits;
@@ -40,32 +69,67 @@ impl Services {
             per_account: (limits.per_account.attempts, limits.per_account.per),
             per_address: (limits.per_address.attempts, limits.per_address.per),
         };
-        match self.store.count_attempt(attempt.clone(), trier.now).await? {
+        let admitted = self.store.count_attempt(attempt.clone(), trier.now).await;
+        if !matches!(admitted, Ok(Admission::Admitted)) && !lookup.asked_elsewhere {
+            // Nobody was asked for this, so it is as if it had not been tried.
+            self.attempts.give_back(trier.group, trier.now);
+        }
+        match admitted? {
             Admission::Admitted => Ok(attempt),
-            Admission::Limited { retry_after, account } => {
-                self.count(trier, LoginResult::Limited);
-                let event = AuditEvent::Lockout { account: &attempt.account, by_account: account };
-                self.audit.write(trier.now, &trier.actor, &event);
-                Err(Refused {
-                    retry_after: Some(retry_after),
-                    ..Refused::new(Reason::TooManyAttempts, "over the limit of attempts")
-                })
+            Admission::Limited { retry_after, account: by_account } => {
+                Err(self.limited(trier, Some((&account, by_account)), retry_after))
             }
         }
     }
 
-    /// Gives a reserved try back: it was never decided.
-    pub(super) async fn give_back(&self, attempt: Attempt, now: Timestamp) {
+    fn limited(
+        &self,
+        trier: &Trier<'_>,
+        counted: Option<(&Digest, bool)>,
+        retry_after: Duration,
+    ) -> Refused {
+        self.count(trier, LoginResult::Limited);
+        let (account, by_account) = counted.unzip();
+        let by_account = by_account.unwrap_or(false);
+        let event = AuditEvent::Lockout { account, by_account };
+        self.audit.write(trier.now, &trier.actor, &event);
+        Refused {
+            retry_after: Some(retry_after),
+            ..Refused::new(Reason::TooManyAttempts, "over the limit of attempts")
+        }
+    }
+
+    /// The reserved try was right, and brought its user so far.
+    pub(super) async fn passed(
+        &self,
+        attempt: Attempt,
+        progress: Progress,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
+        self.attempts.give_back(attempt.address, now);
+        Ok(self.store.attempt_succeeded(attempt, progress, now).await?)
+    }
+
+    /// Gives a reserved try back where it was never decided.
+    pub(super) async fn not_passed(
+        &self,
+        attempt: Attempt,
+        lookup: &Lookup,
+        refused: &Refused,
+        now: Timestamp,
+    ) {
+        if is_decision(refused.reason) {
+            return;
+        }
+        // Whoever asks for more than their share after a search that was made for them has had it:
+        // otherwise the search would cost nothing, and could be asked for without end.
+        if !lookup.asked_elsewhere || refused.reason != Reason::TooManyAttempts {
+            self.attempts.give_back(attempt.address, now);
+        }
         if let Err(error) = self.store.attempt_undecided(attempt, now).await {
             // The client already has a reason; the count stands and expires by itself.
             tracing::warn!(%error, "an undecided attempt could not be given back");
         }
-    }
-
-    /// What attempts are counted for: the user where there is one, else the folded name.
-    pub(super) async fn account(&self, sources: &[String], name: &Name) -> Result<Digest, Refused> {
-        let resolved = self.users.resolve(sources, name).await?;
-        Ok(canonical_account(name, resolved.as_ref()))
     }
 
     /// The user whose password this is; the try was reserved before.
@@ -73,10 +137,10 @@ impl Services {
         &self,
         trier: &Trier<'_>,
         sources: &[String],
-        name: &Name,
+        (name, lookup): (&Name, &Lookup),
         password: &SecretString,
     ) -> Result<User, Refused> {
-        let checked = self.users.check(sources, name, password, trier.group).await;
+        let checked = self.users.check(sources, (name, lookup), password, trier.group).await;
         let (reason, cause) = match checked {
             Ok(Checked::Right { user, rehashed_from }) => {
                 if let Some(old) = rehashed_from {
@@ -125,22 +189,13 @@ impl Login {
         Trier { actor: self.actor(call), group: call.address_group(), now: call.now }
     }
 
-    /// Reserves a try of this kind for `account` from the caller's address.
-    pub(super) async fn reserve_attempt(
-        &self,
-        call: &Call,
-        account: (Digest, AttemptKind),
-    ) -> Result<Attempt, Refused> {
-        self.services.reserve_attempt(&self.trier(call), account).await
-    }
-
-    /// Gives a reserved try back: it was never decided.
-    pub(super) async fn give_back(&self, call: &Call, attempt: Attempt) {
-        self.services.give_back(attempt, call.now).await;
+    /// Lets a try at `name` from the caller's address begin.
+    pub(super) async fn begin(&self, call: &Call, name: &Name) -> Result<Lookup, Refused> {
+        self.services.begin(&self.trier(call), &self.config.users, name).await
     }
 }
 
 /// True where the credential was looked at and found wrong, so that the try counts.
-pub(super) fn is_decision(reason: Reason) -> bool {
+fn is_decision(reason: Reason) -> bool {
     matches!(reason, Reason::InvalidCredentials | Reason::UnknownUser | Reason::CodeInvalid)
 }

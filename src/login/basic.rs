@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempts::{Trier, is_decision};
+use super::attempts::Trier;
 use super::proofs::Asked;
 use super::review::Patience;
 use super::{Refused, Services};
@@ -20,7 +20,7 @@ use crate::secret::{Digest, SecretString};
 use crate::session::{AttemptKind, Progress, StreamOrigin};
 use crate::telemetry::audit::Actor;
 use crate::telemetry::metrics::LoginResult;
-use crate::users::{Name, User};
+use crate::users::{Lookup, Name, User, canonical_account};
 
 /// Longer than any upstream takes for the head of an answer.
 const ON_ITS_WAY: Duration = Duration::from_secs(600);
@@ -77,19 +77,19 @@ impl Services {
         }
         let epoch = self.proofs.epoch();
         let (trier, name) = (call.trier(), Name::Username(call.name.clone()));
-        let account = self.account(&call.sources, &name).await?;
-        let attempt = self.reserve_attempt(&trier, (account, AttemptKind::Password)).await?;
-        let user = match self.checked(call, &trier, &name).await {
+        let lookup = self.begin(&trier, &call.sources, &name).await.map_err(no_name_is_unknown)?;
+        let account = canonical_account(&name, lookup.key.as_ref());
+        let counted = (account, AttemptKind::Password);
+        let attempt = self.reserve_attempt(&trier, &lookup, counted).await?;
+        let user = match self.checked(call, &trier, (&name, &lookup)).await {
             Ok(user) => user,
             Err(refused) => {
-                if !is_decision(refused.reason) {
-                    self.give_back(attempt, call.now).await;
-                }
+                self.not_passed(attempt, &lookup, &refused, call.now).await;
                 return Err(refused);
             }
         };
         // Whoever has a second step does not come here.
-        self.store.attempt_succeeded(attempt, Progress::Login, call.now).await?;
+        self.passed(attempt, Progress::Login, call.now).await?;
         let verified = self.keep((digest, epoch), &trier, &user).await?;
         self.count(&trier, LoginResult::Succeeded);
         Ok(verified)
@@ -124,13 +124,10 @@ impl Services {
         &self,
         call: &BasicCall,
         trier: &Trier<'_>,
-        name: &Name,
+        name: (&Name, &Lookup),
     ) -> Result<User, Refused> {
         let checked = self.check_password(trier, &call.sources, name, &call.password).await;
-        let user = checked.map_err(|refused| match refused.reason {
-            Reason::UnknownUser => Refused { reason: Reason::InvalidCredentials, ..refused },
-            _ => refused,
-        })?;
+        let user = checked.map_err(no_name_is_unknown)?;
         self.refuse_second_step(trier, &user).await?;
         Ok(user)
     }
@@ -162,6 +159,14 @@ impl Services {
             }
         }
         is_done
+    }
+}
+
+/// HTTP has one answer for an unknown user and a wrong password.
+fn no_name_is_unknown(refused: Refused) -> Refused {
+    match refused.reason {
+        Reason::UnknownUser => Refused { reason: Reason::InvalidCredentials, ..refused },
+        _ => refused,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Codes by mail: one SMTP conversation each, bounded in number and time.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
@@ -10,6 +11,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use crate::admission::{NoPlace, Places};
 use crate::config;
 use crate::secret::SecretString;
 
@@ -29,7 +31,7 @@ pub(crate) struct Mailer {
     timeout: Duration,
     per_hour: u32,
     conversations: Semaphore,
-    places: Semaphore,
+    places: Places,
 }
 
 /// A mail could not be handed over; the login is answered 503.
@@ -54,8 +56,8 @@ pub(crate) enum MailError {
     #[error("the mail server did not take the mail within {limit:?}")]
     Timeout { limit: Duration },
 
-    #[error("{WAITING} mails are already waiting")]
-    QueueFull,
+    #[error("too many mails are waiting: {0}")]
+    NoPlace(NoPlace),
 }
 
 impl Mailer {
@@ -83,7 +85,7 @@ impl Mailer {
             timeout: mail.timeout,
             per_hour: mail.per_hour,
             conversations: Semaphore::new(CONVERSATIONS),
-            places: Semaphore::new(CONVERSATIONS + WAITING),
+            places: Places::new(CONVERSATIONS + WAITING),
         })
     }
 
@@ -97,14 +99,15 @@ impl Mailer {
         self.per_hour
     }
 
-    /// Sends `code` to `address` and returns when the server has accepted it.
+    /// Sends `code` to a user's address and returns when the server has accepted it. `origin` asks
+    /// for it, and may have an eighth of those that wait.
     pub(crate) async fn send(
         &self,
-        address: &str,
-        name: &str,
+        (address, name): (&str, &str),
         code: &SecretString,
+        origin: Option<IpAddr>,
     ) -> Result<(), MailError> {
-        let _place = self.places.try_acquire().map_err(|_| MailError::QueueFull)?;
+        let _place = self.places.take(origin).map_err(MailError::NoPlace)?;
         let minutes = self.code_ttl.as_secs().div_ceil(60).to_string();
         let text = self
             .text

@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 
+use crate::admission::{Attempts, NoPlace};
 use crate::authn::{ApiKeys, Refusal, Verifier};
 use crate::client::{Client, address_group};
 use crate::clock::Timestamp;
@@ -60,6 +61,8 @@ pub(crate) struct Services {
     pub(crate) audit: AuditLog,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: config::LoginLimits,
+    /// What addresses have failed lately.
+    pub(crate) attempts: Arc<Attempts>,
     pub(crate) mailer: Option<Mailer>,
     pub(crate) trades: Vec<Trade>,
     /// Passwords that were right a moment ago.
@@ -151,6 +154,14 @@ impl From<SourceError> for Refused {
                 retry_after: Some(Duration::from_secs(1)),
                 ..Self::new(Reason::TooManyAttempts, error.to_string())
             },
+            SourceError::NoPlace { none, .. } => {
+                let reason = match none {
+                    NoPlace::Share { .. } => Reason::TooManyAttempts,
+                    NoPlace::Full { .. } => Reason::Unavailable,
+                };
+                let retry_after = Some(Duration::from_secs(1));
+                Self { retry_after, ..Self::new(reason, error.to_string()) }
+            }
         }
     }
 }

@@ -1,13 +1,12 @@
 //! The password step.
 
-use super::attempts::is_decision;
 use super::second_step::Wait;
 use super::{Call, Done, Login, Refused};
 use crate::dialect::{AccountKey, Endpoint, Reason, UserFacts};
 use crate::identity::Subject;
 use crate::secret::{Digest, SecretString};
 use crate::session::{AttemptKind, Progress};
-use crate::users::{Name, User};
+use crate::users::{Lookup, Name, User, canonical_account};
 
 impl Login {
     /// A password for a session, or for a code that is to follow.
@@ -19,28 +18,32 @@ impl Login {
         password: &SecretString,
     ) -> Result<Done, Refused> {
         let name = account_name(endpoint, name);
-        let account = self.account(&name).await?;
-        let attempt = self.reserve_attempt(call, (account, AttemptKind::Password)).await?;
-        let checked = match self.check_password(call, &name, password).await {
+        let lookup = self.begin(call, &name).await.map_err(|refused| self.told(refused))?;
+        let account = canonical_account(&name, lookup.key.as_ref());
+        let services = &self.services;
+        let counted = (account, AttemptKind::Password);
+        let attempt = services.reserve_attempt(&self.trier(call), &lookup, counted).await?;
+        let checked = match self.check_password(call, (&name, &lookup), password).await {
             Ok(user) => self.wait_for(endpoint, call, &user).await.map(|wait| (user, wait)),
             Err(refused) => Err(refused),
         };
         let (user, wait) = match checked {
             Ok(checked) => checked,
             Err(refused) => {
-                if !is_decision(refused.reason) {
-                    self.give_back(call, attempt).await;
-                }
+                services.not_passed(attempt, &lookup, &refused, call.now).await;
                 return Err(refused);
             }
         };
         let progress = self.progress(&user, wait.as_ref()).await?;
-        self.services.store.attempt_succeeded(attempt, progress, call.now).await?;
+        services.passed(attempt, progress, call.now).await?;
         let Some(wait) = wait else {
             return self.start_session(endpoint, call, &user).await;
         };
-        // Some sources know a name only once its password was right; the code comes after that.
-        let account = self.account(&name).await?;
+        let account = match lookup.key {
+            Some(_) => account,
+            // Some sources know a name only once its password was right; the code comes after that.
+            None => self.account(call, &name).await?,
+        };
         self.pend(endpoint, call, account, (&user, wait)).await
     }
 
@@ -59,15 +62,20 @@ impl Login {
     async fn check_password(
         &self,
         call: &Call,
-        name: &Name,
+        name: (&Name, &Lookup),
         password: &SecretString,
     ) -> Result<User, Refused> {
         let (trier, users) = (self.trier(call), &self.config.users);
         let checked = self.services.check_password(&trier, users, name, password).await;
-        checked.map_err(|refused| match refused.reason {
+        checked.map_err(|refused| self.told(refused))
+    }
+
+    /// A refusal as the client is told it.
+    fn told(&self, refused: Refused) -> Refused {
+        match refused.reason {
             Reason::UnknownUser => Refused { reason: self.unknown_user(), ..refused },
             _ => refused,
-        })
+        }
     }
 
     /// An unknown user is told from a wrong password only where the dialect has two answers and
@@ -81,8 +89,10 @@ impl Login {
     }
 
     /// What attempts are counted for.
-    pub(super) async fn account(&self, name: &Name) -> Result<Digest, Refused> {
-        self.services.account(&self.config.users, name).await
+    async fn account(&self, call: &Call, name: &Name) -> Result<Digest, Refused> {
+        let (users, group) = (&self.services.users, call.address_group());
+        let lookup = users.look_for(&self.config.users, name, group).await?;
+        Ok(canonical_account(name, lookup.key.as_ref()))
     }
 }
 

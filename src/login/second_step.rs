@@ -8,7 +8,6 @@
 
 use std::time::Duration;
 
-use super::attempts::is_decision;
 use super::code::{authenticator_digest, code_digest, new_code};
 use super::password::{account_name, user_facts};
 use super::totp::matching_step;
@@ -22,7 +21,7 @@ use crate::session::{
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
 use crate::token;
-use crate::users::User;
+use crate::users::{User, canonical_account};
 
 /// How long an authenticator's code is waited for: the telephone is in the other room.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -127,7 +126,7 @@ impl Login {
                 ..Refused::new(Reason::TooManyAttempts, "too many codes in an hour")
             });
         }
-        mailer.send(address, &user.name, &code).await?;
+        mailer.send((address, &user.name), &code, call.address_group()).await?;
         self.audit(call, AuditEvent::CodeSent { subject: &self.services.subject(user) });
         Ok(())
     }
@@ -156,16 +155,19 @@ impl Login {
         (code, ticket): (&SecretString, Option<&SecretString>),
     ) -> Result<Done, Refused> {
         let name = account_name(endpoint, name);
-        let account = self.account(&name).await?;
+        let lookup = self.begin(call, &name).await.map_err(|refused| match refused.reason {
+            Reason::UnknownUser => Refused { reason: Reason::CodeInvalid, ..refused },
+            _ => refused,
+        })?;
+        let account = canonical_account(&name, lookup.key.as_ref());
         let ticket = ticket.map(|ticket| Digest::of(ticket.expose().as_bytes()));
         let counted = self.counted(call, account, ticket).await?;
-        let attempt = self.reserve_attempt(call, (counted, AttemptKind::Code)).await?;
+        let (trier, counted) = (self.trier(call), (counted, AttemptKind::Code));
+        let attempt = self.services.reserve_attempt(&trier, &lookup, counted).await?;
         let user = match self.redeem_code(call, account, code, ticket).await {
             Ok(user) => user,
             Err(refused) => {
-                if !is_decision(refused.reason) {
-                    self.give_back(call, attempt).await;
-                }
+                self.services.not_passed(attempt, &lookup, &refused, call.now).await;
                 return Err(refused);
             }
         };
@@ -179,7 +181,7 @@ impl Login {
         attempt: Attempt,
         user: &User,
     ) -> Result<Done, Refused> {
-        self.services.store.attempt_succeeded(attempt, Progress::Login, call.now).await?;
+        self.services.passed(attempt, Progress::Login, call.now).await?;
         self.start_session(endpoint, call, user).await
     }
 

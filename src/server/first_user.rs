@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::admin::Operations;
 use crate::config::{Config, UserSourceKind};
 use crate::secret::SecretString;
-use crate::users::{self, BootstrapError, Checked, FIRST_NAME, Name};
+use crate::users::{self, BootstrapError, Checked, FIRST_NAME, Lookup, Name};
 
 /// The password's file in the state folder, where there was no terminal to show it on.
 pub const FIRST_PASSWORD: &str = "first-password";
@@ -84,7 +84,8 @@ pub(super) async fn forget_first_password(operations: &Arc<Operations>) {
     let sources: Vec<String> = made.map(|source| source.name.clone()).into_iter().collect();
     let (name, password) =
         (Name::Username(FIRST_NAME.to_owned()), SecretString::new(held.trim_end().to_owned()));
-    let checked = generation.services.users.check(&sources, &name, &password, None).await;
+    let users = &generation.services.users;
+    let checked = users.check(&sources, (&name, &Lookup::default()), &password, None).await;
     let removed = match checked {
         Ok(Checked::Wrong { .. } | Checked::Unknown) => fs::remove_file(&file),
         // Still theirs, or nobody can say now.

@@ -198,6 +198,7 @@ fn open(
         draining: AtomicBool::new(false),
         hashing,
         proofs: Arc::new(Proofs::new()),
+        attempts: Arc::default(),
         bodies: ByteBudget::new(config.process.body_memory),
     })
 }

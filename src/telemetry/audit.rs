@@ -59,8 +59,9 @@ pub enum AuditEvent<'a> {
         account: &'a Digest,
         cause: &'a str,
     },
+    /// `None` where the address alone was enough to refuse, before anybody looked whose the name is.
     Lockout {
-        account: &'a Digest,
+        account: Option<&'a Digest>,
         by_account: bool,
     },
     Refreshed {
@@ -176,7 +177,8 @@ impl AuditEvent<'_> {
                 text(object, "cause", cause);
             }
             Self::Lockout { account, by_account } => {
-                object.text("account", &account.short());
+                let account = account.map(Digest::short);
+                object.text("account", account.as_deref().unwrap_or("-"));
                 object.text("counted_by", if by_account { "account" } else { "address" });
             }
             Self::Refreshed { session } => object.plain_text("session.id", session.0),
@@ -246,7 +248,7 @@ mod tests {
     fn an_account_is_written_as_eight_digits() {
         let account = Digest::of(b"ann");
 
-        let line = written(&AuditEvent::Lockout { account: &account, by_account: true });
+        let line = written(&AuditEvent::Lockout { account: Some(&account), by_account: true });
 
         assert_eq!(line["account"], account.short());
         assert_eq!(line["counted_by"], "account");

@@ -33,6 +33,8 @@ pub struct Gauges {
     /// Callers that rate limits know something of.
     pub throttled: usize,
     pub hashing_waiting: usize,
+    /// Bytes of request bodies in memory.
+    pub body_memory: usize,
     /// Scheme, and how often a password was right by a hash of it.
     pub weak_logins: Vec<(&'static str, u64)>,
     pub log_lines_dropped: u64,
@@ -54,6 +56,7 @@ impl Gauges {
             ("verified_tokens", "Verified tokens in memory", self.verified_tokens),
             ("rate_limit_keys", "Callers that rate limits tell apart", self.throttled),
             ("password_hashing_waiting", "Logins that wait for hashing", self.hashing_waiting),
+            ("body_memory_bytes", "Request bodies in memory", self.body_memory),
             ("store_up", "Whether the store can be written", usize::from(self.store_up)),
             ("draining", "Whether the gateway is going down", usize::from(self.draining)),
         ] {
@@ -193,6 +196,7 @@ mod tests {
         let gauges = Gauges {
             connections: 3,
             log_lines_dropped: 2,
+            body_memory: 11,
             weak_logins: vec![("ssha", 7)],
             store_up: true,
             upstreams: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), "up", 4, 5, 6)],
@@ -214,6 +218,7 @@ mod tests {
             "tollhouse_connections 3",
             "tollhouse_log_lines_dropped_total 2",
             r#"tollhouse_weak_password_logins_total{scheme="ssha"} 7"#,
+            "tollhouse_body_memory_bytes 11",
             "tollhouse_store_up 1",
             "tollhouse_draining 0",
             r#"tollhouse_upstream_up{upstream="api",server="10.0.0.1:80"} 1"#,

@@ -1,8 +1,13 @@
 //! The seam: what a source of users promises.
 
+use std::any::Any;
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::pool::PoolError;
+use crate::admission::NoPlace;
 use crate::clock::Clock;
 use crate::identity::{Claims, UserId};
 use crate::secret::{Digest, SecretString};
@@ -38,6 +43,15 @@ pub enum Name {
 }
 
 impl Name {
+    /// Longer than any name or address (RFC 5321 §4.5.3.1.3 allows 254 bytes). What is longer is
+    /// nobody's, and is refused before it is folded, which costs more the longer it is.
+    pub const LONGEST: usize = 254;
+
+    /// Whether it can be somebody's at all.
+    pub fn is_possible(&self) -> bool {
+        self.as_str().len() <= Self::LONGEST
+    }
+
     /// The name as it was typed.
     pub fn as_str(&self) -> &str {
         match self {
@@ -68,6 +82,10 @@ pub enum SourceError {
 
     #[error("{waiting} passwords are already waiting to be hashed")]
     Busy { waiting: usize },
+
+    /// It is asked as much as it may be: says nothing of whether it is well.
+    #[error("user source `{name}`: {none}")]
+    NoPlace { name: String, none: NoPlace },
 }
 
 impl SourceError {
@@ -78,6 +96,14 @@ impl SourceError {
             other => Self::Unavailable { name: name.to_owned(), cause: other.to_string() },
         }
     }
+}
+
+/// What looking for a name has found, to be given back with the password.
+#[derive(Clone, Debug, Default)]
+pub struct NameLookup {
+    pub id: Option<UserId>,
+    /// The source's own: what it has read, so that it need not be asked again.
+    pub(super) memo: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Where users live.
@@ -92,12 +118,34 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
     /// The lasting id behind a name, without a password: for counting attempts.
     async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError>;
 
+    /// `resolve` for a check that is to follow: a source that has to ask for what it finds keeps it.
+    async fn look_for(&self, name: &Name) -> Result<NameLookup, SourceError> {
+        Ok(NameLookup { id: self.resolve(name).await?, memo: None })
+    }
+
+    /// `check` of a name that was looked for a moment ago.
+    async fn check_found(
+        &self,
+        _found: &NameLookup,
+        name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        self.check(name, password, origin).await
+    }
+
+    /// How many questions somebody elsewhere is asked at once for this source; `None` where a login
+    /// asks nobody.
+    fn parallel(&self) -> Option<usize> {
+        None
+    }
+
     /// Checks a password. `origin` is the client's address group, for the queue's fairness.
     async fn check(
         &self,
         name: &Name,
         password: &SecretString,
-        origin: Option<std::net::IpAddr>,
+        origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError>;
 
     /// As much work as `check` does for a name that is unknown here: for a login that another
@@ -106,7 +154,7 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
         &self,
         _name: &Name,
         _password: &SecretString,
-        _origin: Option<std::net::IpAddr>,
+        _origin: Option<IpAddr>,
     ) -> Result<(), SourceError> {
         Ok(())
     }
@@ -131,11 +179,6 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
     /// Whether `find` answers without asking anybody elsewhere.
     fn is_local(&self) -> bool {
         false
-    }
-
-    /// How many users may be asked about at once.
-    fn parallel(&self) -> usize {
-        1
     }
 
     /// Whether its users' passwords are taken over into the gateway's own store.

@@ -7,6 +7,7 @@
 mod harness;
 
 mod admin; // probes and metrics by TCP, everything else by the unix socket
+mod admission; // one hostile client beside everybody else: places, bytes, floods
 mod architecture; // imports, file sizes, who writes a status
 mod cli; // every command of the real program
 mod compression; // answers compressed on their way, and which never are

@@ -14,7 +14,8 @@ use tollhouse::secret::SecretString;
 use tollhouse::users::edit::{self, EditError, NewUser};
 use tollhouse::users::password::{self, Cost, StoredHash};
 use tollhouse::users::{
-    Checked, FileError, FileSource, Name, Operations, PasswordPool, SourceError, UserSource, Users,
+    Checked, FileError, FileSource, Lookup, Name, Operations, PasswordPool, SourceError,
+    UserSource, Users,
 };
 
 const ALICE_ID: &str = "6f1c4d7e-0d3a-4c58-9d5e-3a8f0b1c2d3e";
@@ -151,7 +152,7 @@ async fn sources_are_asked_in_order_and_refuse_at_equal_cost() {
     let ask = |name: &str, password: &str| {
         let (name, password) = (username(name), SecretString::from(password));
         let (users, both) = (users.clone(), both.clone());
-        async move { users.check(&both, &name, &password, None).await.unwrap() }
+        async move { users.check(&both, (&name, &Lookup::default()), &password, None).await.unwrap() }
     };
 
     assert!(is_right(&ask("alice", "the staff's alice").await));
@@ -162,7 +163,9 @@ async fn sources_are_asked_in_order_and_refuse_at_equal_cost() {
         let (_, cost) = staff.cost(ask(name, "wrong")).await;
         assert_eq!(cost.total(), 2, "{name}");
     }
-    let unnamed = users.check(&["other".to_owned()], &username("a"), &"b".into(), None).await;
+    let unnamed = users
+        .check(&["other".to_owned()], (&username("a"), &Lookup::default()), &"b".into(), None)
+        .await;
     assert!(matches!(unnamed, Err(SourceError::Unavailable { .. })));
 }
 

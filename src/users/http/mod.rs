@@ -255,6 +255,10 @@ impl UserSource for HttpSource {
         true
     }
 
+    fn parallel(&self) -> Option<usize> {
+        self.legacy.as_ref().map(|_| self.config.parallel)
+    }
+
     fn imports(&self) -> bool {
         self.config.import != Import::Off
     }

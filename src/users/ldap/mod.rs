@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use self::connection::{Entry, Fault, Provable, Query};
 use self::groups::Groups;
 use self::pool::{Pool, Servers};
-use super::source::{Checked, Name, SourceError, User, UserSource};
+use super::source::{Checked, Name, NameLookup, SourceError, User, UserSource};
 use crate::clock::Clock;
 use crate::config::Ldap;
 use crate::identity::UserId;
@@ -33,8 +33,6 @@ use crate::trust::{self, TrustError};
 
 /// How often unused connections are looked at, and a directory that was down.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// Longer than any name or address (RFC 5321 §4.5.3.1.3 allows 254 bytes).
-const LONGEST_NAME: usize = 254;
 
 /// A directory that is open for logins.
 #[derive(Debug)]
@@ -83,7 +81,7 @@ impl LdapSource {
             Name::Email(_) => self.config.email_filter.as_ref(),
         };
         let text = name.as_str();
-        let Some(filter) = filter.filter(|_| !text.is_empty() && text.len() <= LONGEST_NAME) else {
+        let Some(filter) = filter.filter(|_| !text.is_empty() && name.is_possible()) else {
             return Ok(None);
         };
         self.look_for("the filter for a name", &filter::fill(filter, text, "")).await
@@ -157,9 +155,13 @@ impl LdapSource {
         Ok(found.iter().flat_map(|group| groups.roles_of(group)).collect())
     }
 
-    async fn check_password(&self, name: &Name, password: &SecretString) -> Result<Checked, Fault> {
+    async fn check_password(
+        &self,
+        found: Option<&Found>,
+        password: &SecretString,
+    ) -> Result<Checked, Fault> {
         let provable = Provable::new(password);
-        let Some(found) = self.look_up(name).await? else {
+        let Some(found) = found else {
             if provable.is_some() {
                 self.bind_as_nobody().await?;
             }
@@ -170,9 +172,9 @@ impl LdapSource {
         match proof(self.proving.bind(&found.entry.dn, provable).await?)? {
             Proof::Wrong => Ok(wrong(false)),
             Proof::Disabled => Ok(wrong(true)),
-            Proof::Right if self.is_disabled(&found).await? => Ok(wrong(true)),
+            Proof::Right if self.is_disabled(found).await? => Ok(wrong(true)),
             Proof::Right => {
-                let user = Box::new(self.user(&found).await?);
+                let user = Box::new(self.user(found).await?);
                 Ok(Checked::Right { user, rehashed_from: None })
             }
         }
@@ -281,7 +283,35 @@ impl UserSource for LdapSource {
         password: &SecretString,
         _origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError> {
-        self.in_time(self.check_password(name, password)).await
+        self.in_time(async {
+            let found = self.look_up(name).await?;
+            self.check_password(found.as_ref(), password).await
+        })
+        .await
+    }
+
+    async fn look_for(&self, name: &Name) -> Result<NameLookup, SourceError> {
+        let found = self.in_time(self.look_up(name)).await?;
+        let id = found.as_ref().map(|found| found.id.clone());
+        Ok(NameLookup { id, memo: Some(Arc::new(found)) })
+    }
+
+    async fn check_found(
+        &self,
+        found: &NameLookup,
+        name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        let memo = found.memo.as_ref().and_then(|memo| memo.downcast_ref::<Option<Found>>());
+        match memo {
+            Some(found) => self.in_time(self.check_password(found.as_ref(), password)).await,
+            None => self.check(name, password, origin).await,
+        }
+    }
+
+    fn parallel(&self) -> Option<usize> {
+        Some(self.config.parallel)
     }
 
     async fn spend(
@@ -299,10 +329,6 @@ impl UserSource for LdapSource {
 
     async fn find(&self, id: &UserId, _name: &str) -> Result<Option<User>, SourceError> {
         self.in_time(self.find_user(id)).await
-    }
-
-    fn parallel(&self) -> usize {
-        self.config.parallel
     }
 
     async fn watch(&self, clock: &Clock) {

@@ -19,7 +19,7 @@ use super::import::Imports;
 use super::open::Means;
 use super::password::{Cost, StoredHash};
 use super::pool::PasswordPool;
-use super::source::{Checked, Name, SourceError, User, UserSource};
+use super::source::{Checked, Name, NameLookup, SourceError, User, UserSource};
 use super::table::{self, Entry};
 use crate::clock::Clock;
 use crate::config::{SqlDatabase, SqlUsers};
@@ -50,10 +50,20 @@ pub struct SqlSource {
 }
 
 /// A row that was found.
+#[derive(Clone)]
 enum Found {
     User(Box<Entry>),
     /// His hash cannot be read: nobody's password is right for it.
     Unusable(UserId),
+}
+
+impl Found {
+    fn id(&self) -> &UserId {
+        match self {
+            Self::User(entry) => &entry.user.id,
+            Self::Unusable(id) => id,
+        }
+    }
 }
 
 impl SqlSource {
@@ -175,6 +185,40 @@ impl SqlSource {
         right.map_err(|error| SourceError::from_pool(&self.name, error))
     }
 
+    async fn check_row(
+        &self,
+        found: Option<Found>,
+        name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        let entry = match found {
+            Some(Found::User(entry)) => entry,
+            Some(Found::Unusable(id)) => {
+                self.spend(name, password, origin).await?;
+                return Ok(Checked::Wrong { id, disabled: false });
+            }
+            None => {
+                self.spend(name, password, origin).await?;
+                return Ok(Checked::Unknown);
+            }
+        };
+        let right = self.is_right(&entry, password, origin).await?;
+        if !right || entry.disabled {
+            return Ok(Checked::Wrong { id: entry.user.id, disabled: entry.disabled });
+        }
+        if self.writer.is_none() || !entry.password.needs_rehash() {
+            return Ok(Checked::Right { user: Box::new(entry.user), rehashed_from: None });
+        }
+        match self.replace(&entry, password, origin).await {
+            Some(user) => {
+                let rehashed_from = Some(entry.user.version);
+                Ok(Checked::Right { user: Box::new(user), rehashed_from })
+            }
+            None => self.read_again(*entry, password, origin).await,
+        }
+    }
+
     /// Replaces a weak hash in the database; the user as he is then. A login never fails by this.
     async fn replace(
         &self,
@@ -270,10 +314,7 @@ impl UserSource for SqlSource {
     }
 
     async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError> {
-        Ok(self.read(name).await?.map(|found| match found {
-            Found::User(entry) => entry.user.id,
-            Found::Unusable(id) => id,
-        }))
+        Ok(self.read(name).await?.map(|found| found.id().clone()))
     }
 
     async fn check(
@@ -282,31 +323,32 @@ impl UserSource for SqlSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError> {
-        let entry = match self.read(name).await? {
-            Some(Found::User(entry)) => entry,
-            Some(Found::Unusable(id)) => {
-                self.spend(name, password, origin).await?;
-                return Ok(Checked::Wrong { id, disabled: false });
-            }
-            None => {
-                self.spend(name, password, origin).await?;
-                return Ok(Checked::Unknown);
-            }
-        };
-        let right = self.is_right(&entry, password, origin).await?;
-        if !right || entry.disabled {
-            return Ok(Checked::Wrong { id: entry.user.id, disabled: entry.disabled });
+        let found = self.read(name).await?;
+        self.check_row(found, name, password, origin).await
+    }
+
+    async fn look_for(&self, name: &Name) -> Result<NameLookup, SourceError> {
+        let found = self.read(name).await?;
+        let id = found.as_ref().map(|found| found.id().clone());
+        Ok(NameLookup { id, memo: Some(Arc::new(found)) })
+    }
+
+    async fn check_found(
+        &self,
+        found: &NameLookup,
+        name: &Name,
+        password: &SecretString,
+        origin: Option<IpAddr>,
+    ) -> Result<Checked, SourceError> {
+        let memo = found.memo.as_ref().and_then(|memo| memo.downcast_ref::<Option<Found>>());
+        match memo {
+            Some(found) => self.check_row(found.clone(), name, password, origin).await,
+            None => self.check(name, password, origin).await,
         }
-        if self.writer.is_none() || !entry.password.needs_rehash() {
-            return Ok(Checked::Right { user: Box::new(entry.user), rehashed_from: None });
-        }
-        match self.replace(&entry, password, origin).await {
-            Some(user) => {
-                let rehashed_from = Some(entry.user.version);
-                Ok(Checked::Right { user: Box::new(user), rehashed_from })
-            }
-            None => self.read_again(*entry, password, origin).await,
-        }
+    }
+
+    fn parallel(&self) -> Option<usize> {
+        Some(self.rules.database.parallel)
     }
 
     async fn spend(
@@ -326,10 +368,6 @@ impl UserSource for SqlSource {
         let found = self.read(&Name::Username(name.to_owned())).await?;
         let Some(Found::User(entry)) = found else { return Ok(None) };
         Ok((entry.user.id == *id && !entry.disabled).then_some(entry.user))
-    }
-
-    fn parallel(&self) -> usize {
-        self.rules.database.parallel
     }
 
     fn imports(&self) -> bool {
