@@ -9,6 +9,7 @@ use std::time::Duration;
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
+use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::{Credential, Verifier, VerifierOptions};
 use tollhouse::config::Config;
@@ -173,6 +174,7 @@ upstream = "sample"
         revocations: Arc::new(Revocations::default()),
         leeway: Duration::from_secs(30),
         cache_size,
+        refusals: AttemptLimit { attempts: 60, per: Duration::from_secs(600) },
         last: None,
     })
     .unwrap()

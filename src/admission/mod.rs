@@ -7,6 +7,7 @@
 //!
 //! - `Places` bounds how many are at work, and who of them: the back room's work of each kind, the
 //!   questions to one source of users.
+//! - `Turns` is for what is worth waiting for: calls to one issuer go round by client.
 //! - `ByteBudget` bounds bodies in memory.
 //! - `Attempts` counts what failed by address, so that guesses are refused before a source is asked.
 //! - `Shares` is what places count with; the password queue and listeners count by it, too.
@@ -18,11 +19,13 @@ mod attempts;
 mod budget;
 mod places;
 mod shares;
+mod turns;
 
 pub use self::attempts::{AttemptLimit, Attempts};
 pub use self::budget::{ByteBudget, HeldBytes, OverBudget};
 pub use self::places::{NoPlace, Place, Places};
 pub use self::shares::{GroupCounts, Share, Shares};
+pub use self::turns::{Turn, Turns};
 
 /// One client may have this part of what all have together.
 const PART: usize = 8;

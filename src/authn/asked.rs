@@ -3,28 +3,31 @@
 //! A worker judges by what was said before (`verdicts`); the back room asks, one question for a
 //! token however many wait for its answer. No answer is no verdict: that is 503 and not
 //! remembered. What says that it is ours, or another issuer's, never goes to anybody.
+//!
+//! Anybody can make tokens up. So calls go round by client, of whom one has an eighth of them; what a
+//! client made up counts against its address, and over the limit is refused unasked. A token that was
+//! good is asked about before its verdict ends, by itself and for nobody's share.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-use base64::Engine;
-use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
-use serde_json::{Map, Value};
 
 use super::credential::Credential;
 use super::flights::Flights;
 use super::foreign::{Foreign, IssuerError};
 use super::inquiry::{Inquiry, Unproved};
 use super::introspect::Introspect;
-use super::json;
+use super::named::Named;
 use super::remote::RemoteIssuer;
-use super::verdicts::{Verdict, Verdicts};
+use super::verdicts::{GRACE, Verdict, Verdicts};
 use super::verified::{Refusal, Verified};
 use super::verifier::Verifier;
 use super::webitel::Sessions;
+use crate::admission::{AttemptLimit, Attempts, Turns};
 use crate::clock::Timestamp;
 use crate::config::{Issuer, IssuerKeys};
 use crate::dialect::Reason;
+use crate::outbound;
 use crate::secret::Digest;
 
 /// How long a refused token is refused without asking again.
@@ -39,6 +42,24 @@ const UNKNOWN: Refusal =
 const BUSY: Refusal =
     Refusal { reason: Reason::Unavailable, cause: "too many tokens are being asked about" };
 
+/// Over the limit of made-up tokens.
+const UNASKED: Refusal = Refusal {
+    reason: Reason::TokenInvalid,
+    cause: "the address has brought too many tokens that nobody knows",
+};
+
+/// The last part of a verdict's life, in which it is asked about again.
+const LAST_PART: u32 = 4;
+
+/// For whom others are asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    /// The client's address; `None` where many share it, and for nobody in particular.
+    pub(super) origin: Option<IpAddr>,
+    /// How many tokens that nobody knows an address may bring.
+    pub(super) refusals: AttemptLimit,
+}
+
 /// An issuer that is asked about every token.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -48,6 +69,10 @@ pub(super) struct Asked {
     cache: Duration,
     verdicts: Verdicts,
     flights: Flights,
+    /// Calls to whoever is asked.
+    turns: Turns,
+    /// What addresses have brought that nobody knows.
+    refused: Attempts,
     heard: Mutex<Heard>,
 }
 
@@ -84,10 +109,10 @@ pub struct TokenInquiry {
 }
 
 impl TokenInquiry {
-    pub(super) async fn ask(self, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) async fn ask(self, asker: Asker, now: Timestamp) -> Result<(), Refusal> {
         let mut unknown = Ok(());
         for asked in &self.candidates {
-            match asked.ask(&self.credential, now).await {
+            match asked.ask(&self.credential, asker, now).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(refusal) => unknown = Err(refusal),
@@ -113,6 +138,8 @@ impl Asked {
         Ok(Self {
             name: issuer.name.as_str().into(),
             rules: issuer.clone(),
+            turns: Turns::new(whom.parallel(), FLIGHTS),
+            refused: Attempts::default(),
             whom,
             cache,
             verdicts: Verdicts::default(),
@@ -146,21 +173,57 @@ impl Asked {
     }
 
     /// Whether the token is good; asks if that is not known.
-    async fn ask(&self, credential: &Credential, now: Timestamp) -> Result<bool, Refusal> {
+    async fn ask(
+        &self,
+        credential: &Credential,
+        asker: Asker,
+        now: Timestamp,
+    ) -> Result<bool, Refusal> {
         let digest = digest(credential);
         if let Some(verdict) = self.find(&digest, now) {
             return Ok(verdict.is_ok());
         }
-        let asking = self.inquire(credential, digest, now);
+        let is_over = || {
+            !self.verdicts.knows(&digest) && self.refused.is_over(asker.origin, asker.refusals, now)
+        };
+        if is_over() {
+            return Err(UNASKED);
+        }
+        let asking = async {
+            // The question before this one may have landed just now.
+            self.find(&digest, now).is_some() || self.inquire(credential, digest, asker, now).await
+        };
         let is_known = self.flights.join(digest, Box::pin(asking)).await.ok_or(BUSY)?;
-        let known = if is_known { self.find(&digest, now) } else { None };
-        known.map(|verdict| verdict.is_ok()).ok_or(UNKNOWN)
+        match self.find(&digest, now).filter(|_| is_known) {
+            Some(verdict) => Ok(verdict.is_ok()),
+            // Those before it in the line were refused meanwhile.
+            None if is_over() => Err(UNASKED),
+            None => Err(UNKNOWN),
+        }
     }
 
-    async fn inquire(&self, credential: &Credential, digest: Digest, now: Timestamp) -> bool {
-        // The question before this one may have landed just now.
-        if self.find(&digest, now).is_some() {
-            return true;
+    /// Asks again about a token whose good verdict is about to end.
+    pub(super) async fn renew(&self, credential: &Credential, asker: Asker, now: Timestamp) {
+        let digest = digest(credential);
+        let asking = self.inquire(credential, digest, asker, now);
+        if self.flights.join(digest, Box::pin(asking)).await != Some(true) {
+            self.verdicts.was_not_answered(&digest);
+        }
+    }
+
+    async fn inquire(
+        &self,
+        credential: &Credential,
+        digest: Digest,
+        asker: Asker,
+        now: Timestamp,
+    ) -> bool {
+        let turn = tokio::time::timeout(outbound::TIMEOUT, self.turns.take(asker.origin)).await;
+        // No turn is nothing that the issuer did wrong.
+        let Ok(Ok(_turn)) = turn else { return false };
+        let is_new = !self.verdicts.knows(&digest);
+        if is_new && self.refused.is_over(asker.origin, asker.refusals, now) {
+            return false;
         }
         let told = match &self.whom {
             Whom::Issuer(issuer) => {
@@ -175,6 +238,10 @@ impl Asked {
         match told {
             Ok(answer) => {
                 let (verdict, until) = self.verdict(answer, now);
+                // One that was good, or was counted before, is a client's that is late.
+                if is_new && verdict.is_err() {
+                    self.refused.count(asker.origin, asker.refusals, now);
+                }
                 self.verdicts.keep(digest, verdict, until);
                 true
             }
@@ -213,7 +280,8 @@ impl Asked {
         let until = now.plus(self.cache);
         match told {
             Ok(Answer { mut verified, ends: false }) => {
-                verified.expires = until;
+                // It holds a little longer where it is asked about again.
+                verified.expires = until.plus(GRACE);
                 (Ok(Arc::new(verified)), until)
             }
             Ok(Answer { verified, .. }) if verified.expires > now => {
@@ -225,6 +293,16 @@ impl Asked {
                 (Err(Refusal { reason: Reason::TokenExpired, cause }), now.plus(REFUSED))
             }
             Err(refusal) => (Err(refusal), now.plus(REFUSED)),
+        }
+    }
+}
+
+impl Whom {
+    /// How much it is asked at once.
+    fn parallel(&self) -> usize {
+        match self {
+            Self::Issuer(_) => outbound::PARALLEL,
+            Self::Webitel(sessions) => sessions.parallel(),
         }
     }
 }
@@ -242,6 +320,19 @@ impl Verifier {
         }
         let named = Named::of(credential.token().expose());
         asked.into_iter().filter(|asked| asked.may_know(credential, &named)).cloned().collect()
+    }
+
+    /// Has those asked again whose good verdicts are about to end.
+    fn renew_later(&self, candidates: &[Arc<Asked>], credential: &Credential, now: Timestamp) {
+        let digest = digest(credential);
+        for asked in candidates {
+            let lead = asked.cache / LAST_PART;
+            if asked.verdicts.is_due(&digest, lead, now)
+                && !self.renewals.add(asked.clone(), credential.clone())
+            {
+                asked.verdicts.was_not_answered(&digest);
+            }
+        }
     }
 
     /// The verdict of those who alone can tell whose a credential is; `None` where it is for us
@@ -263,7 +354,10 @@ impl Verifier {
         let mut refusal = None;
         for verdict in verdicts.into_iter().flatten() {
             match verdict {
-                Ok(verified) => return Some(Ok(verified)),
+                Ok(verified) => {
+                    self.renew_later(&candidates, credential, now);
+                    return Some(Ok(verified));
+                }
                 Err(refused) => refusal = refusal.or(Some(refused)),
             }
         }
@@ -285,40 +379,4 @@ fn digest(credential: &Credential) -> Digest {
         None => Digest::of_list(&[token]),
         Some(key) => Digest::of_list(&[token, key.expose().as_bytes()]),
     }
-}
-
-/// What a token says of its issuer, read as generously as possible: what might be somebody's
-/// signed token must not be shown to another because it is damaged or of a form we do not take.
-#[derive(Debug, PartialEq)]
-enum Named {
-    /// It has no parts that could be read.
-    Opaque,
-    By(String),
-    /// It has parts, none of which names an issuer.
-    Nobody,
-}
-
-impl Named {
-    fn of(token: &str) -> Self {
-        if !token.contains('.') {
-            return Self::Opaque;
-        }
-        let objects: Vec<_> = token.split('.').filter_map(object).collect();
-        let issuer = objects.iter().find_map(|object| object.get("iss"));
-        match issuer {
-            Some(Value::String(issuer)) => Self::By(issuer.clone()),
-            Some(_) => Self::Nobody,
-            None if objects.is_empty() => Self::Opaque,
-            // RFC 7516 §4.1.2: encrypted, so that only its issuer can read it.
-            None if objects.len() == 1 && objects.iter().any(|one| one.contains_key("enc")) => {
-                Self::Opaque
-            }
-            None => Self::Nobody,
-        }
-    }
-}
-
-fn object(part: &str) -> Option<Map<String, Value>> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).or_else(|_| URL_SAFE.decode(part)).ok()?;
-    json::object(&bytes).or_else(|| serde_json::from_slice(&bytes).ok())
 }

@@ -3,7 +3,7 @@
 //! A worker never asks: it is handed the question and has the back room put it. What comes of it
 //! is remembered by whoever was asked about, so that the credential is then verified again.
 
-use super::asked::TokenInquiry;
+use super::asked::{Asker, TokenInquiry};
 use super::remote::KeyInquiry;
 use super::verified::Refusal;
 use crate::clock::Timestamp;
@@ -52,13 +52,13 @@ impl Inquiry {
     ///
     /// # Errors
     /// When it could not be found out: 503, never a statement about the credential.
-    pub(super) async fn ask(self, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) async fn ask(self, asker: Asker, now: Timestamp) -> Result<(), Refusal> {
         match self {
             Self::Keys(keys) => {
                 keys.ask(now).await;
                 Ok(())
             }
-            Self::Token(token) => token.ask(now).await,
+            Self::Token(token) => token.ask(asker, now).await,
         }
     }
 }

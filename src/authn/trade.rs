@@ -11,11 +11,11 @@ use super::credential::Credential;
 use super::foreign::Foreign;
 use super::jws::Compact;
 use super::verified::{Refusal, Verified};
-use super::verifier::Verifier;
+use super::verifier::{Presenter, Verifier};
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::identity::Claims;
-use crate::secret::{Digest, SecretString};
+use crate::secret::SecretString;
 
 impl Verifier {
     /// Whether a token says that it is of one of these issuers, proved or not, or may be one that
@@ -37,11 +37,11 @@ impl Verifier {
         &self,
         token: &SecretString,
         issuers: &[String],
-        certificate: Option<&Digest>,
+        presenter: Presenter<'_>,
         now: Timestamp,
     ) -> Result<Arc<Verified>, Refusal> {
         let credential = Credential::Bearer(token.clone());
-        let proved = self.prove_among(&credential, issuers, certificate, now).await;
+        let proved = self.prove_among(&credential, issuers, presenter, now).await;
         let is_named = |verified: &Verified| {
             !verified.own && issuers.iter().any(|name| **name == *verified.identity.issuer)
         };

@@ -7,10 +7,12 @@
 //! Invariant: `verify` answers the same with and without the memory.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::asked::Asker;
 use super::cache::Cache;
 use super::claims;
 use super::credential::Credential;
@@ -19,7 +21,9 @@ use super::inquiry::Unproved;
 use super::jws::{Compact, MAX_TOKEN};
 use super::own::{Kind, Own};
 use super::remote::{Remote, RemoteIssuer};
+use super::renewals::{Renewal, Renewals};
 use super::verified::{Refusal, Verified};
+use crate::admission::AttemptLimit;
 use crate::clock::Timestamp;
 use crate::config::{Issuer, Login};
 use crate::dialect::Reason;
@@ -41,6 +45,8 @@ pub struct VerifierOptions<'a> {
     pub leeway: Duration,
     /// How many verified tokens are remembered.
     pub cache_size: usize,
+    /// How many tokens that nobody knows an address may bring.
+    pub refusals: AttemptLimit,
     /// Whose fetched keys are taken over, where the issuer is still the same.
     pub last: Option<&'a Verifier>,
 }
@@ -62,7 +68,19 @@ pub struct Verifier {
     pub(super) foreign: Vec<Foreign>,
     pub(super) revocations: Arc<Revocations>,
     cache: Cache,
+    pub(super) renewals: Arc<Renewals>,
+    refusals: AttemptLimit,
     warnings: Vec<String>,
+}
+
+/// Who presents a credential.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Presenter<'a> {
+    /// The print of the certificate that the client showed on this connection: a token that is bound
+    /// to a certificate is refused without it.
+    pub certificate: Option<&'a Digest>,
+    /// The client's group of addresses, unless many share it.
+    pub origin: Option<IpAddr>,
 }
 
 /// What a refresh token of ours says, once it is proved.
@@ -99,6 +117,8 @@ impl Verifier {
             foreign,
             revocations: options.revocations,
             cache: Cache::new(options.cache_size),
+            renewals: options.last.map(|last| last.renewals.clone()).unwrap_or_default(),
+            refusals: options.refusals,
             warnings,
         })
     }
@@ -110,23 +130,26 @@ impl Verifier {
 
     /// Proves a credential, asking others where that is needed: only these issuers (none: all)
     /// see a token that does not say whose it is. Waits: for the back room.
-    ///
-    /// `certificate` is the print of the one that the client showed on this connection: a token
-    /// that is bound to a certificate is refused without it.
     pub async fn prove_among(
         &self,
         credential: &Credential,
         issuers: &[String],
-        certificate: Option<&Digest>,
+        presenter: Presenter<'_>,
         now: Timestamp,
     ) -> Result<Arc<Verified>, Refusal> {
+        let Presenter { certificate, origin } = presenter;
         let inquiry = match self.verify_among(credential, issuers, certificate, now) {
             Ok(verified) => return Ok(verified),
             Err(Unproved::Refused(refusal)) => return Err(refusal),
             Err(Unproved::Ask(inquiry)) => inquiry,
         };
-        inquiry.ask(now).await?;
+        inquiry.ask(Asker { origin, refusals: self.refusals }, now).await?;
         self.verify_among(credential, issuers, certificate, now).map_err(Unproved::unasked)
+    }
+
+    /// Waits for tokens whose good verdicts are about to end, to be asked about in the back room.
+    pub async fn renewals(&self) -> Vec<Renewal> {
+        self.renewals.next(Asker { origin: None, refusals: self.refusals }).await
     }
 
     /// `verify_among` all issuers, for a client that showed no certificate.

@@ -18,9 +18,9 @@ use super::jws::{Cause, Compact};
 use super::verified::{Refusal, Verified};
 use crate::clock::Timestamp;
 use crate::config::{Issuer, SessionLookup, SessionMap, SessionSql, WebitelSessions};
-use crate::database::{Access, Address, Database, DatabaseOptions, Row};
+use crate::database::{self, Access, Address, Database, DatabaseOptions, Row};
 use crate::identity::{Identity, Role, Subject};
-use crate::outbound::{Outbound, OutboundOptions};
+use crate::outbound::{self, Outbound, OutboundOptions};
 use crate::secret::{Digest, SecretString, equal};
 
 /// Longest answer.
@@ -70,6 +70,14 @@ impl Sessions {
             }
         };
         Ok(Self { options: options.clone(), whom })
+    }
+
+    /// How much is asked at once.
+    pub(super) fn parallel(&self) -> usize {
+        match &self.whom {
+            Whom::Http(_) => outbound::PARALLEL,
+            Whom::Sql(_) => usize::try_from(database::PARALLEL).unwrap_or(usize::MAX),
+        }
     }
 
     /// Whose the pair is; the error says for the log why that is not known.

@@ -9,6 +9,7 @@ use super::ends::{RouteEnds, route_ends};
 use super::hosts::{host_forms, is_served};
 use super::table::{Means, Table, add_logins, add_routes};
 use super::{BuildError, Shared};
+use crate::admission::AttemptLimit;
 use crate::authn::{ApiKeys, Certificates, Verifier, VerifierOptions};
 use crate::config::{self, Config};
 use crate::dialect::ErrorForm;
@@ -60,6 +61,10 @@ impl Generation {
             revocations: shared.store.revocations().clone(),
             leeway: config.token.leeway,
             cache_size: config.token.cache_size,
+            refusals: AttemptLimit {
+                attempts: config.login_limits.per_address.attempts,
+                per: config.login_limits.per_address.per,
+            },
             last: last.map(|last| &*last.verifier),
         })?);
         for warning in verifier.warnings() {

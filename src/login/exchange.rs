@@ -77,8 +77,8 @@ impl Login {
             let cause = "no token of an issuer that is traded with here";
             return Err(Refused::new(Reason::CredentialMissing, cause));
         }
-        let print = call.client.certificate_print(call.now);
-        let verified = match self.verifier.prove_of(token, issuers, print, call.now).await {
+        let presenter = call.presenter();
+        let verified = match self.verifier.prove_of(token, issuers, presenter, call.now).await {
             Ok(verified) => verified,
             Err(refusal) if refusal.reason == Reason::Unavailable => {
                 self.count_login(LoginResult::Unavailable);

@@ -58,10 +58,8 @@ impl Login {
         call: &Call,
         credential: &Credential,
     ) -> Result<Done, Refused> {
-        let verified = self
-            .verifier
-            .prove_among(credential, &[], call.client.certificate_print(call.now), call.now)
-            .await?;
+        let proving = self.verifier.prove_among(credential, &[], call.presenter(), call.now);
+        let verified = proving.await?;
         let longest = call.now.plus(OUTLAWED);
         let until = verified.until.map_or(longest, |until| until.min(longest));
         let (digest, subject) = (verified.digest, &verified.identity.subject);

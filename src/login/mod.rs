@@ -28,7 +28,7 @@ use bytes::Bytes;
 use http::request::Parts;
 
 use crate::admission::{Attempts, NoPlace};
-use crate::authn::{ApiKeys, Refusal, Verifier};
+use crate::authn::{ApiKeys, Presenter, Refusal, Verifier};
 use crate::client::{Client, address_group};
 use crate::clock::Timestamp;
 use crate::config;
@@ -311,6 +311,11 @@ impl Login {
 }
 
 impl Call {
+    fn presenter(&self) -> Presenter<'_> {
+        let certificate = self.client.certificate_print(self.now);
+        Presenter { certificate, origin: self.address_group() }
+    }
+
     /// The group of addresses that attempts from here are counted for.
     fn address_group(&self) -> Option<std::net::IpAddr> {
         if self.shared_address { None } else { self.client.address.map(address_group) }

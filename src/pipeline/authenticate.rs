@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::{Exchange, origin};
-use crate::authn::{Credential, Presented, Unproved, Verified};
+use crate::authn::{Credential, Presented, Presenter, Unproved, Verified};
 use crate::client::{Scheme, address_group};
 use crate::dialect::Reason;
 use crate::gateway::Route;
@@ -92,10 +92,12 @@ impl Exchange<'_> {
         let (verifier, now) = (self.generation.verifier.clone(), self.now);
         let issuers = route.config.issuers.clone();
         let print = self.client.certificate_print(now).copied();
-        let proving =
-            async move { verifier.prove_among(&credential, &issuers, print.as_ref(), now).await };
         let is_shared = origin::shares_address(&self.client, &self.generation.config);
         let group = self.client.address.filter(|_| !is_shared).map(address_group);
+        let proving = async move {
+            let presenter = Presenter { certificate: print.as_ref(), origin: group };
+            verifier.prove_among(&credential, &issuers, presenter, now).await
+        };
         let back_room = &self.gateway.shared.back_room;
         let place = back_room
             .reserve(Work::Inquiry, group)

@@ -39,6 +39,7 @@ pub(super) fn start(operations: &Arc<Operations>, stop: &CancellationToken, revi
     spawn(operations, stop, forget_passwords(operations.clone(), due));
     spawn(operations, stop, maintain_keys(operations.clone()));
     spawn(operations, stop, refresh_issuers(operations.clone()));
+    spawn(operations, stop, renew_verdicts(operations.clone(), stop.clone()));
     spawn(operations, stop, sweep(operations.clone()));
     spawn(operations, stop, end_streams(operations.clone()));
 }
@@ -174,6 +175,20 @@ async fn refresh_issuers(operations: Arc<Operations>) {
             }
         };
         let _ = tokio::time::timeout(NEW_ISSUERS, due).await;
+    }
+}
+
+/// Asks again about tokens whose good verdicts are about to end, each by itself: one issuer that is
+/// slow keeps no other's waiting.
+async fn renew_verdicts(operations: Arc<Operations>, stop: CancellationToken) {
+    loop {
+        let verifier = operations.gateway.generation().verifier.clone();
+        // A reload hands the questions on, but may change who is asked.
+        let due = tokio::time::timeout(NEW_ISSUERS, verifier.renewals()).await;
+        for renewal in due.unwrap_or_default() {
+            let now = operations.gateway.shared.clock.now();
+            spawn(&operations, &stop, renewal.ask(now));
+        }
     }
 }
 

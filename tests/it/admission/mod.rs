@@ -3,6 +3,7 @@
 mod bodies; // login bodies in memory: places, bytes, time
 mod hostile; // floods of logins on many connections and streams
 mod places; // places at logins and at the sources of users
+mod tokens; // made-up opaque tokens
 
 use std::net::SocketAddr;
 use std::sync::Arc;

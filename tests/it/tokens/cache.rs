@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::json;
+use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::{Credential, Verifier, VerifierOptions};
 use tollhouse::dialect::Reason;
@@ -23,6 +24,7 @@ fn forgetful(bench: &Bench) -> Verifier {
         revocations: bench.revocations.clone(),
         leeway: Duration::from_secs(30),
         cache_size: 0,
+        refusals: AttemptLimit { attempts: 60, per: Duration::from_secs(600) },
         last: None,
     })
     .unwrap()

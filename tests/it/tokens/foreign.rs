@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::{Verifier, VerifierOptions};
 use tollhouse::clock::Timestamp;
@@ -139,6 +140,7 @@ fn an_issuer_without_a_usable_key_is_an_error_and_a_short_secret_only_for_takeov
             revocations: bench.revocations.clone(),
             leeway: Duration::ZERO,
             cache_size: 0,
+            refusals: AttemptLimit { attempts: 60, per: Duration::from_secs(600) },
             last: None,
         })
     };

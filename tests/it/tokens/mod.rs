@@ -19,6 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::{Credential, Refusal, Unproved, Verified, Verifier, VerifierOptions};
 use tollhouse::clock::Timestamp;
@@ -67,6 +68,7 @@ impl Bench {
             revocations: revocations.clone(),
             leeway: Duration::from_secs(30),
             cache_size,
+            refusals: AttemptLimit { attempts: 60, per: Duration::from_secs(600) },
             last: None,
         })
         .unwrap();

@@ -1,7 +1,7 @@
 //! Foreign tokens that a login may trade: whose, and why not.
 
 use serde_json::{Value, json};
-use tollhouse::authn::Refusal;
+use tollhouse::authn::{Presenter, Refusal};
 use tollhouse::config::{Audience, Issuer};
 use tollhouse::dialect::Reason;
 use tollhouse::secret::SecretString;
@@ -18,7 +18,7 @@ fn two() -> [Issuer; 2] {
 
 async fn proved(bench: &Bench, token: &str, issuers: &[&str]) -> Result<String, Refusal> {
     let issuers: Vec<String> = issuers.iter().map(ToString::to_string).collect();
-    let proved = bench.verifier.prove_of(&token.into(), &issuers, None, NOW).await;
+    let proved = bench.verifier.prove_of(&token.into(), &issuers, Presenter::default(), NOW).await;
     proved.map(|verified| verified.identity.issuer.to_string())
 }
 
@@ -54,7 +54,7 @@ async fn a_traded_token_may_be_traded_again_until_it_is_revoked_or_over() {
     }
 
     let (shown, legacy) = (SecretString::from(token.as_str()), ["legacy".to_owned()]);
-    let late = bench.verifier.prove_of(&shown, &legacy, None, NOW.plus(DAY));
+    let late = bench.verifier.prove_of(&shown, &legacy, Presenter::default(), NOW.plus(DAY));
     assert_eq!(late.await.unwrap_err().reason, Reason::TokenExpired);
     let digest = bench.bearer(&token, NOW).unwrap().digest;
     bench.revocations.revoke_token(digest, NOW.plus(HOUR));

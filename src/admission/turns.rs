@@ -1,0 +1,257 @@
+//! So many at once, of whom one client may be an eighth, and others who wait for their turn.
+//!
+//! Turns go round by client: whoever has many waiting gets one turn where whoever has one waiting
+//! gets one, so that a flood waits behind itself. How many may wait is bounded, too, with an eighth
+//! for each client; more are refused at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::places::{NoPlace, Place, Places};
+use super::share_of;
+use super::shares::GroupCounts;
+
+/// Turns at something that many ask for.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    line: Arc<Mutex<Line>>,
+    /// For those who wait.
+    waiting: Places,
+}
+
+#[derive(Debug)]
+struct Line {
+    /// How many more may have a turn now.
+    free: usize,
+    /// What one client may have of all turns.
+    share: usize,
+    under_way: GroupCounts,
+    /// Who waits, by client; a client without any has no entry.
+    waiting: HashMap<Option<IpAddr>, VecDeque<oneshot::Sender<Turn>>>,
+    /// Whose turn it is next.
+    next: VecDeque<Option<IpAddr>>,
+}
+
+/// A turn; over when dropped.
+#[derive(Debug)]
+pub struct Turn {
+    line: Arc<Mutex<Line>>,
+    origin: Option<IpAddr>,
+}
+
+impl Turns {
+    /// `most` at once, while `waiting` more wait.
+    pub fn new(most: usize, waiting: usize) -> Self {
+        let line = Line {
+            free: most,
+            share: share_of(most),
+            under_way: GroupCounts::default(),
+            waiting: HashMap::new(),
+            next: VecDeque::new(),
+        };
+        Self { line: Arc::new(Mutex::new(line)), waiting: Places::new(waiting) }
+    }
+
+    /// Waits for a turn. Addresses that many clients share (`None`) are one client of which all may
+    /// have a turn.
+    ///
+    /// # Errors
+    /// At once, where too many wait.
+    pub async fn take(&self, origin: Option<IpAddr>) -> Result<Turn, NoPlace> {
+        let (answer, _place): (_, Place) = {
+            let mut line = lock(&self.line);
+            if line.start(origin) {
+                drop(line);
+                return Ok(self.turn(origin));
+            }
+            let place = self.waiting.take(origin)?;
+            (line.wait(origin), place)
+        };
+        // Invariant: the line drops only those who do not wait any more.
+        answer.await.map_err(|_| NoPlace::Full { limit: 0 })
+    }
+
+    fn turn(&self, origin: Option<IpAddr>) -> Turn {
+        Turn { line: self.line.clone(), origin }
+    }
+}
+
+impl Line {
+    /// Whether `origin` has a turn now. Nobody is passed over: while a turn is free, all who wait
+    /// have their share.
+    fn start(&mut self, origin: Option<IpAddr>) -> bool {
+        let share = self.share;
+        let starts =
+            self.free > 0 && origin.is_none_or(|address| self.under_way.take(address, 1, share));
+        if starts {
+            self.free -= 1;
+        }
+        starts
+    }
+
+    fn end(&mut self, origin: Option<IpAddr>) {
+        self.free += 1;
+        if let Some(address) = origin {
+            self.under_way.give_back(address, 1);
+        }
+    }
+
+    fn wait(&mut self, origin: Option<IpAddr>) -> oneshot::Receiver<Turn> {
+        let (sender, receiver) = oneshot::channel();
+        let queue = self.waiting.entry(origin).or_default();
+        if queue.is_empty() {
+            self.next.push_back(origin);
+        }
+        // Those who have gone hold no place any more, so that they must not stay here either.
+        queue.retain(|held| !held.is_closed());
+        queue.push_back(sender);
+        receiver
+    }
+
+    /// The next who waits and may have a turn, which is counted already.
+    fn call(&mut self) -> Option<(Option<IpAddr>, oneshot::Sender<Turn>)> {
+        if self.free == 0 {
+            return None;
+        }
+        for _ in 0..self.next.len() {
+            let origin = self.next.pop_front()?;
+            let queue = self.waiting.entry(origin).or_default();
+            queue.retain(|held| !held.is_closed());
+            if queue.is_empty() {
+                self.waiting.remove(&origin);
+                continue;
+            }
+            // Behind all others, whether this is a turn or not yet.
+            self.next.push_back(origin);
+            if !self.start(origin) {
+                continue;
+            }
+            let queue = self.waiting.get_mut(&origin)?;
+            let sender = queue.pop_front()?;
+            if queue.is_empty() {
+                self.waiting.remove(&origin);
+                self.next.pop_back();
+            }
+            return Some((origin, sender));
+        }
+        None
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let called: Vec<_> = {
+            let mut line = lock(&self.line);
+            line.end(self.origin);
+            std::iter::from_fn(|| line.call()).collect()
+        };
+        for (origin, sender) in called {
+            // Whoever has gone at this moment hands the turn on as it is dropped.
+            let _ = sender.send(Self { line: self.line.clone(), origin });
+        }
+    }
+}
+
+fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    // Nothing in the lock can be left half done by a panic, so a poisoned one is taken over.
+    line.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    type Waiting<'t> = Pin<Box<dyn Future<Output = Result<Turn, NoPlace>> + 't>>;
+
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::V4([192, 0, 2, last].into()))
+    }
+
+    /// What a client is answered at once.
+    fn at_once(turns: &Turns, last: u8) -> Result<Turn, NoPlace> {
+        turns.take(address(last)).now_or_never().expect("an answer at once")
+    }
+
+    /// A client that has to wait.
+    fn waits(turns: &Turns, last: u8) -> Waiting<'_> {
+        let mut asked: Waiting<'_> = Box::pin(turns.take(address(last)));
+        assert!((&mut asked).now_or_never().is_none(), "{last} waits");
+        asked
+    }
+
+    fn is_ready(waiting: &mut Waiting<'_>) -> Option<Turn> {
+        waiting.now_or_never().map(Result::unwrap)
+    }
+
+    #[test]
+    fn a_client_has_an_eighth_of_the_turns_and_of_the_waiting() {
+        let turns = Turns::new(16, 24);
+        let held = [at_once(&turns, 1).unwrap(), at_once(&turns, 1).unwrap()];
+        let waiting: Vec<_> = (0..3).map(|_| waits(&turns, 1)).collect();
+
+        let refused = at_once(&turns, 1);
+        assert_eq!(refused.unwrap_err(), NoPlace::Share { limit: 3 });
+        assert!(at_once(&turns, 2).is_ok(), "another one has a turn at once");
+
+        drop((held, waiting));
+        let line = lock(&turns.line);
+        assert_eq!((line.free, line.under_way.is_empty()), (16, true));
+    }
+
+    #[test]
+    fn turns_go_round_by_client() {
+        // One turn for each of two clients, and a third one has all the others.
+        let turns = Turns::new(2, 64);
+        let (one, two) = (at_once(&turns, 1).unwrap(), at_once(&turns, 2).unwrap());
+        let mut flood: Vec<_> = (0..5).map(|_| waits(&turns, 3)).collect();
+        let mut single = waits(&turns, 4);
+
+        drop(one);
+        let first = is_ready(&mut flood[0]).expect("the first who came");
+        drop(two);
+        let other = is_ready(&mut single).expect("not the second of the flood");
+
+        assert!(flood.iter_mut().skip(1).all(|waiting| is_ready(waiting).is_none()));
+        drop(first);
+        assert!(is_ready(&mut flood[1]).is_some(), "it has its share again");
+        drop(other);
+    }
+
+    #[test]
+    fn who_goes_away_is_passed_over_and_leaves_nothing() {
+        let turns = Turns::new(1, 64);
+        let held = at_once(&turns, 1).unwrap();
+        let gone: Vec<_> = (2..6).map(|last| waits(&turns, last)).collect();
+        let mut stays = waits(&turns, 7);
+
+        drop(gone);
+        drop(held);
+        let turn = is_ready(&mut stays).expect("the one who stayed");
+        drop(turn);
+
+        let line = lock(&turns.line);
+        assert!(line.waiting.is_empty() && line.next.is_empty() && line.under_way.is_empty());
+        assert_eq!(line.free, 1);
+    }
+
+    #[test]
+    fn a_turn_that_nobody_takes_is_handed_on() {
+        let turns = Turns::new(1, 64);
+        let held = at_once(&turns, 1).unwrap();
+        let called = waits(&turns, 2);
+        let mut next = waits(&turns, 3);
+
+        drop(held);
+        drop(called);
+
+        assert!(is_ready(&mut next).is_some());
+    }
+}
