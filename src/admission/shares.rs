@@ -107,7 +107,7 @@ mod tests {
         let shares = Shares::new(8);
         let mut held = Vec::new();
         let mut taken = |prefix: &str| {
-            let from = |number: usize| format!("{prefix}{number:x}::1");
+            let from = |number: usize| format!("{prefix}{number:02x}::1");
             let got: Vec<_> =
                 (0..64).filter_map(|number| shares.take(address(&from(number)))).collect();
             let count = got.len();
