@@ -34,7 +34,7 @@ pub(super) struct RevokeArgs {
     #[command(flatten)]
     target: RevokeTarget,
     /// Of the user of this source, where several know the name.
-    #[arg(long, requires = "user")]
+    #[arg(long, requires = "user", conflicts_with_all = ["all", "id"])]
     source: Option<String>,
 }
 

@@ -145,6 +145,9 @@ fn usage_is_told_with_status_2() {
         (&["user", "add", "zoe", "password"], "password"),
         (&["session", "revoke"], "--all"),
         (&["session", "revoke", "--all", "--user", "alice"], "--user"),
+        (&["session", "revoke", "--all", "--source", "staff"], "--source"),
+        (&["session", "revoke", "--source", "staff"], "--user"),
+        (&["session", "list", "--source", "staff"], "--user"),
         (&["token", "mint", "alice"], "--login"),
         (&["store", "backup"], "<FILE>"),
         (&["completions", "tcsh"], "tcsh"),
@@ -330,6 +333,9 @@ async fn sessions_are_listed_and_revoked_by_user_and_all() {
     let revoke = |words: &[&str]| process.command(&[&["session", "revoke"], words].concat());
     revoke(&["--user", "nobody"]).failed(1, &["user `nobody` is not known"]);
     revoke(&["not-an-id"]).failed(1, &["not a UUID"]);
+    revoke(&["--user", "alice", "--source", "shop"]).failed(1, &["user source `shop`"]);
+    let theirs = process.command(&["session", "list", "--user", "bob", "--source", "staff"]).ok();
+    assert_eq!(theirs.lines().count(), 1, "{theirs}");
     assert_eq!(revoke(&["--user", "alice@example.com"]).ok(), "2 sessions ended\n");
     client.get("/").bearer(&alice).send().await.assert_status(401);
     client.get("/").bearer(&bob).send().await.assert_status(200);
