@@ -57,6 +57,8 @@ pub(super) fn route(route: &Route, config: &Config) -> Table {
         AllowPath::Semicolon => "semicolon".to_owned(),
         AllowPath::DoubleSlash => "double_slash".to_owned(),
         AllowPath::EncodedSlash => "encoded_slash".to_owned(),
+        AllowPath::Percent => "percent".to_owned(),
+        AllowPath::Unicode => "unicode".to_owned(),
     });
     let some = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
     let methods: Vec<String> = route.methods.iter().map(ToString::to_string).collect();

@@ -106,6 +106,10 @@ pub enum AllowPath {
     Semicolon,
     DoubleSlash,
     EncodedSlash,
+    /// An escape that is left after one decoding, and an encoded `?` or `#`.
+    Percent,
+    /// Letters that fold to those that divide paths.
+    Unicode,
 }
 
 /// Larger uploads are rare enough to be said.
@@ -338,6 +342,8 @@ fn read_allow_path(table: &mut Table<'_>, path: &str) -> Vec<AllowPath> {
         ("semicolon", AllowPath::Semicolon),
         ("double_slash", AllowPath::DoubleSlash),
         ("encoded_slash", AllowPath::EncodedSlash),
+        ("percent", AllowPath::Percent),
+        ("unicode", AllowPath::Unicode),
     ];
     let list = item.list().unwrap_or_default();
     let allowed: Vec<_> = list.iter().filter_map(|item| item.choice(&forms)).collect();

@@ -179,14 +179,15 @@ impl<'a> Exchange<'a> {
                 self.wrong_method(head, allow, login, route)
             }
             Found::Odd => Err(Rejection::new(Reason::MalformedRequest)
-                .because("a semicolon, a double slash or an encoded slash in the path")),
+                .because("a spelling of the path that its route does not let through")),
             Found::NoRoute => Err(Rejection::new(Reason::NotFound).because("no route")),
         }
     }
 
     fn is_health(&self, target: &Target) -> bool {
+        // OPTIONS is what a load balancer asks with that was told no method (HAProxy's httpchk).
         self.generation.config.health.path.as_deref() == Some(target.raw().path())
-            && matches!(*target.method(), Method::GET | Method::HEAD)
+            && matches!(*target.method(), Method::GET | Method::HEAD | Method::OPTIONS)
     }
 
     fn is_jwks(&self, target: &Target) -> bool {

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::decompose_compatible;
 
 use crate::config::AllowPath;
 
@@ -16,6 +18,11 @@ pub struct Oddities {
     pub double_slash: bool,
     /// `%2f`.
     pub encoded_slash: bool,
+    /// What a server that decodes twice, or cuts a query off what it has decoded, reads otherwise:
+    /// an escape that is left after one decoding, `%3f`, `%23`.
+    pub percent: bool,
+    /// A letter that folds to one of `/ \ . % ; ? #` (NFKC), such as a full-width slash.
+    pub unicode: bool,
 }
 
 impl Oddities {
@@ -25,6 +32,8 @@ impl Oddities {
             semicolon: by.contains(&AllowPath::Semicolon),
             double_slash: by.contains(&AllowPath::DoubleSlash),
             encoded_slash: by.contains(&AllowPath::EncodedSlash),
+            percent: by.contains(&AllowPath::Percent),
+            unicode: by.contains(&AllowPath::Unicode),
         }
     }
 
@@ -33,6 +42,8 @@ impl Oddities {
         (allowed.semicolon || !self.semicolon)
             && (allowed.double_slash || !self.double_slash)
             && (allowed.encoded_slash || !self.encoded_slash)
+            && (allowed.percent || !self.percent)
+            && (allowed.unicode || !self.unicode)
     }
 
     /// True if there is any.
@@ -98,21 +109,42 @@ fn decode(raw: &str, oddities: &mut Oddities) -> Result<String, PathError> {
         let (Some(high), Some(low)) = (digit(), digit()) else { return Err(PathError::BadEscape) };
         let byte = high << 4 | low;
         oddities.encoded_slash |= byte == b'/';
+        oddities.percent |= matches!(byte, b'?' | b'#');
         decoded.push(byte);
     }
     let decoded = String::from_utf8(decoded).map_err(|_| PathError::NotUtf8)?;
-    if holds_escape(&decoded) { Err(PathError::EncodedTwice) } else { Ok(decoded) }
-}
-
-/// True if decoding again would change what the path means (DECISIONS 19).
-fn holds_escape(decoded: &str) -> bool {
-    decoded.as_bytes().windows(3).any(|window| match window {
-        [b'%', high, low] => matches!(
+    for (high, low) in escapes(&decoded) {
+        // Decoded again these would divide or end the path: no route lets them through.
+        let divides = matches!(
             (high, low.to_ascii_lowercase()),
             (b'2', b'f' | b'e') | (b'5', b'c') | (b'0', b'0') | (b'3', b'b')
-        ),
-        _ => false,
+        );
+        if divides {
+            return Err(PathError::EncodedTwice);
+        }
+        oddities.percent = true;
+    }
+    Ok(decoded)
+}
+
+/// The digits of each escape that a server would find that decodes the path again.
+fn escapes(decoded: &str) -> impl Iterator<Item = (u8, u8)> {
+    decoded.as_bytes().windows(3).filter_map(|window| match window {
+        [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            Some((*high, *low))
+        }
+        _ => None,
     })
+}
+
+/// True for a letter that is, or begins or ends with, one that divides paths to a server that
+/// folds what it has decoded (NFKC): `／` is a slash to it, and `‥` two dots.
+fn folds_to_divider(letter: char) -> bool {
+    let mut found = false;
+    decompose_compatible(letter, |part| {
+        found |= matches!(part, '/' | '\\' | '.' | '%' | ';' | '?' | '#');
+    });
+    found
 }
 
 fn check(decoded: &str, oddities: &mut Oddities) -> Result<(), PathError> {
@@ -123,6 +155,10 @@ fn check(decoded: &str, oddities: &mut Oddities) -> Result<(), PathError> {
             b';' => oddities.semicolon = true,
             _ => {}
         }
+    }
+    if !decoded.is_ascii() {
+        let mut letters = decoded.chars().filter(|letter| !letter.is_ascii());
+        oddities.unicode = letters.any(folds_to_divider);
     }
     let mut segments = decoded.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
@@ -136,22 +172,61 @@ fn check(decoded: &str, oddities: &mut Oddities) -> Result<(), PathError> {
     Ok(())
 }
 
+/// How often a path may be encoded that is let through as `percent`; each time is a reading more.
+const DEEPEST: usize = 4;
+
 /// Every way in which a server behind us could read an oddly spelled path: encoded slashes as
-/// slashes or as letters, with and without parameters, with slashes merged or not.
-pub(super) fn readings(raw: &str) -> Vec<String> {
+/// slashes or as letters, decoded again, with its letters folded, with and without parameters, with
+/// slashes merged or not. `None` if one of them is a path that is let through nowhere.
+pub(super) fn readings(raw: &str, oddities: Oddities) -> Option<Vec<String>> {
     // No path that is let through has a NUL, so it stands for a letter that no pattern names.
     let opaque = raw.replace("%2f", "\0").replace("%2F", "\0");
-    let mut readings = Vec::with_capacity(8);
+    let mut texts = Vec::with_capacity(2);
     for spelling in [raw, opaque.as_str()] {
-        let decoded = percent_decode_str(spelling).decode_utf8_lossy();
+        texts.push(percent_decode_str(spelling).decode_utf8_lossy().into_owned());
+        if oddities.percent {
+            decode_again(&mut texts)?;
+        }
+    }
+    if oddities.unicode {
+        for number in 0..texts.len() {
+            let folded: String = texts.get(number)?.nfkc().collect();
+            texts.push(plausible(folded)?);
+        }
+    }
+    let mut readings = Vec::with_capacity(4 * texts.len());
+    for text in texts {
         let bare = |segment: &'_ str| segment.split(';').next().map(str::to_owned);
-        let bare: Vec<String> = decoded.split('/').filter_map(bare).collect();
-        for path in [decoded.into_owned(), bare.join("/")] {
+        let bare: Vec<String> = text.split('/').filter_map(bare).collect();
+        for path in [text, bare.join("/")] {
             readings.push(merged(&path));
             readings.push(path);
         }
     }
-    readings
+    Some(readings)
+}
+
+/// Adds to the last of `texts` what it is when it is decoded again and again, and what is left of
+/// each of these where a query or fragment is cut off.
+fn decode_again(texts: &mut Vec<String>) -> Option<()> {
+    let mut text = texts.pop()?;
+    for _ in 0..DEEPEST {
+        if let Some((path, _)) = text.split_once(['?', '#']) {
+            texts.push(plausible(path.to_owned())?);
+        }
+        let has_more = escapes(&text).next().is_some();
+        texts.push(text.clone());
+        if !has_more {
+            return Some(());
+        }
+        text = plausible(percent_decode_str(&text).decode_utf8().ok()?.into_owned())?;
+    }
+    None
+}
+
+/// The path, if it would be let through by itself.
+fn plausible(path: String) -> Option<String> {
+    check(&path.replace('\0', "_"), &mut Oddities::default()).ok().map(|()| path)
 }
 
 /// The path with each run of slashes as one.
@@ -246,6 +321,7 @@ mod tests {
             semicolon,
             double_slash,
             encoded_slash,
+            ..Oddities::default()
         };
         for (raw, expected, why) in [
             ("/a/b", odd(false, false, false), "nothing odd"),

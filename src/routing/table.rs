@@ -187,10 +187,12 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
     /// semicolons through.
     fn has_one_reading(&self, host: &str, target: &Target, found: &Best<'_, R>) -> bool {
         let paths = self.routes.paths(host);
-        readings(target.raw().path()).iter().all(|path| {
+        let leads_there = |path: &String| {
             self.login_at(host, path).is_none()
                 && paths.find(path).is_some_and(|other| std::ptr::eq(other.entries, found.entries))
-        })
+        };
+        readings(target.raw().path(), target.oddities())
+            .is_some_and(|readings| readings.iter().all(leads_there))
     }
 }
 

@@ -49,6 +49,9 @@ impl Target {
         if matches!(head.method, Method::CONNECT | Method::TRACE) {
             return Err(refused(Reason::MethodNotAllowed, "CONNECT and TRACE are not taken"));
         }
+        if is_misspelled(&head.method) {
+            return Err(refused(Reason::MethodNotAllowed, "a method in another case"));
+        }
         framing::check(head)?;
         let named = named(head).map_err(malformed)?;
         let raw = raw(head).map_err(malformed)?;
@@ -118,6 +121,26 @@ impl Target {
             .map_err(|error| refused(error.cause()))?;
         replaced.try_into().map_err(|_| refused("what is left of the path is no path"))
     }
+}
+
+/// True for a method of RFC 9110 or RFC 5789 in another case. Methods are case-sensitive, so it is
+/// none of them to us, but it may be one to the server behind us: `trace`, or one that the route
+/// does not take.
+fn is_misspelled(method: &Method) -> bool {
+    const KNOWN: [Method; 9] = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::CONNECT,
+    ];
+    let said = method.as_str();
+    said.bytes().any(|byte| byte.is_ascii_lowercase())
+        && KNOWN.iter().any(|known| known.as_str().eq_ignore_ascii_case(said))
 }
 
 fn check_size(head: &request::Parts, bounds: RequestBounds) -> Result<(), TargetError> {

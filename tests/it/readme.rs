@@ -77,3 +77,20 @@ fn the_printed_block_did_not_run_in_sh_as_it_was_printed() {
         rest = after;
     }
 }
+
+#[test]
+fn a_documented_path_of_aviate_with_two_slashes_reaches_the_sample_upstream() {
+    let gateway = Process::sample();
+    let script = format!(
+        "GATEWAY=https://127.0.0.1:{}; TOKEN=$(curl -sk -X POST \
+         $GATEWAY/plugins/aviate-plugin/v1/auth -u admin@example.com:$PASSWORD \
+         | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')\n\
+         curl -sk $GATEWAY/plugins/aviate-plugin/v1/metering//billingMeters/all \
+         -H \"Authorization: Bearer $TOKEN\"",
+        gateway.port
+    );
+
+    let told = bash(&script, &[("PASSWORD", &gateway.first_password())]);
+
+    assert!(told.contains("aviate-plugin/v1/metering//billingMeters/all"), "{told}");
+}

@@ -512,3 +512,19 @@ async fn a_dialect_of_the_operators_own_needs_no_code() {
     assert_eq!(after.json(), json!({ "fault": "token_revoked", "at": "/x" }));
     assert_eq!(upstream.received().len(), 1);
 }
+
+/// HAProxy's `option httpchk /healthz` asks with OPTIONS, in HTTP/1.0 and without Host.
+#[tokio::test]
+async fn a_load_balancer_that_asks_for_health_with_options_is_answered() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder().login("native").route_to(&upstream, "").start().await;
+
+    for method in ["OPTIONS", "GET", "HEAD"] {
+        let ask = format!("{method} /healthz HTTP/1.0\r\n\r\n");
+        let answer = raw_exchange(&gateway.client(), ask.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.0 200 OK"), "{method}: {answer}");
+    }
+    let answer = raw_exchange(&gateway.client(), b"POST /healthz HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 400"), "nothing else is taken without a Host: {answer}");
+    upstream.assert_untouched();
+}

@@ -195,6 +195,11 @@ fn fields_that_decide_where_a_request_ends_are_read_in_one_way_or_refused() {
         ("GET / 1.1", &[("x-access-token", "a"), ("X-Access-Token", "b")], 400, "the token"),
         ("GET / 1.1", &[("x-key", "a"), ("x-key", "b")], 400, "its key"),
         ("CONNECT a:1 1.1", &[], 405, "CONNECT"),
+        ("trace / 1.1", &[], 405, "TRACE to a server that does not mind case"),
+        ("connect / 1.1", &[], 405, "CONNECT likewise"),
+        ("get / 1.1", &[], 405, "any standard method"),
+        ("Delete / 1.1", &[], 405, "however it is spelled"),
+        ("purge / 1.1", &[], 200, "another's own method"),
         ("TRACE / 1.1", &[], 405, "TRACE"),
         ("OPTIONS * 1.1", &[], 200, "the server as a whole"),
         ("GET * 1.1", &[], 400, "only with OPTIONS"),
@@ -367,7 +372,13 @@ proptest! {
     #[test]
     fn an_odd_spelling_never_leaves_the_route_of_the_plain_one(raw in raw_path()) {
         let mut table = Table::new();
-        let all = Oddities { semicolon: true, double_slash: true, encoded_slash: true };
+        let all = Oddities {
+            semicolon: true,
+            double_slash: true,
+            encoded_slash: true,
+            percent: true,
+            unicode: true,
+        };
         for (number, pattern) in ["/", "/a/", "/a/b/", "/api/"].iter().enumerate() {
             add(&mut table, pattern, all, number);
         }

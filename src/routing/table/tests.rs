@@ -167,7 +167,12 @@ fn only_an_exact_route_is_beside_a_dialect() {
 fn an_odd_spelling_takes_one_route_in_every_reading_or_none() {
     let mut table = table(&[("*", "/", &[], "root"), ("*", "/legacy/admin", &[], "admin")]);
     let hosts = ["*".to_owned()];
-    let allowed = Oddities { semicolon: true, double_slash: true, encoded_slash: true };
+    let allowed = Oddities {
+        semicolon: true,
+        double_slash: true,
+        encoded_slash: true,
+        ..Oddities::default()
+    };
     for (path, name) in [("/legacy/", "legacy"), ("/old/{x}/deep/", "deep")] {
         let pattern = &Pattern::parse(path).unwrap();
         let place = Placement { hosts: &hosts, pattern, methods: &[], allowed, folded: false };
@@ -189,5 +194,44 @@ fn an_odd_spelling_takes_one_route_in_every_reading_or_none() {
         ("//login", Found::Odd, "merged it is an endpoint"),
     ] {
         assert_eq!(table.find(&target("POST", "b", path)), expected, "{path}: {why}");
+    }
+}
+
+#[test]
+fn what_is_encoded_twice_or_folds_takes_one_route_in_every_reading_or_none() {
+    let strict = [("*", "/", &[][..], "root"), ("*", "/legacy/admin", &[], "admin")];
+    let mut table = table(&strict);
+    let hosts = ["*".to_owned()];
+    let allowed = Oddities { percent: true, unicode: true, ..Oddities::default() };
+    let pattern = &Pattern::parse("/legacy/").unwrap();
+    let place = Placement { hosts: &hosts, pattern, methods: &[], allowed, folded: false };
+    table.add_route(&place, &"legacy").unwrap();
+
+    for (path, expected, why) in [
+        ("/legacy/%2541", Found::Route(&"legacy"), "a letter encoded twice"),
+        ("/legacy/100%25", Found::Route(&"legacy"), "no escape"),
+        ("/legacy/a%3fb", Found::Route(&"legacy"), "a question mark"),
+        ("/legacy/a%23b", Found::Route(&"legacy"), "a hash"),
+        ("/legacy/a%ef%bc%8fb", Found::Route(&"legacy"), "a full-width slash"),
+        ("/legacy/caf%c3%a9", Found::Route(&"legacy"), "a letter like others"),
+        ("/legacy/%2561dmin", Found::Odd, "decoded again it is the other route"),
+        ("/legacy/%252561dmin", Found::Odd, "decoded twice more"),
+        ("/legacy/%25252525252541", Found::Odd, "deeper than is looked"),
+        ("/legacy/admin%3fx", Found::Odd, "cut off it is the other route"),
+        ("/legacy/admin%23x", Found::Odd, "this too"),
+        ("/legacy/admin%253fx", Found::Odd, "cut off when decoded again"),
+        ("/legacy/x/%25252e%25252e/admin", Found::Odd, "dots when decoded again"),
+        ("/legacy%ef%bc%8fadmin", Found::Odd, "not below what lets it through"),
+        ("/legacy/admin%ef%bc%8fx", Found::Odd, "folded it is the other route"),
+        ("/legacy/%ef%bd%81dmin", Found::Route(&"legacy"), "letters alone are the upstream's"),
+        ("/legacy/%e2%80%a5/admin", Found::Odd, "folded it is two dots"),
+        ("/legacy/%ef%bc%8e%ef%bc%8e/admin", Found::Odd, "full-width dots"),
+        ("/x%2541", Found::Odd, "not let through there"),
+        ("/x%3f", Found::Odd, "nor this"),
+        ("/x%ef%bc%8e", Found::Odd, "nor this"),
+        ("/x%25", Found::Route(&"root"), "a percent sign alone"),
+        ("/x%c3%a9", Found::Route(&"root"), "a letter"),
+    ] {
+        assert_eq!(table.find(&target("GET", "b", path)), expected, "{path}: {why}");
     }
 }

@@ -94,3 +94,88 @@ async fn a_case_insensitive_upstream_has_its_routes_guarded_in_every_case() {
     client.get("/aDmin/X").bearer(&alice).send().await.assert_status(200);
     assert_eq!(upstream.only().target, "/aDmin/X", "forwarded as it was written");
 }
+
+#[tokio::test]
+async fn a_letter_encoded_twice_reaches_no_server_that_decodes_twice() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .route(&upstream, "/", "auth = []")
+        .route(&upstream, "/admin/", "")
+        .route(&upstream, "/legacy/", "auth = []\nallow_path = [\"percent\"]")
+        .start()
+        .await;
+    let client = gateway.client();
+
+    for path in [
+        "/%2561dmin/x",
+        "/x/%25252e%25252e/admin/x",
+        "/admin%253fx",
+        "/admin%3fx",
+        "/admin%23x",
+        "/legacy/%25252e%25252e/admin/x",
+    ] {
+        client.get(path).send().await.assert_status(400);
+    }
+    upstream.assert_untouched();
+
+    for path in ["/100%25", "/legacy/%2541?a=%2541", "/legacy/a%3fb"] {
+        client.get(path).send().await.assert_status(200);
+        assert_eq!(upstream.last().target, path, "byte for byte");
+    }
+}
+
+#[tokio::test]
+async fn a_full_width_slash_or_dot_reaches_no_server_that_folds_it() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .route(&upstream, "/", "auth = []")
+        .route(&upstream, "/admin/", "")
+        .route(&upstream, "/texts/", "auth = []\nallow_path = [\"unicode\"]")
+        .start()
+        .await;
+    let client = gateway.client();
+
+    for letter in [
+        "%ef%bc%8f",
+        "%ef%bc%8e",
+        "%e2%80%a5",
+        "%ef%bc%bc",
+        "%ef%b9%a8",
+        "%ef%bc%85",
+        "%ef%bc%9b",
+        "%cd%be",
+        "%ef%bc%9f",
+        "%ef%bc%83",
+        "%e2%80%a6",
+        "%e2%84%80",
+    ] {
+        client.get(&format!("/x{letter}y")).send().await.assert_status(400);
+        let target = format!("/admin{letter}");
+        client.get(&target).send().await.assert_status(400);
+    }
+    client.get("/texts/%ef%bc%8e%ef%bc%8e/admin/x").send().await.assert_status(400);
+    upstream.assert_untouched();
+
+    for path in ["/caf%c3%a9", "/%e6%97%a5%e6%9c%ac", "/texts/wait%e2%80%a6", "/texts/a%ef%bc%8fb"]
+    {
+        client.get(path).send().await.assert_status(200);
+        assert_eq!(upstream.last().target, path, "byte for byte");
+    }
+}
+
+#[tokio::test]
+async fn a_standard_method_in_another_case_is_not_taken() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder().route_to(&upstream, "auth = []").start().await;
+    let client = gateway.client();
+
+    for name in ["trace", "connect", "Trace", "get", "delete", "oPTIONS"] {
+        let method = http::Method::from_bytes(name.as_bytes()).unwrap();
+        client.call(method, "/x").send().await.assert_status(405);
+    }
+    upstream.assert_untouched();
+
+    let own = http::Method::from_bytes(b"purge").unwrap();
+    client.call(own, "/x").send().await.assert_status(200);
+    assert_eq!(upstream.only().method.as_str(), "purge");
+}
