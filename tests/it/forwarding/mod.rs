@@ -6,6 +6,7 @@ mod credentials;
 mod events;
 mod failures;
 mod fields;
+mod locations;
 mod own_login;
 mod paths;
 mod trust;
@@ -57,6 +58,11 @@ impl Secure {
     /// With further keys of the listener's TLS.
     pub(crate) fn builder_with_tls(&self, keys: &str) -> GatewayBuilder {
         self.listening("", keys)
+    }
+
+    /// The file with its certificate, for clients of another make.
+    pub(crate) fn chain(&self) -> &std::path::Path {
+        &self.certificate.chain
     }
 
     fn listening(&self, keys: &str, tls: &str) -> GatewayBuilder {
