@@ -47,12 +47,13 @@ pub struct Respond {
 }
 
 /// Keys that are about forwarding and its answers.
-const FORWARDING: [&str; 13] = [
+const FORWARDING: [&str; 14] = [
     "strip_prefix",
     "replace_prefix",
     "identity",
     "identity_header",
     "forward_credential",
+    "pass",
     "request_headers",
     "mirror",
     "compression",

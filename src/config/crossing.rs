@@ -3,14 +3,14 @@
 //! Collisions name both sides, because either may be the one to change.
 
 use http::Method;
-use http::header::AUTHORIZATION;
 
+use super::crossing_fields;
 use super::path::{hosts_meet, is_below, shape};
 use super::reader::Reading;
 use super::suggest::Place;
 use super::{
-    Bind, ClientAuth, Config, CredentialKind, Draft, IdentityForm, Issuer, IssuerKeys, Listener,
-    Login, Route, RouteAction, UpstreamCredential, UserSource, UserSourceKind,
+    Bind, ClientAuth, Config, CredentialKind, Draft, Issuer, IssuerKeys, Listener, Login, Route,
+    RouteAction, UserSource, UserSourceKind,
 };
 use crate::dialect::SecondStep;
 use crate::identity::{IdRule, SELF_ISSUER};
@@ -24,8 +24,7 @@ pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     check_own_paths(reading, draft);
     check_mail(reading, config);
     check_route_pairs(reading, draft);
-    check_allowed_headers(reading, draft);
-    check_upstream_credentials(reading, draft);
+    crossing_fields::check(reading, draft);
     warn_users(reading, draft);
     warn_second_steps(reading, draft);
     warn_logins(reading, draft);
@@ -199,58 +198,6 @@ fn check_route_pairs(reading: &Reading<'_>, draft: &Draft) {
             on_host(host),
         );
         at.at("path").issue(reading, format!("{:?}", second.path), remedy);
-    }
-}
-
-/// A field by which some server trusts the gateway is nobody's to send.
-fn check_allowed_headers(reading: &Reading<'_>, draft: &Draft) {
-    let routes = || draft.config.routes.iter().zip(&draft.routes);
-    for (route, at) in routes() {
-        let set_by = |name| {
-            routes().find(|(other, _)| other.request_headers.set.iter().any(|(set, _)| set == name))
-        };
-        for name in &route.allow_headers {
-            let Some((_, other_at)) = set_by(name) else { continue };
-            let remedy =
-                format!("is set by {}{}: no client may send it", other_at.at, other_at.named());
-            at.at("allow_headers").issue(reading, format!("{:?}", name.as_str()), remedy);
-        }
-    }
-}
-
-/// One field cannot hold two credentials.
-fn check_upstream_credentials(reading: &Reading<'_>, draft: &Draft) {
-    for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
-        let mut upstreams = draft.config.upstreams.iter();
-        let upstream = upstreams.find(|upstream| Some(upstream.name.as_str()) == route.upstream());
-        let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
-        let own = credential.map(UpstreamCredential::names).unwrap_or_default();
-        if route.forward_credential && !own.is_empty() {
-            let remedy = format!(
-                "upstream \"{}\" has a credential of its own, which is sent instead",
-                route.upstream().unwrap_or_default()
-            );
-            at.at("forward_credential").issue(reading, "true".to_owned(), remedy);
-        }
-        let IdentityForm::Jwt(name) = &route.identity else { continue };
-        let taken = if own.contains(name) {
-            Some("the upstream's credential")
-        } else if route.forward_credential && *name == AUTHORIZATION {
-            Some("the client's own credential (forward_credential)")
-        } else {
-            route
-                .request_headers
-                .set
-                .iter()
-                .any(|(set, _)| set == name)
-                .then_some("request_headers")
-        };
-        if let Some(taken) = taken {
-            let remedy = format!(
-                "is also the field of {taken}: name another in identity_header, such as \"X-Auth-Token\""
-            );
-            at.at("identity_header").issue(reading, format!("{:?}", name.as_str()), remedy);
-        }
     }
 }
 

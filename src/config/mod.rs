@@ -16,6 +16,7 @@ mod compression;
 mod cors;
 mod credential;
 mod crossing;
+mod crossing_fields;
 mod dialect_shape;
 mod duration;
 mod files;
@@ -35,6 +36,7 @@ mod mail;
 mod maintenance;
 mod mirror;
 mod out;
+mod pass;
 mod path;
 mod prefix;
 mod print;
@@ -86,6 +88,7 @@ pub use self::login::{Hashing, Login, LoginLimits, Rate, Tenant};
 pub use self::mail::{Mail, MailTls};
 pub use self::maintenance::Maintenance;
 pub use self::mirror::Mirror;
+pub use self::pass::PassRule;
 pub use self::prefix::PrefixRule;
 pub use self::process::Process;
 pub use self::proxy_protocol::ProxyVersion;
@@ -240,7 +243,7 @@ login = [{ dialect = "native", cors = {}, tenants = [{}] }]
 upstream = [{ servers = [{}], tls = { certificate = {} }, queue = {}, credential = { basic = {} } },
             { servers = [{}], credential = { login = {} } }]
 route = [{ path = "/", cors = {}, rate_limit = {}, mirror = {}, redirect = {}, respond = {},
-            maintenance = {} }]
+            maintenance = {}, pass = [{}] }]
 listener = [{ tls = { certificates = [{}], hsts = {} } }]
 "#;
 

@@ -5,7 +5,8 @@ use toml::{Table, Value};
 use super::out::{HIDDEN, Out};
 use super::route::{AllowPath, IdentityForm};
 use super::{
-    Config, HeaderRules, Login, Maintenance, Mirror, RateLimit, Route, RouteCors, duration, size,
+    Config, HeaderRules, Login, Maintenance, Mirror, PassRule, RateLimit, Route, RouteCors,
+    duration, size,
 };
 use crate::dialect::{Cors, CorsOrigins};
 
@@ -105,6 +106,7 @@ fn forwarding(route: &Route, out: Out) -> Out {
     let out = out
         .text("identity", identity)
         .maybe("identity_header", identity_header)
+        .all("pass", route.pass.iter().map(PassRule::print))
         .flag("forward_credential", route.forward_credential)
         .flag("allow_method_override", route.allow_method_override)
         .texts("allow_headers", route.allow_headers.iter().map(|name| name.to_string()).collect())

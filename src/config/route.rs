@@ -14,7 +14,7 @@ use super::path::{check_route, hosts_meet, is_below, method};
 use super::reader::Table;
 use super::token::Token;
 use super::{
-    Compression, CredentialKind, HeaderRules, Maintenance, Mirror, PrefixRule, RateLimit,
+    Compression, CredentialKind, HeaderRules, Maintenance, Mirror, PassRule, PrefixRule, RateLimit,
     RouteAction, RouteStreams, auth, cors,
 };
 use crate::dialect::{Cors, ErrorForm};
@@ -34,6 +34,8 @@ pub struct Route {
     pub action: RouteAction,
     /// Kinds of credentials taken; empty: open to all.
     pub auth: Vec<CredentialKind>,
+    /// Credentials that are passed on unproved.
+    pub pass: Vec<PassRule>,
     /// Names of user sources whose passwords are taken, in order; empty without `basic`.
     pub users: Vec<String>,
     /// Names of issuers whose tokens are taken, `self` among them; empty: all.
@@ -144,6 +146,7 @@ impl Route {
             mirror: Mirror::read(&mut table, action.upstream().unwrap_or_default(), known),
             compression: Compression::read(&mut table),
             action,
+            pass: PassRule::read_all(&mut table, &auth),
             auth,
             users,
             issuers,

@@ -22,7 +22,7 @@ use super::Exchange;
 use crate::body::{Body, BodyError, Request};
 use crate::client::Client;
 use crate::clock::Timestamp;
-use crate::config::IdentityForm;
+use crate::config::{IdentityForm, PassRule};
 use crate::gateway::{Mirror, Route, View};
 use crate::runtime::Worker;
 use crate::secret;
@@ -94,6 +94,11 @@ impl Exchange<'_> {
         let fields = CredentialFields { in_query: true, api_key };
         headers::remove_credentials(&mut head, Kept::Nothing, fields);
         remove_secrets(&mut head.headers, &route.config.identity);
+        for rule in &route.config.pass {
+            if let PassRule::Header(name) = rule {
+                head.headers.remove(name);
+            }
+        }
         http::Request::from_parts(head, ())
     }
 }

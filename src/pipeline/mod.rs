@@ -12,6 +12,8 @@ mod login;
 mod mirror;
 mod origin;
 mod own_answer;
+mod pass;
+mod private;
 mod route;
 mod throttle;
 mod vouch;

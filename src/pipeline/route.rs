@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use http::Uri;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header;
 use http::request::Parts;
 use http_body::Body as _;
 
 use super::authenticate::Proved;
 use super::compress::Asked;
 use super::own_answer::asked_for;
-use super::{Exchange, take};
+use super::{Exchange, private, take};
 use crate::answer;
 use crate::authn::Credential;
 use crate::authz::{self, Denied};
@@ -68,6 +68,7 @@ impl<'a> Exchange<'a> {
             self.decide(route, head, &mut told).await?
         };
         self.check_length(route, head)?;
+        let is_hidden = decision.is_hidden_from_caches();
         let asked = Asked::of(head, route.config.compression);
         let mut answered = match &route.action {
             Action::Forward(pool) => {
@@ -82,7 +83,9 @@ impl<'a> Exchange<'a> {
             }
         };
         if route.config.query_credentials {
-            keep_private(answered.headers_mut());
+            private::keep(answered.headers_mut());
+        } else if is_hidden {
+            private::mark(answered.headers_mut());
         }
         told.tell(answered.headers_mut());
         match asked {
@@ -100,6 +103,12 @@ impl<'a> Exchange<'a> {
         head: &Parts,
         told: &mut Told,
     ) -> Result<Decision, Rejection> {
+        if !route.config.pass.is_empty()
+            && let Some(kept) = self.passed(route, head)?
+        {
+            self.admit_subject(route, None, told)?;
+            return Ok(Decision { proved: None, kept });
+        }
         if route.config.auth.is_empty() {
             self.finish.metrics().open();
             return Ok(Decision::OPEN);
@@ -273,7 +282,7 @@ impl<'a> Exchange<'a> {
     /// Notes where the answer came from; a tunnel is opened in the way that its client asked.
     fn forwarded(&mut self, mut forwarded: Forwarded, by_connect: bool) -> Response {
         self.finish.record.upstream = Some(forwarded.server);
-        if self.finish.record.outcome != Outcome::Observed {
+        if !matches!(self.finish.record.outcome, Outcome::Observed | Outcome::Passed) {
             self.finish.record.outcome = Outcome::Forwarded;
         }
         if forwarded.tunnel {
@@ -286,6 +295,12 @@ impl<'a> Exchange<'a> {
 impl Decision {
     /// Nobody was asked who he is.
     const OPEN: Self = Self { proved: None, kept: Kept::Nothing };
+
+    /// True if the answer is for one caller and no cache can tell by whose request.
+    fn is_hidden_from_caches(&self) -> bool {
+        let by_field = matches!(self.kept, Kept::Passed { authorization: false, .. });
+        by_field || self.proved.as_ref().is_some_and(|one| one.carrier != Kept::Authorization)
+    }
 
     fn identity(&self) -> Option<&Identity> {
         self.proved.as_ref().map(|proved| &proved.verified.identity)
@@ -301,19 +316,6 @@ fn bare_preflight(head: &mut Parts, body: &Body) -> Result<(), Rejection> {
         return Ok(());
     }
     Err(Rejection::new(Reason::MalformedRequest).because("a preflight with a body").closing())
-}
-
-/// An answer to a URL with a credential in it is not for shared caches (RFC 6750 §2.3).
-fn keep_private(headers: &mut HeaderMap) {
-    let lines = headers.get_all(header::CACHE_CONTROL).iter();
-    let mut directives = lines.filter_map(|line| line.to_str().ok()).flat_map(|l| l.split(','));
-    let is_private = |said: &str| {
-        let said = said.trim();
-        said.eq_ignore_ascii_case("private") || said.eq_ignore_ascii_case("no-store")
-    };
-    if !directives.any(is_private) {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
-    }
 }
 
 /// Makes the target what the upstream is to see, and answers with the prefix that was taken away.

@@ -139,6 +139,7 @@ impl Metrics {
             resolved: Default::default(),
             open: OnceLock::new(),
             permitted: OnceLock::new(),
+            passed: OnceLock::new(),
             refused: OnceLock::new(),
         })
     }
@@ -238,6 +239,7 @@ pub struct RouteMetrics {
     resolved: [[OnceLock<Durations>; CLASSES.len()]; METHODS.len()],
     open: OnceLock<Counter>,
     permitted: OnceLock<Counter>,
+    passed: OnceLock<Counter>,
     /// By reason, in the order of `Reason::ALL`; made with the first refusal.
     refused: OnceLock<Box<[OnceLock<Counter>]>>,
 }
@@ -280,6 +282,11 @@ impl RouteMetrics {
     /// Counts a request whose credential was good for the route.
     pub fn permitted(&self) {
         self.permitted.get_or_init(|| self.decision("permitted", "permitted")).inc();
+    }
+
+    /// Counts a request whose credential only the upstream can verify.
+    pub fn passed(&self) {
+        self.passed.get_or_init(|| self.decision("permitted", "passed")).inc();
     }
 
     /// Counts a refusal.

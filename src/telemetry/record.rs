@@ -24,6 +24,8 @@ const LONGEST_USER_AGENT: usize = 256;
 pub enum Outcome {
     /// An upstream answered.
     Forwarded,
+    /// An upstream answered, which has to verify the credential by itself.
+    Passed,
     /// The gateway answered by itself, as asked.
     Answered,
     /// The gateway said no.
@@ -40,6 +42,7 @@ impl Outcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forwarded => "forwarded",
+            Self::Passed => "passed",
             Self::Answered => "answered",
             Self::Refused => "refused",
             Self::Observed => "observed",

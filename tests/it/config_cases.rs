@@ -236,6 +236,7 @@ fn what_is_printed_means_the_same_when_it_is_read_again() {
         "own_dialect.toml",
         "credentials.toml",
         "actions_printed.toml",
+        "pass_printed.toml",
         "pools.toml",
     ] {
         let text = fs::read_to_string(manifest("tests/cases/config").join(case)).unwrap();

@@ -232,6 +232,13 @@ pub enum Kept {
     ApiKey,
     /// All: nothing was verified and the route does not enforce.
     All,
+    /// What the route passes on for the upstream to verify: nothing else, and nothing of ours.
+    Passed {
+        /// `Authorization` is of such a scheme.
+        authorization: bool,
+        /// The API key's field holds none of our keys.
+        api_key: bool,
+    },
 }
 
 /// Where clients present credentials, besides the fields that are the same everywhere.
@@ -248,14 +255,16 @@ pub fn remove_credentials(head: &mut Parts, kept: Kept, fields: CredentialFields
     if kept == Kept::All {
         return;
     }
-    if kept != Kept::Authorization {
+    let is_passed = |kept| matches!(kept, Kept::Passed { authorization: true, .. });
+    if kept != Kept::Authorization && !is_passed(kept) {
         head.headers.remove(header::AUTHORIZATION);
     }
     if kept != Kept::TokenKey {
         head.headers.remove(X_ACCESS_TOKEN);
         head.headers.remove(X_KEY);
     }
-    if let Some(name) = fields.api_key.filter(|_| kept != Kept::ApiKey) {
+    let keeps_key = matches!(kept, Kept::ApiKey | Kept::Passed { api_key: true, .. });
+    if let Some(name) = fields.api_key.filter(|_| !keeps_key) {
         head.headers.remove(name);
     }
     if fields.in_query && kept != Kept::Query {

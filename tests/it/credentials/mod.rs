@@ -8,6 +8,7 @@ mod certificates;
 mod commands;
 mod introspection;
 mod kinds;
+mod passed;
 
 use http::Method;
 use serde_json::{Value, json};

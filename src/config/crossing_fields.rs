@@ -1,0 +1,78 @@
+//! Header fields that two sides of the whole configuration want for themselves.
+
+use http::header::AUTHORIZATION;
+
+use super::reader::Reading;
+use super::{CredentialKind, Draft, IdentityForm, PassRule, UpstreamCredential};
+
+pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
+    check_passed(reading, draft);
+    check_allowed_headers(reading, draft);
+    check_upstream_credentials(reading, draft);
+}
+
+/// A field in which the route takes keys of ours is not passed on unproved.
+fn check_passed(reading: &Reading<'_>, draft: &Draft) {
+    let header = &draft.config.api_keys.header;
+    for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
+        if route.auth.contains(&CredentialKind::ApiKey)
+            && route.pass.contains(&PassRule::Header(header.clone()))
+        {
+            let remedy = "is the field of the gateway's own keys, which auth takes: name another \
+                          in [api_keys] header";
+            at.at("pass").issue(reading, format!("{:?}", header.as_str()), remedy.to_owned());
+        }
+    }
+}
+
+/// A field by which some server trusts the gateway is nobody's to send.
+fn check_allowed_headers(reading: &Reading<'_>, draft: &Draft) {
+    let routes = || draft.config.routes.iter().zip(&draft.routes);
+    for (route, at) in routes() {
+        let set_by = |name| {
+            routes().find(|(other, _)| other.request_headers.set.iter().any(|(set, _)| set == name))
+        };
+        for name in &route.allow_headers {
+            let Some((_, other_at)) = set_by(name) else { continue };
+            let remedy =
+                format!("is set by {}{}: no client may send it", other_at.at, other_at.named());
+            at.at("allow_headers").issue(reading, format!("{:?}", name.as_str()), remedy);
+        }
+    }
+}
+
+/// One field cannot hold two credentials.
+fn check_upstream_credentials(reading: &Reading<'_>, draft: &Draft) {
+    for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
+        let mut upstreams = draft.config.upstreams.iter();
+        let upstream = upstreams.find(|upstream| Some(upstream.name.as_str()) == route.upstream());
+        let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
+        let own = credential.map(UpstreamCredential::names).unwrap_or_default();
+        if route.forward_credential && !own.is_empty() {
+            let remedy = format!(
+                "upstream \"{}\" has a credential of its own, which is sent instead",
+                route.upstream().unwrap_or_default()
+            );
+            at.at("forward_credential").issue(reading, "true".to_owned(), remedy);
+        }
+        let IdentityForm::Jwt(name) = &route.identity else { continue };
+        let taken = if own.contains(name) {
+            Some("the upstream's credential")
+        } else if route.forward_credential && *name == AUTHORIZATION {
+            Some("the client's own credential (forward_credential)")
+        } else {
+            route
+                .request_headers
+                .set
+                .iter()
+                .any(|(set, _)| set == name)
+                .then_some("request_headers")
+        };
+        if let Some(taken) = taken {
+            let remedy = format!(
+                "is also the field of {taken}: name another in identity_header, such as \"X-Auth-Token\""
+            );
+            at.at("identity_header").issue(reading, format!("{:?}", name.as_str()), remedy);
+        }
+    }
+}
