@@ -8,7 +8,7 @@
 //!        Target::parse                one reading: host, path, framing; the ambiguous is refused
 //!        health, redirect, 421, JWKS  small answers of our own
 //!        RouteTable::find             Login | LoginOr | Route | WrongMethod | Odd | NoRoute
-//!        Login:  Exchange::login      reads the body, then in the back room:
+//!        Login:  Exchange::login      takes a place, reads the body, then in the back room:
 //!                  Login::handle      dialect::serve::read, Users::check, SessionStore::put,
 //!                                     token::access_token, dialect::serve::render
 //!        Route:  Exchange::route      maintenance, Limits::admit (client, route),
@@ -55,6 +55,8 @@
 //!   questions to issuers, directories and databases, signing for upstreams, store, mail, admin.
 //!   Passwords are hashed in threads of their own, the store is written by
 //!   one. Nothing of this is process-wide: a test starts many gateways.
+//! - **Bounds** come before work: `admission` says how much of what is dear one client may have, and
+//!   nothing is hashed, looked up, asked, mailed or kept in memory that it has not let through.
 //! - **State.** A request loads its worker's view of the generation once. What survives a reload is in
 //!   `gateway::Shared`, or is handed on by the last generation (connections to upstreams, counts of
 //!   rate limits, keys and verdicts of issuers) where its configuration is the same; what survives

@@ -57,9 +57,15 @@ impl Attempts {
         }
     }
 
-    /// Whether `address` has failed as often as it may, for what is counted only once it has failed.
-    pub fn is_over(&self, address: Option<IpAddr>, limit: AttemptLimit, now: Timestamp) -> bool {
-        address.is_some_and(|address| wait(&self.lock(), address, limit, now).is_some())
+    /// How long until `address` may fail again, where it has failed as often as it may: nothing is
+    /// counted.
+    pub fn wait(
+        &self,
+        address: Option<IpAddr>,
+        limit: AttemptLimit,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        wait(&self.lock(), address?, limit, now)
     }
 
     /// Counts a failure in every group of `address`.

@@ -183,9 +183,7 @@ impl Asked {
         if let Some(verdict) = self.find(&digest, now) {
             return Ok(verdict.is_ok());
         }
-        let is_over = || {
-            !self.verdicts.knows(&digest) && self.refused.is_over(asker.origin, asker.refusals, now)
-        };
+        let is_over = || !self.verdicts.knows(&digest) && self.is_flooded_by(asker, now);
         if is_over() {
             return Err(UNASKED);
         }
@@ -200,6 +198,16 @@ impl Asked {
             None if is_over() => Err(UNASKED),
             None => Err(UNKNOWN),
         }
+    }
+
+    /// Whether the asker's address has brought as many tokens that nobody knows as it may.
+    fn is_flooded_by(&self, asker: Asker, now: Timestamp) -> bool {
+        self.refused.wait(asker.origin, asker.refusals, now).is_some()
+    }
+
+    /// Forgets what is over.
+    pub(super) fn sweep(&self, now: Timestamp) {
+        self.refused.sweep(now);
     }
 
     /// Asks again about a token whose good verdict is about to end.
@@ -222,7 +230,7 @@ impl Asked {
         // No turn is nothing that the issuer did wrong.
         let Ok(Ok(_turn)) = turn else { return false };
         let is_new = !self.verdicts.knows(&digest);
-        if is_new && self.refused.is_over(asker.origin, asker.refusals, now) {
+        if is_new && self.is_flooded_by(asker, now) {
             return false;
         }
         let told = match &self.whom {
@@ -323,14 +331,18 @@ impl Verifier {
     }
 
     /// Has those asked again whose good verdicts are about to end.
-    fn renew_later(&self, candidates: &[Arc<Asked>], credential: &Credential, now: Timestamp) {
-        let digest = digest(credential);
+    fn renew_later(
+        &self,
+        candidates: &[Arc<Asked>],
+        (digest, credential): (&Digest, &Credential),
+        now: Timestamp,
+    ) {
         for asked in candidates {
             let lead = asked.cache / LAST_PART;
-            if asked.verdicts.is_due(&digest, lead, now)
+            if asked.verdicts.is_due(digest, lead, now)
                 && !self.renewals.add(asked.clone(), credential.clone())
             {
-                asked.verdicts.was_not_answered(&digest);
+                asked.verdicts.was_not_answered(digest);
             }
         }
     }
@@ -355,7 +367,7 @@ impl Verifier {
         for verdict in verdicts.into_iter().flatten() {
             match verdict {
                 Ok(verified) => {
-                    self.renew_later(&candidates, credential, now);
+                    self.renew_later(&candidates, (&digest, credential), now);
                     return Some(Ok(verified));
                 }
                 Err(refused) => refusal = refusal.or(Some(refused)),

@@ -242,9 +242,12 @@ impl Verifier {
         })
     }
 
-    /// Forgets remembered tokens that have expired; called by the back room.
+    /// Forgets remembered tokens that have expired, and failures that do not count any more; called by the back room.
     pub fn sweep(&self, now: Timestamp) {
         self.cache.sweep(now);
+        for asked in self.foreign.iter().filter_map(Foreign::asked) {
+            asked.sweep(now);
+        }
     }
 
     /// How many tokens are remembered, for a gauge.

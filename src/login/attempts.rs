@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::{Call, Login, Refused, Services};
 use crate::admission::AttemptLimit;
 use crate::clock::Timestamp;
-use crate::dialect::Reason;
+use crate::dialect::{Reason, serve};
+use crate::runtime::Work;
 use crate::secret::{Digest, SecretString};
 use crate::session::{Admission, Attempt, AttemptKind, Holder, Progress};
 use crate::telemetry::audit::{Actor, AuditEvent};
@@ -37,8 +38,7 @@ impl Services {
         sources: &[String],
         name: &Name,
     ) -> Result<Lookup, Refused> {
-        let limits = self.limits.per_address;
-        let limit = AttemptLimit { attempts: limits.attempts, per: limits.per };
+        let limit = self.per_address();
         if let Err(retry_after) = self.attempts.reserve(trier.group, limit, trier.now) {
             return Err(self.limited(trier, None, retry_after));
         }
@@ -52,6 +52,18 @@ impl Services {
             self.count(trier, LoginResult::Unavailable);
             error.into()
         })
+    }
+
+    /// The refusal of whoever has failed as often as they may: from memory, so that a flood of
+    /// guesses is no work for the back room, where others are served.
+    pub(super) fn refused_already(&self, trier: &Trier<'_>) -> Option<Refused> {
+        let wait = self.attempts.wait(trier.group, self.per_address(), trier.now)?;
+        Some(self.limited(trier, None, wait))
+    }
+
+    fn per_address(&self) -> AttemptLimit {
+        let limits = self.limits.per_address;
+        AttemptLimit { attempts: limits.attempts, per: limits.per }
     }
 
     /// Reserves a try of this kind for `account`, which `lookup` led to.
@@ -187,6 +199,13 @@ impl Login {
     /// The caller of one of this login's endpoints.
     pub(super) fn trier<'a>(&'a self, call: &'a Call) -> Trier<'a> {
         Trier { actor: self.actor(call), group: call.address_group(), now: call.now }
+    }
+
+    /// Whether a guess is refused before it is even read.
+    pub(crate) fn refused_already(&self, call: &Call) -> Option<Refused> {
+        let is_guess = self.work(call.endpoint, &call.head) == Work::Password
+            && !serve::has_bearer(&call.head);
+        if is_guess { self.services.refused_already(&self.trier(call)) } else { None }
     }
 
     /// Lets a try at `name` from the caller's address begin.

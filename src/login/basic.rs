@@ -61,6 +61,11 @@ impl BasicCall {
 }
 
 impl Services {
+    /// Whether it is refused before anybody looks at the password.
+    pub(crate) fn refuses_basic(&self, call: &BasicCall) -> Option<Refused> {
+        self.refused_already(&call.trier())
+    }
+
     /// Proves a name and a password. Waits: for the back room.
     pub(crate) async fn prove_basic(&self, call: BasicCall) -> Result<Arc<Verified>, Refused> {
         let digest = self.proofs.digest(&call.asked());

@@ -127,6 +127,9 @@ impl Exchange<'_> {
         if let Some(held) = services.proofs.find(&services.proofs.digest(&call.asked()), self.now) {
             return Ok(held);
         }
+        if let Some(refused) = services.refuses_basic(&call) {
+            return Err(refused.into());
+        }
         let back_room = &self.gateway.shared.back_room;
         let place = back_room.reserve(Work::Password, call.asked().group)?;
         match back_room.carry_out(place, async move { services.prove_basic(call).await }).await {

@@ -56,6 +56,9 @@ impl<'a> Exchange<'a> {
             // not be counted by the time that he chose.
             now: self.gateway.shared.clock.now(),
         };
+        if let Some(refused) = login.refused_already(&call) {
+            return Err(refused.into());
+        }
         let step = Arc::clone(login).handle(call);
         let done = back_room
             .carry_out(place, step)

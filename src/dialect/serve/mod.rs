@@ -42,13 +42,17 @@ pub fn read(endpoint: &Endpoint, head: &Parts, body: &[u8]) -> Result<Presented,
     Err(nothing_found(endpoint))
 }
 
+/// Whether a token is presented in the head.
+pub fn has_bearer(head: &Parts) -> bool {
+    matches!(header::bearer(&head.headers), Ok(Some(_)))
+}
+
 /// Whether the head alone says that `endpoint` is asked to renew a token of ours.
 pub fn renews(endpoint: &Endpoint, head: &Parts) -> bool {
     let is_in_head = |form: &CredentialForm| {
         matches!(form, CredentialForm::BasicPassword | CredentialForm::Bearer(BearerUse::Renew))
     };
-    endpoint.credential.iter().all(is_in_head)
-        && matches!(header::bearer(&head.headers), Ok(Some(_)))
+    endpoint.credential.iter().all(is_in_head) && has_bearer(head)
 }
 
 /// The answer of an endpoint where all went well.
