@@ -17,7 +17,7 @@ const LISTED: usize = 10_000;
 type Refused = (StatusCode, String);
 
 /// A subject, in one realm or in all.
-type Person = (Subject, Option<String>);
+type PersonKey = (Subject, Option<String>);
 
 impl Operations {
     pub(super) async fn list_sessions(
@@ -51,7 +51,7 @@ impl Operations {
         }
     }
 
-    async fn sessions_of(&self, people: &[Person]) -> Result<Vec<Session>, Refused> {
+    async fn sessions_of(&self, people: &[PersonKey]) -> Result<Vec<Session>, Refused> {
         let shared = &self.gateway.shared;
         let mut sessions = Vec::new();
         for (subject, realm) in people {
@@ -132,7 +132,7 @@ impl Operations {
     }
 
     /// Whose sessions are meant by a name, an address or an id.
-    async fn people(&self, user: &str, source: Option<&str>) -> Result<Vec<Person>, Refused> {
+    async fn people(&self, user: &str, source: Option<&str>) -> Result<Vec<PersonKey>, Refused> {
         let users = &self.gateway.shared.users;
         let person = |key: &UserKey| {
             let realm = users.realm(&key.source).to_owned();
@@ -147,8 +147,8 @@ impl Operations {
         }
         // An id, perhaps of a user who is gone, but whose sessions may still be there: the one that
         // logs and upstreams know, or the one that a source gave.
-        let everywhere: Person = (Subject::new(user), None);
-        let mut people: Vec<Person> = keys_of(&sources, user).iter().map(person).collect();
+        let everywhere: PersonKey = (Subject::new(user), None);
+        let mut people: Vec<PersonKey> = keys_of(&sources, user).iter().map(person).collect();
         people.retain(|(subject, _)| source.is_some() || *subject != everywhere.0);
         people.extend(Some(everywhere).filter(|_| source.is_none()));
         Ok(people)

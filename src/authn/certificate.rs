@@ -17,10 +17,10 @@ use crate::secret::Digest;
 
 /// The certificates that are somebody's.
 #[derive(Debug)]
-pub struct Certificates(HashMap<CertificateName, Holder>);
+pub struct Certificates(HashMap<CertificateName, UserRef>);
 
 #[derive(Debug)]
-struct Holder {
+struct UserRef {
     /// Place in the configuration: the first entry that fits decides.
     number: usize,
     identity: Identity,
@@ -31,7 +31,7 @@ impl Certificates {
     /// The holders that are configured.
     pub fn new(config: &[config::ClientCertificate]) -> Self {
         let holders = config.iter().enumerate();
-        Self(holders.map(|(number, one)| (one.by.clone(), Holder::new(number, one))).collect())
+        Self(holders.map(|(number, one)| (one.by.clone(), UserRef::new(number, one))).collect())
     }
 
     /// Who the holder is; `None` if no entry means his certificate.
@@ -63,7 +63,7 @@ impl Certificates {
     }
 }
 
-impl Holder {
+impl UserRef {
     fn new(number: usize, config: &config::ClientCertificate) -> Self {
         let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
         let identity = Identity {

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::dialect::{Reason, serve};
 use crate::runtime::Work;
 use crate::secret::{Digest, SecretString};
-use crate::session::{Admission, Attempt, AttemptKind, Holder, Progress};
+use crate::session::{Admission, Attempt, AttemptKind, LoginProgress, UserRef};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::LoginResult;
 use crate::users::{Checked, Lookup, Name, User};
@@ -115,7 +115,7 @@ impl Services {
     pub(super) async fn passed(
         &self,
         attempt: Attempt,
-        progress: Progress,
+        progress: LoginProgress,
         now: Timestamp,
     ) -> Result<(), Refused> {
         self.attempts.give_back(attempt.address, now);
@@ -159,8 +159,8 @@ impl Services {
                     // Sessions under the old hash go on: the password is the same.
                     let subject = self.subject(&user);
                     let (source, id) = (user.source.as_str(), &user.id);
-                    let holder = Holder { source, id, subject: &subject };
-                    self.store.rehashed(holder, old, user.version).await?;
+                    let user_ref = UserRef { source, id, subject: &subject };
+                    self.store.rehashed(user_ref, old, user.version).await?;
                 }
                 return Ok(*user);
             }

@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::identity::{BASIC_ISSUER, Identity, Subject};
 use crate::secret::{Digest, SecretString};
-use crate::session::{AttemptKind, Progress, StreamOrigin};
+use crate::session::{AttemptKind, LoginProgress, StreamOrigin};
 use crate::telemetry::audit::Actor;
 use crate::telemetry::metrics::LoginResult;
 use crate::users::{Lookup, Name, User, canonical_account};
@@ -94,7 +94,7 @@ impl Services {
             }
         };
         // Whoever has a second step does not come here.
-        self.passed(attempt, Progress::Login, call.now).await?;
+        self.passed(attempt, LoginProgress::Login, call.now).await?;
         let verified = self.keep((digest, epoch), &trier, &user).await?;
         self.count(&trier, LoginResult::Succeeded);
         Ok(verified)

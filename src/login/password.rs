@@ -5,7 +5,7 @@ use super::{Call, Done, Login, Refused};
 use crate::dialect::{AccountKey, Endpoint, Reason, UserFacts};
 use crate::identity::Subject;
 use crate::secret::{Digest, SecretString};
-use crate::session::{AttemptKind, Progress};
+use crate::session::{AttemptKind, LoginProgress};
 use crate::users::{Lookup, Name, User, canonical_account};
 
 impl Login {
@@ -50,13 +50,13 @@ impl Login {
     /// How far the right password has brought a user. One whose second step is due elsewhere, but
     /// not at this login, has not passed it here either: their address is not known by half of what
     /// they have.
-    async fn progress(&self, user: &User, wait: Option<&Wait>) -> Result<Progress, Refused> {
+    async fn progress(&self, user: &User, wait: Option<&Wait>) -> Result<LoginProgress, Refused> {
         let has_step = match (wait, self.config.totp) {
             (Some(_), _) => true,
             (None, true) => false,
             (None, false) => self.services.store.find_totp(&user.source, &user.id).await?.is_some(),
         };
-        Ok(if has_step { Progress::Step } else { Progress::Login })
+        Ok(if has_step { LoginProgress::Step } else { LoginProgress::Login })
     }
 
     async fn check_password(

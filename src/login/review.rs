@@ -51,7 +51,7 @@ pub(crate) async fn review_sessions(
     budget: Option<Duration>,
     now: Timestamp,
 ) -> Result<Reviewed, StoreError> {
-    let review = Review { services, now, outcome: Mutex::default() };
+    let review = SessionReview { services, now, outcome: Mutex::default() };
     let people = people(services, only, now).await?;
     let sessions = people.values().flatten().flat_map(|person| &person.sessions);
     review.outcome().undone = sessions.map(|session| (session.id, session.access_until)).collect();
@@ -72,14 +72,14 @@ pub(crate) async fn review_sessions(
 }
 
 /// A user of a source, and what a review needs to know of each of their sessions.
-struct Person {
+struct SourceUser {
     id: UserId,
     name: String,
-    sessions: Vec<Brief>,
+    sessions: Vec<SessionBrief>,
 }
 
 /// What was so when a session began.
-struct Brief {
+struct SessionBrief {
     id: SessionId,
     login: String,
     subject: Subject,
@@ -95,8 +95,8 @@ async fn people(
     services: &Services,
     only: Option<&HashSet<SessionId>>,
     now: Timestamp,
-) -> Result<HashMap<String, Vec<Person>>, StoreError> {
-    let mut found: HashMap<(String, UserId, String), Vec<Brief>> = HashMap::new();
+) -> Result<HashMap<String, Vec<SourceUser>>, StoreError> {
+    let mut found: HashMap<(String, UserId, String), Vec<SessionBrief>> = HashMap::new();
     let mut after = None;
     loop {
         let page = services.store.page(after, now).await?;
@@ -106,7 +106,7 @@ async fn people(
             }
             let still_trades = services.still_trades(&session, now);
             let key = (session.source, session.user_id, session.username);
-            found.entry(key).or_default().push(Brief {
+            found.entry(key).or_default().push(SessionBrief {
                 id: session.id,
                 login: session.login,
                 subject: session.subject,
@@ -120,31 +120,31 @@ async fn people(
             break;
         }
     }
-    let mut people: HashMap<String, Vec<Person>> = HashMap::new();
+    let mut people: HashMap<String, Vec<SourceUser>> = HashMap::new();
     for ((source, id, name), sessions) in found {
-        people.entry(source).or_default().push(Person { id, name, sessions });
+        people.entry(source).or_default().push(SourceUser { id, name, sessions });
     }
     Ok(people)
 }
 
 /// A review that goes on.
-struct Review<'a> {
+struct SessionReview<'a> {
     services: &'a Services,
     now: Timestamp,
-    outcome: Mutex<Outcome>,
+    outcome: Mutex<ReviewOutcome>,
 }
 
 #[derive(Default)]
-struct Outcome {
+struct ReviewOutcome {
     reviewed: Reviewed,
     /// Sessions that nothing is known of yet, and when their last access tokens expire.
     undone: HashMap<SessionId, Timestamp>,
     failed: Option<StoreError>,
 }
 
-impl Review<'_> {
+impl SessionReview<'_> {
     /// Asks a source about its users, as many at once as it takes.
-    async fn ask(&self, source: String, people: Vec<Person>) {
+    async fn ask(&self, source: String, people: Vec<SourceUser>) {
         let patience = Mutex::new(Patience::default());
         let (source, patience) = (source.as_str(), &patience);
         let looked = iter(people).map(|person| self.look_at(source, person, patience));
@@ -152,7 +152,7 @@ impl Review<'_> {
         looked.buffer_unordered(parallel).for_each(|()| async {}).await;
     }
 
-    async fn look_at(&self, source: &str, person: Person, patience: &Mutex<Patience>) {
+    async fn look_at(&self, source: &str, person: SourceUser, patience: &Mutex<Patience>) {
         let is_asked = person.sessions.iter().any(|session| session.still_trades.is_none());
         let user = if is_asked {
             if lock(patience).is_over(source) {
@@ -183,7 +183,7 @@ impl Review<'_> {
     }
 
     /// In force at once, even where it could not be written: the others must not wait for it.
-    async fn end(&self, session: &Brief) {
+    async fn end(&self, session: &SessionBrief) {
         let Services { store, streams, audit, .. } = self.services;
         let actor = Actor { address: None, request_id: "-", login: &session.login };
         let event = AuditEvent::Revoked { session: session.id, cause: "the user changed" };
@@ -195,7 +195,7 @@ impl Review<'_> {
         outcome.reviewed.ended += 1;
     }
 
-    fn leave(&self, person: &Person) {
+    fn leave(&self, person: &SourceUser) {
         let mut outcome = self.outcome();
         for session in &person.sessions {
             outcome.undone.remove(&session.id);
@@ -203,7 +203,7 @@ impl Review<'_> {
         }
     }
 
-    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+    fn outcome(&self) -> MutexGuard<'_, ReviewOutcome> {
         lock(&self.outcome)
     }
 }

@@ -16,7 +16,7 @@ use crate::dialect::{CredentialForm, Endpoint, Reason, SecondStep, Step, serve};
 use crate::identity::UserId;
 use crate::secret::{Digest, SecretString};
 use crate::session::{
-    Attempt, AttemptKind, Code, CodeGuess, CodeVerdict, Progress, PutCode, StoreError, Totp,
+    Attempt, AttemptKind, Code, CodeGuess, CodeVerdict, LoginProgress, PutCode, StoreError, Totp,
 };
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
@@ -181,7 +181,7 @@ impl Login {
         attempt: Attempt,
         user: &User,
     ) -> Result<Done, Refused> {
-        self.services.passed(attempt, Progress::Login, call.now).await?;
+        self.services.passed(attempt, LoginProgress::Login, call.now).await?;
         self.start_session(endpoint, call, user).await
     }
 

@@ -17,7 +17,7 @@ pub use self::embedded::{BackupError, EmbeddedOptions, EmbeddedStore, Faults, Op
 pub use self::record::{Account, Code, CodeVerdict, Generation, Session, Totp};
 pub use self::revocations::{Revocations, SessionMark};
 pub use self::store::{
-    AccountCounts, AccountKey, Admission, Attempt, AttemptKind, CodeGuess, Holder, Page, Progress,
-    PutCode, Revoke, Rotated, Rotation, SessionStore, StoreError,
+    AccountCounts, AccountKey, Admission, Attempt, AttemptKind, CodeGuess, LoginProgress, PutCode,
+    Revoke, Rotated, Rotation, SessionPage, SessionStore, StoreError, UserRef,
 };
 pub use self::streams::{StreamGuard, StreamOrigin, Streams};

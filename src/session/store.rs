@@ -50,7 +50,11 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
 
     /// Some live sessions, in the order of their ids, from the one after `after` on, and where to
     /// go on; one step of many, so that a large store keeps nobody waiting.
-    async fn page(&self, after: Option<SessionId>, now: Timestamp) -> Result<Page, StoreError>;
+    async fn page(
+        &self,
+        after: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<SessionPage, StoreError>;
 
     /// Retires the presented refresh token and makes its successor the working one.
     async fn rotate(
@@ -104,7 +108,7 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     async fn attempt_succeeded(
         &self,
         attempt: Attempt,
-        progress: Progress,
+        progress: LoginProgress,
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
@@ -116,7 +120,8 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
 
     /// Remembers that the password hash of a user was rewritten by us: sessions made under
     /// version `old` now count as made under `new`.
-    async fn rehashed(&self, user: Holder<'_>, old: Digest, new: Digest) -> Result<(), StoreError>;
+    async fn rehashed(&self, user: UserRef<'_>, old: Digest, new: Digest)
+    -> Result<(), StoreError>;
 
     /// Keeps what is known of a user, replacing what was known of the same one.
     async fn put_account(&self, account: Account) -> Result<(), StoreError>;
@@ -170,7 +175,7 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
 
 /// A user as a source knows them, and as everybody else does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder<'a> {
+pub struct UserRef<'a> {
     pub source: &'a str,
     pub id: &'a UserId,
     pub subject: &'a Subject,
@@ -198,7 +203,7 @@ pub struct AccountCounts {
 
 /// Some of all sessions.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Page {
+pub struct SessionPage {
     pub sessions: Vec<Session>,
     /// The last one that was looked at; `None` where these were the last of all.
     pub next: Option<SessionId>,
@@ -284,7 +289,7 @@ pub enum AttemptKind {
 
 /// How far a success brings its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum LoginProgress {
     /// The user has another step, due here or elsewhere.
     Step,
     /// It was the last of all that the user has.

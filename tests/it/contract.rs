@@ -10,8 +10,8 @@ use tollhouse::identity::{SessionId, Subject, UserId};
 use tollhouse::secret::{Digest, Secret};
 use tollhouse::session::{
     Account, AccountCounts, AccountKey, Admission, Attempt, AttemptKind, Code, CodeGuess,
-    CodeVerdict, ForeignToken, Generation, Holder, Progress, PutCode, Revoke, Rotated, Rotation,
-    Session, SessionStore, TokenOwner, Totp,
+    CodeVerdict, ForeignToken, Generation, LoginProgress, PutCode, Revoke, Rotated, Rotation,
+    Session, SessionStore, TokenOwner, Totp, UserRef,
 };
 
 /// When every case begins.
@@ -567,7 +567,7 @@ async fn a_rewritten_hash_does_not_end_sessions(store: &dyn SessionStore) {
     let (old, new) = (token("version 1"), token("version 2"));
 
     let (id, subject) = (UserId::new("ann"), Subject::new("ann"));
-    let holder = |source| Holder { source, id: &id, subject: &subject };
+    let holder = |source| UserRef { source, id: &id, subject: &subject };
     store.rehashed(holder("shop"), old, new).await.unwrap();
     let held = store.find(before.id, START).await.unwrap().unwrap();
     assert_eq!(held.user_version, old, "another source has another hash");
@@ -702,7 +702,10 @@ async fn failures_from_an_address_are_limited(store: &dyn SessionStore) {
 
 async fn a_stranger_cannot_lock_the_owner_out(store: &dyn SessionStore) {
     store.count_attempt(attempt("ann", Some(OWNER)), START).await.unwrap();
-    store.attempt_succeeded(attempt("ann", Some(OWNER)), Progress::Login, START).await.unwrap();
+    store
+        .attempt_succeeded(attempt("ann", Some(OWNER)), LoginProgress::Login, START)
+        .await
+        .unwrap();
     for _ in 0..3 {
         reserve(store, "ann", STRANGER, after(1)).await;
     }
@@ -727,7 +730,10 @@ async fn a_success_takes_back_what_its_address_failed(store: &dyn SessionStore) 
         reserve(store, "ann", OWNER, START).await;
     }
 
-    store.attempt_succeeded(attempt("ann", Some(OWNER)), Progress::Login, after(1)).await.unwrap();
+    store
+        .attempt_succeeded(attempt("ann", Some(OWNER)), LoginProgress::Login, after(1))
+        .await
+        .unwrap();
 
     for _ in 0..2 {
         assert_eq!(reserve(store, "ann", STRANGER, after(2)).await, Admission::Admitted);
@@ -748,7 +754,7 @@ async fn a_right_password_takes_back_no_guesses_at_codes(store: &dyn SessionStor
             store.count_attempt(password.clone(), START).await.unwrap(),
             Admission::Admitted
         );
-        store.attempt_succeeded(password, Progress::Step, START).await.unwrap();
+        store.attempt_succeeded(password, LoginProgress::Step, START).await.unwrap();
     }
 
     let limited = store.count_attempt(at_code(Some(OWNER)), START).await.unwrap();
@@ -760,7 +766,7 @@ async fn a_right_password_takes_back_no_guesses_at_codes(store: &dyn SessionStor
 }
 
 async fn an_address_is_known_only_after_the_last_step(store: &dyn SessionStore) {
-    for (progress, is_known) in [(Progress::Step, false), (Progress::Login, true)] {
+    for (progress, is_known) in [(LoginProgress::Step, false), (LoginProgress::Login, true)] {
         store.lift_limits(token("ann"), START).await.unwrap();
         store.count_attempt(attempt("ann", Some(OWNER)), START).await.unwrap();
         store.attempt_succeeded(attempt("ann", Some(OWNER)), progress, START).await.unwrap();

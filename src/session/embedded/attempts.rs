@@ -14,7 +14,7 @@ use super::tables::{Fault, Hash, Id, Kind, Tables, WindowRow};
 use super::window::Window;
 use crate::clock::Timestamp;
 use crate::secret::Digest;
-use crate::session::{Admission, Attempt, AttemptKind, Progress};
+use crate::session::{Admission, Attempt, AttemptKind, LoginProgress};
 
 /// How long an account is known from an address after a success.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -69,11 +69,11 @@ pub(super) fn reserve(
 pub(super) fn succeeded(
     t: &mut Tables<'_>,
     attempt: &Attempt,
-    progress: Progress,
+    progress: LoginProgress,
     now: Timestamp,
 ) -> Result<(), Fault> {
     refund(t, attempt, u32::MAX, now)?;
-    if let (Some(address), Progress::Login) = (attempt.address, progress) {
+    if let (Some(address), LoginProgress::Login) = (attempt.address, progress) {
         let (account, address) = (&attempt.account.0, octets(address));
         let until = now.plus(KNOWN_FOR);
         let key = [account.as_slice(), &address].concat();

@@ -18,7 +18,7 @@ use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableTable, Sto
 use super::cutoffs;
 use super::faults::{Faults, Faulty};
 use super::memory::{Live, Memory};
-use super::seen::{self, Restored};
+use super::seen::{self, RestoredStore};
 use super::sessions;
 use super::tables::{self, Effects, Fault, META_SCHEMA, SCHEMA, Tables};
 use super::time::TimeGuard;
@@ -259,9 +259,9 @@ pub(super) fn load(
             live.insert(id, Live::of(&session, t.revoked_until(&session)));
         }
     }
-    let mut restored = Restored::load(&t)?;
+    let mut restored = RestoredStore::load(&t)?;
     if let Some(seen) = seen::read(path, &birth.secret).filter(|seen| Some(*seen) > highest) {
-        let older = Restored::new(seen, last_end);
+        let older = RestoredStore::new(seen, last_end);
         older.save(&mut t)?;
         restored = Some(older);
     }

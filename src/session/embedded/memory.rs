@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::seen::Restored;
+use super::seen::RestoredStore;
 use super::tables::Effects;
 use super::time::TimeGuard;
 use crate::clock::{Clock, Timestamp};
@@ -54,7 +54,7 @@ pub(super) struct Memory {
     live: Mutex<HashMap<SessionId, Live>>,
     owed: Mutex<Vec<Owed>>,
     trouble: Mutex<Option<Arc<str>>>,
-    restored: Mutex<Option<Restored>>,
+    restored: Mutex<Option<RestoredStore>>,
 }
 
 impl Memory {
@@ -158,7 +158,7 @@ impl Memory {
     }
 
     /// What the store was put in the place of, if it was.
-    pub(super) fn restored(&self) -> Option<Restored> {
+    pub(super) fn restored(&self) -> Option<RestoredStore> {
         *lock(&self.restored)
     }
 

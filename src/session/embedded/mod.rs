@@ -46,9 +46,9 @@ use self::memory::Memory;
 use self::tables::{Fault, Tables};
 use self::writer::Writer;
 use super::{
-    Account, AccountCounts, AccountKey, Admission, Attempt, Code, CodeGuess, CodeVerdict, Holder,
-    Page, Progress, PutCode, Revocations, Revoke, Rotated, Rotation, Session, SessionStore,
-    StoreError, Totp,
+    Account, AccountCounts, AccountKey, Admission, Attempt, Code, CodeGuess, CodeVerdict,
+    LoginProgress, PutCode, Revocations, Revoke, Rotated, Rotation, Session, SessionPage,
+    SessionStore, StoreError, Totp, UserRef,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{IdRules, SessionId, Subject, UserId};
@@ -238,7 +238,11 @@ impl SessionStore for EmbeddedStore {
         self.ask(move |t| sessions::list(t, subject.as_ref(), most, now)).await
     }
 
-    async fn page(&self, after: Option<SessionId>, now: Timestamp) -> Result<Page, StoreError> {
+    async fn page(
+        &self,
+        after: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<SessionPage, StoreError> {
         self.ask(move |t| sessions::page(t, after, now)).await
     }
 
@@ -298,7 +302,7 @@ impl SessionStore for EmbeddedStore {
     async fn attempt_succeeded(
         &self,
         attempt: Attempt,
-        progress: Progress,
+        progress: LoginProgress,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.ask(move |t| attempts::succeeded(t, &attempt, progress, now)).await
@@ -312,11 +316,16 @@ impl SessionStore for EmbeddedStore {
         self.ask(move |t| attempts::lift(t, account)).await
     }
 
-    async fn rehashed(&self, user: Holder<'_>, old: Digest, new: Digest) -> Result<(), StoreError> {
+    async fn rehashed(
+        &self,
+        user: UserRef<'_>,
+        old: Digest,
+        new: Digest,
+    ) -> Result<(), StoreError> {
         let (source, id) = (user.source.to_owned(), user.id.clone());
         let (subject, now) = (user.subject.clone(), self.memory.clock.now());
         self.ask(move |t| {
-            let user = Holder { source: &source, id: &id, subject: &subject };
+            let user = UserRef { source: &source, id: &id, subject: &subject };
             versions::rehashed(t, user, (old, new), now)
         })
         .await

@@ -23,14 +23,14 @@ const OWNER_ONLY: u32 = 0o600;
 
 /// A store that was put in the place of a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Restored {
+pub(super) struct RestoredStore {
     /// What had been seen here before.
     seen: Timestamp,
     /// When the last of its sessions ends.
     until: Timestamp,
 }
 
-impl Restored {
+impl RestoredStore {
     pub(super) fn new(seen: Timestamp, until: Timestamp) -> Self {
         Self { seen, until }
     }

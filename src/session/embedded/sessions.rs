@@ -17,7 +17,7 @@ use super::versions;
 use crate::clock::Timestamp;
 use crate::identity::{SessionId, Subject};
 use crate::secret::Digest;
-use crate::session::{Generation, Page, Revoke, Rotated, Rotation, Session};
+use crate::session::{Generation, Revoke, Rotated, Rotation, Session, SessionPage};
 
 /// Sessions that one step looks at, where there is no end to them.
 const PAGE: usize = 500;
@@ -111,10 +111,10 @@ pub(super) fn page(
     t: &Tables<'_>,
     after: Option<SessionId>,
     now: Timestamp,
-) -> Result<Page, Fault> {
+) -> Result<SessionPage, Fault> {
     let first = after.map_or([0; 16], |id| *id.0.as_bytes());
     let first = if after.is_some() { Bound::Excluded(&first) } else { Bound::Included(&first) };
-    let mut page = Page { sessions: Vec::new(), next: None };
+    let mut page = SessionPage { sessions: Vec::new(), next: None };
     let mut looked = 0;
     for row in t.rows().sessions.range::<&Id>((first, Bound::Unbounded))?.take(PAGE) {
         let id = session_id(row?.0.value());

@@ -14,7 +14,7 @@ use redb::{
 };
 
 use super::memory::Live;
-use super::seen::Restored;
+use super::seen::RestoredStore;
 use crate::clock::Timestamp;
 use crate::identity::SessionId;
 use crate::secret::Digest;
@@ -180,7 +180,7 @@ pub(super) struct Effects {
     /// Sessions whose refresh token was rotated.
     pub(super) rotated: Vec<SessionId>,
     /// Whether the store was put in the place of a newer one, where that has changed.
-    pub(super) restored: Option<Option<Restored>>,
+    pub(super) restored: Option<Option<RestoredStore>>,
 }
 
 /// Every table in one write transaction.

@@ -12,7 +12,7 @@ use super::tables::{Fault, Hash, Kind, Tables};
 use crate::clock::Timestamp;
 use crate::identity::UserId;
 use crate::secret::Digest;
-use crate::session::Holder;
+use crate::session::UserRef;
 
 /// Longer than any login takes from its password to its session, a code by mail included.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -23,7 +23,7 @@ const LONGEST_CHAIN: usize = 8;
 /// Sessions made under `old` count as made under `new` from now on.
 pub(super) fn rehashed(
     t: &mut Tables<'_>,
-    user: Holder<'_>,
+    user: UserRef<'_>,
     (old, new): (Digest, Digest),
     now: Timestamp,
 ) -> Result<(), Fault> {
