@@ -1,9 +1,9 @@
 //! Header fields that two sides of the whole configuration want for themselves.
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
 
 use super::reader::Reading;
-use super::{CredentialKind, Draft, IdentityForm, PassRule, UpstreamCredential};
+use super::{CredentialKind, Draft, IdentityForm, PassRule, Route, UpstreamCredential};
 
 pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     check_passed(reading, draft);
@@ -29,9 +29,11 @@ fn check_passed(reading: &Reading<'_>, draft: &Draft) {
 fn check_allowed_headers(reading: &Reading<'_>, draft: &Draft) {
     let routes = || draft.config.routes.iter().zip(&draft.routes);
     for (route, at) in routes() {
-        let set_by = |name| {
-            routes().find(|(other, _)| other.request_headers.set.iter().any(|(set, _)| set == name))
+        let sets = |other: &Route, name: &HeaderName| {
+            other.request_headers.set.iter().any(|(set, _)| set == name)
+                || matches!(&other.identity, IdentityForm::Jwt(field) if field == name)
         };
+        let set_by = |name| routes().find(|(other, _)| sets(other, name));
         for name in &route.allow_headers {
             let Some((_, other_at)) = set_by(name) else { continue };
             let remedy =

@@ -131,6 +131,42 @@ auth = []
 }
 
 #[tokio::test]
+async fn another_method_in_the_query_is_refused_where_a_route_names_methods() {
+    let upstream = Upstream::start().await;
+    let post = "auth = []\nmethods = [\"POST\"]";
+    let gateway = Gateway::builder()
+        .route(&upstream, "/strict/", post)
+        .route(&upstream, "/legacy/", &format!("{post}\nallow_method_override = true"))
+        .route(&upstream, "/any/", "auth = []")
+        .start()
+        .await;
+    let client = gateway.client();
+
+    for query in [
+        "_method=DELETE",
+        "a=b&_method=DELETE",
+        "%5fmethod=PUT",
+        "_%6dethod",
+        ".method=PUT",
+        "+_method",
+    ] {
+        client.post(&format!("/strict/x?{query}")).send().await.assert_status(400);
+    }
+    upstream.assert_untouched();
+
+    for target in [
+        "/strict/x?method=DELETE",
+        "/strict/x?a=_method",
+        "/strict/x?my_method=DELETE",
+        "/legacy/x?_method=DELETE",
+        "/any/x?_method=DELETE",
+    ] {
+        client.post(target).send().await.assert_status(200);
+        assert_eq!(upstream.last().target, target);
+    }
+}
+
+#[tokio::test]
 async fn another_method_is_let_through_only_where_the_route_says_so() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
