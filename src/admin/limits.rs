@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::operations::{Carried, Operations, failed};
+use super::operations::{Carried, Operations, failed, unknown};
 use crate::users::{Name, canonical_account};
 
 impl Operations {
@@ -15,21 +15,30 @@ impl Operations {
         let now = shared.clock.now();
         // Counted by user where there is one, whose source depends on the login; else by the name
         // as it was typed.
-        let mut unknown = None;
+        let mut silent = None;
+        let (mut known, mut lifted) = (false, false);
         for name in [Name::Username(name.clone()), Name::Email(name.clone())] {
             let mut accounts = vec![canonical_account(&name, None)];
             for source in sources.chunks(1) {
                 match shared.users.resolve(source, &name).await {
-                    Ok(Some(user)) => accounts.push(canonical_account(&name, Some(&user))),
+                    Ok(Some(user)) => {
+                        known = true;
+                        accounts.push(canonical_account(&name, Some(&user)));
+                    }
                     Ok(None) => {}
-                    Err(error) => unknown = Some(error),
+                    Err(error) => silent = Some(error),
                 }
             }
             for account in accounts {
-                shared.store.lift_limits(account, now).await.map_err(failed)?;
+                lifted |= shared.store.lift_limits(account, now).await.map_err(failed)?;
             }
         }
         self.audit("limits lift", &name);
-        unknown.map_or(Ok(json!({})), |error| Err(failed(error)))
+        match silent {
+            Some(error) => Err(failed(error)),
+            // A misspelt name must not look as if somebody had been let in again.
+            None if !known && !lifted => Err(unknown(&format!("user `{name}`"))),
+            None => Ok(json!({ "lifted": lifted })),
+        }
     }
 }

@@ -14,6 +14,7 @@ mod observed;
 mod operations;
 mod serve;
 mod sessions;
+mod status;
 mod totp;
 mod upstreams;
 

@@ -95,29 +95,13 @@ impl Operations {
                     self.audit("backup", &path.display().to_string());
                     Ok(json!({ "path": path }))
                 }
-                Err(error) => Err(failed(error)),
+                Err(error) => Err(failed(chain(&error))),
             },
         };
         match carried {
             Ok(answer) => (StatusCode::OK, answer),
             Err((status, problem)) => (status, json!({ "error": problem })),
         }
-    }
-
-    /// The gateway on one screen.
-    fn status(&self) -> Value {
-        let (gauges, readiness) = (self.gauges(), self.readiness());
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "ready": readiness.is_ready(),
-            "draining": gauges.draining,
-            "store_up": gauges.store_up,
-            "connections": gauges.connections,
-            "streams": gauges.streams,
-            "revocations": gauges.revocations,
-            "log_lines_dropped": gauges.log_lines_dropped,
-            "notes": readiness.notes,
-        })
     }
 
     pub(super) async fn revoke(&self, what: Revoke, target: &str) -> Carried {

@@ -3,29 +3,36 @@
 //! A key is made without the gateway, which only ever knows its hash; revoking one is the running
 //! gateway's to do, and to remember.
 
-use std::collections::BTreeSet;
-
 use anyhow::{bail, ensure};
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use toml::Table;
 
+use super::confirm::confirm;
+use super::place::GatewayPlace;
 use super::{Failure, load, remote, say};
 use crate::authn::new_key;
 use crate::clock::{day_ended, end_of_day};
-use crate::config::{ApiKey, Config, is_plain_name};
+use crate::config::{ApiKey, is_plain_name};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiKeyCommand {
     /// Make a key and print it, with the section of gateway.toml that lets it in.
     New(NewArgs),
-    /// The keys of gateway.toml, and which of them the running gateway has revoked.
-    List,
+    /// The keys in effect, and which are revoked; those of gateway.toml where no gateway runs.
+    List {
+        /// As JSON, one key a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Have the running gateway refuse a key from now on.
     Revoke {
         /// The key's id.
         id: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
     },
 }
 
@@ -48,14 +55,15 @@ pub(super) struct NewArgs {
 }
 
 /// Carries out an `api-key` command.
-pub(super) fn run(command: ApiKeyCommand, path: &std::path::Path) -> Result<(), Failure> {
+pub(super) fn run(command: ApiKeyCommand, place: &GatewayPlace) -> Result<(), Failure> {
     match command {
         ApiKeyCommand::New(args) => Ok(new(args)?),
-        ApiKeyCommand::List => list(&load(path)?.config),
-        ApiKeyCommand::Revoke { id } => {
-            let config = load(path)?.config;
-            remote::call(&config, Method::DELETE, &remote::below("/api-keys", &id), None)?;
-            let file = config.path.display();
+        ApiKeyCommand::List { json } => list(place, json),
+        ApiKeyCommand::Revoke { id, yes } => {
+            let state = place.state_dir()?;
+            confirm(&format!("revoke the API key {id}"), yes)?;
+            remote::call(&state, Method::DELETE, &remote::below("/api-keys", &id), None)?;
+            let file = place.config.display();
             Ok(say(format_args!(
                 "{id} is refused from now on; remove its [[api_key]] from {file}"
             ))?)
@@ -93,38 +101,47 @@ fn new(args: NewArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn list(config: &Config) -> Result<(), Failure> {
-    let revoked = match remote::call(config, Method::GET, "/api-keys", None) {
-        Ok(answer) => Some(revoked(&answer)),
+/// The gateway knows which are revoked and needs nothing but its folder; without it the file has
+/// to be read, and whole.
+fn list(place: &GatewayPlace, as_json: bool) -> Result<(), Failure> {
+    let answered = remote::call(&place.state_dir()?, Method::GET, "/api-keys", None);
+    let keys: Vec<Value> = match &answered {
+        Ok(answer) => remote::list(answer, "keys").cloned().collect(),
         Err(error) => {
             eprintln!("tollhouse: which are revoked is not known: {error:#}");
-            None
+            load(&place.config)?.config.api_keys.keys.iter().map(facts).collect()
         }
     };
-    for key in &config.api_keys.keys {
-        let state = match &revoked {
-            Some(revoked) if revoked.contains(&key.id) => "  revoked",
-            _ => "",
+    for key in &keys {
+        if as_json {
+            say(key)?;
+            continue;
+        }
+        let names = |name: &str| {
+            let names: Vec<&str> = remote::list(key, name).filter_map(Value::as_str).collect();
+            if names.is_empty() { "-".to_owned() } else { names.join(",") }
         };
-        say(format_args!("{}{state}", told(key)))?;
+        let is_revoked = key.get("revoked").and_then(Value::as_bool) == Some(true);
+        say(format_args!(
+            "{}  {}  roles {}  scopes {}  until {}{}",
+            remote::text(key, "id"),
+            remote::text(key, "name"),
+            names("roles"),
+            names("scopes"),
+            remote::text(key, "expires"),
+            if is_revoked { "  revoked" } else { "" },
+        ))?;
     }
     Ok(())
 }
 
-fn revoked(answer: &Value) -> BTreeSet<String> {
-    let keys = remote::list(answer, "keys");
-    let revoked = keys.filter(|key| key.get("revoked").and_then(Value::as_bool) == Some(true));
-    revoked.map(|key| remote::text(key, "id").to_owned()).collect()
-}
-
-fn told(key: &ApiKey) -> String {
-    let names = |names: &[String]| if names.is_empty() { "-".to_owned() } else { names.join(",") };
-    let until = key.expires.map_or("-".to_owned(), day_ended);
-    format!(
-        "{}  {}  roles {}  scopes {}  until {until}",
-        key.id,
-        key.name,
-        names(&key.roles),
-        names(&key.scopes)
-    )
+/// A key of the file, as the running gateway tells it.
+fn facts(key: &ApiKey) -> Value {
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "roles": key.roles,
+        "scopes": key.scopes,
+        "expires": key.expires.map(day_ended),
+    })
 }

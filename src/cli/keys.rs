@@ -1,19 +1,23 @@
 //! `tollhouse key`: signing keys of the running gateway.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
 use http::Method;
 use serde_json::json;
 
+use super::confirm::confirm;
 use super::{Failure, remote, say};
-use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
     /// Every key with its algorithm, state and times.
-    List,
+    List {
+        /// As JSON, one key a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Make successors, which are published now and sign after a day.
     Rotate {
         /// Only for this algorithm.
@@ -25,6 +29,9 @@ pub(super) enum KeyCommand {
         /// Ids may begin with a dash.
         #[arg(allow_hyphen_values = true)]
         kid: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
     },
     /// Take a private key in PEM or JWK form from a file.
     Import {
@@ -36,24 +43,30 @@ pub(super) enum KeyCommand {
 }
 
 /// Carries out a `key` command.
-pub(super) fn run(command: KeyCommand, config: &Config) -> Result<(), Failure> {
+pub(super) fn run(command: KeyCommand, state: &Path) -> Result<(), Failure> {
+    let as_json = matches!(command, KeyCommand::List { json: true });
     let answer = match command {
-        KeyCommand::List => remote::call(config, Method::GET, "/keys", None)?,
+        KeyCommand::List { .. } => remote::call(state, Method::GET, "/keys", None)?,
         KeyCommand::Rotate { algorithm } => {
             let body = json!({ "algorithm": algorithm });
-            remote::call(config, Method::POST, "/keys/rotate", Some(body))?
+            remote::call(state, Method::POST, "/keys/rotate", Some(body))?
         }
-        KeyCommand::Revoke { kid } => {
-            remote::call(config, Method::DELETE, &format!("/keys/{kid}"), None)?
+        KeyCommand::Revoke { kid, yes } => {
+            confirm(&format!("revoke the key {kid} and every token it has signed"), yes)?;
+            remote::call(state, Method::DELETE, &format!("/keys/{kid}"), None)?
         }
         KeyCommand::Import { file, algorithm } => {
             let text = std::fs::read_to_string(&file)
                 .with_context(|| format!("could not read {}", file.display()))?;
             let body = json!({ "key": text, "algorithm": algorithm });
-            remote::call(config, Method::POST, "/keys/import", Some(body))?
+            remote::call(state, Method::POST, "/keys/import", Some(body))?
         }
     };
     for key in remote::list(&answer, "keys") {
+        if as_json {
+            say(key)?;
+            continue;
+        }
         let text = |name: &str| remote::text(key, name);
         say(format_args!(
             "{}  {:6}  {:9}  made {}  signs from {}",

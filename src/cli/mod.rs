@@ -6,13 +6,16 @@
 mod api_keys;
 mod attempt;
 mod check;
+mod confirm;
 mod dialects;
 mod first_start;
 pub mod hash;
 mod keys;
 mod observe;
+mod place;
 mod remote;
 mod run;
+mod status;
 mod tokens;
 mod totp;
 pub mod users;
@@ -21,13 +24,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use self::place::GatewayPlace;
 use crate::config::{Config, Issues, Loaded, UserSource, UserSourceKind};
 
 /// An authentication gateway for legacy APIs.
 #[derive(Debug, Parser)]
-#[command(name = "tollhouse", version, about, disable_help_subcommand = true)]
+#[command(name = "tollhouse", version, about)]
 struct Cli {
     /// The configuration.
     #[arg(
@@ -39,6 +44,11 @@ struct Cli {
         default_value = "gateway.toml"
     )]
     config: PathBuf,
+
+    /// The state folder of the gateway that a command is for; by default `[state] dir` of the
+    /// configuration, of which nothing else is read then.
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
 
     /// Report problems of the configuration and exit, like `check`.
     #[arg(short = 't', long = "test")]
@@ -87,6 +97,12 @@ enum Command {
     Observe(observe::ObserveArgs),
     /// Have the running gateway read its configuration again.
     Reload,
+    /// The running gateway on one screen.
+    Status(status::StatusArgs),
+    /// Exits 0 if the running gateway may be sent requests, else 1: for a container's health check.
+    Healthcheck,
+    /// Write the sample gateway.toml, complete and commented, where there is none.
+    Init,
     /// Login wire formats.
     #[command(subcommand)]
     Dialect(dialects::DialectCommand),
@@ -105,6 +121,9 @@ enum UserCommand {
     /// How many users of each source with `import` are over, as the running gateway knows it.
     Imported(remote::ImportedArgs),
 }
+
+/// What `init` writes: the file of the repository, since whoever has only the program has none.
+const SAMPLE: &str = include_str!("../../gateway.toml");
 
 /// Bad configuration (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -142,7 +161,8 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {
-    let config = cli.config.as_path();
+    let place = GatewayPlace { config: cli.config, state: cli.state };
+    let config = place.config.as_path();
     if cli.test {
         return check::check(config, &check::CheckArgs::default());
     }
@@ -150,24 +170,27 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run(args) => run::run(config, &args),
         Command::Check(args) => check::check(config, &args),
         Command::User { source, command: UserCommand::Totp(args) } => {
-            totp::run(&args, source.as_deref(), &load(config)?.config)
+            totp::run(&args, source.as_deref(), &place.state_dir()?)
         }
         Command::User { source, command: UserCommand::Imported(args) } => {
-            remote::imported(&args, source.as_deref(), &load(config)?.config)
+            remote::imported(&args, source.as_deref(), &place.state_dir()?)
         }
         Command::User { source, command: UserCommand::File(command) } => {
             let sources = Config::load_users(config).map_err(Failure::Config)?;
             Ok(users::run(&command, users_file(&sources, source.as_deref())?)?)
         }
         Command::Hash(args) => Ok(hash::run(&args)?),
-        Command::Key(command) => keys::run(command, &load(config)?.config),
-        Command::ApiKey(command) => api_keys::run(command, config),
-        Command::Token(command) => tokens::run(command, config),
-        Command::Session(command) => remote::session(command, &load(config)?.config),
-        Command::Limits(command) => remote::limits(command, &load(config)?.config),
-        Command::Store(command) => remote::store(command, &load(config)?.config),
-        Command::Observe(args) => observe::observe(&args, &load(config)?.config),
-        Command::Reload => remote::reload(&load(config)?.config),
+        Command::Key(command) => keys::run(command, &place.state_dir()?),
+        Command::ApiKey(command) => api_keys::run(command, &place),
+        Command::Token(command) => tokens::run(command, &place),
+        Command::Session(command) => remote::session(command, &place.state_dir()?),
+        Command::Limits(command) => remote::limits(command, &place.state_dir()?),
+        Command::Store(command) => remote::store(command, &place.state_dir()?),
+        Command::Observe(args) => observe::observe(&args, &place.state_dir()?),
+        Command::Reload => remote::reload(&place.state_dir()?),
+        Command::Status(args) => status::status(&args, &place.state_dir()?),
+        Command::Healthcheck => status::healthcheck(&place.state_dir()?),
+        Command::Init => init(config),
         Command::Dialect(command) => dialects::run(command, config),
         Command::Completions { shell } => {
             let mut out = Vec::new();
@@ -180,6 +203,14 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             Ok(std::io::stdout().write_all(&out)?)
         }
     }
+}
+
+/// Writes the sample to `path`, which must not be there.
+fn init(path: &Path) -> Result<(), Failure> {
+    let mut file = std::fs::File::create_new(path)
+        .with_context(|| format!("{} was not written", path.display()))?;
+    file.write_all(SAMPLE.as_bytes())?;
+    Ok(say(path.display())?)
 }
 
 /// The users file that is meant: the named one, or the only one.

@@ -1,12 +1,13 @@
 //! `tollhouse observe`: before a rule is enforced, who would be shut out?
 
+use std::path::Path;
+
 use clap::Args;
 use http::Method;
 use serde_json::Value;
 
 use super::remote::{call, list, text};
 use super::{Failure, say};
-use crate::config::Config;
 
 #[derive(Debug, Args)]
 pub(super) struct ObserveArgs {
@@ -22,15 +23,15 @@ pub(super) struct ObserveArgs {
 }
 
 /// Tells what the running gateway observed since its start.
-pub(super) fn observe(args: &ObserveArgs, config: &Config) -> Result<(), Failure> {
-    let answer = call(config, Method::GET, "/observed", None)?;
+pub(super) fn observe(args: &ObserveArgs, state: &Path) -> Result<(), Failure> {
+    let answer = call(state, Method::GET, "/observed", None)?;
     if args.json {
         say(&answer)?;
     } else {
         tell(&answer, args.top)?;
     }
     if args.forget {
-        call(config, Method::DELETE, "/observed", None)?;
+        call(state, Method::DELETE, "/observed", None)?;
     }
     Ok(())
 }

@@ -1,15 +1,15 @@
 //! Commands that the running gateway carries out, through `admin.sock` in its state folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
+use super::confirm::confirm;
 use super::{Failure, say};
 use crate::admin;
-use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionCommand {
@@ -36,6 +36,9 @@ pub(super) struct RevokeArgs {
     /// Of the user of this source, where several know the name.
     #[arg(long, requires = "user", conflicts_with_all = ["all", "id"])]
     source: Option<String>,
+    /// Do not ask before all are ended.
+    #[arg(short, long)]
+    yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -72,11 +75,11 @@ pub(super) struct ImportedArgs {
 }
 
 /// Carries out a `session` command.
-pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Failure> {
+pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Failure> {
     match command {
         SessionCommand::List { user, source, json } => {
             let path = path("/sessions", &user, &source);
-            let answer = call(config, Method::GET, &path, None)?;
+            let answer = call(state, Method::GET, &path, None)?;
             for session in list(&answer, "sessions") {
                 if json {
                     say(session)?;
@@ -95,14 +98,20 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
             }
             Ok(())
         }
-        SessionCommand::Revoke(RevokeArgs { target: args, source }) => {
+        SessionCommand::Revoke(RevokeArgs { target: args, source, yes }) => {
+            if args.all {
+                confirm("end every session there is", yes)?;
+            }
             let target = match (&args.id, args.all) {
                 (Some(id), _) => format!("/sessions/{}", encoded(id)),
                 (None, true) => "/sessions?all=true".to_owned(),
                 (None, false) => path("/sessions", &args.user, &source),
             };
-            let answer = call(config, Method::DELETE, &target, None)?;
+            let answer = call(state, Method::DELETE, &target, None)?;
             let ended = answer.get("ended").and_then(Value::as_u64).unwrap_or_default();
+            if let (Some(id), 0) = (&args.id, ended) {
+                return Err(anyhow!("no live session has the id {id}").into());
+            }
             let sessions = if ended == 1 { "session" } else { "sessions" };
             say(format_args!("{ended} {sessions} ended"))?;
             if answer.get("tokens_refused") == Some(&Value::Bool(true)) {
@@ -117,9 +126,9 @@ pub(super) fn session(command: SessionCommand, config: &Config) -> Result<(), Fa
 pub(super) fn imported(
     args: &ImportedArgs,
     source: Option<&str>,
-    config: &Config,
+    state: &Path,
 ) -> Result<(), Failure> {
-    let answer = call(config, Method::GET, "/users/imported", None)?;
+    let answer = call(state, Method::GET, "/users/imported", None)?;
     let sources = list(&answer, "sources");
     let sources = sources.filter(|one| source.is_none_or(|source| text(one, "source") == source));
     let sources: Vec<&Value> = sources.collect();
@@ -146,42 +155,68 @@ pub(super) fn imported(
 }
 
 /// Carries out a `limits` command.
-pub(super) fn limits(command: LimitsCommand, config: &Config) -> Result<(), Failure> {
+pub(super) fn limits(command: LimitsCommand, state: &Path) -> Result<(), Failure> {
     let LimitsCommand::Lift { name } = command;
-    call(config, Method::POST, "/limits/lift", Some(json!({ "name": name })))?;
-    Ok(say(format_args!("the failed attempts of {name} are forgotten"))?)
+    let answer = call(state, Method::POST, "/limits/lift", Some(json!({ "name": name })))?;
+    // A gateway of an earlier version does not say whether there were any.
+    let lifted = answer.get("lifted").and_then(Value::as_bool).unwrap_or(true);
+    let said = if lifted { "the failed attempts are forgotten" } else { "no failed attempts" };
+    Ok(say(format_args!("{name}: {said}"))?)
 }
 
 /// Carries out a `store` command.
-pub(super) fn store(command: StoreCommand, config: &Config) -> Result<(), Failure> {
+pub(super) fn store(command: StoreCommand, state: &Path) -> Result<(), Failure> {
     let StoreCommand::Backup { file } = command;
     let file = std::path::absolute(&file)?;
-    call(config, Method::POST, "/store/backup", Some(json!({ "path": file })))?;
+    call(state, Method::POST, "/store/backup", Some(json!({ "path": file })))?;
     Ok(say(file.display())?)
 }
 
 /// Has the running gateway read its configuration again.
-pub(super) fn reload(config: &Config) -> Result<(), Failure> {
-    call(config, Method::POST, "/reload", None)?;
+pub(super) fn reload(state: &Path) -> Result<(), Failure> {
+    call(state, Method::POST, "/reload", None)?;
     Ok(say("reloaded")?)
 }
 
 /// Asks the running gateway.
 pub(super) fn call(
-    config: &Config,
+    state: &Path,
     method: Method,
     path: &str,
     body: Option<Value>,
 ) -> anyhow::Result<Value> {
-    let socket = config.state.dir.join(admin::SOCKET);
+    let socket = state.join(admin::SOCKET);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (status, answer) = runtime
         .block_on(admin::client::call(&socket, method, path, body))
-        .with_context(|| format!("no gateway answers on {}", socket.display()))?;
+        .map_err(|error| unanswered(&socket, error))?;
     if !status.is_success() {
         bail!("{}", text(&answer, "error"));
     }
     Ok(answer)
+}
+
+/// Why nobody answered, once, and what to do about it.
+fn unanswered(socket: &Path, error: admin::client::CallError) -> anyhow::Error {
+    use std::io::ErrorKind;
+
+    use admin::client::CallError;
+
+    let socket = socket.display();
+    match error {
+        CallError::Connect(source) => match source.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => anyhow!(
+                "no gateway answers on {socket}: start it, or say where it runs with --state or \
+                 --config"
+            ),
+            ErrorKind::PermissionDenied => anyhow!(
+                "no gateway answers on {socket} to this user: run the command as the user that \
+                 the gateway runs as, or as root"
+            ),
+            _ => anyhow::Error::new(source).context(format!("no gateway answers on {socket}")),
+        },
+        error => anyhow::Error::new(error).context(format!("no gateway answers on {socket}")),
+    }
 }
 
 /// The list `name` of an answer; empty if there is none.

@@ -1,7 +1,6 @@
 //! `tollhouse token`: look into a token, or have one made for a script.
 
 use std::io::Read;
-use std::path::Path;
 
 use anyhow::{Context, bail};
 use base64::Engine;
@@ -10,7 +9,8 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Failure, load, remote, say};
+use super::place::GatewayPlace;
+use super::{Failure, remote, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -30,7 +30,7 @@ pub(super) struct MintArgs {
 }
 
 /// Carries out a `token` command.
-pub(super) fn run(command: TokenCommand, config: &Path) -> Result<(), Failure> {
+pub(super) fn run(command: TokenCommand, place: &GatewayPlace) -> Result<(), Failure> {
     match command {
         TokenCommand::Inspect => {
             let mut token = String::new();
@@ -39,9 +39,8 @@ pub(super) fn run(command: TokenCommand, config: &Path) -> Result<(), Failure> {
             say(format_args!("{header:#}\n{claims:#}"))?;
         }
         TokenCommand::Mint(args) => {
-            let config = load(config)?.config;
             let body = json!({ "user": args.user, "login": args.login });
-            let answer = remote::call(&config, Method::POST, "/tokens", Some(body))?;
+            let answer = remote::call(&place.state_dir()?, Method::POST, "/tokens", Some(body))?;
             say(remote::text(&answer, "access_token"))?;
         }
     }

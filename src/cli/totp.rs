@@ -2,6 +2,8 @@
 //!
 //! The secret is shown once, as an address and as a picture for the camera of a telephone.
 
+use std::path::Path;
+
 use anyhow::Context;
 use clap::Args;
 use http::Method;
@@ -10,33 +12,32 @@ use qrcode::render::unicode::Dense1x2;
 use serde_json::json;
 
 use super::{Failure, remote, say};
-use crate::config::Config;
 
 /// Whose second step it is.
 #[derive(Debug, Args)]
 pub(super) struct TotpArgs {
-    /// What he logs in as.
+    /// What they log in as.
     name: String,
 
-    /// Make another secret in the place of the one that he has.
+    /// Make another secret in the place of the one that they have.
     #[arg(long, conflicts_with = "remove")]
     replace: bool,
 
-    /// Take his second step away.
+    /// Take their second step away.
     #[arg(long)]
     remove: bool,
 }
 
 /// Carries out `user totp`; `source` is the `[[users]]` section where that has to be said.
-pub(super) fn run(args: &TotpArgs, source: Option<&str>, config: &Config) -> Result<(), Failure> {
+pub(super) fn run(args: &TotpArgs, source: Option<&str>, state: &Path) -> Result<(), Failure> {
     let name = &args.name;
     if args.remove {
         let body = json!({ "user": name, "source": source });
-        remote::call(config, Method::POST, "/totp/remove", Some(body))?;
+        remote::call(state, Method::POST, "/totp/remove", Some(body))?;
         return Ok(say(format_args!("{name} has no second step any more"))?);
     }
     let body = json!({ "user": name, "source": source, "replace": args.replace });
-    let answer = remote::call(config, Method::POST, "/totp", Some(body))?;
+    let answer = remote::call(state, Method::POST, "/totp", Some(body))?;
     let address = remote::text(&answer, "uri");
     let picture = QrCode::new(address).context("the address is too long for a picture")?;
     // Turned over: terminals write light on dark, and cameras want dark on light.

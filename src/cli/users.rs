@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
+use super::confirm::confirm;
 use super::hash::read_password;
 use super::say;
 use crate::secret::SecretString;
@@ -18,13 +19,13 @@ use crate::users::{password, rules};
 pub enum UserCommand {
     /// Add a user; the password comes from a prompt or from standard input
     Add(AddArgs),
-    /// Change a user's password, which ends his sessions
+    /// Change a user's password, which ends their sessions
     Passwd(NameArgs),
     /// List the users
     List(ListArgs),
-    /// Remove a user, which ends his sessions
-    Remove(NameArgs),
-    /// Refuse a user's logins and end his sessions
+    /// Remove a user, which ends their sessions
+    Remove(RemoveArgs),
+    /// Refuse a user's logins and end their sessions
     Disable(NameArgs),
     /// Let a disabled user log in again
     Enable(NameArgs),
@@ -33,10 +34,10 @@ pub enum UserCommand {
 /// Who is added.
 #[derive(Clone, Debug, Args)]
 pub struct AddArgs {
-    /// What he logs in as
+    /// What they log in as
     pub name: String,
 
-    /// His e-mail address, for logins that go by it and for one-time codes
+    /// Their e-mail address, for logins that go by it and for one-time codes
     #[arg(long)]
     pub email: Option<String>,
 
@@ -58,6 +59,17 @@ pub struct AddArgs {
 pub struct NameArgs {
     /// The user's name
     pub name: String,
+}
+
+/// Who is removed.
+#[derive(Clone, Debug, Args)]
+pub struct RemoveArgs {
+    /// The user's name
+    pub name: String,
+
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// How users are listed.
@@ -92,6 +104,8 @@ pub fn run(command: &UserCommand, file: UsersFile<'_>) -> anyhow::Result<()> {
         }
         UserCommand::List(args) => list(args, file),
         UserCommand::Remove(args) => {
+            known(&args.name, file)?;
+            confirm(&format!("remove the user {}", args.name), args.yes)?;
             edit::remove(file.path, &args.name).context("nothing was changed")
         }
         UserCommand::Disable(args) => {
@@ -103,7 +117,7 @@ pub fn run(command: &UserCommand, file: UsersFile<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Adds a user and prints his id.
+/// Adds a user and prints their id.
 ///
 /// # Errors
 /// When the password breaks the rules, the name or address is taken or malformed, or the file

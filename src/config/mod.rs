@@ -185,6 +185,43 @@ impl Config {
         Ok(users)
     }
 
+    /// `[state] dir` of a file and nothing else, for commands that only look for a running
+    /// gateway's folder: neither the rest of the file nor the gateway's environment matters then.
+    ///
+    /// # Errors
+    /// When the file cannot be read, `[state] dir` is no path, or the file's syntax is so broken
+    /// that it may have been lost.
+    pub fn load_state_dir(path: &Path) -> Result<PathBuf, Issues> {
+        let text = text_of(path)?;
+        // What is broken elsewhere is left out by this parser, and the rest is kept.
+        let (document, errors) = DeTable::parse_recoverable(&text);
+        let reading = Reading::new(&text, path.parent().unwrap_or(Path::new("")), &|_| None);
+        let is_read = document.get_ref().get("state").is_some_and(|state| {
+            state.get_ref().as_table().is_some_and(|state| state.contains_key("dir"))
+        });
+        let is_written = || {
+            text.lines().any(|line| {
+                let quotes = |c: char| c.is_whitespace() || ['[', '"', '\''].contains(&c);
+                line.trim_start_matches(quotes).starts_with("state")
+            })
+        };
+        if !errors.is_empty() && !is_read && is_written() {
+            return Err(Issues::new(path, syntax_errors(&reading, errors)));
+        }
+        let state = {
+            let mut root = Table::root(&reading, document.get_ref());
+            let state = State::read(root.table("state"));
+            // The other sections are not to be reported as unknown.
+            root.entries();
+            state
+        };
+        let issues = reading.into_parts().0;
+        if issues.iter().any(|issue| issue.severity == Severity::Error) {
+            return Err(Issues::new(path, issues));
+        }
+        Ok(state.dir)
+    }
+
     /// Checks a text; relative paths in it are relative to the folder of `path`.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     async fn attempt_undecided(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError>;
 
     /// Forgets all counts of an account.
-    async fn lift_limits(&self, account: Digest, now: Timestamp) -> Result<(), StoreError>;
+    async fn lift_limits(&self, account: Digest, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Remembers that the password hash of a user was rewritten by us: sessions made under
     /// version `old` now count as made under `new`.

@@ -10,6 +10,7 @@ mod admin; // probes and metrics by TCP, everything else by the unix socket
 mod admission; // one hostile client beside everybody else: places, bytes, floods
 mod architecture; // imports, file sizes, who writes a status
 mod cli; // every command of the real program
+mod commands; // commands for a running gateway
 mod compression; // answers compressed on their way, and which never are
 mod config_cases; // gateway.toml: every problem of every section
 mod contract; // what every session store promises

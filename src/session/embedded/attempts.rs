@@ -93,14 +93,18 @@ pub(super) fn undecided(
     refund(t, attempt, 1, now)
 }
 
-/// Forgets all failures at an account.
-pub(super) fn lift(t: &mut Tables<'_>, account: Digest) -> Result<(), Fault> {
+/// Forgets all failures at an account; answers whether there were any.
+pub(super) fn lift(t: &mut Tables<'_>, account: Digest) -> Result<bool, Fault> {
     let last = [u8::MAX; 17];
+    let mut found = false;
     for account in [account.0, codes_of(account)] {
         let range = (&account, STRANGERS)..=(&account, last.as_slice());
-        t.change().accounts.retain_in(range, |_, _| false)?;
+        t.change().accounts.retain_in(range, |_, _| {
+            found = true;
+            false
+        })?;
     }
-    Ok(())
+    Ok(found)
 }
 
 /// What an attempt is counted by: the account, or its codes.

@@ -312,7 +312,7 @@ impl SessionStore for EmbeddedStore {
         self.ask(move |t| attempts::undecided(t, &attempt, now)).await
     }
 
-    async fn lift_limits(&self, account: Digest, _now: Timestamp) -> Result<(), StoreError> {
+    async fn lift_limits(&self, account: Digest, _now: Timestamp) -> Result<bool, StoreError> {
         self.ask(move |t| attempts::lift(t, account)).await
     }
 

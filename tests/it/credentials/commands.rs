@@ -70,13 +70,15 @@ async fn a_key_is_made_used_revoked_and_stays_revoked() {
     assert_eq!(call().await, 200);
     until("commands", || (process.command(&["key", "list"]).status == Some(0)).then_some(()));
 
-    let told = process.command(&["api-key", "revoke", "robot"]).ok();
+    let told = process.command(&["api-key", "revoke", "robot", "--yes"]).ok();
 
     assert!(told.contains("remove its [[api_key]] from gateway.toml"), "{told}");
     assert_eq!(call().await, 401);
     let listed = process.command(&["api-key", "list"]).ok();
     assert!(listed.starts_with("robot  ") && listed.ends_with("  revoked\n"), "{listed}");
-    process.command(&["api-key", "revoke", "nobody"]).failed(1, &["API key `nobody` is not known"]);
+    process
+        .command(&["api-key", "revoke", "nobody", "--yes"])
+        .failed(1, &["API key `nobody` is not known"]);
     assert_eq!(upstream.received().len(), 1);
     assert!(!process.stdout().contains(&key) && !process.stderr().contains(&key));
 }

@@ -1,0 +1,47 @@
+//! The gateway on one screen: what is served where, and what an operator should know.
+
+use serde_json::{Value, json};
+
+use super::operations::Operations;
+
+impl Operations {
+    /// Facts only; whoever shows them decides which matter.
+    pub(super) fn status(&self) -> Value {
+        let (gauges, readiness) = (self.gauges(), self.readiness());
+        let generation = self.gateway.generation();
+        let config = &generation.config;
+        let upstreams = gauges.upstreams.iter().map(|(upstream, server, state, in_flight, ..)| {
+            json!({ "upstream": upstream, "server": server, "state": state, "open": in_flight })
+        });
+        let issuers = gauges.issuers.iter().map(|(name, _, succeeded, failed, fetched)| {
+            let fetched = fetched.as_ref().map(ToString::to_string);
+            json!({ "name": name, "answers": succeeded, "failures": failed, "latest": fetched })
+        });
+        let users = self.gateway.shared.users.sources();
+        let problems: Vec<String> = users.iter().filter_map(|source| source.problem()).collect();
+        let certificates = gauges.certificates_not_after.iter();
+        let certificates = certificates
+            .map(|(file, not_after)| json!({ "file": file, "ends": not_after.to_string() }));
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "config": config.path,
+            "ready": readiness.is_ready(),
+            "draining": gauges.draining,
+            "store_up": gauges.store_up,
+            "listeners": config.listeners.iter().map(|one| &one.name).collect::<Vec<_>>(),
+            "users": config.users.iter().map(|one| &one.name).collect::<Vec<_>>(),
+            "user_problems": problems,
+            "issuers": issuers.collect::<Vec<_>>(),
+            "upstreams": upstreams.collect::<Vec<_>>(),
+            "certificates": certificates.collect::<Vec<_>>(),
+            "connections": gauges.connections,
+            "streams": gauges.streams,
+            "revocations": gauges.revocations,
+            "log_lines_dropped": gauges.log_lines_dropped,
+            "failed": readiness.checks.iter().filter_map(|(name, found)| {
+                found.as_ref().err().map(|cause| format!("{name}: {cause}"))
+            }).collect::<Vec<_>>(),
+            "notes": readiness.notes,
+        })
+    }
+}

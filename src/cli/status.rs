@@ -1,0 +1,74 @@
+//! `tollhouse status` and `tollhouse healthcheck`: the running gateway on one screen, or in one
+//! exit status.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use clap::Args;
+use http::Method;
+use serde_json::Value;
+
+use super::remote::{call, list, text};
+use super::{Failure, say};
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows what the running gateway says of itself.
+pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), Failure> {
+    let answer = call(state, Method::GET, "/status", None)?;
+    if args.json {
+        return Ok(say(&answer)?);
+    }
+    let is = |name: &str| answer.get(name).and_then(Value::as_bool).unwrap_or_default();
+    let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let condition = match (is("draining"), is("ready")) {
+        (true, _) => "draining",
+        (false, true) => "ready",
+        (false, false) => "not ready",
+    };
+    say(format_args!("tollhouse {}  {condition}", text(&answer, "version")))?;
+    say(format_args!("configuration  {}", text(&answer, "config")))?;
+    say(format_args!("store          {}", if is("store_up") { "up" } else { "down" }))?;
+    say(format_args!("connections    {}, streams {}", number("connections"), number("streams")))?;
+    for listener in list(&answer, "listeners").filter_map(Value::as_str) {
+        say(format_args!("listener       {listener}"))?;
+    }
+    for users in list(&answer, "users").filter_map(Value::as_str) {
+        say(format_args!("users          {users}"))?;
+    }
+    for one in list(&answer, "issuers") {
+        say(format_args!(
+            "issuer         {}  latest answer {}",
+            text(one, "name"),
+            text(one, "latest")
+        ))?;
+    }
+    for one in list(&answer, "upstreams") {
+        let (upstream, server) = (text(one, "upstream"), text(one, "server"));
+        say(format_args!("upstream       {upstream}  {server}  {}", text(one, "state")))?;
+    }
+    for one in list(&answer, "certificates") {
+        say(format_args!("certificate    {}  until {}", text(one, "file"), text(one, "ends")))?;
+    }
+    for (kind, name) in [("failed         ", "failed"), ("note           ", "notes")] {
+        for line in list(&answer, name).filter_map(Value::as_str) {
+            say(format_args!("{kind}{line}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Succeeds if the running gateway may be sent requests; for the health check of a container.
+pub(super) fn healthcheck(state: &Path) -> Result<(), Failure> {
+    let answer = call(state, Method::GET, "/status", None)?;
+    if answer.get("ready").and_then(Value::as_bool) == Some(true) {
+        return Ok(say("ready")?);
+    }
+    let failed: Vec<&str> = list(&answer, "failed").filter_map(Value::as_str).collect();
+    Err(anyhow!("not ready: {}", failed.join("; ")).into())
+}

@@ -1,0 +1,48 @@
+//! The running gateway on one screen, for a person, for a program and for a container.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::harness::process::{Process, run_in, until};
+
+#[test]
+fn the_running_gateway_shows_itself() {
+    let mut process = Process::plain(
+        "[process]\ndrain_delay = \"0s\"\n\
+         [[upstream]]\nname = \"api\"\nservers = [\"builtin:echo\"]\n\
+         [[route]]\npath = \"/\"\nupstream = \"api\"\n",
+    );
+    until("ready", || (process.command(&["healthcheck"]).status == Some(0)).then_some(()));
+
+    let told = process.command(&["status"]).ok();
+    for part in
+        ["tollhouse 0", "ready", "store          up", "listener       ", "upstream       api"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let json: Value = serde_json::from_str(&process.command(&["status", "--json"]).ok()).unwrap();
+    assert_eq!((&json["ready"], &json["draining"]), (&Value::from(true), &Value::from(false)));
+    assert_eq!(json["upstreams"][0]["upstream"], "api");
+    let keys = process.command(&["key", "list", "--json"]).ok();
+    assert_eq!(serde_json::from_str::<Value>(&keys).unwrap()["state"], "signing");
+
+    process.signal("TERM");
+    assert_eq!(process.wait(), Some(0));
+    process.command(&["healthcheck"]).failed(1, &["no gateway answers"]);
+    process.command(&["status"]).failed(1, &["no gateway answers"]);
+}
+
+#[test]
+fn whoever_has_only_the_program_can_have_the_sample_file() {
+    let dir = tempfile::tempdir().unwrap();
+
+    assert_eq!(run_in(dir.path(), &["init"], "").ok(), "gateway.toml\n");
+
+    let written = fs::read_to_string(dir.path().join("gateway.toml")).unwrap();
+    assert_eq!(written, include_str!("../../../gateway.toml"));
+    run_in(dir.path(), &["check"], "").ok();
+    fs::write(dir.path().join("gateway.toml"), "# mine\n").unwrap();
+    run_in(dir.path(), &["init"], "").failed(1, &["gateway.toml was not written"]);
+    assert_eq!(fs::read_to_string(dir.path().join("gateway.toml")).unwrap(), "# mine\n");
+}
