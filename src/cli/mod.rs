@@ -11,6 +11,7 @@ mod dialects;
 mod first_start;
 pub mod hash;
 mod keys;
+mod logging;
 mod observe;
 mod place;
 mod remote;
@@ -32,7 +33,7 @@ use crate::config::{Config, Issues, Loaded, UserSource, UserSourceKind};
 
 /// An authentication gateway for legacy APIs.
 #[derive(Debug, Parser)]
-#[command(name = "tollhouse", version, about)]
+#[command(name = "tollhouse", version, about, after_long_help = MORE_HELP)]
 struct Cli {
     /// The configuration.
     #[arg(
@@ -108,8 +109,17 @@ enum Command {
     Dialect(dialects::DialectCommand),
     /// Shell completions on standard output.
     Completions { shell: clap_complete::Shell },
-    /// The manual page on standard output.
-    Man,
+    /// The manual page on standard output, or all pages into a folder.
+    Man {
+        /// Where `tollhouse.1` and a page for each command go; it must exist.
+        folder: Option<PathBuf>,
+    },
+    /// Version, commit and target.
+    Version {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -122,9 +132,34 @@ enum UserCommand {
     Imported(remote::ImportedArgs),
 }
 
+/// The end of `--help` and of the manual page.
+const MORE_HELP: &str = "\
+Examples:
+  tollhouse init && tollhouse            write the sample file, and serve
+  tollhouse check                        what is wrong with gateway.toml
+  tollhouse status                       the running gateway on one screen
+  tollhouse session revoke --user ann    end every session of a user
+
+Exit status:
+  0 done; 1 failed; 2 wrong arguments or TOLLHOUSE_LOG; 78 wrong configuration
+
+Signals:
+  SIGTERM, SIGINT drain (twice: at once); SIGQUIT ends at once; SIGHUP reloads; SIGUSR1 reopens logs
+
+Environment:
+  TOLLHOUSE_CONFIG  the configuration, as --config
+  TOLLHOUSE_LOG     which diagnostics: info, debug, tollhouse::upstream=debug,info
+  NO_COLOR          no colour
+
+Files:
+  gateway.toml      the configuration
+  state/            keys, store, certificates and admin.sock ([state] dir)";
+
 /// What `init` writes: the file of the repository, since whoever has only the program has none.
 const SAMPLE: &str = include_str!("../../gateway.toml");
 
+/// What clap, too, exits with where the words of a command are wrong.
+const EXIT_USAGE: u8 = 2;
 /// Bad configuration (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 
@@ -133,6 +168,8 @@ const EXIT_CONFIG: u8 = 78;
 pub(crate) enum Failure {
     /// Already told line by line.
     Config(Issues),
+    /// Something that the caller wrote outside the configuration.
+    Usage(anyhow::Error),
     Other(anyhow::Error),
 }
 
@@ -150,6 +187,10 @@ pub fn main() -> ExitCode {
         Err(Failure::Config(issues)) => {
             eprint!("{issues}");
             ExitCode::from(EXIT_CONFIG)
+        }
+        Err(Failure::Usage(error)) => {
+            eprintln!("tollhouse: {error:#}");
+            ExitCode::from(EXIT_USAGE)
         }
         // Whoever read our output has enough of it: `tollhouse man | head`.
         Err(Failure::Other(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -197,12 +238,27 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "tollhouse", &mut out);
             Ok(std::io::stdout().write_all(&out)?)
         }
-        Command::Man => {
+        Command::Version { json } => Ok(version(json)?),
+        Command::Man { folder: Some(folder) } => clap_mangen::generate_to(Cli::command(), &folder)
+            .with_context(|| format!("no pages could be written to {}", folder.display()))
+            .map_err(Failure::Other),
+        Command::Man { folder: None } => {
             let mut out = Vec::new();
             clap_mangen::Man::new(Cli::command()).render(&mut out)?;
             Ok(std::io::stdout().write_all(&out)?)
         }
     }
+}
+
+/// Tells which program this is. The commit is known where the build was told it.
+fn version(json: bool) -> std::io::Result<()> {
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), option_env!("TOLLHOUSE_COMMIT"));
+    let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+    if json {
+        let facts = serde_json::json!({ "version": version, "commit": commit, "target": target });
+        return say(facts);
+    }
+    say(format_args!("tollhouse {version}  commit {}  {target}", commit.unwrap_or("unknown")))
 }
 
 /// Writes the sample to `path`, which must not be there.

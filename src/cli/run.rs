@@ -1,15 +1,15 @@
 //! `tollhouse run`: serves until a signal says otherwise.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
+use super::logging::LogArgs;
 use super::{Failure, first_start, load};
-use crate::config::{Config, LogFormat};
+use crate::config::Config;
 use crate::listener::Descriptors;
 use crate::server::{self, Options, Running};
 
@@ -18,12 +18,15 @@ pub(super) struct RunArgs {
     /// Start with an empty store although signing keys exist: every session is lost.
     #[arg(long)]
     new_state: bool,
+
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// Serves; returns after a drain.
 pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
     let loaded = load(path)?;
-    subscribe(loaded.config.log.format);
+    args.log.subscribe(loaded.config.log.format).map_err(Failure::Usage)?;
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
@@ -128,7 +131,7 @@ async fn any(signals: &mut [Signal; 2]) {
 fn read(path: &Path) -> Result<Config, String> {
     load(path).map(|loaded| loaded.config).map_err(|failure| match failure {
         Failure::Config(issues) => issues.to_string(),
-        Failure::Other(error) => format!("{error:#}"),
+        Failure::Usage(error) | Failure::Other(error) => format!("{error:#}"),
     })
 }
 
@@ -140,19 +143,4 @@ fn report_reload(running: &Running, path: &Path) {
             tracing::error!("not reloaded, the last configuration stays: {error:#}");
         }
     }
-}
-
-/// Diagnostics go to standard error; `TOLLHOUSE_LOG`, else `RUST_LOG`, says which.
-fn subscribe(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("TOLLHOUSE_LOG")
-        .or_else(|_| EnvFilter::try_from_default_env())
-        .unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    // Fails only if there is a subscriber already, which then is as good.
-    let _ = match format {
-        LogFormat::Json => subscriber.json().flatten_event(true).with_span_list(false).try_init(),
-        LogFormat::Pretty => {
-            subscriber.with_ansi(io::stderr().is_terminal()).with_target(false).try_init()
-        }
-    };
 }

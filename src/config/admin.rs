@@ -42,6 +42,8 @@ pub enum LogTarget {
 /// How diagnostics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
+    /// For people on a terminal, else JSON.
+    Auto,
     Json,
     Pretty,
 }
@@ -99,15 +101,16 @@ pub(super) fn own_path(table: &mut Table<'_>, key: &'static str, default: &str) 
 
 impl Log {
     pub(super) fn read(mut table: Table<'_>) -> Self {
-        let formats = [("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
+        let formats =
+            [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
         Self {
             access: LogTarget::read(table.get("access")),
             audit: LogTarget::read(table.get("audit")),
-            // What collectors read; a person at a terminal asks for "pretty".
+            // Collectors read what goes nowhere else, people what goes to a terminal.
             format: table
                 .get("format")
                 .and_then(|item| item.choice(&formats))
-                .unwrap_or(LogFormat::Json),
+                .unwrap_or(LogFormat::Auto),
         }
     }
 }

@@ -330,6 +330,7 @@ fn log(log: &Log) -> Table {
         LogTarget::File(path) => path.display().to_string(),
     };
     let format = match log.format {
+        LogFormat::Auto => "auto",
         LogFormat::Json => "json",
         LogFormat::Pretty => "pretty",
     };

@@ -1,6 +1,6 @@
 //! What the README and the first start say to paste, pasted.
 
-use crate::harness::process::{Process, bash, root, until};
+use crate::harness::process::{Process, bash, dash, root, until};
 
 #[test]
 fn every_line_of_the_readme_runs_against_the_sample_configuration() {
@@ -8,10 +8,14 @@ fn every_line_of_the_readme_runs_against_the_sample_configuration() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let (_, after) = readme.split_once("<!-- run -->\n```sh\n").unwrap();
     let (script, _) = after.split_once("```").unwrap();
+    // The block says `sh`, and curl 7.68 is what long-lived systems have.
+    for newer in ["--json", "<<<", "--fail-with-body", "[["] {
+        assert!(!script.contains(newer), "{newer}: {script}");
+    }
     let script = script.replace("127.0.0.1:8443", &format!("127.0.0.1:{}", gateway.port));
     let password = gateway.first_password();
 
-    let told = bash(&script, &[("PASSWORD", &password)]);
+    let told = dash(&script, &[("PASSWORD", &password)]);
 
     let mut rest = told.as_str();
     for (part, why) in [

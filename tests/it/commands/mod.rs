@@ -1,5 +1,6 @@
 //! Commands for a running gateway: what they need, what they ask before, and what they say.
 
+mod logging; // the diagnostics' filter, form and colour, and the manual
 mod place; // which gateway a command is for
 mod safety; // what cannot be undone is asked about; what matched nothing fails
 mod status; // status, healthcheck and the sample file

@@ -257,8 +257,18 @@ pub fn free_port() -> u16 {
 
 /// Runs a script with bash and answers what it printed; it must succeed.
 pub fn bash(script: &str, variables: &[(&str, &str)]) -> String {
-    let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", script])
+    shell(&["bash", "-euo", "pipefail", "-c"], script, variables)
+}
+
+/// Runs a script with dash, a `sh` that has nothing more than POSIX says.
+pub fn dash(script: &str, variables: &[(&str, &str)]) -> String {
+    shell(&["dash", "-eu", "-c"], script, variables)
+}
+
+fn shell(words: &[&str], script: &str, variables: &[(&str, &str)]) -> String {
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .arg(script)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()

@@ -1,0 +1,123 @@
+//! How diagnostics are written: which, in what form, and whether in colour.
+
+use std::io::{self, IsTerminal};
+
+use anyhow::{anyhow, bail};
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::environment;
+use crate::config::LogFormat;
+
+/// What the command line says of the diagnostics; it counts before environment and file.
+#[derive(Debug, Default, Args)]
+pub(super) struct LogArgs {
+    /// Only warnings and errors.
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// More: `-v` for debug, `-vv` for trace.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// The form of the diagnostics, whatever `[log] format` says.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<FormatName>,
+    /// Colour in the pretty form; `auto` obeys NO_COLOR and TERM=dumb.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatName {
+    Auto,
+    Json,
+    Pretty,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl LogArgs {
+    /// Has diagnostics written to standard error.
+    pub(super) fn subscribe(&self, configured: LogFormat) -> anyhow::Result<()> {
+        let subscriber =
+            tracing_subscriber::fmt().with_env_filter(self.filter()?).with_writer(io::stderr);
+        // Fails only if there is a subscriber already, which then is as good.
+        let _ = if self.is_pretty(configured) {
+            subscriber.with_ansi(self.is_coloured()).with_target(false).try_init()
+        } else {
+            subscriber.json().flatten_event(true).with_span_list(false).try_init()
+        };
+        Ok(())
+    }
+
+    fn is_pretty(&self, configured: LogFormat) -> bool {
+        match (self.log_format, configured) {
+            (Some(FormatName::Pretty), _) | (None, LogFormat::Pretty) => true,
+            (Some(FormatName::Json), _) | (None, LogFormat::Json) => false,
+            (Some(FormatName::Auto), _) | (None, LogFormat::Auto) => io::stderr().is_terminal(),
+        }
+    }
+
+    fn is_coloured(&self) -> bool {
+        let is_set = |name| environment(name).is_some_and(|value| !value.is_empty());
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                let is_dumb = environment("TERM").is_some_and(|term| term == "dumb");
+                io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
+            }
+        }
+    }
+
+    /// The command line, else `TOLLHOUSE_LOG`, else `RUST_LOG`, says which lines.
+    fn filter(&self) -> anyhow::Result<EnvFilter> {
+        match (self.quiet, self.verbose) {
+            (true, _) => return Ok(EnvFilter::new("warn")),
+            (false, 0) => {}
+            (false, 1) => return Ok(EnvFilter::new("debug")),
+            (false, _) => return Ok(EnvFilter::new("trace")),
+        }
+        if let Some(text) = environment("TOLLHOUSE_LOG").filter(|text| !text.is_empty()) {
+            return parse_filter(&text);
+        }
+        // Meant for every program in the environment, so perhaps in words that are not ours.
+        let general = EnvFilter::try_from_default_env();
+        Ok(general.unwrap_or_else(|_| EnvFilter::new("info")))
+    }
+}
+
+/// A slip in the filter would hide the lines that somebody waits for, so it is refused.
+fn parse_filter(text: &str) -> anyhow::Result<EnvFilter> {
+    const ACCEPTED: &str = "write error, warn, info, debug, trace or off, or for a part of the \
+                            program `tollhouse::upstream=debug,info`";
+    for word in text.split(',').map(str::trim).filter(|word| !word.contains(['=', '[', ':'])) {
+        if word.parse::<LevelFilter>().is_err() && word != "tollhouse" {
+            bail!("TOLLHOUSE_LOG: `{word}` is no level: {ACCEPTED}");
+        }
+    }
+    let filter = EnvFilter::builder().parse(text);
+    filter.map_err(|_| anyhow!("TOLLHOUSE_LOG: `{text}` cannot be read: {ACCEPTED}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_read_or_refused_in_words() {
+        for text in ["info", "WARN", "off", "tollhouse::upstream=debug,info", "hyper=trace"] {
+            assert!(parse_filter(text).is_ok(), "{text}");
+        }
+        for text in ["infoo", "foo=bar=baz", "info,lots"] {
+            let told = parse_filter(text).unwrap_err().to_string();
+            assert!(told.contains("TOLLHOUSE_LOG") && told.contains("warn, info"), "{told}");
+        }
+    }
+}
