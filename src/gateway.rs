@@ -18,7 +18,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use self::ends::announce;
 pub(crate) use self::generation::Generation;
-use crate::admission::{Attempts, ByteBudget};
+use crate::admission::{Attempts, ByteBudget, Places};
 use crate::algorithm::Algorithm;
 use crate::authn::{Accept, VerifierError};
 use crate::clock::Clock;
@@ -79,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) proofs: Arc<Proofs>,
     /// What addresses have failed at passwords and codes lately.
     pub(crate) attempts: Arc<Attempts>,
+    /// For refusals that a flood waits for.
+    pub(crate) held_back: Places,
     /// For request bodies in memory.
     pub(crate) bodies: ByteBudget,
 }

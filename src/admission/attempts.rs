@@ -15,6 +15,8 @@ use crate::clock::Timestamp;
 /// Groups of addresses that are remembered. Far more than fail in one window, so only a
 /// misconfigured one gets here.
 const MOST_GROUPS: usize = 200_000;
+/// More tries than this beyond the limit, in one window, are a flood.
+const FLOOD: u32 = 100;
 
 /// Failures of one subscriber, and in how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,17 @@ struct Window {
     start: Timestamp,
     ends: Timestamp,
     count: u32,
+    /// Tries beyond the limit.
+    turned_away: u32,
+}
+
+/// A try beyond the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnedAway {
+    /// When there is room again.
+    pub retry_after: Duration,
+    /// It was one of so many that nobody is at the keyboard.
+    pub is_flood: bool,
 }
 
 impl Attempts {
@@ -55,6 +68,26 @@ impl Attempts {
                 Ok(())
             }
         }
+    }
+
+    /// Turns away whoever has failed as often as they may: nothing else is counted.
+    pub fn turn_away(
+        &self,
+        address: Option<IpAddr>,
+        limit: AttemptLimit,
+        now: Timestamp,
+    ) -> Option<TurnedAway> {
+        let address = address?;
+        let mut held = self.lock();
+        let retry_after = wait(&held, address, limit, now)?;
+        let mut is_flood = false;
+        for group in AddressGroup::all_of(address) {
+            if let Some(window) = held.get_mut(&group).filter(|window| window.holds(now)) {
+                window.turned_away = window.turned_away.saturating_add(1);
+                is_flood |= window.turned_away > FLOOD;
+            }
+        }
+        Some(TurnedAway { retry_after, is_flood })
     }
 
     /// How long until `address` may fail again, where it has failed as often as it may: nothing is
@@ -121,7 +154,7 @@ fn count(
 ) {
     make_room(held, now);
     for group in AddressGroup::all_of(address) {
-        let fresh = Window { start: now, ends: now.plus(limit.per), count: 0 };
+        let fresh = Window { start: now, ends: now.plus(limit.per), count: 0, turned_away: 0 };
         let window = held.entry(group).or_insert(fresh);
         if !window.holds(now) {
             *window = fresh;
@@ -190,6 +223,23 @@ mod tests {
 
         attempts.sweep(now.plus(Duration::from_secs(2000)));
         assert!(attempts.lock().is_empty());
+    }
+
+    #[test]
+    fn who_goes_on_and_on_is_a_flood() {
+        let (attempts, now) = (Attempts::default(), Timestamp::from_secs(1000));
+        let address = "192.0.2.1".parse().ok();
+        assert_eq!(attempts.turn_away(address, LIMIT, now), None, "it has not failed yet");
+        tries(&attempts, "192.0.2.1", now);
+
+        let floods: Vec<bool> = (0..FLOOD + 2)
+            .filter_map(|_| attempts.turn_away(address, LIMIT, now))
+            .map(|away| away.is_flood)
+            .collect();
+
+        assert_eq!(floods.iter().filter(|is_flood| **is_flood).count(), 2);
+        let later = now.plus(Duration::from_secs(600));
+        assert_eq!(attempts.turn_away(address, LIMIT, later), None, "the window ended");
     }
 
     #[test]

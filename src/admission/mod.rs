@@ -21,7 +21,7 @@ mod places;
 mod shares;
 mod turns;
 
-pub use self::attempts::{AttemptLimit, Attempts};
+pub use self::attempts::{AttemptLimit, Attempts, TurnedAway};
 pub use self::budget::{ByteBudget, HeldBytes, OverBudget};
 pub use self::places::{NoPlace, Place, Places};
 pub use self::shares::{GroupCounts, Share, Shares};

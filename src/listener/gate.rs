@@ -295,6 +295,19 @@ mod tests {
     }
 
     #[test]
+    fn connections_of_a_whole_site_are_counted_together() {
+        let gate = gate(1000, 4);
+        let mut held = Vec::new();
+        for subnet in 0..256_u16 {
+            let address = std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, subnet, 0, 0, 0, 1);
+            held.extend((0..4).filter_map(|_| gate.admit(Some(address.into()))));
+        }
+
+        assert_eq!(held.len(), 8, "a /56 has twice what a /64 has, however many of them it holds");
+        assert!(gate.admit("2001:db8:2::1".parse().ok()).is_some(), "another site");
+    }
+
+    #[test]
     fn the_total_holds_for_peers_without_an_address_too() {
         let gate = gate(2, 1);
 

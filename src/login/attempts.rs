@@ -56,9 +56,11 @@ impl Services {
 
     /// The refusal of whoever has failed as often as they may: from memory, so that a flood of
     /// guesses is no work for the back room, where others are served.
-    pub(super) fn refused_already(&self, trier: &Trier<'_>) -> Option<Refused> {
-        let wait = self.attempts.wait(trier.group, self.per_address(), trier.now)?;
-        Some(self.limited(trier, None, wait))
+    ///
+    /// Whether it is a flood comes with it: that is told as late as can be borne.
+    pub(super) fn refused_already(&self, trier: &Trier<'_>) -> Option<(Refused, bool)> {
+        let away = self.attempts.turn_away(trier.group, self.per_address(), trier.now)?;
+        Some((self.limited(trier, None, away.retry_after), away.is_flood))
     }
 
     fn per_address(&self) -> AttemptLimit {
@@ -82,8 +84,10 @@ impl Services {
             per_address: (limits.per_address.attempts, limits.per_address.per),
         };
         let admitted = self.store.count_attempt(attempt.clone(), trier.now).await;
-        if !matches!(admitted, Ok(Admission::Admitted)) && !lookup.asked_elsewhere {
-            // Nobody was asked for this, so it is as if it had not been tried.
+        let is_limited = matches!(admitted, Ok(Admission::Limited { .. }));
+        if admitted.is_err() || is_limited && !lookup.asked_elsewhere {
+            // A store that is down is nobody's failure, and where nobody was asked it is as if it
+            // had not been tried.
             self.attempts.give_back(trier.group, trier.now);
         }
         match admitted? {
@@ -202,7 +206,7 @@ impl Login {
     }
 
     /// Whether a guess is refused before it is even read.
-    pub(crate) fn refused_already(&self, call: &Call) -> Option<Refused> {
+    pub(crate) fn refused_already(&self, call: &Call) -> Option<(Refused, bool)> {
         let is_guess = self.work(call.endpoint, &call.head) == Work::Password
             && !serve::has_bearer(&call.head);
         if is_guess { self.services.refused_already(&self.trier(call)) } else { None }

@@ -62,7 +62,7 @@ impl BasicCall {
 
 impl Services {
     /// Whether it is refused before anybody looks at the password.
-    pub(crate) fn refuses_basic(&self, call: &BasicCall) -> Option<Refused> {
+    pub(crate) fn refuses_basic(&self, call: &BasicCall) -> Option<(Refused, bool)> {
         self.refused_already(&call.trier())
     }
 

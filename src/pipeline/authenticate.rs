@@ -127,7 +127,8 @@ impl Exchange<'_> {
         if let Some(held) = services.proofs.find(&services.proofs.digest(&call.asked()), self.now) {
             return Ok(held);
         }
-        if let Some(refused) = services.refuses_basic(&call) {
+        if let Some((refused, is_flood)) = services.refuses_basic(&call) {
+            self.hold_back(is_flood, call.asked().group).await;
             return Err(refused.into());
         }
         let back_room = &self.gateway.shared.back_room;

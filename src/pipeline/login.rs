@@ -1,6 +1,7 @@
 //! A request for a login endpoint: its place is taken and its body read here, the step runs in the
 //! back room.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use crate::telemetry::record::Outcome;
 
 /// For a whole login body: a form that a person filled in, or a token.
 const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Nobody who types notices; whoever tries without end has a try a second on each stream.
+const FLOOD_WAIT: Duration = Duration::from_secs(1);
 
 impl<'a> Exchange<'a> {
     /// Has the step carried out; its refusal is answered in the endpoint's own form.
@@ -56,7 +60,9 @@ impl<'a> Exchange<'a> {
             // not be counted by the time that he chose.
             now: self.gateway.shared.clock.now(),
         };
-        if let Some(refused) = login.refused_already(&call) {
+        if let Some((refused, is_flood)) = login.refused_already(&call) {
+            drop((call, place));
+            self.hold_back(is_flood, origin).await;
             return Err(refused.into());
         }
         let step = Arc::clone(login).handle(call);
@@ -68,6 +74,19 @@ impl<'a> Exchange<'a> {
         self.finish.record.subject = done.subject.map(Subject::new);
         self.finish.record.session = done.session;
         Ok(respond(done.answer))
+    }
+
+    /// Has a flood wait for its refusals. Without it they cost a client nothing but the next request,
+    /// and the more of those there are, the later others have their turn on this worker.
+    pub(super) async fn hold_back(&self, is_flood: bool, origin: Option<IpAddr>) {
+        if !is_flood {
+            return;
+        }
+        // Who waits is memory, too: whoever has too many waiting is told at once.
+        if let Ok(_place) = self.gateway.shared.held_back.take(origin) {
+            // Boxed: it is rare, and its size would be every login's.
+            Box::pin(tokio::time::sleep(FLOOD_WAIT)).await;
+        }
     }
 
     /// Whether this listener takes credentials from a client that came without TLS: on loopback, by

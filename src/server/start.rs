@@ -19,7 +19,7 @@ use super::first_user::NewUser;
 use super::handover::{Possessions, take_over};
 use super::{Options, Running, keys};
 use crate::admin::{self, SocketDoor, TcpDoor};
-use crate::admission::ByteBudget;
+use crate::admission::{ByteBudget, Places};
 use crate::algorithm::Algorithm;
 use crate::config::{self, Config, Store, UserSourceKind};
 use crate::gateway::{self, BuildError, Gateway, Shared};
@@ -41,6 +41,10 @@ use crate::users::{self, BootstrapError, Means, PasswordPool, Users};
 const OWNER_ONLY: u32 = 0o700;
 /// So long everybody waits at a start for those whose users are still to be looked at.
 const REVIEW_FOR: Duration = Duration::from_secs(10);
+
+/// Refusals that floods wait for: more streams than an attack has that is worth the name, a few
+/// KiB each. One client may have an eighth.
+const HELD_BACK: usize = 32_768;
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -199,6 +203,7 @@ fn open(
         hashing,
         proofs: Arc::new(Proofs::new()),
         attempts: Arc::default(),
+        held_back: Places::new(HELD_BACK),
         bodies: ByteBudget::new(config.process.body_memory),
     })
 }

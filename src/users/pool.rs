@@ -309,6 +309,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_site_holds_half_of_the_queue_at_most() {
+        let pool = PasswordPool::start(1, 64).unwrap();
+        let (release, task) = block(&pool).await;
+
+        let from = |subnet: u16| {
+            Some(std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, subnet, 0, 0, 0, 0).into())
+        };
+        let queued = (0..64).filter(|number| queue(&pool, from(number << 8)).is_ok()).count();
+
+        assert_eq!(queued, 32, "a /64 has eight places, and its /48 four times as many");
+        queue(&pool, BOB).unwrap();
+        drop(release);
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_panic_costs_one_job_only() {
         let pool = PasswordPool::start(1, 8).unwrap();
 

@@ -10,11 +10,12 @@ use uuid::Uuid;
 use super::canonical::canonical_name;
 use super::password::{BadHash, StoredHash};
 use super::problem::Problem;
+use super::source::Name;
 use crate::config::AllowWeak;
 use crate::identity::{Claims, RESERVED_CLAIMS};
 
-/// Longer than any name or address (RFC 5321 §4.5.3.1.3 allows 254), short enough for a header.
-const MAX_TEXT: usize = 254;
+/// What is longer could not log in.
+const MAX_TEXT: usize = Name::LONGEST;
 
 /// Collects problems while values are read.
 pub(super) struct Reader<'t> {
