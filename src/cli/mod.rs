@@ -29,7 +29,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::place::GatewayPlace;
-use crate::config::{Config, Issues, Loaded, UserSource, UserSourceKind};
+use crate::config::{Config, Issues, Loaded, ReportFormat, UserSource, UserSourceKind, report};
 
 /// An authentication gateway for legacy APIs.
 #[derive(Debug, Parser)]
@@ -166,11 +166,17 @@ const EXIT_CONFIG: u8 = 78;
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Already told line by line.
-    Config(Issues),
+    /// Of one or more files; empty where it has been told.
+    Config(Vec<Issues>),
     /// Something that the caller wrote outside the configuration.
     Usage(anyhow::Error),
     Other(anyhow::Error),
+}
+
+impl Failure {
+    fn config(issues: Issues) -> Self {
+        Self::Config(vec![issues])
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -184,8 +190,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Config(issues)) => {
-            eprint!("{issues}");
+        Err(Failure::Config(found)) => {
+            eprint!("{}", report(&found, ReportFormat::Human));
             ExitCode::from(EXIT_CONFIG)
         }
         Err(Failure::Usage(error)) => {
@@ -217,7 +223,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             remote::imported(&args, source.as_deref(), &place.state_dir()?)
         }
         Command::User { source, command: UserCommand::File(command) } => {
-            let sources = Config::load_users(config).map_err(Failure::Config)?;
+            let sources = Config::load_users(config).map_err(Failure::config)?;
             Ok(users::run(&command, users_file(&sources, source.as_deref())?)?)
         }
         Command::Hash(args) => Ok(hash::run(&args)?),
@@ -302,7 +308,7 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 
 /// The checked configuration, its warnings told on standard error.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
-    Config::load(path, &environment).map_err(Failure::Config)
+    Config::load(path, &environment).map_err(Failure::config)
 }
 
 /// Prints a line; `println!` would panic where nobody reads it any more.

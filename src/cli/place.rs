@@ -22,7 +22,7 @@ impl GatewayPlace {
         }
         Config::load_state_dir(&self.config).map_err(|issues| {
             eprintln!("tollhouse: name the gateway's state folder with --state DIR, or mend this:");
-            Failure::Config(issues)
+            Failure::config(issues)
         })
     }
 }

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::logging::LogArgs;
 use super::{Failure, first_start, load};
-use crate::config::Config;
+use crate::config::{Config, ReportFormat, report};
 use crate::listener::Descriptors;
 use crate::server::{self, Options, Running};
 
@@ -130,7 +130,7 @@ async fn any(signals: &mut [Signal; 2]) {
 /// The configuration for a reload, or everything that is wrong with it.
 fn read(path: &Path) -> Result<Config, String> {
     load(path).map(|loaded| loaded.config).map_err(|failure| match failure {
-        Failure::Config(issues) => issues.to_string(),
+        Failure::Config(found) => report(&found, ReportFormat::Human),
         Failure::Usage(error) | Failure::Other(error) => format!("{error:#}"),
     })
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::item::Item;
 use super::reader::Table;
+use super::warnings::WarningName;
 
 /// The operators' side.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +72,10 @@ impl Admin {
         if let (Some(item), Some(address)) = (&item, address)
             && !address.ip().is_loopback()
         {
-            item.warn("shows metrics to whoever reaches it: keep it on loopback or a private net");
+            item.warn(
+                WarningName::PublicAdmin,
+                "shows metrics to whoever reaches it: keep it on loopback or a private net",
+            );
         }
         Self { address }
     }

@@ -8,9 +8,10 @@ use super::crossing_fields;
 use super::path::{hosts_meet, is_below, shape};
 use super::reader::Reading;
 use super::suggest::Place;
+use super::warnings::WarningName;
 use super::{
-    Bind, ClientAuth, Config, CredentialKind, Draft, Issuer, IssuerKeys, Listener, Login, Route,
-    RouteAction, UserSource, UserSourceKind,
+    Bind, Config, CredentialKind, Draft, Issuer, IssuerKeys, Login, Route, UserSource,
+    UserSourceKind,
 };
 use crate::dialect::SecondStep;
 use crate::identity::{IdRule, SELF_ISSUER};
@@ -103,7 +104,7 @@ fn check_certificates(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-fn endpoints(login: &Login) -> impl Iterator<Item = (&Method, String)> {
+pub(super) fn endpoints(login: &Login) -> impl Iterator<Item = (&Method, String)> {
     let path = |path: &str| format!("{}{path}", login.prefix);
     login.dialect.endpoints.iter().map(move |endpoint| (&endpoint.method, path(&endpoint.path)))
 }
@@ -213,7 +214,7 @@ fn warn_users(reading: &Reading<'_>, draft: &Draft) {
                  id there, and the same id means the same person",
                 other.name
             );
-            at.at("ids").warn(reading, "\"shared\"".to_owned(), remedy);
+            at.at("ids").warn(reading, WarningName::SharedIds, "\"shared\"".to_owned(), remedy);
         }
     }
 }
@@ -231,7 +232,7 @@ fn warn_second_steps(reading: &Reading<'_>, draft: &Draft) {
                  ids (map.id), or names = \"case_blind\" if it never has two such names",
                 login.name
             );
-            at.warn(reading, format!("{:?}", source.name), remedy);
+            at.warn(reading, WarningName::NamesAlone, format!("{:?}", source.name), remedy);
         }
     }
 }
@@ -246,12 +247,22 @@ fn warn_logins(reading: &Reading<'_>, draft: &Draft) {
         if login.reveal_unknown_user {
             let remedy = "tells unknown users from wrong passwords, as its clients expect: \
                           reveal_unknown_user = false hides it";
-            at.warn(reading, format!("{:?}", login.name), remedy.to_owned());
+            at.warn(
+                reading,
+                WarningName::RevealUnknownUser,
+                format!("{:?}", login.name),
+                remedy.to_owned(),
+            );
         }
         if !login.totp {
             let remedy = "lets users in without the second step that they have elsewhere: by \
                           default those who have one are asked for it, or refused";
-            at.at("totp").warn(reading, "false".to_owned(), remedy.to_owned());
+            at.at("totp").warn(
+                reading,
+                WarningName::NoSecondStep,
+                "false".to_owned(),
+                remedy.to_owned(),
+            );
         }
     }
 }
@@ -260,8 +271,6 @@ fn warn_routes(reading: &Reading<'_>, draft: &Draft) {
     for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
         warn_mixed_users(reading, &draft.config, route, at);
         warn_foreign_roles(reading, &draft.config, route, at);
-        warn_nobody(reading, &draft.config, route, at);
-        warn_circle(reading, &draft.config, route, at);
         if route.is_open() {
             warn_open_above(reading, draft, route, at);
         }
@@ -283,7 +292,7 @@ fn warn_mixed_users(reading: &Reading<'_>, config: &Config, route: &Route, at: &
             "takes tokens of logins \"{}\" and \"{}\", which have different users: say logins or require",
             first.name, other.name,
         );
-        at.warn(reading, format!("{:?}", route.path), remedy);
+        at.warn(reading, WarningName::MixedUsers, format!("{:?}", route.path), remedy);
     }
 }
 
@@ -309,56 +318,7 @@ fn warn_foreign_roles(reading: &Reading<'_>, config: &Config, route: &Route, at:
          issuers",
         first.name,
     );
-    at.at("require").warn(reading, format!("{:?}", route.path), remedy);
-}
-
-/// A kind of credential that nobody can have.
-fn warn_nobody(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
-    let takes = |kind| route.auth.contains(&kind);
-    let asks = |listener: &Listener| {
-        listener.tls.as_ref().is_some_and(|tls| tls.client_auth != ClientAuth::None)
-    };
-    let nobody = [
-        (
-            takes(CredentialKind::ApiKey) && config.api_keys.keys.is_empty(),
-            "takes API keys, but there is no [[api_key]]",
-        ),
-        (
-            takes(CredentialKind::Certificate) && config.certificates.is_empty(),
-            "takes client certificates, but there is no [[client_certificate]]",
-        ),
-        (
-            takes(CredentialKind::Certificate) && !config.listeners.iter().any(asks),
-            "takes client certificates, but no [[listener]] has a client_ca",
-        ),
-    ];
-    for (_, remedy) in nobody.iter().filter(|(is_so, _)| *is_so) {
-        at.at("auth").warn(reading, format!("{:?}", route.path), (*remedy).to_owned());
-    }
-}
-
-/// A redirect to a path that it takes itself. Another route or a login may be nearer to that.
-fn warn_circle(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
-    let RouteAction::Redirect(redirect) = &route.action else { return };
-    let to = redirect.to.split(['?', '#']).next().unwrap_or_default();
-    let takes = |one: &Route| match one.path.strip_prefix('=') {
-        Some(exact) => !redirect.keep_path && exact == to,
-        None => is_below(to, &one.path, one.case_insensitive),
-    };
-    let is_nearer = |other: &Route| {
-        let is_longer = shape(&other.path, false).len() > shape(&route.path, false).len();
-        takes(other)
-            && (is_longer || other.path.starts_with('='))
-            && !std::ptr::eq(other, route)
-            && hosts_meet(&other.hosts, &route.hosts)
-    };
-    let mut logins = config.logins.iter().filter(|login| hosts_meet(&login.hosts, &route.hosts));
-    let is_login = logins.any(|login| endpoints(login).any(|(_, path)| path == to));
-    // A URL is not looked into: what its host is to us is not known here.
-    if to.starts_with('/') && takes(route) && !is_login && !config.routes.iter().any(is_nearer) {
-        let remedy = "leads to this route again: clients would go round in circles".to_owned();
-        at.at("redirect.to").warn(reading, format!("{:?}", redirect.to), remedy);
-    }
+    at.at("require").warn(reading, WarningName::ForeignRoles, format!("{:?}", route.path), remedy);
 }
 
 /// Where the upstream takes `/API` for `/api`, the open route must not.
@@ -376,5 +336,5 @@ fn warn_open_above(reading: &Reading<'_>, draft: &Draft, open: &Route, at: &Plac
          path goes through here",
         hidden.path,
     );
-    at.at("path").warn(reading, format!("{:?}", open.path), remedy);
+    at.at("path").warn(reading, WarningName::OpenAbove, format!("{:?}", open.path), remedy);
 }

@@ -294,9 +294,9 @@ impl ShapedDialect {
             is_complete = false;
             let at = item.at().key(key.name);
             if !self.excuses(&at) {
-                let line = Some(item.line());
+                let position = Some(item.position());
                 let remedy = "is missing".to_owned();
-                self.report(item, Issue { line, remedy, ..nothing(at) });
+                self.report(item, Issue { position, remedy, ..nothing(at) });
             }
         }
         (table, is_complete)
@@ -315,8 +315,8 @@ impl ShapedDialect {
             None if keys.is_empty() => "no such key: there is none in this table".to_owned(),
             None => format!("no such key; there are {}", names().collect::<Vec<_>>().join(", ")),
         };
-        let line = Some(item.reading().line(&name.span()));
-        self.report(item, Issue { line, remedy, ..nothing(item.at().key(name.get_ref())) });
+        let position = Some(item.reading().position(&name.span()));
+        self.report(item, Issue { position, remedy, ..nothing(item.at().key(name.get_ref())) });
         // The key that was meant is not missing as well.
         self.reported.extend(meant.map(|meant| item.at().key(meant)));
     }
@@ -339,7 +339,7 @@ impl ShapedDialect {
 /// An issue about a key that is not there.
 fn nothing(path: KeyPath) -> Issue {
     let (value, remedy) = (String::new(), String::new());
-    Issue { line: None, path, value, remedy, severity: Severity::Error }
+    Issue { position: None, path, value, remedy, severity: Severity::Error }
 }
 
 fn member(item: &Item<'_>) -> Option<Value> {

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
 use super::item::Item;
+use super::reader::SecretPlace;
+use super::warnings::WarningName;
 use crate::secret::{Secret, SecretString};
 
 /// Larger than any key, certificate bundle or key set; keeps a path to a device from filling
@@ -83,7 +85,10 @@ impl Item<'_> {
             return false;
         }
         if privacy == Privacy::Secret && mode & 0o066 != 0 {
-            self.warn(format!("can be read by others than its owner (mode {mode:03o}): chmod 600"));
+            self.warn(
+                WarningName::ReadableSecret,
+                format!("can be read by others than its owner (mode {mode:03o}): chmod 600"),
+            );
         }
         true
     }
@@ -101,9 +106,16 @@ impl Item<'_> {
         }
         let mut table = self.table()?;
         let secret = match (table.get("env"), table.get("file")) {
-            (Some(env), None) => self.secret_of_variable(&env)?,
+            (Some(env), None) => {
+                let secret = self.secret_of_variable(&env)?;
+                let name = env.text().unwrap_or_default().to_owned();
+                self.reading().note_secret(self.at(), SecretPlace::Env(name));
+                secret
+            }
             (None, Some(file)) => {
                 let (_, text) = file.read_text(Privacy::Secret)?;
+                let name = file.text().unwrap_or_default().to_owned();
+                self.reading().note_secret(self.at(), SecretPlace::File(name));
                 // An editor ends the last line; the secret does not mean it.
                 let trimmed = text.strip_suffix('\n').unwrap_or(&text);
                 let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);

@@ -6,6 +6,7 @@
 use http::header::HeaderName;
 
 use super::reader::Table;
+use super::warnings::WarningName;
 
 /// The fields, by their first letter; `*` is for whatever else the name may say.
 const X: &[&str] = &[
@@ -112,7 +113,10 @@ pub(super) fn read_allowed(table: &mut Table<'_>) -> Vec<HeaderName> {
         }
     }
     if !allowed.is_empty() {
-        item.warn("lets through fields by which the upstream may take a client for somebody else");
+        item.warn(
+            WarningName::ProtectedFields,
+            "lets through fields by which the upstream may take a client for somebody else",
+        );
     }
     allowed
 }

@@ -9,6 +9,7 @@ use super::item::Item;
 use super::reader::Table;
 use super::suggest::Names;
 use super::token::{MAX_LEEWAY, MAX_TTL, MIN_TTL, Token, algorithm};
+use super::warnings::WarningName;
 use super::webitel_sessions::WebitelSessions;
 use crate::algorithm::Algorithm;
 use crate::clock::{Timestamp, end_of_day};
@@ -152,7 +153,10 @@ impl Issuer {
         let plain = table.get("allow_http");
         let allow_http = plain.as_ref().and_then(Item::bool).unwrap_or(false);
         if let (Some(item), true) = (&plain, allow_http) {
-            item.warn("asks without TLS: whoever is on the way there sees and vouches for pairs");
+            item.warn(
+                WarningName::PlainIssuer,
+                "asks without TLS: whoever is on the way there sees and vouches for pairs",
+            );
         }
         let sessions = WebitelSessions::read(&mut table, allow_http);
         let keys = sessions.map(|sessions| IssuerKeys::WebitelSessions(Box::new(sessions)));
@@ -215,12 +219,17 @@ impl Means {
             check_use(item, keys.as_ref());
         }
         if let (Some(item), true) = (&plain, allow_http) {
-            item.warn(match introspection {
-                None => "asks the issuer without TLS: whoever is on the way there can sign tokens",
-                Some(_) => {
-                    "asks without TLS: whoever is on the way there sees and vouches for tokens"
-                }
-            });
+            item.warn(
+                WarningName::PlainIssuer,
+                match introspection {
+                    None => {
+                        "asks the issuer without TLS: whoever is on the way there can sign tokens"
+                    }
+                    Some(_) => {
+                        "asks without TLS: whoever is on the way there sees and vouches for tokens"
+                    }
+                },
+            );
         }
         Self { algorithms, keys, allow_http, is_asked: introspection.is_some() }
     }
@@ -282,7 +291,7 @@ fn read_audience(table: &mut Table<'_>, is_takeover: bool) -> Audience {
     };
     if item.is_text() && item.text() == Some("any") {
         if is_takeover {
-            item.warn("accepts tokens that were meant for others");
+            item.warn(WarningName::AnyAudience, "accepts tokens that were meant for others");
         } else {
             item.issue("is only for a takeover: name audiences, or say `until` when it ends");
         }

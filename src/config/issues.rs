@@ -6,6 +6,8 @@
 use std::fmt;
 use std::path::Path;
 
+use super::warnings::WarningName;
+
 /// Where a key is: `upstream[1].servers[0]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyPath(String);
@@ -29,9 +31,17 @@ impl KeyPath {
         Self(format!("{}[{number}]", self.0))
     }
 
+    /// Whether it is `outer` or below it.
+    pub(super) fn is_within(&self, outer: &Self) -> bool {
+        let rest = self.0.strip_prefix(outer.0.as_str());
+        rest.is_some_and(|rest| {
+            outer.0.is_empty() || rest.is_empty() || rest.starts_with(['.', '['])
+        })
+    }
+
     /// A path below that is written out already: `reply.json`, `[2]`.
     #[must_use]
-    pub(super) fn below(&self, path: &str) -> Self {
+    pub fn below(&self, path: &str) -> Self {
         if path.is_empty() || path.starts_with('[') || self.0.is_empty() {
             Self(format!("{}{path}", self.0))
         } else {
@@ -51,20 +61,28 @@ impl fmt::Display for KeyPath {
     }
 }
 
+/// Where something stands in a file; both numbers begin at 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    pub line: usize,
+    /// In characters.
+    pub column: usize,
+}
+
 /// Whether the gateway starts all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// The configuration is refused.
     Error,
-    /// It is accepted, but the operator should know.
-    Warning,
+    /// It is accepted, but the operator should know; by its name it can be accepted for good.
+    Warning(WarningName),
 }
 
 /// One thing that is wrong, or worth knowing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issue {
-    /// Line of the file, from 1; `None` where something is missing from the whole of it.
-    pub line: Option<usize>,
+    /// `None` where something is missing from the whole file.
+    pub position: Option<Position>,
     /// Empty where the text is no TOML at all.
     pub path: KeyPath,
     /// What stands there, as in the file but shortened; `***` for a secret, empty for a missing
@@ -77,19 +95,27 @@ pub struct Issue {
 
 impl Issue {
     /// An error of the file as a whole, or of its syntax.
-    pub(super) fn of_file(line: Option<usize>, remedy: String) -> Self {
+    pub(super) fn of_file(position: Option<Position>, remedy: String) -> Self {
         let (path, value) = (KeyPath::default(), String::new());
-        Self { line, path, value, remedy, severity: Severity::Error }
+        Self { position, path, value, remedy, severity: Severity::Error }
+    }
+
+    /// What is wrong; of a warning with the name by which it is accepted.
+    pub(super) fn message(&self) -> String {
+        match self.severity {
+            Severity::Error => self.remedy.clone(),
+            Severity::Warning(name) => format!("{} [{name}]", self.remedy),
+        }
     }
 }
 
 /// One line: for a log.
 impl fmt::Display for Issue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(line) = self.line {
+        if let Some(Position { line, .. }) = self.position {
             write!(f, "line {line}: ")?;
         }
-        write!(f, "{}: {}", self.path, self.remedy)
+        write!(f, "{}: {}", self.path, self.message())
     }
 }
 
@@ -103,9 +129,20 @@ pub struct Issues {
 impl Issues {
     /// The issues of `file`, which is named in the text.
     pub fn new(file: &Path, mut issues: Vec<Issue>) -> Self {
-        // What no line says comes last: it is about the file as a whole.
-        issues.sort_by_key(|issue| issue.line.unwrap_or(usize::MAX));
+        // What no line says comes last: it is about the file as a whole. What is said of one
+        // line stays in the order in which it was found.
+        issues.sort_by_key(|issue| issue.position.map_or(usize::MAX, |at| at.line));
         Self { file: file.display().to_string(), issues }
+    }
+
+    /// The file, as it was named.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Whether the file is refused.
+    pub fn has_error(&self) -> bool {
+        self.issues.iter().any(|issue| issue.severity == Severity::Error)
     }
 
     /// Each of them.
@@ -120,55 +157,3 @@ impl Issues {
 }
 
 impl std::error::Error for Issues {}
-
-impl fmt::Display for Issues {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |severity| -> Vec<&Issue> {
-            self.issues.iter().filter(|issue| issue.severity == severity).collect()
-        };
-        let mut before = "";
-        for (issues, one, many) in [
-            (of(Severity::Error), "problem", "problems"),
-            (of(Severity::Warning), "warning", "warnings"),
-        ] {
-            if issues.is_empty() {
-                continue;
-            }
-            let noun = if issues.len() == 1 { one } else { many };
-            write!(f, "{before}{} has {} {noun}:\n\n", self.file, issues.len())?;
-            write_table(f, &issues)?;
-            before = "\n";
-        }
-        Ok(())
-    }
-}
-
-/// A wider entry pushes its own line's remedy to the right, not everybody's.
-const WIDEST: usize = 44;
-
-fn write_table(f: &mut fmt::Formatter<'_>, issues: &[&Issue]) -> fmt::Result {
-    let line = |issue: &Issue| issue.line.map(|line| format!("line {line}")).unwrap_or_default();
-    let widest = |width: &dyn Fn(&Issue) -> usize| {
-        issues.iter().map(|issue| width(issue)).filter(|width| *width <= WIDEST).max().unwrap_or(0)
-    };
-    let lines = widest(&|issue| line(issue).len());
-    let paths = widest(&|issue| issue.path.as_str().chars().count());
-    let values = widest(&|issue| issue.value.chars().count());
-    for issue in issues {
-        if issue.path.as_str().is_empty() {
-            for text in issue.remedy.lines() {
-                writeln!(f, "{}", format!("  {text}").trim_end())?;
-            }
-            continue;
-        }
-        // A column that nobody fills is left out.
-        let column = |text: &str, width: usize| match width {
-            0 => String::new(),
-            width => format!("  {text:width$}"),
-        };
-        let (line, value) = (column(&line(issue), lines), column(&issue.value, values));
-        let path = column(issue.path.as_str(), paths);
-        writeln!(f, "{line}{path}{value}  {}", issue.remedy)?;
-    }
-    Ok(())
-}

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
-use super::issues::{Issue, KeyPath, Severity};
+use super::issues::{Issue, KeyPath, Position, Severity};
 use super::reader::{Reading, Table};
 use super::suggest::no_such;
+use super::warnings::WarningName;
 use super::{duration, size};
 
 /// A value with its place.
@@ -44,8 +45,8 @@ impl<'a> Item<'a> {
         self.value
     }
 
-    pub(super) fn line(&self) -> usize {
-        self.reading.line(&self.value.span())
+    pub(super) fn position(&self) -> Position {
+        self.reading.position(&self.value.span())
     }
 
     /// The value as messages show it.
@@ -64,13 +65,13 @@ impl<'a> Item<'a> {
     }
 
     /// A warning that shows the value.
-    pub(super) fn warn(&self, remedy: impl Into<String>) {
-        self.add(Severity::Warning, show(self.value.get_ref()), remedy.into());
+    pub(super) fn warn(&self, name: WarningName, remedy: impl Into<String>) {
+        self.add(Severity::Warning(name), show(self.value.get_ref()), remedy.into());
     }
 
     fn add(&self, severity: Severity, value: String, remedy: String) {
-        let (line, path) = (Some(self.line()), self.at.clone());
-        self.reading.add(Issue { line, path, value, remedy, severity });
+        let (position, path) = (Some(self.position()), self.at.clone());
+        self.reading.add(Issue { position, path, value, remedy, severity });
     }
 
     fn wrong_type<T>(&self, wanted: &str) -> Option<T> {

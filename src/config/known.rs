@@ -13,6 +13,30 @@ use super::suggest::{Names, no_such};
 use super::token::Token;
 use crate::dialect::{Dialect, ErrorForm, Problem, RawDialect};
 
+/// Every section, to tell a misspelt one from another.
+pub(super) const SECTIONS: &[&str] = &[
+    "admin",
+    "api_key",
+    "api_keys",
+    "client_certificate",
+    "dialect",
+    "health",
+    "issuer",
+    "listener",
+    "log",
+    "login",
+    "login_limits",
+    "mail",
+    "process",
+    "route",
+    "state",
+    "store",
+    "throttle",
+    "token",
+    "upstream",
+    "users",
+];
+
 /// Names of everything that was read so far.
 pub(super) struct Known {
     pub(super) token: Token,
@@ -39,6 +63,22 @@ impl Known {
             problem: ErrorForm::problem(),
         }
     }
+
+    /// Nothing is said of references into a section that stands under a misspelt name.
+    pub(super) fn excuse(&mut self, is_misspelt: impl Fn(&str) -> bool) {
+        for (section, names) in [
+            ("users", &mut self.users),
+            ("issuer", &mut self.issuers),
+            ("login", &mut self.logins),
+            ("upstream", &mut self.upstreams),
+            ("route", &mut self.routes),
+        ] {
+            if is_misspelt(section) {
+                names.excuse();
+            }
+        }
+        self.dialects.is_incomplete = is_misspelt("dialect");
+    }
 }
 
 /// A `[[dialect]]` of the configuration.
@@ -55,6 +95,8 @@ pub(super) struct Dialects {
     pub(super) own: Vec<OwnDialect>,
     /// Names of those with problems, so that references to them are not reported as well.
     broken: Vec<String>,
+    /// Some stand under a misspelt name.
+    is_incomplete: bool,
 }
 
 impl Dialects {
@@ -93,7 +135,10 @@ impl Dialects {
             return Some(Arc::clone(&own.dialect));
         }
         let found = Dialect::builtin(name);
-        if found.is_none() && !self.broken.iter().any(|broken| broken == name) {
+        if found.is_none()
+            && !self.is_incomplete
+            && !self.broken.iter().any(|broken| broken == name)
+        {
             let own = self.own.iter().map(|own| own.dialect.name.as_str());
             let own = own.chain(self.broken.iter().map(String::as_str));
             let names = own.chain(Dialect::builtin_names().iter().copied());
@@ -142,8 +187,8 @@ fn report(item: &Item<'_>, shaped: &ShapedDialect, problems: Vec<Problem>) {
         } else {
             problem.value
         };
-        let (line, remedy) = (Some(found.line()), problem.message);
-        item.reading().add(Issue { line, path, value, remedy, severity: Severity::Error });
+        let (position, remedy) = (Some(found.position()), problem.message);
+        item.reading().add(Issue { position, path, value, remedy, severity: Severity::Error });
     }
 }
 
@@ -173,5 +218,22 @@ fn children<'a>(item: &Item<'a>) -> Vec<Item<'a>> {
             .map(|(number, value)| Item::new(reading, at.index(number), value))
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::SECTIONS;
+    use crate::config::Config;
+
+    #[test]
+    fn every_section_is_known_where_misspelt_ones_are_told() {
+        let keys = Config::keys();
+        let found: BTreeSet<&str> =
+            keys.iter().map(|key| key.split('.').next().unwrap_or_default()).collect();
+
+        assert_eq!(found, SECTIONS.iter().copied().collect());
     }
 }

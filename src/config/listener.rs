@@ -10,6 +10,7 @@ use super::hsts::Hsts;
 use super::item::Item;
 use super::path::is_host_name;
 use super::reader::Table;
+use super::warnings::WarningName;
 
 /// One place where clients connect.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,7 +172,10 @@ fn check_plain(bind: &Bind, item: &Item<'_>, redirect: bool, allow: bool) {
         return;
     }
     if allow {
-        item.warn("takes credentials over plain HTTP: TLS must end in front of it");
+        item.warn(
+            WarningName::PlainHttp,
+            "takes credentials over plain HTTP: TLS must end in front of it",
+        );
     } else {
         item.issue(
             "is plain HTTP and not on loopback: add [listener.tls], redirect_to_https = true, or \
@@ -209,7 +213,10 @@ fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
 pub(super) fn read_net(item: &Item<'_>) -> Option<IpNet> {
     let net = read_any_net(item)?;
     if net.prefix_len() == 0 {
-        item.warn("is everybody: any client could forge its address");
+        item.warn(
+            WarningName::EverybodyTrusted,
+            "is everybody: any client could forge its address",
+        );
     }
     Some(net)
 }

@@ -11,6 +11,7 @@ use super::path::{check_exact, host};
 use super::process::cores;
 use super::reader::Table;
 use super::token::{MAX_GRACE, MAX_TTL, MIN_TTL, read_algorithm, read_audience};
+use super::warnings::WarningName;
 use crate::algorithm::Algorithm;
 use crate::dialect::{BearerUse, Cors, CredentialForm, Dialect};
 
@@ -120,7 +121,8 @@ impl Login {
         let exchange =
             exchange.map(|item| read_exchange(&item, &dialect, known)).unwrap_or_default();
         let names_somebody = users_item.is_some_and(|item| !item.is_empty_list());
-        if users.is_empty() && exchange.is_empty() && !names_somebody {
+        let is_nobody = users.is_empty() && exchange.is_empty() && !names_somebody;
+        if is_nobody && !known.users.is_incomplete() {
             table.issue("users", "has nobody who could log in: add a [[users]]");
         }
         let lives = lives.resolve(&table, &dialect, known);
@@ -330,9 +332,10 @@ impl Hashing {
         if let (Some(item), Some(threads)) = (&parallel, threads)
             && threads > cores
         {
-            item.warn(format!(
-                "is more than the {cores} processors here: logins would starve requests"
-            ));
+            item.warn(
+                WarningName::HashingThreads,
+                format!("is more than the {cores} processors here: logins would starve requests"),
+            );
         }
         Self {
             parallel: threads.unwrap_or((cores / 2).max(1)),

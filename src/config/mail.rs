@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::item::Item;
 use super::path::is_host_name;
 use super::reader::Table;
+use super::warnings::WarningName;
 use crate::secret::SecretString;
 
 /// The SMTP server and what the mail says.
@@ -65,7 +66,7 @@ impl Mail {
         let allow_plain = table.bool_or("allow_plain", false);
         if let Some(item) = tls_item.filter(|_| tls == MailTls::None && !is_loopback(&host)) {
             match allow_plain {
-                true => item.warn("sends codes in the clear"),
+                true => item.warn(WarningName::PlainMail, "sends codes in the clear"),
                 false => item.issue(
                     "sends codes in the clear: only to loopback, or with allow_plain = true",
                 ),

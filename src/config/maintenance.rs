@@ -9,6 +9,7 @@ use super::item::Item;
 use super::listener::read_any_net;
 use super::out::Out;
 use super::reader::Table;
+use super::warnings::WarningName;
 
 /// 503 for everybody but some.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl Maintenance {
 fn read_network(item: &Item<'_>) -> Option<IpNet> {
     let net = read_any_net(item)?;
     if net.prefix_len() == 0 {
-        item.warn("is everybody: nobody is kept out");
+        item.warn(WarningName::EverybodyPasses, "is everybody: nobody is kept out");
     }
     Some(net)
 }

@@ -36,6 +36,7 @@ mod mail;
 mod maintenance;
 mod mirror;
 mod out;
+mod partial;
 mod pass;
 mod path;
 mod prefix;
@@ -44,7 +45,10 @@ mod print_rules;
 mod process;
 mod proxy_protocol;
 mod rate_limit;
+mod reach;
 mod reader;
+mod report;
+mod restore;
 mod route;
 mod route_streams;
 mod size;
@@ -54,6 +58,7 @@ mod upstream;
 mod upstream_calls;
 mod upstream_health;
 mod users;
+mod warnings;
 mod webitel_sessions;
 
 use std::collections::BTreeMap;
@@ -62,8 +67,8 @@ use std::path::{Path, PathBuf};
 use http::header::HeaderName;
 use toml::de::DeTable;
 
-use self::known::{Dialects, Known};
-use self::reader::{Reading, Table};
+use self::known::{Dialects, Known, SECTIONS};
+use self::reader::{Findings, Reading, Table};
 
 pub use self::action::{Redirect, Respond, RouteAction};
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
@@ -79,7 +84,7 @@ pub use self::hsts::Hsts;
 pub use self::issuer::{Audience, Issuer};
 pub use self::issuer_introspection::Introspection;
 pub use self::issuer_keys::IssuerKeys;
-pub use self::issues::{Issue, Issues, KeyPath, Severity};
+pub use self::issues::{Issue, Issues, KeyPath, Position, Severity};
 pub use self::known::OwnDialect;
 pub use self::listener::{
     Bind, Certificate, ClientAuth, Limits, Listener, ListenerTimeouts, Tls, TlsVersion,
@@ -93,6 +98,8 @@ pub use self::prefix::PrefixRule;
 pub use self::process::Process;
 pub use self::proxy_protocol::ProxyVersion;
 pub use self::rate_limit::{LimitBy, RateLimit, Throttle};
+pub use self::reader::SecretPlace;
+pub use self::report::{ReportFormat, report};
 pub use self::route::{AllowPath, IdentityForm, Require, Route, RouteCors};
 pub use self::route_streams::{CloseAt, RouteStreams};
 pub use self::suggest::is_plain_name;
@@ -105,6 +112,7 @@ pub use self::users::{
     LdapAttributes, LdapGroups, LdapServer, LegacyNames, SqlColumn, SqlColumns, SqlDatabase,
     SqlUsers, UserMap, UserSource, UserSourceKind, WeakScheme,
 };
+pub use self::warnings::{Acceptance, WarningName};
 pub use self::webitel_sessions::{
     SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions,
 };
@@ -136,6 +144,10 @@ pub struct Config {
     pub dialects: Vec<OwnDialect>,
     /// Every file it names, by key path: `listener[0].tls.certificates[0].key`.
     pub files: BTreeMap<String, PathBuf>,
+    /// Where every secret comes from, by key path.
+    pub secrets: BTreeMap<String, SecretPlace>,
+    /// The warnings that the operator accepts.
+    pub accepted: Vec<Acceptance>,
 }
 
 /// A configuration that may be run, and what the operator should know about it.
@@ -143,6 +155,8 @@ pub struct Config {
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Issue>,
+    /// Where each key stands, for what is found out later.
+    pub places: BTreeMap<String, Position>,
 }
 
 impl Config {
@@ -155,71 +169,6 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Loaded, Issues> {
         Self::parse(&text_of(path)?, path, environment)
-    }
-
-    /// The `[[users]]` that are files and nothing else, for the command that changes users: the
-    /// files may be missing, since this command is how they come to be.
-    ///
-    /// # Errors
-    /// Everything that is wrong with these sections, at once.
-    pub fn load_users(path: &Path) -> Result<Vec<UserSource>, Issues> {
-        let text = text_of(path)?;
-        let (document, errors) = DeTable::parse_recoverable(&text);
-        let reading = Reading::new(&text, path.parent().unwrap_or(Path::new("")), &|_| None);
-        if !errors.is_empty() {
-            return Err(Issues::new(path, syntax_errors(&reading, errors)));
-        }
-        let users = {
-            let mut root = Table::root(&reading, document.get_ref());
-            let names = &mut suggest::Names::new("user source");
-            let read = |table| UserSource::read_file(table, names);
-            let (users, _) = read_all(&mut root, "users", read);
-            // The other sections are not to be reported as unknown.
-            root.entries();
-            users
-        };
-        let issues = reading.into_parts().0;
-        if issues.iter().any(|issue| issue.severity == Severity::Error) {
-            return Err(Issues::new(path, issues));
-        }
-        Ok(users)
-    }
-
-    /// `[state] dir` of a file and nothing else, for commands that only look for a running
-    /// gateway's folder: neither the rest of the file nor the gateway's environment matters then.
-    ///
-    /// # Errors
-    /// When the file cannot be read, `[state] dir` is no path, or the file's syntax is so broken
-    /// that it may have been lost.
-    pub fn load_state_dir(path: &Path) -> Result<PathBuf, Issues> {
-        let text = text_of(path)?;
-        // What is broken elsewhere is left out by this parser, and the rest is kept.
-        let (document, errors) = DeTable::parse_recoverable(&text);
-        let reading = Reading::new(&text, path.parent().unwrap_or(Path::new("")), &|_| None);
-        let is_read = document.get_ref().get("state").is_some_and(|state| {
-            state.get_ref().as_table().is_some_and(|state| state.contains_key("dir"))
-        });
-        let is_written = || {
-            text.lines().any(|line| {
-                let quotes = |c: char| c.is_whitespace() || ['[', '"', '\''].contains(&c);
-                line.trim_start_matches(quotes).starts_with("state")
-            })
-        };
-        if !errors.is_empty() && !is_read && is_written() {
-            return Err(Issues::new(path, syntax_errors(&reading, errors)));
-        }
-        let state = {
-            let mut root = Table::root(&reading, document.get_ref());
-            let state = State::read(root.table("state"));
-            // The other sections are not to be reported as unknown.
-            root.entries();
-            state
-        };
-        let issues = reading.into_parts().0;
-        if issues.iter().any(|issue| issue.severity == Severity::Error) {
-            return Err(Issues::new(path, issues));
-        }
-        Ok(state.dir)
     }
 
     /// Checks a text; relative paths in it are relative to the folder of `path`.
@@ -239,14 +188,16 @@ impl Config {
         }
         let mut config = read(Table::root(&reading, document.get_ref()));
         crossing::check(&reading, &config);
-        let (issues, _, files) = reading.into_parts();
+        reach::warn(&reading, &config);
+        let Findings { mut issues, files, secrets, accepted, places, .. } = reading.into_findings();
+        warnings::silence(&mut issues, &accepted);
         if issues.iter().any(|issue| issue.severity == Severity::Error) {
             return Err(Issues::new(path, issues));
         }
         config.config.path = path.to_owned();
-        config.config.files = files;
+        let config = Self { files, secrets, accepted, ..config.config };
         let warnings = Issues::new(path, issues).iter().cloned().collect();
-        Ok(Loaded { config: config.config, warnings })
+        Ok(Loaded { config, warnings, places })
     }
 
     /// The field in which API keys are presented; `None` where none is taken, so that it is an
@@ -263,7 +214,7 @@ impl Config {
         let reading = Reading::new(SKELETON, Path::new(""), &|_| None);
         let (document, _) = DeTable::parse_recoverable(SKELETON);
         read(Table::root(&reading, document.get_ref()));
-        reading.into_parts().1.into_iter().collect()
+        reading.into_findings().known.into_iter().collect()
     }
 }
 
@@ -296,8 +247,8 @@ fn text_of(path: &Path) -> Result<String, Issues> {
 
 fn syntax_errors(reading: &Reading<'_>, errors: Vec<toml::de::Error>) -> Vec<Issue> {
     let issue = |error: &toml::de::Error| {
-        let line = error.span().map(|span| reading.line(&span));
-        Issue::of_file(line, error.to_string())
+        let position = error.span().map(|span| reading.position(&span));
+        Issue::of_file(position, error.to_string())
     };
     errors.iter().take(SYNTAX_ERRORS).map(issue).collect()
 }
@@ -310,7 +261,9 @@ struct Draft {
     issuers: Vec<suggest::Place>,
     certificates: Vec<suggest::Place>,
     logins: Vec<suggest::Place>,
+    upstreams: Vec<suggest::Place>,
     routes: Vec<suggest::Place>,
+    are_routes_misspelt: bool,
 }
 
 /// Reads each of the `[[tables]]` with its place.
@@ -327,14 +280,31 @@ fn read_all<'a, T>(
     tables.filter_map(placed).unzip()
 }
 
+fn miss_listener(root: &mut Table<'_>) {
+    if root.get("listener").is_none_or(|item| item.is_empty_list())
+        && !root.misspells("listener", SECTIONS)
+    {
+        root.reading().missing("listener", "is missing: nothing would be served; add [[listener]]");
+    }
+}
+
+/// A route is matched as its upstream reads paths.
+fn fold_routes(routes: &mut [Route], upstreams: &[Upstream]) {
+    for route in routes {
+        let mut upstreams = upstreams.iter();
+        let upstream = upstreams.find(|one| Some(one.name.as_str()) == route.upstream());
+        route.case_insensitive = upstream.is_some_and(|upstream| upstream.case_insensitive);
+    }
+}
+
 /// Sections in the order of their references: what may be named is read before who names it.
 fn read(mut root: Table<'_>) -> Draft {
     let root = &mut root;
-    if root.get("listener").is_none_or(|item| item.is_empty_list()) {
-        root.reading().missing("listener", "is missing: nothing would be served; add [[listener]]");
-    }
+    miss_listener(root);
     let token = Token::read(root.table("token"));
     let mut known = Known::new(token.clone(), Dialects::read(root));
+    let are_routes_misspelt = root.misspells("route", SECTIONS);
+    known.excuse(|section| root.misspells(section, SECTIONS));
     let (listeners, listener_places) =
         read_all(root, "listener", |table| Some(Listener::read(table)));
     let (users, user_places) =
@@ -348,15 +318,11 @@ fn read(mut root: Table<'_>) -> Draft {
     let (certificates, certificate_places) =
         read_all(root, "client_certificate", |table| ClientCertificate::read(table, names));
     let (logins, login_places) = read_all(root, "login", |table| Login::read(table, &mut known));
-    let (upstreams, _) =
+    let (upstreams, upstream_places) =
         read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known)));
     let (mut routes, route_places) =
         read_all(root, "route", |table| Some(Route::read(table, &mut known)));
-    for route in &mut routes {
-        let mut upstreams = upstreams.iter();
-        let upstream = upstreams.find(|one| Some(one.name.as_str()) == route.upstream());
-        route.case_insensitive = upstream.is_some_and(|upstream| upstream.case_insensitive);
-    }
+    fold_routes(&mut routes, &upstreams);
     let config = Config {
         path: PathBuf::new(),
         process: Process::read(root.table("process")),
@@ -379,6 +345,8 @@ fn read(mut root: Table<'_>) -> Draft {
         routes,
         dialects: known.dialects.own,
         files: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        accepted: Vec::new(),
     };
     Draft {
         config,
@@ -387,6 +355,8 @@ fn read(mut root: Table<'_>) -> Draft {
         issuers: issuer_places,
         certificates: certificate_places,
         logins: login_places,
+        upstreams: upstream_places,
         routes: route_places,
+        are_routes_misspelt,
     }
 }

@@ -11,6 +11,7 @@ use super::headers::check_credential_name;
 use super::item::Item;
 use super::out::Out;
 use super::reader::Table;
+use super::warnings::WarningName;
 
 /// One kind of credential that is passed on as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,10 @@ impl PassRule {
             }
         }
         if !rules.is_empty() {
-            item.warn("lets requests through that nobody has verified: the upstream has to do it");
+            item.warn(
+                WarningName::UnverifiedRequests,
+                "lets requests through that nobody has verified: the upstream has to do it",
+            );
         }
         rules
     }

@@ -3,7 +3,7 @@
 //! Requests are matched by their decoded path, so a pattern with an escape, a dot segment or a
 //! doubled slash could never match, or not what it seems to; each is refused here.
 
-use super::suggest::no_such;
+use super::suggest::{did_you_mean, no_such};
 use crate::text::fold_case_if;
 
 /// Checks a path that stands for itself: `/healthz`, a login's prefix.
@@ -143,7 +143,6 @@ pub(super) fn is_host_name(name: &str) -> bool {
 
 /// Checks a method of a route.
 pub(super) fn method(name: &str) -> Result<http::Method, String> {
-    const KNOWN: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     let method =
         http::Method::from_bytes(name.as_bytes()).map_err(|_| "is no method".to_owned())?;
     if method == http::Method::CONNECT || method == http::Method::TRACE {
@@ -153,6 +152,55 @@ pub(super) fn method(name: &str) -> Result<http::Method, String> {
         return Err(no_such("method", name, KNOWN.iter().copied()));
     }
     Ok(method)
+}
+
+/// What people write themselves.
+const KNOWN: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// The others of the IANA's registry of methods, and the one by which caches are emptied.
+const REGISTERED: &[&str] = &[
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
+/// What to say of a method that nobody but its API knows, or that is misspelt.
+pub(super) fn unknown_method(name: &str) -> Option<String> {
+    if KNOWN.contains(&name) || REGISTERED.contains(&name) {
+        return None;
+    }
+    Some(match did_you_mean(name, KNOWN.iter().chain(REGISTERED).copied()) {
+        Some(meant) => format!("is no method that is known; did you mean \"{meant}\"?"),
+        None => "is no method that is known".to_owned(),
+    })
 }
 
 #[cfg(test)]

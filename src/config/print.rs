@@ -1,7 +1,7 @@
 //! `check --print`: the effective configuration as TOML, every default written out.
 //!
-//! What it prints means the same when it is read again, secrets aside: they are `***`, which no
-//! reader accepts.
+//! What it prints means the same when it is read again: a secret is the variable or the file that
+//! it comes from, as the operator wrote it.
 
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use toml::Table;
 
 use super::out::{HIDDEN, Out};
 use super::print_rules::{login, route};
+use super::restore;
 use super::{
     ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Hsts, Issuer, IssuerKeys,
     Listener, Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, Process, ProxyVersion, Rate,
@@ -18,8 +19,16 @@ use super::{duration, mail, size};
 use crate::clock::day_ended;
 
 impl Config {
-    /// The effective configuration as TOML; secrets are `***`.
+    /// The effective configuration as TOML; of secrets only where they come from.
     pub fn print(&self) -> String {
+        let mut table = self.sections();
+        restore::secrets(&mut table, &self.secrets);
+        restore::acceptances(&mut table, &self.accepted);
+        // Invariant: a table of strings, numbers and tables can always be written.
+        toml::to_string(&table).unwrap_or_default()
+    }
+
+    fn sections(&self) -> Table {
         let rate = |rate: &Rate| {
             Out::default().int("attempts", rate.attempts).time("per", rate.per).table()
         };
@@ -69,15 +78,13 @@ impl Config {
             Some(mail) => out.sub("mail", self.mail(mail)),
             None => out,
         };
-        let out = out
-            .sub("throttle", self.throttle.print())
+        out.sub("throttle", self.throttle.print())
             .all(
                 "upstream",
                 self.upstreams.iter().enumerate().map(|(number, one)| self.upstream(number, one)),
             )
-            .all("route", self.routes.iter().map(|one| route(one, self)));
-        // Invariant: a table of strings, numbers and tables can always be written.
-        toml::to_string(&out.table()).unwrap_or_default()
+            .all("route", self.routes.iter().map(|one| route(one, self)))
+            .table()
     }
 
     pub(super) fn relative<'a>(&self, path: &'a Path) -> &'a Path {

@@ -7,6 +7,7 @@ use toml::Table as Printed;
 
 use super::out::Out;
 use super::reader::Table;
+use super::warnings::WarningName;
 
 /// So many requests in so long a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,7 +74,10 @@ impl RateLimit {
         let chosen = by.as_ref().and_then(|item| item.choice(&LimitBy::ALL));
         let by = match (chosen, by) {
             (Some(LimitBy::Subject | LimitBy::Session), Some(item)) if open => {
-                item.warn("knows nobody where auth is []: counted by client");
+                item.warn(
+                    WarningName::LimitByNobody,
+                    "knows nobody where auth is []: counted by client",
+                );
                 LimitBy::Client
             }
             (Some(by), _) => by,

@@ -14,9 +14,10 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::issues::{Issue, KeyPath, Severity};
+use super::issues::{Issue, KeyPath, Position, Severity};
 use super::item::Item;
 use super::suggest::did_you_mean;
+use super::warnings::Acceptance;
 
 /// What all readers of one file share.
 pub(super) struct Reading<'a> {
@@ -28,6 +29,28 @@ pub(super) struct Reading<'a> {
     known: RefCell<BTreeSet<String>>,
     /// Every file that was named, by key path.
     files: RefCell<BTreeMap<String, PathBuf>>,
+    /// Where every secret comes from, by key path.
+    secrets: RefCell<BTreeMap<String, SecretPlace>>,
+    accepted: RefCell<Vec<Acceptance>>,
+    /// Where every key that was asked for stands.
+    places: RefCell<BTreeMap<String, Position>>,
+}
+
+/// What was found while reading, beside the configuration itself.
+pub(super) struct Findings {
+    pub(super) issues: Vec<Issue>,
+    pub(super) known: BTreeSet<String>,
+    pub(super) files: BTreeMap<String, PathBuf>,
+    pub(super) secrets: BTreeMap<String, SecretPlace>,
+    pub(super) accepted: Vec<Acceptance>,
+    pub(super) places: BTreeMap<String, Position>,
+}
+
+/// Where a secret is kept, as the file says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretPlace {
+    Env(String),
+    File(String),
 }
 
 impl<'a> Reading<'a> {
@@ -36,14 +59,25 @@ impl<'a> Reading<'a> {
         folder: &'a Path,
         environment: &'a dyn Fn(&str) -> Option<String>,
     ) -> Self {
-        let (issues, known, files) = Default::default();
-        Self { text, folder, environment, issues, known, files }
+        Self {
+            text,
+            folder,
+            environment,
+            issues: RefCell::default(),
+            known: RefCell::default(),
+            files: RefCell::default(),
+            secrets: RefCell::default(),
+            accepted: RefCell::default(),
+            places: RefCell::default(),
+        }
     }
 
-    /// The line of a byte, from 1.
-    pub(super) fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        before.iter().filter(|byte| **byte == b'\n').count() + 1
+    /// Where a span begins.
+    pub(super) fn position(&self, span: &Range<usize>) -> Position {
+        let before = self.text.get(..span.start).unwrap_or_default();
+        let last = before.rsplit('\n').next().unwrap_or_default();
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        Position { line, column: last.chars().count() + 1 }
     }
 
     pub(super) fn add(&self, issue: Issue) {
@@ -53,7 +87,7 @@ impl<'a> Reading<'a> {
     /// An error about the file as a whole: nothing stands there.
     pub(super) fn missing(&self, path: &str, remedy: impl Into<String>) {
         self.add(Issue {
-            line: None,
+            position: None,
             path: KeyPath::default().below(path),
             value: String::new(),
             remedy: remedy.into(),
@@ -74,6 +108,15 @@ impl<'a> Reading<'a> {
         self.files.borrow_mut().insert(at.as_str().to_owned(), path);
     }
 
+    pub(super) fn note_secret(&self, at: &KeyPath, place: SecretPlace) {
+        self.secrets.borrow_mut().insert(at.as_str().to_owned(), place);
+    }
+
+    /// Where a key that was asked for stands.
+    pub(super) fn place(&self, at: &KeyPath) -> Option<Position> {
+        self.places.borrow().get(at.as_str()).copied()
+    }
+
     fn note_key(&self, at: &KeyPath) {
         let mut shape = String::new();
         let mut inside = false;
@@ -88,9 +131,15 @@ impl<'a> Reading<'a> {
         self.known.borrow_mut().insert(shape);
     }
 
-    /// What was found, known and read.
-    pub(super) fn into_parts(self) -> (Vec<Issue>, BTreeSet<String>, BTreeMap<String, PathBuf>) {
-        (self.issues.into_inner(), self.known.into_inner(), self.files.into_inner())
+    pub(super) fn into_findings(self) -> Findings {
+        Findings {
+            issues: self.issues.into_inner(),
+            known: self.known.into_inner(),
+            files: self.files.into_inner(),
+            secrets: self.secrets.into_inner(),
+            accepted: self.accepted.into_inner(),
+            places: self.places.into_inner(),
+        }
     }
 }
 
@@ -98,36 +147,36 @@ impl<'a> Reading<'a> {
 pub(super) struct Table<'a> {
     reading: &'a Reading<'a>,
     at: KeyPath,
-    line: Option<usize>,
+    position: Option<Position>,
     entries: Option<&'a DeTable<'a>>,
     asked: Vec<&'static str>,
     /// Keys that were reported already.
     reported: Vec<&'static str>,
+    /// Keys that must be there and are not. They are reported at the end, unless a misspelt key
+    /// shows why.
+    missing: Vec<(&'static str, String)>,
+    /// Not there because its own name is misspelt: nothing is missing in it.
+    is_misspelt: bool,
 }
 
 impl<'a> Table<'a> {
     pub(super) fn root(reading: &'a Reading<'a>, entries: &'a DeTable<'a>) -> Self {
-        let at = KeyPath::default();
-        Self {
-            reading,
-            at,
-            line: None,
-            entries: Some(entries),
-            asked: Vec::new(),
-            reported: Vec::new(),
-        }
+        Self::new(reading, KeyPath::default(), None, Some(entries))
+    }
+
+    fn new(
+        reading: &'a Reading<'a>,
+        at: KeyPath,
+        position: Option<Position>,
+        entries: Option<&'a DeTable<'a>>,
+    ) -> Self {
+        let (asked, reported, missing) = Default::default();
+        Self { reading, at, position, entries, asked, reported, missing, is_misspelt: false }
     }
 
     pub(super) fn of(item: &Item<'a>, entries: &'a DeTable<'a>) -> Self {
-        let (reading, at) = (item.reading(), item.at().clone());
-        Self {
-            reading,
-            at,
-            line: Some(item.line()),
-            entries: Some(entries),
-            asked: Vec::new(),
-            reported: Vec::new(),
-        }
+        let position = Some(item.position());
+        Self::new(item.reading(), item.at().clone(), position, Some(entries))
     }
 
     pub(super) fn reading(&self) -> &'a Reading<'a> {
@@ -138,8 +187,8 @@ impl<'a> Table<'a> {
         &self.at
     }
 
-    pub(super) fn line(&self) -> Option<usize> {
-        self.line
+    pub(super) fn position(&self) -> Option<Position> {
+        self.position
     }
 
     /// An error at the table, or at a key of it that is not there.
@@ -149,7 +198,7 @@ impl<'a> Table<'a> {
 
     fn add(&self, severity: Severity, path: &str, remedy: String) {
         let (path, value) = (self.at.below(path), String::new());
-        self.reading.add(Issue { line: self.line, path, value, remedy, severity });
+        self.reading.add(Issue { position: self.position, path, value, remedy, severity });
     }
 
     /// The value of a key, if it is there.
@@ -158,7 +207,9 @@ impl<'a> Table<'a> {
         self.reading.note_key(&at);
         self.asked.push(key);
         let value = self.entries?.get(key)?;
-        Some(Item::new(self.reading, at, value))
+        let item = Item::new(self.reading, at, value);
+        self.reading.places.borrow_mut().insert(item.at().as_str().to_owned(), item.position());
+        Some(item)
     }
 
     /// Whether a key is there; it is still to be read, or it is unknown.
@@ -170,9 +221,16 @@ impl<'a> Table<'a> {
     pub(super) fn required(&mut self, key: &'static str, remedy: &str) -> Option<Item<'a>> {
         let item = self.get(key);
         if item.is_none() {
-            self.issue(key, format!("is missing: {remedy}"));
+            self.missing.push((key, format!("is missing: {remedy}")));
         }
         item
+    }
+
+    /// Whether a key that nobody knows stands here in the place of `key`, one of `known`.
+    pub(super) fn misspells(&self, key: &str, known: &[&str]) -> bool {
+        let names = self.entries.into_iter().flatten().map(|(name, _)| name.get_ref().as_ref());
+        let mut unknown = names.filter(|name: &&str| !known.contains(name));
+        unknown.any(|name| did_you_mean(name, known.iter().copied()) == Some(key))
     }
 
     /// A key of the design that this version does not have yet: never silently ignored, and not
@@ -188,15 +246,12 @@ impl<'a> Table<'a> {
 
     /// The table of this key; an empty one if there is none.
     pub(super) fn table(&mut self, key: &'static str) -> Self {
-        let at = self.at.key(key);
-        self.get(key).and_then(|item| item.table()).unwrap_or(Self {
-            reading: self.reading,
-            at,
-            line: self.line,
-            entries: None,
-            asked: Vec::new(),
-            reported: Vec::new(),
-        })
+        if let Some(table) = self.get(key).and_then(|item| item.table()) {
+            return table;
+        }
+        let mut empty = Self::new(self.reading, self.at.key(key), self.position, None);
+        empty.is_misspelt = self.misspells(key, &[key]);
+        empty
     }
 
     /// The `[[tables]]` of this key.
@@ -282,30 +337,49 @@ impl<'a> Table<'a> {
     }
 }
 
+/// The key that may stand in every table.
+const ACCEPT: &str = "accept";
+
 /// Unknown keys are reported when a table has been read, so that no reader can forget to.
 impl Drop for Table<'_> {
     fn drop(&mut self) {
-        for (key, _) in self.entries.into_iter().flatten() {
+        let mut asked = self.asked.clone();
+        asked.sort_unstable();
+        asked.dedup();
+        for (key, value) in self.entries.into_iter().flatten() {
             let name = key.get_ref();
             let mut done = self.asked.iter().chain(&self.reported);
             if done.any(|done| *done == name.as_ref()) {
                 continue;
             }
-            let mut asked = self.asked.clone();
-            asked.sort_unstable();
             let path = self.at.key(name);
-            let remedy = match did_you_mean(name, asked.iter().copied()) {
-                Some(meant) => format!("no such key; did you mean `{meant}`?"),
+            if name == ACCEPT {
+                let item = Item::new(self.reading, path, value);
+                let read = Acceptance::read(&item, &self.at);
+                self.reading.accepted.borrow_mut().extend(read);
+                continue;
+            }
+            let candidates = asked.iter().copied().chain([ACCEPT]);
+            let remedy = match did_you_mean(name, candidates) {
+                Some(meant) => {
+                    self.missing.retain(|(missing, _)| *missing != meant);
+                    format!("no such key; did you mean `{meant}`?")
+                }
                 None => format!("no such key; there are {}", asked.join(", ")),
             };
             // The value stays hidden: a misspelt key may hold a password.
             self.reading.add(Issue {
-                line: Some(self.reading.line(&key.span())),
+                position: Some(self.reading.position(&key.span())),
                 path,
                 value: String::new(),
                 remedy,
                 severity: Severity::Error,
             });
+        }
+        for (key, remedy) in std::mem::take(&mut self.missing) {
+            if !self.is_misspelt {
+                self.issue(key, remedy);
+            }
         }
     }
 }

@@ -10,9 +10,10 @@ use super::headers::is_framing;
 use super::item::Item;
 use super::known::Known;
 use super::login::read_hosts;
-use super::path::{check_route, hosts_meet, is_below, method};
+use super::path::{check_route, hosts_meet, is_below, method, unknown_method};
 use super::reader::Table;
 use super::token::Token;
+use super::warnings::WarningName;
 use super::{
     Compression, CredentialKind, HeaderRules, Maintenance, Mirror, PassRule, PrefixRule, RateLimit,
     RouteAction, RouteStreams, auth, cors,
@@ -225,7 +226,12 @@ fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
     for item in &list {
         match item.text().map(method) {
             Some(Ok(method)) if methods.contains(&method) => item.issue("stands here twice"),
-            Some(Ok(method)) => methods.push(method),
+            Some(Ok(method)) => {
+                if let Some(remedy) = unknown_method(method.as_str()) {
+                    item.warn(WarningName::UnknownMethod, remedy);
+                }
+                methods.push(method);
+            }
             Some(Err(remedy)) => item.issue(remedy),
             None => {}
         }
@@ -353,7 +359,10 @@ fn read_allow_path(table: &mut Table<'_>, path: &str) -> Vec<AllowPath> {
     if !allowed.is_empty() && (path.starts_with('=') || path.contains('{')) {
         item.issue("is for prefix routes only");
     } else if !allowed.is_empty() {
-        item.warn("lets through paths that the upstream may read otherwise than the gateway");
+        item.warn(
+            WarningName::AllowedPaths,
+            "lets through paths that the upstream may read otherwise than the gateway",
+        );
     }
     allowed
 }

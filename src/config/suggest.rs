@@ -1,8 +1,9 @@
 //! "Did you mean": names that are nearly right, and names that are taken.
 
-use super::issues::KeyPath;
+use super::issues::{KeyPath, Position};
 use super::item::Item;
 use super::reader::{Reading, Table};
+use super::warnings::WarningName;
 
 /// Below this similarity (0 to 1) a suggestion would be a guess.
 const SIMILAR: f64 = 0.75;
@@ -46,7 +47,7 @@ pub(super) fn no_such<'a>(
 pub(super) struct Names {
     /// What the things are called in messages.
     what: &'static str,
-    names: Vec<(String, Option<usize>)>,
+    names: Vec<(String, Option<Position>)>,
     /// A name could not be read, so nothing can be said of references.
     incomplete: bool,
 }
@@ -76,8 +77,8 @@ impl Names {
         let name = given.or(default).unwrap_or_default();
         if let Some(item) = item.as_ref().filter(|item| item.is_text() && !is_plain_name(name)) {
             item.issue("must be of letters, digits, `-`, `_` and `.`, at most 64");
-        } else if let Some((_, line)) = self.names.iter().find(|(known, _)| known == name) {
-            let first = line.map(|line| format!(" in line {line}")).unwrap_or_default();
+        } else if let Some((_, position)) = self.names.iter().find(|(known, _)| known == name) {
+            let first = position.map(|at| format!(" in line {}", at.line)).unwrap_or_default();
             let remedy = match item.is_some() {
                 true => format!("is the name of another {}{first}", self.what),
                 false => {
@@ -90,9 +91,18 @@ impl Names {
         if name.is_empty() {
             self.incomplete = true;
         } else {
-            self.names.push((name.to_owned(), table.line()));
+            self.names.push((name.to_owned(), table.position()));
         }
         name.to_owned()
+    }
+
+    /// Some names cannot be read.
+    pub(super) fn excuse(&mut self) {
+        self.incomplete = true;
+    }
+
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.incomplete
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> + Clone {
@@ -144,37 +154,43 @@ impl Table<'_> {
 }
 
 /// Where something was said, for messages about it that come later.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Place {
     pub(super) at: KeyPath,
-    pub(super) line: Option<usize>,
+    pub(super) position: Option<Position>,
 }
 
 impl Place {
     pub(super) fn of(table: &Table<'_>) -> Self {
-        Self { at: table.at().clone(), line: table.line() }
+        Self { at: table.at().clone(), position: table.position() }
     }
 
-    /// The key of this name below; the line stays the table's.
+    /// The key of this name below, with the table's position in case nothing stands there.
     pub(super) fn at(&self, key: &str) -> Self {
-        Self { at: self.at.key(key), line: self.line }
+        Self { at: self.at.below(key), position: self.position }
     }
 
     /// `line 12`, or nothing where the line is not known.
     pub(super) fn named(&self) -> String {
-        self.line.map(|line| format!(" (line {line})")).unwrap_or_default()
+        self.position.map(|at| format!(" (line {})", at.line)).unwrap_or_default()
     }
 
     pub(super) fn issue(&self, reading: &Reading<'_>, value: String, remedy: String) {
         self.add(reading, value, remedy, super::Severity::Error);
     }
 
-    pub(super) fn warn(&self, reading: &Reading<'_>, value: String, remedy: String) {
-        self.add(reading, value, remedy, super::Severity::Warning);
+    pub(super) fn warn(
+        &self,
+        reading: &Reading<'_>,
+        name: WarningName,
+        value: String,
+        remedy: String,
+    ) {
+        self.add(reading, value, remedy, super::Severity::Warning(name));
     }
 
     fn add(&self, reading: &Reading<'_>, value: String, remedy: String, severity: super::Severity) {
-        let (line, path) = (self.line, self.at.clone());
-        reading.add(super::Issue { line, path, value, remedy, severity });
+        let (path, position) = (self.at.clone(), reading.place(&self.at).or(self.position));
+        reading.add(super::Issue { position, path, value, remedy, severity });
     }
 }

@@ -8,6 +8,7 @@ use super::files::{Privacy, plain};
 use super::item::Item;
 use super::reader::Table;
 use super::suggest::no_such;
+use super::warnings::WarningName;
 use crate::algorithm::Algorithm;
 
 /// Our own tokens, unless a `[[login]]` or its dialect says otherwise.
@@ -56,6 +57,14 @@ impl Token {
     pub(super) fn read(mut table: Table<'_>) -> Self {
         let issuer =
             table.required("issuer", "the `iss` of our tokens, e.g. \"https://gateway.example\"");
+        if let Some(item) = issuer.as_ref().filter(|item| item.is_text())
+            && item.text().is_some_and(|text| !text.is_empty() && !is_url(text))
+        {
+            item.warn(
+                WarningName::IssuerNoUrl,
+                "is no URL: services that verify tokens expect one, \"https://gateway.example\"",
+            );
+        }
         let issuer = issuer.as_ref().and_then(Item::word).unwrap_or_default();
         // Without a list our own tokens are meant for ourselves.
         let audience = read_audience(&mut table).unwrap_or_else(|| vec![issuer.clone()]);
@@ -83,6 +92,12 @@ impl Token {
             cache_size: table.count_or("cache_size", CACHE_SIZE, 0..=10_000_000),
         }
     }
+}
+
+fn is_url(text: &str) -> bool {
+    let parsed = text.parse::<http::Uri>();
+    parsed
+        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some())
 }
 
 /// `audience`: a list with at least one entry.

@@ -11,6 +11,7 @@ use super::path::is_host_name;
 use super::reader::Table;
 use super::upstream_calls::UpstreamCalls;
 use super::upstream_health::Care;
+use super::warnings::WarningName;
 use super::{ProxyVersion, UpstreamCredential};
 
 /// A pool with at least one server.
@@ -227,7 +228,9 @@ impl ServerAddress {
             return Err("must be without a user and password".to_owned());
         }
         if authority.contains(['/', '?', '#']) {
-            return Err("must be without a path: a route's strip_prefix changes paths".to_owned());
+            return Err(
+                "must be without a path: a route's replace_prefix puts one in front".to_owned()
+            );
         }
         let (host, port) = split_port(authority, if tls { 443 } else { 80 })?;
         Ok(Self::Tcp { host, port, tls })
@@ -287,6 +290,7 @@ impl UpstreamTls {
                 item.issue("believes any certificate, so that `ca` says nothing: leave one out");
             }
             Some(item) => item.warn(
+                WarningName::UnverifiedUpstream,
                 "believes whoever answers: all that is sent there can be read and changed on the \
                  way; name the server's own certificate or its CA as `ca` instead",
             ),

@@ -13,6 +13,7 @@ use super::issuer_introspection::{read_cache, read_url};
 use super::item::Item;
 use super::out::{HIDDEN, Out};
 use super::reader::Table;
+use super::warnings::WarningName;
 use crate::secret::SecretString;
 
 /// How an older Webitel is asked about its pairs.
@@ -157,7 +158,10 @@ fn read_sql(mut table: Table<'_>) -> Option<SessionSql> {
     let plain = table.get("allow_plain");
     let allow_plain = plain.as_ref().and_then(Item::bool).unwrap_or(false);
     if let (Some(item), true) = (&plain, allow_plain) {
-        item.warn("asks the database without TLS: whoever is on the way there sees every pair");
+        item.warn(
+            WarningName::PlainDatabase,
+            "asks the database without TLS: whoever is on the way there sees every pair",
+        );
     }
     let query = table.required("query", "one that finds the session of a key");
     let query = query.as_ref().and_then(Item::word);

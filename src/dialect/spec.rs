@@ -85,6 +85,13 @@ pub struct Endpoint {
     pub errors: Arc<ErrorForm>,
 }
 
+impl Endpoint {
+    /// Whether it leaves some requests to the routes.
+    pub fn falls_through(&self) -> bool {
+        self.step == Step::Answer && self.when_unauthenticated
+    }
+}
+
 /// What an endpoint does; `login` implements each once for all dialects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]

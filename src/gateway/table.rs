@@ -10,7 +10,6 @@ use super::ends::RouteEnds;
 use super::{Action, BuildError, LoginEndpoint, Mirror, Route, Shared};
 use crate::authn::{Accept, Verifier};
 use crate::config::{self, Config, CredentialKind, IdentityForm, RouteAction, UpstreamCredential};
-use crate::dialect::Step;
 use crate::login::{self, Login, Services};
 use crate::routing::{EndpointPlacement, Oddities, Pattern, Placement, RouteTable};
 use crate::throttle::Throttle;
@@ -49,7 +48,7 @@ pub(super) fn add_logins(
         for (number, endpoint) in settings.dialect.endpoints.iter().enumerate() {
             let path = format!("{}{}", settings.prefix, endpoint.path);
             let entry = LoginEndpoint { login: login.clone(), number, metrics: metrics.clone() };
-            let falls_through = endpoint.step == Step::Answer && endpoint.when_unauthenticated;
+            let falls_through = endpoint.falls_through();
             let (hosts, path, method) =
                 (settings.hosts.as_slice(), path.as_str(), &endpoint.method);
             table.add_login(&EndpointPlacement { hosts, path, method, falls_through }, &entry);

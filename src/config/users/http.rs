@@ -13,6 +13,7 @@ use crate::config::known::Dialects;
 use crate::config::mail::is_loopback;
 use crate::config::out::Out;
 use crate::config::reader::Table;
+use crate::config::warnings::WarningName;
 use crate::dialect::Dialect;
 use crate::identity::RESERVED_CLAIMS;
 
@@ -227,7 +228,10 @@ fn read_url(table: &mut Table<'_>, import: Import) -> Option<Uri> {
     };
     if HttpUsers::is_in_the_clear(&url) {
         match allow_http {
-            true => item.warn("sends every password in the clear, to whoever answers there"),
+            true => item.warn(
+                WarningName::PlainLegacy,
+                "sends every password in the clear, to whoever answers there",
+            ),
             false => item.issue(
                 "sends every password in the clear: write https://, or allow_http = true to \
                  accept the risk",

@@ -10,6 +10,7 @@ use crate::config::mail::is_loopback;
 use crate::config::out::{HIDDEN, Out};
 use crate::config::path::is_host_name;
 use crate::config::reader::Table;
+use crate::config::warnings::WarningName;
 use crate::identity::RESERVED_CLAIMS;
 use crate::secret::SecretString;
 
@@ -296,7 +297,10 @@ fn read_servers(table: &mut Table<'_>) -> Vec<LdapServer> {
         if !servers.is_empty() && servers.iter().all(is_ldaps) {
             item.issue("is for ldap:// only: ldaps:// is TLS from the first byte");
         } else if !chosen && servers.iter().any(|(_, is_near)| !is_near) {
-            item.warn("sends every password in the clear: use ldaps:// or tls = \"starttls\"");
+            item.warn(
+                WarningName::PlainDirectory,
+                "sends every password in the clear: use ldaps:// or tls = \"starttls\"",
+            );
         }
     }
     servers.into_iter().map(|(server, _)| server).collect()

@@ -7,6 +7,7 @@ mod file;
 mod htpasswd;
 mod http;
 mod ldap;
+mod placeholders;
 mod sql;
 mod weak;
 
@@ -21,6 +22,7 @@ use super::known::Dialects;
 use super::out::Out;
 use super::reader::Table;
 use super::suggest::Names;
+use crate::config::warnings::WarningName;
 use crate::identity::IdRule;
 
 pub use self::dn::Dn;
@@ -160,6 +162,7 @@ fn read_passed_over(table: &mut Table<'_>) -> bool {
     let passed_over = item.choice(&[("refuse", false), ("next", true)]).unwrap_or(false);
     if passed_over {
         item.warn(
+            WarningName::NextSource,
             "asks the next source while this one is down: a user of that one may have the same name",
         );
     }

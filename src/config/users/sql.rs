@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::AllowWeak;
+use super::placeholders::Placeholders;
 use crate::config::Config;
 use crate::config::item::Item;
 use crate::config::out::{HIDDEN, Out};
 use crate::config::reader::Table;
+use crate::config::warnings::WarningName;
 use crate::secret::SecretString;
 
 /// Users in PostgreSQL, MySQL, MariaDB or SQLite.
@@ -80,10 +82,17 @@ impl SqlUsers {
     /// `None` where the database is none, which has been reported then.
     pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
         let database = SqlDatabase::read(table);
+        let kind = database.as_ref().map(|database| Placeholders::of(database.url.expose()));
         let query = table.required("query", "\"select … where name = $1\"");
-        let query = query.as_ref().and_then(read_query);
-        let email_query = table.get("email_query").as_ref().and_then(read_query);
-        let update = table.get("update").as_ref().and_then(Item::word);
+        let query = query.as_ref().and_then(|item| read_query(item, kind));
+        let email_query = table.get("email_query");
+        let email_query = email_query.as_ref().and_then(|item| read_query(item, kind));
+        let update = table.get("update").as_ref().and_then(|item| {
+            let update = item.word()?;
+            let checked = kind.map_or(Ok(()), |kind| kind.check(&update, UPDATED));
+            checked.map_err(|remedy| item.issue(remedy)).ok()?;
+            Some(update)
+        });
         let columns = SqlColumns::read(table.table("columns"));
         let allow_weak = AllowWeak::read(table);
         let import = table.get("import");
@@ -121,13 +130,20 @@ impl SqlUsers {
 
 /// A query that asks for something that is bound: one without a placeholder answers the same for
 /// every name.
-fn read_query(item: &Item<'_>) -> Option<String> {
+fn read_query(item: &Item<'_>, kind: Option<Placeholders>) -> Option<String> {
     let query = item.word()?;
     if !query.contains("$1") && !query.contains('?') {
         item.issue("must ask for the name: \"… where name = $1\" (in MySQL and MariaDB ?)");
+    } else if let Some(Err(remedy)) = kind.map(|kind| kind.check(&query, NAMED)) {
+        item.issue(remedy);
     }
     Some(query)
 }
+
+/// What is bound to a query.
+const NAMED: &[&str] = &["the name"];
+/// What is bound to `update`.
+const UPDATED: &[&str] = &["the new hash", "the name", "the old hash"];
 
 impl SqlDatabase {
     /// `None` where the URL is none, which has been reported then.
@@ -148,7 +164,10 @@ impl SqlDatabase {
         };
         let allow_plain = allow_plain.unwrap_or(false);
         if let (Some(tls), true) = (&tls, allow_plain && !is_loopback(host)) {
-            tls.warn("sends passwords' hashes and the gateway's own password in the clear");
+            tls.warn(
+                WarningName::PlainDatabase,
+                "sends passwords' hashes and the gateway's own password in the clear",
+            );
         }
         let folder = item.reading().resolve("");
         Some(Self { url, is_secret, folder, ca, allow_plain, timeout, parallel })

@@ -1,6 +1,7 @@
 //! `allow_weak`: fast password hashes that a source takes nevertheless, until they are replaced.
 
 use crate::config::reader::Table;
+use crate::config::warnings::WarningName;
 
 /// A way to store passwords that is as fast to guess as to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,7 +53,10 @@ impl AllowWeak {
         allowed.sort_unstable();
         allowed.dedup();
         if !allowed.is_empty() {
-            item.warn("takes hashes that are as fast to guess as to check: until all are replaced");
+            item.warn(
+                WarningName::WeakHashes,
+                "takes hashes that are as fast to guess as to check: until all are replaced",
+            );
         }
         Self(allowed)
     }

@@ -1,0 +1,135 @@
+//! What is there for nothing: upstreams that no route uses, routes that nobody reaches, that take
+//! what nobody has, or lead round in circles.
+
+use http::Method;
+
+use super::crossing::endpoints;
+use super::path::{hosts_meet, is_below, shape};
+use super::reader::Reading;
+use super::suggest::Place;
+use super::warnings::WarningName;
+use super::{ClientAuth, Config, CredentialKind, Draft, Listener, Login, Route, RouteAction};
+
+pub(super) fn warn(reading: &Reading<'_>, draft: &Draft) {
+    let config = &draft.config;
+    if config.routes.is_empty() && !draft.are_routes_misspelt {
+        let remedy = "is missing: nothing is forwarded, every path but the logins' is 404; add \
+                      [[route]]";
+        Place::default().at("route").warn(
+            reading,
+            WarningName::NoRoute,
+            String::new(),
+            remedy.to_owned(),
+        );
+    }
+    for (upstream, at) in config.upstreams.iter().zip(&draft.upstreams) {
+        // Where there is no route at all, that says enough.
+        let is_used = config.routes.iter().any(|route| uses(route, &upstream.name));
+        if !is_used && !config.routes.is_empty() && !upstream.name.is_empty() {
+            let remedy = "is used by no route".to_owned();
+            let value = format!("{:?}", upstream.name);
+            at.warn(reading, WarningName::UnusedUpstream, value, remedy);
+        }
+    }
+    for (route, at) in config.routes.iter().zip(&draft.routes) {
+        warn_taken(reading, config, route, at);
+        warn_nobody(reading, config, route, at);
+        warn_circle(reading, config, route, at);
+    }
+}
+
+fn uses(route: &Route, upstream: &str) -> bool {
+    route.upstream() == Some(upstream)
+        || route.mirror.as_ref().is_some_and(|mirror| mirror.upstream == upstream)
+}
+
+/// A login's endpoint goes before a route of the same path.
+fn warn_taken(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+    let Some(exact) = route.path.strip_prefix('=') else { return };
+    let meets = |login: &&Login| hosts_meet(&login.hosts, &route.hosts);
+    for login in config.logins.iter().filter(meets) {
+        let taken: Vec<&Method> = taken(login, exact)
+            .filter(|method| route.methods.is_empty() || route.methods.contains(method))
+            .collect();
+        let names: Vec<&str> = taken.iter().map(|method| method.as_str()).collect();
+        let remedy = match (taken.is_empty(), taken.len() == route.methods.len()) {
+            (true, _) => continue,
+            (false, true) => {
+                format!("is never reached: login \"{}\" answers there first", login.name)
+            }
+            (false, false) => format!(
+                "is not reached by {}: login \"{}\" answers there first",
+                names.join(", "),
+                login.name
+            ),
+        };
+        let value = format!("{:?}", route.path);
+        at.at("path").warn(reading, WarningName::UnreachableRoute, value, remedy);
+    }
+}
+
+/// The methods with which a login answers on a path, whoever asks.
+fn taken<'l>(login: &'l Login, wanted: &str) -> impl Iterator<Item = &'l Method> {
+    let own = login.dialect.endpoints.iter().zip(endpoints(login));
+    own.filter(move |(endpoint, (_, path))| path == wanted && !endpoint.falls_through())
+        .map(|(_, (method, _))| method)
+}
+
+/// A kind of credential that nobody can have.
+fn warn_nobody(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+    let takes = |kind| route.auth.contains(&kind);
+    let asks = |listener: &Listener| {
+        listener.tls.as_ref().is_some_and(|tls| tls.client_auth != ClientAuth::None)
+    };
+    let nobody = [
+        (
+            takes(CredentialKind::ApiKey) && config.api_keys.keys.is_empty(),
+            "takes API keys, but there is no [[api_key]]",
+        ),
+        (
+            takes(CredentialKind::Certificate) && config.certificates.is_empty(),
+            "takes client certificates, but there is no [[client_certificate]]",
+        ),
+        (
+            takes(CredentialKind::Certificate) && !config.listeners.iter().any(asks),
+            "takes client certificates, but no [[listener]] has a client_ca",
+        ),
+    ];
+    for (_, remedy) in nobody.iter().filter(|(is_so, _)| *is_so) {
+        at.at("auth").warn(
+            reading,
+            WarningName::NobodyHasIt,
+            format!("{:?}", route.path),
+            (*remedy).to_owned(),
+        );
+    }
+}
+
+/// A redirect to a path that it takes itself. Another route or a login may be nearer to that.
+fn warn_circle(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+    let RouteAction::Redirect(redirect) = &route.action else { return };
+    let to = redirect.to.split(['?', '#']).next().unwrap_or_default();
+    let takes = |one: &Route| match one.path.strip_prefix('=') {
+        Some(exact) => !redirect.keep_path && exact == to,
+        None => is_below(to, &one.path, one.case_insensitive),
+    };
+    let is_nearer = |other: &Route| {
+        let is_longer = shape(&other.path, false).len() > shape(&route.path, false).len();
+        takes(other)
+            && (is_longer || other.path.starts_with('='))
+            && !std::ptr::eq(other, route)
+            && hosts_meet(&other.hosts, &route.hosts)
+    };
+    let mut logins = config.logins.iter().filter(|login| hosts_meet(&login.hosts, &route.hosts));
+    let is_login = logins.any(|login| endpoints(login).any(|(_, path)| path == to));
+    // A URL is not looked into: what its host is to us is not known here.
+    if to.starts_with('/') && takes(route) && !is_login && !config.routes.iter().any(is_nearer) {
+        let remedy = "leads to this route again: clients would go round in circles".to_owned();
+        at.at("redirect.to").warn(
+            reading,
+            WarningName::RedirectCircle,
+            format!("{:?}", redirect.to),
+            remedy,
+        );
+    }
+}
