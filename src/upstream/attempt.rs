@@ -4,8 +4,10 @@
 //! is like acting once: no connection could be made; a kept one was closed before the request was
 //! written (hyper then gives it back whole); an HTTP/2 server refused it unseen; or it is
 //! idempotent, all of it is still in memory, and its connection broke, or was silent, before an
-//! answer came. Where a new connection broke or was silent, only another server is asked. Each
-//! wait has a limit: for a connection, for the answer's first byte once the request is written,
+//! answer came. Where a new connection broke or was silent, only another server is asked. Where a
+//! kept one broke, nothing has failed: the server closed it while the request was on its way, so the
+//! request is sent once more on a new connection, which is no retry and costs no budget. Each wait
+//! has a limit: for a connection, for the answer's first byte once the request is written,
 //! and for all of it together.
 
 use std::error::Error;
@@ -67,7 +69,8 @@ pub(super) struct Failed {
 enum Again {
     /// Nowhere: it is gone, or must not be.
     Never,
-    /// A kept connection was closed before the request was written: not even a retry.
+    /// On a new connection to the same server: a kept one was closed before the request was
+    /// written, or before anything was answered to one that may be sent twice. Not even a retry.
     AtOnce,
     /// To another server, or to the same if there is no other.
     Anywhere,
@@ -131,7 +134,7 @@ impl<'a> Call<'a> {
                 return Err(Failed { error, again });
             }
         };
-        let spare = self.spare(request, &link, unused);
+        let spare = self.spare(request, server, &link, unused);
         let answer = match &mut link.sender {
             Sender::Http1(sender) => {
                 if let Some(opening) = &self.opening {
@@ -239,15 +242,27 @@ impl<'a> Call<'a> {
     }
 
     /// A copy of the request, if one may be needed and is allowed to be used.
-    fn spare(&self, request: &Request, link: &Link, unused: Option<Duration>) -> Option<Request> {
+    fn spare(
+        &self,
+        request: &Request,
+        server: &Server,
+        link: &Link,
+        unused: Option<Duration>,
+    ) -> Option<Request> {
         // An HTTP/2 server may refuse any request when it goes, whatever its method.
         let http2 = !matches!(link.sender, Sender::Http1(_));
         let allowed = (self.idempotent || http2) && self.opening.is_none();
         let needed = http2
             || self.pool.servers().len() > 1
             || unused.is_some_and(|unused| unused >= LONG_UNUSED);
-        let used = self.tries < self.pool.retries && allowed && needed;
-        if used { spare::copy(request) } else { None }
+        let retried = self.tries < self.pool.retries && allowed && needed;
+        let repeated = || self.is_repeatable(unused.is_some()) && server.reuse.needs_copy();
+        if retried || repeated() { spare::copy(request) } else { None }
+    }
+
+    /// Whether it may be sent once more, outside of all retries, if a kept connection breaks.
+    fn is_repeatable(&self, kept: bool) -> bool {
+        kept && self.idempotent && self.opening.is_none() && !self.fresh
     }
 
     /// The answer's head, in time. The time that a client takes for its body is not the
@@ -298,10 +313,24 @@ impl<'a> Call<'a> {
             let error = ForwardError::Closed { server: server.name.clone(), source };
             return (Failed { error, again }, unsent.or(spare));
         }
+        if kept {
+            server.reuse.broken();
+        }
+        if spare.is_some() && self.is_repeatable(kept) && self.is_stale(&source) {
+            let error = ForwardError::Closed { server: server.name.clone(), source };
+            return (Failed { error, again: Again::AtOnce }, spare);
+        }
         let error = self.failure(server, source);
         let lost = matches!(error, ForwardError::Closed { .. });
         let again = if kept { Again::Anywhere } else { Again::Elsewhere };
         (Failed { error, again }, spare.filter(|_| lost && self.idempotent))
+    }
+
+    /// True if the connection simply ended: neither did the client's body fail, nor did the server
+    /// answer with anything that is no HTTP.
+    fn is_stale(&self, source: &hyper::Error) -> bool {
+        let body_failed = self.progress.as_ref().is_some_and(|progress| progress.fault().is_some());
+        !body_failed && !source.is_parse() && !source.is_parse_too_large()
     }
 
     fn failure(&self, server: &Arc<Server>, source: hyper::Error) -> ForwardError {

@@ -56,7 +56,8 @@ impl Link {
         Some(Self { sender, address: self.address, keep: self.keep, new: false })
     }
 
-    fn is_ready(&self) -> bool {
+    /// False once it is closed, or while a request is on it.
+    pub(super) fn is_ready(&self) -> bool {
         match &self.sender {
             Sender::Http1(sender) => sender.is_ready(),
             Sender::Http2(sender) | Sender::WebSocket(sender) => sender.is_ready(),
@@ -102,9 +103,9 @@ impl Kept {
         Self { link, since: Instant::now() }
     }
 
-    /// True if it is open and was not unused for too long.
-    pub(super) fn is_usable(&self, now: Instant) -> bool {
-        self.link.is_ready() && now - self.since < self.link.keep
+    /// True if it was not unused for too long.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        now - self.since < self.link.keep
     }
 
     pub(super) fn take(self, now: Instant) -> Taken {

@@ -30,6 +30,7 @@ mod preface;
 mod request;
 mod resolve;
 mod response;
+mod reuse_trust;
 mod server;
 mod shelf;
 mod spare;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::connect::Path;
 use super::link::{Kept, Link, Sender, Taken};
 use super::permits::Desk;
+use super::reuse_trust::ReuseTrust;
 use super::shelf::Shelf;
 use super::state::{Condition, State};
 use crate::clock::{Clock, Timestamp};
@@ -35,6 +36,8 @@ pub(super) struct Server {
     /// Used only when no other can be.
     pub(super) backup: bool,
     pub(super) state: State,
+    /// Whether its kept connections hold.
+    pub(super) reuse: ReuseTrust,
     in_flight: AtomicUsize,
     failures: AtomicU64,
     kept: Connections,
@@ -74,6 +77,7 @@ impl Server {
         let name: Arc<str> = config.name.as_str().into();
         Self {
             state: State::new(pool.name.as_str().into(), name.clone(), pool.care.slow_start),
+            reuse: ReuseTrust::new(),
             name,
             path,
             weight: config.weight.clamp(1, MAX_WEIGHT),
@@ -118,7 +122,11 @@ impl Server {
 
     /// True if a request can be sent on `kept`.
     pub(super) fn is_usable(&self, kept: &Kept, now: Instant) -> bool {
-        kept.is_usable(now) && self.leads_here(&kept.link)
+        if !kept.link.is_ready() {
+            self.reuse.broken();
+            return false;
+        }
+        kept.is_fresh(now) && self.leads_here(&kept.link)
     }
 
     /// False if the name that `link` was made for stands for other addresses now.
@@ -161,13 +169,17 @@ impl Server {
         let Sender::Http1(sender) = &mut link.sender else { return };
         if sender.is_ready() {
             self.keep(worker, link);
-        } else if !sender.is_closed() {
+        } else if sender.is_closed() {
+            self.reuse.broken();
+        } else {
             let (server, at) = (self.clone(), worker.clone());
             worker.spawn_detached(async move {
                 let Sender::Http1(sender) = &mut link.sender else { return };
                 let ready = tokio::time::timeout(READY_WITHIN, sender.ready()).await;
-                if matches!(ready, Ok(Ok(()))) {
-                    server.keep(&at, link);
+                match ready {
+                    Ok(Ok(())) => server.keep(&at, link),
+                    Ok(Err(_)) => server.reuse.broken(),
+                    Err(_) => (),
                 }
             });
         }

@@ -99,6 +99,12 @@ pub(crate) struct Gate {
     _threads: Threads,
 }
 
+impl Gate {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
 impl Settings {
     pub(crate) async fn start(self) -> Gate {
         let threads = Threads::start(1, 1).unwrap();

@@ -12,5 +12,6 @@ mod limits;
 mod refusing;
 mod retries;
 mod reuse;
+mod stale;
 mod tls;
 mod tunnels;
