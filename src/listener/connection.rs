@@ -1,9 +1,9 @@
 //! One connection from its handshake to its end.
 //!
 //! TLS chooses HTTP/1.1 or HTTP/2 by ALPN; without TLS it is HTTP/1.1. From the first byte a TLS
-//! listener tells plain HTTP, which it refuses in words; nothing else is guessed. Hyper reads and writes; this module watches the clock, tells the
-//! connection to end when a drain begins or nobody uses it, and cuts it when its client is too
-//! slow. Requests go to the handler as they are.
+//! listener tells plain HTTP, which it refuses in words; nothing else is guessed. Hyper reads and
+//! writes; this module watches the clock, tells the connection to end when a drain begins or nobody
+//! uses it, and cuts it when its client is too slow. Requests go to the handler as they are.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::body::Response;
-use crate::client::{AddressText, Client, ClientCertificate, RequestBounds, Scheme};
+use crate::client::{AddressText, Client, RequestBounds, Scheme};
 use crate::config::{self, Hsts};
 use crate::runtime::Worker;
 
@@ -162,7 +162,7 @@ impl<H> Shared<H> {
             listener: self.name.clone(),
             scheme: if self.tls.is_some() { Scheme::Https } else { Scheme::Http },
             sni: sni.map(|sni| tls::asked_name(sni).into()),
-            certificate: session.and_then(client_certificate),
+            certificate: session.and_then(tls::client_certificate),
             address_text: AddressText::default(),
             names: self.tls.as_ref().map(|certificates| certificates.names()),
             trusted_proxy: peer.is_trusted,
@@ -270,18 +270,6 @@ pub(super) async fn serve<H, F>(
             }
         }
         Err(failure) => shared.failed(failure),
-    }
-}
-
-/// The certificate that the client proved to have the key of.
-fn client_certificate(session: &rustls::ServerConnection) -> Option<Arc<ClientCertificate>> {
-    let leaf = session.peer_certificates()?.first()?;
-    match ClientCertificate::from_der(leaf) {
-        Ok(certificate) => Some(Arc::new(certificate)),
-        Err(fault) => {
-            tracing::warn!(%fault, "a client's certificate names nobody");
-            None
-        }
     }
 }
 

@@ -19,6 +19,7 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
+use crate::client::ClientCertificate;
 use crate::config;
 
 use super::certs::Set;
@@ -99,4 +100,18 @@ fn client_verifier(
         config::ClientAuth::None | config::ClientAuth::Optional => verifier.allow_unauthenticated(),
     };
     Ok(verifier.build()?)
+}
+
+/// The certificate that the client proved to have the key of.
+pub(super) fn client_certificate(
+    session: &rustls::ServerConnection,
+) -> Option<Arc<ClientCertificate>> {
+    let leaf = session.peer_certificates()?.first()?;
+    match ClientCertificate::from_der(leaf) {
+        Ok(certificate) => Some(Arc::new(certificate)),
+        Err(fault) => {
+            tracing::warn!(%fault, "a client's certificate names nobody");
+            None
+        }
+    }
 }
