@@ -3,9 +3,12 @@
 //! Nothing is collected except by `read_all` and `read_within`, which have limits. `Limited` counts what passes,
 //! `Timed` ends a body that stalls, and each failure says whose it is.
 
+mod linger;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,7 +18,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use self::linger::Lingering;
 use crate::admission::{HeldBytes, OverBudget};
+use crate::runtime::Worker;
 
 /// A request with its body still on the way.
 pub type Request = http::Request<Body>;
@@ -79,6 +84,15 @@ impl Body {
         B: HttpBody<Data = Bytes, Error = BodyError> + Send + 'static,
     {
         Self(Kind::Boxed(Box::pin(body)))
+    }
+
+    /// A request's body over HTTP/2, whose rest is read for a moment where the request is answered
+    /// before its end: a reset would cost some clients the answer.
+    pub fn lingering(incoming: Incoming, worker: &Arc<Worker>) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        Self::boxed(Lingering::new(incoming, worker.clone()))
     }
 
     /// True if all of it is in memory already.

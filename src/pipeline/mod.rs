@@ -74,14 +74,18 @@ pub(crate) async fn handle(
     client: Arc<Client>,
     request: http::Request<Incoming>,
 ) -> Response {
-    let (mut head, body) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
+    let body = match head.version {
+        Version::HTTP_2 => Body::lingering(incoming, &worker),
+        _ => Body::from(incoming),
+    };
     upstream::as_upgrade(&mut head);
     let by_connect = upstream::is_by_connect(&head.extensions);
     let origin = head.headers.get(header::ORIGIN).cloned();
     let client = origin::client(&client, &head.headers, &gateway.generation.config);
     let mut exchange = Exchange::new(&gateway, &worker, client, &head);
     // Pinned where it is made: passing it on would copy all of it.
-    let answered = guard::unpanicked(pin!(exchange.run(&mut head, body.into()))).await;
+    let answered = guard::unpanicked(pin!(exchange.run(&mut head, body))).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
     });

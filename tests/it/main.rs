@@ -39,6 +39,7 @@ mod pools; // which server of a pool is asked: balance, checks, ejection
 mod proxy_protocol; // PROXY headers from listed peers, and to upstreams
 mod rate_limit; // 429 by subject, session, client and route
 mod readme; // what the README says to paste
+mod refused_bodies; // the reference client hears a refusal while it sends
 mod requests; // requests through a whole gateway
 mod reviews; // users change while a source is silent or a password is looked at
 mod routing; // one reading of a request, and the table of routes

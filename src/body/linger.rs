@@ -1,0 +1,85 @@
+//! What is left of an HTTP/2 request's body once the request was answered.
+//!
+//! A server that answers before it has read all of a request may reset the stream with NO_ERROR, and
+//! the client is to take the answer all the same (RFC 9113 §8.1). curl before 8.0 does not: a reset
+//! that arrives while it sends is a failed transfer, and the answer is lost. The stream is reset when
+//! the last handle to the body is dropped; so the rest of the body is read here, and thrown away,
+//! within bounds of time and bytes. How many streams do so at once is bounded by the connection's
+//! limit of streams, since each is open until then.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::BodyError;
+use crate::runtime::Worker;
+
+/// A client that is still sending hears the answer long before.
+const LONGEST: Duration = Duration::from_secs(2);
+/// Beyond this a client would notice the waste more than the reset.
+const MOST_BYTES: usize = 1 << 20;
+
+/// A request's body whose rest is read when it is dropped.
+pub(super) struct Lingering {
+    incoming: Option<Incoming>,
+    worker: Arc<Worker>,
+}
+
+impl Lingering {
+    pub(super) fn new(incoming: Incoming, worker: Arc<Worker>) -> Self {
+        Self { incoming: Some(incoming), worker }
+    }
+}
+
+impl HttpBody for Lingering {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Connection),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map(HttpBody::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        if let Some(incoming) = self.incoming.take().filter(|incoming| !incoming.is_end_stream()) {
+            self.worker.spawn_detached(discard(incoming));
+        }
+    }
+}
+
+/// Reads and drops a body until its end, or for as long as is worth it.
+async fn discard(mut incoming: Incoming) {
+    let reading = async {
+        let mut left = MOST_BYTES;
+        while let Some(Ok(frame)) = incoming.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Whether it came to its end or not: what is dropped now is reset.
+    let _ = tokio::time::timeout(LONGEST, reading).await;
+}
