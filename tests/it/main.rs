@@ -41,6 +41,7 @@ mod rate_limit; // 429 by subject, session, client and route
 mod readme; // what the README says to paste
 mod refused_bodies; // the reference client hears a refusal while it sends
 mod requests; // requests through a whole gateway
+mod restart; // a successor starts while the last requests of the old gateway go on
 mod reviews; // users change while a source is silent or a password is looked at
 mod routing; // one reading of a request, and the table of routes
 mod rules; // redirects, fixed answers, maintenance, rewritten paths, HSTS

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, PATIENCE};
@@ -14,7 +15,9 @@ use super::gateway;
 /// A running `tollhouse`; ended when dropped.
 pub struct Process {
     child: Child,
-    pub dir: tempfile::TempDir,
+    pub dir: Arc<tempfile::TempDir>,
+    /// What follows the names of the files that its output goes to.
+    suffix: &'static str,
     pub port: u16,
 }
 
@@ -135,16 +138,27 @@ impl Process {
 
     /// Starts on the `gateway.toml` in `dir`, which listens on `port`.
     pub fn start(dir: tempfile::TempDir, port: u16) -> Self {
-        let log = std::fs::File::create(dir.path().join("stderr")).unwrap();
-        let child = tollhouse()
-            .current_dir(dir.path())
-            .stdout(std::fs::File::create(dir.path().join("stdout")).unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut process = Self { child, dir, port };
+        let mut process = Self::spawn(Arc::new(dir), port, "");
         process.wait_until_it_listens();
         process
+    }
+
+    fn spawn(dir: Arc<tempfile::TempDir>, port: u16, suffix: &'static str) -> Self {
+        let file =
+            |name| std::fs::File::create(dir.path().join(format!("{name}{suffix}"))).unwrap();
+        let mut command = tollhouse();
+        command.current_dir(dir.path()).stdout(file("stdout")).stderr(file("stderr"));
+        Self { child: command.spawn().unwrap(), dir, suffix, port }
+    }
+
+    /// Starts another in the same folder, and waits for nothing.
+    pub fn successor(&self) -> Self {
+        Self::spawn(self.dir.clone(), self.port, ".next")
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     fn wait_until_it_listens(&mut self) {
@@ -197,11 +211,11 @@ impl Process {
     }
 
     pub fn stdout(&self) -> String {
-        std::fs::read_to_string(self.path("stdout")).unwrap()
+        std::fs::read_to_string(self.path(&format!("stdout{}", self.suffix))).unwrap()
     }
 
     pub fn stderr(&self) -> String {
-        std::fs::read_to_string(self.path("stderr")).unwrap()
+        std::fs::read_to_string(self.path(&format!("stderr{}", self.suffix))).unwrap()
     }
 
     pub fn pid(&self) -> u32 {
