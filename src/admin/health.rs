@@ -17,6 +17,9 @@ pub struct Readiness {
     pub checks: Vec<(&'static str, Result<(), String>)>,
     /// Worth knowing, but no reason to be sent nothing.
     pub notes: Vec<String>,
+    /// Each upstream's name and, if none of its servers can be used, why. One that is down is no
+    /// reason to send this gateway nothing: all others would be sent nothing for the same reason.
+    pub upstreams: Vec<(String, Option<String>)>,
 }
 
 impl Readiness {
@@ -26,11 +29,13 @@ impl Readiness {
     }
 
     /// 200 if every check passed, else 503; `verbose` lists them, `exclude=name` skips one,
-    /// `format=json` says it all to a program.
+    /// `require=name` asks for an upstream too, `format=json` says it all to a program.
     pub fn answer(&self, query: Option<&str>) -> Answer {
         let pairs = || form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let excluded = |name: &str| pairs().any(|(key, value)| key == "exclude" && value == name);
-        let ready = self.checks.iter().all(|(name, found)| found.is_ok() || excluded(name));
+        let mut required = pairs().filter(|(key, _)| key == "require").map(|(_, value)| value);
+        let ready = self.checks.iter().all(|(name, found)| found.is_ok() || excluded(name))
+            && required.all(|name| self.has_upstream(&name));
         let verdict = if ready { "ready\n" } else { "not ready\n" };
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         if pairs().any(|(key, value)| key == "format" && value == "json") {
@@ -40,6 +45,10 @@ impl Readiness {
             return text(status, verdict.to_owned());
         }
         let mut body = String::new();
+        for (key, name) in pairs().filter(|(key, _)| key == "require") {
+            let found = if self.has_upstream(&name) { "[+]" } else { "[-]" };
+            body.push_str(&format!("{found} {key} {}\n", one_line(&name)));
+        }
         for (name, found) in &self.checks {
             let line = match found {
                 _ if excluded(name) => format!("[ ] {name} excluded\n"),
@@ -53,6 +62,11 @@ impl Readiness {
         }
         body.push_str(verdict);
         text(status, body)
+    }
+
+    /// Whether the upstream has a server that can be used; an unknown name has none.
+    fn has_upstream(&self, name: &str) -> bool {
+        self.upstreams.iter().any(|(known, problem)| known == name && problem.is_none())
     }
 
     fn json(&self, status: StatusCode, ready: bool, excluded: impl Fn(&str) -> bool) -> Answer {
@@ -100,7 +114,25 @@ mod tests {
         Readiness {
             checks: vec![("config", Ok(())), ("store", Err("read\nonly".to_owned()))],
             notes: vec!["a certificate expires soon".to_owned()],
+            upstreams: Vec::new(),
         }
+    }
+
+    #[test]
+    fn an_upstream_counts_only_for_a_probe_that_asks_for_it() {
+        let down = || Some("every server of `b` fails its checks".to_owned());
+        let readiness = Readiness {
+            checks: vec![("store", Ok(()))],
+            notes: Vec::new(),
+            upstreams: vec![("a".to_owned(), None), ("b".to_owned(), down())],
+        };
+        let status = |query| readiness.answer(query).status;
+
+        assert_eq!(status(None), StatusCode::OK);
+        assert_eq!(status(Some("require=a")), StatusCode::OK);
+        assert_eq!(status(Some("require=b")), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(Some("require=a&require=b")), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(Some("require=nobody")), StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[test]

@@ -249,16 +249,16 @@ impl Operations {
                 ("draining", if draining { Err("draining".to_owned()) } else { Ok(()) }),
                 ("store", shared.store.healthy().map_err(|error| error.to_string())),
                 ("keys", self.keys_ready()),
-                ("upstreams", upstreams::ready(&self.gateway.generation())),
             ],
             notes: users
                 .chain(issuers.into_iter().filter_map(|issuer| issuer.problem))
-                .chain(upstreams::notes(&self.gateway.generation()))
+                .chain(upstreams::notes(&generation))
                 .chain(self.ending_certificates())
                 .chain(self.store.notes())
                 .chain(unverified)
                 .chain(shared.metrics.note())
                 .collect(),
+            upstreams: upstreams::problems(&generation),
         }
     }
 

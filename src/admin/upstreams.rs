@@ -3,15 +3,15 @@
 use crate::gateway::Generation;
 use crate::upstream::Condition;
 
-/// Whether every upstream with checks has a server that passes them.
-pub(super) fn ready(generation: &Generation) -> Result<(), String> {
-    let mut problems: Vec<String> =
-        generation.pools.values().filter_map(|pool| pool.problem()).collect();
+/// Every upstream, and why none of its servers can be used, if that is so.
+pub(super) fn problems(generation: &Generation) -> Vec<(String, Option<String>)> {
+    let pools = generation.pools.iter();
+    let mut problems: Vec<_> = pools.map(|(name, pool)| (name.clone(), pool.problem())).collect();
     problems.sort();
-    if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+    problems
 }
 
-/// The servers that checks or failures took out.
+/// The upstreams without a server, and the servers that checks or failures took out.
 pub(super) fn notes(generation: &Generation) -> Vec<String> {
     let servers = generation.pools.values().flat_map(|pool| {
         let pool = pool.snapshot();
@@ -25,7 +25,8 @@ pub(super) fn notes(generation: &Generation) -> Vec<String> {
             Some(format!("upstream {name}: {} {state}", server.name))
         })
     });
-    let mut notes: Vec<String> = servers.collect();
+    let down = generation.pools.values().filter_map(|pool| pool.problem());
+    let mut notes: Vec<String> = servers.chain(down).collect();
     notes.sort();
     notes
 }

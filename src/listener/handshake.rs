@@ -52,9 +52,10 @@ pub(super) async fn greeting(
     }
 }
 
-/// Whether it is a request in plain text: a method's first letter, where TLS has 0x16.
+/// Whether it is a request in plain text: a method's first letter, where TLS has 0x16. A PROXY header
+/// (version 1) from a peer that has no business to send one is no request.
 pub(super) fn is_plain_http(greeting: &[u8]) -> bool {
-    greeting.first().is_some_and(u8::is_ascii_uppercase)
+    greeting.first().is_some_and(u8::is_ascii_uppercase) && !greeting.starts_with(b"PROXY ")
 }
 
 /// Says in words what is wrong: a TLS alert would be garbage to such a client.
