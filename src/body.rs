@@ -3,7 +3,7 @@
 //! Nothing is collected except by `read_all` and `read_within`, which have limits. `Limited` counts what passes,
 //! `Timed` ends a body that stalls, and each failure says whose it is.
 
-mod linger;
+mod client_body;
 
 use std::fmt;
 use std::future::Future;
@@ -18,7 +18,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use self::linger::Lingering;
+use self::client_body::ClientBody;
+pub use self::client_body::ReceivedBytes;
 use crate::admission::{HeldBytes, OverBudget};
 use crate::runtime::Worker;
 
@@ -86,13 +87,19 @@ impl Body {
         Self(Kind::Boxed(Box::pin(body)))
     }
 
-    /// A request's body over HTTP/2, whose rest is read for a moment where the request is answered
-    /// before its end: a reset would cost some clients the answer.
-    pub fn lingering(incoming: Incoming, worker: &Arc<Worker>) -> Self {
+    /// A client's body, and what is read of it. With a `worker` (over HTTP/2) its rest is read for a
+    /// moment where the request is answered before its end: a reset would cost some clients the
+    /// answer.
+    pub fn of_client(
+        incoming: Incoming,
+        worker: Option<&Arc<Worker>>,
+    ) -> (Self, Option<ReceivedBytes>) {
         if incoming.is_end_stream() {
-            return Self::empty();
+            return (Self::empty(), None);
         }
-        Self::boxed(Lingering::new(incoming, worker.clone()))
+        let body = ClientBody::new(incoming, worker.cloned());
+        let received = body.received();
+        (Self::boxed(body), Some(received))
     }
 
     /// True if all of it is in memory already.

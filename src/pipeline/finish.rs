@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::guard::Unpanicked;
-use crate::body::{Body, BodyError, Response};
+use crate::body::{Body, BodyError, ReceivedBytes, Response};
 use crate::gateway::View;
 use crate::telemetry::metrics::RouteMetrics;
 use crate::telemetry::record::{Outcome, Record};
@@ -26,13 +26,15 @@ pub(super) struct Finish {
     started: Instant,
     /// Boxed: it is large, and moves with the answer.
     pub(super) record: Box<Record>,
+    /// What is read of the request's body, where it has one.
+    pub(super) received: Option<ReceivedBytes>,
 }
 
 impl Finish {
     /// Begins with what is known at the start.
     pub(super) fn start(gateway: &Arc<View>, record: Record, started: Instant) -> Self {
         let record = Box::new(Record { status: CLIENT_LEFT, ..record });
-        Self { gateway: gateway.clone(), started, record }
+        Self { gateway: gateway.clone(), started, record, received: None }
     }
 
     /// Where this request is counted.
@@ -64,6 +66,7 @@ impl Finish {
 impl Drop for Finish {
     fn drop(&mut self) {
         self.record.duration = self.started.elapsed();
+        self.record.bytes_in = self.received.as_ref().map_or(0, ReceivedBytes::count);
         self.metrics().request(&self.record.method, self.record.status, self.record.duration);
         let shared = &self.gateway.shared;
         let mut line = Vec::with_capacity(512);

@@ -75,15 +75,14 @@ pub(crate) async fn handle(
     request: http::Request<Incoming>,
 ) -> Response {
     let (mut head, incoming) = request.into_parts();
-    let body = match head.version {
-        Version::HTTP_2 => Body::lingering(incoming, &worker),
-        _ => Body::from(incoming),
-    };
+    let over_http2 = head.version == Version::HTTP_2;
+    let (body, received) = Body::of_client(incoming, over_http2.then_some(&worker));
     upstream::as_upgrade(&mut head);
     let by_connect = upstream::is_by_connect(&head.extensions);
     let origin = head.headers.get(header::ORIGIN).cloned();
     let client = origin::client(&client, &head.headers, &gateway.generation.config);
     let mut exchange = Exchange::new(&gateway, &worker, client, &head);
+    exchange.finish.received = received;
     // Pinned where it is made: passing it on would copy all of it.
     let answered = guard::unpanicked(pin!(exchange.run(&mut head, body))).await;
     let answered = answered.unwrap_or_else(|| {

@@ -9,6 +9,7 @@ mod harness;
 mod admin; // probes and metrics by TCP, everything else by the unix socket
 mod admission; // one hostile client beside everybody else: places, bytes, floods
 mod architecture; // imports, file sizes, who writes a status
+mod bytes_in; // what access lines say of bodies
 mod check;
 mod cli; // every command of the real program
 mod commands; // commands for a running gateway

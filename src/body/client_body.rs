@@ -1,4 +1,4 @@
-//! What is left of an HTTP/2 request's body once the request was answered.
+//! The body of a client's request: counted for the access log, and over HTTP/2 not cut off.
 //!
 //! A server that answers before it has read all of a request may reset the stream with NO_ERROR, and
 //! the client is to take the answer all the same (RFC 9113 §8.1). curl before 8.0 does not: a reset
@@ -9,7 +9,8 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,19 +26,36 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// Beyond this a client would notice the waste more than the reset.
 const MOST_BYTES: usize = 1 << 20;
 
-/// A request's body whose rest is read when it is dropped.
-pub(super) struct Lingering {
-    incoming: Option<Incoming>,
-    worker: Arc<Worker>,
-}
+/// How many bytes of a request's body were read, for whoever writes that down.
+#[derive(Clone, Debug, Default)]
+pub struct ReceivedBytes(Arc<AtomicU64>);
 
-impl Lingering {
-    pub(super) fn new(incoming: Incoming, worker: Arc<Worker>) -> Self {
-        Self { incoming: Some(incoming), worker }
+impl ReceivedBytes {
+    /// The bytes so far.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
-impl HttpBody for Lingering {
+/// A request's body, counted as it is read.
+pub(super) struct ClientBody {
+    incoming: Option<Incoming>,
+    received: ReceivedBytes,
+    /// Where the rest is read when the body is dropped; none over HTTP/1.1, whose connection ends.
+    worker: Option<Arc<Worker>>,
+}
+
+impl ClientBody {
+    pub(super) fn new(incoming: Incoming, worker: Option<Arc<Worker>>) -> Self {
+        Self { incoming: Some(incoming), received: ReceivedBytes::default(), worker }
+    }
+
+    pub(super) fn received(&self) -> ReceivedBytes {
+        self.received.clone()
+    }
+}
+
+impl HttpBody for ClientBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -45,10 +63,14 @@ impl HttpBody for Lingering {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.incoming {
-            Some(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Connection),
-            None => Poll::Ready(None),
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(incoming).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.received.0.fetch_add(data.len() as u64, Ordering::Relaxed);
         }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -60,10 +82,11 @@ impl HttpBody for Lingering {
     }
 }
 
-impl Drop for Lingering {
+impl Drop for ClientBody {
     fn drop(&mut self) {
-        if let Some(incoming) = self.incoming.take().filter(|incoming| !incoming.is_end_stream()) {
-            self.worker.spawn_detached(discard(incoming));
+        let rest = self.incoming.take().filter(|incoming| !incoming.is_end_stream());
+        if let (Some(rest), Some(worker)) = (rest, &self.worker) {
+            worker.spawn_detached(discard(rest));
         }
     }
 }
