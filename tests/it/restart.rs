@@ -224,6 +224,7 @@ async fn a_gateway_that_gave_up_its_store_verifies_on_and_sends_logins_away() {
 #[test]
 fn a_second_gateway_beside_one_that_does_not_end_is_refused_within_seconds() {
     let first = Process::plain("");
+    first.told("for operators");
     let since = Instant::now();
 
     first.command(&["run"]).failed(1, &["store.redb", "one gateway for each state folder"]);
