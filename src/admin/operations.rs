@@ -312,10 +312,7 @@ impl Operations {
 
     /// Certificates that end soon; the log says so once a day.
     fn ending_certificates(&self) -> Vec<String> {
-        let ending = self.listening.certificates().iter().flat_map(|held| held.ending());
-        ending
-            .map(|fact| format!("certificate {} ends {}", fact.chain.display(), fact.not_after))
-            .collect()
+        self.listening.certificates().iter().flat_map(|held| held.problems()).collect()
     }
 
     /// The end of each certificate, by its file.

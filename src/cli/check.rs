@@ -45,8 +45,11 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
         Format::Gnu => print(&report(&found, ReportFormat::Gnu))?,
         Format::Json => print(&report(&found, ReportFormat::Json))?,
     }
-    let keys = server::check_keys(&loaded.config, Clock::default().now());
-    let mut refused = server::check_users(&loaded.config).into_iter().chain(keys);
+    let start = server::check_start(&loaded.config, Clock::default().now());
+    for warning in start.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let mut refused = start.refused.into_iter();
     if let Some(first) = refused.next() {
         for error in refused {
             eprintln!("tollhouse: {:#}", anyhow::Error::new(error));

@@ -35,9 +35,6 @@ warning_names! {
     AcceptUnused => "accept_unused",
     AllowedPaths => "allow_path",
     AnyAudience => "any_audience",
-    CertificateEndsSoon => "certificate_ends_soon",
-    CertificateExpired => "certificate_expired",
-    CertificateNotYetValid => "certificate_not_yet_valid",
     EverybodyPasses => "everybody_passes",
     EverybodyTrusted => "everybody_trusted",
     ForeignRoles => "foreign_roles",
@@ -75,14 +72,7 @@ impl WarningName {
     /// Whether it may come and go without the file being changed: then nothing is said of it
     /// where it is accepted and not there.
     fn is_of_the_day(self) -> bool {
-        matches!(
-            self,
-            Self::CertificateEndsSoon
-                | Self::CertificateExpired
-                | Self::CertificateNotYetValid
-                | Self::HashingThreads
-                | Self::ReadableSecret
-        )
+        matches!(self, Self::HashingThreads | Self::ReadableSecret)
     }
 }
 

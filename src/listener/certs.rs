@@ -7,7 +7,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
@@ -78,7 +77,7 @@ impl Certificates {
             server: ArcSwap::from_pointee(server),
             contents: Mutex::new(contents),
         };
-        certificates.warn_of_ends();
+        certificates.warn_of_times();
         Ok(certificates)
     }
 
@@ -109,7 +108,7 @@ impl Certificates {
         }
         self.resolver.set.store(Arc::new(set));
         *served = contents;
-        self.warn_of_ends();
+        self.warn_of_times();
         Ok(true)
     }
 
@@ -137,27 +136,35 @@ impl Certificates {
         self.server.load_full()
     }
 
-    /// The certificates that have ended or end within `NEAR_END`.
-    pub fn ending(&self) -> Vec<CertificateFacts> {
+    /// What is wrong with the time of certificates: not valid yet, ended, or near their end.
+    pub fn problems(&self) -> Vec<String> {
         let now = self.clock.now();
-        self.facts().into_iter().filter(|facts| facts.ends_within(NEAR_END, now)).collect()
+        self.facts().iter().filter_map(|facts| facts.problem(now)).collect()
     }
 
-    /// Says which certificates those are.
-    pub(super) fn warn_of_ends(&self) {
-        for facts in self.ending() {
-            tracing::warn!(
-                listener = self.listener,
-                chain = %facts.chain.display(),
-                not_after = %facts.not_after,
-                "a certificate has ended or ends soon"
-            );
+    pub(super) fn warn_of_times(&self) {
+        for problem in self.problems() {
+            tracing::warn!(listener = self.listener, problem, "a certificate's time");
         }
     }
 }
 
-/// Renewal is automatic nearly everywhere, a month or so ahead: at two weeks it has failed.
-const NEAR_END: Duration = Duration::from_secs(14 * 24 * 3600);
+/// What `load` would refuse, and what is wrong with the time of certificates: for a look at a
+/// configuration that writes nothing, so self-signed certificates are not made.
+///
+/// # Errors
+/// As a start would have: a file that cannot be read, a key of another certificate.
+pub fn check_certificates(config: &config::Tls, now: Timestamp) -> Result<Vec<String>, CertError> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mut problems = Vec::new();
+    for file in &config.certificates {
+        let pair = Pair::read(file, &mut digest::Context::new(&digest::SHA256))?;
+        problems.extend(pair.facts()?.problem(now));
+        pair.certified(&provider)?;
+    }
+    read_authorities(config, &mut Vec::new())?;
+    Ok(problems)
+}
 
 fn read_set(
     config: &config::Tls,

@@ -33,7 +33,7 @@ use crate::runtime::{BackRoom, Threads, Worker};
 
 pub(crate) use self::bind::SocketFile;
 pub use self::bind::{Address, BindError, BindOptions, Bound, bind};
-pub use self::certs::Certificates;
+pub use self::certs::{Certificates, check_certificates};
 pub use self::descriptors::{Descriptors, raise_nofile};
 pub use self::drain::Drain;
 pub use self::gate::{Counted, HandshakeFailure, Stats};
@@ -125,7 +125,7 @@ fn keep_fresh(back_room: &BackRoom, certificates: Arc<Certificates>, drain: Drai
         while !drain.starts_within(RELOAD_EVERY).await {
             reloads += 1;
             if reloads.is_multiple_of(REMIND_AFTER) {
-                certificates.warn_of_ends();
+                certificates.warn_of_times();
             }
             let reloading = certificates.clone();
             let Some(outcome) = threads.block_on_thread(move || reloading.reload()).await else {

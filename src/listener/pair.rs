@@ -91,13 +91,30 @@ pub struct CertificateFacts {
     pub chain: PathBuf,
     /// The names it is chosen by, lower-cased; none if it only has addresses.
     pub names: Vec<String>,
+    pub not_before: Timestamp,
     pub not_after: Timestamp,
 }
+
+/// Renewal is automatic nearly everywhere, a month or so ahead: at two weeks it has failed.
+const NEAR_END: Duration = Duration::from_secs(14 * 24 * 3600);
 
 impl CertificateFacts {
     /// True if the certificate ends within `margin` from `now`, or has ended.
     pub fn ends_within(&self, margin: Duration, now: Timestamp) -> bool {
         self.not_after <= now.plus(margin)
+    }
+
+    /// What clients find wrong with the certificate's time, or soon will.
+    pub fn problem(&self, now: Timestamp) -> Option<String> {
+        let chain = self.chain.display();
+        if self.not_before > now {
+            return Some(format!("certificate {chain} is not valid before {}", self.not_before));
+        }
+        if self.not_after <= now {
+            return Some(format!("certificate {chain} has ended on {}", self.not_after));
+        }
+        self.ends_within(NEAR_END, now)
+            .then(|| format!("certificate {chain} ends soon, on {}", self.not_after))
     }
 }
 
@@ -140,7 +157,9 @@ impl<'a> Pair<'a> {
 
     pub(super) fn facts(&self) -> Result<CertificateFacts, CertError> {
         let leaf = self.leaf()?;
-        let not_after = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
+        let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp());
+        let not_before = seconds(leaf.validity().not_before).unwrap_or(0);
+        let not_after = seconds(leaf.validity().not_after).unwrap_or(0);
         let names = alternative_names(&leaf).into_iter().filter_map(|name| match name {
             // A name with a NUL or a space in it is a trick, not a name.
             GeneralName::DNSName(name) => {
@@ -152,6 +171,7 @@ impl<'a> Pair<'a> {
         Ok(CertificateFacts {
             chain: self.file.chain.clone(),
             names: names.collect(),
+            not_before: Timestamp::from_secs(not_before),
             not_after: Timestamp::from_secs(not_after),
         })
     }

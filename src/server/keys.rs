@@ -36,7 +36,7 @@ pub(super) fn open(config: &Config, clock: &Clock) -> Result<Arc<KeyRing>, Start
 }
 
 /// What a start would say of a folder of keys that the operator manages.
-pub fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
+pub(super) fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
     if config.token.keys.is_none() {
         return Vec::new();
     }

@@ -5,6 +5,7 @@
 
 mod announce;
 mod background;
+mod check;
 mod core_dumps;
 mod first_user;
 mod handover;
@@ -18,10 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use self::check::{StartFindings, check_start};
 pub use self::core_dumps::forbid_core_dumps;
 pub use self::first_user::{FIRST_PASSWORD, FirstUser};
-pub use self::keys::check_keys;
-pub use self::start::{StartError, check_users, start};
+pub use self::start::{StartError, start};
 
 use tokio_util::sync::CancellationToken;
 

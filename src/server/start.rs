@@ -21,7 +21,7 @@ use super::{Options, Running, keys};
 use crate::admin::{self, SocketDoor, TcpDoor};
 use crate::admission::{ByteBudget, Places};
 use crate::algorithm::Algorithm;
-use crate::config::{self, Config, Store, UserSourceKind};
+use crate::config::{self, Config, LogTarget, Store, UserSourceKind};
 use crate::gateway::{self, BuildError, Gateway, Shared};
 use crate::identity::IdRules;
 use crate::listener::{self, BindError, Bound, Listening};
@@ -63,9 +63,10 @@ pub enum StartError {
     #[error("the threads cannot be started")]
     Threads(#[source] io::Error),
 
-    #[error("the log `{}` cannot be written", name)]
+    #[error("[log] {name}: `{}` cannot be written", path.display())]
     Log {
-        name: String,
+        name: &'static str,
+        path: PathBuf,
         #[source]
         source: io::Error,
     },
@@ -107,7 +108,10 @@ impl StartError {
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
-            Self::Keys(_)
+            Self::State { .. }
+                | Self::Log { .. }
+                | Self::Bind(BindError::Certificates { .. })
+                | Self::Keys(_)
                 | Self::NoKey { .. }
                 | Self::NoUsers { .. }
                 | Self::Users { .. }
@@ -246,8 +250,12 @@ fn open_sinks(config: &Config, capture: bool) -> Result<Sinks, StartError> {
         let ((access, seen), (audit, audited)) = (Sink::captured(), Sink::captured());
         return Ok(([access, audit], Some((seen, audited))));
     }
-    let open = |name: &str, target| {
-        Sink::open(target).map_err(|source| StartError::Log { name: name.to_owned(), source })
+    let open = |name, target: &LogTarget| {
+        let path = match target {
+            LogTarget::File(path) => path.clone(),
+            LogTarget::Off | LogTarget::Stdout | LogTarget::Stderr => PathBuf::new(),
+        };
+        Sink::open(target).map_err(|source| StartError::Log { name, path, source })
     };
     Ok(([open("access", &config.log.access)?, open("audit", &config.log.audit)?], None))
 }
@@ -307,7 +315,7 @@ fn cannot_open(source: &config::UserSource, error: users::OpenError) -> StartErr
 }
 
 /// What a start would say of the files of users.
-pub fn check_users(config: &Config) -> Vec<StartError> {
+pub(super) fn check_users(config: &Config) -> Vec<StartError> {
     let refused = config.users.iter().map(|source| (source, users::check(source)));
     refused.filter_map(|(source, found)| Some(cannot_open(source, found.err()?))).collect()
 }

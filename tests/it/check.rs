@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::harness::certs::Certificate;
 use crate::harness::process::{folder, run_in};
 
 const MISTAKES: &str = "[[upstream]]
@@ -62,4 +63,68 @@ fn problems_and_warnings_are_json_for_a_program() {
     let names: Vec<&str> =
         said["issues"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
     assert!(names.contains(&"no_route"), "{names:?}");
+}
+
+const ROUTE: &str = "[[upstream]]\nname = \"u\"\nservers = [\"builtin:echo\"]\n\
+    [[route]]\npath = \"/\"\nupstream = \"u\"\n";
+
+/// The configuration with TLS on its listener.
+fn with_tls(dir: &std::path::Path, key: &str) {
+    let path = dir.join("gateway.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let tls = format!(
+        "\", tls = {{ certificates = [{{ chain = \"a.pem\", key = {key:?} }}] }} }}]\nusers ="
+    );
+    std::fs::write(&path, text.replacen("\" }]\nusers =", &tls, 1)).unwrap();
+}
+
+#[test]
+fn check_said_ok_to_a_key_of_another_certificate_and_run_failed_with_1() {
+    let (dir, _) = folder(ROUTE);
+    for stem in ["a", "b"] {
+        Certificate::make(dir.path(), stem, &["localhost"]);
+    }
+    with_tls(dir.path(), "b.key");
+
+    for command in ["check", "run"] {
+        let told = run_in(dir.path(), &[command], "");
+
+        assert_eq!(told.status, Some(78), "{command} {told:?}");
+        assert!(told.stderr.contains("b.key"), "{command} {told:?}");
+        assert!(told.stderr.contains("does not belong to"), "{command} {told:?}");
+    }
+    std::fs::copy(dir.path().join("a.key"), dir.path().join("b.key")).unwrap();
+    let told = run_in(dir.path(), &["check"], "");
+    assert_eq!(told.status, Some(0), "{told:?}");
+}
+
+#[test]
+fn check_said_ok_to_a_log_folder_that_is_not_there_and_run_failed_with_1() {
+    let (dir, _) = folder(&format!("[log]\naccess = \"logs/access.log\"\n{ROUTE}"));
+
+    for command in ["check", "run"] {
+        let told = run_in(dir.path(), &[command], "");
+
+        assert_eq!(told.status, Some(78), "{command} {told:?}");
+        assert!(told.stderr.contains("[log] access: `"), "{command} {told:?}");
+        assert!(told.stderr.contains("logs/access.log` cannot be written"), "{command} {told:?}");
+    }
+    assert!(!dir.path().join("logs").exists(), "and makes nothing");
+}
+
+#[test]
+fn check_said_nothing_of_a_certificate_that_has_ended_or_is_not_valid_yet() {
+    for (from, to, said) in [
+        ((2020, 1, 1), (2021, 1, 1), "a.pem has ended on 2021-01-01"),
+        ((2090, 1, 1), (2091, 1, 1), "a.pem is not valid before 2090-01-01"),
+    ] {
+        let (dir, _) = folder(ROUTE);
+        Certificate::make_valid(dir.path(), "a", from, to);
+        with_tls(dir.path(), "a.key");
+
+        let told = run_in(dir.path(), &["check"], "");
+
+        assert_eq!(told.status, Some(0), "{told:?}");
+        assert!(told.stderr.contains(said), "{told:?}");
+    }
 }

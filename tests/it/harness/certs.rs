@@ -19,8 +19,20 @@ pub struct Certificate {
 impl Certificate {
     pub fn make(dir: &Path, stem: &str, names: &[&str]) -> Self {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        Self::write(dir, stem, CertificateParams::new(names).unwrap())
+    }
+
+    /// For `localhost`, valid between two days.
+    pub fn make_valid(dir: &Path, stem: &str, from: (i32, u8, u8), to: (i32, u8, u8)) -> Self {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
+        params.not_after = rcgen::date_time_ymd(to.0, to.1, to.2);
+        Self::write(dir, stem, params)
+    }
+
+    fn write(dir: &Path, stem: &str, params: CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
         let (chain, key_path) = (dir.join(format!("{stem}.pem")), dir.join(format!("{stem}.key")));
         std::fs::write(&chain, certificate.pem()).unwrap();
         std::fs::write(&key_path, key.serialize_pem()).unwrap();
