@@ -46,7 +46,7 @@ pub(super) struct RevokeArgs {
 struct RevokeTarget {
     /// The session's id.
     id: Option<String>,
-    /// Every session of this user (name or id), and every token that an [[issuer]] has given them
+    /// Every session of this user (name or id), and every token that another issuer has given them
     /// before now.
     #[arg(long)]
     user: Option<String>,
