@@ -51,6 +51,9 @@ pub enum BodyError {
     #[error("no byte of the body arrived within {limit:?}")]
     Stalled { limit: Duration },
 
+    #[error("fewer than {rate} bytes of the body arrived a second")]
+    Slow { rate: u64 },
+
     #[error("it was not all there within {limit:?}")]
     Overdue { limit: Duration },
 
@@ -128,9 +131,23 @@ impl Body {
     /// The same body, failing with `Stalled` when nothing arrives for `limit`.
     #[must_use]
     pub fn timed(self, limit: Duration) -> Self {
+        self.paced(limit, 0)
+    }
+
+    /// `timed`, failing with `Slow` too once it was waited for so long in all that fewer than
+    /// `rate` bytes came in each second beyond the first ten; 0 is no least rate.
+    #[must_use]
+    pub fn paced(self, limit: Duration, rate: u64) -> Self {
         match self.0 {
             Kind::Empty | Kind::Full(_) => self,
-            _ => Self::boxed(Timed { body: self, limit, sleep: None }),
+            _ => Self::boxed(Timed {
+                body: self,
+                limit,
+                rate,
+                received: 0,
+                waited: Duration::ZERO,
+                wait: None,
+            }),
         }
     }
 
@@ -290,8 +307,33 @@ impl HttpBody for Limited {
 struct Timed {
     body: Body,
     limit: Duration,
+    /// Bytes a second; 0 for none.
+    rate: u64,
+    received: u64,
+    /// For how long the sender was waited for. Time in which nobody asked for more is not here: a
+    /// slow upstream is not the client's fault.
+    waited: Duration,
     // Made when the body first has to wait: most bodies never do.
-    sleep: Option<Pin<Box<Sleep>>>,
+    wait: Option<Wait>,
+}
+
+/// A wait for the next piece.
+struct Wait {
+    since: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+/// A sender may take this long before its rate is looked at: a connection has its hiccups.
+const PACE_GRACE: Duration = Duration::from_secs(10);
+
+impl Timed {
+    /// How long the next piece may be waited for.
+    fn patience(&self) -> Duration {
+        // Without a least rate there is nothing to divide by.
+        let Some(earned) = self.received.checked_div(self.rate) else { return self.limit };
+        let allowed = PACE_GRACE.saturating_add(Duration::from_secs(earned));
+        self.limit.min(allowed.saturating_sub(self.waited))
+    }
 }
 
 impl HttpBody for Timed {
@@ -304,15 +346,27 @@ impl HttpBody for Timed {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            this.sleep = None;
+            if let Some(wait) = this.wait.take() {
+                this.waited += wait.since.elapsed();
+            }
+            if let Some(Ok(frame)) = &frame
+                && let Some(data) = frame.data_ref()
+            {
+                this.received += data.len() as u64;
+            }
             return Poll::Ready(frame);
         }
-        let limit = this.limit;
-        let sleep = this
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
-        ready!(sleep.as_mut().poll(cx));
-        Poll::Ready(Some(Err(BodyError::Stalled { limit })))
+        let patience = this.patience();
+        let wait = this.wait.get_or_insert_with(|| {
+            let since = Instant::now();
+            Wait { since, sleep: Box::pin(tokio::time::sleep_until(since + patience)) }
+        });
+        ready!(wait.sleep.as_mut().poll(cx));
+        let waited = wait.since.elapsed();
+        Poll::Ready(Some(Err(match waited >= this.limit {
+            true => BodyError::Stalled { limit: this.limit },
+            false => BodyError::Slow { rate: this.rate },
+        })))
     }
 
     fn is_end_stream(&self) -> bool {

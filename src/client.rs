@@ -63,6 +63,8 @@ pub struct RequestBounds {
     pub header_count: usize,
     /// The longest pause between two pieces of the body.
     pub body_idle: Duration,
+    /// Bytes of the body a second, once ten seconds were waited for it; 0 for no least rate.
+    pub body_rate: u64,
 }
 
 impl Client {

@@ -215,7 +215,9 @@ impl From<BodyError> for Rejection {
     fn from(error: BodyError) -> Self {
         let reason = match &error {
             BodyError::TooLarge { .. } => Reason::BodyTooLarge,
-            BodyError::Stalled { .. } | BodyError::Overdue { .. } => Reason::RequestTimeout,
+            BodyError::Stalled { .. } | BodyError::Slow { .. } | BodyError::Overdue { .. } => {
+                Reason::RequestTimeout
+            }
             BodyError::OverBudget(OverBudget::Share { .. }) => Reason::TooManyAttempts,
             BodyError::OverBudget(OverBudget::All { .. }) => Reason::Unavailable,
             BodyError::Connection(_) => Reason::MalformedRequest,

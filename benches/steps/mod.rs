@@ -31,8 +31,12 @@ use tollhouse::upstream::headers::{
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 /// What a listener lets a request ask for, as it is by default.
-pub const BOUNDS: RequestBounds =
-    RequestBounds { uri_bytes: 8 * 1024, header_count: 100, body_idle: Duration::from_secs(30) };
+pub const BOUNDS: RequestBounds = RequestBounds {
+    uri_bytes: 8 * 1024,
+    header_count: 100,
+    body_idle: Duration::from_secs(30),
+    body_rate: 0,
+};
 
 /// A request as a browser or a client library sends it, for `path`.
 pub fn head(path: &str) -> Parts {

@@ -93,6 +93,9 @@ pub struct Limits {
     pub uri_bytes: usize,
     /// HTTP/2 streams open at once on one connection.
     pub streams: u32,
+    /// Bytes a second that a request's body has to bring once it takes longer than ten seconds; 0
+    /// for no such limit.
+    pub body_rate: u64,
 }
 
 /// How long a listener waits.
@@ -112,6 +115,8 @@ pub struct ListenerTimeouts {
 const CONNECTIONS: usize = 10_000;
 /// Enough for an office behind one address, too few to take all connections from there.
 const CONNECTIONS_PER_ADDRESS: usize = 512;
+/// The slowest modem brings more; who brings less holds a connection of the upstream for nothing.
+const BODY_RATE: u64 = 1 << 10;
 /// A token of 8 KiB, a key, cookies of 8 KiB and the usual fields.
 const HEADER_BYTES: u64 = 32 << 10;
 /// What hyper and most servers behind us take.
@@ -311,6 +316,7 @@ impl Limits {
             uri_bytes: bytes(table.size_or("uri_bytes", URI_BYTES, 256..=64 << 10)),
             // Invariant: within the range, so it fits.
             streams: u32::try_from(table.number_or("streams", STREAMS, 1..=10_000)).unwrap_or(100),
+            body_rate: table.size_or("body_rate", BODY_RATE, 0..=1 << 20),
         }
     }
 }

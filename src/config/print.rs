@@ -124,6 +124,7 @@ impl Config {
                 .text("header_bytes", size::render(limits.header_bytes as u64))
                 .int("header_count", limits.header_count)
                 .text("uri_bytes", size::render(limits.uri_bytes as u64))
+                .text("body_rate", size::render(limits.body_rate))
                 .int("streams", limits.streams)
                 .table(),
         )

@@ -27,8 +27,8 @@ use crate::gateway::{Mirror, Route, View};
 use crate::runtime::Worker;
 use crate::secret;
 use crate::telemetry::metrics::MirrorResult;
-use crate::upstream;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept, RequestId, Rules};
+use crate::upstream::{self, BodyRoom};
 
 /// From the copy's last byte to the answer's: longer nobody waits for what nobody reads.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -165,6 +165,8 @@ impl Copied {
             response_rules: &Rules::default(),
             watch: None,
             key: self.mirror.pool.key(self.request.headers(), &facts),
+            // Its body is in memory already, within bounds of its own.
+            room: BodyRoom { budget: &self.gateway.shared.bodies, origin: None },
             back_room: &self.gateway.shared.back_room,
             now: self.now,
         };

@@ -27,7 +27,7 @@ use crate::telemetry::observed::Who;
 use crate::telemetry::record::Outcome;
 use crate::throttle::Told;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept, Prefix};
-use crate::upstream::{self, Fault, ForwardError, Forwarded, Pool, RequestFault};
+use crate::upstream::{self, BodyRoom, Fault, ForwardError, Forwarded, Pool, RequestFault};
 
 /// What is known of the caller once the request may go on.
 struct Decision {
@@ -254,11 +254,13 @@ impl<'a> Exchange<'a> {
             response_rules: &route.response_rules,
             watch: Some(&watch),
             key: pool.key(&head.headers, &facts),
+            room: self.body_room(&body),
             back_room: &self.gateway.shared.back_room,
             now: self.now,
         };
         let by_connect = upstream::is_by_connect(&head.extensions);
-        let body = body.limited(config.body_limit).timed(self.client.bounds.body_idle);
+        let bounds = &self.client.bounds;
+        let body = body.limited(config.body_limit).paced(bounds.body_idle, bounds.body_rate);
         let request = Request::from_parts(take(head), body);
         let mut request = self.mirrored(route, request, &facts);
         let forwarded = pool.forward(self.worker, &mut request, &exchange).await;
@@ -269,6 +271,13 @@ impl<'a> Exchange<'a> {
                 Err(error.into())
             }
         }
+    }
+
+    /// Where the request's body may be held in memory. Whose share that is, is asked only where
+    /// there is a body.
+    fn body_room(&self, body: &Body) -> BodyRoom<'a> {
+        let origin = if body.is_full() { None } else { self.address_group() };
+        BodyRoom { budget: &self.gateway.shared.bodies, origin }
     }
 
     /// What is known when fields are set.
@@ -363,7 +372,10 @@ impl From<ForwardError> for Rejection {
     fn from(error: ForwardError) -> Self {
         let reason = match (&error, error.fault()) {
             (ForwardError::RequestBody(RequestFault::TooLarge { .. }), _) => Reason::BodyTooLarge,
-            (ForwardError::RequestBody(RequestFault::Stalled { .. }), _) => Reason::RequestTimeout,
+            (
+                ForwardError::RequestBody(RequestFault::Stalled { .. } | RequestFault::Slow { .. }),
+                _,
+            ) => Reason::RequestTimeout,
             (ForwardError::RequestBody(RequestFault::Gone), _) => Reason::MalformedRequest,
             (ForwardError::Tunnels { .. }, _) => Reason::RateLimited,
             (_, Fault::Us) => Reason::Internal,

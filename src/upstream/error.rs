@@ -92,6 +92,9 @@ pub enum RequestFault {
     #[error("no byte of it arrived within {limit:?}")]
     Stalled { limit: Duration },
 
+    #[error("fewer than {rate} bytes of it arrived a second")]
+    Slow { rate: u64 },
+
     #[error("the client went away")]
     Gone,
 }
@@ -102,6 +105,7 @@ impl RequestFault {
         match error {
             BodyError::TooLarge { limit } => Self::TooLarge { limit: *limit },
             BodyError::Stalled { limit } => Self::Stalled { limit: *limit },
+            BodyError::Slow { rate } => Self::Slow { rate: *rate },
             BodyError::SessionEnded
             | BodyError::Overdue { .. }
             | BodyError::OverBudget(_)

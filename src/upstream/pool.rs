@@ -95,6 +95,11 @@ impl Pool {
         }))
     }
 
+    /// Whether its servers take only so many connections.
+    pub(super) fn is_limited(&self) -> bool {
+        self.servers.first().is_some_and(|server| server.desk().is_some())
+    }
+
     /// Takes over what `last`, the pool in whose place this one is put, knew of the servers that
     /// both have: a reload must not send requests to a server that is known to be down.
     pub fn inherit(&self, last: &Self) {

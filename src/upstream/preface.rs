@@ -100,7 +100,12 @@ mod tests {
             address_text: Default::default(),
             only_health: false,
             redirect: false,
-            bounds: RequestBounds { uri_bytes: 1, header_count: 1, body_idle: Duration::ZERO },
+            bounds: RequestBounds {
+                uri_bytes: 1,
+                header_count: 1,
+                body_idle: Duration::ZERO,
+                body_rate: 0,
+            },
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) fn plain() -> Listener {
             header_count: 100,
             uri_bytes: 8 << 10,
             streams: 100,
+            body_rate: 0,
         },
         timeouts: ListenerTimeouts {
             handshake: PATIENCE,

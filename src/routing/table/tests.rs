@@ -8,8 +8,12 @@ use crate::client::RequestBounds;
 fn target(method: &str, host: &str, path: &str) -> Target {
     let request =
         Request::builder().method(method).uri(path).header("host", host).body(()).unwrap();
-    let limits =
-        RequestBounds { uri_bytes: 8192, header_count: 100, body_idle: std::time::Duration::ZERO };
+    let limits = RequestBounds {
+        uri_bytes: 8192,
+        header_count: 100,
+        body_idle: std::time::Duration::ZERO,
+        body_rate: 0,
+    };
     Target::parse(&request.into_parts().0, limits).unwrap()
 }
 
