@@ -32,6 +32,7 @@ use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::telemetry::observed::Observed;
 use crate::telemetry::sink::Sink;
+use crate::text::error_chain;
 use crate::throttle::Limits;
 use crate::token::KeyRing;
 use crate::upstream::headers::{Protected, RuleError, Rules};
@@ -49,6 +50,8 @@ pub(crate) struct Gateway {
     reloading: Mutex<()>,
     /// Told that another configuration is in effect.
     reloaded: Notify,
+    /// Why the last reload put nothing to work; `None` if it did.
+    reload_failure: Mutex<Option<String>>,
 }
 
 /// The gateway as the requests of one worker see it: what they count themselves in and out of is
@@ -168,17 +171,22 @@ pub enum ReloadError {
     #[error("{0}")]
     Read(String),
 
-    #[error("[{section}] changed, which needs a restart")]
-    NeedsRestart { section: &'static str },
+    #[error("changed, which needs a restart: {}", sections.join(", "))]
+    NeedsRestart { sections: Vec<&'static str> },
 
     #[error(transparent)]
     Build(#[from] BuildError),
 }
 
-/// The section that differs and is only read at start.
-fn needs_restart(last: &Config, next: &Config) -> Option<&'static str> {
+/// The sections and keys that differ and are only read at start: all of them, so that whoever is
+/// told does not find the next one by trying again.
+fn needs_restart(last: &Config, next: &Config) -> Vec<&'static str> {
+    let (was, is) = (&last.process, &next.process);
     [
-        ("process", last.process != next.process),
+        ("process.workers", was.workers != is.workers),
+        ("process.back_room", was.back_room != is.back_room),
+        ("process.body_memory", was.body_memory != is.body_memory),
+        ("process.core_dumps", was.core_dumps != is.core_dumps),
         ("listener", last.listeners != next.listeners),
         ("admin", last.admin != next.admin),
         ("log", last.log != next.log),
@@ -192,13 +200,24 @@ fn needs_restart(last: &Config, next: &Config) -> Option<&'static str> {
         ("login.algorithm", !algorithms(next).is_subset(&algorithms(last))),
     ]
     .into_iter()
-    .find_map(|(section, changed)| changed.then_some(section))
+    .filter_map(|(section, changed)| changed.then_some(section))
+    .collect()
 }
 
 /// Every algorithm that tokens of this configuration are signed with.
 pub(crate) fn algorithms(config: &Config) -> BTreeSet<Algorithm> {
     let logins = config.logins.iter().map(|login| login.algorithm);
     logins.chain([config.token.algorithm]).collect()
+}
+
+/// Tells of a reload, whoever asked for it. What is wrong with a file has a line for each problem:
+/// so has the log, where one line with all of them could not be read.
+fn report_reload(failure: Option<&str>) {
+    let Some(failure) = failure else { return tracing::info!("reloaded") };
+    tracing::error!("not reloaded, the last configuration stays");
+    for line in failure.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        tracing::error!("not reloaded: {line}");
+    }
 }
 
 impl From<MailError> for BuildError {
@@ -221,6 +240,7 @@ impl Gateway {
             shared,
             reloading: Mutex::default(),
             reloaded: Notify::new(),
+            reload_failure: Mutex::default(),
         })
     }
 
@@ -253,17 +273,26 @@ impl Gateway {
         let reloaded = read().map_err(ReloadError::Read).and_then(|config| self.replace(config));
         let now = self.shared.clock.now();
         self.shared.metrics.reload(reloaded.is_ok(), now);
-        let cause = reloaded.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let failure = reloaded.as_ref().err().map(|error| error_chain(error));
+        report_reload(failure.as_deref());
+        let cause = failure.clone().unwrap_or_default();
+        *self.reload_failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
         let actor = Actor { address: None, request_id: "-", login: "-" };
         let event = AuditEvent::Reload { ok: reloaded.is_ok(), cause: &cause };
         self.shared.audit.write(now, &actor, &event);
         reloaded
     }
 
+    /// Why the last reload put nothing to work, for whoever asks how the gateway is.
+    pub(crate) fn reload_failure(&self) -> Option<String> {
+        self.reload_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn replace(&self, config: Config) -> Result<(), ReloadError> {
         let last = self.generation();
-        if let Some(section) = needs_restart(&last.config, &config) {
-            return Err(ReloadError::NeedsRestart { section });
+        let sections = needs_restart(&last.config, &config);
+        if !sections.is_empty() {
+            return Err(ReloadError::NeedsRestart { sections });
         }
         let next = Arc::new(Generation::build(&self.shared, config, Some(&last))?);
         self.await_checks(&next);

@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
 
+use crate::text::error_chain;
 use crate::trust::{self, TrustError};
 
 /// Longer than a healthy provider takes, shorter than a client's patience.
@@ -90,13 +91,7 @@ pub enum OutboundError {
 impl OutboundError {
     /// The error with its causes on one line, for a log.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = self.source();
-        while let Some(error) = source {
-            text = format!("{text}: {error}");
-            source = error.source();
-        }
-        text
+        error_chain(self)
     }
 }
 

@@ -85,6 +85,17 @@ pub(crate) fn address(text: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
+/// An error with everything that led to it, for a log or an operator.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

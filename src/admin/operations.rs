@@ -18,6 +18,7 @@ use crate::login::Login;
 use crate::session::{EmbeddedStore, Revoke};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::Gauges;
+use crate::text::error_chain;
 use crate::token::{KeyEvent, KeyState};
 use crate::upstream::Condition;
 use crate::users::{Name, UserKey};
@@ -95,7 +96,7 @@ impl Operations {
                     self.audit("backup", &path.display().to_string());
                     Ok(json!({ "path": path }))
                 }
-                Err(error) => Err(failed(chain(&error))),
+                Err(error) => Err(failed(error_chain(&error))),
             },
         };
         match carried {
@@ -129,7 +130,7 @@ impl Operations {
         let reloading = move || gateway.reload(|| source(&path));
         let reloaded = self.gateway.shared.back_room.block_on_thread(reloading).await;
         let reloaded = reloaded.ok_or_else(|| failed("the reload panicked"))?;
-        reloaded.map(|()| json!({})).map_err(|error| conflict(chain(&error)))
+        reloaded.map(|()| json!({})).map_err(|error| conflict(error_chain(&error)))
     }
 
     fn keys(&self) -> Value {
@@ -167,7 +168,7 @@ impl Operations {
     {
         let changed = self.gateway.shared.back_room.block_on_thread(change).await;
         let changed = changed.ok_or_else(|| failed("the key ring could not be changed"))?;
-        for event in changed.map_err(|error| (StatusCode::CONFLICT, chain(&error)))? {
+        for event in changed.map_err(|error| (StatusCode::CONFLICT, error_chain(&error)))? {
             self.audit_key(&event);
         }
         Ok(self.keys())
@@ -257,6 +258,7 @@ impl Operations {
                 .chain(self.store.notes())
                 .chain(unverified)
                 .chain(shared.metrics.note())
+                .chain(self.gateway.reload_failure().map(|cause| format!("not reloaded: {cause}")))
                 .collect(),
             upstreams: upstreams::problems(&generation),
         }
@@ -330,15 +332,4 @@ fn algorithm_of(name: Option<String>) -> Result<Option<Algorithm>, (StatusCode, 
         },
         None => Ok(None),
     }
-}
-
-/// An error with its causes, for an operator.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

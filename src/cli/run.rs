@@ -99,7 +99,8 @@ async fn serve(running: Running, path: &Path, signals: Signals) -> anyhow::Resul
                 failed = true;
                 break false;
             }
-            _ = reload.recv() => report_reload(&running, path),
+            // What comes of it is told by the gateway itself, whoever asked.
+            _ = reload.recv() => drop(running.reload(|| read(path))),
             _ = reopen.recv() => running.reopen_logs(),
         }
     };
@@ -133,14 +134,4 @@ fn read(path: &Path) -> Result<Config, String> {
         Failure::Config(found) => report(&found, ReportFormat::Human),
         Failure::Usage(error) | Failure::Other(error) => format!("{error:#}"),
     })
-}
-
-fn report_reload(running: &Running, path: &Path) {
-    match running.reload(|| read(path)) {
-        Ok(()) => tracing::info!("reloaded"),
-        Err(error) => {
-            let error = anyhow::Error::from(error);
-            tracing::error!("not reloaded, the last configuration stays: {error:#}");
-        }
-    }
 }

@@ -65,7 +65,6 @@ pub struct Running {
     first_user: Option<FirstUser>,
     captured: Option<(Captured, Captured)>,
     sinks: [Sink; 2],
-    drain: (Duration, Duration),
     /// Cancelled with the store, whose successor does from then on what is done without a request.
     given_up: CancellationToken,
     stop: CancellationToken,
@@ -130,7 +129,8 @@ impl Running {
 
     /// The same, but waits for nothing any more once `cut` returns.
     pub async fn drain_until(self, cut: impl Future<Output = ()>) {
-        let (delay, limit) = self.drain;
+        let process = self.gateway.generation().config.process.clone();
+        let (delay, limit) = (process.drain_delay, process.drain_timeout);
         self.gateway.shared.draining.store(true, Ordering::SeqCst);
         let orderly = async {
             tokio::time::sleep(delay).await;

@@ -163,7 +163,6 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     background::start(&operations, &given_up, reviewed);
     announce(config, &listening, admin_address);
     Ok(Running {
-        drain: (config.process.drain_delay, config.process.drain_timeout),
         admin_socket: config.state.dir.join(admin::SOCKET),
         threads,
         gateway,
