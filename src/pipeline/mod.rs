@@ -18,6 +18,7 @@ mod route;
 mod throttle;
 mod vouch;
 mod watch;
+mod zero_length;
 
 use std::borrow::Cow;
 use std::pin::pin;

@@ -10,7 +10,7 @@ use http_body::Body as _;
 use super::authenticate::Proved;
 use super::compress::Asked;
 use super::own_answer::asked_for;
-use super::{Exchange, private, take};
+use super::{Exchange, private, take, zero_length};
 use crate::answer;
 use crate::authn::Credential;
 use crate::authz::{self, Denied};
@@ -42,7 +42,7 @@ impl<'a> Exchange<'a> {
         &mut self,
         route: &'a Arc<Route>,
         head: &mut Parts,
-        body: Body,
+        mut body: Body,
         target: &Target,
     ) -> Result<Response, Rejection> {
         self.form = &route.config.errors;
@@ -63,6 +63,12 @@ impl<'a> Exchange<'a> {
         if !may_override && !route.config.methods.is_empty() && names_method(&head.uri) {
             return Err(Rejection::new(Reason::MalformedRequest)
                 .because("another method in the query, which allow_method_override lets through"));
+        }
+        // Before the decision: whoever takes their time with it is judged when it is over.
+        if !bare && zero_length::is_open(&body) {
+            // Boxed: it is rare, and its size would be every request's.
+            Box::pin(zero_length::await_end(&mut body, self.client.bounds.body_idle)).await?;
+            self.now = self.gateway.shared.clock.now();
         }
         let decision = if bare {
             bare_preflight(head, &body)?;

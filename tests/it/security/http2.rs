@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::harness::client::{PATIENCE, Stream};
 use crate::harness::{Client, Gateway, Upstream, certs};
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -71,13 +72,19 @@ async fn open(client: &Client) -> Box<dyn Stream> {
 
 /// The next frame: kind and payload, or `None` at the end.
 async fn read(stream: &mut Box<dyn Stream>) -> Option<(u8, Vec<u8>)> {
+    read_numbered(stream).await.map(|(kind, _, payload)| (kind, payload))
+}
+
+/// The next frame: kind, number of its stream and payload, or `None` at the end.
+async fn read_numbered(stream: &mut Box<dyn Stream>) -> Option<(u8, u32, Vec<u8>)> {
     let reading = async {
         let mut head = [0; 9];
         stream.read_exact(&mut head).await.ok()?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let mut payload = vec![0; usize::try_from(length).unwrap()];
         stream.read_exact(&mut payload).await.ok()?;
-        Some((head[3], payload))
+        let number = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        Some((head[3], number, payload))
     };
     tokio::time::timeout(PATIENCE, reading).await.expect("a frame in time")
 }
@@ -87,16 +94,28 @@ async fn outcome(client: &Client, fields: &[(&str, &str)]) -> &'static str {
     let mut stream = open(client).await;
     let request = frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(fields));
     stream.write_all(&request).await.unwrap();
+    outcome_of(&mut stream, 1).await
+}
+
+/// What stream `number` or its connection came to.
+async fn outcome_of(stream: &mut Box<dyn Stream>, number: u32) -> &'static str {
     loop {
-        match read(&mut stream).await {
-            Some((RST_STREAM, _)) => return "reset",
-            Some((GOAWAY, _)) | None => return "closed",
+        match read_numbered(stream).await {
+            Some((RST_STREAM, on, _)) if on == number => return "reset",
+            Some((GOAWAY, ..)) | None => return "closed",
             // 0x8d and its neighbours are indexed statuses; 200 is 8 in the static table.
-            Some((HEADERS, payload)) if payload.first() == Some(&0x88) => return "200",
-            Some((HEADERS, _)) => return "refused",
+            Some((HEADERS, on, payload)) if on == number => {
+                return if payload.first() == Some(&0x88) { "200" } else { "refused" };
+            }
             Some(_) => {}
         }
     }
+}
+
+/// A request's fields for `method` and `path`.
+fn request<'a>(method: &'a str, path: &'a str, more: &[(&'a str, &'a str)]) -> Vec<u8> {
+    let [_, scheme, authority, _] = GOOD;
+    block(&[&[(":method", method), scheme, authority, (":path", path)], more].concat())
 }
 
 #[tokio::test]
@@ -226,4 +245,96 @@ async fn whoever_opens_and_resets_without_end_is_sent_away() {
 
     upstream.assert_untouched();
     assert_eq!(outcome(&client, &GOOD).await, "200", "others are served");
+}
+
+#[tokio::test]
+async fn data_on_a_stream_of_length_0_was_refused_after_it_was_forwarded() {
+    for method in ["POST", "GET"] {
+        let upstream = Upstream::start().await;
+        let (_gateway, client) = gateway(&upstream).await;
+        let mut stream = open(&client).await;
+        let head = request(method, "/first", &[("content-length", "0")]);
+        stream.write_all(&frame(HEADERS, END_HEADERS, 1, &head)).await.unwrap();
+        // Once two later ones are answered, the first has been where it was going.
+        for (number, path) in [(3, "/second"), (5, "/third")] {
+            let head = request("GET", path, &[]);
+            let later = frame(HEADERS, END_STREAM | END_HEADERS, number, &head);
+            stream.write_all(&later).await.unwrap();
+            assert_eq!(outcome_of(&mut stream, number).await, "200");
+        }
+
+        stream.write_all(&frame(DATA, END_STREAM, 1, b"smuggled")).await.unwrap();
+
+        assert_ne!(outcome_of(&mut stream, 1).await, "200", "{method}");
+        let seen: Vec<String> = upstream.received().into_iter().map(|one| one.target).collect();
+        assert_eq!(seen, ["/second", "/third"], "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_length_0_may_end_late() {
+    let upstream = Upstream::start().await;
+    let (_gateway, client) = gateway(&upstream).await;
+    let trailers = block(&[("x-late", "y")]);
+    for end in [
+        frame(DATA, END_STREAM, 1, &[]),
+        [frame(DATA, 0, 1, &[]), frame(DATA, END_STREAM, 1, &[])].concat(),
+        frame(HEADERS, END_STREAM | END_HEADERS, 1, &trailers),
+    ] {
+        let mut stream = open(&client).await;
+        let head = request("POST", "/", &[("content-length", "0")]);
+        stream.write_all(&frame(HEADERS, END_HEADERS, 1, &head)).await.unwrap();
+        stream.write_all(&end).await.unwrap();
+
+        assert_eq!(outcome_of(&mut stream, 1).await, "200");
+        let received = upstream.last();
+        assert_eq!(received.header("content-length"), Some("0"));
+        assert_eq!(received.header("transfer-encoding"), None);
+    }
+}
+
+/// The library below us leaves them out before anybody is told, so there is nothing to refuse: what
+/// counts is that the upstream is told nothing by them either.
+#[tokio::test]
+async fn pseudo_headers_in_trailers_go_nowhere() {
+    let upstream = Upstream::start().await;
+    let (_gateway, client) = gateway(&upstream).await;
+    let pseudo = [(":method", "DELETE"), (":path", "/other"), (":authority", "other")];
+    for (field, body) in [(None, "x"), (Some(("content-length", "0")), "")] {
+        let mut stream = open(&client).await;
+        let head = request("POST", "/first", field.as_slice());
+        let all = [
+            frame(HEADERS, END_HEADERS, 1, &head),
+            frame(DATA, 0, 1, body.as_bytes()),
+            frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(&pseudo)),
+        ];
+        stream.write_all(&all.concat()).await.unwrap();
+
+        assert_eq!(outcome_of(&mut stream, 1).await, "200");
+        let received = upstream.last();
+        assert_eq!((received.method.as_str(), received.target.as_str()), ("POST", "/first"));
+        assert_eq!(received.body, body.as_bytes());
+        assert_eq!(received.header("host"), Some("localhost"));
+    }
+}
+
+#[tokio::test]
+async fn an_extended_connect_that_is_not_offered_reaches_no_upstream() {
+    let upstream = Upstream::start().await;
+    let (_gateway, client) = gateway(&upstream).await;
+    for (method, protocol, why) in [
+        ("CONNECT", "connect-udp", "another protocol"),
+        ("CONNECT", "webtransport", "another protocol"),
+        ("CONNECT", "", "no protocol"),
+        ("GET", "websocket", "no CONNECT"),
+        ("POST", "websocket", "no CONNECT"),
+    ] {
+        let mut fields = [&GOOD[..], &[(":protocol", protocol)]].concat();
+        fields[0].1 = method;
+        assert_ne!(outcome(&client, &fields).await, "200", "{method} {protocol:?}: {why}");
+        upstream.assert_untouched();
+    }
+    let plain = [(":method", "CONNECT"), (":authority", "localhost")];
+    assert_ne!(outcome(&client, &plain).await, "200", "a tunnel");
+    upstream.assert_untouched();
 }

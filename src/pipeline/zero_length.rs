@@ -1,0 +1,80 @@
+//! A body that is said to have no bytes, on a stream that the client has not ended.
+//!
+//! Over HTTP/2 a stream may go on after `content-length: 0`: with an empty DATA frame or trailers,
+//! which is right, or with data, which makes the request malformed (RFC 9113 §8.1.1). Which of them
+//! comes is only known once it is there, so such a request waits for its end before it is forwarded.
+//! A streamed body of any other length cannot wait so; it would have to be kept in memory first.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+
+use crate::body::{Body, BodyError};
+use crate::dialect::Reason;
+use crate::rejection::Rejection;
+
+/// True if nothing may come but the end, and the end is still to come.
+pub(super) fn is_open(body: &Body) -> bool {
+    !body.is_end_stream() && body.size_hint().exact() == Some(0)
+}
+
+/// Waits until `body` has ended, for `limit` in all: empty frames are no reason to wait longer. Its
+/// trailers are left out, as an intermediary may (RFC 9110 §6.5.1).
+pub(super) async fn await_end(body: &mut Body, limit: Duration) -> Result<(), Rejection> {
+    let malformed = |cause| Rejection::new(Reason::MalformedRequest).because(cause).closing();
+    let ending = async {
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) if frame.data_ref().is_none_or(Bytes::is_empty) => (),
+                Ok(_) => return Err(malformed("data after Content-Length: 0")),
+                Err(_) => return Err(malformed("the stream broke off after Content-Length: 0")),
+            }
+        }
+        Ok(())
+    };
+    let stalled = |_| Err(BodyError::Stalled { limit }.into());
+    tokio::time::timeout(limit, ending).await.unwrap_or_else(stalled)?;
+    *body = Body::empty();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http_body::{Frame, SizeHint};
+
+    use super::*;
+
+    /// A stream whose client says nothing more.
+    struct Silent;
+
+    impl http_body::Body for Silent {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            Poll::Pending
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(0)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_never_ends_is_given_up() {
+        let mut body = Body::boxed(Silent);
+        assert!(is_open(&body));
+
+        let rejection = await_end(&mut body, Duration::from_millis(1)).await.unwrap_err();
+
+        assert_eq!(rejection.reason, Reason::RequestTimeout);
+    }
+}
