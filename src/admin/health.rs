@@ -29,11 +29,15 @@ impl Readiness {
     }
 
     /// 200 if every check passed, else 503; `verbose` lists them, `exclude=name` skips one,
-    /// `require=name` asks for an upstream too, `format=json` says it all to a program.
+    /// `require=name` asks for an upstream too (404 where there is none of that name), `format=json` says it all to a program.
     pub fn answer(&self, query: Option<&str>) -> Answer {
         let pairs = || form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let excluded = |name: &str| pairs().any(|(key, value)| key == "exclude" && value == name);
         let mut required = pairs().filter(|(key, _)| key == "require").map(|(_, value)| value);
+        if let Some(unknown) = required.clone().find(|name| !self.knows_upstream(name)) {
+            // Neither ready nor not: 503 would have a misspelt probe look like an outage.
+            return text(StatusCode::NOT_FOUND, self.unknown_upstream(&unknown));
+        }
         let ready = self.checks.iter().all(|(name, found)| found.is_ok() || excluded(name))
             && required.all(|name| self.has_upstream(&name));
         let verdict = if ready { "ready\n" } else { "not ready\n" };
@@ -62,6 +66,16 @@ impl Readiness {
         }
         body.push_str(verdict);
         text(status, body)
+    }
+
+    fn knows_upstream(&self, name: &str) -> bool {
+        self.upstreams.iter().any(|(known, _)| known == name)
+    }
+
+    fn unknown_upstream(&self, name: &str) -> String {
+        let known: Vec<&str> = self.upstreams.iter().map(|(known, _)| known.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        format!("require: no upstream is named `{}`; there are: {known}\n", one_line(name))
     }
 
     /// Whether the upstream has a server that can be used; an unknown name has none.
@@ -132,7 +146,22 @@ mod tests {
         assert_eq!(status(Some("require=a")), StatusCode::OK);
         assert_eq!(status(Some("require=b")), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(status(Some("require=a&require=b")), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(status(Some("require=nobody")), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[test]
+    fn a_misspelt_upstream_was_told_as_one_that_is_down() {
+        let readiness = Readiness {
+            checks: vec![("store", Ok(()))],
+            notes: Vec::new(),
+            upstreams: vec![("a".to_owned(), None), ("b".to_owned(), None)],
+        };
+
+        for query in ["require=nobody", "require=a&require=nobody", "require=nobody&format=json"] {
+            let answer = readiness.answer(Some(query));
+
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{query}");
+            assert_eq!(answer.body, "require: no upstream is named `nobody`; there are: a, b\n");
+        }
     }
 
     #[test]
