@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, load, say};
 use crate::clock::Clock;
-use crate::config::{Issues, ReportFormat, report};
-use crate::server;
+use crate::config::{Issue, Issues, ReportFormat, report};
+use crate::server::{self, StartError};
 
 #[derive(Debug, Default, Args)]
 pub(super) struct CheckArgs {
@@ -36,25 +36,18 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
         Err(Failure::Config(found)) => return refuse(found, args.format),
         Err(other) => return Err(other),
     };
-    let found = vec![Issues::new(path, loaded.warnings.clone())];
-    if found.iter().any(Issues::has_error) {
-        return refuse(found, args.format);
+    let start = server::check_start(&loaded.config, Clock::default().now());
+    if !start.refused.is_empty() {
+        return refuse_start(path, loaded.warnings, start.refused, args.format);
     }
+    let found = vec![Issues::new(path, loaded.warnings.clone())];
     match args.format {
         Format::Human => eprint!("{}", report(&found, ReportFormat::Human)),
         Format::Gnu => print(&report(&found, ReportFormat::Gnu))?,
         Format::Json => print(&report(&found, ReportFormat::Json))?,
     }
-    let start = server::check_start(&loaded.config, Clock::default().now());
     for warning in start.warnings {
         eprintln!("warning: {warning}");
-    }
-    let mut refused = start.refused.into_iter();
-    if let Some(first) = refused.next() {
-        for error in refused {
-            eprintln!("tollhouse: {:#}", anyhow::Error::new(error));
-        }
-        return Err(first.into());
     }
     match (args.print, args.format) {
         (true, _) => say(loaded.config.print().trim_end())?,
@@ -62,6 +55,28 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
         (false, Format::Gnu | Format::Json) => {}
     }
     Ok(())
+}
+
+/// What a start would refuse besides the file itself. People are told by the program's own errors;
+/// a program reads them beside the file's warnings.
+fn refuse_start(
+    path: &Path,
+    mut issues: Vec<Issue>,
+    refused: Vec<StartError>,
+    format: Format,
+) -> Result<(), Failure> {
+    if format != Format::Human {
+        let texts = refused.into_iter().map(|error| format!("{:#}", anyhow::Error::new(error)));
+        issues.extend(texts.map(Issue::of_start));
+        return refuse(vec![Issues::new(path, issues)], format);
+    }
+    eprint!("{}", report(&[Issues::new(path, issues)], ReportFormat::Human));
+    let mut refused = refused.into_iter();
+    let Some(first) = refused.next() else { return Ok(()) };
+    for error in refused {
+        eprintln!("tollhouse: {:#}", anyhow::Error::new(error));
+    }
+    Err(first.into())
 }
 
 fn refuse(found: Vec<Issues>, format: Format) -> Result<(), Failure> {

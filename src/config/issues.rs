@@ -100,6 +100,11 @@ impl Issue {
         Self { position, path, value, remedy, severity: Severity::Error }
     }
 
+    /// What a start would refuse of the files and folders that the configuration names.
+    pub fn of_start(cause: String) -> Self {
+        Self::of_file(None, cause)
+    }
+
     /// What is wrong; of a warning with the name by which it is accepted.
     pub(super) fn message(&self) -> String {
         match self.severity {

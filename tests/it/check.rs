@@ -110,6 +110,13 @@ fn check_said_ok_to_a_log_folder_that_is_not_there_and_run_failed_with_1() {
         assert!(told.stderr.contains("logs/access.log` cannot be written"), "{command} {told:?}");
     }
     assert!(!dir.path().join("logs").exists(), "and makes nothing");
+    let told = run_in(dir.path(), &["check", "--format", "json"], "");
+    let said: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!((told.status, &said["ok"]), (Some(78), &Value::Bool(false)), "{told:?}");
+    let message = said["issues"][0]["message"].as_str().unwrap();
+    assert!(message.contains("logs/access.log` cannot be written"), "{message}");
+    let told = run_in(dir.path(), &["check", "--format", "gnu"], "");
+    assert!(told.stdout.starts_with("gateway.toml: error: [log] access"), "{told:?}");
 }
 
 #[test]
