@@ -27,6 +27,8 @@ pub struct Health {
 pub struct Log {
     pub access: LogTarget,
     pub audit: LogTarget,
+    /// Whether the health path's requests have access lines, too.
+    pub health: bool,
     /// Format of the diagnostics.
     pub format: LogFormat,
 }
@@ -110,6 +112,9 @@ impl Log {
         Self {
             access: LogTarget::read(table.get("access")),
             audit: LogTarget::read(table.get("audit")),
+            // A load balancer asks twice a second: of its questions there would be more than of all
+            // others.
+            health: table.bool_or("health", false),
             // Collectors read what goes nowhere else, people what goes to a terminal.
             format: table
                 .get("format")

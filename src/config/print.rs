@@ -345,6 +345,7 @@ fn log(log: &Log) -> Table {
     Out::default()
         .text("access", target(&log.access))
         .text("audit", target(&log.audit))
+        .flag("health", log.health)
         .text("format", format)
         .table()
 }

@@ -28,13 +28,15 @@ pub(super) struct Finish {
     pub(super) record: Box<Record>,
     /// What is read of the request's body, where it has one.
     pub(super) received: Option<ReceivedBytes>,
+    /// Whether it has an access line; it is counted all the same.
+    pub(super) is_logged: bool,
 }
 
 impl Finish {
     /// Begins with what is known at the start.
     pub(super) fn start(gateway: &Arc<View>, record: Record, started: Instant) -> Self {
         let record = Box::new(Record { status: CLIENT_LEFT, ..record });
-        Self { gateway: gateway.clone(), started, record, received: None }
+        Self { gateway: gateway.clone(), started, record, received: None, is_logged: true }
     }
 
     /// Where this request is counted.
@@ -68,6 +70,9 @@ impl Drop for Finish {
         self.record.duration = self.started.elapsed();
         self.record.bytes_in = self.received.as_ref().map_or(0, ReceivedBytes::count);
         self.metrics().request(&self.record.method, self.record.status, self.record.duration);
+        if !self.is_logged {
+            return;
+        }
         let shared = &self.gateway.shared;
         let mut line = Vec::with_capacity(512);
         self.record.write(shared.clock.now(), &mut line);

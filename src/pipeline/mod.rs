@@ -150,6 +150,7 @@ impl<'a> Exchange<'a> {
         let target = Target::parse(head, self.client.bounds)?;
         self.finish.record.host = target.named();
         if self.is_health(&target) {
+            self.finish.is_logged = self.generation.config.log.health;
             self.finish.record.outcome = Outcome::Answered;
             return Ok(answer::health(self.gateway.shared.draining.load(Ordering::Relaxed)));
         }

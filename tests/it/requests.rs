@@ -528,3 +528,20 @@ async fn a_load_balancer_that_asks_for_health_with_options_is_answered() {
     assert!(answer.starts_with("HTTP/1.0 400"), "nothing else is taken without a Host: {answer}");
     upstream.assert_untouched();
 }
+
+#[tokio::test]
+async fn health_checks_fill_the_access_log_only_where_that_is_asked_for() {
+    let upstream = Upstream::start().await;
+    for (keys, expected) in [("", 1), ("[log]\nhealth = true", 2)] {
+        let gateway = Gateway::builder().config(keys).route_to(&upstream, "").start().await;
+
+        gateway.client().get("/healthz").send().await.assert_status(200);
+        gateway.client().get("/other").send().await.assert_status(401);
+
+        let paths: Vec<_> =
+            gateway.access_log().iter().map(|line| line["url.path"].to_string()).collect();
+        assert_eq!(paths.len(), expected, "{paths:?}");
+        assert!(paths.contains(&"\"/other\"".to_owned()), "{paths:?}");
+    }
+    upstream.assert_untouched();
+}
