@@ -1,12 +1,14 @@
 //! Bodies as they stream through: one type for what comes in, goes out and is made here.
 //!
-//! Nothing is collected except by `read_all` and `read_within`, which have limits. `Limited` counts what passes,
-//! `Timed` ends a body that stalls, and each failure says whose it is.
+//! Nothing is collected except by `read_all`, `read_within` and `keep_within`, which have limits.
+//! `Limited` counts what passes, `Timed` ends a body that stalls or trickles, and each failure says
+//! whose it is.
 
 mod client_body;
+mod kept;
+mod timed;
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,11 +18,12 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
 use self::client_body::ClientBody;
 pub use self::client_body::ReceivedBytes;
+use self::timed::Timed;
 use crate::admission::{HeldBytes, OverBudget};
+use crate::client::LeastRate;
 use crate::runtime::Worker;
 
 /// A request with its body still on the way.
@@ -51,7 +54,7 @@ pub enum BodyError {
     #[error("no byte of the body arrived within {limit:?}")]
     Stalled { limit: Duration },
 
-    #[error("fewer than {rate} bytes of the body arrived a second")]
+    #[error("less than {rate} bytes of the body arrived in a second")]
     Slow { rate: u64 },
 
     #[error("it was not all there within {limit:?}")]
@@ -131,24 +134,26 @@ impl Body {
     /// The same body, failing with `Stalled` when nothing arrives for `limit`.
     #[must_use]
     pub fn timed(self, limit: Duration) -> Self {
-        self.paced(limit, 0)
+        self.paced(limit, None)
     }
 
-    /// `timed`, failing with `Slow` too once it was waited for so long in all that fewer than
-    /// `rate` bytes came in each second beyond the first ten; 0 is no least rate.
+    /// `timed`, failing with `Slow` as well where the body comes more slowly than `least`.
     #[must_use]
-    pub fn paced(self, limit: Duration, rate: u64) -> Self {
+    pub fn paced(self, limit: Duration, least: Option<LeastRate>) -> Self {
         match self.0 {
             Kind::Empty | Kind::Full(_) => self,
-            _ => Self::boxed(Timed {
-                body: self,
-                limit,
-                rate,
-                received: 0,
-                waited: Duration::ZERO,
-                wait: None,
-            }),
+            _ => Self::boxed(Timed::new(self, limit, least)),
         }
+    }
+
+    /// Reads the whole body into memory that is counted. Where there is no room for all of it, the
+    /// answer is the same body, of which nothing is lost, and which is not in memory. Trailers of
+    /// one that is are dropped.
+    ///
+    /// # Errors
+    /// What the body itself fails with.
+    pub async fn keep_within(self, room: HeldBytes) -> Result<Self, BodyError> {
+        kept::keep(self, room).await
     }
 
     /// Reads the whole body into memory.
@@ -188,17 +193,27 @@ impl Body {
         let mut collected = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
-            let needed = collected.len() + data.len();
-            if needed > collected.capacity() {
-                // Doubled, as a vector grows, so that a body in many pieces is not copied for each.
-                let room = needed.max(collected.capacity().saturating_mul(2)).max(SMALLEST);
-                grow(room)?;
-                collected.reserve(room - collected.len());
-            }
-            collected.extend_from_slice(&data);
+            extend(&mut collected, &data, &mut grow)?;
         }
         Ok(collected)
     }
+}
+
+/// Adds `data`; `grow` is told how much memory is needed, before it is taken.
+fn extend(
+    collected: &mut BytesMut,
+    data: &Bytes,
+    grow: impl FnOnce(usize) -> Result<(), OverBudget>,
+) -> Result<(), OverBudget> {
+    let needed = collected.len() + data.len();
+    if needed > collected.capacity() {
+        // Doubled, as a vector grows, so that a body in many pieces is not copied for each.
+        let room = needed.max(collected.capacity().saturating_mul(2)).max(SMALLEST);
+        grow(room)?;
+        collected.reserve(room - collected.len());
+    }
+    collected.extend_from_slice(data);
+    Ok(())
 }
 
 /// Memory is taken in no smaller pieces.
@@ -293,80 +308,6 @@ impl HttpBody for Limited {
             }
         }
         Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-struct Timed {
-    body: Body,
-    limit: Duration,
-    /// Bytes a second; 0 for none.
-    rate: u64,
-    received: u64,
-    /// For how long the sender was waited for. Time in which nobody asked for more is not here: a
-    /// slow upstream is not the client's fault.
-    waited: Duration,
-    // Made when the body first has to wait: most bodies never do.
-    wait: Option<Wait>,
-}
-
-/// A wait for the next piece.
-struct Wait {
-    since: Instant,
-    sleep: Pin<Box<Sleep>>,
-}
-
-/// A sender may take this long before its rate is looked at: a connection has its hiccups.
-const PACE_GRACE: Duration = Duration::from_secs(10);
-
-impl Timed {
-    /// How long the next piece may be waited for.
-    fn patience(&self) -> Duration {
-        // Without a least rate there is nothing to divide by.
-        let Some(earned) = self.received.checked_div(self.rate) else { return self.limit };
-        let allowed = PACE_GRACE.saturating_add(Duration::from_secs(earned));
-        self.limit.min(allowed.saturating_sub(self.waited))
-    }
-}
-
-impl HttpBody for Timed {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            if let Some(wait) = this.wait.take() {
-                this.waited += wait.since.elapsed();
-            }
-            if let Some(Ok(frame)) = &frame
-                && let Some(data) = frame.data_ref()
-            {
-                this.received += data.len() as u64;
-            }
-            return Poll::Ready(frame);
-        }
-        let patience = this.patience();
-        let wait = this.wait.get_or_insert_with(|| {
-            let since = Instant::now();
-            Wait { since, sleep: Box::pin(tokio::time::sleep_until(since + patience)) }
-        });
-        ready!(wait.sleep.as_mut().poll(cx));
-        let waited = wait.since.elapsed();
-        Poll::Ready(Some(Err(match waited >= this.limit {
-            true => BodyError::Stalled { limit: this.limit },
-            false => BodyError::Slow { rate: this.rate },
-        })))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -63,8 +63,17 @@ pub struct RequestBounds {
     pub header_count: usize,
     /// The longest pause between two pieces of the body.
     pub body_idle: Duration,
-    /// Bytes of the body a second, once ten seconds were waited for it; 0 for no least rate.
-    pub body_rate: u64,
+    /// How slowly a body may come; `None`: as slowly as `body_idle` lets it.
+    pub body_rate: Option<LeastRate>,
+}
+
+/// How slowly a body may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeastRate {
+    /// In a second.
+    pub bytes: u64,
+    /// How far a body may be behind.
+    pub grace: Duration,
 }
 
 impl Client {

@@ -35,7 +35,7 @@ pub const BOUNDS: RequestBounds = RequestBounds {
     uri_bytes: 8 * 1024,
     header_count: 100,
     body_idle: Duration::from_secs(30),
-    body_rate: 0,
+    body_rate: None,
 };
 
 /// A request as a browser or a client library sends it, for `path`.

@@ -11,6 +11,7 @@ use super::item::Item;
 use super::path::is_host_name;
 use super::reader::Table;
 use super::warnings::WarningName;
+use crate::client::LeastRate;
 
 /// One place where clients connect.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,9 +94,6 @@ pub struct Limits {
     pub uri_bytes: usize,
     /// HTTP/2 streams open at once on one connection.
     pub streams: u32,
-    /// Bytes a second that a request's body has to bring once it takes longer than ten seconds; 0
-    /// for no such limit.
-    pub body_rate: u64,
 }
 
 /// How long a listener waits.
@@ -107,6 +105,10 @@ pub struct ListenerTimeouts {
     pub header: Duration,
     /// Between two pieces of a request's body, and for a client to take a piece of the answer.
     pub body_idle: Duration,
+    /// Bytes of a request's body in a second, on the whole; 0 is off.
+    pub body_rate: u64,
+    /// How far a body may be behind `body_rate`.
+    pub body_grace: Duration,
     /// For the next request on an open connection.
     pub keep_alive: Duration,
 }
@@ -115,8 +117,6 @@ pub struct ListenerTimeouts {
 const CONNECTIONS: usize = 10_000;
 /// Enough for an office behind one address, too few to take all connections from there.
 const CONNECTIONS_PER_ADDRESS: usize = 512;
-/// The slowest modem brings more; who brings less holds a connection of the upstream for nothing.
-const BODY_RATE: u64 = 1 << 10;
 /// A token of 8 KiB, a key, cookies of 8 KiB and the usual fields.
 const HEADER_BYTES: u64 = 32 << 10;
 /// What hyper and most servers behind us take.
@@ -129,6 +129,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A head that takes longer comes from a very bad line or from somebody who holds connections.
 const HEADER: Duration = Duration::from_secs(10);
 const BODY_IDLE: Duration = Duration::from_secs(30);
+/// Less than a tenth of what the slowest mobile line (GPRS) carries.
+const BODY_RATE: u64 = 512;
+const BODY_GRACE: Duration = Duration::from_secs(10);
 /// Longer than the minute that load balancers keep connections to us.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
@@ -316,7 +319,6 @@ impl Limits {
             uri_bytes: bytes(table.size_or("uri_bytes", URI_BYTES, 256..=64 << 10)),
             // Invariant: within the range, so it fits.
             streams: u32::try_from(table.number_or("streams", STREAMS, 1..=10_000)).unwrap_or(100),
-            body_rate: table.size_or("body_rate", BODY_RATE, 0..=1 << 20),
         }
     }
 }
@@ -327,7 +329,15 @@ impl ListenerTimeouts {
             handshake: table.duration_or("handshake", HANDSHAKE, WAIT),
             header: table.duration_or("header", HEADER, WAIT),
             body_idle: table.duration_or("body_idle", BODY_IDLE, WAIT),
+            body_rate: table.size_or("body_rate", BODY_RATE, 0..=1 << 20),
+            body_grace: table.duration_or("body_grace", BODY_GRACE, WAIT),
             keep_alive: table.duration_or("keep_alive", KEEP_ALIVE, WAIT),
         }
+    }
+
+    /// How slowly a request's body may come, if there is a bound.
+    pub fn least_rate(&self) -> Option<LeastRate> {
+        let least = LeastRate { bytes: self.body_rate, grace: self.body_grace };
+        (self.body_rate > 0).then_some(least)
     }
 }

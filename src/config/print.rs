@@ -124,7 +124,6 @@ impl Config {
                 .text("header_bytes", size::render(limits.header_bytes as u64))
                 .int("header_count", limits.header_count)
                 .text("uri_bytes", size::render(limits.uri_bytes as u64))
-                .text("body_rate", size::render(limits.body_rate))
                 .int("streams", limits.streams)
                 .table(),
         )
@@ -134,6 +133,8 @@ impl Config {
                 .time("handshake", timeouts.handshake)
                 .time("header", timeouts.header)
                 .time("body_idle", timeouts.body_idle)
+                .text("body_rate", size::render(timeouts.body_rate))
+                .time("body_grace", timeouts.body_grace)
                 .time("keep_alive", timeouts.keep_alive)
                 .table(),
         )

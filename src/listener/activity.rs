@@ -209,6 +209,8 @@ mod tests {
         handshake: Duration::from_secs(1),
         header: Duration::from_secs(10),
         body_idle: Duration::from_secs(30),
+        body_rate: 512,
+        body_grace: Duration::from_secs(10),
         keep_alive: Duration::from_secs(75),
     };
 

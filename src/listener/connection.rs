@@ -172,7 +172,7 @@ impl<H> Shared<H> {
                 uri_bytes: self.config.limits.uri_bytes,
                 header_count: self.config.limits.header_count,
                 body_idle: self.config.timeouts.body_idle,
-                body_rate: self.config.limits.body_rate,
+                body_rate: self.config.timeouts.least_rate(),
             },
         }
     }

@@ -272,7 +272,6 @@ mod tests {
             header_count: 0,
             uri_bytes: 0,
             streams: 0,
-            body_rate: 0,
         }))
     }
 

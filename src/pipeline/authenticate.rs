@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use super::{Exchange, origin};
 use crate::authn::{Credential, Presented, Presenter, Unproved, Verified};
-use crate::client::Scheme;
+use crate::client::{Scheme, address_group};
 use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::identity::BASIC_ISSUER;
@@ -92,7 +92,8 @@ impl Exchange<'_> {
         let (verifier, now) = (self.generation.verifier.clone(), self.now);
         let issuers = route.config.issuers.clone();
         let print = self.client.certificate_print(now).copied();
-        let group = self.address_group();
+        let is_shared = origin::shares_address(&self.client, &self.generation.config);
+        let group = self.client.address.filter(|_| !is_shared).map(address_group);
         let proving = async move {
             let presenter = Presenter { certificate: print.as_ref(), origin: group };
             verifier.prove_among(&credential, &issuers, presenter, now).await

@@ -76,13 +76,6 @@ impl<'a> Exchange<'a> {
         Ok(respond(done.answer))
     }
 
-    /// What this client's share of scarce things is counted by; `None` for an address that many
-    /// clients share.
-    pub(super) fn address_group(&self) -> Option<IpAddr> {
-        let is_shared = origin::shares_address(&self.client, &self.generation.config);
-        self.client.address.filter(|_| !is_shared).map(address_group)
-    }
-
     /// Has a flood wait for its refusals. Without it they cost a client nothing but the next request,
     /// and the more of those there are, the later others have their turn on this worker.
     pub(super) async fn hold_back(&self, is_flood: bool, origin: Option<IpAddr>) {

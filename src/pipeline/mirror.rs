@@ -28,7 +28,7 @@ use crate::runtime::Worker;
 use crate::secret;
 use crate::telemetry::metrics::MirrorResult;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept, RequestId, Rules};
-use crate::upstream::{self, BodyRoom};
+use crate::upstream::{self, BodyMemory};
 
 /// From the copy's last byte to the answer's: longer nobody waits for what nobody reads.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -165,9 +165,9 @@ impl Copied {
             response_rules: &Rules::default(),
             watch: None,
             key: self.mirror.pool.key(self.request.headers(), &facts),
-            // Its body is in memory already, within bounds of its own.
-            room: BodyRoom { budget: &self.gateway.shared.bodies, origin: None },
             back_room: &self.gateway.shared.back_room,
+            // All of it is in memory already.
+            memory: BodyMemory { budget: &self.gateway.shared.bodies, origin: None },
             now: self.now,
         };
         let mut request = self.request.clone().map(|()| Body::full(body));

@@ -10,7 +10,7 @@ use http_body::Body as _;
 use super::authenticate::Proved;
 use super::compress::Asked;
 use super::own_answer::asked_for;
-use super::{Exchange, private, take, zero_length};
+use super::{Exchange, origin, private, take, zero_length};
 use crate::answer;
 use crate::authn::Credential;
 use crate::authz::{self, Denied};
@@ -27,7 +27,7 @@ use crate::telemetry::observed::Who;
 use crate::telemetry::record::Outcome;
 use crate::throttle::Told;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept, Prefix};
-use crate::upstream::{self, BodyRoom, Fault, ForwardError, Forwarded, Pool, RequestFault};
+use crate::upstream::{self, BodyMemory, Fault, ForwardError, Forwarded, Pool, RequestFault};
 
 /// What is known of the caller once the request may go on.
 struct Decision {
@@ -260,13 +260,16 @@ impl<'a> Exchange<'a> {
             response_rules: &route.response_rules,
             watch: Some(&watch),
             key: pool.key(&head.headers, &facts),
-            room: self.body_room(&body),
             back_room: &self.gateway.shared.back_room,
+            memory: self.body_memory(&body),
             now: self.now,
         };
         let by_connect = upstream::is_by_connect(&head.extensions);
         let bounds = &self.client.bounds;
-        let body = body.limited(config.body_limit).paced(bounds.body_idle, bounds.body_rate);
+        // Streams of one HTTP/2 connection do not wait for each other, and calls of gRPC that go on
+        // for hours are made of few bytes.
+        let least = bounds.body_rate.filter(|_| pool.is_one_by_one());
+        let body = body.limited(config.body_limit).paced(bounds.body_idle, least);
         let request = Request::from_parts(take(head), body);
         let mut request = self.mirrored(route, request, &facts);
         let forwarded = pool.forward(self.worker, &mut request, &exchange).await;
@@ -279,11 +282,12 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Where the request's body may be held in memory. Whose share that is, is asked only where
-    /// there is a body.
-    fn body_room(&self, body: &Body) -> BodyRoom<'a> {
-        let origin = if body.is_full() { None } else { self.address_group() };
-        BodyRoom { budget: &self.gateway.shared.bodies, origin }
+    /// Where `body` may be kept. Whose share that is, is looked up only where there is a body.
+    fn body_memory(&self, body: &Body) -> BodyMemory<'a> {
+        let is_counted =
+            !body.is_full() && !origin::shares_address(&self.client, &self.generation.config);
+        let origin = self.client.address.filter(|_| is_counted).map(address_group);
+        BodyMemory { budget: &self.gateway.shared.bodies, origin }
     }
 
     /// What is known when fields are set.

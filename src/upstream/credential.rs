@@ -14,7 +14,7 @@ use super::error::{ForwardError, PoolError};
 use super::forward::{Exchange, Forwarded};
 use super::own_login::{Held, LoginFailed, OwnLogin};
 use super::pool::Pool;
-use super::spare::{self, BodyRoom};
+use super::spare::{self, BodyMemory};
 use crate::body::Request;
 use crate::clock::Timestamp;
 use crate::config::{self, UpstreamCredential};
@@ -82,7 +82,7 @@ impl Pool {
             Some(held) => held,
             None => self.log_in(login, back_room, None, now).await?,
         };
-        let again = repeatable(request, exchange.room).await?;
+        let again = repeatable(request, exchange.memory).await?;
         held.fields.set(request.headers_mut());
         let forwarded = self.send(worker, request, exchange).await?;
         let ended = forwarded.response.status() == StatusCode::UNAUTHORIZED;
@@ -120,11 +120,11 @@ impl Pool {
 /// body is in memory.
 async fn repeatable(
     request: &mut Request,
-    room: BodyRoom<'_>,
+    memory: BodyMemory<'_>,
 ) -> Result<Option<Request>, ForwardError> {
     if !request.method().is_idempotent() || request.headers().contains_key(http::header::UPGRADE) {
         return Ok(None);
     }
-    spare::hold(request, room).await?;
+    spare::hold(request, memory).await?;
     Ok(spare::copy(request))
 }

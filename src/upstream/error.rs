@@ -92,7 +92,7 @@ pub enum RequestFault {
     #[error("no byte of it arrived within {limit:?}")]
     Stalled { limit: Duration },
 
-    #[error("fewer than {rate} bytes of it arrived a second")]
+    #[error("less than {rate} bytes of it arrived in a second")]
     Slow { rate: u64 },
 
     #[error("the client went away")]

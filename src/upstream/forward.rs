@@ -24,7 +24,7 @@ use super::preface::Preface;
 use super::request;
 use super::response::{self, Lease, Limits};
 use super::server::{InFlight, Server};
-use super::spare::{self, BodyRoom};
+use super::spare::{self, BodyMemory};
 use super::upgrade::Tunnel;
 use super::watch::Watch;
 use crate::body::{Body, Request, Response};
@@ -43,10 +43,9 @@ pub struct Exchange<'a> {
     pub watch: Option<&'a Watch>,
     /// `Pool::key` of the request.
     pub key: Option<u64>,
-    /// Where its body may be held in memory.
-    pub room: BodyRoom<'a>,
     /// Where the gateway logs in, if the upstream demands that.
     pub back_room: &'a BackRoom,
+    pub memory: BodyMemory<'a>,
     pub now: Timestamp,
 }
 
@@ -96,10 +95,11 @@ impl Pool {
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let idempotent = spare::is_idempotent(request.method());
-        // Any request may be refused unseen over HTTP/2. Where connections are few, a body that
-        // comes slowly must not have one of them while it does.
-        if self.retries > 0 && (idempotent || self.http2) || self.is_limited() {
-            spare::hold(request, exchange.room).await?;
+        // Any request may be refused unseen over HTTP/2.
+        let repeated = self.retries > 0 && (idempotent || self.http2);
+        // Where connections are few, nobody has one while their body is still on the way.
+        if repeated || self.few_connections {
+            spare::hold(request, exchange.memory).await?;
         }
         request::frame(request);
         let bodyless = request.body().is_end_stream();

@@ -45,6 +45,6 @@ pub use self::extended_connect::{as_upgrade, is_by_connect};
 pub use self::forward::{Exchange, Forwarded};
 pub use self::pool::{Pool, PoolSnapshot};
 pub use self::server::ServerSnapshot;
-pub use self::spare::BodyRoom;
+pub use self::spare::BodyMemory;
 pub use self::state::Condition;
 pub use self::watch::{Ends, RouteEnd, Watch};

@@ -38,6 +38,8 @@ pub struct Pool {
     pub(super) outliers: Option<Outliers>,
     pub(super) clock: Clock,
     pub(super) http2: bool,
+    /// A request has one of a stated number of connections to itself.
+    pub(super) few_connections: bool,
     pub(super) proxy_protocol: Option<ProxyVersion>,
     pub(super) timeouts: UpstreamTimeouts,
     pub(super) retries: u8,
@@ -86,6 +88,7 @@ impl Pool {
             outliers: outliers.map(Outliers::new),
             clock: clock.clone(),
             http2: config.http2,
+            few_connections: config.calls.max_connections.is_some() && !config.http2,
             proxy_protocol: config.proxy_protocol,
             timeouts: config.timeouts,
             retries: config.calls.retries,
@@ -93,11 +96,6 @@ impl Pool {
             credential: Credential::build(config)?,
             servers,
         }))
-    }
-
-    /// Whether its servers take only so many connections.
-    pub(super) fn is_limited(&self) -> bool {
-        self.servers.first().is_some_and(|server| server.desk().is_some())
     }
 
     /// Takes over what `last`, the pool in whose place this one is put, knew of the servers that
@@ -118,6 +116,11 @@ impl Pool {
     /// The upstream's name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Whether a request on its way has a connection to itself, and keeps others from it.
+    pub fn is_one_by_one(&self) -> bool {
+        !self.http2
     }
 
     /// What metrics show.

@@ -104,7 +104,7 @@ mod tests {
                 uri_bytes: 1,
                 header_count: 1,
                 body_idle: Duration::ZERO,
-                body_rate: 0,
+                body_rate: None,
             },
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A copy costs two allocations and a count for each field, so it is made only where it may be of
 //! use (see `attempt`). A body is copied only if all of it is in memory; a small one whose length
-//! is known can be read into memory first, as long as there is room for bodies there.
+//! is known can be read into memory first, which is counted as that of all bodies is.
 
 use std::net::IpAddr;
 
@@ -11,41 +11,40 @@ use http_body::Body as _;
 
 use super::error::{ForwardError, RequestFault};
 use crate::admission::ByteBudget;
-use crate::body::{Body, Request};
+use crate::body::Request;
 
 /// A longer body is not kept in memory.
 const KEPT: u64 = 64 << 10;
-/// A buffer is no smaller.
-const SMALLEST: usize = 256;
 
 /// True if doing it twice is like doing it once (RFC 9110 §9.2.2).
 pub(super) fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }
 
-/// Where the bytes of a body that is held in memory are counted.
+/// Where bodies are kept in memory, and for whom.
 #[derive(Clone, Copy, Debug)]
-pub struct BodyRoom<'a> {
+pub struct BodyMemory<'a> {
     pub budget: &'a ByteBudget,
-    /// The client's address group, which has a share of it.
+    /// Whose share it is; `None` for an address that many clients share.
     pub origin: Option<IpAddr>,
 }
 
-/// Reads the body into memory if it is known to be small and there is room for it; else it goes on
-/// as it comes, and is sent once.
-pub(super) async fn hold(request: &mut Request, room: BodyRoom<'_>) -> Result<(), ForwardError> {
-    let size = request.body().size_hint().exact().filter(|length| *length <= KEPT);
-    let Some(size) = size.filter(|_| !request.body().is_full()) else { return Ok(()) };
-    let mut room = room.budget.open(room.origin);
-    // A buffer that grows is at most twice as long as what it holds. All of it is reserved before
-    // the first byte is read: what was begun could not go on as a stream.
-    let reserved = usize::try_from(size).unwrap_or(usize::MAX).saturating_mul(2);
-    if room.grow_to(reserved.max(SMALLEST)).is_err() {
+/// Reads the body into memory if it is known to be small and there is room for it. One for which
+/// there is none goes on as it comes: nobody is refused for what only serves another try.
+pub(super) async fn hold(
+    request: &mut Request,
+    memory: BodyMemory<'_>,
+) -> Result<(), ForwardError> {
+    let size = request.body().size_hint().exact();
+    if request.body().is_full() || size.is_none_or(|length| length > KEPT) {
         return Ok(());
     }
-    let body = std::mem::take(request.body_mut()).read_within(KEPT, room).await;
-    let body = body.map_err(|error| ForwardError::RequestBody(RequestFault::of(&error)))?;
-    *request.body_mut() = Body::full(body);
+    let room = memory.budget.open(memory.origin);
+    // Boxed: most requests have no body, and its size would be every request's.
+    let reading = Box::pin(std::mem::take(request.body_mut()).keep_within(room));
+    let body = reading.await;
+    *request.body_mut() =
+        body.map_err(|error| ForwardError::RequestBody(RequestFault::of(&error)))?;
     Ok(())
 }
 

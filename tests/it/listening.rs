@@ -46,12 +46,13 @@ pub(crate) fn plain() -> Listener {
             header_count: 100,
             uri_bytes: 8 << 10,
             streams: 100,
-            body_rate: 0,
         },
         timeouts: ListenerTimeouts {
             handshake: PATIENCE,
             header: PATIENCE,
             body_idle: PATIENCE,
+            body_rate: 0,
+            body_grace: PATIENCE,
             keep_alive: PATIENCE,
         },
     }

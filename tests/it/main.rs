@@ -49,7 +49,6 @@ mod rules; // redirects, fixed answers, maintenance, rewritten paths, HSTS
 mod security; // what must never happen, through a whole gateway
 mod sessions; // sessions over their whole life
 mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
-mod slow_bodies; // bodies that come slowly, or are held in memory
 mod sql; // users in real databases
 mod starting;
 mod store_file; // the store file: made, refused, copied, swept

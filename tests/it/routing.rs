@@ -10,8 +10,12 @@ use tollhouse::client::RequestBounds;
 use tollhouse::dialect::Reason;
 use tollhouse::routing::{Found, Oddities, Pattern, Placement, RouteTable, Target};
 
-const BOUNDS: RequestBounds =
-    RequestBounds { uri_bytes: 8192, header_count: 100, body_idle: Duration::ZERO, body_rate: 0 };
+const BOUNDS: RequestBounds = RequestBounds {
+    uri_bytes: 8192,
+    header_count: 100,
+    body_idle: Duration::ZERO,
+    body_rate: None,
+};
 
 /// A request line and fields, as hyper hands them over.
 fn head(line: &str, fields: &[(&str, &str)]) -> request::Parts {

@@ -12,7 +12,7 @@ fn target(method: &str, host: &str, path: &str) -> Target {
         uri_bytes: 8192,
         header_count: 100,
         body_idle: std::time::Duration::ZERO,
-        body_rate: 0,
+        body_rate: None,
     };
     Target::parse(&request.into_parts().0, limits).unwrap()
 }

@@ -113,7 +113,7 @@ async fn live_a_session(client: &Client, prefix: &str, name: &str) {
 }
 
 /// A value of the metrics.
-async fn metric(gateway: &Gateway, name: &str) -> u64 {
+pub(crate) async fn metric(gateway: &Gateway, name: &str) -> u64 {
     let admin = Client::plain(gateway.running().admin_address().unwrap());
     let text = admin.get("/metrics").send().await.assert_status(200).text();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));

@@ -9,6 +9,7 @@ mod fields;
 mod locations;
 mod own_login;
 mod paths;
+mod slow;
 mod trust;
 
 use tempfile::TempDir;

@@ -26,7 +26,7 @@ use tollhouse::config::{
 use tollhouse::runtime::{BackRoom, Threads, Worker};
 use tollhouse::secret::Randomness;
 use tollhouse::upstream::headers::{self, Facts, Prefix, Protected, RequestId, Rules};
-use tollhouse::upstream::{BodyRoom, Exchange, Fault, ForwardError, Pool, Watch};
+use tollhouse::upstream::{BodyMemory, Exchange, Fault, ForwardError, Pool, Watch};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -121,7 +121,7 @@ impl Settings {
             pool: pool.clone(),
             worker: worker.clone(),
             back_room: threads.back_room().clone(),
-            budget: ByteBudget::new(1 << 20),
+            bodies: ByteBudget::new(1 << 20),
             protected: Arc::new(Protected::new([&http::HeaderName::from_static("x-tenant")])),
             errors: errors.clone(),
         });
@@ -135,7 +135,7 @@ struct Inner {
     pool: Arc<Pool>,
     worker: Arc<Worker>,
     back_room: BackRoom,
-    budget: ByteBudget,
+    bodies: ByteBudget,
     protected: Arc<Protected>,
     errors: Arc<Mutex<Vec<ForwardError>>>,
 }
@@ -173,7 +173,7 @@ fn client(peer: SocketAddr, trusted_proxy: bool) -> Client {
             uri_bytes: 8192,
             header_count: 100,
             body_idle: Duration::from_secs(5),
-            body_rate: 0,
+            body_rate: None,
         },
     }
 }
@@ -204,8 +204,8 @@ async fn handle(
         response_rules: &inner.settings.response_rules,
         watch: inner.settings.watch.as_ref(),
         key: inner.pool.key(&head.headers, &facts),
-        room: BodyRoom { budget: &inner.budget, origin: None },
         back_room: &inner.back_room,
+        memory: BodyMemory { budget: &inner.bodies, origin: None },
         now: Timestamp::from_secs(1),
     };
     let mut request =

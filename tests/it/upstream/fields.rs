@@ -34,7 +34,7 @@ fn client(trusted_proxy: bool) -> Client {
             uri_bytes: 8192,
             header_count: 100,
             body_idle: std::time::Duration::from_secs(5),
-            body_rate: 0,
+            body_rate: None,
         },
     }
 }
