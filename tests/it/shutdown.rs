@@ -140,6 +140,8 @@ async fn sigquit_killed_and_sigusr2_did_too() {
 
     process.signal("USR2");
     process.client().get("/healthz").send().await.assert_status(200);
+    // Health checks have no access line.
+    process.client().get("/.well-known/jwks.json").send().await.assert_status(200);
     let since = Instant::now();
     process.signal("QUIT");
 
