@@ -3,7 +3,7 @@
 //! Who he is the issuer has said: his `sub` is his name here, his id is made of issuer and `sub`,
 //! his roles and scopes are what the issuer's claims map to. The session's source names the
 //! issuer. There is nobody to ask about him later, so what is asked at each refresh and review is
-//! whether the configuration still takes him. Therefore such a session has a shorter life of its own
+//! whether the configuration still takes them. Therefore such a session has a shorter life of its own
 //! (`exchange_ttl`), and it ends where the token is logged out that it was traded for.
 
 use serde_json::{Map, Value};

@@ -104,7 +104,7 @@ pub(super) fn account_name(endpoint: &Endpoint, name: &str) -> Name {
     }
 }
 
-/// A user as templates see him, with the id that is his everywhere.
+/// A user as templates see them, with the id that they have everywhere.
 pub(super) fn user_facts(user: &User, subject: &Subject) -> UserFacts {
     UserFacts {
         id: subject.to_string(),

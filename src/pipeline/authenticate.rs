@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::{Exchange, origin};
+use super::Exchange;
 use crate::authn::{Credential, Presented, Presenter, Unproved, Verified};
 use crate::client::{Scheme, address_group};
 use crate::dialect::Reason;
@@ -92,8 +92,7 @@ impl Exchange<'_> {
         let (verifier, now) = (self.generation.verifier.clone(), self.now);
         let issuers = route.config.issuers.clone();
         let print = self.client.certificate_print(now).copied();
-        let is_shared = origin::shares_address(&self.client, &self.generation.config);
-        let group = self.client.address.filter(|_| !is_shared).map(address_group);
+        let group = self.counted_address().map(address_group);
         let proving = async move {
             let presenter = Presenter { certificate: print.as_ref(), origin: group };
             verifier.prove_among(&credential, &issuers, presenter, now).await
@@ -120,7 +119,7 @@ impl Exchange<'_> {
             password,
             client: self.client.clone(),
             request_id: self.request_id.as_str().to_owned(),
-            shared_address: origin::shares_address(&self.client, &self.generation.config),
+            shared_address: self.counted_address().is_none(),
             now: self.now,
         };
         let services = self.generation.services.clone();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 
-use super::{Exchange, origin};
+use super::Exchange;
 use crate::body::{Body, BodyError, Response};
 use crate::client::address_group;
 use crate::dialect::Reason;
@@ -39,8 +39,7 @@ impl<'a> Exchange<'a> {
         if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
-        let shared_address = origin::shares_address(&self.client, &self.generation.config);
-        let origin = self.client.address.filter(|_| !shared_address).map(address_group);
+        let origin = self.counted_address().map(address_group);
         // Before the body: who waits with half a body waits in a place of their own share.
         let back_room = &self.gateway.shared.back_room;
         let place = back_room.reserve(login.work(endpoint.number, &head), origin)?;
@@ -55,7 +54,7 @@ impl<'a> Exchange<'a> {
             body,
             client: self.client.clone(),
             request_id: self.request_id.as_str().to_owned(),
-            shared_address,
+            shared_address: origin.is_none(),
             // Read again: a client may take its time with the body, and what is counted by time must
             // not be counted by the time that he chose.
             now: self.gateway.shared.clock.now(),

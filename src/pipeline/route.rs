@@ -10,7 +10,7 @@ use http_body::Body as _;
 use super::authenticate::Proved;
 use super::compress::Asked;
 use super::own_answer::asked_for;
-use super::{Exchange, origin, private, take, zero_length};
+use super::{Exchange, private, take, zero_length};
 use crate::answer;
 use crate::authn::Credential;
 use crate::authz::{self, Denied};
@@ -165,8 +165,8 @@ impl<'a> Exchange<'a> {
         rejection
     }
 
-    /// A refusal stands, or is only written down where the route observes (DECISIONS 23: never a
-    /// 400).
+    /// A refusal stands, or is only written down where the route observes. An ambiguous request
+    /// (400) is refused there, too: what would be forwarded is not what was looked at.
     pub(super) fn observe(
         &mut self,
         route: &Route,
@@ -284,9 +284,8 @@ impl<'a> Exchange<'a> {
 
     /// Where `body` may be kept. Whose share that is, is looked up only where there is a body.
     fn body_memory(&self, body: &Body) -> BodyMemory<'a> {
-        let is_counted =
-            !body.is_full() && !origin::shares_address(&self.client, &self.generation.config);
-        let origin = self.client.address.filter(|_| is_counted).map(address_group);
+        let address = if body.is_full() { None } else { self.counted_address() };
+        let origin = address.map(address_group);
         BodyMemory { budget: &self.gateway.shared.bodies, origin }
     }
 

@@ -54,8 +54,9 @@ impl Exchange<'_> {
         self.observe(route, rejection, identity)
     }
 
-    /// The client's address, unless many share it (DECISIONS 16).
-    fn counted_address(&self) -> Option<std::net::IpAddr> {
+    /// The client's address; `None` for an address that many clients share, which would be one
+    /// share, or one limit, for all of them.
+    pub(super) fn counted_address(&self) -> Option<std::net::IpAddr> {
         let shared = origin::shares_address(&self.client, &self.generation.config);
         self.client.address.filter(|_| !shared)
     }

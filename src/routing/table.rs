@@ -131,7 +131,7 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
             };
             return Found::LoginOr { login: &entry.value, route };
         }
-        // An exact route of that method wins over the dialect's 405 (DECISIONS 20).
+        // An exact route of that method wins over the dialect's 405.
         let exact = found.filter(Best::is_literal);
         if exact.as_ref().is_some_and(|best| best.takes(target.method())) {
             return self.route(host, target, exact);

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::config::{Config, LogTarget};
 use crate::listener::{BindError, check_certificates};
 
-/// What was found.
+/// What a look at a start's files and folders has found.
 #[derive(Debug, Default)]
 pub struct StartFindings {
     /// A start would end with the first of these.
@@ -65,7 +65,12 @@ fn check_file(path: &Path) -> io::Result<()> {
 fn check_folder(path: &Path) -> io::Result<()> {
     let mut at = path.to_owned();
     while !at.exists() {
-        at = parent(&at);
+        let above = parent(&at);
+        // A working folder that was removed has nothing above it.
+        if above == at {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        at = above;
     }
     if !at.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());

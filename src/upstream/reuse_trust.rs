@@ -7,8 +7,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Requests on kept connections in a row that have to go well before no more copies are made. A
-/// server that closes one connection in a thousand is caught within so many with certainty.
+/// Requests on kept connections in a row that have to go well before no more copies are made: a
+/// server that closes one connection in a thousand has hardly ever closed none within so many.
+///
+/// The price is the first close after that, by a server that never did so before: a request which
+/// is on its way just then is lost, as it would be without this.
 const PROBATION: u32 = 10_000;
 
 /// What is known of one server, shared by all workers.

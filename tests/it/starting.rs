@@ -149,7 +149,7 @@ fn a_start_says_what_is_served_where() {
 }
 
 #[tokio::test]
-async fn a_gateway_starts_with_clients_waiting_in_its_queue() {
+async fn a_login_works_as_soon_as_a_gateway_listens() {
     let (dir, port) = folder("");
     let process = Process::start(dir, port);
 

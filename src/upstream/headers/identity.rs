@@ -1,7 +1,7 @@
 //! Who calls, as an upstream reads it.
 //!
 //! `%`, controls and non-ASCII are percent-encoded UTF-8, in lists the comma too, so that no name
-//! can look like another or like two (DECISIONS 9). What has no value has no field.
+//! can look like another or like two. What has no value has no field.
 
 use std::borrow::Cow;
 use std::sync::Arc;
