@@ -114,6 +114,7 @@ impl StartError {
                 | Self::Keys(_)
                 | Self::NoKey { .. }
                 | Self::NoUsers { .. }
+                | Self::FirstUser(_)
                 | Self::Users { .. }
                 | Self::Build(_)
         )

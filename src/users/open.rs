@@ -72,8 +72,12 @@ pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSo
 /// As `open`.
 pub fn check(source: &config::UserSource) -> Result<(), OpenError> {
     match &source.kind {
-        // It will be made at start.
-        UserSourceKind::File { path, bootstrap: true, .. } if !path.exists() => Ok(()),
+        // It will be made at start. A file that may not be looked for may be there all the same.
+        UserSourceKind::File { path, bootstrap: true, .. }
+            if matches!(path.try_exists(), Ok(false)) =>
+        {
+            Ok(())
+        }
         UserSourceKind::File { path, allow_weak, .. } => {
             let format = Format::Toml { allow_weak: allow_weak.clone() };
             Ok(FileSource::check(&source.name, path, &format)?)

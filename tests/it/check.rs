@@ -135,3 +135,20 @@ fn check_said_nothing_of_a_certificate_that_has_ended_or_is_not_valid_yet() {
         assert!(told.stderr.contains(said), "{told:?}");
     }
 }
+
+#[test]
+fn check_said_ok_to_a_users_file_that_cannot_be_looked_for() {
+    let (dir, _) = folder(ROUTE);
+    let path = dir.path().join("gateway.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    // Nobody, not even root, can look below a file.
+    let text = text.replace("path = \"users.toml\"", "path = \"users.toml/x\", bootstrap = true");
+    std::fs::write(&path, text).unwrap();
+
+    for command in ["check", "run"] {
+        let told = run_in(dir.path(), &[command], "");
+
+        assert_eq!(told.status, Some(78), "{command} {told:?}");
+        assert!(told.stderr.contains("users.toml"), "{command} {told:?}");
+    }
+}
