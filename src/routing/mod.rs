@@ -1,8 +1,11 @@
-//! What a request is for: one reading of its target, and the table of routes and endpoints.
+//! Routing: one reading of a request's target, and the table of routes and login endpoints.
 //!
-//! `Target::parse` refuses what can be read in two ways; `RouteTable::find` chooses by host, then
-//! path, then method. The path is matched decoded and forwarded byte for byte, so the property
-//! that holds is decode(forwarded) = matched.
+//! `Target::parse` refuses a target that can be read in two ways. `RouteTable::find` then chooses
+//! by host, then by path, then by method. The path is matched in its decoded form and forwarded
+//! byte for byte as received.
+//!
+//! Invariant: decode(forwarded path) = matched path. The pipeline calls both functions once a
+//! request; `gateway` builds the table when a configuration is loaded.
 
 mod framing;
 mod path;

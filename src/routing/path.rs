@@ -1,5 +1,10 @@
-//! The one form of a path: decoded once, and refused where a server behind us could read it
+//! The canonical form of a path: percent-decoded once, and refused where an upstream could read it
 //! differently.
+//!
+//! The gateway authorizes the path that it reads. If the upstream reads another path in the same
+//! bytes, then a request escapes its rule. Some ambiguous spellings are refused always
+//! (`PathError`); others are reported as `Oddities`, because a route may allow them. `Target` and
+//! `RouteTable` are the only callers.
 
 use std::borrow::Cow;
 
@@ -9,24 +14,28 @@ use unicode_normalization::char::decompose_compatible;
 
 use crate::config::AllowPath;
 
-/// Spellings found in a path that only some routes let through.
+/// Ambiguous spellings that were found in a path, or that a route allows in its paths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Oddities {
-    /// `;` in a segment, encoded or not: parameters to some servers, text to others.
+    /// `;` in a segment, encoded or not. Servlet containers cut path parameters off at it; other
+    /// servers treat it as text.
     pub semicolon: bool,
-    /// An empty segment before the last.
+    /// An empty segment before the last one. Some servers merge neighbouring slashes.
     pub double_slash: bool,
-    /// `%2f`.
+    /// An encoded slash, `%2f`. Some servers decode it into a separator, others keep it as a
+    /// letter.
     pub encoded_slash: bool,
-    /// What a server that decodes twice, or cuts a query off what it has decoded, reads otherwise:
-    /// an escape that is left after one decoding, `%3f`, `%23`.
+    /// A spelling that a second decoding would change: an escape that is left after one decoding,
+    /// or `%3f` and `%23`, at which a server could cut off a query or a fragment.
     pub percent: bool,
-    /// A letter that folds to one of `/ \ . % ; ? #` (NFKC), such as a full-width slash.
+    /// A letter that NFKC normalization folds to one of `/ \ . % ; ? #`, such as a full-width
+    /// slash.
     pub unicode: bool,
 }
 
 impl Oddities {
-    /// What a route lets through.
+    /// The oddities that a route's `allow_path` setting names. An empty setting allows none, so the
+    /// default of every route is the strict reading.
     pub fn allowed(by: &[AllowPath]) -> Self {
         Self {
             semicolon: by.contains(&AllowPath::Semicolon),
@@ -37,7 +46,9 @@ impl Oddities {
         }
     }
 
-    /// True if there is none that `allowed` lacks.
+    /// True if every oddity of `self` is also in `allowed`. A route passes its own set, so that
+    /// each oddity must have been allowed by name. `RouteTable` also checks that every reading
+    /// leads to the same route.
     pub fn within(self, allowed: Self) -> bool {
         (allowed.semicolon || !self.semicolon)
             && (allowed.double_slash || !self.double_slash)
@@ -46,13 +57,13 @@ impl Oddities {
             && (allowed.unicode || !self.unicode)
     }
 
-    /// True if there is any.
+    /// True if there is at least one oddity.
     pub fn any(self) -> bool {
         self != Self::default()
     }
 }
 
-/// Why a path is refused.
+/// The reasons for which a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PathError {
     NotAbsolute,
@@ -66,7 +77,7 @@ pub(super) enum PathError {
 }
 
 impl PathError {
-    /// A sentence for the log.
+    /// One sentence for the log that names the fault.
     pub(super) const fn cause(self) -> &'static str {
         match self {
             Self::NotAbsolute => "the path does not begin with a slash",
@@ -81,7 +92,11 @@ impl PathError {
     }
 }
 
-/// The path decoded once, and what is odd about it. Borrowed where nothing was encoded.
+/// The path decoded once, with its oddities. The result borrows from `raw` if nothing was encoded.
+///
+/// # Errors
+/// A path that is refused on every route: not absolute, a bad escape, not UTF-8, a control byte, a
+/// backslash, a dot segment, or a separator that is encoded twice.
 pub(super) fn canonical(raw: &str) -> Result<(Cow<'_, str>, Oddities), PathError> {
     if !raw.starts_with('/') {
         return Err(PathError::NotAbsolute);
@@ -96,6 +111,9 @@ pub(super) fn canonical(raw: &str) -> Result<(Cow<'_, str>, Oddities), PathError
     Ok((decoded, oddities))
 }
 
+/// Decodes each escape once. Encoded slashes, question marks and hashes are recorded as oddities,
+/// because after decoding they look like separators. Bytes that are not UTF-8 are refused, overlong
+/// encodings among them.
 fn decode(raw: &str, oddities: &mut Oddities) -> Result<String, PathError> {
     let mut decoded = Vec::with_capacity(raw.len());
     let mut bytes = raw.bytes();
@@ -114,7 +132,9 @@ fn decode(raw: &str, oddities: &mut Oddities) -> Result<String, PathError> {
     }
     let decoded = String::from_utf8(decoded).map_err(|_| PathError::NotUtf8)?;
     for (high, low) in escapes(&decoded) {
-        // Decoded again these would divide or end the path: no route lets them through.
+        // A second decoding would turn `%2f`, `%2e`, `%5c`, `%00` and `%3b` into a separator, a
+        // dot, or the end of a C string. No legitimate path needs these, so no route can allow
+        // them.
         let divides = matches!(
             (high, low.to_ascii_lowercase()),
             (b'2', b'f' | b'e') | (b'5', b'c') | (b'0', b'0') | (b'3', b'b')
@@ -127,7 +147,7 @@ fn decode(raw: &str, oddities: &mut Oddities) -> Result<String, PathError> {
     Ok(decoded)
 }
 
-/// The digits of each escape that a server would find that decodes the path again.
+/// The two hexadecimal digits of each escape that a second decoding would find.
 fn escapes(decoded: &str) -> impl Iterator<Item = (u8, u8)> {
     decoded.as_bytes().windows(3).filter_map(|window| match window {
         [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
@@ -137,8 +157,8 @@ fn escapes(decoded: &str) -> impl Iterator<Item = (u8, u8)> {
     })
 }
 
-/// True for a letter that is, or begins or ends with, one that divides paths to a server that
-/// folds what it has decoded (NFKC): `／` is a slash to it, and `‥` two dots.
+/// True if NFKC normalization turns the letter into text that contains a separator. To a server
+/// that normalizes after decoding, `／` is a slash and `‥` is two dots.
 fn folds_to_divider(letter: char) -> bool {
     let mut found = false;
     decompose_compatible(letter, |part| {
@@ -147,6 +167,11 @@ fn folds_to_divider(letter: char) -> bool {
     found
 }
 
+/// Refuses control bytes, backslashes and dot segments in a decoded path; records the oddities that
+/// a route may allow.
+///
+/// # Errors
+/// The first fault that is found. No route can allow one of these.
 fn check(decoded: &str, oddities: &mut Oddities) -> Result<(), PathError> {
     for byte in decoded.bytes() {
         match byte {
@@ -162,7 +187,8 @@ fn check(decoded: &str, oddities: &mut Oddities) -> Result<(), PathError> {
     }
     let mut segments = decoded.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
-        // Some servers cut parameters off before they look: `/..;x/` is a dot segment to them.
+        // Servlet containers remove path parameters before they resolve dot segments, so `/..;x/`
+        // is a dot segment to them. Each segment is therefore judged without its parameters.
         let bare = segment.split(';').next().unwrap_or(segment);
         if matches!(bare, "." | "..") {
             return Err(PathError::DotSegment);
@@ -172,14 +198,18 @@ fn check(decoded: &str, oddities: &mut Oddities) -> Result<(), PathError> {
     Ok(())
 }
 
-/// How often a path may be encoded that is let through as `percent`; each time is a reading more.
+/// Upper bound on repeated decoding of a path that is allowed as `percent`. Each decoding adds a
+/// reading to compare, and a path that still has escapes after the last one is refused.
 const DEEPEST: usize = 4;
 
-/// Every way in which a server behind us could read an oddly spelled path: encoded slashes as
-/// slashes or as letters, decoded again, with its letters folded, with and without parameters, with
-/// slashes merged or not. `None` if one of them is a path that is let through nowhere.
+/// Every path that an upstream could see in an oddly spelled one. The readings combine: encoded
+/// slashes as separators or as letters, decoded again, normalized (NFKC), with and without path
+/// parameters, with neighbouring slashes merged or not.
+///
+/// `None` if one of the readings is refused on every route, or if the path is encoded too often.
 pub(super) fn readings(raw: &str, oddities: Oddities) -> Option<Vec<String>> {
-    // No path that is let through has a NUL, so it stands for a letter that no pattern names.
+    // This reading keeps an encoded slash as a letter. NUL stands for that letter: `check` refuses
+    // control bytes, so no accepted path and no pattern contains NUL.
     let opaque = raw.replace("%2f", "\0").replace("%2F", "\0");
     let mut texts = Vec::with_capacity(2);
     for spelling in [raw, opaque.as_str()] {
@@ -206,8 +236,8 @@ pub(super) fn readings(raw: &str, oddities: Oddities) -> Option<Vec<String>> {
     Some(readings)
 }
 
-/// Adds to the last of `texts` what it is when it is decoded again and again, and what is left of
-/// each of these where a query or fragment is cut off.
+/// Replaces the last of `texts` by all its repeated decodings. For each decoding that has a query
+/// or a fragment, it adds the path before that query or fragment.
 fn decode_again(texts: &mut Vec<String>) -> Option<()> {
     let mut text = texts.pop()?;
     for _ in 0..DEEPEST {
@@ -224,12 +254,12 @@ fn decode_again(texts: &mut Vec<String>) -> Option<()> {
     None
 }
 
-/// The path, if it would be let through by itself.
+/// Returns the path if a request could have named it directly; `None` if `check` would refuse it.
 fn plausible(path: String) -> Option<String> {
     check(&path.replace('\0', "_"), &mut Oddities::default()).ok().map(|()| path)
 }
 
-/// The path with each run of slashes as one.
+/// The path with each run of slashes merged into one.
 fn merged(path: &str) -> String {
     let mut merged = String::with_capacity(path.len());
     for letter in path.chars() {
@@ -240,11 +270,11 @@ fn merged(path: &str) -> String {
     merged
 }
 
-/// A raw path (with its query) with `inner` in place of the segments of `outer`, checked again:
-/// rewriting must not make a path that would have been refused.
+/// Replaces the prefix `outer` of a raw path by `inner` and appends the query. The rest is checked
+/// again, because cutting a prefix off can create a path that would have been refused.
 ///
 /// # Errors
-/// Where the first segments are not those of `outer`, or the rest is not canonical.
+/// The first segments are not those of `outer`, or the rest is not canonical.
 pub(super) fn replace(
     raw: &str,
     query: Option<&str>,
@@ -252,6 +282,8 @@ pub(super) fn replace(
     allowed: Oddities,
 ) -> Result<String, PathError> {
     let mut rest = raw;
+    // The segments are compared decoded, because the raw path may spell them with escapes. The rest
+    // keeps its bytes, so that the upstream sees the client's spelling.
     for wanted in outer.split('/').filter(|segment| !segment.is_empty()) {
         let inner = rest.strip_prefix('/').ok_or(PathError::NotAbsolute)?;
         let end = inner.find('/').unwrap_or(inner.len());
@@ -264,11 +296,13 @@ pub(super) fn replace(
         rest = after;
     }
     let (_, oddities) = canonical(if rest.is_empty() { "/" } else { rest })?;
-    // `//host/` in front would be read as another authority.
+    // A path that begins with `//host/` can be read as a reference to another authority (RFC 3986
+    // §4.2).
     if !oddities.within(allowed) || rest.starts_with("//") {
         return Err(PathError::Odd);
     }
-    // `/api` becomes `/v2`, not `/v2/`, which was not asked for.
+    // A request for exactly the prefix `/api` becomes `/v2`, without a slash that the client did
+    // not send. Only an empty result becomes `/`, because a path is never empty.
     let rest = if rest.is_empty() && inner.is_empty() { "/" } else { rest };
     Ok(match query {
         Some(query) => format!("{inner}{rest}?{query}"),

@@ -1,24 +1,28 @@
-//! A route's `path`: a prefix, `=/exact`, or a pattern with `{segments}`.
+//! The `path` setting of a route: a prefix, `=/exact`, or a pattern with `{segments}`.
+//!
+//! This file parses the text and refuses patterns that no request could match. `gateway` calls it
+//! for every route of a configuration; `tree` stores the result.
 
-/// A path pattern, taken apart.
+/// A parsed path pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     pub(super) segments: Vec<Segment>,
-    /// Everything below matches too.
+    /// The pattern also matches every path below it.
     pub(super) prefix: bool,
-    /// An exact path that ends with a slash.
+    /// The pattern is exact (`=/path/`) and its path ends with a slash.
     pub(super) slash: bool,
 }
 
-/// One segment of a pattern.
+/// One segment of a pattern. Literal text is compared with the decoded segment of a path, so a
+/// pattern contains no percent escapes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Segment {
     Literal(Box<str>),
-    /// `{name}`: exactly one segment that is not empty.
+    /// `{name}`: matches exactly one segment that is not empty.
     Any,
 }
 
-/// Why a pattern cannot be used.
+/// The reasons for which a pattern is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     #[error("`{0}` has to begin with `/` (a prefix or pattern) or `=/` (exactly this path)")]
@@ -30,11 +34,12 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// Reads a pattern. `/api/` and `/api` are the same prefix; a pattern with `{segments}` is a
+    /// Parses a pattern. `/api/` and `/api` are the same prefix. A pattern with `{segments}` is a
     /// prefix only if it ends with a slash.
     ///
     /// # Errors
-    /// What does not begin with a slash, half segments in braces, and paths that no request has.
+    /// Text that does not begin with a slash, braces around a part of a segment, and a path that no
+    /// request can have because `path::canonical` would refuse it.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let (exact, path) = match text.strip_prefix('=') {
             Some(path) => (true, path),
@@ -52,13 +57,16 @@ impl Pattern {
         Ok(Self { segments, prefix, slash: exact && slash })
     }
 
-    /// True for `=/path`: what stands for one path only.
+    /// True for a pattern that matches one path only, such as `=/path`. Only such a route may stand
+    /// beside a login endpoint of the same path.
     pub(super) fn is_literal(&self) -> bool {
         !self.prefix && !self.segments.contains(&Segment::Any)
     }
 }
 
 impl Segment {
+    /// Parses one segment. Braces in an exact path are refused. So are segments that no canonical
+    /// path contains, because such a route would silently never match.
     fn parse(text: &str, exact: bool) -> Result<Self, PatternError> {
         let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         if let Some(name) = name.filter(|_| !exact)

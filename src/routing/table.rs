@@ -1,10 +1,11 @@
-//! Which endpoint or route takes a request: by host, then path, then method.
+//! The route table: finds the login endpoint or route for a request by host, then path, then
+//! method.
 //!
-//! A request is looked up once on each side. The most specific host that has routes decides, then
-//! the longest pattern, then its methods; there is no falling back to a shorter path or to `*`,
-//! because a route that protects a path must not be escaped by asking differently. Login
-//! endpoints go before routes, and an exact route wins over a dialect's 405. A spelling that
-//! only some routes let through has to lead to the same route however a server reads it.
+//! The most specific host that has routes decides, then the longest pattern, then its methods.
+//! There is no fallback to a shorter path or to `*`: a client must not escape a protecting route by
+//! spelling the request differently. Login endpoints are searched before routes. An exact route for
+//! the method wins over an endpoint's 405. A spelling that only some routes allow must lead to the
+//! same route in every reading. `gateway` builds the table; the pipeline calls `find`.
 
 use std::collections::HashMap;
 
@@ -15,64 +16,66 @@ use super::pattern::Pattern;
 use super::tree::{AmbiguousPath, Best, Entry, Paths, methods, of_method};
 use super::{Oddities, Target};
 
-/// Letters beyond ASCII that some server takes for one of ASCII when it disregards case: dotted I,
-/// dotless i, long s, and the sign of the kelvin. To Java's `equalsIgnoreCase` they are `i`, `i`,
-/// `s` and `k`, to others none, one or two of them are.
+/// Letters beyond ASCII that some server equates with an ASCII letter when it ignores case: dotted
+/// capital I, dotless i, long s, and the Kelvin sign. Java's `equalsIgnoreCase` equates them with
+/// `i`, `i`, `s` and `k`; other servers equate none, one or two of them.
 const FOLDS_TO_ASCII: [char; 4] = ['\u{130}', '\u{131}', '\u{17f}', '\u{212a}'];
 
-/// Login endpoints `L` and routes `R`.
+/// The table of login endpoints `L` and routes `R`.
 #[derive(Debug)]
 pub struct RouteTable<L, R> {
     logins: Hosts<L>,
     routes: Hosts<R>,
 }
 
-/// What takes a request.
+/// The result of a search.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'t, L, R> {
     /// A login endpoint.
     Login(&'t L),
-    /// A login endpoint for requests without a good token; the route for the others.
+    /// The login endpoint takes requests without a valid token. The route, if there is one, takes
+    /// the authenticated requests.
     LoginOr { login: &'t L, route: Option<&'t R> },
     /// A route.
     Route(&'t R),
-    /// The path is taken, the method is not; one of those that take the path.
+    /// The path is known, but not by this method. `allow` lists the accepted methods; `login` or
+    /// `route` is one of the entries with this path, whose form of answer is used.
     WrongMethod { allow: Vec<Method>, login: Option<&'t L>, route: Option<&'t R> },
-    /// The path is spelled in a way that its route does not let through, or that another server
-    /// could take for another route's.
+    /// The path is spelled in a way that its route does not allow, or that an upstream could read
+    /// as a path of another route.
     Odd,
-    /// Nothing.
+    /// No endpoint and no route matches.
     NoRoute,
 }
 
-/// One side of the table.
+/// The entries of one kind (endpoints or routes), by host.
 #[derive(Debug)]
 struct Hosts<T> {
     exact: HashMap<String, Paths<T>>,
-    /// By parent domain: `*.example.com` is under `example.com`.
+    /// Keyed by parent domain: `*.example.com` is stored under `example.com`.
     wildcard: HashMap<String, Paths<T>>,
     any: Paths<T>,
 }
 
-/// What is to be put into a table.
+/// The description of a route that is added to the table.
 #[derive(Clone, Debug)]
 pub struct Placement<'a> {
     pub hosts: &'a [String],
     pub pattern: &'a Pattern,
     pub methods: &'a [Method],
     pub allowed: Oddities,
-    /// Matched without regard to case.
+    /// The path is matched without regard to case.
     pub folded: bool,
 }
 
-/// Where a login endpoint is to be put.
+/// The description of a login endpoint that is added to the table.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointPlacement<'a> {
     pub hosts: &'a [String],
-    /// Exactly this.
+    /// The one path of the endpoint. It is matched exactly.
     pub path: &'a str,
     pub method: &'a Method,
-    /// Takes only what is not authenticated.
+    /// The endpoint takes only unauthenticated requests; the route below it takes the others.
     pub falls_through: bool,
 }
 
@@ -82,7 +85,8 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
         Self { logins: Hosts::default(), routes: Hosts::default() }
     }
 
-    /// Adds a login endpoint.
+    /// Adds a login endpoint to each of its hosts. Endpoints are not checked for ambiguity here:
+    /// `find` takes the first one of a method.
     pub fn add_login(&mut self, place: &EndpointPlacement<'_>, login: &L) {
         for host in place.hosts {
             let entry = Entry {
@@ -96,10 +100,10 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
         }
     }
 
-    /// Adds a route.
+    /// Adds a route to each of its hosts.
     ///
     /// # Errors
-    /// Where another route takes some of the same requests.
+    /// Another route already takes some of the same requests.
     pub fn add_route(&mut self, place: &Placement<'_>, route: &R) -> Result<(), AmbiguousPath> {
         for host in place.hosts {
             let entry = Entry {
@@ -114,10 +118,13 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
         Ok(())
     }
 
-    /// What takes `target`.
+    /// Finds the endpoint or route that takes `target`.
     pub fn find(&self, target: &Target) -> Found<'_, L, R> {
         let host = target.host().unwrap_or_default();
         let found = self.routes.paths(host).find(target.path());
+        // Endpoints are matched by their plain spelling only. A path with an odd spelling is looked
+        // up among the routes. `has_one_reading` refuses it there if one of its readings is an
+        // endpoint.
         let endpoints =
             if target.oddities().any() { None } else { self.login_at(host, target.path()) };
         let Some(endpoints) = endpoints else { return self.route(host, target, found) };
@@ -131,7 +138,9 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
             };
             return Found::LoginOr { login: &entry.value, route };
         }
-        // An exact route of that method wins over the dialect's 405.
+        // An exact route for this method wins over the endpoint's 405. A login page can therefore
+        // be served by GET on the path at which credentials are posted. A prefix route does not
+        // win: it would hide the 405 of every endpoint below it.
         let exact = found.filter(Best::is_literal);
         if exact.as_ref().is_some_and(|best| best.takes(target.method())) {
             return self.route(host, target, exact);
@@ -142,7 +151,9 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
         Found::WrongMethod { allow, login, route: None }
     }
 
-    /// A login with `*` among its hosts is served on every host; one of the very host goes first.
+    /// The endpoints of a path. An endpoint on the exact host goes first, then one on a wildcard
+    /// host, then one on `*`. Unlike routes, endpoints fall back from host to host: an endpoint on
+    /// `*` is served on every host.
     fn login_at(&self, host: &str, path: &str) -> Option<&[Entry<L>]> {
         let exact = self.logins.exact.get(host);
         let wildcard = parent(host).and_then(|parent| self.logins.wildcard.get(parent));
@@ -153,6 +164,9 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
             .map(|found| found.entries)
     }
 
+    /// Chooses among the entries of `found` by method. It refuses a spelling that the route does
+    /// not allow or that has more than one reading. A path that no route takes is `NoRoute` only in
+    /// a plain spelling; an odd one is refused as `Odd`.
     fn route<'t>(
         &'t self,
         host: &str,
@@ -161,7 +175,8 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
     ) -> Found<'t, L, R> {
         let odd = target.oddities().any();
         let Some(found) = found else { return if odd { Found::Odd } else { Found::NoRoute } };
-        // However we fold them, the server behind this route may fold them otherwise.
+        // The upstream may fold these letters differently than we do. If it equates a long s with
+        // `s`, then it sees a path that we matched against no rule. The path is therefore refused.
         if found.folded && target.path().contains(FOLDS_TO_ASCII) {
             return Found::Odd;
         }
@@ -182,9 +197,9 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
         }
     }
 
-    /// True if an oddly spelled path leads to `found` however the server behind us reads it:
-    /// otherwise `/admin;x` would escape the rule of `/admin` by way of a route that lets
-    /// semicolons through.
+    /// True if every reading of an oddly spelled path leads to the entries in `found`, and none to
+    /// a login endpoint. Without this check, `/admin;x` would escape the rule of `/admin` through a
+    /// route that allows semicolons.
     fn has_one_reading(&self, host: &str, target: &Target, found: &Best<'_, R>) -> bool {
         let paths = self.routes.paths(host);
         let leads_there = |path: &String| {
@@ -202,11 +217,14 @@ impl<L: Clone, R: Clone> Default for RouteTable<L, R> {
     }
 }
 
+/// The domain above a host: `b.c` for `a.b.c`.
 fn parent(host: &str) -> Option<&str> {
     host.split_once('.').map(|(_, parent)| parent)
 }
 
 impl<T> Hosts<T> {
+    /// The paths of a configured host; creates them if the host is new. `*.example.com` goes to the
+    /// wildcard hosts, `*` to every host without entries of its own.
     fn host(&mut self, host: &str) -> &mut Paths<T> {
         match host.strip_prefix("*.") {
             Some(parent) => self.wildcard.entry(parent.to_owned()).or_default(),
@@ -215,7 +233,8 @@ impl<T> Hosts<T> {
         }
     }
 
-    /// The paths of the most specific host there is.
+    /// The paths of the most specific host. There is no fallback from a host that has routes to a
+    /// wildcard. Without a match on an exact or wildcard host, the entries of `*` apply.
     fn paths(&self, host: &str) -> &Paths<T> {
         self.exact.get(host).or_else(|| self.wildcard.get(parent(host)?)).unwrap_or(&self.any)
     }

@@ -1,7 +1,8 @@
-//! The paths of one host, as a tree of segments.
+//! The paths of one host as a tree of segments (a trie).
 //!
-//! `find` gives the entries of the best pattern for a path; which of them takes the method is
-//! for the table to say.
+//! `Paths::find` returns the entries of the best matching pattern. The tree refuses two entries
+//! that would take the same requests. It does not decide about methods: that is for `RouteTable`,
+//! its only caller.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -12,16 +13,19 @@ use super::Oddities;
 use super::pattern::{Pattern, Segment};
 use crate::text::fold_case;
 
-/// The paths of one host; those matched without regard to case are apart, folded.
+/// The paths of one host. Patterns that ignore case are in a tree of their own, folded.
 #[derive(Debug)]
 pub(super) struct Paths<T> {
     plain: Node<T>,
     folded: Node<T>,
-    /// What was inserted, by its shape without regard to case, to find what would be ambiguous.
+    /// Every inserted pattern by its folded shape. A new pattern is compared with these to find
+    /// ambiguous ones.
     taken: HashMap<Shape, Vec<Taken>>,
 }
 
-/// A pattern as it is in the tree, but folded.
+/// A pattern with its literal segments folded to one case. Only two patterns of the same shape can
+/// be ambiguous: between different shapes the search has an order, by rank or, on equal rank, by
+/// trying literal segments before `{segments}`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Shape {
     segments: Vec<Segment>,
@@ -29,17 +33,18 @@ struct Shape {
     slash: bool,
 }
 
-/// One entry of a shape.
+/// One inserted entry of a shape.
 #[derive(Debug)]
 struct Taken {
-    /// As they are matched.
+    /// The segments as written, before folding.
     segments: Vec<Segment>,
     folded: bool,
     methods: Vec<Method>,
 }
 
 impl Taken {
-    /// True if some request would be both entries'.
+    /// True if some request would match both entries: they share a path (in the folded form if one
+    /// of them ignores case) and a method. An empty list of methods shares every method.
     fn meets(&self, other: &Self) -> bool {
         let same_path = self.folded || other.folded || self.segments == other.segments;
         let shared = self.methods.iter().any(|method| other.methods.contains(method));
@@ -47,38 +52,44 @@ impl Taken {
     }
 }
 
-/// Two entries take the same requests: which of them gets one would be chance.
+/// Two entries take the same requests. The order of the configuration file would decide between
+/// them, so the second entry is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("another takes the same path by one of its methods already")]
 pub struct AmbiguousPath;
 
+/// One node of the tree: the entries whose pattern ends here, and the nodes of the next segments.
+/// Literal segments are found by hashing; at most one child stands for `{segments}`.
 #[derive(Debug)]
 struct Node<T> {
     literal: HashMap<Box<str>, Self>,
     any: Option<Box<Self>>,
-    /// This path and everything below.
+    /// Entries for this path and everything below it.
     prefix: Vec<Entry<T>>,
-    /// Exactly this path, without and with a slash at its end.
+    /// Entries for exactly this path: index 0 without a slash at its end, index 1 with one.
     exact: [Vec<Entry<T>>; 2],
 }
 
+/// One endpoint or route, with the conditions besides its path.
 #[derive(Debug)]
 pub(super) struct Entry<T> {
-    /// Empty: all.
+    /// The accepted methods. Empty means every method.
     pub(super) methods: Vec<Method>,
     pub(super) allowed: Oddities,
-    /// A login endpoint that takes only what is not authenticated.
+    /// The entry is a login endpoint that takes only unauthenticated requests.
     pub(super) falls_through: bool,
-    /// Written as `=/path`.
+    /// The entry was written as `=/path`.
     pub(super) literal: bool,
     pub(super) value: T,
 }
 
+/// The segments of a plain path, all literal.
 fn literals(path: &str) -> Vec<Segment> {
     let segments = path.split('/').filter(|segment| !segment.is_empty());
     segments.map(|segment| Segment::Literal(segment.into())).collect()
 }
 
+/// The segments with their literal text folded to one case.
 fn fold(segments: &[Segment]) -> Vec<Segment> {
     let fold = |segment: &Segment| match segment {
         Segment::Literal(text) => Segment::Literal(fold_case(text).into()),
@@ -104,41 +115,43 @@ impl<T> Default for Node<T> {
     }
 }
 
-/// The entries of the longest pattern that matches.
+/// The entries of the best matching pattern, with the facts that rank it.
 #[derive(Debug)]
 pub(super) struct Best<'t, T> {
     pub(super) entries: &'t [Entry<T>],
-    /// Segments matched.
+    /// The number of matched segments.
     length: usize,
-    /// How many of them by a `{segment}`.
+    /// The number of segments that a `{segment}` matched.
     any: usize,
     exact: bool,
-    /// Found without regard to case.
+    /// The entries are from the tree that ignores case.
     pub(super) folded: bool,
 }
 
 impl<T> Best<'_, T> {
-    /// True for a path written as `=/path`.
+    /// True if one of the entries was written as `=/path`.
     pub(super) fn is_literal(&self) -> bool {
         self.entries.iter().any(|entry| entry.literal)
     }
 
+    /// True if one of the entries takes `method`.
     pub(super) fn takes(&self, method: &Method) -> bool {
         of_method(self.entries, method).is_some()
     }
 
-    /// The longest is best; then what names more of its segments, so that `/{page}` does not
-    /// take `/api` from `/api/`; then what is exact.
+    /// The order of preference. The longest match is best. Among equals, the one with fewer
+    /// `{segments}` is best, so that `/{page}` does not take `/api` from `/api/`. Then an exact
+    /// pattern is better than a prefix.
     fn rank(&self) -> (usize, Reverse<usize>, bool) {
         (self.length, Reverse(self.any), self.exact)
     }
 }
 
 impl<T> Paths<T> {
-    /// Adds what takes the paths of `pattern`.
+    /// Adds an entry for the paths of `pattern`.
     ///
     /// # Errors
-    /// Where an entry that is there already takes some of the same requests.
+    /// An entry that was added before takes some of the same requests.
     pub(super) fn insert(
         &mut self,
         pattern: &Pattern,
@@ -161,6 +174,8 @@ impl<T> Paths<T> {
         Ok(())
     }
 
+    /// Records the pattern in `taken`, or refuses it as ambiguous. Shapes are compared folded,
+    /// because a pattern that ignores case also takes the paths of one that does not.
     fn take(
         &mut self,
         pattern: &Pattern,
@@ -178,19 +193,25 @@ impl<T> Paths<T> {
         Ok(())
     }
 
-    /// Adds what takes exactly `path`.
+    /// Adds an entry for exactly `path`, without a check for ambiguity. Login endpoints use it. A
+    /// slash at the end counts, except for the root path `/`.
     pub(super) fn insert_exact(&mut self, path: &str, entry: Entry<T>) {
         let [plain, slashed] = &mut self.plain.at(&literals(path)).exact;
         let entries = if path.len() > 1 && path.ends_with('/') { slashed } else { plain };
         entries.push(entry);
     }
 
+    /// The best match for a decoded path, from both trees. Whether its entries take the method is
+    /// not considered, so a longer pattern with another method gives a 405, not a shorter match.
     pub(super) fn find(&self, path: &str) -> Option<Best<'_, T>> {
         let plain = self.plain.find(path);
         if self.folded.is_empty() {
             return plain;
         }
         let folded = self.folded.find(&fold_case(path)).map(|best| Best { folded: true, ..best });
+        // On equal rank the pattern that respects case wins, because it is the more specific one.
+        // The folded tree is searched only if it has entries: folding a path allocates, and most
+        // configurations do not use it.
         match (plain, folded) {
             (Some(plain), Some(folded)) if folded.rank() > plain.rank() => Some(folded),
             (plain, folded) => plain.or(folded),
@@ -199,6 +220,7 @@ impl<T> Paths<T> {
 }
 
 impl<T> Node<T> {
+    /// True if nothing was inserted at or below this node.
     fn is_empty(&self) -> bool {
         self.literal.is_empty()
             && self.any.is_none()
@@ -206,6 +228,7 @@ impl<T> Node<T> {
             && self.exact.iter().all(Vec::is_empty)
     }
 
+    /// The node for `segments`; creates the nodes on the way.
     fn at(&mut self, segments: &[Segment]) -> &mut Self {
         segments.iter().fold(self, |node, segment| match segment {
             Segment::Literal(text) => node.literal.entry(text.clone()).or_default(),
@@ -213,12 +236,17 @@ impl<T> Node<T> {
         })
     }
 
+    /// Searches from the root. A path without a leading slash matches nothing. `OPTIONS *` has such
+    /// a path, so it reaches no route.
     fn find(&self, path: &str) -> Option<Best<'_, T>> {
         self.walk(path.strip_prefix('/')?, 0, 0)
     }
 
-    /// `rest` is what follows the slash after this node's segment; `length` segments led here,
-    /// `any` of them by a `{segment}`.
+    /// Matches the next segment of `rest`, the path after this node's slash. `length` segments led
+    /// to this node, and `any` of them matched a `{segment}`.
+    ///
+    /// Recursion is bounded by the depth of the configured patterns, not by the path of the
+    /// request: a node without a matching child ends it.
     fn walk(&self, rest: &str, length: usize, any: usize) -> Option<Best<'_, T>> {
         let (segment, after) = match rest.split_once('/') {
             Some((segment, after)) => (segment, Some(after)),
@@ -227,10 +255,12 @@ impl<T> Node<T> {
         let best = if segment.is_empty() && after.is_none() {
             None
         } else {
+            // A literal child and a `{segment}` child can both match. Both branches are walked,
+            // because the longer match decides and it may be below either of them.
             let literal = self.literal.get(segment).map(|node| (node, any));
             let braces = self.any.as_deref().filter(|_| !segment.is_empty());
             let found = [literal, braces.map(|node| (node, any + 1))].into_iter().flatten();
-            // The literal one goes first, and stays where both are as good.
+            // The literal branch comes first, and `reduce` keeps it on equal rank.
             found
                 .filter_map(|(node, any)| node.enter(after, length + 1, any))
                 .reduce(|first, second| if second.rank() > first.rank() { second } else { first })
@@ -238,7 +268,8 @@ impl<T> Node<T> {
         best.or_else(|| self.here(rest.is_empty() && length == 0, length, any))
     }
 
-    /// This node's segment was matched; `after` is what follows the next slash, if there is one.
+    /// Called when this node's segment was matched. `after` is the path behind the next slash, or
+    /// `None` if the path ends without a slash.
     fn enter(&self, after: Option<&str>, length: usize, any: usize) -> Option<Best<'_, T>> {
         let [plain, slashed] = &self.exact;
         let exact = match after {
@@ -252,7 +283,8 @@ impl<T> Node<T> {
         Some(Best { entries: exact, length, any, exact: true, folded: false })
     }
 
-    /// What this node itself takes: the path that ends at the root, or everything below.
+    /// The entries of this node itself: the exact ones if the path ends at the root, else those of
+    /// the prefix.
     fn here(&self, root: bool, length: usize, any: usize) -> Option<Best<'_, T>> {
         let [plain, _] = &self.exact;
         let (entries, exact) =
@@ -261,12 +293,14 @@ impl<T> Node<T> {
     }
 }
 
-/// The entry that takes `method`.
+/// The first entry that takes `method`. For routes there is at most one, because `Paths::insert`
+/// refuses a second entry that shares a method.
 pub(super) fn of_method<'t, T>(entries: &'t [Entry<T>], method: &Method) -> Option<&'t Entry<T>> {
     entries.iter().find(|entry| entry.methods.is_empty() || entry.methods.contains(method))
 }
 
-/// What the entries take, for `Allow`.
+/// All methods of the entries, for the `Allow` field of a 405 (RFC 9110 §15.5.6). The list is empty
+/// if an entry takes every method, but then there is no 405 to answer.
 pub(super) fn methods<T>(entries: &[Entry<T>]) -> Vec<Method> {
     entries.iter().flat_map(|entry| entry.methods.iter().cloned()).collect()
 }

@@ -1,4 +1,4 @@
-//! What a table finds, and what it does not take in.
+//! Which route or endpoint a table finds, and which routes it refuses to add.
 
 use http::Request;
 
