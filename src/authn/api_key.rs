@@ -1,8 +1,9 @@
-//! API keys: a program's id and secret, in one field.
+//! API keys: a program's id and secret in one header field.
 //!
-//! A key is presented as `th_ID_SECRET`. It is looked up by its id and proved by its secret, of
-//! which only the SHA-256 is known: 256 random bits need no slow hash. Expiry, network and
-//! revocation are told apart only to who has the secret.
+//! A key is presented as `th_ID_SECRET`. It is looked up by its id and verified by its secret. The
+//! configuration has only the SHA-256 of the secret: 256 random bits need no slow password hash. A
+//! caller learns that a key is expired, revoked or used from a wrong network only after presenting
+//! its secret. The pipeline calls this for routes, `login` for the introspection endpoint.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,14 +23,14 @@ use crate::identity::{API_KEY_ISSUER, Claims, Identity, Subject};
 use crate::secret::{Digest, SecretString, equal, random};
 use crate::session::Revocations;
 
-/// Begins every key of ours, so that scanners for leaked secrets can know them.
+/// The prefix of every key of the gateway. Scanners for leaked secrets can search for it.
 const PREFIX: &str = "th_";
-/// Hex digits of 256 random bits.
+/// The length of a secret: the hexadecimal digits of 256 random bits.
 const SECRET: usize = 64;
-/// As long as an id may be in the configuration.
+/// The longest id, equal to the limit that the configuration sets.
 const LONGEST_ID: usize = 64;
 
-/// The keys of a configuration, ready to prove.
+/// The API keys of one configuration, ready to be verified.
 #[derive(Debug)]
 pub struct ApiKeys {
     header: Option<HeaderName>,
@@ -37,6 +38,8 @@ pub struct ApiKeys {
     revocations: Arc<Revocations>,
 }
 
+/// One configured key. The caller's identity is prepared once, because it is the same for each
+/// request.
 #[derive(Debug)]
 struct Key {
     hash: Digest,
@@ -45,21 +48,24 @@ struct Key {
 }
 
 impl ApiKeys {
-    /// The keys of `config`.
+    /// Prepares the keys of `config`. `revocations` is shared with the session store. Each identity
+    /// is built here once, so that a request allocates nothing for it. A key without `expires`
+    /// never expires.
     pub fn new(config: &config::Config, revocations: Arc<Revocations>) -> Self {
         let keys = config.api_keys.keys.iter().map(|key| (key.id.clone(), Key::new(key)));
         Self { header: config.api_key_header().cloned(), keys: keys.collect(), revocations }
     }
 
-    /// The field in which keys are presented; `None` where none is taken.
+    /// The header field in which keys are presented; `None` if the configuration accepts none.
     pub fn header(&self) -> Option<&HeaderName> {
         self.header.as_ref()
     }
 
-    /// Proves a key that is used from `address`.
+    /// Verifies a key that is presented from `address`.
     ///
     /// # Errors
-    /// Why it may not be used.
+    /// `TokenInvalid` for an unknown key, a wrong secret or a wrong network, `TokenExpired`, and
+    /// `TokenRevoked`. The cause is for the log.
     pub fn verify(
         &self,
         presented: &SecretString,
@@ -71,7 +77,8 @@ impl ApiKeys {
         };
         let found = self.keys.get(id);
         let digest = Digest::of(secret.as_bytes());
-        // Compared in any case, though an id is no secret.
+        // The secret is compared in constant time. An unknown id is compared too, with a digest
+        // that no secret has, so that the duration of the answer does not depend on the id.
         let held = found.map_or(Digest([0; 32]), |key| key.hash);
         let is_right = equal(&held.0, &digest.0);
         let Some(key) = found.filter(|_| is_right) else {
@@ -81,6 +88,8 @@ impl ApiKeys {
             let address = address.to_canonical();
             key.networks.iter().any(|network| network.contains(&address))
         };
+        // The checks after this line give distinct answers. They come after the secret, so that a
+        // caller who only guesses ids learns nothing about a key.
         if !key.networks.is_empty() && !address.is_some_and(may_come) {
             return Err(Refusal::invalid("the API key is not used from one of its networks"));
         }
@@ -95,10 +104,11 @@ impl ApiKeys {
         Ok(key.verified.clone())
     }
 
-    /// Proves the key that a request presents, whatever else it does.
+    /// Verifies the API key in a request and ignores credentials of other kinds.
     ///
     /// # Errors
-    /// Why there is none that may be used.
+    /// As `verify`; `CredentialMissing` without a key, and the reason of `Presented::extract` if
+    /// the field cannot be read.
     pub fn verify_in(
         &self,
         head: &Parts,
@@ -113,15 +123,16 @@ impl ApiKeys {
         }
     }
 
-    /// Whether the request presents what has the form of a key of ours, right or wrong: nobody
-    /// else is to see it.
+    /// True if the request has a value in the form of our API keys, valid or not. Such a value must
+    /// not be forwarded to an upstream.
     pub fn names_us(&self, head: &Parts) -> bool {
         let Some(name) = self.header() else { return false };
         let mut values = head.headers.get_all(name).iter();
         values.any(|value| value.to_str().is_ok_and(|text| parse(text).is_some()))
     }
 
-    /// What names each key in the revocations, for those that are configured.
+    /// The digests by which the configured keys are named in the revocations. A reload uses them to
+    /// end the streams of keys that are no longer configured.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
         self.keys.values().map(|key| key.verified.digest)
     }
@@ -150,19 +161,22 @@ impl Key {
     }
 }
 
-/// What names a key in the revocations: another secret under the same id is another key.
+/// The digest that names a key in the revocations. It covers the secret's hash: a new secret under
+/// the same id is a new key, which an old revocation does not affect.
 pub fn key_digest(key: &config::ApiKey) -> Digest {
     Digest::of_list(&[API_KEY_ISSUER.as_bytes(), key.id.as_bytes(), &key.hash.0])
 }
 
-/// A new key: what is presented, and the hash by which it is configured.
+/// Creates a key. Returns the text that the caller presents and the hash for the configuration. The
+/// gateway itself never stores the secret. If the text is lost, a new key must be created.
 pub fn new_key(id: &str) -> (SecretString, Digest) {
     let secret = SecretString::new(Digest(random()).hex());
     let hash = Digest::of(secret.expose().as_bytes());
     (SecretString::new(format!("{PREFIX}{id}_{}", secret.expose())), hash)
 }
 
-/// Id and secret of a presented key; an id may have underscores in it, a secret has none.
+/// Splits a presented key into id and secret. The split is at the last underscore, because an id
+/// may contain underscores and a secret cannot.
 fn parse(text: &str) -> Option<(&str, &str)> {
     let (id, secret) = text.strip_prefix(PREFIX)?.rsplit_once('_')?;
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');

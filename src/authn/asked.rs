@@ -1,12 +1,13 @@
-//! Tokens and pairs about which only somebody else knows whose they are.
+//! Remote verification: credentials that only their issuer can judge (opaque tokens, Webitel
+//! pairs).
 //!
-//! A worker judges by what was said before (`verdicts`); the back room asks, one question for a
-//! token however many wait for its answer. No answer is no verdict: that is 503 and not
-//! remembered. What says that it is ours, or another issuer's, never goes to anybody.
+//! Workers use remembered verdicts (`verdicts`). The background runtime asks the issuer, with
+//! single flight per token (`flights`). If the issuer does not answer, the result is 503 and is not
+//! remembered. A token that names us or another issuer is never sent to this issuer.
 //!
-//! Anybody can make tokens up. So calls go round by client, of whom one has an eighth of them; what a
-//! client made up counts against its address, and over the limit is refused unasked. A token that was
-//! good is asked about before its verdict ends, by itself and for nobody's share.
+//! Anybody can invent tokens. Therefore calls are shared out round-robin by client (`Turns`), and
+//! invented tokens count against the client's address (`Attempts`); beyond the limit they are
+//! refused without a call. A good verdict is renewed before it ends, outside any client's share.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,10 +31,10 @@ use crate::dialect::Reason;
 use crate::outbound;
 use crate::secret::Digest;
 
-/// How long a refused token is refused without asking again.
+/// How long a refusal is remembered.
 const REFUSED: Duration = Duration::from_secs(5);
 
-/// Tokens of one issuer that are asked about at once.
+/// Upper bound of tokens of one issuer that are asked about or wait for their turn at once.
 const FLIGHTS: usize = 1000;
 
 const UNKNOWN: Refusal =
@@ -42,25 +43,25 @@ const UNKNOWN: Refusal =
 const BUSY: Refusal =
     Refusal { reason: Reason::Unavailable, cause: "too many tokens are being asked about" };
 
-/// Over the limit of made-up tokens.
+/// The answer to a new token from an address that is over the limit of unknown tokens.
 const UNASKED: Refusal = Refusal {
     reason: Reason::TokenInvalid,
     cause: "the address has brought too many tokens that nobody knows",
 };
 
-/// The last part of a verdict's life, in which it is asked about again.
+/// A good verdict is renewed in the last quarter of its life.
 const LAST_PART: u32 = 4;
 
-/// For whom others are asked.
+/// The client on whose behalf an issuer is asked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
-    /// The client's address; `None` where many share it, and for nobody in particular.
+    /// The client's address. `None` for an address that many clients share, and for renewals.
     pub(super) origin: Option<IpAddr>,
-    /// How many tokens that nobody knows an address may bring.
+    /// How many unknown tokens one address may present.
     pub(super) refusals: AttemptLimit,
 }
 
-/// An issuer that is asked about every token.
+/// An issuer that is asked about each of its tokens.
 #[derive(Debug)]
 pub(super) struct Asked {
     name: Arc<str>,
@@ -69,39 +70,42 @@ pub(super) struct Asked {
     cache: Duration,
     verdicts: Verdicts,
     flights: Flights,
-    /// Calls to whoever is asked.
+    /// Permits for calls to the issuer.
     turns: Turns,
-    /// What addresses have brought that nobody knows.
+    /// Unknown tokens, counted by address.
     refused: Attempts,
     heard: Mutex<Heard>,
 }
 
-/// How asking went so far.
+/// Counters and the last outcome of the calls, for operators.
 #[derive(Debug, Default)]
 struct Heard {
     answered: u64,
     failed: u64,
-    /// When it last answered.
+    /// The time of the last answer.
     at: Option<Timestamp>,
-    /// Why it did not the last time.
+    /// The error of the last call, if that call failed.
     problem: Option<String>,
 }
 
+/// The interface through which the issuer is asked.
 #[derive(Debug)]
 enum Whom {
     Issuer(Introspect),
     Webitel(Sessions),
 }
 
-/// What was said about a token.
+/// An issuer's positive answer about a token.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) verified: Verified,
-    /// Whether it has an end of its own; otherwise it is good for as long as it is remembered.
+    /// True if the token has an expiry of its own. Otherwise it is valid for as long as its verdict
+    /// is remembered.
     pub(super) ends: bool,
 }
 
-/// Whose is this token? To be asked of these, in this order, until one knows.
+/// A question about one token, for the issuers that could know it. They are asked in order until
+/// one accepts the token.
 #[derive(Clone, Debug)]
 pub struct TokenInquiry {
     candidates: Vec<Arc<Asked>>,
@@ -109,6 +113,8 @@ pub struct TokenInquiry {
 }
 
 impl TokenInquiry {
+    // One issuer that cannot be reached must not turn another's acceptance into 503. It does turn a
+    // refusal into 503, because the unreached issuer might have accepted.
     pub(super) async fn ask(self, asker: Asker, now: Timestamp) -> Result<(), Refusal> {
         let mut unknown = Ok(());
         for asked in &self.candidates {
@@ -123,7 +129,7 @@ impl TokenInquiry {
 }
 
 impl Asked {
-    /// Knows nothing yet.
+    /// Creates the state for an issuer, with no verdicts.
     pub(super) fn new(issuer: &Issuer) -> Result<Self, IssuerError> {
         let (whom, cache) = match &issuer.keys {
             IssuerKeys::WebitelSessions(sessions) => {
@@ -132,7 +138,7 @@ impl Asked {
             IssuerKeys::Introspection(options) => {
                 (Whom::Issuer(Introspect::new(issuer, options)?), options.cache)
             }
-            // Invariant: nobody asks an issuer whose keys verify its tokens.
+            // Invariant: an issuer with keys verifies its tokens locally and is never asked.
             _ => return Err(crate::token::BadKey("nobody is asked about its tokens").into()),
         };
         Ok(Self {
@@ -148,12 +154,13 @@ impl Asked {
         })
     }
 
-    /// Whether what was said here would be said of this issuer's tokens too.
+    /// True if the verdicts are still valid for `issuer`, so that a reload can keep them.
     pub(super) fn serves(&self, issuer: &Issuer) -> bool {
         self.rules == *issuer
     }
 
-    /// Whether a credential of this kind, that names this issuer, may be asked about here.
+    /// True if this issuer may be asked about a credential of this kind that names this issuer or
+    /// none.
     fn may_know(&self, credential: &Credential, named: &Named) -> bool {
         match (&self.whom, credential, named) {
             (Whom::Issuer(_), Credential::Bearer(_), Named::Opaque) => true,
@@ -167,12 +174,12 @@ impl Asked {
         self.verdicts.find(digest, now)
     }
 
-    /// Whether the issuer's takeover has ended.
+    /// True if the period in which the issuer is accepted (its takeover) has ended.
     fn is_over(&self, now: Timestamp) -> bool {
         self.rules.until.is_some_and(|until| until <= now)
     }
 
-    /// Whether the token is good; asks if that is not known.
+    /// Returns whether the token is good; asks the issuer if no verdict is remembered.
     async fn ask(
         &self,
         credential: &Credential,
@@ -188,24 +195,27 @@ impl Asked {
             return Err(UNASKED);
         }
         let asking = async {
-            // The question before this one may have landed just now.
+            // Another question may have been answered between the search above and joining the
+            // flight. Without a second search, this token would be asked about twice. Every call
+            // costs the client one of its turns.
             self.find(&digest, now).is_some() || self.inquire(credential, digest, asker, now).await
         };
         let is_known = self.flights.join(digest, Box::pin(asking)).await.ok_or(BUSY)?;
         match self.find(&digest, now).filter(|_| is_known) {
             Some(verdict) => Ok(verdict.is_ok()),
-            // Those before it in the line were refused meanwhile.
+            // Earlier tokens of the same address were refused while this one waited for its turn,
+            // and the address has now reached its limit.
             None if is_over() => Err(UNASKED),
             None => Err(UNKNOWN),
         }
     }
 
-    /// Whether the asker's address has brought as many tokens that nobody knows as it may.
+    /// True if the asker's address has presented as many unknown tokens as it may.
     fn is_flooded_by(&self, asker: Asker, now: Timestamp) -> bool {
         self.refused.wait(asker.origin, asker.refusals, now).is_some()
     }
 
-    /// Forgets what is over.
+    /// Forgets counts that no longer matter.
     pub(super) fn sweep(&self, now: Timestamp) {
         self.refused.sweep(now);
     }
@@ -227,7 +237,8 @@ impl Asked {
         now: Timestamp,
     ) -> bool {
         let turn = tokio::time::timeout(outbound::TIMEOUT, self.turns.take(asker.origin)).await;
-        // No turn is nothing that the issuer did wrong.
+        // The time limit ended in the queue. The issuer did nothing wrong, so no failure is
+        // recorded.
         let Ok(Ok(_turn)) = turn else { return false };
         let is_new = !self.verdicts.knows(&digest);
         if is_new && self.is_flooded_by(asker, now) {
@@ -246,7 +257,9 @@ impl Asked {
         match told {
             Ok(answer) => {
                 let (verdict, until) = self.verdict(answer, now);
-                // One that was good, or was counted before, is a client's that is late.
+                // Only the first refusal of a token counts as an invented one. A token that was
+                // good before belongs to a client that is late, and one refused before is counted
+                // already.
                 if is_new && verdict.is_err() {
                     self.refused.count(asker.origin, asker.refusals, now);
                 }
@@ -269,7 +282,7 @@ impl Asked {
         }
     }
 
-    /// What operators want to know.
+    /// The state of the issuer for operators.
     pub(super) fn told(&self) -> RemoteIssuer {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let problem = heard.problem.as_ref();
@@ -283,12 +296,13 @@ impl Asked {
         }
     }
 
-    /// A verdict, and how long it holds.
+    /// Turns an answer into a verdict and the time until which it is remembered.
     fn verdict(&self, told: Result<Answer, Refusal>, now: Timestamp) -> (Verdict, Timestamp) {
         let until = now.plus(self.cache);
         match told {
             Ok(Answer { mut verified, ends: false }) => {
-                // It holds a little longer where it is asked about again.
+                // During a renewal the verdict is used for `GRACE` longer, so the token must be
+                // valid that long.
                 verified.expires = until.plus(GRACE);
                 (Ok(Arc::new(verified)), until)
             }
@@ -306,7 +320,7 @@ impl Asked {
 }
 
 impl Whom {
-    /// How much it is asked at once.
+    /// How many calls may be under way at once.
     fn parallel(&self) -> usize {
         match self {
             Self::Issuer(_) => outbound::PARALLEL,
@@ -316,7 +330,7 @@ impl Whom {
 }
 
 impl Verifier {
-    /// Those `among` these issuers (none: all) who may be asked about a credential.
+    /// The issuers in `among` (all if it is empty) that may be asked about a credential.
     pub(super) fn may_know(&self, credential: &Credential, among: &[String]) -> Vec<Arc<Asked>> {
         let is_among = |asked: &&Arc<Asked>| {
             among.is_empty() || among.iter().any(|name| **name == *asked.name)
@@ -330,7 +344,7 @@ impl Verifier {
         asked.into_iter().filter(|asked| asked.may_know(credential, &named)).cloned().collect()
     }
 
-    /// Has those asked again whose good verdicts are about to end.
+    /// Queues the renewal of good verdicts that are about to end.
     fn renew_later(
         &self,
         candidates: &[Arc<Asked>],
@@ -347,8 +361,8 @@ impl Verifier {
         }
     }
 
-    /// The verdict of those who alone can tell whose a credential is; `None` where it is for us
-    /// to judge.
+    /// The remembered verdict on a credential that only a remote issuer can judge. `None` if no
+    /// such issuer is responsible, so that the credential is verified locally.
     pub(super) fn judged_elsewhere(
         &self,
         credential: &Credential,
@@ -384,7 +398,8 @@ impl Verifier {
     }
 }
 
-/// Every part of what was presented, so that a verdict is about all of it.
+/// The digest that names a verdict. It covers the token and its key, so a verdict for a pair is
+/// never applied to another key.
 fn digest(credential: &Credential) -> Digest {
     let token = credential.token().expose().as_bytes();
     match credential.key() {

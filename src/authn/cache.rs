@@ -1,9 +1,10 @@
-//! Tokens verified before, by the digest of the whole token.
+//! A bounded cache of locally verified tokens, keyed by the SHA-256 of the whole token.
 //!
-//! Bounded: a full shard gives up the least recently used of a few entries drawn at random.
-//! Holds facts only. Whether a token may be used now is asked again on every hit (see
-//! `verified`), and a failure is never kept. Shards have an index beside their entries, because
-//! a fair draw needs positions, which a plain concurrent map does not offer.
+//! Eviction is approximate LRU: a full shard removes the least recently used of a few entries drawn
+//! at random. Each shard has an index beside a vector of entries, because a fair draw needs
+//! positions, which a plain concurrent map does not offer. The cache stores facts only: `Verifier`
+//! checks on every hit whether the token may be used now (see `verified`). Failures are never
+//! cached, because made-up tokens would fill it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,19 +15,21 @@ use crate::clock::Timestamp;
 use crate::secret::Digest;
 use crate::spread::Spread;
 
-/// Enough that two cores seldom meet, few enough that a small cache is still one.
+/// Upper bound of shards. With 64 shards two cores seldom wait for the same lock, and a small cache
+/// is not split into shards of a few entries.
 const MAX_SHARDS: usize = 64;
 
-/// Fewest entries that make a shard worth having.
+/// Fewest entries for which a shard is worth having.
 const MIN_SHARD: usize = 64;
 
-/// How many entries are compared when one must go.
+/// How many entries are compared when one must be removed.
 const SAMPLE: usize = 8;
 
-/// A token's use is noted at most this often, so that reading stays reading.
+/// Shortest time in milliseconds between two updates of an entry's last use. Rare writes keep the
+/// cache line shared between the cores that read it.
 const NOTE_EVERY: u64 = 1000;
 
-/// Remembered tokens.
+/// The cache, split into shards with a lock each.
 #[derive(Debug)]
 pub(super) struct Cache {
     shards: Box<[RwLock<Shard>]>,
@@ -48,14 +51,15 @@ struct Entry {
 }
 
 impl Cache {
-    /// A cache of at most about `size` tokens; none with 0.
+    /// A cache of about `size` tokens. With 0 nothing is cached.
     pub(super) fn new(size: usize) -> Self {
         let shards = (size / MIN_SHARD).clamp(1, MAX_SHARDS);
         let capacity = size.div_ceil(shards);
         Self { shards: (0..shards).map(|_| RwLock::default()).collect(), capacity }
     }
 
-    /// The token, with the epoch of the keys it was verified by.
+    /// The cached token, with the epoch of the keys that verified it. The caller compares the epoch
+    /// with that of the current keys.
     pub(super) fn find(&self, digest: &Digest, now: Timestamp) -> Option<(Arc<Verified>, u64)> {
         let shard = self.shard(digest)?.read().unwrap_or_else(PoisonError::into_inner);
         let entry = shard.entries.get(*shard.index.get(digest)?)?;
@@ -65,11 +69,15 @@ impl Cache {
         Some((entry.verified.clone(), entry.epoch))
     }
 
-    /// Remembers a token that was verified and admitted at `now`.
+    /// Caches a token that was verified and admitted at `now`. If the shard is full, one entry is
+    /// evicted first, so the size of the cache is a hard bound and a flood of valid tokens cannot
+    /// exhaust memory.
     pub(super) fn keep(&self, digest: Digest, epoch: u64, verified: Arc<Verified>, now: Timestamp) {
         let Some(shard) = self.shard(&digest).filter(|_| self.capacity > 0) else { return };
         let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
         let entry = Entry { digest, epoch, verified, used: AtomicU64::new(now.millis()) };
+        // Two requests can verify the same new token at once. The second one then replaces the
+        // entry of the first, so that no digest is stored twice.
         let held = shard.index.get(&digest).copied();
         if let Some(held) = held.and_then(|position| shard.entries.get_mut(position)) {
             *held = entry;
@@ -83,7 +91,8 @@ impl Cache {
         shard.entries.push(entry);
     }
 
-    /// Forgets tokens that have expired.
+    /// Removes expired tokens. An expired token is refused on every hit anyway; removing it makes
+    /// room for others. The leeway of its issuer is added, as in `Verified::admit`.
     pub(super) fn sweep(&self, now: Timestamp) {
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +109,7 @@ impl Cache {
         }
     }
 
-    /// How many tokens are remembered.
+    /// The number of cached tokens.
     pub(super) fn len(&self) -> usize {
         let of = |shard: &RwLock<Shard>| {
             shard.read().unwrap_or_else(PoisonError::into_inner).entries.len()
@@ -108,6 +117,7 @@ impl Cache {
         self.shards.iter().map(of).sum()
     }
 
+    /// The shard of a digest. SHA-256 distributes evenly, so its first bytes are the shard number.
     fn shard(&self, digest: &Digest) -> Option<&RwLock<Shard>> {
         let [first, second, ..] = digest.0;
         self.shards.get(usize::from(u16::from_be_bytes([first, second])) % self.shards.len())
@@ -115,8 +125,9 @@ impl Cache {
 }
 
 impl Shard {
-    /// Removes the least recently used of a sample. The newcomer's digest draws the sample: to
-    /// whoever cannot sign tokens it is as random as anything.
+    /// Removes the least recently used entry of a sample. The bytes of the new token's digest
+    /// choose the sample. Only a caller who can sign tokens could choose these bytes, so they serve
+    /// as randomness.
     fn evict(&mut self, newcomer: &Digest) {
         let draws = newcomer.0.chunks_exact(3).take(SAMPLE).map(|chunk| {
             let number = chunk.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
@@ -134,7 +145,8 @@ impl Shard {
         if position < self.entries.len() {
             self.entries.swap_remove(position);
         }
-        // The last entry took the place of the removed one.
+        // `swap_remove` moved the last entry to the position of the removed one. The index must
+        // follow, or the moved entry could not be found any more.
         if let Some(moved) = self.entries.get(position) {
             self.index.insert(moved.digest, position);
         }

@@ -1,8 +1,9 @@
-//! Client certificates: whom the one that a connection showed names.
+//! Client certificates (mutual TLS): maps the certificate of a connection to a configured identity.
 //!
-//! The handshake has proved it; here an entry of the configuration says who that is. One that no
-//! entry means is no credential. It must hold at the time of the request and not only at that of
-//! the handshake, which may be long ago.
+//! The TLS handshake has already verified the certificate; here an entry of the configuration names
+//! its holder. A certificate without an entry is not a credential. The validity period is checked
+//! at the time of each request, because the handshake of the connection may be long ago. The
+//! pipeline calls this when a route accepts certificates and no other credential is presented.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,29 +16,30 @@ use crate::dialect::Reason;
 use crate::identity::{CERTIFICATE_ISSUER, Claims, Identity, Subject};
 use crate::secret::Digest;
 
-/// The certificates that are somebody's.
+/// The configured certificates by their names.
 #[derive(Debug)]
 pub struct Certificates(HashMap<CertificateName, UserRef>);
 
+/// The identity that one entry of the configuration gives to a certificate.
 #[derive(Debug)]
 struct UserRef {
-    /// Place in the configuration: the first entry that fits decides.
+    /// The position in the configuration. If several entries match, the first one decides.
     number: usize,
     identity: Identity,
     digest: Digest,
 }
 
 impl Certificates {
-    /// The holders that are configured.
+    /// Prepares the configured entries.
     pub fn new(config: &[config::ClientCertificate]) -> Self {
         let holders = config.iter().enumerate();
         Self(holders.map(|(number, one)| (one.by.clone(), UserRef::new(number, one))).collect())
     }
 
-    /// Who the holder is; `None` if no entry means his certificate.
+    /// The identity of the certificate's holder; `None` if no entry matches the certificate.
     ///
     /// # Errors
-    /// When it does not hold now.
+    /// `TokenExpired` if the certificate is not valid at `now`.
     pub fn verify(
         &self,
         certificate: &ClientCertificate,
@@ -57,7 +59,9 @@ impl Certificates {
         Ok(Some(Arc::new(Verified::without_token(identity, holder.digest, until))))
     }
 
-    /// What each holder's streams are known by.
+    /// The digests by which streams of the holders are tracked, so that a reload can end them. The
+    /// digest covers the entry's name and its condition: if one of them changes, then the streams
+    /// of the old entry end.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
         self.0.values().map(|holder| holder.digest)
     }

@@ -1,7 +1,8 @@
-//! Reading claims: each of the right type, or the token is refused.
+//! Typed access to the claims of a token. A claim of the wrong type makes the token invalid.
 //!
-//! A claim of the wrong type is never treated as absent: that is how an `exp` of `"never"` once
-//! passed elsewhere. Times are compared with the caller's `now` only.
+//! A claim of the wrong type is never treated as absent: an `exp` of `"never"` must not mean a
+//! token without expiry. Nothing here reads a clock; times are returned for the caller to compare.
+//! The verifiers of own, foreign and introspected tokens use it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,15 @@ use crate::clock::Timestamp;
 use crate::identity::Claims;
 use crate::secret::Digest;
 
-/// Latest date that is taken (the end of the year 9999): a later one is a mistake of units.
+/// Latest accepted date, in seconds (the end of the year 9999). A later date is a mistake of units,
+/// such as milliseconds.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// A claim that is a string and not empty, if it is there.
+/// A claim that must be a non-empty string if it is present.
+///
+/// # Errors
+/// A value of another type, or an empty string. An empty name must not compare equal to a missing
+/// one.
 pub(super) fn text<'c>(claims: &'c Claims, name: &str) -> Result<Option<&'c str>, Cause> {
     match claims.get(name) {
         None => Ok(None),
@@ -27,12 +33,18 @@ pub(super) fn text<'c>(claims: &'c Claims, name: &str) -> Result<Option<&'c str>
     }
 }
 
-/// A claim that must be there and a string.
+/// A claim that must be present and a non-empty string.
+///
+/// # Errors
+/// An absent claim, a value of another type, or an empty string.
 pub(super) fn required<'c>(claims: &'c Claims, name: &str) -> Result<&'c str, Cause> {
     text(claims, name)?.ok_or("a required claim is missing")
 }
 
-/// A NumericDate (RFC 7519 §2), if it is there: a finite number, not negative.
+/// A NumericDate (RFC 7519 §2), if it is present: a finite number that is not negative.
+///
+/// # Errors
+/// A string, a negative number, and a date after `LAST_SECOND`.
 pub(super) fn date(claims: &Claims, name: &str) -> Result<Option<Timestamp>, Cause> {
     const WRONG: Cause = "a claim that must be a date is not one";
     let Some(value) = claims.get(name) else { return Ok(None) };
@@ -41,16 +53,16 @@ pub(super) fn date(claims: &Claims, name: &str) -> Result<Option<Timestamp>, Cau
         return date.map(Some).ok_or(WRONG);
     }
     let seconds = value.as_f64().ok_or(WRONG)?;
-    // Not a number is in no range.
+    // A range contains no NaN, so this test refuses NaN as well as negative and infinite numbers.
     if !(0.0..=LAST_SECOND as f64).contains(&seconds) {
         return Err(WRONG);
     }
     Ok(Some(Timestamp::default().plus(Duration::from_secs_f64(seconds))))
 }
 
-/// SHA-256 of the client certificate that the token is bound to (RFC 8705 §3.1), where it is. A
-/// token that is bound to anything else (a DPoP key, RFC 9449) is refused: taken without the proof
-/// of that key it would be worth to a thief what it is worth to its owner.
+/// The SHA-256 of the client certificate to which the token is bound (RFC 8705 §3.1), if it is
+/// bound. A token with any other confirmation method, such as a DPoP key (RFC 9449), is refused:
+/// the gateway cannot check the proof of that key, and without the check a stolen token would work.
 pub(super) fn certificate(claims: &Claims) -> Result<Option<Digest>, Cause> {
     const WRONG: Cause = "the token is bound to what is not proved here (`cnf`)";
     let Some(bound) = claims.get("cnf") else { return Ok(None) };
@@ -60,7 +72,10 @@ pub(super) fn certificate(claims: &Claims) -> Result<Option<Digest>, Cause> {
     Ok(Some(Digest(bytes.try_into().map_err(|_| WRONG)?)))
 }
 
-/// Whom the token is for: a string or a list of them, if it is there.
+/// The audience of the token: a string or a list of strings, empty if the claim is absent.
+///
+/// # Errors
+/// A value of another type, an empty list, or a list with a value that is not a string.
 pub(super) fn audience(claims: &Claims) -> Result<Vec<&str>, Cause> {
     const WRONG: Cause = "`aud` is neither a string nor a list of strings";
     match claims.get("aud") {
@@ -73,18 +88,20 @@ pub(super) fn audience(claims: &Claims) -> Result<Vec<&str>, Cause> {
     }
 }
 
-/// True if one of `accepted` is among the token's audience.
+/// True if one of `accepted` is in the token's audience.
 pub(super) fn is_for(audience: &[&str], accepted: &[String]) -> bool {
     accepted.iter().any(|name| audience.contains(&name.as_str()))
 }
 
-/// The claim at a path.
+/// The claim at a path of nested objects.
 pub(super) fn at<'c>(claims: &'c Claims, path: &[String]) -> Option<&'c Value> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(claims.get(first)?, |value, name| value.get(name))
 }
 
-/// Names in a list, or in a string separated by spaces or commas. What is neither grants nothing.
+/// Names in a list, or in a string that is separated by spaces or commas. Any other type grants
+/// nothing. Roles and scopes are read with it; issuers use both forms (RFC 6749 §3.3 separates
+/// scopes by spaces).
 pub(super) fn names(value: Option<&Value>) -> Vec<Arc<str>> {
     match value {
         Some(Value::String(text)) => {

@@ -1,8 +1,9 @@
-//! The one token of a request.
+//! Extracts the one token of a request, without verifying it.
 //!
-//! Reads `Authorization: Bearer` (RFC 6750 §2.1), the pair `X-Access-Token` with `X-Key`, and the
-//! pair in the query where a route takes it. Kinds that are not accepted are not counted. What
-//! could be read in two ways is refused as ambiguous; nothing here says whether a token is good.
+//! It reads `Authorization: Bearer` (RFC 6750 §2.1), the pair `X-Access-Token` with `X-Key`, and
+//! the pair in the query on routes that allow it. Kinds that the route does not accept are ignored.
+//! A request that can be read in two ways is refused as ambiguous, because gateway and upstream
+//! could each use another token. `presented` and the login endpoints call it.
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
@@ -10,34 +11,34 @@ use super::jws::{Cause, MAX_TOKEN};
 use crate::dialect::Reason;
 use crate::secret::SecretString;
 
-/// The token of the pair.
+/// The header field of a pair's token.
 pub const X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 
-/// The key of the pair.
+/// The header field of a pair's key.
 pub const X_KEY: HeaderName = HeaderName::from_static("x-key");
 
-/// Longest key of a pair; ours are UUIDs.
+/// Longest key of a pair in bytes. Keys of the gateway are UUIDs.
 const MAX_KEY: usize = 256;
 
-/// Kinds of credentials that a route or endpoint takes.
+/// The kinds of credentials that a route or endpoint accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Accept {
     /// `Authorization: Bearer`.
     pub bearer: bool,
     /// `X-Access-Token` with `X-Key`.
     pub token_key: bool,
-    /// `access_token` with `x_key` in the query, as the pair.
+    /// `access_token` with `x_key` in the query, read as a pair.
     pub query: bool,
-    /// An API key.
+    /// An API key in its configured field.
     pub api_key: bool,
     /// `Authorization: Basic`.
     pub basic: bool,
-    /// The client's certificate.
+    /// The client certificate of the connection.
     pub certificate: bool,
 }
 
 impl Accept {
-    /// No kind at all.
+    /// Accepts no credential of any kind.
     pub const NOTHING: Self = Self {
         bearer: false,
         token_key: false,
@@ -48,41 +49,42 @@ impl Accept {
     };
 }
 
-/// A token that was presented, unproved.
+/// A token that was presented and is not verified yet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Credential {
-    /// A token that stands alone.
+    /// A token that is presented without a key.
     Bearer(SecretString),
-    /// A token that its key must accompany.
+    /// A token that is valid only together with its key.
     Pair { token: SecretString, key: SecretString },
 }
 
-/// Why no credential can be taken from a request.
+/// The reasons for which no credential can be extracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// One field or parameter is there twice.
+    /// A field or parameter occurs twice.
     #[error("`{0}` is given more than once")]
     Repeated(&'static str),
 
-    /// Two kinds, or header and query, at once.
+    /// Credentials of two kinds, or in a header and in the query.
     #[error("more than one credential is presented")]
     Several,
 
-    /// The token without its key, or the key without its token.
+    /// A token without its key, or a key without its token.
     #[error("half a pair is presented")]
     Half,
 
-    /// Not a name and a password in Basic's form.
+    /// A Basic credential that is not a readable name and password.
     #[error("a name and a password that cannot be read")]
     Unreadable,
 
-    /// Not the form of a credential.
+    /// The value does not have the form of a credential.
     #[error("{0}")]
     Malformed(Cause),
 }
 
 impl CredentialError {
-    /// The reason for the client: ambiguity is a bad request, the rest is no good credential.
+    /// The reason for the client. Ambiguity is a bad request (400); everything else is an invalid
+    /// credential (401). An unreadable Basic credential is answered like a wrong password.
     pub fn reason(&self) -> Reason {
         match self {
             Self::Repeated(_) | Self::Several => Reason::AmbiguousCredential,
@@ -93,7 +95,11 @@ impl CredentialError {
 }
 
 impl Credential {
-    /// The credential of a request; `None` where none of an accepted kind is presented.
+    /// Extracts the token; `None` if the request has none of an accepted kind.
+    ///
+    /// # Errors
+    /// A repeated field or parameter, credentials of two accepted kinds, half a pair, and a value
+    /// with other characters or of excessive length.
     pub fn extract(
         headers: &HeaderMap,
         query: Option<&str>,
@@ -102,6 +108,8 @@ impl Credential {
         if !accept.bearer && !accept.token_key && !accept.query {
             return Ok(None);
         }
+        // A repeated `Authorization` is refused even if `bearer` is not accepted here: the caller
+        // may accept `Basic` in the same field, and the upstream could read the other line.
         let authorization = single(headers, &AUTHORIZATION, "Authorization")?;
         let bearer = authorization.filter(|_| accept.bearer).and_then(bearer);
         let header = if accept.token_key { Half::of(headers)? } else { None };
@@ -120,8 +128,9 @@ impl Credential {
         }
     }
 
-    /// Every token, in the query only where it is accepted there, whatever is wrong with it or beside it: to
-    /// find out whose it is before it is passed on unproved.
+    /// All tokens of a request, however malformed or repeated. Those in the query are included only
+    /// if `accept` allows the query. A route without authentication calls this to find tokens that
+    /// belong to the gateway and must not reach its upstream.
     pub fn tokens(headers: &HeaderMap, query: Option<&str>, accept: Accept) -> Vec<SecretString> {
         let text = |value: &[u8]| std::str::from_utf8(value).ok().map(SecretString::from);
         let authorization = headers.get_all(AUTHORIZATION).iter();
@@ -135,14 +144,14 @@ impl Credential {
         bearers.chain(pairs).chain(in_query).collect()
     }
 
-    /// The token.
+    /// The token of either kind.
     pub fn token(&self) -> &SecretString {
         match self {
             Self::Bearer(token) | Self::Pair { token, .. } => token,
         }
     }
 
-    /// The key, if it is a pair.
+    /// The key of a pair; `None` for a bearer token.
     pub fn key(&self) -> Option<&SecretString> {
         match self {
             Self::Bearer(_) => None,
@@ -151,20 +160,22 @@ impl Credential {
     }
 }
 
-/// A pair, or what there is of it.
+/// A pair of which either part may be missing.
 struct Half<'r> {
     token: Option<&'r [u8]>,
     key: Option<&'r [u8]>,
 }
 
 impl<'r> Half<'r> {
-    /// What the fields have of one, if anything.
+    /// The parts that are in the header fields; `None` if both are missing.
     fn of(headers: &'r HeaderMap) -> Result<Option<Self>, CredentialError> {
         let token = single(headers, &X_ACCESS_TOKEN, "X-Access-Token")?;
         let key = single(headers, &X_KEY, "X-Key")?;
         Ok((token.is_some() || key.is_some()).then_some(Self { token, key }))
     }
 
+    /// The complete pair. Half a pair is refused instead of ignored: the client meant to
+    /// authenticate.
     fn pair(self) -> Result<Credential, CredentialError> {
         let (Some(token), Some(key)) = (self.token, self.key) else {
             return Err(CredentialError::Half);
@@ -178,39 +189,44 @@ impl<'r> Half<'r> {
     }
 }
 
+/// The value of a field; `None` if the field is absent, an error if it occurs more than once.
 pub(super) fn single<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
     shown: &'static str,
 ) -> Result<Option<&'h [u8]>, CredentialError> {
     let repeated = || headers.get_all(name).iter().nth(1).is_some();
-    // As many lines as names: nothing is repeated, whatever the name.
+    // `keys_len` counts distinct names and `len` counts lines. If both are equal, then no field is
+    // repeated, and the usual request needs no search.
     if headers.len() != headers.keys_len() && repeated() {
         return Err(CredentialError::Repeated(shown));
     }
     Ok(headers.get(name).map(|value| value.as_bytes()))
 }
 
-/// What follows `Bearer` and one space; `None` for another scheme, which is not ours to judge.
+/// The text after `Bearer` and one space. `None` for another scheme, which other code may handle.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
     scheme.eq_ignore_ascii_case(b"bearer").then(|| rest.get(1..).unwrap_or_default())
 }
 
-/// Whether all are characters of RFC 9110 §11.2. Without an early end, and without a table, the
-/// compiler looks at many bytes at once; every byte of every token is looked at.
+/// True if all bytes are characters of token68 (RFC 9110 §11.2). The loop has no early exit and no
+/// table, so that the compiler can use vector instructions: it runs over every byte of every token.
 fn is_token68(value: &[u8]) -> bool {
     value.iter().fold(true, |all, byte| {
         let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-        // `-`, `.` and `/` stand before the digits.
+        // In ASCII the marks `-`, `.` and `/` stand directly before the digits.
         let digit_or_mark = byte.wrapping_sub(b'-') <= b'9' - b'-';
         let mark = (*byte == b'_') | (*byte == b'~') | (*byte == b'+') | (*byte == b'=');
         all & (letter | digit_or_mark | mark)
     })
 }
 
-/// As many of these characters as a token may have.
+/// Checks length and characters of a token.
+///
+/// # Errors
+/// An empty value, one above `MAX_TOKEN`, and characters that no token has.
 fn token68(value: &[u8]) -> Result<SecretString, CredentialError> {
     if value.len() > MAX_TOKEN {
         return Err(CredentialError::Malformed("the token is too long"));
@@ -221,13 +237,14 @@ fn token68(value: &[u8]) -> Result<SecretString, CredentialError> {
     Ok(ascii(value).into())
 }
 
-/// Text of bytes that were found to be ASCII.
+/// The text of bytes that were checked to be ASCII.
 fn ascii(value: &[u8]) -> &str {
     std::str::from_utf8(value).unwrap_or_default()
 }
 
 type QueryPair = (Option<Vec<u8>>, Option<Vec<u8>>);
 
+/// The parts of a pair in the query; `None` if both are missing. A repeated parameter is refused.
 fn query_pair(query: &str) -> Result<Option<QueryPair>, CredentialError> {
     let (mut token, mut key) = (None, None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {

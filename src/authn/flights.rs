@@ -1,8 +1,8 @@
-//! One question for a token, however many wait for its answer; so many questions at once.
+//! Single flight per token, with a bound on concurrent lookups and on waiters per lookup.
 //!
-//! Each of those who wait holds a place in the back room: one question, or one token that many
-//! bring, must not hold them all. A flight lives for as long as somebody waits for it: where the one who asks is given up, the
-//! next one asks in his place.
+//! Every waiter occupies a place in the background runtime. Without the bounds, one slow issuer or
+//! one token that many clients present could occupy all places. If the task that makes the call is
+//! cancelled, then the next waiter makes the call in its place. `asked` is the only caller.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,13 +11,13 @@ use tokio::sync::OnceCell;
 
 use crate::secret::Digest;
 
-/// Whether there is an answer now.
+/// One lookup. The value says whether the issuer answered.
 type Flight = OnceCell<bool>;
 
-/// Those who wait for one answer.
+/// Upper bound of waiters for one lookup.
 const WAITING: usize = 512;
 
-/// Questions that are under way.
+/// The lookups that are under way, by digest.
 #[derive(Debug)]
 pub(super) struct Flights {
     most: usize,
@@ -25,28 +25,35 @@ pub(super) struct Flights {
 }
 
 impl Flights {
-    /// Takes so many at once.
+    /// A registry for at most `most` lookups at once.
     pub(super) fn new(most: usize) -> Self {
         Self { most, under_way: Mutex::default() }
     }
 
-    /// Waits for the question of this name, put by `ask` unless it is under way; `None` where there
-    /// are too many, or too many wait for this one.
+    /// Waits for the lookup called `name`; runs `ask` if no such lookup is under way. `None` if
+    /// there are too many lookups, or too many waiters for this one. The result is the value of
+    /// `ask`: true if the issuer answered. The answer itself is with the verdicts.
     pub(super) async fn join(&self, name: Digest, ask: impl Future<Output = bool>) -> Option<bool> {
         let flight = self.board(name)?;
+        // `get_or_init` runs the future of one waiter and wakes the others with its result. If that
+        // waiter is dropped, then another waiter's future runs, so a cancelled request strands
+        // nobody.
         let is_answered = *flight.get_or_init(|| ask).await;
         self.land(&name, &flight);
         Some(is_answered)
     }
 
+    /// Joins the lookup of this name or registers a new one. The registry has only weak references,
+    /// so a lookup disappears with its last waiter.
     fn board(&self, name: Digest) -> Option<Arc<Flight>> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = under_way.get(&name).and_then(Weak::upgrade) {
-            // This one is counted too.
+            // The count includes the reference that was just taken.
             return (Arc::strong_count(&flight) <= WAITING).then_some(flight);
         }
         if under_way.len() >= self.most {
-            // Those that were given up.
+            // Lookups whose waiters were all cancelled are still registered. They are removed only
+            // when the registry is full, so that a usual call does not scan it.
             under_way.retain(|_, flight| flight.strong_count() > 0);
         }
         if under_way.len() >= self.most {
@@ -57,7 +64,8 @@ impl Flights {
         Some(flight)
     }
 
-    /// Not another one of the same name, which may have begun meanwhile.
+    /// Removes a finished lookup. If a new lookup of the same name began after this one finished,
+    /// then the new one stays, because the pointers differ.
     fn land(&self, name: &Digest, flight: &Arc<Flight>) {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if under_way.get(name).is_some_and(|held| held.as_ptr() == Arc::as_ptr(flight)) {

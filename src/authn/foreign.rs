@@ -1,8 +1,9 @@
-//! Tokens of other issuers: their keys, and by what rules each is taken.
+//! Tokens of other issuers: where their keys are, and which rules their claims must meet.
 //!
-//! A token belongs to the issuer whose name its `iss` is, byte for byte, and only that issuer's
-//! keys are tried. Only a takeover issuer that does not require `iss` is tried for a token that
-//! has none. ID tokens and event tokens prove something else than access and are refused.
+//! A token belongs to the issuer whose name equals its `iss` byte for byte, and only that issuer's
+//! keys are tried. A token without `iss` is tried only with issuers in takeover that do not require
+//! the claim. ID tokens and event tokens are refused, because they do not prove access. `Verifier`
+//! calls this for tokens that are not ours.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::secret::Digest;
 use crate::token::{BadKey, KeyRemark, KeySet};
 use crate::trust::TrustError;
 
-/// Another issuer, ready to verify.
+/// A configured issuer, ready to verify tokens.
 #[derive(Clone, Debug)]
 pub(super) struct Foreign {
     name: Arc<str>,
@@ -28,18 +29,18 @@ pub(super) struct Foreign {
     keys: Keys,
 }
 
-/// Where the keys are.
+/// The place of an issuer's keys.
 #[derive(Clone, Debug)]
 enum Keys {
-    /// Here, for good.
+    /// In the configuration. These keys never change during a generation.
     Held(KeySet),
-    /// At the issuer's, who is asked for them.
+    /// Published by the issuer, fetched in the background.
     Remote(Arc<Remote>),
-    /// Nowhere: somebody is asked about every token.
+    /// The issuer has no keys for us; it is asked about every token.
     Asked(Arc<Asked>),
 }
 
-/// Why an issuer's tokens could never be verified.
+/// The reasons for which an issuer's tokens could never be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
     #[error(transparent)]
@@ -53,8 +54,12 @@ pub enum IssuerError {
 }
 
 impl Foreign {
-    /// Reads the issuer's keys, or takes those that `last` knows; remarks tell which are not used
-    /// and why.
+    /// Prepares an issuer. If `last` (the previous generation) has the same issuer, its fetched
+    /// keys and verdicts are kept. The remarks name keys that are not used, with the reason.
+    ///
+    /// # Errors
+    /// Keys of which none can be used, certificate authorities that cannot be loaded, and a
+    /// database address that cannot be parsed.
     pub(super) fn new(
         issuer: &Issuer,
         last: &[Self],
@@ -85,12 +90,12 @@ impl Foreign {
         Ok((Self { name, rules: issuer.clone(), keys }, remarks))
     }
 
-    /// The issuer's name in the configuration.
+    /// The name of the issuer in the configuration.
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// The issuer's keys, where it is asked for them.
+    /// The remote key set, if the issuer publishes its keys.
     pub(super) fn remote(&self) -> Option<&Arc<Remote>> {
         match &self.keys {
             Keys::Remote(remote) => Some(remote),
@@ -98,7 +103,7 @@ impl Foreign {
         }
     }
 
-    /// Who is asked about every token of the issuer.
+    /// The remote verification, if the issuer is asked about every token.
     pub(super) fn asked(&self) -> Option<&Arc<Asked>> {
         match &self.keys {
             Keys::Asked(asked) => Some(asked),
@@ -106,7 +111,9 @@ impl Foreign {
         }
     }
 
-    /// Changes when the issuer's keys do; `None` while none is known.
+    /// The epoch of the key set. It changes whenever the keys change; `None` if no keys are known.
+    /// A cached token carries the epoch of the keys that verified it. If the epochs differ, the
+    /// token is verified again.
     pub(super) fn epoch(&self, now: Timestamp) -> Option<u64> {
         match &self.keys {
             Keys::Held(keys) => Some(keys.epoch()),
@@ -115,12 +122,14 @@ impl Foreign {
         }
     }
 
-    /// Whether the issuer's takeover has ended.
+    /// True if the period in which the issuer is accepted (its takeover) has ended.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         self.rules.until.is_some_and(|until| until <= now)
     }
 
-    /// Whether a token with this `iss`, or with none, can be this issuer's.
+    /// True if a token with this `iss`, or without one, can belong to this issuer. A token without
+    /// `iss` can belong to an issuer that does not require the claim, but never to a remotely
+    /// verified one: such a token may name nobody and must not be shown to anybody.
     pub(super) fn may_issue(&self, issuer: Option<&str>) -> bool {
         match issuer {
             Some(issuer) => issuer == self.rules.issuer,
@@ -129,8 +138,9 @@ impl Foreign {
         }
     }
 
-    /// Verifies a token of this issuer in all that does not change with time; with the epoch of
-    /// the keys that proved it. The claims are the caller's to add, who owns them.
+    /// Verifies everything about a token that does not change with time. Returns the epoch of the
+    /// keys that verified it. The identity has no claims yet; the caller, who owns them, moves them
+    /// in.
     pub(super) fn verify(
         &self,
         token: &Compact<'_>,
@@ -146,7 +156,9 @@ impl Foreign {
         Ok((verified, epoch))
     }
 
-    /// Whether a token is good but for whose it is.
+    /// True if the token is valid except that its subject is not among the issuer's `subjects`.
+    /// Token exchange may tell this to the client. The signature is verified first, so that an
+    /// invented token learns nothing.
     pub(super) fn is_strangers(
         &self,
         token: &Compact<'_>,
@@ -158,19 +170,25 @@ impl Foreign {
             && self.check_anyones(token, claims).is_ok()
     }
 
+    /// True if the issuer's `subjects` setting includes the token's subject.
     fn is_of_subjects(&self, claims: &Claims) -> bool {
         let subject = claims::required(claims, "sub");
         subject.is_ok_and(|subject| self.rules.takes_subject(subject))
     }
 
-    /// The signature; answers the epoch of the keys that proved it.
+    /// Verifies the signature. Returns the epoch of the keys that verified it.
+    ///
+    /// # Errors
+    /// An invalid signature or an ended takeover is a refusal. Missing or outdated remote keys
+    /// become an inquiry.
     fn prove(&self, token: &Compact<'_>, now: Timestamp) -> Result<u64, Unproved> {
         match &self.keys {
             Keys::Held(keys) => {
                 token.verify(keys).map_err(Refusal::invalid)?;
                 Ok(keys.epoch())
             }
-            // Nobody is asked for keys that would not be used.
+            // The check of the takeover's end would refuse the token later anyway. Refusing it here
+            // avoids a fetch of keys that would never be used.
             Keys::Remote(_) if self.is_over(now) => {
                 Err(Refusal::invalid("the issuer is not accepted any more").into())
             }
@@ -179,7 +197,11 @@ impl Foreign {
         }
     }
 
-    /// What the issuer's rules say about a token that it signed, whosever it is.
+    /// Checks the claims against the issuer's rules, for any subject.
+    ///
+    /// # Errors
+    /// A wrong type, a missing required claim, another audience, a date of the wrong form, and a
+    /// lifetime above the issuer's `max_lifetime`.
     fn check_anyones(&self, token: &Compact<'_>, claims: &Claims) -> Result<Verified, Cause> {
         self.check_type(token, claims)?;
         let missing = |name: &String| claims.get(name).is_none_or(serde_json::Value::is_null);
@@ -192,6 +214,8 @@ impl Foreign {
         let issued = claims::date(claims, "iat")?;
         let not_before = claims::date(claims, "nbf")?;
         self.check_lifetime(issued, expires)?;
+        // The digest covers the signed part only. ECDSA signatures can be altered without a key and
+        // stay valid; the altered token must have the same name in the revocations.
         Ok(Verified {
             identity: identity(&self.rules, &self.name, subject, claims),
             digest: Digest::of(token.signed().as_bytes()),
@@ -209,6 +233,8 @@ impl Foreign {
         })
     }
 
+    /// Checks the `typ` header (RFC 8725 §3.11) and refuses ID tokens. Without this check a token
+    /// that was issued for another purpose could be presented as an access token.
     fn check_type(&self, token: &Compact<'_>, claims: &Claims) -> Result<(), Cause> {
         match token.typ() {
             Some(typ) if !self.rules.types.contains(&typ) => {
@@ -220,6 +246,7 @@ impl Foreign {
         check_not_id(&self.rules, claims)
     }
 
+    /// Checks the token's lifetime against `max_lifetime`, which requires `iat`.
     fn check_lifetime(&self, issued: Option<Timestamp>, expires: Timestamp) -> Result<(), Cause> {
         let Some(longest) = self.rules.max_lifetime else { return Ok(()) };
         let issued = issued.ok_or("`iat` is missing, by which the lifetime is known")?;
@@ -230,7 +257,8 @@ impl Foreign {
     }
 }
 
-/// ID tokens are for clients, unless the operator says otherwise.
+/// Refuses ID tokens and event tokens unless the operator allows them. An ID token is meant for the
+/// client application and proves a login, not permission to call an API.
 pub(super) fn check_not_id(rules: &Issuer, claims: &Claims) -> Result<(), Cause> {
     let names = ["nonce", "at_hash", "events"];
     let is_id = claims.get("token_use").is_some_and(|usage| usage == "id");
@@ -240,7 +268,11 @@ pub(super) fn check_not_id(rules: &Issuer, claims: &Claims) -> Result<(), Cause>
     Ok(())
 }
 
-/// Whether the token is meant for whom the issuer's rules say.
+/// Checks that the token is meant for one of the audiences in the issuer's rules.
+///
+/// # Errors
+/// A token for another audience, or with an `aud` of the wrong type. A token without `aud` is
+/// refused unless the issuer accepts any audience.
 pub(super) fn check_audience(rules: &Issuer, claims: &Claims) -> Result<(), Cause> {
     let audience = claims::audience(claims)?;
     match &rules.audience {
@@ -250,7 +282,8 @@ pub(super) fn check_audience(rules: &Issuer, claims: &Claims) -> Result<(), Caus
     }
 }
 
-/// Whom the claims are about, without these: who owns them adds them.
+/// The identity in the claims, with its own `claims` still empty; the owner of the claims moves
+/// them in.
 pub(super) fn identity(
     rules: &Issuer,
     name: &Arc<str>,
@@ -272,17 +305,20 @@ pub(super) fn identity(
     }
 }
 
-/// The keys that the configuration holds.
+/// The keys that are in the configuration.
+///
+/// # Errors
+/// A key that cannot be parsed, and a set in which no key can be used.
 fn held(issuer: &Issuer) -> Result<(KeySet, Vec<KeyRemark>), BadKey> {
-    // Whether a short secret is permitted was asked when the configuration was checked, where
-    // only a takeover issuer can say so; nobody else gets past this line with one.
+    // `config` permits short secrets for takeover issuers only and has already checked that. This
+    // code can therefore treat `until`, which only takeover issuers have, as the permission.
     let weak = issuer.until.is_some();
     let algorithms = &issuer.algorithms;
     let (keys, remarks) = match &issuer.keys {
         IssuerKeys::Jwks(text) => KeySet::from_jwks(text, algorithms, weak)?,
         IssuerKeys::Pem(text) => KeySet::from_pem(text, algorithms)?,
         IssuerKeys::Secret(secret) => KeySet::from_secret(secret, algorithms, weak)?,
-        // Not here.
+        // Other kinds of keys are remote and are not read here.
         _ => Default::default(),
     };
     if keys.keys().is_empty() {

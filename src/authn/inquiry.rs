@@ -1,7 +1,9 @@
-//! Questions to others that have to be answered before a credential can be judged.
+//! Lookups that must be done before a credential can be judged: fetching keys, or asking an issuer.
 //!
-//! A worker never asks: it is handed the question and has the back room put it. What comes of it
-//! is remembered by whoever was asked about, so that the credential is then verified again.
+//! Workers never wait for an issuer. `Verifier::verify_among` returns an `Inquiry`, and
+//! `Verifier::prove_among` runs it on the background runtime. The result is stored with the
+//! issuer's state, and the credential is then verified again from memory. An inquiry itself decides
+//! nothing.
 
 use super::asked::{Asker, TokenInquiry};
 use super::remote::KeyInquiry;
@@ -9,20 +11,20 @@ use super::verified::Refusal;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 
-/// A question to somebody else.
+/// A lookup at an issuer.
 #[derive(Clone, Debug)]
 pub enum Inquiry {
-    /// To an issuer: which are your keys now?
+    /// Fetches the issuer's current keys.
     Keys(KeyInquiry),
-    /// To those who may know: whose is this token?
+    /// Asks the issuers that may know the token.
     Token(TokenInquiry),
 }
 
-/// Why a credential is not proved.
+/// The reasons for which a credential is not verified.
 #[derive(Clone, Debug)]
 pub enum Unproved {
     Refused(Refusal),
-    /// Only somebody else knows: `Verifier::prove` asks, in the back room.
+    /// A lookup is needed first: `Verifier::prove_among` does it on the background runtime.
     Ask(Inquiry),
 }
 
@@ -33,12 +35,14 @@ impl From<Refusal> for Unproved {
 }
 
 impl Unproved {
-    /// Whether the credential itself is at fault.
+    /// True if the credential itself is at fault, false if its validity is not known. `Unavailable`
+    /// is not the credential's fault: the keys or the issuer could not be reached.
     pub(super) fn is_refused(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.reason != Reason::Unavailable)
     }
 
-    /// The refusal, where nobody is asked: what is not known is not known then.
+    /// The refusal for a caller that does no (further) lookup. A lookup that is still needed
+    /// becomes 503.
     pub fn unasked(self) -> Refusal {
         match self {
             Self::Refused(refusal) => refusal,
@@ -48,10 +52,10 @@ impl Unproved {
 }
 
 impl Inquiry {
-    /// Asks and waits for the answer; after that the credential may be judged.
+    /// Does the lookup and waits for it. After that the credential can be verified again.
     ///
     /// # Errors
-    /// When it could not be found out: 503, never a statement about the credential.
+    /// `Unavailable` (503) if the answer could not be had. It says nothing about the credential.
     pub(super) async fn ask(self, asker: Asker, now: Timestamp) -> Result<(), Refusal> {
         match self {
             Self::Keys(keys) => {
@@ -63,6 +67,6 @@ impl Inquiry {
     }
 }
 
-/// The refusal where an answer did not help: what was asked for is still not known.
+/// The refusal if a lookup succeeded but the credential still cannot be judged.
 const UNANSWERED: Refusal =
     Refusal { reason: Reason::Unavailable, cause: "what was asked for is still not known" };

@@ -1,7 +1,8 @@
-//! Asking an issuer about its token (RFC 7662).
+//! Token introspection (RFC 7662): asks an issuer about an opaque token.
 //!
-//! What it says is held against the same rules as the claims of a signed token: that it calls a
-//! token active does not mean that it is meant for us.
+//! The answer is checked against the same rules as the claims of a signed token. `active: true` is
+//! not enough, because it does not mean that the token is meant for this gateway. `asked` calls it
+//! on the background runtime.
 
 use std::sync::Arc;
 
@@ -25,10 +26,10 @@ use crate::outbound::{Outbound, OutboundOptions};
 use crate::secret::{Digest, SecretString};
 use crate::trust::TrustError;
 
-/// Longest answer: it is remembered.
+/// Largest accepted answer in bytes. Answers are remembered, so their size bounds memory.
 const LARGEST: usize = 32 * 1024;
 
-/// An issuer as it is asked.
+/// The client for one issuer's introspection endpoint.
 #[derive(Debug)]
 pub(super) struct Introspect {
     options: Introspection,
@@ -36,6 +37,8 @@ pub(super) struct Introspect {
 }
 
 impl Introspect {
+    /// Fails if the issuer's certificate authority cannot be loaded. Answers are limited to
+    /// `LARGEST`. The number of parallel calls is bounded by `Asked`, which calls `ask`.
     pub(super) fn new(issuer: &Issuer, options: &Introspection) -> Result<Self, TrustError> {
         let outbound = Outbound::new(&OutboundOptions {
             ca: issuer.ca.clone(),
@@ -45,7 +48,8 @@ impl Introspect {
         Ok(Self { options: options.clone(), outbound })
     }
 
-    /// What the issuer says of a token; the error says for the log why that is not known.
+    /// Asks about a token. The outer error is for the log and means that the answer is not known;
+    /// the inner one is the issuer's refusal.
     pub(super) async fn ask(
         &self,
         name: &Arc<str>,
@@ -62,12 +66,15 @@ impl Introspect {
         Ok(judge(name, rules, token, &claims, now).map_err(Refusal::invalid))
     }
 
+    /// The request of RFC 7662 §2.1. The token is in the body, so that no access log of the issuer
+    /// shows it.
     fn request(&self, token: &SecretString) -> Result<Request<Bytes>, http::Error> {
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("token", token.expose())
             .append_pair("token_type_hint", "access_token")
             .finish();
-        // RFC 6749 §2.3.1: encoded as in a form, so that a colon stays one.
+        // Id and secret are form-encoded before they are joined (RFC 6749 §2.3.1). A colon in the
+        // id would otherwise be taken for the separator.
         let encode =
             |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
         let id = encode(&self.options.client_id);
@@ -86,7 +93,11 @@ impl Introspect {
     }
 }
 
-/// What the rules make of an answer.
+/// Checks an answer against the issuer's rules.
+///
+/// # Errors
+/// The issuer does not call the token active, its type is wrong, it is meant for others, its
+/// subject is excluded, or it is not valid yet.
 fn judge(
     name: &Arc<str>,
     rules: &Issuer,
@@ -94,6 +105,8 @@ fn judge(
     claims: &Claims,
     now: Timestamp,
 ) -> Result<Answer, Cause> {
+    // Only the boolean `true` counts: RFC 7662 §2.2 requires a boolean, and a string such as
+    // `"false"` must not be read as true.
     if claims.get("active") != Some(&Value::Bool(true)) {
         return Err("the issuer does not call the token active");
     }
@@ -113,7 +126,8 @@ fn judge(
     if issued.max(not_before).is_some_and(|begins| begins > tolerant) {
         return Err("the token is not valid yet");
     }
-    // As where a signed token is verified here: a second signature makes no other token.
+    // The digest covers the signed part only, as for tokens that are verified here. A second valid
+    // signature must not give the token another name in the revocations.
     let signed = Compact::parse(token.expose()).map(|token| token.signed());
     let named = signed.unwrap_or(token.expose());
     let verified = Verified {
@@ -134,8 +148,9 @@ fn judge(
     Ok(Answer { verified, ends: expires.is_some() })
 }
 
-/// Issuers call refresh tokens active too, and some ID tokens. Who holds a token that is bound to
-/// a key proves nothing by it.
+/// Refuses answers about tokens that are no bearer access tokens. Issuers call refresh tokens and
+/// some ID tokens active, too. A token that is bound to a key proves nothing if it is presented
+/// without a proof of that key.
 fn check_use(claims: &Claims) -> Result<(), Cause> {
     let bearer = ["bearer", "access_token", "access"];
     for name in ["token_type", "token_use", "typ"] {

@@ -1,8 +1,8 @@
-//! A signed token in compact form (RFC 7515 §7.1), taken apart strictly.
+//! Parses a signed token in compact form (JWS, RFC 7515 §7.1), strictly.
 //!
-//! Exactly three parts of unpadded base64url, a header of bounded size whose members are named
-//! once, an algorithm we know. `crit` and `b64` are refused; `jku`, `x5u`, `jwk` and `x5c` are
-//! never looked at, so a token cannot bring its own key. Which key verifies is the key set's.
+//! It requires three parts of unpadded base64url, a header of bounded size without repeated
+//! members, and a known algorithm. It refuses `crit` and `b64`. It ignores `jku`, `x5u`, `jwk` and
+//! `x5c`, so that a token cannot supply its own key (RFC 8725 §3.10). The key set chooses the key.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,34 +12,40 @@ use super::json;
 use crate::algorithm::Algorithm;
 use crate::token::{KeySet, MAX_KID};
 
-/// Longest token in bytes; checked before anything else is done with it.
+/// Longest token in bytes. It is checked before any other work on the token.
 pub const MAX_TOKEN: usize = 8 * 1024;
 
-/// Longest header, encoded: enough for a certificate thumbprint or two.
+/// Longest encoded header in bytes: enough for one or two certificate thumbprints.
 const MAX_HEADER: usize = 2 * 1024;
 
-/// Which check failed: for the log, never for the client.
+/// Names the failed check for the log. It is never sent to the client.
 pub type Cause = &'static str;
 
-/// A token in its parts; nothing in it is proved until `verify` says so.
+/// A parsed token. Invariant: nothing in it may be trusted before `verify` has succeeded.
 #[derive(Clone, Debug)]
 pub struct Compact<'t> {
     algorithm: Algorithm,
     kid: Option<String>,
     typ: Option<String>,
-    /// Header and payload with their dot: what is signed.
+    /// Header and payload with the dot between them: the bytes that are signed.
     signed: &'t str,
-    /// Decoded; not looked into.
+    /// The decoded payload, not parsed as JSON yet.
     payload: Vec<u8>,
     signature: &'t str,
 }
 
 impl<'t> Compact<'t> {
-    /// Takes a token apart.
+    /// Parses a token. The error is the cause for the log.
+    ///
+    /// # Errors
+    /// A token or header that is too long, a wrong number of parts, wrong encoding, a header that
+    /// is not a JSON object, an unknown algorithm, and a critical extension.
     pub fn parse(token: &'t str) -> Result<Self, Cause> {
         if token.len() > MAX_TOKEN {
             return Err("the token is too long");
         }
+        // The parts are split from the end. The signed part is then one slice of the token, as the
+        // signature needs it, without a copy.
         let (signed, signature) = token.rsplit_once('.').ok_or("the token is not in parts")?;
         let (header, payload) = signed.split_once('.').ok_or("the token has too few parts")?;
         if payload.contains('.') {
@@ -52,12 +58,17 @@ impl<'t> Compact<'t> {
         let header = decode(header).ok_or("the token's header is not base64url")?;
         let header = json::object(&header).ok_or("the token's header is not a JSON object")?;
         let (mut algorithm, mut kid, mut typ) = (None, None, None);
-        // One look at each member instead of a search for each that could be there.
+        // One pass over the members is cheaper than a search for each known name. A member that is
+        // a duplicate was refused by `json::object`, so the order does not matter. This parse runs
+        // for every token that is not cached.
         for (name, value) in header {
             match name.as_str() {
                 "alg" => algorithm = Some(text(value)?),
                 "kid" => kid = Some(text(value)?),
                 "typ" => typ = Some(text(value)?),
+                // RFC 7515 §4.1.11: a token with a critical extension must be refused by a
+                // recipient that does not implement it. `b64` (RFC 7797) changes which bytes are
+                // signed.
                 "crit" | "b64" => {
                     return Err("the token's header has an extension that must be understood");
                 }
@@ -72,7 +83,10 @@ impl<'t> Compact<'t> {
         Ok(Self { algorithm, kid, typ, signed, payload, signature })
     }
 
-    /// Proves the signature with the key that the set has for this id and algorithm.
+    /// Verifies the signature with the key of the set that has this id and this algorithm.
+    ///
+    /// The algorithm must be the key's own (RFC 8725 §3.1). Otherwise a public RSA key could be
+    /// misused as an HMAC secret.
     pub fn verify(&self, keys: &KeySet) -> Result<(), Cause> {
         let key = keys
             .find(self.kid.as_deref(), self.algorithm)
@@ -84,13 +98,14 @@ impl<'t> Compact<'t> {
         }
     }
 
-    /// The algorithm in its header.
+    /// The algorithm in the token's header.
     pub(super) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Whether the token can be signed with a key that is not in the set: it names one that is
-    /// not, or was held against one without a name, which stays nameless when it is exchanged.
+    /// True if the token could be signed with a key that is not in the set yet. That is so if it
+    /// names an unknown key, or if it was checked with a nameless key: when an issuer replaces a
+    /// nameless key, the new one has no name either.
     pub(super) fn may_have_newer_key(&self, keys: &KeySet) -> bool {
         match keys.find(self.kid.as_deref(), self.algorithm) {
             Some(key) => key.kid().is_none(),
@@ -98,12 +113,16 @@ impl<'t> Compact<'t> {
         }
     }
 
-    /// The claims: one JSON object whose members are named once.
+    /// The claims: one JSON object without repeated members.
+    ///
+    /// # Errors
+    /// A payload that is not one JSON object. Repeated members are refused, because two parsers
+    /// could use different ones.
     pub(super) fn claims(&self) -> Result<Map<String, Value>, Cause> {
         json::object(&self.payload).ok_or("the token's claims are not a JSON object")
     }
 
-    /// The type in its header, lower-cased and without `application/` (RFC 7515 §4.1.9).
+    /// The `typ` of the header in lower case and without `application/` (RFC 7515 §4.1.9).
     pub(super) fn typ(&self) -> Option<String> {
         self.typ.as_ref().map(|typ| {
             let lower = typ.to_ascii_lowercase();
@@ -111,16 +130,19 @@ impl<'t> Compact<'t> {
         })
     }
 
-    /// What is signed: it names the token whatever form a signature can take.
+    /// The signed bytes. They identify the token even if its signature can be written in several
+    /// ways.
     pub(super) fn signed(&self) -> &'t str {
         self.signed
     }
 }
 
+/// Decodes unpadded base64url. Other alphabets, padding and stray bits are refused.
 fn decode(part: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(part).ok()
 }
 
+/// The text of a header member that must be a string.
 fn text(value: Value) -> Result<String, Cause> {
     match value {
         Value::String(text) => Ok(text),

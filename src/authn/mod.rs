@@ -1,13 +1,15 @@
-//! Who is calling: from the credential in a request to a proved identity.
+//! Authentication: from the credential in a request to a verified identity.
 //!
-//! `presented` takes the one credential out of a request, which `api_key` and `certificate` prove
-//! where it is no token. Of tokens, `credential` reads the one, `jws` takes it apart, `own` and
-//! `foreign` say by what rules it is taken, `verified` whether it may be used now, `cache`
-//! remembers, `verifier` puts these in order; `trade` proves what a login takes for ours. Keys that
-//! have to be fetched are `remote`, which asks a `provider`. Tokens that only others understand are
-//! `asked` about by `introspect` or `webitel`, once however many wait (`flights`), and `verdicts`
-//! remembers. Nothing here reads a clock or permits anything (that is `authz`), and only an
-//! `inquiry` waits: in the back room, for whoever issued the token.
+//! `presented` extracts the one credential of a request. `api_key` and `certificate` verify the
+//! kinds that are not tokens. For tokens, `credential` extracts, `jws` parses, `own` and `foreign`
+//! apply the rules of the issuer, `verified` checks whether the token may be used now, and `cache`
+//! remembers; `verifier` puts these steps in order. `trade` verifies tokens that a login exchanges
+//! for ours.
+//!
+//! `remote` fetches keys through a `provider`. `asked` verifies tokens remotely by `introspect` or
+//! `webitel`, with single flight (`flights`) and remembered answers (`verdicts`). Nothing here
+//! reads a clock or decides permissions (that is `authz`). Only an `inquiry` waits, on the
+//! background runtime.
 
 mod api_key;
 mod asked;

@@ -1,8 +1,9 @@
-//! Our own tokens: what must hold beside the signature.
+//! The gateway's own tokens: the rules that must hold besides the signature.
 //!
-//! The type in the header tells access from refresh, whatever claims a dialect adds. `client_id`
-//! names the login that issued the token; issuer and audience are that login's. Identity comes
-//! from `uid`, never from a dialect's `sub`.
+//! The `typ` of the header tells access tokens from refresh tokens, whichever claims a dialect
+//! adds. `client_id` names the login that issued the token, and issuer and audience must be that
+//! login's. The identity is taken from `uid`, never from `sub`, because a dialect may put another
+//! value there. `Verifier` calls this.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +17,17 @@ use crate::identity::{Claims, Identity, SELF_ISSUER, SessionId, Subject};
 use crate::secret::Digest;
 use crate::token::{ACCESS_TYPE, KeySet, REFRESH_TYPE};
 
-/// By what rules our own tokens are taken.
+/// The rules for our own tokens.
 #[derive(Clone, Debug)]
 pub(super) struct Own {
     logins: Vec<Rule>,
-    /// Tokens issued before the store was made have no sessions in it.
+    /// The time at which the session store was created. Sessions of older tokens are not in the
+    /// store.
     made: Timestamp,
     leeway: Duration,
 }
 
-/// One login, as its tokens name it.
+/// The rules of one login, as its tokens name them.
 #[derive(Clone, Debug)]
 struct Rule {
     name: Arc<str>,
@@ -33,7 +35,7 @@ struct Rule {
     audience: Vec<String>,
 }
 
-/// The two types of our tokens.
+/// The two types of our own tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Access,
@@ -41,6 +43,8 @@ pub(super) enum Kind {
 }
 
 impl Own {
+    /// Prepares the rules. `made` is the time at which the session store was created; `leeway` is
+    /// the tolerated difference of clocks.
     pub(super) fn new(logins: &[Login], made: Timestamp, leeway: Duration) -> Self {
         let rule = |login: &Login| Rule {
             name: login.name.as_str().into(),
@@ -50,12 +54,16 @@ impl Own {
         Self { logins: logins.iter().map(rule).collect(), made, leeway }
     }
 
-    /// Whether a token with this `iss` claims to be ours.
+    /// True if a token with this `iss` claims to be ours.
     pub(super) fn issues_as(&self, issuer: &str) -> bool {
         self.logins.iter().any(|login| login.issuer == issuer)
     }
 
-    /// Verifies a token of ours in all that does not change with time.
+    /// Verifies everything about an own token that does not change with time.
+    ///
+    /// # Errors
+    /// A wrong signature, type, login, issuer or audience, and a missing or malformed claim. Every
+    /// own token has all the required claims, so a missing one is a fault.
     pub(super) fn verify(
         &self,
         token: &Compact<'_>,
@@ -63,8 +71,11 @@ impl Own {
         keys: &KeySet,
         kind: Kind,
     ) -> Result<Verified, Cause> {
+        // The signature comes first: nothing in the claims may decide the answer before it holds.
         token.verify(keys)?;
         let typ = if kind == Kind::Access { ACCESS_TYPE } else { REFRESH_TYPE };
+        // A refresh token must never open a route, and an access token must never refresh a session
+        // (RFC 8725 §3.11: explicit typing).
         if token.typ().as_deref() != Some(typ) {
             return Err("the token is of another type");
         }
@@ -99,6 +110,8 @@ impl Own {
         })
     }
 
+    /// The rules of the login that the token's `client_id` names. The issuer must be that login's,
+    /// so that a token of one login cannot pass as another's.
     fn login(&self, claims: &Claims) -> Result<&Rule, Cause> {
         let name = claims::required(claims, "client_id")?;
         let login = self.logins.iter().find(|login| login.name.as_ref() == name);
@@ -110,6 +123,7 @@ impl Own {
     }
 }
 
+/// The identity in the claims of an own token. A refresh token has no user name.
 fn identity(login: Arc<str>, claims: Claims, kind: Kind) -> Result<Identity, Cause> {
     let session =
         SessionId::parse(claims::required(&claims, "sid")?).ok_or("`sid` is no session id")?;
@@ -132,6 +146,7 @@ fn identity(login: Arc<str>, claims: Claims, kind: Kind) -> Result<Identity, Cau
     })
 }
 
+/// Parses the `kh` claim: the digest of the pair's key.
 fn digest(text: &str) -> Result<Digest, Cause> {
     serde_json::from_value(text.into()).map_err(|_| "`kh` is no digest")
 }

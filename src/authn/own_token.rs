@@ -1,7 +1,8 @@
-//! Tokens of ours that somebody asks about: of any login, access or refresh, with or without key.
+//! Reads own tokens on behalf of somebody else: the introspection endpoint (`login::introspect`).
 //!
-//! Whoever asks was given the token by somebody who used it, and has no key to a pair. What is said
-//! of a token here is not that the asker may use it.
+//! It accepts tokens of every login, access and refresh tokens, pairs without their key. The
+//! resource server that asks has the token from a client and does not have the key. A result
+//! therefore never authenticates the caller; no route may use it.
 
 use super::jws::{Compact, MAX_TOKEN};
 use super::own::Kind;
@@ -9,16 +10,18 @@ use super::verified::Verified;
 use super::verifier::Verifier;
 use crate::clock::Timestamp;
 
-/// A token that we gave out.
+/// A token that the gateway issued.
 #[derive(Clone, Debug)]
 pub struct OwnToken {
     pub verified: Verified,
-    /// It refreshes, and opens no route.
+    /// True for a refresh token. It renews a session and opens no route.
     pub is_refresh: bool,
 }
 
 impl Verifier {
-    /// The token, if it is ours by signature and claims, expired and revoked ones too.
+    /// The token, if its signature and claims are ours. Expired and revoked tokens are included.
+    /// `is_active` says whether the token may be used now. Both types are tried, because the caller
+    /// of introspection does not say which one it has.
     pub fn own_token(&self, token: &str) -> Option<OwnToken> {
         if token.len() > MAX_TOKEN {
             return None;
@@ -32,8 +35,9 @@ impl Verifier {
         access.or_else(|_| refresh()).ok()
     }
 
-    /// Whether a route would take the token, or a login refresh it, for all that is known here:
-    /// which refresh token of a session works, its store knows.
+    /// True if a route would accept the access token, or a login the refresh token, as far as is
+    /// known here. Which refresh token of a session is the current one is known to the session
+    /// store only.
     pub fn is_active(&self, token: &OwnToken, now: Timestamp) -> bool {
         token.verified.admit_now(now, &self.revocations).is_ok()
     }

@@ -1,8 +1,8 @@
-//! The one credential of a request, of whatever kind its route takes.
+//! Extracts the one credential of a request: a token, an API key, or a name and password.
 //!
-//! Kinds that the route does not take are not counted; two that it takes are ambiguous, whichever
-//! of them is good. A client certificate is not among them: it belongs to the connection, so it
-//! counts where nothing else is presented, and nobody asks for it here.
+//! Kinds that the route does not accept are ignored. Two accepted kinds are ambiguous, even if only
+//! one of them is valid. The client certificate is not handled here: it belongs to the connection
+//! and counts only if nothing else is presented. The pipeline calls it for every route.
 
 use http::HeaderName;
 use http::request::Parts;
@@ -11,7 +11,7 @@ use super::credential::{Accept, Credential, CredentialError, single};
 use crate::dialect::{Reason, serve};
 use crate::secret::SecretString;
 
-/// A credential, unproved.
+/// A credential that is not verified yet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Presented {
     Token(Credential),
@@ -20,11 +20,11 @@ pub enum Presented {
 }
 
 impl Presented {
-    /// The credential of a request; `None` where none of an accepted kind is presented. API keys
-    /// are in the field `api_key`.
+    /// Extracts the credential; `None` if the request has none of an accepted kind. `api_key` is
+    /// the header field for API keys.
     ///
     /// # Errors
-    /// Where there is more than one, or one that cannot be read.
+    /// More than one credential, or one that cannot be read.
     pub fn extract(
         head: &Parts,
         accept: Accept,
@@ -40,7 +40,9 @@ impl Presented {
         }
         let token = Credential::extract(&head.headers, head.uri.query(), accept);
         match (token, key, password) {
-            // Even a token that could not be read is a second credential.
+            // A malformed token counts as a second credential. If it were ignored, the upstream
+            // could still read it and act for another user. The same holds for a token whose key is
+            // missing.
             (Ok(Some(_)) | Err(_), Some(_), _) | (Ok(Some(_)) | Err(_), _, Some(_)) => {
                 Err(CredentialError::Several)
             }
@@ -55,6 +57,7 @@ impl Presented {
     }
 }
 
+/// The name and password of `Authorization: Basic` (RFC 7617).
 fn basic(head: &Parts) -> Result<Option<(String, SecretString)>, CredentialError> {
     serve::basic(&head.headers).map_err(|reason| match reason {
         Reason::AmbiguousCredential => CredentialError::Repeated("Authorization"),

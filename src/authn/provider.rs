@@ -1,8 +1,9 @@
-//! What an OpenID provider publishes: the document that names its key set, and the key set.
+//! Fetches the keys of an OpenID provider: the discovery document and the key set that it names.
 //!
-//! Fetched over https, without redirects, bounded in size and time (see `outbound`). The document
-//! must name the very issuer that was configured, or one provider could hand out another's keys.
-//! Nothing is kept here; see `remote`.
+//! Fetches use https, follow no redirects, and are bounded in size and time (see `outbound`). The
+//! document must name exactly the configured issuer, or one provider could supply another's keys
+//! (OpenID Connect Discovery 1.0 §4.3). Nothing is remembered here; `remote`, the caller, does
+//! that.
 
 use std::time::Duration;
 
@@ -17,10 +18,11 @@ use crate::outbound::{Fetched, Outbound, OutboundError, OutboundOptions};
 use crate::token::{BadKey, KeyRemark, KeySet};
 use crate::trust::TrustError;
 
-/// Longest piece of a provider's words that a log shows.
+/// Longest part of a provider's text, in characters, that a log line shows.
 pub(super) const SHOWN: usize = 100;
 
-/// Who is asked, and what is taken from him.
+/// The settings of an issuer on which its keys depend. If they are equal after a reload, the keys
+/// can be kept.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ProviderOptions {
     issuer: String,
@@ -42,24 +44,24 @@ impl From<&Issuer> for ProviderOptions {
     }
 }
 
-/// A provider as the gateway asks it.
+/// A provider with the client that fetches from it.
 #[derive(Debug)]
 pub(super) struct Provider {
     pub(super) options: ProviderOptions,
     outbound: Outbound,
 }
 
-/// A key set that was fetched.
+/// A key set as fetched.
 #[derive(Debug)]
 pub(super) struct Published {
     pub(super) keys: KeySet,
-    /// Keys that are not used.
+    /// Keys of the set that are not used, with the reason.
     pub(super) remarks: Vec<KeyRemark>,
-    /// How long the provider says that it is good.
+    /// How long the answer may be used, by its caching fields.
     pub(super) life: Option<Duration>,
 }
 
-/// Why there is no key set.
+/// The reasons for which no key set could be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProviderError {
     #[error("{}", .0.chain())]
@@ -85,7 +87,7 @@ pub(super) enum ProviderError {
 }
 
 impl Provider {
-    /// Fails where no certificate authority could be loaded.
+    /// Fails if the certificate authorities could not be loaded.
     pub(super) fn new(options: ProviderOptions) -> Result<Self, TrustError> {
         let outbound = Outbound::new(&OutboundOptions {
             ca: options.ca.clone(),
@@ -94,7 +96,12 @@ impl Provider {
         Ok(Self { options, outbound })
     }
 
-    /// Fetches the key set, from where the provider says now.
+    /// Fetches the key set. With discovery, the address is read from the document each time,
+    /// because a provider may move its key set.
+    ///
+    /// # Errors
+    /// The provider cannot be reached, answers with another status or a wrong document, or
+    /// publishes no usable key.
     pub(super) async fn fetch(&self) -> Result<Published, ProviderError> {
         let fetched = match &self.options.keys {
             IssuerKeys::Url(uri) => self.document("the key set", uri).await?,
@@ -102,10 +109,11 @@ impl Provider {
                 let found = self.document("the discovery document", uri).await?;
                 self.document("the key set", &self.keys_url(&found.body)?).await?
             }
-            // Invariant: only remote keys have a provider.
+            // Invariant: a `Provider` is created for remote keys only.
             _ => return Err(ProviderError::NoKeys),
         };
-        // A text that is not UTF-8 is no JSON either.
+        // Text that is not UTF-8 becomes empty here. Parsing then refuses it, because an empty text
+        // is not JSON.
         let text = std::str::from_utf8(&fetched.body).unwrap_or_default();
         let (keys, remarks) = KeySet::from_jwks(text, &self.options.algorithms, false)?;
         if keys.keys().is_empty() {
@@ -114,6 +122,8 @@ impl Provider {
         Ok(Published { keys, remarks, life: life(&fetched.headers) })
     }
 
+    /// Fetches one document. Only status 200 counts: other success codes carry no complete
+    /// document.
     async fn document(&self, what: &'static str, uri: &Uri) -> Result<Fetched, ProviderError> {
         let fetched = self.outbound.get(uri).await?;
         match fetched.status {
@@ -122,7 +132,12 @@ impl Provider {
         }
     }
 
-    /// The address of the key set, out of a discovery document that is this issuer's.
+    /// The address of the key set in a discovery document, after checking that the document is this
+    /// issuer's.
+    ///
+    /// # Errors
+    /// A document that is not a JSON object, one of another issuer, and an address that is not
+    /// https (http is accepted with `allow_http`) or contains user information.
     fn keys_url(&self, document: &[u8]) -> Result<Uri, ProviderError> {
         let document = json::object(document).ok_or(ProviderError::Document("is no object"))?;
         let issuer = text(&document, "issuer")?;
@@ -130,6 +145,8 @@ impl Provider {
             return Err(ProviderError::Issuer(shown(issuer)));
         }
         let url = text(&document, "jwks_uri")?;
+        // The document is the provider's text and not the operator's. It must not move the fetch of
+        // keys to plain http, or bring credentials into the URL.
         let is_taken = |uri: &Uri| {
             let scheme = uri.scheme_str();
             let encrypted = scheme == Some("https");
@@ -141,16 +158,19 @@ impl Provider {
     }
 }
 
+/// A member of the discovery document that must be a string.
 fn text<'d>(document: &'d Map<String, Value>, name: &str) -> Result<&'d str, ProviderError> {
     let value = document.get(name).and_then(Value::as_str);
     value.ok_or(ProviderError::Document("lacks `issuer` or `jwks_uri`"))
 }
 
+/// The beginning of a provider's text, for an error message.
 fn shown(text: &str) -> String {
     text.chars().take(SHOWN).collect()
 }
 
-/// How long an answer is good by its own words (RFC 9111 §4.2), if it says so.
+/// The freshness lifetime of an answer (RFC 9111 §4.2) less its `Age`, if its fields give one. The
+/// shortest of several directives counts.
 fn life(headers: &HeaderMap) -> Option<Duration> {
     let fields = headers.get_all(CACHE_CONTROL).iter().filter_map(|field| field.to_str().ok());
     let directives = fields.flat_map(|field| field.split(','));

@@ -1,9 +1,10 @@
-//! The keys of an issuer that has to be asked for them.
+//! The keys of an issuer that publishes them, fetched and cached in the background.
 //!
-//! The last good set is used until a newer one is had, at most `max_stale` long. It is fetched
-//! anew before it is over, and once when a token names a key that is not in it: everybody who
-//! waits for such a key waits for the same fetch, and made-up names cause one in 30 seconds at
-//! the most. What could not be fetched is "not known" and never "wrong".
+//! The last good set is used until a newer one was fetched, at most for `max_stale`. It is fetched
+//! again before its lifetime ends, and when a token names a key that the set does not have. All
+//! requests that wait for a new key share one fetch. Invented key names cause at most one fetch in
+//! 30 seconds. Keys that could not be fetched make the answer 503, never "invalid". `foreign` calls
+//! `verify`, the background task of `gateway` calls `refresh`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,40 +23,41 @@ use crate::secret::random;
 use crate::token::KeySet;
 use crate::trust::TrustError;
 
-/// How long a set is good where its provider does not say, and whatever it says.
+/// Lifetime of a set if the provider states none, and the bounds of a stated one.
 const LIFE: Duration = Duration::from_secs(600);
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// Requests cause no more than one fetch in this time.
+/// Shortest time between two fetches that requests cause.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
-/// After a first failure, doubled with each further one.
+/// Delay after a first failure. It doubles with each further failure, up to the longest.
 const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 const UNKNOWN: Refusal =
     Refusal { reason: Reason::Unavailable, cause: "the issuer's keys could not be fetched" };
 
-/// An issuer's keys, as far as they are known.
+/// The state of an issuer's keys.
 #[derive(Debug)]
 pub(super) struct Remote {
     name: Arc<str>,
     provider: Provider,
     max_stale: Duration,
-    /// Written only by who holds `flight`.
+    /// Written only while a permit of `flight` is taken, so that no update is lost.
     known: ArcSwap<Known>,
     flight: Semaphore,
 }
 
+/// A snapshot of the state. Workers read it without a lock.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// The last good set, and when it was fetched.
+    /// The last good set, and the time at which it was fetched.
     keys: KeySet,
     fetched: Option<Timestamp>,
-    /// When it has to be fetched anew.
+    /// The time of the next scheduled fetch.
     due: Timestamp,
-    /// When a request last had it fetched.
+    /// The time of the last fetch that a request caused.
     asked: Option<Timestamp>,
     succeeded: u64,
     failed: u64,
@@ -64,26 +66,26 @@ struct Known {
     problem: Option<Arc<str>>,
 }
 
-/// An issuer that is asked, as operators see it.
+/// The state of a remote issuer, for operators.
 #[derive(Clone, Debug)]
 pub struct RemoteIssuer {
     pub name: Arc<str>,
-    /// Whether it is asked about each of its tokens, and not for its keys.
+    /// True if the issuer is asked about each token; false if only its keys are fetched.
     pub is_asked: bool,
-    /// Fetches, or questions, so far.
+    /// Successful fetches of keys, or answered lookups.
     pub succeeded: u64,
     pub failed: u64,
-    /// When the keys in use were fetched, or it last answered.
+    /// The time at which the keys in use were fetched, or of the last answered lookup.
     pub fetched: Option<Timestamp>,
-    /// What an operator should know of.
+    /// A sentence about a problem that needs attention, if there is one.
     pub problem: Option<String>,
 }
 
-/// Whether newer keys have come than a token was judged by.
+/// The question whether the issuer has newer keys than those that a token was checked with.
 #[derive(Clone, Debug)]
 pub struct KeyInquiry {
     remote: Arc<Remote>,
-    /// How many fetches there had been.
+    /// The number of fetches at the time of that check.
     seen: u64,
 }
 
@@ -94,7 +96,7 @@ impl KeyInquiry {
 }
 
 impl Remote {
-    /// Knows nothing yet.
+    /// Creates the state for an issuer, without keys.
     pub(super) fn new(issuer: &Issuer) -> Result<Self, TrustError> {
         Ok(Self {
             name: issuer.name.as_str().into(),
@@ -105,14 +107,18 @@ impl Remote {
         })
     }
 
-    /// Whether what is known here would be known of this issuer too.
+    /// True if the state is still valid for `issuer`, so that a reload can keep it.
     pub(super) fn serves(&self, issuer: &Issuer) -> bool {
         *self.name == *issuer.name
             && self.max_stale == issuer.max_stale
             && self.provider.options == ProviderOptions::from(issuer)
     }
 
-    /// Proves a token's signature by the keys that are known; gives their epoch.
+    /// Verifies a token's signature with the known keys. Returns their epoch.
+    ///
+    /// # Errors
+    /// A wrong signature is a refusal. If the keys are missing or too old, or could be newer at the
+    /// issuer, the error is an inquiry.
     pub(super) fn verify(
         self: &Arc<Self>,
         token: &Compact<'_>,
@@ -126,16 +132,20 @@ impl Remote {
             Ok(()) => return Ok(known.keys.epoch()),
             Err(cause) => cause,
         };
+        // A fetch is worth its cost only if a new key could verify the token. A token with an
+        // algorithm that the issuer is not configured for would be refused with every key.
         let is_worth_asking = self.provider.options.algorithms.contains(&token.algorithm());
         if !is_worth_asking || !token.may_have_newer_key(&known.keys) {
             return Err(Refusal::invalid(cause).into());
         }
-        // A provider that answered last has no such key, if it was asked for it just now.
+        // After a successful fetch just now, an unknown key is the token's fault. After a failed
+        // fetch, the new key may exist, so the answer is 503.
         let refusal = if known.failures == 0 { Refusal::invalid(cause) } else { UNKNOWN };
         Err(self.unknown(&known, now, refusal))
     }
 
-    /// A question, or `refusal` where it was asked just now.
+    /// A lookup of newer keys, or `refusal` if requests caused a fetch just now. Without the limit,
+    /// invented key names would make the gateway flood the issuer.
     fn unknown(self: &Arc<Self>, known: &Known, now: Timestamp, refusal: Refusal) -> Unproved {
         if known.was_asked(now) {
             return refusal.into();
@@ -144,18 +154,20 @@ impl Remote {
         Unproved::Ask(Inquiry::Keys(KeyInquiry { remote: self.clone(), seen }))
     }
 
-    /// The epoch of the keys, `None` where they are not to be used any more.
+    /// The epoch of the keys; `None` if they are too old to be used. With `None`, cached tokens of
+    /// the issuer are not used either: a cached token must not outlive the keys that verified it.
     pub(super) fn epoch(&self, now: Timestamp) -> Option<u64> {
         let known = self.known.load();
         known.holds(now, self.max_stale).then(|| known.keys.epoch())
     }
 
-    /// When the keys have to be fetched.
+    /// The time of the next scheduled fetch.
     pub(super) fn due(&self) -> Timestamp {
         self.known.load().due
     }
 
-    /// Fetches the keys if it is time.
+    /// Fetches the keys if a scheduled fetch is due. The time is checked after the permit was
+    /// acquired: if a request fetched the keys meanwhile, then nothing is due.
     pub(super) async fn refresh(&self, now: Timestamp) {
         let Ok(_flight) = self.flight.acquire().await else { return };
         if self.due() <= now {
@@ -164,21 +176,26 @@ impl Remote {
         }
     }
 
-    /// Waits until a fetch has ended that had not when `seen` was counted.
+    /// Waits for a fetch that ends after `seen` fetches were counted; does the fetch if nobody else
+    /// did.
     async fn ask(&self, seen: u64, now: Timestamp) {
         let Ok(_flight) = self.flight.acquire().await else { return };
         let mut known = (**self.known.load()).clone();
-        // Who waited has the answer to another's question.
+        // Several requests can wait for the permit. The first one fetches; the others find its
+        // result here and return without a fetch of their own. Otherwise a burst of tokens with a
+        // new key would cause a burst of fetches.
         if known.was_asked(now) {
             return;
         }
+        // If the count has grown, then a scheduled fetch ended after the token was checked. Its
+        // keys are as new as a fetch now would bring, so the fetch is skipped.
         if known.flights() == seen {
             known = self.fetch(now).await;
         }
         self.known.store(Arc::new(Known { asked: Some(now), ..known }));
     }
 
-    /// What is known after a fetch.
+    /// Fetches the keys and returns the state after it.
     async fn fetch(&self, now: Timestamp) -> Known {
         let fetched = self.provider.fetch().await;
         let known = (**self.known.load()).clone();
@@ -188,6 +205,7 @@ impl Remote {
         }
     }
 
+    /// The state after a successful fetch.
     fn succeeded(&self, last: Known, published: Published, now: Timestamp) -> Known {
         let Published { keys, remarks, life } = published;
         let keys = keys.after(&last.keys);
@@ -213,6 +231,8 @@ impl Remote {
         }
     }
 
+    /// The state after a failed fetch. The last good set stays in use. The next attempt comes
+    /// sooner than after a success, with growing delays, and `max_stale` keeps running.
     fn failed(&self, last: Known, error: &ProviderError, now: Timestamp) -> Known {
         let problem = error.to_string();
         tracing::warn!(issuer = %self.name, problem, "the issuer's keys could not be fetched");
@@ -225,7 +245,7 @@ impl Remote {
         }
     }
 
-    /// What operators want to know.
+    /// The state of the issuer for operators.
     pub(super) fn told(&self, now: Timestamp) -> RemoteIssuer {
         let known = self.known.load();
         let in_use = known.holds(now, self.max_stale);
@@ -253,35 +273,38 @@ impl Remote {
 }
 
 impl Known {
-    /// Whether there is a set that may still be used.
+    /// True if there is a set that may still be used.
     fn holds(&self, now: Timestamp, max_stale: Duration) -> bool {
         self.fetched.is_some_and(|at| now.since(at) <= max_stale)
     }
 
-    /// Whether a request had the keys fetched just now. A clock that was set back is no reason
-    /// to wait for it.
+    /// True if a request caused a fetch within `ASK_AGAIN`. The difference of times is taken in
+    /// both directions: a clock that was set back must not block fetches until it catches up.
     fn was_asked(&self, now: Timestamp) -> bool {
         self.asked.is_some_and(|asked| now.since(asked).max(asked.since(now)) < ASK_AGAIN)
     }
 
+    /// The number of fetches so far, failed ones included.
     fn flights(&self) -> u64 {
         self.succeeded + self.failed
     }
 }
 
-/// How long a set is not fetched anew, by what its provider says.
+/// How long a set is used before it is fetched again. The issuer's value is clamped: a very short
+/// one must not cause constant fetching, a very long one must not keep withdrawn keys.
 fn good_for(life: Option<Duration>, max_stale: Duration) -> Duration {
     let life = life.unwrap_or(LIFE).clamp(SHORTEST_LIFE, LONGEST_LIFE);
-    // Well before it is too old to be used.
+    // Half of `max_stale` leaves time for repeated attempts before the set becomes too old.
     life.min(max_stale / 2)
 }
 
-/// How long is waited after so many failures in a row.
+/// The delay before the next attempt, after `failures` failures in a row.
 fn retry(failures: u32) -> Duration {
     RETRY.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_RETRY)
 }
 
-/// Up to a quarter less, so that many gateways do not ask at once.
+/// The delay less a random part of up to a quarter, so that many gateways do not fetch at the same
+/// moment.
 fn jittered(wait: Duration) -> Duration {
     let [part] = random::<1>();
     wait - wait / 4 * u32::from(part) / 255

@@ -1,4 +1,8 @@
-//! Tokens whose good verdicts are about to end: a worker notes them, the back room asks.
+//! A queue of tokens whose good verdicts are about to end.
+//!
+//! A worker that uses such a verdict adds the token; a task of the background runtime takes it and
+//! asks the issuer again. The client's request does not wait. The queue is bounded and refuses
+//! more.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,17 +12,18 @@ use super::asked::{Asked, Asker};
 use super::credential::Credential;
 use crate::clock::Timestamp;
 
-/// Notes that wait to be taken. They are taken at once; what is lost is asked about when it ends.
+/// Upper bound of queued renewals. The task takes them at once, so a longer queue means overload. A
+/// renewal that is refused is only late: the token is asked about when its verdict has ended.
 const MOST: usize = 1000;
 
-/// Questions that are due, of all issuers.
+/// The queue of all issuers.
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
     due: Mutex<Vec<(Arc<Asked>, Credential)>>,
     arrived: Notify,
 }
 
-/// A question that is due.
+/// A queued renewal, ready to run.
 #[derive(Debug)]
 pub struct Renewal {
     asked: Arc<Asked>,
@@ -27,7 +32,7 @@ pub struct Renewal {
 }
 
 impl Renewals {
-    /// False where there is no room.
+    /// Queues a renewal. Returns false if the queue is full.
     pub(super) fn add(&self, asked: Arc<Asked>, credential: Credential) -> bool {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let has_room = due.len() < MOST;
@@ -38,7 +43,9 @@ impl Renewals {
         has_room
     }
 
-    /// Waits for some.
+    /// Waits until there are renewals and takes all of them. The renewals count for no client
+    /// (`origin: None` in the asker), because clients with good tokens must not lose their share of
+    /// calls to them.
     pub(super) async fn next(&self, asker: Asker) -> Vec<Renewal> {
         loop {
             let due = {
@@ -49,13 +56,15 @@ impl Renewals {
                 let renewal = |(asked, credential)| Renewal { asked, credential, asker };
                 return due.into_iter().map(renewal).collect();
             }
+            // `notify_one` stores a permit if nobody waits. If a token is added after the take
+            // above and before this wait, then the wait returns at once, so no renewal is missed.
             self.arrived.notified().await;
         }
     }
 }
 
 impl Renewal {
-    /// Asks; what comes of it is remembered. Waits: for the back room.
+    /// Asks the issuer and remembers the verdict. Runs on the background runtime.
     pub async fn ask(self, now: Timestamp) {
         self.asked.renew(&self.credential, self.asker, now).await;
     }

@@ -1,8 +1,9 @@
-//! Foreign tokens that are to be traded for ours at a login.
+//! Token exchange: verifies foreign tokens that a login exchanges for our own.
 //!
-//! A login names the issuers whose tokens it trades; a token of any other, our own among them, is
-//! none. On routes every refusal is one answer. Here a token that is good in everything but whose
-//! it is may be told so: that is said only once its signature holds.
+//! A login lists the issuers whose tokens it accepts. A token of any other issuer, our own tokens
+//! included, is not accepted. Routes give one answer for every refusal. Here a valid token of a
+//! subject that the issuer's `subjects` exclude gets a specific answer, but only after its
+//! signature was verified. `login::exchange` is the caller.
 
 use std::sync::Arc;
 
@@ -18,21 +19,23 @@ use crate::identity::Claims;
 use crate::secret::SecretString;
 
 impl Verifier {
-    /// Whether a token says that it is of one of these issuers, proved or not, or may be one that
-    /// they alone understand: others are not asked about.
+    /// True if a token names one of these issuers, verified or not, or is opaque and only they
+    /// could know it. No other issuer is asked.
     pub fn may_be_of(&self, token: &SecretString, issuers: &[String]) -> bool {
         let credential = Credential::Bearer(token.clone());
-        // Named by nobody is not named by all.
+        // For lookups an empty list means "all issuers". For a login it means that no issuer is
+        // accepted, so the empty list is excluded first.
         !issuers.is_empty()
             && (self.any_of(token, issuers, |_, _, _| true)
                 || !self.may_know(&credential, issuers).is_empty())
     }
 
-    /// Proves a token of one of these issuers; nobody else sees it. Waits: for the back room.
+    /// Verifies a token of one of these issuers; no other issuer sees it. Runs on the background
+    /// runtime.
     ///
     /// # Errors
-    /// As `prove`; `NotPermitted` where all that is wrong is that it is somebody else's than the
-    /// issuer's `subjects`.
+    /// As `prove_among`. `NotPermitted` if the token is valid except that its subject is not among
+    /// the issuer's `subjects`.
     pub async fn prove_of(
         &self,
         token: &SecretString,
@@ -53,12 +56,15 @@ impl Verifier {
                     foreign.is_strangers(token, claims, now)
                 }) =>
             {
+                // The signature is verified again before the specific answer is given. An invented
+                // token must not reveal which subjects are accepted.
                 Err(Refusal { reason: Reason::NotPermitted, cause })
             }
             Err(refusal) => Err(refusal),
         }
     }
 
+    /// True if `holds` for one of `issuers` that could have issued the token.
     fn any_of(
         &self,
         token: &SecretString,

@@ -1,10 +1,11 @@
-//! What others said about tokens, for a short while, by the digest of what was presented.
+//! Remembered answers of issuers about tokens, by the digest of the presented credential.
 //!
-//! Good and bad verdicts are kept apart, each bounded: made-up tokens push out made-up tokens
-//! only. The oldest goes first, which is the next to be over anyway.
+//! Good and bad verdicts are stored apart and bounded apart: invented tokens can evict only
+//! invented tokens. The oldest verdict is evicted first (FIFO), which is also the next to end.
 //!
-//! A good verdict that is about to end is asked about before it does, and holds a little longer while
-//! that question is under way: a good token waits for nobody's made-up ones.
+//! A good verdict is renewed before it ends, and is used a little longer while the renewal is under
+//! way. A client with a good token therefore never waits behind a queue of invented ones. `asked`
+//! is the only caller.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,19 +16,20 @@ use super::verified::{Refusal, Verified};
 use crate::clock::Timestamp;
 use crate::secret::Digest;
 
-/// Verdicts of one kind about one issuer's tokens.
+/// Upper bound of verdicts of each kind for one issuer.
 const CAPACITY: usize = 10_000;
 
-/// No verdict holds longer: where one seems to, the clock was set back.
+/// Longest life of a verdict. If the remaining life is longer, then the clock was set back, and the
+/// verdict is not used.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// How much longer a verdict holds while the same is asked again: as long as a question takes.
+/// How much longer a verdict is used during its renewal: the time limit of one lookup.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// Whose the token is, or why it is refused.
+/// The identity of the token, or the reason for its refusal.
 pub(super) type Verdict = Result<Arc<Verified>, Refusal>;
 
-/// Remembered verdicts.
+/// The remembered verdicts on one issuer's tokens.
 #[derive(Debug, Default)]
 pub(super) struct Verdicts {
     good: Shelf<Arc<Verified>>,
@@ -35,16 +37,17 @@ pub(super) struct Verdicts {
 }
 
 impl Verdicts {
-    /// What was said, as long as it holds.
+    /// The verdict on a token, if it has not ended.
     pub(super) fn find(&self, digest: &Digest, now: Timestamp) -> Option<Verdict> {
         let good = self.good.find(digest, now).map(Ok);
         good.or_else(|| self.bad.find(digest, now).map(Err))
     }
 
-    /// Whether a good verdict ends within `lead` and has to be asked about: true once, until
-    /// `keep` or `was_not_answered`.
+    /// True if a good verdict ends within `lead` and its renewal should start. It returns true
+    /// once; later calls return false until `keep` or `was_not_answered`.
     pub(super) fn is_due(&self, digest: &Digest, lead: Duration, now: Timestamp) -> bool {
         let entries = self.good.read();
+        // `swap` makes one of several concurrent workers the one that starts the renewal.
         entries.held.get(digest).is_some_and(|held| {
             now < held.until
                 && held.until.since(now) <= lead
@@ -52,19 +55,22 @@ impl Verdicts {
         })
     }
 
-    /// The question that `is_due` led to has no answer: the verdict ends when it would have.
+    /// Records that a renewal failed. The verdict then ends at its original time, without the grace
+    /// period. The next use of the verdict may start another renewal.
     pub(super) fn was_not_answered(&self, digest: &Digest) {
         if let Some(held) = self.good.read().held.get(digest) {
             held.is_asked.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Whether anything was ever said of it, whether it holds or not.
+    /// True if there is a verdict on the token, ended or not. A token with any verdict is no longer
+    /// a new one, so its refusal is not counted against the client's address again.
     pub(super) fn knows(&self, digest: &Digest) -> bool {
         self.good.read().held.contains_key(digest) || self.bad.read().held.contains_key(digest)
     }
 
-    /// Remembers what was said, in place of what was said before.
+    /// Remembers a verdict in place of an earlier one. A token has one verdict at most: it moves
+    /// from good to bad when it was revoked, and from bad to good when it becomes valid.
     pub(super) fn keep(&self, digest: Digest, verdict: Verdict, until: Timestamp) {
         match verdict {
             Ok(verified) => {
@@ -79,21 +85,24 @@ impl Verdicts {
     }
 }
 
+/// Verdicts of one kind behind a lock.
 #[derive(Debug)]
 struct Shelf<T>(RwLock<Entries<T>>);
 
+/// The verdicts with their order of arrival.
 #[derive(Debug)]
 struct Entries<T> {
     held: HashMap<Digest, Entry<T>>,
-    /// In the order in which they came; some are gone, or came again.
+    /// Digests in order of arrival. Some entries may have been removed or stored again meanwhile.
     order: VecDeque<Digest>,
 }
 
+/// One verdict.
 #[derive(Debug)]
 struct Entry<T> {
     value: T,
     until: Timestamp,
-    /// The same is being asked again.
+    /// True while the verdict is being renewed.
     is_asked: AtomicBool,
 }
 
@@ -104,6 +113,7 @@ impl<T> Default for Shelf<T> {
 }
 
 impl<T: Clone> Shelf<T> {
+    /// The value, if it has not ended; during a renewal it is used for `GRACE` longer.
     fn find(&self, digest: &Digest, now: Timestamp) -> Option<T> {
         let entries = self.read();
         let held = entries.held.get(digest)?;
@@ -118,6 +128,9 @@ impl<T: Clone> Shelf<T> {
 
     fn keep(&self, digest: Digest, value: T, until: Timestamp) {
         let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // The length of `order` is the bound, because `order` can contain digests that are no
+        // longer stored. A digest that was stored twice may be evicted early, which costs one more
+        // lookup.
         while entries.order.len() >= CAPACITY {
             if let Some(oldest) = entries.order.pop_front() {
                 entries.held.remove(&oldest);

@@ -1,8 +1,9 @@
-//! What a verified token says, and whether it may be used at this moment.
+//! A verified credential, and the check whether it may be used at this moment.
 //!
-//! The first part never changes for a token and its keys, so it is remembered; the second is
-//! asked again on every request, remembered or not: by one function, so that a remembered token
-//! cannot outlive itself.
+//! The facts (`Verified`) never change for a token and its keys, so they can be cached. The second
+//! part (`admit`) is checked on every request, cached or not, by one function: a cached token
+//! therefore cannot outlive its expiry or its revocation. The verifiers here, API keys and
+//! certificates create the values; the pipeline and `login` use them.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::identity::{Identity, IdentityField, RESERVED_ISSUERS};
 use crate::secret::{Digest, equal};
 use crate::session::{ForeignToken, Revocations, SessionMark};
 
-/// Why a credential is refused: the reason for the client, the cause for the log.
+/// A refusal of a credential: the reason is for the client, the cause for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub reason: Reason,
@@ -22,44 +23,46 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The answer to everything that a forger could cause: one for all, so that no answer helps
-    /// him on (RFC 8725 §3.2).
+    /// The one answer to everything that a forger could cause. If the answers differed, they would
+    /// tell the forger which check failed.
     pub(super) const fn invalid(cause: Cause) -> Self {
         Self { reason: Reason::TokenInvalid, cause }
     }
 }
 
-/// A credential that holds: of a token, its signature and claims.
+/// A verified credential. For a token, signature and claims have been checked.
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub identity: Identity,
-    /// Names this token in the revocations. Made from what is signed and not from the whole
-    /// token: a second valid signature of the same claims does not make it another token.
+    /// Names the token in the revocations. It is the digest of the signed part and not of the whole
+    /// token: a second valid signature of the same claims does not make another token.
     pub digest: Digest,
-    /// `jti`, if there is one.
+    /// The `jti` claim, if there is one.
     pub token_id: Option<Arc<str>>,
-    /// `iat`; 1970 if a foreign token has none.
+    /// The `iat` claim; 1970 if a foreign token has none.
     pub issued: Timestamp,
-    /// `nbf`; 1970 if there is none.
+    /// The `nbf` claim; 1970 if there is none.
     pub not_before: Timestamp,
     pub expires: Timestamp,
-    /// The digest of the key without which the token is refused (`kh`).
+    /// The digest of the key that must accompany the token (`kh`).
     pub key_hash: Option<Digest>,
-    /// SHA-256 of the client certificate without which the token is refused (`cnf`).
+    /// SHA-256 of the client certificate that must accompany the token (`cnf`, RFC 8705 §3.1).
     pub certificate: Option<Digest>,
-    /// Ours, not another issuer's.
+    /// True for tokens of the gateway, false for those of other issuers.
     pub own: bool,
-    /// A token of ours that is older than the store of its session is refused; 1970 for others.
+    /// The creation of the session store, for own tokens: an older token is refused. 1970 for
+    /// others.
     pub(super) store_made: Timestamp,
-    /// From when its issuer is not accepted any more.
+    /// The end of the issuer's takeover, after which its tokens are refused.
     pub until: Option<Timestamp>,
     pub(super) leeway: Duration,
-    /// The identity as upstreams are told, made when it is first needed.
+    /// The identity as header fields for upstreams, built on first use.
     pub(super) told: OnceLock<Vec<IdentityField>>,
 }
 
 impl Verified {
-    /// Of a caller without a token, until `expires`; `digest` names what he called with.
+    /// The credential of a caller without a token, valid until `expires`. `digest` names the
+    /// credential in the revocations and among streams.
     pub fn without_token(identity: Identity, digest: Digest, expires: Timestamp) -> Self {
         Self {
             identity,
@@ -78,16 +81,17 @@ impl Verified {
         }
     }
 
-    /// The identity in the fields that `make` makes of it; made once.
+    /// The identity as header fields. `make` builds them at the first call only. A cached token
+    /// keeps the built fields, so a usual request only copies them.
     pub fn told(&self, make: impl FnOnce() -> Vec<IdentityField>) -> &[IdentityField] {
         self.told.get_or_init(make)
     }
 
-    /// Whether the token may be used now, with this `X-Key` or without one, by a client that showed
-    /// the certificate with this print or none.
+    /// Checks whether the token may be used now, with the presented `X-Key` and the digest of the
+    /// client certificate, if any.
     ///
-    /// Key and certificate come first: expiry and revocation are told only to a client that has
-    /// all of them.
+    /// Key and certificate are checked first: only a client that has both learns that the token is
+    /// expired or revoked.
     pub(super) fn admit(
         &self,
         key: Option<&str>,
@@ -102,7 +106,11 @@ impl Verified {
         self.admit_now(now, revocations)
     }
 
-    /// Whether the token is good now, apart from its key.
+    /// Checks times and revocations at `now`, without the key and the certificate.
+    ///
+    /// # Errors
+    /// `TokenInvalid` after the issuer's takeover and before the token's times, `TokenExpired`,
+    /// `TokenRevoked`, and `Unavailable` as in `check_ended`.
     pub(super) fn admit_now(
         &self,
         now: Timestamp,
@@ -118,8 +126,9 @@ impl Verified {
         if self.issued > tolerant {
             return Err(Refusal::invalid("the token was issued in the future"));
         }
-        // A store that is still to be made was made by a wrong clock, or is looked at by one. No
-        // token could be as new as that, so nothing can be said by it.
+        // A token older than the session store has no session there, so nobody could revoke it. The
+        // rule is skipped if the store's creation lies in the future: then a clock was wrong when
+        // the store was created or is wrong now, and the comparison would refuse every token.
         if self.issued < self.store_made && self.store_made <= tolerant {
             return Err(Refusal::invalid("the token is older than the session store"));
         }
@@ -130,14 +139,16 @@ impl Verified {
         self.check_ended(revocations, now)
     }
 
-    /// Whether the token, its session or all tokens of its user have been revoked.
+    /// Checks that neither the token, nor its session, nor all tokens of its user have been
+    /// revoked.
     ///
     /// # Errors
-    /// If so.
+    /// `TokenRevoked`; `Unavailable` if the session's user was not reviewed since the start.
     pub fn check_ended(&self, revocations: &Revocations, now: Timestamp) -> Result<(), Refusal> {
         self.check_revoked(revocations)?;
-        // In this order our own tokens cost nothing, and a gateway where no user's tokens are refused
-        // copies nothing.
+        // The cheap conditions come first. Own tokens stop at the first one. Without any user-wide
+        // revocation, the second one avoids copying the token's names. This runs on every request
+        // with a foreign token.
         if !self.own
             && !revocations.cutoffs.is_empty()
             && let Some(token) = self.foreign_token()
@@ -149,8 +160,8 @@ impl Verified {
         Ok(())
     }
 
-    /// The token as a revocation of its user's tokens sees it; `None` of our own, and of callers
-    /// without a token.
+    /// The token as a user-wide revocation sees it; `None` for own tokens and for callers without a
+    /// token.
     pub fn foreign_token(&self) -> Option<ForeignToken> {
         let identity = &self.identity;
         if self.own || RESERVED_ISSUERS.contains(&&*identity.issuer) {
@@ -164,6 +175,10 @@ impl Verified {
         })
     }
 
+    /// Checks the revocation of the session and of the token itself.
+    ///
+    /// # Errors
+    /// `TokenRevoked`, or `Unavailable` for a session whose user was not reviewed since the start.
     pub(super) fn check_revoked(&self, revocations: &Revocations) -> Result<(), Refusal> {
         let session = self.identity.session.as_ref();
         match session.and_then(|id| revocations.session(id)) {
@@ -171,6 +186,8 @@ impl Verified {
                 let cause = "the token's session has ended";
                 return Err(Refusal { reason: Reason::TokenRevoked, cause });
             }
+            // The user of this session may have been disabled while the gateway was down. Until the
+            // review after the start has looked at the user, the answer is 503 and not a guess.
             Some(SessionMark::Unreviewed(_)) => {
                 let cause = "the session's user has not been looked at since the start";
                 return Err(Refusal { reason: Reason::Unavailable, cause });
@@ -184,8 +201,8 @@ impl Verified {
         Ok(())
     }
 
-    /// The pair: a token that names a key needs it, however it is presented; a key beside a token
-    /// that names none proves nothing.
+    /// Checks the key of a pair. A token that names a key is refused without it, however it is
+    /// presented. A key beside a token that names none proves nothing and is refused.
     fn check_key(&self, key: Option<&str>) -> Result<(), Refusal> {
         match (&self.key_hash, key) {
             (None, None) => Ok(()),

@@ -1,10 +1,11 @@
-//! The verifier: from a presented credential to a proved identity, or a refusal.
+//! The verifier: from a presented token to a verified identity or a refusal.
 //!
-//! `verify` is synchronous and without I/O: keys, rules and revocations are in memory. Where they
-//! are not, it hands out a question, which `prove` asks. A token that verified before is
-//! remembered (see `cache`); whether it may be used now is asked every time.
+//! `verify_among` is synchronous and does no I/O: keys, rules and revocations are in memory. If
+//! something is missing, it returns an `Inquiry`, which `prove_among` runs on the background
+//! runtime. Verified tokens are cached (`cache`), but whether they may be used now is checked on
+//! every request. The pipeline and `login` are the callers.
 //!
-//! Invariant: `verify` answers the same with and without the memory.
+//! Invariant: `verify_among` gives the same answer with and without the cache.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -32,26 +33,27 @@ use crate::secret::Digest;
 use crate::session::Revocations;
 use crate::token::{GENERATION_CLAIM, KeyRing};
 
-/// What a verifier is made of.
+/// The parts from which a verifier is made.
 #[derive(Debug)]
 pub struct VerifierOptions<'a> {
     pub ring: Arc<KeyRing>,
     pub logins: &'a [Login],
     pub issuers: &'a [Issuer],
-    /// When the session store was made: own tokens issued earlier are refused.
+    /// The creation of the session store: own tokens issued earlier are refused.
     pub made: Timestamp,
     pub revocations: Arc<Revocations>,
-    /// Difference of clocks that is forgiven for our own tokens.
+    /// Tolerated difference of clocks for our own tokens.
     pub leeway: Duration,
-    /// How many verified tokens are remembered.
+    /// Upper bound of cached tokens; 0 disables the cache.
     pub cache_size: usize,
-    /// How many tokens that nobody knows an address may bring.
+    /// How many unknown tokens one address may present.
     pub refusals: AttemptLimit,
-    /// Whose fetched keys are taken over, where the issuer is still the same.
+    /// The verifier of the previous generation. Its fetched keys and verdicts are kept for issuers
+    /// that did not change.
     pub last: Option<&'a Verifier>,
 }
 
-/// An issuer whose tokens could never be verified.
+/// A configured issuer whose tokens could never be verified.
 #[derive(Debug, thiserror::Error)]
 #[error("issuer `{issuer}` has no usable key")]
 pub struct VerifierError {
@@ -60,7 +62,7 @@ pub struct VerifierError {
     pub source: IssuerError,
 }
 
-/// Proves tokens.
+/// Verifies tokens for one generation of the configuration.
 #[derive(Debug)]
 pub struct Verifier {
     pub(super) ring: Arc<KeyRing>,
@@ -73,31 +75,34 @@ pub struct Verifier {
     warnings: Vec<String>,
 }
 
-/// Who presents a credential.
+/// The client that presents a credential.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Presenter<'a> {
-    /// The print of the certificate that the client showed on this connection: a token that is bound
-    /// to a certificate is refused without it.
+    /// SHA-256 of the client certificate of this connection. A token that is bound to a certificate
+    /// is refused without it (RFC 8705 §3).
     pub certificate: Option<&'a Digest>,
-    /// The client's group of addresses, unless many share it.
+    /// The client's group of addresses; `None` for an address that many clients share.
     pub origin: Option<IpAddr>,
 }
 
-/// What a refresh token of ours says, once it is proved.
+/// The facts in a verified refresh token of ours.
 #[derive(Clone, Debug)]
 pub struct RefreshFacts {
     pub session: SessionId,
     pub subject: Subject,
     pub jti: String,
-    /// Which of its session's refresh tokens it is; tokens of earlier versions do not say.
+    /// The position of the token in its session's series of refresh tokens. Tokens of earlier
+    /// versions do not have it.
     pub generation: Option<u32>,
     pub issued: Timestamp,
     pub expires: Timestamp,
 }
 
 impl Verifier {
-    /// A verifier for these logins and issuers. Fails where an issuer's keys are all unusable:
-    /// its tokens would be refused for ever.
+    /// Creates a verifier for these logins and issuers.
+    ///
+    /// # Errors
+    /// An issuer without a single usable key: its tokens would be refused for ever.
     pub fn new(options: VerifierOptions<'_>) -> Result<Self, VerifierError> {
         let (mut foreign, mut warnings) = (Vec::new(), Vec::new());
         for issuer in options.issuers {
@@ -123,13 +128,17 @@ impl Verifier {
         })
     }
 
-    /// Keys of issuers that are not used, as sentences for the operator.
+    /// Sentences for the operator about issuers' keys that are not used.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Proves a credential, asking others where that is needed: only these issuers (none: all)
-    /// see a token that does not say whose it is. Waits: for the back room.
+    /// Verifies a credential; asks remote issuers if that is needed. A token that does not name its
+    /// issuer is shown only to `issuers` (all if the list is empty). Runs on the background
+    /// runtime.
+    ///
+    /// # Errors
+    /// The refusal of the credential, or `Unavailable` if its validity could not be found out.
     pub async fn prove_among(
         &self,
         credential: &Credential,
@@ -143,16 +152,19 @@ impl Verifier {
             Err(Unproved::Refused(refusal)) => return Err(refusal),
             Err(Unproved::Ask(inquiry)) => inquiry,
         };
+        // One lookup, then one more attempt from memory. A second `Ask` becomes 503: a loop could
+        // keep a request busy for as long as its issuer keeps changing.
         inquiry.ask(Asker { origin, refusals: self.refusals }, now).await?;
         self.verify_among(credential, issuers, certificate, now).map_err(Unproved::unasked)
     }
 
-    /// Waits for tokens whose good verdicts are about to end, to be asked about in the back room.
+    /// Waits for tokens whose good verdicts are about to end. The caller, on the background
+    /// runtime, asks about them.
     pub async fn renewals(&self) -> Vec<Renewal> {
         self.renewals.next(Asker { origin: None, refusals: self.refusals }).await
     }
 
-    /// `verify_among` all issuers, for a client that showed no certificate.
+    /// `verify_among` with all issuers, for a client without a certificate.
     pub fn verify(
         &self,
         credential: &Credential,
@@ -161,8 +173,12 @@ impl Verifier {
         self.verify_among(credential, &[], None, now)
     }
 
-    /// Proves a credential by what is known already. Where that is not enough, only these issuers
-    /// (none: all) are to be asked whose it is. `certificate` as for `prove_among`.
+    /// Verifies a credential by what is in memory. If that is not enough, the returned inquiry asks
+    /// only `issuers` (all if the list is empty). `certificate` is the digest of the client's
+    /// certificate.
+    ///
+    /// # Errors
+    /// A refusal, or an inquiry whose answer is needed first.
     pub fn verify_among(
         &self,
         credential: &Credential,
@@ -175,6 +191,8 @@ impl Verifier {
         if token.len() > MAX_TOKEN {
             return Err(Refusal::invalid("the token is too long").into());
         }
+        // The digest of the whole token is the key of the cache, so a cached token with an altered
+        // signature is never found.
         let digest = Digest::of(token.as_bytes());
         if let Some((verified, epoch)) = self.cache.find(&digest, now)
             && self.epoch(&verified, now) == Some(epoch)
@@ -182,20 +200,29 @@ impl Verifier {
             verified.admit(key, certificate, now, &self.revocations)?;
             return Ok(verified);
         }
+        // The issuer's keys may have changed since the token was cached. If the epochs differ, the
+        // entry is ignored and the token is verified again. A key that an issuer has withdrawn must
+        // not stay accepted through the cache.
         if let Some(judged) = self.judged_elsewhere(credential, issuers, now) {
             let verified = judged?;
             verified.admit(key, certificate, now, &self.revocations)?;
             return Ok(verified);
         }
         let (verified, epoch) = self.examine(token, now)?;
+        // Only an admitted token is cached. A token that is refused now would take the place of a
+        // useful one. A token that becomes valid later is verified again then.
         verified.admit(key, certificate, now, &self.revocations)?;
         let verified = Arc::new(verified);
         self.cache.keep(digest, epoch, verified.clone(), now);
         Ok(verified)
     }
 
-    /// Proves a refresh token of ours, issued by `login`. Whether it is the working one only the
-    /// store knows.
+    /// Verifies a refresh token that `login` issued. Whether it is the current token of its session
+    /// is known to the session store only.
+    ///
+    /// # Errors
+    /// `TokenInvalid` for everything wrong with the token; expiry and revocation as in
+    /// `Verified::admit`.
     pub fn verify_refresh(
         &self,
         token: &str,
@@ -214,8 +241,12 @@ impl Verifier {
         Ok(RefreshFacts { session, subject, jti, generation, issued, expires })
     }
 
-    /// Proves an access token of ours, issued by `login`, at a login's own endpoint. Where
-    /// `allow_expired`, its expiry is forgiven and nothing else: some clients log out late.
+    /// Verifies an access token that `login` issued, for an endpoint of that login. With
+    /// `allow_expired` an expired token is accepted, because some clients log out late; nothing
+    /// else is forgiven.
+    ///
+    /// # Errors
+    /// The refusal of `Verified::admit`, or `TokenInvalid` for a token of another login.
     pub fn verify_own_access(
         &self,
         credential: &Credential,
@@ -227,6 +258,8 @@ impl Verifier {
         let key = credential.key().map(|key| key.expose().as_str());
         match verified.admit(key, None, now, &self.revocations) {
             Err(refusal) if refusal.reason == Reason::TokenExpired && allow_expired => {
+                // `admit` stops at the expiry, before it looks at revocations. They are checked
+                // here, or a revoked token would be accepted once it has expired.
                 verified.check_revoked(&self.revocations)?;
             }
             other => other?,
@@ -234,7 +267,8 @@ impl Verifier {
         Ok(Arc::new(verified))
     }
 
-    /// Whether a token says that we issued it, proved or not: it is nobody else's to see.
+    /// True if a token names us as its issuer, verified or not. Such a token must not be shown to
+    /// anybody else.
     pub fn names_us(&self, token: &str) -> bool {
         let claims = Compact::parse(token).and_then(|token| token.claims());
         claims.is_ok_and(|claims| {
@@ -242,7 +276,8 @@ impl Verifier {
         })
     }
 
-    /// Forgets remembered tokens that have expired, and failures that do not count any more; called by the back room.
+    /// Removes expired tokens from the cache and old counts of unknown tokens. The background
+    /// runtime calls it regularly.
     pub fn sweep(&self, now: Timestamp) {
         self.cache.sweep(now);
         for asked in self.foreign.iter().filter_map(Foreign::asked) {
@@ -250,16 +285,18 @@ impl Verifier {
         }
     }
 
-    /// How many tokens are remembered, for a gauge.
+    /// The number of cached tokens, for a metric.
     pub fn remembered(&self) -> usize {
         self.cache.len()
     }
 
-    /// Fetches the keys that are due; returns when the next are. Waits: for the back room.
+    /// Fetches all keys that are due; returns the time of the next fetch. Runs on the background
+    /// runtime.
     pub async fn refresh(&self, now: Timestamp) -> Option<Timestamp> {
         let mut fetches: Vec<_> =
             self.remotes(now).map(|remote| Box::pin(remote.refresh(now))).collect();
-        // All at once: a slow issuer keeps nobody else's keys waiting.
+        // All fetches run at once in this task. If they ran in turn, a slow issuer would delay the
+        // keys of the others.
         let all = std::future::poll_fn(|context| {
             fetches.retain_mut(|fetch| fetch.as_mut().poll(context).is_pending());
             if fetches.is_empty() { Poll::Ready(()) } else { Poll::Pending }
@@ -268,18 +305,21 @@ impl Verifier {
         self.remotes(now).map(|remote| remote.due()).min()
     }
 
-    /// The issuers that are asked for their keys or about their tokens, and how that went.
+    /// The state of the issuers that are asked for keys or about tokens, for operators.
     pub fn remote_issuers(&self, now: Timestamp) -> Vec<RemoteIssuer> {
         let asked = self.foreign.iter().filter(|one| !one.is_over(now)).filter_map(Foreign::asked);
         let remotes = self.remotes(now).map(|remote| remote.told(now));
         remotes.chain(asked.map(|asked| asked.told())).collect()
     }
 
+    /// The issuers with published keys whose takeover has not ended.
     fn remotes(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Remote>> {
         self.foreign.iter().filter(move |one| !one.is_over(now)).filter_map(Foreign::remote)
     }
 
-    /// The epoch of the keys that a token like this would be verified by now.
+    /// The current epoch of the keys that would verify a token of this issuer now. `None` for an
+    /// issuer that is not configured any more or whose keys are too old: its cached tokens are not
+    /// used.
     fn epoch(&self, verified: &Verified, now: Timestamp) -> Option<u64> {
         if verified.own {
             return Some(self.ring.epoch());
@@ -288,6 +328,11 @@ impl Verifier {
         issuer.and_then(|issuer| issuer.epoch(now))
     }
 
+    /// Verifies an own token of this kind that `login` issued.
+    ///
+    /// # Errors
+    /// An invalid token, or one of another login: the endpoints of one login must not act on
+    /// sessions of another.
     fn own_of(&self, token: &str, login: &str, kind: Kind) -> Result<Verified, Refusal> {
         let own = || {
             let token = Compact::parse(token)?;
@@ -300,8 +345,8 @@ impl Verifier {
         Ok(verified)
     }
 
-    /// Signature and everything about the claims that does not change with time. `iss` is used
-    /// before the signature holds, but only to choose whose keys must verify it.
+    /// Verifies the signature and all claims that do not change with time. `iss` is read before the
+    /// signature is verified, but it only chooses the keys that must verify it.
     fn examine(&self, token: &str, now: Timestamp) -> Result<(Verified, u64), Unproved> {
         let token = Compact::parse(token).map_err(Refusal::invalid)?;
         let claims = token.claims().map_err(Refusal::invalid)?;
@@ -314,6 +359,9 @@ impl Verifier {
         self.examine_foreign(&token, claims, now)
     }
 
+    /// Tries the issuers that could have issued the token, in the order of the configuration.
+    /// Several can share one `iss`, and a token without `iss` can belong to each issuer that does
+    /// not require it.
     fn examine_foreign(
         &self,
         token: &Compact<'_>,
@@ -329,7 +377,8 @@ impl Verifier {
                     verified.identity.claims = claims;
                     return Ok((verified, epoch));
                 }
-                // What one issuer does not know is no refusal by another.
+                // A later issuer's answer replaces a refusal. If one issuer's keys are unknown,
+                // that is the answer, because this issuer might have accepted the token.
                 Err(other) if unproved.is_refused() => unproved = other,
                 Err(_) => {}
             }

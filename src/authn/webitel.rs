@@ -1,7 +1,7 @@
-//! Asking an older Webitel whose a pair is: over HTTP, or in its database.
+//! Looks up a token and key pair of a legacy Webitel system, over HTTP or in its database.
 //!
-//! Token and key mean something only together, so both go into every question and every verdict.
-//! Its dates are milliseconds.
+//! Token and key are valid only together, so every lookup and every verdict covers both. Dates may
+//! be in seconds or in milliseconds. `asked` calls it on the background runtime.
 
 use std::sync::Arc;
 
@@ -23,29 +23,30 @@ use crate::identity::{Identity, Role, Subject};
 use crate::outbound::{self, Outbound, OutboundOptions};
 use crate::secret::{Digest, SecretString, equal};
 
-/// Longest answer.
+/// Largest accepted answer in bytes.
 const LARGEST: usize = 32 * 1024;
 
-/// A date with a larger number is in milliseconds: in seconds it would be after the year 5138.
+/// A larger number is a date in milliseconds: as seconds it would be after the year 5138.
 const LARGEST_SECONDS: u64 = 100_000_000_000;
 
-/// The last date that is taken (the end of the year 9999).
+/// The latest accepted date (the end of the year 9999).
 const LAST: Timestamp = Timestamp::from_secs(253_402_300_799);
 
-/// Where pairs are looked up.
+/// The place where pairs are looked up.
 #[derive(Debug)]
 pub(super) struct Sessions {
     options: WebitelSessions,
     whom: Whom,
 }
 
+/// The client for the lookup.
 #[derive(Debug)]
 enum Whom {
     Http(Box<Outbound>),
     Sql(Database),
 }
 
-/// What was found about a pair.
+/// The data of a pair that was found.
 #[derive(Debug)]
 struct Found {
     id: String,
@@ -55,6 +56,9 @@ struct Found {
 }
 
 impl Sessions {
+    /// Fails if the certificate authority cannot be loaded or the database address cannot be
+    /// parsed. The database is opened for reading only. It belongs to the legacy system, which is
+    /// to stay unchanged.
     pub(super) fn new(issuer: &Issuer, options: &WebitelSessions) -> Result<Self, IssuerError> {
         let whom = match &options.lookup {
             SessionLookup::Http { .. } => Whom::Http(Box::new(Outbound::new(&OutboundOptions {
@@ -72,7 +76,7 @@ impl Sessions {
         Ok(Self { options: options.clone(), whom })
     }
 
-    /// How much is asked at once.
+    /// How many lookups may be under way at once.
     pub(super) fn parallel(&self) -> usize {
         match &self.whom {
             Whom::Http(_) => outbound::PARALLEL,
@@ -80,7 +84,8 @@ impl Sessions {
         }
     }
 
-    /// Whose the pair is; the error says for the log why that is not known.
+    /// Looks a pair up. The outer error is for the log and means that the answer is not known; the
+    /// inner one is a refusal.
     pub(super) async fn ask(
         &self,
         name: &Arc<str>,
@@ -107,6 +112,8 @@ impl Sessions {
         Ok(self.answer(name, rules, found, (token, key)).map_err(Refusal::invalid))
     }
 
+    /// The identity and expiry of a pair that was found. The expiry is the legacy system's, or else
+    /// the token's own.
     fn answer(
         &self,
         name: &Arc<str>,
@@ -150,6 +157,7 @@ impl Sessions {
     }
 }
 
+/// Looks a pair up over HTTP, with the pair in the same fields in which the client presented it.
 async fn over_http(
     outbound: &Outbound,
     url: &Uri,
@@ -167,6 +175,8 @@ async fn over_http(
     }
     let answer = outbound.send(request).await.map_err(|error| error.chain())?;
     match answer.status {
+        // These codes mean that the legacy system refuses the pair. All other failures mean that
+        // the answer is not known, and are not remembered.
         401 | 403 | 404 => return Ok(None),
         _ if answer.is_success() => {}
         status => return Err(format!("the look-up was answered with status {status}")),
@@ -182,16 +192,22 @@ async fn over_http(
         .ok_or_else(|| "the answer has something of the wrong type".to_owned())
 }
 
+/// Looks a pair up in the database. `None` if there is no row, or if the row has another token. The
+/// error is for the log and means that the answer is not known.
 async fn in_database(
     database: &Database,
     sql: &SessionSql,
     token: &SecretString,
     key: &SecretString,
 ) -> Result<Option<Found>, String> {
+    // Only the key is a parameter of the statement. The token is compared here in constant time,
+    // and the database's query log never contains it.
     let rows = database.rows(&sql.query, &[key.expose()], 1).await;
     let rows = rows.map_err(|error| error.chain())?;
     let Some(row) = rows.first() else { return Ok(None) };
     let columns = &sql.columns;
+    // A missing column is a fault of the configuration and not of the client. It must become 503,
+    // because a refusal would be blamed on the token.
     if row.value(&columns.token).is_none() {
         return Err(lacks(&columns.token));
     }
@@ -206,16 +222,18 @@ async fn in_database(
         .ok_or_else(|| "the row has something of the wrong type".to_owned())
 }
 
+/// The value of a configured column; an error if the row has no such column.
 fn value<'r>(row: &'r Row, column: &Option<String>) -> Result<Option<&'r Value>, String> {
     let Some(column) = column else { return Ok(None) };
     row.value(column).map(Some).ok_or_else(|| lacks(column))
 }
 
+/// The error for a missing column or member.
 fn lacks(name: &str) -> String {
     format!("what was found has no `{name}`")
 }
 
-/// `None` where something has not the type that it must have.
+/// Builds the result; `None` if a value has the wrong type.
 fn found(
     id: Option<&Value>,
     username: Option<&Value>,
@@ -236,10 +254,12 @@ fn found(
     Some(Found { id, username, roles, expires })
 }
 
+/// Role names in a text that is separated by spaces or commas.
 fn names(text: &str) -> Vec<String> {
     text.split([' ', ',']).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
+/// A string, or a number as text.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -248,7 +268,7 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// Seconds or milliseconds since 1970, as a number or in digits.
+/// A date in seconds or milliseconds since 1970, as a number or as digits.
 fn date(value: &Value) -> Option<Timestamp> {
     let number = text(value)?.parse::<u64>().ok()?;
     let date = match number {
@@ -258,7 +278,8 @@ fn date(value: &Value) -> Option<Timestamp> {
     (date <= LAST).then_some(date)
 }
 
-/// When a token that is a JWS says that it ends.
+/// The `exp` claim of a token that is a JWS. The signature is not verified here: the legacy system
+/// has accepted the pair, and the claim can only shorten its life.
 fn own_end(token: &str) -> Result<Option<Timestamp>, Cause> {
     let Ok(claims) = Compact::parse(token).and_then(|token| token.claims()) else {
         return Ok(None);
