@@ -1,14 +1,17 @@
-//! One request on its way: each try to get an answer, and whether there is another.
+//! One request on its way: each attempt to get an answer, and the decision about another one.
 //!
-//! A request is sent again only where the upstream cannot have acted on it, or where acting twice
-//! is like acting once: no connection could be made; a kept one was closed before the request was
-//! written (hyper then gives it back whole); an HTTP/2 server refused it unseen; or it is
-//! idempotent, all of it is still in memory, and its connection broke, or was silent, before an
-//! answer came. Where a new connection broke or was silent, only another server is asked. Where a
-//! kept one broke, nothing has failed: the server closed it while the request was on its way, so the
-//! request is sent once more on a new connection, which is no retry and costs no budget. Each wait
-//! has a limit: for a connection, for the answer's first byte once the request is written,
-//! and for all of it together.
+//! A request is sent again only if the upstream cannot have acted on it, or if acting twice is the
+//! same as acting once:
+//!
+//! - no connection could be made;
+//! - a kept connection was closed before the request was written (hyper then returns it whole);
+//! - an HTTP/2 server refused it unseen;
+//! - it is idempotent, all of it is in memory, and its connection broke or was silent before an
+//!   answer came.
+//!
+//! After a new connection broke or was silent, only another server is asked. If a kept connection
+//! broke, the server merely closed it while the request was on its way: the request is sent once
+//! more on a new connection, which does not count as a retry. `forward` is the caller.
 
 use std::error::Error;
 use std::mem;
@@ -37,11 +40,11 @@ use super::watch::Joined;
 use crate::body::Request;
 use crate::runtime::Worker;
 
-/// A connection that was in use a moment ago is hardly ever closed just now; one that waited
-/// longer is worth a copy of the request.
+/// A connection that was used within this time is hardly ever closed by the server just now. After
+/// a longer pause, a copy of the request is worth its cost.
 const LONG_UNUSED: Duration = Duration::from_secs(1);
 
-/// When all of an exchange has to be over.
+/// The end of the time for a whole exchange.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline {
     pub(super) at: Instant,
@@ -58,7 +61,7 @@ impl Deadline {
     }
 }
 
-/// An attempt that brought no answer.
+/// An attempt without an answer.
 pub(super) struct Failed {
     error: ForwardError,
     again: Again,
@@ -67,19 +70,20 @@ pub(super) struct Failed {
 /// Where a request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Again {
-    /// Nowhere: it is gone, or must not be.
+    /// Nowhere: the request is lost, or a second sending could act twice.
     Never,
     /// On a new connection to the same server: a kept one was closed before the request was
-    /// written, or before anything was answered to one that may be sent twice. Not even a retry.
+    /// written, or before an answer to an idempotent one. It does not count as a retry.
     AtOnce,
     /// To another server, or to the same if there is no other.
     Anywhere,
-    /// To another server alone.
+    /// Only to another server.
     Elsewhere,
 }
 
 impl Failed {
-    /// Makes `request` what is left to be sent once more; where nothing is, that is the end.
+    /// Puts `left` back into `request` for the next attempt. Without it the request is lost, so
+    /// there is no next attempt.
     fn putting_back(mut self, left: Option<Request>, request: &mut Request) -> Self {
         match left {
             Some(left) => *request = left,
@@ -95,31 +99,32 @@ impl From<ForwardError> for Failed {
     }
 }
 
-/// One request on its way.
+/// One request on its way to a pool.
 pub(super) struct Call<'a> {
     pub(super) pool: &'a Pool,
     pub(super) worker: &'a Arc<Worker>,
     pub(super) progress: Option<Arc<Progress>>,
     /// The tunnel that the client asks for.
     pub(super) opening: Option<Opening>,
-    /// The place of the tunnel that may come of it.
+    /// The place of the tunnel among the session's streams, and the notice that it gets at its end.
     pub(super) joined: Option<(Joined, Duration)>,
-    /// What its connection begins with; then it is for this request alone.
+    /// The PROXY header of its connection, which then serves this request only.
     pub(super) preface: Option<Preface>,
     pub(super) idempotent: bool,
     pub(super) deadline: Option<Deadline>,
-    /// What the pool's hash is made of.
+    /// The input of hash balancing.
     pub(super) key: Option<u64>,
-    /// Take no kept connection: one was dead already, the others may be too.
+    /// Use no kept connection: one of them was closed, so the others may be closed, too.
     pub(super) fresh: bool,
-    /// Tries after the first.
+    /// Retries so far.
     pub(super) tries: u8,
-    /// The servers that failed it so far.
+    /// The servers that have failed this request.
     pub(super) failed: Vec<&'a Arc<Server>>,
 }
 
 impl<'a> Call<'a> {
-    /// Takes `request` and, where it may be sent again, puts it back.
+    /// Takes `request` and sends it to `server`. On a failure after which it may be sent again,
+    /// `request` is filled again.
     pub(super) async fn attempt(
         &self,
         server: &Arc<Server>,
@@ -179,7 +184,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A connection to send on, and how long it was unused if it was kept.
+    /// A connection to send on. The duration says how long it was unused, if it was a kept one.
     async fn link(
         &self,
         server: &Arc<Server>,
@@ -218,7 +223,8 @@ impl<'a> Call<'a> {
         let way = Way { speak, preface: self.preface.as_ref() };
         let (keep, worker) = (timeouts.keep_alive, self.worker);
         let manner = Manner { way, limit, keep, worker };
-        // Boxed: it is rare, and its size would be every request's.
+        // Boxed because connecting is rare: unboxed, its state would enlarge the future of every
+        // request.
         match Box::pin(connect::connect(path, &manner, permit)).await {
             Ok(link) => {
                 server.state.reached();
@@ -235,13 +241,14 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether its connection is for this request and for no other: it names its client, or it is
-    /// to be a tunnel, which over HTTP/2 has one of its own, too.
+    /// True if the connection must serve this request only: it begins with the client's address, or
+    /// it is for a tunnel over HTTP/2, which also gets a connection of its own. It is then neither
+    /// taken from the kept ones nor given back to them.
     fn is_alone(&self) -> bool {
         self.preface.is_some() || (self.pool.http2 && self.opening.is_some())
     }
 
-    /// A copy of the request, if one may be needed and is allowed to be used.
+    /// A copy of the request, if one may be needed and may be sent.
     fn spare(
         &self,
         request: &Request,
@@ -249,7 +256,9 @@ impl<'a> Call<'a> {
         link: &Link,
         unused: Option<Duration>,
     ) -> Option<Request> {
-        // An HTTP/2 server may refuse any request when it goes, whatever its method.
+        // An HTTP/2 server that closes a connection may refuse any request unseen, whatever its
+        // method. A copy is therefore worth its cost even for a POST, which would otherwise fail
+        // although nothing happened.
         let http2 = !matches!(link.sender, Sender::Http1(_));
         let allowed = (self.idempotent || http2) && self.opening.is_none();
         let needed = http2
@@ -260,13 +269,17 @@ impl<'a> Call<'a> {
         if retried || repeated() { spare::copy(request) } else { None }
     }
 
-    /// Whether it may be sent once more, outside of all retries, if a kept connection breaks.
+    /// True if the request may be sent once more, outside of all retries, after a kept connection
+    /// broke.
     fn is_repeatable(&self, kept: bool) -> bool {
         kept && self.idempotent && self.opening.is_none() && !self.fresh
     }
 
-    /// The answer's head, in time. The time that a client takes for its body is not the
-    /// upstream's.
+    /// Waits for the head of the answer, within the limits. While the gateway waits for more of the
+    /// client's body, the time for the first byte does not run.
+    ///
+    /// # Errors
+    /// The upstream was silent for the limit, or the time for the whole exchange is over.
     async fn await_head<F: Future>(
         &self,
         server: &Arc<Server>,
@@ -287,7 +300,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// An error once the time for all of it is over.
+    /// An error if the time for the whole exchange is over.
     fn in_time(&self, server: &Arc<Server>) -> Result<(), ForwardError> {
         match self.deadline {
             Some(deadline) if deadline.has_passed() => {
@@ -297,7 +310,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// How it failed, and what there is to send once more.
+    /// Classifies a failure. Returns it with the request that could be sent once more.
     fn failed(
         &self,
         server: &Arc<Server>,
@@ -308,7 +321,9 @@ impl<'a> Call<'a> {
         let unsent = error.take_message();
         let source = error.into_error();
         if unsent.is_some() || is_refusal(&source) {
-            // It happens to good servers when they end a connection.
+            // Healthy servers close connections in this way too, so the failure is not counted
+            // against the server. `AtOnce` only if the message came back and the connection was a
+            // kept one: on a new connection the server would probably close it again.
             let again = if unsent.is_some() && kept { Again::AtOnce } else { Again::Anywhere };
             let error = ForwardError::Closed { server: server.name.clone(), source };
             return (Failed { error, again }, unsent.or(spare));
@@ -326,8 +341,8 @@ impl<'a> Call<'a> {
         (Failed { error, again }, spare.filter(|_| lost && self.idempotent))
     }
 
-    /// True if the connection simply ended: neither did the client's body fail, nor did the server
-    /// answer with anything that is no HTTP.
+    /// True if the connection simply ended: the client's body did not fail, and the server did not
+    /// send anything that is not HTTP.
     fn is_stale(&self, source: &hyper::Error) -> bool {
         let body_failed = self.progress.as_ref().is_some_and(|progress| progress.fault().is_some());
         !body_failed && !source.is_parse() && !source.is_parse_too_large()
@@ -345,10 +360,10 @@ impl<'a> Call<'a> {
         ForwardError::Closed { server, source }
     }
 
-    /// Where to send the request next after a failed attempt at `server`.
+    /// The server for the next attempt after a failed one at `server`.
     ///
     /// # Errors
-    /// What it failed with, if it must not be sent again or there have been enough retries.
+    /// The failure, if the request must not be sent again or the retries are used up.
     pub(super) fn next(
         &mut self,
         server: &'a Arc<Server>,
@@ -370,6 +385,7 @@ impl<'a> Call<'a> {
         if again == Again::Elsewhere && !(other && self.pool.is_up(next)) {
             return Err(error);
         }
+        // The budget is spent last, so that a retry that has no server to go to costs nothing.
         if !self.pool.budget.spend(self.worker.index) {
             return Err(error);
         }
@@ -379,10 +395,11 @@ impl<'a> Call<'a> {
     }
 }
 
-/// True if an HTTP/2 server says that it has not looked at the request: it refused the stream, or
-/// it goes away and named an earlier one as its last (RFC 9113 §8.7).
+/// True if an HTTP/2 server says that it did not process the request: it refused the stream, or it
+/// sent GOAWAY with an earlier stream as its last (RFC 9113 §8.7).
 fn is_refusal(error: &hyper::Error) -> bool {
-    // hyper tells it in words only. Other words than these would cost a retry, never make one.
+    // hyper reveals this only in the text of its error. If that text changes, then requests lose a
+    // retry; a request is never sent twice wrongly.
     let Some(cause) = error.source() else { return false };
     let said = cause.to_string();
     said.starts_with("stream error received: refused stream")

@@ -1,27 +1,27 @@
-//! How many requests of a pool may be sent a second time.
+//! The retry budget of a pool: a bound on the share of requests that are sent again.
 //!
-//! A pool that fails must not get twice the load for it: each request earns a part of a retry, each
-//! retry spends a whole one. What was not spent is kept up to `MOST`, so that the requests which a
-//! dying server takes down at once can all be rescued; and a few are granted anew now and then, or
-//! a pool with little to do could never retry. One purse per worker: nothing is shared, nothing
-//! locked, and a pool in health costs a look at a number.
+//! Retries must not multiply the load on a pool that is failing. Each request earns a fraction of a
+//! retry, each retry spends a whole one. Unspent retries accumulate up to `MOST`, so that the
+//! requests that one dying server breaks at once can all be saved. A small reserve is granted again
+//! from time to time, because a pool with few requests could otherwise never retry. Each worker has
+//! an account of its own, so nothing is shared or locked. `forward` earns, `attempt` spends.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What one retry costs; a request earns the configured percentage of it.
+/// The price of one retry. A request earns the configured percentage of it.
 const RETRY: u32 = 100;
 
-/// Retries at hand at first, and again after `GRANT_EVERY`.
+/// The reserve: retries at the start, and again after `GRANT_EVERY`.
 const RESERVE: u32 = 10;
 const GRANT_EVERY: Duration = Duration::from_secs(10);
 
-/// Retries that can be saved up.
+/// Upper bound of accumulated retries.
 const MOST: u32 = 1000;
 
-/// The retries of one pool.
+/// The retry budget of one pool.
 #[derive(Debug)]
 pub(super) struct Budget {
     percent: u32,
@@ -29,17 +29,19 @@ pub(super) struct Budget {
     purses: Box<[Purse]>,
 }
 
-/// A worker's. On a cache line of its own: neighbours would slow each other down.
+/// The account of one worker. It has a cache line of its own, because workers that write to one
+/// line slow each other down.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Purse {
     held: AtomicU32,
-    /// Milliseconds after `started` when the reserve was last granted.
+    /// The time of the last grant of the reserve, in milliseconds after `started`.
     granted: AtomicU64,
     retries: AtomicU64,
     refused: AtomicU64,
 }
 
+/// A full reserve for each of `workers`; `percent` is the share of requests that may be retried.
 impl Budget {
     pub(super) fn new(percent: u8, workers: usize) -> Self {
         let purse = |_| Purse {
@@ -56,21 +58,25 @@ impl Budget {
         self.purses.get(worker % self.purses.len().max(1))
     }
 
-    /// Notes a request of `worker`'s.
+    /// Credits `worker` for one request.
     pub(super) fn earn(&self, worker: usize) {
         let Some(purse) = self.purse(worker) else { return };
-        // No other thread writes it, so two steps lose nothing.
+        // Only this worker's thread writes the account. A separate load and store therefore lose no
+        // update, and cost less than an atomic addition. The counters for metrics are read by other
+        // threads, which may see a slightly older value.
         let held = purse.held.load(Ordering::Relaxed);
         if held < MOST * RETRY {
             purse.held.store(held + self.percent, Ordering::Relaxed);
         }
     }
 
-    /// Takes a retry for `worker`; false if there is none.
+    /// Spends one retry of `worker`; false if there is none. Without any, the reserve is granted if
+    /// `GRANT_EVERY` has passed since the last grant.
     pub(super) fn spend(&self, worker: usize) -> bool {
         let Some(purse) = self.purse(worker) else { return false };
         let mut held = purse.held.load(Ordering::Relaxed);
         if held < RETRY {
+            // The clock is read only when the account is empty, which is rare in a healthy pool.
             let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
             let next = Duration::from_millis(purse.granted.load(Ordering::Relaxed)) + GRANT_EVERY;
             if Duration::from_millis(now) < next {
@@ -85,7 +91,7 @@ impl Budget {
         true
     }
 
-    /// Retries so far, and those that there was no budget for.
+    /// Retries so far, and retries that the budget refused.
     pub(super) fn counts(&self) -> (u64, u64) {
         let sum = |count: fn(&Purse) -> &AtomicU64| {
             self.purses.iter().map(|purse| count(purse).load(Ordering::Relaxed)).sum()

@@ -1,9 +1,9 @@
-//! What an upstream itself demands of whoever calls it.
+//! The gateway's own credential at an upstream.
 //!
-//! Set last, over whatever the client or a route's rules said: nobody else chooses as whom the
-//! gateway calls. A credential that a login of ours gives may have ended before its time: then the
-//! upstream says 401, and a request that may be repeated is, once, with a new one: its method is
-//! idempotent (RFC 9110 §9.2.2) and its body short.
+//! It is set last, over everything that the client or a route's rules have set, so that nobody else
+//! decides as whom the gateway calls. A credential from the gateway's own login may end early. The
+//! upstream then answers 401; the gateway logs in again and repeats the request once, if its method
+//! is idempotent (RFC 9110 §9.2.2) and its body small. `forward` is the caller.
 
 use std::sync::Arc;
 
@@ -21,21 +21,24 @@ use crate::config::{self, UpstreamCredential};
 use crate::runtime::{BackRoom, Work, Worker};
 use crate::secret::SecretString;
 
-/// The gateway's own credential at one upstream, ready to send.
+/// The gateway's credential at one upstream, ready to send.
 #[derive(Debug)]
 pub(super) enum Credential {
-    /// Fields that never change.
+    /// Header fields that never change.
     Fixed(Fields),
-    /// What a login of the gateway's gave it.
+    /// The result of a login that the gateway makes at the upstream.
     Login(Arc<OwnLogin>),
 }
 
-/// Fields to set; their values do not print.
+/// Header fields to set. Their values are marked as sensitive, so they are not printed.
 #[derive(Clone, Debug)]
 pub(super) struct Fields(Vec<(HeaderName, HeaderValue)>);
 
 impl Credential {
-    /// Makes the configured credential ready; a login is made when a request needs it.
+    /// Prepares the configured credential. A login is made only when a request needs it.
+    ///
+    /// # Errors
+    /// A value that no header field can carry, and certificate authorities that cannot be loaded.
     pub(super) fn build(config: &config::Upstream) -> Result<Option<Self>, PoolError> {
         let upstream = || config.name.clone();
         let Some(credential) = &config.credential else { return Ok(None) };
@@ -57,10 +60,12 @@ impl Credential {
 }
 
 impl Fields {
+    /// Fields of which the values are ready.
     pub(super) fn new(fields: Vec<(HeaderName, HeaderValue)>) -> Self {
         Self(fields)
     }
 
+    /// Sets the fields, in place of any that the request has.
     pub(super) fn set(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.0 {
             headers.insert(name.clone(), value.clone());
@@ -69,7 +74,7 @@ impl Fields {
 }
 
 impl Pool {
-    /// Sends `request` with what a login of the gateway's gives.
+    /// Sends `request` with the fields of the gateway's own login.
     pub(super) async fn forward_logged_in(
         &self,
         login: &Arc<OwnLogin>,
@@ -78,10 +83,14 @@ impl Pool {
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let (back_room, now) = (exchange.back_room, exchange.now);
+        // A valid login is reused without waiting. Only without one does the request wait for a
+        // login on the background runtime.
         let held = match login.held(now) {
             Some(held) => held,
             None => self.log_in(login, back_room, None, now).await?,
         };
+        // The copy is made before the credential is set, because the second attempt gets another
+        // one. Beyond this point hyper owns the request, so no copy could be made any more.
         let again = repeatable(request, exchange.memory).await?;
         held.fields.set(request.headers_mut());
         let forwarded = self.send(worker, request, exchange).await?;
@@ -89,15 +98,21 @@ impl Pool {
         if !ended || !held.may_have_ended(now) {
             return Ok(forwarded);
         }
-        // The session of the gateway's own may have been ended there. Logged in again even if this
-        // request cannot be repeated, so that the next one need not fail.
+        // The upstream may have ended the gateway's session early. The gateway logs in again even
+        // if this request cannot be repeated, so that the next one succeeds.
         let renewed = self.log_in(login, back_room, Some(held), now).await;
         let (Some(mut again), Ok(renewed)) = (again, renewed) else { return Ok(forwarded) };
         renewed.fields.set(again.headers_mut());
+        // The first answer is dropped before the second attempt, so that its connection does not
+        // stay occupied meanwhile.
         drop(forwarded);
         self.send(worker, &mut again, exchange).await
     }
 
+    /// Logs in on the background runtime. `stale` is the login that the upstream refused.
+    ///
+    /// # Errors
+    /// The login failed, or the background runtime has no place for it.
     async fn log_in(
         &self,
         login: &Arc<OwnLogin>,
@@ -116,8 +131,8 @@ impl Pool {
     }
 }
 
-/// A copy of the request for a second try, if there may be one and it is small enough: then its
-/// body is in memory.
+/// A copy of the request for the second attempt. `None` if its method is not idempotent, it asks
+/// for a tunnel, or its body is too large.
 async fn repeatable(
     request: &mut Request,
     memory: BodyMemory<'_>,

@@ -1,4 +1,8 @@
-//! `builtin:echo`, the sample API: answers with what it received, as JSON.
+//! `builtin:echo`, a sample upstream inside the gateway: it answers with the received request as
+//! JSON.
+//!
+//! It shows an operator which fields an upstream would receive. It connects to nothing and refuses
+//! bodies above `MAX_BODY`. `forward` calls it for a server of this kind.
 
 use http::header::{self, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
@@ -9,10 +13,13 @@ use base64::engine::general_purpose::STANDARD;
 use super::error::{ForwardError, RequestFault};
 use crate::body::{Body, Request, Response};
 
-/// It keeps what it echoes in memory.
+/// Largest body in bytes. The echo keeps the body in memory.
 const MAX_BODY: u64 = 1024 * 1024;
 
-/// The answer to `request`, read to its end.
+/// Reads `request` to its end and renders the answer.
+///
+/// # Errors
+/// The client's body failed or is too large.
 pub(super) async fn answer(request: Request) -> Result<Response, ForwardError> {
     let (head, body) = request.into_parts();
     let body = body.read_all(MAX_BODY).await.map_err(|error| RequestFault::of(&error))?;
@@ -35,7 +42,7 @@ pub(super) async fn answer(request: Request) -> Result<Response, ForwardError> {
     Ok(response)
 }
 
-/// Every line, in order: `[["accept", "*/*"], …]`.
+/// Every header line in order: `[["accept", "*/*"], …]`. Repeated fields stay visible.
 fn fields(headers: &HeaderMap) -> Vec<Value> {
     let line = |(name, value): (&header::HeaderName, &HeaderValue)| {
         json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())])

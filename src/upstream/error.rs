@@ -1,7 +1,8 @@
-//! Why a request could not be delivered, or a pool not be built.
+//! Errors of forwarding a request, of connecting, and of building a pool.
 //!
-//! Each forward error holds three facts: what happened, whose fault it is, and whether the
-//! upstream cannot have acted, so that another try is safe. Status codes are `rejection`'s.
+//! Each forward error states what happened, whose fault it is, and whether the upstream cannot have
+//! acted, so that another attempt is safe. Status codes are not chosen here: `rejection` maps
+//! errors to answers. The texts are for the log.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,22 +13,22 @@ use super::own_login::LoginFailed;
 use crate::body::BodyError;
 use crate::trust::TrustError;
 
-/// Connections of a busy server become free within moments.
+/// When to come back to a busy server: its connections become free within moments.
 const BUSY_FOR: Duration = Duration::from_secs(1);
 
-/// When a session that has all its tunnels may ask for another.
+/// When a session with all its tunnels open may ask for another one.
 const TUNNEL_AGAIN: Duration = Duration::from_secs(5);
 
-/// Who could have prevented it.
+/// The party that caused a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Client,
     Upstream,
-    /// The gateway's own.
+    /// The gateway itself.
     Us,
 }
 
-/// Why a request could not be delivered to an upstream, or its answer not be used.
+/// The reasons for which a request could not be delivered, or its answer not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
     #[error("upstream `{upstream}`")]
@@ -83,7 +84,7 @@ pub enum ForwardError {
     Unwritable { what: &'static str },
 }
 
-/// What went wrong with the body that the client was sending.
+/// A fault in the body that the client was sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestFault {
     #[error("it is larger than {limit} bytes")]
@@ -100,7 +101,7 @@ pub enum RequestFault {
 }
 
 impl RequestFault {
-    /// The fault that `error`, met while the client's body was read, stands for.
+    /// The fault behind `error`, which came up while the client's body was read.
     pub(super) fn of(error: &BodyError) -> Self {
         match error {
             BodyError::TooLarge { limit } => Self::TooLarge { limit: *limit },
@@ -116,7 +117,7 @@ impl RequestFault {
 }
 
 impl ForwardError {
-    /// Whose fault it is.
+    /// The party that caused the failure.
     pub fn fault(&self) -> Fault {
         match self {
             Self::RequestBody(_) | Self::Tunnels { .. } => Fault::Client,
@@ -133,12 +134,13 @@ impl ForwardError {
         }
     }
 
-    /// True if the upstream cannot have acted on the request.
+    /// True if the upstream cannot have acted on the request, so that sending it again is safe.
+    /// Only a connection that was never made is certain to have carried nothing.
     pub fn safe_to_retry(&self) -> bool {
         matches!(self, Self::Connect { .. })
     }
 
-    /// True if the upstream was too slow (504), not wrong (502).
+    /// True if the upstream was too slow (504) rather than wrong (502).
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::Slow { .. } | Self::Overdue { .. } => true,
@@ -147,8 +149,8 @@ impl ForwardError {
         }
     }
 
-    /// When another try makes sense, where nobody was asked because nobody can answer, or too many
-    /// are waiting already.
+    /// When another attempt makes sense, for failures in which no server was asked: all are out,
+    /// too many requests wait, or too many tunnels are open.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NoServer { retry_after, .. } => Some(*retry_after),
@@ -158,12 +160,12 @@ impl ForwardError {
         }
     }
 
-    /// True if it was not sent because too many others are (503).
+    /// True if the request was not sent because too many others are under way (503).
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Busy { .. })
     }
 
-    /// The server it happened at, where there was one.
+    /// The server at which the failure happened; `None` if no server was involved.
     pub fn server(&self) -> Option<&str> {
         match self {
             Self::Connect { server, .. }
@@ -182,7 +184,7 @@ impl ForwardError {
     }
 }
 
-/// Why there is no connection.
+/// The reasons for which there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("its name could not be resolved")]
@@ -204,7 +206,7 @@ pub enum ConnectError {
     Handshake(#[source] hyper::Error),
 }
 
-/// Why a pool cannot be built from its configuration.
+/// The reasons for which a pool cannot be built from its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     #[error("upstream `{upstream}` has no server")]

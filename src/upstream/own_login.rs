@@ -1,9 +1,10 @@
-//! A login that the gateway itself does at an upstream, as a client of its dialect.
+//! The gateway's own login at an upstream, as a client of the upstream's login dialect.
 //!
-//! The tokens are kept until shortly before they end, then refreshed where the dialect can, else
-//! a new login is made. However many requests wait, one login is on its way; after a failed one
-//! there is a pause, so that a wrong password does not lock the account, nor a flood keep a dying
-//! system down. Spoken in the back room.
+//! Tokens are kept until shortly before they end, then refreshed if the dialect can, else a new
+//! login is made. Single flight: however many requests wait, one login is under way. After a failed
+//! login there is a pause, so that a wrong password does not lock the account and a flood of
+//! requests does not keep a failing system down. It runs on the background runtime; `credential` is
+//! the caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,47 +22,49 @@ use crate::outbound::{Outbound, OutboundOptions};
 use crate::secret::SecretString;
 use crate::trust::TrustError;
 
-/// Tokens are renewed so long before they end: longer than a request is on its way.
+/// How long before their end tokens are renewed. It is longer than a request needs to arrive.
 const AHEAD: Duration = Duration::from_secs(10);
-/// A login is taken to hold for so long, whatever the upstream says.
+/// For so long a new login is considered valid, whatever the upstream answers.
 const YOUNG: Duration = Duration::from_secs(1);
-/// Between a login that failed and the next try.
+/// Pause after a login that failed for technical reasons.
 const PAUSE: Duration = Duration::from_secs(2);
-/// After a refusal: whoever tries a wrong password more often locks the account.
+/// Pause after a refusal. More frequent attempts with a wrong password would lock the account.
 const PAUSE_REFUSED: Duration = Duration::from_secs(60);
 
 const X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 const X_KEY: HeaderName = HeaderName::from_static("x-key");
 
-/// Why the gateway is not logged in.
+/// The reason why the gateway is not logged in.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the gateway could not log in: {cause}")]
 pub struct LoginFailed {
     cause: Arc<str>,
 }
 
-/// The gateway's own login at one upstream.
+/// The state of the gateway's login at one upstream.
 #[derive(Debug)]
 pub(super) struct OwnLogin {
     settings: UpstreamLogin,
     base: Uri,
     outbound: Outbound,
     held: ArcSwapOption<Held>,
-    /// Held while a login is on its way; whoever waited finds its outcome.
+    /// Locked while a login is under way. Everyone who waited for the lock finds its result.
     flight: Mutex<Flight>,
 }
 
+/// The number of the last login, and the failure that has not passed its pause yet.
 #[derive(Debug, Default)]
 struct Flight {
     number: u64,
     failed: Option<(LoginFailed, Timestamp)>,
 }
 
-/// What the last login gave.
+/// The result of a login.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) fields: Fields,
-    /// Which login it was: a request that failed with an older one need not log in again.
+    /// The number of the login. A request that was refused with an older one finds a newer one and
+    /// needs no login of its own.
     number: u64,
     made: Timestamp,
     expires: Option<Timestamp>,
@@ -75,7 +78,7 @@ impl LoginFailed {
 }
 
 impl OwnLogin {
-    /// `ca` is whom the upstream's TLS servers are believed by.
+    /// Prepares a login. `ca` has the certificate authorities for the upstream's TLS servers.
     pub(super) fn new(settings: &UpstreamLogin, ca: Option<&str>) -> Result<Self, TrustError> {
         let options = OutboundOptions {
             ca: ca.map(str::to_owned),
@@ -91,18 +94,24 @@ impl OwnLogin {
         })
     }
 
-    /// What may be sent now, if anything.
+    /// The current login, if it is valid at `now`.
     pub(super) fn held(&self, now: Timestamp) -> Option<Arc<Held>> {
         self.held.load_full().filter(|held| held.is_good(now))
     }
 
-    /// Logs in, unless somebody else has since `stale` was found to be no good.
+    /// Logs in, unless another request has done so since `stale` was refused.
+    ///
+    /// # Errors
+    /// The login failed, now or within the pause after the last failure.
     pub(super) async fn renew(
         &self,
         stale: Option<&Held>,
         now: Timestamp,
     ) -> Result<Arc<Held>, LoginFailed> {
         let mut flight = self.flight.lock().await;
+        // The state is checked again under the lock. If another request logged in while this one
+        // waited, then its result is used. Without this check, all waiting requests would log in
+        // one after another.
         if let Some(held) = self.held(now)
             && stale.is_none_or(|stale| stale.number < held.number)
         {
@@ -113,11 +122,14 @@ impl OwnLogin {
         {
             return Err(failed.clone());
         }
-        // A token that was refused before its time is not worth a refresh: its session is gone.
+        // If the upstream refused a token before its time, then its session is gone and a refresh
+        // would fail. A refresh is tried only for a token that ends normally. A new login costs one
+        // request more only in the case that a refresh would have worked.
         let refresh = self.held.load_full().filter(|_| stale.is_none());
         let refresh = refresh.and_then(|held| held.refresh.clone());
-        // Until there is another one it is kept: a 401 may have been about one caller only, and
-        // its refresh token is good for another try.
+        // The old login stays stored until a new one succeeds. A 401 may have been about one caller
+        // only, and a refresh token can be tried again. The pause keeps the failed login from being
+        // repeated by each request.
         match self.log_in(refresh, now).await {
             Ok(held) => {
                 flight.number += 1;
@@ -134,6 +146,8 @@ impl OwnLogin {
         }
     }
 
+    /// Refreshes if possible, else logs in with user name and password. The error includes the
+    /// pause that must follow it.
     async fn log_in(
         &self,
         refresh: Option<SecretString>,
@@ -144,7 +158,7 @@ impl OwnLogin {
             && let Ok(ask) = speak::refresh(&settings.dialect, &token)
             && let Ok(mut facts) = self.ask(&ask).await
         {
-            // Where the refresh token does not change, the answer has none.
+            // If the refresh token does not change, the answer does not contain it.
             facts.refresh_token.get_or_insert(token);
             if let Some(held) = Held::of(&facts, now) {
                 return Ok(held);
@@ -156,6 +170,9 @@ impl OwnLogin {
         Held::of(&facts, now).ok_or_else(|| ("the answer has no token".to_owned(), PAUSE_REFUSED))
     }
 
+    /// Sends one request of the dialect and reads the answer. The error includes the pause after
+    /// it: short for a technical failure, long for a refusal, because repeating a refused login
+    /// could lock the account.
     async fn ask(&self, ask: &Ask<'_>) -> Result<HeardFacts, (String, Duration)> {
         let request = ask.request(&self.base).map_err(|error| (error.to_string(), PAUSE))?;
         let answer = self.outbound.send(request).await.map_err(|error| (error.chain(), PAUSE))?;
@@ -172,7 +189,7 @@ impl OwnLogin {
 }
 
 impl Held {
-    /// `None` where the answer gave nothing to present.
+    /// The fields for a pair or a bearer token; `None` if the answer contains no usable token.
     fn of(facts: &HeardFacts, now: Timestamp) -> Option<Self> {
         let token = facts.access_token.as_ref()?;
         let fields = match &facts.key {
@@ -188,17 +205,20 @@ impl Held {
         Some(Self { fields: Fields::new(fields), number: 0, made: now, expires, refresh })
     }
 
-    /// True if a 401 may mean that it has ended. An upstream that answers 401 to a login made just
-    /// now means something else by it, and must not be answered with another login each time.
+    /// True if a 401 may mean that this login has ended. A 401 to a login of this moment has
+    /// another reason; logging in again each time would flood the upstream.
     pub(super) fn may_have_ended(&self, now: Timestamp) -> bool {
         self.made.plus(YOUNG) <= now
     }
 
+    /// True if the tokens stay valid long enough for a request. A token without an expiry is used
+    /// until the upstream refuses it with 401.
     fn is_good(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|expires| now.plus(AHEAD) < expires)
     }
 }
 
+/// A header value that is marked as sensitive.
 fn field(value: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(value).ok()?;
     value.set_sensitive(true);
