@@ -1,10 +1,10 @@
-//! Making a connection to a server: TCP, unix or TLS, then the HTTP handshake. Before both comes
-//! the PROXY header, where there is one.
+//! Opens a connection to a server: TCP or unix socket, then TLS, then the HTTP handshake. A PROXY
+//! header, if configured, comes before TLS.
 //!
-//! Every address of a name is tried, each with its share of the connect timeout, so that one
-//! silent address does not use up the time of the next. TLS is checked against the upstream's
-//! own CA, or the public ones together with the system's; not at all only where the configuration
-//! says so in so many words.
+//! Every address of a name is tried, each with its share of the connect timeout, so that one silent
+//! address does not use up the time of the others. The TLS certificate is checked against the
+//! upstream's own CA, or against the public and system authorities; the check is off only if the
+//! configuration says `insecure_skip_verify`. `attempt` and `health` are the callers.
 
 use std::fmt;
 use std::io;
@@ -38,20 +38,20 @@ use crate::config;
 use crate::runtime::Worker;
 use crate::trust;
 
-/// How a server is reached.
+/// The way to a server.
 pub(super) enum Path {
     Tcp { host: Host, port: u16, tls: Option<Tls> },
     Unix(PathBuf),
 }
 
-/// An address, or a name that stands for some.
+/// An IP address, or a name that is resolved to addresses.
 pub(super) enum Host {
     Address(IpAddr),
     Name(Arc<Names>),
 }
 
 impl Host {
-    /// `host` as configured; a name is asked for again after `every`.
+    /// A `host` as configured. A name is resolved again after `every`.
     pub(super) fn new(host: &str, every: Duration) -> Self {
         match bare(host).parse() {
             Ok(address) => Self::Address(address),
@@ -61,7 +61,7 @@ impl Host {
 }
 
 impl fmt::Display for Host {
-    /// As a URL has it: an IPv6 address in brackets.
+    /// Formats the host as in a URL: an IPv6 address is in brackets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(IpAddr::V6(v6)) => write!(f, "[{v6}]"),
@@ -72,7 +72,7 @@ impl fmt::Display for Host {
 }
 
 impl Path {
-    /// What its name stands for, if it has one.
+    /// The resolver of the server's name; `None` for an IP address or a unix socket.
     pub(super) fn names(&self) -> Option<&Arc<Names>> {
         match self {
             Self::Tcp { host: Host::Name(names), .. } => Some(names),
@@ -81,26 +81,32 @@ impl Path {
     }
 }
 
+/// The TLS settings of one server.
 pub(super) struct Tls {
     connector: TlsConnector,
     name: ServerName<'static>,
-    /// It was seen to speak HTTP/2 without letting a WebSocket be opened.
+    /// True once the server was found to speak HTTP/2 without extended CONNECT, so that WebSockets
+    /// need HTTP/1.1.
     sockets_by_http1: AtomicBool,
 }
 
-/// What a connection is to speak.
+/// The protocol that a connection is to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speak {
     Http1,
-    /// HTTP/2; HTTP/1.1 where TLS finds that the server has no more.
+    /// HTTP/2, or HTTP/1.1 if the server selects that in the TLS handshake (ALPN).
     Http2,
-    /// HTTP/2 if a WebSocket can be opened by it, else HTTP/1.1 where TLS can agree on that. A
-    /// server that knows HTTP/2 alone is asked for what the upgrade is without its upgrade.
+    /// HTTP/2 if the server supports extended CONNECT, else HTTP/1.1, which needs TLS to be agreed
+    /// on. A server without TLS and without extended CONNECT gets a plain HTTP/2 request.
     WebSocket,
 }
 
 impl Tls {
-    /// For the server `host`, unless the configuration names it otherwise.
+    /// TLS to the server `host`, whose certificate must be for that name or for the configured
+    /// `server_name`.
+    ///
+    /// # Errors
+    /// The name is neither a DNS name nor an IP address.
     pub(super) fn new(
         config: &config::Upstream,
         host: &str,
@@ -116,11 +122,14 @@ impl Tls {
     }
 }
 
-/// The names of what can be spoken over TLS (RFC 7301).
+/// The protocol names of ALPN (RFC 7301 §6).
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
 
 /// The TLS configuration that all servers of an upstream share.
+///
+/// # Errors
+/// Certificate authorities, a certificate or a key cannot be read.
 pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>, PoolError> {
     let tls_error = |source| PoolError::Tls { upstream: config.name.clone(), source };
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -154,25 +163,28 @@ pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>,
     Ok(Arc::new(tls))
 }
 
-/// How a connection is to be made.
+/// The parameters of a new connection.
 pub(super) struct Manner<'a> {
     pub(super) way: Way<'a>,
     pub(super) limit: Duration,
-    /// How long it may be kept unused.
+    /// How long the connection may stay unused before it is dropped.
     pub(super) keep: Duration,
     pub(super) worker: &'a Arc<Worker>,
 }
 
-/// What is spoken on a way, and before that.
+/// The protocol of a connection, and the bytes before it.
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
     pub(super) speak: Speak,
-    /// What it begins with, before TLS and HTTP.
+    /// The PROXY header, which is written before TLS and HTTP.
     pub(super) preface: Option<&'a Preface>,
 }
 
-/// Connects in time and starts the connection's driver on the worker. The `permit` goes with the
-/// socket.
+/// Connects within the limit and starts the connection's driver on the worker. The `permit` lives
+/// as long as the socket.
+///
+/// # Errors
+/// The name has no address, no connection or handshake succeeds, or the limit passes.
 pub(super) async fn connect(
     path: &Path,
     manner: &Manner<'_>,
@@ -199,15 +211,15 @@ pub(super) async fn connect(
     tokio::time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Slow { limit }))
 }
 
-/// A way to the server that HTTP can be spoken on, whether it will be HTTP/2, and to which of a
-/// name's addresses it leads.
+/// Opens a stream on which HTTP can begin. Returns it with true if HTTP/2 is to be spoken, and with
+/// the address that was chosen among those of a name.
 pub(super) async fn open(
     path: &Path,
     way: Way<'_>,
     limit: Duration,
     asker: Asker<'_>,
 ) -> Result<(Stream, bool, Option<Address>), ConnectError> {
-    // Without TLS, HTTP/2 is spoken with prior knowledge (RFC 9113 §3.3).
+    // Without TLS there is no negotiation, so HTTP/2 begins with prior knowledge (RFC 9113 §3.3).
     let prior = way.speak != Speak::Http1;
     let (host, port, tls) = match path {
         Path::Unix(path) => {
@@ -236,8 +248,8 @@ pub(super) async fn open(
     Ok((stream, http2, at))
 }
 
-/// A connection for one WebSocket. A server that turns out not to let it be opened over HTTP/2 is
-/// connected to again, in the place of the first connection, which ends.
+/// A connection for one WebSocket. If the server turns out not to support extended CONNECT, then a
+/// second connection with HTTP/1.1 replaces the first.
 async fn for_websocket(
     path: &Path,
     manner: &Manner<'_>,
@@ -261,11 +273,17 @@ async fn for_websocket(
             (Fresh::Plain(_), Some(tls)) => tls.sockets_by_http1.store(true, Ordering::Relaxed),
         }
     }
+    // The permit is shared by both connections. The first one has been dropped, so the limit on
+    // open sockets still holds. The server learns nothing of the request from the first one.
     let way = Way { speak: Speak::Http1, ..manner.way };
     let (stream, _, at) = open(path, way, limit, asker).await?;
     Ok((handshake_http1(Transport::new(stream, permit), worker).await?, at))
 }
 
+/// Connects to one of a name's addresses.
+///
+/// # Errors
+/// The error of the last address. Every failed address is recorded and tried last for a while.
 async fn named(
     names: &Arc<Names>,
     port: u16,
@@ -276,6 +294,9 @@ async fn named(
     let addresses = names.addresses(asker).await?;
     let mut error = ConnectError::NoAddress;
     for (number, address) in addresses.iter().enumerate() {
+        // Each address gets an equal part of the time that is left. An address that fails early
+        // leaves more time for the others. Without parts, one silent address would take all the
+        // time.
         let share = u32::try_from(addresses.len() - number).unwrap_or(u32::MAX);
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / share;
@@ -289,13 +310,19 @@ async fn named(
     Err(error)
 }
 
+/// Connects a TCP socket.
 async fn dial(address: SocketAddr) -> Result<TcpStream, ConnectError> {
     let stream = TcpStream::connect(address).await.map_err(ConnectError::Refused)?;
-    // A request is written whole; waiting for more would only add latency.
+    // A request is written in one piece. Waiting for more data (Nagle's algorithm) would only add
+    // latency. The delay would be up to 40 ms per request with delayed acknowledgements.
     stream.set_nodelay(true).map_err(ConnectError::Refused)?;
     Ok(stream)
 }
 
+/// The TLS handshake. The returned flag is true if the server selected HTTP/2.
+///
+/// # Errors
+/// The certificate is not valid for the server's name, or the handshake fails.
 async fn secured(
     stream: TcpStream,
     tls: &Tls,
@@ -311,6 +338,7 @@ async fn secured(
     Ok((Stream::Tls(Box::new(stream)), http2))
 }
 
+/// The HTTP/1.1 handshake.
 async fn handshake_http1(
     transport: Transport,
     worker: &Arc<Worker>,
@@ -319,16 +347,18 @@ async fn handshake_http1(
         .handshake(TokioIo::new(transport))
         .await
         .map_err(ConnectError::Handshake)?;
-    // What ends the connection early is told to the request it happens to; in between, an end is
-    // no event.
+    // An error that ends the connection during a request is reported to that request. Between
+    // requests, the end of a kept connection is normal and is not reported.
     drive(connection.with_upgrades(), worker);
     Ok(Sender::Http1(sender))
 }
 
-/// A dead HTTP/2 connection would fail every request that shares it, so it is probed while in use.
+/// Interval and timeout of pings on HTTP/2 connections. Many requests share one connection; a dead
+/// one would fail them all, so it is probed.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The HTTP/2 handshake.
 async fn handshake_http2(
     transport: Transport,
     worker: &Arc<Worker>,
@@ -341,6 +371,8 @@ async fn handshake_http2(
     Ok(Sender::Http2(sender))
 }
 
+/// The settings of every HTTP/2 connection to an upstream. The flow-control window adapts to the
+/// bandwidth, so that large bodies are not slowed down on long routes.
 pub(super) fn http2_builder(on: OnWorker) -> http2::Builder<OnWorker> {
     let mut builder = http2::Builder::new(on);
     builder
@@ -351,7 +383,7 @@ pub(super) fn http2_builder(on: OnWorker) -> http2::Builder<OnWorker> {
     builder
 }
 
-/// Runs `connection` until it ends.
+/// Runs the connection's driver until the connection ends.
 pub(super) fn drive(
     connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
     worker: &Arc<Worker>,
@@ -363,7 +395,7 @@ pub(super) fn drive(
     });
 }
 
-/// Runs hyper's parts of an HTTP/2 connection on the worker that opened it.
+/// Runs the tasks of an HTTP/2 connection on the worker that opened it.
 #[derive(Clone)]
 pub(super) struct OnWorker(pub(super) Arc<Worker>);
 

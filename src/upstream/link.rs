@@ -1,9 +1,8 @@
-//! A connection to a server, as the pool handles it: the way to send on it, and how long it may
-//! be kept.
+//! An open connection as the pool handles it: its sender, and how long it may be kept.
 //!
-//! An upstream that says how long it waits for the next request (`Keep-Alive: timeout=5`) is
-//! believed, less a second for the way there. A connection to an address that its name no longer
-//! stands for is not used again.
+//! If an upstream states how long it waits for the next request (`Keep-Alive: timeout=5`), the
+//! connection is dropped a second earlier. A connection to an address that its name does not
+//! resolve to any more is not reused. `server`, `shelf` and `permits` keep these connections.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,29 +13,29 @@ use tokio::time::Instant;
 
 use crate::body::Body;
 
-/// What requests are sent on.
+/// The sending half of a connection.
 pub(super) enum Sender {
     Http1(http1::SendRequest<Body>),
     Http2(http2::SendRequest<Body>),
-    /// HTTP/2 to a server that lets WebSockets be opened, for the one that is to be.
+    /// HTTP/2 with extended CONNECT, for the one WebSocket that will be opened on it.
     WebSocket(http2::SendRequest<Body>),
 }
 
-/// What the clocks of two machines and the way between them may differ by.
+/// Margin for the transit time and for the difference between two machines' timers.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// An open connection.
 pub(super) struct Link {
     pub(super) sender: Sender,
-    /// Where it leads, if a name was resolved for it.
+    /// The address that it leads to, if a name was resolved for it.
     pub(super) address: Option<Address>,
-    /// How long it may stay unused.
+    /// How long the connection may stay unused.
     keep: Duration,
-    /// It has not answered yet.
+    /// True until the first answer.
     new: bool,
 }
 
-/// An address and when it was known to be the name's.
+/// An address, with the resolver's epoch at which it was valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Address {
     pub(super) ip: IpAddr,
@@ -45,18 +44,21 @@ pub(super) struct Address {
 }
 
 impl Link {
+    /// A new connection, which may stay unused for `keep`.
     pub(super) fn new(sender: Sender, address: Option<Address>, keep: Duration) -> Self {
         Self { sender, address, keep, new: true }
     }
 
-    /// The same connection once more, if requests can share it.
+    /// Another handle to the same connection, if it is HTTP/2, so that requests can share it.
     pub(super) fn shared(&self) -> Option<Self> {
         let Sender::Http2(sender) = &self.sender else { return None };
         let sender = Sender::Http2(sender.clone());
         Some(Self { sender, address: self.address, keep: self.keep, new: false })
     }
 
-    /// False once it is closed, or while a request is on it.
+    /// False if the connection is closed, or an HTTP/1.1 request is still under way on it. hyper
+    /// knows of a close only after its driver has read it, so a connection can still turn out to be
+    /// closed when a request is written.
     pub(super) fn is_ready(&self) -> bool {
         match &self.sender {
             Sender::Http1(sender) => sender.is_ready(),
@@ -64,8 +66,9 @@ impl Link {
         }
     }
 
-    /// Takes the upstream's word for how long it keeps the connection. Only once: it says the same
-    /// every time.
+    /// Reads from the first answer how long the upstream keeps the connection. Later answers repeat
+    /// the same value, so they are not read. The request that arrives after the upstream's limit
+    /// would be lost, hence the margin.
     pub(super) fn heed(&mut self, answer: &HeaderMap) {
         if std::mem::take(&mut self.new)
             && let Some(told) = told(answer)
@@ -75,7 +78,7 @@ impl Link {
     }
 }
 
-/// `timeout=` of `Keep-Alive`.
+/// The `timeout` parameter of a `Keep-Alive` field.
 fn told(answer: &HeaderMap) -> Option<Duration> {
     let told = answer.get("keep-alive")?.to_str().ok()?;
     let seconds = told.split(',').find_map(|parameter| {
@@ -85,35 +88,38 @@ fn told(answer: &HeaderMap) -> Option<Duration> {
     seconds.map(Duration::from_secs)
 }
 
-/// A connection nobody uses, or that all share.
+/// A kept connection: an unused one, or one that requests share.
 pub(super) struct Kept {
     pub(super) link: Link,
     pub(super) since: Instant,
 }
 
-/// A connection out of those that were kept.
+/// A connection that was taken from the kept ones.
 pub(super) struct Taken {
     pub(super) link: Link,
-    /// How long nobody had used it.
+    /// How long it was unused.
     pub(super) unused: Duration,
 }
 
 impl Kept {
+    /// Keeps a connection from now on.
     pub(super) fn now(link: Link) -> Self {
         Self { link, since: Instant::now() }
     }
 
-    /// True if it was not unused for too long.
+    /// True if the connection was not unused for too long.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         now - self.since < self.link.keep
     }
 
+    /// Takes the connection for a request.
     pub(super) fn take(self, now: Instant) -> Taken {
         Taken { link: self.link, unused: now - self.since }
     }
 }
 
 impl Taken {
+    /// A connection that was handed from one request to the next without a pause.
     pub(super) fn at_once(link: Link) -> Self {
         Self { link, unused: Duration::ZERO }
     }

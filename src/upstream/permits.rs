@@ -1,9 +1,10 @@
-//! The connections to a server that takes only so many.
+//! A limit on the connections to one server, with a queue for requests that must wait.
 //!
 //! A permit lives as long as its socket, tunnels included. Kept connections are one list for all
-//! workers here, and whoever finds neither a connection nor a permit waits: first come, first
-//! served, in a queue with a length and a time. What becomes free is handed to the first who
-//! waits, so nobody who comes later can take it.
+//! workers. A request that finds neither a connection nor a permit waits in a FIFO queue with a
+//! bound on its length and on the waiting time. A connection or permit that becomes free is handed
+//! directly to the first waiter, so that no later request can take it. `server` and `attempt` are
+//! the callers.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::link::{Kept, Link, Taken};
 use super::server::locked;
 
-/// The limit and who waits for it; one for a server.
+/// The limit and the queue of one server.
 pub(super) struct Desk {
     limit: usize,
     queue: usize,
@@ -28,40 +29,44 @@ pub(super) struct Desk {
 struct State {
     /// Permits given out.
     open: usize,
-    /// HTTP/1.1, the freshest last.
+    /// HTTP/1.1 connections, the one used last at the back.
     idle: VecDeque<Kept>,
-    /// HTTP/2.
+    /// HTTP/2 connections, which requests share.
     shared: Vec<Kept>,
     waiting: VecDeque<oneshot::Sender<Turn>>,
 }
 
-/// What a request gets when it is its turn.
+/// The result of waiting for a turn.
 pub(super) enum Turn {
-    /// A connection that is ready.
+    /// A connection that is ready for a request.
     Use(Taken),
-    /// Leave to make one.
+    /// The permission to open a connection.
     Connect(Permit),
 }
 
-/// Why there is no turn.
+/// The reasons for which a request gets no turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoTurn {
-    /// As many as may wait do already.
+    /// The queue is full.
     Full,
-    /// It did not come in time.
+    /// The waiting time is over.
     Late,
 }
 
-/// Leave to have one connection open, until dropped.
+/// The permission to have one connection open. Dropping it gives the permission to the next waiter.
 pub(super) struct Permit(Option<Arc<Desk>>);
 
 impl Desk {
+    /// A limit of `limit` connections, with at most `queue` waiting requests, each for `patience`.
     pub(super) fn new(limit: usize, queue: usize, patience: Duration) -> Arc<Self> {
         Arc::new(Self { limit, queue, patience, state: Mutex::default() })
     }
 
-    /// A connection, or leave to make one, waiting for either no longer than until `deadline`.
-    /// With `fresh` the connections kept so far are given up: one of them was dead.
+    /// Waits for a connection or for the permission to open one, at most until `deadline`. With
+    /// `fresh` the kept connections are dropped first, because one of them was found closed.
+    ///
+    /// # Errors
+    /// The queue is full, or the waiting time is over.
     pub(super) async fn turn(
         self: &Arc<Self>,
         fresh: bool,
@@ -81,7 +86,8 @@ impl Desk {
                 state.open += 1;
                 return Ok(Turn::Connect(Permit(Some(self.clone()))));
             }
-            // Who has left does not take the place of one who stays.
+            // Waiters that have given up still occupy the queue. They are removed only if it is
+            // full, so that the usual call does not scan it.
             if state.waiting.len() >= self.queue {
                 state.waiting.retain(|waiting| !waiting.is_closed());
             }
@@ -92,6 +98,9 @@ impl Desk {
             state.waiting.push_back(give);
             turn
         };
+        // If a turn is handed over at the moment in which the time ends, then it is dropped with
+        // the receiver. Dropping a permit releases it to the next waiter, so no turn is lost. The
+        // same holds for a client that goes away while its request waits.
         let until = Instant::now() + self.patience;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
         timeout_at(until, turn).await.ok().and_then(Result::ok).ok_or(NoTurn::Late)
@@ -103,10 +112,12 @@ impl Desk {
         state.open < self.limit || !state.idle.is_empty() || !state.shared.is_empty()
     }
 
-    /// Keeps a connection that is ready, unless somebody waits for it.
+    /// Keeps a connection that is ready, or hands it to the first waiter.
     pub(super) fn keep(&self, mut link: Link) {
         let mut state = locked(&self.state);
         while let Some(first) = state.waiting.pop_front() {
+            // `send` fails if the waiter has given up. It then returns the connection, which goes
+            // to the next waiter.
             match first.send(Turn::Use(Taken::at_once(link))) {
                 Ok(()) => return,
                 Err(Turn::Use(back)) => link = back.link,
@@ -116,13 +127,14 @@ impl Desk {
         state.idle.push_back(Kept::now(link));
     }
 
-    /// Lets all requests share a new HTTP/2 connection.
+    /// Lets all requests share a new HTTP/2 connection. Everyone who waits gets a handle to it at
+    /// once.
     pub(super) fn share(&self, link: &Link) {
         let Some(copy) = link.shared() else { return };
         let mut state = locked(&self.state);
         for waiting in state.waiting.drain(..) {
             let Some(copy) = link.shared() else { continue };
-            // Who has left needs none.
+            // `send` fails if the waiter has given up; the handle is then dropped.
             let _ = waiting.send(Turn::Use(Taken::at_once(copy)));
         }
         state.shared.push(Kept::now(copy));
@@ -136,13 +148,16 @@ impl Desk {
         state.shared.retain(|shared| usable(shared, now));
     }
 
-    /// Connections kept, and requests that wait.
+    /// The number of kept connections, and of requests that wait.
     pub(super) fn counts(&self) -> (usize, usize) {
         let state = locked(&self.state);
         let waiting = state.waiting.iter().filter(|waiting| !waiting.is_closed()).count();
         (state.idle.len() + state.shared.len(), waiting)
     }
 
+    /// Hands the permission of a closed connection to the first waiter, or makes it available. The
+    /// count of open connections stays the same if it is handed over, so a new request cannot take
+    /// the place.
     fn released(self: &Arc<Self>) {
         let mut state = locked(&self.state);
         let mut permit = Permit(Some(self.clone()));
@@ -153,13 +168,16 @@ impl Desk {
                 Err(Turn::Use(_)) => return,
             }
         }
-        // Nobody's: it must not come back here.
+        // The permit is emptied before it is dropped. Its `drop` would otherwise call this function
+        // again, which would wait for ever for the lock that is held here.
         permit.0 = None;
         state.open = state.open.saturating_sub(1);
     }
 }
 
 impl State {
+    /// A kept connection that can be used now. Unusable ones are dropped on the way. HTTP/2 comes
+    /// first, because a shared connection takes no permit from others.
     fn take(&mut self, usable: impl Fn(&Kept, Instant) -> bool) -> Option<Taken> {
         let now = Instant::now();
         self.shared.retain(|shared| usable(shared, now));

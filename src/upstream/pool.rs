@@ -1,5 +1,8 @@
-//! A pool of servers that all serve the same thing: what it is built from and what is asked of
-//! it. `pick` is the choice among its servers, `forward` the way to the chosen one.
+//! A pool of servers that serve the same content: its parts, its construction, and its metrics.
+//!
+//! `pick` chooses among the servers; `forward` sends a request to the chosen one. A pool belongs to
+//! one generation of the configuration. After a reload, a new pool inherits the known state of the
+//! servers that it shares with the old one. `gateway` builds pools.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,15 +33,15 @@ pub struct Pool {
     pub(super) primary: Group,
     pub(super) backup: Group,
     pub(super) balance: Balance,
-    /// One counter per worker: whose turn it is, or what the next random choice is made from.
+    /// One counter per worker, for the next turn or the next random choice.
     pub(super) counters: Box<[Counter]>,
-    /// Host and port of each server, for `Location` fields that name it.
+    /// Host and port of each server, to recognise `Location` fields that name one.
     authorities: Vec<(String, u16)>,
     pub(super) checks: Option<Checks>,
     pub(super) outliers: Option<Outliers>,
     pub(super) clock: Clock,
     pub(super) http2: bool,
-    /// A request has one of a stated number of connections to itself.
+    /// True if connections are limited and serve one request at a time.
     pub(super) few_connections: bool,
     pub(super) proxy_protocol: Option<ProxyVersion>,
     pub(super) timeouts: UpstreamTimeouts,
@@ -47,27 +50,28 @@ pub struct Pool {
     pub(super) credential: Option<Credential>,
 }
 
-/// On a cache line of its own (or two, which are fetched together): it is written for every
-/// request of its worker.
+/// A counter on a cache line of its own (two lines, because processors fetch them in pairs). Its
+/// worker writes it for every request.
 #[repr(align(128))]
 pub(super) struct Counter(pub(super) AtomicU64);
 
-/// A pool as metrics show it.
+/// The state of a pool for metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSnapshot {
     pub name: Arc<str>,
     pub servers: Vec<ServerSnapshot>,
-    /// Requests sent again.
+    /// Requests that were sent again.
     pub retries: u64,
-    /// Requests not sent again because too many were.
+    /// Requests that were not sent again because the retry budget was used up.
     pub retries_refused: u64,
 }
 
 impl Pool {
-    /// A pool for `workers` workers. Reads the certificates it needs; connects to nothing yet.
+    /// Builds a pool for `workers` workers. It reads the certificates that it needs and connects to
+    /// nothing yet.
     ///
     /// # Errors
-    /// When there is no server, or its TLS settings cannot be used.
+    /// There is no server, or the TLS settings or the credential cannot be used.
     pub fn build(
         config: &config::Upstream,
         workers: usize,
@@ -76,6 +80,8 @@ impl Pool {
         let servers = servers(config, workers)?;
         let all: Vec<&Server> = servers.iter().map(AsRef::as_ref).collect();
         let hashes = matches!(config.balance, Balance::Hash(_));
+        // With one server there is nothing to choose from, so ejecting it would only cause outages.
+        // Every request would fail while the server is left out.
         let outliers = config.care.outlier.filter(|_| servers.len() > 1);
         Ok(Arc::new(Self {
             name: config.name.as_str().into(),
@@ -98,8 +104,8 @@ impl Pool {
         }))
     }
 
-    /// Takes over what `last`, the pool in whose place this one is put, knew of the servers that
-    /// both have: a reload must not send requests to a server that is known to be down.
+    /// Takes over the state of the servers that `last`, the pool of the previous generation, also
+    /// has. A reload must not send requests to a server that is known to be down.
     pub fn inherit(&self, last: &Self) {
         let known: HashMap<&str, &Server> =
             last.servers.iter().map(|server| (&*server.name, &**server)).collect();
@@ -113,34 +119,34 @@ impl Pool {
         }
     }
 
-    /// The upstream's name.
+    /// The name of the upstream in the configuration.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Whether a request on its way has a connection to itself, and keeps others from it.
+    /// True if a request occupies a connection for itself while it is under way.
     pub fn is_one_by_one(&self) -> bool {
         !self.http2
     }
 
-    /// What metrics show.
+    /// The state of the pool for metrics.
     pub fn snapshot(&self) -> PoolSnapshot {
         let servers = self.servers.iter().map(|server| server.snapshot(&self.clock)).collect();
         let (retries, retries_refused) = self.budget.counts();
         PoolSnapshot { name: self.name.clone(), servers, retries, retries_refused }
     }
 
-    /// Drops connections that were not used for too long (they are not reused in any case: this
-    /// only frees them when no request comes) and has names resolved anew that are due; to be
-    /// called every few seconds.
+    /// Drops connections that were unused for too long, and renews names that are due. The
+    /// background runtime calls it every few seconds. An old connection is never reused in any
+    /// case; sweeping frees its socket when no requests come.
     pub fn sweep(&self, back_room: &BackRoom) {
         for server in &self.servers {
             server.sweep(back_room);
         }
     }
 
-    /// What a request has in common with others that are to go to the same server; nothing where
-    /// the pool does not look at that.
+    /// The hash key of a request; requests with equal keys go to the same server. `None` if the
+    /// pool does not balance by hash.
     pub fn key(&self, headers: &HeaderMap, facts: &Facts<'_>) -> Option<u64> {
         match &self.balance {
             Balance::Hash(by) => balance::key(by, headers, facts),
@@ -148,6 +154,7 @@ impl Pool {
         }
     }
 
+    /// All servers of the pool, backups included.
     pub(super) fn servers(&self) -> &[Arc<Server>] {
         &self.servers
     }
@@ -157,7 +164,8 @@ impl Pool {
         &self.authorities
     }
 
-    /// Why `pick` found nothing: only checks take out all servers, so the next may bring one back.
+    /// The error if `pick` finds no server. Only failed checks take out every server, so the next
+    /// check may bring one back. The client is told to come back after one interval of the checks.
     pub(super) fn no_server(&self) -> ForwardError {
         let retry_after = self.checks.as_ref().map_or(Duration::from_secs(1), Checks::interval);
         ForwardError::NoServer { upstream: self.name.clone(), retry_after }
@@ -170,6 +178,11 @@ impl fmt::Debug for Pool {
     }
 }
 
+/// The servers of a configuration. TLS settings are loaded once and shared. Loading the certificate
+/// authorities takes long, and the upstream's settings are the same for each server.
+///
+/// # Errors
+/// No server, or TLS settings that cannot be used.
 fn servers(config: &config::Upstream, workers: usize) -> Result<Vec<Arc<Server>>, PoolError> {
     let uses_tls =
         |server: &config::Server| matches!(server.address, ServerAddress::Tcp { tls: true, .. });
@@ -199,6 +212,7 @@ fn servers(config: &config::Upstream, workers: usize) -> Result<Vec<Arc<Server>>
     }
 }
 
+/// Host and port of each TCP server, in lower case for comparison.
 fn authorities(config: &config::Upstream) -> Vec<(String, u16)> {
     let authority = |server: &config::Server| match &server.address {
         ServerAddress::Tcp { host, port, .. } => Some((host.to_ascii_lowercase(), *port)),
@@ -207,6 +221,7 @@ fn authorities(config: &config::Upstream) -> Vec<(String, u16)> {
     config.servers.iter().filter_map(authority).collect()
 }
 
+/// A counter with a random start, so that the workers do not choose the servers in step.
 fn random_counter() -> Counter {
     Counter(AtomicU64::new(u64::from_ne_bytes(secret::random())))
 }

@@ -1,7 +1,8 @@
-//! What a connection to an upstream begins with where `proxy_protocol` is set: a PROXY header
-//! that says whose it is, before TLS and HTTP.
+//! The PROXY header before a connection to an upstream with `proxy_protocol`.
 //!
-//! Such a connection is its client's alone and is not kept for another request.
+//! It names the client's address and comes before TLS and HTTP. Such a connection belongs to one
+//! client and is not reused for another request, because the upstream attributes everything on it
+//! to that client. `forward` and `health` create the headers; `connect` writes them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,16 +19,18 @@ use crate::config::ProxyVersion;
 pub(super) struct Preface(Vec<u8>);
 
 impl Preface {
-    /// That `client` is at the other end, or (for one without an address) that nobody is known.
+    /// A header that names `client`. A client without an address is written as unknown.
     pub(super) fn naming(version: ProxyVersion, client: &Client) -> Result<Self, ForwardError> {
         Self::encode(version, addresses(client)).map_err(|what| ForwardError::Unwritable { what })
     }
 
-    /// That nobody is at the other end but the gateway itself.
+    /// A header that names no client: the gateway itself is the caller, for example in a health
+    /// check.
     pub(super) fn local(version: ProxyVersion) -> Result<Self, ConnectError> {
         Self::encode(version, None).map_err(|what| ConnectError::Refused(io::Error::other(what)))
     }
 
+    /// Encodes a header of the configured version.
     fn encode(
         version: ProxyVersion,
         addresses: Option<ProxiedAddress>,
@@ -42,6 +45,7 @@ impl Preface {
         Ok(Self(bytes))
     }
 
+    /// Writes the header as the first bytes of a connection.
     pub(super) async fn write(
         &self,
         stream: &mut (impl AsyncWrite + Unpin),
@@ -51,10 +55,11 @@ impl Preface {
     }
 }
 
-/// Where the client is and where it connected to, in addresses of one kind.
+/// The client's address and the address that the client connected to, both of one family.
 fn addresses(client: &Client) -> Option<ProxiedAddress> {
     let address = client.address?.to_canonical();
-    // The port is known of whoever is connected to us, not of whoever is behind an HTTP proxy.
+    // The port is known only if the client itself is connected to us. Behind an HTTP proxy the
+    // peer's port belongs to the proxy, and 0 is written.
     let peer = client.peer.filter(|peer| peer.ip().to_canonical() == address);
     let source = SocketAddr::new(address, peer.map_or(0, |peer| peer.port()));
     let local = client.local.map(|local| SocketAddr::new(local.ip().to_canonical(), local.port()));
@@ -63,6 +68,9 @@ fn addresses(client: &Client) -> Option<ProxiedAddress> {
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let destination = local.unwrap_or(SocketAddr::new(unknown, 0));
+    // A PROXY header has one family for both addresses. If the families differ, then the IPv4
+    // address is written in its IPv6 form. The mapped form (RFC 4291 §2.5.5.2) keeps both addresses
+    // readable.
     Some(match (source, destination) {
         (SocketAddr::V4(_), SocketAddr::V4(_)) | (SocketAddr::V6(_), SocketAddr::V6(_)) => {
             ProxiedAddress::stream(source, destination)
@@ -71,7 +79,7 @@ fn addresses(client: &Client) -> Option<ProxiedAddress> {
     })
 }
 
-/// An IPv4 address as an IPv6 one, where its partner is of that kind.
+/// An IPv4 address in IPv6 form; an IPv6 address unchanged.
 fn mapped(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(v4) => SocketAddr::new(v4.to_ipv6_mapped().into(), address.port()),

@@ -1,9 +1,9 @@
-//! What a server's name stands for.
+//! Resolves the name of a server to addresses, and remembers them.
 //!
-//! A name is asked for again when its answer has an age, behind the connects that still use it;
-//! only an answer twice that old is waited for. When DNS fails, the last good answer goes on. All
-//! addresses are used in turn; one that could not be connected to a moment ago comes last. Only
-//! one question is on its way at a time.
+//! An answer that has reached its age is renewed in the background while connections still use it;
+//! only an answer twice that old is waited for. If DNS fails, the last good answer stays in use.
+//! All addresses are used in turn (round robin); one that could not be connected to a moment ago
+//! comes last. Single flight: one lookup of a name is under way at a time. `connect` is the caller.
 
 use std::io;
 use std::net::IpAddr;
@@ -20,16 +20,16 @@ use super::link::Address;
 use super::server::locked;
 use crate::runtime::{BackRoom, Worker};
 
-/// Longer than a resolver takes for all its own tries.
+/// Limit of one lookup. It is longer than a resolver needs for all its own attempts.
 const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// How long a newer answer is waited for while there is an old one.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long an address that failed comes last.
+/// How long an address that failed is tried last.
 const AVOIDED: Duration = Duration::from_secs(5);
 
-/// More addresses than this are not kept of one answer.
+/// Upper bound of addresses that are kept of one answer.
 const MOST: usize = 64;
 
 /// One name and its addresses, shared by all workers.
@@ -40,21 +40,22 @@ pub(super) struct Names {
     addresses: ArcSwap<Vec<IpAddr>>,
     known: Mutex<Known>,
     asking: AtomicBool,
-    /// Changes with every answer, good or bad.
+    /// Notifies waiters of every answer, good or bad.
     answered: watch::Sender<Option<Arc<io::Error>>>,
-    /// Rises when an address has vanished from the answer.
+    /// Increases whenever an address disappears from the answer.
     epoch: AtomicU32,
     turn: AtomicUsize,
 }
 
+/// Facts about lookups and failed addresses, under a lock.
 #[derive(Default)]
 struct Known {
-    /// When the last question was answered, well or badly.
+    /// The time of the last answer, good or bad.
     asked: Option<Instant>,
     failed: Vec<(IpAddr, Instant)>,
 }
 
-/// Who wants to know, and has the question asked.
+/// The runtime on which the caller has a lookup run.
 #[derive(Clone, Copy)]
 pub(super) enum Asker<'a> {
     Worker(&'a Worker),
@@ -62,6 +63,7 @@ pub(super) enum Asker<'a> {
 }
 
 impl Asker<'_> {
+    /// Runs a lookup as a task of its own, so that it goes on if the caller is cancelled.
     fn spawn(self, question: impl Future<Output = ()> + Send + 'static) {
         match self {
             Self::Worker(worker) => worker.spawn_detached(question),
@@ -70,7 +72,7 @@ impl Asker<'_> {
     }
 }
 
-/// Who is asked.
+/// The resolver.
 pub(super) enum Lookup {
     System,
     #[cfg(test)]
@@ -78,6 +80,7 @@ pub(super) enum Lookup {
 }
 
 impl Lookup {
+    /// Resolves a name. The system's resolver also applies `/etc/hosts`.
     async fn look_up(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         match self {
             Self::System => {
@@ -94,7 +97,7 @@ impl Lookup {
 }
 
 impl Names {
-    /// Nothing is asked before somebody wants to connect.
+    /// Creates the state of a name. Nothing is looked up before the first connection.
     pub(super) fn new(host: &str, every: Duration, lookup: Lookup) -> Arc<Self> {
         Arc::new(Self {
             host: host.into(),
@@ -114,7 +117,10 @@ impl Names {
         &self.host
     }
 
-    /// The addresses to connect to, in the order to try them.
+    /// The addresses to connect to, in the order in which to try them.
+    ///
+    /// # Errors
+    /// The name never had an address and the lookup failed.
     pub(super) async fn addresses(
         self: &Arc<Self>,
         asker: Asker<'_>,
@@ -122,12 +128,15 @@ impl Names {
         let asked = locked(&self.known).asked.map(|asked| asked.elapsed());
         let has_some = !self.addresses.load().is_empty();
         if asked.is_none_or(|age| age >= self.every) || !has_some {
+            // The subscription comes before the lookup starts. If the answer came between the two,
+            // then waiting for a change would never end. A lookup by another caller may end at any
+            // moment.
             let mut answered = self.answered.subscribe();
             if let Some(question) = self.question() {
                 asker.spawn(question);
             }
             if !has_some {
-                // Bounded by the connect timeout around it.
+                // The connect timeout of the caller bounds this wait.
                 let answer = answered.changed().await;
                 let failed = answered.borrow().clone();
                 if let (Ok(()), Some(error)) = (answer, failed) {
@@ -141,9 +150,12 @@ impl Names {
         Ok(self.in_turn())
     }
 
+    /// The addresses in turn, failed ones last. Each call begins with the next address, so that
+    /// connections spread over all of them.
     fn in_turn(&self) -> Vec<Address> {
-        // Before the addresses: newer ones under an old epoch are looked up again, the other way
-        // round an old one would pass for new.
+        // The epoch is read before the addresses. If the answer changes between the two reads, then
+        // new addresses get the old epoch and are merely checked again later. In the other order an
+        // old address would get the new epoch and pass as current.
         let epoch = self.epoch.load(Ordering::Acquire);
         let mut order = Vec::clone(&self.addresses.load());
         let mut known = locked(&self.known);
@@ -156,7 +168,8 @@ impl Names {
         order.into_iter().map(|ip| Address { ip, epoch }).collect()
     }
 
-    /// Notes that `address` could not be connected to.
+    /// Records that `address` could not be connected to. Another address is then tried first, for
+    /// `AVOIDED`.
     pub(super) fn failed(&self, address: IpAddr) {
         let mut known = locked(&self.known);
         known.failed.retain(|(failed, _)| *failed != address);
@@ -165,14 +178,15 @@ impl Names {
         }
     }
 
-    /// True while the name still stands for `address`. Costs a look at a number unless an address
-    /// has vanished since.
+    /// True while the name resolves to `address`. The epoch makes this one comparison of numbers in
+    /// the usual case; the list is searched only after an address has disappeared.
     pub(super) fn is_current(&self, address: Address) -> bool {
         address.epoch == self.epoch.load(Ordering::Relaxed)
             || self.addresses.load().contains(&address.ip)
     }
 
-    /// Asks anew if it is time to: for connections that are used so much that none is made.
+    /// Renews the answer if it is due. A server whose kept connections are used all the time opens
+    /// none, so no connect would renew its name.
     pub(super) fn renew(self: &Arc<Self>, back_room: &BackRoom) {
         let asked = locked(&self.known).asked;
         if asked.is_some_and(|asked| asked.elapsed() >= self.every)
@@ -182,7 +196,7 @@ impl Names {
         }
     }
 
-    /// The question to run, unless one is on its way.
+    /// The lookup to run, or `None` if one is under way.
     fn question(self: &Arc<Self>) -> Option<impl Future<Output = ()> + Send + 'static> {
         if self.asking.swap(true, Ordering::AcqRel) {
             return None;
@@ -193,12 +207,16 @@ impl Names {
             let answer = timeout(GIVE_UP, names.lookup.look_up(&names.host)).await;
             let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             let failed = names.learn(answer);
-            // Only now: who asks after this starts a question of its own.
+            // The flag is cleared before the waiters are notified. If a woken waiter found the flag
+            // still set, then it would wait for an answer that nobody is looking up. Then it would
+            // start no lookup of its own and wait until its timeout.
             drop(asking);
             names.answered.send_replace(failed.map(Arc::new));
         })
     }
 
+    /// Stores an answer. Returns the error of a failed one; the old addresses then stay in use. An
+    /// empty answer counts as a failure: a faulty resolver must not take all servers away.
     fn learn(&self, answer: io::Result<Vec<IpAddr>>) -> Option<io::Error> {
         locked(&self.known).asked = Some(Instant::now());
         let found = match answer {
@@ -215,6 +233,8 @@ impl Names {
                 distinct.push(ip);
             }
         }
+        // The addresses are stored before the epoch increases. `in_turn` reads in the opposite
+        // order.
         let vanished = self.addresses.load().iter().any(|old| !distinct.contains(old));
         self.addresses.store(Arc::new(distinct));
         if vanished {
@@ -224,7 +244,8 @@ impl Names {
     }
 }
 
-/// A question on its way; one that is dropped half-way does not keep others from asking.
+/// Marks a lookup as under way. If the lookup is dropped half-way, `drop` clears the mark, so that
+/// others can look up.
 struct Asking(Arc<Names>);
 
 impl Drop for Asking {

@@ -1,44 +1,47 @@
-//! Whether the kept connections of a server hold, or may be closed without a word.
+//! Decides whether requests on kept connections to a server need a copy.
 //!
-//! A request that is written on a connection just when the server closes it is lost, and only a copy
-//! of it can be sent again. A copy of every request would cost each of them some 3 % of its work; so
-//! copies are made while a server is new, and for as long as it has been seen to close connections
-//! that it did not say it would close.
+//! A request that is written just when the server closes the connection is lost, and only a copy of
+//! it can be sent again. A copy of every request would cost about 3 % of its work. Copies are
+//! therefore made only while a server is new, and for a while after it closed a connection without
+//! announcing that. `server` records the closes; `attempt` asks before sending.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Requests on kept connections in a row that have to go well before no more copies are made: a
-/// server that closes one connection in a thousand has hardly ever closed none within so many.
+/// The number of requests on kept connections that must succeed in a row before copies end. A
+/// server that closes one connection in a thousand is practically certain to close one within so
+/// many.
 ///
-/// The price is the first close after that, by a server that never did so before: a request which
-/// is on its way just then is lost, as it would be without this.
+/// The price is the first unannounced close after that: a request that is under way at this moment
+/// is lost, as it would be without copies.
 const PROBATION: u32 = 10_000;
 
-/// What is known of one server, shared by all workers.
+/// The record of one server, shared by all workers.
 pub(super) struct ReuseTrust {
-    /// Requests on kept connections that still have to go well.
+    /// Requests on kept connections that must still succeed.
     left: AtomicU32,
 }
 
 impl ReuseTrust {
-    /// Nothing is known yet.
+    /// A new server, about which nothing is known.
     pub(super) fn new() -> Self {
         Self { left: AtomicU32::new(PROBATION) }
     }
 
-    /// Counts a request on a kept connection; true if it should be copied. Written only while there
-    /// is doubt: the usual case must not take the cache line from other cores.
+    /// Counts a request on a kept connection; true if it should be copied. It writes only during
+    /// the probation: writing for each request would move the cache line from core to core.
     pub(super) fn needs_copy(&self) -> bool {
         let left = self.left.load(Ordering::Relaxed);
         if left == 0 {
             return false;
         }
-        // Two at once may count as one: the probation is only longer for it.
+        // Two concurrent requests may count as one. The probation then takes a little longer, which
+        // does no harm. An exact count would need an atomic subtraction, which costs more.
         self.left.store(left.saturating_sub(1), Ordering::Relaxed);
         true
     }
 
-    /// A kept connection was closed by the server although nothing had said so.
+    /// Records that the server closed a kept connection without announcing it. The probation begins
+    /// again.
     pub(super) fn broken(&self) {
         if self.left.load(Ordering::Relaxed) != PROBATION {
             self.left.store(PROBATION, Ordering::Relaxed);

@@ -1,7 +1,9 @@
-//! One server of a pool: what is known of it, and the connections kept to it.
+//! One server of a pool: its state, its counters, and the connections kept to it.
 //!
-//! The counters are shared by all workers. Connections are kept per worker and never cross to
-//! another thread, unless their number is limited: then all workers share what there is.
+//! All workers share the counters and the state. Kept connections belong to one worker and are
+//! never used by another thread, so that workers do not contend for a lock. The exception is a
+//! server with a limit on connections, whose connections all workers share. `pool` creates the
+//! servers; `attempt` takes and returns connections.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,55 +21,55 @@ use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::runtime::{BackRoom, Worker};
 
-/// Weights beyond this would only make tables longer.
+/// Upper bound of weights. Larger ones would make the balancing tables longer without use.
 const MAX_WEIGHT: u32 = 100;
 
-/// How long an answered connection may take to become ready again, for example because the rest
-/// of the request's body is still flowing, before it is given up.
+/// How long an answered connection may take to become ready again before it is dropped. It is not
+/// ready while the rest of the request's body is still being sent.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// One server, shared by all workers.
 pub(super) struct Server {
-    /// As written in the configuration.
+    /// The name as written in the configuration.
     pub(super) name: Arc<str>,
-    /// `None`: the built-in echo.
+    /// The way to the server; `None` for the built-in echo.
     pub(super) path: Option<Path>,
     pub(super) weight: u32,
-    /// Used only when no other can be.
+    /// Used only if no primary server can be used.
     pub(super) backup: bool,
     pub(super) state: State,
-    /// Whether its kept connections hold.
+    /// The record of how reliable its kept connections are.
     pub(super) reuse: ReuseTrust,
     in_flight: AtomicUsize,
     failures: AtomicU64,
     kept: Connections,
 }
 
-/// Where its connections wait.
+/// The place of the kept connections.
 enum Connections {
-    /// As many as are needed, each with the worker that made it.
+    /// No limit: each connection stays with the worker that made it.
     PerWorker(Box<[Shelf]>),
-    /// No more than the server takes, for all workers.
+    /// A limit on connections: all workers share them.
     Limited(Arc<Desk>),
 }
 
-/// One server as metrics show it.
+/// The state of one server for metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSnapshot {
     pub name: Arc<str>,
-    /// Requests sent whose answer has not ended.
+    /// Requests that were sent and whose answers have not ended.
     pub in_flight: usize,
-    /// Connections kept for the next request.
+    /// Connections that are kept for later requests.
     pub idle: usize,
-    /// Requests that wait for one of its limited connections.
+    /// Requests that wait for one of the limited connections.
     pub waiting: usize,
-    /// Connects that failed since the pool was built.
+    /// Failed connection attempts since the pool was built.
     pub failures: u64,
     pub condition: Condition,
 }
 
 impl Server {
-    /// A server of the pool that `pool` describes; `path` is the way to it.
+    /// A server of the pool with the settings `pool`. `path` is the way to it.
     pub(super) fn new(
         config: &config::Server,
         path: Option<Path>,
@@ -96,7 +98,7 @@ impl Server {
         }
     }
 
-    /// Its limit of connections, if it has one.
+    /// The limit of connections, if there is one.
     pub(super) fn desk(&self) -> Option<&Arc<Desk>> {
         match &self.kept {
             Connections::Limited(desk) => Some(desk),
@@ -109,18 +111,23 @@ impl Server {
         self.desk().is_none_or(|desk| desk.has_room())
     }
 
+    /// The kept connections of a worker; `None` for a server with a limit. The list is the worker's
+    /// own, so taking a connection needs no lock that other workers hold.
     fn shelf(&self, worker: &Worker) -> Option<&Shelf> {
         let Connections::PerWorker(shelves) = &self.kept else { return None };
-        // A pool is built for all workers; the remainder only keeps a mistake there harmless.
+        // There is a shelf for each worker. The remainder only prevents a panic if that were ever
+        // wrong.
         shelves.get(worker.index % shelves.len().max(1))
     }
 
-    /// A connection of `worker`'s that a request can be sent on now.
+    /// A kept connection of this worker on which a request can be sent now.
     pub(super) fn take(&self, worker: &Worker) -> Option<Taken> {
         self.shelf(worker)?.take(|kept, now| self.is_usable(kept, now))
     }
 
-    /// True if a request can be sent on `kept`.
+    /// True if a request can be sent on `kept`. A connection that was closed while it was kept is
+    /// recorded: it could have been closed under a request as well. Age and address are checked as
+    /// well, because `sweep` runs only every few seconds.
     pub(super) fn is_usable(&self, kept: &Kept, now: Instant) -> bool {
         if !kept.link.is_ready() {
             self.reuse.broken();
@@ -129,7 +136,7 @@ impl Server {
         kept.is_fresh(now) && self.leads_here(&kept.link)
     }
 
-    /// False if the name that `link` was made for stands for other addresses now.
+    /// False if the server's name does not resolve to the address of `link` any more.
     fn leads_here(&self, link: &Link) -> bool {
         match (link.address, self.path.as_ref().and_then(Path::names)) {
             (Some(address), Some(names)) => names.is_current(address),
@@ -137,7 +144,7 @@ impl Server {
         }
     }
 
-    /// Lets later requests share `link`, if it is one of HTTP/2.
+    /// Lets later requests share `link`, if it speaks HTTP/2.
     pub(super) fn share(&self, worker: &Worker, link: &Link) {
         match (&self.kept, &link.sender) {
             (_, Sender::Http1(_) | Sender::WebSocket(_)) => (),
@@ -150,6 +157,7 @@ impl Server {
         }
     }
 
+    /// Keeps a connection, unless the server's name has moved to other addresses.
     fn keep(&self, worker: &Worker, link: Link) {
         if !self.leads_here(&link) {
             return;
@@ -164,7 +172,7 @@ impl Server {
         }
     }
 
-    /// Keeps an HTTP/1.1 connection whose answer has ended for the next request.
+    /// Keeps an HTTP/1.1 connection for the next request after its answer has ended.
     pub(super) fn give_back(self: &Arc<Self>, worker: &Arc<Worker>, mut link: Link) {
         let Sender::Http1(sender) = &mut link.sender else { return };
         if sender.is_ready() {
@@ -172,6 +180,9 @@ impl Server {
         } else if sender.is_closed() {
             self.reuse.broken();
         } else {
+            // The server answered before it had read the whole request body. The connection is
+            // usable again once the rest was sent, so a task waits for that, within a limit.
+            // Without the task, such a connection would be dropped although it is healthy.
             let (server, at) = (self.clone(), worker.clone());
             worker.spawn_detached(async move {
                 let Sender::Http1(sender) = &mut link.sender else { return };
@@ -185,8 +196,8 @@ impl Server {
         }
     }
 
-    /// Drops connections that were not used for too long, that the server closed or that lead
-    /// elsewhere by now; asks anew what its name stands for.
+    /// Drops connections that are too old, closed, or lead to a former address; resolves the
+    /// server's name again if it is due.
     pub(super) fn sweep(&self, back_room: &BackRoom) {
         match &self.kept {
             Connections::Limited(desk) => desk.sweep(|kept, now| self.is_usable(kept, now)),
@@ -194,6 +205,8 @@ impl Server {
                 shelves.iter().for_each(|shelf| shelf.sweep(|kept, now| self.is_usable(kept, now)));
             }
         }
+        // A name is resolved in the background only while the server is used. Otherwise every
+        // configured name would cause DNS queries for ever.
         let in_use = || self.in_flight.load(Ordering::Relaxed) > 0 || self.connections().0 > 0;
         if let Some(names) = self.path.as_ref().and_then(Path::names)
             && in_use()
@@ -202,7 +215,7 @@ impl Server {
         }
     }
 
-    /// Connections kept, and requests that wait for one.
+    /// The number of kept connections, and of requests that wait for one.
     fn connections(&self) -> (usize, usize) {
         match &self.kept {
             Connections::Limited(desk) => desk.counts(),
@@ -210,18 +223,20 @@ impl Server {
         }
     }
 
-    /// Notes that no connection could be made.
+    /// Records that no connection could be made.
     pub(super) fn unreachable(&self, now: Timestamp) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         self.state.unreachable(now);
     }
 
-    /// Requests in flight, in relation to the server's weight.
+    /// Requests in flight in relation to the server's weight, for comparison with other servers.
+    /// The factor 1024 keeps the division exact enough for small counts.
     pub(super) fn load(&self) -> usize {
         let in_flight = self.in_flight.load(Ordering::Relaxed);
         in_flight.saturating_mul(1024) / usize::try_from(self.weight).unwrap_or(1)
     }
 
+    /// The state of the server for metrics.
     pub(super) fn snapshot(&self, clock: &Clock) -> ServerSnapshot {
         let (idle, waiting) = self.connections();
         ServerSnapshot {
@@ -235,15 +250,17 @@ impl Server {
     }
 }
 
-/// Counts a request as in flight until dropped.
+/// Counts a request as in flight until it is dropped.
 pub(super) struct InFlight(Arc<Server>);
 
 impl InFlight {
+    /// Counts one more request to `server`.
     pub(super) fn start(server: &Arc<Server>) -> Self {
         server.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(server.clone())
     }
 
+    /// The server to which the request was sent.
     pub(super) fn server(&self) -> &Arc<Server> {
         &self.0
     }
@@ -255,6 +272,8 @@ impl Drop for InFlight {
     }
 }
 
+/// Locks a mutex. A lock that a panic poisoned is used on: no code here leaves the data half
+/// changed.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

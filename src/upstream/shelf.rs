@@ -1,7 +1,8 @@
-//! The connections that one worker keeps to a server.
+//! The connections that one worker keeps to one server.
 //!
-//! HTTP/1.1 connections wait in a stack, the freshest on top, so that a burst's extra connections
-//! age at the bottom; of HTTP/2 connections one is shared by the worker's requests.
+//! HTTP/1.1 connections are a stack (LIFO): the one used last is taken first, so that the extra
+//! connections of a burst age at the bottom and are dropped. Of HTTP/2 connections there is one,
+//! which the worker's requests share. `server` is the caller.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -11,9 +12,12 @@ use tokio::time::Instant;
 use super::link::{Kept, Link, Taken};
 use super::server::locked;
 
-/// Kept connections per worker and server. More would only be used by a burst larger than this.
+/// Upper bound of kept connections per worker and server. Only a burst larger than this would use
+/// more.
 const MAX_IDLE: usize = 256;
 
+/// The kept connections. The locks are only contended by `sweep` and the metrics, since requests of
+/// one worker run on one thread.
 #[derive(Default)]
 pub(super) struct Shelf {
     idle: Mutex<VecDeque<Kept>>,
@@ -21,7 +25,7 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    /// A connection that a request can be sent on now.
+    /// A connection on which a request can be sent now.
     pub(super) fn take(&self, usable: impl Fn(&Kept, Instant) -> bool) -> Option<Taken> {
         let now = Instant::now();
         if let Some(shared) = &mut *locked(&self.shared)
@@ -43,12 +47,15 @@ impl Shelf {
     pub(super) fn share(&self, link: &Link, usable: impl Fn(&Kept, Instant) -> bool) {
         let now = Instant::now();
         let mut shared = locked(&self.shared);
-        // Of two that were opened at the same time the first stays.
+        // Two requests without a connection may open one each at the same time. The first one stays
+        // the shared one; the second serves its own request and ends.
         if !shared.as_ref().is_some_and(|shared| usable(shared, now)) {
             *shared = link.shared().map(Kept::now);
         }
     }
 
+    /// Keeps an HTTP/1.1 connection. Beyond the bound the oldest one is dropped. It has been unused
+    /// for the longest time, so the server is most likely to close it soon.
     pub(super) fn keep(&self, link: Link) {
         let mut idle = locked(&self.idle);
         if idle.len() >= MAX_IDLE {
@@ -64,6 +71,7 @@ impl Shelf {
         locked(&self.shared).take_if(|shared| !usable(shared, now));
     }
 
+    /// The number of kept connections.
     pub(super) fn kept(&self) -> usize {
         locked(&self.idle).len() + usize::from(locked(&self.shared).is_some())
     }

@@ -1,6 +1,7 @@
-//! A connection to an upstream, whatever it runs over.
+//! The transport of a connection to an upstream: TCP, unix socket, or TLS over TCP.
 //!
-//! One type, so that hyper's client is compiled once.
+//! One type covers all three, so that hyper's client is compiled once and not three times. It adds
+//! no protocol of its own. `connect` creates it and hands it to hyper.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,25 +15,28 @@ use tokio_rustls::client::TlsStream;
 use super::permits::Permit;
 use crate::gather::Room;
 
-/// A socket, and the leave to have it open where there may only be so many.
+/// A socket, and the permit to have it open if the server limits its connections. The permit is
+/// released when the socket is dropped.
 pub(super) struct Transport {
     stream: Stream,
     _permit: Option<Arc<Permit>>,
 }
 
 impl Transport {
+    /// Wraps an open stream.
     pub(super) fn new(stream: Stream, permit: Option<Arc<Permit>>) -> Self {
         Self { stream, _permit: permit }
     }
 }
 
+/// The kinds of sockets.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// The same expression for each kind of stream.
+/// Evaluates the same expression for each kind of stream.
 macro_rules! each {
     ($transport:expr, $stream:ident => $call:expr) => {
         match $transport {
@@ -67,6 +71,8 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // Small pieces are copied together and written at once: copying a head and a short body
+        // costs less than the system call that takes several pieces (see `gather`).
         let mut room = Room::default();
         let stream = &mut self.get_mut().stream;
         match room.gather(slices) {
