@@ -1,10 +1,10 @@
-//! WebSockets over HTTP/2: extended CONNECT (RFC 8441), as a client asks for one and as one is
-//! asked of an upstream.
+//! WebSockets over HTTP/2: extended CONNECT (RFC 8441), from clients and to upstreams.
 //!
-//! Inside, there is only one way to ask: a GET that wants to upgrade. A client's CONNECT is turned
-//! into that before anything is decided, so that every rule of a path holds for it; a connection
-//! to an upstream that lets WebSockets be opened turns it back. CONNECT without a protocol, which
-//! would make a proxy of us, and every other protocol are never turned into anything.
+//! Inside the gateway there is one form: a GET with an upgrade. A client's extended CONNECT is
+//! turned into it before any decision, so that every rule of a path applies. On a connection to an
+//! upstream that supports extended CONNECT, the request is turned back. A plain CONNECT, which
+//! would make the gateway an open proxy, and CONNECT for other protocols are never converted and
+//! are refused later. The listener, `connect` and `attempt` are the callers.
 
 use std::time::Duration;
 
@@ -27,14 +27,16 @@ use crate::secret;
 
 const WEBSOCKET: &str = "websocket";
 
-/// What follows the key where its answer is worked out (RFC 6455 §1.3).
+/// The text that is appended to the key to compute its answer (RFC 6455 §1.3).
 const ACCEPTS: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Marks a request whose client asked by extended CONNECT.
+/// Marks a request whose client used extended CONNECT.
 #[derive(Clone, Copy, Debug)]
 struct ByConnect;
 
-/// Turns a client's extended CONNECT for a WebSocket into the GET that asks for the same.
+/// Turns a client's extended CONNECT for a WebSocket into the equivalent GET. All other requests
+/// stay unchanged. The mark `ByConnect` remains, because the answer must be in the client's form
+/// again.
 pub fn as_upgrade(head: &mut Parts) {
     let asked = head.extensions.get::<Protocol>();
     let is_websocket = asked.is_some_and(|asked| asked.as_str().eq_ignore_ascii_case(WEBSOCKET));
@@ -46,55 +48,61 @@ pub fn as_upgrade(head: &mut Parts) {
     head.extensions.insert(ByConnect);
     head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(header::UPGRADE, HeaderValue::from_static(WEBSOCKET));
-    // It belongs to the other way of asking (RFC 8441 §5).
+    // Extended CONNECT does not use the key (RFC 8441 §5). One that the client sent anyway must not
+    // reach the upstream, where it would count as the client's. `Opening` creates a key of its own
+    // if the upstream speaks HTTP/1.1.
     head.headers.remove(header::SEC_WEBSOCKET_KEY);
 }
 
-/// Whether the client asked by extended CONNECT.
+/// True if the client used extended CONNECT.
 pub fn is_by_connect(extensions: &Extensions) -> bool {
     extensions.get::<ByConnect>().is_some()
 }
 
-/// Turns a request for a WebSocket, otherwise ready for HTTP/2, into an extended CONNECT.
+/// Turns a request for a WebSocket, which is otherwise ready for HTTP/2, into an extended CONNECT.
+/// The key is removed: RFC 8441 §5 does not use it.
 pub(super) fn for_http2(request: &mut Request) {
     *request.method_mut() = Method::CONNECT;
     request.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
     request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
 }
 
-/// A `Sec-WebSocket-Key` for a request whose client sent none.
+/// A random `Sec-WebSocket-Key`, for a request whose client sent none.
 pub(super) fn key() -> Option<HeaderValue> {
     let random: [u8; 16] = secret::random();
     HeaderValue::try_from(STANDARD.encode(random)).ok()
 }
 
-/// The `Sec-WebSocket-Accept` that answers `key` (RFC 6455 §4.2.2). It shows that the answer is
-/// one to this request, and is no secret.
+/// The `Sec-WebSocket-Accept` value for `key` (RFC 6455 §4.2.2). It shows that the answer belongs
+/// to this request. SHA-1 is given by the protocol; nothing depends on its secrecy or strength.
 pub(super) fn accept(key: &HeaderValue) -> Option<HeaderValue> {
     use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
     let told = [key.as_bytes(), ACCEPTS].concat();
     HeaderValue::try_from(STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &told))).ok()
 }
 
-/// What a fresh HTTP/2 connection is good for.
+/// The use that can be made of a new HTTP/2 connection.
 pub(super) enum Fresh {
-    /// Its server lets WebSockets be opened.
+    /// The server supports extended CONNECT.
     Opens(http2::SendRequest<Body>),
-    /// It does not.
+    /// The server does not support it.
     Plain(http2::SendRequest<Body>),
 }
 
-/// Hyper tells what a server's SETTINGS allow, but not when they have come.
+/// Polling interval. hyper shows the values in a server's SETTINGS, but does not notify of their
+/// arrival.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// The handshake on a connection that a WebSocket is to be opened on; nothing may be asked before
-/// the server has said whether it lets that (RFC 8441 §3). Waits for its word without a limit.
+/// The handshake on a connection for a WebSocket. Extended CONNECT may be used only after the
+/// server's SETTINGS have allowed it (RFC 8441 §3), so the function waits for them. The caller
+/// limits the time.
 pub(super) async fn handshake(
     transport: Transport,
     worker: &std::sync::Arc<Worker>,
 ) -> Result<Fresh, ConnectError> {
     let (sender, mut connection) = http2_builder(OnWorker(worker.clone()))
-        // No stream is allowed until the SETTINGS have come: that is how we know.
+        // The initial limit of 0 streams stays until the server's SETTINGS arrive. A change of the
+        // limit therefore reveals their arrival.
         .initial_max_send_streams(0)
         .handshake(TokioIo::new(transport))
         .await

@@ -1,7 +1,8 @@
-//! Sending a request to a server of the pool and taking its answer.
+//! Sends a request to a server of the pool and prepares the answer for the client.
 //!
-//! How a request is written and when it is written again is `attempt`'s. Here it is made ready,
-//! and its answer is made ours: checked, cleaned, its body watched, or a tunnel begun.
+//! `attempt` writes the request and decides about retries. This file prepares the request before,
+//! and the answer after that: the answer is checked and cleaned, its body is watched, or a tunnel
+//! begins. An answer that was not checked is never passed on. The pipeline calls `Pool::forward`.
 
 use std::mem;
 use std::sync::Arc;
@@ -31,44 +32,44 @@ use crate::body::{Body, Request, Response};
 use crate::clock::Timestamp;
 use crate::runtime::{BackRoom, Worker};
 
-/// What belongs to one request besides the request itself.
+/// The facts of one request that are not in the request itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
     pub facts: &'a Facts<'a>,
-    /// The names that a client must not smuggle in through trailers.
+    /// Names that a client must not smuggle in through trailers.
     pub protected: &'a Arc<Protected>,
-    /// The route's `response_headers`.
+    /// The `response_headers` setting of the route.
     pub response_rules: &'a Rules,
-    /// What a long answer or a tunnel must not outlive, if there is anything.
+    /// The session, token and route that a long answer or a tunnel must not outlive.
     pub watch: Option<&'a Watch>,
-    /// `Pool::key` of the request.
+    /// The result of `Pool::key` for the request.
     pub key: Option<u64>,
-    /// Where the gateway logs in, if the upstream demands that.
+    /// The runtime on which the gateway logs in at the upstream, if that is configured.
     pub back_room: &'a BackRoom,
     pub memory: BodyMemory<'a>,
     pub now: Timestamp,
 }
 
-/// An upstream's answer.
+/// The answer of an upstream.
 #[derive(Debug)]
 pub struct Forwarded {
     pub response: Response,
-    /// The server that gave it, for the log.
+    /// The server that gave the answer, for the log.
     pub server: Arc<str>,
-    /// It agrees to the tunnel that was asked for, which has begun. What status tells the client so
-    /// depends on how it asked.
+    /// True if the upstream agreed to the requested tunnel, which has begun. The status that tells
+    /// the client depends on how the client asked (101, or 200 for extended CONNECT).
     pub tunnel: bool,
 }
 
 impl Pool {
-    /// Sends `request` (its fields final, its target as the upstream is to see it) and returns
-    /// the answer as soon as its head is there; bodies flow on both ways. What is left of
-    /// `request` is empty.
+    /// Sends `request`, whose fields and target are final, and returns the answer as soon as its
+    /// head has arrived. Both bodies are streamed. Afterwards `request` is empty.
     ///
-    /// By reference, here and further down: each of these futures would have a copy of its own.
+    /// The request is passed by reference here and in the functions below: otherwise each of their
+    /// futures would contain a copy of it.
     ///
     /// # Errors
-    /// When there is no answer, or none that may be passed on.
+    /// There is no answer, or one that must not be passed on.
     pub async fn forward(
         &self,
         worker: &Arc<Worker>,
@@ -78,7 +79,8 @@ impl Pool {
         match &self.credential {
             None => (),
             Some(Credential::Fixed(fields)) => fields.set(request.headers_mut()),
-            // Boxed: it is rare, and its size would be every request's.
+            // Boxed because such logins are rare: unboxed, the state would enlarge the future of
+            // every request.
             Some(Credential::Login(login)) => {
                 let logged_in = self.forward_logged_in(login, worker, request, exchange);
                 return Box::pin(logged_in).await;
@@ -87,7 +89,7 @@ impl Pool {
         self.send(worker, request, exchange).await
     }
 
-    /// `forward` for a request that needs nothing more.
+    /// `forward` after the credential was set.
     pub(super) async fn send(
         &self,
         worker: &Arc<Worker>,
@@ -95,9 +97,11 @@ impl Pool {
         exchange: &Exchange<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let idempotent = spare::is_idempotent(request.method());
-        // Any request may be refused unseen over HTTP/2.
+        // An HTTP/2 server may refuse any request unseen, so a copy can be useful for every method.
         let repeated = self.retries > 0 && (idempotent || self.http2);
-        // Where connections are few, nobody has one while their body is still on the way.
+        // If connections are limited, a client that sends its body slowly would occupy one for all
+        // that time. A small body is therefore read before a connection is taken. Without a limit a
+        // slow body occupies only its own connection.
         if repeated || self.few_connections {
             spare::hold(request, exchange.memory).await?;
         }
@@ -105,7 +109,9 @@ impl Pool {
         let bodyless = request.body().is_end_stream();
         let progress = request::watch_body(request, exchange.protected);
         let opening = Opening::of(request, !bodyless, self.http2);
-        // Before anything is sent: a tunnel too many is none that the upstream hears of.
+        // The place is taken before anything is sent: if the session has too many tunnels, then the
+        // upstream does not learn of this one. A place that is not used is given back when the call
+        // ends.
         let joined = match exchange.watch.filter(|_| opening.is_some()) {
             Some(watch) => {
                 let limit = watch.max_tunnels;
@@ -135,7 +141,8 @@ impl Pool {
         loop {
             server = self.roomier(server);
             let Some(path) = &server.path else {
-                // Boxed: it is for the sample, and its size would be every request's.
+                // Boxed because the echo is a sample: unboxed, its state would enlarge the future
+                // of every request.
                 return Box::pin(call.echoed(server, mem::take(request), exchange)).await;
             };
             let failed = match call.attempt(server, path, request).await {
@@ -148,7 +155,11 @@ impl Pool {
 }
 
 impl Call<'_> {
-    /// Makes the answer ours: nothing is passed on that was not checked.
+    /// Checks the answer and prepares it for the client. Nothing is passed on that was not checked.
+    ///
+    /// # Errors
+    /// The answer's framing can be read in two ways, or it agrees to a tunnel that nobody asked
+    /// for.
     fn accept(
         self,
         answer: http::Response<Incoming>,
@@ -168,7 +179,8 @@ impl Call<'_> {
             None => false,
         };
         let over_http2 = head.version == Version::HTTP_2;
-        // An HTTP/1.0 upstream does not make the client's connection one of HTTP/1.0.
+        // An HTTP/1.0 upstream does not make the client's connection HTTP/1.0. hyper's server would
+        // otherwise close the client's connection after the answer.
         head.version = Version::HTTP_11;
         let answer = http::Response::from_parts(head, incoming);
         let mut response = if tunnel {
@@ -180,12 +192,14 @@ impl Call<'_> {
             self.pass_on(response.headers_mut(), exchange);
             response
         };
-        // What was one connection's is not the next one's.
+        // The handle belongs to the connection to the upstream. On the client's connection it must
+        // not cause an upgrade. The tunnel has taken it already if there is one.
         response.extensions_mut().remove::<OnUpgrade>();
         Ok(Forwarded { response, server, tunnel })
     }
 
-    /// Begins the tunnel that the upstream has agreed to; the client is told by its answer.
+    /// Starts the tunnel that the upstream agreed to. The client learns of it by the returned
+    /// answer; the tunnel's task waits until the client has received that.
     fn begin_tunnel(
         mut self,
         mut answer: http::Response<Incoming>,
@@ -207,12 +221,16 @@ impl Call<'_> {
         response
     }
 
+    /// Cleans the answer's fields, rewrites `Location`, and applies the route's rules, in this
+    /// order: the rules have the last word. The same is done for an ordinary answer, for the answer
+    /// that opens a tunnel, and for the echo.
     fn pass_on(&self, headers: &mut HeaderMap, exchange: &Exchange<'_>) {
         clean_response(headers);
         rewrite_location(headers, self.pool.authorities(), exchange.facts);
         exchange.response_rules.apply(headers, exchange.facts);
     }
 
+    /// The answer of the built-in echo.
     async fn echoed(
         &self,
         server: &Arc<Server>,

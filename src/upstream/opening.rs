@@ -1,8 +1,9 @@
-//! A tunnel that a client asks for: how it is asked of an upstream, and what opens it.
+//! A tunnel that a client asks for: how the upstream is asked, and which answer opens it.
 //!
-//! Client and upstream may each ask and answer in a way of their own: by `Upgrade` and 101 in
-//! HTTP/1.1, by extended CONNECT and a success in HTTP/2, which only a WebSocket can. Nothing is
-//! passed on as an agreement that does not agree to what was asked for.
+//! Client and upstream may use different ways: `Upgrade` with status 101 in HTTP/1.1, or extended
+//! CONNECT with a success status in HTTP/2, which supports WebSockets only. An answer that does not
+//! agree to exactly the requested protocol is never passed on as an agreement: the client would
+//! send its bytes into something else. `forward` and `attempt` are the callers.
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Version, response};
@@ -12,28 +13,29 @@ use super::extended_connect as connect;
 use super::headers::lists;
 use crate::body::Request;
 
-/// What a client asks to have a tunnel for.
+/// The tunnel that a client asks for.
 pub(super) struct Opening {
     method: Method,
     protocol: HeaderValue,
-    /// The client's, or ours where it asks without one.
+    /// The `Sec-WebSocket-Key` of the client, or ours if the client uses extended CONNECT, which
+    /// has none.
     key: Option<HeaderValue>,
-    /// It asks by extended CONNECT.
+    /// True if the client asks by extended CONNECT.
     by_connect: bool,
     client: OnUpgrade,
 }
 
 impl Opening {
-    /// What `request` asks for; `None`, with nothing asked of the upstream either, for an ordinary
-    /// request and where there can be no tunnel: over HTTP/2, for anything but a WebSocket, and for a
-    /// WebSocket by another method than GET.
+    /// The tunnel that `request` asks for. `None` for a plain request and where no tunnel is
+    /// possible: over HTTP/2 for anything but a WebSocket, and for a WebSocket by another method
+    /// than GET. The request is then sent without its upgrade.
     pub(super) fn of(request: &mut Request, has_body: bool, http2: bool) -> Option<Self> {
         let protocol = request.headers().get(header::UPGRADE)?.clone();
-        // Only a GET may open a WebSocket (RFC 6455 §4.1): a server that does so for any method
-        // would open one for a request that was let through as something else.
+        // Only GET may open a WebSocket (RFC 6455 §4.1). A server that accepts any method would
+        // open one for a request that the route allowed as something else.
         let is_strange = is_websocket(&protocol) && *request.method() != Method::GET;
-        // A tunnel begins where the request ends: one that has a body of its own is sent as the
-        // plain request that it also is (RFC 9110 §7.8).
+        // A tunnel begins at the end of the request. A request with a body is sent as the plain
+        // request that it also is: an upgrade may be ignored (RFC 9110 §7.8).
         if has_body || is_strange || (http2 && !is_websocket(&protocol)) {
             request.headers_mut().remove(header::UPGRADE);
             request.headers_mut().remove(header::CONNECTION);
@@ -48,11 +50,13 @@ impl Opening {
         Some(Self { method, protocol, key, by_connect, client: upgrade::on(request) })
     }
 
+    /// True for a WebSocket.
     pub(super) fn is_websocket(&self) -> bool {
         is_websocket(&self.protocol)
     }
 
-    /// Asks in HTTP/1.1. An earlier attempt may have asked otherwise.
+    /// Asks by `Upgrade` in HTTP/1.1. All fields are set again, because an earlier attempt may have
+    /// been made over HTTP/2.
     pub(super) fn for_http1(&self, request: &mut Request) {
         *request.method_mut() = self.method.clone();
         let headers = request.headers_mut();
@@ -63,24 +67,30 @@ impl Opening {
         }
     }
 
-    /// Whether `answer`, with its version as it came, opens the tunnel.
+    /// True if `answer`, with its version as received, opens the tunnel.
     ///
     /// # Errors
-    /// Where it agrees to something else, or its client would take it for an agreement.
+    /// The answer agrees to something else, or the client would mistake it for an agreement.
     pub(super) fn is_opened(&self, answer: &response::Parts) -> Result<bool, &'static str> {
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             return self.check_agreement(&answer.headers).map(|()| true);
         }
-        // Hyper has it only for the success of a CONNECT.
+        // hyper adds this handle only to the success of a CONNECT.
         let connected = answer.version == Version::HTTP_2
             && answer.status.is_success()
             && answer.extensions.get::<OnUpgrade>().is_some();
+        // To a client with extended CONNECT, any success status means that the tunnel is open. A
+        // plain 200 from an HTTP/1.1 server must therefore not reach it. The client would send
+        // frames that no server reads as such.
         if !connected && self.by_connect && answer.status.is_success() {
             return Err("a success that opens no tunnel");
         }
         Ok(connected)
     }
 
+    /// Checks a 101: exactly the requested protocol, `Connection: upgrade`, and the answer to our
+    /// own key. RFC 9110 §7.8 requires a 101 to name the protocol, and the connection option makes
+    /// sure that no proxy has merely copied the field.
     fn check_agreement(&self, answer: &HeaderMap) -> Result<(), &'static str> {
         let mut named = answer.get_all(header::UPGRADE).iter();
         match (named.next(), named.next()) {
@@ -91,7 +101,9 @@ impl Opening {
         if !lists(answer, header::CONNECTION, "upgrade") {
             return Err("a 101 without Connection: upgrade");
         }
-        // The answer to a client's own key is for the client to check.
+        // If the client sent the key, the client checks the answer. If the gateway made the key,
+        // then nobody else can check it. A wrong answer to our key means that the server did not
+        // understand the upgrade, for example because it answers from a cache.
         let expected = self.key.as_ref().filter(|_| self.by_connect).and_then(connect::accept);
         if self.by_connect && answer.get(header::SEC_WEBSOCKET_ACCEPT) != expected.as_ref() {
             return Err("a 101 to another Sec-WebSocket-Key");
@@ -99,7 +111,8 @@ impl Opening {
         Ok(())
     }
 
-    /// Says in the fields of the answer, which are otherwise clean, what its client waits for.
+    /// Sets the fields that tell the client of the agreement, in the client's own way of asking.
+    /// The other fields of the answer have been cleaned.
     pub(super) fn agree(&self, headers: &mut HeaderMap, over_http2: bool) {
         if self.by_connect {
             headers.remove(header::SEC_WEBSOCKET_ACCEPT);

@@ -1,7 +1,9 @@
-//! A request as it is written to an upstream: its framing, its target, its body on the way.
+//! Writes a request for an upstream: framing, target, and the progress of its body.
 //!
-//! Framing follows the body that is really sent, never the client's fields alone: a length where
-//! it is known, else chunked, never both. The path and query keep every byte.
+//! The framing follows the body that is really sent, and never the client's fields alone: a length
+//! if it is known, else chunked, never both. Two framings would let the upstream find another end
+//! of the request than the gateway (request smuggling). Path and query keep every byte. `forward`
+//! and `attempt` are the callers.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -20,17 +22,20 @@ use super::error::{ForwardError, RequestFault};
 use super::headers::Protected;
 use crate::body::{Body, BodyError, Request};
 
-/// Makes the framing fields agree with the body.
+/// Sets the framing fields according to the body.
 pub(super) fn frame(request: &mut Request) {
     let body_ended = request.body().is_end_stream();
     let length = request.body().size_hint().exact();
     let wants_length = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
     let headers = request.headers_mut();
-    // The client was told to go on by our own server, when its body was first asked for.
+    // The listener's HTTP server has already answered `100 Continue` when the gateway first read
+    // the body. The body now follows without a pause, so the upstream has nothing to confirm.
     headers.remove(header::EXPECT);
     headers.remove(header::TRANSFER_ENCODING);
     match length {
-        // Where an empty body means something it is said to be empty (RFC 9110 §8.6).
+        // A method that usually has a body gets an explicit `Content-Length: 0` (RFC 9110 §8.6).
+        // Other methods get no length unless the client sent one. The client's own zero is kept as
+        // it was.
         Some(0) if !wants_length && !says(headers, 0) => {
             headers.remove(header::CONTENT_LENGTH);
         }
@@ -47,7 +52,9 @@ pub(super) fn frame(request: &mut Request) {
     }
 }
 
-/// True if there is one `Content-Length` and it says `length`.
+/// True if there is exactly one `Content-Length` and its value is `length` in plain digits. Other
+/// spellings of the same number, such as a leading `+`, count as wrong, so that `frame` replaces
+/// them.
 fn says(headers: &HeaderMap, length: u64) -> bool {
     let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
     match (values.next(), values.next()) {
@@ -59,7 +66,8 @@ fn says(headers: &HeaderMap, length: u64) -> bool {
     }
 }
 
-/// Makes `request` one of HTTP/1.1: origin form, chunked where the length is unknown.
+/// Makes `request` an HTTP/1.1 request: origin form of the target, chunked if the length is
+/// unknown.
 pub(super) fn for_http1(request: &mut Request) {
     *request.version_mut() = Version::HTTP_11;
     if request.uri().authority().is_some() {
@@ -69,16 +77,20 @@ pub(super) fn for_http1(request: &mut Request) {
     let streamed = !request.body().is_end_stream();
     let headers = request.headers_mut();
     if streamed && !headers.contains_key(header::CONTENT_LENGTH) {
-        // Said by us, because hyper would send no body at all with a GET.
+        // Set here because hyper would send no body at all with a GET or HEAD request of unknown
+        // length.
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     join_cookies(headers);
+    // `TE` belongs to one connection, so it must be named in `Connection` (RFC 9110 §10.1.4). A
+    // request for an upgrade has a `Connection` field already.
     if headers.contains_key(header::TE) && !headers.contains_key(header::UPGRADE) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
 }
 
-/// HTTP/2 clients may cut `Cookie` into lines; HTTP/1.1 has one (RFC 9113 §8.2.3).
+/// Joins several `Cookie` lines into one. HTTP/2 clients may split the field; HTTP/1.1 allows a
+/// single one (RFC 9113 §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
     let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
@@ -92,7 +104,11 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes `request` one of HTTP/2: absolute form, no fields of a single connection.
+/// Makes `request` an HTTP/2 request: absolute form of the target, without the fields of a single
+/// connection (RFC 9113 §8.2.2).
+///
+/// # Errors
+/// The request has no usable host, which HTTP/2 needs for `:authority`.
 pub(super) fn for_http2(request: &mut Request, tls: bool) -> Result<(), ForwardError> {
     *request.version_mut() = Version::HTTP_2;
     for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING] {
@@ -110,29 +126,32 @@ pub(super) fn for_http2(request: &mut Request, tls: bool) -> Result<(), ForwardE
     Ok(())
 }
 
-/// How far the client's body has come; tells a slow upstream from a slow client.
+/// The progress of the client's body. It tells a slow upstream from a slow client, so that the
+/// limit for the first byte of the answer measures the upstream only.
 #[derive(Debug)]
 pub(super) struct Progress {
     started: Instant,
-    /// Milliseconds after `started` of the last change.
+    /// The time of the last change, in milliseconds after `started`.
     changed: AtomicU64,
     turn: AtomicU8,
     fault: OnceLock<RequestFault>,
 }
 
-/// The client has to send something.
+/// The gateway waits for more of the client's body.
 const CLIENTS_TURN: u8 = 0;
-/// The upstream has to read something, or to answer.
+/// The gateway waits for the upstream to read, or to answer.
 const UPSTREAMS_TURN: u8 = 1;
 
 impl Progress {
+    /// Records whose turn it is, and since when. `Relaxed` is enough: only the timer of the same
+    /// request reads it, and a value that is a moment old merely delays a decision.
     fn turn(&self, turn: u8) {
         self.turn.store(turn, Ordering::Relaxed);
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.changed.store(now, Ordering::Relaxed);
     }
 
-    /// When the upstream will have had `limit` to itself: `None` if it has had it already.
+    /// The moment at which the upstream will have had `limit` for itself; `None` if it has had it.
     pub(super) fn patience(&self, limit: Duration) -> Option<Instant> {
         let now = Instant::now();
         if self.turn.load(Ordering::Relaxed) == CLIENTS_TURN {
@@ -142,13 +161,14 @@ impl Progress {
         Some(self.started + changed + limit).filter(|until| *until > now)
     }
 
-    /// What went wrong with the body, if that is why the request failed.
+    /// The fault of the client's body, if that is why the request failed.
     pub(super) fn fault(&self) -> Option<RequestFault> {
         self.fault.get().copied()
     }
 }
 
-/// Watches the body of `request` on its way; `None` if all of it is there already.
+/// Replaces the body of `request` by one that records its progress. `None` if the whole body is in
+/// memory or already at its end, so that there is nothing to wait for.
 pub(super) fn watch_body(
     request: &mut Request,
     protected: &Arc<Protected>,
@@ -168,6 +188,7 @@ pub(super) fn watch_body(
     Some(progress)
 }
 
+/// The body of a request on its way to the upstream.
 struct Outgoing {
     body: Body,
     progress: Arc<Progress>,
@@ -187,6 +208,9 @@ impl HttpBody for Outgoing {
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         this.progress.turn(UPSTREAMS_TURN);
         Poll::Ready(match frame {
+            // Trailers arrive after the header was checked. Names that a client must not send are
+            // removed here, because some servers merge trailers into the header. A trailer must not
+            // claim an identity that the header could not claim.
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
                 Ok(mut trailers) => {
                     this.protected.strip_trailers(&mut trailers);
@@ -195,7 +219,7 @@ impl HttpBody for Outgoing {
                 Err(data) => data,
             })),
             Some(Err(error)) => {
-                // The first to fail is the cause; what follows from it is not.
+                // The first failure is the cause. Later ones follow from it and are ignored.
                 let _ = this.progress.fault.set(RequestFault::of(&error));
                 Some(Err(error))
             }

@@ -1,11 +1,12 @@
-//! An answer as it comes from an upstream: its framing checked, its body watched.
+//! An answer from an upstream: checks its framing and watches its body.
 //!
-//! The body ends with an error, so that the client sees it cut short, when the upstream breaks
-//! off, sends nothing for too long, or the session behind it ends. Its connection goes back to
-//! the pool when the last byte has been read.
+//! The body ends with an error if the upstream breaks off, sends nothing for too long, or the
+//! session of the caller ends; the client then sees a truncated answer and not a complete one. The
+//! connection returns to the pool when the last byte was read.
 //!
-//! Interim answers end here: hyper takes an upstream's 100 and 103 without a word, and its server
-//! can send no other than its own 100, which it does when the upstream first asks for the body.
+//! Interim answers (1xx) are not passed on. hyper discards the upstream's 100 and 103, and its
+//! server can send no interim answer but its own 100, which it does when the body is first read.
+//! `forward` is the caller.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,10 +27,15 @@ use super::watch::Watch;
 use crate::body::{Body, BodyError};
 use crate::runtime::Worker;
 
-/// An answer still flowing this long after its head ends with its session (DESIGN §10).
+/// An answer that is still streamed this long after its head ends with its session. A shorter one
+/// is not worth the cost of registering it.
 const JOINS_AFTER: Duration = Duration::from_secs(5);
 
-/// Finds what hyper lets pass but must not be passed on; makes `Content-Length` one field.
+/// Refuses framing that hyper accepts but that must not be passed on. Repeated equal
+/// `Content-Length` fields become one (RFC 9110 §8.6).
+///
+/// # Errors
+/// The fault in words: framing that the client could read differently (response splitting).
 pub(super) fn check_framing(
     status: StatusCode,
     headers: &mut HeaderMap,
@@ -41,7 +47,8 @@ pub(super) fn check_framing(
     let coded = match (codings.next(), codings.next()) {
         (None, _) => false,
         (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
-        // hyper undoes the chunks only; what else was said would be lost.
+        // hyper removes only the chunked coding. Another coding would reach the client undeclared,
+        // as bytes that it cannot read.
         _ => return Err("a transfer coding besides chunked"),
     };
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
@@ -65,17 +72,17 @@ pub(super) fn check_framing(
     Ok(())
 }
 
-/// A connection in use by one answer.
+/// A connection that is in use by one answer.
 pub(super) struct Lease {
     pub(super) link: Link,
     pub(super) worker: Arc<Worker>,
     pub(super) in_flight: InFlight,
-    /// It began with its client's address and serves nobody else.
+    /// True if the connection began with its client's address, so that no other request may use it.
     pub(super) alone: bool,
 }
 
 impl Lease {
-    /// The answer has been read to its end.
+    /// Returns the connection after the answer was read to its end.
     fn end(self) {
         if self.alone {
             return;
@@ -84,16 +91,16 @@ impl Lease {
     }
 }
 
-/// How long an answer's body may take.
+/// The time limits of an answer's body.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// Between two pieces of it.
+    /// The longest pause between two pieces.
     pub(super) idle: Duration,
-    /// With all that came before.
+    /// The end of the time for the whole exchange, including everything before the body.
     pub(super) total: Option<Deadline>,
 }
 
-/// The body to pass on for `incoming`.
+/// The body that is passed on to the client.
 pub(super) fn body(
     incoming: Incoming,
     lease: Lease,
@@ -119,23 +126,25 @@ pub(super) fn body(
     })
 }
 
+/// A body on its way from the upstream to the client.
 struct Answer {
     incoming: Incoming,
-    /// `None` once the body has ended, well or badly.
+    /// `None` once the body has ended, with or without an error.
     lease: Option<Lease>,
     limits: Limits,
     started: Instant,
-    /// Since when the upstream is waited for. Not since the last frame: a client that reads
-    /// slowly must not be taken for an upstream that sends slowly.
+    /// The time since which the gateway waits for the upstream. It is not the time of the last
+    /// frame: a client that reads slowly must not be mistaken for an upstream that sends slowly.
     waiting: Option<Instant>,
-    // Made when the body first has to wait: most never do.
+    // The timer is created when the body first has to wait; most bodies never do.
     timer: Option<Pin<Box<Sleep>>>,
     session: Session,
 }
 
+/// The stage of the answer in relation to the session that it must not outlive.
 enum Session {
     None,
-    /// Too short to be worth joining so far.
+    /// Not registered yet: the answer has been short so far.
     Waits(Watch),
     Joined(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
@@ -143,13 +152,17 @@ enum Session {
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
 impl Answer {
+    /// Ends the body with an error.
     fn fail(&mut self, error: BodyError) -> Polled {
-        // The connection is dropped with the lease: what is left on it belongs to nobody.
+        // The lease is dropped, and the connection with it: the rest of the answer is still on it,
+        // so no other request may use it.
         self.lease = None;
         self.session = Session::None;
         Poll::Ready(Some(Err(error)))
     }
 
+    /// Ends the body normally and returns the connection. The lease is taken out, so that a second
+    /// call does nothing.
     fn ended(&mut self) {
         self.session = Session::None;
         if let Some(lease) = self.lease.take() {
@@ -157,7 +170,7 @@ impl Answer {
         }
     }
 
-    /// True once the session is over.
+    /// True if the session has ended. An answer that has taken `JOINS_AFTER` registers here.
     fn session_over(&mut self, cx: &mut Context<'_>) -> bool {
         if let Session::Waits(watch) = &self.session
             && self.started.elapsed() >= JOINS_AFTER
@@ -171,7 +184,9 @@ impl Answer {
         }
     }
 
-    /// When to look again although nothing came.
+    /// The next time to check the limits, even if no data arrives. An answer that has not
+    /// registered yet is checked when `JOINS_AFTER` is over, so that it registers in time even if
+    /// it is silent.
     fn next_look(&self, silence: Instant) -> Instant {
         let end = self.limits.total.map_or(silence, |total| total.at.min(silence));
         match self.session {
@@ -180,12 +195,13 @@ impl Answer {
         }
     }
 
-    /// The time for the whole exchange, if it is over.
+    /// The error of the limit for the whole exchange, if that is over.
     fn overdue(&self) -> Option<BodyError> {
         let total = self.limits.total.filter(Deadline::has_passed)?;
         Some(BodyError::Overdue { limit: total.limit })
     }
 
+    /// Checks session and limits while no data arrives, and sets the timer for the next check.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Polled {
         let silence = *self.waiting.get_or_insert_with(Instant::now) + self.limits.idle;
         loop {
@@ -203,7 +219,8 @@ impl Answer {
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            // Set anew only when it fires, not with every frame.
+            // The timer is reset only when it fires. Resetting it for every frame would cost more
+            // than the few early wake-ups.
             timer.as_mut().reset(look);
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
@@ -225,6 +242,9 @@ impl HttpBody for Answer {
             Poll::Pending => this.poll_waiting(cx),
             Poll::Ready(Some(Ok(frame))) => {
                 this.waiting = None;
+                // The session is checked for each frame as well: an upstream that sends without
+                // pause would never reach the check of a waiting body. A revoked session must not
+                // go on downloading.
                 if this.session_over(cx) {
                     return this.fail(BodyError::SessionEnded);
                 }

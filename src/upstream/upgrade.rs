@@ -1,9 +1,10 @@
-//! Tunnels: what follows an upstream's agreement.
+//! Tunnels: copies bytes in both directions after an upstream has agreed to an upgrade.
 //!
-//! Nothing the client sent after its request passes before the upstream has agreed: hyper holds
-//! it until then, and reads it as the next request if the upstream refuses. A tunnel ends with
-//! its token, session or route: a WebSocket by a close frame between two frames of the upstream's,
-//! and by a cut when the route's `close_notice` is over; any other protocol by a cut at once.
+//! Bytes that the client sends after its request are held by hyper until the upstream has agreed;
+//! if the upstream refuses, hyper reads them as the next request. A tunnel ends with its token,
+//! session or route. A WebSocket gets a close frame between two frames of the upstream, and is cut
+//! when the route's `close_notice` is over; a tunnel of any other protocol is cut at once.
+//! `forward` starts tunnels.
 
 use std::future::pending;
 use std::io;
@@ -23,10 +24,10 @@ use super::websocket::{CLOSE_1008, Frames};
 /// How long a client may take to receive the agreement.
 const BEGINS_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a client may go on sending after its upstream has said its last.
+/// How long a client may go on sending after the upstream has closed its direction.
 const HALF_OPEN: Duration = Duration::from_secs(60);
 
-/// How much is read at once in each direction.
+/// Bytes that are read at once in each direction.
 const PIECE: usize = 16 * 1024;
 
 /// A tunnel that begins when the client has received the agreement.
@@ -34,14 +35,15 @@ pub(super) struct Tunnel {
     pub(super) client: OnUpgrade,
     pub(super) upstream: OnUpgrade,
     pub(super) websocket: bool,
-    /// Joined before the client knows of it, so that no revocation falls between; with how long a
-    /// WebSocket has to end by itself once its time is over.
+    /// The registration among the session's streams, with the notice that a WebSocket gets. It is
+    /// made before the client learns of the tunnel, so that a revocation in between ends it, too.
     pub(super) joined: Option<(Joined, Duration)>,
     pub(super) in_flight: InFlight,
 }
 
 impl Tunnel {
-    /// Runs until either side, the session or the route ends.
+    /// Copies until one side, the session or the route ends. The session is watched from the start,
+    /// but its end takes effect only once both sides are connected.
     pub(super) async fn run(self) {
         let notice = self.joined.as_ref().map(|(_, notice)| *notice).filter(|_| self.websocket);
         let ended = pin!(async {
@@ -63,6 +65,9 @@ impl Tunnel {
     }
 }
 
+/// Copies in both directions until both have ended or `ended` resolves. A WebSocket then has
+/// `notice` to close. After that, the directions are not copied any more: only the close frame is
+/// written.
 async fn relay(
     client: Upgraded,
     upstream: Upgraded,
@@ -83,13 +88,14 @@ async fn relay(
     }
     if let Some(notice) = notice {
         let close = down.close(&mut from_upstream, &mut to_client, &mut from_client);
-        // A client that does not take its close frame in time is cut off.
+        // A client that does not answer the close frame in time is cut off.
         let _ = timeout(notice, close).await;
     }
     Ok(())
 }
 
-/// Until both directions have ended; a client that only sends is not waited for long.
+/// Waits until both directions have ended. After the upstream has closed its direction, the client
+/// may go on sending for a limited time only: nobody would read it for ever.
 async fn both(
     mut down: impl Future<Output = io::Result<()>> + Unpin,
     mut up: impl Future<Output = io::Result<()>> + Unpin,
@@ -106,7 +112,8 @@ async fn both(
     }
 }
 
-/// One direction. Can be left between any two steps without losing its place.
+/// One direction of a tunnel. Its future can be dropped between any two steps without losing data
+/// or the position in a frame, because both are in this struct.
 #[derive(Default)]
 struct Flow {
     held: BytesMut,
@@ -114,6 +121,7 @@ struct Flow {
 }
 
 impl Flow {
+    /// Copies until the end of `from`, then closes `to`.
     async fn run(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),
@@ -122,6 +130,8 @@ impl Flow {
         while self.fill(from).await? {
             let written = to.write(&self.held).await?;
             self.passed(written)?;
+            // Data is flushed only when nothing more is buffered, so that several pieces can leave
+            // in one TLS record.
             if self.held.is_empty() {
                 to.flush().await?;
             }
@@ -129,7 +139,7 @@ impl Flow {
         to.shutdown().await
     }
 
-    /// Reads if nothing is held; false at the end.
+    /// Reads if the buffer is empty; false at the end of the stream.
     async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<bool> {
         if self.held.is_empty() {
             self.held.reserve(PIECE);
@@ -138,6 +148,7 @@ impl Flow {
         Ok(!self.held.is_empty())
     }
 
+    /// Removes written bytes from the buffer and follows the frames in them.
     fn passed(&mut self, written: usize) -> io::Result<()> {
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -147,8 +158,9 @@ impl Flow {
         Ok(())
     }
 
-    /// Finishes the frame that is on its way, says that the session is over, and waits for the
-    /// client to leave: a connection dropped earlier could lose the close frame.
+    /// Finishes the frame that is under way, sends a close frame, and waits for the client to
+    /// leave. If the connection were dropped at once, then data from the client could make the
+    /// operating system reset it, and the close frame could be lost.
     async fn close(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),
@@ -156,6 +168,9 @@ impl Flow {
         back: &mut (impl AsyncRead + Unpin),
     ) -> io::Result<()> {
         while !self.frames.at_boundary() {
+            // The rest of the current frame is copied first. A close frame in the middle of another
+            // frame would be read as its payload. `close` may be cut off by its notice while it
+            // waits for that rest; the client then gets no close frame.
             if !self.fill(from).await? {
                 return Ok(());
             }

@@ -1,7 +1,9 @@
-//! What a stream must not outlive: its session or credential, its token, its route's rule.
+//! The ends that a stream (a tunnel or a long answer) must not outlive: its session or credential,
+//! its token, and its route's rule.
 //!
-//! A stream joins `Streams` first and looks at the revocations afterwards (DESIGN §10); the
-//! other order would miss a revocation between the two.
+//! Invariant: a stream registers in `Streams` first and checks the revocations afterwards. In the
+//! other order, a revocation between the two steps would be missed. `response` and `upgrade` wait
+//! for these ends.
 
 use std::collections::HashSet;
 use std::future::pending;
@@ -15,42 +17,44 @@ use crate::clock::{Clock, Timestamp};
 use crate::secret::Digest;
 use crate::session::{ForeignToken, Revocations, StreamGuard, StreamOrigin, Streams};
 
-/// Where the ends of sessions are announced; one for the whole gateway.
+/// The place where ends of sessions are announced; one for the whole gateway.
 #[derive(Debug)]
 pub struct Ends {
     pub streams: Streams,
     pub revocations: Arc<Revocations>,
-    /// What names the API keys and holders of certificates that are configured.
+    /// The digests of the configured API keys and client certificates.
     pub entries: ArcSwap<HashSet<Digest>>,
     pub clock: Clock,
 }
 
-/// Where the end of one route is announced; handed on by a reload that leaves its rule alone.
+/// The end of one route. A reload that does not change the route's rule hands it on to the next
+/// generation, so that its streams go on.
 #[derive(Debug)]
 pub struct RouteEnd {
     ends: Arc<Ends>,
     over: CancellationToken,
 }
 
-/// What a stream must not outlive.
+/// The ends of one request's streams.
 #[derive(Clone, Debug)]
 pub struct Watch {
     pub route: Arc<RouteEnd>,
-    /// The session, or the credential of a caller without one; `None` where anybody is let in.
+    /// The session, or the credential of a caller without a session; `None` on a route without
+    /// authentication.
     pub origin: Option<StreamOrigin>,
-    /// The token, where it is another issuer's.
+    /// The token, if another issuer made it.
     pub token: Option<ForeignToken>,
-    /// When a tunnel ends: the token's expiry, where `close_at` is `token`.
+    /// The end of a tunnel: the token's expiry, if the route's `close_at` is `token`.
     pub tunnel_until: Option<Timestamp>,
-    /// When a plain answer ends at the latest: the session's end, where it is known.
+    /// The latest end of a plain answer: the session's end, if it is known.
     pub answer_until: Option<Timestamp>,
-    /// How long a WebSocket has to end by itself once its time is over.
+    /// How long a WebSocket has to close by itself after its end.
     pub notice: Duration,
     /// How many tunnels the session or credential may have open at once.
     pub max_tunnels: usize,
 }
 
-/// A stream that has joined.
+/// A stream that has registered.
 #[derive(Debug)]
 pub(super) struct Joined {
     guard: Option<StreamGuard>,
@@ -60,8 +64,9 @@ pub(super) struct Joined {
 }
 
 impl Ends {
-    /// Whether nothing may be open of it any more. Who is taken away is taken away here first, and
-    /// what he has open is ended after that: so who joins and then looks misses neither.
+    /// True if no stream of `origin` may stay open. A removed credential leaves `entries` before
+    /// its streams are cancelled. A stream registers first and calls this second: it therefore sees
+    /// either the removal or the cancellation.
     fn is_over(&self, origin: &StreamOrigin) -> bool {
         let gone = match origin {
             StreamOrigin::Entry(digest) => !self.entries.load().contains(digest),
@@ -72,18 +77,20 @@ impl Ends {
 }
 
 impl RouteEnd {
+    /// The end of a new route.
     pub fn new(ends: &Arc<Ends>) -> Arc<Self> {
         Arc::new(Self { ends: ends.clone(), over: CancellationToken::new() })
     }
 
-    /// Ends what the route has open, and what is still on its way to be.
+    /// Ends all streams of the route, those included that are about to begin.
     pub fn announce(&self) {
         self.over.cancel();
     }
 }
 
 impl Watch {
-    /// A place for one more tunnel, unless there are as many as there may be.
+    /// Registers one more tunnel; `None` if the session or credential has as many as it may. On a
+    /// route without authentication there is no such bound; the listener's limits apply.
     pub(super) fn join_tunnel(&self) -> Option<Joined> {
         let streams = &self.route.ends.streams;
         let guard = match self.origin {
@@ -93,14 +100,19 @@ impl Watch {
         Some(self.joined(guard, self.tunnel_until))
     }
 
+    /// Registers a plain answer. There is no bound, because each answer belongs to a request that
+    /// is bounded already.
     pub(super) fn join_answer(&self) -> Joined {
         let guard = self.origin.map(|origin| self.route.ends.streams.join(origin));
         self.joined(guard, self.answer_until)
     }
 
+    /// Completes a registration: names the token, then checks whether the stream has ended already.
     fn joined(&self, guard: Option<StreamGuard>, until: Option<Timestamp>) -> Joined {
         let ends = &self.route.ends;
-        // Named before it looks, as it joins before it looks.
+        // The token is named before the check. If a revocation of the user's tokens comes after the
+        // naming, then it finds the stream; if it comes before, then the check finds it. This is
+        // the same order as for the registration itself.
         if let (Some(guard), Some(token)) = (&guard, &self.token) {
             ends.streams.name(guard, token);
         }
@@ -114,8 +126,8 @@ impl Watch {
 }
 
 impl Joined {
-    /// Returns when the session, the credential or the route is over or the time has come; never,
-    /// if none of this happens.
+    /// Resolves when the session, the credential or the route ends, or when the time has come.
+    /// Without any of these it never resolves.
     pub(super) async fn ended(self) {
         if self.over {
             return;

@@ -1,17 +1,21 @@
-//! Where the frames of a WebSocket begin and end (RFC 6455 §5.2), so that one of ours can be put
-//! between two of theirs. Reads lengths only, never what a frame says.
+//! Finds the boundaries of WebSocket frames (RFC 6455 §5.2) in a stream of bytes.
+//!
+//! The boundaries let the gateway insert a close frame between two frames of the upstream. It reads
+//! lengths only and never the payload, and it does not validate frames: that is for the two ends.
+//! `upgrade` is the caller.
 
-/// Close, status 1008 (policy violation), unmasked as a server's frames are (RFC 6455 §7.4.1).
+/// A close frame with status 1008 (policy violation, RFC 6455 §7.4.1). It is unmasked, as all
+/// frames from a server are (RFC 6455 §5.1).
 pub(super) const CLOSE_1008: [u8; 4] = [0x88, 0x02, 0x03, 0xf0];
 
-/// A place in a stream of frames.
+/// A position in a stream of frames.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Frames {
-    /// Bytes of the current frame's head that have passed.
+    /// Bytes of the current frame's header that have passed.
     passed: u8,
-    /// The head's length; known after two bytes.
+    /// The length of that header; known after two bytes.
     head: u8,
-    /// Bytes of the payload still to come, as far as the head has told.
+    /// Bytes of the payload that are still to come, as far as the header has told.
     payload: u64,
 }
 
@@ -21,7 +25,7 @@ impl Frames {
         self.passed == 0
     }
 
-    /// Notes that `bytes` have passed.
+    /// Advances over `bytes`.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let passed = self.pass_frame(bytes);
@@ -29,8 +33,9 @@ impl Frames {
         }
     }
 
-    /// Notes that the first of `bytes` have passed, up to the end of the current frame; returns
-    /// how many those were.
+    /// Advances over the first bytes of `bytes`, up to the end of the current frame at most.
+    /// Returns how many bytes that were. The caller can therefore write exactly the rest of a frame
+    /// before its own one.
     pub(super) fn pass_frame(&mut self, bytes: &[u8]) -> usize {
         let mut count = 0;
         for byte in bytes {
@@ -53,10 +58,13 @@ impl Frames {
         count
     }
 
+    /// True if the header is complete.
     fn in_payload(&self) -> bool {
         self.passed >= 2 && self.passed == self.head
     }
 
+    /// Advances over one byte of the header. The second byte has the mask bit and the length, or
+    /// the size of an extended length.
     fn pass_head(&mut self, byte: u8) {
         match self.passed {
             0 => (),
@@ -70,7 +78,7 @@ impl Frames {
                 self.head = 2 + extended + mask;
                 self.payload = length;
             }
-            // The extended length stands before the mask: bytes 2 and 3, or 2 to 9.
+            // An extended length precedes the mask: it is in bytes 2 and 3, or in bytes 2 to 9.
             at => {
                 let length_ends = 2 + match self.head {
                     4 | 8 => 2,
@@ -85,7 +93,7 @@ impl Frames {
         self.passed += 1;
     }
 
-    /// Begins the next frame if this one is over.
+    /// Begins the next frame if the current one is complete. Returns whether it was.
     fn ended(&mut self) -> bool {
         let ended = self.in_payload() && self.payload == 0;
         if ended {
