@@ -1,9 +1,9 @@
-//! The order in which a pool's servers take requests: turns by weight, and a ring of keys.
+//! The tables for choosing servers: weighted turns and a hash ring.
 //!
-//! Both are made once, when the pool is built, so that a choice costs the same among one server
-//! and a thousand. On the ring (consistent hashing) every server has points by its name, so that
-//! a server which is added or lost moves its own share of the keys and no other, and gateways
-//! that know the same servers agree.
+//! Both tables are built once, with the pool, so that a choice among a thousand servers costs as
+//! much as among two. The ring (consistent hashing) has points for each server, computed from its
+//! name. A server that is added or lost therefore moves its own share of the keys and no other, and
+//! all gateways with the same servers agree. `pick` reads the tables.
 
 use http::header::{self, HeaderMap};
 
@@ -12,21 +12,21 @@ use super::server::Server;
 use crate::client::address_group;
 use crate::config::HashBy;
 
-/// Points on the ring for each unit of weight: shares are even within some 6 %.
+/// Points on the ring for each unit of weight. With this many, shares are even within about 6 %.
 const POINTS: u64 = 256;
-/// Points of one ring, so that heavy weights do not make it larger than it is worth.
+/// Upper bound of points of one ring. Heavy weights must not make it larger than it is worth.
 const MAX_POINTS: u64 = 1 << 20;
 
 /// Some of a pool's servers, by their numbers in it: the primary ones, or the backups.
 pub(super) struct Group {
     pub(super) members: Vec<usize>,
-    /// Members, each as often as it weighs, spread out.
+    /// Each member as often as its weight says, spread out evenly.
     turns: Vec<usize>,
     pub(super) ring: Option<Ring>,
 }
 
 impl Group {
-    /// The servers that `belongs` names; with a ring, if keys choose among them.
+    /// The primary servers, or the backups; with a ring if keys choose among them.
     pub(super) fn new(servers: &[&Server], hashes: bool, backup: bool) -> Self {
         let members: Vec<usize> = servers
             .iter()
@@ -43,13 +43,13 @@ impl Group {
         }
     }
 
-    /// The server whose turn it is.
+    /// The server of a turn.
     pub(super) fn at(&self, turn: u64) -> Option<usize> {
         let turn = usize::try_from(turn % (self.turns.len().max(1) as u64)).ok()?;
         self.turns.get(turn).copied()
     }
 
-    /// Two different turns chosen at random, so that of two servers both are found.
+    /// Two different turns chosen at random. With two servers, both are found.
     pub(super) fn two(&self, random: u64) -> Option<(usize, usize)> {
         let (first, step) = (random >> 32, random & 0xffff_ffff);
         let others = (self.turns.len() as u64).saturating_sub(1).max(1);
@@ -57,8 +57,8 @@ impl Group {
     }
 }
 
-/// One round in which each server has as many turns as it weighs, as far apart as possible
-/// (nginx's smooth weighted round robin).
+/// One round in which each server has as many turns as its weight, as far apart as possible (smooth
+/// weighted round robin, as in nginx).
 fn turns(weights: &[i64]) -> Vec<usize> {
     let shared = weights.iter().copied().fold(0, gcd).max(1);
     let weights: Vec<i64> = weights.iter().map(|weight| weight / shared).collect();
@@ -69,7 +69,8 @@ fn turns(weights: &[i64]) -> Vec<usize> {
         for (credit, weight) in credit.iter_mut().zip(&weights) {
             *credit += weight;
         }
-        // The first of equals, so that equal weights take turns in the order written.
+        // The first of equals is taken, so that servers of equal weight take turns in the order of
+        // the configuration.
         let best = credit.iter().copied().max().unwrap_or_default();
         if let Some(index) = credit.iter().position(|credit| *credit == best)
             && let Some(credit) = credit.get_mut(index)
@@ -81,25 +82,28 @@ fn turns(weights: &[i64]) -> Vec<usize> {
     turns
 }
 
+/// The greatest common divisor.
 fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Points in the order of their places; a key belongs to the first point at or after it.
+/// The points of a ring in order. A key belongs to the first point at or after its place.
 pub(super) struct Ring {
     /// Place and server.
     points: Vec<(u32, u32)>,
-    /// For every beginning of a place, the first point with it or after it.
+    /// For each prefix of a place, the first point with that prefix or after it. It makes a search
+    /// independent of the number of points.
     starts: Vec<u32>,
     shift: u32,
 }
 
 impl Ring {
+    /// A ring for the servers with the numbers `members`.
     fn new(servers: &[&Server], members: &[usize]) -> Self {
         let chosen = || members.iter().filter_map(|number| Some((*number, servers.get(*number)?)));
         let weight: u64 = chosen().map(|(_, server)| u64::from(server.weight)).sum();
         let mut each = POINTS;
-        // Halved, so that the points that are left are where they were.
+        // The number is halved, not scaled, so that the points that remain keep their places.
         while each > 1 && each.saturating_mul(weight) > MAX_POINTS {
             each /= 2;
         }
@@ -123,7 +127,7 @@ impl Ring {
         Self { starts: starts.collect(), points, shift }
     }
 
-    /// The key's server, then those of the points after it, all the way round.
+    /// The server of a key, then the servers of the following points, all around the ring.
     pub(super) fn after(&self, key: u64) -> impl Iterator<Item = usize> {
         let key = place(key);
         let start = self.starts.get((key >> self.shift) as usize).copied().unwrap_or_default();
@@ -135,12 +139,13 @@ impl Ring {
     }
 }
 
-/// Where a key stands on the ring.
+/// The place of a key on the ring.
 fn place(key: u64) -> u32 {
     u32::try_from(key >> 32).unwrap_or(u32::MAX)
 }
 
-/// The key of a request; its client's address where there is none of the kind.
+/// The hash key of a request. If the request lacks the configured value, then the client's address
+/// is used.
 pub(super) fn key(by: &HashBy, headers: &HeaderMap, facts: &Facts<'_>) -> Option<u64> {
     let found = match by {
         HashBy::Client => None,
@@ -157,7 +162,7 @@ pub(super) fn key(by: &HashBy, headers: &HeaderMap, facts: &Facts<'_>) -> Option
     found.or_else(address)
 }
 
-/// The value of a cookie, if it is there and not empty.
+/// The value of a cookie, if it is present and not empty.
 fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
     let lines = headers.get_all(header::COOKIE).iter();
     let mut pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
@@ -167,8 +172,8 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
     })
 }
 
-/// FNV-1a, its bits then spread. The same on every gateway and for ever, so it cannot be secret:
-/// who may choose his key may choose his server.
+/// FNV-1a with its bits spread. All gateways must compute the same value for ever, so it cannot be
+/// secret: a client that can choose its key can choose its server.
 fn digest(bytes: &[u8]) -> u64 {
     let mixed = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |mixed: u64, byte| {
         (mixed ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -176,8 +181,8 @@ fn digest(bytes: &[u8]) -> u64 {
     scatter(mixed)
 }
 
-/// Spreads a counter over all 64 bits (the finalizer of splitmix64). Balancing needs no secret,
-/// and a counter needs no lock.
+/// Spreads a counter over 64 bits (the finalizer of splitmix64). Balancing needs no secret
+/// randomness, and a counter needs no lock.
 pub(super) fn scatter(counter: u64) -> u64 {
     let mut mixed = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

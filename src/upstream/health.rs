@@ -1,9 +1,11 @@
-//! Active checks: each server of a pool is asked every few seconds, in the back room.
+//! Active health checks: each server of a pool is probed every few seconds, on the background
+//! runtime.
 //!
-//! One task a pool, which ends with the pool: it holds it only while it asks. A check goes the
-//! server's own way (TCP, TLS or unix; HTTP/1.1 or HTTP/2) on a connection of its own, and is
-//! passed when an expected answer came whole and in time. The first answer decides at once; after
-//! that it takes several in a row to take a server out or to bring it back.
+//! There is one task for each pool, which ends with the pool: it has a strong reference only while
+//! it probes. A check uses the server's own way (TCP, TLS or unix socket; HTTP/1.1 or HTTP/2) on a
+//! new connection. It passes if an expected status arrives, whole and in time. The first result
+//! counts at once; later, several results in a row are needed to take a server out or to bring it
+//! back. The result goes to `state`, from where `pick` reads it.
 
 use std::fmt::Write;
 use std::pin::pin;
@@ -34,11 +36,11 @@ use crate::config::{HealthCheck, ProxyVersion};
 use crate::runtime::BackRoom;
 use crate::secret;
 
-/// Servers of one pool that are asked at the same time.
+/// How many servers of one pool are probed at the same time.
 const PARALLEL: usize = 64;
-/// More of an answer is not read: it has shown enough.
+/// Bytes of an answer that are read. A longer answer has shown that the server works.
 const LARGEST: usize = 64 * 1024;
-/// What a round may take beyond the timeout of a check before a start goes on without it.
+/// How much longer than the timeout of a check a start waits for the first round.
 const SLACK: Duration = Duration::from_millis(500);
 
 const WHO: HeaderValue = HeaderValue::from_static("tollhouse-check");
@@ -47,14 +49,14 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// The checks of one pool.
 pub(super) struct Checks {
     settings: Arc<HealthCheck>,
-    /// Cancelled when each server has been asked once.
+    /// Cancelled when each server has been probed once.
     first_round: CancellationToken,
     /// Cancelled when the pool is dropped.
     over: CancellationToken,
     _ends: DropGuard,
 }
 
-/// Why a check was not passed.
+/// The reasons for which a check fails.
 #[derive(Debug, thiserror::Error)]
 enum CheckError {
     #[error("no connection")]
@@ -77,7 +79,7 @@ enum CheckError {
 }
 
 impl CheckError {
-    /// The error with its causes on one line.
+    /// The error with its causes on one line, for the log.
     fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
@@ -91,6 +93,7 @@ impl CheckError {
 }
 
 impl Checks {
+    /// The checks of a pool, not running yet.
     pub(super) fn new(settings: &HealthCheck) -> Self {
         let over = CancellationToken::new();
         Self {
@@ -101,18 +104,21 @@ impl Checks {
         }
     }
 
+    /// The time between two rounds.
     pub(super) fn interval(&self) -> Duration {
         self.settings.interval
     }
 
-    /// Enough was known before a reload to be ready all the while.
+    /// Marks the first round as done if the pool of the previous generation had done it. The
+    /// gateway then stays ready during a reload, because `state` has inherited the results.
     pub(super) fn inherit(&self, last: &Self) {
         if last.first_round.is_cancelled() {
             self.first_round.cancel();
         }
     }
 
-    /// Between two rounds: a tenth more or less, so that gateways do not ask in step.
+    /// The pause between two rounds: the interval, varied by a tenth, so that several gateways do
+    /// not probe at the same moments.
     fn pause(&self) -> Duration {
         let [random] = secret::random::<1>();
         self.settings.interval.mul_f64(0.9 + 0.2 * f64::from(random) / 255.0)
@@ -120,8 +126,8 @@ impl Checks {
 }
 
 impl Pool {
-    /// Asks the servers every now and then for as long as there is the pool, if that is
-    /// configured; to be called once.
+    /// Starts the checks, if they are configured. They run for as long as the pool exists. Call it
+    /// once for each pool.
     pub fn watch(self: &Arc<Self>, back_room: &BackRoom) {
         let Some(checks) = &self.checks else { return };
         let over = checks.over.clone();
@@ -131,14 +137,15 @@ impl Pool {
         });
     }
 
-    /// Returns when each server has been asked once, or should have been.
+    /// Resolves when each server has been probed once, or when the time for that is over. A start
+    /// waits for it, so that the first requests do not go to a server that is down.
     pub async fn checked_once(&self) {
         let Some(checks) = &self.checks else { return };
         let limit = checks.settings.timeout + SLACK;
         let _ = tokio::time::timeout(limit, checks.first_round.cancelled()).await;
     }
 
-    /// Why requests to the pool cannot be served, as far as its checks know.
+    /// A sentence for operators, if the checks say that no request can be served.
     pub fn problem(&self) -> Option<String> {
         let checks = self.checks.as_ref()?;
         if !checks.first_round.is_cancelled() {
@@ -149,9 +156,12 @@ impl Pool {
     }
 }
 
+/// The rounds of a pool.
 async fn watch(pool: Weak<Pool>, back_room: BackRoom) {
     let mut rows = Vec::new();
     loop {
+        // The strong reference is dropped before the pause. Otherwise a replaced pool, with all its
+        // connections, would live until the next round.
         let Some(held) = pool.upgrade() else { return };
         let Some(checks) = &held.checks else { return };
         round(&held, checks, &back_room, &mut rows).await;
@@ -162,7 +172,7 @@ async fn watch(pool: Weak<Pool>, back_room: BackRoom) {
     }
 }
 
-/// Asks each server once.
+/// Probes each server once and records the results.
 async fn round(pool: &Pool, checks: &Checks, back_room: &BackRoom, rows: &mut Vec<Row>) {
     let asking: Vec<_> = pool
         .servers
@@ -182,16 +192,17 @@ async fn round(pool: &Pool, checks: &Checks, back_room: &BackRoom, rows: &mut Ve
     }
 }
 
+/// The results of one server.
 /// What was heard of one server.
 #[derive(Clone, Copy, Default)]
 struct Row {
     healthy: Option<bool>,
-    /// Answers in a row that say otherwise.
+    /// Results in a row that contradict `healthy`.
     against: u32,
 }
 
 impl Row {
-    /// True if the server is found to be another than it was.
+    /// Records a result. True if the server's health has changed.
     fn note(&mut self, passed: bool, settings: &HealthCheck) -> bool {
         if self.healthy == Some(passed) {
             self.against = 0;
@@ -211,15 +222,17 @@ impl Row {
     }
 }
 
-/// What is spoken with the servers of a pool.
+/// The protocol and the credential for the servers of a pool.
 #[derive(Clone)]
 struct Speech {
     http2: bool,
     proxy_protocol: Option<ProxyVersion>,
-    /// The credential that they demand, where it is always the same. Nobody logs in for a check.
+    /// The upstream's fixed credential, if it has one. No login is made for a check: a failing
+    /// login could lock the account.
     credential: Option<Fields>,
 }
 
+/// The settings of `pool`.
 impl Speech {
     fn of(pool: &Pool) -> Self {
         let credential = match &pool.credential {
@@ -230,6 +243,7 @@ impl Speech {
     }
 }
 
+/// Probes a server within the timeout.
 async fn ask(
     server: Arc<Server>,
     speech: Speech,
@@ -241,27 +255,30 @@ async fn ask(
     tokio::time::timeout(limit, asked).await.unwrap_or(Err(CheckError::Slow(limit)))
 }
 
+/// Probes a server.
 async fn speak(
     server: &Server,
     speech: Speech,
     settings: &HealthCheck,
     back_room: BackRoom,
 ) -> Result<(), CheckError> {
-    // The built-in echo is always there.
+    // The built-in echo is always available.
     let Some(path) = &server.path else { return Ok(()) };
     let asker = Asker::BackRoom(&back_room);
-    // Nobody's request: the connection is said to be the gateway's own.
+    // A check belongs to no client, so the PROXY header says that the gateway itself connects.
     let preface = speech.proxy_protocol.map(Preface::local).transpose()?;
     let speak = if speech.http2 { Speak::Http2 } else { Speak::Http1 };
     let way = Way { speak, preface: preface.as_ref() };
     let (stream, http2, _) = connect::open(path, way, settings.timeout, asker).await?;
-    // Not of those that a limit counts: a full server is to be checked, too.
+    // The connection does not count against the server's limit. A server whose connections are all
+    // in use must be probed, too.
     let transport = TokioIo::new(Transport::new(stream, None));
     let mut request = request(path, http2, settings)?;
     if let Some(credential) = &speech.credential {
         credential.set(request.headers_mut());
     }
-    // What is spoken is driven here, and ends here whatever the server does.
+    // The connection's driver runs within this future, so that the check ends completely when its
+    // time is over, whatever the server does.
     let status = if http2 {
         let over = CancellationToken::new();
         let _ends = over.clone().drop_guard();
@@ -278,6 +295,7 @@ async fn speak(
     }
 }
 
+/// The request of a check: GET with the configured path and host.
 fn request(path: &Path, http2: bool, settings: &HealthCheck) -> Result<Request, CheckError> {
     let (own, scheme) = match path {
         Path::Unix(_) => ("localhost".to_owned(), "http"),
@@ -302,7 +320,7 @@ fn request(path: &Path, http2: bool, settings: &HealthCheck) -> Result<Request, 
     Ok(request.uri(uri).body(Body::empty())?)
 }
 
-/// Reads the answer to its end and says its status.
+/// Reads the answer to its end and returns its status.
 async fn read(answer: http::Response<hyper::body::Incoming>) -> Result<u16, CheckError> {
     let status = answer.status().as_u16();
     match Limited::new(answer.into_body(), LARGEST).collect().await {
@@ -312,18 +330,19 @@ async fn read(answer: http::Response<hyper::body::Incoming>) -> Result<u16, Chec
     }
 }
 
-/// The outcome of `asking`, for which `connection` has to be driven.
+/// Waits for `asking` while it drives `connection`.
 async fn answer<T>(connection: impl Future, asking: impl Future<Output = T>) -> T {
     let mut asking = pin!(asking);
     tokio::select! {
         biased;
         answer = &mut asking => answer,
-        // What it has brought by its end has arrived all the same.
+        // The connection may end as soon as the answer was received. The answer is then complete in
+        // memory, so `asking` is still awaited.
         _ = connection => asking.await,
     }
 }
 
-/// Runs hyper's parts of an HTTP/2 connection until the check is over.
+/// Runs the tasks of an HTTP/2 connection until the check is over.
 #[derive(Clone)]
 struct InBackRoom {
     back_room: BackRoom,

@@ -1,9 +1,9 @@
-//! Servers that fail requests are left out for a while.
+//! Outlier ejection: servers that fail requests are left out for a while (passive health check).
 //!
-//! What counts is a row: so many answers of 5xx, failed connects, resets and timeouts with no
-//! success between them. It is a guess from what requests met, so it never takes out more than
-//! half of a pool, counting what checks took out already: a pool whose every server fails has a
-//! fault that no choice of server mends.
+//! A server is ejected after a number of failures in a row: 5xx answers, failed connects, resets
+//! and timeouts with no success between them. That is a guess, so at most half of a pool is out at
+//! a time, including servers that fail their checks. If every server of a pool fails, then the
+//! fault is elsewhere, and ejecting servers would not help. `attempt` reports the results.
 
 use std::sync::Mutex;
 
@@ -13,21 +13,23 @@ use super::pool::Pool;
 use super::server::Server;
 use crate::config;
 
-/// When servers are ejected.
+/// The settings and the lock of one pool's ejections.
 pub(super) struct Outliers {
     settings: config::Outlier,
-    /// One decision at a time, or two could together take more than half.
+    /// Allows one decision at a time. Two concurrent decisions could each find half of the pool in
+    /// use and together eject more.
     deciding: Mutex<()>,
 }
 
 impl Outliers {
+    /// No server is ejected yet.
     pub(super) fn new(settings: config::Outlier) -> Self {
         Self { settings, deciding: Mutex::new(()) }
     }
 }
 
 impl Pool {
-    /// Notes what a server answered.
+    /// Records the status of a server's answer.
     pub(super) fn answered(&self, server: &Server, status: StatusCode) {
         match status.is_server_error() {
             true => self.failed(server),
@@ -35,19 +37,21 @@ impl Pool {
         }
     }
 
-    /// Notes that no connection could be made to a server.
+    /// Records that no connection to a server could be made.
     pub(super) fn unreachable(&self, server: &Server) {
         server.unreachable(self.clock.now());
         self.failed(server);
     }
 
-    /// Notes that a server gave no answer, or one that is none.
+    /// Records that a server gave no answer or an invalid one. Ejects the server if it has failed
+    /// often enough and at most half of the pool is then out.
     pub(super) fn failed(&self, server: &Server) {
         let Some(outliers) = &self.outliers else { return };
         if server.state.failed() < outliers.settings.failures {
             return;
         }
-        // Whoever finds it taken need not wait: the next failure asks again.
+        // If another thread is deciding, this one does not wait: the next failure of the server
+        // decides again.
         let Ok(_alone) = outliers.deciding.try_lock() else { return };
         let now = self.clock.now();
         if server.state.is_out(now) {

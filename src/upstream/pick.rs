@@ -1,10 +1,10 @@
-//! The choice among the servers of a pool.
+//! Chooses a server of a pool for each request (load balancing).
 //!
-//! Round robin starts at a random place per worker, so that many workers do not march in step.
-//! Least requests takes the less busy of two chosen at random. With hash a key has its place on a
-//! ring. A choice that cannot be used is rare: only then are the others looked through, the
-//! primary servers before the backups, what is well before what may not be. A server that fails
-//! its checks is never chosen.
+//! Round robin starts at a random server in each worker, so that many workers do not go in step.
+//! Least requests takes the less loaded of two random servers (power of two choices). With hash,
+//! the key has its place on a ring. If the choice cannot be used, which is rare, the other servers
+//! are searched: primary servers before backups, healthy ones before doubtful ones. A server that
+//! fails its checks is never chosen. `forward` and `attempt` are the callers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,23 +16,25 @@ use super::state::{Condition, FULL_SHARE};
 use crate::config::Balance;
 use crate::runtime::Worker;
 
-/// What a choice depends on.
+/// The facts on which a choice depends.
 #[derive(Default)]
 pub(super) struct Wanted<'a> {
-    /// None of these servers, if there is another.
+    /// Servers that have failed this request. They are chosen only if there is no other.
     pub(super) failed: &'a [&'a Arc<Server>],
     pub(super) key: Option<u64>,
 }
 
-/// Other turns to try before all servers are looked through: of a pool that is half gone, one
-/// request in sixteen looks.
+/// Random attempts before all servers are searched. If half of a pool is out, then one request in
+/// sixteen searches.
 const TRIES: u64 = 3;
-/// Points of the ring to walk past before all servers are looked through.
+/// Points of the ring that are walked before all servers are searched.
 const WALK: usize = 64;
 
 impl Pool {
-    /// The server to send the next request of `worker` to; `None` if all fail their checks.
+    /// The server for the next request of `worker`; `None` if all fail their checks.
     pub(super) fn pick(&self, worker: &Worker, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+        // A single server is used even if it is ejected or unreachable: an attempt is better than a
+        // certain error.
         if let [only] = self.servers.as_slice() {
             return Some(only).filter(|only| !only.state.fails_checks());
         }
@@ -44,7 +46,7 @@ impl Pool {
         }
     }
 
-    /// What the balance says, if it can be used.
+    /// The server that the balancing method names, if it can be used.
     fn choose(&self, group: &Group, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
         let chosen = match (&self.balance, &group.ring, wanted.key) {
             (Balance::RoundRobin, ..) => self.server(group.at(turn)?)?,
@@ -58,13 +60,16 @@ impl Pool {
         };
         let takes = match self.condition(chosen) {
             Condition::Up => true,
-            // Another random number than the choice was made by.
+            // A rising server takes only its share of the choices. The random number is another one
+            // than the choice was made with, because the two decisions must not depend on each
+            // other.
             Condition::Rising(share) => scatter(!turn) % FULL_SHARE < share,
             _ => false,
         };
         Some(chosen).filter(|chosen| takes && !wanted.is_failed(chosen))
     }
 
+    /// The search after a choice that could not be used.
     #[cold]
     fn pick_other(&self, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
         self.search(&self.primary, turn, wanted)
@@ -73,12 +78,15 @@ impl Pool {
             .or_else(|| self.least_bad(turn, wanted))
     }
 
-    /// Any server of the group that can be used; one that is rising only if no other can, or its
-    /// share would be more than it was to take.
+    /// Any server of the group that can be used. A rising server is taken only if there is no
+    /// other, because it would otherwise get more than its share.
     fn search(&self, group: &Group, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
         let is_up = |server: &Arc<Server>| {
             self.condition(server) == Condition::Up && !wanted.is_failed(server)
         };
+        // With hash, the search follows the ring, so that all requests of a key move to the same
+        // other server. Otherwise it is random, so that the load of a lost server is spread over
+        // all others.
         let near = match (&group.ring, wanted.key) {
             (Some(ring), Some(key)) => {
                 let mut walk = ring.after(key).take(WALK).filter_map(|number| self.server(number));
@@ -98,7 +106,8 @@ impl Pool {
             .or_else(|| all().find(|server| can(server)))
     }
 
-    /// Where nothing is well, whatever passes its checks is still better than no answer.
+    /// The best of the servers if none is healthy: any server that passes its checks is better than
+    /// no answer. Servers that failed this request, ejected servers and backups come last.
     fn least_bad(&self, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
         let rank = |server: &Arc<Server>| match self.condition(server) {
             Condition::FailsChecks => None,
@@ -111,7 +120,8 @@ impl Pool {
         ranked.min_by_key(|(rank, _)| *rank).map(|(_, server)| server)
     }
 
-    /// `server`, or another one where a request need not wait. A key's server is waited for.
+    /// `server`, or another one at which the request need not wait for a connection. With hash, the
+    /// request waits for its own server.
     pub(super) fn roomier<'p>(&'p self, server: &'p Arc<Server>) -> &'p Arc<Server> {
         if server.has_room() || self.primary.ring.is_some() {
             return server;
@@ -126,13 +136,15 @@ impl Pool {
         self.condition(server).is_up()
     }
 
+    /// The server with this number in the pool.
     fn server(&self, number: usize) -> Option<&Arc<Server>> {
         self.servers.get(number)
     }
 
+    /// The condition of a server for the choice.
     fn condition(&self, server: &Server) -> Condition {
         match server.state.condition(&self.clock) {
-            // A key's server is the same however new it is.
+            // With hash there is no slow start: the server of a key is the same however new it is.
             Condition::Rising(_) if self.primary.ring.is_some() => Condition::Up,
             condition => condition,
         }
@@ -140,12 +152,13 @@ impl Pool {
 }
 
 impl Wanted<'_> {
+    /// True if `server` has failed this request.
     pub(super) fn is_failed(&self, server: &Arc<Server>) -> bool {
         self.failed.iter().any(|failed| Arc::ptr_eq(failed, server))
     }
 }
 
-/// All of `list`, beginning at the place that `start` says.
+/// All elements of `list`, beginning at a position that `start` determines.
 fn rotated<T>(list: &[T], start: u64) -> impl Iterator<Item = &T> {
     let from = usize::try_from(start % (list.len().max(1) as u64)).unwrap_or_default();
     let (before, after) = list.split_at(from.min(list.len()));
@@ -162,7 +175,7 @@ mod tests {
     use crate::config::{self, HashBy, ServerAddress};
     use crate::runtime::Threads;
 
-    /// As many servers as that; the last `backups` of them are backups.
+    /// A pool of `number` servers, of which the last `backups` are backups.
     fn pool(balance: &Balance, number: usize, backups: usize) -> Arc<Pool> {
         let server = |at: usize| config::Server {
             name: format!("server-{at}"),
@@ -177,7 +190,7 @@ mod tests {
     const BALANCES: [Balance; 3] =
         [Balance::RoundRobin, Balance::LeastRequests, Balance::Hash(HashBy::Client)];
 
-    /// How often each server is chosen in so many picks.
+    /// How often each server is chosen in `times` choices.
     fn picked(pool: &Pool, times: u64) -> HashMap<Arc<str>, u64> {
         let threads = Threads::start(1, 1).unwrap();
         let mut counts = HashMap::new();

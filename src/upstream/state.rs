@@ -1,9 +1,10 @@
-//! What is known of a server's health, as whoever picks one reads it.
+//! The health of one server, as `pick` reads it for each request.
 //!
-//! Three sources, and each takes back only what it said: checks (certain: a server that fails
-//! them is not used), ejections (a guess from failures in a row, for a time) and the last connect
-//! (a hint: used last). A server that came back rises to its full share. Everything is an atomic
-//! of its own; a server that is well costs no look at the clock. Changes are logged here, once.
+//! There are three sources, and each withdraws only its own statement: checks (certain: a server
+//! that fails them is not used), ejections (a guess from failures in a row, for a time), and the
+//! last connect (a hint: the server is used last). A server that came back rises to its full share
+//! (slow start). All values are atomics of their own, and a healthy server needs no look at the
+//! clock. Changes are logged here once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -12,33 +13,33 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Outlier;
 
-/// How long a server that could not be connected to is tried last. Short, because it is a hint
-/// from one failure, not a health check.
+/// How long a server is tried last after a failed connect. It is short, because one failure is a
+/// hint and not a health check.
 const DOWN_FOR: Duration = Duration::from_secs(5);
 
-/// The share that a server which came back begins with, of a thousand.
+/// The share with which a server that came back begins, in thousandths.
 const FIRST_SHARE: u64 = 100;
 pub(super) const FULL_SHARE: u64 = 1000;
 
-/// What a server is good for.
+/// The condition of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     Up,
-    /// It came back a while ago and takes so many thousandths of its share.
+    /// The server came back a while ago and takes this many thousandths of its share.
     Rising(u64),
-    /// A moment ago there was no connection to be had.
+    /// The last connection attempt, a moment ago, failed.
     Unreachable,
-    /// Left out for a time, because it failed requests.
+    /// Left out for a time because it failed requests.
     Ejected,
     /// Left out until it passes its checks.
     FailsChecks,
 }
 
 impl Condition {
-    /// Every name that a condition may have.
+    /// All names that `as_str` returns.
     pub const NAMES: [&'static str; 4] = ["up", "unreachable", "ejected", "checks_failed"];
 
-    /// For metrics.
+    /// The name for metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Up | Self::Rising(_) => "up",
@@ -48,13 +49,13 @@ impl Condition {
         }
     }
 
-    /// True if requests come to it in the usual way.
+    /// True if the server is used in the normal way.
     pub fn is_up(self) -> bool {
         matches!(self, Self::Up | Self::Rising(_))
     }
 }
 
-/// The state of one server. Times are milliseconds of a `Timestamp`; 0 is none.
+/// The state of one server. Times are milliseconds of a `Timestamp`; 0 means none.
 pub(super) struct State {
     upstream: Arc<str>,
     server: Arc<str>,
@@ -65,12 +66,14 @@ pub(super) struct State {
     rising_since: AtomicU64,
     /// Failures since the last success.
     row: AtomicU32,
-    /// Ejections that the next one's length is reckoned from, and the end of the last.
+    /// The number of ejections from which the length of the next one is computed, and the end of
+    /// the last one.
     ejections: AtomicU32,
     returned: AtomicU64,
 }
 
 impl State {
+    /// A server about which nothing is known. It counts as up.
     pub(super) fn new(upstream: Arc<str>, server: Arc<str>, slow_start: Duration) -> Self {
         Self {
             upstream,
@@ -86,7 +89,8 @@ impl State {
         }
     }
 
-    /// What the server is good for now.
+    /// The condition of the server at this moment. The end of an ejection is recorded by the first
+    /// call that sees it.
     pub(super) fn condition(&self, clock: &Clock) -> Condition {
         if self.fails_checks() {
             return Condition::FailsChecks;
@@ -113,44 +117,47 @@ impl State {
         }
     }
 
+    /// True if the server's last checks failed.
     pub(super) fn fails_checks(&self) -> bool {
         self.fails_checks.load(Ordering::Relaxed)
     }
 
+    /// True during an ejection.
     fn is_ejected(&self, now: Timestamp) -> bool {
-        // No ejection is longer than a day.
+        // The configuration limits an ejection to a day.
         is_before(now, self.ejected_until.load(Ordering::Relaxed), Duration::from_secs(86_400))
     }
 
-    /// True if it fails its checks or is ejected.
+    /// True if the server fails its checks or is ejected.
     pub(super) fn is_out(&self, now: Timestamp) -> bool {
         self.fails_checks() || self.is_ejected(now)
     }
 
-    /// Notes that no connection could be made.
+    /// Records that no connection could be made.
     pub(super) fn unreachable(&self, now: Timestamp) {
         self.unreachable_until.store(now.plus(DOWN_FOR).millis(), Ordering::Relaxed);
     }
 
-    /// Notes that a connection was made.
+    /// Records that a connection was made.
     pub(super) fn reached(&self) {
         self.unreachable_until.store(0, Ordering::Relaxed);
     }
 
-    /// Notes a failed request; answers how many there are in a row.
+    /// Records a failed request. Returns the number of failures in a row.
     pub(super) fn failed(&self) -> u32 {
         self.row.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Notes a request that went well. Written only where there is something to forget: the usual
-    /// case must not take the line from other cores.
+    /// Records a successful request. It writes only if there are failures to forget: writing for
+    /// each request would move the cache line from core to core.
     pub(super) fn succeeded(&self) {
         if self.row.load(Ordering::Relaxed) != 0 {
             self.row.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Leaves the server out. To be called by one at a time.
+    /// Ejects the server. Each ejection that follows soon after the last one is longer, up to the
+    /// maximum. Invariant: one caller at a time, which `outlier` ensures.
     pub(super) fn eject(&self, outlier: &Outlier, now: Timestamp) {
         let returned = Timestamp::from_millis(self.returned.load(Ordering::Relaxed));
         let before = match now.since(returned) >= outlier.max_ejection {
@@ -162,7 +169,8 @@ impl State {
         self.ejections.store(number, Ordering::Relaxed);
         let until = now.plus(length).millis();
         self.returned.store(until, Ordering::Relaxed);
-        // One failure more after its return and it is out again, unless it has succeeded.
+        // After its return, one more failure ejects the server again, unless a request succeeds
+        // first.
         self.row.store(outlier.failures.saturating_sub(1), Ordering::Relaxed);
         self.ejected_until.store(until, Ordering::Relaxed);
         tracing::warn!(
@@ -174,7 +182,8 @@ impl State {
         );
     }
 
-    /// An ejection is over: noted by the first to see it.
+    /// Records the end of an ejection. Only the first of several concurrent callers does so, which
+    /// the `compare_exchange` decides.
     fn come_back(&self, ejected_until: u64, now: Timestamp) {
         let (ended, relaxed) = (&self.ejected_until, Ordering::Relaxed);
         if ended.compare_exchange(ejected_until, 0, relaxed, relaxed).is_err() {
@@ -185,7 +194,7 @@ impl State {
         tracing::info!(upstream, server, "a server that was left out is tried again");
     }
 
-    /// Notes that it passes its checks, or why it does not.
+    /// Records that the server passes its checks (`None`), or the reason why it does not.
     pub(super) fn checked(&self, failure: Option<&str>, now: Timestamp) {
         let (upstream, server) = (&*self.upstream, &*self.server);
         let failed = self.fails_checks.swap(failure.is_some(), Ordering::Relaxed);
@@ -202,7 +211,8 @@ impl State {
         }
     }
 
-    /// Takes over what was known of the server before a reload; of checks, if it has some now.
+    /// Takes over the state of the same server before a reload. The results of checks are taken
+    /// over only if the server still has checks: nothing else could bring it back.
     pub(super) fn inherit(&self, last: &Self, has_checks: bool) {
         let relaxed = Ordering::Relaxed;
         self.fails_checks.store(has_checks && last.fails_checks(), relaxed);
@@ -218,20 +228,22 @@ impl State {
         self.ejections.store(last.ejections.load(relaxed), relaxed);
     }
 
+    /// Begins the slow start, if one is configured.
     fn rise(&self, from: Timestamp) {
         if !self.slow_start.is_zero() {
             self.rising_since.store(from.millis().max(1), Ordering::Relaxed);
         }
     }
 
-    /// The part of its load that it takes now, of a thousand.
+    /// The share of its load that the server takes now, in thousandths.
     fn share(&self, now: Timestamp) -> u64 {
         let since = self.rising_since.load(Ordering::Relaxed);
         if since == 0 {
             return FULL_SHARE;
         }
         let risen = now.millis().checked_sub(since).map(Duration::from_millis);
-        // None: the clock was set back.
+        // `None` means that the clock was set back. The slow start ends then, because its length
+        // cannot be told any more.
         let Some(risen) = risen.filter(|risen| *risen < self.slow_start) else {
             let relaxed = Ordering::Relaxed;
             let _ = self.rising_since.compare_exchange(since, 0, relaxed, relaxed);
@@ -242,8 +254,8 @@ impl State {
     }
 }
 
-/// True if `until` is still to come; not if it is further away than it can have been set: then
-/// the clock was set back.
+/// True if `until` is in the future, but not further away than it can have been set. A larger
+/// distance means that the clock was set back; the time then counts as over.
 fn is_before(now: Timestamp, until: u64, longest: Duration) -> bool {
     let left = Timestamp::from_millis(until).since(now);
     !left.is_zero() && left <= longest

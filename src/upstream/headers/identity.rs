@@ -1,7 +1,8 @@
-//! Who calls, as an upstream reads it.
+//! The caller's identity in header fields for the upstream (`X-Auth-…`).
 //!
-//! `%`, controls and non-ASCII are percent-encoded UTF-8, in lists the comma too, so that no name
-//! can look like another or like two. What has no value has no field.
+//! `%`, control characters and non-ASCII characters are percent-encoded as UTF-8, in lists the
+//! comma, too. Therefore no name can look like another name or like two names. A value that is
+//! absent gets no field. The pipeline sets these fields after the client's own were removed.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ const X_AUTH_SOURCE: HeaderName = HeaderName::from_static("x-auth-source");
 const TEXT: &AsciiSet = &CONTROLS.add(b'%');
 const ITEM: &AsciiSet = &TEXT.add(b',');
 
-/// Who calls, in `X-Auth-…` fields. Made once for a token that is used often.
+/// The identity as header fields. A token that is used often keeps the result (`Verified::told`).
 pub fn identity_fields(identity: &Identity) -> Vec<IdentityField> {
     let session = identity.session.as_ref().map(SessionId::to_string);
     let said = [
@@ -39,20 +40,20 @@ pub fn identity_fields(identity: &Identity) -> Vec<IdentityField> {
     said.into_iter().filter_map(field).collect()
 }
 
-/// Says who calls. `strip_inbound` has removed every such field of the client's, also those that
-/// are not set here.
+/// Sets the identity fields. Invariant: `strip_inbound` has removed all such fields of the client,
+/// including those that are not set here.
 pub fn set_identity(headers: &mut HeaderMap, fields: &[IdentityField]) {
     for (name, value) in fields {
         headers.insert(name.clone(), value.clone());
     }
 }
 
-/// `value` as a field carries it.
+/// A single value in the encoding of these fields.
 pub(super) fn text(value: &str) -> Cow<'_, str> {
     encode(value, TEXT)
 }
 
-/// `items` as a field carries a list; empty items are left out.
+/// A list in the encoding of these fields. Empty items are left out.
 pub(super) fn list(items: &[Arc<str>]) -> Cow<'_, str> {
     match items {
         [] => Cow::Borrowed(""),
@@ -64,14 +65,16 @@ pub(super) fn list(items: &[Arc<str>]) -> Cow<'_, str> {
     }
 }
 
-/// One item of a list that is made elsewhere.
+/// One item of a list that the caller joins.
 pub(super) fn item(value: &str) -> Cow<'_, str> {
     encode(value, ITEM)
 }
 
+/// Percent-encodes a value.
 fn encode<'a>(value: &'a str, set: &'static AsciiSet) -> Cow<'a, str> {
     let encoded: Cow<'a, str> = utf8_percent_encode(value, set).into();
-    // A reader drops spaces at the ends of a value (RFC 9110 §5.5): two names would be one.
+    // A recipient drops spaces at both ends of a value (RFC 9110 §5.5). Unencoded, two names that
+    // differ in such spaces would become one.
     let inner = encoded.trim_matches(' ');
     if inner.len() == encoded.len() {
         return encoded;

@@ -1,8 +1,10 @@
-//! What a client said and an upstream must not believe.
+//! Removes from a request the fields that a client must not send to an upstream.
 //!
-//! A name is recognised in every spelling that some server reads as the same: case, and any
-//! other byte in place of a dash (`X_Auth_Subject` is `X-Auth-Subject` to CGI, and to some
-//! servers `X.Auth.Subject` is too).
+//! Upstreams trust the gateway's fields, so a client must not be able to send them. A name is
+//! recognised in every spelling that some server reads as the same name: in any case, and with any
+//! other byte in place of a dash (CGI reads `X_Auth_Subject` as `X-Auth-Subject`, and some servers
+//! read `X.Auth.Subject` so, too). The pipeline calls `strip_inbound` before the decision and
+//! `remove_credentials` after it.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -14,12 +16,12 @@ use super::{X_ACCESS_TOKEN, X_KEY, is_hop_by_hop, lists, remove_where, strip_hop
 use crate::client::Client;
 use crate::config::is_foreign;
 
-/// Prefixes of names that only the gateway uses towards an upstream.
+/// Prefixes of names that only the gateway may use towards an upstream.
 const PREFIXES: [&str; 3] = ["x-auth-", "x-forwarded-", "proxy-"];
 
-/// Names that only the gateway uses, and names that make an upstream read another request.
-/// (`Proxy` becomes `HTTP_PROXY` in a CGI program. `Forwarded` is not made by us, so one that
-/// stayed would lack our hop.)
+/// Names that only the gateway may use, and names that make an upstream read another request. CGI
+/// programs read `Proxy` as the variable `HTTP_PROXY`. The gateway does not write `Forwarded`, so a
+/// client's field would lack the gateway's hop.
 const NAMES: [&str; 7] = [
     "x-real-ip",
     "x-request-id",
@@ -44,7 +46,7 @@ const NO_ALIAS: [&str; 8] = [
     "x-method-override",
 ];
 
-/// What a trusted proxy may say of the client.
+/// Fields in which a trusted proxy may describe the client.
 const FROM_TRUSTED: [&str; 5] = [
     "x-forwarded-for",
     "x-forwarded-proto",
@@ -53,22 +55,23 @@ const FROM_TRUSTED: [&str; 5] = [
     "x-forwarded-prefix",
 ];
 
-/// The names that clients may not send.
+/// The names that clients must not send on one route.
 #[derive(Debug, Default)]
 pub struct Protected {
-    /// Folded names besides the fixed ones.
+    /// Names besides the fixed ones, folded.
     names: Vec<Box<str>>,
-    /// Of the fields that other gateways set, those that may pass, as they are spelled here.
+    /// Identity fields of other gateways that the route lets through, in their exact spelling.
     allowed: Vec<HeaderName>,
-    /// The field of API keys: it may pass to the decision, but not in another spelling, and not
-    /// as a trailer.
+    /// The field for API keys. It passes to the decision, but not in another spelling, and not as a
+    /// trailer.
     api_key: Option<HeaderName>,
-    /// Bit n: some name has n bytes (63: that many or more). Most fields are told apart by it.
+    /// A bit set of the lengths of the names: bit n stands for n bytes, bit 63 for 63 or more. It
+    /// rules out most fields without a comparison.
     lengths: u64,
 }
 
 impl Protected {
-    /// For upstreams that are told something by these names.
+    /// The names for a route whose upstream gets these fields from the gateway.
     pub fn new<'a>(set: impl IntoIterator<Item = &'a HeaderName>) -> Self {
         let mut protected = Self::default();
         for name in set {
@@ -79,7 +82,7 @@ impl Protected {
         protected
     }
 
-    /// Where API keys are presented in this field.
+    /// Adds the field in which API keys are presented.
     #[must_use]
     pub fn with_api_key(mut self, name: Option<&HeaderName>) -> Self {
         self.api_key = name.cloned();
@@ -89,14 +92,14 @@ impl Protected {
         self
     }
 
-    /// Where the route lets these fields of other gateways through.
+    /// Adds the fields of other gateways that the route lets through.
     #[must_use]
     pub fn allowing(mut self, names: &[HeaderName]) -> Self {
         self.allowed = names.to_vec();
         self
     }
 
-    /// True if no client may send `name`.
+    /// True if a client must not send `name`.
     fn removes(&self, name: &str, trusted: bool, allow_method_override: bool) -> bool {
         if self.lengths & length_bit(name.len()) != 0 {
             let is_alias = |held: &HeaderName| held.as_str() != name && alias_of(name, held);
@@ -106,7 +109,8 @@ impl Protected {
                 return true;
             }
         }
-        // All fixed names begin with one of these; most fields end here.
+        // All fixed names begin with one of these letters. Most fields end here after one
+        // comparison.
         match name.as_bytes().first() {
             Some(b'x' | b'f' | b'p' | b'c' | b't') => {}
             Some(b'i' | b'o' | b'r' | b's') => return self.is_foreign(name),
@@ -122,16 +126,18 @@ impl Protected {
             || self.is_foreign(name)
     }
 
+    /// True for an identity field of another gateway that the route does not let through.
     fn is_foreign(&self, name: &str) -> bool {
         is_foreign(name) && !self.lets_pass(name)
     }
 
+    /// True if the route lets this field of another gateway through.
     fn lets_pass(&self, name: &str) -> bool {
         self.allowed.iter().any(|allowed| *allowed == name)
     }
 
-    /// Removes everything from `trailers` that could not have been sent as a header either
-    /// (RFC 9110 §6.5.1: some servers merge the two).
+    /// Removes from `trailers` everything that a header must not contain either, and credentials.
+    /// Some servers merge trailers into the header (RFC 9110 §6.5.1), after the gateway's checks.
     pub(in crate::upstream) fn strip_trailers(&self, trailers: &mut HeaderMap) {
         remove_where(trailers, |name| {
             self.removes(name.as_str(), false, false)
@@ -143,10 +149,11 @@ impl Protected {
     }
 }
 
-/// Removes from a request what its client may not say: hop-by-hop fields, identity and
-/// forwarding fields, method and path overrides. Credentials stay, for the decision.
+/// Removes from a request the fields that its client must not send: hop-by-hop fields, identity and
+/// forwarding fields, overrides of method and path. Credentials stay for the decision.
 ///
-/// A request for an upgrade that could be tunnelled keeps `Upgrade` and a `Connection` of ours.
+/// A request for an upgrade that could be tunnelled keeps `Upgrade`, with a `Connection` field of
+/// the gateway's.
 pub fn strip_inbound(
     head: &mut Parts,
     protected: &Protected,
@@ -156,7 +163,8 @@ pub fn strip_inbound(
     let trusted = client.trusted_proxy;
     let removed =
         |name: &HeaderName| protected.removes(name.as_str(), trusted, allow_method_override);
-    // One look at each name shows that most requests have nothing to remove.
+    // Most requests have nothing to remove. One pass over the names finds that out without
+    // allocating.
     if !head.headers.keys().any(|name| is_hop_by_hop(name) || removed(name)) {
         return;
     }
@@ -174,14 +182,14 @@ pub fn strip_inbound(
     }
 }
 
-/// Counts this hop where a request says how many it may take (RFC 9110 §7.6.2). False if it may
-/// take no more: then the answer is ours to give.
+/// Counts this hop for a request that limits its hops by `Max-Forwards` (RFC 9110 §7.6.2). False if
+/// the request must not be forwarded any further and the gateway has to answer.
 pub fn count_hop(head: &mut Parts) -> bool {
     if head.method != Method::OPTIONS && head.method != Method::TRACE {
         return true;
     }
     let Some(left) = head.headers.get(header::MAX_FORWARDS) else { return true };
-    // What is no number is passed on as it is: it limits nothing.
+    // A value that is not a number limits nothing and is passed on unchanged.
     match left.to_str().ok().and_then(|left| left.parse::<u32>().ok()) {
         Some(0) => false,
         Some(left) => {
@@ -192,8 +200,8 @@ pub fn count_hop(head: &mut Parts) -> bool {
     }
 }
 
-/// The protocol a client asks to upgrade to, if it is one that could be tunnelled: never another
-/// version of HTTP or TLS, whose requests would pass unseen.
+/// The protocol of an upgrade request, if it could be tunnelled. Another version of HTTP, or TLS,
+/// is never tunnelled: the requests inside would pass without any check (h2c smuggling).
 fn upgrade(head: &Parts) -> Option<HeaderValue> {
     let mut asked = head.headers.get_all(header::UPGRADE).iter();
     let (protocol, None) = (asked.next()?, asked.next()) else { return None };
@@ -212,45 +220,49 @@ fn upgrade(head: &Parts) -> Option<HeaderValue> {
         .then(|| protocol.clone())
 }
 
+/// True if the client accepts trailers.
 fn lists_trailers(headers: &HeaderMap) -> bool {
-    // `TE: trailers;q=0` is not valid: `trailers` takes no weight (RFC 9110 §10.1.4).
+    // `TE: trailers;q=0` is not valid, because `trailers` has no weight (RFC 9110 §10.1.4).
     tokens(headers, header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Which of the client's credentials goes along to the upstream.
+/// The client's credentials that go along to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// None.
     Nothing,
-    /// `Authorization`, which was the one verified.
+    /// `Authorization`, which is the verified credential.
     Authorization,
-    /// `X-Access-Token` and `X-Key`, which were the ones verified.
+    /// `X-Access-Token` and `X-Key`, which are the verified credential.
     TokenKey,
-    /// The pair in the query, which was the one verified.
+    /// The pair in the query, which is the verified credential.
     Query,
-    /// The API key's field, which was the one verified.
+    /// The API key's field, which is the verified credential.
     ApiKey,
-    /// All: nothing was verified and the route does not enforce.
+    /// Everything: nothing was verified, and the route does not require it.
     All,
-    /// What the route passes on for the upstream to verify: nothing else, and nothing of ours.
+    /// Only the credential that the upstream itself verifies. Credentials of the gateway are
+    /// removed.
     Passed {
-        /// `Authorization` is of such a scheme.
+        /// The scheme of `Authorization` is one that the route passes on.
         authorization: bool,
-        /// The API key's field holds none of our keys.
+        /// The API key's field contains no key of the gateway.
         api_key: bool,
     },
 }
 
-/// Where clients present credentials, besides the fields that are the same everywhere.
+/// The places of credentials that depend on the route.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CredentialFields<'a> {
-    /// The route takes them in the query; elsewhere a query is the upstream's own affair.
+    /// True if the route accepts credentials in the query. On other routes the query belongs to the
+    /// upstream.
     pub in_query: bool,
-    /// The field of API keys, where keys are taken.
+    /// The field of API keys, if keys are accepted.
     pub api_key: Option<&'a HeaderName>,
 }
 
-/// Removes the client's credentials, except those `kept`.
+/// Removes the client's credentials, except `kept`. An upstream must not get a credential that it
+/// could use elsewhere in the client's name.
 pub fn remove_credentials(head: &mut Parts, kept: Kept, fields: CredentialFields<'_>) {
     if kept == Kept::All {
         return;
@@ -272,7 +284,8 @@ pub fn remove_credentials(head: &mut Parts, kept: Kept, fields: CredentialFields
     }
 }
 
-/// Removes `access_token` and `x_key` from the query; every other byte of it stays as it was.
+/// Removes `access_token` and `x_key` from the query. All other bytes of the query stay as they
+/// are.
 pub fn remove_from_query(uri: &mut Uri) {
     let Some(query) = uri.query() else { return };
     let is_credential = |pair: &&str| {
@@ -290,33 +303,36 @@ pub fn remove_from_query(uri: &mut Uri) {
         target.push_str(&left.join("&"));
     }
     let mut parts = std::mem::take(uri).into_parts();
-    // Invariant: what is left of a valid target is valid; were it not, the request would go
-    // without its query rather than with the credential.
+    // Invariant: removing parts of a valid target leaves a valid target. If that were wrong, the
+    // request would go without its query rather than with the credential.
     parts.path_and_query =
         PathAndQuery::try_from(target).ok().or_else(|| Some(PathAndQuery::from_static("/")));
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-/// A byte of a name as the most generous server reads it.
+/// A byte of a name as the most lenient server reads it.
 fn folded(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
+/// True if a lenient server reads `name` as the folded name `held`.
 fn alike(name: &str, held: &str) -> bool {
     name.len() == held.len() && begins(name, held)
 }
 
-/// The two are one name to the most generous server.
+/// True if a lenient server reads the two as the same name.
 fn alias_of(name: &str, held: &HeaderName) -> bool {
     let held = held.as_str();
     name.len() == held.len() && name.bytes().map(folded).eq(held.bytes().map(folded))
 }
 
+/// True if a lenient server reads `name` as one that begins with the folded `prefix`.
 fn begins(name: &str, prefix: &str) -> bool {
     name.len() >= prefix.len()
         && name.bytes().zip(prefix.bytes()).all(|(byte, held)| folded(byte) == held)
 }
 
+/// The bit of a length in `Protected::lengths`.
 fn length_bit(length: usize) -> u64 {
     1 << length.min(63)
 }

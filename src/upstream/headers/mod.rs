@@ -1,10 +1,10 @@
-//! Header fields on their way through: what a client may not say, what we say instead, and what
-//! stays on each side.
+//! Header fields on their way through the gateway: which client fields are removed, and which
+//! fields the gateway sets.
 //!
-//! In the only order that is safe: `RequestId::choose`, `strip_inbound`, the decision,
-//! `remove_credentials`, `set_forwarded`, `set_identity`, `Rules::apply`. Fields of ours are
-//! added after the client's hop-by-hop fields are gone, so that no `Connection` field of the
-//! client's can take ours away.
+//! The order is a rule of security: `RequestId::choose`, `strip_inbound`, the decision,
+//! `remove_credentials`, `set_forwarded`, `set_identity`, `Rules::apply`. The gateway's own fields
+//! are added after the client's hop-by-hop fields were removed; otherwise a client could name them
+//! in `Connection` and have them removed. The pipeline and `forward` are the callers.
 
 mod identity;
 mod inbound;
@@ -28,17 +28,17 @@ pub use self::rules::{RuleError, Rules};
 
 pub(super) use self::response::{bare, clean_response, rewrite_location};
 
-/// What is known of a request when its fields are set.
+/// The facts about a request from which fields are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     pub client: &'a Client,
-    /// Only a proved identity.
+    /// The caller's identity. Invariant: it has been verified.
     pub identity: Option<&'a Identity>,
     pub request_id: &'a RequestId,
-    /// The canonical host, without port.
+    /// The canonical host without its port.
     pub host: &'a str,
-    /// What the client named: the host, with the port if it said one. Goes to the upstream as
-    /// `Host` and `X-Forwarded-Host`.
+    /// The host as the client named it, with the port if the client named one. It goes to the
+    /// upstream as `Host` and `X-Forwarded-Host`.
     pub authority: &'a str,
     /// The prefix that was taken from the path.
     pub prefix: Option<Prefix<'a>>,
@@ -51,11 +51,11 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The beginning of a path as the client and as the upstream see it; without slashes at the end.
+/// The beginning of a path as the client and as the upstream see it, without a slash at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix<'a> {
     pub outer: &'a str,
-    /// Empty where the prefix was only stripped.
+    /// The prefix at the upstream; empty if the client's prefix was only removed.
     pub inner: &'a str,
 }
 
@@ -72,7 +72,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// True for the fields in which clients present credentials.
+/// True for the fields in which clients present credentials on every route.
 pub fn is_credential(name: &HeaderName) -> bool {
     *name == header::AUTHORIZATION || *name == X_ACCESS_TOKEN || *name == X_KEY
 }
@@ -82,6 +82,7 @@ pub(super) fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool 
     tokens(headers, name).any(|listed| listed.eq_ignore_ascii_case(token.as_bytes()))
 }
 
+/// The elements of the comma-separated list in all `name` fields.
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(name)
@@ -90,10 +91,12 @@ fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> 
         .map(<[u8]>::trim_ascii)
 }
 
-/// Removes what is meant for one connection only (RFC 9110 §7.6.1).
+/// Removes the fields that are meant for one connection only, and those that `Connection` names
+/// (RFC 9110 §7.6.1).
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
-        // The two that nearly all say name no field, or one that is removed below.
+        // The two usual values name no field, or one that is removed below. Skipping them saves a
+        // search for nearly every request.
         let is_usual = |token: &&[u8]| token == b"close" || token == b"keep-alive";
         let named: Vec<HeaderName> = tokens(headers, header::CONNECTION)
             .filter(|token| !is_usual(token))
@@ -104,11 +107,11 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    // One look at each name instead of one search for each that could be there.
+    // One pass over the names is cheaper than a search for each field that could be present.
     remove_where(headers, is_hop_by_hop);
 }
 
-/// True for the fields of one connection, `Connection` among them.
+/// True for the fields of one connection, `Connection` included.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name)
 }
@@ -123,7 +126,7 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     HTTP2_SETTINGS,
 ];
 
-/// Removes every field whose name is `unwanted`; allocates only if there is one.
+/// Removes every field for which `unwanted` is true. Allocates only if there is one.
 fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
     let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
     for name in names {
@@ -131,8 +134,8 @@ fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool)
     }
 }
 
-/// Fields that a `Connection` field must not be able to take away: the message would be read
-/// differently behind us.
+/// True for fields that `Connection` must not be able to remove. Without them, the upstream would
+/// read another message than the gateway checked.
 fn frames_the_message(name: &HeaderName) -> bool {
     *name == header::HOST || *name == header::CONTENT_LENGTH || *name == header::CONTENT_TYPE
 }

@@ -1,7 +1,7 @@
-//! What we tell an upstream about where a request came from.
+//! The fields that tell an upstream about the client: addresses, host, scheme, request id, trace.
 //!
-//! Fields of a trusted proxy are continued, never copied blindly: `strip_inbound` has removed
-//! everybody else's before.
+//! Fields of a trusted proxy are continued and never copied unchecked; `strip_inbound` has removed
+//! those of all other clients before. The pipeline calls `set_forwarded` after the decision.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use uuid::{Builder, Uuid};
@@ -17,16 +17,17 @@ use crate::secret::Randomness;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// What one request is called in logs, here and behind us.
+/// The id of one request in the logs of the gateway and of its upstreams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
-/// Longer ids are made anew, so that nobody can fill our logs with them.
+/// Longest id in bytes that is accepted. Longer ones are replaced, so that nobody can fill the logs
+/// with them.
 const MAX_REQUEST_ID: usize = 128;
 
 impl RequestId {
-    /// The id that a trusted peer gave the request, or a new UUID v7. To be called before
-    /// `strip_inbound`.
+    /// The id that a trusted proxy gave the request, or a new UUID v7 (RFC 9562 §5.7). Invariant:
+    /// it is called before `strip_inbound`, which removes the field.
     pub fn choose(
         headers: &HeaderMap,
         client: &Client,
@@ -42,7 +43,8 @@ impl RequestId {
 
     /// A new id.
     pub fn new(now: Timestamp, randomness: &Randomness) -> Self {
-        // Not `Uuid::now_v7`: its randomness would be a system call for every request.
+        // `Uuid::now_v7` would draw its randomness by a system call for each request. The worker's
+        // own generator needs none.
         let random = randomness.draw();
         let id = Builder::from_unix_timestamp_millis(now.millis(), &random).into_uuid();
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
@@ -55,23 +57,25 @@ impl RequestId {
         self.0.to_str().unwrap_or_default()
     }
 
-    /// The id as a field's value.
+    /// The id as the value of a header field.
     pub fn value(&self) -> &HeaderValue {
         &self.0
     }
 }
 
+/// True for an id of bounded length without characters that could confuse a log.
 fn is_request_id(value: &[u8]) -> bool {
     (1..=MAX_REQUEST_ID).contains(&value.len())
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._~+/=:-".contains(byte))
 }
 
-/// As many as the gateway adds to a request at the most, or nearly so.
+/// About the largest number of fields that the gateway adds to a request.
 const FIELDS_OF_OURS: usize = 16;
 
-/// Says who the client is, what it asked for, and how the request is called.
+/// Sets the fields about the client, the requested host and the request's id.
 pub fn set_forwarded(headers: &mut HeaderMap, facts: &Facts<'_>) {
-    // Room for these and the identity: the map would grow twice.
+    // Space for these fields and the identity is reserved at once. Otherwise the map would grow
+    // twice.
     headers.reserve(FIELDS_OF_OURS);
     set_addresses(headers, facts.client);
     let scheme = facts.client.scheme;
@@ -83,6 +87,8 @@ pub fn set_forwarded(headers: &mut HeaderMap, facts: &Facts<'_>) {
     set_trace(headers, facts.request_id);
 }
 
+/// Sets `X-Forwarded-For` and `X-Real-IP`. Behind a trusted proxy, the proxy's list is continued by
+/// the proxy's own address; otherwise the list begins with the client.
 fn set_addresses(headers: &mut HeaderMap, client: &Client) {
     let peer = client.peer.map(|peer| peer.ip());
     let Some(address) = client.address.or(peer) else { return };
@@ -100,18 +106,18 @@ fn set_addresses(headers: &mut HeaderMap, client: &Client) {
     headers.insert(X_REAL_IP, real);
 }
 
-/// All `X-Forwarded-For` lines as one list, as far as they are text.
+/// All `X-Forwarded-For` lines as one list; lines that are not text are left out.
 fn joined(headers: &HeaderMap) -> Option<String> {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
     let told = lines.collect::<Vec<_>>().join(", ");
     (!told.is_empty()).then_some(told)
 }
 
-/// The upstream is asked for the host that the client asked for: it makes links with it, and one
-/// upstream may serve several hosts.
+/// Sets `Host` and the fields about it. The upstream gets the host that the client named: it builds
+/// links from it, and one upstream may serve several hosts.
 fn set_host(headers: &mut HeaderMap, facts: &Facts<'_>) {
     let host = match headers.get(header::HOST) {
-        // Canonical already, as nearly always: the same bytes are shared.
+        // The host nearly always is canonical already. The bytes are then shared and not copied.
         Some(said) if said.as_bytes() == facts.authority.as_bytes() => said.clone(),
         _ => {
             let host = text_value(facts.authority);
@@ -133,10 +139,12 @@ fn set_host(headers: &mut HeaderMap, facts: &Facts<'_>) {
     }
 }
 
-/// A trusted proxy may have stripped a prefix before us: it stands before ours.
+/// Sets `X-Forwarded-Prefix`. If a trusted proxy removed a prefix before the gateway did, then its
+/// prefix comes first.
 fn set_prefix(headers: &mut HeaderMap, facts: &Facts<'_>) {
     let Some(Prefix { outer: prefix, .. }) = facts.prefix else { return };
-    // For the client the upstream's own prefix is the root.
+    // If only the upstream has a prefix, then the client's path begins at the root, and there is
+    // nothing to tell.
     if prefix.is_empty() {
         return;
     }
@@ -148,8 +156,8 @@ fn set_prefix(headers: &mut HeaderMap, facts: &Facts<'_>) {
     headers.insert(X_FORWARDED_PREFIX, value);
 }
 
-/// Passes the trace on, or begins one: marked as sampled, which is what an upstream assumes of a
-/// request without a trace (W3C Trace Context §3.2).
+/// Passes a valid trace on, or begins a new one (W3C Trace Context §3.2). A new trace is marked as
+/// sampled, because an upstream assumes that of a request without a trace.
 fn set_trace(headers: &mut HeaderMap, request_id: &RequestId) {
     let mut given = headers.get_all(TRACEPARENT).iter();
     let valid = match (given.next(), given.next()) {
@@ -160,19 +168,23 @@ fn set_trace(headers: &mut HeaderMap, request_id: &RequestId) {
         return;
     }
     headers.remove(TRACESTATE);
-    // The request's own id where it is a UUID: who finds the one in a log finds the other.
+    // The request's id is used if it is a UUID, so that one id finds the request in logs and in
+    // traces.
     let id = Uuid::try_parse(request_id.as_str()).unwrap_or_else(|_| Uuid::new_v4());
     let mut digits = [0; uuid::fmt::Simple::LENGTH];
     let trace = id.simple().encode_lower(&mut digits);
     let mut text = String::with_capacity(55);
-    // The id's second half is random nearly throughout, and never zero.
+    // The second half of the UUID is nearly all random and never zero, so it can serve as the span
+    // id.
     for part in ["00-", trace, "-", trace.get(16..).unwrap_or_default(), "-01"] {
         text.push_str(part);
     }
-    // Invariant: hex digits and dashes are a field's value.
+    // Invariant: hexadecimal digits and dashes are valid in a field's value.
     headers.insert(TRACEPARENT, text.try_into().unwrap_or(HeaderValue::from_static("")));
 }
 
+/// True for a valid `traceparent` value (W3C Trace Context §3.2.2). Versions after 00 may have more
+/// fields.
 fn is_traceparent(value: &[u8]) -> bool {
     let mut parts = value.split(|byte| *byte == b'-');
     let mut field = |length: usize| {
@@ -187,8 +199,8 @@ fn is_traceparent(value: &[u8]) -> bool {
         && flags.is_some()
 }
 
-/// Invariant: only called with text that was checked before (addresses, a parsed authority, a
-/// configured prefix); what could not be written is said to be nothing.
+/// A text as a field's value. Invariant: the text was checked before (addresses, a parsed
+/// authority, a configured prefix). If that were wrong, the value would be empty.
 fn text_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }

@@ -1,24 +1,30 @@
-//! An answer's fields on their way to the client.
+//! Header fields of an answer on their way to the client.
+//!
+//! Fields of the connection to the upstream are removed, and a `Location` that names the upstream
+//! is rewritten, because the client could not reach it. All other fields pass unchanged. `forward`
+//! calls both functions before the route's own rules apply.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::{Facts, Prefix, remove_where, strip_hop_by_hop};
 use crate::client::Scheme;
 
-/// Offers of the upstream that would lead past the gateway, and fields for its own proxies.
+/// `Alt-Svc` would lead the client past the gateway, and `Proxy-Authenticate` would ask the client
+/// for the credential of a proxy.
 const NOT_PASSED: [HeaderName; 2] = [header::ALT_SVC, header::PROXY_AUTHENTICATE];
 
-/// Removes what is meant for our connection to the upstream only.
+/// Removes the fields that belong to the connection to the upstream only.
 ///
-/// The upstream's `Server` stays, as `Set-Cookie` lines do: hiding it is for a rule to say.
+/// The upstream's `Server` and `Set-Cookie` fields stay: hiding them is for a route's rule to
+/// decide.
 pub(in crate::upstream) fn clean_response(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
     remove_where(headers, |name| NOT_PASSED.contains(name));
 }
 
-/// Rewrites a `Location` that names the upstream itself, which the client could not reach, to
-/// the host the client asked, with the client's prefix in place of the upstream's. One that names
-/// the client's own host was built from the `Host` that is passed on, and means the same.
+/// Rewrites a `Location` that names the upstream, which the client cannot reach. It gets the host
+/// that the client named, and the client's prefix in place of the upstream's. A `Location` with the
+/// client's own host was built from the `Host` that the upstream received; it is treated alike.
 pub(in crate::upstream) fn rewrite_location(
     headers: &mut HeaderMap,
     authorities: &[(String, u16)],
@@ -30,18 +36,18 @@ pub(in crate::upstream) fn rewrite_location(
     if !is_ours && !place.is_of(authorities) {
         return;
     }
-    // An upstream may send people from http to https. The other way is never its intent: it knows
-    // nothing of the TLS that ends here.
+    // An upstream may redirect clients from http to https. A redirect to http is never intended:
+    // the upstream does not know of the TLS that ends at the gateway.
     let keeps_https = is_ours && place.https;
     let scheme = if keeps_https { "https" } else { facts.client.scheme.as_str() };
     let rest = place.rest;
     let Prefix { outer, inner } = facts.prefix.unwrap_or(Prefix { outer: "", inner: "" });
-    // What is not below the upstream's own prefix is not below the client's either. An upstream
-    // that heeds X-Forwarded-Prefix has put the client's there already.
+    // A path outside the upstream's prefix is outside the client's prefix, too. An upstream that
+    // honours `X-Forwarded-Prefix` has already inserted the client's prefix.
     let is_theirs = is_ours && !outer.is_empty() && within(rest, outer).is_some();
     let below = within(rest, inner).filter(|_| !(is_theirs && inner.is_empty()));
     let (outer, rest) = below.map_or(("", rest), |rest| (outer, rest));
-    // `/v2` is `/api`; the root has a slash in any case.
+    // `/v2` becomes `/api`. The root always has a slash.
     let rooted = rest.starts_with('/') || !(outer.is_empty() || inner.is_empty());
     let slash = if rooted { "" } else { "/" };
     let authority = facts.authority;
@@ -51,25 +57,25 @@ pub(in crate::upstream) fn rewrite_location(
     }
 }
 
-/// What follows `prefix` in a path, where that ends with a segment.
+/// The part of a path after `prefix`, if the prefix ends at the end of a segment.
 fn within<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(prefix)?;
     let ends = prefix.is_empty() || rest.is_empty() || rest.starts_with(['/', '?', '#']);
     ends.then_some(rest)
 }
 
-/// Where an absolute URL leads.
+/// The target of an absolute URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place<'a> {
     https: bool,
     host: &'a str,
     port: u16,
-    /// What follows the authority.
+    /// The text after the authority.
     rest: &'a str,
 }
 
 impl<'a> Place<'a> {
-    /// `None` for what is relative or of another scheme.
+    /// Parses a URL. `None` for a relative one and for another scheme than http or https.
     fn parse(location: &'a str) -> Option<Self> {
         let (scheme, rest) = location.split_once("://")?;
         let https = scheme.eq_ignore_ascii_case("https");
@@ -85,6 +91,7 @@ impl<'a> Place<'a> {
         Some(Self { https, host: bare(host), port, rest })
     }
 
+    /// True if the URL names one of the upstream's servers.
     fn is_of(&self, authorities: &[(String, u16)]) -> bool {
         let is_it = |(host, port): &(String, u16)| {
             *port == self.port && bare(host).eq_ignore_ascii_case(self.host)
@@ -92,8 +99,8 @@ impl<'a> Place<'a> {
         authorities.iter().any(is_it)
     }
 
-    /// True if it is the host and port that the client asked for; a scheme without a port is the
-    /// same to the upstream, which was not told the port either.
+    /// True if the URL names the host and port that the client used. Default ports of both schemes
+    /// count as equal, because the upstream was not told the scheme by the port.
     fn is_asked_for(&self, facts: &Facts<'_>) -> bool {
         let default = default_port(facts.client.scheme == Scheme::Https);
         let port = facts.port().and_then(|port| port.parse().ok()).unwrap_or(default);
@@ -102,11 +109,12 @@ impl<'a> Place<'a> {
     }
 }
 
+/// The port of a URL without one.
 const fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
 }
 
-/// An IPv6 address without the brackets that a URL needs.
+/// An IPv6 address without the brackets that a URL requires.
 pub(in crate::upstream) fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }

@@ -1,7 +1,8 @@
-//! A route's own header rules, `request_headers` and `response_headers`, made ready.
+//! A route's own header rules (`request_headers` and `response_headers`), prepared for use.
 //!
-//! Values without placeholders are made once. A value with a placeholder that has no value is no
-//! field at all: what an upstream reads there is what the route says or nothing.
+//! Values without placeholders are built once. If a placeholder has no value, then the field is
+//! removed: an upstream must find there the value of the rule or nothing, and never the client's.
+//! `gateway` builds the rules; the pipeline and `forward` apply them.
 
 use std::borrow::Cow;
 
@@ -13,20 +14,21 @@ use super::identity::{item, list, text};
 use crate::config::{self, ValuePart};
 use crate::identity::{Identity, SessionId};
 
-/// Fields to remove, then fields to set.
+/// Fields to remove, and fields to set afterwards.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, Made)>,
 }
 
+/// A value: complete, or with placeholders.
 #[derive(Clone, Debug)]
 enum Made {
     Ready(HeaderValue),
     Parts(Vec<ValuePart>),
 }
 
-/// A value that no header field can carry.
+/// A configured value that no header field can carry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the value of `{name}` has bytes that a header field cannot carry")]
 pub struct RuleError {
@@ -34,10 +36,10 @@ pub struct RuleError {
 }
 
 impl Rules {
-    /// Makes the configured rules ready.
+    /// Prepares the configured rules.
     ///
     /// # Errors
-    /// When a value holds control bytes.
+    /// A value that contains control bytes.
     pub fn build(config: &config::HeaderRules) -> Result<Self, RuleError> {
         let mut set = Vec::with_capacity(config.set.len());
         for (name, value) in &config.set {
@@ -57,12 +59,12 @@ impl Rules {
         Ok(Self { remove: config.remove.clone(), set })
     }
 
-    /// The names that are set.
+    /// The names that are set. Clients must not send them.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         self.set.iter().map(|(name, _)| name)
     }
 
-    /// Removes and sets fields.
+    /// Removes and sets fields of a message.
     pub fn apply(&self, headers: &mut HeaderMap, facts: &Facts<'_>) {
         for name in &self.remove {
             headers.remove(name);
@@ -80,6 +82,7 @@ impl Rules {
     }
 }
 
+/// The value of a rule; `None` if one of its placeholders has no value.
 fn render(parts: &[ValuePart], facts: &Facts<'_>) -> Option<HeaderValue> {
     let mut whole = String::new();
     for part in parts {
@@ -88,6 +91,7 @@ fn render(parts: &[ValuePart], facts: &Facts<'_>) -> Option<HeaderValue> {
     HeaderValue::from_bytes(whole.as_bytes()).ok()
 }
 
+/// The value of one part. All values except fixed text are encoded like the identity fields.
 fn render_part<'a>(part: &'a ValuePart, facts: &Facts<'a>) -> Option<Cow<'a, str>> {
     let identity = || facts.identity;
     let value = match part {
@@ -109,6 +113,7 @@ fn render_part<'a>(part: &'a ValuePart, facts: &Facts<'a>) -> Option<Cow<'a, str
     (!value.is_empty()).then_some(value)
 }
 
+/// The claim at a path, as text. A list is joined by commas; an object has no text form.
 fn claim<'a>(identity: &'a Identity, path: &[String]) -> Option<Cow<'a, str>> {
     let (first, rest) = path.split_first()?;
     let found = rest
@@ -125,7 +130,7 @@ fn claim<'a>(identity: &'a Identity, path: &[String]) -> Option<Cow<'a, str>> {
     }
 }
 
-/// A single value as text; lists and objects in a value have no agreed form.
+/// A single value as text. Nested lists and objects have no agreed text form.
 fn scalar(value: &Json) -> Option<Cow<'_, str>> {
     match value {
         Json::String(value) => Some(Cow::Borrowed(value)),
