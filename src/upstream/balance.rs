@@ -58,7 +58,8 @@ impl Group {
 }
 
 /// One round in which each server has as many turns as its weight, as far apart as possible (smooth
-/// weighted round robin, as in nginx).
+/// weighted round robin, as in nginx). Dividing the weights by their common divisor keeps the round
+/// short.
 fn turns(weights: &[i64]) -> Vec<usize> {
     let shared = weights.iter().copied().fold(0, gcd).max(1);
     let weights: Vec<i64> = weights.iter().map(|weight| weight / shared).collect();
@@ -145,7 +146,7 @@ fn place(key: u64) -> u32 {
 }
 
 /// The hash key of a request. If the request lacks the configured value, then the client's address
-/// is used.
+/// is used. IPv6 clients count by their network, because one client can use all addresses of it.
 pub(super) fn key(by: &HashBy, headers: &HeaderMap, facts: &Facts<'_>) -> Option<u64> {
     let found = match by {
         HashBy::Client => None,
@@ -173,7 +174,8 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// FNV-1a with its bits spread. All gateways must compute the same value for ever, so it cannot be
-/// secret: a client that can choose its key can choose its server.
+/// secret: a client that can choose its key can choose its server. Only the balance suffers from
+/// such a choice: no rule depends on the server.
 fn digest(bytes: &[u8]) -> u64 {
     let mixed = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |mixed: u64, byte| {
         (mixed ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -182,7 +184,8 @@ fn digest(bytes: &[u8]) -> u64 {
 }
 
 /// Spreads a counter over 64 bits (the finalizer of splitmix64). Balancing needs no secret
-/// randomness, and a counter needs no lock.
+/// randomness, and a counter needs no lock. It is also used to draw two unrelated random numbers
+/// from one counter.
 pub(super) fn scatter(counter: u64) -> u64 {
     let mut mixed = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -75,6 +75,9 @@ impl Fields {
 
 impl Pool {
     /// Sends `request` with the fields of the gateway's own login.
+    ///
+    /// # Errors
+    /// As `Pool::forward`; `ForwardError::Login` if the gateway cannot log in.
     pub(super) async fn forward_logged_in(
         &self,
         login: &Arc<OwnLogin>,
@@ -133,6 +136,9 @@ impl Pool {
 
 /// A copy of the request for the second attempt. `None` if its method is not idempotent, it asks
 /// for a tunnel, or its body is too large.
+///
+/// # Errors
+/// The client's body failed while it was read into memory.
 async fn repeatable(
     request: &mut Request,
     memory: BodyMemory<'_>,

@@ -150,7 +150,8 @@ impl ForwardError {
     }
 
     /// When another attempt makes sense, for failures in which no server was asked: all are out,
-    /// too many requests wait, or too many tunnels are open.
+    /// too many requests wait, or too many tunnels are open. `rejection` sends it as `Retry-After`
+    /// (RFC 9110 §10.2.3).
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NoServer { retry_after, .. } => Some(*retry_after),

@@ -90,7 +90,8 @@ pub(super) enum Fresh {
 }
 
 /// Polling interval. hyper shows the values in a server's SETTINGS, but does not notify of their
-/// arrival.
+/// arrival. The wait is short, because SETTINGS are the first frame of a server (RFC 9113 §3.4),
+/// and only a new connection for a WebSocket waits at all.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// The handshake on a connection for a WebSocket. Extended CONNECT may be used only after the

@@ -89,7 +89,8 @@ impl Pool {
         self.send(worker, request, exchange).await
     }
 
-    /// `forward` after the credential was set.
+    /// `forward` after the credential was set. `credential` calls it twice if the upstream refuses
+    /// the first credential.
     pub(super) async fn send(
         &self,
         worker: &Arc<Worker>,
@@ -199,7 +200,8 @@ impl Call<'_> {
     }
 
     /// Starts the tunnel that the upstream agreed to. The client learns of it by the returned
-    /// answer; the tunnel's task waits until the client has received that.
+    /// answer; the tunnel's task waits until the client has received that. The answer's own body is
+    /// empty: everything after its head belongs to the tunnel.
     fn begin_tunnel(
         mut self,
         mut answer: http::Response<Incoming>,

@@ -118,7 +118,7 @@ impl Checks {
     }
 
     /// The pause between two rounds: the interval, varied by a tenth, so that several gateways do
-    /// not probe at the same moments.
+    /// not probe at the same moments. The variation is random and drawn anew for each pause.
     fn pause(&self) -> Duration {
         let [random] = secret::random::<1>();
         self.settings.interval.mul_f64(0.9 + 0.2 * f64::from(random) / 255.0)
@@ -127,7 +127,8 @@ impl Checks {
 
 impl Pool {
     /// Starts the checks, if they are configured. They run for as long as the pool exists. Call it
-    /// once for each pool.
+    /// once for each pool. A second call would start a second task and double the load on the
+    /// servers.
     pub fn watch(self: &Arc<Self>, back_room: &BackRoom) {
         let Some(checks) = &self.checks else { return };
         let over = checks.over.clone();
@@ -244,6 +245,9 @@ impl Speech {
 }
 
 /// Probes a server within the timeout.
+///
+/// # Errors
+/// The check failed, or it took longer than its timeout.
 async fn ask(
     server: Arc<Server>,
     speech: Speech,
@@ -256,6 +260,9 @@ async fn ask(
 }
 
 /// Probes a server.
+///
+/// # Errors
+/// No connection, no whole answer, or a status that is not expected.
 async fn speak(
     server: &Server,
     speech: Speech,
@@ -296,6 +303,9 @@ async fn speak(
 }
 
 /// The request of a check: GET with the configured path and host.
+///
+/// # Errors
+/// The configured path or host cannot be written as a request.
 fn request(path: &Path, http2: bool, settings: &HealthCheck) -> Result<Request, CheckError> {
     let (own, scheme) = match path {
         Path::Unix(_) => ("localhost".to_owned(), "http"),
@@ -321,6 +331,9 @@ fn request(path: &Path, http2: bool, settings: &HealthCheck) -> Result<Request, 
 }
 
 /// Reads the answer to its end and returns its status.
+///
+/// # Errors
+/// The answer broke off. An answer beyond `LARGEST` is not an error; the rest of it is not read.
 async fn read(answer: http::Response<hyper::body::Incoming>) -> Result<u16, CheckError> {
     let status = answer.status().as_u16();
     match Limited::new(answer.into_body(), LARGEST).collect().await {

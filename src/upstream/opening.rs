@@ -56,7 +56,8 @@ impl Opening {
     }
 
     /// Asks by `Upgrade` in HTTP/1.1. All fields are set again, because an earlier attempt may have
-    /// been made over HTTP/2.
+    /// been made over HTTP/2. `attempt` calls it after it knows which protocol the connection
+    /// speaks.
     pub(super) fn for_http1(&self, request: &mut Request) {
         *request.method_mut() = self.method.clone();
         let headers = request.headers_mut();
@@ -112,7 +113,8 @@ impl Opening {
     }
 
     /// Sets the fields that tell the client of the agreement, in the client's own way of asking.
-    /// The other fields of the answer have been cleaned.
+    /// The other fields of the answer have been cleaned. A client with a key of its own gets the
+    /// upstream's answer to it, or one that is computed here if the upstream speaks HTTP/2.
     pub(super) fn agree(&self, headers: &mut HeaderMap, over_http2: bool) {
         if self.by_connect {
             headers.remove(header::SEC_WEBSOCKET_ACCEPT);

@@ -44,7 +44,8 @@ impl Pool {
     }
 
     /// Records that a server gave no answer or an invalid one. Ejects the server if it has failed
-    /// often enough and at most half of the pool is then out.
+    /// often enough and at most half of the pool is then out. Without ejections in the
+    /// configuration nothing is recorded.
     pub(super) fn failed(&self, server: &Server) {
         let Some(outliers) = &self.outliers else { return };
         if server.state.failed() < outliers.settings.failures {

@@ -79,6 +79,9 @@ impl LoginFailed {
 
 impl OwnLogin {
     /// Prepares a login. `ca` has the certificate authorities for the upstream's TLS servers.
+    ///
+    /// # Errors
+    /// The certificate authorities cannot be loaded.
     pub(super) fn new(settings: &UpstreamLogin, ca: Option<&str>) -> Result<Self, TrustError> {
         let options = OutboundOptions {
             ca: ca.map(str::to_owned),
@@ -148,6 +151,9 @@ impl OwnLogin {
 
     /// Refreshes if possible, else logs in with user name and password. The error includes the
     /// pause that must follow it.
+    ///
+    /// # Errors
+    /// The cause in words, with the pause before the next attempt.
     async fn log_in(
         &self,
         refresh: Option<SecretString>,
@@ -206,7 +212,8 @@ impl Held {
     }
 
     /// True if a 401 may mean that this login has ended. A 401 to a login of this moment has
-    /// another reason; logging in again each time would flood the upstream.
+    /// another reason; logging in again each time would flood the upstream. The gateway then passes
+    /// the 401 on to the client.
     pub(super) fn may_have_ended(&self, now: Timestamp) -> bool {
         self.made.plus(YOUNG) <= now
     }

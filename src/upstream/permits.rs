@@ -128,7 +128,7 @@ impl Desk {
     }
 
     /// Lets all requests share a new HTTP/2 connection. Everyone who waits gets a handle to it at
-    /// once.
+    /// once. The waiters need no permit of their own, because they open no connection.
     pub(super) fn share(&self, link: &Link) {
         let Some(copy) = link.shared() else { return };
         let mut state = locked(&self.state);

@@ -25,7 +25,8 @@ pub(super) struct Wanted<'a> {
 }
 
 /// Random attempts before all servers are searched. If half of a pool is out, then one request in
-/// sixteen searches.
+/// sixteen searches. The random choices spread the load of the servers that are out evenly; a
+/// search in order would send it all to their neighbours.
 const TRIES: u64 = 3;
 /// Points of the ring that are walked before all servers are searched.
 const WALK: usize = 64;
@@ -79,7 +80,8 @@ impl Pool {
     }
 
     /// Any server of the group that can be used. A rising server is taken only if there is no
-    /// other, because it would otherwise get more than its share.
+    /// other, because it would otherwise get more than its share. A few quick attempts come first,
+    /// so that the whole list is searched rarely even in a pool that is half out.
     fn search(&self, group: &Group, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
         let is_up = |server: &Arc<Server>| {
             self.condition(server) == Condition::Up && !wanted.is_failed(server)
@@ -107,7 +109,8 @@ impl Pool {
     }
 
     /// The best of the servers if none is healthy: any server that passes its checks is better than
-    /// no answer. Servers that failed this request, ejected servers and backups come last.
+    /// no answer. Servers that failed this request, ejected servers and backups come last. Servers
+    /// that fail their checks stay excluded, so the result can be `None`.
     fn least_bad(&self, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
         let rank = |server: &Arc<Server>| match self.condition(server) {
             Condition::FailsChecks => None,
@@ -121,7 +124,8 @@ impl Pool {
     }
 
     /// `server`, or another one at which the request need not wait for a connection. With hash, the
-    /// request waits for its own server.
+    /// request waits for its own server. Only primary servers that are up are considered: waiting
+    /// for a healthy server is better than using a doubtful one.
     pub(super) fn roomier<'p>(&'p self, server: &'p Arc<Server>) -> &'p Arc<Server> {
         if server.has_room() || self.primary.ring.is_some() {
             return server;

@@ -105,7 +105,9 @@ impl Pool {
     }
 
     /// Takes over the state of the servers that `last`, the pool of the previous generation, also
-    /// has. A reload must not send requests to a server that is known to be down.
+    /// has. A reload must not send requests to a server that is known to be down. Servers are
+    /// matched by their names. Connections are not taken over; the old pool's requests finish on
+    /// them.
     pub fn inherit(&self, last: &Self) {
         let known: HashMap<&str, &Server> =
             last.servers.iter().map(|server| (&*server.name, &**server)).collect();
@@ -146,7 +148,8 @@ impl Pool {
     }
 
     /// The hash key of a request; requests with equal keys go to the same server. `None` if the
-    /// pool does not balance by hash.
+    /// pool does not balance by hash. It is computed once per request, so that a retry uses the
+    /// same key.
     pub fn key(&self, headers: &HeaderMap, facts: &Facts<'_>) -> Option<u64> {
         match &self.balance {
             Balance::Hash(by) => balance::key(by, headers, facts),

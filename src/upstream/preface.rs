@@ -20,12 +20,18 @@ pub(super) struct Preface(Vec<u8>);
 
 impl Preface {
     /// A header that names `client`. A client without an address is written as unknown.
+    ///
+    /// # Errors
+    /// The address cannot be written in the configured version.
     pub(super) fn naming(version: ProxyVersion, client: &Client) -> Result<Self, ForwardError> {
         Self::encode(version, addresses(client)).map_err(|what| ForwardError::Unwritable { what })
     }
 
     /// A header that names no client: the gateway itself is the caller, for example in a health
     /// check.
+    ///
+    /// # Errors
+    /// The configured version cannot express it.
     pub(super) fn local(version: ProxyVersion) -> Result<Self, ConnectError> {
         Self::encode(version, None).map_err(|what| ConnectError::Refused(io::Error::other(what)))
     }
@@ -46,6 +52,9 @@ impl Preface {
     }
 
     /// Writes the header as the first bytes of a connection.
+    ///
+    /// # Errors
+    /// The connection broke.
     pub(super) async fn write(
         &self,
         stream: &mut (impl AsyncWrite + Unpin),

@@ -67,7 +67,8 @@ fn says(headers: &HeaderMap, length: u64) -> bool {
 }
 
 /// Makes `request` an HTTP/1.1 request: origin form of the target, chunked if the length is
-/// unknown.
+/// unknown. It can be called for a request that was written for HTTP/2 before, since a retry may
+/// use another connection.
 pub(super) fn for_http1(request: &mut Request) {
     *request.version_mut() = Version::HTTP_11;
     if request.uri().authority().is_some() {
@@ -90,7 +91,7 @@ pub(super) fn for_http1(request: &mut Request) {
 }
 
 /// Joins several `Cookie` lines into one. HTTP/2 clients may split the field; HTTP/1.1 allows a
-/// single one (RFC 9113 §8.2.3).
+/// single one (RFC 9113 §8.2.3). Servers that read the first line only would lose cookies.
 fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
     let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
@@ -168,7 +169,8 @@ impl Progress {
 }
 
 /// Replaces the body of `request` by one that records its progress. `None` if the whole body is in
-/// memory or already at its end, so that there is nothing to wait for.
+/// memory or already at its end, so that there is nothing to wait for. `attempt` asks the result
+/// how long it may still wait for the answer.
 pub(super) fn watch_body(
     request: &mut Request,
     protected: &Arc<Protected>,

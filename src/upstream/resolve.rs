@@ -81,6 +81,9 @@ pub(super) enum Lookup {
 
 impl Lookup {
     /// Resolves a name. The system's resolver also applies `/etc/hosts`.
+    ///
+    /// # Errors
+    /// The resolver's error. It is logged and stored for callers that wait.
     async fn look_up(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         match self {
             Self::System => {
@@ -151,7 +154,8 @@ impl Names {
     }
 
     /// The addresses in turn, failed ones last. Each call begins with the next address, so that
-    /// connections spread over all of them.
+    /// connections spread over all of them. A failed address is still tried after the others: the
+    /// failure may be over.
     fn in_turn(&self) -> Vec<Address> {
         // The epoch is read before the addresses. If the answer changes between the two reads, then
         // new addresses get the old epoch and are merely checked again later. In the other order an
@@ -169,7 +173,8 @@ impl Names {
     }
 
     /// Records that `address` could not be connected to. Another address is then tried first, for
-    /// `AVOIDED`.
+    /// `AVOIDED`. The list is bounded, so that a name with ever new addresses cannot fill the
+    /// memory.
     pub(super) fn failed(&self, address: IpAddr) {
         let mut known = locked(&self.known);
         known.failed.retain(|(failed, _)| *failed != address);
@@ -179,14 +184,15 @@ impl Names {
     }
 
     /// True while the name resolves to `address`. The epoch makes this one comparison of numbers in
-    /// the usual case; the list is searched only after an address has disappeared.
+    /// the usual case; the list is searched only after an address has disappeared. Connections to a
+    /// former address are not reused, so that a server can be moved by DNS.
     pub(super) fn is_current(&self, address: Address) -> bool {
         address.epoch == self.epoch.load(Ordering::Relaxed)
             || self.addresses.load().contains(&address.ip)
     }
 
     /// Renews the answer if it is due. A server whose kept connections are used all the time opens
-    /// none, so no connect would renew its name.
+    /// none, so no connect would renew its name. `sweep` calls it for servers in use.
     pub(super) fn renew(self: &Arc<Self>, back_room: &BackRoom) {
         let asked = locked(&self.known).asked;
         if asked.is_some_and(|asked| asked.elapsed() >= self.every)

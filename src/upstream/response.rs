@@ -28,7 +28,8 @@ use crate::body::{Body, BodyError};
 use crate::runtime::Worker;
 
 /// An answer that is still streamed this long after its head ends with its session. A shorter one
-/// is not worth the cost of registering it.
+/// is not worth the cost of registering it. Revocations apply to requests that begin after them; a
+/// short answer that has begun is completed.
 const JOINS_AFTER: Duration = Duration::from_secs(5);
 
 /// Refuses framing that hyper accepts but that must not be passed on. Repeated equal
@@ -134,7 +135,8 @@ struct Answer {
     limits: Limits,
     started: Instant,
     /// The time since which the gateway waits for the upstream. It is not the time of the last
-    /// frame: a client that reads slowly must not be mistaken for an upstream that sends slowly.
+    /// frame: a client that reads slowly must not be mistaken for an upstream that sends slowly. It
+    /// is set when the body has to wait and cleared by the next frame.
     waiting: Option<Instant>,
     // The timer is created when the body first has to wait; most bodies never do.
     timer: Option<Pin<Box<Sleep>>>,

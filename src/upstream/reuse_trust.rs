@@ -41,7 +41,8 @@ impl ReuseTrust {
     }
 
     /// Records that the server closed a kept connection without announcing it. The probation begins
-    /// again.
+    /// again. `Relaxed` order is enough for all uses: the count is a hint, and no other data
+    /// depends on it.
     pub(super) fn broken(&self) {
         if self.left.load(Ordering::Relaxed) != PROBATION {
             self.left.store(PROBATION, Ordering::Relaxed);

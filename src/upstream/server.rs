@@ -197,7 +197,8 @@ impl Server {
     }
 
     /// Drops connections that are too old, closed, or lead to a former address; resolves the
-    /// server's name again if it is due.
+    /// server's name again if it is due. It checks all kept connections with the same rule as a
+    /// request does.
     pub(super) fn sweep(&self, back_room: &BackRoom) {
         match &self.kept {
             Connections::Limited(desk) => desk.sweep(|kept, now| self.is_usable(kept, now)),
@@ -273,7 +274,7 @@ impl Drop for InFlight {
 }
 
 /// Locks a mutex. A lock that a panic poisoned is used on: no code here leaves the data half
-/// changed.
+/// changed. A poisoned lock would otherwise fail every later request to this server.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

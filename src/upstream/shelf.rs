@@ -13,7 +13,7 @@ use super::link::{Kept, Link, Taken};
 use super::server::locked;
 
 /// Upper bound of kept connections per worker and server. Only a burst larger than this would use
-/// more.
+/// more. Each kept connection costs a socket on both sides.
 const MAX_IDLE: usize = 256;
 
 /// The kept connections. The locks are only contended by `sweep` and the metrics, since requests of

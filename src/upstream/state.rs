@@ -90,7 +90,8 @@ impl State {
     }
 
     /// The condition of the server at this moment. The end of an ejection is recorded by the first
-    /// call that sees it.
+    /// call that sees it. The stronger statement wins: failed checks, then an ejection, then a
+    /// failed connect, then a slow start.
     pub(super) fn condition(&self, clock: &Clock) -> Condition {
         if self.fails_checks() {
             return Condition::FailsChecks;
@@ -149,7 +150,8 @@ impl State {
     }
 
     /// Records a successful request. It writes only if there are failures to forget: writing for
-    /// each request would move the cache line from core to core.
+    /// each request would move the cache line from core to core. A success ends the row of
+    /// failures, so only failures without any success between them count.
     pub(super) fn succeeded(&self) {
         if self.row.load(Ordering::Relaxed) != 0 {
             self.row.store(0, Ordering::Relaxed);
@@ -157,7 +159,8 @@ impl State {
     }
 
     /// Ejects the server. Each ejection that follows soon after the last one is longer, up to the
-    /// maximum. Invariant: one caller at a time, which `outlier` ensures.
+    /// maximum. Invariant: one caller at a time, which `outlier` ensures. The count starts again
+    /// after a time without ejections that is as long as the longest one.
     pub(super) fn eject(&self, outlier: &Outlier, now: Timestamp) {
         let returned = Timestamp::from_millis(self.returned.load(Ordering::Relaxed));
         let before = match now.since(returned) >= outlier.max_ejection {
@@ -183,7 +186,8 @@ impl State {
     }
 
     /// Records the end of an ejection. Only the first of several concurrent callers does so, which
-    /// the `compare_exchange` decides.
+    /// the `compare_exchange` decides. The slow start begins at the planned end and not at this
+    /// call, because an unused server may be looked at much later.
     fn come_back(&self, ejected_until: u64, now: Timestamp) {
         let (ended, relaxed) = (&self.ejected_until, Ordering::Relaxed);
         if ended.compare_exchange(ejected_until, 0, relaxed, relaxed).is_err() {
@@ -212,7 +216,8 @@ impl State {
     }
 
     /// Takes over the state of the same server before a reload. The results of checks are taken
-    /// over only if the server still has checks: nothing else could bring it back.
+    /// over only if the server still has checks: nothing else could bring it back. Ejections and
+    /// the slow start continue, too: a reload must not bring a failing server back.
     pub(super) fn inherit(&self, last: &Self, has_checks: bool) {
         let relaxed = Ordering::Relaxed;
         self.fails_checks.store(has_checks && last.fails_checks(), relaxed);
@@ -255,7 +260,8 @@ impl State {
 }
 
 /// True if `until` is in the future, but not further away than it can have been set. A larger
-/// distance means that the clock was set back; the time then counts as over.
+/// distance means that the clock was set back; the time then counts as over. Without this rule, a
+/// clock that is set back by an hour would keep a server out for an hour.
 fn is_before(now: Timestamp, until: u64, longest: Duration) -> bool {
     let left = Timestamp::from_millis(until).since(now);
     !left.is_zero() && left <= longest

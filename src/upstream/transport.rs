@@ -16,7 +16,8 @@ use super::permits::Permit;
 use crate::gather::Room;
 
 /// A socket, and the permit to have it open if the server limits its connections. The permit is
-/// released when the socket is dropped.
+/// released when the socket is dropped. hyper owns the transport, so the limit counts the socket
+/// for exactly as long as it is open.
 pub(super) struct Transport {
     stream: Stream,
     _permit: Option<Arc<Permit>>,

@@ -43,7 +43,8 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     /// Copies until one side, the session or the route ends. The session is watched from the start,
-    /// but its end takes effect only once both sides are connected.
+    /// but its end takes effect only once both sides are connected. A client that never receives
+    /// the agreement is given up after `BEGINS_WITHIN`.
     pub(super) async fn run(self) {
         let notice = self.joined.as_ref().map(|(_, notice)| *notice).filter(|_| self.websocket);
         let ended = pin!(async {
@@ -122,6 +123,9 @@ struct Flow {
 
 impl Flow {
     /// Copies until the end of `from`, then closes `to`.
+    ///
+    /// # Errors
+    /// A read or write failed.
     async fn run(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),
@@ -149,6 +153,9 @@ impl Flow {
     }
 
     /// Removes written bytes from the buffer and follows the frames in them.
+    ///
+    /// # Errors
+    /// A write of zero bytes: the receiver takes no more.
     fn passed(&mut self, written: usize) -> io::Result<()> {
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());

@@ -28,7 +28,8 @@ pub struct Ends {
 }
 
 /// The end of one route. A reload that does not change the route's rule hands it on to the next
-/// generation, so that its streams go on.
+/// generation, so that its streams go on. If the rule changes, then the old end is announced and
+/// the streams under the old rule end.
 #[derive(Debug)]
 pub struct RouteEnd {
     ends: Arc<Ends>,
@@ -127,7 +128,8 @@ impl Watch {
 
 impl Joined {
     /// Resolves when the session, the credential or the route ends, or when the time has come.
-    /// Without any of these it never resolves.
+    /// Without any of these it never resolves. Its place among the streams is given back when the
+    /// future ends or is dropped.
     pub(super) async fn ended(self) {
         if self.over {
             return;

@@ -5,7 +5,8 @@
 //! `upgrade` is the caller.
 
 /// A close frame with status 1008 (policy violation, RFC 6455 §7.4.1). It is unmasked, as all
-/// frames from a server are (RFC 6455 §5.1).
+/// frames from a server are (RFC 6455 §5.1). The status tells the client's program that the end is
+/// intended and that a reconnect needs a new login.
 pub(super) const CLOSE_1008: [u8; 4] = [0x88, 0x02, 0x03, 0xf0];
 
 /// A position in a stream of frames.
@@ -64,7 +65,8 @@ impl Frames {
     }
 
     /// Advances over one byte of the header. The second byte has the mask bit and the length, or
-    /// the size of an extended length.
+    /// the size of an extended length. No more than the lengths is interpreted, so unknown opcodes
+    /// and extensions pass.
     fn pass_head(&mut self, byte: u8) {
         match self.passed {
             0 => (),

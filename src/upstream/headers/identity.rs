@@ -41,7 +41,8 @@ pub fn identity_fields(identity: &Identity) -> Vec<IdentityField> {
 }
 
 /// Sets the identity fields. Invariant: `strip_inbound` has removed all such fields of the client,
-/// including those that are not set here.
+/// including those that are not set here. An absent value leaves no field, so an upstream can tell
+/// "no roles" from a forged list.
 pub fn set_identity(headers: &mut HeaderMap, fields: &[IdentityField]) {
     for (name, value) in fields {
         headers.insert(name.clone(), value.clone());

@@ -66,7 +66,8 @@ pub struct Protected {
     /// trailer.
     api_key: Option<HeaderName>,
     /// A bit set of the lengths of the names: bit n stands for n bytes, bit 63 for 63 or more. It
-    /// rules out most fields without a comparison.
+    /// rules out most fields without a comparison. The fixed names are found by their first letter
+    /// instead.
     lengths: u64,
 }
 
@@ -137,7 +138,8 @@ impl Protected {
     }
 
     /// Removes from `trailers` everything that a header must not contain either, and credentials.
-    /// Some servers merge trailers into the header (RFC 9110 §6.5.1), after the gateway's checks.
+    /// Some servers merge trailers into the header (RFC 9110 §6.5.1), after the gateway's checks. A
+    /// credential in a trailer would be read by an upstream although it was never verified.
     pub(in crate::upstream) fn strip_trailers(&self, trailers: &mut HeaderMap) {
         remove_where(trailers, |name| {
             self.removes(name.as_str(), false, false)
@@ -183,7 +185,8 @@ pub fn strip_inbound(
 }
 
 /// Counts this hop for a request that limits its hops by `Max-Forwards` (RFC 9110 §7.6.2). False if
-/// the request must not be forwarded any further and the gateway has to answer.
+/// the request must not be forwarded any further and the gateway has to answer. Only OPTIONS and
+/// TRACE have such a limit.
 pub fn count_hop(head: &mut Parts) -> bool {
     if head.method != Method::OPTIONS && head.method != Method::TRACE {
         return true;
@@ -201,7 +204,8 @@ pub fn count_hop(head: &mut Parts) -> bool {
 }
 
 /// The protocol of an upgrade request, if it could be tunnelled. Another version of HTTP, or TLS,
-/// is never tunnelled: the requests inside would pass without any check (h2c smuggling).
+/// is never tunnelled: the requests inside would pass without any check (h2c smuggling). The
+/// gateway checks a request once, and cannot see those inside a tunnel.
 fn upgrade(head: &Parts) -> Option<HeaderValue> {
     let mut asked = head.headers.get_all(header::UPGRADE).iter();
     let (protocol, None) = (asked.next()?, asked.next()) else { return None };
@@ -285,7 +289,7 @@ pub fn remove_credentials(head: &mut Parts, kept: Kept, fields: CredentialFields
 }
 
 /// Removes `access_token` and `x_key` from the query. All other bytes of the query stay as they
-/// are.
+/// are. Parameter names are compared decoded, because the upstream would decode them, too.
 pub fn remove_from_query(uri: &mut Uri) {
     let Some(query) = uri.query() else { return };
     let is_credential = |pair: &&str| {

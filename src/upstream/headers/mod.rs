@@ -92,7 +92,7 @@ fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> 
 }
 
 /// Removes the fields that are meant for one connection only, and those that `Connection` names
-/// (RFC 9110 §7.6.1).
+/// (RFC 9110 §7.6.1). The named fields are removed before `Connection` itself, which lists them.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         // The two usual values name no field, or one that is removed below. Skipping them saves a
@@ -135,7 +135,8 @@ fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool)
 }
 
 /// True for fields that `Connection` must not be able to remove. Without them, the upstream would
-/// read another message than the gateway checked.
+/// read another message than the gateway checked. A client could otherwise name `Content-Length`
+/// there and smuggle a second request in the body.
 fn frames_the_message(name: &HeaderName) -> bool {
     *name == header::HOST || *name == header::CONTENT_LENGTH || *name == header::CONTENT_TYPE
 }

@@ -27,7 +27,8 @@ const MAX_REQUEST_ID: usize = 128;
 
 impl RequestId {
     /// The id that a trusted proxy gave the request, or a new UUID v7 (RFC 9562 §5.7). Invariant:
-    /// it is called before `strip_inbound`, which removes the field.
+    /// it is called before `strip_inbound`, which removes the field. An id from any other client is
+    /// ignored: it could imitate another request in the logs.
     pub fn choose(
         headers: &HeaderMap,
         client: &Client,
@@ -88,7 +89,8 @@ pub fn set_forwarded(headers: &mut HeaderMap, facts: &Facts<'_>) {
 }
 
 /// Sets `X-Forwarded-For` and `X-Real-IP`. Behind a trusted proxy, the proxy's list is continued by
-/// the proxy's own address; otherwise the list begins with the client.
+/// the proxy's own address; otherwise the list begins with the client. `X-Real-IP` always has the
+/// one address that the gateway believes.
 fn set_addresses(headers: &mut HeaderMap, client: &Client) {
     let peer = client.peer.map(|peer| peer.ip());
     let Some(address) = client.address.or(peer) else { return };
@@ -114,7 +116,8 @@ fn joined(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Sets `Host` and the fields about it. The upstream gets the host that the client named: it builds
-/// links from it, and one upstream may serve several hosts.
+/// links from it, and one upstream may serve several hosts. A trusted proxy's own
+/// `X-Forwarded-Host` and `X-Forwarded-Port` stay.
 fn set_host(headers: &mut HeaderMap, facts: &Facts<'_>) {
     let host = match headers.get(header::HOST) {
         // The host nearly always is canonical already. The bytes are then shared and not copied.
@@ -140,7 +143,7 @@ fn set_host(headers: &mut HeaderMap, facts: &Facts<'_>) {
 }
 
 /// Sets `X-Forwarded-Prefix`. If a trusted proxy removed a prefix before the gateway did, then its
-/// prefix comes first.
+/// prefix comes first. Upstreams use it to build links that lead back through the gateway.
 fn set_prefix(headers: &mut HeaderMap, facts: &Facts<'_>) {
     let Some(Prefix { outer: prefix, .. }) = facts.prefix else { return };
     // If only the upstream has a prefix, then the client's path begins at the root, and there is
@@ -157,7 +160,8 @@ fn set_prefix(headers: &mut HeaderMap, facts: &Facts<'_>) {
 }
 
 /// Passes a valid trace on, or begins a new one (W3C Trace Context §3.2). A new trace is marked as
-/// sampled, because an upstream assumes that of a request without a trace.
+/// sampled, because an upstream assumes that of a request without a trace. An invalid `traceparent`
+/// is replaced, and `tracestate` is removed, because it belongs to the old trace.
 fn set_trace(headers: &mut HeaderMap, request_id: &RequestId) {
     let mut given = headers.get_all(TRACEPARENT).iter();
     let valid = match (given.next(), given.next()) {
@@ -184,7 +188,7 @@ fn set_trace(headers: &mut HeaderMap, request_id: &RequestId) {
 }
 
 /// True for a valid `traceparent` value (W3C Trace Context §3.2.2). Versions after 00 may have more
-/// fields.
+/// fields. All zeros and the version ff are invalid.
 fn is_traceparent(value: &[u8]) -> bool {
     let mut parts = value.split(|byte| *byte == b'-');
     let mut field = |length: usize| {

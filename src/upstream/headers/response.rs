@@ -10,7 +10,7 @@ use super::{Facts, Prefix, remove_where, strip_hop_by_hop};
 use crate::client::Scheme;
 
 /// `Alt-Svc` would lead the client past the gateway, and `Proxy-Authenticate` would ask the client
-/// for the credential of a proxy.
+/// for the credential of a proxy. The gateway takes no part in either.
 const NOT_PASSED: [HeaderName; 2] = [header::ALT_SVC, header::PROXY_AUTHENTICATE];
 
 /// Removes the fields that belong to the connection to the upstream only.
@@ -100,7 +100,8 @@ impl<'a> Place<'a> {
     }
 
     /// True if the URL names the host and port that the client used. Default ports of both schemes
-    /// count as equal, because the upstream was not told the scheme by the port.
+    /// count as equal, because the upstream was not told the scheme by the port. IPv6 addresses are
+    /// compared without their brackets.
     fn is_asked_for(&self, facts: &Facts<'_>) -> bool {
         let default = default_port(facts.client.scheme == Scheme::Https);
         let port = facts.port().and_then(|port| port.parse().ok()).unwrap_or(default);
