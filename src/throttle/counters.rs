@@ -1,9 +1,11 @@
-//! What is kept of the callers of one rule: one number each, so many callers at the most.
+//! The counters of one rate limit rule: one number for each caller, for a bounded number of
+//! callers.
 //!
-//! A caller is told apart by a keyed hash of 64 bits, which nobody outside can aim at; should two
-//! be alike, they share a budget. An entry whose whole budget is there again says nothing and is
-//! swept. Where a shard is full all the same, those who spent least are forgotten first: what
-//! they gain is little, and a crowd that comes once each cannot wash away those who overdo it.
+//! A caller is identified by a keyed 64-bit hash, so that nobody outside can choose colliding
+//! callers; two that collide by chance share a budget. An entry with its whole budget restored
+//! carries no information and is swept. If a shard is full even so, then the callers who spent
+//! least are forgotten first. They gain little by that, and a crowd of one-time callers cannot
+//! evict the counters of those who exceed the limit.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -13,9 +15,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::gcra::{Budget, Exceeded, Rate};
 use crate::clock::Timestamp;
 
-/// Workers seldom meet in so many; a power of two.
+/// Number of shards, a power of two. With this many, workers seldom wait for the same lock.
 const SHARDS: usize = 16;
-/// The share of a full shard that makes room.
+/// A full shard forgets this fraction of its entries (one in eight) at once.
 const FORGOTTEN: usize = 8;
 
 /// The callers of one rule.
@@ -27,11 +29,12 @@ pub struct Counters {
     most: usize,
 }
 
-/// Theoretical arrival times by callers.
+/// Theoretical arrival times (see `gcra`) by caller.
 type Shard = HashMap<u64, u64, BuildHasherDefault<AsItIs>>;
 
 impl Counters {
-    /// For at most about `keys` callers at once.
+    /// Counters for about `keys` callers at most. The number is split among the shards and rounded
+    /// up, so slightly more can be stored.
     pub fn new(rate: Rate, keys: usize) -> Self {
         let most = keys.div_ceil(SHARDS).max(1);
         Self { rate, hasher: RandomState::new(), shards: Default::default(), most }
@@ -40,21 +43,26 @@ impl Counters {
     /// Counts a request of `who`.
     ///
     /// # Errors
-    /// When it is one too many.
+    /// The request exceeds the rate. It is not counted then.
     pub fn admit(&self, who: impl Hash, now: Timestamp) -> Result<Budget, Exceeded> {
         let key = self.hasher.hash_one(who);
         let mut shard = self.shard(key);
+        // Room is made only for a new caller: an existing entry is updated in place.
         if shard.len() >= self.most && !shard.contains_key(&key) {
             self.make_room(&mut shard, now);
         }
         self.rate.admit(shard.entry(key).or_default(), now)
     }
 
-    /// Forgets callers whose whole budget is there again; to be called every few seconds.
+    /// Forgets callers whose budget is whole again. The background runtime calls it every few
+    /// seconds. Such an entry and no entry mean the same, so nothing is lost. Without sweeping,
+    /// every caller of a busy day would stay in memory up to the bound.
     pub fn sweep(&self, now: Timestamp) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.retain(|_, arrival| !self.rate.is_whole(*arrival, now));
+            // A map does not shrink by itself. After a flood, the memory of a shard is returned
+            // when less than an eighth of it is in use.
             let few = shard.len().saturating_mul(2);
             if shard.capacity() > few.saturating_mul(4) {
                 shard.shrink_to(few);
@@ -62,34 +70,41 @@ impl Counters {
         }
     }
 
-    /// Callers of whom something is known.
+    /// The number of callers with an entry.
     pub fn len(&self) -> usize {
         let len = |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).len();
         self.shards.iter().map(len).sum()
     }
 
-    /// True if nothing is known of anybody.
+    /// True if there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// The shard of a key.
     fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
-        // The map itself goes by the lowest and the highest bits.
+        // The shard number is taken from the middle of the hash. The map inside uses its lowest and
+        // highest bits, which must stay evenly distributed within a shard. The hash is keyed, so
+        // callers cannot be chosen to fill one shard.
         let [.., number, _, _, _] = key.to_le_bytes();
         let [first, ..] = &self.shards;
         let shard = self.shards.get(usize::from(number) % SHARDS).unwrap_or(first);
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes room in a full shard: restored entries go first, then those that spent least. It costs
+    /// time in proportion to the shard, but runs for one in many new callers only.
     fn make_room(&self, shard: &mut Shard, now: Timestamp) {
         shard.retain(|_, arrival| !self.rate.is_whole(*arrival, now));
         let mut excess = (shard.len() + 1).saturating_sub(self.most);
         if excess == 0 {
             return;
         }
-        // A share of them at once, so that the next newcomers cost nothing.
+        // Several entries are removed at once, so that the next new callers need no search.
         excess = excess.max(self.most / FORGOTTEN);
         let mut arrivals: Vec<u64> = shard.values().copied().collect();
+        // The `excess` smallest arrival times belong to the callers who spent least. Finding their
+        // bound takes linear time, without sorting.
         let (_, until, _) = arrivals.select_nth_unstable(excess - 1);
         shard.retain(|_, arrival| {
             let goes = excess > 0 && *arrival <= *until;
@@ -99,7 +114,7 @@ impl Counters {
     }
 }
 
-/// The hasher of what is a hash already.
+/// A hasher that returns its input, for keys that are hashes already.
 #[derive(Default)]
 struct AsItIs(u64);
 

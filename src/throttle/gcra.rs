@@ -1,36 +1,36 @@
-//! The arithmetic of a rate limit: the generic cell rate algorithm, as a function of `now`.
+//! The arithmetic of a rate limit: the generic cell rate algorithm (GCRA), as a function of `now`.
 //!
-//! What is kept of a caller is one number, the theoretical arrival time: when his whole budget
-//! will be there again. It is counted in parts of a millisecond, `requests` to each, so that a
-//! request costs exactly `per` milliseconds of them whatever the rate: nothing is rounded, and so
-//! nothing adds up.
+//! The state of a caller is one number, the theoretical arrival time: the time at which the whole
+//! budget is restored. Its unit is a millisecond divided by `requests`, so one request costs
+//! exactly `per` (in milliseconds) of these units. No division is rounded, so no error accumulates.
+//! Nothing here reads a clock or takes a lock; `counters` stores the numbers.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::config::RateLimit;
 
-/// So many requests in so long a time.
+/// A rate: `requests` in a period, with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     requests: u64,
-    /// What one request costs: `per` in milliseconds.
+    /// The cost of one request in units: the period in milliseconds.
     cost: u64,
-    /// What the whole budget is worth.
+    /// The whole budget (the burst) in units.
     whole: u64,
 }
 
-/// What is left to a caller.
+/// The rest of a caller's budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Requests that would be let through now.
+    /// Requests that would pass now.
     pub left: u64,
-    /// When there is more: for a caller who has nothing left the next request, for others the
-    /// whole budget.
+    /// The time until there is more: without any left, until the next request passes; otherwise
+    /// until the whole budget is restored. Clients are told this time in `RateLimit`.
     pub more_in: Duration,
 }
 
-/// Over the limit; with when the next request would be let through.
+/// The limit is exceeded. `retry_after` is the time until the next request passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exceeded {
     pub retry_after: Duration,
@@ -43,22 +43,25 @@ impl Rate {
         Self { requests: rule.requests.max(1), cost, whole: cost.saturating_mul(rule.burst.max(1)) }
     }
 
-    /// So many in so long, all of them at once if need be.
+    /// `requests` in each `per`. All of them may come at once.
     pub fn of(requests: u32, per: Duration) -> Self {
         let requests = u64::from(requests).max(1);
         let cost = u64::try_from(per.as_millis()).unwrap_or(u64::MAX).max(1);
         Self { requests, cost, whole: cost.saturating_mul(requests) }
     }
 
-    /// Lets one request through and notes it in `arrival`; a refused one counts nothing.
+    /// Counts one request in `arrival`. A refused request is not counted, so a caller who retries
+    /// too early does not extend the refusal.
     ///
     /// # Errors
-    /// When the budget is spent.
+    /// The budget is used up.
     pub fn admit(&self, arrival: &mut u64, now: Timestamp) -> Result<Budget, Exceeded> {
         let now = self.at(now);
         let most = now.saturating_add(self.whole);
-        // No later than if all had been spent just now, and kept so: a clock that was set back must
-        // not shut callers out for as long as it was.
+        // The time is bounded by the present from below, because an unused budget does not grow
+        // beyond the burst. It is bounded from above by a budget that was spent just now: if the
+        // clock was set back, then callers must not be refused for as long as it was. Both bounds
+        // are applied in one step, before the request is counted.
         *arrival = (*arrival).clamp(now, most);
         let next = arrival.saturating_add(self.cost);
         if next > most {
@@ -68,16 +71,19 @@ impl Rate {
         Ok(Budget { left: (most - next) / self.cost, more_in: self.duration(next - now) })
     }
 
-    /// True if nothing of the budget is missing, so that nothing has to be known of its owner.
+    /// True if the whole budget is there. Such a caller needs no entry.
     pub fn is_whole(&self, arrival: u64, now: Timestamp) -> bool {
         arrival <= self.at(now)
     }
 
+    /// A timestamp in units.
     fn at(&self, now: Timestamp) -> u64 {
         now.millis().saturating_mul(self.requests)
     }
 
-    /// Rounded up: who comes back a moment early is refused again.
+    /// A number of units as a duration, rounded up: a caller who comes a moment too early would be
+    /// refused again. The result is at least as long as the exact time. Clients sleep for this time
+    /// before they retry.
     fn duration(&self, parts: u64) -> Duration {
         Duration::from_millis(parts.div_ceil(self.requests))
     }
@@ -125,8 +131,8 @@ mod tests {
     }
 
     proptest! {
-        /// In any time no more pass than the burst and what came back; told to come back, a
-        /// caller is let through then and not a millisecond before.
+        /// In any period no more requests pass than the burst and what was restored. A caller that
+        /// comes back after `retry_after` passes then, and not a millisecond earlier.
         #[test]
         fn no_more_pass_than_the_rule_says(
             (requests, per, burst) in (1_u64..2000, 1_u64..100_000, 1_u64..200),
@@ -156,7 +162,7 @@ mod tests {
             }
         }
 
-        /// Who keeps to the rate is never refused, however the rate divides.
+        /// A caller that keeps to the rate is never refused, whatever the rate divides to.
         #[test]
         fn an_even_pace_is_never_refused(requests in 1_u64..1000, per in 1_u64..100_000) {
             let (rate, mut arrival) = (rate(requests, per, 1), 0);

@@ -1,9 +1,10 @@
-//! Rate limits of routes: how many requests a caller may make in a time.
+//! Rate limits of routes: how many requests a caller may make in a period.
 //!
-//! A route's rules are ready when its generation is; what was counted is handed on by the last
-//! generation where a rule is the same. Rules by client and route are asked before anybody is
-//! authenticated, so that a flood costs no verification; rules by subject and session after it.
-//! Nothing here answers a client: `pipeline` does, by `Told`.
+//! The rules are prepared with their generation. Counters are handed on from the previous
+//! generation if a rule is unchanged, so that a reload does not reset limits. Rules by client and
+//! by route apply before authentication, so that a flood costs no verification; rules by subject
+//! and by session apply after it. Nothing here answers a client: the pipeline does that, with the
+//! statements in `Told`.
 
 mod counters;
 mod fields;
@@ -21,39 +22,41 @@ use crate::clock::Timestamp;
 use crate::config::{Config, LimitBy, RateLimit, Route};
 use crate::identity::{Identity, SessionId, Subject};
 
-/// Everything that is counted for one configuration.
+/// The counters of all rules of one configuration. They are keyed by route and rule, so that the
+/// next generation can find those that it shares.
 #[derive(Debug, Default)]
 pub struct Throttle {
     counters: HashMap<(String, RateLimit), Arc<Counters>>,
     keys: usize,
 }
 
-/// The rules of one route.
+/// The rules of one route, in the order of the configuration.
 #[derive(Debug, Default)]
 pub struct Limits {
     rules: Vec<Rule>,
 }
 
-/// A rule and who came under it.
+/// One rule with its counters. Requests of all workers count in the same counters.
 #[derive(Debug)]
 struct Rule {
     by: LimitBy,
-    /// What clients and metrics know it by.
+    /// The name of the rule for clients and in metrics.
     name: String,
-    /// `"client";q=100;w=1`.
+    /// The rule as a list item, such as `"client";q=100;w=1`.
     policy: String,
     counters: Arc<Counters>,
 }
 
-/// Who calls, as far as that is known when rules are asked.
+/// The caller, as far as known when rules are applied.
 #[derive(Clone, Copy, Debug)]
 pub enum Caller<'a> {
-    /// Nobody was asked yet. Without an address where many share it: such are not told apart.
+    /// Not authenticated yet. Without an address if many clients share it; such clients are not
+    /// counted apart. The rules by route still apply to them.
     Unproved {
         address: Option<IpAddr>,
     },
     Proved(&'a Identity),
-    /// Let through without being asked or without having proved it.
+    /// Let through without authentication, or without a valid credential on a route that observes.
     Unknown {
         address: Option<IpAddr>,
     },
@@ -62,12 +65,12 @@ pub enum Caller<'a> {
 /// A rule that a request would break.
 #[derive(Debug)]
 pub struct Broken<'a> {
-    /// The rule's name.
+    /// The name of the rule.
     pub rule: &'a str,
     pub exceeded: Exceeded,
 }
 
-/// What one rule counts as one.
+/// The identity under which one rule counts a request.
 #[derive(Hash)]
 enum Who<'a> {
     Everybody,
@@ -77,7 +80,9 @@ enum Who<'a> {
 }
 
 impl Throttle {
-    /// Counters for every rule of `config`; those of `last` where they are the same.
+    /// Builds counters for every rule of `config`. The counters of `last` are kept for rules that
+    /// are the same, unless the configured number of callers has changed. A changed rule begins
+    /// with fresh counters, because an arrival time counts in units of the rule.
     pub fn build(config: &Config, last: Option<&Self>) -> Self {
         let keys = config.throttle.keys;
         let last = last.filter(|last| last.keys == keys);
@@ -93,7 +98,9 @@ impl Throttle {
         Self { counters, keys }
     }
 
-    /// The rules of a route of the same configuration.
+    /// The rules of a route of the same configuration. Several rules by the same kind get numbered
+    /// names. Metrics and clients tell them apart by these names, for example `client` and
+    /// `client-2`.
     pub fn limits(&self, route: &Route) -> Limits {
         let mut rules: Vec<Rule> = Vec::with_capacity(route.rate_limit.len());
         for rule in &route.rate_limit {
@@ -109,38 +116,38 @@ impl Throttle {
         Limits { rules }
     }
 
-    /// Forgets callers of whom nothing has to be known; to be called every few seconds.
+    /// Forgets callers whose budgets are whole. The background runtime calls it every few seconds.
     pub fn sweep(&self, now: Timestamp) {
         for counters in self.counters.values() {
             counters.sweep(now);
         }
     }
 
-    /// Callers of whom something is known, under all rules together.
+    /// The number of entries of all rules.
     pub fn len(&self) -> usize {
         self.counters.values().map(|counters| counters.len()).sum()
     }
 
-    /// True if nobody is counted.
+    /// True if there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
 impl Limits {
-    /// True if there is no rule.
+    /// True if the route has no rule.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// Names of the rules, for metrics.
+    /// The names of the rules, for metrics.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().map(|rule| rule.name.as_str())
     }
 
-    /// Counts a request under the rules that can be asked of this caller and notes in `told` what
-    /// they say, up to the first that is broken. What earlier rules counted stays counted: a
-    /// request that was made was made.
+    /// Counts a request under the rules that apply to this caller, up to the first broken one, and
+    /// adds their statements to `told`. Counts of earlier rules are not taken back: the request was
+    /// made, even if it is refused.
     pub fn admit<'a>(
         &'a self,
         caller: Caller<'_>,
@@ -162,7 +169,9 @@ impl Limits {
 }
 
 impl<'a> Caller<'a> {
-    /// What a rule `by` counts this caller as; `None` if it is not asked now.
+    /// The identity under which a rule `by` counts this caller; `None` if the rule does not apply
+    /// at this moment. Rules by client and route apply before authentication only, rules by subject
+    /// and session after it only, so that no request is counted twice by one rule.
     fn as_who(self, by: LimitBy) -> Option<Who<'a>> {
         match (self, by) {
             (Self::Unproved { .. }, LimitBy::Route) => Some(Who::Everybody),
@@ -171,7 +180,8 @@ impl<'a> Caller<'a> {
                 address.map(|address| Who::Address(address_group(address)))
             }
             (Self::Proved(identity), LimitBy::Subject) => Some(Who::Subject(&identity.subject)),
-            // Who has no session, such as the holder of an API key, has one budget for all he does.
+            // A caller without a session, such as the holder of an API key, has one budget for all
+            // requests.
             (Self::Proved(identity), LimitBy::Session) => {
                 Some(identity.session.map_or(Who::Subject(&identity.subject), Who::Session))
             }
