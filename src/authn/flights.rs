@@ -36,8 +36,8 @@ impl Flights {
     pub(super) async fn join(&self, name: Digest, ask: impl Future<Output = bool>) -> Option<bool> {
         let flight = self.board(name)?;
         // `get_or_init` runs the future of one waiter and wakes the others with its result. If that
-        // waiter is dropped, then another waiter's future runs, so a cancelled request strands
-        // nobody.
+        // waiter is dropped, then another waiter's future runs, so a cancelled request leaves no
+        // other one waiting for ever.
         let is_answered = *flight.get_or_init(|| ask).await;
         self.land(&name, &flight);
         Some(is_answered)

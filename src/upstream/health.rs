@@ -193,8 +193,7 @@ async fn round(pool: &Pool, checks: &Checks, back_room: &BackRoom, rows: &mut Ve
     }
 }
 
-/// The results of one server.
-/// What was heard of one server.
+/// The results of one server, from which `note` decides about its health.
 #[derive(Clone, Copy, Default)]
 struct Row {
     healthy: Option<bool>,

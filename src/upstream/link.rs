@@ -39,7 +39,7 @@ pub(super) struct Link {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Address {
     pub(super) ip: IpAddr,
-    /// See `Names::is_current`.
+    /// The resolver's epoch at which the address was valid; `Names::is_current` compares it.
     pub(super) epoch: u32,
 }
 

@@ -1,11 +1,11 @@
-//! Upstreams: pools of servers, the connections kept to them, and the way a request goes there
-//! and its answer comes back.
+//! Upstreams: pools of servers, the connections to them, and the forwarding of requests and
+//! answers.
 //!
-//! A request passes through here in this order: `headers::strip_inbound`, then (elsewhere) the
-//! decision, then `headers::remove_credentials`, `headers::set_forwarded`,
-//! `headers::set_identity`, the route's `Rules`, and `Pool::forward`. Nothing here answers a
-//! client: what goes wrong is a `ForwardError`, which says whose fault it is. Connections are
-//! kept per worker, so that no lock is shared on the way, unless their number is limited.
+//! A request passes in this order: `headers::strip_inbound`, then the decision (in the pipeline),
+//! then `headers::remove_credentials`, `headers::set_forwarded`, `headers::set_identity`, the
+//! route's `Rules`, and `Pool::forward`. Nothing here answers a client: a failure is a
+//! `ForwardError`, which states whose fault it is. Connections are kept per worker, so that
+//! requests share no lock, unless their number is limited. The pipeline is the caller.
 
 pub mod headers;
 
