@@ -1,4 +1,8 @@
-//! The ring's plain values: what it is opened with, what it holds, what it tells.
+//! Plain values of the key ring: the options it is opened with, the keys it lists, the events it
+//! reports.
+//!
+//! `ring` and `rotation` create these values; `admin`, `cli` and the audit log read them. Nothing
+//! here reads files or decides anything.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,35 +12,38 @@ use super::signing::SigningKey;
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 
-/// What a ring is opened with.
+/// The options with which a key ring is opened.
 #[derive(Clone, Debug)]
 pub struct KeyRingOptions {
-    /// Where the files are.
+    /// The folder with the key files.
     pub dir: PathBuf,
-    /// Ours to make and rotate; else the operator's.
+    /// True if the gateway creates and rotates the keys; false if the operator manages the folder
+    /// and the gateway only reads it.
     pub managed: bool,
-    /// Algorithms that tokens are signed with.
+    /// The algorithms that tokens are signed with. Each needs a signing key.
     pub algorithms: Vec<Algorithm>,
-    /// How long a key signs.
+    /// How long a key signs before its successor takes over.
     pub rotate_every: Duration,
-    /// How long a key is published before it signs.
+    /// How long a key is published before it signs. Clients cache the JWKS; within this time they
+    /// fetch it again and know the key before its first token.
     pub publish_before: Duration,
-    /// How long a key verifies after its successor took over: the longest life of any token.
+    /// How long a key still verifies after its successor took over. It is the longest life of any
+    /// token, so that no valid token loses its key.
     pub keep_for: Duration,
     pub now: Timestamp,
 }
 
-/// What a key is for at the moment.
+/// The use of a key at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
-    /// Published, signs later.
+    /// Published, but not signing yet.
     Pending,
     Signing,
-    /// Only verifies.
+    /// Verifies older tokens and signs no new ones.
     Retired,
 }
 
-/// One line of `key list`.
+/// A key as `key list` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyEntry {
     pub kid: Arc<str>,
@@ -46,20 +53,20 @@ pub struct KeyEntry {
     pub state: KeyState,
 }
 
-/// What became of keys, for the audit log.
+/// A change of the keys, for the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyEvent {
-    /// A key was made, imported or found, and is published.
+    /// A key was created, imported or found in the folder, and is published now.
     Added { kid: Arc<str>, algorithm: Algorithm, signs_from: Timestamp },
     /// A key signs from now on.
     Signs { kid: Arc<str>, algorithm: Algorithm },
-    /// A key is gone: its tokens are refused.
+    /// A key was removed. Its tokens are refused.
     Removed { kid: Arc<str>, algorithm: Algorithm },
-    /// The folder could not be read or written; the last good keys stay.
+    /// The folder could not be read or written. The last good keys stay in use.
     Failed { cause: String },
 }
 
-/// A key and its times.
+/// A signing key with its times and its file.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) key: Arc<SigningKey>,

@@ -1,16 +1,19 @@
-//! What can be wrong with keys.
+//! Errors of keys: why a key is refused, and why the key ring fails.
+//!
+//! The texts name the fault and the place, never the content of a key, because they appear in logs
+//! and in answers to operators.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::algorithm::Algorithm;
 
-/// Why a key is not usable; the text names the fault and never the key's content.
+/// The fault of an unusable key. The text names the fault and never the key's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadKey(pub &'static str);
 
-/// A key could not be read, kept, made or used.
+/// The reasons for which a key could not be read, stored, created or used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// A file of the folder is not a usable key.
@@ -21,7 +24,7 @@ pub enum KeyError {
         source: BadKey,
     },
 
-    /// The folder or a file in it could not be read or written.
+    /// The folder, or a file in it, could not be read or written.
     #[error("`{path}` cannot be read or written")]
     Io {
         path: PathBuf,
@@ -33,27 +36,27 @@ pub enum KeyError {
     #[error("the key is refused")]
     Refused(#[from] BadKey),
 
-    /// Two keys have the same id, so a token could mean either.
+    /// Two keys have the same id. A token that names this id could mean either of them.
     #[error("two keys are called `{kid}`")]
     Twice { kid: String },
 
-    /// The operator's folder lacks a key that the configuration needs.
+    /// The operator's folder has no key for an algorithm that the configuration needs.
     #[error("no key signs {}", .0.as_str())]
     NoKey(Algorithm),
 
-    /// There is no key of this id.
+    /// No key has this id.
     #[error("no key is called `{kid}`")]
     Unknown { kid: String },
 
-    /// Keys in a folder of the operator's are changed by him alone.
+    /// The folder belongs to the operator, who alone changes the keys in it.
     #[error("`{dir}` is managed by the operator: add or remove files there")]
     NotManaged { dir: PathBuf },
 
-    /// The self test: a key whose signature does not verify must never sign a token.
+    /// The self test failed. A key whose signature does not verify must never sign a token.
     #[error("the {} key `{kid}` does not verify what it signs", .algorithm.as_str())]
     SelfTest { kid: String, algorithm: Algorithm },
 
-    /// The cryptographic library would not make a key or a signature.
+    /// The cryptographic library could not create a key or a signature.
     #[error("a signature or key for {} could not be made", .0.as_str())]
     Crypto(Algorithm),
 }

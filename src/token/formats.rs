@@ -1,7 +1,9 @@
 //! Keys as text: JWK (RFC 7517) and PEM (RFC 7468), public and private.
 //!
-//! Reads what a file says into `KeyParts`. A JWK that is not meant for signatures, or that is a
-//! private key where a public one is expected, is refused. Nothing is ever fetched.
+//! This file parses texts into `KeyParts`. It refuses a JWK that is not meant for signatures, and a
+//! private key where a public one is expected. It never fetches anything and does not judge the
+//! strength of a key; `VerifyingKey::bind` does that. `keyset` calls it for issuers' keys,
+//! `signing` for our own.
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents};
@@ -22,22 +24,26 @@ use super::verifying::{Curve, KeyParts};
 use crate::algorithm::Algorithm;
 use crate::secret::Secret;
 
-/// Longest key id that is taken, here and in a token's header.
+/// Longest accepted key id in bytes, in keys and in the headers of tokens.
 pub const MAX_KID: usize = 256;
 
-/// A private key: what it publishes, and itself as PKCS #8 (or the secret's bytes).
+/// A private key: its public half, and the private half as PKCS #8 (or the bytes of a secret).
 pub(super) struct PrivateParts {
     pub(super) public: KeyParts,
     pub(super) material: Secret<Vec<u8>>,
 }
 
-/// What a JWK says beside the key.
+/// The members of a JWK besides the key itself.
 pub(super) struct JwkFacts {
     pub(super) kid: Option<String>,
     pub(super) algorithm: Option<Algorithm>,
 }
 
-/// The members that say what a JWK is for; refuses one that is not for signatures.
+/// Reads the members that say what a JWK is for.
+///
+/// # Errors
+/// A key that is not meant for signatures (`use`) or not for `operation` (`key_ops`, RFC 7517
+/// §4.3), an unknown algorithm, and a key id that is empty or too long.
 pub(super) fn jwk_facts(jwk: &Map<String, Value>, operation: &str) -> Result<JwkFacts, BadKey> {
     let text = |name: &str| match jwk.get(name) {
         None => Ok(None),
@@ -63,7 +69,11 @@ pub(super) fn jwk_facts(jwk: &Map<String, Value>, operation: &str) -> Result<Jwk
     Ok(JwkFacts { kid, algorithm })
 }
 
-/// The public key (or secret) of a JWK.
+/// The public key, or the secret, of a JWK.
+///
+/// # Errors
+/// A private key, and a key that is malformed or of an unknown type. A private key is refused
+/// because its owner published it by mistake: everybody who could read it can sign.
 pub(super) fn public_jwk(jwk: &Map<String, Value>) -> Result<KeyParts, BadKey> {
     if jwk.contains_key("d") {
         return Err(BadKey("it is a private key, of which only the public half belongs here"));
@@ -71,6 +81,7 @@ pub(super) fn public_jwk(jwk: &Map<String, Value>) -> Result<KeyParts, BadKey> {
     jwk_parts(jwk)
 }
 
+/// The public members of a JWK, whether private members are present or not.
 fn jwk_parts(jwk: &Map<String, Value>) -> Result<KeyParts, BadKey> {
     let curve = jwk.get("crv").and_then(Value::as_str);
     match (jwk.get("kty").and_then(Value::as_str), curve) {
@@ -91,12 +102,16 @@ fn ec_jwk(jwk: &Map<String, Value>, curve: Curve, size: usize) -> Result<KeyPart
     Ok(KeyParts::Ec { curve, point: [vec![4], x, y].concat() })
 }
 
+/// Decodes a member that is base64url without padding.
 fn member(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, BadKey> {
     let text = jwk.get(name).and_then(Value::as_str).ok_or(BadKey("a member is missing"))?;
     URL_SAFE_NO_PAD.decode(text).map_err(|_| BadKey("a member is not base64url"))
 }
 
-/// The public key of a PEM file: a public key, or a certificate that holds one.
+/// The public key of a PEM file, which has a public key or a certificate.
+///
+/// # Errors
+/// A private key, and text that is malformed or of an unknown type.
 pub(super) fn public_pem(text: &str) -> Result<KeyParts, BadKey> {
     if PrivateKeyDer::from_pem_slice(text.as_bytes()).is_ok() {
         return Err(BadKey("it is a private key, of which only the public half belongs here"));
@@ -113,8 +128,11 @@ pub(super) fn public_pem(text: &str) -> Result<KeyParts, BadKey> {
     info_parts(certificate.public_key())
 }
 
+/// The key in an X.509 `SubjectPublicKeyInfo` structure.
 fn info_parts(info: &SubjectPublicKeyInfo<'_>) -> Result<KeyParts, BadKey> {
     use x509_parser::public_key::PublicKey;
+    // 1.3.101.112 is Ed25519 (RFC 8410 §3). The X.509 library does not parse this type, so its
+    // bytes are taken as they are.
     if info.algorithm.algorithm.to_id_string() == "1.3.101.112" {
         return Ok(KeyParts::Ed { x: info.subject_public_key.data.to_vec() });
     }
@@ -136,12 +154,16 @@ fn info_parts(info: &SubjectPublicKeyInfo<'_>) -> Result<KeyParts, BadKey> {
     }
 }
 
+/// DER integers may begin with a zero byte that marks them as positive. `KeyParts` has none.
 fn without_zeroes(number: &[u8]) -> &[u8] {
     let zeroes = number.iter().take_while(|byte| **byte == 0).count();
     number.get(zeroes..).unwrap_or_default()
 }
 
 /// The private key of a PEM file: PKCS #8, PKCS #1 or SEC 1, not encrypted.
+///
+/// # Errors
+/// Text without such a key, and a key that the cryptographic library refuses.
 pub(super) fn private_pem(text: &str) -> Result<PrivateParts, BadKey> {
     let der = PrivateKeyDer::from_pem_slice(text.as_bytes())
         .map_err(|_| BadKey("it holds no private key in PEM (encrypted ones are not read)"))?;
@@ -156,8 +178,10 @@ pub(super) fn private_pem(text: &str) -> Result<PrivateParts, BadKey> {
     }
 }
 
-/// A private key in PKCS #8, of whichever type it is.
+/// A private key in PKCS #8 of any supported type.
 pub(super) fn private_pkcs8(der: &[u8]) -> Result<PrivateParts, BadKey> {
+    // The structure names its type, and each parser accepts only its own. Trying them in turn is
+    // therefore unambiguous.
     if let Ok(pair) = Ed25519KeyPair::from_pkcs8(der) {
         return private_ed(&pair);
     }
@@ -167,7 +191,10 @@ pub(super) fn private_pkcs8(der: &[u8]) -> Result<PrivateParts, BadKey> {
     private_ec(der)
 }
 
-/// A private key as a JWK.
+/// The private key of a JWK.
+///
+/// # Errors
+/// A missing private member, and parts that do not belong together.
 pub(super) fn private_jwk(jwk: &Map<String, Value>) -> Result<PrivateParts, BadKey> {
     let public = jwk_parts(jwk)?;
     match &public {
@@ -176,6 +203,9 @@ pub(super) fn private_jwk(jwk: &Map<String, Value>) -> Result<PrivateParts, BadK
             Ok(PrivateParts { public, material })
         }
         KeyParts::Ec { curve, point } => {
+            // The library checks that private and public half belong together. If it did not, the
+            // gateway would publish a key that verifies none of its tokens. Every login would then
+            // succeed and every following request fail.
             let pair = EcdsaKeyPair::from_private_key_and_public_key(
                 on(*curve),
                 &member(jwk, "d")?,
@@ -205,6 +235,7 @@ pub(super) fn private_jwk(jwk: &Map<String, Value>) -> Result<PrivateParts, BadK
     }
 }
 
+/// The signing algorithm of a curve.
 fn on(curve: Curve) -> &'static EcdsaSigningAlgorithm {
     match curve {
         Curve::P256 => &P256,
@@ -212,6 +243,7 @@ fn on(curve: Curve) -> &'static EcdsaSigningAlgorithm {
     }
 }
 
+/// An EC key of either supported curve.
 fn private_ec(der: &[u8]) -> Result<PrivateParts, BadKey> {
     for curve in [Curve::P256, Curve::P384] {
         if let Ok(pair) = EcdsaKeyPair::from_private_key_der(on(curve), der) {
@@ -238,6 +270,7 @@ fn private_ed(pair: &Ed25519KeyPair) -> Result<PrivateParts, BadKey> {
     })
 }
 
+/// The parts of an RSA key. The library refuses keys of fewer than 2048 bits when it parses them.
 pub(super) fn private_rsa(pair: &RsaKeyPair) -> Result<PrivateParts, BadKey> {
     let public = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
     let der =

@@ -1,8 +1,9 @@
-//! What is in our tokens.
+//! The claims of the gateway's own access and refresh tokens.
 //!
-//! Access tokens follow RFC 9068 (`typ: at+jwt`), refresh tokens are a type of their own
-//! (`rt+jwt`) that no route accepts. The standard claims are always there; a dialect adds its
-//! own and may replace `sub`, nothing else, so no dialect can make one kind pass for the other.
+//! Access tokens follow RFC 9068 (`typ: at+jwt`). Refresh tokens have a type of their own
+//! (`rt+jwt`) that no route accepts. The standard claims are always present. A dialect adds claims
+//! and may replace `sub`, but no other standard claim, so no dialect can make one kind of token
+//! pass for the other. `login` is the caller; the signature is made by the key ring.
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -16,36 +17,40 @@ use crate::identity::Claims;
 use crate::secret::{SecretString, random};
 use crate::session::Session;
 
-/// `typ` of our access tokens (RFC 9068 §2.1).
+/// The `typ` of access tokens (RFC 9068 §2.1).
 pub const ACCESS_TYPE: &str = "at+jwt";
 
-/// `typ` of our refresh tokens.
+/// The `typ` of refresh tokens.
 pub const REFRESH_TYPE: &str = "rt+jwt";
 
-/// The claim of a refresh token that says which of its session's it is: what is older than the
-/// session's working one was retired, and nobody has to keep a list of those.
+/// The claim with the position of a refresh token in its session's series. A token with a lower
+/// number than the session's current one is retired. The comparison replaces a list of used tokens,
+/// which would grow with every refresh.
 pub const GENERATION_CLAIM: &str = "gen";
 
-/// What a token is issued for.
+/// The facts from which a token is issued.
 #[derive(Clone, Debug)]
 pub struct Grant<'a> {
     pub session: &'a Session,
     pub login: &'a Login,
-    /// The dialect's claims for this kind of token, rendered.
+    /// The dialect's claims for this kind of token, already rendered.
     pub claims: Claims,
-    /// The token's id.
+    /// The id of the token (`jti`).
     pub jti: &'a str,
     pub issued: Timestamp,
     pub expires: Timestamp,
 }
 
-/// What an access token is issued for.
+/// The facts for an access token.
 pub type AccessGrant<'a> = Grant<'a>;
 
-/// What a refresh token is issued for.
+/// The facts for a refresh token.
 pub type RefreshGrant<'a> = Grant<'a>;
 
-/// An access token of the session.
+/// Issues an access token of the session.
+///
+/// # Errors
+/// No key signs the login's algorithm, or the signature could not be made.
 pub fn access_token(ring: &KeyRing, grant: &AccessGrant<'_>) -> Result<SecretString, KeyError> {
     let session = grant.session;
     let mut claims = common(grant);
@@ -59,7 +64,10 @@ pub fn access_token(ring: &KeyRing, grant: &AccessGrant<'_>) -> Result<SecretStr
     ring.sign(grant.login.algorithm, ACCESS_TYPE, &claims)
 }
 
-/// A refresh token of the session.
+/// Issues a refresh token of the session.
+///
+/// # Errors
+/// No key signs the login's algorithm, or the signature could not be made.
 pub fn refresh_token(ring: &KeyRing, grant: &RefreshGrant<'_>) -> Result<SecretString, KeyError> {
     let mut claims = common(grant);
     if let Some(generation) = &grant.session.refresh {
@@ -69,24 +77,28 @@ pub fn refresh_token(ring: &KeyRing, grant: &RefreshGrant<'_>) -> Result<SecretS
     ring.sign(grant.login.algorithm, REFRESH_TYPE, &claims)
 }
 
-/// A token id that nobody can guess: 128 random bits.
+/// A token id of 128 random bits, which nobody can guess.
 pub fn new_jti() -> String {
     URL_SAFE_NO_PAD.encode(random::<16>())
 }
 
-/// The id of the refresh token that follows `jti`. It is derived, so that a repeated refresh
-/// gets the same successor although only hashes are stored; without `secret` nobody can.
+/// The id of the refresh token that follows `jti`. It is derived by HMAC, so that a repeated
+/// refresh (a client that lost the answer) yields the same successor, although the store has only
+/// hashes. Without `secret` the successor cannot be computed.
 pub fn successor_jti(secret: &[u8; 32], jti: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     let mut context = hmac::Context::with_key(&key);
+    // The text separates this use of the secret from any other. The NUL marks the end of the text,
+    // so that no id can extend it.
     context.update(b"refresh successor\0");
     context.update(jti.as_bytes());
     URL_SAFE_NO_PAD.encode(context.sign().as_ref())
 }
 
-/// The claims of every token of ours.
+/// The claims of every own token.
 fn common(grant: &Grant<'_>) -> Claims {
     let (session, login) = (grant.session, grant.login);
+    // RFC 7519 §4.1.3: a single audience may be a plain string. Some clients do not parse a list.
     let audience = match login.audience.as_slice() {
         [one] => Value::from(one.as_str()),
         several => Value::from(several.to_vec()),
@@ -110,7 +122,7 @@ fn common(grant: &Grant<'_>) -> Claims {
     .collect()
 }
 
-/// Claims that only we write, whatever a dialect says.
+/// Claims that only the gateway sets, whatever a dialect configures.
 const RESERVED: [&str; 15] = [
     "iss",
     "aud",
@@ -129,6 +141,8 @@ const RESERVED: [&str; 15] = [
     GENERATION_CLAIM,
 ];
 
+/// Adds the dialect's claims, except reserved ones. Of the standard claims only a non-empty `sub`
+/// is accepted: verification uses `uid` for the identity, so a replaced `sub` grants nothing.
 fn add(claims: &mut Claims, dialect: &Claims) {
     for (name, value) in dialect {
         let taken = match name.as_str() {

@@ -1,14 +1,15 @@
-//! The published key set (RFC 7517 §5).
+//! The published key set (JWKS, RFC 7517 §5).
 //!
-//! Public halves of key pairs only, waiting and retired ones too: whoever caches the document
-//! knows a key before it signs. A shared secret is never in it.
+//! It has the public halves of key pairs only, including keys that wait for their turn or have
+//! retired: a client that caches the document knows a key before its first token. A shared secret
+//! is never in it. `ring` renders the document when its keys change.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::KeySet;
 
-/// The document for `keys`.
+/// Renders the document for `keys`.
 pub(super) fn document(keys: &KeySet) -> Bytes {
     let published: Vec<Value> = keys.keys().iter().filter_map(|key| key.published()).collect();
     Bytes::from(json!({ "keys": published }).to_string())

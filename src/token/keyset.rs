@@ -1,8 +1,8 @@
-//! Which key verifies a token: by exact id and algorithm, from memory.
+//! A set of verifying keys, in memory: chooses the key of a token by exact id and algorithm.
 //!
-//! A set is made from our own ring, or from what an issuer publishes (JWKS text, PEM, secret).
-//! A bad key in a JWKS is left out with the reason, and costs only itself. This module does not
-//! look at tokens; see `authn`.
+//! A set is made from our key ring, or from the published keys of an issuer (JWKS text, PEM,
+//! secret). A bad key in a JWKS is skipped with a remark and does not affect the others. This file
+//! does not parse tokens and fetches nothing; `authn` does that.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{BadKey, formats};
 use crate::algorithm::Algorithm;
 use crate::secret::Secret;
 
-/// Most keys that one set holds.
+/// Upper bound of keys in one set. An issuer's answer must not fill the memory.
 const MAX_KEYS: usize = 100;
 
 /// The keys of one issuer.
@@ -23,21 +23,26 @@ pub struct KeySet {
     keys: Vec<Arc<VerifyingKey>>,
 }
 
-/// A key of a set that was left out, or taken with a remark.
+/// A remark about a key that was skipped, or accepted with a limitation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRemark {
-    /// `kid`, or the position in the set.
+    /// The key's `kid`, or its position in the set.
     pub key: String,
     pub remark: BadKey,
 }
 
 impl KeySet {
-    /// A set of these keys; `epoch` differs from that of any earlier set of the same owner.
+    /// A set of these keys. Invariant: `epoch` differs from that of every earlier set of the same
+    /// owner.
     pub(super) fn new(epoch: u64, keys: Vec<Arc<VerifyingKey>>) -> Self {
         Self { epoch, keys }
     }
 
-    /// The keys of a JWKS file (RFC 7517 §5) that may sign with one of `algorithms`.
+    /// Parses a JWKS (RFC 7517 §5) and takes the keys that fit one of `algorithms`. With
+    /// `weak_secret` a shared secret may be shorter than the algorithm's hash.
+    ///
+    /// # Errors
+    /// Text that is not a JWKS, or has too many keys. A fault of a single key is a remark.
     pub fn from_jwks(
         text: &str,
         algorithms: &[Algorithm],
@@ -67,6 +72,7 @@ impl KeySet {
         Ok((set, remarks))
     }
 
+    /// Adds one key of a JWKS. The value in `Ok` is a remark on a key that was added.
     fn jwk(
         &mut self,
         jwk: Option<&Map<String, Value>>,
@@ -82,6 +88,9 @@ impl KeySet {
             None => pick(&parts, algorithms)?,
         };
         let kid: Option<Arc<str>> = facts.kid.map(Into::into);
+        // Two keys of one id and algorithm would make the choice depend on their order. The first
+        // one counts, and the operator gets a remark. The same id with another algorithm is fine,
+        // because a token names both.
         if self.keys.iter().any(|key| key.kid() == kid.as_ref() && key.algorithm() == algorithm) {
             return Err(BadKey("an earlier key has the same `kid` and algorithm"));
         }
@@ -89,7 +98,10 @@ impl KeySet {
         Ok(note)
     }
 
-    /// The one key of a PEM file.
+    /// A set of the one key in a PEM file.
+    ///
+    /// # Errors
+    /// Text without a public key, and a key that fits none of `algorithms`.
     pub fn from_pem(
         text: &str,
         algorithms: &[Algorithm],
@@ -97,7 +109,10 @@ impl KeySet {
         Self::single(&formats::public_pem(text)?, algorithms, false)
     }
 
-    /// A shared secret.
+    /// A set of one shared secret.
+    ///
+    /// # Errors
+    /// A secret that fits none of `algorithms` or is too short.
     pub fn from_secret(
         secret: &Secret<Vec<u8>>,
         algorithms: &[Algorithm],
@@ -106,6 +121,7 @@ impl KeySet {
         Self::single(&KeyParts::Secret(secret.clone()), algorithms, weak_secret)
     }
 
+    /// A set of one nameless key.
     fn single(
         parts: &KeyParts,
         algorithms: &[Algorithm],
@@ -120,13 +136,14 @@ impl KeySet {
         Ok((Self { epoch: 0, keys: vec![Arc::new(key)] }, remarks))
     }
 
-    /// Changes whenever a key comes or goes: what was verified under another epoch is verified
-    /// again.
+    /// The version of the set. It changes whenever a key is added or removed. Tokens that were
+    /// verified under another epoch are verified again.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// This set in the place of `last`: of another epoch if its keys are others.
+    /// This set as the successor of `last`. It keeps the epoch of `last` if the keys are the same,
+    /// so that a fetch without news does not invalidate the cache of verified tokens.
     #[must_use]
     pub fn after(self, last: &Self) -> Self {
         let same = self.keys.len() == last.keys.len()
@@ -134,13 +151,14 @@ impl KeySet {
         Self { epoch: if same { last.epoch } else { last.epoch + 1 }, ..self }
     }
 
-    /// The keys.
+    /// All keys of the set.
     pub fn keys(&self) -> &[Arc<VerifyingKey>] {
         &self.keys
     }
 
-    /// The key of this id and algorithm. A key without an id answers for any, and a token without
-    /// one means the only key of its algorithm; neither is ever guessed among several.
+    /// The key for a token's id and algorithm. A key without an id matches any id; a token without
+    /// an id matches the only key of its algorithm. If several keys match in this way, then none is
+    /// chosen: guessing would let a token be checked with a key that it was not made for.
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Arc<VerifyingKey>> {
         let of_algorithm = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
         let named = kid.and_then(|kid| {
@@ -153,7 +171,8 @@ impl KeySet {
     }
 }
 
-/// One key, one algorithm: the first of the issuer's that fits.
+/// Chooses one algorithm for a key: the first of `allowed` that fits its type. A key that verifies
+/// several algorithms invites confusion attacks (RFC 8725 §3.1).
 fn pick(parts: &KeyParts, allowed: &[Algorithm]) -> Result<(Algorithm, Option<BadKey>), BadKey> {
     let mut fitting = allowed.iter().copied().filter(|algorithm| parts.fits(*algorithm));
     let first = fitting.next().ok_or(BadKey("none of the issuer's `algorithms` fits the key"))?;

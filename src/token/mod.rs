@@ -1,8 +1,9 @@
-//! Our own tokens: the keys that sign them, and what is in them.
+//! The gateway's own tokens: signing keys, and the claims of tokens.
 //!
-//! `ring` holds the signing keys (`folder` keeps them, `rotation` decides by their times, `jwks`
-//! publishes them); `issue` writes access and refresh tokens. `keyset` is the public half, of our
-//! ring and of other issuers alike. Verification is `authn`'s.
+//! `ring` has the signing keys; `folder` stores their files, `rotation` decides by their times,
+//! `jwks` publishes the public halves. `issue` creates access and refresh tokens, `upstream` tokens
+//! for upstreams. `keyset` has verifying keys, of our ring and of other issuers alike. Tokens are
+//! not verified here; `authn` does that.
 
 mod entry;
 mod error;

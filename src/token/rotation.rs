@@ -1,7 +1,8 @@
-//! Which key signs, which waits and which is over: by the keys' times alone.
+//! Key rotation: which key signs, which waits, and which is no longer needed, by time alone.
 //!
-//! Of one algorithm the key that began to sign last signs. Its state is never stored: it follows
-//! from when each key signs from, so a crash between two files cannot leave a contradiction.
+//! Of one algorithm, the key that began to sign last is the signer. This state is never stored: it
+//! is computed from the time at which each key signs. A crash between two writes can therefore not
+//! leave a contradiction. `ring` is the only caller; nothing here reads a clock or a file.
 
 use std::path::PathBuf;
 
@@ -9,7 +10,8 @@ use super::entry::{Held, KeyEntry, KeyEvent, KeyRingOptions, KeyState};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 
-/// The key that signs: the latest that has begun, else (the clock was set back) the earliest.
+/// The key that signs: of those that have begun to sign, the latest. If none has begun because the
+/// clock was set back, the earliest key signs, so that logins go on.
 pub(super) fn signer(keys: &[Held], algorithm: Algorithm, now: Timestamp) -> Option<&Held> {
     let of = || keys.iter().filter(move |held| held.key.algorithm() == algorithm);
     let begun = of().filter(|held| held.signs_from <= now).max_by_key(|held| order(held));
@@ -22,7 +24,7 @@ pub(super) fn waiting(keys: &[Held], algorithm: Algorithm, now: Timestamp) -> bo
     keys.iter().any(|held| held.key.algorithm() == algorithm && order(held) > order(signer))
 }
 
-/// When a key that has to be made now would begin to sign; `None` if none is due.
+/// The time from which a key that must be created now would sign; `None` if none is due.
 pub(super) fn due(
     keys: &[Held],
     algorithm: Algorithm,
@@ -30,12 +32,15 @@ pub(super) fn due(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let Some(signer) = signer(keys, algorithm, now) else { return Some(now) };
+    // The successor is created `publish_before` the current key ends. If that moment was missed,
+    // for example during a stop, the successor signs later, because clients must know it first. The
+    // current key goes on signing until then.
     let ends = signer.signs_from.plus(options.rotate_every);
     let due = now.plus(options.publish_before) >= ends && !waiting(keys, algorithm, now);
     due.then(|| ends.max(now.plus(options.publish_before)))
 }
 
-/// Files of keys that no valid token needs any more.
+/// The files of keys that no valid token can need any more.
 pub(super) fn over(keys: &[Held], options: &KeyRingOptions, now: Timestamp) -> Vec<PathBuf> {
     let is_over = |held: &&Held| {
         let retired = if options.algorithms.contains(&held.key.algorithm()) {
@@ -44,7 +49,8 @@ pub(super) fn over(keys: &[Held], options: &KeyRingOptions, now: Timestamp) -> V
             });
             later.map(|other| other.signs_from).min()
         } else {
-            // Nothing is signed with this algorithm any more: count as if it had been rotated.
+            // Nothing is signed with this algorithm any more, so no successor marks the end of this
+            // key. Its end is computed as if it had been rotated.
             Some(held.signs_from.plus(options.rotate_every))
         };
         retired.is_some_and(|at| at.plus(options.keep_for) < now)
@@ -52,7 +58,7 @@ pub(super) fn over(keys: &[Held], options: &KeyRingOptions, now: Timestamp) -> V
     keys.iter().filter(is_over).map(|held| held.path.clone()).collect()
 }
 
-/// All keys, by algorithm and age.
+/// All keys in order of algorithm and age.
 pub(super) fn list(keys: &[Held], now: Timestamp) -> Vec<KeyEntry> {
     let mut sorted: Vec<_> = keys.iter().collect();
     sorted.sort_by_key(|held| (held.key.algorithm(), order(held)));
@@ -74,7 +80,7 @@ pub(super) fn list(keys: &[Held], now: Timestamp) -> Vec<KeyEntry> {
     sorted.into_iter().map(entry).collect()
 }
 
-/// What happened between two lists.
+/// The changes between two lists.
 pub(super) fn changes(before: &[KeyEntry], after: &[KeyEntry]) -> Vec<KeyEvent> {
     let held = |list: &[KeyEntry], entry: &KeyEntry| {
         list.iter().find(|other| other.kid == entry.kid).map(|other| other.state)
@@ -97,6 +103,8 @@ pub(super) fn changes(before: &[KeyEntry], after: &[KeyEntry]) -> Vec<KeyEvent> 
     events
 }
 
+/// The order in which keys of one algorithm sign. The path decides between equal times, so that
+/// every start chooses the same key.
 fn order(held: &Held) -> (Timestamp, &PathBuf) {
     (held.signs_from, &held.path)
 }

@@ -1,6 +1,7 @@
-//! One signing key: made, read from text, written as text, and used.
+//! One signing key: creation, parsing, writing, and signatures.
 //!
-//! The private half never leaves this file but to the folder that keeps it; `Debug` shows the id.
+//! The private half leaves this file only as the text that `folder` stores. `Debug` shows the
+//! algorithm and the id only, so that a log line cannot reveal the key. `ring` is the caller.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub(super) struct SigningKey {
     public: Arc<VerifyingKey>,
 }
 
-/// What a file says beside the key.
+/// The remarks in a key file besides the key itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Notes {
     pub(super) kid: Option<String>,
@@ -42,11 +43,16 @@ pub(super) struct Notes {
 }
 
 impl SigningKey {
-    /// Makes a key.
+    /// Creates a key with the randomness of the cryptographic library.
+    ///
+    /// # Errors
+    /// The library fails.
     pub(super) fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         let failed = |_| KeyError::Crypto(algorithm);
         let parts = match algorithm {
             Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
+                // The buffer on the stack is overwritten after use, so that no copy of the secret
+                // stays in memory.
                 let mut bytes = random::<64>();
                 let secret =
                     Secret::new(bytes.iter().copied().take(algorithm.min_secret()).collect());
@@ -71,6 +77,7 @@ impl SigningKey {
         Ok(Self::bind(parts, algorithm, None)?)
     }
 
+    /// Binds a key to one algorithm. Without an id it gets one that is derived from the key.
     fn bind(
         parts: PrivateParts,
         algorithm: Algorithm,
@@ -79,7 +86,8 @@ impl SigningKey {
         let kid: Arc<str> = kid.unwrap_or_else(|| parts.public.kid()).into();
         let public = VerifyingKey::bind(&parts.public, algorithm, Some(kid.clone()), false)?;
         let material = parts.material.expose();
-        // The signature library takes RSA keys in PKCS #1 only, and unwraps PKCS #8 from PEM only.
+        // The signature library accepts RSA keys as PKCS #1 only. It unwraps PKCS #8 only from PEM,
+        // hence the detour for RSA.
         let encoding = match &parts.public {
             KeyParts::Secret(_) => EncodingKey::from_secret(material),
             KeyParts::Ec { .. } => EncodingKey::from_ec_der(material),
@@ -90,8 +98,11 @@ impl SigningKey {
         Ok(Self { kid, algorithm, encoding, material: parts.material, public: Arc::new(public) })
     }
 
-    /// Reads a PEM or JWK. Where the text does not name the algorithm, it is the first of
-    /// `preferred` that fits the key, else the key type's usual one.
+    /// Parses a PEM or a JWK. If the text does not name the algorithm, the first of `preferred`
+    /// that fits the key is used, else the usual algorithm of the key's type.
+    ///
+    /// # Errors
+    /// Text in neither format, and a key that no algorithm fits or that is too weak.
     pub(super) fn parse(text: &str, preferred: &[Algorithm]) -> Result<(Self, Notes), BadKey> {
         let (parts, notes) = if text.trim_start().starts_with('{') {
             let value: Value = serde_json::from_str(text)
@@ -111,7 +122,8 @@ impl SigningKey {
         Ok((Self::bind(parts, algorithm, notes.kid.clone())?, notes))
     }
 
-    /// The text a file keeps: PEM with remarks before it (RFC 7468 §2), or a JWK for a secret.
+    /// The text of the key file: PEM with remarks before it (RFC 7468 §2 allows such text), or a
+    /// JWK for a shared secret. It includes the times, because the rotation depends on them.
     pub(super) fn write(&self, created: Timestamp, signs_from: Timestamp) -> SecretString {
         let (kid, algorithm) = (&self.kid, self.algorithm.as_str());
         if self.algorithm.is_symmetric() {
@@ -131,8 +143,12 @@ impl SigningKey {
         Secret::new(remarks + pem(self.material.expose()).expose())
     }
 
-    /// A signed token (RFC 7515 §7.1).
+    /// Signs a token in compact form (RFC 7515 §7.1).
+    ///
+    /// # Errors
+    /// The cryptographic library fails.
     pub(super) fn sign(&self, typ: &str, claims: &Claims) -> Result<SecretString, KeyError> {
+        // `kid` and `alg` are always present, so that a verifier never has to guess the key.
         let header = json!({"typ": typ, "alg": self.algorithm.as_str(), "kid": self.kid.as_ref()});
         let encode = |text: String| URL_SAFE_NO_PAD.encode(text);
         let claims = serde_json::to_string(claims).map_err(|_| KeyError::Crypto(self.algorithm))?;
@@ -145,7 +161,8 @@ impl SigningKey {
         Ok(Secret::new(token))
     }
 
-    /// Proves that what it signs verifies, before a client has to find out.
+    /// Checks that the key verifies its own signature and refuses a signature of another message. A
+    /// key with mismatched halves is found here and not by the first client.
     pub(super) fn self_test(&self) -> Result<(), KeyError> {
         let token = self.sign("self-test", &Claims::new())?;
         let sound = token.expose().rsplit_once('.').is_some_and(|(message, signature)| {
@@ -156,14 +173,17 @@ impl SigningKey {
         if sound { Ok(()) } else { Err(KeyError::SelfTest { kid, algorithm }) }
     }
 
+    /// The key's id.
     pub(super) fn kid(&self) -> &Arc<str> {
         &self.kid
     }
 
+    /// The one algorithm of the key.
     pub(super) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
+    /// The public half, which verifies.
     pub(super) fn public(&self) -> &Arc<VerifyingKey> {
         &self.public
     }
@@ -179,6 +199,7 @@ fn pkcs8(document: &aws_lc_rs::pkcs8::Document) -> Result<PrivateParts, BadKey> 
     formats::private_pkcs8(document.as_ref())
 }
 
+/// A PKCS #8 structure as PEM, in lines of 64 characters (RFC 7468 §3).
 fn pem(der: &[u8]) -> SecretString {
     let mut encoded = STANDARD.encode(der);
     let mut text = String::with_capacity(encoded.len() + encoded.len() / 64 + 64);
@@ -191,10 +212,12 @@ fn pem(der: &[u8]) -> SecretString {
         rest = more;
     }
     text.push_str("-----END PRIVATE KEY-----\n");
+    // The encoded text is the key, too; its buffer is overwritten before it is freed.
     encoded.zeroize();
     Secret::new(text)
 }
 
+/// The remarks in a JWK.
 fn jwk_notes(jwk: &Map<String, Value>) -> Result<Notes, BadKey> {
     let facts = formats::jwk_facts(jwk, "sign")?;
     let at = |name: &str| jwk.get(name).and_then(Value::as_u64).map(Timestamp::from_secs);
@@ -206,6 +229,8 @@ fn jwk_notes(jwk: &Map<String, Value>) -> Result<Notes, BadKey> {
     })
 }
 
+/// The remarks before a PEM block. Unknown lines are skipped: tools such as OpenSSL write their
+/// own.
 fn pem_notes(text: &str) -> Result<Notes, BadKey> {
     let mut notes = Notes::default();
     for line in text.lines().take_while(|line| !line.starts_with("-----BEGIN")) {

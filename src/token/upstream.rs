@@ -1,9 +1,10 @@
-//! Tokens by which an upstream can prove, without asking anybody, who calls through us.
+//! Tokens for upstreams: they let an upstream verify who calls through the gateway, without a
+//! lookup.
 //!
-//! Signed by our ring, whose public keys the JWKS publishes. Their type is one that no route or
-//! login of ours takes, and their audience is the one upstream: whoever it leaks to can use it
-//! nowhere else. One is made for each caller and upstream and used again for half its life, since
-//! signing costs more than all the rest of a request.
+//! They are signed by the key ring, whose public keys the JWKS publishes. Their type is accepted by
+//! no route and no login of the gateway, and their audience is one upstream, so a leaked token is
+//! useless elsewhere. A token is made per caller and upstream and reused for half its life, because
+//! a signature costs more than the rest of the request. The pipeline is the caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +19,17 @@ use crate::clock::Timestamp;
 use crate::identity::{Claims, Identity};
 use crate::secret::Digest;
 
-/// The type of these tokens in the header.
+/// The `typ` of these tokens.
 pub const UPSTREAM_TYPE: &str = "up+jwt";
 
-/// A token is worth something for so long.
+/// The life of a token.
 const LIFE: Duration = Duration::from_secs(60);
-/// And is handed out again for so long.
+/// How long a token is reused. The remaining half of its life is left for the upstream.
 const REUSED: Duration = Duration::from_secs(30);
-/// Tokens that are kept; a further one is signed again for every request.
+/// Upper bound of stored tokens. Beyond it, tokens are signed for every request.
 const MOST: usize = 50_000;
 
-/// Makes and keeps tokens for upstreams.
+/// Creates and stores tokens for upstreams.
 #[derive(Debug)]
 pub struct UpstreamTokens {
     ring: Arc<KeyRing>,
@@ -37,11 +38,13 @@ pub struct UpstreamTokens {
     kept: DashMap<(Arc<str>, Digest), Kept>,
 }
 
+/// A stored token.
 #[derive(Debug)]
 struct Kept {
     value: HeaderValue,
     until: Timestamp,
-    /// Of the keys that it was signed under: a revoked key's tokens are not handed out again.
+    /// The epoch of the key ring at the signature. If the epoch has changed, a key may have been
+    /// revoked, and the token is not reused.
     epoch: u64,
 }
 
@@ -51,16 +54,16 @@ impl UpstreamTokens {
         Self { ring, issuer, algorithm, kept: DashMap::new() }
     }
 
-    /// A token that was made a moment ago for the same credential (`digest`).
+    /// A stored token for the same credential (`digest`) and upstream, if it can still be reused.
     pub fn held(&self, upstream: &Arc<str>, digest: Digest, now: Timestamp) -> Option<HeaderValue> {
         let kept = self.kept.get(&(upstream.clone(), digest))?;
         (now < kept.until && kept.epoch == self.ring.epoch()).then(|| kept.value.clone())
     }
 
-    /// A new token. Signs, which takes long: for the back room.
+    /// Creates a token. The signature takes long; call it on the background runtime.
     ///
     /// # Errors
-    /// When there is no key to sign with.
+    /// No key signs the configured algorithm.
     pub fn make(
         &self,
         upstream: &Arc<str>,
@@ -68,12 +71,17 @@ impl UpstreamTokens {
         digest: Digest,
         now: Timestamp,
     ) -> Result<HeaderValue, KeyError> {
+        // The epoch is read before the signature. If a key is revoked between the two, then the
+        // token is stored with the older epoch and is never reused. In the other order a token of
+        // the revoked key could carry the new epoch.
         let epoch = self.ring.epoch();
         let claims = self.claims(upstream, identity, now);
         let token = self.ring.sign(self.algorithm, UPSTREAM_TYPE, &claims)?;
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
             .unwrap_or(HeaderValue::from_static("Bearer"));
         value.set_sensitive(true);
+        // The length is checked without a lock over the whole map, so concurrent requests may
+        // exceed the bound by a few. It only has to keep memory bounded.
         if self.kept.len() < MOST {
             let kept = Kept { value: value.clone(), until: now.plus(REUSED), epoch };
             self.kept.insert((upstream.clone(), digest), kept);
@@ -81,11 +89,12 @@ impl UpstreamTokens {
         Ok(value)
     }
 
-    /// Forgets tokens that are not handed out any more; called by the back room.
+    /// Removes tokens that are not reused any more. The background runtime calls it regularly.
     pub fn sweep(&self, now: Timestamp) {
         self.kept.retain(|_, kept| now < kept.until);
     }
 
+    /// The claims of a token: the caller's identity, and the issuer that vouched for it (`idp`).
     fn claims(&self, upstream: &str, identity: &Identity, now: Timestamp) -> Claims {
         let names = |list: &[Arc<str>]| list.iter().map(|name| Value::from(&**name)).collect();
         let scopes: Vec<&str> = identity.scopes.iter().map(AsRef::as_ref).collect();

@@ -1,8 +1,9 @@
-//! One public key (or shared secret), bound to one algorithm.
+//! A verifying key: one public key or shared secret, bound to one algorithm.
 //!
-//! `KeyParts` is what the formats (JWK, PEM) are read into; `VerifyingKey::bind` checks that the
-//! parts are strong enough and of the algorithm's type. From then on the key's algorithm decides,
-//! never the token's: an RSA public key cannot become an HMAC secret (RFC 8725 §3.1).
+//! The formats (JWK, PEM) are parsed into `KeyParts`. `VerifyingKey::bind` checks that the parts
+//! are strong enough and of the algorithm's type. From then on the key's algorithm decides and
+//! never the token's: an RSA public key cannot be misused as an HMAC secret (RFC 8725 §3.1).
+//! `keyset` and `signing` create these keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,22 +18,23 @@ use super::BadKey;
 use crate::algorithm::Algorithm;
 use crate::secret::{Digest, Secret};
 
-/// Shortest RSA modulus in bytes (RFC 7518 §3.3: 2048 bits), and the longest that we take time for.
+/// The length of an RSA modulus in bytes: at least 2048 bits (RFC 7518 §3.3), at most 8192, because
+/// longer keys make every verification slow.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
-/// Elliptic curves whose keys are taken.
+/// The supported elliptic curves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Curve {
     P256,
     P384,
 }
 
-/// A key as its format gives it, of no algorithm yet.
+/// A parsed key that is not bound to an algorithm yet.
 #[derive(Clone)]
 pub(super) enum KeyParts {
     /// Modulus and exponent, big-endian without leading zeroes.
     Rsa { n: Vec<u8>, e: Vec<u8> },
-    /// An uncompressed point: 4, x, y.
+    /// An uncompressed point: the byte 4, then x and y.
     Ec { curve: Curve, point: Vec<u8> },
     /// An Ed25519 point.
     Ed { x: Vec<u8> },
@@ -41,7 +43,7 @@ pub(super) enum KeyParts {
 }
 
 impl KeyParts {
-    /// Whether this type of key is what the algorithm works with.
+    /// True if the algorithm works with this type of key.
     pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
         match self {
             Self::Rsa { .. } => is_rsa(algorithm),
@@ -52,7 +54,7 @@ impl KeyParts {
         }
     }
 
-    /// The public JWK members (RFC 7517 §4); for a secret there are none.
+    /// The public members of a JWK (RFC 7517 §4); empty for a secret.
     fn jwk(&self) -> Map<String, Value> {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let value = match self {
@@ -71,20 +73,22 @@ impl KeyParts {
         }
     }
 
-    /// A name that follows from the key: the thumbprint of RFC 7638 for a public key. A secret's
-    /// thumbprint would be a hash of the secret (§7 there), so it gets a keyed digest instead.
+    /// An id that is derived from the key: for a public key its thumbprint (RFC 7638). The
+    /// thumbprint of a secret would be a hash of the secret (RFC 7638 §7), with which guesses could
+    /// be checked. A secret gets a keyed digest instead.
     pub(super) fn kid(&self) -> String {
         if let Self::Secret(secret) = self {
             let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.expose());
             let tag = aws_lc_rs::hmac::sign(&key, b"key id");
             return Digest::of(tag.as_ref()).base64url();
         }
-        // The members are made in lexicographic order and without spaces, as §3 there demands.
+        // RFC 7638 §3.3 requires the members in lexicographic order without white space. `jwk`
+        // builds them in this order.
         Digest::of(Value::Object(self.jwk()).to_string().as_bytes()).base64url()
     }
 }
 
-/// Whether the algorithm works with RSA keys.
+/// True if the algorithm works with RSA keys.
 pub(super) fn is_rsa(algorithm: Algorithm) -> bool {
     matches!(
         algorithm,
@@ -97,25 +101,29 @@ pub(super) fn is_rsa(algorithm: Algorithm) -> bool {
     )
 }
 
+/// The coordinates x and y of an uncompressed point.
 fn halves(point: &[u8]) -> (&[u8], &[u8]) {
     let coordinates = point.get(1..).unwrap_or_default();
     coordinates.split_at(coordinates.len() / 2)
 }
 
-/// A key that verifies tokens of exactly one algorithm.
+/// A key that verifies signatures of exactly one algorithm.
 #[derive(Clone)]
 pub struct VerifyingKey {
     kid: Option<Arc<str>>,
     algorithm: Algorithm,
     key: DecodingKey,
     signature_len: usize,
-    /// Public members; empty for a secret, which is never published.
+    /// The public JWK members; empty for a secret, which is never published.
     jwk: Map<String, Value>,
 }
 
 impl VerifyingKey {
-    /// Binds `parts` to `algorithm`. Only takeover issuers may have a secret shorter than the
-    /// algorithm's hash.
+    /// Binds a key to an algorithm. With `weak_secret`, which only takeover issuers have, a secret
+    /// may be shorter than the algorithm's hash.
+    ///
+    /// # Errors
+    /// A key of another type, a malformed or weak key, and a point that is not on its curve.
     pub(super) fn bind(
         parts: &KeyParts,
         algorithm: Algorithm,
@@ -146,27 +154,27 @@ impl VerifyingKey {
         self.kid.as_ref()
     }
 
-    /// The only algorithm it verifies.
+    /// The only algorithm that the key verifies.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
     /// True if `signature` (base64url) is this key's signature of `message`.
     pub fn verify(&self, message: &[u8], signature: &str) -> bool {
-        // The length is checked before any cryptography sees the bytes: an over-long ECDSA
-        // signature once overran a buffer elsewhere.
+        // The length is checked before the cryptographic library sees the bytes. A signature of the
+        // wrong length cannot be valid, and faults in libraries have come from over-long ones.
         signature.len() == encoded_len(self.signature_len)
             && jsonwebtoken::crypto::verify(signature, message, &self.key, wire(self.algorithm))
                 .unwrap_or(false)
     }
 
-    /// Whether the other is this key under this name. Two secrets are never taken for the same:
-    /// nothing of them is kept to compare.
+    /// True if the other key is the same under the same id and algorithm. Two secrets are never
+    /// considered the same, because nothing of a secret is stored for the comparison.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.published().is_some_and(|published| Some(published) == other.published())
     }
 
-    /// The published form, or `None` for a secret.
+    /// The published form of the key; `None` for a secret.
     pub(super) fn published(&self) -> Option<Value> {
         if self.jwk.is_empty() {
             return None;
@@ -187,6 +195,7 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
+/// Checks an RSA key and prepares it.
 fn rsa(n: &[u8], e: &[u8]) -> Result<DecodingKey, BadKey> {
     let odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
     if n.first().is_none_or(|byte| *byte == 0) || !odd(n) {
@@ -196,13 +205,15 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<DecodingKey, BadKey> {
     if !RSA_BYTES.contains(&n.len()) || (n.len() == *RSA_BYTES.start() && bits_missing > 0) {
         return Err(BadKey("an RSA key has from 2048 to 8192 bits"));
     }
-    // With an exponent of 1 anyone can sign.
+    // The exponent 1 makes every message its own signature, so anybody could sign.
     if e.len() > 8 || e.first().is_none_or(|byte| *byte == 0) || !odd(e) || e == [1] {
         return Err(BadKey("the RSA exponent is malformed"));
     }
     Ok(DecodingKey::from_rsa_raw_components(n, e))
 }
 
+/// Checks that a point is on its curve and prepares the key. A point that is not on the curve
+/// allows attacks on the arithmetic (invalid curve attacks).
 fn ec(curve: Curve, point: &[u8]) -> Result<DecodingKey, BadKey> {
     let parsed = match curve {
         Curve::P256 if point.len() == 65 => {
@@ -217,7 +228,7 @@ fn ec(curve: Curve, point: &[u8]) -> Result<DecodingKey, BadKey> {
     Ok(DecodingKey::from_ec_der(point))
 }
 
-/// Length of `bytes` bytes in unpadded base64.
+/// The length of `bytes` bytes in unpadded base64.
 fn encoded_len(bytes: usize) -> usize {
     (bytes * 4).div_ceil(3)
 }
