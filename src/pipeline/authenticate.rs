@@ -1,7 +1,8 @@
-//! Who calls a route: its one credential, proved.
+//! Authenticates a request for a route: verifies its one credential.
 //!
-//! What is in memory is judged on the worker; where somebody else has to be asked first, or a
-//! password to be looked at, the back room does it and the request waits.
+//! Everything that is in memory is verified on the worker. If a remote issuer must be asked or a
+//! password checked, then the background runtime does it and the request waits. The file decides
+//! who the caller is and never whether the caller is permitted. `route` is the caller.
 
 use std::sync::Arc;
 
@@ -19,20 +20,25 @@ use crate::runtime::Work;
 use crate::secret::SecretString;
 use crate::upstream::headers::Kept;
 
-/// A credential that was found good, and where the request has it.
+/// A verified credential, and the place in the request where it was.
 pub(super) struct Proved {
     pub(super) verified: Arc<Verified>,
     pub(super) carrier: Kept,
 }
 
 impl Proved {
-    /// Whether it is a user's name and password.
+    /// True if the credential is a user name and password.
     pub(super) fn is_password(&self) -> bool {
         *self.verified.identity.issuer == *BASIC_ISSUER
     }
 }
 
 impl Exchange<'_> {
+    /// Verifies the credential of a request.
+    ///
+    /// # Errors
+    /// No credential, more than one, an invalid one, one that came without TLS, or one of which the
+    /// validity could not be found out (503).
     pub(super) async fn authenticate(
         &self,
         route: &Route,
@@ -43,6 +49,9 @@ impl Exchange<'_> {
         let found =
             found.map_err(|error| Rejection::new(error.reason()).because(error.to_string()))?;
         let Some(presented) = found else { return self.by_certificate(route) };
+        // The check of TLS comes before the check of the credential, so that the answer is the same
+        // for a valid and an invalid one. A credential that crossed the network in the clear may
+        // have been read there.
         if self.client.scheme == Scheme::Http && !self.may_be_plain() {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
@@ -56,18 +65,24 @@ impl Exchange<'_> {
                 Ok(Proved { verified, carrier: Kept::ApiKey })
             }
             Presented::Password { name, password } => {
-                // Boxed: it is rare, and its size would be every request's.
+                // Boxed because passwords on routes are rare: unboxed, the state would enlarge the
+                // future of every request.
                 let verified = Box::pin(self.by_password(route, name, password)).await?;
                 Ok(Proved { verified, carrier: Kept::Authorization })
             }
         }
     }
 
-    /// Whether the route would take the credential: for endpoints that answer only without one.
+    /// True if the route would accept the credential. Endpoints that serve only unauthenticated
+    /// clients use it to choose between themselves and the route.
     pub(super) async fn is_authenticated(&self, route: &Route, head: &Parts) -> bool {
         self.authenticate(route, head).await.is_ok()
     }
 
+    /// Verifies a token from memory, or on the background runtime if a lookup is needed.
+    ///
+    /// # Errors
+    /// The refusal of the token, or 503 if its validity could not be found out.
     async fn by_token(
         &self,
         route: &Route,
@@ -79,11 +94,16 @@ impl Exchange<'_> {
         match verifier.verify_among(&credential, issuers, print, self.now) {
             Ok(verified) => Ok(verified),
             Err(Unproved::Refused(refusal)) => Err(refusal.into()),
-            // Boxed: it is rare, and its size would be every request's.
+            // Boxed because lookups are rare: unboxed, the state would enlarge the future of every
+            // request.
             Err(Unproved::Ask(_)) => Box::pin(self.inquire(route, credential)).await,
         }
     }
 
+    /// Verifies a token that needs a lookup.
+    ///
+    /// # Errors
+    /// No place on the background runtime (503), or the refusal of the token.
     async fn inquire(
         &self,
         route: &Route,
@@ -98,6 +118,9 @@ impl Exchange<'_> {
             verifier.prove_among(&credential, &issuers, presenter, now).await
         };
         let back_room = &self.gateway.shared.back_room;
+        // The place is reserved before the work begins, in the client's share. A client that
+        // presents many unknown tokens is refused here and does not fill the background runtime.
+        // Other clients keep their places.
         let place = back_room
             .reserve(Work::Inquiry, group)
             .map_err(|none| Rejection::new(Reason::Unavailable).because(none.to_string()))?;
@@ -107,6 +130,8 @@ impl Exchange<'_> {
         }
     }
 
+    /// Verifies a user name and password. Recently verified passwords are remembered, because a
+    /// slow hash for each request would be too expensive.
     async fn by_password(
         &self,
         route: &Route,
@@ -126,6 +151,8 @@ impl Exchange<'_> {
         if let Some(held) = services.proofs.find(&services.proofs.digest(&call.asked()), self.now) {
             return Ok(held);
         }
+        // Clients that have failed too often are refused before a hash is computed. A flood of
+        // attempts is also slowed down.
         if let Some((refused, is_flood)) = services.refuses_basic(&call) {
             self.hold_back(is_flood, call.asked().group).await;
             return Err(refused.into());
@@ -138,7 +165,11 @@ impl Exchange<'_> {
         }
     }
 
-    /// The certificate of the connection, where nothing else is presented.
+    /// Authenticates by the client certificate of the connection. It counts only if the request
+    /// presents no other credential.
+    ///
+    /// # Errors
+    /// No certificate, none that an entry names, or one that is not valid at this time.
     fn by_certificate(&self, route: &Route) -> Result<Proved, Rejection> {
         let none = || Rejection::new(Reason::CredentialMissing);
         let shown = self.client.certificate.as_ref().filter(|_| route.accept.certificate);
@@ -149,15 +180,17 @@ impl Exchange<'_> {
     }
 }
 
+/// The place in the request where the credential was.
 fn carrier(credential: &Credential, route: &Route, head: &Parts) -> Kept {
     match credential {
         Credential::Bearer(_) => Kept::Authorization,
-        // A pair in both places would have been refused.
+        // A pair in the fields and another one in the query would have been refused as ambiguous.
         Credential::Pair { .. } if route.accept.token_key && has_pair(head) => Kept::TokenKey,
         Credential::Pair { .. } => Kept::Query,
     }
 }
 
+/// True if the pair is in the header fields.
 fn has_pair(head: &Parts) -> bool {
     head.headers.contains_key("x-access-token")
 }

@@ -1,10 +1,11 @@
-//! Answers of an upstream, compressed on their way where the route asks for it.
+//! Compresses answers of an upstream on routes that ask for it.
 //!
-//! tower-http chooses the coding and does the work, on the worker, piece by piece: what an
-//! upstream flushes is flushed. What is never compressed: answers of our own, of which some carry
-//! tokens; answers that set a cookie or carry a credential, or must not be stored, because the
-//! length of a compressed secret beside a guess tells whether the guess is right (BREACH); what
-//! is compressed already, is part of a whole, or is said to be left as it is.
+//! tower-http chooses the coding and compresses on the worker, piece by piece: data that an
+//! upstream flushes is flushed to the client. Some answers are never compressed: the gateway's own,
+//! because some carry tokens; answers that set a cookie, carry a credential or must not be stored,
+//! because the length of a compressed secret beside a guessed text reveals whether the guess is
+//! right (the BREACH attack); and answers that are compressed already, partial, or marked
+//! `no-transform`. `route` is the caller.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -22,10 +23,10 @@ use tower_service::Service;
 use crate::body::{Body, BodyError, Response};
 use crate::config::Compression;
 
-/// Below this the fields cost more than is won.
+/// Smallest body in bytes that is compressed. Below it, the added fields cost more than is saved.
 const SMALLEST: u64 = 1024;
 
-/// Fields of an answer that is secret, or whose length or digest is told elsewhere.
+/// Fields that make an answer secret, or that state the length or digest of its bytes.
 const LEFT_ALONE: [HeaderName; 10] = [
     header::SET_COOKIE,
     header::AUTHORIZATION,
@@ -39,8 +40,8 @@ const LEFT_ALONE: [HeaderName; 10] = [
     HeaderName::from_static("digest"),
 ];
 
-/// Beginnings of media types that are compressed already, that are read piece by piece, or that
-/// are tokens.
+/// Prefixes of media types that are compressed already, that are read piece by piece, or that are
+/// tokens.
 const NOT_TYPES: [&str; 12] = [
     "image/",
     "audio/",
@@ -56,10 +57,10 @@ const NOT_TYPES: [&str; 12] = [
     "application/zstd",
 ];
 
-/// The image that is text.
+/// SVG is an image, but it is text and compresses well.
 const SVG: &str = "image/svg+xml";
 
-/// What a request says of how its answer may come.
+/// The client's preferences for the answer's coding.
 pub(super) struct Asked {
     codings: Compression,
     accept: HeaderMap,
@@ -67,7 +68,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// What `head` says; `None` if its answer is to be left as it is.
+    /// Reads the preferences; `None` if the answer must stay as it is.
     pub(super) fn of(head: &Parts, codings: Compression) -> Option<Self> {
         if !codings.is_on() || says(&head.headers, "no-transform") {
             return None;
@@ -77,14 +78,15 @@ impl Asked {
         Some(Self { codings, accept, is_head: head.method == Method::HEAD })
     }
 
-    /// The answer, compressed if it may be and the client takes it so.
+    /// The answer, compressed if it may be and the client accepts a coding.
     pub(super) async fn compress(self, answered: Response) -> Response {
         let (mut head, body) = answered.into_parts();
         if !may_be_compressed(head.status, &head.headers) {
             return Response::from_parts(head, body);
         }
         if self.is_head || body.is_end_stream() {
-            // As it would have been said with a body.
+            // A HEAD request gets the same fields as a GET (RFC 9110 §9.3.2), so `Vary` is set
+            // although nothing is compressed. A cache may use these fields for a later GET.
             vary(&mut head.headers);
             return Response::from_parts(head, body);
         }
@@ -100,7 +102,9 @@ impl Asked {
             .call(request);
         let Ok(answer) = answer.await;
         let (mut head, body) = answer.into_parts();
-        // A client that refuses even what is not coded is told so by nobody: the upstream answered.
+        // tower-http answers 406 if the client refuses every coding, even the identity. The
+        // upstream's answer exists already, so its status is restored. The client asked for
+        // something that no server could send.
         head.status = status;
         if !head.headers.contains_key(header::CONTENT_ENCODING) {
             return Response::from_parts(head, body.into_inner());
@@ -113,7 +117,8 @@ impl Asked {
     }
 }
 
-/// A service that gives the answer that is there already.
+/// A service that returns the answer that is already there. tower-http compresses only the answers
+/// of a service.
 struct Answered(Option<Response>);
 
 impl Service<http::Request<()>> for Answered {
@@ -130,11 +135,12 @@ impl Service<http::Request<()>> for Answered {
     }
 }
 
-/// What else there is to ask was asked before.
+/// All other conditions were checked by `may_be_compressed`.
 fn any(_: StatusCode, _: Version, _: &HeaderMap, _: &Extensions) -> bool {
     true
 }
 
+/// True if neither the status, nor a field, nor the media type excludes compression.
 fn may_be_compressed(status: StatusCode, headers: &HeaderMap) -> bool {
     let left_alone = status.is_informational()
         || LEFT_ALONE.iter().any(|name| headers.contains_key(name))
@@ -147,7 +153,7 @@ fn may_be_compressed(status: StatusCode, headers: &HeaderMap) -> bool {
     !left_alone && (begins(SVG) || !NOT_TYPES.iter().any(|prefix| begins(prefix)))
 }
 
-/// True if some `Cache-Control` line has the directive.
+/// True if a `Cache-Control` line has the directive.
 fn says(headers: &HeaderMap, directive: &str) -> bool {
     let lines = headers.get_all(header::CACHE_CONTROL).iter();
     lines
@@ -155,6 +161,8 @@ fn says(headers: &HeaderMap, directive: &str) -> bool {
         .any(|said| said.trim_ascii().eq_ignore_ascii_case(directive.as_bytes()))
 }
 
+/// Adds `Accept-Encoding` to `Vary`, so that a cache stores an answer for each coding (RFC 9110
+/// §12.5.5).
 fn vary(headers: &mut HeaderMap) {
     let mut said = headers.get_all(header::VARY).iter().filter_map(|line| line.to_str().ok());
     let name = header::ACCEPT_ENCODING;
@@ -163,7 +171,8 @@ fn vary(headers: &mut HeaderMap) {
     }
 }
 
-/// The bytes are others than those that a strong validator stands for (RFC 9110 §8.8.1).
+/// Makes a strong `ETag` weak. The compressed bytes are not those that a strong validator stands
+/// for (RFC 9110 §8.8.1). A tag that cannot be written as a weak one is removed.
 fn weaken(headers: &mut HeaderMap) {
     let Some(strong) = headers.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""))
     else {

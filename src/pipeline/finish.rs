@@ -1,6 +1,8 @@
-//! The end of a request: one access line and one observation, whatever happened.
+//! The end of a request: one access line and one entry in the metrics, whatever happened.
 //!
-//! Written when the answer's last byte is handed over, or when the client leaves before that.
+//! They are written when the last byte of the answer was handed over, or when the client leaves
+//! before that. Writing happens in `drop`, so that no path through the pipeline can forget it.
+//! `Exchange` owns the record.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,41 +18,46 @@ use crate::gateway::View;
 use crate::telemetry::metrics::RouteMetrics;
 use crate::telemetry::record::{Outcome, Record};
 
-/// The client closed the connection before it was answered; nginx's number, in logs only.
+/// The status in the log if the client closed the connection before the answer (nginx's number). It
+/// is never sent.
 const CLIENT_LEFT: u16 = 499;
 
-/// What is written at the end; writes by itself when dropped, so that a client who leaves at any
-/// moment is written down with all that was known by then.
+/// The record of one request. It is written when it is dropped: if a client leaves at any moment,
+/// then everything known by then is logged.
 pub(super) struct Finish {
     gateway: Arc<View>,
     started: Instant,
-    /// Boxed: it is large, and moves with the answer.
+    /// Boxed because it is large and moves with the answer.
     pub(super) record: Box<Record>,
-    /// What is read of the request's body, where it has one.
+    /// Counts the bytes of the request's body, if it has one.
     pub(super) received: Option<ReceivedBytes>,
-    /// Whether it has an access line; it is counted all the same.
+    /// False for a request without an access line. It is counted in the metrics all the same.
     pub(super) is_logged: bool,
 }
 
 impl Finish {
-    /// Begins with what is known at the start.
+    /// Begins a record with the facts that are known at the start. Until there is an answer, its
+    /// status is that of a client who left.
     pub(super) fn start(gateway: &Arc<View>, record: Record, started: Instant) -> Self {
         let record = Box::new(Record { status: CLIENT_LEFT, ..record });
         Self { gateway: gateway.clone(), started, record, received: None, is_logged: true }
     }
 
-    /// Where this request is counted.
+    /// The metrics in which this request is counted.
     pub(super) fn metrics(&self) -> &RouteMetrics {
         self.record.route.as_ref().unwrap_or(&self.gateway.generation.nowhere)
     }
 
-    /// The answer; the line is written when its body has gone.
+    /// Attaches the record to the answer. It is written when the body has been sent.
     pub(super) fn answered(mut self, response: Response) -> Response {
         self.record.status = response.status().as_u16();
         let size = response.body().size_hint().exact();
         if response.body().is_end_stream() {
             return response;
         }
+        // The length of a body in memory is known, so no wrapper has to count its bytes. The record
+        // ends here; the time to send such a body is not measured. Most small answers take this
+        // way.
         if let (Some(size), true) = (size, response.body().is_full()) {
             self.record.bytes_out = size;
             return response;
@@ -58,7 +65,7 @@ impl Finish {
         response.map(|body| Body::boxed(Counted { body: Unpanicked(body), finish: self }))
     }
 
-    /// The body broke off: the answer was not what its head promised.
+    /// Records that the body broke off: the client did not get what the head promised.
     fn broke(&mut self, cause: &BodyError) {
         self.record.cause = Some(cause.to_string());
         self.record.outcome = Outcome::Aborted;
@@ -80,7 +87,7 @@ impl Drop for Finish {
     }
 }
 
-/// A body whose end is the request's; a panic in it cuts this answer and nothing else.
+/// A body that carries the record of its request. A panic in it ends this answer and nothing else.
 struct Counted {
     body: Unpanicked,
     finish: Finish,

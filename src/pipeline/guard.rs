@@ -1,4 +1,7 @@
-//! Panics cost one request: caught around its future and around its body.
+//! Confines a panic to one request: it is caught around the request's future and around its body.
+//!
+//! Without this, a panic would end the task of the whole connection, and with HTTP/2 all its
+//! requests. `pipeline::handle` and `finish` use it.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,10 +13,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::body::{Body, BodyError};
 
-/// The future's output, or `None` if it panicked.
+/// The output of `future`, or `None` if it panicked.
 ///
-/// What the future held is dropped with it, and what it shares is behind locks that are taken
-/// over when poisoned, so nothing half-changed is looked at afterwards.
+/// Everything that the future owned is dropped with it. Everything that it shares is behind locks
+/// that are still used after a panic, because the code under them leaves no half-changed data.
 pub(super) async fn unpanicked<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|context| {
@@ -27,7 +30,8 @@ pub(super) async fn unpanicked<F: Future>(future: F) -> Option<F::Output> {
     .await
 }
 
-/// A body that breaks off where it would panic, and is gone then.
+/// A body that ends with an error if polling it panics. It is dropped at that moment and not polled
+/// again.
 pub(super) struct Unpanicked(pub(super) Body);
 
 impl HttpBody for Unpanicked {
@@ -64,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// One piece, then a panic that poisons what it holds.
+    /// One piece of data, then a panic that poisons the lock it holds.
     struct Panics {
         polled: u8,
         shared: Arc<Mutex<u8>>,

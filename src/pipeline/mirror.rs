@@ -1,10 +1,10 @@
-//! Copies of requests for a route's mirror: sent beside the request itself, never in its way.
+//! Copies of requests for a route's mirror, sent beside the request and never in its way.
 //!
-//! A copy is made once the request is permitted and its fields are final. It has none of the
-//! caller's credentials, cookies among them, and no token of ours; the mirror's own credential is
-//! set as for any request there. A body is collected as it streams by. The answer is read and
-//! dropped. Only so many copies are under way at once; what is too much or too large goes
-//! without one and is counted.
+//! A copy is made when the request is permitted and its fields are final. It contains none of the
+//! caller's credentials, cookies included, and no token of ours; the mirror's own credential is set
+//! as for any request there. The body is collected while it is streamed to the real upstream. The
+//! answer is read and discarded. The number of copies under way is bounded; a request beyond it, or
+//! with a larger body, is not copied and is counted. `route` is the caller.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,14 +30,17 @@ use crate::telemetry::metrics::MirrorResult;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept, RequestId, Rules};
 use crate::upstream::{self, BodyMemory};
 
-/// From the copy's last byte to the answer's: longer nobody waits for what nobody reads.
+/// Time limit from the copy's last byte to the end of its answer. Nobody reads the answer, so a
+/// longer wait only occupies a connection.
 const LONGEST: Duration = Duration::from_secs(60);
-/// What is read of an answer before its connection is given up.
+/// Bytes of an answer that are read before its connection is dropped. A connection can be reused
+/// only if its answer was read to the end.
 const READ: usize = 1 << 20;
 
 impl Exchange<'_> {
-    /// `request` with a copy of it under way to the route's mirror, or as soon as its body has
-    /// passed.
+    /// Returns `request`. A copy is on its way to the route's mirror, or will be when the body has
+    /// passed. The copy is never the reason for a refusal: without a free place, or with a body
+    /// that is too large, there is none.
     pub(super) fn mirrored(
         &self,
         route: &Arc<Route>,
@@ -45,7 +48,7 @@ impl Exchange<'_> {
         facts: &Facts<'_>,
     ) -> Request {
         let Some(mirror) = &route.mirror else { return request };
-        // What becomes a tunnel cannot be copied.
+        // A tunnel has no end that could be copied.
         let tunnels = request.headers().contains_key(header::UPGRADE)
             || request.method() == http::Method::CONNECT;
         if tunnels || !is_drawn(mirror.config.percent) {
@@ -83,7 +86,7 @@ impl Exchange<'_> {
         request.map(|body| Body::boxed(Tee { body, collected }))
     }
 
-    /// The head of the copy.
+    /// The head of the copy, without credentials.
     fn copy_of(&self, route: &Route, request: &Request) -> http::Request<()> {
         let mut copy = http::Request::new(());
         *copy.method_mut() = request.method().clone();
@@ -103,8 +106,8 @@ impl Exchange<'_> {
     }
 }
 
-/// What is left of credentials after the fields that routes take them from; and trailers, which
-/// are not collected.
+/// Removes the secrets that are left after the usual credential fields: our token for the upstream,
+/// and cookies. `Trailer` is removed because trailers are not collected.
 fn remove_secrets(fields: &mut HeaderMap, identity: &IdentityForm) {
     if let IdentityForm::Jwt(name) = identity {
         fields.remove(name);
@@ -114,6 +117,7 @@ fn remove_secrets(fields: &mut HeaderMap, identity: &IdentityForm) {
     }
 }
 
+/// True for `percent` of a hundred calls, chosen at random.
 fn is_drawn(percent: u8) -> bool {
     percent >= 100 || u32::from_ne_bytes(secret::random()) % 100 < u32::from(percent)
 }
@@ -134,7 +138,7 @@ struct Copied {
 }
 
 impl Copied {
-    /// Sends it, on the worker but apart from the request: no drain waits for it.
+    /// Sends the copy as a task of its own on the worker. A shutdown does not wait for it.
     fn send(self, body: Bytes) {
         let worker = self.worker.clone();
         worker.spawn_detached(async move {
@@ -148,7 +152,7 @@ impl Copied {
         });
     }
 
-    /// True if it was answered.
+    /// Sends the copy and reads its answer. True if there was one.
     async fn exchange(&self, body: Bytes) -> bool {
         let facts = Facts {
             client: &self.client,
@@ -156,7 +160,7 @@ impl Copied {
             request_id: &self.request_id,
             host: &self.host,
             authority: &self.authority,
-            // For the `Location` of an answer that nobody sees.
+            // The prefix is only used for `Location` in an answer that nobody sees.
             prefix: None,
         };
         let exchange = upstream::Exchange {
@@ -166,7 +170,7 @@ impl Copied {
             watch: None,
             key: self.mirror.pool.key(self.request.headers(), &facts),
             back_room: &self.gateway.shared.back_room,
-            // All of it is in memory already.
+            // The copy's body is in memory already, so the budget is not used.
             memory: BodyMemory { budget: &self.gateway.shared.bodies, origin: None },
             now: self.now,
         };
@@ -184,12 +188,13 @@ impl Copied {
     }
 }
 
-/// The body of a request with what has passed of it.
+/// The body of a request that also collects what has passed.
 struct Tee {
     body: Body,
     collected: Option<Box<Collected>>,
 }
 
+/// The collected bytes and the copy that waits for them.
 struct Collected {
     copied: Copied,
     bytes: BytesMut,
@@ -197,6 +202,9 @@ struct Collected {
 }
 
 impl Tee {
+    /// Collects a piece. Beyond the limit the copy is given up and its memory freed; the request
+    /// itself goes on. The budget for bodies is not charged; the bound is the limit times the
+    /// number of places.
     fn keep(&mut self, data: &Bytes) {
         let Some(collected) = &mut self.collected else { return };
         if collected.bytes.len().saturating_add(data.len()) <= collected.limit {
@@ -208,6 +216,7 @@ impl Tee {
         metrics.mirrored(&collected.copied.route.name, MirrorResult::TooLarge);
     }
 
+    /// Sends the copy with the collected body.
     fn send(&mut self) {
         if let Some(collected) = self.collected.take() {
             collected.copied.send(collected.bytes.freeze());
@@ -229,12 +238,15 @@ impl HttpBody for Tee {
                 if let Some(data) = frame.data_ref() {
                     self.keep(data);
                 }
-                // Nobody asks on for the end of a body whose length is known.
+                // hyper does not poll for the end of a body whose length it knows. Without this
+                // check, the copy of such a request would never be sent. Trailers are not copied,
+                // so a frame of trailers ends the copy's body as well.
                 if frame.is_trailers() || self.body.is_end_stream() {
                     self.send();
                 }
             }
-            // A request that broke off was none.
+            // A request that broke off was never complete at the real upstream. A copy of its first
+            // part would be another request.
             Some(Err(_)) => self.collected = None,
             None => self.send(),
         }

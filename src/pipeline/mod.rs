@@ -1,8 +1,9 @@
-//! The request's path, in the only order that is safe.
+//! The path of a request through the gateway.
 //!
-//! `handle` answers one request and never fails: what goes wrong inside becomes a response, a
-//! panic too. `run` is the path itself: one reading of the target, then a login endpoint or a
-//! route; `route` forwards nothing before it is permitted.
+//! `handle` answers one request and never fails: every error inside becomes an answer, even a
+//! panic. `run` is the path itself: one reading of the target, then a login endpoint or a route.
+//! The order of the steps is a rule of security; in particular, `route` forwards nothing before it
+//! is permitted. The listener calls `handle`.
 
 mod authenticate;
 mod compress;
@@ -47,10 +48,10 @@ use crate::telemetry::record::{Outcome, Record};
 use crate::upstream;
 use crate::upstream::headers::{RequestId, X_FORWARDED_FOR, X_REQUEST_ID};
 
-/// HTTP/2 in an access line; it has no `Connection` field.
+/// The protocol in an access line of HTTP/2, which has no `Connection` field.
 const HTTP2: &str = "2";
 
-/// One request on its way, and what is known of it so far.
+/// One request on its way, with the facts known so far.
 struct Exchange<'a> {
     gateway: &'a Arc<View>,
     generation: &'a Arc<Generation>,
@@ -58,13 +59,14 @@ struct Exchange<'a> {
     client: Arc<Client>,
     now: Timestamp,
     request_id: RequestId,
-    /// Written when this is dropped without an answer: the client left.
+    /// The record of the request. If it is dropped without an answer, then it says that the client
+    /// left.
     finish: Finish,
-    /// The shape of a refusal, were it to happen now.
+    /// The form of a refusal at this moment. It changes when the endpoint or route is known.
     form: &'a Arc<ErrorForm>,
-    /// How the client writes, if it calls by gRPC: then a refusal has no form but that.
+    /// The content type of a gRPC call. Refusals are then written for gRPC, whatever `form` says.
     grpc: Option<HeaderValue>,
-    /// Whose cross-origin calls are marked.
+    /// The policy for cross-origin requests (CORS), by which answers are marked.
     cors: Option<Arc<Cors>>,
 }
 
@@ -84,11 +86,13 @@ pub(crate) async fn handle(
     let client = origin::client(&client, &head.headers, &gateway.generation.config);
     let mut exchange = Exchange::new(&gateway, &worker, client, &head);
     exchange.finish.received = received;
-    // Pinned where it is made: passing it on would copy all of it.
+    // Pinned in place: passing the future on would copy all of it.
     let answered = guard::unpanicked(pin!(exchange.run(&mut head, body))).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
     });
+    // To a client with extended CONNECT, any success status means an open tunnel. An ordinary
+    // success must therefore not reach it. The answer becomes a refusal, which cannot be mistaken.
     let answered = match answered {
         Ok(response) if by_connect && answer::tunnel::is_mistakable(&response) => {
             Err(Rejection::new(Reason::NotImplemented).because("there is no tunnel to be had"))
@@ -99,6 +103,7 @@ pub(crate) async fn handle(
         Ok(response) => response,
         Err(rejection) => exchange.refuse(rejection),
     };
+    // The steps below apply to every answer, refusals included, so that no path can leave them out.
     if exchange.finish.record.method == Method::HEAD {
         answer::leave_body_out(&mut response);
     }
@@ -111,6 +116,7 @@ pub(crate) async fn handle(
 }
 
 impl<'a> Exchange<'a> {
+    /// The state of a request before its target was read.
     fn new(
         gateway: &'a Arc<View>,
         worker: &'a Arc<Worker>,
@@ -144,16 +150,22 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The steps, in the only order that is safe. The head is lent: each future on the way would
-    /// have a copy of its own.
+    /// The steps of a request. Their order is a rule of security.
+    ///
+    /// The head is lent and not moved, because each of the futures below would contain a copy of
+    /// it.
     async fn run(&mut self, head: &mut Parts, body: Body) -> Result<Response, Rejection> {
         let target = Target::parse(head, self.client.bounds)?;
         self.finish.record.host = target.named();
+        // The health check comes before everything that could refuse it: load balancers use
+        // arbitrary hosts and no credentials.
         if self.is_health(&target) {
             self.finish.is_logged = self.generation.config.log.health;
             self.finish.record.outcome = Outcome::Answered;
             return Ok(answer::health(self.gateway.shared.draining.load(Ordering::Relaxed)));
         }
+        // A connection without the required PROXY header has an unknown client. Only health checks
+        // may come that way.
         if self.client.only_health {
             let rejection = Rejection::new(Reason::MalformedRequest).because("no PROXY header");
             return Err(rejection.closing());
@@ -161,9 +173,14 @@ impl<'a> Exchange<'a> {
         let Some(host) = target.host() else {
             return Err(Rejection::new(Reason::MalformedRequest).because("no Host"));
         };
+        // A listener for redirects forwards nothing. It answers before routes and credentials are
+        // looked at.
         if self.client.redirect {
             return self.redirect(head, &target);
         }
+        // The certificate of the connection covers another host than the request names. The client
+        // must not learn by such a request which routes that host has (RFC 9110 §15.5.20). The
+        // client repeats the request on a connection of its own.
         if !self.client.is_directed_at(host) {
             return Err(Rejection::new(Reason::Misdirected).because("another certificate's host"));
         }
@@ -173,7 +190,8 @@ impl<'a> Exchange<'a> {
         }
         let generation = self.generation;
         match generation.table.find(&target) {
-            // Boxed: a login's future is large, and would be moved with every request's.
+            // Boxed because the future of a login is large, and would be moved with that of every
+            // request.
             Found::Login(login) => Box::pin(self.login(login, take(head), body)).await,
             Found::LoginOr { login, route } => match route {
                 Some(route) if self.is_authenticated(route, head).await => {
@@ -191,17 +209,25 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// True for a request to the health path.
     fn is_health(&self, target: &Target) -> bool {
-        // OPTIONS is what a load balancer asks with that was told no method (HAProxy's httpchk).
+        // Some load balancers (HAProxy's `httpchk`) use OPTIONS if no method is configured.
         self.generation.config.health.path.as_deref() == Some(target.raw().path())
             && matches!(*target.method(), Method::GET | Method::HEAD | Method::OPTIONS)
     }
 
+    /// True for a request for the published key set.
     fn is_jwks(&self, target: &Target) -> bool {
         self.generation.config.token.jwks_path.as_deref() == Some(target.path())
             && matches!(*target.method(), Method::GET | Method::HEAD)
     }
 
+    /// Redirects to https. Only configured hosts are answered with a redirect: a `Host` that the
+    /// client chose freely would make the gateway redirect to any site.
+    ///
+    /// # Errors
+    /// A host that is not configured, and a request with a body or a credential. Both have crossed
+    /// the network in the clear already, and the client must notice that.
     fn redirect(&mut self, head: &Parts, target: &Target) -> Result<Response, Rejection> {
         let host = target.host().unwrap_or_default();
         if !self.generation.is_configured_host(host) {
@@ -217,7 +243,8 @@ impl<'a> Exchange<'a> {
         Ok(answer::redirect_to_https(head, &authority, path, api_key)?)
     }
 
-    /// A path that is taken, but not by this method: a preflight, or 405.
+    /// Answers a path that is known, but not by this method: a CORS preflight, or 405. The form of
+    /// the refusal and the CORS policy are those of the endpoint or route with this path.
     fn wrong_method(
         &mut self,
         head: &Parts,
@@ -241,15 +268,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The answer to a preflight, where there is a policy of ours.
+    /// The answer to a CORS preflight, if the gateway has a policy.
     fn preflight(&mut self, head: &Parts) -> Option<Response> {
         let policy = self.cors.clone().filter(|_| cors::is_preflight(head))?;
-        // Already marked; marking again would say `Vary` twice.
+        // The answer has its CORS fields already. Marking it again would repeat `Vary`.
         self.cors = None;
         self.finish.record.outcome = Outcome::Answered;
         Some(cors::preflight(&policy, &head.headers))
     }
 
+    /// Records a refusal and renders it in the form for this request.
     fn refuse(&mut self, rejection: Rejection) -> Response {
         self.finish.record.outcome = Outcome::Refused;
         self.finish.record.reason = Some(rejection.reason.code());
@@ -266,12 +294,13 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// The head itself, for whom it has to belong to.
+/// Takes the head out, for code that must own it. An empty head stays behind.
 fn take(head: &mut Parts) -> Parts {
     let (nothing, ()) = http::Request::new(()).into_parts();
     std::mem::replace(head, nothing)
 }
 
+/// The facts for the log that are known at the start.
 fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> Record {
     Record {
         method: head.method.clone(),
@@ -288,11 +317,12 @@ fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> Record
     }
 }
 
-/// The host for the shape of a refusal, before it is known to be well-formed.
+/// The host that chooses the form of a refusal, read before the target was checked. It is used for
+/// nothing else.
 fn host_of(head: &Parts) -> Option<&str> {
     let authority = head.uri.authority().map(Authority::as_str);
     let named = authority.or_else(|| head.headers.get(header::HOST)?.to_str().ok())?;
-    // The colons within the brackets of an IPv6 address are not the port's.
+    // Colons within the brackets of an IPv6 address do not separate a port.
     let port = named.rfind(':').filter(|colon| !named.ends_with(']') && *colon > 0);
     let host = port.map_or(named, |colon| named.get(..colon).unwrap_or(named));
     Some(host.trim_end_matches('.'))

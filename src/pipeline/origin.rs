@@ -1,8 +1,9 @@
-//! Where a request really comes from, when a trusted proxy stands in between.
+//! The client's address and scheme behind a trusted proxy.
 //!
-//! X-Forwarded-* counts only from the listener's `trusted_proxies`, and only for the client's
-//! address and scheme: never to choose a route. The list is read from the right, because only
-//! its end was written by someone we trust.
+//! `X-Forwarded-*` fields count only from the listener's `trusted_proxies`, and only for the
+//! client's address and scheme, never to choose a route. The list of addresses is read from the
+//! right, because only its end was written by a proxy that the operator trusts; a client can write
+//! anything at its beginning. `handle` is the caller.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -15,7 +16,9 @@ use crate::client::{AddressText, Client, Scheme};
 use crate::config::Config;
 use crate::upstream::headers::X_FORWARDED_FOR;
 
-/// The client as the trusted proxy in front of it says; as the socket says where there is none.
+/// The client as described by the trusted proxy in front of it. Without one, the client of the
+/// connection. The scheme is taken from `X-Forwarded-Proto`; any value but `http` and `https` is
+/// ignored.
 pub(super) fn client(peer: &Arc<Client>, headers: &HeaderMap, config: &Config) -> Arc<Client> {
     if !peer.trusted_proxy {
         return peer.clone();
@@ -35,7 +38,7 @@ pub(super) fn client(peer: &Arc<Client>, headers: &HeaderMap, config: &Config) -
     Arc::new(client)
 }
 
-/// The last address of X-Forwarded-For that is not one of the trusted proxies' own.
+/// The last address in `X-Forwarded-For` that does not belong to a trusted proxy.
 fn forwarded_for(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let lines: Vec<Cow<'_, str>> = headers
         .get_all(X_FORWARDED_FOR)
@@ -44,7 +47,9 @@ fn forwarded_for(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
         .collect();
     let mut last = None;
     for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        // Something unreadable was written by someone we do not trust: what is left of it too.
+        // A trusted proxy writes valid addresses only. An unreadable entry was written by somebody
+        // else, and so was everything to its left. The last address that was readable counts, which
+        // may be a proxy's own.
         let Some(address) = address(entry.trim()) else { break };
         last = Some(address);
         if !trusted.iter().any(|net| net.contains(&address)) {
@@ -54,7 +59,8 @@ fn forwarded_for(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     last
 }
 
-/// An address, perhaps with a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
+/// An address, with or without a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`,
+/// `[2001:db8::1]:80`.
 fn address(entry: &str) -> Option<IpAddr> {
     let bracketed = entry.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     if let Some((inside, _)) = bracketed {
@@ -67,7 +73,8 @@ fn address(entry: &str) -> Option<IpAddr> {
         .map(|a| a.to_canonical())
 }
 
-/// True if many clients share this peer's address, so that addresses are not counted.
+/// True if many clients share this address (`shared_addresses`), so that it must not be counted as
+/// one client. Also true without an address.
 pub(super) fn shares_address(client: &Client, config: &Config) -> bool {
     let Some(address) = client.address else { return true };
     config

@@ -1,7 +1,8 @@
-//! Routes that answer by themselves: those in maintenance, redirects, fixed answers.
+//! Routes that the gateway answers itself: maintenance, redirects and fixed answers.
 //!
-//! Maintenance is answered before anybody is asked who he is. The others stand in the place of an
-//! upstream: what the route demands was met before, and its `response_headers` are set after.
+//! Maintenance is answered before authentication. Redirects and fixed answers stand in the place of
+//! an upstream: the route's requirements have been met before, and its `response_headers` are
+//! applied after. `route` is the caller.
 
 use http::header::{self, HeaderValue};
 use http::uri::Uri;
@@ -17,7 +18,11 @@ use crate::telemetry::record::Outcome;
 use crate::upstream::headers;
 
 impl Exchange<'_> {
-    /// Everybody but some is told to come back later, before anything is looked at.
+    /// Refuses requests during maintenance, except from the configured networks. It comes first, so
+    /// that no work is done for a request that is refused anyway.
+    ///
+    /// # Errors
+    /// `Unavailable` with the configured message and time to come back.
     pub(super) fn check_maintenance(&self, route: &Route) -> Result<(), Rejection> {
         let Some(maintenance) = &route.config.maintenance else { return Ok(()) };
         let is_in = |address| maintenance.networks.iter().any(|net| net.contains(&address));
@@ -31,7 +36,7 @@ impl Exchange<'_> {
         Err(rejection)
     }
 
-    /// An answer of the route's own on its way to the client.
+    /// Completes an answer of the route's own for the client.
     pub(super) fn answered(
         &mut self,
         route: &Route,
@@ -43,8 +48,9 @@ impl Exchange<'_> {
             self.finish.record.outcome = Outcome::Answered;
         }
         let fields = response.headers_mut();
-        // What not everybody may ask for is not for shared caches, which would answer everybody:
-        // they know `Authorization`, but not our other credentials (RFC 9111 §3.5).
+        // On a route that is not open, the answer must not be stored in shared caches, which would
+        // give it to everybody. Caches know `Authorization`, but not the other credentials of the
+        // gateway (RFC 9111 §3.5).
         if !route.config.is_open() && !fields.contains_key(header::CACHE_CONTROL) {
             fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
         }
@@ -53,8 +59,8 @@ impl Exchange<'_> {
     }
 }
 
-/// What was asked for, without the credential that the route takes from the query: it is not for
-/// whoever the client is sent to.
+/// The requested URI without the credential in its query. The target of a redirect must not get
+/// that credential.
 pub(super) fn asked_for(route: &Route, target: &Target) -> Uri {
     let mut asked = Uri::from(target.raw().clone());
     if route.config.query_credentials {

@@ -1,8 +1,10 @@
-//! Credentials that only a route's upstream can verify: passed on as they are, without identity.
+//! Credentials that only a route's upstream can verify. They are passed on as they are, without an
+//! identity.
 //!
-//! A request that carries one of them and none of ours goes on unproved; with one of ours beside
-//! it, it is as ambiguous as with two of ours. What we gave out ourselves is never passed on so:
-//! it is judged here, or not at all.
+//! A request with such a credential, and without one of ours, goes on unverified. With one of ours
+//! beside it the request is ambiguous and refused. A token or key that the gateway itself issued is
+//! never passed on in this way: it is verified here or not used at all. `route::decide` is the
+//! caller.
 
 use http::header;
 use http::request::Parts;
@@ -17,10 +19,11 @@ use crate::telemetry::record::Outcome;
 use crate::upstream::headers::Kept;
 
 impl Exchange<'_> {
-    /// What of the request is kept if it is passed on unproved; `None` where it is not.
+    /// The credentials that are kept if the request is passed on unverified; `None` if it is not
+    /// passed on.
     ///
     /// # Errors
-    /// Where it carries a credential that is ours to verify besides.
+    /// The request also has a credential that the gateway would verify.
     pub(super) fn passed(
         &mut self,
         route: &Route,
@@ -51,6 +54,7 @@ impl Exchange<'_> {
         Ok(Some(Kept::Passed { authorization, api_key }))
     }
 
+    /// True if `Authorization` has this scheme and its token is not ours.
     fn has_scheme(&self, head: &Parts, scheme: &str) -> bool {
         let Some(value) = head.headers.get(header::AUTHORIZATION) else { return false };
         let value = value.as_bytes();
@@ -59,6 +63,7 @@ impl Exchange<'_> {
         said.eq_ignore_ascii_case(scheme.as_bytes()) && !self.is_of_ours(rest.trim_ascii())
     }
 
+    /// True if the token names the gateway as its issuer.
     fn is_of_ours(&self, token: &[u8]) -> bool {
         std::str::from_utf8(token).is_ok_and(|token| self.generation.verifier.names_us(token))
     }

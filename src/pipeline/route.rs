@@ -1,4 +1,7 @@
-//! A request for a route: who calls, whether it is permitted, and only then the upstream.
+//! A request for a route: authentication, permission, and only then the upstream.
+//!
+//! The steps are in an order in which nothing is forwarded before it is permitted, and cheap
+//! refusals come before expensive checks.
 
 use std::sync::Arc;
 
@@ -29,15 +32,15 @@ use crate::throttle::Told;
 use crate::upstream::headers::{self, CredentialFields, Facts, Kept, Prefix};
 use crate::upstream::{self, BodyMemory, Fault, ForwardError, Forwarded, Pool, RequestFault};
 
-/// What is known of the caller once the request may go on.
+/// The facts about the caller of a request that may go on.
 struct Decision {
     proved: Option<Proved>,
-    /// Which of the client's credentials go along.
+    /// The client's credentials that go along to the upstream.
     kept: Kept,
 }
 
 impl<'a> Exchange<'a> {
-    /// Decides, then forwards.
+    /// Decides, then forwards or answers.
     pub(super) async fn route(
         &mut self,
         route: &'a Arc<Route>,
@@ -57,16 +60,17 @@ impl<'a> Exchange<'a> {
         let mut told = Told::default();
         self.admit_client(route, &mut told)?;
         let bare = route.config.cors == RouteCors::Upstream && answer::cors::is_preflight(head);
-        // A preflight is let through unasked, so it must not turn into another method behind us.
+        // A preflight is let through without a decision, so no field may turn it into another
+        // method behind the gateway.
         let may_override = route.config.allow_method_override && !bare;
         headers::strip_inbound(head, &route.protected, &self.client, may_override);
         if !may_override && !route.config.methods.is_empty() && names_method(&head.uri) {
             return Err(Rejection::new(Reason::MalformedRequest)
                 .because("another method in the query, which allow_method_override lets through"));
         }
-        // Before the decision: whoever takes their time with it is judged when it is over.
+        // The wait comes before the decision: a token that expires meanwhile is refused.
         if !bare && zero_length::is_open(&body) {
-            // Boxed: it is rare, and its size would be every request's.
+            // Boxed because it is rare: unboxed, it would enlarge the future of every request.
             Box::pin(zero_length::await_end(&mut body, self.client.bounds.body_idle)).await?;
             self.now = self.gateway.shared.clock.now();
         }
@@ -99,14 +103,14 @@ impl<'a> Exchange<'a> {
         }
         told.tell(answered.headers_mut());
         match asked {
-            // Boxed: it is rare, and its size would be every request's.
+            // Boxed because it is rare: unboxed, it would enlarge the future of every request.
             Some(asked) => Ok(Box::pin(asked.compress(answered)).await),
             None => Ok(answered),
         }
     }
 
-    /// Who may use the route: a proved identity, or anybody where the route is open or only
-    /// observes.
+    /// Decides whether the request may go on: with a verified and permitted identity, or without
+    /// one on an open route or one that only observes.
     async fn decide(
         &mut self,
         route: &Route,
@@ -154,7 +158,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn denied(&self, route: &Route, denied: Denied) -> Rejection {
-        // A token of an issuer or login that is not taken here is no good token here.
+        // A token of an issuer or login that this route does not accept is an invalid token here.
         let reason = match denied {
             Denied::Issuer | Denied::Login => Reason::TokenInvalid,
             Denied::Role | Denied::Scope | Denied::Claim => Reason::NotPermitted,
@@ -165,8 +169,8 @@ impl<'a> Exchange<'a> {
         rejection
     }
 
-    /// A refusal stands, or is only written down where the route observes. An ambiguous request
-    /// (400) is refused there, too: what would be forwarded is not what was looked at.
+    /// Returns a refusal, or only records it on a route that observes. An ambiguous request (400)
+    /// is refused there, too: the upstream could read another request than was checked.
     pub(super) fn observe(
         &mut self,
         route: &Route,
@@ -174,7 +178,7 @@ impl<'a> Exchange<'a> {
         identity: Option<&Identity>,
     ) -> Result<(), Rejection> {
         self.finish.metrics().refused(rejection.reason);
-        // Nor is what could not be found out a refusal that the rule would make.
+        // A check that could not be completed (503) is no refusal that the rule would make, either.
         let is_decision = !matches!(
             rejection.reason,
             Reason::AmbiguousCredential | Reason::Unavailable | Reason::Internal
@@ -182,7 +186,7 @@ impl<'a> Exchange<'a> {
         if route.config.enforce || !is_decision {
             return Err(rejection);
         }
-        // The first reason is the one that is told.
+        // Only the first reason is recorded.
         if self.finish.record.outcome == Outcome::Observed {
             return Ok(());
         }
@@ -201,8 +205,9 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    /// Which of the client's credentials goes along: the verified one where the route says so;
-    /// while it only observes, any that the upstream may still know, which ours is not.
+    /// The credentials that go along: the verified one if the route forwards it. On a route that
+    /// observes, all that the upstream may still know; credentials of the gateway are none of
+    /// those.
     fn kept(&self, route: &Route, head: &Parts, proved: Option<&Proved>) -> Kept {
         if let Some(proved) = proved.filter(|_| route.config.forward_credential) {
             return proved.carrier;
@@ -210,7 +215,7 @@ impl<'a> Exchange<'a> {
         let tokens = || Credential::tokens(&head.headers, head.uri.query(), route.accept);
         let is_ours = |token: &SecretString| self.generation.verifier.names_us(token.expose());
         let is_our_key = || self.generation.services.api_keys.names_us(head);
-        // A password that was right is that of a user of ours.
+        // A valid password belongs to a user of the gateway.
         let is_password = || proved.is_some_and(|proved| proved.is_password());
         if route.config.enforce || tokens().iter().any(is_ours) || is_our_key() || is_password() {
             Kept::Nothing
@@ -219,7 +224,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// A body that is known to be too large is refused before it is invited.
+    /// Refuses a declared length that is too large before the client is invited to send the body.
     fn check_length(&self, route: &Route, head: &Parts) -> Result<(), Rejection> {
         let length = head.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -237,7 +242,8 @@ impl<'a> Exchange<'a> {
         decision: Decision,
     ) -> Result<Response, Rejection> {
         let config = &route.config;
-        // Not permitted but observed: the identity was proved, so the upstream may know it.
+        // On a route that observes, a caller without permission still has a verified identity,
+        // which the upstream may know.
         let verified = decision.proved.map(|proved| proved.verified);
         let identity = verified.as_deref().map(|verified| &verified.identity);
         let api_key = self.generation.services.api_keys.header();
@@ -266,8 +272,8 @@ impl<'a> Exchange<'a> {
         };
         let by_connect = upstream::is_by_connect(&head.extensions);
         let bounds = &self.client.bounds;
-        // Streams of one HTTP/2 connection do not wait for each other, and calls of gRPC that go on
-        // for hours are made of few bytes.
+        // The lowest rate does not apply to HTTP/2 upstreams: streams of one connection do not
+        // block each other, and long gRPC calls transfer few bytes.
         let least = bounds.body_rate.filter(|_| pool.is_one_by_one());
         let body = body.limited(config.body_limit).paced(bounds.body_idle, least);
         let request = Request::from_parts(take(head), body);
@@ -282,14 +288,14 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Where `body` may be kept. Whose share that is, is looked up only where there is a body.
+    /// The memory for `body`. The client's share is looked up only if there is a body.
     fn body_memory(&self, body: &Body) -> BodyMemory<'a> {
         let address = if body.is_full() { None } else { self.counted_address() };
         let origin = address.map(address_group);
         BodyMemory { budget: &self.gateway.shared.bodies, origin }
     }
 
-    /// What is known when fields are set.
+    /// The facts from which header fields are made.
     pub(super) fn facts<'f>(
         &'f self,
         identity: Option<&'f Identity>,
@@ -301,7 +307,7 @@ impl<'a> Exchange<'a> {
         Facts { client, identity, request_id, host, authority, prefix }
     }
 
-    /// Notes where the answer came from; a tunnel is opened in the way that its client asked.
+    /// Records the server that answered. A tunnel is opened in the client's own way of asking.
     fn forwarded(&mut self, mut forwarded: Forwarded, by_connect: bool) -> Response {
         self.finish.record.upstream = Some(forwarded.server);
         if !matches!(self.finish.record.outcome, Outcome::Observed | Outcome::Passed) {
@@ -315,10 +321,10 @@ impl<'a> Exchange<'a> {
 }
 
 impl Decision {
-    /// Nobody was asked who he is.
+    /// No caller was asked for.
     const OPEN: Self = Self { proved: None, kept: Kept::Nothing };
 
-    /// True if the answer is for one caller and no cache can tell by whose request.
+    /// True if the answer is for one caller and no cache can tell that from the request.
     fn is_hidden_from_caches(&self) -> bool {
         let by_field = matches!(self.kept, Kept::Passed { authorization: false, .. });
         by_field || self.proved.as_ref().is_some_and(|one| one.carrier != Kept::Authorization)
@@ -329,8 +335,8 @@ impl Decision {
     }
 }
 
-/// True if the query has `_method`, which many frameworks take for the method of a POST. PHP reads
-/// other signs in its first place as the same, and leaves spaces before it out.
+/// True if the query has `_method`, which many frameworks use as the method of a POST. PHP reads
+/// other characters in its first place as the same name and ignores leading spaces.
 fn names_method(uri: &Uri) -> bool {
     let Some(query) = uri.query().filter(|query| query.contains(['_', '%', '.', '[', '+'])) else {
         return false;
@@ -341,8 +347,8 @@ fn names_method(uri: &Uri) -> bool {
     })
 }
 
-/// Leaves of a preflight that nobody is asked about its head alone: neither a body nor the bytes of
-/// a tunnel may go where only a question belongs.
+/// Reduces a preflight that is let through without a decision to its head: a body or the bytes of a
+/// tunnel must not reach the upstream with it.
 fn bare_preflight(head: &mut Parts, body: &Body) -> Result<(), Rejection> {
     head.headers.remove(header::CONNECTION);
     head.headers.remove(header::UPGRADE);
@@ -352,7 +358,7 @@ fn bare_preflight(head: &mut Parts, body: &Body) -> Result<(), Rejection> {
     Err(Rejection::new(Reason::MalformedRequest).because("a preflight with a body").closing())
 }
 
-/// Makes the target what the upstream is to see, and answers with the prefix that was taken away.
+/// Rewrites the target for the upstream. Returns the prefix that was taken away.
 fn rewrite_path<'a>(
     head: &mut Parts,
     config: &'a config::Route,
@@ -372,7 +378,7 @@ fn rewrite_path<'a>(
     Ok(Some(Prefix { outer, inner }).filter(|prefix| prefix.outer != prefix.inner))
 }
 
-/// Path and query alone: the authority is ours to name.
+/// Path and query alone: the gateway names the authority itself.
 fn origin_form(uri: &Uri) -> Uri {
     uri.path_and_query().cloned().map(Uri::from).unwrap_or_default()
 }
@@ -402,7 +408,7 @@ impl From<ForwardError> for Rejection {
         let mut rejection = Self::new(reason).because(cause);
         rejection.retry_after = error.retry_after();
         match error {
-            // What is left of the request's body was not read.
+            // The rest of the request's body was not read, so the connection cannot be used again.
             ForwardError::RequestBody(_) => rejection.closing(),
             _ => rejection,
         }

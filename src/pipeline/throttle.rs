@@ -1,4 +1,7 @@
-//! Rate limits of a route: counted before and after it is known who calls, refused with 429.
+//! Applies a route's rate limits, before and after authentication; refuses with 429 (RFC 6585 §4).
+//!
+//! The counting is done by `crate::throttle`. On a route that only observes, a broken limit is
+//! recorded and the request goes on. `route` is the caller.
 
 use super::{Exchange, origin};
 use crate::dialect::Reason;
@@ -8,7 +11,11 @@ use crate::rejection::Rejection;
 use crate::throttle::{Caller, Told};
 
 impl Exchange<'_> {
-    /// Asks the rules by client and route, before anything is spent on the request.
+    /// Applies the rules by client and by route. They come first, so that a flood costs no
+    /// verification of credentials.
+    ///
+    /// # Errors
+    /// `RateLimited`, unless the route only observes.
     pub(super) fn admit_client(&mut self, route: &Route, told: &mut Told) -> Result<(), Rejection> {
         if route.limits.is_empty() {
             return Ok(());
@@ -17,8 +24,8 @@ impl Exchange<'_> {
         self.admit(route, Caller::Unproved { address }, told)
     }
 
-    /// Asks the rules by subject and session. Who was let through without proving who he is is
-    /// counted by his address there too.
+    /// Applies the rules by subject and by session. A caller who was let through without an
+    /// identity is counted by the client's address.
     pub(super) fn admit_subject(
         &mut self,
         route: &Route,
@@ -35,6 +42,10 @@ impl Exchange<'_> {
         self.admit(route, caller, told)
     }
 
+    /// Counts a request under the route's rules and handles the first broken one.
+    ///
+    /// # Errors
+    /// `RateLimited`, with the time of the next attempt, unless the route only observes.
     fn admit(
         &mut self,
         route: &Route,
@@ -54,8 +65,8 @@ impl Exchange<'_> {
         self.observe(route, rejection, identity)
     }
 
-    /// The client's address; `None` for an address that many clients share, which would be one
-    /// share, or one limit, for all of them.
+    /// The client's address for counting. `None` for an address that many clients share: they would
+    /// otherwise share one limit and could lock each other out.
     pub(super) fn counted_address(&self) -> Option<std::net::IpAddr> {
         let shared = origin::shares_address(&self.client, &self.generation.config);
         self.client.address.filter(|_| !shared)

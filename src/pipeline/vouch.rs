@@ -1,4 +1,8 @@
-//! Telling an upstream who calls, as its route says: by fields, by a token of ours, or not.
+//! Tells an upstream who the caller is, as the route configures it: by header fields, by a signed
+//! token, or not at all.
+//!
+//! Only a verified identity is told. `route::forward` calls it after the client's own fields were
+//! removed, so that a client cannot forge them.
 
 use std::sync::Arc;
 
@@ -14,7 +18,10 @@ use crate::runtime::Work;
 use crate::upstream::{Pool, headers};
 
 impl Exchange<'_> {
-    /// Writes the proved identity into the request's fields.
+    /// Writes the verified identity into the request's fields.
+    ///
+    /// # Errors
+    /// A token is needed and could not be signed, or the background runtime has no place for it.
     pub(super) async fn vouch(
         &self,
         route: &Route,
@@ -35,7 +42,9 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// The token for the route's upstream; signed in the back room unless one is at hand.
+    /// The token for the route's upstream. A recent one is reused; a new one is signed on the
+    /// background runtime, because a signature would block the worker. It is not signed on the
+    /// worker even once: all other requests of the worker would wait.
     async fn upstream_token(
         &self,
         pool: &Pool,
@@ -49,7 +58,8 @@ impl Exchange<'_> {
         let (tokens, verified) = (tokens.clone(), verified.clone());
         let making =
             async move { tokens.make(&upstream, &verified.identity, verified.digest, now) };
-        // Boxed: it is rare, and its size would be every request's.
+        // Boxed because signing is rare: unboxed, the state would enlarge the future of every
+        // request.
         match Box::pin(self.gateway.shared.back_room.ask(Work::Calling, making)).await {
             Ok(Some(Ok(token))) => Ok(token),
             Ok(Some(Err(error))) => {

@@ -1,4 +1,8 @@
-//! What a request's streams must not outlive.
+//! Computes the ends that the streams of a request (tunnels and long answers) must not outlive.
+//!
+//! The ends depend on the route's `close_at` setting and on the kind of credential. The waiting
+//! itself is done by `upstream::watch`; nothing is looked up in the session store here.
+//! `route::forward` is the caller.
 
 use super::Exchange;
 use crate::authn::Verified;
@@ -10,15 +14,18 @@ use crate::session::StreamOrigin;
 use crate::upstream::Watch;
 
 impl Exchange<'_> {
-    /// The route's rule for everybody; besides, by `close_at`, the caller's token or session, or
-    /// his credential where he has no session.
+    /// The ends of a request's streams: the route's own, and by `close_at` the caller's token or
+    /// session, or the credential of a caller without a session. `close_at = "token"` ends
+    /// everything with the token; by default only tunnels end with it, and answers with the
+    /// session.
     pub(super) fn watch(&self, route: &Route, verified: Option<&Verified>) -> Watch {
         let streams = route.config.streams;
         let (token, session) = verified.map_or((None, None), |verified| self.ends_of(verified));
         let (tunnel_until, answer_until) = match streams.close_at {
             CloseAt::ByKind => (token, session),
             CloseAt::Token => (token, token),
-            // A tunnel of somebody without a session ends all the same.
+            // A tunnel of a caller without a session ends with the token; otherwise it could stay
+            // open for ever.
             CloseAt::Session => (session.or(token), session),
         };
         Watch {
@@ -28,19 +35,21 @@ impl Exchange<'_> {
             tunnel_until,
             answer_until,
             notice: streams.close_notice,
-            // Where nothing is enforced nobody is turned away.
+            // On a route that only observes nobody is refused, so the number of tunnels is not
+            // limited.
             max_tunnels: if route.config.enforce { streams.max_tunnels } else { usize::MAX },
         }
     }
 
-    /// When the caller's token ends, and when his session does; both are his credential's end
-    /// where that is neither.
+    /// The end of the caller's token and of the caller's session. For a credential that is neither,
+    /// both are the end of the credential.
     fn ends_of(&self, verified: &Verified) -> (Option<Timestamp>, Option<Timestamp>) {
         let expires = Some(verified.expires).filter(|expires| *expires != Timestamp::NEVER);
         let lives = &self.generation.config.token;
         match &*verified.identity.issuer {
             API_KEY_ISSUER | CERTIFICATE_ISSUER => (expires, expires),
-            // As long as the token and the session would live that he could have logged in for.
+            // A password has no end of its own. Its streams live as long as a token and a session
+            // would that the user could have got for it.
             BASIC_ISSUER => {
                 (Some(self.now.plus(lives.access_ttl)), Some(self.now.plus(lives.refresh_ttl)))
             }
@@ -48,9 +57,9 @@ impl Exchange<'_> {
         }
     }
 
-    /// The absolute end of the token's session, reckoned from its id and its login's settings:
-    /// the store is not asked for every request. Never before the token's own end, in case the
-    /// settings have become stricter since.
+    /// The absolute end of the token's session, computed from the session id and the login's
+    /// settings, so that the store is not asked for each request. It is never before the token's
+    /// own end, in case the settings have become stricter since.
     fn session_end(&self, verified: &Verified) -> Option<Timestamp> {
         let began = verified.identity.session?.began()?;
         let login = &*verified.identity.login;
@@ -60,6 +69,8 @@ impl Exchange<'_> {
     }
 }
 
+/// The key under which streams are registered: the session, the configured entry, or the credential
+/// itself.
 fn origin(verified: &Verified) -> StreamOrigin {
     match (verified.identity.session, &*verified.identity.issuer) {
         (Some(session), _) => StreamOrigin::Session(session),

@@ -1,9 +1,10 @@
-//! A body that is said to have no bytes, on a stream that the client has not ended.
+//! A body that is declared empty on a stream that the client has not ended.
 //!
 //! Over HTTP/2 a stream may go on after `content-length: 0`: with an empty DATA frame or trailers,
-//! which is right, or with data, which makes the request malformed (RFC 9113 §8.1.1). Which of them
-//! comes is only known once it is there, so such a request waits for its end before it is forwarded.
-//! A streamed body of any other length cannot wait so; it would have to be kept in memory first.
+//! which is valid, or with data, which makes the request malformed (RFC 9113 §8.1.1). Only waiting
+//! shows which of them comes. Such a request therefore waits for its end before it is forwarded. A
+//! body of any other length is not checked in this way: it would have to be kept in memory first.
+//! `route` is the caller.
 
 use std::time::Duration;
 
@@ -15,13 +16,16 @@ use crate::body::{Body, BodyError};
 use crate::dialect::Reason;
 use crate::rejection::Rejection;
 
-/// True if nothing may come but the end, and the end is still to come.
+/// True if only the end may follow, and it has not come yet.
 pub(super) fn is_open(body: &Body) -> bool {
     !body.is_end_stream() && body.size_hint().exact() == Some(0)
 }
 
-/// Waits until `body` has ended, for `limit` in all: empty frames are no reason to wait longer. Its
-/// trailers are left out, as an intermediary may (RFC 9110 §6.5.1).
+/// Waits until `body` has ended, for `limit` in total: empty frames do not extend the time.
+/// Trailers are dropped, as an intermediary may do (RFC 9110 §6.5.1).
+///
+/// # Errors
+/// Data arrives, the stream breaks off, or the time is over.
 pub(super) async fn await_end(body: &mut Body, limit: Duration) -> Result<(), Rejection> {
     let malformed = |cause| Rejection::new(Reason::MalformedRequest).because(cause).closing();
     let ending = async {
@@ -49,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// A stream whose client says nothing more.
+    /// A stream whose client sends nothing more.
     struct Silent;
 
     impl http_body::Body for Silent {
