@@ -1,8 +1,9 @@
-//! Failures by address, counted in memory before anybody is asked about them.
+//! Counts failed attempts by address, in memory, before a user source is asked.
 //!
-//! A try is counted when it begins and given back where it did not fail: a thousand at once are a
-//! thousand counted tries. Nothing here outlives the process; what has to is in the store as well,
-//! which is asked only of those who are let through here.
+//! An attempt is counted when it begins and taken back if it did not fail. If attempts were counted
+//! at their end, then a thousand concurrent ones would all pass before the first is counted.
+//! Nothing here survives the process; limits that must survive are in the session store as well,
+//! which is asked only for attempts that pass here. `login` and `authn` are the callers.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,47 +13,49 @@ use std::time::Duration;
 use crate::client::AddressGroup;
 use crate::clock::Timestamp;
 
-/// Groups of addresses that are remembered. Far more than fail in one window, so only a
-/// misconfigured one gets here.
+/// Upper bound of address groups that are remembered. Far fewer fail within one window, unless the
+/// window is configured too long. Each IPv6 address counts in three groups.
 const MOST_GROUPS: usize = 200_000;
-/// More tries than this beyond the limit, in one window, are a flood.
+/// An address with more attempts than this beyond its limit, in one window, is a flood.
 const FLOOD: u32 = 100;
 
-/// Failures of one subscriber, and in how long.
+/// The number of failures that one subscriber may have in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptLimit {
     pub attempts: u32,
     pub per: Duration,
 }
 
-/// What each group of addresses has failed lately.
+/// The recent failures of each group of addresses.
 #[derive(Debug, Default)]
 pub struct Attempts(Mutex<HashMap<AddressGroup, Window>>);
 
-/// Begins with the first failure and forgets all at its end, as windows in the store do.
+/// A fixed window. It begins with the first failure and is forgotten at its end, like windows in
+/// the session store. A sliding window would need a list of times for each address.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     start: Timestamp,
     ends: Timestamp,
     count: u32,
-    /// Tries beyond the limit.
+    /// Attempts beyond the limit.
     turned_away: u32,
 }
 
-/// A try beyond the limit.
+/// An attempt beyond the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnedAway {
-    /// When there is room again.
+    /// The time until the next attempt is accepted.
     pub retry_after: Duration,
-    /// It was one of so many that nobody is at the keyboard.
+    /// True if there were so many attempts that a program must be making them.
     pub is_flood: bool,
 }
 
 impl Attempts {
-    /// Counts a try as failed in every group of `address`; without an address nothing is counted.
+    /// Counts an attempt as failed in every group of `address`. Without an address nothing is
+    /// counted.
     ///
     /// # Errors
-    /// Over the limit, and nothing is counted: how long until there is room again.
+    /// The time until the next attempt, if the limit is reached. The attempt is not counted then.
     pub fn reserve(
         &self,
         address: Option<IpAddr>,
@@ -70,7 +73,9 @@ impl Attempts {
         }
     }
 
-    /// Turns away whoever has failed as often as they may: nothing else is counted.
+    /// Refuses an address that has reached its limit and counts the refusal. `None` if the address
+    /// is below the limit; nothing is counted then. The number of refusals tells a person who
+    /// mistypes from a program that guesses.
     pub fn turn_away(
         &self,
         address: Option<IpAddr>,
@@ -90,7 +95,7 @@ impl Attempts {
         Some(TurnedAway { retry_after, is_flood })
     }
 
-    /// How long until `address` may fail again, where it has failed as often as it may: nothing is
+    /// The time until `address` may fail again; `None` if it is below the limit. Nothing is
     /// counted.
     pub fn wait(
         &self,
@@ -108,29 +113,36 @@ impl Attempts {
         }
     }
 
-    /// Gives back a try that did not fail.
+    /// Takes an attempt back that did not fail.
     pub fn give_back(&self, address: Option<IpAddr>, now: Timestamp) {
         let Some(address) = address else { return };
         let mut held = self.lock();
         for group in AddressGroup::all_of(address) {
+            // If the window ended while the attempt was running, then its count is gone with it,
+            // and a new window must not be reduced. Reducing a new window would give the client an
+            // attempt for free.
             if let Some(window) = held.get_mut(&group).filter(|window| window.holds(now)) {
                 window.count = window.count.saturating_sub(1);
             }
         }
     }
 
-    /// Forgets windows that have ended; called now and then.
+    /// Forgets windows that have ended. The background runtime calls it regularly.
     pub fn sweep(&self, now: Timestamp) {
         self.lock().retain(|_, window| window.count > 0 && window.holds(now));
     }
 
+    /// Locks the windows.
     fn lock(&self) -> MutexGuard<'_, HashMap<AddressGroup, Window>> {
-        // Nothing in the lock can be left half done by a panic, so a poisoned one is taken over.
+        // A panic under the lock cannot leave the windows half changed, so a poisoned lock is used
+        // on.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How long until `address` may fail again, where it has failed as often as it may.
+/// The longest time until every group of `address` is below its limit again; `None` if all are
+/// below. A wider IPv6 prefix has a larger limit. A client with many addresses of one prefix is
+/// held by the limit of the prefix.
 fn wait(
     held: &HashMap<AddressGroup, Window>,
     address: IpAddr,
@@ -146,6 +158,7 @@ fn wait(
     wait.max()
 }
 
+/// Counts one failure in every group of `address`, in the current window or a new one.
 fn count(
     held: &mut HashMap<AddressGroup, Window>,
     address: IpAddr,
@@ -164,15 +177,17 @@ fn count(
 }
 
 impl Window {
-    /// Requests do not come here in the order of their `now`. A window that begins further ahead
-    /// than it is long was made before the clock was set back.
+    /// True if the window is current at `now`. Requests do not arrive in the order of their `now`,
+    /// so a window may begin a little later than `now`. If it begins later than its own length,
+    /// then it was made before the clock was set back, and does not count.
     fn holds(&self, now: Timestamp) -> bool {
         now < self.ends && self.start.since(now) <= self.ends.since(self.start)
     }
 }
 
-/// Where all places are taken, forgets the half that would be forgotten next: one look at all for
-/// many of those that come after.
+/// Makes room if the bound is reached: ended windows go first, then the half that would end next.
+/// Removing half at once makes the search rare. An address that is forgotten early gets some
+/// attempts more, which does no harm beyond them.
 fn make_room(held: &mut HashMap<AddressGroup, Window>, now: Timestamp) {
     if held.len() < MOST_GROUPS {
         return;

@@ -1,19 +1,21 @@
-//! Who may have how much of what is scarce, before any work is done.
+//! Admission control: bounds on everything that is scarce, applied before any work is done.
 //!
-//! Whatever is dear (hashing, a directory, a database, a delegated login, a question to an issuer,
-//! mail, a body in memory) is bounded, and of each bound one client has an eighth at most: its IPv4
-//! address or IPv6 /64, with a quarter for its /56 and a half for its /48 (`AddressGroup`). What is
-//! over a bound is refused at once; where something waits, its number is bounded alike.
+//! Expensive work (password hashing, directories, databases, delegated logins, lookups at issuers,
+//! mail, bodies in memory) is bounded, and one client may use at most an eighth of each bound. A
+//! client is an IPv4 address or an IPv6 /64; its /56 may use a quarter and its /48 a half
+//! (`AddressGroup`). Requests beyond a bound are refused at once. If requests may wait, then their
+//! number is bounded in the same way.
 //!
-//! - `Places` bounds how many are at work, and who of them: the back room's work of each kind, the
-//!   questions to one source of users.
-//! - `Turns` is for what is worth waiting for: calls to one issuer go round by client.
+//! - `Places` bounds concurrent work: the work of each kind on the background runtime, and the
+//!   lookups at one user source.
+//! - `Turns` is for work that is worth waiting for: calls to one issuer, shared out round-robin by
+//!   client.
 //! - `ByteBudget` bounds bodies in memory.
-//! - `Attempts` counts what failed by address, so that guesses are refused before a source is asked.
-//! - `Shares` is what places count with; the password queue and listeners count by it, too.
+//! - `Attempts` counts failures by address, so that guesses are refused before a source is asked.
+//! - `Shares` counts what each address group uses; places, the password queue and listeners use it.
 //!
-//! An address that many clients share (`shared_addresses`) is `None` here: only the bound on all
-//! holds for it.
+//! An address that many clients share (`shared_addresses`) is `None` here: only the total bound
+//! applies to it, because a share for one client would be far too small for all of them.
 
 mod attempts;
 mod budget;
@@ -27,10 +29,10 @@ pub use self::places::{NoPlace, Place, Places};
 pub use self::shares::{GroupCounts, Share, Shares};
 pub use self::turns::{Turn, Turns};
 
-/// One client may have this part of what all have together.
+/// One client may use one part in this many of a bound.
 const PART: usize = 8;
 
-/// What one subscriber may have of `all`: an eighth, but something.
+/// The share of one subscriber in `all`: an eighth, but at least one.
 pub fn share_of(all: usize) -> usize {
     (all / PART).max(1)
 }

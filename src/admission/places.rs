@@ -1,4 +1,8 @@
-//! So many at once, of whom one client may be an eighth. Nobody waits for a place.
+//! A bound on concurrent work, of which one client may have an eighth. Nobody waits for a place.
+//!
+//! A place is taken before the work begins and given back when it is dropped, whatever the outcome.
+//! Work that is worth waiting for uses `Turns` instead. The background runtime and the user sources
+//! have places.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::share_of;
 use super::shares::{Share, Shares};
 
-/// Places for one kind of work.
+/// The places for one kind of work.
 #[derive(Clone, Debug)]
 pub struct Places {
     free: Arc<Semaphore>,
@@ -16,7 +20,7 @@ pub struct Places {
     shares: Arc<Shares>,
 }
 
-/// Why there is no place.
+/// The reasons for which no place is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPlace {
     #[error("all {limit} places are taken")]
@@ -26,7 +30,7 @@ pub enum NoPlace {
     Share { limit: usize },
 }
 
-/// A place that is taken; given back when dropped.
+/// A place in use. It is given back when this is dropped.
 #[derive(Debug)]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
@@ -34,17 +38,20 @@ pub struct Place {
 }
 
 impl Places {
-    /// `limit` places.
+    /// A bound of `limit` places.
     pub fn new(limit: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(limit)), limit, shares: Shares::new(share_of(limit)) }
     }
 
-    /// A place for work that `origin` asks for; without one only the bound on all holds.
+    /// Takes a place for work that `origin` asks for. Without an origin only the total bound
+    /// applies. It never waits.
     ///
     /// # Errors
-    /// At once, when there is none.
+    /// All places, or those of the client's share, are in use.
     pub fn take(&self, origin: Option<IpAddr>) -> Result<Place, NoPlace> {
-        // The share first: whoever has had theirs must not even for a moment take the last place.
+        // The share is checked first. Otherwise a client over its share would occupy the last place
+        // for a moment, in which another client could be refused. The order costs nothing: both
+        // checks are a few instructions.
         let share = match origin {
             Some(address) => {
                 let limit = self.shares.limit();

@@ -1,8 +1,9 @@
-//! So many at once, of whom one client may be an eighth, and others who wait for their turn.
+//! A bound on concurrent work with a fair queue: turns go round-robin by client.
 //!
-//! Turns go round by client: whoever has many waiting gets one turn where whoever has one waiting
-//! gets one, so that a flood waits behind itself. How many may wait is bounded, too, with an eighth
-//! for each client; more are refused at once.
+//! One client may have an eighth of the turns. A client with many waiting requests gets one turn
+//! whenever a client with one waiting request gets one, so a flood waits behind itself. The number
+//! of waiting requests is bounded as well, with an eighth for each client; more are refused at
+//! once. Calls to remote issuers use it (`authn::asked`).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -14,28 +15,29 @@ use super::places::{NoPlace, Place, Places};
 use super::share_of;
 use super::shares::GroupCounts;
 
-/// Turns at something that many ask for.
+/// The turns at one resource.
 #[derive(Clone, Debug)]
 pub struct Turns {
     line: Arc<Mutex<Line>>,
-    /// For those who wait.
+    /// The places of waiting requests.
     waiting: Places,
 }
 
+/// The queue, under a lock.
 #[derive(Debug)]
 struct Line {
-    /// How many more may have a turn now.
+    /// Turns that are free now.
     free: usize,
-    /// What one client may have of all turns.
+    /// The allowance of one client.
     share: usize,
     under_way: GroupCounts,
-    /// Who waits, by client; a client without any has no entry.
+    /// Waiting requests by client. A client without any has no entry.
     waiting: HashMap<Option<IpAddr>, VecDeque<oneshot::Sender<Turn>>>,
-    /// Whose turn it is next.
+    /// The order in which clients get the next turns. Each waiting client is in it once.
     next: VecDeque<Option<IpAddr>>,
 }
 
-/// A turn; over when dropped.
+/// A turn. It ends when this is dropped. The next waiting requests then get their turns.
 #[derive(Debug)]
 pub struct Turn {
     line: Arc<Mutex<Line>>,
@@ -43,7 +45,7 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// `most` at once, while `waiting` more wait.
+    /// A bound of `most` concurrent turns; at most `waiting` requests wait.
     pub fn new(most: usize, waiting: usize) -> Self {
         let line = Line {
             free: most,
@@ -55,14 +57,15 @@ impl Turns {
         Self { line: Arc::new(Mutex::new(line)), waiting: Places::new(waiting) }
     }
 
-    /// Waits for a turn. Addresses that many clients share (`None`) are one client of which all may
-    /// have a turn.
+    /// Waits for a turn. All addresses that many clients share (`None`) count as one client, which
+    /// may have all turns.
     ///
     /// # Errors
-    /// At once, where too many wait.
+    /// Too many requests wait already, in total or of this client. The refusal comes at once.
     pub async fn take(&self, origin: Option<IpAddr>) -> Result<Turn, NoPlace> {
         let (answer, _place): (_, Place) = {
             let mut line = lock(&self.line);
+            // A turn is dropped while the lock is free: its `drop` locks the queue again.
             if line.start(origin) {
                 drop(line);
                 return Ok(self.turn(origin));
@@ -70,18 +73,21 @@ impl Turns {
             let place = self.waiting.take(origin)?;
             (line.wait(origin), place)
         };
-        // Invariant: the line drops only those who do not wait any more.
+        // Invariant: the queue drops a sender only if its receiver is gone, so this error cannot
+        // happen.
         answer.await.map_err(|_| NoPlace::Full { limit: 0 })
     }
 
+    /// A turn for `origin`, which `start` has already counted.
     fn turn(&self, origin: Option<IpAddr>) -> Turn {
         Turn { line: self.line.clone(), origin }
     }
 }
 
 impl Line {
-    /// Whether `origin` has a turn now. Nobody is passed over: while a turn is free, all who wait
-    /// have their share.
+    /// Takes a turn for `origin` if one is free and the client's share allows it. Nobody is
+    /// overtaken: if a turn is free, then every waiting client has used up its share. `call` uses
+    /// the same check for waiting requests.
     fn start(&mut self, origin: Option<IpAddr>) -> bool {
         let share = self.share;
         let starts =
@@ -92,6 +98,7 @@ impl Line {
         starts
     }
 
+    /// Ends a turn.
     fn end(&mut self, origin: Option<IpAddr>) {
         self.free += 1;
         if let Some(address) = origin {
@@ -99,19 +106,23 @@ impl Line {
         }
     }
 
+    /// Puts a request into its client's queue.
     fn wait(&mut self, origin: Option<IpAddr>) -> oneshot::Receiver<Turn> {
         let (sender, receiver) = oneshot::channel();
         let queue = self.waiting.entry(origin).or_default();
         if queue.is_empty() {
             self.next.push_back(origin);
         }
-        // Those who have gone hold no place any more, so that they must not stay here either.
+        // Requests that were cancelled have given up their place. They are removed here as well, so
+        // that the queue stays as short as the number of places. Otherwise a client could queue and
+        // cancel without end.
         queue.retain(|held| !held.is_closed());
         queue.push_back(sender);
         receiver
     }
 
-    /// The next who waits and may have a turn, which is counted already.
+    /// The next waiting request that may have a turn. The turn is counted already. Cancelled
+    /// requests are skipped and removed.
     fn call(&mut self) -> Option<(Option<IpAddr>, oneshot::Sender<Turn>)> {
         if self.free == 0 {
             return None;
@@ -124,7 +135,8 @@ impl Line {
                 self.waiting.remove(&origin);
                 continue;
             }
-            // Behind all others, whether this is a turn or not yet.
+            // The client goes to the end of the order, whether it gets this turn or not. That makes
+            // the order round-robin.
             self.next.push_back(origin);
             if !self.start(origin) {
                 continue;
@@ -149,14 +161,17 @@ impl Drop for Turn {
             std::iter::from_fn(|| line.call()).collect()
         };
         for (origin, sender) in called {
-            // Whoever has gone at this moment hands the turn on as it is dropped.
+            // If the waiting request was cancelled at this moment, then `send` returns the turn.
+            // Dropping it runs this code again, which gives the turn to the next one. No lock is
+            // held here, so that cannot block.
             let _ = sender.send(Self { line: self.line.clone(), origin });
         }
     }
 }
 
+/// Locks the queue.
 fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
-    // Nothing in the lock can be left half done by a panic, so a poisoned one is taken over.
+    // A panic under the lock cannot leave the queue half changed, so a poisoned lock is used on.
     line.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -175,7 +190,7 @@ mod tests {
         Some(IpAddr::V4([192, 0, 2, last].into()))
     }
 
-    /// What a client is answered at once.
+    /// The immediate answer to a client.
     fn at_once(turns: &Turns, last: u8) -> Result<Turn, NoPlace> {
         turns.take(address(last)).now_or_never().expect("an answer at once")
     }
@@ -208,7 +223,7 @@ mod tests {
 
     #[test]
     fn turns_go_round_by_client() {
-        // One turn for each of two clients, and a third one has all the others.
+        // Each of two clients has one turn, and a third client has all others.
         let turns = Turns::new(2, 64);
         let (one, two) = (at_once(&turns, 1).unwrap(), at_once(&turns, 2).unwrap());
         let mut flood: Vec<_> = (0..5).map(|_| waits(&turns, 3)).collect();
