@@ -1,10 +1,13 @@
-//! Tokens of other issuers that are refused by their user: those that were issued before an
-//! operator said so.
+//! Cut-offs: tokens of other issuers are refused by their user and their time of issue.
 //!
-//! Such tokens have no session that could be ended, and nobody here knows which of them are out. A
-//! token itself says whose it is and when it was issued. Cut-offs are kept for good, because nobody
-//! knows either how long the last of the tokens lives: a row for each user that an operator has
-//! named. Requests with a foreign token read them, without a lock; on most gateways there is none.
+//! Tokens of another issuer (foreign tokens) have no session in our store that could be ended, and
+//! the gateway does not know which of them exist. A foreign token does name its user and usually
+//! its time of issue (`iat`). An operator therefore names a user, and every token issued to that
+//! user until that moment is refused.
+//!
+//! Cut-offs never expire, because the gateway does not know how long the issuer's longest token
+//! lives. There is one row for each user that an operator has named. Requests with a foreign token
+//! read the table without a lock; on most gateways the table is empty.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,40 +18,44 @@ use arc_swap::ArcSwap;
 use crate::clock::Timestamp;
 use crate::identity::Subject;
 
-/// Tokens that do not say when they were issued are refused for so long, unless their issuer is
-/// taken over and gives out no more of them: then they are refused for good.
+/// A foreign token without a time of issue is refused for this long after the cut-off. If its
+/// issuer is taken over (it issues no more tokens that are accepted here), such a token must be an
+/// old one and is refused for good.
 const UNDATED: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// By what a token of another issuer names its user.
+/// The key by which a cut-off names the user of foreign tokens: either the subject that the gateway
+/// derives from issuer and `sub`, or a username. The operator gives one of the two.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TokenOwner {
-    /// The id made of issuer and `sub`.
+    /// The subject that the gateway makes of the issuer and the token's `sub`.
     Subject(Subject),
-    /// The name that the token, or its issuer, says; whichever issuer that is. In lower case.
+    /// The username in the token or in the issuer's answer, in lower case. It matches the tokens of
+    /// every issuer.
     Username(Arc<str>),
 }
 
 impl TokenOwner {
-    /// The owner of this name, however it is spelled: an operator who types another spelling than
-    /// the tokens have must not be told that they are refused while they are not.
+    /// The owner with this username, in lower case. Case is ignored because an operator may type
+    /// another spelling than the tokens have: a cut-off that silently matches nothing would leave
+    /// the tokens alive.
     pub fn named(name: &str) -> Self {
         Self::Username(name.to_lowercase().into())
     }
 }
 
-/// A token of another issuer, as far as it matters here.
+/// A token of another issuer, reduced to the fields that decide whether a cut-off refuses it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForeignToken {
     pub subject: Subject,
     pub username: Arc<str>,
-    /// `None` where it does not say.
+    /// Time of issue (`iat`); `None` where the token has none.
     pub issued: Option<Timestamp>,
-    /// Its issuer gives out no more tokens that are taken here.
+    /// True if the issuer of the token is being replaced by this gateway and issues no more tokens.
     pub is_takeover: bool,
 }
 
 impl ForeignToken {
-    /// Whether it is one of this owner's.
+    /// True if the token belongs to this owner.
     pub fn is_of(&self, owner: &TokenOwner) -> bool {
         match owner {
             TokenOwner::Subject(subject) => self.subject == *subject,
@@ -57,17 +64,21 @@ impl ForeignToken {
     }
 }
 
-/// For each user that an operator has named, the instant before which a token must not be issued.
+/// The cut-offs: for each named user the instant until which issued tokens are refused.
+///
+/// Readers load one immutable map without a lock; a change replaces the whole map. Invariant: the
+/// cut-off of a user only ever moves forward in time.
 #[derive(Debug, Default)]
 pub struct Cutoffs(ArcSwap<HashMap<TokenOwner, Timestamp>>);
 
 impl Cutoffs {
-    /// True if nobody's tokens are refused.
+    /// True if no cut-off exists, so that no foreign token can be refused here.
     pub fn is_empty(&self) -> bool {
         self.0.load().is_empty()
     }
 
-    /// Refuses what was issued to `owner` until `at`.
+    /// Refuses the tokens that were issued to `owner` at or before `at`. An earlier cut-off of the
+    /// same owner is moved forward, never back. Readers see the new map at once.
     pub fn keep(&self, owner: &TokenOwner, at: Timestamp) {
         self.0.rcu(|held| {
             let mut held = HashMap::clone(held);
@@ -77,12 +88,14 @@ impl Cutoffs {
         });
     }
 
-    /// Whether a token is refused at `now`.
+    /// True if this token is refused at `now`.
     pub fn refuse(&self, token: &ForeignToken, now: Timestamp) -> bool {
         let held = self.0.load();
         if held.is_empty() {
             return false;
         }
+        // A token can match two cut-offs, one by subject and one by username. The later cut-off
+        // decides: `None`, which means that there is no cut-off, is less than every time.
         let by_subject = held.get(&TokenOwner::Subject(token.subject.clone()));
         let by_name = held.get(&TokenOwner::named(&token.username));
         let Some(cutoff) = by_subject.max(by_name) else { return false };

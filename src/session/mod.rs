@@ -1,9 +1,13 @@
-//! Sessions, codes, attempts and revocations: everything that must survive a restart.
+//! Sessions, one-time codes, counts of failed attempts, and revocations: the state that must
+//! survive a restart.
 //!
-//! `SessionStore` is the seam; `embedded` keeps it in a database in the state folder.
-//! `Revocations` is the part that every request looks at, so it is in memory. `Streams` ends
-//! what a session still has open when the session ends. `Cutoffs` refuses the tokens that other
-//! issuers gave a user before an operator said so.
+//! `SessionStore` is the trait that hides the store; `embedded` implements it with a database file
+//! in the state folder. `Revocations` is the part that every request reads, so it is in memory.
+//! `Streams` ends the tunnels and long responses of a session when the session ends. `Cutoffs`
+//! refuses tokens that other issuers gave a user before an operator revoked them.
+//!
+//! This module decides nothing about passwords or requests: `login`, `authn` and `pipeline` call
+//! it.
 
 mod cutoffs;
 mod embedded;

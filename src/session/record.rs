@@ -1,4 +1,8 @@
-//! What a store keeps.
+//! The records that a session store keeps: sessions, refresh-token generations, one-time codes,
+//! users of remote sources, and secrets of second steps.
+//!
+//! The types are plain data. Most of them are written to the store as JSON, so a new field needs
+//! `#[serde(default)]` for rows of earlier versions. `login` makes them, `embedded` stores them.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,41 +13,47 @@ use crate::clock::Timestamp;
 use crate::identity::{Claims, SessionId, Subject, UserId};
 use crate::secret::{Digest, Secret};
 
-/// A login that has not ended.
+/// A session: a login that has not ended. Invariant: `access_until` is never earlier than the `exp`
+/// of any access token issued for the session, because revocations are kept until then. The user's
+/// data are a copy from the login.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     pub id: SessionId,
-    /// The user's lasting id.
+    /// The user's permanent id, as tokens and upstreams see it.
     pub subject: Subject,
-    /// Within what `subject` is one person: the source, or nothing where sources share their users.
+    /// The scope within which `subject` means one person: the name of the user source, or empty
+    /// where all sources share their users. The same person may then log in through any of them.
     pub realm: String,
     pub username: String,
     pub email: Option<String>,
-    /// The user source that knew the name.
+    /// Name of the user source that authenticated the user.
     pub source: String,
     /// The user's id in that source.
     pub user_id: UserId,
-    /// The `[[login]]` it began at: `client_id` of its tokens.
+    /// Name of the `[[login]]` section where the session began; it is `client_id` in its tokens.
     pub login: String,
     pub roles: Vec<String>,
     pub scopes: Vec<String>,
     pub claims: Claims,
-    /// Digest of what the user was at login (roles, scopes, claims, password): when it changes,
-    /// the session ends.
+    /// Digest of the user's roles, scopes, claims and password at login. When the user's digest in
+    /// the source changes (a new password, another role), the session ends.
     pub user_version: Digest,
     pub created: Timestamp,
-    /// Its absolute end, from its login.
+    /// The absolute end, counted from the login. Refreshing does not move it.
     pub expires: Timestamp,
-    /// Ends when not refreshed for so long.
+    /// The session ends early if it is not refreshed for this long; `None` means never.
     pub idle: Option<Duration>,
     pub last_used: Timestamp,
-    /// The latest `exp` of any access token issued to it.
+    /// The latest `exp` of all access tokens issued for this session.
     pub access_until: Timestamp,
-    /// What its refresh tokens are at; `None` where the dialect has no refresh tokens.
+    /// State of the refresh tokens; `None` where the dialect has no refresh tokens.
     pub refresh: Option<Generation>,
-    /// SHA-256 of the pair's key; `None` where the dialect has no pair.
+    /// SHA-256 of the session key that the dialect pairs with the session id; `None` where the
+    /// dialect has no such pair. A token of the session is then accepted only together with the
+    /// key.
     pub key_hash: Option<Digest>,
-    /// The token of another issuer that was traded for this session: its end is the session's.
+    /// Digest of the foreign token that was exchanged for this session. Revoking that token ends
+    /// the session.
     #[serde(default)]
     pub traded: Option<Digest>,
     pub address: Option<IpAddr>,
@@ -51,8 +61,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// The instant from which the session is over if nothing else happens: its absolute end, or
-    /// earlier by idleness.
+    /// The instant from which the session is over if it is not used again: its absolute end, or the
+    /// idle limit where that comes first. Whether it was revoked is not part of this: the store
+    /// knows that.
     pub fn ends(&self) -> Timestamp {
         match self.idle {
             Some(idle) => self.expires.min(self.last_used.plus(idle)),
@@ -61,87 +72,95 @@ impl Session {
     }
 }
 
-/// The refresh tokens of a session: the one that works, and the one just retired.
+/// The refresh tokens of a session under rotation: the working token and the one that was retired
+/// last. Older ones need no record: their generation number is lower than `number`. The number lets
+/// a stolen old token be recognised with two digests in the row instead of all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generation {
     pub number: u32,
-    /// Whether the working token says its number; those of earlier versions do not.
+    /// True if the working token carries its generation number. Tokens issued before schema 4 do
+    /// not.
     #[serde(default)]
     pub is_named: bool,
     /// Digest of the working token's `jti`.
     pub current: Digest,
     /// `exp` of the working token.
     pub expires: Timestamp,
-    /// Digest of the `jti` retired last, and when it was.
+    /// Digest of the `jti` that was retired last, and when it was retired. A client that lost the
+    /// answer may present it again within the grace period.
     pub retired: Option<(Digest, Timestamp)>,
 }
 
-/// A one-time code on its way to a person.
+/// A one-time code that was sent to a user and has not been entered yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Code {
-    /// What it is looked up by: login name and account, hashed together.
+    /// The look-up key: login name and account, hashed together.
     pub key: Digest,
-    /// Keyed hash of the code; the code itself is kept nowhere.
+    /// Keyed hash of the code. The code itself is not stored anywhere.
     pub code: Digest,
     /// The user's id in `source`.
     #[serde(rename = "subject")]
     pub user_id: UserId,
-    /// What the user is called; empty in codes of earlier versions.
+    /// The username; empty in codes of earlier versions.
     #[serde(default)]
     pub username: String,
     pub source: String,
     pub user_version: Digest,
     pub expires: Timestamp,
-    /// The address (group) that passed the password step.
+    /// Address group from which the password step was passed.
     pub address: Option<IpAddr>,
-    /// Digest of what whoever passed the password step was given: without it nobody may guess.
+    /// Digest of the ticket that the client got for the password step. Where it is set, a guess
+    /// without the ticket is refused, so a stranger who only knows a login name cannot guess.
     #[serde(default)]
     pub ticket: Option<Digest>,
 }
 
-/// What became of a guess at a code.
+/// The result of a guess at a one-time code.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CodeVerdict {
-    /// Right; the code is used up.
+    /// The guess is right; the code is used up.
     Right(Box<Code>),
     Wrong,
-    /// There is none, it has expired, or it was guessed at too often.
+    /// There is no such code: none was sent, it has expired, or it was guessed at too often.
     Gone,
 }
 
-/// What is known of a user whose source cannot be asked without his password, or whose hash is
-/// kept here in the stead of a weaker one there.
+/// The gateway's own record of a user of a remote source. It is needed for a source that can only
+/// be asked together with the user's password, and where the gateway keeps a stronger hash than the
+/// source has.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Account {
     pub source: String,
     /// The user's id in that source.
     pub subject: UserId,
-    /// As the source spells it.
+    /// The username as the source spells it.
     pub name: String,
-    /// The canonical spelling of what he logs in with.
+    /// The canonical spelling of the name that the user logs in with.
     pub key: String,
     pub email: Option<String>,
     pub roles: Vec<String>,
     pub scopes: Vec<String>,
     pub claims: Claims,
-    /// As `Session::user_version`.
+    /// The same digest as `Session::user_version`.
     pub version: Digest,
-    /// Argon2id hash of his password, where it was imported.
+    /// Argon2id hash of the user's password, where it was imported.
     pub hash: Option<String>,
-    /// Digest of the source's own hash that `hash` stands for: another one there is another
-    /// password. Where the source shows no hash, digest of the name as he was last let in by it.
+    /// Digest of the source's own hash when `hash` was made: if the source's hash changes, the
+    /// password has changed. Where the source shows no hash, it is the digest of the name with
+    /// which the source last accepted the user.
     pub origin: Option<Digest>,
-    /// The name to the letter, as the source was asked for it when it first let this user in: the
-    /// source is asked in no other spelling. `None` in accounts of earlier versions, and where the
-    /// source need not be asked.
+    /// The exact name with which the source first accepted this user. The source is not asked under
+    /// any other spelling. `None` in accounts of earlier versions, and where the source need not be
+    /// asked.
     #[serde(default)]
     pub spelling: Option<String>,
-    /// When the hash was taken first.
+    /// When the password was first hashed and stored here.
     pub imported: Option<Timestamp>,
-    /// When his password was last found right.
+    /// When the user's password was last verified.
     pub seen: Timestamp,
 }
 
+// Written by hand: the derived form would print the password hash and the user's claims into logs.
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Account")
@@ -153,10 +172,10 @@ impl std::fmt::Debug for Account {
     }
 }
 
-/// The secret of a user's second step (RFC 6238).
+/// The shared secret of a user's second step, a time-based one-time password (RFC 6238).
 #[derive(Clone, PartialEq)]
 pub struct Totp {
-    /// Shared with his authenticator.
+    /// The key shared with the user's authenticator app.
     pub secret: Secret<Vec<u8>>,
     pub made: Timestamp,
 }

@@ -1,4 +1,9 @@
-//! What is revoked, in memory: looked at on every request.
+//! Revoked sessions and tokens, in memory.
+//!
+//! Every request with a token reads this table before the token is accepted, so it must answer
+//! without a lock on the store and without a disk access. The store fills it at start and keeps it
+//! current: a revocation is here before `SessionStore::revoke` returns. Entries are dropped once no
+//! token that they refuse can still be valid.
 
 use dashmap::DashMap;
 
@@ -8,53 +13,63 @@ use crate::identity::SessionId;
 use crate::secret::Digest;
 use crate::spread::Spread;
 
-/// What is to be known of a session before a token of its is taken. Of most there is nothing.
+/// The state of a session that decides whether its tokens are accepted. Most sessions have no mark:
+/// then their tokens are accepted. The mark is looked up for each request, so it is as small as
+/// possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionMark {
-    /// Its tokens are refused, and forgotten after this.
+    /// The tokens of the session are refused. The mark is dropped after this instant.
     Revoked(Timestamp),
-    /// Nobody has yet looked whether its user still is who they were: its tokens may be neither
-    /// taken nor refused for good, until the last of them has expired.
+    /// The session's user has not been compared with the user source yet, for example after a
+    /// start. Until that review, tokens of the session are neither accepted nor finally refused.
+    /// The mark is dropped after this instant, when the last of the tokens has expired.
     Unreviewed(Timestamp),
 }
 
-/// Revoked sessions and single tokens, each until no token of theirs can be valid any more.
+/// Revoked sessions and single tokens. Invariant: an entry stays until every token that it refuses
+/// has expired. The maps are sharded, so concurrent requests rarely meet on one lock.
 #[derive(Debug, Default)]
 pub struct Revocations {
-    /// One look-up a request finds out both.
+    /// Both kinds of mark are in one map, so that a request needs one look-up.
     sessions: DashMap<SessionId, SessionMark, Spread>,
     tokens: DashMap<Digest, Timestamp, Spread>,
-    /// Tokens of other issuers, by their user.
+    /// Cut-offs for the tokens of other issuers, by user.
     pub cutoffs: Cutoffs,
 }
 
 impl Revocations {
-    /// True if tokens of this session are refused.
+    /// True if the tokens of this session are refused.
     pub fn session_revoked(&self, id: &SessionId) -> bool {
         matches!(self.session(id), Some(SessionMark::Revoked(_)))
     }
 
-    /// What is to be known of a session, if anything.
+    /// The session's mark, if it has one.
     pub fn session(&self, id: &SessionId) -> Option<SessionMark> {
         self.sessions.get(id).map(|mark| *mark)
     }
 
-    /// Has a session wait until its user has been looked at; forgotten after `until`.
+    /// Marks a session as waiting for the review of its user, until `until`. A session that is
+    /// already revoked stays revoked. Called at the start for sessions whose review was not
+    /// finished in time.
     pub fn hold(&self, id: SessionId, until: Timestamp) {
+        // `or_insert` keeps an existing mark. If the session is revoked before the review begins, a
+        // waiting mark must not replace the revocation.
         self.sessions.entry(id).or_insert(SessionMark::Unreviewed(until));
     }
 
-    /// Its user has been looked at.
+    /// Removes the waiting mark after the session's user has been reviewed.
     pub fn release(&self, id: &SessionId) {
+        // Only a waiting mark is removed. If the session was revoked during the review, the
+        // revocation must stay.
         self.sessions.remove_if(id, |_, mark| matches!(mark, SessionMark::Unreviewed(_)));
     }
 
-    /// True if this very token is refused.
+    /// True if this single token is refused.
     pub fn token_revoked(&self, digest: &Digest) -> bool {
         self.tokens.contains_key(digest)
     }
 
-    /// True if nothing may be open of it any more.
+    /// True if no stream may stay open for this session or credential.
     pub fn revoked(&self, origin: &StreamOrigin) -> bool {
         match origin {
             StreamOrigin::Session(id) => self.session_revoked(id),
@@ -64,7 +79,9 @@ impl Revocations {
         }
     }
 
-    /// Refuses the session's tokens from now on; forgotten after `until`.
+    /// Refuses the tokens of the session from now on, until `until`. A later `until` wins over an
+    /// earlier one; a waiting mark is replaced. The later time is kept because each caller may know
+    /// only some of the session's tokens.
     pub fn revoke_session(&self, id: SessionId, until: Timestamp) {
         let mut mark = self.sessions.entry(id).or_insert(SessionMark::Revoked(until));
         *mark = match *mark {
@@ -73,12 +90,12 @@ impl Revocations {
         };
     }
 
-    /// Refuses the token from now on; forgotten after `until`.
+    /// Refuses this token from now on, until `until`. A later `until` wins over an earlier one.
     pub fn revoke_token(&self, digest: Digest, until: Timestamp) {
         self.tokens.entry(digest).and_modify(|held| *held = (*held).max(until)).or_insert(until);
     }
 
-    /// Forgets what ended before `now`.
+    /// Drops the entries whose time ended at or before `now`.
     pub fn sweep(&self, now: Timestamp) {
         self.sessions.retain(|_, mark| match mark {
             SessionMark::Revoked(until) | SessionMark::Unreviewed(until) => *until > now,
@@ -86,12 +103,12 @@ impl Revocations {
         self.tokens.retain(|_, until| *until > now);
     }
 
-    /// How many sessions and tokens are held.
+    /// Number of marked sessions and refused tokens.
     pub fn len(&self) -> usize {
         self.sessions.len() + self.tokens.len()
     }
 
-    /// True if nothing is revoked.
+    /// True if there is no mark and no refused token.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

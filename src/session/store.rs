@@ -1,4 +1,9 @@
-//! The seam: what a store of sessions promises.
+//! `SessionStore`: the contract between the gateway and a store of sessions.
+//!
+//! A store keeps sessions, one-time codes, counts of failed attempts, users of remote sources, and
+//! second steps. `login`, `authn`, `users` and `admin` call it; `embedded` implements it, and one
+//! contract test runs against every implementation. The trait says nothing about files or
+//! transactions.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -12,24 +17,30 @@ use crate::clock::Timestamp;
 use crate::identity::{SessionId, Subject, UserId};
 use crate::secret::Digest;
 
-/// The store could not carry an operation out.
+/// The store could not carry out an operation. The caller must treat that as "not known", never as
+/// a refusal: a request then gets 503. Only `revoke` takes effect all the same, in memory.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// It may work later: disk full, database being re-opened, queue full.
+    /// The operation may work later: the disk is full, the database is being re-opened, or the
+    /// queue is full. Nothing was changed, so the operation may be repeated.
     #[error("the session store is unavailable: {0}")]
     Unavailable(Arc<str>),
 }
 
-/// Where sessions live.
+/// The store of sessions and of everything that belongs to logging in.
 ///
-/// Contract: each operation is one atomic step, and what it answered is durable before it
-/// answers. `put` is visible to the next `find`; `revoke` is final, even for a session that is
-/// being refreshed (after it, `rotate` and `renew` are `Gone`); an ended or expired session is
-/// never returned. A store that cannot answer says `StoreError::Unavailable` and does not guess.
+/// Contract:
+/// - Each operation is one atomic step, and its result is durable before the operation answers.
+/// - A session that was `put` is visible to the next `find`.
+/// - `revoke` is final, even for a session that is being refreshed: after it, `rotate` and `renew`
+///   answer that the session is gone.
+/// - A session that ended or expired is never returned.
+/// - A store that cannot answer returns `StoreError::Unavailable`; it never guesses.
 #[async_trait]
 pub trait SessionStore: Send + Sync + std::fmt::Debug {
-    /// Keeps a new session. Where the subject then has more than `most`, its oldest are ended
-    /// and named in the answer.
+    /// Stores a new session. If the subject then has more than `most` sessions, the oldest are
+    /// ended; the answer names those that ended. The new session itself is never among them, and
+    /// neither are sessions that ended before.
     async fn put(
         &self,
         session: Session,
@@ -37,10 +48,11 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<Vec<SessionId>, StoreError>;
 
-    /// The session, if it has not ended.
+    /// The session, if it exists and has not ended.
     async fn find(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError>;
 
-    /// Live sessions, oldest first: of one subject in whatever realm, or all; at most `most`.
+    /// Live sessions, oldest first, at most `most`: those of one subject in every realm, or those
+    /// of all subjects.
     async fn list(
         &self,
         subject: Option<&Subject>,
@@ -48,15 +60,18 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<Vec<Session>, StoreError>;
 
-    /// Some live sessions, in the order of their ids, from the one after `after` on, and where to
-    /// go on; one step of many, so that a large store keeps nobody waiting.
+    /// The next live sessions after `after`, in the order of their ids, and where to go on. A walk
+    /// over all sessions is cut into such pages, so that a large store blocks no other operation
+    /// for long.
     async fn page(
         &self,
         after: Option<SessionId>,
         now: Timestamp,
     ) -> Result<SessionPage, StoreError>;
 
-    /// Retires the presented refresh token and makes its successor the working one.
+    /// Refresh-token rotation: retires the presented refresh token and makes its successor the
+    /// working one. The answer tells a fresh, a repeated and a stolen token apart. See `Rotated`
+    /// for each case; a stolen token ends the session.
     async fn rotate(
         &self,
         id: SessionId,
@@ -64,10 +79,10 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<Rotated, StoreError>;
 
-    /// The atomic step of a refresh that does not rotate: notes that the session was used and
-    /// that an access token until `access_until` was issued. `presented` is the digest of the
-    /// refresh token's `jti` where there is one. `None` if the session is gone or the token is
-    /// not its current one.
+    /// The atomic step of a refresh without rotation: notes that the session was used, and that an
+    /// access token valid until `access_until` was issued. `presented` is the digest of the refresh
+    /// token's `jti`, where there is one. `None` if the session is gone or the token is not its
+    /// current one.
     async fn renew(
         &self,
         id: SessionId,
@@ -76,12 +91,16 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError>;
 
-    /// Ends sessions or outlaws a single token. Answers which sessions ended. Their revocations
-    /// are in `revocations()` before this returns, even if it fails: then the effect is in
-    /// memory at once and written when the disk allows.
+    /// Ends sessions or refuses a single token; answers which sessions ended.
+    ///
+    /// Invariant: the revocations are in `revocations()` before this call returns, even if it
+    /// returns an error. Then they take effect in memory at once and are written when the disk
+    /// allows.
     async fn revoke(&self, what: Revoke, now: Timestamp) -> Result<Vec<SessionId>, StoreError>;
 
-    /// Keeps a code, replacing an earlier one of the same key.
+    /// Stores a one-time code and replaces an earlier one with the same key. `per_hour` bounds the
+    /// codes sent to one account, because each is a message to the user. The answer says when the
+    /// next code may be sent, if this one may not.
     async fn put_code(
         &self,
         code: Code,
@@ -89,22 +108,27 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<PutCode, StoreError>;
 
-    /// The code of this key, if it has not expired: whose login is waiting.
+    /// The code with this key, if it has not expired. The second step reads it to learn which login
+    /// is waiting. It does not count as a guess.
     async fn find_code(&self, key: Digest, now: Timestamp) -> Result<Option<Code>, StoreError>;
 
-    /// Tries a guess at a code; a right one is used up, and each wrong one is counted.
+    /// Compares a guess with the stored code. A right guess uses the code up; each wrong guess is
+    /// counted, and too many wrong guesses remove the code. The comparison and the count are one
+    /// step, so guesses in parallel gain nothing.
     async fn use_code(&self, guess: CodeGuess, now: Timestamp) -> Result<CodeVerdict, StoreError>;
 
-    /// Reserves an attempt before the password is looked at, counting it as failed.
+    /// Reserves an attempt and counts it as failed, before the password is checked. Counting first
+    /// makes a thousand attempts in parallel a thousand counted attempts; counting afterwards would
+    /// let all of them pass the limit.
     async fn count_attempt(
         &self,
         attempt: Attempt,
         now: Timestamp,
     ) -> Result<Admission, StoreError>;
 
-    /// The reserved attempt succeeded: it is refunded, and what the pair (account, address) failed
-    /// at attempts of its kind is taken back. After the last step of the user the account is known
-    /// from the address from now on.
+    /// The reserved attempt succeeded: it is refunded, and the failures of this account from this
+    /// address, of the same kind, are taken back. After the user's last step the address counts as
+    /// known for the account.
     async fn attempt_succeeded(
         &self,
         attempt: Attempt,
@@ -112,35 +136,35 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// The reserved attempt was not decided (source down, queue full): it is refunded.
+    /// The reserved attempt could not be decided (user source down, queue full): it is refunded.
     async fn attempt_undecided(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Forgets all counts of an account.
+    /// Removes all counts of failed attempts at an account. True if there were any.
     async fn lift_limits(&self, account: Digest, now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Remembers that the password hash of a user was rewritten by us: sessions made under
-    /// version `old` now count as made under `new`.
+    /// Records that the gateway re-hashed a user's password. The user's version changes although
+    /// the password is the same, so sessions made under `old` count as made under `new` and do not
+    /// end.
     async fn rehashed(&self, user: UserRef<'_>, old: Digest, new: Digest)
     -> Result<(), StoreError>;
 
-    /// Keeps what is known of a user, replacing what was known of the same one.
+    /// Stores what is known of a user; an earlier record of the same user is replaced.
     async fn put_account(&self, account: Account) -> Result<(), StoreError>;
 
-    /// What is known of the user of `source` with this id, or with this canonical name.
+    /// The record of the user of `source` with this id or this canonical name.
     async fn find_account(
         &self,
         source: &str,
         by: AccountKey<'_>,
     ) -> Result<Option<Account>, StoreError>;
 
-    /// Forgets a user of `source`; nothing if he is not known.
+    /// Removes the record of a user of `source`; does nothing if there is none.
     async fn remove_account(&self, source: &str, subject: &UserId) -> Result<(), StoreError>;
 
-    /// How many users of `source` are known, and how many of them by a hash of ours.
+    /// Number of known users of `source`, and number of those with a hash that the gateway made.
     async fn account_counts(&self, source: &str) -> Result<AccountCounts, StoreError>;
 
-    /// Keeps the secret of the second step of a user of `source`, replacing an earlier one; `None`
-    /// takes it away.
+    /// Stores the secret of a user's second step and replaces an earlier one; `None` removes it.
     async fn put_totp(
         &self,
         source: &str,
@@ -148,32 +172,38 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
         totp: Option<Totp>,
     ) -> Result<(), StoreError>;
 
-    /// The secret of his second step, if he has one.
+    /// The secret of the user's second step, if the user has one.
     async fn find_totp(&self, source: &str, id: &UserId) -> Result<Option<Totp>, StoreError>;
 
-    /// Uses up the codes of all time steps up to `step`: false if this or a later one was used
-    /// before.
+    /// Marks the codes of all time steps up to `step` as used. False if this step or a later one
+    /// was used before: then the code is a replay (RFC 6238, section 5.2). The check and the
+    /// marking are one atomic step, so of two logins with the same code one fails.
     async fn use_totp_step(&self, source: &str, id: &UserId, step: u64)
     -> Result<bool, StoreError>;
 
-    /// What is revoked; loaded before this store was handed out, and kept current by it.
+    /// The revocations in memory. They are loaded before the store is handed out, and the store
+    /// keeps them current.
     fn revocations(&self) -> &Arc<Revocations>;
 
-    /// When the store was made: own tokens issued earlier are refused.
+    /// When the store was made. The gateway's own tokens that were issued earlier are refused,
+    /// because a new store does not know which of them were revoked. Time has whole seconds, as in
+    /// tokens.
     fn made(&self) -> Timestamp;
 
-    /// 32 random bytes made with the store, for deriving what must survive a restart without
-    /// being stored (successor `jti`s, code hashes).
+    /// 32 random bytes that were made with the store. Values that must be the same after a restart,
+    /// but should not be stored, are derived from them: `jti`s of successors, hashes of codes. The
+    /// bytes stay in the store: whoever reads them could compute these values.
     fn secret(&self) -> &[u8; 32];
 
-    /// Whether the last operation could be carried out, for readiness.
+    /// Tells whether the last operation could be carried out; used by the readiness check.
     fn healthy(&self) -> Result<(), StoreError>;
 
-    /// Returns once everything accepted so far is durable and the store has let go of its files.
+    /// Returns when everything accepted so far is durable and the store has closed its files.
+    /// Operations that are started afterwards fail.
     async fn close(&self);
 }
 
-/// A user as a source knows them, and as everybody else does.
+/// A user, by the id in the user source and by the subject that everything outside the source sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserRef<'a> {
     pub source: &'a str,
@@ -181,7 +211,7 @@ pub struct UserRef<'a> {
     pub subject: &'a Subject,
 }
 
-/// By what a known user is looked up.
+/// The key for looking up the record of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountKey<'a> {
     Subject(&'a UserId),
@@ -189,142 +219,149 @@ pub enum AccountKey<'a> {
     Name(&'a str),
 }
 
-/// How far the users of a source are known.
+/// Counts of the users of one source that are known here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountCounts {
-    /// All that have logged in.
+    /// Number of users that have logged in at least once.
     pub known: u64,
-    /// Those of them whose hash is kept here.
+    /// Number of those users whose password hash is kept here.
     pub imported: u64,
-    /// When the first and the latest hash were taken.
+    /// When the earliest and the latest of those hashes were made.
     pub first: Option<Timestamp>,
     pub latest: Option<Timestamp>,
 }
 
-/// Some of all sessions.
+/// One page of a walk over all sessions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionPage {
     pub sessions: Vec<Session>,
-    /// The last one that was looked at; `None` where these were the last of all.
+    /// The last session that was looked at, to go on from; `None` if there are no more.
     pub next: Option<SessionId>,
 }
 
-/// One step of a refresh that rotates.
+/// The input of one refresh-token rotation (RFC 9700, section 4.14.2).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rotation {
-    /// Digest of the presented token's `jti`.
+    /// Digest of the `jti` of the presented token.
     pub presented: Digest,
-    /// Which of its session's refresh tokens it says it is; tokens of earlier versions do not.
+    /// The generation number in the presented token; `None` in tokens of earlier versions.
     pub generation: Option<u32>,
-    /// Digest of its successor's `jti`.
+    /// Digest of the `jti` of the successor.
     pub successor: Digest,
-    /// `exp` of the successor, where it becomes the working token.
+    /// `exp` of the successor, if it becomes the working token.
     pub expires: Timestamp,
-    /// `exp` of the access token that will be issued with it.
+    /// `exp` of the access token that is issued together with the successor.
     pub access_until: Timestamp,
-    /// How long a retired token still gets its successor's answer.
+    /// For how long after its retirement a token still gets the same successor as answer.
     pub grace: Duration,
 }
 
-/// What became of a rotation.
+/// The result of a rotation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rotated {
-    /// The successor is the working token now; the session as it is after that.
+    /// The successor is the working token now. The session is returned as it is after the rotation.
     Rotated(Box<Session>),
-    /// The presented token was retired just now: answer with the same successor again (whose
-    /// `exp` is the session's `refresh.expires`).
+    /// The presented token was retired within the grace period, so the client probably lost the
+    /// answer. The caller answers with the same successor again; its `exp` is the session's
+    /// `refresh.expires`.
     Grace(Box<Session>),
-    /// The presented token works, and was made by a rotation so short a time ago that it is to
-    /// work on: whoever refreshes all the time costs no more than whoever does not.
+    /// The presented token works and is less than a second old, so it stays the working token. A
+    /// client that refreshes without pause therefore does not cause one rotation after another.
     Fresh(Box<Session>),
-    /// A token that was retired earlier: the session has been ended.
+    /// The presented token was retired before the grace period: it was probably stolen. The session
+    /// has been ended.
     Reuse(Box<Session>),
-    /// This session never had such a token.
+    /// The session never had this token.
     Unknown,
     /// The session has ended.
     Gone,
 }
 
-/// What to revoke.
+/// The target of a revocation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Revoke {
     Session(SessionId),
-    /// Every session of the user whose session this is.
+    /// Every session of the user that this session belongs to.
     Siblings(SessionId),
-    /// The sessions of a subject in this realm, or in all of them.
+    /// The sessions of a subject in this realm, or in all realms.
     Subject {
         subject: Subject,
         realm: Option<String>,
     },
     All,
-    /// One token that is not ours, by digest, until it would end anyway; and the sessions that it
-    /// was traded for.
+    /// One foreign token, by digest, until its own expiry; also the sessions that it was exchanged
+    /// for. Revoking the same token twice is no error.
     Token {
         digest: Digest,
         until: Timestamp,
     },
-    /// Tokens that are not ours and were issued to any of these until now.
+    /// All foreign tokens that were issued to any of these owners until now.
     Tokens {
         of: Vec<TokenOwner>,
     },
 }
 
-/// Whether a code was kept.
+/// The result of storing a one-time code.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PutCode {
     Kept,
-    /// The account had all the codes of this hour.
+    /// The account has had all the codes of this hour.
     TooMany {
         retry_after: Duration,
     },
 }
 
-/// What an attempt is at. Each kind has a count of its own: otherwise whoever knows the password
-/// takes guesses at codes back by logging in where no code is asked for.
+/// The kind of secret that an attempt guesses at. Each kind has its own count. With one count, a
+/// client that knows the password could log in where no code is asked for, and each such success
+/// would take back its failed guesses at codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptKind {
     Password,
     Code,
 }
 
-/// How far a success brings its user.
+/// How far a successful step brings the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginProgress {
-    /// The user has another step, due here or elsewhere.
+    /// The user has a further step, here or elsewhere.
     Step,
-    /// It was the last of all that the user has.
+    /// This was the user's last step; the login is complete.
     Login,
 }
 
-/// A guess at a code.
+/// A guess at a one-time code.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CodeGuess {
     pub key: Digest,
     pub code: Digest,
-    /// Address (group) it comes from: the one that passed the password step has 5 guesses, all
-    /// others together have 15. One that nobody knows is never the same as another.
+    /// Address group of the guess. The address that passed the password step has 5 guesses, all
+    /// others together have 15. An address that is not known (`None`) is never equal to another.
+    /// Addresses are grouped (see `client`), so that one IPv6 network counts as one.
     pub address: Option<IpAddr>,
-    /// Digest of the ticket that comes with it: whoever has it passed the password step.
+    /// Digest of the ticket sent with the guess; the ticket proves that the client passed the
+    /// password step. Dialects without a field for it rely on the address.
     pub ticket: Option<Digest>,
 }
 
-/// One try at a password or a code.
+/// One attempt at a password or a code, with the limits that apply to it. The limits come from the
+/// `[[login]]` section, so the store needs no configuration. One value is made per request and
+/// passed again to report the result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     /// Digest of the canonical account.
     pub account: Digest,
     pub kind: AttemptKind,
-    /// Address group; `None` where addresses are not counted.
+    /// Address group; `None` where attempts are not counted by address.
     pub address: Option<IpAddr>,
     pub per_account: (u32, Duration),
     pub per_address: (u32, Duration),
 }
 
-/// Whether a try may go on.
+/// Whether an attempt may go on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Admission {
     Admitted,
-    /// Over a limit; `locked` where it is the account's.
+    /// A limit is reached; `account` is true if it is the limit of the account.
     Limited {
         retry_after: Duration,
         account: bool,

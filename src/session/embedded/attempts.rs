@@ -1,9 +1,12 @@
-//! Failed attempts at passwords and at codes, by account and by address.
+//! Counts of failed attempts at passwords and codes, by account and by address.
 //!
-//! An account has one count for all strangers, and one for each address it is known from: a
-//! stranger can lock out strangers, not the owner. Beside the strangers' count each stranger's
-//! own share of it is kept, so that a success takes back exactly that. Passwords and codes are
-//! counted apart: whoever has the password must not pay for guesses at codes with it.
+//! An account has one count for all strangers together, and one for each address that it is known
+//! from. A stranger (an address without a recent login to this account) can therefore lock out
+//! other strangers, but not the owner. Beside the strangers' count, the share of each stranger is
+//! kept, so that a success takes back exactly that share.
+//!
+//! Passwords and codes are counted apart: a client that has the password must not win back guesses
+//! at codes by logging in with it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,19 +19,21 @@ use crate::clock::Timestamp;
 use crate::secret::Digest;
 use crate::session::{Admission, Attempt, AttemptKind, LoginProgress};
 
-/// How long an account is known from an address after a success.
+/// How long an account counts as known from an address after a complete login. Each further login
+/// begins the time again.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Rows of one kind. Far more than passwords can be hashed in a window, so only a misconfigured
-/// window gets here; then what would be forgotten soonest makes room.
+/// Bound on the rows of one kind. Passwords cannot be hashed fast enough to reach it in a usual
+/// window, so only a very long configured window gets here. Then the row that expires first makes
+/// room.
 const MOST_ROWS: u64 = 200_000;
 
-/// All strangers at an account together.
+/// The key for all strangers at an account together.
 const STRANGERS: &[u8] = &[];
-/// The place of an attempt whose address is not counted, since many share it.
+/// The key for an attempt whose address is not counted, because many clients share it.
 const NOWHERE: &[u8] = &[0];
 
-/// Counts an attempt as failed before anyone looks at its password.
+/// Reserves an attempt: counts it as failed before its password is checked.
 pub(super) fn reserve(
     t: &mut Tables<'_>,
     attempt: &Attempt,
@@ -48,12 +53,16 @@ pub(super) fn reserve(
         None => None,
     };
 
+    // Both limits are checked before anything is counted. A refused attempt is not counted: the
+    // limit is reached already, and nothing needs to be written for it. Both windows are read
+    // first, so that a refusal by one leaves the other unchanged.
     let locked = window.full(most, now);
     let flooded = from.and_then(|(_, window)| window.full(most_address, now));
     if let Some(retry_after) = locked.max(flooded) {
         return Ok(Admission::Limited { retry_after, account: locked.is_some() });
     }
     save_account(t, account, counted, window.more())?;
+    // The stranger's share is counted in the strangers' window, so that both end together.
     if !known {
         let share = share(t, account, &place, window)?.more();
         save_account(t, account, place.key(), share)?;
@@ -64,8 +73,9 @@ pub(super) fn reserve(
     Ok(Admission::Admitted)
 }
 
-/// Refunds a successful attempt and clears what this address failed at the account by attempts of
-/// its kind; after the user's last step the account is known from there.
+/// Refunds a successful attempt, and takes back the failures of this address at the account by
+/// attempts of the same kind. After the user's last step the account counts as known from this
+/// address.
 pub(super) fn succeeded(
     t: &mut Tables<'_>,
     attempt: &Attempt,
@@ -73,6 +83,8 @@ pub(super) fn succeeded(
     now: Timestamp,
 ) -> Result<(), Fault> {
     refund(t, attempt, u32::MAX, now)?;
+    // Only a complete login makes an address known. If the password alone did, somebody who stole
+    // it could get an owner's count of guesses at codes.
     if let (Some(address), LoginProgress::Login) = (attempt.address, progress) {
         let (account, address) = (&attempt.account.0, octets(address));
         let until = now.plus(KNOWN_FOR);
@@ -84,7 +96,7 @@ pub(super) fn succeeded(
     Ok(())
 }
 
-/// Refunds an attempt that nobody could decide.
+/// Refunds an attempt that could not be decided, for example because the user source was down.
 pub(super) fn undecided(
     t: &mut Tables<'_>,
     attempt: &Attempt,
@@ -93,8 +105,10 @@ pub(super) fn undecided(
     refund(t, attempt, 1, now)
 }
 
-/// Forgets all failures at an account; answers whether there were any.
+/// Removes all failures at an account, of passwords and codes. True if there were any.
 pub(super) fn lift(t: &mut Tables<'_>, account: Digest) -> Result<bool, Fault> {
+    // The longest suffix of a key is an address of 16 bytes, so 17 bytes of 255 are after every key
+    // of the account.
     let last = [u8::MAX; 17];
     let mut found = false;
     for account in [account.0, codes_of(account)] {
@@ -107,7 +121,7 @@ pub(super) fn lift(t: &mut Tables<'_>, account: Digest) -> Result<bool, Fault> {
     Ok(found)
 }
 
-/// What an attempt is counted by: the account, or its codes.
+/// The key an attempt is counted by: the account, or the codes of the account.
 fn counted_by(attempt: &Attempt) -> Hash {
     match attempt.kind {
         AttemptKind::Password => attempt.account.0,
@@ -119,7 +133,8 @@ fn codes_of(account: Digest) -> Hash {
     Digest::of_list(&[b"codes", &account.0]).0
 }
 
-/// Takes back up to `most` of the failures of this pair, and one of the address.
+/// Takes back up to `most` failures of this pair of account and address, and one of the address
+/// alone. Used for successes and for attempts that could not be decided.
 fn refund(t: &mut Tables<'_>, attempt: &Attempt, most: u32, now: Timestamp) -> Result<(), Fault> {
     let (account, place) = (&counted_by(attempt), Place::of(attempt.address));
     let pair = account_row(t, account, place.key())?.map(Window::from_row);
@@ -127,8 +142,11 @@ fn refund(t: &mut Tables<'_>, attempt: &Attempt, most: u32, now: Timestamp) -> R
         let back = pair.count.min(most);
         save_account(t, account, place.key(), pair.less(back))?;
         let strangers = account_row(t, account, STRANGERS)?.map(Window::from_row);
-        // A known address has no share in the strangers' count, whatever that is.
+        // A known address has no share in the strangers' count. Taking its failures back there
+        // would reduce the failures of others.
         let shared = !is_known(t, attempt, now)?;
+        // Another start means that the strangers' window has ended and a new one began: the pair's
+        // failures are not in it.
         if let Some(strangers) = strangers.filter(|all| shared && all.start == pair.start) {
             save_account(t, account, STRANGERS, strangers.less(back))?;
         }
@@ -142,7 +160,8 @@ fn refund(t: &mut Tables<'_>, attempt: &Attempt, most: u32, now: Timestamp) -> R
     Ok(())
 }
 
-/// A stranger's share of the strangers' `window`.
+/// The share of one stranger in the strangers' `window`; zero if its last share belongs to an
+/// earlier window. The share tells how much a later success may take back.
 fn share(t: &Tables<'_>, account: &Hash, place: &Place, window: Window) -> Result<Window, Fault> {
     let share = account_row(t, account, place.key())?.map(Window::from_row);
     Ok(share.filter(|share| share.start == window.start).unwrap_or(Window { count: 0, ..window }))
@@ -187,7 +206,7 @@ fn save_address(t: &mut Tables<'_>, address: &Id, window: Window) -> Result<(), 
     t.expire(Kind::Address, window.ends, address)
 }
 
-/// Where a full table has no place left, forgets what would be forgotten next.
+/// Makes room in a full table by removing the row that would expire next.
 fn make_room(t: &mut Tables<'_>, kind: Kind) -> Result<(), Fault> {
     let rows = t.rows();
     let held = match kind {
@@ -201,7 +220,7 @@ fn make_room(t: &mut Tables<'_>, kind: Kind) -> Result<(), Fault> {
     super::sweep::forget_first(t, kind)
 }
 
-/// The part of an account's key that says where the attempt came from.
+/// The part of an account's key that names the origin of an attempt.
 enum Place {
     Address(Id),
     Nowhere,
@@ -220,7 +239,8 @@ impl Place {
     }
 }
 
-/// An address as sixteen bytes, the same for IPv4 and IPv4 mapped into IPv6.
+/// An address as sixteen bytes. An IPv4 address and the same address mapped into IPv6 (RFC 4291,
+/// section 2.5.5.2) are equal. Else a client could double its attempts by using both forms.
 fn octets(address: IpAddr) -> Id {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),

@@ -1,9 +1,9 @@
-//! One-time codes: kept, guessed at, used up.
+//! One-time codes: stored, guessed at, used up.
 //!
-//! Where whoever passed the password step was given a ticket, nobody else may guess at all. Where
-//! the dialect has no place for one, the address that passed it has its own guesses, and everybody
-//! else shares others: a stranger who knows a name can neither guess for long nor use up the
-//! owner's guesses.
+//! With a ticket: the client that passed the password step got a ticket, and a guess without that
+//! ticket is refused. Without one (the dialect has no field for it): the address that passed the
+//! password step has its own number of guesses, and all other addresses share another. A stranger
+//! who knows a login name can therefore neither guess for long nor use up the owner's guesses.
 
 use std::time::Duration;
 
@@ -17,13 +17,16 @@ use crate::clock::Timestamp;
 use crate::secret::{self, Digest};
 use crate::session::{Code, CodeGuess, CodeVerdict, PutCode};
 
-/// Wrong guesses from the address that passed the password step; the last one kills the code.
+/// Wrong guesses by the client that passed the password step; the last one removes the code.
 const OWN_GUESSES: u32 = 5;
-/// Wrong guesses from all other addresses together; after them they get no more.
+/// Wrong guesses from all other addresses together. After them these addresses are refused; the
+/// code stays for its owner. With only one common count, a stranger could lock the owner out by
+/// guessing.
 const OTHERS_GUESSES: u32 = 15;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A code and the wrong guesses at it.
+/// A code and the number of wrong guesses at it: by the client that passed the password step, and
+/// by all others together.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     code: Code,
@@ -31,7 +34,7 @@ struct Kept {
     others: u32,
 }
 
-/// Keeps a code unless the account had all of this hour.
+/// Stores a code, unless the account had all the codes of this hour.
 pub(super) fn put(
     t: &mut Tables<'_>,
     code: &Code,
@@ -40,6 +43,8 @@ pub(super) fn put(
 ) -> Result<PutCode, Fault> {
     let row = t.rows().mails.get(&code.key.0)?.map(|row| row.value());
     let mails = Window::at(row, HOUR, now);
+    // Mails are counted before the code is stored, in the same transaction. The count bounds both
+    // the mails to a user and the number of fresh codes that an attacker can guess at.
     if let Some(retry_after) = mails.full(per_hour, now) {
         return Ok(PutCode::TooMany { retry_after });
     }
@@ -50,13 +55,14 @@ pub(super) fn put(
     Ok(PutCode::Kept)
 }
 
-/// The code that waits.
+/// The code with this key, if it has not expired.
 pub(super) fn find(t: &Tables<'_>, key: Digest, now: Timestamp) -> Result<Option<Code>, Fault> {
     let kept = kept(t, &key.0)?.filter(|kept| kept.code.expires > now);
     Ok(kept.map(|kept| kept.code))
 }
 
-/// Tries a guess.
+/// Compares a guess with the code, counts a wrong one, and removes the code after a right one or
+/// after too many wrong ones. A guess at a code that is missing or expired is not counted anywhere.
 pub(super) fn guess(
     t: &mut Tables<'_>,
     guess: &CodeGuess,
@@ -66,19 +72,27 @@ pub(super) fn guess(
     let Some(mut kept) = kept.filter(|kept| kept.code.expires > now) else {
         return Ok(CodeVerdict::Gone);
     };
+    // Without the ticket the answer is the same as for a code that does not exist. The guess is not
+    // counted: else a stranger could use up the owner's guesses.
     if kept.code.ticket.is_some() && guess.ticket != kept.code.ticket {
         return Ok(CodeVerdict::Gone);
     }
-    // Behind a shared address everybody would be the owner.
+    // An address that is not counted (`None`) never makes a guess the owner's own. Behind an
+    // address that many clients share, each of them would be the owner. Such an address is
+    // therefore passed here as `None`.
     let is_there = guess.address.is_some() && guess.address == kept.code.address;
     let own = kept.code.ticket.is_some() || is_there;
     if !own && kept.others >= OTHERS_GUESSES {
         return Ok(CodeVerdict::Gone);
     }
+    // Compared in constant time, so that the time of the answer does not tell how many digits are
+    // right.
     if secret::equal(&guess.code.0, &kept.code.code.0) {
         t.change().codes.remove(&guess.key.0)?;
         let mut code = kept.code;
         let user = (code.source.as_str(), &code.user_id);
+        // The user's password may have been re-hashed while the code was on its way; the session
+        // must begin with the version as it is now.
         code.user_version = versions::latest(t, user, code.user_version)?;
         return Ok(CodeVerdict::Right(Box::new(code)));
     }
@@ -92,7 +106,7 @@ pub(super) fn guess(
     Ok(CodeVerdict::Wrong)
 }
 
-/// When the code of this key expires.
+/// When the code with this key expires; `None` if there is none.
 pub(super) fn expires(t: &Tables<'_>, key: &[u8; 32]) -> Result<Option<Timestamp>, Fault> {
     Ok(kept(t, key)?.map(|kept| kept.code.expires))
 }

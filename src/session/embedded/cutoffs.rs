@@ -1,4 +1,8 @@
-//! The file's part of `crate::session::Cutoffs`.
+//! The table of cut-offs in the store file.
+//!
+//! A cut-off refuses the foreign tokens of a user that were issued until a certain time (see
+//! `crate::session::Cutoffs`, which requests read). `sessions::revoke` writes the table, and the
+//! start of the store reads all of it.
 
 use redb::ReadableTable;
 
@@ -7,11 +11,11 @@ use crate::clock::Timestamp;
 use crate::identity::Subject;
 use crate::session::TokenOwner;
 
-/// Kinds of names; they are in the file.
+/// The kinds of names. They are stored in the file, so they must never change.
 const SUBJECT: &str = "subject";
 const USERNAME: &str = "username";
 
-/// Refuses what was issued to `owner` until `at`.
+/// Refuses the tokens that were issued to `owner` until `at`; a later cut-off is kept.
 pub(super) fn keep(t: &mut Tables<'_>, owner: &TokenOwner, at: Timestamp) -> Result<(), Fault> {
     let key = match owner {
         TokenOwner::Subject(subject) => (SUBJECT, subject.as_str()),
@@ -25,7 +29,7 @@ pub(super) fn keep(t: &mut Tables<'_>, owner: &TokenOwner, at: Timestamp) -> Res
     Ok(())
 }
 
-/// Everything that was kept.
+/// All cut-offs in the file.
 pub(super) fn all(t: &Tables<'_>) -> Result<Vec<(TokenOwner, Timestamp)>, Fault> {
     let mut found = Vec::new();
     for row in t.rows().cutoffs.iter()? {

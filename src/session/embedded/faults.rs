@@ -1,4 +1,6 @@
-//! Storage that fails on demand, for tests of what happens when a disk does.
+//! Storage that fails on demand. Tests use it to show what the store does when a disk is full, a
+//! sync fails, or a sync hangs. It is part of the library because integration tests cannot reach
+//! private code; nothing but tests sets it.
 
 use std::io;
 use std::ops::Bound;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
-/// What the storage should fail at; shared between a test and the store it tests.
+/// The failures to simulate; shared between a test and the store under test.
 #[derive(Debug, Default)]
 pub struct Faults {
     writes: AtomicBool,
@@ -20,23 +22,23 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Every write fails as on a full disk, from now on or no longer.
+    /// Makes every write fail as on a full disk, or stops doing so.
     pub fn fail_writes(&self, fail: bool) {
         self.writes.store(fail, Ordering::SeqCst);
     }
 
-    /// Writes succeed but making them durable fails, from now on or no longer: afterwards nobody
-    /// knows what is on the disk.
+    /// Makes every sync fail while writes succeed, or stops doing so. After such a failure nobody
+    /// knows what is on the disk, and the store must read the file again.
     pub fn fail_syncs(&self, fail: bool) {
         self.syncs.store(fail, Ordering::SeqCst);
     }
 
-    /// Making durable does not return, from now on or no longer.
+    /// Makes every sync block until this is called with `false`.
     pub fn hold_syncs(&self, hold: bool) {
         self.held.store(hold, Ordering::SeqCst);
     }
 
-    /// How often the storage was made durable.
+    /// Number of successful syncs.
     pub fn synced(&self) -> usize {
         self.synced.load(Ordering::SeqCst)
     }
@@ -60,7 +62,7 @@ impl Faults {
     }
 }
 
-/// A file that fails as `Faults` says.
+/// A file that fails in the way `Faults` says.
 #[derive(Debug)]
 pub(super) struct Faulty {
     file: FileBackend,

@@ -1,7 +1,9 @@
-//! What travels to the writer: operations, and where their answers go.
+//! Messages to the writer thread: operations, and the way back for their answers.
 //!
-//! An operation is a function over the tables of one transaction. It may run more than once,
-//! since a transaction is begun anew without an operation that failed, and is answered once.
+//! An operation is a function over the tables of one transaction. It may run several times, because
+//! a transaction is repeated without an operation that failed; therefore it must not have effects
+//! outside the tables. It is answered once, after the commit. `EmbeddedStore` makes the messages,
+//! `Writer` carries them out.
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,30 +14,33 @@ use tokio::sync::oneshot;
 use super::tables::{Fault, Tables};
 use crate::session::StoreError;
 
-/// What the writer is asked for.
+/// A message to the writer.
 pub(super) enum Message {
     Job(Job),
-    /// A view of the present state, for a backup.
+    /// Asks for a read view of the present state, for a backup.
     Snapshot(oneshot::Sender<Result<ReadTransaction, StoreError>>),
-    /// Look at what else there is to do.
+    /// Wakes the writer, so that it looks whether it should close.
     Wake,
 }
 
 type Run = Box<dyn FnMut(&mut Tables<'_>) -> Result<(), Fault> + Send>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// One operation.
+/// One operation and the way back for its answer.
 pub(super) struct Job {
     run: Run,
     answer: Answer,
 }
 
 impl Job {
-    /// An operation, and where its answer arrives.
+    /// Makes an operation; the receiver gets its answer.
     pub(super) fn new<T: Send + 'static>(
         mut run: impl FnMut(&mut Tables<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
         let (sender, receiver) = oneshot::channel();
+        // The result of the latest run waits here. It is sent only after the commit: if the commit
+        // fails, the client must not learn of a session that does not exist. A repeated run simply
+        // replaces the result of the run before.
         let result = Arc::new(Mutex::new(None));
         let slot = result.clone();
         let run = Box::new(move |t: &mut Tables<'_>| {
@@ -45,7 +50,7 @@ impl Job {
         let answer = Box::new(move |outcome: Result<(), StoreError>| {
             let value = swap(&result, None);
             let outcome = outcome.and_then(|()| value.ok_or_else(|| unavailable("it did not run")));
-            // Whoever asked may have gone away.
+            // The caller may have given up waiting, for example because its client went away.
             let _ = sender.send(outcome);
         });
         (Self { run, answer }, receiver)
@@ -55,17 +60,18 @@ impl Job {
         (self.run)(t)
     }
 
-    /// Answers with what the last run gave, or with why it does not count.
+    /// Answers with the result of the last run, or with the reason why that result does not count.
     pub(super) fn answer(self, outcome: Result<(), StoreError>) {
         (self.answer)(outcome);
     }
 }
 
+// A poisoned lock is taken over: the value is replaced in one statement and is never half changed.
 fn swap<T>(slot: &Mutex<Option<T>>, value: Option<T>) -> Option<T> {
     mem::replace(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner), value)
 }
 
-/// The error for whoever asked.
+/// The error for the caller of an operation.
 pub(super) fn unavailable(why: impl ToString) -> StoreError {
     StoreError::Unavailable(why.to_string().into())
 }

@@ -1,6 +1,8 @@
-//! What is kept of users who live elsewhere.
+//! Records of users of remote sources, by source and user id, with a second table by canonical
+//! name.
 //!
-//! These rows do not expire: they go when the user is forgotten.
+//! These rows do not expire: they are removed when the user is removed. `users` reads and writes
+//! them through `SessionStore`; nothing here talks to a source.
 
 use redb::ReadableTable;
 
@@ -9,6 +11,9 @@ use crate::identity::UserId;
 use crate::session::{Account, AccountCounts, AccountKey};
 
 pub(super) fn put(t: &mut Tables<'_>, account: &Account) -> Result<(), Fault> {
+    // The earlier record is removed first, because the user's canonical name may have changed: its
+    // old entry in `user_names` must not stay. Else a login under the old name would still find
+    // this user.
     remove(t, &account.source, &account.subject)?;
     let (source, subject) = (account.source.as_str(), account.subject.as_str());
     let row = serde_json::to_vec(account)?;
@@ -37,7 +42,9 @@ pub(super) fn remove(t: &mut Tables<'_>, source: &str, subject: &UserId) -> Resu
     let Some(held) = find(t, source, AccountKey::Subject(subject))? else { return Ok(()) };
     t.change().users.remove((source, subject.as_str()))?;
     let name = (source, held.key.as_str());
-    // The name may be another user's by now.
+    // The canonical name may belong to another user by now, if the source renamed users. Then the
+    // entry in `user_names` is that user's and must stay. Removing it would make that user unknown
+    // here until their next login.
     let is_his = t.rows().user_names.get(name)?.is_some_and(|id| id.value() == subject.as_str());
     if is_his {
         t.change().user_names.remove(name)?;
@@ -49,6 +56,7 @@ pub(super) fn counts(t: &Tables<'_>, source: &str) -> Result<AccountCounts, Faul
     let mut counts = AccountCounts::default();
     for row in t.rows().users.range((source, "")..)? {
         let (key, value) = row?;
+        // The table is sorted by source first, so the first row of another source ends the walk.
         if key.value().0 != source {
             break;
         }

@@ -1,9 +1,12 @@
-//! The secrets of second steps. They do not expire: they go when they are taken away.
+//! Secrets of second steps (TOTP). They do not expire; they are removed when the second step is
+//! taken away.
 //!
-//! A user is known by source and id there: two sources may number their users alike, and the second
-//! step must stay whatever becomes of a source's ids elsewhere. Rows
-//! of earlier versions have the id alone. Nobody knows whose they are, so whoever has the id is
-//! asked for the code, and whose code is right, his is the row from then on.
+//! The key is the source and the user's id in it, because two sources may number their users alike.
+//! The key is not the subject: the second step must stay whatever the source's ids mean elsewhere.
+//!
+//! Before schema 3 rows had the user id alone, which two sources may share. Such a row applies to
+//! every user with this id until one of them presents a valid code; it is then rewritten under that
+//! user's source.
 
 use redb::ReadableTable;
 
@@ -13,18 +16,19 @@ use crate::identity::UserId;
 use crate::secret::Secret;
 use crate::session::Totp;
 
-/// A source and the user's id there.
+/// The name of a source and the user's id in it.
 type User<'a> = (&'a str, &'a UserId);
 
-/// A secret and the last step that was used of it.
+/// A secret, and the last time step whose code was used.
 struct Row {
     totp: Totp,
     used: u64,
-    /// Whether it is of an earlier version.
+    /// True for a row from before schema 3, which names no source.
     is_anyones: bool,
 }
 
-/// Replacing a secret forgets which codes were used: they were another secret's.
+/// Stores or removes a secret. Replacing a secret resets the last used time step, because the codes
+/// of the old secret say nothing about those of the new one.
 pub(super) fn put(t: &mut Tables<'_>, user: User<'_>, totp: Option<&Totp>) -> Result<(), Fault> {
     let (source, subject) = user;
     match (totp, row(t, user)?) {
@@ -45,8 +49,13 @@ pub(super) fn find(t: &Tables<'_>, user: User<'_>) -> Result<Option<Totp>, Fault
 }
 
 pub(super) fn use_step(t: &mut Tables<'_>, user: User<'_>, step: u64) -> Result<bool, Fault> {
+    // Each time step counts once (RFC 6238, section 5.2): a code that somebody saw being typed
+    // cannot be used again. The check and the marking are one step of the writer, so two logins
+    // with the same code at the same time cannot both pass.
     let Some(row) = row(t, user)?.filter(|row| row.used < step) else { return Ok(false) };
     insert(t, user, &row.totp, step)?;
+    // A valid code shows which user the old row belongs to. The row under the bare id goes, so that
+    // the user with the same id in another source is no longer asked for this code.
     if row.is_anyones {
         t.change().totp.remove(user.1.as_str())?;
     }
@@ -70,6 +79,7 @@ fn row(t: &Tables<'_>, (source, subject): User<'_>) -> Result<Option<Row>, Fault
         let totp = Totp { secret, made: Timestamp::from_millis(made) };
         Row { totp, used, is_anyones }
     };
+    // A row under the source wins; the row under the bare id is only read if there is none.
     if let Some(row) = t.rows().second_steps.get((source, subject.as_str()))? {
         return Ok(Some(read(row.value(), false)));
     }

@@ -1,10 +1,12 @@
-//! Whether the store is as new as it was when it was last open here.
+//! Detects that the store was replaced by an older copy, for example restored from a backup.
 //!
-//! A backup that is restored brings back what was ended since it was made: sessions that users
-//! logged out of, and that operators revoked. The store cannot know that by itself, so the highest
-//! time that it has seen is kept beside it too (`store.seen`), written after the store's own: a
-//! store that has seen less than that file says was put there from somewhere else. A folder that is
-//! restored as a whole, file and all, is not noticed, nor is a backup less than a minute old.
+//! In an older copy, sessions are alive that have ended since: users logged out of them, or an
+//! operator revoked them. The store cannot know that by itself. So the highest time that the store
+//! has seen is also kept in a file beside it (`store.seen`), written after the store's own. If the
+//! file has a later time than the store, the store came from elsewhere.
+//!
+//! Not detected: a state folder that is restored as a whole, with that file, and a backup less than
+//! a minute old.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -17,16 +19,17 @@ use super::tables::{Fault, Tables};
 use crate::clock::Timestamp;
 use crate::secret::Digest;
 
-/// In the store: until when its sessions may be such that had ended, and what had been seen.
+/// The key in `meta` for a detected restore: the time seen before it, and until when its sessions
+/// may matter. The entry is removed when all sessions are revoked.
 const META_RESTORED: &str = "restored";
 const OWNER_ONLY: u32 = 0o600;
 
 /// A store that was put in the place of a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RestoredStore {
-    /// What had been seen here before.
+    /// The highest time that was seen here before the store was replaced.
     seen: Timestamp,
-    /// When the last of its sessions ends.
+    /// When the last session of the store ends.
     until: Timestamp,
 }
 
@@ -35,7 +38,7 @@ impl RestoredStore {
         Self { seen, until }
     }
 
-    /// For the operator, while it matters.
+    /// The note for the operator; `None` once every session of the restored store has ended.
     pub(super) fn note(&self, now: Timestamp) -> Option<String> {
         (now < self.until).then(|| {
             format!(
@@ -47,7 +50,7 @@ impl RestoredStore {
         })
     }
 
-    /// What the store says of itself.
+    /// The note of a restore that the store itself carries, if there is one.
     pub(super) fn load(t: &Tables<'_>) -> Result<Option<Self>, Fault> {
         let row = t.rows().meta.get(META_RESTORED)?.map(|row| row.value().to_vec());
         let numbers = row.as_deref().map(|row| row.as_chunks().0);
@@ -64,32 +67,38 @@ impl RestoredStore {
     }
 }
 
-/// All sessions have ended: it does not matter any more which of them had before.
+/// Removes the note: all sessions have been ended, so none can be alive by mistake.
 pub(super) fn settle(t: &mut Tables<'_>) -> Result<(), Fault> {
     t.change().meta.remove(META_RESTORED)?;
     t.effects.restored = Some(None);
     Ok(())
 }
 
-/// The highest time that the store with this secret has seen here, as far as is known.
+/// The highest time that the store with this secret has seen in this folder, if known. A missing or
+/// unreadable file means "not known". Then a restored backup is not noticed, which must never
+/// prevent a start.
 pub(super) fn read(store: &Path, secret: &[u8; 32]) -> Option<Timestamp> {
     let text = fs::read_to_string(beside(store)).ok()?;
     let (name, millis) = text.trim_end().split_once(' ')?;
     let millis = millis.parse().ok()?;
-    // Another store was made anew, which is no restored one.
+    // A file with another name belongs to another store. A store that was made new is not a
+    // restored one.
     (name == name_of(secret)).then(|| Timestamp::from_millis(millis))
 }
 
-/// Writes down what the store has seen; to be called when the store itself has it on its disk.
+/// Writes `store.seen`. To be called when the store itself has `seen` on its disk.
 pub(super) fn write(store: &Path, secret: &[u8; 32], seen: Timestamp) {
     let text = format!("{} {}\n", name_of(secret), seen.millis());
     if let Err(error) = replace(&beside(store), &text) {
-        // The store is well: only a backup that is restored would not be noticed.
+        // The store works without this file. The loss is only that a restored backup would not be
+        // noticed.
         tracing::debug!(%error, "what the store has seen could not be written down");
     }
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // Written under another name and renamed, so that a crash leaves the old file or the new one,
+    // never half a line.
     let passing = path.with_extension("seen.new");
     let options =
         OpenOptions::new().write(true).create(true).truncate(true).mode(OWNER_ONLY).clone();
@@ -101,7 +110,7 @@ fn beside(store: &Path) -> PathBuf {
     store.with_extension("seen")
 }
 
-/// Tells one store from another without telling its secret.
+/// A name that tells one store from another without revealing the store's secret.
 fn name_of(secret: &[u8; 32]) -> String {
     Digest::of_list(&[b"the store's name", secret]).short()
 }

@@ -1,7 +1,8 @@
-//! Sessions and their refresh tokens.
+//! Operations on sessions and their refresh tokens: store, find, rotate, revoke.
 //!
-//! Every function is one step inside the writer's transaction and is carried out by nobody
-//! else, so what it reads cannot change under it.
+//! Each function is one step inside the writer's transaction. One thread carries out all of them,
+//! so nothing that a function has read can change before it writes. The functions do not touch
+//! memory: they collect `Effects`, which are applied after the commit.
 
 use std::num::NonZeroUsize;
 use std::ops::Bound;
@@ -19,22 +20,27 @@ use crate::identity::{SessionId, Subject};
 use crate::secret::Digest;
 use crate::session::{Generation, Revoke, Rotated, Rotation, Session, SessionPage};
 
-/// Sessions that one step looks at, where there is no end to them.
+/// Number of sessions that one page of a walk over all sessions looks at.
 const PAGE: usize = 500;
 
-/// A refresh token that is younger than this works on without being replaced.
+/// A refresh token younger than this is not replaced by a refresh. A client that refreshes in a
+/// loop then does not cause one rotation after another.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Keeps a new session and ends the subject's oldest beyond `most`.
+/// Stores a new session and ends the subject's oldest sessions beyond `most`.
 pub(super) fn put(
     t: &mut Tables<'_>,
     session: &Session,
     most: NonZeroUsize,
     now: Timestamp,
 ) -> Result<Vec<SessionId>, Fault> {
+    // A session that was revoked before it is stored must not come back: `put` may run after the
+    // revocation of the same id. The row in `revoked` shows it; no session is stored then.
     if t.revoked(&session.id) || t.rows().revoked.get(session.id.0.as_bytes())?.is_some() {
         return Ok(Vec::new());
     }
+    // The user's password may have been re-hashed since this login began. The session then gets the
+    // new user version; else the next review would end it.
     let mut session = session.clone();
     let user = (session.source.as_str(), &session.user_id);
     session.user_version = versions::latest(t, user, session.user_version)?;
@@ -61,8 +67,9 @@ fn end_oldest(
     if held.len() <= most.get() {
         return Ok(Vec::new());
     }
-    // Only now are the sessions themselves read: those that have ended and wait for the sweep
-    // do not count.
+    // Only now are the session rows read. Sessions that have ended but wait for the sweep do not
+    // count against `most`. The count of ids alone usually shows that there is nothing to end, so
+    // most logins skip this step.
     let mut live = Vec::new();
     for id in held {
         live.extend(find(t, id, now)?);
@@ -76,7 +83,7 @@ fn end_oldest(
     Ok(ended)
 }
 
-/// The session, if it has not ended.
+/// The session, if it exists, has not ended and is not revoked.
 pub(super) fn find(
     t: &Tables<'_>,
     id: SessionId,
@@ -85,7 +92,7 @@ pub(super) fn find(
     Ok(load(t, id)?.filter(|session| session.ends() > now && !t.revoked(&id)))
 }
 
-/// Live sessions, oldest first.
+/// Live sessions, oldest first, at most `most`.
 pub(super) fn list(
     t: &Tables<'_>,
     subject: Option<&Subject>,
@@ -106,7 +113,7 @@ pub(super) fn list(
     Ok(live)
 }
 
-/// The live ones among the next few sessions.
+/// The live sessions among the next `PAGE` rows after `after`.
 pub(super) fn page(
     t: &Tables<'_>,
     after: Option<SessionId>,
@@ -126,7 +133,10 @@ pub(super) fn page(
     Ok(page)
 }
 
-/// Retires the presented refresh token, or says why not.
+/// Rotates the session's refresh token, or says why it is not rotated.
+///
+/// Reuse of a retired token after the grace period means that somebody else has a copy: the session
+/// is ended (RFC 9700, section 4.14.2).
 pub(super) fn rotate(
     t: &mut Tables<'_>,
     id: SessionId,
@@ -158,7 +168,8 @@ pub(super) fn rotate(
             if !is_within(now, at, rotation.grace) {
                 return reuse(t, session, now);
             }
-            // Not counted as use: only a working token keeps a session from idling out.
+            // A repeated refresh does not count as use. Else a client with a stolen, retired token
+            // could keep an idle session alive.
             extend(t, &mut session, rotation.access_until)?;
             Ok(Rotated::Grace(Box::new(session)))
         }
@@ -167,8 +178,9 @@ pub(super) fn rotate(
     }
 }
 
-/// Whether the presented token, which neither works nor was retired last, was retired earlier. The
-/// other tokens that we signed for a session are newer: then the store was restored from a backup.
+/// True if the presented token was retired earlier than the last retired one. Any other token that
+/// we signed for this session is newer than the working one: that happens after the store was
+/// restored from a backup, and is no sign of theft.
 fn is_older(
     t: &Tables<'_>,
     id: SessionId,
@@ -177,8 +189,9 @@ fn is_older(
 ) -> Result<bool, Fault> {
     match rotation.generation {
         Some(number) => Ok(number < generation.number),
-        // Tokens of versions before 4 say no number. They are all older than those that do; and
-        // while the working token is of such a version, that version's rows name the retired ones.
+        // Tokens issued before schema 4 have no generation number. If the working token has one,
+        // every token without is older. If the working token has none either, the table `retired`
+        // names the older tokens.
         None if generation.is_named => Ok(true),
         None => {
             let key = (id.0.as_bytes(), &half(rotation.presented));
@@ -187,9 +200,9 @@ fn is_older(
     }
 }
 
-/// Whether `now` is less than `span` from `at`. Requests do not come here in the order of their
-/// `now`, so either may be the later one; but a clock that was set back far must not hold a time
-/// open that is long over.
+/// True if `now` is less than `span` from `at`, in either direction. Operations do not arrive in
+/// the order of their `now`, so `at` may be the later one. The distance is bounded both ways: a
+/// clock that was set back far must not re-open a period that ended long ago.
 fn is_within(now: Timestamp, at: Timestamp, span: Duration) -> bool {
     now.since(at) < span && at.since(now) < span
 }
@@ -199,7 +212,8 @@ fn reuse(t: &mut Tables<'_>, session: Session, now: Timestamp) -> Result<Rotated
     Ok(Rotated::Reuse(Box::new(session)))
 }
 
-/// Notes a refresh that does not rotate.
+/// Records a refresh without rotation; `None` if the session is gone or the token is not the
+/// current one. Invariant: a refresh never moves `last_used` or `access_until` back.
 pub(super) fn renew(
     t: &mut Tables<'_>,
     id: SessionId,
@@ -217,7 +231,8 @@ pub(super) fn renew(
     Ok(Some(session))
 }
 
-/// Ends sessions, or outlaws one token.
+/// Ends sessions, or refuses one token, or sets cut-offs. Returns the ids of the sessions that
+/// ended. The effects reach memory after the commit.
 pub(super) fn revoke(
     t: &mut Tables<'_>,
     what: &Revoke,
@@ -247,8 +262,8 @@ pub(super) fn revoke(
     };
     let mut ended = Vec::new();
     for id in ids {
-        // Also one that has idled out and waits for the sweep: an access token of its may
-        // still be good.
+        // A session that has idled out and waits for the sweep is ended too: an access token of it
+        // may still be valid. Its revocation must be recorded like every other.
         if let Some(session) = load(t, id)? {
             end(t, &session, now)?;
             ended.push(id);
@@ -267,7 +282,7 @@ fn outlaw(t: &mut Tables<'_>, digest: Digest, until: Timestamp) -> Result<(), Fa
     Ok(())
 }
 
-/// Ends a session and remembers that its tokens are to be refused.
+/// Ends a session and records that its tokens are refused until the last of them has expired.
 fn end(t: &mut Tables<'_>, session: &Session, now: Timestamp) -> Result<(), Fault> {
     let until = t.revoked_until(session);
     remove(t, session, now)?;
@@ -277,8 +292,8 @@ fn end(t: &mut Tables<'_>, session: &Session, now: Timestamp) -> Result<(), Faul
     Ok(())
 }
 
-/// Takes a session out. The tokens that an earlier version retired may be thousands: the sweep
-/// removes them piecemeal.
+/// Removes the rows of a session. A session from before schema 4 may have thousands of retired
+/// tokens; the sweep removes those piece by piece, so that this step stays short.
 pub(super) fn remove(t: &mut Tables<'_>, session: &Session, now: Timestamp) -> Result<(), Fault> {
     let id = session.id.0.as_bytes();
     t.change().sessions.remove(id)?;
@@ -293,7 +308,8 @@ pub(super) fn remove(t: &mut Tables<'_>, session: &Session, now: Timestamp) -> R
     Ok(())
 }
 
-/// Lets the grace of a rotation begin at `now`, where its answer may never have been sent.
+/// Restarts the grace period of the last rotation at `now`. It is called after a crash, when the
+/// answer to that rotation may never have reached the client.
 pub(super) fn begin_grace_anew(
     t: &mut Tables<'_>,
     id: SessionId,
@@ -307,7 +323,7 @@ pub(super) fn begin_grace_anew(
     Ok(())
 }
 
-/// A session whether or not it has ended, until it is swept.
+/// The session row, whether or not the session has ended, until the sweep removes it.
 pub(super) fn load(t: &Tables<'_>, id: SessionId) -> Result<Option<Session>, Fault> {
     let row = t.rows().sessions.get(id.0.as_bytes())?;
     Ok(row.map(|row| serde_json::from_slice(row.value())).transpose()?)
@@ -319,7 +335,7 @@ pub(super) fn save(t: &mut Tables<'_>, session: &Session) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The ids of a subject's sessions in this realm, or in all; oldest first.
+/// The ids of a subject's sessions in this realm, or in all realms; oldest first.
 pub(super) fn of_subject(
     t: &Tables<'_>,
     subject: &Subject,
@@ -339,7 +355,7 @@ pub(super) fn of_subject(
     Ok(found.into_iter().map(|(_, id)| id).collect())
 }
 
-/// The ids of the sessions that this token was traded for.
+/// The ids of the sessions that this foreign token was exchanged for.
 fn of_token(t: &Tables<'_>, token: Digest) -> Result<Vec<SessionId>, Fault> {
     let (first, last): (Id, Id) = ([0; 16], [u8::MAX; 16]);
     let mut ids = Vec::new();
@@ -358,16 +374,17 @@ pub(super) fn all(t: &Tables<'_>) -> Result<Vec<SessionId>, Fault> {
     Ok(ids)
 }
 
-/// As `use_until`, for a session of which nothing else has changed: where an access token until
-/// then was given out already, nothing is written.
+/// Like `use_until`, for a session in which nothing else has changed: if an access token valid for
+/// as long was issued before, nothing is written.
 fn extend(t: &mut Tables<'_>, session: &mut Session, until: Timestamp) -> Result<(), Fault> {
     if until > session.access_until { use_until(t, session, until) } else { Ok(()) }
 }
 
-/// Saves the session with an access token of its good until `until`.
+/// Saves the session after an access token valid until `until` was issued for it.
 fn use_until(t: &mut Tables<'_>, session: &mut Session, until: Timestamp) -> Result<(), Fault> {
     let before = t.revoked_until(session);
     session.access_until = session.access_until.max(until);
+    // Memory keeps its own copy of this time, for revocations while the disk fails.
     if t.revoked_until(session) != before {
         note_live(t, session);
     }
@@ -379,7 +396,7 @@ fn note_live(t: &mut Tables<'_>, session: &Session) {
     t.effects.live.push((session.id, Some(live)));
 }
 
-/// A session's key in `by_user`.
+/// The key of a session in the table `by_user`.
 type UserKey<'a> = (&'a str, &'a str, u64, &'a Id);
 
 pub(super) fn user_key(session: &Session) -> UserKey<'_> {

@@ -1,7 +1,11 @@
-//! Removes what has expired, a few rows at a time.
+//! The sweep: removes expired rows, a bounded number at a time.
 //!
-//! `expiry` says when to look at a row; whether it has ended the row itself says. One that was
-//! used meanwhile gets a new entry, so that use costs no second write.
+//! The table `expiry` says when a row should be looked at; the row itself says whether it has
+//! expired. A row that was used meanwhile gets a new entry in `expiry` then, so that each use of a
+//! session costs one write, not two.
+//!
+//! The writer thread calls `pass` every few seconds. The sweep never decides that a session ends:
+//! it only removes rows that nobody can use any more.
 
 use redb::ReadableTable;
 
@@ -9,10 +13,13 @@ use super::tables::{Fault, Hash, Id, Kind, Tables};
 use super::{codes, sessions, versions};
 use crate::clock::Timestamp;
 
-/// Rows looked at in one pass: some milliseconds, so that no login waits for a sweep.
+/// Bound on the rows looked at in one pass. A pass takes some milliseconds, and logins wait behind
+/// it in the same thread. The rest waits for the next pass.
 pub(super) const PASS: usize = 500;
 
-/// Looks at up to `PASS` rows that are due; answers at how many.
+/// Looks at up to `PASS` rows that are due at `now`; returns the number of rows looked at. A result
+/// of `PASS` or more means that more rows may be due. The caller must only pass a time that the
+/// time guard believes.
 pub(super) fn pass(t: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
     let due = due(t, now)?;
     let mut looked = 0;
@@ -21,6 +28,8 @@ pub(super) fn pass(t: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
             break;
         }
         looked += 1;
+        // The entry goes in every case. If the row still lives, a later entry is written below; if
+        // the row is gone, the entry was left over from an earlier removal.
         t.change().expiry.remove((kind as u8, at, key.as_slice()))?;
         if kind == Kind::Retired {
             looked += remove_retired(t, &key, PASS.saturating_sub(looked), now)?;
@@ -35,7 +44,8 @@ pub(super) fn pass(t: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
     Ok(looked)
 }
 
-/// Removes the row of this kind that is due first, ended or not.
+/// Removes the row of this kind with the earliest entry in `expiry`, expired or not. A full table
+/// makes room in this way. The entry that expires first is the one whose loss matters least.
 pub(super) fn forget_first(t: &mut Tables<'_>, kind: Kind) -> Result<(), Fault> {
     let first = {
         let mut entries = t.rows().expiry.range(range(kind, u64::MAX))?;
@@ -55,8 +65,12 @@ type Due = (Kind, u64, Vec<u8>);
 
 fn due(t: &Tables<'_>, now: Timestamp) -> Result<Vec<Due>, Fault> {
     let mut due = Vec::new();
+    // Kinds share one pass, in a fixed order. A kind with many due rows can use up the whole pass;
+    // the writer then starts the next pass after a tenth of a second, not after ten seconds. So one
+    // kind cannot starve the others for long.
     for kind in Kind::ALL {
         let left = PASS.saturating_sub(due.len());
+        // The end of a range is excluded, therefore one more than `now`.
         let end = now.millis().saturating_add(1);
         for entry in t.rows().expiry.range(range(kind, end))?.take(left) {
             let entry = entry?.0;
@@ -67,12 +81,12 @@ fn due(t: &Tables<'_>, now: Timestamp) -> Result<Vec<Due>, Fault> {
     Ok(due)
 }
 
-/// The entries of a kind before `end`.
+/// The entries of one kind in `expiry` before `end` (milliseconds, excluded).
 fn range(kind: Kind, end: u64) -> std::ops::Range<(u8, u64, &'static [u8])> {
     (kind as u8, 0, &[][..])..(kind as u8, end, &[][..])
 }
 
-/// When the row ends, if there is still one.
+/// When the row expires; `None` if the row is gone.
 fn ends(t: &Tables<'_>, kind: Kind, key: &[u8]) -> Result<Option<Timestamp>, Fault> {
     let rows = t.rows();
     let ends = match kind {
@@ -85,6 +99,8 @@ fn ends(t: &Tables<'_>, kind: Kind, key: &[u8]) -> Result<Option<Timestamp>, Fau
             let Some(key) = exact(key) else { return Ok(None) };
             return codes::expires(t, &key);
         }
+        // Retired tokens have no end of their own: an entry of this kind is made when their session
+        // has ended, and `pass` removes them piece by piece.
         Kind::Retired => None,
         Kind::Rewritten => match versions::split(key) {
             Some((source, id, old)) => {
@@ -176,8 +192,8 @@ fn remove(t: &mut Tables<'_>, kind: Kind, key: &[u8], now: Timestamp) -> Result<
     Ok(())
 }
 
-/// Removes up to `most` tokens of an ended session that an earlier version retired; comes back for
-/// the rest.
+/// Removes up to `most` retired tokens of an ended session. Such rows exist only for sessions of
+/// schema versions before 4. If there are more, a new entry makes the next pass go on.
 fn remove_retired(
     t: &mut Tables<'_>,
     key: &[u8],

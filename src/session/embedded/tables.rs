@@ -1,9 +1,11 @@
-//! The schema: what is in the store file, and how one transaction sees it.
+//! The schema of the store file, and the view that one transaction has of it.
 //!
-//! `Tables` is all tables of one write transaction. Operations read through `rows` and write
+//! `Tables` holds all tables of one write transaction. Operations read through `rows` and write
 //! through `change`, which notes that there is something to commit: a transaction that changed
-//! nothing costs no fsync. What memory has to learn from a transaction is collected in `Effects`
-//! and applied after the commit, never before.
+//! nothing costs no fsync.
+//!
+//! Changes that memory must learn of are collected in `Effects` and applied after the commit, never
+//! before: if the commit fails, memory must not show a state that the disk does not have.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,22 +22,22 @@ use crate::identity::SessionId;
 use crate::secret::Digest;
 use crate::session::{Revocations, Session, TokenOwner};
 
-/// Sixteen bytes: a session's id, an address, the first half of a digest.
+/// Sixteen bytes: a session id, an address, or the first half of a digest.
 pub(super) type Id = [u8; 16];
-/// A whole SHA-256 digest.
+/// A complete SHA-256 digest.
 pub(super) type Hash = [u8; 32];
-/// A counter: start and end of its time in milliseconds, and its count.
+/// A counter: start and end of its window in milliseconds since the epoch, and the count.
 pub(super) type WindowRow = (u64, u64, u32);
 
-/// What this version writes; a file with a higher number is refused.
+/// The schema version that this program writes. A file with a higher version is refused.
 pub(super) const SCHEMA: u64 = 4;
 
-/// Where `meta` says which version wrote the file.
+/// The name in `meta` under which the schema version is stored.
 pub(super) const META_SCHEMA: &str = "schema";
 
 macro_rules! schema {
     ($($(#[$doc:meta])* $field:ident: $key:ty => $value:ty;)*) => {
-        /// Every table, open for writing.
+        /// All tables, open for writing.
         pub(super) struct Rows<'txn> {
             $($(#[$doc])* pub(super) $field: Table<'txn, $key, $value>,)*
         }
@@ -50,7 +52,7 @@ macro_rules! schema {
             }
         }
 
-        /// Copies every table into another database.
+        /// Copies every table into another database. Used for backups.
         pub(super) fn copy(
             from: &ReadTransaction,
             to: &WriteTransaction,
@@ -72,50 +74,56 @@ macro_rules! schema {
 schema! {
     /// Facts about the store itself.
     meta: &'static str => &'static [u8];
-    /// Sessions as JSON, by id: oldest first, since ids are UUIDs v7.
+    /// Sessions as JSON, by id. The order is oldest first, because ids are UUIDs of version 7 (RFC
+    /// 9562), which begin with the time. A walk in this order needs no sorting.
     sessions: &'static Id => &'static [u8];
-    /// The sessions of a subject in a realm, oldest first.
+    /// The sessions of a subject in a realm, oldest first: subject, realm, time of creation, id.
     by_user: (&'static str, &'static str, u64, &'static Id) => ();
-    /// The sessions that a token of another issuer was traded for.
+    /// The sessions that a foreign token was exchanged for.
     by_token: (&'static Hash, &'static Id) => ();
-    /// Refresh tokens that a session had once, of versions before 4, whose tokens do not say their
-    /// number: the first half of each digest is plenty to recognise one.
+    /// Retired refresh tokens of sessions from before schema 4, whose tokens have no generation
+    /// number. The first half of a digest (128 bits) is enough to recognise a token.
     retired: (&'static Id, &'static Id) => ();
-    /// User versions that became another by re-hashing, by source and user id, and until when that
-    /// is remembered.
+    /// User versions that were replaced by re-hashing, by source, user id and old version; the
+    /// value is until when that is remembered, and the new version. Sessions stored later under the
+    /// old version get the new one.
     rewritten: (&'static str, &'static str, &'static Hash) => (u64, &'static Hash);
-    /// Revoked sessions and until when.
+    /// Revoked sessions, and until when the revocation is kept.
     revoked: &'static Id => u64;
-    /// Single tokens that are refused and until when.
+    /// Single refused tokens, and until when the refusal is kept.
     outlawed: &'static Hash => u64;
-    /// Until when tokens of other issuers were given to users whose tokens are refused: by kind of
-    /// name and name.
+    /// Cut-offs for foreign tokens, by kind of name and name: tokens issued until this time are
+    /// refused. The rows are kept for good, and there are few of them.
     cutoffs: (&'static str, &'static str) => u64;
-    /// Codes on their way, as JSON.
+    /// One-time codes that were sent and not entered yet, as JSON.
     codes: &'static Hash => &'static [u8];
-    /// Codes sent in this hour, by the code's key.
+    /// The number of codes sent in this hour, by the key of the code.
     mails: &'static Hash => WindowRow;
-    /// Failed attempts at an account: from strangers (no suffix), and by address.
+    /// Failed attempts at an account: by all strangers together (empty suffix), and by each
+    /// address. The suffix of one zero byte means an address that is not counted.
     accounts: (&'static Hash, &'static [u8]) => WindowRow;
-    /// Failed attempts from an address.
+    /// Failed attempts from an address, at whatever account.
     addresses: &'static Id => WindowRow;
-    /// Addresses from which an account has logged in, and until when that counts.
+    /// Addresses from which an account has logged in, and until when they count as known.
     known: (&'static Hash, &'static Id) => u64;
-    /// Users of sources elsewhere as JSON, by source and id.
+    /// Users of remote sources as JSON, by source and user id.
     users: (&'static str, &'static str) => &'static [u8];
-    /// Their ids, by source and canonical name.
+    /// The ids of these users, by source and canonical name.
     user_names: (&'static str, &'static str) => &'static str;
-    /// Second steps by source and user id: secret, when it was made, the last time step that was
-    /// used.
+    /// Secrets of second steps, by source and user id: the secret, when it was made, and the last
+    /// time step whose code was used (RFC 6238, section 4.2).
     second_steps: (&'static str, &'static str) => (&'static [u8], u64, u64);
-    /// The same by id alone, of versions before 3: whose they are shows at their next use.
+    /// The same by user id alone, from before schema 3. Two sources may share an id; the row is
+    /// moved to one source when a valid code is presented (see `second_steps`).
     totp: &'static str => (&'static [u8], u64, u64);
-    /// When the sweep should look at a row: kind, instant, key. An entry may be earlier than
-    /// the row's end (which moves with each use), never later.
+    /// When the sweep should look at a row: kind, instant, key. Invariant: an entry may be earlier
+    /// than the row's end, which moves with each use, but never later; else the row would never be
+    /// removed.
     expiry: (u8, u64, &'static [u8]) => ();
 }
 
-/// What kind of row an entry of `expiry` speaks of; the numbers are in the file.
+/// The kind of row that an entry of `expiry` belongs to. The numbers are stored in the file, so
+/// they must never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
@@ -146,13 +154,13 @@ impl Kind {
     ];
 }
 
-/// Why an operation could not be carried out.
+/// The reasons why an operation could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    /// The database failed; it takes nothing more until it is re-opened.
+    /// The database failed. It accepts nothing until it is opened again.
     #[error(transparent)]
     Store(#[from] redb::Error),
-    /// This one row cannot be read or written as what it should be.
+    /// One row cannot be read or written in its expected form. Other operations are not affected.
     #[error("a row of the store is not what it should be: {0}")]
     Row(#[from] serde_json::Error),
 }
@@ -169,21 +177,21 @@ macro_rules! fault_from {
 
 fault_from!(StorageError, TableError, TransactionError, CommitError, DatabaseError);
 
-/// What memory learns once a transaction is durable.
+/// The changes that memory learns once a transaction is durable.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
-    /// Sessions that came or changed, and those that went (`None`), in order.
+    /// Sessions that were added or changed, and sessions that were removed (`None`), in order.
     pub(super) live: Vec<(SessionId, Option<Live>)>,
     pub(super) revoked: Vec<(SessionId, Timestamp)>,
     pub(super) outlawed: Vec<(Digest, Timestamp)>,
     pub(super) cutoffs: Vec<(TokenOwner, Timestamp)>,
-    /// Sessions whose refresh token was rotated.
+    /// Sessions whose refresh token was rotated by this transaction.
     pub(super) rotated: Vec<SessionId>,
-    /// Whether the store was put in the place of a newer one, where that has changed.
+    /// Whether the store is an older copy that replaced a newer one; `None` if that did not change.
     pub(super) restored: Option<Option<RestoredStore>>,
 }
 
-/// Every table in one write transaction.
+/// All tables in one write transaction, with the changes collected so far.
 pub(super) struct Tables<'txn> {
     rows: Rows<'txn>,
     dirty: bool,
@@ -192,7 +200,9 @@ pub(super) struct Tables<'txn> {
     leeway: Duration,
 }
 
-/// A revocation outlives its session's tokens by this much, for clocks and caches elsewhere.
+/// Additional time for which a revocation is kept after the session's tokens expired, for clocks
+/// and caches of other servers. A revocation that is dropped too early would revive a token; one
+/// that is kept too long costs a row.
 const REVOCATION_MARGIN: Duration = Duration::from_secs(300);
 
 impl<'txn> Tables<'txn> {
@@ -210,48 +220,51 @@ impl<'txn> Tables<'txn> {
         })
     }
 
-    /// The tables, to look.
+    /// The tables, for reading.
     pub(super) fn rows(&self) -> &Rows<'txn> {
         &self.rows
     }
 
-    /// The tables, to change; there is something to commit from now on.
+    /// The tables, for writing. The transaction has something to commit from now on.
     pub(super) fn change(&mut self) -> &mut Rows<'txn> {
         self.dirty = true;
         &mut self.rows
     }
 
-    /// True if something was changed.
+    /// True if the transaction has changed something.
     pub(super) fn dirty(&self) -> bool {
         self.dirty
     }
 
-    /// Lets the sweep look at a row at `at`.
+    /// Makes the sweep look at a row at the instant `at`.
     pub(super) fn expire(&mut self, kind: Kind, at: Timestamp, key: &[u8]) -> Result<(), Fault> {
         self.change().expiry.insert((kind as u8, at.millis(), key), ())?;
         Ok(())
     }
 
-    /// True if the session is revoked, on disk or so far only in memory. One that this very
-    /// transaction revoked has no row any more.
+    /// True if the session is revoked, on disk or so far only in memory. A session that this very
+    /// transaction revoked is not in memory yet, but its row is gone, so it is not found either.
+    /// Operations need to ask for neither case separately.
     pub(super) fn revoked(&self, id: &SessionId) -> bool {
         self.revocations.session_revoked(id)
     }
 
-    /// Until when a revocation of this session has to be kept: as long as one of its access tokens
-    /// could be taken. Its refresh tokens need none, since a session without a row is gone.
+    /// Until when a revocation of this session must be kept: as long as one of its access tokens
+    /// could be accepted. Refresh tokens need no revocation, because a session without a row is
+    /// gone.
     pub(super) fn revoked_until(&self, session: &Session) -> Timestamp {
         session.access_until.plus(self.leeway).plus(REVOCATION_MARGIN)
     }
 
-    /// From when on nothing of this session can be of use: kept beyond its end while an access
-    /// token of its may still have to be revoked.
+    /// From when on the session row is of no use. It is kept beyond the session's end while an
+    /// access token of the session may still have to be revoked. Until then `end` must find the
+    /// row, or the token could not be refused.
     pub(super) fn outlived(&self, session: &Session) -> Timestamp {
         session.ends().max(session.access_until).plus(self.leeway)
     }
 }
 
-/// A fact about the store itself, from outside a write transaction.
+/// A fact about the store from `meta`, read outside a write transaction.
 pub(super) fn fact(db: &redb::Database, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
     let txn = db.begin_read()?;
     let table = match txn.open_table(TableDefinition::<&str, &[u8]>::new("meta")) {

@@ -1,11 +1,12 @@
-//! From the schema of an earlier version to this one, in one transaction.
+//! Upgrades the file from an earlier schema to this one, in one transaction.
 //!
-//! An earlier version must not open the file afterwards: it would not ask users for their second
-//! step, and would not find their sessions. What a crash leaves is the old schema or the new one.
+//! A crash leaves the old schema or the new one, nothing between. An earlier program version must
+//! not open the file afterwards: it would not ask users for their second step and would not find
+//! their sessions; it refuses the higher schema number.
 //!
-//! - 1 had no users of other sources, 2 no source in the key of a second step. Both come to be when
-//!   the tables are opened.
-//! - 3 knew the user of a session by the id that the source gives, whatever source that was.
+//! - Schema 1 had no users of remote sources; schema 2 had no source in the key of a second step.
+//!   Both tables are made when the tables are opened.
+//! - Schema 3 identified the user of a session by the id in the source, whichever source that was.
 
 use std::collections::HashMap;
 
@@ -21,14 +22,15 @@ use crate::identity::{IdRules, UserId};
 use crate::secret::Digest;
 use crate::session::{Code, Session};
 
-/// The sessions of a user id, up to version 3.
+/// The sessions of a user id, up to schema 3.
 const BY_SUBJECT: TableDefinition<'_, (&str, u64, &Id), ()> = TableDefinition::new("by_subject");
-/// User versions that became another, by user id, up to version 3.
+/// User versions replaced by re-hashing, by user id, up to schema 3.
 const REHASHED: TableDefinition<'_, (&str, &Hash), (u64, &Hash)> = TableDefinition::new("rehashed");
 
-/// Brings the file to the schema of this version.
+/// Upgrades the file to the schema of this program version.
 pub(super) fn run(db: &Database, ids: &IdRules) -> Result<(), Fault> {
     let txn = db.begin_write()?;
+    // The old table is read before its replacement is filled, and both happen in this transaction.
     let rehashed = take_rehashed(&txn)?;
     txn.delete_table(BY_SUBJECT)?;
     let mut t = Tables::open(&txn, &std::sync::Arc::default(), std::time::Duration::ZERO)?;
@@ -41,7 +43,8 @@ pub(super) fn run(db: &Database, ids: &IdRules) -> Result<(), Fault> {
         sources.entry(session.user_id).or_default().push(session.source);
     }
     for (id, old, new, until) in rehashed {
-        // The row does not say whose it is: whoever has this id, of whatever source.
+        // An old row names no source, so it applies to the user with this id in every source that
+        // is known to have one.
         for source in sources.get(&id).into_iter().flatten() {
             versions::remember(&mut t, (source, &id), (old, new), until)?;
         }
@@ -66,13 +69,13 @@ fn take_rehashed(txn: &WriteTransaction) -> Result<Vec<Rehashed>, Fault> {
     Ok(rows)
 }
 
-/// The sources of the users who have a code on its way.
+/// The sources of the users who have a one-time code on its way.
 fn sources_of_codes(t: &Tables<'_>) -> Result<HashMap<UserId, Vec<String>>, Fault> {
     let mut sources: HashMap<UserId, Vec<String>> = HashMap::new();
     for row in t.rows().codes.iter()? {
         let held: Value = serde_json::from_slice(row?.1.value())?;
         let code: Option<Code> = held.get("code").and_then(|code| Code::deserialize(code).ok());
-        // One that cannot be read is nobody's, as it was before.
+        // A code that cannot be read belongs to nobody; the second step refuses it as before.
         if let Some(code) = code {
             sources.entry(code.user_id).or_default().push(code.source);
         }
@@ -80,13 +83,15 @@ fn sources_of_codes(t: &Tables<'_>) -> Result<HashMap<UserId, Vec<String>>, Faul
     Ok(sources)
 }
 
-/// A session of an earlier version, with who its user is to everybody else.
+/// A session of an earlier schema, completed with the subject, realm and user id of this one.
 fn identified(t: &Tables<'_>, id: &Id, ids: &IdRules) -> Result<Option<Session>, Fault> {
     let Some(row) = t.rows().sessions.get(id)? else { return Ok(None) };
     let mut row: serde_json::Map<String, Value> = serde_json::from_slice(row.value())?;
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (user_id, source) = (UserId::new(text("subject")), text("source"));
     let subject = ids.subject(&source, &user_id);
+    // Up to schema 3 the field `subject` held the source's user id. It moves to `user_id`, and
+    // `subject` gets the id that everything outside the source sees.
     for (name, value) in [
         ("subject", subject.as_str()),
         ("realm", ids.realm(&source)),

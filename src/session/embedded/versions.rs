@@ -1,7 +1,9 @@
-//! User versions that became another because we rewrote the password's hash.
+//! User versions that changed because the gateway re-hashed a password.
 //!
-//! A login that began under the old version may put its session after the re-hash: the old
-//! version is therefore translated for a day, not only in the sessions that exist.
+//! A user version is a digest that covers the password hash; when it changes, the user's sessions
+//! end. A re-hash changes it although the password is the same. Existing sessions are therefore
+//! rewritten to the new version. A login that began under the old version may store its session
+//! later, so the old version is also translated for a day.
 
 use std::time::Duration;
 
@@ -14,13 +16,14 @@ use crate::identity::UserId;
 use crate::secret::Digest;
 use crate::session::UserRef;
 
-/// Longer than any login takes from its password to its session, a code by mail included.
+/// Longer than any login takes from its password to its session, including a code by mail.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
-/// More re-hashes than one user sees in a day; a bound, so that no loop can form.
+/// More re-hashes than a user has in a day. The bound also ends a loop, should rows ever form one.
+/// A version beyond the bound is treated as changed, and the session ends.
 const LONGEST_CHAIN: usize = 8;
 
-/// Sessions made under `old` count as made under `new` from now on.
+/// Makes sessions stored under `old` count as stored under `new`, now and for the next day.
 pub(super) fn rehashed(
     t: &mut Tables<'_>,
     user: UserRef<'_>,
@@ -31,12 +34,15 @@ pub(super) fn rehashed(
         return Ok(());
     }
     let until = now.plus(REMEMBERED);
-    // The way back, if there was one: what is current now must not be translated away.
+    // If the versions went back and forth, a row leads from `new` to `old`. That row is removed,
+    // because the version that is current now must not be translated away. Without this, `latest`
+    // would go round between the two until its bound ends it.
     t.change().rewritten.remove((user.source, user.id.as_str(), &new.0))?;
     remember(t, (user.source, user.id), (old, new), until)?;
     for id in sessions::of_subject(t, user.subject, None)? {
         let Some(mut session) = sessions::load(t, id)? else { continue };
-        // Where sources share their users, each has a hash of its own.
+        // Where sources share their users, one subject has a hash in each source. Only sessions of
+        // this source have the old version.
         let is_of = session.source == user.source && session.user_id == *user.id;
         if is_of && session.user_version == old {
             session.user_version = new;
@@ -46,7 +52,7 @@ pub(super) fn rehashed(
     Ok(())
 }
 
-/// Translates `old` until then.
+/// Translates `old` into `new` until the instant `until`.
 pub(super) fn remember(
     t: &mut Tables<'_>,
     (source, id): (&str, &UserId),
@@ -55,12 +61,12 @@ pub(super) fn remember(
 ) -> Result<(), Fault> {
     let row = (until.millis(), &new.0);
     t.change().rewritten.insert((source, id.as_str(), &old.0), row)?;
-    // No name of a source has a NUL in it.
+    // A NUL byte separates the parts, because the name of a source cannot contain one.
     let key = [&old.0[..], source.as_bytes(), b"\0", id.as_str().as_bytes()].concat();
     t.expire(Kind::Rewritten, until, &key)
 }
 
-/// What `version` of the user `id` of `source` has become.
+/// The present form of `version` for the user `id` of `source`.
 pub(super) fn latest(
     t: &Tables<'_>,
     (source, id): (&str, &UserId),

@@ -1,14 +1,15 @@
-//! Counting within a window of time: attempts and mails.
+//! Fixed-window counters for failed attempts and for mails.
 //!
-//! A window begins with the first thing counted and forgets all at its end. Up to twice the
-//! limit fits around such an end; in return a counter is one small row whatever the limit.
+//! A window begins with the first thing counted and forgets all of it at its end. Around that end
+//! up to twice the limit can pass within one window length. In return a counter is one small row,
+//! whatever the limit is. `attempts` and `codes` use it.
 
 use std::time::Duration;
 
 use super::tables::WindowRow;
 use crate::clock::Timestamp;
 
-/// A counter that forgets when its window ends.
+/// A counter that is dropped when its time window ends. Times are those of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Window {
     pub(super) start: Timestamp,
@@ -17,7 +18,9 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// What `row` counts at `now`: an ended window is replaced by a fresh one of length `per`.
+    /// The counter in `row` at `now`. If the window has ended, a new one of length `per` begins at
+    /// `now` with a count of zero. An ended row is thus replaced by the next write and needs no
+    /// removal first.
     pub(super) fn at(row: Option<WindowRow>, per: Duration, now: Timestamp) -> Self {
         row.map(Self::from_row).filter(|window| window.holds(now)).unwrap_or(Self {
             start: now,
@@ -34,15 +37,17 @@ impl Window {
         (self.start.millis(), self.ends.millis(), self.count)
     }
 
-    /// True while the window lasts. Requests do not come here in the order of their `now`, so one
-    /// from before the window is counted in it: else whoever comes late would empty it. Only a
-    /// window that begins further ahead than it is long was made before the clock was set back,
-    /// and would count for too long.
+    /// True while the window lasts.
+    ///
+    /// Operations do not arrive in the order of their `now`. One with a time before the window is
+    /// counted in it; else any late operation would empty the counter. The exception is a window
+    /// that begins further in the future than it is long: it was made before the clock was set
+    /// back, and would count for too long.
     pub(super) fn holds(&self, now: Timestamp) -> bool {
         now < self.ends && self.start.since(now) <= self.ends.since(self.start)
     }
 
-    /// How long until there is room again, if there is none within `limit`.
+    /// How long to wait until there is room again; `None` if the count is below `limit`.
     pub(super) fn full(&self, limit: u32, now: Timestamp) -> Option<Duration> {
         (self.count >= limit).then(|| self.ends.since(now))
     }
