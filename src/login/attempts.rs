@@ -1,8 +1,11 @@
-//! Brute force: every try is counted before the password is looked at.
+//! Protection against guessing: every attempt is counted before the password is verified.
 //!
-//! Counting first means that a thousand tries at once are a thousand counted tries, not one.
-//! Unknown accounts are counted exactly like known ones, or counting would list our users. A try is
-//! counted the same whichever door it comes through.
+//! Counting first makes a thousand attempts in parallel a thousand counted attempts. Unknown
+//! accounts are counted like known ones; else the counting would tell which users exist. An attempt
+//! is counted in the same way by a login and by Basic authentication on a route.
+//!
+//! Two counts exist: `Services::attempts` counts addresses in memory and refuses before any work is
+//! done; the store counts accounts and addresses durably.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,20 +21,24 @@ use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::telemetry::metrics::LoginResult;
 use crate::users::{Checked, Lookup, Name, User};
 
-/// Who tries, and through which door.
+/// The client that makes an attempt, and where it makes it. Logins and Basic authentication on
+/// routes share the counts, so both are described by this type.
 #[derive(Debug)]
 pub(super) struct Trier<'a> {
-    /// `login` names the door: a login, or Basic on a route.
+    /// `login` names the login; for Basic on a route it is a fixed name.
     pub(super) actor: Actor<'a>,
-    /// The group of addresses that tries from here are counted for.
+    /// The address group that attempts of this client are counted for; `None` if addresses are not
+    /// counted.
     pub(super) group: Option<IpAddr>,
     pub(super) now: Timestamp,
 }
 
 impl Services {
-    /// Lets a try at `name` begin. It is counted by its address before any source is asked for the
-    /// name, or every guess over the limit would still be a search; a name that is longer than
-    /// anybody's is counted by the address alone, and not even folded.
+    /// Begins an attempt for `name` and looks the name up in the user sources.
+    ///
+    /// The attempt is counted by address before any source is asked: else every guess over the
+    /// limit would still cost a search in a directory or database. A name longer than any user's
+    /// name is refused by its length alone and counted by address only.
     pub(super) async fn begin(
         &self,
         trier: &Trier<'_>,
@@ -46,6 +53,7 @@ impl Services {
             let cause = "the name is longer than anybody's";
             return Err(self.failed(trier, "-", Reason::UnknownUser, cause));
         }
+        // If the sources could not answer, nothing was guessed: the attempt is not counted.
         let found = self.users.look_for(sources, name, trier.group).await;
         found.map_err(|error| {
             self.attempts.give_back(trier.group, trier.now);
@@ -54,10 +62,11 @@ impl Services {
         })
     }
 
-    /// The refusal of whoever has failed as often as they may: from memory, so that a flood of
-    /// guesses is no work for the back room, where others are served.
+    /// Refuses a client address that has reached its limit of failures. The answer comes from
+    /// memory, so that a flood of guesses costs the background runtime nothing.
     ///
-    /// Whether it is a flood comes with it: that is told as late as can be borne.
+    /// The flag is true for a flood, an address that keeps trying while it is refused; its refusals
+    /// may be delayed by the caller.
     pub(super) fn refused_already(&self, trier: &Trier<'_>) -> Option<(Refused, bool)> {
         let away = self.attempts.turn_away(trier.group, self.per_address(), trier.now)?;
         Some((self.limited(trier, None, away.retry_after), away.is_flood))
@@ -68,7 +77,8 @@ impl Services {
         AttemptLimit { attempts: limits.attempts, per: limits.per }
     }
 
-    /// Reserves a try of this kind for `account`, which `lookup` led to.
+    /// Reserves an attempt of this kind for `account` in the store. `lookup` is the result of
+    /// `begin` for the same name. Returns the attempt, to be reported as `passed` or `not_passed`.
     pub(super) async fn reserve_attempt(
         &self,
         trier: &Trier<'_>,
@@ -86,8 +96,9 @@ impl Services {
         let admitted = self.store.count_attempt(attempt.clone(), trier.now).await;
         let is_limited = matches!(admitted, Ok(Admission::Limited { .. }));
         if admitted.is_err() || is_limited && !lookup.asked_elsewhere {
-            // A store that is down is nobody's failure, and where nobody was asked it is as if it
-            // had not been tried.
+            // If the store failed, the client has not failed at anything. If the account's limit
+            // refused the attempt and no remote source was asked, no work was done. In both cases
+            // the count of the address in memory is taken back.
             self.attempts.give_back(trier.group, trier.now);
         }
         match admitted? {
@@ -115,18 +126,22 @@ impl Services {
         }
     }
 
-    /// The reserved try was right, and brought its user so far.
+    /// Reports that the reserved attempt succeeded, and how far it brought the user.
     pub(super) async fn passed(
         &self,
         attempt: Attempt,
         progress: LoginProgress,
         now: Timestamp,
     ) -> Result<(), Refused> {
+        // The memory count is given back first; the store decides whether the address now counts as
+        // known.
         self.attempts.give_back(attempt.address, now);
         Ok(self.store.attempt_succeeded(attempt, progress, now).await?)
     }
 
-    /// Gives a reserved try back where it was never decided.
+    /// Reports that the reserved attempt did not succeed. It stays counted if the credential was
+    /// verified and found wrong; it is given back if nothing was decided, for example because a
+    /// source was down.
     pub(super) async fn not_passed(
         &self,
         attempt: Attempt,
@@ -137,18 +152,21 @@ impl Services {
         if is_decision(refused.reason) {
             return;
         }
-        // Whoever asks for more than their share after a search that was made for them has had it:
-        // otherwise the search would cost nothing, and could be asked for without end.
+        // A client that is over its share after a remote source was searched for it keeps the
+        // count. If the count were given back, the search would cost the client nothing and could
+        // be repeated without end.
         if !lookup.asked_elsewhere || refused.reason != Reason::TooManyAttempts {
             self.attempts.give_back(attempt.address, now);
         }
         if let Err(error) = self.store.attempt_undecided(attempt, now).await {
-            // The client already has a reason; the count stands and expires by itself.
+            // The client gets the refusal that it had before. The attempt stays counted until its
+            // window ends.
             tracing::warn!(%error, "an undecided attempt could not be given back");
         }
     }
 
-    /// The user whose password this is; the try was reserved before.
+    /// Verifies the password and returns the user. The attempt must have been reserved before. A
+    /// refused password is counted in the metrics and written to the audit log here.
     pub(super) async fn check_password(
         &self,
         trier: &Trier<'_>,
@@ -160,7 +178,8 @@ impl Services {
         let (reason, cause) = match checked {
             Ok(Checked::Right { user, rehashed_from }) => {
                 if let Some(old) = rehashed_from {
-                    // Sessions under the old hash go on: the password is the same.
+                    // The password hash was upgraded to stronger parameters. The password is the
+                    // same, so the sessions that began under the old hash must not end.
                     let subject = self.subject(&user);
                     let (source, id) = (user.source.as_str(), &user.id);
                     let user_ref = UserRef { source, id, subject: &subject };
@@ -181,7 +200,7 @@ impl Services {
         Err(self.failed(trier, name.as_str(), reason, cause))
     }
 
-    /// Counts and writes down a try that was decided against.
+    /// Counts and audits an attempt whose credential was found wrong; returns the refusal.
     pub(super) fn failed(
         &self,
         trier: &Trier<'_>,
@@ -200,25 +219,26 @@ impl Services {
 }
 
 impl Login {
-    /// The caller of one of this login's endpoints.
+    /// The client of one of this login's endpoints, as a `Trier`.
     pub(super) fn trier<'a>(&'a self, call: &'a Call) -> Trier<'a> {
         Trier { actor: self.actor(call), group: call.address_group(), now: call.now }
     }
 
-    /// Whether a guess is refused before it is even read.
+    /// Refuses a guess before its body is read, if the client's address has reached its limit. A
+    /// request with a bearer token is not a guess. The flag is true for a flood.
     pub(crate) fn refused_already(&self, call: &Call) -> Option<(Refused, bool)> {
         let is_guess = self.work(call.endpoint, &call.head) == Work::Password
             && !serve::has_bearer(&call.head);
         if is_guess { self.services.refused_already(&self.trier(call)) } else { None }
     }
 
-    /// Lets a try at `name` from the caller's address begin.
+    /// Begins an attempt for `name` from the caller's address, in the user sources of this login.
     pub(super) async fn begin(&self, call: &Call, name: &Name) -> Result<Lookup, Refused> {
         self.services.begin(&self.trier(call), &self.config.users, name).await
     }
 }
 
-/// True where the credential was looked at and found wrong, so that the try counts.
+/// True if the credential was verified and found wrong, so that the attempt stays counted.
 fn is_decision(reason: Reason) -> bool {
     matches!(reason, Reason::InvalidCredentials | Reason::UnknownUser | Reason::CodeInvalid)
 }

@@ -1,8 +1,9 @@
-//! A name and a password on a route (`auth = ["basic"]`): the password step of a login without the
-//! session.
+//! A name and a password on a route (`auth = ["basic"]`, RFC 7617): the password step of a login,
+//! without a session.
 //!
-//! Counted and limited as at a login. Requests that come with the same password at the same time
-//! are one try. Whoever has a second step does not get in by his password alone.
+//! Attempts are counted and limited as at a login. Requests that send the same password at the same
+//! time are verified once (single flight), and a verified password is remembered for a minute. A
+//! user with a second step is refused: Basic authentication has no place for a code.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,25 +23,27 @@ use crate::telemetry::audit::Actor;
 use crate::telemetry::metrics::LoginResult;
 use crate::users::{Lookup, Name, User, canonical_account};
 
-/// Longer than any upstream takes for the head of an answer.
+/// How long a password revoked during a review stays revoked: longer than any upstream takes to
+/// send the head of a response.
 const ON_ITS_WAY: Duration = Duration::from_secs(600);
 
-/// A request with a name and a password.
+/// A request with a name and a password, with everything that verifying them needs.
 #[derive(Debug)]
 pub(crate) struct BasicCall {
-    /// Whose passwords the route takes.
+    /// The user sources whose passwords the route accepts, in their order.
     pub(crate) sources: Vec<String>,
     pub(crate) name: String,
     pub(crate) password: SecretString,
     pub(crate) client: Arc<Client>,
     pub(crate) request_id: String,
-    /// Peers that many clients share are not counted by address.
+    /// True for a peer whose address many clients share; its attempts are not counted by address.
     pub(crate) shared_address: bool,
     pub(crate) now: Timestamp,
 }
 
 impl BasicCall {
-    /// What decides about it.
+    /// The parts of the request that the result depends on; they are the key of the cache of
+    /// proofs.
     pub(crate) fn asked(&self) -> Asked<'_> {
         Asked {
             sources: &self.sources,
@@ -61,12 +64,18 @@ impl BasicCall {
 }
 
 impl Services {
-    /// Whether it is refused before anybody looks at the password.
+    /// Refuses the request before its password is verified, if the client's address has reached its
+    /// limit. The flag is true for a flood.
     pub(crate) fn refuses_basic(&self, call: &BasicCall) -> Option<(Refused, bool)> {
         self.refused_already(&call.trier())
     }
 
-    /// Proves a name and a password. Waits: for the back room.
+    /// Verifies a name and a password. Runs on the background runtime, because it may wait for a
+    /// source and for a hash.
+    ///
+    /// Single flight: of all requests with the same password at the same time, one verifies it and
+    /// the others wait for the result. A program that sends its password with a hundred parallel
+    /// requests costs one hash and one counted attempt.
     pub(crate) async fn prove_basic(&self, call: BasicCall) -> Result<Arc<Verified>, Refused> {
         let digest = self.proofs.digest(&call.asked());
         let flight = self.proofs.board(digest);
@@ -76,10 +85,14 @@ impl Services {
     }
 
     async fn look_at(&self, call: &BasicCall, digest: Digest) -> Result<Arc<Verified>, Refused> {
-        // Whoever had it in his hands before may have landed just now.
+        // Another flight for the same password may have landed between the caller's look and this
+        // one: then its proof is there already. Without this look the second flight would hash the
+        // password once more.
         if let Some(held) = self.proofs.find(&digest, call.now) {
             return Ok(held);
         }
+        // The epoch is read before the user is looked up. If users change after this line, the
+        // epoch changes, and `keep` notices that the result may be outdated.
         let epoch = self.proofs.epoch();
         let (trier, name) = (call.trier(), Name::Username(call.name.clone()));
         let lookup = self.begin(&trier, &call.sources, &name).await.map_err(no_name_is_unknown)?;
@@ -93,15 +106,18 @@ impl Services {
                 return Err(refused);
             }
         };
-        // Whoever has a second step does not come here.
+        // This counts as a complete login, because a user with a second step was refused above.
         self.passed(attempt, LoginProgress::Login, call.now).await?;
         let verified = self.keep((digest, epoch), &trier, &user).await?;
         self.count(&trier, LoginResult::Succeeded);
         Ok(verified)
     }
 
-    /// Keeps that the password was right. Where users changed since it was looked at, he is looked
-    /// for again: what he opens from now on, no review of that change would end.
+    /// Remembers that the password was right.
+    ///
+    /// If users changed since the password was verified, the user is looked up again. Else the
+    /// request would go on with rights that the user no longer has, and no review would find what
+    /// it opens: the review of that change has already run.
     async fn keep(
         &self,
         (digest, epoch): (Digest, u64),
@@ -145,18 +161,23 @@ impl Services {
         Err(self.failed(trier, &user.name, Reason::InvalidCredentials, cause))
     }
 
-    /// Users have changed: who is not who he was has nothing open any more. Whose source cannot be
-    /// asked keeps what he has, as sessions do; answers whether all could be.
+    /// Reviews the users of remembered passwords after users have changed: a user who changed has
+    /// their streams ended and their credential revoked. A user whose source cannot be asked keeps
+    /// their streams, as with sessions. Returns true if every user could be compared.
     pub(crate) async fn review_basic(&self, now: Timestamp) -> bool {
         let (mut patience, mut is_done) = (Patience::default(), true);
         let mut users = self.proofs.users();
+        // Users of local sources are reviewed first, because those answer at once. A remote source
+        // that does not answer uses up the patience of the review.
         users.sort_by_key(|(_, user)| !self.users.is_local(&user.source));
         for (digest, user) in users {
             let found = self.users.find(&user.source, &user.id, &user.name);
             match patience.ask(&user.source, found).await {
                 Some(Some(found)) if found.version == user.version => {}
                 Some(_) => {
-                    // A request that is on its way may open something yet.
+                    // A request that was accepted before may still open a stream. The revocation
+                    // outlives such requests, and a stream looks at the revocations after it was
+                    // opened.
                     self.store.revocations().revoke_token(digest, now.plus(ON_ITS_WAY));
                     self.streams.end(StreamOrigin::Credential(digest));
                 }
@@ -167,7 +188,7 @@ impl Services {
     }
 }
 
-/// HTTP has one answer for an unknown user and a wrong password.
+/// An unknown user and a wrong password get the same answer, 401 (RFC 9110, section 15.5.2).
 fn no_name_is_unknown(refused: Refused) -> Refused {
     match refused.reason {
         Reason::UnknownUser => Refused { reason: Reason::InvalidCredentials, ..refused },
@@ -175,7 +196,8 @@ fn no_name_is_unknown(refused: Refused) -> Refused {
     }
 }
 
-/// Who the user is to a route. Named by all that he was when his password was right.
+/// The identity that a route and its upstream see. The digest covers the user's version, so a user
+/// who changed gets another digest and other streams.
 fn verified(user: &User, subject: Subject) -> Verified {
     let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
     let identity = Identity {
@@ -189,6 +211,7 @@ fn verified(user: &User, subject: Subject) -> Verified {
         scopes: names(&user.scopes),
         claims: user.claims.clone(),
     };
+    // The digest names the credential in revocations and streams. It must not contain the password.
     let parts = [BASIC_ISSUER.as_bytes(), user.source.as_bytes(), user.id.as_str().as_bytes()];
     let digest = Digest::of_list(&[&parts[..], &[&user.version.0]].concat());
     Verified::without_token(identity, digest, Timestamp::NEVER)

@@ -1,4 +1,8 @@
-//! One-time codes: six digits that nobody can guess or look up.
+//! One-time codes of six digits: making them, and the digests that the store keeps of them.
+//!
+//! The digests are keyed with the secret of the store. A plain hash of a code would protect
+//! nothing, because a million hashes are computed at once. `second_step` is the only caller; this
+//! file neither sends nor stores codes.
 
 use aws_lc_rs::hmac;
 
@@ -7,10 +11,11 @@ use crate::session::Totp;
 
 const DIGITS: u32 = 6;
 
-/// A code of six digits, each of the million equally likely.
+/// A new code of six digits. Each of the million codes is equally likely.
 pub(super) fn new_code() -> SecretString {
     let codes = 10_u32.pow(DIGITS);
-    // A draw past the last whole million would make small codes likelier: draw again.
+    // Rejection sampling: a number beyond the last complete million would make small codes more
+    // likely than others, so it is drawn again.
     let fair = u32::MAX - u32::MAX % codes;
     let drawn = std::iter::repeat_with(|| u32::from_be_bytes(secret::random()))
         .find(|drawn| *drawn < fair)
@@ -18,18 +23,23 @@ pub(super) fn new_code() -> SecretString {
     SecretString::new(format!("{:06}", drawn % codes))
 }
 
-/// What is kept of a code: keyed, because a million digests are computed in a blink.
+/// The digest of a mailed code that the store keeps. It is keyed, because a thief of the store
+/// could compute the plain digests of all codes in a moment, and it covers the login key, so equal
+/// codes of two accounts have different digests.
 pub(super) fn code_digest(store_secret: &[u8; 32], key: &Digest, code: &SecretString) -> Digest {
     keyed(store_secret, b"one-time code", &[&key.0, code.expose().as_bytes()])
 }
 
-/// What is kept of a login that waits for an authenticator: tells its secret from every other.
+/// The digest that stands for a login which waits for an authenticator. It covers the
+/// authenticator's secret, so a login that waits does not survive a new secret.
 pub(super) fn authenticator_digest(store_secret: &[u8; 32], key: &Digest, totp: &Totp) -> Digest {
     keyed(store_secret, b"authenticator", &[&key.0, totp.secret.expose()])
 }
 
 fn keyed(store_secret: &[u8; 32], purpose: &[u8], parts: &[&[u8]]) -> Digest {
     let mac = hmac::Key::new(hmac::HMAC_SHA256, store_secret);
+    // `purpose` separates the two kinds of digests under one key: a digest made for one can never
+    // be valid for the other.
     let mut context = hmac::Context::with_key(&mac);
     context.update(purpose);
     for part in parts {

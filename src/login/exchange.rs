@@ -1,10 +1,12 @@
-//! A token of another issuer, traded for a session and tokens of ours.
+//! Token exchange: a token of another issuer is traded for a session and tokens of this gateway.
 //!
-//! Who he is the issuer has said: his `sub` is his name here, his id is made of issuer and `sub`,
-//! his roles and scopes are what the issuer's claims map to. The session's source names the
-//! issuer. There is nobody to ask about him later, so what is asked at each refresh and review is
-//! whether the configuration still takes them. Therefore such a session has a shorter life of its own
-//! (`exchange_ttl`), and it ends where the token is logged out that it was traded for.
+//! The foreign issuer has authenticated the user. The user's name here is the token's `sub`, the id
+//! is made of issuer and `sub`, and roles and scopes come from the issuer's claims as configured.
+//! The session's source names the issuer.
+//!
+//! Nobody can be asked about such a user later. Refreshes and reviews therefore only check that the
+//! configuration still accepts the issuer and the user. For the same reason the session has a
+//! shorter life (`exchange_ttl`), and it ends when the foreign token is logged out.
 
 use serde_json::{Map, Value};
 
@@ -21,10 +23,11 @@ use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
 use crate::users::User;
 
-/// Before the issuer's name in a session's source. The name of no `[[users]]` has a colon.
+/// The prefix of the issuer's name in `Session::source`. It cannot be confused with a `[[users]]`
+/// section, whose name never has a colon.
 const ISSUER: &str = "issuer:";
 
-/// A login that trades the tokens of an issuer.
+/// One login that accepts tokens of one issuer in exchange for a session.
 #[derive(Debug)]
 pub(crate) struct Trade {
     login: String,
@@ -32,7 +35,7 @@ pub(crate) struct Trade {
 }
 
 impl Trade {
-    /// Every pair of a login and an issuer that it trades with.
+    /// All pairs of a login and an issuer whose tokens the login exchanges.
     pub(crate) fn all(config: &config::Config) -> Vec<Self> {
         let of_login = |login: &config::Login| {
             let named = config.issuers.iter().filter(|one| login.exchange.contains(&one.name));
@@ -42,19 +45,20 @@ impl Trade {
         config.logins.iter().flat_map(of_login).collect()
     }
 
-    /// Whether the session's user would still be taken.
+    /// True if the user of this session would still be accepted under the present configuration.
     fn takes(&self, session: &Session, now: Timestamp) -> bool {
         let sub = session.username.as_str();
         self.issuer.until.is_none_or(|until| now < until)
             && self.issuer.takes_subject(sub)
-            // Under the same name there may be another issuer now.
+            // The section may have the same name but another issuer now. The subject is made of
+            // both issuer and `sub`, so it shows whether it is still the same issuer.
             && Subject::foreign(&self.issuer.issuer, sub) == session.subject
     }
 }
 
 impl Services {
-    /// Whether a session that began with a foreign token may go on; `None` where it began with
-    /// a password.
+    /// Whether a session that began with a foreign token may go on; `None` for a session that began
+    /// with a password.
     pub(super) fn still_trades(&self, session: &Session, now: Timestamp) -> Option<bool> {
         let issuer = session.source.strip_prefix(ISSUER)?;
         let mut trades = self.trades.iter();
@@ -65,7 +69,8 @@ impl Services {
 }
 
 impl Login {
-    /// A foreign token for a session.
+    /// Exchanges a foreign token for a session. The token is verified like one on a route, with a
+    /// remote check where its issuer demands one.
     pub(super) async fn exchange(
         &self,
         endpoint: &Endpoint,
@@ -91,11 +96,15 @@ impl Login {
             }
         };
         let user = user_of(&verified);
+        // The session ends after `exchange_ttl`, and no later than the configuration stops to
+        // accept the issuer (`until`). It may outlive the foreign token itself.
         let longest = call.now.plus(self.config.exchange_ttl).whole_secs();
         let until = verified.until.map_or(longest, |until| until.min(longest));
         let origin = Origin::traded(call, verified.digest, until);
         let (session, facts) = self.open_session(call, &user, origin).await?;
-        // Its logout, or its user's revocation, may have come while it was being traded.
+        // A logout of the foreign token, or a revocation of its user, may have happened while it
+        // was exchanged. If it happened before the session was stored, it did not find the session;
+        // therefore the revocations are read again, after the session is stored.
         if let Err(refusal) = verified.check_ended(self.services.store.revocations(), call.now) {
             self.services.store.revoke(Revoke::Session(session.id), call.now).await?;
             return Err(refusal.into());
@@ -113,16 +122,17 @@ impl Login {
     }
 }
 
-/// Whom a foreign token is about, as a user.
+/// The user that a foreign token describes.
 fn user_of(verified: &Verified) -> User {
     let identity = &verified.identity;
     let texts = |names: &[std::sync::Arc<str>]| names.iter().map(ToString::to_string).collect();
-    // Invariant: a token without `sub` does not verify.
+    // Invariant: a token without `sub` is not accepted by the verifier.
     let sub = identity.claims.get("sub").and_then(Value::as_str).unwrap_or_default();
     User {
         id: UserId::new(identity.subject.as_str()),
         name: sub.to_owned(),
-        // An address is only what somebody typed there, and would find one of our own users.
+        // An e-mail address in a foreign token is whatever somebody entered at that issuer. It must
+        // not lead to one of our own users.
         email: None,
         source: format!("{ISSUER}{}", identity.issuer),
         roles: texts(&identity.roles),
@@ -132,8 +142,9 @@ fn user_of(verified: &Verified) -> User {
     }
 }
 
-/// What a login tells of itself: the dialect's `auths`, and one more for each issuer that it
-/// trades with, unless the operator has said what to tell.
+/// The facts that a login tells about itself: the dialect's `auths`, with one entry more for each
+/// issuer whose tokens it exchanges. Where the operator has set `auths`, that value is told
+/// instead.
 pub(crate) fn told(login: &config::Login, issuers: &[Issuer]) -> Map<String, Value> {
     let mut about = login.about.clone();
     let defaults = &login.dialect.config;
@@ -162,7 +173,7 @@ pub(crate) fn told(login: &config::Login, issuers: &[Issuer]) -> Map<String, Val
     about
 }
 
-/// The host of an issuer's address.
+/// The host part of an issuer's URL.
 fn host_of(issuer: &str) -> &str {
     let rest = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)

@@ -1,8 +1,9 @@
-//! What services ask about our tokens: is it good (RFC 7662), and make it not be (RFC 7009).
+//! Token introspection (RFC 7662) and token revocation (RFC 7009), for the gateway's own tokens.
 //!
-//! Callers are programs with an API key of the right scope, which is asked for before the token is
-//! looked at. Whatever is not in use is answered `{"active": false}` and nothing else: expired,
-//! revoked, somebody else's and garbage look alike.
+//! The callers are programs with an API key of the right scope. The key is verified before the
+//! token is read (RFC 7662, section 2.1). A token that is not active is answered with `{"active":
+//! false}` and nothing else: an expired, a revoked, a foreign and a garbled token look alike, so
+//! that a caller learns nothing about tokens it found somewhere (section 2.2).
 
 use std::sync::Arc;
 
@@ -15,11 +16,11 @@ use crate::secret::{Digest, SecretString};
 use crate::session::{Generation, Revoke};
 use crate::telemetry::audit::AuditEvent;
 
-/// What an API key has to have for each.
+/// The scope that an API key needs for each of the two.
 const MAY_INTROSPECT: &str = "introspect";
 const MAY_REVOKE: &str = "revoke";
 
-/// Claims that are told as they are.
+/// The claims that the answer copies from the token.
 const TOLD: [&str; 13] = [
     "iss",
     "sub",
@@ -33,12 +34,12 @@ const TOLD: [&str; 13] = [
     "roles",
     "sid",
     "uid",
-    // Of a pair: what its key has to hash to.
+    // The digest of the key that must be presented together with the token.
     "kh",
 ];
 
 impl Login {
-    /// Says what a token of ours is worth now.
+    /// Answers whether a token of ours is active now, and what it says.
     pub(super) async fn introspect(
         &self,
         endpoint: &Endpoint,
@@ -56,7 +57,8 @@ impl Login {
         Ok(done(serve::json(&told), &caller))
     }
 
-    /// What is told of a token that verifies; `None` for a refresh token that works no more.
+    /// The claims of a token whose signature is valid; `None` for a refresh token that is no longer
+    /// the working one of its session.
     async fn active(
         &self,
         token: &OwnToken,
@@ -66,6 +68,8 @@ impl Login {
         let mut told = Map::new();
         told.insert("active".to_owned(), true.into());
         let claims = TOLD.iter().filter_map(|name| identity.claims.get_key_value(*name));
+        // `TOLD` is a list of what may be told, not of what must be hidden: a new claim stays
+        // private until it is added.
         told.extend(claims.map(|(name, value)| (name.clone(), value.clone())));
         let kind = match (token.is_refresh, &token.verified.key_hash) {
             (true, _) => "refresh_token",
@@ -90,7 +94,8 @@ impl Login {
         Ok(Some(told))
     }
 
-    /// Ends the session of a token of ours; what is none is as good as revoked.
+    /// Ends the session of one of our tokens. A token that is not valid is answered with success as
+    /// well, because it cannot be used anyway (RFC 7009, section 2.2).
     pub(super) async fn revoke_token(
         &self,
         endpoint: &Endpoint,
@@ -101,7 +106,8 @@ impl Login {
         let found = self.verifier.own_token(token.expose());
         if let Some(session) = found.and_then(|token| token.verified.identity.session) {
             let revoked = self.services.store.revoke(Revoke::Session(session), call.now).await;
-            // In force before it is durable, as at a logout.
+            // The revocation is in force in memory even if it could not be written: streams are
+            // ended in both cases, and the caller is told afterwards.
             self.end_streams(&[session]);
             let cause = format!("by API key {}", caller.identity.username);
             self.audit(call, AuditEvent::Revoked { session, cause: &cause });
@@ -110,7 +116,7 @@ impl Login {
         Ok(done(self.answer(endpoint, &self.facts(call.now)).answer, &caller))
     }
 
-    /// The program that asks.
+    /// Authenticates the program that asks, by its API key, and checks the scope of the key.
     fn caller(&self, call: &Call, scope: &'static str) -> Result<Arc<Verified>, Refused> {
         let keys = &self.services.api_keys;
         let caller = keys.verify_in(&call.head, call.client.address, call.now)?;
@@ -128,7 +134,7 @@ fn about(endpoint: &Endpoint, call: &Call) -> Result<SecretString, Refused> {
     }
 }
 
-/// For the access log: who asked, not whom it was about.
+/// For the access log: the program that asked, not the user that the token is about.
 fn done(answer: Answer, caller: &Verified) -> Done {
     Done { answer, subject: Some(caller.identity.subject.to_string()), session: None }
 }

@@ -1,4 +1,8 @@
-//! A new session, and the tokens that a session is given.
+//! New sessions and the tokens of a session.
+//!
+//! `open_session` stores a session before any token of it is signed: a token whose session does not
+//! exist must never leave the gateway. Password, code, exchange, refresh and the operator's `token
+//! mint` issue their tokens here. Whether the user may log in was decided before.
 
 use std::net::IpAddr;
 
@@ -18,11 +22,12 @@ use crate::users::{User, UserKey};
 
 use super::{Call, Done, Login, Refused};
 
-/// Agents are kept for the operator's eyes; longer ones say nothing more.
+/// Longest user agent that is stored, in characters. It only helps an operator to recognise a
+/// session.
 const LONGEST_AGENT: usize = 256;
 
 impl Login {
-    /// Begins a session for `user` and answers with its tokens.
+    /// Begins a session for `user`, writes it to the audit log, and answers with its tokens.
     pub(super) async fn start_session(
         &self,
         endpoint: &Endpoint,
@@ -41,7 +46,8 @@ impl Login {
         Ok(self.answer(endpoint, &facts))
     }
 
-    /// Begins a session for `user` and makes its tokens.
+    /// Begins a session for `user` and makes its tokens. May end the user's oldest sessions, if the
+    /// user has more than the limit.
     pub(super) async fn open_session(
         &self,
         call: &Call,
@@ -56,7 +62,9 @@ impl Login {
         let most = self.services.limits.sessions_per_user;
         let ended = self.services.store.put(session.clone(), most, now).await?;
         self.end_streams(&ended);
-        // A review that came between the password and `put` has not seen this session.
+        // Race: if a review of the user ran after the password was verified but before `put`, it
+        // did not see this session. Therefore the user is compared once more after `put`; any later
+        // review finds the session in the store.
         if !self.services.still_is(&session, now).await? {
             session = self.live_session(session.id, call).await?;
         }
@@ -69,8 +77,9 @@ impl Login {
         Ok((session, facts))
     }
 
-    /// Counts that the user begins a session, whatever becomes of it. Attempts that fail are
-    /// counted elsewhere: strangers must not be able to use this up.
+    /// Counts a session that the user begins, whatever becomes of it, and refuses it over the
+    /// limit. Only a user whose password was right gets here; failed attempts are counted
+    /// elsewhere, because strangers must not be able to use up this limit.
     fn count_begun(&self, call: &Call, user: &User) -> Result<(), Refused> {
         let who = (user.source.as_str(), &user.id);
         let admitted = self.services.begun.admit(who, call.now);
@@ -85,8 +94,9 @@ impl Login {
         })
     }
 
-    /// A session of the first of these users who is there, and its access token, for a script and
-    /// without a password: an operator asked.
+    /// Begins a session without a password, at the request of an operator on the machine, and
+    /// returns its access token for a script. Takes the first of `users` that the source still
+    /// knows; a disabled user is refused.
     pub(crate) async fn mint(
         &self,
         users: &[UserKey],
@@ -123,12 +133,15 @@ impl Login {
     ) -> Session {
         let login = &self.config;
         let now = origin.now;
+        // Some dialects have no refresh: their session ends with the access token.
         let life = match login.dialect.defaults.ends_with_access {
             true => login.access_ttl,
             false => login.refresh_ttl,
         };
         let expires = now.plus(life).whole_secs();
         let expires = origin.until.map_or(expires, |until| expires.min(until));
+        // Everything that a token will say is copied from the user now. A later change of the user
+        // changes `user_version` in the source, and the next review or refresh ends the session.
         let mut session = Session {
             id: SessionId::new(now),
             subject: self.services.subject(user),
@@ -165,12 +178,13 @@ impl Login {
         session
     }
 
-    /// When an access token issued now ends: never after its session.
+    /// The end of an access token that is issued now. It is never after the end of its session.
     pub(super) fn access_end(&self, session_end: Timestamp, now: Timestamp) -> Timestamp {
         now.plus(self.config.access_ttl).whole_secs().min(session_end)
     }
 
-    /// Signs an access token, and a refresh token of this `jti` and `exp` where one is given.
+    /// Signs an access token and, where `refresh` gives a `jti` and an `exp`, a refresh token. The
+    /// session must be stored already.
     pub(super) fn issue(
         &self,
         session: &Session,
@@ -227,7 +241,7 @@ impl Login {
         Ok(facts)
     }
 
-    /// What templates may say of a session.
+    /// The facts about a session and its user that a dialect's templates may use.
     pub(super) fn session_facts(&self, session: &Session, now: Timestamp) -> Facts {
         Facts {
             user: Some(UserFacts {
@@ -249,7 +263,8 @@ impl Login {
     }
 }
 
-/// Where and when a session begins, what it is traded for, and when it ends at the latest.
+/// Circumstances of a new session: the client's address and user agent, the foreign token that was
+/// exchanged for it, and its latest end.
 pub(super) struct Origin {
     address: Option<IpAddr>,
     agent: Option<String>,
@@ -271,29 +286,32 @@ impl Origin {
         }
     }
 
-    /// For a token of another issuer, until then at the latest.
+    /// For a session that is exchanged for a foreign token; it ends at `until` at the latest.
     pub(super) fn traded(call: &Call, token: Digest, until: Timestamp) -> Self {
         Self { until: Some(until), traded: Some(token), ..Self::of(call) }
     }
 }
 
-/// The user's own claims under those that the dialect makes, so that a route can ask for them.
+/// The user's own claims and those of the dialect; the dialect's claims win, so that a user source
+/// cannot overwrite `exp` or `sub`. Routes can require the user's claims.
 fn with_users_own(session: &Session, made: Claims) -> Claims {
     let mut claims = session.claims.clone();
     claims.extend(made);
     claims
 }
 
-/// The dialect's own claims.
+/// The claims that the dialect's template makes.
 fn claims(template: &Template, facts: &Facts, dialect: &Dialect) -> Claims {
     match template.render(facts, dialect) {
         Value::Object(claims) => claims,
-        // Invariant: a claims template is an object.
+        // Invariant: a dialect's template for claims is an object, checked when the dialect was
+        // loaded.
         _ => Claims::new(),
     }
 }
 
-/// The pair's second secret: a random UUID v4, as Webitel's clients know it.
+/// The key of a pair of token and key: a random UUID of version 4, because Webitel's clients expect
+/// that form.
 fn new_key() -> SecretString {
     SecretString::new(uuid::Builder::from_random_bytes(secret::random()).into_uuid().to_string())
 }

@@ -1,4 +1,8 @@
-//! Ending sessions, and telling about one.
+//! Logout: ending sessions, refusing foreign tokens, and telling a client about its session.
+//!
+//! A logout takes effect in memory at once, even if the store cannot write it; the client is then
+//! told of the failure and may repeat it. Nothing here reads the user source: a user who was
+//! removed can still log out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +14,15 @@ use crate::secret::SecretString;
 use crate::session::{Revoke, StreamOrigin};
 use crate::telemetry::audit::AuditEvent;
 
-/// How long a token of somebody else stays refused after its logout.
+/// How long a foreign token stays refused after its logout, if its own end is not known to be
+/// earlier.
 const OUTLAWED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Login {
-    /// Ends the presented token's session, or all of its user's.
+    /// Ends the session of the presented token, or all sessions of its user, as the endpoint's step
+    /// says.
+    ///
+    /// A foreign token has no session here; its logout refuses that single token from now on.
     pub(super) async fn log_out(
         &self,
         endpoint: &Endpoint,
@@ -25,7 +33,9 @@ impl Login {
         if endpoint.step == Step::Logout && !self.verifier.names_us(credential.token().expose()) {
             return self.outlaw(endpoint, call, &credential).await;
         }
-        // A pair that only ran out may still log out: its clients do so when they close.
+        // An expired pair of token and key may still log out: its clients log out when they are
+        // closed, often after the token expired. The session may still have refresh tokens or
+        // streams.
         let allow_expired = matches!(presented, Presented::Pair { .. });
         let verified = self.verify_presented(call, &presented, allow_expired)?;
         let session = verified
@@ -39,7 +49,8 @@ impl Login {
             Revoke::Session(session)
         };
         let revoked = self.services.store.revoke(what, call.now).await;
-        // In force before it is durable: a logout that fails to be written is still a logout.
+        // The revocation is in force in memory before it is durable. So the streams are ended and
+        // the logout is audited even if writing failed, and only then is the error returned.
         self.end_streams(revoked.as_deref().unwrap_or(&[session]));
         let sessions = revoked.as_ref().map_or(1, Vec::len);
         self.audit(call, AuditEvent::LoggedOut { subject, session, sessions });
@@ -50,8 +61,11 @@ impl Login {
         Ok(done)
     }
 
-    /// Refuses a token of somebody else from now on: its issuer is not told, but nothing here takes
-    /// it any more. Not by its own `exp`: an answer about an opaque token may not say it.
+    /// Refuses a foreign token from now on. Its issuer is not informed, but nothing here accepts
+    /// the token any more.
+    ///
+    /// The refusal does not follow the token's `exp`: for an opaque token the issuer's answer may
+    /// lack it. It lasts `OUTLAWED`, or until the issuer's own end (`until`) if that is earlier.
     async fn outlaw(
         &self,
         endpoint: &Endpoint,
@@ -64,8 +78,10 @@ impl Login {
         let until = verified.until.map_or(longest, |until| until.min(longest));
         let (digest, subject) = (verified.digest, &verified.identity.subject);
         let revoked = self.services.store.revoke(Revoke::Token { digest, until }, call.now).await;
+        // The revocation was recorded before the streams are ended. A stream that is opened between
+        // the two looks at the revocations again and ends itself.
         self.services.streams.end(StreamOrigin::Credential(digest));
-        // What it was traded for ends with it.
+        // Sessions that were exchanged for this token end with it.
         self.end_streams(revoked.as_deref().unwrap_or_default());
         let issuer = &verified.identity.issuer;
         self.audit(call, AuditEvent::Outlawed { subject, issuer });
@@ -75,7 +91,7 @@ impl Login {
         Ok(done)
     }
 
-    /// Tells about the session of an access token.
+    /// Answers with the facts about the session of an access token. Fails if the session has ended.
     pub(super) async fn tell_session(
         &self,
         endpoint: &Endpoint,
@@ -112,7 +128,7 @@ impl Login {
     }
 }
 
-/// The token, or the pair, that was presented.
+/// The presented token, or pair of token and key. A password or a code is not accepted here.
 fn credential_of(presented: &Presented) -> Result<Credential, Refused> {
     match presented {
         Presented::Token { token, .. } => Ok(Credential::Bearer(token.clone())),

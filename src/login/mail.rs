@@ -1,4 +1,9 @@
-//! Codes by mail: one SMTP conversation each, bounded in number and time.
+//! One-time codes by mail.
+//!
+//! Each mail is one SMTP conversation (RFC 5321), and the conversations are bounded in number and
+//! time. `second_step` calls `Mailer::send` and waits until the mail server has accepted the mail:
+//! an error there is the login's error (503). Mails are never queued on disk or sent again; the
+//! user asks for a new code.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,12 +20,13 @@ use crate::admission::{NoPlace, Places};
 use crate::config;
 use crate::secret::SecretString;
 
-/// Conversations with the mail server at once: more would only make it slower.
+/// SMTP conversations at the same time. More would not make the mail server faster.
 const CONVERSATIONS: usize = 8;
-/// Mails that may wait for one of them; each waits no longer than the time limit.
+/// Mails that may wait for a conversation. Each waits no longer than the time limit.
 const WAITING: usize = 256;
 
-/// Sends codes.
+/// Sends codes by mail. Bounds: conversations in parallel, waiting mails, the share of one client
+/// address, mails per account and hour (counted by the store), and the time for one mail.
 #[derive(Debug)]
 pub(crate) struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -34,7 +40,7 @@ pub(crate) struct Mailer {
     places: Places,
 }
 
-/// A mail could not be handed over; the login is answered 503.
+/// The reasons why a mail was not accepted by the mail server. The login is answered with 503.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MailError {
     #[error("`{address}` is not an address that mail can be sent from or to")]
@@ -61,7 +67,8 @@ pub(crate) enum MailError {
 }
 
 impl Mailer {
-    /// Prepares for the configured server; nothing is sent yet.
+    /// Prepares for the configured mail server. Nothing is sent yet, so a mail server that is down
+    /// does not prevent a start.
     pub(crate) fn new(mail: &config::Mail) -> Result<Self, MailError> {
         let tls = match mail.tls {
             config::MailTls::Starttls => Tls::Required(tls_parameters(mail)?),
@@ -89,24 +96,27 @@ impl Mailer {
         })
     }
 
-    /// How long a code lives.
+    /// How long a code is valid.
     pub(crate) fn code_ttl(&self) -> Duration {
         self.code_ttl
     }
 
-    /// Mails to one account in an hour.
+    /// How many mails one account may get in an hour.
     pub(crate) fn per_hour(&self) -> u32 {
         self.per_hour
     }
 
-    /// Sends `code` to a user's address and returns when the server has accepted it. `origin` asks
-    /// for it, and may have an eighth of those that wait.
+    /// Sends `code` to a user's address, and returns when the mail server has accepted it. `origin`
+    /// is the client's address group; one group may occupy an eighth of the places, so that one
+    /// client cannot keep others from getting their codes.
     pub(crate) async fn send(
         &self,
         (address, name): (&str, &str),
         code: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<(), MailError> {
+        // The place is taken before the conversation: it bounds the mails that wait, not only those
+        // being sent.
         let _place = self.places.take(origin).map_err(MailError::NoPlace)?;
         let minutes = self.code_ttl.as_secs().div_ceil(60).to_string();
         let text = self
@@ -123,6 +133,7 @@ impl Mailer {
             .header(ContentType::TEXT_PLAIN)
             .body(text)
             .map_err(MailError::Message)?;
+        // The time limit covers both waiting for a conversation and the conversation.
         let sending = async {
             let _conversation = self.conversations.acquire().await;
             self.transport.send(message).await.map_err(MailError::Refused)
@@ -133,8 +144,8 @@ impl Mailer {
         }
     }
 
-    /// A name of one mail that nobody else gives (RFC 5322 §3.6.4). Large providers refuse mail
-    /// without one, and a relay that adds its own would make the mail look like the relay's.
+    /// A unique `Message-ID` (RFC 5322, section 3.6.4). Large providers refuse mail without one. If
+    /// a relay added its own, the mail would seem to come from the relay.
     fn message_id(&self) -> String {
         let domain = self.from.email.domain();
         let domain = if domain.is_ascii() { domain } else { "tollhouse.invalid" };
@@ -142,7 +153,8 @@ impl Mailer {
     }
 }
 
-/// Tells holiday notices and other automatic answers not to answer (RFC 3834 §5).
+/// The header `Auto-Submitted` (RFC 3834, section 5): vacation notices and other automatic replies
+/// do not answer such mail.
 fn auto_submitted() -> HeaderValue {
     let name = HeaderName::new_from_ascii_str("Auto-Submitted");
     HeaderValue::new(name, "auto-generated".to_owned())
@@ -156,7 +168,8 @@ fn tls_parameters(mail: &config::Mail) -> Result<TlsParameters, MailError> {
     let mut tls = TlsParameters::builder(mail.host.clone());
     if let Some(pem) = &mail.ca {
         let ca = Certificate::from_pem(pem.as_bytes()).map_err(MailError::Setup)?;
-        // The operator's CA is meant instead of the public ones, not beside them.
+        // The operator's CA replaces the public ones: otherwise any public CA could also vouch for
+        // the mail server.
         tls = tls
             .certificate_store(lettre::transport::smtp::client::CertificateStore::None)
             .add_root_certificate(ca);

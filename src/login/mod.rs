@@ -1,9 +1,13 @@
-//! The steps of a login (password, code, exchange, refresh, logout, and questions about them),
-//! whatever the format.
+//! The steps of a login (password, code, exchange, refresh, logout, and questions about tokens),
+//! whatever the wire format is.
 //!
-//! A dialect says how requests and answers look; this module does the work once. Every step runs
-//! whole in the back room, on a body that was already read. Nothing here knows of routes, and
-//! nothing is answered before the store has made it durable.
+//! A dialect describes how requests and answers look; this module does the work, once for all
+//! dialects. Each step runs from start to end on the background runtime, with a body that was read
+//! before. `pipeline` calls `Login::handle` and `Services`; `server` and `admin` call the reviews
+//! and `mint`.
+//!
+//! Nothing here knows of routes, and no step is answered before the store has made its result
+//! durable.
 
 mod attempts;
 mod basic;
@@ -51,7 +55,8 @@ pub(crate) use self::proofs::Proofs;
 pub(crate) use self::review::{Reviewed, review_sessions};
 pub(crate) use self::totp::{new_totp, totp_address};
 
-/// What every login of a gateway works with.
+/// The services that all logins of a gateway share. They live as long as one generation of the
+/// configuration; `users` and `store` may outlive it.
 #[derive(Debug)]
 pub(crate) struct Services {
     pub(crate) users: Arc<Users>,
@@ -61,18 +66,19 @@ pub(crate) struct Services {
     pub(crate) audit: AuditLog,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: config::LoginLimits,
-    /// What addresses have failed lately.
+    /// Failed attempts by client address, in memory. The store has the counts by account.
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) mailer: Option<Mailer>,
     pub(crate) trades: Vec<Trade>,
-    /// Passwords that were right a moment ago.
+    /// Passwords that were verified within the last minute, for Basic authentication.
     pub(crate) proofs: Arc<Proofs>,
     pub(crate) api_keys: Arc<ApiKeys>,
-    /// Sessions that users have begun.
+    /// Counts the sessions that each user begins, for the limit of new sessions.
     pub(crate) begun: Counters,
 }
 
-/// One `[[login]]` at work.
+/// One `[[login]]` section of the configuration, ready to handle requests. Made by `gateway`; a
+/// reload makes a new one.
 #[derive(Debug)]
 pub(crate) struct Login {
     pub(crate) config: config::Login,
@@ -80,21 +86,24 @@ pub(crate) struct Login {
     pub(crate) verifier: Arc<Verifier>,
 }
 
-/// A request for one of a login's endpoints, its body read.
+/// A request for one of a login's endpoints. Its body has been read and bounded before, so that a
+/// slow client does not occupy the background runtime.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// Number of the endpoint in the dialect.
+    /// Index of the endpoint in the dialect.
     pub(crate) endpoint: usize,
     pub(crate) head: Parts,
     pub(crate) body: Bytes,
     pub(crate) client: Arc<Client>,
     pub(crate) request_id: String,
-    /// Peers that many clients share are not counted by address.
+    /// True for a peer whose address many clients share. Its attempts are not counted by address,
+    /// because a limit would hit all of those clients.
     pub(crate) shared_address: bool,
     pub(crate) now: Timestamp,
 }
 
-/// A step did not succeed.
+/// A refused step. `reason` decides the answer to the client, `cause` goes to the log only: it may
+/// say more than the client should learn.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
     pub(crate) reason: Reason,
@@ -102,7 +111,7 @@ pub(crate) struct Refused {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// What a step did, for the access log.
+/// A step that succeeded: the answer, and the user and session for the access log.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) answer: Answer,
@@ -124,8 +133,8 @@ impl From<Reason> for Refused {
 
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
-        // A store that is full or being opened anew is back soon; one that was given up is at
-        // work in the next gateway already.
+        // A store whose queue is full or that is being opened again is back soon. A store that was
+        // closed belongs to a gateway that was replaced; the next request reaches the new one.
         let retry_after = Some(Duration::from_secs(1));
         Self { retry_after, ..Self::new(Reason::Unavailable, error.to_string()) }
     }
@@ -149,7 +158,8 @@ impl From<SourceError> for Refused {
     fn from(error: SourceError) -> Self {
         match &error {
             SourceError::Unavailable { .. } => Self::new(Reason::Unavailable, error.to_string()),
-            // The queue is as long as it may be; a second is more than a hash takes.
+            // The queue of passwords to be hashed is full. One second is longer than a hash takes,
+            // so there will be room then.
             SourceError::Busy { .. } => Self {
                 retry_after: Some(Duration::from_secs(1)),
                 ..Self::new(Reason::TooManyAttempts, error.to_string())
@@ -167,14 +177,18 @@ impl From<SourceError> for Refused {
 }
 
 impl Services {
-    /// Who a user is to everybody but the user's source.
+    /// The user's subject: the id under which everything but the user source knows the user.
     pub(crate) fn subject(&self, user: &User) -> Subject {
         self.users.subject(&user.source, &user.id)
     }
 }
 
 impl Login {
-    /// Carries out the endpoint's step.
+    /// Carries out the step of the endpoint.
+    ///
+    /// The order matters: the tenant is checked before the credential is read, so that an unknown
+    /// tenant learns nothing about users. Introspection and revocation authenticate their caller
+    /// first, and only then read the token in question.
     pub(crate) async fn handle(self: Arc<Self>, call: Call) -> Result<Done, Refused> {
         let endpoint = self.endpoint(call.endpoint)?;
         if endpoint.step == Step::Answer {
@@ -211,10 +225,12 @@ impl Login {
         }
     }
 
-    /// What kind of work the request is, as far as its head tells.
+    /// The kind of work that the request means for the background runtime, judged by its head.
     ///
-    /// A step that may turn out to look at a password is one that does: else a token beside a
-    /// password in the body would let guesses in by the door of those who are in already.
+    /// Each kind has its own bound on parallel requests. A step that may turn out to verify a
+    /// password counts as password work: else a client could send a token in the head and a
+    /// password in the body, and its guesses would take the places of clients that are logged in
+    /// already.
     pub(crate) fn work(&self, endpoint: usize, head: &Parts) -> Work {
         let Some(endpoint) = self.config.dialect.endpoints.get(endpoint) else {
             return Work::Token;
@@ -226,7 +242,8 @@ impl Login {
         }
     }
 
-    /// The form of this endpoint's errors.
+    /// The form of this endpoint's error answers. An endpoint that the dialect does not have gets
+    /// the dialect's common form.
     pub(crate) fn errors(&self, endpoint: usize) -> &Arc<ErrorForm> {
         self.config
             .dialect
@@ -243,17 +260,20 @@ impl Login {
             .ok_or_else(|| Refused::new(Reason::Internal, "no such endpoint"))
     }
 
-    /// Where the login lists tenants, the two headers must be one of its pairs.
+    /// Checks the headers `x-killbill-apikey` and `x-killbill-apisecret`, where the login lists
+    /// tenants: they must be the pair of one tenant.
     fn check_tenant(&self, call: &Call) -> Result<(), Refused> {
         if self.config.tenants.is_empty() {
             return Ok(());
         }
         let header = |name: &str| call.head.headers.get(name).map_or(&b""[..], |v| v.as_bytes());
         let (key, secret) = (header("x-killbill-apikey"), header("x-killbill-apisecret"));
-        // Every pair is compared, so that the time does not tell which key exists.
+        // Every pair is compared, and in constant time: the time of the answer must not tell which
+        // key exists.
         let known = self.config.tenants.iter().fold(false, |known, tenant| {
             let key = crate::secret::equal(key, tenant.api_key.as_bytes());
             let secret = crate::secret::equal(secret, tenant.api_secret.expose().as_bytes());
+            // `|` and `&` evaluate both sides; `||` and `&&` would stop early and take less time.
             known | (key & secret)
         });
         known
@@ -294,7 +314,8 @@ impl Login {
         self.services.audit.write(call.now, &self.actor(call), &event);
     }
 
-    /// A session ended: nothing of it stays open.
+    /// Ends the streams of sessions that have ended: tunnels and long responses. The sessions are
+    /// revoked in the store before, see `session::Streams`.
     fn end_streams(&self, ended: &[SessionId]) {
         for session in ended {
             self.services.streams.end(*session);
@@ -316,7 +337,8 @@ impl Call {
         Presenter { certificate, origin: self.address_group() }
     }
 
-    /// The group of addresses that attempts from here are counted for.
+    /// The address group that attempts of this client are counted for; `None` where addresses are
+    /// not counted.
     fn address_group(&self) -> Option<std::net::IpAddr> {
         if self.shared_address { None } else { self.client.address.map(address_group) }
     }

@@ -1,4 +1,8 @@
-//! The password step.
+//! The password step of a login: a name and a password for a session, or for a second step.
+//!
+//! The order protects against guessing: count by address, look the name up, reserve an attempt for
+//! the account, verify the password, and report the result. `Login::handle` calls `log_in`; Basic
+//! authentication on routes takes the same steps in `basic`.
 
 use super::second_step::Wait;
 use super::{Call, Done, Login, Refused};
@@ -9,7 +13,8 @@ use crate::session::{AttemptKind, LoginProgress};
 use crate::users::{Lookup, Name, User, canonical_account};
 
 impl Login {
-    /// A password for a session, or for a code that is to follow.
+    /// Verifies a password, then begins a session or, where a second step is due, answers that a
+    /// code is awaited.
     pub(super) async fn log_in(
         &self,
         endpoint: &Endpoint,
@@ -34,6 +39,8 @@ impl Login {
                 return Err(refused);
             }
         };
+        // The progress is found out before the attempt is reported: only a complete login makes the
+        // address known for this account.
         let progress = self.progress(&user, wait.as_ref()).await?;
         services.passed(attempt, progress, call.now).await?;
         let Some(wait) = wait else {
@@ -41,15 +48,16 @@ impl Login {
         };
         let account = match lookup.key {
             Some(_) => account,
-            // Some sources know a name only once its password was right; the code comes after that.
+            // Some sources can only find a user together with the right password. The account of
+            // such a user is known only now, and the code must be stored under it.
             None => self.account(call, &name).await?,
         };
         self.pend(endpoint, call, account, (&user, wait)).await
     }
 
-    /// How far the right password has brought a user. One whose second step is due elsewhere, but
-    /// not at this login, has not passed it here either: their address is not known by half of what
-    /// they have.
+    /// How far the right password has brought the user. A user who has a second step, but not at
+    /// this login, has not passed that step here. Their address then does not become known for the
+    /// account, because a stolen password alone would be enough for that.
     async fn progress(&self, user: &User, wait: Option<&Wait>) -> Result<LoginProgress, Refused> {
         let has_step = match (wait, self.config.totp) {
             (Some(_), _) => true,
@@ -70,7 +78,7 @@ impl Login {
         checked.map_err(|refused| self.told(refused))
     }
 
-    /// A refusal as the client is told it.
+    /// The refusal in the form that the client may see.
     fn told(&self, refused: Refused) -> Refused {
         match refused.reason {
             Reason::UnknownUser => Refused { reason: self.unknown_user(), ..refused },
@@ -78,8 +86,9 @@ impl Login {
         }
     }
 
-    /// An unknown user is told from a wrong password only where the dialect has two answers and
-    /// the operator lets it.
+    /// The reason for an unknown user. It differs from that for a wrong password only if the
+    /// dialect has two answers and the operator has allowed it: the difference tells strangers
+    /// which users exist.
     fn unknown_user(&self) -> Reason {
         if self.config.dialect.tells_unknown_user && self.config.reveal_unknown_user {
             Reason::UnknownUser
@@ -88,7 +97,7 @@ impl Login {
         }
     }
 
-    /// What attempts are counted for.
+    /// The digest under which the attempts and codes of a name are counted and stored.
     async fn account(&self, call: &Call, name: &Name) -> Result<Digest, Refused> {
         let (users, group) = (&self.services.users, call.address_group());
         let lookup = users.look_for(&self.config.users, name, group).await?;
@@ -96,7 +105,7 @@ impl Login {
     }
 }
 
-/// What an endpoint calls a user by.
+/// The kind of name that the endpoint takes: a username or an e-mail address.
 pub(super) fn account_name(endpoint: &Endpoint, name: &str) -> Name {
     match endpoint.account {
         AccountKey::Username => Name::Username(name.to_owned()),
@@ -104,7 +113,7 @@ pub(super) fn account_name(endpoint: &Endpoint, name: &str) -> Name {
     }
 }
 
-/// A user as templates see them, with the id that they have everywhere.
+/// The user as templates see them, with the subject as id.
 pub(super) fn user_facts(user: &User, subject: &Subject) -> UserFacts {
     UserFacts {
         id: subject.to_string(),

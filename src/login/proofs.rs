@@ -1,10 +1,13 @@
-//! Passwords that were found right a moment ago, so that a program which sends its password with
-//! every request costs one hash a minute.
+//! A cache of passwords that were verified within the last minute. Programs that send their
+//! password with every request then cost one slow hash a minute.
 //!
-//! A proof is kept under a keyed digest of everything that it depends on: the sources in their
-//! order, the name, the password, where it came from. Each part is preceded by its length, so no
-//! two askers share one by moving a letter from the name to the password. What is wrong is never
-//! kept. When users change all is forgotten, and what was being found out meanwhile is not kept.
+//! The key is a keyed digest of everything that the result depends on: the sources in their order,
+//! the name, the password, and the address group. Each part is preceded by its length, so that two
+//! different requests can never have the same digest input.
+//!
+//! Wrong passwords are never cached. When users change, all entries are dropped, and a result that
+//! was computed meanwhile is not stored (see `epoch`). The same file has the single flight for
+//! passwords and the list of users that a review must look at.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,24 +24,28 @@ use crate::dialect::Reason;
 use crate::secret::{self, Digest, SecretString};
 use crate::users::User;
 
-/// How long a password is not looked at again.
+/// How long a verified password is accepted without being verified again.
 const LIFE: Duration = Duration::from_secs(60);
-/// More are looked at each time: the threads that hash are bounded too.
+/// Bound on the cached passwords. Beyond it each password is verified every time; the threads that
+/// hash are bounded as well.
 const MOST: usize = 10_000;
-/// More are refused: whom nobody remembers, no review of changed users could find.
+/// Bound on the users that are tracked. Beyond it requests fail with 503: a user who is not tracked
+/// could keep a stream open after the account was disabled, because no review would find that user.
 const MOST_USERS: usize = 50_000;
 
-/// A password and everything that its being right depends on.
+/// A name and a password with everything that the result of verifying them depends on. Whatever is
+/// missing here would let one request use the result of another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) sources: &'a [String],
     pub(crate) name: &'a str,
     pub(crate) password: &'a SecretString,
-    /// Attempts are counted by address, so another address asks for itself.
+    /// The address group is part of the key: attempts are counted by address, so another address
+    /// must verify the password itself.
     pub(crate) group: Option<IpAddr>,
 }
 
-/// What is known of passwords.
+/// The cache, the tracked users, and the passwords being verified now.
 #[derive(Debug)]
 pub(crate) struct Proofs {
     key: hmac::Key,
@@ -48,10 +55,12 @@ pub(crate) struct Proofs {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// How often all was forgotten.
+    /// Number of times that the cache was emptied; a result that began under an earlier number is
+    /// not stored.
     epoch: u64,
     held: HashMap<Digest, Held>,
-    /// Whose passwords they were, by what names them in the streams.
+    /// The users whose passwords were accepted, by the digest that names them in streams and
+    /// revocations, and when that was last.
     users: HashMap<Digest, (User, Timestamp)>,
 }
 
@@ -61,16 +70,20 @@ struct Held {
     since: Timestamp,
 }
 
-/// One password being looked at, however many requests have it.
+/// One password that is being verified (single flight). All requests with the same digest wait for
+/// one result.
 type Flight = Arc<OnceCell<Result<Arc<Verified>, Refused>>>;
 
 impl Proofs {
+    // The key is random and lives in memory only: a copy of the digests is useless for guessing
+    // passwords elsewhere.
     pub(crate) fn new() -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret::random::<32>());
         Self { key, known: RwLock::default(), flights: Mutex::default() }
     }
 
-    /// What a password is kept under.
+    /// The key of a password in the cache. HMAC-SHA-256 is fast; the digest is never stored outside
+    /// this process.
     pub(crate) fn digest(&self, asked: &Asked<'_>) -> Digest {
         let mut context = hmac::Context::with_key(&self.key);
         let mut part = |bytes: &[u8]| {
@@ -85,22 +98,26 @@ impl Proofs {
         Digest::of(context.sign().as_ref())
     }
 
-    /// Who it was, if the password was found right within the last minute.
+    /// The verified identity, if the password was accepted within the last minute.
     pub(crate) fn find(&self, digest: &Digest, now: Timestamp) -> Option<Arc<Verified>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let held = known.held.get(digest)?;
         is_fresh(held.since, now).then(|| held.verified.clone())
     }
 
-    /// Comes before a password is looked at; what is found out counts for this epoch only.
+    /// The present epoch. It must be read before the user is looked up; the result is stored only
+    /// if the epoch is still the same.
     pub(super) fn epoch(&self) -> u64 {
         self.known.read().unwrap_or_else(PoisonError::into_inner).epoch
     }
 
-    /// Keeps what was found out since `epoch`; false where all was forgotten meanwhile.
+    /// Stores a verified password, and tracks its user. False if the cache was emptied since
+    /// `epoch` was read: then users may have changed, and the caller must look the user up again.
     ///
     /// # Errors
-    /// Where the user could not even be remembered.
+    ///
+    /// `Unavailable` if the user cannot be tracked, because there are too many. Such a user must
+    /// not be let in.
     pub(super) fn keep(
         &self,
         digest: Digest,
@@ -118,6 +135,8 @@ impl Proofs {
                 "too many users call by their passwords",
             ));
         }
+        // A full cache is no error: this password will be verified again next time. A user who is
+        // not tracked would be one, because a review could not end what that user opens.
         if known.held.len() < MOST {
             known.held.insert(digest, Held { verified: verified.clone(), since: now });
         }
@@ -125,43 +144,48 @@ impl Proofs {
         Ok(true)
     }
 
-    /// Forgets every password, but not whose they were: they may have something open.
+    /// Empties the cache. The users stay tracked, because they may have streams open that the
+    /// coming review must end.
     pub(crate) fn forget(&self) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.epoch += 1;
         known.held.clear();
     }
 
-    /// Who may have something open by his password, and what names him in the streams.
+    /// The tracked users, each with the digest that names them in the streams.
     pub(super) fn users(&self) -> Vec<(Digest, User)> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.users.iter().map(|(digest, (user, _))| (*digest, user.clone())).collect()
     }
 
-    /// Forgets what is too old, and users who have nothing open.
+    /// Drops expired passwords, and users whose password has expired and who have no stream open.
     pub(crate) fn sweep(&self, now: Timestamp, has_open: impl Fn(&Digest) -> bool) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.held.retain(|_, held| is_fresh(held.since, now));
-        // A stream may open as long as the password is known.
+        // As long as the password is cached, a new request could still open a stream for the user.
         known.users.retain(|digest, (_, since)| is_fresh(*since, now) || has_open(digest));
     }
 
-    /// Where those wait who have the same password in their hands.
+    /// The flight for this password: a new one, or the one that other requests are waiting for.
     pub(super) fn board(&self, digest: Digest) -> Flight {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         flights.entry(digest).or_default().clone()
     }
 
-    /// The password has been looked at: who comes now asks anew.
+    /// Ends a flight: the next request with this password looks into the cache and, if need be,
+    /// verifies it again.
     pub(super) fn land(&self, digest: Digest, flight: &Flight) {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        // Compared by pointer. The flight may have been ended by another waiter, and a new one
+        // begun under the same digest; that one must stay.
         if flights.get(&digest).is_some_and(|held| Arc::ptr_eq(held, flight)) {
             flights.remove(&digest);
         }
     }
 }
 
-/// A clock that was set back makes nothing fresh again.
+/// True within `LIFE` of `since`, in both directions. A clock that was set back must not make an
+/// old proof fresh again for long.
 fn is_fresh(since: Timestamp, now: Timestamp) -> bool {
     since.minus(LIFE) <= now && now < since.plus(LIFE)
 }

@@ -1,6 +1,10 @@
-//! A refresh token, or a token about to expire, for a new access token.
+//! Refreshing a session: a refresh token, or an access token that is about to expire, for a new
+//! access token.
 //!
-//! Each refresh reads the user again: a user who was disabled, removed or changed keeps nothing.
+//! Each refresh reads the user again: a user who was disabled, removed or changed loses the
+//! session. Rotation of refresh tokens (RFC 9700, section 4.14.2) is an atomic step of the store;
+//! the successor's `jti` is derived, not random, so that a repeated request gets the same
+//! successor.
 
 use super::{Call, Done, Login, Refused};
 use crate::authn::Credential;
@@ -13,7 +17,8 @@ use crate::telemetry::metrics::RefreshResult;
 use crate::token;
 
 impl Login {
-    /// A refresh token for a new access token, and its successor where the dialect rotates.
+    /// Exchanges a refresh token for a new access token and, where the dialect rotates, a new
+    /// refresh token. Counts the result and writes it to the audit log.
     pub(super) async fn refresh(
         &self,
         endpoint: &Endpoint,
@@ -49,6 +54,9 @@ impl Login {
             let digest = Digest::of(facts.jti.as_bytes());
             return self.renew_session(endpoint, call, &session, Some(digest)).await;
         }
+        // The successor is derived from the presented token and the store's secret. If the client
+        // lost the answer and repeats the request within the grace period, it gets the same
+        // successor, without the token being stored anywhere.
         let successor = token::successor_jti(self.services.store.secret(), &facts.jti);
         let used = Session { last_used: call.now, ..session };
         let rotation = Rotation {
@@ -60,6 +68,8 @@ impl Login {
             grace: self.config.refresh_grace,
         };
         let rotated = self.services.store.rotate(used.id, rotation, call.now).await?;
+        // A token that is only a moment old stays the working token, so the answer contains the
+        // same `jti` again.
         let next = if matches!(rotated, Rotated::Fresh(_)) { facts.jti } else { successor };
         let session = self.rotated_session(call, rotated)?;
         let expires = session.refresh.as_ref().map_or(session.expires, |held| held.expires);
@@ -72,6 +82,9 @@ impl Login {
             Rotated::Rotated(session) | Rotated::Grace(session) | Rotated::Fresh(session) => {
                 Ok(*session)
             }
+            // A retired token came back after the grace period: either the client or a thief has an
+            // old copy. The store has ended the session; both must log in again. It cannot be told
+            // which of the two presented the token (RFC 9700, section 4.14.2).
             Rotated::Reuse(session) => {
                 self.end_streams(&[session.id]);
                 self.count_refresh(RefreshResult::ReuseDetected);
@@ -86,7 +99,8 @@ impl Login {
         }
     }
 
-    /// Our own access token for a fresh one of the same session.
+    /// Exchanges an access token of our own for a newer one of the same session, for dialects
+    /// without refresh tokens.
     pub(super) async fn renew(
         &self,
         endpoint: &Endpoint,
@@ -121,19 +135,23 @@ impl Login {
         Ok(self.answer(endpoint, &self.issue(&session, None, call.now)?))
     }
 
-    /// The session, if it still is one and its user still is who he was.
+    /// The session, if it exists and its user has not changed since it began. Otherwise the session
+    /// is revoked, its streams are ended, and the caller gets a refusal.
     pub(super) async fn live_session(
         &self,
         id: SessionId,
         call: &Call,
     ) -> Result<Session, Refused> {
         let found = self.services.store.find(id, call.now).await?;
+        // A session of another login is treated as missing: its tokens have other claims and
+        // lifetimes.
         let Some(session) = found.filter(|session| session.login == self.config.name) else {
             return Err(Refused::new(Reason::TokenRevoked, "the session has ended"));
         };
         if self.services.still_is(&session, call.now).await? {
             return Ok(session);
         }
+        // The user has changed: the streams are ended before a failure of the store is reported.
         let ended = self.services.store.revoke(Revoke::Session(id), call.now).await;
         self.end_streams(&[id]);
         self.audit(call, AuditEvent::Revoked { session: id, cause: "the user changed" });

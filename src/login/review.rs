@@ -1,10 +1,12 @@
-//! Sessions end when their users change.
+//! Reviews: sessions end when their users change.
 //!
-//! Looked at before the first connection is accepted, whenever a source says that its users may
-//! have changed, and after a reload, which may not know their issuer any more. Each user is asked
-//! about once, however many sessions they have, and as many at once as the source takes. A start
-//! does not wait for ever: sessions that were not reached by then are refused (503) until they are.
-//! A source that does not answer is not waited for once for every one of its users.
+//! A review runs before the first connection is accepted, whenever a source reports that its users
+//! may have changed, and after a reload, which may have removed an issuer. Each user is looked up
+//! once, however many sessions they have, with as many look-ups in parallel as the source allows.
+//!
+//! A start does not wait forever: sessions that were not reviewed in time are refused with 503
+//! until they are. A source that does not answer is waited for once, not once for each of its
+//! users.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,29 +24,37 @@ use crate::session::{Revoke, Session, StoreError};
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::users::{SourceError, User};
 
-/// How long a review waits for a source that has no answers, all its users together: refusals of
-/// some of them cost nothing, silence costs one time-out.
+/// How long a review waits for failed look-ups of one source, all of its users together. Quick
+/// refusals hardly count; a source that is silent costs one time-out.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// More than clocks may differ by.
+/// Longer than the clocks of two servers differ; a waiting session's mark lasts that much longer
+/// than its last access token.
 const TOLERANCE: Duration = Duration::from_secs(300);
 
-/// What came of a review.
+/// The result of a review. Sessions that are in none of the two sets were compared with their
+/// users.
 #[derive(Debug, Default)]
 pub(crate) struct Reviewed {
     pub(crate) ended: usize,
-    /// Sessions whose source could not be asked; to be looked at again.
+    /// Sessions whose source could not be asked. They stay valid, and the caller reviews them
+    /// again.
     pub(crate) left: HashSet<SessionId>,
-    /// Sessions that there was no time for; refused until they have been looked at.
+    /// Sessions that there was no time for. Their tokens are refused with 503 until they are
+    /// reviewed.
     pub(crate) late: HashSet<SessionId>,
 }
 
-/// Ends every session whose user is gone, disabled or not as they were at login: of all, or of
-/// `only` those. Sessions whose source cannot be asked stay: their next refresh is answered 503.
-/// Where there is a `budget`, what is not done by then is late.
+/// Ends every session whose user is missing, disabled or changed since login: of all sessions, or
+/// only of those in `only`.
+///
+/// Sessions whose source cannot be asked stay; their next refresh is answered with 503. With a
+/// `budget`, the review stops after that time, and the sessions it did not reach are `late`.
 ///
 /// # Errors
-/// When the store could not be asked, or not write; what could be ended has been.
+///
+/// If the store could not be read or written. Sessions that could be ended have been ended all the
+/// same.
 pub(crate) async fn review_sessions(
     services: &Services,
     only: Option<&HashSet<SessionId>>,
@@ -64,6 +74,9 @@ pub(crate) async fn review_sessions(
     if let Some(error) = outcome.failed {
         return Err(error);
     }
+    // After a time-out the remaining sessions are neither accepted nor revoked: their users may
+    // have been disabled while the gateway was down. The background review goes on with them and
+    // releases those that may live.
     for (late, access_until) in outcome.undone {
         services.store.revocations().hold(late, access_until.plus(TOLERANCE));
         outcome.reviewed.late.insert(late);
@@ -71,26 +84,27 @@ pub(crate) async fn review_sessions(
     Ok(outcome.reviewed)
 }
 
-/// A user of a source, and what a review needs to know of each of their sessions.
+/// A user of a source, with the sessions that depend on that user.
 struct SourceUser {
     id: UserId,
     name: String,
     sessions: Vec<SessionBrief>,
 }
 
-/// What was so when a session began.
+/// The part of a session that a review compares, as it was when the session began.
 struct SessionBrief {
     id: SessionId,
     login: String,
     subject: Subject,
     version: Digest,
     access_until: Timestamp,
-    /// Whether a session that began with a foreign token may go on; `None` where somebody has to
-    /// be asked.
+    /// For a session that began with a foreign token, whether the configuration still accepts it;
+    /// `None` if the user source must be asked.
     still_trades: Option<bool>,
 }
 
-/// Whose sessions there are, by source.
+/// All live sessions, grouped by source and user. Reads the store page by page, so that a large
+/// store does not block other operations.
 async fn people(
     services: &Services,
     only: Option<&HashSet<SessionId>>,
@@ -127,7 +141,7 @@ async fn people(
     Ok(people)
 }
 
-/// A review that goes on.
+/// A review in progress. Its outcome is shared by the look-ups that run in parallel.
 struct SessionReview<'a> {
     services: &'a Services,
     now: Timestamp,
@@ -137,13 +151,13 @@ struct SessionReview<'a> {
 #[derive(Default)]
 struct ReviewOutcome {
     reviewed: Reviewed,
-    /// Sessions that nothing is known of yet, and when their last access tokens expire.
+    /// Sessions that have not been reviewed yet, and when their last access token expires.
     undone: HashMap<SessionId, Timestamp>,
     failed: Option<StoreError>,
 }
 
 impl SessionReview<'_> {
-    /// Asks a source about its users, as many at once as it takes.
+    /// Reviews the users of one source, with as many look-ups in parallel as the source allows.
     async fn ask(&self, source: String, people: Vec<SourceUser>) {
         let patience = Mutex::new(Patience::default());
         let (source, patience) = (source.as_str(), &patience);
@@ -169,6 +183,8 @@ impl SessionReview<'_> {
         } else {
             None
         };
+        // The sessions of a user may differ: some began before the user changed, some after, and
+        // some with a foreign token. Each session is therefore compared by itself.
         for session in person.sessions {
             let same = user.as_ref().is_some_and(|user| {
                 self.services.is_same(user, (&session.subject, session.version))
@@ -182,7 +198,9 @@ impl SessionReview<'_> {
         }
     }
 
-    /// In force at once, even where it could not be written: the others must not wait for it.
+    /// Ends a session. The revocation is in force in memory at once, even if it could not be
+    /// written. The error is kept for the end of the review: one failed write must not keep the
+    /// other sessions from being reviewed.
     async fn end(&self, session: &SessionBrief) {
         let Services { store, streams, audit, .. } = self.services;
         let actor = Actor { address: None, request_id: "-", login: &session.login };
@@ -195,6 +213,9 @@ impl SessionReview<'_> {
         outcome.reviewed.ended += 1;
     }
 
+    // The sessions of a user that could not be looked up are left for a later review. They are no
+    // longer `undone`, so they are not held back: an outage of a source must not lock everybody
+    // out.
     fn leave(&self, person: &SourceUser) {
         let mut outcome = self.outcome();
         for session in &person.sessions {
@@ -213,7 +234,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Services {
-    /// Whether the user of `session` still is who they were when it began.
+    /// True if the user of `session` is the same as when the session began. Asks the source.
     pub(super) async fn still_is(
         &self,
         session: &Session,
@@ -227,19 +248,22 @@ impl Services {
         Ok(user.is_some_and(|user| self.is_same(&user, was)))
     }
 
-    /// Whether a user is as they were. What a source's ids are worth may be configured otherwise
-    /// by now: then the user is somebody else to everybody but the source.
+    /// True if the user has the same version and the same subject. The configuration may now say
+    /// that the source's ids mean somebody else; then the subject differs, and the session must
+    /// end.
     fn is_same(&self, user: &User, (subject, version): (&Subject, Digest)) -> bool {
         user.version == version && self.subject(user) == *subject
     }
 }
 
-/// How long one review has waited in vain, for each source.
+/// The time that one review has waited for failed look-ups, by source. It bounds how long a silent
+/// source can delay a review.
 #[derive(Debug, Default)]
 pub(super) struct Patience(HashMap<String, Duration>);
 
 impl Patience {
-    /// What `source` says; `None` where it cannot say, or has used up this review's patience.
+    /// The answer of `source`; `None` if it failed, or if this review has waited long enough for
+    /// it.
     pub(super) async fn ask<T>(
         &mut self,
         source: &str,
@@ -263,6 +287,7 @@ impl Patience {
     }
 
     fn waited(&mut self, source: &str, span: Duration, error: &SourceError) {
+        // One warning for each source and review, not one for each user.
         if !self.0.contains_key(source) {
             tracing::warn!(%error, "users could not be compared with what they have open");
         }

@@ -1,10 +1,13 @@
-//! What a login waits for after the password: a code by mail, or one of the user's authenticator.
+//! The second step of a login: a code by mail, or a code of the user's authenticator (TOTP, RFC
+//! 6238).
 //!
-//! To a dialect both are one step. What waits is a `Code` in the store, which binds the login:
-//! who he was, from where, until when, and how many guesses are left. A mailed code is in it as a
-//! keyed hash; for an authenticator it holds a keyed hash of the secret in its stead, so that a
-//! login does not survive a secret that was replaced or taken away. Which of both a guess is, the
-//! user decides by what he has now. Every failure is answered alike.
+//! To a dialect both are one step. A waiting login is a `Code` in the store. It names the user, the
+//! address group, the end, and the guesses so far. For a mailed code it has a keyed hash of the
+//! code. For an authenticator it has a keyed hash of the authenticator's secret, so that a waiting
+//! login ends when the secret is replaced or removed.
+//!
+//! When a guess arrives, the user's present second step decides how it is verified. Every failure
+//! gets the same answer, so that a client cannot learn whether a login was waiting.
 
 use std::time::Duration;
 
@@ -23,10 +26,10 @@ use crate::telemetry::metrics::LoginResult;
 use crate::token;
 use crate::users::{User, canonical_account};
 
-/// How long an authenticator's code is waited for: the telephone is in the other room.
+/// How long the login waits for a code of an authenticator; long enough to fetch a telephone.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a login waits for.
+/// The second step that a login waits for.
 #[derive(Debug)]
 pub(super) enum Wait {
     Mail,
@@ -34,11 +37,14 @@ pub(super) enum Wait {
 }
 
 impl Login {
-    /// What is still due of a user whose password was right, if anything.
+    /// The second step that is still due for a user whose password was right; `None` if there is
+    /// none.
     ///
     /// # Errors
-    /// When he has an authenticator and this dialect has no step for its code: letting him in
-    /// without it would make it worth nothing. Outside that is a wrong password.
+    ///
+    /// If the user has an authenticator but this dialect has no step for its code. Letting the user
+    /// in without the code would make the authenticator worthless. The client is told "wrong
+    /// password".
     pub(super) async fn wait_for(
         &self,
         endpoint: &Endpoint,
@@ -58,7 +64,7 @@ impl Login {
         }
     }
 
-    /// The user's authenticator, where this login asks for one.
+    /// The user's authenticator, if the user has one and this login asks for it.
     async fn totp_of(&self, source: &str, id: &UserId) -> Result<Option<Totp>, StoreError> {
         match self.config.totp {
             true => self.services.store.find_totp(source, id).await,
@@ -66,13 +72,15 @@ impl Login {
         }
     }
 
-    /// Whether a login here can be answered with "and now the code", and the code be brought.
+    /// True if the dialect can answer "a code is needed" and has an endpoint that takes the code.
     fn takes_codes(&self, endpoint: &Endpoint) -> bool {
         let mut endpoints = self.config.dialect.endpoints.iter();
         endpoint.pending_reply.is_some() && endpoints.any(|one| one.step == Step::VerifyCode)
     }
 
-    /// Has the login wait for its code, which is mailed or read, and answers that it does.
+    /// Stores the waiting login, sends the code if it goes by mail, and answers that a code is
+    /// awaited. Where the dialect has a field for it, the answer contains a ticket that the second
+    /// step must bring.
     pub(super) async fn pend(
         &self,
         endpoint: &Endpoint,
@@ -99,7 +107,7 @@ impl Login {
         })
     }
 
-    /// Whether this dialect's second step brings what the first one gave.
+    /// True if the dialect's second step presents the ticket that the first step gave.
     fn demands_ticket(&self) -> bool {
         let mut forms = self.config.dialect.endpoints.iter().flat_map(|one| &one.credential);
         forms.any(|form| matches!(form, CredentialForm::JsonCode { ticket: Some(_), .. }))
@@ -118,6 +126,8 @@ impl Login {
             code: code_digest(store.secret(), &waiting.key, &code),
             ..waiting
         };
+        // The code is stored before it is sent. In the other order a quick client could present a
+        // code that is not stored yet. If sending fails, the stored code is useless and expires.
         let kept = store.put_code(waiting, mailer.per_hour(), call.now).await?;
         if let PutCode::TooMany { retry_after } = kept {
             self.count_login(LoginResult::Limited);
@@ -140,13 +150,15 @@ impl Login {
         let store = &self.services.store;
         let subject = self.services.users.subject(&waiting.source, &waiting.user_id);
         let code = authenticator_digest(store.secret(), &waiting.key, totp);
-        // Nothing is sent, so there is nothing to limit but the guesses, which are counted.
+        // Nothing is sent, so no number of codes per hour applies; the guesses are limited like
+        // those at passwords.
         store.put_code(Code { code, ..waiting }, u32::MAX, call.now).await?;
         self.audit(call, AuditEvent::CodeAwaited { subject: &subject });
         Ok(())
     }
 
-    /// A code for the session that the password prepared.
+    /// Verifies a code and begins the session that the password step prepared. An unknown user and
+    /// a wrong code get the same answer.
     pub(super) async fn verify_code(
         &self,
         endpoint: &Endpoint,
@@ -154,6 +166,8 @@ impl Login {
         name: &str,
         (code, ticket): (&SecretString, Option<&SecretString>),
     ) -> Result<Done, Refused> {
+        // The same order as in the password step: count by address, look the name up, reserve an
+        // attempt, verify.
         let name = account_name(endpoint, name);
         let lookup = self.begin(call, &name).await.map_err(|refused| match refused.reason {
             Reason::UnknownUser => Refused { reason: Reason::CodeInvalid, ..refused },
@@ -185,8 +199,11 @@ impl Login {
         self.start_session(endpoint, call, user).await
     }
 
-    /// What a guess is counted by. Without the ticket it is none, whatever the code: strangers who
-    /// know a name must not use up what whoever passed the password step may guess.
+    /// The account that a guess is counted for.
+    ///
+    /// Where the dialect uses tickets, a guess without the right ticket is counted for another
+    /// account: it can never be right, and strangers who know a name must not use up the guesses of
+    /// the client that passed the password step.
     async fn counted(
         &self,
         call: &Call,
@@ -216,6 +233,9 @@ impl Login {
             ticket,
         };
         let cause = match self.services.store.use_code(guess, call.now).await? {
+            // The user is read again: they may have been disabled, or have a new password, since
+            // the password step. A login that waited for minutes must not begin a session that a
+            // review has already ended.
             CodeVerdict::Right(held) => {
                 let user =
                     self.services.users.find(&held.source, &held.user_id, &held.username).await?;
@@ -232,10 +252,11 @@ impl Login {
         Err(Refused::new(Reason::CodeInvalid, cause))
     }
 
-    /// What the waiting code would have to be for this guess to be right.
+    /// The digest that the waiting code must have for this guess to be right.
     ///
-    /// A code of an authenticator is used up here, before the login that it completes: two
-    /// requests with the same code cannot both come through.
+    /// A code of an authenticator is used up here, before the login that it completes. If two
+    /// requests with the same code arrive together, the store lets one of them pass; the other gets
+    /// a digest that matches nothing.
     async fn guessed(
         &self,
         call: &Call,
@@ -246,7 +267,8 @@ impl Login {
         let mailed = code_digest(store.secret(), key, code);
         let Some(waiting) = store.find_code(*key, call.now).await? else { return Ok(mailed) };
         if waiting.ticket.is_some() && waiting.ticket != ticket {
-            // Nor does a stranger use up a code that was read over somebody's shoulder.
+            // Without the right ticket the authenticator's code is not even used up: a stranger who
+            // saw a code over somebody's shoulder must not be able to spoil it.
             return Ok(NEVER);
         }
         let Some(totp) = self.totp_of(&waiting.source, &waiting.user_id).await? else {
@@ -256,19 +278,22 @@ impl Login {
             Some(step) => store.use_totp_step(&waiting.source, &waiting.user_id, step).await?,
             None => false,
         };
-        // A code that was mailed before he had an authenticator does not spare him that.
+        // If the user has an authenticator now, a code that was mailed before does not replace the
+        // authenticator's code.
         Ok(if fresh { authenticator_digest(store.secret(), key, &totp) } else { NEVER })
     }
 
+    // The name of the login is part of the key: a code that was sent for one login cannot complete
+    // another.
     fn code_key(&self, account: Digest) -> Digest {
         Digest::of_list(&[self.config.name.as_bytes(), &account.0])
     }
 }
 
-/// Is the digest of nothing that waits.
+/// A digest that no stored code has: the placeholder of `waiting` is replaced before it is stored.
 const NEVER: Digest = Digest([0; 32]);
 
-/// A login of `user` that waits for a code that is still to be said.
+/// A login of `user` that waits for a code; the caller still has to set the code's digest.
 fn waiting(call: &Call, user: &User, key: Digest, ticket: Option<&SecretString>) -> Code {
     Code {
         key,

@@ -1,7 +1,8 @@
-//! Codes of an authenticator (RFC 6238): SHA-1, six digits, steps of thirty seconds.
+//! Codes of an authenticator app (TOTP, RFC 6238): SHA-1, six digits, steps of thirty seconds.
 //!
-//! These are the parameters that every authenticator takes. A code counts in its own step and in
-//! the one before and after it; that it counts once is the store's to say (`use_totp_step`).
+//! Every authenticator app supports these parameters; many support no others. A code is valid in
+//! its own step and in the one before and after it, for clocks that differ (section 5.2). That a
+//! code is valid only once is not decided here but by the store (`use_totp_step`).
 
 use totp_rs::Builder;
 
@@ -9,18 +10,20 @@ use crate::clock::Timestamp;
 use crate::secret::{self, Secret, SecretString};
 use crate::session::Totp;
 
-/// Seconds of a step.
+/// The length of a time step in seconds (RFC 6238, section 4.1).
 const STEP: u64 = 30;
-/// 160 bits, as long as the hash (RFC 4226 §4).
+/// 160 bits, the length that RFC 4226, section 4, recommends.
 const SECRET_BYTES: usize = 20;
 
-/// A secret that nobody has yet.
+/// A new random secret for a user's authenticator. It has effect only once it is stored.
 pub(crate) fn new_totp(now: Timestamp) -> Totp {
     Totp { secret: Secret::new(secret::random::<SECRET_BYTES>().to_vec()), made: now }
 }
 
-/// What an authenticator is given: the `otpauth:` address with the secret in it.
+/// The `otpauth:` URL for an authenticator app, usually shown as a QR code. It contains the secret.
+/// `None` if the library refuses the parameters.
 pub(crate) fn totp_address(totp: &Totp, issuer: &str, account: &str) -> Option<SecretString> {
+    // A colon separates issuer and account in this URL, so it cannot be part of either.
     let label = |text: &str| text.replace(':', " ");
     let totp = authenticator(totp)
         .with_issuer(Some(label(issuer)))
@@ -30,8 +33,8 @@ pub(crate) fn totp_address(totp: &Totp, issuer: &str, account: &str) -> Option<S
     totp.to_url().ok().map(SecretString::new)
 }
 
-/// The latest of the three steps around `now` whose code this is. Each is computed and compared
-/// in full, so that the time tells nothing.
+/// The latest of the three steps around `now` that has this code. All three codes are computed and
+/// compared in constant time, so that the duration tells nothing about the right code.
 pub(super) fn matching_step(totp: &Totp, code: &SecretString, now: Timestamp) -> Option<u64> {
     let current = now.secs() / STEP;
     let codes = authenticator(totp).build().ok()?;
@@ -50,7 +53,7 @@ fn authenticator(totp: &Totp) -> Builder {
 mod tests {
     use super::*;
 
-    /// RFC 6238, appendix B, the last six of its eight digits.
+    /// The test vectors of RFC 6238, appendix B, reduced to the last six of eight digits.
     const VECTORS: [(u64, &str); 5] = [
         (59, "287082"),
         (1_111_111_109, "081804"),
