@@ -1,4 +1,8 @@
-//! A dialect's table -> a checked `Dialect`, or everything that is wrong with it.
+//! Checks a dialect's table and makes a `Dialect` of it, or lists everything that is wrong with it.
+//!
+//! `config` calls `Dialect::check` for `[[dialect]]` sections and `builtin` for the files that come
+//! with the gateway. A dialect that was checked has no mistakes left that could show while a
+//! request is served.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +18,9 @@ use super::spec::{CredentialForm, Dialect, Endpoint, SecondStep, Step, TokenDefa
 use super::{ErrorForm, Reason, Template};
 use crate::algorithm::Algorithm;
 
-/// Claims that say whose token this is and how long it holds: verification relies on them, so no
-/// dialect may write them. `sub` is not among them, because everything of ours goes by `uid`.
+/// Claims that the gateway sets itself. The verification of tokens relies on them, so a dialect
+/// must not write them. `sub` is not in this list: the gateway identifies its users by `uid`, and
+/// some clients expect their own form of `sub`.
 const OURS: &[&str] = &[
     "iss",
     "aud",
@@ -34,7 +39,7 @@ const OURS: &[&str] = &[
 ];
 
 impl Dialect {
-    /// Checks a table as written.
+    /// Checks a table as it is written in the file.
     ///
     /// # Errors
     /// Every problem it has, each with its key path within the table.
@@ -51,6 +56,9 @@ impl Dialect {
             let replies = endpoints.iter().map(|endpoint| &endpoint.reply).chain(pending);
             replies.filter_map(|reply| reply.json.as_ref())
         };
+        // Whether an answer gives out a refresh token is found by looking for its placeholder. A
+        // session that ends with its access token has no refresh, so both together are a mistake.
+        // The placeholder shows it reliably, since a token has no other way into an answer.
         let gives = |name| replies().any(|json| json.names(&Place::Named(name)));
         let gives_refresh_token = gives(Name::RefreshToken);
         if gives_refresh_token && defaults.ends_with_access {
@@ -70,6 +78,9 @@ impl Dialect {
             role_number_default,
             cors: raw.cors.and_then(|cors| cors.check_into("cors", &mut problems)),
             config: raw.config,
+            // Two answers that differ tell strangers which users exist. The operator must allow
+            // that for each login (`reveal_unknown_user`); this flag says whether the question
+            // arises at all.
             tells_unknown_user: endpoints.iter().any(|endpoint| {
                 let (wrong, unknown) = (Reason::InvalidCredentials, Reason::UnknownUser);
                 endpoint.step == Step::Login && endpoint.errors.tells_apart(wrong, unknown)
@@ -87,6 +98,8 @@ fn check_name(name: &str, problems: &mut Problems) {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() || !name.bytes().all(is_plain) {
         problems.add("name", name, "must be of lower-case letters, digits and `-`");
+    // `errors = "problem"` on a route means RFC 9457 without a dialect, so no dialect may have this
+    // name.
     } else if name == "problem" {
         problems.add("name", name, "is the name of the plain error form; choose another");
     }
@@ -119,6 +132,8 @@ fn check_endpoints(
     }
     let demands =
         |form: &CredentialForm| matches!(form, CredentialForm::JsonCode { ticket: Some(_), .. });
+    // The ticket proves in the second step that the client passed the first one. It must appear on
+    // both sides: a step that demands a ticket which nobody gave could never succeed.
     let demands_ticket = endpoints.iter().any(|endpoint| endpoint.credential.iter().any(demands));
     for (number, endpoint) in endpoints.iter().enumerate() {
         let Some(pending) = &endpoint.pending_reply else { continue };
@@ -138,6 +153,8 @@ fn check_endpoints(
     endpoints
 }
 
+// A claim that the gateway sets itself must not be in the template. The message names the claim;
+// the verifier need not expect two meanings.
 fn check_claims(claims: Map<String, Value>, at: &str, problems: &mut Problems) -> Template {
     for name in claims.keys().filter(|name| OURS.contains(&name.as_str())) {
         problems.add(format!("{at}.{name}"), name, "is a claim that every token has already");
@@ -169,7 +186,8 @@ fn check_tokens(raw: RawTokens, problems: &mut Problems) -> TokenDefaults {
     TokenDefaults { algorithm, access_ttl, refresh_ttl, refresh_idle, ends_with_access }
 }
 
-/// A duration that is longer than nothing.
+/// A duration longer than zero; anything else is reported as a problem at the key path `at`. A
+/// duration of zero would make tokens that are expired when they are issued.
 pub(super) fn check_duration(text: &str, at: &str, problems: &mut Problems) -> Option<Duration> {
     let found = duration(text).filter(|duration| !duration.is_zero());
     if found.is_none() {
@@ -192,6 +210,8 @@ fn check_roles(raw: Map<String, Value>, problems: &mut Problems) -> (Vec<(String
         } else {
             numbers.push((role, number));
         }
+    // Without `*`, a user with none of these roles would silently get a number that means another
+    // role.
     }
     if is_used && others.is_none() {
         problems.add("roles", "", "has no `\"*\"`: the number of users with none of these roles");

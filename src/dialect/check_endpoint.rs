@@ -1,4 +1,8 @@
-//! One `[[endpoint]]` -> a checked `Endpoint`.
+//! Checks one `[[endpoint]]` section of a dialect and makes an `Endpoint` of it.
+//!
+//! All mistakes of a section are collected, each with its key path, so that an operator sees them
+//! at once and not one after another. Called by `check`; it refuses combinations that could never
+//! work, for example a credential that the endpoint's step cannot use.
 
 use std::sync::Arc;
 
@@ -11,8 +15,9 @@ use super::raw::{RawCredential, RawEndpoint, RawReply};
 use super::spec::{BearerUse, CredentialForm, Endpoint, Reply, SecondStep, Step};
 use super::{AccountKey, ErrorForm, Template};
 
-/// Checks an endpoint of the dialect whose name and `[error]` are given; `None` where it cannot
-/// even be said what it answers.
+/// Checks an endpoint. `name` and `dialect` are the name of the dialect and its checked `[error]`
+/// table. `None` if the endpoint is so wrong that nothing can be made of it; the problems are in
+/// `problems` in every case.
 pub(super) fn check_endpoint(
     raw: RawEndpoint,
     at: &str,
@@ -33,11 +38,13 @@ pub(super) fn check_endpoint(
         Step::Logout | Step::LogoutAll | Step::Session => Scope::SESSION,
         Step::Introspect | Step::Revoke | Step::Answer => Scope::NOBODY,
     };
-    // The password step of a login with codes tells nothing, so it is compiled knowing nobody.
+    // The answer of a login that waits for a code is compiled for a scope without a user and
+    // without tokens: a client that has only the password must not learn anything about the user.
     let pending_reply = reply(raw.pending_reply, "pending_reply", Scope::PENDING);
     let reply = reply(raw.reply, "reply", scope)
         .or_else(|| pending_reply.clone().filter(|_| raw.second_step != SecondStep::None));
-    // RFC 7662 says what is told of a token; that is no dialect's affair.
+    // The answer to an introspection is defined by RFC 7662, section 2.2, so the dialect has no
+    // template for it. A template would only allow an answer that clients of the RFC cannot read.
     let reply = match raw.step {
         Step::Introspect => Some(Reply { status: StatusCode::OK, json: None }),
         _ => reply,
@@ -46,7 +53,9 @@ pub(super) fn check_endpoint(
         problems.add(format!("{at}.reply"), "", "is missing");
     }
     let mut credential: Vec<_> = raw.credential.into_iter().map(CredentialForm::from).collect();
-    // What the body says outranks a header that a client may send along with everything.
+    // A credential in the body is preferred to one in a header: many clients send an old
+    // `Authorization` header with every request, also with a login. The sort is stable, so the
+    // order in the file decides otherwise.
     credential.sort_by_key(|form| !form.is_in_body());
     let (method, path) = request?;
     Some(Endpoint {
@@ -77,7 +86,9 @@ fn check_request(text: &str, at: &str, problems: &mut Problems) -> Option<(Metho
     split
 }
 
-/// A path that has one spelling only: no escapes, no dot segments, no empty ones but the last.
+/// True for a path that has one spelling only: no escapes, no dot segments, and no empty segments
+/// except the last. A path with several spellings could be matched here and read differently by the
+/// upstream.
 fn is_plain_path(path: &str) -> bool {
     let Some(rest) = path.strip_prefix('/') else { return false };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte);
@@ -100,7 +111,7 @@ fn check_reply(raw: RawReply, scope: Scope, at: &str, problems: &mut Problems) -
     Reply { status, json }
 }
 
-/// What does not go with the endpoint's step.
+/// Reports the keys of an endpoint that do not go with its step.
 fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut Problems) {
     let step = raw.step;
     for (number, form) in raw.credential.iter().enumerate() {
@@ -112,6 +123,8 @@ fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut Problems) {
             let message = "has one member inside another, which is a text: no body can have both";
             problems.add(&at, form.name(), message);
         }
+    // A missing credential would make the endpoint refuse every request; that is always a mistake
+    // in the file.
     }
     if raw.credential.is_empty() && step != Step::Answer {
         let message = "is missing: where does the client put what it presents?";
@@ -141,7 +154,7 @@ fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut Problems) {
 }
 
 impl Step {
-    /// The name in a dialect's file.
+    /// The step's name in a dialect's file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -156,7 +169,7 @@ impl Step {
         }
     }
 
-    /// The forms of credential that go with it, for a message.
+    /// The forms of credential that go with the step, for a message to the operator.
     fn credentials(self) -> &'static str {
         match self {
             Self::Login => "json, basic, bearer = \"renew\", bearer = \"exchange\"",
@@ -168,13 +181,14 @@ impl Step {
         }
     }
 
+    // Only these steps look a user up by name, so only they have a use for the key `account`.
     fn asks_for_name(self) -> bool {
         matches!(self, Self::Login | Self::VerifyCode)
     }
 }
 
 impl BearerUse {
-    /// The name in a dialect's file.
+    /// The purpose's name in a dialect's file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Access => "access",
@@ -198,7 +212,8 @@ impl RawCredential {
         }
     }
 
-    /// What is wrong with a form that does not go with its step, and which would.
+    /// The message for a form that does not go with the step: what is wrong, and which forms go
+    /// with it. The list spares the operator a look into the documentation.
     fn misfit(&self, step: Step) -> String {
         let name = self.name();
         let name = match self {
@@ -212,7 +227,8 @@ impl RawCredential {
         }
     }
 
-    /// Whether no body can hold all of its members.
+    /// True if no JSON body can hold all members of the form, because one member would have to be a
+    /// text and an object at once. Such a form could never be used.
     fn clashes(&self) -> bool {
         let members = match self {
             Self::Json { username, password } => vec![username, password],

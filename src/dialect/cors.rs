@@ -1,4 +1,8 @@
-//! Who may call from another origin (the Fetch standard's CORS protocol), as values.
+//! Cross-origin requests (CORS, Fetch standard): which origins may call, as checked values.
+//!
+//! A `cors` table can be part of a dialect, a login or a route. This file checks the table;
+//! `pipeline` answers preflights and adds the headers. It refuses tables that would let any site
+//! act with a user's cookies.
 
 use std::time::Duration;
 
@@ -8,7 +12,7 @@ use super::check::check_duration;
 use super::problem::{Problem, Problems};
 use super::raw::RawCors;
 
-/// Who may call from another origin (Fetch standard, CORS protocol).
+/// The rules for requests from other origins (Fetch standard, CORS protocol).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cors {
     pub origins: CorsOrigins,
@@ -17,35 +21,38 @@ pub struct Cors {
     pub expose: Vec<String>,
     pub credentials: bool,
     pub max_age: Duration,
-    /// Status of a preflight's answer: 204, or 200 where a dialect's clients compare.
+    /// The status of the answer to a preflight: 204, or 200 where the clients of a dialect compare
+    /// it. The Fetch standard accepts every status from 200 to 299.
     pub preflight_status: u16,
 }
 
-/// Origins that may call.
+/// The origins that may call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CorsOrigins {
-    /// Any, answered as `*`.
+    /// Any origin; answered with `*`.
     Any,
-    /// Any, answered by repeating it.
+    /// Any origin; answered by repeating the request's origin.
     Echo,
-    /// These.
+    /// The origins in this list.
     List(Vec<String>),
 }
 
-/// Short enough that a change of policy reaches browsers soon.
+/// How long a browser may cache the answer to a preflight, if the table has no value: short, so
+/// that a change of the rules reaches browsers soon.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(600);
 const DEFAULT_METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 const DEFAULT_HEADERS: &[&str] = &["Accept", "Authorization", "Content-Type"];
 
 impl RawCors {
-    /// Checks a `cors` table, wherever it stands; `at` is its key path.
+    /// Checks a `cors` table at the key path `at`. Used for tables outside a dialect too.
     ///
     /// # Errors
     /// Every problem it has.
     pub fn check(self, at: &str) -> Result<Cors, Vec<Problem>> {
         let mut problems = Problems::default();
         let cors = self.check_into(at, &mut problems);
-        // Invariant: there is a value wherever there is no problem.
+        // Invariant: the value is missing only if there is a problem, and then `finish` has
+        // returned already.
         problems.finish(cors)?.ok_or_else(Vec::new)
     }
 
@@ -71,6 +78,9 @@ impl RawCors {
             Some(text) => check_duration(&text, &format!("{at}.max_age"), problems),
             None => Some(DEFAULT_MAX_AGE),
         };
+        // With credentials and any origin, every website could call with the cookies of its
+        // visitors and read the answers. The Fetch standard forbids `*` for the same reason; `echo`
+        // would get around that.
         let origins = check_origins(self.origins, &format!("{at}.origins"), problems);
         if self.credentials && matches!(origins, Some(CorsOrigins::Any | CorsOrigins::Echo)) {
             let message = "needs a list of origins: any site could act as the user otherwise";
@@ -106,7 +116,9 @@ fn check_origins(origins: Vec<String>, at: &str, problems: &mut Problems) -> Opt
         _ => {}
     }
     for (number, origin) in origins.iter().enumerate() {
-        // Compared byte for byte with what browsers send, so it must be spelled as they do.
+        // Origins are compared byte by byte with what browsers send, so they must be spelled in the
+        // same way: lower case, no path, no trailing slash. A spelling that never matches would
+        // only be noticed when the browser refuses the answer.
         let host = origin.split_once("://").map(|(_, host)| host);
         let is_origin =
             host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?']));

@@ -1,7 +1,8 @@
-//! `[error]`: what a dialect says of its error answers, as written and as checked.
+//! The `[error]` table of a dialect: as it is written, and as it is checked.
 //!
-//! A key is a reason's code, a status, or `default`. Each entry says only what it wants changed;
-//! `form` lays them over each other, the most particular first.
+//! A key is the code of a reason, a status, or `default`. Each entry has only the values that it
+//! wants to change. `form` puts the entries over each other, the most specific first; this file
+//! decides nothing about an answer.
 
 use std::collections::BTreeMap;
 
@@ -15,26 +16,26 @@ use super::places::Scope;
 use super::problem::Problems;
 use super::template::Node;
 
-/// One entry of `[error]` as written.
+/// One entry of `[error]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawError {
     status: Option<u16>,
-    /// `$title`.
+    /// The value of `$title`.
     title: Option<String>,
-    /// `$detail`, in place of what the gateway would say about this one request.
+    /// The value of `$detail`, instead of the gateway's own sentence about the request.
     detail: Option<String>,
-    /// `$slug`; by itself the reason's code with hyphens.
+    /// The value of `$slug`; the default is the reason's code with hyphens.
     slug: Option<String>,
     json: Option<Value>,
-    /// No body at all.
+    /// The answer has no body at all.
     empty: bool,
     content_type: Option<String>,
-    /// `false`: never `WWW-Authenticate`.
+    /// `false`: the answer never has the header `WWW-Authenticate`.
     challenge: Option<bool>,
 }
 
-/// One entry, checked; what is `None` is left to the next one.
+/// One checked entry. A value that is `None` is taken from the next, more general entry.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entry {
     pub(super) status: Option<StatusCode>,
@@ -52,7 +53,9 @@ pub(super) enum EntryBody {
     Json(Node),
 }
 
-/// A whole `[error]` table, checked.
+/// A complete `[error]` table, checked. Entries for reasons are more specific than entries for
+/// statuses, and the default is the most general. Invariant: entries for statuses are for 400 to
+/// 599.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entries {
     pub(super) by_reason: BTreeMap<Reason, Entry>,
@@ -61,7 +64,7 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    /// Checks a table; `at` is its key path.
+    /// Checks a table. `at` is the key path of the table, for the problems found.
     pub(super) fn check(
         raw: BTreeMap<String, RawError>,
         at: &str,
@@ -71,6 +74,8 @@ impl Entries {
         for (key, raw) in raw {
             let at = format!("{at}.{key}");
             let entry = raw.check(&at, problems);
+            // A default with a status would give every error the same status, including "try again
+            // later" and "never try this again".
             if key == "default" {
                 if entry.status.is_some() {
                     problems.add(&at, "", "has a status, but each reason has its own");
@@ -78,10 +83,11 @@ impl Entries {
                 entries.default = Some(entry);
             } else if let Some(reason) = Reason::from_code(&key) {
                 if reason == Reason::AccountDisabled {
-                    // Otherwise a guesser learns which accounts were closed.
+                    // A different answer would show a guesser which accounts exist and were closed.
                     problems.add(&at, &key, "is always answered like `invalid_credentials`");
                 }
                 entries.by_reason.insert(reason, entry);
+            // Only errors have entries here; a status outside 400 to 599 is a typing mistake.
             } else if let Some(status) = key.parse().ok().filter(|at| (400..600).contains(at)) {
                 entries.by_status.insert(status, entry);
             } else {
@@ -91,7 +97,7 @@ impl Entries {
         entries
     }
 
-    /// True if the table has the reason itself.
+    /// True if the table has an entry for this very reason.
     pub(super) fn names(&self, reason: Reason) -> bool {
         self.by_reason.contains_key(&reason)
     }
@@ -136,6 +142,8 @@ impl RawError {
     }
 }
 
+// Names the reason that is spelled most alike, if one is close enough to be what the operator
+// meant.
 fn no_such_reason(key: &str) -> String {
     let close = Reason::ALL
         .iter()

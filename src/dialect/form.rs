@@ -1,9 +1,10 @@
-//! How a dialect's errors look: reason -> status, headers and body.
+//! The form of a dialect's errors: reason in; status, headers and body out.
 //!
-//! A form is built once from `[error]` tables laid over each other and has an answer for every
-//! reason; what nobody said is RFC 9457 problem+json. Only what differs between requests (path,
-//! request id, time, detail) is filled in when an answer is rendered. `Retry-After`, `Allow` and
-//! the challenge itself are the caller's.
+//! A form is built once, from `[error]` tables that are put over each other, and has an answer for
+//! every reason; where no table has one it is problem+json (RFC 9457). At request time only the
+//! values that differ between requests are filled in: path, request id, time and detail.
+//!
+//! `Retry-After`, `Allow` and the challenge itself are added by the caller.
 
 use std::sync::Arc;
 
@@ -19,13 +20,16 @@ use super::problem::Problems;
 use super::template::Node;
 use crate::clock::Timestamp;
 
-/// The error answers of one dialect; every reason has one, by its own entry or the default.
+/// The error answers of one dialect or endpoint. Every reason has one: by an entry of its own, by
+/// its status, by the default, or as problem+json. The answers are complete except for the values
+/// that differ between requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErrorForm {
     name: String,
-    /// Invariant: in the order of `Reason::ALL`.
+    /// Invariant: one reply for each reason, in the order of `Reason::ALL`.
     replies: Vec<ErrorReply>,
-    /// Stands where the list is short, which it never is.
+    /// The reply if the list were too short. Because of the invariant it is never used; it avoids
+    /// an index that could panic. It is the answer to an internal error.
     last_resort: ErrorReply,
 }
 
@@ -38,28 +42,29 @@ struct ErrorReply {
     challenge: bool,
 }
 
-/// What stands in an answer's body.
+/// The body of an error answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ErrorBody {
     Empty,
-    /// The same bytes every time.
+    /// A body without placeholders: the same bytes every time, computed once.
     Fixed(Bytes),
     Template(Node),
 }
 
-/// What an error answer may tell.
+/// The values that an error answer may show.
 #[derive(Clone, Debug)]
 pub struct ErrorFacts<'a> {
     pub reason: Reason,
-    /// Path the client asked for, without its query.
+    /// The path that the client requested, without the query: a query may contain secrets.
     pub path: &'a str,
     pub request_id: &'a str,
-    /// A sentence for the client that is more exact than the reason's title; never a cause.
+    /// A sentence for the client, more exact than the reason's title. It must never contain a
+    /// cause. It is written into the client's answer as it is.
     pub detail: Option<&'a str>,
     pub now: Timestamp,
 }
 
-/// An answer of our own: everything but connection matters.
+/// An answer of the gateway itself, complete except for headers that concern the connection.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -67,50 +72,51 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Room for the body of an error.
+/// Initial capacity for the body of an error, in bytes.
 const BODY: usize = 256;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 impl ErrorForm {
-    /// RFC 9457 problem+json for every reason.
+    /// The form without a dialect: problem+json (RFC 9457) for every reason.
     pub fn problem() -> Arc<Self> {
         Arc::new(Self::build("problem", &[]))
     }
 
-    /// Lays tables over each other, the most particular first.
+    /// Builds a form from tables, the most specific table first: an endpoint's table comes before
+    /// its dialect's. Each value is taken from the first table that has it.
     pub(super) fn build(name: &str, tables: &[&Entries]) -> Self {
         let replies = Reason::ALL.iter().map(|reason| reply(*reason, tables)).collect();
         Self { name: name.to_owned(), replies, last_resort: reply(Reason::Internal, &[]) }
     }
 
-    /// The dialect's name, or `problem`.
+    /// The name of the dialect, or `problem`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The status this form answers `reason` with.
+    /// The status with which this form answers `reason`.
     pub fn status(&self, reason: Reason) -> StatusCode {
         self.reply(reason).status
     }
 
-    /// The body of the answer to `reason`, to be read backwards.
+    /// The body of the answer to `reason`; `speak` uses it to recognise such an answer.
     pub(super) fn body(&self, reason: Reason) -> &ErrorBody {
         &self.reply(reason).body
     }
 
-    /// Whether the answer may carry `WWW-Authenticate`.
+    /// True if the answer to `reason` may have the header `WWW-Authenticate`.
     pub fn challenge(&self, reason: Reason) -> bool {
         self.reply(reason).challenge
     }
 
-    /// True if a client can tell the two reasons apart.
+    /// True if a client can tell the two reasons apart by status, headers or body.
     pub fn tells_apart(&self, one: Reason, other: Reason) -> bool {
         self.reply(one) != self.reply(other)
     }
 
-    /// The answer for one request.
+    /// Renders the answer to one request.
     pub fn render(&self, facts: &ErrorFacts<'_>) -> Answer {
         let reply = self.reply(facts.reason);
         let body = match &reply.body {
@@ -137,6 +143,8 @@ impl ErrorFacts<'_> {
         match name {
             Name::Path => Some(self.path.into()),
             Name::RequestId => Some(self.request_id.into()),
+            // `detail` falls back on the title, so that an error always has a sentence for a
+            // person.
             Name::Detail => Some(self.detail.unwrap_or(title).into()),
             Name::Timestamp => Some(with_offset(self.now).into()),
             Name::TimestampMs => Some(self.now.millis().into()),
@@ -145,7 +153,8 @@ impl ErrorFacts<'_> {
     }
 }
 
-/// An answer with what every answer of ours carries: nobody may keep it.
+/// An answer with the headers that every answer of the gateway has. `Cache-Control: no-store` (RFC
+/// 9111, section 5.2.2.5) is among them: answers contain tokens, or concern one client only.
 pub(super) fn answer(status: StatusCode, content_type: &HeaderValue, body: Bytes) -> Answer {
     let mut headers = Vec::with_capacity(2);
     if !body.is_empty() {
@@ -155,19 +164,22 @@ pub(super) fn answer(status: StatusCode, content_type: &HeaderValue, body: Bytes
     Answer { status, headers, body }
 }
 
-/// An answer in JSON.
+/// An answer in JSON; without a value the body is empty.
 pub(super) fn json_answer(status: StatusCode, body: Option<&Value>) -> Answer {
     answer(status, &JSON, body.map(bytes_of).unwrap_or_default())
 }
 
 fn bytes_of(value: &Value) -> Bytes {
-    // A `Value` has text keys and finite numbers only, so writing it cannot fail.
+    // A `Value` has only text keys and finite numbers, so writing it as JSON cannot fail.
     serde_json::to_vec(value).unwrap_or_default().into()
 }
 
-/// The reason whose answer stands for `reason` where no table says otherwise: what must not be
-/// told apart is told apart only by a dialect that asks for it.
+/// The reason whose answer is used for `reason`. Some reasons must not be told apart, for example
+/// an unknown user and a wrong password; they differ only if the dialect has an entry for them. A
+/// status then cannot reveal a user either.
 fn speaks_for(reason: Reason, tables: &[&Entries]) -> Reason {
+    // A disabled account always looks like a wrong password: the difference would tell a guesser
+    // that the account exists.
     match reason {
         Reason::AccountDisabled => Reason::InvalidCredentials,
         Reason::UnknownUser | Reason::CodeExpired
@@ -184,7 +196,9 @@ fn speaks_for(reason: Reason, tables: &[&Entries]) -> Reason {
 fn reply(reason: Reason, tables: &[&Entries]) -> ErrorReply {
     let reason = speaks_for(reason, tables);
     let own: Vec<&Entry> = tables.iter().filter_map(|table| table.by_reason.get(&reason)).collect();
-    // Entries for a status are chosen by what the reason has; they may turn it into another.
+    // The entries for a status are chosen by the reason's own status. Such an entry may then change
+    // the status; choosing by the changed status could go round in circles. An entry for the reason
+    // itself may also set that status.
     let group = own.iter().find_map(|entry| entry.status).unwrap_or(reason.status());
     let layers: Vec<&Entry> = tables
         .iter()
@@ -197,6 +211,8 @@ fn reply(reason: Reason, tables: &[&Entries]) -> ErrorReply {
     let title = layers.iter().find_map(|entry| entry.title.as_deref()).unwrap_or(reason.title());
     let detail = layers.iter().find_map(|entry| entry.detail.as_deref());
     let slug = layers.iter().find_map(|entry| entry.slug.clone());
+    // Values that are the same for each request are filled in now. What remains is either a fixed
+    // body or a template with the values of the request.
     let slug = slug.unwrap_or_else(|| reason.code().replace('_', "-"));
     let fixed = |place: &Place| {
         let Place::Named(name) = place else { return None };
@@ -228,7 +244,8 @@ fn reply(reason: Reason, tables: &[&Entries]) -> ErrorReply {
     ErrorReply { status, title: title.to_owned(), body, content_type, challenge }
 }
 
-/// RFC 9457: `about:blank` says that the title is the status phrase; `code` is what to compare.
+/// RFC 9457: with the type `about:blank` the title is the phrase of the status. Programs should
+/// compare `code`.
 fn problem_json() -> Node {
     let form = json!({
         "type": "about:blank",

@@ -1,40 +1,43 @@
-//! Where a member of a JSON body is.
+//! The place of a member in a JSON body.
 //!
-//! Written as text with dots between the names on the way, `"user.password"`, as paths are in all
-//! of the configuration; or as a list where a name has dots itself, `["user", "a.b"]`.
+//! It is written as a text with dots between the names, `"user.password"`, like other paths in the
+//! configuration. Where a name contains dots itself, it is a list: `["user", "a.b"]`. `serve` reads
+//! members by it and `speak` writes them.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
-/// Bodies that are deeper are refused.
+/// Greatest nesting of a body that is read. Deeper bodies are refused, because reading them could
+/// exhaust the stack. A login needs two or three levels at most.
 pub(super) const DEEPEST: usize = 16;
 
-/// The names of the members on the way to one, the outermost first.
+/// The path to a member: the names of the members on the way, the outermost first.
 ///
-/// Invariant: there is one at least, none is empty, and there are no more than a body is deep.
+/// Invariant: there is at least one name, no name is empty, and there are at most `DEEPEST` names,
+/// so every path can lead into a body that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberPath(Vec<String>);
 
 impl MemberPath {
-    /// A path of these names; `None` where there is none, an empty one, or too many.
+    /// The path with these names; `None` if there is no name, an empty one, or too many.
     pub fn new(names: Vec<String>) -> Option<Self> {
         let is_path =
             (1..=DEEPEST).contains(&names.len()) && names.iter().all(|name| !name.is_empty());
         is_path.then_some(Self(names))
     }
 
-    /// Reads a path with dots.
+    /// Parses a path that is written with dots.
     pub fn parse(text: &str) -> Option<Self> {
         Self::new(text.split('.').map(str::to_owned).collect())
     }
 
-    /// The names, the outermost first.
+    /// The names on the way to the member, the outermost first.
     pub fn names(&self) -> &[String] {
         &self.0
     }
 
-    /// True if both cannot be in one body: one is the other, or on the way to it.
+    /// True if no body can have both members: they are the same, or one is on the way to the other.
     pub(super) fn clashes(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0) || other.0.starts_with(&self.0)
     }

@@ -1,10 +1,13 @@
-//! A login wire format as data.
+//! A dialect: a login wire format as data.
 //!
-//! A dialect says which paths there are, where the credential sits in a request, what each
-//! answer and each error look like, and which claims the tokens carry. Pure: no I/O, and nothing
-//! of users, keys or stores. `raw` is a dialect as its TOML says it, `check` makes a `Dialect` of
-//! it or says everything that is wrong; `serve` reads requests and renders answers, `speak` is its
-//! way back, for whoever asks a system that serves the dialect; `form` renders errors.
+//! A dialect says which paths there are, where the credential is in a request, how each answer and
+//! each error looks, and which claims the tokens carry. This module is pure: it has no I/O and
+//! knows nothing of users, keys or stores.
+//!
+//! `raw` is a dialect as its TOML file has it; `check` makes a `Dialect` of it or lists everything
+//! that is wrong. `serve` reads requests and renders answers. `speak` is the reverse of `serve`,
+//! for asking another system that serves the dialect. `form` renders errors. `config` checks
+//! dialects, `login` and `pipeline` serve them, and `users` delegates logins with them.
 
 mod builtin;
 mod check;

@@ -1,25 +1,29 @@
-//! The closed list of `$placeholders`, and what each stands for.
+//! The closed list of `$placeholders` and their values.
 //!
-//! A template is compiled for one `Scope`: the answer of a login may name the tokens, the claims
-//! of a token may not name the session's key, a fixed answer knows no user. Naming anything else
-//! is a configuration problem, never a surprise at run time. `errors` are filled by `form`.
+//! A template is compiled for one `Scope`, a set of placeholder groups: the answer of a login may
+//! contain the tokens, the claims of a token must not contain the session's key, and a fixed answer
+//! knows no user. A placeholder outside the scope is a problem in the configuration and therefore
+//! cannot happen while a request is served. Placeholders of errors get their values in `form`.
 
 use serde_json::{Map, Value};
 
 use super::spec::{Dialect, Facts, SessionFacts, TokenFacts, UserFacts};
 use crate::clock::Timestamp;
 
-/// What a placeholder stands for.
+/// The meaning of a placeholder.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Place {
     Named(Name),
-    /// `$user.claims.NAME`, a path into the user's claims.
+    /// `$user.claims.NAME`: a path into the user's claims.
     UserClaim(Vec<String>),
-    /// `$config.NAME`, a path into what the login's configuration says, or the dialect's default.
+    /// `$config.NAME`: a path into the values of the login's configuration, or of the dialect's
+    /// defaults.
     Config(Vec<String>),
 }
 
-/// What a group of placeholders needs to be known.
+/// A group of placeholders that are known under the same condition. Keys and tokens are groups of
+/// their own, because they give access and must not appear everywhere. See `Scope` for where each
+/// group may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Group {
     Common,
@@ -34,7 +38,7 @@ pub(super) enum Group {
     Error,
 }
 
-/// The groups that a template may draw on.
+/// The groups of placeholders that a template may use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope(&'static [Group]);
 
@@ -50,24 +54,26 @@ impl Scope {
         Group::Refresh,
         Group::RefreshToken,
     ]);
-    /// Answers that tell about a session.
+    /// Answers with facts about a session.
     pub(super) const SESSION: Self =
         Self(&[Group::Common, Group::User, Group::Session, Group::Access]);
-    /// Answers that say that a second step is due.
+    /// Answers that announce a second step. They have no group about the user: the client has
+    /// passed the first step only. They get the ticket, which the client needs for the second step.
     pub(super) const PENDING: Self = Self(&[Group::Common, Group::Pending]);
-    /// Answers that know nobody yet.
+    /// Answers before anyone is authenticated.
     pub(super) const NOBODY: Self = Self(&[Group::Common]);
-    /// Claims: what gives access (key, tokens) must not be readable in a token.
+    /// Claims of tokens. They must not contain keys or tokens: a token is often decoded and logged
+    /// by its receivers.
     pub(super) const CLAIMS: Self =
         Self(&[Group::Common, Group::User, Group::Session, Group::Access, Group::Refresh]);
-    /// Error answers.
+    /// Answers that report an error.
     pub(super) const ERROR: Self = Self(&[Group::Error]);
 
     fn has(self, group: Group) -> bool {
         self.0.contains(&group)
     }
 
-    /// Every placeholder of the scope, for messages.
+    /// All placeholders of the scope, for messages to the operator.
     pub(super) fn accepted(self) -> Vec<String> {
         let named = NAMES.iter().filter(|(_, _, group)| self.has(*group));
         let mut accepted: Vec<String> = named.map(|(name, ..)| format!("${name}")).collect();
@@ -80,7 +86,7 @@ impl Scope {
         accepted
     }
 
-    /// The placeholder of this name, if the scope has it.
+    /// The placeholder with this name, if the scope has it.
     pub(super) fn find(self, name: &str) -> Option<Place> {
         let path = |rest: &str| -> Option<Vec<String>> {
             rest.split('.').map(|part| (!part.is_empty()).then(|| part.to_owned())).collect()
@@ -91,6 +97,8 @@ impl Scope {
         if let Some(rest) = name.strip_prefix("config.") {
             return self.has(Group::Common).then(|| path(rest))?.map(Place::Config);
         }
+        // The scope is part of the look-up: a placeholder outside the scope is reported like one
+        // that does not exist, with the list of those that do.
         let (_, found, _) =
             NAMES.iter().find(|(known, _, group)| *known == name && self.has(*group))?;
         Some(Place::Named(*found))
@@ -99,7 +107,7 @@ impl Scope {
 
 macro_rules! names {
     ($($group:ident: $($variant:ident = $name:literal),+;)*) => {
-        /// A placeholder without a free part.
+        /// A placeholder with a fixed name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Name { $($($variant,)+)* }
 
@@ -108,7 +116,8 @@ macro_rules! names {
     };
 }
 
-// Times are seconds since 1970, `_ms` milliseconds; `ttl` is a token's whole life in seconds.
+// Times are whole seconds since 1970; those with `_ms` are milliseconds. `ttl` is a token's
+// lifetime in seconds, from its issue to its end.
 names! {
     Common: Now = "now", NowMs = "now_ms", Dialect = "dialect", Login = "login.name",
         LoginIssuer = "login.issuer", LoginAudience = "login.audience";
@@ -133,7 +142,7 @@ names! {
 }
 
 impl Place {
-    /// The value in an answer or in claims; `None` where the facts do not have it.
+    /// The value of the placeholder in an answer or in claims; `None` if the facts do not have it.
     pub(super) fn value(&self, facts: &Facts, dialect: &Dialect) -> Option<Value> {
         match self {
             Self::UserClaim(path) => walk(&facts.user.as_ref()?.claims, path),
@@ -155,6 +164,7 @@ impl Name {
             Self::LoginIssuer => Some(facts.login.issuer.as_str().into()),
             Self::LoginAudience => Some(facts.login.audience.clone().into()),
             Self::Ticket => facts.ticket.as_ref().map(|ticket| ticket.expose().as_str().into()),
+            // Each name belongs to one group only, so at most one of these can have a value.
             _ => facts
                 .user
                 .as_ref()
@@ -216,17 +226,21 @@ impl Name {
     }
 }
 
-/// RFC 3339 in UTC with a numeric offset, as error bodies of Java services carry it.
+/// The time in RFC 3339 form, in UTC, with a numeric offset instead of `Z`: error bodies of Java
+/// services have that form, and some clients parse no other.
 pub(super) fn with_offset(at: Timestamp) -> String {
     let text = at.to_string();
     format!("{}+00:00", text.strip_suffix('Z').unwrap_or(&text))
 }
 
-/// The difference of what the token itself carries, which is whole seconds.
+/// The lifetime of a token in whole seconds, computed from the times in the token, so that it
+/// agrees with them. Rounding the duration itself could differ from them by one second.
 fn whole_life(token: &TokenFacts) -> u64 {
     token.expires.secs().saturating_sub(token.issued.secs())
 }
 
+// A path that leads through a missing member, or through a value that is not an object, has no
+// value.
 fn walk(map: &Map<String, Value>, path: &[String]) -> Option<Value> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(map.get(first)?, |value, part| value.get(part)).cloned()

@@ -1,14 +1,18 @@
-//! What is wrong with a dialect, all of it at once.
+//! Problems of a dialect, collected while it is checked.
+//!
+//! Checking does not stop at the first mistake: an operator who writes a dialect should see all of
+//! them at once. `config` adds the file and the line.
 
-/// One thing wrong with a dialect's table.
+/// One mistake in a dialect's table. Together the three texts say where it is, what is written
+/// there, and what would be accepted. The operator sees them in one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Key path within the dialect, for example `endpoint[1].reply.json.token`; empty where the
-    /// table as a whole is meant.
+    /// Key path within the dialect, for example `endpoint[1].reply.json.token`. Empty if the table
+    /// as a whole is meant.
     pub path: String,
-    /// What stands there; empty where something is missing.
+    /// The value that is written there; empty if something is missing.
     pub value: String,
-    /// What would be accepted.
+    /// A message that says what would be accepted.
     pub message: String,
 }
 
@@ -27,7 +31,7 @@ impl Problems {
         self.0.push(Problem { path, value, message });
     }
 
-    /// `checked`, unless anything was found.
+    /// Returns `checked` if there were no problems, otherwise all problems.
     pub(super) fn finish<T>(self, checked: T) -> Result<T, Vec<Problem>> {
         if self.0.is_empty() { Ok(checked) } else { Err(self.0) }
     }

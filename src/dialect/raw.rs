@@ -1,7 +1,8 @@
-//! A dialect as its TOML file says it, before anything is checked.
+//! A dialect as its TOML file has it, before it is checked.
 //!
-//! The same form serves `src/dialect/builtin/*.toml` and `[[dialect]]` in `gateway.toml`. Enums
-//! are tagged from outside and nothing is flattened, so that a mistake is reported where it is.
+//! The same types serve the files `src/dialect/builtin/*.toml` and `[[dialect]]` in `gateway.toml`.
+//! Unknown keys are refused. Enums are externally tagged and nothing is flattened: with either,
+//! serde could not say where in the file a mistake is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,11 +14,11 @@ use super::entries::RawError;
 use super::member::MemberPath;
 use super::spec::{AccountKey, BearerUse, SecondStep, Step};
 
-/// A dialect's table, as written.
+/// The table of a dialect as it is written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawDialect {
-    /// What `[[login]] dialect` and `[[route]] errors` call it.
+    /// The name used by `[[login]] dialect` and `[[route]] errors`.
     pub name: String,
     #[serde(default)]
     pub(super) endpoint: Vec<RawEndpoint>,
@@ -27,10 +28,11 @@ pub struct RawDialect {
     pub(super) claims: RawClaims,
     #[serde(default)]
     pub(super) tokens: RawTokens,
-    /// Role -> number, the first that fits; `*` is for all others.
+    /// Roles and their numbers, in order; the first role that a user has decides. `*` stands for
+    /// all other users. The order of the file is kept, because it decides.
     #[serde(default)]
     pub(super) roles: Map<String, Value>,
-    /// Values of `$config.NAME` unless the login has its own.
+    /// Values of `$config.NAME` for logins that have none of their own.
     #[serde(default)]
     pub(super) config: Map<String, Value>,
     pub(super) cors: Option<RawCors>,
@@ -40,7 +42,7 @@ pub struct RawDialect {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawEndpoint {
     pub(super) step: Step,
-    /// Method and path: `POST /login`.
+    /// Method and path, for example `POST /login`.
     pub(super) request: String,
     pub(super) when: Option<RawWhen>,
     #[serde(default)]
@@ -63,7 +65,8 @@ pub(super) enum RawWhen {
     Unauthenticated,
 }
 
-/// The names are those of the JSON members, or paths to them; a form has names alone.
+/// The place of a credential. The values are names of JSON members or paths to them; for `form` it
+/// is the name of a parameter. `basic`, `bearer` and `token_key` have fixed places in the headers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum RawCredential {
@@ -107,11 +110,12 @@ pub(super) struct RawTokens {
     pub(super) ends_with_access: bool,
 }
 
-/// A `cors` table, as written.
+/// A `cors` table as it is written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawCors {
-    /// Origins, or the one entry `*` (any) or `echo` (any, answered by repeating it).
+    /// A list of origins, or one of the words `*` (any origin) and `echo` (any origin, answered by
+    /// repeating it).
     pub(super) origins: Vec<String>,
     #[serde(default)]
     pub(super) methods: Vec<String>,
@@ -125,7 +129,8 @@ pub struct RawCors {
     pub(super) preflight_status: Option<u16>,
 }
 
-/// Reads `"90s"`, `"15m"`, `"24h"`, `"7d"`, `"500ms"`: a whole number and one unit.
+/// Parses a duration such as `"90s"`, `"15m"`, `"24h"`, `"7d"` or `"500ms"`: a whole number and one
+/// unit. `None` for anything else, and for a number that is too large.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|character: char| !character.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);

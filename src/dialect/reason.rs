@@ -1,37 +1,40 @@
-//! The closed list of reasons why the gateway answers by itself.
+//! The closed list of reasons why the gateway answers a request itself.
 //!
-//! Every dialect's `[error]` table is keyed by these names, every refusal carries one, and the
-//! access log writes it. The names and the codes are part of the public contract.
+//! Each refusal carries one reason. The keys of a dialect's `[error]` table are these names, and
+//! the access log writes them. The names and codes are part of the public contract: they may be
+//! added to, but never changed.
 
 use http::StatusCode;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:ident, $title:literal;)*) => {
-        /// Why the gateway answered instead of forwarding.
+        /// The reason why the gateway answered a request instead of forwarding it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $($(#[$doc])* $variant,)* }
 
         impl Reason {
-            /// Every reason, in the order of the list.
+            /// All reasons, in the order of the list.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The stable name: problem+json's `code`, the key in a dialect's `[error]`, the
-            /// log's `reason`.
+            /// The stable name of the reason: `code` in problem+json, the key in a dialect's
+            /// `[error]` table, and `reason` in the log. Monitoring and clients compare it, so it
+            /// must stay the same between versions.
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// The status where a dialect does not say otherwise.
+            /// The status, where the dialect has no other.
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status,)* }
             }
 
-            /// One line for the client; says nothing of causes.
+            /// One line for the client. It never reveals a cause: several reasons share a title so
+            /// that they cannot be told apart. The cause is in the log.
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)* }
             }
 
-            /// The reason of this name.
+            /// The reason with this code, if there is one.
             pub fn from_code(code: &str) -> Option<Self> {
                 match code { $($code => Some(Self::$variant),)* _ => None }
             }
@@ -40,9 +43,10 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The request cannot be read in one way only, or its body is not what the endpoint takes.
+    /// The request can be read in more than one way, or its body is not what the endpoint takes.
     MalformedRequest = "malformed_request", BAD_REQUEST, "The request is malformed";
-    /// Two kinds of credentials at once, or one given twice (RFC 6750 §3.1 `invalid_request`).
+    /// Two credentials at once, or one credential given twice (RFC 6750, section 3.1,
+    /// `invalid_request`).
     AmbiguousCredential = "ambiguous_credential", BAD_REQUEST, "More than one credential was presented";
     MissingUsername = "missing_username", BAD_REQUEST, "The user name is missing";
     MissingPassword = "missing_password", BAD_REQUEST, "The password is missing";

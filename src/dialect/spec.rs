@@ -1,4 +1,9 @@
-//! A dialect, checked: what `serve` reads and renders by.
+//! The types of a checked dialect: `serve` reads requests and renders answers by them, `speak` does
+//! the reverse.
+//!
+//! They are plain data and refer to nothing outside the dialect. Invariant: they are made by
+//! `check` alone, so every template's placeholders exist, and every endpoint has credentials that
+//! go with its step.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,30 +22,36 @@ use crate::secret::SecretString;
 pub struct Dialect {
     pub name: String,
     pub endpoints: Vec<Endpoint>,
-    /// Errors of routes that name the dialect, and where no endpoint is meant.
+    /// The errors of routes that name this dialect, and of requests that belong to no endpoint.
     pub errors: Arc<ErrorForm>,
-    /// Added to the standard claims of access tokens; a claim named here replaces a standard one
-    /// only where it is `sub` (what is not known is left out, so the standard `sub` stays).
+    /// Claims that are added to the standard claims of access tokens. The only standard claim that
+    /// can be replaced is `sub`. A claim whose value is not known is left out, so the standard
+    /// `sub` stays in that case.
     pub access_claims: Template,
     pub refresh_claims: Template,
     pub defaults: TokenDefaults,
-    /// `$user.role_number`: the first role of the table that the user has gives the number.
+    /// The table for `$user.role_number`: the number of the first role in this table that the user
+    /// has.
     pub role_numbers: Vec<(String, i64)>,
-    /// The number of a user with none of those roles.
+    /// The number of a user who has none of these roles.
     pub role_number_default: i64,
     pub cors: Option<Cors>,
-    /// `$config.…` where the login's configuration says nothing.
+    /// Values of `$config.…` that apply where the login's configuration has none.
     pub config: Map<String, Value>,
-    /// Whether the dialect answers an unknown user differently from a wrong password.
+    /// True if the dialect answers an unknown user differently from a wrong password. The operator
+    /// must allow it, because it shows strangers which users exist. See `reveal_unknown_user` in
+    /// `gateway.toml`.
     pub tells_unknown_user: bool,
-    /// Whether any answer gives out a refresh token; if none does, none need be made.
+    /// True if any answer contains a refresh token; otherwise none is made.
     pub gives_refresh_token: bool,
-    /// Whether any answer gives out the session's key, so that tokens are bound to it (`kh`).
+    /// True if any answer contains the session's key. Then access tokens are bound to the key by
+    /// the claim `kh` and are accepted only together with it.
     pub gives_key: bool,
 }
 
 impl Dialect {
-    /// The number of the first role in the dialect's table that is among `roles`.
+    /// The number of the first role in the dialect's table that is among `roles`, or the default
+    /// number. The order of the user's own roles does not matter.
     pub fn role_number(&self, roles: &[String]) -> i64 {
         self.role_numbers
             .iter()
@@ -49,108 +60,114 @@ impl Dialect {
     }
 }
 
-/// What a dialect wants of its tokens, where `[[login]]` says nothing.
+/// Preferences of a dialect for its tokens. They apply where `[[login]]` has no value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenDefaults {
     pub algorithm: Option<Algorithm>,
     pub access_ttl: Option<Duration>,
     pub refresh_ttl: Option<Duration>,
     pub refresh_idle: Option<Duration>,
-    /// The session ends with its (only) access token: there is no refresh of any kind.
+    /// The session ends together with its only access token; there is no refresh of any kind.
     pub ends_with_access: bool,
 }
 
-/// One path and method of a dialect.
+/// One path and method of a dialect, with the step that it carries out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     pub step: Step,
     pub method: Method,
-    /// Exact path, before the login's prefix.
+    /// The exact path below the login's prefix.
     pub path: String,
-    /// Answers only requests without a good token; others go on to the routes.
+    /// If true, the endpoint answers only requests without a valid token; other requests go on to
+    /// the routes. A path can thus be public for a login page and protected for users.
     pub when_unauthenticated: bool,
-    /// Forms of credential, tried in order; those in the body come first.
+    /// The forms of credential that are accepted, in the order in which they are tried. Invariant:
+    /// forms in the body come before forms in a header. The first form that the request has is
+    /// taken.
     pub credential: Vec<CredentialForm>,
-    /// Name looked up in the users: login name or e-mail.
+    /// The kind of name under which users are looked up: login name or e-mail address.
     pub account: AccountKey,
-    /// What a login waits for after the password.
+    /// The second step of a login after the password.
     pub second_step: SecondStep,
-    /// Refresh: whether each makes a new refresh token.
+    /// For the step `refresh`: true if each refresh makes a new refresh token (rotation).
     pub rotates: bool,
-    /// The answer where all went well.
+    /// The answer in case of success.
     pub reply: Reply,
     /// The answer of a login that waits for its second step.
     pub pending_reply: Option<Reply>,
-    /// The dialect's errors, with this endpoint's own laid over them.
+    /// The error answers: those of the dialect, with this endpoint's own entries in front.
     pub errors: Arc<ErrorForm>,
 }
 
 impl Endpoint {
-    /// Whether it leaves some requests to the routes.
+    /// True if the endpoint leaves some requests to the routes.
     pub fn falls_through(&self) -> bool {
         self.step == Step::Answer && self.when_unauthenticated
     }
 }
 
-/// What an endpoint does; `login` implements each once for all dialects.
+/// The work that an endpoint does. `login` implements each step once, for all dialects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// A password (or a token to trade or renew) for a session.
+    /// Takes a password, or a token to exchange or renew; gives a session.
     Login,
-    /// A code for the session that the login prepared.
+    /// Takes a code; gives the session that the login prepared.
     VerifyCode,
-    /// A refresh token for a new access token.
+    /// Takes a refresh token; gives a new access token.
     Refresh,
-    /// Ends the session.
+    /// Ends the session of the presented token.
     Logout,
     /// Ends all sessions of the user.
     LogoutAll,
-    /// Tells about the session of the presented access token.
+    /// Answers with facts about the session of the presented access token.
     Session,
-    /// Says what a token of ours is worth (RFC 7662), to a program with an API key.
+    /// Answers whether a token of ours is active (RFC 7662). The caller is a program with an API
+    /// key.
     Introspect,
-    /// Ends the session of a token of ours (RFC 7009), for a program with an API key.
+    /// Ends the session of a token of ours (RFC 7009). The caller is a program with an API key.
     Revoke,
-    /// A fixed answer.
+    /// Gives a fixed answer.
     Answer,
 }
 
-/// Where a credential sits in a request.
+/// The place of a credential in a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CredentialForm {
     /// Members of a JSON object.
     JsonPassword { name: MemberPath, password: MemberPath },
     /// `Authorization: Basic` (RFC 7617).
     BasicPassword,
-    /// Members of a JSON object. Where there is a `ticket`, it proves that the client is who passed
-    /// the first step.
+    /// Members of a JSON object. The `ticket`, where the dialect has one, proves that the client is
+    /// the one that passed the first step.
     JsonCode { name: MemberPath, code: MemberPath, ticket: Option<MemberPath> },
     /// A member of a JSON object that holds a refresh token.
     JsonRefresh { token: MemberPath },
-    /// `Authorization: Bearer`, used as told.
+    /// `Authorization: Bearer` (RFC 6750), for the given purpose.
     Bearer(BearerUse),
     /// `X-Access-Token` with `X-Key`.
     TokenKey,
-    /// A member of a form that holds the token which the request is about.
+    /// A parameter of a form with the token that the request is about. It is no credential of the
+    /// caller.
     Form { token: String },
 }
 
-/// What a Bearer at a login endpoint is for.
+/// The purpose of a bearer token at a login endpoint. The header is the same in all cases, so the
+/// dialect has to say which kind of token the endpoint takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BearerUse {
-    /// Our access token: logout, session.
+    /// An access token of ours: for logout and questions about the session.
     Access,
-    /// Our access token, for a fresh one of the same session.
+    /// An access token of ours, in exchange for a newer one of the same session.
     Renew,
-    /// Our refresh token.
+    /// A refresh token of ours.
     Refresh,
-    /// A foreign token to be traded for ours.
+    /// A token of another issuer, in exchange for tokens of ours.
     Exchange,
 }
 
-/// By which of a user's names a login looks him up.
+/// The kind of name by which a login looks a user up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountKey {
@@ -159,7 +176,9 @@ pub enum AccountKey {
     Email,
 }
 
-/// What a login waits for after the password.
+/// The second step that a login demands after the password. A user's own authenticator is demanded
+/// by the login's configuration, not here. If both apply, the code of the authenticator is asked
+/// for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecondStep {
@@ -169,15 +188,16 @@ pub enum SecondStep {
     Mail,
 }
 
-/// An answer to be rendered.
+/// A template of an answer in case of success.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
     pub status: http::StatusCode,
-    /// `None`: an empty body.
+    /// `None` for an empty body.
     pub json: Option<Template>,
 }
 
-/// What a client presented at a login endpoint.
+/// The credential that a client presented at a login endpoint, or the token that it asks about. It
+/// was read from the request and not verified yet. Secrets in it are wiped when it is dropped.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Presented {
     Password {
@@ -197,13 +217,14 @@ pub enum Presented {
         token: SecretString,
         key: SecretString,
     },
-    /// No credential: the token that a program asks about.
+    /// No credential, but the token that a program asks about.
     About {
         token: SecretString,
     },
 }
 
-/// What templates may refer to; what is absent renders as `null` in a whole value.
+/// The values that templates may refer to. A value that is missing is rendered as `null` where the
+/// placeholder is the whole value, and as nothing inside a text.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     pub now: Timestamp,
@@ -212,11 +233,11 @@ pub struct Facts {
     pub session: Option<SessionFacts>,
     pub access: Option<TokenFacts>,
     pub refresh: Option<TokenFacts>,
-    /// `$pending.ticket`: what the second step has to bring.
+    /// `$pending.ticket`: the ticket that the second step has to bring.
     pub ticket: Option<SecretString>,
 }
 
-/// `$login.…` and `$config.…`.
+/// Values for `$login.…` and `$config.…`.
 #[derive(Clone, Debug, Default)]
 pub struct LoginFacts {
     pub name: String,
@@ -225,7 +246,7 @@ pub struct LoginFacts {
     pub about: Map<String, Value>,
 }
 
-/// `$user.…`.
+/// Values for `$user.…`.
 #[derive(Clone, Debug, Default)]
 pub struct UserFacts {
     pub id: String,
@@ -236,7 +257,7 @@ pub struct UserFacts {
     pub claims: Map<String, Value>,
 }
 
-/// `$session.…`.
+/// Values for `$session.…`.
 #[derive(Clone, Debug, Default)]
 pub struct SessionFacts {
     pub id: String,
@@ -245,10 +266,11 @@ pub struct SessionFacts {
     pub expires: Timestamp,
 }
 
-/// `$access.…` and `$refresh.…`.
+/// Values for `$access.…` and `$refresh.…`.
 #[derive(Clone, Debug, Default)]
 pub struct TokenFacts {
-    /// Empty while the token's own claims are rendered.
+    /// Empty while the claims of the token itself are rendered, because the token does not exist
+    /// yet.
     pub token: SecretString,
     pub id: String,
     pub issued: Timestamp,

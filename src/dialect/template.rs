@@ -1,9 +1,11 @@
-//! Templates: JSON with `$placeholders`, compiled.
+//! Templates: JSON values with `$placeholders`, compiled.
 //!
-//! A placeholder that is a whole value keeps its type; inside text it is written out, lists
-//! joined by commas. `${user.name}` marks where a name ends, `$$` is a dollar sign, and
-//! `$user.claims.features|comma` makes one text of a list. Values are never expanded again: what
-//! a user's name contains stays text.
+//! A placeholder that is a whole value keeps its type; inside a text it is written as text, and a
+//! list is joined by commas. `${user.name}` marks the end of a name, `$$` is a dollar sign,
+//! `$user.claims.features|comma` makes one text of a list.
+//!
+//! Values are never expanded again: a `$` in a user's name stays text, so a user cannot put
+//! placeholders into an answer.
 
 mod parse;
 
@@ -15,11 +17,11 @@ use super::places::{Place, Scope};
 use super::problem::Problems;
 use super::spec::{Dialect, Facts};
 
-/// A JSON value with placeholders, compiled.
+/// A JSON value with placeholders, compiled for one scope.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Template {
     root: Node,
-    /// Members without a value are left out (claims) rather than `null` (answers).
+    /// If true (claims), members without a value are left out; if false (answers), they are `null`.
     drops_missing: bool,
 }
 
@@ -32,23 +34,23 @@ pub(super) enum Node {
     Object(Vec<(String, Self)>),
 }
 
-/// A piece of a text.
+/// A piece of a text that contains placeholders.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Part {
     Text(String),
     Place(Place, Join),
 }
 
-/// How a list becomes text.
+/// The way a list is turned into text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Join {
-    /// Not at all, where the placeholder is the whole value.
+    /// Not at all: the placeholder is the whole value and keeps its type.
     None,
     Comma,
     Space,
 }
 
-/// Gives a placeholder's value, if there is one.
+/// Gives the value of a placeholder, if there is one.
 pub(super) type Lookup<'a> = &'a dyn Fn(&Place) -> Option<Value>;
 
 impl Default for Node {
@@ -58,36 +60,37 @@ impl Default for Node {
 }
 
 impl Template {
-    /// Compiles an answer: what is missing is `null`.
+    /// Compiles the template of an answer; missing values become `null`.
     pub(super) fn reply(value: Value, scope: Scope, at: &str, problems: &mut Problems) -> Self {
         Self { root: Node::compile(value, scope, at, problems), drops_missing: false }
     }
 
-    /// Compiles claims: what is missing is left out.
+    /// Compiles the template of claims; members with missing values are left out.
     pub(super) fn claims(claims: Map<String, Value>, at: &str, problems: &mut Problems) -> Self {
         let root = Node::compile(Value::Object(claims), Scope::CLAIMS, at, problems);
         Self { root, drops_missing: true }
     }
 
-    /// The value that the template makes of `facts`.
+    /// Renders the template with the values in `facts`.
     pub fn render(&self, facts: &Facts, dialect: &Dialect) -> Value {
         let look = |place: &Place| place.value(facts, dialect);
         self.root.render(&look, self.drops_missing).unwrap_or(Value::Null)
     }
 
-    /// True if the placeholder occurs anywhere.
+    /// True if the placeholder occurs in the template.
     pub(super) fn names(&self, place: &Place) -> bool {
         self.root.names(place)
     }
 
-    /// The template itself, to be read backwards.
+    /// The compiled tree, for reading an answer backwards (`speak`).
     pub(super) fn root(&self) -> &Node {
         &self.root
     }
 }
 
 impl Node {
-    /// Compiles `value`; a bad placeholder is reported and stands as `null`.
+    /// Compiles `value` for a scope. A bad placeholder is reported as a problem and becomes `null`,
+    /// so that checking can go on and report more.
     pub(super) fn compile(value: Value, scope: Scope, at: &str, problems: &mut Problems) -> Self {
         match value {
             Value::String(text) => Self::text(&text, scope).unwrap_or_else(|message| {
@@ -104,7 +107,8 @@ impl Node {
                 let mut compiled = Vec::with_capacity(members.len());
                 for (name, member) in members {
                     let at = format!("{at}.{name}");
-                    // TOML's dates arrive as an object with such a member; JSON has no dates.
+                    // A date in TOML arrives as an object with a member whose name begins with `$`.
+                    // JSON has no dates, so the operator must write it as text.
                     if name.starts_with('$') {
                         problems.add(&at, &name, "is no member name for JSON; dates must be text");
                     }
@@ -117,6 +121,8 @@ impl Node {
         .folded()
     }
 
+    // A text without placeholders is a fixed value; a text that is exactly one placeholder keeps
+    // the type of the placeholder's value; everything else is joined to text.
     fn text(text: &str, scope: Scope) -> Result<Self, String> {
         let mut parts = parse(text, scope)?;
         if parts.iter().all(|part| matches!(part, Part::Text(_))) {
@@ -129,7 +135,9 @@ impl Node {
         }
     }
 
-    /// Puts in what `look` knows already, so that rendering has less to do.
+    /// Replaces the placeholders whose value is already known, so that less is left to do for each
+    /// request. A text or object that has become fixed is then stored as one value. Used for
+    /// errors, whose reason is known when the configuration is loaded.
     pub(super) fn fold(self, look: Lookup<'_>) -> Self {
         match self {
             Self::Place(place, join) => match look(&place) {
@@ -157,7 +165,7 @@ impl Node {
         .folded()
     }
 
-    /// One fixed value in place of a list, object or text of nothing but fixed ones.
+    /// Replaces a list, object or text that has only fixed parts by one fixed value.
     fn folded(self) -> Self {
         let is_fixed = match &self {
             Self::List(items) => items.iter().all(|item| matches!(item, Self::Fixed(_))),
@@ -182,6 +190,8 @@ impl Node {
             Self::Object(members) => {
                 let mut rendered = Map::with_capacity(members.len());
                 for (name, member) in members {
+                    // In claims a missing value leaves the member out: `null` would be a value, and
+                    // verifiers elsewhere may treat it as one.
                     match member.render(look, drops_missing) {
                         None if drops_missing => {}
                         value => drop(rendered.insert(name.clone(), value.unwrap_or_default())),
@@ -192,8 +202,8 @@ impl Node {
         }
     }
 
-    /// Writes the JSON of what `render` makes of an answer, without making the value first:
-    /// refusals come in floods.
+    /// Writes the JSON that `render` would give for an answer, without building the value first.
+    /// Refusals can come in floods, and this avoids most of their allocations.
     pub(super) fn write(&self, look: Lookup<'_>, json: &mut Vec<u8>) {
         match self {
             Self::Fixed(value) => write(value, json),
@@ -238,7 +248,7 @@ impl Node {
 }
 
 fn write(value: &(impl Serialize + ?Sized), json: &mut Vec<u8>) {
-    // Texts and values have text keys and finite numbers only, so writing them cannot fail.
+    // Texts and values have only text keys and finite numbers, so writing them as JSON cannot fail.
     let _ = serde_json::to_writer(json, value);
 }
 
@@ -268,7 +278,8 @@ impl Join {
         }
     }
 
-    /// A whole value: its own type unless a filter was asked for.
+    /// The value where the placeholder is the whole value: unchanged, unless a filter makes it
+    /// text.
     fn apply(self, value: Value) -> Value {
         match self {
             Self::None => value,
@@ -276,7 +287,7 @@ impl Join {
         }
     }
 
-    /// The value as text.
+    /// The value as text. A missing value is written as nothing.
     fn write(self, value: &Value) -> String {
         match value {
             Value::String(text) => text.clone(),

@@ -91,7 +91,9 @@ pub struct Generation {
     pub retired: Option<(Digest, Timestamp)>,
 }
 
-/// A one-time code that was sent to a user and has not been entered yet.
+/// A one-time code that was sent to a user and has not been entered yet. A login that waits for an
+/// authenticator's code is stored in the same form, with a keyed hash of the authenticator's secret
+/// in `code`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Code {
     /// The look-up key: login name and account, hashed together.

@@ -219,7 +219,8 @@ pub enum AccountKey<'a> {
     Name(&'a str),
 }
 
-/// Counts of the users of one source that are known here.
+/// Counts of the users of one source that are known here. They tell an operator how far the import
+/// of password hashes has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountCounts {
     /// Number of users that have logged in at least once.
@@ -231,7 +232,8 @@ pub struct AccountCounts {
     pub latest: Option<Timestamp>,
 }
 
-/// One page of a walk over all sessions.
+/// One page of a walk over all sessions. The walk sees every session that exists from its beginning
+/// to its end; one that is added meanwhile may be missed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionPage {
     pub sessions: Vec<Session>,
@@ -329,7 +331,8 @@ pub enum LoginProgress {
     Login,
 }
 
-/// A guess at a one-time code.
+/// A guess at a one-time code. The code is passed as a keyed hash, so the store never sees a code
+/// in clear text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CodeGuess {
     pub key: Digest,

@@ -16,7 +16,7 @@ fn endpoint(dialect: &Dialect, step: Step) -> &Endpoint {
     dialect.endpoints.iter().find(|endpoint| endpoint.step == step).expect("has the step")
 }
 
-/// Everything is known, as at a login.
+/// All facts are known, as in a login with every feature.
 fn facts() -> Facts {
     let token = |token: &str, seconds: u64| TokenFacts {
         token: token.into(),

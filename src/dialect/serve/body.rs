@@ -1,8 +1,8 @@
-//! A request's JSON object, read in one way only.
+//! The JSON object in a request's body, read in one way only.
 //!
-//! Members given twice are refused at every depth, because two readers would not agree on which
-//! one counts; depth is bounded; unknown members are looked at for nothing else. What is kept of
-//! the body lives as long as the credential is looked for in it.
+//! A member that occurs twice is refused at every depth, because two JSON readers would not agree
+//! which of them counts (RFC 8259, section 4). The nesting is bounded. Unknown members are ignored
+//! apart from that. The parsed object lives only while the credential is looked for in it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,11 +15,11 @@ use crate::dialect::member::DEEPEST;
 use crate::dialect::{MemberPath, Reason};
 use crate::secret::SecretString;
 
-/// The members of a body that is one JSON object; none of an empty body.
+/// The members of a body that is one JSON object. An empty body has no members.
 #[derive(Default)]
 pub(super) struct Object(Vec<(String, Member)>);
 
-/// A member's value, as far as credentials go.
+/// The value of a member, as far as a credential can be in it.
 enum Member {
     Null,
     Text(SecretString),
@@ -28,9 +28,11 @@ enum Member {
 }
 
 impl Object {
-    /// Reads the body according to its type.
+    /// Reads the body as JSON. Fails if the content type is not JSON, or the body is not exactly
+    /// one object. An empty body is an object without members.
     pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Reason> {
-        // Clients put a content type on requests without a body; nothing is then of no type.
+        // Some clients send a content type with requests that have no body. The type of an empty
+        // body says nothing.
         if body.is_empty() {
             return Ok(Self::default());
         }
@@ -39,11 +41,14 @@ impl Object {
         }
         let mut reader = serde_json::Deserializer::from_slice(body);
         let object = reader.deserialize_map(Outermost).map_err(|_| Reason::MalformedRequest)?;
+        // `end` refuses anything after the object. A second object could be read by another system.
         reader.end().map_err(|_| Reason::MalformedRequest)?;
         Ok(object)
     }
 
-    /// The text at this path; missing, `null` and empty are one, there and on the way.
+    /// The text at this path. Missing, `null` and empty are the same, at the member itself and on
+    /// the way to it. Any other value in its place makes the request malformed. A credential that
+    /// is a number, for example, is never converted to text.
     pub(super) fn text(&self, path: &MemberPath) -> Result<Option<&SecretString>, Reason> {
         let mut members = &self.0;
         let mut names = path.names().iter().peekable();
@@ -62,7 +67,7 @@ impl Object {
     }
 }
 
-/// `application/json`, `application/*+json` or no type at all.
+/// True for `application/json`, `application/*+json`, or a request without any content type.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (types.next(), types.next()) else {
@@ -91,14 +96,17 @@ impl<'de> Visitor<'de> for Outermost {
     }
 }
 
-/// Reads an object's members, handing each to `take`; a name that was there before is an error.
+/// Reads the members of an object and passes each to `take`. A name that occurred before is an
+/// error. Nothing may be taken from the object if this fails.
 fn each_once<'de, A: MapAccess<'de>>(
     map: &mut A,
     depth: usize,
     mut take: impl FnMut(&str, Member),
 ) -> Result<(), A::Error> {
     let mut seen = HashSet::new();
-    // Names are compared as they read, so that `\u0061` is the same as `a`.
+    // Names are compared after unescaping: `\u0061` is the same name as `a`, and a reader that
+    // compared the raw text could be fooled. The name is taken first and compared afterwards, so a
+    // repeated name always fails the whole body.
     while let Some(name) = map.next_key::<String>()? {
         take(&name, map.next_value_seed(Any { depth })?);
         if !seen.insert(name) {
@@ -108,7 +116,7 @@ fn each_once<'de, A: MapAccess<'de>>(
     Ok(())
 }
 
-/// Any value, `depth` objects or arrays deep.
+/// Reads any value that is `depth` objects or arrays deep.
 struct Any {
     depth: usize,
 }
@@ -117,6 +125,8 @@ impl<'de> DeserializeSeed<'de> for Any {
     type Value = Member;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Member, D::Error> {
+        // The depth is checked before the value is read, so that a deeply nested body cannot
+        // exhaust the stack.
         if self.depth > DEEPEST {
             return Err(D::Error::custom("nested too deep"));
         }
@@ -164,6 +174,7 @@ impl<'de> Visitor<'de> for Any {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Member, A::Error> {
+        // Arrays are read to check their depth and repeated members; no credential is in an array.
         while items.next_element_seed(Self { depth: self.depth + 1 })?.is_some() {}
         Ok(Member::Other)
     }

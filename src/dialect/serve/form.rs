@@ -1,7 +1,9 @@
-//! A form (`application/x-www-form-urlencoded`) with a token that the request is about.
+//! A form (`application/x-www-form-urlencoded`) with the token that a request is about (RFC 7662,
+//! section 2.1; RFC 7009, section 2.1).
 //!
-//! RFC 7662 §2.1 and RFC 7009 §2.1. A `token_type_hint` only says where to look first, so it is not
-//! looked at; but a parameter that is given twice is refused, whichever it is (RFC 6749 §3.1).
+//! The parameter `token_type_hint` is only a hint where to look first and is ignored. A parameter
+//! that occurs twice is refused, whichever it is (RFC 6749, section 3.1), because two readers could
+//! take different ones.
 
 use std::collections::HashSet;
 
@@ -11,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use crate::dialect::Reason;
 use crate::secret::SecretString;
 
-/// The parameter called `name`.
+/// The value of the parameter `name`. Missing and empty are the same error.
 pub(super) fn read(headers: &HeaderMap, body: &[u8], name: &str) -> Result<SecretString, Reason> {
     if !body.is_empty() && !is_form(headers) {
         return Err(Reason::UnsupportedMediaType);
@@ -21,6 +23,8 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8], name: &str) -> Result<Secre
         if key == name {
             found = Some(SecretString::new(value.into_owned()));
         }
+        // Every name is checked for repetition, not only the one that is wanted: RFC 6749 forbids
+        // repeating any parameter.
         if !seen.insert(key) {
             return Err(Reason::MalformedRequest);
         }
@@ -28,6 +32,8 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8], name: &str) -> Result<Secre
     found.filter(|token| !token.expose().is_empty()).ok_or(Reason::MalformedRequest)
 }
 
+// Exactly one `Content-Type` header is accepted; with two, a proxy before the gateway may have seen
+// the other one.
 fn is_form(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (types.next(), types.next()) else { return false };

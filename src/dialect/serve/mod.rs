@@ -1,8 +1,9 @@
-//! A dialect as it is served to clients: requests read, answers rendered.
+//! The server side of a dialect: reading requests and rendering answers.
 //!
-//! `read` finds the credential of a request at a login endpoint. It is strict: what could be read
-//! in two ways is refused, and only the carriers that the endpoint names count (an
-//! `Authorization` beside a JSON login is nothing). What a credential is worth, `login` decides.
+//! `read` finds the credential of a request at a login endpoint. It is strict: a request that could
+//! be read in two ways is refused, and only the carriers that the endpoint lists count. An
+//! `Authorization` header beside a JSON login, for example, is ignored. Whether a credential is
+//! valid is decided by `login`, not here.
 
 mod body;
 mod form;
@@ -18,11 +19,12 @@ use super::form::json_answer;
 use super::spec::{BearerUse, CredentialForm, Dialect, Endpoint, Facts, Presented, Reply};
 use super::{Answer, Reason};
 
-/// Reads what the client presented at `endpoint`.
+/// Reads the credential that the client presented at `endpoint`.
 ///
 /// # Errors
-/// Why there is nothing to go on, for the endpoint's error form. None of these are guesses at a
-/// password, so none need be counted.
+///
+/// The reason why there is no credential, for the endpoint's error form. None of these errors is a
+/// guess at a password, so none needs to be counted.
 pub fn read(endpoint: &Endpoint, head: &Parts, body: &[u8]) -> Result<Presented, Reason> {
     let about = endpoint.credential.iter().find_map(|form| match form {
         CredentialForm::Form { token } => Some(token),
@@ -32,7 +34,8 @@ pub fn read(endpoint: &Endpoint, head: &Parts, body: &[u8]) -> Result<Presented,
         return Ok(Presented::About { token: form::read(&head.headers, body, name)? });
     }
     let reads_body = endpoint.credential.iter().any(CredentialForm::is_in_body);
-    // An endpoint that takes headers only does not care what comes with them.
+    // An endpoint that takes its credential from headers ignores the body: some clients send one
+    // with every request.
     let object = if reads_body { Object::read(&head.headers, body)? } else { Object::default() };
     for form in &endpoint.credential {
         if let Some(presented) = form.read(head, &object)? {
@@ -42,12 +45,14 @@ pub fn read(endpoint: &Endpoint, head: &Parts, body: &[u8]) -> Result<Presented,
     Err(nothing_found(endpoint))
 }
 
-/// Whether a token is presented in the head.
+/// True if the head has a bearer token.
 pub fn has_bearer(head: &Parts) -> bool {
     matches!(header::bearer(&head.headers), Ok(Some(_)))
 }
 
-/// Whether the head alone says that `endpoint` is asked to renew a token of ours.
+/// True if the head alone shows that `endpoint` is asked to renew a token of ours, so that no
+/// password can follow in the body. `login` uses it to sort requests into kinds of work before
+/// their bodies are read.
 pub fn renews(endpoint: &Endpoint, head: &Parts) -> bool {
     let is_in_head = |form: &CredentialForm| {
         matches!(form, CredentialForm::BasicPassword | CredentialForm::Bearer(BearerUse::Renew))
@@ -55,19 +60,19 @@ pub fn renews(endpoint: &Endpoint, head: &Parts) -> bool {
     endpoint.credential.iter().all(is_in_head) && has_bearer(head)
 }
 
-/// The answer of an endpoint where all went well.
+/// Renders the answer of an endpoint in case of success.
 pub fn render(reply: &Reply, facts: &Facts, dialect: &Dialect) -> Answer {
     let body = reply.json.as_ref().map(|json| json.render(facts, dialect));
     json_answer(reply.status, body.as_ref())
 }
 
-/// An answer that is the same in every dialect, because a standard says how it looks.
+/// An answer in JSON that looks the same in every dialect, because a standard defines it.
 pub fn json(value: &Value) -> Answer {
     json_answer(StatusCode::OK, Some(value))
 }
 
-/// A JSON login without any of its members lacks the first of them; anything else lacks a
-/// credential.
+/// The reason for a request without any credential. Where only JSON credentials are accepted, the
+/// first missing member is the name; otherwise the credential as a whole is missing.
 fn nothing_found(endpoint: &Endpoint) -> Reason {
     let asks_for_name = |form: &CredentialForm| {
         matches!(form, CredentialForm::JsonPassword { .. } | CredentialForm::JsonCode { .. })
@@ -80,7 +85,7 @@ fn nothing_found(endpoint: &Endpoint) -> Reason {
 }
 
 impl CredentialForm {
-    /// True if the credential is a member of the body.
+    /// True if this form of credential is in the body.
     pub fn is_in_body(&self) -> bool {
         match self {
             Self::JsonPassword { .. }
@@ -91,10 +96,14 @@ impl CredentialForm {
         }
     }
 
-    /// `None`: not here, try the next form.
+    /// Reads a credential of this form. `None` if the request has none, so that the next form is
+    /// tried.
     fn read(&self, head: &Parts, object: &Object) -> Result<Option<Presented>, Reason> {
         match self {
             Self::JsonPassword { name, password } => {
+                // A request with only one of the two members clearly meant this form. It is refused
+                // here instead of being tried as another form, so that the client learns what is
+                // missing.
                 match (object.text(name)?, object.text(password)?) {
                     (None, None) => Ok(None),
                     (None, Some(_)) => Err(Reason::MissingUsername),
@@ -131,14 +140,15 @@ impl CredentialForm {
             }
             Self::Bearer(purpose) => {
                 let token = match header::bearer(&head.headers) {
-                    // Whose it is cannot be said, and only the tokens of some are traded.
+                    // A foreign token may be malformed by the rules of RFC 6750. Nobody can say
+                    // whose it is, so it counts as "no token" and not as a bad one.
                     Err(Reason::TokenInvalid) if *purpose == BearerUse::Exchange => None,
                     token => token?,
                 };
                 Ok(token.map(|token| Presented::Token { token, purpose: *purpose }))
             }
             Self::TokenKey => header::token_key(&head.headers),
-            // A form is no JSON object, and was read before.
+            // A form is not a JSON object; it was read before the loop over the forms.
             Self::Form { .. } => Ok(None),
         }
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::dialect::{RawDialect, Step};
 
-/// Header lines one below the other, as on the wire.
+/// Header lines, one per line, as on the wire.
 fn head(lines: &str) -> Parts {
     let mut request = Request::builder();
     for line in lines.lines() {
@@ -228,7 +228,7 @@ fn forms_in_the_body_come_first_however_they_are_listed() {
 }
 
 proptest! {
-    /// Whatever arrives, it is read or refused, and never with an empty name or secret.
+    /// Whatever arrives is either read or refused; a name or secret that was read is never empty.
     #[test]
     fn anything_may_arrive(
         bytes in prop_oneof![

@@ -1,22 +1,23 @@
-//! A template read backwards: from the value that it rendered to what stood at its placeholders.
+//! Reading a template backwards: from a rendered value to the values of its placeholders.
 //!
-//! Members that the template does not have are not looked at. What the template has fixed must be
-//! there; whether a placeholder's value must, the caller says.
+//! Members that the template does not have are ignored, so that a system may add some. Fixed parts
+//! of the template must be in the value. Whether the value of a placeholder must be there is
+//! decided by the caller. Only `hear` and `facts` use this.
 
 use serde_json::Value;
 
 use crate::dialect::places::Place;
 use crate::dialect::template::{Join, Node, Part};
 
-/// What stood at the placeholders, in the order of the template.
+/// The values found at the placeholders, in the order of the template.
 #[derive(Debug, Default)]
 pub(super) struct Found(pub(super) Vec<(Place, Value)>);
 
-/// Whether a placeholder's value has to be there.
+/// Tells whether the value of a placeholder must be there.
 pub(super) type Needed<'a> = &'a dyn Fn(&Place) -> bool;
 
 impl Found {
-    /// What `template` made `value` of; `None` if it cannot have.
+    /// Reads `value` as something rendered from `template`; `None` if it cannot have been.
     pub(super) fn read(template: &Node, value: &Value, needed: Needed<'_>) -> Option<Self> {
         let mut found = Self::default();
         found.node(template, value, needed).then_some(found)
@@ -49,7 +50,8 @@ impl Found {
                 let before = self.0.len();
                 let is_read = self.node(node, value, needed);
                 if !is_read {
-                    // Half of something that is not what it seemed.
+                    // The node did not match to its end. Values that were found in its first half
+                    // are dropped, because they may belong to something else.
                     self.0.truncate(before);
                 }
                 is_read || !is_needed(node, needed)
@@ -57,7 +59,8 @@ impl Found {
         }
     }
 
-    /// Text with placeholders in it; each reaches to the first occurrence of what follows it.
+    /// Reads a text with placeholders. Each placeholder extends to the first occurrence of the
+    /// fixed text after it. A value that contains that text itself is therefore cut short.
     fn text(&mut self, parts: &[Part], text: &str) -> bool {
         let mut rest = text;
         let mut open: Option<&Place> = None;
@@ -75,7 +78,9 @@ impl Found {
                     None => return false,
                 },
                 (Part::Place(place, _), None) => open = Some(place),
-                // Nobody can say where the one ends and the other begins.
+                // Two placeholders without a fixed text between them cannot be separated, so
+                // neither gets a value. The text still matches, because the values are not needed
+                // to recognise the answer.
                 (Part::Place(..), Some(_)) => return true,
             }
         }
@@ -87,7 +92,7 @@ impl Found {
     }
 }
 
-/// A fixed value is always needed, a placeholder as the caller says.
+/// Whether a node must be in the value: a fixed value always, a placeholder as the caller decides.
 fn is_needed(node: &Node, needed: Needed<'_>) -> bool {
     let part_is = |part: &Part| match part {
         Part::Text(_) => false,
@@ -102,7 +107,7 @@ fn is_needed(node: &Node, needed: Needed<'_>) -> bool {
     }
 }
 
-/// True if `value` has everything that `fixed` has.
+/// True if `value` contains everything that `fixed` contains. Additional members are allowed.
 pub(super) fn holds(fixed: &Value, value: &Value) -> bool {
     match (fixed, value) {
         (Value::Object(fixed), Value::Object(values)) => {
@@ -119,7 +124,7 @@ pub(super) fn holds(fixed: &Value, value: &Value) -> bool {
     }
 }
 
-/// True if `value` is built like `fixed`, whatever its texts and numbers say.
+/// True if `value` has the same structure as `fixed`, whatever its texts and numbers are.
 pub(super) fn is_shaped(fixed: &Value, value: &Value) -> bool {
     match (fixed, value) {
         (Value::Object(fixed), Value::Object(values)) => {
@@ -137,7 +142,8 @@ pub(super) fn is_shaped(fixed: &Value, value: &Value) -> bool {
     }
 }
 
-/// What a filter joined, taken apart again.
+/// Splits a text that a filter joined. The split is the exact reverse only if no item contains the
+/// separator. Spaces around an item and empty items are dropped.
 fn apart(join: Join, value: &Value) -> Value {
     let separator = match join {
         Join::None => return value.clone(),

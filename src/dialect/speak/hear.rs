@@ -1,9 +1,10 @@
-//! An answer heard: what a system said to what it was asked.
+//! Reading an answer: what another system said to a request that `speak` made.
 //!
-//! A refusal is believed where it is what the dialect itself would have answered, or, with 401, is
-//! built like it: servers word their errors differently, and 401 says the same in any words. A 404
-//! in other words is a wrong address, not an unknown user. A success is believed where the
-//! token, or whatever the dialect proves it by, is there.
+//! An answer is a refusal if it is what the dialect itself would answer. With status 401 it is
+//! enough that it has the same structure: servers word their errors differently, and 401 has one
+//! meaning. A 404 with other words, however, is a wrong address and not an unknown user.
+//!
+//! An answer is a success if the token, or whatever else proves success in the dialect, is in it.
 
 use serde_json::Value;
 
@@ -17,29 +18,32 @@ use crate::dialect::template::Node;
 use crate::json;
 use crate::secret::SecretString;
 
-/// No answer to a login is longer.
+/// Longest answer that is read, in bytes. A login's answer is never longer.
 pub const LONGEST_ANSWER: usize = 256 * 1024;
 
-/// What an answer means.
+/// The meaning of an answer.
 #[derive(Clone, Debug)]
 pub enum Heard {
     Accepted(Box<HeardFacts>),
-    /// Right so far, but a further step is asked for, perhaps with a ticket.
+    /// The credential is right so far, but the system asks for a further step, perhaps with a
+    /// ticket. The caller decides whether it can take that step.
     Pending(Option<SecretString>),
-    /// The system looked at it and refuses: `InvalidCredentials`, `UnknownUser`, `CodeInvalid`,
-    /// `TokenInvalid` and their like.
+    /// The system verified the credential and refuses it: `InvalidCredentials`, `UnknownUser`,
+    /// `CodeInvalid`, `TokenInvalid` and similar reasons. Only such an answer may be counted as a
+    /// failed attempt of the user.
     Refused(Reason),
-    /// The system does not look at it now.
+    /// The system refuses to verify the credential now, because there were too many attempts.
     Throttled,
-    /// Neither: an outage, another system, an error in the asking. Says why, for the log; quotes
-    /// nothing.
+    /// Neither success nor refusal: an outage, another system at this address, or an error in the
+    /// request. The text is for the log and quotes nothing of the answer, which may contain
+    /// secrets.
     Nonsense(String),
 }
 
-/// What gives access, and therefore proves success.
+/// The placeholders that give access; their presence in an answer therefore proves success.
 const PROOFS: [Name; 2] = [Name::AccessToken, Name::SessionKey];
 
-/// Reads the answer to what was asked at `endpoint`.
+/// Reads the answer to a request that was made for `endpoint`.
 pub fn hear(dialect: &Dialect, endpoint: &Endpoint, status: u16, body: &[u8]) -> Heard {
     if body.len() > LONGEST_ANSWER {
         return Heard::Nonsense(format!("an answer of more than {LONGEST_ANSWER} bytes"));
@@ -48,12 +52,14 @@ pub fn hear(dialect: &Dialect, endpoint: &Endpoint, status: u16, body: &[u8]) ->
         429 => Heard::Throttled,
         200..=299 => success(dialect, endpoint, status, body),
         400..=499 => refusal(endpoint, status, body),
+        // A redirect is not followed: it would send the user's password to an address that the
+        // operator did not configure. Such an answer is an error of configuration.
         300..=399 => Heard::Nonsense(format!("status {status}: a redirect is never followed")),
         _ => Heard::Nonsense(format!("status {status}")),
     }
 }
 
-/// True if the endpoint's answer has something that only a success has.
+/// True if the endpoint's answer contains something that only a success has.
 pub(super) fn proves(endpoint: &Endpoint) -> bool {
     let gives = |json: &crate::dialect::Template| {
         PROOFS.iter().any(|name| json.names(&Place::Named(*name)))
@@ -62,6 +68,8 @@ pub(super) fn proves(endpoint: &Endpoint) -> bool {
 }
 
 fn success(dialect: &Dialect, endpoint: &Endpoint, status: u16, body: &[u8]) -> Heard {
+    // Steps that give tokens must prove their success. For the others the matching answer is
+    // enough, because nobody is let in by it.
     let gives_tokens = matches!(endpoint.step, Step::Login | Step::VerifyCode | Step::Refresh);
     let answer = if body.is_empty() { Some(Value::Null) } else { json::value(body) };
     let Some(answer) = answer else {
@@ -79,7 +87,7 @@ fn success(dialect: &Dialect, endpoint: &Endpoint, status: u16, body: &[u8]) -> 
     Heard::Nonsense(format!("status {status}, but not the answer of dialect `{}`", dialect.name))
 }
 
-/// What `reply` rendered the answer from; `None` if it did not.
+/// The values that `reply` rendered the answer from; `None` if the answer was not rendered from it.
 fn read(reply: &Reply, status: u16, answer: &Value) -> Option<Found> {
     if reply.status.as_u16() != status {
         return None;
@@ -91,11 +99,15 @@ fn read(reply: &Reply, status: u16, answer: &Value) -> Option<Found> {
         let mut values = found.0.iter().filter(|(place, _)| *place == Place::Named(*name));
         values.any(|(_, value)| value.as_str().is_some_and(is_token))
     };
+    // Every proof that the template has must be in the answer, with a value that can be sent as a
+    // token.
     let mut named = PROOFS.iter().filter(|name| template.names(&Place::Named(**name)));
     named.all(has).then_some(found)
 }
 
-/// What a system may say of the credential itself at this step, the likeliest first.
+/// The reasons by which a system may judge the credential itself at this step, the most likely
+/// first. Only these count as a refusal. Steps that need an API key have none: their callers are
+/// not users.
 fn judgements(step: Step) -> &'static [Reason] {
     match step {
         Step::Login => &[Reason::InvalidCredentials, Reason::UnknownUser],
@@ -110,6 +122,8 @@ fn judgements(step: Step) -> &'static [Reason] {
 fn refusal(endpoint: &Endpoint, status: u16, body: &[u8]) -> Heard {
     let answer = if body.is_empty() { None } else { json::value(body) };
     let said = Said { endpoint, status, answer, is_empty: body.is_empty() };
+    // The order matters. Some dialects answer several reasons alike: a judgement of the credential
+    // is then assumed before a limit, and a limit before any other error.
     let judgements = judgements(endpoint.step);
     if let Some(reason) = judgements.iter().find(|reason| said.is(**reason)) {
         return Heard::Refused(*reason);
@@ -127,17 +141,17 @@ fn refusal(endpoint: &Endpoint, status: u16, body: &[u8]) -> Heard {
     }
 }
 
-/// An error answer.
+/// An error answer of another system.
 struct Said<'a> {
     endpoint: &'a Endpoint,
     status: u16,
-    /// `None`: no JSON.
+    /// `None` if the body is not JSON.
     answer: Option<Value>,
     is_empty: bool,
 }
 
 impl Said<'_> {
-    /// True if it is what the dialect answers for this reason.
+    /// True if the answer is what the dialect would answer for this reason.
     fn is(&self, reason: Reason) -> bool {
         let errors = &self.endpoint.errors;
         if errors.status(reason).as_u16() != self.status {
@@ -154,7 +168,7 @@ impl Said<'_> {
         }
     }
 
-    /// True if it is built like the dialect's answer for this reason.
+    /// True if the answer has the same structure as the dialect's answer for this reason.
     fn is_shaped_like(&self, reason: Reason) -> bool {
         let errors = &self.endpoint.errors;
         let Some(answer) = &self.answer else { return false };
@@ -164,7 +178,8 @@ impl Said<'_> {
                 ErrorBody::Fixed(bytes) => {
                     json::value(bytes).is_some_and(|fixed| is_shaped(&fixed, answer))
                 }
-                // What changes with each request may be anything of its kind.
+                // Values that differ between requests may be anything of their kind, so only their
+                // type is compared.
                 ErrorBody::Template(node) => {
                     let kind = |place: &Place| match place {
                         Place::Named(Name::TimestampMs) => Some(Value::from(0)),

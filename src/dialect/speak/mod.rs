@@ -1,10 +1,13 @@
-//! A dialect as a client speaks it to a system that serves it: the way back of `serve`.
+//! The client side of a dialect: the reverse of `serve`, for asking a system that serves the
+//! dialect.
 //!
-//! `login`, `verify_code`, `refresh` and `renew` put a credential where the dialect has it; `hear`
-//! reads the answer by the templates that `serve` would have rendered it from. What proves success
-//! has to be there to the letter, what comes along is not looked at. Only what the dialect itself
-//! calls a refusal is one: whatever else comes is `Nonsense`, never a wrong password. Pure: who
-//! sends an `Ask` is somebody else.
+//! `login`, `verify_code`, `refresh` and `renew` put a credential where the dialect wants it.
+//! `hear` reads the answer by the templates that `serve` would render. A success must contain its
+//! proof, a token or key; other members of the answer are ignored. Only an answer that the dialect
+//! defines as a refusal is one. Everything else is `Nonsense`, never "wrong password".
+//!
+//! This module is pure: it makes an `Ask`, and the caller (`users::http`, `upstream::own_login`)
+//! sends it.
 
 mod backwards;
 mod facts;
@@ -28,30 +31,32 @@ use super::places::{Name, Place};
 use super::spec::{BearerUse, CredentialForm, Dialect, Endpoint, SecondStep, Step};
 use crate::secret::SecretString;
 
-/// A request to be made. Prints without headers and body: they hold the credential.
+/// A request to be sent. Its debug output leaves out headers and body, because they contain the
+/// credential. It borrows from the dialect, because the answer is read by the same endpoint.
 #[derive(Clone)]
 pub struct Ask<'d> {
-    /// By which the answer is to be heard.
+    /// The endpoint that the request goes to; the answer must be read by the same endpoint.
     pub endpoint: &'d Endpoint,
     pub method: Method,
-    /// Path below the address of the system.
+    /// The path below the address of the system.
     pub path: &'d str,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-/// Why something cannot be asked in a dialect.
+/// The reasons why a request cannot be made in a dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotAsk {
     #[error("the dialect has no endpoint that takes it")]
     NoEndpoint,
 
-    /// Nobody has such a name or password there: the dialect could not carry it either.
+    /// The dialect's form cannot carry this name or password; so no user of that system can have
+    /// them. The caller treats it as a wrong password, without asking the system.
     #[error("it cannot be written in the dialect's form")]
     Unwritable,
 }
 
-/// Why a login cannot be delegated in a dialect.
+/// The reasons why a login cannot be delegated in a dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotDelegate {
     #[error("has no login by name and password")]
@@ -74,10 +79,11 @@ impl fmt::Debug for Ask<'_> {
 }
 
 impl Ask<'_> {
-    /// The request to the system at `base`, whose path comes before the dialect's.
+    /// The request to the system at the address `base`, whose path comes before the dialect's path.
     ///
     /// # Errors
-    /// When `base` is no absolute address.
+    ///
+    /// If `base` is not an absolute address.
     pub fn request(&self, base: &Uri) -> Result<Request<Bytes>, http::Error> {
         let path = format!("{}{}", base.path().trim_end_matches('/'), self.path);
         let mut parts = base.clone().into_parts();
@@ -91,10 +97,14 @@ impl Ask<'_> {
 }
 
 impl Dialect {
-    /// Whether a login can be delegated to a system that speaks this dialect.
+    /// Checks whether logins can be delegated to a system that speaks this dialect.
     ///
     /// # Errors
-    /// Why not.
+    ///
+    /// The reason why they cannot.
+    // Delegation needs a login by password, no second step that only the user could take, and an
+    // answer whose token or key proves the success. Without a proof, any page with status 200 would
+    // let everybody in.
     pub fn delegates(&self) -> Result<(), CannotDelegate> {
         let (endpoint, _) = password_login(self).ok_or(CannotDelegate::NoPassword)?;
         if endpoint.second_step != SecondStep::None {
@@ -103,12 +113,12 @@ impl Dialect {
         if hear::proves(endpoint) { Ok(()) } else { Err(CannotDelegate::NoProof) }
     }
 
-    /// Whether an answer to a login, or the token in it, says what the user is called.
+    /// True if the answer to a login, or the token in it, contains the user's name or id.
     pub fn tells_name(&self) -> bool {
         self.tells_any(&[Name::UserId, Name::Username])
     }
 
-    /// Whether an answer to a login, or the token in it, says the user's id.
+    /// True if the answer to a login, or the token in it, contains the user's id.
     pub fn tells_id(&self) -> bool {
         self.tells_any(&[Name::UserId])
     }
@@ -116,17 +126,19 @@ impl Dialect {
     fn tells_any(&self, names: &[Name]) -> bool {
         let reply = password_login(self).and_then(|(endpoint, _)| endpoint.reply.json.as_ref());
         reply.into_iter().chain([&self.access_claims]).any(|template| {
-            // A text around it may not be told apart from it.
+            // A placeholder inside a longer text counts as well, although the text around it may
+            // not be separable.
             names.iter().any(|name| template.names(&Place::Named(*name)))
         })
     }
 }
 
-/// Asks for a login by name and password.
+/// Makes a login request with name and password.
 ///
 /// # Errors
-/// When the dialect has none, or cannot carry this name and password. Empty ones are never sent:
-/// some systems take them for nobody in particular, who may come in.
+///
+/// If the dialect has no such login, or cannot carry this name and password. An empty name or
+/// password is never sent: some systems treat it as an anonymous login, which succeeds.
 pub fn login<'d>(
     dialect: &'d Dialect,
     name: &str,
@@ -144,11 +156,12 @@ pub fn login<'d>(
     }
 }
 
-/// Asks for the session that a login prepared, with the code that came by another way, and with the
-/// ticket that the first step gave.
+/// Makes the request of the second step, with the code that the user got, and with the ticket that
+/// the first step gave.
 ///
 /// # Errors
-/// When the dialect has no such step.
+///
+/// If the dialect has no such step.
 pub fn verify_code<'d>(
     dialect: &'d Dialect,
     name: &str,
@@ -168,10 +181,11 @@ pub fn verify_code<'d>(
     Ok(json(endpoint, &members))
 }
 
-/// Asks for a new access token with a refresh token.
+/// Makes a request for a new access token with a refresh token.
 ///
 /// # Errors
-/// When the dialect has no refresh, or the token cannot stand in a header.
+///
+/// If the dialect has no refresh, or the token cannot be sent in a header.
 pub fn refresh<'d>(dialect: &'d Dialect, token: &SecretString) -> Result<Ask<'d>, CannotAsk> {
     let found = find(dialect, Step::Refresh, |form| match form {
         CredentialForm::JsonRefresh { .. } | CredentialForm::Bearer(BearerUse::Refresh) => {
@@ -187,10 +201,11 @@ pub fn refresh<'d>(dialect: &'d Dialect, token: &SecretString) -> Result<Ask<'d>
     }
 }
 
-/// Asks for a fresh access token with one that still holds.
+/// Makes a request for a newer access token with one that is still valid.
 ///
 /// # Errors
-/// When the dialect has no such login, or the token cannot stand in a header.
+///
+/// If the dialect has no such login, or the token cannot be sent in a header.
 pub fn renew<'d>(dialect: &'d Dialect, token: &SecretString) -> Result<Ask<'d>, CannotAsk> {
     let found = find(dialect, Step::Login, |form| {
         (*form == CredentialForm::Bearer(BearerUse::Renew)).then_some(())
@@ -205,7 +220,7 @@ fn password_login(dialect: &Dialect) -> Option<(&Endpoint, &CredentialForm)> {
     })
 }
 
-/// The first endpoint of a step with a credential that suits.
+/// The first endpoint of a step that has a suitable credential.
 fn find<'d, T>(
     dialect: &'d Dialect,
     step: Step,
@@ -223,13 +238,13 @@ fn json<'d>(endpoint: &'d Endpoint, members: &[(&MemberPath, &str)]) -> Ask<'d> 
     for (path, value) in members {
         body.put(path.names(), value);
     }
-    // Texts as keys and values can always be written.
+    // Texts as keys and values can always be written as JSON.
     let body = serde_json::to_vec(&body).unwrap_or_default().into();
     let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     ask(endpoint, headers.into_iter().collect(), body)
 }
 
-/// An object being written, in the order of its names.
+/// A JSON object that is being written, in the order of its names.
 #[derive(Debug, Default, Serialize)]
 struct Members<'t>(BTreeMap<&'t str, Member<'t>>);
 
@@ -241,7 +256,8 @@ enum Member<'t> {
 }
 
 impl<'t> Members<'t> {
-    /// Invariant: no path is on the way to another, which `check` has seen to.
+    /// Puts a text at a path. Invariant: no path is on the way to another one; `check` has made
+    /// sure of that. A text in the way of a path would be kept, and the path ignored.
     fn put(&mut self, path: &'t [String], value: &'t str) {
         match path {
             [] => {}
@@ -261,7 +277,8 @@ fn basic<'d>(
     name: &str,
     password: &SecretString,
 ) -> Result<Ask<'d>, CannotAsk> {
-    // RFC 7617 §2: a name ends at its first colon, and neither may hold control characters.
+    // RFC 7617, section 2: the name ends at the first colon, and neither name nor password may
+    // contain control characters.
     let unwritable = |text: &str| text.contains(char::is_control);
     if name.contains(':') || unwritable(name) || unwritable(password.expose()) {
         return Err(CannotAsk::Unwritable);
@@ -277,6 +294,8 @@ fn bearer<'d>(endpoint: &'d Endpoint, token: &SecretString) -> Result<Ask<'d>, C
     authorized(endpoint, "Bearer", token)
 }
 
+// The header is marked as sensitive, so that the HTTP library neither logs it nor keeps it in its
+// header compression table.
 fn authorized<'d>(
     endpoint: &'d Endpoint,
     scheme: &str,

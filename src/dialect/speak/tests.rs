@@ -26,7 +26,7 @@ fn object(value: Value) -> Map<String, Value> {
     object
 }
 
-/// What a gateway knows of a user who logs in.
+/// The facts that a gateway knows of a user who logs in.
 fn facts(dialect: &Dialect) -> Facts {
     let user = UserFacts {
         id: "4711".to_owned(),
@@ -74,7 +74,7 @@ fn accepted(heard: Heard) -> HeardFacts {
     }
 }
 
-/// What is asked, as the one who serves the dialect reads it.
+/// The request, read as the system that serves the dialect would read it.
 fn read_back(ask: &Ask<'_>) -> Result<Presented, Reason> {
     let base = Uri::from_static("https://legacy.example/base/");
     let (head, body) = ask.request(&base).expect("a request").into_parts();
@@ -246,7 +246,7 @@ fn refusals_that_serve_renders_are_heard_as_what_they_are() {
                     Heard::Refused(heard) if is_password => {
                         assert_eq!(heard, Reason::InvalidCredentials, "{why}");
                     }
-                    // What looks the same on the wire cannot be told apart.
+                    // Facts that look the same on the wire cannot be told apart.
                     Heard::Refused(reason) => {
                         let same = endpoint.errors.render(&ErrorFacts { reason, ..facts });
                         assert_eq!((same.status, same.body), (answer.status, answer.body), "{why}");

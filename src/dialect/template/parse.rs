@@ -1,18 +1,24 @@
-//! A template's text, taken apart at its placeholders.
+//! The parser for the text of a template: splits it at its placeholders.
+//!
+//! It runs when a dialect is checked, never for a request. Names are looked up in the scope of the
+//! template, and a name that the scope does not have is an error with a suggestion.
 
 use super::{Join, Part};
 use crate::dialect::places::Scope;
 
-/// The pieces of `text`.
+/// Splits `text` into literal pieces and placeholders.
 ///
 /// # Errors
-/// What is wrong with it, and what would be accepted.
+///
+/// A message that says what is wrong with the text, and what would be accepted.
 pub(super) fn parse(text: &str, scope: Scope) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
         literal.push_str(before);
+        // `$$` is an escaped dollar sign. It is handled first, so that `$$user` is never read as a
+        // placeholder.
         if let Some(tail) = after.strip_prefix('$') {
             literal.push('$');
             rest = tail;
@@ -35,7 +41,8 @@ pub(super) fn parse(text: &str, scope: Scope) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// How far an unbraced placeholder reaches: dots and `|` belong to it only before a name.
+/// The length of a placeholder without braces. A dot or `|` belongs to it only if a letter or digit
+/// follows: so `$user.name.` at the end of a sentence works as expected.
 fn name_length(text: &str) -> usize {
     let mut end = 0;
     let mut characters = text.char_indices().peekable();
@@ -70,6 +77,8 @@ fn place(inner: &str, scope: Scope) -> Result<Part, String> {
     Ok(Part::Place(found, join))
 }
 
+// Suggests the placeholder that is spelled most alike, if it is close enough, and lists all that
+// the scope has.
 fn unknown(name: &str, scope: Scope) -> String {
     let accepted = scope.accepted();
     let name = format!("${name}");

@@ -1,4 +1,5 @@
-//! Answers that are not what a page says, and what may be made of them.
+//! Answers that differ from what the system's documentation says, and what the gateway may make of
+//! them.
 
 use std::time::Duration;
 
