@@ -1,4 +1,8 @@
-//! The first user of a fresh installation, where the configuration asks for one.
+//! The first user of a new installation, where the configuration asks for one (`bootstrap`).
+//!
+//! `server` calls `first_user` at the start. The password is random and is printed once; there is
+//! no default password that an attacker could know. An existing file is never changed, whatever is
+//! in it.
 
 use std::path::Path;
 
@@ -8,7 +12,7 @@ use super::splice;
 use super::write::{self, AccessError};
 use crate::secret::{self, SecretString};
 
-/// The user that was made, and his password, which is written down nowhere else.
+/// The user that was made. The password is not stored anywhere in clear text.
 #[derive(Clone, Debug)]
 pub struct FirstUser {
     pub name: String,
@@ -16,7 +20,7 @@ pub struct FirstUser {
     pub password: SecretString,
 }
 
-/// The first user could not be made.
+/// The reasons why the first user could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     #[error("could not make the first user")]
@@ -26,24 +30,26 @@ pub enum BootstrapError {
     File(#[from] AccessError),
 }
 
-/// What they log in as.
+/// The login name of the first user.
 pub const FIRST_NAME: &str = "admin";
 const EMAIL: &str = "admin@example.com";
 const ROLES: [&str; 2] = ["root", "admin"];
 
-/// Thirty-two characters that cannot be taken for one another, so that each is five bits.
+/// Thirty-two characters that cannot be confused with each other when they are read aloud or typed.
+/// Each stands for five bits.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-/// Twenty-six of them are 130 bits.
+/// Number of characters: twenty-six of them are 130 bits.
 const LENGTH: usize = 26;
 
 const HEADING: &str = "# Users of the gateway. Change them with `tollhouse user`, or here: the file is read again\n# within seconds. Passwords are hashes, made by `tollhouse hash`.\n\n";
 
-/// Makes `path` with one user `admin` and a random password, if there is no such file. Blocks
-/// for as long as a hash costs.
+/// Makes the file `path` with one user `admin` and a random password, if there is no such file.
+/// Blocks for as long as one hash takes.
 ///
 /// # Errors
-/// When the hash or the file could not be made. A file that is there, whatever is in it, is
-/// `Ok(None)`.
+///
+/// If the hash or the file could not be made. If there is a file already, even a broken link, the
+/// result is `Ok(None)`.
 pub fn first_user(path: &Path) -> Result<Option<FirstUser>, BootstrapError> {
     if path.symlink_metadata().is_ok() {
         return Ok(None);
@@ -57,6 +63,8 @@ pub fn first_user(path: &Path) -> Result<Option<FirstUser>, BootstrapError> {
         scopes: Vec::new(),
         claims: Vec::new(),
     };
+    // The file may have been made by another process since the check above. `create` never replaces
+    // a file, so that process wins, and its user stays.
     match write::create(path, &format!("{HEADING}{}", splice::block(&user))) {
         Ok(()) => Ok(Some(FirstUser { name: user.name, email: EMAIL.to_owned(), password })),
         Err(AccessError::Exists { .. }) => Ok(None),
@@ -64,10 +72,11 @@ pub fn first_user(path: &Path) -> Result<Option<FirstUser>, BootstrapError> {
     }
 }
 
-/// A password that nobody can guess and everybody can type.
+/// A random password that cannot be guessed and is easy to type.
 pub fn random_password() -> SecretString {
     let characters = secret::random::<LENGTH>().into_iter().map(|byte| {
-        // Invariant: the remainder is below 32, the length of the alphabet.
+        // Invariant: the remainder is below 32, the length of the alphabet. Because 256 is a
+        // multiple of 32, every character is equally likely.
         char::from(ALPHABET.get(usize::from(byte % 32)).copied().unwrap_or(b'a'))
     });
     SecretString::new(characters.collect())

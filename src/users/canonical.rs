@@ -1,27 +1,37 @@
-//! One spelling of a name: for looking users up, and for counting attempts.
+//! The canonical spelling of a name, for looking users up and for counting attempts.
+//!
+//! Two spellings that a person would call the same name must lead to one user and to one count:
+//! otherwise an attacker could multiply the allowed guesses by changing case or width. Every lookup
+//! by name goes through here; the name as it was typed is used for nothing else.
 
 use unicode_normalization::UnicodeNormalization;
 
 use super::source::{Name, UserKey};
 use crate::secret::Digest;
 
-/// The name NFKC-folded, trimmed and lower-cased; `ＡＬＩＣＥ ` and `alice` are one.
+/// The name in NFKC form (Unicode Standard Annex 15), trimmed and in lower case: `ＡＬＩＣＥ ` and
+/// `alice` are the same.
 pub fn canonical_name(name: &str) -> String {
-    // Lower-casing can bring back what folding took apart, so it is folded again. Character by
-    // character, because a whole string's lower case depends on where a sigma stands.
+    // Lower case can produce characters that NFKC would change, so the form is applied twice.
+    // Letters are lowered one by one, because the lower case of a whole string depends on the
+    // position of a sigma.
     let lower: String = name.nfkc().flat_map(char::to_lowercase).collect();
     lower.nfkc().collect::<String>().trim().to_owned()
 }
 
-/// What attempts are counted by: the user where there is one, else the canonical name.
+/// The digest under which attempts are counted: of the user, if the name belongs to one, otherwise
+/// of the canonical name.
 ///
-/// Whether the name came as user name or address makes no difference, nor does the dialect: with a
-/// count for each, a user who has both could be guessed at twice as often. In return a lock of the
-/// one shows in the other, and tells that both are one user's. That costs whoever asks the whole
-/// limit of an account for each pair of name and address that they suspect, so guesses come first.
+/// It does not matter whether the user gave a username or an address, nor in which dialect. With a
+/// count for each, a user who has both could be guessed at twice as often. The price: if one of the
+/// two is locked, so is the other, which shows that both belong to one user. To learn that, an
+/// attacker must spend the whole limit of an account for each pair that they suspect; guesses weigh
+/// more, so one count is the better choice.
 pub fn canonical_account(name: &Name, resolved: Option<&UserKey>) -> Digest {
     let (Name::Username(text) | Name::Email(text)) = name;
     match resolved {
+        // The parts are digested as a list with lengths. Otherwise a letter could move from the
+        // source's name to the id, and two users would share a count.
         Some(UserKey { source, id }) => {
             Digest::of_list(&[b"user", source.as_bytes(), id.as_str().as_bytes()])
         }

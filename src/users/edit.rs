@@ -1,8 +1,9 @@
-//! Changes to a users file that leave everything else in it as it was, comments included.
+//! Changes to a users file that leave everything else in the file as it was, comments included.
 //!
-//! The text is changed where the parser says that a value stands; nothing is written anew. The
-//! result is read again before it is kept, and must hold exactly the users it should: a file
-//! written in a way we cannot edit safely is refused, not damaged.
+//! The text is changed at the positions that the TOML parser reports; nothing is written anew. The
+//! result is parsed again before it is kept, and must contain exactly the expected users. A file
+//! whose style does not allow a safe change is refused, not damaged. `cli` (`tollhouse user`) and
+//! the re-hashing in `live` use this.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::write::{self, AccessError};
 use crate::config::AllowWeak;
 use crate::identity::UserId;
 
-/// A user to add.
+/// A user to be added. The password is hashed already.
 #[derive(Clone, Debug)]
 pub struct NewUser {
     pub name: String,
@@ -25,20 +26,20 @@ pub struct NewUser {
     pub password: StoredHash,
     pub roles: Vec<String>,
     pub scopes: Vec<String>,
-    /// Text claims, by name.
+    /// Claims with text values, by name.
     pub claims: Vec<(String, String)>,
 }
 
-/// A user as `list` shows him.
+/// A user as `list` shows them to an operator, without the password hash.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listed {
     pub user: super::User,
     pub disabled: bool,
-    /// Whether the next login replaces the hash by a stronger one.
+    /// True if the next login of the user replaces the hash by a stronger one.
     pub weak: bool,
 }
 
-/// Why a users file was not changed.
+/// The reasons why a users file was not changed. In every case the file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     #[error("there is no user `{name}`")]
@@ -57,7 +58,7 @@ pub enum EditError {
     Access(#[from] AccessError),
 }
 
-/// What to change.
+/// A change to a users file. Users are named by any spelling of their name.
 #[derive(Debug)]
 pub(super) enum Change<'a> {
     Add(&'a NewUser),
@@ -66,13 +67,16 @@ pub(super) enum Change<'a> {
     Remove { name: &'a str },
 }
 
-/// Adds a user with a new id, which is returned; makes the file if there is none.
+/// Adds a user with a new id, which is returned. Makes the file if there is none.
 ///
 /// # Errors
-/// When the name or address is taken, or the file cannot be read or changed.
+///
+/// If the name or address is taken, or the file cannot be read or changed.
 pub fn add(path: &Path, user: &NewUser) -> Result<UserId, EditError> {
     let change = Change::Add(user);
     let after = match apply(path, &change) {
+        // The file does not exist: the user is added to an empty text, which must parse like every
+        // other file.
         Err(EditError::Access(AccessError::Missing { .. })) => {
             let (text, after) = edited(splice::FIRST_LINE, &change, &shown(path))?;
             write::create(path, &text)?;
@@ -84,43 +88,49 @@ pub fn add(path: &Path, user: &NewUser) -> Result<UserId, EditError> {
     added.ok_or_else(|| EditError::NoSuchUser { name: user.name.clone() })
 }
 
-/// Replaces a user's password; his sessions end.
+/// Replaces the password hash of a user. The user's version changes, so their sessions end.
 ///
 /// # Errors
-/// When there is no such user, or the file cannot be read or changed.
+///
+/// If there is no such user, or the file cannot be read or changed.
 pub fn passwd(path: &Path, name: &str, hash: &StoredHash) -> Result<(), EditError> {
     apply(path, &Change::Password { name, hash }).map(drop)
 }
 
-/// Disables a user, or enables him again.
+/// Disables a user, or enables them again. Sessions of a disabled user end.
 ///
 /// # Errors
-/// When there is no such user, or the file cannot be read or changed.
+///
+/// If there is no such user, or the file cannot be read or changed.
 pub fn disable(path: &Path, name: &str, disabled: bool) -> Result<(), EditError> {
     apply(path, &Change::Disabled { name, disabled }).map(drop)
 }
 
-/// Removes a user and the comment that stands directly above him.
+/// Removes a user, together with the comment directly above their `[[user]]`.
 ///
 /// # Errors
-/// When there is no such user, or the file cannot be read or changed.
+///
+/// If there is no such user, or the file cannot be read or changed.
 pub fn remove(path: &Path, name: &str) -> Result<(), EditError> {
     apply(path, &Change::Remove { name }).map(drop)
 }
 
-/// The users of source `source` in the order of the file.
+/// The users in the file, in its order. `source` is the name of the source, which users without an
+/// id get theirs from.
 ///
 /// # Errors
-/// When the file cannot be read.
+///
+/// If the file cannot be read.
 pub fn list(path: &Path, source: &str) -> Result<Vec<Listed>, EditError> {
     let table = parse(&write::read(path)?, source, &shown(path))?;
     Ok(table.entries.into_iter().map(Listed::from).collect())
 }
 
-/// The user a name means.
+/// The user with this name, in any spelling; `None` if there is none.
 ///
 /// # Errors
-/// When the file cannot be read.
+///
+/// If the file cannot be read.
 pub fn find(path: &Path, source: &str, name: &str) -> Result<Option<Listed>, EditError> {
     let table = parse(&write::read(path)?, source, &shown(path))?;
     let entry = table.named(&Name::Username(name.to_owned())).cloned();
@@ -134,8 +144,8 @@ impl From<Entry> for Listed {
     }
 }
 
-/// The ids of users written without one depend on the source's name; a change does not look at
-/// them but to compare.
+/// The source's name while a file is edited. It only influences the ids of users without an id in
+/// the file, and those are compared before and after with the same name.
 const ANY: &str = "";
 
 fn apply(path: &Path, change: &Change<'_>) -> Result<Table, EditError> {
@@ -148,17 +158,20 @@ fn shown(path: &Path) -> String {
 }
 
 fn parse(text: &str, source: &str, file: &str) -> Result<Table, EditError> {
-    // Whoever changes a user need not be told that another one's hash is weak.
+    // All weak hashes are accepted here: a weak hash of another user must not prevent a change. The
+    // gateway itself warns about it when it reads the file.
     table::read(text, source, &AllowWeak::all())
         .map_err(|list| EditError::Problems(Problems { file: file.to_owned(), list }))
 }
 
-/// The changed text, and the users in it.
+/// Applies a change to a text. Returns the new text and the users that are in it.
 pub(super) fn edited(
     text: &str,
     change: &Change<'_>,
     file: &str,
 ) -> Result<(String, Table), EditError> {
+    // `expected` is the list of users as it should be afterwards. The text is changed independently
+    // of it, and both are compared at the end.
     let cannot = || EditError::Unsafe { file: file.to_owned() };
     let blank = text.trim().is_empty();
     let mut expected = if blank { Vec::new() } else { parse(text, ANY, file)?.entries };
@@ -169,6 +182,8 @@ pub(super) fn edited(
                 return Err(EditError::Exists { name: user.name.clone() });
             }
             let new = splice::appended(text, user);
+            // The new user is taken from the new text, because the id was made while the text was
+            // written. It is the last user in the file.
             let after = parse(&new, ANY, file)?;
             expected.extend(after.entries.last().cloned());
             new
@@ -181,6 +196,8 @@ pub(super) fn edited(
         }
         Change::Disabled { name, disabled } => {
             let (index, entry) = meant(&mut expected, name)?;
+            // The value `disabled` is changed where it stands, or added after the name. Enabling a
+            // user who has no such key changes nothing.
             entry.disabled = *disabled;
             let place = Place::of(text, index).ok_or_else(cannot)?;
             match place.disabled {
@@ -195,6 +212,9 @@ pub(super) fn edited(
             splice::without(text, index).ok_or_else(cannot)?
         }
     };
+    // The proof that the change was safe: the new text parses, and contains the expected users and
+    // no other. Otherwise the file keeps its old text, and the operator is asked to change it by
+    // hand.
     let after = parse(&new, ANY, file).map_err(|_| cannot())?;
     if !same(&expected, &after.entries) {
         return Err(cannot());
@@ -211,7 +231,8 @@ fn meant<'e>(entries: &'e mut [Entry], name: &str) -> Result<(usize, &'e mut Ent
         .ok_or_else(|| EditError::NoSuchUser { name: name.to_owned() })
 }
 
-/// Whether two lists of users say the same, the digests that follow from it aside.
+/// True if two lists of users are equal, apart from versions: a version follows from the other
+/// values.
 fn same(expected: &[Entry], found: &[Entry]) -> bool {
     let facts = |entry: &Entry| {
         let mut user = entry.user.clone();

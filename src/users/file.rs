@@ -1,8 +1,9 @@
-//! A file as a source of users: `users.toml`, or one of Apache's `htpasswd`.
+//! A file as a source of users: `users.toml`, or a file of Apache's `htpasswd`.
 //!
-//! The file is read again within seconds of a change. A file that has become unreadable, or has a
-//! bad line, costs only the change: the last good users stay, and `problem` says why. Checking
-//! a name that is not there costs what a wrong password costs.
+//! The file is read again within seconds of a change. If the file becomes unreadable or has a bad
+//! line, only the change is lost: the last good users stay in use, and `problem` tells the operator
+//! why. Verifying a password for an unknown name costs as much as for a wrong password. `Live`
+//! holds the users in memory; this file decides who may log in.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -26,10 +27,11 @@ use crate::config::{AllowWeak, Htpasswd};
 use crate::identity::UserId;
 use crate::secret::{self, SecretString};
 
-/// Two looks are needed for a change to count, so that one is noticed within five seconds.
+/// How often the file is looked at. A change counts when it was seen twice, so it is noticed within
+/// five seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(1500);
 
-/// Why a users file could not be opened.
+/// The reasons why a users file could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error(transparent)]
@@ -40,31 +42,33 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// True if there is no such file.
+    /// True if the file does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Access(AccessError::Missing { .. }))
     }
 }
 
-/// A users file that is open for logins.
+/// A source of users that reads one file, with the users in memory.
 #[derive(Debug)]
 pub struct FileSource {
     live: Arc<Live>,
     pool: Arc<PasswordPool>,
-    /// Stronger hashes than the file's, kept elsewhere.
+    /// Stronger hashes than the file's own, kept in the store, where the configuration asks for it.
     imports: Option<Imports>,
-    /// Makes the cost of an unknown name unpredictable from outside.
+    /// Secret input for the cost of unknown names, so that nobody outside can compute which cost a
+    /// name should have.
     seed: SecretSeed,
 }
 
-/// A seed that does not print.
+/// A seed that is not printed.
 type SecretSeed = secret::Secret<[u8; 32]>;
 
 impl FileSource {
-    /// Reads the `users.toml` at `path`; `name` is the source's name in the configuration.
+    /// Reads the `users.toml` at `path`. `name` is the name of the source in the configuration.
     ///
     /// # Errors
-    /// When it is missing or anything in it is wrong.
+    ///
+    /// If the file is missing or anything in it is wrong.
     pub fn open(
         name: impl Into<String>,
         path: impl Into<PathBuf>,
@@ -73,10 +77,12 @@ impl FileSource {
         Self::open_allowing(name, path, AllowWeak::default(), pool)
     }
 
-    /// The same, where weak hashes are taken and replaced.
+    /// Like `open`, but weak hashes of the given kinds are accepted, and replaced at the user's
+    /// next login.
     ///
     /// # Errors
-    /// As `open`.
+    ///
+    /// As for `open`.
     pub fn open_allowing(
         name: impl Into<String>,
         path: impl Into<PathBuf>,
@@ -87,10 +93,11 @@ impl FileSource {
         Ok(Self::over(live, pool, None))
     }
 
-    /// Reads a file of `htpasswd`.
+    /// Reads a file in the form of Apache's `htpasswd`, and its file of groups where there is one.
     ///
     /// # Errors
-    /// As `open`.
+    ///
+    /// As for `open`.
     pub fn open_htpasswd(
         name: &str,
         htpasswd: &Htpasswd,
@@ -107,10 +114,11 @@ impl FileSource {
         Arc::new(Self { live: Arc::new(live), pool, imports, seed })
     }
 
-    /// Reports every problem of the `users.toml` at `path`, as `open` would.
+    /// Reports every problem of the `users.toml` at `path`, without opening it as a source.
     ///
     /// # Errors
-    /// When it is missing or anything in it is wrong.
+    ///
+    /// If the file is missing or anything in it is wrong.
     pub fn check_file(name: &str, path: &Path) -> Result<(), FileError> {
         Self::check(name, path, &Format::Toml { allow_weak: AllowWeak::default() })
     }
@@ -119,14 +127,16 @@ impl FileSource {
         Ok(Loaded::read(&format.texts(path)?, format, (name, path)).map(drop)?)
     }
 
-    /// How many users there are.
+    /// Number of users in the file.
     pub fn count(&self) -> usize {
         self.live.now().table.entries.len()
     }
 
     async fn look(&self, at_once: bool) {
         let live = self.live.clone();
-        // Neither the disk nor a long file may hold up the back room.
+        // Reading and parsing a large file takes long enough to hold up the other tasks of the
+        // background runtime, so it runs on a thread for blocking work. A panic there is logged,
+        // and the last good users stay.
         if tokio::task::spawn_blocking(move || live.look(at_once)).await.is_err() {
             tracing::error!(source = %self.live.name, "reading users panicked; the last ones stay");
         }
@@ -158,7 +168,7 @@ impl FileSource {
         self.live.now().table.identified(id).cloned()
     }
 
-    /// The verdict on a known user whose password is right for `checked`.
+    /// The result for a user whose password matched the hash in `checked`.
     async fn admit(
         &self,
         checked: Entry,
@@ -166,11 +176,15 @@ impl FileSource {
         origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError> {
         let id = checked.user.id.clone();
-        // Hashing takes long enough for the user to have been disabled or removed, or to have
-        // been given another hash, meanwhile.
+        // Hashing takes a tenth of a second or more. Meanwhile the user may have been disabled or
+        // removed, or may have got another password. The user is therefore looked up again after
+        // it.
         let Some(now) = self.entry(&id).filter(|now| !now.disabled) else {
             return Ok(Checked::Wrong { id, disabled: true });
         };
+        // If the hash was replaced while the old one was verified, the password must match the new
+        // hash as well: the old password may have been changed because it was stolen. This costs a
+        // second hash, but only in that rare case.
         if now.password != checked.password && !self.is_his(&now, password, origin).await? {
             return Ok(Checked::Wrong { id, disabled: false });
         }
@@ -180,7 +194,9 @@ impl FileSource {
         let rehashed_from = rehashed.as_ref().map(|_| before);
         let user = match rehashed {
             Some(user) => user,
-            // Another login of his may have replaced the hash first: he is who he is now.
+            // Two logins of one user at the same time both try to replace the weak hash; only the
+            // first succeeds. The second takes the user as they are after that, if the password
+            // matches.
             None if weak => {
                 let later = self.entry(&id).filter(|later| !later.disabled);
                 let Some(later) = later else { return Ok(Checked::Wrong { id, disabled: true }) };
@@ -196,7 +212,8 @@ impl FileSource {
         Ok(Checked::Right { user: Box::new(user), rehashed_from })
     }
 
-    /// Replaces a weak hash in the file; the user as he is then. A login never fails by this.
+    /// Replaces a weak hash in the file. Returns the user after that, or `None` if it was not
+    /// possible. A login never fails because of this.
     async fn rehash(
         &self,
         entry: &Entry,
@@ -211,7 +228,7 @@ impl FileSource {
                 tracing::warn!(source = %self.live.name, %error, "a weak hash was not replaced");
                 None
             }
-            // No time for it now: the next login tries again.
+            // The pool had no time for it. The next login will try again.
             Err(error) => {
                 tracing::debug!(source = %self.live.name, %error, "a weak hash was not replaced");
                 None
@@ -236,6 +253,9 @@ impl UserSource for FileSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError> {
+        // The snapshot of the users is taken once. A reload meanwhile does not change it, and
+        // `admit` looks at the newest one. A user can thus change between the two, which `admit`
+        // handles.
         let known = self.live.now().table.named(name).cloned();
         let Some(entry) = known else {
             self.spend(name, password, origin).await?;
@@ -254,6 +274,8 @@ impl UserSource for FileSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<(), SourceError> {
+        // An unknown name costs as much as some user's hash, chosen by the name. Where hashes of
+        // different strength are side by side, one fixed cost would show which names do not exist.
         let cost = self.live.now().table.cost_of_unknown(self.seed.expose(), name);
         match &self.imports {
             Some(imports) => imports.spend(cost, password, origin).await,

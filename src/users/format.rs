@@ -1,4 +1,7 @@
-//! How the users of a file are written: which texts there are, and what they mean.
+//! The file formats of users: which texts a source consists of, and how they are parsed.
+//!
+//! `live` reads and watches the texts; `table` and `htpasswd` parse them. This file only connects
+//! the two, so that a further format needs no change elsewhere.
 
 use std::path::Path;
 
@@ -9,16 +12,16 @@ use super::write::{self, AccessError};
 use crate::config::{AllowWeak, Htpasswd};
 use crate::secret::Digest;
 
-/// A way to write users down.
+/// A file format for users.
 #[derive(Clone, Debug)]
 pub(super) enum Format {
-    /// `users.toml`.
+    /// The gateway's own format, `users.toml`.
     Toml { allow_weak: AllowWeak },
-    /// Apache's `htpasswd`, with a file of groups beside it.
+    /// Apache's `htpasswd`, with an optional file of groups beside it.
     Htpasswd(Htpasswd),
 }
 
-/// What stands in the files of one source.
+/// The contents of the files of one source. They are compared by digest to notice a change.
 #[derive(Debug)]
 pub(super) struct Texts {
     users: String,
@@ -46,19 +49,19 @@ impl Format {
         }
     }
 
-    /// Whether a hash can be replaced where it stands.
+    /// True if a weak hash can be replaced by an Argon2id hash in the same file.
     pub(super) fn takes_argon2(&self) -> bool {
-        // Nobody else who reads an `htpasswd` file could check one.
+        // Other programs that read an `htpasswd` file could not verify an Argon2id hash.
         matches!(self, Self::Toml { .. })
     }
 
-    /// Reads the file at `path`, and the groups where there are any.
+    /// Reads the file at `path`, and the file of groups where there is one.
     pub(super) fn texts(&self, path: &Path) -> Result<Texts, AccessError> {
         let groups = self.groups().map(write::read).transpose()?;
         Ok(Texts { users: write::read(path)?, groups })
     }
 
-    /// The users of source `source` in the file at `path`.
+    /// Parses the texts into the users of source `source`. Problems name the file they are in.
     pub(super) fn parse(
         &self,
         texts: &Texts,

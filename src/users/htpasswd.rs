@@ -1,8 +1,9 @@
-//! The text of an `htpasswd` file, and of the groups beside it -> users.
+//! The parser for an `htpasswd` file and its file of groups.
 //!
-//! `name:hash` a line, and `group: name name`; blank lines and `#` are passed over. Every hash is
-//! taken that `password` reads; what Apache makes without `-B`, `-2` or `-5` is refused, each line
-//! with what to do. A name that stands twice would be another person's to some other reader.
+//! A line is `name:hash`, or `group: name name`; blank lines and lines that begin with `#` are
+//! ignored. Every hash that `password` can read is accepted. Hashes that Apache makes without `-B`,
+//! `-2` or `-5` are refused, each with its line and a remedy. A name that occurs twice is refused
+//! as well: another program might take the other line.
 
 use std::collections::HashMap;
 
@@ -13,17 +14,17 @@ use super::reader::text_problem;
 use super::table::{self, Rest, Table};
 use crate::config::AllowWeak;
 
-/// A user as a line has him.
+/// A user as one line of the file describes them.
 #[derive(Debug)]
 pub(super) struct Line {
     name: String,
     password: StoredHash,
 }
 
-/// Canonical names of users, each with his groups in the order of the file.
+/// Canonical names of users, each with the user's groups in the order of the file.
 pub(super) type Groups = HashMap<String, Vec<String>>;
 
-/// Lines that say something, numbered from 1.
+/// The lines with content, numbered from 1.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line));
     numbered.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
@@ -33,7 +34,7 @@ fn problem(line: usize, message: impl Into<String>) -> Problem {
     Problem { line, path: String::new(), message: message.into() }
 }
 
-/// Reads an `htpasswd` file.
+/// Parses an `htpasswd` file, or lists all of its problems.
 pub(super) fn read_users(text: &str, allowed: &AllowWeak) -> Result<Vec<Line>, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
@@ -54,7 +55,8 @@ pub(super) fn read_users(text: &str, allowed: &AllowWeak) -> Result<Vec<Line>, V
         }
     }
     if found.is_empty() && problems.is_empty() {
-        // An editor that truncates before it writes must not log everybody out.
+        // An editor or a script may empty the file before it writes it again. An empty file is
+        // therefore an error, and the last good users stay; else everybody would be logged out.
         problems.push(problem(1, "the file has no users; add one with `htpasswd -B FILE NAME`"));
     }
     if problems.is_empty() { Ok(found) } else { Err(problems) }
@@ -62,7 +64,7 @@ pub(super) fn read_users(text: &str, allowed: &AllowWeak) -> Result<Vec<Line>, V
 
 fn read_line(line: &str, allowed: &AllowWeak) -> Result<Line, String> {
     let Some((name, hash)) = line.split_once(':') else {
-        // The line may be a password: it is not repeated.
+        // The line may be a password in clear text, so the message does not repeat it.
         return Err("is not `name:hash`; make it with `htpasswd -B FILE NAME`".to_owned());
     };
     if let Some(message) = text_problem(name) {
@@ -75,7 +77,8 @@ fn read_line(line: &str, allowed: &AllowWeak) -> Result<Line, String> {
     Ok(Line { name: name.to_owned(), password })
 }
 
-/// Reads a file of groups. Members who are no users are passed over, as Apache does.
+/// Parses a file of groups. Members without an entry in the users' file are ignored, as Apache
+/// does.
 pub(super) fn read_groups(text: &str) -> Result<Groups, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut groups = Groups::new();
@@ -98,7 +101,8 @@ pub(super) fn read_groups(text: &str) -> Result<Groups, Vec<Problem>> {
     if problems.is_empty() { Ok(groups) } else { Err(problems) }
 }
 
-/// The users of source `source`: each has `roles`, and his groups.
+/// The users of source `source`: each has the configured `roles` and, as further roles, the groups
+/// that the user is in.
 pub(super) fn table(lines: Vec<Line>, roles: &[String], groups: &Groups, source: &str) -> Table {
     let entries = lines.into_iter().map(|line| {
         let mut all = roles.to_vec();

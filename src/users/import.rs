@@ -1,12 +1,13 @@
-//! Argon2id hashes in the gateway's own store, in the stead of weaker ones where these live.
+//! Imports: Argon2id hashes in the gateway's own store, which stand in for weaker hashes in a
+//! source that cannot be changed.
 //!
-//! After a right password the store keeps an argon2id hash of it, together with the digest of
-//! the hash it stands for. As long as the source still has that hash, ours decides; when it has
-//! another, the password was changed there and the source's own decides again. Sessions know
-//! nothing of it: a user's version is made of the source's hash.
+//! After a correct password the store gets an Argon2id hash of it, with a digest of the source's
+//! hash. While the source still has that hash, ours decides. If the source has another hash, the
+//! password was changed there, and the source's own hash decides again. Sessions are not affected:
+//! a user's version is made of the source's hash.
 //!
-//! Whether a user has been imported must not show in the time that a wrong password takes, so
-//! every check of such a source costs both: a hash of the source's kind and one of ours.
+//! The time for a wrong password must not tell whether a user was imported. Therefore every check
+//! in such a source costs both: one hash of the source's kind and one of ours.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::identity::UserId;
 use crate::secret::{Digest, SecretString};
 use crate::session::{Account, AccountKey, SessionStore, StoreError};
 
-/// The imported hashes of one source.
+/// The imported hashes of one source, in the session store.
 #[derive(Debug)]
 pub struct Imports {
     source: String,
@@ -32,18 +33,19 @@ pub struct Imports {
 }
 
 impl Imports {
-    /// Those of the source called `source`.
+    /// The imported hashes of the source with the name `source`.
     pub fn new(source: impl Into<String>, means: &Means) -> Self {
         let Means { hashing, store, clock } = means;
         let (pool, store, clock) = (hashing.clone(), store.clone(), clock.clone());
         Self { source: source.into(), store, pool, clock }
     }
 
-    /// Whether `password` is right for a user as his source has him now. A right one of a user
-    /// who is not disabled is imported where the source's hash is weaker than ours.
+    /// Verifies a password for a user as the source has them now. A correct password of a user who
+    /// is not disabled is imported, if the source's hash is weaker than ours.
     ///
     /// # Errors
-    /// When the store or the pool could not say.
+    ///
+    /// If the store or the pool could not answer.
     pub async fn check(
         &self,
         entry: &Entry,
@@ -52,13 +54,17 @@ impl Imports {
     ) -> Result<bool, SourceError> {
         let stored = &entry.password;
         let stand_in = self.stand_in(&entry.user.id, stored).await?;
+        // One of the two hashes decides. The other one is computed as well if the password is
+        // wrong, so that both cases take the same time. After a correct password no such care is
+        // needed, because the answer tells it anyway.
         let (decides, other) = match stand_in.clone() {
             Some(stand_in) => (Arc::new(stand_in), stored.cost()),
             None => (stored.clone(), Cost::default()),
         };
         let right = self.verify(password, decides, origin).await?;
         if !right || entry.disabled {
-            // A full queue is not told here: the guess has been made and has to count.
+            // An error of the second computation is ignored: the password has been judged, and the
+            // attempt must count.
             let _ = self.verify(password, Arc::new(other.dummy()), origin).await;
         } else if stand_in.is_none() && stored.needs_rehash() {
             self.keep(&entry.user, stored, password, origin).await;
@@ -66,10 +72,11 @@ impl Imports {
         Ok(right)
     }
 
-    /// As much work as `check` does for a user whose hash in the source costs `cost`.
+    /// Spends as much work as `check` does for a user whose hash in the source has the cost `cost`.
     ///
     /// # Errors
-    /// When the pool is full.
+    ///
+    /// If the pool is full.
     pub async fn spend(
         &self,
         cost: Cost,
@@ -82,10 +89,12 @@ impl Imports {
         Ok(())
     }
 
-    /// The hash that decides in the stead of `stored`, if one was imported for exactly that.
+    /// The imported hash that decides instead of `stored`, if one was imported for exactly this
+    /// hash.
     ///
     /// # Errors
-    /// When the store could not say.
+    ///
+    /// If the store could not answer.
     pub async fn stand_in(
         &self,
         subject: &UserId,
@@ -93,13 +102,15 @@ impl Imports {
     ) -> Result<Option<StoredHash>, SourceError> {
         let account = self.store.find_account(&self.source, AccountKey::Subject(subject)).await;
         let account = account.map_err(|error| self.unavailable(&error))?;
+        // The origin is compared, not only the user: an import that belongs to an older hash of the
+        // source would accept the user's old password.
         let ours = account.filter(|account| account.origin == Some(origin_of(subject, stored)));
         let Some(hash) = ours.and_then(|account| account.hash) else { return Ok(None) };
         Ok(StoredHash::parse(&hash).ok())
     }
 
-    /// Imports a password that has just been found right for `stored`. A login never fails by
-    /// this: the next one tries again.
+    /// Imports a password that was just verified against `stored`. A login never fails because of
+    /// this; the next login tries again.
     pub async fn keep(
         &self,
         user: &User,
@@ -152,7 +163,8 @@ impl Imports {
     }
 }
 
-/// What tells the source's hash from another one.
+/// The digest that tells which hash of the source an import stands for. It contains the id, so
+/// equal hashes of two users differ.
 fn origin_of(subject: &UserId, stored: &StoredHash) -> Digest {
     Digest::of_list(&[b"import", subject.as_str().as_bytes(), stored.as_str().as_bytes()])
 }

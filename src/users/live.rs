@@ -1,7 +1,9 @@
-//! The users of a file as they are now: looked up by logins, replaced when the file changes.
+//! The users of a file as they are now: read by logins, replaced when the file changes.
 //!
-//! Everything here blocks on the disk and therefore runs on threads that may. Looking at the
-//! file and re-hashing exclude each other, so that what was read last is what is in use.
+//! The functions that read or write the file block on the disk and run on threads that may block.
+//! Looking at the file and re-hashing exclude each other by one lock: the users in memory are
+//! always those that were read last. `file` decides about logins; this file only keeps the users
+//! current.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,20 +23,22 @@ use super::table::{Entry, Table};
 use super::write;
 use crate::secret::Digest;
 
-/// The last good users of one file.
+/// The last good users of one file, and the state of watching it.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) name: String,
     pub(super) path: PathBuf,
     format: Format,
     users: ArcSwap<Loaded>,
-    /// A text seen once and not yet taken: it may still be in the middle of being written.
+    /// Digest of a text that was seen once and is not in use yet: the file may still be in the
+    /// middle of being written.
     seen: Mutex<Option<Digest>>,
     problem: ArcSwapOption<String>,
     pub(super) changed: Notify,
     warned_read_only: AtomicBool,
 }
 
+/// The users of one version of the file, with the digest of its text.
 #[derive(Debug)]
 pub(super) struct Loaded {
     digest: Digest,
@@ -42,7 +46,7 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Reads the texts of the file at `path`, for source `name`.
+    /// Parses the texts of the file at `path` for the source `name`.
     pub(super) fn read(
         texts: &Texts,
         format: &Format,
@@ -79,8 +83,9 @@ impl Live {
         problem.as_deref().map(|problem| format!("{problem}; the last good ones stay"))
     }
 
-    /// One look at the file. A change counts when it was seen twice, or `at_once`: an editor that
-    /// writes in place may have half of it written, and some remove the file for a moment.
+    /// Looks at the file once. A change counts when the same text was seen twice, or with
+    /// `at_once`: an editor that writes in place may have written only half of the file, and some
+    /// editors remove the file for a moment.
     pub(super) fn look(&self, at_once: bool) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let read = self.format.texts(&self.path).map_err(|error| error.to_string());
@@ -88,6 +93,8 @@ impl Live {
             Ok(texts) => texts.digest(),
             Err(message) => Digest::of(message.as_bytes()),
         };
+        // An error counts like a text: a file that cannot be read becomes a problem only when it
+        // was seen twice.
         let counts = seen.replace(digest) == Some(digest) || at_once;
         match read {
             Ok(_) if digest == self.users.load().digest => self.problem.store(None),
@@ -101,6 +108,8 @@ impl Live {
         Loaded::read(texts, &self.format, (&self.name, &self.path))
     }
 
+    // The users are replaced before waiters are told: a review that starts at once must see the new
+    // ones.
     fn take(&self, texts: &Texts) {
         match self.read(texts) {
             Ok(loaded) => {
@@ -116,19 +125,22 @@ impl Live {
     }
 
     fn complain(&self, message: String) {
+        // A problem is logged once, not at every look.
         if self.problem.load().as_deref() != Some(&message) {
             tracing::warn!(source = %self.name, "the last good users stay in use: {message}");
             self.problem.store(Some(Arc::new(message)));
         }
     }
 
-    /// Wakes whoever waits in `changed`, or else the next who asks.
+    /// Wakes every task that waits in `changed`, and remembers the change for the next one.
+    // `notify_waiters` wakes all that wait now; `notify_one` leaves a permit if none does. With
+    // only the first, a change between two waits would be lost.
     fn tell(&self) {
         self.changed.notify_waiters();
         self.changed.notify_one();
     }
 
-    /// Whether weak hashes can be replaced; says once if not.
+    /// True if weak hashes can be replaced in the file. Logs once if they cannot.
     pub(super) fn is_writable(&self) -> bool {
         if !self.format.takes_argon2() {
             return false;
@@ -143,27 +155,32 @@ impl Live {
         writable
     }
 
-    /// Replaces the hash of one user in the file, and the users in use by those of that file;
-    /// the user as he is then. `None` if somebody else has changed his password meanwhile.
+    /// Replaces the hash of one user in the file, and the users in memory by those of the new file.
+    /// Returns the user after that. `None` if the user's password has been changed by somebody else
+    /// meanwhile.
     pub(super) fn rehash(
         &self,
         checked: &Entry,
         hash: &StoredHash,
     ) -> Result<Option<User>, EditError> {
+        // The lock is held during the whole change. If a look at the file ran meanwhile, it could
+        // put users in use that were read before the change. The new hash would then be missing in
+        // memory until the next look.
         let _looks_wait = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let replaced = write::replace(&self.path, |text| self.rehashed(text, checked, hash))?;
         let Some((before, loaded)) = replaced else { return Ok(None) };
         let user = loaded.table.identified(&checked.user.id).map(|entry| entry.user.clone());
         let known = self.users.load().digest;
         self.users.store(Arc::new(loaded));
-        // A re-hash by itself ends no session; another change that came along does.
+        // A re-hash alone must not end sessions, so nobody is told. If the file also contained
+        // another change that was not read yet, that change must be told.
         if before != known {
             self.tell();
         }
         Ok(user)
     }
 
-    /// The text with the hash replaced, the digest of the text before, and what is now in it.
+    /// The text with the new hash, the digest of the text before, and the users in the new text.
     fn rehashed(
         &self,
         text: &str,
@@ -171,6 +188,8 @@ impl Live {
         hash: &StoredHash,
     ) -> Result<(String, Option<(Digest, Loaded)>), EditError> {
         let before = self.read(&Texts::from(text))?;
+        // The hash is compared with the one that was verified. If they differ, the password was
+        // changed meanwhile, and the old password must not be written back.
         let current = before.table.identified(&checked.user.id);
         let Some(current) = current.filter(|current| current.password == checked.password) else {
             return Ok((text.to_owned(), None));

@@ -1,4 +1,7 @@
-//! What a pool has hashed, and which weak hashes it found right.
+//! Counters of a password pool: how much it has hashed, and how often a weak hash matched.
+//!
+//! The counters are for metrics and for tests, which prove by them that a wrong password and an
+//! unknown name cost the same. They influence no decision.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::password::Cost;
 use crate::config::WeakScheme;
 
-/// How much has been hashed so far: equal differences are equal work.
+/// Numbers of operations since the pool started. Equal differences mean equal work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Operations {
     pub argon2: u64,
@@ -14,9 +17,9 @@ pub struct Operations {
     pub scrypt: u64,
     pub pbkdf2: u64,
     pub sha_crypt: u64,
-    /// Hashes that are one pass of a digest.
+    /// Hashes that are a single pass of a digest.
     pub digests: u64,
-    /// `Cost::work` of all of them.
+    /// The sum of `Cost::work` of all operations.
     pub work: u64,
 }
 
@@ -37,7 +40,7 @@ impl std::ops::Sub for Operations {
 }
 
 impl Operations {
-    /// All of them, whatever the kind.
+    /// Number of operations of all kinds.
     pub fn total(&self) -> u64 {
         self.argon2 + self.bcrypt + self.scrypt + self.pbkdf2 + self.sha_crypt + self.digests
     }
@@ -56,7 +59,7 @@ impl Operations {
     }
 }
 
-/// Counts one pool's operations.
+/// The counters of one pool.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     done: Mutex<Operations>,
@@ -68,7 +71,7 @@ impl Meter {
         lock(&self.done).add(cost);
     }
 
-    /// Notes that a password was right by a weak hash.
+    /// Notes that a password matched a hash of a weak scheme.
     pub(super) fn note_weak(&self, scheme: WeakScheme) {
         *lock(&self.weak).entry(scheme).or_default() += 1;
     }
@@ -82,7 +85,7 @@ impl Meter {
     }
 }
 
-/// Nothing in these can be left half done by a panic, so a poisoned one is taken over.
+/// A panic cannot leave a counter half changed, so a poisoned lock is taken over.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,8 @@
-//! Opening the sources of a configuration.
+//! Opening the user sources of a configuration, and checking them without opening.
+//!
+//! `gateway` calls `open` for each `[[users]]` section; `tollhouse check` calls `check`, which must
+//! not need a server or write a file. A server that cannot be reached is no error in either: it may
+//! be back when the first login comes.
 
 use std::sync::Arc;
 
@@ -15,16 +19,17 @@ use crate::database::{Address, AddressError};
 use crate::session::SessionStore;
 use crate::trust::TrustError;
 
-/// What sources work with.
+/// Shared parts of the gateway that sources need.
 #[derive(Clone, Debug)]
 pub struct Means {
     pub hashing: Arc<PasswordPool>,
-    /// Where users are remembered who cannot be read without their password.
+    /// Where facts about users are remembered whom a source shows only together with their
+    /// password.
     pub store: Arc<dyn SessionStore>,
     pub clock: Clock,
 }
 
-/// Why a source could not be opened.
+/// The reasons why a source could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]
@@ -38,7 +43,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// True if the source is a file that is not there.
+    /// True if the source is a file that does not exist.
     pub fn is_missing(&self) -> bool {
         match self {
             Self::File(error) => error.is_missing(),
@@ -47,10 +52,11 @@ impl OpenError {
     }
 }
 
-/// Opens one source. A server that cannot be reached now is no error: it may come back.
+/// Opens one source. A server that cannot be reached now is no error, because it may come back.
 ///
 /// # Errors
-/// When it could never work.
+///
+/// If the source could never work, for example because a file is missing or wrong.
 pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSource>, OpenError> {
     match &source.kind {
         UserSourceKind::File { path, allow_weak, .. } => {
@@ -66,13 +72,16 @@ pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSo
     }
 }
 
-/// Reports what `open` would refuse, as far as that can be seen without a server.
+/// Reports the errors that `open` would report, as far as they can be found without a server.
 ///
 /// # Errors
-/// As `open`.
+///
+/// As for `open`.
 pub fn check(source: &config::UserSource) -> Result<(), OpenError> {
     match &source.kind {
-        // It will be made at start. A file that may not be looked for may be there all the same.
+        // The first start will make this file. A file that cannot be looked for, because of
+        // permissions, is not treated as missing: it may exist, and then its mistakes should be
+        // reported.
         UserSourceKind::File { path, bootstrap: true, .. }
             if matches!(path.try_exists(), Ok(false)) =>
         {

@@ -1,15 +1,18 @@
-//! What is wrong in a users file, for the operator. Never says a password.
+//! Problems of a users file, as an operator reads them.
+//!
+//! All problems of a file are listed together. No message contains a password or a hash: messages
+//! go to logs and terminals.
 
 use std::fmt;
 
-/// One problem: where, and what to do.
+/// One problem: its place, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Line in the file, from 1.
+    /// Line in the file, counted from 1.
     pub line: usize,
-    /// Key path, such as `user[2].password`; empty for a syntax error.
+    /// Key path, for example `user[2].password`; empty for a syntax error.
     pub path: String,
-    /// What is wrong and what would be taken.
+    /// What is wrong, and what would be accepted.
     pub message: String,
 }
 
@@ -23,10 +26,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All problems of one file, in its order.
+/// All problems of one file, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
-    /// The file as configured.
+    /// The name of the file as it is configured.
     pub file: String,
     pub list: Vec<Problem>,
 }

@@ -1,4 +1,8 @@
-//! The single values of a users file, each with what is wrong with it.
+//! The reader for single values of a users file; each bad value becomes a problem with its line and
+//! a remedy.
+//!
+//! `table` calls it for each key. It never stops at the first problem, and no message repeats a
+//! password or hash.
 
 use std::ops::Range;
 
@@ -14,10 +18,10 @@ use super::source::Name;
 use crate::config::AllowWeak;
 use crate::identity::{Claims, RESERVED_CLAIMS};
 
-/// What is longer could not log in.
+/// Longest text that is accepted, in bytes. With a longer name the user could not log in.
 const MAX_TEXT: usize = Name::LONGEST;
 
-/// Collects problems while values are read.
+/// Reads values and collects problems. It has the whole text, to compute line numbers.
 pub(super) struct Reader<'t> {
     text: &'t str,
     allowed: &'t AllowWeak,
@@ -29,14 +33,14 @@ impl<'t> Reader<'t> {
         Self { text, allowed, problems: Vec::new() }
     }
 
-    /// Notes a problem at `span`.
+    /// Notes a problem at the position `span`.
     pub(super) fn add(&mut self, span: Range<usize>, path: &str, message: impl Into<String>) {
         let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         self.problems.push(Problem { line, path: path.to_owned(), message: message.into() });
     }
 
-    /// The problems in the order of the file.
+    /// All problems, in the order of the file.
     pub(super) fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| problem.line);
         self.problems
@@ -53,7 +57,8 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A string that is fit to be a name: not empty, not long, no controls, no space around it.
+    /// A text that can be a name: not empty, not too long, without control characters, and without
+    /// space around it.
     fn text(&mut self, value: Spanned<DeValue<'_>>, path: &str) -> Option<String> {
         let span = value.span();
         let text = self.string(value, path)?;
@@ -69,7 +74,7 @@ impl<'t> Reader<'t> {
     pub(super) fn id(&mut self, value: Spanned<DeValue<'_>>, path: &str) -> Option<String> {
         let span = value.span();
         let text = self.string(value, path)?;
-        // One spelling only, so that an id in a log and in a token are the same bytes.
+        // An id is stored in one spelling only, so that a log and a token show the same bytes.
         let id = Uuid::try_parse(&text).ok().map(|id| id.hyphenated().to_string());
         if id.is_none() {
             self.add(
@@ -111,8 +116,8 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A list of role or scope names; scopes are tokens of RFC 6749 §3.3, since a token carries
-    /// them in one string.
+    /// A list of role or scope names. Scopes must be scope tokens (RFC 6749, section 3.3), because
+    /// a token carries all of them in one string, separated by spaces.
     pub(super) fn words(
         &mut self,
         value: Spanned<DeValue<'_>>,
@@ -157,6 +162,8 @@ impl<'t> Reader<'t> {
         };
         let mut claims = Claims::new();
         for (key, value) in table {
+            // The gateway sets these claims itself; a user source must not be able to change who a
+            // token is about or how long it is valid.
             let path = format!("{path}.{}", key.get_ref());
             if RESERVED_CLAIMS.contains(&key.get_ref().as_ref()) {
                 self.add(key.span(), &path, "is a claim that the gateway sets itself");
@@ -176,7 +183,7 @@ impl<'t> Reader<'t> {
             DeValue::Integer(number) => {
                 i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::from)
             }
-            // JSON has no infinity and no NaN.
+            // JSON has neither infinity nor NaN.
             DeValue::Float(number) => number
                 .as_str()
                 .parse::<f64>()
@@ -216,7 +223,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Why a text is not fit to be a name.
+/// The reason why a text cannot be a name; `None` if it can.
 pub(super) fn text_problem(text: &str) -> Option<String> {
     if canonical_name(text).is_empty() {
         Some("is empty".to_owned())
@@ -231,14 +238,17 @@ pub(super) fn text_problem(text: &str) -> Option<String> {
     }
 }
 
-/// Whether it is a token of RFC 6749 §3.3.
+/// True for a scope token (RFC 6749, section 3.3).
 pub(super) fn is_scope(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 
-/// Whether mail could be sent to it: one `@`, something on both sides, no spaces or controls,
-/// nothing that would end a header line. What is beyond that only the mail server knows.
+/// True if mail could be sent to the address: one `@` with text on both sides, no spaces or control
+/// characters, nothing that could end a header line. Whether the mailbox exists is known to the
+/// mail server only.
 pub(super) fn is_address(text: &str) -> bool {
+    // Control characters are refused because the address goes into a mail header: a line break
+    // could add further headers or recipients.
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let plain = |part: &str| {
         !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || c.is_control() || c == '@')
@@ -246,7 +256,7 @@ pub(super) fn is_address(text: &str) -> bool {
     plain(local) && plain(domain)
 }
 
-/// The known word that `word` is likely a misspelling of.
+/// The known word that `word` is probably a misspelling of.
 pub(super) fn closest(word: &str, known: &[&'static str]) -> Option<&'static str> {
     let distance = |near: &str| strsim::damerau_levenshtein(&word.to_lowercase(), near);
     known

@@ -1,17 +1,20 @@
-//! What a new password has to be (ASVS 6.2): long enough, and not one that everybody tries first.
+//! The rules for a new password (OWASP ASVS 6.2): long enough, and none of the passwords that
+//! attackers try first.
 //!
-//! There are no composition rules. Passwords that exist already are never measured by this.
+//! There are no rules about kinds of characters. Passwords that exist already are never checked by
+//! these rules, so nobody is locked out by them. The commands of `cli` call `check_new`.
 
 /// Fewest characters of a new password.
 pub const MIN_CHARS: usize = 8;
 
-/// Most bytes of a new password: far above any passphrase, and a bound on what is hashed.
+/// Most bytes of a new password: far above any passphrase, and a bound on the work of hashing.
 pub const MAX_BYTES: usize = 1024;
 
-/// Passwords of at least `MIN_CHARS` characters that lists of leaked ones put first, lower case.
+/// The most common passwords with at least `MIN_CHARS` characters, from lists of leaked passwords;
+/// in lower case.
 const COMMON: &str = include_str!("common_passwords.txt");
 
-/// Why a new password is refused.
+/// The reasons why a new password is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeakPassword {
     #[error("the password needs at least {MIN_CHARS} characters")]
@@ -30,10 +33,11 @@ pub enum WeakPassword {
     Control,
 }
 
-/// Checks a new password; `own` are the user's name and address.
+/// Checks a new password. `own` contains the user's name and address.
 ///
 /// # Errors
-/// The first rule that it breaks.
+///
+/// The first rule that the password breaks.
 pub fn check_new(password: &str, own: &[&str]) -> Result<(), WeakPassword> {
     if password.chars().count() < MIN_CHARS {
         return Err(WeakPassword::Short);
@@ -41,7 +45,8 @@ pub fn check_new(password: &str, own: &[&str]) -> Result<(), WeakPassword> {
     if password.len() > MAX_BYTES {
         return Err(WeakPassword::Long);
     }
-    // Nobody types one on purpose, and bcrypt and form fields disagree about them.
+    // Nobody types a control character on purpose. bcrypt ends a password at a NUL byte, and forms
+    // change line ends, so such a password could not be entered everywhere.
     if password.chars().any(char::is_control) {
         return Err(WeakPassword::Control);
     }

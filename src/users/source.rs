@@ -1,4 +1,8 @@
-//! The seam: what a source of users promises.
+//! `UserSource`: the contract between the gateway and a source of users.
+//!
+//! `Users` calls it; `file`, `sql`, `ldap` and `http` implement it, and one contract test runs
+//! against each implementation. The trait says nothing about attempts, sessions or tokens: `login`
+//! does.
 
 use std::any::Any;
 use std::net::IpAddr;
@@ -12,30 +16,30 @@ use crate::clock::Clock;
 use crate::identity::{Claims, UserId};
 use crate::secret::{Digest, SecretString};
 
-/// A user as a source knows him.
+/// A user as the source knows them at the moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct User {
-    /// Lasting id in its source.
+    /// The permanent id of the user within the source.
     pub id: UserId,
     pub name: String,
     pub email: Option<String>,
-    /// Name of the source.
+    /// The name of the source.
     pub source: String,
     pub roles: Vec<String>,
     pub scopes: Vec<String>,
     pub claims: Claims,
-    /// Digest of roles, scopes, claims and password: a change ends the user's sessions.
+    /// Digest of roles, scopes, claims and password. When it changes, the user's sessions end.
     pub version: Digest,
 }
 
-/// Who a user is, for good: sources may give the same ids.
+/// The permanent key of a user. It contains the source, because two sources may use the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserKey {
     pub source: String,
     pub id: UserId,
 }
 
-/// What a login calls the user by.
+/// The kind of name that a login uses for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
     Username(String),
@@ -43,11 +47,12 @@ pub enum Name {
 }
 
 impl Name {
-    /// Longer than any name or address (RFC 5321 §4.5.3.1.3 allows 254 bytes). What is longer is
-    /// nobody's, and is refused before it is folded, which costs more the longer it is.
+    /// Longest name or address in bytes (RFC 5321, section 4.5.3.1.3, allows 254). No user has a
+    /// longer one. It is refused before it is brought into canonical form, because that costs more
+    /// the longer the name is.
     pub const LONGEST: usize = 254;
 
-    /// Whether it can be somebody's at all.
+    /// True if a user can have this name at all, judged by its length.
     pub fn is_possible(&self) -> bool {
         self.as_str().len() <= Self::LONGEST
     }
@@ -60,21 +65,22 @@ impl Name {
     }
 }
 
-/// What a source says to a name and a password.
+/// The result of verifying a name and a password.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Checked {
     Right {
         user: Box<User>,
-        /// The stored hash was replaced by a stronger one; this was the version before.
+        /// If the stored hash was replaced by a stronger one: the user's version before that.
         rehashed_from: Option<Digest>,
     },
-    /// Known, but the password is wrong or the account disabled: the same to everyone outside.
+    /// The name is known, but the password is wrong or the account disabled. Both must look the
+    /// same to a client; the difference is for the log.
     Wrong { id: UserId, disabled: bool },
-    /// Not known here, after as much work as a wrong password costs.
+    /// The name is not known here. Finding that out took as much work as a wrong password takes.
     Unknown,
 }
 
-/// A source could not be asked.
+/// The reasons why a source could not answer. None of them says anything about the password.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SourceError {
     #[error("user source `{name}` is unavailable: {cause}")]
@@ -83,13 +89,13 @@ pub enum SourceError {
     #[error("{waiting} passwords are already waiting to be hashed")]
     Busy { waiting: usize },
 
-    /// It is asked as much as it may be: says nothing of whether it is well.
+    /// All places for questions to this source are taken. Whether the source works is not known.
     #[error("user source `{name}`: {none}")]
     NoPlace { name: String, none: NoPlace },
 }
 
 impl SourceError {
-    /// What the pool could not do for the source called `name`.
+    /// The error of the source `name` for an error of the password pool.
     pub(super) fn from_pool(name: &str, error: PoolError) -> Self {
         match error {
             PoolError::Busy { waiting } => Self::Busy { waiting },
@@ -98,32 +104,34 @@ impl SourceError {
     }
 }
 
-/// What looking for a name has found, to be given back with the password.
+/// The result of looking a name up, to be given back to the source together with the password.
 #[derive(Clone, Debug, Default)]
 pub struct NameLookup {
     pub id: Option<UserId>,
-    /// The source's own: what it has read, so that it need not be asked again.
+    /// Private data of the source: what it has read, so that it need not ask again.
     pub(super) memo: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// Where users live.
+/// A source of users.
 ///
-/// Contract: `check` costs the same for an unknown name as for a wrong password; a source that
-/// cannot answer says so and never "wrong"; `find` never answers a disabled user.
+/// Contract:
+/// - `check` costs the same for an unknown name as for a wrong password.
+/// - A source that cannot answer returns an error, and never "wrong password".
+/// - `find` never returns a disabled user.
 #[async_trait]
 pub trait UserSource: Send + Sync + std::fmt::Debug {
-    /// The source's name in the configuration.
+    /// The name of the source in the configuration.
     fn name(&self) -> &str;
 
-    /// The lasting id behind a name, without a password: for counting attempts.
+    /// The permanent id of the user with this name, without a password. Used for counting attempts.
     async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError>;
 
-    /// `resolve` for a check that is to follow: a source that has to ask for what it finds keeps it.
+    /// Like `resolve`, for a `check` that will follow: a remote source keeps what it has read.
     async fn look_for(&self, name: &Name) -> Result<NameLookup, SourceError> {
         Ok(NameLookup { id: self.resolve(name).await?, memo: None })
     }
 
-    /// `check` of a name that was looked for a moment ago.
+    /// Like `check`, for a name that was looked up a moment ago.
     async fn check_found(
         &self,
         _found: &NameLookup,
@@ -134,13 +142,13 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
         self.check(name, password, origin).await
     }
 
-    /// How many questions somebody elsewhere is asked at once for this source; `None` where a login
-    /// asks nobody.
+    /// How many questions a remote system is asked at the same time for this source; `None` if a
+    /// login asks no remote system.
     fn parallel(&self) -> Option<usize> {
         None
     }
 
-    /// Checks a password. `origin` is the client's address group, for the queue's fairness.
+    /// Verifies a password. `origin` is the client's address group, for its share of the queue.
     async fn check(
         &self,
         name: &Name,
@@ -148,8 +156,9 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
         origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError>;
 
-    /// As much work as `check` does for a name that is unknown here: for a login that another
-    /// source has refused already, so that it takes as long as one that no source knows.
+    /// Spends as much work as `check` does for an unknown name. It is called when another source
+    /// has already refused the login, so that such a login takes as long as one whose name no
+    /// source knows.
     async fn spend(
         &self,
         _name: &Name,
@@ -159,39 +168,40 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
         Ok(())
     }
 
-    /// The user of this id as he is now; `None` if removed or disabled. `name` is what he was
-    /// called at login, for sources that can only look for names.
+    /// The present state of the user with this id; `None` if the user was removed or disabled.
+    /// `name` is the user's name at login, for sources that can only search by name.
     async fn find(&self, id: &UserId, name: &str) -> Result<Option<User>, SourceError>;
 
-    /// Returns when users may have changed since the last call, so that their sessions are
-    /// looked at again. Pending for ever where nobody tells.
+    /// Resolves when users may have changed since the last call, so that their sessions are
+    /// reviewed. Never resolves for a source that does not notice changes.
     async fn changed(&self) {
         std::future::pending().await
     }
 
-    /// Looks after what the source has open (files that change, connections that break). Runs in
-    /// the back room until that is drained.
+    /// Looks after what the source has open: files that change, connections that break. Runs on the
+    /// background runtime until the gateway stops.
     async fn watch(&self, _clock: &Clock) {}
 
-    /// Reads again now, for an operator who asks.
+    /// Reads the users again now, because an operator has asked for it.
     async fn reread(&self) {}
 
-    /// Whether `find` answers without asking anybody elsewhere.
+    /// True if `find` answers without asking a remote system.
     fn is_local(&self) -> bool {
         false
     }
 
-    /// Whether its users' passwords are taken over into the gateway's own store.
+    /// True if passwords of this source's users are imported into the gateway's own store.
     fn imports(&self) -> bool {
         false
     }
 
-    /// How many users there are to be taken over, done or not; `None` where nobody can say.
+    /// How many users could be imported, including those that have been; `None` if that is not
+    /// known.
     async fn total(&self) -> Option<u64> {
         None
     }
 
-    /// Why the source is not in use as it should be, for the operator; `None` if it is.
+    /// A message for the operator if the source does not work as it should; `None` if it does.
     fn problem(&self) -> Option<String> {
         None
     }

@@ -1,6 +1,7 @@
-//! The text of a users file, cut and joined where the parser says that a value stands.
+//! Cutting and joining the text of a users file at the positions that the TOML parser reports.
 //!
-//! Nothing here knows whether the result is right: `edit` reads it again.
+//! Nothing here checks whether the result is right: `edit` parses the new text and compares it with
+//! the expected users before the file is written.
 
 use std::ops::Range;
 
@@ -9,12 +10,12 @@ use uuid::Uuid;
 
 use super::edit::NewUser;
 
-/// What a file says that was made to hold users, and of which the last was removed.
+/// The content of a file from which the last user was removed.
 pub(super) const FIRST_LINE: &str = "# Users of the gateway. Change them with `tollhouse user`.\n";
 
-/// Where the values of one user stand in the text.
+/// The positions of one user's values in the text, as byte ranges.
 pub(super) struct Place {
-    /// The value of `name`.
+    /// The position of the value of `name`.
     pub(super) name: Range<usize>,
     pub(super) password: Range<usize>,
     pub(super) disabled: Option<Range<usize>>,
@@ -37,7 +38,8 @@ impl Place {
     }
 }
 
-/// Where each user begins: at his `[[user]]`. `None` if they are not written that way.
+/// The positions where the users begin, at their `[[user]]` lines. `None` if the users are written
+/// in another style, for example as inline tables: then a user cannot be cut out safely.
 fn headers(text: &str) -> Option<Vec<usize>> {
     let (root, _) = DeTable::parse_recoverable(text);
     let users = root.get_ref().iter().find(|(key, _)| key.get_ref() == "user")?;
@@ -48,21 +50,21 @@ fn headers(text: &str) -> Option<Vec<usize>> {
         .collect()
 }
 
-/// The text without one user's lines and the comment directly above them.
+/// The text without the lines of one user and the comment directly above them.
 pub(super) fn without(text: &str, index: usize) -> Option<String> {
     let headers = headers(text)?;
     let start = above_comment(text, *headers.get(index)?);
     let end = headers.get(index + 1).map_or(text.len(), |next| above_comment(text, *next));
     let mut new = spliced(text, start..end, "");
     if new.trim().is_empty() {
-        // An empty file would be taken for a damaged one.
+        // An empty file would be refused as damaged when it is read again, so a comment stays.
         new = FIRST_LINE.to_owned();
     }
     Some(new)
 }
 
-/// The start of the comment lines directly above a line; a comment that begins the file is about
-/// the file, not about its first user.
+/// The start of the comment lines directly above a line. A comment that begins the file is about
+/// the file and not about its first user, so it does not count.
 fn above_comment(text: &str, line: usize) -> usize {
     let mut start = line;
     while start > 0 {
@@ -76,19 +78,20 @@ fn above_comment(text: &str, line: usize) -> usize {
     line
 }
 
-/// The start of the line that `at` is in.
+/// The start of the line that contains the position `at`.
 fn line_start(text: &str, at: usize) -> usize {
     text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1)
 }
 
-/// The text with `range` replaced.
+/// The text with `range` replaced by `with`.
 pub(super) fn spliced(text: &str, range: Range<usize>, with: &str) -> String {
     let before = text.get(..range.start).unwrap_or_default();
     let after = text.get(range.end..).unwrap_or_default();
     format!("{before}{with}{after}")
 }
 
-/// The text with `disabled = true` in a line of its own after the name's.
+/// The text with a new line `disabled = true` after the line of the name, with the same
+/// indentation.
 pub(super) fn inserted(text: &str, name: Range<usize>) -> String {
     let rest = text.get(name.end..).unwrap_or_default();
     let Some(newline) = rest.find('\n') else {
@@ -113,7 +116,7 @@ pub(super) fn appended(text: &str, user: &NewUser) -> String {
     new
 }
 
-/// One `[[user]]` as text.
+/// One `[[user]]` section as text, with a new random id.
 pub(super) fn block(user: &NewUser) -> String {
     let list = |items: &[String]| {
         let items: Vec<_> = items.iter().map(|item| literal(item)).collect();
@@ -138,7 +141,8 @@ pub(super) fn block(user: &NewUser) -> String {
     lines.join("\n") + "\n"
 }
 
-/// A TOML basic string.
+/// A TOML basic string. Quotes, backslashes and control characters are escaped, so that no value
+/// can end its string or begin another key.
 pub(super) fn literal(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {

@@ -1,7 +1,9 @@
-//! The text of `users.toml` -> users, with every problem listed.
+//! The parser for `users.toml`: users out, or every problem listed.
 //!
-//! `[[user]] id, name, email, password, roles, scopes, claims = {…}, disabled`. Unknown keys are
-//! refused, and so are two users whom one login could mean. `reader` reads the single values.
+//! A user is `[[user]]` with `id, name, email, password, roles, scopes, claims = {…}, disabled`.
+//! Unknown keys are refused, because a misspelled `disabled` would leave a user enabled. Two users
+//! that one login could mean are refused too. `reader` reads the single values; `htpasswd` uses the
+//! same table for its users.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
@@ -20,7 +22,7 @@ use crate::config::AllowWeak;
 use crate::identity::{Claims, UserId};
 use crate::secret::Digest;
 
-/// A user as his source has him.
+/// A user with the stored password hash, as the source has them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub user: User,
@@ -28,20 +30,20 @@ pub struct Entry {
     pub disabled: bool,
 }
 
-/// All users of one file, by everything they are looked up by.
+/// All users of one file, with an index for each key that users are looked up by.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
     by_email: HashMap<String, usize>,
     by_id: HashMap<UserId, usize>,
-    /// What each user's hash costs, sorted.
+    /// The cost of each user's hash, sorted. Unknown names are given one of these costs.
     costs: Vec<Cost>,
 }
 
 const KEYS: &[&str] = &["id", "name", "email", "password", "roles", "scopes", "claims", "disabled"];
 
-/// Reads a users file; `source` is its name in the configuration.
+/// Parses a users file. `source` is the name of the source in the configuration.
 pub(super) fn read(
     text: &str,
     source: &str,
@@ -50,14 +52,16 @@ pub(super) fn read(
     let mut reader = Reader::new(text, allow_weak);
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        // The message without the line it quotes: that line may hold a hash.
+        // The parser's message is used without the line that it quotes, because that line may
+        // contain a hash.
         for error in errors {
             reader.add(error.span().unwrap_or_default(), "", error.message());
         }
         return Err(reader.into_problems());
     }
     if text.trim().is_empty() {
-        // An editor that truncates before it writes must not log everybody out.
+        // An editor may empty the file before it writes it again. An empty file is therefore an
+        // error, and the last good users stay in use; else everybody would be logged out.
         reader.add(0..0, "", "the file is empty; add a user with `tollhouse user add`");
     }
     let mut found = Vec::new();
@@ -72,7 +76,7 @@ pub(super) fn read(
     if problems.is_empty() { Ok(table) } else { Err(problems) }
 }
 
-/// A user together with where he stands, for messages.
+/// A user, with index and position in the file for messages.
 type Found = (usize, std::ops::Range<usize>, Entry);
 
 fn read_users(reader: &mut Reader<'_>, value: Spanned<DeValue<'_>>, source: &str) -> Vec<Found> {
@@ -97,7 +101,7 @@ fn read_users(reader: &mut Reader<'_>, value: Spanned<DeValue<'_>>, source: &str
     found
 }
 
-/// One user's keys as far as they could be read.
+/// The values of one user, as far as they could be read.
 #[derive(Default)]
 struct Raw {
     id: Option<String>,
@@ -138,6 +142,8 @@ fn read_user(
             other => reader.add(key.span(), &path, unknown_key(other, KEYS)),
         }
     }
+    // A key that is present but wrong has its own problem already, so only a missing one is
+    // reported here.
     for (has, key, remedy) in [
         (has_name, "name", "is missing; every user has a name"),
         (has_password, "password", "is missing; make a hash with `tollhouse hash`"),
@@ -161,7 +167,7 @@ fn read_user(
     ))
 }
 
-/// What may be left out.
+/// The values that may be left out.
 #[derive(Default)]
 pub(super) struct Rest {
     pub(super) id: Option<String>,
@@ -172,7 +178,7 @@ pub(super) struct Rest {
     pub(super) disabled: bool,
 }
 
-/// A user of source `source`.
+/// Makes the entry of a user of source `source`.
 pub(super) fn entry(source: &str, name: String, password: StoredHash, rest: Rest) -> Entry {
     let Rest { id, email, roles, scopes, claims, disabled } = rest;
     let version = version(&[&roles, &scopes], &claims, email.as_deref(), (&password, disabled));
@@ -189,13 +195,15 @@ pub(super) fn entry(source: &str, name: String, password: StoredHash, rest: Rest
     Entry { user, password: Arc::new(password), disabled }
 }
 
-/// The id of a user who was written without one: a UUIDv5 of source and name.
+/// The id of a user that has none in the file: a UUID of version 5 (RFC 9562) made of source and
+/// name. It stays the same as long as the name does.
 fn unnamed_id(source: &str, name: &str) -> UserId {
     let text = format!("tollhouse user {}:{source}{}", source.len(), canonical_name(name));
     UserId::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string())
 }
 
-/// The digest whose change ends a user's sessions.
+/// The user's version: the digest whose change ends the user's sessions. Everything that a token or
+/// an upstream may rely on is in it; the name is not, because the id identifies the user.
 fn version(
     lists: &[&[String]; 2],
     claims: &Claims,
@@ -204,7 +212,7 @@ fn version(
 ) -> Digest {
     let [roles, scopes] =
         lists.map(|list| Digest::of_list(&list.iter().map(String::as_bytes).collect::<Vec<_>>()));
-    // A table's keys come sorted, so that their order in the file does not matter.
+    // The keys of a table are sorted, so the order of the claims in the file does not matter.
     let claims = serde_json::Value::Object(claims.clone()).to_string();
     let email = email.map_or(Digest::of(b""), |email| Digest::of_list(&[email.as_bytes()]));
     Digest::of_list(&[
@@ -224,7 +232,8 @@ fn unknown_key(key: &str, known: &[&'static str]) -> String {
     )
 }
 
-/// Makes the look-ups; one name, address or id for two users is a problem.
+/// Builds the indexes. If two users have the same name, address or id, that is a problem: a login
+/// could mean either of them.
 fn index(reader: &mut Reader<'_>, found: Vec<Found>) -> Table {
     let mut table = Table::default();
     let mut places: Vec<usize> = Vec::new();
@@ -254,7 +263,7 @@ fn index(reader: &mut Reader<'_>, found: Vec<Found>) -> Table {
     table
 }
 
-/// The position that already has `key`, else takes it.
+/// Takes `key` for `position`, or returns the position that has it already.
 fn clash<K: std::hash::Hash + Eq>(
     map: &mut HashMap<K, usize>,
     key: Option<K>,
@@ -270,7 +279,7 @@ fn clash<K: std::hash::Hash + Eq>(
 }
 
 impl Table {
-    /// Users who are known to differ in everything they are looked up by.
+    /// A table of users who are known to differ in everything they are looked up by.
     pub(super) fn of(entries: Vec<Entry>) -> Self {
         let mut table = Self::default();
         for (position, Entry { user, password, .. }) in entries.iter().enumerate() {
@@ -286,7 +295,7 @@ impl Table {
         table
     }
 
-    /// The user a login means.
+    /// The user with this name or address, in any spelling.
     pub(super) fn named(&self, name: &Name) -> Option<&Entry> {
         let position = match name {
             Name::Username(name) => self.by_name.get(&canonical_name(name)),
@@ -295,17 +304,21 @@ impl Table {
         self.entries.get(*position?)
     }
 
-    /// The user of an id.
+    /// The user with this id.
     pub(super) fn identified(&self, id: &UserId) -> Option<&Entry> {
         self.entries.get(*self.by_id.get(id)?)
     }
 
-    /// What checking an unknown name costs: what it costs for some user of the file, always the
-    /// same for one name and each as often as users have it, so that time tells nothing where
-    /// hashes of different strength stand side by side.
+    /// The cost of verifying a password for an unknown name.
+    ///
+    /// It is the cost of some user's hash in the file, always the same one for one name, and each
+    /// as often as users have it. Where hashes of different strength are side by side, the time of
+    /// the answer then tells nothing about whether a name exists.
     pub(super) fn cost_of_unknown(&self, seed: &[u8; 32], name: &Name) -> Cost {
         let (Name::Username(text) | Name::Email(text)) = name;
         let digest = Digest::of_list(&[seed, canonical_name(text).as_bytes()]);
+        // The digest is read as a fraction of 2^64 and scaled to the number of users. The seed is
+        // secret, so nobody can compute which cost an unknown name should have.
         let fraction = digest.0.iter().take(8).fold(0, |sum, byte| sum << 8 | u128::from(*byte));
         let position = (fraction * self.costs.len() as u128) >> 64;
         usize::try_from(position)

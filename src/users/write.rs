@@ -1,9 +1,12 @@
-//! Replacing a users file: whole, or not at all.
+//! Replacing a users file completely or not at all.
 //!
-//! Whoever changes the file (the gateway at a re-hash, an operator's command) holds a lock on its
-//! folder, reads, changes, and renames a finished copy over it, with the same owner and mode. A
-//! reader therefore sees the old file or the new one, and two writers never lose each other's
-//! change. The lock is on the folder because the file itself is another one after each change.
+//! A writer (the gateway when it re-hashes, or an operator's command) takes a lock on the file's
+//! folder, reads, changes, and renames a finished copy over the file, with the same owner and mode.
+//! A reader therefore sees either the old file or the new one, and two writers never lose each
+//! other's change.
+//!
+//! The lock is on the folder, because each change makes the file another one: two writers could
+//! hold locks on two different files.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -16,19 +19,21 @@ use rustix::io::Errno;
 
 use crate::secret;
 
-/// Some hundred thousand users; more belongs into a database.
+/// Largest file that is read, in bytes: some hundred thousand users. More users belong in a
+/// database.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A change takes milliseconds, so who waits a second waits for something stuck.
+/// A change takes milliseconds. After a second of waiting for the lock, the other writer is
+/// probably stuck.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// Writable by everybody.
+/// Mode bit: every user of the machine may write the file.
 const WORLD_WRITABLE: u32 = 0o002;
-/// Readable by everybody.
+/// Mode bit: every user of the machine may read the file.
 const WORLD_READABLE: u32 = 0o004;
 
-/// Why a users file could not be read or replaced.
+/// The reasons why a users file could not be read or replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     #[error("{path} does not exist")]
@@ -37,7 +42,8 @@ pub enum AccessError {
     #[error("{path} exists already")]
     Exists { path: PathBuf },
 
-    // Not a `source`: whoever tells the chain of causes would tell it twice.
+    // The cause is not marked as `source`: the message contains it already, and a log that follows
+    // the chain of causes would print it twice.
     #[error("could not {verb} {path}: {cause}")]
     Io { verb: &'static str, path: PathBuf, cause: io::Error },
 
@@ -62,13 +68,17 @@ fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Access
     }
 }
 
-/// The file's text.
+/// Reads the file as text. Fails if everybody on the machine may write it: any local user could
+/// then give themselves a password and a role.
 pub(super) fn read(path: &Path) -> Result<String, AccessError> {
     let file = File::open(path).map_err(io_error("read", path))?;
     let metadata = file.metadata().map_err(io_error("read", path))?;
     if metadata.is_file() && metadata.mode() & WORLD_WRITABLE != 0 {
         return Err(AccessError::WorldWritable { path: path.to_owned() });
     }
+    // The length is bounded while reading; the length in the metadata may change meanwhile, and is
+    // not known for a pipe. One byte more than the limit is read, to notice a file that is too
+    // large.
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
     if bytes.len() as u64 > MAX_BYTES {
@@ -77,12 +87,12 @@ pub(super) fn read(path: &Path) -> Result<String, AccessError> {
     String::from_utf8(bytes).map_err(|_| AccessError::NotText { path: path.to_owned() })
 }
 
-/// True if everybody on the machine may read the file.
+/// True if every user of the machine may read the file.
 pub(super) fn is_public(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.mode() & WORLD_READABLE != 0)
 }
 
-/// True if `replace` could write here: root may write anything, so a file without any write
+/// True if `replace` could write here. Root may write everything, so a file without any write
 /// permission counts as one that its operator does not want changed.
 pub(super) fn is_writable(path: &Path) -> bool {
     let Ok(target) = path.canonicalize() else { return false };
@@ -91,17 +101,20 @@ pub(super) fn is_writable(path: &Path) -> bool {
     permitted && writable(&target) && writable(folder_of(&target))
 }
 
-/// Replaces the file's text by what `change` makes of it; a refusal leaves the file alone.
+/// Replaces the text of the file by the result of `change`. If `change` refuses, the file is not
+/// touched.
 pub(super) fn replace<T, E: From<AccessError>>(
     path: &Path,
     change: impl FnOnce(&str) -> Result<(String, T), E>,
 ) -> Result<T, E> {
-    // The file behind a symbolic link is the one to replace.
+    // If `path` is a symbolic link, the file behind it is replaced, not the link.
     let target = path.canonicalize().map_err(io_error("read", path))?;
     let _lock = lock(&target)?;
     let old = read(&target)?;
     let (new, outcome) = change(&old)?;
     if new != old {
+        // The order makes the change durable and atomic: the copy is complete and synced, then
+        // renamed, then the folder is synced, so that the rename itself survives a power failure.
         let copy = Copy::write(&target, &new)?;
         copy.take_over(&target)?;
         fs::rename(&copy.path, &target).map_err(io_error("replace", &target))?;
@@ -110,14 +123,15 @@ pub(super) fn replace<T, E: From<AccessError>>(
     Ok(outcome)
 }
 
-/// Makes the file, readable by its owner only, and its folder: before the first start there is
-/// no state folder yet.
+/// Makes the file, readable by its owner only, and its folder if need be: before the first start
+/// there is no state folder. Fails with `Exists` if the file exists.
 pub(super) fn create(path: &Path, text: &str) -> Result<(), AccessError> {
     let folder = folder_of(path);
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(io_error("make", folder))?;
     let copy = Copy::write(path, text)?;
-    // A link, unlike a rename, never replaces what somebody else made meanwhile.
+    // A hard link fails if the name exists; a rename would replace a file that another process made
+    // meanwhile.
     fs::hard_link(&copy.path, path).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => AccessError::Exists { path: path.to_owned() },
         _ => io_error("make", path)(source),
@@ -125,7 +139,7 @@ pub(super) fn create(path: &Path, text: &str) -> Result<(), AccessError> {
     sync_folder(path)
 }
 
-/// A finished copy beside the file; removed when it was not renamed.
+/// A finished copy beside the file. It is removed when dropped, unless it was renamed.
 struct Copy {
     path: PathBuf,
     file: File,
@@ -148,7 +162,7 @@ impl Copy {
         Ok(copy)
     }
 
-    /// Gives the copy the owner and mode of the file it is to replace.
+    /// Gives the copy the owner and mode of the file that it replaces.
     fn take_over(&self, target: &Path) -> Result<(), AccessError> {
         let old = fs::metadata(target).map_err(io_error("read", target))?;
         let new = self.file.metadata().map_err(io_error("read", &self.path))?;
@@ -164,12 +178,13 @@ impl Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        // After a rename there is nothing of that name any more.
+        // After a rename there is no file of this name any more, and the error is ignored.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// The lock on the file's folder, held until dropped.
+/// Takes the lock on the file's folder; it is released when the returned file is dropped. Waits for
+/// about a second.
 fn lock(target: &Path) -> Result<File, AccessError> {
     let folder = File::open(folder_of(target)).map_err(io_error("lock", target))?;
     for _ in 0..LOCK_TRIES {
