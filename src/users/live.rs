@@ -134,7 +134,8 @@ impl Live {
 
     /// Wakes every task that waits in `changed`, and remembers the change for the next one.
     // `notify_waiters` wakes all that wait now; `notify_one` leaves a permit if none does. With
-    // only the first, a change between two waits would be lost.
+    // only the first, a change between two waits would be lost, and the sessions of a changed user
+    // would go on.
     fn tell(&self) {
         self.changed.notify_waiters();
         self.changed.notify_one();

@@ -1,8 +1,8 @@
 //! Opening the user sources of a configuration, and checking them without opening.
 //!
-//! `gateway` calls `open` for each `[[users]]` section; `tollhouse check` calls `check`, which must
-//! not need a server or write a file. A server that cannot be reached is no error in either: it may
-//! be back when the first login comes.
+//! `server` calls `open` for each `[[users]]` section; `tollhouse check` leads to `check`, which
+//! must not need a server or write a file. A server that cannot be reached is no error in either:
+//! it may be back when the first login comes.
 
 use std::sync::Arc;
 

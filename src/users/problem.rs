@@ -12,7 +12,7 @@ pub struct Problem {
     pub line: usize,
     /// Key path, for example `user[2].password`; empty for a syntax error.
     pub path: String,
-    /// What is wrong, and what would be accepted.
+    /// The mistake, and what would be accepted.
     pub message: String,
 }
 

@@ -1,4 +1,8 @@
-//! Argon2 in its PHC form: what we make, and every variant of it that others made.
+//! Argon2 in the PHC string format: the hashes that the gateway makes (Argon2id), and all variants
+//! that other systems made.
+//!
+//! The text of a hash says how much memory and work it needs. Both are bounded when the hash is
+//! read, so that a line in a users file cannot exhaust the machine at each login.
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
@@ -9,15 +13,17 @@ use super::fields::{MIN_OUTPUT, MIN_SALT};
 use super::{BadHash, Cost, Form, HashError, Read};
 use crate::secret;
 
-/// Memory in KiB, passes and lanes of the hashes we make (OWASP's first choice for Argon2id).
+/// Memory in KiB, passes and lanes of the hashes that the gateway makes: the first choice of the
+/// OWASP Password Storage Cheat Sheet for Argon2id.
 const MEMORY: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 pub(super) const OURS: Cost = Cost::Argon2 { memory: MEMORY, passes: PASSES, lanes: LANES };
 
-/// More memory than this for one login would let a handful of them exhaust a small machine.
+/// Most memory in KiB that one hash may ask for. With more, a handful of logins at the same time
+/// could exhaust a small machine.
 const MAX_MEMORY: u32 = 256 * 1024;
-/// Memory times passes, about a second of work.
+/// Bound on memory times passes: about a second of work.
 const MAX_WORK: u64 = 1024 * 1024;
 const MAX_LANES: u32 = 16;
 
@@ -48,16 +54,18 @@ pub(super) fn read(text: &str) -> Read {
 fn parts(text: &str) -> Option<(PasswordHash, Algorithm, Version)> {
     let hash = PasswordHash::new(text).ok()?;
     let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
-    // Without a version the reference means 1.0 and this library 1.3: refuse to guess.
+    // A hash without a version means 1.0 in the reference implementation and 1.3 in this library.
+    // The two give different results, so such a hash is refused instead of guessed.
     let version = hash.version.and_then(|version| Version::try_from(version).ok())?;
     Some((hash, algorithm, version))
 }
 
-/// True if a hash that was read is weaker than ours.
+/// True if a hash that was read is weaker than those that the gateway makes.
 pub(super) fn is_outdated(text: &str, cost: Cost) -> bool {
     let Cost::Argon2 { memory, passes, .. } = cost else { return true };
     let Some((_, algorithm, version)) = parts(text) else { return true };
-    // More memory makes up for fewer passes, up to a point; half our memory is that point.
+    // More memory makes up for fewer passes, but only within limits. Below half of our memory a
+    // hash counts as weaker, whatever its number of passes is.
     let work = u64::from(memory) * u64::from(passes);
     let weaker = memory < MEMORY / 2 || work < u64::from(MEMORY) * u64::from(PASSES);
     weaker || algorithm != Algorithm::Argon2id || version != Version::V0x13

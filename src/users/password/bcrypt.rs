@@ -1,4 +1,8 @@
-//! bcrypt: `$2a$`, `$2b$` and `$2y$`.
+//! bcrypt hashes: `$2a$`, `$2b$` and `$2y$`, which differ only in bugs of old implementations.
+//!
+//! bcrypt reads the first 72 bytes of a password only. A longer password is never right here:
+//! otherwise everything after the 72nd byte would be ignored, and many passwords would open one
+//! account.
 
 use base64::Engine;
 use base64::alphabet;
@@ -7,10 +11,10 @@ use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use super::{BadHash, Cost, Form, HashError, Read, head};
 use crate::secret;
 
-/// About two seconds of work.
+/// Highest cost: about two seconds of work.
 const MAX_COST: u32 = 15;
 const MIN_COST: u32 = 4;
-/// bcrypt reads no further; a longer password is refused rather than cut.
+/// Longest password that bcrypt reads, in bytes.
 const MAX_PASSWORD: usize = 72;
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::BCRYPT, NO_PAD);
 
@@ -29,6 +33,8 @@ pub(super) fn read(text: &str) -> Read {
 }
 
 pub(super) fn verify(password: &[u8], text: &str) -> Result<bool, HashError> {
+    // The hash is computed for a password that is too long as well, so that it takes the same time
+    // as every other. Only its first 72 bytes are hashed, and the result is never "right".
     let matches = bcrypt::verify(head(password, MAX_PASSWORD), text).map_err(HashError::new)?;
     Ok(matches && password.len() <= MAX_PASSWORD)
 }

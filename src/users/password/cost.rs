@@ -1,36 +1,41 @@
-//! What checking a hash costs, and hashes that cost as much and are nobody's.
+//! The cost of verifying a hash, and dummy hashes of the same cost.
+//!
+//! A login with an unknown name verifies a dummy hash, so that it takes as long as one with a wrong
+//! password. Otherwise the time of the answer would tell which names exist.
 
 use super::{Prf, Variant};
 use super::{StoredHash, argon2, bcrypt, pbkdf2, salted, scrypt, sha_crypt, webitel};
 use crate::config::WeakScheme;
 
-/// What checking a hash costs; two hashes of equal cost take equally long.
+/// The work of verifying a hash, as kind and parameters. Invariant: two hashes of equal cost take
+/// equally long, so one can stand in for the other where the time must not tell which was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cost {
-    /// One pass of a digest.
+    /// A single pass of a digest.
     Digest { scheme: WeakScheme },
-    /// Rounds of SHA-crypt.
+    /// SHA-crypt with this number of rounds.
     ShaCrypt { variant: Variant, rounds: u32 },
-    /// Iterations, for each block of the output.
+    /// PBKDF2: iterations times blocks of output.
     Pbkdf2 { prf: Prf, rounds: u32 },
-    /// Two to the power of this many rounds.
+    /// bcrypt: two to the power of `cost` rounds.
     Bcrypt { cost: u32 },
-    /// Logarithm of N, block size and parallelism.
+    /// scrypt: binary logarithm of N, block size, and parallelism.
     Scrypt { log_n: u8, r: u32, p: u32 },
-    /// Memory in KiB, passes over it, and lanes.
+    /// Argon2: memory in KiB, passes over it, and lanes.
     Argon2 { memory: u32, passes: u32, lanes: u32 },
 }
 
 impl Default for Cost {
-    /// The cost of the hashes we make.
+    /// The cost of the hashes that the gateway makes.
     fn default() -> Self {
         argon2::OURS
     }
 }
 
 impl Cost {
-    /// A hash of this cost that no password has: checking it stands in for the hash of a user
-    /// who does not exist.
+    /// A hash of this cost that no password matches. Verifying it stands in for the hash of a user
+    /// that does not exist. Salt and output are random, so finding a password for it is as hard as
+    /// guessing.
     pub fn dummy(self) -> StoredHash {
         let (text, form) = match self {
             Self::Digest { scheme: WeakScheme::WebitelMd5 } => webitel::dummy(),
@@ -44,7 +49,7 @@ impl Cost {
         StoredHash { text, form, cost: self, outdated: false }
     }
 
-    /// A measure that is larger for more work of the same kind.
+    /// A number that is larger for more work. Numbers of different kinds cannot be compared.
     pub(in crate::users) fn work(self) -> u64 {
         match self {
             Self::Digest { .. } => 1,

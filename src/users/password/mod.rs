@@ -1,11 +1,13 @@
-//! Password hashes as they are stored: reading, checking and making them.
+//! Password hashes as they are stored: reading, verifying and making them.
 //!
-//! Argon2id is what we make. What others made is read from its own text, a file here for each
-//! family, and comes in two grades: *outdated* (slow and salted, replaced at the next login where
-//! that is possible) and *weak* (as fast as a digest: taken only where `allow_weak` names it).
-//! A stored hash says itself how much it costs to check, so that cost is bounded when it is
-//! read: a line in a users file must not be able to take a gigabyte at every login. A password is
-//! hashed as typed and never cut. Nothing here waits or spawns; `pool` runs it.
+//! The gateway makes Argon2id. Hashes from other systems are read from their own text, with a file
+//! here for each family. They come in two grades: *outdated* ones are slow and salted, and are
+//! replaced at the next login where possible; *weak* ones are as fast as a digest, and are accepted
+//! only where `allow_weak` names them.
+//!
+//! A stored hash says how much it costs to verify, so that cost is bounded when it is read: a line
+//! in a users file must not take a gigabyte at each login. A password is hashed as it was typed,
+//! never shortened. Nothing here waits or starts threads: `pool` runs it.
 
 mod argon2;
 mod bcrypt;
@@ -28,7 +30,7 @@ pub use self::sha_crypt::Variant;
 use super::rules;
 use crate::config::{AllowWeak, WeakScheme};
 
-/// A password hash that was read and found sound. Prints without the hash itself.
+/// A password hash that was read and is well-formed. Its debug output does not contain the hash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredHash {
     text: String,
@@ -37,10 +39,10 @@ pub struct StoredHash {
     outdated: bool,
 }
 
-/// What a text was read as.
+/// The family of a hash, with the parsed values where its library needs them.
 #[derive(Clone, PartialEq, Eq)]
 enum Form {
-    /// The libraries of these read their text again.
+    /// The libraries of the first three parse the text themselves when they verify.
     Argon2(Box<str>),
     Bcrypt(Box<str>),
     ShaCrypt(Box<str>),
@@ -50,7 +52,7 @@ enum Form {
     Webitel(webitel::Stored),
 }
 
-/// What a family makes of a text that is one of its own.
+/// The result of reading a text that belongs to a family.
 type Read = Result<(Form, Cost), BadHash>;
 
 impl fmt::Debug for StoredHash {
@@ -59,7 +61,8 @@ impl fmt::Debug for StoredHash {
     }
 }
 
-/// Schemes that are known and refused: unsalted, cut passwords, or broken.
+/// Schemes that are known and always refused: without salt, with shortened passwords, or broken.
+/// They have names here so that the message can say which one it is.
 const REFUSED: &[(&str, &str)] = &[
     ("$apr1$", "apr1"),
     ("$1$", "md5-crypt"),
@@ -80,7 +83,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("{ldap}", "{ldap}"),
 ];
 
-/// What may stand before a hash in its own `$` form: Spring's and LDAP's schemes, Django's name.
+/// Prefixes that may come before a hash in its own `$` form: schemes of Spring and LDAP, and the
+/// name that Django uses.
 const WRAPPERS: &[&str] = &[
     "{bcrypt}",
     "{argon2}",
@@ -91,18 +95,20 @@ const WRAPPERS: &[&str] = &[
 ];
 
 impl StoredHash {
-    /// Reads a hash of any form that is not weak.
+    /// Reads a hash of any family that is not weak.
     ///
     /// # Errors
-    /// When it is none, or asks for more work than a login may cost.
+    ///
+    /// If the text is no such hash, or asks for more work than a login may cost.
     pub fn parse(text: &str) -> Result<Self, BadHash> {
         Self::parse_allowing(text, &AllowWeak::default())
     }
 
-    /// Reads a hash of any form that is not weak, or of a weak one that the source takes.
+    /// Reads a hash of any family that is not weak, or of a weak one that the source allows.
     ///
     /// # Errors
-    /// As `parse`.
+    ///
+    /// As for `parse`.
     pub fn parse_allowing(text: &str, allowed: &AllowWeak) -> Result<Self, BadHash> {
         let (form, cost) = read(text)?;
         if let Some(scheme) = form.weak()
@@ -117,33 +123,37 @@ impl StoredHash {
         Ok(Self { text: text.to_owned(), form, cost, outdated })
     }
 
-    /// The hash as written. For the file it came from, never for a log.
+    /// The hash as it is written. It is for the file or database that it came from, and must never
+    /// be logged.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What a check of this hash costs.
+    /// The cost of verifying this hash.
     pub fn cost(&self) -> Cost {
         self.cost
     }
 
-    /// True if it is weaker than the hashes we make today.
+    /// True if the hash is weaker than those that the gateway makes today.
     pub fn needs_rehash(&self) -> bool {
         self.outdated
     }
 
-    /// The scheme, where it is one that is only taken if the operator says so.
+    /// The scheme, if it is one that is accepted only with the operator's permission.
     pub fn weak(&self) -> Option<WeakScheme> {
         self.form.weak()
     }
 
-    /// True if this is the hash of `password`. Blocks for as long as the hash costs.
+    /// True if this is a hash of `password`. Blocks for as long as the hash takes.
     ///
     /// # Errors
-    /// When it could not be found out, for example for want of memory.
+    ///
+    /// If it could not be computed, for example for lack of memory. That says nothing about the
+    /// password.
     pub fn verify(&self, password: &str) -> Result<bool, HashError> {
-        // An empty password, one that is longer than we hash, and one with NUL (which HMAC and
-        // bcrypt take for other passwords too) is never right, after as much work as any other.
+        // Three kinds of password are never right: an empty one, one longer than the bound, and one
+        // with a NUL byte, which HMAC and bcrypt confuse with other passwords. The hash is computed
+        // for them as well, so that they take the same time as any other.
         let bytes = password.as_bytes();
         let readable = !bytes.is_empty() && bytes.len() <= rules::MAX_BYTES && !bytes.contains(&0);
         let bytes = head(bytes, rules::MAX_BYTES);
@@ -171,10 +181,12 @@ impl Form {
     }
 }
 
-/// A new Argon2id hash of `password` with a random salt. Blocks for as long as it costs.
+/// Makes a new Argon2id hash of `password` with a random salt. Blocks for as long as the hash
+/// takes.
 ///
 /// # Errors
-/// When it could not be computed, for example for want of memory.
+///
+/// If it could not be computed, for example for lack of memory.
 pub fn hash(password: &str) -> Result<StoredHash, HashError> {
     let text = argon2::hash(password.as_bytes())?;
     let form = Form::Argon2(text.as_str().into());
@@ -184,7 +196,8 @@ pub fn hash(password: &str) -> Result<StoredHash, HashError> {
 /// `StoredHash::verify` as a function.
 ///
 /// # Errors
-/// As there.
+///
+/// As for `StoredHash::verify`.
 pub fn verify(password: &str, stored: &StoredHash) -> Result<bool, HashError> {
     stored.verify(password)
 }
@@ -194,7 +207,8 @@ pub fn needs_rehash(stored: &StoredHash) -> bool {
     stored.needs_rehash()
 }
 
-/// The first `most` bytes: what is hashed of a password that is too long to be right.
+/// The first `most` bytes of a password that is too long to be right; they are hashed for the sake
+/// of time only.
 fn head(bytes: &[u8], most: usize) -> &[u8] {
     bytes.get(..most).unwrap_or(bytes)
 }
@@ -202,6 +216,8 @@ fn head(bytes: &[u8], most: usize) -> &[u8] {
 fn read(text: &str) -> Read {
     if text.is_empty() {
         return Err(BadHash::Empty);
+    // A wrapper is removed only if a hash in `$` form follows. Spring's `{bcrypt}` and LDAP's
+    // `{CRYPT}` wrap such hashes unchanged.
     }
     let inner = WRAPPERS.iter().find_map(|wrapper| after(text, wrapper));
     let text = inner.filter(|inner| inner.starts_with('$')).unwrap_or(text);
@@ -216,7 +232,7 @@ fn read(text: &str) -> Read {
     }
 }
 
-/// `$scheme$…$…`
+/// Reads `$scheme$…$…`.
 fn read_modular(text: &str) -> Read {
     match text.split('$').nth(1).unwrap_or_default() {
         scheme if scheme.starts_with("argon2") => argon2::read(text),
@@ -230,7 +246,7 @@ fn read_modular(text: &str) -> Read {
     }
 }
 
-/// `{scheme}…`
+/// Reads `{scheme}…`.
 fn read_braced(text: &str) -> Read {
     let Some((scheme, rest)) = text.split_once('}') else { return Err(BadHash::PlainText) };
     match scheme.to_ascii_lowercase().as_str() {
@@ -250,7 +266,7 @@ fn read_braced(text: &str) -> Read {
     }
 }
 
-/// What follows `prefix`, whose case does not matter.
+/// The text after `prefix`, compared without regard to case; `None` if the text begins differently.
 fn after<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
     let (head, rest) = text.split_at_checked(prefix.len())?;
     head.eq_ignore_ascii_case(prefix).then_some(rest)

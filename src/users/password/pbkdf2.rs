@@ -1,7 +1,8 @@
-//! PBKDF2 as PHC, passlib, Django and Spring write it.
+//! PBKDF2 (RFC 8018) in the forms of PHC, passlib, Django and Spring Security.
 //!
-//! With SHA-1 it is no weaker for our purpose than with SHA-256: what an attacker of SHA-1 can do
-//! does not touch HMAC. Iterations are what counts.
+//! SHA-1 inside PBKDF2 is no weaker for passwords than SHA-256: the known attacks on SHA-1 find
+//! collisions, which does not help against HMAC. What counts is the number of iterations, and that
+//! is bounded in both directions.
 
 use std::num::NonZeroU32;
 
@@ -13,15 +14,15 @@ use super::fields::{self, MAX_SALT, MIN_OUTPUT, MIN_SALT};
 use super::{BadHash, Cost, Form, Read};
 use crate::secret;
 
-/// OWASP asks for up to 1.4 million; about two seconds of work.
+/// Upper bound of the iterations: about two seconds of work. OWASP recommends up to 1.4 million.
 const MAX_ROUNDS: u32 = 4_000_000;
-/// The least that RFC 8018 §4.2 recommends.
+/// Lower bound of the iterations, from RFC 8018, section 4.2.
 const MIN_ITERATIONS: u32 = 1000;
 const MAX_OUTPUT: usize = 64;
 
 const MALFORMED: BadHash = BadHash::Malformed { scheme: "pbkdf2" };
 
-/// The digest that is iterated in HMAC.
+/// The digest that PBKDF2 iterates in HMAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Prf {
     Sha1,
@@ -55,7 +56,7 @@ impl Prf {
         }
     }
 
-    /// Bytes of one block of the output, each of which costs all iterations.
+    /// Bytes in one block of output. Each block costs all iterations.
     fn block(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -73,13 +74,14 @@ pub(super) struct Stored {
     output: Vec<u8>,
 }
 
-/// What Spring does not write into the hash: digest, iterations, length of the salt.
+/// The parameters that Spring does not write into the hash: digest, iterations, and length of the
+/// salt. They depend on the version of Spring Security.
 pub(super) type Spring = (Prf, u32, usize);
 pub(super) const SPRING_5_5: Spring = (Prf::Sha1, 185_000, 8);
 pub(super) const SPRING_5_8: Spring = (Prf::Sha256, 310_000, 16);
 
-/// `$pbkdf2-sha256$i=600000,l=32$salt$output`, or passlib's `$pbkdf2-sha256$29000$salt$output`,
-/// whose SHA-1 is called `$pbkdf2$`.
+/// Reads `$pbkdf2-sha256$i=600000,l=32$salt$output`, or passlib's form
+/// `$pbkdf2-sha256$29000$salt$output`, in which SHA-1 is called `$pbkdf2$`.
 pub(super) fn read(text: &str) -> Read {
     let fields: Vec<&str> = text.split('$').collect();
     let [_, scheme, params, salt, output] = fields.as_slice() else { return Err(MALFORMED) };
@@ -100,7 +102,7 @@ pub(super) fn read(text: &str) -> Read {
     stored(prf, iterations.ok_or(MALFORMED)?, salt, output)
 }
 
-/// `pbkdf2_sha256$870000$salt$output`; the salt is text.
+/// Reads Django's form, `pbkdf2_sha256$870000$salt$output`. The salt is text and not base64.
 pub(super) fn read_django(text: &str) -> Read {
     let fields: Vec<&str> = text.split('$').collect();
     let [scheme, iterations, salt, output] = fields.as_slice() else { return Err(MALFORMED) };
@@ -113,7 +115,7 @@ pub(super) fn read_django(text: &str) -> Read {
     stored(name, iterations, salt.as_bytes().to_vec(), output)
 }
 
-/// Salt and output in hex.
+/// Reads Spring's form: salt and output together in hex.
 pub(super) fn read_spring(text: &str, (prf, iterations, salt): Spring) -> Read {
     let mut bytes = fields::hex(text).ok_or(MALFORMED)?;
     if bytes.len() != salt + 32 {
@@ -130,6 +132,8 @@ fn stored(prf: Prf, iterations: u32, salt: Vec<u8>, output: Vec<u8>) -> Read {
     if iterations < MIN_ITERATIONS {
         return Err(BadHash::TooQuick { limit: "PBKDF2's iterations are at least 1000" });
     }
+    // Verifying computes every block of the output, each with all iterations. The cost therefore
+    // counts iterations times blocks.
     let blocks = u32::try_from(output.len().div_ceil(prf.block())).map_err(|_| MALFORMED)?;
     let rounds = iterations.checked_mul(blocks).filter(|rounds| *rounds <= MAX_ROUNDS);
     let (Some(rounds), Some(iterations)) = (rounds, NonZeroU32::new(iterations)) else {
@@ -141,7 +145,7 @@ fn stored(prf: Prf, iterations: u32, salt: Vec<u8>, output: Vec<u8>) -> Read {
 
 impl Stored {
     pub(super) fn verify(&self, password: &[u8]) -> bool {
-        // Compares in constant time.
+        // The library compares in constant time.
         let (prf, output) = (self.prf.algorithm(), &self.output);
         pbkdf2::verify(prf, self.iterations, &self.salt, password, output).is_ok()
     }

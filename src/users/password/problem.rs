@@ -1,11 +1,13 @@
-//! Why a stored password cannot be used, and why one could not be checked.
+//! The reasons why a stored password hash cannot be used, and why a password could not be verified.
+//!
+//! Messages never repeat the hash: they go to logs and terminals.
 
 use std::fmt;
 
 use crate::config::WeakScheme;
 
-/// Why a stored password cannot be used. No message repeats what was written, and none says what
-/// to do: that depends on where it stands.
+/// The reasons why a stored password cannot be used. A message neither repeats what was written nor
+/// says what to do: the remedy depends on the kind of source, which adds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHash {
     #[error("is empty")]
@@ -33,7 +35,7 @@ pub enum BadHash {
     TooQuick { limit: &'static str },
 }
 
-/// A hash could not be computed: not a statement about the password.
+/// A hash could not be computed. That says nothing about whether the password is right.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("could not hash a password: {cause}")]
 pub struct HashError {

@@ -1,4 +1,7 @@
-//! `{SSHA}`, `{SSHA256}` and `{SSHA512}` of directories: one digest of password and salt.
+//! The salted digests of LDAP directories: `{SSHA}`, `{SSHA256}` and `{SSHA512}`.
+//!
+//! One pass of a digest is fast to compute, so guessing is fast as well. These hashes are weak:
+//! they are accepted only where `allow_weak` names them.
 
 use aws_lc_rs::digest;
 use base64::Engine;
@@ -9,7 +12,7 @@ use super::{BadHash, Cost, Form, Read};
 use crate::config::WeakScheme;
 use crate::secret;
 
-/// `slappasswd` made salts of four bytes for a long time.
+/// Shortest salt in bytes: `slappasswd` of OpenLDAP made salts of four bytes for a long time.
 const MIN_SALT: usize = 4;
 
 #[derive(Clone, PartialEq, Eq)]
@@ -47,6 +50,8 @@ impl Stored {
         let mut context = digest::Context::new(algorithm(self.scheme));
         context.update(password);
         context.update(&self.salt);
+        // Compared in constant time, like all outputs here: the time must not tell how many bytes
+        // are right.
         secret::equal(context.finish().as_ref(), &self.output)
     }
 }

@@ -1,4 +1,7 @@
-//! scrypt: `$scrypt$ln=16,r=8,p=1$salt$output` as PHC and passlib have it, and Spring's form.
+//! scrypt hashes (RFC 7914): `$scrypt$ln=16,r=8,p=1$salt$output` as PHC and passlib write it, and
+//! Spring's form.
+//!
+//! Memory and work are bounded when the hash is read, because its text chooses them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -8,12 +11,13 @@ use super::fields::{self, MIN_OUTPUT};
 use super::{BadHash, Cost, Form, HashError, Read};
 use crate::secret;
 
-/// 128 · N · r bytes are held while one hash is computed.
+/// Bound on N times r. One hash needs 128 · N · r bytes of memory: at most 256 MiB.
 const MAX_BLOCKS: u64 = 256 * 1024 * 1024 / 128;
-/// N · r · p, about two seconds of work.
+/// Bound on N · r · p: about two seconds of work.
 const MAX_WORK: u64 = 4 * MAX_BLOCKS;
 const MAX_P: u32 = 16;
-/// Less than a MiB of memory is no obstacle to anybody who guesses.
+/// Lower bound of N's logarithm. With less than a MiB of memory, scrypt hardly slows down anybody
+/// who guesses.
 const MIN_LOG_N: u32 = 10;
 const MAX_OUTPUT: usize = 64;
 
@@ -33,7 +37,8 @@ pub(super) fn read(text: &str) -> Read {
     stored(params, salt, output)
 }
 
-/// `$e0801$salt$output`: the parameters are one hex number, N's logarithm above r above p.
+/// Reads Spring's form, `$e0801$salt$output`. The parameters are one hexadecimal number: the
+/// logarithm of N, then r, then p, each in a byte.
 pub(super) fn read_spring(text: &str) -> Read {
     let fields: Vec<&str> = text.split('$').collect();
     let ["", params, salt, output] = fields.as_slice() else { return Err(MALFORMED) };
@@ -63,7 +68,7 @@ fn stored([log_n, r, p]: [u32; 3], salt: &str, output: &str) -> Read {
     Ok((Form::Scrypt(stored), Cost::Scrypt { log_n, r, p }))
 }
 
-/// N · r · p.
+/// N · r · p, a measure of the work.
 pub(super) fn work(log_n: u8, r: u32, p: u32) -> u64 {
     let n = 1_u64.checked_shl(log_n.into()).unwrap_or(u64::MAX);
     n.saturating_mul(r.into()).saturating_mul(p.into())
@@ -75,6 +80,8 @@ impl Stored {
         let params = Params::new(log_n, r, p).map_err(HashError::new)?;
         let mut output = vec![0; self.output.len()];
         scrypt::scrypt(password, &self.salt, &params, &mut output).map_err(HashError::new)?;
+        // Compared in constant time, so that the time does not tell how many bytes of the output
+        // are right.
         Ok(secret::equal(&output, &self.output))
     }
 }

@@ -1,4 +1,7 @@
-//! SHA-crypt, `$5$` and `$6$`: what `mkpasswd` and `htpasswd -2` and `-5` make.
+//! SHA-crypt hashes, `$5$` and `$6$`, as `mkpasswd` and Apache's `htpasswd -2` and `-5` make them.
+//!
+//! The number of rounds is bounded in both directions. Such a hash is outdated but not weak: it is
+//! replaced by Argon2id at the next login, where the source allows that.
 
 use base64::Engine;
 use base64::alphabet;
@@ -9,21 +12,23 @@ use super::fields::{self, MIN_SALT};
 use super::{BadHash, Cost, Form, HashError, Read, head};
 use crate::secret;
 
-/// Without a word the rounds are these.
+/// The number of rounds if the hash does not say one.
 const DEFAULT_ROUNDS: u32 = 5000;
-/// Fewer count as this many to some and are refused by others.
+/// Lower bound of the rounds. Some implementations raise a smaller number to this one, others
+/// refuse it, so its meaning is not clear.
 const MIN_ROUNDS: u32 = 1000;
-/// passlib's default is 656 000; this is about a second of work.
+/// Upper bound of the rounds: about a second of work. The default of passlib is 656 000.
 const MAX_ROUNDS: u32 = 1_000_000;
-/// Longer salts are cut by the function itself.
+/// Longest salt in characters: the function itself ignores the rest.
 const MAX_SALT: usize = 16;
-/// crypt(3) takes no longer password, so none was ever stored; and each round reads all of it.
+/// Longest password in bytes. crypt(3) accepts no longer one, so no hash of one exists; and each
+/// round reads the whole password, so the length must be bounded.
 const MAX_PASSWORD: usize = 512;
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::CRYPT, NO_PAD);
 
 const MALFORMED: BadHash = BadHash::Malformed { scheme: "SHA-crypt" };
 
-/// The digest that is iterated.
+/// The digest that SHA-crypt iterates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variant {
     Sha256,
@@ -31,7 +36,7 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// Characters of the output, and how many values the last of them can have.
+    /// Number of characters in the output, and number of values that the last character can have.
     fn output(self) -> (usize, usize) {
         match self {
             Self::Sha256 => (43, 16),
@@ -64,11 +69,13 @@ pub(super) fn read(text: &str, variant: Variant) -> Read {
     Ok((Form::ShaCrypt(text.into()), Cost::ShaCrypt { variant, rounds }))
 }
 
-/// What a character stands for in crypt(3)'s base64, of which salts are made, too.
+/// The value of a character in the base64 of crypt(3); salts consist of these characters too.
 fn value(byte: u8) -> Option<usize> {
     alphabet::CRYPT.as_str().bytes().position(|known| known == byte)
 }
 
+// The last character encodes fewer bits than the others. A text with other bits there was not
+// written by SHA-crypt, and two texts would otherwise mean one hash.
 fn is_output(text: &str, variant: Variant) -> bool {
     let (length, last) = variant.output();
     text.len() == length
@@ -86,7 +93,7 @@ pub(super) fn verify(password: &[u8], text: &str) -> Result<bool, HashError> {
 
 pub(super) fn dummy(variant: Variant, rounds: u32) -> (String, Form) {
     let (scheme, output) = match variant {
-        // A byte in the least place of the last group, as the function writes it.
+        // The last group of the output has one byte in its lowest place, as SHA-crypt writes it.
         Variant::Sha256 => ("5", BASE64.encode(secret::random::<30>()) + "..."),
         Variant::Sha512 => ("6", BASE64.encode(secret::random::<63>()) + ".."),
     };

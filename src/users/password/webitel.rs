@@ -1,7 +1,9 @@
-//! Webitel's own: MD5 of `user:domain:password` (the HA1 of SIP, RFC 2617 §3.2.2.2).
+//! Webitel's password hash: MD5 of `user:domain:password`, the HA1 of SIP (RFC 2617, section
+//! 3.2.2.2).
 //!
-//! The digest alone does not say whose it is, so it is stored as
-//! `{webitel-md5:user@domain}0123…cdef`; a query can put that together.
+//! The digest alone does not say which user it belongs to, and both names are needed to verify a
+//! password. It is therefore stored as `{webitel-md5:user@domain}0123…cdef`; a query can put that
+//! text together. The scheme is weak: it is accepted only where `allow_weak` names it.
 
 use md5::{Digest, Md5};
 
@@ -22,7 +24,8 @@ pub(super) fn read(account: &str, output: &str) -> Read {
     let malformed = BadHash::Malformed { scheme: WeakScheme::WebitelMd5.as_str() };
     let (user, domain) = account.rsplit_once('@').ok_or(malformed)?;
     let named = !user.is_empty() && !domain.is_empty() && account.len() <= MAX_ACCOUNT;
-    // A colon would make two accounts of one.
+    // A colon in a name would make the input of the digest ambiguous: `a:b` in domain `c` and `a`
+    // in domain `b:c` would be the same account.
     if !named || account.contains(':') {
         return Err(malformed);
     }
@@ -37,6 +40,8 @@ impl Stored {
         for part in [self.user.as_bytes(), b":", self.domain.as_bytes(), b":", password] {
             md5.update(part);
         }
+        // Compared in constant time, so that the time does not tell how many bytes of the digest
+        // are right.
         secret::equal(&md5.finalize(), &self.output)
     }
 }

@@ -1,9 +1,11 @@
 //! Users in a SQL database, read by the operator's query at each login and refresh.
 //!
-//! The row of a name is read once for a check. More rows than one are nobody's in particular, and
-//! a database that does not answer has said nothing: both are 503, never a wrong password. A hash
-//! that cannot be read is told in the log and lets nobody in. Where the operator gives an `update`,
-//! weak hashes are replaced in the database; else `import` keeps stronger ones here.
+//! The row for a name is read once for a check. If the query finds more than one row, or if the
+//! database does not answer, nothing is known about the user: both give 503, never "wrong
+//! password". A hash that cannot be read is logged, and its user cannot log in.
+//!
+//! Where the operator gives an `update`, weak hashes are replaced in the database. Otherwise
+//! `import` can keep stronger ones in the gateway's store.
 
 mod row;
 
@@ -27,33 +29,33 @@ use crate::database::{Access, Address, AddressError, Database, DatabaseOptions, 
 use crate::identity::UserId;
 use crate::secret::{self, Digest, Secret, SecretString};
 
-/// Costs of hashes seen lately: what an unknown name costs is drawn from them.
+/// Number of hash costs that are remembered. The cost of an unknown name is drawn from them.
 const COSTS: usize = 64;
-/// A database that was away is found again without anybody having to log in.
+/// How often a database that failed is tried again, so that it is found working without a login.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Users in a database.
+/// A source of users in a database. The connections are opened when they are first needed.
 #[derive(Debug)]
 pub struct SqlSource {
     name: String,
     rules: SqlUsers,
     reader: Database,
-    /// Only where hashes may be replaced.
+    /// Connections that may write; only where hashes may be replaced.
     writer: Option<Database>,
     pool: Arc<PasswordPool>,
     imports: Option<Imports>,
     costs: Mutex<Vec<Cost>>,
     seed: Secret<[u8; 32]>,
     problem: ArcSwapOption<String>,
-    /// The columns that are read.
+    /// The columns that the configuration names.
     wanted: Vec<String>,
 }
 
-/// A row that was found.
+/// The result of reading one row.
 #[derive(Clone)]
 enum Found {
     User(Box<Entry>),
-    /// His hash cannot be read: nobody's password is right for it.
+    /// The user's stored hash cannot be read, so no password is right for it.
     Unusable(UserId),
 }
 
@@ -67,10 +69,11 @@ impl Found {
 }
 
 impl SqlSource {
-    /// Understands where the database is; it is connected to when it is first asked.
+    /// Parses the address of the database. A connection is made when it is first needed.
     ///
     /// # Errors
-    /// When its URL is none.
+    ///
+    /// If the URL is not valid.
     pub fn open(name: &str, rules: &SqlUsers, means: &Means) -> Result<Arc<Self>, AddressError> {
         let writer = rules.update.as_ref();
         Ok(Arc::new(Self {
@@ -92,8 +95,12 @@ impl SqlSource {
             Name::Username(name) => (Some(&self.rules.query), name),
             Name::Email(email) => (self.rules.email_query.as_ref(), email),
         };
-        // No database has a NUL in a text; some refuse to be asked for one.
+        // No database has a NUL byte in a text, and some fail when one is bound. So such a name is
+        // unknown without a query.
         let Some(query) = query.filter(|_| !bound.contains('\0')) else { return Ok(None) };
+        // At most two rows are fetched: the second one shows that the query is ambiguous, and more
+        // are not needed. A query without a condition on the name would otherwise read the whole
+        // table.
         let wanted: Vec<&str> = self.wanted.iter().map(String::as_str).collect();
         let rows = self.reader.rows_of(&wanted, query, &[bound], 2).await;
         let rows = rows.map_err(|error| self.failed(error.chain()))?;
@@ -112,8 +119,8 @@ impl SqlSource {
         Ok(found)
     }
 
-    /// A column that the configuration names is there: if it says who is disabled, its absence
-    /// must not let everybody in.
+    /// Checks that every column named in the configuration exists. If the column for disabled users
+    /// were missing, for example after a change of the schema, everybody would be let in.
     fn lacks<'c>(&self, columns: impl Iterator<Item = &'c str>) -> Result<(), SourceError> {
         let there: Vec<&str> = columns.collect();
         let has = |needed: &str| there.iter().any(|column| column.eq_ignore_ascii_case(needed));
@@ -123,8 +130,8 @@ impl SqlSource {
         }
     }
 
-    /// Asks for the columns of the queries alone: whether the database is there, and whether they
-    /// could ever find a user.
+    /// Asks the database for the columns of the queries, without rows. This shows whether the
+    /// database answers and whether the queries could ever find a user.
     async fn probe(&self) {
         for query in std::iter::once(&self.rules.query).chain(&self.rules.email_query) {
             let columns = self.reader.columns(query).await;
@@ -146,7 +153,8 @@ impl SqlSource {
         };
         let name = needed(&columns.name.name)?;
         let rest = row::rest(row, columns);
-        // A user may have no password at all: he is known, and nobody can log in as him.
+        // A user may have no password in the database. The user is known then, but nobody can log
+        // in as them. An empty text is read as a hash that cannot be used.
         let stored = row.text(&columns.password.name).unwrap_or_default();
         match StoredHash::parse_allowing(&stored, &self.rules.allow_weak) {
             Ok(hash) => {
@@ -155,6 +163,8 @@ impl SqlSource {
                 Ok(Found::User(Box::new(entry)))
             }
             Err(bad) => {
+                // A dummy hash takes the place of the unreadable one. The user's id is still
+                // needed, to count attempts under the right account.
                 let entry = table::entry(&self.name, name, Cost::default().dummy(), rest);
                 let id = entry.user.id;
                 tracing::warn!(source = %self.name, user = %id, "the stored password {bad}");
@@ -193,6 +203,8 @@ impl SqlSource {
         origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError> {
         let entry = match found {
+            // Each of these refusals spends the work of a password check. Otherwise the time would
+            // tell whether the name exists, or whether its hash can be read.
             Some(Found::User(entry)) => entry,
             Some(Found::Unusable(id)) => {
                 self.spend(name, password, origin).await?;
@@ -219,7 +231,8 @@ impl SqlSource {
         }
     }
 
-    /// Replaces a weak hash in the database; the user as he is then. A login never fails by this.
+    /// Replaces a weak hash in the database. Returns the user after that, or `None` if it was not
+    /// replaced. A login never fails because of this.
     async fn replace(
         &self,
         entry: &Entry,
@@ -231,7 +244,8 @@ impl SqlSource {
         let (new, name, old) = (hash.as_str(), &entry.user.name, entry.password.as_str());
         let cause = match writer.execute(update, &[new, name, old]).await {
             Ok(1) => return Some(row::with_password(entry, hash)),
-            // Another login of his may have been first.
+            // The `update` compares the old hash. No row was changed, so another login of this user
+            // has been faster, or the password was changed in the database.
             Ok(0) => return None,
             Ok(rows) => format!("`update` would change {rows} rows, and must change one"),
             Err(error) => error.chain(),
@@ -240,8 +254,9 @@ impl SqlSource {
         None
     }
 
-    /// Who `entry` is after his weak hash could not be replaced: another login may have replaced
-    /// it meanwhile, and he has its version then.
+    /// The user after their weak hash could not be replaced. Another login may have replaced it
+    /// meanwhile; the user then has the version of the new hash, and the session must get that
+    /// version.
     async fn read_again(
         &self,
         entry: Entry,
@@ -262,6 +277,7 @@ impl SqlSource {
         Ok(Checked::Right { user: Box::new(now.user), rehashed_from: None })
     }
 
+    // The oldest cost is dropped first, so the list follows the hashes that are in use now.
     fn remember(&self, cost: Cost) {
         let mut costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
         if costs.len() >= COSTS {
@@ -270,7 +286,8 @@ impl SqlSource {
         costs.push(cost);
     }
 
-    /// What checking an unknown name costs: always the same for it, as for a known one.
+    /// The cost of verifying a password for an unknown name: always the same for one name, and one
+    /// that known users have.
     fn cost_of_unknown(&self, name: &Name) -> Cost {
         let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
         let name = canonical_name(name.as_str());
@@ -285,7 +302,8 @@ impl SqlSource {
         }
     }
 
-    /// Notes why nothing can be said now; told once for as long as it lasts.
+    /// Records why users cannot be read now, and logs it once for as long as the reason stays the
+    /// same.
     fn failed(&self, cause: String) -> SourceError {
         let problem = format!("`{}`: {cause}", self.name);
         let before = self.problem.swap(Some(Arc::new(problem.clone())));
@@ -367,6 +385,8 @@ impl UserSource for SqlSource {
     async fn find(&self, id: &UserId, name: &str) -> Result<Option<User>, SourceError> {
         let found = self.read(&Name::Username(name.to_owned())).await?;
         let Some(Found::User(entry)) = found else { return Ok(None) };
+        // The queries look up names only. If the name belongs to another id now, the user of the
+        // session is gone, and the session must not continue as the new one.
         Ok((entry.user.id == *id && !entry.disabled).then_some(entry.user))
     }
 

@@ -1,7 +1,8 @@
-//! What the columns of a row say of a user.
+//! The columns of a row, read as the facts about a user.
 //!
-//! What cannot be used is left out where that gives less (a role, an address); who is disabled is
-//! read the other way round.
+//! A value that cannot be used is left out where that gives the user less: a role, a scope, an
+//! address. With `disabled` it is the other way round: a value that is not clearly "no" disables
+//! the user. Missing columns were refused before.
 
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use crate::users::password::StoredHash;
 use crate::users::reader::{is_address, is_scope, text_problem};
 use crate::users::table::{self, Entry, Rest};
 
-/// A user with another hash of the same password.
+/// The user with another hash of the same password. The version changes with it.
 pub(super) fn with_password(entry: &Entry, hash: StoredHash) -> User {
     let Entry { user, disabled, .. } = entry.clone();
     let rest = Rest {
@@ -27,7 +28,7 @@ pub(super) fn with_password(entry: &Entry, hash: StoredHash) -> User {
     table::entry(&user.source, user.name, hash, rest).user
 }
 
-/// What a row says of a user besides name and password.
+/// The facts in a row, apart from name and password.
 pub(super) fn rest(row: &Row, columns: &SqlColumns) -> Rest {
     let mut claims = Claims::new();
     for (claim, column) in &columns.claims {
@@ -46,8 +47,8 @@ pub(super) fn rest(row: &Row, columns: &SqlColumns) -> Rest {
     }
 }
 
-/// Names in an array, in a JSON list, or in text separated by commas or spaces; what cannot be
-/// one is left out.
+/// A list of names from an array, from a JSON list in a text, or from a text separated by commas or
+/// spaces. Items that cannot be names are left out.
 fn names(value: Option<&Value>, is_name: fn(&str) -> bool) -> Vec<String> {
     let listed: Vec<Value>;
     let names: Vec<&str> = match value {
@@ -64,7 +65,9 @@ fn names(value: Option<&Value>, is_name: fn(&str) -> bool) -> Vec<String> {
     names.into_iter().filter(|name| is_name(name)).map(str::to_owned).collect()
 }
 
-/// Whatever is not plainly "no" disables: a date since when, a reason why.
+/// True if the user is disabled. Besides the usual words for "no", every value counts as "yes": for
+/// example the date since when, or the reason why. A user who is let in by mistake does more harm
+/// than one who has to ask.
 fn is_set(value: &Value) -> bool {
     match value {
         Value::Null => false,
