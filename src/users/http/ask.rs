@@ -1,4 +1,8 @@
-//! One call: a login asked of a legacy system, and what it makes of it.
+//! One question to a legacy system: a login in its dialect, and the meaning of its answer.
+//!
+//! The connection limits, the TLS settings and the time limit are those of `outbound`. Only answers
+//! that the dialect defines count as "right" or "wrong"; everything else is an error and never a
+//! wrong password.
 
 use http::Uri;
 
@@ -9,21 +13,22 @@ use crate::outbound::{Outbound, OutboundOptions};
 use crate::secret::SecretString;
 use crate::trust::TrustError;
 
-/// A legacy system and the way to it.
+/// A legacy system: its address, and the client that reaches it.
 #[derive(Debug)]
 pub(super) struct Legacy {
     url: Uri,
     outbound: Outbound,
 }
 
-/// What the system says of a name and a password.
+/// The system's answer to a name and a password.
 #[derive(Debug)]
 pub(super) enum Told {
     Accepted(Box<HeardFacts>),
-    /// Or unknown, where its dialect has one answer for both.
+    /// The password is wrong, or the name is unknown where the dialect has one answer for both.
     Wrong,
     Unknown,
-    /// Nothing: it cannot even be asked. Nobody there has such a name or password.
+    /// The dialect cannot carry this name or password, so the system was not asked. No user of it
+    /// can have them.
     Unwritable,
 }
 
@@ -38,7 +43,7 @@ impl Legacy {
         Ok(Self { url: url.clone(), outbound })
     }
 
-    /// Asks for a login; the error says for the log why nothing was found out.
+    /// Asks the system for a login. An error is a text for the log that says why nothing is known.
     pub(super) async fn ask(
         &self,
         dialect: &Dialect,
@@ -56,6 +61,8 @@ impl Legacy {
             Heard::Accepted(facts) => Ok(Told::Accepted(facts)),
             Heard::Refused(Reason::UnknownUser) => Ok(Told::Unknown),
             Heard::Refused(_) => Ok(Told::Wrong),
+            // The gateway cannot take the second step for the user. Without it nothing proves that
+            // the login would succeed.
             Heard::Pending(_) => Err("it asks for a second step".to_owned()),
             Heard::Throttled => Err("it takes no more logins now".to_owned()),
             Heard::Nonsense(cause) => Err(format!("it answered with {cause}")),

@@ -1,4 +1,8 @@
-//! From what was heard to a user of ours.
+//! From the facts in a legacy system's answer to a user.
+//!
+//! The configuration can name places in the answer or in the token for each fact. Reserved claims
+//! are never taken over, and the size of all facts is bounded. An answer that lacks the user's id
+//! or name, where the operator named a place for it, is refused.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +13,11 @@ use crate::config::{HeardPath, HeardRoot, HttpUsers, LegacyNames};
 use crate::dialect::speak::{HeardFacts, text, texts};
 use crate::identity::{Claims, RESERVED_CLAIMS, UserId};
 
-/// What the system says of a user whom it let in.
+/// A user that the system let in, as its answer describes them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Who {
     pub(super) id: UserId,
-    /// Whether the id is told, and not made of the name.
+    /// True if the answer contains an id, so that it is not made of the name.
     pub(super) has_id: bool,
     pub(super) name: String,
     pub(super) email: Option<String>,
@@ -22,15 +26,16 @@ pub(super) struct Who {
     pub(super) claims: Claims,
 }
 
-/// All of them go into every token of the user, and a token into a header.
+/// Most bytes of roles, scopes and claims together. All of them go into each token of the user, and
+/// a token goes into a header.
 const LARGEST: usize = 4 * 1024;
 
-/// The user of an answer to a login under the name `asked`; the error is for the log.
+/// The user in the answer to a login with the name `asked`. The error is for the log.
 ///
-/// Where neither the answer nor its token says an id, one is made of the name that they say, or
-/// else of the asked one, to the letter: folding it further than the system does would make one
-/// user of two people. Other spellings of the name lead to the same user because the system is
-/// asked in the first one only.
+/// Without an id in the answer or its token, an id is made of the name in them, or otherwise of the
+/// name that was asked, exactly as it is spelled. If the spelling were simplified further than the
+/// system does it, two people could become one user. Other spellings of the name still lead to the
+/// same user, because the system is asked for a known user in the first spelling only.
 pub(super) fn user(
     config: &HttpUsers,
     source: &str,
@@ -38,7 +43,8 @@ pub(super) fn user(
     facts: &HeardFacts,
 ) -> Result<Who, String> {
     let map = &config.map;
-    // Falling back where the operator named a place would make another user of the same person.
+    // If the operator named a place for the id or name, a missing value is an error. Any substitute
+    // would make another user of the same person.
     let told = |path: &Option<HeardPath>, heard: &Option<String>| match path {
         None => Ok(heard.clone()),
         Some(path) => match at(path, facts).and_then(text) {
@@ -58,6 +64,7 @@ pub(super) fn user(
     let roles = named(list(&map.roles, &facts.roles), &config.role_names);
     let roles = if roles.is_empty() { config.default_roles.clone() } else { roles };
     let scopes = list(&map.scopes, &facts.scopes);
+    // Some systems send one text with several scopes, separated by spaces (RFC 6749, section 3.3).
     let scopes = scopes.iter().flat_map(|scope| scope.split(' ')).filter(|scope| !scope.is_empty());
     let name = name.unwrap_or_else(|| asked.to_owned());
     let who = Who {
@@ -77,8 +84,8 @@ pub(super) fn user(
     Ok(who)
 }
 
-/// As much of a name as may tell two people apart. Only ASCII letters are folded where the system
-/// is blind to case: it may know two letters where Unicode has one lower case for both.
+/// The part of a name that may distinguish two people. Where the system ignores case, only ASCII
+/// letters are lowered: it may distinguish two letters for which Unicode has the same lower case.
 pub(super) fn distinct_name(names: LegacyNames, name: &str) -> String {
     match names {
         LegacyNames::Exact => name.to_owned(),
@@ -86,13 +93,14 @@ pub(super) fn distinct_name(names: LegacyNames, name: &str) -> String {
     }
 }
 
-/// The id of a user whom the system gives none: a UUIDv5 of source and name.
+/// The id of a user to whom the system gives none: a UUID of version 5 (RFC 9562), made of source
+/// and name.
 pub(super) fn unnamed_id(source: &str, name: &str) -> UserId {
     let text = format!("tollhouse legacy user {}:{source}{name}", source.len());
     UserId::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string())
 }
 
-/// The roles as they are called here; with a table, one that is not in it gives nothing.
+/// The roles under their names here. If there is a table, a role that is not in it is dropped.
 fn named(heard: Vec<String>, names: &BTreeMap<String, String>) -> Vec<String> {
     let mut roles: Vec<String> = Vec::with_capacity(heard.len());
     for role in heard {
@@ -106,6 +114,8 @@ fn named(heard: Vec<String>, names: &BTreeMap<String, String>) -> Vec<String> {
 
 fn claims(map: &BTreeMap<String, HeardPath>, facts: &HeardFacts) -> Claims {
     let mut claims = facts.claims.clone();
+    // A legacy system must not set claims that the gateway sets itself, for example the subject or
+    // the expiry.
     claims.retain(|name, _| !RESERVED_CLAIMS.contains(&name.as_str()));
     for (name, path) in map {
         if let Some(value) = at(path, facts).filter(|value| !value.is_null()) {

@@ -1,14 +1,15 @@
-//! A legacy system as a source of users: its own login is asked, in its dialect.
+//! A legacy system as a source of users: the gateway logs in there with the user's name and
+//! password, in the system's dialect.
 //!
-//! It cannot be asked for anybody without their password, so a user whom it let in is remembered in
-//! the gateway's own store (`record`): refreshes find them there, and the system is asked for them
-//! in that spelling of their name for good. `import = true` keeps an argon2id hash of their password
-//! as well, which decides alone once the import is called final.
+//! The system cannot be asked about users without their password. A user that it let in is
+//! therefore remembered in the gateway's store (`record`); refreshes find the user there, and later
+//! logins ask the system in the same spelling of the name. With `import = true` the store also gets
+//! an Argon2id hash of the password, and that hash decides alone once the import is declared final.
 //!
-//! The system is believed where it speaks its dialect and nowhere else: what is down, or answers
-//! anything else, is unavailable and never "wrong". Where a dialect has one answer for an unknown
-//! user and a wrong password, users that were let in before are known here and all others are not:
-//! then the next source of the login is asked.
+//! The system is believed only where it speaks its dialect. If it is down or answers anything else,
+//! it is unavailable; that is never "wrong password". If the dialect has one answer for an unknown
+//! user and a wrong password, users that were let in before are known here, and others are not:
+//! then the login's next source is asked.
 
 mod ask;
 mod map;
@@ -32,24 +33,26 @@ use crate::secret::SecretString;
 use crate::session::{Account, AccountKey, StoreError};
 use crate::trust::TrustError;
 
-/// Users of a legacy system.
+/// A source of users in a legacy system.
 #[derive(Debug)]
 pub struct HttpSource {
     name: String,
     config: HttpUsers,
-    /// `None` where only what was imported decides.
+    /// `None` if only imported hashes decide.
     legacy: Option<Legacy>,
     means: Means,
-    /// What the system did wrong last; `None` since it did right.
+    /// The last mistake of the system; `None` after an answer that was right.
     problem: ArcSwapOption<String>,
     changed: Notify,
 }
 
 impl HttpSource {
-    /// A source called `name`; the system need not be there now.
+    /// A source with the name `name`. The system need not be reachable now.
     ///
     /// # Errors
-    /// When nobody could be believed over TLS.
+    ///
+    /// If no certificate authority could be loaded, so that no TLS connection could ever be
+    /// trusted.
     pub fn open(name: &str, config: &HttpUsers, means: &Means) -> Result<Arc<Self>, TrustError> {
         let legacy = config.url.as_ref().map(|url| Legacy::new(url, config)).transpose()?;
         Ok(Arc::new(Self {
@@ -62,7 +65,7 @@ impl HttpSource {
         }))
     }
 
-    /// The user whom the store remembers by this name, in any spelling.
+    /// The user that the store remembers under this name, in any spelling.
     async fn known(&self, name: &Name) -> Result<Option<Account>, SourceError> {
         self.remembered_by(name.as_str()).await
     }
@@ -78,12 +81,12 @@ impl HttpSource {
         found.map_err(|error| self.lost(&error))
     }
 
-    /// The verdict of the system on a login.
+    /// The system's decision on a login.
     ///
-    /// The system is asked for a remembered user in the spelling it first let them in by, whatever
-    /// was typed. A system that knows the typed spelling as somebody else therefore judges that
-    /// person's password against the remembered account, and refuses it: two people whose names
-    /// look alike never become one user here.
+    /// For a remembered user the system is asked in the spelling in which it first let the user in,
+    /// whatever was typed now. If the system knows the typed spelling as another person, that
+    /// person's password is compared with the remembered account and refused. Two people whose
+    /// names look alike can therefore never become one user here.
     async fn delegate(
         &self,
         legacy: &Legacy,
@@ -94,6 +97,8 @@ impl HttpSource {
         let known = self.known(name).await?;
         let asked = self.spelling_to_ask(known.as_ref(), name.as_str());
         let told = legacy.ask(&self.config.dialect, &asked, password).await;
+        // An accepted answer is noted below, after it was understood; a login that was not sent
+        // says nothing about the system.
         if !matches!(told, Ok(Told::Accepted(_) | Told::Unwritable)) {
             self.note(told.as_ref().err());
         }
@@ -114,6 +119,8 @@ impl HttpSource {
                 }
                 Ok(self.refused(name, known))
             }
+            // The system says that the user does not exist any more. Their record goes, and their
+            // sessions end with the next review.
             Told::Unknown => {
                 self.forget(&asked).await?;
                 Ok(Checked::Unknown)
@@ -121,16 +128,16 @@ impl HttpSource {
         }
     }
 
-    /// The spelling in which the system is asked for a name. Where the answers have ids, these tell
-    /// two people apart, and the typed one is asked.
+    /// The spelling in which the system is asked for a name. If the answers contain ids, those
+    /// distinguish people, and the typed spelling is used.
     fn spelling_to_ask(&self, known: Option<&Account>, typed: &str) -> String {
         let by_id = self.config.map.id.is_some() && self.config.names == LegacyNames::Exact;
         let first = known.filter(|_| !by_id).and_then(|known| record::first_spelling(known, typed));
         first.unwrap_or_else(|| typed.to_owned())
     }
 
-    /// A refusal that may mean either. Who was let in before is known here; of others, only a
-    /// dialect with two answers says that they are.
+    /// The result for a refusal that may mean "unknown" or "wrong". A user who was let in before is
+    /// known here. For others, only a dialect with two answers shows that they exist.
     fn refused(&self, name: &Name, known: Option<Account>) -> Checked {
         let id = match known {
             Some(account) => Some(account.subject),
@@ -142,7 +149,7 @@ impl HttpSource {
         id.map_or(Checked::Unknown, |id| Checked::Wrong { id, disabled: false })
     }
 
-    /// The hash decides; the system is not asked.
+    /// Verifies a password against an imported hash, without asking the system.
     async fn check_imported(
         &self,
         account: Account,
@@ -155,6 +162,8 @@ impl HttpSource {
         }
         let user = user_of(&account);
         let seen = self.means.clock.now();
+        // The time of this login is stored before the login succeeds, so the operator sees which
+        // accounts are still used. If the store fails, so does the login.
         self.keep(Account { seen, ..account }).await?;
         Ok(Checked::Right { user: Box::new(user), rehashed_from: None })
     }
@@ -169,7 +178,7 @@ impl HttpSource {
         right.map_err(|error| SourceError::from_pool(&self.name, error))
     }
 
-    /// Says once what is wrong, and once that it is over.
+    /// Logs a problem once, and once that it is over.
     fn note(&self, problem: Option<&String>) {
         let before = self.problem.load();
         match (problem, before.as_deref()) {
@@ -193,7 +202,7 @@ impl HttpSource {
         self.unavailable(error.to_string())
     }
 
-    /// Wakes whoever waits in `changed`, or else the next who asks.
+    /// Wakes every task that waits in `changed`, and remembers the change for the next one.
     fn tell(&self) {
         self.changed.notify_waiters();
         self.changed.notify_one();
@@ -216,6 +225,8 @@ impl UserSource for HttpSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError> {
+        // After the final import the hash decides, even if the system is reachable: the password
+        // may have been changed here.
         if self.config.import == Import::Final
             && let Some((account, hash)) = self.known(name).await?.and_then(imported)
         {
@@ -236,7 +247,8 @@ impl UserSource for HttpSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<(), SourceError> {
-        // A guess made at the system only to spend time would count there.
+        // A login at the system just to spend time would count as a failed attempt there and could
+        // lock the user out.
         if self.legacy.is_some() {
             return Ok(());
         }
@@ -251,6 +263,7 @@ impl UserSource for HttpSource {
         self.changed.notified().await;
     }
 
+    // `find` reads the gateway's own store, so no remote system is asked about a session's user.
     fn is_local(&self) -> bool {
         true
     }
@@ -268,13 +281,13 @@ impl UserSource for HttpSource {
     }
 }
 
-/// An account with the hash that was imported, if one was.
+/// The account with its imported hash; `None` if no hash was imported or it cannot be read.
 fn imported(account: Account) -> Option<(Account, StoredHash)> {
     let hash = StoredHash::parse(account.hash.as_deref()?).ok()?;
     Some((account, hash))
 }
 
-/// The user that the store remembers.
+/// The user as the store remembers them.
 fn user_of(account: &Account) -> User {
     User {
         id: account.subject.clone(),

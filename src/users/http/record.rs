@@ -1,9 +1,9 @@
-//! Who was let in, as the gateway's own store remembers it.
+//! The records of users that the legacy system let in, in the gateway's own store.
 //!
-//! A user's version is made of their roles, scopes, claims and address, and of the version before
-//! it: it changes when one of these does, or when they log in by another password than the one
-//! whose hash was imported. Two logins at once that find the same change come to the same version,
-//! so that neither ends the other's session.
+//! A user's version is made of roles, scopes, claims and address, and of the version before. It
+//! changes when one of these changes, or when the user logs in with another password than the
+//! imported one. Two logins at the same time that find the same change compute the same version, so
+//! neither ends the session of the other.
 
 use std::net::IpAddr;
 
@@ -15,11 +15,12 @@ use crate::session::Account;
 use crate::users::canonical::canonical_name;
 use crate::users::source::{Checked, SourceError};
 
-/// A hash that was imported, and when first.
+/// An imported hash, and when the first hash was imported.
 type Imported = (String, crate::clock::Timestamp);
 
 impl HttpSource {
-    /// Remembers a user whom the system has just let in when it was asked for `asked`.
+    /// Records a user that the system has just let in when it was asked for the name `asked`, and
+    /// decides which remembered account it is.
     pub(super) async fn admit(
         &self,
         mut who: Who,
@@ -29,6 +30,8 @@ impl HttpSource {
     ) -> Result<Checked, SourceError> {
         let known = self.remembered_by(asked).await?;
         let before = self.account_of(&who, asked, known.as_ref()).await?;
+        // Without ids from the system, two people could get one id here because their names look
+        // alike. If it is not certain that this is the remembered person, the login is refused.
         if !who.has_id
             && let Some(before) = &before
         {
@@ -44,6 +47,8 @@ impl HttpSource {
             Import::On | Import::Final => self.import(before.clone(), password, origin).await?,
         };
         let version = match &before {
+            // An unchanged user keeps the version, so that a login does not end the user's other
+            // sessions.
             Some(before) if !is_new_password && is_same(before, &who) => before.version,
             before => version(&who, before.as_ref().map(|before| before.version)),
         };
@@ -64,6 +69,8 @@ impl HttpSource {
             spelling: Some(asked.to_owned()),
             seen: self.means.clock.now(),
         };
+        // The namesake is removed before the new record is stored, because both have the same
+        // canonical name.
         let replaced = self.replace_namesake(known, &account).await?;
         let user = user_of(&account);
         self.keep(account).await?;
@@ -73,8 +80,8 @@ impl HttpSource {
         Ok(Checked::Right { user: Box::new(user), rehashed_from: None })
     }
 
-    /// The account of a user who was let in, where there is one: of their id; else, where the
-    /// system tells none, of the name that it was asked for, or of an id that earlier versions made
+    /// The remembered account of a user that was let in, if there is one: by id. Where the system
+    /// has no ids, it is found by the name that was asked, or by an id that earlier versions made
     /// of the canonical name.
     async fn account_of(
         &self,
@@ -95,8 +102,8 @@ impl HttpSource {
         Ok(earlier.filter(|earlier| earlier.name == who.name))
     }
 
-    /// Whether a user of whom the system tells no id is the one of `account`: the system was asked
-    /// in that account's own spelling, or it says that account's own name.
+    /// True if a user without an id is the person of `account`: the system was asked in that
+    /// account's own spelling, or its answer contains that account's name.
     fn is_one_person(&self, account: &Account, who: &Who, asked: &str) -> bool {
         let names = self.config.names;
         let is_name = distinct_name(names, &account.name) == distinct_name(names, &who.name);
@@ -105,8 +112,8 @@ impl HttpSource {
         is_name || (was_asked && looks_alike)
     }
 
-    /// The hash of a password that is right, and whether it is another password than before.
-    /// Where there was no hash, nothing says that it is.
+    /// The hash to be stored for a password that is right, and whether the password is another one
+    /// than before. Without an earlier hash it counts as the same.
     async fn import(
         &self,
         before: Option<Account>,
@@ -124,6 +131,9 @@ impl HttpSource {
                 let is_same = self.verify(hash, password, origin).await?;
                 if is_same && !is_weak {
                     return Ok((Some((text, first)), false));
+                // The right password matches the stored hash: nothing has to be hashed anew, unless
+                // the hash is of an outdated strength. Then the same password gets a new hash, and
+                // nobody's session ends.
                 }
                 !is_same
             }
@@ -133,7 +143,8 @@ impl HttpSource {
         Ok((Some((hash.as_str().to_owned(), first)), is_new_password))
     }
 
-    /// Forgets another user who was let in under exactly this name: it is not theirs any more.
+    /// Removes another user that was let in under exactly this name: the name belongs to somebody
+    /// else now.
     async fn replace_namesake(
         &self,
         known: Option<Account>,
@@ -148,9 +159,11 @@ impl HttpSource {
         }
     }
 
-    /// Forgets a user of whom the system knows nothing any more. In another spelling than it was
-    /// asked for it may know them still: then nothing happens, or anybody could end the sessions of
-    /// others by writing their names in capitals.
+    /// Removes the record of a user that the system no longer knows.
+    ///
+    /// Nothing is removed if the system was asked in another spelling than the recorded one,
+    /// because it may still know the user in that one. Otherwise anybody could end the sessions of
+    /// others by typing their names in capitals.
     pub(super) async fn forget(&self, asked: &str) -> Result<(), SourceError> {
         let is_asked = |account: &Account| {
             account.origin == Some(digest_of(asked)) || account.spelling.as_deref() == Some(asked)
@@ -173,8 +186,8 @@ impl HttpSource {
     }
 }
 
-/// The spelling by which the system first let the user of `account` in. Earlier versions kept only
-/// its digest, which tells whether it was the typed one; the name that the system said may be
+/// The spelling in which the system first let the user of `account` in. Earlier versions stored
+/// only its digest, which shows whether it is the typed one. The name in the system's answer may be
 /// another kind of name than the one that users type.
 pub(super) fn first_spelling(account: &Account, typed: &str) -> Option<String> {
     let is_typed = || account.origin == Some(digest_of(typed));
@@ -186,7 +199,7 @@ pub(super) fn first_spelling(account: &Account, typed: &str) -> Option<String> {
         .or_else(|| is_name().then(|| account.name.clone()))
 }
 
-/// What a name is to the letter.
+/// The digest of a name exactly as it is spelled.
 fn digest_of(name: &str) -> Digest {
     Digest::of_list(&[b"spelling", name.as_bytes()])
 }

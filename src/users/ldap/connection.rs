@@ -1,9 +1,10 @@
-//! One connection to one server of a directory.
+//! One connection to one server of a directory (LDAP, RFC 4511).
 //!
-//! ldap3 wants a connection driven beside the operations on it. Here whoever waits for an answer
-//! drives it, so that nothing has to be spawned, a connection that is dropped is closed, and what
-//! ldap3 makes of nonsense on the wire (it panics) costs one answer. A referral is never
-//! followed: a password must not go where nobody configured it to go.
+//! The library ldap3 needs somebody to drive a connection while operations run on it. Here the task
+//! that waits for an answer drives it. Nothing has to be spawned, a connection that is dropped is
+//! closed, and a panic of ldap3 on malformed input costs one answer only.
+//!
+//! A referral is never followed: a password must not be sent to a server that nobody configured.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,7 +23,7 @@ use rustls::client::ClientConfig;
 use crate::config::LdapServer;
 use crate::secret::SecretString;
 
-/// Why a directory gave no answer that can be used.
+/// The reasons why a directory gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("{0}")]
@@ -50,27 +51,29 @@ pub(super) enum Fault {
     Entry(String),
 }
 
-/// The server's answer without a user's DN.
+/// The server's answer for the log, without the DN of a user and without referrals.
 fn told(result: &LdapResult) -> String {
     let told = LdapResult { matched: String::new(), refs: Vec::new(), ..result.clone() };
     told.to_string()
 }
 
 impl Fault {
-    /// True if the directory is at fault as a whole, and not one entry in it.
+    /// True if the directory as a whole does not work, as opposed to one entry in it.
     pub(super) fn is_outage(&self) -> bool {
         !matches!(self, Self::TooMany { .. } | Self::Entry(_) | Self::Undecided(_))
     }
 
-    /// True if the connection may have been closed before it was used.
+    /// True if the connection may have been closed before it was used, so that a second try makes
+    /// sense.
     pub(super) fn is_broken(&self) -> bool {
         matches!(self, Self::Broken(_))
     }
 
     /// True if the connection must not be used again.
     pub(super) fn spoils(&self) -> bool {
-        // operationsError is what Active Directory says to whom it has forgotten, busy and
-        // unavailable what a server says that goes down.
+        // Result codes (RFC 4511, section 4.1.9): Active Directory answers operationsError (1) on a
+        // connection whose bind it has dropped; a server that is shutting down answers busy (51) or
+        // unavailable (52). After these the next operation on the connection would fail too.
         match self {
             Self::Refused { result, .. } => matches!(result.rc, 1 | 51 | 52),
             Self::TooMany { .. } | Self::Entry(_) => false,
@@ -79,8 +82,11 @@ impl Fault {
     }
 }
 
-/// A password that may be sent: an empty one would make a bind succeed that proves nothing
-/// (RFC 4513 §5.1.2), and NUL would end it early in servers written in C.
+/// A password that may be sent in a bind.
+///
+/// An empty one is refused, because such a bind succeeds as an unauthenticated one and proves
+/// nothing (RFC 4513, section 5.1.2). One with a NUL byte is refused, because a server written in C
+/// might ignore the rest.
 #[derive(Clone, Copy)]
 pub(super) struct Provable<'p>(&'p SecretString);
 
@@ -91,20 +97,20 @@ impl<'p> Provable<'p> {
     }
 }
 
-/// What is looked for.
+/// A search in the directory.
 pub(super) struct Query<'q> {
-    /// For messages.
+    /// Name of the search, for messages.
     pub(super) what: &'static str,
     pub(super) base: &'q str,
     pub(super) scope: Scope,
     pub(super) filter: &'q str,
     pub(super) attributes: &'q [&'q str],
-    /// More entries are a fault.
+    /// Most entries. If there are more, the search fails.
     pub(super) most: usize,
     pub(super) limit: Duration,
 }
 
-/// An entry as it was answered; attribute names are in lower case.
+/// An entry from the directory. Names of attributes are in lower case.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) dn: String,
@@ -113,15 +119,16 @@ pub(super) struct Entry {
 
 type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// An open connection.
+/// An open connection, driven by its user.
 pub(super) struct Connection {
     ldap: Ldap,
-    /// `None` once the connection has ended.
+    /// `None` when the connection has ended.
     driver: Option<Driver>,
 }
 
 impl Connection {
-    /// Connects; TLS is up before this returns where the server is to have it.
+    /// Connects to the server. If TLS is configured, it is established before this returns, so no
+    /// password can be sent without it.
     pub(super) async fn open(server: &LdapServer, tls: &Arc<ClientConfig>) -> Result<Self, Fault> {
         let settings =
             LdapConnSettings::new().set_config(tls.clone()).set_starttls(server.starttls);
@@ -135,15 +142,17 @@ impl Connection {
         Ok(Self { ldap, driver: Some(Box::pin(driver)) })
     }
 
-    /// True if the other side is known to have closed it.
+    /// True if the other side is known to have closed the connection.
     pub(super) async fn has_ended(&mut self) -> bool {
         let Self { driver, .. } = self;
-        // One look; nothing is waited for.
+        // The connection is driven for one step only, without waiting: that is enough to see a
+        // close that has arrived. Without this look, the first search after a pause would often
+        // fail.
         let looked = run(driver, std::future::ready(Ok(())));
         looked.await.is_err() || driver.is_none()
     }
 
-    /// Whether the password is that of the DN: the bind's result, whatever it is.
+    /// Binds with the DN and the password, and returns the server's result, whatever it is.
     pub(super) async fn bind(
         &mut self,
         dn: &str,
@@ -153,11 +162,11 @@ impl Connection {
         run(driver, ldap.simple_bind(dn, password.0.expose())).await
     }
 
-    /// The entries that match, at most as many as the query says.
+    /// The entries that match the query; more than `most` is an error.
     pub(super) async fn search(&mut self, query: &Query<'_>) -> Result<Vec<Entry>, Fault> {
         let Self { ldap, driver } = self;
         let (entries, found, result) = run(driver, collect(ldap, query)).await?;
-        // sizeLimitExceeded: by our own limit, or the server's.
+        // sizeLimitExceeded (4): by the limit in our request, or by the server's own limit.
         if found > query.most || result.rc == 4 {
             return Err(Fault::TooMany { what: query.what, most: query.most });
         }
@@ -168,12 +177,14 @@ impl Connection {
     }
 }
 
-/// Entries, how many there were, and what the server said at the end.
+/// Reads all results of a search: the entries, their number, and the server's final result.
 async fn collect(
     ldap: &mut Ldap,
     query: &Query<'_>,
 ) -> Result<(Vec<Entry>, usize, LdapResult), LdapError> {
     let Query { base, scope, filter, attributes, most, limit, .. } = query;
+    // One entry more than allowed is requested. If it arrives, the search was not unique; without
+    // it, a server's limit could hide a second match.
     let one_more = i32::try_from(most.saturating_add(1)).unwrap_or(i32::MAX);
     let seconds = i32::try_from(limit.as_secs().max(1)).unwrap_or(i32::MAX);
     let options = SearchOptions::new().sizelimit(one_more).timelimit(seconds);
@@ -181,6 +192,8 @@ async fn collect(
     let mut stream = ldap.streaming_search(base, *scope, filter, *attributes).await?;
     let (mut entries, mut found) = (Vec::new(), 0);
     while let Some(item) = stream.next().await? {
+        // References to other servers are skipped: following them would send searches, and later
+        // passwords, to servers that nobody configured.
         if item.is_ref() || item.is_intermediate() {
             continue;
         }
@@ -199,6 +212,8 @@ async fn run<T>(
 ) -> Result<T, Fault> {
     let mut work = pin!(work);
     poll_fn(|context| {
+        // ldap3 panics on some malformed messages. The panic is caught, the connection is dropped,
+        // and this one operation fails.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(context).is_ready()) {
                 *driver = None;

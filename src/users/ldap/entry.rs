@@ -1,7 +1,7 @@
-//! An entry of a directory -> what we know of a user.
+//! From an entry of a directory to the facts about a user.
 //!
-//! What is missing or cannot be used is left out where that gives less (a role, a claim), and is
-//! a fault where it would make somebody else of the user (his id, his name).
+//! A value that is missing or cannot be used is left out where that gives the user less: a role, a
+//! claim. It is a fault where it would make another person of the user: the id, the name.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -12,18 +12,20 @@ use crate::config::{Dn, LdapAttributes};
 use crate::identity::{Claims, UserId};
 use crate::users::reader::is_address;
 
-/// Longer values are no names.
+/// Longest value that can be a name, in bytes.
 const MAX_TEXT: usize = 254;
 
-/// Attributes that change with the password, where a directory has them and lets us read them.
+/// Attributes that change with the password, in directories that have them and let the gateway read
+/// them.
 pub(super) const PASSWORD_TIMES: &[&str] =
     &["pwdChangedTime", "pwdLastSet", "krbLastPwdChange", "shadowLastChange"];
 
-/// Active Directory's id, the one that is no text.
+/// The id of entries in Active Directory; it is the only id that is not text.
 const BINARY_ID: &str = "objectGUID";
 
 impl Entry {
-    /// The values of an attribute that are text, in an order of their own: a directory has none.
+    /// The text values of an attribute, sorted. A directory does not keep an order, so without
+    /// sorting the user's version would change by itself.
     fn texts(&self, attribute: &str) -> Vec<String> {
         let mut texts: Vec<String> = self
             .bytes(attribute)
@@ -40,10 +42,12 @@ impl Entry {
         self.values.get(&attribute.to_ascii_lowercase()).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The lasting id.
+    /// The permanent id. It is a fault if there is not exactly one value, because then it is not
+    /// certain who the user is.
     pub(super) fn id(&self, attribute: &str) -> Result<UserId, Fault> {
         let odd = || Fault::Entry(format!("not one `{attribute}` that can be its id"));
         let [value] = self.bytes(attribute) else { return Err(odd()) };
+        // Active Directory stores the first three parts of the GUID with the lowest byte first.
         if attribute.eq_ignore_ascii_case(BINARY_ID) {
             let id = Uuid::from_slice_le(value).map_err(|_| odd())?;
             return Ok(UserId::new(id.to_string()));
@@ -52,7 +56,7 @@ impl Entry {
         text.map(UserId::new).ok_or_else(odd)
     }
 
-    /// The name; the first of several as the server has them.
+    /// The user's name; if there are several, the first one that the server sends.
     pub(super) fn name(&self, attribute: &str) -> Result<String, Fault> {
         let first = self.bytes(attribute).first().cloned();
         let text = first.and_then(|value| String::from_utf8(value).ok());
@@ -60,13 +64,13 @@ impl Entry {
             .ok_or_else(|| Fault::Entry(format!("no `{attribute}` that can be its name")))
     }
 
-    /// The address; the first of several.
+    /// The user's address; if there are several, the first one.
     pub(super) fn email(&self, attribute: &str) -> Option<String> {
         let first = self.bytes(attribute).first()?;
         String::from_utf8(first.clone()).ok().filter(|text| is_word(text) && is_address(text))
     }
 
-    /// All values that can be role names.
+    /// All values that can be names of roles.
     pub(super) fn words(&self, attribute: Option<&str>) -> Vec<String> {
         attribute.map(|attribute| self.texts(attribute)).unwrap_or_default()
     }
@@ -77,7 +81,7 @@ impl Entry {
         texts.filter_map(Dn::parse).collect()
     }
 
-    /// All values that can be scopes (RFC 6749 §3.3).
+    /// All values that can be scopes (RFC 6749, section 3.3).
     pub(super) fn scopes(&self, attribute: Option<&str>) -> Vec<String> {
         let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
         let mut words = self.words(attribute);
@@ -85,7 +89,7 @@ impl Entry {
         words
     }
 
-    /// Claims: text where there is one value, a list where there are several.
+    /// The claims: a text for an attribute with one value, a list for one with several.
     pub(super) fn claims(&self, from: &[(String, String)]) -> Claims {
         let claim = |(name, attribute): &(String, String)| {
             let mut texts = self.texts(attribute).into_iter().map(Value::String);
@@ -98,16 +102,17 @@ impl Entry {
         from.iter().filter_map(claim).collect()
     }
 
-    /// What changes with the password.
+    /// The values of the attributes that change with the password.
     pub(super) fn password_times(&self) -> Vec<u8> {
         let values = PASSWORD_TIMES.iter().flat_map(|attribute| self.bytes(attribute));
         values.flat_map(|value| value.iter().copied().chain([0])).collect()
     }
 
-    /// Refuses an entry that has more values than a server sends at once (`member;range=0-1499`):
-    /// with some of its groups a user would be somebody else.
+    /// Refuses an entry with more values than the server sends at once (`member;range=0-1499`,
+    /// Active Directory): with only some of the groups, the user would have other rights.
     ///
-    /// One without a DN is refused as well: a bind as nobody succeeds.
+    /// An entry without a DN is refused too: a bind with an empty DN is anonymous and succeeds (RFC
+    /// 4513, section 5.1).
     pub(super) fn whole(self) -> Result<Self, Fault> {
         if self.dn.is_empty() {
             return Err(Fault::Entry("no DN".to_owned()));
@@ -119,7 +124,7 @@ impl Entry {
     }
 }
 
-/// An id as a filter's value; `None` if the directory can have no such id.
+/// The id as an escaped value for a filter; `None` if the directory cannot have such an id.
 pub(super) fn escaped_id(attribute: &str, id: &UserId) -> Option<String> {
     if attribute.eq_ignore_ascii_case(BINARY_ID) {
         let id = Uuid::try_parse(id.as_str()).ok()?;
@@ -128,7 +133,8 @@ pub(super) fn escaped_id(attribute: &str, id: &UserId) -> Option<String> {
     Some(ldap3::ldap_escape(id.as_str()).into_owned())
 }
 
-/// The attributes to ask for; operational ones are answered only if they are named.
+/// The attributes to ask for. Operational attributes are sent only if they are named, so all of
+/// them are.
 pub(super) fn wanted(attributes: &LdapAttributes) -> Vec<String> {
     let LdapAttributes { id, name, email, roles, scopes, groups, claims } = attributes;
     let always = [id, name, email].into_iter();
@@ -138,7 +144,8 @@ pub(super) fn wanted(attributes: &LdapAttributes) -> Vec<String> {
     own.chain(PASSWORD_TIMES.iter().map(|&name| name.to_owned())).collect()
 }
 
-/// Fit to stand in a header, a token and a log.
+/// True for a text that can be used in a header, a token and a log: not empty, not too long,
+/// without control characters.
 fn is_word(text: &str) -> bool {
     !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control)
 }

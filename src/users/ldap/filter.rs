@@ -1,9 +1,12 @@
-//! Filters (RFC 4515) with what a client typed in them.
+//! LDAP search filters (RFC 4515) that contain text typed by a client.
+//!
+//! Escaping is the protection against LDAP injection: whatever a client types is a value in the
+//! filter and never a part of its structure.
 
 use ldap3::ldap_escape;
 
-/// Fills `{name}` and `{dn}` in, each escaped so that it can be nothing but a value. One pass:
-/// what was filled in is not looked at again.
+/// Replaces `{name}` and `{dn}` in a filter, each escaped as a value. There is one pass: replaced
+/// text is not searched for placeholders again.
 pub(super) fn fill(filter: &str, name: &str, dn: &str) -> String {
     let mut filled = String::with_capacity(filter.len() + name.len());
     let mut rest = filter;
@@ -24,13 +27,15 @@ pub(super) fn fill(filter: &str, name: &str, dn: &str) -> String {
     filled
 }
 
-/// Whoever may log in, and has this id (a filter's value, escaped already).
+/// A filter for the user with this id among those that the login filters accept. `id` must be
+/// escaped already. A user who no longer matches any login filter is not found and loses their
+/// sessions.
 pub(super) fn by_id(filters: &[&str], attribute: &str, id: &str) -> String {
     let anybody: String = filters.iter().map(|filter| filter.replace("{name}", "*")).collect();
     format!("(&(|{anybody})({attribute}={id}))")
 }
 
-/// Every byte as `\xx`.
+/// Every byte in the escaped form `\xx` (RFC 4515, section 3).
 pub(super) fn escape_bytes(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }

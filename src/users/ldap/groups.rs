@@ -1,19 +1,19 @@
-//! Groups of a directory -> roles.
+//! From the groups of a directory to roles.
 //!
-//! Only groups below the configured base count: elsewhere somebody else may make a group that is
-//! called `admins` too.
+//! Only groups below the configured base count: elsewhere in the directory, people with fewer
+//! rights may be able to create a group that is also called `admins`.
 
 use super::connection::Entry;
 use crate::config::{Dn, GroupKey, GroupRoles, LdapAttributes, LdapGroups};
 
-/// Nobody is in more; so many are a filter that finds everything.
+/// Most groups of one user. A filter that finds more is probably wrong and matches every group.
 pub(super) const MOST_GROUPS: usize = 1000;
 
-/// How a user's groups are found and what they give.
+/// How the groups of a user are found, and which roles they give.
 #[derive(Debug)]
 pub(super) struct Groups {
     config: LdapGroups,
-    /// The attribute of a user that lists them, where they need not be searched for.
+    /// The attribute of a user's entry that lists the groups; `None` if groups are searched for.
     listed_in: Option<String>,
 }
 
@@ -38,8 +38,8 @@ impl Groups {
         &self.config.attribute
     }
 
-    /// The roles of the groups that the user's own entry lists. Their names are those in their
-    /// DNs.
+    /// The roles of the groups that the user's own entry lists. The names of the groups are taken
+    /// from their DNs.
     pub(super) fn roles_listed(&self, user: &Entry) -> Vec<String> {
         let listed = user.dns(self.listed_in.as_deref().unwrap_or_default());
         let roles = listed.iter().flat_map(|dn| {
@@ -50,13 +50,15 @@ impl Groups {
         roles.collect()
     }
 
-    /// The roles that a group gives.
+    /// The roles that this group gives.
     pub(super) fn roles_of(&self, group: &Entry) -> Vec<String> {
         let names = group.words(Some(self.attribute()));
         Dn::parse(&group.dn).map(|dn| self.roles(&dn, &names)).unwrap_or_default()
     }
 
     fn roles(&self, dn: &Dn, names: &[String]) -> Vec<String> {
+        // The base is checked for every group, listed or found: the user's entry may list groups
+        // from anywhere in the directory.
         if !dn.is_below(&self.config.base) {
             return Vec::new();
         }

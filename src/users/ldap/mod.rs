@@ -1,10 +1,12 @@
 //! A directory (LDAP) as a source of users.
 //!
-//! Search then bind: the name is looked for as the gateway, exactly one entry has to match, and
-//! the password is proved by a bind as that entry, on a connection that is used for nothing else.
-//! An empty password is never sent. Whatever is not a clear answer is `Unavailable`, never
-//! "wrong". Equal cost is best effort: an unknown name costs a search and a bind as nobody, but
-//! what a bind costs the directory is its own.
+//! Search, then bind: the name is searched for with the gateway's own account, exactly one entry
+//! must match, and the password is proved by a bind as that entry, on a connection that is used for
+//! nothing else. An empty password is never sent. Everything that is not a clear answer is
+//! `Unavailable`, never "wrong password".
+//!
+//! Equal cost is best effort only: an unknown name costs a search and a failing bind, but how long
+//! a bind takes is decided by the directory.
 
 mod connection;
 mod entry;
@@ -31,35 +33,37 @@ use crate::identity::UserId;
 use crate::secret::{self, Digest, SecretString};
 use crate::trust::{self, TrustError};
 
-/// How often unused connections are looked at, and a directory that was down.
+/// How often unused connections are closed, and how often a directory that failed is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// A directory that is open for logins.
+/// A source of users in a directory. The connections are opened when they are first needed.
 #[derive(Debug)]
 pub struct LdapSource {
     name: String,
     config: Ldap,
-    /// Attributes that are asked for.
+    /// The attributes that searches ask for.
     wanted: Vec<String>,
     groups: Option<Groups>,
-    /// Bound as the gateway.
+    /// Connections that are bound as the gateway, for searches.
     searching: Pool,
-    /// Bound as whoever logged in last.
+    /// Connections for verifying passwords. They are bound as the user who logged in last, so
+    /// nothing else may use them.
     proving: Pool,
     problem: Mutex<Option<String>>,
 }
 
-/// Somebody who was found.
+/// An entry that a search has found, with the user's id in it.
 struct Found {
     id: UserId,
     entry: Entry,
 }
 
 impl LdapSource {
-    /// Nothing is connected yet; `name` is the source's name in the configuration.
+    /// Makes the source with the name `name`; nothing is connected yet.
     ///
     /// # Errors
-    /// When no certificate authority could be loaded.
+    ///
+    /// If no certificate authority could be loaded.
     pub fn open(name: impl Into<String>, config: &Ldap) -> Result<Arc<Self>, TrustError> {
         let tls = trust::client_config(config.ca.as_ref().map(|(_, pem)| pem.as_str()))?;
         let servers = Arc::new(Servers::new(config, tls));
@@ -74,7 +78,7 @@ impl LdapSource {
         }))
     }
 
-    /// The user whom a login means; `None` if there is none.
+    /// Searches for the user that a login means; `None` if there is none.
     async fn look_up(&self, name: &Name) -> Result<Option<Found>, Fault> {
         let filter = match name {
             Name::Username(_) => Some(&self.config.filter),
@@ -90,6 +94,8 @@ impl LdapSource {
     async fn look_for(&self, what: &'static str, filter: &str) -> Result<Option<Found>, Fault> {
         let attributes: Vec<&str> = self.wanted.iter().map(String::as_str).collect();
         let base = self.config.base.as_str();
+        // The limit is one entry. Two matches are a fault and not a choice: the password of one
+        // person must not open the account of another.
         let query = self.query(what, (base, Scope::Subtree), (filter, &attributes), 1);
         let Some(entry) = self.searching.search(&query).await?.pop() else { return Ok(None) };
         let entry = entry.whole()?;
@@ -122,6 +128,8 @@ impl LdapSource {
         }
         roles.sort_unstable();
         roles.dedup();
+        // The version contains the times of password changes, because a directory never shows the
+        // password itself. Where it has no such attribute, a new password does not end sessions.
         let (scopes, claims) = (entry.scopes(from.scopes.as_deref()), entry.claims(&from.claims));
         let email = entry.email(&from.email);
         let list = |list: &[String]| {
@@ -167,11 +175,15 @@ impl LdapSource {
             }
             return Ok(Checked::Unknown);
         };
+        // Even a wrong password gets the id of the user, so that the attempt is counted for the
+        // right account, whichever of the user's names was typed.
         let wrong = |disabled| Checked::Wrong { id: found.id.clone(), disabled };
         let Some(provable) = provable else { return Ok(wrong(false)) };
         match proof(self.proving.bind(&found.entry.dn, provable).await?)? {
             Proof::Wrong => Ok(wrong(false)),
             Proof::Disabled => Ok(wrong(true)),
+            // The account is checked after the bind. In the other order, the time of the answer
+            // would tell strangers which accounts are disabled.
             Proof::Right if self.is_disabled(found).await? => Ok(wrong(true)),
             Proof::Right => {
                 let user = Box::new(self.user(found).await?);
@@ -180,8 +192,8 @@ impl LdapSource {
         }
     }
 
-    /// As much as a wrong password costs, as far as we can tell. The password itself is not sent:
-    /// it may be that of somebody in another source.
+    /// Spends about as much time as a wrong password. The typed password is not sent: it may be the
+    /// right one of a user in another source, and must not reach this directory's log.
     async fn bind_as_nobody(&self) -> Result<(), Fault> {
         let password = SecretString::new(Digest(secret::random()).base64url());
         let dn = format!("cn=nobody,{}", self.config.base);
@@ -203,7 +215,7 @@ impl LdapSource {
         }
     }
 
-    /// Bounds all that one call asks, and keeps in mind whether the directory answers.
+    /// Bounds the time of everything that one call does, and records whether the directory works.
     async fn in_time<T>(
         &self,
         work: impl Future<Output = Result<T, Fault>>,
@@ -233,20 +245,21 @@ impl LdapSource {
     }
 
     async fn probe(&self) {
-        // What it finds is noted.
+        // The result is recorded by `in_time`.
         let _ = self.in_time(self.searching.probe()).await;
     }
 }
 
-/// What a bind says of a password.
+/// The meaning of a bind's result for the password.
 enum Proof {
     Right,
     Wrong,
-    /// Not to be used, whether the password was right or not.
+    /// The account must not be used, whether the password was right or not.
     Disabled,
 }
 
-/// `invalidCredentials` is an answer; of everything else but success we know nothing.
+/// The meaning of a bind's result. Only success and `invalidCredentials` (RFC 4511, section 4.1.9)
+/// are answers; any other code says nothing about the password.
 fn proof(result: LdapResult) -> Result<Proof, Fault> {
     match result.rc {
         0 => Ok(Proof::Right),
@@ -256,10 +269,11 @@ fn proof(result: LdapResult) -> Result<Proof, Fault> {
     }
 }
 
-/// Active Directory says more than "wrong": `… AcceptSecurityContext error, data 533, v4563`.
+/// True if Active Directory says more than "wrong password". It does so in the text: `…
+/// AcceptSecurityContext error, data 533, v4563`.
 fn is_disabled(text: &str) -> bool {
-    // Not now, not from here, password expired, account disabled, expired, password to be
-    // changed first, locked.
+    // In order: not allowed at this time, not from this computer, password expired, account
+    // disabled, account expired, password must be changed first, account locked.
     const CODES: &[&str] = &["530", "531", "532", "533", "701", "773", "775"];
     let data = text.split_once(", data ").map(|(_, rest)| rest);
     let code = data.and_then(|rest| rest.split(',').next());

@@ -1,9 +1,12 @@
-//! Connections to a directory: bounded, used again, replaced when they break.
+//! Pools of connections to a directory: bounded, reused, and replaced when they break.
 //!
-//! There are two pools for a directory, because whom a connection is bound as must never be in
-//! question: one searches as the gateway, the other only proves passwords, each bind undoing the
-//! one before. A connection goes back only after it has answered; whoever goes away in the middle
-//! closes it.
+//! A directory has two pools, because it must always be certain as whom a connection is bound: one
+//! pool searches as the gateway, the other only verifies passwords, where each bind replaces the
+//! one before.
+//!
+//! A connection returns to its pool only after it has answered. If the caller gives up in between,
+//! the connection is closed, so a late answer can never be taken for the answer to the next
+//! question.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,17 +20,19 @@ use super::connection::{Connection, Entry, Fault, Provable, Query};
 use crate::config::{Ldap, LdapServer};
 use crate::secret::SecretString;
 
-/// Shorter than firewalls and directories wait before they close in silence.
+/// How long a connection may be unused, in seconds: shorter than the time after which firewalls and
+/// directories drop connections silently.
 const IDLE: Duration = Duration::from_secs(60);
-/// A server that failed is tried last for so long.
+/// How long a server that failed is tried only after all others.
 const SHUNNED: Duration = Duration::from_secs(30);
 
-/// The servers of a directory, and how they are spoken to.
+/// The servers of a directory, and the settings for connecting to them.
 #[derive(Debug)]
 pub(super) struct Servers {
     list: Vec<Server>,
     tls: Arc<ClientConfig>,
-    /// For connecting to one of them, so that time is left for the next.
+    /// Time for connecting to one server: a part of the whole time limit, so that time is left for
+    /// the next server.
     patience: Duration,
 }
 
@@ -37,30 +42,30 @@ struct Server {
     failed: Mutex<Option<Failure>>,
 }
 
-/// The last try to connect.
+/// The last failed attempt to connect to a server.
 #[derive(Clone, Debug)]
 struct Failure {
     at: Instant,
-    /// How long it took to find out: for as long again nobody waits for it.
+    /// How long the failed attempt took. For the same time again nobody waits for this server.
     took: Duration,
     cause: String,
 }
 
-/// Connections of one purpose.
+/// The connections of one purpose, searching or verifying.
 #[derive(Debug)]
 pub(super) struct Pool {
     servers: Arc<Servers>,
-    /// Whom a new connection is bound as.
+    /// The account that a new connection is bound as; `None` for connections that verify passwords.
     bind: Option<(String, SecretString)>,
     places: Semaphore,
-    /// The one used last is at the end.
+    /// Unused connections; the one used last is at the end and is taken first.
     idle: Mutex<Vec<(Connection, Instant)>>,
 }
 
-/// A connection in use.
+/// A connection in use, with its place in the pool.
 struct Lease<'p> {
     connection: Connection,
-    /// It was idle before, so it may be dead.
+    /// True if the connection was unused before. The server may have closed it meanwhile.
     reused: bool,
     _place: SemaphorePermit<'p>,
 }
@@ -76,8 +81,10 @@ impl Servers {
         Self { patience: config.timeout / shares, tls: Arc::new(tls), list }
     }
 
-    /// A connection to the first server that takes one, bound as `bind`.
+    /// Connects to the first server that accepts, and binds as `bind`.
     async fn connect(&self, bind: Option<&(String, SecretString)>) -> Result<Connection, Fault> {
+        // Servers that failed a short time ago are tried last, not never: if all have failed, one
+        // of them may be back. The order of the configuration is kept within both groups.
         let (shunned, fresh): (Vec<&Server>, Vec<&Server>) =
             self.list.iter().partition(|server| server.failed_within(SHUNNED).is_some());
         let mut causes = Vec::new();
@@ -119,7 +126,7 @@ impl Servers {
     ) -> Result<Connection, Fault> {
         let mut connection = Connection::open(&server.server, &self.tls).await?;
         let Some((dn, password)) = bind else { return Ok(connection) };
-        // Invariant: a configured secret is not empty.
+        // Invariant: a configured secret is not empty, so this error cannot happen.
         let password =
             Provable::new(password).ok_or(Fault::Entry("no usable bind_password".to_owned()))?;
         let result = connection.bind(dn, password).await?;
@@ -135,14 +142,16 @@ impl Server {
         lock(&self.failed).clone().filter(|failure| failure.at.elapsed() < limit)
     }
 
-    /// Spares a caller who asks for many users the wait for a silent server with each of them.
+    /// The failure of this server, if it is so recent that trying again is not worth the wait. A
+    /// review asks for many users in a row; without this, each of them would wait for a silent
+    /// server.
     fn failed_just_now(&self) -> Option<Failure> {
         self.failed_within(SHUNNED).filter(|failure| failure.at.elapsed() < failure.took)
     }
 }
 
 impl Pool {
-    /// No connection is opened before it is needed.
+    /// Makes an empty pool for `size` connections. A connection is opened when it is needed.
     pub(super) fn new(
         servers: &Arc<Servers>,
         bind: Option<(String, SecretString)>,
@@ -156,7 +165,8 @@ impl Pool {
         }
     }
 
-    /// Searches, on a second connection if the first turns out to have been closed.
+    /// Searches. If a reused connection turns out to be closed, the search is repeated on a new
+    /// one; a search changes nothing, so repeating it is safe.
     pub(super) async fn search(&self, query: &Query<'_>) -> Result<Vec<Entry>, Fault> {
         let mut lease = self.lease().await?;
         let mut found = lease.connection.search(query).await;
@@ -170,17 +180,19 @@ impl Pool {
         found
     }
 
-    /// Binds, once: a server may count guesses.
+    /// Binds once, without a second try: a server may count failed binds and lock the account.
     pub(super) async fn bind(&self, dn: &str, password: Provable<'_>) -> Result<LdapResult, Fault> {
         let mut lease = self.lease().await?;
         let result = lease.connection.bind(dn, password).await?;
+        // After any other result it is not certain as whom the connection is bound or whether it
+        // works, so it is dropped instead of returned.
         if matches!(result.rc, 0 | 49) {
             self.give_back(lease);
         }
         Ok(result)
     }
 
-    /// Connects if nothing is connected, to see whether it works.
+    /// Opens a connection if there is none, to see whether the directory works.
     pub(super) async fn probe(&self) -> Result<(), Fault> {
         let lease = self.lease().await?;
         self.give_back(lease);
@@ -195,7 +207,8 @@ impl Pool {
     async fn lease(&self) -> Result<Lease<'_>, Fault> {
         let place = self.places.acquire().await;
         let place = place.map_err(|error| Fault::Unreachable(error.to_string()))?;
-        // Taken in a statement of its own: the lock is not held while the connection is looked at.
+        // The lock is taken and released within this statement: it must not be held while the
+        // connection is looked at.
         while let Some((mut connection, _)) = { lock(&self.idle).pop() } {
             if !connection.has_ended().await {
                 return Ok(Lease { connection, reused: true, _place: place });
