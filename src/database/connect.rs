@@ -1,7 +1,9 @@
-//! Where a database is and how it is connected to.
+//! The address of a database, and the security of its connections.
 //!
-//! TLS with the server's name checked, unless the server is this machine or the operator says
-//! otherwise: what the URL itself says of TLS does not count, so that there is one place to look.
+//! TLS with verification of the server's name is used, unless the server is on this machine or the
+//! operator allows a plain connection. Parameters about TLS in the URL are ignored: there is one
+//! place in the configuration where an operator has to look. `mod` opens connections with these
+//! addresses.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,7 +18,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use super::DatabaseOptions;
 use crate::secret::SecretString;
 
-/// A database's address, understood; holds the password and prints without it.
+/// A parsed address of a database. It holds the password; its text form leaves out user, password
+/// and database.
 #[derive(Clone)]
 pub enum Address {
     Postgres(Box<PgConnectOptions>),
@@ -24,7 +27,8 @@ pub enum Address {
     Sqlite(Box<SqliteConnectOptions>),
 }
 
-/// Why a text is no address of a database. Does not repeat it: there may be a password in it.
+/// The reasons why a text is no address of a database. The message does not repeat the text,
+/// because it may contain a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     #[error("must begin with postgres://, mysql:// or sqlite:")]
@@ -34,7 +38,7 @@ pub enum AddressError {
     Malformed,
 }
 
-/// Without user, password and database.
+/// The kind of database and the place of its server, for logs; without user, password and database.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, socket, host, port) = match self {
@@ -56,10 +60,12 @@ impl fmt::Debug for Address {
 }
 
 impl Address {
-    /// Reads `postgres://user:password@host/database`, `mysql://…` or `sqlite:path`.
+    /// Parses `postgres://user:password@host/database`, `mysql://…` or `sqlite:path`. A relative
+    /// path of SQLite is below `folder`.
     ///
     /// # Errors
-    /// When it is none of these.
+    ///
+    /// If the text is none of these.
     pub fn parse(url: &SecretString, folder: &Path) -> Result<Self, AddressError> {
         let text = url.expose().as_str();
         let scheme = text.split(':').next().unwrap_or_default();
@@ -85,7 +91,7 @@ impl Address {
         }
     }
 
-    /// `postgres`, `mysql` or `sqlite`.
+    /// The name of the kind of database: `postgres`, `mysql` or `sqlite`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Postgres(_) => "postgres",
@@ -94,7 +100,8 @@ impl Address {
         }
     }
 
-    /// True if nothing of it leaves this machine.
+    /// True if the connection does not leave this machine: a unix socket, a loopback address, or a
+    /// file.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Postgres(options) => {
@@ -107,7 +114,8 @@ impl Address {
         }
     }
 
-    /// With TLS as `options` say.
+    /// The address with the TLS settings of `options`. A configured CA always means TLS, even for a
+    /// server on this machine.
     pub(super) fn secured(&self, options: &DatabaseOptions) -> Self {
         let plain = options.ca.is_none() && (self.is_local() || options.allow_plain);
         let ca = options.ca.as_ref().map(|pem| pem.clone().into_bytes());
@@ -118,18 +126,24 @@ impl Address {
                 if let Some(ca) = ca {
                     connect = connect.ssl_root_cert_from_pem(ca);
                 }
+                // sqlx logs each statement by default. That is switched off for all three kinds:
+                // the gateway logs errors itself, without values.
                 Self::Postgres(Box::new(connect.disable_statement_logging()))
             }
             Self::MySql(connect) => {
                 let mode =
                     if plain { MySqlSslMode::Disabled } else { MySqlSslMode::VerifyIdentity };
-                // A query means what it means in the operator's own console.
+                // sqlx changes two settings of each MySQL session, the meaning of `||` and the time
+                // zone. They are left as the server has them, so that a query gives the same result
+                // here as in the operator's own console.
                 let mut connect = connect.ssl_mode(mode).pipes_as_concat(false).timezone(None);
                 if let Some(ca) = ca {
                     connect = connect.ssl_ca_from_pem(ca);
                 }
                 Self::MySql(Box::new(connect.disable_statement_logging()))
             }
+            // A missing SQLite file is an error and is not created: an empty file would look like a
+            // database without users.
             Self::Sqlite(connect) => {
                 let connect = connect.busy_timeout(options.timeout).create_if_missing(false);
                 Self::Sqlite(Box::new(connect.disable_statement_logging()))
@@ -140,7 +154,7 @@ impl Address {
 
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    // PostgreSQL takes a host that is a path for the folder of a unix socket.
+    // PostgreSQL takes a host that begins with a slash as the folder of a unix socket.
     bare == "localhost"
         || bare.starts_with('/')
         || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

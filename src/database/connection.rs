@@ -1,4 +1,8 @@
-//! One connection, whatever it speaks.
+//! One open connection to a database of any supported kind.
+//!
+//! Each question runs in a transaction of its own. Transactions for reading are declared read-only,
+//! so that a mistake in the operator's query cannot change data. The server gets a time limit as
+//! well, so that it stops working when nobody waits for the answer any more.
 
 use futures_util::TryStreamExt;
 use sqlx::database::HasStatementCache;
@@ -13,10 +17,10 @@ use super::fault::Fault;
 use super::row::{self, Row};
 use super::{Access, Address, DatabaseOptions};
 
-/// An open connection.
+/// An open connection, and how its transactions begin.
 pub(super) struct Connection {
     open: Open,
-    /// How its transactions begin.
+    /// The statement that begins a transaction on this connection.
     begin: String,
     pub(super) made: Instant,
 }
@@ -27,7 +31,7 @@ enum Open {
     Sqlite(Box<SqliteConnection>),
 }
 
-/// `$work` with the open connection inside, whatever its kind.
+/// Evaluates `$work` with the open connection inside, whatever its kind.
 macro_rules! any {
     ($connection:expr, $open:ident => $work:expr) => {
         match &mut $connection.open {
@@ -49,7 +53,9 @@ impl Connection {
         let (open, begin) = match address.secured(options) {
             Address::Postgres(to) => {
                 let open = PgConnection::connect_with(&to).await.map_err(Fault::connect)?;
-                // The server gives up when we do.
+                // The same limit as ours is set at the server. Otherwise a slow query would go on
+                // there after the gateway has given up, and repeated logins would pile such queries
+                // up.
                 let begin = format!("BEGIN {mode}; SET LOCAL statement_timeout = {millis}");
                 (Open::Postgres(Box::new(open)), begin)
             }
@@ -65,7 +71,8 @@ impl Connection {
         };
         let mut opened = Self { open, begin, made: Instant::now() };
         if matches!(opened.open, Open::MySql(_)) {
-            // As above; MariaDB and MySQL name it differently, and each reads its own comment.
+            // The same limit for MySQL and MariaDB. They have different names for it, and each of
+            // them reads only its own kind of comment.
             let seconds = options.timeout.as_secs_f64();
             let limit = format!(
                 "SET @tollhouse = 1 /*M! , max_statement_time = {seconds} */ \
@@ -76,7 +83,8 @@ impl Connection {
         Ok(opened)
     }
 
-    /// One more row than `most` is read, so that too many can be told from as many.
+    /// Reads the rows of a query, at most one more than `most`: that one shows that there are too
+    /// many.
     pub(super) async fn rows(
         &mut self,
         query: &str,
@@ -84,18 +92,24 @@ impl Connection {
         most: usize,
     ) -> Result<Vec<Row>, Fault> {
         let mut rows = self.try_rows(query, binds, most).await?;
+        // See `is_forgotten`: PostgreSQL may lose the prepared statement once. The failed
+        // transaction is rolled back, and the query is repeated in a new one; it only reads, so
+        // repeating it is safe.
         if rows.as_ref().is_err_and(is_forgotten) {
             self.run("ROLLBACK".to_owned()).await?;
             rows = self.try_rows(query, binds, most).await?;
         }
         let rows = rows.map_err(Fault::query)?;
+        // With too many rows the answer was not read to its end. The connection is then not used
+        // again (see `Database::keep`), so it needs no rollback.
         if rows.len() <= most {
             self.run("ROLLBACK".to_owned()).await?;
         }
         Ok(rows)
     }
 
-    /// Begins a transaction and reads in it.
+    /// Begins a transaction and runs the query in it. The outer error is about the transaction, the
+    /// inner one about the query.
     async fn try_rows(
         &mut self,
         query: &str,
@@ -112,7 +126,8 @@ impl Connection {
         })
     }
 
-    /// How many rows a statement changed; unless it is one, that is taken back.
+    /// Runs a statement and returns how many rows it changed. If that is not exactly one, the
+    /// change is rolled back.
     pub(super) async fn change(&mut self, statement: &str, binds: &[&str]) -> Result<u64, Fault> {
         self.run(self.begin.clone()).await?;
         let changed = any!(self, open => {
@@ -124,7 +139,7 @@ impl Connection {
         Ok(changed)
     }
 
-    /// The names of the columns that a query would give.
+    /// The names of the columns that a query would have. The query is prepared and not run.
     pub(super) async fn columns(&mut self, query: &str) -> Result<Vec<String>, Fault> {
         self.run(self.begin.clone()).await?;
         let query = AssertSqlSafe(query).into_sql_str();
@@ -132,22 +147,26 @@ impl Connection {
             let prepared = open.prepare(query).await.map_err(Fault::query)?;
             prepared.columns().iter().map(|column| column.name().to_owned()).collect()
         });
-        // Here it is prepared by a name, which a pooler would keep for the next client.
+        // PostgreSQL prepares this statement under a name. A connection pooler would keep the name
+        // for the next client, so all names are removed.
         let is_postgres = matches!(self.open, Open::Postgres(_));
         let end = if is_postgres { "DEALLOCATE ALL; ROLLBACK" } else { "ROLLBACK" };
         self.run(end.to_owned()).await?;
         Ok(columns)
     }
 
-    /// Runs a statement of our own.
+    /// Runs a statement of the gateway's own, without parameters.
     async fn run(&mut self, statement: String) -> Result<(), Fault> {
         let statement = sqlx::raw_sql(AssertSqlSafe(statement));
         any!(self, open => statement.execute(&mut **open).await.map(drop).map_err(Fault::query))
     }
 }
 
-/// The operator's statement with a client's words bound to it. Nothing is kept prepared at the
-/// server: a pooler between us and it may give the next transaction another server.
+/// The operator's statement with values bound to its placeholders. Values are never part of the SQL
+/// text: that prevents SQL injection.
+///
+/// Nothing stays prepared at the server, because a pooler between the gateway and the database may
+/// give the next transaction to another server.
 fn bound<DB>(text: &str, binds: &[&str]) -> Query<'static, DB, DB::Arguments>
 where
     DB: sqlx::Database + HasStatementCache,
@@ -158,9 +177,11 @@ where
     binds.iter().fold(query, |query, bind| query.bind((*bind).to_owned()))
 }
 
-/// True if PostgreSQL has forgotten the statement before it was run: sqlx asks for the types of
-/// columns that it does not know (enumerations, `citext`) with a statement that takes its place.
-/// The second time it knows them.
+/// True if PostgreSQL lost the prepared statement before it was run (SQLSTATE 26000).
+///
+/// It happens when the query has a column type that sqlx does not know yet, for example an
+/// enumeration or `citext`: sqlx asks for the type with another unnamed statement, which replaces
+/// the first one. The second attempt succeeds, because the type is known then.
 fn is_forgotten(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code == "26000")
@@ -179,6 +200,8 @@ where
 {
     let mut found = open.fetch(query);
     let mut rows = Vec::new();
+    // Reading stops after one row more than allowed: a query without a condition must not be read
+    // into memory as a whole.
     while rows.len() <= most
         && let Some(next) = found.try_next().await?
     {

@@ -1,9 +1,12 @@
-//! What went wrong at a database, in words that hold nothing that was bound.
+//! Errors of a database in words that contain no bound values.
+//!
+//! The texts go to logs. A message of the database may quote a value, for example a password hash
+//! or a token; such messages are replaced by their code.
 
 use std::error::Error;
 use std::fmt;
 
-/// A failed step.
+/// A failed step: making a connection, or asking on it.
 #[derive(Debug)]
 pub(super) enum Fault {
     Connect(String),
@@ -28,21 +31,24 @@ impl Fault {
     }
 }
 
-/// The classes of SQLSTATE whose messages speak of the connection, the statement or the tables.
-/// Others (22 and 23, MySQL's HY) quote values, and a value may be a password's hash or a token.
+/// Classes of SQLSTATE whose messages are about the connection, the statement or the tables.
+/// Messages of other classes (22 and 23, and HY of MySQL) quote values, which may be password
+/// hashes or tokens.
 const ABOUT_STATEMENTS: &[&str] = &["08", "25", "28", "3D", "42", "53", "55", "57"];
 
 fn told(error: sqlx::Error) -> String {
     if let sqlx::Error::Database(error) = &error {
         let code = error.code().unwrap_or_default().into_owned();
         let speaks = ABOUT_STATEMENTS.iter().any(|class| code.starts_with(class));
-        // SQLite's codes are plain numbers, and its messages name tables and columns only.
+        // Codes of SQLite are plain numbers. Its messages contain names of tables and columns only.
         let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
         return match speaks || is_sqlite {
             true => format!("{} (code {code})", error.message()),
             false => format!("error {code}; the database's own log says more"),
         };
     }
+    // Errors of the library contain no values. Some of them already contain the text of their
+    // source, which is then not added once more.
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -1,10 +1,12 @@
-//! Asking a SQL database with a query that the operator wrote.
+//! Asking a SQL database with a query that the operator wrote: PostgreSQL, MySQL and MariaDB, or
+//! SQLite.
 //!
-//! PostgreSQL, MySQL and MariaDB, SQLite. What comes from outside is bound, never part of the
-//! query; reading happens in transactions that cannot write; every question is bounded in time,
-//! rows and connections. A server that is down is no error until it is asked, and again none once
-//! it is back: what was left open is tried once before a new connection is made. Asked in the
-//! back room only.
+//! Values from outside are bound and never part of the query. Reading happens in transactions that
+//! cannot write. Each question is bounded in time, rows and connections.
+//!
+//! A server that is down is an error only when it is asked, and works again as soon as it is back:
+//! a connection that was left open is tried once, then a new one is made. `users::sql` and `authn`
+//! use this module on the background runtime only, because a question may take seconds.
 
 mod connect;
 mod connection;
@@ -24,25 +26,27 @@ pub use self::row::Row;
 use self::connection::Connection;
 use self::fault::Fault;
 
-/// Longer than any look-up by a key takes, shorter than a client's patience.
+/// Time limit for one question: longer than any look-up by key takes, shorter than a client waits.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections to one database.
+/// Number of connections to one database, if the configuration has no other.
 pub const PARALLEL: u32 = 8;
-/// Firewalls forget connections that nobody uses; what is asked on such a one gets no answer.
+/// Unused connections are closed after this time. Firewalls drop the state of a connection that
+/// nobody uses; a question on it would get no answer.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
-/// A new connection finds the server, or the file, that has taken the old one's place.
+/// Connections are replaced after this time. A new connection finds the server, or the file, that
+/// has taken the place of the old one.
 const LONGEST_LIFE: Duration = Duration::from_secs(300);
 
-/// How a database is asked.
+/// The settings for asking a database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatabaseOptions {
-    /// PEM of a CA to believe beside the public ones.
+    /// A CA in PEM form that is trusted in addition to the public ones.
     pub ca: Option<String>,
-    /// Speak without TLS to a server that is not this machine.
+    /// Allow a connection without TLS to a server that is not on this machine.
     pub allow_plain: bool,
-    /// For one question, from waiting for a connection to its last row.
+    /// Time limit for one question, from waiting for a connection to reading the last row.
     pub timeout: Duration,
-    /// Connections at once; a further question waits, within its own timeout.
+    /// Connections at the same time. A further question waits, within its own time limit.
     pub parallel: u32,
 }
 
@@ -52,14 +56,14 @@ impl Default for DatabaseOptions {
     }
 }
 
-/// Whether a connection may change what is in the database.
+/// Whether connections may change data in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     Read,
     Write,
 }
 
-/// Why a database did not answer. Names no value that was bound.
+/// The reasons why a database did not answer. No message contains a bound value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseError {
     #[error("{at} cannot be reached: {cause}")]
@@ -82,13 +86,14 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
-    /// The error with its causes on one line, for a log.
+    /// The error as one line for a log.
     pub fn chain(&self) -> String {
         self.to_string()
     }
 }
 
-/// A database, connected to when it is first asked.
+/// A database. Connections are made when they are first needed, reused, and bounded in number. One
+/// value is shared by all tasks.
 pub struct Database {
     address: Address,
     access: Access,
@@ -97,7 +102,7 @@ pub struct Database {
     places: Semaphore,
 }
 
-/// A connection that nobody uses now.
+/// A connection that is not used at the moment.
 struct Idle {
     connection: Connection,
     since: Instant,
@@ -113,18 +118,19 @@ impl fmt::Debug for Database {
 }
 
 impl Database {
-    /// The database at `address`.
+    /// The database at `address`. Nothing is connected yet.
     pub fn new(address: Address, options: DatabaseOptions, access: Access) -> Self {
         let places = usize::try_from(options.parallel).unwrap_or(usize::MAX);
         let places = Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS));
         Self { address, access, options, idle: Mutex::default(), places }
     }
 
-    /// The rows of a query, its placeholders bound to `binds`; an error if there are more than
-    /// `most`, or a column is of a type that is not read.
+    /// Runs a query with its placeholders bound to `binds`, and returns the rows.
     ///
     /// # Errors
-    /// When the database does not answer as it should, in time.
+    ///
+    /// If the database does not answer as expected and in time; if there are more than `most` rows;
+    /// if a column has a type that is not supported.
     pub async fn rows(
         &self,
         query: &str,
@@ -135,11 +141,12 @@ impl Database {
         rows.into_iter().map(|row| row.whole()).collect()
     }
 
-    /// As `rows`, with those columns only, as far as the query has them: others may be of any
-    /// type.
+    /// Like `rows`, but returns only the given columns, as far as the query has them. Other columns
+    /// may have any type.
     ///
     /// # Errors
-    /// As `rows`; when the query has one of the columns twice.
+    ///
+    /// As for `rows`, and if the query has one of the columns twice.
     pub async fn rows_of(
         &self,
         columns: &[&str],
@@ -154,7 +161,8 @@ impl Database {
     /// The names of the columns that a query would have, without running it.
     ///
     /// # Errors
-    /// When the database does not answer in time, or refuses the query.
+    ///
+    /// If the database does not answer in time, or refuses the query.
     pub async fn columns(&self, query: &str) -> Result<Vec<String>, DatabaseError> {
         self.in_time(async {
             let _place = self.places.acquire().await;
@@ -163,15 +171,18 @@ impl Database {
         .await
     }
 
-    /// Carries out a statement that changes one row; answers how many rows it changed. One that
-    /// would change more changes nothing.
+    /// Runs a statement that changes one row, and returns how many rows it changed. If it would
+    /// change more than one, nothing is changed.
     ///
     /// # Errors
-    /// As `rows`; always where the access is to read.
+    ///
+    /// As for `rows`; always if the access is `Access::Read`.
     pub async fn execute(&self, statement: &str, binds: &[&str]) -> Result<u64, DatabaseError> {
         self.in_time(async {
             let _place = self.places.acquire().await;
-            // Never twice: a connection that breaks may have carried it out.
+            // The statement is never repeated on another connection: if the first one breaks, it
+            // may have been carried out already. It therefore also gets a new connection, not a
+            // kept one that may be dead.
             self.connect().await?.change(statement, binds).await
         })
         .await
@@ -189,7 +200,9 @@ impl Database {
                 if let Some(mut kept) = self.take() {
                     match kept.rows(query, binds, most).await {
                         Ok(rows) => return Ok(self.keep(kept, rows, most)),
-                        // It may have broken while nobody used it; a new one will tell.
+                        // The connection may have broken while it was unused. That cannot be told
+                        // from a fault of the query, so the query is asked once more on a new
+                        // connection; it only reads.
                         Err(fault) => tracing::debug!(at = ?self.address, %fault, "asked anew"),
                     }
                 }
@@ -205,8 +218,9 @@ impl Database {
         Connection::open(&self.address, &self.options, self.access).await
     }
 
-    /// Bounds `work`. A connection that is cut off in the middle is closed, because it is kept
-    /// only after its answer.
+    /// Bounds the time of `work`. A connection that is interrupted in the middle is closed, because
+    /// a connection is kept only after its answer was read: a late answer can never be taken for
+    /// the answer to another question.
     async fn in_time<T>(
         &self,
         work: impl Future<Output = Result<T, Fault>>,
@@ -221,7 +235,7 @@ impl Database {
         }
     }
 
-    /// The connection that was used last, unless it is too old.
+    /// The connection that was used last, unless it is too old. Others that are too old are closed.
     fn take(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|idle| {
@@ -230,7 +244,7 @@ impl Database {
         idle.pop().map(|idle| idle.connection)
     }
 
-    /// Keeps a connection that has been read to the end of its answer.
+    /// Keeps the connection for the next question, if the answer was read to its end.
     fn keep(&self, connection: Connection, rows: Vec<Row>, most: usize) -> Vec<Row> {
         if rows.len() <= most {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,8 @@
-//! A row as plain values, whichever database it came from.
+//! A row as plain values, the same for every kind of database.
 //!
-//! Text, numbers, booleans, UUIDs, JSON and, in PostgreSQL, arrays of these. Any other type is an
-//! error that names the column: guessing how a date should read is not ours.
+//! Supported are text, numbers, booleans, UUIDs, JSON and, in PostgreSQL, arrays of these. A column
+//! of another type is an error that names the column: how a date should be written as text, for
+//! example, must be said in the query. `users::sql` reads the values by column name.
 
 use serde_json::Value;
 use sqlx::mysql::MySqlRow;
@@ -11,19 +12,21 @@ use sqlx::{Column, Row as _, TypeInfo, ValueRef};
 
 use super::DatabaseError;
 
-/// One row: values by column, in the order of the query.
+/// One row: the values by column, in the order of the query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row(Vec<(String, Cell)>);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Cell {
     Read(Value),
-    /// A value of this type, which is not read. There is none in a row that is handed out.
+    /// A value of this type, which is not supported. Invariant: a row that leaves this module has
+    /// none.
     Unread(String),
 }
 
 impl Row {
-    /// The value of a column, compared without case; `None` if the query has no such column.
+    /// The value of a column. Names are compared without regard to case; `None` if the query has no
+    /// such column.
     pub fn value(&self, column: &str) -> Option<&Value> {
         let (_, cell) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(column))?;
         match cell {
@@ -32,8 +35,8 @@ impl Row {
         }
     }
 
-    /// The text of a column; numbers and booleans are written out. `None` if there is no such
-    /// column, or it is NULL or of another type.
+    /// The text of a column. Numbers and booleans are converted to text. `None` if there is no such
+    /// column, or if it is NULL or a list or object.
     pub fn text(&self, column: &str) -> Option<String> {
         match self.value(column)? {
             Value::String(text) => Some(text.clone()),
@@ -42,12 +45,12 @@ impl Row {
         }
     }
 
-    /// The names of the columns.
+    /// The names of the columns, in the order of the query.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The row, if all of it could be read.
+    /// The row, if all of its values could be read.
     pub(super) fn whole(self) -> Result<Self, DatabaseError> {
         match self.0.iter().find_map(|(column, cell)| cell.unread().map(|kind| (column, kind))) {
             None => Ok(self),
@@ -57,7 +60,8 @@ impl Row {
         }
     }
 
-    /// Those columns of the row that are wanted, if they could be read.
+    /// Only the columns that are wanted, if they could be read. A wanted column that occurs twice
+    /// is an error, because it is not clear which one is meant.
     pub(super) fn part(mut self, wanted: &[&str]) -> Result<Self, DatabaseError> {
         let wants = |name: &str| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
         self.0.retain(|(name, _)| wants(name));
@@ -100,9 +104,11 @@ pub(super) fn postgres(row: &PgRow) -> Row {
     })
 }
 
-/// A value in PostgreSQL's binary form.
+/// A value in PostgreSQL's binary format; `None` for a type that is not supported.
 fn binary(kind: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
     match kind.kind() {
+        // A domain is another name for a type, and an enumeration is sent as text, so both need no
+        // table of names.
         PgTypeKind::Domain(inner) => return binary(inner, bytes),
         PgTypeKind::Enum(_) => return text(bytes),
         PgTypeKind::Array(element) => return array(element, bytes),
@@ -120,14 +126,15 @@ fn binary(kind: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
         "float8" => fraction(f64::from_be_bytes(bytes.try_into().ok()?)),
         "uuid" => Some(uuid::Uuid::from_slice(bytes).ok()?.to_string().into()),
         "json" => serde_json::from_slice(bytes).ok(),
-        // A version comes first, of which there is one.
+        // The format has a version byte in front; there is only version 1.
         "jsonb" => serde_json::from_slice(bytes.strip_prefix(&[1])?).ok(),
         _ => None,
     }
 }
 
-/// A list in PostgreSQL's binary form: dimensions, flags and element type; for each dimension
-/// its length and lower bound; then each element after its length, -1 for NULL.
+/// An array in PostgreSQL's binary format: number of dimensions, flags and element type; then
+/// length and lower bound for each dimension; then each element with its length in front, where -1
+/// means NULL.
 fn array(element: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
     let mut rest = bytes;
     let dimensions = take_i32(&mut rest)?;
@@ -135,6 +142,7 @@ fn array(element: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
     if dimensions == 0 {
         return Some(Value::Array(Vec::new()));
     }
+    // Arrays of several dimensions are not supported: no list of roles has them.
     if dimensions != 1 {
         return None;
     }
@@ -177,7 +185,8 @@ pub(super) fn mysql(row: &MySqlRow) -> Row {
             name if name.ends_with("UNSIGNED") => {
                 row.try_get_unchecked::<u64, _>(index).ok().map(Value::from)
             }
-            // The name that sqlx has for TINYINT(1), which may hold other numbers as well.
+            // `BOOLEAN` is the name that sqlx has for `TINYINT(1)`. The column may hold other
+            // numbers as well; those stay numbers.
             "BOOLEAN" => row.try_get_unchecked::<i64, _>(index).ok().map(|number| match number {
                 0 | 1 => Value::Bool(number == 1),
                 _ => number.into(),
@@ -185,7 +194,8 @@ pub(super) fn mysql(row: &MySqlRow) -> Row {
             name if name.ends_with("INT") => {
                 row.try_get_unchecked::<i64, _>(index).ok().map(Value::from)
             }
-            // Text of a binary collation is told as bytes; MariaDB's JSON is such.
+            // Text with a binary collation is reported as bytes. The JSON type of MariaDB is of
+            // this kind.
             _ => bytes().and_then(text),
         };
         Cell::of(value, kind.as_ref())
@@ -200,7 +210,7 @@ pub(super) fn sqlite(row: &SqliteRow) -> Row {
             Err(error) => return Cell::Unread(error.to_string()),
         };
         let kind = raw.type_info();
-        // A value's own type, whatever the column was declared as.
+        // SQLite has a type for each value, whatever type the column was declared with.
         let value = match kind.name() {
             "INTEGER" => row.try_get_unchecked::<i64, _>(index).ok().map(Value::from),
             "REAL" => row.try_get_unchecked(index).ok().and_then(fraction),
@@ -214,7 +224,7 @@ fn text(bytes: &[u8]) -> Option<Value> {
     std::str::from_utf8(bytes).ok().map(Value::from)
 }
 
-/// JSON has no infinity and no NaN.
+/// A fraction as JSON; `None` for infinity and NaN, which JSON does not have.
 fn fraction(number: f64) -> Option<Value> {
     serde_json::Number::from_f64(number).map(Value::Number)
 }
