@@ -1,8 +1,10 @@
-//! Bodies as they stream through: one type for what comes in, goes out and is made here.
+//! Bodies of requests and responses as they stream through: one type for those that come in, go
+//! out, or are made here.
 //!
-//! Nothing is collected except by `read_all`, `read_within` and `keep_within`, which have limits.
-//! `Limited` counts what passes, `Timed` ends a body that stalls or trickles, and each failure says
-//! whose it is.
+//! Nothing is collected in memory except by `read_all`, `read_within` and `keep_within`, which have
+//! limits. `Limited` bounds the bytes that pass; `Timed` ends a body that stalls or arrives too
+//! slowly. Each failure says which side caused it. `listener`, `pipeline` and `upstream` pass
+//! bodies along with this type.
 
 mod client_body;
 mod kept;
@@ -26,13 +28,14 @@ use crate::admission::{HeldBytes, OverBudget};
 use crate::client::LeastRate;
 use crate::runtime::Worker;
 
-/// A request with its body still on the way.
+/// A request whose body may still be arriving.
 pub type Request = http::Request<Body>;
 
-/// A response with its body still to be sent.
+/// A response whose body is still to be sent.
 pub type Response = http::Response<Body>;
 
-/// A stream of frames: data, then perhaps trailers.
+/// A body: a stream of frames with data, and perhaps trailers at the end. It is read once; dropping
+/// it tells the sender that the rest is not wanted.
 #[derive(Default)]
 pub struct Body(Kind);
 
@@ -45,7 +48,7 @@ enum Kind {
     Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
 }
 
-/// Why a body ended before its time.
+/// The reasons why a body ended too early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     #[error("the body is larger than {limit} bytes")]
@@ -74,18 +77,18 @@ pub enum BodyError {
 }
 
 impl Body {
-    /// No bytes at all.
+    /// A body without bytes.
     pub fn empty() -> Self {
         Self(Kind::Empty)
     }
 
-    /// Exactly these bytes.
+    /// A body of exactly these bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         if bytes.is_empty() { Self::empty() } else { Self(Kind::Full(bytes)) }
     }
 
-    /// A body that some other part produces.
+    /// A body that is produced elsewhere.
     pub fn boxed<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes, Error = BodyError> + Send + 'static,
@@ -93,9 +96,11 @@ impl Body {
         Self(Kind::Boxed(Box::pin(body)))
     }
 
-    /// A client's body, and what is read of it. With a `worker` (over HTTP/2) its rest is read for a
-    /// moment where the request is answered before its end: a reset would cost some clients the
-    /// answer.
+    /// The body of a client's request, and a counter of the bytes that are read from it.
+    ///
+    /// With a `worker` (HTTP/2), the rest of the body is read for a moment if the request is
+    /// answered before its body has ended. Without that, the stream would be reset, and some
+    /// clients would lose the answer (see `client_body`).
     pub fn of_client(
         incoming: Incoming,
         worker: Option<&Arc<Worker>>,
@@ -108,12 +113,13 @@ impl Body {
         (Self::boxed(body), Some(received))
     }
 
-    /// True if all of it is in memory already.
+    /// True if the whole body is in memory.
     pub fn is_full(&self) -> bool {
         matches!(self.0, Kind::Empty | Kind::Full(_))
     }
 
-    /// The same bytes once more, if all of them are in memory.
+    /// A copy of the body, if all of it is in memory. The bytes are shared, not copied. `None` for
+    /// a body that is still arriving, which can be read once only.
     pub fn copy(&self) -> Option<Self> {
         match &self.0 {
             Kind::Empty => Some(Self(Kind::Empty)),
@@ -122,7 +128,9 @@ impl Body {
         }
     }
 
-    /// The same body, failing with `TooLarge` once more than `limit` bytes have passed.
+    /// The same body, which fails with `TooLarge` when more than `limit` bytes have passed. The
+    /// bytes before that have been passed on already, so the receiver must be able to stop in the
+    /// middle.
     #[must_use]
     pub fn limited(self, limit: u64) -> Self {
         match self.0 {
@@ -131,13 +139,14 @@ impl Body {
         }
     }
 
-    /// The same body, failing with `Stalled` when nothing arrives for `limit`.
+    /// The same body, which fails with `Stalled` when nothing arrives for `limit`. Time that the
+    /// receiver takes does not count.
     #[must_use]
     pub fn timed(self, limit: Duration) -> Self {
         self.paced(limit, None)
     }
 
-    /// `timed`, failing with `Slow` as well where the body comes more slowly than `least`.
+    /// Like `timed`; the body also fails with `Slow` if it arrives at less than the rate `least`.
     #[must_use]
     pub fn paced(self, limit: Duration, least: Option<LeastRate>) -> Self {
         match self.0 {
@@ -146,12 +155,13 @@ impl Body {
         }
     }
 
-    /// Reads the whole body into memory that is counted. Where there is no room for all of it, the
-    /// answer is the same body, of which nothing is lost, and which is not in memory. Trailers of
-    /// one that is are dropped.
+    /// Reads the whole body into memory, which is counted in `room`. If there is no room for all of
+    /// it, the result is the same body, complete, but partly in memory and partly still arriving.
+    /// Trailers of a body that fits are dropped.
     ///
     /// # Errors
-    /// What the body itself fails with.
+    ///
+    /// The error of the body itself.
     pub async fn keep_within(self, room: HeldBytes) -> Result<Self, BodyError> {
         kept::keep(self, room).await
     }
@@ -159,8 +169,10 @@ impl Body {
     /// Reads the whole body into memory.
     ///
     /// # Errors
-    /// `TooLarge` past `limit` bytes; otherwise what the body itself fails with.
+    ///
+    /// `TooLarge` beyond `limit` bytes, otherwise the error of the body itself.
     pub async fn read_all(self, limit: u64) -> Result<Bytes, BodyError> {
+        // A body that is in memory already is not copied.
         if let Kind::Full(bytes) = &self.0
             && bytes.len() as u64 <= limit
         {
@@ -169,23 +181,26 @@ impl Body {
         self.collect(limit, |_| Ok(())).await.map(BytesMut::freeze)
     }
 
-    /// Reads the whole body into memory that is counted: `room` is held for as long as any copy of
-    /// the bytes is.
+    /// Reads the whole body into memory that is counted: `room` is occupied as long as any copy of
+    /// the bytes exists.
     ///
     /// # Errors
-    /// `TooLarge` past `limit` bytes, `OverBudget` where there is no room for them; otherwise what
-    /// the body itself fails with.
+    ///
+    /// `TooLarge` beyond `limit` bytes; `OverBudget` if there is no room for them; otherwise the
+    /// error of the body itself.
     pub async fn read_within(self, limit: u64, mut room: HeldBytes) -> Result<Bytes, BodyError> {
         let bytes = self.collect(limit, |bytes| room.grow_to(bytes)).await?;
         Ok(Bytes::from_owner(Counted { bytes, _room: room }))
     }
 
-    /// `grow` is told how much memory is needed, before it is taken.
+    /// Reads the body into one buffer. `grow` is called with the needed capacity before memory is
+    /// taken, and may refuse it.
     async fn collect(
         self,
         limit: u64,
         mut grow: impl FnMut(usize) -> Result<(), OverBudget>,
     ) -> Result<BytesMut, BodyError> {
+        // A declared length (`Content-Length`) beyond the limit is refused before any byte is read.
         if self.size_hint().lower() > limit {
             return Err(BodyError::TooLarge { limit });
         }
@@ -199,7 +214,7 @@ impl Body {
     }
 }
 
-/// Adds `data`; `grow` is told how much memory is needed, before it is taken.
+/// Adds `data` to the buffer. `grow` is called with the needed capacity before memory is taken.
 fn extend(
     collected: &mut BytesMut,
     data: &Bytes,
@@ -207,7 +222,9 @@ fn extend(
 ) -> Result<(), OverBudget> {
     let needed = collected.len() + data.len();
     if needed > collected.capacity() {
-        // Doubled, as a vector grows, so that a body in many pieces is not copied for each.
+        // The capacity is doubled, as for a vector, so that a body in many small pieces is not
+        // copied for each of them. The budget is asked for the whole new capacity, not for the
+        // bytes in it.
         let room = needed.max(collected.capacity().saturating_mul(2)).max(SMALLEST);
         grow(room)?;
         collected.reserve(room - collected.len());
@@ -216,10 +233,11 @@ fn extend(
     Ok(())
 }
 
-/// Memory is taken in no smaller pieces.
+/// Least capacity, in bytes, that is taken at once.
 const SMALLEST: usize = 256;
 
-/// Bytes with the room that they are counted in.
+/// Bytes together with the budget that they are counted in. Dropping the last copy of the bytes
+/// gives the budget back. `Bytes::from_owner` keeps both together.
 struct Counted {
     bytes: BytesMut,
     _room: HeldBytes,
@@ -233,6 +251,7 @@ impl AsRef<[u8]> for Counted {
 
 impl From<Incoming> for Body {
     fn from(incoming: Incoming) -> Self {
+        // An empty body is recognised here, so that it takes no further part in limits and timers.
         if incoming.is_end_stream() { Self::empty() } else { Self(Kind::Incoming(incoming)) }
     }
 }
@@ -302,6 +321,9 @@ impl HttpBody for Limited {
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
+            // The frame that exceeds the limit is not passed on: the receiver never gets more than
+            // `limit` bytes. A frame that fits exactly is passed on, and the error comes only with
+            // a further byte.
             match self.left.checked_sub(data.len() as u64) {
                 Some(left) => self.left = left,
                 None => return Poll::Ready(Some(Err(BodyError::TooLarge { limit: self.limit }))),

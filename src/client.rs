@@ -1,4 +1,8 @@
-//! The peer behind a connection or request.
+//! The peer behind a connection or a request, as values.
+//!
+//! `listener` makes a `Client` for each connection; a trusted proxy in front can change some of its
+//! fields for single requests. `pipeline`, `authn` and `throttle` read it. Nothing here decides
+//! what the client may do.
 
 mod certificate;
 mod group;
@@ -17,83 +21,88 @@ use crate::text;
 pub use self::certificate::{AlternativeName, CertificateFault, ClientCertificate};
 pub use self::group::{AddressGroup, address_group};
 
-/// Who is at the other end, as far as the transport and trusted proxies tell.
+/// The other end, as far as the transport and trusted proxies tell. Everything in it was either
+/// observed by the gateway or stated by a proxy that the operator trusts.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// The client's address: the peer's own, or what a trusted proxy said. `None` on a unix
-    /// socket that no trusted proxy speaks through.
+    /// The client's address: the peer's own, or the one stated by a trusted proxy. `None` on a unix
+    /// socket without a trusted proxy.
     pub address: Option<IpAddr>,
-    /// The address as text, once it was asked for.
+    /// The address as text, written when it is first needed.
     pub address_text: AddressText,
-    /// The connection's other end: the socket's, or what its PROXY header said. `None` on a unix
-    /// socket without one.
+    /// The other end of the connection: of the socket, or as its PROXY header states. `None` on a
+    /// unix socket without such a header.
     pub peer: Option<SocketAddr>,
-    /// The socket's own end; `None` on a unix socket.
+    /// Our own end of the socket; `None` on a unix socket.
     pub local: Option<SocketAddr>,
     /// The listener's address as configured, for logs.
     pub listener: Arc<str>,
-    /// How the client speaks to us, or to the trusted proxy in front of us.
+    /// The scheme that the client uses, towards us or towards the trusted proxy in front of us.
     pub scheme: Scheme,
-    /// The name asked for in the TLS handshake, lower-cased.
+    /// The server name from the TLS handshake (SNI), in lower case.
     pub sni: Option<Arc<str>>,
-    /// The names the listener has certificates for; `None` without TLS.
+    /// The names that the listener has certificates for; `None` without TLS.
     pub names: Option<Arc<CertificateNames>>,
-    /// The certificate it showed; `None` without one, or if that names nobody for certain.
+    /// The certificate that the client presented. `None` if there was none, or if it does not name
+    /// anybody unambiguously. It was verified in the handshake.
     pub certificate: Option<Arc<ClientCertificate>>,
     /// True if the peer is one of the listener's `trusted_proxies`.
     pub trusted_proxy: bool,
-    /// True if the peer owes a PROXY header and began without one: it may ask for the health path
-    /// and for nothing else.
+    /// True if the peer should have sent a PROXY header and began without one. Such a peer, for
+    /// example a load balancer's health check, may request the health path and nothing else.
     pub only_health: bool,
-    /// True if the listener only sends clients on to https.
+    /// True if the listener only redirects clients to https.
     pub redirect: bool,
-    /// What the listener lets one request ask for.
+    /// Limits of the listener for a single request.
     pub bounds: RequestBounds,
 }
 
-/// The part of a listener's limits that can only be held where a request is read.
+/// The limits of a listener that can only be checked where a request is read.
 ///
-/// The listener itself holds the others; HTTP/1 heads have met `header_count` already, HTTP/2
-/// ones have not.
+/// The listener itself checks the others. HTTP/1 heads have passed `header_count` already; HTTP/2
+/// heads have not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestBounds {
-    /// Bytes of the request target.
+    /// Most bytes of the request target.
     pub uri_bytes: usize,
-    /// Header lines.
+    /// Most header lines.
     pub header_count: usize,
     /// The longest pause between two pieces of the body.
     pub body_idle: Duration,
-    /// How slowly a body may come; `None`: as slowly as `body_idle` lets it.
+    /// The lowest rate at which a body may arrive. `None` means that only `body_idle` limits it.
     pub body_rate: Option<LeastRate>,
 }
 
-/// How slowly a body may come.
+/// The lowest rate at which a body may arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeastRate {
-    /// In a second.
+    /// Bytes in a second.
     pub bytes: u64,
-    /// How far a body may be behind.
+    /// How far a body may be behind that rate, as time.
     pub grace: Duration,
 }
 
 impl Client {
-    /// SHA-256 of the certificate that the client showed, while that holds.
+    /// SHA-256 of the client's certificate, if there is one and it is valid at `now`.
     pub fn certificate_print(&self, now: Timestamp) -> Option<&Digest> {
         let held = self.certificate.as_deref().filter(|certificate| certificate.holds(now));
         held.map(|certificate| &certificate.fingerprint)
     }
 }
 
-/// Which certificate serves which name, as a listener chooses by SNI.
+/// The certificates of a listener by name, as they are chosen by SNI. Needed to tell whether a
+/// request belongs on a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateNames {
-    /// Lower-cased names, `*.example.com` among them, with the number of their certificate.
+    /// Names in lower case, with wildcards such as `*.example.com`, each with the index of its
+    /// certificate.
     pub names: Vec<(String, usize)>,
 }
 
 impl CertificateNames {
-    /// The number of the certificate that serves `name`: an exact name before a wildcard, which
-    /// stands for one label (RFC 6125 §6.4.3); 0, the default, where none does.
+    /// The index of the certificate for `name`: an exact name is preferred to a wildcard, which
+    /// stands for one label (RFC 6125, section 6.4.3). Without a match it is 0, the default
+    /// certificate.
     pub fn chosen(&self, name: Option<&str>) -> usize {
         let Some(name) = name else { return 0 };
         let parent = name.split_once('.').map(|(_, parent)| parent);
@@ -108,17 +117,18 @@ impl CertificateNames {
     }
 }
 
-/// An address as a field's value: the same for all requests of a connection, so it is written once.
+/// An address as the value of a header field. It is the same for all requests of a connection, so
+/// it is written once and shared. Forwarding headers use it.
 #[derive(Clone, Debug, Default)]
 pub struct AddressText(OnceLock<HeaderValue>);
 
 impl AddressText {
-    /// The text of `address`, which is always the same one.
+    /// The text of `address`. The first call decides: all calls must pass the same address.
     pub fn of(&self, address: IpAddr) -> &HeaderValue {
         self.0.get_or_init(|| {
             let mut text = Vec::with_capacity(16);
             text::address(&mut text, address);
-            // Invariant: digits, dots and colons are a field's value.
+            // Invariant: digits, letters, dots and colons are always a valid field value.
             HeaderValue::from_maybe_shared(Bytes::from(text))
                 .unwrap_or(HeaderValue::from_static(""))
         })
@@ -126,8 +136,10 @@ impl AddressText {
 }
 
 impl Client {
-    /// True if a request for `host` on this connection would have been given the same
-    /// certificate as the handshake was (RFC 9110 §7.4: otherwise 421).
+    /// True if a request for `host` would have been given the same certificate as this connection's
+    /// handshake. Otherwise the answer is 421 (RFC 9110, section 7.4): an HTTP/2 client may reuse a
+    /// connection for another host that the certificate covers, and the checks of that host's
+    /// handshake must not be avoided in this way.
     pub fn is_directed_at(&self, host: &str) -> bool {
         self.names
             .as_ref()
@@ -135,7 +147,7 @@ impl Client {
     }
 }
 
-/// `http` or `https`.
+/// The scheme of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,
@@ -143,7 +155,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The scheme's name in a URL.
+    /// The name of the scheme in a URL.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",

@@ -1,8 +1,8 @@
-//! Wall-clock time, read once per request and passed on as `now`.
+//! The wall clock, read once for each request and passed on as `now`.
 //!
-//! Everything that expires (tokens, sessions, codes, counters) is compared with a `Timestamp`
-//! from one `Clock`. Tests hand in a clock that they move; nothing else in the crate reads the
-//! system's time, so an expiry test needs no sleeping.
+//! Everything that expires (tokens, sessions, codes, counters) is compared with a `Timestamp` from
+//! one `Clock`. Tests use a clock that they move themselves. Nothing else in the crate reads the
+//! system's time, so a test of an expiry needs no sleeping.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,13 +12,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-/// Milliseconds since 1970-01-01T00:00:00Z.
+/// An instant, in milliseconds since 1970-01-01T00:00:00Z. Arithmetic saturates at both ends and
+/// never overflows. Times before 1970 cannot be represented.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The end of time: of what does not expire.
+    /// The latest possible time, for things that do not expire. Adding to it changes nothing,
+    /// because addition saturates, so it needs no special case in comparisons.
     pub const NEVER: Self = Self(u64::MAX);
 
     /// The instant `millis` milliseconds after 1970.
@@ -26,7 +28,8 @@ impl Timestamp {
         Self(millis)
     }
 
-    /// The instant `secs` seconds after 1970.
+    /// The instant `secs` seconds after 1970. Tokens, certificates and HTTP dates have whole
+    /// seconds; they are converted with this function.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
     }
@@ -36,24 +39,27 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole seconds since 1970, rounded down (NumericDate of RFC 7519 §2).
+    /// Whole seconds since 1970, rounded down (NumericDate, RFC 7519, section 2). Rounding down
+    /// makes a token expire slightly early, never late.
     pub const fn secs(self) -> u64 {
         self.0 / 1000
     }
 
-    /// `duration` later, at most the end of time.
+    /// The instant `duration` later, at most `NEVER`.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(millis_of(duration)))
     }
 
-    /// `duration` earlier, at least 1970.
+    /// The instant `duration` earlier, at the earliest 1970.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis_of(duration)))
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// The time from `earlier` to this instant; zero if `earlier` is later. Clocks can be set back,
+    /// so callers must not rely on a positive result. A pause should be measured with
+    /// `Clock::monotonic` instead.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -63,7 +69,8 @@ impl Timestamp {
         civil_from_days(self.secs() / 86_400)
     }
 
-    /// This instant cut to whole seconds, as a token carries it.
+    /// This instant rounded down to whole seconds, as a token carries it. Values that are compared
+    /// with a token's times must be rounded in the same way, or they could differ by a fraction.
     #[must_use]
     pub fn whole_secs(self) -> Self {
         Self::from_secs(self.secs())
@@ -82,7 +89,7 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds: `2026-11-22T09:30:00.000Z`.
+/// RFC 3339 in UTC with milliseconds, for example `2026-11-22T09:30:00.000Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = self.date();
@@ -98,9 +105,10 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Year, month and day of a count of days since 1970, by the proleptic Gregorian calendar.
+/// Year, month and day for a number of days since 1970, in the Gregorian calendar.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    // Years are counted from 1 March 0000, so that the leap day ends a year and needs no case.
+    // Years are counted from 1 March of the year 0. The leap day is then the last day of a year and
+    // needs no special case. An era has 400 years, which is 146 097 days.
     let days = days + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;
@@ -114,11 +122,13 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
-/// The first instant of a calendar day in UTC, or `None` for a day that does not exist.
+/// The first instant of a calendar day in UTC; `None` for a day that does not exist.
 pub fn start_of_day(year: u64, month: u64, day: u64) -> Option<Timestamp> {
     if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || day == 0 {
         return None;
     }
+    // The reverse of `civil_from_days`. The result is converted back and compared, which finds days
+    // that do not exist, such as 31 April.
     let shifted_year = if month <= 2 { year - 1 } else { year };
     let era = shifted_year / 400;
     let year_of_era = shifted_year % 400;
@@ -129,7 +139,9 @@ pub fn start_of_day(year: u64, month: u64, day: u64) -> Option<Timestamp> {
     (civil_from_days(days) == (year, month, day)).then(|| Timestamp::from_secs(days * 86_400))
 }
 
-/// The end of a day written `2027-03-31`, in UTC; `None` for a day that does not exist.
+/// The end of a day written like `2027-03-31`, in UTC; `None` for a day that does not exist or is
+/// written in another form. The end is the first instant of the next day. Configuration keys such
+/// as an issuer's `until` are read with it.
 pub fn end_of_day(text: &str) -> Option<Timestamp> {
     let mut parts = text.splitn(3, '-').map(|part| {
         let all_digits = part.bytes().all(|byte| byte.is_ascii_digit());
@@ -140,7 +152,7 @@ pub fn end_of_day(text: &str) -> Option<Timestamp> {
     Some(start.plus(Duration::from_secs(24 * 3600)))
 }
 
-/// The day whose end this is, as it was written.
+/// The day that ends at this instant, in the form in which it was written.
 pub fn day_ended(end: Timestamp) -> String {
     end.minus(Duration::from_millis(1)).to_string().chars().take(10).collect()
 }
@@ -149,13 +161,15 @@ fn millis_of(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Where `now` comes from: the system, or a test.
+/// The source of `now`: the system's clock, or a clock that a test moves. A clone shows the same
+/// time. It is passed to everything that needs the time without a request, such as background
+/// tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// Holds when it was made, for the monotonic clock.
+    /// Holds the instant at which it was made, as zero of the monotonic clock.
     System(Instant),
     Test(TestClock),
 }
@@ -177,7 +191,7 @@ impl Clock {
         Self(Source::Test(clock))
     }
 
-    /// The present.
+    /// The present time.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System(_) => {
@@ -189,7 +203,9 @@ impl Clock {
         }
     }
 
-    /// How long this clock has been running, whoever sets the wall clock meanwhile.
+    /// How long this clock has been running. Unlike `now`, it does not change when somebody sets
+    /// the wall clock. It is the right measure for durations, and the only one for telling a wrong
+    /// clock.
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
             Source::System(since) => since.elapsed(),
@@ -197,11 +213,13 @@ impl Clock {
         }
     }
 
-    /// Returns once `now` is `at` or later.
+    /// Resolves when `now` is `at` or later. If the wall clock is set forward, that may be earlier
+    /// than expected; if it is set back, later. Dropping the future ends the sleep.
     pub async fn sleep_until(&self, at: Timestamp) {
         match &self.0 {
             Source::System(_) => {
-                // In steps, because the wall clock may be set while we sleep.
+                // The sleep is divided into steps, because the wall clock may be set meanwhile. A
+                // single long sleep would be as wrong as the change of the clock.
                 while let Some(left) = Some(at.since(self.now())).filter(|left| !left.is_zero()) {
                     tokio::time::sleep(left.min(LONGEST_NAP)).await;
                 }
@@ -210,22 +228,26 @@ impl Clock {
         }
     }
 
-    /// Returns after `duration` of this clock's time.
+    /// Resolves after `duration` of this clock's time.
     pub async fn sleep(&self, duration: Duration) {
         self.sleep_until(self.now().plus(duration)).await;
     }
 }
 
+/// Longest single sleep. A change of the wall clock is noticed after this time at the latest.
+/// Waking once a minute costs nothing that could be measured.
 const LONGEST_NAP: Duration = Duration::from_secs(60);
 
-/// A clock that a test moves by hand; sleepers wake when it passes their time.
+/// A clock that a test moves. Tasks that sleep on it wake when it passes their time. A clone is the
+/// same clock. Time passes only by `advance`; `set` changes what the clock shows, as an operator or
+/// NTP would.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<Moved>);
 
 #[derive(Debug)]
 struct Moved {
     now: AtomicU64,
-    /// What the monotonic clock counts.
+    /// The time that the monotonic clock counts.
     passed: AtomicU64,
     moved: Notify,
 }
@@ -237,19 +259,21 @@ impl TestClock {
         Self(Arc::new(Moved { now, passed, moved: Notify::new() }))
     }
 
-    /// What the clock shows.
+    /// The time that the clock shows.
     pub fn now(&self) -> Timestamp {
         Timestamp(self.0.now.load(Ordering::SeqCst))
     }
 
-    /// Moves the clock forward and wakes whoever waited for that time.
+    /// Moves the clock forward, and the monotonic clock with it, and wakes every task that waits
+    /// for a time up to that. The tasks run when the test awaits something.
     pub fn advance(&self, by: Duration) {
         self.0.now.fetch_add(millis_of(by), Ordering::SeqCst);
         self.0.passed.fetch_add(millis_of(by), Ordering::SeqCst);
         self.0.moved.notify_waiters();
     }
 
-    /// Sets the clock as somebody sets a wall clock: no time passes by that.
+    /// Sets the clock as somebody would set a wall clock: the monotonic clock does not move. Tests
+    /// use it for a clock that jumps, for example one that NTP corrects after a start.
     pub fn set(&self, to: Timestamp) {
         self.0.now.store(to.0, Ordering::SeqCst);
         self.0.moved.notify_waiters();
@@ -257,6 +281,9 @@ impl TestClock {
 
     async fn reached(&self, at: Timestamp) {
         loop {
+            // The notification is registered before the time is compared. If the clock were moved
+            // between the comparison and the registration, the task would miss it and sleep
+            // forever.
             let moved = self.0.moved.notified();
             if self.now() >= at {
                 return;

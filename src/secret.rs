@@ -1,7 +1,8 @@
-//! Values that must not be shown, and the few primitives that deal with them.
+//! Secret values, and the few cryptographic primitives that the whole crate uses.
 //!
 //! `Secret` prints as `***`; `Digest` is SHA-256; `random` is the one source of unpredictable
-//! bytes; `equal` compares in constant time. All of it is aws-lc-rs.
+//! bytes; `equal` compares in constant time. All of them use aws-lc-rs. There is no encryption and
+//! no signing here: `token` and `listener` do that with the same library.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -12,20 +13,25 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A value that is never printed and is wiped when dropped.
+/// A value that is never printed and is overwritten in memory when it is dropped. Its `==` does not
+/// run in constant time: values that a client sent must be compared with `equal`.
 #[derive(Clone, PartialEq, Eq, Default, Zeroize, ZeroizeOnDrop)]
 pub struct Secret<T: Zeroize>(T);
 
-/// A password, token or key as text.
+/// A password, a token or a key as text. Converting it from a `&str` makes a copy; the original
+/// text is not overwritten and must be short-lived.
 pub type SecretString = Secret<String>;
 
 impl<T: Zeroize> Secret<T> {
-    /// Wraps `value`.
+    /// Wraps `value`. The caller should not keep another copy, because only the wrapped value is
+    /// overwritten when it is dropped.
     pub fn new(value: T) -> Self {
         Self(value)
     }
 
-    /// The value itself: for the one call that needs it, never for a log.
+    /// The value itself, for the one call that needs it. It must never reach a log or an error
+    /// message. Searching for calls of this function finds every place where a secret leaves its
+    /// wrapper.
     pub fn expose(&self) -> &T {
         &self.0
     }
@@ -49,19 +55,24 @@ impl From<&str> for SecretString {
     }
 }
 
-/// A SHA-256 digest.
+/// A SHA-256 digest. Its debug output is shortened, because a complete digest of a token identifies
+/// it in the store. A digest of a password is never a substitute for a password hash. Comparing two
+/// digests with `==` is safe where the digested value is a random token, because an attacker cannot
+/// choose the digest's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// The digest of `bytes`. For several values use `of_list`: joining them first would make the
+    /// digests of different lists equal.
     pub fn of(bytes: &[u8]) -> Self {
-        // In one step, without a context on the heap.
+        // This form needs no context on the heap.
         Self::from_aws(&digest::digest(&digest::SHA256, bytes))
     }
 
-    /// The digest of the parts, each preceded by its length, so that no two lists collide by
-    /// moving bytes from one part to the next.
+    /// The digest of a list. Each part is preceded by its length, so two different lists never have
+    /// the same input: bytes cannot move from one part to the next. The first part usually names
+    /// the purpose, which separates digests of different kinds.
     pub fn of_list(parts: &[&[u8]]) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         for part in parts {
@@ -77,17 +88,19 @@ impl Digest {
         Self(bytes)
     }
 
-    /// Unpadded base64url, as a token's `kh` carries it.
+    /// Base64url without padding (RFC 4648, section 5), as in the claim `kh` of a token. This is
+    /// also the form in which digests are stored in JSON.
     pub fn base64url(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// All hex digits, in lower case.
+    /// All 64 hexadecimal digits, in lower case.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The digest of these 64 hex digits, in either case.
+    /// The digest with these 64 hexadecimal digits, in upper or lower case; `None` for any other
+    /// text.
     pub fn from_hex(text: &str) -> Option<Self> {
         let digit = |byte: u8| char::from(byte).to_digit(16);
         let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
@@ -96,7 +109,8 @@ impl Digest {
         bytes.try_into().ok().map(Self)
     }
 
-    /// The first eight hex digits: enough to tell log lines apart, too few to matter.
+    /// The first eight hexadecimal digits: enough to tell log lines apart, too few to recognise or
+    /// guess the digested value. Two digests may have the same short form, so it is no key.
     pub fn short(&self) -> String {
         self.0.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -122,18 +136,21 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// `N` bytes that nobody can guess.
+/// `N` bytes from the cryptographic random generator. Keys, salts, ids of tokens and one-time codes
+/// come from here and from nowhere else; a caller that needs few bytes often uses `Randomness`.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    // Invariant: the provider ends the process itself when the kernel has no randomness to give,
-    // so this never fails; going on with zeroes would be worse than a panic.
+    // Invariant: this never fails, because the library itself ends the process if the system has no
+    // random bytes. Going on with zeros would be worse than a panic: keys and ids would be
+    // predictable.
     #[allow(clippy::expect_used)]
     rand::fill(&mut bytes).expect("the system gives random bytes");
     bytes
 }
 
-/// A stock of random bytes, drawn from the one source many at a time: asked for a few, it costs
-/// a hundred times what they do. Each byte is given out once.
+/// A stock of random bytes. It draws many bytes at once, because a request for a few bytes costs a
+/// hundred times more than the bytes themselves. Invariant: each byte is given out once. Workers
+/// have one each, so they do not wait for each other.
 #[derive(Debug)]
 pub struct Randomness(Mutex<Stock>);
 
@@ -155,8 +172,11 @@ impl Default for Randomness {
 }
 
 impl Randomness {
-    /// `N` bytes that nobody can guess.
+    /// `N` unpredictable bytes that nobody else gets. It is cheap for a few bytes, which makes it
+    /// fit for values needed with each request, such as request ids.
     pub fn draw<const N: usize>(&self) -> [u8; N] {
+        // One lock for drawing and counting: if two callers read `left` at the same time, both
+        // would get the same bytes.
         let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if stock.left < N {
             *stock = Stock { bytes: random(), left: 1024 };
@@ -164,12 +184,13 @@ impl Randomness {
         let rest = stock.left.saturating_sub(N);
         let drawn = stock.bytes.get(rest..).and_then(|bytes| bytes.first_chunk()).copied();
         stock.left = rest;
-        // More than the stock holds is drawn by itself.
+        // A request for more bytes than the stock can hold is drawn separately.
         drawn.unwrap_or_else(random)
     }
 }
 
-/// True if both are the same, in a time that depends on their length only.
+/// True if both slices are equal. The time depends on their lengths only, so it does not tell an
+/// attacker how many leading bytes are right. Slices of different length are unequal at once.
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     constant_time::verify_slices_are_equal(a, b).is_ok()
 }

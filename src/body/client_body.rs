@@ -1,11 +1,13 @@
-//! The body of a client's request: counted for the access log, and over HTTP/2 not cut off.
+//! The body of a client's request: counted for the access log and, over HTTP/2, read for a moment
+//! beyond the answer.
 //!
-//! A server that answers before it has read all of a request may reset the stream with NO_ERROR, and
-//! the client is to take the answer all the same (RFC 9113 §8.1). curl before 8.0 does not: a reset
-//! that arrives while it sends is a failed transfer, and the answer is lost. The stream is reset when
-//! the last handle to the body is dropped; so the rest of the body is read here, and thrown away,
-//! within bounds of time and bytes. How many streams do so at once is bounded by the connection's
-//! limit of streams, since each is open until then.
+//! A server that answers before it has read the whole request may reset the stream with NO_ERROR,
+//! and the client should accept the answer all the same (RFC 9113, section 8.1). curl before 8.0
+//! does not: if the reset arrives while it is sending, the transfer fails and the answer is lost.
+//!
+//! The stream is reset when the last handle to the body is dropped. Therefore the rest of the body
+//! is read and thrown away, within bounds of time and bytes. The number of streams that do this is
+//! bounded by the connection's limit of streams, because each of them stays open meanwhile.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,27 +23,31 @@ use hyper::body::Incoming;
 use super::BodyError;
 use crate::runtime::Worker;
 
-/// A client that is still sending hears the answer long before.
+/// How long the rest of a body is read. A client that is still sending has received the answer long
+/// before. The bound keeps a slow client from occupying the worker's memory.
 const LONGEST: Duration = Duration::from_secs(2);
-/// Beyond this a client would notice the waste more than the reset.
+/// How many bytes of the rest are read. Beyond this, the wasted transfer would be worse for the
+/// client than the reset.
 const MOST_BYTES: usize = 1 << 20;
 
-/// How many bytes of a request's body were read, for whoever writes that down.
+/// Counter of the bytes that were read from a request's body. Clones share the count. The access
+/// log reads it when the request has ended, after the body is gone.
 #[derive(Clone, Debug, Default)]
 pub struct ReceivedBytes(Arc<AtomicU64>);
 
 impl ReceivedBytes {
-    /// The bytes so far.
+    /// The number of bytes so far.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A request's body, counted as it is read.
+/// The body of a request, counted while it is read.
 pub(super) struct ClientBody {
     incoming: Option<Incoming>,
     received: ReceivedBytes,
-    /// Where the rest is read when the body is dropped; none over HTTP/1.1, whose connection ends.
+    /// The worker that reads the rest when the body is dropped. `None` over HTTP/1.1, where the
+    /// connection is closed after the answer instead.
     worker: Option<Arc<Worker>>,
 }
 
@@ -84,6 +90,9 @@ impl HttpBody for ClientBody {
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
+        // The body was dropped before its end. A task of the worker takes it over, because a
+        // destructor cannot wait; the task ends after `LONGEST`. Over HTTP/1.1 there is no worker,
+        // and the connection is closed.
         let rest = self.incoming.take().filter(|incoming| !incoming.is_end_stream());
         if let (Some(rest), Some(worker)) = (rest, &self.worker) {
             worker.spawn_detached(discard(rest));
@@ -91,7 +100,7 @@ impl Drop for ClientBody {
     }
 }
 
-/// Reads and drops a body until its end, or for as long as is worth it.
+/// Reads and drops a body until its end, or until one of the bounds is reached.
 async fn discard(mut incoming: Incoming) {
     let reading = async {
         let mut left = MOST_BYTES;
@@ -103,6 +112,6 @@ async fn discard(mut incoming: Incoming) {
             }
         }
     };
-    // Whether it came to its end or not: what is dropped now is reset.
+    // The result does not matter: if the body has not ended, dropping it now resets the stream.
     let _ = tokio::time::timeout(LONGEST, reading).await;
 }

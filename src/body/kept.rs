@@ -1,4 +1,7 @@
-//! Bodies that are read into memory before they are needed, as far as there is room.
+//! Reading bodies into memory before they are needed, as far as there is room.
+//!
+//! An upstream request can be repeated only if its body is in memory. `Body::keep_within` calls
+//! this; a body that does not fit is passed on as it was, and can then be sent once.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,12 +13,16 @@ use http_body_util::BodyExt;
 use super::{Body, BodyError, Counted, extend};
 use crate::admission::HeldBytes;
 
-/// The whole body in memory; where `room` ends before it, the same body, read as far as that.
+/// Reads the body into memory. If `room` ends before the body does, the result is the same body:
+/// the part that was read, then the part that still arrives. An error of the body itself is
+/// returned as it is.
 pub(super) async fn keep(mut body: Body, mut room: HeldBytes) -> Result<Body, BodyError> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         if extend(&mut bytes, &data, |bytes| room.grow_to(bytes)).is_err() {
+            // The piece that did not fit is already in memory, received from the connection. It is
+            // passed on after the first part, so no byte is lost.
             let first = Body::full(Bytes::from_owner(Counted { bytes, _room: room }));
             let rest = Rest { first, second: Body::full(data), body };
             return Ok(Body::boxed(rest));
@@ -39,6 +46,8 @@ impl HttpBody for Rest {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // The pieces come in their original order: everything that was read first, then the piece
+        // that did not fit, then the rest from the connection.
         let this = &mut *self;
         for read in [&mut this.first, &mut this.second] {
             if !read.is_end_stream() {

@@ -1,9 +1,12 @@
 //! The end of a body whose sender takes too long.
 //!
-//! Only the time in which a frame is waited for counts: what an upstream takes to read is not the
-//! client's. A pause has a limit, and where a least rate is stated, so have all pauses together:
-//! a byte now and then would otherwise hold an upstream's connection for as long as its sender likes.
-//! A frame that is there at once costs one addition; the clock is read only where a frame is not.
+//! Only the time in which a frame is waited for counts; the time that the receiver takes is not the
+//! sender's fault. Each pause has a limit. Where a least rate is configured, all pauses together
+//! have one as well: otherwise a byte now and then could occupy a connection of an upstream as long
+//! as its sender likes (a slow-body attack).
+//!
+//! A frame that is there at once costs one addition. The clock is read only when the body has to
+//! wait.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,10 +24,10 @@ const NANOS: u64 = 1_000_000_000;
 
 pub(super) struct Timed {
     body: Body,
-    /// The longest pause.
+    /// The longest pause between two frames.
     limit: Duration,
     pace: Option<Pace>,
-    /// Made when the body first has to wait: most bodies never do.
+    /// The running pause. It is made when the body first has to wait, which most bodies never do.
     wait: Option<Wait>,
 }
 
@@ -33,11 +36,11 @@ struct Wait {
     sleep: Pin<Box<Sleep>>,
 }
 
-/// The time that a body may still be waited for.
+/// The time that a body with a least rate may still be waited for.
 struct Pace {
     least: LeastRate,
     left: Duration,
-    /// Bytes that came since `left` was last counted.
+    /// Bytes that have come since `left` was last computed.
     bytes: u64,
 }
 
@@ -50,6 +53,7 @@ impl Timed {
     fn came(&mut self, frame: Option<&Frame<Bytes>>) {
         let wait = self.wait.take();
         let Some(pace) = &mut self.pace else { return };
+        // The frame ended a pause: its length is taken from the time that is left.
         if let Some(wait) = wait {
             pace.left = pace.left.saturating_sub(wait.since.elapsed());
         }
@@ -75,8 +79,11 @@ impl Timed {
 }
 
 impl Pace {
-    /// Each byte is worth its part of a second. No more is saved than one pause may take, so that
-    /// a quick beginning does not pay for hours of trickling.
+    /// Adds the time that the received bytes are worth at the least rate, and returns the time that
+    /// is left.
+    ///
+    /// No more than one pause (or the grace) is saved up. Otherwise a fast beginning would pay for
+    /// hours of single bytes.
     fn left(&mut self, pause: Duration) -> Duration {
         let bytes = std::mem::take(&mut self.bytes);
         let nanos = bytes.saturating_mul(NANOS).checked_div(self.least.bytes).unwrap_or(u64::MAX);
@@ -95,6 +102,8 @@ impl HttpBody for Timed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        // A frame that is ready is taken before the timer is looked at. A body that is not waiting
+        // can therefore never be timed out, however long its receiver has paused.
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
             this.came(frame.as_ref().and_then(|frame| frame.as_ref().ok()));
             return Poll::Ready(frame);
@@ -122,8 +131,8 @@ mod tests {
     const PAUSE: Duration = Duration::from_secs(30);
     const LEAST: LeastRate = LeastRate { bytes: 100, grace: Duration::from_secs(10) };
 
-    /// How many pauses of `gap` a body is borne with that brings `first` bytes at once and `each`
-    /// after every pause; no more than a thousand are tried.
+    /// How many pauses of `gap` are accepted in a body that brings `first` bytes at once and `each`
+    /// after every pause. At most a thousand pauses are tried.
     fn borne(first: u64, each: u64, gap: Duration) -> usize {
         let mut pace = Pace { least: LEAST, left: LEAST.grace, bytes: first };
         let pauses = (0..1000).take_while(|_| {

@@ -1,8 +1,8 @@
-//! The certificate that a client showed in its TLS handshake, taken apart once a connection.
+//! The certificate that a client presented in its TLS handshake, parsed once for each connection.
 //!
-//! The handshake has proved that an authority of the listener vouches for it and that the client
-//! has its key. What is read here says whom it names; who that is to us, `authn` knows. A name with
-//! a NUL in it ends early for some readers, so a certificate with one names nobody.
+//! The handshake has proved that an authority of the listener issued the certificate and that the
+//! client has its key. This file reads the names in it; `authn` decides who that is. Some programs
+//! end a name at a NUL byte, so a certificate with such a name is refused as a whole.
 
 use std::fmt;
 
@@ -15,29 +15,30 @@ use crate::clock::Timestamp;
 use crate::dn::{Attribute, DistinguishedName};
 use crate::secret::Digest;
 
-/// What a client's certificate says.
+/// The contents of a client certificate that are compared or forwarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// `None` where it is empty, or in letters that we cannot read in one way.
+    /// `None` if the subject is empty, or has characters that can be read in more than one way.
     pub subject: Option<DistinguishedName>,
     pub names: Vec<AlternativeName>,
-    /// SHA-256 of the whole certificate.
+    /// SHA-256 of the whole certificate in DER form.
     pub fingerprint: Digest,
     pub not_before: Timestamp,
-    /// The first instant at which it does not hold any more.
+    /// The first instant at which the certificate is no longer valid.
     pub not_after: Timestamp,
 }
 
-/// A subject alternative name (RFC 5280 §4.2.1.6) of a kind that is compared.
+/// A subject alternative name (RFC 5280, section 4.2.1.6) of one of the kinds that are compared.
+/// Other kinds are ignored. Its text form is the one in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AlternativeName {
-    /// In lower case.
+    /// A DNS name, in lower case.
     Dns(String),
     Uri(String),
     Email(String),
 }
 
-/// Why nobody can be said to be named by a certificate.
+/// The reasons why a certificate does not name anybody unambiguously.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFault {
     #[error("the client's certificate cannot be read")]
@@ -47,13 +48,16 @@ pub enum CertificateFault {
 }
 
 impl ClientCertificate {
-    /// Reads the DER form.
+    /// Parses the DER form.
     ///
     /// # Errors
-    /// When it names nobody for certain.
+    ///
+    /// If the certificate does not name anybody unambiguously.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateFault> {
         let parsed = x509_parser::parse_x509_certificate(der);
         let (rest, certificate) = parsed.map_err(|_| CertificateFault::Malformed)?;
+        // Bytes after the certificate are refused: another reader might take them for something
+        // else.
         if !rest.is_empty() {
             return Err(CertificateFault::Malformed);
         }
@@ -64,19 +68,22 @@ impl ClientCertificate {
             names: alternative_names(&certificate)?,
             fingerprint: Digest::of(der),
             not_before: at(validity.not_before.timestamp()),
-            // Its last second counts (RFC 5280 §4.1.2.5).
+            // The validity includes its last second (RFC 5280, section 4.1.2.5).
             not_after: at(validity.not_after.timestamp().saturating_add(1)),
         })
     }
 
-    /// Whether it holds at `now`: a connection or a resumed session may be older than its end.
+    /// True if the certificate is valid at `now`. The handshake checked this once, but a connection
+    /// or a resumed TLS session can last longer than the certificate. The caller checks it for each
+    /// request.
     pub fn holds(&self, now: Timestamp) -> bool {
         self.not_before <= now && now < self.not_after
     }
 }
 
 impl AlternativeName {
-    /// Reads `dns:…`, `uri:…` or `email:…`.
+    /// Parses the text forms `dns:…`, `uri:…` and `email:…`, as they are written in the
+    /// configuration.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, name) = text.split_once(':')?;
         let is_plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
@@ -100,8 +107,9 @@ impl fmt::Display for AlternativeName {
     }
 }
 
-/// The subject from its own part up to the root: the other way round than it is written in DER
-/// (RFC 4514 §2.1).
+/// The subject in the order of its text form, from the most specific part to the root. In DER it is
+/// written the other way round (RFC 4514, section 2.1). `None` if any part of it is unreadable: a
+/// shortened subject could equal another one.
 fn subject(name: &X509Name<'_>) -> Result<Option<DistinguishedName>, CertificateFault> {
     let mut parts: Vec<Vec<Attribute>> = Vec::new();
     let mut is_readable = true;
@@ -110,10 +118,14 @@ fn subject(name: &X509Name<'_>) -> Result<Option<DistinguishedName>, Certificate
         for attribute in part.iter() {
             let value = attribute.attr_value();
             let is_wide = [Tag::BmpString, Tag::UniversalString].contains(&value.tag());
+            // In the two wide string types a zero byte is part of a character; in all others it is
+            // a NUL.
             if value.data.contains(&0) && !is_wide {
                 return Err(CertificateFault::Nul);
             }
-            // Other strings have letters that are read in more than one way.
+            // The remaining string types (for example TeletexString) have characters that programs
+            // decode in different ways. A subject with such a value is not used for comparing,
+            // because two readers could see two different names.
             let is_text =
                 [Tag::Utf8String, Tag::PrintableString, Tag::Ia5String].contains(&value.tag());
             match std::str::from_utf8(value.data).ok().filter(|text| is_text && !text.is_empty()) {
@@ -142,6 +154,9 @@ fn alternative_names(
             GeneralName::RFC822Name(text) => ("email", text),
             _ => continue,
         };
+        // The classic attack: `admin\0.attacker.example` is issued to the owner of
+        // `attacker.example`, and read by some programs as `admin`. Ignoring only this one name
+        // would leave room for other combinations, so the whole certificate is refused.
         if text.contains('\0') {
             return Err(CertificateFault::Nul);
         }

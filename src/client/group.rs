@@ -1,18 +1,20 @@
-//! What an address is counted as.
+//! The groups in which a client address is counted by limits.
 //!
-//! One subscriber holds an IPv4 address, or an IPv6 /64 at the least; a customer of a network is
-//! commonly given a /56 or a /48 (RFC 6177 §2), which are 256 and 65,536 of them. Limits by address
+//! A subscriber has an IPv4 address, or at least an IPv6 /64. A customer of a network commonly gets
+//! a /56 or a /48 (RFC 6177, section 2), which contain 256 and 65 536 of those. Limits by address
 //! therefore count an IPv6 address three times: in its /64, and with larger limits in its /56 and
-//! its /48, so that a whole site is more than one subscriber and still not everybody.
+//! its /48. A site can thus do more than one subscriber, but not everything. `admission` and
+//! `throttle` use these groups.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The wider IPv6 prefixes, and how many times the limit of a /64 each of them has.
+/// The wider IPv6 prefixes, each with the factor by which its limit is larger than that of a /64.
 const WIDER: [(u8, usize); 2] = [(56, 2), (48, 4)];
 const SUBSCRIBER: u8 = 64;
 const WHOLE: u8 = 128;
 
-/// Addresses that are counted together.
+/// Addresses that are counted together. Invariant: groups of different size are never equal, even
+/// if their first address is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddressGroup {
     address: IpAddr,
@@ -32,13 +34,14 @@ impl AddressGroup {
         std::iter::once(Self { address: narrowest, bits, times: 1 }).chain(wider)
     }
 
-    /// What the group may have where one subscriber may have `limit`.
+    /// The limit of this group, if one subscriber may have `limit`.
     pub fn allowance(self, limit: usize) -> usize {
         limit.saturating_mul(self.times)
     }
 }
 
-/// What one address is counted as: IPv4 whole, IPv6 by its /64, which one subscriber holds.
+/// The narrowest group of an address: an IPv4 address itself, an IPv6 address by its /64. An IPv4
+/// address mapped into IPv6 counts as IPv4, so a client gains nothing by the form of its address.
 pub fn address_group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
@@ -47,6 +50,7 @@ pub fn address_group(address: IpAddr) -> IpAddr {
 }
 
 fn masked(address: Ipv6Addr, bits: u8) -> Ipv6Addr {
+    // The shift drops the bits of the host part; shifting back fills them with zeros.
     let dropped = u32::from(WHOLE.saturating_sub(bits));
     Ipv6Addr::from_bits(address.to_bits() >> dropped << dropped)
 }
