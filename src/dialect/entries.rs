@@ -35,7 +35,8 @@ pub(super) struct RawError {
     challenge: Option<bool>,
 }
 
-/// One checked entry. A value that is `None` is taken from the next, more general entry.
+/// One checked entry. A value that is `None` is taken from the next, more general entry: of the
+/// status, of the default, and finally from problem+json.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entry {
     pub(super) status: Option<StatusCode>,

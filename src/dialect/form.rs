@@ -245,7 +245,7 @@ fn reply(reason: Reason, tables: &[&Entries]) -> ErrorReply {
 }
 
 /// RFC 9457: with the type `about:blank` the title is the phrase of the status. Programs should
-/// compare `code`.
+/// compare `code`, which is one of the names in `Reason` and never changes.
 fn problem_json() -> Node {
     let form = json!({
         "type": "about:blank",

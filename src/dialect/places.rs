@@ -17,7 +17,8 @@ pub(super) enum Place {
     /// `$user.claims.NAME`: a path into the user's claims.
     UserClaim(Vec<String>),
     /// `$config.NAME`: a path into the values of the login's configuration, or of the dialect's
-    /// defaults.
+    /// defaults. The login's value wins, so an operator can change an answer without a dialect of
+    /// their own.
     Config(Vec<String>),
 }
 
@@ -63,7 +64,7 @@ impl Scope {
     /// Answers before anyone is authenticated.
     pub(super) const NOBODY: Self = Self(&[Group::Common]);
     /// Claims of tokens. They must not contain keys or tokens: a token is often decoded and logged
-    /// by its receivers.
+    /// by its receivers, and it is not encrypted.
     pub(super) const CLAIMS: Self =
         Self(&[Group::Common, Group::User, Group::Session, Group::Access, Group::Refresh]);
     /// Answers that report an error.

@@ -115,7 +115,7 @@ pub(super) struct RawTokens {
 #[serde(deny_unknown_fields)]
 pub struct RawCors {
     /// A list of origins, or one of the words `*` (any origin) and `echo` (any origin, answered by
-    /// repeating it).
+    /// repeating it). Neither goes together with `credentials = true`.
     pub(super) origins: Vec<String>,
     #[serde(default)]
     pub(super) methods: Vec<String>,

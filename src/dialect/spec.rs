@@ -45,7 +45,7 @@ pub struct Dialect {
     /// True if any answer contains a refresh token; otherwise none is made.
     pub gives_refresh_token: bool,
     /// True if any answer contains the session's key. Then access tokens are bound to the key by
-    /// the claim `kh` and are accepted only together with it.
+    /// the claim `kh` and are accepted only together with it, so a stolen token alone is useless.
     pub gives_key: bool,
 }
 
@@ -148,12 +148,13 @@ pub enum CredentialForm {
     /// `X-Access-Token` with `X-Key`.
     TokenKey,
     /// A parameter of a form with the token that the request is about. It is no credential of the
-    /// caller.
+    /// caller, who authenticates with an API key (RFC 7662, section 2.1).
     Form { token: String },
 }
 
 /// The purpose of a bearer token at a login endpoint. The header is the same in all cases, so the
-/// dialect has to say which kind of token the endpoint takes.
+/// dialect has to say which kind of token the endpoint takes. A token of another kind is refused
+/// there, even if it is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BearerUse {
@@ -224,7 +225,8 @@ pub enum Presented {
 }
 
 /// The values that templates may refer to. A value that is missing is rendered as `null` where the
-/// placeholder is the whole value, and as nothing inside a text.
+/// placeholder is the whole value, and as nothing inside a text. Each step fills in the values that
+/// it knows; the scope of the template was checked before.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     pub now: Timestamp,
@@ -270,7 +272,7 @@ pub struct SessionFacts {
 #[derive(Clone, Debug, Default)]
 pub struct TokenFacts {
     /// Empty while the claims of the token itself are rendered, because the token does not exist
-    /// yet.
+    /// yet. No template of claims can refer to it.
     pub token: SecretString,
     pub id: String,
     pub issued: Timestamp,

@@ -279,7 +279,7 @@ impl Join {
     }
 
     /// The value where the placeholder is the whole value: unchanged, unless a filter makes it
-    /// text.
+    /// text. A list of roles thus stays a list in JSON, and becomes one text only on request.
     fn apply(self, value: Value) -> Value {
         match self {
             Self::None => value,

@@ -72,7 +72,8 @@ pub fn json(value: &Value) -> Answer {
 }
 
 /// The reason for a request without any credential. Where only JSON credentials are accepted, the
-/// first missing member is the name; otherwise the credential as a whole is missing.
+/// first missing member is the name; otherwise the credential as a whole is missing. The difference
+/// only helps developers of clients.
 fn nothing_found(endpoint: &Endpoint) -> Reason {
     let asks_for_name = |form: &CredentialForm| {
         matches!(form, CredentialForm::JsonPassword { .. } | CredentialForm::JsonCode { .. })

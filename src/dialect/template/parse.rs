@@ -42,7 +42,8 @@ pub(super) fn parse(text: &str, scope: Scope) -> Result<Vec<Part>, String> {
 }
 
 /// The length of a placeholder without braces. A dot or `|` belongs to it only if a letter or digit
-/// follows: so `$user.name.` at the end of a sentence works as expected.
+/// follows: so `$user.name.` at the end of a sentence works as expected. Braces make the end
+/// explicit where a letter follows.
 fn name_length(text: &str) -> usize {
     let mut end = 0;
     let mut characters = text.char_indices().peekable();
