@@ -50,7 +50,7 @@ impl Services {
             return Err(self.limited(trier, None, retry_after));
         }
         if !name.is_possible() {
-            let cause = "the name is longer than anybody's";
+            let cause = "the name is longer than any user's name";
             return Err(self.failed(trier, "-", Reason::UnknownUser, cause));
         }
         // If the sources could not answer, nothing was guessed: the attempt is not counted.

@@ -131,14 +131,14 @@ impl Services {
         let epoch = self.proofs.epoch();
         let found = self.users.find(&user.source, &user.id, &user.name).await?;
         if found.is_none_or(|found| found.version != user.version) {
-            let cause = "the user changed while his password was looked at";
+            let cause = "the user changed while the password was verified";
             return Err(self.failed(trier, &user.name, Reason::InvalidCredentials, cause));
         }
         self.refuse_second_step(trier, user).await?;
         if self.proofs.keep(digest, epoch, (&verified, user), trier.now)? {
             return Ok(verified);
         }
-        Err(Refused::new(Reason::Unavailable, "users change faster than one can be looked at"))
+        Err(Refused::new(Reason::Unavailable, "users changed again while this one was looked up"))
     }
 
     async fn checked(

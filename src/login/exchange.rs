@@ -79,7 +79,7 @@ impl Login {
     ) -> Result<Done, Refused> {
         let issuers = &self.config.exchange;
         if !self.verifier.may_be_of(token, issuers) {
-            let cause = "no token of an issuer that is traded with here";
+            let cause = "no token of an issuer whose tokens this login exchanges";
             return Err(Refused::new(Reason::CredentialMissing, cause));
         }
         let presenter = call.presenter();

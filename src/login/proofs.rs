@@ -75,8 +75,8 @@ struct Held {
 type Flight = Arc<OnceCell<Result<Arc<Verified>, Refused>>>;
 
 impl Proofs {
-    // The key is random and lives in memory only: a copy of the digests is useless for guessing
-    // passwords elsewhere.
+    /// The key is random and lives in memory only: a copy of the digests is useless for guessing
+    /// passwords elsewhere.
     pub(crate) fn new() -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret::random::<32>());
         Self { key, known: RwLock::default(), flights: Mutex::default() }
@@ -132,7 +132,7 @@ impl Proofs {
         if known.users.len() >= MOST_USERS && !known.users.contains_key(&verified.digest) {
             return Err(Refused::new(
                 Reason::Unavailable,
-                "too many users call by their passwords",
+                "too many users with Basic authentication",
             ));
         }
         // A full cache is no error: this password will be verified again next time. A user who is

@@ -114,7 +114,7 @@ impl HttpSource {
                     let source = self.name.as_str();
                     tracing::info!(
                         source,
-                        "a name was typed in another spelling than its user was first let in by, and refused"
+                        "a login was refused: the name was typed in another spelling than at the user's first login"
                     );
                 }
                 Ok(self.refused(name, known))
@@ -263,7 +263,7 @@ impl UserSource for HttpSource {
         self.changed.notified().await;
     }
 
-    // `find` reads the gateway's own store, so no remote system is asked about a session's user.
+    /// `find` reads the gateway's own store, so no remote system is asked about a session's user.
     fn is_local(&self) -> bool {
         true
     }

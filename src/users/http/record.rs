@@ -37,7 +37,7 @@ impl HttpSource {
         {
             if !self.is_one_person(before, &who, asked) {
                 let (source, id) = (self.name.as_str(), &before.subject);
-                tracing::warn!(source, user.id = %id, "a twin of this user was refused: the legacy system let in another name that would have their id");
+                tracing::warn!(source, user.id = %id, "a login was refused: the legacy system accepted another name that would get the id of this user");
                 return Ok(Checked::Wrong { id: before.subject.clone(), disabled: false });
             }
             who.id = before.subject.clone();
@@ -129,11 +129,11 @@ impl HttpSource {
                 let text = hash.as_str().to_owned();
                 let is_weak = hash.needs_rehash();
                 let is_same = self.verify(hash, password, origin).await?;
-                if is_same && !is_weak {
-                    return Ok((Some((text, first)), false));
                 // The right password matches the stored hash: nothing has to be hashed anew, unless
                 // the hash is of an outdated strength. Then the same password gets a new hash, and
                 // nobody's session ends.
+                if is_same && !is_weak {
+                    return Ok((Some((text, first)), false));
                 }
                 !is_same
             }
@@ -169,7 +169,7 @@ impl HttpSource {
             account.origin == Some(digest_of(asked)) || account.spelling.as_deref() == Some(asked)
         };
         if let Some(account) = self.remembered_by(asked).await?.filter(is_asked) {
-            tracing::info!(source = %self.name, user.id = %account.subject, "the legacy system knows this user no more");
+            tracing::info!(source = %self.name, user.id = %account.subject, "the legacy system no longer knows this user, whose record is removed");
             self.remove(&account).await?;
             self.tell();
         }

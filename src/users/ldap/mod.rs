@@ -237,8 +237,10 @@ impl LdapSource {
     fn note(&self, problem: Option<String>) {
         let mut noted = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*noted, &problem) {
-            (None, Some(cause)) => tracing::warn!(source = %self.name, cause, "users are lost"),
-            (Some(_), None) => tracing::info!(source = %self.name, "users are back"),
+            (None, Some(cause)) => {
+                tracing::warn!(source = %self.name, cause, "the directory does not answer, so its users cannot log in")
+            }
+            (Some(_), None) => tracing::info!(source = %self.name, "the directory answers again"),
             _ => {}
         }
         *noted = problem;
@@ -272,8 +274,8 @@ fn proof(result: LdapResult) -> Result<Proof, Fault> {
 /// True if Active Directory says more than "wrong password". It does so in the text: `…
 /// AcceptSecurityContext error, data 533, v4563`.
 fn is_disabled(text: &str) -> bool {
-    // In order: not allowed at this time, not from this computer, password expired, account
-    // disabled, account expired, password must be changed first, account locked.
+    /// In order: not allowed at this time, not from this computer, password expired, account
+    /// disabled, account expired, password must be changed first, account locked.
     const CODES: &[&str] = &["530", "531", "532", "533", "701", "773", "775"];
     let data = text.split_once(", data ").map(|(_, rest)| rest);
     let code = data.and_then(|rest| rest.split(',').next());
