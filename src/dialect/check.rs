@@ -153,8 +153,8 @@ fn check_endpoints(
     endpoints
 }
 
-// A claim that the gateway sets itself must not be in the template. The message names the claim;
-// the verifier need not expect two meanings.
+/// A claim that the gateway sets itself must not be in the template. The message names the claim;
+/// the verifier need not expect two meanings.
 fn check_claims(claims: Map<String, Value>, at: &str, problems: &mut Problems) -> Template {
     for name in claims.keys().filter(|name| OURS.contains(&name.as_str())) {
         problems.add(format!("{at}.{name}"), name, "is a claim that every token has already");
@@ -210,9 +210,9 @@ fn check_roles(raw: Map<String, Value>, problems: &mut Problems) -> (Vec<(String
         } else {
             numbers.push((role, number));
         }
+    }
     // Without `*`, a user with none of these roles would silently get a number that means another
     // role.
-    }
     if is_used && others.is_none() {
         problems.add("roles", "", "has no `\"*\"`: the number of users with none of these roles");
     }

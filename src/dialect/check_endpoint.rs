@@ -123,9 +123,9 @@ fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut Problems) {
             let message = "has one member inside another, which is a text: no body can have both";
             problems.add(&at, form.name(), message);
         }
+    }
     // A missing credential would make the endpoint refuse every request; that is always a mistake
     // in the file.
-    }
     if raw.credential.is_empty() && step != Step::Answer {
         let message = "is missing: where does the client put what it presents?";
         problems.add(format!("{at}.credential"), "", message);
@@ -181,7 +181,7 @@ impl Step {
         }
     }
 
-    // Only these steps look a user up by name, so only they have a use for the key `account`.
+    /// Only these steps look a user up by name, so only they have a use for the key `account`.
     fn asks_for_name(self) -> bool {
         matches!(self, Self::Login | Self::VerifyCode)
     }

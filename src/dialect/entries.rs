@@ -143,8 +143,8 @@ impl RawError {
     }
 }
 
-// Names the reason that is spelled most alike, if one is close enough to be what the operator
-// meant.
+/// Names the reason that is spelled most alike, if one is close enough to be what the operator
+/// meant.
 fn no_such_reason(key: &str) -> String {
     let close = Reason::ALL
         .iter()

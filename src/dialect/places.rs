@@ -240,8 +240,8 @@ fn whole_life(token: &TokenFacts) -> u64 {
     token.expires.secs().saturating_sub(token.issued.secs())
 }
 
-// A path that leads through a missing member, or through a value that is not an object, has no
-// value.
+/// A path that leads through a missing member, or through a value that is not an object, has no
+/// value.
 fn walk(map: &Map<String, Value>, path: &[String]) -> Option<Value> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(map.get(first)?, |value, part| value.get(part)).cloned()

@@ -8,7 +8,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Key path within the dialect, for example `endpoint[1].reply.json.token`. Empty if the table
-    /// as a whole is meant.
+    /// as a whole is meant. `config` puts the path of the dialect in front.
     pub path: String,
     /// The value that is written there; empty if something is missing.
     pub value: String,

@@ -31,7 +31,7 @@ pub struct Dialect {
     pub refresh_claims: Template,
     pub defaults: TokenDefaults,
     /// The table for `$user.role_number`: the number of the first role in this table that the user
-    /// has.
+    /// has. Such numbers are what some legacy clients expect instead of names.
     pub role_numbers: Vec<(String, i64)>,
     /// The number of a user who has none of these roles.
     pub role_number_default: i64,
@@ -60,7 +60,8 @@ impl Dialect {
     }
 }
 
-/// Preferences of a dialect for its tokens. They apply where `[[login]]` has no value.
+/// Preferences of a dialect for its tokens. They apply where `[[login]]` has no value, so that the
+/// clients of a legacy system get tokens like those they had before.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenDefaults {
     pub algorithm: Option<Algorithm>,
@@ -131,7 +132,8 @@ pub enum Step {
     Answer,
 }
 
-/// The place of a credential in a request.
+/// The place of a credential in a request. `serve` reads it there, and `speak` writes it there when
+/// it asks another system.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CredentialForm {
     /// Members of a JSON object.

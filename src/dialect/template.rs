@@ -121,8 +121,8 @@ impl Node {
         .folded()
     }
 
-    // A text without placeholders is a fixed value; a text that is exactly one placeholder keeps
-    // the type of the placeholder's value; everything else is joined to text.
+    /// A text without placeholders is a fixed value; a text that is exactly one placeholder keeps
+    /// the type of the placeholder's value; everything else is joined to text.
     fn text(text: &str, scope: Scope) -> Result<Self, String> {
         let mut parts = parse(text, scope)?;
         if parts.iter().all(|part| matches!(part, Part::Text(_))) {

@@ -213,9 +213,9 @@ impl SessionReview<'_> {
         outcome.reviewed.ended += 1;
     }
 
-    // The sessions of a user that could not be looked up are left for a later review. They are no
-    // longer `undone`, so they are not held back: an outage of a source must not lock everybody
-    // out.
+    /// The sessions of a user that could not be looked up are left for a later review. They are no
+    /// longer `undone`, so they are not held back: an outage of a source must not lock everybody
+    /// out.
     fn leave(&self, person: &SourceUser) {
         let mut outcome = self.outcome();
         for session in &person.sessions {

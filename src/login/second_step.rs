@@ -283,8 +283,8 @@ impl Login {
         Ok(if fresh { authenticator_digest(store.secret(), key, &totp) } else { NEVER })
     }
 
-    // The name of the login is part of the key: a code that was sent for one login cannot complete
-    // another.
+    /// The name of the login is part of the key: a code that was sent for one login cannot complete
+    /// another.
     fn code_key(&self, account: Digest) -> Digest {
         Digest::of_list(&[self.config.name.as_bytes(), &account.0])
     }

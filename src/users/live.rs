@@ -108,8 +108,8 @@ impl Live {
         Loaded::read(texts, &self.format, (&self.name, &self.path))
     }
 
-    // The users are replaced before waiters are told: a review that starts at once must see the new
-    // ones.
+    /// The users are replaced before waiters are told: a review that starts at once must see the
+    /// new ones.
     fn take(&self, texts: &Texts) {
         match self.read(texts) {
             Ok(loaded) => {
@@ -133,10 +133,10 @@ impl Live {
     }
 
     /// Wakes every task that waits in `changed`, and remembers the change for the next one.
-    // `notify_waiters` wakes all that wait now; `notify_one` leaves a permit if none does. With
-    // only the first, a change between two waits would be lost, and the sessions of a changed user
-    // would go on.
     fn tell(&self) {
+        // `notify_waiters` wakes all that wait now; `notify_one` leaves a permit if none does. With
+        // only the first, a change between two waits would be lost, and the sessions of a changed
+        // user would go on.
         self.changed.notify_waiters();
         self.changed.notify_one();
     }

@@ -19,7 +19,8 @@ use crate::secret::SecretString;
 #[derive(Default)]
 pub(super) struct Object(Vec<(String, Member)>);
 
-/// The value of a member, as far as a credential can be in it.
+/// The value of a member, as far as a credential can be in it: texts and objects. Numbers, booleans
+/// and lists are read, to check the body, and dropped.
 enum Member {
     Null,
     Text(SecretString),

@@ -32,8 +32,8 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8], name: &str) -> Result<Secre
     found.filter(|token| !token.expose().is_empty()).ok_or(Reason::MalformedRequest)
 }
 
-// Exactly one `Content-Type` header is accepted; with two, a proxy before the gateway may have seen
-// the other one.
+/// Exactly one `Content-Type` header is accepted; with two, a proxy before the gateway may have
+/// seen the other one.
 fn is_form(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (types.next(), types.next()) else { return false };

@@ -65,8 +65,8 @@ fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Result<Option<&'a 
     Ok(name.eq_ignore_ascii_case(scheme).then_some(rest))
 }
 
-// Two `Authorization` headers: the gateway and the upstream might each take another one (RFC 9110,
-// section 5.3, allows only lists to be repeated).
+/// Two `Authorization` headers: the gateway and the upstream might each take another one (RFC 9110,
+/// section 5.3, allows only lists to be repeated).
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderValue>, Reason> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -13,7 +13,8 @@ use crate::dialect::template::{Join, Node, Part};
 #[derive(Debug, Default)]
 pub(super) struct Found(pub(super) Vec<(Place, Value)>);
 
-/// Tells whether the value of a placeholder must be there.
+/// Tells whether the value of a placeholder must be there. A token must be, because it proves a
+/// success; an e-mail address need not be.
 pub(super) type Needed<'a> = &'a dyn Fn(&Place) -> bool;
 
 impl Found {

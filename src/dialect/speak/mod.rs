@@ -102,10 +102,10 @@ impl Dialect {
     /// # Errors
     ///
     /// The reason why they cannot.
-    // Delegation needs a login by password, no second step that only the user could take, and an
-    // answer whose token or key proves the success. Without a proof, any page with status 200 would
-    // let everybody in.
     pub fn delegates(&self) -> Result<(), CannotDelegate> {
+        // Delegation needs a login by password, no second step that only the user could take, and
+        // an answer whose token or key proves the success. Without a proof, any page with status
+        // 200 would let everybody in.
         let (endpoint, _) = password_login(self).ok_or(CannotDelegate::NoPassword)?;
         if endpoint.second_step != SecondStep::None {
             return Err(CannotDelegate::SecondStep);
@@ -294,8 +294,8 @@ fn bearer<'d>(endpoint: &'d Endpoint, token: &SecretString) -> Result<Ask<'d>, C
     authorized(endpoint, "Bearer", token)
 }
 
-// The header is marked as sensitive, so that the HTTP library neither logs it nor keeps it in its
-// header compression table.
+/// The header is marked as sensitive, so that the HTTP library neither logs it nor keeps it in its
+/// header compression table.
 fn authorized<'d>(
     endpoint: &'d Endpoint,
     scheme: &str,

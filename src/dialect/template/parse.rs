@@ -78,8 +78,8 @@ fn place(inner: &str, scope: Scope) -> Result<Part, String> {
     Ok(Part::Place(found, join))
 }
 
-// Suggests the placeholder that is spelled most alike, if it is close enough, and lists all that
-// the scope has.
+/// Suggests the placeholder that is spelled most alike, if it is close enough, and lists all that
+/// the scope has. A placeholder of another scope is thus explained by the list.
 fn unknown(name: &str, scope: Scope) -> String {
     let accepted = scope.accepted();
     let name = format!("${name}");

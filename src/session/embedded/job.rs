@@ -66,7 +66,7 @@ impl Job {
     }
 }
 
-// A poisoned lock is taken over: the value is replaced in one statement and is never half changed.
+/// A poisoned lock is taken over: the value is replaced in one statement and is never half changed.
 fn swap<T>(slot: &Mutex<Option<T>>, value: Option<T>) -> Option<T> {
     mem::replace(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner), value)
 }

@@ -216,9 +216,9 @@ fn head(bytes: &[u8], most: usize) -> &[u8] {
 fn read(text: &str) -> Read {
     if text.is_empty() {
         return Err(BadHash::Empty);
+    }
     // A wrapper is removed only if a hash in `$` form follows. Spring's `{bcrypt}` and LDAP's
     // `{CRYPT}` wrap such hashes unchanged.
-    }
     let inner = WRAPPERS.iter().find_map(|wrapper| after(text, wrapper));
     let text = inner.filter(|inner| inner.starts_with('$')).unwrap_or(text);
     if let Some((_, scheme)) = REFUSED.iter().find(|(prefix, _)| after(text, prefix).is_some()) {

@@ -74,8 +74,8 @@ fn value(byte: u8) -> Option<usize> {
     alphabet::CRYPT.as_str().bytes().position(|known| known == byte)
 }
 
-// The last character encodes fewer bits than the others. A text with other bits there was not
-// written by SHA-crypt, and two texts would otherwise mean one hash.
+/// The last character encodes fewer bits than the others. A text with other bits there was not
+/// written by SHA-crypt, and two texts would otherwise mean one hash.
 fn is_output(text: &str, variant: Variant) -> bool {
     let (length, last) = variant.output();
     text.len() == length

@@ -202,9 +202,9 @@ impl SqlSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<Checked, SourceError> {
+        // A row that is missing or unusable is refused only after the work of a password check.
+        // Otherwise the time would tell whether the name exists, or whether its hash can be read.
         let entry = match found {
-            // Each of these refusals spends the work of a password check. Otherwise the time would
-            // tell whether the name exists, or whether its hash can be read.
             Some(Found::User(entry)) => entry,
             Some(Found::Unusable(id)) => {
                 self.spend(name, password, origin).await?;
@@ -277,7 +277,7 @@ impl SqlSource {
         Ok(Checked::Right { user: Box::new(now.user), rehashed_from: None })
     }
 
-    // The oldest cost is dropped first, so the list follows the hashes that are in use now.
+    /// The oldest cost is dropped first, so the list follows the hashes that are in use now.
     fn remember(&self, cost: Cost) {
         let mut costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
         if costs.len() >= COSTS {
