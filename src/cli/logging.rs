@@ -4,14 +4,17 @@ use std::io::{self, IsTerminal};
 
 use anyhow::{anyhow, bail};
 use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::environment;
 use crate::config::LogFormat;
+use crate::telemetry::log_format::LogFormatSwitch;
 
 /// What the command line says of the diagnostics; it counts before environment and file.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct LogArgs {
     /// Only warnings and errors.
     #[arg(short, long, conflicts_with = "verbose")]
@@ -43,17 +46,26 @@ enum Color {
 }
 
 impl LogArgs {
-    /// Has diagnostics written to standard error.
-    pub(super) fn subscribe(&self, configured: LogFormat) -> anyhow::Result<()> {
-        let subscriber =
-            tracing_subscriber::fmt().with_env_filter(self.filter()?).with_writer(io::stderr);
+    /// Has diagnostics written to standard error; the answer changes their form.
+    pub(super) fn subscribe(&self, configured: LogFormat) -> anyhow::Result<LogFormatSwitch> {
+        let filter = self.filter()?;
+        let (layer, handle) = reload::Layer::new(self.layer(configured));
         // Fails only if there is a subscriber already, which then is as good.
-        let _ = if self.is_pretty(configured) {
-            subscriber.with_ansi(self.is_coloured()).with_target(false).try_init()
+        let _ = tracing_subscriber::registry().with(layer).with(filter).try_init();
+        let args = self.clone();
+        Ok(LogFormatSwitch::new(move |format| {
+            // An error means that the subscriber is gone, and nothing is written any more.
+            let _ = handle.reload(args.layer(format));
+        }))
+    }
+
+    fn layer(&self, configured: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+        let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+        if self.is_pretty(configured) {
+            layer.with_ansi(self.is_coloured()).with_target(false).boxed()
         } else {
-            subscriber.json().flatten_event(true).with_span_list(false).try_init()
-        };
-        Ok(())
+            layer.json().flatten_event(true).with_span_list(false).boxed()
+        }
     }
 
     fn is_pretty(&self, configured: LogFormat) -> bool {

@@ -7,6 +7,7 @@ pub mod audit;
 mod gauges;
 mod histogram;
 mod json;
+pub mod log_format;
 pub mod metrics;
 pub mod observed;
 pub mod record;

@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -39,7 +39,6 @@ impl Captured {
 
 #[derive(Debug)]
 enum Shared {
-    Off,
     Captured(Arc<Mutex<Vec<u8>>>),
     Threaded { queue: Arc<Queue>, writer: Mutex<Option<JoinHandle<()>>> },
 }
@@ -66,6 +65,8 @@ impl Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// Lines are not even queued.
+    is_off: AtomicBool,
     waiting: Mutex<Waiting>,
     wake: Condvar,
     dropped: AtomicU64,
@@ -77,21 +78,17 @@ struct Waiting {
     /// How many lines `lines` holds, to count them when they cannot be written.
     count: u64,
     reopen: bool,
+    /// Outputs that take over, each with the number of bytes of `lines` that come before it.
+    switches: Vec<(usize, LogOutput)>,
     closing: bool,
 }
 
 impl Sink {
     /// Opens `target` and starts its writer.
     pub fn open(target: &LogTarget) -> io::Result<Self> {
-        let output = match target {
-            LogTarget::Off => return Ok(Self(Arc::new(Shared::Off))),
-            LogTarget::Stdout => Output::Stdout,
-            LogTarget::Stderr => Output::Stderr,
-            LogTarget::File(path) => {
-                Output::File { file: append_to(path)?, path: path.as_path().into() }
-            }
-        };
+        let output = LogOutput::open(target)?;
         let queue = Arc::new(Queue::default());
+        queue.is_off.store(output.is_off(), Ordering::Relaxed);
         let of_writer = Arc::clone(&queue);
         let writer = thread::Builder::new()
             .name("log-writer".to_owned())
@@ -108,9 +105,20 @@ impl Sink {
     /// Takes a whole line with its newline; never waits for I/O.
     pub fn write(&self, line: &[u8]) {
         match &*self.0 {
-            Shared::Off => {}
             Shared::Captured(lines) => lock(lines).extend_from_slice(line),
             Shared::Threaded { queue, .. } => queue.push(line),
+        }
+    }
+
+    /// Writes to `output` from now on; lines that were taken before go to the output of before.
+    pub fn switch(&self, output: LogOutput) {
+        if let Shared::Threaded { queue, .. } = &*self.0 {
+            let mut waiting = lock(&queue.waiting);
+            queue.is_off.store(output.is_off(), Ordering::Relaxed);
+            let before = waiting.lines.len();
+            waiting.switches.push((before, output));
+            drop(waiting);
+            queue.wake.notify_all();
         }
     }
 
@@ -131,13 +139,16 @@ impl Sink {
     pub fn dropped(&self) -> u64 {
         match &*self.0 {
             Shared::Threaded { queue, .. } => queue.dropped.load(Ordering::Relaxed),
-            Shared::Off | Shared::Captured(_) => 0,
+            Shared::Captured(_) => 0,
         }
     }
 }
 
 impl Queue {
     fn push(&self, line: &[u8]) {
+        if self.is_off.load(Ordering::Relaxed) {
+            return;
+        }
         let mut waiting = lock(&self.waiting);
         let before = waiting.lines.len();
         if waiting.closing || before.saturating_add(line.len()) > CAPACITY {
@@ -154,7 +165,7 @@ impl Queue {
         }
     }
 
-    fn write_out(&self, mut output: Output) {
+    fn write_out(&self, mut output: LogOutput) {
         let mut batch = Vec::new();
         loop {
             let mut waiting = lock(&self.waiting);
@@ -166,11 +177,20 @@ impl Queue {
             std::mem::swap(&mut batch, &mut waiting.lines);
             let count = std::mem::take(&mut waiting.count);
             let reopen = std::mem::take(&mut waiting.reopen);
+            let switches = std::mem::take(&mut waiting.switches);
             let closing = waiting.closing;
             drop(waiting);
 
-            // Lines that came before the rotation belong to the old file.
-            let written = output.write(&batch);
+            let mut rest = batch.as_slice();
+            let mut written = Ok(());
+            for (end, next) in switches {
+                let start = batch.len() - rest.len();
+                let (before, after) = rest.split_at(end.saturating_sub(start).min(rest.len()));
+                written = written.and(output.write(before));
+                (rest, output) = (after, next);
+            }
+            // Lines that came before a rotation belong to the old file.
+            let written = written.and(output.write(rest));
             if let Err(error) = written {
                 self.dropped.fetch_add(count, Ordering::Relaxed);
                 tracing::warn!(%error, "log lines could not be written");
@@ -187,35 +207,60 @@ impl Queue {
 
 impl Waiting {
     fn due(&self) -> bool {
-        self.closing || self.reopen || self.lines.len() >= FLUSH_AT
+        self.closing || self.reopen || !self.switches.is_empty() || self.lines.len() >= FLUSH_AT
     }
 }
 
+/// A place that lines are written to, opened.
+#[derive(Debug)]
+pub struct LogOutput(Output);
+
 #[derive(Debug)]
 enum Output {
+    Off,
     Stdout,
     Stderr,
     File { file: File, path: Box<Path> },
 }
 
-impl Output {
+impl LogOutput {
+    /// Opens `target`; a file is made where there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for writing.
+    pub fn open(target: &LogTarget) -> io::Result<Self> {
+        Ok(Self(match target {
+            LogTarget::Off => Output::Off,
+            LogTarget::Stdout => Output::Stdout,
+            LogTarget::Stderr => Output::Stderr,
+            LogTarget::File(path) => {
+                Output::File { file: append_to(path)?, path: path.as_path().into() }
+            }
+        }))
+    }
+
+    fn is_off(&self) -> bool {
+        matches!(self.0, Output::Off)
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
-        match self {
-            Self::Stdout => {
+        match &mut self.0 {
+            Output::Off => Ok(()),
+            Output::Stdout => {
                 let mut out = io::stdout().lock();
                 out.write_all(bytes)?;
                 out.flush()
             }
-            Self::Stderr => io::stderr().lock().write_all(bytes),
-            Self::File { file, .. } => file.write_all(bytes),
+            Output::Stderr => io::stderr().lock().write_all(bytes),
+            Output::File { file, .. } => file.write_all(bytes),
         }
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        if let Self::File { file, path } = self {
+        if let Output::File { file, path } = &mut self.0 {
             *file = append_to(path)?;
         }
         Ok(())
@@ -261,6 +306,25 @@ mod tests {
 
         assert_eq!(std::fs::read_to_string(path).unwrap(), "one\ntwo\n");
         assert_eq!(sink.dropped(), 1, "a line after the end is lost and counted");
+    }
+
+    #[test]
+    fn a_switched_sink_leaves_earlier_lines_where_they_belong() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let output = |name: &str| LogOutput::open(&LogTarget::File(path(name))).unwrap();
+        let sink = Sink::open(&LogTarget::File(path("first"))).unwrap();
+
+        sink.write(b"one\n");
+        sink.switch(output("second"));
+        sink.write(b"two\n");
+        sink.switch(LogOutput::open(&LogTarget::Off).unwrap());
+        sink.write(b"lost\n");
+        sink.close();
+
+        assert_eq!(std::fs::read_to_string(path("first")).unwrap(), "one\n");
+        assert_eq!(std::fs::read_to_string(path("second")).unwrap(), "two\n");
+        assert_eq!(sink.dropped(), 0, "a log that is off loses nothing");
     }
 
     #[test]
