@@ -4,6 +4,7 @@
 //! nothing, and would keep others out.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::share_of;
@@ -15,7 +16,7 @@ pub struct ByteBudget(Arc<Budget>);
 
 #[derive(Debug)]
 struct Budget {
-    limit: usize,
+    limit: AtomicUsize,
     held: Mutex<Held>,
 }
 
@@ -46,7 +47,7 @@ pub struct HeldBytes {
 impl ByteBudget {
     /// `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Budget { limit, held: Mutex::default() }))
+        Self(Arc::new(Budget { limit: AtomicUsize::new(limit), held: Mutex::default() }))
     }
 
     /// For a body from `origin`, of which nothing is there yet. Without an origin only the bound on
@@ -62,7 +63,12 @@ impl ByteBudget {
 
     /// How many bytes may be held.
     pub fn limit(&self) -> usize {
-        self.0.limit
+        self.0.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many bytes may be held. Bodies over a lower limit stay, but do not grow.
+    pub fn set_limit(&self, limit: usize) {
+        self.0.limit.store(limit, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {

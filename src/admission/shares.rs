@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::client::AddressGroup;
@@ -49,24 +50,29 @@ impl GroupCounts {
 /// Counts of many threads, with what one subscriber may have.
 #[derive(Debug)]
 pub struct Shares {
-    limit: usize,
+    limit: AtomicUsize,
     counts: Mutex<GroupCounts>,
 }
 
 impl Shares {
     /// One subscriber may have `limit`.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, counts: Mutex::default() })
+        Arc::new(Self { limit: AtomicUsize::new(limit), counts: Mutex::default() })
     }
 
     /// What one subscriber may have.
     pub fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes the limit. Shares over a lower limit stay until they are given back.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// One more for `address`, until the answer is dropped; `None` over its share.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
-        let is_taken = self.lock().take(address, 1, self.limit);
+        let is_taken = self.lock().take(address, 1, self.limit());
         is_taken.then(|| Share { shares: self.clone(), address })
     }
 

@@ -45,15 +45,12 @@ pub struct PasswordPool {
 struct Shared {
     line: Mutex<Line>,
     arrived: Condvar,
-    parallel: usize,
-    queue: usize,
-    share: usize,
     meter: Meter,
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("parallel", &self.parallel).finish_non_exhaustive()
+        f.debug_struct("Shared").field("parallel", &self.lock().parallel).finish_non_exhaustive()
     }
 }
 
@@ -64,6 +61,12 @@ struct Line {
     held: GroupCounts,
     busy: usize,
     closed: bool,
+    /// As many threads as there should be, and as there are.
+    parallel: usize,
+    threads: usize,
+    /// How many jobs may wait, and how many of one client.
+    queue: usize,
+    share: usize,
 }
 
 struct Job {
@@ -78,25 +81,40 @@ impl PasswordPool {
     /// # Errors
     /// When the system gives no more threads.
     pub fn start(parallel: usize, queue: usize) -> io::Result<Arc<Self>> {
-        let (parallel, queue) = (parallel.max(1), queue.max(1));
         let pool = Self {
             shared: Arc::new(Shared {
                 line: Mutex::default(),
                 arrived: Condvar::new(),
-                parallel,
-                queue,
-                share: share_of(queue),
                 meter: Meter::default(),
             }),
         };
-        for index in 0..parallel {
-            let shared = pool.shared.clone();
-            thread::Builder::new().name(format!("hash-{index}")).spawn(move || {
+        pool.resize(parallel, queue)?;
+        Ok(Arc::new(pool))
+    }
+
+    /// Changes how many threads there are and how many jobs may wait; at least one of each. Jobs
+    /// that wait stay, and threads over the number end after the job at hand.
+    ///
+    /// # Errors
+    /// When the system gives no more threads; there are then fewer than asked for.
+    pub fn resize(&self, parallel: usize, queue: usize) -> io::Result<()> {
+        let (parallel, queue) = (parallel.max(1), queue.max(1));
+        let mut line = self.shared.lock();
+        line.queue = queue;
+        line.share = share_of(queue);
+        line.parallel = parallel;
+        while line.threads < parallel {
+            let shared = self.shared.clone();
+            let name = format!("hash-{}", line.threads);
+            thread::Builder::new().name(name).spawn(move || {
                 lower_priority();
                 shared.serve();
             })?;
+            line.threads += 1;
         }
-        Ok(Arc::new(pool))
+        drop(line);
+        self.shared.arrived.notify_all();
+        Ok(())
     }
 
     /// Runs `work` on one of the threads. `origin` is the client's address group; without one
@@ -177,7 +195,7 @@ impl PasswordPool {
 
     /// Jobs that wait for a thread now.
     pub fn waiting(&self) -> usize {
-        self.shared.lock().waiting(self.shared.parallel)
+        self.shared.lock().waiting()
     }
 }
 
@@ -190,8 +208,8 @@ impl Drop for PasswordPool {
 
 impl Line {
     /// Jobs beyond those that a free thread is about to take.
-    fn waiting(&self, parallel: usize) -> usize {
-        self.jobs.len().saturating_sub(parallel.saturating_sub(self.busy))
+    fn waiting(&self) -> usize {
+        self.jobs.len().saturating_sub(self.parallel.saturating_sub(self.busy))
     }
 
     fn take(&mut self) -> Option<Job> {
@@ -212,13 +230,15 @@ impl Shared {
 
     fn join(&self, mut job: Job) -> Result<(), PoolError> {
         let mut line = self.lock();
-        if line.busy + line.jobs.len() < self.parallel {
+        if line.busy + line.jobs.len() < line.parallel {
             // A thread is free: what it takes at once holds no place in the queue.
             job.origin = None;
         } else {
-            let waiting = line.waiting(self.parallel);
-            let has_share = |origin| line.held.take(origin, 1, self.share);
-            if waiting >= self.queue || !job.origin.is_none_or(has_share) {
+            let waiting = line.waiting();
+            let share = line.share;
+            let is_full = waiting >= line.queue;
+            let has_share = |origin| line.held.take(origin, 1, share);
+            if is_full || !job.origin.is_none_or(has_share) {
                 return Err(PoolError::Busy { waiting });
             }
         }
@@ -233,6 +253,10 @@ impl Shared {
         let mut line = self.lock();
         loop {
             if line.closed {
+                return;
+            }
+            if line.threads > line.parallel {
+                line.threads -= 1;
                 return;
             }
             let Some(job) = line.take() else {
