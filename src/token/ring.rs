@@ -24,14 +24,14 @@ use crate::secret::{Digest, SecretString};
 /// Our signing keys.
 #[derive(Debug)]
 pub struct KeyRing {
-    options: KeyRingOptions,
     state: Mutex<State>,
     current: ArcSwap<Current>,
 }
 
 /// What changes, under the lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    options: KeyRingOptions,
     keys: Vec<Held>,
     warnings: Vec<String>,
     look: Look,
@@ -52,16 +52,24 @@ impl KeyRing {
     /// signs.
     pub fn open(options: KeyRingOptions) -> Result<Arc<Self>, KeyError> {
         let now = options.now;
-        if options.managed {
-            folder::make(&options.dir)?;
-        }
-        let ring = Self { options, state: Mutex::default(), current: ArcSwap::default() };
-        let mut state = ring.lock();
-        ring.load(&mut state, now)?;
-        ring.supply(&mut state, now)?;
-        ring.publish(&mut state, now);
-        drop(state);
+        let state = State::open(options)?;
+        let ring = Self { state: Mutex::new(state), current: ArcSwap::default() };
+        ring.publish(&mut ring.lock(), now);
         Ok(Arc::new(ring))
+    }
+
+    /// Goes on with other options: another folder perhaps, whose keys replace those of the last
+    /// one. Answers what changed for readers.
+    ///
+    /// # Errors
+    /// As `open`; then everything stays as it was.
+    pub fn reconfigure(&self, options: KeyRingOptions) -> Result<Vec<KeyEvent>, KeyError> {
+        let now = options.now;
+        let mut state = self.lock();
+        let next = State::open(options)?;
+        let epoch = state.epoch;
+        *state = State { epoch, ..next };
+        Ok(self.publish(&mut state, now))
     }
 
     /// A signed token with `typ` in its header.
@@ -109,14 +117,14 @@ impl KeyRing {
         now: Timestamp,
     ) -> Result<Vec<KeyEvent>, KeyError> {
         let mut state = self.lock_managed()?;
-        let needed = &self.options.algorithms;
+        let needed = state.options.algorithms.clone();
         if let Some(unknown) = algorithm.filter(|one| !needed.contains(one)) {
             return Err(KeyError::NoKey(unknown));
         }
         for one in needed.iter().filter(|one| algorithm.is_none_or(|asked| asked == **one)) {
             if !rotation::waiting(&state.keys, *one, now) {
-                let signs_from = now.plus(self.options.publish_before);
-                self.add(&mut state, SigningKey::generate(*one)?, now, signs_from)?;
+                let signs_from = now.plus(state.options.publish_before);
+                state.add(SigningKey::generate(*one)?, now, signs_from)?;
             }
         }
         Ok(self.publish(&mut state, now))
@@ -134,33 +142,11 @@ impl KeyRing {
             .is_some_and(|signer| signer.key.kid() == held.key.kid());
         // First out of memory: a disk that cannot forget it must not keep it valid here.
         state.keys.retain(|other| other.key.kid() != held.key.kid());
-        let succeeded = if signing { self.succeed(&mut state, algorithm, now) } else { Ok(()) };
+        let succeeded = if signing { state.succeed(algorithm, now) } else { Ok(()) };
         let events = self.publish(&mut state, now);
-        folder::remove(&self.options.dir, &held.path)?;
-        state.look = folder::look(&self.options.dir)?;
+        folder::remove(&state.options.dir, &held.path)?;
+        state.look = folder::look(&state.options.dir)?;
         succeeded.map(|()| events)
-    }
-
-    /// Puts a signer in the place of one that was revoked. An older key is not used again.
-    fn succeed(
-        &self,
-        state: &mut State,
-        algorithm: Algorithm,
-        now: Timestamp,
-    ) -> Result<(), KeyError> {
-        if !self.options.algorithms.contains(&algorithm) {
-            return Ok(());
-        }
-        let waiting = state
-            .keys
-            .iter_mut()
-            .find(|held| held.key.algorithm() == algorithm && held.signs_from > now);
-        let Some(held) = waiting else {
-            return self.add(state, SigningKey::generate(algorithm)?, now, now);
-        };
-        held.signs_from = now;
-        let text = held.key.write(held.created, now);
-        folder::replace(&self.options.dir, &held.path, text.expose())
     }
 
     /// Takes a private key in PEM or as a JWK. It signs after `publish_before`, or at once where
@@ -172,10 +158,10 @@ impl KeyRing {
         now: Timestamp,
     ) -> Result<Vec<KeyEvent>, KeyError> {
         let mut state = self.lock_managed()?;
-        let (key, _) = parse(text, algorithm, &self.options.algorithms)?;
+        let (key, _) = parse(text, algorithm, &state.options.algorithms)?;
         let first = rotation::signer(&state.keys, key.algorithm(), now).is_none();
-        let signs_from = if first { now } else { now.plus(self.options.publish_before) };
-        self.add(&mut state, key, now, signs_from)?;
+        let signs_from = if first { now } else { now.plus(state.options.publish_before) };
+        state.add(key, now, signs_from)?;
         Ok(self.publish(&mut state, now))
     }
 
@@ -183,66 +169,18 @@ impl KeyRing {
     pub fn maintain(&self, now: Timestamp) -> Vec<KeyEvent> {
         let mut state = self.lock();
         let mut failed = Vec::new();
-        let changed = folder::look(&self.options.dir).map(|look| look != state.look);
+        let changed = folder::look(&state.options.dir).map(|look| look != state.look);
         let done = match changed {
-            Ok(true) => self.load(&mut state, now),
+            Ok(true) => state.load(now),
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
-        if let Err(error) = done.and_then(|()| self.supply(&mut state, now)) {
+        if let Err(error) = done.and_then(|()| state.supply(now)) {
             failed.push(KeyEvent::Failed { cause: causes(&error) });
         }
         let mut events = self.publish(&mut state, now);
         events.append(&mut failed);
         events
-    }
-
-    /// Reads the folder; on an error everything stays as it was.
-    fn load(&self, state: &mut State, now: Timestamp) -> Result<(), KeyError> {
-        let (keys, warnings, look) = read(&self.options, now)?;
-        if !self.options.managed
-            && let Some(needed) = unsigned(&self.options, &keys, now).next()
-        {
-            return Err(KeyError::NoKey(needed));
-        }
-        (state.keys, state.warnings, state.look) = (keys, warnings, look);
-        Ok(())
-    }
-
-    /// Makes the keys that are due and removes those whose time is over.
-    fn supply(&self, state: &mut State, now: Timestamp) -> Result<(), KeyError> {
-        if !self.options.managed {
-            return Ok(());
-        }
-        for algorithm in self.options.algorithms.iter().copied() {
-            if let Some(signs_from) = rotation::due(&state.keys, algorithm, &self.options, now) {
-                self.add(state, SigningKey::generate(algorithm)?, now, signs_from)?;
-            }
-        }
-        for path in rotation::over(&state.keys, &self.options, now) {
-            folder::remove(&self.options.dir, &path)?;
-            state.keys.retain(|held| held.path != path);
-            state.look = folder::look(&self.options.dir)?;
-        }
-        Ok(())
-    }
-
-    fn add(
-        &self,
-        state: &mut State,
-        key: SigningKey,
-        created: Timestamp,
-        signs_from: Timestamp,
-    ) -> Result<(), KeyError> {
-        if state.keys.iter().any(|held| held.key.kid() == key.kid()) {
-            return Err(KeyError::Twice { kid: key.kid().to_string() });
-        }
-        key.self_test()?;
-        let text = key.write(created, signs_from);
-        let path = folder::write(&self.options.dir, &file_name(&key), text.expose())?;
-        state.keys.push(Held { key: Arc::new(key), created, signs_from, path });
-        state.look = folder::look(&self.options.dir)?;
-        Ok(())
     }
 
     /// Shows the state to readers; answers what changed for them.
@@ -267,16 +205,102 @@ impl KeyRing {
     }
 
     fn lock_managed(&self) -> Result<MutexGuard<'_, State>, KeyError> {
-        if self.options.managed {
-            Ok(self.lock())
+        let state = self.lock();
+        if state.options.managed {
+            Ok(state)
         } else {
-            Err(KeyError::NotManaged { dir: self.options.dir.clone() })
+            Err(KeyError::NotManaged { dir: state.options.dir.clone() })
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Whatever a panic interrupted, the files are whole and the list of keys is as well.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn open(options: KeyRingOptions) -> Result<Self, KeyError> {
+        let now = options.now;
+        if options.managed {
+            folder::make(&options.dir)?;
+        }
+        let mut state = Self {
+            options,
+            keys: Vec::new(),
+            warnings: Vec::new(),
+            look: Look::default(),
+            epoch: 0,
+        };
+        state.load(now)?;
+        state.supply(now)?;
+        Ok(state)
+    }
+
+    /// Reads the folder; on an error everything stays as it was.
+    fn load(&mut self, now: Timestamp) -> Result<(), KeyError> {
+        let (keys, warnings, look) = read(&self.options, now)?;
+        if !self.options.managed
+            && let Some(needed) = unsigned(&self.options, &keys, now).next()
+        {
+            return Err(KeyError::NoKey(needed));
+        }
+        self.keys = keys;
+        self.warnings = warnings;
+        self.look = look;
+        Ok(())
+    }
+
+    /// Makes the keys that are due and removes those whose time is over.
+    fn supply(&mut self, now: Timestamp) -> Result<(), KeyError> {
+        if !self.options.managed {
+            return Ok(());
+        }
+        for algorithm in self.options.algorithms.clone() {
+            if let Some(signs_from) = rotation::due(&self.keys, algorithm, &self.options, now) {
+                self.add(SigningKey::generate(algorithm)?, now, signs_from)?;
+            }
+        }
+        for path in rotation::over(&self.keys, &self.options, now) {
+            folder::remove(&self.options.dir, &path)?;
+            self.keys.retain(|held| held.path != path);
+            self.look = folder::look(&self.options.dir)?;
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        key: SigningKey,
+        created: Timestamp,
+        signs_from: Timestamp,
+    ) -> Result<(), KeyError> {
+        if self.keys.iter().any(|held| held.key.kid() == key.kid()) {
+            return Err(KeyError::Twice { kid: key.kid().to_string() });
+        }
+        key.self_test()?;
+        let text = key.write(created, signs_from);
+        let path = folder::write(&self.options.dir, &file_name(&key), text.expose())?;
+        self.keys.push(Held { key: Arc::new(key), created, signs_from, path });
+        self.look = folder::look(&self.options.dir)?;
+        Ok(())
+    }
+
+    /// Puts a signer in the place of one that was revoked. An older key is not used again.
+    fn succeed(&mut self, algorithm: Algorithm, now: Timestamp) -> Result<(), KeyError> {
+        if !self.options.algorithms.contains(&algorithm) {
+            return Ok(());
+        }
+        let waiting = self
+            .keys
+            .iter_mut()
+            .find(|held| held.key.algorithm() == algorithm && held.signs_from > now);
+        let Some(held) = waiting else {
+            return self.add(SigningKey::generate(algorithm)?, now, now);
+        };
+        held.signs_from = now;
+        let text = held.key.write(held.created, now);
+        folder::replace(&self.options.dir, &held.path, text.expose())
     }
 }
 
