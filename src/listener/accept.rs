@@ -21,6 +21,7 @@ use crate::runtime::Worker;
 use super::bind::BoundSocket;
 use super::connection::{self, Peer, Shared};
 use super::gate::{Counted, Permit};
+use super::served::{Reconfigure, ServedListener};
 use super::socket::Stream;
 
 /// How many connections more than the least loaded worker's are too many.
@@ -31,7 +32,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// One worker's loop for one listener.
 pub(super) struct Acceptor<H> {
-    shared: Arc<Shared<H>>,
+    listener: Arc<ServedListener<H>>,
     worker: Arc<Worker>,
     workers: Arc<[Arc<Worker>]>,
     /// True from the first failure of a burst until the next success.
@@ -87,11 +88,11 @@ where
     F: Future<Output = Response> + Send + 'static,
 {
     pub(super) fn new(
-        shared: Arc<Shared<H>>,
+        listener: Arc<ServedListener<H>>,
         worker: Arc<Worker>,
         workers: Arc<[Arc<Worker>]>,
     ) -> Self {
-        Self { shared, worker, workers, failing: false }
+        Self { listener, worker, workers, failing: false }
     }
 
     /// Accepts until the drain begins, then whatever is waiting, and closes the socket.
@@ -105,11 +106,11 @@ where
         let listener = match registered {
             Ok(listener) => listener,
             Err(error) => {
-                tracing::error!(listener = self.shared.name(), %error, "cannot accept");
+                tracing::error!(listener = self.name(), %error, "cannot accept");
                 return;
             }
         };
-        let drain = self.shared.drain().clone();
+        let drain = self.listener.drain.clone();
         let mut draining = std::pin::pin!(drain.watch());
         loop {
             tokio::select! {
@@ -122,46 +123,32 @@ where
             }
         }
         if let Err(error) = self.empty(listener) {
-            tracing::warn!(listener = self.shared.name(), %error, "closed with clients waiting");
+            tracing::warn!(listener = self.name(), %error, "closed with clients waiting");
         }
     }
 
     fn take(&mut self, stream: Stream, peer: Option<SocketAddr>) {
         self.failing = false;
-        if let Some((peer, mut permit)) = self.admit(peer) {
+        // Once for the connection, which keeps these settings to its end.
+        let context = self.listener.context();
+        if let Some((peer, mut permit)) = admit(&context, peer) {
             let target = self.least_loaded();
             permit.assign(target);
             if Arc::ptr_eq(target, &self.worker) {
-                let shared = self.shared.clone();
-                let serving = connection::serve(shared, self.worker.clone(), stream, peer, permit);
+                let serving = connection::serve(context, self.worker.clone(), stream, peer, permit);
                 self.worker.spawn(serving);
             } else {
-                self.shared.gate().count(Counted::HandedOver);
+                self.listener.gate.count(Counted::HandedOver);
                 match stream.unregister() {
-                    Ok(raw) => self.hand_over(target, raw, peer, permit),
+                    Ok(raw) => hand_over(target, context, raw, peer, permit),
                     Err(error) => tracing::debug!(%error, "could not pass a connection on"),
                 }
             }
         }
     }
 
-    fn admit(&self, peer: Option<SocketAddr>) -> Option<(Peer, Permit)> {
-        let peer = self.shared.peer(peer);
-        // A proxy's own address is nobody's: the client's is counted once its header is read.
-        let counts = !peer.is_shared && !peer.owes_header;
-        let group = peer.address.filter(|_| counts).map(address_group);
-        let permit = self.shared.gate().admit(group)?;
-        Some((peer, permit))
-    }
-
-    fn hand_over(&self, target: &Arc<Worker>, raw: Raw, peer: Peer, permit: Permit) {
-        let (shared, worker) = (self.shared.clone(), target.clone());
-        target.spawn(async move {
-            match raw.register() {
-                Ok(stream) => connection::serve(shared, worker, stream, peer, permit).await,
-                Err(error) => tracing::debug!(%error, "could not take a connection over"),
-            }
-        });
+    fn name(&self) -> &str {
+        &self.listener.name
     }
 
     /// This worker, or the least loaded one if this one has much more to do.
@@ -172,7 +159,7 @@ where
             // connection behind its back.
             Some(least)
                 if load(&self.worker) >= load(least) + UNEVEN
-                    && !self.shared.drain().is_started() =>
+                    && !self.listener.drain.is_started() =>
             {
                 least
             }
@@ -185,12 +172,12 @@ where
         if is_the_connections_own(error) {
             return;
         }
-        self.shared.gate().count(Counted::AcceptFailed);
+        self.listener.gate.count(Counted::AcceptFailed);
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(
-                listener = self.shared.name(),
+                listener = self.name(),
                 %error,
-                open = self.shared.stats().open(),
+                open = self.listener.stats().open(),
                 "cannot accept connections for now"
             );
         }
@@ -232,6 +219,35 @@ where
             }
         }
     }
+}
+
+/// A place for a connection under the settings of `context`; `None` closes it.
+fn admit<H>(context: &Shared<H>, peer: Option<SocketAddr>) -> Option<(Peer, Permit)> {
+    let peer = context.peer(peer);
+    // A proxy's own address is nobody's: the client's is counted once its header is read.
+    let counts = !peer.is_shared && !peer.owes_header;
+    let group = peer.address.filter(|_| counts).map(address_group);
+    let permit = context.gate().admit(group)?;
+    Some((peer, permit))
+}
+
+fn hand_over<H, F>(
+    target: &Arc<Worker>,
+    context: Arc<Shared<H>>,
+    raw: Raw,
+    peer: Peer,
+    permit: Permit,
+) where
+    H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let worker = target.clone();
+    target.spawn(async move {
+        match raw.register() {
+            Ok(stream) => connection::serve(context, worker, stream, peer, permit).await,
+            Err(error) => tracing::debug!(%error, "could not take a connection over"),
+        }
+    });
 }
 
 /// True for a connection that was gone before it was accepted (accept(2) reports it once).

@@ -129,6 +129,7 @@ impl fmt::Display for Address {
 #[derive(Debug)]
 pub struct Bound {
     pub(super) listeners: Vec<BoundListener>,
+    pub(super) options: BindOptions,
 }
 
 impl Bound {
@@ -160,30 +161,39 @@ pub(super) enum BoundSocket {
 /// # Errors
 /// With the first listener that cannot be set up; what was opened before it is closed again.
 pub fn bind(listeners: &[config::Listener], options: &BindOptions) -> Result<Bound, BindError> {
-    let bound = listeners.iter().map(|listener| bind_one(listener, options));
+    let bound = listeners.iter().map(|listener| bind_one(listener, options, &[]));
     let bound: Vec<BoundListener> = bound.collect::<Result<_, _>>()?;
     // Only now: a client who has connected must not be cut because another address is taken.
-    for listener in &bound {
-        let failed = |source| BindError::of(listener.config.name.clone(), source);
-        for socket in &listener.sockets {
-            if let BoundSocket::Tcp(socket) = socket {
-                SockRef::from(socket).listen(BACKLOG).map_err(failed)?;
-            }
-        }
-    }
-    Ok(Bound { listeners: bound })
+    bound.iter().try_for_each(BoundListener::listen)?;
+    Ok(Bound { listeners: bound, options: options.clone() })
 }
 
-fn bind_one(
+impl BoundListener {
+    /// Lets clients connect; they wait in the sockets' queues until somebody accepts.
+    pub(super) fn listen(&self) -> Result<(), BindError> {
+        for socket in &self.sockets {
+            if let BoundSocket::Tcp(socket) = socket {
+                let listening = SockRef::from(socket).listen(BACKLOG);
+                listening.map_err(|source| BindError::of(self.config.name.clone(), source))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens one listener, which accepts nothing yet. `ours` are the TCP ports that this process
+/// listens on already.
+pub(super) fn bind_one(
     listener: &config::Listener,
     options: &BindOptions,
+    ours: &[u16],
 ) -> Result<BoundListener, BindError> {
     let name = || listener.name.clone();
     let workers = options.workers.max(1);
     let failed = |source| BindError::of(name(), source);
     let (address, sockets) = match &listener.bind {
         config::Bind::Tcp(address) => {
-            bind_tcp(*address, workers).map_err(|source| BindError::of_tcp(name(), source))?
+            bind_tcp(*address, workers, ours).map_err(|source| BindError::of_tcp(name(), source))?
         }
         config::Bind::Unix(path) => {
             remove_stale(&listener.name, path)?;
@@ -194,14 +204,19 @@ fn bind_one(
         }
     };
     // After the sockets: a second gateway by mistake must not touch the first one's files.
-    let tls = match &listener.tls {
-        Some(tls) => Some(Arc::new(
-            Certificates::load(&listener.name, tls, &options.state, options.clock.clone())
-                .map_err(|source| BindError::Certificates { listener: name(), source })?,
-        )),
-        None => None,
-    };
+    let tls = load_certificates(listener, options)?;
     Ok(BoundListener { config: listener.clone(), address, sockets, tls })
+}
+
+/// Reads the certificates of a listener that speaks TLS.
+pub(super) fn load_certificates(
+    listener: &config::Listener,
+    options: &BindOptions,
+) -> Result<Option<Arc<Certificates>>, BindError> {
+    let Some(tls) = &listener.tls else { return Ok(None) };
+    let loaded = Certificates::load(&listener.name, tls, &options.state, options.clock.clone());
+    let failed = |source| BindError::Certificates { listener: listener.name.clone(), source };
+    Ok(Some(Arc::new(loaded.map_err(failed)?)))
 }
 
 type Opened = (Address, Vec<BoundSocket>);
@@ -217,9 +232,11 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Opened> {
-    if address.port() != 0 {
-        // Held only for as long as it takes to learn that nobody else listens here.
+fn bind_tcp(address: SocketAddr, workers: usize, ours: &[u16]) -> io::Result<Opened> {
+    // A reload may move a listener from `127.0.0.1:8443` to `0.0.0.0:8443`. The old socket is open
+    // until the new one is, so the attempt below would fail because of this process itself.
+    if address.port() != 0 && !ours.contains(&address.port()) {
+        // Open only for as long as it takes to learn that nobody else listens here.
         tcp_socket(address)?.bind(&address.into())?;
     }
     let first = open_tcp(address)?;
@@ -229,6 +246,21 @@ fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Opened> {
         sockets.push(BoundSocket::Tcp(open_tcp(address)?));
     }
     Ok((Address::Tcp(address), sockets))
+}
+
+/// One socket on `address` that lets clients connect, for a listener that is not a worker's.
+///
+/// # Errors
+/// When another process listens there; a socket of this process on a port in `ours` is no obstacle.
+pub(crate) fn listen_tcp(address: SocketAddr, ours: &[u16]) -> io::Result<TcpListener> {
+    let (_, sockets) = bind_tcp(address, 1, ours)?;
+    let socket = sockets.into_iter().find_map(|socket| match socket {
+        BoundSocket::Tcp(socket) => Some(socket),
+        BoundSocket::Unix(..) => None,
+    });
+    let socket = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    SockRef::from(&socket).listen(BACKLOG)?;
+    Ok(socket)
 }
 
 fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {

@@ -31,14 +31,15 @@ use crate::runtime::Worker;
 use super::activity::{Activity, Due};
 use super::certs::Certificates;
 use super::drain::Drain;
-use super::gate::{Counted, Gate, HandshakeFailure, Permit, Stats};
+use super::gate::{Counted, Gate, HandshakeFailure, Permit};
 use super::handshake;
 use super::proxy_protocol::introduced;
 use super::socket::{Socket, Stream};
 use super::streams::{Answer, Streams};
 use super::tls;
 
-/// What all connections of a listener have in common.
+/// What the connections that a listener accepts under the same settings have in common. A reload
+/// that changes the settings makes a new one and drains the connections of this one.
 pub(super) struct Shared<H> {
     name: Arc<str>,
     config: config::Listener,
@@ -82,6 +83,7 @@ impl<H> Shared<H> {
     pub(super) fn new(
         listener: &config::Listener,
         tls: Option<Arc<Certificates>>,
+        gate: Arc<Gate>,
         drain: Drain,
         handler: H,
     ) -> Self {
@@ -100,7 +102,7 @@ impl<H> Shared<H> {
             name: listener.name.as_str().into(),
             config: listener.clone(),
             tls,
-            gate: Arc::new(Gate::new(limits)),
+            gate,
             drain,
             http1,
             hsts: listener.tls.as_ref().and_then(|tls| tls.hsts.as_ref()).map(Hsts::value),
@@ -112,16 +114,16 @@ impl<H> Shared<H> {
         &self.name
     }
 
+    pub(super) fn handler(&self) -> &H {
+        &self.handler
+    }
+
     pub(super) fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 
     pub(super) fn drain(&self) -> &Drain {
         &self.drain
-    }
-
-    pub(super) fn stats(&self) -> Stats {
-        Stats::new(self.name.clone(), self.gate.clone())
     }
 
     pub(super) fn speaks_tls(&self) -> bool {

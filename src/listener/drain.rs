@@ -6,8 +6,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 /// A handle to drain what `listener::serve` started; clones are the same drain.
+///
+/// A drain has children, which begin with it or by themselves: one for each listener, and below it
+/// one for the connections that were accepted under the same settings.
 #[derive(Clone, Debug)]
 pub struct Drain(Arc<State>);
 
@@ -22,7 +25,19 @@ pub struct Drain(Arc<State>);
 struct State {
     started: AtomicBool,
     token: CancellationToken,
+    /// Shared with all children: the accept loops of every listener.
     accepting: TaskTracker,
+    children: Mutex<Vec<Weak<Self>>>,
+}
+
+impl State {
+    fn mark(&self) {
+        let children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        self.started.store(true, Ordering::Release);
+        for child in children.iter().filter_map(Weak::upgrade) {
+            child.mark();
+        }
+    }
 }
 
 impl Drain {
@@ -31,13 +46,31 @@ impl Drain {
             started: AtomicBool::new(false),
             token: CancellationToken::new(),
             accepting: TaskTracker::new(),
+            children: Mutex::default(),
         }))
     }
 
-    /// Begins the drain; again is no matter.
+    /// A drain that begins with this one, or before it.
+    pub(super) fn child(&self) -> Self {
+        let mut children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain(|child| child.strong_count() > 0);
+        let child = Arc::new(State {
+            // Read under the lock that `mark` takes: a child made while its parent begins is
+            // either in the list by then, or begins marked.
+            started: AtomicBool::new(self.is_started()),
+            token: self.0.token.child_token(),
+            accepting: self.0.accepting.clone(),
+            children: Mutex::default(),
+        });
+        children.push(Arc::downgrade(&child));
+        Self(child)
+    }
+
+    /// Begins the drain and those of all children; again is no matter.
     pub fn start(&self) {
-        // Before the wake-up: whoever is woken looks at the flag.
-        self.0.started.store(true, Ordering::Release);
+        // Flags before the wake-up, which reaches the children too: a watcher that is woken looks
+        // at its own flag only.
+        self.0.mark();
         self.0.token.cancel();
         self.0.accepting.close();
     }

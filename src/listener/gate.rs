@@ -146,7 +146,7 @@ impl Stats {
 /// The door of one listener, shared by its workers.
 #[derive(Debug)]
 pub(super) struct Gate {
-    limit: usize,
+    limit: AtomicUsize,
     open: AtomicUsize,
     addresses: Arc<Shares>,
     counts: Counts,
@@ -158,7 +158,7 @@ type Counts = [AtomicU64; 8];
 impl Gate {
     pub(super) fn new(limits: &config::Limits) -> Self {
         Self {
-            limit: limits.connections,
+            limit: AtomicUsize::new(limits.connections),
             open: AtomicUsize::new(0),
             addresses: Shares::new(limits.connections_per_address),
             counts: Counts::default(),
@@ -166,10 +166,16 @@ impl Gate {
         }
     }
 
+    /// Changes how many connections there may be; those over a lower limit stay to their end.
+    pub(super) fn set_limits(&self, limits: &config::Limits) {
+        self.limit.store(limits.connections, Ordering::Relaxed);
+        self.addresses.set_limit(limits.connections_per_address);
+    }
+
     /// A place for a connection of `group`, or `None`, counted, if there is none. A group of
     /// `None` has no share that could be used up.
     pub(super) fn admit(self: &Arc<Self>, group: Option<IpAddr>) -> Option<Permit> {
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             self.count(Counted::RefusedFull);
             return None;

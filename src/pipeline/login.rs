@@ -96,7 +96,9 @@ impl<'a> Exchange<'a> {
         self.generation.listener(&self.client.listener).is_some_and(|listener| {
             let is_near =
                 || self.client.local.is_none_or(|local| local.ip().to_canonical().is_loopback());
-            listener.allow_plain_http || (listener.tls.is_none() && is_near())
+            // The connection's own TLS: a reload may have changed the listener's meanwhile.
+            let came_by_tls = self.client.names.is_some();
+            listener.allow_plain_http || (!came_by_tls && is_near())
         })
     }
 }

@@ -1,0 +1,86 @@
+//! Renewed certificates are served without anybody's asking, a few seconds after they were written.
+//!
+//! One task reads the files of every listener again; `Certificates::reload` decides whether they
+//! can be served. A failure is logged once and the old certificates are served on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Listening;
+use super::certs::Certificates;
+use super::pair::CertError;
+use crate::runtime::BackRoom;
+
+/// How soon a renewed certificate is served.
+const RELOAD_EVERY: Duration = Duration::from_secs(5);
+/// How often a certificate near its end is spoken of: so many reloads are a day.
+const REMIND_AFTER: u64 = 24 * 3600 / RELOAD_EVERY.as_secs();
+
+/// The last error of a listener's certificates, and whether it was logged.
+#[derive(Debug)]
+struct Failure {
+    text: String,
+    is_logged: bool,
+}
+
+/// Reads the certificates of `listening` again and again, until it drains.
+pub(super) fn keep_fresh(back_room: &BackRoom, listening: &Arc<Listening>) {
+    let threads = back_room.clone();
+    let listening = listening.clone();
+    back_room.spawn(async move {
+        let mut failures: HashMap<String, Failure> = HashMap::new();
+        let mut reloads: u64 = 0;
+        while !listening.drain().starts_within(RELOAD_EVERY).await {
+            reloads += 1;
+            let served = listening.certificates();
+            failures.retain(|name, _| served.iter().any(|one| one.listener() == name));
+            for certificates in served {
+                if reloads.is_multiple_of(REMIND_AFTER) {
+                    certificates.warn_of_times();
+                }
+                let reloading = certificates.clone();
+                match threads.block_on_thread(move || reloading.reload()).await {
+                    Some(outcome) => record(&mut failures, &certificates, outcome),
+                    None => tracing::error!("reading certificates again ended by panic"),
+                }
+            }
+        }
+    });
+}
+
+fn record(
+    failures: &mut HashMap<String, Failure>,
+    certificates: &Certificates,
+    outcome: Result<bool, CertError>,
+) {
+    let listener = certificates.listener();
+    let error = match outcome {
+        Ok(changed) => {
+            if changed {
+                tracing::info!(listener, "certificates changed");
+            }
+            failures.remove(listener);
+            return;
+        }
+        Err(error) => error,
+    };
+    // Logged on the second failure in a row, once: chain and key are written one after the other,
+    // and between the two they do not match.
+    let text = error.to_string();
+    let failure = failures.get_mut(listener).filter(|failure| failure.text == text);
+    match failure {
+        None => {
+            failures.insert(listener.to_owned(), Failure { text, is_logged: false });
+        }
+        Some(failure) if !failure.is_logged => {
+            failure.is_logged = true;
+            tracing::error!(
+                listener,
+                error = &error as &dyn std::error::Error,
+                "new certificates not taken, the old ones are served on"
+            );
+        }
+        Some(_) => {}
+    }
+}
