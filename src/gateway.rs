@@ -7,37 +7,40 @@
 mod ends;
 mod generation;
 mod hosts;
+mod keys;
+mod reload;
+mod sources;
 mod table;
 
-use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore};
 
-use self::ends::announce;
 pub(crate) use self::generation::Generation;
+pub(crate) use self::keys::{key_folder, key_options, longest_access};
+use self::reload::ReloadReport;
+pub(crate) use self::reload::{Commit, ReloadError, Reloaded};
+pub(crate) use self::sources::cannot_open;
 use crate::admission::{Attempts, ByteBudget, Places};
-use crate::algorithm::Algorithm;
 use crate::authn::{Accept, VerifierError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::login::{Login, MailError, Proofs};
 use crate::routing::{AmbiguousPath, PatternError};
 use crate::runtime::{BackRoom, Worker};
-use crate::secret::Digest;
-use crate::session::{SessionStore, StreamOrigin, Streams};
-use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
+use crate::session::{SessionStore, Streams};
+use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::telemetry::observed::Observed;
 use crate::telemetry::sink::Sink;
-use crate::text::error_chain;
 use crate::throttle::Limits;
 use crate::token::KeyRing;
 use crate::upstream::headers::{Protected, RuleError, Rules};
 use crate::upstream::{Ends, Pool, PoolError, RouteEnd};
-use crate::users::{PasswordPool, Users};
+use crate::users::{self, PasswordPool};
 
 /// A gateway at work.
 #[derive(Debug)]
@@ -48,10 +51,10 @@ pub(crate) struct Gateway {
     views: Box<[ArcSwap<View>]>,
     /// One reload at a time: the last to be asked for is the one in effect.
     reloading: Mutex<()>,
-    /// Told that another configuration is in effect.
+    /// Notified when another configuration is in effect.
     reloaded: Notify,
-    /// Why the last reload put nothing to work; `None` if it did.
-    reload_failure: Mutex<Option<String>>,
+    /// The outcome of the last reload; empty before the first.
+    last_reload: Mutex<ReloadReport>,
 }
 
 /// The gateway as the requests of one worker see it: what they count themselves in and out of is
@@ -69,7 +72,6 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) back_room: BackRoom,
     pub(crate) workers: usize,
-    pub(crate) users: Arc<Users>,
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) ends: Arc<Ends>,
@@ -151,6 +153,20 @@ pub enum BuildError {
     #[error("[mail]")]
     Mail(#[source] Box<dyn std::error::Error + Send + Sync>),
 
+    #[error(
+        "users `{name}`: `{}` is missing; add a user with `tollhouse user add`, or set bootstrap = \
+         true",
+        path.display()
+    )]
+    NoUsers { name: String, path: PathBuf },
+
+    #[error("users `{name}`")]
+    Users {
+        name: String,
+        #[source]
+        source: users::OpenError,
+    },
+
     #[error("route `{route}` names an upstream that is not there")]
     Upstream { route: String },
 
@@ -163,61 +179,6 @@ pub enum BuildError {
         #[source]
         source: AmbiguousPath,
     },
-}
-
-/// Why a configuration was not put to work in the place of the last one.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    #[error("{0}")]
-    Read(String),
-
-    #[error("changed, which needs a restart: {}", sections.join(", "))]
-    NeedsRestart { sections: Vec<&'static str> },
-
-    #[error(transparent)]
-    Build(#[from] BuildError),
-}
-
-/// The sections and keys that differ and are only read at start: all of them, so that whoever is
-/// told does not find the next one by trying again.
-fn needs_restart(last: &Config, next: &Config) -> Vec<&'static str> {
-    let (was, is) = (&last.process, &next.process);
-    [
-        ("process.workers", was.workers != is.workers),
-        ("process.back_room", was.back_room != is.back_room),
-        ("process.body_memory", was.body_memory != is.body_memory),
-        ("process.core_dumps", was.core_dumps != is.core_dumps),
-        ("listener", last.listeners != next.listeners),
-        ("admin", last.admin != next.admin),
-        ("log", last.log != next.log),
-        ("state", last.state != next.state),
-        ("store", last.store != next.store),
-        ("users", last.users != next.users),
-        ("login_limits.hashing", last.login_limits.hashing != next.login_limits.hashing),
-        ("token.keys", last.token.keys != next.token.keys),
-        ("token.rotate_every", last.token.rotate_every != next.token.rotate_every),
-        // The ring has the keys that the algorithms of its start need.
-        ("login.algorithm", !algorithms(next).is_subset(&algorithms(last))),
-    ]
-    .into_iter()
-    .filter_map(|(section, changed)| changed.then_some(section))
-    .collect()
-}
-
-/// Every algorithm that tokens of this configuration are signed with.
-pub(crate) fn algorithms(config: &Config) -> BTreeSet<Algorithm> {
-    let logins = config.logins.iter().map(|login| login.algorithm);
-    logins.chain([config.token.algorithm]).collect()
-}
-
-/// Tells of a reload, whoever asked for it. What is wrong with a file has a line for each problem:
-/// so has the log, where one line with all of them could not be read.
-fn report_reload(failure: Option<&str>) {
-    let Some(failure) = failure else { return tracing::info!("reloaded") };
-    tracing::error!("not reloaded, the last configuration stays");
-    for line in failure.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        tracing::error!("not reloaded: {line}");
-    }
 }
 
 impl From<MailError> for BuildError {
@@ -240,7 +201,7 @@ impl Gateway {
             shared,
             reloading: Mutex::default(),
             reloaded: Notify::new(),
-            reload_failure: Mutex::default(),
+            last_reload: Mutex::default(),
         })
     }
 
@@ -256,73 +217,6 @@ impl Gateway {
     /// The configuration in effect.
     pub(crate) fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()
-    }
-
-    /// Returns when another configuration has come into effect since the last call.
-    pub(crate) async fn reloaded(&self) {
-        self.reloaded.notified().await;
-    }
-
-    /// Reads another configuration and puts it to work; the last good one stays if either fails.
-    /// Blocks on the disk and on the first checks of new servers.
-    pub(crate) fn reload(
-        &self,
-        read: impl FnOnce() -> Result<Config, String>,
-    ) -> Result<(), ReloadError> {
-        let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let reloaded = read().map_err(ReloadError::Read).and_then(|config| self.replace(config));
-        let now = self.shared.clock.now();
-        self.shared.metrics.reload(reloaded.is_ok(), now);
-        let failure = reloaded.as_ref().err().map(|error| error_chain(error));
-        report_reload(failure.as_deref());
-        let cause = failure.clone().unwrap_or_default();
-        *self.reload_failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
-        let actor = Actor { address: None, request_id: "-", login: "-" };
-        let event = AuditEvent::Reload { ok: reloaded.is_ok(), cause: &cause };
-        self.shared.audit.write(now, &actor, &event);
-        reloaded
-    }
-
-    /// Why the last reload put nothing to work, for whoever asks how the gateway is.
-    pub(crate) fn reload_failure(&self) -> Option<String> {
-        self.reload_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn replace(&self, config: Config) -> Result<(), ReloadError> {
-        let last = self.generation();
-        let sections = needs_restart(&last.config, &config);
-        if !sections.is_empty() {
-            return Err(ReloadError::NeedsRestart { sections });
-        }
-        let next = Arc::new(Generation::build(&self.shared, config, Some(&last))?);
-        self.await_checks(&next);
-        let kept: Arc<HashSet<Digest>> = Arc::new(next.credentials().collect());
-        self.shared.ends.entries.store(kept.clone());
-        self.generation.store(next.clone());
-        for view in &self.views {
-            view.store(Arc::new(View::new(&self.shared, &next)));
-        }
-        // What came in with what is not taken any more does not stay.
-        for gone in last.credentials().filter(|digest| !kept.contains(digest)) {
-            self.shared.ends.streams.end(StreamOrigin::Entry(gone));
-        }
-        announce(&last.route_ends, &next.route_ends);
-        self.reloaded.notify_one();
-        Ok(())
-    }
-
-    /// Waits until every upstream of `next` with checks that are new has been asked once, or should
-    /// have been: a reload, like a start, sends nobody to a server that is down already.
-    fn await_checks(&self, next: &Arc<Generation>) {
-        let (done, checked) = mpsc::channel();
-        let next = next.clone();
-        self.shared.back_room.spawn(async move {
-            next.checked_once().await;
-            // Whoever waits is gone only with all of this.
-            let _ = done.send(());
-        });
-        // An error when the back room ends first: then there is nobody to serve.
-        let _ = checked.recv();
     }
 }
 

@@ -9,7 +9,8 @@ impl Operations {
     pub(super) async fn list_imported(&self) -> Carried {
         let shared = &self.gateway.shared;
         let mut told = Vec::new();
-        for source in shared.users.sources().iter().filter(|source| source.imports()) {
+        let users = self.gateway.generation().services.users.clone();
+        for source in users.sources().iter().filter(|source| source.imports()) {
             let counts = shared.store.account_counts(source.name()).await.map_err(failed)?;
             let total = source.total().await;
             told.push(json!({

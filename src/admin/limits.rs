@@ -20,7 +20,7 @@ impl Operations {
         for name in [Name::Username(name.clone()), Name::Email(name.clone())] {
             let mut accounts = vec![canonical_account(&name, None)];
             for source in sources.chunks(1) {
-                match shared.users.resolve(source, &name).await {
+                match generation.services.users.resolve(source, &name).await {
                     Ok(Some(user)) => {
                         known = true;
                         accounts.push(canonical_account(&name, Some(&user)));

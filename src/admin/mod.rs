@@ -12,6 +12,7 @@ mod imported;
 mod limits;
 mod observed;
 mod operations;
+mod reload;
 mod serve;
 mod sessions;
 mod status;
@@ -22,6 +23,7 @@ pub use self::api::AdminCommand;
 pub use self::health::Readiness;
 pub use self::operations::ConfigSource;
 pub(crate) use self::operations::Operations;
+pub(crate) use self::reload::ProbeListener;
 pub(crate) use self::serve::{SocketDoor, TcpDoor};
 
 /// The unix socket's name in the state folder.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::observed::observed;
+use super::reload::ProbeListener;
 use super::sessions::keys_of;
 use super::{AdminCommand, Readiness, upstreams};
 use crate::algorithm::Algorithm;
@@ -17,7 +19,9 @@ use crate::listener::{Counted, HandshakeFailure, Listening, Stats};
 use crate::login::Login;
 use crate::session::{EmbeddedStore, Revoke};
 use crate::telemetry::audit::{Actor, AuditEvent};
+use crate::telemetry::log_format::LogFormatSwitch;
 use crate::telemetry::metrics::Gauges;
+use crate::telemetry::sink::Sink;
 use crate::text::error_chain;
 use crate::token::{KeyEvent, KeyState};
 use crate::upstream::Condition;
@@ -33,6 +37,12 @@ pub(crate) struct Operations {
     pub(crate) listening: Arc<Listening>,
     pub(crate) store: Arc<EmbeddedStore>,
     pub(crate) source: Option<ConfigSource>,
+    /// The access log and the audit log.
+    pub(crate) sinks: [Sink; 2],
+    pub(crate) log_format: Option<LogFormatSwitch>,
+    pub(crate) probes: ProbeListener,
+    /// Cancelled with the store, whose successor does from then on what is done without a request.
+    pub(crate) given_up: CancellationToken,
 }
 
 /// What came of a command: its answer, or a status and a sentence.
@@ -48,7 +58,7 @@ pub(super) fn unknown(what: &str) -> (StatusCode, String) {
 
 impl Operations {
     /// Carries out a command; whatever changes something is audited.
-    pub(crate) async fn carry_out(&self, command: AdminCommand) -> (StatusCode, Value) {
+    pub(crate) async fn carry_out(self: &Arc<Self>, command: AdminCommand) -> (StatusCode, Value) {
         let carried = match command {
             AdminCommand::Status => Ok(self.status()),
             AdminCommand::Observed => Ok(observed(&self.gateway.shared.observed)),
@@ -65,7 +75,7 @@ impl Operations {
                 self.revoke_user(&user, source.as_deref()).await
             }
             AdminCommand::RevokeAll => self.revoke(Revoke::All, "all").await,
-            AdminCommand::Reload => self.reload().await,
+            AdminCommand::Reload => self.reload_by_command().await,
             AdminCommand::ListKeys => Ok(self.keys()),
             AdminCommand::RotateKeys { algorithm } => self.rotate_keys(algorithm).await,
             AdminCommand::RevokeKey { kid } => self.revoke_key(kid).await,
@@ -122,15 +132,16 @@ impl Operations {
     }
 
     /// Reads the configuration again and puts it to work.
-    async fn reload(&self) -> Carried {
+    async fn reload_by_command(self: &Arc<Self>) -> Carried {
         let conflict = |problem| (StatusCode::CONFLICT, problem);
         let source = self.source.ok_or_else(|| conflict("this gateway has no file".to_owned()))?;
-        let gateway = self.gateway.clone();
-        let path = gateway.generation().config.path.clone();
-        let reloading = move || gateway.reload(|| source(&path));
+        let operations = self.clone();
+        let path = self.gateway.generation().config.path.clone();
+        let reloading = move || operations.reload(|| source(&path));
         let reloaded = self.gateway.shared.back_room.block_on_thread(reloading).await;
         let reloaded = reloaded.ok_or_else(|| failed("the reload panicked"))?;
-        reloaded.map(|()| json!({})).map_err(|error| conflict(error_chain(&error)))
+        let answer = reloaded.map(|reloaded| json!({ "waiting_for_restart": reloaded.waiting }));
+        answer.map_err(|error| conflict(error_chain(&error)))
     }
 
     fn keys(&self) -> Value {
@@ -214,7 +225,7 @@ impl Operations {
         sources: &[String],
         user: &str,
     ) -> Result<Option<UserKey>, (StatusCode, String)> {
-        let users = &self.gateway.shared.users;
+        let users = &self.gateway.generation().services.users;
         for name in [Name::Username(user.to_owned()), Name::Email(user.to_owned())] {
             if let Some(user) = users.resolve(sources, &name).await.map_err(failed)? {
                 return Ok(Some(user));
@@ -237,10 +248,10 @@ impl Operations {
     pub(crate) fn readiness(&self) -> Readiness {
         let shared = &self.gateway.shared;
         let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);
-        let users =
-            self.gateway.shared.users.sources().iter().filter_map(|source| source.problem());
-        let users = users.map(|problem| format!("users: {problem}"));
         let generation = self.gateway.generation();
+        let users = generation.services.users.sources();
+        let users = users.iter().filter_map(|source| source.problem());
+        let users = users.map(|problem| format!("users: {problem}"));
         let issuers = generation.verifier.remote_issuers(shared.clock.now());
         let unverified = generation.unverified_upstreams();
         let unverified =
@@ -258,7 +269,7 @@ impl Operations {
                 .chain(self.store.notes())
                 .chain(unverified)
                 .chain(shared.metrics.note())
-                .chain(self.gateway.reload_failure().map(|cause| format!("not reloaded: {cause}")))
+                .chain(self.gateway.reload_notes())
                 .collect(),
             upstreams: upstreams::problems(&generation),
         }
@@ -319,7 +330,8 @@ impl Operations {
 
     /// The end of each certificate, by its file.
     fn certificates(&self) -> Vec<(String, Timestamp)> {
-        let facts = self.listening.certificates().iter().flat_map(|held| held.facts());
+        let certificates = self.listening.certificates();
+        let facts = certificates.iter().flat_map(|served| served.facts());
         facts.map(|fact| (fact.chain.display().to_string(), fact.not_after)).collect()
     }
 }

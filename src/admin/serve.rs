@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{AdminCommand, Operations, SOCKET, health};
 use crate::body::{Body, Response};
 use crate::config::Config;
-use crate::listener::{BindError, SocketFile};
+use crate::listener::{BindError, SocketFile, listen_tcp};
 use crate::rejection::respond;
 use crate::runtime::{BackRoom, Work};
 use crate::telemetry::metrics;
@@ -45,15 +45,12 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub(crate) struct TcpDoor(std::net::TcpListener);
 
 impl TcpDoor {
-    /// Opens the TCP listener, if the configuration has one.
-    pub(crate) fn bind(config: &Config) -> Result<Option<Self>, BindError> {
+    /// Opens the TCP listener, if the configuration has one. `ours` are ports that this process
+    /// listens on already.
+    pub(crate) fn bind(config: &Config, ours: &[u16]) -> Result<Option<Self>, BindError> {
         let Some(address) = config.admin.address else { return Ok(None) };
-        let listener = std::net::TcpListener::bind(address).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        });
         let named = |source| BindError::of_tcp(format!("admin {address}"), source);
-        Ok(Some(Self(listener.map_err(named)?)))
+        Ok(Some(Self(listen_tcp(address, ours).map_err(named)?)))
     }
 
     /// Where it is.

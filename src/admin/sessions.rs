@@ -133,7 +133,7 @@ impl Operations {
 
     /// Whose sessions are meant by a name, an address or an id.
     async fn people(&self, user: &str, source: Option<&str>) -> Result<Vec<PersonKey>, Refused> {
-        let users = &self.gateway.shared.users;
+        let users = &self.gateway.generation().services.users;
         let person = |key: &UserKey| {
             let realm = users.realm(&key.source).to_owned();
             (users.subject(&key.source, &key.id), Some(realm))
@@ -171,7 +171,7 @@ impl Operations {
     /// Where several do, unless they mean the same person: to end the sessions of somebody else
     /// would leave those open that were meant.
     async fn only_one(&self, user: &str, sources: &[String]) -> Result<Option<UserKey>, Refused> {
-        let users = &self.gateway.shared.users;
+        let users = &self.gateway.generation().services.users;
         let mut found: BTreeMap<(String, Subject), UserKey> = BTreeMap::new();
         for source in sources {
             let named = self.named(std::slice::from_ref(source), user).await;

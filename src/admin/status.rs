@@ -17,7 +17,7 @@ impl Operations {
             let fetched = fetched.as_ref().map(ToString::to_string);
             json!({ "name": name, "answers": succeeded, "failures": failed, "latest": fetched })
         });
-        let users = self.gateway.shared.users.sources();
+        let users = generation.services.users.sources();
         let problems: Vec<String> = users.iter().filter_map(|source| source.problem()).collect();
         let certificates = gauges.certificates_not_after.iter();
         let certificates = certificates

@@ -96,7 +96,7 @@ enum Command {
     Store(remote::StoreCommand),
     /// What routes with `enforce = false` would refuse, whom and why.
     Observe(observe::ObserveArgs),
-    /// Have the running gateway read its configuration again.
+    /// Have the running gateway read its configuration again; names what waits for a restart.
     Reload,
     /// The running gateway on one screen.
     Status(status::StatusArgs),

@@ -174,8 +174,14 @@ pub(super) fn store(command: StoreCommand, state: &Path) -> Result<(), Failure> 
 
 /// Has the running gateway read its configuration again.
 pub(super) fn reload(state: &Path) -> Result<(), Failure> {
-    call(state, Method::POST, "/reload", None)?;
-    Ok(say("reloaded")?)
+    let answer = call(state, Method::POST, "/reload", None)?;
+    say("reloaded")?;
+    let waiting = answer.get("waiting_for_restart").and_then(Value::as_array);
+    let waiting: Vec<&str> = waiting.into_iter().flatten().filter_map(Value::as_str).collect();
+    if !waiting.is_empty() {
+        say(format!("changed, which needs a restart: {}", waiting.join(", ")))?;
+    }
+    Ok(())
 }
 
 /// Asks the running gateway.

@@ -26,7 +26,7 @@ pub(super) struct RunArgs {
 /// Serves; returns after a drain.
 pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
     let loaded = load(path)?;
-    args.log.subscribe(loaded.config.log.format).map_err(Failure::Usage)?;
+    let log_format = args.log.subscribe(loaded.config.log.format).map_err(Failure::Usage)?;
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
@@ -39,6 +39,7 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
         new_state: args.new_state,
         descriptors: Descriptors::from_environment(&super::environment),
         source: Some(read),
+        log_format: Some(log_format),
         ..Options::default()
     };
     let config = loaded.config.clone();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::ends::{RouteEnds, route_ends};
 use super::hosts::{host_forms, is_served};
+use super::sources::open_users;
 use super::table::{Means, Table, add_logins, add_routes};
 use super::{BuildError, Shared};
 use crate::admission::AttemptLimit;
@@ -72,7 +73,7 @@ impl Generation {
         }
         let begun = config.login_limits.new_sessions_per_user;
         let services = Arc::new(Services {
-            users: shared.users.clone(),
+            users: Arc::new(open_users(shared, &config, last)?),
             store: shared.store.clone(),
             ring: shared.ring.clone(),
             streams: shared.ends.streams.clone(),

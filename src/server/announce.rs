@@ -11,7 +11,7 @@ pub(super) fn announce(
     admin: Option<std::net::SocketAddr>,
 ) {
     for (listener, address) in config.listeners.iter().zip(listening.addresses()) {
-        let place = place(listener, address);
+        let place = place(listener, &address);
         let names = names(listener, listening);
         tracing::info!("tollhouse {VERSION} serves {place}{names}: {}", content(config, listener));
     }

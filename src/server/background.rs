@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::first_user::forget_first_password;
 use crate::admin::Operations;
 use crate::login::{Reviewed, review_sessions};
 use crate::session::StreamOrigin;
+use crate::users::UserSource;
 
 /// Keys have a day of overlap; a minute late is nothing.
 const KEY_MAINTENANCE: Duration = Duration::from_secs(60);
@@ -25,13 +26,10 @@ const IDLED_OUT: Duration = Duration::from_secs(60);
 /// Memory of what expired, idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Starts the tasks; they end when `stop` is cancelled. `reviewed` says which sessions could not be
+/// Starts the tasks; they end when the store is given up. `reviewed` says which sessions could not be
 /// compared with their users yet.
-pub(super) fn start(operations: &Arc<Operations>, stop: &CancellationToken, reviewed: Reviewed) {
-    for source in operations.gateway.shared.users.sources().to_vec() {
-        let clock = operations.gateway.shared.clock.clone();
-        spawn(operations, stop, async move { source.watch(&clock).await });
-    }
+pub(super) fn start(operations: &Arc<Operations>, reviewed: Reviewed) {
+    let stop = &operations.given_up;
     let due = Arc::new(Due::default());
     spawn(operations, stop, watch_users(operations.clone(), due.clone()));
     spawn(operations, stop, review(operations.clone(), due.clone(), reviewed));
@@ -63,13 +61,16 @@ struct Due {
     first_password: Notify,
 }
 
-/// Hears that users changed, or that the configuration does not know some any more. Passwords
+/// Waits for a change of users: in a source, or by a configuration that has other sources. Passwords
 /// are forgotten at once, however long a review takes.
 async fn watch_users(operations: Arc<Operations>, due: Arc<Due>) {
     let shared = &operations.gateway.shared;
+    let mut watched = Vec::new();
     loop {
+        let users = operations.gateway.generation().services.users.clone();
+        watched = watch_sources(&operations, users.sources(), watched);
         tokio::select! {
-            () = shared.users.changed() => {}
+            () = users.changed() => {}
             () = operations.gateway.reloaded() => {}
         }
         shared.proofs.forget();
@@ -77,6 +78,31 @@ async fn watch_users(operations: Arc<Operations>, due: Arc<Due>) {
         due.basic.notify_one();
         due.first_password.notify_one();
     }
+}
+
+/// A source that a task watches; the task ends with this.
+struct WatchedSource {
+    source: Arc<dyn UserSource>,
+    _ends: DropGuard,
+}
+
+/// Watches those of `sources` that are not `watched` yet, and no other source any more.
+fn watch_sources(
+    operations: &Operations,
+    sources: &[Arc<dyn UserSource>],
+    mut watched: Vec<WatchedSource>,
+) -> Vec<WatchedSource> {
+    watched.retain(|one| sources.iter().any(|source| Arc::ptr_eq(source, &one.source)));
+    for source in sources {
+        if watched.iter().any(|one| Arc::ptr_eq(source, &one.source)) {
+            continue;
+        }
+        let end = CancellationToken::new();
+        let (watching, clock) = (source.clone(), operations.gateway.shared.clock.clone());
+        spawn(operations, &end, async move { watching.watch(&clock).await });
+        watched.push(WatchedSource { source: source.clone(), _ends: end.drop_guard() });
+    }
+    watched
 }
 
 /// Ends the sessions of users who changed.

@@ -93,7 +93,7 @@ fn open(
 ) -> Result<Possessions, StartError> {
     let (admin, bound) = match sockets.take() {
         Some(sockets) => sockets,
-        None => (TcpDoor::bind(config)?, listener::bind(&config.listeners, binding)?),
+        None => (TcpDoor::bind(config, &[])?, listener::bind(&config.listeners, binding)?),
     };
     match open_store(config, options) {
         Ok(store) => Ok(Possessions { bound, admin, store }),

@@ -4,31 +4,22 @@
 //! A folder that the gateway manages is made and filled by `open`; nothing about it can be wrong
 //! before.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::StartError;
 use crate::algorithm::Algorithm;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::gateway;
-use crate::token::{KeyRing, KeyRingOptions, unsigned_algorithms};
-
-/// A new key is published for so long before it signs, so that every verifier has fetched it.
-const PUBLISH_BEFORE: Duration = Duration::from_secs(24 * 3600);
-
-/// Where the keys are.
-pub(super) fn folder(config: &Config) -> PathBuf {
-    config.token.keys.clone().unwrap_or_else(|| config.state.dir.join("keys"))
-}
+use crate::token::{KeyRing, unsigned_algorithms};
 
 /// Opens the ring; says for whom a key is missing where the operator manages the folder.
 pub(super) fn open(config: &Config, clock: &Clock) -> Result<Arc<KeyRing>, StartError> {
     if let Some(first) = check_keys(config, clock.now()).into_iter().next() {
         return Err(first);
     }
-    let ring = KeyRing::open(options(config, clock.now()))?;
+    let ring = KeyRing::open(gateway::key_options(config, clock.now()))?;
     for warning in ring.warnings() {
         tracing::warn!("{warning}");
     }
@@ -40,7 +31,7 @@ pub(super) fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
     if config.token.keys.is_none() {
         return Vec::new();
     }
-    let missing = match unsigned_algorithms(&options(config, now)) {
+    let missing = match unsigned_algorithms(&gateway::key_options(config, now)) {
         Ok(missing) => missing,
         Err(error) => return vec![error.into()],
     };
@@ -56,7 +47,7 @@ pub(super) fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
         .map(|(needed_by, algorithm)| StartError::NoKey {
             needed_by,
             algorithm,
-            folder: folder(config),
+            folder: gateway::key_folder(config),
         })
         .collect()
 }
@@ -77,18 +68,4 @@ pub(super) fn remedy(needed_by: &str, algorithm: Algorithm, folder: &Path) -> St
         "{needed_by} signs with {name}, but no key in the folder `{folder}` does: put {kind} \
          there, or name another `algorithm`"
     )
-}
-
-fn options(config: &Config, now: Timestamp) -> KeyRingOptions {
-    let lives = config.logins.iter().map(|login| login.refresh_ttl.max(login.access_ttl));
-    let longest = lives.max().unwrap_or(config.token.refresh_ttl);
-    KeyRingOptions {
-        dir: folder(config),
-        managed: config.token.keys.is_none(),
-        algorithms: gateway::algorithms(config).into_iter().collect(),
-        rotate_every: config.token.rotate_every,
-        publish_before: PUBLISH_BEFORE,
-        keep_for: longest + config.token.leeway,
-        now,
-    }
 }

@@ -27,13 +27,15 @@ pub use self::start::{StartError, start};
 use tokio_util::sync::CancellationToken;
 
 pub use crate::admin::ConfigSource;
+use crate::admin::Operations;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gateway::{Gateway, ReloadError};
-use crate::listener::{Address, Descriptors, Listening};
+use crate::gateway::{ReloadError, Reloaded};
+use crate::listener::{Address, Descriptors};
 use crate::runtime::Threads;
 use crate::session::Faults;
-use crate::telemetry::sink::{Captured, Sink};
+use crate::telemetry::log_format::LogFormatSwitch;
+use crate::telemetry::sink::Captured;
 
 /// What is not in the configuration.
 #[derive(Debug, Default)]
@@ -52,33 +54,30 @@ pub struct Options {
     pub review_for: Option<Duration>,
     /// How to read the configuration again; `None`: it cannot be reloaded.
     pub source: Option<ConfigSource>,
+    /// Changes the form of the diagnostics; `None`: a reload leaves it as it is.
+    pub log_format: Option<LogFormatSwitch>,
 }
 
 /// A gateway that serves.
 #[derive(Debug)]
 pub struct Running {
     threads: Threads,
-    gateway: Arc<Gateway>,
-    listening: Arc<Listening>,
-    admin: Option<SocketAddr>,
+    operations: Arc<Operations>,
     admin_socket: PathBuf,
     first_user: Option<FirstUser>,
     captured: Option<(Captured, Captured)>,
-    sinks: [Sink; 2],
-    /// Cancelled with the store, whose successor does from then on what is done without a request.
-    given_up: CancellationToken,
     stop: CancellationToken,
 }
 
 impl Running {
     /// Where clients connect, in the order of the configuration; unix sockets have none.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listening.addresses().iter().filter_map(Address::tcp).collect()
+        self.operations.listening.addresses().iter().filter_map(Address::tcp).collect()
     }
 
     /// Where operators connect, if not only on the unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin
+        self.operations.probes.address()
     }
 
     /// The operators' unix socket.
@@ -95,13 +94,16 @@ impl Running {
     ///
     /// # Errors
     /// The last good one stays in effect.
-    pub fn reload(&self, read: impl FnOnce() -> Result<Config, String>) -> Result<(), ReloadError> {
-        self.gateway.reload(read)
+    pub fn reload(
+        &self,
+        read: impl FnOnce() -> Result<Config, String>,
+    ) -> Result<Reloaded, ReloadError> {
+        self.operations.reload(read)
     }
 
     /// Opens the log files anew, after a rotation.
     pub fn reopen_logs(&self) {
-        for sink in &self.sinks {
+        for sink in &self.operations.sinks {
             sink.reopen();
         }
     }
@@ -129,14 +131,14 @@ impl Running {
 
     /// The same, but waits for nothing any more once `cut` returns.
     pub async fn drain_until(self, cut: impl Future<Output = ()>) {
-        let process = self.gateway.generation().config.process.clone();
+        let process = self.operations.gateway.generation().config.process.clone();
         let (delay, limit) = (process.drain_delay, process.drain_timeout);
-        self.gateway.shared.draining.store(true, Ordering::SeqCst);
+        self.operations.gateway.shared.draining.store(true, Ordering::SeqCst);
         let orderly = async {
             tokio::time::sleep(delay).await;
-            self.listening.drain().start();
+            self.operations.listening.drain().start();
             let idle = async {
-                self.listening.drain().stopped_accepting().await;
+                self.operations.listening.drain().stopped_accepting().await;
                 self.give_up_store().await;
                 self.threads.idle().await;
             };
@@ -146,14 +148,14 @@ impl Running {
         };
         tokio::select! {
             () = orderly => {}
-            () = cut => self.listening.drain().start(),
+            () = cut => self.operations.listening.drain().start(),
         }
         let closing = tokio::time::timeout(CLOSE_WITHIN, self.give_up_store());
         if closing.await.is_err() {
             tracing::error!("the store does not close: what it was asked for last may be lost");
         }
         self.stop.cancel();
-        for sink in &self.sinks {
+        for sink in &self.operations.sinks {
             sink.close();
         }
     }
@@ -162,8 +164,8 @@ impl Running {
     /// address, reviews of sessions, the rotation of keys. From here on whoever needs the store
     /// is told to come back in a second; tokens are verified on, and revocations hold.
     async fn give_up_store(&self) {
-        self.given_up.cancel();
-        self.gateway.shared.store.close().await;
+        self.operations.given_up.cancel();
+        self.operations.gateway.shared.store.close().await;
     }
 }
 

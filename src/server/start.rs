@@ -18,10 +18,10 @@ use super::background;
 use super::first_user::NewUser;
 use super::handover::{Possessions, take_over};
 use super::{Options, Running, keys};
-use crate::admin::{self, SocketDoor, TcpDoor};
+use crate::admin::{self, SocketDoor};
 use crate::admission::{ByteBudget, Places};
 use crate::algorithm::Algorithm;
-use crate::config::{self, Config, LogTarget, Store, UserSourceKind};
+use crate::config::{Config, LogTarget, Store};
 use crate::gateway::{self, BuildError, Gateway, Shared};
 use crate::identity::IdRules;
 use crate::listener::{self, BindError, Bound, Listening};
@@ -35,7 +35,7 @@ use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::{Captured, Sink};
 use crate::token::KeyError;
-use crate::users::{self, BootstrapError, Means, PasswordPool, Users};
+use crate::users::{self, BootstrapError, PasswordPool};
 
 /// Keys and sessions are in the state folder.
 const OWNER_ONLY: u32 = 0o700;
@@ -86,16 +86,6 @@ pub enum StartError {
     #[error("the first user cannot be made")]
     FirstUser(#[from] BootstrapError),
 
-    #[error("users `{name}`: `{}` is missing; add a user with `tollhouse user add`, or set bootstrap = true", path.display())]
-    NoUsers { name: String, path: PathBuf },
-
-    #[error("users `{name}`")]
-    Users {
-        name: String,
-        #[source]
-        source: users::OpenError,
-    },
-
     #[error(transparent)]
     Build(#[from] BuildError),
 
@@ -113,9 +103,7 @@ impl StartError {
                 | Self::Bind(BindError::Certificates { .. })
                 | Self::Keys(_)
                 | Self::NoKey { .. }
-                | Self::NoUsers { .. }
                 | Self::FirstUser(_)
-                | Self::Users { .. }
                 | Self::Build(_)
         )
     }
@@ -151,28 +139,25 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let listening = listen(bound, &threads, &gateway);
     let (given_up, stop) = (CancellationToken::new(), CancellationToken::new());
     let operations = Arc::new(admin::Operations {
-        gateway: gateway.clone(),
+        gateway,
         listening: listening.clone(),
         store,
         source: options.source,
+        sinks,
+        log_format: options.log_format,
+        probes: admin::ProbeListener::default(),
+        given_up,
     });
-    let admin_address = admin.as_ref().and_then(TcpDoor::address);
     socket.serve(&operations, &stop).map_err(StartError::Threads)?;
-    if let Some(admin) = admin {
-        admin.serve(&operations, &given_up).map_err(StartError::Threads)?;
-    }
-    background::start(&operations, &given_up, reviewed);
-    announce(config, &listening, admin_address);
+    operations.probes.replace(admin, &operations).map_err(StartError::Threads)?;
+    background::start(&operations, reviewed);
+    announce(config, &listening, operations.probes.address());
     Ok(Running {
         admin_socket: config.state.dir.join(admin::SOCKET),
         threads,
-        gateway,
-        listening,
-        admin: admin_address,
+        operations,
         first_user: new_user.keep(),
         captured,
-        sinks,
-        given_up,
         stop,
     })
 }
@@ -188,15 +173,11 @@ fn open(
     let hashing =
         PasswordPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
     let sessions: Arc<dyn SessionStore> = store.clone();
-    let clock = options.clock.clone();
-    let means = Means { hashing: hashing.clone(), store: sessions.clone(), clock };
-    let users = open_users(config, &means)?;
     Ok(Shared {
         ends: gateway::ends(&sessions, Streams::default(), &options.clock),
         clock: options.clock.clone(),
         back_room: threads.back_room().clone(),
         workers: config.process.workers,
-        users: Arc::new(users),
         store: sessions,
         ring,
         metrics: Arc::new(Metrics::new()),
@@ -214,9 +195,9 @@ fn open(
 
 fn listen(bound: Bound, threads: &Threads, gateway: &Arc<Gateway>) -> Arc<Listening> {
     let gateway = gateway.clone();
-    Arc::new(listener::serve(bound, threads, move |worker, client, request| {
+    listener::serve(bound, threads, move |worker, client, request| {
         pipeline::handle(gateway.view(&worker), worker, client, request)
-    }))
+    })
 }
 
 /// Makes the state folder for its owner alone, or takes from everybody else what they may do in
@@ -266,18 +247,13 @@ pub(super) fn open_store(
     options: &Options,
 ) -> Result<Arc<EmbeddedStore>, StartError> {
     let Store::Embedded = config.store;
-    let keys = keys::folder(config);
+    let keys = gateway::key_folder(config);
     let keys_exist = fs::read_dir(keys).is_ok_and(|mut entries| entries.next().is_some());
     Ok(EmbeddedStore::open(EmbeddedOptions {
         path: store_path(config),
         clock: options.clock.clone(),
         leeway: config.token.leeway,
-        longest_access: config
-            .logins
-            .iter()
-            .map(|login| login.access_ttl)
-            .max()
-            .unwrap_or_default(),
+        longest_access: gateway::longest_access(config),
         ids: id_rules(config),
         // Keys that the operator manages say nothing of an earlier start.
         keys_exist: keys_exist && config.token.keys.is_none(),
@@ -290,32 +266,14 @@ pub(super) fn store_path(config: &Config) -> PathBuf {
     config.state.dir.join("store.redb")
 }
 
-fn open_users(config: &Config, means: &Means) -> Result<Users, StartError> {
-    let open = |source: &config::UserSource| {
-        users::open(source, means).map_err(|error| cannot_open(source, error))
-    };
-    let sources = config.users.iter().map(open).collect::<Result<_, _>>()?;
-    let optional = config.users.iter().filter(|source| source.passed_over);
-    let optional = optional.map(|source| source.name.clone()).collect();
-    Ok(Users::new(sources, optional, id_rules(config)))
-}
-
 fn id_rules(config: &Config) -> IdRules {
     IdRules::new(config.users.iter().map(|source| (source.name.clone(), source.id_rule())))
-}
-
-fn cannot_open(source: &config::UserSource, error: users::OpenError) -> StartError {
-    let name = source.name.clone();
-    match &source.kind {
-        UserSourceKind::File { path, .. } if error.is_missing() => {
-            StartError::NoUsers { name, path: path.clone() }
-        }
-        _ => StartError::Users { name, source: error },
-    }
 }
 
 /// What a start would say of the files of users.
 pub(super) fn check_users(config: &Config) -> Vec<StartError> {
     let refused = config.users.iter().map(|source| (source, users::check(source)));
-    refused.filter_map(|(source, found)| Some(cannot_open(source, found.err()?))).collect()
+    refused
+        .filter_map(|(source, found)| Some(gateway::cannot_open(source, found.err()?).into()))
+        .collect()
 }

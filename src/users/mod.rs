@@ -133,6 +133,11 @@ impl Users {
         &self.sources
     }
 
+    /// The source of this name, if there is one.
+    pub fn named(&self, name: &str) -> Option<&Arc<dyn UserSource>> {
+        self.sources.iter().find(|source| source.name() == name)
+    }
+
     /// Looks for a name before its password is checked: what attempts are counted by. The first of
     /// `sources` that knows it decides.
     ///
@@ -295,11 +300,9 @@ impl Users {
     }
 
     fn source(&self, name: &str) -> Result<&Arc<dyn UserSource>, SourceError> {
-        self.sources.iter().find(|source| source.name() == name).ok_or_else(|| {
-            SourceError::Unavailable {
-                name: name.to_owned(),
-                cause: "there is no source of that name".to_owned(),
-            }
+        self.named(name).ok_or_else(|| SourceError::Unavailable {
+            name: name.to_owned(),
+            cause: "there is no source of that name".to_owned(),
         })
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::gateway::PASSWORD;
 use crate::harness::process::{
-    Process, Told, folder, free_port, root, run_in, tollhouse, until, write_config,
+    Process, Told, folder, root, run_in, tollhouse, until, write_config,
 };
 
 /// An echo behind a route that wants a credential, and another that wants none.
@@ -469,22 +469,6 @@ async fn a_reload_puts_a_new_route_to_work_and_a_broken_file_changes_nothing() {
 
     fs::write(process.path("gateway.toml"), good).unwrap();
     assert_eq!(process.command(&["reload"]).ok(), "reloaded\n");
-}
-
-#[tokio::test]
-async fn a_reload_named_one_section_of_several_that_changed() {
-    let process = running("");
-    let routes = ROUTES.replacen("[process]", "[process]\nworkers = 3", 1);
-    let new = "[[route]]\npath = \"/new\"\nupstream = \"u\"\nauth = []\n";
-    let sections = format!("{routes}{new}");
-    write_config(process.dir.path(), free_port(), &sections);
-
-    process.command(&["reload"]).failed(1, &["restart: process.workers, listener"]);
-    process.signal("HUP");
-    process.told("changed, which needs a restart: process.workers, listener");
-
-    process.client().get("/new").send().await.assert_status(401);
-    process.client().get("/open/").send().await.assert_status(200);
 }
 
 #[tokio::test]

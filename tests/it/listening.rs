@@ -102,7 +102,7 @@ impl Place {
 pub(crate) struct Running {
     pub(crate) place: Place,
     pub(crate) threads: Threads,
-    pub(crate) listening: Listening,
+    pub(crate) listening: Arc<Listening>,
 }
 
 impl Running {
@@ -137,8 +137,8 @@ impl Running {
         self.listening.addresses()[0].tcp().unwrap()
     }
 
-    pub(crate) fn stats(&self) -> &Stats {
-        &self.listening.stats()[0]
+    pub(crate) fn stats(&self) -> Stats {
+        self.listening.stats().remove(0)
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

@@ -41,6 +41,7 @@ mod proxy_protocol; // PROXY headers from listed peers, and to upstreams
 mod rate_limit; // 429 by subject, session, client and route
 mod readme; // what the README says to paste
 mod refused_bodies; // the reference client hears a refusal while it sends
+mod reload; // a configuration in the place of another, while the gateway serves
 mod requests; // requests through a whole gateway
 mod restart; // a successor starts while the last requests of the old gateway go on
 mod reviews; // users change while a source is silent or a password is looked at

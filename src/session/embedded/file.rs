@@ -225,7 +225,7 @@ pub(super) fn load(
 ) -> Result<(), Fault> {
     let now = memory.clock.now();
     let txn = db.begin_write()?;
-    let mut t = Tables::open(&txn, &memory.revocations, memory.leeway)?;
+    let mut t = Tables::open(&txn, &memory.revocations, memory.leeway())?;
     let untold = t.rows().meta.get(META_UNTOLD)?.map(|ids| ids.value().to_vec());
     for id in untold.unwrap_or_default().as_chunks().0 {
         sessions::begin_grace_anew(&mut t, sessions::session_id(id), now)?;

@@ -5,6 +5,7 @@
 //! written then is owed, and written before anything else once the disk allows.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,10 @@ impl Live {
     }
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A revocation and when it was asked for.
 pub(super) type Owed = (Revoke, Timestamp);
 
@@ -47,7 +52,8 @@ pub(super) type Owed = (Revoke, Timestamp);
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) clock: Clock,
-    pub(super) leeway: Duration,
+    /// In milliseconds.
+    leeway: AtomicU64,
     pub(super) revocations: Arc<Revocations>,
     /// By which anything is forgotten.
     time: Mutex<TimeGuard>,
@@ -62,13 +68,24 @@ impl Memory {
         Self {
             time: Mutex::new(TimeGuard::new(&clock, longest_access)),
             clock,
-            leeway,
+            leeway: AtomicU64::new(millis(leeway)),
             revocations: Arc::default(),
             live: Mutex::default(),
             owed: Mutex::default(),
             trouble: Mutex::default(),
             restored: Mutex::default(),
         }
+    }
+
+    /// How far other machines' clocks may be from ours.
+    pub(super) fn leeway(&self) -> Duration {
+        Duration::from_millis(self.leeway.load(Ordering::Relaxed))
+    }
+
+    /// Goes on with the lifetimes of another configuration.
+    pub(super) fn set_lifetimes(&self, leeway: Duration, longest_access: Duration) {
+        self.leeway.store(millis(leeway), Ordering::Relaxed);
+        lock(&self.time).set_patience(longest_access);
     }
 
     /// Takes in what a transaction changed; called after its commit and before its answers.
@@ -175,4 +192,12 @@ impl Memory {
 /// A poisoned lock is taken over: each guarded value is whole between any two statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl super::EmbeddedStore {
+    /// Goes on with the lifetimes of another configuration: how long revocations are kept depends
+    /// on them.
+    pub fn set_lifetimes(&self, leeway: Duration, longest_access: Duration) {
+        self.memory.set_lifetimes(leeway, longest_access);
+    }
 }

@@ -177,7 +177,7 @@ impl EmbeddedStore {
         let now = self.memory.clock.now();
         let mut notes: Vec<String> = self.memory.time(|time| time.note()).into_iter().collect();
         notes.extend(self.memory.restored().and_then(|restored| restored.note(now)));
-        if self.birth.made > now.plus(self.memory.leeway) {
+        if self.birth.made > now.plus(self.memory.leeway()) {
             notes.push(format!(
                 "the store was made at {}, which is still to come: the clock was wrong then or is \
                  wrong now",

@@ -38,6 +38,11 @@ impl TimeGuard {
         Self { highest, at, jump: None, patience, written: Timestamp::default() }
     }
 
+    /// Changes how long a jump is waited out.
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// Goes on from the highest time that the store has seen.
     pub(super) fn resume(&mut self, stored: Timestamp, clock: &Clock) {
         if self.written < stored {

@@ -179,7 +179,7 @@ impl Writer {
     fn transact(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
         let closed = || Failure::Store("it is not open".to_owned());
         let txn = self.db.as_ref().ok_or_else(closed)?.begin_write()?;
-        let mut t = Tables::open(&txn, &self.memory.revocations, self.memory.leeway)?;
+        let mut t = Tables::open(&txn, &self.memory.revocations, self.memory.leeway())?;
         let owed = self.memory.owed();
         for (what, at) in &owed {
             match sessions::revoke(&mut t, what, *at) {

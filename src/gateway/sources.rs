@@ -1,0 +1,51 @@
+//! The user sources of a generation.
+//!
+//! A source whose configuration is the same in the last generation stays as it is, with its
+//! connections and with what it has read; the others are opened.
+
+use std::sync::Arc;
+
+use super::{BuildError, Generation, Shared};
+use crate::config::{self, Config, UserSourceKind};
+use crate::identity::IdRules;
+use crate::users::{self, Means, UserSource, Users};
+
+pub(super) fn open_users(
+    shared: &Shared,
+    config: &Config,
+    last: Option<&Generation>,
+) -> Result<Users, BuildError> {
+    let means = Means {
+        hashing: shared.hashing.clone(),
+        store: shared.store.clone(),
+        clock: shared.clock.clone(),
+    };
+    let open = |source: &config::UserSource| match kept(source, last) {
+        Some(kept) => Ok(kept.clone()),
+        None => users::open(source, &means).map_err(|error| cannot_open(source, error)),
+    };
+    let sources = config.users.iter().map(open).collect::<Result<_, _>>()?;
+    let optional = config.users.iter().filter(|source| source.passed_over);
+    let optional = optional.map(|source| source.name.clone()).collect();
+    let ids = config.users.iter().map(|source| (source.name.clone(), source.id_rule()));
+    Ok(Users::new(sources, optional, IdRules::new(ids)))
+}
+
+fn kept<'l>(
+    source: &config::UserSource,
+    last: Option<&'l Generation>,
+) -> Option<&'l Arc<dyn UserSource>> {
+    let last = last.filter(|last| last.config.users.contains(source))?;
+    last.services.users.named(&source.name)
+}
+
+/// The error of a source that could not be opened.
+pub(crate) fn cannot_open(source: &config::UserSource, error: users::OpenError) -> BuildError {
+    let name = source.name.clone();
+    match &source.kind {
+        UserSourceKind::File { path, .. } if error.is_missing() => {
+            BuildError::NoUsers { name, path: path.clone() }
+        }
+        _ => BuildError::Users { name, source: error },
+    }
+}
