@@ -1,8 +1,9 @@
-//! The store file: made, opened, copied.
+//! The store file: creating, opening, loading, compacting and copying it.
 //!
-//! A new file is made under another name and linked into place when it is whole, so that a crash
-//! at the first start leaves either no store or a good one. What cannot be opened is refused with
-//! what to do about it; nothing is ever replaced by an empty store.
+//! A new file is written under a temporary name and linked into place when it is complete. A crash
+//! at the first start therefore leaves either no store or a complete one. A file that cannot be
+//! opened is refused, and the error says what to do. Nothing here ever replaces an existing file by
+//! an empty store: that would bring revoked sessions back to life.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -27,7 +28,7 @@ use crate::clock::Timestamp;
 use crate::identity::IdRules;
 use crate::secret::{self, Digest};
 
-/// Why a store cannot be opened, and what to do.
+/// The reasons why a store cannot be opened. Each message tells the operator what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(
@@ -62,7 +63,7 @@ pub enum OpenError {
     },
 }
 
-/// Where the file is, and how it is reached.
+/// The location of the store file, and what is needed to open it.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
@@ -70,32 +71,33 @@ pub(super) struct Place {
     pub(super) ids: IdRules,
 }
 
-/// What a store knows of itself.
+/// Facts that were fixed when the store was made. They tell one store from another.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Birth {
     pub(super) made: Timestamp,
     pub(super) secret: [u8; 32],
 }
 
-/// Pages of the file kept in memory; redb would take 1 GiB.
+/// Bytes of the file's pages kept in memory. The default of redb is 1 GiB.
 const CACHE: usize = 64 << 20;
 const OWNER_ONLY: u32 = 0o600;
-/// A file this short is not worth compacting.
+/// Files shorter than this (in bytes) are not compacted: there is little to gain.
 const SMALL: u64 = 4 << 20;
-/// Free bytes that a store which failed waits for.
+/// Free bytes on the disk that a failed store needs before it is opened again.
 const LEAST_ROOM: u64 = 256 << 10;
 
-/// Names in the `meta` table.
+/// The names of the facts in the table `meta`.
 const META_MADE: &str = "made";
 const META_SECRET: &str = "secret";
 const META_OPENED: &str = "opened";
-/// The highest time that was seen and believed.
+/// The highest wall-clock time that was seen and believed (see `time`).
 pub(super) const META_HIGHEST: &str = "highest";
-/// Sessions whose rotation the last commit made durable, but perhaps nobody was told.
+/// Sessions whose rotation is durable since the last commit, but whose client may not have got the
+/// answer. Their grace period begins again at the next start, see `load`.
 pub(super) const META_UNTOLD: &str = "untold";
 
 impl Place {
-    /// True if there is a file.
+    /// True if the store file exists.
     pub(super) fn exists(&self) -> Result<bool, OpenError> {
         self.path.try_exists().map_err(|source| self.io(source))
     }
@@ -104,9 +106,10 @@ impl Place {
         OpenError::Missing { path: self.path.clone() }
     }
 
-    /// Makes an empty store.
+    /// Creates an empty store. Fails if a file is there already.
     pub(super) fn create(&self, now: Timestamp) -> Result<(), OpenError> {
-        // Whole seconds, because that is how tokens say when they were issued.
+        // Whole seconds, because the time of issue in a token has whole seconds. With milliseconds,
+        // a token issued in the store's first second would look older than the store.
         let birth = Birth { made: now.whole_secs(), secret: secret::random() };
         install(&self.path, |db| {
             let txn = db.begin_write()?;
@@ -120,15 +123,18 @@ impl Place {
             Ok(())
         })
         .map_err(|source| match source.kind() {
-            // Another process was quicker; its store is as good, and it holds the lock.
+            // Another process created the store at the same moment. Its store is as good as ours,
+            // and that process holds the lock on it.
             io::ErrorKind::AlreadyExists => OpenError::InUse { path: self.path.clone() },
             _ => self.io(source),
         })
     }
 
-    /// Opens the file, verifies the whole of it, and reads what it says of itself.
+    /// Opens the file, verifies all of its pages, upgrades an older schema, and reads the facts in
+    /// it. Verifying all pages at the start finds damage before a session is lost to it.
     pub(super) fn open(&self) -> Result<(Database, Birth), OpenError> {
-        // Only a damaged file makes redb panic, where its own checks did not foresee the damage.
+        // redb panics only on a damaged file, where its own checks did not foresee the damage. The
+        // panic is caught and reported like every other damage.
         let opened = catch_unwind(AssertUnwindSafe(|| self.open_database()));
         let db = opened.unwrap_or_else(|_| Err(self.damaged("its pages contradict each other")))?;
         let fact = |name| tables::fact(&db, name).map_err(|error| self.damaged(error));
@@ -150,8 +156,9 @@ impl Place {
         }
     }
 
-    /// Fails while the disk is as good as full: a small commit would find a last page there, and
-    /// the store would come and go with every login.
+    /// Fails while the disk is nearly full. Without this check a small commit might find a last
+    /// free page, the store would count as working, and it would fail again at the next login. The
+    /// writer checks it before each attempt to open the store again.
     pub(super) fn room(&self) -> io::Result<()> {
         let disk = rustix::fs::statvfs(&self.path)?;
         if disk.f_bavail.saturating_mul(disk.f_frsize) < LEAST_ROOM {
@@ -161,13 +168,16 @@ impl Place {
     }
 
     fn open_database(&self) -> Result<Database, OpenError> {
-        // Never created here: a file that vanished while we run must not come back empty.
+        // The file is never created here. If it is deleted while the gateway runs, an empty store
+        // in its place would bring revoked sessions back to life.
         let file = OpenOptions::new().read(true).write(true).open(&self.path);
         let file = file.map_err(|source| self.io(source))?;
         let meta = file.metadata().map_err(|source| self.io(source))?;
         if meta.len() == 0 {
             return Err(self.damaged("it is empty"));
         }
+        // The file holds the secret of the store and of second steps. Permissions for group and
+        // others are removed, for example after a careless restore.
         if meta.permissions().mode() & 0o077 != 0 {
             file.set_permissions(Permissions::from_mode(OWNER_ONLY))
                 .map_err(|source| self.io(source))?;
@@ -199,7 +209,7 @@ impl Place {
         }
     }
 
-    /// What a fault means for a file that is being opened for the first time.
+    /// The meaning of a fault while a file is being opened for the first time.
     pub(super) fn unusable(&self, fault: Fault) -> OpenError {
         match fault {
             Fault::Store(redb::Error::Io(source)) => self.io(source),
@@ -216,8 +226,9 @@ impl Place {
     }
 }
 
-/// Reads into memory what has to be there before the store is handed out, and proves by a commit
-/// that it can be written.
+/// Loads into memory everything that must be there before the store is handed out, and commits
+/// once. The commit proves that the file can be written: a read-only disk is found at the start,
+/// not at the first login.
 pub(super) fn load(
     db: &Database,
     memory: &Memory,
@@ -227,6 +238,9 @@ pub(super) fn load(
     let txn = db.begin_write()?;
     let mut t = Tables::open(&txn, &memory.revocations, memory.leeway())?;
     let untold = t.rows().meta.get(META_UNTOLD)?.map(|ids| ids.value().to_vec());
+    // These rotations were durable when the process ended, but their clients may not have got the
+    // answer. The grace period begins again, so that a client that repeats its refresh is not taken
+    // for a thief.
     for id in untold.unwrap_or_default().as_chunks().0 {
         sessions::begin_grace_anew(&mut t, sessions::session_id(id), now)?;
     }
@@ -260,6 +274,9 @@ pub(super) fn load(
         }
     }
     let mut restored = RestoredStore::load(&t)?;
+    // The file beside the store has seen a later time than the store itself: the store was replaced
+    // by an older copy. Sessions that ended since are alive in it, and the operator is told. The
+    // note stays in the store, so that a restart does not hide it.
     if let Some(seen) = seen::read(path, &birth.secret).filter(|seen| Some(*seen) > highest) {
         let older = RestoredStore::new(seen, last_end);
         older.save(&mut t)?;
@@ -267,17 +284,22 @@ pub(super) fn load(
     }
     drop(t);
     txn.commit()?;
+    // The note is logged only after the commit. If the transaction fails, the store is opened again
+    // and the same note would be logged twice.
     if let Some(note) = restored.and_then(|restored| restored.note(now)) {
         tracing::warn!("{note}");
     }
     found.restored = Some(restored);
     memory.reload(live);
     memory.apply(found);
+    // `store.seen` is written after the commit and never before it. In the other order a crash
+    // between the two would make an intact store look like a restored one.
     seen::write(path, &birth.secret, memory.time(|time| time.written()));
     Ok(())
 }
 
-/// Writes down how late it is, once a minute: a clock that is far beyond that is not believed.
+/// Writes the highest believed time, at most once a minute. After a restart, a clock far beyond
+/// that time is not believed. See `time` for the threat.
 pub(super) fn write_highest(t: &mut Tables<'_>, memory: &Memory) -> Result<(), Fault> {
     if let Some(highest) = memory.time(TimeGuard::take_due) {
         t.change().meta.insert(META_HIGHEST, highest.millis().to_be_bytes().as_slice())?;
@@ -285,8 +307,9 @@ pub(super) fn write_highest(t: &mut Tables<'_>, memory: &Memory) -> Result<(), F
     Ok(())
 }
 
-/// Gives the disk back what has been freed, where that is most of the file: a redb file never
-/// shrinks by itself, and each start verifies the whole of it.
+/// Gives free pages back to the disk, if they are more than half of the file. A redb file never
+/// shrinks by itself, and each start reads all of it. Called once at the start, before the writer
+/// thread exists.
 pub(super) fn compact(db: &mut Database, path: &Path) -> Result<(), Fault> {
     let length = fs::metadata(path).map_err(redb::Error::Io)?.len();
     if length < SMALL {
@@ -302,12 +325,14 @@ pub(super) fn compact(db: &mut Database, path: &Path) -> Result<(), Fault> {
     match db.compact() {
         Ok(_) => Ok(()),
         Err(redb::CompactionError::Storage(error)) => Err(error.into()),
-        // Nobody else has a transaction open yet; if one had, the next start would do it.
+        // Compacting needs that no other transaction is open, which holds at the start. If one is
+        // open all the same, the next start will compact. Compacting is an economy, so failing at
+        // it is no reason to refuse the store.
         Err(_) => Ok(()),
     }
 }
 
-/// Copies what `from` sees into a new file.
+/// Copies the snapshot `from` into a new file.
 pub(super) fn copy(from: &ReadTransaction, to: &Path) -> io::Result<()> {
     install(to, |db| {
         let txn = db.begin_write()?;
@@ -317,17 +342,19 @@ pub(super) fn copy(from: &ReadTransaction, to: &Path) -> io::Result<()> {
     })
 }
 
-/// Makes a database under a passing name and links it to `path` once it is whole and durable.
-/// Fails if there is something at `path` already.
+/// Makes a database under a temporary name, and links it to `path` when it is complete and durable.
+/// Fails if `path` exists already: a hard link never replaces a file.
 fn install(path: &Path, fill: impl FnOnce(&Database) -> Result<(), Fault>) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", Digest(secret::random()).short()));
     let passing = PathBuf::from(name);
     let installed = write_new(&passing, fill).and_then(|()| fs::hard_link(&passing, path));
-    // Of no use any more, whether or not it was linked.
+    // The temporary name is of no use now, whether or not the link was made.
     let removed = fs::remove_file(&passing);
     installed?;
     removed?;
+    // The link itself is an entry of the folder: without a sync of the folder, a power failure
+    // could lose it although the file's content is on the disk.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

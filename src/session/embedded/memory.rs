@@ -1,8 +1,11 @@
-//! What the store keeps in memory beside its file.
+//! State that the store keeps in memory beside its file: revocations, an index of live sessions,
+//! and revocations that could not be written yet.
 //!
-//! Revocations are looked at by every request. The index of live sessions exists for one case:
-//! when the disk fails, a revocation still has to find the sessions it ends. What could not be
-//! written then is owed, and written before anything else once the disk allows.
+//! Every request reads the revocations. The index of live sessions is needed when the disk fails: a
+//! revocation must still find the sessions that it ends. A revocation that could not be written is
+//! owed, and it is written before anything else as soon as the disk allows.
+//!
+//! The handle and the writer thread share this state; nothing here waits for the disk.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +20,7 @@ use crate::identity::{SessionId, Subject};
 use crate::secret::Digest;
 use crate::session::{Revocations, Revoke, Session, StoreError};
 
-/// A session as far as a revocation needs to know it.
+/// The part of a session that a revocation needs.
 #[derive(Clone, Debug)]
 pub(super) struct Live {
     subject: Subject,
@@ -45,17 +48,18 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A revocation and when it was asked for.
+/// A revocation that is not written yet, and the time at which it was requested.
 pub(super) type Owed = (Revoke, Timestamp);
 
-/// What the handle and the writer share.
+/// State that the handle and the writer thread share. Each changing field has a lock of its own,
+/// held for some statements and never across a disk access.
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) clock: Clock,
-    /// In milliseconds.
+    /// How much clocks may differ, in milliseconds. A reload of the configuration may change it.
     leeway: AtomicU64,
     pub(super) revocations: Arc<Revocations>,
-    /// By which anything is forgotten.
+    /// Decides whether the clock is believed; rows are forgotten only by a believed clock.
     time: Mutex<TimeGuard>,
     live: Mutex<HashMap<SessionId, Live>>,
     owed: Mutex<Vec<Owed>>,
@@ -77,18 +81,22 @@ impl Memory {
         }
     }
 
-    /// How far other machines' clocks may be from ours.
+    /// How much the clocks of other machines may differ from ours.
     pub(super) fn leeway(&self) -> Duration {
         Duration::from_millis(self.leeway.load(Ordering::Relaxed))
     }
 
-    /// Goes on with the lifetimes of another configuration.
+    /// Takes over the lifetimes of a changed configuration. Times that were computed before stay as
+    /// they are in the file.
     pub(super) fn set_lifetimes(&self, leeway: Duration, longest_access: Duration) {
         self.leeway.store(millis(leeway), Ordering::Relaxed);
         lock(&self.time).set_patience(longest_access);
     }
 
-    /// Takes in what a transaction changed; called after its commit and before its answers.
+    /// Takes over the effects of a transaction.
+    ///
+    /// The writer calls it after the commit and before it answers the operations. If an operation
+    /// were answered first, its client could see a revoked token accepted.
     pub(super) fn apply(&self, effects: Effects) {
         for (id, until) in effects.revoked {
             self.revocations.revoke_session(id, until);
@@ -111,12 +119,14 @@ impl Memory {
         }
     }
 
-    /// Replaces the index of live sessions by what was read from the file.
+    /// Replaces the index of live sessions by the content of the file.
     pub(super) fn reload(&self, live: HashMap<SessionId, Live>) {
         *lock(&self.live) = live;
     }
 
-    /// Makes a revocation effective although it could not be written, and owes the writing.
+    /// Makes a revocation effective at once although it could not be written, and remembers that it
+    /// must be written. Requests refuse the sessions from now on; a revocation that is owed is lost
+    /// only if the process ends before the disk works again.
     pub(super) fn owe(&self, what: Revoke, now: Timestamp) {
         {
             let live = lock(&self.live);
@@ -151,35 +161,38 @@ impl Memory {
             }
         }
         let mut owed = lock(&self.owed);
-        // A client that repeats its logout must not make the list grow.
+        // A client that repeats its logout while the disk fails must not make the list grow without
+        // bound. The same revocation is therefore listed once.
         if !owed.iter().any(|(held, _)| *held == what) {
             owed.push((what, now));
         }
     }
 
-    /// Revocations that are not written yet.
+    /// The revocations that are not written yet, in the order in which they were requested.
     pub(super) fn owed(&self) -> Vec<Owed> {
         lock(&self.owed).clone()
     }
 
-    /// The first `count` of those are written now.
+    /// Removes the first `count` owed revocations, which are written now.
     pub(super) fn settle(&self, count: usize) {
+        // Only the writer removes from this list, and new revocations are added at its end: the
+        // first `count` are still the ones that the writer has read.
         lock(&self.owed).drain(..count);
     }
 
-    /// Looks at the clock; the guard says what may be forgotten by it.
+    /// Compares the clock with the time guard, then lets `look` read the guard.
     pub(super) fn time<T>(&self, look: impl FnOnce(&mut TimeGuard) -> T) -> T {
         let mut guard = lock(&self.time);
         guard.look(&self.clock);
         look(&mut guard)
     }
 
-    /// What the store was put in the place of, if it was.
+    /// The note that the store was replaced by an older copy, if it was.
     pub(super) fn restored(&self) -> Option<RestoredStore> {
         *lock(&self.restored)
     }
 
-    /// Notes whether the last operation could be carried out.
+    /// Records whether the last operation could be carried out, for `healthy`.
     pub(super) fn note(&self, trouble: Option<&StoreError>) {
         *lock(&self.trouble) = trouble.map(|StoreError::Unavailable(why)| why.clone());
     }
@@ -189,14 +202,14 @@ impl Memory {
     }
 }
 
-/// A poisoned lock is taken over: each guarded value is whole between any two statements.
+/// A poisoned lock is taken over: each guarded value is complete between any two statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl super::EmbeddedStore {
-    /// Goes on with the lifetimes of another configuration: how long revocations are kept depends
-    /// on them.
+    /// Takes over the lifetimes of a changed configuration. How long revocations are kept depends on
+    /// them, and so does the time for which a jump of the clock must hold.
     pub fn set_lifetimes(&self, leeway: Duration, longest_access: Duration) {
         self.memory.set_lifetimes(leeway, longest_access);
     }

@@ -1,9 +1,9 @@
-//! The embedded store: a redb file in the state folder, owned by one thread.
+//! The embedded store: a redb database file in the state folder, owned by one thread.
 //!
-//! `EmbeddedStore` is the handle: it queues operations for the `writer` and awaits their
-//! answers, so that no runtime thread ever waits for a disk. The operations themselves are in
-//! `sessions`, `codes`, `attempts` and `sweep`; each is a function over the tables of one write
-//! transaction. `file` makes and opens the file, `memory` is what is kept beside it.
+//! `EmbeddedStore` is the handle: it queues operations for the `writer` and awaits the answers, so
+//! that no runtime thread waits for a disk. The operations are in `sessions`, `codes`, `attempts`
+//! and `sweep`, as functions over the tables of one write transaction. `file` makes and opens the
+//! file; `memory` is the state kept beside it.
 
 mod attempts;
 mod codes;
@@ -54,32 +54,32 @@ use crate::clock::{Clock, Timestamp};
 use crate::identity::{IdRules, SessionId, Subject, UserId};
 use crate::secret::Digest;
 
-/// How to open an embedded store.
+/// The settings for opening an embedded store.
 #[derive(Clone, Debug)]
 pub struct EmbeddedOptions {
-    /// The file, `store.redb` in the state folder; the folder exists.
+    /// The file, `store.redb` in the state folder. The folder must exist.
     pub path: PathBuf,
-    /// For what happens without a request: sweeping, and grace after a failure.
+    /// The clock for work that no request causes: sweeping, and grace periods after a failure.
     pub clock: Clock,
-    /// How much clocks may differ; revocations and ended sessions are kept for longer by it.
+    /// How much clocks may differ. Revocations and ended sessions are kept longer by this time.
     pub leeway: Duration,
-    /// The life of the longest access token: for so long a clock that jumped has to hold before
-    /// anything is forgotten by it.
+    /// The longest lifetime of an access token. A clock that jumped ahead must hold its new time
+    /// for so long before anything is forgotten.
     pub longest_access: Duration,
-    /// Who the users of sessions are that an earlier version knew by their sources' ids.
+    /// How subjects are made of source ids, for sessions written before schema 4.
     pub ids: IdRules,
-    /// There are signing keys: then a missing file is an error.
+    /// True if signing keys exist: then a missing store file is an error.
     pub keys_exist: bool,
-    /// Make a missing file all the same (`--new-state`). An existing one is kept.
+    /// Make a missing file although keys exist (`--new-state`). An existing file is kept.
     pub new_state: bool,
-    /// Makes the disk fail when a test says so.
+    /// Lets a test make the disk fail.
     pub backend_faults: Option<Arc<Faults>>,
 }
 
-/// Operations that wait; more are refused at once.
+/// Bound on the operations that wait for the writer; further ones fail at once.
 const QUEUE: usize = 4096;
 
-/// A store in a file of this machine.
+/// A session store in a local file. Dropping the last handle ends the writer thread.
 pub struct EmbeddedStore {
     path: PathBuf,
     birth: Birth,
@@ -89,7 +89,7 @@ pub struct EmbeddedStore {
     closed: CancellationToken,
 }
 
-/// Why a backup was not made.
+/// The reasons why a backup was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     #[error(transparent)]
@@ -103,8 +103,8 @@ pub enum BackupError {
 }
 
 impl EmbeddedStore {
-    /// Opens the store, or makes one where there may be a new one, and loads its revocations.
-    /// Blocks on the disk.
+    /// Opens the store, or makes one where a new one is allowed, and loads its revocations. Blocks
+    /// on the disk.
     ///
     /// # Errors
     /// When the file is missing, damaged, too new, in use or unreadable; each says what to do.
@@ -150,7 +150,7 @@ impl EmbeddedStore {
         let (sender, copied) = oneshot::channel();
         let path = to.to_owned();
         let io = |source| BackupError::Io { path: to.to_owned(), source };
-        // A thread of its own: the writer goes on meanwhile, and no runtime thread waits.
+        // The copy runs in a thread of its own: the writer goes on, and no runtime thread waits.
         thread::Builder::new()
             .name("backup".to_owned())
             .spawn(move || sender.send(file::copy(&snapshot, &path)))
@@ -158,8 +158,8 @@ impl EmbeddedStore {
         copied.await.unwrap_or_else(|_| Err(io::Error::other("the copy panicked"))).map_err(io)
     }
 
-    /// Removes up to a few hundred rows that expired before `now`; answers how many were due. None
-    /// while the clock is not believed. The writer does this by itself; tests drive it.
+    /// Removes some hundreds of rows that expired before `now`; returns how many were looked at.
+    /// None while the clock is not believed. The writer sweeps by itself; tests call this.
     ///
     /// # Errors
     /// When the store is unavailable.
@@ -172,7 +172,7 @@ impl EmbeddedStore {
         Ok(looked)
     }
 
-    /// What an operator should know of the store, a sentence each.
+    /// Notes about the store for an operator, one sentence each.
     pub fn notes(&self) -> Vec<String> {
         let now = self.memory.clock.now();
         let mut notes: Vec<String> = self.memory.time(|time| time.note()).into_iter().collect();
@@ -410,7 +410,7 @@ impl SessionStore for EmbeddedStore {
 
     async fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
-        // Where the queue is full the writer is awake anyway.
+        // If the queue is full, the writer is awake already and will see `closing`.
         let _ = self.queue.try_send(Message::Wake);
         self.closed.cancelled().await;
     }

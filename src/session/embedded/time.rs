@@ -1,33 +1,36 @@
-//! Whether the clock is to be believed.
+//! The time guard: decides whether the wall clock is believed.
 //!
-//! A store forgets by the wall clock: sessions, revocations, counts. A clock that is far ahead for
-//! a moment (a bad battery at boot, put right by NTP a minute later) would have it forget what is
-//! needed when the clock is right again; tokens that were logged out would come back to life. So
-//! the highest time that was ever seen is kept in the store. A clock that is more than an hour
-//! beyond it, and beyond what the monotonic clock has counted since, is suspect: nothing is
-//! forgotten until it has stayed there for as long as the longest access token lives. After that no
-//! token that a logout was for can be alive by either clock.
+//! A store forgets by the wall clock: sessions, revocations, counts. If a clock is far ahead for a
+//! moment (an empty battery at boot, corrected by NTP a minute later), the store would forget
+//! revocations that are needed again when the clock is right: tokens that were logged out would
+//! come back to life.
+//!
+//! So the highest time ever seen is kept in the store. A clock more than an hour beyond that time,
+//! and beyond what the monotonic clock has counted since, is suspect. Nothing is forgotten until it
+//! has stayed there for the lifetime of the longest access token. After that no logged-out token is
+//! valid by either clock.
 
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 
-/// How far a clock may jump without a question: summer time where somebody keeps the machine's
-/// clock in local time, and every correction that NTP makes by itself.
+/// How far a clock may jump without suspicion: a change to summer time where the machine's clock
+/// runs in local time, and every correction that NTP makes by itself.
 const JUMP: Duration = Duration::from_secs(3600);
 
-/// How much later a time has to be to be written down anew.
+/// How much later a time must be before it is written to the store again.
 const WRITE_AFTER: Duration = Duration::from_secs(60);
 
-/// The highest time seen, and a jump that is not believed yet.
+/// The highest believed time, and a jump that is not believed yet. Every operation that forgets
+/// rows looks at the clock through this guard first.
 #[derive(Debug)]
 pub(super) struct TimeGuard {
     highest: Timestamp,
-    /// What the monotonic clock said then.
+    /// The reading of the monotonic clock at `highest`.
     at: Duration,
-    /// Since when the wall clock has been too far ahead, by the monotonic clock, and what it said.
+    /// A jump ahead: when it began, by the monotonic clock, and the wall clock's time then.
     jump: Option<(Duration, Timestamp)>,
-    /// For so long a jump has to hold.
+    /// How long a jump must hold before it is believed.
     patience: Duration,
     written: Timestamp,
 }
@@ -38,12 +41,12 @@ impl TimeGuard {
         Self { highest, at, jump: None, patience, written: Timestamp::default() }
     }
 
-    /// Changes how long a jump is waited out.
+    /// Changes how long a jump must hold before it is believed.
     pub(super) fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
     }
 
-    /// Goes on from the highest time that the store has seen.
+    /// Continues from the highest time in the store, if that is later than what was written last.
     pub(super) fn resume(&mut self, stored: Timestamp, clock: &Clock) {
         if self.written < stored {
             (self.highest, self.at, self.jump) = (stored, clock.monotonic(), None);
@@ -52,10 +55,11 @@ impl TimeGuard {
         self.look(clock);
     }
 
-    /// Compares the wall clock with what it should be.
+    /// Compares the wall clock with the time that the monotonic clock leads us to expect.
     pub(super) fn look(&mut self, clock: &Clock) {
         let (now, at) = (clock.now(), clock.monotonic());
         let expected = self.highest.plus(at.saturating_sub(self.at));
+        // A clock that goes back needs no suspicion: then rows are kept too long, which is safe.
         if now <= expected.plus(JUMP) {
             self.jump = None;
         } else {
@@ -65,17 +69,18 @@ impl TimeGuard {
             }
             self.jump = None;
         }
+        // The highest time never decreases, so setting the clock back and forth gains nothing.
         if now > self.highest {
             (self.highest, self.at) = (now, at);
         }
     }
 
-    /// Whether anything may be forgotten by the clock.
+    /// True if rows may be forgotten by the clock.
     pub(super) fn is_believed(&self) -> bool {
         self.jump.is_none()
     }
 
-    /// The highest time that is believed, where it should be written down.
+    /// The highest believed time, if it should be written down now; it counts as written then.
     pub(super) fn take_due(&mut self) -> Option<Timestamp> {
         let is_due = self.highest.since(self.written) >= WRITE_AFTER;
         is_due.then(|| {
@@ -84,12 +89,12 @@ impl TimeGuard {
         })
     }
 
-    /// What was written down last.
+    /// The time that was written down last.
     pub(super) fn written(&self) -> Timestamp {
         self.written
     }
 
-    /// For the operator, while the clock is not believed.
+    /// The note for the operator while the clock is not believed.
     pub(super) fn note(&self) -> Option<String> {
         let (_, jumped) = self.jump?;
         Some(format!(

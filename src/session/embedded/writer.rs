@@ -1,9 +1,11 @@
-//! The one thread that owns the database.
+//! The writer: the one thread that owns the database.
 //!
-//! What is queued is carried out in one transaction and answered after its commit: many waiters
-//! share an fsync. After an I/O error redb takes nothing more; then everybody is told so, the
-//! database is dropped and opened anew with back-off, and what the failed commit may or may not
-//! have done is read from the file.
+//! Group commit: the queued operations are carried out in one transaction and answered after its
+//! commit, so that many waiters share one fsync.
+//!
+//! After an I/O error redb accepts nothing more. Then all waiting operations get an error, the
+//! database is dropped and opened again with back-off, and the file says what the failed commit did
+//! or did not do. The writer never answers an operation before its result is durable.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,21 +23,21 @@ use super::{seen, sessions, sweep};
 use crate::clock::Timestamp;
 use crate::session::StoreError;
 
-/// Operations in one transaction: a bound on how long the first of them waits.
+/// Operations in one transaction. The bound limits how long the first of them waits.
 const BATCH: usize = 1024;
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// While rows are left that have expired.
+/// The interval of the sweep while more expired rows are left than one pass removes.
 const SWEEP_AGAIN: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(5);
-/// How soon the writer notices what nobody tells it, such as an owed revocation.
+/// How soon the writer notices work for which it gets no message, such as an owed revocation.
 const NAP: Duration = Duration::from_millis(500);
 
-/// What went wrong in a transaction.
+/// The place of a failure in a transaction.
 enum Failure {
-    /// One operation, by index: the others can do without it.
+    /// One operation failed, named by its index. The others are repeated without it.
     Job(usize, String),
-    /// The database.
+    /// The database failed, and with it every operation of the transaction.
     Store(String),
 }
 
@@ -45,7 +47,7 @@ impl<E: Into<Fault>> From<E> for Failure {
     }
 }
 
-/// The writer's own state.
+/// The state of the writer thread.
 pub(super) struct Writer {
     place: Place,
     birth: Birth,
@@ -56,11 +58,11 @@ pub(super) struct Writer {
     retry_at: Instant,
     retry_after: Duration,
     sweep_at: Instant,
-    /// The file names sessions whose rotation may not have been answered.
+    /// True if the file names sessions whose rotation may not have been answered.
     untold: bool,
-    /// What `store.seen` says.
+    /// The time in the file `store.seen`, to write it only when it changes.
     seen: Timestamp,
-    /// The operation that runs now, in case it panics.
+    /// The index of the operation that runs now, so that a panic can be blamed on it.
     running: Option<usize>,
 }
 
@@ -89,7 +91,7 @@ impl Writer {
         }
     }
 
-    /// Works until the store is closed or let go of.
+    /// Works until the store is closed or the last handle is dropped.
     pub(super) fn run(mut self) {
         loop {
             match self.queue.recv_timeout(self.nap()) {
@@ -99,7 +101,9 @@ impl Writer {
             }
             self.duties();
             if self.closing.load(Ordering::SeqCst) {
-                // Nothing is accepted any more; what was accepted is carried out.
+                // `send` refuses new operations once `closing` is set. What was accepted before is
+                // still carried out, because its callers wait for an answer. Dropping them would
+                // lose a login that the caller believes to be under way.
                 while let Ok(next) = self.queue.try_recv() {
                     self.take(next);
                 }
@@ -109,12 +113,14 @@ impl Writer {
         self.finish();
     }
 
+    /// Sleeps until the next duty, but never longer than `NAP`: an owed revocation sends no
+    /// message.
     fn nap(&self) -> Duration {
         let next = if self.db.is_some() { self.sweep_at } else { self.retry_at };
         next.saturating_duration_since(Instant::now()).min(NAP)
     }
 
-    /// Carries out `first` and what is queued behind it.
+    /// Carries out `first` and the messages queued behind it, up to `BATCH`.
     fn take(&mut self, first: Message) {
         let mut jobs = Vec::new();
         let mut snapshots = Vec::new();
@@ -128,8 +134,10 @@ impl Writer {
         if !jobs.is_empty() {
             self.carry_out(jobs);
         }
+        // Snapshots come after the operations of the same batch, so that a backup contains
+        // everything that was accepted before it was requested.
         for answer in snapshots {
-            // Whoever asked may have gone away.
+            // The caller may have given up waiting.
             let _ = answer.send(self.snapshot());
         }
     }
@@ -144,6 +152,9 @@ impl Writer {
             let trouble = self.trouble();
             return answer(jobs, &Err(trouble));
         }
+        // The transaction is repeated until it succeeds. Each repetition has one operation less, so
+        // the loop ends after at most as many rounds as there are operations. Operations that
+        // succeeded before run again in the new transaction, which has none of their changes.
         loop {
             match self.attempt(&mut jobs) {
                 Ok(()) => {
@@ -158,7 +169,7 @@ impl Writer {
                 }
                 Err(Failure::Store(why)) => {
                     let path = self.place.path.display();
-                    tracing::error!(%path, why, "the session store failed and is opened anew");
+                    tracing::error!(%path, why, "the session store failed and will be opened again");
                     let trouble = self.lose(&why);
                     return answer(jobs, &Err(trouble));
                 }
@@ -166,6 +177,9 @@ impl Writer {
         }
     }
 
+    /// A panic in an operation must not end the only thread that can write. The transaction is
+    /// dropped, which aborts it, and the operation that ran is answered with an error. If no
+    /// operation was running, the database itself is taken to be broken.
     fn attempt(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
         self.running = None;
         let outcome = catch_unwind(AssertUnwindSafe(|| self.transact(jobs)));
@@ -175,11 +189,14 @@ impl Writer {
         })
     }
 
-    /// One transaction: what is owed, then the jobs, then the commit.
+    /// One transaction: owed revocations first, then the operations, then the commit.
     fn transact(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
         let closed = || Failure::Store("it is not open".to_owned());
         let txn = self.db.as_ref().ok_or_else(closed)?.begin_write()?;
         let mut t = Tables::open(&txn, &self.memory.revocations, self.memory.leeway())?;
+        // Owed revocations come first. Else an operation of this batch, for example a refresh,
+        // could see a session as alive that was revoked before. Memory refuses such sessions
+        // already; this makes the file agree with it.
         let owed = self.memory.owed();
         for (what, at) in &owed {
             match sessions::revoke(&mut t, what, *at) {
@@ -198,6 +215,9 @@ impl Writer {
         let untold = self.name_untold(&mut t)?;
         let (dirty, effects) = (t.dirty(), std::mem::take(&mut t.effects));
         drop(t);
+        // The order matters: commit, then `untold`, then memory, then the answers (by the caller).
+        // Memory must not show a change that a failed commit has lost, and an answered client must
+        // find the change in memory.
         if dirty {
             txn.commit()?;
             self.untold = untold;
@@ -209,19 +229,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes down whose rotation becomes durable before anyone is told of it: if we die in
-    /// between, their grace begins when we are back.
+    /// Writes down which sessions were rotated, in the same transaction as the rotation. If the
+    /// process dies between the commit and the answers, the next start begins the grace period of
+    /// these sessions again.
     fn name_untold(&self, t: &mut Tables<'_>) -> Result<bool, Failure> {
         let ids: Vec<u8> = t.effects.rotated.iter().flat_map(|id| *id.0.as_bytes()).collect();
         if !ids.is_empty() {
             t.change().meta.insert(META_UNTOLD, ids.as_slice()).map_err(Fault::from)?;
         } else if self.untold && t.dirty() {
+            // The note of an earlier commit is removed with the next commit that happens anyway:
+            // its clients have their answers by then, and a commit only for this would cost an
+            // fsync.
             t.change().meta.remove(META_UNTOLD).map_err(Fault::from)?;
         }
         Ok(!ids.is_empty() || (self.untold && !t.dirty()))
     }
 
-    /// Lets go of a database that failed.
+    /// Drops a database that failed and sets the time of the next attempt to open it.
     fn lose(&mut self, why: &str) -> StoreError {
         let trouble = unavailable(why);
         self.db = None;
@@ -234,7 +258,8 @@ impl Writer {
         self.memory.healthy().err().unwrap_or_else(|| unavailable("it is not open"))
     }
 
-    /// What is done without being asked.
+    /// Work that no message asks for: opening the database again, writing owed revocations,
+    /// sweeping. Each is skipped while the database is not open, except opening it.
     fn duties(&mut self) {
         if self.db.is_none() && Instant::now() >= self.retry_at {
             self.reopen();
@@ -267,6 +292,8 @@ impl Writer {
     fn try_reopen(&self) -> Result<Database, String> {
         self.place.room().map_err(|error| error.to_string())?;
         let (db, birth) = self.place.open().map_err(|error| error.to_string())?;
+        // The file was replaced while the gateway ran. Its secret differs, so derived `jti`s and
+        // hashes of codes would not match; only a restart can take it over.
         if birth != self.birth {
             return Err("another store is in its place; restart the gateway".to_owned());
         }
@@ -283,6 +310,8 @@ impl Writer {
         let memory = self.memory.clone();
         let (job, mut looked) = Job::new(move |t| {
             file::write_highest(t, &memory)?;
+            // While the clock is not believed, nothing is removed: if it is wrong, rows would be
+            // gone that are needed once it is right again.
             if believed { sweep::pass(t, now) } else { Ok(0) }
         });
         self.carry_out(vec![job]);
@@ -291,13 +320,16 @@ impl Writer {
             self.write_seen();
         }
         let more = looked.is_some_and(|rows| rows >= sweep::PASS);
+        // The memory is swept after the file has nothing left that is due: a revocation in memory
+        // must not go before the session row that it refuses. In the other order the session would
+        // seem alive for a moment.
         if believed && !more {
             self.memory.revocations.sweep(now);
         }
         self.sweep_at = Instant::now() + if more { SWEEP_AGAIN } else { SWEEP_EVERY };
     }
 
-    /// The store has it on its disk what it has seen.
+    /// Writes the file `store.seen`, after the store itself has the same time on its disk.
     fn write_seen(&mut self) {
         let seen = self.memory.time(|time| time.written());
         if seen != self.seen {
@@ -306,7 +338,7 @@ impl Writer {
         }
     }
 
-    /// Writes what is still owed and lets go of the file.
+    /// Writes owed revocations, records a clean end, and closes the file.
     fn finish(mut self) {
         let owes = !self.memory.owed().is_empty();
         if self.db.is_none() && owes {
@@ -316,7 +348,7 @@ impl Writer {
             let (memory, untold) = (self.memory.clone(), owes || self.untold);
             let (job, mut written) = Job::new(move |t| {
                 if untold {
-                    // Everybody has been told by now.
+                    // Every client has its answer by now, so no grace period needs to be restarted.
                     t.change().meta.remove(META_UNTOLD)?;
                 }
                 file::write_highest(t, &memory)
