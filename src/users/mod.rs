@@ -1,10 +1,14 @@
 //! Users and their passwords, wherever they are kept.
 //!
-//! `UserSource` is the seam; `FileSource` reads `users.toml`, which `edit` changes, and `htpasswd`.
-//! `SqlSource` asks a database, `LdapSource` a directory, `HttpSource` a legacy system. `Users` asks
-//! the sources of a login in order: the first that knows the name decides. `Imports` keeps stronger
-//! hashes for sources that cannot. `PasswordPool` hashes in its own bounded threads; `password` says
-//! what a stored hash is and costs, `rules` what a new password has to be.
+//! `UserSource` is the trait that hides the kind of source. `FileSource` reads `users.toml`, which
+//! `edit` changes, and `htpasswd`; `SqlSource` asks a database, `LdapSource` a directory, and
+//! `HttpSource` a legacy system. `Users` asks the sources of a login in order; the first source
+//! that knows the name decides.
+//!
+//! `Imports` keeps stronger hashes for sources that cannot store them. `PasswordPool` hashes
+//! passwords in its own bounded threads. `password` parses stored hashes and knows their costs, and
+//! `rules` checks new passwords. This module does not count attempts and knows no sessions: `login`
+//! does that.
 
 mod bootstrap;
 mod canonical;
@@ -55,43 +59,46 @@ use crate::admission::{Place, Places};
 use crate::identity::{IdRules, Subject, UserId};
 use crate::secret::SecretString;
 
-/// For each question that a source is asked at once, so many may wait for their turn: in a second or
-/// two it comes to them, or the source is not well.
+/// How many questions may wait for each question that a source is asked at the same time. A waiting
+/// question gets its turn within a second or two; if more wait than this, the source is probably in
+/// trouble.
 const WAITING: usize = 4;
-/// However little a source is asked at once, two people at one address may log in together.
+/// Lower limit for the places of a source. Even if a source is asked one question at a time, two
+/// people behind one address must be able to log in together.
 const LEAST_PLACES: usize = 16;
 
-/// All sources of the configuration; a login asks those that it names, in its order.
+/// All sources of the configuration. A login asks the sources that it names, in its order.
 ///
-/// Each source has places of its own for those who guess at its passwords, and others for its users
-/// who are logged in already: neither a source that is silent nor many guesses keep anybody else
-/// waiting.
+/// Each source has places for clients that try passwords, and separate places for users who are
+/// logged in already. Therefore neither a silent source nor many guesses keep other sources, or
+/// users with a session, waiting.
 #[derive(Clone, Debug, Default)]
 pub struct Users {
     sources: Vec<Arc<dyn UserSource>>,
-    /// Of each source that asks somebody elsewhere.
+    /// The places of each source that asks a remote system.
     places: HashMap<String, SourcePlaces>,
-    /// Names of those that are passed over while they are unavailable.
+    /// Names of the sources that are skipped while they are unavailable.
     optional: Vec<String>,
     ids: IdRules,
 }
 
-/// How many are asked about users of one source at once, or wait for their turn.
+/// Bounds on the questions to one source: those that are being asked and those that wait.
 #[derive(Clone, Debug)]
 struct SourcePlaces {
     guesses: Places,
-    /// For users who are in already, whose sessions go on only if they still are who they were.
+    /// Places for users with a session. Their sessions go on only after the source has confirmed
+    /// that the user has not changed.
     finds: Places,
 }
 
-/// What was found of a name before its password is checked.
+/// The result of looking a name up, before its password is verified.
 #[derive(Debug, Default)]
 pub struct Lookup {
-    /// The user whose name it is.
+    /// The user that the name belongs to; `None` if no source knows it.
     pub key: Option<UserKey>,
-    /// Whether somebody elsewhere was asked for it.
+    /// True if a remote system was asked for the name.
     pub asked_elsewhere: bool,
-    /// What each source that was asked has found.
+    /// The result of each source that was asked, to be given back to it with the password.
     found: Vec<(String, NameLookup)>,
 }
 
@@ -106,9 +113,9 @@ fn taken(source: &str, places: &Places, origin: Option<IpAddr>) -> Result<Place,
 }
 
 impl Users {
-    /// Puts sources together; their names differ. `optional` names those (`on_unavailable =
-    /// "next"`) in whose stead the next is asked while they cannot answer; `ids` says what their
-    /// ids are worth.
+    /// Puts the sources together. Their names must be unique. `optional` names the sources with
+    /// `on_unavailable = "next"`: while one of them cannot answer, the next source is asked. `ids`
+    /// decides which subject an id of a source stands for.
     pub fn new(sources: Vec<Arc<dyn UserSource>>, optional: Vec<String>, ids: IdRules) -> Self {
         let places = sources.iter().filter_map(|source| {
             let places = source.parallel()?.saturating_mul(1 + WAITING).max(LEAST_PLACES);
@@ -118,31 +125,34 @@ impl Users {
         Self { places: places.collect(), sources, optional, ids }
     }
 
-    /// Who the user `id` of `source` is to everybody but that source.
+    /// The subject of the user `id` of `source`: the id under which everything outside the source
+    /// knows the user.
     pub fn subject(&self, source: &str, id: &UserId) -> Subject {
         self.ids.subject(source, id)
     }
 
-    /// Within what that subject is one person: the source, or nothing where sources share users.
+    /// The scope in which the subject is one person: the name of the source, or empty where sources
+    /// share their users.
     pub fn realm<'a>(&self, source: &'a str) -> &'a str {
         self.ids.realm(source)
     }
 
-    /// The sources, in the order of the configuration.
+    /// All sources, in the order of the configuration.
     pub fn sources(&self) -> &[Arc<dyn UserSource>] {
         &self.sources
     }
 
-    /// The source of this name, if there is one.
+    /// The source with this name, if there is one.
     pub fn named(&self, name: &str) -> Option<&Arc<dyn UserSource>> {
         self.sources.iter().find(|source| source.name() == name)
     }
 
-    /// Looks for a name before its password is checked: what attempts are counted by. The first of
-    /// `sources` that knows it decides.
+    /// Looks a name up before its password is verified, to learn by which account attempts are
+    /// counted. The first of `sources` that knows the name decides.
     ///
     /// # Errors
-    /// When a source that had to be asked could not say, or has no place for `origin`.
+    ///
+    /// If a source that had to be asked could not answer, or has no free place for `origin`.
     pub async fn look_for(
         &self,
         sources: &[String],
@@ -152,6 +162,9 @@ impl Users {
         let mut lookup = Lookup::default();
         for source in sources {
             let source = self.source(source)?;
+            // The place is held until this source has answered, and given back before the next
+            // source is asked: a slow source must not keep places of another one. Places bound the
+            // questions, not the logins.
             let _place = self.place_to_guess(source.name(), origin)?;
             lookup.asked_elsewhere |= !source.is_local();
             match source.look_for(name).await {
@@ -169,14 +182,17 @@ impl Users {
         Ok(lookup)
     }
 
-    /// Checks a password: the first of `sources` that knows the name decides. A wrong password
-    /// costs as many hash operations as a name that none of them knows. `lookup` is what was found
-    /// of the name a moment ago; the default where it was not looked for.
+    /// Verifies a password. The first of `sources` that knows the name decides.
+    ///
+    /// Invariant: a wrong password costs as many hash operations as a name that no source knows;
+    /// otherwise the time of the answer would tell which names exist. `lookup` is the result of
+    /// `look_for` for this name, or the default if the name was not looked up.
     ///
     /// # Errors
-    /// When a source that had to be asked could not say; the next is then not asked, since it
-    /// might know another user of that name, unless the operator said so. Also when it has no place
-    /// for `origin`.
+    ///
+    /// If a source that had to be asked could not answer. The next source is not asked then,
+    /// because it may know another user of that name, unless the operator has allowed it
+    /// (`optional`). Also if the source has no free place for `origin`.
     pub async fn check(
         &self,
         sources: &[String],
@@ -188,8 +204,12 @@ impl Users {
         for source in sources {
             let source = self.source(source)?;
             let place = self.place_to_guess(source.name(), origin);
+            // A source before this one has refused the password. This source spends the same work
+            // as for an unknown name, so that the total time does not tell which source knows the
+            // name. Without a free place the work is left out rather than waited for.
             if decided.is_some() {
-                // A full queue is not told here: the guess has been made and has to count.
+                // An error here is ignored: the password has been judged, and the attempt must
+                // count.
                 if place.is_ok() {
                     let _ = source.spend(name, password, origin).await;
                 }
@@ -207,14 +227,18 @@ impl Users {
                 Err(error) => self.pass_over(source.as_ref(), error)?,
             }
         }
+        // A wrong password at one source is the result, even if the later sources do not know the
+        // name. `Unknown` means that no source which answered knows it; a source that was skipped
+        // may.
         Ok(decided.unwrap_or(Checked::Unknown))
     }
 
-    /// The user behind a name, from the first of `sources` that knows it; for operators, who need
-    /// no place.
+    /// The user that a name belongs to, from the first of `sources` that knows it. It is for
+    /// operators and takes no place.
     ///
     /// # Errors
-    /// When a source that had to be asked could not say.
+    ///
+    /// If a source that had to be asked could not answer.
     pub async fn resolve(
         &self,
         sources: &[String],
@@ -231,11 +255,12 @@ impl Users {
         Ok(None)
     }
 
-    /// The user `id` of `source`, called `name` at login, as he is now; `None` if he, or the
-    /// source, is gone.
+    /// The present state of the user `id` of `source`, who was called `name` at login. `None` if
+    /// the user is removed or disabled, or if the source is no longer configured.
     ///
     /// # Errors
-    /// When the source could not say.
+    ///
+    /// If the source could not answer. The caller must not treat that as a missing user.
     pub async fn find(
         &self,
         source: &str,
@@ -254,7 +279,8 @@ impl Users {
         }
     }
 
-    /// Whether nobody has to be asked about users of `source`. Nor of one that is not there.
+    /// True if no remote system is asked about users of `source`; also true for a source that is
+    /// not configured.
     pub fn is_local(&self, source: &str) -> bool {
         self.sources
             .iter()
@@ -262,13 +288,13 @@ impl Users {
             .is_none_or(|known| known.is_local())
     }
 
-    /// How many users of `source` may be asked about at once.
+    /// How many users of `source` may be looked up at the same time; at least one.
     pub fn parallel(&self, source: &str) -> usize {
         let found = self.sources.iter().find(|known| known.name() == source);
         found.and_then(|source| source.parallel()).unwrap_or(1).max(1)
     }
 
-    /// Returns when users of any source may have changed since the last call.
+    /// Resolves when users of any source may have changed since the last call.
     pub async fn changed(&self) {
         let waits = self.sources.iter().map(|source| source.changed());
         let mut waits: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = waits.collect();
@@ -279,7 +305,8 @@ impl Users {
         .await;
     }
 
-    /// `None` where the source asks nobody elsewhere.
+    /// Takes a place for a client that tries a password; `None` if the source asks no remote
+    /// system.
     fn place_to_guess(
         &self,
         source: &str,
@@ -289,7 +316,8 @@ impl Users {
         places.map(|places| taken(source, &places.guesses, origin)).transpose()
     }
 
-    /// Lets the next source be asked, where the operator prefers that to an honest 503.
+    /// Decides whether the next source may be asked after this error. Only sources for which the
+    /// operator prefers that to an answer of 503 are skipped, and only if they are unavailable.
     fn pass_over(&self, source: &dyn UserSource, error: SourceError) -> Result<(), SourceError> {
         let unavailable = matches!(error, SourceError::Unavailable { .. });
         if unavailable && self.optional.iter().any(|name| name == source.name()) {

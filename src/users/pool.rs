@@ -1,9 +1,11 @@
-//! The threads that hash passwords, and the queue before them.
+//! The password pool: threads that hash passwords, and the queue in front of them.
 //!
-//! Hashing is dear on purpose, so it has threads of its own (at nice 10: on Linux that holds for
-//! the single thread, and the kernel then prefers the workers), a bounded queue, and a bound on
-//! how much of the queue one origin may hold. A full queue is said at once, never waited for.
-//! A panic in one job costs that job. The threads end when the pool is dropped.
+//! Hashing is expensive on purpose. It has threads of its own, a bounded queue, and a bound on the
+//! part of the queue that one origin may hold. The threads run at nice 10; on Linux that applies to
+//! the single thread, so the kernel prefers the workers.
+//!
+//! Back-pressure: a full queue is reported at once, the caller never waits for a place. A panic in
+//! one job costs that job only. The threads end when the pool is dropped.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,7 +25,7 @@ use crate::secret::SecretString;
 
 const NICE: i32 = 10;
 
-/// Why the pool has no answer.
+/// The reasons why the pool has no result.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PoolError {
     #[error("{waiting} passwords are already waiting to be hashed")]
@@ -36,7 +38,8 @@ pub enum PoolError {
     Hash(#[from] HashError),
 }
 
-/// Threads that hash passwords.
+/// The threads that hash passwords. One pool serves all sources of a gateway, so its size bounds
+/// the memory and the time that hashing may take.
 #[derive(Debug)]
 pub struct PasswordPool {
     shared: Arc<Shared>,
@@ -57,20 +60,21 @@ impl fmt::Debug for Shared {
 #[derive(Default)]
 struct Line {
     jobs: VecDeque<Job>,
-    /// How many jobs of each client wait.
+    /// Number of waiting jobs of each client address group.
     held: GroupCounts,
     busy: usize,
     closed: bool,
-    /// As many threads as there should be, and as there are.
+    /// The number of threads that there should be, and the number that there are. They differ while
+    /// threads end after a change of the configuration.
     parallel: usize,
     threads: usize,
-    /// How many jobs may wait, and how many of one client.
+    /// The number of jobs that may wait, and the number of one client's jobs among them.
     queue: usize,
     share: usize,
 }
 
 struct Job {
-    /// Whose share of the queue it holds.
+    /// The client whose share of the queue this job holds; `None` if it holds no share.
     origin: Option<IpAddr>,
     run: Box<dyn FnOnce() + Send>,
 }
@@ -79,7 +83,8 @@ impl PasswordPool {
     /// Starts `parallel` threads with room for `queue` waiting jobs; at least one of each.
     ///
     /// # Errors
-    /// When the system gives no more threads.
+    ///
+    /// If the system cannot start a thread.
     pub fn start(parallel: usize, queue: usize) -> io::Result<Arc<Self>> {
         let pool = Self {
             shared: Arc::new(Shared {
@@ -92,11 +97,12 @@ impl PasswordPool {
         Ok(Arc::new(pool))
     }
 
-    /// Changes how many threads there are and how many jobs may wait; at least one of each. Jobs
-    /// that wait stay, and threads over the number end after the job at hand.
+    /// Changes the number of threads and of jobs that may wait; at least one of each. Jobs that wait
+    /// already stay, even if there are more than `queue`. Threads beyond the number end after their
+    /// current job.
     ///
     /// # Errors
-    /// When the system gives no more threads; there are then fewer than asked for.
+    /// If the system cannot start a thread. The pool then works with fewer than requested.
     pub fn resize(&self, parallel: usize, queue: usize) -> io::Result<()> {
         let (parallel, queue) = (parallel.max(1), queue.max(1));
         let mut line = self.shared.lock();
@@ -117,10 +123,11 @@ impl PasswordPool {
         Ok(())
     }
 
-    /// Runs `work` on one of the threads. `origin` is the client's address group; without one
-    /// only the whole queue's bound holds.
+    /// Runs `work` on one of the threads. `origin` is the client's address group; without one, only
+    /// the bound of the whole queue applies.
     ///
     /// # Errors
+    ///
     /// `Busy` at once if the queue, or the origin's share of it, is full; `Lost` if `work`
     /// panicked.
     pub async fn run<T, F>(&self, origin: Option<IpAddr>, work: F) -> Result<T, PoolError>
@@ -130,7 +137,8 @@ impl PasswordPool {
     {
         let (answer, answered) = oneshot::channel();
         let run = Box::new(move || {
-            // Whoever asked may have gone: then the work helps nobody.
+            // The caller may have given up, for example because its client went away. Then the hash
+            // would help nobody, and the thread is free for the next job.
             if !answer.is_closed() {
                 let _ = answer.send(work());
             }
@@ -139,10 +147,11 @@ impl PasswordPool {
         answered.await.map_err(|_| PoolError::Lost)
     }
 
-    /// True if `stored` is the hash of `password`.
+    /// True if `stored` is a hash of `password`.
     ///
     /// # Errors
-    /// As `run`, and when the hash could not be computed.
+    ///
+    /// As for `run`, and if the hash could not be computed.
     pub async fn verify(
         &self,
         password: SecretString,
@@ -161,10 +170,11 @@ impl PasswordPool {
         Ok(self.run(origin, work).await??)
     }
 
-    /// A new hash of `password`, then `and_then` with it on the same thread.
+    /// Makes a new hash of `password`, then calls `and_then` with it on the same thread.
     ///
     /// # Errors
-    /// As `run`, and when the hash could not be computed.
+    ///
+    /// As for `run`, and if the hash could not be computed.
     pub async fn hash<T, F>(
         &self,
         password: SecretString,
@@ -183,17 +193,17 @@ impl PasswordPool {
         Ok(self.run(origin, work).await??)
     }
 
-    /// What this pool has hashed since it started.
+    /// Numbers of operations of this pool since it started.
     pub fn operations(&self) -> Operations {
         self.shared.meter.operations()
     }
 
-    /// How often a password was right by a weak hash, for each scheme.
+    /// How often a password matched a weak hash, for each scheme.
     pub fn weak_logins(&self) -> Vec<(WeakScheme, u64)> {
         self.shared.meter.weak()
     }
 
-    /// Jobs that wait for a thread now.
+    /// Number of jobs that wait for a thread now.
     pub fn waiting(&self) -> usize {
         self.shared.lock().waiting()
     }
@@ -207,7 +217,7 @@ impl Drop for PasswordPool {
 }
 
 impl Line {
-    /// Jobs beyond those that a free thread is about to take.
+    /// Number of jobs beyond those that a free thread is about to take.
     fn waiting(&self) -> usize {
         self.jobs.len().saturating_sub(self.parallel.saturating_sub(self.busy))
     }
@@ -224,31 +234,36 @@ impl Line {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Line> {
-        // Nothing in the lock can be left half done by a panic, so a poisoned one is taken over.
+        // A panic cannot leave the queue half changed, so a poisoned lock is taken over.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn join(&self, mut job: Job) -> Result<(), PoolError> {
         let mut line = self.lock();
         if line.busy + line.jobs.len() < line.parallel {
-            // A thread is free: what it takes at once holds no place in the queue.
+            // A thread is free and takes the job at once, so the job holds no place in the queue
+            // and no share of its origin.
             job.origin = None;
         } else {
             let waiting = line.waiting();
             let share = line.share;
             let is_full = waiting >= line.queue;
+            // `take` counts the share only if it succeeds. The bound of the queue is tested first,
+            // so a refusal by the queue takes no share. One client group can hold an eighth of the
+            // queue at most.
             let has_share = |origin| line.held.take(origin, 1, share);
             if is_full || !job.origin.is_none_or(has_share) {
                 return Err(PoolError::Busy { waiting });
             }
         }
         line.jobs.push_back(job);
+        // The lock is released first, so that the woken thread does not wait for it.
         drop(line);
         self.arrived.notify_one();
         Ok(())
     }
 
-    /// One thread's life.
+    /// The loop of one thread: takes a job, runs it without the lock, and waits for the next.
     fn serve(&self) {
         let mut line = self.lock();
         loop {
@@ -264,6 +279,9 @@ impl Shared {
                 continue;
             };
             drop(line);
+            // A panic must not end the thread: the pool would silently shrink until no login is
+            // possible. The caller gets `Lost`, because the job's sender is dropped, and its login
+            // is answered with 503.
             if catch_unwind(AssertUnwindSafe(job.run)).is_err() {
                 tracing::error!("a password job panicked; its login is answered as unavailable");
             }
@@ -273,7 +291,8 @@ impl Shared {
     }
 }
 
-/// On Linux a priority set for a thread id holds for that thread alone.
+/// Lowers the priority of the calling thread. On Linux, a priority that is set for a thread id
+/// applies to that thread alone.
 fn lower_priority() {
     let thread = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(thread), NICE) {
@@ -290,7 +309,7 @@ mod tests {
     const ALICE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
     const BOB: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
 
-    /// Holds the pool's only thread until the sender is dropped.
+    /// Occupies the pool's only thread until the sender is dropped.
     async fn block(pool: &Arc<PasswordPool>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
         let (release, held) = mpsc::channel::<()>();
         let (started, running) = oneshot::channel();
@@ -307,7 +326,7 @@ mod tests {
         (release, task)
     }
 
-    /// Puts a job in the queue and leaves it there.
+    /// Puts a job into the queue and leaves it there.
     fn queue(pool: &PasswordPool, origin: Option<IpAddr>) -> Result<(), PoolError> {
         pool.shared.join(Job { origin, run: Box::new(|| ()) })
     }

@@ -51,8 +51,8 @@ fn millis(duration: Duration) -> u64 {
 /// A revocation that is not written yet, and the time at which it was requested.
 pub(super) type Owed = (Revoke, Timestamp);
 
-/// State that the handle and the writer thread share. Each changing field has a lock of its own,
-/// held for some statements and never across a disk access.
+/// State that the handle and the writer thread share. Each changing field is atomic or has a lock
+/// of its own, which is held for some statements and never across a disk access.
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) clock: Clock,
@@ -86,8 +86,8 @@ impl Memory {
         Duration::from_millis(self.leeway.load(Ordering::Relaxed))
     }
 
-    /// Takes over the lifetimes of a changed configuration. Times that were computed before stay as
-    /// they are in the file.
+    /// Takes over the lifetimes of a changed configuration. A revocation that is stored already
+    /// keeps its time.
     pub(super) fn set_lifetimes(&self, leeway: Duration, longest_access: Duration) {
         self.leeway.store(millis(leeway), Ordering::Relaxed);
         lock(&self.time).set_patience(longest_access);
