@@ -31,7 +31,8 @@ pub struct Cors {
 pub enum CorsOrigins {
     /// Any origin; answered with `*`.
     Any,
-    /// Any origin; answered by repeating the request's origin.
+    /// Any origin; answered by repeating the request's origin. Some clients compare the answer with
+    /// their own origin and do not accept `*`.
     Echo,
     /// The origins in this list.
     List(Vec<String>),

@@ -65,7 +65,8 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    /// Checks a table. `at` is the key path of the table, for the problems found.
+    /// Checks a table. `at` is the key path of the table, for the problems found. Unknown keys are
+    /// reported with the names that exist.
     pub(super) fn check(
         raw: BTreeMap<String, RawError>,
         at: &str,

@@ -38,6 +38,7 @@ impl MemberPath {
     }
 
     /// True if no body can have both members: they are the same, or one is on the way to the other.
+    /// Such a form of credential could never be presented and is reported as a mistake.
     pub(super) fn clashes(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0) || other.0.starts_with(&self.0)
     }

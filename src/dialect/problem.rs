@@ -16,7 +16,8 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Collects problems while a dialect is checked.
+/// Collects problems while a dialect is checked. Each function of the checks gets it and adds what
+/// it finds, so that one mistake does not hide the next.
 #[derive(Debug, Default)]
 pub(super) struct Problems(Vec<Problem>);
 

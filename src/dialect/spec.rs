@@ -77,7 +77,8 @@ pub struct TokenDefaults {
 pub struct Endpoint {
     pub step: Step,
     pub method: Method,
-    /// The exact path below the login's prefix.
+    /// The exact path below the login's prefix. It has one spelling only and is compared byte by
+    /// byte, so no two endpoints can match one request.
     pub path: String,
     /// If true, the endpoint answers only requests without a valid token; other requests go on to
     /// the routes. A path can thus be public for a login page and protected for users.
@@ -96,7 +97,9 @@ pub struct Endpoint {
     pub reply: Reply,
     /// The answer of a login that waits for its second step.
     pub pending_reply: Option<Reply>,
-    /// The error answers: those of the dialect, with this endpoint's own entries in front.
+    /// The error answers: those of the dialect, with this endpoint's own entries in front. They are
+    /// complete when the configuration is loaded, except for the values that differ between
+    /// requests.
     pub errors: Arc<ErrorForm>,
 }
 

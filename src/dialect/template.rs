@@ -77,7 +77,8 @@ impl Template {
         self.root.render(&look, self.drops_missing).unwrap_or(Value::Null)
     }
 
-    /// True if the placeholder occurs in the template.
+    /// True if the placeholder occurs in the template. Used to find out what a dialect's answers
+    /// give to clients, for example a refresh token or the session's key.
     pub(super) fn names(&self, place: &Place) -> bool {
         self.root.names(place)
     }

@@ -60,7 +60,8 @@ pub fn renews(endpoint: &Endpoint, head: &Parts) -> bool {
     endpoint.credential.iter().all(is_in_head) && has_bearer(head)
 }
 
-/// Renders the answer of an endpoint in case of success.
+/// Renders the answer of an endpoint in case of success. All values must be in `facts`: a missing
+/// one is rendered as `null`, and nothing is looked up here.
 pub fn render(reply: &Reply, facts: &Facts, dialect: &Dialect) -> Answer {
     let body = reply.json.as_ref().map(|json| json.render(facts, dialect));
     json_answer(reply.status, body.as_ref())
