@@ -39,7 +39,8 @@ const OURS: &[&str] = &[
 ];
 
 impl Dialect {
-    /// Checks a table as it is written in the file.
+    /// Checks a table as it is written in the file. The result also has facts that follow from its
+    /// parts, for example whether any answer gives out a refresh token; if none does, none is made.
     ///
     /// # Errors
     /// Every problem it has, each with its key path within the table.

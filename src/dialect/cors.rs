@@ -31,8 +31,7 @@ pub struct Cors {
 pub enum CorsOrigins {
     /// Any origin; answered with `*`.
     Any,
-    /// Any origin; answered by repeating the request's origin. Some clients compare the answer with
-    /// their own origin and do not accept `*`.
+    /// Any origin; answered by repeating the request's origin.
     Echo,
     /// The origins in this list.
     List(Vec<String>),

@@ -14,7 +14,8 @@ use super::entries::RawError;
 use super::member::MemberPath;
 use super::spec::{AccountKey, BearerUse, SecondStep, Step};
 
-/// The table of a dialect as it is written.
+/// The table of a dialect as it is written. Statuses, durations and placeholders are not checked
+/// here: serde would stop at the first mistake, and `check` reports all of them together.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawDialect {

@@ -110,7 +110,8 @@ impl Endpoint {
     }
 }
 
-/// The work that an endpoint does. `login` implements each step once, for all dialects.
+/// The work that an endpoint does. `login` implements each step once, for all dialects; the dialect
+/// only decides where the values are in the request and how the answer looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
