@@ -20,7 +20,8 @@ use crate::identity::{SessionId, Subject};
 use crate::secret::Digest;
 use crate::session::{Revocations, Revoke, Session, StoreError};
 
-/// The part of a session that a revocation needs.
+/// The part of a session that a revocation needs. The whole session stays in the file, so that
+/// memory grows little with each session.
 #[derive(Clone, Debug)]
 pub(super) struct Live {
     subject: Subject,
@@ -48,7 +49,8 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A revocation that is not written yet, and the time at which it was requested.
+/// A revocation that is not written yet, and the time at which it was requested. The time matters
+/// for cut-offs, which refuse the tokens issued before it.
 pub(super) type Owed = (Revoke, Timestamp);
 
 /// State that the handle and the writer thread share. Each changing field is atomic or has a lock
@@ -81,7 +83,8 @@ impl Memory {
         }
     }
 
-    /// How much the clocks of other machines may differ from ours.
+    /// How much the clocks of other machines may differ from ours. Revocations and ended sessions
+    /// are kept for longer by this time.
     pub(super) fn leeway(&self) -> Duration {
         Duration::from_millis(self.leeway.load(Ordering::Relaxed))
     }

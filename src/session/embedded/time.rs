@@ -41,7 +41,8 @@ impl TimeGuard {
         Self { highest, at, jump: None, patience, written: Timestamp::default() }
     }
 
-    /// Changes how long a jump must hold before it is believed.
+    /// Changes how long a jump must hold before it is believed. A jump that is being waited out is
+    /// measured by the new time at once.
     pub(super) fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
     }

@@ -33,7 +33,8 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 /// How soon the writer notices work for which it gets no message, such as an owed revocation.
 const NAP: Duration = Duration::from_millis(500);
 
-/// The place of a failure in a transaction.
+/// The place of a failure in a transaction. It decides whether one operation is refused or the
+/// database is opened again.
 enum Failure {
     /// One operation failed, named by its index. The others are repeated without it.
     Job(usize, String),
