@@ -53,7 +53,7 @@ pub struct Session {
     /// key.
     pub key_hash: Option<Digest>,
     /// Digest of the foreign token that was exchanged for this session. Revoking that token ends
-    /// the session.
+    /// the session. `None` for a session that began with a password.
     #[serde(default)]
     pub traded: Option<Digest>,
     pub address: Option<IpAddr>,

@@ -195,7 +195,9 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     /// bytes stay in the store: whoever reads them could compute these values.
     fn secret(&self) -> &[u8; 32];
 
-    /// Tells whether the last operation could be carried out; used by the readiness check.
+    /// Tells whether the last operation could be carried out; used by the readiness check. It asks
+    /// the store nothing, so it never waits: a store that failed without being used since is still
+    /// reported as failed.
     fn healthy(&self) -> Result<(), StoreError>;
 
     /// Returns when everything accepted so far is durable and the store has closed its files.

@@ -21,7 +21,8 @@ use crate::secret::Digest;
 use crate::session::{Revocations, Revoke, Session, StoreError};
 
 /// The part of a session that a revocation needs. The whole session stays in the file, so that
-/// memory grows little with each session.
+/// memory grows little with each session. The copy is updated with each commit that changes one of
+/// these values.
 #[derive(Clone, Debug)]
 pub(super) struct Live {
     subject: Subject,

@@ -155,7 +155,8 @@ impl Kind {
 }
 
 /// The reasons why an operation could not be carried out. The writer repeats the transaction
-/// without a single bad operation, and opens the file again after any other failure.
+/// without a single bad operation, and opens the file again after any other failure. Either way the
+/// caller learns only that the store is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// The database failed. It accepts nothing until it is opened again.

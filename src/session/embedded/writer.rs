@@ -34,7 +34,7 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 const NAP: Duration = Duration::from_millis(500);
 
 /// The place of a failure in a transaction. It decides whether one operation is refused or the
-/// database is opened again.
+/// database is opened again. A panic counts for the operation that was running.
 enum Failure {
     /// One operation failed, named by its index. The others are repeated without it.
     Job(usize, String),
