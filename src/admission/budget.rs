@@ -1,7 +1,9 @@
-//! Bodies in memory: so many bytes all together, of which one client may have an eighth.
+//! A budget for bodies in memory: a number of bytes in total, of which one client may have an
+//! eighth.
 //!
-//! Bytes are counted as they arrive, not as they are announced: an announcement costs its sender
-//! nothing, and would keep others out.
+//! Bytes are counted when they arrive and not when they are announced. An announcement costs its
+//! sender nothing, so a client could otherwise reserve memory for bodies that never come. `body`
+//! and the pipeline are the callers.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,23 +12,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::share_of;
 use super::shares::GroupCounts;
 
-/// The bytes that bodies in memory may have.
+/// The bytes that all bodies in memory may have together.
 #[derive(Clone, Debug)]
 pub struct ByteBudget(Arc<Budget>);
 
+/// The limit and the current use.
 #[derive(Debug)]
 struct Budget {
     limit: AtomicUsize,
     held: Mutex<Held>,
 }
 
+/// The bytes in use, in total and by address group.
 #[derive(Debug, Default)]
 struct Held {
     total: usize,
     by_group: GroupCounts,
 }
 
-/// Why no more bytes may be held.
+/// The reasons for which no more bytes may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OverBudget {
     #[error("bodies in memory have all of their {limit} bytes")]
@@ -36,7 +40,8 @@ pub enum OverBudget {
     Share { limit: usize },
 }
 
-/// Bytes that are held for one body; given back when dropped.
+/// The bytes of one body. They are returned to the budget when this is dropped. A body that fails
+/// half-way therefore frees its memory like any other.
 #[derive(Debug)]
 pub struct HeldBytes {
     budget: ByteBudget,
@@ -45,43 +50,46 @@ pub struct HeldBytes {
 }
 
 impl ByteBudget {
-    /// `limit` bytes.
+    /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self(Arc::new(Budget { limit: AtomicUsize::new(limit), held: Mutex::default() }))
     }
 
-    /// For a body from `origin`, of which nothing is there yet. Without an origin only the bound on
-    /// all holds.
+    /// Opens an account for a body from `origin`, with no bytes yet. Without an origin only the
+    /// total limit applies.
     pub fn open(&self, origin: Option<IpAddr>) -> HeldBytes {
         HeldBytes { budget: self.clone(), origin, bytes: 0 }
     }
 
-    /// How many bytes are held now.
+    /// The bytes in use now.
     pub fn held(&self) -> usize {
         self.lock().total
     }
 
-    /// How many bytes may be held.
+    /// The total limit in bytes.
     pub fn limit(&self) -> usize {
         self.0.limit.load(Ordering::Relaxed)
     }
 
-    /// Changes how many bytes may be held. Bodies over a lower limit stay, but do not grow.
+    /// Changes the total limit in bytes. Bodies that are above a lower limit keep their bytes but
+    /// cannot grow.
     pub fn set_limit(&self, limit: usize) {
         self.0.limit.store(limit, Ordering::Relaxed);
     }
 
+    /// Locks the use.
     fn lock(&self) -> MutexGuard<'_, Held> {
-        // Nothing in the lock can be left half done by a panic, so a poisoned one is taken over.
+        // A panic under the lock cannot leave the counts half changed, so a poisoned lock is used
+        // on.
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl HeldBytes {
-    /// Makes room for `bytes` in all.
+    /// Raises the account to `bytes` in total.
     ///
     /// # Errors
-    /// Where there is none; what was held before stays so.
+    /// The total limit or the client's share is reached. The account keeps the bytes that it had.
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), OverBudget> {
         let more = bytes.saturating_sub(self.bytes);
         if more == 0 {
@@ -89,6 +97,8 @@ impl HeldBytes {
         }
         let limit = self.budget.limit();
         let mut held = self.budget.lock();
+        // The total is checked first, but changed last: a refusal by the share must not leave bytes
+        // counted. The share is taken in between, by an operation that changes nothing if it fails.
         if held.total.saturating_add(more) > limit {
             return Err(OverBudget::All { limit });
         }

@@ -1,4 +1,8 @@
-//! How much each group of addresses has of something.
+//! Counts how much each group of addresses uses of something.
+//!
+//! A client is counted in all its groups: for IPv6 also in its wider prefixes, so that a client
+//! with many addresses cannot exceed its share by using all of them. `places`, `budget`, `turns`
+//! and the listeners use it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,19 +11,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::client::AddressGroup;
 
-/// Amounts by group; one that has nothing has no entry, so that addresses are forgotten with what
-/// they held.
+/// Amounts by address group. A group without any use has no entry, so addresses are forgotten as
+/// soon as they use nothing. The map is therefore bounded by the work that is under way.
 #[derive(Debug, Default)]
 pub struct GroupCounts(HashMap<AddressGroup, usize>);
 
 impl GroupCounts {
-    /// Takes `amount` in every group of `address`; nothing, and false, where one of them would have
-    /// more than its allowance. `limit` is what one subscriber may have.
+    /// Takes `amount` in every group of `address`. Returns false, and takes nothing, if a group
+    /// would exceed its allowance. `limit` is the allowance of one subscriber. A wider IPv6 prefix
+    /// has a larger allowance than a subscriber.
     pub fn take(&mut self, address: IpAddr, amount: usize, limit: usize) -> bool {
         let fits = |group: AddressGroup| {
             let held = self.0.get(&group).copied().unwrap_or(0);
             held.saturating_add(amount) <= group.allowance(limit)
         };
+        // All groups are checked before the first is changed, so that a refusal leaves nothing
+        // counted.
         if !AddressGroup::all_of(address).all(fits) {
             return false;
         }
@@ -29,7 +36,8 @@ impl GroupCounts {
         true
     }
 
-    /// Gives back what was taken.
+    /// Gives back an amount that was taken. The amount must be one that `take` returned true for;
+    /// otherwise another client's use would be reduced.
     pub fn give_back(&mut self, address: IpAddr, amount: usize) {
         for group in AddressGroup::all_of(address) {
             if let Some(held) = self.0.get_mut(&group) {
@@ -41,13 +49,13 @@ impl GroupCounts {
         }
     }
 
-    /// Whether nobody has anything.
+    /// True if nothing is in use.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Counts of many threads, with what one subscriber may have.
+/// Counts that several threads share, with the allowance of one subscriber.
 #[derive(Debug)]
 pub struct Shares {
     limit: AtomicUsize,
@@ -55,39 +63,43 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// One subscriber may have `limit`.
+    /// Counts with an allowance of `limit` for each subscriber.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit: AtomicUsize::new(limit), counts: Mutex::default() })
     }
 
-    /// What one subscriber may have.
+    /// The allowance of one subscriber.
     pub fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Changes the limit. Shares over a lower limit stay until they are given back.
+    /// Changes the allowance of one subscriber. Clients above a lower allowance keep what they have
+    /// until they give it back.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// One more for `address`, until the answer is dropped; `None` over its share.
+    /// Takes one for `address`, until the returned value is dropped. `None` if that exceeds a
+    /// share. The place is given back by `drop`, so a cancelled request frees it, too.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
         let is_taken = self.lock().take(address, 1, self.limit());
         is_taken.then(|| Share { shares: self.clone(), address })
     }
 
-    /// Whether nobody has anything.
+    /// True if nothing is in use.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
+    /// Locks the counts.
     fn lock(&self) -> MutexGuard<'_, GroupCounts> {
-        // Nothing in the lock can be left half done by a panic, so a poisoned one is taken over.
+        // A panic under the lock cannot leave the counts half changed, so a poisoned lock is used
+        // on.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What an address has, given back when dropped.
+/// One unit of use by an address. It is given back when this is dropped.
 #[derive(Debug)]
 pub struct Share {
     shares: Arc<Shares>,

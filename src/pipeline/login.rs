@@ -1,5 +1,8 @@
-//! A request for a login endpoint: its place is taken and its body read here, the step runs in the
-//! back room.
+//! A request for a login endpoint.
+//!
+//! The worker reserves a place and reads the body; the login step itself runs on the background
+//! runtime, because it may hash passwords or ask directories. Refusals are answered in the form of
+//! the endpoint's dialect. `Exchange::run` is the caller.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,14 +20,19 @@ use crate::login::{Call, Refused};
 use crate::rejection::{Rejection, respond};
 use crate::telemetry::record::Outcome;
 
-/// For a whole login body: a form that a person filled in, or a token.
+/// Time limit for a whole login body, which is a form that a person filled in, or a token.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// Nobody who types notices; whoever tries without end has a try a second on each stream.
+/// The delay of a refusal during a flood. A person does not notice it; a program that guesses gets
+/// one attempt a second on each stream.
 const FLOOD_WAIT: Duration = Duration::from_secs(1);
 
 impl<'a> Exchange<'a> {
-    /// Has the step carried out; its refusal is answered in the endpoint's own form.
+    /// Carries out the step of an endpoint. Its refusal is answered in the endpoint's own form.
+    ///
+    /// # Errors
+    /// No TLS, no place, a body that is too large or too slow, and every refusal of the step
+    /// itself.
     pub(super) async fn login(
         &mut self,
         endpoint: &'a LoginEndpoint,
@@ -40,7 +48,9 @@ impl<'a> Exchange<'a> {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
         let origin = self.counted_address().map(address_group);
-        // Before the body: who waits with half a body waits in a place of their own share.
+        // The place is reserved before the body is read: a client that sends half a body and waits
+        // then occupies a place of its own share. The memory for the body is charged to the same
+        // client.
         let back_room = &self.gateway.shared.back_room;
         let place = back_room.reserve(login.work(endpoint.number, &head), origin)?;
         let room = self.gateway.shared.bodies.open(origin);
@@ -55,11 +65,13 @@ impl<'a> Exchange<'a> {
             client: self.client.clone(),
             request_id: self.request_id.as_str().to_owned(),
             shared_address: origin.is_none(),
-            // Read again: a client may take its time with the body, and what is counted by time must
-            // not be counted by the time that he chose.
+            // The time is read again after the body. A client may take its time with the body, and
+            // limits per time must not be counted with a time that the client chose.
             now: self.gateway.shared.clock.now(),
         };
         if let Some((refused, is_flood)) = login.refused_already(&call) {
+            // The body and the place are released before the delay, so that a flood occupies
+            // neither.
             drop((call, place));
             self.hold_back(is_flood, origin).await;
             return Err(refused.into());
@@ -75,28 +87,32 @@ impl<'a> Exchange<'a> {
         Ok(respond(done.answer))
     }
 
-    /// Has a flood wait for its refusals. Without it they cost a client nothing but the next request,
-    /// and the more of those there are, the later others have their turn on this worker.
+    /// Delays the refusals of a flood. Otherwise a refusal costs a client nothing but the next
+    /// request, and with many of those all other clients of this worker wait longer. The number of
+    /// delayed requests is bounded.
     pub(super) async fn hold_back(&self, is_flood: bool, origin: Option<IpAddr>) {
         if !is_flood {
             return;
         }
-        // Who waits is memory, too: whoever has too many waiting is told at once.
+        // A waiting request occupies memory, too. A client with too many waiting requests is
+        // answered at once.
         if let Ok(_place) = self.gateway.shared.held_back.take(origin) {
-            // Boxed: it is rare, and its size would be every login's.
+            // Boxed because floods are rare: unboxed, the timer would enlarge the future of every
+            // login.
             Box::pin(tokio::time::sleep(FLOOD_WAIT)).await;
         }
     }
 
-    /// Whether this listener takes credentials from a client that came without TLS: on loopback, by
-    /// a unix socket, or on the operator's word. Where the listener itself speaks TLS, a trusted
-    /// proxy has said that the client did not: the credential has crossed a network in the clear,
-    /// however it came on from there.
+    /// True if this listener accepts credentials from a client without TLS: on loopback, by a unix
+    /// socket, or if the operator allowed it (`allow_plain_http`). If the connection itself uses
+    /// TLS, then a trusted proxy reported that the client did not; the credential has then crossed
+    /// a network in the clear, however it came on from there.
     pub(super) fn may_be_plain(&self) -> bool {
         self.generation.listener(&self.client.listener).is_some_and(|listener| {
             let is_near =
                 || self.client.local.is_none_or(|local| local.ip().to_canonical().is_loopback());
-            // The connection's own TLS: a reload may have changed the listener's meanwhile.
+            // The TLS of the connection counts and not that of the listener: a reload may have
+            // changed the listener since the connection was made.
             let came_by_tls = self.client.names.is_some();
             listener.allow_plain_http || (!came_by_tls && is_near())
         })

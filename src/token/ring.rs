@@ -1,11 +1,12 @@
-//! The key ring: our signing keys, their files and their rotation.
+//! The key ring: the gateway's signing keys, their files and their rotation.
 //!
-//! A ring that we manage makes a key `publish_before` it signs, so that whoever reads the JWKS
-//! knows it in time, and keeps the old one for as long as a token of it may live. A folder that
-//! the operator manages is only read; there the newest file of an algorithm signs. Signing and
-//! verifying read one snapshot and never wait; whoever changes keys holds the lock.
+//! A managed ring creates a key `publish_before` the key signs, so that clients that cache the JWKS
+//! know it in time, and keeps a retired key for as long as one of its tokens can be valid. A folder
+//! that the operator manages is only read; there the newest file of an algorithm signs. Signing and
+//! verifying read a snapshot without a lock; only changes take the lock.
 //!
-//! Invariant: the folder is written before a key is used and after a key is disused.
+//! Invariant: the file of a key is on disk before the key signs. A revoked key is out of memory
+//! before its file is removed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,14 +22,14 @@ use crate::clock::Timestamp;
 use crate::identity::Claims;
 use crate::secret::{Digest, SecretString};
 
-/// Our signing keys.
+/// The gateway's signing keys.
 #[derive(Debug)]
 pub struct KeyRing {
     state: Mutex<State>,
     current: ArcSwap<Current>,
 }
 
-/// What changes, under the lock.
+/// The state that changes under the lock.
 #[derive(Debug)]
 struct State {
     options: KeyRingOptions,
@@ -38,7 +39,7 @@ struct State {
     epoch: u64,
 }
 
-/// What readers see.
+/// The snapshot for readers, replaced as a whole.
 #[derive(Debug, Default)]
 struct Current {
     signers: Vec<Arc<SigningKey>>,
@@ -48,8 +49,8 @@ struct Current {
 }
 
 impl KeyRing {
-    /// Reads the folder, makes the keys that are missing if it is ours, and tests every key that
-    /// signs.
+    /// Opens the ring: reads the folder, creates missing keys if the ring is managed, and tests
+    /// every key. Fails if the folder or a file is refused, or if an algorithm has no key.
     pub fn open(options: KeyRingOptions) -> Result<Arc<Self>, KeyError> {
         let now = options.now;
         let state = State::open(options)?;
@@ -58,21 +59,23 @@ impl KeyRing {
         Ok(Arc::new(ring))
     }
 
-    /// Goes on with other options: another folder perhaps, whose keys replace those of the last
-    /// one. Answers what changed for readers.
+    /// Goes on with other options. The keys of another folder replace those of the last one.
+    /// Returns the changes for readers.
     ///
     /// # Errors
-    /// As `open`; then everything stays as it was.
+    /// As `open`; the last state then stays in use.
     pub fn reconfigure(&self, options: KeyRingOptions) -> Result<Vec<KeyEvent>, KeyError> {
         let now = options.now;
         let mut state = self.lock();
         let next = State::open(options)?;
+        // The epoch goes on counting: tokens that were cached under an epoch must not match other
+        // keys.
         let epoch = state.epoch;
         *state = State { epoch, ..next };
         Ok(self.publish(&mut state, now))
     }
 
-    /// A signed token with `typ` in its header.
+    /// Signs a token with `typ` in its header. Fails if no key signs this algorithm.
     pub fn sign(
         &self,
         algorithm: Algorithm,
@@ -84,33 +87,33 @@ impl KeyRing {
         signer.ok_or(KeyError::NoKey(algorithm))?.sign(typ, claims)
     }
 
-    /// The public halves (and secrets) that verify our tokens.
+    /// The keys that verify our tokens: public halves, and secrets.
     pub fn public(&self) -> Arc<KeySet> {
         self.current.load().public.clone()
     }
 
-    /// The epoch of `public`, without touching its count.
+    /// The epoch of `public`. Reading it does not touch the reference count, which all cores share.
     pub fn epoch(&self) -> u64 {
         self.current.load().public.epoch()
     }
 
-    /// The JWKS document (RFC 7517 §5): public keys only.
+    /// The JWKS document (RFC 7517 §5), which has public keys only.
     pub fn jwks(&self) -> Bytes {
         self.current.load().jwks.clone()
     }
 
-    /// Every key, by algorithm and age.
+    /// All keys in order of algorithm and age.
     pub fn list(&self) -> Vec<KeyEntry> {
         self.current.load().list.clone()
     }
 
-    /// What the operator should know about the files, as of the last time they were read.
+    /// Sentences for the operator about the files, from the last time they were read.
     pub fn warnings(&self) -> Vec<String> {
         self.lock().warnings.clone()
     }
 
-    /// Makes successors, for one algorithm or all; they sign after `publish_before`. One that is
-    /// already waiting is not doubled.
+    /// Creates successors for one algorithm or for all. They sign after `publish_before`. An
+    /// algorithm with a waiting successor gets no second one.
     pub fn rotate(
         &self,
         algorithm: Option<Algorithm>,
@@ -130,8 +133,9 @@ impl KeyRing {
         Ok(self.publish(&mut state, now))
     }
 
-    /// Disuses a key at once: its tokens are refused from now on. If it was signing, its
-    /// successor signs now, published or not.
+    /// Revokes a key at once: its tokens are refused from now on, even if its file cannot be
+    /// removed. If it was the signing key, then its successor signs immediately, even if clients do
+    /// not know the successor yet.
     pub fn revoke(&self, kid: &str, now: Timestamp) -> Result<Vec<KeyEvent>, KeyError> {
         let mut state = self.lock_managed()?;
         let unknown = || KeyError::Unknown { kid: kid.to_owned() };
@@ -140,7 +144,8 @@ impl KeyRing {
         let algorithm = held.key.algorithm();
         let signing = rotation::signer(&state.keys, algorithm, now)
             .is_some_and(|signer| signer.key.kid() == held.key.kid());
-        // First out of memory: a disk that cannot forget it must not keep it valid here.
+        // The key leaves memory before its file is removed. If the disk fails, then the key must
+        // not stay valid in this process.
         state.keys.retain(|other| other.key.kid() != held.key.kid());
         let succeeded = if signing { state.succeed(algorithm, now) } else { Ok(()) };
         let events = self.publish(&mut state, now);
@@ -149,8 +154,8 @@ impl KeyRing {
         succeeded.map(|()| events)
     }
 
-    /// Takes a private key in PEM or as a JWK. It signs after `publish_before`, or at once where
-    /// no key of its algorithm does.
+    /// Imports a private key in PEM or as a JWK. It signs after `publish_before`, or at once if no
+    /// key of its algorithm signs yet.
     pub fn import(
         &self,
         text: &str,
@@ -165,7 +170,8 @@ impl KeyRing {
         Ok(self.publish(&mut state, now))
     }
 
-    /// What time brings: successors are made, take over, and old keys go; changed files are read.
+    /// Does the work that is due: creates successors, lets them take over, removes retired keys,
+    /// reads changed files. Failures are reported as events; the last good keys stay in use.
     pub fn maintain(&self, now: Timestamp) -> Vec<KeyEvent> {
         let mut state = self.lock();
         let mut failed = Vec::new();
@@ -183,11 +189,13 @@ impl KeyRing {
         events
     }
 
-    /// Shows the state to readers; answers what changed for them.
+    /// Publishes the state to readers. Returns the changes.
     fn publish(&self, state: &mut State, now: Timestamp) -> Vec<KeyEvent> {
         let before = self.current.load_full();
         let list = rotation::list(&state.keys, now);
         let events = rotation::changes(&before.list, &list);
+        // Without a change the epoch stays. A new epoch would make every cached token be verified
+        // again.
         if events.is_empty() {
             return events;
         }
@@ -204,6 +212,7 @@ impl KeyRing {
         events
     }
 
+    /// The lock for a change that only a managed ring permits.
     fn lock_managed(&self) -> Result<MutexGuard<'_, State>, KeyError> {
         let state = self.lock();
         if state.options.managed {
@@ -214,7 +223,8 @@ impl KeyRing {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Whatever a panic interrupted, the files are whole and the list of keys is as well.
+        // A panic under the lock cannot leave the keys half changed: files are written atomically,
+        // and the list of keys changes in one step. A poisoned lock is therefore used on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -237,9 +247,10 @@ impl State {
         Ok(state)
     }
 
-    /// Reads the folder; on an error everything stays as it was.
+    /// Reads the folder. On an error the state stays as it was.
     fn load(&mut self, now: Timestamp) -> Result<(), KeyError> {
         let (keys, warnings, look) = read(&self.options, now)?;
+        // A folder of the operator's is checked as a whole before it replaces the keys in use.
         if !self.options.managed
             && let Some(needed) = unsigned(&self.options, &keys, now).next()
         {
@@ -251,7 +262,7 @@ impl State {
         Ok(())
     }
 
-    /// Makes the keys that are due and removes those whose time is over.
+    /// Creates the keys that are due and removes those that no valid token needs any more.
     fn supply(&mut self, now: Timestamp) -> Result<(), KeyError> {
         if !self.options.managed {
             return Ok(());
@@ -269,6 +280,7 @@ impl State {
         Ok(())
     }
 
+    /// Adds a key: tests it, writes its file, and only then uses it.
     fn add(
         &mut self,
         key: SigningKey,
@@ -278,6 +290,8 @@ impl State {
         if self.keys.iter().any(|held| held.key.kid() == key.kid()) {
             return Err(KeyError::Twice { kid: key.kid().to_string() });
         }
+        // The order matters. A key that fails its test must not reach the disk. A key that is not
+        // on the disk must not sign, because a restart would lose it and invalidate its tokens.
         key.self_test()?;
         let text = key.write(created, signs_from);
         let path = folder::write(&self.options.dir, &file_name(&key), text.expose())?;
@@ -286,7 +300,8 @@ impl State {
         Ok(())
     }
 
-    /// Puts a signer in the place of one that was revoked. An older key is not used again.
+    /// Replaces a revoked signing key by the waiting successor, or else by a new key. An older key
+    /// is not used again: its time to sign is over.
     fn succeed(&mut self, algorithm: Algorithm, now: Timestamp) -> Result<(), KeyError> {
         if !self.options.algorithms.contains(&algorithm) {
             return Ok(());
@@ -298,17 +313,19 @@ impl State {
         let Some(held) = waiting else {
             return self.add(SigningKey::generate(algorithm)?, now, now);
         };
+        // The new time is written to the file as well, or the successor would wait again after a
+        // restart.
         held.signs_from = now;
         let text = held.key.write(held.created, now);
         folder::replace(&self.options.dir, &held.path, text.expose())
     }
 }
 
-/// The algorithms for which no key of the folder signs. Nothing is made or written: for a folder
-/// that the operator manages.
+/// The algorithms for which no key in the folder signs. The folder is read only; it is meant for a
+/// folder that the operator manages.
 ///
 /// # Errors
-/// When the folder holds what cannot be used.
+/// The folder has a file that cannot be used.
 pub fn unsigned_algorithms(options: &KeyRingOptions) -> Result<Vec<Algorithm>, KeyError> {
     let (keys, ..) = read(options, options.now)?;
     Ok(unsigned(options, &keys, options.now).collect())
@@ -323,14 +340,18 @@ fn unsigned<'k>(
     needed.filter(move |needed| rotation::signer(keys, *needed, now).is_none())
 }
 
-/// Every key of the folder, sentences for the operator, and what the folder looked like before.
+/// Reads all keys of the folder, with warnings for the operator and the folder's fingerprint.
 fn read(
     options: &KeyRingOptions,
     now: Timestamp,
 ) -> Result<(Vec<Held>, Vec<String>, Look), KeyError> {
     let (mut keys, mut warnings) = (Vec::<Held>::new(), Vec::new());
+    // The fingerprint is taken before the files are read. If a file changes in between, then the
+    // next comparison finds a difference and the folder is read again.
     let look = folder::look(&options.dir)?;
     for file in folder::read(&options.dir, &mut warnings)? {
+        // A file name such as `KEY.RS256.pem` may name the algorithm of a key that does not name
+        // it.
         let named = file.path.file_stem().map(std::path::Path::new);
         let named = named.and_then(|stem| Algorithm::parse(stem.extension()?.to_str()?));
         let (key, notes) = parse(&file.text, named, &options.algorithms)
@@ -342,6 +363,8 @@ fn read(
         keys.push(Held {
             key: Arc::new(key),
             created: notes.created.unwrap_or(file.modified),
+            // A time in the future is cut to now, so that a wrong clock cannot keep the key from
+            // signing.
             signs_from: notes.signs_from.unwrap_or(file.modified.min(now)),
             path: file.path,
         });
@@ -349,7 +372,7 @@ fn read(
     Ok((keys, warnings, look))
 }
 
-/// Reads a key that must be of `algorithm`, if one is named.
+/// Parses a key, which must be of `algorithm` if one is named.
 fn parse(
     text: &str,
     algorithm: Option<Algorithm>,
@@ -365,7 +388,8 @@ fn parse(
     Ok((key, notes))
 }
 
-/// Key ids of our own are base64url; one that came with a key may hold anything, a path too.
+/// The file name of a key. The id of an imported key may contain anything, even a path, and is then
+/// replaced by its digest.
 fn file_name(key: &SigningKey) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let name = match key.kid().as_ref() {
