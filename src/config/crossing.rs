@@ -1,6 +1,9 @@
-//! What only the whole configuration shows: things that collide, and things worth a warning.
+//! Rules that need the whole configuration: collisions between sections, and warnings about
+//! combinations.
 //!
-//! Collisions name both sides, because either may be the one to change.
+//! A collision is an error and names both sides, because either may be the one to change. A warning
+//! is about a combination that is legal, but weaker than it looks. Rules about header fields are in
+//! `crossing_fields`, and those about sections without an effect are in `reach`.
 
 use http::Method;
 
@@ -16,6 +19,8 @@ use super::{
 use crate::dialect::SecondStep;
 use crate::identity::{IdRule, SELF_ISSUER};
 
+/// Runs all checks of this file and of `crossing_fields`. Values that could not be read are
+/// stand-ins (empty names and paths); each check leaves them out.
 pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     let config = &draft.config;
     check_addresses(reading, draft);
@@ -32,7 +37,7 @@ pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     warn_routes(reading, draft);
 }
 
-/// Every pair of a list, with the places of both.
+/// Every pair of a list with the positions of both, the earlier one first. Each pair occurs once.
 fn pairs<'a, T>(
     things: &'a [T],
     places: &'a [Place],
@@ -43,9 +48,10 @@ fn pairs<'a, T>(
         .flat_map(move |(number, second)| placed().take(number).map(move |first| (first, second)))
 }
 
+/// Reports two listeners on one address, and a listener on the address of `[admin]`.
 fn check_addresses(reading: &Reading<'_>, draft: &Draft) {
     for ((first, first_at), (second, at)) in pairs(&draft.config.listeners, &draft.listeners) {
-        // Port 0 is another port each time.
+        // Port 0 means any free port, so two listeners with it do not collide.
         let is_any = matches!(second.bind, Bind::Tcp(address) if address.port() == 0);
         if first.bind == second.bind && !is_any && !second.name.is_empty() {
             let remedy = format!("is the address of {}{} too", first_at.at, first_at.named());
@@ -63,13 +69,17 @@ fn check_addresses(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-/// A token is verified with the keys of the one issuer that its `iss` names.
+/// Reports issuers that share an `iss`. A token is verified with the keys of the one issuer that
+/// its `iss` names (RFC 7519, section 4.1.1); with two candidates the keys of either would do, and
+/// the weaker one would decide.
 fn check_issuers(reading: &Reading<'_>, draft: &Draft) {
     let config = &draft.config;
     let is_ours = |issuer: &str| {
         config.token.issuer == issuer || config.logins.iter().any(|login| login.issuer == issuer)
     };
     for (issuer, at) in config.issuers.iter().zip(&draft.issuers) {
+        // If an external issuer could use the gateway's own name, it could make tokens that pass
+        // for ours.
         if !issuer.issuer.is_empty() && is_ours(&issuer.issuer) {
             let remedy = "is the gateway's own issuer: nobody else may speak for it".to_owned();
             at.at("issuer").issue(reading, format!("{:?}", issuer.issuer), remedy);
@@ -92,7 +102,7 @@ fn check_issuers(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-/// One certificate is one caller.
+/// Reports two sections about one certificate: it would be open which caller it stands for.
 fn check_certificates(reading: &Reading<'_>, draft: &Draft) {
     for ((first, first_at), (second, at)) in pairs(&draft.config.certificates, &draft.certificates)
     {
@@ -104,11 +114,14 @@ fn check_certificates(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
+/// The endpoints of a login, each with its method and its whole path, prefix included.
 pub(super) fn endpoints(login: &Login) -> impl Iterator<Item = (&Method, String)> {
     let path = |path: &str| format!("{}{path}", login.prefix);
     login.dialect.endpoints.iter().map(move |endpoint| (&endpoint.method, path(&endpoint.path)))
 }
 
+/// A host that both lists name in the same words. Wildcards are not expanded: `*` and a name are
+/// two different entries, and the more specific one wins when a request is routed.
 fn shared_host<'a>(first: &'a [String], second: &[String]) -> Option<&'a str> {
     first.iter().find(|host| second.contains(host)).map(String::as_str)
 }
@@ -117,6 +130,7 @@ fn on_host(host: &str) -> String {
     if host == "*" { "every host".to_owned() } else { host.to_owned() }
 }
 
+/// Reports two logins that would answer the same method and path on the same host.
 fn check_login_pairs(reading: &Reading<'_>, draft: &Draft) {
     for ((first, first_at), (second, at)) in pairs(&draft.config.logins, &draft.logins) {
         let Some(host) = shared_host(&first.hosts, &second.hosts) else { continue };
@@ -137,7 +151,8 @@ fn check_login_pairs(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-/// `[health]` and the key set are answered before logins and routes.
+/// Reports logins and routes on the paths of `[health]` and of the key set. Those two are answered
+/// before logins and routes are looked up.
 fn check_own_paths(reading: &Reading<'_>, draft: &Draft) {
     let config = &draft.config;
     let own = [("health.path", &config.health.path), ("token.jwks_path", &config.token.jwks_path)];
@@ -163,6 +178,7 @@ fn check_own_paths(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
+/// Reports a login that sends codes by mail while there is no `[mail]`.
 fn check_mail(reading: &Reading<'_>, config: &Config) {
     let sends = |login: &&Login| {
         login.dialect.endpoints.iter().any(|endpoint| endpoint.second_step == SecondStep::Mail)
@@ -176,14 +192,19 @@ fn check_mail(reading: &Reading<'_>, config: &Config) {
     }
 }
 
+/// Reports two routes that would match the same requests: same path, a common host, a common
+/// method.
 fn check_route_pairs(reading: &Reading<'_>, draft: &Draft) {
     for ((first, first_at), (second, at)) in pairs(&draft.config.routes, &draft.routes) {
+        // The paths are compared as the router compares them: without regard to case if either
+        // upstream ignores it.
         let folded = first.folds_with(second);
         if second.path.is_empty() || shape(&first.path, folded) != shape(&second.path, folded) {
             continue;
         }
         let Some(host) = shared_host(&first.hosts, &second.hosts) else { continue };
         let both = first.methods.iter().find(|method| second.methods.contains(method));
+        // No methods means all methods, so only two lists without a common element are apart.
         if both.is_none() && !first.methods.is_empty() && !second.methods.is_empty() {
             continue;
         }
@@ -202,7 +223,8 @@ fn check_route_pairs(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-/// Where a source shares its ids, whoever can choose one there is somebody else here.
+/// Warns of a source with shared ids. If a user of such a source can choose their id, they can
+/// choose the id of a user of another source, and are then taken for that user.
 fn warn_users(reading: &Reading<'_>, draft: &Draft) {
     let users = &draft.config.users;
     for (source, at) in users.iter().zip(&draft.users) {
@@ -219,7 +241,9 @@ fn warn_users(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-/// A second step belongs to one person: two who are taken for one share it, or lack it.
+/// Warns if second steps are used with a source that identifies users by name alone. A second step
+/// belongs to one person. Two people who are taken for one user would share it, or one of them
+/// would be let in without it.
 fn warn_second_steps(reading: &Reading<'_>, draft: &Draft) {
     for (source, at) in draft.config.users.iter().zip(&draft.users) {
         let UserSourceKind::Http(http) = &source.kind else { continue };
@@ -237,7 +261,8 @@ fn warn_second_steps(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-/// Ids that are made of the source's name are nobody else's.
+/// True if ids of this source may be equal to ids of another. Local ids contain the source's name,
+/// so they cannot.
 fn may_meet(source: &UserSource) -> bool {
     source.id_rule() != IdRule::Local
 }
@@ -277,7 +302,9 @@ fn warn_routes(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-/// A token from one crowd of users opens what was meant for another, unless somebody says so.
+/// Warns of a route that accepts tokens of logins with different users. A token for one group of
+/// users would open what was meant for the other. `logins` or `require` states the intention, and
+/// silences the warning.
 fn warn_mixed_users(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
     let takes_ours = route.auth.iter().any(|kind| kind.is_token())
         && (route.issuers.is_empty() || route.issuers.iter().any(|name| name == SELF_ISSUER));
@@ -296,9 +323,11 @@ fn warn_mixed_users(reading: &Reading<'_>, config: &Config, route: &Route, at: &
     }
 }
 
-/// A role that `require` asks for may stand in any token that the route takes: one of another
-/// issuer's own making is as good as ours, unless the route says which issuers it means.
+/// Warns of a `require` that several issuers can satisfy. A role may be in any token that the route
+/// accepts, and an external issuer puts roles of its own choice into its tokens; unless `issuers`
+/// limits them, they count like the gateway's own.
 fn warn_foreign_roles(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+    // Opaque pairs are presented in a header field of their own, all other tokens as Bearer.
     let takes = |issuer: &&Issuer| {
         let kind = match issuer.keys {
             IssuerKeys::WebitelSessions(_) => CredentialKind::TokenKey,
@@ -308,7 +337,8 @@ fn warn_foreign_roles(reading: &Reading<'_>, config: &Config, route: &Route, at:
     };
     let mut foreign = config.issuers.iter().filter(takes);
     let (Some(first), second) = (foreign.next(), foreign.next()) else { return };
-    // Where there are tokens of one issuer only, nobody's roles are taken for another's.
+    // With tokens of one issuer only, every role comes from the same authority, and nothing is
+    // confused.
     let are_mixed = !config.logins.is_empty() || second.is_some();
     if !are_mixed || !route.issuers.is_empty() || route.require == super::Require::default() {
         return;
@@ -321,7 +351,9 @@ fn warn_foreign_roles(reading: &Reading<'_>, config: &Config, route: &Route, at:
     at.at("require").warn(reading, WarningName::ForeignRoles, format!("{:?}", route.path), remedy);
 }
 
-/// Where the upstream takes `/API` for `/api`, the open route must not.
+/// Warns of an open route above a protected one, if the upstream ignores case. The upstream takes
+/// `/API` for `/api`; if the gateway matched `/API` to the open route, the protected path would be
+/// open.
 fn warn_open_above(reading: &Reading<'_>, draft: &Draft, open: &Route, at: &Place) {
     let config = &draft.config;
     let hidden = config.routes.iter().find(|route| {

@@ -1,17 +1,24 @@
-//! Header fields that two sides of the whole configuration want for themselves.
+//! Rules about header fields that two parts of the configuration claim.
+//!
+//! A field can carry one meaning only. If a client may send a field that the gateway sets, or two
+//! credentials share a field, an upstream may trust the wrong one. Each rule reports the setting
+//! that should change. `crossing` calls this file.
 
 use http::header::{AUTHORIZATION, HeaderName};
 
 use super::reader::Reading;
 use super::{CredentialKind, Draft, IdentityForm, PassRule, Route, UpstreamCredential};
 
+/// Runs all checks of this file.
 pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     check_passed(reading, draft);
     check_allowed_headers(reading, draft);
     check_upstream_credentials(reading, draft);
 }
 
-/// A field in which the route takes keys of ours is not passed on unproved.
+/// Reports `pass` for the field of the gateway's own API keys, on a route that accepts them. A
+/// wrong key in that field would be passed on as if it were the upstream's own credential,
+/// unverified.
 fn check_passed(reading: &Reading<'_>, draft: &Draft) {
     let header = &draft.config.api_keys.header;
     for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
@@ -25,7 +32,9 @@ fn check_passed(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-/// A field by which some server trusts the gateway is nobody's to send.
+/// Reports `allow_headers` for a field that some route sets. The upstream trusts such a field
+/// because only the gateway sends it; a client could otherwise set it on another route to the same
+/// server.
 fn check_allowed_headers(reading: &Reading<'_>, draft: &Draft) {
     let routes = || draft.config.routes.iter().zip(&draft.routes);
     for (route, at) in routes() {
@@ -43,7 +52,8 @@ fn check_allowed_headers(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-/// One field cannot hold two credentials.
+/// Reports two credentials in one field: the upstream's own, the client's, and the identity as a
+/// token. Only one of them could be sent.
 fn check_upstream_credentials(reading: &Reading<'_>, draft: &Draft) {
     for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
         let mut upstreams = draft.config.upstreams.iter();
@@ -57,6 +67,7 @@ fn check_upstream_credentials(reading: &Reading<'_>, draft: &Draft) {
             );
             at.at("forward_credential").issue(reading, "true".to_owned(), remedy);
         }
+        // Only the token form of the identity has a field of the operator's choice.
         let IdentityForm::Jwt(name) = &route.identity else { continue };
         let taken = if own.contains(name) {
             Some("the upstream's credential")

@@ -1,7 +1,8 @@
 //! Durations as text: `"500ms"`, `"30s"`, `"15m"`, `"12h"`, `"7d"`.
 //!
-//! One whole number and one unit, nothing else: a bare number would be read as seconds by one
-//! operator and as milliseconds by the next.
+//! A duration is one whole number and one unit. A bare number is refused, because one operator
+//! reads it as seconds and another as milliseconds. Sums such as `1h30m` are not accepted: `90m`
+//! says the same. All durations of the configuration are read and printed here.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use std::time::Duration;
 const UNITS: &[(&str, u64)] =
     &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Reads a duration, or says what would be accepted.
+/// Parses a duration. The error follows the value in a message and says what would be accepted.
+/// `parse` and `render` are inverse to each other.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -20,6 +22,8 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         return Err(bare(number));
     }
     let Some((_, millis)) = UNITS.iter().find(|(name, _)| *name == unit.trim_start()) else {
+        // The unit that was probably meant is suggested: `min` becomes `m`, `hours` becomes `h`,
+        // and anything else is taken for seconds.
         let meant = match unit.trim_start().as_bytes() {
             [b'm', b's', ..] => "ms",
             [b'm' | b'M', ..] => "m",
@@ -36,12 +40,13 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     millis.map(Duration::from_millis).ok_or_else(|| "is longer than time itself".to_owned())
 }
 
-/// What to say of a number without a unit.
+/// The message about a number without a unit.
 pub(super) fn bare(number: impl std::fmt::Display) -> String {
     format!("needs a unit (ms, s, m, h, d): write \"{number}s\"")
 }
 
-/// The duration as `parse` reads it, in the longest unit that is exact.
+/// The duration in the longest unit that divides it exactly, so that `parse` returns the same
+/// duration. Fractions of a millisecond are cut off; the configuration cannot express them.
 pub(super) fn render(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {

@@ -1,8 +1,9 @@
-//! Files and secrets that a configuration names.
+//! The files and secrets that a configuration names.
 //!
-//! Every file is read while checking, so that a missing one is found before the first request,
-//! and its permissions are looked at: what anybody may write is refused, a secret that others
-//! may read is a warning (mounted secrets often cannot be narrower).
+//! Every file is read while the configuration is checked, so that a missing file is found before
+//! the first request needs it. Permissions are checked as well: a file that anybody may write is
+//! refused. A secret that others may read is only a warning, because mounted secrets often cannot
+//! be narrower. No secret is accepted in the text of the configuration itself.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -16,11 +17,11 @@ use super::reader::SecretPlace;
 use super::warnings::WarningName;
 use crate::secret::{Secret, SecretString};
 
-/// Larger than any key, certificate bundle or key set; keeps a path to a device from filling
-/// memory.
+/// Upper bound on the size of a file: larger than any key, certificate bundle or key set. It keeps
+/// a path to a device such as `/dev/zero` from filling the memory.
 const LARGEST_FILE: u64 = 4 << 20;
 
-/// Whether others may read a file.
+/// Whether a file's contents are a secret, so that other users of the machine must not read it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Privacy {
     Public,
@@ -28,7 +29,7 @@ pub(super) enum Privacy {
 }
 
 impl Item<'_> {
-    /// Reads the file that this value names.
+    /// Reads the file that this value names, and returns its path and contents.
     pub(super) fn read_file(&self, privacy: Privacy) -> Option<(PathBuf, Vec<u8>)> {
         let path = self.path()?;
         let bytes = self.read_path(&path, privacy)?;
@@ -42,7 +43,7 @@ impl Item<'_> {
         Some((path, text.map_err(|_| self.issue("names a file that is not UTF-8 text")).ok()?))
     }
 
-    /// Reads a PEM file with at least one certificate.
+    /// Reads a PEM file that has at least one certificate.
     pub(super) fn read_certificates(&self) -> Option<(PathBuf, String)> {
         let (path, text) = self.read_text(Privacy::Public)?;
         if !has_section(&text, |kind| kind == SectionKind::Certificate) {
@@ -52,9 +53,12 @@ impl Item<'_> {
         Some((path, text))
     }
 
-    /// Reads a PEM file with a private key, and forgets it: what holds the key reads it again.
+    /// Reads a PEM file that has a private key, checks that it has one, and discards the contents.
+    /// The part that uses the key reads the file again: no copy of the key stays in the
+    /// configuration.
     pub(super) fn read_private_key(&self) -> Option<PathBuf> {
         let (path, bytes) = self.read_file(Privacy::Secret)?;
+        // The text is held as a `Secret`, so that it is erased from memory when it is dropped.
         let text = Secret::new(String::from_utf8(bytes).unwrap_or_default());
         let is_key = |kind| {
             use SectionKind::{EcPrivateKey, PrivateKey, RsaPrivateKey};
@@ -67,6 +71,7 @@ impl Item<'_> {
         Some(path)
     }
 
+    /// Reads the file at `path` and checks its permissions. Problems are reported at this value.
     pub(super) fn read_path(&self, path: &Path, privacy: Privacy) -> Option<Vec<u8>> {
         match read_bounded(path) {
             Ok((metadata, bytes)) => self.check_permissions(&metadata, privacy).then_some(bytes),
@@ -77,9 +82,11 @@ impl Item<'_> {
         }
     }
 
-    /// Reports who else may write or read a file; false if it must not be used.
+    /// Checks who else may write or read a file, and reports it. False if the file must not be
+    /// used.
     pub(super) fn check_permissions(&self, metadata: &Metadata, privacy: Privacy) -> bool {
         let mode = metadata.permissions().mode() & 0o777;
+        // Anybody who can write a certificate or a key file decides whom the gateway trusts.
         if mode & 0o002 != 0 {
             self.issue(format!("can be written by anybody (mode {mode:03o}): chmod o-w"));
             return false;
@@ -93,7 +100,9 @@ impl Item<'_> {
         true
     }
 
-    /// A secret: `{ env = "NAME" }` or `{ file = "path" }`.
+    /// Reads a secret: `{ env = "NAME" }` or `{ file = "path" }`. A secret written directly is
+    /// refused: configurations are copied, committed and printed. Its value is hidden in the
+    /// message.
     pub(super) fn secret(&self) -> Option<SecretString> {
         const FORMS: &str = "write { env = \"NAME\" } or { file = \"path\" }";
         if self.is_text() {
@@ -116,7 +125,8 @@ impl Item<'_> {
                 let (_, text) = file.read_text(Privacy::Secret)?;
                 let name = file.text().unwrap_or_default().to_owned();
                 self.reading().note_secret(self.at(), SecretPlace::File(name));
-                // An editor ends the last line; the secret does not mean it.
+                // Editors end the last line with a line break, which is not part of the secret.
+                // Only one is removed, so a secret may still end in one.
                 let trimmed = text.strip_suffix('\n').unwrap_or(&text);
                 let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
                 SecretString::from(trimmed)
@@ -143,6 +153,8 @@ impl Item<'_> {
     }
 }
 
+/// Reads a file of at most `LARGEST_FILE` bytes. Metadata and contents come from the same open
+/// file: if the path were opened twice, the file could be exchanged in between.
 fn read_bounded(path: &Path) -> io::Result<(Metadata, Vec<u8>)> {
     use std::io::Read;
     let file = fs::File::open(path)?;
@@ -151,6 +163,8 @@ fn read_bounded(path: &Path) -> io::Result<(Metadata, Vec<u8>)> {
         return Err(io::Error::other("it is a folder"));
     }
     let mut bytes = Vec::new();
+    // One byte more than the limit is read, to tell a file of exactly the limit from a larger one.
+    // The size in the metadata is of no use: a device or a pipe has none.
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(io::Error::other("it is larger than 4 MiB"));
@@ -158,7 +172,7 @@ fn read_bounded(path: &Path) -> io::Result<(Metadata, Vec<u8>)> {
     Ok((metadata, bytes))
 }
 
-/// The system's words without its number.
+/// The system's message without its error number.
 pub(super) fn plain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
@@ -167,6 +181,7 @@ pub(super) fn plain(error: &io::Error) -> String {
     }
 }
 
+/// True if the PEM text has a section of a wanted kind that is not empty.
 fn has_section(text: &str, wanted: impl Fn(SectionKind) -> bool) -> bool {
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes());
     sections.flatten().any(|(kind, der)| wanted(kind) && !der.is_empty())

@@ -1,14 +1,17 @@
-//! Fields by which other gateways, proxies and content networks tell a server who calls.
+//! The header fields by which other gateways, proxies and content networks identify a client to a
+//! server.
 //!
-//! The server behind us may have stood behind one of them and still believe it, so none of these
-//! comes from a client unless a route's `allow_headers` says so. gateway.toml publishes the list.
+//! A server behind this gateway may have been behind one of those before, and may still trust these
+//! fields. None of them is therefore accepted from a client, unless a route's `allow_headers` says
+//! so. The comparison is deliberately generous. `gateway.toml` publishes the list, and a test
+//! compares both.
 
 use http::header::HeaderName;
 
 use super::reader::Table;
 use super::warnings::WarningName;
 
-/// The fields, by their first letter; `*` is for whatever else the name may say.
+/// The fields, grouped by their first letter for a fast comparison; `*` stands for any rest.
 const X: &[&str] = &[
     "x-amzn-oidc-*",
     "x-appengine-user-*",
@@ -48,17 +51,19 @@ const R: &[&str] = &["remote-*"];
 const S: &[&str] = &["sm-*", "ssl-client-*"];
 const T: &[&str] = &["tailscale-user-*", "true-client-ip"];
 
-/// Every field, as gateway.toml lists them.
+/// Every field, in the order in which `gateway.toml` lists them.
 pub fn foreign_fields() -> impl Iterator<Item = &'static str> {
     [X, C, F, I, O, R, S, T].into_iter().flatten().copied()
 }
 
-/// True for such a field in any spelling that some server reads as the same: any byte that is no
-/// letter or digit stands for a dash. `name` is in lower case, as `HeaderName` has it.
+/// True for such a field in any spelling that some server reads as the same name: every byte that
+/// is neither letter nor digit counts as a dash (CGI makes `_` of `-`). `name` is in lower case, as
+/// in `HeaderName`. This runs for every header field of every request.
 pub fn is_foreign(name: &str) -> bool {
     let fields = match name.as_bytes().first() {
         Some(b'x') => {
-            // The letter after `X-` ends most of these comparisons: there are many.
+            // Many names begin with `x-`. The letter after it rules out most of them with one
+            // comparison.
             let third = name.as_bytes().get(2);
             let mut fields = X.iter().filter(|field| field.as_bytes().get(2) == third);
             return fields.any(|field| is_field(name, field));
@@ -82,15 +87,15 @@ fn is_field(name: &str, field: &str) -> bool {
     }
 }
 
-/// True if `name` begins with `prefix` to the most generous server.
+/// True if `name` begins with `prefix`, compared as the most generous server would.
 fn begins(name: &str, prefix: &str) -> bool {
     let folded = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
     name.len() >= prefix.len()
         && name.bytes().zip(prefix.bytes()).all(|(byte, held)| folded(byte) == held)
 }
 
-/// What the gateway itself says: it is never a client's, not even where a proxy in front of us is
-/// believed.
+/// The fields that the gateway itself sets. A client may never send them, not even through a
+/// trusted proxy.
 const OURS: &[&str] = &[
     "x-forwarded-for",
     "x-forwarded-host",
@@ -99,7 +104,7 @@ const OURS: &[&str] = &[
     "x-forwarded-proto",
 ];
 
-/// `allow_headers` of a route: those of the fields that its clients may send after all.
+/// Reads `allow_headers` of a route: the fields from the list that its clients may send.
 pub(super) fn read_allowed(table: &mut Table<'_>) -> Vec<HeaderName> {
     let Some(item) = table.get("allow_headers") else { return Vec::new() };
     let list = item.list().unwrap_or_default();

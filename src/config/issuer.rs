@@ -1,4 +1,9 @@
-//! `[[issuer]]`: others whose tokens are accepted.
+//! `[[issuer]]`: external issuers whose tokens are accepted.
+//!
+//! An issuer's tokens are verified with keys (its own key set, a file, a shared secret), by
+//! introspection, or by asking a legacy system. The reader refuses combinations that would weaken a
+//! check, such as HMAC beside key pairs. Some laxities are allowed only during a takeover, which
+//! `until` ends. `token` and `authn` use the checked form.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,61 +20,65 @@ use crate::algorithm::Algorithm;
 use crate::clock::{Timestamp, end_of_day};
 use crate::identity::{RESERVED_ISSUERS, SELF_ISSUER};
 
-/// Someone else who signs tokens that we accept.
+/// An external issuer whose tokens the gateway accepts, in addition to its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Issuer {
     pub name: String,
-    /// Compared byte for byte with `iss`.
+    /// Compared byte for byte with the claim `iss` (RFC 7519, section 4.1.1).
     pub issuer: String,
     pub audience: Audience,
     pub algorithms: Vec<Algorithm>,
     pub keys: IssuerKeys,
-    /// PEM of the CA to believe where the issuer is asked, instead of the public ones.
+    /// PEM text of the CA to trust when the issuer is asked, instead of the public CAs.
     pub ca: Option<String>,
-    /// The issuer may be asked without TLS.
+    /// The issuer may be asked over plain HTTP.
     pub allow_http: bool,
-    /// How long fetched keys are used while no newer ones can be had.
+    /// How long fetched keys are used while the issuer cannot be reached.
     pub max_stale: Duration,
-    /// What clients call themselves at the issuer; told by dialects that say where to log in.
+    /// The client id that clients use at this issuer. Dialects that tell clients where to log in
+    /// publish it.
     pub client_id: Option<String>,
-    /// Accepted `sub`s; empty: all.
+    /// The values of `sub` that are accepted; empty: all.
     pub subjects: Vec<String>,
     pub username_claim: Vec<String>,
-    /// Path into the claims.
+    /// Path into the claims: each element is a member of the one before.
     pub roles_claim: Vec<String>,
     pub scopes_claim: Vec<String>,
-    /// Accepted `typ`s, lower-cased, without `application/`.
+    /// Accepted values of `typ`, in lower case, without `application/`.
     pub types: Vec<String>,
-    /// A missing `typ` is accepted.
+    /// A token without `typ` is accepted.
     pub type_optional: bool,
-    /// Claims a token must have, `exp` and `sub` among them at the least.
+    /// Claims that a token must have; `exp` and `sub` are always among them.
     pub required: Vec<String>,
     pub leeway: Duration,
-    /// Longest accepted `exp - iat`.
+    /// The longest accepted lifetime, `exp - iat`.
     pub max_lifetime: Option<Duration>,
-    /// Refused from this instant on.
+    /// Tokens of this issuer are refused from this instant on; `None`: never.
     pub until: Option<Timestamp>,
-    /// Accept ID tokens (`nonce`, `at_hash`, `token_use = "id"`) and event tokens.
+    /// Accept ID tokens (recognised by `nonce`, `at_hash` or `token_use = "id"`) and event tokens.
+    /// They are made for a client and not for an API, so they are refused by default.
     pub allow_id_tokens: bool,
 }
 
-/// Whom a foreign token must be meant for.
+/// The audience that a foreign token must be issued for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Audience {
-    /// One of these.
+    /// The claim `aud` must contain one of these.
     OneOf(Vec<String>),
-    /// Anybody; reported loudly.
+    /// Any audience is accepted, tokens for other services included. Reported with a warning.
     Any,
 }
 
-/// `JWT`, `at+jwt` or none: whatever is not an ID token by its type.
+/// `JWT`, `at+jwt` (RFC 9068) or no type: every token whose type does not mark it as something
+/// other than an access token.
 const TYPES: &[&str] = &["jwt", "at+jwt"];
-/// A day without a provider is an outage; keys that it withdrew meanwhile are not for ever.
+/// A day: long enough to survive an outage of the issuer, short enough that a key which the issuer
+/// has withdrawn meanwhile is not trusted for long.
 const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
-/// Shorter would be over before the next fetch.
+/// A shorter time would be over before keys are fetched again.
 const STALE: RangeInclusive<Duration> =
     Duration::from_secs(600)..=Duration::from_secs(30 * 24 * 3600);
-/// What an issuer of pairs without claims cannot have.
+/// Keys that an issuer of opaque pairs cannot have, because its tokens have no claims.
 const NO_CLAIMS: [&str; 19] = [
     "issuer",
     "audience",
@@ -92,12 +101,15 @@ const NO_CLAIMS: [&str; 19] = [
     "allow_id_tokens",
 ];
 const REQUIRED: &[&str] = &["exp", "iss", "sub", "aud"];
-/// A takeover issuer may leave out the others, never these.
+/// A takeover issuer may leave out the other claims, but never these: without `exp` a token would
+/// be valid for ever, without `sub` it names no user.
 const ALWAYS_REQUIRED: &[&str] = &["exp", "sub"];
 
 impl Issuer {
     pub(super) fn read(mut table: Table<'_>, names: &mut Names, token: &Token) -> Self {
         let name = names.read(&mut table, None);
+        // Identities carry the issuer's name. An external issuer with one of these names would be
+        // taken for the gateway itself, or for another kind of credential.
         if name == SELF_ISSUER {
             table.issue("name", "\"self\" is the gateway's own name among issuers");
         } else if RESERVED_ISSUERS.contains(&name.as_str()) {
@@ -112,7 +124,8 @@ impl Issuer {
         let issuer = issuer.as_ref().and_then(Item::word).unwrap_or_default();
         let until_item = table.get("until");
         let until = until_item.as_ref().and_then(read_until);
-        // Judged by the key's presence, so that a misspelt day is one problem and not three.
+        // A takeover is recognised by the presence of the key: a misspelt day is then one problem,
+        // and the laxities it would allow are not reported in addition.
         let is_takeover = until_item.is_some();
         let Means { algorithms, keys, allow_http, is_asked } =
             Means::read(&mut table, &issuer, is_takeover);
@@ -133,6 +146,8 @@ impl Issuer {
             username_claim: read_claim(&mut table, "username_claim", &["preferred_username"]),
             roles_claim: read_claim(&mut table, "roles_claim", &["roles"]),
             scopes_claim: read_claim(&mut table, "scopes_claim", &["scope"]),
+            // If the operator lists types, a missing one is refused unless they allow it: the list
+            // is meant as a restriction.
             type_optional: table.bool_or("type_optional", types.is_none()),
             types: types.map_or_else(
                 || owned(TYPES),
@@ -145,7 +160,7 @@ impl Issuer {
         }
     }
 
-    /// One whose pairs the legacy system that made them is asked about.
+    /// Reads an issuer of opaque pairs, which are looked up in the legacy system that made them.
     fn read_sessions(name: String, mut table: Table<'_>, token: &Token) -> Self {
         const REMEDY: &str = "is about tokens that say whose they are, which these do not";
         refuse(&mut table, &NO_CLAIMS, REMEDY);
@@ -161,7 +176,7 @@ impl Issuer {
         let sessions = WebitelSessions::read(&mut table, allow_http);
         let keys = sessions.map(|sessions| IssuerKeys::WebitelSessions(Box::new(sessions)));
         Self {
-            // Its pairs name no issuer.
+            // Its pairs carry no `iss`, so the section's name identifies the issuer.
             issuer: name.clone(),
             name,
             audience: Audience::Any,
@@ -185,17 +200,18 @@ impl Issuer {
         }
     }
 
-    /// Whether tokens about this `sub` are accepted.
+    /// True if tokens with this `sub` are accepted.
     pub fn takes_subject(&self, subject: &str) -> bool {
         self.subjects.is_empty() || self.subjects.iter().any(|one| one == subject)
     }
 }
 
-/// What is needed to know that a token is the issuer's.
+/// The settings by which a token of the issuer is verified.
 struct Means {
     algorithms: Vec<Algorithm>,
     keys: Option<IssuerKeys>,
     allow_http: bool,
+    /// The issuer is asked about every token (introspection).
     is_asked: bool,
 }
 
@@ -215,6 +231,8 @@ impl Means {
                 (Vec::new(), read.map(IssuerKeys::Introspection))
             }
         };
+        // `allow_http` without anything to ask is a mistake, and one that would weaken a later
+        // change.
         if let Some(item) = &plain {
             check_use(item, keys.as_ref());
         }
@@ -239,7 +257,7 @@ fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
-/// RFC 7515 §4.1.9: `application/` may be left out, and case does not matter.
+/// RFC 7515, section 4.1.9: the prefix `application/` may be left out, and case does not matter.
 fn plain_type(name: &str) -> String {
     let name = name.to_ascii_lowercase();
     name.strip_prefix("application/").map(str::to_owned).unwrap_or(name)
@@ -253,6 +271,7 @@ fn read_ca(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Option<String> {
 
 fn read_max_stale(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Duration {
     let Some(item) = table.get("max_stale") else { return MAX_STALE };
+    // With introspection, `max_stale` was already reported as unused.
     if keys.is_some_and(IssuerKeys::is_asked) {
         return MAX_STALE;
     }
@@ -260,7 +279,8 @@ fn read_max_stale(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Duration 
     item.duration(STALE).unwrap_or(MAX_STALE)
 }
 
-/// These keys are about asking the issuer, which nobody does who has all that is to be known.
+/// Reports a setting about asking the issuer, if the issuer's keys are in the configuration and
+/// nobody is asked.
 fn check_use(item: &Item<'_>, keys: Option<&IssuerKeys>) {
     if keys.is_some_and(|keys| !keys.is_remote() && !keys.is_asked()) {
         item.issue("is of no use: the issuer's keys are here");
@@ -278,7 +298,8 @@ fn read_algorithms(table: &mut Table<'_>) -> Vec<Algorithm> {
     let algorithms: Vec<Algorithm> = list.iter().filter_map(algorithm).collect();
     let symmetric = algorithms.iter().filter(|algorithm| algorithm.is_symmetric()).count();
     if symmetric > 0 && symmetric < algorithms.len() {
-        // Otherwise a public key could be taken for a secret.
+        // If both were allowed for one key set, a public key could be used as an HMAC secret
+        // (algorithm confusion), and everybody knows the public key.
         item.issue("mixes HMAC and key pairs: make two issuers of it");
     }
     algorithms
@@ -291,6 +312,9 @@ fn read_audience(table: &mut Table<'_>, is_takeover: bool) -> Audience {
     };
     if item.is_text() && item.text() == Some("any") {
         if is_takeover {
+            // Without a check of the audience, any service that receives such a token can use it
+            // here. That is tolerated only for a limited time, or where the issuer itself decides
+            // about each token.
             item.warn(WarningName::AnyAudience, "accepts tokens that were meant for others");
         } else {
             item.issue("is only for a takeover: name audiences, or say `until` when it ends");
@@ -305,6 +329,8 @@ fn read_audience(table: &mut Table<'_>, is_takeover: bool) -> Audience {
 }
 
 fn read_required(table: &mut Table<'_>, is_takeover: bool, audience: &Audience) -> Vec<String> {
+    // `aud` is not required where any audience is accepted: a token without one would be refused
+    // for a claim that is not compared.
     let Some(item) = table.get("required") else {
         let unneeded = |name: &&&str| !(**name == "aud" && *audience == Audience::Any);
         return REQUIRED.iter().filter(unneeded).map(|&name| name.to_owned()).collect();
@@ -326,7 +352,8 @@ fn read_required(table: &mut Table<'_>, is_takeover: bool, audience: &Audience) 
     required
 }
 
-/// A claim's name, or the path to it: `"realm_access.roles"`, `["https://example.com/roles"]`.
+/// Reads a claim's name, or the path to it: `"realm_access.roles"`, or
+/// `["https://example.com/roles"]` for one name that contains dots.
 fn read_claim(table: &mut Table<'_>, key: &'static str, default: &[&str]) -> Vec<String> {
     let Some(item) = table.get(key) else { return owned(default) };
     if !item.is_text() {
@@ -346,7 +373,7 @@ fn read_claim(table: &mut Table<'_>, key: &'static str, default: &[&str]) -> Vec
     text.split('.').map(str::to_owned).collect()
 }
 
-/// The first instant after a day, in UTC.
+/// Reads a day and returns the first instant after it, in UTC.
 pub(super) fn read_until(item: &Item<'_>) -> Option<Timestamp> {
     let end = end_of_day(item.text()?);
     if end.is_none() {

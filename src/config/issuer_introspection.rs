@@ -1,7 +1,8 @@
-//! `introspection` of an `[[issuer]]`: its tokens are asked about at the issuer (RFC 7662).
+//! `introspection` of an `[[issuer]]`: the issuer is asked about each of its tokens (RFC 7662).
 //!
-//! Whatever says how a token is judged here is then of no use and reported: an operator who
-//! thinks that it counts should not be left to think so.
+//! Settings about verifying a token locally have no effect then, and are reported as errors: an
+//! operator who has set them believes that they protect something. The helpers for addresses and
+//! cache times are shared with `issuer_keys` and `webitel_sessions`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -17,19 +18,20 @@ use crate::secret::SecretString;
 /// How an issuer is asked about its tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Introspection {
+    /// The introspection endpoint.
     pub url: Uri,
-    /// What the gateway calls itself there, and proves by.
+    /// The client id with which the gateway authenticates at the endpoint (RFC 7662, section 2.1).
     pub client_id: String,
     pub client_secret: SecretString,
-    /// How long a token that the issuer called active is taken without asking again.
+    /// How long a token that the issuer called active is accepted without asking again.
     pub cache: Duration,
 }
 
-/// A token that was withdrawn is taken for so long at the most.
+/// The default, and with it the longest time for which a revoked token is still accepted.
 const CACHE: Duration = Duration::from_secs(30);
 const CACHES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
-/// What is about tokens that are judged here.
+/// Settings about tokens that are verified locally.
 const OF_NO_USE: [&str; 10] = [
     "algorithms",
     "jwks",
@@ -44,7 +46,7 @@ const OF_NO_USE: [&str; 10] = [
 ];
 
 impl Introspection {
-    /// The table, unless it is not there or has a problem, which was reported then.
+    /// Reads the table; `None` after a problem was reported.
     pub(super) fn read(item: &Item<'_>, table: &mut Table<'_>, allow_http: bool) -> Option<Self> {
         refuse(table, &OF_NO_USE, "is of no use with `introspection`: the issuer judges");
         let mut own = item.table()?;
@@ -68,23 +70,23 @@ impl Introspection {
     }
 }
 
-/// How long a good answer is remembered.
+/// Reads how long a positive answer is remembered.
 pub(super) fn read_cache(table: &mut Table<'_>) -> Duration {
     table.duration_or("cache", CACHE, CACHES)
 }
 
-/// Reports those of the keys that are there.
+/// Reports each of the keys that the table has.
 pub(super) fn refuse(table: &mut Table<'_>, keys: &[&'static str], remedy: &str) {
     for item in keys.iter().filter_map(|key| table.get(key)) {
-        // It may be a secret in its wrong place.
+        // The value is hidden, because it may be a secret in the wrong place.
         item.hidden_issue(remedy);
     }
 }
 
-/// An address that is asked, with a query or without.
+/// Reads an address that is asked; it may have a query.
 pub(super) fn read_url(item: &Item<'_>, allow_http: bool) -> Option<Uri> {
     let text = item.text()?;
     let checked = check_url(text, allow_http);
-    // What stands in it may be a password.
+    // The address is hidden, because it may contain a password.
     checked.map_err(|fault| item.hidden_issue(fault)).ok()
 }

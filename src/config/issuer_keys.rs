@@ -1,7 +1,8 @@
-//! Where an issuer's keys come from: its own address, a file, or a shared secret.
+//! The source of an issuer's keys: its own address, a file, or a shared secret.
 //!
-//! Files are read while checking; what is on the network is not asked for before the gateway
-//! runs. Without any source the issuer is asked by OpenID discovery.
+//! Files are read while the configuration is checked. Nothing on the network is asked before the
+//! gateway runs, so a check works without the issuer. If no source is named, the issuer's keys are
+//! found by OpenID discovery. Keys that do not fit the algorithms are refused here.
 
 use http::Uri;
 
@@ -14,7 +15,7 @@ use super::webitel_sessions::WebitelSessions;
 use crate::algorithm::Algorithm;
 use crate::secret::Secret;
 
-/// Where a foreign issuer's keys come from; file contents are read while checking.
+/// The source of an external issuer's keys. The contents of files have been read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum IssuerKeys {
     /// The text of a JWKS file (RFC 7517 §5).
@@ -23,33 +24,35 @@ pub enum IssuerKeys {
     Pem(String),
     /// A shared HMAC secret.
     Secret(Secret<Vec<u8>>),
-    /// The address of a key set.
+    /// The address of a key set, which is fetched while the gateway runs.
     Url(Uri),
-    /// The address of the document that names the key set's (OpenID Connect Discovery 1.0 §4).
+    /// The address of the issuer's metadata, which names the address of the key set (OpenID Connect
+    /// Discovery 1.0, section 4).
     Discovery(Uri),
-    /// There are none: the issuer is asked about every token.
+    /// No keys: the issuer is asked about every token.
     Introspection(Introspection),
-    /// There are none: a legacy system is asked about every pair.
+    /// No keys: a legacy system is asked about every pair.
     WebitelSessions(Box<WebitelSessions>),
 }
 
-/// OpenID Connect Discovery 1.0 §4.1: put after the issuer, whose last slash is left out.
+/// Appended to the issuer, after its last slash was removed (OpenID Connect Discovery 1.0, section
+/// 4.1).
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 const NO_KEYS: &str = "name jwks, jwks_file, public_key_file or secret";
 
 impl IssuerKeys {
-    /// Whether somebody has to be asked for them.
+    /// True if the keys have to be fetched over the network.
     pub fn is_remote(&self) -> bool {
         matches!(self, Self::Url(_) | Self::Discovery(_))
     }
 
-    /// Whether somebody has to be asked about every token.
+    /// True if every token has to be asked about over the network.
     pub fn is_asked(&self) -> bool {
         matches!(self, Self::Introspection(_) | Self::WebitelSessions(_))
     }
 }
 
-/// The keys, unless a problem was reported.
+/// Reads the source of the keys. `None` after a problem was reported.
 pub(super) fn read_keys(
     table: &mut Table<'_>,
     issuer: &str,
@@ -67,6 +70,7 @@ pub(super) fn read_keys(
         ["jwks", "jwks_file", "public_key_file", "secret"].map(|key| (key, table.get(key)));
     let mut given = sources.iter().filter_map(|(key, item)| Some((*key, item.as_ref()?)));
     match (given.next(), given.next()) {
+        // Two sources would leave open which one holds if they differ, so exactly one is accepted.
         (None, _) => read_discovery(table, issuer, is_symmetric, allow_http),
         (Some(("jwks", item)), None) => read_url(item, is_symmetric, allow_http),
         (Some(("jwks_file", item)), None) => read_set(item, algorithms, allow_weak),
@@ -88,10 +92,13 @@ fn read_discovery(
     if issuer.is_empty() {
         return None;
     }
+    // A published HMAC secret would let every reader of the key set sign tokens.
     if is_symmetric {
         table.issue("", "has no keys: an HMAC `secret` is never published");
         return None;
     }
+    // The last slash is removed and the query refused, because the path is appended to the issuer
+    // as text.
     let at = format!("{}{WELL_KNOWN}", issuer.strip_suffix('/').unwrap_or(issuer));
     let found = match at.contains('?') {
         true => Err("has a query".to_owned()),
@@ -114,7 +121,7 @@ fn read_url(item: &Item<'_>, is_symmetric: bool, allow_http: bool) -> Option<Iss
     let text = item.text()?;
     match check_url(text, allow_http) {
         Ok(uri) => Some(IssuerKeys::Url(uri)),
-        // What stands before an `@` may be a password.
+        // The part before an `@` may be a password.
         Err(fault) if text.contains('@') => {
             item.hidden_issue(fault);
             None
@@ -128,6 +135,7 @@ fn read_url(item: &Item<'_>, is_symmetric: bool, allow_http: bool) -> Option<Iss
 
 fn read_set(item: &Item<'_>, algorithms: &[Algorithm], allow_weak: bool) -> Option<IssuerKeys> {
     let is_symmetric = algorithms.iter().any(|algorithm| algorithm.is_symmetric());
+    // A file with an HMAC secret must not be readable by other users; a public key may be.
     let privacy = if is_symmetric { Privacy::Secret } else { Privacy::Public };
     let (_, text) = item.read_text(privacy)?;
     report(item, check_jwks(&text, algorithms, allow_weak));

@@ -1,19 +1,20 @@
-//! What is wrong with a configuration, and how the operator reads it.
+//! The problems of a configuration, in the form in which they are reported to the operator.
 //!
-//! An `Issue` says where (line and key path), what stands there and what would be accepted;
-//! never a secret's value. `Issues` is all of them at once, in the order of the file.
+//! An `Issue` names the place (line and key path), the value found there, and what would be
+//! accepted. It never contains the value of a secret. `Issues` holds all problems of one file in
+//! the order of the file. `report` writes them out.
 
 use std::fmt;
 use std::path::Path;
 
 use super::warnings::WarningName;
 
-/// Where a key is: `upstream[1].servers[0]`.
+/// The path of a key: `upstream[1].servers[0]`. The empty path stands for the whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyPath(String);
 
 impl KeyPath {
-    /// The key of this name below.
+    /// The path of the key `name` below this one. A name that TOML would not accept bare is quoted.
     #[must_use]
     pub fn key(&self, name: &str) -> Self {
         let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
@@ -25,21 +26,22 @@ impl KeyPath {
         if self.0.is_empty() { Self(name) } else { Self(format!("{}.{name}", self.0)) }
     }
 
-    /// The element of this number below.
+    /// The path of the element with this number, counted from 0.
     #[must_use]
     pub fn index(&self, number: usize) -> Self {
         Self(format!("{}[{number}]", self.0))
     }
 
-    /// Whether it is `outer` or below it.
+    /// True if this path is `outer` itself or below it.
     pub(super) fn is_within(&self, outer: &Self) -> bool {
         let rest = self.0.strip_prefix(outer.0.as_str());
+        // `routes` begins with `route` but is not below it, so a separator has to follow.
         rest.is_some_and(|rest| {
             outer.0.is_empty() || rest.is_empty() || rest.starts_with(['.', '['])
         })
     }
 
-    /// A path below that is written out already: `reply.json`, `[2]`.
+    /// Appends a relative path that is already written out: `reply.json`, `[2]`.
     #[must_use]
     pub fn below(&self, path: &str) -> Self {
         if path.is_empty() || path.starts_with('[') || self.0.is_empty() {
@@ -49,7 +51,7 @@ impl KeyPath {
         }
     }
 
-    /// As written in messages.
+    /// The path as it is written in messages.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -61,34 +63,35 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// Where something stands in a file; both numbers begin at 1.
+/// A position in a file. Both numbers begin at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub line: usize,
-    /// In characters.
+    /// Counted in characters, not in bytes.
     pub column: usize,
 }
 
-/// Whether the gateway starts all the same.
+/// Whether an issue keeps the gateway from starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The configuration is refused.
+    /// The configuration is refused: the gateway does not start, and a reload keeps the old one.
     Error,
-    /// It is accepted, but the operator should know; by its name it can be accepted for good.
+    /// The configuration is accepted, but the operator should know. The name is the one to write in
+    /// `accept`.
     Warning(WarningName),
 }
 
-/// One thing that is wrong, or worth knowing.
+/// One problem of a configuration, or one warning about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issue {
-    /// `None` where something is missing from the whole file.
+    /// `None` if something is missing from the file as a whole.
     pub position: Option<Position>,
-    /// Empty where the text is no TOML at all.
+    /// Empty if the text is no TOML and no key can be named.
     pub path: KeyPath,
-    /// What stands there, as in the file but shortened; `***` for a secret, empty for a missing
-    /// key.
+    /// The value found there, as in the file but shortened. `***` for a secret, empty for a key
+    /// that is missing.
     pub value: String,
-    /// What is wrong with it and what would be accepted.
+    /// The fault, followed by what would be accepted.
     pub remedy: String,
     pub severity: Severity,
 }
@@ -100,12 +103,13 @@ impl Issue {
         Self { position, path, value, remedy, severity: Severity::Error }
     }
 
-    /// What a start would refuse of the files and folders that the configuration names.
+    /// A fault of the files and folders that the configuration names, which a start would stop at.
+    /// `check` reports it before the start does.
     pub fn of_start(cause: String) -> Self {
         Self::of_file(None, cause)
     }
 
-    /// What is wrong; of a warning with the name by which it is accepted.
+    /// The remedy, for a warning followed by the name to accept it by.
     pub(super) fn message(&self) -> String {
         match self.severity {
             Severity::Error => self.remedy.clone(),
@@ -114,7 +118,7 @@ impl Issue {
     }
 }
 
-/// One line: for a log.
+/// One line, for a log.
 impl fmt::Display for Issue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(Position { line, .. }) = self.position {
@@ -124,7 +128,7 @@ impl fmt::Display for Issue {
     }
 }
 
-/// Everything that was found in one file, in the file's order.
+/// All issues of one file, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issues {
     file: String,
@@ -132,30 +136,30 @@ pub struct Issues {
 }
 
 impl Issues {
-    /// The issues of `file`, which is named in the text.
+    /// Sorts `issues` by line. `file` is named in the report.
     pub fn new(file: &Path, mut issues: Vec<Issue>) -> Self {
-        // What no line says comes last: it is about the file as a whole. What is said of one
-        // line stays in the order in which it was found.
+        // Issues without a line come last, because they are about the file as a whole. The sort is
+        // stable: several issues of one line keep the order in which they were found.
         issues.sort_by_key(|issue| issue.position.map_or(usize::MAX, |at| at.line));
         Self { file: file.display().to_string(), issues }
     }
 
-    /// The file, as it was named.
+    /// The file's name, as it was given on the command line.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// Whether the file is refused.
+    /// True if the configuration is refused: at least one issue is an error.
     pub fn has_error(&self) -> bool {
         self.issues.iter().any(|issue| issue.severity == Severity::Error)
     }
 
-    /// Each of them.
+    /// All issues, errors and warnings.
     pub fn iter(&self) -> impl Iterator<Item = &Issue> {
         self.issues.iter()
     }
 
-    /// True if nothing was found.
+    /// True if there is neither an error nor a warning.
     pub fn is_empty(&self) -> bool {
         self.issues.is_empty()
     }

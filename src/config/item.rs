@@ -1,4 +1,8 @@
-//! One value of the document: turned into what a setting needs, or reported.
+//! One value of the document: converted into the type that a setting needs, or reported.
+//!
+//! Each conversion returns `None` after it has reported a problem, and the caller goes on with a
+//! stand-in. Values are shown in messages, except those that may be secrets. The readers of all
+//! sections call this file; it knows no setting itself.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -16,7 +20,7 @@ use super::suggest::no_such;
 use super::warnings::WarningName;
 use super::{duration, size};
 
-/// A value with its place.
+/// A value with its key path and its position in the file.
 #[derive(Clone)]
 pub(super) struct Item<'a> {
     reading: &'a Reading<'a>,
@@ -49,22 +53,23 @@ impl<'a> Item<'a> {
         self.reading.position(&self.value.span())
     }
 
-    /// The value as messages show it.
+    /// The value in the form in which messages show it: shortened, and without the contents of
+    /// lists and tables.
     pub(super) fn shown(&self) -> String {
         show(self.value.get_ref())
     }
 
-    /// An error that shows the value.
+    /// Reports an error and shows the value.
     pub(super) fn issue(&self, remedy: impl Into<String>) {
         self.add(Severity::Error, show(self.value.get_ref()), remedy.into());
     }
 
-    /// An error about a value that must not be shown.
+    /// Reports an error about a value that may be a secret; the message shows `***` instead.
     pub(super) fn hidden_issue(&self, remedy: impl Into<String>) {
         self.add(Severity::Error, "***".to_owned(), remedy.into());
     }
 
-    /// A warning that shows the value.
+    /// Reports a warning and shows the value. `name` is the name by which an operator accepts it.
     pub(super) fn warn(&self, name: WarningName, remedy: impl Into<String>) {
         self.add(Severity::Warning(name), show(self.value.get_ref()), remedy.into());
     }
@@ -74,6 +79,7 @@ impl<'a> Item<'a> {
         self.reading.add(Issue { position, path, value, remedy, severity });
     }
 
+    /// Reports a value of the wrong TOML type, and always returns `None`.
     fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
         self.issue(format!("must be {wanted}, not {}", kind(self.value.get_ref())));
         None
@@ -102,7 +108,8 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// A string that is not empty, has no controls, and no space at either end.
+    /// A string that is not empty, has no control characters, and no space at either end. Stray
+    /// spaces come from copying, and control characters could forge lines of a log.
     pub(super) fn word(&self) -> Option<String> {
         let text = self.text()?;
         if text.is_empty() || text.trim() != text || text.chars().any(char::is_control) {
@@ -119,6 +126,7 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// A whole number within `range`. TOML's other radixes (`0x10`) are accepted.
     pub(super) fn number(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let DeValue::Integer(number) = self.value.get_ref() else {
             return self.wrong_type("a whole number");
@@ -131,6 +139,8 @@ impl<'a> Item<'a> {
         number
     }
 
+    /// A duration within `range`, as text with a unit (`"30s"`). A bare number is refused with the
+    /// text that was probably meant, because it does not say which unit it has.
     pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let read = match self.value.get_ref() {
             DeValue::String(text) => duration::parse(text),
@@ -148,7 +158,8 @@ impl<'a> Item<'a> {
         checked.map_err(|remedy| self.issue(remedy)).ok()
     }
 
-    /// A size in bytes.
+    /// A size in bytes within `range`, as text with a unit (`"1MiB"`). A bare number is refused,
+    /// with the text that was probably meant.
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let read = match self.value.get_ref() {
             DeValue::String(text) => size::parse(text),
@@ -166,7 +177,7 @@ impl<'a> Item<'a> {
         checked.map_err(|remedy| self.issue(remedy)).ok()
     }
 
-    /// The value that one of a few words stands for.
+    /// The value of one of a few allowed words. Another word is reported with the most similar one.
     pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text()?;
         let found = choices.iter().find(|(name, _)| *name == text);
@@ -176,7 +187,7 @@ impl<'a> Item<'a> {
         found.map(|(_, value)| value.clone())
     }
 
-    /// The elements of a list.
+    /// The elements of a list. A single string is reported together with the list to write instead.
     pub(super) fn list(&self) -> Option<Vec<Self>> {
         let DeValue::Array(array) = self.value.get_ref() else {
             if let DeValue::String(text) = self.value.get_ref() {
@@ -196,7 +207,8 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// A path, relative to the configuration's folder; noted as a file of this configuration.
+    /// A path, made relative to the configuration's folder and recorded as a file of this
+    /// configuration. Whether the file exists is checked by the callers that read it.
     pub(super) fn path(&self) -> Option<PathBuf> {
         let text = self.text()?;
         if text.is_empty() || text.contains('\0') {
@@ -208,7 +220,8 @@ impl<'a> Item<'a> {
         Some(path)
     }
 
-    /// An address and port, both as numbers.
+    /// An IP address and port, both as numbers. A host name is refused: it would be resolved once
+    /// at the start, and may stand for several addresses.
     pub(super) fn socket_address(&self) -> Option<SocketAddr> {
         let text = self.text()?;
         if let Ok(address) = text.parse() {
@@ -216,6 +229,7 @@ impl<'a> Item<'a> {
         }
         let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
         let port = if port.parse::<u16>().is_ok() { port } else { "8443" };
+        // The remedy keeps the port that was written, and falls back to an example port.
         let remedy = match host {
             "" | "*" => format!("needs an IP address: write \"0.0.0.0:{port}\" or \"[::]:{port}\""),
             "localhost" => format!("needs an IP address: write \"127.0.0.1:{port}\""),
@@ -225,7 +239,7 @@ impl<'a> Item<'a> {
         None
     }
 
-    /// The value as JSON, for claims and facts whose shape is free.
+    /// The value as JSON, for claims and facts whose structure is free.
     pub(super) fn json(&self) -> serde_json::Value {
         match serde_json::Value::deserialize(self.deserializer()) {
             Ok(value) => value,
@@ -241,11 +255,12 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The number that an integer's text stands for, if it is not too large.
+/// The value of a TOML integer in any radix; `None` if it does not fit into 64 bits.
 pub(super) fn integer(number: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
+/// The TOML type in the words of messages.
 fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
@@ -258,7 +273,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Longer values are cut: the line and the key say where to look.
+/// Upper bound on the characters of a shown value. Line and key path already say where to look.
 const SHOWN: usize = 60;
 
 fn show(value: &DeValue<'_>) -> String {
@@ -269,7 +284,7 @@ fn show(value: &DeValue<'_>) -> String {
         DeValue::Boolean(value) => value.to_string().into(),
         DeValue::Datetime(date) => date.to_string().into(),
         DeValue::Array(array) if array.is_empty() => "[]".into(),
-        // What is inside may be a secret in the wrong place.
+        // An element may be a secret that was written in the wrong place.
         DeValue::Array(_) => "[…]".into(),
         DeValue::Table(_) => "{…}".into(),
     };

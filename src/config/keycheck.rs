@@ -1,8 +1,9 @@
-//! Whether a foreign issuer's keys can carry its algorithms.
+//! Checks whether an external issuer's keys can be used with its algorithms.
 //!
-//! Best effort, before the first token: keys that are too weak (RFC 7518 §3.3: RSA below 2048
-//! bits) or of another kind than the algorithms are refused here; whatever cannot be told is left
-//! to verification, which binds one key to one algorithm.
+//! This is best effort, and done before the first token arrives. Keys that are too weak (RFC 7518,
+//! section 3.3: RSA below 2048 bits) or of a kind that no algorithm uses are refused here. Anything
+//! that cannot be decided is left to the verification of tokens, which binds each key to one
+//! algorithm.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,10 +14,11 @@ use x509_parser::public_key::{PublicKey, RSAPublicKey};
 
 use crate::algorithm::Algorithm;
 
-/// RFC 7518 §3.3 and §3.5.
+/// The least size of an RSA key (RFC 7518, sections 3.3 and 3.5).
 const MIN_RSA_BITS: usize = 2048;
 
-/// Says what is wrong with the text of a PEM file, if anything is.
+/// Checks the text of a PEM file: a public key, or a certificate whose public key is used. The
+/// error says what is wrong with it, to follow the file's name.
 pub(super) fn check_pem(text: &str, algorithms: &[Algorithm]) -> Result<(), String> {
     let none = || "names a file without a public key in PEM form".to_owned();
     let unreadable = || "names a file whose key cannot be read".to_owned();
@@ -35,6 +37,8 @@ pub(super) fn check_pem(text: &str, algorithms: &[Algorithm]) -> Result<(), Stri
             let (_, key) = RSAPublicKey::from_der(der).map_err(|_| unreadable())?;
             check_rsa(key.modulus, algorithms)
         }
+        // A private key in the gateway's hands would be a second place from which it can be stolen,
+        // and verification does not need it.
         label if label.ends_with("PRIVATE KEY") => {
             Err("names a private key: only the issuer may have it, give its public key".to_owned())
         }
@@ -49,7 +53,7 @@ fn check_public(key: &SubjectPublicKeyInfo<'_>, algorithms: &[Algorithm]) -> Res
     }
     let curve = key.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
     let curve = curve.map(|oid| oid.to_id_string());
-    // Named curves of RFC 5480 §2.1.1.1 and the Ed25519 of RFC 8410 §3.
+    // The named curves of RFC 5480, section 2.1.1.1, and Ed25519 of RFC 8410, section 3.
     let (name, fits) = match (key.algorithm.algorithm.to_id_string().as_str(), curve.as_deref()) {
         ("1.2.840.10045.2.1", Some("1.2.840.10045.3.1.7")) => ("P-256", ES256),
         ("1.2.840.10045.2.1", Some("1.3.132.0.34")) => ("P-384", ES384),
@@ -63,7 +67,10 @@ fn check_public(key: &SubjectPublicKeyInfo<'_>, algorithms: &[Algorithm]) -> Res
     }
 }
 
+/// Checks an RSA key's size, and that an RSA algorithm is among those of the issuer.
 fn check_rsa(modulus: &[u8], algorithms: &[Algorithm]) -> Result<(), String> {
+    // The size is the position of the highest bit that is set. Encodings may have zero bytes before
+    // it.
     let significant = modulus.iter().skip_while(|byte| **byte == 0);
     let bits = significant.clone().count() * 8
         - significant.clone().next().map_or(0, |first| first.leading_zeros() as usize);
@@ -81,7 +88,8 @@ fn check_rsa(modulus: &[u8], algorithms: &[Algorithm]) -> Result<(), String> {
     }
 }
 
-/// Says what is wrong with the text of a JWKS file (RFC 7517 §5), if anything is.
+/// Checks the text of a JWKS file (RFC 7517, section 5). `weak` permits HMAC secrets that are
+/// shorter than their hash. The error names the number of the faulty key.
 pub(super) fn check_jwks(text: &str, algorithms: &[Algorithm], weak: bool) -> Result<(), String> {
     let set: Value = serde_json::from_str(text)
         .map_err(|error| format!("names a file that is no JSON: {error}"))?;
@@ -102,6 +110,8 @@ fn check_jwk(key: &Value, algorithms: &[Algorithm], weak: bool) -> Result<(), St
     match member("kty") {
         Some("RSA") => {
             let modulus = bytes("n").ok_or("has no `n` in base64url")?;
+            // A key set may hold keys of several algorithms. Only the strength is checked here;
+            // verification picks a key by its algorithm.
             check_rsa(&modulus, Algorithm::ALL)
         }
         Some("oct") => {
@@ -116,8 +126,11 @@ fn check_jwk(key: &Value, algorithms: &[Algorithm], weak: bool) -> Result<(), St
     }
 }
 
-/// Reads the address of an issuer's document.
+/// Parses the address of an issuer's document or endpoint. Plain HTTP is refused unless it was
+/// allowed: whoever can change the answer on its way can sign tokens with keys of their own.
 pub(super) fn check_url(text: &str, allow_http: bool) -> Result<Uri, String> {
+    // A user and password in the address would appear in logs and messages; a fragment is never
+    // sent.
     if text.contains(['@', '#']) {
         return Err("must be without a user, password or fragment".to_owned());
     }
@@ -131,7 +144,8 @@ pub(super) fn check_url(text: &str, allow_http: bool) -> Result<Uri, String> {
     }
 }
 
-/// RFC 7518 §3.2: a secret is at least as long as the hash.
+/// Checks the length of an HMAC secret: at least as long as the output of the hash (RFC 7518,
+/// section 3.2).
 pub(super) fn check_secret(length: usize, algorithms: &[Algorithm]) -> Result<(), String> {
     let longest = algorithms.iter().max_by_key(|algorithm| algorithm.min_secret());
     match longest {

@@ -1,4 +1,9 @@
-//! What later sections may refer to, filled section by section.
+//! The names that later sections may refer to, collected section by section.
+//!
+//! A reference is resolved as soon as it is read, so each section is read after those that it
+//! refers to (the order is in `config::read`). Sections whose names could not be read are marked,
+//! and references to them are not reported: the first fault is enough. `[[dialect]]` tables are
+//! read here too.
 
 use std::sync::Arc;
 
@@ -13,7 +18,7 @@ use super::suggest::{Names, no_such};
 use super::token::Token;
 use crate::dialect::{Dialect, ErrorForm, Problem, RawDialect};
 
-/// Every section, to tell a misspelt one from another.
+/// Every section of a configuration, for recognising a misspelt one.
 pub(super) const SECTIONS: &[&str] = &[
     "admin",
     "api_key",
@@ -37,7 +42,7 @@ pub(super) const SECTIONS: &[&str] = &[
     "users",
 ];
 
-/// Names of everything that was read so far.
+/// The names of everything that has been read so far.
 pub(super) struct Known {
     pub(super) token: Token,
     pub(super) users: Names,
@@ -46,7 +51,7 @@ pub(super) struct Known {
     pub(super) logins: Names,
     pub(super) upstreams: Names,
     pub(super) routes: Names,
-    /// The form of routes that name none: one for all of them, it is large.
+    /// The error form of routes that name none. It is large, so all of those routes share one.
     pub(super) problem: Arc<ErrorForm>,
 }
 
@@ -64,7 +69,8 @@ impl Known {
         }
     }
 
-    /// Nothing is said of references into a section that stands under a misspelt name.
+    /// Marks the sections that are written under a misspelt name, so that references to them are
+    /// not reported as unknown.
     pub(super) fn excuse(&mut self, is_misspelt: impl Fn(&str) -> bool) {
         for (section, names) in [
             ("users", &mut self.users),
@@ -81,21 +87,21 @@ impl Known {
     }
 }
 
-/// A `[[dialect]]` of the configuration.
+/// A dialect that the configuration defines, in `[[dialect]]`.
 #[derive(Clone, Debug)]
 pub struct OwnDialect {
     pub dialect: Arc<Dialect>,
-    /// Its table, for printing.
+    /// The table as written, for `check --print`.
     pub table: toml::Table,
 }
 
-/// The dialects a configuration may name: its own, then the built-in ones.
+/// The dialects that a configuration may name: those it defines, then the built-in ones.
 #[derive(Default)]
 pub(super) struct Dialects {
     pub(super) own: Vec<OwnDialect>,
-    /// Names of those with problems, so that references to them are not reported as well.
+    /// Names of dialects with problems, so that references to them are not reported in addition.
     broken: Vec<String>,
-    /// Some stand under a misspelt name.
+    /// Some dialects are written under a misspelt section name.
     is_incomplete: bool,
 }
 
@@ -108,6 +114,8 @@ impl Dialects {
             return dialects;
         }
         for item in item.list().unwrap_or_default() {
+            // The name is read apart from the dialect: if the dialect is faulty, its name is still
+            // needed to excuse references to it.
             let name = name_of(&item);
             match read_one(&item) {
                 Some(own)
@@ -115,6 +123,8 @@ impl Dialects {
                 {
                     item.issue(format!("\"{}\" is the name of another dialect", own.dialect.name));
                 }
+                // An own dialect must not replace a built-in one: a reader of the file would take
+                // it for the documented one.
                 Some(own) if Dialect::builtin(&own.dialect.name).is_some() => {
                     item.issue(format!(
                         "\"{}\" is built in: choose another name",
@@ -128,7 +138,8 @@ impl Dialects {
         dialects
     }
 
-    /// The dialect that `item` names.
+    /// The dialect that `item` names. An unknown name is reported, unless the dialect of that name
+    /// is faulty or the dialects are incomplete.
     pub(super) fn refer(&self, item: &Item<'_>) -> Option<Arc<Dialect>> {
         let name = item.text()?;
         if let Some(own) = self.own.iter().find(|own| own.dialect.name == name) {
@@ -157,7 +168,8 @@ fn read_one(item: &Item<'_>) -> Option<OwnDialect> {
     let shaped = ShapedDialect::read(item);
     let raw = match RawDialect::deserialize(shaped.table.clone()) {
         Ok(raw) => raw,
-        // Invariant: what has the shape of a dialect is one as written.
+        // Invariant: a table that passed `ShapedDialect` has the types of a `RawDialect`. This
+        // branch is therefore not reached by a configuration, and reports rather than panics.
         Err(error) => {
             item.issue(error.message().to_owned());
             return None;
@@ -165,7 +177,7 @@ fn read_one(item: &Item<'_>) -> Option<OwnDialect> {
     };
     match Dialect::check(raw) {
         Ok(dialect) if shaped.is_whole() => {
-            // Invariant: what became a `RawDialect` becomes a table too.
+            // Invariant: a value that was read as a `RawDialect` can be read as a TOML table too.
             let table = toml::Table::deserialize(item.deserializer()).unwrap_or_default();
             Some(OwnDialect { dialect: Arc::new(dialect), table })
         }
@@ -177,11 +189,12 @@ fn read_one(item: &Item<'_>) -> Option<OwnDialect> {
     }
 }
 
+/// Reports the problems of a dialect at their positions in the file.
 fn report(item: &Item<'_>, shaped: &ShapedDialect, problems: Vec<Problem>) {
     let paths = problems.into_iter().map(|problem| (item.at().below(&problem.path), problem));
     for (path, problem) in paths.filter(|(path, _)| !shaped.excuses(path)) {
         let found = nearest(item, &path);
-        // As it stands in the file, where that is what the problem is about.
+        // The value is quoted as it is in the file, if the problem is about exactly this key.
         let value = if *found.at() == path && !problem.value.is_empty() {
             found.shown()
         } else {
@@ -192,10 +205,13 @@ fn report(item: &Item<'_>, shaped: &ShapedDialect, problems: Vec<Problem>) {
     }
 }
 
-/// The value at a key path below `item`, or the last one on the way to it that is there.
+/// The item at a key path below `item`. If the path does not exist, the last item on the way to it,
+/// so that a message about a missing key still has a line.
 fn nearest<'a>(item: &Item<'a>, wanted: &KeyPath) -> Item<'a> {
     let mut found = item.clone();
     let leads = |item: &Item<'_>| {
+        // The rest of the path has to begin with a separator: `reply` is no part of the way to
+        // `replies`.
         let rest = wanted.as_str().strip_prefix(item.at().as_str());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };

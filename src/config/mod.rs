@@ -1,10 +1,14 @@
-//! `gateway.toml`: text -> spanned tables -> checked values.
+//! The configuration: the text of `gateway.toml`, read into spanned tables, read into checked
+//! values.
 //!
-//! Each section has a file with its checked form (ready values, no `Option` for "defaulted"),
-//! its defaults with their reasons, and its reader. A reader walks the table as written
-//! (`reader`, `item`) and notes every problem with its line, key path, value and remedy, so that
-//! one `check` shows them all. References between sections are looked up in `known` as they are
-//! read; what needs the whole file is in `crossing`. No I/O but reading files.
+//! Each section has a file of its own with its checked form, its defaults with their reasons, and
+//! its reader. The checked form holds ready values: a setting that was left out has its default and
+//! is no `Option`. A reader walks the table as written (`reader`, `item`) and records every problem
+//! with its line, key path, value and remedy, so that one `check` shows all of them.
+//!
+//! References between sections are resolved in `known` while the sections are read; rules that need
+//! the whole file are in `crossing`. Reading files is the only I/O here: nothing on the network is
+//! asked.
 
 mod action;
 mod admin;
@@ -117,10 +121,12 @@ pub use self::webitel_sessions::{
     SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions,
 };
 
-/// A whole configuration, checked: every reference resolves and every file it names was read.
+/// A whole configuration, checked. Invariant: every reference between sections resolves, and every
+/// file that the configuration names could be read when it was checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file it was read from; relative paths in it are relative to its folder.
+    /// The file that the configuration was read from. Relative paths in it are relative to its
+    /// folder.
     pub path: PathBuf,
     pub process: Process,
     pub listeners: Vec<Listener>,
@@ -140,30 +146,34 @@ pub struct Config {
     pub throttle: Throttle,
     pub upstreams: Vec<Upstream>,
     pub routes: Vec<Route>,
-    /// The `[[dialect]]`s, served or not.
+    /// Every `[[dialect]]` of the file, also those that no login uses.
     pub dialects: Vec<OwnDialect>,
-    /// Every file it names, by key path: `listener[0].tls.certificates[0].key`.
+    /// Every file that the configuration names, by key path: `listener[0].tls.certificates[0].key`.
     pub files: BTreeMap<String, PathBuf>,
-    /// Where every secret comes from, by key path.
+    /// The place of every secret (a variable or a file), by key path. `check --print` shows it.
     pub secrets: BTreeMap<String, SecretPlace>,
-    /// The warnings that the operator accepts.
+    /// The warnings that the operator has accepted for good, with `accept`.
     pub accepted: Vec<Acceptance>,
 }
 
-/// A configuration that may be run, and what the operator should know about it.
+/// A configuration without errors, with the warnings about it.
 #[derive(Clone, Debug)]
 pub struct Loaded {
+    /// The checked configuration: no stand-in for a faulty value is in it.
     pub config: Config,
+    /// The warnings that the operator has not accepted, in the order of the file.
     pub warnings: Vec<Issue>,
-    /// Where each key stands, for what is found out later.
+    /// The position of each key in the file, for problems that are found after reading, such as a
+    /// certificate that does not match its key.
     pub places: BTreeMap<String, Position>,
 }
 
 impl Config {
-    /// Reads and checks a file; `environment` gives the variables that secrets name.
+    /// Reads and checks a file. `environment` returns the variables that secrets name; tests pass
+    /// their own instead of the process's.
     ///
     /// # Errors
-    /// Everything that is wrong with it, at once.
+    /// Every problem of the file at once, or the one reason why the file cannot be read.
     pub fn load(
         path: &Path,
         environment: &dyn Fn(&str) -> Option<String>,
@@ -171,10 +181,11 @@ impl Config {
         Self::parse(&text_of(path)?, path, environment)
     }
 
-    /// Checks a text; relative paths in it are relative to the folder of `path`.
+    /// Checks a text. Relative paths in it are relative to the folder of `path`; the file itself is
+    /// not read.
     ///
     /// # Errors
-    /// Everything that is wrong with it, at once.
+    /// Every problem of the text at once. If the text is no TOML, only the syntax errors.
     pub fn parse(
         text: &str,
         path: &Path,
@@ -184,13 +195,19 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         let reading = Reading::new(text, folder, environment);
         if !errors.is_empty() {
+            // A text that is no TOML yields a document with holes. Checking it would report keys as
+            // missing that the operator has written, so the syntax errors stand alone.
             return Err(Issues::new(path, syntax_errors(&reading, errors)));
         }
         let mut config = read(Table::root(&reading, document.get_ref()));
+        // Rules across sections come last: they need every section, and they are skipped one by one
+        // where the values that they compare could not be read.
         crossing::check(&reading, &config);
         reach::warn(&reading, &config);
         let Findings { mut issues, files, secrets, accepted, places, .. } = reading.into_findings();
         warnings::silence(&mut issues, &accepted);
+        // Warnings are silenced before errors are counted: an `accept` that fits no warning is
+        // itself a problem and is added here.
         if issues.iter().any(|issue| issue.severity == Severity::Error) {
             return Err(Issues::new(path, issues));
         }
@@ -200,17 +217,21 @@ impl Config {
         Ok(Loaded { config, warnings, places })
     }
 
-    /// The field in which API keys are presented; `None` where none is taken, so that it is an
-    /// upstream's own affair.
+    /// The header field in which clients present API keys. `None` if no key is configured and no
+    /// route accepts one; the field then belongs to the upstream and passes through unchanged.
     pub fn api_key_header(&self) -> Option<&HeaderName> {
         let takes = |route: &Route| route.auth.contains(&CredentialKind::ApiKey);
         let used = !self.api_keys.keys.is_empty() || self.routes.iter().any(takes);
         used.then_some(&self.api_keys.header)
     }
 
-    /// Every key that may stand in a file, without the numbers of elements: `listener.address`.
-    /// The tables of `[[dialect]]` are the dialects' own affair and not among them.
+    /// Every key that a configuration may contain, without the numbers of elements:
+    /// `listener.address`. The keys inside `[[dialect]]` are defined by the dialect format and are
+    /// not included. A test compares this list with `gateway.toml`, so that no key is left
+    /// undocumented.
     pub fn keys() -> Vec<String> {
+        // Each reader records the keys that it looks up. Reading a skeleton therefore lists the
+        // keys without a second table of them; the problems it reports are thrown away.
         let reading = Reading::new(SKELETON, Path::new(""), &|_| None);
         let (document, _) = DeTable::parse_recoverable(SKELETON);
         read(Table::root(&reading, document.get_ref()));
@@ -218,7 +239,8 @@ impl Config {
     }
 }
 
-/// One of each table that may stand several times, so that their keys are asked for.
+/// One of each table that may be repeated or left out, so that its reader runs and records its
+/// keys.
 const SKELETON: &str = r#"
 mail = {}
 users = [{ kind = "file" }, { kind = "sql", url = "sqlite:x", query = "$1", columns = {} }, { kind = "http", dialect = "native", map = {} }]
@@ -235,7 +257,8 @@ route = [{ path = "/", cors = {}, rate_limit = {}, mirror = {}, redirect = {}, r
 listener = [{ tls = { certificates = [{}], hsts = {} } }]
 "#;
 
-/// A syntax error may bring others with it; the first few are enough to go on with.
+/// Upper bound on reported syntax errors. One mistake often makes the parser report others after
+/// it.
 const SYNTAX_ERRORS: usize = 5;
 
 fn text_of(path: &Path) -> Result<String, Issues> {
@@ -253,7 +276,8 @@ fn syntax_errors(reading: &Reading<'_>, errors: Vec<toml::de::Error>) -> Vec<Iss
     errors.iter().take(SYNTAX_ERRORS).map(issue).collect()
 }
 
-/// What was read, with the places that are needed to speak of it.
+/// A configuration as it was read, faulty values included, with the position of each section for
+/// messages that come later. Invariant: the positions of a kind have the order of its sections.
 struct Draft {
     config: Config,
     listeners: Vec<suggest::Place>,
@@ -263,10 +287,13 @@ struct Draft {
     logins: Vec<suggest::Place>,
     upstreams: Vec<suggest::Place>,
     routes: Vec<suggest::Place>,
+    /// A section has a name that looks like a misspelt `route`; then nothing is said about routes
+    /// that seem to be missing.
     are_routes_misspelt: bool,
 }
 
-/// Reads each of the `[[tables]]` with its place.
+/// Reads each of the `[[tables]]` of `key` together with its position. A table that `read` returns
+/// no value for has been reported and is left out, with its position.
 fn read_all<'a, T>(
     root: &mut Table<'a>,
     key: &'static str,
@@ -280,6 +307,7 @@ fn read_all<'a, T>(
     tables.filter_map(placed).unzip()
 }
 
+/// Reports a file without a listener, unless a misspelt section name explains why there is none.
 fn miss_listener(root: &mut Table<'_>) {
     if root.get("listener").is_none_or(|item| item.is_empty_list())
         && !root.misspells("listener", SECTIONS)
@@ -288,7 +316,9 @@ fn miss_listener(root: &mut Table<'_>) {
     }
 }
 
-/// A route is matched as its upstream reads paths.
+/// Sets on each route whether its path is compared without regard to case. A route must match a
+/// path exactly as its upstream reads it; else a spelling that only the upstream takes for a
+/// protected path would pass through an open route.
 fn fold_routes(routes: &mut [Route], upstreams: &[Upstream]) {
     for route in routes {
         let mut upstreams = upstreams.iter();
@@ -297,12 +327,15 @@ fn fold_routes(routes: &mut [Route], upstreams: &[Upstream]) {
     }
 }
 
-/// Sections in the order of their references: what may be named is read before who names it.
+/// Reads all sections. A section that others refer to is read before them, because a reference is
+/// resolved at once against the names that are known by then.
 fn read(mut root: Table<'_>) -> Draft {
     let root = &mut root;
     miss_listener(root);
     let token = Token::read(root.table("token"));
     let mut known = Known::new(token.clone(), Dialects::read(root));
+    // Whether a section is misspelt is found out before any reference is resolved: a reference into
+    // a misspelt section would be reported as unknown, which is not the mistake.
     let are_routes_misspelt = root.misspells("route", SECTIONS);
     known.excuse(|section| root.misspells(section, SECTIONS));
     let (listeners, listener_places) =
@@ -322,6 +355,7 @@ fn read(mut root: Table<'_>) -> Draft {
         read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known)));
     let (mut routes, route_places) =
         read_all(root, "route", |table| Some(Route::read(table, &mut known)));
+    // Routes are read after upstreams, and only now is it known which upstream each one has.
     fold_routes(&mut routes, &upstreams);
     let config = Config {
         path: PathBuf::new(),
@@ -344,6 +378,8 @@ fn read(mut root: Table<'_>) -> Draft {
         upstreams,
         routes,
         dialects: known.dialects.own,
+        // These three are collected by `Reading` and filled in by `parse`, when every reader has
+        // run.
         files: BTreeMap::new(),
         secrets: BTreeMap::new(),
         accepted: Vec::new(),

@@ -1,4 +1,8 @@
-//! Writing TOML tables key by key, for `check --print`.
+//! Writes TOML tables key by key, for `check --print`.
+//!
+//! The printers of the sections use it so that each key takes one line. An empty `Option` leaves
+//! its key out. A secret is written as `HIDDEN`; where it comes from is filled in later by
+//! `restore`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +11,7 @@ use toml::{Table, Value};
 
 use super::duration;
 
-/// What stands for a secret.
+/// Printed in the place of a secret's value.
 pub(super) const HIDDEN: &str = "***";
 
 /// A table that is being written.
@@ -15,6 +19,7 @@ pub(super) const HIDDEN: &str = "***";
 pub(super) struct Out(Table);
 
 impl Out {
+    /// Sets a key. Every other method ends here.
     fn put(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0.insert(key.to_owned(), value.into());
         self
@@ -28,6 +33,7 @@ impl Out {
         self.put(key, texts)
     }
 
+    /// Writes the key if there is a value.
     pub(super) fn maybe(self, key: &str, value: Option<impl ToString>) -> Self {
         match value {
             Some(value) => self.put(key, value.to_string()),
@@ -46,6 +52,8 @@ impl Out {
         self.put(key, path.display().to_string())
     }
 
+    /// Writes a number. TOML has 64-bit signed integers; a larger number is written as their
+    /// maximum.
     pub(super) fn int(self, key: &str, number: impl TryInto<i64>) -> Self {
         self.put(key, number.try_into().unwrap_or(i64::MAX))
     }
@@ -76,7 +84,7 @@ impl Out {
         }
     }
 
-    /// Several tables; nothing where there is none.
+    /// Writes a list of tables; no key at all if the list is empty.
     pub(super) fn all(self, key: &str, tables: impl IntoIterator<Item = Table>) -> Self {
         let tables: Vec<Value> = tables.into_iter().map(Value::Table).collect();
         if tables.is_empty() { self } else { self.put(key, tables) }

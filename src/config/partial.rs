@@ -1,5 +1,8 @@
-//! Parts of a configuration that are read alone, for commands that have to work while the rest is
-//! broken or half edited.
+//! Readers of single parts of a configuration.
+//!
+//! Some commands have to work while the rest of the file is broken or half edited: the command that
+//! adds the first user, and those that look for a running gateway. Only faults of the part itself
+//! are reported; nothing that is read here starts a gateway.
 
 use std::path::{Path, PathBuf};
 
@@ -10,11 +13,11 @@ use super::reader::{Reading, Table};
 use super::{Config, State, UserSource, read_all, suggest, syntax_errors, text_of};
 
 impl Config {
-    /// The `[[users]]` that are files and nothing else, for the command that changes users: the
-    /// files may be missing, since this command is how they come to be.
+    /// Reads the `[[users]]` sections of kind `file`, and nothing else, for the command that
+    /// changes users. The files may be missing, because this command creates them.
     ///
     /// # Errors
-    /// Everything that is wrong with these sections, at once.
+    /// Every problem of these sections at once, or the syntax errors of the file.
     pub fn load_users(path: &Path) -> Result<Vec<UserSource>, Issues> {
         let text = text_of(path)?;
         let (document, errors) = DeTable::parse_recoverable(&text);
@@ -27,7 +30,7 @@ impl Config {
             let names = &mut suggest::Names::new("user source");
             let read = |table| UserSource::read_file(table, names);
             let (users, _) = read_all(&mut root, "users", read);
-            // The other sections are not to be reported as unknown.
+            // Taking all remaining entries keeps the other sections from being reported as unknown.
             root.entries();
             users
         };
@@ -38,20 +41,23 @@ impl Config {
         Ok(users)
     }
 
-    /// `[state] dir` of a file and nothing else, for commands that only look for a running
-    /// gateway's folder: neither the rest of the file nor the gateway's environment matters then.
+    /// Reads `[state] dir` of a file, and nothing else, for commands that look for the folder of a
+    /// running gateway. Neither the rest of the file nor the gateway's environment matters for it.
     ///
     /// # Errors
-    /// When the file cannot be read, `[state] dir` is no path, or the file's syntax is so broken
-    /// that it may have been lost.
+    /// If the file cannot be read, if `[state] dir` is no path, or if the syntax is so broken that
+    /// the key may have been lost in it.
     pub fn load_state_dir(path: &Path) -> Result<PathBuf, Issues> {
         let text = text_of(path)?;
-        // What is broken elsewhere is left out by this parser, and the rest is kept.
+        // The parser leaves out broken parts and keeps the rest.
         let (document, errors) = DeTable::parse_recoverable(&text);
         let reading = Reading::new(&text, path.parent().unwrap_or(Path::new("")), &|_| None);
         let is_read = document.get_ref().get("state").is_some_and(|state| {
             state.get_ref().as_table().is_some_and(|state| state.contains_key("dir"))
         });
+        // The key is missing from the document. If a line begins with `state`, the key was probably
+        // written and lost to a syntax error; using the default folder then would look for the
+        // wrong gateway.
         let is_written = || {
             text.lines().any(|line| {
                 let quotes = |c: char| c.is_whitespace() || ['[', '"', '\''].contains(&c);
@@ -64,7 +70,7 @@ impl Config {
         let state = {
             let mut root = Table::root(&reading, document.get_ref());
             let state = State::read(root.table("state"));
-            // The other sections are not to be reported as unknown.
+            // Taking all remaining entries keeps the other sections from being reported as unknown.
             root.entries();
             state
         };

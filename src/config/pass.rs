@@ -1,7 +1,9 @@
-//! `pass` of a route: credentials that its upstream verifies by itself.
+//! `pass` of a route: credentials that the route's upstream verifies itself.
 //!
-//! While legacy clients keep what the gateway cannot verify (a signature, a password of the
-//! upstream's own), their requests go on beside those with credentials of ours, unproved.
+//! Some legacy clients keep a credential that the gateway cannot verify, such as a signature, or a
+//! password that only the upstream knows. Their requests are forwarded unverified, beside those
+//! with a credential of the gateway. A credential that the gateway could verify cannot be passed:
+//! that would be a way around the check.
 
 use http::HeaderName;
 use toml::Table as Toml;
@@ -13,12 +15,12 @@ use super::out::Out;
 use super::reader::Table;
 use super::warnings::WarningName;
 
-/// One kind of credential that is passed on as it is.
+/// One kind of credential that is forwarded without verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PassRule {
-    /// Whatever has this field.
+    /// Requests that have this header field.
     Header(HeaderName),
-    /// `Authorization` of this scheme, as it is written.
+    /// Requests with an `Authorization` field of this scheme, in the spelling of the configuration.
     Scheme(String),
 }
 
@@ -33,6 +35,8 @@ impl PassRule {
                 None => {}
             }
         }
+        // Requests that nobody verifies are easy to overlook in a long configuration, so every use
+        // is warned of.
         if !rules.is_empty() {
             item.warn(
                 WarningName::UnverifiedRequests,
@@ -42,6 +46,7 @@ impl PassRule {
         rules
     }
 
+    /// Reads one rule; `None` after a problem was reported.
     fn read(mut table: Table<'_>, auth: &[CredentialKind]) -> Option<Self> {
         match (table.get("header"), table.get("scheme")) {
             (Some(item), None) => read_header(&item),
@@ -67,6 +72,8 @@ impl PassRule {
 
 fn read_header(item: &Item<'_>) -> Option<PassRule> {
     let name = item.text()?;
+    // `Authorization` carries credentials of all schemes. Passing the whole field would include
+    // Bearer tokens, which the gateway verifies.
     if name.eq_ignore_ascii_case("authorization") {
         item.issue("is told apart by its scheme: write { scheme = \"Basic\" }");
         return None;
@@ -80,7 +87,8 @@ fn read_header(item: &Item<'_>) -> Option<PassRule> {
     }
 }
 
-/// A scheme is a token (RFC 9110 §11.1). One that `auth` has is verified here.
+/// Reads a scheme, which is a token (RFC 9110, section 11.1). A scheme that `auth` contains is
+/// verified by the gateway and cannot be passed.
 fn read_scheme(item: &Item<'_>, auth: &[CredentialKind]) -> Option<PassRule> {
     let name = item.text()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);

@@ -1,7 +1,9 @@
-//! Paths as a configuration writes them: decoded, canonical, without query.
+//! Paths, hosts and methods in the form in which a configuration writes them.
 //!
-//! Requests are matched by their decoded path, so a pattern with an escape, a dot segment or a
-//! doubled slash could never match, or not what it seems to; each is refused here.
+//! Requests are matched by their decoded and normalised path. A pattern with an escape, a dot
+//! segment or a doubled slash could therefore never match, or would not match what it seems to;
+//! each of them is refused here with the form to write instead. The comparisons of paths and hosts
+//! are shared by the checks in `crossing` and `reach`.
 
 use super::suggest::{did_you_mean, no_such};
 use crate::text::fold_case_if;
@@ -15,7 +17,7 @@ pub(super) fn check_exact(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks a route's path: a prefix `/api/`, a pattern `/api/{id}/stats`, an exact `=/path`.
+/// Checks a route's path: a prefix `/api/`, a pattern `/api/{id}/stats`, or an exact path `=/path`.
 pub(super) fn check_route(path: &str) -> Result<(), String> {
     let (exact, bare) = match path.strip_prefix('=') {
         Some(bare) => (true, bare),
@@ -23,6 +25,7 @@ pub(super) fn check_route(path: &str) -> Result<(), String> {
     };
     check_letters(bare)?;
     let mut names: Vec<&str> = Vec::new();
+    // of routes would matter.
     for segment in bare.split('/').filter(|segment| segment.contains(['{', '}'])) {
         let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         let fits = |name: &&str| {
@@ -43,6 +46,7 @@ pub(super) fn check_route(path: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks the parts that all kinds of paths have in common.
 fn check_letters(path: &str) -> Result<(), String> {
     if !path.starts_with('/') {
         return Err("must begin with a slash".to_owned());
@@ -53,6 +57,8 @@ fn check_letters(path: &str) -> Result<(), String> {
     if path.split('/').any(|segment| segment == "." || segment == "..") {
         return Err("has a dot segment: write the path it leads to".to_owned());
     }
+    // `\` and `;` are read as separators by some servers, so requests with them are refused unless
+    // a route allows them; a pattern with them is most likely a mistake.
     let wrong = |letter: &char| "%?#\\;*".contains(*letter) || letter.is_control();
     match path.chars().find(wrong) {
         Some('*') => Err("has a `*`: a prefix takes all below it, leave the star out".to_owned()),
@@ -67,8 +73,8 @@ fn check_letters(path: &str) -> Result<(), String> {
     }
 }
 
-/// The form by which two patterns are the same: without the prefix's last slash and the names of
-/// its segments, and without regard to case where it is `folded`.
+/// A form that is equal for two patterns that match the same paths: without the last slash of a
+/// prefix and without the names of parameters. With `folded`, case is removed as well.
 pub(super) fn shape(path: &str, folded: bool) -> String {
     let path = &*fold_case_if(folded, path);
     if path.starts_with('=') {
@@ -79,10 +85,11 @@ pub(super) fn shape(path: &str, folded: bool) -> String {
     segments.map(shape).collect::<Vec<_>>().join("/")
 }
 
-/// True if everything under the prefix `path` is also under the prefix `above`; without regard to
-/// case where they are `folded`.
+/// True if every path under the prefix `path` is also under the prefix `above`. With `folded`, they
+/// are compared without regard to case. A parameter of `above` covers any segment.
 pub(super) fn is_below(path: &str, above: &str, folded: bool) -> bool {
     let (path, above) = (&*fold_case_if(folded, path), &*fold_case_if(folded, above));
+    // An exact path has nothing below it.
     if above.starts_with('=') {
         return false;
     }
@@ -91,7 +98,8 @@ pub(super) fn is_below(path: &str, above: &str, folded: bool) -> bool {
     above.all(|held| path.next().is_some_and(|said| said == held || held.starts_with('{')))
 }
 
-/// True if some host is one of both lists.
+/// True if some host is covered by both lists. A wildcard `*.example.com` covers the names below
+/// it, and `*` covers all.
 pub(super) fn hosts_meet(first: &[String], second: &[String]) -> bool {
     let covers = |pattern: &str, host: &str| {
         pattern == "*"
@@ -103,7 +111,8 @@ pub(super) fn hosts_meet(first: &[String], second: &[String]) -> bool {
     first.iter().any(|a| second.iter().any(|b| covers(a, b) || covers(b, a)))
 }
 
-/// Checks a host of a login or route, and gives it in lower case.
+/// Checks a host of a login or route, and returns it in lower case. Hosts are compared in this form
+/// with the host of a request, whose case carries no meaning (RFC 3986, section 3.2.2).
 pub(super) fn host(host: &str) -> Result<String, String> {
     let name = host.to_ascii_lowercase();
     if name == "*" {
@@ -111,6 +120,7 @@ pub(super) fn host(host: &str) -> Result<String, String> {
     }
     let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if let Some(address) = bracketed {
+        // Parsing and writing again gives the one canonical form of an IPv6 address (RFC 5952).
         let parsed: Result<std::net::Ipv6Addr, _> = address.parse();
         return parsed.map(|v6| format!("[{v6}]")).map_err(|_| "is no IPv6 address".to_owned());
     }
@@ -120,6 +130,8 @@ pub(super) fn host(host: &str) -> Result<String, String> {
     if name.contains(':') {
         return Err("must be without a port: hosts are told apart by name".to_owned());
     }
+    // Conversion from Unicode is left to the operator: browsers and libraries disagree about some
+    // names, and the request always has the ASCII form.
     if !name.is_ascii() {
         return Err("must be in its ASCII form (xn--…)".to_owned());
     }
@@ -130,6 +142,8 @@ pub(super) fn host(host: &str) -> Result<String, String> {
     if is_host_name(bare) { Ok(name) } else { Err("is no host name".to_owned()) }
 }
 
+/// True for a host name or IPv4 address: labels of 1 to 63 letters, digits, `-` and `_`, at most
+/// 253 characters (RFC 1035, section 2.3.4). Underscores occur in internal names.
 pub(super) fn is_host_name(name: &str) -> bool {
     let label = |label: &str| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -141,23 +155,26 @@ pub(super) fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
-/// Checks a method of a route.
+/// Checks a method of a route. CONNECT and TRACE are refused, because the gateway forwards neither:
+/// CONNECT would make it an open proxy, and TRACE returns the request's credentials in a body.
 pub(super) fn method(name: &str) -> Result<http::Method, String> {
     let method =
         http::Method::from_bytes(name.as_bytes()).map_err(|_| "is no method".to_owned())?;
     if method == http::Method::CONNECT || method == http::Method::TRACE {
         return Err("is never forwarded: leave it out".to_owned());
     }
+    // Methods are case-sensitive (RFC 9110, section 9.1): `get` would never match.
     if name != name.to_ascii_uppercase() {
         return Err(no_such("method", name, KNOWN.iter().copied()));
     }
     Ok(method)
 }
 
-/// What people write themselves.
+/// The methods that people usually write.
 const KNOWN: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// The others of the IANA's registry of methods, and the one by which caches are emptied.
+/// The other methods of the IANA registry (RFC 9110, section 16.1), and PURGE, which empties
+/// caches.
 const REGISTERED: &[&str] = &[
     "ACL",
     "BASELINE-CONTROL",
@@ -192,7 +209,8 @@ const REGISTERED: &[&str] = &[
     "VERSION-CONTROL",
 ];
 
-/// What to say of a method that nobody but its API knows, or that is misspelt.
+/// The message about a method that is in no list: it is a private one of an API, or misspelt.
+/// `None` for a known method.
 pub(super) fn unknown_method(name: &str) -> Option<String> {
     if KNOWN.contains(&name) || REGISTERED.contains(&name) {
         return None;

@@ -1,18 +1,23 @@
-//! `strip_prefix` and `replace_prefix`: what becomes of the beginning of a path.
+//! `strip_prefix` and `replace_prefix` of a route: how the beginning of the path is rewritten.
+//!
+//! Both are checked against the route's path, so that a rewritten path never depends on how a
+//! request was spelled. Rewriting itself is done in `upstream`; a rule that could not apply is
+//! refused here.
 
 use super::item::Item;
 use super::out::Out;
 use super::path::{check_exact, is_below};
 use super::reader::Table;
 
-/// What a route's upstream sees of the path.
+/// How a route rewrites the path for its upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PrefixRule {
-    /// All of it, as it came.
+    /// The path is sent as it was received.
     Keep,
-    /// What follows this.
+    /// This prefix is removed, and the rest is sent.
     Strip(String),
-    /// What follows `from`, the route's own path, after `to`. Neither ends with a slash.
+    /// The prefix `from`, which is the route's own path, is replaced by `to`. Neither ends with a
+    /// slash, so that the rest always begins with one.
     Replace { from: String, to: String },
 }
 
@@ -41,6 +46,8 @@ impl PrefixRule {
     }
 }
 
+/// Reads the prefix to remove. It must be a prefix of the route's path: else some requests of the
+/// route would not begin with it.
 fn read_strip(item: &Item<'_>, path: &str) -> Option<String> {
     let prefix = item.text()?;
     let bare = path.trim_start_matches('=');
@@ -52,6 +59,7 @@ fn read_strip(item: &Item<'_>, path: &str) -> Option<String> {
     Some(prefix.to_owned())
 }
 
+/// Reads the replacement. Only a plain prefix route has a fixed beginning that can be replaced.
 fn read_replace(item: &Item<'_>, path: &str) -> Option<PrefixRule> {
     let to = item.text()?;
     if path.starts_with('=') || path.contains('{') {
@@ -65,7 +73,8 @@ fn read_replace(item: &Item<'_>, path: &str) -> Option<PrefixRule> {
     Some(PrefixRule::Replace { from: bare(path), to: bare(to) })
 }
 
-/// True for the bytes that need no escape in a path (RFC 3986 §3.3): it is sent as it stands here.
+/// True for the bytes that need no escape in a path (RFC 3986, section 3.3). The replacement is
+/// sent as it is written, without an encoding step.
 fn goes_as_it_is(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/-._~!$&'()+,=:@".contains(&byte)
 }

@@ -1,7 +1,9 @@
-//! `check --print`: the effective configuration as TOML, every default written out.
+//! `check --print`: the effective configuration as TOML, with every default written out.
 //!
-//! What it prints means the same when it is read again: a secret is the variable or the file that
-//! it comes from, as the operator wrote it.
+//! The output can be read as a configuration again and means the same. Values of secrets are never
+//! printed: the output names the variable or the file that a secret comes from, as the operator
+//! wrote it. This file prints the sections; `print_rules` prints logins and routes, and `restore`
+//! fills in the secrets and the accepted warnings.
 
 use std::path::Path;
 
@@ -19,12 +21,15 @@ use super::{duration, mail, size};
 use crate::clock::day_ended;
 
 impl Config {
-    /// The effective configuration as TOML; of secrets only where they come from.
+    /// The effective configuration as TOML. A secret is shown as the place that it comes from,
+    /// never as its value, so the output may be put into a report or a ticket.
     pub fn print(&self) -> String {
         let mut table = self.sections();
+        // Secrets are printed as `***` first and replaced by their places afterwards: the checked
+        // values do not know where a secret came from.
         restore::secrets(&mut table, &self.secrets);
         restore::acceptances(&mut table, &self.accepted);
-        // Invariant: a table of strings, numbers and tables can always be written.
+        // Invariant: a table of strings, numbers and tables can always be serialised.
         toml::to_string(&table).unwrap_or_default()
     }
 
@@ -51,6 +56,8 @@ impl Config {
                     .int("queue", hashing.queue)
                     .table(),
             );
+        // The sections have the order of the handbook file, `gateway.toml`, so that the two can be
+        // compared side by side.
         let out = Out::default()
             .sub("process", process(&self.process))
             .all("listener", self.listeners.iter().map(|listener| self.listener(listener)))
@@ -87,12 +94,14 @@ impl Config {
             .table()
     }
 
+    /// The path as the operator would write it: relative to the configuration's folder where it is
+    /// below that folder. Printed paths therefore stay right when the whole folder is moved.
     pub(super) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         path.strip_prefix(folder).unwrap_or(path)
     }
 
-    /// The file that stands at this key.
+    /// The file that the configuration names at this key path.
     fn file(&self, at: &str) -> Option<&Path> {
         self.files.get(at).map(|path| self.relative(path))
     }
@@ -200,6 +209,8 @@ impl Config {
                 .maybe("until", issuer.until.map(day_ended))
                 .table();
         }
+        // Keys that came from a file are printed as the file's name: the checked value holds only
+        // the contents.
         let (key, keys) = match &issuer.keys {
             IssuerKeys::Jwks(_) => ("jwks_file", file("jwks_file")),
             IssuerKeys::Pem(_) => ("public_key_file", file("public_key_file")),
@@ -221,6 +232,8 @@ impl Config {
                 .maybe("until", issuer.until.map(day_ended))
                 .maybe("client_id", issuer.client_id.as_deref())
         };
+        // With introspection, the settings of local verification are left out. Reading them again
+        // would report each as of no use.
         if let IssuerKeys::Introspection(introspection) = &issuer.keys {
             let out = out.sub("introspection", introspection.print()).maybe("ca", file("ca"));
             let out = claims(out.flag("allow_http", issuer.allow_http));
@@ -231,6 +244,7 @@ impl Config {
             issuer.algorithms.iter().map(|one| one.as_str().to_owned()).collect(),
         );
         let out = out.maybe(key, keys);
+        // The same holds for settings about asking the issuer, if its keys are local.
         let out = match issuer.keys.is_remote() {
             true => out
                 .maybe("ca", file("ca"))
@@ -253,6 +267,7 @@ impl Config {
             MailTls::Tls => "tls",
             MailTls::None => "none",
         };
+        // An IPv6 address needs brackets before a port (RFC 3986, section 3.2.2).
         let host =
             if mail.host.contains(':') { format!("[{}]", mail.host) } else { mail.host.clone() };
         Out::default()
@@ -310,6 +325,7 @@ impl Config {
             Some(certificate) => tls.sub("certificate", certificate),
             None => tls,
         };
+        // A setting that weakens TLS is printed only where it is on, so that it stands out.
         let tls = match upstream.tls.insecure_skip_verify {
             true => tls.flag("insecure_skip_verify", true),
             false => tls,

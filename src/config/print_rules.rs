@@ -1,4 +1,7 @@
-//! `check --print`, the part of logins and routes.
+//! The part of `check --print` that prints logins and routes.
+//!
+//! A setting is printed only where it can be set: reading the output again must not report it as of
+//! no use. This file changes no value; `print` calls it for each login and each route.
 
 use toml::{Table, Value};
 
@@ -10,6 +13,7 @@ use super::{
 };
 use crate::dialect::{Cors, CorsOrigins};
 
+/// A `[[login]]` as a TOML table.
 pub(super) fn login(login: &Login) -> Table {
     let tenants = login.tenants.iter().map(|tenant| {
         Out::default().text("api_key", &tenant.api_key).text("api_secret", HIDDEN).table()
@@ -35,7 +39,8 @@ pub(super) fn login(login: &Login) -> Table {
             out.texts("exchange", exchange.to_vec()).time("exchange_ttl", login.exchange_ttl)
         }
     };
-    // Where sessions end with their access token there is nothing else to set.
+    // A dialect without refresh tokens ends a session together with its access token. The keys of
+    // longer sessions are refused there, so they are not printed.
     let out = match login.dialect.defaults.ends_with_access {
         true => out,
         false => out
@@ -52,6 +57,7 @@ pub(super) fn login(login: &Login) -> Table {
     }
 }
 
+/// A `[[route]]` as a TOML table. Keys of forwarding are printed only for a route with an upstream.
 pub(super) fn route(route: &Route, config: &Config) -> Table {
     let auth = route.auth.iter().map(|kind| kind.name().to_owned());
     let allow_path = route.allow_path.iter().map(|allowed| match allowed {
@@ -96,7 +102,7 @@ pub(super) fn route(route: &Route, config: &Config) -> Table {
     out.sub("require", require).sub("response_headers", rules(&route.response_headers)).table()
 }
 
-/// What only a route to an upstream may say.
+/// Prints the keys that only a route to an upstream may have.
 fn forwarding(route: &Route, out: Out) -> Out {
     let (identity, identity_header) = match &route.identity {
         IdentityForm::Headers => ("headers", None),
@@ -125,6 +131,7 @@ fn rules(rules: &HeaderRules) -> Table {
     Out::default().texts("remove", remove).sub("set", set.table()).table()
 }
 
+/// CORS rules of a login or a route; the two have the same keys.
 fn cors_table(cors: &Cors) -> Table {
     let origins = match &cors.origins {
         CorsOrigins::Any => vec!["*".to_owned()],
@@ -143,6 +150,7 @@ fn cors_table(cors: &Cors) -> Table {
 }
 
 fn json_table<'a>(entries: impl Iterator<Item = (&'a String, &'a serde_json::Value)>) -> Table {
-    // Invariant: it came from TOML, so it goes back.
+    // Invariant: these values were read from TOML, so they can be written as TOML again. A value
+    // that could not be would be left out.
     entries.filter_map(|(name, value)| Some((name.clone(), Value::try_from(value).ok()?))).collect()
 }

@@ -1,4 +1,8 @@
-//! `[process]`: threads and how the gateway stops.
+//! `[process]`: the numbers of threads, the memory for bodies, and how the gateway stops.
+//!
+//! All values have defaults that suit a machine of any size, and bounds that keep a mistyped value
+//! from making the gateway useless. `server` and `runtime` use them once, at the start; a reload
+//! does not change the number of threads.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -6,33 +10,40 @@ use std::time::Duration;
 
 use super::reader::Table;
 
-/// Threads and drain.
+/// Threads, memory for bodies, and the drain at the end. The drain has two parts: first the load
+/// balancer is told, then open requests are given time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Process {
-    /// Worker threads; default: one a core.
+    /// Number of worker threads; the default is one a core.
     pub workers: usize,
-    /// Threads of the back room.
+    /// Number of threads of the background runtime, which does everything that may take long.
     pub back_room: usize,
-    /// Bytes of request bodies in memory at once; one client may have an eighth.
+    /// Upper bound on the bytes of request bodies that are in memory at the same time. One client
+    /// may use an eighth of it, so that one client alone cannot use it up.
     pub body_memory: usize,
-    /// How long health says 503 before the listeners close, so that a load balancer notices.
+    /// How long the health path answers 503 before the listeners close. A load balancer needs this
+    /// time to notice and to send new connections elsewhere.
     pub drain_delay: Duration,
-    /// How long open requests and tunnels may go on after that.
+    /// How long open requests and tunnels may continue after that; then they are closed.
     pub drain_timeout: Duration,
-    /// A crash may leave the memory behind in a file, with the passwords and keys that are in it.
+    /// Allow core dumps. A crash then writes the process's memory to a file, with the passwords and
+    /// keys in it, so the default is no.
     pub core_dumps: bool,
 }
 
-/// Enough for store, mail and reload beside each other; hashing has threads of its own.
+/// Enough for the store, mail and a reload at the same time. Passwords are hashed by threads of
+/// their own.
 const BACK_ROOM: usize = 2;
-/// A thousand of the largest login bodies; of small ones, far more than there are places for.
+/// Room for a thousand of the largest login bodies; of small ones, for more than are admitted at
+/// once.
 const BODY_MEMORY: u64 = 64 << 20;
-/// The eighth of one client has to take the largest body that may be configured.
+/// Lower bound: an eighth of it must hold the largest login body that may be configured.
 const LEAST_BODY_MEMORY: u64 = 8 << 20;
 const MOST_BODY_MEMORY: u64 = 64 << 30;
-/// A load balancer that asks every second or two has seen the 503 by then.
+/// Enough for a load balancer that asks every second or two.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
-/// Longer than nearly all requests, shorter than what service managers wait before they kill.
+/// Longer than nearly all requests, and shorter than service managers wait before they kill a
+/// process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
 const MOST_THREADS: u64 = 1024;
@@ -53,7 +64,8 @@ impl Process {
     }
 }
 
-/// Processors this process may use; one where the system does not say.
+/// Number of processors that this process may use, limits of its container included. 1 if the
+/// system does not say.
 pub(super) fn cores() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }

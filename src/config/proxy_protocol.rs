@@ -1,8 +1,11 @@
-//! `[[upstream]] proxy_protocol`: whether connections to it begin with the client's address.
+//! `proxy_protocol` of an `[[upstream]]`: connections to it begin with the address of the client.
+//!
+//! The header is written once, at the beginning of a connection, so each client needs connections
+//! of its own. HTTP/2 shares connections among clients, and the combination is refused here.
 
 use super::reader::Table;
 
-/// A version of the PROXY header.
+/// A version of the PROXY protocol header: version 1 is a line of text, version 2 is binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyVersion {
     V1,
@@ -18,7 +21,7 @@ impl ProxyVersion {
         item.choice(&[("v1", Self::V1), ("v2", Self::V2)])
     }
 
-    /// As it stands in the configuration.
+    /// The name of the version in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::V1 => "v1",

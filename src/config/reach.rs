@@ -1,5 +1,8 @@
-//! What is there for nothing: upstreams that no route uses, routes that nobody reaches, that take
-//! what nobody has, or lead round in circles.
+//! Warnings about sections without an effect.
+//!
+//! These are upstreams that no route uses, routes that no request reaches, routes that require a
+//! credential which nobody can have, and redirects that lead to themselves. All of them are legal,
+//! so nothing here is an error: an operator may be in the middle of a change.
 
 use http::Method;
 
@@ -10,6 +13,7 @@ use super::suggest::Place;
 use super::warnings::WarningName;
 use super::{ClientAuth, Config, CredentialKind, Draft, Listener, Login, Route, RouteAction};
 
+/// Adds the warnings of this file. Called after all sections were read, in the order of the file.
 pub(super) fn warn(reading: &Reading<'_>, draft: &Draft) {
     let config = &draft.config;
     if config.routes.is_empty() && !draft.are_routes_misspelt {
@@ -23,7 +27,8 @@ pub(super) fn warn(reading: &Reading<'_>, draft: &Draft) {
         );
     }
     for (upstream, at) in config.upstreams.iter().zip(&draft.upstreams) {
-        // Where there is no route at all, that says enough.
+        // Without any route every upstream is unused; the warning about the missing routes says
+        // enough.
         let is_used = config.routes.iter().any(|route| uses(route, &upstream.name));
         if !is_used && !config.routes.is_empty() && !upstream.name.is_empty() {
             let remedy = "is used by no route".to_owned();
@@ -43,8 +48,11 @@ fn uses(route: &Route, upstream: &str) -> bool {
         || route.mirror.as_ref().is_some_and(|mirror| mirror.upstream == upstream)
 }
 
-/// A login's endpoint goes before a route of the same path.
+/// Warns if a login's endpoint hides an exact route of the same path. Logins are matched before
+/// routes, so the route never sees those requests.
 fn warn_taken(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+    // Only exact routes are compared. A prefix route usually has other paths below it that are
+    // still reached.
     let Some(exact) = route.path.strip_prefix('=') else { return };
     let meets = |login: &&Login| hosts_meet(&login.hosts, &route.hosts);
     for login in config.logins.iter().filter(meets) {
@@ -68,14 +76,16 @@ fn warn_taken(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place)
     }
 }
 
-/// The methods with which a login answers on a path, whoever asks.
+/// The methods with which a login answers on a path whatever the request contains. Endpoints that
+/// let requests fall through to a route are not included.
 fn taken<'l>(login: &'l Login, wanted: &str) -> impl Iterator<Item = &'l Method> {
     let own = login.dialect.endpoints.iter().zip(endpoints(login));
     own.filter(move |(endpoint, (_, path))| path == wanted && !endpoint.falls_through())
         .map(|(_, (method, _))| method)
 }
 
-/// A kind of credential that nobody can have.
+/// Warns if a route accepts a kind of credential that no client can present under this
+/// configuration.
 fn warn_nobody(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
     let takes = |kind| route.auth.contains(&kind);
     let asks = |listener: &Listener| {
@@ -105,10 +115,14 @@ fn warn_nobody(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place
     }
 }
 
-/// A redirect to a path that it takes itself. Another route or a login may be nearer to that.
+/// Warns if a redirect leads to a path that the same route answers, so that a client would be sent
+/// round without end. Another route or a login may match that path more closely; then there is no
+/// circle.
 fn warn_circle(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
     let RouteAction::Redirect(redirect) = &route.action else { return };
     let to = redirect.to.split(['?', '#']).next().unwrap_or_default();
+    // With `keep_path` the rest of the path is appended to the target, so an exact route does not
+    // match the target itself.
     let takes = |one: &Route| match one.path.strip_prefix('=') {
         Some(exact) => !redirect.keep_path && exact == to,
         None => is_below(to, &one.path, one.case_insensitive),
@@ -122,7 +136,7 @@ fn warn_circle(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place
     };
     let mut logins = config.logins.iter().filter(|login| hosts_meet(&login.hosts, &route.hosts));
     let is_login = logins.any(|login| endpoints(login).any(|(_, path)| path == to));
-    // A URL is not looked into: what its host is to us is not known here.
+    // A full URL is not followed: whether its host leads back to this gateway is unknown here.
     if to.starts_with('/') && takes(route) && !is_login && !config.routes.iter().any(is_nearer) {
         let remedy = "leads to this route again: clients would go round in circles".to_owned();
         at.at("redirect.to").warn(

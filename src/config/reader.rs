@@ -1,9 +1,9 @@
-//! Walking over a parsed TOML document while every problem is noted.
+//! Walks a parsed TOML document and records every problem in it.
 //!
-//! A `Table` hands out `Item`s by key and, when it is dropped, reports the keys that nobody
-//! asked for; an `Item` turns itself into a typed value or reports why it cannot. A reader that
-//! reported a problem goes on with a stand-in, so that one reading finds everything; a
-//! configuration with an error is never handed out, so no stand-in ever runs.
+//! A `Table` hands out `Item`s by key and reports, when it is dropped, the keys that no reader
+//! asked for. An `Item` converts itself into a typed value or reports why it cannot. After a
+//! problem a reader goes on with a stand-in, so that one reading finds all problems. Invariant: a
+//! configuration with an error is never handed out, so no stand-in is ever used at run time.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,24 +19,24 @@ use super::item::Item;
 use super::suggest::did_you_mean;
 use super::warnings::Acceptance;
 
-/// What all readers of one file share.
+/// The state that all readers of one file share.
 pub(super) struct Reading<'a> {
     text: &'a str,
     folder: &'a Path,
     environment: &'a dyn Fn(&str) -> Option<String>,
     issues: RefCell<Vec<Issue>>,
-    /// Every key that was asked for, without the numbers of elements.
+    /// Every key that a reader asked for, without the numbers of elements.
     known: RefCell<BTreeSet<String>>,
-    /// Every file that was named, by key path.
+    /// Every file that the configuration names, by key path.
     files: RefCell<BTreeMap<String, PathBuf>>,
-    /// Where every secret comes from, by key path.
+    /// The place of every secret, by key path.
     secrets: RefCell<BTreeMap<String, SecretPlace>>,
     accepted: RefCell<Vec<Acceptance>>,
-    /// Where every key that was asked for stands.
+    /// The position of every key that was asked for and is in the file.
     places: RefCell<BTreeMap<String, Position>>,
 }
 
-/// What was found while reading, beside the configuration itself.
+/// Everything that was recorded while reading, beside the configuration itself.
 pub(super) struct Findings {
     pub(super) issues: Vec<Issue>,
     pub(super) known: BTreeSet<String>,
@@ -46,10 +46,12 @@ pub(super) struct Findings {
     pub(super) places: BTreeMap<String, Position>,
 }
 
-/// Where a secret is kept, as the file says it.
+/// The place where a secret is kept, as the configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretPlace {
+    /// An environment variable of this name.
     Env(String),
+    /// A file of this path, as written.
     File(String),
 }
 
@@ -72,9 +74,10 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Where a span begins.
+    /// The line and column at which a span begins.
     pub(super) fn position(&self, span: &Range<usize>) -> Position {
         let before = self.text.get(..span.start).unwrap_or_default();
+        // Columns count characters and not bytes: editors jump by characters.
         let last = before.rsplit('\n').next().unwrap_or_default();
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         Position { line, column: last.chars().count() + 1 }
@@ -84,7 +87,7 @@ impl<'a> Reading<'a> {
         self.issues.borrow_mut().push(issue);
     }
 
-    /// An error about the file as a whole: nothing stands there.
+    /// Reports an error about the file as a whole, with a key path but no line.
     pub(super) fn missing(&self, path: &str, remedy: impl Into<String>) {
         self.add(Issue {
             position: None,
@@ -95,11 +98,12 @@ impl<'a> Reading<'a> {
         });
     }
 
+    /// The value of an environment variable, for a secret.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name)
     }
 
-    /// A path relative to the configuration's folder.
+    /// The path, relative to the configuration's folder; an absolute path stays as it is.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         self.folder.join(path)
     }
@@ -112,11 +116,13 @@ impl<'a> Reading<'a> {
         self.secrets.borrow_mut().insert(at.as_str().to_owned(), place);
     }
 
-    /// Where a key that was asked for stands.
+    /// The position of a key that a reader has asked for; `None` if it is not in the file.
     pub(super) fn place(&self, at: &KeyPath) -> Option<Position> {
         self.places.borrow().get(at.as_str()).copied()
     }
 
+    /// Records a key as known, with the numbers of elements removed: `route[3].path` is
+    /// `route.path`.
     fn note_key(&self, at: &KeyPath) {
         let mut shape = String::new();
         let mut inside = false;
@@ -143,19 +149,22 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// A table of the document, or one that is not there and therefore empty.
+/// A table of the document. A table that is not in the document is represented by an empty one, so
+/// that a reader need not distinguish the two.
 pub(super) struct Table<'a> {
     reading: &'a Reading<'a>,
     at: KeyPath,
     position: Option<Position>,
     entries: Option<&'a DeTable<'a>>,
+    /// Keys that the reader asked for: all others are unknown.
     asked: Vec<&'static str>,
-    /// Keys that were reported already.
+    /// Unknown keys that were reported already, so that they are not reported twice.
     reported: Vec<&'static str>,
-    /// Keys that must be there and are not. They are reported at the end, unless a misspelt key
-    /// shows why.
+    /// Required keys that are not there, with the remedy. They are reported when the table is
+    /// dropped, unless a misspelt key explains why they are missing.
     missing: Vec<(&'static str, String)>,
-    /// Not there because its own name is misspelt: nothing is missing in it.
+    /// The table is missing because its own name is misspelt. Its required keys are not reported
+    /// then.
     is_misspelt: bool,
 }
 
@@ -191,7 +200,7 @@ impl<'a> Table<'a> {
         self.position
     }
 
-    /// An error at the table, or at a key of it that is not there.
+    /// Reports an error at the table, or at a key of the table that is not there.
     pub(super) fn issue(&self, path: &str, remedy: impl Into<String>) {
         self.add(Severity::Error, path, remedy.into());
     }
@@ -201,7 +210,7 @@ impl<'a> Table<'a> {
         self.reading.add(Issue { position: self.position, path, value, remedy, severity });
     }
 
-    /// The value of a key, if it is there.
+    /// The value of a key, if the file has it. The key counts as known from now on.
     pub(super) fn get(&mut self, key: &'static str) -> Option<Item<'a>> {
         let at = self.at.key(key);
         self.reading.note_key(&at);
@@ -212,12 +221,12 @@ impl<'a> Table<'a> {
         Some(item)
     }
 
-    /// Whether a key is there; it is still to be read, or it is unknown.
+    /// True if the file has the key. The key still has to be read: `has` does not make it known.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.is_some_and(|entries| entries.get(key).is_some())
     }
 
-    /// The value of a key that must be there.
+    /// The value of a required key. If it is not there, that is reported when the table is dropped.
     pub(super) fn required(&mut self, key: &'static str, remedy: &str) -> Option<Item<'a>> {
         let item = self.get(key);
         if item.is_none() {
@@ -226,25 +235,27 @@ impl<'a> Table<'a> {
         item
     }
 
-    /// Whether a key that nobody knows stands here in the place of `key`, one of `known`.
+    /// True if the table has an unknown key that is probably a misspelt `key`. `known` lists the
+    /// keys that the table may have, `key` among them.
     pub(super) fn misspells(&self, key: &str, known: &[&str]) -> bool {
         let names = self.entries.into_iter().flatten().map(|(name, _)| name.get_ref().as_ref());
         let mut unknown = names.filter(|name: &&str| !known.contains(name));
         unknown.any(|name| did_you_mean(name, known.iter().copied()) == Some(key))
     }
 
-    /// A key of the design that this version does not have yet: never silently ignored, and not
-    /// among the keys that are suggested.
+    /// Reports a key that this version does not support. It is never ignored silently, and it is
+    /// not among the keys that are suggested for a misspelt one.
     pub(super) fn unavailable(&mut self, key: &'static str, instead: &str) {
         let Some(value) = self.entries.and_then(|entries| entries.get(key)) else { return };
         self.reported.push(key);
         let item = Item::new(self.reading, self.at.key(key), value);
         let remedy = format!("is not available in this version: {instead}");
-        // Text may hold a password; what a table holds is not shown anyway.
+        // A text may hold a password, so it is hidden. The contents of a table are never shown
+        // anyway.
         if item.is_text() { item.hidden_issue(remedy) } else { item.issue(remedy) }
     }
 
-    /// The table of this key; an empty one if there is none.
+    /// The table of this key. If the file has none, an empty table at the same key path.
     pub(super) fn table(&mut self, key: &'static str) -> Self {
         if let Some(table) = self.get(key).and_then(|item| item.table()) {
             return table;
@@ -254,7 +265,8 @@ impl<'a> Table<'a> {
         empty
     }
 
-    /// The `[[tables]]` of this key.
+    /// The `[[tables]]` of this key, in the order of the file. A single `[table]` is reported with
+    /// the way to write it.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Self> {
         let Some(item) = self.get(key) else { return Vec::new() };
         if item.is_table() {
@@ -313,18 +325,19 @@ impl<'a> Table<'a> {
         self.get(key).and_then(|item| item.size(range)).unwrap_or(default)
     }
 
-    /// The elements of a list; none if there is no such key.
+    /// The elements of a list; empty if the file has no such key.
     pub(super) fn list(&mut self, key: &'static str) -> Vec<Item<'a>> {
         self.get(key).and_then(|item| item.list()).unwrap_or_default()
     }
 
-    /// A list of words that are not empty.
+    /// A list of non-empty words. Elements that are no word are reported and left out.
     pub(super) fn words(&mut self, key: &'static str) -> Option<Vec<String>> {
         let list = self.get(key)?.list()?;
         Some(list.iter().filter_map(Item::word).collect())
     }
 
-    /// All entries in the order of the file, for tables whose keys are free.
+    /// All entries in the order of the file, for tables whose keys are chosen by the operator.
+    /// Taking them out of the table keeps them from being reported as unknown.
     pub(super) fn entries(&mut self) -> Vec<(String, Item<'a>)> {
         let Some(entries) = self.entries.take() else { return Vec::new() };
         let mut found: Vec<_> = entries.iter().collect();
@@ -337,10 +350,11 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The key that may stand in every table.
+/// The key that is allowed in every table: it accepts warnings about that table.
 const ACCEPT: &str = "accept";
 
-/// Unknown keys are reported when a table has been read, so that no reader can forget to.
+/// Reports unknown keys when a table has been read. Doing it on drop means that no reader can
+/// forget it.
 impl Drop for Table<'_> {
     fn drop(&mut self) {
         let mut asked = self.asked.clone();
@@ -353,6 +367,7 @@ impl Drop for Table<'_> {
                 continue;
             }
             let path = self.at.key(name);
+            // `accept` is read here and not by the readers, so that it works in every table alike.
             if name == ACCEPT {
                 let item = Item::new(self.reading, path, value);
                 let read = Acceptance::read(&item, &self.at);
@@ -362,12 +377,14 @@ impl Drop for Table<'_> {
             let candidates = asked.iter().copied().chain([ACCEPT]);
             let remedy = match did_you_mean(name, candidates) {
                 Some(meant) => {
+                    // The misspelt key explains the missing one. Reporting both would make one
+                    // mistake look like two.
                     self.missing.retain(|(missing, _)| *missing != meant);
                     format!("no such key; did you mean `{meant}`?")
                 }
                 None => format!("no such key; there are {}", asked.join(", ")),
             };
-            // The value stays hidden: a misspelt key may hold a password.
+            // The value stays hidden, because a misspelt key may hold a password.
             self.reading.add(Issue {
                 position: Some(self.reading.position(&key.span())),
                 path,

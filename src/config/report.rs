@@ -1,4 +1,8 @@
-//! How issues are written out: a table for people, a line each for editors, JSON for programs.
+//! Writes issues out: a table for people, one line each for editors, JSON for programs.
+//!
+//! Nothing is decided here: whether a file is refused follows from `Issues`, and the values of
+//! secrets were left out before. `cli` calls `report` for the forms that `check` offers; the table
+//! is also the text of a start that is refused.
 
 use std::fmt::{self, Write};
 
@@ -6,19 +10,20 @@ use serde_json::{Value, json};
 
 use super::issues::{Issue, Issues, Position, Severity};
 
-/// For whom issues are written.
+/// The form in which issues are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReportFormat {
-    /// A table.
+    /// A table for people. Warnings are left out as long as there are errors.
     #[default]
     Human,
-    /// `file:line:column: error: …`, as compilers do (GNU coding standards, 4.4), which editors
-    /// and build servers know how to jump to.
+    /// `file:line:column: error: …`, the form of compilers (GNU Coding Standards, section 4.4).
+    /// Editors and build servers can jump to such places.
     Gnu,
+    /// One JSON object with a list of issues, for programs.
     Json,
 }
 
-/// The issues of several files in one of the forms.
+/// Writes the issues of several files in one of the forms.
 pub fn report(files: &[Issues], format: ReportFormat) -> String {
     match format {
         ReportFormat::Human => {
@@ -44,6 +49,7 @@ pub fn report(files: &[Issues], format: ReportFormat) -> String {
     }
 }
 
+/// One issue as one line in the form of a compiler's message.
 fn gnu(file: &str, issue: &Issue) -> String {
     let at = issue.position.map(|at| format!("{}:{}:", at.line, at.column)).unwrap_or_default();
     let kind = match issue.severity {
@@ -51,6 +57,7 @@ fn gnu(file: &str, issue: &Issue) -> String {
         Severity::Warning(_) => "warning",
     };
     let mut text = format!("{file}:{at} {kind}: ");
+    // The empty parts are left out: an issue about the whole file has neither key nor value.
     for part in [issue.path.as_str(), issue.value.as_str()] {
         if !part.is_empty() {
             text.push_str(part);
@@ -77,8 +84,8 @@ fn object(file: &str, issue: &Issue) -> Value {
     })
 }
 
-/// A message of several lines on one; of a picture of the place only the words, since whoever
-/// reads this has the place already.
+/// Joins a message of several lines into one. The TOML parser draws the faulty line into its
+/// message; the drawing is removed, because this form already names line and column.
 fn flat(text: &str) -> String {
     let is_picture = |line: &&str| {
         let rest = line.trim_start().trim_start_matches(|letter: char| letter.is_ascii_digit());
@@ -88,7 +95,7 @@ fn flat(text: &str) -> String {
     words.join(" ").trim().to_owned()
 }
 
-/// The table.
+/// The table for people.
 impl fmt::Display for Issues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (errors, warnings): (Vec<&Issue>, Vec<&Issue>) =
@@ -97,7 +104,8 @@ impl fmt::Display for Issues {
             return write_part(f, self.file(), &warnings, ["warning", "warnings"]);
         }
         write_part(f, self.file(), &errors, ["problem", "problems"])?;
-        // They would bury what has to be mended first, and many of them follow from it.
+        // Warnings are left out: they would hide the errors, which have to be corrected first, and
+        // many of them are caused by those errors.
         match warnings.len() {
             0 => Ok(()),
             1 => writeln!(f, "\nand 1 warning, which is shown once there are no problems"),
@@ -108,6 +116,7 @@ impl fmt::Display for Issues {
     }
 }
 
+/// Writes one heading and the table below it; nothing if there are no issues of this kind.
 fn write_part(
     f: &mut fmt::Formatter<'_>,
     file: &str,
@@ -122,7 +131,8 @@ fn write_part(
     write_table(f, issues)
 }
 
-/// A wider entry pushes its own line's remedy to the right, not everybody's.
+/// The widest cell that widens its whole column. A longer entry pushes only its own line to the
+/// right.
 const WIDEST: usize = 44;
 
 fn write_table(f: &mut fmt::Formatter<'_>, issues: &[&Issue]) -> fmt::Result {
@@ -133,6 +143,8 @@ fn write_table(f: &mut fmt::Formatter<'_>, issues: &[&Issue]) -> fmt::Result {
     let paths = Column::of(issues.iter().map(|issue| issue.path.as_str().chars().count()));
     let values = Column::of(issues.iter().map(|issue| issue.value.chars().count()));
     for issue in issues {
+        // A syntax error has no key. Its message is a drawing of several lines and is printed as it
+        // is.
         if issue.path.as_str().is_empty() {
             for text in issue.remedy.lines() {
                 writeln!(f, "{}", format!("  {text}").trim_end())?;
@@ -145,7 +157,7 @@ fn write_table(f: &mut fmt::Formatter<'_>, issues: &[&Issue]) -> fmt::Result {
     Ok(())
 }
 
-/// How wide a column is; `None` where nobody has anything in it, so that it is left out.
+/// The width of a column; `None` if every cell of it is empty, so that the column is left out.
 struct Column(Option<usize>);
 
 impl Column {

@@ -1,5 +1,9 @@
-//! `check --print`, what the checked values do not hold: where secrets come from, and which
-//! warnings are accepted.
+//! The parts of `check --print` that the checked values do not contain: the places that secrets
+//! come from, and the accepted warnings.
+//!
+//! Both are recorded by key path while the configuration is read. This file walks the printed table
+//! and puts each at its path. Secrets stay hidden: only the name of a variable or a file is
+//! inserted.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +14,12 @@ use super::out::{HIDDEN, Out};
 use super::reader::SecretPlace;
 use super::warnings::Acceptance;
 
-/// Puts the place of each secret where `***` stands.
+/// Replaces each `***` by the place that the secret comes from. A `***` without a known place stays
+/// as it is; it is then refused when the output is read again, which is better than a wrong value.
 pub(super) fn secrets(table: &mut Table, places: &BTreeMap<String, SecretPlace>) {
     walk(table, &KeyPath::default(), &mut |value, at| {
+        // Only the placeholder is replaced. Other values may be at the path of a secret too, for
+        // example where a secret is optional.
         if value.as_str() != Some(HIDDEN) {
             return;
         }
@@ -25,13 +32,14 @@ pub(super) fn secrets(table: &mut Table, places: &BTreeMap<String, SecretPlace>)
     });
 }
 
-/// Puts each `accept` into its table.
+/// Inserts each `accept` into the table that it was written in.
 pub(super) fn acceptances(table: &mut Table, accepted: &[Acceptance]) {
     let mut lists: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Acceptance { at, name, .. } in accepted {
         lists.entry(at.as_str()).or_default().push(name.as_str());
     }
     let list = |names: &[&str]| Value::from(names.to_vec());
+    // The root table has no key path of its own and is not visited by `walk`.
     if let Some(names) = lists.get("") {
         table.insert("accept".to_owned(), list(names));
     }
@@ -42,7 +50,8 @@ pub(super) fn acceptances(table: &mut Table, accepted: &[Acceptance]) {
     });
 }
 
-/// Shows every value with its key path.
+/// Calls `see` for every value below `table`, with the value's key path. A table is seen before its
+/// contents, so `see` may replace it.
 fn walk(table: &mut Table, at: &KeyPath, see: &mut dyn FnMut(&mut Value, &KeyPath)) {
     for (key, value) in table.iter_mut() {
         walk_value(value, &at.key(key), see);

@@ -1,11 +1,14 @@
 //! Sizes as text: `"512B"`, `"64KiB"`, `"10MiB"`, `"1GiB"`.
 //!
-//! Only the binary units: `10MB` means one thing to nginx and another to everybody else.
+//! Only binary units are accepted. `10MB` means 10 · 2^20 bytes to nginx and 10 · 10^6 bytes to
+//! most other programs, so it is refused together with a suggestion. All sizes of the configuration
+//! are read and printed here.
 
 /// Units from the largest to the smallest.
 const UNITS: &[(&str, u64)] = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-/// Reads a size in bytes, or says what would be accepted.
+/// Parses a size in bytes. The error follows the value in a message and says what would be
+/// accepted. `parse` and `render` are inverse to each other.
 pub(super) fn parse(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -16,6 +19,8 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
         return Err(bare(number));
     }
     let Some((_, bytes)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+        // The unit that was probably meant is suggested by its first letter: `10MB` and `10m` both
+        // become `10MiB`.
         let meant = match unit.trim_start().chars().next().map(|letter| letter.to_ascii_uppercase())
         {
             Some(letter @ ('K' | 'M' | 'G')) => format!("{letter}iB"),
@@ -26,12 +31,12 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
     number.checked_mul(*bytes).ok_or_else(|| "is too large to count".to_owned())
 }
 
-/// What to say of a number without a unit.
+/// The message about a number without a unit.
 pub(super) fn bare(number: impl std::fmt::Display) -> String {
     format!("needs a unit (B, KiB, MiB, GiB): write \"{number}B\"")
 }
 
-/// The size as `parse` reads it, in the largest unit that is exact.
+/// The size in the largest unit that divides it exactly, so that `parse` returns the same number.
 pub(super) fn render(bytes: u64) -> String {
     if bytes == 0 {
         return "0B".to_owned();

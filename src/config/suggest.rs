@@ -1,19 +1,24 @@
-//! "Did you mean": names that are nearly right, and names that are taken.
+//! Names in the configuration: similar names to suggest, and names that are taken.
+//!
+//! `Names` collects the names of one kind of section and resolves references to them. A misspelt
+//! key or reference is reported with the most similar known one. Where a section could not be read,
+//! unknown references are not reported, because they follow from the first fault.
 
 use super::issues::{KeyPath, Position};
 use super::item::Item;
 use super::reader::{Reading, Table};
 use super::warnings::WarningName;
 
-/// Below this similarity (0 to 1) a suggestion would be a guess.
+/// The least similarity (Jaro-Winkler, 0 to 1) at which a name is suggested. Below it a suggestion
+/// would be a guess.
 const SIMILAR: f64 = 0.75;
 
-/// The candidate that is most like `name`, if one is like it at all.
+/// The candidate that is most similar to `name`; `None` if none is similar enough.
 pub(super) fn did_you_mean<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // Of numbers any is like any other.
+    // A name without letters is a number, and any number is similar to any other.
     if !name.contains(char::is_alphabetic) {
         return None;
     }
@@ -26,7 +31,7 @@ pub(super) fn did_you_mean<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// What to say of a name that nothing has.
+/// The message for a reference to a name that does not exist: a suggestion, or the known names.
 pub(super) fn no_such<'a>(
     what: &str,
     name: &str,
@@ -43,12 +48,12 @@ pub(super) fn no_such<'a>(
     }
 }
 
-/// The names of one kind of thing, each with the line that gave it.
+/// The names of one kind of section, each with the line that defines it.
 pub(super) struct Names {
-    /// What the things are called in messages.
+    /// The kind in the words of messages, for example `user source`.
     what: &'static str,
     names: Vec<(String, Option<Position>)>,
-    /// A name could not be read, so nothing can be said of references.
+    /// At least one name could not be read, so an unknown reference may be right.
     incomplete: bool,
 }
 
@@ -57,12 +62,13 @@ impl Names {
         Self { what, names: Vec::new(), incomplete: false }
     }
 
-    /// Reads the name of `table`, which must be plain and unique; a stand-in after a problem.
+    /// Reads the key `name` of `table`. A name must be plain and unique. After a problem the result
+    /// is a stand-in.
     pub(super) fn read(&mut self, table: &mut Table<'_>, default: Option<&str>) -> String {
         self.read_key(table, "name", default)
     }
 
-    /// The same where the key is called otherwise.
+    /// Reads the name from another key than `name`.
     pub(super) fn read_key(
         &mut self,
         table: &mut Table<'_>,
@@ -77,6 +83,7 @@ impl Names {
         let name = given.or(default).unwrap_or_default();
         if let Some(item) = item.as_ref().filter(|item| item.is_text() && !is_plain_name(name)) {
             item.issue("must be of letters, digits, `-`, `_` and `.`, at most 64");
+        // Two sections of one name would make every reference to it ambiguous.
         } else if let Some((_, position)) = self.names.iter().find(|(known, _)| known == name) {
             let first = position.map(|at| format!(" in line {}", at.line)).unwrap_or_default();
             let remedy = match item.is_some() {
@@ -87,7 +94,7 @@ impl Names {
             };
             table.report(key, item.as_ref(), remedy);
         }
-        // Kept even when wrong, so that references to it are not reported as well.
+        // A faulty name is recorded as well, so that references to it are not reported in addition.
         if name.is_empty() {
             self.incomplete = true;
         } else {
@@ -96,7 +103,7 @@ impl Names {
         name.to_owned()
     }
 
-    /// Some names cannot be read.
+    /// Declares that some names of this kind cannot be read.
     pub(super) fn excuse(&mut self) {
         self.incomplete = true;
     }
@@ -109,7 +116,8 @@ impl Names {
         self.names.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The name that `item` refers to, if there is such a thing.
+    /// The name that `item` refers to. `None` if there is no such name, which is reported unless
+    /// the names are incomplete.
     pub(super) fn refer(&self, item: &Item<'_>) -> Option<String> {
         let name = item.text()?;
         if !self.iter().any(|known| known == name) {
@@ -122,7 +130,7 @@ impl Names {
         Some(name.to_owned())
     }
 
-    /// The names that the elements of a list refer to, none of them twice.
+    /// The names that the elements of a list refer to. A name that is listed twice is reported.
     pub(super) fn refer_all(&self, list: &[Item<'_>]) -> Vec<String> {
         let mut names: Vec<String> = Vec::with_capacity(list.len());
         for item in list {
@@ -137,14 +145,15 @@ impl Names {
     }
 }
 
-/// Whether sections may be called so.
+/// True if a section may have this name: 1 to 64 ASCII letters, digits, `-`, `_` and `.`. Names
+/// occur in metrics, logs and tokens, where other characters would have to be escaped.
 pub fn is_plain_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=64).contains(&name.len()) && name.bytes().all(fits)
 }
 
 impl Table<'_> {
-    /// An error at `item`, or at the key of this name where nothing stands.
+    /// Reports an error at `item`, or at the key `key` if the file does not have it.
     pub(super) fn report(&self, key: &str, item: Option<&Item<'_>>, remedy: String) {
         match item {
             Some(item) => item.issue(remedy),
@@ -153,7 +162,7 @@ impl Table<'_> {
     }
 }
 
-/// Where something was said, for messages about it that come later.
+/// The position of a section, kept for messages that are written after the section was read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Place {
     pub(super) at: KeyPath,
@@ -165,12 +174,13 @@ impl Place {
         Self { at: table.at().clone(), position: table.position() }
     }
 
-    /// The key of this name below, with the table's position in case nothing stands there.
+    /// The place of a key below this one. If the key is not in the file, the table's position is
+    /// used.
     pub(super) fn at(&self, key: &str) -> Self {
         Self { at: self.at.below(key), position: self.position }
     }
 
-    /// `line 12`, or nothing where the line is not known.
+    /// ` (line 12)`, or nothing if the line is not known.
     pub(super) fn named(&self) -> String {
         self.position.map(|at| format!(" (line {})", at.line)).unwrap_or_default()
     }

@@ -1,4 +1,8 @@
-//! `[token]`: what our own tokens look like.
+//! `[token]`: the form and the lifetime of the tokens that the gateway issues.
+//!
+//! The values are defaults for every login; a `[[login]]` or its dialect may override some. Signing
+//! keys are not read here: only the folder is checked, so that `check` finds a folder that a start
+//! could not use.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,46 +15,51 @@ use super::suggest::no_such;
 use super::warnings::WarningName;
 use crate::algorithm::Algorithm;
 
-/// Our own tokens, unless a `[[login]]` or its dialect says otherwise.
+/// The settings of the gateway's own tokens, unless a `[[login]]` or its dialect overrides them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     pub issuer: String,
     pub audience: Vec<String>,
     pub algorithm: Algorithm,
     pub access_ttl: Duration,
-    /// Absolute life of a session, from its login.
+    /// Absolute lifetime of a session, counted from its login. A refresh does not extend it.
+    /// How long a refresh token that was used already is accepted once more.
     pub refresh_ttl: Duration,
     pub refresh_grace: Duration,
-    /// Difference of clocks that is forgiven.
+    /// The difference of clocks that is tolerated when times in tokens are compared.
     pub leeway: Duration,
-    /// A folder of keys that the operator manages; `None`: made in the state folder and rotated.
+    /// A folder of keys that the operator manages. `None`: keys are made in the state folder and
+    /// rotated.
     pub keys: Option<PathBuf>,
-    /// How long a key of our own making signs.
+    /// How long a key that the gateway made itself is used for signing.
     pub rotate_every: Duration,
+    /// The path at which the key set is published; `None`: it is not.
     pub jwks_path: Option<String>,
-    /// How many verified tokens are remembered.
+    /// Upper bound on verified tokens that are remembered. 0 turns the cache off.
     pub cache_size: usize,
 }
 
-/// Short, small, and taken by every library.
+/// ES256 has short signatures and small keys, and every library supports it.
 const ALGORITHM: Algorithm = Algorithm::ES256;
 const ACCESS_TTL: Duration = Duration::from_secs(15 * 60);
 const REFRESH_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Two tabs, or a request repeated after a lost answer.
+/// Enough for two tabs that refresh at the same time, or a client that repeats a request after a
+/// lost answer.
 const REFRESH_GRACE: Duration = Duration::from_secs(10);
 const LEEWAY: Duration = Duration::from_secs(30);
 const ROTATE_EVERY: Duration = Duration::from_secs(90 * 24 * 3600);
 const JWKS_PATH: &str = "/.well-known/jwks.json";
-/// About 50 MiB when full.
+/// About 50 MiB of memory when full.
 const CACHE_SIZE: usize = 50_000;
 
-/// Clocks that are further apart are broken, and a wider allowance revives expired tokens.
+/// Upper bound. Clocks that differ by more are broken, and a wider tolerance would revive expired
+/// tokens.
 pub(super) const MAX_LEEWAY: Duration = Duration::from_secs(300);
-/// In a longer grace a stolen refresh token would pass for a repeated request.
+/// Upper bound. During a longer grace a stolen refresh token would pass for a repeated request.
 pub(super) const MAX_GRACE: Duration = Duration::from_secs(60);
 pub(super) const MIN_TTL: Duration = Duration::from_secs(1);
 pub(super) const MAX_TTL: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
-/// A key is published 24 h before it signs, so it has to last longer than that.
+/// Lower bound. A key is published 24 h before it signs, so it has to sign for longer than that.
 const MIN_ROTATE: Duration = Duration::from_secs(2 * 24 * 3600);
 
 impl Token {
@@ -66,7 +75,7 @@ impl Token {
             );
         }
         let issuer = issuer.as_ref().and_then(Item::word).unwrap_or_default();
-        // Without a list our own tokens are meant for ourselves.
+        // Without a list the gateway's own tokens are issued for the gateway itself.
         let audience = read_audience(&mut table).unwrap_or_else(|| vec![issuer.clone()]);
         let ttl = MIN_TTL..=MAX_TTL;
         let access_ttl = table.duration_or("access_ttl", ACCESS_TTL, ttl.clone());
@@ -100,7 +109,7 @@ fn is_url(text: &str) -> bool {
         .is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some())
 }
 
-/// `audience`: a list with at least one entry.
+/// Reads `audience`: a list with at least one entry.
 pub(super) fn read_audience(table: &mut Table<'_>) -> Option<Vec<String>> {
     let item = table.get("audience")?;
     let list = item.list()?;
@@ -110,11 +119,13 @@ pub(super) fn read_audience(table: &mut Table<'_>) -> Option<Vec<String>> {
     Some(list.iter().filter_map(Item::word).collect())
 }
 
-/// `algorithm`: the one our tokens are signed with.
+/// Reads `algorithm`, with which the gateway's own tokens are signed.
 pub(super) fn read_algorithm(table: &mut Table<'_>) -> Option<Algorithm> {
     algorithm(&table.get("algorithm")?)
 }
 
+/// Reads the name of one algorithm. `none` (an unsigned token, RFC 7519, section 6) is refused with
+/// a message of its own.
 pub(super) fn algorithm(item: &Item<'_>) -> Option<Algorithm> {
     let name = item.text()?;
     let found = Algorithm::parse(name);
@@ -130,7 +141,8 @@ pub(super) fn algorithm(item: &Item<'_>) -> Option<Algorithm> {
     found
 }
 
-/// A folder of keys that the operator manages; what is in them is read when they are loaded.
+/// Reads a folder of keys that the operator manages. The keys themselves are parsed when they are
+/// loaded; here each file must be readable and private to its owner.
 fn read_folder(item: &Item<'_>) -> Option<PathBuf> {
     let path = item.path()?;
     let entries = match std::fs::read_dir(&path) {

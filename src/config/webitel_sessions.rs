@@ -1,7 +1,8 @@
-//! `[[issuer]] kind = "webitel_sessions"`: pairs that an older Webitel has given out.
+//! `[[issuer]] kind = "webitel_sessions"`: pairs of key and token that an older Webitel gave out.
 //!
-//! Its token names nobody: only the legacy system knows whose a pair is, and is asked over HTTP
-//! or in its database. A takeover, so `until` must say when it ends.
+//! Such a token contains no claims. Only the legacy system knows which user a pair belongs to; it
+//! is asked over HTTP, or its database is queried. This is for a takeover, so `until` is required
+//! and says when it ends.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,22 +21,22 @@ use crate::secret::SecretString;
 #[derive(Clone, Debug, PartialEq)]
 pub struct WebitelSessions {
     pub lookup: SessionLookup,
-    /// The roles' names here, by what the system calls them.
+    /// The legacy system's names of roles, each with the name of the role here.
     pub role_names: BTreeMap<String, String>,
-    /// How long a pair that was found good is taken without asking again.
+    /// How long a pair that was found valid is accepted without asking again.
     pub cache: Duration,
 }
 
-/// Where a pair is looked up.
+/// The system in which a pair is looked up.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionLookup {
-    /// GET with both header fields; 2xx is good.
+    /// A GET request with both header fields; a 2xx answer means that the pair is valid.
     Http { url: Uri, map: SessionMap },
-    /// The row of the key, which has the token.
+    /// A query for the row of the key; the row contains the token to compare.
     Sql(SessionSql),
 }
 
-/// Paths into an answer.
+/// Paths into the JSON of an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionMap {
     pub id: Vec<String>,
@@ -44,21 +45,22 @@ pub struct SessionMap {
     pub expires: Option<Vec<String>>,
 }
 
-/// A database and what it is asked.
+/// A database and the query that is run in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionSql {
     /// `postgres://…`, `mysql://…` or `sqlite:path`.
     pub url: SecretString,
-    /// What a relative path in the address is relative to.
+    /// A relative path in an SQLite address is relative to this folder.
     pub folder: PathBuf,
-    /// Speak without TLS to a server that is not this machine.
+    /// Connect without TLS to a server on another machine.
     pub allow_plain: bool,
-    /// Its one placeholder is the key.
+    /// The query's only placeholder stands for the key. The token is compared here, so it is not
+    /// sent to the database and appears in no log of it.
     pub query: String,
     pub columns: SessionColumns,
 }
 
-/// Names of columns.
+/// Names of the columns in the query's result.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionColumns {
     pub token: String,
@@ -69,7 +71,7 @@ pub struct SessionColumns {
 }
 
 impl WebitelSessions {
-    /// The keys of the section, unless a problem was reported.
+    /// Reads the keys of the section; `None` after a problem was reported.
     pub(super) fn read(table: &mut Table<'_>, allow_http: bool) -> Option<Self> {
         let (http, sql) = (table.get("http"), table.get("sql"));
         let role_names = table.table("role_names").entries();
@@ -79,6 +81,7 @@ impl WebitelSessions {
         let lookup = match (http, sql) {
             (Some(item), None) => read_http(item.table()?, allow_http)?,
             (None, Some(item)) => SessionLookup::Sql(read_sql(item.table()?)?),
+            // Neither or both: it would be open which of the two decides.
             _ => {
                 table.issue("", "must say where pairs are looked up: `http` or `sql`");
                 return None;
@@ -133,7 +136,7 @@ fn read_http(mut table: Table<'_>, allow_http: bool) -> Option<SessionLookup> {
     Some(SessionLookup::Http { url: url?, map })
 }
 
-/// A member's name, the path to it, or its parts in a list.
+/// Reads the path to a member: its name, names joined by dots, or a list of names.
 fn read_path(item: &Item<'_>) -> Option<Vec<String>> {
     let path: Vec<String> = match item.is_text() {
         true => item.word()?.split('.').map(str::to_owned).collect(),
@@ -149,6 +152,8 @@ fn read_sql(mut table: Table<'_>) -> Option<SessionSql> {
     let item = table.required("url", "the database: { env = \"NAME\" }");
     let url = item.as_ref().and_then(Item::secret);
     let schemes = ["postgres:", "postgresql:", "mysql:", "mariadb:", "sqlite:"];
+    // The scheme is checked here, because the database library's own message would show the
+    // address, and with it a password.
     let is_known = |url: &SecretString| schemes.iter().any(|name| url.expose().starts_with(name));
     if let (Some(item), Some(url)) = (&item, &url)
         && !is_known(url)
