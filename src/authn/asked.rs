@@ -38,7 +38,7 @@ const REFUSED: Duration = Duration::from_secs(5);
 const FLIGHTS: usize = 1000;
 
 const UNKNOWN: Refusal =
-    Refusal { reason: Reason::Unavailable, cause: "who knows about the token could not be asked" };
+    Refusal { reason: Reason::Unavailable, cause: "the issuer could not be asked about the token" };
 
 const BUSY: Refusal =
     Refusal { reason: Reason::Unavailable, cause: "too many tokens are being asked about" };
@@ -46,7 +46,7 @@ const BUSY: Refusal =
 /// The answer to a new token from an address that is over the limit of unknown tokens.
 const UNASKED: Refusal = Refusal {
     reason: Reason::TokenInvalid,
-    cause: "the address has brought too many tokens that nobody knows",
+    cause: "the address has presented too many unknown tokens",
 };
 
 /// A good verdict is renewed in the last quarter of its life.
@@ -139,7 +139,7 @@ impl Asked {
                 (Whom::Issuer(Introspect::new(issuer, options)?), options.cache)
             }
             // Invariant: an issuer with keys verifies its tokens locally and is never asked.
-            _ => return Err(crate::token::BadKey("nobody is asked about its tokens").into()),
+            _ => return Err(crate::token::BadKey("its tokens are not verified remotely").into()),
         };
         Ok(Self {
             name: issuer.name.as_str().into(),

@@ -64,7 +64,7 @@ pub(super) fn date(claims: &Claims, name: &str) -> Result<Option<Timestamp>, Cau
 /// bound. A token with any other confirmation method, such as a DPoP key (RFC 9449), is refused:
 /// the gateway cannot check the proof of that key, and without the check a stolen token would work.
 pub(super) fn certificate(claims: &Claims) -> Result<Option<Digest>, Cause> {
-    const WRONG: Cause = "the token is bound to what is not proved here (`cnf`)";
+    const WRONG: Cause = "the token is bound to a key that the gateway cannot check (`cnf`)";
     let Some(bound) = claims.get("cnf") else { return Ok(None) };
     let bound = bound.as_object().filter(|bound| bound.len() == 1).ok_or(WRONG)?;
     let text = bound.get("x5t#S256").and_then(Value::as_str).ok_or(WRONG)?;

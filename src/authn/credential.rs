@@ -70,7 +70,7 @@ pub enum CredentialError {
     Several,
 
     /// A token without its key, or a key without its token.
-    #[error("half a pair is presented")]
+    #[error("a token without its key, or a key without its token")]
     Half,
 
     /// A Basic credential that is not a readable name and password.

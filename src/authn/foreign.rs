@@ -193,7 +193,7 @@ impl Foreign {
                 Err(Refusal::invalid("the issuer is not accepted any more").into())
             }
             Keys::Remote(remote) => remote.verify(token, now),
-            Keys::Asked(_) => Err(Refusal::invalid("only its issuer can tell").into()),
+            Keys::Asked(_) => Err(Refusal::invalid("only its issuer can verify it").into()),
         }
     }
 

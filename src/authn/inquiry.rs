@@ -68,5 +68,7 @@ impl Inquiry {
 }
 
 /// The refusal if a lookup succeeded but the credential still cannot be judged.
-const UNANSWERED: Refusal =
-    Refusal { reason: Reason::Unavailable, cause: "what was asked for is still not known" };
+const UNANSWERED: Refusal = Refusal {
+    reason: Reason::Unavailable,
+    cause: "the lookup is done, but the credential still cannot be judged",
+};

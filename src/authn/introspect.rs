@@ -159,7 +159,7 @@ fn check_use(claims: &Claims) -> Result<(), Cause> {
         match usage {
             None | Some("at+jwt" | "jwt") => {}
             Some(usage) if bearer.contains(&usage) => {}
-            Some(_) => return Err("the issuer says that it is no bearer's access token"),
+            Some(_) => return Err("the issuer says that it is not a bearer access token"),
         }
     }
     Ok(())

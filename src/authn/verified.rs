@@ -189,7 +189,7 @@ impl Verified {
             // The user of this session may have been disabled while the gateway was down. Until the
             // review after the start has looked at the user, the answer is 503 and not a guess.
             Some(SessionMark::Unreviewed(_)) => {
-                let cause = "the session's user has not been looked at since the start";
+                let cause = "the session's user was not reviewed since the start";
                 return Err(Refusal { reason: Reason::Unavailable, cause });
             }
             None => {}

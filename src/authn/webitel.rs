@@ -100,7 +100,7 @@ impl Sessions {
             (Whom::Sql(database), SessionLookup::Sql(sql)) => {
                 in_database(database, sql, token, key).await?
             }
-            _ => return Err("it was not made for this".to_owned()),
+            _ => return Err("the lookup is not of the configured kind".to_owned()),
         };
         let Some(found) = found else {
             return Ok(Err(Refusal::invalid("the legacy system knows no such pair")));

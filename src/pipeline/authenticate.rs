@@ -175,7 +175,9 @@ impl Exchange<'_> {
         let shown = self.client.certificate.as_ref().filter(|_| route.accept.certificate);
         let certificate = shown.ok_or_else(|| none().because("no credential"))?;
         let verified = self.generation.certificates.verify(certificate, self.now)?;
-        let verified = verified.ok_or_else(|| none().because("nobody's certificate"))?;
+        let verified = verified.ok_or_else(|| {
+            none().because("no `client_certificate` entry names this certificate")
+        })?;
         Ok(Proved { verified, carrier: Kept::Nothing })
     }
 }

@@ -95,7 +95,7 @@ pub(crate) async fn handle(
     // success must therefore not reach it. The answer becomes a refusal, which cannot be mistaken.
     let answered = match answered {
         Ok(response) if by_connect && answer::tunnel::is_mistakable(&response) => {
-            Err(Rejection::new(Reason::NotImplemented).because("there is no tunnel to be had"))
+            Err(Rejection::new(Reason::NotImplemented).because("no tunnel was opened"))
         }
         answered => answered,
     };
@@ -204,7 +204,7 @@ impl<'a> Exchange<'a> {
                 self.wrong_method(head, allow, login, route)
             }
             Found::Odd => Err(Rejection::new(Reason::MalformedRequest)
-                .because("a spelling of the path that its route does not let through")),
+                .because("a spelling of the path that its route does not allow")),
             Found::NoRoute => Err(Rejection::new(Reason::NotFound).because("no route")),
         }
     }

@@ -135,7 +135,7 @@ impl Target {
         let refused = |cause| TargetError { reason: Reason::MalformedRequest, cause };
         let replaced = path::replace(self.raw.path(), query, (outer, inner), allowed)
             .map_err(|error| refused(error.cause()))?;
-        replaced.try_into().map_err(|_| refused("what is left of the path is no path"))
+        replaced.try_into().map_err(|_| refused("the path without its prefix is not a path"))
     }
 }
 

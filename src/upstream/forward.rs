@@ -175,7 +175,7 @@ impl Call<'_> {
         let tunnel = match &self.opening {
             Some(opening) => opening.is_opened(&head).map_err(refuse)?,
             None if head.status == StatusCode::SWITCHING_PROTOCOLS => {
-                return Err(refuse("a 101 that nobody asked for"));
+                return Err(refuse("a 101 that was not requested"));
             }
             None => false,
         };
