@@ -1,5 +1,9 @@
-//! What a route does with a request that is permitted: forward it, send the client elsewhere, or
-//! give a fixed answer.
+//! The action of a route for a permitted request: forward it, redirect the client, or answer with a
+//! fixed response.
+//!
+//! Exactly one of the three is configured. Settings about forwarding are refused for the other two,
+//! because they would have no effect. Bodies of fixed answers are read while the configuration is
+//! checked and are kept in memory.
 
 use std::path::PathBuf;
 
@@ -16,37 +20,37 @@ use super::known::Known;
 use super::out::Out;
 use super::reader::Table;
 
-/// One of three, where a route says which.
+/// The action of a route.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RouteAction {
-    /// To the `[[upstream]]` of this name.
+    /// Forward to the `[[upstream]]` of this name.
     Forward(String),
     Redirect(Redirect),
     Respond(Respond),
 }
 
-/// `redirect`.
+/// A redirect, `redirect`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
-    /// An http(s) URL, or a path on the same host; without a slash at its end.
+    /// An http(s) URL, or a path on the same host. If the path is kept, it has no slash at its end.
     pub to: String,
     pub status: u16,
-    /// Append path and query as they were asked for.
+    /// Append the path and query of the request.
     pub keep_path: bool,
 }
 
-/// `respond`.
+/// A fixed answer, `respond`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Respond {
     pub status: u16,
     pub content_type: Option<HeaderValue>,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
-    /// Where the body was read from, if not from the configuration itself.
+    /// The file that the body was read from; `None` if the configuration contains it.
     pub file: Option<PathBuf>,
 }
 
-/// Keys that are about forwarding and its answers.
+/// Keys about forwarding and about the upstream's answers.
 const FORWARDING: [&str; 14] = [
     "strip_prefix",
     "replace_prefix",
@@ -64,7 +68,7 @@ const FORWARDING: [&str; 14] = [
     "max_tunnels",
 ];
 
-/// Both stay in memory; larger files are for a server of files.
+/// Upper bound on a body. Bodies stay in memory; a file server should serve larger ones.
 const LARGEST_BODY: usize = 1 << 20;
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
@@ -72,6 +76,8 @@ impl RouteAction {
     pub(super) fn read(table: &mut Table<'_>, known: &Known) -> Self {
         let (upstream, redirect) = (table.get("upstream"), table.get("redirect"));
         let respond = table.get("respond");
+        // With two actions it would depend on the code which one wins, and with none there is
+        // nothing to do.
         let given = [&upstream, &redirect, &respond].into_iter().flatten().count();
         if given != 1 {
             table.issue("upstream", "needs exactly one of upstream, redirect and respond");
@@ -92,12 +98,12 @@ impl RouteAction {
         }
     }
 
-    /// True if the gateway answers by itself.
+    /// True if the gateway answers by itself, without an upstream.
     pub fn is_own(&self) -> bool {
         self.upstream().is_none()
     }
 
-    /// The upstream that is forwarded to.
+    /// The name of the upstream that is forwarded to, if there is one.
     pub fn upstream(&self) -> Option<&str> {
         match self {
             Self::Forward(upstream) => Some(upstream),
@@ -115,7 +121,8 @@ impl RouteAction {
 }
 
 impl Redirect {
-    /// Those that lead elsewhere; 308 keeps the method, and is remembered.
+    /// The statuses that redirect (RFC 9110, section 15.4). 308, the default, keeps the method, and
+    /// browsers remember it.
     const STATUSES: [u64; 5] = [301, 302, 303, 307, 308];
 
     fn read(mut table: Table<'_>) -> Self {
@@ -128,7 +135,7 @@ impl Redirect {
         }
         Self {
             to: to.and_then(|item| read_to(&item, keep_path)).unwrap_or_default(),
-            // Invariant: within the range, so it fits.
+            // Invariant: the value is within the range, so it fits.
             status: u16::try_from(chosen).unwrap_or(308),
             keep_path,
         }
@@ -143,8 +150,9 @@ impl Redirect {
     }
 }
 
-/// Where clients are sent. A path that the client's own follows must be one: after nothing, a path
-/// that begins with two slashes would name another host.
+/// Reads the target of a redirect. If the path of the request is appended, the target's own path
+/// must not end with a slash: the result could begin with `//`, which names another host (an open
+/// redirect).
 fn read_to(item: &Item<'_>, keep_path: bool) -> Option<String> {
     let text = item.text()?;
     let parsed: Option<Uri> = text.parse().ok();
@@ -152,6 +160,8 @@ fn read_to(item: &Item<'_>, keep_path: bool) -> Option<String> {
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
     });
+    // `//host` has an authority without a scheme, and browsers read `\` as `/`. Both would lead to
+    // another host.
     let is_path = parsed.is_some_and(|uri| uri.authority().is_none())
         && text.starts_with('/')
         && !text.starts_with("//");
@@ -169,10 +179,12 @@ fn read_to(item: &Item<'_>, keep_path: bool) -> Option<String> {
 
 impl Respond {
     fn read(mut table: Table<'_>) -> Self {
-        // Invariant: within the range, so it fits.
+        // Invariant: the value is within the range, so it fits.
         let status = u16::try_from(table.number_or("status", 200, 200..=599)).unwrap_or(200);
         let content_type = table.get("content_type");
         let (body, file) = read_body(&mut table, content_type.is_some());
+        // These statuses have no body (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5). A body would
+        // be taken for the next response.
         if matches!(status, 204 | 205 | 304) && !body.is_empty() {
             table.issue("status", "is of answers without a body: leave body and file out");
         }
@@ -201,7 +213,7 @@ impl Respond {
     }
 }
 
-/// What is sent, and the file that holds it. Without a type of its own it is text.
+/// Reads the body, and the file that contains it. Without a content type it must be text.
 fn read_body(table: &mut Table<'_>, is_typed: bool) -> (Bytes, Option<PathBuf>) {
     let (body, file) = (table.get("body"), table.get("file"));
     if let (Some(_), Some(item)) = (&body, &file) {
@@ -235,6 +247,8 @@ fn read_content_type(item: &Item<'_>) -> Option<HeaderValue> {
     value
 }
 
+/// Reads one header field of a fixed answer. Fields with a key of their own, and those that frame
+/// the message, are refused.
 fn read_field(name: &str, item: &Item<'_>) -> Option<(HeaderName, HeaderValue)> {
     let (field, value) =
         (HeaderName::try_from(name).ok(), HeaderValue::from_str(item.text()?).ok());

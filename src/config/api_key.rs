@@ -1,4 +1,7 @@
-//! `[[api_key]]` and `[api_keys]`: keys that programs call with.
+//! `[[api_key]]` and `[api_keys]`: keys with which programs call.
+//!
+//! The configuration contains only the hash of a key, made by `tollhouse api-key new`. A key itself
+//! is never written here; where one is found by mistake, the message does not show it.
 
 use http::header::HeaderName;
 use ipnet::IpNet;
@@ -14,31 +17,32 @@ use super::suggest::Names;
 use crate::clock::{Timestamp, day_ended};
 use crate::secret::Digest;
 
-/// Every key, and where clients present theirs.
+/// All API keys, and the header field in which clients present them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKeys {
     pub header: HeaderName,
     pub keys: Vec<ApiKey>,
 }
 
-/// A key, by the digest of its secret: that has 256 random bits, so nobody guesses it back.
+/// An API key, identified by the digest of its secret. The secret has 256 random bits, so a plain
+/// SHA-256 is enough: there is nothing to guess.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
-    /// What it is looked up by; part of what is presented.
+    /// The part of the presented key by which it is looked up. It is no secret.
     pub id: String,
-    /// What its owner is called towards upstreams.
+    /// The name by which the owner of the key is known to upstreams and in logs.
     pub name: String,
-    /// SHA-256 of the secret's text.
+    /// SHA-256 of the secret part, as text.
     pub hash: Digest,
     pub roles: Vec<String>,
     pub scopes: Vec<String>,
-    /// Refused from this instant on.
+    /// The key is refused from this instant on; `None`: never.
     pub expires: Option<Timestamp>,
-    /// Where it may be used from; empty: from anywhere.
+    /// The networks from which the key may be used; empty: from everywhere.
     pub networks: Vec<IpNet>,
 }
 
-/// What most clients call it.
+/// The field that most clients use.
 const HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
 impl ApiKeys {
@@ -68,6 +72,8 @@ impl ApiKey {
         Self {
             name: name.unwrap_or_else(|| id.clone()),
             id,
+            // Invariant: a stand-in of zeros is never used, since a configuration with a problem
+            // never runs.
             hash: hash.unwrap_or(Digest([0; 32])),
             roles: table.words("roles").unwrap_or_default(),
             scopes: table.words("scopes").unwrap_or_default(),
@@ -90,7 +96,8 @@ impl ApiKey {
     }
 }
 
-/// An empty list would read as "from nowhere" to one and "from anywhere" to another.
+/// Reads `networks`. An empty list is refused: one reader takes it for "from nowhere", another for
+/// "from everywhere".
 fn read_networks(table: &mut Table<'_>) -> Vec<IpNet> {
     let Some(item) = table.get("networks") else { return Vec::new() };
     if item.is_empty_list() {
@@ -99,7 +106,7 @@ fn read_networks(table: &mut Table<'_>) -> Vec<IpNet> {
     item.list().unwrap_or_default().iter().filter_map(read_net).collect()
 }
 
-/// What stands there may be the key itself, so it is not shown.
+/// Reads the hash. The value may be the key itself by mistake, so it is not shown.
 fn read_hash(item: &Item<'_>) -> Option<Digest> {
     let hash = Digest::from_hex(item.text()?);
     if hash.is_none() {

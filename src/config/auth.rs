@@ -1,26 +1,30 @@
-//! `auth` of a route: the kinds of credentials it takes.
+//! `auth` of a route: the kinds of credentials that the route accepts.
+//!
+//! An explicit empty list opens the route to everybody. To make sure that no mistake does the same,
+//! every faulty list counts as the default, which accepts tokens only.
 
 use super::item::Item;
 use super::known::Known;
 use super::reader::Table;
 use super::suggest::no_such;
 
-/// A kind of credential a route takes.
+/// A kind of credential that a route accepts. A request needs one credential of an accepted kind;
+/// credentials of other kinds are ignored or refused by `authn`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialKind {
-    /// `Authorization: Bearer` (RFC 6750 §2.1).
+    /// `Authorization: Bearer` (RFC 6750, section 2.1).
     Bearer,
-    /// `X-Access-Token` with `X-Key`.
+    /// The pair of `X-Access-Token` and `X-Key`, which Webitel clients send.
     TokenKey,
     /// The key of an `[[api_key]]`, in the field that `[api_keys]` names.
     ApiKey,
-    /// `Authorization: Basic` (RFC 7617), a user's name and password.
+    /// `Authorization: Basic` (RFC 7617): a user's name and password on every request.
     Basic,
-    /// The certificate that the client showed in its TLS handshake.
+    /// The certificate that the client presented in the TLS handshake.
     Certificate,
 }
 
-/// Every kind by its name.
+/// Every kind with its name in the configuration.
 const KINDS: [(&str, CredentialKind); 5] = [
     ("bearer", CredentialKind::Bearer),
     ("token_key", CredentialKind::TokenKey),
@@ -30,21 +34,21 @@ const KINDS: [(&str, CredentialKind); 5] = [
 ];
 
 impl CredentialKind {
-    /// The name in `auth`.
+    /// The name of the kind in `auth`.
     pub(super) fn name(self) -> &'static str {
         KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 
-    /// Whether it is a token, which an issuer and a login gave out.
+    /// True for tokens, which were issued at a login or by an issuer.
     pub fn is_token(self) -> bool {
         matches!(self, Self::Bearer | Self::TokenKey)
     }
 }
 
-/// Tokens where it is left out; nobody's leave is asked where it is empty.
+/// Reads `auth`. Left out, it means tokens; an empty list means that the route needs no credential.
 pub(super) fn read(table: &mut Table<'_>) -> Vec<CredentialKind> {
     let tokens = vec![CredentialKind::Bearer, CredentialKind::TokenKey];
-    // After a problem the route is not taken for an open one.
+    // After a problem the result is the default, so that the route is not taken for an open one.
     let Some(list) = table.get("auth").and_then(|item| item.list()) else { return tokens };
     if list.is_empty() {
         return Vec::new();
@@ -62,10 +66,11 @@ pub(super) fn read(table: &mut Table<'_>) -> Vec<CredentialKind> {
             }
         }
     }
+    // All names were faulty. An empty list would open the route.
     if kinds.is_empty() { tokens } else { kinds }
 }
 
-/// The sources of users whose passwords are taken: those named, or all.
+/// Reads `users`: the sources whose users' passwords are accepted with Basic. The default is all.
 pub(super) fn read_users(
     table: &mut Table<'_>,
     auth: &[CredentialKind],

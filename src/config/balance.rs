@@ -1,4 +1,7 @@
-//! `[[upstream]] balance` and `hash_by`: how a server of a pool is chosen.
+//! `balance` and `hash_by` of an `[[upstream]]`: how the server for a request is chosen.
+//!
+//! The choice itself is made in `upstream`. With a hash, requests with the same key reach the same
+//! server, for servers that keep state of their clients.
 
 use http::header::HeaderName;
 
@@ -9,28 +12,29 @@ use super::reader::Table;
 /// How a server of the pool is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Balance {
-    /// The less busy of two chosen at random.
+    /// The less busy of two servers chosen at random (power of two choices).
     LeastRequests,
-    /// In turn.
+    /// One after the other.
     RoundRobin,
-    /// The same for the same key, for as long as it can be used.
+    /// The same server for the same key, as long as it is available (consistent hashing).
     Hash(HashBy),
 }
 
-/// What requests of one server have in common.
+/// The key by which requests are assigned to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HashBy {
-    /// The client's address; an IPv6 address by its /64.
+    /// The client's address; of an IPv6 address the /64, because one client owns all of it.
     Client,
-    /// Who was proved to call.
+    /// The authenticated caller.
     Subject,
-    /// A header field as the upstream gets it.
+    /// A header field, with the value that the upstream receives.
     Header(HeaderName),
-    /// A cookie as the upstream gets it.
+    /// A cookie, with the value that the upstream receives.
     Cookie(String),
 }
 
-/// Characters of a cookie's name besides letters and digits (RFC 6265 §4.1.1).
+/// Characters that the name of a cookie may have besides letters and digits (RFC 6265, section
+/// 4.1.1).
 const COOKIE_NAME: &str = "!#$%&'*+-.^_`|~";
 
 impl Balance {

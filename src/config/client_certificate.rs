@@ -1,7 +1,8 @@
-//! `[[client_certificate]]`: who the holders of client certificates are.
+//! `[[client_certificate]]`: the callers that client certificates stand for.
 //!
-//! A listener's `client_ca` says whose certificates are believed; an entry here says who it is that
-//! one of them names.
+//! A listener's `client_ca` decides which certificates are trusted at all. An entry here gives the
+//! holder of one of them a name, roles and scopes. A trusted certificate without an entry is no
+//! caller.
 
 use toml::Table as Written;
 
@@ -13,7 +14,7 @@ use crate::client::AlternativeName;
 use crate::dn::DistinguishedName;
 use crate::secret::Digest;
 
-/// A caller, by his certificate.
+/// A caller that is identified by a client certificate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientCertificate {
     pub name: String,
@@ -22,18 +23,19 @@ pub struct ClientCertificate {
     pub scopes: Vec<String>,
 }
 
-/// What a certificate must say to be the one that is meant.
+/// How the certificate of a caller is recognised: by exactly one of these.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CertificateName {
+    /// The whole subject name.
     Subject(DistinguishedName),
     /// One of its subject alternative names.
     San(AlternativeName),
-    /// SHA-256 of the whole certificate.
+    /// SHA-256 of the whole certificate. It changes with every renewal.
     Fingerprint(Digest),
 }
 
 impl ClientCertificate {
-    /// `None` where it cannot be said which certificate is meant; that has been reported then.
+    /// Reads one section. `None` if it does not identify a certificate, which has been reported.
     pub(super) fn read(mut table: Table<'_>, names: &mut Names) -> Option<Self> {
         let name = names.read(&mut table, None);
         let by = read_name(&mut table);
@@ -54,7 +56,7 @@ impl ClientCertificate {
 }
 
 impl CertificateName {
-    /// The key and the value that say it.
+    /// The key and the value with which the configuration says this.
     pub fn written(&self) -> (&'static str, String) {
         match self {
             Self::Subject(subject) => ("subject", subject.to_string()),
@@ -69,6 +71,7 @@ fn read_name(table: &mut Table<'_>) -> Option<CertificateName> {
         table.get("subject").map(|item| read_subject(&item)),
         table.get("san").map(|item| read_san(&item)),
         table.get("fingerprint").map(|item| read_fingerprint(&item)),
+        // With two of them it would be open whether both must match or one is enough.
     ];
     let mut given = read.into_iter().flatten();
     match (given.next(), given.next()) {
@@ -101,7 +104,7 @@ fn read_san(item: &Item<'_>) -> Option<CertificateName> {
 }
 
 fn read_fingerprint(item: &Item<'_>) -> Option<CertificateName> {
-    // OpenSSL writes a colon between two digits each.
+    // OpenSSL prints a colon between every two digits.
     let digest = Digest::from_hex(&item.text()?.replace(':', ""));
     if digest.is_none() {
         item.issue("must be the certificate's SHA-256 in hex");

@@ -1,9 +1,12 @@
-//! `compression` of a route: the content codings that its answers are compressed with, off by
-//! default.
+//! `compression` of a route: the content codings with which its answers are compressed.
+//!
+//! It is off by default: an answer that contains a secret and text of an attacker's choice can be
+//! guessed from its compressed length (the BREACH attack). `pipeline` picks the coding that the
+//! client accepts.
 
 use super::reader::Table;
 
-/// Content codings to choose from, as a client accepts them; none of them: off.
+/// The content codings to choose from, if the client accepts them; none of them: off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compression {
     pub zstd: bool,
@@ -22,7 +25,7 @@ const CODINGS: [(&str, Coding); 3] =
     [("zstd", Coding::Zstd), ("br", Coding::Br), ("gzip", Coding::Gzip)];
 
 impl Compression {
-    /// A list of codings, or `true` for all.
+    /// Reads a list of codings, or `true` for all.
     pub(super) fn read(table: &mut Table<'_>) -> Self {
         let mut chosen = Self::default();
         let Some(item) = table.get("compression") else { return chosen };
@@ -44,12 +47,12 @@ impl Compression {
         chosen
     }
 
-    /// False if no answer is compressed.
+    /// False if no answer is ever compressed.
     pub fn is_on(self) -> bool {
         self.zstd || self.br || self.gzip
     }
 
-    /// As it is written.
+    /// The codings by their names in the configuration.
     pub(super) fn names(self) -> Vec<String> {
         let chosen = CODINGS.iter().zip([self.zstd, self.br, self.gzip]);
         chosen.filter(|(_, chosen)| *chosen).map(|((name, _), _)| (*name).to_owned()).collect()

@@ -1,7 +1,8 @@
-//! `cors = {…}` of a login or a route: who may call from another origin.
+//! `cors = {…}` of a login or a route: which web sites may call it from a browser.
 //!
-//! The values go into the answers of preflights as they stand; what is not named is the
-//! dialect's where there is one.
+//! The values are sent in the answers to preflights as they are written here. Keys that are left
+//! out have the dialect's value, if there is a dialect with one. The combination of credentials
+//! with an unlimited list of origins is refused, because any site could then act as the user.
 
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 const HEADERS: &[&str] = &["Accept", "Authorization", "Content-Type"];
 /// Short enough that a change reaches browsers soon.
 const MAX_AGE: Duration = Duration::from_secs(600);
-/// Browsers keep a preflight no longer than a day.
+/// Upper bound: browsers keep the result of a preflight no longer than a day.
 const LONGEST_AGE: Duration = Duration::from_secs(86_400);
 
-/// Reads a `cors` table over what a dialect says by itself.
+/// Reads a `cors` table; `base` has the values of the dialect.
 pub(super) fn read(item: &Item<'_>, base: Option<&Cors>) -> Option<Cors> {
     let mut table = item.table()?;
     let origins = match table.get("origins") {
@@ -41,6 +42,8 @@ pub(super) fn read(item: &Item<'_>, base: Option<&Cors>) -> Option<Cors> {
     let credentials = table.get("credentials");
     let is_open = matches!(origins, CorsOrigins::Any | CorsOrigins::Echo);
     let with_credentials = credentials.as_ref().map_or(Some(base.credentials), Item::bool);
+    // Browsers refuse credentials for `*`. With `echo` they would send them to every origin, which
+    // lets any site use the session of a visitor.
     if let (Some(item), Some(true), true) = (&credentials, with_credentials, is_open) {
         item.issue("needs a list of origins: any site could act as the user otherwise");
     }
@@ -58,7 +61,7 @@ pub(super) fn read(item: &Item<'_>, base: Option<&Cors>) -> Option<Cors> {
         expose: read_names(&table.list("expose"), "header name", is_header).unwrap_or(base.expose),
         credentials: with_credentials.unwrap_or(false),
         max_age: table.duration_or("max_age", base.max_age, Duration::ZERO..=LONGEST_AGE),
-        // Invariant: within the range, so it fits.
+        // Invariant: the value is within the range, so it fits.
         preflight_status: u16::try_from(status).unwrap_or(204),
     })
 }
@@ -99,7 +102,8 @@ fn read_origins(item: &Item<'_>) -> Option<CorsOrigins> {
     Some(CorsOrigins::List(names.into_iter().map(str::to_owned).collect()))
 }
 
-/// Compared byte for byte with the `Origin` field, so it must be spelled as browsers do.
+/// True for an origin in the form of browsers. It is compared with the field `Origin` byte for
+/// byte, so upper case or a path would never match.
 fn is_origin(text: &str) -> bool {
     let host = text.split_once("://").map(|(_, host)| host);
     host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@']))

@@ -1,4 +1,9 @@
-//! `[[upstream]] credential`: what the upstream itself demands of whoever calls it.
+//! `credential` of an `[[upstream]]`: the credential that the gateway itself presents to the
+//! upstream.
+//!
+//! It is sent with every request, in place of the client's own. It can be fixed (Basic, Bearer,
+//! header fields) or the result of a login in a dialect. Secrets come from variables or files only;
+//! messages about them never show a value.
 
 use std::sync::Arc;
 
@@ -16,31 +21,33 @@ use super::reader::Table;
 use crate::dialect::{Dialect, Step};
 use crate::secret::{Secret, SecretString};
 
-/// A credential of the gateway's own, sent with every request to an upstream.
+/// A credential of the gateway, sent with every request to an upstream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UpstreamCredential {
     /// `Authorization: Basic` (RFC 7617).
     Basic { username: String, password: SecretString },
     /// `Authorization: Bearer` (RFC 6750).
     Bearer(SecretString),
-    /// Fields of one's own.
+    /// Header fields of the operator's choice.
     Headers(Vec<(HeaderName, SecretString)>),
-    /// What a login of the gateway's gives it.
+    /// The token that a login of the gateway obtains.
     Login(UpstreamLogin),
 }
 
-/// A login that the gateway itself does, as a client of the upstream's.
+/// A login that the gateway performs as a client of the upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamLogin {
     pub dialect: Arc<Dialect>,
-    /// Put before the dialect's paths: `http://host:port`, perhaps with a path.
+    /// The address that the dialect's paths are appended to: `http://host:port`, or with a path.
     pub url: Uri,
     pub username: String,
     pub password: SecretString,
 }
 
 impl PartialEq for UpstreamLogin {
-    /// A dialect of the configuration's own may have changed under its name.
+    /// True if a login under one configuration is still right under the other, so that a reload
+    /// keeps its token. Dialects of the configuration are compared by identity, because their
+    /// contents may have changed under the same name; the built-in ones never change.
     fn eq(&self, other: &Self) -> bool {
         let same_dialect = self.dialect.name == other.dialect.name
             && (Dialect::builtin_names().contains(&self.dialect.name.as_str())
@@ -55,7 +62,8 @@ const KINDS: &str =
     "write one of { basic = {…} }, { bearer = {…} }, { headers = {…} }, { login = {…} }";
 
 impl UpstreamCredential {
-    /// `base` is the upstream's first server as a URL, if it has one.
+    /// Reads the credential. `base` is the URL of the upstream's first server that has one; a login
+    /// goes there unless the operator names another address.
     pub(super) fn read(item: &Item<'_>, dialects: &Dialects, base: Option<&str>) -> Option<Self> {
         if item.is_text() {
             item.hidden_issue(KINDS);
@@ -89,7 +97,7 @@ impl UpstreamCredential {
         }
     }
 
-    /// The names of the fields that it sets; a login's depend on its dialect.
+    /// The names of the fields that carry it. For a login they follow from its dialect.
     pub fn names(&self) -> Vec<HeaderName> {
         match self {
             Self::Basic { .. } | Self::Bearer(_) => vec![AUTHORIZATION],
@@ -128,6 +136,7 @@ impl UpstreamCredential {
 
 impl UpstreamLogin {
     fn read(item: &Item<'_>, dialects: &Dialects, base: Option<&str>) -> Option<Self> {
+        // Everything is read before anything can return, so that all problems are reported at once.
         let mut table = item.table()?;
         let pair = read_pair(&mut table);
         let url = table.get("url");
@@ -173,6 +182,7 @@ fn read_pair(table: &mut Table<'_>) -> Option<(String, SecretString)> {
     username.zip(password)
 }
 
+/// Reads header fields with secret values. Fields that frame a message cannot be used.
 fn read_headers(item: &Item<'_>) -> Option<UpstreamCredential> {
     let mut fields = Vec::new();
     for (name, item) in item.table()?.entries() {
@@ -195,7 +205,7 @@ fn read_headers(item: &Item<'_>) -> Option<UpstreamCredential> {
     Some(UpstreamCredential::Headers(fields))
 }
 
-/// A secret that a header field can carry.
+/// Checks that a header field can carry the secret. Line breaks, for example, would end the field.
 fn field_value(item: &Item<'_>, value: SecretString) -> Option<SecretString> {
     if HeaderValue::from_str(value.expose()).is_err() {
         item.hidden_issue("has bytes that a header field cannot carry");
@@ -205,7 +215,7 @@ fn field_value(item: &Item<'_>, value: SecretString) -> Option<SecretString> {
 }
 
 impl UpstreamCredential {
-    /// The fields that never change; `None` for a login, whose tokens do.
+    /// The fields of a fixed credential; `None` for a login, because its tokens change.
     pub fn fields(&self) -> Option<Vec<(HeaderName, SecretString)>> {
         match self {
             Self::Basic { username, password } => {

@@ -1,10 +1,10 @@
-//! What keys a `[[dialect]]` may have, and of what kinds their values are.
+//! The keys that a `[[dialect]]` may have, and the types of their values.
 //!
-//! A dialect is read whole by `crate::dialect`, which knows what its values mean but not where they
-//! stand. Here every key that is unknown, missing or of another kind is reported first, each with
-//! its line and path. What is left of the dialect without them can still be checked for its meaning,
-//! so that one reading finds all that is wrong; `ShapedDialect::excuses` says which findings would
-//! only be consequences.
+//! A dialect is read as a whole by `crate::dialect`, which knows the meaning of the values but not
+//! their position in the file. Here every key that is unknown, missing or of the wrong type is
+//! reported first, with line and path. The rest of the dialect can then still be checked for its
+//! meaning, so that one reading finds all problems. `ShapedDialect::excuses` tells which of the
+//! later findings would only be consequences of the first ones.
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -16,28 +16,29 @@ use super::item::Item;
 use super::suggest::did_you_mean;
 use crate::dialect::MemberPath;
 
-/// A kind of value.
+/// The type of a value in a dialect.
 enum ValueShape {
     Text,
     Flag,
     Status,
-    /// Any value: what it means, only the dialect's own check can say.
+    /// Any value; only the dialect's own check knows what it means.
     Free,
     /// A member of a body: its name, a path with dots, or a list of names.
     Member,
     Choice(&'static [&'static str]),
     List(&'static Self),
-    /// The list of endpoints: one that is broken keeps its place, so that the others keep theirs.
+    /// The list of endpoints. A faulty endpoint is replaced and not removed, so that the numbers of
+    /// the others stay right.
     Endpoints,
-    /// A table of these keys.
+    /// A table with these keys.
     Keys(&'static [KeyShape]),
-    /// A table of any keys.
+    /// A table whose keys are chosen by the operator.
     Map(&'static Self),
-    /// A table with one of these keys, which says what the value is.
+    /// A table with exactly one of these keys, which decides the meaning of the value.
     OneOf(&'static [KeyShape]),
 }
 
-/// A key of a table.
+/// A key of a table, and whether it is required.
 struct KeyShape {
     name: &'static str,
     shape: ValueShape,
@@ -144,43 +145,46 @@ const CORS: &[KeyShape] = &[
     may("preflight_status", ValueShape::Status),
 ];
 
-/// A dialect without the parts whose shape is wrong.
+/// A dialect without the parts whose type is wrong.
 pub(super) struct ShapedDialect {
-    /// What is left of it.
+    /// The remaining keys and values.
     pub(super) table: Table,
-    /// Where something was reported, or would be missed because of it.
+    /// Key paths that were reported, or whose absence would be a consequence of a report.
     reported: Vec<KeyPath>,
 }
 
 impl ShapedDialect {
-    /// Reports every key of the dialect `item` that is not as it should be.
+    /// Reports every key of the dialect `item` that is unknown, missing or of the wrong type.
     pub(super) fn read(item: &Item<'_>) -> Self {
         let mut shaped = Self { table: Table::new(), reported: Vec::new() };
         let Some(entries) = shaped.entries(item) else { return shaped };
         let (mut table, _) = shaped.keys(item, entries, DIALECT);
+        // Without a name the dialect could not be checked further; the stand-in keeps the other
+        // findings.
         table.entry("name").or_insert_with(|| Value::String("unnamed".to_owned()));
         shaped.table = table;
         shaped
     }
 
-    /// Whether nothing was reported.
+    /// True if nothing was reported.
     pub(super) fn is_whole(&self) -> bool {
         self.reported.is_empty()
     }
 
-    /// Whether a finding at `path` is a consequence of what was reported already.
+    /// True if a finding at `path` is a consequence of something that was reported already.
     pub(super) fn excuses(&self, path: &KeyPath) -> bool {
         let path = path.as_str();
         self.reported.iter().map(KeyPath::as_str).any(|reported| {
             let rest = path.strip_prefix(reported);
             let is_within =
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-            // A step that all endpoints together lack, the broken one may have.
+            // A finding about all endpoints together, such as a missing step, may be caused by the
+            // faulty one.
             is_within || (path.ends_with(".endpoint") && reported.starts_with(path))
         })
     }
 
-    /// The value without what is wrong in it; `None` where nothing is left that could be read.
+    /// The value without its faulty parts; `None` if nothing usable is left.
     fn prune(&mut self, item: &Item<'_>, shape: &ValueShape) -> Option<Value> {
         let value = match shape {
             ValueShape::Text => item.text().map(|text| Value::String(text.to_owned())),
@@ -219,7 +223,8 @@ impl ShapedDialect {
         let values: Vec<_> = items.iter().map(|item| self.prune(item, shape)).collect();
         let whole: Option<Vec<_>> = values.into_iter().collect();
         if whole.is_none() {
-            // Without one, the others would stand in places that are not theirs.
+            // Removing one element would change the numbers of the others, so the whole list is
+            // left out.
             self.reported.push(item.at().clone());
         }
         whole.map(Value::Array)
@@ -237,6 +242,8 @@ impl ShapedDialect {
             return None;
         };
         let shape = ValueShape::Keys(ENDPOINT);
+        // Faulty endpoints are replaced by a stand-in, because findings name endpoints by their
+        // number.
         let mut values = Vec::with_capacity(items.len());
         for (number, item) in items.iter().enumerate() {
             values.push(self.prune(item, &shape).unwrap_or_else(|| {
@@ -258,7 +265,7 @@ impl ShapedDialect {
         Some(Value::Table(table))
     }
 
-    /// A table with exactly one of these keys.
+    /// Reads a table with exactly one of these keys.
     fn one_of(&mut self, item: &Item<'_>, keys: &'static [KeyShape]) -> Option<Value> {
         let known = || keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
         let entries = item.value().get_ref().as_table().filter(|entries| entries.len() == 1);
@@ -271,7 +278,7 @@ impl ShapedDialect {
         (!table.is_empty()).then_some(Value::Table(table))
     }
 
-    /// The keys of a table, and whether none is missing that is needed.
+    /// Reads the keys of a table. The second part is true if no required key is missing.
     fn keys(
         &mut self,
         item: &Item<'_>,
@@ -317,7 +324,7 @@ impl ShapedDialect {
         };
         let position = Some(item.reading().position(&name.span()));
         self.report(item, Issue { position, remedy, ..nothing(item.at().key(name.get_ref())) });
-        // The key that was meant is not missing as well.
+        // The misspelt key explains why the key that was meant is missing.
         self.reported.extend(meant.map(|meant| item.at().key(meant)));
     }
 
@@ -336,7 +343,7 @@ impl ShapedDialect {
     }
 }
 
-/// An issue about a key that is not there.
+/// A template for an issue about a key that is not in the file.
 fn nothing(path: KeyPath) -> Issue {
     let (value, remedy) = (String::new(), String::new());
     Issue { position: None, path, value, remedy, severity: Severity::Error }
@@ -358,7 +365,8 @@ fn member(item: &Item<'_>) -> Option<Value> {
     Some(names.into())
 }
 
-/// In the place of an endpoint that cannot be read: it asks for nothing and collides with none.
+/// A stand-in for a faulty endpoint. It needs no credential, and its path is unlikely to collide
+/// with another endpoint's.
 fn stand_in(number: usize) -> Value {
     let texts = [("step", "answer".to_owned()), ("request", format!("GET /endpoint/{number}"))];
     let texts = texts.map(|(key, text)| (key.to_owned(), Value::String(text)));

@@ -1,7 +1,9 @@
-//! `request_headers` and `response_headers` of a route: fields to set and to remove.
+//! `request_headers` and `response_headers` of a route: header fields to set and to remove.
 //!
-//! Fields that frame a message, or by which the gateway tells the upstream who calls, are its
-//! own: no rule may set or remove them, in whatever spelling (`_` for `-`, any case).
+//! Fields that frame a message, and fields by which the gateway identifies the caller to the
+//! upstream, belong to the gateway. No rule may set or remove them, in any spelling (`_` for `-`,
+//! any case): an upstream would otherwise read a value that the gateway did not vouch for. Values
+//! may contain placeholders, which are parsed here and filled in for each request.
 
 use http::header::HeaderName;
 
@@ -17,15 +19,15 @@ pub struct HeaderRules {
     pub remove: Vec<HeaderName>,
 }
 
-/// A header value that may hold placeholders; parts are joined.
+/// The value of a header field; it may contain placeholders. The parts are joined.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value(pub Vec<ValuePart>);
 
-/// One part of a header value.
+/// One part of the value of a header field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ValuePart {
     Text(String),
-    /// `$claims.a.b`: a path into the identity's claims.
+    /// `$claims.a.b`: a path into the claims of the identity.
     Claim(Vec<String>),
     /// `$subject`, `$username`, `$session`, `$roles`, `$scopes`, `$issuer`, `$source`.
     Subject,
@@ -39,11 +41,12 @@ pub enum ValuePart {
     ClientAddress,
     /// `$request.id`
     RequestId,
-    /// `$host`: the canonical host the client asked for.
+    /// `$host`: the normalised host of the request.
     Host,
 }
 
-/// Fields between two neighbours (RFC 9110 §7.6.1), and those that frame a message.
+/// Fields that concern only two neighbours (hop-by-hop, RFC 9110, section 7.6.1), and those that
+/// frame a message. A wrong value here could desynchronise a connection (request smuggling).
 const FRAMING: &[&str] = &[
     "connection",
     "content-length",
@@ -58,7 +61,7 @@ const FRAMING: &[&str] = &[
     "upgrade",
 ];
 
-/// What the gateway itself says of a request. Credentials are `forward_credential`'s.
+/// Fields that the gateway itself sets. Credentials are controlled by `forward_credential`.
 const OURS: &[&str] = &[
     "authorization",
     "forwarded",
@@ -81,18 +84,21 @@ const OURS: &[&str] = &[
 const IDENTITY: &str = "x-auth-";
 
 impl HeaderRules {
+    /// Reads the rules for requests, which must not touch any field of the gateway.
     pub(super) fn read_request(mut table: Table<'_>) -> Self {
         let set = table.table("set").entries();
         let set = set.iter().filter_map(|(name, item)| read_set(name, item, &[FRAMING, OURS]));
         let set = set.collect();
         let remove = table.list("remove");
-        // Removing what we remove anyway does no harm.
+        // A rule may remove a credential that the gateway removes anyway; that changes nothing.
         let ours: Vec<&str> = OURS.iter().copied().filter(|name| !is_credential(name)).collect();
         let remove =
             remove.iter().filter_map(|item| read_remove(item, &[FRAMING, &ours])).collect();
         Self { set, remove }
     }
 
+    /// Reads the rules for responses. Only framing is protected there: a response proves nothing
+    /// about the caller.
     pub(super) fn read_response(mut table: Table<'_>) -> Self {
         let set = table.table("set").entries();
         let set = set.iter().filter_map(|(name, item)| read_set(name, item, &[FRAMING])).collect();
@@ -102,20 +108,21 @@ impl HeaderRules {
     }
 }
 
-/// A field for credentials that is none of those we know: not one that means something else, or
-/// that is taken from clients before credentials are read.
+/// Checks the name of a field for credentials of the operator's choice. It must not be a field with
+/// another meaning, nor one that is removed from requests before credentials are read.
 pub(super) fn check_credential_name(name: &str) -> Result<HeaderName, String> {
     let name = check_name(name, &[FRAMING, OURS])?;
     let text = name.as_str();
     let is_taken = ["x-forwarded-", "proxy-"].iter().any(|prefix| text.starts_with(prefix))
         || NO_CREDENTIAL.contains(&text);
+    // Some servers read `_` as `-` (CGI). A name with `_` could then be taken for a protected one.
     if is_taken || text.contains('_') {
         return Err("must be a name for keys alone, for example \"X-API-Key\"".to_owned());
     }
     Ok(name)
 }
 
-/// What other parts of a request are called, or of a request before a rewrite.
+/// Fields with another meaning in a request, or in one before it was rewritten.
 const NO_CREDENTIAL: &[&str] = &[
     "accept",
     "content-encoding",
@@ -131,7 +138,7 @@ const NO_CREDENTIAL: &[&str] = &[
     "x-original-host",
 ];
 
-/// Fields between two neighbours, and those that frame a message.
+/// True for hop-by-hop fields and for those that frame a message.
 pub(super) fn is_framing(name: &str) -> bool {
     FRAMING.contains(&name)
 }
@@ -144,7 +151,7 @@ fn read_set(name: &str, item: &Item<'_>, refused: &[&[&str]]) -> Option<(HeaderN
     let name = match check_name(name, refused) {
         Ok(name) => name,
         Err(remedy) => {
-            // Somebody may have tried to write a password here.
+            // The value is hidden, because it may be a password.
             item.hidden_issue(remedy);
             return None;
         }
@@ -172,14 +179,14 @@ fn read_remove(item: &Item<'_>, refused: &[&[&str]]) -> Option<HeaderName> {
 fn check_name(name: &str, refused: &[&[&str]]) -> Result<HeaderName, String> {
     let parsed = HeaderName::from_bytes(name.as_bytes());
     let parsed = parsed.map_err(|_| "is no header name".to_owned())?;
-    // Servers that follow CGI (RFC 3875 §4.1.18) read both spellings as one.
+    // Servers that follow CGI (RFC 3875, section 4.1.18) read both spellings as the same name.
     let folded = parsed.as_str().replace('_', "-");
     if FRAMING.contains(&folded.as_str()) {
         return Err("frames the message: the gateway keeps it right by itself".to_owned());
     }
     let is_ours = refused.concat().contains(&folded.as_str());
     let is_identity = folded.starts_with(IDENTITY) && !is_foreign(&folded);
-    // Where only framing is refused, the answer may carry any other name.
+    // In rules for responses only framing is refused, and any other name is allowed.
     if is_ours || (refused.len() > 1 && is_identity) {
         return Err(match is_credential(&folded) {
             true => "carries a credential: see forward_credential".to_owned(),
@@ -203,8 +210,10 @@ const PLACES: &[(&str, ValuePart)] = &[
 ];
 
 impl Value {
-    /// Reads text with `$placeholders`; `$$` is a dollar.
+    /// Parses text with `$placeholders`; `$$` stands for a dollar sign.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        // Control characters, line breaks above all, could add further fields to the message
+        // (header injection).
         if !text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
             return Err("must be of visible ASCII letters".to_owned());
         }
@@ -235,7 +244,7 @@ impl Value {
         Ok(Self(parts))
     }
 
-    /// The text that `parse` reads.
+    /// Writes the text that `parse` reads.
     pub(super) fn render(&self) -> String {
         let part = |part: &ValuePart| match part {
             ValuePart::Text(text) => text.replace('$', "$$"),
@@ -250,8 +259,8 @@ impl Value {
     }
 }
 
-/// The name at the beginning of `text`; a dot at its end is the sentence's, and only claims have
-/// hyphens in their names.
+/// The name at the beginning of `text`. A dot at the end belongs to the sentence around it. Hyphens
+/// occur only in names of claims.
 fn placeholder(text: &str) -> &str {
     let is_claim = text.starts_with("claims.");
     let fits = |byte: &u8| {

@@ -1,4 +1,7 @@
-//! `hsts` of a TLS listener (RFC 6797): clients that came by https once never come by http again.
+//! `hsts` of a TLS listener (RFC 6797): a client that came by https once never uses http again.
+//!
+//! The field is sent with every answer of the listener. It cannot be withdrawn before `max_age` has
+//! passed, so it is off by default.
 
 use std::time::Duration;
 
@@ -8,7 +11,7 @@ use toml::Table as Printed;
 use super::out::Out;
 use super::reader::Table;
 
-/// `Strict-Transport-Security`.
+/// The settings of the field `Strict-Transport-Security`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hsts {
     pub max_age: Duration,
@@ -29,7 +32,7 @@ impl Hsts {
             preload: table.bool_or("preload", false),
         };
         if hsts.preload && !(hsts.include_subdomains && hsts.max_age >= YEAR) {
-            // What browsers' lists demand of who wants to be on them.
+            // The conditions of the browsers' preload list.
             table.issue("preload", "needs include_subdomains = true and a max_age of a year");
         }
         Some(hsts)
@@ -43,7 +46,7 @@ impl Hsts {
             .table()
     }
 
-    /// The field's value.
+    /// The value of the field (RFC 6797, section 6.1).
     pub fn value(&self) -> HeaderValue {
         let subdomains = if self.include_subdomains { "; includeSubDomains" } else { "" };
         let preload = if self.preload { "; preload" } else { "" };

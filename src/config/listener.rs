@@ -1,4 +1,8 @@
-//! `[[listener]]`: where clients connect.
+//! `[[listener]]`: the addresses at which clients connect.
+//!
+//! The defaults bound all that a client can use before it is authenticated: connections, sizes and
+//! times. Plain HTTP beyond the own machine is refused, unless the operator says that TLS ends in
+//! front of the gateway. Sockets are opened by `listener`, not here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,58 +17,60 @@ use super::reader::Table;
 use super::warnings::WarningName;
 use crate::client::LeastRate;
 
-/// One place where clients connect.
+/// One address at which clients connect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
-    /// As written; names the listener in logs.
+    /// The address as written; it names the listener in logs.
     pub name: String,
     pub bind: Bind,
-    /// Peers whose PROXY v1/v2 header is required and believed.
+    /// Peers that must send a PROXY v1 or v2 header, and whose header is believed.
     pub proxy_protocol: Vec<IpNet>,
-    /// Peers whose X-Forwarded-* is believed.
+    /// Peers whose `X-Forwarded-*` fields are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Peers behind which many clients share one address: `per_address` is off for them.
+    /// Addresses that many clients share: limits per address are off for them.
     pub shared_addresses: Vec<IpNet>,
-    /// Answers 308 to https and nothing else.
+    /// Answer every request with 308 to the https URL, and nothing else.
     pub redirect_to_https: bool,
-    /// A plain listener that is not on loopback, accepted on the operator's word.
+    /// Plain HTTP on an address that is not loopback, allowed explicitly by the operator.
     pub allow_plain_http: bool,
     pub tls: Option<Tls>,
     pub limits: Limits,
     pub timeouts: ListenerTimeouts,
 }
 
-/// What a listener binds to.
+/// The socket of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Bind {
     Tcp(SocketAddr),
     Unix(PathBuf),
-    /// A socket handed over by systemd under this name.
+    /// A socket that systemd has opened and passes on under this name.
     Descriptor(String),
 }
 
-/// How a listener speaks TLS.
+/// The TLS settings of a listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
-    /// Chosen by SNI from the names in the certificates; the first is the default.
+    /// The certificate is chosen by SNI among the names in the certificates; the first one is the
+    /// default.
     pub certificates: Vec<Certificate>,
-    /// Names of a certificate made at first start and kept in the state folder.
+    /// Names of a self-signed certificate, which is made at the first start and kept in the state
+    /// folder.
     pub self_signed: Vec<String>,
     pub client_ca: Option<PathBuf>,
     pub client_auth: ClientAuth,
     pub min_version: TlsVersion,
-    /// Said with every answer.
+    /// Strict transport security, sent with every answer.
     pub hsts: Option<Hsts>,
 }
 
-/// A certificate chain and its key, as files.
+/// The files of a certificate chain and of its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     pub chain: PathBuf,
     pub key: PathBuf,
 }
 
-/// Whether clients show a certificate.
+/// Whether clients have to present a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
     None,
@@ -72,67 +78,70 @@ pub enum ClientAuth {
     Required,
 }
 
-/// The oldest TLS version spoken.
+/// The oldest TLS version that is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsVersion {
     Tls12,
     Tls13,
 }
 
-/// How much a listener takes.
+/// Upper bounds of a listener. All of them apply before authentication.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Connections open at once.
+    /// Open connections.
     pub connections: usize,
-    /// Connections open at once from one address (/64 for IPv6).
+    /// Open connections from one address (of IPv6, one /64).
     pub connections_per_address: usize,
     /// Bytes of a request's head.
     pub header_bytes: usize,
-    /// Header lines of a request.
+    /// Header fields of a request.
     pub header_count: usize,
     /// Bytes of the request target.
     pub uri_bytes: usize,
-    /// HTTP/2 streams open at once on one connection.
+    /// Open HTTP/2 streams on one connection.
     pub streams: u32,
 }
 
-/// How long a listener waits.
+/// How long a listener waits for a client. Without these bounds a few slow clients could hold all
+/// connections (Slowloris).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerTimeouts {
     /// For a TLS handshake to finish.
     pub handshake: Duration,
-    /// For a request's head to arrive.
+    /// For the head of a request to arrive.
     pub header: Duration,
-    /// Between two pieces of a request's body, and for a client to take a piece of the answer.
+    /// Between two pieces of a request's body, and for a client to take a piece of the response.
     pub body_idle: Duration,
-    /// Bytes of a request's body in a second, on the whole; 0 is off.
+    /// The least average rate of a request's body, in bytes a second; 0: no bound.
     pub body_rate: u64,
-    /// How far a body may be behind `body_rate`.
+    /// How far a body may fall behind `body_rate`.
     pub body_grace: Duration,
     /// For the next request on an open connection.
     pub keep_alive: Duration,
 }
 
-/// Each holds about 32 KiB with TLS.
+/// A connection takes about 32 KiB with TLS.
 const CONNECTIONS: usize = 10_000;
-/// Enough for an office behind one address, too few to take all connections from there.
+/// Enough for an office behind one address, and too few for one address to take all connections.
 const CONNECTIONS_PER_ADDRESS: usize = 512;
-/// A token of 8 KiB, a key, cookies of 8 KiB and the usual fields.
+/// Room for a token of 8 KiB, a key, cookies of 8 KiB and the usual fields.
 const HEADER_BYTES: u64 = 32 << 10;
-/// What hyper and most servers behind us take.
+/// The limit of hyper, and of most servers behind the gateway.
 const HEADER_COUNT: usize = 100;
-/// What most servers behind us take.
+/// The limit of most servers behind the gateway.
 const URI_BYTES: u64 = 8 << 10;
-/// RFC 9113 §6.5.2 recommends no fewer.
+/// RFC 9113, section 6.5.2, recommends no fewer.
 const STREAMS: u64 = 100;
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A head that takes longer comes from a very bad line or from somebody who holds connections.
+/// A head that takes longer comes over a very bad line, or from somebody who wants to hold
+/// connections.
 const HEADER: Duration = Duration::from_secs(10);
 const BODY_IDLE: Duration = Duration::from_secs(30);
-/// Less than a tenth of what the slowest mobile line (GPRS) carries.
+/// Less than a tenth of the rate of the slowest mobile network (GPRS).
 const BODY_RATE: u64 = 512;
 const BODY_GRACE: Duration = Duration::from_secs(10);
-/// Longer than the minute that load balancers keep connections to us.
+/// Longer than the minute for which load balancers keep connections to the gateway: the side that
+/// sends requests should close first.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 const WAIT: std::ops::RangeInclusive<Duration> =
@@ -168,12 +177,13 @@ impl Listener {
     }
 }
 
-/// Passwords and tokens do not travel in the clear unless the operator says who protects them.
+/// Refuses plain HTTP on an address that other machines can reach, because passwords and tokens
+/// would be sent in the clear. The operator can allow it if TLS ends in front of the gateway.
 fn check_plain(bind: &Bind, item: &Item<'_>, redirect: bool, allow: bool) {
     let is_local = match bind {
         Bind::Tcp(address) => address.ip().is_loopback(),
         Bind::Unix(_) => true,
-        // Whatever systemd opened: it may face anybody.
+        // Systemd may have opened it on any address, so it counts as public.
         Bind::Descriptor(_) => false,
     };
     if is_local || redirect {
@@ -203,7 +213,7 @@ impl Bind {
             return Some(Self::Unix(item.reading().resolve(path)));
         }
         if let Some(name) = text.strip_prefix("fd:") {
-            // sd_listen_fds_with_names(3): no colons and no controls.
+            // The characters that systemd allows in such a name (`sd_listen_fds_with_names(3)`).
             if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
                 item.issue("needs the socket's name in systemd: \"fd:https\"");
                 return None;
@@ -218,8 +228,11 @@ fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
     table.list(key).iter().filter_map(read_net).collect()
 }
 
+/// Reads an address or a network that something is believed of.
 pub(super) fn read_net(item: &Item<'_>) -> Option<IpNet> {
     let net = read_any_net(item)?;
+    // A network of length 0 contains every address: each client could then claim any address for
+    // itself.
     if net.prefix_len() == 0 {
         item.warn(
             WarningName::EverybodyTrusted,
@@ -229,7 +242,7 @@ pub(super) fn read_net(item: &Item<'_>) -> Option<IpNet> {
     Some(net)
 }
 
-/// A net that nobody's word is taken for.
+/// Reads an address or a network.
 pub(super) fn read_any_net(item: &Item<'_>) -> Option<IpNet> {
     let text = item.text()?;
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
@@ -239,6 +252,7 @@ pub(super) fn read_any_net(item: &Item<'_>) -> Option<IpNet> {
         item.issue("must be an address or a net, for example \"10.0.0.0/8\"");
         return None;
     };
+    // `10.0.0.5/8` is either the network or one address; the operator has to say which.
     if net != net.trunc() {
         item.issue(format!("has bits beyond its length: write \"{}\"", net.trunc()));
     }
@@ -265,7 +279,8 @@ impl Tls {
         }
         let client_auth = match (client_auth.and_then(|item| item.choice(&forms)), &client_ca) {
             (Some(auth), _) => auth,
-            // Whoever names a CA and nothing else means it.
+            // A CA without `client_auth` is meant to protect the listener, so a certificate is
+            // required.
             (None, Some(_)) => ClientAuth::Required,
             (None, None) => ClientAuth::None,
         };
@@ -293,7 +308,7 @@ impl Certificate {
     }
 }
 
-/// A name or address that a certificate is made for.
+/// Reads a name or address for the self-signed certificate.
 fn read_name(item: &Item<'_>) -> Option<String> {
     let name = item.text()?.to_ascii_lowercase();
     if name.parse::<std::net::IpAddr>().is_err() && !is_host_name(&name) {
@@ -317,7 +332,7 @@ impl Limits {
             header_bytes: bytes(table.size_or("header_bytes", HEADER_BYTES, 8 << 10..=1 << 20)),
             header_count: table.count_or("header_count", HEADER_COUNT, 10..=1_000),
             uri_bytes: bytes(table.size_or("uri_bytes", URI_BYTES, 256..=64 << 10)),
-            // Invariant: within the range, so it fits.
+            // Invariant: the value is within the range, so it fits.
             streams: u32::try_from(table.number_or("streams", STREAMS, 1..=10_000)).unwrap_or(100),
         }
     }
@@ -335,7 +350,7 @@ impl ListenerTimeouts {
         }
     }
 
-    /// How slowly a request's body may come, if there is a bound.
+    /// The least rate of a request's body, if there is a bound.
     pub fn least_rate(&self) -> Option<LeastRate> {
         let least = LeastRate { bytes: self.body_rate, grace: self.body_grace };
         (self.body_rate > 0).then_some(least)

@@ -1,4 +1,9 @@
-//! `[[login]]` and `[login_limits]`: dialects served to clients, and brute force.
+//! `[[login]]` and `[login_limits]`: the dialects that clients log in with, and the limits against
+//! guessing of passwords.
+//!
+//! A login joins a dialect with user sources, lifetimes and hosts. Lifetimes may be set in the
+//! login, in its dialect and in `[token]`; they are resolved here, so that the rest of the program
+//! sees one value each.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -15,23 +20,24 @@ use super::warnings::WarningName;
 use crate::algorithm::Algorithm;
 use crate::dialect::{BearerUse, Cors, CredentialForm, Dialect};
 
-/// A dialect served to clients.
+/// A dialect that is served to clients.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// `client_id` of its tokens; unique.
+    /// The claim `client_id` of its tokens. Invariant: unique among logins.
     pub name: String,
     pub dialect: Arc<Dialect>,
-    /// Put before the dialect's paths; "" or "/something" without a slash at its end.
+    /// Prepended to the dialect's paths: empty, or `/something` without a slash at the end.
     pub prefix: String,
-    /// Lower-cased host names; `*` for all.
+    /// Host names in lower case; `*` for all.
     pub hosts: Vec<String>,
-    /// Names of user sources, in the order they are asked.
+    /// Names of user sources, in the order in which they are asked.
     pub users: Vec<String>,
-    /// Names of issuers whose tokens may be traded for ours.
+    /// Names of the issuers whose tokens may be exchanged for tokens of this gateway.
     pub exchange: Vec<String>,
-    /// How long a session lives at most that was traded for one.
+    /// The longest life of a session that began with such an exchange.
     pub exchange_ttl: Duration,
-    /// This login's own over the dialect's over `[token]`, resolved.
+    /// From the login, else from its dialect, else from `[token]`; the same for the following
+    /// values.
     pub access_ttl: Duration,
     pub refresh_ttl: Duration,
     pub refresh_idle: Option<Duration>,
@@ -40,50 +46,51 @@ pub struct Login {
     pub issuer: String,
     pub audience: Vec<String>,
     pub cors: Option<Arc<Cors>>,
-    /// Whether an unknown user is told from a wrong password, where the dialect has two answers.
+    /// Whether the answer distinguishes an unknown user from a wrong password. Possible only if the
+    /// dialect has two answers.
     pub reveal_unknown_user: bool,
-    /// Whether a user's authenticator is asked for.
+    /// Whether a user who has an authenticator is asked for its code.
     pub totp: bool,
-    /// Tenant headers that must match one pair, where the login lists tenants (aviate).
+    /// Pairs of tenant header fields (aviate). If there are any, a request must match one of them.
     pub tenants: Vec<Tenant>,
-    /// Values for the dialect's `$config.…` placeholders.
+    /// Values for the placeholders `$config.…` of the dialect.
     pub about: serde_json::Map<String, serde_json::Value>,
-    /// Largest body of a login request in bytes.
+    /// Upper bound on the body of a login request, in bytes.
     pub body_limit: u64,
 }
 
-/// A pair of tenant headers that a login accepts.
+/// A pair of tenant header fields that a login accepts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tenant {
     pub api_key: String,
     pub api_secret: crate::secret::SecretString,
 }
 
-/// So many in so long.
+/// A limit: so many attempts in so much time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
     pub attempts: u32,
     pub per: Duration,
 }
 
-/// How brute force is held back.
+/// The limits that hold back guessing of passwords, and the load that logins may cause.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoginLimits {
     pub per_account: Rate,
     pub per_address: Rate,
     pub hashing: Hashing,
-    /// Sessions one user may have at once; the oldest is ended.
+    /// Upper bound on sessions of one user at the same time. A further login ends the oldest one.
     pub sessions_per_user: NonZeroUsize,
-    /// Sessions that one user may begin, whatever becomes of them.
+    /// Upper bound on sessions that one user may begin in a time, ended ones included.
     pub new_sessions_per_user: Rate,
 }
 
-/// The password pool.
+/// The pool of threads that hash passwords.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hashing {
-    /// Threads that hash.
+    /// Number of threads that hash.
     pub parallel: usize,
-    /// Logins that may wait for one.
+    /// Upper bound on logins that wait for a thread; further ones are refused.
     pub queue: usize,
 }
 
@@ -92,7 +99,7 @@ const BODY_LIMIT: u64 = 64 << 10;
 const LARGEST_BODY: u64 = 1 << 20;
 
 impl Login {
-    /// `None` where there is no such dialect, which has been reported then.
+    /// Reads one section. `None` if there is no such dialect, which has been reported.
     pub(super) fn read(mut table: Table<'_>, known: &mut Known) -> Option<Self> {
         let dialect = table.required("dialect", "for example \"native\"");
         let dialect = dialect.as_ref().and_then(|item| known.dialects.refer(item));
@@ -117,10 +124,14 @@ impl Login {
         let totp = table.bool_or("totp", true);
         let body_limit = table.size_or("body_limit", BODY_LIMIT, 1 << 10..=LARGEST_BODY);
 
+        // All keys were read above, before this return: a key that is not asked for is reported as
+        // unknown, although only the dialect is wrong.
         let dialect = dialect?;
         let exchange =
             exchange.map(|item| read_exchange(&item, &dialect, known)).unwrap_or_default();
         let names_somebody = users_item.is_some_and(|item| !item.is_empty_list());
+        // An explicit empty list is the operator's decision; only a login without users by accident
+        // is reported.
         let is_nobody = users.is_empty() && exchange.is_empty() && !names_somebody;
         if is_nobody && !known.users.is_incomplete() {
             table.issue("users", "has nobody who could log in: add a [[users]]");
@@ -152,7 +163,7 @@ impl Login {
     }
 }
 
-/// `hosts` of a login or route; all where it is left out.
+/// Reads `hosts` of a login or a route. Left out, it means all hosts.
 pub(super) fn read_hosts(table: &mut Table<'_>) -> Vec<String> {
     let Some(item) = table.get("hosts") else { return vec!["*".to_owned()] };
     let Some(list) = item.list() else { return Vec::new() };
@@ -184,8 +195,8 @@ fn read_prefix(item: &Item<'_>) -> Option<String> {
     Some(prefix.to_owned())
 }
 
-/// Nobody can be asked later whether the issuer still lets its user in, so a traded session ends
-/// before the user has to log in there again anyway.
+/// Reads `exchange_ttl`. Nobody can be asked later whether the issuer still lets its user in, so
+/// such a session has a shorter life than one that began with a password.
 fn read_exchange_ttl(item: Option<Item<'_>>, refresh_ttl: Duration) -> Duration {
     let Some(item) = item else { return EXCHANGE_TTL.min(refresh_ttl) };
     let life = item.duration(MIN_TTL..=MAX_TTL).unwrap_or(refresh_ttl);
@@ -204,7 +215,7 @@ fn read_exchange(item: &Item<'_>, dialect: &Dialect, known: &Known) -> Vec<Strin
     known.issuers.refer_all(&item.list().unwrap_or_default())
 }
 
-/// The dialect's own habit unless the login says otherwise.
+/// The dialect's own behaviour, unless the login hides the difference.
 fn read_reveal(item: Option<Item<'_>>, dialect: &Dialect) -> bool {
     let tells = dialect.tells_unknown_user;
     let Some(item) = item else { return tells };
@@ -215,7 +226,7 @@ fn read_reveal(item: Option<Item<'_>>, dialect: &Dialect) -> bool {
     reveal && tells
 }
 
-/// How long things live, as the login says it.
+/// The lifetimes that the login itself sets.
 struct Lives<'a> {
     access: Option<Item<'a>>,
     refresh: Option<Item<'a>>,
@@ -223,7 +234,7 @@ struct Lives<'a> {
     grace: Option<Duration>,
 }
 
-/// How long things live, resolved.
+/// The lifetimes after login, dialect and `[token]` were combined.
 struct Resolved {
     access: Duration,
     refresh: Duration,
@@ -241,12 +252,15 @@ impl<'a> Lives<'a> {
         }
     }
 
-    /// The login's own over the dialect's over `[token]`.
+    /// Combines the lifetimes: those of the login, else those of its dialect, else those of
+    /// `[token]`.
     fn resolve(self, table: &Table<'_>, dialect: &Dialect, known: &Known) -> Resolved {
         let (token, defaults) = (&known.token, &dialect.defaults);
         let read = |item: &Option<Item<'_>>| item.as_ref()?.duration(MIN_TTL..=MAX_TTL);
         let access = read(&self.access).or(defaults.access_ttl).unwrap_or(token.access_ttl);
         let grace = self.grace.unwrap_or(token.refresh_grace);
+        // Without refresh tokens the session ends with its access token, so a separate lifetime for
+        // it would have no effect.
         if defaults.ends_with_access {
             for item in [&self.refresh, &self.idle].into_iter().flatten() {
                 let name = &dialect.name;
@@ -259,7 +273,8 @@ impl<'a> Lives<'a> {
             let remedy = "an access token may not outlive its session (refresh_ttl)";
             table.report("access_ttl", self.access.as_ref(), remedy.to_owned());
         }
-        // A session that ends before it could be called idle has no use for the dialect's default.
+        // If the session ends earlier than the dialect's idle time, that default is left out
+        // silently: only a value that the operator has set is an error.
         let idle = read(&self.idle).or(defaults.refresh_idle.filter(|idle| *idle <= refresh));
         if let (Some(item), Some(idle)) = (&self.idle, idle)
             && idle > refresh
@@ -280,20 +295,22 @@ impl Tenant {
     }
 }
 
-/// A working day and the night after it.
+/// A day: a user who works all day does not have to return to the issuer.
 const EXCHANGE_TTL: Duration = Duration::from_secs(24 * 3600);
-/// By hand nobody needs more in ten minutes; a guesser needs many more.
+/// Nobody needs more attempts by hand in ten minutes, and somebody who guesses needs many more.
 const PER_ACCOUNT: Rate = Rate { attempts: 10, per: TEN_MINUTES };
-/// Several people behind one address.
+/// More than for one account, because several people may share one address.
 const PER_ADDRESS: Rate = Rate { attempts: 60, per: TEN_MINUTES };
 const TEN_MINUTES: Duration = Duration::from_secs(600);
-/// A script that logs in every second; each session beyond `sessions_per_user` ends another, and
-/// each that ends is remembered until its tokens have expired.
+/// Enough for a script that logs in every second. Each session beyond `sessions_per_user` ends
+/// another, and an ended session is remembered until its tokens have expired; this bounds that
+/// memory.
 const NEW_SESSIONS: Rate = Rate { attempts: 60, per: Duration::from_secs(60) };
 const SESSIONS_PER_USER: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
-/// A login that waits behind more than these has given up before its turn.
+/// A client whose login waits behind more than this has given up before its turn.
 const QUEUE: usize = 64;
-/// One address may hold an eighth of the queue, which has to be at least one login.
+/// Lower bound. One address may use an eighth of the queue, and an eighth has to be at least one
+/// login.
 const SHORTEST_QUEUE: u64 = 8;
 
 impl LoginLimits {
@@ -315,7 +332,7 @@ impl Rate {
         let attempts = table.number_or("attempts", default.attempts.into(), 1..=1_000_000);
         let day = Duration::from_secs(24 * 3600);
         Self {
-            // Invariant: within the range, so it fits.
+            // Invariant: the value is within the range, so it fits.
             attempts: u32::try_from(attempts).unwrap_or(default.attempts),
             per: table.duration_or("per", default.per, Duration::from_secs(1)..=day),
         }
@@ -325,7 +342,8 @@ impl Rate {
 impl Hashing {
     fn read(mut table: Table<'_>) -> Self {
         let cores = cores();
-        // Half of them, so that the other half serves requests whatever the logins do.
+        // The default is half of the processors: the other half serves requests, whatever the
+        // logins do.
         let parallel = table.get("parallel");
         let threads = parallel.as_ref().and_then(|item| item.number(1..=1024));
         let threads = threads.and_then(|count| usize::try_from(count).ok());

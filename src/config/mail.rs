@@ -1,4 +1,8 @@
-//! `[mail]`: how one-time codes reach people.
+//! `[mail]`: how one-time codes are sent to users.
+//!
+//! The reader refuses to send codes without TLS over a network, unless the operator allows it, and
+//! a text that contains no code. Messages are sent by `login`; nothing is sent or connected while
+//! the configuration is checked.
 
 use std::time::Duration;
 
@@ -8,7 +12,7 @@ use super::reader::Table;
 use super::warnings::WarningName;
 use crate::secret::SecretString;
 
-/// The SMTP server and what the mail says.
+/// The SMTP server, and the text of the mail.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mail {
     pub host: String,
@@ -17,27 +21,28 @@ pub struct Mail {
     pub from: String,
     pub username: Option<String>,
     pub password: Option<SecretString>,
-    /// PEM of a CA to trust instead of the public ones.
+    /// PEM text of the CA to trust instead of the public CAs.
     pub ca: Option<String>,
     pub subject: String,
-    /// Plain text with `$code`, `$user.name` and `$minutes`.
+    /// Plain text with the placeholders `$code`, `$user.name` and `$minutes`.
     pub text: String,
-    /// How long a code lives.
+    /// How long a code is valid.
     pub code_ttl: Duration,
-    /// How long the login waits for the server's acceptance.
+    /// How long a login waits for the server to accept the mail.
     pub timeout: Duration,
-    /// Mails to one account in an hour.
+    /// Upper bound on mails to one account in an hour.
     pub per_hour: u32,
 }
 
 /// How the connection to the mail server is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailTls {
-    /// TLS is asked for after the greeting, and required (RFC 3207).
+    /// TLS is negotiated after the greeting, and required (STARTTLS, RFC 3207): a server or an
+    /// attacker that does not offer it gets no mail.
     Starttls,
     /// TLS from the first byte.
     Tls,
-    /// None; to loopback, or on the operator's word.
+    /// No TLS: only to loopback, or if the operator allows it.
     None,
 }
 
@@ -45,9 +50,10 @@ const SUBJECT: &str = "Your login code";
 const TEXT: &str = "Hello $user.name,\n\nyour login code is $code. It holds for $minutes minutes and \
                     can be used once.\n\nIf you did not try to log in, somebody knows your password: \
                     change it.\n";
-/// Long enough for slow mail, short enough that a lost telephone is no open door.
+/// Long enough for slow mail, short enough to be of little use to somebody who reads the mailbox
+/// later.
 const CODE_TTL: Duration = Duration::from_secs(10 * 60);
-/// The login waits for it.
+/// The client waits for the server's acceptance.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A flood of logins must not become a flood of mail to one person.
 const PER_HOUR: u64 = 5;
@@ -91,7 +97,7 @@ impl Mail {
             text: read_text(&mut table),
             code_ttl: table.duration_or("code_ttl", CODE_TTL, minutes(1)..=minutes(60)),
             timeout: table.duration_or("timeout", TIMEOUT, Duration::from_secs(1)..=minutes(1)),
-            // Invariant: within the range, so it fits.
+            // Invariant: the value is within the range, so it fits.
             per_hour: u32::try_from(table.number_or("per_hour", PER_HOUR, 1..=1000)).unwrap_or(1),
         }
     }
@@ -101,7 +107,8 @@ fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
 }
 
-/// `host:port`; the port may be left out, because each form of TLS has its own (RFC 8314 §3.3).
+/// Reads `host:port`. The port may be left out, because each form of TLS has its own (RFC 8314,
+/// section 3.3).
 fn read_server(item: &Item<'_>, tls: MailTls) -> Option<(String, u16)> {
     let text = item.text()?;
     let default = match tls {
@@ -110,6 +117,7 @@ fn read_server(item: &Item<'_>, tls: MailTls) -> Option<(String, u16)> {
         MailTls::None => 25,
     };
     let (host, port) = match text.rsplit_once(':') {
+        // A colon inside the host means an IPv6 address, which needs brackets before a port.
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
             (host, port.parse().ok().filter(|port| *port != 0))
         }
@@ -131,7 +139,8 @@ pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// `name@host` or `Name <name@host>`; the mailer parses it in full.
+/// Reads `name@host` or `Name <name@host>`. This is a first check; the mail library parses it in
+/// full.
 fn read_address(item: &Item<'_>) -> Option<String> {
     let text = item.word()?;
     let address =
@@ -145,9 +154,12 @@ fn read_address(item: &Item<'_>) -> Option<String> {
     Some(text)
 }
 
+/// Reads a text with placeholders. An unknown one is reported here, because it would otherwise be
+/// sent to users as it is.
 fn read_template(table: &mut Table<'_>, key: &'static str, default: &str) -> String {
     let Some(item) = table.get(key) else { return default.to_owned() };
     let text = item.text().unwrap_or_default();
+    // A line break in the subject could add header fields to the mail (header injection).
     if key == "subject" && text.chars().any(char::is_control) {
         item.issue("must be one line");
     }

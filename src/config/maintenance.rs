@@ -1,4 +1,7 @@
-//! `maintenance` of a route: everybody is told to come back later.
+//! `maintenance` of a route: every request is refused with 503, except from chosen networks.
+//!
+//! The refusal comes before authentication, so that it works while users cannot be verified.
+//! `pipeline` applies it.
 
 use std::time::Duration;
 
@@ -11,13 +14,14 @@ use super::out::Out;
 use super::reader::Table;
 use super::warnings::WarningName;
 
-/// 503 for everybody but some.
+/// Maintenance of a route: 503 (RFC 9110, section 15.6.4) for all clients but a few.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Maintenance {
+    /// The time after which clients should try again; sent as `Retry-After`.
     pub retry_after: Duration,
-    /// What people are told, where the form of the answer has room for it.
+    /// A message for people, if the form of the answer has a place for it.
     pub message: Option<String>,
-    /// Who is let through all the same.
+    /// Networks whose clients are let through.
     pub networks: Vec<IpNet>,
 }
 
@@ -26,7 +30,7 @@ const WAIT: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 
 impl Maintenance {
-    /// `true`, or a table; `false` and nothing are the same.
+    /// Reads `true` or a table; `false` and a missing key mean no maintenance.
     pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
         let item = table.get("maintenance")?;
         if item.is_bool() {
@@ -52,6 +56,7 @@ impl Maintenance {
 
 fn read_network(item: &Item<'_>) -> Option<IpNet> {
     let net = read_any_net(item)?;
+    // A network of length 0 contains every address, so maintenance would have no effect.
     if net.prefix_len() == 0 {
         item.warn(WarningName::EverybodyPasses, "is everybody: nobody is kept out");
     }

@@ -1,5 +1,7 @@
-//! `mirror` of a route: another upstream that is sent a copy of its requests, without the
-//! caller's credential.
+//! `mirror` of a route: another upstream that gets a copy of the route's requests.
+//!
+//! Copies carry no credential of the caller, and their answers are thrown away. This lets a new
+//! server be tried with real requests. `pipeline` sends the copies.
 
 use toml::Table as Printed;
 
@@ -8,24 +10,25 @@ use super::out::Out;
 use super::reader::Table;
 use super::size;
 
-/// Where copies go.
+/// The upstream that copies are sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
-    /// Name of the `[[upstream]]`.
+    /// The name of the `[[upstream]]`.
     pub upstream: String,
-    /// How many of a hundred requests are copied.
+    /// The share of requests that are copied, in percent.
     pub percent: u8,
-    /// Requests with larger bodies are not copied.
+    /// Upper bound in bytes; a request with a larger body is not copied.
     pub body_limit: u64,
 }
 
-/// A copy's body is kept in memory until the original has gone out.
+/// The body of a copy is kept in memory until the original was sent, so it must be small.
 const BODY_LIMIT: u64 = 64 << 10;
 const LARGEST: u64 = 16 << 20;
 const ALL: u64 = 100;
 
 impl Mirror {
-    /// The name of an upstream, or a table; `main` is the route's own.
+    /// Reads the name of an upstream, or a table. `main` is the route's own upstream: a copy to it
+    /// would carry out every request twice.
     pub(super) fn read(table: &mut Table<'_>, main: &str, known: &Known) -> Option<Self> {
         let item = table.get("mirror")?;
         let (named, percent, body_limit) = if item.is_text() {
@@ -41,7 +44,7 @@ impl Mirror {
         if upstream == main {
             named.issue("is the route's own upstream: it would be asked everything twice");
         }
-        // Invariant: at most 100.
+        // Invariant: at most 100, so it fits.
         let percent = u8::try_from(percent).unwrap_or(100);
         Some(Self { upstream, percent, body_limit })
     }

@@ -25,7 +25,6 @@ pub(super) fn check_route(path: &str) -> Result<(), String> {
     };
     check_letters(bare)?;
     let mut names: Vec<&str> = Vec::new();
-    // of routes would matter.
     for segment in bare.split('/').filter(|segment| segment.contains(['{', '}'])) {
         let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         let fits = |name: &&str| {

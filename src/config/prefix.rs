@@ -1,7 +1,7 @@
 //! `strip_prefix` and `replace_prefix` of a route: how the beginning of the path is rewritten.
 //!
 //! Both are checked against the route's path, so that a rewritten path never depends on how a
-//! request was spelled. Rewriting itself is done in `upstream`; a rule that could not apply is
+//! request was spelled. Rewriting itself is done in `pipeline`; a rule that could not apply is
 //! refused here.
 
 use super::item::Item;

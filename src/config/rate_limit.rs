@@ -1,5 +1,8 @@
 //! `rate_limit` of a route: how many requests one caller may make in a time; and `[throttle]`,
-//! what that may cost in memory.
+//! which bounds the memory for counting them.
+//!
+//! The limits are enforced by `throttle`. A limit for callers on a route without authentication is
+//! counted by address, with a warning, because nobody is authenticated there.
 
 use std::time::Duration;
 
@@ -9,7 +12,7 @@ use super::out::Out;
 use super::reader::Table;
 use super::warnings::WarningName;
 
-/// So many requests in so long a time.
+/// A limit: so many requests in so much time (a token bucket).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RateLimit {
     pub requests: u64,
@@ -19,35 +22,36 @@ pub struct RateLimit {
     pub by: LimitBy,
 }
 
-/// Whose requests are counted together.
+/// The requests that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LimitBy {
-    /// All of one subject, however it proves who it is.
+    /// Those of one subject, with whichever credential.
     Subject,
-    /// All of one session; of one subject, where it has none.
+    /// Those of one session; of one subject if the credential has no session.
     Session,
-    /// All from one address (IPv6: one /64).
+    /// Those from one address (of an IPv6 address the /64).
     Client,
-    /// All.
+    /// All requests to the route.
     Route,
 }
 
-/// `[throttle]`.
+/// The settings of `[throttle]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttle {
-    /// Callers that one rule tells apart at once.
+    /// Upper bound on callers that one rule counts at the same time.
     pub keys: usize,
 }
 
-/// With this and the largest `per`, times still fit into 64 bits.
+/// With this number and the longest `per`, the arithmetic on times fits into 64 bits.
 const MOST: u64 = 1_000_000;
 const PER: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
-/// Some 3 MiB for a rule that is that busy.
+/// About 3 MiB of memory for a rule with so many callers.
 const KEYS: usize = 100_000;
 
 impl RateLimit {
-    /// One table, or a list of them. `open`: nobody is authenticated.
+    /// Reads one table, or a list of them. `open`: the route needs no credential, so no caller is
+    /// known.
     pub(super) fn read_all(table: &mut Table<'_>, open: bool) -> Vec<Self> {
         let Some(item) = table.get("rate_limit") else { return Vec::new() };
         if item.is_table() {
@@ -105,7 +109,7 @@ impl LimitBy {
         ("route", Self::Route),
     ];
 
-    /// As it is written.
+    /// The name of the key in the configuration.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, by)| *by == self).map_or("", |(name, _)| name)
     }

@@ -1,4 +1,8 @@
-//! `[[route]]`: what is forwarded where, and to whom it is permitted.
+//! `[[route]]`: which requests are forwarded to which upstream, and who may make them.
+//!
+//! A route joins a path, hosts and methods with an action and with the conditions of access. Parts
+//! with rules of their own are read in files of their own: `action`, `auth`, `headers`, `streams`,
+//! `pass` and others. The order of routes has no meaning; the closest match is chosen by `routing`.
 
 use std::sync::Arc;
 
@@ -21,30 +25,30 @@ use super::{
 use crate::dialect::{Cors, ErrorForm};
 use crate::identity::SELF_ISSUER;
 
-/// One rule of the gateway.
+/// One route. Every setting has its final value here: defaults were filled in and names resolved.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// For logs and metrics; default: host, methods and path.
+    /// The name in logs and metrics. The default is made of hosts, methods and path.
     pub name: String,
-    /// As written: `/prefix`, `=/exact` or a pattern with `{segments}`.
+    /// The path as written: `/prefix`, `=/exact`, or a pattern with `{segments}`.
     pub path: String,
-    /// Lower-cased; `*` for all.
+    /// Host names in lower case; `*` for all.
     pub hosts: Vec<String>,
-    /// Empty: all but CONNECT and TRACE.
+    /// Empty: all methods except CONNECT and TRACE.
     pub methods: Vec<Method>,
     pub action: RouteAction,
-    /// Kinds of credentials taken; empty: open to all.
+    /// The kinds of credentials that are accepted; empty: no credential is needed.
     pub auth: Vec<CredentialKind>,
-    /// Credentials that are passed on unproved.
+    /// Credentials that are forwarded without verification.
     pub pass: Vec<PassRule>,
-    /// Names of user sources whose passwords are taken, in order; empty without `basic`.
+    /// Names of the user sources whose passwords are accepted, in order; empty without `basic`.
     pub users: Vec<String>,
-    /// Names of issuers whose tokens are taken, `self` among them; empty: all.
+    /// Names of the issuers whose tokens are accepted (`self` is the gateway); empty: all.
     pub issuers: Vec<String>,
-    /// Names of logins whose tokens are taken; empty: all.
+    /// Names of the logins whose tokens are accepted; empty: all.
     pub logins: Vec<String>,
     pub require: Require,
-    /// What becomes of the path before it is forwarded.
+    /// How the path is rewritten before it is forwarded.
     pub prefix: PrefixRule,
     pub maintenance: Option<Maintenance>,
     pub identity: IdentityForm,
@@ -53,14 +57,16 @@ pub struct Route {
     pub response_headers: HeaderRules,
     pub body_limit: u64,
     pub streams: RouteStreams,
-    /// Shape of refusals.
+    /// The form of error answers.
     pub errors: Arc<ErrorForm>,
+    /// False: a refusal is only logged, and the request is forwarded all the same (a trial run).
     pub enforce: bool,
     pub cors: RouteCors,
-    /// `access_token` and `x_key` in the query are taken as the pair.
+    /// Accept `access_token` and `x_key` in the query as a pair of token and key.
     pub query_credentials: bool,
     pub allow_path: Vec<AllowPath>,
-    /// Its upstream takes `/API` for `/api`, so paths are matched that way; the upstream's own word.
+    /// The upstream ignores case in paths, so the gateway must match paths in the same way. Set by
+    /// the upstream's configuration, not by the route's.
     pub case_insensitive: bool,
     pub allow_method_override: bool,
     /// Fields of other gateways that clients may send.
@@ -70,55 +76,57 @@ pub struct Route {
     pub compression: Compression,
 }
 
-/// What an identity must have; empty parts ask nothing.
+/// Conditions on an identity. All parts must be fulfilled; an empty part demands nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Require {
-    /// One of these.
+    /// The identity must have one of these.
     pub roles: Vec<String>,
-    /// All of these.
+    /// The identity must have all of these.
     pub scopes: Vec<String>,
-    /// Each equal to the claim, or contained in it where it is a list.
+    /// Each value must be equal to the claim, or be an element of it if the claim is a list.
     pub claims: Vec<(String, serde_json::Value)>,
 }
 
-/// How the upstream is told who calls.
+/// How the identity of the caller is passed to the upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityForm {
     /// `X-Auth-…` headers.
     Headers,
-    /// A short-lived token for this upstream, signed by us, in this field.
+    /// A short-lived token for this upstream, signed by the gateway, in the named field.
     Jwt(HeaderName),
-    /// Not at all.
+    /// The upstream is not told.
     None,
 }
 
-/// Cross-origin calls to a route.
+/// How cross-origin calls (CORS) to a route are handled.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RouteCors {
-    /// A preflight is a request like any other.
+    /// A preflight is handled like any other request, so it needs a credential and is usually
+    /// refused.
     None,
-    /// Preflights go to the upstream without credential or identity.
+    /// Preflights are forwarded to the upstream, without credential or identity.
     Upstream,
-    /// Answered here; the upstream's fields are replaced.
+    /// The gateway answers preflights, and replaces the upstream's CORS fields.
     Own(Arc<Cors>),
 }
 
-/// Spellings of a path that are refused unless a route lets them through.
+/// Spellings of a path that are refused, unless a route allows them. Servers disagree about their
+/// meaning, so a path could mean one thing to the gateway and another to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllowPath {
     Semicolon,
     DoubleSlash,
     EncodedSlash,
-    /// An escape that is left after one decoding, and an encoded `?` or `#`.
+    /// An escape that is left after one decoding, or an encoded `?` or `#`.
     Percent,
-    /// Letters that fold to those that divide paths.
+    /// Characters that some servers convert to separators of paths.
     Unicode,
 }
 
-/// Larger uploads are rare enough to be said.
+/// Larger uploads are rare enough to be configured explicitly.
 const BODY_LIMIT: u64 = 10 << 20;
 const LARGEST_BODY: u64 = 1 << 40;
-/// The form of errors that is no dialect's (RFC 9457).
+/// The name of the error form of RFC 9457, which belongs to no dialect.
 pub(super) const PROBLEM: &str = "problem";
 
 impl Route {
@@ -133,6 +141,8 @@ impl Route {
         let users = auth::read_users(&mut table, &auth, known);
         let (issuers, logins) = (read_issuers(&mut table, known), read_logins(&mut table, known));
         let require = Require::read(table.table("require"));
+        // A route without `auth` is open. Conditions that presume a caller would never be evaluated
+        // there.
         let open = auth.is_empty();
         check_auth(&table, &auth, (&issuers, &logins), &require);
         let cors = table.get("cors").map_or(RouteCors::None, |item| RouteCors::read(&item, known));
@@ -166,7 +176,7 @@ impl Route {
             cors,
             query_credentials,
             allow_path,
-            // Known when all upstreams are.
+            // Set by `fold_routes`, when all upstreams are known.
             case_insensitive: false,
             allow_method_override: table.bool_or("allow_method_override", false),
             allow_headers: read_allowed(&mut table),
@@ -176,24 +186,25 @@ impl Route {
         }
     }
 
-    /// True if it may take requests that would be `other`'s without it.
+    /// True if this route may take requests that `other` would get without it. A reload uses it to
+    /// find the open streams that a new, stricter route would refuse.
     pub fn takes_from(&self, other: &Self) -> bool {
         let folded = self.folds_with(other);
         hosts_meet(&self.hosts, &other.hosts) && is_below(&self.path, &other.path, folded)
     }
 
-    /// True if their paths are to be compared without regard to case: one of them is matched so,
-    /// and takes the other's spelling too.
+    /// True if the paths of the two routes are compared without regard to case. One such route is
+    /// enough, since it takes the other's spellings as well.
     pub(super) fn folds_with(&self, other: &Self) -> bool {
         self.case_insensitive || other.case_insensitive
     }
 
-    /// The upstream it forwards to, if it does.
+    /// The name of the upstream that the route forwards to, if it forwards.
     pub fn upstream(&self) -> Option<&str> {
         self.action.upstream()
     }
 
-    /// True if anybody may call it.
+    /// True if the route needs no credential.
     pub fn is_open(&self) -> bool {
         self.auth.is_empty()
     }
@@ -207,7 +218,7 @@ fn read_path(item: &Item<'_>) -> Option<String> {
     Some(path.to_owned())
 }
 
-/// `GET,POST /api/`, with the hosts before it where they are named.
+/// The default name: `GET,POST /api/`, preceded by the hosts if some are named.
 fn default_name(hosts: &[String], methods: &[Method], path: &str) -> String {
     let hosts = hosts.join(",");
     let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
@@ -226,6 +237,7 @@ fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
     for item in &list {
         match item.text().map(method) {
             Some(Ok(method)) if methods.contains(&method) => item.issue("stands here twice"),
+            // An unknown method may be a private one of the API, so it is only warned of.
             Some(Ok(method)) => {
                 if let Some(remedy) = unknown_method(method.as_str()) {
                     item.warn(WarningName::UnknownMethod, remedy);
@@ -239,7 +251,8 @@ fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
     methods
 }
 
-/// Reports what a route asks of callers whom it never sees.
+/// Reports conditions on tokens or callers that can never be met, because the route accepts no such
+/// credential. An operator who wrote them believes that they protect the route.
 fn check_auth(
     table: &Table<'_>,
     auth: &[CredentialKind],
@@ -255,12 +268,16 @@ fn check_auth(
     if lists && !open && !takes_tokens {
         table.issue("auth", "takes no tokens: issuers and logins ask in vain");
     }
+    // Logins issue tokens of the gateway itself. If `issuers` excludes `self`, no token of a login
+    // is accepted.
     if !logins.is_empty() && !issuers.is_empty() && !issuers.iter().any(|name| name == SELF_ISSUER)
     {
         table.issue("logins", "are the gateway's own, but issuers has no \"self\"");
     }
 }
 
+/// Reads `query_credentials`. Credentials in a URL end up in logs and histories, so this must be
+/// asked for, together with the kind of credential that it is about.
 fn read_query_credentials(table: &mut Table<'_>, auth: &[CredentialKind]) -> bool {
     let item = table.get("query_credentials");
     let taken = item.as_ref().and_then(Item::bool).unwrap_or(false);
@@ -276,6 +293,7 @@ fn read_issuers(table: &mut Table<'_>, known: &Known) -> Vec<String> {
     if list.is_empty() && !item.is_text() {
         item.issue("must name at least one issuer, or be left out for all");
     }
+    // `self` is no section, so it cannot be resolved among the names of sections.
     let is_own = |item: &Item<'_>| item.is_text() && item.text() == Some(SELF_ISSUER);
     let (own, others): (Vec<_>, Vec<_>) = list.into_iter().partition(is_own);
     let mut issuers = known.issuers.refer_all(&others);
@@ -305,7 +323,7 @@ impl Require {
     }
 }
 
-/// The token itself is a Bearer, unless a field of its own is named.
+/// Reads how the identity is passed on. A token is sent as Bearer, unless a field is named.
 fn read_identity(table: &mut Table<'_>, token: &Token) -> IdentityForm {
     let (identity, header) = (table.get("identity"), table.get("identity_header"));
     let name = header.as_ref().and_then(read_header);
@@ -317,6 +335,8 @@ fn read_identity(table: &mut Table<'_>, token: &Token) -> IdentityForm {
     let form = identity.as_ref().and_then(|item| item.choice(&forms));
     let form = form.unwrap_or(IdentityForm::Headers);
     match (&form, &identity, &header) {
+        // An upstream verifies the token with the published keys. A symmetric key cannot be
+        // published.
         (IdentityForm::Jwt(_), Some(item), _) if token.algorithm.is_symmetric() => {
             item.issue("needs a key pair: nobody can verify what [token] algorithm signs");
         }
@@ -328,6 +348,7 @@ fn read_identity(table: &mut Table<'_>, token: &Token) -> IdentityForm {
     form
 }
 
+/// Reads a field name. Fields that frame a message cannot carry anything else.
 fn read_header(item: &Item<'_>) -> Option<HeaderName> {
     let name = HeaderName::try_from(item.text()?).ok().filter(|name| !is_framing(name.as_str()));
     if name.is_none() {
@@ -356,6 +377,8 @@ fn read_allow_path(table: &mut Table<'_>, path: &str) -> Vec<AllowPath> {
     ];
     let list = item.list().unwrap_or_default();
     let allowed: Vec<_> = list.iter().filter_map(|item| item.choice(&forms)).collect();
+    // In an exact path or a pattern every segment is given, so an ambiguous spelling could only be
+    // a bypass.
     if !allowed.is_empty() && (path.starts_with('=') || path.contains('{')) {
         item.issue("is for prefix routes only");
     } else if !allowed.is_empty() {

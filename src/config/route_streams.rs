@@ -1,34 +1,42 @@
-//! `[[route]]` keys of what outlives its request: tunnels, and answers that flow for long.
+//! The keys of a `[[route]]` about streams, which outlive their request: tunnels (WebSocket) and
+//! answers that flow for a long time.
+//!
+//! A stream was authorised when it began. These settings say how long that authorisation lasts, and
+//! how many streams one caller may hold. `pipeline` and `upstream` enforce them.
 
 use std::time::Duration;
 
 use super::out::Out;
 use super::reader::Table;
 
-/// How the streams of a route end.
+/// When the streams of a route end, and how many may be open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteStreams {
     pub close_at: CloseAt,
-    /// How long a WebSocket's client has after the close frame before it is cut off.
+    /// The time that a WebSocket client has, after the close frame, before its connection is cut
+    /// off.
     pub close_notice: Duration,
-    /// Tunnels that one session or credential may have open at once, on all routes together.
+    /// Upper bound on open tunnels of one session or credential, on all routes together.
     pub max_tunnels: usize,
 }
 
-/// Whose end a stream does not outlive. (A session that is ended by somebody always ends them.)
+/// The event that ends a stream at the latest. A session that is ended by a logout or by an
+/// operator always ends its streams at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseAt {
-    /// Tunnels the token's, plain answers the session's: a download outlives a short token.
+    /// A tunnel ends with its token, a plain answer with its session: a download may take longer
+    /// than a short token lives.
     ByKind,
     Token,
     Session,
 }
 
-/// What a client needs to answer a close frame.
+/// Enough for a client to answer a close frame.
 const CLOSE_NOTICE: Duration = Duration::from_secs(1);
-/// An ended session does not stay open because its client looks away.
+/// Upper bound. A client that does not react must not keep the stream of an ended session open.
 const LONGEST_NOTICE: Duration = Duration::from_secs(60);
-/// More than one user's windows have open, few enough that no session takes all connections.
+/// More than the windows of one user have open, and few enough that one session cannot take all
+/// connections.
 const MAX_TUNNELS: usize = 64;
 
 impl RouteStreams {

@@ -1,4 +1,8 @@
-//! `[[upstream]]`: named pools of servers that all serve the same thing.
+//! `[[upstream]]`: named pools of servers that all serve the same content.
+//!
+//! This file reads the servers, timeouts and TLS. `balance`, `upstream_calls`, `upstream_health`
+//! and `credential` read the other keys of the section. No server is contacted while the
+//! configuration is checked, so a check works while servers are down.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,77 +24,81 @@ pub struct Upstream {
     pub name: String,
     pub servers: Vec<Server>,
     pub balance: Balance,
-    /// Speak HTTP/2 to it: by ALPN over TLS, with prior knowledge otherwise.
+    /// Use HTTP/2: negotiated by ALPN over TLS, with prior knowledge otherwise (RFC 9113, section
+    /// 3.3).
     pub http2: bool,
-    /// Begin its connections with the client's address.
+    /// Begin each connection with the client's address, in a PROXY header.
     pub proxy_protocol: Option<ProxyVersion>,
     pub timeouts: UpstreamTimeouts,
     pub calls: UpstreamCalls,
-    /// Which servers are left out.
+    /// When servers are taken out of use and how they come back.
     pub care: Care,
     pub tls: UpstreamTls,
-    /// Paths are matched without regard to case.
+    /// The servers ignore case in paths, so routes to this upstream do the same.
     pub case_insensitive: bool,
-    /// What it demands of whoever calls.
+    /// The credential that the gateway presents to it.
     pub credential: Option<UpstreamCredential>,
 }
 
 /// One server of a pool.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// As written; names the server in logs.
+    /// The address as written; it names the server in logs and metrics.
     pub name: String,
     pub address: ServerAddress,
     pub weight: u32,
-    /// Used only when no other can be.
+    /// Used only if no other server is available.
     pub backup: bool,
 }
 
-/// Where a server is.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServerAddress {
     /// `http://host:port` or `https://host:port`.
     Tcp { host: String, port: u16, tls: bool },
     /// `unix:/path`.
     Unix(PathBuf),
-    /// `builtin:echo`: answers with what it received.
+    /// `builtin:echo`: the gateway answers with the request that it received, for tests of a
+    /// configuration.
     Echo,
 }
 
-/// How long an upstream may take.
+/// How long an upstream may take for each part of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpstreamTimeouts {
     pub connect: Duration,
-    /// From the request's last byte to the answer's head.
+    /// From the last byte of the request to the head of the response.
     pub first_byte: Duration,
-    /// Between two pieces of the answer.
+    /// Between two pieces of the response.
     pub idle: Duration,
-    /// From the first try to the answer's last byte; `None`: as long as it takes.
+    /// From the first attempt to the last byte of the response; `None`: unlimited.
     pub total: Option<Duration>,
-    /// How long an unused connection is kept; below the upstream's own.
+    /// How long an unused connection is kept open. It should be shorter than the server's own time:
+    /// a request on a connection that the server is just closing is lost.
     pub keep_alive: Duration,
 }
 
-/// How TLS to an upstream is checked.
+/// How the TLS certificate of an upstream is verified, and which one the gateway presents.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct UpstreamTls {
-    /// PEM of the CA to trust instead of the public ones.
+    /// PEM text of the CA to trust instead of the public CAs.
     pub ca: Option<String>,
-    /// Chain and key to show.
+    /// Files with the certificate chain and the key that the gateway presents.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// Name to ask for and to check, where it is not the host's.
+    /// The name to send (SNI) and to verify, if it is not the host's.
     pub server_name: Option<String>,
-    /// Believe whoever answers. Nothing but an explicit `true` sets it, and everything says so.
+    /// Do not verify the certificate. Only an explicit `true` sets this; it is warned of at every
+    /// start.
     pub insecure_skip_verify: bool,
 }
 
-/// A server in the same house answers at once or not at all.
+/// A server in the same network accepts at once, or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Longer than nearly all answers, shorter than a client's patience.
+/// Longer than nearly all responses take, and shorter than clients wait.
 const FIRST_BYTE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(60);
-/// Below the 5 s after which Node.js and Apache close, the shortest defaults in use: a request
-/// sent on a connection that is just being closed is lost.
+/// Below 5 s, after which Node.js and Apache close connections; these are the shortest defaults in
+/// use.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 const MAX_WEIGHT: u64 = 1000;
 
@@ -101,6 +109,7 @@ impl Upstream {
     pub(super) fn read(mut table: Table<'_>, known: &mut Known) -> Self {
         let name = known.upstreams.read(&mut table, None);
         let servers = read_servers(&mut table);
+        // With consistent hashing, slow start has no effect; `Care` reports it then.
         let balance = Balance::read(&mut table);
         let care = Care::read(&mut table, matches!(balance, Balance::Hash(_)));
         let base = servers.iter().find_map(|server| server.url());
@@ -141,6 +150,7 @@ fn read_servers(table: &mut Table<'_>) -> Vec<Server> {
     let mut servers: Vec<Server> = Vec::with_capacity(list.len());
     for item in &list {
         let Some(server) = Server::read(item) else { continue };
+        // The same address twice would count its failures and connections separately.
         if servers.iter().any(|other| other.address == server.address) {
             item.issue("stands here twice: give it a weight");
         }
@@ -167,7 +177,7 @@ impl Server {
         let weight = table.number_or("weight", 1, 1..=MAX_WEIGHT);
         let backup = table.bool_or("backup", false);
         let url = url?;
-        // Invariant: within the range, so it fits.
+        // Invariant: the value is within the range, so it fits.
         let weight = u32::try_from(weight).unwrap_or(1);
         let (address, name) = (ServerAddress::read(&url)?, url.text()?.to_owned());
         Some(Self { address, name, weight, backup })
@@ -175,7 +185,7 @@ impl Server {
 }
 
 impl Server {
-    /// Its address as a URL, if it has one.
+    /// The server's address as a URL; `None` for sockets and built-in servers.
     fn url(&self) -> Option<String> {
         let ServerAddress::Tcp { host, port, tls } = &self.address else { return None };
         let scheme = if *tls { "https" } else { "http" };
@@ -192,7 +202,7 @@ impl ServerAddress {
                 Some(Self::Unix(item.reading().resolve(&path.to_string_lossy())))
             }
             Ok(address) => Some(address),
-            // What stands there may have a password in it.
+            // The value is hidden, because it may contain a password.
             Err(remedy) if text.contains('@') => {
                 item.hidden_issue(remedy);
                 None
@@ -224,6 +234,8 @@ impl ServerAddress {
             None => return Err(format!("needs a scheme: write \"http://{text}\"")),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
+        // A password in the address would be printed in logs and metrics, where the address names
+        // the server.
         if authority.contains('@') {
             return Err("must be without a user and password".to_owned());
         }
@@ -237,7 +249,7 @@ impl ServerAddress {
     }
 }
 
-/// Splits `host`, `host:port`, `[v6]`, `[v6]:port`; the host comes without brackets.
+/// Splits `host`, `host:port`, `[v6]` or `[v6]:port`. The host is returned without brackets.
 fn split_port(authority: &str, default: u16) -> Result<(String, u16), String> {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),

@@ -1,27 +1,31 @@
-//! How requests go to an upstream: tries, names, limited connections and who waits for them.
+//! The keys of an `[[upstream]]` about its requests: retries, name resolution, limited connections
+//! and the queue for them.
 //!
-//! Keys of `[[upstream]]` beside those of `upstream`.
+//! They belong to the section whose other keys `upstream` reads. The defaults limit the load that a
+//! failing pool gets in addition: a retry must not make an overload worse.
 
 use std::time::Duration;
 
 use super::out::Out;
 use super::reader::Table;
 
-/// What a pool may do for one request.
+/// How a pool handles one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpstreamCalls {
-    /// Tries after the first; only where the upstream cannot have acted.
+    /// Attempts after the first. They are made only if the upstream cannot have acted on the
+    /// request.
     pub retries: u8,
-    /// Retries in percent of the requests.
+    /// Upper bound on retries, in percent of the requests (a retry budget).
     pub retry_budget: u8,
-    /// How long the answer of DNS is used; zero: for one connect.
+    /// How long the addresses of a host name are used before they are resolved again; zero: for one
+    /// connection.
     pub resolve: Duration,
-    /// Connections to each server; `None`: as many as there are requests.
+    /// Upper bound on connections to each server; `None`: one for each request in progress.
     pub max_connections: Option<usize>,
     pub queue: UpstreamQueue,
 }
 
-/// Requests that wait for one of a server's limited connections.
+/// The requests that wait for one of a server's limited connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpstreamQueue {
     pub requests: usize,
@@ -30,9 +34,9 @@ pub struct UpstreamQueue {
 
 const RETRIES: u64 = 1;
 const MAX_RETRIES: u64 = 5;
-/// What Envoy and Linkerd take, too: a failing pool gets a fifth more, not the double.
+/// The same as in Envoy and Linkerd: a failing pool gets a fifth more requests, not twice as many.
 const RETRY_BUDGET: u64 = 20;
-/// What most name servers give cloud services that move.
+/// The time to live that most name servers give to addresses of cloud services.
 const RESOLVE: Duration = Duration::from_secs(30);
 const RESOLVES: std::ops::RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(24 * 3600);
@@ -45,7 +49,7 @@ const WAIT: std::ops::RangeInclusive<Duration> =
 impl Default for UpstreamCalls {
     fn default() -> Self {
         Self {
-            // Invariant: they fit.
+            // Invariant: the defaults are small, so they fit.
             retries: u8::try_from(RETRIES).unwrap_or(0),
             retry_budget: u8::try_from(RETRY_BUDGET).unwrap_or(0),
             resolve: RESOLVE,
@@ -73,7 +77,7 @@ impl UpstreamCalls {
         }
     }
 
-    /// As keys of the upstream.
+    /// Adds the keys to those of the upstream.
     pub(super) fn print(&self, out: Out) -> Out {
         let out = out
             .int("retries", self.retries)

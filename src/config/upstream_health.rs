@@ -1,5 +1,9 @@
-//! `[[upstream]] health`, `outlier` and `slow_start`: which servers of a pool are left out, and
-//! how one comes back.
+//! `health`, `outlier` and `slow_start` of an `[[upstream]]`: when a server of the pool is taken
+//! out of use, and how it comes back.
+//!
+//! Health checks are requests of the gateway itself (active). Outlier detection counts failures of
+//! real requests (passive) and is on by default. Both are carried out by `upstream`; here the
+//! numbers are checked.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,14 +15,14 @@ use super::item::Item;
 use super::out::Out;
 use super::reader::Table;
 
-/// How servers are looked after.
+/// How the servers of a pool are watched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Care {
-    /// Asking each of them every few seconds; `None`: not at all.
+    /// Requests to each server every few seconds; `None`: no checks.
     pub health: Option<HealthCheck>,
-    /// Leaving out those that fail requests; `None`: never.
+    /// Servers that fail requests are taken out of use; `None`: never.
     pub outlier: Option<Outlier>,
-    /// How long a server that came back takes to its full share.
+    /// The time in which a server that came back grows to its full share of requests.
     pub slow_start: Duration,
 }
 
@@ -27,44 +31,45 @@ pub struct Care {
 pub struct HealthCheck {
     pub path: PathAndQuery,
     pub interval: Duration,
-    /// For the whole check, from connecting to the answer's last byte.
+    /// For the whole check, from connecting to the last byte of the response.
     pub timeout: Duration,
-    /// So many failures in a row take a server out.
+    /// A server is taken out of use after so many failed checks in a row.
     pub fall: u32,
-    /// So many successes in a row bring it back.
+    /// A server is used again after so many successful checks in a row.
     pub rise: u32,
-    /// What a healthy server answers.
+    /// The statuses with which a healthy server answers.
     pub status: Vec<RangeInclusive<u16>>,
-    /// What stands in `Host`; `None`: the server's own host and port.
+    /// The value of the field `Host`; `None`: the server's own host and port.
     pub host: Option<HeaderValue>,
 }
 
-/// When a server that fails requests is left out.
+/// When a server that fails requests is taken out of use (ejected).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outlier {
-    /// So many failures in a row.
+    /// The number of failures in a row.
     pub failures: u32,
-    /// For how long, the first time; the second time twice as long, and so on.
+    /// How long the first ejection lasts. Each further one lasts twice as long as the one before.
     pub ejection: Duration,
-    /// But never longer. Who stays in for so long is not held to what was before.
+    /// Upper bound on an ejection. A server that works for so long afterwards begins with short
+    /// ejections again.
     pub max_ejection: Duration,
 }
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
-/// A check is answered from memory or the server is not well.
+/// A check is answered from memory; a server that needs longer is not healthy.
 const TIMEOUT: Duration = Duration::from_secs(1);
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
-/// One lost packet is no outage.
+/// A single lost packet is no outage.
 const FALL: u64 = 3;
 const RISE: u64 = 2;
 const IN_A_ROW: RangeInclusive<u64> = 1..=100;
-/// Anything but an error; a redirect to a login page shows that somebody is there.
+/// Everything but an error. A redirect to a login page also shows that the server works.
 const STATUS: RangeInclusive<u16> = 200..=399;
 
 const FAILURES: u64 = 5;
 const FAILURE_RANGE: RangeInclusive<u64> = 1..=1000;
-/// Long enough for a restart, short enough for a mistake.
+/// Long enough for a restart, and short enough if the ejection was a mistake.
 const EJECTION: Duration = Duration::from_secs(10);
 const MAX_EJECTION: Duration = Duration::from_secs(300);
 const EJECTIONS: RangeInclusive<Duration> =
@@ -73,7 +78,8 @@ const EJECTIONS: RangeInclusive<Duration> =
 const SLOW_STARTS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 
 impl Care {
-    /// `hashes`: a key's server is the same however new it is.
+    /// Reads the three keys. `hashes`: the servers are chosen by a hash, which assigns a key to its
+    /// server however new the server is; slow start has no effect then.
     pub(super) fn read(table: &mut Table<'_>, hashes: bool) -> Self {
         let slow_start = table.get("slow_start");
         let rises = slow_start.as_ref().and_then(|item| item.duration(SLOW_STARTS));
@@ -184,7 +190,7 @@ fn read_range(item: &Item<'_>) -> Option<RangeInclusive<u16>> {
 }
 
 impl Outlier {
-    /// `false`, or a table.
+    /// Reads `false` or a table; `true` stands for the defaults.
     fn read(item: &Item<'_>) -> Option<Self> {
         if !item.is_table() {
             return match item.bool()? {
@@ -219,7 +225,7 @@ impl Default for Outlier {
     }
 }
 
-/// Invariant: within one of the ranges above, so it fits.
+/// Converts a checked number. Invariant: it is within one of the ranges above, so it fits.
 fn count(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

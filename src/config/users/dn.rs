@@ -1,24 +1,28 @@
-//! Distinguished names (RFC 4514) as far as they are compared: which group is meant, and what
-//! lies below a base. Attribute types and values are compared without regard to case, which is
-//! how directories compare the names of people and groups.
+//! Distinguished names (RFC 4514), as far as the configuration of a directory compares them:
+//! whether two names are the same group, and whether a name is below a base.
+//!
+//! Attribute types and values are compared without regard to case, which is how directories compare
+//! the names of people and groups. Parsing is done by `crate::dn`.
 
 use std::fmt;
 
 use crate::dn::Attribute;
 
-/// A distinguished name.
+/// A distinguished name. Two of them are equal if they name the same entry, whatever their case and
+/// the order of the values in a name of several values.
 #[derive(Clone, Debug)]
 pub struct Dn {
     text: String,
-    /// From the entry up to the root, in lower case; a name of several values has them sorted.
+    /// The names from the entry up to the root, in lower case. The values of a name with several
+    /// are sorted, because their order has no meaning (RFC 4514, section 2.2).
     names: Vec<Vec<Attribute>>,
-    /// The entry's own name as it is spelt.
+    /// The entry's own name, in the spelling of the text.
     own: Vec<Attribute>,
 }
 
 impl Dn {
-    /// Reads the string form; `None` for what is none, and for the forms that nobody writes any
-    /// more (quotes, `;`) or that hide their value (`#04…`).
+    /// Parses the string form. `None` if it is no distinguished name, and for forms that are
+    /// obsolete (quotes, `;`) or hide their value (`#04…`).
     pub fn parse(text: &str) -> Option<Self> {
         let spelt = crate::dn::parse(text)?;
         let own = spelt.first().cloned().unwrap_or_default();
@@ -32,17 +36,18 @@ impl Dn {
         Some(Self { text: text.to_owned(), names, own })
     }
 
-    /// As it was written.
+    /// The name as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// True if this is `base` or lies below it.
+    /// True if this entry is `base` itself or below it.
     pub fn is_below(&self, base: &Self) -> bool {
         self.names.ends_with(&base.names)
     }
 
-    /// The value that this entry's own name gives to the attribute.
+    /// The value that the entry's own name gives to `attribute`: `admins` for `cn` in
+    /// `cn=admins,dc=x`.
     pub fn value_of(&self, attribute: &str) -> Option<&str> {
         let found = self.own.iter().find(|(kind, _)| kind.eq_ignore_ascii_case(attribute));
         found.map(|(_, value)| value.as_str())

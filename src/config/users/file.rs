@@ -1,4 +1,8 @@
-//! `kind = "file"`: users in a `users.toml`.
+//! `kind = "file"`: a user source that is a file of the gateway itself, `users.toml`.
+//!
+//! The file is written by `tollhouse user`. Here only its path and its permissions are checked;
+//! `users` reads the users in it. A missing file is an error, unless the caller is about to create
+//! it.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +11,8 @@ use crate::config::files::Privacy;
 use crate::config::item::Item;
 use crate::config::reader::Table;
 
-/// `may_be_missing`: the caller is about to make the file.
+/// Reads the keys of the section. With `may_be_missing` the file need not exist: the caller creates
+/// it. With `bootstrap` it need not exist either, because the first start creates it.
 pub(super) fn read(table: &mut Table<'_>, may_be_missing: bool) -> UserSourceKind {
     let bootstrap = table.bool_or("bootstrap", false);
     let item = table.required("path", "the file that `tollhouse user add` writes");
@@ -28,6 +33,7 @@ fn read_path(item: &Item<'_>, may_be_missing: bool) -> Option<PathBuf> {
         );
         return None;
     }
+    // The file contains password hashes, so other users of the machine must not read it.
     item.read_path(&path, Privacy::Secret)?;
     Some(path)
 }

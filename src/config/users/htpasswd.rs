@@ -1,4 +1,7 @@
-//! `kind = "htpasswd"`: users in a file of Apache's `htpasswd`, with their groups beside it.
+//! `kind = "htpasswd"`: users in a file of Apache's `htpasswd`, with their groups in another file.
+//!
+//! Neither file is ever written by the gateway. Both must be readable when the configuration is
+//! checked; `users` parses them.
 
 use std::path::PathBuf;
 
@@ -8,17 +11,18 @@ use crate::config::files::Privacy;
 use crate::config::out::Out;
 use crate::config::reader::Table;
 
-/// An `htpasswd` file. It is never written.
+/// An `htpasswd` file as a user source. A hash that the gateway made itself is kept in its own
+/// store, never in this file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Htpasswd {
     pub path: PathBuf,
-    /// `group: user user`; each group is a role of its users.
+    /// Lines of the form `group: user user`. Each group is a role of its users.
     pub groups: Option<PathBuf>,
-    /// Roles of every user.
+    /// Roles that every user of the file has.
     pub roles: Vec<String>,
     pub allow_weak: AllowWeak,
-    /// Keep an argon2id hash here after the first login, which then decides for as long as the
-    /// file's own stays the same.
+    /// After the first login, keep an argon2id hash in the gateway's store. That hash decides from
+    /// then on, for as long as the hash in the file stays the same.
     pub import: bool,
 }
 

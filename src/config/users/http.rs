@@ -1,4 +1,9 @@
-//! `kind = "http"`: the login is delegated to a legacy system, in one of the dialects.
+//! `kind = "http"`: the password is verified by a legacy system, which is asked in one of the
+//! dialects.
+//!
+//! Names, passwords and roles belong to that system. During a migration its passwords can be
+//! imported: each successful login leaves a hash here, and finally the legacy system is not asked
+//! any more. The reader refuses a final import where two people could be taken for one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,51 +22,55 @@ use crate::config::warnings::WarningName;
 use crate::dialect::Dialect;
 use crate::identity::RESERVED_CLAIMS;
 
-/// A legacy system whose users log in here.
+/// A legacy system in which the users of this source log in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpUsers {
-    /// Where it is; before the dialect's paths. `None` where only what was imported decides.
+    /// The address that the dialect's paths are appended to. `None` if only imported hashes decide,
+    /// so that the system is not needed any more.
     pub url: Option<Uri>,
     pub dialect: Arc<Dialect>,
-    /// PEM of the CA to believe in place of the public ones, and its file.
+    /// The CA to trust instead of the public CAs: its file, and the PEM text in it.
     pub ca: Option<(PathBuf, String)>,
-    /// For one login, from resolving the name to the answer's last byte.
+    /// Time for one login, from resolving the host's name to the last byte of the answer.
     pub timeout: Duration,
-    /// Logins at once; a further one waits, within its own timeout.
+    /// Upper bound on logins at the same time. Further ones wait, within their own timeout.
     pub parallel: usize,
     pub import: Import,
     pub names: LegacyNames,
     pub map: UserMap,
-    /// The roles' names here, by what the system calls them; empty: the same.
+    /// The legacy system's names of roles, each with the name here; empty: the names are the same.
     pub role_names: BTreeMap<String, String>,
-    /// The roles of users of whom none is heard.
+    /// The roles of a user for whom the answer contains none.
     pub default_roles: Vec<String>,
 }
 
-/// Whether passwords are taken over.
+/// Whether verified passwords are kept here, so that the legacy system can be switched off one day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Import {
+    /// Nothing is kept: every login is verified by the legacy system.
     Off,
     /// Every login that succeeds there leaves a hash here.
     On,
-    /// And whoever has one is not asked for there any more.
+    /// As `On`; in addition, a user with a hash here is verified by it alone, and the legacy system
+    /// is not asked about them any more.
     Final,
 }
 
-/// How the system tells the names of two users apart, as the operator states it.
+/// How the legacy system compares the names of its users, as stated by the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LegacyNames {
-    /// To the letter, as far as anybody knows: `Bob` and `bob` may be two people.
+    /// Byte for byte, as far as is known: `Bob` and `bob` may be two people.
     Exact,
-    /// Never by upper and lower case alone: `Bob` and `bob` are one person.
+    /// Without regard to case: `Bob` and `bob` are one person.
     CaseBlind,
 }
 
-/// What `names` may say.
+/// The values of `names`.
 const NAMES: &[(&str, LegacyNames)] =
     &[("exact", LegacyNames::Exact), ("case_blind", LegacyNames::CaseBlind)];
 
-/// Where an answer says who the user is; `None`: where its dialect says it.
+/// The paths into an answer at which facts about the user are found. `None`: where the dialect puts
+/// that fact.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserMap {
     pub id: Option<HeardPath>,
@@ -72,31 +81,33 @@ pub struct UserMap {
     pub claims: BTreeMap<String, HeardPath>,
 }
 
-/// A path into what was heard.
+/// A path into the answer of the legacy system, or into the token that the answer contains.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeardPath {
     pub root: HeardRoot,
     pub path: Vec<String>,
 }
 
-/// What a path begins with.
+/// The value that a path begins at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeardRoot {
     /// The answer itself.
     Answer,
-    /// The claims of the token in it; the system itself has just given it out.
+    /// The claims of the token in the answer. Its signature is not verified: the legacy system
+    /// itself has just sent it.
     Token,
 }
 
-/// The client waits for it, and so does its dialect's patience (10 s).
+/// A client waits for this login, and dialects give up after 10 s.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(60);
-/// A legacy login may be slow; it must not be flooded by us.
+/// Legacy logins may be slow, and the gateway must not flood that system.
 const PARALLEL: usize = 16;
 
 impl HttpUsers {
-    /// The address of a legacy system: absolute, without user, query and fragment.
+    /// Parses the address of a legacy system: absolute, without user, query and fragment. `None`
+    /// for anything else.
     pub fn parse_url(text: &str) -> Option<Uri> {
         let url = text.parse::<Uri>().ok()?;
         let is_known = matches!(url.scheme_str(), Some("http" | "https"));
@@ -104,13 +115,15 @@ impl HttpUsers {
         (is_known && has_host && !text.contains(['@', '#', '?'])).then_some(url)
     }
 
-    /// True if what is sent there crosses a network unprotected.
+    /// True if data sent to this address crosses a network without encryption. Plain HTTP to
+    /// loopback does not leave the machine.
     pub fn is_in_the_clear(url: &Uri) -> bool {
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
         url.scheme_str() != Some("https") && !is_loopback(host)
     }
 
-    /// `None` where the dialect is none, which has been reported then.
+    /// Reads the keys of the section. `None` if there is no usable dialect, which has been
+    /// reported.
     pub(super) fn read(table: &mut Table<'_>, dialects: &Dialects) -> Option<Self> {
         let (import, final_item) = read_import(table);
         let names = table.get("names").and_then(|item| item.choice(NAMES));
@@ -121,6 +134,8 @@ impl HttpUsers {
         let parallel = table.count_or("parallel", PARALLEL, 1..=1024);
         let map = table.get("map").and_then(|item| item.table()).map(UserMap::read);
         let map = map.unwrap_or_default();
+        // A final import lets one hash decide for a name. If the legacy system takes `Bob` and
+        // `bob` for two people, the password of one would open the account of the other.
         if let Some(item) = final_item.filter(|_| !tells_people_apart(&map, names)) {
             item.issue(
                 "lets a hash decide for every spelling of a name, but two names that only look \
@@ -146,12 +161,13 @@ impl HttpUsers {
         })
     }
 
-    /// Whether two of its users can never be taken for one because of how their names are spelled.
+    /// True if two users can never be taken for one because of the spelling of their names: the
+    /// answers have ids, or the system itself ignores case.
     pub(in crate::config) fn tells_people_apart(&self) -> bool {
         tells_people_apart(&self.map, self.names)
     }
 
-    /// The keys of the section.
+    /// Adds the keys of the section to `out`.
     pub(super) fn print(&self, out: Out, config: &Config) -> Out {
         let plain = self.url.as_ref().filter(|url| Self::is_in_the_clear(url));
         let role_names = self.role_names.iter();
@@ -189,7 +205,7 @@ fn read_dialect(item: &Item<'_>, dialects: &Dialects) -> Option<Arc<Dialect>> {
     Some(dialect)
 }
 
-/// And `import_final`, where it is true.
+/// Reads `import` and `import_final`. The second part is the item of `import_final` if it is true.
 fn read_import<'a>(table: &mut Table<'a>) -> (Import, Option<Item<'a>>) {
     let import = table.get("import");
     let says_import = import.as_ref().and_then(Item::bool);
@@ -197,6 +213,8 @@ fn read_import<'a>(table: &mut Table<'a>) -> (Import, Option<Item<'a>>) {
     if let (Some(item), Some(_), Some(false)) = (&import, &final_item, says_import) {
         item.issue("is needed for import_final: only what was imported can decide");
     }
+    // `import_final` alone implies the import; an explicit `import = false` contradicts it and was
+    // reported.
     let import = match (&final_item, says_import) {
         (Some(_), _) => Import::Final,
         (None, Some(true)) => Import::On,
@@ -217,7 +235,7 @@ fn read_url(table: &mut Table<'_>, import: Import) -> Option<Uri> {
     let text = item.text()?;
     let url = HttpUsers::parse_url(text);
     let Some(url) = url else {
-        // What stands there may have a password in it.
+        // The address may contain a password, so it is hidden.
         let remedy = format!("must be an address without user, query and fragment, {EXAMPLE}");
         if text.contains(['@', '?']) {
             item.hidden_issue(remedy)
@@ -284,7 +302,8 @@ impl UserMap {
 }
 
 impl HeardPath {
-    /// `"answer.user.role"`, or a list where a name has dots: `["token", "https://a.b/roles"]`.
+    /// Reads a path: `"answer.user.role"`, or a list for names with dots:
+    /// `["token", "https://a.b/roles"]`.
     fn read(item: &Item<'_>) -> Option<Self> {
         let words: Vec<String> = if item.is_text() {
             item.text()?.split('.').map(str::to_owned).collect()

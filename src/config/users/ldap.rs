@@ -1,4 +1,5 @@
-//! `kind = "ldap"`: users of a directory, found by a search and proved by a bind.
+//! `kind = "ldap"`: users of a directory. A search finds the user, and a bind verifies the
+//! password.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,28 +15,28 @@ use crate::config::warnings::WarningName;
 use crate::identity::RESERVED_CLAIMS;
 use crate::secret::SecretString;
 
-/// A directory.
+/// A directory as a user source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ldap {
-    /// Tried in this order; not empty.
+    /// Tried in this order. Invariant: not empty, because a section without a server is refused.
     pub servers: Vec<LdapServer>,
-    /// CA to believe instead of the public ones: its file and the PEM in it.
+    /// The CA to trust instead of the public CAs: its file, and the PEM text in it.
     pub ca: Option<(PathBuf, String)>,
-    /// Whom searches are made as; anonymous without.
+    /// Name and password for searches; `None`: searches are anonymous.
     pub bind: Option<(String, SecretString)>,
-    /// Users are below it.
+    /// Only entries below it are users.
     pub base: Dn,
-    /// Finds the user of a name; has `{name}` in it.
+    /// The search filter that finds a user by name; `{name}` in it stands for the name.
     pub filter: String,
-    /// Finds the user of an address; without one nobody logs in by e-mail.
+    /// The filter for an e-mail address; `None`: users cannot log in by e-mail.
     pub email_filter: Option<String>,
-    /// Who matches it is disabled.
+    /// Users that match it are disabled.
     pub disabled_filter: Option<String>,
     pub attributes: LdapAttributes,
     pub groups: Option<LdapGroups>,
-    /// Connections for searches, and as many for proving passwords.
+    /// Number of connections for searches, and as many again for verifying passwords.
     pub parallel: usize,
-    /// For everything that one login step asks.
+    /// Time for all requests of one login step together.
     pub timeout: Duration,
 }
 
@@ -44,48 +45,50 @@ pub struct Ldap {
 pub struct LdapServer {
     /// `ldap://host:port` or `ldaps://host:port`.
     pub url: String,
-    /// StartTLS is required before anything is said.
+    /// StartTLS is required before any other request is sent.
     pub starttls: bool,
 }
 
-/// Which attribute holds what.
+/// The attributes that facts about a user are read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LdapAttributes {
     pub id: String,
     pub name: String,
     pub email: String,
-    /// Its values are role names.
+    /// Its values are names of roles.
     pub roles: Option<String>,
-    /// Its values are scopes.
+    /// Its values are names of scopes.
     pub scopes: Option<String>,
-    /// Its values are the DNs of the user's groups (`memberOf`).
+    /// Its values are the DNs of the user's groups, as in `memberOf`.
     pub groups: Option<String>,
-    /// Claims and the attributes they are taken from.
+    /// Pairs of a claim and the attribute that it is read from.
     pub claims: Vec<(String, String)>,
 }
 
-/// Groups that give roles.
+/// The groups of a directory that give roles to their members.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LdapGroups {
-    /// Groups are below it; others give nothing.
+    /// Only groups below it count. Without this bound, anybody who may create a group somewhere in
+    /// the directory could give themselves a role.
     pub base: Dn,
-    /// Finds a user's groups by `{dn}` or `{name}`; not used where an attribute names them.
+    /// Finds the groups of a user by `{dn}` or `{name}`. Unused if an attribute of the user lists
+    /// them.
     pub filter: String,
-    /// A group's name.
+    /// The attribute with a group's name.
     pub attribute: String,
     pub roles: GroupRoles,
 }
 
-/// What groups give.
+/// How roles follow from groups.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GroupRoles {
-    /// A role of the group's own name.
+    /// The role has the name of the group.
     ByName,
-    /// Those that are listed for it; others give nothing.
+    /// The roles listed for the group; a group that is not listed gives none.
     Listed(Vec<(GroupKey, Vec<String>)>),
 }
 
-/// What a group is listed by.
+/// How a listed group is identified.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GroupKey {
     Dn(Dn),
@@ -93,13 +96,13 @@ pub enum GroupKey {
 }
 
 impl Ldap {
-    /// Whether its ids are UUIDs that it makes by itself.
+    /// True if user ids are UUIDs, which the directory makes itself and never reuses.
     pub(super) fn has_unique_ids(&self) -> bool {
         [ID, "objectGUID"].iter().any(|id| self.attributes.id.eq_ignore_ascii_case(id))
     }
 }
 
-/// An operational attribute of every directory that follows RFC 4530; survives renaming.
+/// An operational attribute of directories that follow RFC 4530; it survives a renaming.
 const ID: &str = "entryUUID";
 const NAME: &str = "uid";
 const EMAIL: &str = "mail";
@@ -107,13 +110,13 @@ const GROUP_FILTER: &str = "(member={dn})";
 const GROUP_NAME: &str = "cn";
 const PARALLEL: usize = 8;
 const MOST_PARALLEL: u64 = 256;
-/// A directory in the same house answers in milliseconds; a login waits for it.
+/// A local directory answers in milliseconds; the client waits for this step.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const WAIT: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(60);
 
 impl Ldap {
-    /// `None` where nothing could be made of it, which has been reported then.
+    /// `None` if no usable source could be read, which has been reported.
     pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
         let servers = read_servers(table);
         let ca = table.get("ca");
@@ -150,7 +153,7 @@ impl Ldap {
         })
     }
 
-    /// Adds its keys to those that all kinds have.
+    /// Adds the keys of the section to `out`.
     pub(super) fn print(&self, out: Out, config: &Config) -> Out {
         let urls = self.servers.iter().map(|server| server.url.clone());
         let plain = |server: &LdapServer| !server.starttls && server.url.starts_with("ldap:");
@@ -306,7 +309,7 @@ fn read_servers(table: &mut Table<'_>) -> Vec<LdapServer> {
     servers.into_iter().map(|(server, _)| server).collect()
 }
 
-/// A server, and whether no network is between it and us, or TLS.
+/// A server, and whether passwords are safe on the way to it (TLS, or the same machine).
 fn read_server(item: &Item<'_>, starttls: bool) -> Option<(LdapServer, bool)> {
     let url = item.text()?;
     let read = || {
@@ -324,7 +327,7 @@ fn read_server(item: &Item<'_>, starttls: bool) -> Option<(LdapServer, bool)> {
         is_host_name(host).then(|| (host.to_owned(), port, is_tls))
     };
     let Some((host, port, is_tls)) = read() else {
-        // It may hold a password.
+        // The value is hidden, because it may contain a password.
         item.hidden_issue("must be ldaps:// or ldap:// with a host name or IPv4 address and port");
         return None;
     };
@@ -339,7 +342,7 @@ fn read_bind(table: &mut Table<'_>) -> Option<(String, SecretString)> {
     if dn.is_some() != password.is_some() {
         table.issue("", "needs both bind_dn and bind_password, or neither (anonymous searches)");
     }
-    // Active Directory takes `user@domain` too, so it need not be a DN.
+    // Active Directory also accepts `user@domain`, so the name need not be a DN.
     Some((dn?.word()?, password?.secret()?))
 }
 
@@ -357,7 +360,7 @@ fn missing_filter(table: &Table<'_>) -> Option<String> {
     None
 }
 
-/// A filter that finds one user, or, with any name in its place, all.
+/// Reads a filter that finds one user by name. Filled with `*`, it must find all of them (`=*`).
 fn read_user_filter(table: &mut Table<'_>, key: &'static str) -> Option<String> {
     let item = table.get(key)?;
     let filter = read_filter(&item, &["{name}"]).unwrap_or_default();
@@ -394,7 +397,7 @@ fn read_attribute(table: &mut Table<'_>, key: &'static str) -> Option<String> {
 
 fn attribute(item: &Item<'_>) -> Option<String> {
     let name = item.word()?;
-    // Options (`;binary`) change the attribute's name in the answer.
+    // Options such as `;binary` would change the attribute's name in the answer.
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     if !name.bytes().all(fits) {
         item.issue("must be the name of an attribute, for example \"mail\"");

@@ -1,6 +1,8 @@
-//! `[[users]]`: where users come from.
+//! `[[users]]`: the sources of users.
 //!
-//! What all kinds have in common is here; each kind has a file of its own.
+//! The settings that all kinds of sources share are here: the name, the meaning of ids, and what
+//! happens while a source is unavailable. Each kind has a file of its own for the rest. `users`
+//! opens the sources that are described here.
 
 mod dn;
 mod file;
@@ -30,26 +32,27 @@ pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, LegacyNames, UserM
 pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer};
 pub use self::sql::{SqlColumn, SqlColumns, SqlDatabase, SqlUsers};
 
-/// A source of users, asked in the order of the file.
+/// A source of users. Sources are asked in the order of the file, and the first that knows a name
+/// decides about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UserSource {
     pub name: String,
     pub kind: UserSourceKind,
-    /// Its ids mean the same people as those of every other source that says so (`ids =
-    /// "shared"`).
+    /// Ids of this source mean the same people as equal ids of every other source with the same
+    /// setting (`ids = "shared"`).
     pub shares_ids: bool,
-    /// While it is unavailable the next source is asked (`on_unavailable = "next"`); otherwise
-    /// its users are answered 503.
+    /// While this source is unavailable, the next one is asked (`on_unavailable = "next"`). By
+    /// default its users get 503: another source may have a different person of the same name.
     pub passed_over: bool,
 }
 
-/// What a source is made of.
+/// The kind of a source, with the settings of that kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UserSourceKind {
-    /// `users.toml`.
+    /// A file of users that the gateway itself writes.
     File {
         path: PathBuf,
-        /// Make one user at first start if the file is missing.
+        /// Create one user at the first start, if the file is missing.
         bootstrap: bool,
         allow_weak: AllowWeak,
     },
@@ -57,14 +60,15 @@ pub enum UserSourceKind {
     Htpasswd(Htpasswd),
     /// A directory.
     Ldap(Box<Ldap>),
-    /// A database.
+    /// A database, asked with a query of the operator's.
     Sql(Box<SqlUsers>),
     /// A legacy system, asked in a dialect.
     Http(Box<HttpUsers>),
 }
 
 impl UserSourceKind {
-    /// Whether its users' ids are whatever it says, numbers perhaps, and none that no other has.
+    /// True if user ids come from the source and may be equal to ids of another source, as row
+    /// numbers are. False for ids that contain the source's name, and for UUIDs.
     pub(super) fn has_ids_of_its_own(&self) -> bool {
         match self {
             Self::File { .. } | Self::Htpasswd(_) => false,
@@ -76,7 +80,7 @@ impl UserSourceKind {
 }
 
 impl UserSource {
-    /// What its ids are worth outside of it.
+    /// How far an id of this source identifies a person outside of the source.
     pub fn id_rule(&self) -> IdRule {
         match (self.shares_ids, self.kind.has_ids_of_its_own()) {
             (true, _) => IdRule::Shared,
@@ -90,7 +94,7 @@ const SHARES_IDS: [(&str, bool); 2] = [("own", false), ("shared", true)];
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
 
 impl UserSource {
-    /// `None` where the kind is none, which has been reported then.
+    /// Reads one section. `None` if there is no usable source, which has been reported.
     pub(super) fn read(
         mut table: Table<'_>,
         names: &mut Names,
@@ -109,7 +113,7 @@ impl UserSource {
             Some("sql") => UserSourceKind::Sql(Box::new(SqlUsers::read(&mut table)?)),
             Some("http") => UserSourceKind::Http(Box::new(HttpUsers::read(&mut table, dialects)?)),
             other => {
-                // The keys of such a source are not to be reported one by one as well.
+                // Without a kind it is unknown which keys are right, so none of them is reported.
                 table.entries();
                 if let (Some(item), Some(_)) = (&kind, other) {
                     item.issue(format!("no such kind of source; there are {}", KINDS.join(", ")));
@@ -120,7 +124,8 @@ impl UserSource {
         Some(Self { name, kind, shares_ids, passed_over })
     }
 
-    /// A source whose file the caller is about to make or change; `None` if it is no file.
+    /// Reads a section for a command that creates or changes its file. `None` if the section is of
+    /// another kind, whose faults do not matter to that command.
     pub(super) fn read_file(mut table: Table<'_>, names: &mut Names) -> Option<Self> {
         let name = names.read(&mut table, None);
         let kind = table.get("kind");
@@ -136,7 +141,7 @@ impl UserSource {
 }
 
 impl UserSource {
-    /// The section as TOML; secrets are hidden.
+    /// The section as TOML. Secrets are printed as `HIDDEN`.
     pub(super) fn print(&self, config: &Config) -> toml::Table {
         let out = Out::default()
             .text("name", &self.name)
@@ -160,6 +165,7 @@ impl UserSource {
 fn read_passed_over(table: &mut Table<'_>) -> bool {
     let Some(item) = table.get("on_unavailable") else { return false };
     let passed_over = item.choice(&[("refuse", false), ("next", true)]).unwrap_or(false);
+    // A fallback can let somebody in as another person, so it is never silent.
     if passed_over {
         item.warn(
             WarningName::NextSource,

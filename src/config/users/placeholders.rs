@@ -1,16 +1,17 @@
-//! The placeholders of a SQL statement: whether as many values are bound as it asks for.
+//! Checks the placeholders of an SQL statement: whether it has as many as values are bound to it.
 //!
-//! A statement that asks for others fails only when somebody logs in. What stands in strings,
-//! names and comments is none.
+//! A statement with the wrong number is accepted by the database library and fails only when
+//! somebody logs in. Placeholders inside strings, quoted names and comments do not count, so those
+//! are removed first. This is no SQL parser: it knows only how they begin and end.
 
-/// How a database's statements write what is bound to them.
+/// How a database writes the placeholders of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placeholders {
     /// PostgreSQL: `$1`.
     Numbered,
     /// MySQL and MariaDB: `?`.
     InOrder,
-    /// SQLite: both, and `?1`.
+    /// SQLite: `$1`, `?1` and `?`.
     Either,
 }
 
@@ -23,7 +24,8 @@ impl Placeholders {
         }
     }
 
-    /// Whether `statement` asks for exactly what `bound` names.
+    /// Checks that `statement` has exactly one placeholder for each name in `bound`; a placeholder
+    /// may occur several times. The error says which there are and which are needed.
     pub(super) fn check(self, statement: &str, bound: &[&str]) -> Result<(), String> {
         let asked = self.asked(&bare(statement))?;
         let wanted: Vec<usize> = (1..=bound.len()).collect();
@@ -44,7 +46,7 @@ impl Placeholders {
         Err(format!("asks for {given}, but what is bound is {}", list.join(", ")))
     }
 
-    /// The numbers of what is asked for, each once.
+    /// The numbers of the placeholders in the statement, sorted, each once. `?` counts up.
     fn asked(self, bare: &str) -> Result<Vec<usize>, String> {
         let mut numbers = Vec::new();
         let mut unnumbered = 0;
@@ -58,7 +60,7 @@ impl Placeholders {
                     return Err("has `$1`, which MySQL and MariaDB do not know: write ?".to_owned());
                 }
                 ("$", Ok(number), _) | ("?", Ok(number), Self::Either) => numbers.push(number),
-                // An operator of PostgreSQL's JSON.
+                // `?` is an operator of PostgreSQL's JSON types, and a lone `$` is no placeholder.
                 ("?", _, Self::Numbered) | ("$", Err(_), _) => {}
                 _ => {
                     unnumbered += 1;
@@ -72,7 +74,7 @@ impl Placeholders {
     }
 }
 
-/// A statement without its strings, quoted names and comments.
+/// The statement without strings, quoted names and comments.
 fn bare(statement: &str) -> String {
     let mut bare = String::with_capacity(statement.len());
     let mut rest = statement;
@@ -88,7 +90,8 @@ fn bare(statement: &str) -> String {
             bare.push(first);
             rest = rest.get(first.len_utf8()..).unwrap_or_default();
         } else {
-            // What is left out still parts what stands around it.
+            // A space takes the place of the removed part, so that the words around it do not
+            // become one.
             bare.push(' ');
             rest = rest.get(end..).unwrap_or_default();
         }
@@ -96,13 +99,15 @@ fn bare(statement: &str) -> String {
     bare
 }
 
-/// The length of a text up to and with `end`, looked for from `from` on.
+/// The length of the text up to the end of the first `end` at or after `from`; the whole length if
+/// there is none.
 fn after(text: &str, from: usize, end: &str) -> usize {
     let rest = text.get(from..).unwrap_or_default();
     rest.find(end).map_or(text.len(), |at| from + at + end.len())
 }
 
-/// The length of `$tag$ … $tag$` (PostgreSQL), if a text begins with one.
+/// The length of a dollar-quoted string (PostgreSQL's `$tag$ … $tag$`), if the text begins with
+/// one.
 fn dollar_quoted(text: &str) -> Option<usize> {
     let tag = text.get(1..)?.split('$').next()?;
     let is_tag = tag.chars().all(|letter| letter.is_alphanumeric() || letter == '_')

@@ -1,4 +1,8 @@
-//! `kind = "sql"`: users in a database, read by a query of the operator's.
+//! `kind = "sql"`: users in a database, read with a query that the operator writes.
+//!
+//! The gateway knows no schema. It binds the name to the query and reads the columns of the one row
+//! by their names; only an optional `update` writes. Statements are checked for their placeholders
+//! here and run by `users`. `SqlDatabase` is also used by issuers that look pairs up.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,39 +21,40 @@ use crate::secret::SecretString;
 #[derive(Clone, Debug, PartialEq)]
 pub struct SqlUsers {
     pub database: SqlDatabase,
-    /// One row for a login name, which is the only bound value.
+    /// Returns one row for a login name. The name is the only value that is bound.
     pub query: String,
-    /// The same for an e-mail address; without it nobody logs in by one.
+    /// The same for an e-mail address; `None`: users cannot log in by e-mail.
     pub email_query: Option<String>,
-    /// Replaces a hash: new hash, name, old hash are bound. Without it the database is only read.
+    /// Replaces a hash. The new hash, the name and the old hash are bound; the old one keeps two
+    /// gateways from overwriting each other. `None`: the database is only read.
     pub update: Option<String>,
     pub columns: SqlColumns,
     pub allow_weak: AllowWeak,
-    /// Keep an argon2id hash here after the first login, which then decides for as long as the
-    /// database's own stays the same.
+    /// After the first login, keep an argon2id hash in the gateway's store. That hash decides from
+    /// then on, for as long as the hash in the database stays the same.
     pub import: bool,
 }
 
-/// Where a database is and how it is asked.
+/// The address of a database, and the settings of the connections to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SqlDatabase {
-    /// May hold a password.
+    /// The URL, which may contain a password.
     pub url: SecretString,
-    /// Whether the URL is a secret, or stands in the file.
+    /// True if the URL comes from a variable or file, false if it is written in the configuration.
     pub is_secret: bool,
-    /// What a path in it is relative to.
+    /// A relative path in an SQLite URL is relative to this folder.
     pub folder: PathBuf,
-    /// PEM of a CA to believe beside the public ones.
+    /// A CA to trust in addition to the public ones: its file, and the PEM text in it.
     pub ca: Option<(PathBuf, String)>,
-    /// Speak without TLS to a server that is not this machine.
+    /// Connect without TLS to a server on another machine.
     pub allow_plain: bool,
     pub timeout: Duration,
     pub parallel: usize,
 }
 
-/// Which column of the query's row holds what. Name and password have to be there, and so has
-/// what the operator wrote out: he counts on that. Of the others, one that is not there says
-/// nothing.
+/// The columns of the query's row. Name and password must be there, and so must every column that
+/// the operator has named, because they rely on it. Any other column may be missing; the user then
+/// has nothing of that kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SqlColumns {
     pub id: SqlColumn,
@@ -59,7 +64,7 @@ pub struct SqlColumns {
     pub roles: SqlColumn,
     pub scopes: SqlColumn,
     pub disabled: SqlColumn,
-    /// Claim and column.
+    /// Pairs of a claim and the column that it is read from.
     pub claims: Vec<(String, String)>,
 }
 
@@ -67,19 +72,20 @@ pub struct SqlColumns {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SqlColumn {
     pub name: String,
-    /// Whether a query without it is refused.
+    /// A query without this column is refused.
     pub is_needed: bool,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(60);
-/// A look-up by key takes a millisecond; more connections than this would not make it quicker.
+/// A look-up by key takes about a millisecond; more connections would not make it faster.
 const PARALLEL: usize = 8;
 const SCHEMES: &str = "must begin with \"postgres://\", \"mysql://\" or \"sqlite:\", for example \"postgres://gateway@db.example/users\"";
 
 impl SqlUsers {
-    /// `None` where the database is none, which has been reported then.
+    /// Reads the keys of the section. `None` if there is no usable database, which has been
+    /// reported.
     pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
         let database = SqlDatabase::read(table);
         let kind = database.as_ref().map(|database| Placeholders::of(database.url.expose()));
@@ -97,6 +103,8 @@ impl SqlUsers {
         let allow_weak = AllowWeak::read(table);
         let import = table.get("import");
         let imports = import.as_ref().and_then(Item::bool).unwrap_or(false);
+        // With both, an updated hash in the database would differ from the one that was imported,
+        // and every login would be imported again.
         if let (Some(item), true, Some(_)) = (&import, imports, &update) {
             item.issue("is of no use: `update` replaces the hashes in the database itself");
         }
@@ -112,7 +120,7 @@ impl SqlUsers {
     }
 
     pub(super) fn print(&self, out: Out, config: &Config) -> Out {
-        // One that was not written out would be needed if it were.
+        // A column that was not named is left out: naming it would make it required.
         let named = self.columns.named().into_iter().filter(|(_, column)| column.is_needed);
         let named = named.fold(Out::default(), |out, (key, column)| out.text(key, &column.name));
         let claims = self.columns.claims.iter();
@@ -128,8 +136,8 @@ impl SqlUsers {
     }
 }
 
-/// A query that asks for something that is bound: one without a placeholder answers the same for
-/// every name.
+/// Reads a query with a placeholder for the name. A query without one would return the same row for
+/// every name, and so let everybody in as one user.
 fn read_query(item: &Item<'_>, kind: Option<Placeholders>) -> Option<String> {
     let query = item.word()?;
     if !query.contains("$1") && !query.contains('?') {
@@ -140,16 +148,18 @@ fn read_query(item: &Item<'_>, kind: Option<Placeholders>) -> Option<String> {
     Some(query)
 }
 
-/// What is bound to a query.
+/// The values bound to a query, in their order.
 const NAMED: &[&str] = &["the name"];
-/// What is bound to `update`.
+/// The values bound to `update`, in their order.
 const UPDATED: &[&str] = &["the new hash", "the name", "the old hash"];
 
 impl SqlDatabase {
-    /// `None` where the URL is none, which has been reported then.
+    /// Reads the database of a section. `None` if its URL is unusable, which has been reported.
     pub(in crate::config) fn read(table: &mut Table<'_>) -> Option<Self> {
         let item = table.required("url", "the database: { env = \"NAME\" } or { file = \"path\" }");
         let ca = table.get("ca").and_then(|item| item.read_certificates());
+        // Only the settings of a local database are safe without TLS, so an unencrypted connection
+        // over a network is warned of.
         let tls = table.get("tls");
         let allow_plain =
             tls.as_ref().and_then(|item| item.choice(&[("verify", false), ("none", true)]));
@@ -183,7 +193,7 @@ impl SqlDatabase {
     }
 }
 
-/// A URL that stands in the file: without a password.
+/// Reads a URL that is written in the configuration. It must not contain a password.
 fn read_plain_url(item: &Item<'_>) -> Option<SecretString> {
     let text = item.text()?;
     let authority = text.split_once("://").map_or("", |(_, rest)| rest);
@@ -196,7 +206,7 @@ fn read_plain_url(item: &Item<'_>) -> Option<SecretString> {
     Some(text.into())
 }
 
-/// The host of a database's URL; empty for this machine, `None` for what is no such URL.
+/// The host of a database's URL; empty for this machine. `None` if the URL is of no known kind.
 fn host(url: &str) -> Option<&str> {
     if url.strip_prefix("sqlite:").is_some_and(|path| !path.trim_start_matches('/').is_empty()) {
         return Some("");
@@ -219,7 +229,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 impl From<&str> for SqlColumn {
-    /// A column that is needed.
+    /// A required column of this name.
     fn from(name: &str) -> Self {
         Self { name: name.to_owned(), is_needed: true }
     }
@@ -242,20 +252,20 @@ impl Default for SqlColumns {
 }
 
 impl SqlColumns {
-    /// Every column that is read.
+    /// The names of all columns that are read.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         let own = self.named().into_iter().map(|(_, column)| column.name.as_str());
         own.chain(self.claims.iter().map(|(_, column)| column.as_str()))
     }
 
-    /// Those that a query has to have.
+    /// The names of the columns that the query's result must have.
     pub fn needed(&self) -> impl Iterator<Item = &str> {
         let own = self.named().into_iter().filter(|(_, column)| column.is_needed);
         let own = own.map(|(_, column)| column.name.as_str());
         own.chain(self.claims.iter().map(|(_, column)| column.as_str()))
     }
 
-    /// All but those of claims, by their keys in the configuration.
+    /// All columns except those of claims, each with its key in the configuration.
     fn named(&self) -> [(&'static str, &SqlColumn); 7] {
         let Self { id, name, email, password, roles, scopes, disabled, claims: _ } = self;
         [

@@ -1,24 +1,27 @@
-//! `allow_weak`: fast password hashes that a source takes nevertheless, until they are replaced.
+//! `allow_weak`: fast password hashes that a source accepts until they have been replaced.
+//!
+//! Such hashes come from older systems. They can be guessed at billions per second after a theft,
+//! so none is accepted by default, and accepting one is warned of.
 
 use crate::config::reader::Table;
 use crate::config::warnings::WarningName;
 
-/// A way to store passwords that is as fast to guess as to check.
+/// A password hash that is as fast to guess as it is to verify, because it has no cost parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WeakScheme {
     /// LDAP's `{SSHA}`: SHA-1 of password and salt.
     Ssha,
     Ssha256,
     Ssha512,
-    /// MD5 of `user:domain:password`.
+    /// MD5 of `user:domain:password`, as Webitel stores it.
     WebitelMd5,
 }
 
 impl WeakScheme {
-    /// All there are.
+    /// All weak schemes.
     pub const ALL: [Self; 4] = [Self::Ssha, Self::Ssha256, Self::Ssha512, Self::WebitelMd5];
 
-    /// The name in the configuration and in metrics.
+    /// The name of the scheme in the configuration and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ssha => "ssha",
@@ -29,22 +32,22 @@ impl WeakScheme {
     }
 }
 
-/// The weak schemes that a source takes; by default none.
+/// The weak schemes that a source accepts; empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowWeak(Vec<WeakScheme>);
 
 impl AllowWeak {
-    /// Every scheme: for looking at users without letting anybody in.
+    /// Accepts every scheme. Only for listing users: nobody is let in with it.
     pub fn all() -> Self {
         Self(WeakScheme::ALL.to_vec())
     }
 
-    /// Whether hashes of this scheme are taken.
+    /// True if hashes of this scheme are accepted.
     pub fn allows(&self, scheme: WeakScheme) -> bool {
         self.0.contains(&scheme)
     }
 
-    /// The key `allow_weak` of a `[[users]]` section.
+    /// Reads the key `allow_weak` of a `[[users]]` section.
     pub(super) fn read(table: &mut Table<'_>) -> Self {
         let Some(item) = table.get("allow_weak") else { return Self::default() };
         let choices = WeakScheme::ALL.map(|scheme| (scheme.as_str(), scheme));
