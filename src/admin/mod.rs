@@ -15,6 +15,7 @@ mod operations;
 mod reload;
 mod serve;
 mod sessions;
+pub(crate) mod socket_access;
 mod status;
 mod totp;
 mod upstreams;
@@ -23,7 +24,6 @@ pub use self::api::AdminCommand;
 pub use self::health::Readiness;
 pub use self::operations::ConfigSource;
 pub(crate) use self::operations::Operations;
-pub(crate) use self::reload::ProbeListener;
 pub(crate) use self::serve::{SocketDoor, TcpDoor};
 
 /// The unix socket's name in the state folder.

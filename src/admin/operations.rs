@@ -31,7 +31,7 @@ use crate::users::{Name, UserKey};
 pub type ConfigSource = fn(&std::path::Path) -> Result<Config, String>;
 
 /// A running gateway as its operators see it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Operations {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) listening: Arc<Listening>,
@@ -40,9 +40,11 @@ pub(crate) struct Operations {
     /// The access log and the audit log.
     pub(crate) sinks: [Sink; 2],
     pub(crate) log_format: Option<LogFormatSwitch>,
-    pub(crate) probes: ProbeListener,
+    pub(crate) probes: Arc<ProbeListener>,
     /// Cancelled with the store, whose successor does from then on what is done without a request.
     pub(crate) given_up: CancellationToken,
+    /// The system's user for whom commands are carried out; `None` for the gateway itself.
+    pub(crate) operator: Option<u32>,
 }
 
 /// What came of a command: its answer, or a status and a sentence.
@@ -137,6 +139,8 @@ impl Operations {
         let source = self.source.ok_or_else(|| conflict("this gateway has no file".to_owned()))?;
         let operations = self.clone();
         let path = self.gateway.generation().config.path.clone();
+        // The reload's own line in the audit says how it ended, this one who asked for it.
+        self.audit("reload", &path.display().to_string());
         let reloading = move || operations.reload(|| source(&path));
         let reloaded = self.gateway.shared.back_room.block_on_thread(reloading).await;
         let reloaded = reloaded.ok_or_else(|| failed("the reload panicked"))?;
@@ -240,7 +244,8 @@ impl Operations {
 
     fn write(&self, event: &AuditEvent<'_>) {
         let shared = &self.gateway.shared;
-        let actor = Actor { address: None, request_id: "-", login: "-" };
+        let operator = self.operator;
+        let actor = Actor { address: None, request_id: "-", login: "-", operator };
         shared.audit.write(shared.clock.now(), &actor, event);
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::socket_access::{self, may_give_to};
 use super::{Operations, TcpDoor};
 use crate::config::{Config, LogTarget};
 use crate::gateway::{Commit, ReloadError, Reloaded, key_options, longest_access};
@@ -69,6 +70,9 @@ enum Refused {
         source: std::io::Error,
     },
 
+    #[error("[admin] socket: the gateway's user has to be a member of the group `{group}`")]
+    AdminGroup { group: String },
+
     #[error("[login_limits] hashing: the threads cannot be started")]
     Threads(#[source] std::io::Error),
 }
@@ -92,6 +96,10 @@ impl Operations {
             open_log("access", &last.log.access, &next.log.access)?,
             open_log("audit", &last.log.audit, &next.log.audit)?,
         ];
+        let access = (last.admin.socket != next.admin.socket).then(|| next.admin.socket.clone());
+        if let Some(group) = next.admin.socket.group.as_ref().filter(|group| !may_give_to(group)) {
+            return Err(failed(Refused::AdminGroup { group: group.name.clone() }));
+        }
         let is_moved = last.admin.address != next.admin.address;
         let ours: Vec<u16> = self.probes.address().iter().map(SocketAddr::port).collect();
         let door = if is_moved { TcpDoor::bind(next, &ours).map_err(failed)? } else { None };
@@ -108,6 +116,11 @@ impl Operations {
             ring.iter().for_each(|event| operations.audit_key(event));
             operations.apply(&next, outputs);
             operations.listening.apply(listeners);
+            if let Some(access) = access
+                && let Err(error) = socket_access::change(&next.state.dir, &access)
+            {
+                tracing::error!(%error, "the admin socket cannot be given the group and mode that [admin] socket says");
+            }
             if is_moved && let Err(error) = operations.probes.replace(door, &operations) {
                 tracing::error!(%error, "probes are not answered at the new admin address");
             }

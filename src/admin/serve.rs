@@ -1,14 +1,15 @@
 //! The operators' listeners: TCP for probes and metrics, a unix socket for everything else.
 //!
 //! The TCP listener has no way to change anything, so a page in an operator's browser has none
-//! either; the unix socket is its owner's alone (0600).
+//! either; the unix socket is its owner's alone (0600), and a group's where `[admin] socket` names
+//! one.
 
 use std::convert::Infallible;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +19,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::socket_access::grant_socket;
 use super::{AdminCommand, Operations, SOCKET, health};
 use crate::body::{Body, Response};
 use crate::config::Config;
@@ -34,6 +37,8 @@ use crate::telemetry::metrics;
 /// Operators and probes at once; more wait to be accepted.
 const CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Operators who connect while others are being accepted.
+const BACKLOG: i32 = 128;
 /// A key in PEM form is the largest thing that is sent here.
 const BODY_LIMIT: u64 = 64 << 10;
 /// After a failed accept (no descriptors left, most likely).
@@ -67,7 +72,9 @@ impl TcpDoor {
         let back_room = &operations.gateway.shared.back_room;
         let _runtime = back_room.handle().enter();
         let listener = TcpListener::from_std(self.0)?;
+        // An operator who has this listener opened by a reload does not act by it.
         let door = Door { operations: operations.clone(), may_change: false, places: places() };
+        let door = door.by(None);
         spawn_until(back_room, stop, async move {
             loop {
                 let accepted = listener.accept().await.map(|(stream, _)| stream);
@@ -95,12 +102,16 @@ impl SocketDoor {
             // The store is ours alone by now, so a socket file here was left by a gateway that is
             // gone, or that has nothing to do any more but to finish.
             let _ = fs::remove_file(&path);
-            let socket = std::os::unix::net::UnixListener::bind(&path)?;
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            socket.bind(&SockAddr::unix(&path)?)?;
             let file = SocketFile::new(&path)?;
-            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            // Before `listen`: if somebody could connect under the mode that the file was made
+            // with, that connection would be in the queue whatever the mode is by then.
+            grant_socket(&path, &config.admin.socket)?;
+            socket.listen(BACKLOG)?;
             socket.set_nonblocking(true)?;
             let owner = fs::metadata(&path)?.uid();
-            Ok(Self { socket, file, owner })
+            Ok(Self { socket: socket.into(), file, owner })
         };
         open().map_err(|source| BindError::of(path.display().to_string(), source))
     }
@@ -120,15 +131,17 @@ impl SocketDoor {
             let _file = file;
             loop {
                 let accepted = socket.accept().await.map(|(stream, _)| stream);
-                // Whoever connected before the socket was made 0600 is still in its queue.
-                let is_owner = |stream: &UnixStream| {
-                    stream.peer_cred().is_ok_and(|peer| [owner, 0].contains(&peer.uid()))
-                };
-                if accepted.as_ref().is_ok_and(|stream| !is_owner(stream)) {
+                let peer = accepted.as_ref().ok().map(UnixStream::peer_cred);
+                let peer = peer.and_then(Result::ok).map(|peer| peer.uid());
+                // The kernel has compared the peer with the socket's group and mode. The groups of
+                // a peer are not asked for again: SO_PEERCRED tells only the first of them.
+                let is_let_in =
+                    peer.is_some_and(|peer| [owner, 0].contains(&peer)) || door.is_open_to_group();
+                if accepted.is_ok() && !is_let_in {
                     tracing::warn!("somebody else's connection to the admin socket was closed");
                     continue;
                 }
-                door.admit(accepted).await;
+                door.by(peer).admit(accepted).await;
             }
         });
         Ok(())
@@ -158,6 +171,16 @@ struct Door {
 }
 
 impl Door {
+    fn is_open_to_group(&self) -> bool {
+        self.operations.gateway.generation().config.admin.socket.group.is_some()
+    }
+
+    /// The same door for one peer: whatever it has carried out is audited under its user.
+    fn by(&self, operator: Option<u32>) -> Self {
+        let operations = Operations { operator, ..Operations::clone(&self.operations) };
+        Self { operations: Arc::new(operations), places: self.places.clone(), ..*self }
+    }
+
     /// Serves an accepted connection, when there is a place for it.
     async fn admit<S>(&self, accepted: io::Result<S>)
     where

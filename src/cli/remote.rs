@@ -217,7 +217,8 @@ fn unanswered(socket: &Path, error: admin::client::CallError) -> anyhow::Error {
             ),
             ErrorKind::PermissionDenied => anyhow!(
                 "no gateway answers on {socket} to this user: run the command as the user that \
-                 the gateway runs as, or as root"
+                 the gateway runs as, as root, or as a member of the group that [admin] socket \
+                 names"
             ),
             _ => anyhow::Error::new(source).context(format!("no gateway answers on {socket}")),
         },

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::admin_socket::AdminSocket;
 use super::item::Item;
+use super::out::Out;
 use super::reader::Table;
 use super::warnings::WarningName;
 
@@ -13,6 +15,8 @@ pub struct Admin {
     /// TCP address of `/livez`, `/readyz` and `/metrics`; none: only the unix socket
     /// `admin.sock` in the state folder.
     pub address: Option<SocketAddr>,
+    /// Whom the unix socket is open to.
+    pub socket: AdminSocket,
 }
 
 /// `/healthz` on every client listener.
@@ -79,7 +83,11 @@ impl Admin {
                 "shows metrics to whoever reaches it: keep it on loopback or a private net",
             );
         }
-        Self { address }
+        Self { address, socket: AdminSocket::read(table.get("socket")) }
+    }
+
+    pub(super) fn print(&self) -> toml::Table {
+        Out::default().maybe("address", self.address).sub("socket", self.socket.print()).table()
     }
 }
 

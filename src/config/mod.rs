@@ -12,6 +12,7 @@
 
 mod action;
 mod admin;
+mod admin_socket;
 mod api_key;
 mod auth;
 mod balance;
@@ -76,6 +77,7 @@ use self::reader::{Findings, Reading, Table};
 
 pub use self::action::{Redirect, Respond, RouteAction};
 pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
+pub use self::admin_socket::{AdminSocket, SocketGroup};
 pub use self::api_key::{ApiKey, ApiKeys};
 pub use self::auth::CredentialKind;
 pub use self::balance::{Balance, HashBy};
@@ -243,6 +245,7 @@ impl Config {
 /// keys.
 const SKELETON: &str = r#"
 mail = {}
+admin = { socket = {} }
 users = [{ kind = "file" }, { kind = "sql", url = "sqlite:x", query = "$1", columns = {} }, { kind = "http", dialect = "native", map = {} }]
 issuer = [{ secret = {} }, { introspection = { client_secret = {} } },
           { kind = "webitel_sessions", http = { map = {} } },

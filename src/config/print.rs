@@ -61,7 +61,7 @@ impl Config {
         let out = Out::default()
             .sub("process", process(&self.process))
             .all("listener", self.listeners.iter().map(|listener| self.listener(listener)))
-            .sub("admin", Out::default().maybe("address", self.admin.address).table())
+            .sub("admin", self.admin.print())
             .sub(
                 "health",
                 Out::default().text("path", self.health.path.as_deref().unwrap_or("")).table(),

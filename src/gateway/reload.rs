@@ -152,7 +152,7 @@ impl Gateway {
         self.shared.metrics.reload(failure.is_none(), now);
         let cause = failure.as_deref().unwrap_or_default();
         let event = AuditEvent::Reload { ok: failure.is_none(), cause };
-        let actor = Actor { address: None, request_id: "-", login: "-" };
+        let actor = Actor { address: None, request_id: "-", login: "-", operator: None };
         self.shared.audit.write(now, &actor, &event);
         log(reloaded, cause);
         let mut last = self.last_reload.lock().unwrap_or_else(PoisonError::into_inner);

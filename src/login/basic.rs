@@ -58,6 +58,7 @@ impl BasicCall {
             address: self.client.address,
             request_id: &self.request_id,
             login: BASIC_ISSUER,
+            operator: None,
         };
         Trier { actor, group: self.asked().group, now: self.now }
     }

@@ -307,6 +307,7 @@ impl Login {
             address: call.client.address,
             request_id: &call.request_id,
             login: &self.config.name,
+            operator: None,
         }
     }
 

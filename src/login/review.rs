@@ -203,7 +203,8 @@ impl SessionReview<'_> {
     /// other sessions from being reviewed.
     async fn end(&self, session: &SessionBrief) {
         let Services { store, streams, audit, .. } = self.services;
-        let actor = Actor { address: None, request_id: "-", login: &session.login };
+        let login = session.login.as_str();
+        let actor = Actor { address: None, request_id: "-", login, operator: None };
         let event = AuditEvent::Revoked { session: session.id, cause: "the user changed" };
         audit.write(self.now, &actor, &event);
         let revoked = store.revoke(Revoke::Session(session.id), self.now).await;

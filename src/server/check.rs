@@ -7,6 +7,7 @@ use rustix::fs::{Access, access};
 
 use super::keys::check_keys;
 use super::start::{StartError, check_users};
+use super::state_folder::check_group;
 use crate::clock::Timestamp;
 use crate::config::{Config, LogTarget};
 use crate::listener::{BindError, check_certificates};
@@ -46,6 +47,7 @@ pub fn check_start(config: &Config, now: Timestamp) -> StartFindings {
     if let Err(source) = check_folder(&config.state.dir) {
         found.refused.push(StartError::State { path: config.state.dir.clone(), source });
     }
+    found.refused.extend(check_group(config));
     found
 }
 

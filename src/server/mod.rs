@@ -11,6 +11,7 @@ mod first_user;
 mod handover;
 mod keys;
 mod start;
+mod state_folder;
 
 use std::future::Future;
 use std::net::SocketAddr;

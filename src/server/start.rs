@@ -2,21 +2,20 @@
 //! whoever is made once (the first user) when only reading is left, sessions compared with their
 //! users before the first connection is accepted.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rustix::fs::Access;
 use tokio_util::sync::CancellationToken;
 
 use super::announce::announce;
 use super::background;
 use super::first_user::NewUser;
 use super::handover::{Possessions, take_over};
+use super::state_folder::make_folder;
 use super::{Options, Running, keys};
 use crate::admin::{self, SocketDoor};
 use crate::admission::{ByteBudget, Places};
@@ -37,8 +36,6 @@ use crate::telemetry::sink::{Captured, Sink};
 use crate::token::KeyError;
 use crate::users::{self, BootstrapError, PasswordPool};
 
-/// Keys and sessions are in the state folder.
-const OWNER_ONLY: u32 = 0o700;
 /// So long everybody waits at a start for those whose users are still to be looked at.
 const REVIEW_FOR: Duration = Duration::from_secs(10);
 
@@ -56,6 +53,18 @@ pub enum StartError {
     )]
     State {
         path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error(
+        "[admin] socket: the state folder `{}` cannot be given to the group `{group}`: the \
+         gateway's user has to be a member of it",
+        path.display()
+    )]
+    AdminGroup {
+        path: PathBuf,
+        group: String,
         #[source]
         source: io::Error,
     },
@@ -99,6 +108,7 @@ impl StartError {
         matches!(
             self,
             Self::State { .. }
+                | Self::AdminGroup { .. }
                 | Self::Log { .. }
                 | Self::Bind(BindError::Certificates { .. })
                 | Self::Keys(_)
@@ -117,7 +127,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     if let Err(error) = listener::raise_nofile() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    make_folder(&config.state.dir)?;
+    make_folder(&config)?;
     let threads = Threads::start(config.process.workers, config.process.back_room)
         .map_err(StartError::Threads)?;
     let (sinks, captured) = open_sinks(&config, options.capture_logs)?;
@@ -145,8 +155,9 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         source: options.source,
         sinks,
         log_format: options.log_format,
-        probes: admin::ProbeListener::default(),
+        probes: Arc::default(),
         given_up,
+        operator: None,
     });
     socket.serve(&operations, &stop).map_err(StartError::Threads)?;
     operations.probes.replace(admin, &operations).map_err(StartError::Threads)?;
@@ -198,30 +209,6 @@ fn listen(bound: Bound, threads: &Threads, gateway: &Arc<Gateway>) -> Arc<Listen
     listener::serve(bound, threads, move |worker, client, request| {
         pipeline::handle(gateway.view(&worker), worker, client, request)
     })
-}
-
-/// Makes the state folder for its owner alone, or takes from everybody else what they may do in
-/// one that is there: keys and the store lie in it.
-fn make_folder(path: &Path) -> Result<(), StartError> {
-    let failed = |source| StartError::State { path: path.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(path).map_err(failed)?;
-    rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|error| failed(error.into()))?;
-    let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
-    if mode & !OWNER_ONLY != 0 {
-        let tightened = fs::set_permissions(path, Permissions::from_mode(mode & OWNER_ONLY));
-        let folder = path.display();
-        match tightened {
-            Ok(()) => tracing::warn!(
-                "the state folder {folder} was open to others ({mode:o}), and is the owner's alone now"
-            ),
-            Err(error) => tracing::warn!(
-                "the state folder {folder} is open to others ({mode:o}) and cannot be closed to \
-                 them ({error}): chmod go-rwx {folder}"
-            ),
-        }
-    }
-    Ok(())
 }
 
 type Sinks = ([Sink; 2], Option<(Captured, Captured)>);

@@ -29,6 +29,8 @@ pub struct Actor<'a> {
     pub address: Option<IpAddr>,
     pub request_id: &'a str,
     pub login: &'a str,
+    /// The system's user who gave the command, where it came by the admin socket.
+    pub operator: Option<u32>,
 }
 
 /// Something that an auditor asks about.
@@ -119,6 +121,9 @@ impl AuditLog {
         object.text("event", event.name());
         if let Some(address) = actor.address {
             object.plain_text("client.address", address);
+        }
+        if let Some(operator) = actor.operator {
+            object.number("operator.uid", operator);
         }
         for (key, value) in [("request_id", actor.request_id), ("login", actor.login)] {
             if !value.is_empty() {
@@ -228,7 +233,7 @@ mod tests {
 
     fn written(event: &AuditEvent<'_>) -> serde_json::Value {
         let (sink, captured) = Sink::captured();
-        let actor = Actor { address: None, request_id: "r-1", login: "main" };
+        let actor = Actor { address: None, request_id: "r-1", login: "main", operator: None };
         AuditLog::new(sink).write(Timestamp::from_secs(0), &actor, event);
         serde_json::from_str(&captured.text()).unwrap()
     }

@@ -141,6 +141,43 @@ fn one_newline_at_the_end_of_a_secret_file_is_not_part_of_it() {
     }
 }
 
+#[test]
+fn a_mode_of_the_admin_socket_that_means_something_else_is_refused() {
+    let folder = folder();
+    let text = fs::read_to_string(manifest("tests/cases/config/admin_socket.toml")).unwrap();
+    let toml = text.split_once(DASHES).unwrap().0;
+    let group = "{ group = \"root\" }";
+    assert!(toml.contains(group));
+    for (socket, remedy) in [
+        (r#"{ group = "root", mode = "0666" }"#, "everybody on this machine"),
+        (r#"{ group = "root", mode = "661" }"#, "everybody on this machine"),
+        (r#"{ group = "root", mode = "0770" }"#, "mean nothing for a socket"),
+        (r#"{ group = "root", mode = "4660" }"#, "mean nothing for a socket"),
+        (r#"{ group = "root", mode = "0060" }"#, "the gateway's own user out"),
+        (r#"{ group = "root", mode = "0600" }"#, "keeps the group out"),
+        (r#"{ mode = "0660" }"#, "a group in that is not named"),
+        (r#"{ group = "root", mode = "0668" }"#, "octal digits"),
+        (r#"{ group = "root", mode = "rw-rw----" }"#, "octal digits"),
+        (r#"{ group = "root", mode = "66" }"#, "octal digits"),
+        (r#"{ group = "root", mode = "+660" }"#, "octal digits"),
+        (r#"{ group = "root", mode = 660 }"#, "octal digits"),
+        (r#"{ group = "no such group" }"#, "no such group in /etc/group"),
+        (r#"{ group = "4294967295" }"#, "no such group in /etc/group"),
+        (r#"{ group = "" }"#, "must not be empty"),
+        (r#""0660""#, "must be a table"),
+    ] {
+        let said = said(&toml.replace(group, socket), folder.path());
+
+        assert!(said.contains("problem") && said.contains("line 9"), "{socket}: {said}");
+        assert!(said.contains("admin.socket") && said.contains(remedy), "{socket}: {said}");
+        assert_eq!(said.matches("  line ").count(), 1, "said once: {said}");
+    }
+    for socket in [r#"{ group = "0", mode = "0620" }"#, r#"{ mode = "600" }"#, "{}"] {
+        let said = said(&toml.replace(group, socket), folder.path());
+        assert!(said.starts_with("ok\n"), "{socket}: {said}");
+    }
+}
+
 fn sample() -> String {
     fs::read_to_string(manifest("gateway.toml")).unwrap()
 }

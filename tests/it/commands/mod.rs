@@ -2,5 +2,6 @@
 
 mod logging; // the diagnostics' filter, form and colour, and the manual
 mod place; // which gateway a command is for
+mod operators; // the group that [admin] socket names
 mod safety; // what cannot be undone is asked about; what matched nothing fails
 mod status; // status, healthcheck and the sample file

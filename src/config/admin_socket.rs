@@ -1,0 +1,145 @@
+//! `[admin] socket`: which group of the system's users may give commands to the running gateway.
+//!
+//! A group is looked up in `/etc/group` while the file is checked. Groups that only a directory
+//! knows (LDAP, SSSD) are not in there; such a group goes by its number.
+
+use super::item::Item;
+use super::out::Out;
+
+/// The access that a file system grants to `admin.sock`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSocket {
+    /// Whose members may use the socket; `None`: only the gateway's own user and root.
+    pub group: Option<SocketGroup>,
+    /// Permission bits of the socket's file.
+    pub mode: u32,
+}
+
+/// A group of the system's users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketGroup {
+    /// As the configuration names it.
+    pub name: String,
+    /// The kernel's number for it.
+    pub id: u32,
+}
+
+const OWNER_ONLY: u32 = 0o600;
+const WITH_GROUP: u32 = 0o660;
+const GROUP_BITS: u32 = 0o070;
+const OTHERS_BITS: u32 = 0o007;
+/// Every bit that means something for a socket.
+const READ_AND_WRITE: u32 = 0o666;
+/// The kernel's "no group": `chown` takes it for "leave the group as it is".
+const NO_GROUP: u32 = u32::MAX;
+
+const GROUPS: &str = "/etc/group";
+
+impl Default for AdminSocket {
+    fn default() -> Self {
+        Self { group: None, mode: OWNER_ONLY }
+    }
+}
+
+impl AdminSocket {
+    pub(super) fn read(item: Option<Item<'_>>) -> Self {
+        let Some(mut table) = item.as_ref().and_then(Item::table) else { return Self::default() };
+        let (named, mode) = (table.get("group"), table.get("mode"));
+        let group = named.as_ref().and_then(SocketGroup::read);
+        let default = if named.is_some() { WITH_GROUP } else { OWNER_ONLY };
+        let read = mode.as_ref().and_then(|item| Some((item, mode_of(item)?)));
+        let Some((item, bits)) = read else { return Self { group, mode: default } };
+        match named.is_some() {
+            true if bits & GROUP_BITS == 0 => {
+                item.issue("keeps the group out: write \"0660\", or leave the group out");
+            }
+            false if bits & GROUP_BITS != 0 => {
+                item.issue("lets a group in that is not named: add group = \"NAME\"");
+            }
+            _ => {}
+        }
+        Self { group, mode: bits }
+    }
+
+    pub(super) fn print(&self) -> toml::Table {
+        let name = self.group.as_ref().map(|group| &group.name);
+        Out::default().maybe("group", name).text("mode", format!("{:04o}", self.mode)).table()
+    }
+}
+
+impl SocketGroup {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let name = item.word()?;
+        let groups = match std::fs::read_to_string(GROUPS) {
+            Ok(groups) => groups,
+            // An image without users has no such file; numbers are all there is then.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => {
+                item.issue(format!("cannot be looked up: {GROUPS} cannot be read: {error}"));
+                return None;
+            }
+        };
+        let id = id_in(&groups, &name).or_else(|| name.parse().ok());
+        let Some(id) = id.filter(|id| *id != NO_GROUP) else {
+            item.issue(format!(
+                "no such group in {GROUPS}: make it with `groupadd --system NAME`, or write the \
+                 number of a group that a directory knows"
+            ));
+            return None;
+        };
+        Some(Self { name, id })
+    }
+}
+
+/// The number of a group in a text of lines `name:password:number:members` (group(5)).
+fn id_in(groups: &str, name: &str) -> Option<u32> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let is_meant = fields.next() == Some(name);
+        let id = fields.nth(1)?.parse().ok()?;
+        is_meant.then_some(id)
+    })
+}
+
+fn mode_of(item: &Item<'_>) -> Option<u32> {
+    const FORM: &str = "must be a string of octal digits: write \"0660\"";
+    if !item.is_text() {
+        item.issue(FORM);
+        return None;
+    }
+    let text = item.text()?;
+    let is_octal =
+        (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
+    let remedy = match mode {
+        Some(mode) if mode & OTHERS_BITS != 0 => {
+            "lets everybody on this machine give commands: write \"0660\" and name a group"
+        }
+        Some(mode) if mode & !READ_AND_WRITE != 0 => {
+            "has bits that mean nothing for a socket: write \"0660\""
+        }
+        Some(mode) if mode & OWNER_ONLY != OWNER_ONLY => {
+            "keeps the gateway's own user out: write \"0660\""
+        }
+        Some(mode) => return Some(mode),
+        None => FORM,
+    };
+    item.issue(remedy);
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_found_by_its_whole_name_and_a_broken_line_is_nobodys() {
+        let groups = "root:x:0:\nops-team:x:12:ann\nbroken\nops:x:many:\nops:x:34:ann,bob\n";
+
+        for (name, id) in
+            [("root", Some(0)), ("ops", Some(34)), ("ops-team", Some(12)), ("op", None), ("", None)]
+        {
+            assert_eq!(id_in(groups, name), id, "{name}");
+        }
+    }
+}

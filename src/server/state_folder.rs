@@ -1,0 +1,60 @@
+//! The state folder: made for its owner alone, or tightened to that, because keys and the store
+//! lie in it. Only the group of `[admin] socket` may pass through it.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::Access;
+
+use super::start::StartError;
+use crate::admin::socket_access::{allowed_bits, grant_folder, may_give_to};
+use crate::config::{Config, SocketGroup};
+
+const OWNER_ONLY: u32 = 0o700;
+
+/// Makes the state folder, or takes from others whatever they may do in one that is there.
+pub(super) fn make_folder(config: &Config) -> Result<(), StartError> {
+    let path = config.state.dir.as_path();
+    let failed = |source| StartError::State { path: path.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(path).map_err(failed)?;
+    rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| failed(error.into()))?;
+    let found = fs::metadata(path).map_err(failed)?;
+    let (access, mode) = (&config.admin.socket, found.mode() & 0o777);
+    let allowed = allowed_bits(&found, access);
+    if mode & !allowed != 0 {
+        tighten(path, mode, allowed);
+    }
+    match &access.group {
+        Some(group) => grant_folder(path, access).map_err(|source| refused(config, group, source)),
+        None => Ok(()),
+    }
+}
+
+fn tighten(path: &Path, mode: u32, allowed: u32) {
+    let tightened = fs::set_permissions(path, Permissions::from_mode(mode & allowed));
+    let folder = path.display();
+    match tightened {
+        Ok(()) => tracing::warn!(
+            "the state folder {folder} was open to others ({mode:o}), and is closed to them now"
+        ),
+        Err(error) => tracing::warn!(
+            "the state folder {folder} is open to others ({mode:o}) and cannot be closed to \
+             them ({error}): chmod go-rwx {folder}"
+        ),
+    }
+}
+
+fn refused(config: &Config, group: &SocketGroup, source: io::Error) -> StartError {
+    let (path, group) = (config.state.dir.clone(), group.name.clone());
+    StartError::AdminGroup { path, group, source }
+}
+
+/// What a start would say of the group that `[admin] socket` names.
+pub(super) fn check_group(config: &Config) -> Option<StartError> {
+    let group = config.admin.socket.group.as_ref()?;
+    let source = io::ErrorKind::PermissionDenied.into();
+    (!may_give_to(group)).then(|| refused(config, group, source))
+}
