@@ -8,6 +8,7 @@ use http::HeaderName;
 use http::request::Parts;
 
 use super::credential::{Accept, Credential, CredentialError, single};
+use crate::config::CredentialKind;
 use crate::dialect::{Reason, serve};
 use crate::secret::SecretString;
 
@@ -20,6 +21,16 @@ pub enum Presented {
 }
 
 impl Presented {
+    /// The kind that a route names in its `auth`.
+    pub fn kind(&self) -> CredentialKind {
+        match self {
+            Self::Token(Credential::Bearer(_)) => CredentialKind::Bearer,
+            Self::Token(Credential::Pair { .. }) => CredentialKind::TokenKey,
+            Self::ApiKey(_) => CredentialKind::ApiKey,
+            Self::Password { .. } => CredentialKind::Basic,
+        }
+    }
+
     /// Extracts the credential; `None` if the request has none of an accepted kind. `api_key` is
     /// the header field for API keys.
     ///

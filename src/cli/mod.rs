@@ -148,7 +148,8 @@ Signals:
 
 Environment:
   TOLLHOUSE_CONFIG  the configuration, as --config
-  TOLLHOUSE_LOG     which diagnostics: info, debug, tollhouse::upstream=debug,info
+  TOLLHOUSE_LOG     which diagnostics: info, debug, tollhouse::pipeline=debug,info (a line for each
+                    request: route, kind of credential, verdict and why, upstream)
   NO_COLOR          no colour
 
 Files:

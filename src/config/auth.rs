@@ -35,7 +35,7 @@ const KINDS: [(&str, CredentialKind); 5] = [
 
 impl CredentialKind {
     /// The name of the kind in `auth`.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 

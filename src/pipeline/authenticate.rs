@@ -11,6 +11,7 @@ use http::request::Parts;
 use super::Exchange;
 use crate::authn::{Credential, Presented, Presenter, Unproved, Verified};
 use crate::client::{Scheme, address_group};
+use crate::config::CredentialKind;
 use crate::dialect::Reason;
 use crate::gateway::Route;
 use crate::identity::BASIC_ISSUER;
@@ -40,7 +41,7 @@ impl Exchange<'_> {
     /// No credential, more than one, an invalid one, one that came without TLS, or one of which the
     /// validity could not be found out (503).
     pub(super) async fn authenticate(
-        &self,
+        &mut self,
         route: &Route,
         head: &Parts,
     ) -> Result<Proved, Rejection> {
@@ -48,7 +49,12 @@ impl Exchange<'_> {
         let found = Presented::extract(head, route.accept, api_keys.header());
         let found =
             found.map_err(|error| Rejection::new(error.reason()).because(error.to_string()))?;
-        let Some(presented) = found else { return self.by_certificate(route) };
+        let Some(presented) = found else {
+            let proved = self.by_certificate(route)?;
+            self.grounds.credential = Some(CredentialKind::Certificate);
+            return Ok(proved);
+        };
+        self.grounds.credential = Some(presented.kind());
         // The check of TLS comes before the check of the credential, so that the answer is the same
         // for a valid and an invalid one. A credential that crossed the network in the clear may
         // have been read there.
@@ -75,7 +81,7 @@ impl Exchange<'_> {
 
     /// True if the route would accept the credential. Endpoints that serve only unauthenticated
     /// clients use it to choose between themselves and the route.
-    pub(super) async fn is_authenticated(&self, route: &Route, head: &Parts) -> bool {
+    pub(super) async fn is_authenticated(&mut self, route: &Route, head: &Parts) -> bool {
         self.authenticate(route, head).await.is_ok()
     }
 

@@ -12,6 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::explain::explain_left;
 use super::guard::Unpanicked;
 use crate::body::{Body, BodyError, ReceivedBytes, Response};
 use crate::gateway::View;
@@ -79,6 +80,9 @@ impl Drop for Finish {
         self.metrics().request(&self.record.method, self.record.status, self.record.duration);
         if !self.is_logged {
             return;
+        }
+        if self.record.status == CLIENT_LEFT {
+            explain_left(&self.record);
         }
         let shared = &self.gateway.shared;
         let mut line = Vec::with_capacity(512);

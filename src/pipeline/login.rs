@@ -40,6 +40,7 @@ impl<'a> Exchange<'a> {
         body: Body,
     ) -> Result<Response, Rejection> {
         let login = &endpoint.login;
+        self.grounds.login = Some(endpoint);
         self.form = login.errors(endpoint.number);
         self.grpc = None;
         self.cors = login.config.cors.clone();

@@ -7,6 +7,7 @@
 
 mod authenticate;
 mod compress;
+mod explain;
 mod finish;
 mod guard;
 mod login;
@@ -33,6 +34,7 @@ use http::uri::Authority;
 use http::{Method, Version};
 use hyper::body::Incoming;
 
+use self::explain::Grounds;
 use self::finish::Finish;
 use crate::answer::{self, cors};
 use crate::body::{Body, Response};
@@ -68,6 +70,7 @@ struct Exchange<'a> {
     grpc: Option<HeaderValue>,
     /// The policy for cross-origin requests (CORS), by which answers are marked.
     cors: Option<Arc<Cors>>,
+    grounds: Grounds<'a>,
 }
 
 /// Answers one request.
@@ -112,6 +115,7 @@ pub(crate) async fn handle(
     }
     let id = exchange.request_id.value().clone();
     response.headers_mut().insert(X_REQUEST_ID, id);
+    exchange.explain();
     exchange.finish.answered(response)
 }
 
@@ -141,6 +145,7 @@ impl<'a> Exchange<'a> {
             form: gateway.generation.form_for(|| host_of(head)),
             grpc: grpc::asked(&head.method, &head.headers),
             cors: None,
+            grounds: Grounds::default(),
             gateway,
             generation: &gateway.generation,
             worker,
@@ -252,6 +257,7 @@ impl<'a> Exchange<'a> {
         login: Option<&'a LoginEndpoint>,
         route: Option<&'a Arc<Route>>,
     ) -> Result<Response, Rejection> {
+        self.grounds.login = login;
         if let Some(endpoint) = login {
             self.form = endpoint.login.errors(endpoint.number);
             self.grpc = None;

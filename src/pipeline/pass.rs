@@ -10,6 +10,7 @@ use http::header;
 use http::request::Parts;
 
 use super::Exchange;
+use super::explain::Verdict;
 use crate::authn::Presented;
 use crate::config::PassRule;
 use crate::dialect::Reason;
@@ -51,6 +52,7 @@ impl Exchange<'_> {
         let api_key = !api_keys.names_us(head);
         self.finish.metrics().passed();
         self.finish.record.outcome = Outcome::Passed;
+        self.grounds.verdict = Some(Verdict::Passed);
         Ok(Some(Kept::Passed { authorization, api_key }))
     }
 

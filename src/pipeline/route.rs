@@ -12,6 +12,7 @@ use http_body::Body as _;
 
 use super::authenticate::Proved;
 use super::compress::Asked;
+use super::explain::Verdict;
 use super::own_answer::asked_for;
 use super::{Exchange, private, take, zero_length};
 use crate::answer;
@@ -77,6 +78,7 @@ impl<'a> Exchange<'a> {
         let decision = if bare {
             bare_preflight(head, &body)?;
             self.admit_subject(route, None, &mut told)?;
+            self.grounds.verdict = Some(Verdict::Preflight);
             Decision::OPEN
         } else {
             self.decide(route, head, &mut told).await?
@@ -125,6 +127,7 @@ impl<'a> Exchange<'a> {
         }
         if route.config.auth.is_empty() {
             self.finish.metrics().open();
+            self.grounds.verdict = Some(Verdict::Open);
             return Ok(Decision::OPEN);
         }
         let proved = match self.authenticate(route, head).await {
@@ -144,6 +147,7 @@ impl<'a> Exchange<'a> {
         match authz::permit(&config.require, &config.issuers, &config.logins, identity) {
             Ok(()) => {
                 self.finish.metrics().permitted();
+                self.grounds.verdict = Some(Verdict::Permitted);
                 if !config.enforce && self.finish.record.outcome != Outcome::Observed {
                     self.gateway.shared.observed.permitted(&route.name);
                 }

@@ -1,5 +1,6 @@
 //! Commands for a running gateway: what they need, what they ask before, and what they say.
 
+mod explain; // the level debug: why a request was decided as it was, without a secret
 mod logging; // the diagnostics' filter, form and colour, and the manual
 mod place; // which gateway a command is for
 mod operators; // the group that [admin] socket names

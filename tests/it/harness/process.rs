@@ -144,10 +144,23 @@ impl Process {
     }
 
     fn spawn(dir: Arc<tempfile::TempDir>, port: u16, suffix: &'static str) -> Self {
+        Self::spawn_at(dir, port, suffix, "info")
+    }
+
+    /// Starts on a `folder`, with diagnostics of `level`.
+    pub fn logging(level: &str, sections: &str) -> Self {
+        let (dir, port) = folder(sections);
+        let mut process = Self::spawn_at(Arc::new(dir), port, "", level);
+        process.wait_until_it_listens();
+        process
+    }
+
+    fn spawn_at(dir: Arc<tempfile::TempDir>, port: u16, suffix: &'static str, level: &str) -> Self {
         let file =
             |name| std::fs::File::create(dir.path().join(format!("{name}{suffix}"))).unwrap();
         let mut command = tollhouse();
         command.current_dir(dir.path()).stdout(file("stdout")).stderr(file("stderr"));
+        command.env("TOLLHOUSE_LOG", level);
         Self { child: command.spawn().unwrap(), dir, suffix, port }
     }
 
