@@ -271,6 +271,7 @@ impl Operations {
                 .chain(issuers.into_iter().filter_map(|issuer| issuer.problem))
                 .chain(upstreams::notes(&generation))
                 .chain(self.ending_certificates())
+                .chain(self.unread_certificates())
                 .chain(self.store.notes())
                 .chain(unverified)
                 .chain(shared.metrics.note())
@@ -317,6 +318,7 @@ impl Operations {
             store_up: shared.store.healthy().is_ok(),
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
             certificates_not_after: self.certificates(),
+            certificates_current: self.certificates_current(),
             issuers: generation
                 .verifier
                 .remote_issuers(shared.clock.now())
@@ -331,6 +333,23 @@ impl Operations {
     /// Certificates that end soon; the log says so once a day.
     fn ending_certificates(&self) -> Vec<String> {
         self.listening.certificates().iter().flat_map(|held| held.problems()).collect()
+    }
+
+    /// Listeners whose files of certificates can no longer be served.
+    fn unread_certificates(&self) -> Vec<String> {
+        let certificates = self.listening.certificates();
+        let notes = certificates.iter().filter_map(|one| {
+            let (listener, cause) = (one.listener(), one.failure()?);
+            Some(format!("listener {listener} serves its certificates of before: {cause}"))
+        });
+        notes.collect()
+    }
+
+    /// Each listener with certificates, and whether those are served that its files hold.
+    fn certificates_current(&self) -> Vec<(String, bool)> {
+        let certificates = self.listening.certificates();
+        let pairs = certificates.iter();
+        pairs.map(|one| (one.listener().to_owned(), one.failure().is_none())).collect()
     }
 
     /// The end of each certificate, by its file.

@@ -18,6 +18,7 @@ use rustls::sign::CertifiedKey;
 use crate::client::CertificateNames;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
+use crate::text::error_chain;
 
 use super::pair::{CertError, CertificateFacts, Pair, chain_from, read};
 use super::self_signed;
@@ -43,6 +44,16 @@ pub struct Certificates {
     server: ArcSwap<ServerConfig>,
     /// What was served last, and the lock that lets one reload run at a time.
     contents: Mutex<Contents>,
+    /// Why the files cannot be served, for as long as they cannot.
+    failure: Mutex<Option<ReloadFailure>>,
+}
+
+/// Why the last reloads changed nothing.
+#[derive(Debug)]
+struct ReloadFailure {
+    cause: String,
+    /// It was the same at the reload before.
+    is_lasting: bool,
 }
 
 /// Digests of what was read.
@@ -76,6 +87,7 @@ impl Certificates {
             resolver,
             server: ArcSwap::from_pointee(server),
             contents: Mutex::new(contents),
+            failure: Mutex::default(),
         };
         certificates.warn_of_times();
         Ok(certificates)
@@ -89,6 +101,25 @@ impl Certificates {
     /// # Errors
     /// When something cannot be used; then everything stays as it was. Blocks on files.
     pub fn reload(&self) -> Result<bool, CertError> {
+        let reloaded = self.read_again();
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        *failure = reloaded.as_ref().err().map(|error| {
+            let cause = error_chain(error);
+            let is_lasting = failure.as_ref().is_some_and(|last| last.cause == cause);
+            ReloadFailure { cause, is_lasting }
+        });
+        reloaded
+    }
+
+    /// Why the old certificates are served on although their files were changed, or cannot be read
+    /// any more; `None` once a reload has succeeded. A failure counts from the second reload on:
+    /// chain and key are written one after the other, and between the two they do not match.
+    pub fn failure(&self) -> Option<String> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.as_ref().filter(|failure| failure.is_lasting).map(|failure| failure.cause.clone())
+    }
+
+    fn read_again(&self) -> Result<bool, CertError> {
         let mut served = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         let mut contents = Contents::default();
         let (set, digest) = read_set(&self.config, &self.state, self.clock.now(), &self.provider)?;

@@ -41,6 +41,8 @@ pub struct Gauges {
     pub store_up: bool,
     pub draining: bool,
     pub certificates_not_after: Vec<(String, Timestamp)>,
+    /// Listener, and whether it serves the certificates that its files hold.
+    pub certificates_current: Vec<(String, bool)>,
     /// Issuer; whether it is asked about tokens, and not for keys; how often that succeeded and
     /// failed, and when it last succeeded.
     pub issuers: Vec<(String, bool, u64, u64, Option<Timestamp>)>,
@@ -142,6 +144,13 @@ impl Gauges {
             Unit::Seconds,
             not_after,
         );
+        let current = Family::<Labels, Gauge>::default();
+        for (listener, is_current) in &self.certificates_current {
+            let labels = vec![("listener", listener.clone())];
+            current.get_or_create(&labels).set(i64::from(*is_current));
+        }
+        let help = "Whether the last reading of the listener's certificates succeeded";
+        registry.register("tls_certificate_last_reload_successful", help, current);
     }
 
     fn register_issuers(&self, registry: &mut Registry) {
@@ -205,6 +214,7 @@ mod tests {
             queues: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), 2)],
             unverified_upstreams: vec!["lab".to_owned()],
             certificates_not_after: vec![("a\"b".to_owned(), Timestamp::from_secs(9))],
+            certificates_current: vec![("front".to_owned(), true), ("back".to_owned(), false)],
             issuers: vec![
                 ("idp".to_owned(), false, 2, 1, Some(Timestamp::from_secs(8))),
                 ("hydra".to_owned(), true, 3, 0, None),
@@ -235,6 +245,8 @@ mod tests {
             r#"tollhouse_jwks_refresh_total{issuer="idp",result="failed"} 1"#,
             r#"tollhouse_jwks_last_success_timestamp_seconds{issuer="idp"} 8"#,
             r#"tollhouse_token_questions_total{issuer="hydra",result="succeeded"} 3"#,
+            r#"tollhouse_tls_certificate_last_reload_successful{listener="front"} 1"#,
+            r#"tollhouse_tls_certificate_last_reload_successful{listener="back"} 0"#,
             r#"tollhouse_tls_certificate_not_after_timestamp_seconds{certificate="a\"b"} 9"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -7,7 +7,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::harness::process::{Process, free_port, until};
+use crate::harness::certs::Certificate;
+use crate::harness::process::{Process, folder, free_port, until};
 use crate::harness::{Client, Reply, Upstream};
 
 /// A gateway with an admin address, a protected route `/` to `upstream` and one to nobody.
@@ -267,4 +268,49 @@ async fn a_reload_that_failed_is_counted_and_audited() {
     assert_sample(&metrics, "tollhouse_config_reloads_total{result=\"failed\"}", " 1");
     assert_sample(&metrics, "tollhouse_config_last_reload_successful", " 0");
     until("audited", || process.stdout().contains("\"event\":\"reload\"").then_some(()));
+}
+
+#[tokio::test]
+async fn a_pair_that_no_longer_fits_is_a_note_and_a_metric_until_it_is_mended() {
+    let (dir, port) = folder("");
+    let admin = Client::plain(([127, 0, 0, 1], free_port()).into());
+    let file = dir.path().join("gateway.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let plain = format!("\"127.0.0.1:{port}\"");
+    let tls = "tls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }";
+    let text = text.replace(&plain, &format!("{plain}, {tls}"));
+    std::fs::write(file, format!("{text}[admin]\naddress = \"{}\"\n", admin.address)).unwrap();
+    let files = Certificate::make(dir.path(), "a", &["localhost"]);
+    let good_key = std::fs::read(&files.key).unwrap();
+    let other = Certificate::make(dir.path(), "b", &["localhost"]);
+    let process = Process::start(dir, port);
+    until("admin", || std::net::TcpStream::connect(admin.address).ok());
+    let state = async || {
+        let notes = admin.get("/readyz?verbose").send().await.assert_status(200).text();
+        let metrics = admin.get("/metrics").send().await.text();
+        let listener = format!("{{listener=\"127.0.0.1:{port}\"}}");
+        let name = format!("tollhouse_tls_certificate_last_reload_successful{listener}");
+        let sample = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap().to_owned();
+        (notes.contains("serves its certificates of before"), notes, sample)
+    };
+    let (is_noted, notes, sample) = state().await;
+    assert_eq!((is_noted, sample.as_str()), (false, " 1"), "{notes}");
+
+    let cause = "does not belong to the certificate";
+    std::fs::copy(&other.key, &files.key).unwrap();
+    until("not taken", || process.stderr().contains(cause).then_some(()));
+    let (is_noted, notes, sample) = state().await;
+    assert!(is_noted && notes.contains(cause) && notes.contains("a.key"), "{notes}");
+    assert_eq!(sample, " 0");
+
+    std::fs::write(&files.key, good_key).unwrap();
+    for _ in 0..200 {
+        let (is_noted, notes, sample) = state().await;
+        if !is_noted {
+            assert_eq!(sample, " 1", "{notes}");
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("the note stays though the pair is good again");
 }

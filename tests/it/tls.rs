@@ -236,10 +236,15 @@ async fn a_renewed_certificate_is_served_and_garbage_is_not() {
         fs::write(&files.chain, chain).unwrap();
         fs::write(&files.key, key).unwrap();
         assert!(certificates.reload().is_err(), "{why}");
+        assert_eq!(certificates.failure(), None, "the other file may be on its way: {why}");
+        let told = certificates.reload().unwrap_err().to_string();
+        assert!(certificates.failure().unwrap().starts_with(&told), "{why}");
         let stream = client.connect(&running, "localhost").await.unwrap();
         assert_eq!(stream.get_ref().1.peer_certificates().unwrap()[0], renewed, "{why}");
         fs::write(&files.chain, pem_of(&renewed)).unwrap();
         fs::write(&files.key, &kept_key).unwrap();
+        certificates.reload().unwrap();
+        assert_eq!(certificates.failure(), None, "{why}");
     }
 }
 
