@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use clap::Subcommand;
+use serde_json::json;
 
 use super::attempt::{self, TryArgs};
 use super::{Failure, load, say};
@@ -13,7 +14,11 @@ use crate::dialect::{Dialect, RawDialect};
 #[derive(Debug, Subcommand)]
 pub(super) enum DialectCommand {
     /// Names of the built-in dialects, and of those in the configuration.
-    List,
+    List {
+        /// As JSON, one dialect a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// A dialect as TOML, to read or to start one's own from.
     Show { name: String },
     /// Log in to a system that speaks a dialect, by hand; the password comes from a prompt or
@@ -25,21 +30,29 @@ pub(super) enum DialectCommand {
 pub(super) fn run(command: DialectCommand, config: &Path) -> Result<(), Failure> {
     let own = own_dialects(config)?;
     match command {
-        DialectCommand::List => {
-            for name in Dialect::builtin_names() {
-                say(name)?;
-            }
-            for (name, _) in own {
-                say(format_args!("{name} (in {})", config.display()))?;
-            }
-            Ok(())
-        }
+        DialectCommand::List { json } => Ok(list(&own, config, json)?),
         DialectCommand::Show { name } => show(&name, &own),
         DialectCommand::Try(args) => {
             let dialect = dialect(&args.name, &own)?;
             Ok(attempt::run(&args, &dialect)?)
         }
     }
+}
+
+fn list(own: &[(String, String)], config: &Path, as_json: bool) -> std::io::Result<()> {
+    let built_in = Dialect::builtin_names().iter().map(|name| (*name, None));
+    let own = own.iter().map(|(name, _)| (name.as_str(), Some(config.display())));
+    for (name, file) in built_in.chain(own) {
+        match (as_json, file) {
+            (true, file) => {
+                let file = file.map(|file| file.to_string());
+                say(json!({ "name": name, "built_in": file.is_none(), "file": file }))?;
+            }
+            (false, None) => say(name)?,
+            (false, Some(file)) => say(format_args!("{name} (in {file})"))?,
+        }
+    }
+    Ok(())
 }
 
 fn show(name: &str, own: &[(String, String)]) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ mod attempt;
 mod check;
 mod confirm;
 mod dialects;
+mod examples;
 mod first_start;
 pub mod hash;
 mod keys;
@@ -64,10 +65,11 @@ enum Command {
     /// Serve; the default. SIGTERM and SIGINT drain, SIGHUP reloads, SIGUSR1 reopens the logs.
     Run(run::RunArgs),
     /// Report every problem of the configuration; exits 78 if there is one.
-    #[command(alias = "validate")]
+    #[command(alias = "validate", after_help = examples::CHECK)]
     Check(check::CheckArgs),
     /// Users of a users file; second steps and imported passwords of all.
     User {
+    #[command(after_help = examples::USER)]
         /// The `[[users]]` section, where there are several.
         #[arg(long)]
         source: Option<String>,
@@ -77,16 +79,16 @@ enum Command {
     /// Hash a password from the prompt or standard input.
     Hash(hash::HashArgs),
     /// Signing keys.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::KEY)]
     Key(keys::KeyCommand),
     /// Keys that programs call with.
-    #[command(name = "api-key", subcommand)]
+    #[command(name = "api-key", subcommand, after_help = examples::API_KEY)]
     ApiKey(api_keys::ApiKeyCommand),
     /// Tokens: look into one, make one for a script.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::TOKEN)]
     Token(tokens::TokenCommand),
     /// Sessions of the running gateway.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::SESSION)]
     Session(remote::SessionCommand),
     /// Limits of the running gateway.
     #[command(subcommand)]
@@ -105,7 +107,7 @@ enum Command {
     /// Write the sample gateway.toml, complete and commented, where there is none.
     Init,
     /// Login wire formats.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::DIALECT)]
     Dialect(dialects::DialectCommand),
     /// Shell completions on standard output.
     Completions { shell: clap_complete::Shell },

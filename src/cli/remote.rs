@@ -39,6 +39,9 @@ pub(super) struct RevokeArgs {
     /// Do not ask before all are ended.
     #[arg(short, long)]
     yes: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -58,7 +61,12 @@ struct RevokeTarget {
 #[derive(Debug, Subcommand)]
 pub(super) enum LimitsCommand {
     /// Forget the failed attempts of an account.
-    Lift { name: String },
+    Lift {
+        name: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,7 +106,7 @@ pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Failu
             }
             Ok(())
         }
-        SessionCommand::Revoke(RevokeArgs { target: args, source, yes }) => {
+        SessionCommand::Revoke(RevokeArgs { target: args, source, yes, json: as_json }) => {
             if args.all {
                 confirm("end every session there is", yes)?;
             }
@@ -111,6 +119,9 @@ pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Failu
             let ended = answer.get("ended").and_then(Value::as_u64).unwrap_or_default();
             if let (Some(id), 0) = (&args.id, ended) {
                 return Err(anyhow!("no live session has the id {id}").into());
+            }
+            if as_json {
+                return Ok(say(&answer)?);
             }
             let sessions = if ended == 1 { "session" } else { "sessions" };
             say(format_args!("{ended} {sessions} ended"))?;
@@ -156,10 +167,13 @@ pub(super) fn imported(
 
 /// Carries out a `limits` command.
 pub(super) fn limits(command: LimitsCommand, state: &Path) -> Result<(), Failure> {
-    let LimitsCommand::Lift { name } = command;
+    let LimitsCommand::Lift { name, json: as_json } = command;
     let answer = call(state, Method::POST, "/limits/lift", Some(json!({ "name": name })))?;
     // A gateway of an earlier version does not say whether there were any.
     let lifted = answer.get("lifted").and_then(Value::as_bool).unwrap_or(true);
+    if as_json {
+        return Ok(say(json!({ "name": name, "lifted": lifted }))?);
+    }
     let said = if lifted { "the failed attempts are forgotten" } else { "no failed attempts" };
     Ok(say(format_args!("{name}: {said}"))?)
 }

@@ -46,3 +46,30 @@ fn whoever_has_only_the_program_can_have_the_sample_file() {
     run_in(dir.path(), &["init"], "").failed(1, &["gateway.toml was not written"]);
     assert_eq!(fs::read_to_string(dir.path().join("gateway.toml")).unwrap(), "# mine\n");
 }
+
+#[tokio::test]
+async fn a_program_reads_what_a_person_does() {
+    let process = Process::plain(
+        "[[dialect]]\nname = \"own\"\n[[dialect.endpoint]]\nstep = \"login\"\n\
+         request = \"POST /own\"\nreply = { json = { token = \"$access.token\" } }\n\
+         credential = [{ json = { username = \"user\", password = \"pass\" } }]\n",
+    );
+    until("commands", || (process.command(&["status"]).status == Some(0)).then_some(()));
+    process.token("alice").await;
+    let told = |words: &[&str]| -> Vec<Value> {
+        let told = process.command(&[words, &["--json"]].concat()).ok();
+        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+
+    let dialects = told(&["dialect", "list"]);
+    let names = process.command(&["dialect", "list"]).ok();
+    assert_eq!(dialects.len(), names.lines().count());
+    assert_eq!(dialects[0]["built_in"], true);
+    let own = dialects.last().unwrap();
+    assert_eq!((&own["name"], &own["file"]), (&"own".into(), &"gateway.toml".into()));
+    assert_eq!(told(&["limits", "lift", "alice"])[0]["lifted"], false);
+    assert_eq!(told(&["session", "revoke", "--user", "alice"])[0]["ended"], 1);
+    assert_eq!(told(&["version"])[0]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(told(&["key", "list"])[0]["state"], "signing");
+    assert_eq!(told(&["api-key", "list"]), Vec::<Value>::new());
+}
