@@ -13,6 +13,7 @@ mod first_start;
 pub mod hash;
 mod keys;
 mod logging;
+mod manual;
 mod observe;
 mod place;
 mod remote;
@@ -68,8 +69,8 @@ enum Command {
     #[command(alias = "validate", after_help = examples::CHECK)]
     Check(check::CheckArgs),
     /// Users of a users file; second steps and imported passwords of all.
-    User {
     #[command(after_help = examples::USER)]
+    User {
         /// The `[[users]]` section, where there are several.
         #[arg(long)]
         source: Option<String>,
@@ -111,10 +112,12 @@ enum Command {
     Dialect(dialects::DialectCommand),
     /// Shell completions on standard output.
     Completions { shell: clap_complete::Shell },
-    /// The manual page on standard output, or all pages into a folder.
+    /// The manual page on standard output, that of the configuration, or all pages into a folder.
     Man {
-        /// Where `tollhouse.1` and a page for each command go; it must exist.
-        folder: Option<PathBuf>,
+        /// `gateway.toml` for its page, gateway.toml(5); or where `tollhouse.1`, a page for each
+        /// command and `gateway.toml.5` go, which must exist.
+        #[arg(value_name = "gateway.toml|FOLDER")]
+        wanted: Option<PathBuf>,
     },
     /// Version, commit and target.
     Version {
@@ -155,7 +158,7 @@ Environment:
   NO_COLOR          no colour
 
 Files:
-  gateway.toml      the configuration
+  gateway.toml      the configuration; gateway.toml(5) explains it (`tollhouse man gateway.toml`)
   state/            keys, store, certificates and admin.sock ([state] dir)";
 
 /// What `init` writes: the file of the repository, since whoever has only the program has none.
@@ -248,14 +251,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             Ok(std::io::stdout().write_all(&out)?)
         }
         Command::Version { json } => Ok(version(json)?),
-        Command::Man { folder: Some(folder) } => clap_mangen::generate_to(Cli::command(), &folder)
-            .with_context(|| format!("no pages could be written to {}", folder.display()))
-            .map_err(Failure::Other),
-        Command::Man { folder: None } => {
-            let mut out = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut out)?;
-            Ok(std::io::stdout().write_all(&out)?)
-        }
+        Command::Man { wanted } => manual::man(Cli::command(), wanted.as_deref()),
     }
 }
 

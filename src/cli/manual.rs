@@ -1,0 +1,232 @@
+//! The manual: pages of the program's commands, and gateway.toml(5).
+//!
+//! The page of the configuration is the commented sample in another form, so that the two cannot
+//! differ: explanations become paragraphs, tables become headings, and whatever is TOML stays as it
+//! is written there, in the same order.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::{Failure, SAMPLE};
+
+/// The name by which the page of the configuration is asked for, and its file's without the section.
+const CONFIGURATION: &str = "gateway.toml";
+
+/// Writes the page of `program`, or of the configuration, to standard output; or all pages to a
+/// folder.
+pub(super) fn man(program: clap::Command, wanted: Option<&Path>) -> Result<(), Failure> {
+    let mut page = Vec::new();
+    match wanted {
+        None => clap_mangen::Man::new(program).render(&mut page)?,
+        Some(name) if name == Path::new(CONFIGURATION) => page = configuration(SAMPLE).into_bytes(),
+        Some(folder) => {
+            let written = clap_mangen::generate_to(program, folder).and_then(|()| {
+                let file = folder.join(format!("{CONFIGURATION}.5"));
+                std::fs::write(file, configuration(SAMPLE))
+            });
+            return written
+                .with_context(|| format!("no pages could be written to {}", folder.display()))
+                .map_err(Failure::Other);
+        }
+    }
+    Ok(std::io::stdout().write_all(&page)?)
+}
+
+/// The page of a commented configuration, in roff (man(7)).
+fn configuration(sample: &str) -> String {
+    let mut page = Page::default();
+    for line in sample.lines() {
+        page.line(line);
+    }
+    page.flush();
+    page.text.push_str(END);
+    page.text
+}
+
+const HEAD: &str = concat!(
+    ".TH gateway.toml 5 \"\" \"tollhouse ",
+    env!("CARGO_PKG_VERSION"),
+    "\"\n.SH NAME\ngateway.toml \\- configuration of tollhouse(1)\n.SH DESCRIPTION\n"
+);
+
+const END: &str = ".SH SEE ALSO\n.BR tollhouse (1),\n.BR tollhouse\\-check (1),\n\
+                   .BR tollhouse\\-init (1)\n";
+
+/// One line of the sample, by its meaning.
+enum Line<'a> {
+    /// Ends a paragraph.
+    Break,
+    /// Ends all that was explained so far.
+    Rule,
+    /// A table's header, without the mark of a comment.
+    Header(&'a str),
+    /// TOML, or indented: as it is.
+    Verbatim(&'a str),
+    Prose(&'a str),
+}
+
+impl<'a> Line<'a> {
+    fn of(line: &'a str) -> Self {
+        let Some(comment) = line.strip_prefix('#') else {
+            return match line.trim() {
+                "" => Self::Break,
+                header if header.starts_with('[') => Self::Header(header),
+                _ => Self::Verbatim(line),
+            };
+        };
+        // A nested comment is part of an example.
+        let text = comment.strip_prefix(" #").unwrap_or(comment);
+        let Some(text) = text.strip_prefix(' ') else {
+            return if text.is_empty() { Self::Break } else { Self::Verbatim(line) };
+        };
+        match text {
+            _ if text.starts_with("  ") || is_setting(text) => Self::Verbatim(line),
+            _ if text.starts_with("---") => Self::Rule,
+            _ if text.starts_with('[') && text.contains(']') => Self::header_of(line, text),
+            _ => Self::Prose(text),
+        }
+    }
+
+    /// A header in an example may have a comment behind it, which a heading has no room for.
+    fn header_of(line: &'a str, text: &'a str) -> Self {
+        match text.split_once("  ") {
+            Some(_) => Self::Verbatim(line),
+            None => Self::Header(text),
+        }
+    }
+}
+
+/// Whether a text is `key = value`.
+fn is_setting(text: &str) -> bool {
+    let is_key = |key: &str| {
+        key.starts_with(|letter: char| letter.is_ascii_lowercase())
+            && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+    };
+    text.split_once(" = ").is_some_and(|(key, _)| is_key(key))
+}
+
+/// A page in the making.
+struct Page {
+    text: String,
+    /// The explanation of whatever comes next, in paragraphs.
+    pending: Vec<Block>,
+    /// The last line ended a paragraph.
+    is_broken: bool,
+    /// The header of the heading that is written under now.
+    heading: String,
+    headings: Vec<String>,
+}
+
+enum Block {
+    Prose(String),
+    Verbatim(String),
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        let (pending, heading, headings) = Default::default();
+        Self { text: HEAD.to_owned(), pending, is_broken: true, heading, headings }
+    }
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        let is_broken = std::mem::replace(&mut self.is_broken, false);
+        match Line::of(line) {
+            Line::Break => self.is_broken = true,
+            Line::Rule => self.flush(),
+            Line::Prose(text) => self.prose(text, is_broken),
+            Line::Verbatim(text) => self.verbatim(text),
+            Line::Header(header) if header == self.heading => self.verbatim(line),
+            Line::Header(header) => self.begin(header),
+        }
+    }
+
+    fn prose(&mut self, text: &str, is_broken: bool) {
+        match self.pending.last_mut() {
+            Some(Block::Prose(prose)) if !is_broken => {
+                prose.push('\n');
+                prose.push_str(text);
+            }
+            _ => self.pending.push(Block::Prose(text.to_owned())),
+        }
+    }
+
+    fn verbatim(&mut self, line: &str) {
+        match self.pending.last_mut() {
+            Some(Block::Verbatim(lines)) => {
+                lines.push('\n');
+                lines.push_str(line);
+            }
+            _ => self.pending.push(Block::Verbatim(line.to_owned())),
+        }
+    }
+
+    /// Begins a heading. What was explained last belongs to it: a comment stands above its table.
+    fn begin(&mut self, header: &str) {
+        let own = self.pending.iter().rposition(|block| matches!(block, Block::Verbatim(_)));
+        let next = self.pending.split_off(own.map_or(0, |last| last + 1));
+        self.flush();
+        let is_new = !self.headings.iter().any(|known| known == header);
+        let is_section = is_new && !header.contains('.');
+        let macro_name = if is_section { "SH" } else { "SS" };
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(self.text, ".{macro_name} \"{}\"", escaped(header));
+        self.headings.push(header.to_owned());
+        header.clone_into(&mut self.heading);
+        self.pending = next;
+        // The first setting's own explanation is another paragraph.
+        self.is_broken = true;
+    }
+
+    fn flush(&mut self) {
+        for block in std::mem::take(&mut self.pending) {
+            match block {
+                Block::Prose(text) => {
+                    self.text.push_str(".PP\n");
+                    self.lines(&text);
+                }
+                Block::Verbatim(text) => {
+                    self.text.push_str(".PP\n.RS 4\n.nf\n");
+                    self.lines(&text);
+                    self.text.push_str(".fi\n.RE\n");
+                }
+            }
+        }
+    }
+
+    fn lines(&mut self, text: &str) {
+        for line in text.lines() {
+            self.text.push_str(&escaped(line));
+            self.text.push('\n');
+        }
+    }
+}
+
+/// A line of text in roff: nothing in it is a request or an escape.
+fn escaped(line: &str) -> String {
+    let mut text = String::with_capacity(line.len() + 8);
+    if line.starts_with(['.', '\'']) {
+        text.push_str("\\&");
+    }
+    for letter in line.chars() {
+        match letter {
+            '\\' => text.push_str("\\e"),
+            '-' => text.push_str("\\-"),
+            // Typewriter's signs, which a terminal would otherwise be given as typographic ones.
+            '\'' => text.push_str("\\(aq"),
+            '`' => text.push_str("\\(ga"),
+            '^' => text.push_str("\\(ha"),
+            '~' => text.push_str("\\(ti"),
+            '"' => text.push_str("\\(dq"),
+            ' '..='}' => text.push(letter),
+            other => {
+                let _ = write!(text, "\\[u{:04X}]", u32::from(other));
+            }
+        }
+    }
+    text
+}
