@@ -137,7 +137,8 @@ impl KeySet {
     }
 
     /// The version of the set. It changes whenever a key is added or removed. Tokens that were
-    /// verified under another epoch are verified again.
+    /// verified under another epoch are verified again. Only equality counts; the number itself has
+    /// no meaning.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }

@@ -104,7 +104,8 @@ pub(super) fn changes(before: &[KeyEntry], after: &[KeyEntry]) -> Vec<KeyEvent> 
 }
 
 /// The order in which keys of one algorithm sign. The path decides between equal times, so that
-/// every start chooses the same key.
+/// every start chooses the same key. Without the path, two keys of one second could change places
+/// at a restart.
 fn order(held: &Held) -> (Timestamp, &PathBuf) {
     (held.signs_from, &held.path)
 }

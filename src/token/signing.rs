@@ -77,7 +77,9 @@ impl SigningKey {
         Ok(Self::bind(parts, algorithm, None)?)
     }
 
-    /// Binds a key to one algorithm. Without an id it gets one that is derived from the key.
+    /// Binds a key to one algorithm. Without an id it gets one that is derived from the key. The
+    /// derived id is the same in every process, so that several gateways with one folder agree on
+    /// it.
     fn bind(
         parts: PrivateParts,
         algorithm: Algorithm,
@@ -230,7 +232,8 @@ fn jwk_notes(jwk: &Map<String, Value>) -> Result<Notes, BadKey> {
 }
 
 /// The remarks before a PEM block. Unknown lines are skipped: tools such as OpenSSL write their
-/// own.
+/// own. A file that the gateway did not write may therefore lack every remark; its name and its
+/// modification time then stand in for them.
 fn pem_notes(text: &str) -> Result<Notes, BadKey> {
     let mut notes = Notes::default();
     for line in text.lines().take_while(|line| !line.starts_with("-----BEGIN")) {

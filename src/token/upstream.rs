@@ -54,7 +54,8 @@ impl UpstreamTokens {
         Self { ring, issuer, algorithm, kept: DashMap::new() }
     }
 
-    /// A stored token for the same credential (`digest`) and upstream, if it can still be reused.
+    /// A stored token for the same credential (`digest`) and upstream, if it can still be reused. A
+    /// token of an earlier epoch of the keys is not returned.
     pub fn held(&self, upstream: &Arc<str>, digest: Digest, now: Timestamp) -> Option<HeaderValue> {
         let kept = self.kept.get(&(upstream.clone(), digest))?;
         (now < kept.until && kept.epoch == self.ring.epoch()).then(|| kept.value.clone())

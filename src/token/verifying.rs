@@ -196,6 +196,9 @@ impl fmt::Debug for VerifyingKey {
 }
 
 /// Checks an RSA key and prepares it.
+///
+/// # Errors
+/// A modulus of the wrong length or form, and an exponent with which signatures could be forged.
 fn rsa(n: &[u8], e: &[u8]) -> Result<DecodingKey, BadKey> {
     let odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
     if n.first().is_none_or(|byte| *byte == 0) || !odd(n) {
