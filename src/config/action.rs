@@ -77,7 +77,8 @@ impl RouteAction {
         let (upstream, redirect) = (table.get("upstream"), table.get("redirect"));
         let respond = table.get("respond");
         // With two actions it would depend on the code which one wins, and with none there is
-        // nothing to do.
+        // nothing to do. A route that an operator has just changed from one to the other often has
+        // both.
         let given = [&upstream, &redirect, &respond].into_iter().flatten().count();
         if given != 1 {
             table.issue("upstream", "needs exactly one of upstream, redirect and respond");
@@ -122,7 +123,8 @@ impl RouteAction {
 
 impl Redirect {
     /// The statuses that redirect (RFC 9110, section 15.4). 308, the default, keeps the method, and
-    /// browsers remember it.
+    /// browsers remember it. 301 and 302 let clients turn a POST into a GET, for clients that
+    /// expect that.
     const STATUSES: [u64; 5] = [301, 302, 303, 307, 308];
 
     fn read(mut table: Table<'_>) -> Self {
@@ -161,7 +163,8 @@ fn read_to(item: &Item<'_>, keep_path: bool) -> Option<String> {
             && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
     });
     // `//host` has an authority without a scheme, and browsers read `\` as `/`. Both would lead to
-    // another host.
+    // another host. The gateway would then lead users to a site of somebody else's choice (an open
+    // redirect).
     let is_path = parsed.is_some_and(|uri| uri.authority().is_none())
         && text.starts_with('/')
         && !text.starts_with("//");
@@ -184,7 +187,8 @@ impl Respond {
         let content_type = table.get("content_type");
         let (body, file) = read_body(&mut table, content_type.is_some());
         // These statuses have no body (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5). A body would
-        // be taken for the next response.
+        // be taken for the next response. The client would then read the beginning of it as a
+        // status line, and every later answer on this connection would be wrong.
         if matches!(status, 204 | 205 | 304) && !body.is_empty() {
             table.issue("status", "is of answers without a body: leave body and file out");
         }
@@ -248,7 +252,8 @@ fn read_content_type(item: &Item<'_>) -> Option<HeaderValue> {
 }
 
 /// Reads one header field of a fixed answer. Fields with a key of their own, and those that frame
-/// the message, are refused.
+/// the message, are refused. Values are visible ASCII: other bytes are read differently by
+/// different clients.
 fn read_field(name: &str, item: &Item<'_>) -> Option<(HeaderName, HeaderValue)> {
     let (field, value) =
         (HeaderName::try_from(name).ok(), HeaderValue::from_str(item.text()?).ok());

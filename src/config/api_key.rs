@@ -25,7 +25,8 @@ pub struct ApiKeys {
 }
 
 /// An API key, identified by the digest of its secret. The secret has 256 random bits, so a plain
-/// SHA-256 is enough: there is nothing to guess.
+/// SHA-256 is enough: there is nothing to guess. For the same reason no slow password hash is
+/// needed, which would cost time on every request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
     /// The part of the presented key by which it is looked up. It is no secret.
@@ -97,7 +98,7 @@ impl ApiKey {
 }
 
 /// Reads `networks`. An empty list is refused: one reader takes it for "from nowhere", another for
-/// "from everywhere".
+/// "from everywhere". The operator has to say which of the two they mean.
 fn read_networks(table: &mut Table<'_>) -> Vec<IpNet> {
     let Some(item) = table.get("networks") else { return Vec::new() };
     if item.is_empty_list() {

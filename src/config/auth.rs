@@ -8,8 +8,8 @@ use super::known::Known;
 use super::reader::Table;
 use super::suggest::no_such;
 
-/// A kind of credential that a route accepts. A request needs one credential of an accepted kind;
-/// credentials of other kinds are ignored or refused by `authn`.
+/// A kind of credential that a route accepts. A route with several kinds is satisfied by a
+/// credential of any one of them; a route without any is open to everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialKind {
     /// `Authorization: Bearer` (RFC 6750, section 2.1).

@@ -50,6 +50,8 @@ impl Balance {
         match (balance, by) {
             (Some(Self::Hash(default)), by) => {
                 Self::Hash(by.and_then(|by| HashBy::read(&by)).unwrap_or(default))
+                // `hash_by` without the hash would have no effect, and requests of one key would be
+                // spread over all servers.
             }
             (balance, by) => {
                 if let Some(by) = by {
@@ -93,6 +95,8 @@ impl HashBy {
             }
             (None, Some(cookie)) => {
                 let name = cookie.text()?;
+                // A name with other characters could not be sent in a `Cookie` field, so no request
+                // would ever match.
                 let fits =
                     |letter: char| letter.is_ascii_alphanumeric() || COOKIE_NAME.contains(letter);
                 if name.is_empty() || !name.chars().all(fits) {

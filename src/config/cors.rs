@@ -43,7 +43,8 @@ pub(super) fn read(item: &Item<'_>, base: Option<&Cors>) -> Option<Cors> {
     let is_open = matches!(origins, CorsOrigins::Any | CorsOrigins::Echo);
     let with_credentials = credentials.as_ref().map_or(Some(base.credentials), Item::bool);
     // Browsers refuse credentials for `*`. With `echo` they would send them to every origin, which
-    // lets any site use the session of a visitor.
+    // lets any site use the session of a visitor. This holds also if the operator did not mean it,
+    // so it is an error and not a warning.
     if let (Some(item), Some(true), true) = (&credentials, with_credentials, is_open) {
         item.issue("needs a list of origins: any site could act as the user otherwise");
     }
@@ -103,7 +104,8 @@ fn read_origins(item: &Item<'_>) -> Option<CorsOrigins> {
 }
 
 /// True for an origin in the form of browsers. It is compared with the field `Origin` byte for
-/// byte, so upper case or a path would never match.
+/// byte, so upper case or a path would never match. Browsers send scheme, host and port in lower
+/// case, without a path (RFC 6454, section 6.2).
 fn is_origin(text: &str) -> bool {
     let host = text.split_once("://").map(|(_, host)| host);
     host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@']))

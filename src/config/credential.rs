@@ -63,12 +63,15 @@ const KINDS: &str =
 
 impl UpstreamCredential {
     /// Reads the credential. `base` is the URL of the upstream's first server that has one; a login
-    /// goes there unless the operator names another address.
+    /// goes there unless the operator names another address. `None` after a problem was reported. A
+    /// value that could be a secret is hidden in the message.
     pub(super) fn read(item: &Item<'_>, dialects: &Dialects, base: Option<&str>) -> Option<Self> {
         if item.is_text() {
             item.hidden_issue(KINDS);
             return None;
         }
+        // All four keys are asked for at once. A key that is not asked for would be reported as
+        // unknown, although it is only one too many.
         let mut table = item.table()?;
         let kinds =
             (table.get("basic"), table.get("bearer"), table.get("headers"), table.get("login"));
@@ -162,6 +165,8 @@ impl UpstreamLogin {
 fn read_url(item: &Item<'_>) -> Option<Uri> {
     let text = item.word()?;
     let uri: Option<Uri> = text.parse().ok();
+    // A query would end up before the dialect's path, and a user before `@` would be a second
+    // credential.
     let good = uri.filter(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.host().is_some_and(|host| !host.is_empty())
@@ -219,6 +224,8 @@ impl UpstreamCredential {
     pub fn fields(&self) -> Option<Vec<(HeaderName, SecretString)>> {
         match self {
             Self::Basic { username, password } => {
+                // The pair is a secret of its own while it is encoded, so that no copy of the
+                // password stays in memory.
                 let pair = Secret::new(format!("{username}:{}", password.expose()));
                 let value = format!("Basic {}", STANDARD.encode(pair.expose()));
                 Some(vec![(AUTHORIZATION, value.into())])

@@ -20,7 +20,8 @@ use crate::dialect::SecondStep;
 use crate::identity::{IdRule, SELF_ISSUER};
 
 /// Runs all checks of this file and of `crossing_fields`. Values that could not be read are
-/// stand-ins (empty names and paths); each check leaves them out.
+/// stand-ins (empty names and paths); each check leaves them out. The order is the order in which
+/// issues of the same line are shown; apart from that it has no meaning.
 pub(super) fn check(reading: &Reading<'_>, draft: &Draft) {
     let config = &draft.config;
     check_addresses(reading, draft);
@@ -79,7 +80,8 @@ fn check_issuers(reading: &Reading<'_>, draft: &Draft) {
     };
     for (issuer, at) in config.issuers.iter().zip(&draft.issuers) {
         // If an external issuer could use the gateway's own name, it could make tokens that pass
-        // for ours.
+        // for ours. Such a token would carry the gateway's `iss`, and a route that names `self`
+        // would accept it.
         if !issuer.issuer.is_empty() && is_ours(&issuer.issuer) {
             let remedy = "is the gateway's own issuer: nobody else may speak for it".to_owned();
             at.at("issuer").issue(reading, format!("{:?}", issuer.issuer), remedy);
@@ -121,7 +123,8 @@ pub(super) fn endpoints(login: &Login) -> impl Iterator<Item = (&Method, String)
 }
 
 /// A host that both lists name in the same words. Wildcards are not expanded: `*` and a name are
-/// two different entries, and the more specific one wins when a request is routed.
+/// two different entries, and the more specific one wins when a request is routed. Therefore an
+/// exact host beside a wildcard is no collision.
 fn shared_host<'a>(first: &'a [String], second: &[String]) -> Option<&'a str> {
     first.iter().find(|host| second.contains(host)).map(String::as_str)
 }
@@ -152,7 +155,8 @@ fn check_login_pairs(reading: &Reading<'_>, draft: &Draft) {
 }
 
 /// Reports logins and routes on the paths of `[health]` and of the key set. Those two are answered
-/// before logins and routes are looked up.
+/// before logins and routes are looked up. Without this check a login or a route would silently
+/// never be reached on that path.
 fn check_own_paths(reading: &Reading<'_>, draft: &Draft) {
     let config = &draft.config;
     let own = [("health.path", &config.health.path), ("token.jwks_path", &config.token.jwks_path)];
@@ -193,11 +197,13 @@ fn check_mail(reading: &Reading<'_>, config: &Config) {
 }
 
 /// Reports two routes that would match the same requests: same path, a common host, a common
-/// method.
+/// method. Which of the two answered would depend on the order of the file, and that has no
+/// meaning.
 fn check_route_pairs(reading: &Reading<'_>, draft: &Draft) {
     for ((first, first_at), (second, at)) in pairs(&draft.config.routes, &draft.routes) {
         // The paths are compared as the router compares them: without regard to case if either
-        // upstream ignores it.
+        // upstream ignores it. If only one of them does, its spellings include those of the other,
+        // so the two still collide.
         let folded = first.folds_with(second);
         if second.path.is_empty() || shape(&first.path, folded) != shape(&second.path, folded) {
             continue;
@@ -224,7 +230,8 @@ fn check_route_pairs(reading: &Reading<'_>, draft: &Draft) {
 }
 
 /// Warns of a source with shared ids. If a user of such a source can choose their id, they can
-/// choose the id of a user of another source, and are then taken for that user.
+/// choose the id of a user of another source, and are then taken for that user. This is a warning,
+/// because shared ids are right where both sources describe the same people.
 fn warn_users(reading: &Reading<'_>, draft: &Draft) {
     let users = &draft.config.users;
     for (source, at) in users.iter().zip(&draft.users) {
@@ -262,7 +269,8 @@ fn warn_second_steps(reading: &Reading<'_>, draft: &Draft) {
 }
 
 /// True if ids of this source may be equal to ids of another. Local ids contain the source's name,
-/// so they cannot.
+/// so they cannot. UUIDs of a directory and names of a file are counted as possible, because
+/// another source may share its ids with them.
 fn may_meet(source: &UserSource) -> bool {
     source.id_rule() != IdRule::Local
 }
@@ -338,7 +346,7 @@ fn warn_foreign_roles(reading: &Reading<'_>, config: &Config, route: &Route, at:
     let mut foreign = config.issuers.iter().filter(takes);
     let (Some(first), second) = (foreign.next(), foreign.next()) else { return };
     // With tokens of one issuer only, every role comes from the same authority, and nothing is
-    // confused.
+    // confused. Only with a second authority does it matter which one has granted the role.
     let are_mixed = !config.logins.is_empty() || second.is_some();
     if !are_mixed || !route.issuers.is_empty() || route.require == super::Require::default() {
         return;

@@ -53,7 +53,8 @@ fn check_allowed_headers(reading: &Reading<'_>, draft: &Draft) {
 }
 
 /// Reports two credentials in one field: the upstream's own, the client's, and the identity as a
-/// token. Only one of them could be sent.
+/// token. Only one of them could be sent. The operator must say which one, because the upstream
+/// would otherwise see the wrong caller.
 fn check_upstream_credentials(reading: &Reading<'_>, draft: &Draft) {
     for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
         let mut upstreams = draft.config.upstreams.iter();

@@ -28,7 +28,8 @@ enum ValueShape {
     Choice(&'static [&'static str]),
     List(&'static Self),
     /// The list of endpoints. A faulty endpoint is replaced and not removed, so that the numbers of
-    /// the others stay right.
+    /// the others stay right. Findings name an endpoint by its number, and the operator counts in
+    /// the file.
     Endpoints,
     /// A table with these keys.
     Keys(&'static [KeyShape]),
@@ -160,7 +161,7 @@ impl ShapedDialect {
         let Some(entries) = shaped.entries(item) else { return shaped };
         let (mut table, _) = shaped.keys(item, entries, DIALECT);
         // Without a name the dialect could not be checked further; the stand-in keeps the other
-        // findings.
+        // findings. They are reported beside the missing name, so that one run shows them all.
         table.entry("name").or_insert_with(|| Value::String("unnamed".to_owned()));
         shaped.table = table;
         shaped
@@ -179,7 +180,8 @@ impl ShapedDialect {
             let is_within =
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
             // A finding about all endpoints together, such as a missing step, may be caused by the
-            // faulty one.
+            // faulty one. The faulty endpoint may be the one with that step, but its step could not
+            // be read.
             is_within || (path.ends_with(".endpoint") && reported.starts_with(path))
         })
     }
@@ -224,7 +226,7 @@ impl ShapedDialect {
         let whole: Option<Vec<_>> = values.into_iter().collect();
         if whole.is_none() {
             // Removing one element would change the numbers of the others, so the whole list is
-            // left out.
+            // left out. A finding about a later element would otherwise point to the wrong line.
             self.reported.push(item.at().clone());
         }
         whole.map(Value::Array)
@@ -366,7 +368,8 @@ fn member(item: &Item<'_>) -> Option<Value> {
 }
 
 /// A stand-in for a faulty endpoint. It needs no credential, and its path is unlikely to collide
-/// with another endpoint's.
+/// with another endpoint's. It exists only while the dialect is checked: a dialect with a faulty
+/// endpoint is never used.
 fn stand_in(number: usize) -> Value {
     let texts = [("step", "answer".to_owned()), ("request", format!("GET /endpoint/{number}"))];
     let texts = texts.map(|(key, text)| (key.to_owned(), Value::String(text)));

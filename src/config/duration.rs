@@ -11,7 +11,8 @@ const UNITS: &[(&str, u64)] =
     &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Parses a duration. The error follows the value in a message and says what would be accepted.
-/// `parse` and `render` are inverse to each other.
+/// `parse` and `render` are inverse to each other. No space is accepted between number and unit;
+/// the error shows the text without it.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -23,7 +24,8 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     }
     let Some((_, millis)) = UNITS.iter().find(|(name, _)| *name == unit.trim_start()) else {
         // The unit that was probably meant is suggested: `min` becomes `m`, `hours` becomes `h`,
-        // and anything else is taken for seconds.
+        // and anything else is taken for seconds. Only the suggestion is generous: nothing but the
+        // exact unit is accepted, so the same text never means two things.
         let meant = match unit.trim_start().as_bytes() {
             [b'm', b's', ..] => "ms",
             [b'm' | b'M', ..] => "m",
@@ -46,7 +48,8 @@ pub(super) fn bare(number: impl std::fmt::Display) -> String {
 }
 
 /// The duration in the longest unit that divides it exactly, so that `parse` returns the same
-/// duration. Fractions of a millisecond are cut off; the configuration cannot express them.
+/// duration. Fractions of a millisecond are cut off; the configuration cannot express them. `0s`
+/// stands for zero in every unit.
 pub(super) fn render(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {

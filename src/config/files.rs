@@ -18,7 +18,8 @@ use super::warnings::WarningName;
 use crate::secret::{Secret, SecretString};
 
 /// Upper bound on the size of a file: larger than any key, certificate bundle or key set. It keeps
-/// a path to a device such as `/dev/zero` from filling the memory.
+/// a path to a device such as `/dev/zero` from filling the memory. A file beyond it is reported
+/// like one that cannot be read.
 const LARGEST_FILE: u64 = 4 << 20;
 
 /// Whether a file's contents are a secret, so that other users of the machine must not read it.
@@ -83,7 +84,7 @@ impl Item<'_> {
     }
 
     /// Checks who else may write or read a file, and reports it. False if the file must not be
-    /// used.
+    /// used. Only the permission bits of the file are looked at, not those of its folders.
     pub(super) fn check_permissions(&self, metadata: &Metadata, privacy: Privacy) -> bool {
         let mode = metadata.permissions().mode() & 0o777;
         // Anybody who can write a certificate or a key file decides whom the gateway trusts.
@@ -126,7 +127,8 @@ impl Item<'_> {
                 let name = file.text().unwrap_or_default().to_owned();
                 self.reading().note_secret(self.at(), SecretPlace::File(name));
                 // Editors end the last line with a line break, which is not part of the secret.
-                // Only one is removed, so a secret may still end in one.
+                // Only one is removed, so a secret may still end in one. A secret from a variable
+                // is taken as it is, because no editor wrote it.
                 let trimmed = text.strip_suffix('\n').unwrap_or(&text);
                 let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
                 SecretString::from(trimmed)
@@ -154,7 +156,8 @@ impl Item<'_> {
 }
 
 /// Reads a file of at most `LARGEST_FILE` bytes. Metadata and contents come from the same open
-/// file: if the path were opened twice, the file could be exchanged in between.
+/// file: if the path were opened twice, the file could be exchanged in between. Otherwise the
+/// permissions of one file would be checked and another one read.
 fn read_bounded(path: &Path) -> io::Result<(Metadata, Vec<u8>)> {
     use std::io::Read;
     let file = fs::File::open(path)?;
@@ -164,7 +167,8 @@ fn read_bounded(path: &Path) -> io::Result<(Metadata, Vec<u8>)> {
     }
     let mut bytes = Vec::new();
     // One byte more than the limit is read, to tell a file of exactly the limit from a larger one.
-    // The size in the metadata is of no use: a device or a pipe has none.
+    // The size in the metadata is of no use: a device or a pipe has none. Reading is bounded in
+    // both cases.
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(io::Error::other("it is larger than 4 MiB"));

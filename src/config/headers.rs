@@ -46,7 +46,8 @@ pub enum ValuePart {
 }
 
 /// Fields that concern only two neighbours (hop-by-hop, RFC 9110, section 7.6.1), and those that
-/// frame a message. A wrong value here could desynchronise a connection (request smuggling).
+/// frame a message. A wrong value here could desynchronise a connection (request smuggling). The
+/// gateway writes these fields itself for each connection.
 const FRAMING: &[&str] = &[
     "connection",
     "content-length",
@@ -98,7 +99,8 @@ impl HeaderRules {
     }
 
     /// Reads the rules for responses. Only framing is protected there: a response proves nothing
-    /// about the caller.
+    /// about the caller. Names of the gateway's own request fields are therefore allowed in
+    /// responses.
     pub(super) fn read_response(mut table: Table<'_>) -> Self {
         let set = table.table("set").entries();
         let set = set.iter().filter_map(|(name, item)| read_set(name, item, &[FRAMING])).collect();
@@ -109,7 +111,8 @@ impl HeaderRules {
 }
 
 /// Checks the name of a field for credentials of the operator's choice. It must not be a field with
-/// another meaning, nor one that is removed from requests before credentials are read.
+/// another meaning, nor one that is removed from requests before credentials are read. The error
+/// says what is wrong with the name.
 pub(super) fn check_credential_name(name: &str) -> Result<HeaderName, String> {
     let name = check_name(name, &[FRAMING, OURS])?;
     let text = name.as_str();
@@ -213,7 +216,7 @@ impl Value {
     /// Parses text with `$placeholders`; `$$` stands for a dollar sign.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         // Control characters, line breaks above all, could add further fields to the message
-        // (header injection).
+        // (header injection). Bytes beyond ASCII are read differently by different servers.
         if !text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
             return Err("must be of visible ASCII letters".to_owned());
         }
@@ -260,7 +263,8 @@ impl Value {
 }
 
 /// The name at the beginning of `text`. A dot at the end belongs to the sentence around it. Hyphens
-/// occur only in names of claims.
+/// occur only in names of claims. Thus `$username.` at the end of a sentence is the placeholder
+/// `$username` and a dot.
 fn placeholder(text: &str) -> &str {
     let is_claim = text.starts_with("claims.");
     let fits = |byte: &u8| {

@@ -56,7 +56,9 @@ pub struct Issuer {
     /// Tokens of this issuer are refused from this instant on; `None`: never.
     pub until: Option<Timestamp>,
     /// Accept ID tokens (recognised by `nonce`, `at_hash` or `token_use = "id"`) and event tokens.
-    /// They are made for a client and not for an API, so they are refused by default.
+    /// They are made for a client and not for an API, so they are refused by default. An ID token
+    /// proves a login to the client that asked for it; whoever runs that client could use it here
+    /// as the user.
     pub allow_id_tokens: bool,
 }
 
@@ -70,10 +72,12 @@ pub enum Audience {
 }
 
 /// `JWT`, `at+jwt` (RFC 9068) or no type: every token whose type does not mark it as something
-/// other than an access token.
+/// other than an access token. ID tokens often have the type `JWT` too; they are recognised by
+/// their claims.
 const TYPES: &[&str] = &["jwt", "at+jwt"];
 /// A day: long enough to survive an outage of the issuer, short enough that a key which the issuer
-/// has withdrawn meanwhile is not trusted for long.
+/// has withdrawn meanwhile is not trusted for long. During that time the issuer's users can still
+/// log in.
 const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 /// A shorter time would be over before keys are fetched again.
 const STALE: RangeInclusive<Duration> =
@@ -102,14 +106,16 @@ const NO_CLAIMS: [&str; 19] = [
 ];
 const REQUIRED: &[&str] = &["exp", "iss", "sub", "aud"];
 /// A takeover issuer may leave out the other claims, but never these: without `exp` a token would
-/// be valid for ever, without `sub` it names no user.
+/// be valid for ever, without `sub` it names no user. The claim `iss` is compared in any case, and
+/// so is `aud` if audiences are named.
 const ALWAYS_REQUIRED: &[&str] = &["exp", "sub"];
 
 impl Issuer {
     pub(super) fn read(mut table: Table<'_>, names: &mut Names, token: &Token) -> Self {
         let name = names.read(&mut table, None);
         // Identities carry the issuer's name. An external issuer with one of these names would be
-        // taken for the gateway itself, or for another kind of credential.
+        // taken for the gateway itself, or for another kind of credential. Rules such as a route's
+        // `issuers` compare these names, so the names must be unambiguous.
         if name == SELF_ISSUER {
             table.issue("name", "\"self\" is the gateway's own name among issuers");
         } else if RESERVED_ISSUERS.contains(&name.as_str()) {
@@ -125,7 +131,8 @@ impl Issuer {
         let until_item = table.get("until");
         let until = until_item.as_ref().and_then(read_until);
         // A takeover is recognised by the presence of the key: a misspelt day is then one problem,
-        // and the laxities it would allow are not reported in addition.
+        // and the laxities it would allow are not reported in addition. The day itself is reported
+        // once, at its own line.
         let is_takeover = until_item.is_some();
         let Means { algorithms, keys, allow_http, is_asked } =
             Means::read(&mut table, &issuer, is_takeover);
@@ -147,7 +154,8 @@ impl Issuer {
             roles_claim: read_claim(&mut table, "roles_claim", &["roles"]),
             scopes_claim: read_claim(&mut table, "scopes_claim", &["scope"]),
             // If the operator lists types, a missing one is refused unless they allow it: the list
-            // is meant as a restriction.
+            // is meant as a restriction. Without such a list both forms are accepted, because many
+            // issuers send no type.
             type_optional: table.bool_or("type_optional", types.is_none()),
             types: types.map_or_else(
                 || owned(TYPES),
@@ -232,7 +240,8 @@ impl Means {
             }
         };
         // `allow_http` without anything to ask is a mistake, and one that would weaken a later
-        // change.
+        // change. If keys were fetched one day, they would be fetched without protection, although
+        // nobody decided that.
         if let Some(item) = &plain {
             check_use(item, keys.as_ref());
         }
@@ -280,7 +289,7 @@ fn read_max_stale(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Duration 
 }
 
 /// Reports a setting about asking the issuer, if the issuer's keys are in the configuration and
-/// nobody is asked.
+/// nobody is asked. A setting without an effect suggests a protection that does not exist.
 fn check_use(item: &Item<'_>, keys: Option<&IssuerKeys>) {
     if keys.is_some_and(|keys| !keys.is_remote() && !keys.is_asked()) {
         item.issue("is of no use: the issuer's keys are here");
@@ -299,7 +308,8 @@ fn read_algorithms(table: &mut Table<'_>) -> Vec<Algorithm> {
     let symmetric = algorithms.iter().filter(|algorithm| algorithm.is_symmetric()).count();
     if symmetric > 0 && symmetric < algorithms.len() {
         // If both were allowed for one key set, a public key could be used as an HMAC secret
-        // (algorithm confusion), and everybody knows the public key.
+        // (algorithm confusion), and everybody knows the public key. Two issuers with one algorithm
+        // each keep the two kinds of keys apart.
         item.issue("mixes HMAC and key pairs: make two issuers of it");
     }
     algorithms
@@ -330,7 +340,7 @@ fn read_audience(table: &mut Table<'_>, is_takeover: bool) -> Audience {
 
 fn read_required(table: &mut Table<'_>, is_takeover: bool, audience: &Audience) -> Vec<String> {
     // `aud` is not required where any audience is accepted: a token without one would be refused
-    // for a claim that is not compared.
+    // for a claim that is not compared. The other claims stay required.
     let Some(item) = table.get("required") else {
         let unneeded = |name: &&&str| !(**name == "aud" && *audience == Audience::Any);
         return REQUIRED.iter().filter(unneeded).map(|&name| name.to_owned()).collect();

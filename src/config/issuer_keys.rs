@@ -27,7 +27,7 @@ pub enum IssuerKeys {
     /// The address of a key set, which is fetched while the gateway runs.
     Url(Uri),
     /// The address of the issuer's metadata, which names the address of the key set (OpenID Connect
-    /// Discovery 1.0, section 4).
+    /// Discovery 1.0, section 4). It is fetched before the key set.
     Discovery(Uri),
     /// No keys: the issuer is asked about every token.
     Introspection(Introspection),
@@ -98,7 +98,8 @@ fn read_discovery(
         return None;
     }
     // The last slash is removed and the query refused, because the path is appended to the issuer
-    // as text.
+    // as text. An issuer with a query would otherwise produce an address in which the path is part
+    // of the query.
     let at = format!("{}{WELL_KNOWN}", issuer.strip_suffix('/').unwrap_or(issuer));
     let found = match at.contains('?') {
         true => Err("has a query".to_owned()),

@@ -77,7 +77,7 @@ pub enum Severity {
     /// The configuration is refused: the gateway does not start, and a reload keeps the old one.
     Error,
     /// The configuration is accepted, but the operator should know. The name is the one to write in
-    /// `accept`.
+    /// `accept`. A warning never changes the way in which the gateway runs.
     Warning(WarningName),
 }
 
@@ -104,7 +104,8 @@ impl Issue {
     }
 
     /// A fault of the files and folders that the configuration names, which a start would stop at.
-    /// `check` reports it before the start does.
+    /// `check` reports it before the start does. It has no line, because it is about the file
+    /// system and not about the text.
     pub fn of_start(cause: String) -> Self {
         Self::of_file(None, cause)
     }
@@ -139,7 +140,8 @@ impl Issues {
     /// Sorts `issues` by line. `file` is named in the report.
     pub fn new(file: &Path, mut issues: Vec<Issue>) -> Self {
         // Issues without a line come last, because they are about the file as a whole. The sort is
-        // stable: several issues of one line keep the order in which they were found.
+        // stable: several issues of one line keep the order in which they were found. Readers thus
+        // see the causes in the order in which they would read the file.
         issues.sort_by_key(|issue| issue.position.map_or(usize::MAX, |at| at.line));
         Self { file: file.display().to_string(), issues }
     }

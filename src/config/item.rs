@@ -54,7 +54,7 @@ impl<'a> Item<'a> {
     }
 
     /// The value in the form in which messages show it: shortened, and without the contents of
-    /// lists and tables.
+    /// lists and tables. Whoever reads the message has the file, so a glimpse is enough.
     pub(super) fn shown(&self) -> String {
         show(self.value.get_ref())
     }
@@ -109,7 +109,8 @@ impl<'a> Item<'a> {
     }
 
     /// A string that is not empty, has no control characters, and no space at either end. Stray
-    /// spaces come from copying, and control characters could forge lines of a log.
+    /// spaces come from copying, and control characters could forge lines of a log. Such a string
+    /// is used for names, claims and addresses.
     pub(super) fn word(&self) -> Option<String> {
         let text = self.text()?;
         if text.is_empty() || text.trim() != text || text.chars().any(char::is_control) {
@@ -140,7 +141,8 @@ impl<'a> Item<'a> {
     }
 
     /// A duration within `range`, as text with a unit (`"30s"`). A bare number is refused with the
-    /// text that was probably meant, because it does not say which unit it has.
+    /// text that was probably meant, because it does not say which unit it has. A value outside the
+    /// range is reported with both bounds.
     pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let read = match self.value.get_ref() {
             DeValue::String(text) => duration::parse(text),
@@ -159,7 +161,8 @@ impl<'a> Item<'a> {
     }
 
     /// A size in bytes within `range`, as text with a unit (`"1MiB"`). A bare number is refused,
-    /// with the text that was probably meant.
+    /// with the text that was probably meant. A value outside the range is reported with both
+    /// bounds.
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let read = match self.value.get_ref() {
             DeValue::String(text) => size::parse(text),
@@ -208,7 +211,7 @@ impl<'a> Item<'a> {
     }
 
     /// A path, made relative to the configuration's folder and recorded as a file of this
-    /// configuration. Whether the file exists is checked by the callers that read it.
+    /// configuration. Whether the file exists is checked by the callers that read it. Files are recorded so that `check --print` can name them.
     pub(super) fn path(&self) -> Option<PathBuf> {
         let text = self.text()?;
         if text.is_empty() || text.contains('\0') {
@@ -221,7 +224,8 @@ impl<'a> Item<'a> {
     }
 
     /// An IP address and port, both as numbers. A host name is refused: it would be resolved once
-    /// at the start, and may stand for several addresses.
+    /// at the start, and may stand for several addresses. The usual mistakes (`:8443`, `*:8443`,
+    /// `localhost:8443`) are answered with the text to write.
     pub(super) fn socket_address(&self) -> Option<SocketAddr> {
         let text = self.text()?;
         if let Ok(address) = text.parse() {

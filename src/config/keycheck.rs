@@ -18,7 +18,7 @@ use crate::algorithm::Algorithm;
 const MIN_RSA_BITS: usize = 2048;
 
 /// Checks the text of a PEM file: a public key, or a certificate whose public key is used. The
-/// error says what is wrong with it, to follow the file's name.
+/// error says what is wrong with it, to follow the file's name. Only the first section of the file is looked at.
 pub(super) fn check_pem(text: &str, algorithms: &[Algorithm]) -> Result<(), String> {
     let none = || "names a file without a public key in PEM form".to_owned();
     let unreadable = || "names a file whose key cannot be read".to_owned();
@@ -38,7 +38,8 @@ pub(super) fn check_pem(text: &str, algorithms: &[Algorithm]) -> Result<(), Stri
             check_rsa(key.modulus, algorithms)
         }
         // A private key in the gateway's hands would be a second place from which it can be stolen,
-        // and verification does not need it.
+        // and verification does not need it. The issuer should be told that its private key has
+        // been given away.
         label if label.ends_with("PRIVATE KEY") => {
             Err("names a private key: only the issuer may have it, give its public key".to_owned())
         }
@@ -89,7 +90,8 @@ fn check_rsa(modulus: &[u8], algorithms: &[Algorithm]) -> Result<(), String> {
 }
 
 /// Checks the text of a JWKS file (RFC 7517, section 5). `weak` permits HMAC secrets that are
-/// shorter than their hash. The error names the number of the faulty key.
+/// shorter than their hash. The error names the number of the faulty key. Every key of the set is
+/// checked, because a token may name any of them.
 pub(super) fn check_jwks(text: &str, algorithms: &[Algorithm], weak: bool) -> Result<(), String> {
     let set: Value = serde_json::from_str(text)
         .map_err(|error| format!("names a file that is no JSON: {error}"))?;
@@ -111,7 +113,8 @@ fn check_jwk(key: &Value, algorithms: &[Algorithm], weak: bool) -> Result<(), St
         Some("RSA") => {
             let modulus = bytes("n").ok_or("has no `n` in base64url")?;
             // A key set may hold keys of several algorithms. Only the strength is checked here;
-            // verification picks a key by its algorithm.
+            // verification picks a key by its algorithm. An issuer may publish keys for algorithms
+            // that are not accepted here, and that is no fault.
             check_rsa(&modulus, Algorithm::ALL)
         }
         Some("oct") => {
@@ -127,7 +130,8 @@ fn check_jwk(key: &Value, algorithms: &[Algorithm], weak: bool) -> Result<(), St
 }
 
 /// Parses the address of an issuer's document or endpoint. Plain HTTP is refused unless it was
-/// allowed: whoever can change the answer on its way can sign tokens with keys of their own.
+/// allowed: whoever can change the answer on its way can sign tokens with keys of their own. The
+/// error says what is wrong with the address, without quoting it.
 pub(super) fn check_url(text: &str, allow_http: bool) -> Result<Uri, String> {
     // A user and password in the address would appear in logs and messages; a fragment is never
     // sent.
@@ -145,7 +149,8 @@ pub(super) fn check_url(text: &str, allow_http: bool) -> Result<Uri, String> {
 }
 
 /// Checks the length of an HMAC secret: at least as long as the output of the hash (RFC 7518,
-/// section 3.2).
+/// section 3.2). With several algorithms the one with the longest hash decides, since the secret is
+/// used for all of them.
 pub(super) fn check_secret(length: usize, algorithms: &[Algorithm]) -> Result<(), String> {
     let longest = algorithms.iter().max_by_key(|algorithm| algorithm.min_secret());
     match longest {

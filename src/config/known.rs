@@ -70,7 +70,8 @@ impl Known {
     }
 
     /// Marks the sections that are written under a misspelt name, so that references to them are
-    /// not reported as unknown.
+    /// not reported as unknown. The misspelt section itself is reported by the root table, with a
+    /// suggestion.
     pub(super) fn excuse(&mut self, is_misspelt: impl Fn(&str) -> bool) {
         for (section, names) in [
             ("users", &mut self.users),
@@ -115,7 +116,8 @@ impl Dialects {
         }
         for item in item.list().unwrap_or_default() {
             // The name is read apart from the dialect: if the dialect is faulty, its name is still
-            // needed to excuse references to it.
+            // needed to excuse references to it. Otherwise one fault in a dialect would be followed
+            // by one message for each login that uses it.
             let name = name_of(&item);
             match read_one(&item) {
                 Some(own)
@@ -124,7 +126,8 @@ impl Dialects {
                     item.issue(format!("\"{}\" is the name of another dialect", own.dialect.name));
                 }
                 // An own dialect must not replace a built-in one: a reader of the file would take
-                // it for the documented one.
+                // it for the documented one. Two logins named `native` in two files should always
+                // speak the same dialect.
                 Some(own) if Dialect::builtin(&own.dialect.name).is_some() => {
                     item.issue(format!(
                         "\"{}\" is built in: choose another name",
@@ -139,7 +142,8 @@ impl Dialects {
     }
 
     /// The dialect that `item` names. An unknown name is reported, unless the dialect of that name
-    /// is faulty or the dialects are incomplete.
+    /// is faulty or the dialects are incomplete. Own dialects are searched first; their names never
+    /// equal those of built-in ones.
     pub(super) fn refer(&self, item: &Item<'_>) -> Option<Arc<Dialect>> {
         let name = item.text()?;
         if let Some(own) = self.own.iter().find(|own| own.dialect.name == name) {
@@ -169,7 +173,9 @@ fn read_one(item: &Item<'_>) -> Option<OwnDialect> {
     let raw = match RawDialect::deserialize(shaped.table.clone()) {
         Ok(raw) => raw,
         // Invariant: a table that passed `ShapedDialect` has the types of a `RawDialect`. This
-        // branch is therefore not reached by a configuration, and reports rather than panics.
+        // branch is therefore not reached by a configuration, and reports rather than panics. If
+        // the two ever disagree, the operator sees the library's message at the line of the
+        // dialect.
         Err(error) => {
             item.issue(error.message().to_owned());
             return None;
@@ -206,7 +212,8 @@ fn report(item: &Item<'_>, shaped: &ShapedDialect, problems: Vec<Problem>) {
 }
 
 /// The item at a key path below `item`. If the path does not exist, the last item on the way to it,
-/// so that a message about a missing key still has a line.
+/// so that a message about a missing key still has a line. Such a message then points to the table
+/// in which the key should be.
 fn nearest<'a>(item: &Item<'a>, wanted: &KeyPath) -> Item<'a> {
     let mut found = item.clone();
     let leads = |item: &Item<'_>| {

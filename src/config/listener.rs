@@ -103,7 +103,8 @@ pub struct Limits {
 }
 
 /// How long a listener waits for a client. Without these bounds a few slow clients could hold all
-/// connections (Slowloris).
+/// connections (Slowloris). The times for body and answer also release the memory that a stalled
+/// transfer holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerTimeouts {
     /// For a TLS handshake to finish.
@@ -141,7 +142,8 @@ const BODY_IDLE: Duration = Duration::from_secs(30);
 const BODY_RATE: u64 = 512;
 const BODY_GRACE: Duration = Duration::from_secs(10);
 /// Longer than the minute for which load balancers keep connections to the gateway: the side that
-/// sends requests should close first.
+/// sends requests should close first. If the gateway closed first, a request sent at that moment
+/// would be lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 const WAIT: std::ops::RangeInclusive<Duration> =
@@ -178,7 +180,8 @@ impl Listener {
 }
 
 /// Refuses plain HTTP on an address that other machines can reach, because passwords and tokens
-/// would be sent in the clear. The operator can allow it if TLS ends in front of the gateway.
+/// would be sent in the clear. The operator can allow it if TLS ends in front of the gateway. Unix
+/// sockets are local, and a listener that only redirects never reads a credential.
 fn check_plain(bind: &Bind, item: &Item<'_>, redirect: bool, allow: bool) {
     let is_local = match bind {
         Bind::Tcp(address) => address.ip().is_loopback(),
@@ -232,7 +235,8 @@ fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
 pub(super) fn read_net(item: &Item<'_>) -> Option<IpNet> {
     let net = read_any_net(item)?;
     // A network of length 0 contains every address: each client could then claim any address for
-    // itself.
+    // itself. The operator may mean it, for a gateway that no client can reach directly, so it is a
+    // warning.
     if net.prefix_len() == 0 {
         item.warn(
             WarningName::EverybodyTrusted,
@@ -280,7 +284,8 @@ impl Tls {
         let client_auth = match (client_auth.and_then(|item| item.choice(&forms)), &client_ca) {
             (Some(auth), _) => auth,
             // A CA without `client_auth` is meant to protect the listener, so a certificate is
-            // required.
+            // required. If it were optional by default, a forgotten line would leave the listener
+            // open to everybody.
             (None, Some(_)) => ClientAuth::Required,
             (None, None) => ClientAuth::None,
         };

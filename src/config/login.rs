@@ -125,13 +125,13 @@ impl Login {
         let body_limit = table.size_or("body_limit", BODY_LIMIT, 1 << 10..=LARGEST_BODY);
 
         // All keys were read above, before this return: a key that is not asked for is reported as
-        // unknown, although only the dialect is wrong.
+        // unknown, although only the dialect is wrong. Readers of the keys that depend on the
+        // dialect run after it.
         let dialect = dialect?;
         let exchange =
             exchange.map(|item| read_exchange(&item, &dialect, known)).unwrap_or_default();
         let names_somebody = users_item.is_some_and(|item| !item.is_empty_list());
-        // An explicit empty list is the operator's decision; only a login without users by accident
-        // is reported.
+        // If `users` names only sources that do not exist, each of them was reported already. Reported here is a login without any source, which could let nobody in.
         let is_nobody = users.is_empty() && exchange.is_empty() && !names_somebody;
         if is_nobody && !known.users.is_incomplete() {
             table.issue("users", "has nobody who could log in: add a [[users]]");
@@ -196,7 +196,8 @@ fn read_prefix(item: &Item<'_>) -> Option<String> {
 }
 
 /// Reads `exchange_ttl`. Nobody can be asked later whether the issuer still lets its user in, so
-/// such a session has a shorter life than one that began with a password.
+/// such a session has a shorter life than one that began with a password. It is never longer than
+/// the session itself; by default it is a day.
 fn read_exchange_ttl(item: Option<Item<'_>>, refresh_ttl: Duration) -> Duration {
     let Some(item) = item else { return EXCHANGE_TTL.min(refresh_ttl) };
     let life = item.duration(MIN_TTL..=MAX_TTL).unwrap_or(refresh_ttl);
@@ -253,14 +254,14 @@ impl<'a> Lives<'a> {
     }
 
     /// Combines the lifetimes: those of the login, else those of its dialect, else those of
-    /// `[token]`.
+    /// `[token]`. Combinations that contradict each other are reported at the login's own keys.
     fn resolve(self, table: &Table<'_>, dialect: &Dialect, known: &Known) -> Resolved {
         let (token, defaults) = (&known.token, &dialect.defaults);
         let read = |item: &Option<Item<'_>>| item.as_ref()?.duration(MIN_TTL..=MAX_TTL);
         let access = read(&self.access).or(defaults.access_ttl).unwrap_or(token.access_ttl);
         let grace = self.grace.unwrap_or(token.refresh_grace);
         // Without refresh tokens the session ends with its access token, so a separate lifetime for
-        // it would have no effect.
+        // it would have no effect. Such keys are reported, so that nobody relies on them.
         if defaults.ends_with_access {
             for item in [&self.refresh, &self.idle].into_iter().flatten() {
                 let name = &dialect.name;
@@ -274,7 +275,8 @@ impl<'a> Lives<'a> {
             table.report("access_ttl", self.access.as_ref(), remedy.to_owned());
         }
         // If the session ends earlier than the dialect's idle time, that default is left out
-        // silently: only a value that the operator has set is an error.
+        // silently: only a value that the operator has set is an error. The session's own end comes
+        // first in that case.
         let idle = read(&self.idle).or(defaults.refresh_idle.filter(|idle| *idle <= refresh));
         if let (Some(item), Some(idle)) = (&self.idle, idle)
             && idle > refresh
@@ -343,7 +345,8 @@ impl Hashing {
     fn read(mut table: Table<'_>) -> Self {
         let cores = cores();
         // The default is half of the processors: the other half serves requests, whatever the
-        // logins do.
+        // logins do. Otherwise a flood of logins could take all processors from requests that are
+        // already authenticated.
         let parallel = table.get("parallel");
         let threads = parallel.as_ref().and_then(|item| item.number(1..=1024));
         let threads = threads.and_then(|count| usize::try_from(count).ok());

@@ -38,7 +38,8 @@ pub struct Mail {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailTls {
     /// TLS is negotiated after the greeting, and required (STARTTLS, RFC 3207): a server or an
-    /// attacker that does not offer it gets no mail.
+    /// attacker that does not offer it gets no mail. Otherwise anybody on the way could switch the
+    /// encryption off.
     Starttls,
     /// TLS from the first byte.
     Tls,
@@ -78,6 +79,8 @@ impl Mail {
                 ),
             }
         }
+        // The sender's address is checked here because a server would refuse the mail of every
+        // login otherwise.
         let from = table.required("from", "the sender, for example \"login@example.com\"");
         let from = from.as_ref().and_then(read_address).unwrap_or_default();
         let username = table.get("username");
@@ -108,7 +111,7 @@ fn minutes(count: u64) -> Duration {
 }
 
 /// Reads `host:port`. The port may be left out, because each form of TLS has its own (RFC 8314,
-/// section 3.3).
+/// section 3.3). IPv6 addresses are written in brackets. `None` after a problem was reported.
 fn read_server(item: &Item<'_>, tls: MailTls) -> Option<(String, u16)> {
     let text = item.text()?;
     let default = match tls {
@@ -140,7 +143,7 @@ pub(super) fn is_loopback(host: &str) -> bool {
 }
 
 /// Reads `name@host` or `Name <name@host>`. This is a first check; the mail library parses it in
-/// full.
+/// full. It catches a forgotten `@` at the start of the gateway instead of at the first login.
 fn read_address(item: &Item<'_>) -> Option<String> {
     let text = item.word()?;
     let address =
@@ -155,7 +158,7 @@ fn read_address(item: &Item<'_>) -> Option<String> {
 }
 
 /// Reads a text with placeholders. An unknown one is reported here, because it would otherwise be
-/// sent to users as it is.
+/// sent to users as it is. The subject must be one line, because a header field ends with its line.
 fn read_template(table: &mut Table<'_>, key: &'static str, default: &str) -> String {
     let Some(item) = table.get(key) else { return default.to_owned() };
     let text = item.text().unwrap_or_default();
@@ -163,6 +166,8 @@ fn read_template(table: &mut Table<'_>, key: &'static str, default: &str) -> Str
     if key == "subject" && text.chars().any(char::is_control) {
         item.issue("must be one line");
     }
+    // The same letters as when the text is filled in. A dot at the end belongs to the sentence
+    // around the placeholder.
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
     for rest in text.split('$').skip(1) {
         let name = rest.get(..rest.bytes().take_while(|byte| is_name(*byte)).count());

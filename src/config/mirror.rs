@@ -28,7 +28,8 @@ const ALL: u64 = 100;
 
 impl Mirror {
     /// Reads the name of an upstream, or a table. `main` is the route's own upstream: a copy to it
-    /// would carry out every request twice.
+    /// would carry out every request twice. Reading it twice would also double every side effect,
+    /// such as an order.
     pub(super) fn read(table: &mut Table<'_>, main: &str, known: &Known) -> Option<Self> {
         let item = table.get("mirror")?;
         let (named, percent, body_limit) = if item.is_text() {

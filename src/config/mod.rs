@@ -124,7 +124,7 @@ pub use self::webitel_sessions::{
 };
 
 /// A whole configuration, checked. Invariant: every reference between sections resolves, and every
-/// file that the configuration names could be read when it was checked.
+/// file that the configuration names could be read when it was checked. The code that is built from it therefore does not check these values again.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file that the configuration was read from. Relative paths in it are relative to its
@@ -166,7 +166,8 @@ pub struct Loaded {
     /// The warnings that the operator has not accepted, in the order of the file.
     pub warnings: Vec<Issue>,
     /// The position of each key in the file, for problems that are found after reading, such as a
-    /// certificate that does not match its key.
+    /// certificate that does not match its key. Without it, such a problem would be reported with a
+    /// key path and no line.
     pub places: BTreeMap<String, Position>,
 }
 
@@ -198,18 +199,21 @@ impl Config {
         let reading = Reading::new(text, folder, environment);
         if !errors.is_empty() {
             // A text that is no TOML yields a document with holes. Checking it would report keys as
-            // missing that the operator has written, so the syntax errors stand alone.
+            // missing that the operator has written, so the syntax errors stand alone. The parser's
+            // recovery is still needed, to report more than one of them.
             return Err(Issues::new(path, syntax_errors(&reading, errors)));
         }
         let mut config = read(Table::root(&reading, document.get_ref()));
         // Rules across sections come last: they need every section, and they are skipped one by one
-        // where the values that they compare could not be read.
+        // where the values that they compare could not be read. Running them earlier would report
+        // collisions between stand-ins.
         crossing::check(&reading, &config);
         reach::warn(&reading, &config);
         let Findings { mut issues, files, secrets, accepted, places, .. } = reading.into_findings();
         warnings::silence(&mut issues, &accepted);
-        // Warnings are silenced before errors are counted: an `accept` that fits no warning is
-        // itself a problem and is added here.
+        // Accepted warnings are removed before the rest is counted. An `accept` that fits no
+        // warning is itself reported, as a warning: it would otherwise hide a future one that
+        // nobody has looked at.
         if issues.iter().any(|issue| issue.severity == Severity::Error) {
             return Err(Issues::new(path, issues));
         }
@@ -233,7 +237,8 @@ impl Config {
     /// undocumented.
     pub fn keys() -> Vec<String> {
         // Each reader records the keys that it looks up. Reading a skeleton therefore lists the
-        // keys without a second table of them; the problems it reports are thrown away.
+        // keys without a second table of them; the problems it reports are thrown away. A key that
+        // a reader asks for only in some cases is missing unless the skeleton has that case.
         let reading = Reading::new(SKELETON, Path::new(""), &|_| None);
         let (document, _) = DeTable::parse_recoverable(SKELETON);
         read(Table::root(&reading, document.get_ref()));
@@ -280,7 +285,8 @@ fn syntax_errors(reading: &Reading<'_>, errors: Vec<toml::de::Error>) -> Vec<Iss
 }
 
 /// A configuration as it was read, faulty values included, with the position of each section for
-/// messages that come later. Invariant: the positions of a kind have the order of its sections.
+/// messages that come later. Invariant: the positions of a kind have the order of its sections. It
+/// is dropped if a problem was found.
 struct Draft {
     config: Config,
     listeners: Vec<suggest::Place>,
@@ -296,7 +302,8 @@ struct Draft {
 }
 
 /// Reads each of the `[[tables]]` of `key` together with its position. A table that `read` returns
-/// no value for has been reported and is left out, with its position.
+/// no value for has been reported and is left out, with its position. Sections and positions
+/// therefore correspond by their index.
 fn read_all<'a, T>(
     root: &mut Table<'a>,
     key: &'static str,
@@ -331,14 +338,16 @@ fn fold_routes(routes: &mut [Route], upstreams: &[Upstream]) {
 }
 
 /// Reads all sections. A section that others refer to is read before them, because a reference is
-/// resolved at once against the names that are known by then.
+/// resolved at once against the names that are known by then. A reference to a section that is read
+/// later would always be reported as unknown.
 fn read(mut root: Table<'_>) -> Draft {
     let root = &mut root;
     miss_listener(root);
     let token = Token::read(root.table("token"));
     let mut known = Known::new(token.clone(), Dialects::read(root));
     // Whether a section is misspelt is found out before any reference is resolved: a reference into
-    // a misspelt section would be reported as unknown, which is not the mistake.
+    // a misspelt section would be reported as unknown, which is not the mistake. The mistake is one
+    // letter in a heading; the operator should see that one message.
     let are_routes_misspelt = root.misspells("route", SECTIONS);
     known.excuse(|section| root.misspells(section, SECTIONS));
     let (listeners, listener_places) =

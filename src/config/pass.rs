@@ -36,7 +36,7 @@ impl PassRule {
             }
         }
         // Requests that nobody verifies are easy to overlook in a long configuration, so every use
-        // is warned of.
+        // is warned of. The warning names the route, and can be accepted there for good.
         if !rules.is_empty() {
             item.warn(
                 WarningName::UnverifiedRequests,
@@ -73,7 +73,8 @@ impl PassRule {
 fn read_header(item: &Item<'_>) -> Option<PassRule> {
     let name = item.text()?;
     // `Authorization` carries credentials of all schemes. Passing the whole field would include
-    // Bearer tokens, which the gateway verifies.
+    // Bearer tokens, which the gateway verifies. The rule would then let requests with an invalid
+    // token through, which is a way around authentication.
     if name.eq_ignore_ascii_case("authorization") {
         item.issue("is told apart by its scheme: write { scheme = \"Basic\" }");
         return None;
@@ -88,7 +89,8 @@ fn read_header(item: &Item<'_>) -> Option<PassRule> {
 }
 
 /// Reads a scheme, which is a token (RFC 9110, section 11.1). A scheme that `auth` contains is
-/// verified by the gateway and cannot be passed.
+/// verified by the gateway and cannot be passed. Otherwise a wrong password would be forwarded as
+/// if the upstream had asked for it.
 fn read_scheme(item: &Item<'_>, auth: &[CredentialKind]) -> Option<PassRule> {
     let name = item.text()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);

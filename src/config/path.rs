@@ -57,7 +57,8 @@ fn check_letters(path: &str) -> Result<(), String> {
         return Err("has a dot segment: write the path it leads to".to_owned());
     }
     // `\` and `;` are read as separators by some servers, so requests with them are refused unless
-    // a route allows them; a pattern with them is most likely a mistake.
+    // a route allows them; a pattern with them is most likely a mistake. `%` would be compared with
+    // decoded text, and `?`, `#` and `*` would be taken literally.
     let wrong = |letter: &char| "%?#\\;*".contains(*letter) || letter.is_control();
     match path.chars().find(wrong) {
         Some('*') => Err("has a `*`: a prefix takes all below it, leave the star out".to_owned()),
@@ -73,7 +74,8 @@ fn check_letters(path: &str) -> Result<(), String> {
 }
 
 /// A form that is equal for two patterns that match the same paths: without the last slash of a
-/// prefix and without the names of parameters. With `folded`, case is removed as well.
+/// prefix and without the names of parameters. With `folded`, case is removed as well. Two routes
+/// with the same form collide, and so do two logins.
 pub(super) fn shape(path: &str, folded: bool) -> String {
     let path = &*fold_case_if(folded, path);
     if path.starts_with('=') {
@@ -85,7 +87,8 @@ pub(super) fn shape(path: &str, folded: bool) -> String {
 }
 
 /// True if every path under the prefix `path` is also under the prefix `above`. With `folded`, they
-/// are compared without regard to case. A parameter of `above` covers any segment.
+/// are compared without regard to case. A parameter of `above` covers any segment. It is used to
+/// find routes that lie above others, so a wrong `false` would only lose a warning.
 pub(super) fn is_below(path: &str, above: &str, folded: bool) -> bool {
     let (path, above) = (&*fold_case_if(folded, path), &*fold_case_if(folded, above));
     // An exact path has nothing below it.
@@ -111,7 +114,8 @@ pub(super) fn hosts_meet(first: &[String], second: &[String]) -> bool {
 }
 
 /// Checks a host of a login or route, and returns it in lower case. Hosts are compared in this form
-/// with the host of a request, whose case carries no meaning (RFC 3986, section 3.2.2).
+/// with the host of a request, whose case carries no meaning (RFC 3986, section 3.2.2). A port is
+/// refused: routes distinguish names, and one name may be reached at several ports.
 pub(super) fn host(host: &str) -> Result<String, String> {
     let name = host.to_ascii_lowercase();
     if name == "*" {
@@ -130,7 +134,8 @@ pub(super) fn host(host: &str) -> Result<String, String> {
         return Err("must be without a port: hosts are told apart by name".to_owned());
     }
     // Conversion from Unicode is left to the operator: browsers and libraries disagree about some
-    // names, and the request always has the ASCII form.
+    // names, and the request always has the ASCII form. A name that was converted in another way
+    // would never match.
     if !name.is_ascii() {
         return Err("must be in its ASCII form (xn--…)".to_owned());
     }
@@ -142,7 +147,8 @@ pub(super) fn host(host: &str) -> Result<String, String> {
 }
 
 /// True for a host name or IPv4 address: labels of 1 to 63 letters, digits, `-` and `_`, at most
-/// 253 characters (RFC 1035, section 2.3.4). Underscores occur in internal names.
+/// 253 characters (RFC 1035, section 2.3.4). Underscores occur in internal names. Labels neither
+/// begin nor end with a hyphen.
 pub(super) fn is_host_name(name: &str) -> bool {
     let label = |label: &str| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -155,7 +161,8 @@ pub(super) fn is_host_name(name: &str) -> bool {
 }
 
 /// Checks a method of a route. CONNECT and TRACE are refused, because the gateway forwards neither:
-/// CONNECT would make it an open proxy, and TRACE returns the request's credentials in a body.
+/// CONNECT would make it an open proxy, and TRACE returns the request's credentials in a body. A
+/// method in lower case is reported with the spelling that was meant.
 pub(super) fn method(name: &str) -> Result<http::Method, String> {
     let method =
         http::Method::from_bytes(name.as_bytes()).map_err(|_| "is no method".to_owned())?;
@@ -209,7 +216,7 @@ const REGISTERED: &[&str] = &[
 ];
 
 /// The message about a method that is in no list: it is a private one of an API, or misspelt.
-/// `None` for a known method.
+/// `None` for a known method. The most similar known method is suggested, if there is one.
 pub(super) fn unknown_method(name: &str) -> Option<String> {
     if KNOWN.contains(&name) || REGISTERED.contains(&name) {
         return None;

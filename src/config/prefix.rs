@@ -17,7 +17,8 @@ pub enum PrefixRule {
     /// This prefix is removed, and the rest is sent.
     Strip(String),
     /// The prefix `from`, which is the route's own path, is replaced by `to`. Neither ends with a
-    /// slash, so that the rest always begins with one.
+    /// slash, so that the rest always begins with one. `/` is therefore represented by an empty
+    /// text.
     Replace { from: String, to: String },
 }
 
@@ -47,7 +48,8 @@ impl PrefixRule {
 }
 
 /// Reads the prefix to remove. It must be a prefix of the route's path: else some requests of the
-/// route would not begin with it.
+/// route would not begin with it. The comparison is one of whole segments: `/api` is no prefix of
+/// `/apidocs`.
 fn read_strip(item: &Item<'_>, path: &str) -> Option<String> {
     let prefix = item.text()?;
     let bare = path.trim_start_matches('=');
@@ -74,7 +76,8 @@ fn read_replace(item: &Item<'_>, path: &str) -> Option<PrefixRule> {
 }
 
 /// True for the bytes that need no escape in a path (RFC 3986, section 3.3). The replacement is
-/// sent as it is written, without an encoding step.
+/// sent as it is written, without an encoding step. Escapes would make it depend on the upstream
+/// whether they are decoded once more.
 fn goes_as_it_is(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/-._~!$&'()+,=:@".contains(&byte)
 }

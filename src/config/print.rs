@@ -22,11 +22,13 @@ use crate::clock::day_ended;
 
 impl Config {
     /// The effective configuration as TOML. A secret is shown as the place that it comes from,
-    /// never as its value, so the output may be put into a report or a ticket.
+    /// never as its value, so the output may be put into a report or a ticket. Files are named
+    /// relative to the configuration where possible.
     pub fn print(&self) -> String {
         let mut table = self.sections();
         // Secrets are printed as `***` first and replaced by their places afterwards: the checked
-        // values do not know where a secret came from.
+        // values do not know where a secret came from. Where they came from was recorded by key
+        // path while reading.
         restore::secrets(&mut table, &self.secrets);
         restore::acceptances(&mut table, &self.accepted);
         // Invariant: a table of strings, numbers and tables can always be serialised.
@@ -95,7 +97,8 @@ impl Config {
     }
 
     /// The path as the operator would write it: relative to the configuration's folder where it is
-    /// below that folder. Printed paths therefore stay right when the whole folder is moved.
+    /// below that folder. Printed paths therefore stay right when the whole folder is moved. Paths
+    /// outside that folder are printed as they are.
     pub(super) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         path.strip_prefix(folder).unwrap_or(path)
@@ -210,7 +213,8 @@ impl Config {
                 .table();
         }
         // Keys that came from a file are printed as the file's name: the checked value holds only
-        // the contents.
+        // the contents. The name is found by the key path under which it was recorded while
+        // reading.
         let (key, keys) = match &issuer.keys {
             IssuerKeys::Jwks(_) => ("jwks_file", file("jwks_file")),
             IssuerKeys::Pem(_) => ("public_key_file", file("public_key_file")),
@@ -233,7 +237,7 @@ impl Config {
                 .maybe("client_id", issuer.client_id.as_deref())
         };
         // With introspection, the settings of local verification are left out. Reading them again
-        // would report each as of no use.
+        // would report each as of no use. The same settings are refused by `issuer_introspection`.
         if let IssuerKeys::Introspection(introspection) = &issuer.keys {
             let out = out.sub("introspection", introspection.print()).maybe("ca", file("ca"));
             let out = claims(out.flag("allow_http", issuer.allow_http));

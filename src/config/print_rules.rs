@@ -40,7 +40,8 @@ pub(super) fn login(login: &Login) -> Table {
         }
     };
     // A dialect without refresh tokens ends a session together with its access token. The keys of
-    // longer sessions are refused there, so they are not printed.
+    // longer sessions are refused there, so they are not printed. The idle time is left out as
+    // well, for the same reason.
     let out = match login.dialect.defaults.ends_with_access {
         true => out,
         false => out

@@ -51,7 +51,7 @@ const KEYS: usize = 100_000;
 
 impl RateLimit {
     /// Reads one table, or a list of them. `open`: the route needs no credential, so no caller is
-    /// known.
+    /// known. A rule that occurs twice is reported, because it has no effect.
     pub(super) fn read_all(table: &mut Table<'_>, open: bool) -> Vec<Self> {
         let Some(item) = table.get("rate_limit") else { return Vec::new() };
         if item.is_table() {

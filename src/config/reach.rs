@@ -49,10 +49,11 @@ fn uses(route: &Route, upstream: &str) -> bool {
 }
 
 /// Warns if a login's endpoint hides an exact route of the same path. Logins are matched before
-/// routes, so the route never sees those requests.
+/// routes, so the route never sees those requests. Methods that the login does not answer may still
+/// reach the route, and are named in the warning.
 fn warn_taken(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
     // Only exact routes are compared. A prefix route usually has other paths below it that are
-    // still reached.
+    // still reached. A warning about each of those would be wrong more often than right.
     let Some(exact) = route.path.strip_prefix('=') else { return };
     let meets = |login: &&Login| hosts_meet(&login.hosts, &route.hosts);
     for login in config.logins.iter().filter(meets) {
@@ -77,7 +78,8 @@ fn warn_taken(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place)
 }
 
 /// The methods with which a login answers on a path whatever the request contains. Endpoints that
-/// let requests fall through to a route are not included.
+/// let requests fall through to a route are not included. Those that do depend on the request, for
+/// example on whether it has a credential.
 fn taken<'l>(login: &'l Login, wanted: &str) -> impl Iterator<Item = &'l Method> {
     let own = login.dialect.endpoints.iter().zip(endpoints(login));
     own.filter(move |(endpoint, (_, path))| path == wanted && !endpoint.falls_through())
@@ -85,7 +87,7 @@ fn taken<'l>(login: &'l Login, wanted: &str) -> impl Iterator<Item = &'l Method>
 }
 
 /// Warns if a route accepts a kind of credential that no client can present under this
-/// configuration.
+/// configuration. Requests to it would be refused until somebody adds a key, a certificate or a CA.
 fn warn_nobody(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
     let takes = |kind| route.auth.contains(&kind);
     let asks = |listener: &Listener| {
@@ -122,7 +124,8 @@ fn warn_circle(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place
     let RouteAction::Redirect(redirect) = &route.action else { return };
     let to = redirect.to.split(['?', '#']).next().unwrap_or_default();
     // With `keep_path` the rest of the path is appended to the target, so an exact route does not
-    // match the target itself.
+    // match the target itself. A prefix route matches everything below it, so it matches the result
+    // as well.
     let takes = |one: &Route| match one.path.strip_prefix('=') {
         Some(exact) => !redirect.keep_path && exact == to,
         None => is_below(to, &one.path, one.case_insensitive),

@@ -150,7 +150,8 @@ impl<'a> Reading<'a> {
 }
 
 /// A table of the document. A table that is not in the document is represented by an empty one, so
-/// that a reader need not distinguish the two.
+/// that a reader need not distinguish the two. Its keys all have their defaults, and nothing in it
+/// is unknown.
 pub(super) struct Table<'a> {
     reading: &'a Reading<'a>,
     at: KeyPath,
@@ -161,7 +162,8 @@ pub(super) struct Table<'a> {
     /// Unknown keys that were reported already, so that they are not reported twice.
     reported: Vec<&'static str>,
     /// Required keys that are not there, with the remedy. They are reported when the table is
-    /// dropped, unless a misspelt key explains why they are missing.
+    /// dropped, unless a misspelt key explains why they are missing. The order of the reports is
+    /// that of the reader.
     missing: Vec<(&'static str, String)>,
     /// The table is missing because its own name is misspelt. Its required keys are not reported
     /// then.
@@ -244,7 +246,8 @@ impl<'a> Table<'a> {
     }
 
     /// Reports a key that this version does not support. It is never ignored silently, and it is
-    /// not among the keys that are suggested for a misspelt one.
+    /// not among the keys that are suggested for a misspelt one. An operator who copied it from
+    /// newer documentation would otherwise believe that it works.
     pub(super) fn unavailable(&mut self, key: &'static str, instead: &str) {
         let Some(value) = self.entries.and_then(|entries| entries.get(key)) else { return };
         self.reported.push(key);

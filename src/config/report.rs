@@ -17,7 +17,8 @@ pub enum ReportFormat {
     #[default]
     Human,
     /// `file:line:column: error: …`, the form of compilers (GNU Coding Standards, section 4.4).
-    /// Editors and build servers can jump to such places.
+    /// Editors and build servers can jump to such places. Line and column are left out for an issue
+    /// without a position.
     Gnu,
     /// One JSON object with a list of issues, for programs.
     Json,
@@ -85,7 +86,8 @@ fn object(file: &str, issue: &Issue) -> Value {
 }
 
 /// Joins a message of several lines into one. The TOML parser draws the faulty line into its
-/// message; the drawing is removed, because this form already names line and column.
+/// message; the drawing is removed, because this form already names line and column. Programs that
+/// read this form expect one issue on each line.
 fn flat(text: &str) -> String {
     let is_picture = |line: &&str| {
         let rest = line.trim_start().trim_start_matches(|letter: char| letter.is_ascii_digit());
@@ -105,7 +107,8 @@ impl fmt::Display for Issues {
         }
         write_part(f, self.file(), &errors, ["problem", "problems"])?;
         // Warnings are left out: they would hide the errors, which have to be corrected first, and
-        // many of them are caused by those errors.
+        // many of them are caused by those errors. Their number is still named, so that nobody
+        // takes a file without errors for one without warnings.
         match warnings.len() {
             0 => Ok(()),
             1 => writeln!(f, "\nand 1 warning, which is shown once there are no problems"),

@@ -16,10 +16,11 @@ use super::warnings::Acceptance;
 
 /// Replaces each `***` by the place that the secret comes from. A `***` without a known place stays
 /// as it is; it is then refused when the output is read again, which is better than a wrong value.
+/// No secret is read for this: the place was recorded when the configuration was read.
 pub(super) fn secrets(table: &mut Table, places: &BTreeMap<String, SecretPlace>) {
     walk(table, &KeyPath::default(), &mut |value, at| {
-        // Only the placeholder is replaced. Other values may be at the path of a secret too, for
-        // example where a secret is optional.
+        // Every value of the table is visited here. Only the placeholder is replaced, so that other
+        // values are printed as they are, whatever their key path.
         if value.as_str() != Some(HIDDEN) {
             return;
         }
@@ -51,7 +52,7 @@ pub(super) fn acceptances(table: &mut Table, accepted: &[Acceptance]) {
 }
 
 /// Calls `see` for every value below `table`, with the value's key path. A table is seen before its
-/// contents, so `see` may replace it.
+/// contents, so `see` may replace it. Elements of lists have their number in the path.
 fn walk(table: &mut Table, at: &KeyPath, see: &mut dyn FnMut(&mut Value, &KeyPath)) {
     for (key, value) in table.iter_mut() {
         walk_value(value, &at.key(key), see);

@@ -111,7 +111,8 @@ pub enum RouteCors {
 }
 
 /// Spellings of a path that are refused, unless a route allows them. Servers disagree about their
-/// meaning, so a path could mean one thing to the gateway and another to the upstream.
+/// meaning, so a path could mean one thing to the gateway and another to the upstream. An attacker
+/// could use the difference to reach a protected path through an open route (path confusion).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllowPath {
     Semicolon,
@@ -142,7 +143,7 @@ impl Route {
         let (issuers, logins) = (read_issuers(&mut table, known), read_logins(&mut table, known));
         let require = Require::read(table.table("require"));
         // A route without `auth` is open. Conditions that presume a caller would never be evaluated
-        // there.
+        // there. They are therefore reported by `check_auth`.
         let open = auth.is_empty();
         check_auth(&table, &auth, (&issuers, &logins), &require);
         let cors = table.get("cors").map_or(RouteCors::None, |item| RouteCors::read(&item, known));
@@ -187,14 +188,15 @@ impl Route {
     }
 
     /// True if this route may take requests that `other` would get without it. A reload uses it to
-    /// find the open streams that a new, stricter route would refuse.
+    /// find the open streams that a new, stricter route would refuse. Methods are not compared, so `true` may be too much; a stream then ends that could have gone on.
     pub fn takes_from(&self, other: &Self) -> bool {
         let folded = self.folds_with(other);
         hosts_meet(&self.hosts, &other.hosts) && is_below(&self.path, &other.path, folded)
     }
 
     /// True if the paths of the two routes are compared without regard to case. One such route is
-    /// enough, since it takes the other's spellings as well.
+    /// enough, since it takes the other's spellings as well. Comparing with regard to case would
+    /// miss a request that both routes match.
     pub(super) fn folds_with(&self, other: &Self) -> bool {
         self.case_insensitive || other.case_insensitive
     }
@@ -252,7 +254,8 @@ fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
 }
 
 /// Reports conditions on tokens or callers that can never be met, because the route accepts no such
-/// credential. An operator who wrote them believes that they protect the route.
+/// credential. An operator who wrote them believes that they protect the route. An open route with
+/// `require` would be open to everybody all the same.
 fn check_auth(
     table: &Table<'_>,
     auth: &[CredentialKind],
@@ -277,7 +280,8 @@ fn check_auth(
 }
 
 /// Reads `query_credentials`. Credentials in a URL end up in logs and histories, so this must be
-/// asked for, together with the kind of credential that it is about.
+/// asked for, together with the kind of credential that it is about. Only the pair of token and key
+/// has names of its own in a query.
 fn read_query_credentials(table: &mut Table<'_>, auth: &[CredentialKind]) -> bool {
     let item = table.get("query_credentials");
     let taken = item.as_ref().and_then(Item::bool).unwrap_or(false);
@@ -336,7 +340,7 @@ fn read_identity(table: &mut Table<'_>, token: &Token) -> IdentityForm {
     let form = form.unwrap_or(IdentityForm::Headers);
     match (&form, &identity, &header) {
         // An upstream verifies the token with the published keys. A symmetric key cannot be
-        // published.
+        // published. Whoever could verify with it could also sign, for example as another user.
         (IdentityForm::Jwt(_), Some(item), _) if token.algorithm.is_symmetric() => {
             item.issue("needs a key pair: nobody can verify what [token] algorithm signs");
         }
@@ -378,7 +382,8 @@ fn read_allow_path(table: &mut Table<'_>, path: &str) -> Vec<AllowPath> {
     let list = item.list().unwrap_or_default();
     let allowed: Vec<_> = list.iter().filter_map(|item| item.choice(&forms)).collect();
     // In an exact path or a pattern every segment is given, so an ambiguous spelling could only be
-    // a bypass.
+    // a bypass. Such an allowance is meant for whole areas of an upstream whose paths the gateway
+    // does not know.
     if !allowed.is_empty() && (path.starts_with('=') || path.contains('{')) {
         item.issue("is for prefix routes only");
     } else if !allowed.is_empty() {

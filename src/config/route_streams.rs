@@ -21,11 +21,12 @@ pub struct RouteStreams {
 }
 
 /// The event that ends a stream at the latest. A session that is ended by a logout or by an
-/// operator always ends its streams at once.
+/// operator always ends its streams at once. Without this, a tunnel could be used for weeks after
+/// the user has lost their rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseAt {
     /// A tunnel ends with its token, a plain answer with its session: a download may take longer
-    /// than a short token lives.
+    /// than a short token lives. A tunnel has no natural end, so the end of its token is taken.
     ByKind,
     Token,
     Session,

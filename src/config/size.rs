@@ -8,7 +8,8 @@
 const UNITS: &[(&str, u64)] = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Parses a size in bytes. The error follows the value in a message and says what would be
-/// accepted. `parse` and `render` are inverse to each other.
+/// accepted. `parse` and `render` are inverse to each other. A size that does not fit into 64 bits
+/// is refused.
 pub(super) fn parse(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -20,7 +21,8 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
     }
     let Some((_, bytes)) = UNITS.iter().find(|(name, _)| *name == unit) else {
         // The unit that was probably meant is suggested by its first letter: `10MB` and `10m` both
-        // become `10MiB`.
+        // become `10MiB`. Only the suggestion is generous: nothing but the exact unit is accepted,
+        // so the same text never means two sizes.
         let meant = match unit.trim_start().chars().next().map(|letter| letter.to_ascii_uppercase())
         {
             Some(letter @ ('K' | 'M' | 'G')) => format!("{letter}iB"),

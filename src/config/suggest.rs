@@ -63,7 +63,7 @@ impl Names {
     }
 
     /// Reads the key `name` of `table`. A name must be plain and unique. After a problem the result
-    /// is a stand-in.
+    /// is a stand-in. `default` is the name of a section that has none.
     pub(super) fn read(&mut self, table: &mut Table<'_>, default: Option<&str>) -> String {
         self.read_key(table, "name", default)
     }
@@ -117,7 +117,7 @@ impl Names {
     }
 
     /// The name that `item` refers to. `None` if there is no such name, which is reported unless
-    /// the names are incomplete.
+    /// the names are incomplete. They are incomplete if a section of this kind could not be read.
     pub(super) fn refer(&self, item: &Item<'_>) -> Option<String> {
         let name = item.text()?;
         if !self.iter().any(|known| known == name) {
@@ -146,7 +146,8 @@ impl Names {
 }
 
 /// True if a section may have this name: 1 to 64 ASCII letters, digits, `-`, `_` and `.`. Names
-/// occur in metrics, logs and tokens, where other characters would have to be escaped.
+/// occur in metrics, logs and tokens, where other characters would have to be escaped. The bound on
+/// the length keeps metrics and log lines short.
 pub fn is_plain_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=64).contains(&name.len()) && name.bytes().all(fits)

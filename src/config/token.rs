@@ -23,8 +23,8 @@ pub struct Token {
     pub algorithm: Algorithm,
     pub access_ttl: Duration,
     /// Absolute lifetime of a session, counted from its login. A refresh does not extend it.
-    /// How long a refresh token that was used already is accepted once more.
     pub refresh_ttl: Duration,
+    /// How long a refresh token that was used already is accepted once more.
     pub refresh_grace: Duration,
     /// The difference of clocks that is tolerated when times in tokens are compared.
     pub leeway: Duration,
@@ -125,7 +125,7 @@ pub(super) fn read_algorithm(table: &mut Table<'_>) -> Option<Algorithm> {
 }
 
 /// Reads the name of one algorithm. `none` (an unsigned token, RFC 7519, section 6) is refused with
-/// a message of its own.
+/// a message of its own. Another unknown name is reported with the most similar known one.
 pub(super) fn algorithm(item: &Item<'_>) -> Option<Algorithm> {
     let name = item.text()?;
     let found = Algorithm::parse(name);
@@ -142,7 +142,8 @@ pub(super) fn algorithm(item: &Item<'_>) -> Option<Algorithm> {
 }
 
 /// Reads a folder of keys that the operator manages. The keys themselves are parsed when they are
-/// loaded; here each file must be readable and private to its owner.
+/// loaded; here each file must be readable and private to its owner. An empty folder is refused,
+/// because the gateway could not sign anything. `None` after a problem was reported.
 fn read_folder(item: &Item<'_>) -> Option<PathBuf> {
     let path = item.path()?;
     let entries = match std::fs::read_dir(&path) {

@@ -74,7 +74,8 @@ pub struct UpstreamTimeouts {
     /// From the first attempt to the last byte of the response; `None`: unlimited.
     pub total: Option<Duration>,
     /// How long an unused connection is kept open. It should be shorter than the server's own time:
-    /// a request on a connection that the server is just closing is lost.
+    /// a request on a connection that the server is just closing is lost. A lost request can be
+    /// repeated only if it is safe to repeat.
     pub keep_alive: Duration,
 }
 
@@ -235,7 +236,8 @@ impl ServerAddress {
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         // A password in the address would be printed in logs and metrics, where the address names
-        // the server.
+        // the server. Credentials for a server belong into `credential`, where they are kept as
+        // secrets.
         if authority.contains('@') {
             return Err("must be without a user and password".to_owned());
         }

@@ -79,7 +79,8 @@ const SLOW_STARTS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_se
 
 impl Care {
     /// Reads the three keys. `hashes`: the servers are chosen by a hash, which assigns a key to its
-    /// server however new the server is; slow start has no effect then.
+    /// server however new the server is; slow start has no effect then. Slow start would send some
+    /// keys elsewhere for a while, which the hash is meant to avoid.
     pub(super) fn read(table: &mut Table<'_>, hashes: bool) -> Self {
         let slow_start = table.get("slow_start");
         let rises = slow_start.as_ref().and_then(|item| item.duration(SLOW_STARTS));
@@ -91,6 +92,8 @@ impl Care {
         let outlier = table.get("outlier");
         Self {
             health: table.get("health").and_then(|item| item.table()).and_then(HealthCheck::read),
+            // Outlier detection is on unless it is switched off: it has an effect only on servers
+            // that fail real requests.
             outlier: match outlier {
                 None => Some(Outlier::default()),
                 Some(item) => Outlier::read(&item),
@@ -124,6 +127,7 @@ impl HealthCheck {
         let interval = table.duration_or("interval", INTERVAL, INTERVALS);
         let timeout = table.get("timeout");
         let limit = timeout.as_ref().and_then(|item| item.duration(TIMEOUTS));
+        // A check that is still running when the next one begins would pile up on a slow server.
         if let Some(item) = timeout.filter(|_| limit.is_some_and(|limit| limit > interval)) {
             item.issue("must not be longer than interval");
         }
@@ -131,6 +135,7 @@ impl HealthCheck {
         let rise = count(table.number_or("rise", RISE, IN_A_ROW));
         let status = status.map_or(vec![STATUS], |item| read_status(&item));
         let host = host.and_then(|item| read_host(&item));
+        // A short interval shortens the default time as well, for the same reason.
         let timeout = limit.unwrap_or(TIMEOUT.min(interval));
         Some(Self { path: read_path(&path?)?, interval, timeout, fall, rise, status, host })
     }
@@ -162,6 +167,7 @@ fn read_path(item: &Item<'_>) -> Option<PathAndQuery> {
 }
 
 fn read_host(item: &Item<'_>) -> Option<HeaderValue> {
+    // A user and password have no meaning in `Host`.
     let text = item.text()?;
     let host = text.parse::<http::uri::Authority>().ok().filter(|_| !text.contains('@'));
     if host.is_none() {
@@ -201,6 +207,7 @@ impl Outlier {
         let mut table = item.table()?;
         let failures = count(table.number_or("failures", FAILURES, FAILURE_RANGE));
         let ejection = table.duration_or("ejection", EJECTION, EJECTIONS);
+        // With a maximum below the first ejection it would be open which of the two holds.
         let longest = table.get("max_ejection");
         let max_ejection = longest.as_ref().and_then(|item| item.duration(EJECTIONS));
         if let Some(item) = longest.filter(|_| max_ejection.is_some_and(|max| max < ejection)) {

@@ -55,7 +55,8 @@ pub struct SessionSql {
     /// Connect without TLS to a server on another machine.
     pub allow_plain: bool,
     /// The query's only placeholder stands for the key. The token is compared here, so it is not
-    /// sent to the database and appears in no log of it.
+    /// sent to the database and appears in no log of it. Nor can the token's comparison depend on
+    /// the rules of the database, such as ignoring case.
     pub query: String,
     pub columns: SessionColumns,
 }
@@ -153,7 +154,8 @@ fn read_sql(mut table: Table<'_>) -> Option<SessionSql> {
     let url = item.as_ref().and_then(Item::secret);
     let schemes = ["postgres:", "postgresql:", "mysql:", "mariadb:", "sqlite:"];
     // The scheme is checked here, because the database library's own message would show the
-    // address, and with it a password.
+    // address, and with it a password. The message here says which schemes exist and shows nothing
+    // of the address.
     let is_known = |url: &SecretString| schemes.iter().any(|name| url.expose().starts_with(name));
     if let (Some(item), Some(url)) = (&item, &url)
         && !is_known(url)

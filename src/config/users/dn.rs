@@ -9,12 +9,14 @@ use std::fmt;
 use crate::dn::Attribute;
 
 /// A distinguished name. Two of them are equal if they name the same entry, whatever their case and
-/// the order of the values in a name of several values.
+/// the order of the values in a name of several values. The text is kept as well, because messages
+/// and `check --print` show the operator's spelling.
 #[derive(Clone, Debug)]
 pub struct Dn {
     text: String,
     /// The names from the entry up to the root, in lower case. The values of a name with several
-    /// are sorted, because their order has no meaning (RFC 4514, section 2.2).
+    /// are sorted, because their order has no meaning (RFC 4514, section 2.2). Comparing two names
+    /// is then a comparison of lists.
     names: Vec<Vec<Attribute>>,
     /// The entry's own name, in the spelling of the text.
     own: Vec<Attribute>,
@@ -22,7 +24,8 @@ pub struct Dn {
 
 impl Dn {
     /// Parses the string form. `None` if it is no distinguished name, and for forms that are
-    /// obsolete (quotes, `;`) or hide their value (`#04…`).
+    /// obsolete (quotes, `;`) or hide their value (`#04…`). Refusing them is safe: the
+    /// configuration is rejected with an example of the usual form.
     pub fn parse(text: &str) -> Option<Self> {
         let spelt = crate::dn::parse(text)?;
         let own = spelt.first().cloned().unwrap_or_default();

@@ -12,7 +12,8 @@ use crate::config::item::Item;
 use crate::config::reader::Table;
 
 /// Reads the keys of the section. With `may_be_missing` the file need not exist: the caller creates
-/// it. With `bootstrap` it need not exist either, because the first start creates it.
+/// it. With `bootstrap` it need not exist either, because the first start creates it. In both cases
+/// a path in a folder that does not exist is found out when the file is written.
 pub(super) fn read(table: &mut Table<'_>, may_be_missing: bool) -> UserSourceKind {
     let bootstrap = table.bool_or("bootstrap", false);
     let item = table.required("path", "the file that `tollhouse user add` writes");

@@ -22,7 +22,8 @@ pub struct Htpasswd {
     pub roles: Vec<String>,
     pub allow_weak: AllowWeak,
     /// After the first login, keep an argon2id hash in the gateway's store. That hash decides from
-    /// then on, for as long as the hash in the file stays the same.
+    /// then on, for as long as the hash in the file stays the same. When somebody changes the
+    /// password with `htpasswd`, the new one counts at once.
     pub import: bool,
 }
 

@@ -107,7 +107,7 @@ const PARALLEL: usize = 16;
 
 impl HttpUsers {
     /// Parses the address of a legacy system: absolute, without user, query and fragment. `None`
-    /// for anything else.
+    /// for anything else. A password in the address would appear in messages and metrics.
     pub fn parse_url(text: &str) -> Option<Uri> {
         let url = text.parse::<Uri>().ok()?;
         let is_known = matches!(url.scheme_str(), Some("http" | "https"));
@@ -116,14 +116,15 @@ impl HttpUsers {
     }
 
     /// True if data sent to this address crosses a network without encryption. Plain HTTP to
-    /// loopback does not leave the machine.
+    /// loopback does not leave the machine. Every password of a user would be readable on that
+    /// network.
     pub fn is_in_the_clear(url: &Uri) -> bool {
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
         url.scheme_str() != Some("https") && !is_loopback(host)
     }
 
     /// Reads the keys of the section. `None` if there is no usable dialect, which has been
-    /// reported.
+    /// reported. All keys are read in any case, so that all problems are reported.
     pub(super) fn read(table: &mut Table<'_>, dialects: &Dialects) -> Option<Self> {
         let (import, final_item) = read_import(table);
         let names = table.get("names").and_then(|item| item.choice(NAMES));
@@ -135,7 +136,8 @@ impl HttpUsers {
         let map = table.get("map").and_then(|item| item.table()).map(UserMap::read);
         let map = map.unwrap_or_default();
         // A final import lets one hash decide for a name. If the legacy system takes `Bob` and
-        // `bob` for two people, the password of one would open the account of the other.
+        // `bob` for two people, the password of one would open the account of the other. The
+        // operator has to state that such a pair of names does not exist.
         if let Some(item) = final_item.filter(|_| !tells_people_apart(&map, names)) {
             item.issue(
                 "lets a hash decide for every spelling of a name, but two names that only look \
@@ -143,6 +145,8 @@ impl HttpUsers {
                  names = \"case_blind\" if it never has two such names",
             );
         }
+        // The dialect is read last: without it nothing can be returned, but the problems of all
+        // other keys have been reported by then.
         let role_names = read_role_names(table);
         let default_roles = table.words("default_roles").unwrap_or_default();
         let item = table.required("dialect", "what the legacy system speaks");
@@ -162,7 +166,8 @@ impl HttpUsers {
     }
 
     /// True if two users can never be taken for one because of the spelling of their names: the
-    /// answers have ids, or the system itself ignores case.
+    /// answers have ids, or the system itself ignores case. Second steps and final imports rely on
+    /// it, because both are stored for one person.
     pub(in crate::config) fn tells_people_apart(&self) -> bool {
         tells_people_apart(&self.map, self.names)
     }
@@ -199,6 +204,8 @@ fn tells_people_apart(map: &UserMap, names: LegacyNames) -> bool {
 
 fn read_dialect(item: &Item<'_>, dialects: &Dialects) -> Option<Arc<Dialect>> {
     let dialect = dialects.refer(item)?;
+    // A dialect describes what a server answers. It can be used by a client only if its request and
+    // its reply can also be read in the other direction.
     if let Err(cannot) = dialect.delegates() {
         item.issue(format!("cannot be asked for a login: it {cannot}"));
     }
@@ -272,6 +279,8 @@ impl UserMap {
         let (roles, scopes) = (path("roles"), path("scopes"));
         let claims = table.get("claims").and_then(|item| item.table());
         let claims = claims.map(|mut claims| claims.entries()).unwrap_or_default();
+        // Such claims are set by the gateway for every token. A legacy system could otherwise
+        // choose the expiry or the subject of a token.
         let claim = |(name, item): (String, Item<'_>)| {
             if RESERVED_CLAIMS.contains(&name.as_str()) {
                 item.issue("stands for a claim that the gateway sets itself");

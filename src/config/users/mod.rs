@@ -33,7 +33,8 @@ pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, Lda
 pub use self::sql::{SqlColumn, SqlColumns, SqlDatabase, SqlUsers};
 
 /// A source of users. Sources are asked in the order of the file, and the first that knows a name
-/// decides about it.
+/// decides about it. A wrong password is not tried in the next source: an account exists in one
+/// place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UserSource {
     pub name: String,
@@ -42,7 +43,8 @@ pub struct UserSource {
     /// setting (`ids = "shared"`).
     pub shares_ids: bool,
     /// While this source is unavailable, the next one is asked (`on_unavailable = "next"`). By
-    /// default its users get 503: another source may have a different person of the same name.
+    /// default its users get 503: another source may have a different person of the same name. The
+    /// fallback is therefore warned of.
     pub passed_over: bool,
 }
 
@@ -68,7 +70,8 @@ pub enum UserSourceKind {
 
 impl UserSourceKind {
     /// True if user ids come from the source and may be equal to ids of another source, as row
-    /// numbers are. False for ids that contain the source's name, and for UUIDs.
+    /// numbers are. False for ids that contain the source's name, and for UUIDs. A warning about
+    /// shared ids depends on it.
     pub(super) fn has_ids_of_its_own(&self) -> bool {
         match self {
             Self::File { .. } | Self::Htpasswd(_) => false,
@@ -125,7 +128,8 @@ impl UserSource {
     }
 
     /// Reads a section for a command that creates or changes its file. `None` if the section is of
-    /// another kind, whose faults do not matter to that command.
+    /// another kind, whose faults do not matter to that command. A missing file is no problem here,
+    /// since the command is about to write it.
     pub(super) fn read_file(mut table: Table<'_>, names: &mut Names) -> Option<Self> {
         let name = names.read(&mut table, None);
         let kind = table.get("kind");

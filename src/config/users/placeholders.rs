@@ -25,8 +25,11 @@ impl Placeholders {
     }
 
     /// Checks that `statement` has exactly one placeholder for each name in `bound`; a placeholder
-    /// may occur several times. The error says which there are and which are needed.
+    /// may occur several times. The error says which there are and which are needed. Checked with
+    /// the configuration, a mistake is found at the start and not by the first user.
     pub(super) fn check(self, statement: &str, bound: &[&str]) -> Result<(), String> {
+        // The numbers, sorted and each once, have to be exactly 1, 2, 3 and so on. A gap leaves a
+        // bound value without a place, and a larger number is a place without a value.
         let asked = self.asked(&bare(statement))?;
         let wanted: Vec<usize> = (1..=bound.len()).collect();
         if asked == wanted {

@@ -26,7 +26,7 @@ pub struct SqlUsers {
     /// The same for an e-mail address; `None`: users cannot log in by e-mail.
     pub email_query: Option<String>,
     /// Replaces a hash. The new hash, the name and the old hash are bound; the old one keeps two
-    /// gateways from overwriting each other. `None`: the database is only read.
+    /// gateways from overwriting each other. `None`: the database is only read. It runs after a login whose hash should be replaced.
     pub update: Option<String>,
     pub columns: SqlColumns,
     pub allow_weak: AllowWeak,
@@ -89,6 +89,8 @@ impl SqlUsers {
     pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
         let database = SqlDatabase::read(table);
         let kind = database.as_ref().map(|database| Placeholders::of(database.url.expose()));
+        // The form of a placeholder depends on the database, so without a readable URL statements
+        // are not checked.
         let query = table.required("query", "\"select … where name = $1\"");
         let query = query.as_ref().and_then(|item| read_query(item, kind));
         let email_query = table.get("email_query");
@@ -103,8 +105,8 @@ impl SqlUsers {
         let allow_weak = AllowWeak::read(table);
         let import = table.get("import");
         let imports = import.as_ref().and_then(Item::bool).unwrap_or(false);
-        // With both, an updated hash in the database would differ from the one that was imported,
-        // and every login would be imported again.
+        // `update` replaces weak hashes in the database itself, so there would be nothing to keep
+        // here. With both, it would be unclear which of the two places decides about a password.
         if let (Some(item), true, Some(_)) = (&import, imports, &update) {
             item.issue("is of no use: `update` replaces the hashes in the database itself");
         }
@@ -137,9 +139,12 @@ impl SqlUsers {
 }
 
 /// Reads a query with a placeholder for the name. A query without one would return the same row for
-/// every name, and so let everybody in as one user.
+/// every name, and so let everybody in as one user. The placeholder must be outside of strings and
+/// comments to count.
 fn read_query(item: &Item<'_>, kind: Option<Placeholders>) -> Option<String> {
     let query = item.word()?;
+    // The first test works for an unreadable URL too; the second one knows the database's form and
+    // ignores strings and comments.
     if !query.contains("$1") && !query.contains('?') {
         item.issue("must ask for the name: \"… where name = $1\" (in MySQL and MariaDB ?)");
     } else if let Some(Err(remedy)) = kind.map(|kind| kind.check(&query, NAMED)) {
@@ -158,8 +163,8 @@ impl SqlDatabase {
     pub(in crate::config) fn read(table: &mut Table<'_>) -> Option<Self> {
         let item = table.required("url", "the database: { env = \"NAME\" } or { file = \"path\" }");
         let ca = table.get("ca").and_then(|item| item.read_certificates());
-        // Only the settings of a local database are safe without TLS, so an unencrypted connection
-        // over a network is warned of.
+        // Without TLS, hashes and the gateway's own password are protected only if the database is
+        // on this machine. Over a network the setting is allowed, but warned of.
         let tls = table.get("tls");
         let allow_plain =
             tls.as_ref().and_then(|item| item.choice(&[("verify", false), ("none", true)]));
@@ -197,6 +202,8 @@ impl SqlDatabase {
 fn read_plain_url(item: &Item<'_>) -> Option<SecretString> {
     let text = item.text()?;
     let authority = text.split_once("://").map_or("", |(_, rest)| rest);
+    // Only the part between `//` and the first `/` or `?` can contain a user and password. A
+    // `password` parameter is looked for in the whole text.
     let authority = authority.split(['/', '?']).next().unwrap_or_default();
     let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
     if user.contains(':') || text.contains("password=") {
@@ -218,6 +225,7 @@ fn host(url: &str) -> Option<&str> {
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     Some(match host.strip_prefix('[') {
+        // An IPv6 address is in brackets, since it contains colons itself.
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     })
