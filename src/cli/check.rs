@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, load, say};
 use crate::clock::Clock;
-use crate::config::{Issue, Issues, ReportFormat, report};
-use crate::server::{self, StartError};
+use crate::config::{Issues, ReportFormat, report};
+use crate::server;
 
 #[derive(Debug, Default, Args)]
 pub(super) struct CheckArgs {
@@ -36,18 +36,16 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
         Err(Failure::Config(found)) => return refuse(found, args.format),
         Err(other) => return Err(other),
     };
-    let start = server::check_start(&loaded.config, Clock::default().now());
-    if !start.refused.is_empty() {
-        return refuse_start(path, loaded.warnings, start.refused, args.format);
+    let start = server::check_start(&loaded, Clock::default().now());
+    let issues = Issues::new(path, loaded.warnings.iter().cloned().chain(start).collect());
+    if issues.has_error() {
+        return refuse(vec![issues], args.format);
     }
-    let found = vec![Issues::new(path, loaded.warnings.clone())];
+    let found = [issues];
     match args.format {
         Format::Human => eprint!("{}", report(&found, ReportFormat::Human)),
         Format::Gnu => print(&report(&found, ReportFormat::Gnu))?,
         Format::Json => print(&report(&found, ReportFormat::Json))?,
-    }
-    for warning in start.warnings {
-        eprintln!("warning: {warning}");
     }
     match (args.print, args.format) {
         (true, _) => say(loaded.config.print().trim_end())?,
@@ -55,28 +53,6 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
         (false, Format::Gnu | Format::Json) => {}
     }
     Ok(())
-}
-
-/// What a start would refuse besides the file itself. People are told by the program's own errors;
-/// a program reads them beside the file's warnings.
-fn refuse_start(
-    path: &Path,
-    mut issues: Vec<Issue>,
-    refused: Vec<StartError>,
-    format: Format,
-) -> Result<(), Failure> {
-    if format != Format::Human {
-        let texts = refused.into_iter().map(|error| format!("{:#}", anyhow::Error::new(error)));
-        issues.extend(texts.map(Issue::of_start));
-        return refuse(vec![Issues::new(path, issues)], format);
-    }
-    eprint!("{}", report(&[Issues::new(path, issues)], ReportFormat::Human));
-    let mut refused = refused.into_iter();
-    let Some(first) = refused.next() else { return Ok(()) };
-    for error in refused {
-        eprintln!("tollhouse: {:#}", anyhow::Error::new(error));
-    }
-    Err(first.into())
 }
 
 fn refuse(found: Vec<Issues>, format: Format) -> Result<(), Failure> {

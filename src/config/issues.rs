@@ -51,6 +51,17 @@ impl KeyPath {
         }
     }
 
+    /// What it stands in; `None` at the top.
+    fn outer(&self) -> Option<Self> {
+        let end = self.0.rfind(['.', '['])?;
+        Some(Self(self.0.get(..end)?.to_owned()))
+    }
+
+    /// It, and then everything that it stands in, from the inside out.
+    pub(super) fn outwards(&self) -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(self.clone()), Self::outer)
+    }
+
     /// The path as it is written in messages.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -101,13 +112,6 @@ impl Issue {
     pub(super) fn of_file(position: Option<Position>, remedy: String) -> Self {
         let (path, value) = (KeyPath::default(), String::new());
         Self { position, path, value, remedy, severity: Severity::Error }
-    }
-
-    /// A fault of the files and folders that the configuration names, which a start would stop at.
-    /// `check` reports it before the start does. It has no line, because it is about the file
-    /// system and not about the text.
-    pub fn of_start(cause: String) -> Self {
-        Self::of_file(None, cause)
     }
 
     /// The remedy, for a warning followed by the name to accept it by.

@@ -199,7 +199,11 @@ impl<'a> Item<'a> {
             }
             return self.wrong_type("a list");
         };
-        let item = |(number, value)| Self::new(self.reading, self.at.index(number), value);
+        let item = |(number, value)| {
+            let item = Self::new(self.reading, self.at.index(number), value);
+            self.reading.note_place(item.at(), item.position());
+            item
+        };
         Some(array.iter().enumerate().map(item).collect())
     }
 

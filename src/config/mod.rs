@@ -171,6 +171,20 @@ pub struct Loaded {
     pub places: BTreeMap<String, Position>,
 }
 
+impl Loaded {
+    /// Something that was found out later about what stands at `path`. Where nothing stands there,
+    /// because a default holds, the place is that of the table around it.
+    pub fn issue(&self, path: KeyPath, severity: Severity, remedy: String) -> Issue {
+        let position = self.position(&path);
+        Issue { position, path, value: String::new(), remedy, severity }
+    }
+
+    /// Where a key stands, or else what is around it.
+    pub fn position(&self, path: &KeyPath) -> Option<Position> {
+        path.outwards().find_map(|at| self.places.get(at.as_str()).copied())
+    }
+}
+
 impl Config {
     /// Reads and checks a file. `environment` returns the variables that secrets name; tests pass
     /// their own instead of the process's.
@@ -221,6 +235,11 @@ impl Config {
         let config = Self { files, secrets, accepted, ..config.config };
         let warnings = Issues::new(path, issues).iter().cloned().collect();
         Ok(Loaded { config, warnings, places })
+    }
+
+    /// Whether the operator has accepted a warning, so that nothing is said of it.
+    pub fn accepts(&self, warning: &Issue) -> bool {
+        self.accepted.iter().any(|one| one.covers(warning))
     }
 
     /// The header field in which clients present API keys. `None` if no key is configured and no

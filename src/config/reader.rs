@@ -116,6 +116,10 @@ impl<'a> Reading<'a> {
         self.secrets.borrow_mut().insert(at.as_str().to_owned(), place);
     }
 
+    pub(super) fn note_place(&self, at: &KeyPath, position: Position) {
+        self.places.borrow_mut().insert(at.as_str().to_owned(), position);
+    }
+
     /// The position of a key that a reader has asked for; `None` if it is not in the file.
     pub(super) fn place(&self, at: &KeyPath) -> Option<Position> {
         self.places.borrow().get(at.as_str()).copied()
@@ -219,7 +223,7 @@ impl<'a> Table<'a> {
         self.asked.push(key);
         let value = self.entries?.get(key)?;
         let item = Item::new(self.reading, at, value);
-        self.reading.places.borrow_mut().insert(item.at().as_str().to_owned(), item.position());
+        self.reading.note_place(item.at(), item.position());
         Some(item)
     }
 

@@ -35,6 +35,9 @@ warning_names! {
     AcceptUnused => "accept_unused",
     AllowedPaths => "allow_path",
     AnyAudience => "any_audience",
+    CertificateExpired => "certificate_expired",
+    CertificateNearEnd => "certificate_near_end",
+    CertificateNotYetValid => "certificate_not_yet_valid",
     EverybodyPasses => "everybody_passes",
     EverybodyTrusted => "everybody_trusted",
     ForeignRoles => "foreign_roles",
@@ -72,7 +75,14 @@ impl WarningName {
     /// Whether it may come and go without the file being changed: then nothing is said of it
     /// where it is accepted and not there.
     fn is_of_the_day(self) -> bool {
-        matches!(self, Self::HashingThreads | Self::ReadableSecret)
+        matches!(
+            self,
+            Self::CertificateExpired
+                | Self::CertificateNearEnd
+                | Self::CertificateNotYetValid
+                | Self::HashingThreads
+                | Self::ReadableSecret
+        )
     }
 }
 

@@ -180,21 +180,26 @@ impl Certificates {
     }
 }
 
-/// What `load` would refuse, and what is wrong with the time of certificates: for a look at a
-/// configuration that writes nothing, so self-signed certificates are not made.
+/// Looks at a certificate and its key as a start would, without serving it.
 ///
 /// # Errors
 /// As a start would have: a file that cannot be read, a key of another certificate.
-pub fn check_certificates(config: &config::Tls, now: Timestamp) -> Result<Vec<String>, CertError> {
+pub fn check_certificate(file: &config::Certificate) -> Result<CertificateFacts, CertError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let mut problems = Vec::new();
-    for file in &config.certificates {
-        let pair = Pair::read(file, &mut digest::Context::new(&digest::SHA256))?;
-        problems.extend(pair.facts()?.problem(now));
-        pair.certified(&provider)?;
-    }
-    read_authorities(config, &mut Vec::new())?;
-    Ok(problems)
+    let pair = Pair::read(file, &mut digest::Context::new(&digest::SHA256))?;
+    let facts = pair.facts()?;
+    pair.certified(&provider)?;
+    Ok(facts)
+}
+
+/// Looks at the authorities that vouch for clients as a start would.
+///
+/// # Errors
+/// When they could not be used.
+pub fn check_client_ca(config: &config::Tls) -> Result<(), CertError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let authorities = read_authorities(config, &mut Vec::new())?;
+    tls::client_verifier(config.client_auth, &provider, authorities).map(drop)
 }
 
 fn read_set(

@@ -37,11 +37,11 @@ use crate::runtime::{Threads, Worker};
 
 pub use self::bind::{Address, BindError, BindOptions, Bound, bind};
 pub(crate) use self::bind::{SocketFile, listen_tcp};
-pub use self::certs::{Certificates, check_certificates};
+pub use self::certs::{Certificates, check_certificate, check_client_ca};
 pub use self::descriptors::{Descriptors, raise_nofile};
 pub use self::drain::Drain;
 pub use self::gate::{Counted, HandshakeFailure, Stats};
-pub use self::pair::{CertError, CertificateFacts};
+pub use self::pair::{CertError, CertificateFacts, TimeFault};
 
 use self::bind::{BoundListener, bind_one, load_certificates};
 use self::served::Reconfigure;

@@ -84,6 +84,17 @@ pub enum CertError {
     Setup(#[source] rustls::Error),
 }
 
+impl CertError {
+    /// Whether the key's file is at fault, or else the certificate's.
+    pub fn is_of_key(&self, file: &config::Certificate) -> bool {
+        match self {
+            Self::NoKey { .. } | Self::Mismatch { .. } => true,
+            Self::Read { path, .. } => *path == file.key,
+            _ => false,
+        }
+    }
+}
+
 /// What operators want to know of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
@@ -95,6 +106,14 @@ pub struct CertificateFacts {
     pub not_after: Timestamp,
 }
 
+/// What clients find wrong with a certificate's time, or soon will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeFault {
+    NotYetValid,
+    Expired,
+    NearEnd,
+}
+
 /// Renewal is automatic nearly everywhere, a month or so ahead: at two weeks it has failed.
 const NEAR_END: Duration = Duration::from_secs(14 * 24 * 3600);
 
@@ -104,17 +123,27 @@ impl CertificateFacts {
         self.not_after <= now.plus(margin)
     }
 
-    /// What clients find wrong with the certificate's time, or soon will.
-    pub fn problem(&self, now: Timestamp) -> Option<String> {
-        let chain = self.chain.display();
+    /// What is wrong with the certificate's time.
+    pub fn time_fault(&self, now: Timestamp) -> Option<TimeFault> {
         if self.not_before > now {
-            return Some(format!("certificate {chain} is not valid before {}", self.not_before));
+            return Some(TimeFault::NotYetValid);
         }
         if self.not_after <= now {
-            return Some(format!("certificate {chain} has ended on {}", self.not_after));
+            return Some(TimeFault::Expired);
         }
-        self.ends_within(NEAR_END, now)
-            .then(|| format!("certificate {chain} ends soon, on {}", self.not_after))
+        self.ends_within(NEAR_END, now).then_some(TimeFault::NearEnd)
+    }
+
+    /// The same in words.
+    pub fn problem(&self, now: Timestamp) -> Option<String> {
+        let chain = self.chain.display();
+        Some(match self.time_fault(now)? {
+            TimeFault::NotYetValid => {
+                format!("certificate {chain} is not valid before {}", self.not_before)
+            }
+            TimeFault::Expired => format!("certificate {chain} has ended on {}", self.not_after),
+            TimeFault::NearEnd => format!("certificate {chain} ends soon, on {}", self.not_after),
+        })
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) fn server_config(
     Ok(server)
 }
 
-fn client_verifier(
+pub(super) fn client_verifier(
     policy: config::ClientAuth,
     provider: &Arc<CryptoProvider>,
     authorities: Vec<(PathBuf, CertificateDer<'static>)>,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub use self::check::{StartFindings, check_start};
+pub use self::check::check_start;
 pub use self::core_dumps::forbid_core_dumps;
 pub use self::first_user::{FIRST_PASSWORD, FirstUser};
 pub use self::start::{StartError, start};

@@ -20,7 +20,7 @@ use super::{Options, Running, keys};
 use crate::admin::{self, SocketDoor};
 use crate::admission::{ByteBudget, Places};
 use crate::algorithm::Algorithm;
-use crate::config::{Config, LogTarget, Store};
+use crate::config::{self, Config, LogTarget, Store};
 use crate::gateway::{self, BuildError, Gateway, Shared};
 use crate::identity::IdRules;
 use crate::listener::{self, BindError, Bound, Listening};
@@ -257,10 +257,7 @@ fn id_rules(config: &Config) -> IdRules {
     IdRules::new(config.users.iter().map(|source| (source.name.clone(), source.id_rule())))
 }
 
-/// What a start would say of the files of users.
-pub(super) fn check_users(config: &Config) -> Vec<StartError> {
-    let refused = config.users.iter().map(|source| (source, users::check(source)));
-    refused
-        .filter_map(|(source, found)| Some(gateway::cannot_open(source, found.err()?).into()))
-        .collect()
+/// What a start would say of a source of users.
+pub(super) fn check_users(source: &config::UserSource) -> Result<(), BuildError> {
+    users::check(source).map_err(|error| gateway::cannot_open(source, error))
 }

@@ -384,7 +384,7 @@ fn check_and_a_failed_start_name_every_bad_line() {
 
     let told = run_in(dir.path(), &["check"], "").failed(
         78,
-        &["`apache`", "line 2", "line 3", "htpasswd -B FILE bob", "users.toml", "user[0]"],
+        &["users[0].path", "line 2", "line 3", "htpasswd -B FILE bob", "users.toml", "user[0]"],
     );
     assert!(!told.contains("hunter2") && !told.contains("Ys18Eh"), "{told}");
     run_in(dir.path(), &["run"], "").failed(78, &["`apache`", "line 2", "line 3"]);
