@@ -26,8 +26,20 @@ impl Fault {
         Self::Connect(told(error))
     }
 
+    /// Of a statement; that a connection broke says nothing of what was asked on it.
     pub(super) fn query(error: sqlx::Error) -> Self {
-        Self::Query(told(error))
+        if is_lost(&error) { Self::Connect(told(error)) } else { Self::Query(told(error)) }
+    }
+}
+
+fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => true,
+        // Connection exception; operator intervention: a server that stops or starts.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
+        }
+        _ => false,
     }
 }
 

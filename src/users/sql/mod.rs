@@ -7,15 +7,18 @@
 //! Where the operator gives an `update`, weak hashes are replaced in the database. Otherwise
 //! `import` can keep stronger ones in the gateway's store.
 
+mod probe;
+mod problem;
 mod row;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 
+use self::probe::database;
+use self::problem::{LastProblem, OverWhen};
 use super::canonical::canonical_name;
 use super::import::Imports;
 use super::open::Means;
@@ -24,8 +27,8 @@ use super::pool::PasswordPool;
 use super::source::{Checked, Name, NameLookup, SourceError, User, UserSource};
 use super::table::{self, Entry};
 use crate::clock::Clock;
-use crate::config::{SqlDatabase, SqlUsers};
-use crate::database::{Access, Address, AddressError, Database, DatabaseOptions, Row};
+use crate::config::SqlUsers;
+use crate::database::{Access, AddressError, Database, Row};
 use crate::identity::UserId;
 use crate::secret::{self, Digest, Secret, SecretString};
 
@@ -46,7 +49,7 @@ pub struct SqlSource {
     imports: Option<Imports>,
     costs: Mutex<Vec<Cost>>,
     seed: Secret<[u8; 32]>,
-    problem: ArcSwapOption<String>,
+    problem: LastProblem,
     /// The columns that the configuration names.
     wanted: Vec<String>,
 }
@@ -85,7 +88,7 @@ impl SqlSource {
             imports: rules.import.then(|| Imports::new(name, means)),
             costs: Mutex::default(),
             seed: Secret::new(secret::random()),
-            problem: ArcSwapOption::empty(),
+            problem: LastProblem::default(),
             wanted: rules.columns.all().map(str::to_owned).collect(),
         }))
     }
@@ -103,52 +106,42 @@ impl SqlSource {
         // table.
         let wanted: Vec<&str> = self.wanted.iter().map(String::as_str).collect();
         let rows = self.reader.rows_of(&wanted, query, &[bound], 2).await;
-        let rows = rows.map_err(|error| self.failed(error.chain()))?;
+        let rows = rows.map_err(|error| self.failed(error.chain(), OverWhen::of(&error)))?;
         let found = match rows.as_slice() {
             [] => None,
             [row] => {
-                self.lacks(row.columns())?;
+                self.check_columns(row.columns())?;
                 Some(self.understand(row)?)
             }
             _ => {
                 let cause = "the query has more than one row for a name; it must find one user";
-                return Err(self.failed(cause.to_owned()));
+                return Err(self.failed(cause.to_owned(), OverWhen::Answered));
             }
         };
-        self.solved();
+        self.problem.answered(&self.name);
         Ok(found)
     }
 
-    /// Checks that every column named in the configuration exists. If the column for disabled users
-    /// were missing, for example after a change of the schema, everybody would be let in.
-    fn lacks<'c>(&self, columns: impl Iterator<Item = &'c str>) -> Result<(), SourceError> {
-        let there: Vec<&str> = columns.collect();
-        let has = |needed: &str| there.iter().any(|column| column.eq_ignore_ascii_case(needed));
-        match self.rules.columns.needed().find(|needed| !has(needed)) {
-            None => Ok(()),
-            Some(column) => Err(self.failed(format!("the query has no column `{column}`"))),
-        }
+    fn check_columns<'c>(&self, there: impl Iterator<Item = &'c str>) -> Result<(), SourceError> {
+        let checked = probe::check_columns(&self.rules, there);
+        checked.map_err(|cause| self.failed(cause, OverWhen::Probed))
     }
 
     /// Asks the database for the columns of the queries, without rows. This shows whether the
     /// database answers and whether the queries could ever find a user.
     async fn probe(&self) {
-        for query in std::iter::once(&self.rules.query).chain(&self.rules.email_query) {
-            let columns = self.reader.columns(query).await;
-            let columns = columns.map_err(|error| self.failed(error.chain()));
-            let checked = columns.and_then(|found| self.lacks(found.iter().map(String::as_str)));
-            if checked.is_err() {
-                return;
-            }
+        match probe::probe(&self.reader, &self.rules).await {
+            Ok(()) => self.problem.probed(&self.name),
+            Err(cause) => self.problem.found(&self.name, &cause, OverWhen::Probed),
         }
-        self.solved();
     }
 
     fn understand(&self, row: &Row) -> Result<Found, SourceError> {
         let columns = &self.rules.columns;
         let needed = |column: &str| {
             row.text(column).filter(|text| !text.is_empty()).ok_or_else(|| {
-                self.failed(format!("the query's row has no text in column `{column}`"))
+                let cause = format!("the query's row has no text in column `{column}`");
+                self.failed(cause, OverWhen::Answered)
             })
         };
         let name = needed(&columns.name.name)?;
@@ -296,33 +289,11 @@ impl SqlSource {
         costs.get(drawn % costs.len().max(1)).copied().unwrap_or_default()
     }
 
-    fn solved(&self) {
-        if self.problem.swap(None).is_some() {
-            tracing::info!(source = %self.name, "the database answers as it should");
-        }
-    }
-
-    /// Records why users cannot be read now, and logs it once for as long as the reason stays the
-    /// same.
-    fn failed(&self, cause: String) -> SourceError {
-        let problem = format!("`{}`: {cause}", self.name);
-        let before = self.problem.swap(Some(Arc::new(problem.clone())));
-        if before.as_deref() != Some(&problem) {
-            tracing::warn!(source = %self.name, cause, "users cannot be read");
-        }
+    /// Records why users cannot be read now.
+    fn failed(&self, cause: String, over: OverWhen) -> SourceError {
+        self.problem.found(&self.name, &cause, over);
         SourceError::Unavailable { name: self.name.clone(), cause }
     }
-}
-
-fn database(settings: &SqlDatabase, access: Access) -> Result<Database, AddressError> {
-    let address = Address::parse(&settings.url, &settings.folder)?;
-    let options = DatabaseOptions {
-        ca: settings.ca.as_ref().map(|(_, pem)| pem.clone()),
-        allow_plain: settings.allow_plain,
-        timeout: settings.timeout,
-        parallel: u32::try_from(settings.parallel).unwrap_or(u32::MAX),
-    };
-    Ok(Database::new(address, options, access))
 }
 
 #[async_trait]
@@ -409,6 +380,6 @@ impl UserSource for SqlSource {
     }
 
     fn problem(&self) -> Option<String> {
-        self.problem.load().as_deref().cloned()
+        self.problem.text()
     }
 }

@@ -94,6 +94,30 @@ async fn a_column_that_was_named_has_to_be_there() {
     }
 }
 
+/// The log said "the database answers as it should" right after a login that could not work.
+#[tokio::test]
+async fn a_probe_takes_back_only_what_it_can_see() {
+    let mut fixture = Fixture::<OnPostgres>::with(&[ALICE]).await;
+    let source = fixture.open(|_| ());
+    fixture.engine.replace(&[ALICE, ALICE]).await;
+    let cause = refused(&source, "alice").await;
+    assert!(cause.contains("more than one row"), "{cause}");
+
+    source.reread().await;
+
+    assert_eq!(source.problem(), Some(format!("`staff`: {cause}")), "only a login can see that");
+    fixture.engine.replace(&[ALICE]).await;
+    right(&*source, "alice", PASSWORD).await;
+    assert_eq!(source.problem(), None);
+
+    fixture.engine.stop().await;
+    refused(&source, "alice").await;
+    fixture.engine.bring_back().await;
+    source.reread().await;
+
+    assert_eq!(source.problem(), None, "that it is there again can be seen without a login");
+}
+
 #[tokio::test]
 async fn a_name_that_is_null_and_a_date_for_a_flag_are_no_answer() {
     let fixture = Fixture::<OnPostgres>::with(&[ALICE]).await;
