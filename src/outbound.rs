@@ -5,6 +5,7 @@
 //! a key set come from there. Spoken in the back room only.
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
+use tower_service::Service;
 
 use crate::text::error_chain;
 use crate::trust::{self, TrustError};
@@ -51,6 +53,8 @@ impl Default for OutboundOptions {
 #[derive(Debug)]
 pub struct Outbound {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// What the client connects with; boxed, since it is used seldom.
+    connector: Box<HttpsConnector<HttpConnector>>,
     places: Semaphore,
     timeout: Duration,
     largest: usize,
@@ -114,9 +118,10 @@ impl Outbound {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(KEEP_ALIVE)
-            .build(connector);
+            .build(connector.clone());
         Ok(Self {
             client,
+            connector: Box::new(connector),
             places: Semaphore::new(options.parallel.max(1)),
             timeout: options.timeout,
             largest: options.largest,
@@ -144,6 +149,23 @@ impl Outbound {
         self.send(request).await
     }
 
+    /// Connects as a call would, with TLS where the URI says so, and closes the connection unused.
+    ///
+    /// # Errors
+    /// When there is no connection in time.
+    pub async fn reach(&self, uri: &Uri) -> Result<(), OutboundError> {
+        let (host, limit) = (host(uri), self.timeout);
+        let mut connector = self.connector.clone();
+        let connecting = async {
+            poll_fn(|context| connector.poll_ready(context)).await?;
+            connector.call(uri.clone()).await.map(drop)
+        };
+        match tokio::time::timeout(limit, connecting).await {
+            Ok(connected) => connected.map_err(|source| OutboundError::Call { host, source }),
+            Err(_) => Err(OutboundError::Slow { host, limit }),
+        }
+    }
+
     async fn call(
         &self,
         request: Request<Full<Bytes>>,
@@ -166,7 +188,7 @@ impl Outbound {
 }
 
 /// Scheme, host and port; a path may hold a name, a query a secret.
-fn host(uri: &Uri) -> String {
+pub fn host(uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or_default();
     let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{scheme}://{}{port}", uri.host().unwrap_or_default())

@@ -90,7 +90,11 @@ pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text = format!("{text}: {error}");
+        let more = error.to_string();
+        // Some errors say their source's words as their own.
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
         source = error.source();
     }
     text

@@ -48,6 +48,11 @@ impl Introspect {
         Ok(Self { options: options.clone(), outbound })
     }
 
+    /// Connects, and asks nothing.
+    pub(super) async fn reach(&self) -> Result<(), String> {
+        self.outbound.reach(&self.options.url).await.map_err(|error| error.chain())
+    }
+
     /// Asks about a token. The outer error is for the log and means that the answer is not known;
     /// the inner one is the issuer's refusal.
     pub(super) async fn ask(

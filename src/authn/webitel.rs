@@ -76,6 +76,21 @@ impl Sessions {
         Ok(Self { options: options.clone(), whom })
     }
 
+    /// Whether whom it asks is there, and understands the query; no pair is asked about.
+    pub(super) async fn reach(&self) -> Result<&'static str, String> {
+        match (&self.whom, &self.options.lookup) {
+            (Whom::Http(outbound), SessionLookup::Http { url, .. }) => {
+                outbound.reach(url).await.map_err(|error| error.chain())?;
+                Ok("connected")
+            }
+            (Whom::Sql(database), SessionLookup::Sql(sql)) => {
+                database.columns(&sql.query).await.map_err(|error| error.chain())?;
+                Ok("connected, and the query is understood")
+            }
+            _ => Err("it was not made for this".to_owned()),
+        }
+    }
+
     /// How many lookups may be under way at once.
     pub(super) fn parallel(&self) -> usize {
         match &self.whom {

@@ -1,12 +1,14 @@
 //! `tollhouse check`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::online::Verdicts;
 use super::{Failure, load, say};
 use crate::clock::Clock;
-use crate::config::{Issues, ReportFormat, report};
+use crate::config::{Issues, Loaded, ReportFormat, parse_duration, report, report_json};
 use crate::server;
 
 #[derive(Debug, Default, Args)]
@@ -19,6 +21,27 @@ pub(super) struct CheckArgs {
     /// `gnu` and `json` go to standard output.
     #[arg(long, value_enum, default_value_t, conflicts_with = "print")]
     format: Format,
+
+    /// Ask the network too, once the file is fine: whether names resolve, and whether databases,
+    /// directories, legacy logins, issuers, the mail server and upstreams can be connected to. Exits
+    /// 69 if one cannot.
+    #[arg(long, conflicts_with = "print")]
+    online: bool,
+
+    /// How long each of them may take, for example 500ms; all together four times that.
+    #[arg(long, requires = "online", value_parser = timeout)]
+    timeout: Option<Duration>,
+}
+
+/// Longer than anybody takes who is well.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(300);
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let limit = parse_duration(text)?;
+    let allowed = TIMEOUTS.contains(&limit);
+    allowed.then_some(limit).ok_or_else(|| "must be between 1ms and 5m".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -41,6 +64,9 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
     if issues.has_error() {
         return refuse(vec![issues], args.format);
     }
+    if args.online {
+        return ask_network(path, &loaded, issues, args);
+    }
     let found = [issues];
     match args.format {
         Format::Human => eprint!("{}", report(&found, ReportFormat::Human)),
@@ -53,6 +79,42 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
         (false, Format::Gnu | Format::Json) => {}
     }
     Ok(())
+}
+
+/// Reports the warnings, and a verdict on everybody whom the configuration names.
+fn ask_network(
+    path: &Path,
+    loaded: &Loaded,
+    issues: Issues,
+    args: &CheckArgs,
+) -> Result<(), Failure> {
+    let found = [issues];
+    if args.format == Format::Human {
+        // Before the wait.
+        eprint!("{}", report(&found, ReportFormat::Human));
+    }
+    let list = server::ask_network(&loaded.config, args.timeout.unwrap_or(TIMEOUT))?;
+    let verdicts = Verdicts { file: path, loaded, list };
+    let (asked, failed) = (verdicts.list.len(), verdicts.failed());
+    match args.format {
+        Format::Human => {
+            print(&verdicts.lines())?;
+            match failed {
+                0 => say(format_args!("{}: ok, and {asked} of {asked} answered", path.display()))?,
+                _ => say(format_args!("{}: ok, but {failed} of {asked} failed", path.display()))?,
+            }
+        }
+        Format::Gnu => print(&(report(&found, ReportFormat::Gnu) + &verdicts.gnu()))?,
+        Format::Json => {
+            let mut said = report_json(&found);
+            if let Some(said) = said.as_object_mut() {
+                said.insert("ok".to_owned(), (failed == 0).into());
+                said.insert("verdicts".to_owned(), verdicts.json());
+            }
+            say(format_args!("{said:#}"))?;
+        }
+    }
+    if failed > 0 { Err(Failure::Unavailable) } else { Ok(()) }
 }
 
 fn refuse(found: Vec<Issues>, format: Format) -> Result<(), Failure> {

@@ -5,7 +5,8 @@ pub(super) const CHECK: &str = "\
 Examples:
   tollhouse check                        everything that is wrong with gateway.toml
   tollhouse -c new.toml check --print    the same of another file, and what is in effect
-  tollhouse check --format gnu           one line a problem, for an editor or a build server";
+  tollhouse check --format gnu           one line a problem, for an editor or a build server
+  tollhouse check --online --timeout 2s  and whether everybody whom it names can be reached";
 
 /// Of `user`.
 pub(super) const USER: &str = "\

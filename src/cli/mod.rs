@@ -1,6 +1,7 @@
 //! Arguments and commands: the only place that prints, and that uses `anyhow`.
 //!
-//! Exit status: 0 done, 1 failed at run time, 2 usage, 78 bad configuration.
+//! Exit status: 0 done, 1 failed at run time, 2 usage, 69 somebody else cannot be reached, 78 bad
+//! configuration.
 #![allow(clippy::print_stderr)]
 
 mod api_keys;
@@ -15,6 +16,7 @@ mod keys;
 mod logging;
 mod manual;
 mod observe;
+mod online;
 mod place;
 mod remote;
 mod run;
@@ -65,7 +67,8 @@ struct Cli {
 enum Command {
     /// Serve; the default. SIGTERM and SIGINT drain, SIGHUP reloads, SIGUSR1 reopens the logs.
     Run(run::RunArgs),
-    /// Report every problem of the configuration; exits 78 if there is one.
+    /// Report every problem of the configuration and of the files it names; exits 78 if there is
+    /// one.
     #[command(alias = "validate", after_help = examples::CHECK)]
     Check(check::CheckArgs),
     /// Users of a users file; second steps and imported passwords of all.
@@ -142,11 +145,13 @@ const MORE_HELP: &str = "\
 Examples:
   tollhouse init && tollhouse            write the sample file, and serve
   tollhouse check                        what is wrong with gateway.toml
+  tollhouse check --online               and whether everybody whom it names can be reached
   tollhouse status                       the running gateway on one screen
   tollhouse session revoke --user ann    end every session of a user
 
 Exit status:
-  0 done; 1 failed; 2 wrong arguments or TOLLHOUSE_LOG; 78 wrong configuration
+  0 done; 1 failed; 2 wrong arguments or TOLLHOUSE_LOG; 78 wrong configuration;
+  69 (check --online) the configuration is fine, and somebody whom it names cannot be reached
 
 Signals:
   SIGTERM, SIGINT drain (twice: at once); SIGQUIT ends at once; SIGHUP reloads; SIGUSR1 reopens logs
@@ -166,6 +171,8 @@ const SAMPLE: &str = include_str!("../../gateway.toml");
 
 /// What clap, too, exits with where the words of a command are wrong.
 const EXIT_USAGE: u8 = 2;
+/// Somebody else cannot be reached (`EX_UNAVAILABLE` of sysexits.h).
+const EXIT_UNAVAILABLE: u8 = 69;
 /// Bad configuration (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 
@@ -174,6 +181,8 @@ const EXIT_CONFIG: u8 = 78;
 pub(crate) enum Failure {
     /// Of one or more files; empty where it has been told.
     Config(Vec<Issues>),
+    /// Somebody whom the configuration names cannot be reached, which has been told.
+    Unavailable,
     /// Something that the caller wrote outside the configuration.
     Usage(anyhow::Error),
     Other(anyhow::Error),
@@ -200,6 +209,7 @@ pub fn main() -> ExitCode {
             eprint!("{}", report(&found, ReportFormat::Human));
             ExitCode::from(EXIT_CONFIG)
         }
+        Err(Failure::Unavailable) => ExitCode::from(EXIT_UNAVAILABLE),
         Err(Failure::Usage(error)) => {
             eprintln!("tollhouse: {error:#}");
             ExitCode::from(EXIT_USAGE)

@@ -133,6 +133,7 @@ async fn any(signals: &mut [Signal; 2]) {
 fn read(path: &Path) -> Result<Config, String> {
     load(path).map(|loaded| loaded.config).map_err(|failure| match failure {
         Failure::Config(found) => report(&found, ReportFormat::Human),
+        Failure::Unavailable => "somebody cannot be reached".to_owned(),
         Failure::Usage(error) | Failure::Other(error) => format!("{error:#}"),
     })
 }

@@ -10,10 +10,12 @@ use std::time::Duration;
 const UNITS: &[(&str, u64)] =
     &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Parses a duration. The error follows the value in a message and says what would be accepted.
-/// `parse` and `render` are inverse to each other. No space is accepted between number and unit;
-/// the error shows the text without it.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+/// Parses a duration. `parse` and `render` are inverse to each other. No space is accepted between
+/// number and unit; the error shows the text without it.
+///
+/// # Errors
+/// What would be accepted, as a text that follows the value in a message.
+pub fn parse(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let Ok(number) = number.parse::<u64>() else {

@@ -39,15 +39,17 @@ pub fn report(files: &[Issues], format: ReportFormat) -> String {
             }
             text
         }),
-        ReportFormat::Json => {
-            let all = |issues: &Issues| -> Vec<Value> {
-                issues.iter().map(|issue| object(issues.file(), issue)).collect()
-            };
-            let listed: Vec<Value> = files.iter().flat_map(all).collect();
-            let ok = !files.iter().any(Issues::has_error);
-            format!("{:#}\n", json!({ "ok": ok, "issues": listed }))
-        }
+        ReportFormat::Json => format!("{:#}\n", report_json(files)),
     }
+}
+
+/// The issues of several files as JSON that more can be put into.
+pub fn report_json(files: &[Issues]) -> Value {
+    let all = |issues: &Issues| -> Vec<Value> {
+        issues.iter().map(|issue| object(issues.file(), issue)).collect()
+    };
+    let listed: Vec<Value> = files.iter().flat_map(all).collect();
+    json!({ "ok": !files.iter().any(Issues::has_error), "issues": listed })
 }
 
 /// One issue as one line in the form of a compiler's message.

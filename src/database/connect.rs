@@ -100,6 +100,17 @@ impl Address {
         }
     }
 
+    /// The host that is connected to; `None` for a file or a socket of this machine.
+    pub fn host(&self) -> Option<&str> {
+        let (socket, host) = match self {
+            Self::Postgres(options) => (options.get_socket(), options.get_host()),
+            Self::MySql(options) => (options.get_socket(), options.get_host()),
+            Self::Sqlite(_) => return None,
+        };
+        // PostgreSQL takes a host that is a path for the folder of a unix socket.
+        (socket.is_none() && !host.starts_with('/')).then_some(host)
+    }
+
     /// True if the connection does not leave this machine: a unix socket, a loopback address, or a
     /// file.
     pub fn is_local(&self) -> bool {

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::admission::{NoPlace, Places};
 use crate::config;
 use crate::secret::SecretString;
+use crate::text::error_chain;
 
 /// SMTP conversations at the same time. More would not make the mail server faster.
 const CONVERSATIONS: usize = 8;
@@ -94,6 +95,15 @@ impl Mailer {
             conversations: Semaphore::new(CONVERSATIONS),
             places: Places::new(CONVERSATIONS + WAITING),
         })
+    }
+
+    /// Connects, with TLS and credentials as for a mail, and sends none.
+    pub(crate) async fn reach(&self) -> Result<String, String> {
+        match self.transport.test_connection().await {
+            Ok(true) => Ok("greeted".to_owned()),
+            Ok(false) => Err("the mail server ended the conversation".to_owned()),
+            Err(error) => Err(error_chain(&error)),
+        }
     }
 
     /// How long a code is valid.

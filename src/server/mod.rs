@@ -10,6 +10,7 @@ mod core_dumps;
 mod first_user;
 mod handover;
 mod keys;
+mod online;
 mod start;
 mod state_folder;
 
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use self::check::check_start;
 pub use self::core_dumps::forbid_core_dumps;
 pub use self::first_user::{FIRST_PASSWORD, FirstUser};
+pub use self::online::{Party, Verdict, ask_network};
 pub use self::start::{StartError, start};
 
 use tokio_util::sync::CancellationToken;

@@ -27,6 +27,7 @@ mod permits;
 mod pick;
 mod pool;
 mod preface;
+mod reach;
 mod request;
 mod resolve;
 mod response;

@@ -97,6 +97,11 @@ impl OwnLogin {
         })
     }
 
+    /// Connects, and does not log in.
+    pub(super) async fn reach(&self) -> Result<(), String> {
+        self.outbound.reach(&self.base).await.map_err(|error| error.chain())
+    }
+
     /// The current login, if it is valid at `now`.
     pub(super) fn held(&self, now: Timestamp) -> Option<Arc<Held>> {
         self.held.load_full().filter(|held| held.is_good(now))

@@ -11,6 +11,7 @@ mod admission; // one hostile client beside everybody else: places, bytes, flood
 mod architecture; // imports, file sizes, who writes a status
 mod bytes_in; // what access lines say of bodies
 mod check;
+mod check_online; // whom a configuration names, asked before a start
 mod cli; // every command of the real program
 mod commands; // commands for a running gateway
 mod compression; // answers compressed on their way, and which never are

@@ -43,6 +43,11 @@ impl Legacy {
         Ok(Self { url: url.clone(), outbound })
     }
 
+    /// Connects, and asks nothing.
+    pub(super) async fn reach(&self) -> Result<(), String> {
+        self.outbound.reach(&self.url).await.map_err(|error| error.chain())
+    }
+
     /// Asks the system for a login. An error is a text for the log that says why nothing is known.
     pub(super) async fn ask(
         &self,

@@ -209,6 +209,12 @@ impl HttpSource {
     }
 }
 
+/// Whether the legacy system is there, for an operator who asks before a start.
+pub(super) async fn reach(config: &HttpUsers) -> Result<(), String> {
+    let Some(url) = &config.url else { return Ok(()) };
+    Legacy::new(url, config).map_err(|error| error.to_string())?.reach().await
+}
+
 #[async_trait]
 impl UserSource for HttpSource {
     fn name(&self) -> &str {

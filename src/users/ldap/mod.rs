@@ -78,6 +78,14 @@ impl LdapSource {
         }))
     }
 
+    /// Connects and binds as for a search.
+    ///
+    /// # Errors
+    /// Why that is not possible.
+    pub async fn reach(&self) -> Result<(), String> {
+        self.searching.probe().await.map_err(|fault| fault.to_string())
+    }
+
     /// Searches for the user that a login means; `None` if there is none.
     async fn look_up(&self, name: &Name) -> Result<Option<Found>, Fault> {
         let filter = match name {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::probe::database;
+pub(super) use self::probe::reach;
 use self::problem::{LastProblem, OverWhen};
 use super::canonical::canonical_name;
 use super::import::Imports;

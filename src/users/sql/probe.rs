@@ -38,3 +38,12 @@ pub(super) fn check_columns<'c>(
         Some(column) => Err(format!("the query has no column `{column}`")),
     }
 }
+
+/// Whether the database is there, for an operator who asks before a start.
+///
+/// # Errors
+/// Why it is not, or cannot be used.
+pub(in crate::users) async fn reach(rules: &SqlUsers) -> Result<(), String> {
+    let reader = database(&rules.database, Access::Read).map_err(|error| error.to_string())?;
+    probe(&reader, rules).await
+}

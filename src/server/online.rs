@@ -1,0 +1,317 @@
+//! What the configuration relies on elsewhere, asked over the network before a start: by the
+//! connectors that the running gateway has, and with no credential but those it would connect with
+//! itself. Everything at once, and nothing for longer than it may take.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use http::Uri;
+use tokio::time::{Instant, timeout_at};
+
+use crate::authn;
+use crate::clock::Clock;
+use crate::config::{
+    Config, IssuerKeys, KeyPath, ServerAddress, SessionLookup, UpstreamCredential, UserSource,
+    UserSourceKind,
+};
+use crate::database::Address;
+use crate::login::Mailer;
+use crate::outbound;
+use crate::runtime::{BackRoom, Threads};
+use crate::text::error_chain;
+use crate::upstream::Pool;
+use crate::users;
+
+/// Asked at the same time.
+const PARALLEL: usize = 64;
+/// The whole takes no longer than so many time limits.
+const ROUNDS: u32 = 4;
+const UNRESOLVED: &str = "correct the name, or this machine's resolver (/etc/resolv.conf)";
+/// Addresses of one name that are shown.
+const SHOWN: usize = 4;
+
+/// What kind of party is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    Name,
+    Database,
+    Directory,
+    LegacyLogin,
+    Issuer,
+    Mail,
+    Upstream,
+    UpstreamLogin,
+}
+
+impl Party {
+    /// As a verdict names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Name => "dns",
+            Self::Database => "database",
+            Self::Directory => "directory",
+            Self::LegacyLogin => "legacy login",
+            Self::Issuer => "issuer",
+            Self::Mail => "mail",
+            Self::Upstream => "upstream",
+            Self::UpstreamLogin => "upstream login",
+        }
+    }
+
+    /// What an operator can do.
+    fn remedy(self, cause: &str) -> &'static str {
+        if cause.contains("certificate") {
+            return "name the authority that signed it with `ca`, or the server by a name that is in \
+                    its certificate";
+        }
+        // The system's words, and those of an upstream's pool.
+        let unresolved = ["lookup address", "could not be resolved"];
+        if unresolved.iter().any(|words| cause.contains(words)) {
+            return UNRESOLVED;
+        }
+        match self {
+            Self::Name => UNRESOLVED,
+            Self::Database => {
+                "start it, let this machine and its user in, or correct url and query"
+            }
+            Self::Directory => {
+                "start it, let this machine in, or correct url, tls, bind_dn and bind_password"
+            }
+            Self::Mail => "start it, let this machine in, or correct server, tls and credentials",
+            Self::Issuer | Self::LegacyLogin | Self::Upstream | Self::UpstreamLogin => {
+                "start it, let this machine through to it, or correct its address"
+            }
+        }
+    }
+}
+
+/// What came of asking one party.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    pub party: Party,
+    /// The name, address or URL that was asked; without credentials.
+    pub whom: String,
+    /// The key that names it.
+    pub at: KeyPath,
+    pub took: Duration,
+    /// What was seen, or why nothing was.
+    pub outcome: Result<String, String>,
+}
+
+impl Verdict {
+    /// What can be done about a failure.
+    pub fn remedy(&self) -> Option<&'static str> {
+        self.outcome.as_ref().err().map(|cause| self.party.remedy(cause))
+    }
+}
+
+/// Asks everybody whom the configuration names; `limit` is for each.
+///
+/// # Errors
+/// When the system gives no threads to ask with.
+pub fn ask_network(config: &Config, limit: Duration) -> io::Result<Vec<Verdict>> {
+    let threads = Threads::start(1, 2)?;
+    let back_room = threads.back_room();
+    let questions = Questions::of(config, back_room);
+    Ok(back_room.handle().block_on(async {
+        let end = Instant::now() + limit * ROUNDS;
+        let asking = questions.into_iter().map(|question| question.ask(limit, end));
+        stream::iter(asking).buffered(PARALLEL).collect().await
+    }))
+}
+
+type Asking<'a> = BoxFuture<'a, Result<String, String>>;
+
+struct Question<'a> {
+    party: Party,
+    whom: String,
+    at: KeyPath,
+    asking: Asking<'a>,
+}
+
+impl Question<'_> {
+    /// The verdict, within `limit` and before `end`.
+    async fn ask(self, limit: Duration, end: Instant) -> Verdict {
+        let Self { party, whom, at, asking } = self;
+        let began = Instant::now();
+        let outcome = match timeout_at(end.min(began + limit), asking).await {
+            Ok(outcome) => outcome,
+            Err(_) if began + limit <= end => Err(format!("no answer within {limit:?}")),
+            Err(_) => Err(format!("not asked to the end: all may take {:?}", limit * ROUNDS)),
+        };
+        let outcome =
+            outcome.map_err(|cause| cause.split_whitespace().collect::<Vec<_>>().join(" "));
+        Verdict { party, whom, at, took: began.elapsed(), outcome }
+    }
+}
+
+/// A host that is named somewhere, to be resolved once.
+struct NamedHost {
+    host: String,
+    at: KeyPath,
+}
+
+struct Questions<'a> {
+    back_room: &'a BackRoom,
+    hosts: Vec<NamedHost>,
+    list: Vec<Question<'a>>,
+}
+
+impl<'a> Questions<'a> {
+    /// Every question there is: names first, then the others in the order of the sections.
+    fn of(config: &'a Config, back_room: &'a BackRoom) -> Vec<Question<'a>> {
+        let mut questions = Self { back_room, hosts: Vec::new(), list: Vec::new() };
+        for (number, source) in config.users.iter().enumerate() {
+            questions.users(source, &section("users", number));
+        }
+        for (number, issuer) in config.issuers.iter().enumerate() {
+            questions.issuer(issuer, &section("issuer", number));
+        }
+        questions.mail(config);
+        for (number, upstream) in config.upstreams.iter().enumerate() {
+            questions.upstream(upstream, &section("upstream", number));
+        }
+        let Self { hosts, list, .. } = questions;
+        hosts.into_iter().map(resolution).chain(list).collect()
+    }
+
+    fn add(&mut self, party: Party, whom: String, at: KeyPath, asking: Asking<'a>) {
+        self.list.push(Question { party, whom, at, asking });
+    }
+
+    /// Notes a host for the resolver, unless it is an address or was noted.
+    fn host(&mut self, host: &str, at: &KeyPath) {
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let is_address = bare.parse::<IpAddr>().is_ok();
+        if !bare.is_empty() && !is_address && self.hosts.iter().all(|known| known.host != bare) {
+            self.hosts.push(NamedHost { host: bare, at: at.clone() });
+        }
+    }
+
+    fn database(&mut self, address: &Address, at: &KeyPath, asking: Asking<'a>) {
+        if let Some(host) = address.host() {
+            self.host(host, at);
+        }
+        self.add(Party::Database, address.to_string(), at.clone(), asking);
+    }
+
+    fn uri(&mut self, party: Party, uri: &Uri, at: KeyPath, asking: Asking<'a>) {
+        self.host(uri.host().unwrap_or_default(), &at);
+        self.add(party, outbound::host(uri), at, asking);
+    }
+
+    fn users(&mut self, source: &'a UserSource, at: &KeyPath) {
+        let reach = |kind| async move { users::reach(kind).await.map(str::to_owned) };
+        let url = at.key("url");
+        match &source.kind {
+            UserSourceKind::File { .. } | UserSourceKind::Htpasswd(_) => {}
+            UserSourceKind::Sql(sql) => {
+                let Ok(address) = Address::parse(&sql.database.url, &sql.database.folder) else {
+                    return;
+                };
+                self.database(&address, &url, reach(&source.kind).boxed());
+            }
+            UserSourceKind::Ldap(ldap) => {
+                for (number, server) in ldap.servers.iter().enumerate() {
+                    let at = if ldap.servers.len() == 1 { url.clone() } else { url.index(number) };
+                    if let Some(host) = server.url.parse::<Uri>().ok().as_ref().and_then(Uri::host)
+                    {
+                        self.host(host, &at);
+                    }
+                    let one =
+                        crate::config::Ldap { servers: vec![server.clone()], ..(**ldap).clone() };
+                    let one = UserSourceKind::Ldap(Box::new(one));
+                    let asking = async move { users::reach(&one).await.map(str::to_owned) };
+                    self.add(Party::Directory, server.url.clone(), at, asking.boxed());
+                }
+            }
+            UserSourceKind::Http(http) => {
+                let Some(uri) = &http.url else { return };
+                self.uri(Party::LegacyLogin, uri, url, reach(&source.kind).boxed());
+            }
+        }
+    }
+
+    fn issuer(&mut self, issuer: &'a crate::config::Issuer, at: &KeyPath) {
+        let asking = authn::reach(issuer).boxed();
+        match &issuer.keys {
+            IssuerKeys::Jwks(_) | IssuerKeys::Pem(_) | IssuerKeys::Secret(_) => {}
+            IssuerKeys::Url(uri) => self.uri(Party::Issuer, uri, at.key("jwks"), asking),
+            IssuerKeys::Discovery(uri) => self.uri(Party::Issuer, uri, at.key("issuer"), asking),
+            IssuerKeys::Introspection(introspection) => {
+                let at = at.key("introspection").key("url");
+                self.uri(Party::Issuer, &introspection.url, at, asking);
+            }
+            IssuerKeys::WebitelSessions(sessions) => match &sessions.lookup {
+                SessionLookup::Http { url, .. } => {
+                    self.uri(Party::Issuer, url, at.key("http").key("url"), asking);
+                }
+                SessionLookup::Sql(sql) => {
+                    let Ok(address) = Address::parse(&sql.url, &sql.folder) else { return };
+                    self.database(&address, &at.key("sql").key("url"), asking);
+                }
+            },
+        }
+    }
+
+    fn mail(&mut self, config: &'a Config) {
+        let Some(mail) = &config.mail else { return };
+        let at = KeyPath::default().key("mail").key("server");
+        self.host(&mail.host, &at);
+        let asking = async move {
+            let mailer = Mailer::new(mail).map_err(|error| error_chain(&error))?;
+            mailer.reach().await
+        };
+        let whom = format!("{}:{}", mail.host, mail.port);
+        self.add(Party::Mail, whom, at, asking.boxed());
+    }
+
+    fn upstream(&mut self, upstream: &'a crate::config::Upstream, at: &KeyPath) {
+        // What cannot be built, a start refuses.
+        let Ok(pool) = Pool::build(upstream, 1, &Clock::default()) else { return };
+        for (number, server) in upstream.servers.iter().enumerate() {
+            let at = at.key("servers").index(number);
+            match &server.address {
+                ServerAddress::Echo => continue,
+                ServerAddress::Unix(_) => {}
+                ServerAddress::Tcp { host, .. } => self.host(host, &at),
+            }
+            let (pool, back_room) = (pool.clone(), self.back_room);
+            let asking = async move { pool.reach(number, back_room).await.map(str::to_owned) };
+            self.add(Party::Upstream, server.name.clone(), at, asking.boxed());
+        }
+        if let Some(UpstreamCredential::Login(login)) = &upstream.credential {
+            let at = at.key("credential").key("login").key("url");
+            let asking = async move { pool.reach_login().await.map(str::to_owned) };
+            self.uri(Party::UpstreamLogin, &login.url, at, asking.boxed());
+        }
+    }
+}
+
+fn section(name: &str, number: usize) -> KeyPath {
+    KeyPath::default().key(name).index(number)
+}
+
+/// What a name stands for, as the system's resolver says it.
+fn resolution<'a>(named: NamedHost) -> Question<'a> {
+    let NamedHost { host, at } = named;
+    let name = host.clone();
+    let asking = async move {
+        let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let mut addresses: Vec<String> = found.map(|address| address.ip().to_string()).collect();
+        addresses.dedup();
+        let more = addresses.len().saturating_sub(SHOWN);
+        addresses.truncate(SHOWN);
+        let listed = addresses.join(", ");
+        match more {
+            _ if listed.is_empty() => Err("it has no address".to_owned()),
+            0 => Ok(listed),
+            more => Ok(format!("{listed} and {more} more")),
+        }
+    };
+    Question { party: Party::Name, whom: host, at, asking: asking.boxed() }
+}

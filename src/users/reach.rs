@@ -1,0 +1,30 @@
+//! Whether those who are asked about users are there: connected to as for a login, with nobody's
+//! name. For an operator who wants to know before a start.
+
+use super::http;
+use super::ldap::LdapSource;
+use super::sql;
+use crate::config::UserSourceKind;
+
+/// Asks a source, and answers what was seen.
+///
+/// # Errors
+/// Why it could not be used now.
+pub async fn reach(source: &UserSourceKind) -> Result<&'static str, String> {
+    match source {
+        UserSourceKind::File { .. } | UserSourceKind::Htpasswd(_) => Ok("a file"),
+        UserSourceKind::Sql(rules) => {
+            sql::reach(rules).await?;
+            Ok("connected, and the query is understood")
+        }
+        UserSourceKind::Ldap(ldap) => {
+            let source = LdapSource::open("check", ldap).map_err(|error| error.to_string())?;
+            source.reach().await?;
+            Ok(if ldap.bind.is_some() { "connected and bound" } else { "connected" })
+        }
+        UserSourceKind::Http(rules) => {
+            http::reach(rules).await?;
+            Ok("connected")
+        }
+    }
+}
