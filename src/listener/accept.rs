@@ -1,8 +1,9 @@
-//! Accepting: one loop per worker and socket, which nothing but a drain ends.
+//! Accepting connections: one loop for each worker and socket, which only a drain ends.
 //!
-//! Too many connections are closed at once; too few descriptors make the loop wait, not spin or
-//! end. A worker that has clearly more to do than another passes new connections on: the kernel
-//! spreads them by hash, which is uneven while they are few.
+//! Too many connections are closed at once. If the process has no descriptors left, the loop waits;
+//! it neither spins nor ends. The kernel spreads connections over the sockets by a hash, which is
+//! uneven while there are few of them. A worker that has clearly more to do than another therefore
+//! passes new connections on. `served` starts the loops.
 
 use std::future::Future;
 use std::io;
@@ -24,29 +25,34 @@ use super::gate::{Counted, Permit};
 use super::served::{Reconfigure, ServedListener};
 use super::socket::Stream;
 
-/// How many connections more than the least loaded worker's are too many.
+/// How many connections more than the least loaded worker's count as uneven. A smaller number would
+/// pass connections on for no gain. Within it the kernel's own distribution is good enough.
 const UNEVEN: usize = 8;
 
-/// Descriptors come back as other connections end.
+/// How long the loop waits after a failure. Descriptors become free when other connections end.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// One worker's loop for one listener.
+/// The accept loop of one worker for one listener. It owns nothing of the connections that it
+/// accepts: each becomes a task of a worker, and a panic in it does not reach the loop.
 pub(super) struct Acceptor<H> {
     listener: Arc<ServedListener<H>>,
     worker: Arc<Worker>,
     workers: Arc<[Arc<Worker>]>,
-    /// True from the first failure of a burst until the next success.
+    /// True from the first failure of a series until the next success, so that a series is logged
+    /// once.
     failing: bool,
 }
 
-/// A connection that nobody serves yet, bound to no runtime, so that any worker may take it.
+/// A connection that nobody serves yet. It is bound to no runtime, so any worker may take it. The
+/// socket is taken out of one runtime and registered with another, which the operating system does
+/// not notice.
 enum Raw {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
 }
 
 impl Raw {
-    /// Binds it to the worker that this runs on.
+    /// Binds the connection to the runtime of the worker that this code runs on.
     fn register(self) -> io::Result<Stream> {
         match self {
             Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
@@ -56,6 +62,7 @@ impl Raw {
 }
 
 impl Stream {
+    /// Takes the connection out of this worker's runtime, so that another worker can register it.
     fn unregister(self) -> io::Result<Raw> {
         match self {
             Self::Tcp(stream) => stream.into_std().map(Raw::Tcp),
@@ -64,7 +71,7 @@ impl Stream {
     }
 }
 
-/// A socket that a worker accepts from.
+/// A socket that a worker accepts from, registered with the worker's runtime.
 enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -95,7 +102,10 @@ where
         Self { listener, worker, workers, failing: false }
     }
 
-    /// Accepts until the drain begins, then whatever is waiting, and closes the socket.
+    /// Accepts until the drain begins, then accepts everything that is still waiting, and closes
+    /// the socket. A socket that cannot be registered is logged, and the loop ends. Its
+    /// `SocketFile`, if it has one, is kept until then, so that the path exists as long as the
+    /// socket accepts.
     pub(super) async fn run(mut self, socket: BoundSocket) {
         let (registered, _file) = match socket {
             BoundSocket::Tcp(socket) => (TcpListener::from_std(socket).map(Listener::Tcp), None),
@@ -112,6 +122,8 @@ where
         };
         let drain = self.listener.drain.clone();
         let mut draining = std::pin::pin!(drain.watch());
+        // The drain is polled first (`biased`): under a flood of connections the loop would
+        // otherwise never see it. The sockets would then stay open during the whole drain.
         loop {
             tokio::select! {
                 biased;
@@ -127,12 +139,17 @@ where
         }
     }
 
+    /// Admits a connection and serves it here or on the least loaded worker. A connection that is
+    /// not admitted is closed by dropping it. A connection that could not be taken out of this
+    /// worker's runtime is logged and closed.
     fn take(&mut self, stream: Stream, peer: Option<SocketAddr>) {
         self.failing = false;
-        // Once for the connection, which keeps these settings to its end.
+        // The settings are loaded once for the connection, which keeps them to its end.
         let context = self.listener.context();
         if let Some((peer, mut permit)) = admit(&context, peer) {
             let target = self.least_loaded();
+            // The load is counted before the connection is passed on: the next accept of any worker
+            // should already see it.
             permit.assign(target);
             if Arc::ptr_eq(target, &self.worker) {
                 let serving = connection::serve(context, self.worker.clone(), stream, peer, permit);
@@ -151,12 +168,13 @@ where
         &self.listener.name
     }
 
-    /// This worker, or the least loaded one if this one has much more to do.
+    /// This worker, or the least loaded one if this one has clearly more to do.
     fn least_loaded(&self) -> &Arc<Worker> {
         let load = |worker: &Arc<Worker>| worker.connections.load(Ordering::Relaxed);
         match self.workers.iter().min_by_key(|worker| load(worker)) {
-            // Not while draining: whoever waits for the workers one by one must not find a new
-            // connection behind its back.
+            // During a drain nothing is passed on. The drain waits for the workers one after the
+            // other; if a connection came to a worker that was idle already, it would be missed.
+            // The drain would then end, and the connection would be cut in the middle of a request.
             Some(least)
                 if load(&self.worker) >= load(least) + UNEVEN
                     && !self.listener.drain.is_started() =>
@@ -167,7 +185,7 @@ where
         }
     }
 
-    /// Waits, unless the failure is the one connection's own.
+    /// Waits for a moment, unless the failure concerns only the one connection.
     async fn failed(&mut self, error: &io::Error) {
         if is_the_connections_own(error) {
             return;
@@ -184,8 +202,9 @@ where
         tokio::time::sleep(BACK_OFF).await;
     }
 
-    /// Takes the connections that are complete but not accepted: closing the socket would reset
-    /// them. Past tokio, which may not have heard of the latest yet.
+    /// Accepts the connections that the kernel has completed but nobody has accepted: closing the
+    /// socket would reset them. The system call is made directly, because tokio may not have been
+    /// told of the latest ones yet.
     fn empty(&mut self, listener: Listener) -> io::Result<()> {
         let waiting = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
         match listener {
@@ -221,16 +240,21 @@ where
     }
 }
 
-/// A place for a connection under the settings of `context`; `None` closes it.
+/// A place for a connection under the settings of `context`. `None`: there is none, and the
+/// connection is to be closed. The address is counted in groups, for IPv6 a /64, because one client
+/// owns all of those addresses.
 fn admit<H>(context: &Shared<H>, peer: Option<SocketAddr>) -> Option<(Peer, Permit)> {
     let peer = context.peer(peer);
-    // A proxy's own address is nobody's: the client's is counted once its header is read.
+    // The address of a proxy stands for many clients. The client's own address is counted when the
+    // proxy's header has been read.
     let counts = !peer.is_shared && !peer.owes_header;
     let group = peer.address.filter(|_| counts).map(address_group);
     let permit = context.gate().admit(group)?;
     Some((peer, permit))
 }
 
+/// Serves the connection on the worker `target`. The permit goes with it, so the connection stays
+/// counted on the way. If the target cannot register it, the connection is closed.
 fn hand_over<H, F>(
     target: &Arc<Worker>,
     context: Arc<Shared<H>>,
@@ -250,7 +274,8 @@ fn hand_over<H, F>(
     });
 }
 
-/// True for a connection that was gone before it was accepted (accept(2) reports it once).
+/// True for a failure of the one connection, which was gone before it was accepted. accept(2)
+/// reports such a failure once, and the next call goes on.
 fn is_the_connections_own(error: &io::Error) -> bool {
     matches!(
         error.kind(),

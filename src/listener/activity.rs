@@ -1,9 +1,9 @@
-//! What a connection is doing, and how long it may go on doing that.
+//! The state of a connection, and how long it may stay in that state.
 //!
-//! The socket, the requests and the connection's own task note here what happens; the task asks
-//! when it has to act. One timer per connection serves all phases, and a phase costs a few
-//! stores: hyper's own head timer allocates for every request and cannot tell an idle
-//! connection from a slow head.
+//! The socket, the requests and the connection's own task record here what happens; the task asks
+//! when it has to act. One timer for each connection serves all states, and a change of state costs
+//! a few stores. Hyper's own timer for request heads is not used: it allocates for every request,
+//! and it cannot distinguish an idle connection from a slow head.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -13,48 +13,52 @@ use tokio::time::Instant;
 
 use crate::config::ListenerTimeouts;
 
-/// A connection's state, touched by one worker only; atomics because tasks must be `Send`.
+/// The state of a connection. Only one worker touches it; the fields are atomics because tasks must
+/// be `Send`. Relaxed ordering is therefore enough. A connection is served by one worker from its
+/// first byte to its last.
 #[derive(Debug)]
 pub(super) struct Activity {
     start: Instant,
     phase: AtomicU8,
-    /// When the phase began, in milliseconds since `start`.
+    /// When the state began, in milliseconds since `start`.
     since: AtomicU64,
-    /// One more than when the socket first refused to take more, in the same unit; 0: it takes.
+    /// One more than the time at which the socket first refused to take more bytes, in the same
+    /// unit. 0 means that the socket takes bytes. The offset keeps time 0 apart from "takes bytes".
     blocked: AtomicU64,
-    /// Requests being answered.
+    /// The number of requests that are being answered.
     open: AtomicUsize,
     begun: AtomicBool,
-    /// Bytes between requests are not the beginning of a head: HTTP/2 has frames of its own.
+    /// With HTTP/2, bytes between requests need not be the beginning of a head: the protocol has
+    /// frames of its own, such as pings.
     has_frames: AtomicBool,
 }
 
-/// No request is being answered; its head, or the first one, is on the way.
+/// No request is being answered. The head of the first or of the next one is arriving.
 const HEAD: u8 = 0;
-/// No request is being answered and nothing has come since the last one.
+/// No request is being answered, and nothing has arrived since the last one.
 const IDLE: u8 = 1;
-/// Requests are being answered.
+/// At least one request is being answered.
 const BUSY: u8 = 2;
-/// Our side is closed; what the client still sends is thrown away.
+/// The gateway has closed its side. Bytes that the client still sends are thrown away.
 const LINGERING: u8 = 3;
 
-/// How long a closed connection waits for the client to have read our last answer.
+/// How long a closed connection waits for the client to read the last answer.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long a connection that has no request may take to end once it was told to.
+/// How long a connection without a request may take to end after it was told to.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// How long a draining connection waits for its first request, which may be on its way.
+/// How long a connection waits, during a drain, for its first request, which may be on its way.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
-/// What there is to do when a deadline passes.
+/// The action to take when a deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Cut it: a head was not finished in time.
+    /// Cut the connection: the head of a request did not arrive in time.
     SlowHead,
-    /// Cut it: the client does not take its answer.
+    /// Cut the connection: the client does not take its answer.
     Stalled,
-    /// Cut it: it was told to end and everything is said.
+    /// Close the connection: it was told to end, and nothing is left to do.
     Over,
-    /// Tell it to end: nobody uses it.
+    /// Tell the connection to end: it is not used.
     Idle,
 }
 
@@ -71,6 +75,7 @@ impl Activity {
         })
     }
 
+    /// Milliseconds since the connection was made.
     fn elapsed(&self) -> u64 {
         millis(self.start.elapsed())
     }
@@ -80,13 +85,15 @@ impl Activity {
         self.since.store(self.elapsed(), Ordering::Relaxed);
     }
 
-    /// The handshake is over: from now on a request's head is waited for.
+    /// The handshake is complete. From now on the head of a request is awaited.
     pub(super) fn connected(&self, is_http2: bool) {
         self.has_frames.store(is_http2, Ordering::Relaxed);
         self.enter(HEAD);
     }
 
-    /// Bytes have arrived.
+    /// Bytes have arrived. On an idle HTTP/1 connection they are the beginning of a head, so the
+    /// deadline for heads begins. Bytes during a request belong to its body, whose time is limited
+    /// elsewhere.
     pub(super) fn received(&self) {
         if self.phase.load(Ordering::Relaxed) == IDLE && !self.has_frames.load(Ordering::Relaxed) {
             self.enter(HEAD);
@@ -97,29 +104,34 @@ impl Activity {
     pub(super) fn sent(&self) {
         if self.blocked.load(Ordering::Relaxed) != 0 {
             self.blocked.store(0, Ordering::Relaxed);
-            // An idle time that began while the answer was still leaving starts anew.
+            // An idle time that began while the answer was still being sent starts again. Otherwise
+            // a slow client would lose its connection as soon as the answer had arrived. The
+            // deadline of an idle connection is counted from the end of the answer.
             self.since.store(self.elapsed(), Ordering::Relaxed);
         }
     }
 
-    /// The socket takes no more for now.
+    /// The socket takes no more bytes for now. Only the first refusal counts, until bytes are taken
+    /// again. Otherwise each further attempt would move the deadline.
     pub(super) fn blocked(&self) {
         if self.blocked.load(Ordering::Relaxed) == 0 {
             self.blocked.store(self.elapsed() + 1, Ordering::Relaxed);
         }
     }
 
-    /// Our side of the socket is closed.
+    /// The gateway has closed its side of the connection.
     pub(super) fn lingering(&self) {
         self.enter(LINGERING);
     }
 
-    /// True once the first request has come.
+    /// True once the first request has arrived.
     pub(super) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// A request has come; it is being answered until the guard is dropped.
+    /// A request has arrived. It counts as being answered until the guard is dropped. Several
+    /// requests can be answered at once on an HTTP/2 connection; the connection is idle when the
+    /// last guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Answering {
         self.begun.store(true, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
@@ -127,7 +139,9 @@ impl Activity {
         Answering(self.clone())
     }
 
-    /// The next deadline, and what to do then. `ending` is when the connection was told to end.
+    /// The next deadline and the action to take then. `ending` is the time at which the connection
+    /// was told to end. `None`: there is no deadline, because the time of an answer is limited
+    /// elsewhere.
     pub(super) fn due(
         &self,
         limits: &ListenerTimeouts,
@@ -135,6 +149,8 @@ impl Activity {
     ) -> Option<(Instant, Due)> {
         let at = |millis: u64| self.start + Duration::from_millis(millis);
         let blocked = self.blocked.load(Ordering::Relaxed);
+        // A client that takes no bytes is looked at first: it can hold up a connection in any
+        // state.
         if blocked != 0 {
             return Some((at(blocked - 1) + limits.body_idle, Due::Stalled));
         }
@@ -152,26 +168,29 @@ impl Activity {
     }
 }
 
-/// A request that is being answered.
+/// A request that is being answered; dropping it ends the count.
 #[derive(Debug)]
 pub(super) struct Answering(Arc<Activity>);
 
 impl Drop for Answering {
     fn drop(&mut self) {
         let others = self.0.open.fetch_sub(1, Ordering::Relaxed) > 1;
-        // An answer that is dropped because the connection is closing changes nothing.
+        // An answer that is dropped because the connection is closing must not turn the state back
+        // to idle. Such a connection is in the state `LINGERING` already.
         if !others && self.0.phase.load(Ordering::Relaxed) == BUSY {
             self.0.enter(IDLE);
         }
     }
 }
 
-/// Whether the ball of one HTTP/2 answer is in the client's court: a piece of it was handed to
-/// the connection, which has not asked for the next one since.
+/// Whether one HTTP/2 answer waits for its client: a piece of it was handed to the connection, and
+/// the connection has not asked for the next one since. HTTP/2 streams share a socket, so the
+/// socket does not show which of them is stalled.
 #[derive(Debug)]
 pub(super) struct Taking {
     start: Instant,
-    /// One more than when it was handed over, in milliseconds since `start`; 0: it was taken.
+    /// One more than the time at which the piece was handed over, in milliseconds since `start`; 0:
+    /// it was taken.
     since: AtomicU64,
 }
 
@@ -190,7 +209,7 @@ impl Taking {
         self.since.store(millis(self.start.elapsed()) + 1, Ordering::Relaxed);
     }
 
-    /// Since when the client has left it untaken.
+    /// The time since which the client has not taken the piece; `None` if it has taken all.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         let since = self.since.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.start + Duration::from_millis(since))

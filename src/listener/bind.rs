@@ -1,8 +1,8 @@
-//! Opens the sockets that a configuration names, and refuses what it cannot open.
+//! Opens the sockets that a configuration names, and refuses those that cannot be opened.
 //!
-//! A TCP listener has one socket per worker with SO_REUSEPORT, so that the kernel spreads the
+//! A TCP listener has one socket for each worker, with SO_REUSEPORT, so that the kernel spreads the
 //! connections. That option would also let a second gateway share the port by mistake, so the
-//! address is first tried without it. A unix socket or a descriptor is one socket, cloned.
+//! address is first tried without it. A unix socket and a passed descriptor are one socket, cloned.
 
 use std::fmt;
 use std::io;
@@ -22,19 +22,19 @@ use super::certs::Certificates;
 use super::descriptors::Descriptors;
 use super::pair::CertError;
 
-/// What binding needs beside the listeners themselves.
+/// The settings that binding needs beside the listeners themselves.
 #[derive(Clone, Debug)]
 pub struct BindOptions {
-    /// One TCP socket is opened for each.
+    /// One TCP socket is opened for each worker.
     pub workers: usize,
-    /// The state folder; self-signed certificates are kept in its `tls/`.
+    /// The state folder. Self-signed certificates are kept in its subfolder `tls/`.
     pub state: PathBuf,
     pub clock: Clock,
     /// Sockets that the process was started with.
     pub descriptors: Descriptors,
 }
 
-/// Why a listener could not be set up.
+/// The reason why a listener could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     #[error("`{listener}` is in use, perhaps by a gateway that is running already")]
@@ -75,7 +75,7 @@ pub enum BindError {
 }
 
 impl BindError {
-    /// What `source` means for a socket of this name.
+    /// The error that `source` means for the socket of this listener.
     pub(crate) fn of(listener: String, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::AddrInUse => Self::InUse { listener },
@@ -84,7 +84,7 @@ impl BindError {
         }
     }
 
-    /// The same for a TCP address, where permission is a matter of the port.
+    /// The error that `source` means for a TCP address, where missing permission is about the port.
     pub(crate) fn of_tcp(listener: String, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::PermissionDenied => Self::NotPermitted { listener },
@@ -92,22 +92,22 @@ impl BindError {
         }
     }
 
-    /// Whether somebody else has it, who may be about to end.
+    /// True if another process has the address. It may be a gateway that is about to end.
     pub(crate) fn is_in_use(&self) -> bool {
         matches!(self, Self::InUse { .. })
     }
 }
 
-/// Where a listener can be reached.
+/// The address at which a listener can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// With the real port where the configuration says 0.
+    /// With the actual port, where the configuration has 0.
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
 impl Address {
-    /// The address, if it is not a unix socket.
+    /// The TCP address; `None` for a unix socket.
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
@@ -125,7 +125,8 @@ impl fmt::Display for Address {
     }
 }
 
-/// Listeners whose sockets are open and whose certificates are read; nobody accepts yet.
+/// Listeners whose sockets are open and whose certificates are read. Nobody accepts from them yet.
+/// Dropping it closes them again, and removes the files of unix sockets.
 #[derive(Debug)]
 pub struct Bound {
     pub(super) listeners: Vec<BoundListener>,
@@ -133,7 +134,7 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// What each listener is bound to, in the order of the configuration.
+    /// The address of each listener, in the order of the configuration.
     pub fn addresses(&self) -> Vec<Address> {
         self.listeners.iter().map(|listener| listener.address.clone()).collect()
     }
@@ -143,33 +144,35 @@ impl Bound {
 pub(super) struct BoundListener {
     pub(super) config: config::Listener,
     pub(super) address: Address,
-    /// One per worker.
+    /// One for each worker.
     pub(super) sockets: Vec<BoundSocket>,
     pub(super) tls: Option<Arc<Certificates>>,
 }
 
-/// A socket in non-blocking mode that somebody has yet to accept from.
+/// A socket in non-blocking mode, from which nobody accepts yet.
 #[derive(Debug)]
 pub(super) enum BoundSocket {
     Tcp(TcpListener),
-    /// The file goes with the last of the clones, if we made it.
+    /// The socket's file is removed with the last clone, if this process has made it.
     Unix(UnixListener, Option<Arc<SocketFile>>),
 }
 
-/// Opens all sockets and reads all certificates.
+/// Opens all sockets and reads all certificates. Clients can connect only when everything has
+/// succeeded.
 ///
 /// # Errors
-/// With the first listener that cannot be set up; what was opened before it is closed again.
+/// The first listener that cannot be set up. The sockets opened before it are closed again.
 pub fn bind(listeners: &[config::Listener], options: &BindOptions) -> Result<Bound, BindError> {
     let bound = listeners.iter().map(|listener| bind_one(listener, options, &[]));
     let bound: Vec<BoundListener> = bound.collect::<Result<_, _>>()?;
-    // Only now: a client who has connected must not be cut because another address is taken.
+    // Listening begins last: if a client could connect before that, its connection would be cut
+    // when another address turns out to be taken.
     bound.iter().try_for_each(BoundListener::listen)?;
     Ok(Bound { listeners: bound, options: options.clone() })
 }
 
 impl BoundListener {
-    /// Lets clients connect; they wait in the sockets' queues until somebody accepts.
+    /// Lets clients connect. They wait in the sockets' queues until a loop accepts them.
     pub(super) fn listen(&self) -> Result<(), BindError> {
         for socket in &self.sockets {
             if let BoundSocket::Tcp(socket) = socket {
@@ -181,8 +184,8 @@ impl BoundListener {
     }
 }
 
-/// Opens one listener, which accepts nothing yet. `ours` are the TCP ports that this process
-/// listens on already.
+/// Opens one listener, without accepting. `ours` are the TCP ports on which this process listens
+/// already. The order matters: address, then certificates. Listening is left to the caller.
 pub(super) fn bind_one(
     listener: &config::Listener,
     options: &BindOptions,
@@ -203,12 +206,14 @@ pub(super) fn bind_one(
             take_over(&listener.name, wanted, &options.descriptors, workers)?
         }
     };
-    // After the sockets: a second gateway by mistake must not touch the first one's files.
+    // Certificates come after the sockets: a second gateway that was started by mistake fails at
+    // the sockets and must not touch the files of the first. Making a self-signed certificate, for
+    // example, writes into the state folder.
     let tls = load_certificates(listener, options)?;
     Ok(BoundListener { config: listener.clone(), address, sockets, tls })
 }
 
-/// Reads the certificates of a listener that speaks TLS.
+/// Reads the certificates of a listener, if it has TLS.
 pub(super) fn load_certificates(
     listener: &config::Listener,
     options: &BindOptions,
@@ -221,12 +226,13 @@ pub(super) fn load_certificates(
 
 type Opened = (Address, Vec<BoundSocket>);
 
-/// More than the kernel grants by default (net.core.somaxconn cuts it): connections wait here
-/// while a worker is busy.
+/// The length of the queue of unaccepted connections, for moments in which a worker is busy. It is
+/// more than the kernel's default; `net.core.somaxconn` cuts it.
 const BACKLOG: i32 = 4096;
 
-/// A client that vanished without a word is noticed after about two minutes, which matters to
-/// tunnels only: everything else has a shorter timeout.
+/// TCP keep-alive notices after about two minutes that a client is gone. This matters for tunnels
+/// only: everything else has a shorter timeout. Without it a tunnel to a vanished client would hold
+/// a connection for hours.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
@@ -236,7 +242,7 @@ fn bind_tcp(address: SocketAddr, workers: usize, ours: &[u16]) -> io::Result<Ope
     // A reload may move a listener from `127.0.0.1:8443` to `0.0.0.0:8443`. The old socket is open
     // until the new one is, so the attempt below would fail because of this process itself.
     if address.port() != 0 && !ours.contains(&address.port()) {
-        // Open only for as long as it takes to learn that nobody else listens here.
+        // This socket is closed at once; it only shows that nobody else listens here.
         tcp_socket(address)?.bind(&address.into())?;
     }
     let first = open_tcp(address)?;
@@ -248,10 +254,10 @@ fn bind_tcp(address: SocketAddr, workers: usize, ours: &[u16]) -> io::Result<Ope
     Ok((Address::Tcp(address), sockets))
 }
 
-/// One socket on `address` that lets clients connect, for a listener that is not a worker's.
+/// Opens one socket on `address` that lets clients connect, for a listener outside of the workers.
 ///
 /// # Errors
-/// When another process listens there; a socket of this process on a port in `ours` is no obstacle.
+/// If another process listens there. A socket of this process on a port in `ours` does not matter.
 pub(crate) fn listen_tcp(address: SocketAddr, ours: &[u16]) -> io::Result<TcpListener> {
     let (_, sockets) = bind_tcp(address, 1, ours)?;
     let socket = sockets.into_iter().find_map(|socket| match socket {
@@ -266,10 +272,10 @@ pub(crate) fn listen_tcp(address: SocketAddr, ours: &[u16]) -> io::Result<TcpLis
 fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // Said and not left to a sysctl: `[::]` means IPv6, `0.0.0.0` means IPv4.
+        // Set explicitly and not left to a sysctl: `[::]` means IPv6, `0.0.0.0` means IPv4.
         socket.set_only_v6(true)?;
     }
-    // Without it a restart would have to wait for the old connections' TIME_WAIT.
+    // Otherwise a restart would have to wait until the old connections' TIME_WAIT is over.
     socket.set_reuse_address(true)?;
     Ok(socket)
 }
@@ -283,13 +289,15 @@ fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// On Linux accepted sockets inherit these, which saves two system calls per connection.
+/// On Linux accepted sockets inherit these options, which saves two system calls for each
+/// connection.
 fn set_connection_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&KEEPALIVE)
 }
 
-/// Removes the file of a gateway that ended without tidying up; one that answers is an error.
+/// Removes the socket file of a gateway that ended without removing it. If somebody answers there,
+/// it is in use.
 fn remove_stale(listener: &str, path: &Path) -> Result<(), BindError> {
     let failed = |source| BindError::Io { listener: listener.to_owned(), source };
     let found = match std::fs::symlink_metadata(path) {
@@ -309,14 +317,15 @@ fn remove_stale(listener: &str, path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// Whoever may open the socket: its owner and group, which is how a proxy is let in.
+/// The permissions of the socket: owner and group. A proxy gets access through the group.
 const SOCKET_MODE: u32 = 0o660;
 
 fn bind_unix(path: &Path, workers: usize) -> io::Result<Opened> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = Arc::new(SocketFile::new(path)?);
-    // Before `listen`, so that nobody can connect under the mode the file was made with.
+    // The mode is set before `listen`: otherwise somebody could connect under the mode that the
+    // file was created with.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -369,12 +378,12 @@ fn adopt(socket: Socket, workers: usize) -> io::Result<Opened> {
     }
     let path = local.as_pathname().map(Path::to_owned).unwrap_or_default();
     let sockets = clones(&socket, workers)?.into_iter();
-    // The file belongs to whoever made the socket.
+    // The file belongs to the process that made the socket.
     let sockets = sockets.map(|socket| BoundSocket::Unix(socket.into(), None)).collect();
     Ok((Address::Unix(path), sockets))
 }
 
-/// A socket's file, removed with the last worker that accepts from it.
+/// The file of a unix socket. It is removed when the last worker has stopped accepting.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -390,7 +399,8 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Another gateway may have put its own socket there meanwhile.
+        // Another gateway may have put its own socket at this path in the meantime, so device and
+        // inode are compared.
         let ours = std::fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
         if ours && let Err(error) = std::fs::remove_file(&self.path) {

@@ -1,9 +1,9 @@
-//! One connection from its handshake to its end.
+//! One connection, from its handshake to its end.
 //!
-//! TLS chooses HTTP/1.1 or HTTP/2 by ALPN; without TLS it is HTTP/1.1. From the first byte a TLS
-//! listener tells plain HTTP, which it refuses in words; nothing else is guessed. Hyper reads and
-//! writes; this module watches the clock, tells the connection to end when a drain begins or nobody
-//! uses it, and cuts it when its client is too slow. Requests go to the handler as they are.
+//! TLS negotiates HTTP/1.1 or HTTP/2 by ALPN; without TLS the protocol is HTTP/1.1. A TLS listener
+//! recognises plain HTTP by its first byte and refuses it with a readable answer. Hyper reads and
+//! writes. This file watches the time: it tells the connection to end when a drain begins or nobody
+//! uses it, and cuts it when the client is too slow. Requests are passed to the handler.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -38,8 +38,8 @@ use super::socket::{Socket, Stream};
 use super::streams::{Answer, Streams};
 use super::tls;
 
-/// What the connections that a listener accepts under the same settings have in common. A reload
-/// that changes the settings makes a new one and drains the connections of this one.
+/// The parts that all connections of a listener under the same settings share. A reload that
+/// changes the settings makes a new `Shared` and drains the connections of the old one.
 pub(super) struct Shared<H> {
     name: Arc<str>,
     config: config::Listener,
@@ -51,31 +51,32 @@ pub(super) struct Shared<H> {
     handler: H,
 }
 
-/// Who has connected, as far as the socket or its PROXY header says.
+/// The peer of a connection, as far as the socket or its PROXY header shows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) socket: Option<SocketAddr>,
     pub(super) address: Option<IpAddr>,
     pub(super) is_trusted: bool,
-    /// Many clients come from there: a share per address would be a share for all of them.
+    /// Many clients share this address, so a limit per address would be one limit for all of them.
     pub(super) is_shared: bool,
-    /// It has to begin with a PROXY header.
+    /// The connection must begin with a PROXY header.
     pub(super) owes_header: bool,
-    /// It owes a PROXY header and began without one.
+    /// The header is required, and the connection began without one.
     pub(super) is_bare: bool,
 }
 
-/// Room for a few answers' pieces; more only makes slow clients expensive.
+/// Room for a few pieces of an answer. More would only make slow clients expensive.
 const BUFFER: usize = 128 << 10;
-/// What hyper makes room for without an allocation per request.
+/// Up to this number hyper stores header fields without an allocation for each request.
 const HEADERS_WITHOUT_COST: usize = 100;
 
-/// Two megabytes are on their way at most on one connection, a quarter of a megabyte of a body.
+/// Flow control: at most 2 MiB are in flight on one connection, and 256 KiB of one body.
 const CONNECTION_WINDOW: u32 = 2 << 20;
 const STREAM_WINDOW: u32 = 256 << 10;
 const SEND_BUFFER: usize = 64 << 10;
-/// Streams that a client opens and resets at once (rapid reset), and that we reset because
-/// they are malformed, before the connection is given up.
+/// Bounds on streams that a client resets at once (rapid reset) and on those that are reset here
+/// because they are malformed. Beyond them the connection is closed. Each such stream costs work
+/// here and nothing at the client.
 const PENDING_RESETS: usize = 20;
 const LOCAL_RESETS: usize = 256;
 
@@ -91,7 +92,7 @@ impl<H> Shared<H> {
         let mut http1 = http1::Builder::new();
         http1
             .half_close(false)
-            // `Activity` keeps the time of heads.
+            // `Activity` watches the time of heads instead.
             .header_read_timeout(None)
             .max_header_size(limits.header_bytes)
             .max_buf_size(BUFFER.max(limits.header_bytes.saturating_add(1)));
@@ -130,7 +131,7 @@ impl<H> Shared<H> {
         self.tls.is_some()
     }
 
-    /// Counts a connection that came to nothing before its first request.
+    /// Counts a connection that failed before its first request.
     pub(super) fn failed(&self, failure: HandshakeFailure) {
         self.gate.count_failure(failure);
         tracing::debug!(listener = self.name(), class = failure.as_str(), "no handshake");
@@ -140,8 +141,8 @@ impl<H> Shared<H> {
         let address = socket.map(|socket| socket.ip().to_canonical());
         let is_in = |nets: &[IpNet]| match address {
             Some(address) => nets.iter().any(|net| net.contains(&address)),
-            // A unix socket's peers have no address; its file's mode says who they are, and a
-            // list that names anybody means them.
+            // The peer of a unix socket has no address. The mode of its file decides who may
+            // connect, so a list that names anybody includes these peers.
             None => !nets.is_empty(),
         };
         let is_trusted = is_in(&self.config.trusted_proxies);
@@ -179,7 +180,7 @@ impl<H> Shared<H> {
         }
     }
 
-    /// Says what every answer of this listener says.
+    /// Adds the header fields that every answer of this listener has.
     fn mark(&self, response: &mut Response) {
         if let Some(hsts) = &self.hsts {
             response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
@@ -199,9 +200,9 @@ impl<H> Shared<H> {
             .max_send_buf_size(SEND_BUFFER)
             .max_pending_accept_reset_streams(PENDING_RESETS)
             .max_local_error_reset_streams(LOCAL_RESETS)
-            // WebSockets (RFC 8441); what else is asked so is refused by the handler.
+            // For WebSocket over HTTP/2 (RFC 8441). The handler refuses other protocols.
             .enable_connect_protocol()
-            // A client that is gone without a word is noticed although a stream is open.
+            // HTTP/2 pings notice a client that is gone, even while a stream is open.
             .keep_alive_interval(timeouts.body_idle)
             .keep_alive_timeout(timeouts.header);
         http2
@@ -220,7 +221,7 @@ pub(super) async fn serve<H, F>(
     F: Future<Output = Response> + Send + 'static,
 {
     let local = match &stream {
-        // Without it a connection would pass for one of a unix socket.
+        // Without an address it would be taken for a connection of a unix socket.
         Stream::Tcp(stream) => match stream.local_addr() {
             Ok(local) => Some(local),
             Err(error) => return tracing::debug!(%error, "a connection without an address"),
@@ -230,7 +231,7 @@ pub(super) async fn serve<H, F>(
     let limit = shared.config.timeouts.handshake;
     let (begun, mut ahead) = (Instant::now(), Bytes::new());
     if peer.owes_header {
-        // Boxed: it is rare, and its size would be every connection's.
+        // Boxed, because it is rare and would otherwise enlarge the future of every connection.
         let told = Box::pin(introduced(&shared, &mut stream, peer, &mut permit, limit)).await;
         let Some(told) = told else { return };
         (peer, ahead) = (told.peer, told.rest);
@@ -243,7 +244,7 @@ pub(super) async fn serve<H, F>(
     };
     let limit = limit.saturating_sub(begun.elapsed());
     let begun = Instant::now();
-    // The first bytes are read here, in the one read that the handshake would have begun with.
+    // The first bytes are read here, in the read with which the handshake would have begun.
     match handshake::greeting(&mut stream, ahead, limit).await {
         Ok(greeting) => ahead = greeting,
         Err(failure) => return shared.failed(failure),
@@ -251,13 +252,13 @@ pub(super) async fn serve<H, F>(
     let socket = Socket::new(stream, activity.clone(), permit).with_ahead(ahead.clone());
     if handshake::is_plain_http(&ahead) {
         shared.failed(HandshakeFailure::NotTls);
-        // Whether or not the client hears it to the end.
+        // It does not matter whether the client reads the whole answer.
         let _ = tokio::time::timeout(limit, Box::pin(handshake::refuse_plain(socket))).await;
         return;
     }
     drop(ahead);
     let limit = limit.saturating_sub(begun.elapsed());
-    // Boxed, or every connection would stay as large as its handshake.
+    // Boxed: otherwise every connection would stay as large as its handshake.
     match Box::pin(handshake::accept(certificates, socket, limit)).await {
         Ok(stream) => {
             let session = stream.get_ref().1;
@@ -266,7 +267,7 @@ pub(super) async fn serve<H, F>(
             activity.connected(is_http2);
             let connection = Connection { shared, worker, client, activity };
             if is_http2 {
-                // Boxed, or every connection would be as large as the larger of the two.
+                // Boxed: otherwise every connection would be as large as the larger of the two.
                 Box::pin(connection.http2(stream)).await;
             } else {
                 Box::pin(connection.http1(stream)).await;
@@ -300,11 +301,11 @@ where
         let service = service_fn(|request: http::Request<Incoming>| {
             let answering = self.activity.begin();
             let (shared, worker, client) = self.for_request();
-            // Boxed: hyper keeps room for it as long as the connection, which is mostly idle.
+            // Boxed: hyper keeps room for it for the whole connection, which is mostly idle.
             Box::pin(async move {
                 let mut response = (shared.handler)(worker, client, request).await;
                 shared.mark(&mut response);
-                // Hyper says it too, but only if it was told before the answer was ready.
+                // Hyper adds it too, but only if it was told before the answer was ready.
                 if shared.drain.is_started() && response.status() != StatusCode::SWITCHING_PROTOCOLS
                 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -317,8 +318,8 @@ where
         let end = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
             connection.graceful_shutdown();
         };
-        // A connection without a request would be closed on the spot; one that was waiting to
-        // be accepted when the drain began is owed its answer.
+        // Hyper would close a connection without a request at once. A client that was waiting to be
+        // accepted when the drain began should still get its answer.
         self.drive(connection, end, Version::HTTP_11).await;
     }
 
@@ -333,9 +334,9 @@ where
             let answering = self.activity.begin();
             let taking = streams.watch_next();
             let (shared, worker, client) = self.for_request();
-            // Even calling the handler is part of the future: what panics outside of it would
-            // take the whole connection along. Boxed: hyper and the stream's task would each have
-            // their copy of it.
+            // The handler is called inside the future: a panic outside of it would end the whole
+            // connection, with all its streams. Boxed: otherwise hyper and the stream's task would
+            // each hold a copy.
             Box::pin(async move {
                 let mut response = (shared.handler)(worker, client, request).await;
                 shared.mark(&mut response);
@@ -350,7 +351,7 @@ where
         self.drive(connection, end, Version::HTTP_2).await;
     }
 
-    /// Runs `connection` to its end; `end` tells it to end after what it is doing.
+    /// Runs `connection` to its end. `end` tells it to end after its current requests.
     async fn drive<C>(&self, connection: C, end: impl Fn(Pin<&mut C>), version: Version)
     where
         C: Future<Output = hyper::Result<()>>,
@@ -359,7 +360,8 @@ where
         let mut connection = pin!(connection);
         let mut draining = pin!(self.shared.drain.watch());
         let mut timer = pin!(tokio::time::sleep(limits.header));
-        // When it was first told to end, or would have been but for its first request.
+        // The time at which it was told to end, or will be as soon as its first request has
+        // arrived.
         let mut ending = None;
         let mut told = false;
         std::future::poll_fn(|cx| {
@@ -383,8 +385,8 @@ where
                     return Poll::Pending;
                 };
                 if Instant::now() < deadline {
-                    // A timer that fires too early is put right when it does, which is rarer
-                    // than a deadline that moves.
+                    // A timer that fires too early is set again when it fires. That is rarer than a
+                    // deadline that moves, which happens with every request.
                     if timer.deadline() > deadline || timer.is_elapsed() {
                         timer.as_mut().reset(deadline);
                     }

@@ -1,8 +1,8 @@
-//! Descriptors: sockets handed over by systemd, and how many this process may have open.
+//! File descriptors: sockets passed by systemd, and the number that this process may have open.
 //!
-//! A socket that was handed over is taken by asking the kernel for a duplicate of our own
-//! descriptor (`pidfd_getfd`), which unlike adopting a bare number is checked by the kernel and
-//! owned by us. The environment is the caller's to read; nothing here changes it.
+//! A passed socket is taken by asking the kernel for a duplicate of our own descriptor
+//! (`pidfd_getfd`). Adopting a bare number would need `unsafe`; this way the kernel checks it, and
+//! the duplicate is owned. The environment is read by the caller; nothing here changes it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,28 +12,29 @@ use rustix::process::{
     setrlimit,
 };
 
-/// Sockets that the process was started with, by name (sd_listen_fds(3)).
+/// The sockets that the process was started with, by name (`sd_listen_fds(3)`).
 #[derive(Clone, Debug, Default)]
 pub struct Descriptors(Vec<(String, i32)>);
 
-/// Where systemd begins to number (SD_LISTEN_FDS_START).
+/// The first descriptor that systemd passes (SD_LISTEN_FDS_START).
 const FIRST: i32 = 3;
-/// More than anybody hands over; a nonsense number must not fill the memory.
+/// Upper bound on their number. A wrong number in the environment must not fill the memory.
 const MOST: i32 = 1024;
 
 impl Descriptors {
-    /// None at all.
+    /// No sockets.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// These numbers under these names.
+    /// The descriptors of these numbers, under these names.
     pub fn named(names: impl IntoIterator<Item = (String, i32)>) -> Self {
         Self(names.into_iter().collect())
     }
 
-    /// What LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES say; nothing if they are for another
-    /// process.
+    /// Reads LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES. If LISTEN_PID is another process, the
+    /// variables were inherited from it by accident, and the result is empty. Too many descriptors
+    /// are cut to an upper bound, and numbers that are none count as 0.
     pub fn from_environment(environment: &dyn Fn(&str) -> Option<String>) -> Self {
         let number = |name| environment(name).and_then(|value| value.parse::<i32>().ok());
         if number("LISTEN_PID") != Some(getpid().as_raw_nonzero().get()) {
@@ -41,7 +42,7 @@ impl Descriptors {
         }
         let names = environment("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':').map(str::to_owned);
-        // As systemd does, a descriptor without a name is `unknown`.
+        // As with systemd, a descriptor without a name is called `unknown`.
         let count = number("LISTEN_FDS").unwrap_or(0).min(MOST);
         let named = (0..count).map(|index| {
             let name = names.next().filter(|name| !name.is_empty());
@@ -50,12 +51,14 @@ impl Descriptors {
         Self(named.collect())
     }
 
-    /// The names that there are.
+    /// The names of all passed sockets.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// A duplicate of the descriptor called `name`; `None` if there is none of that name.
+    /// A duplicate of the descriptor `name`; `None` if there is no descriptor of that name. The
+    /// original stays open, so that a reload can take the same socket again. The error is the
+    /// kernel's.
     pub(super) fn take(&self, name: &str) -> Option<io::Result<OwnedFd>> {
         let (_, number) = self.0.iter().find(|(known, _)| known == name)?;
         Some(duplicate(*number))
@@ -67,11 +70,11 @@ fn duplicate(number: i32) -> io::Result<OwnedFd> {
     Ok(pidfd_getfd(this_process, number, PidfdGetfdFlags::empty())?)
 }
 
-/// Raises the number of descriptors this process may have open to what the system allows it, and
-/// says how many that is.
+/// Raises the limit of open descriptors of this process to the highest that the system allows, and
+/// returns the new limit.
 ///
 /// # Errors
-/// When the system refuses; the old limit stays.
+/// The system's error; the old limit stays.
 pub fn raise_nofile() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     let before = limit.current.unwrap_or(u64::MAX);

@@ -1,8 +1,8 @@
 //! The orderly end of listeners and their connections.
 //!
-//! A drain is a flag and a wake-up. Accept loops empty their sockets' queues and close them;
-//! each connection finishes what it is answering and ends. How long that may take is the
-//! caller's decision: it waits for `Threads::idle` as long as it likes and then stops them.
+//! A drain is a flag and a wake-up. Accept loops empty their sockets' queues and close the sockets;
+//! each connection finishes its current requests and ends. This file sets no time limit: the caller
+//! waits for `Threads::idle` as long as it likes and then stops the threads.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,10 +14,12 @@ use std::time::Duration;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
-/// A handle to drain what `listener::serve` started; clones are the same drain.
+/// A handle to the drain of the listeners that `listener::serve` started. Clones are the same
+/// drain.
 ///
-/// A drain has children, which begin with it or by themselves: one for each listener, and below it
-/// one for the connections that were accepted under the same settings.
+/// A drain has children. A child begins together with its parent, or earlier by itself. Each
+/// listener is a child, and below it there is one child for the connections under the same
+/// settings.
 #[derive(Clone, Debug)]
 pub struct Drain(Arc<State>);
 
@@ -25,12 +27,13 @@ pub struct Drain(Arc<State>);
 struct State {
     started: AtomicBool,
     token: CancellationToken,
-    /// Shared with all children: the accept loops of every listener.
+    /// Counts the accept loops of all listeners; shared with all children.
     accepting: TaskTracker,
     children: Mutex<Vec<Weak<Self>>>,
 }
 
 impl State {
+    /// Sets the flag of this drain and of all its children, without waking anybody.
     fn mark(&self) {
         let children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         self.started.store(true, Ordering::Release);
@@ -50,13 +53,14 @@ impl Drain {
         }))
     }
 
-    /// A drain that begins with this one, or before it.
+    /// A new child of this drain.
     pub(super) fn child(&self) -> Self {
         let mut children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner);
         children.retain(|child| child.strong_count() > 0);
         let child = Arc::new(State {
-            // Read under the lock that `mark` takes: a child made while its parent begins is
-            // either in the list by then, or begins marked.
+            // Read under the lock that `mark` takes. A child that is made while its parent begins
+            // is then either in the list before the list is walked, or begins with the flag set.
+            // Without the lock a child could be missed, and its connections would never end.
             started: AtomicBool::new(self.is_started()),
             token: self.0.token.child_token(),
             accepting: self.0.accepting.clone(),
@@ -66,10 +70,11 @@ impl Drain {
         Self(child)
     }
 
-    /// Begins the drain and those of all children; again is no matter.
+    /// Begins the drain, with all children. Calling it again has no effect.
     pub fn start(&self) {
-        // Flags before the wake-up, which reaches the children too: a watcher that is woken looks
-        // at its own flag only.
+        // The flags are set before the wake-up, which reaches the children too. A watcher that is
+        // woken looks only at its own flag: if the flag came later, the watcher would go to sleep
+        // again and miss the drain.
         self.0.mark();
         self.0.token.cancel();
         self.0.accepting.close();
@@ -85,7 +90,7 @@ impl Drain {
         self.0.accepting.wait().await;
     }
 
-    /// A future that ends when the drain begins.
+    /// A future that completes when the drain begins.
     pub(super) fn watch(&self) -> Watch {
         Watch {
             drain: self.clone(),
@@ -94,12 +99,12 @@ impl Drain {
         }
     }
 
-    /// Waits for `pause` at most; true if the drain has begun.
+    /// Waits for at most `pause`; true if the drain has begun.
     pub(super) async fn starts_within(&self, pause: Duration) -> bool {
         self.0.token.run_until_cancelled(tokio::time::sleep(pause)).await.is_none()
     }
 
-    /// `accept_loop`, counted as accepting until it ends.
+    /// Wraps `accept_loop`, so that it counts as accepting until it ends.
     pub(super) fn accepting<F>(&self, accept_loop: F) -> impl Future<Output = F::Output> + use<F>
     where
         F: Future,
@@ -108,8 +113,9 @@ impl Drain {
     }
 }
 
-/// Ends when the drain begins. Every connection polls one each time it is woken, so all but the
-/// first poll only look at the flag: the wake-up's lock is shared by all workers.
+/// Completes when the drain begins. Every connection polls one each time it is woken. All polls
+/// except the first look only at the flag, because all workers share the lock of the wake-up.
+/// Thousands of connections would otherwise contend for that lock with every packet.
 pub(super) struct Watch {
     drain: Drain,
     woken: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -123,6 +129,7 @@ impl Future for Watch {
         if self.drain.is_started() {
             return Poll::Ready(());
         }
+        // The waker has been registered by an earlier poll, and the task has not changed since.
         if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             return Poll::Pending;
         }

@@ -1,8 +1,8 @@
-//! How many connections a listener holds, and what it counts.
+//! The limits on a listener's connections, and the counters for metrics.
 //!
-//! A `Permit` is a place for one connection, in the listener's total, in its address's share and
-//! in its worker's load. It lives in the socket itself, so a tunnel that outlives its HTTP
-//! connection still counts.
+//! A `Permit` is a place for one connection: in the listener's total, in the share of its address,
+//! and in the load of its worker. It lives in the socket itself, so a tunnel that outlives its HTTP
+//! connection still counts. `accept` takes permits; this file closes no connection itself.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,29 +12,30 @@ use crate::admission::{Share, Shares};
 use crate::config;
 use crate::runtime::Worker;
 
-/// Why a handshake did not lead to a connection; never text that the peer chose.
+/// The reason why a handshake did not lead to a connection. It never contains text that the peer
+/// chose. It is used as the label of a metric, so the number of values must be fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HandshakeFailure {
-    /// Not finished within the listener's `handshake` timeout.
+    /// Not complete within the listener's `handshake` timeout.
     Timeout,
-    /// The client went away.
+    /// The client closed the connection.
     Closed,
-    /// What arrived was not TLS.
+    /// The received bytes were not TLS.
     NotTls,
     /// No version, cipher suite, key exchange or application protocol in common.
     Incompatible,
     /// The client's certificate was missing or not accepted.
     ClientCertificate,
-    /// The client refused, most often because it does not trust our certificate.
+    /// The client refused, most often because it does not trust the certificate.
     Alert,
-    /// Anything else that breaks the protocol.
+    /// Any other violation of the protocol.
     Protocol,
-    /// The PROXY header that the peer owes was missing or malformed.
+    /// The required PROXY header was missing or malformed.
     ProxyHeader,
 }
 
 impl HandshakeFailure {
-    /// Every class, in the order of their counters.
+    /// All classes, in the order of their counters.
     pub const ALL: [Self; 8] = [
         Self::Timeout,
         Self::Closed,
@@ -46,7 +47,7 @@ impl HandshakeFailure {
         Self::ProxyHeader,
     ];
 
-    /// The class as a metric's label.
+    /// The class as the label of a metric.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
@@ -61,29 +62,29 @@ impl HandshakeFailure {
     }
 }
 
-/// What a listener counts besides its open connections and failed handshakes.
+/// Events that a listener counts, in addition to open connections and failed handshakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Counted {
-    /// Connections taken in.
+    /// Accepted connections.
     Accepted,
-    /// Closed at once because the listener was full.
+    /// Connections that were closed at once, because the listener was full.
     RefusedFull,
-    /// Closed at once because their address had its share.
+    /// Connections that were closed at once, because their address had used up its share.
     RefusedAddress,
-    /// Passed on to a worker with less to do.
+    /// Connections that were passed to a worker with less to do.
     HandedOver,
-    /// Cut because a request's head did not arrive in time.
+    /// Connections that were cut, because the head of a request did not arrive in time.
     SlowHead,
-    /// Connections or HTTP/2 streams cut because the client did not take its answer.
+    /// Connections and HTTP/2 streams that were cut, because the client did not take its answer.
     Stalled,
-    /// Attempts to accept that failed, for want of descriptors or memory.
+    /// Failed attempts to accept, for lack of descriptors or memory.
     AcceptFailed,
-    /// Begun without the PROXY header that the peer owes: to ask for the health path at most.
+    /// Connections without the required PROXY header. Only the health path is answered to them.
     WithoutProxy,
 }
 
 impl Counted {
-    /// Everything counted, in the order of the counters.
+    /// All events, in the order of the counters.
     pub const ALL: [Self; 8] = [
         Self::Accepted,
         Self::RefusedFull,
@@ -95,7 +96,7 @@ impl Counted {
         Self::WithoutProxy,
     ];
 
-    /// The name as a metric's label.
+    /// The event as the label of a metric.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -110,7 +111,8 @@ impl Counted {
     }
 }
 
-/// One listener's counts, read at any time.
+/// The counters of one listener, which can be read at any time. Reading takes no lock; two counters
+/// that are read one after the other may belong to two moments.
 #[derive(Clone, Debug)]
 pub struct Stats {
     listener: Arc<str>,
@@ -127,7 +129,7 @@ impl Stats {
         &self.listener
     }
 
-    /// Connections open now, tunnels among them.
+    /// The number of open connections, tunnels included.
     pub fn open(&self) -> usize {
         self.gate.open.load(Ordering::Relaxed)
     }
@@ -137,13 +139,15 @@ impl Stats {
         self.gate.counter(what).load(Ordering::Relaxed)
     }
 
-    /// How many handshakes have failed for `why`.
+    /// How many handshakes have failed for this reason.
     pub fn handshake_failures(&self, why: HandshakeFailure) -> u64 {
         self.gate.failure(why).load(Ordering::Relaxed)
     }
 }
 
-/// The door of one listener, shared by its workers.
+/// The limits and counters of one listener, shared by all workers. It outlives a change of the
+/// listener's settings, so that counters of metrics never go back and open connections stay
+/// counted.
 #[derive(Debug)]
 pub(super) struct Gate {
     limit: AtomicUsize,
@@ -166,21 +170,25 @@ impl Gate {
         }
     }
 
-    /// Changes how many connections there may be; those over a lower limit stay to their end.
+    /// Changes the limits. Connections over a lower limit stay until they end; only new ones are
+    /// refused. The address shares are changed in the same way.
     pub(super) fn set_limits(&self, limits: &config::Limits) {
         self.limit.store(limits.connections, Ordering::Relaxed);
         self.addresses.set_limit(limits.connections_per_address);
     }
 
-    /// A place for a connection of `group`, or `None`, counted, if there is none. A group of
-    /// `None` has no share that could be used up.
+    /// Takes a place for a connection of the address group `group`. `None` means that there is no
+    /// place, which was counted. A `group` of `None` is not limited by address. The place is
+    /// returned when the permit is dropped.
     pub(super) fn admit(self: &Arc<Self>, group: Option<IpAddr>) -> Option<Permit> {
+        // The place is taken before the limit is compared: two workers that compared first could
+        // both take the last place. A place that was taken in vain is returned at once.
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             self.count(Counted::RefusedFull);
             return None;
         }
-        // From here on dropping the permit gives back what was taken.
+        // From here on, dropping the permit returns everything that was taken.
         let mut permit = Permit { gate: self.clone(), share: None, worker: None };
         if group.is_some_and(|group| !permit.share(group)) {
             return None;
@@ -227,7 +235,8 @@ impl Gate {
     }
 }
 
-/// A place for one connection; dropping it frees the place.
+/// A place for one connection; dropping it returns the place. It is moved with the socket: into the
+/// connection, into a tunnel, or to another worker.
 #[derive(Debug)]
 pub(super) struct Permit {
     gate: Arc<Gate>,
@@ -236,8 +245,9 @@ pub(super) struct Permit {
 }
 
 impl Permit {
-    /// Takes a place of `group`'s share too; false, counted, if there is none left. Invariant:
-    /// called once at most, by whoever knows the client's address first.
+    /// Takes a place in the share of `group` as well; false if there is none, which was counted.
+    /// Invariant: called at most once, by the code that knows the client's address first. For a
+    /// connection through a proxy that is after the proxy's header.
     pub(super) fn share(&mut self, group: IpAddr) -> bool {
         self.share = self.gate.addresses.take(group);
         if self.share.is_none() {
@@ -246,8 +256,10 @@ impl Permit {
         self.share.is_some()
     }
 
-    /// Counts the connection as part of `worker`'s load, and of no other's.
+    /// Counts the connection as load of `worker`, and no longer of the worker before it.
     pub(super) fn assign(&mut self, worker: &Arc<Worker>) {
+        // The new worker is counted first: for a moment the connection counts twice, but never not
+        // at all.
         worker.connections.fetch_add(1, Ordering::Relaxed);
         if let Some(former) = self.worker.replace(worker.clone()) {
             former.connections.fetch_sub(1, Ordering::Relaxed);

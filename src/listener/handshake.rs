@@ -1,6 +1,8 @@
-//! One TLS handshake, with an end to it.
+//! One TLS handshake, limited in time.
 //!
-//! Failures are told apart by class for the metrics; what the peer sent is never repeated.
+//! Failures are classified for the metrics; bytes of the peer are never repeated in a log. A client
+//! that sends plain HTTP to a TLS port is recognised and gets a readable answer. `connection` is
+//! the caller.
 
 use std::io;
 use std::time::Duration;
@@ -15,7 +17,9 @@ use super::certs::Certificates;
 use super::gate::HandshakeFailure;
 use super::socket::{Socket, Stream};
 
-/// Speaks TLS on `io`, or says within `limit` why not.
+/// Performs the TLS handshake on `io`. The error is the class of the failure; it is `Timeout` if
+/// the handshake takes longer than `limit`. The time includes everything that the client sends
+/// until the handshake is complete.
 pub(super) async fn accept<S>(
     certificates: &Certificates,
     io: S,
@@ -32,10 +36,12 @@ where
     }
 }
 
-/// A ClientHello with a post-quantum key share fits.
+/// A ClientHello with a post-quantum key share fits into this many bytes.
 const GREETING: usize = 2048;
 
-/// What the client begins with, after what was read `ahead`: one piece of it at least.
+/// The first bytes of the client, at least one. `ahead` are bytes that were read before; if there
+/// are any, nothing more is read. The class of the error is `Closed` if the client went away, and
+/// `Timeout` if nothing came in time.
 pub(super) async fn greeting(
     stream: &mut Stream,
     ahead: Bytes,
@@ -52,13 +58,14 @@ pub(super) async fn greeting(
     }
 }
 
-/// Whether it is a request in plain text: a method's first letter, where TLS has 0x16. A PROXY header
-/// (version 1) from a peer that has no business to send one is no request.
+/// True if the client begins with a plain HTTP request: the first letter of a method, where TLS has
+/// the byte 0x16. A PROXY header (version 1) from a peer that should not send one is not taken for
+/// a request.
 pub(super) fn is_plain_http(greeting: &[u8]) -> bool {
     greeting.first().is_some_and(u8::is_ascii_uppercase) && !greeting.starts_with(b"PROXY ")
 }
 
-/// Says in words what is wrong: a TLS alert would be garbage to such a client.
+/// Answers in plain HTTP what is wrong. Such a client could not read a TLS alert.
 pub(super) async fn refuse_plain(mut socket: Socket) -> io::Result<()> {
     socket.write_all(PLAIN_REFUSED.as_bytes()).await?;
     socket.shutdown().await
@@ -68,6 +75,8 @@ const PLAIN_REFUSED: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plai
     cache-control: no-store\r\ncontent-length: 66\r\nconnection: close\r\n\r\n\
     Plain HTTP was sent to an HTTPS port: write https:// for http://.\n";
 
+/// The class of a failed handshake. rustls reports its own errors inside an `io::Error`; an error
+/// without one is of the socket. No text of the peer is kept.
 fn classify(error: &io::Error) -> HandshakeFailure {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
     match cause {

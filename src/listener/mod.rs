@@ -1,10 +1,10 @@
-//! Where clients connect: sockets, TLS, connections, and their orderly end.
+//! The side of the clients: sockets, TLS, connections, and their orderly end.
 //!
-//! `bind` opens every socket and reads every certificate, so that whatever is wrong is said
-//! before the first client is accepted; `serve` starts one accept loop per worker and socket and
-//! hands each request to one handler. Limits and timeouts that protect a connection are held
-//! here; what a request means is the handler's business. `Listening` drains it all, and a reload
-//! changes it in place.
+//! `bind` opens every socket and reads every certificate, so that every fault is reported before
+//! the first client is accepted. `serve` starts one accept loop for each worker and socket, and
+//! passes each request to one handler. The limits and timeouts that protect a connection are
+//! applied in this room; the meaning of a request is left to the handler. `Listening` drains
+//! everything, and a reload changes it in place.
 
 mod accept;
 mod activity;
@@ -46,7 +46,7 @@ pub use self::pair::{CertError, CertificateFacts, TimeFault};
 use self::bind::{BoundListener, bind_one, load_certificates};
 use self::served::Reconfigure;
 
-/// Listeners at work.
+/// The listeners of a running gateway.
 pub struct Listening {
     drain: Drain,
     options: BindOptions,
@@ -56,7 +56,7 @@ pub struct Listening {
     served: Mutex<Vec<Served>>,
 }
 
-/// A listener that accepts.
+/// A listener from which connections are accepted.
 struct Served {
     config: config::Listener,
     address: Address,
@@ -64,13 +64,15 @@ struct Served {
     listener: Arc<dyn Reconfigure>,
 }
 
-/// Listeners that a reload has prepared: everything that can fail has been done.
+/// Listeners that a reload has prepared. Invariant: everything that can fail has been done, so
+/// `apply` cannot fail. Dropping them instead closes the new sockets and changes nothing.
 pub(crate) struct ListenerChanges(Vec<Prepared>);
 
 /// One listener of the next configuration.
 enum Prepared {
-    /// There is one at this address, which changes its settings if they differ.
+    /// A listener with this socket exists; its settings are changed if they differ.
     Kept(config::Listener, Option<Arc<Certificates>>),
+    /// A new listener: its socket is open.
     New(BoundListener),
 }
 
@@ -86,7 +88,7 @@ impl Listening {
         self.lock().iter().map(|served| served.address.clone()).collect()
     }
 
-    /// The handle that ends accepting and, in good order, every connection.
+    /// The handle that ends accepting and then every connection, in good order.
     pub fn drain(&self) -> &Drain {
         &self.drain
     }
@@ -96,21 +98,23 @@ impl Listening {
         self.lock().iter().map(|served| served.listener.stats()).collect()
     }
 
-    /// The certificates of each listener that speaks TLS.
+    /// The certificates of each listener that has TLS.
     pub fn certificates(&self) -> Vec<Arc<Certificates>> {
         self.lock().iter().filter_map(|served| served.tls.clone()).collect()
     }
 
-    /// Opens the sockets and reads the certificates that `next` needs and that are not there yet.
-    /// What is served does not change before `apply`.
+    /// Opens the sockets and reads the certificates that `next` needs in addition. Nothing that is
+    /// served changes before `apply`.
     ///
     /// # Errors
-    /// With the first listener that cannot be set up; what was opened before it is closed again.
+    /// The first listener that cannot be set up. The sockets opened before it are closed again.
     pub(crate) fn prepare(&self, next: &[config::Listener]) -> Result<ListenerChanges, BindError> {
         let served = self.lock();
         let ports = served.iter().filter_map(|served| Some(served.address.tcp()?.port()));
         let ports: Vec<u16> = ports.collect();
         let prepare_one = |config: &config::Listener| {
+            // A listener is recognised by its socket: only the same address can go on with the same
+            // socket.
             let Some(last) = served.iter().find(|served| served.config.bind == config.bind) else {
                 return bind_one(config, &self.options, &ports).map(Prepared::New);
             };
@@ -122,7 +126,9 @@ impl Listening {
             Ok(Prepared::Kept(config.clone(), tls))
         };
         let prepared: Vec<Prepared> = next.iter().map(prepare_one).collect::<Result<_, _>>()?;
-        // Last of all: clients who connect from now on would be cut if anything failed.
+        // Listening begins last: if a client could connect before that, its connection would be cut
+        // when a later listener fails. Until then the kernel refuses connections to the new
+        // addresses.
         for listener in &prepared {
             if let Prepared::New(bound) = listener {
                 bound.listen()?;
@@ -131,7 +137,7 @@ impl Listening {
         Ok(ListenerChanges(prepared))
     }
 
-    /// Serves what was prepared, and drains the listeners that are not in it.
+    /// Serves the prepared listeners, and drains those that are not among them.
     pub(crate) fn apply(&self, changes: ListenerChanges) {
         let mut served = self.lock();
         let mut last = std::mem::take(&mut *served);
@@ -143,7 +149,9 @@ impl Listening {
                 }
                 Prepared::Kept(config, tls) => {
                     let found = last.iter().position(|served| served.config.bind == config.bind);
-                    // One reload runs at a time, so the listener of `prepare` is still there.
+                    // Only one reload runs at a time, so the listener that `prepare` has seen is
+                    // still there. If it were missing all the same, the listener would be left out
+                    // rather than end the process.
                     let Some(found) = found else { continue };
                     let mut kept = last.swap_remove(found);
                     if kept.config != config {
@@ -172,15 +180,17 @@ impl Listening {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Served>> {
-        // Every change leaves a whole list, so a lock that a panic has poisoned is taken over.
+        // Every change leaves a complete list, so a lock that was poisoned by a panic can be taken
+        // over. Without the list no listener could be drained.
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Accepts on everything in `bound` and answers with `handler`, until drained.
+/// Accepts on every listener in `bound` and answers requests with `handler`, until it is drained.
 ///
-/// Every accept loop and connection is a task of a worker, so `Threads::idle` waits for them.
-/// The handler runs on the worker and must not block it.
+/// Every accept loop and every connection is a task of a worker, so `Threads::idle` waits for all
+/// of them. The handler runs on the worker and must not block it: all connections of that worker
+/// would wait.
 pub fn serve<H, F>(bound: Bound, threads: &Threads, handler: H) -> Arc<Listening>
 where
     H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,

@@ -1,8 +1,9 @@
-//! A certificate chain and its key: read, checked against each other, and what they say.
+//! A certificate chain and its key: reading them, checking that they belong together, and the facts
+//! in the certificate.
 //!
-//! Everything that can be wrong with the files of a listener's certificates has its name in
-//! `CertError`, with the file it is wrong in. Names that are no DNS names are left out: nothing
-//! is chosen by them.
+//! Each fault of the files of a listener's certificates has a variant in `CertError`, with the name
+//! of the file. Names in a certificate that are no DNS names are left out, because no certificate
+//! is chosen by them. `certs` and `self_signed` are the callers.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::config;
 
-/// Why a listener's certificates cannot be served.
+/// The reason why a listener's certificates cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum CertError {
     #[error("no certificate is configured")]
@@ -85,7 +86,7 @@ pub enum CertError {
 }
 
 impl CertError {
-    /// Whether the key's file is at fault, or else the certificate's.
+    /// True if the key's file is at fault, false if the certificate's is.
     pub fn is_of_key(&self, file: &config::Certificate) -> bool {
         match self {
             Self::NoKey { .. } | Self::Mismatch { .. } => true,
@@ -95,18 +96,18 @@ impl CertError {
     }
 }
 
-/// What operators want to know of a certificate.
+/// The facts of a certificate that operators ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
-    /// The file of its chain.
+    /// The file with the chain.
     pub chain: PathBuf,
-    /// The names it is chosen by, lower-cased; none if it only has addresses.
+    /// The names by which the certificate is chosen, in lower case; empty if it has only addresses.
     pub names: Vec<String>,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
 }
 
-/// What clients find wrong with a certificate's time, or soon will.
+/// A fault of a certificate's time that clients find, or will find soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeFault {
     NotYetValid,
@@ -114,16 +115,17 @@ pub enum TimeFault {
     NearEnd,
 }
 
-/// Renewal is automatic nearly everywhere, a month or so ahead: at two weeks it has failed.
+/// When to warn. Renewal is automatic nearly everywhere, about a month ahead; two weeks before the
+/// end it has failed. Earlier warnings would be about certificates that are renewed in time.
 const NEAR_END: Duration = Duration::from_secs(14 * 24 * 3600);
 
 impl CertificateFacts {
-    /// True if the certificate ends within `margin` from `now`, or has ended.
+    /// True if the certificate ends within `margin` from `now`, or has ended already.
     pub fn ends_within(&self, margin: Duration, now: Timestamp) -> bool {
         self.not_after <= now.plus(margin)
     }
 
-    /// What is wrong with the certificate's time.
+    /// The fault of the certificate's time at `now`; `None` if there is none.
     pub fn time_fault(&self, now: Timestamp) -> Option<TimeFault> {
         if self.not_before > now {
             return Some(TimeFault::NotYetValid);
@@ -134,7 +136,7 @@ impl CertificateFacts {
         self.ends_within(NEAR_END, now).then_some(TimeFault::NearEnd)
     }
 
-    /// The same in words.
+    /// The fault of the certificate's time, as a message with the file and the date.
     pub fn problem(&self, now: Timestamp) -> Option<String> {
         let chain = self.chain.display();
         Some(match self.time_fault(now)? {
@@ -147,7 +149,8 @@ impl CertificateFacts {
     }
 }
 
-/// A chain and its key as read from their files.
+/// A chain and its key, as read from their files. They are not yet known to belong together.
+/// Keeping them together makes sure that an error can name both files.
 pub(super) struct Pair<'a> {
     file: &'a config::Certificate,
     chain: Vec<CertificateDer<'static>>,
@@ -155,6 +158,7 @@ pub(super) struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
+    /// Reads both files, and adds their contents to `digest`, by which changes are noticed.
     pub(super) fn read(
         file: &'a config::Certificate,
         digest: &mut digest::Context,
@@ -162,6 +166,8 @@ impl<'a> Pair<'a> {
         let chain = read(&file.chain)?;
         let key = Zeroizing::new(read(&file.key)?);
         for content in [chain.as_slice(), key.as_slice()] {
+            // The length comes before each content. Otherwise two files could be split in another
+            // place and have the same digest. A change could then go unnoticed.
             digest.update(&content.len().to_be_bytes());
             digest.update(content);
         }
@@ -173,7 +179,7 @@ impl<'a> Pair<'a> {
         })
     }
 
-    /// Parsed once to show that it parses and to learn what it says.
+    /// The first certificate of the chain. Parsing it also shows that it can be parsed.
     fn leaf(&self) -> Result<X509Certificate<'_>, CertError> {
         let leaf = self
             .chain
@@ -184,13 +190,14 @@ impl<'a> Pair<'a> {
         Ok(leaf)
     }
 
+    /// The facts of the certificate, for metrics and warnings.
     pub(super) fn facts(&self) -> Result<CertificateFacts, CertError> {
         let leaf = self.leaf()?;
         let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp());
         let not_before = seconds(leaf.validity().not_before).unwrap_or(0);
         let not_after = seconds(leaf.validity().not_after).unwrap_or(0);
         let names = alternative_names(&leaf).into_iter().filter_map(|name| match name {
-            // A name with a NUL or a space in it is a trick, not a name.
+            // A name with a NUL or a space could be read as another name by other software.
             GeneralName::DNSName(name) => {
                 let host = name.strip_prefix("*.").unwrap_or(name);
                 DnsName::try_from(host).is_ok().then(|| name.to_ascii_lowercase())
@@ -205,7 +212,7 @@ impl<'a> Pair<'a> {
         })
     }
 
-    /// Every subject alternative name that is a DNS name or an address, as text.
+    /// All alternative names that are DNS names or addresses, as text.
     pub(super) fn all_names(&self) -> Result<Vec<String>, CertError> {
         let leaf = self.leaf()?;
         let names = alternative_names(&leaf).into_iter().filter_map(|name| match name {
@@ -220,6 +227,7 @@ impl<'a> Pair<'a> {
         Ok(names.collect())
     }
 
+    /// The chain and the key in the form of rustls, which checks here that they belong together.
     pub(super) fn certified(self, provider: &CryptoProvider) -> Result<CertifiedKey, CertError> {
         let file = self.file;
         CertifiedKey::from_der(self.chain, self.key, provider).map_err(|source| match source {

@@ -1,10 +1,11 @@
-//! The PROXY header, v1 and v2 (haproxy.org/download/2.8/doc/proxy-protocol.txt), before TLS.
+//! The PROXY header, versions 1 and 2 (haproxy.org/download/2.8/doc/proxy-protocol.txt), which
+//! comes before TLS.
 //!
-//! It is read from the peers that owe it and from nobody else; to all others its bytes are bad
-//! TLS or bad HTTP. The address in it takes the socket's place everywhere: in limits, in logs, in
-//! X-Forwarded-For, and where `trusted_proxies` is asked, because what is in the request was
-//! written by whoever stands there, not by the proxy that passes bytes on. LOCAL and UNKNOWN
-//! leave the socket's own. TLVs are passed over; what follows the header is handed on.
+//! It is read only from peers that have to send it; from all others the bytes are faulty TLS or
+//! HTTP. The address in the header replaces the socket's address everywhere: in limits, in logs, in
+//! `X-Forwarded-For`, and where `trusted_proxies` is looked up. The last is right because the
+//! request was written by the peer behind the proxy, and the proxy only passes bytes on. LOCAL and
+//! UNKNOWN keep the socket's address. TLVs are skipped.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,47 +19,48 @@ use super::gate::{Counted, HandshakeFailure, Permit};
 use super::socket::Stream;
 use crate::client::address_group;
 
-/// What every header of version 2 begins with, and how long its fixed part is.
+/// The first bytes of a header of version 2, and the length of its fixed part.
 const SIGNATURE_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const FIXED_V2: usize = 16;
 const SIGNATURE_V1: &[u8] = b"PROXY ";
-/// The longest line there can be, its end included.
+/// The longest possible line of version 1, with its line end.
 const LONGEST_V1: usize = 107;
 /// The largest addresses (unix paths) and 4 KiB of TLVs: names and certificates fit.
 const LONGEST_V2: usize = FIXED_V2 + 216 + (4 << 10);
 const LONGER_V2: usize = LONGEST_V2 + 1;
-/// Holds a usual header.
+/// The size of the buffer at the beginning; a usual header fits.
 const USUAL: usize = 256;
 
-/// Who has connected, as the proxy says, and what came after its header.
+/// The peer according to the proxy, and the bytes that came after the header.
 pub(super) struct Introduced {
     pub(super) peer: Peer,
     pub(super) rest: Bytes,
 }
 
-/// How a connection begins.
+/// The beginning of a connection.
 enum Opening {
-    /// The proxy speaks for whoever is there.
+    /// The header names the client.
     Told(SocketAddr),
-    /// The proxy speaks for itself, or does not know for whom.
+    /// The proxy speaks for itself (LOCAL), or does not know the client (UNKNOWN).
     Untold,
-    /// Without a header.
+    /// There is no header.
     Bare,
 }
 
-/// What the first bytes tell of a header.
+/// The result of looking for a header in the bytes received so far.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
-    /// It is so long and has arrived.
+    /// A complete header of this length.
     Whole(usize),
-    /// More has to arrive.
+    /// More bytes are needed.
     Part,
     TooLong,
     None,
 }
 
-/// Lets the proxy `peer` say who has connected, and counts that address from now on. `None`,
-/// counted, where the connection has to be closed.
+/// Reads the header of the proxy `peer`, and from then on counts the client's address. `None`: the
+/// connection has to be closed, which was counted. A connection without a header is allowed on a
+/// plain listener only, for health checks.
 pub(super) async fn introduced<H>(
     shared: &Shared<H>,
     stream: &mut Stream,
@@ -71,7 +73,8 @@ pub(super) async fn introduced<H>(
     let peer = match opening.unwrap_or(Err(HandshakeFailure::Timeout)) {
         Ok(Opening::Told(source)) => shared.peer(Some(source)),
         Ok(Opening::Untold) => peer,
-        // A load balancer asks plainly for our health, and may ask for nothing else.
+        // A load balancer checks the gateway's health without a header. It may ask for nothing
+        // else. On a TLS listener it would have to speak TLS, and would then be no simple check.
         Ok(Opening::Bare) if !shared.speaks_tls() => {
             shared.gate().count(Counted::WithoutProxy);
             Peer { is_bare: true, ..peer }
@@ -85,12 +88,13 @@ pub(super) async fn introduced<H>(
             return None;
         }
     };
+    // The address was not counted when the connection was accepted, because it was the proxy's.
     let group = peer.address.filter(|_| !peer.is_shared).map(address_group);
     let has_room = group.is_none_or(|group| permit.share(group));
     has_room.then(|| Introduced { peer, rest: held.freeze() })
 }
 
-/// Reads the header and leaves what came after it in `held`.
+/// Reads the header, and leaves the bytes after it in `held`.
 async fn read(stream: &mut Stream, held: &mut BytesMut) -> Result<Opening, HandshakeFailure> {
     loop {
         match find(held) {
@@ -99,6 +103,8 @@ async fn read(stream: &mut Stream, held: &mut BytesMut) -> Result<Opening, Hands
             Found::TooLong => return Err(HandshakeFailure::ProxyHeader),
             Found::Part => {}
         }
+        // Reading is bounded by the longest header: bytes beyond it belong to TLS or HTTP, and may
+        // wait in the socket.
         let room = LONGEST_V2.saturating_sub(held.len());
         if !matches!(stream.read_buf(&mut (&mut *held).limit(room)).await, Ok(1..)) {
             return Err(HandshakeFailure::Closed);
@@ -106,7 +112,9 @@ async fn read(stream: &mut Stream, held: &mut BytesMut) -> Result<Opening, Hands
     }
 }
 
+/// Looks for a header in the bytes received so far, without waiting for more.
 fn find(held: &[u8]) -> Found {
+    // While fewer bytes have arrived than a signature has, their beginning is compared.
     let begins = |signature: &[u8]| held.iter().zip(signature).all(|(one, other)| one == other);
     if begins(SIGNATURE_V2) {
         let Some([.., high, low]) = held.first_chunk::<FIXED_V2>() else { return Found::Part };
@@ -132,7 +140,7 @@ fn parse(header: &[u8]) -> Result<Opening, HandshakeFailure> {
         Ok((parsed, length)) if length == header.len() => match parsed.proxied_address() {
             None => Ok(Opening::Untold),
             Some(told) if told.protocol == Protocol::Stream => Ok(Opening::Told(told.source)),
-            // Nobody's datagrams arrive here.
+            // The header of a datagram; a stream cannot carry one.
             Some(_) => Err(HandshakeFailure::ProxyHeader),
         },
         _ => Err(HandshakeFailure::ProxyHeader),

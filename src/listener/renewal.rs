@@ -1,7 +1,8 @@
-//! Renewed certificates are served without anybody's asking, a few seconds after they were written.
+//! Serves renewed certificates without a command, a few seconds after they were written.
 //!
-//! One task reads the files of every listener again; `Certificates::reload` decides whether they
-//! can be served. A failure is logged once and the old certificates are served on.
+//! One task reads the files of every listener again and again; `Certificates::reload` decides
+//! whether they can be served. A failure is logged once, and the old certificates stay in use. The
+//! task runs on the background runtime, since reading files blocks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use crate::runtime::BackRoom;
 
 /// How soon a renewed certificate is served.
 const RELOAD_EVERY: Duration = Duration::from_secs(5);
-/// How often a certificate near its end is spoken of: so many reloads are a day.
+/// How often an operator is reminded of a certificate near its end: this number of reloads is a
+/// day.
 const REMIND_AFTER: u64 = 24 * 3600 / RELOAD_EVERY.as_secs();
 
 /// The last error of a listener's certificates, and whether it was logged.
@@ -33,6 +35,8 @@ pub(super) fn keep_fresh(back_room: &BackRoom, listening: &Arc<Listening>) {
         let mut reloads: u64 = 0;
         while !listening.drain().starts_within(RELOAD_EVERY).await {
             reloads += 1;
+            // The list is asked for every time, because a reload of the configuration may change
+            // it.
             let served = listening.certificates();
             failures.retain(|name, _| served.iter().any(|one| one.listener() == name));
             for certificates in served {
@@ -49,6 +53,7 @@ pub(super) fn keep_fresh(back_room: &BackRoom, listening: &Arc<Listening>) {
     });
 }
 
+/// Logs the outcome of one reload: a change at once, a failure when it has lasted.
 fn record(
     failures: &mut HashMap<String, Failure>,
     certificates: &Certificates,
@@ -65,8 +70,8 @@ fn record(
         }
         Err(error) => error,
     };
-    // Logged on the second failure in a row, once: chain and key are written one after the other,
-    // and between the two they do not match.
+    // A failure is logged once, when it occurs for the second time in a row: chain and key are
+    // written one after the other, and between the two writes they do not match.
     let text = error.to_string();
     let failure = failures.get_mut(listener).filter(|failure| failure.text == text);
     match failure {

@@ -1,8 +1,8 @@
-//! Certificates that we sign ourselves, so that a first start speaks TLS.
+//! Self-signed certificates, so that a first start can use TLS.
 //!
-//! One is made for a list of names, kept under a file name derived from them, and made anew
-//! when it nears its end or no longer fits its key or its names. For development: nobody
-//! trusts it who has not been told to.
+//! One is made for a list of names and kept under a file name that is derived from them. It is made
+//! again when it nears its end, or when it does not fit its key or its names any more. For
+//! development only: clients do not trust it unless they are told to.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -24,13 +24,14 @@ use crate::config;
 use super::pair::{CertError, Pair};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Just under what clients accept of a certificate at most.
+/// Just below the longest life that clients accept.
 const LIFE: Duration = Duration::from_secs(397 * DAY.as_secs());
-/// Early enough that a gateway that is never restarted does not serve one near its end.
+/// Early enough: a gateway that runs for months without a restart does not serve one near its end.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * DAY.as_secs());
 
-/// The files of a certificate for `names` in `folder`, which are made if they are not there or
-/// of no use any more.
+/// The files of a certificate for `names` in `folder`. They are made if they do not exist or cannot
+/// be used any more. The names are compared as a set, so their order in the configuration does not
+/// matter.
 pub(super) fn ensure(
     folder: &Path,
     names: &[String],
@@ -49,7 +50,9 @@ pub(super) fn ensure(
     Ok(file)
 }
 
-/// Readable for who passes it to `curl --cacert`, and different for every list of names.
+/// The file name for a list of names. It is readable, for people who pass the file to
+/// `curl --cacert`, and different for every list. A long list is replaced by a digest, because file
+/// names are limited.
 fn stem(names: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
     let safe = |name: &String| name.to_ascii_lowercase().replace(|c: char| !plain(c), "_");
@@ -62,6 +65,7 @@ fn stem(names: &[String]) -> String {
     format!("self-signed-{short}")
 }
 
+/// True if the files contain a certificate for exactly these names that is valid for long enough.
 fn is_fit(
     file: &config::Certificate,
     names: &[String],
@@ -71,7 +75,7 @@ fn is_fit(
     let mut digest = digest::Context::new(&digest::SHA256);
     let pair = match Pair::read(file, &mut digest) {
         Ok(pair) => pair,
-        // Not being allowed to read is no reason to write.
+        // If the file may not be read, it is somebody else's, and it must not be overwritten.
         Err(CertError::Read { source, path }) if source.kind() != io::ErrorKind::NotFound => {
             return Err(CertError::Read { source, path });
         }
@@ -84,7 +88,7 @@ fn is_fit(
     Ok(wanted == held && !facts.ends_within(RENEW_BEFORE, now) && pair.certified(provider).is_ok())
 }
 
-/// A name as a certificate holds it.
+/// A name in the form in which a certificate contains it.
 fn canonical(name: &str) -> String {
     match name.parse::<std::net::IpAddr>() {
         Ok(address) => address.to_string(),
@@ -105,7 +109,7 @@ fn make(
             .map_err(failed)?;
     let at =
         |instant: Timestamp| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(instant.secs());
-    // A client whose clock is a little slow must not find it too young.
+    // A client whose clock is a little slow must not find the certificate not yet valid.
     params.not_before = at(now.minus(DAY));
     params.not_after = at(now.plus(LIFE));
     params.distinguished_name = DistinguishedName::new();
@@ -119,16 +123,19 @@ fn make(
         .mode(0o700)
         .create(folder)
         .map_err(|source| CertError::Write { path: folder.to_owned(), source })?;
-    // The key first: a chain without its key would look finished.
+    // The key is written first: a chain without its key would look complete.
     let text = Zeroizing::new(key.serialize_pem());
     write(&file.key, text.as_bytes(), 0o600)?;
     write(&file.chain, certificate.pem().as_bytes(), 0o644)
 }
 
-/// Writes a whole file or none.
+/// Writes a whole file or nothing: a draft is written, synchronised to disk, and renamed.
 fn write(path: &Path, text: &[u8], mode: u32) -> Result<(), CertError> {
     let draft = PathBuf::from(format!("{}.new", path.display()));
     let written = || {
+        // The draft of a start that was interrupted is removed. `create_new` then makes sure that
+        // the file and its mode are new. An existing file could be readable for others, and the key
+        // would be written into it.
         match fs::remove_file(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -1,9 +1,10 @@
-//! One listener at work: what its accept loops share, and how a reload changes it in place.
+//! One listener at work: the parts that its accept loops share, and how a reload changes it in
+//! place.
 //!
-//! The sockets stay open across a change, so no client is refused. A connection keeps the settings
-//! it was accepted under; `reconfigure` drains it, so that it ends after the request it is
-//! answering and its client connects again under the new settings. `Listening` owns these and
-//! decides which listener stays, changes or ends.
+//! The sockets stay open during a change, so no client is refused. A connection keeps the settings
+//! under which it was accepted. `reconfigure` drains it, so that it ends after its current request
+//! and the client connects again under the new settings. `Listening` owns the listeners, and
+//! decides which of them stay, change or end.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,25 +24,26 @@ use super::connection::Shared;
 use super::drain::Drain;
 use super::gate::{Gate, Stats};
 
-/// A listener of a running gateway, whatever type its handler has.
+/// A listener of a running gateway, independent of the type of its handler.
 pub(super) trait Reconfigure: Send + Sync {
-    /// Has connections accepted from now on under `config`, and drains those that are open.
+    /// Accepts connections under `config` from now on, and drains those that are open.
     fn reconfigure(&self, config: &config::Listener, tls: Option<Arc<Certificates>>);
 
-    /// Ends accepting and, in good order, every connection.
+    /// Ends accepting and then every connection, in good order.
     fn drain(&self);
 
+    /// The counters of the listener.
     fn stats(&self) -> Stats;
 }
 
-/// What the accept loops of one listener share.
+/// The parts that the accept loops of one listener share.
 pub(super) struct ServedListener<H> {
     pub(super) name: Arc<str>,
-    /// Counts connections across changes of settings.
+    /// Counts connections across changes of the settings.
     pub(super) gate: Arc<Gate>,
-    /// Ends the accept loops, and with them the connections of every context.
+    /// Ends the accept loops, and with them the connections under all settings.
     pub(super) drain: Drain,
-    /// Settings for the connections accepted next.
+    /// The settings of connections that are accepted from now on.
     context: ArcSwap<Shared<H>>,
 }
 
@@ -51,7 +53,7 @@ impl<H> ServedListener<H> {
     }
 }
 
-/// Starts one accept loop for each of the listener's sockets.
+/// Starts one accept loop for each socket of the listener.
 pub(super) fn start<H, F>(
     bound: BoundListener,
     workers: &Arc<[Arc<Worker>]>,
@@ -70,8 +72,9 @@ where
         drain,
         context: ArcSwap::from_pointee(context),
     });
-    // Round and round, because a socket that nobody accepts from would still be given its share of
-    // the connections.
+    // The workers are used in turn if there are more sockets than workers. A socket without a loop
+    // would still get its share of the connections from the kernel, and those clients would wait
+    // forever.
     for (socket, worker) in bound.sockets.into_iter().zip(workers.iter().cycle()) {
         let acceptor = Acceptor::new(served.clone(), worker.clone(), workers.clone());
         worker.spawn(served.drain.accepting(acceptor.run(socket)));
@@ -88,7 +91,9 @@ where
         self.gate.set_limits(&config.limits);
         let handler = last.handler().clone();
         let next = Shared::new(config, tls, self.gate.clone(), self.drain.child(), handler);
-        // Stored before the drain: a client whose connection ends must find the new settings.
+        // The new settings are stored before the drain begins: a client whose connection ends
+        // connects again at once, and must find the new settings. In the other order it could be
+        // accepted under the old settings once more, and be drained again.
         self.context.store(Arc::new(next));
         last.drain().start();
     }

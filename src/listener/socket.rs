@@ -1,9 +1,10 @@
-//! A client's socket: TCP or unix, watched, and closed so that the last answer arrives.
+//! The socket of a client, TCP or unix: it is watched, and it is closed so that the last answer
+//! arrives.
 //!
-//! It sits below TLS, where a write that does not go through means that the client does not
-//! read. Closing sends FIN and then reads away what the client still sends for a moment: a
-//! socket closed with unread bytes in it is reset, and a reset destroys an answer that the
-//! client has not read yet (a 413 in the middle of an upload).
+//! It is below TLS, where a write that does not go through means that the client does not read.
+//! Closing sends FIN, and then reads and throws away the bytes that the client still sends for a
+//! moment. A socket that is closed with unread bytes is reset, and a reset destroys an answer that
+//! the client has not read yet, such as a 413 in the middle of an upload.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -27,7 +28,7 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// Calls the same method on whichever stream it is.
+/// Calls the same method on either kind of stream.
 macro_rules! on_stream {
     ($socket:expr, $stream:ident => $call:expr) => {
         match $socket {
@@ -38,38 +39,42 @@ macro_rules! on_stream {
 }
 
 impl Stream {
-    /// Reads what has arrived, at the end nothing.
+    /// Reads the bytes that have arrived; none at the end of the stream.
     pub(super) async fn read_buf(&mut self, into: &mut impl BufMut) -> io::Result<usize> {
         on_stream!(self, stream => stream.read_buf(into).await)
     }
 }
 
-/// A client's socket with everything that lasts as long as it does.
+/// The socket of a client, with everything that lasts as long as it does. TLS and hyper see it as
+/// an ordinary stream and know nothing of the watching and of the slow end.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Stream,
-    /// Read already, by whoever looked for a PROXY header; comes first.
+    /// Bytes that were read before, while looking for a PROXY header or for TLS. They are delivered
+    /// first. After them the socket is read directly.
     ahead: Bytes,
     activity: Arc<Activity>,
     closing: Closing,
-    /// Held until the socket is closed, by a tunnel too.
+    /// Kept until the socket is closed, also by a tunnel.
     _permit: Permit,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Closing {
-    /// Open; `read_to_end` once the client has closed its side.
+    /// Open. `read_to_end` is true once the client has closed its side.
     No {
         read_to_end: bool,
     },
-    /// Our side is closed; so many bytes are still thrown away.
+    /// The gateway's side is closed. Up to this many bytes are still thrown away.
     Lingering {
         left: usize,
     },
     Done,
 }
 
-/// More than fits the buffers on the way, so a client that stops to read has been heard out.
+/// Upper bound. More bytes than fit into the buffers on the way: a client that stops sending has
+/// been read completely. Without a bound, a client could keep the connection open by sending
+/// without end.
 const LINGER_BYTES: usize = 4 << 20;
 
 impl Socket {
@@ -83,11 +88,12 @@ impl Socket {
         }
     }
 
-    /// Has `ahead` come before what the stream has.
+    /// Puts `ahead` before the bytes of the stream.
     pub(super) fn with_ahead(self, ahead: Bytes) -> Self {
         Self { ahead, ..self }
     }
 
+    /// Records whether the socket takes bytes, and returns the outcome.
     fn noted<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match outcome {
             Poll::Ready(_) => self.activity.sent(),
@@ -114,6 +120,7 @@ impl AsyncRead for Socket {
         ready!(on_stream!(&mut self.stream, s => Pin::new(s).poll_read(cx, buf)))?;
         if buf.filled().len() > before {
             self.activity.received();
+        // An empty read with room in the buffer is the end of the stream.
         } else if buf.remaining() > 0 && self.closing == (Closing::No { read_to_end: false }) {
             self.closing = Closing::No { read_to_end: true };
         }
@@ -136,6 +143,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // Small pieces are copied into one buffer: a system call for several pieces costs more than
+        // copying a head and a short body (see `gather`).
         let mut room = Room::default();
         let outcome = match room.gather(bufs) {
             Some(whole) => on_stream!(&mut self.stream, s => Pin::new(s).poll_write(cx, whole)),
@@ -154,6 +163,8 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // If the client has closed its side and everything was read, no reset can happen, and there
+        // is nothing to wait for. Otherwise the time for it is limited by `Activity`.
         if let Closing::No { read_to_end } = this.closing {
             ready!(on_stream!(&mut this.stream, s => Pin::new(s).poll_shutdown(cx)))?;
             this.closing =

@@ -1,8 +1,8 @@
-//! Answers on their way out, and HTTP/2 streams whose client does not take them.
+//! Answers on their way to the client, and HTTP/2 streams whose client does not take them.
 //!
-//! A client that opens streams and grants no window keeps every answer in memory at no cost to
-//! itself, while its connection looks alive. Such a stream is reset after the same time that a
-//! stalled HTTP/1 connection gets; the connection's other streams go on.
+//! A client that opens streams and grants no flow-control window keeps every answer in memory at no
+//! cost to itself, while its connection looks alive. Such a stream is reset after the same time as
+//! a stalled HTTP/1 connection; the other streams of the connection go on.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -20,7 +20,7 @@ use crate::runtime::Worker;
 use super::activity::{Activity, Answering, Taking};
 use super::gate::{Counted, Gate};
 
-/// A response's body together with the notes that last as long as it does.
+/// The body of a response, with the records that last as long as it does.
 #[derive(Debug)]
 pub(super) struct Answer {
     body: Body,
@@ -29,9 +29,9 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// `taking` is told of every piece; `answering` ends with the body.
+    /// `taking` is told about every piece; `answering` ends together with the body.
     pub(super) fn new(body: Body, taking: Option<Arc<Taking>>, answering: Answering) -> Self {
-        // From its head on, which a client without a window never lets past.
+        // Counted from the head on: a client without a window never takes anything after it.
         if let Some(taking) = &taking {
             taking.handed_over();
         }
@@ -51,7 +51,7 @@ impl HttpBody for Answer {
         if let Some(taking) = &self.taking {
             match &frame {
                 Poll::Ready(_) => taking.handed_over(),
-                // It is the upstream that we wait for.
+                // The gateway waits for the upstream, not for the client.
                 Poll::Pending => taking.taken(),
             }
         }
@@ -67,7 +67,7 @@ impl HttpBody for Answer {
     }
 }
 
-/// Runs the streams of one HTTP/2 connection on its worker.
+/// Runs the streams of one HTTP/2 connection on its worker. Hyper calls it as its executor.
 #[derive(Clone, Debug)]
 pub(super) struct Streams(Arc<Inner>);
 
@@ -77,8 +77,9 @@ struct Inner {
     gate: Arc<Gate>,
     activity: Arc<Activity>,
     limit: Duration,
-    /// Hyper calls the service and in the same breath hands the stream to be run to the
-    /// executor, without saying which is which; this carries the one to the other.
+    /// Hyper first calls the service, and immediately afterwards hands the future of the stream to
+    /// the executor, without a link between the two. This field carries the watch from the one to
+    /// the other. Invariant: both happen in one call, on one worker.
     next: Mutex<Option<Arc<Taking>>>,
 }
 
@@ -92,7 +93,7 @@ impl Streams {
         Self(Arc::new(Inner { worker, gate, activity, limit, next: Mutex::new(None) }))
     }
 
-    /// What the next stream to be run is watched by.
+    /// Makes the watch for the stream that is run next.
     pub(super) fn watch_next(&self) -> Arc<Taking> {
         let taking = Taking::new();
         *self.0.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(taking.clone());
@@ -107,8 +108,9 @@ where
     fn execute(&self, stream: F) {
         let next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(taking) = next else {
-            // A stream that has become a tunnel is handed over as another future, which ends with
-            // the tunnel: until then the connection is not idle.
+            // A stream that has become a tunnel is handed over as a second future, which ends with
+            // the tunnel. Until then the connection must not count as idle. It has no watch,
+            // because a tunnel is limited by its own rules.
             let answering = self.0.activity.begin();
             return self.0.worker.spawn(async move {
                 stream.await;
@@ -124,13 +126,15 @@ where
     }
 }
 
-/// Runs `stream` to its end; false if it was dropped, and so reset, because nobody took it.
+/// Runs `stream` to its end. False if it was dropped, and thereby reset, because the client did not
+/// take its answer. The time counts from the moment when the client left a piece untaken.
 async fn run_while_taken<F>(stream: F, taking: &Taking, limit: Duration) -> bool
 where
     F: Future<Output = ()>,
 {
     let mut stream = pin!(stream);
-    // Made when the client first keeps us waiting: most never do.
+    // The timer is made when the client lets the gateway wait for the first time: most clients
+    // never do.
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     std::future::poll_fn(|cx| {
         loop {
@@ -146,7 +150,7 @@ where
             if timer.deadline() < deadline && timer.is_elapsed() {
                 timer.as_mut().reset(deadline);
             }
-            // Early is no harm: the deadline is worked out anew.
+            // An early wake-up does no harm, because the deadline is computed again.
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }

@@ -1,8 +1,8 @@
-//! TLS settings: one provider, TLS 1.2 and 1.3, h2 and http/1.1, no early data.
+//! TLS settings: one cryptographic provider, TLS 1.2 and 1.3, `h2` and `http/1.1`, no early data.
 //!
-//! The `ServerConfig` stays while certificates change, because the resolver in it reads the set
-//! that is served now; session tickets therefore survive a renewal. Each listener has its own
-//! tickets, so no session crosses from one listener's client policy to another's.
+//! The `ServerConfig` stays while certificates change, because its resolver reads the set that is
+//! served at the moment; session tickets therefore survive a renewal. Each listener has its own
+//! tickets, so that no session crosses from the client policy of one listener to that of another.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,14 +25,15 @@ use crate::config;
 use super::certs::Set;
 use super::pair::CertError;
 
-/// ALPN's name of HTTP/2.
+/// The name of HTTP/2 in ALPN (RFC 9113, section 3.1).
 pub(super) const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// For TLS 1.2 clients that resume by id instead of by ticket.
+/// For TLS 1.2 clients that resume by session id instead of by ticket.
 const SESSIONS: usize = 10_240;
 
-/// Chooses the certificate for a handshake from the set that is served now.
+/// Chooses the certificate for a handshake from the set that is served at the moment. If the client
+/// sends no name, or one that no certificate has, the first certificate is used.
 #[derive(Debug)]
 pub(super) struct Resolver {
     pub(super) set: ArcSwap<Set>,
@@ -52,12 +53,14 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// An SNI as certificates and hosts are compared: lower case, without the root's dot.
+/// A server name (SNI) in the form in which certificates and hosts are compared: in lower case and
+/// without the root's dot. Clients may send the name in any case, and some send the dot.
 pub(super) fn asked_name(sni: &str) -> String {
     sni.strip_suffix('.').unwrap_or(sni).to_ascii_lowercase()
 }
 
-/// A listener's TLS settings with client certificates judged by `authorities`.
+/// The TLS settings of a listener. Client certificates are verified against `authorities`. The
+/// error says which file or setting is at fault. Nothing is read from disk here.
 pub(super) fn server_config(
     config: &config::Tls,
     provider: &Arc<CryptoProvider>,
@@ -76,11 +79,13 @@ pub(super) fn server_config(
     server.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
     server.ticketer = Ticketer::new().map_err(CertError::Setup)?;
     server.session_storage = ServerSessionMemoryCache::new(SESSIONS);
-    // Early data could be replayed, and a login or a refresh is not idempotent.
+    // Early data can be replayed (RFC 8446, section 8), and neither a login nor a refresh may be
+    // carried out twice.
     server.max_early_data_size = 0;
     Ok(server)
 }
 
+/// The verifier of client certificates, according to the listener's policy.
 pub(super) fn client_verifier(
     policy: config::ClientAuth,
     provider: &Arc<CryptoProvider>,
@@ -91,7 +96,8 @@ pub(super) fn client_verifier(
     }
     let mut roots = RootCertStore::empty();
     for (path, authority) in authorities {
-        // One that cannot be used is an error: to leave it out would be to guess.
+        // A certificate that cannot be used is an error. If it were left out, clients would be
+        // refused for a reason that nobody sees. The operator sees the file's name in the error.
         roots.add(authority).map_err(|source| CertError::Authority { path, source })?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
@@ -102,7 +108,9 @@ pub(super) fn client_verifier(
     Ok(verifier.build()?)
 }
 
-/// The certificate that the client proved to have the key of.
+/// The certificate of the client, whose key the client has proved to have in the handshake. `None`
+/// if there is none, or if it cannot be read. A certificate that cannot be read is logged; the
+/// client then has no identity.
 pub(super) fn client_certificate(
     session: &rustls::ServerConnection,
 ) -> Option<Arc<ClientCertificate>> {
