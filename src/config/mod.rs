@@ -36,6 +36,7 @@ mod item;
 mod keycheck;
 mod known;
 mod listener;
+mod loaded;
 mod login;
 mod mail;
 mod maintenance;
@@ -96,6 +97,7 @@ pub use self::known::OwnDialect;
 pub use self::listener::{
     Bind, Certificate, ClientAuth, Limits, Listener, ListenerTimeouts, Tls, TlsVersion,
 };
+pub use self::loaded::Loaded;
 pub use self::login::{Hashing, Login, LoginLimits, Rate, Tenant};
 pub use self::mail::{Mail, MailTls};
 pub use self::maintenance::Maintenance;
@@ -157,33 +159,6 @@ pub struct Config {
     pub secrets: BTreeMap<String, SecretPlace>,
     /// The warnings that the operator has accepted for good, with `accept`.
     pub accepted: Vec<Acceptance>,
-}
-
-/// A configuration without errors, with the warnings about it.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// The checked configuration: no stand-in for a faulty value is in it.
-    pub config: Config,
-    /// The warnings that the operator has not accepted, in the order of the file.
-    pub warnings: Vec<Issue>,
-    /// The position of each key in the file, for problems that are found after reading, such as a
-    /// certificate that does not match its key. Without it, such a problem would be reported with a
-    /// key path and no line.
-    pub places: BTreeMap<String, Position>,
-}
-
-impl Loaded {
-    /// Something that was found out later about what stands at `path`. Where nothing stands there,
-    /// because a default holds, the place is that of the table around it.
-    pub fn issue(&self, path: KeyPath, severity: Severity, remedy: String) -> Issue {
-        let position = self.position(&path);
-        Issue { position, path, value: String::new(), remedy, severity }
-    }
-
-    /// Where a key stands, or else what is around it.
-    pub fn position(&self, path: &KeyPath) -> Option<Position> {
-        path.outwards().find_map(|at| self.places.get(at.as_str()).copied())
-    }
 }
 
 impl Config {

@@ -1,0 +1,33 @@
+//! What `Config::load` returns: a configuration with its warnings, and where each of its keys stands.
+
+use std::collections::BTreeMap;
+
+use super::Config;
+use super::issues::{Issue, KeyPath, Position, Severity};
+
+/// A configuration without errors, with the warnings about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The checked configuration: no stand-in for a faulty value is in it.
+    pub config: Config,
+    /// The warnings that the operator has not accepted, in the order of the file.
+    pub warnings: Vec<Issue>,
+    /// The position of each key in the file, for problems that are found after reading, such as a
+    /// certificate that does not match its key. Without it, such a problem would be reported with a
+    /// key path and no line.
+    pub places: BTreeMap<String, Position>,
+}
+
+impl Loaded {
+    /// Something that was found out later about what stands at `path`. Where nothing stands there,
+    /// because a default holds, the place is that of the table around it.
+    pub fn issue(&self, path: KeyPath, severity: Severity, remedy: String) -> Issue {
+        let position = self.position(&path);
+        Issue { position, path, value: String::new(), remedy, severity }
+    }
+
+    /// Where a key stands, or else what is around it.
+    pub fn position(&self, path: &KeyPath) -> Option<Position> {
+        path.outwards().find_map(|at| self.places.get(at.as_str()).copied())
+    }
+}
