@@ -215,7 +215,8 @@ impl<'a> Item<'a> {
     }
 
     /// A path, made relative to the configuration's folder and recorded as a file of this
-    /// configuration. Whether the file exists is checked by the callers that read it. Files are recorded so that `check --print` can name them.
+    /// configuration. Whether the file exists is checked by the callers that read it. Files are
+    /// recorded so that `check --print` can name them.
     pub(super) fn path(&self) -> Option<PathBuf> {
         let text = self.text()?;
         if text.is_empty() || text.contains('\0') {

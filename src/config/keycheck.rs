@@ -18,7 +18,8 @@ use crate::algorithm::Algorithm;
 const MIN_RSA_BITS: usize = 2048;
 
 /// Checks the text of a PEM file: a public key, or a certificate whose public key is used. The
-/// error says what is wrong with it, to follow the file's name. Only the first section of the file is looked at.
+/// error says what is wrong with it, to follow the file's name. Only the first section of the file
+/// is looked at.
 pub(super) fn check_pem(text: &str, algorithms: &[Algorithm]) -> Result<(), String> {
     let none = || "names a file without a public key in PEM form".to_owned();
     let unreadable = || "names a file whose key cannot be read".to_owned();

@@ -131,7 +131,8 @@ impl Login {
         let exchange =
             exchange.map(|item| read_exchange(&item, &dialect, known)).unwrap_or_default();
         let names_somebody = users_item.is_some_and(|item| !item.is_empty_list());
-        // If `users` names only sources that do not exist, each of them was reported already. Reported here is a login without any source, which could let nobody in.
+        // If `users` names only sources that do not exist, each of them was reported already.
+        // Reported here is a login without any source, which could let nobody in.
         let is_nobody = users.is_empty() && exchange.is_empty() && !names_somebody;
         if is_nobody && !known.users.is_incomplete() {
             table.issue("users", "has nobody who could log in: add a [[users]]");

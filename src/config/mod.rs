@@ -127,7 +127,8 @@ pub use self::webitel_sessions::{
 };
 
 /// A whole configuration, checked. Invariant: every reference between sections resolves, and every
-/// file that the configuration names could be read when it was checked. The code that is built from it therefore does not check these values again.
+/// file that the configuration names could be read when it was checked. The code that is built from
+/// it therefore does not check these values again.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file that the configuration was read from. Relative paths in it are relative to its

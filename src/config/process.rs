@@ -20,7 +20,8 @@ pub struct Process {
     /// Number of threads of the background runtime, which does everything that may take long.
     pub back_room: usize,
     /// Upper bound on the bytes of request bodies that are in memory at the same time. One client
-    /// may use an eighth of it, so that one client alone cannot use it up. It is shared by all listeners.
+    /// may use an eighth of it, so that one client alone cannot use it up. It is shared by all
+    /// listeners.
     pub body_memory: usize,
     /// How long the health path answers 503 before the listeners close. A load balancer needs this
     /// time to notice and to send new connections elsewhere. Zero is for setups without a load

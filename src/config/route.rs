@@ -188,7 +188,8 @@ impl Route {
     }
 
     /// True if this route may take requests that `other` would get without it. A reload uses it to
-    /// find the open streams that a new, stricter route would refuse. Methods are not compared, so `true` may be too much; a stream then ends that could have gone on.
+    /// find the open streams that a new, stricter route would refuse. Methods are not compared, so
+    /// `true` may be too much; a stream then ends that could have gone on.
     pub fn takes_from(&self, other: &Self) -> bool {
         let folded = self.folds_with(other);
         hosts_meet(&self.hosts, &other.hosts) && is_below(&self.path, &other.path, folded)

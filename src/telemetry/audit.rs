@@ -1,8 +1,9 @@
-//! The audit log: who logged in, whose session ended, what an operator did.
+//! The audit log: who logged in, whose session ended, and what an operator did.
 //!
-//! Every event is written, one JSON object a line. Accounts appear as the short form of their
-//! digest, sessions by their id; no token, password or code is ever a field. A failed login's
-//! name may be a password typed into the wrong field, so an unlikely name is left out.
+//! Every event is written as one JSON object on a line of its own. Accounts appear as the short
+//! form of their digest, sessions by their id. No token, password or code is ever a field. The name
+//! of a failed login may be a password that was typed into the wrong field, so a name that is
+//! unlikely to be one is left out.
 
 use std::net::IpAddr;
 
@@ -12,28 +13,36 @@ use crate::clock::Timestamp;
 use crate::identity::{SessionId, Subject};
 use crate::secret::Digest;
 
-/// Longer text is cut.
+/// Upper bound on a text field, in characters. Longer text is cut, because clients choose some of
+/// it. The cut is at a character, so the line stays valid UTF-8 and valid JSON.
 const LONGEST_TEXT: usize = 256;
-/// A name must be shorter than this to be written for a failed login.
+/// The name of a failed login is written only if it is shorter than this, in bytes. Such a length
+/// is rare for names, and usual for tokens that were pasted into the wrong field.
 const UNLIKELY_NAME: usize = 128;
 
-/// Where audit events go.
+/// The audit log of a gateway. It is written by logins, by the review of sessions, by operators and
+/// by reloads; a full buffer drops lines and counts them. Clones are not needed: it is shared as a
+/// part of `gateway::Shared`.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
     sink: Sink,
 }
 
-/// From where, and by which request and login, something was done.
+/// The origin of an event: the address, the request and the login by which something was done. An
+/// event of the gateway itself, such as a reload by a signal, has neither an address nor an
+/// operator.
 #[derive(Clone, Copy, Debug)]
 pub struct Actor<'a> {
     pub address: Option<IpAddr>,
     pub request_id: &'a str,
     pub login: &'a str,
-    /// The system's user who gave the command, where it came by the admin socket.
+    /// The system user who gave the command, if it came through the admin socket.
     pub operator: Option<u32>,
 }
 
-/// Something that an auditor asks about.
+/// An event that an auditor asks about. The fields are borrowed, because each event is written at
+/// once. `name` is the value under which each event is found in the log. The identity of the person
+/// who acts is in `Actor`.
 #[derive(Clone, Copy, Debug)]
 pub enum AuditEvent<'a> {
     LoggedIn {
@@ -61,7 +70,8 @@ pub enum AuditEvent<'a> {
         account: &'a Digest,
         cause: &'a str,
     },
-    /// `None` where the address alone was enough to refuse, before anybody looked whose the name is.
+    /// An attempt that was refused by a limit. `account` is `None` if the address alone was over
+    /// its limit; the name was not looked up then.
     Lockout {
         account: Option<&'a Digest>,
         by_account: bool,
@@ -78,7 +88,7 @@ pub enum AuditEvent<'a> {
         session: SessionId,
         sessions: usize,
     },
-    /// Logged out with a token of another issuer.
+    /// A logout with a token of another issuer, which is refused from now on.
     Outlawed {
         subject: &'a Subject,
         issuer: &'a str,
@@ -103,17 +113,18 @@ pub enum AuditEvent<'a> {
 }
 
 impl AuditLog {
-    /// Lines that were lost because they came faster than they could be written.
+    /// The number of lines that were lost, because they came faster than they could be written.
     pub fn dropped(&self) -> u64 {
         self.sink.dropped()
     }
 
-    /// Writes to `sink`.
+    /// An audit log that writes to `sink`.
     pub fn new(sink: Sink) -> Self {
         Self { sink }
     }
 
-    /// Writes one event.
+    /// Writes one event with its time. The call does not wait for the disk. The order of the lines
+    /// is the order of the calls.
     pub fn write(&self, now: Timestamp, actor: &Actor<'_>, event: &AuditEvent<'_>) {
         let mut line = Vec::with_capacity(256);
         let mut object = Object::begin(&mut line);
@@ -125,6 +136,8 @@ impl AuditLog {
         if let Some(operator) = actor.operator {
             object.number("operator.uid", operator);
         }
+        // A request id from a trusted proxy is text of somebody else, so it is cut and escaped like
+        // one.
         for (key, value) in [("request_id", actor.request_id), ("login", actor.login)] {
             if !value.is_empty() {
                 object.text(key, capped(value, LONGEST_TEXT));
@@ -137,7 +150,7 @@ impl AuditLog {
 }
 
 impl AuditEvent<'_> {
-    /// The value of the field `event`.
+    /// The value of the field `event`. Operators search for these names, so none of them changes.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::LoggedIn { .. } => "logged_in",
@@ -171,6 +184,8 @@ impl AuditEvent<'_> {
                 object.plain_text("session.id", session.0);
             }
             Self::LoginFailed { name, cause } => {
+                // Passwords are often longer than names. Such a name is replaced, so that a
+                // password that was typed into the wrong field is not kept in a log for years.
                 object.text("user.name", if name.len() < UNLIKELY_NAME { name } else { "-" });
                 text(object, "cause", cause);
             }
@@ -217,6 +232,7 @@ impl AuditEvent<'_> {
     }
 }
 
+/// Writes a text that may be long.
 fn text(object: &mut Object<'_>, key: &'static str, value: &str) {
     object.text(key, capped(value, LONGEST_TEXT));
 }

@@ -1,7 +1,8 @@
-//! What is looked up at scrape time instead of being counted as it happens.
+//! Values that are looked up when metrics are scraped, instead of being counted as they change.
 //!
-//! The values live where they are used (pools, listeners, sinks); a scrape collects them, so
-//! that no second copy can drift from the first.
+//! The values live where they are used, in pools, listeners and sinks. A scrape collects them, so
+//! there is no second copy that could differ from the first. `admin` fills in the struct, and
+//! `Metrics::render` writes it.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,44 +12,51 @@ use prometheus_client::registry::{Registry, Unit};
 use super::metrics::Labels;
 use crate::clock::Timestamp;
 
-/// The state of the gateway at one moment.
+/// The state of the gateway at one moment. Each field becomes one metric or one family of metrics;
+/// where a field is a list of tuples, the comment names their parts in order. The parts are not
+/// read at the same instant, so sums over several metrics may be off by one.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
     pub connections: usize,
     pub refused_connections: u64,
     pub handshake_failures: u64,
-    /// Upstream, server, its state, requests in flight, idle connections, failures.
+    /// Upstream, server, state, requests in flight, idle connections, failed requests.
     pub upstreams: Vec<(String, String, &'static str, usize, usize, u64)>,
-    /// Every state that a server may be in; the first is that of one that is well.
+    /// Every state that a server may have. The first is the state of a healthy server. The list is
+    /// needed because each state is a series, also the states that no server has at present.
     pub upstream_states: &'static [&'static str],
-    /// Upstream, requests sent again, and requests not sent again because too many were.
+    /// Upstream, requests that were sent again, requests that were not sent again because the retry
+    /// budget was used up. Both counts grow since the pool was built.
     pub retries: Vec<(String, u64, u64)>,
     /// Upstream, server, requests that wait for one of its limited connections.
     pub queues: Vec<(String, String, usize)>,
-    /// Upstreams whose certificates nobody looks at.
+    /// Upstreams whose certificates are not verified.
     pub unverified_upstreams: Vec<String>,
     pub streams: usize,
     pub revocations: usize,
     pub verified_tokens: usize,
-    /// Callers that rate limits know something of.
+    /// Callers that rate limits count at present.
     pub throttled: usize,
     pub hashing_waiting: usize,
     /// Bytes of request bodies in memory.
     pub body_memory: usize,
-    /// Scheme, and how often a password was right by a hash of it.
+    /// Scheme of a weak password hash, and how often a password was verified with one.
     pub weak_logins: Vec<(&'static str, u64)>,
     pub log_lines_dropped: u64,
     pub store_up: bool,
     pub draining: bool,
     pub certificates_not_after: Vec<(String, Timestamp)>,
-    /// Listener, and whether it serves the certificates that its files hold.
+    /// Listener, and true if it serves the certificates that are in its files.
     pub certificates_current: Vec<(String, bool)>,
-    /// Issuer; whether it is asked about tokens, and not for keys; how often that succeeded and
-    /// failed, and when it last succeeded.
+    /// Issuer; true if it is asked about each token, false if keys are fetched from it; how often
+    /// that succeeded and failed; the time of the last success. An issuer whose keys are in the
+    /// configuration is not listed.
     pub issuers: Vec<(String, bool, u64, u64, Option<Timestamp>)>,
 }
 
 impl Gauges {
+    /// A registry with the values as they are now. It is made for one scrape and then dropped. The
+    /// counters in it begin at zero, and get the values that were counted elsewhere.
     pub(super) fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("tollhouse");
         for (name, help, value) in [
@@ -69,6 +77,9 @@ impl Gauges {
             ("tls_handshake_failures", "TLS handshakes that failed", self.handshake_failures),
             ("log_lines_dropped", "Log lines lost", self.log_lines_dropped),
         ] {
+            // A new counter is at zero, so adding the whole value once sets it. These are counters
+            // and no gauges, because readers compute rates of them and expect values that never
+            // fall.
             let counter = <Counter>::default();
             counter.inc_by(value);
             registry.register(name, help, counter);
@@ -91,10 +102,13 @@ impl Gauges {
         let failed = Family::<Labels, Counter>::default();
         for (upstream, server, state, in_flight, unused, failures) in &self.upstreams {
             let labels = vec![("upstream", upstream.clone()), ("server", server.clone())];
+            // One series for each state, with the value 1 for the present one. Queries can then
+            // count servers by state.
             for name in self.upstream_states {
                 let labels = [&*labels, &[("state", (*name).to_owned())]].concat();
                 states.get_or_create(&labels).set(i64::from(name == state));
             }
+            // Only the first state means that the server is used.
             let is_up = self.upstream_states.first() == Some(state);
             up.get_or_create(&labels).set(i64::from(is_up));
             in_use.get_or_create(&labels).set(whole(*in_flight));
@@ -157,6 +171,8 @@ impl Gauges {
         let [fetches, questions] = [(); 2].map(|()| Family::<Labels, Counter>::default());
         let [fetched_at, answered_at] = [(); 2].map(|()| Family::<Labels, Gauge>::default());
         for (issuer, is_asked, succeeded, failed, at) in &self.issuers {
+            // An issuer that is asked about tokens and one whose keys are fetched have different
+            // metrics, because a failure means something else: no login at all, or old keys.
             let (counts, times) =
                 if *is_asked { (&questions, &answered_at) } else { (&fetches, &fetched_at) };
             for (result, count) in [("succeeded", succeeded), ("failed", failed)] {
@@ -191,6 +207,7 @@ fn gauge(value: usize) -> Gauge {
     gauge
 }
 
+/// The number as a gauge has it; a number that does not fit becomes the largest.
 fn whole(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

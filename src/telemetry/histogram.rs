@@ -1,7 +1,8 @@
-//! A histogram of durations that every worker observes without a lock.
+//! A histogram of durations that every worker can observe without a lock.
 //!
-//! The library's own takes a mutex for each observation, which all workers would share. Here an
-//! observation is two additions to atomics; a scrape may see one a moment before the other.
+//! The library's own histogram takes a mutex for each observation, and all workers would share it.
+//! Here an observation is two additions to atomics. A scrape may therefore see one of the two a
+//! moment before the other, which does not matter for a histogram.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// OpenTelemetry's advice for `http.server.request.duration`, in seconds.
+/// The bounds of the buckets, in seconds, as OpenTelemetry advises for
+/// `http.server.request.duration`. The last bucket takes everything that is longer.
 const BUCKETS: [f64; 15] = [
     0.005,
     0.01,
@@ -30,23 +32,26 @@ const BUCKETS: [f64; 15] = [
     f64::INFINITY,
 ];
 
-/// Clones share what they count.
+/// A histogram of durations. Clones share their counters, so a route can keep a handle. `Metrics`
+/// registers it as a metric of the library; only the counting is done here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Durations(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
     buckets: [AtomicU64; BUCKETS.len()],
-    /// Whole microseconds: 584,000 years of them fit.
+    /// The sum in whole microseconds; 64 bits are enough for 584,000 years.
     sum: AtomicU64,
 }
 
 impl Durations {
-    /// Counts one duration.
+    /// Adds one duration to its bucket and to the sum.
     pub(super) fn observe(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = BUCKETS.iter().zip(&self.0.buckets).find(|(bound, _)| seconds <= **bound);
         if let Some((_, count)) = bucket {
+            // Relaxed ordering is enough, since the counters are independent of each other and of
+            // all other memory.
             count.fetch_add(1, Ordering::Relaxed);
         }
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
@@ -62,7 +67,8 @@ impl EncodeMetric for Durations {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         let counts = self.0.buckets.iter().map(|count| count.load(Ordering::Relaxed));
         let buckets: Vec<(f64, u64)> = BUCKETS.into_iter().zip(counts).collect();
-        // Counted from the buckets, or the two could differ within one scrape.
+        // The count is computed from the buckets. A counter of its own could differ from their sum
+        // within one scrape, and readers of the format may reject that.
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = Duration::from_micros(self.0.sum.load(Ordering::Relaxed)).as_secs_f64();
         encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)

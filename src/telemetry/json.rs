@@ -1,7 +1,8 @@
-//! One JSON object a line, written by hand.
+//! Writes one JSON object on a line, by hand.
 //!
-//! Strings are escaped so that nothing a client sends can end a value, a line, or reach a
-//! terminal as a control sequence. Used by the access record and the audit log.
+//! Strings are escaped so that text of a client can neither end a value or a line, nor reach a
+//! terminal as a control sequence. The access log and the audit log use it. It is written by hand
+//! because the access log needs it once for each request.
 
 use std::fmt;
 use std::io::Write;
@@ -9,7 +10,9 @@ use std::time::Duration;
 
 use crate::text;
 
-/// An object being written; `end` closes it and the line.
+/// An object that is being written; `end` closes the object and the line. Keys are written in the
+/// order of the calls, and nothing prevents a key from being written twice. Without `end` the line
+/// is incomplete and must not be given to a sink.
 #[derive(Debug)]
 pub(super) struct Object<'a> {
     line: &'a mut Vec<u8>,
@@ -23,12 +26,13 @@ impl<'a> Object<'a> {
     }
 
     #[inline(always)]
+    /// A text of any origin; it is escaped.
     pub(super) fn text(&mut self, key: &str, value: &str) {
         self.key(key);
         string(self.line, value);
     }
 
-    /// A text of ours, without anything to escape.
+    /// A text of the program itself, which contains nothing to escape.
     #[inline(always)]
     pub(super) fn own_text(&mut self, key: &str, value: &'static str) {
         self.key(key);
@@ -38,20 +42,21 @@ impl<'a> Object<'a> {
     }
 
     #[inline(always)]
+    /// A text, if there is one.
     pub(super) fn text_if(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);
         }
     }
 
-    /// A value whose `Display` writes only characters that JSON takes as they are.
+    /// A value whose `Display` writes only characters that need no escape in JSON.
     pub(super) fn plain_text(&mut self, key: &str, value: impl fmt::Display) {
         self.key(key);
         // Writing to a `Vec` cannot fail.
         let _ = write!(self.line, "\"{value}\"");
     }
 
-    /// A value whose writer gives only characters that JSON takes as they are.
+    /// A value whose writer gives only characters that need no escape in JSON.
     #[inline(always)]
     pub(super) fn written(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>)) {
         self.key(key);
@@ -60,7 +65,7 @@ impl<'a> Object<'a> {
         self.line.push(b'"');
     }
 
-    /// A number or a truth value.
+    /// A number, or `true` or `false`.
     pub(super) fn number(&mut self, key: &str, value: impl fmt::Display) {
         self.key(key);
         let _ = write!(self.line, "{value}");
@@ -73,7 +78,7 @@ impl<'a> Object<'a> {
         text::decimal(self.line, value);
     }
 
-    /// Milliseconds to the microsecond, because most answers take less than one.
+    /// Milliseconds with three decimals, because most answers take less than one millisecond.
     #[inline(always)]
     pub(super) fn millis(&mut self, key: &str, duration: Duration) {
         self.key(key);
@@ -83,30 +88,34 @@ impl<'a> Object<'a> {
         text::digits(self.line, micros % 1000, 3);
     }
 
+    /// Closes the object and the line.
     pub(super) fn end(self) {
         self.line.extend_from_slice(b"}\n");
     }
 
-    /// Inlined, as all that call it are: the length of a name is known where it is written, so
-    /// that it takes a few moves and no call.
+    /// Writes a key. This function and its callers are inlined: the length of a key is then known
+    /// at compile time, and writing it takes a few moves instead of a call. The access log writes
+    /// some twenty keys for each request.
     #[inline(always)]
     fn key(&mut self, key: &str) {
         self.line.extend_from_slice(if self.first { b"\"" } else { b",\"" });
         self.first = false;
-        // A name of ours: there is nothing to escape in it.
+        // A key of the program itself; it contains nothing to escape.
         self.line.extend_from_slice(key.as_bytes());
         self.line.extend_from_slice(b"\":");
     }
 }
 
+/// Writes a string with its quotes, escaped.
 fn string(line: &mut Vec<u8>, value: &str) {
     line.push(b'"');
-    // Without an early end the compiler looks at many bytes at once.
+    // The loop has no early end, so that the compiler can look at many bytes at once.
     let plain = value.bytes().fold(true, |plain, byte| {
         plain & (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\')
     });
     if plain {
-        // Nearly every value; a copy is several times quicker than letter by letter.
+        // Nearly every value is plain text. Copying it is several times faster than writing single
+        // characters.
         line.extend_from_slice(value.as_bytes());
         line.push(b'"');
         return;
@@ -118,8 +127,8 @@ fn string(line: &mut Vec<u8>, value: &str) {
             '\n' => line.extend_from_slice(b"\\n"),
             '\r' => line.extend_from_slice(b"\\r"),
             '\t' => line.extend_from_slice(b"\\t"),
-            // U+2028 and U+2029 end a line for some readers; a bidi control reorders what a
-            // person sees; C1 controls reach the terminal like ESC does.
+            // U+2028 and U+2029 end a line for some readers. Bidirectional controls change the
+            // order in which a person sees the text. C1 controls reach a terminal as ESC does.
             '\u{0}'..='\u{1f}'
             | '\u{7f}'..='\u{9f}'
             | '\u{200e}'..='\u{200f}'
@@ -133,7 +142,9 @@ fn string(line: &mut Vec<u8>, value: &str) {
     line.push(b'"');
 }
 
-/// The longest beginning of `text` with at most `limit` characters.
+/// The beginning of `text` with at most `limit` characters. A character is never cut in two.
+/// Counting characters is slower than counting bytes, but the limit then means the same for every
+/// script.
 pub(super) fn capped(text: &str, limit: usize) -> &str {
     let end = text.char_indices().nth(limit).map_or(text.len(), |(at, _)| at);
     text.get(..end).unwrap_or_default()

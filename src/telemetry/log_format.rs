@@ -1,19 +1,21 @@
-//! A way to change the form of the diagnostics while the process runs.
+//! A switch that changes the format of the diagnostics while the process runs.
 //!
-//! The subscriber belongs to the program, which hands this switch to the gateway; a gateway in a
-//! test has none and leaves the form as it is.
+//! The `tracing` subscriber belongs to the program (`cli`), which passes this switch to the
+//! gateway. A gateway in a test has no switch, and leaves the format as it is.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::config::LogFormat;
 
-/// Writes the diagnostics in another form from the next line on.
+/// Changes the format of the diagnostics from the next line on. Clones are the same switch. Access
+/// and audit lines are always JSON and are not affected.
 #[derive(Clone)]
 pub struct LogFormatSwitch(Arc<dyn Fn(LogFormat) + Send + Sync>);
 
 impl LogFormatSwitch {
-    /// `change` is called with every form that a reload asks for.
+    /// `change` is called with every format that a reload asks for. It must not wait, because a
+    /// reload calls it. It is also called when the format did not change.
     pub fn new(change: impl Fn(LogFormat) + Send + Sync + 'static) -> Self {
         Self(Arc::new(change))
     }

@@ -1,8 +1,9 @@
-//! Counters and histograms, told in the OpenMetrics text format.
+//! Counters and histograms, written in the OpenMetrics text format.
 //!
-//! A route's handles are resolved when it first needs them, so that a request that is let
-//! through touches atomics only. Labels come from the configuration and from fixed lists: never
-//! a user, path, token or address.
+//! The handles of a route are resolved when it needs them for the first time, so that a permitted
+//! request touches atomics only. Labels come from the configuration and from fixed lists, never
+//! from a user, path, token or address: a client could otherwise create series without end. `admin`
+//! serves the result.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,17 +21,18 @@ use super::histogram::Durations;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 
-/// The content type of what `Metrics::render` gives.
+/// The content type of the text that `Metrics::render` returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The methods of RFC 9110 and RFC 5789; the last stands for any other.
+/// The methods of RFC 9110 and RFC 5789. The last entry stands for every other method, since a
+/// client may send any. The list and the name `_OTHER` follow the conventions of OpenTelemetry.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "_OTHER"];
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
 pub(super) type Labels = Vec<(&'static str, String)>;
 
-/// How a login ended.
+/// The end of an attempt to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginResult {
     Succeeded,
@@ -39,7 +41,7 @@ pub enum LoginResult {
     Unavailable,
 }
 
-/// How a refresh ended.
+/// The end of an attempt to refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefreshResult {
     Succeeded,
@@ -48,18 +50,20 @@ pub enum RefreshResult {
     Unavailable,
 }
 
-/// What became of the copy of a request.
+/// The fate of the copy of a request. The client never notices any of these: the copy is made
+/// beside the request, and its answer is thrown away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MirrorResult {
     Answered,
     Failed,
-    /// Not copied: as many as may be were under way.
+    /// Not copied: the highest number of copies was in progress.
     TooMany,
-    /// Not copied: its body was larger than is kept.
+    /// Not copied: its body is larger than the bound.
     TooLarge,
 }
 
-/// Everything that is counted; outlives generations.
+/// Everything that is counted. It outlives reloads, so that counters never go back. A route that a
+/// reload removes keeps its series until the process ends.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -76,7 +80,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Everything at zero.
+    /// All metrics, with every counter at zero.
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
@@ -95,6 +99,8 @@ impl Metrics {
         metrics
     }
 
+    /// Registers every metric with its name and help. The names are used in dashboards and alerts,
+    /// so none of them changes.
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register_with_unit(
@@ -130,7 +136,9 @@ impl Metrics {
         );
     }
 
-    /// The handles of a route, to be kept as long as the route.
+    /// The handles of a route, to be kept for as long as the route exists. Every generation asks
+    /// for them again. The counters behind them are found by the route's name, so they go on
+    /// counting.
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
         Arc::new(RouteMetrics {
             route: name.to_owned(),
@@ -144,7 +152,8 @@ impl Metrics {
         })
     }
 
-    /// Counts an attempt to log in at `login`.
+    /// Counts an attempt to log in at `login`. Attempts that a limit refused are counted as well: a
+    /// rising number of them is the first sign that somebody guesses passwords.
     pub fn login(&self, login: &str, result: LoginResult) {
         let result = match result {
             LoginResult::Succeeded => "succeeded",
@@ -167,7 +176,8 @@ impl Metrics {
         self.refreshes.get_or_create(&vec![("result", result.to_owned())]).inc();
     }
 
-    /// Counts a request that was one too many for a rule of `route`.
+    /// Counts a request that a rate limit of `route` refused. `rule` is the rule as the
+    /// configuration describes it, so that several limits of one route are counted separately.
     pub fn rate_limited(&self, route: &str, rule: &str) {
         let labels = vec![("route", route.to_owned()), ("rule", rule.to_owned())];
         self.rate_limited.get_or_create_owned(&labels).inc();
@@ -185,12 +195,14 @@ impl Metrics {
         self.mirrored.get_or_create_owned(&labels).inc();
     }
 
-    /// Counts a request whose forwarding headers were not believed; true for the first.
+    /// Counts a request whose forwarding fields were not believed. True for the first one, so that
+    /// it can be logged once. A gateway behind a load balancer that is missing in `trusted_proxies`
+    /// is recognised by this count.
     pub fn untrusted_forwarded(&self) -> bool {
         self.untrusted_forwarded.inc() == 0
     }
 
-    /// What readiness should mention of what was counted.
+    /// A sentence for the readiness report, about a count that the operator should look into.
     pub fn note(&self) -> Option<String> {
         let counted = self.untrusted_forwarded.get();
         (counted > 0).then(|| {
@@ -200,7 +212,8 @@ impl Metrics {
         })
     }
 
-    /// Notes a reload, the first load included.
+    /// Records a reload; the first load of a configuration counts as one. The time of the last
+    /// success lets an alert find a gateway that still runs on an old configuration.
     pub fn reload(&self, ok: bool, now: Timestamp) {
         let result = if ok { "succeeded" } else { "failed" };
         self.reloads.get_or_create(&vec![("result", result.to_owned())]).inc();
@@ -210,9 +223,12 @@ impl Metrics {
         }
     }
 
-    /// Everything as text, with the gauges as they are now.
+    /// All metrics as text, with the gauges as they are now. If they cannot be written, that is
+    /// logged and the text is incomplete. The time that it takes is spent by the admin interface,
+    /// not by a worker.
     pub fn render(&self, gauges: &Gauges) -> String {
         let mut text = String::new();
+        // One end mark closes both registries: they are one exposition to the reader.
         let written = encode_registry(&mut text, &self.registry)
             .and_then(|()| encode_registry(&mut text, &gauges.registry()))
             .and_then(|()| encode_eof(&mut text));
@@ -229,18 +245,20 @@ impl Default for Metrics {
     }
 }
 
-/// The handles of one route.
+/// The handles of one route. They are filled in on first use and then need no lock and no search by
+/// label. The name of the route is fixed by the configuration, so the number of handles is bounded.
 #[derive(Debug)]
 pub struct RouteMetrics {
     route: String,
     durations: Family<Labels, Durations>,
     decisions: Family<Labels, Counter>,
-    /// By method and class; filled when first used, so that unused series are not told.
+    /// By method and class of the status. Filled on first use, so that series without a value are
+    /// not exposed.
     resolved: [[OnceLock<Durations>; CLASSES.len()]; METHODS.len()],
     open: OnceLock<Counter>,
     permitted: OnceLock<Counter>,
     passed: OnceLock<Counter>,
-    /// By reason, in the order of `Reason::ALL`; made with the first refusal.
+    /// By reason, in the order of `Reason::ALL`; allocated with the first refusal of the route.
     refused: OnceLock<Box<[OnceLock<Counter>]>>,
 }
 
@@ -250,8 +268,10 @@ impl RouteMetrics {
         &self.route
     }
 
-    /// Observes an answered request.
+    /// Records an answered request.
     pub fn request(&self, method: &Method, status: u16, duration: Duration) {
+        // A method that is not in the list is counted as the last entry. A client could otherwise
+        // create a new series with every invented method.
         let known = METHODS.iter().position(|known| *known == method.as_str());
         let method = known.unwrap_or(METHODS.len() - 1);
         let class = match status {
@@ -259,6 +279,7 @@ impl RouteMetrics {
             _ => CLASSES.len() - 1,
         };
         let handle = self.resolved.get(method).and_then(|classes| classes.get(class));
+        // Both indices are within the arrays by construction. The other branch only avoids a panic.
         let (Some(handle), Some(method), Some(class)) =
             (handle, METHODS.get(method), CLASSES.get(class))
         else {
@@ -279,17 +300,20 @@ impl RouteMetrics {
         self.open.get_or_init(|| self.decision("permitted", "open")).inc();
     }
 
-    /// Counts a request whose credential was good for the route.
+    /// Counts a request that the route permits.
     pub fn permitted(&self) {
         self.permitted.get_or_init(|| self.decision("permitted", "permitted")).inc();
     }
 
-    /// Counts a request whose credential only the upstream can verify.
+    /// Counts a request whose credential only the upstream can verify. It is counted as permitted,
+    /// with a reason of its own, so that an operator sees how many requests nobody here has
+    /// verified.
     pub fn passed(&self) {
         self.passed.get_or_init(|| self.decision("permitted", "passed")).inc();
     }
 
-    /// Counts a refusal.
+    /// Counts a refusal for this reason. The counter is found by the reason's number. A route that
+    /// never refuses anybody has no such counters.
     pub fn refused(&self, reason: Reason) {
         let every = || Reason::ALL.iter().map(|_| OnceLock::new()).collect();
         if let Some(handle) = self.refused.get_or_init(every).get(reason as usize) {
@@ -297,6 +321,7 @@ impl RouteMetrics {
         }
     }
 
+    /// The counter of one decision, found by its labels.
     fn decision(&self, result: &str, reason: &str) -> Counter {
         self.decisions.get_or_create_owned(&vec![
             ("route", self.route.clone()),

@@ -1,7 +1,8 @@
-//! What the gateway tells about itself: access and audit lines, metrics, diagnostics.
+//! Logs and metrics: the access log, the audit log, the metrics and the diagnostics.
 //!
-//! Access and audit lines go through `Sink`s (a buffer each, never a write per request);
-//! `tracing` is for diagnostics only. Nothing here ever sees a credential.
+//! Access and audit lines go through a `Sink`, which has a buffer and a thread, so that no request
+//! ever waits for a write. `tracing` is used for diagnostics only. No credential is passed to
+//! anything in this room.
 
 pub mod audit;
 mod gauges;

@@ -1,8 +1,9 @@
-//! What routes that only observe (`enforce = false`) would have refused, and to whom.
+//! Records the requests that observing routes (`enforce = false`) would have refused, and their
+//! callers.
 //!
-//! Before an operator lets a route enforce its rule he asks who would be shut out. Kept in memory
-//! since the start, bounded: callers beyond the bound are counted together. Only observing routes
-//! come here, so no other request pays for it.
+//! Before an operator lets a route enforce its rule, they ask who would be refused. The answers are
+//! kept in memory since the start, and they are bounded: callers beyond the bound are counted
+//! together. Only observing routes call this, so no other request pays for it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,25 +12,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::clock::Timestamp;
 use crate::identity::Subject;
 
-/// Callers that are told apart; a table of more than that is read by nobody.
+/// Upper bound on callers that are counted separately. Nobody reads a longer table.
 const MOST: usize = 10_000;
 
-/// Who made a request that would have been refused.
+/// The caller of a request that would have been refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Who {
-    /// Proved, but not permitted.
+    /// Authenticated, but not permitted. The name is kept for the report, because an operator knows
+    /// people by their names and not by their ids.
     Subject { id: Subject, name: Arc<str> },
-    /// Not proved: all that is known is where he calls from.
+    /// Not authenticated; only the address is known.
     Address(IpAddr),
-    /// Not proved, over a unix socket; or one of too many to be told apart.
+    /// Not authenticated over a unix socket, or beyond the bound on separate callers.
     Others,
 }
 
-/// One line of the report.
+/// One line of the report: how often a caller would have been refused by a route for a reason, with
+/// the times of the first and of the latest request. Times have the precision of the gateway's
+/// clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
     pub route: Arc<str>,
-    /// The reason's stable code.
+    /// The stable code of the reason.
     pub reason: &'static str,
     pub who: Who,
     pub count: u64,
@@ -37,16 +41,17 @@ pub struct Sighting {
     pub latest: Timestamp,
 }
 
-/// What one route let through.
+/// The number of requests that one route let through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// Would be let through if the rule were enforced, too.
+    /// Requests that would also be let through if the rule were enforced.
     pub permitted: u64,
-    /// Would be refused.
+    /// Requests that would be refused.
     pub refused: u64,
 }
 
-/// Everything that was observed.
+/// Everything that was observed since the start or since the last `forget`. One lock guards it;
+/// only observing routes take that lock. The memory that it may take is bounded by `MOST`.
 #[derive(Debug, Default)]
 pub struct Observed {
     seen: Mutex<Seen>,
@@ -61,16 +66,21 @@ struct Seen {
 }
 
 impl Observed {
-    /// A request that the rule permits.
+    /// Records a request that the rule permits.
     pub fn permitted(&self, route: &Arc<str>) {
         self.seen().route(route).permitted += 1;
     }
 
-    /// A request that the rule refuses.
+    /// Records a request that the rule refuses. `reason` is its stable code. The first and the
+    /// latest time are kept, so that old refusals can be recognised.
     pub fn refused(&self, route: &Arc<str>, reason: &'static str, who: Who, now: Timestamp) {
         let mut seen = self.seen();
         seen.route(route).refused += 1;
+        // Addresses of unauthenticated callers are chosen by anybody on the Internet, so the table
+        // is bounded here.
         let mut key = (route.clone(), reason, who);
+        // A caller that is known already is always counted under its own name, so the counts in the
+        // report stay right when the table is full.
         if seen.sightings.len() >= MOST && !seen.sightings.contains_key(&key) {
             key.2 = Who::Others;
         }
@@ -79,7 +89,8 @@ impl Observed {
         *latest = now;
     }
 
-    /// The routes by name, and who would be refused, most often first.
+    /// The routes by name, and the callers that would be refused, most frequent first within a
+    /// route. Both lists are copies, so the lock is not held while an operator reads them.
     pub fn report(&self) -> (Vec<(Arc<str>, Passed)>, Vec<Sighting>) {
         let seen = self.seen();
         let mut routes: Vec<_> =
@@ -100,7 +111,7 @@ impl Observed {
         (routes, sightings)
     }
 
-    /// Forgets all of it: after a rule was changed the old refusals say nothing.
+    /// Forgets everything: after a rule was changed, the refusals under the old rule mean nothing.
     pub fn forget(&self) {
         *self.seen() = Seen::default();
     }
@@ -111,7 +122,7 @@ impl Observed {
 }
 
 impl Seen {
-    /// Routes come from the configuration, so their number is bounded.
+    /// The counts of a route. Routes come from the configuration, so their number is bounded.
     fn route(&mut self, name: &Arc<str>) -> &mut Passed {
         self.routes.entry(name.clone()).or_default()
     }

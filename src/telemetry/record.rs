@@ -1,8 +1,8 @@
-//! One request's line in the access log.
+//! The line of one request in the access log.
 //!
-//! Filled as the request moves along and written once, at its end, with the field names of
-//! OpenTelemetry. The query is not part of `path` and no header but the user agent is kept, so
-//! that no credential can be in a line.
+//! It is filled while the request is handled, and written once, at the end, with the field names of
+//! OpenTelemetry. The query is not part of `path`, and no header field but the user agent is kept,
+//! so that no credential can get into a line.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,29 +16,32 @@ use crate::host::Authority;
 use crate::identity::{SessionId, Subject};
 use crate::text;
 
-/// A user agent longer than this is noise or an attack.
+/// Upper bound in characters. A longer user agent is noise or an attack. The field is chosen by the
+/// client, and every request writes it, so a long one would fill the disk.
 const LONGEST_USER_AGENT: usize = 256;
 
-/// What became of a request.
+/// How a request ended, as an operator distinguishes it. A refusal and a failure of an upstream are
+/// both answers of the gateway; the field `reason` tells them apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
     /// An upstream answered.
     Forwarded,
-    /// An upstream answered, which has to verify the credential by itself.
+    /// An upstream answered, which has to verify the credential itself.
     Passed,
-    /// The gateway answered by itself, as asked.
+    /// The gateway itself gave the answer that was asked for.
     Answered,
-    /// The gateway said no.
+    /// The gateway refused the request.
     Refused,
-    /// The gateway would have said no, but only watches.
+    /// The gateway would have refused the request, but the route only observes.
     Observed,
-    /// Somebody left before the end.
+    /// The connection was closed before the end of the answer.
     #[default]
     Aborted,
 }
 
 impl Outcome {
-    /// The value of the field `outcome`.
+    /// The value of the field `outcome`. Operators filter their logs by these words, so none of
+    /// them changes its meaning.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forwarded => "forwarded",
@@ -51,28 +54,30 @@ impl Outcome {
     }
 }
 
-/// What is told about one request.
+/// The facts about one request. A field that is `None` is not written. They are collected by
+/// `pipeline`. The time at which the line is written is passed separately, so that it is that of
+/// the end of the request.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     pub method: Method,
-    /// Its path is written, without the query.
+    /// Only its path is written, without the query, which may contain credentials.
     pub uri: Uri,
     pub host: Option<Authority>,
     /// `1.0`, `1.1` or `2`.
     pub protocol: &'static str,
     pub client_address: Option<HeaderValue>,
-    /// Written up to 256 characters, where it is text.
+    /// Written if it is text, up to 256 characters.
     pub user_agent: Option<HeaderValue>,
     pub request_id: Option<HeaderValue>,
-    /// Where it is counted, under the name that is written.
+    /// The route under whose name the request is written and counted.
     pub route: Option<Arc<RouteMetrics>>,
     pub subject: Option<Subject>,
     pub session: Option<SessionId>,
     pub upstream: Option<Arc<str>>,
     pub outcome: Outcome,
-    /// The stable code that the client saw.
+    /// The stable code of the refusal, which the client has seen.
     pub reason: Option<&'static str>,
-    /// What the client was not told.
+    /// The details of the refusal that the client was not told.
     pub cause: Option<String>,
     pub trace_id: Option<String>,
     pub bytes_in: u64,
@@ -83,8 +88,11 @@ pub struct Record {
 }
 
 impl Record {
-    /// Appends the line, newline included.
+    /// Appends the line, with its line break. Fields of the client are escaped by `Object`.
     pub fn write(&self, now: Timestamp, line: &mut Vec<u8>) {
+        // The fields have the order in which people read them: the request, then the client and the
+        // user, then the upstream, and last the outcome. Programs find them by name, so the order
+        // is free.
         let mut object = Object::begin(line);
         object.written("timestamp", |line| text::timestamp(line, now));
         object.text("request_id", shown(self.request_id.as_ref()).unwrap_or_default());
@@ -116,7 +124,7 @@ impl Record {
     }
 }
 
-/// A field's value, if it is text.
+/// The value of a header field, if it is visible ASCII; other bytes are never written.
 fn shown(value: Option<&HeaderValue>) -> Option<&str> {
     value?.to_str().ok()
 }

@@ -1,8 +1,8 @@
-//! Where whole lines go: a buffer in memory and one thread that writes it out.
+//! The destination of whole lines: a buffer in memory, and one thread that writes it out.
 //!
-//! `write` only copies the line under a lock, so a slow disk or a stopped pipe never holds a
-//! request. When the buffer is full the line is dropped and counted: losing a line is better
-//! than losing the gateway. A captured sink keeps its lines in memory for tests.
+//! `write` only copies the line under a lock, so a slow disk or a stopped pipe never holds up a
+//! request. If the buffer is full, the line is dropped and counted: losing a line is better than
+//! losing the gateway. A captured sink keeps its lines in memory for tests.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -15,23 +15,25 @@ use std::time::Duration;
 
 use crate::config::LogTarget;
 
-/// At most this much waits for the writer: seconds of lines, and a bound on memory.
+/// Upper bound on bytes that wait for the writer. It holds some seconds of lines.
 const CAPACITY: usize = 1024 * 1024;
-/// The writer is woken once this much waits.
+/// The writer is woken when this many bytes wait. Waking it for each line would cost every request
+/// a system call. Fewer bytes wait for the next period.
 const FLUSH_AT: usize = 64 * 1024;
-/// The longest that a line waits.
+/// The longest time for which a line waits.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 
-/// A stream of lines; clones share it.
+/// A stream of lines. Clones share it; the writer ends with the last clone. Each of the two logs
+/// has a sink of its own, even if both go to the same place.
 #[derive(Clone, Debug)]
 pub struct Sink(Arc<Shared>);
 
-/// What a captured sink was given.
+/// The lines that a captured sink was given.
 #[derive(Clone, Debug)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
-    /// Everything written so far.
+    /// Everything that was written so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&lock(&self.0)).into_owned()
     }
@@ -45,19 +47,23 @@ enum Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // The thread holds the queue and not this, so it ends with the last handle.
+        // The thread holds the queue and not this value. If it held this value, it would keep
+        // itself alive and never end.
         self.close();
     }
 }
 
 impl Shared {
+    /// Ends the writer, after it has written everything that waits. Calling it again has no effect.
     fn close(&self) {
         let Self::Threaded { queue, writer } = self else { return };
         lock(&queue.waiting).closing = true;
         queue.wake.notify_all();
+        // The handle is taken out under its lock. If two callers close the sink at once, only one
+        // of them waits for the thread; the other finds nothing to wait for.
         let writer = lock(writer).take();
         if let Some(writer) = writer {
-            // A writer that panicked has nothing left to flush.
+            // A writer that panicked has nothing left to write.
             let _ = writer.join();
         }
     }
@@ -75,16 +81,18 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
-    /// How many lines `lines` holds, to count them when they cannot be written.
+    /// The number of lines in `lines`, to count them if they cannot be written.
     count: u64,
     reopen: bool,
-    /// Outputs that take over, each with the number of bytes of `lines` that come before it.
+    /// Outputs that take over, each with the number of bytes in `lines` that still belong to the
+    /// output before it.
     switches: Vec<(usize, LogOutput)>,
     closing: bool,
 }
 
 impl Sink {
-    /// Opens `target` and starts its writer.
+    /// Opens `target` and starts its writer. The error is of opening the file or of starting the
+    /// thread. Nothing of the gateway waits for this thread except `close`.
     pub fn open(target: &LogTarget) -> io::Result<Self> {
         let output = LogOutput::open(target)?;
         let queue = Arc::new(Queue::default());
@@ -96,13 +104,13 @@ impl Sink {
         Ok(Self(Arc::new(Shared::Threaded { queue, writer: Mutex::new(Some(writer)) })))
     }
 
-    /// A sink in memory, and what it is given.
+    /// A sink in memory, and a handle to its lines.
     pub fn captured() -> (Self, Captured) {
         let lines = Arc::new(Mutex::new(Vec::new()));
         (Self(Arc::new(Shared::Captured(Arc::clone(&lines)))), Captured(lines))
     }
 
-    /// Takes a whole line with its newline; never waits for I/O.
+    /// Takes a whole line, with its line break. It never waits for input or output.
     pub fn write(&self, line: &[u8]) {
         match &*self.0 {
             Shared::Captured(lines) => lock(lines).extend_from_slice(line),
@@ -110,10 +118,12 @@ impl Sink {
         }
     }
 
-    /// Writes to `output` from now on; lines that were taken before go to the output of before.
+    /// Writes to `output` from now on. Lines that were taken before still go to the old output.
     pub fn switch(&self, output: LogOutput) {
         if let Shared::Threaded { queue, .. } = &*self.0 {
             let mut waiting = lock(&queue.waiting);
+            // `is_off` is read without the lock, so a line at the moment of the switch may be
+            // treated in either way.
             queue.is_off.store(output.is_off(), Ordering::Relaxed);
             let before = waiting.lines.len();
             waiting.switches.push((before, output));
@@ -130,12 +140,13 @@ impl Sink {
         }
     }
 
-    /// Writes what waits and ends the writer; later lines are dropped and counted.
+    /// Writes everything that waits, and ends the writer. Lines that come later are dropped and
+    /// counted. A sink is closed at the end of the process, after the last request.
     pub fn close(&self) {
         self.0.close();
     }
 
-    /// How many lines were lost, for want of room or because they could not be written.
+    /// The number of lines that were lost, for lack of room or because they could not be written.
     pub fn dropped(&self) -> u64 {
         match &*self.0 {
             Shared::Threaded { queue, .. } => queue.dropped.load(Ordering::Relaxed),
@@ -145,6 +156,7 @@ impl Sink {
 }
 
 impl Queue {
+    /// Puts a line into the queue, or drops it if there is no room.
     fn push(&self, line: &[u8]) {
         if self.is_off.load(Ordering::Relaxed) {
             return;
@@ -158,6 +170,10 @@ impl Queue {
         }
         waiting.lines.extend_from_slice(line);
         waiting.count += 1;
+        // Only the line that crosses the threshold wakes the writer; the others would wake it in
+        // vain.
+        // The writer is woken after the lock is released. If it were woken before, it would at once
+        // have to wait for the lock.
         let crossed = before < FLUSH_AT && waiting.lines.len() >= FLUSH_AT;
         drop(waiting);
         if crossed {
@@ -165,6 +181,9 @@ impl Queue {
         }
     }
 
+    /// The writer: takes all lines that wait, writes them without the lock, and repeats that until
+    /// the sink is closed. A failure of the output counts the lines of that round as lost and does
+    /// not end the writer.
     fn write_out(&self, mut output: LogOutput) {
         let mut batch = Vec::new();
         loop {
@@ -173,6 +192,8 @@ impl Queue {
                 let waited = self.wake.wait_timeout_while(waiting, FLUSH_EVERY, |w| !w.due());
                 waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
+            // The two buffers change places. Lines can be queued during a slow write, and neither
+            // buffer is allocated again.
             batch.clear();
             std::mem::swap(&mut batch, &mut waiting.lines);
             let count = std::mem::take(&mut waiting.count);
@@ -181,6 +202,8 @@ impl Queue {
             let closing = waiting.closing;
             drop(waiting);
 
+            // Each switch says how many bytes still belong to the output before it, so no line goes
+            // to the wrong file.
             let mut rest = batch.as_slice();
             let mut written = Ok(());
             for (end, next) in switches {
@@ -189,7 +212,8 @@ impl Queue {
                 written = written.and(output.write(before));
                 (rest, output) = (after, next);
             }
-            // Lines that came before a rotation belong to the old file.
+            // Lines that came before a rotation belong to the old file, so the file is opened again
+            // only after they are written.
             let written = written.and(output.write(rest));
             if let Err(error) = written {
                 self.dropped.fetch_add(count, Ordering::Relaxed);
@@ -206,12 +230,14 @@ impl Queue {
 }
 
 impl Waiting {
+    /// True if the writer has something to do at once.
     fn due(&self) -> bool {
         self.closing || self.reopen || !self.switches.is_empty() || self.lines.len() >= FLUSH_AT
     }
 }
 
-/// A place that lines are written to, opened.
+/// An opened output for lines. Opening it is separate from switching to it: a reload opens all
+/// outputs first, and switches when nothing can fail any more. Dropping it closes the file.
 #[derive(Debug)]
 pub struct LogOutput(Output);
 
@@ -224,10 +250,10 @@ enum Output {
 }
 
 impl LogOutput {
-    /// Opens `target`; a file is made where there is none.
+    /// Opens `target`; a file is created if it does not exist.
     ///
     /// # Errors
-    /// When the file cannot be opened for writing.
+    /// If the file cannot be opened for writing.
     pub fn open(target: &LogTarget) -> io::Result<Self> {
         Ok(Self(match target {
             LogTarget::Off => Output::Off,
@@ -267,12 +293,14 @@ impl LogOutput {
     }
 }
 
+/// Opens a log file for appending: several processes may write to it during a takeover. Its group
+/// may read it, others may not, since lines contain names and addresses.
 fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Only whole lines are added under the lock, so what a panic leaves behind is sound.
+    // Only whole lines are added under the lock, so the data are sound even after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -26,7 +26,8 @@ pub struct SqlUsers {
     /// The same for an e-mail address; `None`: users cannot log in by e-mail.
     pub email_query: Option<String>,
     /// Replaces a hash. The new hash, the name and the old hash are bound; the old one keeps two
-    /// gateways from overwriting each other. `None`: the database is only read. It runs after a login whose hash should be replaced.
+    /// gateways from overwriting each other. `None`: the database is only read. It runs after a
+    /// login whose hash should be replaced.
     pub update: Option<String>,
     pub columns: SqlColumns,
     pub allow_weak: AllowWeak,
