@@ -1,8 +1,9 @@
 //! Composition: a checked configuration becomes one immutable generation.
 //!
-//! A reload builds a whole new `Generation` and swaps it in; a request loads its worker's `View` of
-//! it once and keeps it to its end. What outlives a reload (store, keys, users, streams, counters,
-//! logs) is in `Shared`, which hands each module its part.
+//! A reload builds a whole new `Generation` and swaps it in. A request loads its worker's `View` of
+//! it once, and keeps it to its end, so no request ever sees two configurations. Everything that
+//! outlives a reload (store, keys, users, streams, counters, logs) is in `Shared`, which gives each
+//! module its part.
 
 mod ends;
 mod generation;
@@ -42,23 +43,24 @@ use crate::upstream::headers::{Protected, RuleError, Rules};
 use crate::upstream::{Ends, Pool, PoolError, RouteEnd};
 use crate::users::{self, PasswordPool};
 
-/// A gateway at work.
+/// A running gateway. `server` makes one; listeners, the admin interface and background tasks share
+/// it. Tests start several in one process, so nothing in it is global.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) shared: Arc<Shared>,
     generation: ArcSwap<Generation>,
-    /// One for each worker.
+    /// One view for each worker.
     views: Box<[ArcSwap<View>]>,
-    /// One reload at a time: the last to be asked for is the one in effect.
+    /// Only one reload runs at a time, so the last one that was asked for is the one in effect.
     reloading: Mutex<()>,
-    /// Notified when another configuration is in effect.
+    /// Notified when another configuration has come into effect.
     reloaded: Notify,
-    /// The outcome of the last reload; empty before the first.
+    /// The outcome of the last reload; empty before the first one.
     last_reload: Mutex<ReloadReport>,
 }
 
-/// The gateway as the requests of one worker see it: what they count themselves in and out of is
-/// that worker's own, on cache lines that do not go from processor to processor.
+/// The gateway as the requests of one worker see it. Each worker has its own reference counts, on
+/// cache lines of its own: shared counts would move from processor to processor with every request.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct View {
@@ -66,7 +68,7 @@ pub(crate) struct View {
     pub(crate) generation: Arc<Generation>,
 }
 
-/// What survives a reload.
+/// Everything that survives a reload. A part that depends on the configuration is changed in place.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
@@ -82,25 +84,25 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) hashing: Arc<PasswordPool>,
     pub(crate) proofs: Arc<Proofs>,
-    /// What addresses have failed at passwords and codes lately.
+    /// Recent failures of addresses with passwords and codes.
     pub(crate) attempts: Arc<Attempts>,
-    /// For refusals that a flood waits for.
+    /// Places for refusals that are delayed during a flood.
     pub(crate) held_back: Places,
-    /// For request bodies in memory.
+    /// The budget for request bodies in memory.
     pub(crate) bodies: ByteBudget,
 }
 
-/// An endpoint of a login.
+/// An endpoint of a login, as the route table finds it.
 #[derive(Clone, Debug)]
 pub(crate) struct LoginEndpoint {
     pub(crate) login: Arc<Login>,
-    /// Number of the endpoint in the dialect.
+    /// The number of the endpoint in its dialect.
     pub(crate) number: usize,
-    /// Under the name `login:` with the login's own.
+    /// Metrics under the name `login:` followed by the name of the login.
     pub(crate) metrics: Arc<RouteMetrics>,
 }
 
-/// A `[[route]]`, ready to serve.
+/// A `[[route]]` that is ready to serve: names are resolved, and rules are compiled.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) name: Arc<str>,
@@ -113,11 +115,11 @@ pub(crate) struct Route {
     pub(crate) limits: Limits,
     pub(crate) mirror: Option<Arc<Mirror>>,
     pub(crate) metrics: Arc<RouteMetrics>,
-    /// Announced when a reload takes it away or changes its rule.
+    /// Announced when a reload removes the route or changes its rule, so that open streams end.
     pub(crate) end: Arc<RouteEnd>,
 }
 
-/// What becomes of a permitted request.
+/// The action of a route for a permitted request.
 #[derive(Debug)]
 pub(crate) enum Action {
     Forward(Arc<Pool>),
@@ -125,16 +127,18 @@ pub(crate) enum Action {
     Respond(config::Respond),
 }
 
-/// Where a route sends copies of its requests.
+/// The mirror of a route: an upstream that gets copies of its requests.
 #[derive(Debug)]
 pub(crate) struct Mirror {
     pub(crate) config: config::Mirror,
     pub(crate) pool: Arc<Pool>,
-    /// As many copies as may be under way at once.
+    /// A place for each copy that may be in progress at the same time.
     pub(crate) places: Arc<Semaphore>,
 }
 
-/// Why a checked configuration could still not be put to work.
+/// The reason why a checked configuration could not be put to work. These are faults that only
+/// opening files, databases and sockets can show. `check` finds most of them without a start. Each
+/// message names the section of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error(transparent)]
@@ -188,10 +192,12 @@ impl From<MailError> for BuildError {
 }
 
 impl Gateway {
-    /// Puts a first configuration to work.
+    /// Puts the first configuration to work. The error names the section at fault.
     pub(crate) fn new(shared: Shared, config: Config) -> Result<Self, BuildError> {
         let shared = Arc::new(shared);
         let generation = Arc::new(Generation::build(&shared, config, None)?);
+        // Entries are stored before anything is served: a stream that is not in the list would be
+        // ended at once.
         shared.ends.entries.store(Arc::new(generation.credentials().collect()));
         shared.metrics.reload(true, shared.clock.now());
         let view = || ArcSwap::from_pointee(View::new(&shared, &generation));
@@ -205,16 +211,16 @@ impl Gateway {
         })
     }
 
-    /// What a request of `worker` sees, from its beginning to its end.
+    /// The view of a request of `worker`, to be kept from its beginning to its end.
     pub(crate) fn view(&self, worker: &Worker) -> Arc<View> {
         match self.views.get(worker.index) {
             Some(view) => view.load_full(),
-            // There is one for each worker, so it never comes to this.
+            // Not reached, since there is a view for each worker. A new view is right all the same.
             None => Arc::new(View::new(&self.shared, &self.generation())),
         }
     }
 
-    /// The configuration in effect.
+    /// The generation in effect. A request uses `view` instead.
     pub(crate) fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()
     }
@@ -226,7 +232,8 @@ impl View {
     }
 }
 
-/// Ends of streams share the store's revocations, or a stream could outlive one.
+/// The place where ends of streams are announced. It shares the store's revocations; with a list of
+/// its own, a stream could outlive a revocation. It is shared by all generations.
 pub(crate) fn ends(store: &Arc<dyn SessionStore>, streams: Streams, clock: &Clock) -> Arc<Ends> {
     Arc::new(Ends {
         streams,

@@ -1,8 +1,9 @@
-//! Which routes a reload ends: what they have open does not outlive the rule it was let in by.
+//! Decides which routes a reload ends. Streams that a route has let in must not outlive the rule
+//! that let them in.
 //!
-//! A route goes on, under the same name, while the same requests reach the same upstream by the
-//! same rule: it ends, too, where another route with another rule takes a part of its requests
-//! from now on. How a request is changed on its way, and where the upstream's servers are, is for
+//! A route goes on, under the same name, as long as the same requests reach the same upstream by
+//! the same rule. It also ends if another route with another rule takes a part of its requests from
+//! now on. How a request is changed on its way, and which servers the upstream has, only concerns
 //! the next request.
 
 use std::collections::HashMap;
@@ -12,10 +13,11 @@ use super::Generation;
 use crate::config::{Config, Route};
 use crate::upstream::{Ends, RouteEnd};
 
-/// Where the end of each route is announced, by name.
+/// The place where the end of each route is announced, by the name of the route.
 pub(super) type RouteEnds = HashMap<String, Arc<RouteEnd>>;
 
-/// The routes of `config`: those that go on from `last`, and new ones.
+/// The ends of the routes of `config`: those of routes that go on are taken from `last`, the others
+/// are new. A route that goes on keeps its end, so streams that registered there are found again.
 pub(super) fn route_ends(
     ends: &Arc<Ends>,
     config: &Config,
@@ -29,9 +31,12 @@ pub(super) fn route_ends(
         let goes_on = is_same_rule(before, route) && are_issuers_kept(before, &last.config, config);
         last.route_ends.get(&route.name).filter(|_| goes_on).cloned()
     };
+    // Only a new route, or one whose rule has changed, can take requests from another one.
     let (kept, new): (Vec<_>, Vec<_>) =
         config.routes.iter().map(|route| (route, kept(route))).partition(|(_, end)| end.is_some());
     let is_cut = |route: &Route| {
+        // A route with the same rule may take over requests freely: whoever was let in by the one
+        // would be let in by the other.
         let stricter = |new: &Route| new.takes_from(route) && who(new) != who(route);
         new.iter().any(|(new, _)| stricter(new))
     };
@@ -42,7 +47,7 @@ pub(super) fn route_ends(
     all.collect()
 }
 
-/// Ends what the routes of `last` have open that are not in `next` any more.
+/// Announces the end of every route of `last` that does not go on in `next`.
 pub(super) fn announce(last: &RouteEnds, next: &RouteEnds) {
     for (name, end) in last {
         if !next.get(name).is_some_and(|kept| Arc::ptr_eq(kept, end)) {
@@ -51,6 +56,7 @@ pub(super) fn announce(last: &RouteEnds, next: &RouteEnds) {
     }
 }
 
+/// True if the same requests reach the same destination by the same rule.
 fn is_same_rule(before: &Route, after: &Route) -> bool {
     let place = |route: &Route| {
         let path = (route.path.clone(), route.case_insensitive);
@@ -59,14 +65,16 @@ fn is_same_rule(before: &Route, after: &Route) -> bool {
     place(before) == place(after) && who(before) == who(after)
 }
 
-/// Whom a route lets in.
+/// The part of a route's rule that decides who is let in. Two routes with equal parts let the same
+/// callers in. It is compared and never looked into.
 fn who(route: &Route) -> impl PartialEq + use<'_> {
     let named = (&route.users, &route.issuers, &route.logins);
     (&route.auth, named, &route.require, route.enforce)
 }
 
-/// Whether every issuer whose tokens the route took is still believed as before. (Those of logins
-/// and users have sessions or credentials that are reviewed one by one.)
+/// True if every issuer whose tokens the route accepted is unchanged. Tokens of logins and
+/// passwords of users are not looked at here: their sessions and credentials are reviewed one by
+/// one.
 fn are_issuers_kept(route: &Route, before: &Config, after: &Config) -> bool {
     let takes = |name: &String| route.issuers.is_empty() || route.issuers.contains(name);
     let is_token = route.auth.iter().any(|kind| kind.is_token());

@@ -1,6 +1,8 @@
-//! One configuration made ready: routes, logins, pools, verifier, limits.
+//! One configuration, made ready to serve: routes, logins, pools, verifier and limits.
 //!
-//! What a reload leaves as it was is handed on by the last generation.
+//! Parts that a reload leaves unchanged are handed on by the last generation, with their
+//! connections, caches and counters. Building never changes the last generation: if anything fails,
+//! the new one is dropped and nothing has happened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,10 +25,12 @@ use crate::token::UpstreamTokens;
 use crate::upstream::Pool;
 
 const HTTPS_PORT: u16 = 443;
-/// Users whose new sessions are counted at once; beyond that those who began fewest are forgotten.
+/// Upper bound on users whose new sessions are counted. Beyond it, those who began the fewest
+/// sessions are forgotten.
 const MOST_USERS: usize = 100_000;
 
-/// One configuration, ready to serve.
+/// One configuration, ready to serve. It is never changed after it was built. Requests hold it by
+/// an `Arc`, so an old generation ends with its last request.
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) config: Config,
@@ -36,24 +40,26 @@ pub(crate) struct Generation {
     pub(crate) certificates: Certificates,
     pub(crate) upstream_tokens: Arc<UpstreamTokens>,
     pub(crate) pools: HashMap<String, Arc<Pool>>,
-    /// Handed on by a reload where rules stay the same.
+    /// Handed on by a reload, for the rules that stay the same.
     pub(crate) throttle: Throttle,
     pub(super) route_ends: RouteEnds,
     forms: Vec<(String, Arc<ErrorForm>)>,
     problem: Arc<ErrorForm>,
-    /// For requests that no route or login takes.
+    /// Metrics of requests that match no route and no login.
     pub(crate) nowhere: Arc<RouteMetrics>,
-    /// Where a plain listener sends clients, if it is not the scheme's own port.
+    /// The port to which a plain listener redirects, if it is not the default port of https.
     pub(crate) https_port: Option<u16>,
 }
 
 impl Generation {
-    /// Makes `config` ready; what has not changed is taken over from `last`.
+    /// Makes `config` ready. Unchanged parts are taken over from `last`.
     pub(super) fn build(
         shared: &Shared,
         config: Config,
         last: Option<&Self>,
     ) -> Result<Self, BuildError> {
+        // The verifier takes over the keys and verdicts of issuers from the last generation.
+        // Otherwise every reload would send all tokens to be verified anew.
         let verifier = Arc::new(Verifier::new(VerifierOptions {
             ring: shared.ring.clone(),
             logins: &config.logins,
@@ -94,6 +100,8 @@ impl Generation {
         ));
         let pools = build_pools(shared, &config, last)?;
         let throttle = Throttle::build(&config, last.map(|last| &last.throttle));
+        // Logins are added before routes: an endpoint of a login goes before a route of the same
+        // path.
         let mut table = RouteTable::new();
         add_logins(&mut table, shared, &config, &services, &verifier);
         let route_ends = route_ends(&shared.ends, &config, last);
@@ -116,12 +124,13 @@ impl Generation {
         })
     }
 
-    /// What names the API keys and the holders of certificates among streams.
+    /// The digests that identify API keys and holders of certificates among the streams.
     pub(super) fn credentials(&self) -> impl Iterator<Item = Digest> {
         self.services.api_keys.digests().chain(self.certificates.digests())
     }
 
-    /// Returns when every upstream with checks has been asked once, or should have been.
+    /// Returns when every upstream with health checks has been checked once, or its time for that
+    /// is over. The wait is bounded by the time-outs of the checks.
     pub(crate) async fn checked_once(&self) {
         for pool in self.pools.values() {
             pool.checked_once().await;
@@ -133,21 +142,21 @@ impl Generation {
         self.config.listeners.iter().find(|listener| listener.name == name)
     }
 
-    /// Upstreams whose certificates nobody looks at.
+    /// Upstreams whose certificates are not verified.
     pub(crate) fn unverified_upstreams(&self) -> impl Iterator<Item = &str> {
         let upstreams = self.config.upstreams.iter();
         upstreams.filter(|one| one.tls.insecure_skip_verify).map(|one| one.name.as_str())
     }
 
-    /// True if some login or route names this host, or takes all.
+    /// True if a login or a route names this host, or accepts all hosts.
     pub(crate) fn is_configured_host(&self, host: &str) -> bool {
         let logins = self.config.logins.iter().flat_map(|login| &login.hosts);
         let routes = self.config.routes.iter().flat_map(|route| &route.hosts);
         logins.chain(routes).any(|held| is_served(held, host))
     }
 
-    /// What follows the host in an https address of ours: the port of the first TLS listener,
-    /// where it is not the scheme's own.
+    /// The port in an https URL of this gateway: that of the first TLS listener, if it is not the
+    /// default port. A unix socket or a passed descriptor has no port that clients could know.
     fn https_port(config: &Config) -> Option<u16> {
         let mut encrypted = config.listeners.iter().filter(|listener| listener.tls.is_some());
         encrypted
@@ -155,12 +164,13 @@ impl Generation {
                 config::Bind::Tcp(address) => Some(address.port()),
                 config::Bind::Unix(_) | config::Bind::Descriptor(_) => None,
             })
-            // 0 is the system's choice, which only a test leaves to it.
+            // Port 0 is chosen by the system, which only tests use.
             .filter(|port| ![0, HTTPS_PORT].contains(port))
     }
 
-    /// The shape of an answer where no route says one: that of the one dialect served on the
-    /// host, else problem+json.
+    /// The form of an error answer if no route decides it: the form of the only dialect that is
+    /// served on this host, else problem+json (RFC 9457). With several dialects on the host, it
+    /// would be a guess which one the client understands.
     pub(crate) fn form_for<'h>(&self, host: impl FnOnce() -> Option<&'h str>) -> &Arc<ErrorForm> {
         if self.forms.is_empty() {
             return &self.problem;
@@ -177,8 +187,9 @@ impl Generation {
     }
 }
 
-/// Pools whose configuration did not change keep their connections; the others what is known of
-/// their servers.
+/// Builds the pools. A pool whose configuration did not change keeps its connections. A changed one
+/// takes over what is known about its servers, so that a failing server does not get all its
+/// traffic back.
 fn build_pools(
     shared: &Shared,
     config: &Config,

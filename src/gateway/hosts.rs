@@ -1,11 +1,16 @@
-//! Which host an answer is for, where no route says its form.
+//! The host that an answer belongs to, where no route decides the form of the answer.
+//!
+//! A client that reaches no route still expects an error in the format of the legacy API on that
+//! host. `generation` uses this file for such answers.
 
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::dialect::ErrorForm;
 
-/// Whether a configured host (`*`, `*.parent` or a name) is the one that a client named.
+/// True if a configured host (`*`, `*.parent` or a name) covers the host that the client named. A
+/// wildcard covers one label, as in certificates (RFC 6125, section 6.4.3). Case does not matter.
+/// Both sides are without a port.
 pub(super) fn is_served(held: &str, host: &str) -> bool {
     match held.strip_prefix("*.") {
         Some(parent) => {
@@ -15,7 +20,7 @@ pub(super) fn is_served(held: &str, host: &str) -> bool {
     }
 }
 
-/// The dialects served on each host.
+/// The error forms of the dialects that are served on each host, each form once per host.
 pub(super) fn host_forms(config: &Config) -> Vec<(String, Arc<ErrorForm>)> {
     let mut forms: Vec<(String, Arc<ErrorForm>)> = Vec::new();
     for login in &config.logins {

@@ -1,4 +1,7 @@
-//! The options of the key ring that a configuration asks for.
+//! The options of the key ring that follow from a configuration.
+//!
+//! They are computed at the start and at every reload. The key ring in `token` does the rest: it
+//! makes, publishes, uses and retires keys.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,7 +12,9 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::token::KeyRingOptions;
 
-/// A new key is published for so long before it signs, so that every verifier has fetched it.
+/// How long a new key is published before it signs. In this time every verifier fetches the key set
+/// again; else a verifier would meet a token whose key it does not know. A day covers the cache
+/// times that are usual for key sets.
 const PUBLISH_BEFORE: Duration = Duration::from_secs(24 * 3600);
 
 /// The folder of the signing keys: the operator's own, or the one in the state folder.
@@ -17,7 +22,9 @@ pub(crate) fn key_folder(config: &Config) -> PathBuf {
     config.token.keys.clone().unwrap_or_else(|| config.state.dir.join("keys"))
 }
 
-/// The ring's options. A retired key is kept for as long as the longest token of any login lives.
+/// The options of the key ring. A retired key is kept as long as the longest-lived token of any
+/// login, plus the tolerated difference of clocks: its tokens must stay verifiable. The lifetime of
+/// a session counts where it is longer than that of an access token.
 pub(crate) fn key_options(config: &Config, now: Timestamp) -> KeyRingOptions {
     let lives = config.logins.iter().map(|login| login.refresh_ttl.max(login.access_ttl));
     let longest = lives.max().unwrap_or(config.token.refresh_ttl);
@@ -32,13 +39,14 @@ pub(crate) fn key_options(config: &Config, now: Timestamp) -> KeyRingOptions {
     }
 }
 
-/// Every algorithm that tokens of this configuration are signed with.
+/// Every algorithm with which tokens are signed under this configuration. The ring needs a key for
+/// each.
 fn algorithms(config: &Config) -> BTreeSet<Algorithm> {
     let logins = config.logins.iter().map(|login| login.algorithm);
     logins.chain([config.token.algorithm]).collect()
 }
 
-/// The longest life of an access token of any login.
+/// The longest lifetime of an access token of any login.
 pub(crate) fn longest_access(config: &Config) -> Duration {
     config.logins.iter().map(|login| login.access_ttl).max().unwrap_or_default()
 }

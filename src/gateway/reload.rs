@@ -1,8 +1,9 @@
-//! One configuration in the place of another, while the gateway serves.
+//! Replaces one configuration by another while the gateway serves.
 //!
-//! A reload is all or nothing: everything that can fail is done before the first change is seen.
-//! What the kernel or the store cannot change in a running process keeps its value until a restart,
-//! and is named in the answer, in readiness and in the log; the rest takes effect.
+//! A reload is all or nothing: everything that can fail is done before the first change becomes
+//! visible. Values that the kernel or the store cannot change in a running process are kept until a
+//! restart, and are named in the answer, in the readiness report and in the log. Everything else
+//! takes effect.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -16,14 +17,14 @@ use crate::session::StreamOrigin;
 use crate::telemetry::audit::{Actor, AuditEvent};
 use crate::text::error_chain;
 
-/// A configuration that is in effect.
+/// The result of a successful reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloaded {
-    /// The keys that differ in the file and keep their value until a restart.
+    /// The keys that differ in the file and take effect only after a restart.
     pub waiting: Vec<&'static str>,
 }
 
-/// Why a configuration was not put to work in the place of the last one.
+/// The reason why a configuration did not replace the last one.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     #[error("{0}")]
@@ -32,36 +33,37 @@ pub enum ReloadError {
     #[error(transparent)]
     Build(#[from] BuildError),
 
-    /// Listeners, logs, keys and threads: the parts that the generation does not hold.
+    /// Listeners, logs, keys and threads: the parts that are not in the generation.
     #[error(transparent)]
     Prepare(Box<dyn Error + Send + Sync>),
 }
 
-/// The outcome of a reload, as readiness reports it.
+/// The outcome of a reload, as the readiness report shows it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReloadReport {
     failure: Option<String>,
     waiting: Vec<&'static str>,
 }
 
-/// Puts the changes outside the generation to work; cannot fail any more.
+/// Puts the changes outside of the generation into effect. Invariant: it cannot fail.
 pub(crate) type Commit = Box<dyn FnOnce()>;
 
-/// Leaves the values of `last` where only a restart can change them, and names those that differ.
+/// Keeps the values of `last` that only a restart can change, and returns the keys that differ.
 fn keep_until_restart(last: &Config, next: &mut Config) -> Vec<&'static str> {
     let mut waiting = Vec::new();
     let (was, process) = (&last.process, &mut next.process);
-    // Threads and their sockets are made at the start.
+    // Threads, and the sockets that belong to them, are made at the start.
     keep("process.workers", &was.workers, &mut process.workers, &mut waiting);
     keep("process.back_room", &was.back_room, &mut process.back_room, &mut waiting);
-    // The kernel lets a process lower its limit for good only.
+    // A process can lower this limit, but never raise it again.
     keep("process.core_dumps", &was.core_dumps, &mut process.core_dumps, &mut waiting);
-    // The store is open, and locked, in the folder that the start found.
+    // The store is open, and locked, in the folder that the start has found.
     keep("state", &last.state, &mut next.state, &mut waiting);
     keep("store", &last.store, &mut next.store, &mut waiting);
     waiting
 }
 
+/// Sets `next` back to `last` if they differ, and records the key.
 fn keep<T: Clone + PartialEq>(
     key: &'static str,
     last: &T,
@@ -80,15 +82,18 @@ impl Gateway {
         self.reloaded.notified().await;
     }
 
-    /// Reads another configuration and puts it to work; the last good one stays if anything fails.
-    /// `prepare` does the same for what is outside the generation (listeners, logs, keys): it gets
-    /// the configuration in effect and the next one. Blocks on the disk and on the first checks of
-    /// new servers.
+    /// Reads another configuration and puts it into effect. If anything fails, the last good one
+    /// stays. `prepare` does the same for the parts outside of the generation (listeners, logs,
+    /// keys); it gets the configuration in effect and the next one. The call blocks on the disk and
+    /// on the first health checks of new servers. The error says which step failed; nothing has
+    /// changed then.
     pub(crate) fn reload(
         &self,
         read: impl FnOnce() -> Result<Config, String>,
         prepare: impl FnOnce(&Config, &Config) -> Result<Commit, ReloadError>,
     ) -> Result<Reloaded, ReloadError> {
+        // Reading happens under the lock. If two reloads ran at once, the older text could
+        // otherwise come into effect last.
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let config = read().map_err(ReloadError::Read);
         let reloaded = config.and_then(|config| self.replace(config, prepare));
@@ -96,7 +101,7 @@ impl Gateway {
         reloaded
     }
 
-    /// Sentences on the last reload for an operator who asks about the gateway.
+    /// Sentences about the last reload, for the status of the gateway.
     pub(crate) fn reload_notes(&self) -> Vec<String> {
         let last = self.last_reload.lock().unwrap_or_else(PoisonError::into_inner);
         let failure = last.failure.iter().map(|cause| format!("not reloaded: {cause}"));
@@ -104,6 +109,8 @@ impl Gateway {
         failure.chain(waiting).collect()
     }
 
+    /// The order: build everything, wait for health checks, open sockets; then swap, which cannot
+    /// fail; then end streams that are not allowed any more.
     fn replace(
         &self,
         mut config: Config,
@@ -113,16 +120,20 @@ impl Gateway {
         let waiting = keep_until_restart(&last.config, &mut config);
         let next = Arc::new(Generation::build(&self.shared, config, Some(&last))?);
         self.await_checks(&next);
-        // After the wait: the sockets that are opened here let clients connect already.
+        // The sockets are opened after the wait, because clients can connect to them at once.
         let commit = prepare(&last.config, &next.config)?;
+        // The list of accepted credentials is swapped first, and streams are ended last. A stream
+        // is added before it looks at the list; therefore it either sees the new list or is ended
+        // below.
         let kept: Arc<HashSet<Digest>> = Arc::new(next.credentials().collect());
         self.shared.ends.entries.store(kept.clone());
         self.generation.store(next.clone());
+        // Each worker gets its own view. A request that began under the old view keeps it.
         for view in &self.views {
             view.store(Arc::new(View::new(&self.shared, &next)));
         }
         commit();
-        // Streams that were opened with a credential that is not accepted any more end.
+        // Ends the streams of credentials that are not accepted any more.
         for gone in last.credentials().filter(|digest| !kept.contains(digest)) {
             self.shared.ends.streams.end(StreamOrigin::Entry(gone));
         }
@@ -131,21 +142,23 @@ impl Gateway {
         Ok(Reloaded { waiting })
     }
 
-    /// Waits until every upstream of `next` with checks that are new has been asked once, or should
-    /// have been: a reload, like a start, sends nobody to a server that is down already.
+    /// Waits until every upstream of `next` with new health checks was checked once, or its time
+    /// for that is over. Thus neither a reload nor a start sends requests to a server that is
+    /// already down.
     fn await_checks(&self, next: &Arc<Generation>) {
         let (done, checked) = mpsc::channel();
         let next = next.clone();
         self.shared.back_room.spawn(async move {
             next.checked_once().await;
-            // An error means that the waiting reload is gone, and with it the whole gateway.
+            // The send fails if the waiting reload is gone; then nobody needs the answer.
             let _ = done.send(());
         });
-        // An error when the back room ends first: then there is nobody to serve.
+        // The receive fails if the background runtime has ended; then the gateway is stopping.
         let _ = checked.recv();
     }
 
-    /// Records a reload in metrics, readiness, log and audit, whoever asked for it.
+    /// Records a reload in metrics, readiness report, audit log and diagnostics, whoever asked for
+    /// it. The reasons for a failure are written to the log line by line.
     fn report(&self, reloaded: &Result<Reloaded, ReloadError>) {
         let now = self.shared.clock.now();
         let failure = reloaded.as_ref().err().map(|error| error_chain(error));
@@ -163,7 +176,7 @@ impl Gateway {
     }
 }
 
-/// A file with several problems has a line for each of them: the log, too, has one for each, since
+/// Logs the outcome. A file with several problems has a line for each of them, and so has the log:
 /// all of them in one line could not be read.
 fn log(reloaded: &Result<Reloaded, ReloadError>, cause: &str) {
     match reloaded {

@@ -1,7 +1,8 @@
 //! The user sources of a generation.
 //!
-//! A source whose configuration is the same in the last generation stays as it is, with its
-//! connections and with what it has read; the others are opened.
+//! A source whose configuration did not change is kept, with its connections and with everything
+//! that it has read. The others are opened anew. A source that cannot be opened fails the start or
+//! the reload.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::config::{self, Config, UserSourceKind};
 use crate::identity::IdRules;
 use crate::users::{self, Means, UserSource, Users};
 
+/// Opens the sources of `config`, or takes them over from `last`.
 pub(super) fn open_users(
     shared: &Shared,
     config: &Config,
@@ -27,10 +29,13 @@ pub(super) fn open_users(
     let sources = config.users.iter().map(open).collect::<Result<_, _>>()?;
     let optional = config.users.iter().filter(|source| source.passed_over);
     let optional = optional.map(|source| source.name.clone()).collect();
+    // Ids are told apart by source, so every source must be in these rules, also those that are
+    // passed over while they are unavailable.
     let ids = config.users.iter().map(|source| (source.name.clone(), source.id_rule()));
     Ok(Users::new(sources, optional, IdRules::new(ids)))
 }
 
+/// The source of the last generation with the same configuration.
 fn kept<'l>(
     source: &config::UserSource,
     last: Option<&'l Generation>,
@@ -39,7 +44,9 @@ fn kept<'l>(
     last.services.users.named(&source.name)
 }
 
-/// The error of a source that could not be opened.
+/// The error for a source that could not be opened. A missing file of users has an error of its
+/// own, with the command that creates it. `check` uses the same function, so both give the same
+/// message.
 pub(crate) fn cannot_open(source: &config::UserSource, error: users::OpenError) -> BuildError {
     let name = source.name.clone();
     match &source.kind {

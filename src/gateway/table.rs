@@ -1,4 +1,8 @@
-//! The route table of a generation: every login's endpoints, every route.
+//! Builds the route table of a generation: the endpoints of every login, and every route.
+//!
+//! Names are resolved here, so that a request needs no look-up by name. This file also computes
+//! which header fields clients may not send on a route. Errors should not occur for a checked
+//! configuration; each of them names the route.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,11 +22,12 @@ use crate::upstream::headers::{Protected, Rules, is_credential};
 
 pub(crate) type Table = RouteTable<LoginEndpoint, Arc<Route>>;
 
-/// Copies of one route's requests under way at once: a mirror that stalls costs their memory and
-/// their connections, and nothing more.
+/// Upper bound on copies of one route's requests in progress. A mirror that stalls costs their
+/// memory and their connections, and nothing more. Beyond it requests are forwarded without being
+/// copied, which is counted.
 const MIRRORED_AT_ONCE: usize = 64;
 
-/// What routes are built upon.
+/// The parts of a generation that routes refer to.
 #[derive(Clone, Copy)]
 pub(super) struct Means<'a> {
     pub(super) pools: &'a HashMap<String, Arc<Pool>>,
@@ -30,6 +35,7 @@ pub(super) struct Means<'a> {
     pub(super) ends: &'a RouteEnds,
 }
 
+/// Adds every endpoint of every login, under each of its hosts.
 pub(super) fn add_logins(
     table: &mut Table,
     shared: &Shared,
@@ -44,6 +50,8 @@ pub(super) fn add_logins(
             services: services.clone(),
             verifier: verifier.clone(),
         });
+        // All endpoints of a login share one set of metrics. A route with the same name could not
+        // be told from it, so the prefix has a character that no name of a section may have.
         let metrics = shared.metrics.route(&format!("login:{}", settings.name));
         for (number, endpoint) in settings.dialect.endpoints.iter().enumerate() {
             let path = format!("{}{}", settings.prefix, endpoint.path);
@@ -56,12 +64,14 @@ pub(super) fn add_logins(
     }
 }
 
+/// Adds every route. The order of the routes has no meaning: the table finds the closest match.
 pub(super) fn add_routes(
     table: &mut Table,
     shared: &Shared,
     config: &Config,
     means: &Means<'_>,
 ) -> Result<(), BuildError> {
+    // Computed once for all routes, since it depends on what other routes set.
     let protected = Protection::of(config);
     for settings in &config.routes {
         let unknown = || BuildError::Upstream { route: settings.name.clone() };
@@ -109,6 +119,7 @@ pub(super) fn add_routes(
     Ok(())
 }
 
+/// The mirror of a route, if it has one. The error means that its upstream does not exist.
 fn mirror(
     route: &config::Route,
     pools: &HashMap<String, Arc<Pool>>,
@@ -119,13 +130,14 @@ fn mirror(
     Ok(Some(Arc::new(Mirror { config, pool, places })))
 }
 
-/// The names that clients may not send.
+/// The header fields that clients may not send.
 ///
-/// A field by which some server trusts the gateway is nobody's to send, whichever section the
-/// server stands in: one server may stand in two, with other time-outs or another protocol.
+/// A field by which some server trusts the gateway must not come from a client, whichever upstream
+/// section it belongs to: one server may be in two sections, with other time-outs or another
+/// protocol.
 struct Protection<'a> {
     config: &'a Config,
-    /// What is said to any upstream.
+    /// The fields that are sent to any upstream at all.
     everywhere: Vec<HeaderName>,
     made: HashMap<&'a str, Arc<Protected>>,
     api_key: Option<&'a HeaderName>,
@@ -147,7 +159,8 @@ impl<'a> Protection<'a> {
         protection
     }
 
-    /// Every name that any route to this upstream sets, and those of its credential.
+    /// Every field that some route to this upstream sets, and those of the upstream's own
+    /// credential. Names of credentials are left out.
     fn names_of(&self, upstream: &config::Upstream) -> Vec<HeaderName> {
         let mut routes = self.config.routes.iter();
         let routes = routes.by_ref().filter(|route| route.upstream() == Some(&upstream.name));
@@ -159,12 +172,13 @@ impl<'a> Protection<'a> {
             }
         }
         names.extend(upstream.credential.iter().flat_map(UpstreamCredential::names));
-        // The client's own are read first; whether they go on is decided later.
+        // The client's credentials are read before; whether they are forwarded is decided later.
         names.retain(|name| !is_credential(name) && Some(name) != self.api_key);
         names
     }
 
-    /// What protects these upstreams: all that is said anywhere, and what is said to them.
+    /// The protection for these upstreams: the fields sent to any upstream, and those sent to these
+    /// ones.
     fn make<'u>(&self, upstreams: impl IntoIterator<Item = &'u config::Upstream>) -> Protected {
         let mut names = self.everywhere.clone();
         for upstream in upstreams {
@@ -174,11 +188,12 @@ impl<'a> Protection<'a> {
         Protected::new(&names).with_api_key(self.api_key)
     }
 
-    /// What protects the upstream of a route, and its mirror as well, which is sent a copy.
+    /// The protection for the upstream of a route, and for its mirror, which gets a copy.
     fn for_route(&self, route: &config::Route) -> Option<Arc<Protected>> {
-        // Nothing of the client's goes anywhere.
+        // Nothing of the client is forwarded, so nothing has to be protected.
         let Some(main) = route.upstream() else { return Some(Arc::default()) };
         let shared = self.made.get(main)?;
+        // Most routes to one upstream have the same protection and share it.
         if route.mirror.is_none() && route.allow_headers.is_empty() {
             return Some(shared.clone());
         }
@@ -189,8 +204,9 @@ impl<'a> Protection<'a> {
     }
 }
 
-/// True for the fields by which every client says what it wants: nobody is trusted by them, and a
-/// route that sets one is no reason to keep it from another upstream's clients.
+/// True for fields with which every client states what it wants, such as `Accept`. No server trusts
+/// a client because of them. A route that sets one is therefore no reason to remove it from
+/// requests to other upstreams.
 fn is_ordinary(name: &HeaderName) -> bool {
     const NAMES: [&str; 11] = [
         "cache-control",
