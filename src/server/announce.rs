@@ -1,10 +1,16 @@
-//! What a start and a reload say of themselves: what is served where, a line for each listener.
+//! The lines with which a start and a reload report themselves: what is served where, one line for
+//! each listener.
+//!
+//! They are for people who look at a terminal or at a log. Programs ask the admin socket instead,
+//! so the wording may change.
 
 use crate::admin;
 use crate::config::{Bind, Config, Listener};
 use crate::listener::{Address, Listening};
 
-/// Tells it.
+/// Logs a line for each listener, and one with the addresses for operators. `admin` is the address
+/// of the probes, if there is one. Addresses are the real ones, so a port 0 of the configuration is
+/// shown as the port that the system has chosen.
 pub(super) fn announce(
     config: &Config,
     listening: &Listening,
@@ -22,6 +28,7 @@ pub(super) fn announce(
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The address as a person would type it, or the socket's name.
 fn place(listener: &Listener, address: &Address) -> String {
     let scheme = if listener.tls.is_some() { "https" } else { "http" };
     match (&listener.bind, address) {
@@ -31,14 +38,15 @@ fn place(listener: &Listener, address: &Address) -> String {
     }
 }
 
-/// The names in its certificates, in brackets.
+/// The names in the listener's certificates, in brackets; empty without TLS.
 fn names(listener: &Listener, listening: &Listening) -> String {
     let Some(tls) = &listener.tls else { return String::new() };
     let served = listening.certificates();
     let served = served.iter().filter(|served| served.listener() == listener.name);
     let mut names: Vec<String> = Vec::new();
     let all = served.flat_map(|served| served.facts()).flat_map(|facts| facts.names);
-    // Facts know no addresses, which self-signed certificates have.
+    // The facts of a certificate contain no addresses, but a self-signed certificate may be for an
+    // address; therefore its configured names are added.
     for name in all.chain(tls.self_signed.iter().cloned()) {
         if !names.contains(&name) {
             names.push(name);

@@ -1,4 +1,9 @@
-//! What goes on without a request: files are watched, keys rotate, what expired is forgotten.
+//! The tasks that run without a request: they watch files, rotate keys, review sessions and remove
+//! expired entries.
+//!
+//! Each task is a loop on the background runtime. All of them end when the gateway gives up its
+//! store, because the successor does this work from then on. A failure is logged and tried again;
+//! no task ends because of one.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,21 +18,24 @@ use crate::login::{Reviewed, review_sessions};
 use crate::session::StreamOrigin;
 use crate::users::UserSource;
 
-/// Keys have a day of overlap; a minute late is nothing.
+/// How often keys are looked after. Keys overlap by a day, so a minute does not matter.
 const KEY_MAINTENANCE: Duration = Duration::from_secs(60);
-/// While the store cannot be asked.
+/// The pause while the store cannot be asked.
 const REVIEW_AGAIN: Duration = Duration::from_secs(5);
-/// While a source of users cannot be asked.
+/// The pause while a source of users cannot be asked.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
-/// A reload may bring issuers whose keys are due at once.
+/// The longest pause of the tasks about issuers: a reload may bring issuers whose keys are needed
+/// at once.
 const NEW_ISSUERS: Duration = Duration::from_secs(5);
-/// Downloads go on until then after their session has idled out.
+/// How often idle sessions are looked for. A download may go on for so long after its session has
+/// expired.
 const IDLED_OUT: Duration = Duration::from_secs(60);
-/// Memory of what expired, idle upstream connections.
+/// How often expired entries and idle upstream connections are removed from memory.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Starts the tasks; they end when the store is given up. `reviewed` says which sessions could not be
-/// compared with their users yet.
+/// Starts the tasks; they end when the store is given up. `reviewed` says which sessions could not
+/// be compared with their users during the start. Nothing waits for them: a gateway that stops
+/// drops them together with the runtime.
 pub(super) fn start(operations: &Arc<Operations>, reviewed: Reviewed) {
     let stop = &operations.given_up;
     let due = Arc::new(Due::default());
@@ -42,6 +50,7 @@ pub(super) fn start(operations: &Arc<Operations>, reviewed: Reviewed) {
     spawn(operations, stop, end_streams(operations.clone()));
 }
 
+/// Runs `task` on the background runtime until `stop` is cancelled.
 fn spawn<F>(operations: &Operations, stop: &CancellationToken, task: F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -52,8 +61,8 @@ where
     });
 }
 
-/// What has to be looked at because users changed. Neither waits for the other: each may be held
-/// up by a source that does not answer.
+/// The work that is due because users changed. Each kind has a signal of its own, since each may be
+/// held up by a source that does not answer; none waits for another.
 #[derive(Debug, Default)]
 struct Due {
     sessions: Notify,
@@ -61,13 +70,15 @@ struct Due {
     first_password: Notify,
 }
 
-/// Waits for a change of users: in a source, or by a configuration that has other sources. Passwords
-/// are forgotten at once, however long a review takes.
+/// Waits for changes of users: in a source, or by a configuration with other sources. Remembered
+/// passwords are forgotten at once, however long the reviews take. A remembered password would
+/// otherwise be accepted although the user has another one now.
 async fn watch_users(operations: Arc<Operations>, due: Arc<Due>) {
     let shared = &operations.gateway.shared;
     let mut watched = Vec::new();
     loop {
         let users = operations.gateway.generation().services.users.clone();
+        // The sources are looked up in every round, because a reload may have replaced them.
         watched = watch_sources(&operations, users.sources(), watched);
         tokio::select! {
             () = users.changed() => {}
@@ -80,13 +91,14 @@ async fn watch_users(operations: Arc<Operations>, due: Arc<Due>) {
     }
 }
 
-/// A source that a task watches; the task ends with this.
+/// A source that a task watches. Dropping this value ends the task.
 struct WatchedSource {
     source: Arc<dyn UserSource>,
     _ends: DropGuard,
 }
 
-/// Watches those of `sources` that are not `watched` yet, and no other source any more.
+/// Watches those of `sources` that are not in `watched` yet, and stops watching all others. A
+/// source that a reload has kept goes on being watched without a gap, so no change is missed.
 fn watch_sources(
     operations: &Operations,
     sources: &[Arc<dyn UserSource>],
@@ -108,11 +120,14 @@ fn watch_sources(
 /// Ends the sessions of users who changed.
 async fn review(operations: Arc<Operations>, due: Arc<Due>, reviewed: Reviewed) {
     let shared = &operations.gateway.shared;
-    // What there was no time for is refused until it has been looked at: its users wait.
+    // Sessions for which there was no time during the start are refused until they have been
+    // compared. Their users are waiting, so these come first.
     let Reviewed { mut left, late, .. } = reviewed;
     let mut is_urgent = !late.is_empty();
     left.extend(late);
     loop {
+        // `biased`: a new change of users asks for a full review, which includes the sessions that
+        // were left.
         let only = tokio::select! {
             biased;
             () = due.sessions.notified() => None,
@@ -129,14 +144,14 @@ async fn review(operations: Arc<Operations>, due: Arc<Due>, reviewed: Reviewed) 
             Err(error) => {
                 tracing::warn!(%error, "sessions could not be compared with their users");
                 tokio::time::sleep(REVIEW_AGAIN).await;
-                // Nobody says a second time that users changed.
+                // The notification was consumed by this attempt, and nobody will send it again.
                 due.sessions.notify_one();
             }
         }
     }
 }
 
-/// Says what came of a review.
+/// Logs the result of a review.
 pub(super) fn tell(reviewed: &Reviewed) {
     let Reviewed { ended, left, late } = reviewed;
     if *ended > 0 {
@@ -152,7 +167,7 @@ pub(super) fn tell(reviewed: &Reviewed) {
     }
 }
 
-/// Ends what users who changed have open by their passwords.
+/// Ends the streams that changed users have opened with their passwords (Basic).
 async fn review_basic(operations: Arc<Operations>, due: Arc<Due>) {
     let shared = &operations.gateway.shared;
     let mut is_done = true;
@@ -166,8 +181,8 @@ async fn review_basic(operations: Arc<Operations>, due: Arc<Due>) {
     }
 }
 
-/// Removes the first password's file when it is of no use: looked at from the start on, since
-/// users may have changed while no gateway ran.
+/// Removes the file with the first password when it is of no use. It looks once at the beginning,
+/// since users may have changed while no gateway was running, and then after every change.
 async fn forget_passwords(operations: Arc<Operations>, due: Arc<Due>) {
     loop {
         forget_first_password(&operations).await;
@@ -175,6 +190,7 @@ async fn forget_passwords(operations: Arc<Operations>, due: Arc<Due>) {
     }
 }
 
+/// Rotates and removes keys when their time has come, and audits every step.
 async fn maintain_keys(operations: Arc<Operations>) {
     let shared = &operations.gateway.shared;
     loop {
@@ -187,12 +203,15 @@ async fn maintain_keys(operations: Arc<Operations>) {
     }
 }
 
-/// Fetches other issuers' keys before they are needed, first as soon as the gateway serves.
+/// Fetches the keys of external issuers before they are needed; the first time as soon as the
+/// gateway serves. A token is then not delayed by a fetch. The verifier says when the next key set
+/// is due.
 async fn refresh_issuers(operations: Arc<Operations>) {
     let clock = &operations.gateway.shared.clock;
     loop {
         let verifier = operations.gateway.generation().verifier.clone();
         let due = verifier.refresh(clock.now()).await;
+        // The verifier is released during the wait, so that a reload can drop the old one.
         drop(verifier);
         let due = async {
             match due {
@@ -204,12 +223,12 @@ async fn refresh_issuers(operations: Arc<Operations>) {
     }
 }
 
-/// Asks again about tokens whose good verdicts are about to end, each by itself: one issuer that is
-/// slow keeps no other's waiting.
+/// Asks again about tokens whose positive verdicts are about to expire. Each is asked on its own: a
+/// slow issuer must not delay the questions to another one.
 async fn renew_verdicts(operations: Arc<Operations>, stop: CancellationToken) {
     loop {
         let verifier = operations.gateway.generation().verifier.clone();
-        // A reload hands the questions on, but may change who is asked.
+        // A reload hands the questions on, but may change the issuer that is asked.
         let due = tokio::time::timeout(NEW_ISSUERS, verifier.renewals()).await;
         for renewal in due.unwrap_or_default() {
             let now = operations.gateway.shared.clock.now();
@@ -218,13 +237,14 @@ async fn renew_verdicts(operations: Arc<Operations>, stop: CancellationToken) {
     }
 }
 
-/// Ends what sessions have open that are over without anybody's doing: nobody refreshed them.
+/// Ends the streams of sessions that have expired because nobody refreshed them. Sessions that
+/// somebody ends are handled at that moment.
 async fn end_streams(operations: Arc<Operations>) {
     let shared = &operations.gateway.shared;
     loop {
         shared.clock.sleep(IDLED_OUT).await;
         for session in shared.ends.streams.sessions() {
-            // A store that cannot say leaves them as they are.
+            // If the store cannot answer, the streams stay as they are.
             if let Ok(None) = shared.store.find(session, shared.clock.now()).await {
                 shared.ends.streams.end(session);
             }
@@ -232,6 +252,8 @@ async fn end_streams(operations: Arc<Operations>) {
     }
 }
 
+/// Removes entries that have expired. Without this, each of these memories would grow up to its
+/// bound.
 async fn sweep(operations: Arc<Operations>) {
     let shared = &operations.gateway.shared;
     loop {

@@ -1,17 +1,21 @@
-//! What a crash must not leave behind: the memory of this process holds passwords and keys.
+//! Forbids core dumps: the memory of this process contains passwords and keys, and a crash must not
+//! leave it in a file.
+//!
+//! `cli` calls this at the start, unless `[process] core_dumps` allows dumps.
 
 use std::io;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// Has the kernel write no core of this process (soft and hard limit 0, so that nothing in it can
-/// raise it again), and lets no process of the same user read its memory (prctl(2),
-/// PR_SET_DUMPABLE).
+/// Makes the kernel write no core file of this process. The soft and the hard limit are set to 0,
+/// so that nothing in the process can raise them again. Processes of the same user are kept from
+/// reading its memory as well (`prctl(2)`, PR_SET_DUMPABLE).
 ///
 /// # Errors
-/// When the system refuses.
+/// The system's error, if it refuses.
 pub fn forbid_core_dumps() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    // A handler of cores (`|` in core_pattern) is not bound by the limit, but by this.
+    // A program that handles core dumps (`|` in `core_pattern`) gets them whatever the limit is,
+    // but not those of a process that is not dumpable.
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }

@@ -1,9 +1,9 @@
-//! The first user of a fresh installation, and the file that holds their password until they have
+//! The first user of a new installation, and the file with their password until they choose
 //! another.
 //!
-//! They are made when nothing but reading is left to fail, and taken back if that fails: their
-//! password is told once, at the end of a start, so a start that did not come to its end must not
-//! leave anybody behind whose password nobody has.
+//! The user is made when only reading can still fail, and is removed if that fails. The password is
+//! shown once, at the end of a start. A start that does not reach its end must therefore leave no
+//! user behind, since nobody would know the password.
 
 use std::fs;
 use std::io;
@@ -15,10 +15,11 @@ use crate::config::{Config, UserSourceKind};
 use crate::secret::SecretString;
 use crate::users::{self, BootstrapError, Checked, FIRST_NAME, Lookup, Name};
 
-/// The password's file in the state folder, where there was no terminal to show it on.
+/// The name of the file with the first password, in the state folder. It is written if there was no
+/// terminal to show the password on.
 pub const FIRST_PASSWORD: &str = "first-password";
 
-/// The user made at first start.
+/// The user that the first start has made.
 #[derive(Debug, Clone)]
 pub struct FirstUser {
     pub name: String,
@@ -28,20 +29,23 @@ pub struct FirstUser {
 }
 
 impl FirstUser {
-    /// Takes them back where their password could not be told: the next start makes another.
+    /// Removes the user again, because their password could not be shown. The next start makes
+    /// another one.
     ///
     /// # Errors
-    /// When the users file cannot be removed.
+    /// If the file of users cannot be removed.
     pub fn remove(&self) -> io::Result<()> {
         fs::remove_file(&self.file)
     }
 }
 
-/// A first user as long as the start may still fail: dropped, they are taken back.
+/// A first user while the start may still fail. Dropping it removes the user. A failure to remove
+/// the file is logged, because somebody has to do it then.
 pub(super) struct NewUser(Option<FirstUser>);
 
 impl NewUser {
-    /// Makes the users file that is missing, where the configuration asks for it.
+    /// Makes the missing file of users, if the configuration asks for it. At most one user is made
+    /// in a start. `None` inside means that there was nothing to make.
     pub(super) fn make(config: &Config) -> Result<Self, BootstrapError> {
         for source in &config.users {
             let UserSourceKind::File { path, bootstrap: true, .. } = &source.kind else { continue };
@@ -53,7 +57,7 @@ impl NewUser {
         Ok(Self(None))
     }
 
-    /// The start came to its end: whoever was made stays.
+    /// The start has reached its end: the user stays.
     pub(super) fn keep(mut self) -> Option<FirstUser> {
         self.0.take()
     }
@@ -70,13 +74,15 @@ impl Drop for NewUser {
     }
 }
 
-/// Removes the password's file once it opens nothing any more: it was changed, or the user is
-/// gone. Costs one hash, and only while there is such a file.
+/// Removes the file with the first password when the password opens nothing any more: it was
+/// changed, or the user is gone. This costs one password hash, and only while the file exists.
 pub(super) async fn forget_first_password(operations: &Arc<Operations>) {
     let generation = operations.gateway.generation();
     let file = generation.config.state.dir.join(FIRST_PASSWORD);
     let Ok(held) = fs::read_to_string(&file) else { return };
     let made = generation
+        // Only the source that makes first users is asked. The password must not be tried on a user
+        // of the same name in another source.
         .config
         .users
         .iter()
@@ -88,7 +94,7 @@ pub(super) async fn forget_first_password(operations: &Arc<Operations>) {
     let checked = users.check(&sources, (&name, &Lookup::default()), &password, None).await;
     let removed = match checked {
         Ok(Checked::Wrong { .. } | Checked::Unknown) => fs::remove_file(&file),
-        // Still theirs, or nobody can say now.
+        // The password is still in use, or the source cannot be asked at the moment.
         Ok(Checked::Right { .. }) | Err(_) => return,
     };
     let file = file.display();

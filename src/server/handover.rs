@@ -1,10 +1,10 @@
-//! From one gateway to the next: who starts while another still ends waits for what only one of
-//! them can have, the addresses and the store.
+//! The handover from one gateway to the next. A gateway that starts while another one is still
+//! ending waits for the two things that only one of them can have: the addresses and the store.
 //!
-//! A gateway that drains closes its listeners and then gives up its store, however long its last
-//! requests take; from then on nothing is in its successor's way. One that does not drain is no
-//! predecessor but a mistake, and is told as such without much waiting. Which it is, is asked on
-//! the admin socket of the state folder that both name.
+//! A gateway that drains closes its listeners and then its store, however long its last requests
+//! take. From then on nothing prevents its successor from starting. A gateway that does not drain
+//! is no predecessor but a mistake, which is reported after a short wait. Which of the two it is,
+//! is asked over the admin socket in the state folder.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,25 +21,27 @@ use crate::listener::{self, BindOptions, Bound};
 use crate::runtime::Threads;
 use crate::session::{EmbeddedStore, OpenError};
 
-/// For a signal that is on its way: who sends it and starts the next has not waited for it.
+/// How long to wait for a gateway that does not drain yet: the signal to end it may still be on its
+/// way. A service manager starts the new one without waiting for the old one to react.
 const NOT_DRAINING: Duration = Duration::from_secs(2);
-/// From the end of `drain_delay`: closing listeners and store takes milliseconds.
+/// How long to wait after `drain_delay`. Closing listeners and store takes milliseconds.
 const DRAINING: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// It answers from memory, or it is stuck.
+/// The other gateway answers from memory; if it does not answer in this time, it is stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// What only one gateway can have at a time.
+/// The things that only one gateway can have at a time. Opening them is what a start waits for;
+/// everything else can exist twice.
 pub(super) struct Possessions {
     pub(super) bound: Bound,
     pub(super) admin: Option<TcpDoor>,
     pub(super) store: Arc<EmbeddedStore>,
 }
 
-/// Opens the addresses, then the store.
+/// Opens the addresses, then the store, waiting for a predecessor if there is one.
 ///
-/// Clients who connect from then on wait in the sockets' queues for as long as the rest of the
-/// start takes: that is better than to be refused.
+/// From the opening of the addresses on, clients who connect wait in the sockets' queues for the
+/// rest of the start. That is better than being refused.
 pub(super) fn take_over(
     config: &Config,
     options: &Options,
@@ -54,6 +56,8 @@ pub(super) fn take_over(
     let since = Instant::now();
     let mut sockets = None;
     let mut is_told = false;
+    // Opening is tried again and again, because the kernel and the store's lock give no signal when
+    // the predecessor lets go.
     loop {
         let opened = open(config, options, &binding, &mut sockets);
         let error = match opened {
@@ -62,16 +66,20 @@ pub(super) fn take_over(
             Err(error) => return Err(error),
         };
         let socket = config.state.dir.join(admin::SOCKET);
+        // The predecessor is asked in every round, because it may begin to drain while this start
+        // waits.
         let patience = match ask(threads, &socket) {
             Predecessor::Draining => config.process.drain_delay.saturating_add(DRAINING),
             Predecessor::AtWork => NOT_DRAINING,
-            // It may be at its very end.
+            // The predecessor may be at its very end: the admin socket is closed, and the store is
+            // not yet.
             Predecessor::Silent if matches!(error, StartError::Store(_)) => NOT_DRAINING,
-            // The address is somebody else's.
+            // The address belongs to another program, and waiting would not help.
             Predecessor::Silent => return Err(error),
         };
         if since.elapsed() >= patience {
-            // The state folder is what the two have in common: the address follows from it.
+            // The report names the state folder, which both gateways have in common; the address is
+            // only a consequence.
             return Err(OpenError::InUse { path: store_path(config) }.into());
         }
         if !std::mem::replace(&mut is_told, true) {
@@ -83,8 +91,8 @@ pub(super) fn take_over(
 
 type Sockets = (Option<TcpDoor>, Bound);
 
-/// One try. Sockets that were opened are kept for the next, or clients who have found them would
-/// be cut off.
+/// One attempt. Sockets that were opened are kept for the next attempt: clients who have connected
+/// to them would otherwise be cut off.
 fn open(
     config: &Config,
     options: &Options,
@@ -104,6 +112,8 @@ fn open(
     }
 }
 
+/// True if another process has an address or the store, so that waiting may help. Every other error
+/// is final, for example a missing permission.
 fn is_in_use(error: &StartError) -> bool {
     match error {
         StartError::Bind(error) => error.is_in_use(),
@@ -112,7 +122,8 @@ fn is_in_use(error: &StartError) -> bool {
     }
 }
 
-/// Whoever has the state folder.
+/// The state of the gateway that has the state folder.
+/// It ends: it answers that it drains.
 enum Predecessor {
     Draining,
     AtWork,

@@ -1,8 +1,8 @@
-//! The signing keys of a configuration: the ring that a start opens, and what `check` says of a
-//! folder of the operator's before one.
+//! The signing keys of a configuration: the key ring that a start opens, and the faults of an
+//! operator's folder that `check` reports before a start.
 //!
-//! A folder that the gateway manages is made and filled by `open`; nothing about it can be wrong
-//! before.
+//! A folder that the gateway manages is created and filled by `open`, so nothing can be wrong with
+//! it beforehand. Nothing here prints or logs a key.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crate::config::Config;
 use crate::gateway;
 use crate::token::{KeyRing, unsigned_algorithms};
 
-/// Opens the ring; says for whom a key is missing where the operator manages the folder.
+/// Opens the key ring. If the operator manages the folder, a missing key is reported together with
+/// the login that needs it. Warnings of the ring, such as a file that was left out, are logged.
 pub(super) fn open(config: &Config, clock: &Clock) -> Result<Arc<KeyRing>, StartError> {
     if let Some(first) = check_keys(config, clock.now()).into_iter().next() {
         return Err(first);
@@ -26,7 +27,8 @@ pub(super) fn open(config: &Config, clock: &Clock) -> Result<Arc<KeyRing>, Start
     Ok(ring)
 }
 
-/// What a start would say of a folder of keys that the operator manages.
+/// The faults that a start would report for a folder of keys that the operator manages. A missing
+/// key is a fault, because a login without a key could issue no tokens.
 pub(super) fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
     if config.token.keys.is_none() {
         return Vec::new();
@@ -37,8 +39,9 @@ pub(super) fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
     };
     let logins =
         config.logins.iter().map(|login| (format!("login `{}`", login.name), login.algorithm));
+    // Each login without a key is named, so that one check shows all that is missing.
     let logins: Vec<_> = logins.filter(|(_, algorithm)| missing.contains(algorithm)).collect();
-    // Tokens for upstreams are signed with it, and no login may have to be.
+    // Tokens for upstreams are signed with the algorithm of `[token]`, even if no login uses it.
     let general = Some(("[token]".to_owned(), config.token.algorithm)).filter(|(_, algorithm)| {
         missing.contains(algorithm) && logins.iter().all(|(_, named)| named != algorithm)
     });
@@ -52,7 +55,7 @@ pub(super) fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
         .collect()
 }
 
-/// What is missing and what would be accepted.
+/// The text of the error: what is missing, and what would be accepted.
 pub(super) fn remedy(needed_by: &str, algorithm: Algorithm, folder: &Path) -> String {
     let (name, folder) = (algorithm.as_str(), folder.display());
     let kind = match algorithm {

@@ -1,7 +1,9 @@
-//! A gateway started in this process: the command line's `run` and every test use it.
+//! A gateway in this process. The command `run` and every test start one in the same way.
 //!
-//! `start` opens everything in the order that is safe (keys, store, users, sessions compared
-//! with their users) and accepts the first connection last. `Running` reloads, drains and tells.
+//! `start` opens everything in the safe order (keys, store, users, sessions compared with their
+//! users) and accepts the first connection last. `Running` is the handle to the gateway: it reloads
+//! it, drains it and answers questions about it. Nothing here is global, so a process may run
+//! several.
 
 mod announce;
 mod background;
@@ -40,28 +42,30 @@ use crate::session::Faults;
 use crate::telemetry::log_format::LogFormatSwitch;
 use crate::telemetry::sink::Captured;
 
-/// What is not in the configuration.
+/// The parameters of a start that are not in the configuration. `Default` is a gateway with the
+/// system's clock, which cannot be reloaded.
 #[derive(Debug, Default)]
 pub struct Options {
     pub clock: Clock,
-    /// Start with an empty store although signing keys exist.
+    /// Start with an empty store although signing keys exist, which would otherwise be refused.
     pub new_state: bool,
-    /// Keep access and audit lines in memory instead of where `[log]` says.
+    /// Keep access and audit lines in memory, instead of writing them where `[log]` says. For
+    /// tests.
     pub capture_logs: bool,
     /// Sockets that the process was started with.
     pub descriptors: Descriptors,
-    /// Makes the store's disk fail when a test says so.
+    /// Makes the disk of the store fail at the command of a test.
     pub store_faults: Option<Arc<Faults>>,
-    /// How long the start waits for sources that say whether the users of live sessions are as
-    /// they were; `None`: ten seconds.
+    /// How long the start waits for sources, to compare the users of live sessions; `None`: ten
+    /// seconds.
     pub review_for: Option<Duration>,
-    /// How to read the configuration again; `None`: it cannot be reloaded.
+    /// How the configuration is read again; `None`: it cannot be reloaded.
     pub source: Option<ConfigSource>,
-    /// Changes the form of the diagnostics; `None`: a reload leaves it as it is.
+    /// Changes the format of the diagnostics; `None`: a reload leaves it as it is.
     pub log_format: Option<LogFormatSwitch>,
 }
 
-/// A gateway that serves.
+/// A running gateway. Dropping it without `drain` cuts everything that is open.
 #[derive(Debug)]
 pub struct Running {
     threads: Threads,
@@ -73,30 +77,33 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where clients connect, in the order of the configuration; unix sockets have none.
+    /// The addresses of the listeners, in the order of the configuration; unix sockets are left
+    /// out.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.operations.listening.addresses().iter().filter_map(Address::tcp).collect()
     }
 
-    /// Where operators connect, if not only on the unix socket.
+    /// The TCP address for probes and metrics, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.operations.probes.address()
     }
 
-    /// The operators' unix socket.
+    /// The path of the admin socket.
     pub fn admin_socket(&self) -> &std::path::Path {
         &self.admin_socket
     }
 
-    /// The user made at this start, if it was the first; once told, nothing here remembers them.
+    /// The first user, if this start has made one. After this call the password is not remembered
+    /// here any more.
     pub fn take_first_user(&mut self) -> Option<FirstUser> {
         self.first_user.take()
     }
 
-    /// Reads another configuration and puts it to work. Blocks on the disk.
+    /// Reads another configuration and puts it into effect. Blocks on the disk. `read` is called
+    /// once, on the calling thread. The answer names the keys that wait for a restart.
     ///
     /// # Errors
-    /// The last good one stays in effect.
+    /// If anything fails; the last good configuration stays in effect.
     pub fn reload(
         &self,
         read: impl FnOnce() -> Result<Config, String>,
@@ -104,35 +111,38 @@ impl Running {
         self.operations.reload(read)
     }
 
-    /// Opens the log files anew, after a rotation.
+    /// Opens the log files again, after a rotation.
     pub fn reopen_logs(&self) {
         for sink in &self.operations.sinks {
             sink.reopen();
         }
     }
 
-    /// Access lines, where they are captured.
+    /// The access log, if it is captured; else empty.
     pub fn access_lines(&self) -> String {
         self.captured.as_ref().map(|(access, _)| access.text()).unwrap_or_default()
     }
 
-    /// Audit lines, where they are captured.
+    /// The audit log, if it is captured; else empty.
     pub fn audit_lines(&self) -> String {
         self.captured.as_ref().map(|(_, audit)| audit.text()).unwrap_or_default()
     }
 
-    /// Returns when the gateway cannot go on by itself.
+    /// Returns when the gateway cannot go on, because a worker thread has ended. The caller should
+    /// end the process; a service manager then starts another one.
     pub async fn failed(&self) {
         self.threads.worker_lost().await;
     }
 
-    /// Stops in order: health says 503, then no new connections, then the store is left to a
-    /// successor, then a bounded wait for what is open, then the logs are closed.
+    /// Stops the gateway in order: the health path answers 503; then no new connections are
+    /// accepted; then the store is given up, so that a successor can have it; then open requests
+    /// get a bounded time; then the logs are closed.
     pub async fn drain(self) {
         self.drain_until(std::future::pending()).await;
     }
 
-    /// The same, but waits for nothing any more once `cut` returns.
+    /// Stops the gateway in the same order, but waits for nothing any more once `cut` has
+    /// completed.
     pub async fn drain_until(self, cut: impl Future<Output = ()>) {
         let process = self.operations.gateway.generation().config.process.clone();
         let (delay, limit) = (process.drain_delay, process.drain_timeout);
@@ -143,12 +153,16 @@ impl Running {
             let idle = async {
                 self.operations.listening.drain().stopped_accepting().await;
                 self.give_up_store().await;
+                // The store is given up before open requests are awaited: a download of an hour
+                // must not keep the successor from starting.
                 self.threads.idle().await;
             };
             if tokio::time::timeout(limit, idle).await.is_err() {
                 tracing::warn!(?limit, "requests and tunnels that were still open are cut");
             }
         };
+        // When `cut` comes first, the listeners still stop accepting. Requests in progress are cut
+        // with the threads.
         tokio::select! {
             () = orderly => {}
             () = cut => self.operations.listening.drain().start(),
@@ -157,15 +171,18 @@ impl Running {
         if closing.await.is_err() {
             tracing::error!("the store does not close: what it was asked for last may be lost");
         }
+        // The admin socket is the last to close, so that a successor can see until the end that
+        // this gateway drains.
         self.stop.cancel();
         for sink in &self.operations.sinks {
             sink.close();
         }
     }
 
-    /// Lets go of the store, and of what only one gateway can have or should do: the admin
-    /// address, reviews of sessions, the rotation of keys. From here on whoever needs the store
-    /// is told to come back in a second; tokens are verified on, and revocations hold.
+    /// Gives up the store and everything that only one gateway can have or should do: the admin
+    /// address, reviews of sessions, the rotation of keys. From now on, requests that need the
+    /// store are told to come back in a second. Tokens are still verified, and revocations still
+    /// hold.
     async fn give_up_store(&self) {
         self.operations.given_up.cancel();
         self.operations.gateway.shared.store.close().await;

@@ -1,6 +1,9 @@
-//! What the configuration relies on elsewhere, asked over the network before a start: by the
-//! connectors that the running gateway has, and with no credential but those it would connect with
-//! itself. Everything at once, and nothing for longer than it may take.
+//! Asks the servers on which a configuration relies, over the network, before a start (`check
+//! --online`).
+//!
+//! Every question uses the connector that the running gateway would use, and no credential but the
+//! one that it would connect with. All questions run at the same time, and each of them is limited
+//! in time. Nothing is changed anywhere, and no user's password is sent.
 
 use std::io;
 use std::net::IpAddr;
@@ -25,15 +28,15 @@ use crate::text::error_chain;
 use crate::upstream::Pool;
 use crate::users;
 
-/// Asked at the same time.
+/// Upper bound on questions at the same time.
 const PARALLEL: usize = 64;
-/// The whole takes no longer than so many time limits.
+/// Upper bound on the whole, as a multiple of the limit for one question.
 const ROUNDS: u32 = 4;
 const UNRESOLVED: &str = "correct the name, or this machine's resolver (/etc/resolv.conf)";
-/// Addresses of one name that are shown.
+/// Upper bound on the addresses of one name that are shown.
 const SHOWN: usize = 4;
 
-/// What kind of party is asked.
+/// The kind of party that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party {
     Name,
@@ -47,7 +50,7 @@ pub enum Party {
 }
 
 impl Party {
-    /// As a verdict names it.
+    /// The name of the kind in a verdict.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Name => "dns",
@@ -61,13 +64,14 @@ impl Party {
         }
     }
 
-    /// What an operator can do.
+    /// Advice for the operator, chosen by the kind of party and by words in the cause. It is a
+    /// static text, so nothing that a server has sent can get into it.
     fn remedy(self, cause: &str) -> &'static str {
         if cause.contains("certificate") {
             return "name the authority that signed it with `ca`, or the server by a name that is in \
                     its certificate";
         }
-        // The system's words, and those of an upstream's pool.
+        // The words of the system's resolver, and those of an upstream's pool.
         let unresolved = ["lookup address", "could not be resolved"];
         if unresolved.iter().any(|words| cause.contains(words)) {
             return UNRESOLVED;
@@ -88,35 +92,40 @@ impl Party {
     }
 }
 
-/// What came of asking one party.
+/// The result of asking one party. A failure is no error of the check: a server that is down now
+/// may be up when the gateway starts.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     pub party: Party,
-    /// The name, address or URL that was asked; without credentials.
+    /// The name, address or URL that was asked, without credentials.
     pub whom: String,
-    /// The key that names it.
+    /// The key of the configuration that names it.
     pub at: KeyPath,
     pub took: Duration,
-    /// What was seen, or why nothing was.
+    /// The observation, or the reason why there is none.
     pub outcome: Result<String, String>,
 }
 
 impl Verdict {
-    /// What can be done about a failure.
+    /// Advice about a failure; `None` if there was none.
     pub fn remedy(&self) -> Option<&'static str> {
         self.outcome.as_ref().err().map(|cause| self.party.remedy(cause))
     }
 }
 
-/// Asks everybody whom the configuration names; `limit` is for each.
+/// Asks every party that the configuration names. `limit` applies to each of them. The verdicts
+/// have the order of the configuration, whatever the order of the answers is. The call blocks until
+/// the last answer or limit.
 ///
 /// # Errors
-/// When the system gives no threads to ask with.
+/// If the system provides no threads.
 pub fn ask_network(config: &Config, limit: Duration) -> io::Result<Vec<Verdict>> {
     let threads = Threads::start(1, 2)?;
     let back_room = threads.back_room();
     let questions = Questions::of(config, back_room);
     Ok(back_room.handle().block_on(async {
+        // With many parties, some wait for a free place. The limit for the whole keeps a check from
+        // taking minutes when every server is down.
         let end = Instant::now() + limit * ROUNDS;
         let asking = questions.into_iter().map(|question| question.ask(limit, end));
         stream::iter(asking).buffered(PARALLEL).collect().await
@@ -133,10 +142,12 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// The verdict, within `limit` and before `end`.
+    /// Asks, within `limit` and before `end`. The cause of a failure is put on one line.
     async fn ask(self, limit: Duration, end: Instant) -> Verdict {
         let Self { party, whom, at, asking } = self;
         let began = Instant::now();
+        // The time counts from the moment at which this question is asked, not from the beginning
+        // of the check.
         let outcome = match timeout_at(end.min(began + limit), asking).await {
             Ok(outcome) => outcome,
             Err(_) if began + limit <= end => Err(format!("no answer within {limit:?}")),
@@ -148,7 +159,8 @@ impl Question<'_> {
     }
 }
 
-/// A host that is named somewhere, to be resolved once.
+/// A host that the configuration names, to be resolved once however often it is named. A name that
+/// cannot be resolved then has a verdict of its own.
 struct NamedHost {
     host: String,
     at: KeyPath,
@@ -161,7 +173,8 @@ struct Questions<'a> {
 }
 
 impl<'a> Questions<'a> {
-    /// Every question there is: names first, then the others in the order of the sections.
+    /// All questions: first the names, then the other parties in the order of the sections. Parts
+    /// of the configuration that are files only have no question.
     fn of(config: &'a Config, back_room: &'a BackRoom) -> Vec<Question<'a>> {
         let mut questions = Self { back_room, hosts: Vec::new(), list: Vec::new() };
         for (number, source) in config.users.iter().enumerate() {
@@ -182,7 +195,7 @@ impl<'a> Questions<'a> {
         self.list.push(Question { party, whom, at, asking });
     }
 
-    /// Notes a host for the resolver, unless it is an address or was noted.
+    /// Adds a host for the resolver, unless it is an address or was added before.
     fn host(&mut self, host: &str, at: &KeyPath) {
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let is_address = bare.parse::<IpAddr>().is_ok();
@@ -270,7 +283,7 @@ impl<'a> Questions<'a> {
     }
 
     fn upstream(&mut self, upstream: &'a crate::config::Upstream, at: &KeyPath) {
-        // What cannot be built, a start refuses.
+        // A pool that cannot be built is refused by a start as well, and reported there.
         let Ok(pool) = Pool::build(upstream, 1, &Clock::default()) else { return };
         for (number, server) in upstream.servers.iter().enumerate() {
             let at = at.key("servers").index(number);
@@ -295,7 +308,7 @@ fn section(name: &str, number: usize) -> KeyPath {
     KeyPath::default().key(name).index(number)
 }
 
-/// What a name stands for, as the system's resolver says it.
+/// The question for the addresses of a name, to the system's resolver.
 fn resolution<'a>(named: NamedHost) -> Question<'a> {
     let NamedHost { host, at } = named;
     let name = host.clone();

@@ -1,6 +1,9 @@
-//! Opening everything in the order that is safe: what another may have (addresses, store) first,
-//! whoever is made once (the first user) when only reading is left, sessions compared with their
-//! users before the first connection is accepted.
+//! Opens everything that a gateway needs, in the safe order.
+//!
+//! Things that another process may have (addresses, store) come first. The first user, who is made
+//! only once, comes when only reading can still fail. Sessions are compared with their users before
+//! the first connection is accepted. A start that fails leaves nothing running and nothing half
+//! made.
 
 use std::fs;
 use std::io;
@@ -36,14 +39,15 @@ use crate::telemetry::sink::{Captured, Sink};
 use crate::token::KeyError;
 use crate::users::{self, BootstrapError, PasswordPool};
 
-/// So long everybody waits at a start for those whose users are still to be looked at.
+/// How long a start waits for the sources of users, while sessions are compared with their users.
+/// All clients wait during this time.
 const REVIEW_FOR: Duration = Duration::from_secs(10);
 
-/// Refusals that floods wait for: more streams than an attack has that is worth the name, a few
-/// KiB each. One client may have an eighth.
+/// Upper bound on refusals that are delayed during a flood: more streams than a serious attack has,
+/// at a few KiB each. One client may use an eighth.
 const HELD_BACK: usize = 32_768;
 
-/// Why a gateway did not start.
+/// The reason why a gateway did not start. Each message names the setting or the file to change.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(
@@ -103,7 +107,9 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// True where the configuration, or a file it names, has to be changed first.
+    /// True if the configuration, or a file that it names, has to be changed before another
+    /// attempt. The command line then ends with another exit code. All other errors may go away by
+    /// themselves, so a service manager may try again.
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
@@ -119,32 +125,38 @@ impl StartError {
     }
 }
 
-/// Starts a gateway. Blocks, on the disk among others: not to be called on a runtime's thread.
+/// Starts a gateway. The call blocks, on the disk among others, so it must not be made on a thread
+/// of a runtime.
 ///
 /// # Errors
-/// Nothing is left running.
+/// See `StartError`. Nothing is left running.
 pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     if let Err(error) = listener::raise_nofile() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
+    // The folder comes first: the lock of the store, the keys and the admin socket are in it.
     make_folder(&config)?;
     let threads = Threads::start(config.process.workers, config.process.back_room)
         .map_err(StartError::Threads)?;
     let (sinks, captured) = open_sinks(&config, options.capture_logs)?;
-    // Whatever somebody else may have comes first, and whoever is made once comes last.
+    // Things that another process may have are opened first, and the user who is made only once
+    // comes last.
     let Possessions { bound, admin, store } = take_over(&config, &options, &threads)?;
+    // The admin socket is bound only after the store is locked. A second gateway, started by
+    // mistake, would otherwise take the socket away from the first one.
     let socket = SocketDoor::bind(&config)?;
     let new_user = NewUser::make(&config)?;
     let shared = open(&config, &options, &threads, (&store, &sinks))?;
     let gateway = Arc::new(Gateway::new(shared, config)?);
     let generation = gateway.generation();
     let config = &generation.config;
-    // Users may have changed while nobody looked: their sessions end before anyone is let in.
+    // Users may have changed while no gateway was running. The sessions of changed users end before
+    // anyone is let in; otherwise a disabled user could go on with an old session.
     let budget = Some(options.review_for.unwrap_or(REVIEW_FOR));
     let review = review_sessions(&generation.services, None, budget, options.clock.now());
     let reviewed = threads.back_room().handle().block_on(review)?;
     background::tell(&reviewed);
-    // Nor is anyone sent to a server that is known to be down.
+    // Nor is a request sent to a server that is already known to be down.
     threads.back_room().handle().block_on(generation.checked_once());
     let listening = listen(bound, &threads, &gateway);
     let (given_up, stop) = (CancellationToken::new(), CancellationToken::new());
@@ -161,6 +173,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     });
     socket.serve(&operations, &stop).map_err(StartError::Threads)?;
     operations.probes.replace(admin, &operations).map_err(StartError::Threads)?;
+    // Background tasks start when clients are served already: none of them is needed for the first
+    // request.
     background::start(&operations, reviewed);
     announce(config, &listening, operations.probes.address());
     Ok(Running {
@@ -173,6 +187,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     })
 }
 
+/// Opens the parts that outlive a reload: keys, hashing threads, counters. The store and the sinks
+/// were opened before. If it fails, the caller drops what was opened before.
 fn open(
     config: &Config,
     options: &Options,
@@ -204,6 +220,7 @@ fn open(
     })
 }
 
+/// Accepts connections from now on, and passes each request to the pipeline.
 fn listen(bound: Bound, threads: &Threads, gateway: &Arc<Gateway>) -> Arc<Listening> {
     let gateway = gateway.clone();
     listener::serve(bound, threads, move |worker, client, request| {
@@ -213,6 +230,8 @@ fn listen(bound: Bound, threads: &Threads, gateway: &Arc<Gateway>) -> Arc<Listen
 
 type Sinks = ([Sink; 2], Option<(Captured, Captured)>);
 
+/// Opens the access log and the audit log, or captures both in memory for a test. The error names
+/// the log that cannot be written.
 fn open_sinks(config: &Config, capture: bool) -> Result<Sinks, StartError> {
     if capture {
         let ((access, seen), (audit, audited)) = (Sink::captured(), Sink::captured());
@@ -228,7 +247,8 @@ fn open_sinks(config: &Config, capture: bool) -> Result<Sinks, StartError> {
     Ok(([open("access", &config.log.access)?, open("audit", &config.log.audit)?], None))
 }
 
-/// Opened before the keys are made: a store that is missing while there are keys is refused.
+/// Opens the store. This comes before the keys are made: keys without a store are a sign that the
+/// store was lost, and with it the revocations. Such a start is refused.
 pub(super) fn open_store(
     config: &Config,
     options: &Options,
@@ -242,7 +262,8 @@ pub(super) fn open_store(
         leeway: config.token.leeway,
         longest_access: gateway::longest_access(config),
         ids: id_rules(config),
-        // Keys that the operator manages say nothing of an earlier start.
+        // The operator's own keys exist before the first start, so they are no sign of an earlier
+        // one.
         keys_exist: keys_exist && config.token.keys.is_none(),
         new_state: options.new_state,
         backend_faults: options.store_faults.clone(),
@@ -257,7 +278,7 @@ fn id_rules(config: &Config) -> IdRules {
     IdRules::new(config.users.iter().map(|source| (source.name.clone(), source.id_rule())))
 }
 
-/// What a start would say of a source of users.
+/// The fault that a start would report for a source of users; for `check`. The file is only read.
 pub(super) fn check_users(source: &config::UserSource) -> Result<(), BuildError> {
     users::check(source).map_err(|error| gateway::cannot_open(source, error))
 }

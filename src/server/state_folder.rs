@@ -1,5 +1,9 @@
-//! The state folder: made for its owner alone, or tightened to that, because keys and the store
-//! lie in it. Only the group of `[admin] socket` may pass through it.
+//! Makes the state folder, or restricts an existing one: only its owner may use it, because the
+//! signing keys and the store are in it.
+//!
+//! The only exception is the group of `[admin] socket`, which may pass through the folder to the
+//! socket. A folder that was open to others is closed with a warning, since its contents may have
+//! been read before.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -14,7 +18,9 @@ use crate::config::{Config, SocketGroup};
 
 const OWNER_ONLY: u32 = 0o700;
 
-/// Makes the state folder, or takes from others whatever they may do in one that is there.
+/// Creates the state folder, or takes away the permissions that others have on an existing one. The
+/// error is `State` if the folder cannot be used, and `AdminGroup` if it cannot be given to the
+/// group. A folder that cannot be restricted is only warned of.
 pub(super) fn make_folder(config: &Config) -> Result<(), StartError> {
     let path = config.state.dir.as_path();
     let failed = |source| StartError::State { path: path.to_owned(), source };
