@@ -1,7 +1,8 @@
-//! The commands of the admin socket, from a request to a value.
+//! The commands of the admin socket: from a request to a value.
 //!
-//! A request either is exactly one command or is refused with its reason: an unknown parameter
-//! or field is an error, because a misspelt `user` must never come to mean everybody.
+//! A request is exactly one command, or it is refused with the reason. An unknown parameter or
+//! field is an error, because a misspelt `user` must never come to mean all users. Nothing is
+//! carried out here; `operations` does that.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::identity::SessionId;
 use crate::secret::SecretString;
 
-/// What an operator asks for.
+/// A command of an operator. Each variant names its request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AdminCommand {
     /// `GET /status`
@@ -113,7 +114,8 @@ struct BackupTo {
 }
 
 impl AdminCommand {
-    /// The command of a request, or the status and text to refuse it with.
+    /// The command of a request. The error is the status and the text to refuse the request with.
+    /// The query and the body must fit the path exactly. A body is JSON.
     pub fn parse(
         method: &Method,
         path: &str,
@@ -125,6 +127,8 @@ impl AdminCommand {
         if segments.as_slice() == ["sessions"] {
             return sessions(method, query);
         }
+        // `sessions` is the only path with a query. On all others a query is a mistake, and may be
+        // a misplaced restriction.
         if query.is_some_and(|query| !query.is_empty()) {
             return Err(bad("this path takes no query"));
         }
@@ -174,7 +178,8 @@ impl AdminCommand {
             ["users", "imported"] if get => Ok(Self::ListImported),
             ["store", "backup"] if post => {
                 let BackupTo { path } = required(body)?;
-                // The gateway's working folder is not the operator's.
+                // The gateway's working folder is another one than the operator's, so a relative
+                // path would end up somewhere else.
                 let path = Some(path).filter(|path| path.is_absolute());
                 Ok(Self::Backup { path: path.ok_or_else(|| bad("path must be absolute"))? })
             }
@@ -183,6 +188,7 @@ impl AdminCommand {
     }
 }
 
+/// The commands about sessions. Ending all sessions needs an explicit `all=true`.
 fn sessions(method: &Method, query: Option<&str>) -> Result<AdminCommand, Refused> {
     let (mut user, mut source, mut all) = (None, None, None);
     for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -192,6 +198,8 @@ fn sessions(method: &Method, query: Option<&str>) -> Result<AdminCommand, Refuse
             "all" => &mut all,
             _ => return Err(bad("only user, source and all are known here")),
         };
+        // Two values for one parameter contradict each other, and the second one could be an
+        // addition by mistake.
         if slot.replace(value.into_owned()).is_some() {
             return Err(bad("a parameter is given twice"));
         }
@@ -213,14 +221,14 @@ fn sessions(method: &Method, query: Option<&str>) -> Result<AdminCommand, Refuse
 
 fn segments(path: &str) -> Result<Vec<String>, Refused> {
     let path = path.strip_prefix('/').ok_or_else(|| bad("the path does not begin with /"))?;
-    // Split first: an encoded slash is part of a name.
+    // The path is split before it is decoded: an encoded slash is part of a name.
     let decoded = path.split('/').map(|part| percent_decode_str(part).decode_utf8());
     let decoded = decoded.map(|part| part.map(|part| part.into_owned()));
     decoded.collect::<Result<_, _>>().map_err(|_| bad("the path is not UTF-8"))
 }
 
 fn required<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
-    // serde's words could quote the body, and the body may hold a key.
+    // The messages of serde could quote the body, and the body may contain a key.
     serde_json::from_slice(body).map_err(|error| {
         let what = format!("line {}, column {}", error.line(), error.column());
         bad(&format!("the body is not the JSON object that this path takes ({what})"))
@@ -239,6 +247,8 @@ fn bad(text: &str) -> Refused {
     (StatusCode::BAD_REQUEST, text.to_owned())
 }
 
+/// The answer to a path or method without a command: 405 if the path exists, else 404. The list
+/// repeats the paths of `parse`, because a path alone does not show its methods.
 fn unknown(segments: &[&str]) -> Refused {
     match segments {
         ["sessions" | "keys" | "reload" | "status" | "tokens" | "observed"]

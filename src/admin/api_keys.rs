@@ -1,4 +1,7 @@
-//! API keys of the running gateway: which are revoked, and revoking one.
+//! The API keys of the running gateway: listing them, and revoking one.
+//!
+//! A revocation is kept in the store and works at once. The key stays in the configuration until
+//! the operator removes it.
 
 use std::time::Duration;
 
@@ -9,11 +12,13 @@ use crate::authn::key_digest;
 use crate::clock::day_ended;
 use crate::session::{Revoke, StreamOrigin};
 
-/// A key may be without end, and its revocation must not end before it.
+/// How long a revocation is kept. A key may have no end, and its revocation must not end before the
+/// key. A hundred years is long enough, and a date that every format can express.
 const FOR_EVER: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 impl Operations {
-    /// Every key of the configuration in effect.
+    /// Every key of the configuration in effect, with the note whether it is revoked. Hashes are
+    /// left out.
     pub(super) fn list_api_keys(&self) -> Carried {
         let revocations = self.gateway.shared.store.revocations();
         let generation = self.gateway.generation();
@@ -30,16 +35,19 @@ impl Operations {
         Ok(json!({ "keys": told.collect::<Vec<_>>() }))
     }
 
-    /// Refuses a key from now on, whatever the configuration says, and closes what it has open.
+    /// Refuses a key from now on, whatever the configuration says, and ends the streams that it has
+    /// opened. An unknown id is an error: a mistyped one must not look like a revoked key.
     pub(super) async fn revoke_api_key(&self, id: &str) -> Carried {
         let shared = &self.gateway.shared;
         let generation = self.gateway.generation();
         let key = generation.config.api_keys.keys.iter().find(|key| key.id == id);
+        // The digest, not the id, is revoked: a new key with the same id is another key.
         let digest = key_digest(key.ok_or_else(|| unknown(&format!("API key `{id}`")))?);
         let now = shared.clock.now();
         let revoked = shared.store.revoke(Revoke::Token { digest, until: now.plus(FOR_EVER) }, now);
         let revoked = revoked.await;
-        // In force before it is durable, as at a logout.
+        // The streams are ended even if the store could not make the revocation durable, as at a
+        // logout.
         shared.ends.streams.end(StreamOrigin::Entry(digest));
         self.audit("api-key revoke", id);
         revoked.map_err(failed)?;

@@ -1,7 +1,8 @@
-//! Asks a running gateway over its admin socket.
+//! The client of the admin socket: it asks a running gateway.
 //!
-//! One connection, one request, one JSON answer. Used by the command line, which has no runtime
-//! to leave tasks in, so the connection is driven here beside the request.
+//! One connection carries one request and one JSON answer. The command line uses it, and so does a
+//! start that looks for its predecessor. The command line has no runtime that could run the
+//! connection as a task, so the connection is driven here, beside the request.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,35 +16,37 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-/// A backup of a large store takes seconds; anything longer is stuck.
+/// Upper bound on the time of a request. A backup of a large store takes seconds; anything longer
+/// is stuck.
 const LIMIT: Duration = Duration::from_secs(30);
-/// A list of every session stays below this.
+/// Upper bound on an answer in bytes. A list of all sessions is smaller.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
-/// Why the gateway could not be asked.
+/// The reason why the gateway could not be asked. The command line prints it with its cause.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// Nobody listens, or the socket is somebody else's.
+    /// Nobody listens at the socket, or this user may not connect to it.
     #[error("the admin socket cannot be reached")]
     Connect(#[source] std::io::Error),
-    /// The path or a header is not valid.
+    /// The path or a header field is not valid.
     #[error("the request cannot be made")]
     Request(#[source] http::Error),
     /// The connection broke.
     #[error("the gateway did not answer")]
     Http(#[source] hyper::Error),
-    /// The answer broke off or is too long.
+    /// The answer broke off, or is too long.
     #[error("the answer could not be read")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The answer is not JSON.
+    /// The answer is no JSON.
     #[error("the answer is not JSON")]
     Json(#[source] serde_json::Error),
-    /// Nothing came in time.
+    /// No answer came in time.
     #[error("the gateway did not answer within 30 seconds")]
     Late,
 }
 
-/// Sends one request; an empty answer is `null`.
+/// Sends one request, and returns the status and the JSON of the answer; an empty answer is `null`.
+/// An error status of the gateway is no error here. The call ends after `LIMIT` at the latest.
 pub async fn call(
     socket: &Path,
     method: Method,
@@ -74,6 +77,8 @@ async fn ask(
     let stream = UnixStream::connect(socket).await.map_err(CallError::Connect)?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Http)?;
+    // The exchange owns the sender. When it is done, the sender is dropped, and the connection ends
+    // by itself.
     let exchange = async move {
         let answer = sender.send_request(request).await.map_err(CallError::Http)?;
         let status = answer.status();
@@ -81,7 +86,7 @@ async fn ask(
         Ok((status, body.map_err(CallError::Body)?.to_bytes()))
     };
     tokio::pin!(exchange);
-    // If the connection ends first, its error reaches the exchange too, in better words.
+    // If the connection ends first, its error reaches the exchange as well, with a better message.
     let answer = tokio::select! {
         answer = &mut exchange => answer,
         _ = connection => exchange.await,

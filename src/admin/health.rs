@@ -1,7 +1,8 @@
-//! Answers for probes: does the process live, and may it be sent requests?
+//! Answers to probes: is the process alive, and may requests be sent to it?
 //!
-//! `live` never looks at anything; readiness is what the caller found out about the gateway
-//! itself, so that a dead upstream does not take every gateway out of service at once.
+//! `live` looks at nothing. Readiness is about the gateway itself, not about its upstreams: if a
+//! dead upstream made the gateway unready, all gateways would be taken out of service at the same
+//! moment. The checks are carried out by `operations`; this file only formats their results.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -10,15 +11,18 @@ use serde_json::{Map, Value, json};
 
 use crate::dialect::Answer;
 
-/// What was found out about the gateway.
+/// The results of the checks of a gateway. They were true at one moment; a probe asks again every
+/// few seconds.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    /// Each check's name and, if it failed, why.
+    /// The name of each check and, if it failed, the reason.
     pub checks: Vec<(&'static str, Result<(), String>)>,
-    /// Worth knowing, but no reason to be sent nothing.
+    /// Facts that are worth knowing, but no reason to send no requests. They are shown with
+    /// `verbose` and in the status.
     pub notes: Vec<String>,
-    /// Each upstream's name and, if none of its servers can be used, why. One that is down is no
-    /// reason to send this gateway nothing: all others would be sent nothing for the same reason.
+    /// Each upstream with the reason why none of its servers can be used, if that is so. Such an
+    /// upstream does not make the gateway unready, because all other gateways would become unready
+    /// for the same reason.
     pub upstreams: Vec<(String, Option<String>)>,
 }
 
@@ -28,16 +32,21 @@ impl Readiness {
         self.checks.iter().all(|(_, found)| found.is_ok())
     }
 
-    /// 200 if every check passed, else 503; `verbose` lists them, `exclude=name` skips one,
-    /// `require=name` asks for an upstream too (404 where there is none of that name), `format=json` says it all to a program.
+    /// The answer to a probe: 200 if every check passed, else 503. In the query, `verbose` lists
+    /// the checks, `exclude=name` skips one, `require=name` asks for an upstream as well (404 if
+    /// there is none of that name), and `format=json` gives everything to a program. A cause in the
+    /// text is kept on one line.
     pub fn answer(&self, query: Option<&str>) -> Answer {
         let pairs = || form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let excluded = |name: &str| pairs().any(|(key, value)| key == "exclude" && value == name);
         let mut required = pairs().filter(|(key, _)| key == "require").map(|(_, value)| value);
         if let Some(unknown) = required.clone().find(|name| !self.knows_upstream(name)) {
-            // Neither ready nor not: 503 would have a misspelt probe look like an outage.
+            // A misspelt name in a probe is neither ready nor unready. With 503 it would look like
+            // an outage.
             return text(StatusCode::NOT_FOUND, self.unknown_upstream(&unknown));
         }
+        // A check that is excluded by name does not count. This lets a load balancer keep sending
+        // requests while, for example, only the store is down.
         let ready = self.checks.iter().all(|(name, found)| found.is_ok() || excluded(name))
             && required.all(|name| self.has_upstream(&name));
         let verdict = if ready { "ready\n" } else { "not ready\n" };
@@ -78,7 +87,7 @@ impl Readiness {
         format!("require: no upstream is named `{}`; there are: {known}\n", one_line(name))
     }
 
-    /// Whether the upstream has a server that can be used; an unknown name has none.
+    /// True if the upstream has a usable server; false for an unknown name.
     fn has_upstream(&self, name: &str) -> bool {
         self.upstreams.iter().any(|(known, problem)| known == name && problem.is_none())
     }
@@ -99,11 +108,12 @@ impl Readiness {
     }
 }
 
-/// The process answers.
+/// The answer of a process that is alive.
 pub fn live() -> Answer {
     text(StatusCode::OK, "ok\n".to_owned())
 }
 
+/// The text on one line. A line break in a cause could otherwise forge a line of the report.
 fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }

@@ -1,11 +1,14 @@
-//! How far users of other systems are over.
+//! The progress of taking users over from other systems.
+//!
+//! An operator sees from it when the old system can be switched off.
 
 use serde_json::json;
 
 use super::operations::{Carried, Operations, failed};
 
 impl Operations {
-    /// What the store and each source that imports say of it.
+    /// The counts of the store, and the total of each source that imports, as far as the source
+    /// knows it. A source that cannot count its users has neither a total nor a rest.
     pub(super) async fn list_imported(&self) -> Carried {
         let shared = &self.gateway.shared;
         let mut told = Vec::new();

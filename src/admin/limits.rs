@@ -1,4 +1,7 @@
-//! Limits of attempts that an operator lifts, where the wrong one was locked out.
+//! Lifts the limits of attempts for a user who was locked out by mistake.
+//!
+//! Only the counts of the account are forgotten; limits by address stay, because they may hold back
+//! somebody else.
 
 use serde_json::json;
 
@@ -6,15 +9,18 @@ use super::operations::{Carried, Operations, failed, unknown};
 use crate::users::{Name, canonical_account};
 
 impl Operations {
-    /// Forgets what was counted for a name, in whatever source it is known.
+    /// Forgets the attempts that were counted for a name, in every source that knows it. If a
+    /// source cannot be asked, the limits that could be found are lifted all the same, and the
+    /// failure is reported.
     pub(super) async fn lift_limits(&self, name: String) -> Carried {
         let shared = &self.gateway.shared;
         let generation = self.gateway.generation();
         let sources: Vec<String> =
             generation.config.users.iter().map(|one| one.name.clone()).collect();
         let now = shared.clock.now();
-        // Counted by user where there is one, whose source depends on the login; else by the name
-        // as it was typed.
+        // Attempts are counted by user if the user is known, and which source knows the user
+        // depends on the login; otherwise they are counted by the name as it was typed. All of
+        // these counts are lifted.
         let mut silent = None;
         let (mut known, mut lifted) = (false, false);
         for name in [Name::Username(name.clone()), Name::Email(name.clone())] {
@@ -33,6 +39,7 @@ impl Operations {
                 lifted |= shared.store.lift_limits(account, now).await.map_err(failed)?;
             }
         }
+        // The command is audited even if it fails below: some limits may have been lifted.
         self.audit("limits lift", &name);
         match silent {
             Some(error) => Err(failed(error)),

@@ -1,8 +1,8 @@
-//! What operators ask of a running gateway.
+//! The side of the operators of a running gateway.
 //!
-//! `serve` answers on their own listeners: probes from `health`, metrics, and on the unix socket
-//! in the state folder the commands that `api` reads and `operations` carries out. The command
-//! line asks through `client`.
+//! `serve` answers on listeners of its own: probes from `health`, metrics, and on the unix socket
+//! in the state folder the commands that `api` parses and `operations` carries out. The command
+//! line asks through `client`. Nothing of this is reachable through the listeners for clients.
 
 pub mod api;
 mod api_keys;
@@ -26,5 +26,6 @@ pub use self::operations::ConfigSource;
 pub(crate) use self::operations::Operations;
 pub(crate) use self::serve::{SocketDoor, TcpDoor};
 
-/// The unix socket's name in the state folder.
+/// The name of the unix socket in the state folder. Commands find it through the configuration, so
+/// every gateway with its own state folder has its own socket.
 pub const SOCKET: &str = "admin.sock";

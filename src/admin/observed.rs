@@ -1,11 +1,13 @@
-//! What observing routes would refuse, as JSON.
+//! The report of observing routes as JSON.
+//!
+//! It says what a route with `enforce = false` would have refused, and to whom.
 
 use serde_json::{Value, json};
 
 use crate::telemetry::observed::{Observed, Who};
 
-/// `{"routes": [{route, permitted, refused, callers: [{reason, count, …}]}]}`, the callers of a
-/// route most often first.
+/// The report: `{"routes": [{route, permitted, refused, callers: [{reason, count, …}]}]}`. The
+/// callers of a route are in the order of their counts, highest first.
 pub(super) fn observed(observed: &Observed) -> Value {
     let (routes, sightings) = observed.report();
     let told = routes.iter().map(|(route, passed)| {

@@ -1,4 +1,8 @@
-//! What an operator asks of the running gateway, carried out.
+//! The commands of operators, carried out on the running gateway.
+//!
+//! Each command either succeeds as a whole or answers with a status and a sentence. Commands that
+//! change something are written to the audit log, with the user who gave them. Requests are parsed
+//! by `api` and received by `serve`; who may connect is decided by the socket's permissions.
 
 use std::sync::Arc;
 
@@ -27,27 +31,30 @@ use crate::token::{KeyEvent, KeyState};
 use crate::upstream::Condition;
 use crate::users::{Name, UserKey};
 
-/// Reads the configuration again.
+/// A function that reads the configuration again.
 pub type ConfigSource = fn(&std::path::Path) -> Result<Config, String>;
 
-/// A running gateway as its operators see it.
+/// The running gateway as its operators see it. A copy is made for each connection, with its
+/// operator. Everything in it is shared, so a copy costs little.
 #[derive(Clone, Debug)]
 pub(crate) struct Operations {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) listening: Arc<Listening>,
     pub(crate) store: Arc<EmbeddedStore>,
     pub(crate) source: Option<ConfigSource>,
-    /// The access log and the audit log.
+    /// The sinks of the access log and of the audit log.
     pub(crate) sinks: [Sink; 2],
     pub(crate) log_format: Option<LogFormatSwitch>,
     pub(crate) probes: Arc<ProbeListener>,
-    /// Cancelled with the store, whose successor does from then on what is done without a request.
+    /// Cancelled together with the store. From then on the successor does the work that needs no
+    /// request.
     pub(crate) given_up: CancellationToken,
-    /// The system's user for whom commands are carried out; `None` for the gateway itself.
+    /// The system user for whom commands are carried out; `None` for the gateway itself.
     pub(crate) operator: Option<u32>,
 }
 
-/// What came of a command: its answer, or a status and a sentence.
+/// The result of a command: its answer, or a status and a sentence. The status is the one that the
+/// client of the admin socket gets.
 pub(super) type Carried = Result<Value, (StatusCode, String)>;
 
 pub(super) fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
@@ -59,7 +66,8 @@ pub(super) fn unknown(what: &str) -> (StatusCode, String) {
 }
 
 impl Operations {
-    /// Carries out a command; whatever changes something is audited.
+    /// Carries out a command. A command that changes something is audited. The answer is a JSON
+    /// object; on failure it has the member `error` with a sentence.
     pub(crate) async fn carry_out(self: &Arc<Self>, command: AdminCommand) -> (StatusCode, Value) {
         let carried = match command {
             AdminCommand::Status => Ok(self.status()),
@@ -117,6 +125,8 @@ impl Operations {
         }
     }
 
+    /// Ends sessions in the store, and then their streams. The streams of a single session end even
+    /// if the store does not answer. The number of ended sessions is the answer.
     pub(super) async fn revoke(&self, what: Revoke, target: &str) -> Carried {
         let shared = &self.gateway.shared;
         let single = match &what {
@@ -133,13 +143,13 @@ impl Operations {
         Ok(json!({ "ended": ended.len() }))
     }
 
-    /// Reads the configuration again and puts it to work.
+    /// Reads the configuration again and puts it into effect.
     async fn reload_by_command(self: &Arc<Self>) -> Carried {
         let conflict = |problem| (StatusCode::CONFLICT, problem);
         let source = self.source.ok_or_else(|| conflict("this gateway has no file".to_owned()))?;
         let operations = self.clone();
         let path = self.gateway.generation().config.path.clone();
-        // The reload's own line in the audit says how it ended, this one who asked for it.
+        // The reload writes a line of its own, about its outcome; this line says who asked for it.
         self.audit("reload", &path.display().to_string());
         let reloading = move || operations.reload(|| source(&path));
         let reloaded = self.gateway.shared.back_room.block_on_thread(reloading).await;
@@ -148,6 +158,7 @@ impl Operations {
         answer.map_err(|error| conflict(error_chain(&error)))
     }
 
+    /// The public facts about each key of the ring.
     fn keys(&self) -> Value {
         let keys = self.gateway.shared.ring.list();
         let told = keys.iter().map(|key| {
@@ -177,6 +188,8 @@ impl Operations {
         self.change_keys(move || ring.revoke(&kid, now)).await
     }
 
+    /// Changes the key ring on a thread that may block, audits each step, and answers with the new
+    /// list. Keys are written to disk, so the change must not run on a worker.
     async fn change_keys<F>(&self, change: F) -> Carried
     where
         F: FnOnce() -> Result<Vec<KeyEvent>, crate::token::KeyError> + Send + 'static,
@@ -189,7 +202,7 @@ impl Operations {
         Ok(self.keys())
     }
 
-    /// Writes down what became of a key.
+    /// Writes a change of a key to the audit log; a failure goes to the diagnostics.
     pub(crate) fn audit_key(&self, event: &KeyEvent) {
         let (action, kid, algorithm) = match event {
             KeyEvent::Added { kid, algorithm, .. } => ("added", kid, algorithm),
@@ -203,6 +216,7 @@ impl Operations {
         self.write(&AuditEvent::Key { action, kid, algorithm: algorithm.as_str() });
     }
 
+    /// Issues a token for a user without a password, for tests by operators. It is audited.
     async fn mint(&self, user: &str, login: &str) -> Carried {
         let generation = self.gateway.generation();
         let settings = generation.config.logins.iter().find(|one| one.name == login);
@@ -223,7 +237,7 @@ impl Operations {
         Ok(minted)
     }
 
-    /// The user of this name, or of this address, in one of the sources.
+    /// The user with this name, or with this e-mail address, in one of the sources.
     pub(super) async fn named(
         &self,
         sources: &[String],
@@ -249,7 +263,8 @@ impl Operations {
         shared.audit.write(shared.clock.now(), &actor, event);
     }
 
-    /// What readiness looks at.
+    /// The state that the readiness report shows. It is computed anew for every probe from what the
+    /// parts remember; no other server is asked.
     pub(crate) fn readiness(&self) -> Readiness {
         let shared = &self.gateway.shared;
         let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);
@@ -261,6 +276,8 @@ impl Operations {
         let unverified = generation.unverified_upstreams();
         let unverified =
             unverified.map(|name| format!("upstream {name} may be anybody: insecure_skip_verify"));
+        // Only these three checks make a gateway unready. Everything else is a note, because it
+        // would be the same on every other gateway or can wait for an operator.
         Readiness {
             checks: vec![
                 ("draining", if draining { Err("draining".to_owned()) } else { Ok(()) }),
@@ -287,7 +304,8 @@ impl Operations {
         signing.then_some(()).ok_or_else(|| "no key signs".to_owned())
     }
 
-    /// What is counted when somebody asks.
+    /// The values of the gauges at this moment. They are read from the parts where they live and
+    /// are not kept here.
     pub(crate) fn gauges(&self) -> Gauges {
         let shared = &self.gateway.shared;
         let generation = self.gateway.generation();
@@ -330,12 +348,12 @@ impl Operations {
         }
     }
 
-    /// Certificates that end soon; the log says so once a day.
+    /// Sentences about certificates that end soon; the log says so once a day.
     fn ending_certificates(&self) -> Vec<String> {
         self.listening.certificates().iter().flat_map(|held| held.problems()).collect()
     }
 
-    /// Listeners whose files of certificates can no longer be served.
+    /// Sentences about listeners whose certificate files cannot be served any more.
     fn unread_certificates(&self) -> Vec<String> {
         let certificates = self.listening.certificates();
         let notes = certificates.iter().filter_map(|one| {
@@ -345,14 +363,15 @@ impl Operations {
         notes.collect()
     }
 
-    /// Each listener with certificates, and whether those are served that its files hold.
+    /// Each listener with certificates, and whether those in its files are the ones that are
+    /// served.
     fn certificates_current(&self) -> Vec<(String, bool)> {
         let certificates = self.listening.certificates();
         let pairs = certificates.iter();
         pairs.map(|one| (one.listener().to_owned(), one.failure().is_none())).collect()
     }
 
-    /// The end of each certificate, by its file.
+    /// The end of each certificate, by the file of its chain.
     fn certificates(&self) -> Vec<(String, Timestamp)> {
         let certificates = self.listening.certificates();
         let facts = certificates.iter().flat_map(|served| served.facts());

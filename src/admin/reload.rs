@@ -1,7 +1,8 @@
-//! A reload as a whole: the generation, and everything beside it that a configuration describes.
+//! A whole reload: the generation, and everything beside it that a configuration describes.
 //!
-//! Sockets, certificates, log files, threads and keys are opened first, each of which may fail;
-//! only then the gateway takes the new generation, and what was opened is put to work.
+//! Sockets, certificates, log files, threads and keys are prepared first, and each of these may
+//! fail. Only then does the gateway swap the generation, and the prepared parts are put into
+//! effect. `gateway::reload` calls the two steps in this order.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use crate::config::{Config, LogTarget};
 use crate::gateway::{Commit, ReloadError, Reloaded, key_options, longest_access};
 use crate::telemetry::sink::{LogOutput, Sink};
 
-/// The operators' TCP listener of the configuration in effect, if it has one.
+/// The TCP listener for probes of the configuration in effect, if it has one.
 #[derive(Debug, Default)]
 pub(crate) struct ProbeListener(Mutex<Option<OpenListener>>);
 
@@ -26,12 +27,13 @@ struct OpenListener {
 }
 
 impl ProbeListener {
-    /// Where probes are answered.
+    /// The address at which probes are answered.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.address
     }
 
-    /// Answers probes at `door` from now on, and nowhere else.
+    /// Answers probes at `door` from now on, and at no other address. The new address is served
+    /// before the old one is closed, so no probe finds the gateway missing.
     pub(crate) fn replace(
         &self,
         door: Option<TcpDoor>,
@@ -54,7 +56,7 @@ impl ProbeListener {
     }
 }
 
-/// An error of a part that the generation does not hold.
+/// Wraps the error of a part that is not in the generation.
 fn failed(error: impl Error + Send + Sync + 'static) -> ReloadError {
     ReloadError::Prepare(Box::new(error))
 }
@@ -78,11 +80,11 @@ enum Refused {
 }
 
 impl Operations {
-    /// Reads another configuration and puts it to work. Blocks on the disk and on the first checks
-    /// of new servers.
+    /// Reads another configuration and puts it into effect. Blocks on the disk and on the first
+    /// health checks of new servers.
     ///
     /// # Errors
-    /// The last good one stays in effect.
+    /// If anything fails; the last good configuration stays in effect.
     pub(crate) fn reload(
         self: &Arc<Self>,
         read: impl FnOnce() -> Result<Config, String>,
@@ -90,7 +92,8 @@ impl Operations {
         self.gateway.reload(read, |last, next| self.prepare(last, next))
     }
 
-    /// Opens what `next` needs. Nothing that is served changes before the commit.
+    /// Opens everything that `next` needs in addition. Nothing that is served changes before the
+    /// commit.  The returned closure puts it into effect and cannot fail.
     fn prepare(self: &Arc<Self>, last: &Config, next: &Config) -> Result<Commit, ReloadError> {
         let outputs = [
             open_log("access", &last.log.access, &next.log.access)?,
@@ -100,6 +103,7 @@ impl Operations {
         if let Some(group) = next.admin.socket.group.as_ref().filter(|group| !may_give_to(group)) {
             return Err(failed(Refused::AdminGroup { group: group.name.clone() }));
         }
+        // A probe listener whose address stays is kept as it is, without a gap.
         let is_moved = last.admin.address != next.admin.address;
         let ours: Vec<u16> = self.probes.address().iter().map(SocketAddr::port).collect();
         let door = if is_moved { TcpDoor::bind(next, &ours).map_err(failed)? } else { None };
@@ -108,11 +112,14 @@ impl Operations {
         let hashing = &next.login_limits.hashing;
         let resized = shared.hashing.resize(hashing.parallel, hashing.queue);
         resized.map_err(|source| failed(Refused::Threads(source)))?;
-        // Last of all that may fail: new keys are published from here on.
+        // The key ring comes last of everything that may fail: from here on, new keys are
+        // published.
         let ring =
             shared.ring.reconfigure(key_options(next, shared.clock.now())).map_err(failed)?;
         let (operations, next) = (self.clone(), next.clone());
         Ok(Box::new(move || {
+            // Nothing from here on can fail, except for the two changes at the end. They concern
+            // operators only, and their failures are logged.
             ring.iter().for_each(|event| operations.audit_key(event));
             operations.apply(&next, outputs);
             operations.listening.apply(listeners);
@@ -127,6 +134,7 @@ impl Operations {
         }))
     }
 
+    /// Puts the values into effect that cannot fail.
     fn apply(&self, next: &Config, outputs: [Option<LogOutput>; 2]) {
         let shared = &self.gateway.shared;
         shared.bodies.set_limit(next.process.body_memory);
@@ -142,7 +150,8 @@ impl Operations {
     }
 }
 
-/// The place that lines go to from now on, if it is another one.
+/// The output that lines go to from now on, if it is another one than before. The file is created
+/// now, so that a missing folder fails the reload and not the switch.
 fn open_log(
     name: &'static str,
     last: &LogTarget,

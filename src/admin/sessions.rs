@@ -1,5 +1,8 @@
-//! Sessions, as operators list and end them: by user, and of which source where several know the
+//! Lists and ends sessions for operators, by user, and by source where several sources know the
 //! name.
+//!
+//! A command that would be ambiguous is refused: ending the sessions of the wrong person leaves
+//! those open that were meant. Users who do not exist any more can be named by their id.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +14,16 @@ use crate::identity::{SessionId, Subject, UserId};
 use crate::session::{Revoke, Session, TokenOwner};
 use crate::users::UserKey;
 
-/// Sessions in one list; more would not fit a screen or a line of JSON.
+/// Upper bound on the sessions in one list. A longer list fits neither a screen nor a line of JSON.
 const LISTED: usize = 10_000;
 
 type Refused = (StatusCode, String);
 
-/// A subject, in one realm or in all.
+/// A person: a subject in one realm, or in all realms. Sources with shared ids form one realm.
 type PersonKey = (Subject, Option<String>);
 
 impl Operations {
+    /// The sessions of one user, or of all, oldest first.
     pub(super) async fn list_sessions(
         &self,
         user: Option<String>,
@@ -37,7 +41,7 @@ impl Operations {
         Ok(json!({ "sessions": sessions.iter().map(told).collect::<Vec<_>>() }))
     }
 
-    /// A page at a time: logins do not wait for a long list.
+    /// All sessions, read in pages: a single long read would delay logins.
     async fn all_sessions(&self) -> Result<Vec<Session>, Refused> {
         let shared = &self.gateway.shared;
         let (mut sessions, mut after) = (Vec::new(), None);
@@ -51,6 +55,7 @@ impl Operations {
         }
     }
 
+    /// The live sessions of these people.
     async fn sessions_of(&self, people: &[PersonKey]) -> Result<Vec<Session>, Refused> {
         let shared = &self.gateway.shared;
         let mut sessions = Vec::new();
@@ -62,9 +67,11 @@ impl Operations {
         Ok(sessions)
     }
 
-    /// Ends a user's sessions, and refuses the tokens that other issuers have given them so far.
+    /// Ends a user's sessions, and refuses all tokens that external issuers have given the user so
+    /// far.
     ///
-    /// Those issuers may know users that no source here knows: then it is their tokens alone.
+    /// External issuers may have users whom no source here knows; then only their tokens are
+    /// refused.
     pub(super) async fn revoke_user(&self, user: &str, source: Option<&str>) -> Carried {
         let mut owners = self.owners(user);
         let people = match self.people(user, source).await {
@@ -72,16 +79,19 @@ impl Operations {
             people => people?,
         };
         if !owners.is_empty()
-            // A store that is down keeps nobody from being refused by what is known without it.
+            // If the store does not answer, the names in its sessions are missing. The tokens are
+            // still refused by all that is known without it.
             && let Ok(sessions) = self.sessions_of(&people).await
         {
             let names = sessions.into_iter().map(|one| TokenOwner::named(&one.username));
             owners.extend(names);
+            // The same owner can be known by the name in the command and by the names in sessions.
             owners.sort_unstable();
             owners.dedup();
         }
         let are_refused = !owners.is_empty();
-        // First of all: who still has such a token could trade it for a new session.
+        // Tokens are refused first: with such a token the user could otherwise get a new session by
+        // an exchange, after the old ones were ended.
         let refused = match are_refused {
             true => self.revoke_tokens(owners, user).await,
             false => Ok(0),
@@ -95,12 +105,14 @@ impl Operations {
         Ok(json!({ "ended": ended, "tokens_refused": are_refused }))
     }
 
-    /// By what tokens of the configured issuers may name a user; empty where there is no issuer.
+    /// The values by which tokens of the configured issuers may identify the user; empty if there
+    /// is no issuer. External tokens identify a user by issuer and `sub`, or by a name; both are
+    /// returned.
     fn owners(&self, user: &str) -> Vec<TokenOwner> {
         let generation = self.gateway.generation();
         let issuers = &generation.config.issuers;
         let subjects = issuers.iter().map(|one| Subject::foreign(&one.issuer, user));
-        // The id that logs and upstreams know.
+        // The id under which logs and upstreams know the user.
         let id = SessionId::parse(user).map(|_| Subject::new(user)).filter(|_| !issuers.is_empty());
         let mut owners: Vec<_> = subjects.chain(id).map(TokenOwner::Subject).collect();
         if !issuers.is_empty() {
@@ -109,13 +121,15 @@ impl Operations {
         owners
     }
 
-    /// Refuses the tokens of these owners, and ends the sessions that they were traded for; answers
-    /// how many.
+    /// Refuses the tokens of these owners, and ends the sessions that were begun with them. Returns
+    /// the number of ended sessions. A failure of the store is reported only after everything that
+    /// works without it was done.
     async fn revoke_tokens(&self, of: Vec<TokenOwner>, user: &str) -> Result<u64, Refused> {
         let shared = &self.gateway.shared;
         let now = shared.clock.now();
         let kept = shared.store.revoke(Revoke::Tokens { of: of.clone() }, now).await;
-        // In force before it is durable, as at a logout.
+        // The streams are ended even if the store could not make the revocation durable, as at a
+        // logout.
         shared.ends.streams.end_of(&of);
         self.audit("revoke tokens of other issuers", user);
         let mut ended = 0;
@@ -131,7 +145,8 @@ impl Operations {
         Ok(ended)
     }
 
-    /// Whose sessions are meant by a name, an address or an id.
+    /// The people that a name, an address or an id stands for. An unknown name that is no id is an
+    /// error, so that a mistyped name does not look like a user without sessions.
     async fn people(&self, user: &str, source: Option<&str>) -> Result<Vec<PersonKey>, Refused> {
         let users = &self.gateway.generation().services.users;
         let person = |key: &UserKey| {
@@ -145,8 +160,8 @@ impl Operations {
         if SessionId::parse(user).is_none() {
             return Err(unknown(&format!("user `{user}`")));
         }
-        // An id, perhaps of a user who is gone, but whose sessions may still be there: the one that
-        // logs and upstreams know, or the one that a source gave.
+        // An id, which may be of a user who does not exist any more but whose sessions do. It is
+        // the id that logs and upstreams know, or the one that a source has given.
         let everywhere: PersonKey = (Subject::new(user), None);
         let mut people: Vec<PersonKey> = keys_of(&sources, user).iter().map(person).collect();
         people.retain(|(subject, _)| source.is_some() || *subject != everywhere.0);
@@ -154,6 +169,7 @@ impl Operations {
         Ok(people)
     }
 
+    /// The names of all sources, or of the one that was asked for; an unknown one is an error.
     fn sources(&self, only: Option<&str>) -> Result<Vec<String>, Refused> {
         let generation = self.gateway.generation();
         let all = generation.config.users.iter().map(|one| one.name.clone());
@@ -165,11 +181,12 @@ impl Operations {
         }
     }
 
-    /// The user whom the only source that knows the name means by it.
+    /// The user with this name, if only one person is meant by it. `None` means that no source
+    /// knows the name.
     ///
     /// # Errors
-    /// Where several do, unless they mean the same person: to end the sessions of somebody else
-    /// would leave those open that were meant.
+    /// If several sources know the name, unless they mean the same person: ending the sessions of
+    /// somebody else would leave those open that were meant.
     async fn only_one(&self, user: &str, sources: &[String]) -> Result<Option<UserKey>, Refused> {
         let users = &self.gateway.generation().services.users;
         let mut found: BTreeMap<(String, Subject), UserKey> = BTreeMap::new();
@@ -179,6 +196,7 @@ impl Operations {
                 1 => (status, problem),
                 _ => (status, format!("{problem}; or say --source")),
             })?;
+            // Two sources with shared ids may describe the same person. They are counted once.
             if let Some(key) = named {
                 let person = (users.realm(source).to_owned(), users.subject(source, &key.id));
                 found.entry(person).or_insert(key);
@@ -195,12 +213,13 @@ impl Operations {
     }
 }
 
-/// The user of this id, in each of these sources.
+/// The keys of a user with this id, one for each of these sources.
 pub(super) fn keys_of(sources: &[String], id: &str) -> Vec<UserKey> {
     let of = |source: &String| UserKey { source: source.clone(), id: UserId::new(id) };
     sources.iter().map(of).collect()
 }
 
+/// A session as JSON. Nothing in it can be used to take the session over.
 fn told(session: &Session) -> Value {
     json!({
         "id": session.id,

@@ -1,8 +1,8 @@
 //! Access to `admin.sock`: the group and the mode that `[admin] socket` names.
 //!
-//! A group passes through the state folder (0710) to reach the socket by its name; it can list
-//! nothing there, and whatever else lies in the folder is closed to it. The start sets this up, a
-//! reload changes it.
+//! The group passes through the state folder (mode 0710) and reaches the socket by its name. It can
+//! list nothing in the folder, and all other files in it are closed to it. The start sets this up,
+//! and a reload changes it. Everybody who can connect to the socket may give every command.
 
 use std::fs::{self, DirEntry, Permissions};
 use std::io;
@@ -15,26 +15,29 @@ use super::SOCKET;
 use crate::config::{AdminSocket, SocketGroup};
 
 const OWNER_ONLY: u32 = 0o700;
-/// A group may pass through to a file whose name it knows.
+/// The group may reach a file whose name it knows, but not list the folder.
 const SEARCHABLE: u32 = 0o010;
-/// Reading and writing, by the owner of a socket.
+/// Reading and writing by the owner of a socket.
 const OWNER_BITS: u32 = 0o600;
 
-/// Whether this process may give a file to `group`: it has to belong to it, unless it is root.
+/// True if this process may give a file to `group`: it must be a member of the group, or root. The
+/// kernel refuses it otherwise (`chown(2)`); asking first lets `check` report it.
 pub(crate) fn may_give_to(group: &SocketGroup) -> bool {
     let belongs = getegid().as_raw() == group.id
         || getgroups().is_ok_and(|all| all.iter().any(|one| one.as_raw() == group.id));
     belongs || geteuid().is_root()
 }
 
-/// The permission bits that a state folder of this group may have.
+/// The permission bits that a state folder with this group may have. All other bits are taken away.
 pub(crate) fn allowed_bits(folder: &fs::Metadata, access: &AdminSocket) -> u32 {
     let is_given = access.group.as_ref().is_some_and(|group| group.id == folder.gid());
     if is_given { OWNER_ONLY | SEARCHABLE } else { OWNER_ONLY }
 }
 
-/// Lets the group pass through the state folder; without one, nobody. What lies in the folder is
-/// closed to others first: until now its own mode was all that kept them from, say, a log in there.
+/// Lets the group pass through the state folder; without a group, nobody. The contents of the
+/// folder are closed to others first: until now the folder's mode was the only thing that kept
+/// others from a log file in it, for example. The folder's mode is changed last, when nothing in it
+/// is open any more.
 pub(crate) fn grant_folder(state: &Path, access: &AdminSocket) -> io::Result<()> {
     let mode = fs::metadata(state)?.mode() & OWNER_ONLY;
     let Some(group) = &access.group else {
@@ -47,10 +50,11 @@ pub(crate) fn grant_folder(state: &Path, access: &AdminSocket) -> io::Result<()>
     fs::set_permissions(state, Permissions::from_mode(mode | SEARCHABLE))
 }
 
-/// Closes a file or folder to everybody but its owner. Sockets are for others by their nature, and
-/// links have no mode of their own.
+/// Closes a file or folder to everybody but its owner. Sockets are left out, because they are made
+/// for others, and so are links, which have no mode of their own. A failure is logged with the
+/// command that would do it.
 fn close(entry: &DirEntry) {
-    // A file that is gone meanwhile is open to nobody.
+    // A file that was removed in the meantime needs no change.
     let Ok(found) = entry.metadata() else { return };
     let is_open = found.mode() & 0o077 != 0 && (found.is_file() || found.is_dir());
     if !is_open {
@@ -67,9 +71,10 @@ fn close(entry: &DirEntry) {
     }
 }
 
-/// Gives the socket's file the group and the mode that the configuration says.
+/// Gives the socket's file the group and the mode of the configuration.
 pub(super) fn grant_socket(socket: &Path, access: &AdminSocket) -> io::Result<()> {
-    // The group's bits come after the group: until then they would be another group's.
+    // The bits of the group are set after the group itself. In the other order they would hold for
+    // the old group for a moment.
     fs::set_permissions(socket, Permissions::from_mode(access.mode & OWNER_BITS))?;
     if let Some(group) = &access.group {
         chown(socket, None, Some(group.id))?;
@@ -77,7 +82,7 @@ pub(super) fn grant_socket(socket: &Path, access: &AdminSocket) -> io::Result<()
     fs::set_permissions(socket, Permissions::from_mode(access.mode))
 }
 
-/// Puts another access to work while the socket is served.
+/// Puts another access into effect while the socket is served.
 pub(super) fn change(state: &Path, access: &AdminSocket) -> io::Result<()> {
     grant_socket(&state.join(SOCKET), access)?;
     grant_folder(state, access)

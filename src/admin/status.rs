@@ -1,11 +1,14 @@
-//! The gateway on one screen: what is served where, and what an operator should know.
+//! The status of the gateway: what is served, and what an operator should know.
+//!
+//! It fits on one screen. `tollhouse status` shows it, and a starting gateway looks at `draining`
+//! in it to recognise a predecessor that is ending.
 
 use serde_json::{Value, json};
 
 use super::operations::Operations;
 
 impl Operations {
-    /// Facts only; whoever shows them decides which matter.
+    /// The facts about the gateway. Which of them matter is decided by the program that shows them.
     pub(super) fn status(&self) -> Value {
         let (gauges, readiness) = (self.gauges(), self.readiness());
         let generation = self.gateway.generation();

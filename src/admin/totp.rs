@@ -1,4 +1,7 @@
-//! Second steps of users: a secret for an authenticator is made here, and shown once.
+//! Second steps of users: secrets for authenticators are made here, and shown once.
+//!
+//! The secret is stored with the user's account, whatever source the account is from. It is shown
+//! only in the answer to the command that made it; nobody can ask for it again.
 
 use http::StatusCode;
 use serde_json::json;
@@ -9,8 +12,10 @@ use crate::login::{new_totp, totp_address};
 use crate::users::UserKey;
 
 impl Operations {
-    /// Makes a secret for a user's authenticator and answers with the address that it reads.
-    /// From his next login on he is asked for its codes.
+    /// Makes a secret for a user's authenticator, and answers with the address (`otpauth://`) that
+    /// authenticators read. From the next login on, the user is asked for its codes. The answer is
+    /// the only place where the secret is ever shown. An existing second step is a conflict unless
+    /// `replace` is given.
     pub(super) async fn make_totp(
         &self,
         user: &str,
@@ -19,6 +24,8 @@ impl Operations {
     ) -> Carried {
         let shared = &self.gateway.shared;
         let holder = self.holder(user, source).await?;
+        // An existing second step is replaced only on request: otherwise a command for a mistyped
+        // name would lock somebody out.
         let held = shared.store.find_totp(&holder.source, &holder.id).await.map_err(failed)?;
         if held.is_some() && !replace {
             let problem = format!("`{user}` has a second step: replace it or remove it");
@@ -27,16 +34,20 @@ impl Operations {
         let totp = new_totp(shared.clock.now());
         let generation = self.gateway.generation();
         let issuer = host_of(&generation.config.token.issuer);
+        // The address is made before the secret is stored. If the name does not fit into one,
+        // nothing has changed; in the other order the user would be asked for codes that nobody can
+        // make.
         let address = totp_address(&totp, issuer, user)
             .ok_or_else(|| failed("an authenticator could not read that name"))?;
         shared.store.put_totp(&holder.source, &holder.id, Some(totp)).await.map_err(failed)?;
-        // Passwords alone do not let him in any more.
+        // Remembered passwords (Basic) are forgotten, because a password alone does not let this
+        // user in any more.
         shared.proofs.forget();
         self.audit(if held.is_some() { "totp replaced" } else { "totp made" }, user);
         Ok(json!({ "uri": address.expose() }))
     }
 
-    /// Takes a user's second step away; logins that wait for its code fail.
+    /// Removes a user's second step. Logins that wait for its code fail.
     pub(super) async fn remove_totp(&self, user: &str, source: Option<&str>) -> Carried {
         let store = &self.gateway.shared.store;
         let holder = self.holder(user, source).await?;
@@ -48,7 +59,8 @@ impl Operations {
         Ok(json!({}))
     }
 
-    /// The user of this name or id, looked for in one source or in all.
+    /// The user with this name or id, in the given source or in all of them. An ambiguous id is a
+    /// conflict, and an unknown name is reported with the source that was searched.
     async fn holder(
         &self,
         user: &str,
@@ -67,7 +79,8 @@ impl Operations {
         };
         match (named, SessionId::parse(user), sources.as_slice()) {
             (Some(user), ..) => Ok(user),
-            // An id, perhaps of a user who is gone.
+            // The id may be of a user who does not exist any more, but whose second step is still
+            // stored. Without a source it would be open whose second step is meant.
             (None, Some(_), [source]) => {
                 Ok(UserKey { source: source.clone(), id: UserId::new(user) })
             }
@@ -80,7 +93,7 @@ impl Operations {
     }
 }
 
-/// What an authenticator shows over the codes: the host of the issuer's address.
+/// The name that an authenticator shows above the codes: the host of the issuer's URL.
 fn host_of(issuer: &str) -> &str {
     let rest = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
     rest.split(['/', ':']).next().filter(|host| !host.is_empty()).unwrap_or(issuer)

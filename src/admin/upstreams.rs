@@ -1,9 +1,12 @@
-//! What operators are told of the upstreams' servers.
+//! The state of the upstreams' servers, in the forms in which operators see it.
+//!
+//! All functions read snapshots of the pools and change nothing. `operations` puts the results into
+//! readiness reports and metrics.
 
 use crate::gateway::Generation;
 use crate::upstream::Condition;
 
-/// Every upstream, and why none of its servers can be used, if that is so.
+/// Every upstream, with the reason why none of its servers can be used, if that is so.
 pub(super) fn problems(generation: &Generation) -> Vec<(String, Option<String>)> {
     let pools = generation.pools.iter();
     let mut problems: Vec<_> = pools.map(|(name, pool)| (name.clone(), pool.problem())).collect();
@@ -11,7 +14,8 @@ pub(super) fn problems(generation: &Generation) -> Vec<(String, Option<String>)>
     problems
 }
 
-/// The upstreams without a server, and the servers that checks or failures took out.
+/// Sentences about upstreams without a usable server, and about servers that failed checks or
+/// requests. They are sorted, so that two reports can be compared.
 pub(super) fn notes(generation: &Generation) -> Vec<String> {
     let servers = generation.pools.values().flat_map(|pool| {
         let pool = pool.snapshot();
@@ -31,7 +35,8 @@ pub(super) fn notes(generation: &Generation) -> Vec<String> {
     notes
 }
 
-/// Upstream, server, its state, requests in flight, idle connections, failures.
+/// For each server: upstream, server, state, requests in flight, idle connections, failed requests.
+/// The parts are those of `Gauges::upstreams`.
 pub(super) fn gauges(
     generation: &Generation,
 ) -> Vec<(String, String, &'static str, usize, usize, u64)> {
@@ -47,13 +52,14 @@ pub(super) fn gauges(
     servers.collect()
 }
 
-/// Upstream, requests sent again, and requests not sent again because too many were.
+/// For each upstream: its name, requests that were sent again, and those that were not because the
+/// retry budget was used up.
 pub(super) fn retries(generation: &Generation) -> Vec<(String, u64, u64)> {
     let pools = generation.pools.values().map(|pool| pool.snapshot());
     pools.map(|pool| (pool.name.to_string(), pool.retries, pool.retries_refused)).collect()
 }
 
-/// Upstream, server, requests that wait for one of its limited connections.
+/// For each server: upstream, server, requests that wait for one of its limited connections.
 pub(super) fn queues(generation: &Generation) -> Vec<(String, String, usize)> {
     let queues = generation.pools.values().flat_map(|pool| {
         let pool = pool.snapshot();
