@@ -1,8 +1,9 @@
-//! Every early end of a request, turned into HTTP in one place.
+//! Every early end of a request, turned into an HTTP answer in one place.
 //!
-//! A `Rejection` says why (`Reason`), with the facts that its answer needs; the error form of
-//! the endpoint or route gives it its shape. The client sees the reason and a request id, the
-//! log sees the cause. Challenges follow RFC 6750 §3. A call by gRPC is refused as gRPC does it.
+//! A `Rejection` has a `Reason` and the facts that its answer needs; the error form of the endpoint
+//! or route gives the answer its shape. The client is told the reason and a request id, and the log
+//! gets the cause. Challenges follow RFC 6750, section 3. A gRPC call is refused in the way of
+//! gRPC.
 
 pub(crate) mod grpc;
 
@@ -21,29 +22,30 @@ use crate::dialect::{Answer, ErrorFacts, ErrorForm, Reason};
 use crate::routing::TargetError;
 use crate::throttle::Told;
 
-/// Why the gateway answers by itself.
+/// The reason why the gateway answers itself, with all that the answer needs. Handlers return it as
+/// their error, so that every early end takes the same way out.
 #[derive(Debug)]
 pub(crate) struct Rejection {
     pub(crate) reason: Reason,
-    /// For the log: which check failed, which server; never shown to the client.
+    /// For the log: which check failed, which server. The client is never shown it.
     pub(crate) cause: Option<Cow<'static, str>>,
     pub(crate) retry_after: Option<Duration>,
-    /// What people are told, where the form has room for it.
+    /// A message for people, if the form has a place for it.
     pub(crate) detail: Option<Box<str>>,
-    /// What the target takes, where the method was wrong (RFC 9110 §10.2.1).
+    /// The methods of the target, if the method was wrong (RFC 9110, section 10.2.1).
     pub(crate) allow: Vec<Method>,
-    /// Scopes the route wants, where they were missing (RFC 6750 §3.1).
+    /// The scopes that the route requires, if they were missing (RFC 6750, section 3.1).
     pub(crate) scope: Option<Box<str>>,
-    /// What the route's rate limits say, where one of them is the reason.
+    /// The state of the route's rate limits, if one of them is the reason.
     pub(crate) limits: Option<Box<Told>>,
-    /// A form closer than the route's: an endpoint's own.
+    /// A form that goes before the route's: that of an endpoint.
     pub(crate) form: Option<Arc<ErrorForm>>,
-    /// The connection cannot be read on.
+    /// The connection cannot be used for further requests.
     pub(crate) close: bool,
 }
 
 impl Rejection {
-    /// A rejection with nothing to add.
+    /// A rejection without additions.
     pub(crate) fn new(reason: Reason) -> Self {
         Self {
             reason,
@@ -58,14 +60,14 @@ impl Rejection {
         }
     }
 
-    /// Adds what the log should say.
+    /// Adds the cause for the log.
     #[must_use]
     pub(crate) fn because(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
-    /// Adds when trying again makes sense.
+    /// Adds the time after which trying again makes sense.
     #[must_use]
     pub(crate) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
@@ -79,33 +81,38 @@ impl Rejection {
         self
     }
 
-    /// Wrong method for a target that takes `allow`.
+    /// The rejection of a method, for a target that accepts `allow`.
     pub(crate) fn method_not_allowed(allow: Vec<Method>) -> Self {
         Self { allow, ..Self::new(Reason::MethodNotAllowed) }
     }
 
-    /// The answer, in the closest form there is.
+    /// The answer, in the closest form that there is. Limits, retry times and the end of the
+    /// connection are added to every form.
     pub(crate) fn into_response(self, context: &RejectionContext<'_>) -> Response {
+        // A gRPC client understands neither JSON nor challenges, so the form of the route does not
+        // apply to it.
         let mut response = match context.grpc {
             Some(kind) => grpc::answer(self.reason, kind),
             None => self.in_form(context),
         };
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after {
-            // Rounded up: a client that comes back early is refused again.
+            // Rounded up: a client that comes back too early would be refused again.
             let seconds = after.as_millis().div_ceil(1000).max(1);
             headers.insert(header::RETRY_AFTER, number(u64::try_from(seconds).unwrap_or(u64::MAX)));
         }
         if let Some(limits) = &self.limits {
             limits.tell(headers);
         }
+        // HTTP/2 has no such field (RFC 9113, section 8.2.2), and there a faulty request ends its
+        // stream only.
         if self.close && context.http1 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    /// In the shape of the endpoint or route, with what HTTP has to say.
+    /// The answer in the form of the endpoint or route, with the fields that HTTP demands.
     fn in_form(&self, context: &RejectionContext<'_>) -> Response {
         let form = self.form.as_ref().unwrap_or(context.form);
         let answer = form.render(&ErrorFacts {
@@ -129,7 +136,8 @@ impl Rejection {
         response
     }
 
-    /// `WWW-Authenticate` (RFC 6750 §3): on every 401; on the 400 and 403 that it names.
+    /// The field `WWW-Authenticate` (RFC 6750, section 3): on every 401, and on those answers with
+    /// 400 or 403 that the RFC names. `None` for all other answers.
     fn challenge(&self, status: StatusCode, realm: &str) -> Option<HeaderValue> {
         let mut challenge = String::with_capacity(96);
         quote(&mut challenge, "Bearer realm=", realm);
@@ -145,18 +153,20 @@ impl Rejection {
             Reason::TokenInvalid | Reason::TokenExpired | Reason::TokenRevoked => {
                 challenge.push_str(", error=\"invalid_token\"");
             }
-            // Nothing was presented, or a password: no error code (RFC 6750 §3.1).
+            // Nothing was presented, or a password was; then there is no error code (RFC 6750,
+            // section 3.1).
             _ => {}
         }
         HeaderValue::from_str(&challenge).ok()
     }
 }
 
-/// What an answer needs to know of the request it refuses.
+/// The facts about the refused request that its answer depends on. They are borrowed, because the
+/// answer is made at once.
 #[derive(Debug)]
 pub(crate) struct RejectionContext<'a> {
     pub(crate) form: &'a Arc<ErrorForm>,
-    /// How the client writes, where it calls a route by gRPC.
+    /// The content type of the client's messages, if it calls a route by gRPC.
     pub(crate) grpc: Option<&'a HeaderValue>,
     pub(crate) realm: &'a str,
     pub(crate) path: &'a str,
@@ -165,7 +175,7 @@ pub(crate) struct RejectionContext<'a> {
     pub(crate) http1: bool,
 }
 
-/// An answer of ours as a response.
+/// Turns an answer of the gateway into a response.
 pub(crate) fn respond(answer: Answer) -> Response {
     let mut response = Response::new(Body::full(answer.body));
     *response.status_mut() = answer.status;
@@ -183,7 +193,9 @@ fn number(value: u64) -> HeaderValue {
     HeaderValue::from(value)
 }
 
-/// Appends `value` as a quoted-string (RFC 9110 §5.6.4); what cannot be in one is left out.
+/// Appends `value` as a quoted string (RFC 9110, section 5.6.4). Characters that would need
+/// escaping are left out, so that no value can end the string. Realms and scopes come from the
+/// configuration, but one of them may still contain a quote.
 fn quote(challenge: &mut String, before: &str, value: &str) {
     challenge.push_str(before);
     challenge.push('"');
@@ -194,7 +206,8 @@ fn quote(challenge: &mut String, before: &str, value: &str) {
 impl From<TargetError> for Rejection {
     fn from(error: TargetError) -> Self {
         let rejection = Self::new(error.reason).because(error.cause);
-        // Where a request ends is in doubt: the next one must not be looked for.
+        // It is unclear where the request ends. If the connection went on, the rest of this request
+        // could be read as the next one (request smuggling).
         if error.reason == Reason::AmbiguousCredential { rejection } else { rejection.closing() }
     }
 }
@@ -224,14 +237,15 @@ impl From<BodyError> for Rejection {
             BodyError::SessionEnded | BodyError::Internal => Reason::Internal,
         };
         let is_crowded = matches!(error, BodyError::OverBudget(_));
-        // What is left of the body is not read, so the next request could not be found.
+        // The rest of the body is not read, so the next request could not be found.
         let rejection = Self::new(reason).because(error.to_string()).closing();
         if is_crowded { rejection.retry_after(Duration::from_secs(1)) } else { rejection }
     }
 }
 
 impl From<NoPlace> for Rejection {
-    /// Whoever has had their share is told so; where all places are taken it is nobody's fault.
+    /// If the client has used up its own share, it is told so. If all places are taken, it is not
+    /// the client's fault. Both answers ask the client to come back in a second.
     fn from(none: NoPlace) -> Self {
         let reason = match none {
             NoPlace::Share { .. } => Reason::TooManyAttempts,

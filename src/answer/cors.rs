@@ -1,4 +1,8 @@
-//! Cross-origin calls (Fetch standard, CORS protocol): preflights answered, answers marked.
+//! Cross-origin calls (the CORS protocol of the Fetch standard): preflights are answered, and other
+//! answers are marked.
+//!
+//! Browsers enforce CORS for the protection of their users. It is no access control: a program may
+//! send any `Origin`. `pipeline` decides which rules hold for a request.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, request};
@@ -6,7 +10,7 @@ use http::{Method, StatusCode, request};
 use crate::body::{Body, Response};
 use crate::dialect::{Cors, CorsOrigins};
 
-/// What an upstream may have said of CORS: ours replaces it.
+/// The CORS fields of an upstream's answer. They are replaced by those of the gateway.
 const FIELDS: [HeaderName; 6] = [
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
     header::ACCESS_CONTROL_ALLOW_METHODS,
@@ -16,14 +20,16 @@ const FIELDS: [HeaderName; 6] = [
     header::ACCESS_CONTROL_MAX_AGE,
 ];
 
-/// True for a preflight: an OPTIONS that asks for another method from another origin.
+/// True for a preflight: an OPTIONS request from another origin that asks for a method.
 pub(crate) fn is_preflight(head: &request::Parts) -> bool {
     head.method == Method::OPTIONS
         && head.headers.contains_key(header::ORIGIN)
         && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Answers a preflight; for an origin that may not call, without leave.
+/// Answers a preflight. For an origin that may not call, the answer has no permission in it, and
+/// the browser refuses the call. The status is the configured one in both cases, as browsers expect
+/// a success.
 pub(crate) fn preflight(cors: &Cors, request: &HeaderMap) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() =
@@ -37,7 +43,8 @@ pub(crate) fn preflight(cors: &Cors, request: &HeaderMap) -> Response {
     response
 }
 
-/// Marks an answer, a refusal too, or browsers would hide it from the page.
+/// Marks an answer, also a refusal: browsers would hide an unmarked answer from the page. Fields of
+/// the upstream are removed first, since two rules would contradict each other.
 pub(crate) fn mark(cors: &Cors, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
     for field in &FIELDS {
         response.remove(field);
@@ -47,7 +54,8 @@ pub(crate) fn mark(cors: &Cors, origin: Option<&HeaderValue>, response: &mut Hea
     }
 }
 
-/// Allows the request's origin if it may call, and says that the answer depends on it.
+/// Allows the origin of the request if it may call, and records that the answer depends on it.
+/// False if it may not. The origin is compared byte for byte with the list.
 fn allow_origin(cors: &Cors, origin: Option<&HeaderValue>, response: &mut HeaderMap) -> bool {
     let allowed = match (&cors.origins, origin) {
         (CorsOrigins::Any, Some(_)) => Some(HeaderValue::from_static("*")),
@@ -57,11 +65,13 @@ fn allow_origin(cors: &Cors, origin: Option<&HeaderValue>, response: &mut Header
         }
         (_, None) => None,
     };
+    // Without `Vary`, a cache could give the answer for one origin to another one (RFC 9110,
+    // section 12.5.5). It is set for refused origins as well.
     if !matches!(cors.origins, CorsOrigins::Any) && !varies_by_origin(response) {
         response.append(header::VARY, HeaderValue::from_static("Origin"));
     }
     let Some(allowed) = allowed else { return false };
-    // The standard forbids credentials with `*`.
+    // The standard forbids credentials together with `*`.
     if cors.credentials && allowed != "*" {
         response.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }

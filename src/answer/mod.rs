@@ -1,4 +1,8 @@
-//! The small answers of our own: health, redirect to https, CORS, the opening of a tunnel.
+//! Small answers that the gateway gives itself: health, the key set, redirects, fixed answers,
+//! CORS, and the opening of a tunnel.
+//!
+//! They are built from checked settings and the request alone; nothing here authenticates or looks
+//! anything up. Refusals are built by `rejection`.
 
 pub(crate) mod cors;
 pub(crate) mod tunnel;
@@ -11,7 +15,8 @@ use crate::body::{Body, Response};
 use crate::config::{Redirect, Respond};
 use crate::dialect::Reason;
 
-/// `[health] path`: 200, or 503 while draining, so that a load balancer looks elsewhere.
+/// The answer of `[health] path`: 200, or 503 during a drain, so that a load balancer sends
+/// requests elsewhere.
 pub(crate) fn health(draining: bool) -> Response {
     let (status, text) = if draining {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
@@ -21,9 +26,11 @@ pub(crate) fn health(draining: bool) -> Response {
     plain(status, text, "text/plain; charset=utf-8")
 }
 
-/// The public keys of our tokens (RFC 7517 §8.5.1). Cached for minutes, since a new key is
-/// published long before it signs.
+/// The public keys of the gateway's tokens (RFC 7517, section 8.5.1). They may be cached for
+/// minutes, since a new key is published long before it signs. A key that was revoked disappears
+/// from caches within the same time.
 pub(crate) fn jwks(keys: bytes::Bytes) -> Response {
+    // `plain` forbids caching, so the field is replaced below.
     let mut response = plain(StatusCode::OK, keys, "application/jwk-set+json");
     response
         .headers_mut()
@@ -31,21 +38,23 @@ pub(crate) fn jwks(keys: bytes::Bytes) -> Response {
     response
 }
 
-/// A route's `redirect`, for a request for `asked`.
+/// The answer of a route's `redirect` to a request for `asked`.
 pub(crate) fn redirect(redirect: &Redirect, asked: &Uri) -> Response {
+    // The request's path is appended as it was received, escapes included, so that the new server
+    // sees the same path.
     let to = match redirect.keep_path {
         true => format!("{}{asked}", redirect.to),
         false => redirect.to.clone(),
     };
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status(redirect.status);
-    // Invariant: a checked URL and a path of a request that was read: both are text.
+    // Invariant: the target was checked, and the path is one of a parsed request, so both are text.
     let to = HeaderValue::try_from(to).unwrap_or(HeaderValue::from_static("/"));
     response.headers_mut().insert(header::LOCATION, to);
     response
 }
 
-/// A route's `respond`.
+/// The answer of a route's `respond`.
 pub(crate) fn fixed(respond: &Respond) -> Response {
     let mut response = Response::new(Body::full(respond.body.clone()));
     *response.status_mut() = status(respond.status);
@@ -57,8 +66,9 @@ pub(crate) fn fixed(respond: &Respond) -> Response {
     response
 }
 
-/// Makes an answer of ours one to HEAD: what it would have been to GET, but for the body. Over
-/// HTTP/2 hyper would send that.
+/// Turns an answer into one to HEAD: the same fields as for GET, without the body (RFC 9110,
+/// section 9.3.2). Over HTTP/2 hyper would send the body. An answer that streams has no known
+/// length and is left as it is.
 pub(crate) fn leave_body_out(response: &mut Response) {
     if response.body().is_end_stream() || !response.body().is_full() {
         return;
@@ -69,20 +79,21 @@ pub(crate) fn leave_body_out(response: &mut Response) {
     *response.body_mut() = Body::empty();
 }
 
-/// Invariant: checked to be one.
+/// Converts a status. Invariant: the configuration was checked, so it is valid.
 fn status(number: u16) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// A plain listener that only sends people to https: GET and HEAD without credentials. Anything
-/// else would already have sent its secret in the clear, and must learn not to (308 would have
-/// it repeated and nobody the wiser).
+/// The answer of a plain listener that only redirects to https. It redirects GET and HEAD without
+/// credentials. A client that sends anything else has already sent its secret in the clear and must
+/// learn of it: 308 would make it repeat the request over https, and nobody would notice the leak.
 pub(crate) fn redirect_to_https(
     head: &http::request::Parts,
     authority: &str,
     raw_path: &str,
     api_key: Option<&HeaderName>,
 ) -> Result<Response, Reason> {
+    // All places in which a client may send a credential are looked at, query parameters included.
     let harmless = matches!(head.method, Method::GET | Method::HEAD);
     let credential = [header::AUTHORIZATION.as_str(), "x-access-token", "x-key", "cookie"]
         .iter()

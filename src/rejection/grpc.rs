@@ -1,9 +1,9 @@
-//! Refusals as a gRPC client reads them.
+//! Refusals in the form that gRPC clients read.
 //!
-//! Such a client looks at `grpc-status`, not at HTTP's status, and would turn what it does not
-//! find there into `UNKNOWN`: so a refusal is a call that ended at once (Trailers-Only, in "gRPC
-//! over HTTP2"), in the form of no route or dialect. Which number stands for which reason follows
-//! the reason's own status.
+//! Such a client looks at `grpc-status` and not at the HTTP status, and turns a missing one into
+//! `UNKNOWN`. A refusal is therefore a call that ended at once ("Trailers-Only" in the
+//! specification "gRPC over HTTP2"), whatever the form of the route or dialect is. The number
+//! follows from the HTTP status of the reason.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -15,10 +15,12 @@ use crate::dialect::Reason;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// What a `grpc-message` may not hold as it is; what is not ASCII is encoded in any case.
+/// Characters that are encoded in `grpc-message`. Everything beyond ASCII is encoded in any case.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// How the client writes its messages, if it calls by gRPC: the refusal is of the same kind.
+/// The content type of the client's messages, if it calls by gRPC. The refusal has the same content
+/// type, because a client rejects another one. `None` for every other request: only POST with a
+/// type of `application/grpc` is a gRPC call.
 pub(crate) fn asked(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
     if *method != Method::POST {
         return None;
@@ -31,7 +33,8 @@ pub(crate) fn asked(method: &Method, headers: &HeaderMap) -> Option<HeaderValue>
     is_grpc.then(|| kind.clone())
 }
 
-/// The refusal of a call for `reason`, written as `kind`.
+/// The refusal of a call for `reason`, with the content type `kind`. The HTTP status is 200, as
+/// gRPC demands for every answer of a server.
 pub(super) fn answer(reason: Reason, kind: &HeaderValue) -> Response {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
@@ -45,7 +48,7 @@ pub(super) fn answer(reason: Reason, kind: &HeaderValue) -> Response {
     response
 }
 
-/// The code of gRPC that comes closest.
+/// The gRPC code that is closest to the reason's HTTP status.
 fn code(reason: Reason) -> u16 {
     match reason.status() {
         StatusCode::UNAUTHORIZED => 16,
@@ -54,7 +57,7 @@ fn code(reason: Reason) -> u16 {
         StatusCode::PAYLOAD_TOO_LARGE
         | StatusCode::TOO_MANY_REQUESTS
         | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => 8,
-        // Another connection is the remedy of a misdirected request.
+        // A misdirected request succeeds on another connection, so it may be tried again.
         StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::MISDIRECTED_REQUEST => 14,
