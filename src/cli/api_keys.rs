@@ -1,7 +1,7 @@
-//! `tollhouse api-key`: keys that programs call with.
+//! `tollhouse api-key`: keys with which programs call.
 //!
-//! A key is made without the gateway, which only ever knows its hash; revoking one is the running
-//! gateway's to do, and to remember.
+//! A key is made without the gateway, which only ever knows the hash of it. Revoking a key is done,
+//! and remembered, by the running gateway. The secret of a key is printed once and stored nowhere.
 
 use anyhow::{bail, ensure};
 use clap::{Args, Subcommand};
@@ -60,6 +60,8 @@ pub(super) fn run(command: ApiKeyCommand, place: &GatewayPlace) -> Result<(), Fa
         ApiKeyCommand::New(args) => Ok(new(args)?),
         ApiKeyCommand::List { json } => list(place, json),
         ApiKeyCommand::Revoke { id, yes } => {
+            // The folder is looked up before the question: a mistake in `--state` should not appear
+            // only after somebody has confirmed.
             let state = place.state_dir()?;
             confirm(&format!("revoke the API key {id}"), yes)?;
             remote::call(&state, Method::DELETE, &remote::below("/api-keys", &id), None)?;
@@ -71,6 +73,8 @@ pub(super) fn run(command: ApiKeyCommand, place: &GatewayPlace) -> Result<(), Fa
     }
 }
 
+/// Makes a key and prints it, together with the section for the configuration. The arguments are
+/// checked by the same rules as the configuration, so that the section can be pasted as it is.
 fn new(args: NewArgs) -> anyhow::Result<()> {
     let id = args.id;
     ensure!(is_plain_name(&id), "`{id}` is no id: letters, digits, `-`, `_` and `.`, at most 64");
@@ -78,6 +82,8 @@ fn new(args: NewArgs) -> anyhow::Result<()> {
         ensure!(end_of_day(day).is_some(), "`{day}` is no day: write it as 2027-03-31");
     }
     for network in &args.networks {
+        // An address without a length is accepted as well; bits beyond the length are an error, as
+        // in the configuration.
         let is_network = network.parse::<ipnet::IpNet>().is_ok_and(|net| net == net.trunc());
         if !is_network && network.parse::<std::net::IpAddr>().is_err() {
             bail!("`{network}` is no network: write it as 10.0.0.0/8");
@@ -101,9 +107,11 @@ fn new(args: NewArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The gateway knows which are revoked and needs nothing but its folder; without it the file has
-/// to be read, and whole.
+/// Prints the keys in effect. Only the running gateway knows which of them are revoked, and its
+/// folder is enough to ask it. Without a running gateway the whole configuration has to be read.
 fn list(place: &GatewayPlace, as_json: bool) -> Result<(), Failure> {
+    // A gateway that does not answer is no error here: the keys of the file are still worth
+    // showing. The line on standard error says what is missing.
     let answered = remote::call(&place.state_dir()?, Method::GET, "/api-keys", None);
     let keys: Vec<Value> = match &answered {
         Ok(answer) => remote::list(answer, "keys").cloned().collect(),
@@ -135,7 +143,8 @@ fn list(place: &GatewayPlace, as_json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A key of the file, as the running gateway tells it.
+/// A key of the configuration, in the form in which the running gateway reports one. It has no note
+/// about a revocation, which the file does not know.
 fn facts(key: &ApiKey) -> Value {
     json!({
         "id": key.id,

@@ -1,7 +1,7 @@
-//! `tollhouse dialect try`: a login by hand, told step by step.
+//! `tollhouse dialect try`: a login to a legacy system, done by hand and shown step by step.
 //!
-//! What is sent, what comes back and what is made of it, so that a delegated login can be tried
-//! before it is configured. No password, code, token or key is printed.
+//! It shows the request, the answer and how the answer is understood, so that a delegated login can
+//! be tried before it is configured. No password, code, token or key is printed.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
@@ -37,13 +37,16 @@ pub(super) struct TryArgs {
     allow_http: bool,
 }
 
-/// What stands for a secret.
+/// Printed in the place of a secret.
 const HIDDEN: &str = "***";
 
-/// Logs in; an error where that does not succeed.
+/// Logs in. The error says why that did not succeed. A second step that was asked for and could not
+/// be done is no error: the password was right.
 pub(super) fn run(args: &TryArgs, dialect: &Dialect) -> anyhow::Result<()> {
     let url = HttpUsers::parse_url(&args.url)
         .context("the address must be http:// or https://, without user, query and fragment")?;
+    // The same rule as in the configuration. A trial must not send a password over a network
+    // unprotected, only because it is a trial.
     if HttpUsers::is_in_the_clear(&url) && !args.allow_http {
         bail!("the password would be sent in the clear: write https://, or --allow-http");
     }
@@ -56,6 +59,8 @@ pub(super) fn run(args: &TryArgs, dialect: &Dialect) -> anyhow::Result<()> {
         None => read_name()?,
     };
     let password = read_known("Password: ")?;
+    // The request is built twice: once with the password, to be sent, and once with a placeholder,
+    // to be shown. The shown one can therefore contain no secret.
     let ask = speak::login(dialect, &user, &password)?;
     let shown = speak::login(dialect, &user, &HIDDEN.into())?;
     let trial = Trial { dialect, outbound, url };
@@ -65,7 +70,7 @@ pub(super) fn run(args: &TryArgs, dialect: &Dialect) -> anyhow::Result<()> {
         heard => Some(heard),
     };
     match heard {
-        // The password was right; nobody has a code.
+        // The password was right, and no code was available for the second step.
         None => Ok(()),
         Some(Heard::Accepted(facts)) => Ok(tell(&facts, dialect)?),
         Some(Heard::Pending(_)) => bail!("the system asks for yet another step"),
@@ -76,7 +81,8 @@ pub(super) fn run(args: &TryArgs, dialect: &Dialect) -> anyhow::Result<()> {
     }
 }
 
-/// A dialect spoken to one system.
+/// A dialect, and one system that speaks it. The requests of both steps go through the same client,
+/// with the same limits as in a running gateway.
 struct Trial<'d> {
     dialect: &'d Dialect,
     outbound: Outbound,
@@ -84,7 +90,9 @@ struct Trial<'d> {
 }
 
 impl Trial<'_> {
-    /// Sends `ask`, of which `shown` is the same without its secret.
+    /// Sends `ask`. `shown` is the same request with placeholders for its secrets. Everything is
+    /// printed as it happens, so that a hanging system is seen at once. Returns what the dialect
+    /// makes of the answer.
     fn exchange(
         &self,
         ask: &Ask<'_>,
@@ -104,6 +112,7 @@ impl Trial<'_> {
         if !shown.body.is_empty() {
             say(format_args!("  {}", String::from_utf8_lossy(&shown.body)))?;
         }
+        // A runtime for one request is enough, since nothing else runs in this process.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let clock = Clock::system();
         let begun = clock.now();
@@ -118,11 +127,14 @@ impl Trial<'_> {
         Ok(heard)
     }
 
-    /// The second step, if there is one and a code for it.
+    /// Does the second step, if the dialect has one and a code can be read. `None` if no code can
+    /// be read.
     fn second(&self, user: &str, ticket: Option<&SecretString>) -> anyhow::Result<Option<Heard>> {
         say("the password is right, and a second step is asked for")?;
         let hidden = SecretString::from(HIDDEN);
         let shown = speak::verify_code(self.dialect, user, &hidden, ticket.map(|_| &hidden));
+        // A dialect without a second step cannot send a code, and in a script there may be no code
+        // to read.
         let (Ok(shown), true) = (shown, has_more()?) else { return Ok(None) };
         let code = read_known("Code: ")?;
         let ask = speak::verify_code(self.dialect, user, &code, ticket)?;
@@ -130,7 +142,7 @@ impl Trial<'_> {
     }
 }
 
-/// Whether anything more can be read.
+/// True if anything more can be read from standard input.
 fn has_more() -> io::Result<bool> {
     Ok(io::stdin().is_terminal() || !io::stdin().lock().fill_buf()?.is_empty())
 }
@@ -145,7 +157,9 @@ fn read_name() -> anyhow::Result<String> {
     Ok(name.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// What was understood, without what gives access.
+/// Prints the facts that were understood. Values that give access are replaced by their length. The
+/// names of the answer's members are listed, so that an operator sees which of them a `map` could
+/// use.
 fn tell(facts: &HeardFacts, dialect: &Dialect) -> io::Result<()> {
     say(format_args!("accepted, as dialect `{}` has it", dialect.name))?;
     let line = |name: &str, text: String| say(format_args!("  {name:<14} {text}"));
@@ -178,18 +192,19 @@ fn tell(facts: &HeardFacts, dialect: &Dialect) -> io::Result<()> {
     say(format_args!("{:#}", Value::Object(facts.token.clone())))
 }
 
-/// The beginning of an answer that was not understood, as one harmless line.
+/// The beginning of an answer that was not understood, on one line and without control characters,
+/// so that it can do nothing to a terminal.
 fn excerpt(answer: &Fetched, secret: &SecretString) -> String {
     const SHOWN: usize = 200;
     if answer.is_success()
         && let Ok(Value::Object(members)) = serde_json::from_slice(&answer.body)
     {
-        // What is in them may give access after all.
+        // Values of members are left out, because one of them may give access after all.
         let names: Vec<String> = members.into_iter().map(|(name, _)| name).collect();
         return format!("members: {}", names.join(", "));
     }
     let text = String::from_utf8_lossy(&answer.body);
-    // Some systems repeat what they were sent.
+    // Some systems repeat in an error what they were sent.
     let text = text.replace(secret.expose().as_str(), HIDDEN);
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(SHOWN).collect()
 }

@@ -1,4 +1,7 @@
 //! `tollhouse dialect`: the login wire formats as TOML.
+//!
+//! Dialects of the configuration are read without checking the rest of it, so that one can be
+//! looked at while the file is being edited.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -40,6 +43,7 @@ pub(super) fn run(command: DialectCommand, config: &Path) -> Result<(), Failure>
 }
 
 fn list(own: &[(String, String)], config: &Path, as_json: bool) -> std::io::Result<()> {
+    // Built-in dialects come first. The configuration cannot define one of the same name.
     let built_in = Dialect::builtin_names().iter().map(|name| (*name, None));
     let own = own.iter().map(|(name, _)| (name.as_str(), Some(config.display())));
     for (name, file) in built_in.chain(own) {
@@ -68,7 +72,8 @@ fn text<'o>(name: &str, own: &'o [(String, String)]) -> anyhow::Result<&'o str> 
     })
 }
 
-/// The dialect itself; `check` tells what is wrong with one that is not.
+/// The dialect of this name, checked. `check` reports in detail what is wrong with a faulty one.
+/// Built-in ones need no check.
 fn dialect(name: &str, own: &[(String, String)]) -> anyhow::Result<Arc<Dialect>> {
     let text = text(name, own)?;
     if let Some(built_in) = Dialect::builtin(name) {
@@ -81,7 +86,8 @@ fn dialect(name: &str, own: &[(String, String)]) -> anyhow::Result<Arc<Dialect>>
     Ok(Arc::new(checked?))
 }
 
-/// Name and text of every `[[dialect]]` in the configuration, if there is one.
+/// The name and the text of every `[[dialect]]` in the configuration; none if there is no such
+/// file. Built-in dialects can be shown without a configuration, so a missing file is no error.
 fn own_dialects(config: &Path) -> Result<Vec<(String, String)>, Failure> {
     if !config.exists() {
         return Ok(Vec::new());
@@ -91,7 +97,7 @@ fn own_dialects(config: &Path) -> Result<Vec<(String, String)>, Failure> {
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            // Told as `check` does.
+            // A syntax error is reported in the same way as by `check`.
             load(config)?;
             return Err(Failure::from(error));
         }

@@ -1,8 +1,8 @@
-//! What the first start prints: who there is, where the password is, and one block to paste that
-//! logs in by each dialect and calls with what it got.
+//! The text that the first start prints: which user exists, where the password is, and one block to
+//! paste that logs in with each dialect and calls a route with the result.
 //!
-//! The block is for `sh` and a curl of 2020 (7.68), which is what old servers have: no `--json`,
-//! no here-strings, and `sed` to take a token out of an answer.
+//! The block is for `sh` and a curl of 2020 (7.68), which old servers have: no `--json`, no
+//! here-strings, and `sed` to take a token out of an answer.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,10 +13,12 @@ use anyhow::Context;
 use crate::config::Config;
 use crate::server::{FIRST_PASSWORD, FirstUser, Running};
 
-/// Tells the first user's password once: to a terminal, else into a file that only its owner
-/// reads, since standard output may be anybody's log. Where that fails they are taken back: the
-/// next start makes another, whose password somebody gets.
+/// Shows the password of the first user once: on a terminal, else in a file that only its owner can
+/// read, since standard output may go to a log that many people read. If that fails, the user is
+/// removed, and the next start makes another one.
 pub(super) fn welcome(user: &FirstUser, config: &Config, running: &Running) -> anyhow::Result<()> {
+    // A password on a terminal is seen by the person who has started the gateway. Anything else may
+    // be stored or forwarded.
     let place = if io::stdout().is_terminal() { None } else { Some(password_file(config)?) };
     if let Some(file) = &place
         && let Err(error) = write_password(user, file)
@@ -26,22 +28,26 @@ pub(super) fn welcome(user: &FirstUser, config: &Config, running: &Running) -> a
         return Err(error).with_context(|| format!("could not write {}", file.display()));
     }
     let address = running.addresses().first().map(ToString::to_string).unwrap_or_default();
-    // The gateway serves whether or not somebody reads this.
+    // The gateway serves, whether or not anybody reads this text.
     let _ = super::say(text(user, place.as_deref(), &address, config).trim_end());
     Ok(())
 }
 
-/// As an absolute path: what is printed may be pasted anywhere.
+/// The path of the password file. It is absolute, because the printed commands may be pasted
+/// anywhere.
 fn password_file(config: &Config) -> io::Result<PathBuf> {
     std::path::absolute(config.state.dir.join(FIRST_PASSWORD))
 }
 
+/// Writes the password to a file with mode 0600. The mode is set when the file is created, so that
+/// nobody else can open it in between.
 fn write_password(user: &FirstUser, file: &Path) -> io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     let mut opened = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
     opened.write_all(format!("{}\n", user.password.expose()).as_bytes())
 }
 
+/// The whole text, with a block for each dialect that the configuration serves.
 fn text(user: &FirstUser, place: Option<&Path>, address: &str, config: &Config) -> String {
     let FirstUser { name, email, .. } = user;
     let (told, password) = match place {
@@ -71,12 +77,13 @@ fn text(user: &FirstUser, place: Option<&Path>, address: &str, config: &Config) 
     text
 }
 
-/// A word of the shell that means itself.
+/// Quotes a text for the shell, so that no character in it has a meaning.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// What to paste for each dialect. Passwords and tokens of ours need no quoting in JSON.
+/// The block to paste for each dialect. Passwords and tokens of the gateway need no quoting in
+/// JSON.
 const BLOCKS: [(&str, &str); 6] = [
     (
         "native",

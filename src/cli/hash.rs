@@ -1,5 +1,6 @@
-//! `tollhouse hash`, and how every command is told a password: by a prompt that shows nothing, or
-//! one line of standard input; never by an argument, which other users of the machine can see.
+//! `tollhouse hash`, and how every command reads a password: from a prompt that shows nothing, or
+//! from one line of standard input. A password is never an argument, because other users of the
+//! machine can see the arguments of a process.
 
 use std::io::{self, BufRead, IsTerminal};
 
@@ -16,10 +17,11 @@ pub struct HashArgs {
     pub any: bool,
 }
 
-/// Runs `tollhouse hash`.
+/// Runs `tollhouse hash`: prints the hash of a password, for a file of users that is written by
+/// hand.
 ///
 /// # Errors
-/// When there is no password, or it breaks the rules for new ones.
+/// If there is no password, or it breaks the rules for new passwords.
 pub fn run(args: &HashArgs) -> anyhow::Result<()> {
     let password = read_password("Password: ")?;
     if !args.any {
@@ -28,14 +30,16 @@ pub fn run(args: &HashArgs) -> anyhow::Result<()> {
     Ok(super::say(password::hash(password.expose())?.as_str())?)
 }
 
-/// A new password: asked for twice on a terminal, else the first line of standard input.
+/// Reads a new password: twice from a terminal, to find typing errors, else the first line of
+/// standard input.
 ///
 /// # Errors
-/// When there is none, or the two differ.
+/// If there is none, or the two differ.
 pub fn read_password(prompt: &str) -> anyhow::Result<SecretString> {
     if !io::stdin().is_terminal() {
         return read_line(&mut io::stdin().lock());
     }
+    // The prompt does not show what is typed.
     let ask = |prompt: &str| -> anyhow::Result<SecretString> {
         Ok(SecretString::new(rpassword::prompt_password(prompt).context("no password was read")?))
     };
@@ -46,10 +50,11 @@ pub fn read_password(prompt: &str) -> anyhow::Result<SecretString> {
     not_empty(first)
 }
 
-/// A password that exists, or a code: asked for once, else the next line of standard input.
+/// Reads an existing password or a code: once from a terminal, else the next line of standard
+/// input.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub fn read_known(prompt: &str) -> anyhow::Result<SecretString> {
     if !io::stdin().is_terminal() {
         return read_line(&mut io::stdin().lock());
@@ -58,9 +63,10 @@ pub fn read_known(prompt: &str) -> anyhow::Result<SecretString> {
     not_empty(SecretString::new(typed))
 }
 
-/// The first line without its end; a password may begin or end with spaces.
+/// The first line without its line end. Spaces are kept, because a password may begin or end with
+/// them.
 fn read_line(input: &mut impl BufRead) -> anyhow::Result<SecretString> {
-    // Far more than a password may have, so that a wrong file on standard input ends early.
+    // Far more than a password may have. A wrong file on standard input is thus read only in part.
     const MAX_LINE: u64 = 64 * 1024;
     let mut line = String::new();
     io::Read::take(input, MAX_LINE)

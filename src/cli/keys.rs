@@ -1,4 +1,7 @@
-//! `tollhouse key`: signing keys of the running gateway.
+//! `tollhouse key`: the signing keys of the running gateway.
+//!
+//! All of these commands are carried out by the running gateway, which audits them. Only public
+//! facts about keys are printed; a private key is read only for `import`.
 
 use std::path::{Path, PathBuf};
 
@@ -42,11 +45,13 @@ pub(super) enum KeyCommand {
     },
 }
 
-/// Carries out a `key` command.
+/// Carries out a `key` command, and prints the list of keys as it is afterwards. Revoking a key is
+/// confirmed first, because every token that the key has signed becomes invalid.
 pub(super) fn run(command: KeyCommand, state: &Path) -> Result<(), Failure> {
     let as_json = matches!(command, KeyCommand::List { json: true });
     let answer = match command {
         KeyCommand::List { .. } => remote::call(state, Method::GET, "/keys", None)?,
+        // Without an algorithm every algorithm in use gets a new key.
         KeyCommand::Rotate { algorithm } => {
             let body = json!({ "algorithm": algorithm });
             remote::call(state, Method::POST, "/keys/rotate", Some(body))?
@@ -56,6 +61,8 @@ pub(super) fn run(command: KeyCommand, state: &Path) -> Result<(), Failure> {
             remote::call(state, Method::DELETE, &format!("/keys/{kid}"), None)?
         }
         KeyCommand::Import { file, algorithm } => {
+            // The file is read here and not by the gateway, because the operator may be able to
+            // read a file that the gateway's user cannot.
             let text = std::fs::read_to_string(&file)
                 .with_context(|| format!("could not read {}", file.display()))?;
             let body = json!({ "key": text, "algorithm": algorithm });

@@ -1,4 +1,8 @@
-//! How diagnostics are written: which, in what form, and whether in colour.
+//! How diagnostics are written: which lines, in which format, and whether in colour.
+//!
+//! Diagnostics go to standard error. Access and audit logs have outputs of their own and are not
+//! affected. The command line comes before the environment, and the environment before the
+//! configuration.
 
 use std::io::{self, IsTerminal};
 
@@ -46,11 +50,14 @@ enum Color {
 }
 
 impl LogArgs {
-    /// Has diagnostics written to standard error; the answer changes their form.
+    /// Writes diagnostics to standard error from now on. The returned switch changes their format.
+    /// The error is about a filter that cannot be understood. The switch is used by a reload of the
+    /// configuration.
     pub(super) fn subscribe(&self, configured: LogFormat) -> anyhow::Result<LogFormatSwitch> {
         let filter = self.filter()?;
         let (layer, handle) = reload::Layer::new(self.layer(configured));
-        // Fails only if there is a subscriber already, which then is as good.
+        // This fails only if there is a subscriber already, for example in a test. That one is then
+        // used.
         let _ = tracing_subscriber::registry().with(layer).with(filter).try_init();
         let args = self.clone();
         Ok(LogFormatSwitch::new(move |format| {
@@ -59,6 +66,7 @@ impl LogArgs {
         }))
     }
 
+    /// The layer that writes lines, in the format that arguments and configuration ask for.
     fn layer(&self, configured: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
         let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
         if self.is_pretty(configured) {
@@ -77,6 +85,7 @@ impl LogArgs {
     }
 
     fn is_coloured(&self) -> bool {
+        // A variable that is empty counts as unset (see no-color.org).
         let is_set = |name| environment(name).is_some_and(|value| !value.is_empty());
         match self.color {
             Color::Always => true,
@@ -88,9 +97,10 @@ impl LogArgs {
         }
     }
 
-    /// The command line, else `TOLLHOUSE_LOG`, else `RUST_LOG`, says which lines.
+    /// Which lines are written. The command line decides, else `TOLLHOUSE_LOG`, else `RUST_LOG`.
     fn filter(&self) -> anyhow::Result<EnvFilter> {
         match (self.quiet, self.verbose) {
+            // The arguments come first, because somebody has typed them for this one run.
             (true, _) => return Ok(EnvFilter::new("warn")),
             (false, 0) => {}
             (false, 1) => return Ok(EnvFilter::new("debug")),
@@ -99,13 +109,15 @@ impl LogArgs {
         if let Some(text) = environment("TOLLHOUSE_LOG").filter(|text| !text.is_empty()) {
             return parse_filter(&text);
         }
-        // Meant for every program in the environment, so perhaps in words that are not ours.
+        // `RUST_LOG` is meant for every program in the environment, so a value that is not
+        // understood is ignored.
         let general = EnvFilter::try_from_default_env();
         Ok(general.unwrap_or_else(|_| EnvFilter::new("info")))
     }
 }
 
-/// A slip in the filter would hide the lines that somebody waits for, so it is refused.
+/// Parses a filter. A mistake in it would hide the lines that somebody is waiting for, so it is an
+/// error. The message says which word is wrong, and what would be accepted.
 fn parse_filter(text: &str) -> anyhow::Result<EnvFilter> {
     const ACCEPTED: &str = "write error, warn, info, debug, trace or off, or for a part of the \
                             program `tollhouse::upstream=debug,info`";

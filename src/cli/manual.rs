@@ -1,8 +1,8 @@
-//! The manual: pages of the program's commands, and gateway.toml(5).
+//! The manual: pages for the program's commands, and gateway.toml(5).
 //!
-//! The page of the configuration is the commented sample in another form, so that the two cannot
-//! differ: explanations become paragraphs, tables become headings, and whatever is TOML stays as it
-//! is written there, in the same order.
+//! The page of the configuration is made from the commented sample, so that the two cannot differ.
+//! Explanations become paragraphs, headers of tables become headings, and TOML stays as it is
+//! written, in the same order.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -12,11 +12,12 @@ use anyhow::Context;
 
 use super::{Failure, SAMPLE};
 
-/// The name by which the page of the configuration is asked for, and its file's without the section.
+/// The name with which the page of the configuration is asked for; its file has this name and the
+/// section.
 const CONFIGURATION: &str = "gateway.toml";
 
-/// Writes the page of `program`, or of the configuration, to standard output; or all pages to a
-/// folder.
+/// Writes the page of `program`, or of the configuration, to standard output; or writes all pages
+/// to a folder. A name that is not that of the configuration's page is taken for a folder.
 pub(super) fn man(program: clap::Command, wanted: Option<&Path>) -> Result<(), Failure> {
     let mut page = Vec::new();
     match wanted {
@@ -35,7 +36,7 @@ pub(super) fn man(program: clap::Command, wanted: Option<&Path>) -> Result<(), F
     Ok(std::io::stdout().write_all(&page)?)
 }
 
-/// The page of a commented configuration, in roff (man(7)).
+/// The page of a commented configuration in roff (man(7)).
 fn configuration(sample: &str) -> String {
     let mut page = Page::default();
     for line in sample.lines() {
@@ -59,11 +60,11 @@ const END: &str = ".SH SEE ALSO\n.BR tollhouse (1),\n.BR tollhouse\\-check (1),\
 enum Line<'a> {
     /// Ends a paragraph.
     Break,
-    /// Ends all that was explained so far.
+    /// Ends everything that was explained before.
     Rule,
-    /// A table's header, without the mark of a comment.
+    /// The header of a table, without the comment mark.
     Header(&'a str),
-    /// TOML, or indented: as it is.
+    /// TOML, or an indented line: printed as it is.
     Verbatim(&'a str),
     Prose(&'a str),
 }
@@ -77,7 +78,7 @@ impl<'a> Line<'a> {
                 _ => Self::Verbatim(line),
             };
         };
-        // A nested comment is part of an example.
+        // A nested comment belongs to an example.
         let text = comment.strip_prefix(" #").unwrap_or(comment);
         let Some(text) = text.strip_prefix(' ') else {
             return if text.is_empty() { Self::Break } else { Self::Verbatim(line) };
@@ -90,7 +91,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// A header in an example may have a comment behind it, which a heading has no room for.
+    /// A header in an example may have a comment behind it. A heading has no room for that, so such
+    /// a line is printed as it is.
     fn header_of(line: &'a str, text: &'a str) -> Self {
         match text.split_once("  ") {
             Some(_) => Self::Verbatim(line),
@@ -99,7 +101,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Whether a text is `key = value`.
+/// True if the text is a setting, `key = value`.
 fn is_setting(text: &str) -> bool {
     let is_key = |key: &str| {
         key.starts_with(|letter: char| letter.is_ascii_lowercase())
@@ -108,14 +110,16 @@ fn is_setting(text: &str) -> bool {
     text.split_once(" = ").is_some_and(|(key, _)| is_key(key))
 }
 
-/// A page in the making.
+/// A page that is being written. The lines of the sample are added one by one, and `flush` writes
+/// the paragraphs that still wait.
 struct Page {
     text: String,
-    /// The explanation of whatever comes next, in paragraphs.
+    /// Paragraphs that explain what comes next. They are written when it is known whether a heading
+    /// comes first.
     pending: Vec<Block>,
-    /// The last line ended a paragraph.
+    /// True if the last line ended a paragraph.
     is_broken: bool,
-    /// The header of the heading that is written under now.
+    /// The header that the present heading was made from.
     heading: String,
     headings: Vec<String>,
 }
@@ -165,8 +169,11 @@ impl Page {
         }
     }
 
-    /// Begins a heading. What was explained last belongs to it: a comment stands above its table.
+    /// Begins a heading. The paragraphs directly before it belong to it, because a comment is
+    /// written above its table.
     fn begin(&mut self, header: &str) {
+        // The paragraphs after the last verbatim block explain the table that begins here.
+        // Everything up to that block belongs to the heading before.
         let own = self.pending.iter().rposition(|block| matches!(block, Block::Verbatim(_)));
         let next = self.pending.split_off(own.map_or(0, |last| last + 1));
         self.flush();
@@ -178,7 +185,7 @@ impl Page {
         self.headings.push(header.to_owned());
         header.clone_into(&mut self.heading);
         self.pending = next;
-        // The first setting's own explanation is another paragraph.
+        // The explanation of the first setting is a paragraph of its own.
         self.is_broken = true;
     }
 
@@ -206,9 +213,12 @@ impl Page {
     }
 }
 
-/// A line of text in roff: nothing in it is a request or an escape.
+/// One line of text in roff, escaped, so that nothing in it is a request or an escape sequence.
+/// Characters beyond ASCII are written as code points, which every version of roff understands.
 fn escaped(line: &str) -> String {
     let mut text = String::with_capacity(line.len() + 8);
+    // A line that begins with one of these would be a request to roff. `\&` is a character without
+    // width.
     if line.starts_with(['.', '\'']) {
         text.push_str("\\&");
     }
@@ -216,7 +226,8 @@ fn escaped(line: &str) -> String {
         match letter {
             '\\' => text.push_str("\\e"),
             '-' => text.push_str("\\-"),
-            // Typewriter's signs, which a terminal would otherwise be given as typographic ones.
+            // ASCII signs that roff would otherwise print as typographic ones, which cannot be
+            // pasted.
             '\'' => text.push_str("\\(aq"),
             '`' => text.push_str("\\(ga"),
             '^' => text.push_str("\\(ha"),

@@ -1,7 +1,7 @@
-//! Arguments and commands: the only place that prints, and that uses `anyhow`.
+//! Arguments and commands. This is the only room that prints, and the only one that uses `anyhow`.
 //!
-//! Exit status: 0 done, 1 failed at run time, 2 usage, 69 somebody else cannot be reached, 78 bad
-//! configuration.
+//! Exit status: 0 done, 1 failed at run time, 2 wrong usage, 69 a server cannot be reached, 78
+//! wrong configuration. Doc comments on the arguments below are the text of `--help`.
 #![allow(clippy::print_stderr)]
 
 mod api_keys;
@@ -166,24 +166,25 @@ Files:
   gateway.toml      the configuration; gateway.toml(5) explains it (`tollhouse man gateway.toml`)
   state/            keys, store, certificates and admin.sock ([state] dir)";
 
-/// What `init` writes: the file of the repository, since whoever has only the program has none.
+/// The text that `init` writes. It is compiled in, because somebody who has only the program does
+/// not have the repository.
 const SAMPLE: &str = include_str!("../../gateway.toml");
 
-/// What clap, too, exits with where the words of a command are wrong.
+/// The exit status of clap for wrong arguments; used for wrong environment variables as well.
 const EXIT_USAGE: u8 = 2;
-/// Somebody else cannot be reached (`EX_UNAVAILABLE` of sysexits.h).
+/// A server cannot be reached (`EX_UNAVAILABLE` of sysexits.h).
 const EXIT_UNAVAILABLE: u8 = 69;
-/// Bad configuration (`EX_CONFIG` of sysexits.h).
+/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 
-/// Why a command did not succeed.
+/// The reason why a command did not succeed; it decides the exit status.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Of one or more files; empty where it has been told.
+    /// Problems of one or more files. Empty if they were printed already.
     Config(Vec<Issues>),
-    /// Somebody whom the configuration names cannot be reached, which has been told.
+    /// A server that the configuration names cannot be reached. This was printed already.
     Unavailable,
-    /// Something that the caller wrote outside the configuration.
+    /// A mistake of the caller outside of the configuration.
     Usage(anyhow::Error),
     Other(anyhow::Error),
 }
@@ -200,7 +201,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// Runs the command line and answers its exit status.
+/// Runs the command line and returns its exit status.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match dispatch(cli) {
@@ -214,7 +215,7 @@ pub fn main() -> ExitCode {
             eprintln!("tollhouse: {error:#}");
             ExitCode::from(EXIT_USAGE)
         }
-        // Whoever read our output has enough of it: `tollhouse man | head`.
+        // The reader of the output has closed it, as in `tollhouse man | head`. That is no failure.
         Err(Failure::Other(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(Failure::Other(error)) => {
             eprintln!("tollhouse: {error:#}");
@@ -223,9 +224,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Carries out one command. Commands for a running gateway need its state folder only; the others
+/// read the configuration, as far as they need it. The error decides the exit status of the
+/// process.
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let place = GatewayPlace { config: cli.config, state: cli.state };
     let config = place.config.as_path();
+    // `-t` is known from nginx, so it works like `check` without a subcommand.
     if cli.test {
         return check::check(config, &check::CheckArgs::default());
     }
@@ -265,7 +270,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Tells which program this is. The commit is known where the build was told it.
+/// Prints the version of the program. The commit is known only if the build was told it.
 fn version(json: bool) -> std::io::Result<()> {
     let (version, commit) = (env!("CARGO_PKG_VERSION"), option_env!("TOLLHOUSE_COMMIT"));
     let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
@@ -276,15 +281,18 @@ fn version(json: bool) -> std::io::Result<()> {
     say(format_args!("tollhouse {version}  commit {}  {target}", commit.unwrap_or("unknown")))
 }
 
-/// Writes the sample to `path`, which must not be there.
+/// Writes the sample to `path`. The file must not exist, so that no configuration is overwritten.
 fn init(path: &Path) -> Result<(), Failure> {
+    // One call checks and creates. If the two were separate, a file that appears in between would
+    // be overwritten.
     let mut file = std::fs::File::create_new(path)
         .with_context(|| format!("{} was not written", path.display()))?;
     file.write_all(SAMPLE.as_bytes())?;
     Ok(say(path.display())?)
 }
 
-/// The users file that is meant: the named one, or the only one.
+/// The file of users that a command is about: the one of the named section, or the only one.
+/// Sources of other kinds are not changed by this program.
 fn users_file<'c>(
     sources: &'c [UserSource],
     name: Option<&str>,
@@ -310,21 +318,24 @@ fn users_file<'c>(
     }
 }
 
-/// A variable of the process's environment.
+/// A variable of the process's environment. Only the command line reads the environment; everything
+/// below gets a function like this one, so that tests can pass their own variables.
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The checked configuration, its warnings told on standard error.
+/// Reads and checks the configuration. Secrets come from the environment of this process. The error
+/// contains every problem of the file, and warnings are part of the result.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     Config::load(path, &environment).map_err(Failure::config)
 }
 
-/// Prints a line; `println!` would panic where nobody reads it any more.
+/// Prints a line. `println!` would panic if the reader has closed the output.
 pub(crate) fn say(line: impl std::fmt::Display) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{line}")
 }
 
+/// True if the output was closed by its reader.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()

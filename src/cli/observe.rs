@@ -1,4 +1,7 @@
-//! `tollhouse observe`: before a rule is enforced, who would be shut out?
+//! `tollhouse observe`: who would be refused if a rule were enforced?
+//!
+//! The running gateway has counted this for routes with `enforce = false`; this command only shows
+//! it.
 
 use std::path::Path;
 
@@ -22,7 +25,8 @@ pub(super) struct ObserveArgs {
     forget: bool,
 }
 
-/// Tells what the running gateway observed since its start.
+/// Shows what the running gateway has observed since its start. With `--top` the list of callers is
+/// cut, and the rest is shown as a sum.
 pub(super) fn observe(args: &ObserveArgs, state: &Path) -> Result<(), Failure> {
     let answer = call(state, Method::GET, "/observed", None)?;
     if args.json {
@@ -30,6 +34,7 @@ pub(super) fn observe(args: &ObserveArgs, state: &Path) -> Result<(), Failure> {
     } else {
         tell(&answer, args.top)?;
     }
+    // The observations are forgotten only after they were shown: if showing fails, nothing is lost.
     if args.forget {
         call(state, Method::DELETE, "/observed", None)?;
     }
@@ -70,7 +75,7 @@ fn count(value: &Value, name: &str) -> u64 {
     value.get(name).and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// The name and id of who was proved, the address of who was not.
+/// The name and id of an authenticated caller, or the address of one who is not.
 fn who(caller: &Value) -> String {
     match (caller.get("username").and_then(Value::as_str), caller.get("address")) {
         (Some(name), _) => format!("{name} ({})", text(caller, "subject")),

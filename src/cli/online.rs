@@ -1,4 +1,7 @@
-//! `tollhouse check --online`: a verdict a line on everybody whom the configuration names.
+//! `tollhouse check --online`: one verdict on each server that the configuration names.
+//!
+//! The questions are asked by `server::online`; this file formats the verdicts for people, for
+//! editors and for programs.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -8,7 +11,8 @@ use serde_json::{Value, json};
 use crate::config::{Loaded, Position};
 use crate::server::Verdict;
 
-/// Verdicts with the places of what they are about.
+/// The verdicts, with the configuration in which the positions of their keys are found. A verdict
+/// names a key; the line and column of that key are looked up when the verdict is printed.
 pub(super) struct Verdicts<'a> {
     pub(super) file: &'a Path,
     pub(super) loaded: &'a Loaded,
@@ -24,7 +28,7 @@ impl Verdicts<'_> {
         self.loaded.position(&verdict.at)
     }
 
-    /// A line each, for people.
+    /// One line for each verdict, for people.
     pub(super) fn lines(&self) -> String {
         let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or_default();
         let parties = width(&mut self.list.iter().map(|one| one.party.as_str().len()));
@@ -48,7 +52,7 @@ impl Verdicts<'_> {
         text
     }
 
-    /// A line each, as compilers write them.
+    /// One line for each verdict, in the form of compilers.
     pub(super) fn gnu(&self) -> String {
         let mut text = String::new();
         for verdict in &self.list {
@@ -91,7 +95,7 @@ impl Verdicts<'_> {
     }
 }
 
-/// The verdict in one word, and in more.
+/// The verdict in one word, followed by the details.
 fn words(verdict: &Verdict) -> (&'static str, String) {
     match (&verdict.outcome, verdict.remedy()) {
         (Ok(seen), _) => ("ok", seen.clone()),

@@ -1,21 +1,24 @@
-//! Where the gateway is that a command is about: its file, and its state folder.
+//! The place of the gateway that a command is about: its configuration, or its state folder alone.
+//!
+//! Commands for a running gateway are sent to the admin socket in the state folder. They need
+//! nothing else of the configuration.
 
 use std::path::PathBuf;
 
 use super::Failure;
 use crate::config::Config;
 
-/// As the command line names it.
+/// The place as the command line names it.
 pub(super) struct GatewayPlace {
     pub(super) config: PathBuf,
-    /// `--state`.
+    /// The argument `--state`.
     pub(super) state: Option<PathBuf>,
 }
 
 impl GatewayPlace {
-    /// The folder with the admin socket. A command for a running gateway must work for whoever
-    /// stands at the machine at night: half an edit in the file, or a password that only the
-    /// service's environment has, is no reason not to end a session.
+    /// The folder with the admin socket. A command for a running gateway must also work in an
+    /// emergency: a half-edited configuration, or a password that only the service's environment
+    /// has, must not prevent an operator from ending a session.
     pub(super) fn state_dir(&self) -> Result<PathBuf, Failure> {
         if let Some(state) = &self.state {
             return Ok(state.clone());

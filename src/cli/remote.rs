@@ -1,4 +1,7 @@
-//! Commands that the running gateway carries out, through `admin.sock` in its state folder.
+//! Commands that the running gateway carries out, sent through `admin.sock` in its state folder.
+//!
+//! This file builds the requests and prints the answers. The gateway decides what is done and
+//! audits it; whether this user may send commands is decided by the permissions of the socket.
 
 use std::path::{Path, PathBuf};
 
@@ -82,7 +85,8 @@ pub(super) struct ImportedArgs {
     json: bool,
 }
 
-/// Carries out a `session` command.
+/// Carries out a `session` command. Names and ids are encoded into the path, since they may contain
+/// any character.
 pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Failure> {
     match command {
         SessionCommand::List { user, source, json } => {
@@ -107,6 +111,8 @@ pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Failu
             Ok(())
         }
         SessionCommand::Revoke(RevokeArgs { target: args, source, yes, json: as_json }) => {
+            // Only ending all sessions is asked about: it cannot be undone and concerns everybody.
+            // A session or a user that was named by mistake just logs in again.
             if args.all {
                 confirm("end every session there is", yes)?;
             }
@@ -117,6 +123,7 @@ pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Failu
             };
             let answer = call(state, Method::DELETE, &target, None)?;
             let ended = answer.get("ended").and_then(Value::as_u64).unwrap_or_default();
+            // A mistyped id must not look like a session that was ended.
             if let (Some(id), 0) = (&args.id, ended) {
                 return Err(anyhow!("no live session has the id {id}").into());
             }
@@ -133,7 +140,8 @@ pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Failu
     }
 }
 
-/// Tells how far the import of users has come: of one source, or of all that import.
+/// Shows how far the import of users has come, for one source or for all that import. Numbers that
+/// a source cannot tell are shown as `unknown`.
 pub(super) fn imported(
     args: &ImportedArgs,
     source: Option<&str>,
@@ -169,7 +177,7 @@ pub(super) fn imported(
 pub(super) fn limits(command: LimitsCommand, state: &Path) -> Result<(), Failure> {
     let LimitsCommand::Lift { name, json: as_json } = command;
     let answer = call(state, Method::POST, "/limits/lift", Some(json!({ "name": name })))?;
-    // A gateway of an earlier version does not say whether there were any.
+    // A gateway of an earlier version does not say whether there were any attempts.
     let lifted = answer.get("lifted").and_then(Value::as_bool).unwrap_or(true);
     if as_json {
         return Ok(say(json!({ "name": name, "lifted": lifted }))?);
@@ -181,12 +189,15 @@ pub(super) fn limits(command: LimitsCommand, state: &Path) -> Result<(), Failure
 /// Carries out a `store` command.
 pub(super) fn store(command: StoreCommand, state: &Path) -> Result<(), Failure> {
     let StoreCommand::Backup { file } = command;
+    // The gateway writes the file, and its working folder is another one; so the path is made
+    // absolute here.
     let file = std::path::absolute(&file)?;
     call(state, Method::POST, "/store/backup", Some(json!({ "path": file })))?;
     Ok(say(file.display())?)
 }
 
-/// Has the running gateway read its configuration again.
+/// Makes the running gateway read its configuration again, and prints the keys that wait for a
+/// restart.
 pub(super) fn reload(state: &Path) -> Result<(), Failure> {
     let answer = call(state, Method::POST, "/reload", None)?;
     say("reloaded")?;
@@ -198,7 +209,9 @@ pub(super) fn reload(state: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks the running gateway.
+/// Sends one request to the running gateway, and returns the JSON of the answer. An error status
+/// becomes an error with the gateway's sentence. The call blocks until the answer is there, for at
+/// most half a minute.
 pub(super) fn call(
     state: &Path,
     method: Method,
@@ -216,7 +229,8 @@ pub(super) fn call(
     Ok(answer)
 }
 
-/// Why nobody answered, once, and what to do about it.
+/// The error of a gateway that cannot be asked, with what to do about it. A missing socket, and one
+/// that this user may not use, have different remedies.
 fn unanswered(socket: &Path, error: admin::client::CallError) -> anyhow::Error {
     use std::io::ErrorKind;
 
@@ -245,7 +259,7 @@ pub(super) fn list<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'
     answer.get(name).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// The text `name` of an answer, `-` if there is none.
+/// The text `name` of an answer; `-` if there is none.
 pub(super) fn text<'a>(answer: &'a Value, name: &str) -> &'a str {
     answer.get(name).and_then(Value::as_str).unwrap_or("-")
 }
@@ -260,7 +274,8 @@ fn path(path: &str, user: &Option<String>, source: &Option<String>) -> String {
     }
 }
 
-/// The path of the thing called `id` below `path`.
+/// The path of the element `id` below `path`. The id is encoded, since it may contain any
+/// character.
 pub(super) fn below(path: &str, id: &str) -> String {
     format!("{path}/{}", encoded(id))
 }

@@ -1,4 +1,7 @@
-//! `tollhouse run`: serves until a signal says otherwise.
+//! `tollhouse run`: serves until a signal ends it.
+//!
+//! This is the only place that handles signals. Everything else about starting and ending is done
+//! by `server`, so that tests can do it without a process.
 
 use std::io;
 use std::path::Path;
@@ -23,13 +26,15 @@ pub(super) struct RunArgs {
     log: LogArgs,
 }
 
-/// Serves; returns after a drain.
+/// Serves, and returns after a drain. Everything that can be wrong with the configuration is
+/// reported before a thread is started.
 pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
     let loaded = load(path)?;
     let log_format = args.log.subscribe(loaded.config.log.format).map_err(Failure::Usage)?;
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
+    // Core dumps are forbidden before any secret is used, and before threads are started.
     if !loaded.config.process.core_dumps
         && let Err(error) = server::forbid_core_dumps()
     {
@@ -43,12 +48,15 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
         ..Options::default()
     };
     let config = loaded.config.clone();
-    // Caught from before the first connection on: a signal must never meet its default then.
+    // Signals are caught before the first connection is accepted. Otherwise a signal in between
+    // would have its default effect and kill the process without a drain.
+    // This small runtime only waits for signals. The gateway has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _inside = runtime.enter();
         Signals::catch().context("signals cannot be caught")?
     };
+    // `start` blocks, so it is called outside of the runtime.
     let mut running = server::start(loaded.config, options).map_err(anyhow::Error::from)?;
     if let Some(user) = running.take_first_user() {
         first_start::welcome(&user, &config, &running)?;
@@ -56,14 +64,15 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
     Ok(runtime.block_on(serve(running, path, signals))?)
 }
 
-/// What an operator, or the system, can tell the process.
+/// The signals by which an operator or the system controls the process. They are registered
+/// together, before anything is served. A signal that comes before it is awaited is not lost.
 struct Signals {
     stop: [Signal; 2],
     reload: Signal,
     reopen: Signal,
     quit: Signal,
-    /// Caught, so that it does nothing: by default it kills, and other servers give it a meaning
-    /// that somebody's script may have in mind.
+    /// Caught and ignored. Its default effect is to kill the process, and scripts written for other
+    /// servers may send it.
     _unused: Signal,
 }
 
@@ -79,7 +88,7 @@ impl Signals {
     }
 }
 
-/// The exit status of an error while starting: 78 where the configuration is to be changed.
+/// The exit status of an error during the start: 78 if the configuration has to be changed.
 pub(super) fn exit_status(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<server::StartError>() {
         Some(error) if error.is_configuration() => super::EXIT_CONFIG,
@@ -87,20 +96,22 @@ pub(super) fn exit_status(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Waits on signals. The second one that asks to stop, or SIGQUIT, ends the process at once, yet
-/// in good order: the store and the logs are closed.
+/// Waits for signals. A second signal to stop, or SIGQUIT, ends the process at once but still in
+/// order: the store and the logs are closed. Returns an error if the gateway has ended by itself,
+/// so that a service manager starts it again.
 async fn serve(running: Running, path: &Path, signals: Signals) -> anyhow::Result<()> {
     let Signals { mut stop, mut reload, mut reopen, mut quit, _unused } = signals;
     let mut failed = false;
     let at_once = loop {
         tokio::select! {
+            // SIGTERM and SIGINT begin a drain; SIGQUIT ends at once.
             () = any(&mut stop) => break false,
             _ = quit.recv() => break true,
             () = running.failed() => {
                 failed = true;
                 break false;
             }
-            // What comes of it is told by the gateway itself, whoever asked.
+            // The gateway itself reports the outcome, whoever asked for the reload.
             _ = reload.recv() => drop(running.reload(|| read(path))),
             _ = reopen.recv() => running.reopen_logs(),
         }
@@ -121,6 +132,7 @@ async fn serve(running: Running, path: &Path, signals: Signals) -> anyhow::Resul
     Ok(())
 }
 
+/// Returns when one of the two signals has arrived.
 async fn any(signals: &mut [Signal; 2]) {
     let [first, second] = signals;
     tokio::select! {
@@ -129,7 +141,7 @@ async fn any(signals: &mut [Signal; 2]) {
     }
 }
 
-/// The configuration for a reload, or everything that is wrong with it.
+/// Reads the configuration for a reload. The error is the whole report of its problems.
 fn read(path: &Path) -> Result<Config, String> {
     load(path).map(|loaded| loaded.config).map_err(|failure| match failure {
         Failure::Config(found) => report(&found, ReportFormat::Human),

@@ -1,5 +1,8 @@
-//! `tollhouse status` and `tollhouse healthcheck`: the running gateway on one screen, or in one
+//! `tollhouse status` and `tollhouse healthcheck`: the running gateway on one screen, or as one
 //! exit status.
+//!
+//! Both ask the admin socket for the same facts. Programs should use `--json`, because the screen
+//! may change.
 
 use std::path::Path;
 
@@ -18,7 +21,7 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
-/// Shows what the running gateway says of itself.
+/// Shows the facts that the running gateway reports about itself.
 pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), Failure> {
     let answer = call(state, Method::GET, "/status", None)?;
     if args.json {
@@ -26,6 +29,7 @@ pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), Failure> {
     }
     let is = |name: &str| answer.get(name).and_then(Value::as_bool).unwrap_or_default();
     let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
+    // A gateway that drains is not ready either, so draining is looked at first.
     let condition = match (is("draining"), is("ready")) {
         (true, _) => "draining",
         (false, true) => "ready",
@@ -63,7 +67,8 @@ pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Succeeds if the running gateway may be sent requests; for the health check of a container.
+/// Succeeds if requests may be sent to the running gateway. For the health check of a container.
+/// The failed checks are printed, so that the log of the container shows the reason.
 pub(super) fn healthcheck(state: &Path) -> Result<(), Failure> {
     let answer = call(state, Method::GET, "/status", None)?;
     if answer.get("ready").and_then(Value::as_bool) == Some(true) {

@@ -1,4 +1,7 @@
 //! `tollhouse token`: look into a token, or have one made for a script.
+//!
+//! Inspecting needs no gateway and verifies nothing. A token is made by the running gateway, as a
+//! session that can be listed and ended like any other, and this is audited.
 
 use std::io::Read;
 
@@ -47,9 +50,12 @@ pub(super) fn run(command: TokenCommand, place: &GatewayPlace) -> Result<(), Fai
     Ok(())
 }
 
-/// Header and claims, unverified.
+/// The header and the claims of a token, not verified: anybody can write a token with any claims.
+/// The error says which part is no base64url or no JSON.
 fn inspect(token: &str) -> anyhow::Result<[Value; 2]> {
     let parts: Vec<&str> = token.split('.').collect();
+    // A signed token in compact form has exactly three parts (RFC 7515, section 7.1). An encrypted
+    // one has five, and cannot be read without its key.
     let [header, claims, _signature] = parts.as_slice() else {
         bail!("a token has three parts with dots between them, this has {}", parts.len());
     };

@@ -1,6 +1,7 @@
 //! `tollhouse user totp`: a second step for a user, made by the running gateway.
 //!
-//! The secret is shown once, as an address and as a picture for the camera of a telephone.
+//! The secret is shown once, as an address and as a QR code for the camera of a telephone. It is
+//! not written anywhere else.
 
 use std::path::Path;
 
@@ -28,7 +29,7 @@ pub(super) struct TotpArgs {
     remove: bool,
 }
 
-/// Carries out `user totp`; `source` is the `[[users]]` section where that has to be said.
+/// Carries out `user totp`. `source` is the `[[users]]` section, if several know the user.
 pub(super) fn run(args: &TotpArgs, source: Option<&str>, state: &Path) -> Result<(), Failure> {
     let name = &args.name;
     if args.remove {
@@ -39,8 +40,10 @@ pub(super) fn run(args: &TotpArgs, source: Option<&str>, state: &Path) -> Result
     let body = json!({ "user": name, "source": source, "replace": args.replace });
     let answer = remote::call(state, Method::POST, "/totp", Some(body))?;
     let address = remote::text(&answer, "uri");
+    // The address contains the secret. It is printed for the person at the terminal and never
+    // logged.
     let picture = QrCode::new(address).context("the address is too long for a picture")?;
-    // Turned over: terminals write light on dark, and cameras want dark on light.
+    // The colours are exchanged: terminals write light on dark, and cameras expect dark on light.
     let picture = picture
         .render::<Dense1x2>()
         .dark_color(Dense1x2::Light)

@@ -1,6 +1,8 @@
-//! `tollhouse user`: the users file from the command line.
+//! `tollhouse user`: the file of users, changed on the command line.
 //!
-//! A running gateway reads the file again by itself; nothing here talks to it.
+//! The file is changed whether or not a gateway is running; a running one notices the change and
+//! reads the file again. Passwords are checked against the rules for new ones, and only their
+//! hashes are written.
 
 use std::path::Path;
 
@@ -80,18 +82,19 @@ pub struct ListArgs {
     pub json: bool,
 }
 
-/// The users file that a command is about.
+/// The file of users that a command is about. Errors name the section, so that it is clear which of
+/// several files is meant.
 #[derive(Clone, Copy, Debug)]
 pub struct UsersFile<'a> {
-    /// Name of the `[[users]]` section.
+    /// The name of the `[[users]]` section.
     pub source: &'a str,
     pub path: &'a Path,
 }
 
-/// Runs `tollhouse user …` on a users file.
+/// Runs `tollhouse user …` on a file of users.
 ///
 /// # Errors
-/// When the password breaks the rules, there is no such user, or the file cannot be changed.
+/// If the password breaks the rules, if there is no such user, or if the file cannot be changed.
 pub fn run(command: &UserCommand, file: UsersFile<'_>) -> anyhow::Result<()> {
     match command {
         UserCommand::Add(args) => {
@@ -105,6 +108,8 @@ pub fn run(command: &UserCommand, file: UsersFile<'_>) -> anyhow::Result<()> {
         UserCommand::List(args) => list(args, file),
         UserCommand::Remove(args) => {
             known(&args.name, file)?;
+            // The user is looked up before the question, so nobody confirms the removal of a user
+            // who does not exist.
             confirm(&format!("remove the user {}", args.name), args.yes)?;
             edit::remove(file.path, &args.name).context("nothing was changed")
         }
@@ -117,12 +122,14 @@ pub fn run(command: &UserCommand, file: UsersFile<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Adds a user and prints their id.
+/// Adds a user and prints the user's id.
 ///
 /// # Errors
-/// When the password breaks the rules, the name or address is taken or malformed, or the file
+/// If the password breaks the rules, if the name or address is taken or malformed, or if the file
 /// cannot be changed.
 pub fn add(args: &AddArgs, password: &SecretString, file: UsersFile<'_>) -> anyhow::Result<()> {
+    // A password that contains the user's name or address is refused, because guessing begins with
+    // those.
     let own = [args.name.as_str(), args.email.as_deref().unwrap_or_default()];
     rules::check_new(password.expose(), &own)?;
     let user = NewUser {
@@ -137,10 +144,10 @@ pub fn add(args: &AddArgs, password: &SecretString, file: UsersFile<'_>) -> anyh
     Ok(say(id)?)
 }
 
-/// Changes a user's password.
+/// Changes a user's password, which ends the user's sessions.
 ///
 /// # Errors
-/// When the password breaks the rules, there is no such user, or the file cannot be changed.
+/// If the password breaks the rules, if there is no such user, or if the file cannot be changed.
 pub fn passwd(name: &str, password: &SecretString, file: UsersFile<'_>) -> anyhow::Result<()> {
     let listed = known(name, file)?;
     let own = [listed.user.name.as_str(), listed.user.email.as_deref().unwrap_or_default()];
@@ -149,7 +156,8 @@ pub fn passwd(name: &str, password: &SecretString, file: UsersFile<'_>) -> anyho
     edit::passwd(file.path, name, &hash).context("nothing was changed")
 }
 
-/// Nobody should type a password twice to hear that the name is taken.
+/// Refuses a name that is taken before the password is asked for: nobody should type a password
+/// twice in vain. The file is checked again when it is changed, so a race does no harm.
 fn refuse_before_asking(args: &AddArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
     if file.path.exists() && edit::find(file.path, file.source, &args.name)?.is_some() {
         Err(edit::EditError::Exists { name: args.name.clone() })?;
@@ -157,6 +165,7 @@ fn refuse_before_asking(args: &AddArgs, file: UsersFile<'_>) -> anyhow::Result<(
     Ok(())
 }
 
+/// The user of this name, or the error that there is none.
 fn known(name: &str, file: UsersFile<'_>) -> anyhow::Result<Listed> {
     let found = edit::find(file.path, file.source, name)?;
     Ok(found.ok_or_else(|| edit::EditError::NoSuchUser { name: name.to_owned() })?)
