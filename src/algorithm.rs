@@ -1,6 +1,10 @@
-//! The signature algorithms we know, by the names of RFC 7518, RFC 8037 and RFC 9864.
+//! The signature algorithms that the gateway knows, by their names in RFC 7518, RFC 8037 and RFC
+//! 9864.
+//!
+//! Tokens are signed and verified with these and no others; `none` is not among them. This file
+//! knows names and properties only, the cryptography is in `token`.
 
-/// Signature algorithms we sign and verify with (RFC 7518 §3.1, RFC 8037 §3.1).
+/// A signature algorithm (RFC 7518, section 3.1; RFC 8037, section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
     HS256,
@@ -18,7 +22,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every algorithm, in the order of the list.
+    /// Every algorithm, in the order of the enumeration.
     pub const ALL: &'static [Self] = &[
         Self::HS256,
         Self::HS384,
@@ -34,7 +38,7 @@ impl Algorithm {
         Self::EdDSA,
     ];
 
-    /// The name in a token's `alg`.
+    /// The name in the `alg` of a token.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::HS256 => "HS256",
@@ -54,8 +58,9 @@ impl Algorithm {
 
     /// The algorithm of exactly this name; `None` for `none` in any spelling.
     ///
-    /// `Ed25519` is the name that RFC 9864 §2.2 gives to EdDSA with that curve, the only one whose
-    /// keys are taken here. Tokens of ours keep the older name, which every verifier knows.
+    /// `Ed25519` is the name that RFC 9864, section 2.2, gives to EdDSA with that curve, the only
+    /// one whose keys are accepted here. The gateway's own tokens keep the older name, which every
+    /// verifier knows.
     pub fn parse(name: &str) -> Option<Self> {
         if name == "Ed25519" {
             return Some(Self::EdDSA);
@@ -63,12 +68,13 @@ impl Algorithm {
         Self::ALL.iter().copied().find(|algorithm| algorithm.as_str() == name)
     }
 
-    /// True for the HMAC algorithms, whose key both signs and verifies.
+    /// True for the HMAC algorithms: the same key signs and verifies.
     pub const fn is_symmetric(self) -> bool {
         matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
     }
 
-    /// Shortest secret in bytes (RFC 7518 §3.2: as long as the hash), zero for key pairs.
+    /// The least length of a secret in bytes (RFC 7518, section 3.2: the length of the hash); 0 for
+    /// key pairs.
     pub const fn min_secret(self) -> usize {
         match self {
             Self::HS256 => 32,

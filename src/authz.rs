@@ -1,13 +1,15 @@
-//! Whether a proved identity may do what it asks.
+//! Decides whether an authenticated identity may do what it asks for.
 //!
-//! Reads a route's rule and an identity, nothing else; the answer to "who" comes from `authn`.
+//! It reads a route's rule and an identity, and nothing else. Who the caller is was decided by
+//! `authn` before. There is no I/O and no state, so the same question always has the same answer.
 
 use serde_json::Value;
 
 use crate::config::Require;
 use crate::identity::{Identity, RESERVED_ISSUERS, SELF_ISSUER};
 
-/// What an identity lacks.
+/// The part of the rule that the identity does not fulfil. It is the cause in the log; the client
+/// is only told that it is not permitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     #[error("tokens of this issuer are not taken here")]
@@ -26,11 +28,12 @@ pub enum Denied {
     Claim,
 }
 
-/// Permits `identity` what a route requires: one of the roles, all scopes, all claims. Empty
-/// lists of issuers and logins take all.
+/// Permits `identity` what a route requires: one of the roles, all scopes, all claims. An empty
+/// list of issuers or logins accepts all of them.
 ///
-/// Issuers and logins are those of tokens: callers who have none are only asked what they may.
-/// A token of another issuer has no login: where logins are listed, it is taken only if its
+/// Issuers and logins are about tokens. A caller with another kind of credential has neither, and
+/// only has to fulfil `require`. A token of an external issuer has no login: if logins are listed,
+/// it is accepted only if its issuer is listed as well.
 /// issuer is listed too.
 pub fn permit(
     require: &Require,
@@ -38,6 +41,8 @@ pub fn permit(
     logins: &[String],
     identity: &Identity,
 ) -> Result<(), Denied> {
+    // These names stand for kinds of credentials that are no tokens (see `RESERVED_ISSUERS`). No
+    // configured issuer can have one of them.
     if RESERVED_ISSUERS.contains(&&*identity.issuer) {
         return meets(require, identity);
     }
@@ -47,6 +52,8 @@ pub fn permit(
         return Err(Denied::Issuer);
     }
     let own = identity.issuer.as_ref() == SELF_ISSUER;
+    // A login's name means something only in tokens of the gateway itself. An external issuer could
+    // put any name into that claim.
     let by_login = if own { listed(logins, &identity.login) } else { by_issuer };
     if !logins.is_empty() && !by_login {
         return Err(Denied::Login);
@@ -54,7 +61,7 @@ pub fn permit(
     meets(require, identity)
 }
 
-/// Roles, scopes and claims.
+/// Compares roles, scopes and claims with the rule.
 fn meets(require: &Require, identity: &Identity) -> Result<(), Denied> {
     let has_role = |name: &String| identity.roles.iter().any(|role| role.as_ref() == name);
     if !require.roles.is_empty() && !require.roles.iter().any(has_role) {
@@ -70,17 +77,19 @@ fn meets(require: &Require, identity: &Identity) -> Result<(), Denied> {
     if require.claims.iter().all(holds) { Ok(()) } else { Err(Denied::Claim) }
 }
 
-/// True if the claim is `wanted`, or is a list that holds it.
+/// True if the claim is equal to `wanted`, or is a list that contains it.
 fn has(claim: &Value, wanted: &Value) -> bool {
     same(claim, wanted)
         || claim.as_array().is_some_and(|list| list.iter().any(|item| same(item, wanted)))
 }
 
-/// Equal, where 1 and 1.0 are one number (RFC 8259 §6 does not tell them apart).
+/// Equality in which 1 and 1.0 are the same number (RFC 8259, section 6, does not distinguish
+/// them).
 fn same(one: &Value, other: &Value) -> bool {
     one == other
         || (one.is_number() && other.is_number() && one.as_f64() == other.as_f64()
-            // Beyond 2^53 different integers are the same float.
+            // Beyond 2^53 different integers become the same float, so integers are compared as
+            // such.
             && !(one.is_u64() && other.is_u64())
             && !(one.is_i64() && other.is_i64()))
 }

@@ -1,19 +1,20 @@
-//! Distinguished names: the string form of RFC 4514, taken apart.
+//! Distinguished names: the string form of RFC 4514, parsed.
 //!
-//! What is read keeps its spelling but for the escapes. How names are compared is for those who
-//! compare them: directories do so without regard to case, certificates to the letter.
+//! Values keep their spelling; only escapes are resolved. How names are compared is decided by the
+//! users of this file: directories compare without regard to case, certificates byte for byte.
+//! Obsolete forms are refused instead of guessed.
 
 use std::fmt;
 
-/// Attribute type and value.
+/// An attribute type and its value.
 pub type Attribute = (String, String);
 
-/// A name as certificates carry it, from the entry up to the root; compared to the letter, but
-/// whatever their types are called and however the values of one part are ordered.
+/// A name in a certificate, from the entry up to the root. Values are compared byte for byte; the
+/// different names of a type are equal, and so are different orders of the values of one part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DistinguishedName(Vec<Vec<Attribute>>);
 
-/// Types by their OID, their name in RFC 4514 or OpenSSL, and what else they are called.
+/// Attribute types by their OID, their name in RFC 4514 or OpenSSL, and further names.
 const KINDS: &[(&str, &str, &[&str])] = &[
     ("2.5.4.3", "CN", &["commonname"]),
     ("2.5.4.4", "SN", &["surname"]),
@@ -33,8 +34,9 @@ const KINDS: &[(&str, &str, &[&str])] = &[
 ];
 
 impl DistinguishedName {
-    /// A name of these parts, its own first; `None` for an empty one, or with a NUL in it, which
-    /// ends the name for some readers and not for others.
+    /// A name of these parts, the entry's own first. `None` if it is empty, or if a value contains
+    /// a NUL: some readers would take the NUL for the end of the value and others would not, so one
+    /// certificate could be taken for another.
     pub fn new(parts: Vec<Vec<Attribute>>) -> Option<Self> {
         let named = |(kind, value): Attribute| (kind_of(&kind), value);
         let mut parts: Vec<Vec<Attribute>> =
@@ -47,7 +49,7 @@ impl DistinguishedName {
         is_usable.then_some(Self(parts))
     }
 
-    /// Reads the string form.
+    /// Parses the string form.
     pub fn parse(text: &str) -> Option<Self> {
         Self::new(parse(text)?)
     }
@@ -66,7 +68,7 @@ impl fmt::Display for DistinguishedName {
     }
 }
 
-/// What a type is called here, whatever it is called there.
+/// The one name of an attribute type, whatever name it was written with.
 fn kind_of(kind: &str) -> String {
     let lower = kind.to_ascii_lowercase();
     let lower = lower.strip_prefix("oid.").unwrap_or(&lower);
@@ -76,6 +78,7 @@ fn kind_of(kind: &str) -> String {
     known.map_or_else(|| lower.to_owned(), |(_, name, _)| (*name).to_owned())
 }
 
+/// A value with the escapes that RFC 4514, section 2.4, demands.
 fn escaped(value: &str) -> String {
     let last = value.chars().count().saturating_sub(1);
     let mut text = String::with_capacity(value.len());
@@ -89,11 +92,12 @@ fn escaped(value: &str) -> String {
     text
 }
 
-/// Reads the string form from the entry up to the root, the types in lower case; `None` for what
-/// is none, and for the forms that nobody writes any more (quotes, `;`) or that hide their value
+/// Parses the string form, from the entry up to the root, with types in lower case. `None` if it is
+/// no distinguished name, and for forms that are obsolete (quotes, `;`) or hide their value
 /// (`#04…`).
 pub fn parse(text: &str) -> Option<Vec<Vec<Attribute>>> {
     let mut bytes = text.bytes();
+    // `+` joins the values of one part, and `,` separates the parts (RFC 4514, section 2).
     let (mut names, mut name) = (Vec::new(), Vec::new());
     loop {
         let kind = read_kind(&mut bytes)?;
@@ -108,7 +112,7 @@ pub fn parse(text: &str) -> Option<Vec<Vec<Attribute>>> {
     }
 }
 
-/// The attribute type in lower case, up to and with the `=`.
+/// Parses an attribute type, up to and including the `=`, into lower case.
 fn read_kind(bytes: &mut std::str::Bytes<'_>) -> Option<String> {
     let mut kind = String::new();
     loop {
@@ -124,7 +128,7 @@ fn read_kind(bytes: &mut std::str::Bytes<'_>) -> Option<String> {
     (!kind.is_empty() && !kind.contains(' ')).then(|| kind.to_owned())
 }
 
-/// The value without its escapes, and what ended it.
+/// Parses a value and resolves its escapes. Returns the value and the byte that ended it.
 fn read_value(bytes: &mut std::str::Bytes<'_>) -> Option<(String, Option<u8>)> {
     let mut value = Vec::new();
     // Spaces at the end belong to the value only if they are escaped.
@@ -152,6 +156,7 @@ fn read_value(bytes: &mut std::str::Bytes<'_>) -> Option<(String, Option<u8>)> {
     Some((value, end))
 }
 
+/// The byte after a backslash: two hexadecimal digits, or the character itself.
 fn read_escaped(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
     let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let first = bytes.next()?;

@@ -1,21 +1,25 @@
-//! The one form of a host, with the port that was named or without: lower case, no dot at its end.
+//! The one form of a host, with or without a port: in lower case, and without a dot at its end.
+//!
+//! Hosts of requests are parsed into this form once and then compared as bytes. Everything that is
+//! not clearly a host is refused, because a proxy and a server could take it for two different
+//! ones.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-/// A host, and perhaps a port, as named by a client.
+/// A host, perhaps with a port, as a client has named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
-    /// Lower-cased, with the port if one was named; an IPv6 address keeps its brackets.
+    /// In lower case, with the port if one was named. An IPv6 address keeps its brackets.
     text: Arc<str>,
-    /// Where the host ends in it.
+    /// The length of the host within `text`.
     end: usize,
 }
 
 impl Authority {
-    /// Reads `host` or `host:port` (RFC 3986 §3.2.2); `None` for anything else, user
-    /// information among it.
+    /// Parses `host` or `host:port` (RFC 3986, section 3.2.2). `None` for anything else, user
+    /// information included.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, digits) = split(text)?;
         let port: Option<u16> = match digits {
@@ -28,7 +32,8 @@ impl Authority {
         let host = if host.starts_with('[') { ipv6(host)? } else { name(host)? };
         let end = host.len();
         let text = match (host, port) {
-            // Canonical already, as nearly always.
+            // Nearly always the text is in its final form already, and is copied without being
+            // built anew.
             (Cow::Borrowed(_), _) if is_canonical(text.get(end..)?, digits) => text.into(),
             (host, Some(port)) => format!("{host}:{port}").into(),
             (host, None) => host.into(),
@@ -36,17 +41,18 @@ impl Authority {
         Some(Self { text, end })
     }
 
-    /// The host alone.
+    /// The host without the port.
     pub fn host(&self) -> &str {
         self.text.get(..self.end).unwrap_or_default()
     }
 
-    /// `host` or `host:port`, as an upstream is told.
+    /// `host` or `host:port`, as it is sent to an upstream.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 }
 
+/// Splits a text into the host and the digits of the port.
 fn split(text: &str) -> Option<(&str, Option<&str>)> {
     if text.starts_with('[') {
         let end = text.find(']')? + 1;
@@ -56,12 +62,12 @@ fn split(text: &str) -> Option<(&str, Option<&str>)> {
             _ => Some((host, Some(rest.strip_prefix(':')?))),
         };
     }
-    // Not `split_once`: its search is made for longer texts.
+    // `split_once` is not used: its search is made for longer texts.
     let Some(colon) = text.bytes().position(|byte| byte == b':') else { return Some((text, None)) };
     Some((text.get(..colon)?, Some(text.get(colon + 1..)?)))
 }
 
-/// Whether `rest`, all that follows a host, is nothing, or its port without a zero in front.
+/// True if `rest`, everything after the host, is empty, or is the port without leading zeros.
 fn is_canonical(rest: &str, port: Option<&str>) -> bool {
     match port {
         None => rest.is_empty(),
@@ -69,7 +75,10 @@ fn is_canonical(rest: &str, port: Option<&str>) -> bool {
     }
 }
 
+/// A host name in its final form; `None` if it has an empty label or a character that no host has.
 fn name(host: &str) -> Option<Cow<'_, str>> {
+    // The dot of the root names the same host (RFC 1034, section 3.1). With two forms, a route for
+    // one could be avoided with the other.
     let host = host.strip_suffix('.').unwrap_or(host);
     let (mut last, mut folds) = (b'.', false);
     for byte in host.bytes() {
@@ -81,7 +90,7 @@ fn name(host: &str) -> Option<Cow<'_, str>> {
         }
         last = byte;
     }
-    // No label is empty, the last one neither.
+    // No label may be empty, the last one included.
     if last == b'.' || host.len() > 253 {
         return None;
     }
@@ -90,6 +99,7 @@ fn name(host: &str) -> Option<Cow<'_, str>> {
 
 fn ipv6(host: &str) -> Option<Cow<'_, str>> {
     let inside = host.strip_prefix('[')?.strip_suffix(']')?;
+    // Parsing and writing again gives one form to the many spellings of an address (RFC 5952).
     let address: Ipv6Addr = inside.parse().ok()?;
     Some(format!("[{address}]").into())
 }

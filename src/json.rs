@@ -1,8 +1,9 @@
-//! JSON from others, read strictly: the claims of tokens, the answers of legacy systems.
+//! JSON from other parties, parsed strictly: the claims of tokens, and the answers of legacy
+//! systems.
 //!
-//! Refuses an object that names a member twice (two readers could take different ones), nesting
-//! deeper than any of these needs, and anything after the value. How long a text may be is bounded
-//! by whoever took it in.
+//! An object that names a member twice is refused, because two readers could take different values.
+//! Nesting deeper than these texts need, and anything after the value, are refused too. The length
+//! of the text is bounded by the code that received it.
 
 use std::fmt;
 
@@ -10,10 +11,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
-/// Deepest nesting: claims and answers hold small objects, not trees.
+/// Upper bound on nesting: claims and answers are small objects. Without it a hostile text could
+/// exhaust the stack.
 const MAX_DEPTH: u8 = 16;
 
-/// The object in `bytes`, or `None` if it is not exactly one well-formed object.
+/// The object in `bytes`; `None` if they are not exactly one well-formed object.
 pub(crate) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     match value(bytes)? {
         Value::Object(members) => Some(members),
@@ -21,15 +23,17 @@ pub(crate) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// The value in `bytes`, or `None` if it is not exactly one well-formed value.
+/// The value in `bytes`; `None` if they are not exactly one well-formed value.
 pub(crate) fn value(bytes: &[u8]) -> Option<Value> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Strict(MAX_DEPTH).deserialize(&mut reader).ok()?;
+    // A second value after the first would be ignored by this reader and perhaps not by the next
+    // one.
     reader.end().ok()?;
     Some(value)
 }
 
-/// Reads one value with so many levels left.
+/// Parses one value, with this many levels of nesting left.
 #[derive(Clone, Copy)]
 struct Strict(u8);
 
@@ -91,7 +95,8 @@ impl<'de> Visitor<'de> for Strict {
         let deeper = self.deeper()?;
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            // One search for both: an object of claims is read for every new token.
+            // One search looks for the member and reserves its place. The claims of every new token
+            // pass through here.
             match object.entry(name) {
                 Entry::Vacant(place) => place.insert(members.next_value_seed(deeper)?),
                 Entry::Occupied(_) => return Err(A::Error::custom("a member is named twice")),

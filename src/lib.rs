@@ -16,7 +16,7 @@
 //!                  decide             Presented::extract, Verifier::verify (tokens), ApiKeys,
 //!                                     Certificates, Services::prove_basic,
 //!                                     Limits::admit (subject, session), authz::permit
-//!                    what only others know is asked by the back room (Verifier::prove)
+//!                    a token that needs a remote check: verified in the back room (Verifier::prove)
 //!                  a redirect or a fixed answer, where the route says so; else
 //!                  forward            headers::remove_credentials, set_forwarded, vouch (fields, or
 //!                                     a token for the upstream), the route's rules, a copy to the
@@ -28,7 +28,8 @@
 //!
 //! # The map
 //!
-//! Imports point down only, and not sideways but on the ground; a test reads this table.
+//! Imports point down only; modules of one tier import each other on the ground alone. A test reads
+//! this table.
 //!
 //! | tier | modules |
 //! |---|---|
@@ -51,20 +52,20 @@
 //! # What holds
 //!
 //! - **Threads.** Workers, one a core, each with its own runtime and sockets, serve requests and
-//!   never block. The back room, a runtime of its own, does whatever may take long: logins,
+//!   never block. The back room, a runtime of its own, does everything that may take long: logins,
 //!   questions to issuers, directories and databases, signing for upstreams, store, mail, admin.
 //!   Passwords are hashed in threads of their own, the store is written by
 //!   one. Nothing of this is process-wide: a test starts many gateways.
-//! - **Bounds** come before work: `admission` says how much of what is dear one client may have, and
-//!   nothing is hashed, looked up, asked, mailed or kept in memory that it has not let through.
-//! - **State.** A request loads its worker's view of the generation once. What survives a reload is in
-//!   `gateway::Shared`, or is handed on by the last generation (connections to upstreams, counts of
-//!   rate limits, keys and verdicts of issuers) where its configuration is the same; what survives
-//!   a restart is behind `SessionStore`, and was written before it was answered.
+//! - **Bounds** come before work: `admission` decides how much of each expensive resource one client
+//!   may use. Nothing is hashed, looked up, asked, mailed or kept in memory that it has not admitted.
+//! - **State.** A request loads its worker's view of the generation once. State that survives a reload
+//!   is in `gateway::Shared`, or is handed on by the last generation (connections to upstreams, counts
+//!   of rate limits, keys and verdicts of issuers) if its configuration is the same. State that
+//!   survives a restart is behind `SessionStore`, and was written before it was answered.
 //! - **Seams.** Two traits, `UserSource` and `SessionStore`, each with a contract and one
 //!   test of it that implementations plug into. A dialect is data, everything else is a plain type.
-//! - **Failure.** Not knowing is not a refusal: what cannot be found out is 503. A reason is for
-//!   the client, a cause for the log. A panic costs its request.
+//! - **Failure.** Not knowing is not a refusal: if a fact cannot be found out, the answer is 503. A
+//!   reason is for the client, a cause is for the log. A panic costs one request.
 //! - **Time** is read from one `Clock` and passed on as `now`.
 
 pub mod admin;

@@ -1,8 +1,8 @@
-//! One way out for our own calls: key sets, introspection, delegated logins.
+//! The client for the gateway's own calls: key sets, introspection, delegated logins.
 //!
-//! Every call is bounded in time, in the size of its answer and in how many there are at once.
-//! Redirects are never followed: a credential must not go where nobody configured it to go, nor
-//! a key set come from there. Spoken in the back room only.
+//! Every call is bounded in time, in the size of its answer and in the number of calls at once.
+//! Redirects are never followed: a credential must not be sent to a place that nobody has
+//! configured, nor may a key set come from one. Only the background runtime uses it.
 
 use std::error::Error;
 use std::future::poll_fn;
@@ -21,25 +21,26 @@ use tower_service::Service;
 use crate::text::error_chain;
 use crate::trust::{self, TrustError};
 
-/// Longer than a healthy provider takes, shorter than a client's patience.
+/// The default for the time of one call: longer than a healthy provider needs, and shorter than
+/// clients wait.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
-/// Larger than any key set or answer to a login.
+/// The default for the size of an answer: larger than any key set or answer to a login.
 pub const LARGEST: usize = 1 << 20;
-/// One provider is asked so many things at once.
+/// The default for the number of calls to one provider at the same time.
 pub const PARALLEL: usize = 16;
-/// Below the 5 s after which common servers close a connection that is not used.
+/// Below the 5 s after which common servers close an unused connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 
-/// How somebody is called.
+/// The settings of a client for one party.
 #[derive(Clone, Debug)]
 pub struct OutboundOptions {
-    /// PEM of the CA to believe instead of the public ones.
+    /// PEM text of the CA to trust instead of the public CAs.
     pub ca: Option<String>,
-    /// For one call, from resolving the name to the answer's last byte.
+    /// For one call, from resolving the name to the last byte of the answer.
     pub timeout: Duration,
-    /// Largest answer in bytes.
+    /// Upper bound on an answer, in bytes.
     pub largest: usize,
-    /// Calls at once; a further one waits, within its own timeout.
+    /// Upper bound on calls at the same time. A further call waits, within its own timeout.
     pub parallel: usize,
 }
 
@@ -49,18 +50,18 @@ impl Default for OutboundOptions {
     }
 }
 
-/// A client for our own calls to one party.
+/// A client for the gateway's calls to one party.
 #[derive(Debug)]
 pub struct Outbound {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    /// What the client connects with; boxed, since it is used seldom.
+    /// The connector of the client; boxed, since it is seldom used by itself.
     connector: Box<HttpsConnector<HttpConnector>>,
     places: Semaphore,
     timeout: Duration,
     largest: usize,
 }
 
-/// An answer, read whole.
+/// An answer, read completely.
 #[derive(Clone, Debug)]
 pub struct Fetched {
     pub status: u16,
@@ -69,13 +70,13 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// 200 to 299.
+    /// True for a status from 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 }
 
-/// Why there is no answer. Names the host and never a credential.
+/// The reason why there is no answer. It names the host, and never a credential.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
     #[error("`{host}` could not be called")]
@@ -100,13 +101,14 @@ impl OutboundError {
 }
 
 impl Outbound {
-    /// A client that believes whom `options` says.
+    /// A client that trusts the CA in `options`.
     ///
     /// # Errors
-    /// When no certificate authority could be loaded.
+    /// If no certificate authority could be loaded.
     pub fn new(options: &OutboundOptions) -> Result<Self, TrustError> {
         let tls = trust::client_config(options.ca.as_deref())?;
         let mut tcp = HttpConnector::new();
+        // The connector is used for https as well, where the TLS layer is above it.
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(options.timeout));
@@ -129,9 +131,9 @@ impl Outbound {
     }
 
     /// Sends a request to an absolute `http` or `https` URI and reads the whole answer, whatever
-    /// its status.
+    /// its status is.
     ///
-    /// # Errors
+    /// If there is no answer in time and within the bounds.
     /// When there is none, in time and within its bounds.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Fetched, OutboundError> {
         let host = host(request.uri());
@@ -142,17 +144,18 @@ impl Outbound {
     /// Fetches a document.
     ///
     /// # Errors
-    /// As `send`.
+    /// See `send`.
     pub async fn get(&self, uri: &Uri) -> Result<Fetched, OutboundError> {
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = uri.clone();
         self.send(request).await
     }
 
-    /// Connects as a call would, with TLS where the URI says so, and closes the connection unused.
+    /// Connects in the same way as a call, with TLS if the URI asks for it, and closes the
+    /// connection unused.
     ///
     /// # Errors
-    /// When there is no connection in time.
+    /// If there is no connection in time.
     pub async fn reach(&self, uri: &Uri) -> Result<(), OutboundError> {
         let (host, limit) = (host(uri), self.timeout);
         let mut connector = self.connector.clone();
@@ -172,10 +175,14 @@ impl Outbound {
         host: &str,
     ) -> Result<Fetched, OutboundError> {
         let failed = |source| OutboundError::Call { host: host.to_owned(), source };
+        // A place is awaited within the time of the call. A slow party thus holds up at most
+        // `parallel` calls, and the others fail in time instead of piling up.
         let _place = self.places.acquire().await.map_err(|error| failed(error.into()))?;
         let answer = self.client.request(request).await.map_err(|error| failed(error.into()))?;
         let (head, body) = answer.into_parts();
         let limit = self.largest;
+        // The answer is cut off while it is read. Its announced length is not believed, and it may
+        // have none.
         let body = Limited::new(body, limit).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 OutboundError::TooLarge { host: host.to_owned(), limit }
@@ -187,7 +194,8 @@ impl Outbound {
     }
 }
 
-/// Scheme, host and port; a path may hold a name, a query a secret.
+/// Scheme, host and port, for messages. The path may contain a name and the query a secret, so both
+/// are left out.
 pub fn host(uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or_default();
     let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();

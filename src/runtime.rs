@@ -1,10 +1,11 @@
-//! The threads: workers that serve requests, and a back room for everything that may take long.
+//! The threads of a gateway: workers that serve requests, and the background runtime (`BackRoom`)
+//! for everything that may take long.
 //!
-//! A worker is one thread with its own single-threaded runtime; it accepts, speaks TLS and HTTP,
-//! verifies and forwards, and never blocks. Hashing, stores, mail, health checks and the admin
-//! listener live in the back room, a multi-threaded runtime of their own, so that they cannot
-//! hold up a proxied request. A worker asks the back room with `BackRoom::reserve` and `carry_out`:
-//! each kind of work has its own places, and each client its share of them. This is the only module that spawns.
+//! A worker is one thread with a single-threaded runtime of its own. It accepts, speaks TLS and
+//! HTTP, verifies and forwards, and never blocks. Hashing, stores, mail, health checks and the
+//! admin listener run on the background runtime, so that they cannot hold up a proxied request. A
+//! worker asks for such work with `BackRoom::reserve` and `carry_out`: each kind of work has a
+//! bounded number of places, and each client a share of them. No other module spawns tasks.
 
 use std::future::Future;
 use std::io;
@@ -22,23 +23,23 @@ use tokio_util::task::TaskTracker;
 use crate::admission::{NoPlace, Place, Places};
 use crate::secret::Randomness;
 
-/// One worker thread as its connections see it.
+/// One worker thread, as its connections see it.
 #[derive(Debug)]
 pub struct Worker {
-    /// Which worker: 0 up to the number of workers.
+    /// The number of the worker, from 0.
     pub index: usize,
     handle: Handle,
     tasks: TaskTracker,
-    /// Connections this worker serves now.
+    /// The number of connections that this worker serves at present.
     pub connections: AtomicUsize,
-    /// For what is random in every request.
+    /// The source of random numbers for the requests of this worker.
     pub randomness: Randomness,
-    /// Rises at least once a second while the worker's runtime turns.
+    /// A heartbeat: it rises at least once a second while the worker's runtime makes progress.
     beats: AtomicUsize,
 }
 
 impl Worker {
-    /// Runs `task` on this worker until it ends; a drain waits for it.
+    /// Runs `task` on this worker until it ends. A drain waits for it.
     pub fn spawn<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -46,8 +47,8 @@ impl Worker {
         self.handle.spawn(self.tasks.track_future(task));
     }
 
-    /// Runs `task` on this worker without a drain waiting for it: for what serves requests but is
-    /// none itself, such as the driver of a kept-alive upstream connection.
+    /// Runs `task` on this worker, and no drain waits for it. For tasks that serve requests but are
+    /// none themselves, such as the driver of a kept-alive connection to an upstream.
     pub fn spawn_detached<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -55,41 +56,44 @@ impl Worker {
         self.handle.spawn(task);
     }
 
-    /// How often the worker has shown that its runtime turns.
+    /// The heartbeat of the worker, which counts up.
     pub fn beats(&self) -> usize {
         self.beats.load(Ordering::Relaxed)
     }
 
-    /// Tasks that have not ended yet.
+    /// The number of tasks that have not ended yet.
     pub fn open_tasks(&self) -> usize {
         self.tasks.len()
     }
 }
 
-/// What kind of work the back room is asked for; each kind has its own places.
+/// The kinds of work for the background runtime. Each kind has places of its own, so that a flood
+/// of one kind cannot stop another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// A step of a login that looks at a password or a code: reading users, hashing, mail.
+    /// A step of a login that verifies a password or a code: reading users, hashing, mail.
     Password,
-    /// A step that needs only a token of ours and the store, so that it never waits for the others.
+    /// A step that needs only a token of the gateway and the store. It never waits for passwords to
+    /// be hashed.
     Token,
-    /// A question to whoever issued a credential.
+    /// A question to the issuer of a credential.
     Inquiry,
-    /// What the gateway itself needs to call an upstream: a signature, a login there. Nobody who
-    /// was not let in takes its places.
+    /// Work that the gateway itself needs to call an upstream: a signature, or a login there. Only
+    /// requests that were let in ask for it.
     Calling,
-    /// An operator's request.
+    /// A request of an operator.
     Admin,
 }
 
-/// A login waits for a hash or a disk, so this many are a queue of seconds, not of minutes.
+/// Upper bound. A login waits for a hash or for the disk, so this many are a queue of seconds and
+/// not of minutes.
 const LOGIN_LIMIT: usize = 1024;
-/// An issuer answers within seconds or not at all; requests wait for it in memory. A login at an
-/// upstream is one for all who wait for it.
+/// Upper bound. An issuer answers within seconds or not at all, and the requests that wait for it
+/// cost memory only. A login at an upstream is made once for all requests that wait for it.
 const WAITING_LIMIT: usize = 4096;
 const ADMIN_LIMIT: usize = 64;
 
-/// The places of every kind.
+/// The places of every kind of work.
 #[derive(Debug)]
 struct AllPlaces {
     password: Places,
@@ -121,26 +125,27 @@ impl AllPlaces {
     }
 }
 
-/// The runtime for everything that is not the hot path.
+/// A handle to the background runtime, for everything that is not on the path of every request.
 #[derive(Clone, Debug)]
 pub struct BackRoom {
     handle: Handle,
-    /// What `ask` was given: a drain waits for it.
+    /// The work that `ask` and `carry_out` have started: a drain waits for it.
     asked: TaskTracker,
     places: Arc<AllPlaces>,
 }
 
 impl BackRoom {
-    /// A place for work that `origin` asks for, to be carried out with `carry_out`.
+    /// Reserves a place for work that `origin` asks for. The work is then run with `carry_out`.
     ///
     /// # Errors
-    /// At once, never a queue, when there is none of its kind, or `origin` has its share of them.
+    /// If there is no place of this kind, or `origin` has used up its share. The error comes at
+    /// once; nothing is queued.
     pub fn reserve(&self, kind: Work, origin: Option<IpAddr>) -> Result<Place, NoPlace> {
         self.places.of(kind).take(origin)
     }
 
-    /// Runs `work`, for which a place was reserved, and awaits its answer. It is carried through
-    /// even if the caller goes away: a half-made session helps nobody. `None` if it panicked.
+    /// Runs `work`, for which a place was reserved, and awaits its answer. The work is completed
+    /// even if the caller goes away: a half-made session would help nobody. `None` if it panicked.
     pub async fn carry_out<T, F>(&self, place: Place, work: F) -> Option<T>
     where
         T: Send + 'static,
@@ -149,26 +154,30 @@ impl BackRoom {
         self.start(place, work).await.ok()
     }
 
-    /// `reserve` and `carry_out`, for work that no client asks for.
+    /// Reserves a place and runs `work`, for work that no client asks for.
     ///
     /// # Errors
-    /// As `reserve`.
+    /// See `reserve`.
     pub async fn ask<T, F>(&self, kind: Work, work: F) -> Result<Option<T>, NoPlace>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
+        // Work of the gateway itself has no origin, so it has no share that could be used up; it
+        // competes for the places of its kind only.
         let place = self.reserve(kind, None)?;
         Ok(self.start(place, work).await.ok())
     }
 
-    /// Not a future that holds the work: what is moved into one more would be as large again.
+    /// Starts the work. This is no `async fn`: its future would contain the work once more, and be
+    /// as large again.
     fn start<T, F>(&self, place: Place, work: F) -> JoinHandle<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        // The place goes with the work: callers who go away must not make room for more of it.
+        // The place goes with the work. If it stayed with the caller, callers who go away could
+        // start more work than there are places.
         let work = async move {
             let _place = place;
             work.await
@@ -176,7 +185,7 @@ impl BackRoom {
         self.handle.spawn(self.asked.track_future(work))
     }
 
-    /// Runs a task that outlives any request; it has to end when the gateway drains.
+    /// Runs a task that outlives any request. The task has to end when the gateway drains.
     pub fn spawn<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -184,7 +193,7 @@ impl BackRoom {
         self.handle.spawn(task);
     }
 
-    /// Runs a computation that blocks its thread.
+    /// Runs a computation that blocks its thread, on a thread for such computations.
     ///
     /// # Errors
     /// `None` if it panicked.
@@ -196,13 +205,13 @@ impl BackRoom {
         self.handle.spawn_blocking(work).await.ok()
     }
 
-    /// The runtime itself, for a caller that must wait from outside it.
+    /// The handle of the runtime, for a caller outside of it that must wait for a future.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 }
 
-/// All threads of one gateway.
+/// All threads of one gateway. Dropping it stops them without waiting.
 #[derive(Debug)]
 pub struct Threads {
     workers: Vec<Arc<Worker>>,
@@ -217,10 +226,10 @@ pub struct Threads {
 const BEAT: Duration = Duration::from_secs(1);
 
 impl Threads {
-    /// Starts `workers` worker threads and a back room of `back_room_threads`.
+    /// Starts `workers` worker threads, and a background runtime with `back_room_threads` threads.
     ///
     /// # Errors
-    /// When the system gives no more threads.
+    /// If the system provides no more threads.
     pub fn start(workers: usize, back_room_threads: usize) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(back_room_threads.max(1))
@@ -246,6 +255,8 @@ impl Threads {
         Ok(threads)
     }
 
+    /// Starts one worker: a thread whose runtime runs until `stop`. The heartbeat is the only task
+    /// of its own.
     fn start_worker(&mut self, index: usize) -> io::Result<()> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let worker = Arc::new(Worker {
@@ -258,6 +269,8 @@ impl Threads {
         });
         let (stop, lost, beating) = (self.stop.clone(), self.lost.clone(), worker.clone());
         let join = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            // If the thread panics, the guard is dropped during unwinding, and `worker_lost`
+            // returns. After an orderly end it is disarmed.
             let lost = lost.drop_guard();
             runtime.block_on(async {
                 while stop.run_until_cancelled(tokio::time::sleep(BEAT)).await.is_some() {
@@ -265,7 +278,7 @@ impl Threads {
                 }
             });
             lost.disarm();
-            // Tasks that a drain gave up on must not hold the process.
+            // Tasks that a drain did not wait for must not keep the process alive.
             runtime.shutdown_background();
         })?;
         self.workers.push(worker);
@@ -273,12 +286,12 @@ impl Threads {
         Ok(())
     }
 
-    /// The workers, by index.
+    /// The workers, by their number.
     pub fn workers(&self) -> &[Arc<Worker>] {
         &self.workers
     }
 
-    /// The back room.
+    /// The background runtime.
     pub fn back_room(&self) -> &BackRoom {
         &self.back_room
     }
@@ -288,18 +301,21 @@ impl Threads {
         self.lost.cancelled().await;
     }
 
-    /// Waits until the workers' tasks (connections, tunnels) have ended, and what they asked the
-    /// back room for, which goes on when a client leaves.
+    /// Waits until all tasks of the workers (connections, tunnels) have ended, and then the work
+    /// that they have started on the background runtime, which goes on when a client leaves.
     pub async fn idle(&self) {
         for worker in &self.workers {
+            // A tracker has to be closed before waiting for it; otherwise it waits for tasks that
+            // may still come.
             worker.tasks.close();
             worker.tasks.wait().await;
         }
+        // This comes after the workers, because their tasks may still ask for work until they end.
         self.back_room.asked.close();
         self.back_room.asked.wait().await;
     }
 
-    /// Ends the workers, whatever they are doing, then the back room within `limit`.
+    /// Ends the workers, whatever they are doing, and then the background runtime within `limit`.
     pub fn stop(mut self, limit: Duration) {
         self.stop_threads(limit);
     }
@@ -307,6 +323,8 @@ impl Threads {
     fn stop_threads(&mut self, limit: Duration) {
         self.stop.cancel();
         for join in self.joins.drain(..) {
+            // The workers are joined first: their tasks may need the background runtime until the
+            // end.
             if join.join().is_err() {
                 tracing::error!("a worker thread ended by panic");
             }

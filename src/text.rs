@@ -1,7 +1,8 @@
-//! Numbers, times and addresses as text, for what is written with every request.
+//! Numbers, times and addresses as text, for lines that are written with every request.
 //!
-//! `format!` costs several times as much as the digits: its machinery is made for padding,
-//! precision and types that are not known beforehand.
+//! `format!` costs several times as much as writing the digits: it is made for padding, precision
+//! and types that are not known beforehand. The other functions here fold case and print errors.
+//! Nothing here fails.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -9,9 +10,9 @@ use std::net::IpAddr;
 
 use crate::clock::Timestamp;
 
-/// `text` without regard to case: each letter upper- and then lower-cased, so that letters with one
-/// capital are one. Letter by letter, because a whole text's lower case depends on where a sigma
-/// stands.
+/// `text` without regard to case: each letter is converted to upper and then to lower case, so that
+/// letters with the same capital become equal. The conversion is letter by letter, because the
+/// lower case of a whole text depends on the position of a sigma.
 pub(crate) fn fold_case(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
@@ -19,7 +20,7 @@ pub(crate) fn fold_case(text: &str) -> String {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
-/// `fold_case`, where `folded` says so.
+/// `fold_case` if `folded`, else the text as it is.
 pub(crate) fn fold_case_if(folded: bool, text: &str) -> Cow<'_, str> {
     if folded { Cow::Owned(fold_case(text)) } else { Cow::Borrowed(text) }
 }
@@ -35,19 +36,19 @@ pub(crate) fn decimal(text: &mut Vec<u8>, number: u64) {
     digits(text, number, length);
 }
 
-/// Appends the last `length` decimal digits of `number`, with zeroes before them.
+/// Appends the last `length` decimal digits of `number`, with leading zeros.
 pub(crate) fn digits(text: &mut Vec<u8>, number: u64, length: usize) {
     let start = text.len();
     text.resize(start + length, b'0');
     let mut rest = number;
     for place in text.iter_mut().skip(start).rev() {
-        // Invariant: a remainder of ten is a digit.
+        // Invariant: a remainder of a division by ten is one digit.
         *place = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
 }
 
-/// Appends `at` as RFC 3339 has it, in UTC with milliseconds.
+/// Appends `at` in the format of RFC 3339, in UTC with milliseconds.
 pub(crate) fn timestamp(text: &mut Vec<u8>, at: Timestamp) {
     let (year, month, day) = at.date();
     let seconds = at.secs() % 86_400;
@@ -67,7 +68,7 @@ pub(crate) fn timestamp(text: &mut Vec<u8>, at: Timestamp) {
     text.push(b'Z');
 }
 
-/// Appends `address`, an IPv4 address that is written as IPv6 in its own form.
+/// Appends `address`. An IPv4 address that is mapped into IPv6 is written as IPv4.
 pub(crate) fn address(text: &mut Vec<u8>, address: IpAddr) {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
@@ -85,13 +86,13 @@ pub(crate) fn address(text: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// An error with everything that led to it, for a log or an operator.
+/// The text of an error, followed by its causes, on one line for a log or an operator.
 pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let more = error.to_string();
-        // Some errors say their source's words as their own.
+        // Some errors contain the text of their cause already; it is not repeated.
         if !text.ends_with(&more) {
             text = format!("{text}: {more}");
         }

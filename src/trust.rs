@@ -1,5 +1,8 @@
-//! Whom we believe as a TLS server: one's own CA where it is configured, else the public ones
-//! together with the system's; anybody only where an operator insists.
+//! Which TLS servers the gateway trusts: those of a configured CA, else those of the public CAs and
+//! of the system; any server only if an operator insists.
+//!
+//! The clients for upstreams, issuers, databases and mail are built from these roots. No
+//! certificate is verified here; rustls does that.
 
 use std::sync::Arc;
 
@@ -12,7 +15,7 @@ use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-/// Why nobody could be believed.
+/// The reason why no server could be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     #[error("the CA holds no usable certificate")]
@@ -25,24 +28,30 @@ pub enum TrustError {
     Tls(#[from] rustls::Error),
 }
 
-/// The certificate authorities of `ca` (PEM) and no others; without one, the public ones.
+/// The certificate authorities of `ca` (PEM) and no others; without `ca`, the public ones and those
+/// of the system.
 ///
 /// # Errors
-/// When none could be read: nothing would ever be believed.
+/// If none could be read: every connection would fail.
 pub fn roots(ca: Option<&str>) -> Result<RootCertStore, TrustError> {
     let mut roots = RootCertStore::empty();
     if let Some(pem) = ca {
+        // Bundles often contain certificates that cannot be used as an authority. They are skipped,
+        // as long as one is left.
         let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
         let (added, _) = roots.add_parsable_certificates(certificates);
         return if added > 0 { Ok(roots) } else { Err(TrustError::Ca) };
     }
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    // The system's authorities are added for companies that have installed one of their own. Those
+    // that cannot be loaded are left out.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() { Err(TrustError::NoRoots) } else { Ok(roots) }
 }
 
-/// Believes whoever answers, as long as it has the key of the certificate that it shows: for an
-/// operator who has said in so many words that he wants that.
+/// Trusts every server, as long as it has the key of the certificate that it presents. Only for an
+/// operator who has asked for this explicitly (`insecure_skip_verify`). Whoever is on the way to
+/// the server can then read and change everything.
 pub fn anybody() -> Arc<dyn ServerCertVerifier> {
     Arc::new(Anybody(aws_lc_rs::default_provider().signature_verification_algorithms))
 }
@@ -59,6 +68,8 @@ impl ServerCertVerifier for Anybody {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        // The certificate itself is accepted without a look. The signatures below are still
+        // verified, so the handshake fails for a server without the key.
         Ok(ServerCertVerified::assertion())
     }
 
@@ -85,10 +96,10 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// How a server is spoken to over TLS by whom shows no certificate; no protocol is negotiated.
+/// The TLS settings of a client that presents no certificate. No protocol is negotiated by ALPN.
 ///
 /// # Errors
-/// As `roots`.
+/// See `roots`.
 pub fn client_config(ca: Option<&str>) -> Result<ClientConfig, TrustError> {
     Ok(ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
