@@ -38,7 +38,8 @@ pub(crate) struct Rejection {
     pub(crate) scope: Option<Box<str>>,
     /// The state of the route's rate limits, if one of them is the reason.
     pub(crate) limits: Option<Box<Told>>,
-    /// A form that goes before the route's: that of an endpoint.
+    /// A form that goes before the route's: that of an endpoint. Endpoints of a login have their
+    /// own errors.
     pub(crate) form: Option<Arc<ErrorForm>>,
     /// The connection cannot be used for further requests.
     pub(crate) close: bool,
@@ -112,7 +113,8 @@ impl Rejection {
         response
     }
 
-    /// The answer in the form of the endpoint or route, with the fields that HTTP demands.
+    /// The answer in the form of the endpoint or route, with the fields that HTTP demands. A form
+    /// may have a challenge of its own; else the one of RFC 6750 is added where it belongs.
     fn in_form(&self, context: &RejectionContext<'_>) -> Response {
         let form = self.form.as_ref().unwrap_or(context.form);
         let answer = form.render(&ErrorFacts {

@@ -115,7 +115,8 @@ struct BackupTo {
 
 impl AdminCommand {
     /// The command of a request. The error is the status and the text to refuse the request with.
-    /// The query and the body must fit the path exactly. A body is JSON.
+    /// The query and the body must fit the path exactly. A body is JSON. A faulty request changes
+    /// nothing.
     pub fn parse(
         method: &Method,
         path: &str,

@@ -46,7 +46,8 @@ pub enum CallError {
 }
 
 /// Sends one request, and returns the status and the JSON of the answer; an empty answer is `null`.
-/// An error status of the gateway is no error here. The call ends after `LIMIT` at the latest.
+/// An error status of the gateway is no error here. The call ends after `LIMIT` at the latest. The
+/// error says at which step the exchange failed.
 pub async fn call(
     socket: &Path,
     method: Method,

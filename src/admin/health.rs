@@ -87,7 +87,8 @@ impl Readiness {
         format!("require: no upstream is named `{}`; there are: {known}\n", one_line(name))
     }
 
-    /// True if the upstream has a usable server; false for an unknown name.
+    /// True if the upstream has a usable server; false for an unknown name. The answer is the one
+    /// that the pool itself would act on.
     fn has_upstream(&self, name: &str) -> bool {
         self.upstreams.iter().any(|(known, problem)| known == name && problem.is_none())
     }
@@ -108,7 +109,8 @@ impl Readiness {
     }
 }
 
-/// The answer of a process that is alive.
+/// The answer of a process that is alive. It takes no lock and reads nothing, so it fails only if
+/// the process cannot answer at all.
 pub fn live() -> Answer {
     text(StatusCode::OK, "ok\n".to_owned())
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::telemetry::observed::{Observed, Who};
 
 /// The report: `{"routes": [{route, permitted, refused, callers: [{reason, count, …}]}]}`. The
-/// callers of a route are in the order of their counts, highest first.
+/// callers of a route are in the order of their counts, highest first. A caller without a name is
+/// shown by address, and callers beyond the bound have neither.
 pub(super) fn observed(observed: &Observed) -> Value {
     let (routes, sightings) = observed.report();
     let told = routes.iter().map(|(route, passed)| {

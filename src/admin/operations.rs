@@ -54,7 +54,7 @@ pub(crate) struct Operations {
 }
 
 /// The result of a command: its answer, or a status and a sentence. The status is the one that the
-/// client of the admin socket gets.
+/// client of the admin socket gets. `failed` and `unknown` make the usual ones.
 pub(super) type Carried = Result<Value, (StatusCode, String)>;
 
 pub(super) fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
@@ -67,7 +67,8 @@ pub(super) fn unknown(what: &str) -> (StatusCode, String) {
 
 impl Operations {
     /// Carries out a command. A command that changes something is audited. The answer is a JSON
-    /// object; on failure it has the member `error` with a sentence.
+    /// object; on failure it has the member `error` with a sentence. A command that fails half-way
+    /// says so, and what it has done is audited.
     pub(crate) async fn carry_out(self: &Arc<Self>, command: AdminCommand) -> (StatusCode, Value) {
         let carried = match command {
             AdminCommand::Status => Ok(self.status()),
@@ -305,7 +306,7 @@ impl Operations {
     }
 
     /// The values of the gauges at this moment. They are read from the parts where they live and
-    /// are not kept here.
+    /// are not kept here. A scrape of the metrics and the status both ask for them.
     pub(crate) fn gauges(&self) -> Gauges {
         let shared = &self.gateway.shared;
         let generation = self.gateway.generation();

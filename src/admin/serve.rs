@@ -1,8 +1,9 @@
-//! The operators' listeners: TCP for probes and metrics, a unix socket for everything else.
+//! The listeners for operators: TCP for probes and metrics, a unix socket for everything else.
 //!
-//! The TCP listener has no way to change anything, so a page in an operator's browser has none
-//! either; the unix socket is its owner's alone (0600), and a group's where `[admin] socket` names
-//! one.
+//! The TCP listener cannot change anything, so a page in an operator's browser cannot change
+//! anything through it either. The unix socket belongs to its owner alone (0600), and to a group as
+//! well if `[admin] socket` names one. Both run on the background runtime, so that operators are
+//! answered while the workers are busy.
 
 use std::convert::Infallible;
 use std::fs;
@@ -34,36 +35,37 @@ use crate::rejection::respond;
 use crate::runtime::{BackRoom, Work};
 use crate::telemetry::metrics;
 
-/// Operators and probes at once; more wait to be accepted.
+/// Upper bound on connections of operators and probes at the same time; more wait to be accepted.
 const CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Operators who connect while others are being accepted.
+/// Upper bound on connections that wait to be accepted.
 const BACKLOG: i32 = 128;
-/// A key in PEM form is the largest thing that is sent here.
+/// Upper bound on a body. The largest thing that is sent is a key in PEM form.
 const BODY_LIMIT: u64 = 64 << 10;
-/// After a failed accept (no descriptors left, most likely).
+/// The pause after a failed accept, which most likely means that no descriptors are left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// The operators' TCP listener, open before anything is made that only this start would know of;
-/// nobody accepts yet.
+/// The TCP listener for operators. It is opened early in a start, before anything is created that
+/// would have to be removed if the start fails. Nobody accepts from it yet.
 #[derive(Debug)]
 pub(crate) struct TcpDoor(std::net::TcpListener);
 
 impl TcpDoor {
-    /// Opens the TCP listener, if the configuration has one. `ours` are ports that this process
-    /// listens on already.
+    /// Opens the TCP listener, if the configuration has one. `ours` are ports on which this process
+    /// listens already. The error is that of the address.
     pub(crate) fn bind(config: &Config, ours: &[u16]) -> Result<Option<Self>, BindError> {
         let Some(address) = config.admin.address else { return Ok(None) };
         let named = |source| BindError::of_tcp(format!("admin {address}"), source);
         Ok(Some(Self(listen_tcp(address, ours).map_err(named)?)))
     }
 
-    /// Where it is.
+    /// The address of the listener, with the real port.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.0.local_addr().ok()
     }
 
-    /// Answers probes until `stop`; then the address is free.
+    /// Answers probes until `stop` is cancelled; then the address is free again. A connection that
+    /// is open at that moment ends with its request.
     pub(crate) fn serve(
         self,
         operations: &Arc<Operations>,
@@ -72,7 +74,8 @@ impl TcpDoor {
         let back_room = &operations.gateway.shared.back_room;
         let _runtime = back_room.handle().enter();
         let listener = TcpListener::from_std(self.0)?;
-        // An operator who has this listener opened by a reload does not act by it.
+        // A reload may open this listener at the command of an operator. Probes are not that
+        // operator's actions, so no operator is recorded for them.
         let door = Door { operations: operations.clone(), may_change: false, places: places() };
         let door = door.by(None);
         spawn_until(back_room, stop, async move {
@@ -85,8 +88,8 @@ impl TcpDoor {
     }
 }
 
-/// The operators' unix socket; nobody accepts yet. Its file goes with it, unless another gateway
-/// has put its own there.
+/// The unix socket for operators; nobody accepts from it yet. Its file is removed together with it,
+/// unless another gateway has put its own there.
 #[derive(Debug)]
 pub(crate) struct SocketDoor {
     socket: std::os::unix::net::UnixListener,
@@ -95,18 +98,20 @@ pub(crate) struct SocketDoor {
 }
 
 impl SocketDoor {
-    /// Makes the socket in the state folder.
+    /// Creates the socket in the state folder.
     pub(crate) fn bind(config: &Config) -> Result<Self, BindError> {
         let path = config.state.dir.join(SOCKET);
         let open = || {
-            // The store is ours alone by now, so a socket file here was left by a gateway that is
-            // gone, or that has nothing to do any more but to finish.
+            // This gateway has the store at this point. A socket file that exists here is therefore
+            // left over from a gateway that has ended, or that has nothing left to do but to finish
+            // its requests.
             let _ = fs::remove_file(&path);
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             socket.bind(&SockAddr::unix(&path)?)?;
             let file = SocketFile::new(&path)?;
-            // Before `listen`: if somebody could connect under the mode that the file was made
-            // with, that connection would be in the queue whatever the mode is by then.
+            // The mode is set before `listen`. If somebody could connect under the mode that the
+            // file was created with, that connection would be in the queue, whatever the mode is
+            // later.
             grant_socket(&path, &config.admin.socket)?;
             socket.listen(BACKLOG)?;
             socket.set_nonblocking(true)?;
@@ -116,7 +121,7 @@ impl SocketDoor {
         open().map_err(|source| BindError::of(path.display().to_string(), source))
     }
 
-    /// Carries out commands until `stop`.
+    /// Carries out commands until `stop` is cancelled.
     pub(crate) fn serve(
         self,
         operations: &Arc<Operations>,
@@ -133,8 +138,9 @@ impl SocketDoor {
                 let accepted = socket.accept().await.map(|(stream, _)| stream);
                 let peer = accepted.as_ref().ok().map(UnixStream::peer_cred);
                 let peer = peer.and_then(Result::ok).map(|peer| peer.uid());
-                // The kernel has compared the peer with the socket's group and mode. The groups of
-                // a peer are not asked for again: SO_PEERCRED tells only the first of them.
+                // The kernel has compared the peer with the group and mode of the socket. The
+                // groups of the peer are not looked up again: SO_PEERCRED contains only the first
+                // of them.
                 let is_let_in =
                     peer.is_some_and(|peer| [owner, 0].contains(&peer)) || door.is_open_to_group();
                 if accepted.is_ok() && !is_let_in {
@@ -162,10 +168,11 @@ where
     });
 }
 
-/// One of the two listeners.
+/// One of the two listeners. Each has its own places, so that probes are answered while operators
+/// use all of theirs.
 struct Door {
     operations: Arc<Operations>,
-    /// The unix socket: commands are carried out.
+    /// True for the unix socket: commands are carried out.
     may_change: bool,
     places: Arc<Semaphore>,
 }
@@ -175,13 +182,15 @@ impl Door {
         self.operations.gateway.generation().config.admin.socket.group.is_some()
     }
 
-    /// The same door for one peer: whatever it has carried out is audited under its user.
+    /// The same listener for one peer. Every command of this peer is audited under the peer's user.
+    /// The copy shares the places and everything else with the original. `None` stands for an
+    /// unknown peer or for probes.
     fn by(&self, operator: Option<u32>) -> Self {
         let operations = Operations { operator, ..Operations::clone(&self.operations) };
         Self { operations: Arc::new(operations), places: self.places.clone(), ..*self }
     }
 
-    /// Serves an accepted connection, when there is a place for it.
+    /// Serves an accepted connection as soon as there is a place for it.
     async fn admit<S>(&self, accepted: io::Result<S>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -189,6 +198,8 @@ impl Door {
         let Ok(stream) = accepted else {
             return tokio::time::sleep(ACCEPT_BACKOFF).await;
         };
+        // The place is awaited here, so the accept loop stops accepting while all places are taken
+        // (back-pressure).
         let Ok(place) = self.places.clone().acquire_owned().await else { return };
         let (operations, may_change) = (self.operations.clone(), self.may_change);
         let back_room = operations.gateway.shared.back_room.clone();
@@ -209,6 +220,8 @@ impl Door {
     }
 }
 
+/// The answer to one request. Probes and metrics are answered on both listeners, commands on the
+/// unix socket only. The path decides, and a path that is unknown on this listener is 404.
 async fn answer(
     operations: &Arc<Operations>,
     may_change: bool,
@@ -230,6 +243,7 @@ async fn answer(
         }
         _ => {}
     }
+    // The body is bounded in size and time, although its sender is an operator: a script may hang.
     let Ok(body) = Body::from(body).timed(HEADER_TIMEOUT).read_all(BODY_LIMIT).await else {
         return json(StatusCode::BAD_REQUEST, &error("the body could not be read"));
     };
@@ -239,8 +253,8 @@ async fn answer(
     }
 }
 
-/// Carried through even if the operator hangs up: a revocation is also the end of streams and a
-/// line in the audit log.
+/// Carries out a command to its end, even if the operator hangs up: a revocation also ends streams
+/// and writes a line to the audit log, and half of it would be worse than none.
 async fn carry_out(operations: &Arc<Operations>, command: AdminCommand) -> Response {
     let work = {
         let operations = operations.clone();

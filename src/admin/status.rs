@@ -9,6 +9,8 @@ use super::operations::Operations;
 
 impl Operations {
     /// The facts about the gateway. Which of them matter is decided by the program that shows them.
+    /// They are read from the same gauges and checks as the metrics and the readiness report, so
+    /// the three agree.
     pub(super) fn status(&self) -> Value {
         let (gauges, readiness) = (self.gauges(), self.readiness());
         let generation = self.gateway.generation();

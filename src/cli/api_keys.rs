@@ -75,6 +75,7 @@ pub(super) fn run(command: ApiKeyCommand, place: &GatewayPlace) -> Result<(), Fa
 
 /// Makes a key and prints it, together with the section for the configuration. The arguments are
 /// checked by the same rules as the configuration, so that the section can be pasted as it is.
+/// Nothing is written: the operator adds the section and reloads.
 fn new(args: NewArgs) -> anyhow::Result<()> {
     let id = args.id;
     ensure!(is_plain_name(&id), "`{id}` is no id: letters, digits, `-`, `_` and `.`, at most 64");
@@ -109,6 +110,7 @@ fn new(args: NewArgs) -> anyhow::Result<()> {
 
 /// Prints the keys in effect. Only the running gateway knows which of them are revoked, and its
 /// folder is enough to ask it. Without a running gateway the whole configuration has to be read.
+/// That may fail where the status of the gateway would not.
 fn list(place: &GatewayPlace, as_json: bool) -> Result<(), Failure> {
     // A gateway that does not answer is no error here: the keys of the file are still worth
     // showing. The line on standard error says what is missing.
@@ -144,7 +146,7 @@ fn list(place: &GatewayPlace, as_json: bool) -> Result<(), Failure> {
 }
 
 /// A key of the configuration, in the form in which the running gateway reports one. It has no note
-/// about a revocation, which the file does not know.
+/// about a revocation, which the file does not know. Both are then printed by the same code.
 fn facts(key: &ApiKey) -> Value {
     json!({
         "id": key.id,

@@ -41,7 +41,7 @@ pub(super) struct TryArgs {
 const HIDDEN: &str = "***";
 
 /// Logs in. The error says why that did not succeed. A second step that was asked for and could not
-/// be done is no error: the password was right.
+/// be done is no error: the password was right. Nothing is stored, and no gateway has to run.
 pub(super) fn run(args: &TryArgs, dialect: &Dialect) -> anyhow::Result<()> {
     let url = HttpUsers::parse_url(&args.url)
         .context("the address must be http:// or https://, without user, query and fragment")?;
@@ -82,7 +82,7 @@ pub(super) fn run(args: &TryArgs, dialect: &Dialect) -> anyhow::Result<()> {
 }
 
 /// A dialect, and one system that speaks it. The requests of both steps go through the same client,
-/// with the same limits as in a running gateway.
+/// with the same limits as in a running gateway. Redirects are not followed.
 struct Trial<'d> {
     dialect: &'d Dialect,
     outbound: Outbound,
@@ -128,7 +128,7 @@ impl Trial<'_> {
     }
 
     /// Does the second step, if the dialect has one and a code can be read. `None` if no code can
-    /// be read.
+    /// be read. The ticket of the first step is sent with it, if the dialect has one.
     fn second(&self, user: &str, ticket: Option<&SecretString>) -> anyhow::Result<Option<Heard>> {
         say("the password is right, and a second step is asked for")?;
         let hidden = SecretString::from(HIDDEN);
@@ -193,7 +193,7 @@ fn tell(facts: &HeardFacts, dialect: &Dialect) -> io::Result<()> {
 }
 
 /// The beginning of an answer that was not understood, on one line and without control characters,
-/// so that it can do nothing to a terminal.
+/// so that it can do nothing to a terminal. A secret that the answer repeats is replaced as well.
 fn excerpt(answer: &Fetched, secret: &SecretString) -> String {
     const SHOWN: usize = 200;
     if answer.is_success()

@@ -1,4 +1,8 @@
-//! `tollhouse check`.
+//! `tollhouse check`: reports the problems of a configuration without starting a gateway.
+//!
+//! Problems go to standard error for people, and to standard output in the formats for programs.
+//! With `--online` the servers that the configuration names are asked as well. Nothing is changed,
+//! so a check may run beside a running gateway.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,8 +27,8 @@ pub(super) struct CheckArgs {
     format: Format,
 
     /// Ask the network too, once the file is fine: whether names resolve, and whether databases,
-    /// directories, legacy logins, issuers, the mail server and upstreams can be connected to. Exits
-    /// 69 if one cannot.
+    /// directories, legacy logins, issuers, the mail server and upstreams can be connected to.
+    /// Exits 69 if one cannot.
     #[arg(long, conflicts_with = "print")]
     online: bool,
 
@@ -33,7 +37,7 @@ pub(super) struct CheckArgs {
     timeout: Option<Duration>,
 }
 
-/// Longer than anybody takes who is well.
+/// The default limit for one server: longer than a healthy one needs to accept a connection.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(300);
@@ -52,18 +56,24 @@ enum Format {
     Json,
 }
 
-/// Reports every problem; with `--print`, the configuration in effect on standard output.
+/// Reports every problem of the configuration. With `--print`, prints the configuration in effect
+/// to standard output. The error is empty if the problems were printed already. Warnings alone are
+/// no failure.
 pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
     let loaded = match load(path) {
         Ok(loaded) => loaded,
         Err(Failure::Config(found)) => return refuse(found, args.format),
         Err(other) => return Err(other),
     };
+    // A start reads more than the configuration: certificates, keys, users, folders. Their faults
+    // are reported in the same list, at the keys that name them.
     let start = server::check_start(&loaded, Clock::default().now());
     let issues = Issues::new(path, loaded.warnings.iter().cloned().chain(start).collect());
     if issues.has_error() {
         return refuse(vec![issues], args.format);
     }
+    // Other machines are asked only if the file is fine. With a faulty file the answers would be
+    // about a configuration that never runs.
     if args.online {
         return ask_network(path, &loaded, issues, args);
     }
@@ -81,7 +91,9 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reports the warnings, and a verdict on everybody whom the configuration names.
+/// Reports the warnings, and a verdict on each server that the configuration names. The command
+/// fails with 69 if one of them could not be reached. The warnings have been found before, and do
+/// not decide about it.
 fn ask_network(
     path: &Path,
     loaded: &Loaded,
@@ -90,7 +102,7 @@ fn ask_network(
 ) -> Result<(), Failure> {
     let found = [issues];
     if args.format == Format::Human {
-        // Before the wait.
+        // The warnings are printed before the wait for the network.
         eprint!("{}", report(&found, ReportFormat::Human));
     }
     let list = server::ask_network(&loaded.config, args.timeout.unwrap_or(TIMEOUT))?;
@@ -123,7 +135,7 @@ fn refuse(found: Vec<Issues>, format: Format) -> Result<(), Failure> {
         Format::Gnu => print(&report(&found, ReportFormat::Gnu))?,
         Format::Json => print(&report(&found, ReportFormat::Json))?,
     }
-    // Told already, unless for people.
+    // In the formats for programs, the problems were printed already.
     let told = if format == Format::Human { found } else { Vec::new() };
     Err(Failure::Config(told))
 }

@@ -73,7 +73,7 @@ fn text<'o>(name: &str, own: &'o [(String, String)]) -> anyhow::Result<&'o str> 
 }
 
 /// The dialect of this name, checked. `check` reports in detail what is wrong with a faulty one.
-/// Built-in ones need no check.
+/// Built-in ones need no check. An unknown name is an error that lists the known ones.
 fn dialect(name: &str, own: &[(String, String)]) -> anyhow::Result<Arc<Dialect>> {
     let text = text(name, own)?;
     if let Some(built_in) = Dialect::builtin(name) {

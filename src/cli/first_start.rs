@@ -34,13 +34,14 @@ pub(super) fn welcome(user: &FirstUser, config: &Config, running: &Running) -> a
 }
 
 /// The path of the password file. It is absolute, because the printed commands may be pasted
-/// anywhere.
+/// anywhere. The file is in the state folder, which only the gateway's user can enter.
 fn password_file(config: &Config) -> io::Result<PathBuf> {
     std::path::absolute(config.state.dir.join(FIRST_PASSWORD))
 }
 
 /// Writes the password to a file with mode 0600. The mode is set when the file is created, so that
-/// nobody else can open it in between.
+/// nobody else can open it in between. An existing file is overwritten: its password was never
+/// valid, or is not any more.
 fn write_password(user: &FirstUser, file: &Path) -> io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     let mut opened = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
@@ -83,7 +84,8 @@ fn quoted(text: &str) -> String {
 }
 
 /// The block to paste for each dialect. Passwords and tokens of the gateway need no quoting in
-/// JSON.
+/// JSON. `{name}` and `{email}` stand for those of the user. A dialect that the configuration does
+/// not serve is left out.
 const BLOCKS: [(&str, &str); 6] = [
     (
         "native",

@@ -31,7 +31,8 @@ pub fn run(args: &HashArgs) -> anyhow::Result<()> {
 }
 
 /// Reads a new password: twice from a terminal, to find typing errors, else the first line of
-/// standard input.
+/// standard input. The prompt is shown on the terminal itself, so the output of the command can be
+/// redirected.
 ///
 /// # Errors
 /// If there is none, or the two differ.
@@ -64,7 +65,8 @@ pub fn read_known(prompt: &str) -> anyhow::Result<SecretString> {
 }
 
 /// The first line without its line end. Spaces are kept, because a password may begin or end with
-/// them.
+/// them. An empty line is an error, because it would be an empty password. Further lines are left
+/// for the next question.
 fn read_line(input: &mut impl BufRead) -> anyhow::Result<SecretString> {
     // Far more than a password may have. A wrong file on standard input is thus read only in part.
     const MAX_LINE: u64 = 64 * 1024;

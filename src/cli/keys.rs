@@ -46,7 +46,8 @@ pub(super) enum KeyCommand {
 }
 
 /// Carries out a `key` command, and prints the list of keys as it is afterwards. Revoking a key is
-/// confirmed first, because every token that the key has signed becomes invalid.
+/// confirmed first, because every token that the key has signed becomes invalid. Importing sends
+/// the private key over the admin socket, to the gateway's own user.
 pub(super) fn run(command: KeyCommand, state: &Path) -> Result<(), Failure> {
     let as_json = matches!(command, KeyCommand::List { json: true });
     let answer = match command {

@@ -117,7 +117,8 @@ impl LogArgs {
 }
 
 /// Parses a filter. A mistake in it would hide the lines that somebody is waiting for, so it is an
-/// error. The message says which word is wrong, and what would be accepted.
+/// error. The message says which word is wrong, and what would be accepted. A general filter of the
+/// system is not checked in this way.
 fn parse_filter(text: &str) -> anyhow::Result<EnvFilter> {
     const ACCEPTED: &str = "write error, warn, info, debug, trace or off, or for a part of the \
                             program `tollhouse::upstream=debug,info`";

@@ -17,7 +17,8 @@ use super::{Failure, SAMPLE};
 const CONFIGURATION: &str = "gateway.toml";
 
 /// Writes the page of `program`, or of the configuration, to standard output; or writes all pages
-/// to a folder. A name that is not that of the configuration's page is taken for a folder.
+/// to a folder. A name that is not that of the configuration's page is taken for a folder. That
+/// folder must exist.
 pub(super) fn man(program: clap::Command, wanted: Option<&Path>) -> Result<(), Failure> {
     let mut page = Vec::new();
     match wanted {
@@ -111,7 +112,7 @@ fn is_setting(text: &str) -> bool {
 }
 
 /// A page that is being written. The lines of the sample are added one by one, and `flush` writes
-/// the paragraphs that still wait.
+/// the paragraphs that still wait. It is the state between two lines.
 struct Page {
     text: String,
     /// Paragraphs that explain what comes next. They are written when it is known whether a heading
@@ -170,7 +171,8 @@ impl Page {
     }
 
     /// Begins a heading. The paragraphs directly before it belong to it, because a comment is
-    /// written above its table.
+    /// written above its table. A header that was used before becomes a heading of the second
+    /// level.
     fn begin(&mut self, header: &str) {
         // The paragraphs after the last verbatim block explain the table that begins here.
         // Everything up to that block belongs to the heading before.

@@ -177,7 +177,9 @@ const EXIT_UNAVAILABLE: u8 = 69;
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 
-/// The reason why a command did not succeed; it decides the exit status.
+/// The reason why a command did not succeed; it decides the exit status. `anyhow` is used for
+/// everything that only a person reads. The library itself has error types. Problems of a
+/// configuration are kept apart, because they are printed in several formats.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Problems of one or more files. Empty if they were printed already.
@@ -270,7 +272,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Prints the version of the program. The commit is known only if the build was told it.
+/// Prints the version of the program. The commit is known only if the build was told it. With
+/// `--json` the same facts are one object, for scripts that compare versions. It goes into reports
+/// of faults, so it is on one line.
 fn version(json: bool) -> std::io::Result<()> {
     let (version, commit) = (env!("CARGO_PKG_VERSION"), option_env!("TOLLHOUSE_COMMIT"));
     let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
@@ -282,6 +286,8 @@ fn version(json: bool) -> std::io::Result<()> {
 }
 
 /// Writes the sample to `path`. The file must not exist, so that no configuration is overwritten.
+/// The path is printed, since a relative one may be somewhere else than expected. Its folder must
+/// exist.
 fn init(path: &Path) -> Result<(), Failure> {
     // One call checks and creates. If the two were separate, a file that appears in between would
     // be overwritten.
@@ -292,7 +298,8 @@ fn init(path: &Path) -> Result<(), Failure> {
 }
 
 /// The file of users that a command is about: the one of the named section, or the only one.
-/// Sources of other kinds are not changed by this program.
+/// Sources of other kinds are not changed by this program. Without a name, two of them are an
+/// error.
 fn users_file<'c>(
     sources: &'c [UserSource],
     name: Option<&str>,
@@ -325,12 +332,15 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 }
 
 /// Reads and checks the configuration. Secrets come from the environment of this process. The error
-/// contains every problem of the file, and warnings are part of the result.
+/// contains every problem of the file, and warnings are part of the result. Nothing is printed
+/// here.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     Config::load(path, &environment).map_err(Failure::config)
 }
 
-/// Prints a line. `println!` would panic if the reader has closed the output.
+/// Prints a line. `println!` would panic if the reader has closed the output. The error is
+/// returned, and `main` ends quietly if the reader is gone. Every command prints its results with
+/// this function.
 pub(crate) fn say(line: impl std::fmt::Display) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{line}")
 }

@@ -26,7 +26,7 @@ pub(super) struct ObserveArgs {
 }
 
 /// Shows what the running gateway has observed since its start. With `--top` the list of callers is
-/// cut, and the rest is shown as a sum.
+/// cut, and the rest is shown as a sum. `--json` prints everything that the gateway knows.
 pub(super) fn observe(args: &ObserveArgs, state: &Path) -> Result<(), Failure> {
     let answer = call(state, Method::GET, "/observed", None)?;
     if args.json {
@@ -75,7 +75,8 @@ fn count(value: &Value, name: &str) -> u64 {
     value.get(name).and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// The name and id of an authenticated caller, or the address of one who is not.
+/// The name and id of an authenticated caller, or the address of one who is not. Callers beyond the
+/// gateway's bound are `others`.
 fn who(caller: &Value) -> String {
     match (caller.get("username").and_then(Value::as_str), caller.get("address")) {
         (Some(name), _) => format!("{name} ({})", text(caller, "subject")),

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use super::Failure;
 use crate::config::Config;
 
-/// The place as the command line names it.
+/// The place as the command line names it. Commands that read the configuration use its path, and
+/// commands for a running gateway use `state_dir`. Both arguments are accepted by every command.
 pub(super) struct GatewayPlace {
     pub(super) config: PathBuf,
     /// The argument `--state`.

@@ -141,7 +141,7 @@ pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Failu
 }
 
 /// Shows how far the import of users has come, for one source or for all that import. Numbers that
-/// a source cannot tell are shown as `unknown`.
+/// a source cannot tell are shown as `unknown`. Sources that do not import are left out.
 pub(super) fn imported(
     args: &ImportedArgs,
     source: Option<&str>,
@@ -173,7 +173,8 @@ pub(super) fn imported(
     Ok(())
 }
 
-/// Carries out a `limits` command.
+/// Carries out a `limits` command. The gateway refuses an unknown name, so that a mistyped one does
+/// not look like a success. The limits of addresses stay.
 pub(super) fn limits(command: LimitsCommand, state: &Path) -> Result<(), Failure> {
     let LimitsCommand::Lift { name, json: as_json } = command;
     let answer = call(state, Method::POST, "/limits/lift", Some(json!({ "name": name })))?;
@@ -197,7 +198,8 @@ pub(super) fn store(command: StoreCommand, state: &Path) -> Result<(), Failure> 
 }
 
 /// Makes the running gateway read its configuration again, and prints the keys that wait for a
-/// restart.
+/// restart. The error is the gateway's, with every problem of the configuration. The old
+/// configuration stays in effect if it fails.
 pub(super) fn reload(state: &Path) -> Result<(), Failure> {
     let answer = call(state, Method::POST, "/reload", None)?;
     say("reloaded")?;
@@ -230,7 +232,7 @@ pub(super) fn call(
 }
 
 /// The error of a gateway that cannot be asked, with what to do about it. A missing socket, and one
-/// that this user may not use, have different remedies.
+/// that this user may not use, have different remedies. Any other error is printed with its cause.
 fn unanswered(socket: &Path, error: admin::client::CallError) -> anyhow::Error {
     use std::io::ErrorKind;
 
@@ -259,7 +261,7 @@ pub(super) fn list<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'
     answer.get(name).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// The text `name` of an answer; `-` if there is none.
+/// The text `name` of an answer; `-` if there is none. An older gateway may not have it.
 pub(super) fn text<'a>(answer: &'a Value, name: &str) -> &'a str {
     answer.get(name).and_then(Value::as_str).unwrap_or("-")
 }

@@ -27,7 +27,7 @@ pub(super) struct RunArgs {
 }
 
 /// Serves, and returns after a drain. Everything that can be wrong with the configuration is
-/// reported before a thread is started.
+/// reported before a thread is started. An error of the start decides the exit status.
 pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
     let loaded = load(path)?;
     let log_format = args.log.subscribe(loaded.config.log.format).map_err(Failure::Usage)?;
@@ -65,7 +65,8 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
 }
 
 /// The signals by which an operator or the system controls the process. They are registered
-/// together, before anything is served. A signal that comes before it is awaited is not lost.
+/// together, before anything is served. A signal that comes before it is awaited is not lost. Other
+/// signals keep their default effect.
 struct Signals {
     stop: [Signal; 2],
     reload: Signal,
@@ -88,7 +89,8 @@ impl Signals {
     }
 }
 
-/// The exit status of an error during the start: 78 if the configuration has to be changed.
+/// The exit status of an error during the start: 78 if the configuration has to be changed. Every
+/// other failure is 1, and a service manager may try again.
 pub(super) fn exit_status(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<server::StartError>() {
         Some(error) if error.is_configuration() => super::EXIT_CONFIG,
@@ -132,7 +134,8 @@ async fn serve(running: Running, path: &Path, signals: Signals) -> anyhow::Resul
     Ok(())
 }
 
-/// Returns when one of the two signals has arrived.
+/// Returns when one of the two signals has arrived. SIGTERM and SIGINT mean the same: the first
+/// comes from a service manager, the second from a terminal.
 async fn any(signals: &mut [Signal; 2]) {
     let [first, second] = signals;
     tokio::select! {

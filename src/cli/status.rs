@@ -68,7 +68,8 @@ pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), Failure> {
 }
 
 /// Succeeds if requests may be sent to the running gateway. For the health check of a container.
-/// The failed checks are printed, so that the log of the container shows the reason.
+/// The failed checks are printed, so that the log of the container shows the reason. An error
+/// status also means that no gateway answers.
 pub(super) fn healthcheck(state: &Path) -> Result<(), Failure> {
     let answer = call(state, Method::GET, "/status", None)?;
     if answer.get("ready").and_then(Value::as_bool) == Some(true) {

@@ -51,7 +51,7 @@ pub(super) fn run(command: TokenCommand, place: &GatewayPlace) -> Result<(), Fai
 }
 
 /// The header and the claims of a token, not verified: anybody can write a token with any claims.
-/// The error says which part is no base64url or no JSON.
+/// The error says which part is no base64url or no JSON. The signature is not looked at.
 fn inspect(token: &str) -> anyhow::Result<[Value; 2]> {
     let parts: Vec<&str> = token.split('.').collect();
     // A signed token in compact form has exactly three parts (RFC 7515, section 7.1). An encrypted

@@ -29,7 +29,8 @@ pub(super) struct TotpArgs {
     remove: bool,
 }
 
-/// Carries out `user totp`. `source` is the `[[users]]` section, if several know the user.
+/// Carries out `user totp`. `source` is the `[[users]]` section, if several know the user. The code
+/// that the authenticator shows is not asked for here; the user proves it at the next login.
 pub(super) fn run(args: &TotpArgs, source: Option<&str>, state: &Path) -> Result<(), Failure> {
     let name = &args.name;
     if args.remove {

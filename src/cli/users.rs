@@ -144,7 +144,8 @@ pub fn add(args: &AddArgs, password: &SecretString, file: UsersFile<'_>) -> anyh
     Ok(say(id)?)
 }
 
-/// Changes a user's password, which ends the user's sessions.
+/// Changes a user's password, which ends the user's sessions. The old password is not asked for:
+/// whoever can write the file could change it anyway.
 ///
 /// # Errors
 /// If the password breaks the rules, if there is no such user, or if the file cannot be changed.
@@ -165,7 +166,7 @@ fn refuse_before_asking(args: &AddArgs, file: UsersFile<'_>) -> anyhow::Result<(
     Ok(())
 }
 
-/// The user of this name, or the error that there is none.
+/// The user of this name, or the error that there is none. Names are compared as at a login.
 fn known(name: &str, file: UsersFile<'_>) -> anyhow::Result<Listed> {
     let found = edit::find(file.path, file.source, name)?;
     Ok(found.ok_or_else(|| edit::EditError::NoSuchUser { name: name.to_owned() })?)

@@ -1,4 +1,8 @@
-//! `[admin]`, `[health]`, `[log]`, `[state]` and `[store]`: running the gateway.
+//! `[admin]`, `[health]`, `[log]`, `[state]` and `[store]`: the settings for operating the gateway.
+//!
+//! The reader refuses what would be surprising in operation, such as a log file whose name is a
+//! mistyped keyword. Paths are made absolute with the configuration's folder. `server` opens what
+//! is named here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,35 +13,35 @@ use super::out::Out;
 use super::reader::Table;
 use super::warnings::WarningName;
 
-/// The operators' side.
+/// The access for operators.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
-    /// TCP address of `/livez`, `/readyz` and `/metrics`; none: only the unix socket
-    /// `admin.sock` in the state folder.
+    /// The TCP address of `/livez`, `/readyz` and `/metrics`. `None`: operators and probes use only
+    /// the unix socket `admin.sock` in the state folder.
     pub address: Option<SocketAddr>,
-    /// Whom the unix socket is open to.
+    /// The users of the machine who may use the unix socket.
     pub socket: AdminSocket,
 }
 
-/// `/healthz` on every client listener.
+/// The health path on every client listener. It is for load balancers, and needs no credential.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
-    /// Path that is answered; `None` where it was set to "".
+    /// The path that is answered; `None` if it was set to "".
     pub path: Option<String>,
 }
 
-/// Where the gateway writes its lines.
+/// The destinations of the access log and of the audit log, and the format of the diagnostics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     pub access: LogTarget,
     pub audit: LogTarget,
-    /// Whether the health path's requests have access lines, too.
+    /// True if requests for the health path are written to the access log as well.
     pub health: bool,
-    /// Format of the diagnostics.
+    /// The format of the diagnostics on standard error.
     pub format: LogFormat,
 }
 
-/// One stream of lines.
+/// The destination of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTarget {
     Off,
@@ -46,22 +50,22 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
-/// How diagnostics are written.
+/// The format of the diagnostics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people on a terminal, else JSON.
+    /// For people if standard error is a terminal, else JSON.
     Auto,
     Json,
     Pretty,
 }
 
-/// The folder that is the gateway's own.
+/// The folder that belongs to the gateway: keys, store, certificates and admin socket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     pub dir: PathBuf,
 }
 
-/// Where sessions live.
+/// The place where sessions are kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Store {
     /// A database in the state folder.
@@ -97,7 +101,8 @@ impl Health {
     }
 }
 
-/// A path that we answer ourselves; "" turns it off.
+/// Reads a path that the gateway answers itself; an empty text turns it off. Such a path goes
+/// before logins and routes, so it must be plain.
 pub(super) fn own_path(table: &mut Table<'_>, key: &'static str, default: &str) -> Option<String> {
     let Some(item) = table.get(key) else { return Some(default.to_owned()) };
     let path = item.text()?;
@@ -120,10 +125,11 @@ impl Log {
         Self {
             access: LogTarget::read(table.get("access")),
             audit: LogTarget::read(table.get("audit")),
-            // A load balancer asks twice a second: of its questions there would be more than of all
-            // others.
+            // Off by default: a load balancer asks every second or two, and its lines would
+            // outnumber all others.
             health: table.bool_or("health", false),
-            // Collectors read what goes nowhere else, people what goes to a terminal.
+            // By default the destination decides: people read a terminal, and programs read
+            // everything else.
             format: table
                 .get("format")
                 .and_then(|item| item.choice(&formats))
@@ -139,7 +145,8 @@ impl LogTarget {
             Some("off") => Self::Off,
             Some("stdout") | None => Self::Stdout,
             Some("stderr") => Self::Stderr,
-            // A bare word is more likely a slip than a file in the configuration's folder.
+            // A bare word is more likely a mistyped keyword than a file in the configuration's
+            // folder.
             Some(path) if !path.contains(['/', '.']) => {
                 item.issue("must be \"off\", \"stdout\", \"stderr\" or the path of a file");
                 Self::Stdout

@@ -1,26 +1,27 @@
-//! `[admin] socket`: which group of the system's users may give commands to the running gateway.
+//! `[admin] socket`: the group of the system's users that may give commands to the running gateway.
 //!
-//! A group is looked up in `/etc/group` while the file is checked. Groups that only a directory
-//! knows (LDAP, SSSD) are not in there; such a group goes by its number.
+//! The group is looked up in `/etc/group` while the configuration is checked. Groups that only a
+//! directory has (LDAP, SSSD) are not in that file and are named by their number. A mode that lets
+//! in everybody on the machine is refused: a command can end all sessions and add keys.
 
 use super::item::Item;
 use super::out::Out;
 
-/// The access that a file system grants to `admin.sock`.
+/// The access to `admin.sock`, as the file system grants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminSocket {
-    /// Whose members may use the socket; `None`: only the gateway's own user and root.
+    /// The group whose members may use the socket; `None`: only the gateway's own user and root.
     pub group: Option<SocketGroup>,
-    /// Permission bits of the socket's file.
+    /// The permission bits of the socket's file.
     pub mode: u32,
 }
 
 /// A group of the system's users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketGroup {
-    /// As the configuration names it.
+    /// The name as written in the configuration.
     pub name: String,
-    /// The kernel's number for it.
+    /// The number of the group, which the kernel uses.
     pub id: u32,
 }
 
@@ -28,9 +29,10 @@ const OWNER_ONLY: u32 = 0o600;
 const WITH_GROUP: u32 = 0o660;
 const GROUP_BITS: u32 = 0o070;
 const OTHERS_BITS: u32 = 0o007;
-/// Every bit that means something for a socket.
+/// All bits that have a meaning for a socket.
 const READ_AND_WRITE: u32 = 0o666;
-/// The kernel's "no group": `chown` takes it for "leave the group as it is".
+/// The kernel's number for no group: `chown` takes it for "leave the group as it is", so the socket
+/// would keep another group.
 const NO_GROUP: u32 = u32::MAX;
 
 const GROUPS: &str = "/etc/group";
@@ -49,6 +51,8 @@ impl AdminSocket {
         let default = if named.is_some() { WITH_GROUP } else { OWNER_ONLY };
         let read = mode.as_ref().and_then(|item| Some((item, mode_of(item)?)));
         let Some((item, bits)) = read else { return Self { group, mode: default } };
+        // Group and mode must fit together. A mode that contradicts the group is a mistake in one
+        // of the two, and the gateway cannot know in which.
         match named.is_some() {
             true if bits & GROUP_BITS == 0 => {
                 item.issue("keeps the group out: write \"0660\", or leave the group out");
@@ -72,7 +76,7 @@ impl SocketGroup {
         let name = item.word()?;
         let groups = match std::fs::read_to_string(GROUPS) {
             Ok(groups) => groups,
-            // An image without users has no such file; numbers are all there is then.
+            // A container image without users has no such file; then only numbers can be used.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => {
                 item.issue(format!("cannot be looked up: {GROUPS} cannot be read: {error}"));
@@ -91,7 +95,7 @@ impl SocketGroup {
     }
 }
 
-/// The number of a group in a text of lines `name:password:number:members` (group(5)).
+/// The number of a group, found in a text of lines `name:password:number:members` (group(5)).
 fn id_in(groups: &str, name: &str) -> Option<u32> {
     groups.lines().find_map(|line| {
         let mut fields = line.split(':');

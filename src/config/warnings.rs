@@ -1,7 +1,8 @@
-//! The names of warnings, and those that an operator accepts beforehand.
+//! The names of warnings, and the warnings that an operator has accepted.
 //!
-//! `accept = ["reveal_unknown_user"]` in a table silences the warning of that name about the
-//! table and all below it. The names are part of what operators rely on: none changes its meaning.
+//! `accept = ["reveal_unknown_user"]` in a table silences the warning of that name about this table
+//! and everything below it. Operators rely on the names, so a name never changes its meaning. An
+//! acceptance that silences nothing is itself a warning.
 
 use std::fmt;
 
@@ -11,17 +12,17 @@ use super::suggest::no_such;
 
 macro_rules! warning_names {
     ($($variant:ident => $name:literal,)*) => {
-        /// What is warned of.
+        /// The kind of a warning, with the name by which an operator accepts it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum WarningName {
             $($variant,)*
         }
 
         impl WarningName {
-            /// Each of them with its name.
+            /// Every kind with its name.
             pub const ALL: &[(&str, Self)] = &[$(($name, Self::$variant),)*];
 
-            /// As `accept` has it.
+            /// The name that is written in `accept`.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
@@ -72,8 +73,9 @@ warning_names! {
 }
 
 impl WarningName {
-    /// Whether it may come and go without the file being changed: then nothing is said of it
-    /// where it is accepted and not there.
+    /// True if the warning may come and go while the file stays the same, as with the age of a
+    /// certificate. An acceptance of such a warning is not reported when there is nothing to
+    /// silence: tomorrow it may be needed again.
     fn is_of_the_day(self) -> bool {
         matches!(
             self,
@@ -92,18 +94,19 @@ impl fmt::Display for WarningName {
     }
 }
 
-/// One name in an `accept`.
+/// One name in an `accept`, with the place where it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {
-    /// The table it stands in.
+    /// The table that contains the `accept`.
     pub at: KeyPath,
     pub name: WarningName,
-    /// Where the name itself stands.
+    /// The key path and the position of the name itself.
     element: (KeyPath, Position),
 }
 
 impl Acceptance {
-    /// Reads the `accept` of the table at `at`.
+    /// Reads the `accept` of the table at `at`. An unknown name is reported with the most similar
+    /// one.
     pub(super) fn read(item: &Item<'_>, at: &KeyPath) -> Vec<Self> {
         let read = |element: &Item<'_>| {
             let name = element.text()?;
@@ -118,13 +121,15 @@ impl Acceptance {
         item.list().unwrap_or_default().iter().filter_map(read).collect()
     }
 
-    /// Whether it silences `issue`.
+    /// True if this acceptance silences `issue`: the names are equal, and the issue is about the
+    /// table or something below it.
     pub fn covers(&self, issue: &Issue) -> bool {
         issue.severity == Severity::Warning(self.name) && issue.path.is_within(&self.at)
     }
 }
 
-/// Takes the warnings away that were accepted, and warns of acceptances that nothing needs.
+/// Removes the warnings that were accepted, and adds a warning for each acceptance that silences
+/// nothing. Errors are never silenced.
 pub(super) fn silence(issues: &mut Vec<Issue>, accepted: &[Acceptance]) {
     let is_unused = |one: &&Acceptance| {
         !one.name.is_of_the_day() && !issues.iter().any(|issue| one.covers(issue))
@@ -139,6 +144,8 @@ pub(super) fn silence(issues: &mut Vec<Issue>, accepted: &[Acceptance]) {
             severity: Severity::Warning(WarningName::AcceptUnused),
         }
     });
+    // Collected before anything is removed: an acceptance that silences a warning must be seen to
+    // do so.
     let unused: Vec<Issue> = unused.collect();
     issues.retain(|issue| !accepted.iter().any(|one| one.covers(issue)));
     issues.extend(unused);

@@ -26,14 +26,16 @@ use super::served::{Reconfigure, ServedListener};
 use super::socket::Stream;
 
 /// How many connections more than the least loaded worker's count as uneven. A smaller number would
-/// pass connections on for no gain. Within it the kernel's own distribution is good enough.
+/// pass connections on for no gain. Within it the kernel's own distribution is good enough. Passing
+/// a connection on costs a wake-up of the other worker.
 const UNEVEN: usize = 8;
 
 /// How long the loop waits after a failure. Descriptors become free when other connections end.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// The accept loop of one worker for one listener. It owns nothing of the connections that it
-/// accepts: each becomes a task of a worker, and a panic in it does not reach the loop.
+/// accepts: each becomes a task of a worker, and a panic in it does not reach the loop. It ends
+/// with the drain of its listener only.
 pub(super) struct Acceptor<H> {
     listener: Arc<ServedListener<H>>,
     worker: Arc<Worker>,
@@ -254,7 +256,8 @@ fn admit<H>(context: &Shared<H>, peer: Option<SocketAddr>) -> Option<(Peer, Perm
 }
 
 /// Serves the connection on the worker `target`. The permit goes with it, so the connection stays
-/// counted on the way. If the target cannot register it, the connection is closed.
+/// counted on the way. If the target cannot register it, the connection is closed. That is logged
+/// and counts as the end of the connection.
 fn hand_over<H, F>(
     target: &Arc<Worker>,
     context: Arc<Shared<H>>,

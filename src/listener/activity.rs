@@ -24,6 +24,7 @@ pub(super) struct Activity {
     since: AtomicU64,
     /// One more than the time at which the socket first refused to take more bytes, in the same
     /// unit. 0 means that the socket takes bytes. The offset keeps time 0 apart from "takes bytes".
+    /// Only then does the deadline for a stalled client apply.
     blocked: AtomicU64,
     /// The number of requests that are being answered.
     open: AtomicUsize,
@@ -112,7 +113,8 @@ impl Activity {
     }
 
     /// The socket takes no more bytes for now. Only the first refusal counts, until bytes are taken
-    /// again. Otherwise each further attempt would move the deadline.
+    /// again. Otherwise each further attempt would move the deadline. The deadline is that of
+    /// `body_idle`.
     pub(super) fn blocked(&self) {
         if self.blocked.load(Ordering::Relaxed) == 0 {
             self.blocked.store(self.elapsed() + 1, Ordering::Relaxed);

@@ -126,7 +126,8 @@ impl fmt::Display for Address {
 }
 
 /// Listeners whose sockets are open and whose certificates are read. Nobody accepts from them yet.
-/// Dropping it closes them again, and removes the files of unix sockets.
+/// Dropping it closes them again, and removes the files of unix sockets. `serve` takes it over and
+/// begins to accept.
 #[derive(Debug)]
 pub struct Bound {
     pub(super) listeners: Vec<BoundListener>,

@@ -1,9 +1,9 @@
 //! The certificates of one listener, and their renewal while it serves.
 //!
-//! `reload` reads every file again and compares contents, not times, because a renewed
-//! certificate may arrive through a symlink. A new set is taken only as a whole: every chain
-//! reads, every key fits its certificate, the client CA is usable. Otherwise the old set is
-//! served on. Called at bind and by a task of the back room.
+//! `reload` reads every file again and compares contents instead of times, because a renewed
+//! certificate may arrive through a symlink. A new set is used only as a whole: every chain can be
+//! read, every key fits its certificate, and the client CA is usable. Otherwise the old set stays
+//! in use. It is called when the listener is bound, and by a task on the background runtime.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,8 @@ use super::pair::{CertError, CertificateFacts, Pair, chain_from, read};
 use super::self_signed;
 use super::tls::{self, Resolver};
 
-/// Certificates that can be served together.
+/// Certificates that are served together. A set is never changed; a renewal replaces it. Handshakes
+/// that are under way keep the set with which they began. The first key is the default.
 #[derive(Debug, Default)]
 pub(super) struct Set {
     pub(super) keys: Vec<Arc<CertifiedKey>>,
@@ -42,21 +43,23 @@ pub struct Certificates {
     provider: Arc<CryptoProvider>,
     resolver: Arc<Resolver>,
     server: ArcSwap<ServerConfig>,
-    /// What was served last, and the lock that lets one reload run at a time.
+    /// Digests of the files that are served. The lock also makes sure that only one reload runs at
+    /// a time.
     contents: Mutex<Contents>,
-    /// Why the files cannot be served, for as long as they cannot.
+    /// The reason why the files cannot be served, as long as that is so.
     failure: Mutex<Option<ReloadFailure>>,
 }
 
-/// Why the last reloads changed nothing.
+/// The reason why the last reload changed nothing. It is kept between reloads, because only a
+/// reason that lasts is reported.
 #[derive(Debug)]
 struct ReloadFailure {
     cause: String,
-    /// It was the same at the reload before.
+    /// True if the reload before had the same reason.
     is_lasting: bool,
 }
 
-/// Digests of what was read.
+/// Digests of the files that were read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Contents {
     certificates: Vec<u8>,
@@ -64,7 +67,8 @@ struct Contents {
 }
 
 impl Certificates {
-    /// Reads everything for the first time; makes a self-signed certificate if one is due.
+    /// Reads everything for the first time. A self-signed certificate is made if one is due. The
+    /// error names the file at fault.
     pub(super) fn load(
         listener: &str,
         config: &config::Tls,
@@ -93,13 +97,13 @@ impl Certificates {
         Ok(certificates)
     }
 
-    /// Reads the files again; true if other certificates are served from now on.
+    /// Reads the files again. True if other certificates are served from now on.
     ///
-    /// Open connections keep what they have. Session tickets survive, unless the client CA
-    /// changed: a client that it no longer vouches for must not resume.
+    /// Open connections keep their certificates. Session tickets survive, unless the client CA has
+    /// changed: a client that the new CA does not accept must not resume an old session.
     ///
     /// # Errors
-    /// When something cannot be used; then everything stays as it was. Blocks on files.
+    /// If something cannot be used; then everything stays as it was. The call blocks on files.
     pub fn reload(&self) -> Result<bool, CertError> {
         let reloaded = self.read_again();
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,14 +115,17 @@ impl Certificates {
         reloaded
     }
 
-    /// Why the old certificates are served on although their files were changed, or cannot be read
-    /// any more; `None` once a reload has succeeded. A failure counts from the second reload on:
-    /// chain and key are written one after the other, and between the two they do not match.
+    /// The reason why the old certificates are still served although their files were changed or
+    /// cannot be read any more; `None` once a reload has succeeded. A failure counts from the
+    /// second reload on: chain and key are written one after the other, and between the two writes
+    /// they do not match.
     pub fn failure(&self) -> Option<String> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.as_ref().filter(|failure| failure.is_lasting).map(|failure| failure.cause.clone())
     }
 
+    /// Reads all files, and swaps in what has changed. Nothing is swapped before everything was
+    /// read.
     fn read_again(&self) -> Result<bool, CertError> {
         let mut served = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         let mut contents = Contents::default();
@@ -128,6 +135,8 @@ impl Certificates {
         if *served == contents {
             return Ok(false);
         }
+        // A new `ServerConfig` has new session tickets, which ends all resumption. It is therefore
+        // made only if the client CA has changed.
         if served.client_ca != contents.client_ca {
             let server = tls::server_config(
                 &self.config,
@@ -143,22 +152,22 @@ impl Certificates {
         Ok(true)
     }
 
-    /// The name of the listener that serves these.
+    /// The name of the listener that serves these certificates.
     pub fn listener(&self) -> &str {
         &self.listener
     }
 
-    /// One entry for each certificate served, the default first.
+    /// The facts of each certificate that is served, the default certificate first.
     pub fn facts(&self) -> Vec<CertificateFacts> {
         self.resolver.set.load().facts.clone()
     }
 
-    /// When each certificate ends, in the order of `facts`.
+    /// The end of each certificate, in the order of `facts`.
     pub fn not_after(&self) -> Vec<Timestamp> {
         self.resolver.set.load().facts.iter().map(|facts| facts.not_after).collect()
     }
 
-    /// Which certificate serves which name.
+    /// The names of the certificates, by which one is chosen.
     pub fn names(&self) -> Arc<CertificateNames> {
         self.resolver.set.load().names.clone()
     }
@@ -167,12 +176,13 @@ impl Certificates {
         self.server.load_full()
     }
 
-    /// What is wrong with the time of certificates: not valid yet, ended, or near their end.
+    /// Problems with the times of certificates: not valid yet, expired, or near the end.
     pub fn problems(&self) -> Vec<String> {
         let now = self.clock.now();
         self.facts().iter().filter_map(|facts| facts.problem(now)).collect()
     }
 
+    /// Logs the problems with times, if there are any.
     pub(super) fn warn_of_times(&self) {
         for problem in self.problems() {
             tracing::warn!(listener = self.listener, problem, "a certificate's time");
@@ -180,10 +190,11 @@ impl Certificates {
     }
 }
 
-/// Looks at a certificate and its key as a start would, without serving it.
+/// Checks a certificate and its key in the way of a start, without serving them.
 ///
 /// # Errors
-/// As a start would have: a file that cannot be read, a key of another certificate.
+/// The same as at a start: a file that cannot be read, or a key that belongs to another
+/// certificate.
 pub fn check_certificate(file: &config::Certificate) -> Result<CertificateFacts, CertError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let pair = Pair::read(file, &mut digest::Context::new(&digest::SHA256))?;
@@ -192,16 +203,19 @@ pub fn check_certificate(file: &config::Certificate) -> Result<CertificateFacts,
     Ok(facts)
 }
 
-/// Looks at the authorities that vouch for clients as a start would.
+/// Checks the authorities for client certificates in the way of a start.
 ///
 /// # Errors
-/// When they could not be used.
+/// If they cannot be used.
 pub fn check_client_ca(config: &config::Tls) -> Result<(), CertError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let authorities = read_authorities(config, &mut Vec::new())?;
     tls::client_verifier(config.client_auth, &provider, authorities).map(drop)
 }
 
+/// Reads every certificate of a listener. Returns the set, and the digest of everything that was
+/// read. The self-signed certificate, if there is one, comes after those of the configuration. Its
+/// files are made here when they are missing.
 fn read_set(
     config: &config::Tls,
     state: &Path,
@@ -221,6 +235,8 @@ fn read_set(
     for (number, file) in files.iter().enumerate() {
         let pair = Pair::read(file, &mut digest)?;
         let facts = pair.facts()?;
+        // A name that several certificates have belongs to the first of them. The numbers are
+        // positions in `keys`.
         names.names.extend(facts.names.iter().map(|name| (name.clone(), number)));
         set.keys.push(Arc::new(pair.certified(provider)?));
         set.facts.push(facts);
@@ -229,7 +245,8 @@ fn read_set(
     Ok((set, digest.finish().as_ref().to_vec()))
 }
 
-/// The authorities that vouch for clients; none if clients show no certificate.
+/// The authorities that client certificates are verified against; none if clients present no
+/// certificate. The digest of the file is added, so that a change of the CA is noticed.
 fn read_authorities(
     config: &config::Tls,
     digested: &mut Vec<u8>,

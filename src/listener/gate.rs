@@ -112,7 +112,8 @@ impl Counted {
 }
 
 /// The counters of one listener, which can be read at any time. Reading takes no lock; two counters
-/// that are read one after the other may belong to two moments.
+/// that are read one after the other may belong to two moments. The counters only grow, except for
+/// the open connections.
 #[derive(Clone, Debug)]
 pub struct Stats {
     listener: Arc<str>,

@@ -60,12 +60,13 @@ pub(super) async fn greeting(
 
 /// True if the client begins with a plain HTTP request: the first letter of a method, where TLS has
 /// the byte 0x16. A PROXY header (version 1) from a peer that should not send one is not taken for
-/// a request.
+/// a request. Everything else is left to the TLS library.
 pub(super) fn is_plain_http(greeting: &[u8]) -> bool {
     greeting.first().is_some_and(u8::is_ascii_uppercase) && !greeting.starts_with(b"PROXY ")
 }
 
-/// Answers in plain HTTP what is wrong. Such a client could not read a TLS alert.
+/// Answers in plain HTTP what is wrong. Such a client could not read a TLS alert. The answer is a
+/// fixed text: nothing of the request is repeated in it.
 pub(super) async fn refuse_plain(mut socket: Socket) -> io::Result<()> {
     socket.write_all(PLAIN_REFUSED.as_bytes()).await?;
     socket.shutdown().await

@@ -26,7 +26,8 @@ struct Failure {
     is_logged: bool,
 }
 
-/// Reads the certificates of `listening` again and again, until it drains.
+/// Reads the certificates of `listening` again and again, until it drains. A panic while reading is
+/// logged, and the next round tries again. The task ends with the drain.
 pub(super) fn keep_fresh(back_room: &BackRoom, listening: &Arc<Listening>) {
     let threads = back_room.clone();
     let listening = listening.clone();

@@ -24,7 +24,8 @@ use crate::config;
 use super::pair::{CertError, Pair};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Just below the longest life that clients accept.
+/// Just below the longest life that clients accept. Browsers refuse server certificates that are
+/// valid for more than 398 days, also those that a user has decided to trust.
 const LIFE: Duration = Duration::from_secs(397 * DAY.as_secs());
 /// Early enough: a gateway that runs for months without a restart does not serve one near its end.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * DAY.as_secs());
@@ -66,6 +67,7 @@ fn stem(names: &[String]) -> String {
 }
 
 /// True if the files contain a certificate for exactly these names that is valid for long enough.
+/// The error is about files that exist and may not be read.
 fn is_fit(
     file: &config::Certificate,
     names: &[String],

@@ -20,7 +20,8 @@ use crate::runtime::Worker;
 use super::activity::{Activity, Answering, Taking};
 use super::gate::{Counted, Gate};
 
-/// The body of a response, with the records that last as long as it does.
+/// The body of a response, with the records that last as long as it does. It changes nothing in the
+/// body and adds no copy.
 #[derive(Debug)]
 pub(super) struct Answer {
     body: Body,
@@ -67,7 +68,8 @@ impl HttpBody for Answer {
     }
 }
 
-/// Runs the streams of one HTTP/2 connection on its worker. Hyper calls it as its executor.
+/// Runs the streams of one HTTP/2 connection on its worker. Hyper calls it as its executor. Each
+/// stream is a task of its own, so a slow stream does not hold up the others.
 #[derive(Clone, Debug)]
 pub(super) struct Streams(Arc<Inner>);
 

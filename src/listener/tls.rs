@@ -33,7 +33,8 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 const SESSIONS: usize = 10_240;
 
 /// Chooses the certificate for a handshake from the set that is served at the moment. If the client
-/// sends no name, or one that no certificate has, the first certificate is used.
+/// sends no name, or one that no certificate has, the first certificate is used. The client then
+/// decides whether it accepts that.
 #[derive(Debug)]
 pub(super) struct Resolver {
     pub(super) set: ArcSwap<Set>,

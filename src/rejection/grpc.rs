@@ -48,7 +48,9 @@ pub(super) fn answer(reason: Reason, kind: &HeaderValue) -> Response {
     response
 }
 
-/// The gRPC code that is closest to the reason's HTTP status.
+/// The gRPC code that is closest to the reason's HTTP status. The numbers are those of the
+/// specification: 16 unauthenticated, 7 permission denied, 12 unimplemented, 8 resource exhausted,
+/// 14 unavailable, 4 deadline exceeded, 3 invalid argument, 13 internal.
 fn code(reason: Reason) -> u16 {
     match reason.status() {
         StatusCode::UNAUTHORIZED => 16,

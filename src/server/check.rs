@@ -1,4 +1,9 @@
-//! What a start would refuse, found out without starting: nothing is written, made or bound.
+//! Finds the faults that a start would report, without starting: nothing is written, created or
+//! bound, and no other machine is asked.
+//!
+//! It reads everything that a start reads besides the configuration: users, keys, certificates, and
+//! the places that a start writes to. Each fault is reported at the key that names the file or
+//! folder, so that an editor can jump to it. `tollhouse check` is the caller.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,15 +26,16 @@ use crate::text::error_chain;
 use crate::upstream::{Pool, PoolError};
 use crate::users::{FileError, OpenError};
 
-/// One thing that was found, at the key that names what it is about.
+/// A fault or warning, at the key that it is about.
 struct Finding {
     at: KeyPath,
     severity: Severity,
     text: String,
 }
 
-/// Looks at everything that a start reads besides the configuration: users, keys, certificates, and
-/// the places that it writes to. Its errors are what a start would end with.
+/// Checks everything that a start reads besides the configuration, and the places that it writes
+/// to. An error among the results is one that a start would end with. Warnings that the operator
+/// has accepted are left out.
 pub fn check_start(loaded: &Loaded, now: Timestamp) -> Vec<Issue> {
     let config = &loaded.config;
     let mut found = Vec::new();
@@ -44,6 +50,8 @@ pub fn check_start(loaded: &Loaded, now: Timestamp) -> Vec<Issue> {
         }
     }
     for (number, upstream) in config.upstreams.iter().enumerate() {
+        // The pool is built and thrown away. Building reads its certificates and connects to
+        // nothing.
         if let Err(error) = Pool::build(upstream, 1, &Clock::default()) {
             let at = element("upstream", number).below(refused_key(&error));
             found.push(refused(at, error_chain(&error)));
@@ -69,7 +77,8 @@ fn refused(at: KeyPath, text: String) -> Finding {
     Finding { at, severity: Severity::Error, text }
 }
 
-/// What a start would say of a source of users; each problem of a file by itself.
+/// The faults that a start would report for a source of users. Each problem of a file of users is
+/// reported by itself, so that one check shows them all.
 fn refused_users(source: &UserSource, at: &KeyPath) -> Vec<Finding> {
     let Err(error) = check_users(source) else { return Vec::new() };
     let at = match &source.kind {
@@ -85,7 +94,7 @@ fn refused_users(source: &UserSource, at: &KeyPath) -> Vec<Finding> {
     }
 }
 
-/// The key of an upstream that does not let a pool be built.
+/// The key of an upstream that prevents a pool from being built.
 fn refused_key(error: &PoolError) -> &'static str {
     match error {
         PoolError::NoServer { .. } => "servers",
@@ -96,12 +105,15 @@ fn refused_key(error: &PoolError) -> &'static str {
     }
 }
 
+/// The faults of the certificates of a listener, and warnings about their times.
 fn check_tls(tls: &Tls, at: &KeyPath, now: Timestamp) -> Vec<Finding> {
     let mut found = Vec::new();
     for (number, file) in tls.certificates.iter().enumerate() {
         let at = at.key("certificates").index(number);
         match listener::check_certificate(file) {
             Ok(facts) => {
+                // A certificate that has expired is only a warning: a start accepts it as well, and
+                // it may be renewed at any moment.
                 let warning = facts.time_fault(now).map(warning_of).zip(facts.problem(now));
                 found.extend(warning.map(|(name, text)| Finding {
                     at: at.key("chain"),
@@ -128,7 +140,7 @@ fn warning_of(fault: TimeFault) -> WarningName {
     }
 }
 
-/// The places that a start writes to.
+/// The faults of the files and folders that a start writes to.
 fn check_places(config: &Config) -> Vec<Finding> {
     let mut found = Vec::new();
     for (name, target) in [("access", &config.log.access), ("audit", &config.log.audit)] {
@@ -148,24 +160,27 @@ fn check_places(config: &Config) -> Vec<Finding> {
     found
 }
 
-/// Whether a file can be written, or made where there is none.
+/// Checks that a file can be written, or created if it does not exist.
 fn check_file(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     if path.exists() {
+        // The kernel is asked (`access(2)`), since permission bits alone do not tell: root, groups
+        // and read-only file systems count too.
         return Ok(access(path, Access::WRITE_OK)?);
     }
     let parent = parent(path);
     Ok(access(&parent, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
-/// Whether a folder can be written to, or made, with those above it, where there is none.
+/// Checks that a folder can be written to. If it does not exist, the next folder above that exists
+/// must allow creating it.
 fn check_folder(path: &Path) -> io::Result<()> {
     let mut at = path.to_owned();
     while !at.exists() {
         let above = parent(&at);
-        // A working folder that was removed has nothing above it.
+        // A working folder that was removed has no folder above it.
         if above == at {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -177,7 +192,7 @@ fn check_folder(path: &Path) -> io::Result<()> {
     Ok(access(&at, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
-/// The folder that a path lies in; a bare name lies in the working folder.
+/// The folder that contains a path. A bare name is in the working folder.
 fn parent(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

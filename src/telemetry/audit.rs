@@ -71,7 +71,8 @@ pub enum AuditEvent<'a> {
         cause: &'a str,
     },
     /// An attempt that was refused by a limit. `account` is `None` if the address alone was over
-    /// its limit; the name was not looked up then.
+    /// its limit; the name was not looked up then. `by_account` tells which of the two limits it
+    /// was.
     Lockout {
         account: Option<&'a Digest>,
         by_account: bool,

@@ -45,7 +45,8 @@ struct Counts {
 }
 
 impl Durations {
-    /// Adds one duration to its bucket and to the sum.
+    /// Adds one duration to its bucket and to the sum. A duration is put into the first bucket
+    /// whose bound it does not exceed; the encoder adds the buckets up, as the format demands.
     pub(super) fn observe(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = BUCKETS.iter().zip(&self.0.buckets).find(|(bound, _)| seconds <= **bound);

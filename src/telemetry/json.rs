@@ -49,7 +49,8 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A value whose `Display` writes only characters that need no escape in JSON.
+    /// A value whose `Display` writes only characters that need no escape in JSON. This saves the
+    /// escaping of numbers, ids and times, which cannot contain a quote.
     pub(super) fn plain_text(&mut self, key: &str, value: impl fmt::Display) {
         self.key(key);
         // Writing to a `Vec` cannot fail.

@@ -63,7 +63,8 @@ pub enum MirrorResult {
 }
 
 /// Everything that is counted. It outlives reloads, so that counters never go back. A route that a
-/// reload removes keeps its series until the process ends.
+/// reload removes keeps its series until the process ends. The values are read only when somebody
+/// scrapes them.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -176,8 +177,8 @@ impl Metrics {
         self.refreshes.get_or_create(&vec![("result", result.to_owned())]).inc();
     }
 
-    /// Counts a request that a rate limit of `route` refused. `rule` is the rule as the
-    /// configuration describes it, so that several limits of one route are counted separately.
+    /// Counts a request that a rate limit of `route` refused. `rule` says by what the limit counts,
+    /// such as `client`, so that limits of different kinds on one route are counted separately.
     pub fn rate_limited(&self, route: &str, rule: &str) {
         let labels = vec![("route", route.to_owned()), ("rule", rule.to_owned())];
         self.rate_limited.get_or_create_owned(&labels).inc();
@@ -213,7 +214,8 @@ impl Metrics {
     }
 
     /// Records a reload; the first load of a configuration counts as one. The time of the last
-    /// success lets an alert find a gateway that still runs on an old configuration.
+    /// success lets an alert find a gateway that still runs on an old configuration. It is the same
+    /// time that a restart sets.
     pub fn reload(&self, ok: bool, now: Timestamp) {
         let result = if ok { "succeeded" } else { "failed" };
         self.reloads.get_or_create(&vec![("result", result.to_owned())]).inc();
@@ -321,7 +323,9 @@ impl RouteMetrics {
         }
     }
 
-    /// The counter of one decision, found by its labels.
+    /// The counter of one decision, found by its labels. Route, result and reason are its labels.
+    /// The search takes a lock, so the result is kept by the caller. Counters are created when they
+    /// are needed for the first time.
     fn decision(&self, result: &str, reason: &str) -> Counter {
         self.decisions.get_or_create_owned(&vec![
             ("route", self.route.clone()),

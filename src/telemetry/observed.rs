@@ -51,7 +51,8 @@ pub struct Passed {
 }
 
 /// Everything that was observed since the start or since the last `forget`. One lock guards it;
-/// only observing routes take that lock. The memory that it may take is bounded by `MOST`.
+/// only observing routes take that lock. The memory that it may take is bounded by `MOST`. It is
+/// not kept across a restart.
 #[derive(Debug, Default)]
 pub struct Observed {
     seen: Mutex<Seen>,
@@ -90,7 +91,8 @@ impl Observed {
     }
 
     /// The routes by name, and the callers that would be refused, most frequent first within a
-    /// route. Both lists are copies, so the lock is not held while an operator reads them.
+    /// route. Both lists are copies, so the lock is not held while an operator reads them. An
+    /// operator reads them before a rule is enforced.
     pub fn report(&self) -> (Vec<(Arc<str>, Passed)>, Vec<Sighting>) {
         let seen = self.seen();
         let mut routes: Vec<_> =

@@ -41,7 +41,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The value of the field `outcome`. Operators filter their logs by these words, so none of
-    /// them changes its meaning.
+    /// them changes its meaning. New words may be added.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forwarded => "forwarded",

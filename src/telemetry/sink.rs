@@ -24,7 +24,8 @@ const FLUSH_AT: usize = 64 * 1024;
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 
 /// A stream of lines. Clones share it; the writer ends with the last clone. Each of the two logs
-/// has a sink of its own, even if both go to the same place.
+/// has a sink of its own, even if both go to the same place. Lines of one sink are never mixed
+/// within a line.
 #[derive(Clone, Debug)]
 pub struct Sink(Arc<Shared>);
 
@@ -92,7 +93,8 @@ struct Waiting {
 
 impl Sink {
     /// Opens `target` and starts its writer. The error is of opening the file or of starting the
-    /// thread. Nothing of the gateway waits for this thread except `close`.
+    /// thread. Nothing of the gateway waits for this thread except `close`. The thread is named
+    /// `log-writer`.
     pub fn open(target: &LogTarget) -> io::Result<Self> {
         let output = LogOutput::open(target)?;
         let queue = Arc::new(Queue::default());
@@ -118,7 +120,8 @@ impl Sink {
         }
     }
 
-    /// Writes to `output` from now on. Lines that were taken before still go to the old output.
+    /// Writes to `output` from now on. Lines that were taken before still go to the old output. The
+    /// call does not wait for the writer. A captured sink ignores it.
     pub fn switch(&self, output: LogOutput) {
         if let Shared::Threaded { queue, .. } = &*self.0 {
             let mut waiting = lock(&queue.waiting);
@@ -132,7 +135,9 @@ impl Sink {
         }
     }
 
-    /// Opens the file again by its name before the next write, for log rotation.
+    /// Opens the file again by its name before the next write, for log rotation. If that fails, the
+    /// old file is used further, and the failure is logged. The program that rotates the files
+    /// sends SIGUSR1 for this.
     pub fn reopen(&self) {
         if let Shared::Threaded { queue, .. } = &*self.0 {
             lock(&queue.waiting).reopen = true;
