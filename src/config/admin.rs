@@ -102,7 +102,8 @@ impl Health {
 }
 
 /// Reads a path that the gateway answers itself; an empty text turns it off. Such a path goes
-/// before logins and routes, so it must be plain.
+/// before logins and routes, so it must be plain. `default` is the path of a file that does not say
+/// one.
 pub(super) fn own_path(table: &mut Table<'_>, key: &'static str, default: &str) -> Option<String> {
     let Some(item) = table.get(key) else { return Some(default.to_owned()) };
     let path = item.text()?;

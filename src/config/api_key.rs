@@ -98,7 +98,8 @@ impl ApiKey {
 }
 
 /// Reads `networks`. An empty list is refused: one reader takes it for "from nowhere", another for
-/// "from everywhere". The operator has to say which of the two they mean.
+/// "from everywhere". The operator has to say which of the two they mean. An address without a
+/// length is a network of one.
 fn read_networks(table: &mut Table<'_>) -> Vec<IpNet> {
     let Some(item) = table.get("networks") else { return Vec::new() };
     if item.is_empty_list() {

@@ -9,7 +9,8 @@ use super::reader::Table;
 use super::suggest::no_such;
 
 /// A kind of credential that a route accepts. A route with several kinds is satisfied by a
-/// credential of any one of them; a route without any is open to everybody.
+/// credential of any one of them; a route without any is open to everybody. Which of them is used,
+/// if a request has several, is decided by `authn`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialKind {
     /// `Authorization: Bearer` (RFC 6750, section 2.1).

@@ -37,6 +37,8 @@ pub enum CertificateName {
 impl ClientCertificate {
     /// Reads one section. `None` if it does not identify a certificate, which has been reported.
     pub(super) fn read(mut table: Table<'_>, names: &mut Names) -> Option<Self> {
+        // Everything is read before anything can return, so that all problems of the section are
+        // reported.
         let name = names.read(&mut table, None);
         let by = read_name(&mut table);
         let roles = table.words("roles").unwrap_or_default();

@@ -40,6 +40,7 @@ impl Compression {
                 Coding::Br => &mut chosen.br,
                 Coding::Gzip => &mut chosen.gzip,
             };
+            // The order in the list has no meaning, so a coding that is named twice is a mistake.
             if std::mem::replace(place, true) {
                 item.issue("stands here twice");
             }

@@ -84,7 +84,8 @@ impl Item<'_> {
     }
 
     /// Checks who else may write or read a file, and reports it. False if the file must not be
-    /// used. Only the permission bits of the file are looked at, not those of its folders.
+    /// used. Only the permission bits of the file are looked at, not those of its folders. The
+    /// caller reads the file all the same if only a warning was given.
     pub(super) fn check_permissions(&self, metadata: &Metadata, privacy: Privacy) -> bool {
         let mode = metadata.permissions().mode() & 0o777;
         // Anybody who can write a certificate or a key file decides whom the gateway trusts.

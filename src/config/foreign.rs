@@ -97,6 +97,7 @@ fn begins(name: &str, prefix: &str) -> bool {
 
 /// The fields that the gateway itself sets. A client may never send them, not even through a
 /// trusted proxy. Proxies in front are evaluated by other code, which then sets these fields anew.
+/// Therefore `allow_headers` refuses them as well.
 const OURS: &[&str] = &[
     "x-forwarded-for",
     "x-forwarded-host",

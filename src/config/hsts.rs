@@ -26,6 +26,8 @@ impl Hsts {
     pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
         let item = table.get("hsts")?;
         let mut table = item.table()?;
+        // Subdomains and preloading are off by default: both concern hosts that this gateway may
+        // not serve.
         let hsts = Self {
             max_age: table.duration_or("max_age", YEAR, Duration::ZERO..=LONGEST),
             include_subdomains: table.bool_or("include_subdomains", false),

@@ -289,7 +289,8 @@ fn read_max_stale(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Duration 
 }
 
 /// Reports a setting about asking the issuer, if the issuer's keys are in the configuration and
-/// nobody is asked. A setting without an effect suggests a protection that does not exist.
+/// nobody is asked. A setting without an effect suggests a protection that does not exist. It is an
+/// error and not a warning, since leaving it out changes nothing.
 fn check_use(item: &Item<'_>, keys: Option<&IssuerKeys>) {
     if keys.is_some_and(|keys| !keys.is_remote() && !keys.is_asked()) {
         item.issue("is of no use: the issuer's keys are here");
@@ -363,7 +364,8 @@ fn read_required(table: &mut Table<'_>, is_takeover: bool, audience: &Audience) 
 }
 
 /// Reads a claim's name, or the path to it: `"realm_access.roles"`, or
-/// `["https://example.com/roles"]` for one name that contains dots.
+/// `["https://example.com/roles"]` for one name that contains dots. A text is split at its dots,
+/// and each part is a member of the claim before.
 fn read_claim(table: &mut Table<'_>, key: &'static str, default: &[&str]) -> Vec<String> {
     let Some(item) = table.get(key) else { return owned(default) };
     if !item.is_text() {

@@ -27,7 +27,8 @@ pub enum IssuerKeys {
     /// The address of a key set, which is fetched while the gateway runs.
     Url(Uri),
     /// The address of the issuer's metadata, which names the address of the key set (OpenID Connect
-    /// Discovery 1.0, section 4). It is fetched before the key set.
+    /// Discovery 1.0, section 4). It is fetched before the key set. Neither is fetched while the
+    /// configuration is checked.
     Discovery(Uri),
     /// No keys: the issuer is asked about every token.
     Introspection(Introspection),
@@ -36,7 +37,7 @@ pub enum IssuerKeys {
 }
 
 /// Appended to the issuer, after its last slash was removed (OpenID Connect Discovery 1.0, section
-/// 4.1).
+/// 4.1). An issuer with a path keeps it: the text is appended after the path.
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 const NO_KEYS: &str = "name jwks, jwks_file, public_key_file or secret";
 

@@ -88,7 +88,8 @@ pub enum Severity {
     /// The configuration is refused: the gateway does not start, and a reload keeps the old one.
     Error,
     /// The configuration is accepted, but the operator should know. The name is the one to write in
-    /// `accept`. A warning never changes the way in which the gateway runs.
+    /// `accept`. A warning never changes the way in which the gateway runs. Every warning has a
+    /// name, so that each can be accepted by itself.
     Warning(WarningName),
 }
 
@@ -100,7 +101,8 @@ pub struct Issue {
     /// Empty if the text is no TOML and no key can be named.
     pub path: KeyPath,
     /// The value found there, as in the file but shortened. `***` for a secret, empty for a key
-    /// that is missing.
+    /// that is missing. It is escaped as a TOML string, so control characters do not reach the
+    /// terminal.
     pub value: String,
     /// The fault, followed by what would be accepted.
     pub remedy: String,

@@ -54,7 +54,8 @@ impl<'a> Item<'a> {
     }
 
     /// The value in the form in which messages show it: shortened, and without the contents of
-    /// lists and tables. Whoever reads the message has the file, so a glimpse is enough.
+    /// lists and tables. Whoever reads the message has the file, so a glimpse is enough. Numbers
+    /// and dates are shown as they were written.
     pub(super) fn shown(&self) -> String {
         show(self.value.get_ref())
     }

@@ -157,6 +157,7 @@ impl Listener {
         let redirect_to_https = table.bool_or("redirect_to_https", false);
         let allow_plain_http = table.bool_or("allow_plain_http", false);
         let tls = table.get("tls").and_then(|item| item.table()).map(Tls::read);
+        // A TLS listener that redirects to https would send its clients to itself.
         if tls.is_some() && redirect_to_https {
             table
                 .issue("redirect_to_https", "is for a plain listener: this one speaks TLS already");
@@ -269,6 +270,8 @@ impl Tls {
         let names = table.list("self_signed");
         let certificates = listed.iter().filter_map(Certificate::read).collect();
         let self_signed = names.iter().filter_map(read_name).collect();
+        // The lists as written decide, not the certificates that could be read: a faulty
+        // certificate was reported already.
         if listed.is_empty() && names.is_empty() {
             table.issue(
                 "certificates",

@@ -1,4 +1,9 @@
-//! What `Config::load` returns: a configuration with its warnings, and where each of its keys stands.
+//! The result of `Config::load`: a configuration with its warnings, and the position of each of its
+//! keys.
+//!
+//! The positions are kept for faults that are found later, when files are opened or certificates
+//! are compared. `server::check` reports such faults in the same form as the reader of the
+//! configuration.
 
 use std::collections::BTreeMap;
 
@@ -19,14 +24,14 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Something that was found out later about what stands at `path`. Where nothing stands there,
-    /// because a default holds, the place is that of the table around it.
+    /// An issue about `path` that was found after reading. If the file does not have the key,
+    /// because a default holds, the position is that of the table around it.
     pub fn issue(&self, path: KeyPath, severity: Severity, remedy: String) -> Issue {
         let position = self.position(&path);
         Issue { position, path, value: String::new(), remedy, severity }
     }
 
-    /// Where a key stands, or else what is around it.
+    /// The position of a key, or else of the nearest table around it.
     pub fn position(&self, path: &KeyPath) -> Option<Position> {
         path.outwards().find_map(|at| self.places.get(at.as_str()).copied())
     }

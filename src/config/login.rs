@@ -47,7 +47,8 @@ pub struct Login {
     pub audience: Vec<String>,
     pub cors: Option<Arc<Cors>>,
     /// Whether the answer distinguishes an unknown user from a wrong password. Possible only if the
-    /// dialect has two answers.
+    /// dialect has two answers. Distinguishing them tells a guesser which names exist, so it is
+    /// warned of.
     pub reveal_unknown_user: bool,
     /// Whether a user who has an authenticator is asked for its code.
     pub totp: bool,
@@ -255,7 +256,8 @@ impl<'a> Lives<'a> {
     }
 
     /// Combines the lifetimes: those of the login, else those of its dialect, else those of
-    /// `[token]`. Combinations that contradict each other are reported at the login's own keys.
+    /// `[token]`. Combinations that contradict each other are reported at the login's own keys. A
+    /// login may shorten or lengthen each of them.
     fn resolve(self, table: &Table<'_>, dialect: &Dialect, known: &Known) -> Resolved {
         let (token, defaults) = (&known.token, &dialect.defaults);
         let read = |item: &Option<Item<'_>>| item.as_ref()?.duration(MIN_TTL..=MAX_TTL);

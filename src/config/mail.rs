@@ -111,7 +111,8 @@ fn minutes(count: u64) -> Duration {
 }
 
 /// Reads `host:port`. The port may be left out, because each form of TLS has its own (RFC 8314,
-/// section 3.3). IPv6 addresses are written in brackets. `None` after a problem was reported.
+/// section 3.3). IPv6 addresses are written in brackets. `None` after a problem was reported. The
+/// default port is that of the form of TLS.
 fn read_server(item: &Item<'_>, tls: MailTls) -> Option<(String, u16)> {
     let text = item.text()?;
     let default = match tls {
@@ -143,7 +144,8 @@ pub(super) fn is_loopback(host: &str) -> bool {
 }
 
 /// Reads `name@host` or `Name <name@host>`. This is a first check; the mail library parses it in
-/// full. It catches a forgotten `@` at the start of the gateway instead of at the first login.
+/// full. It catches a forgotten `@` at the start of the gateway instead of at the first login. The
+/// host must be a host name.
 fn read_address(item: &Item<'_>) -> Option<String> {
     let text = item.word()?;
     let address =
@@ -159,6 +161,7 @@ fn read_address(item: &Item<'_>) -> Option<String> {
 
 /// Reads a text with placeholders. An unknown one is reported here, because it would otherwise be
 /// sent to users as it is. The subject must be one line, because a header field ends with its line.
+/// `key` is the key that the text is read from.
 fn read_template(table: &mut Table<'_>, key: &'static str, default: &str) -> String {
     let Some(item) = table.get(key) else { return default.to_owned() };
     let text = item.text().unwrap_or_default();

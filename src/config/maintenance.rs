@@ -33,6 +33,7 @@ impl Maintenance {
     /// Reads `true` or a table; `false` and a missing key mean no maintenance.
     pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
         let item = table.get("maintenance")?;
+        // The short form has the default time and lets nobody through.
         if item.is_bool() {
             let plain = Self { retry_after: AGAIN, message: None, networks: Vec::new() };
             return item.bool()?.then_some(plain);

@@ -40,6 +40,8 @@ impl Mirror {
             let percent = table.number_or("percent", ALL, 1..=ALL);
             (named, percent, table.size_or("body_limit", BODY_LIMIT, 0..=LARGEST))
         };
+        // The other keys have been read by now, so their problems are reported even if no upstream
+        // is named.
         let named = named?;
         let upstream = known.upstreams.refer(&named)?;
         if upstream == main {

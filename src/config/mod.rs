@@ -243,7 +243,7 @@ impl Config {
 }
 
 /// One of each table that may be repeated or left out, so that its reader runs and records its
-/// keys.
+/// keys. Values may be missing or faulty: the reader asks for its keys all the same.
 const SKELETON: &str = r#"
 mail = {}
 admin = { socket = {} }
@@ -262,7 +262,7 @@ listener = [{ tls = { certificates = [{}], hsts = {} } }]
 "#;
 
 /// Upper bound on reported syntax errors. One mistake often makes the parser report others after
-/// it.
+/// it. The operator corrects the first ones and checks again.
 const SYNTAX_ERRORS: usize = 5;
 
 fn text_of(path: &Path) -> Result<String, Issues> {

@@ -101,7 +101,8 @@ pub(super) fn is_below(path: &str, above: &str, folded: bool) -> bool {
 }
 
 /// True if some host is covered by both lists. A wildcard `*.example.com` covers the names below
-/// it, and `*` covers all.
+/// it, and `*` covers all. `covers` is tried in both directions, because either side may have the
+/// wildcard.
 pub(super) fn hosts_meet(first: &[String], second: &[String]) -> bool {
     let covers = |pattern: &str, host: &str| {
         pattern == "*"
@@ -216,7 +217,8 @@ const REGISTERED: &[&str] = &[
 ];
 
 /// The message about a method that is in no list: it is a private one of an API, or misspelt.
-/// `None` for a known method. The most similar known method is suggested, if there is one.
+/// `None` for a known method. The most similar known method is suggested, if there is one. It
+/// becomes a warning, since the method may be right.
 pub(super) fn unknown_method(name: &str) -> Option<String> {
     if KNOWN.contains(&name) || REGISTERED.contains(&name) {
         return None;

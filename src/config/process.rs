@@ -30,7 +30,8 @@ pub struct Process {
     /// How long open requests and tunnels may continue after that; then they are closed.
     pub drain_timeout: Duration,
     /// Allow core dumps. A crash then writes the process's memory to a file, with the passwords and
-    /// keys in it, so the default is no. Only a developer who looks for a crash needs it.
+    /// keys in it, so the default is no. Only a developer who looks for a crash needs it. With
+    /// dumps forbidden, a crash leaves only its message.
     pub core_dumps: bool,
 }
 
@@ -68,7 +69,7 @@ impl Process {
 }
 
 /// Number of processors that this process may use, limits of its container included. 1 if the
-/// system does not say.
+/// system does not say. It is the number of workers if the configuration does not say one.
 pub(super) fn cores() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }

@@ -51,7 +51,8 @@ const KEYS: usize = 100_000;
 
 impl RateLimit {
     /// Reads one table, or a list of them. `open`: the route needs no credential, so no caller is
-    /// known. A rule that occurs twice is reported, because it has no effect.
+    /// known. A rule that occurs twice is reported, because it has no effect. Faulty rules are left
+    /// out.
     pub(super) fn read_all(table: &mut Table<'_>, open: bool) -> Vec<Self> {
         let Some(item) = table.get("rate_limit") else { return Vec::new() };
         if item.is_table() {
@@ -73,6 +74,8 @@ impl RateLimit {
         let requests = requests.and_then(|item| item.number(1..=MOST)).unwrap_or(1);
         let per = table.required("per", "in which time, for example \"1s\"");
         let per = per.and_then(|item| item.duration(PER)).unwrap_or(Duration::from_secs(1));
+        // By default all requests of a period may come at once, which is what most people mean by
+        // such a limit.
         let burst = table.number_or("burst", requests, 1..=MOST);
         let by = table.get("by");
         let chosen = by.as_ref().and_then(|item| item.choice(&LimitBy::ALL));

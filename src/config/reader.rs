@@ -242,7 +242,8 @@ impl<'a> Table<'a> {
     }
 
     /// True if the table has an unknown key that is probably a misspelt `key`. `known` lists the
-    /// keys that the table may have, `key` among them.
+    /// keys that the table may have, `key` among them. The misspelt key is reported when the table
+    /// is dropped.
     pub(super) fn misspells(&self, key: &str, known: &[&str]) -> bool {
         let names = self.entries.into_iter().flatten().map(|(name, _)| name.get_ref().as_ref());
         let mut unknown = names.filter(|name: &&str| !known.contains(name));
@@ -273,7 +274,7 @@ impl<'a> Table<'a> {
     }
 
     /// The `[[tables]]` of this key, in the order of the file. A single `[table]` is reported with
-    /// the way to write it.
+    /// the way to write it. Elements that are no table are reported and left out.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Self> {
         let Some(item) = self.get(key) else { return Vec::new() };
         if item.is_table() {
@@ -344,7 +345,8 @@ impl<'a> Table<'a> {
     }
 
     /// All entries in the order of the file, for tables whose keys are chosen by the operator.
-    /// Taking them out of the table keeps them from being reported as unknown.
+    /// Taking them out of the table keeps them from being reported as unknown. They therefore are
+    /// not checked against any list of names.
     pub(super) fn entries(&mut self) -> Vec<(String, Item<'a>)> {
         let Some(entries) = self.entries.take() else { return Vec::new() };
         let mut found: Vec<_> = entries.iter().collect();
@@ -361,7 +363,7 @@ impl<'a> Table<'a> {
 const ACCEPT: &str = "accept";
 
 /// Reports unknown keys when a table has been read. Doing it on drop means that no reader can
-/// forget it.
+/// forget it. It also means that a table must be dropped before the findings are looked at.
 impl Drop for Table<'_> {
     fn drop(&mut self) {
         let mut asked = self.asked.clone();

@@ -52,7 +52,8 @@ pub(super) fn acceptances(table: &mut Table, accepted: &[Acceptance]) {
 }
 
 /// Calls `see` for every value below `table`, with the value's key path. A table is seen before its
-/// contents, so `see` may replace it. Elements of lists have their number in the path.
+/// contents, so `see` may replace it. Elements of lists have their number in the path. It runs
+/// once, for a command of an operator.
 fn walk(table: &mut Table, at: &KeyPath, see: &mut dyn FnMut(&mut Value, &KeyPath)) {
     for (key, value) in table.iter_mut() {
         walk_value(value, &at.key(key), see);

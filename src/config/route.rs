@@ -66,7 +66,7 @@ pub struct Route {
     pub query_credentials: bool,
     pub allow_path: Vec<AllowPath>,
     /// The upstream ignores case in paths, so the gateway must match paths in the same way. Set by
-    /// the upstream's configuration, not by the route's.
+    /// the upstream's configuration, not by the route's. It is not set while the route is read.
     pub case_insensitive: bool,
     pub allow_method_override: bool,
     /// Fields of other gateways that clients may send.

@@ -63,7 +63,8 @@ impl Names {
     }
 
     /// Reads the key `name` of `table`. A name must be plain and unique. After a problem the result
-    /// is a stand-in. `default` is the name of a section that has none.
+    /// is a stand-in. `default` is the name of a section that has none. The name is recorded
+    /// together with the line of the table.
     pub(super) fn read(&mut self, table: &mut Table<'_>, default: Option<&str>) -> String {
         self.read_key(table, "name", default)
     }
@@ -118,6 +119,7 @@ impl Names {
 
     /// The name that `item` refers to. `None` if there is no such name, which is reported unless
     /// the names are incomplete. They are incomplete if a section of this kind could not be read.
+    /// Then the name may be that of the faulty section.
     pub(super) fn refer(&self, item: &Item<'_>) -> Option<String> {
         let name = item.text()?;
         if !self.iter().any(|known| known == name) {

@@ -125,7 +125,8 @@ pub(super) fn read_algorithm(table: &mut Table<'_>) -> Option<Algorithm> {
 }
 
 /// Reads the name of one algorithm. `none` (an unsigned token, RFC 7519, section 6) is refused with
-/// a message of its own. Another unknown name is reported with the most similar known one.
+/// a message of its own. Another unknown name is reported with the most similar known one. `None`
+/// after a problem was reported.
 pub(super) fn algorithm(item: &Item<'_>) -> Option<Algorithm> {
     let name = item.text()?;
     let found = Algorithm::parse(name);

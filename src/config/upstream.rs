@@ -157,6 +157,8 @@ fn read_servers(table: &mut Table<'_>) -> Vec<Server> {
         }
         servers.push(server);
     }
+    // A backup is used when the others are down. Without others it would always be used, and would
+    // be no backup.
     if !servers.is_empty() && servers.iter().all(|server| server.backup) {
         item.issue("must have a server that is no backup");
     }
@@ -300,6 +302,7 @@ impl UpstreamTls {
         let insecure = table.get("insecure_skip_verify");
         let skips = insecure.as_ref().and_then(Item::bool).unwrap_or(false);
         match insecure.as_ref().filter(|_| skips) {
+            // A CA that is never looked at suggests a protection that does not exist.
             Some(item) if ca.is_some() => {
                 item.issue("believes any certificate, so that `ca` says nothing: leave one out");
             }

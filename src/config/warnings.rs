@@ -122,14 +122,15 @@ impl Acceptance {
     }
 
     /// True if this acceptance silences `issue`: the names are equal, and the issue is about the
-    /// table or something below it.
+    /// table or something below it. Nothing else about the issue matters, so later warnings of the
+    /// same name are silenced too.
     pub fn covers(&self, issue: &Issue) -> bool {
         issue.severity == Severity::Warning(self.name) && issue.path.is_within(&self.at)
     }
 }
 
 /// Removes the warnings that were accepted, and adds a warning for each acceptance that silences
-/// nothing. Errors are never silenced.
+/// nothing. Errors are never silenced. Called once, when all warnings of the file are known.
 pub(super) fn silence(issues: &mut Vec<Issue>, accepted: &[Acceptance]) {
     let is_unused = |one: &&Acceptance| {
         !one.name.is_of_the_day() && !issues.iter().any(|issue| one.covers(issue))

@@ -52,7 +52,7 @@ pub enum Import {
     /// Every login that succeeds there leaves a hash here.
     On,
     /// As `On`; in addition, a user with a hash here is verified by it alone, and the legacy system
-    /// is not asked about them any more.
+    /// is not asked about them any more. A password that was changed there is then unknown here.
     Final,
 }
 
@@ -94,7 +94,7 @@ pub enum HeardRoot {
     /// The answer itself.
     Answer,
     /// The claims of the token in the answer. Its signature is not verified: the legacy system
-    /// itself has just sent it.
+    /// itself has just sent it. An answer without a token has none of these claims.
     Token,
 }
 
@@ -107,7 +107,8 @@ const PARALLEL: usize = 16;
 
 impl HttpUsers {
     /// Parses the address of a legacy system: absolute, without user, query and fragment. `None`
-    /// for anything else. A password in the address would appear in messages and metrics.
+    /// for anything else. A password in the address would appear in messages and metrics. A query
+    /// would end up before the dialect's path.
     pub fn parse_url(text: &str) -> Option<Uri> {
         let url = text.parse::<Uri>().ok()?;
         let is_known = matches!(url.scheme_str(), Some("http" | "https"));
@@ -124,7 +125,8 @@ impl HttpUsers {
     }
 
     /// Reads the keys of the section. `None` if there is no usable dialect, which has been
-    /// reported. All keys are read in any case, so that all problems are reported.
+    /// reported. All keys are read in any case, so that all problems are reported. `allow_http`,
+    /// for example, is warned of even then.
     pub(super) fn read(table: &mut Table<'_>, dialects: &Dialects) -> Option<Self> {
         let (import, final_item) = read_import(table);
         let names = table.get("names").and_then(|item| item.choice(NAMES));

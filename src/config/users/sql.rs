@@ -32,7 +32,8 @@ pub struct SqlUsers {
     pub columns: SqlColumns,
     pub allow_weak: AllowWeak,
     /// After the first login, keep an argon2id hash in the gateway's store. That hash decides from
-    /// then on, for as long as the hash in the database stays the same.
+    /// then on, for as long as the hash in the database stays the same. When somebody changes it
+    /// there, the new one counts at once.
     pub import: bool,
 }
 
@@ -86,7 +87,7 @@ const SCHEMES: &str = "must begin with \"postgres://\", \"mysql://\" or \"sqlite
 
 impl SqlUsers {
     /// Reads the keys of the section. `None` if there is no usable database, which has been
-    /// reported.
+    /// reported. Statements are checked as far as possible even then.
     pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
         let database = SqlDatabase::read(table);
         let kind = database.as_ref().map(|database| Placeholders::of(database.url.expose()));
