@@ -42,7 +42,8 @@ pub fn permit(
     identity: &Identity,
 ) -> Result<(), Denied> {
     // These names stand for kinds of credentials that are no tokens (see `RESERVED_ISSUERS`). No
-    // configured issuer can have one of them.
+    // configured issuer can have one of them. For them the lists of issuers and logins have no
+    // meaning.
     if RESERVED_ISSUERS.contains(&&*identity.issuer) {
         return meets(require, identity);
     }
@@ -53,7 +54,8 @@ pub fn permit(
     }
     let own = identity.issuer.as_ref() == SELF_ISSUER;
     // A login's name means something only in tokens of the gateway itself. An external issuer could
-    // put any name into that claim.
+    // put any name into that claim. Such a token would otherwise pass for one of a login that the
+    // route trusts.
     let by_login = if own { listed(logins, &identity.login) } else { by_issuer };
     if !logins.is_empty() && !by_login {
         return Err(Denied::Login);

@@ -78,7 +78,8 @@ fn is_canonical(rest: &str, port: Option<&str>) -> bool {
 /// A host name in its final form; `None` if it has an empty label or a character that no host has.
 fn name(host: &str) -> Option<Cow<'_, str>> {
     // The dot of the root names the same host (RFC 1034, section 3.1). With two forms, a route for
-    // one could be avoided with the other.
+    // one could be avoided with the other. The certificate and the route of a request would not fit
+    // together either.
     let host = host.strip_suffix('.').unwrap_or(host);
     let (mut last, mut folds) = (b'.', false);
     for byte in host.bytes() {

@@ -176,7 +176,8 @@ impl Outbound {
     ) -> Result<Fetched, OutboundError> {
         let failed = |source| OutboundError::Call { host: host.to_owned(), source };
         // A place is awaited within the time of the call. A slow party thus holds up at most
-        // `parallel` calls, and the others fail in time instead of piling up.
+        // `parallel` calls, and the others fail in time instead of piling up. The error then names
+        // the host and the limit.
         let _place = self.places.acquire().await.map_err(|error| failed(error.into()))?;
         let answer = self.client.request(request).await.map_err(|error| failed(error.into()))?;
         let (head, body) = answer.into_parts();

@@ -209,7 +209,8 @@ impl From<TargetError> for Rejection {
     fn from(error: TargetError) -> Self {
         let rejection = Self::new(error.reason).because(error.cause);
         // It is unclear where the request ends. If the connection went on, the rest of this request
-        // could be read as the next one (request smuggling).
+        // could be read as the next one (request smuggling). An ambiguous credential is no such
+        // doubt, so the connection stays open then.
         if error.reason == Reason::AmbiguousCredential { rejection } else { rejection.closing() }
     }
 }

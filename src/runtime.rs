@@ -177,7 +177,8 @@ impl BackRoom {
         F: Future<Output = T> + Send + 'static,
     {
         // The place goes with the work. If it stayed with the caller, callers who go away could
-        // start more work than there are places.
+        // start more work than there are places. The bound would then hold for waiting callers and
+        // not for the work itself.
         let work = async move {
             let _place = place;
             work.await
@@ -305,8 +306,8 @@ impl Threads {
     /// that they have started on the background runtime, which goes on when a client leaves.
     pub async fn idle(&self) {
         for worker in &self.workers {
-            // A tracker has to be closed before waiting for it; otherwise it waits for tasks that
-            // may still come.
+            // Waiting for a tracker ends only when the tracker is closed and has no task left.
+            // Tasks may still be added after closing, and they are waited for as well.
             worker.tasks.close();
             worker.tasks.wait().await;
         }

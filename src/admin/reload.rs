@@ -93,7 +93,7 @@ impl Operations {
     }
 
     /// Opens everything that `next` needs in addition. Nothing that is served changes before the
-    /// commit.  The returned closure puts it into effect and cannot fail.
+    /// commit. The returned closure puts it into effect and cannot fail.
     fn prepare(self: &Arc<Self>, last: &Config, next: &Config) -> Result<Commit, ReloadError> {
         let outputs = [
             open_log("access", &last.log.access, &next.log.access)?,

@@ -80,7 +80,8 @@ impl Operations {
         };
         if !owners.is_empty()
             // If the store does not answer, the names in its sessions are missing. The tokens are
-            // still refused by all that is known without it.
+            // still refused by all that is known without it. A revocation that is incomplete is
+            // better than none at such a moment.
             && let Ok(sessions) = self.sessions_of(&people).await
         {
             let names = sessions.into_iter().map(|one| TokenOwner::named(&one.username));

@@ -25,7 +25,7 @@ impl Operations {
         let shared = &self.gateway.shared;
         let holder = self.holder(user, source).await?;
         // An existing second step is replaced only on request: otherwise a command for a mistyped
-        // name would lock somebody out.
+        // name would lock somebody out. Their old authenticator would not work any more.
         let held = shared.store.find_totp(&holder.source, &holder.id).await.map_err(failed)?;
         if held.is_some() && !replace {
             let problem = format!("`{user}` has a second step: replace it or remove it");

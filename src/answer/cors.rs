@@ -66,7 +66,8 @@ fn allow_origin(cors: &Cors, origin: Option<&HeaderValue>, response: &mut Header
         (_, None) => None,
     };
     // Without `Vary`, a cache could give the answer for one origin to another one (RFC 9110,
-    // section 12.5.5). It is set for refused origins as well.
+    // section 12.5.5). It is set for refused origins as well. Otherwise a cached refusal would be
+    // given to an origin that may call.
     if !matches!(cors.origins, CorsOrigins::Any) && !varies_by_origin(response) {
         response.append(header::VARY, HeaderValue::from_static("Origin"));
     }

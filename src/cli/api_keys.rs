@@ -113,7 +113,8 @@ fn new(args: NewArgs) -> anyhow::Result<()> {
 /// That may fail where the status of the gateway would not.
 fn list(place: &GatewayPlace, as_json: bool) -> Result<(), Failure> {
     // A gateway that does not answer is no error here: the keys of the file are still worth
-    // showing. The line on standard error says what is missing.
+    // showing. The line on standard error says what is missing. Revocations are kept by the gateway
+    // alone, so none is shown then.
     let answered = remote::call(&place.state_dir()?, Method::GET, "/api-keys", None);
     let keys: Vec<Value> = match &answered {
         Ok(answer) => remote::list(answer, "keys").cloned().collect(),

@@ -60,7 +60,8 @@ pub(super) fn run(args: &TryArgs, dialect: &Dialect) -> anyhow::Result<()> {
     };
     let password = read_known("Password: ")?;
     // The request is built twice: once with the password, to be sent, and once with a placeholder,
-    // to be shown. The shown one can therefore contain no secret.
+    // to be shown. The shown one can therefore contain no secret. Replacing a secret in the text
+    // afterwards could miss an encoded form of it.
     let ask = speak::login(dialect, &user, &password)?;
     let shown = speak::login(dialect, &user, &HIDDEN.into())?;
     let trial = Trial { dialect, outbound, url };

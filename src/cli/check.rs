@@ -73,7 +73,7 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
         return refuse(vec![issues], args.format);
     }
     // Other machines are asked only if the file is fine. With a faulty file the answers would be
-    // about a configuration that never runs.
+    // about a configuration that never runs. The warnings of the file are still reported.
     if args.online {
         return ask_network(path, &loaded, issues, args);
     }

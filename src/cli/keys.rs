@@ -63,7 +63,8 @@ pub(super) fn run(command: KeyCommand, state: &Path) -> Result<(), Failure> {
         }
         KeyCommand::Import { file, algorithm } => {
             // The file is read here and not by the gateway, because the operator may be able to
-            // read a file that the gateway's user cannot.
+            // read a file that the gateway's user cannot. The key is sent over the admin socket,
+            // which never leaves the machine.
             let text = std::fs::read_to_string(&file)
                 .with_context(|| format!("could not read {}", file.display()))?;
             let body = json!({ "key": text, "algorithm": algorithm });

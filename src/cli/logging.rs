@@ -110,7 +110,8 @@ impl LogArgs {
             return parse_filter(&text);
         }
         // `RUST_LOG` is meant for every program in the environment, so a value that is not
-        // understood is ignored.
+        // understood is ignored. `TOLLHOUSE_LOG` is meant for this program alone, so there a
+        // mistake is an error.
         let general = EnvFilter::try_from_default_env();
         Ok(general.unwrap_or_else(|_| EnvFilter::new("info")))
     }

@@ -175,7 +175,8 @@ impl Page {
     /// level.
     fn begin(&mut self, header: &str) {
         // The paragraphs after the last verbatim block explain the table that begins here.
-        // Everything up to that block belongs to the heading before.
+        // Everything up to that block belongs to the heading before. They are kept back until the
+        // new heading has been written.
         let own = self.pending.iter().rposition(|block| matches!(block, Block::Verbatim(_)));
         let next = self.pending.split_off(own.map_or(0, |last| last + 1));
         self.flush();

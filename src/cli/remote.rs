@@ -112,7 +112,8 @@ pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Failu
         }
         SessionCommand::Revoke(RevokeArgs { target: args, source, yes, json: as_json }) => {
             // Only ending all sessions is asked about: it cannot be undone and concerns everybody.
-            // A session or a user that was named by mistake just logs in again.
+            // A session or a user that was named by mistake just logs in again. A script says
+            // `--yes`.
             if args.all {
                 confirm("end every session there is", yes)?;
             }
@@ -191,7 +192,7 @@ pub(super) fn limits(command: LimitsCommand, state: &Path) -> Result<(), Failure
 pub(super) fn store(command: StoreCommand, state: &Path) -> Result<(), Failure> {
     let StoreCommand::Backup { file } = command;
     // The gateway writes the file, and its working folder is another one; so the path is made
-    // absolute here.
+    // absolute here. The gateway's user must be allowed to write there.
     let file = std::path::absolute(&file)?;
     call(state, Method::POST, "/store/backup", Some(json!({ "path": file })))?;
     Ok(say(file.display())?)

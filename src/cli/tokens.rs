@@ -55,7 +55,8 @@ pub(super) fn run(command: TokenCommand, place: &GatewayPlace) -> Result<(), Fai
 fn inspect(token: &str) -> anyhow::Result<[Value; 2]> {
     let parts: Vec<&str> = token.split('.').collect();
     // A signed token in compact form has exactly three parts (RFC 7515, section 7.1). An encrypted
-    // one has five, and cannot be read without its key.
+    // one has five, and cannot be read without its key. An opaque token has no such parts; only its
+    // issuer can say what it means.
     let [header, claims, _signature] = parts.as_slice() else {
         bail!("a token has three parts with dots between them, this has {}", parts.len());
     };

@@ -59,7 +59,8 @@ impl Generation {
         last: Option<&Self>,
     ) -> Result<Self, BuildError> {
         // The verifier takes over the keys and verdicts of issuers from the last generation.
-        // Otherwise every reload would send all tokens to be verified anew.
+        // Otherwise every reload would send all tokens to be verified anew. A verdict is taken over
+        // only if its issuer has the same configuration.
         let verifier = Arc::new(Verifier::new(VerifierOptions {
             ring: shared.ring.clone(),
             logins: &config.logins,

@@ -93,7 +93,7 @@ impl Gateway {
         prepare: impl FnOnce(&Config, &Config) -> Result<Commit, ReloadError>,
     ) -> Result<Reloaded, ReloadError> {
         // Reading happens under the lock. If two reloads ran at once, the older text could
-        // otherwise come into effect last.
+        // otherwise come into effect last. The other reload waits, and then reads the newer text.
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let config = read().map_err(ReloadError::Read);
         let reloaded = config.and_then(|config| self.replace(config, prepare));

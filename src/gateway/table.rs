@@ -52,6 +52,7 @@ pub(super) fn add_logins(
         });
         // All endpoints of a login share one set of metrics. A route with the same name could not
         // be told from it, so the prefix has a character that no name of a section may have.
+        // Operators see a login as one thing.
         let metrics = shared.metrics.route(&format!("login:{}", settings.name));
         for (number, endpoint) in settings.dialect.endpoints.iter().enumerate() {
             let path = format!("{}{}", settings.prefix, endpoint.path);

@@ -121,7 +121,8 @@ fn watch_sources(
 async fn review(operations: Arc<Operations>, due: Arc<Due>, reviewed: Reviewed) {
     let shared = &operations.gateway.shared;
     // Sessions for which there was no time during the start are refused until they have been
-    // compared. Their users are waiting, so these come first.
+    // compared. Their users are waiting, so these come first. A review of all sessions would make
+    // them wait longer.
     let Reviewed { mut left, late, .. } = reviewed;
     let mut is_urgent = !late.is_empty();
     left.extend(late);

@@ -167,7 +167,8 @@ fn check_file(path: &Path) -> io::Result<()> {
     }
     if path.exists() {
         // The kernel is asked (`access(2)`), since permission bits alone do not tell: root, groups
-        // and read-only file systems count too.
+        // and read-only file systems count too. The answer is about the user who runs the check,
+        // which should be the gateway's.
         return Ok(access(path, Access::WRITE_OK)?);
     }
     let parent = parent(path);

@@ -80,9 +80,9 @@ pub(super) async fn forget_first_password(operations: &Arc<Operations>) {
     let generation = operations.gateway.generation();
     let file = generation.config.state.dir.join(FIRST_PASSWORD);
     let Ok(held) = fs::read_to_string(&file) else { return };
+    // Only the source that makes first users is asked. The password must not be tried on a user of
+    // the same name in another source.
     let made = generation
-        // Only the source that makes first users is asked. The password must not be tried on a user
-        // of the same name in another source.
         .config
         .users
         .iter()

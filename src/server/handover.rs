@@ -57,7 +57,7 @@ pub(super) fn take_over(
     let mut sockets = None;
     let mut is_told = false;
     // Opening is tried again and again, because the kernel and the store's lock give no signal when
-    // the predecessor lets go.
+    // the predecessor lets go. The pause is short, because clients are waiting meanwhile.
     loop {
         let opened = open(config, options, &binding, &mut sockets);
         let error = match opened {

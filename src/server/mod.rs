@@ -154,7 +154,8 @@ impl Running {
                 self.operations.listening.drain().stopped_accepting().await;
                 self.give_up_store().await;
                 // The store is given up before open requests are awaited: a download of an hour
-                // must not keep the successor from starting.
+                // must not keep the successor from starting. Such a request that needs the store is
+                // answered 503.
                 self.threads.idle().await;
             };
             if tokio::time::timeout(limit, idle).await.is_err() {
@@ -172,7 +173,7 @@ impl Running {
             tracing::error!("the store does not close: what it was asked for last may be lost");
         }
         // The admin socket is the last to close, so that a successor can see until the end that
-        // this gateway drains.
+        // this gateway drains. After it the logs are closed, since nothing writes to them any more.
         self.stop.cancel();
         for sink in &self.operations.sinks {
             sink.close();

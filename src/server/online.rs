@@ -125,7 +125,8 @@ pub fn ask_network(config: &Config, limit: Duration) -> io::Result<Vec<Verdict>>
     let questions = Questions::of(config, back_room);
     Ok(back_room.handle().block_on(async {
         // With many parties, some wait for a free place. The limit for the whole keeps a check from
-        // taking minutes when every server is down.
+        // taking minutes when every server is down. A party that was not asked in time is reported
+        // as such.
         let end = Instant::now() + limit * ROUNDS;
         let asking = questions.into_iter().map(|question| question.ask(limit, end));
         stream::iter(asking).buffered(PARALLEL).collect().await

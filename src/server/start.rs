@@ -143,7 +143,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     // comes last.
     let Possessions { bound, admin, store } = take_over(&config, &options, &threads)?;
     // The admin socket is bound only after the store is locked. A second gateway, started by
-    // mistake, would otherwise take the socket away from the first one.
+    // mistake, would otherwise take the socket away from the first one. The lock is held for as
+    // long as the process lives, so only one gateway gets this far.
     let socket = SocketDoor::bind(&config)?;
     let new_user = NewUser::make(&config)?;
     let shared = open(&config, &options, &threads, (&store, &sinks))?;
@@ -174,7 +175,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     socket.serve(&operations, &stop).map_err(StartError::Threads)?;
     operations.probes.replace(admin, &operations).map_err(StartError::Threads)?;
     // Background tasks start when clients are served already: none of them is needed for the first
-    // request.
+    // request. A review of sessions that was cut short is continued by one of them.
     background::start(&operations, reviewed);
     announce(config, &listening, operations.probes.address());
     Ok(Running {

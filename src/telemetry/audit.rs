@@ -186,7 +186,8 @@ impl AuditEvent<'_> {
             }
             Self::LoginFailed { name, cause } => {
                 // Passwords are often longer than names. Such a name is replaced, so that a
-                // password that was typed into the wrong field is not kept in a log for years.
+                // password that was typed into the wrong field is not kept in a log for years. The
+                // length alone decides, because nothing else tells the two apart.
                 object.text("user.name", if name.len() < UNLIKELY_NAME { name } else { "-" });
                 text(object, "cause", cause);
             }

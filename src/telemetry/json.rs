@@ -129,7 +129,8 @@ fn string(line: &mut Vec<u8>, value: &str) {
             '\r' => line.extend_from_slice(b"\\r"),
             '\t' => line.extend_from_slice(b"\\t"),
             // U+2028 and U+2029 end a line for some readers. Bidirectional controls change the
-            // order in which a person sees the text. C1 controls reach a terminal as ESC does.
+            // order in which a person sees the text. C1 controls reach a terminal as ESC does. A
+            // log that is shown with `cat` must not be able to change the screen.
             '\u{0}'..='\u{1f}'
             | '\u{7f}'..='\u{9f}'
             | '\u{200e}'..='\u{200f}'

@@ -126,7 +126,8 @@ impl Sink {
         if let Shared::Threaded { queue, .. } = &*self.0 {
             let mut waiting = lock(&queue.waiting);
             // `is_off` is read without the lock, so a line at the moment of the switch may be
-            // treated in either way.
+            // treated in either way. Taking the lock for every line would cost more than one line
+            // in the wrong place.
             queue.is_off.store(output.is_off(), Ordering::Relaxed);
             let before = waiting.lines.len();
             waiting.switches.push((before, output));
