@@ -1,7 +1,8 @@
 //! `hsts` of a TLS listener (RFC 6797): a client that came by https once never uses http again.
 //!
-//! The field is sent with every answer of the listener. It cannot be withdrawn before `max_age` has
-//! passed, so it is off by default.
+//! The field is sent with every answer of the listener. A client that has seen it refuses plain HTTP
+//! until `max_age` has passed, also after the operator has changed their mind; therefore the field is
+//! off by default.
 
 use std::time::Duration;
 
