@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tollhouse::clock::{Clock, Timestamp};
 use tollhouse::identity::{IdRules, SessionId, Subject};
 use tollhouse::secret::Digest;
-use tollhouse::session::{EmbeddedOptions, EmbeddedStore, Revoke, Session, SessionStore};
+use tollhouse::session::{EmbeddedOptions, EmbeddedStore, RevocationTarget, Session, SessionStore};
 
 /// Users whose sessions are made in turn.
 const USERS: usize = 10_000;
@@ -56,7 +56,7 @@ async fn main() {
     many(&store, revoked, move |store, number| {
         let digest = Digest::of(&number.to_be_bytes());
         let until = now.plus(Duration::from_secs(86_400));
-        async move { drop(store.revoke(Revoke::Token { digest, until }, now).await.unwrap()) }
+        async move { drop(store.revoke(RevocationTarget::Token { digest, until }, now).await.unwrap()) }
     })
     .await;
     store.close().await;

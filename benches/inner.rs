@@ -14,7 +14,7 @@ use gungraun::prelude::*;
 use http::HeaderMap;
 use http::request::Parts;
 use tollhouse::routing::Target;
-use tollhouse::telemetry::record::Record;
+use tollhouse::telemetry::access_record::AccessRecord;
 
 use self::steps::proof::Proof;
 use self::steps::{Fields, Routes};
@@ -73,7 +73,7 @@ fn header_rules((fields, given): (Fields, HeaderMap)) -> (HeaderMap, Fields) {
 
 #[library_benchmark]
 #[bench::whole((steps::record(), Vec::with_capacity(1024)))]
-fn record_write((record, mut line): (Record, Vec<u8>)) -> (Vec<u8>, Record) {
+fn record_write((record, mut line): (AccessRecord, Vec<u8>)) -> (Vec<u8>, AccessRecord) {
     steps::write(&record, &mut line);
     (black_box(line), record)
 }

@@ -5,13 +5,13 @@
 
 use serde_json::Value;
 
-use crate::config::Require;
+use crate::config::RequireRule;
 use crate::identity::{Identity, RESERVED_ISSUERS, SELF_ISSUER};
 
 /// The part of the rule that the identity does not fulfil. It is the cause in the log; the client
 /// is only told that it is not permitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
+pub enum PermitError {
     #[error("tokens of this issuer are not taken here")]
     Issuer,
 
@@ -36,11 +36,11 @@ pub enum Denied {
 /// it is accepted only if its issuer is listed as well.
 /// issuer is listed too.
 pub fn permit(
-    require: &Require,
+    require: &RequireRule,
     issuers: &[String],
     logins: &[String],
     identity: &Identity,
-) -> Result<(), Denied> {
+) -> Result<(), PermitError> {
     // These names stand for kinds of credentials that are no tokens (see `RESERVED_ISSUERS`). No
     // configured issuer can have one of them. For them the lists of issuers and logins have no
     // meaning.
@@ -50,7 +50,7 @@ pub fn permit(
     let listed = |list: &[String], name: &str| list.iter().any(|one| one == name);
     let by_issuer = listed(issuers, &identity.issuer);
     if !issuers.is_empty() && !by_issuer {
-        return Err(Denied::Issuer);
+        return Err(PermitError::Issuer);
     }
     let own = identity.issuer.as_ref() == SELF_ISSUER;
     // A login's name means something only in tokens of the gateway itself. An external issuer could
@@ -58,25 +58,25 @@ pub fn permit(
     // route trusts.
     let by_login = if own { listed(logins, &identity.login) } else { by_issuer };
     if !logins.is_empty() && !by_login {
-        return Err(Denied::Login);
+        return Err(PermitError::Login);
     }
     meets(require, identity)
 }
 
 /// Compares roles, scopes and claims with the rule.
-fn meets(require: &Require, identity: &Identity) -> Result<(), Denied> {
+fn meets(require: &RequireRule, identity: &Identity) -> Result<(), PermitError> {
     let has_role = |name: &String| identity.roles.iter().any(|role| role.as_ref() == name);
     if !require.roles.is_empty() && !require.roles.iter().any(has_role) {
-        return Err(Denied::Role);
+        return Err(PermitError::Role);
     }
     let has_scope = |name: &String| identity.scopes.iter().any(|scope| scope.as_ref() == name);
     if !require.scopes.iter().all(has_scope) {
-        return Err(Denied::Scope);
+        return Err(PermitError::Scope);
     }
     let holds = |(name, wanted): &(String, Value)| {
         identity.claims.get(name).is_some_and(|claim| has(claim, wanted))
     };
-    if require.claims.iter().all(holds) { Ok(()) } else { Err(Denied::Claim) }
+    if require.claims.iter().all(holds) { Ok(()) } else { Err(PermitError::Claim) }
 }
 
 /// True if the claim is equal to `wanted`, or is a list that contains it.
@@ -128,21 +128,27 @@ mod tests {
         for (roles, scopes, claims, expected, why) in [
             (&[][..], &[][..], "{}", Ok(()), "nothing is asked"),
             (&["admin", "reader"], &[], "{}", Ok(()), "one role is enough"),
-            (&["admin"], &[], "{}", Err(Denied::Role), "no such role"),
-            (&["Reader"], &[], "{}", Err(Denied::Role), "names are exact"),
+            (&["admin"], &[], "{}", Err(PermitError::Role), "no such role"),
+            (&["Reader"], &[], "{}", Err(PermitError::Role), "names are exact"),
             (&[], &["a", "b"], "{}", Ok(()), "both scopes"),
-            (&[], &["a", "c"], "{}", Err(Denied::Scope), "one scope is missing"),
+            (&[], &["a", "c"], "{}", Err(PermitError::Scope), "one scope is missing"),
             (&[], &[], r#"{"tenant":"acme","teams":"x"}"#, Ok(()), "equal and contained"),
-            (&[], &[], r#"{"tenant":"acme","teams":"y"}"#, Err(Denied::Claim), "not in the list"),
-            (&[], &[], r#"{"tenant":"acm"}"#, Err(Denied::Claim), "a part of the value"),
-            (&[], &[], r#"{"missing":null}"#, Err(Denied::Claim), "absent is not null"),
+            (
+                &[],
+                &[],
+                r#"{"tenant":"acme","teams":"y"}"#,
+                Err(PermitError::Claim),
+                "not in the list",
+            ),
+            (&[], &[], r#"{"tenant":"acm"}"#, Err(PermitError::Claim), "a part of the value"),
+            (&[], &[], r#"{"missing":null}"#, Err(PermitError::Claim), "absent is not null"),
             (&[], &[], r#"{"teams":7,"level":3}"#, Ok(()), "3 is 3.0"),
-            (&[], &[], r#"{"teams":"7"}"#, Err(Denied::Claim), "a number is no text"),
+            (&[], &[], r#"{"teams":"7"}"#, Err(PermitError::Claim), "a number is no text"),
             (&[], &[], r#"{"teams":["x",7]}"#, Ok(()), "the same list"),
         ] {
             let claims: serde_json::Map<_, _> = serde_json::from_str(claims).unwrap();
             let claims = claims.into_iter().collect();
-            let require = Require { roles: names(roles), scopes: names(scopes), claims };
+            let require = RequireRule { roles: names(roles), scopes: names(scopes), claims };
 
             let verdict = permit(&require, &[], &[], &identity("self", "native"));
 
@@ -155,20 +161,21 @@ mod tests {
         for (issuers, logins, issuer, login, expected, why) in [
             (&[][..], &[][..], "self", "native", Ok(()), "all are taken"),
             (&["self"], &[], "self", "native", Ok(()), "ours is listed"),
-            (&["self"], &[], "auth0", "", Err(Denied::Issuer), "another issuer"),
-            (&["auth0"], &[], "self", "native", Err(Denied::Issuer), "ours is not listed"),
+            (&["self"], &[], "auth0", "", Err(PermitError::Issuer), "another issuer"),
+            (&["auth0"], &[], "self", "native", Err(PermitError::Issuer), "ours is not listed"),
             (&[], &["native"], "self", "native", Ok(()), "the login is listed"),
-            (&[], &["native"], "self", "webitel", Err(Denied::Login), "another login"),
-            (&[], &["native"], "auth0", "", Err(Denied::Login), "a stranger has no login"),
+            (&[], &["native"], "self", "webitel", Err(PermitError::Login), "another login"),
+            (&[], &["native"], "auth0", "", Err(PermitError::Login), "a stranger has no login"),
             (&["auth0"], &["native"], "auth0", "", Ok(()), "its issuer is listed"),
-            (&[], &[""], "auth0", "", Err(Denied::Login), "no login is not an empty one"),
+            (&[], &[""], "auth0", "", Err(PermitError::Login), "no login is not an empty one"),
             (&["self"], &["native"], "api_key", "", Ok(()), "a key has neither"),
             (&["self"], &["native"], "basic", "", Ok(()), "a password has neither"),
             (&["auth0"], &["native"], "certificate", "", Ok(()), "a certificate has neither"),
         ] {
             let identity = identity(issuer, login);
 
-            let verdict = permit(&Require::default(), &names(issuers), &names(logins), &identity);
+            let verdict =
+                permit(&RequireRule::default(), &names(issuers), &names(logins), &identity);
 
             assert_eq!(verdict, expected, "{why}");
         }
@@ -176,11 +183,11 @@ mod tests {
 
     #[test]
     fn what_is_required_is_required_of_everybody() {
-        let require = Require { roles: names(&["admin"]), ..Require::default() };
+        let require = RequireRule { roles: names(&["admin"]), ..RequireRule::default() };
         for issuer in ["self", "auth0", "api_key", "basic", "certificate"] {
             let verdict = permit(&require, &[], &[], &identity(issuer, ""));
 
-            assert_eq!(verdict, Err(Denied::Role), "{issuer}");
+            assert_eq!(verdict, Err(PermitError::Role), "{issuer}");
         }
     }
 }

@@ -2,12 +2,12 @@
 //! out, or are made here.
 //!
 //! Nothing is collected in memory except by `read_all`, `read_within` and `keep_within`, which have
-//! limits. `Limited` bounds the bytes that pass; `Timed` ends a body that stalls or arrives too
-//! slowly. Each failure says which side caused it. `listener`, `pipeline` and `upstream` pass
+//! limits. `LimitedBody` bounds the bytes that pass; `TimedBody` ends a body that stalls or arrives
+//! too slowly. Each failure says which side caused it. `listener`, `pipeline` and `upstream` pass
 //! bodies along with this type.
 
+mod buffered;
 mod client_body;
-mod kept;
 mod timed;
 
 use std::fmt;
@@ -23,8 +23,8 @@ use hyper::body::Incoming;
 
 use self::client_body::ClientBody;
 pub use self::client_body::ReceivedBytes;
-use self::timed::Timed;
-use crate::admission::{HeldBytes, OverBudget};
+use self::timed::TimedBody;
+use crate::admission::{OverBudget, ReservedBytes};
 use crate::client::LeastRate;
 use crate::runtime::Worker;
 
@@ -37,10 +37,10 @@ pub type Response = http::Response<Body>;
 /// A body: a stream of frames with data, and perhaps trailers at the end. It is read once; dropping
 /// it tells the sender that the rest is not wanted.
 #[derive(Default)]
-pub struct Body(Kind);
+pub struct Body(BodyKind);
 
 #[derive(Default)]
-enum Kind {
+enum BodyKind {
     #[default]
     Empty,
     Full(Bytes),
@@ -79,13 +79,13 @@ pub enum BodyError {
 impl Body {
     /// A body without bytes.
     pub fn empty() -> Self {
-        Self(Kind::Empty)
+        Self(BodyKind::Empty)
     }
 
     /// A body of exactly these bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        if bytes.is_empty() { Self::empty() } else { Self(Kind::Full(bytes)) }
+        if bytes.is_empty() { Self::empty() } else { Self(BodyKind::Full(bytes)) }
     }
 
     /// A body that is produced elsewhere.
@@ -93,7 +93,7 @@ impl Body {
     where
         B: HttpBody<Data = Bytes, Error = BodyError> + Send + 'static,
     {
-        Self(Kind::Boxed(Box::pin(body)))
+        Self(BodyKind::Boxed(Box::pin(body)))
     }
 
     /// The body of a client's request, and a counter of the bytes that are read from it.
@@ -115,16 +115,16 @@ impl Body {
 
     /// True if the whole body is in memory.
     pub fn is_full(&self) -> bool {
-        matches!(self.0, Kind::Empty | Kind::Full(_))
+        matches!(self.0, BodyKind::Empty | BodyKind::Full(_))
     }
 
     /// A copy of the body, if all of it is in memory. The bytes are shared, not copied. `None` for
     /// a body that is still arriving, which can be read once only.
     pub fn copy(&self) -> Option<Self> {
         match &self.0 {
-            Kind::Empty => Some(Self(Kind::Empty)),
-            Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
-            Kind::Incoming(_) | Kind::Boxed(_) => None,
+            BodyKind::Empty => Some(Self(BodyKind::Empty)),
+            BodyKind::Full(bytes) => Some(Self(BodyKind::Full(bytes.clone()))),
+            BodyKind::Incoming(_) | BodyKind::Boxed(_) => None,
         }
     }
 
@@ -134,8 +134,8 @@ impl Body {
     #[must_use]
     pub fn limited(self, limit: u64) -> Self {
         match self.0 {
-            Kind::Empty => self,
-            _ => Self::boxed(Limited { body: self, limit, left: limit }),
+            BodyKind::Empty => self,
+            _ => Self::boxed(LimitedBody { body: self, limit, left: limit }),
         }
     }
 
@@ -150,8 +150,8 @@ impl Body {
     #[must_use]
     pub fn paced(self, limit: Duration, least: Option<LeastRate>) -> Self {
         match self.0 {
-            Kind::Empty | Kind::Full(_) => self,
-            _ => Self::boxed(Timed::new(self, limit, least)),
+            BodyKind::Empty | BodyKind::Full(_) => self,
+            _ => Self::boxed(TimedBody::new(self, limit, least)),
         }
     }
 
@@ -162,8 +162,8 @@ impl Body {
     /// # Errors
     ///
     /// The error of the body itself.
-    pub async fn keep_within(self, room: HeldBytes) -> Result<Self, BodyError> {
-        kept::keep(self, room).await
+    pub async fn keep_within(self, room: ReservedBytes) -> Result<Self, BodyError> {
+        buffered::keep(self, room).await
     }
 
     /// Reads the whole body into memory.
@@ -173,7 +173,7 @@ impl Body {
     /// `TooLarge` beyond `limit` bytes, otherwise the error of the body itself.
     pub async fn read_all(self, limit: u64) -> Result<Bytes, BodyError> {
         // A body that is in memory already is not copied.
-        if let Kind::Full(bytes) = &self.0
+        if let BodyKind::Full(bytes) = &self.0
             && bytes.len() as u64 <= limit
         {
             return Ok(bytes.clone());
@@ -188,9 +188,13 @@ impl Body {
     ///
     /// `TooLarge` beyond `limit` bytes; `OverBudget` if there is no room for them; otherwise the
     /// error of the body itself.
-    pub async fn read_within(self, limit: u64, mut room: HeldBytes) -> Result<Bytes, BodyError> {
+    pub async fn read_within(
+        self,
+        limit: u64,
+        mut room: ReservedBytes,
+    ) -> Result<Bytes, BodyError> {
         let bytes = self.collect(limit, |bytes| room.grow_to(bytes)).await?;
-        Ok(Bytes::from_owner(Counted { bytes, _room: room }))
+        Ok(Bytes::from_owner(CountedBytes { bytes, _room: room }))
     }
 
     /// Reads the body into one buffer. `grow` is called with the needed capacity before memory is
@@ -238,12 +242,12 @@ const SMALLEST: usize = 256;
 
 /// Bytes together with the budget that they are counted in. Dropping the last copy of the bytes
 /// gives the budget back. `Bytes::from_owner` keeps both together.
-struct Counted {
+struct CountedBytes {
     bytes: BytesMut,
-    _room: HeldBytes,
+    _room: ReservedBytes,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -252,7 +256,7 @@ impl AsRef<[u8]> for Counted {
 impl From<Incoming> for Body {
     fn from(incoming: Incoming) -> Self {
         // An empty body is recognised here, so that it takes no further part in limits and timers.
-        if incoming.is_end_stream() { Self::empty() } else { Self(Kind::Incoming(incoming)) }
+        if incoming.is_end_stream() { Self::empty() } else { Self(BodyKind::Incoming(incoming)) }
     }
 }
 
@@ -271,45 +275,45 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Full(bytes) => {
+            BodyKind::Empty => Poll::Ready(None),
+            BodyKind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.0 = Kind::Empty;
+                self.0 = BodyKind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Kind::Incoming(incoming) => {
+            BodyKind::Incoming(incoming) => {
                 Pin::new(incoming).poll_frame(cx).map_err(BodyError::Connection)
             }
-            Kind::Boxed(body) => body.as_mut().poll_frame(cx),
+            BodyKind::Boxed(body) => body.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Empty => true,
-            Kind::Full(_) => false,
-            Kind::Incoming(incoming) => incoming.is_end_stream(),
-            Kind::Boxed(body) => body.is_end_stream(),
+            BodyKind::Empty => true,
+            BodyKind::Full(_) => false,
+            BodyKind::Incoming(incoming) => incoming.is_end_stream(),
+            BodyKind::Boxed(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Empty => SizeHint::with_exact(0),
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Incoming(incoming) => incoming.size_hint(),
-            Kind::Boxed(body) => body.size_hint(),
+            BodyKind::Empty => SizeHint::with_exact(0),
+            BodyKind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            BodyKind::Incoming(incoming) => incoming.size_hint(),
+            BodyKind::Boxed(body) => body.size_hint(),
         }
     }
 }
 
-struct Limited {
+struct LimitedBody {
     body: Body,
     limit: u64,
     left: u64,
 }
 
-impl HttpBody for Limited {
+impl HttpBody for LimitedBody {
     type Data = Bytes;
     type Error = BodyError;
 

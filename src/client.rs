@@ -15,8 +15,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::clock::Timestamp;
+use crate::format;
 use crate::secret::Digest;
-use crate::text;
 
 pub use self::certificate::{AlternativeName, CertificateFault, ClientCertificate};
 pub use self::group::{AddressGroup, address_group};
@@ -85,8 +85,8 @@ pub struct LeastRate {
 impl Client {
     /// SHA-256 of the client's certificate, if there is one and it is valid at `now`.
     pub fn certificate_print(&self, now: Timestamp) -> Option<&Digest> {
-        let held = self.certificate.as_deref().filter(|certificate| certificate.holds(now));
-        held.map(|certificate| &certificate.fingerprint)
+        let shown = self.certificate.as_deref().filter(|certificate| certificate.holds(now));
+        shown.map(|certificate| &certificate.fingerprint)
     }
 }
 
@@ -107,11 +107,13 @@ impl CertificateNames {
         let Some(name) = name else { return 0 };
         let parent = name.split_once('.').map(|(_, parent)| parent);
         let number = |wanted: &dyn Fn(&str) -> bool| {
-            self.names.iter().find(|(held, _)| wanted(held)).map(|(_, number)| *number)
+            self.names.iter().find(|(served, _)| wanted(served)).map(|(_, number)| *number)
         };
-        number(&|held| held == name)
+        number(&|served| served == name)
             .or_else(|| {
-                number(&|held| held.strip_prefix("*.").is_some_and(|held| Some(held) == parent))
+                number(&|served| {
+                    served.strip_prefix("*.").is_some_and(|served| Some(served) == parent)
+                })
             })
             .unwrap_or(0)
     }
@@ -127,7 +129,7 @@ impl AddressText {
     pub fn of(&self, address: IpAddr) -> &HeaderValue {
         self.0.get_or_init(|| {
             let mut text = Vec::with_capacity(16);
-            text::address(&mut text, address);
+            format::address(&mut text, address);
             // Invariant: digits, letters, dots and colons are always a valid field value.
             HeaderValue::from_maybe_shared(Bytes::from(text))
                 .unwrap_or(HeaderValue::from_static(""))

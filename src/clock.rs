@@ -165,16 +165,16 @@ fn millis_of(duration: Duration) -> u64 {
 /// time. It is passed to everything that needs the time without a request, such as background
 /// tasks.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Source);
+pub struct Clock(TimeSource);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum TimeSource {
     /// Holds the instant at which it was made, as zero of the monotonic clock.
     System(Instant),
     Test(TestClock),
 }
 
-impl Default for Source {
+impl Default for TimeSource {
     fn default() -> Self {
         Self::System(Instant::now())
     }
@@ -183,23 +183,23 @@ impl Default for Source {
 impl Clock {
     /// The system's wall clock.
     pub fn system() -> Self {
-        Self(Source::default())
+        Self(TimeSource::default())
     }
 
     /// A clock that stands still until its `TestClock` is moved.
     pub fn test(clock: TestClock) -> Self {
-        Self(Source::Test(clock))
+        Self(TimeSource::Test(clock))
     }
 
     /// The present time.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System(_) => {
+            TimeSource::System(_) => {
                 #[allow(clippy::disallowed_methods)] // The one place that reads the system's time.
                 let now = SystemTime::now();
                 Timestamp(millis_of(now.duration_since(UNIX_EPOCH).unwrap_or_default()))
             }
-            Source::Test(clock) => clock.now(),
+            TimeSource::Test(clock) => clock.now(),
         }
     }
 
@@ -208,8 +208,8 @@ impl Clock {
     /// clock.
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
-            Source::System(since) => since.elapsed(),
-            Source::Test(clock) => Duration::from_millis(clock.0.passed.load(Ordering::SeqCst)),
+            TimeSource::System(since) => since.elapsed(),
+            TimeSource::Test(clock) => Duration::from_millis(clock.0.passed.load(Ordering::SeqCst)),
         }
     }
 
@@ -217,14 +217,14 @@ impl Clock {
     /// than expected; if it is set back, later. Dropping the future ends the sleep.
     pub async fn sleep_until(&self, at: Timestamp) {
         match &self.0 {
-            Source::System(_) => {
+            TimeSource::System(_) => {
                 // The sleep is divided into steps, because the wall clock may be set meanwhile. A
                 // single long sleep would be as wrong as the change of the clock.
                 while let Some(left) = Some(at.since(self.now())).filter(|left| !left.is_zero()) {
                     tokio::time::sleep(left.min(LONGEST_NAP)).await;
                 }
             }
-            Source::Test(clock) => clock.reached(at).await,
+            TimeSource::Test(clock) => clock.reached(at).await,
         }
     }
 
@@ -242,10 +242,10 @@ const LONGEST_NAP: Duration = Duration::from_secs(60);
 /// same clock. Time passes only by `advance`; `set` changes what the clock shows, as an operator or
 /// NTP would.
 #[derive(Clone, Debug)]
-pub struct TestClock(Arc<Moved>);
+pub struct TestClock(Arc<TestClockState>);
 
 #[derive(Debug)]
-struct Moved {
+struct TestClockState {
     now: AtomicU64,
     /// The time that the monotonic clock counts.
     passed: AtomicU64,
@@ -256,7 +256,7 @@ impl TestClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
         let (now, passed) = (AtomicU64::new(start.0), AtomicU64::new(0));
-        Self(Arc::new(Moved { now, passed, moved: Notify::new() }))
+        Self(Arc::new(TestClockState { now, passed, moved: Notify::new() }))
     }
 
     /// The time that the clock shows.

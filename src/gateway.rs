@@ -1,15 +1,15 @@
 //! Composition: a checked configuration becomes one immutable generation.
 //!
-//! A reload builds a whole new `Generation` and swaps it in. A request loads its worker's `View` of
-//! it once, and keeps it to its end, so no request ever sees two configurations. Everything that
-//! outlives a reload (store, keys, users, streams, counters, logs) is in `Shared`, which gives each
-//! module its part.
+//! A reload builds a whole new `Generation` and swaps it in. A request loads its worker's
+//! `WorkerView` of it once, and keeps it to its end, so no request ever sees two configurations.
+//! Everything that outlives a reload (store, keys, users, streams, counters, logs) is in
+//! `SharedState`, which gives each module its part.
 
-mod ends;
 mod generation;
 mod hosts;
 mod keys;
 mod reload;
+mod route_cancellation;
 mod sources;
 mod table;
 
@@ -25,32 +25,32 @@ pub(crate) use self::keys::{key_folder, key_options, longest_access};
 use self::reload::ReloadReport;
 pub(crate) use self::reload::{Commit, ReloadError, Reloaded};
 pub(crate) use self::sources::cannot_open;
-use crate::admission::{Attempts, ByteBudget, Places};
-use crate::authn::{Accept, VerifierError};
+use crate::admission::{ByteBudget, FailedAttempts, WorkLimit};
+use crate::authn::{AcceptedKinds, VerifierError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::login::{Login, MailError, Proofs};
-use crate::routing::{AmbiguousPath, PatternError};
-use crate::runtime::{BackRoom, Worker};
-use crate::session::{SessionStore, Streams};
+use crate::login::{Login, MailError, PasswordCache};
+use crate::routing::{PathConflict, PatternError};
+use crate::runtime::{BackgroundRuntime, Worker};
+use crate::session::{OpenStreams, SessionStore};
 use crate::telemetry::audit::AuditLog;
+use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
-use crate::telemetry::observed::Observed;
-use crate::telemetry::sink::Sink;
-use crate::throttle::Limits;
+use crate::telemetry::report_only::ReportOnly;
+use crate::throttle::RouteLimits;
 use crate::token::KeyRing;
-use crate::upstream::headers::{Protected, RuleError, Rules};
-use crate::upstream::{Ends, Pool, PoolError, RouteEnd};
-use crate::users::{self, PasswordPool};
+use crate::upstream::headers::{HeaderEdits, ReservedHeaders, RuleError};
+use crate::upstream::{CancellationSources, PoolBuildError, RouteCancellation, UpstreamPool};
+use crate::users::{self, HashPool};
 
 /// A running gateway. `server` makes one; listeners, the admin interface and background tasks share
 /// it. Tests start several in one process, so nothing in it is global.
 #[derive(Debug)]
 pub(crate) struct Gateway {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedState>,
     generation: ArcSwap<Generation>,
     /// One view for each worker.
-    views: Box<[ArcSwap<View>]>,
+    views: Box<[ArcSwap<WorkerView>]>,
     /// Only one reload runs at a time, so the last one that was asked for is the one in effect.
     reloading: Mutex<()>,
     /// Notified when another configuration has come into effect.
@@ -63,31 +63,31 @@ pub(crate) struct Gateway {
 /// cache lines of its own: shared counts would move from processor to processor with every request.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct View {
-    pub(crate) shared: Arc<Shared>,
+pub(crate) struct WorkerView {
+    pub(crate) shared: Arc<SharedState>,
     pub(crate) generation: Arc<Generation>,
 }
 
 /// Everything that survives a reload. A part that depends on the configuration is changed in place.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedState {
     pub(crate) clock: Clock,
-    pub(crate) back_room: BackRoom,
+    pub(crate) background: BackgroundRuntime,
     pub(crate) workers: usize,
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) ring: Arc<KeyRing>,
-    pub(crate) ends: Arc<Ends>,
+    pub(crate) cancellations: Arc<CancellationSources>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) access: Sink,
+    pub(crate) access: LineWriter,
     pub(crate) audit: AuditLog,
-    pub(crate) observed: Arc<Observed>,
+    pub(crate) observed: Arc<ReportOnly>,
     pub(crate) draining: AtomicBool,
-    pub(crate) hashing: Arc<PasswordPool>,
-    pub(crate) proofs: Arc<Proofs>,
+    pub(crate) hashing: Arc<HashPool>,
+    pub(crate) password_cache: Arc<PasswordCache>,
     /// Recent failures of addresses with passwords and codes.
-    pub(crate) attempts: Arc<Attempts>,
+    pub(crate) attempts: Arc<FailedAttempts>,
     /// Places for refusals that are delayed during a flood.
-    pub(crate) held_back: Places,
+    pub(crate) held_back: WorkLimit,
     /// The budget for request bodies in memory.
     pub(crate) bodies: ByteBudget,
 }
@@ -104,34 +104,34 @@ pub(crate) struct LoginEndpoint {
 
 /// A `[[route]]` that is ready to serve: names are resolved, and rules are compiled.
 #[derive(Debug)]
-pub(crate) struct Route {
+pub(crate) struct ServedRoute {
     pub(crate) name: Arc<str>,
-    pub(crate) config: config::Route,
-    pub(crate) action: Action,
-    pub(crate) protected: Arc<Protected>,
-    pub(crate) request_rules: Rules,
-    pub(crate) response_rules: Rules,
-    pub(crate) accept: Accept,
-    pub(crate) limits: Limits,
-    pub(crate) mirror: Option<Arc<Mirror>>,
+    pub(crate) config: config::RouteSettings,
+    pub(crate) action: RouteTarget,
+    pub(crate) protected: Arc<ReservedHeaders>,
+    pub(crate) request_rules: HeaderEdits,
+    pub(crate) response_rules: HeaderEdits,
+    pub(crate) accept: AcceptedKinds,
+    pub(crate) limits: RouteLimits,
+    pub(crate) mirror: Option<Arc<RouteMirror>>,
     pub(crate) metrics: Arc<RouteMetrics>,
     /// Announced when a reload removes the route or changes its rule, so that open streams end.
-    pub(crate) end: Arc<RouteEnd>,
+    pub(crate) end: Arc<RouteCancellation>,
 }
 
 /// The action of a route for a permitted request.
 #[derive(Debug)]
-pub(crate) enum Action {
-    Forward(Arc<Pool>),
-    Redirect(config::Redirect),
-    Respond(config::Respond),
+pub(crate) enum RouteTarget {
+    Forward(Arc<UpstreamPool>),
+    Redirect(config::RedirectAction),
+    Respond(config::RespondAction),
 }
 
 /// The mirror of a route: an upstream that gets copies of its requests.
 #[derive(Debug)]
-pub(crate) struct Mirror {
-    pub(crate) config: config::Mirror,
-    pub(crate) pool: Arc<Pool>,
+pub(crate) struct RouteMirror {
+    pub(crate) config: config::MirrorSettings,
+    pub(crate) pool: Arc<UpstreamPool>,
     /// A place for each copy that may be in progress at the same time.
     pub(crate) places: Arc<Semaphore>,
 }
@@ -145,7 +145,7 @@ pub enum BuildError {
     Verifier(#[from] VerifierError),
 
     #[error(transparent)]
-    Pool(#[from] PoolError),
+    Pool(#[from] PoolBuildError),
 
     #[error("route `{route}`")]
     Rules {
@@ -168,7 +168,7 @@ pub enum BuildError {
     Users {
         name: String,
         #[source]
-        source: users::OpenError,
+        source: users::SourceOpenError,
     },
 
     #[error("route `{route}` names an upstream that is not there")]
@@ -181,7 +181,7 @@ pub enum BuildError {
     Ambiguous {
         route: String,
         #[source]
-        source: AmbiguousPath,
+        source: PathConflict,
     },
 }
 
@@ -193,14 +193,14 @@ impl From<MailError> for BuildError {
 
 impl Gateway {
     /// Puts the first configuration to work. The error names the section at fault.
-    pub(crate) fn new(shared: Shared, config: Config) -> Result<Self, BuildError> {
+    pub(crate) fn new(shared: SharedState, config: Config) -> Result<Self, BuildError> {
         let shared = Arc::new(shared);
         let generation = Arc::new(Generation::build(&shared, config, None)?);
         // Entries are stored before anything is served: a stream that is not in the list would be
         // ended at once.
-        shared.ends.entries.store(Arc::new(generation.credentials().collect()));
+        shared.cancellations.entries.store(Arc::new(generation.credentials().collect()));
         shared.metrics.reload(true, shared.clock.now());
-        let view = || ArcSwap::from_pointee(View::new(&shared, &generation));
+        let view = || ArcSwap::from_pointee(WorkerView::new(&shared, &generation));
         Ok(Self {
             views: (0..shared.workers.max(1)).map(|_| view()).collect(),
             generation: ArcSwap::new(generation),
@@ -212,11 +212,11 @@ impl Gateway {
     }
 
     /// The view of a request of `worker`, to be kept from its beginning to its end.
-    pub(crate) fn view(&self, worker: &Worker) -> Arc<View> {
+    pub(crate) fn view(&self, worker: &Worker) -> Arc<WorkerView> {
         match self.views.get(worker.index) {
             Some(view) => view.load_full(),
             // Not reached, since there is a view for each worker. A new view is right all the same.
-            None => Arc::new(View::new(&self.shared, &self.generation())),
+            None => Arc::new(WorkerView::new(&self.shared, &self.generation())),
         }
     }
 
@@ -226,16 +226,20 @@ impl Gateway {
     }
 }
 
-impl View {
-    fn new(shared: &Arc<Shared>, generation: &Arc<Generation>) -> Self {
+impl WorkerView {
+    fn new(shared: &Arc<SharedState>, generation: &Arc<Generation>) -> Self {
         Self { shared: shared.clone(), generation: generation.clone() }
     }
 }
 
 /// The place where ends of streams are announced. It shares the store's revocations; with a list of
 /// its own, a stream could outlive a revocation. It is shared by all generations.
-pub(crate) fn ends(store: &Arc<dyn SessionStore>, streams: Streams, clock: &Clock) -> Arc<Ends> {
-    Arc::new(Ends {
+pub(crate) fn cancellations(
+    store: &Arc<dyn SessionStore>,
+    streams: OpenStreams,
+    clock: &Clock,
+) -> Arc<CancellationSources> {
+    Arc::new(CancellationSources {
         streams,
         revocations: store.revocations().clone(),
         entries: ArcSwap::default(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::text;
+use crate::format;
 
 /// The permanent id of a person or a service. Invariant: no two sources or issuers have the same
 /// one, except sources that the operator has declared to share their users.
@@ -152,7 +152,7 @@ impl Subject {
         // The issuer's length comes first. Otherwise a character could move from the issuer to
         // `sub`, and two people would have one subject.
         let mut name = Vec::with_capacity(issuer.len() + sub.len() + 8);
-        text::decimal(&mut name, issuer.len() as u64);
+        format::decimal(&mut name, issuer.len() as u64);
         for part in [":", issuer, sub] {
             name.extend_from_slice(part.as_bytes());
         }

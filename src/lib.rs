@@ -9,14 +9,14 @@
 //!        health, redirect, 421, JWKS  small answers of our own
 //!        RouteTable::find             Login | LoginOr | Route | WrongMethod | Odd | NoRoute
 //!        Login:  Exchange::login      takes a place, reads the body, then in the back room:
-//!                  Login::handle      dialect::serve::read, Users::check, SessionStore::put,
+//!                  Login::handle      dialect::serve::read, UserSources::check, SessionStore::put,
 //!                                     token::access_token, dialect::serve::render
 //!        Route:  Exchange::route      maintenance, Limits::admit (client, route),
 //!                                     headers::strip_inbound
 //!                  decide             Presented::extract, Verifier::verify (tokens), ApiKeys,
-//!                                     Certificates, Services::prove_basic,
+//!                                     Certificates, LoginServices::prove_basic,
 //!                                     Limits::admit (subject, session), authz::permit
-//!                    a token that needs a remote check: verified in the back room (Verifier::prove)
+//!                    a token that needs a remote check: verified in the back room (Verifier::verify_with_lookup)
 //!                  a redirect or a fixed answer, where the route says so; else
 //!                  forward            headers::remove_credentials, set_forwarded, vouch (fields, or
 //!                                     a token for the upstream), the route's rules, a copy to the
@@ -47,7 +47,7 @@
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
-//! | ground | `runtime`, `admission`, `body`, `client`, `dn`, `gather`, `host`, `identity`, `secret`, `clock`, `algorithm`, `trust`, `json`, `spread`, `text` |
+//! | ground | `runtime`, `admission`, `body`, `client`, `distinguished_name`, `coalesce`, `authority`, `identity`, `secret`, `clock`, `algorithm`, `tls_roots`, `strict_json`, `spread`, `format` |
 //!
 //! # What holds
 //!
@@ -59,9 +59,10 @@
 //! - **Bounds** come before work: `admission` decides how much of each expensive resource one client
 //!   may use. Nothing is hashed, looked up, asked, mailed or kept in memory that it has not admitted.
 //! - **State.** A request loads its worker's view of the generation once. State that survives a reload
-//!   is in `gateway::Shared`, or is handed on by the last generation (connections to upstreams, counts
-//!   of rate limits, keys and verdicts of issuers) if its configuration is the same. State that
-//!   survives a restart is behind `SessionStore`, and was written before it was answered.
+//!   is in `gateway::SharedState`, or is handed on by the last generation (connections to
+//!   upstreams, counts of rate limits, keys and verdicts of issuers) if its configuration is the
+//!   same. State that survives a restart is behind `SessionStore`, and was written before it was
+//!   answered.
 //! - **Seams.** Two traits, `UserSource` and `SessionStore`, each with a contract and one
 //!   test of it that implementations plug into. A dialect is data, everything else is a plain type.
 //! - **Failure.** Not knowing is not a refusal: if a fact cannot be found out, the answer is 503. A
@@ -73,20 +74,20 @@ pub mod admission;
 pub mod algorithm;
 mod answer;
 pub mod authn;
+pub mod authority;
 pub mod authz;
 pub mod body;
 pub mod cli;
 pub mod client;
 pub mod clock;
+mod coalesce;
 pub mod config;
 pub mod database;
 pub mod dialect;
-pub mod dn;
+pub mod distinguished_name;
+mod format;
 mod gateway;
-mod gather;
-pub mod host;
 pub mod identity;
-mod json;
 pub mod listener;
 mod login;
 pub mod outbound;
@@ -98,10 +99,10 @@ pub mod secret;
 pub mod server;
 pub mod session;
 mod spread;
+mod strict_json;
 pub mod telemetry;
-mod text;
 pub mod throttle;
+pub mod tls_roots;
 pub mod token;
-pub mod trust;
 pub mod upstream;
 pub mod users;

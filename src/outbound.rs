@@ -18,8 +18,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-use crate::text::error_chain;
-use crate::trust::{self, TrustError};
+use crate::format::error_chain;
+use crate::tls_roots::{self, TrustError};
 
 /// The default for the time of one call: longer than a healthy provider needs, and shorter than
 /// clients wait.
@@ -52,7 +52,7 @@ impl Default for OutboundOptions {
 
 /// A client for the gateway's calls to one party.
 #[derive(Debug)]
-pub struct Outbound {
+pub struct OutboundClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// The connector of the client; boxed, since it is seldom used by itself.
     connector: Box<HttpsConnector<HttpConnector>>,
@@ -63,13 +63,13 @@ pub struct Outbound {
 
 /// An answer, read completely.
 #[derive(Clone, Debug)]
-pub struct Fetched {
+pub struct OutboundResponse {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Fetched {
+impl OutboundResponse {
     /// True for a status from 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -100,13 +100,13 @@ impl OutboundError {
     }
 }
 
-impl Outbound {
+impl OutboundClient {
     /// A client that trusts the CA in `options`.
     ///
     /// # Errors
     /// If no certificate authority could be loaded.
     pub fn new(options: &OutboundOptions) -> Result<Self, TrustError> {
-        let tls = trust::client_config(options.ca.as_deref())?;
+        let tls = tls_roots::client_config(options.ca.as_deref())?;
         let mut tcp = HttpConnector::new();
         // The connector is used for https as well, where the TLS layer is above it.
         tcp.enforce_http(false);
@@ -135,7 +135,7 @@ impl Outbound {
     ///
     /// If there is no answer in time and within the bounds.
     /// When there is none, in time and within its bounds.
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Fetched, OutboundError> {
+    pub async fn send(&self, request: Request<Bytes>) -> Result<OutboundResponse, OutboundError> {
         let host = host(request.uri());
         let called = tokio::time::timeout(self.timeout, self.call(request.map(Full::new), &host));
         called.await.unwrap_or_else(|_| Err(OutboundError::Slow { host, limit: self.timeout }))
@@ -145,7 +145,7 @@ impl Outbound {
     ///
     /// # Errors
     /// See `send`.
-    pub async fn get(&self, uri: &Uri) -> Result<Fetched, OutboundError> {
+    pub async fn get(&self, uri: &Uri) -> Result<OutboundResponse, OutboundError> {
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = uri.clone();
         self.send(request).await
@@ -173,7 +173,7 @@ impl Outbound {
         &self,
         request: Request<Full<Bytes>>,
         host: &str,
-    ) -> Result<Fetched, OutboundError> {
+    ) -> Result<OutboundResponse, OutboundError> {
         let failed = |source| OutboundError::Call { host: host.to_owned(), source };
         // A place is awaited within the time of the call. A slow party thus holds up at most
         // `parallel` calls, and the others fail in time instead of piling up. The error then names
@@ -191,7 +191,11 @@ impl Outbound {
                 failed(error)
             }
         })?;
-        Ok(Fetched { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+        Ok(OutboundResponse {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: body.to_bytes(),
+        })
     }
 }
 

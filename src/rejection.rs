@@ -14,13 +14,13 @@ use std::time::Duration;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use crate::admission::{NoPlace, OverBudget};
-use crate::authn::Refusal;
+use crate::admission::{OverBudget, WorkLimitError};
+use crate::authn::TokenError;
 use crate::body::{Body, BodyError, Response};
 use crate::clock::Timestamp;
-use crate::dialect::{Answer, ErrorFacts, ErrorForm, Reason};
+use crate::dialect::{ErrorFormat, ErrorValues, LocalResponse, Reason};
 use crate::routing::TargetError;
-use crate::throttle::Told;
+use crate::throttle::RateLimitHeaders;
 
 /// The reason why the gateway answers itself, with all that the answer needs. Handlers return it as
 /// their error, so that every early end takes the same way out.
@@ -37,10 +37,10 @@ pub(crate) struct Rejection {
     /// The scopes that the route requires, if they were missing (RFC 6750, section 3.1).
     pub(crate) scope: Option<Box<str>>,
     /// The state of the route's rate limits, if one of them is the reason.
-    pub(crate) limits: Option<Box<Told>>,
+    pub(crate) limits: Option<Box<RateLimitHeaders>>,
     /// A form that goes before the route's: that of an endpoint. Endpoints of a login have their
     /// own errors.
-    pub(crate) form: Option<Arc<ErrorForm>>,
+    pub(crate) form: Option<Arc<ErrorFormat>>,
     /// The connection cannot be used for further requests.
     pub(crate) close: bool,
 }
@@ -103,7 +103,7 @@ impl Rejection {
             headers.insert(header::RETRY_AFTER, number(u64::try_from(seconds).unwrap_or(u64::MAX)));
         }
         if let Some(limits) = &self.limits {
-            limits.tell(headers);
+            limits.write_to(headers);
         }
         // HTTP/2 has no such field (RFC 9113, section 8.2.2), and there a faulty request ends its
         // stream only.
@@ -117,7 +117,7 @@ impl Rejection {
     /// may have a challenge of its own; else the one of RFC 6750 is added where it belongs.
     fn in_form(&self, context: &RejectionContext<'_>) -> Response {
         let form = self.form.as_ref().unwrap_or(context.form);
-        let answer = form.render(&ErrorFacts {
+        let answer = form.render(&ErrorValues {
             reason: self.reason,
             path: context.path,
             request_id: context.request_id,
@@ -167,7 +167,7 @@ impl Rejection {
 /// answer is made at once.
 #[derive(Debug)]
 pub(crate) struct RejectionContext<'a> {
-    pub(crate) form: &'a Arc<ErrorForm>,
+    pub(crate) form: &'a Arc<ErrorFormat>,
     /// The content type of the client's messages, if it calls a route by gRPC.
     pub(crate) grpc: Option<&'a HeaderValue>,
     pub(crate) realm: &'a str,
@@ -178,7 +178,7 @@ pub(crate) struct RejectionContext<'a> {
 }
 
 /// Turns an answer of the gateway into a response.
-pub(crate) fn respond(answer: Answer) -> Response {
+pub(crate) fn respond(answer: LocalResponse) -> Response {
     let mut response = Response::new(Body::full(answer.body));
     *response.status_mut() = answer.status;
     response.headers_mut().extend(answer.headers);
@@ -215,8 +215,8 @@ impl From<TargetError> for Rejection {
     }
 }
 
-impl From<Refusal> for Rejection {
-    fn from(refusal: Refusal) -> Self {
+impl From<TokenError> for Rejection {
+    fn from(refusal: TokenError) -> Self {
         Self::new(refusal.reason).because(refusal.cause)
     }
 }
@@ -246,13 +246,13 @@ impl From<BodyError> for Rejection {
     }
 }
 
-impl From<NoPlace> for Rejection {
+impl From<WorkLimitError> for Rejection {
     /// If the client has used up its own share, it is told so. If all places are taken, it is not
     /// the client's fault. Both answers ask the client to come back in a second.
-    fn from(none: NoPlace) -> Self {
+    fn from(none: WorkLimitError) -> Self {
         let reason = match none {
-            NoPlace::Share { .. } => Reason::TooManyAttempts,
-            NoPlace::Full { .. } => Reason::Unavailable,
+            WorkLimitError::Share { .. } => Reason::TooManyAttempts,
+            WorkLimitError::Full { .. } => Reason::Unavailable,
         };
         Self::new(reason).because(none.to_string()).retry_after(Duration::from_secs(1))
     }

@@ -1,11 +1,12 @@
-//! The threads of a gateway: workers that serve requests, and the background runtime (`BackRoom`)
-//! for everything that may take long.
+//! The threads of a gateway: workers that serve requests, and the background runtime
+//! (`BackgroundRuntime`) for everything that may take long.
 //!
 //! A worker is one thread with a single-threaded runtime of its own. It accepts, speaks TLS and
 //! HTTP, verifies and forwards, and never blocks. Hashing, stores, mail, health checks and the
 //! admin listener run on the background runtime, so that they cannot hold up a proxied request. A
-//! worker asks for such work with `BackRoom::reserve` and `carry_out`: each kind of work has a
-//! bounded number of places, and each client a share of them. No other module spawns tasks.
+//! worker asks for such work with `BackgroundRuntime::reserve` and `run_reserved`: each kind of
+//! work has a bounded number of places, and each client a share of them. No other module spawns
+//! tasks.
 
 use std::future::Future;
 use std::io;
@@ -20,8 +21,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::{NoPlace, Place, Places};
-use crate::secret::Randomness;
+use crate::admission::{WorkLimit, WorkLimitError, WorkPermit};
+use crate::secret::RandomPool;
 
 /// One worker thread, as its connections see it.
 #[derive(Debug)]
@@ -33,9 +34,9 @@ pub struct Worker {
     /// The number of connections that this worker serves at present.
     pub connections: AtomicUsize,
     /// The source of random numbers for the requests of this worker.
-    pub randomness: Randomness,
+    pub randomness: RandomPool,
     /// A heartbeat: it rises at least once a second while the worker's runtime makes progress.
-    beats: AtomicUsize,
+    heartbeats: AtomicUsize,
 }
 
 impl Worker {
@@ -57,8 +58,8 @@ impl Worker {
     }
 
     /// The heartbeat of the worker, which counts up.
-    pub fn beats(&self) -> usize {
-        self.beats.load(Ordering::Relaxed)
+    pub fn heartbeats(&self) -> usize {
+        self.heartbeats.load(Ordering::Relaxed)
     }
 
     /// The number of tasks that have not ended yet.
@@ -70,14 +71,14 @@ impl Worker {
 /// The kinds of work for the background runtime. Each kind has places of its own, so that a flood
 /// of one kind cannot stop another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
+pub enum WorkKind {
     /// A step of a login that verifies a password or a code: reading users, hashing, mail.
     Password,
     /// A step that needs only a token of the gateway and the store. It never waits for passwords to
     /// be hashed.
     Token,
     /// A question to the issuer of a credential.
-    Inquiry,
+    Lookup,
     /// Work that the gateway itself needs to call an upstream: a signature, or a login there. Only
     /// requests that were let in ask for it.
     Calling,
@@ -95,58 +96,62 @@ const ADMIN_LIMIT: usize = 64;
 
 /// The places of every kind of work.
 #[derive(Debug)]
-struct AllPlaces {
-    password: Places,
-    token: Places,
-    inquiry: Places,
-    calling: Places,
-    admin: Places,
+struct AllWorkLimits {
+    password: WorkLimit,
+    token: WorkLimit,
+    lookup: WorkLimit,
+    calling: WorkLimit,
+    admin: WorkLimit,
 }
 
-impl AllPlaces {
+impl AllWorkLimits {
     fn new() -> Self {
         Self {
-            password: Places::new(LOGIN_LIMIT),
-            token: Places::new(LOGIN_LIMIT),
-            inquiry: Places::new(WAITING_LIMIT),
-            calling: Places::new(WAITING_LIMIT),
-            admin: Places::new(ADMIN_LIMIT),
+            password: WorkLimit::new(LOGIN_LIMIT),
+            token: WorkLimit::new(LOGIN_LIMIT),
+            lookup: WorkLimit::new(WAITING_LIMIT),
+            calling: WorkLimit::new(WAITING_LIMIT),
+            admin: WorkLimit::new(ADMIN_LIMIT),
         }
     }
 
-    fn of(&self, kind: Work) -> &Places {
+    fn of(&self, kind: WorkKind) -> &WorkLimit {
         match kind {
-            Work::Password => &self.password,
-            Work::Token => &self.token,
-            Work::Inquiry => &self.inquiry,
-            Work::Calling => &self.calling,
-            Work::Admin => &self.admin,
+            WorkKind::Password => &self.password,
+            WorkKind::Token => &self.token,
+            WorkKind::Lookup => &self.lookup,
+            WorkKind::Calling => &self.calling,
+            WorkKind::Admin => &self.admin,
         }
     }
 }
 
 /// A handle to the background runtime, for everything that is not on the path of every request.
 #[derive(Clone, Debug)]
-pub struct BackRoom {
+pub struct BackgroundRuntime {
     handle: Handle,
-    /// The work that `ask` and `carry_out` have started: a drain waits for it.
-    asked: TaskTracker,
-    places: Arc<AllPlaces>,
+    /// The work that `run` and `run_reserved` have started: a drain waits for it.
+    tracked: TaskTracker,
+    limits: Arc<AllWorkLimits>,
 }
 
-impl BackRoom {
-    /// Reserves a place for work that `origin` asks for. The work is then run with `carry_out`.
+impl BackgroundRuntime {
+    /// Reserves a place for work that `origin` asks for. The work is then run with `run_reserved`.
     ///
     /// # Errors
     /// If there is no place of this kind, or `origin` has used up its share. The error comes at
     /// once; nothing is queued.
-    pub fn reserve(&self, kind: Work, origin: Option<IpAddr>) -> Result<Place, NoPlace> {
-        self.places.of(kind).take(origin)
+    pub fn reserve(
+        &self,
+        kind: WorkKind,
+        origin: Option<IpAddr>,
+    ) -> Result<WorkPermit, WorkLimitError> {
+        self.limits.of(kind).take(origin)
     }
 
     /// Runs `work`, for which a place was reserved, and awaits its answer. The work is completed
     /// even if the caller goes away: a half-made session would help nobody. `None` if it panicked.
-    pub async fn carry_out<T, F>(&self, place: Place, work: F) -> Option<T>
+    pub async fn run_reserved<T, F>(&self, place: WorkPermit, work: F) -> Option<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -158,7 +163,7 @@ impl BackRoom {
     ///
     /// # Errors
     /// See `reserve`.
-    pub async fn ask<T, F>(&self, kind: Work, work: F) -> Result<Option<T>, NoPlace>
+    pub async fn run<T, F>(&self, kind: WorkKind, work: F) -> Result<Option<T>, WorkLimitError>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -171,7 +176,7 @@ impl BackRoom {
 
     /// Starts the work. This is no `async fn`: its future would contain the work once more, and be
     /// as large again.
-    fn start<T, F>(&self, place: Place, work: F) -> JoinHandle<T>
+    fn start<T, F>(&self, place: WorkPermit, work: F) -> JoinHandle<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -183,7 +188,7 @@ impl BackRoom {
             let _place = place;
             work.await
         };
-        self.handle.spawn(self.asked.track_future(work))
+        self.handle.spawn(self.tracked.track_future(work))
     }
 
     /// Runs a task that outlives any request. The task has to end when the gateway drains.
@@ -214,19 +219,19 @@ impl BackRoom {
 
 /// All threads of one gateway. Dropping it stops them without waiting.
 #[derive(Debug)]
-pub struct Threads {
+pub struct GatewayThreads {
     workers: Vec<Arc<Worker>>,
     joins: Vec<thread::JoinHandle<()>>,
     stop: CancellationToken,
     /// Cancelled when a worker's thread ends although nobody asked it to.
     lost: CancellationToken,
-    back_room: BackRoom,
+    background: BackgroundRuntime,
     runtime: Option<Runtime>,
 }
 
 const BEAT: Duration = Duration::from_secs(1);
 
-impl Threads {
+impl GatewayThreads {
     /// Starts `workers` worker threads, and a background runtime with `back_room_threads` threads.
     ///
     /// # Errors
@@ -237,17 +242,17 @@ impl Threads {
             .thread_name("back-room")
             .enable_all()
             .build()?;
-        let back_room = BackRoom {
+        let background = BackgroundRuntime {
             handle: runtime.handle().clone(),
-            asked: TaskTracker::new(),
-            places: Arc::new(AllPlaces::new()),
+            tracked: TaskTracker::new(),
+            limits: Arc::new(AllWorkLimits::new()),
         };
         let mut threads = Self {
             workers: Vec::new(),
             joins: Vec::new(),
             stop: CancellationToken::new(),
             lost: CancellationToken::new(),
-            back_room,
+            background,
             runtime: Some(runtime),
         };
         for index in 0..workers.max(1) {
@@ -265,8 +270,8 @@ impl Threads {
             handle: runtime.handle().clone(),
             tasks: TaskTracker::new(),
             connections: AtomicUsize::new(0),
-            randomness: Randomness::default(),
-            beats: AtomicUsize::new(0),
+            randomness: RandomPool::default(),
+            heartbeats: AtomicUsize::new(0),
         });
         let (stop, lost, beating) = (self.stop.clone(), self.lost.clone(), worker.clone());
         let join = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
@@ -275,7 +280,7 @@ impl Threads {
             let lost = lost.drop_guard();
             runtime.block_on(async {
                 while stop.run_until_cancelled(tokio::time::sleep(BEAT)).await.is_some() {
-                    beating.beats.fetch_add(1, Ordering::Relaxed);
+                    beating.heartbeats.fetch_add(1, Ordering::Relaxed);
                 }
             });
             lost.disarm();
@@ -293,8 +298,8 @@ impl Threads {
     }
 
     /// The background runtime.
-    pub fn back_room(&self) -> &BackRoom {
-        &self.back_room
+    pub fn background(&self) -> &BackgroundRuntime {
+        &self.background
     }
 
     /// Returns when a worker's thread has ended without being asked to.
@@ -312,8 +317,8 @@ impl Threads {
             worker.tasks.wait().await;
         }
         // This comes after the workers, because their tasks may still ask for work until they end.
-        self.back_room.asked.close();
-        self.back_room.asked.wait().await;
+        self.background.tracked.close();
+        self.background.tracked.wait().await;
     }
 
     /// Ends the workers, whatever they are doing, and then the background runtime within `limit`.
@@ -336,7 +341,7 @@ impl Threads {
     }
 }
 
-impl Drop for Threads {
+impl Drop for GatewayThreads {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(runtime) = self.runtime.take() {
@@ -351,40 +356,41 @@ mod tests {
 
     #[test]
     fn callers_who_leave_do_not_make_room_for_more_work() {
-        let threads = Threads::start(1, 1).unwrap();
-        let back_room = threads.back_room().clone();
+        let threads = GatewayThreads::start(1, 1).unwrap();
+        let background = threads.background().clone();
         let release = CancellationToken::new();
 
-        threads.back_room().handle().block_on(async {
+        threads.background().handle().block_on(async {
             for _ in 0..ADMIN_LIMIT {
                 let waiting = release.clone();
-                let asked = back_room.ask(Work::Admin, async move { waiting.cancelled().await });
+                let tracked =
+                    background.run(WorkKind::Admin, async move { waiting.cancelled().await });
                 // Polled once, then the caller leaves.
-                assert!(tokio::time::timeout(Duration::ZERO, asked).await.is_err());
+                assert!(tokio::time::timeout(Duration::ZERO, tracked).await.is_err());
             }
 
-            assert!(back_room.ask(Work::Admin, async {}).await.is_err());
+            assert!(background.run(WorkKind::Admin, async {}).await.is_err());
 
             release.cancel();
             threads.idle().await;
-            assert!(back_room.ask(Work::Admin, async {}).await.is_ok());
+            assert!(background.run(WorkKind::Admin, async {}).await.is_ok());
         });
     }
 
     #[test]
     fn one_kind_of_work_does_not_take_the_places_of_another() {
-        let places = AllPlaces::new();
+        let limits = AllWorkLimits::new();
         let one: Option<IpAddr> = "192.0.2.1".parse().ok();
-        let kinds = [Work::Password, Work::Token, Work::Inquiry, Work::Calling];
+        let kinds = [WorkKind::Password, WorkKind::Token, WorkKind::Lookup, WorkKind::Calling];
         for full in kinds {
             let mut held = Vec::new();
-            while let Ok(place) = places.of(full).take(None) {
+            while let Ok(place) = limits.of(full).take(None) {
                 held.push(place);
             }
 
             for kind in kinds {
                 assert_eq!(
-                    places.of(kind).take(one).is_ok(),
+                    limits.of(kind).take(one).is_ok(),
                     kind != full,
                     "{kind:?} and {full:?}"
                 );

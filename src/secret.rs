@@ -137,7 +137,7 @@ impl fmt::Debug for Digest {
 }
 
 /// `N` bytes from the cryptographic random generator. Keys, salts, ids of tokens and one-time codes
-/// come from here and from nowhere else; a caller that needs few bytes often uses `Randomness`.
+/// come from here and from nowhere else; a caller that needs few bytes often uses `RandomPool`.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // Invariant: this never fails, because the library itself ends the process if the system has no
@@ -152,26 +152,26 @@ pub fn random<const N: usize>() -> [u8; N] {
 /// hundred times more than the bytes themselves. Invariant: each byte is given out once. Workers
 /// have one each, so they do not wait for each other.
 #[derive(Debug)]
-pub struct Randomness(Mutex<Stock>);
+pub struct RandomPool(Mutex<RandomBuffer>);
 
-struct Stock {
+struct RandomBuffer {
     bytes: [u8; 1024],
     left: usize,
 }
 
-impl fmt::Debug for Stock {
+impl fmt::Debug for RandomBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-impl Default for Randomness {
+impl Default for RandomPool {
     fn default() -> Self {
-        Self(Mutex::new(Stock { bytes: [0; 1024], left: 0 }))
+        Self(Mutex::new(RandomBuffer { bytes: [0; 1024], left: 0 }))
     }
 }
 
-impl Randomness {
+impl RandomPool {
     /// `N` unpredictable bytes that nobody else gets. It is cheap for a few bytes, which makes it
     /// fit for values needed with each request, such as request ids.
     pub fn draw<const N: usize>(&self) -> [u8; N] {
@@ -179,7 +179,7 @@ impl Randomness {
         // would get the same bytes.
         let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if stock.left < N {
-            *stock = Stock { bytes: random(), left: 1024 };
+            *stock = RandomBuffer { bytes: random(), left: 1024 };
         }
         let rest = stock.left.saturating_sub(N);
         let drawn = stock.bytes.get(rest..).and_then(|bytes| bytes.first_chunk()).copied();
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn no_random_byte_is_given_out_twice() {
-        let randomness = Randomness::default();
+        let randomness = RandomPool::default();
         let drawn: Vec<[u8; 16]> = (0..1000).map(|_| randomness.draw()).collect();
 
         let distinct: std::collections::HashSet<_> = drawn.iter().collect();

@@ -8,17 +8,17 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// The hasher for maps whose keys are evenly distributed.
-pub(crate) type Spread = BuildHasherDefault<Folded>;
+pub(crate) type FastHasher = BuildHasherDefault<WordHasher>;
 
 /// Folds the bytes of a key into one word.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Folded(u64);
+pub(crate) struct WordHasher(u64);
 
 /// The odd number next to 2^64 divided by the golden ratio. A multiplication by it carries every
 /// bit upwards.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-impl Hasher for Folded {
+impl Hasher for WordHasher {
     fn write(&mut self, bytes: &[u8]) {
         // Ids begin with the time. All words have to count, or ids that were made at the same
         // moment would collide.
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn hashes_of_digests_and_of_ids_of_one_moment_are_spread() {
         let now = crate::clock::Timestamp::from_secs(1);
-        let spread = Spread::default();
+        let spread = FastHasher::default();
         let ids = (0..1000).map(|_| spread.hash_one(SessionId::new(now)));
         let digests = (0..1000_u32).map(|n| spread.hash_one(Digest::of(&n.to_be_bytes())));
         for hashes in [ids.collect::<Vec<_>>(), digests.collect()] {

@@ -14,17 +14,18 @@ use std::time::Duration;
 
 use http::request::{Parts, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use tollhouse::authority::Authority;
 use tollhouse::client::{Client, RequestBounds, Scheme};
 use tollhouse::clock::Timestamp;
-use tollhouse::config::{HeaderRules, Value, ValuePart};
-use tollhouse::host::Authority;
+use tollhouse::config::{HeaderRules, ValuePart, ValueTemplate};
 use tollhouse::identity::{Claims, Identity, IdentityField, SessionId, Subject};
-use tollhouse::routing::{Found, Oddities, Pattern, Placement, RouteTable, Target};
-use tollhouse::secret::Randomness;
+use tollhouse::routing::{PathAnomalies, Pattern, RouteEntry, RouteMatch, RouteTable, Target};
+use tollhouse::secret::RandomPool;
+use tollhouse::telemetry::access_record::{AccessRecord, RequestOutcome};
 use tollhouse::telemetry::metrics::Metrics;
-use tollhouse::telemetry::record::{Outcome, Record};
 use tollhouse::upstream::headers::{
-    self, CredentialFields, Facts, Kept, Protected, RequestId, Rules,
+    self, CredentialFields, ForwardedCredential, HeaderEdits, HeaderFacts, RequestId,
+    ReservedHeaders,
 };
 
 /// When all of this happens.
@@ -79,12 +80,12 @@ impl Routes {
                 _ => format!("/api/v2/service{route}/{{id}}/items"),
             };
             let pattern = Pattern::parse(&path).unwrap();
-            let place = Placement {
+            let place = RouteEntry {
                 hosts: &hosts,
                 pattern: &pattern,
                 methods: &[],
-                allowed: Oddities::default(),
-                folded: false,
+                allowed: PathAnomalies::default(),
+                case_insensitive: false,
             };
             table.add_route(&place, &route).unwrap();
         }
@@ -96,7 +97,7 @@ impl Routes {
     /// The look-up.
     pub fn find(&self) -> usize {
         match self.table.find(&self.target) {
-            Found::Route(route) => *route,
+            RouteMatch::Route(route) => *route,
             other => panic!("no route: {other:?}"),
         }
     }
@@ -139,8 +140,8 @@ fn identity() -> Identity {
 /// The fields of one request on its way through: what a client may not say goes, what we say
 /// comes, and a route's own rules.
 pub struct Fields {
-    protected: Protected,
-    rules: Rules,
+    protected: ReservedHeaders,
+    rules: HeaderEdits,
     client: Client,
     identity: Identity,
     /// Made once for a token, as the verifier does it.
@@ -151,20 +152,20 @@ pub struct Fields {
 impl Fields {
     pub fn new() -> Self {
         let name = HeaderName::from_static;
-        let text = |text: &str| Value(vec![ValuePart::Text(text.to_owned())]);
+        let text = |text: &str| ValueTemplate(vec![ValuePart::Text(text.to_owned())]);
         let rules = HeaderRules {
             set: vec![
                 (
                     name("x-tenant"),
-                    Value(vec![ValuePart::Text("t-".to_owned()), ValuePart::Subject]),
+                    ValueTemplate(vec![ValuePart::Text("t-".to_owned()), ValuePart::Subject]),
                 ),
                 (name("x-gateway"), text("tollhouse")),
             ],
             remove: vec![name("x-requested-with")],
         };
-        let rules = Rules::build(&rules).unwrap();
-        let protected = Protected::new(rules.names());
-        let request_id = RequestId::new(NOW, &Randomness::default());
+        let rules = HeaderEdits::build(&rules).unwrap();
+        let protected = ReservedHeaders::new(rules.names());
+        let request_id = RequestId::new(NOW, &RandomPool::default());
         let identity = identity();
         let identity_fields = headers::identity_fields(&identity);
         Self { protected, rules, client: client(), identity, identity_fields, request_id }
@@ -173,7 +174,11 @@ impl Fields {
     /// Every step on a request's fields, in the order of the pipeline.
     pub fn pass(&self, mut head: Parts) -> HeaderMap {
         headers::strip_inbound(&mut head, &self.protected, &self.client, false);
-        headers::remove_credentials(&mut head, Kept::Nothing, CredentialFields::default());
+        headers::remove_credentials(
+            &mut head,
+            ForwardedCredential::Nothing,
+            CredentialFields::default(),
+        );
         let facts = self.facts();
         headers::set_forwarded(&mut head.headers, &facts);
         headers::set_identity(&mut head.headers, &self.identity_fields);
@@ -187,8 +192,8 @@ impl Fields {
         fields
     }
 
-    fn facts(&self) -> Facts<'_> {
-        Facts {
+    fn facts(&self) -> HeaderFacts<'_> {
+        HeaderFacts {
             client: &self.client,
             identity: Some(&self.identity),
             request_id: &self.request_id,
@@ -200,31 +205,31 @@ impl Fields {
 }
 
 /// A whole line of the access log.
-pub fn record() -> Record {
+pub fn record() -> AccessRecord {
     let identity = identity();
-    Record {
+    AccessRecord {
         method: Method::GET,
         uri: Uri::from_static("/api/v2/service7/items/7?page=2"),
         host: Authority::parse("api.example.com"),
         protocol: "1.1",
         client_address: Some(HeaderValue::from_static("127.0.0.1")),
         user_agent: Some(HeaderValue::from_static("Mozilla/5.0 (X11; Linux x86_64; rv:128.0)")),
-        request_id: Some(RequestId::new(NOW, &Randomness::default()).value().clone()),
+        request_id: Some(RequestId::new(NOW, &RandomPool::default()).value().clone()),
         route: Some(Metrics::new().route("/api/v2/")),
         subject: Some(identity.subject),
         session: identity.session,
         upstream: Some("127.0.0.1:9000".into()),
-        outcome: Outcome::Forwarded,
+        outcome: RequestOutcome::Forwarded,
         bytes_out: 12,
         status: 200,
         duration: Duration::from_micros(412),
         upstream_duration: Some(Duration::from_micros(350)),
-        ..Record::default()
+        ..AccessRecord::default()
     }
 }
 
 /// Writes it.
-pub fn write(record: &Record, line: &mut Vec<u8>) {
+pub fn write(record: &AccessRecord, line: &mut Vec<u8>) {
     line.clear();
     record.write(NOW, line);
 }

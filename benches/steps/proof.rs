@@ -11,7 +11,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
 use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
-use tollhouse::authn::{Credential, Verifier, VerifierOptions};
+use tollhouse::authn::{TokenCredential, Verifier, VerifierOptions};
 use tollhouse::config::Config;
 use tollhouse::session::Revocations;
 use tollhouse::token::{KeyRing, KeyRingOptions};
@@ -24,7 +24,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A token and everything that proves it.
 pub struct Proof {
-    credential: Credential,
+    credential: TokenCredential,
     token: String,
     remembering: Verifier,
     forgetful: Verifier,
@@ -39,7 +39,7 @@ impl Proof {
         let signing = Signing::new(algorithm);
         let header = Header { kid: None, ..Header::new(algorithm) };
         let token = jsonwebtoken::encode(&header, &claims(), &signing.signer).unwrap();
-        let credential = Credential::Bearer(token.as_str().into());
+        let credential = TokenCredential::Bearer(token.as_str().into());
         let mut validation = Validation::new(algorithm);
         validation.set_audience(&[AUDIENCE]);
         validation.set_issuer(&[ISSUER]);

@@ -59,41 +59,41 @@ pub enum AdminCommand {
     Backup { path: PathBuf },
 }
 
-type Refused = (StatusCode, String);
+type ErrorReply = (StatusCode, String);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct EmptyArgs {}
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Rotate {
+struct RotateArgs {
     algorithm: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Import {
+struct ImportArgs {
     key: String,
     algorithm: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Lift {
+struct LiftArgs {
     name: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Mint {
+struct MintRequest {
     user: String,
     login: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewTotp {
+struct NewTotpArgs {
     user: String,
     source: Option<String>,
     #[serde(default)]
@@ -102,14 +102,14 @@ struct NewTotp {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OldTotp {
+struct OldTotpArgs {
     user: String,
     source: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BackupTo {
+struct BackupArgs {
     path: PathBuf,
 }
 
@@ -122,7 +122,7 @@ impl AdminCommand {
         path: &str,
         query: Option<&str>,
         body: &[u8],
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, ErrorReply> {
         let segments = segments(path)?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         if segments.as_slice() == ["sessions"] {
@@ -142,7 +142,7 @@ impl AdminCommand {
                 Ok(Self::RevokeSession { id })
             }
             ["reload"] if post => {
-                let Nothing {} = optional(body)?.unwrap_or(Nothing {});
+                let EmptyArgs {} = optional(body)?.unwrap_or(EmptyArgs {});
                 Ok(Self::Reload)
             }
             ["status"] if get => Ok(Self::Status),
@@ -150,35 +150,35 @@ impl AdminCommand {
             ["observed"] if delete => Ok(Self::ForgetObserved),
             ["keys"] if get => Ok(Self::ListKeys),
             ["keys", "rotate"] if post => {
-                let Rotate { algorithm } = optional(body)?.unwrap_or_default();
+                let RotateArgs { algorithm } = optional(body)?.unwrap_or_default();
                 Ok(Self::RotateKeys { algorithm })
             }
             ["keys", "import"] if post => {
-                let Import { key, algorithm } = required(body)?;
+                let ImportArgs { key, algorithm } = required(body)?;
                 Ok(Self::ImportKey { key: SecretString::new(key), algorithm })
             }
             ["keys", kid] if delete => Ok(Self::RevokeKey { kid: (*kid).to_owned() }),
             ["limits", "lift"] if post => {
-                let Lift { name } = required(body)?;
+                let LiftArgs { name } = required(body)?;
                 Ok(Self::LiftLimits { name: named("name", name)? })
             }
             ["tokens"] if post => {
-                let Mint { user, login } = required(body)?;
+                let MintRequest { user, login } = required(body)?;
                 Ok(Self::MintToken { user: named("user", user)?, login: named("login", login)? })
             }
             ["totp"] if post => {
-                let NewTotp { user, source, replace } = required(body)?;
+                let NewTotpArgs { user, source, replace } = required(body)?;
                 Ok(Self::MakeTotp { user: named("user", user)?, source, replace })
             }
             ["totp", "remove"] if post => {
-                let OldTotp { user, source } = required(body)?;
+                let OldTotpArgs { user, source } = required(body)?;
                 Ok(Self::RemoveTotp { user: named("user", user)?, source })
             }
             ["api-keys"] if get => Ok(Self::ListApiKeys),
             ["api-keys", id] if delete => Ok(Self::RevokeApiKey { id: (*id).to_owned() }),
             ["users", "imported"] if get => Ok(Self::ListImported),
             ["store", "backup"] if post => {
-                let BackupTo { path } = required(body)?;
+                let BackupArgs { path } = required(body)?;
                 // The gateway's working folder is another one than the operator's, so a relative
                 // path would end up somewhere else.
                 let path = Some(path).filter(|path| path.is_absolute());
@@ -190,7 +190,7 @@ impl AdminCommand {
 }
 
 /// The commands about sessions. Ending all sessions needs an explicit `all=true`.
-fn sessions(method: &Method, query: Option<&str>) -> Result<AdminCommand, Refused> {
+fn sessions(method: &Method, query: Option<&str>) -> Result<AdminCommand, ErrorReply> {
     let (mut user, mut source, mut all) = (None, None, None);
     for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         let slot = match &*key {
@@ -220,7 +220,7 @@ fn sessions(method: &Method, query: Option<&str>) -> Result<AdminCommand, Refuse
     }
 }
 
-fn segments(path: &str) -> Result<Vec<String>, Refused> {
+fn segments(path: &str) -> Result<Vec<String>, ErrorReply> {
     let path = path.strip_prefix('/').ok_or_else(|| bad("the path does not begin with /"))?;
     // The path is split before it is decoded: an encoded slash is part of a name.
     let decoded = path.split('/').map(|part| percent_decode_str(part).decode_utf8());
@@ -228,7 +228,7 @@ fn segments(path: &str) -> Result<Vec<String>, Refused> {
     decoded.collect::<Result<_, _>>().map_err(|_| bad("the path is not UTF-8"))
 }
 
-fn required<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+fn required<T: DeserializeOwned>(body: &[u8]) -> Result<T, ErrorReply> {
     // The messages of serde could quote the body, and the body may contain a key.
     serde_json::from_slice(body).map_err(|error| {
         let what = format!("line {}, column {}", error.line(), error.column());
@@ -236,21 +236,21 @@ fn required<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     })
 }
 
-fn optional<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, Refused> {
+fn optional<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, ErrorReply> {
     if body.is_empty() { Ok(None) } else { required(body).map(Some) }
 }
 
-fn named(field: &str, value: String) -> Result<String, Refused> {
+fn named(field: &str, value: String) -> Result<String, ErrorReply> {
     if value.is_empty() { Err(bad(&format!("{field} is empty"))) } else { Ok(value) }
 }
 
-fn bad(text: &str) -> Refused {
+fn bad(text: &str) -> ErrorReply {
     (StatusCode::BAD_REQUEST, text.to_owned())
 }
 
 /// The answer to a path or method without a command: 405 if the path exists, else 404. The list
 /// repeats the paths of `parse`, because a path alone does not show its methods.
-fn unknown(segments: &[&str]) -> Refused {
+fn unknown(segments: &[&str]) -> ErrorReply {
     match segments {
         ["sessions" | "keys" | "reload" | "status" | "tokens" | "observed"]
         | ["sessions" | "keys", _]

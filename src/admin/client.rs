@@ -54,8 +54,8 @@ pub async fn call(
     path: &str,
     body: Option<Value>,
 ) -> Result<(StatusCode, Value), CallError> {
-    let asked = tokio::time::timeout(LIMIT, ask(socket, method, path, body)).await;
-    asked.unwrap_or(Err(CallError::Late))
+    let answer = tokio::time::timeout(LIMIT, ask(socket, method, path, body)).await;
+    answer.unwrap_or(Err(CallError::Late))
 }
 
 async fn ask(

@@ -9,12 +9,12 @@ use http::StatusCode;
 use http::header::{self, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::dialect::Answer;
+use crate::dialect::LocalResponse;
 
 /// The results of the checks of a gateway. They were true at one moment; a probe asks again every
 /// few seconds.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness {
+pub struct ReadinessReport {
     /// The name of each check and, if it failed, the reason.
     pub checks: Vec<(&'static str, Result<(), String>)>,
     /// Facts that are worth knowing, but no reason to send no requests. They are shown with
@@ -26,7 +26,7 @@ pub struct Readiness {
     pub upstreams: Vec<(String, Option<String>)>,
 }
 
-impl Readiness {
+impl ReadinessReport {
     /// True if every check passed.
     pub fn is_ready(&self) -> bool {
         self.checks.iter().all(|(_, found)| found.is_ok())
@@ -36,7 +36,7 @@ impl Readiness {
     /// the checks, `exclude=name` skips one, `require=name` asks for an upstream as well (404 if
     /// there is none of that name), and `format=json` gives everything to a program. A cause in the
     /// text is kept on one line.
-    pub fn answer(&self, query: Option<&str>) -> Answer {
+    pub fn answer(&self, query: Option<&str>) -> LocalResponse {
         let pairs = || form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let excluded = |name: &str| pairs().any(|(key, value)| key == "exclude" && value == name);
         let mut required = pairs().filter(|(key, _)| key == "require").map(|(_, value)| value);
@@ -93,15 +93,20 @@ impl Readiness {
         self.upstreams.iter().any(|(known, problem)| known == name && problem.is_none())
     }
 
-    fn json(&self, status: StatusCode, ready: bool, excluded: impl Fn(&str) -> bool) -> Answer {
+    fn json(
+        &self,
+        status: StatusCode,
+        ready: bool,
+        excluded: impl Fn(&str) -> bool,
+    ) -> LocalResponse {
         let checks: Map<String, Value> = self
             .checks
             .iter()
             .map(|(name, found)| {
                 let cause = found.as_ref().err();
-                let told =
+                let state =
                     json!({ "ok": found.is_ok(), "cause": cause, "excluded": excluded(name) });
-                ((*name).to_owned(), told)
+                ((*name).to_owned(), state)
             })
             .collect();
         let body = json!({ "ready": ready, "checks": checks, "notes": self.notes });
@@ -111,7 +116,7 @@ impl Readiness {
 
 /// The answer of a process that is alive. It takes no lock and reads nothing, so it fails only if
 /// the process cannot answer at all.
-pub fn live() -> Answer {
+pub fn live() -> LocalResponse {
     text(StatusCode::OK, "ok\n".to_owned())
 }
 
@@ -120,24 +125,24 @@ fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-fn text(status: StatusCode, body: String) -> Answer {
+fn text(status: StatusCode, body: String) -> LocalResponse {
     written(status, "text/plain; charset=utf-8", body)
 }
 
-fn written(status: StatusCode, kind: &'static str, body: String) -> Answer {
+fn written(status: StatusCode, kind: &'static str, body: String) -> LocalResponse {
     let headers = vec![
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Answer { status, headers, body: Bytes::from(body) }
+    LocalResponse { status, headers, body: Bytes::from(body) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn found() -> Readiness {
-        Readiness {
+    fn found() -> ReadinessReport {
+        ReadinessReport {
             checks: vec![("config", Ok(())), ("store", Err("read\nonly".to_owned()))],
             notes: vec!["a certificate expires soon".to_owned()],
             upstreams: Vec::new(),
@@ -147,7 +152,7 @@ mod tests {
     #[test]
     fn an_upstream_counts_only_for_a_probe_that_asks_for_it() {
         let down = || Some("every server of `b` fails its checks".to_owned());
-        let readiness = Readiness {
+        let readiness = ReadinessReport {
             checks: vec![("store", Ok(()))],
             notes: Vec::new(),
             upstreams: vec![("a".to_owned(), None), ("b".to_owned(), down())],
@@ -162,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_upstream_was_told_as_one_that_is_down() {
-        let readiness = Readiness {
+        let readiness = ReadinessReport {
             checks: vec![("store", Ok(()))],
             notes: Vec::new(),
             upstreams: vec![("a".to_owned(), None), ("b".to_owned(), None)],
@@ -194,16 +199,16 @@ mod tests {
     fn json_tells_the_same_to_a_program() {
         let answer = found().answer(Some("format=json&exclude=store"));
 
-        let told: Value = serde_json::from_slice(&answer.body).unwrap();
+        let state: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(answer.status, StatusCode::OK);
-        assert_eq!(told["ready"], true);
+        assert_eq!(state["ready"], true);
         assert_eq!(
-            told["checks"]["config"],
+            state["checks"]["config"],
             json!({ "ok": true, "cause": null, "excluded": false })
         );
         let store = json!({ "ok": false, "cause": "read\nonly", "excluded": true });
-        assert_eq!(told["checks"]["store"], store);
-        assert_eq!(told["notes"][0], "a certificate expires soon");
+        assert_eq!(state["checks"]["store"], store);
+        assert_eq!(state["notes"][0], "a certificate expires soon");
     }
 
     #[test]

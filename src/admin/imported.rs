@@ -4,19 +4,19 @@
 
 use serde_json::json;
 
-use super::operations::{Carried, Operations, failed};
+use super::operations::{AdminOperations, CommandResult, failed};
 
-impl Operations {
+impl AdminOperations {
     /// The counts of the store, and the total of each source that imports, as far as the source
     /// knows it. A source that cannot count its users has neither a total nor a rest.
-    pub(super) async fn list_imported(&self) -> Carried {
+    pub(super) async fn list_imported(&self) -> CommandResult {
         let shared = &self.gateway.shared;
-        let mut told = Vec::new();
+        let mut listed = Vec::new();
         let users = self.gateway.generation().services.users.clone();
         for source in users.sources().iter().filter(|source| source.imports()) {
             let counts = shared.store.account_counts(source.name()).await.map_err(failed)?;
             let total = source.total().await;
-            told.push(json!({
+            listed.push(json!({
                 "source": source.name(),
                 "known": counts.known,
                 "imported": counts.imported,
@@ -26,6 +26,6 @@ impl Operations {
                 "left": total.map(|total| total.saturating_sub(counts.imported)),
             }));
         }
-        Ok(json!({ "sources": told }))
+        Ok(json!({ "sources": listed }))
     }
 }

@@ -5,14 +5,14 @@
 
 use serde_json::json;
 
-use super::operations::{Carried, Operations, failed, unknown};
-use crate::users::{Name, canonical_account};
+use super::operations::{AdminOperations, CommandResult, failed, unknown};
+use crate::users::{LoginName, canonical_account};
 
-impl Operations {
+impl AdminOperations {
     /// Forgets the attempts that were counted for a name, in every source that knows it. If a
     /// source cannot be asked, the limits that could be found are lifted all the same, and the
     /// failure is reported.
-    pub(super) async fn lift_limits(&self, name: String) -> Carried {
+    pub(super) async fn lift_limits(&self, name: String) -> CommandResult {
         let shared = &self.gateway.shared;
         let generation = self.gateway.generation();
         let sources: Vec<String> =
@@ -23,7 +23,7 @@ impl Operations {
         // these counts are lifted.
         let mut silent = None;
         let (mut known, mut lifted) = (false, false);
-        for name in [Name::Username(name.clone()), Name::Email(name.clone())] {
+        for name in [LoginName::Username(name.clone()), LoginName::Email(name.clone())] {
             let mut accounts = vec![canonical_account(&name, None)];
             for source in sources.chunks(1) {
                 match generation.services.users.resolve(source, &name).await {

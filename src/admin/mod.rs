@@ -10,9 +10,9 @@ pub mod client;
 pub mod health;
 mod imported;
 mod limits;
-mod observed;
 mod operations;
 mod reload;
+mod report_only;
 mod serve;
 mod sessions;
 pub(crate) mod socket_access;
@@ -21,9 +21,9 @@ mod totp;
 mod upstreams;
 
 pub use self::api::AdminCommand;
-pub use self::health::Readiness;
+pub use self::health::ReadinessReport;
+pub(crate) use self::operations::AdminOperations;
 pub use self::operations::ConfigSource;
-pub(crate) use self::operations::Operations;
 pub(crate) use self::serve::{SocketDoor, TcpDoor};
 
 /// The name of the unix socket in the state folder. Commands find it through the configuration, so

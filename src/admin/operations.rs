@@ -10,26 +10,26 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::observed::observed;
 use super::reload::ProbeListener;
+use super::report_only::observed;
 use super::sessions::keys_of;
-use super::{AdminCommand, Readiness, upstreams};
+use super::{AdminCommand, ReadinessReport, upstreams};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::format::error_chain;
 use crate::gateway::Gateway;
 use crate::identity::SessionId;
-use crate::listener::{Counted, HandshakeFailure, Listening, Stats};
+use crate::listener::{ConnectionEvent, HandshakeFailure, ListenerStats, RunningListeners};
 use crate::login::Login;
-use crate::session::{EmbeddedStore, Revoke};
-use crate::telemetry::audit::{Actor, AuditEvent};
+use crate::session::{EmbeddedStore, RevocationTarget};
+use crate::telemetry::audit::{AuditActor, AuditEvent};
+use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::log_format::LogFormatSwitch;
 use crate::telemetry::metrics::Gauges;
-use crate::telemetry::sink::Sink;
-use crate::text::error_chain;
 use crate::token::{KeyEvent, KeyState};
-use crate::upstream::Condition;
-use crate::users::{Name, UserKey};
+use crate::upstream::ServerCondition;
+use crate::users::{LoginName, UserKey};
 
 /// A function that reads the configuration again.
 pub type ConfigSource = fn(&std::path::Path) -> Result<Config, String>;
@@ -37,13 +37,13 @@ pub type ConfigSource = fn(&std::path::Path) -> Result<Config, String>;
 /// The running gateway as its operators see it. A copy is made for each connection, with its
 /// operator. Everything in it is shared, so a copy costs little.
 #[derive(Clone, Debug)]
-pub(crate) struct Operations {
+pub(crate) struct AdminOperations {
     pub(crate) gateway: Arc<Gateway>,
-    pub(crate) listening: Arc<Listening>,
+    pub(crate) listening: Arc<RunningListeners>,
     pub(crate) store: Arc<EmbeddedStore>,
     pub(crate) source: Option<ConfigSource>,
     /// The sinks of the access log and of the audit log.
-    pub(crate) sinks: [Sink; 2],
+    pub(crate) sinks: [LineWriter; 2],
     pub(crate) log_format: Option<LogFormatSwitch>,
     pub(crate) probes: Arc<ProbeListener>,
     /// Cancelled together with the store. From then on the successor does the work that needs no
@@ -55,7 +55,7 @@ pub(crate) struct Operations {
 
 /// The result of a command: its answer, or a status and a sentence. The status is the one that the
 /// client of the admin socket gets. `failed` and `unknown` make the usual ones.
-pub(super) type Carried = Result<Value, (StatusCode, String)>;
+pub(super) type CommandResult = Result<Value, (StatusCode, String)>;
 
 pub(super) fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
@@ -65,11 +65,11 @@ pub(super) fn unknown(what: &str) -> (StatusCode, String) {
     (StatusCode::NOT_FOUND, format!("{what} is not known"))
 }
 
-impl Operations {
+impl AdminOperations {
     /// Carries out a command. A command that changes something is audited. The answer is a JSON
     /// object; on failure it has the member `error` with a sentence. A command that fails half-way
     /// says so, and what it has done is audited.
-    pub(crate) async fn carry_out(self: &Arc<Self>, command: AdminCommand) -> (StatusCode, Value) {
+    pub(crate) async fn execute(self: &Arc<Self>, command: AdminCommand) -> (StatusCode, Value) {
         let carried = match command {
             AdminCommand::Status => Ok(self.status()),
             AdminCommand::Observed => Ok(observed(&self.gateway.shared.observed)),
@@ -80,12 +80,12 @@ impl Operations {
             }
             AdminCommand::ListSessions { user, source } => self.list_sessions(user, source).await,
             AdminCommand::RevokeSession { id } => {
-                self.revoke(Revoke::Session(id), &id.to_string()).await
+                self.revoke(RevocationTarget::Session(id), &id.to_string()).await
             }
             AdminCommand::RevokeUser { user, source } => {
                 self.revoke_user(&user, source.as_deref()).await
             }
-            AdminCommand::RevokeAll => self.revoke(Revoke::All, "all").await,
+            AdminCommand::RevokeAll => self.revoke(RevocationTarget::All, "all").await,
             AdminCommand::Reload => self.reload_by_command().await,
             AdminCommand::ListKeys => Ok(self.keys()),
             AdminCommand::RotateKeys { algorithm } => self.rotate_keys(algorithm).await,
@@ -128,16 +128,16 @@ impl Operations {
 
     /// Ends sessions in the store, and then their streams. The streams of a single session end even
     /// if the store does not answer. The number of ended sessions is the answer.
-    pub(super) async fn revoke(&self, what: Revoke, target: &str) -> Carried {
+    pub(super) async fn revoke(&self, what: RevocationTarget, target: &str) -> CommandResult {
         let shared = &self.gateway.shared;
         let single = match &what {
-            Revoke::Session(id) => Some(*id),
+            RevocationTarget::Session(id) => Some(*id),
             _ => None,
         };
         let revoked = shared.store.revoke(what, shared.clock.now()).await;
         let ended = revoked.as_deref().unwrap_or(single.as_slice());
         for session in ended {
-            shared.ends.streams.end(*session);
+            shared.cancellations.streams.end(*session);
         }
         self.audit("revoke", target);
         let ended = revoked.map_err(failed)?;
@@ -145,7 +145,7 @@ impl Operations {
     }
 
     /// Reads the configuration again and puts it into effect.
-    async fn reload_by_command(self: &Arc<Self>) -> Carried {
+    async fn reload_by_command(self: &Arc<Self>) -> CommandResult {
         let conflict = |problem| (StatusCode::CONFLICT, problem);
         let source = self.source.ok_or_else(|| conflict("this gateway has no file".to_owned()))?;
         let operations = self.clone();
@@ -153,7 +153,7 @@ impl Operations {
         // The reload writes a line of its own, about its outcome; this line says who asked for it.
         self.audit("reload", &path.display().to_string());
         let reloading = move || operations.reload(|| source(&path));
-        let reloaded = self.gateway.shared.back_room.block_on_thread(reloading).await;
+        let reloaded = self.gateway.shared.background.block_on_thread(reloading).await;
         let reloaded = reloaded.ok_or_else(|| failed("the reload panicked"))?;
         let answer = reloaded.map(|reloaded| json!({ "waiting_for_restart": reloaded.waiting }));
         answer.map_err(|error| conflict(error_chain(&error)))
@@ -162,7 +162,7 @@ impl Operations {
     /// The public facts about each key of the ring.
     fn keys(&self) -> Value {
         let keys = self.gateway.shared.ring.list();
-        let told = keys.iter().map(|key| {
+        let listed = keys.iter().map(|key| {
             json!({
                 "kid": &*key.kid,
                 "algorithm": key.algorithm.as_str(),
@@ -175,27 +175,27 @@ impl Operations {
                 "signs_from": key.signs_from.to_string(),
             })
         });
-        json!({ "keys": told.collect::<Vec<_>>() })
+        json!({ "keys": listed.collect::<Vec<_>>() })
     }
 
-    async fn rotate_keys(&self, algorithm: Option<String>) -> Carried {
+    async fn rotate_keys(&self, algorithm: Option<String>) -> CommandResult {
         let algorithm = algorithm_of(algorithm)?;
         let (ring, now) = (self.gateway.shared.ring.clone(), self.gateway.shared.clock.now());
         self.change_keys(move || ring.rotate(algorithm, now)).await
     }
 
-    async fn revoke_key(&self, kid: String) -> Carried {
+    async fn revoke_key(&self, kid: String) -> CommandResult {
         let (ring, now) = (self.gateway.shared.ring.clone(), self.gateway.shared.clock.now());
         self.change_keys(move || ring.revoke(&kid, now)).await
     }
 
     /// Changes the key ring on a thread that may block, audits each step, and answers with the new
     /// list. Keys are written to disk, so the change must not run on a worker.
-    async fn change_keys<F>(&self, change: F) -> Carried
+    async fn change_keys<F>(&self, change: F) -> CommandResult
     where
         F: FnOnce() -> Result<Vec<KeyEvent>, crate::token::KeyError> + Send + 'static,
     {
-        let changed = self.gateway.shared.back_room.block_on_thread(change).await;
+        let changed = self.gateway.shared.background.block_on_thread(change).await;
         let changed = changed.ok_or_else(|| failed("the key ring could not be changed"))?;
         for event in changed.map_err(|error| (StatusCode::CONFLICT, error_chain(&error)))? {
             self.audit_key(&event);
@@ -218,7 +218,7 @@ impl Operations {
     }
 
     /// Issues a token for a user without a password, for tests by operators. It is audited.
-    async fn mint(&self, user: &str, login: &str) -> Carried {
+    async fn mint(&self, user: &str, login: &str) -> CommandResult {
         let generation = self.gateway.generation();
         let settings = generation.config.logins.iter().find(|one| one.name == login);
         let settings = settings.ok_or_else(|| unknown(&format!("login `{login}`")))?;
@@ -245,7 +245,7 @@ impl Operations {
         user: &str,
     ) -> Result<Option<UserKey>, (StatusCode, String)> {
         let users = &self.gateway.generation().services.users;
-        for name in [Name::Username(user.to_owned()), Name::Email(user.to_owned())] {
+        for name in [LoginName::Username(user.to_owned()), LoginName::Email(user.to_owned())] {
             if let Some(user) = users.resolve(sources, &name).await.map_err(failed)? {
                 return Ok(Some(user));
             }
@@ -260,13 +260,13 @@ impl Operations {
     fn write(&self, event: &AuditEvent<'_>) {
         let shared = &self.gateway.shared;
         let operator = self.operator;
-        let actor = Actor { address: None, request_id: "-", login: "-", operator };
+        let actor = AuditActor { address: None, request_id: "-", login: "-", operator };
         shared.audit.write(shared.clock.now(), &actor, event);
     }
 
     /// The state that the readiness report shows. It is computed anew for every probe from what the
     /// parts remember; no other server is asked.
-    pub(crate) fn readiness(&self) -> Readiness {
+    pub(crate) fn readiness(&self) -> ReadinessReport {
         let shared = &self.gateway.shared;
         let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);
         let generation = self.gateway.generation();
@@ -279,7 +279,7 @@ impl Operations {
             unverified.map(|name| format!("upstream {name} may be anybody: insecure_skip_verify"));
         // Only these three checks make a gateway unready. Everything else is a note, because it
         // would be the same on every other gateway or can wait for an operator.
-        Readiness {
+        ReadinessReport {
             checks: vec![
                 ("draining", if draining { Err("draining".to_owned()) } else { Ok(()) }),
                 ("store", shared.store.healthy().map_err(|error| error.to_string())),
@@ -313,24 +313,24 @@ impl Operations {
         let weak = shared.hashing.weak_logins().into_iter();
         let stats = self.listening.stats();
         let counted = |what| stats.iter().map(|one| one.count(what)).sum::<u64>();
-        let refused = [Counted::RefusedFull, Counted::RefusedAddress];
+        let refused = [ConnectionEvent::RefusedFull, ConnectionEvent::RefusedAddress];
         let failed = HandshakeFailure::ALL
             .iter()
             .flat_map(|why| stats.iter().map(|one| one.handshake_failures(*why)));
         Gauges {
-            connections: stats.iter().map(Stats::open).sum(),
+            connections: stats.iter().map(ListenerStats::open).sum(),
             refused_connections: refused.iter().map(|what| counted(*what)).sum(),
             handshake_failures: failed.sum(),
             upstreams: upstreams::gauges(&generation),
-            upstream_states: &Condition::NAMES,
+            upstream_states: &ServerCondition::NAMES,
             retries: upstreams::retries(&generation),
             queues: upstreams::queues(&generation),
             unverified_upstreams: generation.unverified_upstreams().map(str::to_owned).collect(),
-            streams: shared.ends.streams.open(),
+            streams: shared.cancellations.streams.open(),
             revocations: shared.store.revocations().len(),
             verified_tokens: generation.verifier.remembered(),
             throttled: generation.throttle.len(),
-            body_memory: shared.bodies.held(),
+            body_memory: shared.bodies.used(),
             hashing_waiting: shared.hashing.waiting(),
             weak_logins: weak.map(|(scheme, count)| (scheme.as_str(), count)).collect(),
             log_lines_dropped: shared.access.dropped() + shared.audit.dropped(),
@@ -343,7 +343,7 @@ impl Operations {
                 .remote_issuers(shared.clock.now())
                 .into_iter()
                 .map(|one| {
-                    (one.name.to_string(), one.is_asked, one.succeeded, one.failed, one.fetched)
+                    (one.name.to_string(), one.is_opaque, one.succeeded, one.failed, one.fetched)
                 })
                 .collect(),
         }
@@ -351,7 +351,11 @@ impl Operations {
 
     /// Sentences about certificates that end soon; the log says so once a day.
     fn ending_certificates(&self) -> Vec<String> {
-        self.listening.certificates().iter().flat_map(|held| held.problems()).collect()
+        self.listening
+            .certificates()
+            .iter()
+            .flat_map(|certificates| certificates.problems())
+            .collect()
     }
 
     /// Sentences about listeners whose certificate files cannot be served any more.

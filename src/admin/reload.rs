@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::socket_access::{self, may_give_to};
-use super::{Operations, TcpDoor};
+use super::{AdminOperations, TcpDoor};
 use crate::config::{Config, LogTarget};
 use crate::gateway::{Commit, ReloadError, Reloaded, key_options, longest_access};
-use crate::telemetry::sink::{LogOutput, Sink};
+use crate::telemetry::line_writer::{LineWriter, LogOutput};
 
 /// The TCP listener for probes of the configuration in effect, if it has one.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl ProbeListener {
     pub(crate) fn replace(
         &self,
         door: Option<TcpDoor>,
-        operations: &Arc<Operations>,
+        operations: &Arc<AdminOperations>,
     ) -> std::io::Result<()> {
         let opened = match door {
             Some(door) => {
@@ -79,7 +79,7 @@ enum Refused {
     Threads(#[source] std::io::Error),
 }
 
-impl Operations {
+impl AdminOperations {
     /// Reads another configuration and puts it into effect. Blocks on the disk and on the first
     /// health checks of new servers.
     ///
@@ -141,7 +141,7 @@ impl Operations {
         self.store.set_lifetimes(next.token.leeway, longest_access(next));
         for (sink, output) in self.sinks.iter().zip(outputs) {
             if let Some(output) = output {
-                Sink::switch(sink, output);
+                LineWriter::switch(sink, output);
             }
         }
         if let Some(switch) = &self.log_format {

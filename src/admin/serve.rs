@@ -27,12 +27,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::socket_access::grant_socket;
-use super::{AdminCommand, Operations, SOCKET, health};
+use super::{AdminCommand, AdminOperations, SOCKET, health};
 use crate::body::{Body, Response};
 use crate::config::Config;
 use crate::listener::{BindError, SocketFile, listen_tcp};
 use crate::rejection::respond;
-use crate::runtime::{BackRoom, Work};
+use crate::runtime::{BackgroundRuntime, WorkKind};
 use crate::telemetry::metrics;
 
 /// Upper bound on connections of operators and probes at the same time; more wait to be accepted.
@@ -68,17 +68,18 @@ impl TcpDoor {
     /// is open at that moment ends with its request.
     pub(crate) fn serve(
         self,
-        operations: &Arc<Operations>,
+        operations: &Arc<AdminOperations>,
         stop: &CancellationToken,
     ) -> io::Result<()> {
-        let back_room = &operations.gateway.shared.back_room;
-        let _runtime = back_room.handle().enter();
+        let background = &operations.gateway.shared.background;
+        let _runtime = background.handle().enter();
         let listener = TcpListener::from_std(self.0)?;
         // A reload may open this listener at the command of an operator. Probes are not that
         // operator's actions, so no operator is recorded for them.
-        let door = Door { operations: operations.clone(), may_change: false, places: places() };
+        let door =
+            AdminDoor { operations: operations.clone(), may_change: false, places: places() };
         let door = door.by(None);
-        spawn_until(back_room, stop, async move {
+        spawn_until(background, stop, async move {
             loop {
                 let accepted = listener.accept().await.map(|(stream, _)| stream);
                 door.admit(accepted).await;
@@ -124,15 +125,15 @@ impl SocketDoor {
     /// Carries out commands until `stop` is cancelled.
     pub(crate) fn serve(
         self,
-        operations: &Arc<Operations>,
+        operations: &Arc<AdminOperations>,
         stop: &CancellationToken,
     ) -> io::Result<()> {
-        let back_room = &operations.gateway.shared.back_room;
-        let _runtime = back_room.handle().enter();
+        let background = &operations.gateway.shared.background;
+        let _runtime = background.handle().enter();
         let Self { socket, file, owner } = self;
         let socket = UnixListener::from_std(socket)?;
-        let door = Door { operations: operations.clone(), may_change: true, places: places() };
-        spawn_until(back_room, stop, async move {
+        let door = AdminDoor { operations: operations.clone(), may_change: true, places: places() };
+        spawn_until(background, stop, async move {
             let _file = file;
             loop {
                 let accepted = socket.accept().await.map(|(stream, _)| stream);
@@ -158,26 +159,26 @@ fn places() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(CONNECTIONS))
 }
 
-fn spawn_until<F>(back_room: &BackRoom, stop: &CancellationToken, task: F)
+fn spawn_until<F>(background: &BackgroundRuntime, stop: &CancellationToken, task: F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let stop = stop.clone();
-    back_room.spawn(async move {
+    background.spawn(async move {
         stop.run_until_cancelled(task).await;
     });
 }
 
 /// One of the two listeners. Each has its own places, so that probes are answered while operators
 /// use all of theirs.
-struct Door {
-    operations: Arc<Operations>,
+struct AdminDoor {
+    operations: Arc<AdminOperations>,
     /// True for the unix socket: commands are carried out.
     may_change: bool,
     places: Arc<Semaphore>,
 }
 
-impl Door {
+impl AdminDoor {
     fn is_open_to_group(&self) -> bool {
         self.operations.gateway.generation().config.admin.socket.group.is_some()
     }
@@ -186,7 +187,7 @@ impl Door {
     /// The copy shares the places and everything else with the original. `None` stands for an
     /// unknown peer or for probes.
     fn by(&self, operator: Option<u32>) -> Self {
-        let operations = Operations { operator, ..Operations::clone(&self.operations) };
+        let operations = AdminOperations { operator, ..AdminOperations::clone(&self.operations) };
         Self { operations: Arc::new(operations), places: self.places.clone(), ..*self }
     }
 
@@ -202,8 +203,8 @@ impl Door {
         // (back-pressure).
         let Ok(place) = self.places.clone().acquire_owned().await else { return };
         let (operations, may_change) = (self.operations.clone(), self.may_change);
-        let back_room = operations.gateway.shared.back_room.clone();
-        back_room.spawn(async move {
+        let background = operations.gateway.shared.background.clone();
+        background.spawn(async move {
             let _place = place;
             let service = service_fn(move |request| {
                 let operations = operations.clone();
@@ -223,7 +224,7 @@ impl Door {
 /// The answer to one request. Probes and metrics are answered on both listeners, commands on the
 /// unix socket only. The path decides, and a path that is unknown on this listener is 404.
 async fn answer(
-    operations: &Arc<Operations>,
+    operations: &Arc<AdminOperations>,
     may_change: bool,
     request: http::Request<Incoming>,
 ) -> Response {
@@ -248,26 +249,26 @@ async fn answer(
         return json(StatusCode::BAD_REQUEST, &error("the body could not be read"));
     };
     match AdminCommand::parse(&head.method, head.uri.path(), head.uri.query(), &body) {
-        Ok(command) => carry_out(operations, command).await,
+        Ok(command) => execute(operations, command).await,
         Err((status, problem)) => json(status, &error(&problem)),
     }
 }
 
 /// Carries out a command to its end, even if the operator hangs up: a revocation also ends streams
 /// and writes a line to the audit log, and half of it would be worse than none.
-async fn carry_out(operations: &Arc<Operations>, command: AdminCommand) -> Response {
+async fn execute(operations: &Arc<AdminOperations>, command: AdminCommand) -> Response {
     let work = {
         let operations = operations.clone();
-        async move { operations.carry_out(command).await }
+        async move { operations.execute(command).await }
     };
-    match operations.gateway.shared.back_room.ask(Work::Admin, work).await {
+    match operations.gateway.shared.background.run(WorkKind::Admin, work).await {
         Ok(Some((status, answer))) => json(status, &answer),
         Ok(None) => json(StatusCode::INTERNAL_SERVER_ERROR, &error("the command panicked")),
         Err(full) => json(StatusCode::SERVICE_UNAVAILABLE, &error(&full.to_string())),
     }
 }
 
-fn metrics_of(operations: &Operations) -> Response {
+fn metrics_of(operations: &AdminOperations) -> Response {
     let text = operations.gateway.shared.metrics.render(&operations.gauges());
     let mut response = Response::new(Body::full(text));
     response

@@ -9,26 +9,26 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::operations::{Carried, Operations, failed, unknown};
+use super::operations::{AdminOperations, CommandResult, failed, unknown};
 use crate::identity::{SessionId, Subject, UserId};
-use crate::session::{Revoke, Session, TokenOwner};
+use crate::session::{RevocationTarget, Session, TokenOwner};
 use crate::users::UserKey;
 
 /// Upper bound on the sessions in one list. A longer list fits neither a screen nor a line of JSON.
 const LISTED: usize = 10_000;
 
-type Refused = (StatusCode, String);
+type ErrorReply = (StatusCode, String);
 
 /// A person: a subject in one realm, or in all realms. Sources with shared ids form one realm.
 type PersonKey = (Subject, Option<String>);
 
-impl Operations {
+impl AdminOperations {
     /// The sessions of one user, or of all, oldest first.
     pub(super) async fn list_sessions(
         &self,
         user: Option<String>,
         source: Option<String>,
-    ) -> Carried {
+    ) -> CommandResult {
         let mut sessions = match &user {
             Some(user) => {
                 let people = self.people(user, source.as_deref()).await?;
@@ -38,11 +38,11 @@ impl Operations {
         };
         sessions.sort_by_key(|session| (session.created, session.id));
         sessions.truncate(LISTED);
-        Ok(json!({ "sessions": sessions.iter().map(told).collect::<Vec<_>>() }))
+        Ok(json!({ "sessions": sessions.iter().map(session_json).collect::<Vec<_>>() }))
     }
 
     /// All sessions, read in pages: a single long read would delay logins.
-    async fn all_sessions(&self) -> Result<Vec<Session>, Refused> {
+    async fn all_sessions(&self) -> Result<Vec<Session>, ErrorReply> {
         let shared = &self.gateway.shared;
         let (mut sessions, mut after) = (Vec::new(), None);
         loop {
@@ -56,7 +56,7 @@ impl Operations {
     }
 
     /// The live sessions of these people.
-    async fn sessions_of(&self, people: &[PersonKey]) -> Result<Vec<Session>, Refused> {
+    async fn sessions_of(&self, people: &[PersonKey]) -> Result<Vec<Session>, ErrorReply> {
         let shared = &self.gateway.shared;
         let mut sessions = Vec::new();
         for (subject, realm) in people {
@@ -72,7 +72,7 @@ impl Operations {
     ///
     /// External issuers may have users whom no source here knows; then only their tokens are
     /// refused.
-    pub(super) async fn revoke_user(&self, user: &str, source: Option<&str>) -> Carried {
+    pub(super) async fn revoke_user(&self, user: &str, source: Option<&str>) -> CommandResult {
         let mut owners = self.owners(user);
         let people = match self.people(user, source).await {
             Err((StatusCode::NOT_FOUND, _)) if source.is_none() && !owners.is_empty() => Vec::new(),
@@ -99,7 +99,7 @@ impl Operations {
         };
         let mut ended = 0;
         for (subject, realm) in people {
-            let answer = self.revoke(Revoke::Subject { subject, realm }, user).await?;
+            let answer = self.revoke(RevocationTarget::Subject { subject, realm }, user).await?;
             ended += answer.get("ended").and_then(Value::as_u64).unwrap_or_default();
         }
         ended += refused?;
@@ -125,20 +125,21 @@ impl Operations {
     /// Refuses the tokens of these owners, and ends the sessions that were begun with them. Returns
     /// the number of ended sessions. A failure of the store is reported only after everything that
     /// works without it was done.
-    async fn revoke_tokens(&self, of: Vec<TokenOwner>, user: &str) -> Result<u64, Refused> {
+    async fn revoke_tokens(&self, of: Vec<TokenOwner>, user: &str) -> Result<u64, ErrorReply> {
         let shared = &self.gateway.shared;
         let now = shared.clock.now();
-        let kept = shared.store.revoke(Revoke::Tokens { of: of.clone() }, now).await;
+        let kept = shared.store.revoke(RevocationTarget::Tokens { of: of.clone() }, now).await;
         // The streams are ended even if the store could not make the revocation durable, as at a
         // logout.
-        shared.ends.streams.end_of(&of);
+        shared.cancellations.streams.end_of(&of);
         self.audit("revoke tokens of other issuers", user);
         let mut ended = 0;
         for owner in of {
             let TokenOwner::Subject(subject) = owner else { continue };
-            let traded = shared.store.revoke(Revoke::Subject { subject, realm: None }, now).await;
+            let traded =
+                shared.store.revoke(RevocationTarget::Subject { subject, realm: None }, now).await;
             for session in traded.map_err(failed)? {
-                shared.ends.streams.end(session);
+                shared.cancellations.streams.end(session);
                 ended += 1;
             }
         }
@@ -148,7 +149,7 @@ impl Operations {
 
     /// The people that a name, an address or an id stands for. An unknown name that is no id is an
     /// error, so that a mistyped name does not look like a user without sessions.
-    async fn people(&self, user: &str, source: Option<&str>) -> Result<Vec<PersonKey>, Refused> {
+    async fn people(&self, user: &str, source: Option<&str>) -> Result<Vec<PersonKey>, ErrorReply> {
         let users = &self.gateway.generation().services.users;
         let person = |key: &UserKey| {
             let realm = users.realm(&key.source).to_owned();
@@ -171,7 +172,7 @@ impl Operations {
     }
 
     /// The names of all sources, or of the one that was asked for; an unknown one is an error.
-    fn sources(&self, only: Option<&str>) -> Result<Vec<String>, Refused> {
+    fn sources(&self, only: Option<&str>) -> Result<Vec<String>, ErrorReply> {
         let generation = self.gateway.generation();
         let all = generation.config.users.iter().map(|one| one.name.clone());
         let sources: Vec<String> =
@@ -188,7 +189,11 @@ impl Operations {
     /// # Errors
     /// If several sources know the name, unless they mean the same person: ending the sessions of
     /// somebody else would leave those open that were meant.
-    async fn only_one(&self, user: &str, sources: &[String]) -> Result<Option<UserKey>, Refused> {
+    async fn only_one(
+        &self,
+        user: &str,
+        sources: &[String],
+    ) -> Result<Option<UserKey>, ErrorReply> {
         let users = &self.gateway.generation().services.users;
         let mut found: BTreeMap<(String, Subject), UserKey> = BTreeMap::new();
         for source in sources {
@@ -221,7 +226,7 @@ pub(super) fn keys_of(sources: &[String], id: &str) -> Vec<UserKey> {
 }
 
 /// A session as JSON. Nothing in it can be used to take the session over.
-fn told(session: &Session) -> Value {
+fn session_json(session: &Session) -> Value {
     json!({
         "id": session.id,
         "subject": session.subject,

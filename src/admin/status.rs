@@ -5,9 +5,9 @@
 
 use serde_json::{Value, json};
 
-use super::operations::Operations;
+use super::operations::AdminOperations;
 
-impl Operations {
+impl AdminOperations {
     /// The facts about the gateway. Which of them matter is decided by the program that shows them.
     /// They are read from the same gauges and checks as the metrics and the readiness report, so
     /// the three agree.

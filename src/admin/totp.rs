@@ -6,12 +6,12 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::operations::{Carried, Operations, failed, unknown};
+use super::operations::{AdminOperations, CommandResult, failed, unknown};
 use crate::identity::{SessionId, UserId};
 use crate::login::{new_totp, totp_address};
 use crate::users::UserKey;
 
-impl Operations {
+impl AdminOperations {
     /// Makes a secret for a user's authenticator, and answers with the address (`otpauth://`) that
     /// authenticators read. From the next login on, the user is asked for its codes. The answer is
     /// the only place where the secret is ever shown. An existing second step is a conflict unless
@@ -21,13 +21,13 @@ impl Operations {
         user: &str,
         source: Option<&str>,
         replace: bool,
-    ) -> Carried {
+    ) -> CommandResult {
         let shared = &self.gateway.shared;
         let holder = self.holder(user, source).await?;
         // An existing second step is replaced only on request: otherwise a command for a mistyped
-        // name would lock somebody out. Their old authenticator would not work any more.
-        let held = shared.store.find_totp(&holder.source, &holder.id).await.map_err(failed)?;
-        if held.is_some() && !replace {
+        // name would lock somebody out.
+        let existing = shared.store.find_totp(&holder.source, &holder.id).await.map_err(failed)?;
+        if existing.is_some() && !replace {
             let problem = format!("`{user}` has a second step: replace it or remove it");
             return Err((StatusCode::CONFLICT, problem));
         }
@@ -42,13 +42,13 @@ impl Operations {
         shared.store.put_totp(&holder.source, &holder.id, Some(totp)).await.map_err(failed)?;
         // Remembered passwords (Basic) are forgotten, because a password alone does not let this
         // user in any more.
-        shared.proofs.forget();
-        self.audit(if held.is_some() { "totp replaced" } else { "totp made" }, user);
+        shared.password_cache.forget();
+        self.audit(if existing.is_some() { "totp replaced" } else { "totp made" }, user);
         Ok(json!({ "uri": address.expose() }))
     }
 
     /// Removes a user's second step. Logins that wait for its code fail.
-    pub(super) async fn remove_totp(&self, user: &str, source: Option<&str>) -> Carried {
+    pub(super) async fn remove_totp(&self, user: &str, source: Option<&str>) -> CommandResult {
         let store = &self.gateway.shared.store;
         let holder = self.holder(user, source).await?;
         if store.find_totp(&holder.source, &holder.id).await.map_err(failed)?.is_none() {

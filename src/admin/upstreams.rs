@@ -4,7 +4,7 @@
 //! readiness reports and metrics.
 
 use crate::gateway::Generation;
-use crate::upstream::Condition;
+use crate::upstream::ServerCondition;
 
 /// Every upstream, with the reason why none of its servers can be used, if that is so.
 pub(super) fn problems(generation: &Generation) -> Vec<(String, Option<String>)> {
@@ -22,9 +22,11 @@ pub(super) fn notes(generation: &Generation) -> Vec<String> {
         let name = pool.name;
         pool.servers.into_iter().filter_map(move |server| {
             let state = match server.condition {
-                Condition::Ejected => "is left out because it failed requests",
-                Condition::FailsChecks => "fails its checks",
-                Condition::Up | Condition::Rising(_) | Condition::Unreachable => return None,
+                ServerCondition::Ejected => "is left out because it failed requests",
+                ServerCondition::FailsChecks => "fails its checks",
+                ServerCondition::Up | ServerCondition::Rising(_) | ServerCondition::Unreachable => {
+                    return None;
+                }
             };
             Some(format!("upstream {name}: {} {state}", server.name))
         })

@@ -28,12 +28,12 @@ pub struct AttemptLimit {
 
 /// The recent failures of each group of addresses.
 #[derive(Debug, Default)]
-pub struct Attempts(Mutex<HashMap<AddressGroup, Window>>);
+pub struct FailedAttempts(Mutex<HashMap<AddressGroup, FailureWindow>>);
 
 /// A fixed window. It begins with the first failure and is forgotten at its end, like windows in
 /// the session store. A sliding window would need a list of times for each address.
 #[derive(Clone, Copy, Debug)]
-struct Window {
+struct FailureWindow {
     start: Timestamp,
     ends: Timestamp,
     count: u32,
@@ -43,14 +43,14 @@ struct Window {
 
 /// An attempt beyond the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TurnedAway {
+pub struct ReserveOutcome {
     /// The time until the next attempt is accepted.
     pub retry_after: Duration,
     /// True if there were so many attempts that a program must be making them.
     pub is_flood: bool,
 }
 
-impl Attempts {
+impl FailedAttempts {
     /// Counts an attempt as failed in every group of `address`. Without an address nothing is
     /// counted.
     ///
@@ -63,11 +63,11 @@ impl Attempts {
         now: Timestamp,
     ) -> Result<(), Duration> {
         let Some(address) = address else { return Ok(()) };
-        let mut held = self.lock();
-        match wait(&held, address, limit, now) {
+        let mut windows = self.lock();
+        match wait(&windows, address, limit, now) {
             Some(wait) => Err(wait),
             None => {
-                count(&mut held, address, limit, now);
+                count(&mut windows, address, limit, now);
                 Ok(())
             }
         }
@@ -81,18 +81,18 @@ impl Attempts {
         address: Option<IpAddr>,
         limit: AttemptLimit,
         now: Timestamp,
-    ) -> Option<TurnedAway> {
+    ) -> Option<ReserveOutcome> {
         let address = address?;
-        let mut held = self.lock();
-        let retry_after = wait(&held, address, limit, now)?;
+        let mut windows = self.lock();
+        let retry_after = wait(&windows, address, limit, now)?;
         let mut is_flood = false;
         for group in AddressGroup::all_of(address) {
-            if let Some(window) = held.get_mut(&group).filter(|window| window.holds(now)) {
+            if let Some(window) = windows.get_mut(&group).filter(|window| window.holds(now)) {
                 window.turned_away = window.turned_away.saturating_add(1);
                 is_flood |= window.turned_away > FLOOD;
             }
         }
-        Some(TurnedAway { retry_after, is_flood })
+        Some(ReserveOutcome { retry_after, is_flood })
     }
 
     /// The time until `address` may fail again; `None` if it is below the limit. Nothing is
@@ -114,14 +114,14 @@ impl Attempts {
     }
 
     /// Takes an attempt back that did not fail.
-    pub fn give_back(&self, address: Option<IpAddr>, now: Timestamp) {
+    pub fn refund_attempt(&self, address: Option<IpAddr>, now: Timestamp) {
         let Some(address) = address else { return };
-        let mut held = self.lock();
+        let mut windows = self.lock();
         for group in AddressGroup::all_of(address) {
             // If the window ended while the attempt was running, then its count is gone with it,
             // and a new window must not be reduced. Reducing a new window would give the client an
             // attempt for free.
-            if let Some(window) = held.get_mut(&group).filter(|window| window.holds(now)) {
+            if let Some(window) = windows.get_mut(&group).filter(|window| window.holds(now)) {
                 window.count = window.count.saturating_sub(1);
             }
         }
@@ -133,7 +133,7 @@ impl Attempts {
     }
 
     /// Locks the windows.
-    fn lock(&self) -> MutexGuard<'_, HashMap<AddressGroup, Window>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AddressGroup, FailureWindow>> {
         // A panic under the lock cannot leave the windows half changed, so a poisoned lock is used
         // on.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -144,14 +144,14 @@ impl Attempts {
 /// below. A wider IPv6 prefix has a larger limit. A client with many addresses of one prefix is
 /// held by the limit of the prefix.
 fn wait(
-    held: &HashMap<AddressGroup, Window>,
+    windows: &HashMap<AddressGroup, FailureWindow>,
     address: IpAddr,
     limit: AttemptLimit,
     now: Timestamp,
 ) -> Option<Duration> {
     let wait = AddressGroup::all_of(address).filter_map(|group| {
         let most = group.allowance(usize::try_from(limit.attempts).unwrap_or(usize::MAX));
-        let window = held.get(&group).filter(|window| window.holds(now))?;
+        let window = windows.get(&group).filter(|window| window.holds(now))?;
         let count = usize::try_from(window.count).unwrap_or(usize::MAX);
         (count >= most).then(|| window.ends.since(now))
     });
@@ -160,15 +160,16 @@ fn wait(
 
 /// Counts one failure in every group of `address`, in the current window or a new one.
 fn count(
-    held: &mut HashMap<AddressGroup, Window>,
+    windows: &mut HashMap<AddressGroup, FailureWindow>,
     address: IpAddr,
     limit: AttemptLimit,
     now: Timestamp,
 ) {
-    make_room(held, now);
+    make_room(windows, now);
     for group in AddressGroup::all_of(address) {
-        let fresh = Window { start: now, ends: now.plus(limit.per), count: 0, turned_away: 0 };
-        let window = held.entry(group).or_insert(fresh);
+        let fresh =
+            FailureWindow { start: now, ends: now.plus(limit.per), count: 0, turned_away: 0 };
+        let window = windows.entry(group).or_insert(fresh);
         if !window.holds(now) {
             *window = fresh;
         }
@@ -176,7 +177,7 @@ fn count(
     }
 }
 
-impl Window {
+impl FailureWindow {
     /// True if the window is current at `now`. Requests do not arrive in the order of their `now`,
     /// so a window may begin a little later than `now`. If it begins later than its own length,
     /// then it was made before the clock was set back, and does not count.
@@ -188,19 +189,19 @@ impl Window {
 /// Makes room if the bound is reached: ended windows go first, then the half that would end next.
 /// Removing half at once makes the search rare. An address that is forgotten early gets some
 /// attempts more, which does no harm beyond them.
-fn make_room(held: &mut HashMap<AddressGroup, Window>, now: Timestamp) {
-    if held.len() < MOST_GROUPS {
+fn make_room(windows: &mut HashMap<AddressGroup, FailureWindow>, now: Timestamp) {
+    if windows.len() < MOST_GROUPS {
         return;
     }
-    held.retain(|_, window| window.count > 0 && window.holds(now));
-    if held.len() < MOST_GROUPS {
+    windows.retain(|_, window| window.count > 0 && window.holds(now));
+    if windows.len() < MOST_GROUPS {
         return;
     }
-    let mut ends: Vec<Timestamp> = held.values().map(|window| window.ends).collect();
+    let mut ends: Vec<Timestamp> = windows.values().map(|window| window.ends).collect();
     ends.sort_unstable();
     let Some(median) = ends.get(ends.len() / 2).copied() else { return };
-    let mut spare = held.len() / 2;
-    held.retain(|_, window| {
+    let mut spare = windows.len() / 2;
+    windows.retain(|_, window| {
         let goes = spare > 0 && window.ends <= median;
         spare -= usize::from(goes);
         !goes
@@ -213,21 +214,21 @@ mod tests {
 
     const LIMIT: AttemptLimit = AttemptLimit { attempts: 3, per: Duration::from_secs(600) };
 
-    fn tries(attempts: &Attempts, address: &str, now: Timestamp) -> usize {
+    fn tries(attempts: &FailedAttempts, address: &str, now: Timestamp) -> usize {
         let address = address.parse().ok();
         (0..100).filter(|_| attempts.reserve(address, LIMIT, now).is_ok()).count()
     }
 
     #[test]
     fn an_address_fails_so_often_in_a_window() {
-        let (attempts, now) = (Attempts::default(), Timestamp::from_secs(1000));
+        let (attempts, now) = (FailedAttempts::default(), Timestamp::from_secs(1000));
 
         assert_eq!(tries(&attempts, "192.0.2.1", now), 3);
         assert_eq!(tries(&attempts, "192.0.2.2", now), 3, "another one");
         let wait =
             attempts.reserve("192.0.2.1".parse().ok(), LIMIT, now.plus(Duration::from_secs(100)));
         assert_eq!(wait, Err(Duration::from_secs(500)));
-        attempts.give_back("192.0.2.1".parse().ok(), now);
+        attempts.refund_attempt("192.0.2.1".parse().ok(), now);
         assert_eq!(tries(&attempts, "192.0.2.1", now), 1, "one did not fail");
         assert_eq!(
             tries(&attempts, "192.0.2.1", now.plus(Duration::from_secs(600))),
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn who_goes_on_and_on_is_a_flood() {
-        let (attempts, now) = (Attempts::default(), Timestamp::from_secs(1000));
+        let (attempts, now) = (FailedAttempts::default(), Timestamp::from_secs(1000));
         let address = "192.0.2.1".parse().ok();
         assert_eq!(attempts.turn_away(address, LIMIT, now), None, "it has not failed yet");
         tries(&attempts, "192.0.2.1", now);
@@ -259,7 +260,7 @@ mod tests {
 
     #[test]
     fn attempts_count_wider_ipv6_prefixes() {
-        let (attempts, now) = (Attempts::default(), Timestamp::from_secs(1000));
+        let (attempts, now) = (FailedAttempts::default(), Timestamp::from_secs(1000));
         let prefix = |middle: &str| -> usize {
             let one = |last| tries(&attempts, &format!("2001:db8:1:{middle}{last:x}::1"), now);
             (0..10).map(one).sum()
@@ -272,13 +273,13 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (attempts, now) = (Attempts::default(), Timestamp::from_secs(1000));
+        let (attempts, now) = (FailedAttempts::default(), Timestamp::from_secs(1000));
         for number in 0..u32::try_from(MOST_GROUPS).unwrap() + 5 {
             let address = Some(IpAddr::V4(number.into()));
             attempts.reserve(address, LIMIT, now).unwrap();
         }
 
-        let held = attempts.lock().len();
-        assert!(held <= MOST_GROUPS && held > MOST_GROUPS / 4, "{held}");
+        let windows = attempts.lock().len();
+        assert!(windows <= MOST_GROUPS && windows > MOST_GROUPS / 4, "{windows}");
     }
 }

@@ -6,28 +6,30 @@
 //! (`AddressGroup`). Requests beyond a bound are refused at once. If requests may wait, then their
 //! number is bounded in the same way.
 //!
-//! - `Places` bounds concurrent work: the work of each kind on the background runtime, and the
+//! - `WorkLimit` bounds concurrent work: the work of each kind on the background runtime, and the
 //!   lookups at one user source.
-//! - `Turns` is for work that is worth waiting for: calls to one issuer, shared out round-robin by
-//!   client.
+//! - `FairQueue` is for work that is worth waiting for: calls to one issuer, shared out round-robin
+//!   by client.
 //! - `ByteBudget` bounds bodies in memory.
-//! - `Attempts` counts failures by address, so that guesses are refused before a source is asked.
-//! - `Shares` counts what each address group uses; places, the password queue and listeners use it.
+//! - `FailedAttempts` counts failures by address, so that guesses are refused before a source is
+//!   asked.
+//! - `InFlightByClient` counts what each address group uses; places, the password queue and
+//!   listeners use it.
 //!
 //! An address that many clients share (`shared_addresses`) is `None` here: only the total bound
 //! applies to it, because a share for one client would be far too small for all of them.
 
 mod attempts;
-mod budget;
-mod places;
+mod byte_budget;
+mod fair_queue;
+mod limits;
 mod shares;
-mod turns;
 
-pub use self::attempts::{AttemptLimit, Attempts, TurnedAway};
-pub use self::budget::{ByteBudget, HeldBytes, OverBudget};
-pub use self::places::{NoPlace, Place, Places};
-pub use self::shares::{GroupCounts, Share, Shares};
-pub use self::turns::{Turn, Turns};
+pub use self::attempts::{AttemptLimit, FailedAttempts, ReserveOutcome};
+pub use self::byte_budget::{ByteBudget, OverBudget, ReservedBytes};
+pub use self::fair_queue::{FairQueue, QueueTurn};
+pub use self::limits::{WorkLimit, WorkLimitError, WorkPermit};
+pub use self::shares::{ClientShare, GroupCounts, InFlightByClient};
 
 /// One client may use one part in this many of a bound.
 const PART: usize = 8;

@@ -22,8 +22,8 @@ impl GroupCounts {
     /// has a larger allowance than a subscriber.
     pub fn take(&mut self, address: IpAddr, amount: usize, limit: usize) -> bool {
         let fits = |group: AddressGroup| {
-            let held = self.0.get(&group).copied().unwrap_or(0);
-            held.saturating_add(amount) <= group.allowance(limit)
+            let in_use = self.0.get(&group).copied().unwrap_or(0);
+            in_use.saturating_add(amount) <= group.allowance(limit)
         };
         // All groups are checked before the first is changed, so that a refusal leaves nothing
         // counted.
@@ -40,9 +40,9 @@ impl GroupCounts {
     /// otherwise another client's use would be reduced.
     pub fn give_back(&mut self, address: IpAddr, amount: usize) {
         for group in AddressGroup::all_of(address) {
-            if let Some(held) = self.0.get_mut(&group) {
-                *held = held.saturating_sub(amount);
-                if *held == 0 {
+            if let Some(in_use) = self.0.get_mut(&group) {
+                *in_use = in_use.saturating_sub(amount);
+                if *in_use == 0 {
                     self.0.remove(&group);
                 }
             }
@@ -57,12 +57,12 @@ impl GroupCounts {
 
 /// Counts that several threads share, with the allowance of one subscriber.
 #[derive(Debug)]
-pub struct Shares {
+pub struct InFlightByClient {
     limit: AtomicUsize,
     counts: Mutex<GroupCounts>,
 }
 
-impl Shares {
+impl InFlightByClient {
     /// Counts with an allowance of `limit` for each subscriber.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit: AtomicUsize::new(limit), counts: Mutex::default() })
@@ -81,9 +81,9 @@ impl Shares {
 
     /// Takes one for `address`, until the returned value is dropped. `None` if that exceeds a
     /// share. The place is given back by `drop`, so a cancelled request frees it, too.
-    pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<ClientShare> {
         let is_taken = self.lock().take(address, 1, self.limit());
-        is_taken.then(|| Share { shares: self.clone(), address })
+        is_taken.then(|| ClientShare { shares: self.clone(), address })
     }
 
     /// True if nothing is in use.
@@ -101,12 +101,12 @@ impl Shares {
 
 /// One unit of use by an address. It is given back when this is dropped.
 #[derive(Debug)]
-pub struct Share {
-    shares: Arc<Shares>,
+pub struct ClientShare {
+    shares: Arc<InFlightByClient>,
     address: IpAddr,
 }
 
-impl Drop for Share {
+impl Drop for ClientShare {
     fn drop(&mut self) {
         self.shares.lock().give_back(self.address, 1);
     }
@@ -122,14 +122,14 @@ mod tests {
 
     #[test]
     fn shares_count_wider_ipv6_prefixes() {
-        let shares = Shares::new(8);
-        let mut held = Vec::new();
+        let shares = InFlightByClient::new(8);
+        let mut in_use = Vec::new();
         let mut taken = |prefix: &str| {
             let from = |number: usize| format!("{prefix}{number:02x}::1");
             let got: Vec<_> =
                 (0..64).filter_map(|number| shares.take(address(&from(number)))).collect();
             let count = got.len();
-            held.extend(got);
+            in_use.extend(got);
             count
         };
 
@@ -138,18 +138,18 @@ mod tests {
         assert_eq!(taken("2001:db8:1:cc"), 0, "the whole /48 has no more");
         assert_eq!(taken("2001:db8:2:aa"), 16, "another site has its own");
 
-        drop(held);
+        drop(in_use);
         assert!(shares.is_empty(), "nothing is remembered of those who are gone");
     }
 
     #[test]
     fn a_refusal_takes_nothing() {
-        let shares = Shares::new(2);
+        let shares = InFlightByClient::new(2);
         let one = address("2001:db8::1");
-        let held = [shares.take(one).unwrap(), shares.take(one).unwrap()];
+        let in_use = [shares.take(one).unwrap(), shares.take(one).unwrap()];
 
         assert!(shares.take(one).is_none());
-        drop(held);
+        drop(in_use);
 
         assert!(shares.is_empty());
     }

@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, request};
 
 use crate::body::{Body, Response};
-use crate::dialect::{Cors, CorsOrigins};
+use crate::dialect::{CorsOrigins, CorsPolicy};
 
 /// The CORS fields of an upstream's answer. They are replaced by those of the gateway.
 const FIELDS: [HeaderName; 6] = [
@@ -30,7 +30,7 @@ pub(crate) fn is_preflight(head: &request::Parts) -> bool {
 /// Answers a preflight. For an origin that may not call, the answer has no permission in it, and
 /// the browser refuses the call. The status is the configured one in both cases, as browsers expect
 /// a success.
-pub(crate) fn preflight(cors: &Cors, request: &HeaderMap) -> Response {
+pub(crate) fn preflight(cors: &CorsPolicy, request: &HeaderMap) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() =
         StatusCode::from_u16(cors.preflight_status).unwrap_or(StatusCode::NO_CONTENT);
@@ -45,7 +45,7 @@ pub(crate) fn preflight(cors: &Cors, request: &HeaderMap) -> Response {
 
 /// Marks an answer, also a refusal: browsers would hide an unmarked answer from the page. Fields of
 /// the upstream are removed first, since two rules would contradict each other.
-pub(crate) fn mark(cors: &Cors, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
+pub(crate) fn mark(cors: &CorsPolicy, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
     for field in &FIELDS {
         response.remove(field);
     }
@@ -56,7 +56,7 @@ pub(crate) fn mark(cors: &Cors, origin: Option<&HeaderValue>, response: &mut Hea
 
 /// Allows the origin of the request if it may call, and records that the answer depends on it.
 /// False if it may not. The origin is compared byte for byte with the list.
-fn allow_origin(cors: &Cors, origin: Option<&HeaderValue>, response: &mut HeaderMap) -> bool {
+fn allow_origin(cors: &CorsPolicy, origin: Option<&HeaderValue>, response: &mut HeaderMap) -> bool {
     let allowed = match (&cors.origins, origin) {
         (CorsOrigins::Any, Some(_)) => Some(HeaderValue::from_static("*")),
         (CorsOrigins::Echo, Some(origin)) => Some(origin.clone()),
@@ -101,8 +101,8 @@ mod tests {
 
     use super::*;
 
-    fn cors(origins: CorsOrigins) -> Cors {
-        Cors {
+    fn cors(origins: CorsOrigins) -> CorsPolicy {
+        CorsPolicy {
             origins,
             methods: vec!["GET".into()],
             headers: vec!["Authorization".into()],

@@ -12,7 +12,7 @@ use http::{Method, StatusCode, Uri};
 use http_body::Body as HttpBody;
 
 use crate::body::{Body, Response};
-use crate::config::{Redirect, Respond};
+use crate::config::{RedirectAction, RespondAction};
 use crate::dialect::Reason;
 
 /// The answer of `[health] path`: 200, or 503 during a drain, so that a load balancer sends
@@ -38,12 +38,12 @@ pub(crate) fn jwks(keys: bytes::Bytes) -> Response {
     response
 }
 
-/// The answer of a route's `redirect` to a request for `asked`.
-pub(crate) fn redirect(redirect: &Redirect, asked: &Uri) -> Response {
+/// The answer of a route's `redirect` to a request for `requested`.
+pub(crate) fn redirect(redirect: &RedirectAction, requested: &Uri) -> Response {
     // The request's path is appended as it was received, escapes included, so that the new server
     // sees the same path.
     let to = match redirect.keep_path {
-        true => format!("{}{asked}", redirect.to),
+        true => format!("{}{requested}", redirect.to),
         false => redirect.to.clone(),
     };
     let mut response = Response::new(Body::empty());
@@ -55,7 +55,7 @@ pub(crate) fn redirect(redirect: &Redirect, asked: &Uri) -> Response {
 }
 
 /// The answer of a route's `respond`.
-pub(crate) fn fixed(respond: &Respond) -> Response {
+pub(crate) fn fixed(respond: &RespondAction) -> Response {
     let mut response = Response::new(Body::full(respond.body.clone()));
     *response.status_mut() = status(respond.status);
     let headers = response.headers_mut();

@@ -13,9 +13,9 @@ use http::HeaderName;
 use http::request::Parts;
 use ipnet::IpNet;
 
-use super::Accept;
-use super::presented::Presented;
-use super::verified::{Refusal, Verified};
+use super::AcceptedKinds;
+use super::request_credential::RequestCredential;
+use super::verified::{TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::dialect::Reason;
@@ -32,27 +32,27 @@ const LONGEST_ID: usize = 64;
 
 /// The API keys of one configuration, ready to be verified.
 #[derive(Debug)]
-pub struct ApiKeys {
+pub struct ApiKeyVerifier {
     header: Option<HeaderName>,
-    keys: HashMap<String, Key>,
+    keys: HashMap<String, KnownKey>,
     revocations: Arc<Revocations>,
 }
 
 /// One configured key. The caller's identity is prepared once, because it is the same for each
 /// request.
 #[derive(Debug)]
-struct Key {
+struct KnownKey {
     hash: Digest,
     networks: Vec<IpNet>,
-    verified: Arc<Verified>,
+    verified: Arc<VerifiedCredential>,
 }
 
-impl ApiKeys {
+impl ApiKeyVerifier {
     /// Prepares the keys of `config`. `revocations` is shared with the session store. Each identity
     /// is built here once, so that a request allocates nothing for it. A key without `expires`
     /// never expires.
     pub fn new(config: &config::Config, revocations: Arc<Revocations>) -> Self {
-        let keys = config.api_keys.keys.iter().map(|key| (key.id.clone(), Key::new(key)));
+        let keys = config.api_keys.keys.iter().map(|key| (key.id.clone(), KnownKey::new(key)));
         Self { header: config.api_key_header().cloned(), keys: keys.collect(), revocations }
     }
 
@@ -71,18 +71,18 @@ impl ApiKeys {
         presented: &SecretString,
         address: Option<IpAddr>,
         now: Timestamp,
-    ) -> Result<Arc<Verified>, Refusal> {
+    ) -> Result<Arc<VerifiedCredential>, TokenError> {
         let Some((id, secret)) = parse(presented.expose()) else {
-            return Err(Refusal::invalid("not the form of an API key"));
+            return Err(TokenError::invalid("not the form of an API key"));
         };
         let found = self.keys.get(id);
         let digest = Digest::of(secret.as_bytes());
         // The secret is compared in constant time. An unknown id is compared too, with a digest
         // that no secret has, so that the duration of the answer does not depend on the id.
-        let held = found.map_or(Digest([0; 32]), |key| key.hash);
-        let is_right = equal(&held.0, &digest.0);
+        let hash = found.map_or(Digest([0; 32]), |key| key.hash);
+        let is_right = equal(&hash.0, &digest.0);
         let Some(key) = found.filter(|_| is_right) else {
-            return Err(Refusal::invalid("no such API key, or not its secret"));
+            return Err(TokenError::invalid("no such API key, or not its secret"));
         };
         let may_come = |address: IpAddr| {
             let address = address.to_canonical();
@@ -91,15 +91,15 @@ impl ApiKeys {
         // The checks after this line give distinct answers. They come after the secret, so that a
         // caller who only guesses ids learns nothing about a key.
         if !key.networks.is_empty() && !address.is_some_and(may_come) {
-            return Err(Refusal::invalid("the API key is not used from one of its networks"));
+            return Err(TokenError::invalid("the API key is not used from one of its networks"));
         }
         if key.verified.expires <= now {
             let cause = "the API key has expired";
-            return Err(Refusal { reason: Reason::TokenExpired, cause });
+            return Err(TokenError { reason: Reason::TokenExpired, cause });
         }
         if self.revocations.token_revoked(&key.verified.digest) {
             let cause = "the API key was revoked";
-            return Err(Refusal { reason: Reason::TokenRevoked, cause });
+            return Err(TokenError { reason: Reason::TokenRevoked, cause });
         }
         Ok(key.verified.clone())
     }
@@ -107,25 +107,25 @@ impl ApiKeys {
     /// Verifies the API key in a request and ignores credentials of other kinds.
     ///
     /// # Errors
-    /// As `verify`; `CredentialMissing` without a key, and the reason of `Presented::extract` if
-    /// the field cannot be read.
+    /// As `verify`; `CredentialMissing` without a key, and the reason of
+    /// `RequestCredential::extract` if the field cannot be read.
     pub fn verify_in(
         &self,
         head: &Parts,
         address: Option<IpAddr>,
         now: Timestamp,
-    ) -> Result<Arc<Verified>, Refusal> {
-        let accept = Accept { api_key: true, ..Accept::NOTHING };
-        match Presented::extract(head, accept, self.header()) {
-            Ok(Some(Presented::ApiKey(key))) => self.verify(&key, address, now),
-            Ok(_) => Err(Refusal { reason: Reason::CredentialMissing, cause: "no API key" }),
-            Err(error) => Err(Refusal { reason: error.reason(), cause: "no readable API key" }),
+    ) -> Result<Arc<VerifiedCredential>, TokenError> {
+        let accept = AcceptedKinds { api_key: true, ..AcceptedKinds::NOTHING };
+        match RequestCredential::extract(head, accept, self.header()) {
+            Ok(Some(RequestCredential::ApiKey(key))) => self.verify(&key, address, now),
+            Ok(_) => Err(TokenError { reason: Reason::CredentialMissing, cause: "no API key" }),
+            Err(error) => Err(TokenError { reason: error.reason(), cause: "no readable API key" }),
         }
     }
 
     /// True if the request has a value in the form of our API keys, valid or not. Such a value must
     /// not be forwarded to an upstream.
-    pub fn names_us(&self, head: &Parts) -> bool {
+    pub fn claims_local_key(&self, head: &Parts) -> bool {
         let Some(name) = self.header() else { return false };
         let mut values = head.headers.get_all(name).iter();
         values.any(|value| value.to_str().is_ok_and(|text| parse(text).is_some()))
@@ -138,7 +138,7 @@ impl ApiKeys {
     }
 }
 
-impl Key {
+impl KnownKey {
     fn new(config: &config::ApiKey) -> Self {
         let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
         let identity = Identity {
@@ -156,7 +156,11 @@ impl Key {
         Self {
             hash: config.hash,
             networks: config.networks.clone(),
-            verified: Arc::new(Verified::without_token(identity, key_digest(config), expires)),
+            verified: Arc::new(VerifiedCredential::without_token(
+                identity,
+                key_digest(config),
+                expires,
+            )),
         }
     }
 }

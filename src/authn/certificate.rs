@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::verified::{Refusal, Verified};
+use super::verified::{TokenError, VerifiedCredential};
 use crate::client::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::config::{self, CertificateName};
@@ -18,22 +18,26 @@ use crate::secret::Digest;
 
 /// The configured certificates by their names.
 #[derive(Debug)]
-pub struct Certificates(HashMap<CertificateName, UserRef>);
+pub struct CertificateVerifier(HashMap<CertificateName, CertificateUser>);
 
 /// The identity that one entry of the configuration gives to a certificate.
 #[derive(Debug)]
-struct UserRef {
+struct CertificateUser {
     /// The position in the configuration. If several entries match, the first one decides.
     number: usize,
     identity: Identity,
     digest: Digest,
 }
 
-impl Certificates {
+impl CertificateVerifier {
     /// Prepares the configured entries.
-    pub fn new(config: &[config::ClientCertificate]) -> Self {
+    pub fn new(config: &[config::CertificateHolder]) -> Self {
         let holders = config.iter().enumerate();
-        Self(holders.map(|(number, one)| (one.by.clone(), UserRef::new(number, one))).collect())
+        Self(
+            holders
+                .map(|(number, one)| (one.by.clone(), CertificateUser::new(number, one)))
+                .collect(),
+        )
     }
 
     /// The identity of the certificate's holder; `None` if no entry matches the certificate.
@@ -44,7 +48,7 @@ impl Certificates {
         &self,
         certificate: &ClientCertificate,
         now: Timestamp,
-    ) -> Result<Option<Arc<Verified>>, Refusal> {
+    ) -> Result<Option<Arc<VerifiedCredential>>, TokenError> {
         let names = certificate.names.iter().cloned().map(CertificateName::San);
         let subject = certificate.subject.clone().map(CertificateName::Subject);
         let all = [CertificateName::Fingerprint(certificate.fingerprint)];
@@ -53,10 +57,10 @@ impl Certificates {
         let Some(holder) = fitting.min_by_key(|holder| holder.number) else { return Ok(None) };
         if !certificate.holds(now) {
             let cause = "the client's certificate does not hold now";
-            return Err(Refusal { reason: Reason::TokenExpired, cause });
+            return Err(TokenError { reason: Reason::TokenExpired, cause });
         }
         let (identity, until) = (holder.identity.clone(), certificate.not_after);
-        Ok(Some(Arc::new(Verified::without_token(identity, holder.digest, until))))
+        Ok(Some(Arc::new(VerifiedCredential::without_token(identity, holder.digest, until))))
     }
 
     /// The digests by which streams of the holders are tracked, so that a reload can end them. The
@@ -67,8 +71,8 @@ impl Certificates {
     }
 }
 
-impl UserRef {
-    fn new(number: usize, config: &config::ClientCertificate) -> Self {
+impl CertificateUser {
+    fn new(number: usize, config: &config::CertificateHolder) -> Self {
         let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
         let identity = Identity {
             subject: Subject::foreign(CERTIFICATE_ISSUER, &config.name),

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use super::jws::Cause;
+use super::jws::RefusalCause;
 use crate::clock::Timestamp;
 use crate::identity::Claims;
 use crate::secret::Digest;
@@ -25,7 +25,7 @@ const LAST_SECOND: u64 = 253_402_300_799;
 /// # Errors
 /// A value of another type, or an empty string. An empty name must not compare equal to a missing
 /// one.
-pub(super) fn text<'c>(claims: &'c Claims, name: &str) -> Result<Option<&'c str>, Cause> {
+pub(super) fn text<'c>(claims: &'c Claims, name: &str) -> Result<Option<&'c str>, RefusalCause> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
@@ -37,7 +37,7 @@ pub(super) fn text<'c>(claims: &'c Claims, name: &str) -> Result<Option<&'c str>
 ///
 /// # Errors
 /// An absent claim, a value of another type, or an empty string.
-pub(super) fn required<'c>(claims: &'c Claims, name: &str) -> Result<&'c str, Cause> {
+pub(super) fn required<'c>(claims: &'c Claims, name: &str) -> Result<&'c str, RefusalCause> {
     text(claims, name)?.ok_or("a required claim is missing")
 }
 
@@ -45,8 +45,8 @@ pub(super) fn required<'c>(claims: &'c Claims, name: &str) -> Result<&'c str, Ca
 ///
 /// # Errors
 /// A string, a negative number, and a date after `LAST_SECOND`.
-pub(super) fn date(claims: &Claims, name: &str) -> Result<Option<Timestamp>, Cause> {
-    const WRONG: Cause = "a claim that must be a date is not one";
+pub(super) fn date(claims: &Claims, name: &str) -> Result<Option<Timestamp>, RefusalCause> {
+    const WRONG: RefusalCause = "a claim that must be a date is not one";
     let Some(value) = claims.get(name) else { return Ok(None) };
     if let Some(seconds) = value.as_u64() {
         let date = (seconds <= LAST_SECOND).then_some(Timestamp::from_secs(seconds));
@@ -63,8 +63,8 @@ pub(super) fn date(claims: &Claims, name: &str) -> Result<Option<Timestamp>, Cau
 /// The SHA-256 of the client certificate to which the token is bound (RFC 8705 §3.1), if it is
 /// bound. A token with any other confirmation method, such as a DPoP key (RFC 9449), is refused:
 /// the gateway cannot check the proof of that key, and without the check a stolen token would work.
-pub(super) fn certificate(claims: &Claims) -> Result<Option<Digest>, Cause> {
-    const WRONG: Cause = "the token is bound to a key that the gateway cannot check (`cnf`)";
+pub(super) fn certificate(claims: &Claims) -> Result<Option<Digest>, RefusalCause> {
+    const WRONG: RefusalCause = "the token is bound to a key that the gateway cannot check (`cnf`)";
     let Some(bound) = claims.get("cnf") else { return Ok(None) };
     let bound = bound.as_object().filter(|bound| bound.len() == 1).ok_or(WRONG)?;
     let text = bound.get("x5t#S256").and_then(Value::as_str).ok_or(WRONG)?;
@@ -76,8 +76,8 @@ pub(super) fn certificate(claims: &Claims) -> Result<Option<Digest>, Cause> {
 ///
 /// # Errors
 /// A value of another type, an empty list, or a list with a value that is not a string.
-pub(super) fn audience(claims: &Claims) -> Result<Vec<&str>, Cause> {
-    const WRONG: Cause = "`aud` is neither a string nor a list of strings";
+pub(super) fn audience(claims: &Claims) -> Result<Vec<&str>, RefusalCause> {
+    const WRONG: RefusalCause = "`aud` is neither a string nor a list of strings";
     match claims.get("aud") {
         None => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one]),

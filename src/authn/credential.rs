@@ -7,7 +7,7 @@
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
-use super::jws::{Cause, MAX_TOKEN};
+use super::jws::{MAX_TOKEN, RefusalCause};
 use crate::dialect::Reason;
 use crate::secret::SecretString;
 
@@ -22,7 +22,7 @@ const MAX_KEY: usize = 256;
 
 /// The kinds of credentials that a route or endpoint accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Accept {
+pub struct AcceptedKinds {
     /// `Authorization: Bearer`.
     pub bearer: bool,
     /// `X-Access-Token` with `X-Key`.
@@ -37,7 +37,7 @@ pub struct Accept {
     pub certificate: bool,
 }
 
-impl Accept {
+impl AcceptedKinds {
     /// Accepts no credential of any kind.
     pub const NOTHING: Self = Self {
         bearer: false,
@@ -51,7 +51,7 @@ impl Accept {
 
 /// A token that was presented and is not verified yet.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Credential {
+pub enum TokenCredential {
     /// A token that is presented without a key.
     Bearer(SecretString),
     /// A token that is valid only together with its key.
@@ -79,7 +79,7 @@ pub enum CredentialError {
 
     /// The value does not have the form of a credential.
     #[error("{0}")]
-    Malformed(Cause),
+    Malformed(RefusalCause),
 }
 
 impl CredentialError {
@@ -94,7 +94,7 @@ impl CredentialError {
     }
 }
 
-impl Credential {
+impl TokenCredential {
     /// Extracts the token; `None` if the request has none of an accepted kind.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl Credential {
     pub fn extract(
         headers: &HeaderMap,
         query: Option<&str>,
-        accept: Accept,
+        accept: AcceptedKinds,
     ) -> Result<Option<Self>, CredentialError> {
         if !accept.bearer && !accept.token_key && !accept.query {
             return Ok(None);
@@ -112,7 +112,7 @@ impl Credential {
         // may accept `Basic` in the same field, and the upstream could read the other line.
         let authorization = single(headers, &AUTHORIZATION, "Authorization")?;
         let bearer = authorization.filter(|_| accept.bearer).and_then(bearer);
-        let header = if accept.token_key { Half::of(headers)? } else { None };
+        let header = if accept.token_key { PartialPair::of(headers)? } else { None };
         let query = match query.filter(|_| accept.query) {
             Some(query) => query_pair(query)?,
             None => None,
@@ -122,7 +122,7 @@ impl Credential {
             (Some(token), None, None) => Ok(Some(Self::Bearer(token68(token)?))),
             (None, Some(half), None) => half.pair().map(Some),
             (None, None, Some((token, key))) => {
-                Half { token: token.as_deref(), key: key.as_deref() }.pair().map(Some)
+                PartialPair { token: token.as_deref(), key: key.as_deref() }.pair().map(Some)
             }
             _ => Err(CredentialError::Several),
         }
@@ -131,7 +131,11 @@ impl Credential {
     /// All tokens of a request, however malformed or repeated. Those in the query are included only
     /// if `accept` allows the query. A route without authentication calls this to find tokens that
     /// belong to the gateway and must not reach its upstream.
-    pub fn tokens(headers: &HeaderMap, query: Option<&str>, accept: Accept) -> Vec<SecretString> {
+    pub fn tokens(
+        headers: &HeaderMap,
+        query: Option<&str>,
+        accept: AcceptedKinds,
+    ) -> Vec<SecretString> {
         let text = |value: &[u8]| std::str::from_utf8(value).ok().map(SecretString::from);
         let authorization = headers.get_all(AUTHORIZATION).iter();
         let bearers = authorization.filter_map(|value| bearer(value.as_bytes())).filter_map(text);
@@ -161,12 +165,12 @@ impl Credential {
 }
 
 /// A pair of which either part may be missing.
-struct Half<'r> {
+struct PartialPair<'r> {
     token: Option<&'r [u8]>,
     key: Option<&'r [u8]>,
 }
 
-impl<'r> Half<'r> {
+impl<'r> PartialPair<'r> {
     /// The parts that are in the header fields; `None` if both are missing.
     fn of(headers: &'r HeaderMap) -> Result<Option<Self>, CredentialError> {
         let token = single(headers, &X_ACCESS_TOKEN, "X-Access-Token")?;
@@ -176,7 +180,7 @@ impl<'r> Half<'r> {
 
     /// The complete pair. Half a pair is refused instead of ignored: the client meant to
     /// authenticate.
-    fn pair(self) -> Result<Credential, CredentialError> {
+    fn pair(self) -> Result<TokenCredential, CredentialError> {
         let (Some(token), Some(key)) = (self.token, self.key) else {
             return Err(CredentialError::Half);
         };
@@ -185,7 +189,7 @@ impl<'r> Half<'r> {
                 "the key is no visible ASCII of bounded length",
             ));
         }
-        Ok(Credential::Pair { token: token68(token)?, key: ascii(key).into() })
+        Ok(TokenCredential::Pair { token: token68(token)?, key: ascii(key).into() })
     }
 }
 

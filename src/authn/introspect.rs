@@ -13,34 +13,37 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use serde_json::Value;
 
-use super::asked::Answer;
 use super::claims;
-use super::foreign::{check_audience, check_not_id, identity};
-use super::json;
-use super::jws::{Cause, Compact};
-use super::verified::{Refusal, Verified};
+use super::external_issuer::{check_audience, check_not_id, identity};
+use super::jws::{CompactJws, RefusalCause};
+use super::opaque::LookupAnswer;
+use super::strict_json;
+use super::verified::{TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
-use crate::config::{Introspection, Issuer};
+use crate::config::{IntrospectionSettings, IssuerSettings};
 use crate::identity::{Claims, Identity};
-use crate::outbound::{Outbound, OutboundOptions};
+use crate::outbound::{OutboundClient, OutboundOptions};
 use crate::secret::{Digest, SecretString};
-use crate::trust::TrustError;
+use crate::tls_roots::TrustError;
 
 /// Largest accepted answer in bytes. Answers are remembered, so their size bounds memory.
 const LARGEST: usize = 32 * 1024;
 
 /// The client for one issuer's introspection endpoint.
 #[derive(Debug)]
-pub(super) struct Introspect {
-    options: Introspection,
-    outbound: Outbound,
+pub(super) struct IntrospectionClient {
+    options: IntrospectionSettings,
+    outbound: OutboundClient,
 }
 
-impl Introspect {
+impl IntrospectionClient {
     /// Fails if the issuer's certificate authority cannot be loaded. Answers are limited to
-    /// `LARGEST`. The number of parallel calls is bounded by `Asked`, which calls `ask`.
-    pub(super) fn new(issuer: &Issuer, options: &Introspection) -> Result<Self, TrustError> {
-        let outbound = Outbound::new(&OutboundOptions {
+    /// `LARGEST`. The number of parallel calls is bounded by `OpaqueIssuer`, which calls `ask`.
+    pub(super) fn new(
+        issuer: &IssuerSettings,
+        options: &IntrospectionSettings,
+    ) -> Result<Self, TrustError> {
+        let outbound = OutboundClient::new(&OutboundOptions {
             ca: issuer.ca.clone(),
             largest: LARGEST,
             ..OutboundOptions::default()
@@ -58,17 +61,17 @@ impl Introspect {
     pub(super) async fn ask(
         &self,
         name: &Arc<str>,
-        rules: &Issuer,
+        rules: &IssuerSettings,
         token: &SecretString,
         now: Timestamp,
-    ) -> Result<Result<Answer, Refusal>, String> {
+    ) -> Result<Result<LookupAnswer, TokenError>, String> {
         let request = self.request(token).map_err(|error| error.to_string())?;
         let answer = self.outbound.send(request).await.map_err(|error| error.chain())?;
         if answer.status != 200 {
             return Err(format!("the question was answered with status {}", answer.status));
         }
-        let claims = json::object(&answer.body).ok_or("the answer is no JSON object")?;
-        Ok(judge(name, rules, token, &claims, now).map_err(Refusal::invalid))
+        let claims = strict_json::object(&answer.body).ok_or("the answer is no JSON object")?;
+        Ok(judge(name, rules, token, &claims, now).map_err(TokenError::invalid))
     }
 
     /// The request of RFC 7662 §2.1. The token is in the body, so that no access log of the issuer
@@ -105,11 +108,11 @@ impl Introspect {
 /// subject is excluded, or it is not valid yet.
 fn judge(
     name: &Arc<str>,
-    rules: &Issuer,
+    rules: &IssuerSettings,
     token: &SecretString,
     claims: &Claims,
     now: Timestamp,
-) -> Result<Answer, Cause> {
+) -> Result<LookupAnswer, RefusalCause> {
     // Only the boolean `true` counts: RFC 7662 §2.2 requires a boolean, and a string such as
     // `"false"` must not be read as true.
     if claims.get("active") != Some(&Value::Bool(true)) {
@@ -133,9 +136,9 @@ fn judge(
     }
     // The digest covers the signed part only, as for tokens that are verified here. A second valid
     // signature must not give the token another name in the revocations.
-    let signed = Compact::parse(token.expose()).map(|token| token.signed());
+    let signed = CompactJws::parse(token.expose()).map(|token| token.signed());
     let named = signed.unwrap_or(token.expose());
-    let verified = Verified {
+    let verified = VerifiedCredential {
         identity: Identity { claims: claims.clone(), ..identity(rules, name, subject, claims) },
         digest: Digest::of(named.as_bytes()),
         token_id: claims.get("jti").and_then(Value::as_str).map(Arc::from),
@@ -144,19 +147,19 @@ fn judge(
         expires: expires.unwrap_or_default(),
         key_hash: None,
         certificate: claims::certificate(claims)?,
-        own: false,
+        is_local: false,
         store_made: Timestamp::default(),
         until: rules.until,
         leeway: rules.leeway,
-        told: Default::default(),
+        identity_fields: Default::default(),
     };
-    Ok(Answer { verified, ends: expires.is_some() })
+    Ok(LookupAnswer { verified, ends: expires.is_some() })
 }
 
 /// Refuses answers about tokens that are no bearer access tokens. Issuers call refresh tokens and
 /// some ID tokens active, too. A token that is bound to a key proves nothing if it is presented
 /// without a proof of that key.
-fn check_use(claims: &Claims) -> Result<(), Cause> {
+fn check_use(claims: &Claims) -> Result<(), RefusalCause> {
     let bearer = ["bearer", "access_token", "access"];
     for name in ["token_type", "token_use", "typ"] {
         let usage = claims::text(claims, name)?.map(str::to_ascii_lowercase);

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::json;
+use super::strict_json;
 use crate::algorithm::Algorithm;
 use crate::token::{KeySet, MAX_KID};
 
@@ -19,11 +19,11 @@ pub const MAX_TOKEN: usize = 8 * 1024;
 const MAX_HEADER: usize = 2 * 1024;
 
 /// Names the failed check for the log. It is never sent to the client.
-pub type Cause = &'static str;
+pub type RefusalCause = &'static str;
 
 /// A parsed token. Invariant: nothing in it may be trusted before `verify` has succeeded.
 #[derive(Clone, Debug)]
-pub struct Compact<'t> {
+pub struct CompactJws<'t> {
     algorithm: Algorithm,
     kid: Option<String>,
     typ: Option<String>,
@@ -34,13 +34,13 @@ pub struct Compact<'t> {
     signature: &'t str,
 }
 
-impl<'t> Compact<'t> {
+impl<'t> CompactJws<'t> {
     /// Parses a token. The error is the cause for the log.
     ///
     /// # Errors
     /// A token or header that is too long, a wrong number of parts, wrong encoding, a header that
     /// is not a JSON object, an unknown algorithm, and a critical extension.
-    pub fn parse(token: &'t str) -> Result<Self, Cause> {
+    pub fn parse(token: &'t str) -> Result<Self, RefusalCause> {
         if token.len() > MAX_TOKEN {
             return Err("the token is too long");
         }
@@ -56,11 +56,12 @@ impl<'t> Compact<'t> {
             return Err("the token's header is too long");
         }
         let header = decode(header).ok_or("the token's header is not base64url")?;
-        let header = json::object(&header).ok_or("the token's header is not a JSON object")?;
+        let header =
+            strict_json::object(&header).ok_or("the token's header is not a JSON object")?;
         let (mut algorithm, mut kid, mut typ) = (None, None, None);
         // One pass over the members is cheaper than a search for each known name. A member that is
-        // a duplicate was refused by `json::object`, so the order does not matter. This parse runs
-        // for every token that is not cached.
+        // a duplicate was refused by `strict_json::object`, so the order does not matter. This
+        // parse runs for every token that is not cached.
         for (name, value) in header {
             match name.as_str() {
                 "alg" => algorithm = Some(text(value)?),
@@ -87,7 +88,7 @@ impl<'t> Compact<'t> {
     ///
     /// The algorithm must be the key's own (RFC 8725 §3.1). Otherwise a public RSA key could be
     /// misused as an HMAC secret.
-    pub fn verify(&self, keys: &KeySet) -> Result<(), Cause> {
+    pub fn verify(&self, keys: &KeySet) -> Result<(), RefusalCause> {
         let key = keys
             .find(self.kid.as_deref(), self.algorithm)
             .ok_or("no key has this id and algorithm")?;
@@ -118,8 +119,8 @@ impl<'t> Compact<'t> {
     /// # Errors
     /// A payload that is not one JSON object. Repeated members are refused, because two parsers
     /// could use different ones.
-    pub(super) fn claims(&self) -> Result<Map<String, Value>, Cause> {
-        json::object(&self.payload).ok_or("the token's claims are not a JSON object")
+    pub(super) fn claims(&self) -> Result<Map<String, Value>, RefusalCause> {
+        strict_json::object(&self.payload).ok_or("the token's claims are not a JSON object")
     }
 
     /// The `typ` of the header in lower case and without `application/` (RFC 7515 §4.1.9).
@@ -143,7 +144,7 @@ fn decode(part: &str) -> Option<Vec<u8>> {
 }
 
 /// The text of a header member that must be a string.
-fn text(value: Value) -> Result<String, Cause> {
+fn text(value: Value) -> Result<String, RefusalCause> {
     match value {
         Value::String(text) => Ok(text),
         _ => Err("a member of the token's header has the wrong type"),
@@ -177,16 +178,16 @@ mod tests {
             (r#"["HS256"]"#, "not an object"),
             ("", "empty"),
         ] {
-            assert!(Compact::parse(&token(header)).is_err(), "{header}: {why}");
+            assert!(CompactJws::parse(&token(header)).is_err(), "{header}: {why}");
         }
         let long = format!(r#"{{"alg":"HS256","kid":"{}"}}"#, "k".repeat(257));
-        assert!(Compact::parse(&token(&long)).is_err(), "unbounded key id");
+        assert!(CompactJws::parse(&token(&long)).is_err(), "unbounded key id");
     }
 
     #[test]
     fn a_token_has_exactly_three_parts_of_strict_base64url() {
         let good = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
-        assert!(Compact::parse(good).is_ok());
+        assert!(CompactJws::parse(good).is_ok());
         for (token, why) in [
             ("", "nothing"),
             ("eyJhbGciOiJIUzI1NiJ9", "one part"),
@@ -201,9 +202,9 @@ mod tests {
             ("eyJhbGciOiJIUzI1NiJ9 .e30.c2ln", "white space"),
             ("eyJhbGciOiJIUzI1NiJ+.e30.c2ln", "the standard alphabet"),
         ] {
-            assert!(Compact::parse(token).is_err(), "{why}");
+            assert!(CompactJws::parse(token).is_err(), "{why}");
         }
         let long = format!("{good}{}", "A".repeat(MAX_TOKEN));
-        assert_eq!(Compact::parse(&long).unwrap_err(), "the token is too long");
+        assert_eq!(CompactJws::parse(&long).unwrap_err(), "the token is too long");
     }
 }

@@ -1,53 +1,55 @@
 //! Authentication: from the credential in a request to a verified identity.
 //!
-//! `presented` extracts the one credential of a request. `api_key` and `certificate` verify the
-//! kinds that are not tokens. For tokens, `credential` extracts, `jws` parses, `own` and `foreign`
-//! apply the rules of the issuer, `verified` checks whether the token may be used now, and `cache`
-//! remembers; `verifier` puts these steps in order. `trade` verifies tokens that a login exchanges
-//! for ours.
+//! `request_credential` extracts the one credential of a request. `api_key` and `certificate`
+//! verify the kinds that are not tokens. For tokens, `credential` extracts, `jws` parses,
+//! `local_issuer` and `external_issuer` apply the rules of the issuer, `verified` checks whether
+//! the token may be used now, and `verified_cache` remembers; `verifier` puts these steps in order.
+//! `exchange` verifies tokens that a login exchanges for ours.
 //!
-//! `remote` fetches keys through a `provider`. `asked` verifies tokens remotely by `introspect` or
-//! `webitel`, with single flight (`flights`) and remembered answers (`verdicts`). Nothing here
-//! reads a clock or decides permissions (that is `authz`). Only an `inquiry` waits, on the
-//! background runtime.
+//! `jwks_cache` fetches keys through a `discovery`. `opaque` verifies tokens remotely by
+//! `introspect` or `webitel`, with single flight (`single_flight`) and remembered answers
+//! (`lookup_cache`). Nothing here reads a clock or decides permissions (that is `authz`). Only a
+//! `remote_lookup` waits, on the background runtime.
 
 mod api_key;
-mod asked;
-mod cache;
 mod certificate;
+mod claimed_issuer;
 mod claims;
 mod credential;
-mod flights;
-mod foreign;
-mod inquiry;
+mod discovery;
+mod exchange;
+mod external_issuer;
+mod inspect;
 mod introspect;
+mod jwks_cache;
 pub mod jws;
-mod named;
-mod own;
-mod own_token;
-mod presented;
-mod provider;
+mod local_issuer;
+mod lookup_cache;
+mod opaque;
 mod reach;
-mod remote;
+mod remote_lookup;
 mod renewals;
-mod trade;
-mod verdicts;
+mod request_credential;
+mod single_flight;
 mod verified;
+mod verified_cache;
 mod verifier;
 mod webitel;
 
-pub use self::api_key::{ApiKeys, key_digest, new_key};
-pub use self::asked::TokenInquiry;
-pub use self::certificate::Certificates;
-pub use self::credential::{Accept, Credential, CredentialError, X_ACCESS_TOKEN, X_KEY};
-pub use self::foreign::IssuerError;
-pub use self::inquiry::{Inquiry, Unproved};
-pub use self::own_token::OwnToken;
-pub use self::presented::Presented;
+pub use self::api_key::{ApiKeyVerifier, key_digest, new_key};
+pub use self::certificate::CertificateVerifier;
+pub use self::credential::{
+    AcceptedKinds, CredentialError, TokenCredential, X_ACCESS_TOKEN, X_KEY,
+};
+pub use self::external_issuer::IssuerError;
+pub use self::inspect::InspectedToken;
+pub use self::jwks_cache::{KeyRefresh, RemoteIssuer};
+pub use self::opaque::TokenLookup;
 pub use self::reach::reach;
-pub use self::remote::{KeyInquiry, RemoteIssuer};
-pub use self::renewals::Renewal;
-pub use self::verified::{Refusal, Verified};
-pub use self::verifier::{Presenter, RefreshFacts, Verifier, VerifierError, VerifierOptions};
+pub use self::remote_lookup::{RemoteLookup, VerifyError};
+pub use self::renewals::TokenRenewal;
+pub use self::request_credential::RequestCredential;
+pub use self::verified::{TokenError, VerifiedCredential};
+pub use self::verifier::{RefreshFacts, RequestClient, Verifier, VerifierError, VerifierOptions};
 
-use crate::json;
+use crate::strict_json;

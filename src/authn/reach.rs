@@ -1,29 +1,29 @@
 //! Whether an issuer is there who has to be asked for keys or about tokens: for an operator who
 //! wants to know before a start. No token is asked about.
 
-use super::introspect::Introspect;
-use super::provider::{Provider, ProviderOptions};
-use super::webitel::Sessions;
-use crate::config::{Issuer, IssuerKeys};
+use super::discovery::{KeyProvider, ProviderOptions};
+use super::introspect::IntrospectionClient;
+use super::webitel::SessionClient;
+use crate::config::{IssuerKeys, IssuerSettings};
 
 /// Asks the issuer, and answers what was seen.
 ///
 /// # Errors
 /// Why it could not be asked now.
-pub async fn reach(issuer: &Issuer) -> Result<String, String> {
+pub async fn reach(issuer: &IssuerSettings) -> Result<String, String> {
     match &issuer.keys {
         IssuerKeys::Url(_) | IssuerKeys::Discovery(_) => {
-            let provider = Provider::new(ProviderOptions::from(issuer)).map_err(told)?;
+            let provider = KeyProvider::new(ProviderOptions::from(issuer)).map_err(told)?;
             let published = provider.fetch().await.map_err(told)?;
             let count = published.keys.keys().len();
             Ok(format!("{count} {} that can be used", if count == 1 { "key" } else { "keys" }))
         }
         IssuerKeys::Introspection(options) => {
-            Introspect::new(issuer, options).map_err(told)?.reach().await?;
+            IntrospectionClient::new(issuer, options).map_err(told)?.reach().await?;
             Ok("connected".to_owned())
         }
         IssuerKeys::WebitelSessions(options) => {
-            Sessions::new(issuer, options).map_err(told)?.reach().await.map(str::to_owned)
+            SessionClient::new(issuer, options).map_err(told)?.reach().await.map(str::to_owned)
         }
         IssuerKeys::Jwks(_) | IssuerKeys::Pem(_) | IssuerKeys::Secret(_) => {
             Ok("its keys are here".to_owned())
@@ -32,5 +32,5 @@ pub async fn reach(issuer: &Issuer) -> Result<String, String> {
 }
 
 fn told(error: impl std::error::Error) -> String {
-    crate::text::error_chain(&error)
+    crate::format::error_chain(&error)
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::asked::{Asked, Asker};
-use super::credential::Credential;
+use super::credential::TokenCredential;
+use super::opaque::{LookupClient, OpaqueIssuer};
 use crate::clock::Timestamp;
 
 /// Upper bound of queued renewals. The task takes them at once, so a longer queue means overload. A
@@ -18,26 +18,26 @@ const MOST: usize = 1000;
 
 /// The queue of all issuers.
 #[derive(Debug, Default)]
-pub(super) struct Renewals {
-    due: Mutex<Vec<(Arc<Asked>, Credential)>>,
+pub(super) struct DueRenewals {
+    due: Mutex<Vec<(Arc<OpaqueIssuer>, TokenCredential)>>,
     arrived: Notify,
 }
 
 /// A queued renewal, ready to run.
 #[derive(Debug)]
-pub struct Renewal {
-    asked: Arc<Asked>,
-    credential: Credential,
-    asker: Asker,
+pub struct TokenRenewal {
+    issuer: Arc<OpaqueIssuer>,
+    credential: TokenCredential,
+    asker: LookupClient,
 }
 
-impl Renewals {
+impl DueRenewals {
     /// Queues a renewal. Returns false if the queue is full.
-    pub(super) fn add(&self, asked: Arc<Asked>, credential: Credential) -> bool {
+    pub(super) fn add(&self, issuer: Arc<OpaqueIssuer>, credential: TokenCredential) -> bool {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let has_room = due.len() < MOST;
         if has_room {
-            due.push((asked, credential));
+            due.push((issuer, credential));
             self.arrived.notify_one();
         }
         has_room
@@ -46,14 +46,14 @@ impl Renewals {
     /// Waits until there are renewals and takes all of them. The renewals count for no client
     /// (`origin: None` in the asker), because clients with good tokens must not lose their share of
     /// calls to them.
-    pub(super) async fn next(&self, asker: Asker) -> Vec<Renewal> {
+    pub(super) async fn next(&self, asker: LookupClient) -> Vec<TokenRenewal> {
         loop {
             let due = {
                 let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
                 std::mem::take(&mut *due)
             };
             if !due.is_empty() {
-                let renewal = |(asked, credential)| Renewal { asked, credential, asker };
+                let renewal = |(issuer, credential)| TokenRenewal { issuer, credential, asker };
                 return due.into_iter().map(renewal).collect();
             }
             // `notify_one` stores a permit if nobody waits. If a token is added after the take
@@ -63,9 +63,9 @@ impl Renewals {
     }
 }
 
-impl Renewal {
+impl TokenRenewal {
     /// Asks the issuer and remembers the verdict. Runs on the background runtime.
-    pub async fn ask(self, now: Timestamp) {
-        self.asked.renew(&self.credential, self.asker, now).await;
+    pub async fn run(self, now: Timestamp) {
+        self.issuer.renew(&self.credential, self.asker, now).await;
     }
 }

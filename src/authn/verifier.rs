@@ -1,11 +1,11 @@
 //! The verifier: from a presented token to a verified identity or a refusal.
 //!
-//! `verify_among` is synchronous and does no I/O: keys, rules and revocations are in memory. If
-//! something is missing, it returns an `Inquiry`, which `prove_among` runs on the background
-//! runtime. Verified tokens are cached (`cache`), but whether they may be used now is checked on
-//! every request. The pipeline and `login` are the callers.
+//! `verify_from` is synchronous and does no I/O: keys, rules and revocations are in memory. If
+//! something is missing, it returns a `RemoteLookup`, which `verify_from_with_lookup` runs on the
+//! background runtime. Verified tokens are cached (`cache`), but whether they may be used now is
+//! checked on every request. The pipeline and `login` are the callers.
 //!
-//! Invariant: `verify_among` gives the same answer with and without the cache.
+//! Invariant: `verify_from` gives the same answer with and without the cache.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -13,20 +13,20 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::asked::Asker;
-use super::cache::Cache;
 use super::claims;
-use super::credential::Credential;
-use super::foreign::{Foreign, IssuerError};
-use super::inquiry::Unproved;
-use super::jws::{Compact, MAX_TOKEN};
-use super::own::{Kind, Own};
-use super::remote::{Remote, RemoteIssuer};
-use super::renewals::{Renewal, Renewals};
-use super::verified::{Refusal, Verified};
+use super::credential::TokenCredential;
+use super::external_issuer::{ExternalIssuer, IssuerError};
+use super::jwks_cache::{JwksCache, RemoteIssuer};
+use super::jws::{CompactJws, MAX_TOKEN};
+use super::local_issuer::{LocalIssuer, TokenType};
+use super::opaque::LookupClient;
+use super::remote_lookup::VerifyError;
+use super::renewals::{DueRenewals, TokenRenewal};
+use super::verified::{TokenError, VerifiedCredential};
+use super::verified_cache::VerifiedCache;
 use crate::admission::AttemptLimit;
 use crate::clock::Timestamp;
-use crate::config::{Issuer, Login};
+use crate::config::{IssuerSettings, LoginSettings};
 use crate::dialect::Reason;
 use crate::identity::{Claims, SessionId, Subject};
 use crate::secret::Digest;
@@ -37,8 +37,8 @@ use crate::token::{GENERATION_CLAIM, KeyRing};
 #[derive(Debug)]
 pub struct VerifierOptions<'a> {
     pub ring: Arc<KeyRing>,
-    pub logins: &'a [Login],
-    pub issuers: &'a [Issuer],
+    pub logins: &'a [LoginSettings],
+    pub issuers: &'a [IssuerSettings],
     /// The creation of the session store: own tokens issued earlier are refused.
     pub made: Timestamp,
     pub revocations: Arc<Revocations>,
@@ -66,18 +66,18 @@ pub struct VerifierError {
 #[derive(Debug)]
 pub struct Verifier {
     pub(super) ring: Arc<KeyRing>,
-    pub(super) own: Own,
-    pub(super) foreign: Vec<Foreign>,
+    pub(super) local: LocalIssuer,
+    pub(super) foreign: Vec<ExternalIssuer>,
     pub(super) revocations: Arc<Revocations>,
-    cache: Cache,
-    pub(super) renewals: Arc<Renewals>,
+    cache: VerifiedCache,
+    pub(super) renewals: Arc<DueRenewals>,
     refusals: AttemptLimit,
     warnings: Vec<String>,
 }
 
 /// The client that presents a credential.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Presenter<'a> {
+pub struct RequestClient<'a> {
     /// SHA-256 of the client certificate of this connection. A token that is bound to a certificate
     /// is refused without it (RFC 8705 §3).
     pub certificate: Option<&'a Digest>,
@@ -107,7 +107,7 @@ impl Verifier {
         let (mut foreign, mut warnings) = (Vec::new(), Vec::new());
         for issuer in options.issuers {
             let known = options.last.map(|last| last.foreign.as_slice()).unwrap_or_default();
-            let made = Foreign::new(issuer, known)
+            let made = ExternalIssuer::new(issuer, known)
                 .map_err(|source| VerifierError { issuer: issuer.name.clone(), source })?;
             let (ready, remarks) = made;
             for remark in remarks {
@@ -118,10 +118,10 @@ impl Verifier {
         }
         Ok(Self {
             ring: options.ring,
-            own: Own::new(options.logins, options.made, options.leeway),
+            local: LocalIssuer::new(options.logins, options.made, options.leeway),
             foreign,
             revocations: options.revocations,
-            cache: Cache::new(options.cache_size),
+            cache: VerifiedCache::new(options.cache_size),
             renewals: options.last.map(|last| last.renewals.clone()).unwrap_or_default(),
             refusals: options.refusals,
             warnings,
@@ -139,38 +139,38 @@ impl Verifier {
     ///
     /// # Errors
     /// The refusal of the credential, or `Unavailable` if its validity could not be found out.
-    pub async fn prove_among(
+    pub async fn verify_from_with_lookup(
         &self,
-        credential: &Credential,
+        credential: &TokenCredential,
         issuers: &[String],
-        presenter: Presenter<'_>,
+        presenter: RequestClient<'_>,
         now: Timestamp,
-    ) -> Result<Arc<Verified>, Refusal> {
-        let Presenter { certificate, origin } = presenter;
-        let inquiry = match self.verify_among(credential, issuers, certificate, now) {
+    ) -> Result<Arc<VerifiedCredential>, TokenError> {
+        let RequestClient { certificate, origin } = presenter;
+        let inquiry = match self.verify_from(credential, issuers, certificate, now) {
             Ok(verified) => return Ok(verified),
-            Err(Unproved::Refused(refusal)) => return Err(refusal),
-            Err(Unproved::Ask(inquiry)) => inquiry,
+            Err(VerifyError::Rejected(refusal)) => return Err(refusal),
+            Err(VerifyError::NeedsLookup(inquiry)) => inquiry,
         };
-        // One lookup, then one more attempt from memory. A second `Ask` becomes 503: a loop could
-        // keep a request busy for as long as its issuer keeps changing.
-        inquiry.ask(Asker { origin, refusals: self.refusals }, now).await?;
-        self.verify_among(credential, issuers, certificate, now).map_err(Unproved::unasked)
+        // One lookup, then one more attempt from memory. A second `NeedsLookup` becomes 503: a loop
+        // could keep a request busy for as long as its issuer keeps changing.
+        inquiry.run(LookupClient { origin, refusals: self.refusals }, now).await?;
+        self.verify_from(credential, issuers, certificate, now).map_err(VerifyError::without_lookup)
     }
 
     /// Waits for tokens whose good verdicts are about to end. The caller, on the background
     /// runtime, asks about them.
-    pub async fn renewals(&self) -> Vec<Renewal> {
-        self.renewals.next(Asker { origin: None, refusals: self.refusals }).await
+    pub async fn renewals(&self) -> Vec<TokenRenewal> {
+        self.renewals.next(LookupClient { origin: None, refusals: self.refusals }).await
     }
 
-    /// `verify_among` with all issuers, for a client without a certificate.
+    /// `verify_from` with all issuers, for a client without a certificate.
     pub fn verify(
         &self,
-        credential: &Credential,
+        credential: &TokenCredential,
         now: Timestamp,
-    ) -> Result<Arc<Verified>, Unproved> {
-        self.verify_among(credential, &[], None, now)
+    ) -> Result<Arc<VerifiedCredential>, VerifyError> {
+        self.verify_from(credential, &[], None, now)
     }
 
     /// Verifies a credential by what is in memory. If that is not enough, the returned inquiry asks
@@ -179,17 +179,17 @@ impl Verifier {
     ///
     /// # Errors
     /// A refusal, or an inquiry whose answer is needed first.
-    pub fn verify_among(
+    pub fn verify_from(
         &self,
-        credential: &Credential,
+        credential: &TokenCredential,
         issuers: &[String],
         certificate: Option<&Digest>,
         now: Timestamp,
-    ) -> Result<Arc<Verified>, Unproved> {
+    ) -> Result<Arc<VerifiedCredential>, VerifyError> {
         let token = credential.token().expose();
         let key = credential.key().map(|key| key.expose().as_str());
         if token.len() > MAX_TOKEN {
-            return Err(Refusal::invalid("the token is too long").into());
+            return Err(TokenError::invalid("the token is too long").into());
         }
         // The digest of the whole token is the key of the cache, so a cached token with an altered
         // signature is never found.
@@ -197,21 +197,21 @@ impl Verifier {
         if let Some((verified, epoch)) = self.cache.find(&digest, now)
             && self.epoch(&verified, now) == Some(epoch)
         {
-            verified.admit(key, certificate, now, &self.revocations)?;
+            verified.check_usable(key, certificate, now, &self.revocations)?;
             return Ok(verified);
         }
         // The issuer's keys may have changed since the token was cached. If the epochs differ, the
         // entry is ignored and the token is verified again. A key that an issuer has withdrawn must
         // not stay accepted through the cache.
-        if let Some(judged) = self.judged_elsewhere(credential, issuers, now) {
+        if let Some(judged) = self.lookup_result(credential, issuers, now) {
             let verified = judged?;
-            verified.admit(key, certificate, now, &self.revocations)?;
+            verified.check_usable(key, certificate, now, &self.revocations)?;
             return Ok(verified);
         }
         let (verified, epoch) = self.examine(token, now)?;
         // Only an admitted token is cached. A token that is refused now would take the place of a
         // useful one. A token that becomes valid later is verified again then.
-        verified.admit(key, certificate, now, &self.revocations)?;
+        verified.check_usable(key, certificate, now, &self.revocations)?;
         let verified = Arc::new(verified);
         self.cache.keep(digest, epoch, verified.clone(), now);
         Ok(verified)
@@ -222,17 +222,17 @@ impl Verifier {
     ///
     /// # Errors
     /// `TokenInvalid` for everything wrong with the token; expiry and revocation as in
-    /// `Verified::admit`.
+    /// `VerifiedCredential::check_usable`.
     pub fn verify_refresh(
         &self,
         token: &str,
         login: &str,
         now: Timestamp,
-    ) -> Result<RefreshFacts, Refusal> {
-        let verified = self.own_of(token, login, Kind::Refresh)?;
-        verified.admit(None, None, now, &self.revocations)?;
+    ) -> Result<RefreshFacts, TokenError> {
+        let verified = self.own_of(token, login, TokenType::Refresh)?;
+        verified.check_usable(None, None, now, &self.revocations)?;
         let (Some(session), Some(jti)) = (verified.identity.session, verified.token_id) else {
-            return Err(Refusal::invalid("the token names no session"));
+            return Err(TokenError::invalid("the token names no session"));
         };
         let generation = verified.identity.claims.get(GENERATION_CLAIM);
         let generation = generation.and_then(|number| u32::try_from(number.as_u64()?).ok());
@@ -246,17 +246,18 @@ impl Verifier {
     /// else is forgiven.
     ///
     /// # Errors
-    /// The refusal of `Verified::admit`, or `TokenInvalid` for a token of another login.
+    /// The refusal of `VerifiedCredential::check_usable`, or `TokenInvalid` for a token of another
+    /// login.
     pub fn verify_own_access(
         &self,
-        credential: &Credential,
+        credential: &TokenCredential,
         login: &str,
         now: Timestamp,
         allow_expired: bool,
-    ) -> Result<Arc<Verified>, Refusal> {
-        let verified = self.own_of(credential.token().expose(), login, Kind::Access)?;
+    ) -> Result<Arc<VerifiedCredential>, TokenError> {
+        let verified = self.own_of(credential.token().expose(), login, TokenType::Access)?;
         let key = credential.key().map(|key| key.expose().as_str());
-        match verified.admit(key, None, now, &self.revocations) {
+        match verified.check_usable(key, None, now, &self.revocations) {
             Err(refusal) if refusal.reason == Reason::TokenExpired && allow_expired => {
                 // `admit` stops at the expiry, before it looks at revocations. They are checked
                 // here, or a revoked token would be accepted once it has expired.
@@ -269,10 +270,10 @@ impl Verifier {
 
     /// True if a token names us as its issuer, verified or not. Such a token must not be shown to
     /// anybody else.
-    pub fn names_us(&self, token: &str) -> bool {
-        let claims = Compact::parse(token).and_then(|token| token.claims());
+    pub fn claims_local_issuer(&self, token: &str) -> bool {
+        let claims = CompactJws::parse(token).and_then(|token| token.claims());
         claims.is_ok_and(|claims| {
-            claims::text(&claims, "iss").ok().flatten().is_some_and(|iss| self.own.issues_as(iss))
+            claims::text(&claims, "iss").ok().flatten().is_some_and(|iss| self.local.issues_as(iss))
         })
     }
 
@@ -280,8 +281,8 @@ impl Verifier {
     /// runtime calls it regularly.
     pub fn sweep(&self, now: Timestamp) {
         self.cache.sweep(now);
-        for asked in self.foreign.iter().filter_map(Foreign::asked) {
-            asked.sweep(now);
+        for opaque in self.foreign.iter().filter_map(ExternalIssuer::opaque) {
+            opaque.sweep(now);
         }
     }
 
@@ -307,21 +308,28 @@ impl Verifier {
 
     /// The state of the issuers that are asked for keys or about tokens, for operators.
     pub fn remote_issuers(&self, now: Timestamp) -> Vec<RemoteIssuer> {
-        let asked = self.foreign.iter().filter(|one| !one.is_over(now)).filter_map(Foreign::asked);
-        let remotes = self.remotes(now).map(|remote| remote.told(now));
-        remotes.chain(asked.map(|asked| asked.told())).collect()
+        let opaque = self
+            .foreign
+            .iter()
+            .filter(|one| !one.has_ended(now))
+            .filter_map(ExternalIssuer::opaque);
+        let remotes = self.remotes(now).map(|remote| remote.status(now));
+        remotes.chain(opaque.map(|opaque| opaque.status())).collect()
     }
 
     /// The issuers with published keys whose takeover has not ended.
-    fn remotes(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Remote>> {
-        self.foreign.iter().filter(move |one| !one.is_over(now)).filter_map(Foreign::remote)
+    fn remotes(&self, now: Timestamp) -> impl Iterator<Item = &Arc<JwksCache>> {
+        self.foreign
+            .iter()
+            .filter(move |one| !one.has_ended(now))
+            .filter_map(ExternalIssuer::remote)
     }
 
     /// The current epoch of the keys that would verify a token of this issuer now. `None` for an
     /// issuer that is not configured any more or whose keys are too old: its cached tokens are not
     /// used.
-    fn epoch(&self, verified: &Verified, now: Timestamp) -> Option<u64> {
-        if verified.own {
+    fn epoch(&self, verified: &VerifiedCredential, now: Timestamp) -> Option<u64> {
+        if verified.is_local {
             return Some(self.ring.epoch());
         }
         let issuer = self.foreign.iter().find(|one| *one.name() == verified.identity.issuer);
@@ -333,28 +341,37 @@ impl Verifier {
     /// # Errors
     /// An invalid token, or one of another login: the endpoints of one login must not act on
     /// sessions of another.
-    fn own_of(&self, token: &str, login: &str, kind: Kind) -> Result<Verified, Refusal> {
+    fn own_of(
+        &self,
+        token: &str,
+        login: &str,
+        kind: TokenType,
+    ) -> Result<VerifiedCredential, TokenError> {
         let own = || {
-            let token = Compact::parse(token)?;
-            self.own.verify(&token, token.claims()?, &self.ring.public(), kind)
+            let token = CompactJws::parse(token)?;
+            self.local.verify(&token, token.claims()?, &self.ring.public(), kind)
         };
-        let verified = own().map_err(Refusal::invalid)?;
+        let verified = own().map_err(TokenError::invalid)?;
         if verified.identity.login.as_ref() != login {
-            return Err(Refusal::invalid("the token was issued by another login"));
+            return Err(TokenError::invalid("the token was issued by another login"));
         }
         Ok(verified)
     }
 
     /// Verifies the signature and all claims that do not change with time. `iss` is read before the
     /// signature is verified, but it only chooses the keys that must verify it.
-    fn examine(&self, token: &str, now: Timestamp) -> Result<(Verified, u64), Unproved> {
-        let token = Compact::parse(token).map_err(Refusal::invalid)?;
-        let claims = token.claims().map_err(Refusal::invalid)?;
-        let issuer = claims::text(&claims, "iss").map_err(Refusal::invalid)?;
-        if issuer.is_some_and(|issuer| self.own.issues_as(issuer)) {
+    fn examine(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<(VerifiedCredential, u64), VerifyError> {
+        let token = CompactJws::parse(token).map_err(TokenError::invalid)?;
+        let claims = token.claims().map_err(TokenError::invalid)?;
+        let issuer = claims::text(&claims, "iss").map_err(TokenError::invalid)?;
+        if issuer.is_some_and(|issuer| self.local.issues_as(issuer)) {
             let keys = self.ring.public();
-            let verified = self.own.verify(&token, claims, &keys, Kind::Access);
-            return Ok((verified.map_err(Refusal::invalid)?, keys.epoch()));
+            let verified = self.local.verify(&token, claims, &keys, TokenType::Access);
+            return Ok((verified.map_err(TokenError::invalid)?, keys.epoch()));
         }
         self.examine_foreign(&token, claims, now)
     }
@@ -364,13 +381,13 @@ impl Verifier {
     /// not require it.
     fn examine_foreign(
         &self,
-        token: &Compact<'_>,
+        token: &CompactJws<'_>,
         claims: Claims,
         now: Timestamp,
-    ) -> Result<(Verified, u64), Unproved> {
-        let nobody = Refusal::invalid("no issuer that is accepted here issued the token");
-        let mut unproved = Unproved::from(nobody);
-        let issuer = claims::text(&claims, "iss").map_err(Refusal::invalid)?;
+    ) -> Result<(VerifiedCredential, u64), VerifyError> {
+        let nobody = TokenError::invalid("no issuer that is accepted here issued the token");
+        let mut unproved = VerifyError::from(nobody);
+        let issuer = claims::text(&claims, "iss").map_err(TokenError::invalid)?;
         for foreign in self.foreign.iter().filter(|foreign| foreign.may_issue(issuer)) {
             match foreign.verify(token, &claims, now) {
                 Ok((mut verified, epoch)) => {
@@ -379,7 +396,7 @@ impl Verifier {
                 }
                 // A later issuer's answer replaces a refusal. If one issuer's keys are unknown,
                 // that is the answer, because this issuer might have accepted the token.
-                Err(other) if unproved.is_refused() => unproved = other,
+                Err(other) if unproved.is_rejected() => unproved = other,
                 Err(_) => {}
             }
         }

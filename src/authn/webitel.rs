@@ -9,18 +9,18 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Uri};
 use serde_json::{Map, Value};
 
-use super::asked::Answer;
 use super::claims;
 use super::credential::{X_ACCESS_TOKEN, X_KEY};
-use super::foreign::IssuerError;
-use super::json;
-use super::jws::{Cause, Compact};
-use super::verified::{Refusal, Verified};
+use super::external_issuer::IssuerError;
+use super::jws::{CompactJws, RefusalCause};
+use super::opaque::LookupAnswer;
+use super::strict_json;
+use super::verified::{TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
-use crate::config::{Issuer, SessionLookup, SessionMap, SessionSql, WebitelSessions};
-use crate::database::{self, Access, Address, Database, DatabaseOptions, Row};
+use crate::config::{IssuerSettings, SessionLookup, SessionMap, SessionSql, WebitelSessions};
+use crate::database::{self, AccessMode, Database, DatabaseAddress, DatabaseOptions, QueryRow};
 use crate::identity::{Identity, Role, Subject};
-use crate::outbound::{self, Outbound, OutboundOptions};
+use crate::outbound::{self, OutboundClient, OutboundOptions};
 use crate::secret::{Digest, SecretString, equal};
 
 /// Largest accepted answer in bytes.
@@ -34,56 +34,61 @@ const LAST: Timestamp = Timestamp::from_secs(253_402_300_799);
 
 /// The place where pairs are looked up.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(super) struct SessionClient {
     options: WebitelSessions,
-    whom: Whom,
+    backend: SessionBackend,
 }
 
 /// The client for the lookup.
 #[derive(Debug)]
-enum Whom {
-    Http(Box<Outbound>),
+enum SessionBackend {
+    Http(Box<OutboundClient>),
     Sql(Database),
 }
 
 /// The data of a pair that was found.
 #[derive(Debug)]
-struct Found {
+struct SessionRow {
     id: String,
     username: Option<String>,
     roles: Vec<String>,
     expires: Option<Timestamp>,
 }
 
-impl Sessions {
+impl SessionClient {
     /// Fails if the certificate authority cannot be loaded or the database address cannot be
     /// parsed. The database is opened for reading only. It belongs to the legacy system, which is
     /// to stay unchanged.
-    pub(super) fn new(issuer: &Issuer, options: &WebitelSessions) -> Result<Self, IssuerError> {
-        let whom = match &options.lookup {
-            SessionLookup::Http { .. } => Whom::Http(Box::new(Outbound::new(&OutboundOptions {
-                ca: issuer.ca.clone(),
-                largest: LARGEST,
-                ..OutboundOptions::default()
-            })?)),
+    pub(super) fn new(
+        issuer: &IssuerSettings,
+        options: &WebitelSessions,
+    ) -> Result<Self, IssuerError> {
+        let backend = match &options.lookup {
+            SessionLookup::Http { .. } => {
+                SessionBackend::Http(Box::new(OutboundClient::new(&OutboundOptions {
+                    ca: issuer.ca.clone(),
+                    largest: LARGEST,
+                    ..OutboundOptions::default()
+                })?))
+            }
             SessionLookup::Sql(sql) => {
-                let address = Address::parse(&sql.url, &sql.folder)?;
+                let address = DatabaseAddress::parse(&sql.url, &sql.folder)?;
                 let (ca, allow_plain) = (issuer.ca.clone(), sql.allow_plain);
                 let options = DatabaseOptions { ca, allow_plain, ..DatabaseOptions::default() };
-                Whom::Sql(Database::new(address, options, Access::Read))
+                SessionBackend::Sql(Database::new(address, options, AccessMode::Read))
             }
         };
-        Ok(Self { options: options.clone(), whom })
+        Ok(Self { options: options.clone(), backend })
     }
 
     /// Whether whom it asks is there, and understands the query; no pair is asked about.
     pub(super) async fn reach(&self) -> Result<&'static str, String> {
-        match (&self.whom, &self.options.lookup) {
-            (Whom::Http(outbound), SessionLookup::Http { url, .. }) => {
+        match (&self.backend, &self.options.lookup) {
+            (SessionBackend::Http(outbound), SessionLookup::Http { url, .. }) => {
                 outbound.reach(url).await.map_err(|error| error.chain())?;
                 Ok("connected")
             }
-            (Whom::Sql(database), SessionLookup::Sql(sql)) => {
+            (SessionBackend::Sql(database), SessionLookup::Sql(sql)) => {
                 database.columns(&sql.query).await.map_err(|error| error.chain())?;
                 Ok("connected, and the query is understood")
             }
@@ -93,9 +98,9 @@ impl Sessions {
 
     /// How many lookups may be under way at once.
     pub(super) fn parallel(&self) -> usize {
-        match &self.whom {
-            Whom::Http(_) => outbound::PARALLEL,
-            Whom::Sql(_) => usize::try_from(database::PARALLEL).unwrap_or(usize::MAX),
+        match &self.backend {
+            SessionBackend::Http(_) => outbound::PARALLEL,
+            SessionBackend::Sql(_) => usize::try_from(database::PARALLEL).unwrap_or(usize::MAX),
         }
     }
 
@@ -104,27 +109,27 @@ impl Sessions {
     pub(super) async fn ask(
         &self,
         name: &Arc<str>,
-        rules: &Issuer,
+        rules: &IssuerSettings,
         token: &SecretString,
         key: &SecretString,
-    ) -> Result<Result<Answer, Refusal>, String> {
-        let found = match (&self.whom, &self.options.lookup) {
-            (Whom::Http(outbound), SessionLookup::Http { url, map }) => {
+    ) -> Result<Result<LookupAnswer, TokenError>, String> {
+        let found = match (&self.backend, &self.options.lookup) {
+            (SessionBackend::Http(outbound), SessionLookup::Http { url, map }) => {
                 over_http(outbound, url, map, token, key).await?
             }
-            (Whom::Sql(database), SessionLookup::Sql(sql)) => {
+            (SessionBackend::Sql(database), SessionLookup::Sql(sql)) => {
                 in_database(database, sql, token, key).await?
             }
             _ => return Err("the lookup is not of the configured kind".to_owned()),
         };
         let Some(found) = found else {
-            return Ok(Err(Refusal::invalid("the legacy system knows no such pair")));
+            return Ok(Err(TokenError::invalid("the legacy system knows no such pair")));
         };
         if !rules.takes_subject(&found.id) {
             let cause = "the subject is not among the issuer's `subjects`";
-            return Ok(Err(Refusal::invalid(cause)));
+            return Ok(Err(TokenError::invalid(cause)));
         }
-        Ok(self.answer(name, rules, found, (token, key)).map_err(Refusal::invalid))
+        Ok(self.answer(name, rules, found, (token, key)).map_err(TokenError::invalid))
     }
 
     /// The identity and expiry of a pair that was found. The expiry is the legacy system's, or else
@@ -132,14 +137,14 @@ impl Sessions {
     fn answer(
         &self,
         name: &Arc<str>,
-        rules: &Issuer,
-        found: Found,
+        rules: &IssuerSettings,
+        found: SessionRow,
         (token, key): (&SecretString, &SecretString),
-    ) -> Result<Answer, Cause> {
+    ) -> Result<LookupAnswer, RefusalCause> {
         let said = own_end(token.expose())?;
         let expires = found.expires.or(said);
-        let role = |heard: &String| -> Role {
-            self.options.role_names.get(heard).unwrap_or(heard).as_str().into()
+        let role = |role_name: &String| -> Role {
+            self.options.role_names.get(role_name).unwrap_or(role_name).as_str().into()
         };
         let identity = Identity {
             subject: Subject::foreign(&rules.issuer, &found.id),
@@ -153,7 +158,7 @@ impl Sessions {
             claims: Map::new(),
         };
         let (bytes, key) = (token.expose().as_bytes(), key.expose().as_bytes());
-        let verified = Verified {
+        let verified = VerifiedCredential {
             identity,
             digest: Digest::of_list(&[bytes, key]),
             token_id: None,
@@ -162,24 +167,24 @@ impl Sessions {
             expires: expires.unwrap_or_default(),
             key_hash: Some(Digest::of(key)),
             certificate: None,
-            own: false,
+            is_local: false,
             store_made: Timestamp::default(),
             until: rules.until,
             leeway: rules.leeway,
-            told: Default::default(),
+            identity_fields: Default::default(),
         };
-        Ok(Answer { verified, ends: expires.is_some() })
+        Ok(LookupAnswer { verified, ends: expires.is_some() })
     }
 }
 
 /// Looks a pair up over HTTP, with the pair in the same fields in which the client presented it.
 async fn over_http(
-    outbound: &Outbound,
+    outbound: &OutboundClient,
     url: &Uri,
     map: &SessionMap,
     token: &SecretString,
     key: &SecretString,
-) -> Result<Option<Found>, String> {
+) -> Result<Option<SessionRow>, String> {
     let mut request = Request::new(Bytes::new());
     *request.uri_mut() = url.clone();
     let fields: [(HeaderName, &SecretString); 2] = [(X_ACCESS_TOKEN, token), (X_KEY, key)];
@@ -196,13 +201,13 @@ async fn over_http(
         _ if answer.is_success() => {}
         status => return Err(format!("the look-up was answered with status {status}")),
     }
-    let answer = json::object(&answer.body).ok_or("the answer is no JSON object")?;
+    let answer = strict_json::object(&answer.body).ok_or("the answer is no JSON object")?;
     let at = |path: &[String]| claims::at(&answer, path);
-    let told = |path: &Option<Vec<String>>| match path {
+    let read = |path: &Option<Vec<String>>| match path {
         None => Ok(None),
         Some(path) => at(path).map(Some).ok_or_else(|| lacks(&path.join("."))),
     };
-    found(at(&map.id), told(&map.username)?, told(&map.roles)?, told(&map.expires)?)
+    found(at(&map.id), read(&map.username)?, read(&map.roles)?, read(&map.expires)?)
         .map(Some)
         .ok_or_else(|| "the answer has something of the wrong type".to_owned())
 }
@@ -214,7 +219,7 @@ async fn in_database(
     sql: &SessionSql,
     token: &SecretString,
     key: &SecretString,
-) -> Result<Option<Found>, String> {
+) -> Result<Option<SessionRow>, String> {
     // Only the key is a parameter of the statement. The token is compared here in constant time,
     // and the database's query log never contains it.
     let rows = database.rows(&sql.query, &[key.expose()], 1).await;
@@ -226,19 +231,19 @@ async fn in_database(
     if row.value(&columns.token).is_none() {
         return Err(lacks(&columns.token));
     }
-    let held = row.text(&columns.token).map(SecretString::new).unwrap_or_default();
-    if held.expose().is_empty() || !equal(held.expose().as_bytes(), token.expose().as_bytes()) {
+    let stored = row.text(&columns.token).map(SecretString::new).unwrap_or_default();
+    if stored.expose().is_empty() || !equal(stored.expose().as_bytes(), token.expose().as_bytes()) {
         return Ok(None);
     }
-    let told = |name: &Option<String>| value(row, name);
-    let (username, roles) = (told(&columns.username)?, told(&columns.roles)?);
-    found(row.value(&columns.id), username, roles, told(&columns.expires)?)
+    let read = |name: &Option<String>| value(row, name);
+    let (username, roles) = (read(&columns.username)?, read(&columns.roles)?);
+    found(row.value(&columns.id), username, roles, read(&columns.expires)?)
         .map(Some)
         .ok_or_else(|| "the row has something of the wrong type".to_owned())
 }
 
 /// The value of a configured column; an error if the row has no such column.
-fn value<'r>(row: &'r Row, column: &Option<String>) -> Result<Option<&'r Value>, String> {
+fn value<'r>(row: &'r QueryRow, column: &Option<String>) -> Result<Option<&'r Value>, String> {
     let Some(column) = column else { return Ok(None) };
     row.value(column).map(Some).ok_or_else(|| lacks(column))
 }
@@ -254,7 +259,7 @@ fn found(
     username: Option<&Value>,
     roles: Option<&Value>,
     expires: Option<&Value>,
-) -> Option<Found> {
+) -> Option<SessionRow> {
     let id = text(id?).filter(|id| !id.is_empty())?;
     let expires = match expires {
         None | Some(Value::Null) => None,
@@ -266,7 +271,7 @@ fn found(
         Some(value) => text(value).map(|text| names(&text)).unwrap_or_default(),
         None => Vec::new(),
     };
-    Some(Found { id, username, roles, expires })
+    Some(SessionRow { id, username, roles, expires })
 }
 
 /// Role names in a text that is separated by spaces or commas.
@@ -295,8 +300,8 @@ fn date(value: &Value) -> Option<Timestamp> {
 
 /// The `exp` claim of a token that is a JWS. The signature is not verified here: the legacy system
 /// has accepted the pair, and the claim can only shorten its life.
-fn own_end(token: &str) -> Result<Option<Timestamp>, Cause> {
-    let Ok(claims) = Compact::parse(token).and_then(|token| token.claims()) else {
+fn own_end(token: &str) -> Result<Option<Timestamp>, RefusalCause> {
+    let Ok(claims) = CompactJws::parse(token).and_then(|token| token.claims()) else {
         return Ok(None);
     };
     let Some(value) = claims.get("exp") else { return Ok(None) };

@@ -22,31 +22,31 @@ use crate::client::LeastRate;
 
 const NANOS: u64 = 1_000_000_000;
 
-pub(super) struct Timed {
+pub(super) struct TimedBody {
     body: Body,
     /// The longest pause between two frames.
     limit: Duration,
-    pace: Option<Pace>,
+    pace: Option<BodyPace>,
     /// The running pause. It is made when the body first has to wait, which most bodies never do.
-    wait: Option<Wait>,
+    wait: Option<BodyWait>,
 }
 
-struct Wait {
+struct BodyWait {
     since: Instant,
     sleep: Pin<Box<Sleep>>,
 }
 
 /// The time that a body with a least rate may still be waited for.
-struct Pace {
+struct BodyPace {
     least: LeastRate,
     left: Duration,
     /// Bytes that have come since `left` was last computed.
     bytes: u64,
 }
 
-impl Timed {
+impl TimedBody {
     pub(super) fn new(body: Body, limit: Duration, least: Option<LeastRate>) -> Self {
-        let pace = least.map(|least| Pace { least, left: least.grace, bytes: 0 });
+        let pace = least.map(|least| BodyPace { least, left: least.grace, bytes: 0 });
         Self { body, limit, pace, wait: None }
     }
 
@@ -61,13 +61,13 @@ impl Timed {
         pace.bytes = pace.bytes.saturating_add(bytes as u64);
     }
 
-    fn begin(&mut self) -> Wait {
+    fn begin(&mut self) -> BodyWait {
         let since = Instant::now();
         let patience = match &mut self.pace {
             Some(pace) => pace.left(self.limit).min(self.limit),
             None => self.limit,
         };
-        Wait { since, sleep: Box::pin(tokio::time::sleep_until(since + patience)) }
+        BodyWait { since, sleep: Box::pin(tokio::time::sleep_until(since + patience)) }
     }
 
     fn error(&self) -> BodyError {
@@ -78,7 +78,7 @@ impl Timed {
     }
 }
 
-impl Pace {
+impl BodyPace {
     /// Adds the time that the received bytes are worth at the least rate, and returns the time that
     /// is left.
     ///
@@ -93,7 +93,7 @@ impl Pace {
     }
 }
 
-impl HttpBody for Timed {
+impl HttpBody for TimedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -134,7 +134,7 @@ mod tests {
     /// How many pauses of `gap` are accepted in a body that brings `first` bytes at once and `each`
     /// after every pause. At most a thousand pauses are tried.
     fn borne(first: u64, each: u64, gap: Duration) -> usize {
-        let mut pace = Pace { least: LEAST, left: LEAST.grace, bytes: first };
+        let mut pace = BodyPace { least: LEAST, left: LEAST.grace, bytes: first };
         let pauses = (0..1000).take_while(|_| {
             let is_borne = gap < pace.left(PAUSE).min(PAUSE);
             pace.left = pace.left.saturating_sub(gap);

@@ -11,7 +11,7 @@ use toml::Table;
 
 use super::confirm::confirm;
 use super::place::GatewayPlace;
-use super::{Failure, load, remote, say};
+use super::{CommandError, load, remote, say};
 use crate::authn::new_key;
 use crate::clock::{day_ended, end_of_day};
 use crate::config::{ApiKey, is_plain_name};
@@ -55,7 +55,7 @@ pub(super) struct NewArgs {
 }
 
 /// Carries out an `api-key` command.
-pub(super) fn run(command: ApiKeyCommand, place: &GatewayPlace) -> Result<(), Failure> {
+pub(super) fn run(command: ApiKeyCommand, place: &GatewayPlace) -> Result<(), CommandError> {
     match command {
         ApiKeyCommand::New(args) => Ok(new(args)?),
         ApiKeyCommand::List { json } => list(place, json),
@@ -111,7 +111,7 @@ fn new(args: NewArgs) -> anyhow::Result<()> {
 /// Prints the keys in effect. Only the running gateway knows which of them are revoked, and its
 /// folder is enough to ask it. Without a running gateway the whole configuration has to be read.
 /// That may fail where the status of the gateway would not.
-fn list(place: &GatewayPlace, as_json: bool) -> Result<(), Failure> {
+fn list(place: &GatewayPlace, as_json: bool) -> Result<(), CommandError> {
     // A gateway that does not answer is no error here: the keys of the file are still worth
     // showing. The line on standard error says what is missing. Revocations are kept by the gateway
     // alone, so none is shown then.

@@ -15,9 +15,9 @@ use super::hash::read_known;
 use super::say;
 use crate::clock::Clock;
 use crate::config::HttpUsers;
-use crate::dialect::speak::{self, Ask, Heard, HeardFacts, LONGEST_ANSWER};
+use crate::dialect::client::{self, ClientRequest, LONGEST_ANSWER, LoginOutcome, ResponseValues};
 use crate::dialect::{Dialect, Reason};
-use crate::outbound::{Fetched, Outbound, OutboundOptions};
+use crate::outbound::{OutboundClient, OutboundOptions, OutboundResponse};
 use crate::secret::SecretString;
 
 #[derive(Debug, Args)]
@@ -52,54 +52,58 @@ pub(super) fn run(args: &TryArgs, dialect: &Dialect) -> anyhow::Result<()> {
     }
     let ca = args.ca.as_deref().map(std::fs::read_to_string).transpose();
     let ca = ca.context("the CA could not be read")?;
-    let outbound =
-        Outbound::new(&OutboundOptions { ca, largest: LONGEST_ANSWER, ..Default::default() })?;
+    let outbound = OutboundClient::new(&OutboundOptions {
+        ca,
+        largest: LONGEST_ANSWER,
+        ..Default::default()
+    })?;
     let user = match &args.user {
         Some(user) => user.clone(),
         None => read_name()?,
     };
     let password = read_known("Password: ")?;
     // The request is built twice: once with the password, to be sent, and once with a placeholder,
-    // to be shown. The shown one can therefore contain no secret. Replacing a secret in the text
-    // afterwards could miss an encoded form of it.
-    let ask = speak::login(dialect, &user, &password)?;
-    let shown = speak::login(dialect, &user, &HIDDEN.into())?;
-    let trial = Trial { dialect, outbound, url };
-    let heard = trial.exchange(&ask, &shown, (&user, &password))?;
-    let heard = match heard {
-        Heard::Pending(ticket) => trial.second(&user, ticket.as_ref())?,
-        heard => Some(heard),
+    // to be shown. The shown one can therefore contain no secret.
+    let ask = client::login(dialect, &user, &password)?;
+    let shown = client::login(dialect, &user, &HIDDEN.into())?;
+    let trial = DialectTrial { dialect, outbound, url };
+    let outcome = trial.exchange(&ask, &shown, (&user, &password))?;
+    let outcome = match outcome {
+        LoginOutcome::Pending(ticket) => trial.second(&user, ticket.as_ref())?,
+        outcome => Some(outcome),
     };
-    match heard {
+    match outcome {
         // The password was right, and no code was available for the second step.
         None => Ok(()),
-        Some(Heard::Accepted(facts)) => Ok(tell(&facts, dialect)?),
-        Some(Heard::Pending(_)) => bail!("the system asks for yet another step"),
-        Some(Heard::Refused(Reason::UnknownUser)) => bail!("refused: the user is unknown there"),
-        Some(Heard::Refused(reason)) => bail!("refused: {}", reason.title().to_lowercase()),
-        Some(Heard::Throttled) => bail!("the system takes no more logins now"),
-        Some(Heard::Nonsense(cause)) => bail!("not understood: {cause}"),
+        Some(LoginOutcome::Accepted(facts)) => Ok(tell(&facts, dialect)?),
+        Some(LoginOutcome::Pending(_)) => bail!("the system asks for yet another step"),
+        Some(LoginOutcome::Refused(Reason::UnknownUser)) => {
+            bail!("refused: the user is unknown there")
+        }
+        Some(LoginOutcome::Refused(reason)) => bail!("refused: {}", reason.title().to_lowercase()),
+        Some(LoginOutcome::Throttled) => bail!("the system takes no more logins now"),
+        Some(LoginOutcome::Unexpected(cause)) => bail!("not understood: {cause}"),
     }
 }
 
 /// A dialect, and one system that speaks it. The requests of both steps go through the same client,
 /// with the same limits as in a running gateway. Redirects are not followed.
-struct Trial<'d> {
+struct DialectTrial<'d> {
     dialect: &'d Dialect,
-    outbound: Outbound,
+    outbound: OutboundClient,
     url: Uri,
 }
 
-impl Trial<'_> {
+impl DialectTrial<'_> {
     /// Sends `ask`. `shown` is the same request with placeholders for its secrets. Everything is
     /// printed as it happens, so that a hanging system is seen at once. Returns what the dialect
     /// makes of the answer.
     fn exchange(
         &self,
-        ask: &Ask<'_>,
-        shown: &Ask<'_>,
+        ask: &ClientRequest<'_>,
+        shown: &ClientRequest<'_>,
         (user, secret): (&str, &SecretString),
-    ) -> anyhow::Result<Heard> {
+    ) -> anyhow::Result<LoginOutcome> {
         let request = ask.request(&self.url)?;
         say(format_args!("{} {}", request.method(), request.uri()))?;
         for (name, value) in &shown.headers {
@@ -121,24 +125,29 @@ impl Trial<'_> {
         let answer = answer.map_err(anyhow::Error::from)?;
         let (took, length) = (clock.now().since(begun).as_millis(), answer.body.len());
         say(format_args!("{} after {took} ms, {length} bytes", answer.status))?;
-        let heard = speak::hear(self.dialect, ask.endpoint, answer.status, &answer.body);
-        if matches!(heard, Heard::Nonsense(_)) {
+        let outcome =
+            client::parse_response(self.dialect, ask.endpoint, answer.status, &answer.body);
+        if matches!(outcome, LoginOutcome::Unexpected(_)) {
             say(format_args!("  {}", excerpt(&answer, secret)))?;
         }
-        Ok(heard)
+        Ok(outcome)
     }
 
     /// Does the second step, if the dialect has one and a code can be read. `None` if no code can
     /// be read. The ticket of the first step is sent with it, if the dialect has one.
-    fn second(&self, user: &str, ticket: Option<&SecretString>) -> anyhow::Result<Option<Heard>> {
+    fn second(
+        &self,
+        user: &str,
+        ticket: Option<&SecretString>,
+    ) -> anyhow::Result<Option<LoginOutcome>> {
         say("the password is right, and a second step is asked for")?;
         let hidden = SecretString::from(HIDDEN);
-        let shown = speak::verify_code(self.dialect, user, &hidden, ticket.map(|_| &hidden));
+        let shown = client::verify_code(self.dialect, user, &hidden, ticket.map(|_| &hidden));
         // A dialect without a second step cannot send a code, and in a script there may be no code
         // to read.
         let (Ok(shown), true) = (shown, has_more()?) else { return Ok(None) };
         let code = read_known("Code: ")?;
-        let ask = speak::verify_code(self.dialect, user, &code, ticket)?;
+        let ask = client::verify_code(self.dialect, user, &code, ticket)?;
         self.exchange(&ask, &shown, (user, &code)).map(Some)
     }
 }
@@ -161,7 +170,7 @@ fn read_name() -> anyhow::Result<String> {
 /// Prints the facts that were understood. Values that give access are replaced by their length. The
 /// names of the answer's members are listed, so that an operator sees which of them a `map` could
 /// use.
-fn tell(facts: &HeardFacts, dialect: &Dialect) -> io::Result<()> {
+fn tell(facts: &ResponseValues, dialect: &Dialect) -> io::Result<()> {
     say(format_args!("accepted, as dialect `{}` has it", dialect.name))?;
     let line = |name: &str, text: String| say(format_args!("  {name:<14} {text}"));
     let given = |name, secret: &Option<SecretString>| match secret {
@@ -195,7 +204,7 @@ fn tell(facts: &HeardFacts, dialect: &Dialect) -> io::Result<()> {
 
 /// The beginning of an answer that was not understood, on one line and without control characters,
 /// so that it can do nothing to a terminal. A secret that the answer repeats is replaced as well.
-fn excerpt(answer: &Fetched, secret: &SecretString) -> String {
+fn excerpt(answer: &OutboundResponse, secret: &SecretString) -> String {
     const SHOWN: usize = 200;
     if answer.is_success()
         && let Ok(Value::Object(members)) = serde_json::from_slice(&answer.body)

@@ -10,9 +10,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::online::Verdicts;
-use super::{Failure, load, say};
+use super::{CommandError, load, say};
 use crate::clock::Clock;
-use crate::config::{Issues, Loaded, ReportFormat, parse_duration, report, report_json};
+use crate::config::{Issues, LoadedConfig, ReportFormat, parse_duration, report, report_json};
 use crate::server;
 
 #[derive(Debug, Default, Args)]
@@ -24,7 +24,7 @@ pub(super) struct CheckArgs {
     /// `gnu` is a line each, `file:line:column: error: …`, for editors and build servers; both
     /// `gnu` and `json` go to standard output.
     #[arg(long, value_enum, default_value_t, conflicts_with = "print")]
-    format: Format,
+    format: OutputFormat,
 
     /// Ask the network too, once the file is fine: whether names resolve, and whether databases,
     /// directories, legacy logins, issuers, the mail server and upstreams can be connected to.
@@ -49,7 +49,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum OutputFormat {
     #[default]
     Human,
     Gnu,
@@ -59,10 +59,10 @@ enum Format {
 /// Reports every problem of the configuration. With `--print`, prints the configuration in effect
 /// to standard output. The error is empty if the problems were printed already. Warnings alone are
 /// no failure.
-pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
+pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), CommandError> {
     let loaded = match load(path) {
         Ok(loaded) => loaded,
-        Err(Failure::Config(found)) => return refuse(found, args.format),
+        Err(CommandError::Config(found)) => return refuse(found, args.format),
         Err(other) => return Err(other),
     };
     // A start reads more than the configuration: certificates, keys, users, folders. Their faults
@@ -79,14 +79,14 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
     }
     let found = [issues];
     match args.format {
-        Format::Human => eprint!("{}", report(&found, ReportFormat::Human)),
-        Format::Gnu => print(&report(&found, ReportFormat::Gnu))?,
-        Format::Json => print(&report(&found, ReportFormat::Json))?,
+        OutputFormat::Human => eprint!("{}", report(&found, ReportFormat::Human)),
+        OutputFormat::Gnu => print(&report(&found, ReportFormat::Gnu))?,
+        OutputFormat::Json => print(&report(&found, ReportFormat::Json))?,
     }
     match (args.print, args.format) {
         (true, _) => say(loaded.config.print().trim_end())?,
-        (false, Format::Human) => say(format_args!("{}: ok", path.display()))?,
-        (false, Format::Gnu | Format::Json) => {}
+        (false, OutputFormat::Human) => say(format_args!("{}: ok", path.display()))?,
+        (false, OutputFormat::Gnu | OutputFormat::Json) => {}
     }
     Ok(())
 }
@@ -96,12 +96,12 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), Failure> {
 /// not decide about it.
 fn ask_network(
     path: &Path,
-    loaded: &Loaded,
+    loaded: &LoadedConfig,
     issues: Issues,
     args: &CheckArgs,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let found = [issues];
-    if args.format == Format::Human {
+    if args.format == OutputFormat::Human {
         // The warnings are printed before the wait for the network.
         eprint!("{}", report(&found, ReportFormat::Human));
     }
@@ -109,15 +109,15 @@ fn ask_network(
     let verdicts = Verdicts { file: path, loaded, list };
     let (asked, failed) = (verdicts.list.len(), verdicts.failed());
     match args.format {
-        Format::Human => {
+        OutputFormat::Human => {
             print(&verdicts.lines())?;
             match failed {
                 0 => say(format_args!("{}: ok, and {asked} of {asked} answered", path.display()))?,
                 _ => say(format_args!("{}: ok, but {failed} of {asked} failed", path.display()))?,
             }
         }
-        Format::Gnu => print(&(report(&found, ReportFormat::Gnu) + &verdicts.gnu()))?,
-        Format::Json => {
+        OutputFormat::Gnu => print(&(report(&found, ReportFormat::Gnu) + &verdicts.gnu()))?,
+        OutputFormat::Json => {
             let mut said = report_json(&found);
             if let Some(said) = said.as_object_mut() {
                 said.insert("ok".to_owned(), (failed == 0).into());
@@ -126,18 +126,18 @@ fn ask_network(
             say(format_args!("{said:#}"))?;
         }
     }
-    if failed > 0 { Err(Failure::Unavailable) } else { Ok(()) }
+    if failed > 0 { Err(CommandError::Unavailable) } else { Ok(()) }
 }
 
-fn refuse(found: Vec<Issues>, format: Format) -> Result<(), Failure> {
+fn refuse(found: Vec<Issues>, format: OutputFormat) -> Result<(), CommandError> {
     match format {
-        Format::Human => {}
-        Format::Gnu => print(&report(&found, ReportFormat::Gnu))?,
-        Format::Json => print(&report(&found, ReportFormat::Json))?,
+        OutputFormat::Human => {}
+        OutputFormat::Gnu => print(&report(&found, ReportFormat::Gnu))?,
+        OutputFormat::Json => print(&report(&found, ReportFormat::Json))?,
     }
     // In the formats for programs, the problems were printed already.
-    let told = if format == Format::Human { found } else { Vec::new() };
-    Err(Failure::Config(told))
+    let issues = if format == OutputFormat::Human { found } else { Vec::new() };
+    Err(CommandError::Config(issues))
 }
 
 fn print(text: &str) -> std::io::Result<()> {

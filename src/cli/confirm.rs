@@ -21,9 +21,9 @@ pub(super) fn confirm(what: &str, yes: bool) -> anyhow::Result<()> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         bail!("to {what} cannot be undone, and there is no terminal to ask on: add --yes");
     }
-    let mut asked = io::stderr().lock();
-    write!(asked, "{what}? It cannot be undone. [y/N] ")?;
-    asked.flush()?;
+    let mut terminal = io::stderr().lock();
+    write!(terminal, "{what}? It cannot be undone. [y/N] ")?;
+    terminal.flush()?;
     let mut answer = String::new();
     io::stdin().lock().take(LONGEST_ANSWER).read_line(&mut answer)?;
     let answer = answer.trim().to_ascii_lowercase();

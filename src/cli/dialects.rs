@@ -11,7 +11,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::attempt::{self, TryArgs};
-use super::{Failure, load, say};
+use super::{CommandError, load, say};
 use crate::dialect::{Dialect, RawDialect};
 
 #[derive(Debug, Subcommand)]
@@ -30,7 +30,7 @@ pub(super) enum DialectCommand {
 }
 
 /// Carries out a `dialect` command.
-pub(super) fn run(command: DialectCommand, config: &Path) -> Result<(), Failure> {
+pub(super) fn run(command: DialectCommand, config: &Path) -> Result<(), CommandError> {
     let own = own_dialects(config)?;
     match command {
         DialectCommand::List { json } => Ok(list(&own, config, json)?),
@@ -59,15 +59,16 @@ fn list(own: &[(String, String)], config: &Path, as_json: bool) -> std::io::Resu
     Ok(())
 }
 
-fn show(name: &str, own: &[(String, String)]) -> Result<(), Failure> {
+fn show(name: &str, own: &[(String, String)]) -> Result<(), CommandError> {
     Ok(say(text(name, own)?.trim_end())?)
 }
 
 fn text<'o>(name: &str, own: &'o [(String, String)]) -> anyhow::Result<&'o str> {
-    let held = own.iter().find(|(held, _)| held == name).map(|(_, text)| text.as_str());
-    Dialect::builtin_text(name).or(held).ok_or_else(|| {
+    let own_dialect =
+        own.iter().find(|(own_dialect, _)| own_dialect == name).map(|(_, text)| text.as_str());
+    Dialect::builtin_text(name).or(own_dialect).ok_or_else(|| {
         let mut known = Dialect::builtin_names().to_vec();
-        known.extend(own.iter().map(|(held, _)| held.as_str()));
+        known.extend(own.iter().map(|(own_dialect, _)| own_dialect.as_str()));
         anyhow!("no dialect `{name}`; there are {}", known.join(", "))
     })
 }
@@ -88,7 +89,7 @@ fn dialect(name: &str, own: &[(String, String)]) -> anyhow::Result<Arc<Dialect>>
 
 /// The name and the text of every `[[dialect]]` in the configuration; none if there is no such
 /// file. Built-in dialects can be shown without a configuration, so a missing file is no error.
-fn own_dialects(config: &Path) -> Result<Vec<(String, String)>, Failure> {
+fn own_dialects(config: &Path) -> Result<Vec<(String, String)>, CommandError> {
     if !config.exists() {
         return Ok(Vec::new());
     }
@@ -99,7 +100,7 @@ fn own_dialects(config: &Path) -> Result<Vec<(String, String)>, Failure> {
         Err(error) => {
             // A syntax error is reported in the same way as by `check`.
             load(config)?;
-            return Err(Failure::from(error));
+            return Err(CommandError::from(error));
         }
     };
     let dialects = table.get("dialect").and_then(toml::Value::as_array);

@@ -55,7 +55,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, MORE_HELP};
+    use crate::cli::{Arguments, MORE_HELP};
 
     /// The words of each example, without the comment behind it and without redirections.
     fn examples() -> Vec<Vec<String>> {
@@ -76,7 +76,7 @@ mod tests {
         let examples = examples();
         assert!(examples.len() > 15, "{examples:?}");
         for words in examples {
-            let parsed = Cli::try_parse_from(&words);
+            let parsed = Arguments::try_parse_from(&words);
             assert!(parsed.is_ok(), "{words:?}: {}", parsed.unwrap_err());
         }
     }

@@ -11,12 +11,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::config::Config;
-use crate::server::{FIRST_PASSWORD, FirstUser, Running};
+use crate::server::{FIRST_PASSWORD, InitialUser, RunningServer};
 
 /// Shows the password of the first user once: on a terminal, else in a file that only its owner can
 /// read, since standard output may go to a log that many people read. If that fails, the user is
 /// removed, and the next start makes another one.
-pub(super) fn welcome(user: &FirstUser, config: &Config, running: &Running) -> anyhow::Result<()> {
+pub(super) fn welcome(
+    user: &InitialUser,
+    config: &Config,
+    running: &RunningServer,
+) -> anyhow::Result<()> {
     // A password on a terminal is seen by the person who has started the gateway. Anything else may
     // be stored or forwarded.
     let place = if io::stdout().is_terminal() { None } else { Some(password_file(config)?) };
@@ -42,16 +46,16 @@ fn password_file(config: &Config) -> io::Result<PathBuf> {
 /// Writes the password to a file with mode 0600. The mode is set when the file is created, so that
 /// nobody else can open it in between. An existing file is overwritten: its password was never
 /// valid, or is not any more.
-fn write_password(user: &FirstUser, file: &Path) -> io::Result<()> {
+fn write_password(user: &InitialUser, file: &Path) -> io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     let mut opened = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
     opened.write_all(format!("{}\n", user.password.expose()).as_bytes())
 }
 
 /// The whole text, with a block for each dialect that the configuration serves.
-fn text(user: &FirstUser, place: Option<&Path>, address: &str, config: &Config) -> String {
-    let FirstUser { name, email, .. } = user;
-    let (told, password) = match place {
+fn text(user: &InitialUser, place: Option<&Path>, address: &str, config: &Config) -> String {
+    let InitialUser { name, email, .. } = user;
+    let (where_kept, password) = match place {
         Some(file) => (
             format!(
                 "whose password is in\n{}, until it is changed with `tollhouse user passwd {name}`",
@@ -67,7 +71,7 @@ fn text(user: &FirstUser, place: Option<&Path>, address: &str, config: &Config) 
         ),
     };
     let mut text = format!(
-        "\nThis is the first start: there is one user now, `{name}` ({email}), {told}. Paste, in \
+        "\nThis is the first start: there is one user now, `{name}` ({email}), {where_kept}. Paste, in \
          another terminal:\n\n  PASSWORD={password}\n  GATEWAY=https://{address}\n"
     );
     for (dialect, lines) in BLOCKS {

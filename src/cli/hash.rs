@@ -7,7 +7,7 @@ use std::io::{self, BufRead, IsTerminal};
 use anyhow::{Context, bail};
 
 use crate::secret::SecretString;
-use crate::users::{password, rules};
+use crate::users::{password, password_policy};
 
 /// Prints the hash of a password, for a users file that is written by hand.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,7 +25,7 @@ pub struct HashArgs {
 pub fn run(args: &HashArgs) -> anyhow::Result<()> {
     let password = read_password("Password: ")?;
     if !args.any {
-        rules::check_new(password.expose(), &[])?;
+        password_policy::check_new(password.expose(), &[])?;
     }
     Ok(super::say(password::hash(password.expose())?.as_str())?)
 }

@@ -11,7 +11,7 @@ use http::Method;
 use serde_json::json;
 
 use super::confirm::confirm;
-use super::{Failure, remote, say};
+use super::{CommandError, remote, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
@@ -48,7 +48,7 @@ pub(super) enum KeyCommand {
 /// Carries out a `key` command, and prints the list of keys as it is afterwards. Revoking a key is
 /// confirmed first, because every token that the key has signed becomes invalid. Importing sends
 /// the private key over the admin socket, to the gateway's own user.
-pub(super) fn run(command: KeyCommand, state: &Path) -> Result<(), Failure> {
+pub(super) fn run(command: KeyCommand, state: &Path) -> Result<(), CommandError> {
     let as_json = matches!(command, KeyCommand::List { json: true });
     let answer = match command {
         KeyCommand::List { .. } => remote::call(state, Method::GET, "/keys", None)?,

@@ -31,7 +31,7 @@ pub(super) struct LogArgs {
     log_format: Option<FormatName>,
     /// Colour in the pretty form; `auto` obeys NO_COLOR and TERM=dumb.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
-    color: Color,
+    color: ColorChoice,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -42,7 +42,7 @@ enum FormatName {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Color {
+enum ColorChoice {
     #[default]
     Auto,
     Always,
@@ -88,9 +88,9 @@ impl LogArgs {
         // A variable that is empty counts as unset (see no-color.org).
         let is_set = |name| environment(name).is_some_and(|value| !value.is_empty());
         match self.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
                 let is_dumb = environment("TERM").is_some_and(|term| term == "dumb");
                 io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
             }

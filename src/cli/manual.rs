@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::{Failure, SAMPLE};
+use super::{CommandError, SAMPLE};
 
 /// The name with which the page of the configuration is asked for; its file has this name and the
 /// section.
@@ -19,7 +19,7 @@ const CONFIGURATION: &str = "gateway.toml";
 /// Writes the page of `program`, or of the configuration, to standard output; or writes all pages
 /// to a folder. A name that is not that of the configuration's page is taken for a folder. That
 /// folder must exist.
-pub(super) fn man(program: clap::Command, wanted: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn man(program: clap::Command, wanted: Option<&Path>) -> Result<(), CommandError> {
     let mut page = Vec::new();
     match wanted {
         None => clap_mangen::Man::new(program).render(&mut page)?,
@@ -31,7 +31,7 @@ pub(super) fn man(program: clap::Command, wanted: Option<&Path>) -> Result<(), F
             });
             return written
                 .with_context(|| format!("no pages could be written to {}", folder.display()))
-                .map_err(Failure::Other);
+                .map_err(CommandError::Other);
         }
     }
     Ok(std::io::stdout().write_all(&page)?)

@@ -33,12 +33,14 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::place::GatewayPlace;
-use crate::config::{Config, Issues, Loaded, ReportFormat, UserSource, UserSourceKind, report};
+use crate::config::{
+    Config, Issues, LoadedConfig, ReportFormat, SourceKind, SourceSettings, report,
+};
 
 /// An authentication gateway for legacy APIs.
 #[derive(Debug, Parser)]
 #[command(name = "tollhouse", version, about, after_long_help = MORE_HELP)]
-struct Cli {
+struct Arguments {
     /// The configuration.
     #[arg(
         short,
@@ -133,7 +135,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum UserCommand {
     #[command(flatten)]
-    File(users::UserCommand),
+    File(users::UserFileCommand),
     /// Have the running gateway give a user a second step: codes of an authenticator.
     Totp(totp::TotpArgs),
     /// How many users of each source with `import` are over, as the running gateway knows it.
@@ -181,7 +183,7 @@ const EXIT_CONFIG: u8 = 78;
 /// everything that only a person reads. The library itself has error types. Problems of a
 /// configuration are kept apart, because they are printed in several formats.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CommandError {
     /// Problems of one or more files. Empty if they were printed already.
     Config(Vec<Issues>),
     /// A server that the configuration names cannot be reached. This was printed already.
@@ -191,13 +193,13 @@ pub(crate) enum Failure {
     Other(anyhow::Error),
 }
 
-impl Failure {
+impl CommandError {
     fn config(issues: Issues) -> Self {
         Self::Config(vec![issues])
     }
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Failure {
+impl<E: Into<anyhow::Error>> From<E> for CommandError {
     fn from(error: E) -> Self {
         Self::Other(error.into())
     }
@@ -205,21 +207,21 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 /// Runs the command line and returns its exit status.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Arguments::parse();
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Config(found)) => {
+        Err(CommandError::Config(found)) => {
             eprint!("{}", report(&found, ReportFormat::Human));
             ExitCode::from(EXIT_CONFIG)
         }
-        Err(Failure::Unavailable) => ExitCode::from(EXIT_UNAVAILABLE),
-        Err(Failure::Usage(error)) => {
+        Err(CommandError::Unavailable) => ExitCode::from(EXIT_UNAVAILABLE),
+        Err(CommandError::Usage(error)) => {
             eprintln!("tollhouse: {error:#}");
             ExitCode::from(EXIT_USAGE)
         }
         // The reader of the output has closed it, as in `tollhouse man | head`. That is no failure.
-        Err(Failure::Other(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(Failure::Other(error)) => {
+        Err(CommandError::Other(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(CommandError::Other(error)) => {
             eprintln!("tollhouse: {error:#}");
             ExitCode::from(run::exit_status(&error))
         }
@@ -229,7 +231,7 @@ pub fn main() -> ExitCode {
 /// Carries out one command. Commands for a running gateway need its state folder only; the others
 /// read the configuration, as far as they need it. The error decides the exit status of the
 /// process.
-fn dispatch(cli: Cli) -> Result<(), Failure> {
+fn dispatch(cli: Arguments) -> Result<(), CommandError> {
     let place = GatewayPlace { config: cli.config, state: cli.state };
     let config = place.config.as_path();
     // `-t` is known from nginx, so it works like `check` without a subcommand.
@@ -246,7 +248,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             remote::imported(&args, source.as_deref(), &place.state_dir()?)
         }
         Command::User { source, command: UserCommand::File(command) } => {
-            let sources = Config::load_users(config).map_err(Failure::config)?;
+            let sources = Config::load_users(config).map_err(CommandError::config)?;
             Ok(users::run(&command, users_file(&sources, source.as_deref())?)?)
         }
         Command::Hash(args) => Ok(hash::run(&args)?),
@@ -264,11 +266,11 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Dialect(command) => dialects::run(command, config),
         Command::Completions { shell } => {
             let mut out = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "tollhouse", &mut out);
+            clap_complete::generate(shell, &mut Arguments::command(), "tollhouse", &mut out);
             Ok(std::io::stdout().write_all(&out)?)
         }
         Command::Version { json } => Ok(version(json)?),
-        Command::Man { wanted } => manual::man(Cli::command(), wanted.as_deref()),
+        Command::Man { wanted } => manual::man(Arguments::command(), wanted.as_deref()),
     }
 }
 
@@ -288,7 +290,7 @@ fn version(json: bool) -> std::io::Result<()> {
 /// Writes the sample to `path`. The file must not exist, so that no configuration is overwritten.
 /// The path is printed, since a relative one may be somewhere else than expected. Its folder must
 /// exist.
-fn init(path: &Path) -> Result<(), Failure> {
+fn init(path: &Path) -> Result<(), CommandError> {
     // One call checks and creates. If the two were separate, a file that appears in between would
     // be overwritten.
     let mut file = std::fs::File::create_new(path)
@@ -301,17 +303,17 @@ fn init(path: &Path) -> Result<(), Failure> {
 /// Sources of other kinds are not changed by this program. Without a name, two of them are an
 /// error.
 fn users_file<'c>(
-    sources: &'c [UserSource],
+    sources: &'c [SourceSettings],
     name: Option<&str>,
 ) -> anyhow::Result<users::UsersFile<'c>> {
     let mut files = sources.iter().filter_map(|source| match &source.kind {
-        UserSourceKind::File { path, .. } => {
+        SourceKind::File { path, .. } => {
             name.is_none_or(|name| name == source.name).then_some((source, path))
         }
-        UserSourceKind::Htpasswd(_)
-        | UserSourceKind::Sql(_)
-        | UserSourceKind::Ldap(_)
-        | UserSourceKind::Http(_) => None,
+        SourceKind::Htpasswd(_)
+        | SourceKind::Sql(_)
+        | SourceKind::Ldap(_)
+        | SourceKind::Http(_) => None,
     });
     match (files.next(), files.next()) {
         (Some((source, path)), None) => Ok(users::UsersFile { source: &source.name, path }),
@@ -334,8 +336,8 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 /// Reads and checks the configuration. Secrets come from the environment of this process. The error
 /// contains every problem of the file, and warnings are part of the result. Nothing is printed
 /// here.
-pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
-    Config::load(path, &environment).map_err(Failure::config)
+pub(crate) fn load(path: &Path) -> Result<LoadedConfig, CommandError> {
+    Config::load(path, &environment).map_err(CommandError::config)
 }
 
 /// Prints a line. `println!` would panic if the reader has closed the output. The error is

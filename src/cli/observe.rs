@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::remote::{call, list, text};
-use super::{Failure, say};
+use super::{CommandError, say};
 
 #[derive(Debug, Args)]
 pub(super) struct ObserveArgs {
@@ -27,7 +27,7 @@ pub(super) struct ObserveArgs {
 
 /// Shows what the running gateway has observed since its start. With `--top` the list of callers is
 /// cut, and the rest is shown as a sum. `--json` prints everything that the gateway knows.
-pub(super) fn observe(args: &ObserveArgs, state: &Path) -> Result<(), Failure> {
+pub(super) fn observe(args: &ObserveArgs, state: &Path) -> Result<(), CommandError> {
     let answer = call(state, Method::GET, "/observed", None)?;
     if args.json {
         say(&answer)?;

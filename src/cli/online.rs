@@ -8,14 +8,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::config::{Loaded, Position};
+use crate::config::{FilePosition, LoadedConfig};
 use crate::server::Verdict;
 
 /// The verdicts, with the configuration in which the positions of their keys are found. A verdict
 /// names a key; the line and column of that key are looked up when the verdict is printed.
 pub(super) struct Verdicts<'a> {
     pub(super) file: &'a Path,
-    pub(super) loaded: &'a Loaded,
+    pub(super) loaded: &'a LoadedConfig,
     pub(super) list: Vec<Verdict>,
 }
 
@@ -24,7 +24,7 @@ impl Verdicts<'_> {
         self.list.iter().filter(|verdict| verdict.outcome.is_err()).count()
     }
 
-    fn position(&self, verdict: &Verdict) -> Option<Position> {
+    fn position(&self, verdict: &Verdict) -> Option<FilePosition> {
         self.loaded.position(&verdict.at)
     }
 

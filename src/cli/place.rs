@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::Failure;
+use super::CommandError;
 use crate::config::Config;
 
 /// The place as the command line names it. Commands that read the configuration use its path, and
@@ -20,13 +20,13 @@ impl GatewayPlace {
     /// The folder with the admin socket. A command for a running gateway must also work in an
     /// emergency: a half-edited configuration, or a password that only the service's environment
     /// has, must not prevent an operator from ending a session.
-    pub(super) fn state_dir(&self) -> Result<PathBuf, Failure> {
+    pub(super) fn state_dir(&self) -> Result<PathBuf, CommandError> {
         if let Some(state) = &self.state {
             return Ok(state.clone());
         }
         Config::load_state_dir(&self.config).map_err(|issues| {
             eprintln!("tollhouse: name the gateway's state folder with --state DIR, or mend this:");
-            Failure::config(issues)
+            CommandError::config(issues)
         })
     }
 }

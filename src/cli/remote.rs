@@ -11,7 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::confirm::confirm;
-use super::{Failure, say};
+use super::{CommandError, say};
 use crate::admin;
 
 #[derive(Debug, Subcommand)]
@@ -87,7 +87,7 @@ pub(super) struct ImportedArgs {
 
 /// Carries out a `session` command. Names and ids are encoded into the path, since they may contain
 /// any character.
-pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Failure> {
+pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), CommandError> {
     match command {
         SessionCommand::List { user, source, json } => {
             let path = path("/sessions", &user, &source);
@@ -147,7 +147,7 @@ pub(super) fn imported(
     args: &ImportedArgs,
     source: Option<&str>,
     state: &Path,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let answer = call(state, Method::GET, "/users/imported", None)?;
     let sources = list(&answer, "sources");
     let sources = sources.filter(|one| source.is_none_or(|source| text(one, "source") == source));
@@ -176,7 +176,7 @@ pub(super) fn imported(
 
 /// Carries out a `limits` command. The gateway refuses an unknown name, so that a mistyped one does
 /// not look like a success. The limits of addresses stay.
-pub(super) fn limits(command: LimitsCommand, state: &Path) -> Result<(), Failure> {
+pub(super) fn limits(command: LimitsCommand, state: &Path) -> Result<(), CommandError> {
     let LimitsCommand::Lift { name, json: as_json } = command;
     let answer = call(state, Method::POST, "/limits/lift", Some(json!({ "name": name })))?;
     // A gateway of an earlier version does not say whether there were any attempts.
@@ -189,7 +189,7 @@ pub(super) fn limits(command: LimitsCommand, state: &Path) -> Result<(), Failure
 }
 
 /// Carries out a `store` command.
-pub(super) fn store(command: StoreCommand, state: &Path) -> Result<(), Failure> {
+pub(super) fn store(command: StoreCommand, state: &Path) -> Result<(), CommandError> {
     let StoreCommand::Backup { file } = command;
     // The gateway writes the file, and its working folder is another one; so the path is made
     // absolute here. The gateway's user must be allowed to write there.
@@ -201,7 +201,7 @@ pub(super) fn store(command: StoreCommand, state: &Path) -> Result<(), Failure> 
 /// Makes the running gateway read its configuration again, and prints the keys that wait for a
 /// restart. The error is the gateway's, with every problem of the configuration. The old
 /// configuration stays in effect if it fails.
-pub(super) fn reload(state: &Path) -> Result<(), Failure> {
+pub(super) fn reload(state: &Path) -> Result<(), CommandError> {
     let answer = call(state, Method::POST, "/reload", None)?;
     say("reloaded")?;
     let waiting = answer.get("waiting_for_restart").and_then(Value::as_array);

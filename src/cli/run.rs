@@ -11,10 +11,10 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::logging::LogArgs;
-use super::{Failure, first_start, load};
+use super::{CommandError, first_start, load};
 use crate::config::{Config, ReportFormat, report};
-use crate::listener::Descriptors;
-use crate::server::{self, Options, Running};
+use crate::listener::InheritedSockets;
+use crate::server::{self, RunningServer, ServerOptions};
 
 #[derive(Debug, Default, Args)]
 pub(super) struct RunArgs {
@@ -28,9 +28,9 @@ pub(super) struct RunArgs {
 
 /// Serves, and returns after a drain. Everything that can be wrong with the configuration is
 /// reported before a thread is started. An error of the start decides the exit status.
-pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
+pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), CommandError> {
     let loaded = load(path)?;
-    let log_format = args.log.subscribe(loaded.config.log.format).map_err(Failure::Usage)?;
+    let log_format = args.log.subscribe(loaded.config.log.format).map_err(CommandError::Usage)?;
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
@@ -40,12 +40,12 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
     {
         tracing::warn!(%error, "a crash may leave passwords and keys in a core file");
     }
-    let options = Options {
+    let options = ServerOptions {
         new_state: args.new_state,
-        descriptors: Descriptors::from_environment(&super::environment),
+        descriptors: InheritedSockets::from_environment(&super::environment),
         source: Some(read),
         log_format: Some(log_format),
-        ..Options::default()
+        ..ServerOptions::default()
     };
     let config = loaded.config.clone();
     // Signals are caught before the first connection is accepted. Otherwise a signal in between
@@ -54,7 +54,7 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _inside = runtime.enter();
-        Signals::catch().context("signals cannot be caught")?
+        ProcessSignals::catch().context("signals cannot be caught")?
     };
     // `start` blocks, so it is called outside of the runtime.
     let mut running = server::start(loaded.config, options).map_err(anyhow::Error::from)?;
@@ -67,7 +67,7 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), Failure> {
 /// The signals by which an operator or the system controls the process. They are registered
 /// together, before anything is served. A signal that comes before it is awaited is not lost. Other
 /// signals keep their default effect.
-struct Signals {
+struct ProcessSignals {
     stop: [Signal; 2],
     reload: Signal,
     reopen: Signal,
@@ -77,7 +77,7 @@ struct Signals {
     _unused: Signal,
 }
 
-impl Signals {
+impl ProcessSignals {
     fn catch() -> io::Result<Self> {
         Ok(Self {
             stop: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
@@ -101,8 +101,8 @@ pub(super) fn exit_status(error: &anyhow::Error) -> u8 {
 /// Waits for signals. A second signal to stop, or SIGQUIT, ends the process at once but still in
 /// order: the store and the logs are closed. Returns an error if the gateway has ended by itself,
 /// so that a service manager starts it again.
-async fn serve(running: Running, path: &Path, signals: Signals) -> anyhow::Result<()> {
-    let Signals { mut stop, mut reload, mut reopen, mut quit, _unused } = signals;
+async fn serve(running: RunningServer, path: &Path, signals: ProcessSignals) -> anyhow::Result<()> {
+    let ProcessSignals { mut stop, mut reload, mut reopen, mut quit, _unused } = signals;
     let mut failed = false;
     let at_once = loop {
         tokio::select! {
@@ -147,8 +147,8 @@ async fn any(signals: &mut [Signal; 2]) {
 /// Reads the configuration for a reload. The error is the whole report of its problems.
 fn read(path: &Path) -> Result<Config, String> {
     load(path).map(|loaded| loaded.config).map_err(|failure| match failure {
-        Failure::Config(found) => report(&found, ReportFormat::Human),
-        Failure::Unavailable => "somebody cannot be reached".to_owned(),
-        Failure::Usage(error) | Failure::Other(error) => format!("{error:#}"),
+        CommandError::Config(found) => report(&found, ReportFormat::Human),
+        CommandError::Unavailable => "somebody cannot be reached".to_owned(),
+        CommandError::Usage(error) | CommandError::Other(error) => format!("{error:#}"),
     })
 }

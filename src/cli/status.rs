@@ -12,7 +12,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::remote::{call, list, text};
-use super::{Failure, say};
+use super::{CommandError, say};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -22,7 +22,7 @@ pub(super) struct StatusArgs {
 }
 
 /// Shows the facts that the running gateway reports about itself.
-pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), Failure> {
+pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), CommandError> {
     let answer = call(state, Method::GET, "/status", None)?;
     if args.json {
         return Ok(say(&answer)?);
@@ -70,7 +70,7 @@ pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), Failure> {
 /// Succeeds if requests may be sent to the running gateway. For the health check of a container.
 /// The failed checks are printed, so that the log of the container shows the reason. An error
 /// status also means that no gateway answers.
-pub(super) fn healthcheck(state: &Path) -> Result<(), Failure> {
+pub(super) fn healthcheck(state: &Path) -> Result<(), CommandError> {
     let answer = call(state, Method::GET, "/status", None)?;
     if answer.get("ready").and_then(Value::as_bool) == Some(true) {
         return Ok(say("ready")?);

@@ -13,7 +13,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::place::GatewayPlace;
-use super::{Failure, remote, say};
+use super::{CommandError, remote, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -33,7 +33,7 @@ pub(super) struct MintArgs {
 }
 
 /// Carries out a `token` command.
-pub(super) fn run(command: TokenCommand, place: &GatewayPlace) -> Result<(), Failure> {
+pub(super) fn run(command: TokenCommand, place: &GatewayPlace) -> Result<(), CommandError> {
     match command {
         TokenCommand::Inspect => {
             let mut token = String::new();

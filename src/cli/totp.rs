@@ -12,7 +12,7 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde_json::json;
 
-use super::{Failure, remote, say};
+use super::{CommandError, remote, say};
 
 /// Whose second step it is.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(super) struct TotpArgs {
 
 /// Carries out `user totp`. `source` is the `[[users]]` section, if several know the user. The code
 /// that the authenticator shows is not asked for here; the user proves it at the next login.
-pub(super) fn run(args: &TotpArgs, source: Option<&str>, state: &Path) -> Result<(), Failure> {
+pub(super) fn run(args: &TotpArgs, source: Option<&str>, state: &Path) -> Result<(), CommandError> {
     let name = &args.name;
     if args.remove {
         let body = json!({ "user": name, "source": source });

@@ -13,12 +13,12 @@ use super::confirm::confirm;
 use super::hash::read_password;
 use super::say;
 use crate::secret::SecretString;
-use crate::users::edit::{self, Listed, NewUser};
-use crate::users::{password, rules};
+use crate::users::edit::{self, ListedUser, NewUser};
+use crate::users::{password, password_policy};
 
 /// Changes and lists the users of a users file.
 #[derive(Clone, Debug, Subcommand)]
-pub enum UserCommand {
+pub enum UserFileCommand {
     /// Add a user; the password comes from a prompt or from standard input
     Add(AddArgs),
     /// Change a user's password, which ends their sessions
@@ -95,28 +95,28 @@ pub struct UsersFile<'a> {
 ///
 /// # Errors
 /// If the password breaks the rules, if there is no such user, or if the file cannot be changed.
-pub fn run(command: &UserCommand, file: UsersFile<'_>) -> anyhow::Result<()> {
+pub fn run(command: &UserFileCommand, file: UsersFile<'_>) -> anyhow::Result<()> {
     match command {
-        UserCommand::Add(args) => {
+        UserFileCommand::Add(args) => {
             refuse_before_asking(args, file)?;
             add(args, &read_password("Password: ")?, file)
         }
-        UserCommand::Passwd(args) => {
+        UserFileCommand::Passwd(args) => {
             known(&args.name, file)?;
             passwd(&args.name, &read_password("New password: ")?, file)
         }
-        UserCommand::List(args) => list(args, file),
-        UserCommand::Remove(args) => {
+        UserFileCommand::List(args) => list(args, file),
+        UserFileCommand::Remove(args) => {
             known(&args.name, file)?;
             // The user is looked up before the question, so nobody confirms the removal of a user
             // who does not exist.
             confirm(&format!("remove the user {}", args.name), args.yes)?;
             edit::remove(file.path, &args.name).context("nothing was changed")
         }
-        UserCommand::Disable(args) => {
+        UserFileCommand::Disable(args) => {
             edit::disable(file.path, &args.name, true).context("nothing was changed")
         }
-        UserCommand::Enable(args) => {
+        UserFileCommand::Enable(args) => {
             edit::disable(file.path, &args.name, false).context("nothing was changed")
         }
     }
@@ -131,7 +131,7 @@ pub fn add(args: &AddArgs, password: &SecretString, file: UsersFile<'_>) -> anyh
     // A password that contains the user's name or address is refused, because guessing begins with
     // those.
     let own = [args.name.as_str(), args.email.as_deref().unwrap_or_default()];
-    rules::check_new(password.expose(), &own)?;
+    password_policy::check_new(password.expose(), &own)?;
     let user = NewUser {
         name: args.name.clone(),
         email: args.email.clone(),
@@ -152,7 +152,7 @@ pub fn add(args: &AddArgs, password: &SecretString, file: UsersFile<'_>) -> anyh
 pub fn passwd(name: &str, password: &SecretString, file: UsersFile<'_>) -> anyhow::Result<()> {
     let listed = known(name, file)?;
     let own = [listed.user.name.as_str(), listed.user.email.as_deref().unwrap_or_default()];
-    rules::check_new(password.expose(), &own)?;
+    password_policy::check_new(password.expose(), &own)?;
     let hash = password::hash(password.expose())?;
     edit::passwd(file.path, name, &hash).context("nothing was changed")
 }
@@ -167,7 +167,7 @@ fn refuse_before_asking(args: &AddArgs, file: UsersFile<'_>) -> anyhow::Result<(
 }
 
 /// The user of this name, or the error that there is none. Names are compared as at a login.
-fn known(name: &str, file: UsersFile<'_>) -> anyhow::Result<Listed> {
+fn known(name: &str, file: UsersFile<'_>) -> anyhow::Result<ListedUser> {
     let found = edit::find(file.path, file.source, name)?;
     Ok(found.ok_or_else(|| edit::EditError::NoSuchUser { name: name.to_owned() })?)
 }
@@ -178,7 +178,7 @@ fn list(args: &ListArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
         return Ok(users.iter().try_for_each(|listed| say(json(listed)))?);
     }
     let width = users.iter().map(|listed| listed.user.name.chars().count()).max().unwrap_or(0);
-    for Listed { user, disabled, weak } in &users {
+    for ListedUser { user, disabled, weak } in &users {
         let notes = [(*disabled, "disabled"), (*weak, "weak hash, replaced at the next login")];
         let notes = notes.iter().filter(|(holds, _)| *holds).map(|(_, note)| *note);
         let email = user.email.as_deref().unwrap_or("-");
@@ -190,8 +190,8 @@ fn list(args: &ListArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn json(listed: &Listed) -> serde_json::Value {
-    let Listed { user, disabled, weak } = listed;
+fn json(listed: &ListedUser) -> serde_json::Value {
+    let ListedUser { user, disabled, weak } = listed;
     serde_json::json!({
         "id": user.id, "name": user.name, "email": user.email, "roles": user.roles,
         "scopes": user.scopes, "claims": user.claims, "disabled": disabled, "weak_hash": weak,
@@ -212,24 +212,24 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct UserLine {
         #[command(subcommand)]
-        command: UserCommand,
+        command: UserFileCommand,
     }
 
     #[test]
     fn no_command_takes_a_password_as_an_argument() {
-        Line::command().debug_assert();
+        UserLine::command().debug_assert();
         for line in [
             ["user", "add", "alice", "--password", "hunter2"].as_slice(),
             &["user", "add", "alice", "hunter2"],
             &["user", "passwd", "alice", "hunter2"],
             &["user", "add", "alice", "--claim", "tenant"],
         ] {
-            assert!(Line::try_parse_from(line).is_err(), "{line:?}");
+            assert!(UserLine::try_parse_from(line).is_err(), "{line:?}");
         }
         let line = ["user", "add", "alice", "--role", "a", "--role", "b", "--claim", "t=x=y"];
-        let UserCommand::Add(args) = Line::try_parse_from(line).unwrap().command else {
+        let UserFileCommand::Add(args) = UserLine::try_parse_from(line).unwrap().command else {
             panic!("it is add");
         };
         assert_eq!(args.roles, ["a", "b"]);

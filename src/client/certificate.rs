@@ -12,7 +12,7 @@ use x509_parser::prelude::X509Certificate;
 use x509_parser::x509::X509Name;
 
 use crate::clock::Timestamp;
-use crate::dn::{Attribute, DistinguishedName};
+use crate::distinguished_name::{Attribute, DistinguishedName};
 use crate::secret::Digest;
 
 /// The contents of a client certificate that are compared or forwarded.

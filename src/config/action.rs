@@ -13,25 +13,25 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use toml::Table as Printed;
 
 use super::Config;
-use super::files::Privacy;
+use super::files::FilePrivacy;
 use super::headers::is_framing;
-use super::item::Item;
-use super::known::Known;
-use super::out::Out;
-use super::reader::Table;
+use super::item::SpannedValue;
+use super::out::TableWriter;
+use super::reader::TableReader;
+use super::references::References;
 
 /// The action of a route.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RouteAction {
     /// Forward to the `[[upstream]]` of this name.
     Forward(String),
-    Redirect(Redirect),
-    Respond(Respond),
+    Redirect(RedirectAction),
+    Respond(RespondAction),
 }
 
 /// A redirect, `redirect`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redirect {
+pub struct RedirectAction {
     /// An http(s) URL, or a path on the same host. If the path is kept, it has no slash at its end.
     pub to: String,
     pub status: u16,
@@ -41,7 +41,7 @@ pub struct Redirect {
 
 /// A fixed answer, `respond`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Respond {
+pub struct RespondAction {
     pub status: u16,
     pub content_type: Option<HeaderValue>,
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -73,7 +73,7 @@ const LARGEST_BODY: usize = 1 << 20;
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 impl RouteAction {
-    pub(super) fn read(table: &mut Table<'_>, known: &Known) -> Self {
+    pub(super) fn read(table: &mut TableReader<'_>, known: &References) -> Self {
         let (upstream, redirect) = (table.get("upstream"), table.get("redirect"));
         let respond = table.get("respond");
         // With two actions it would depend on the code which one wins, and with none there is
@@ -87,8 +87,8 @@ impl RouteAction {
         for key in FORWARDING.into_iter().filter(|key| own && table.has(key)) {
             table.issue(key, "is of no use: nothing is forwarded");
         }
-        let redirect = redirect.and_then(|item| item.table()).map(Redirect::read);
-        let respond = respond.and_then(|item| item.table()).map(Respond::read);
+        let redirect = redirect.and_then(|item| item.table()).map(RedirectAction::read);
+        let respond = respond.and_then(|item| item.table()).map(RespondAction::read);
         match (redirect, respond) {
             (Some(redirect), _) => Self::Redirect(redirect),
             (None, Some(respond)) => Self::Respond(respond),
@@ -112,22 +112,22 @@ impl RouteAction {
         }
     }
 
-    pub(super) fn print(&self, out: Out, config: &Config) -> Out {
+    pub(super) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
         match self {
-            Self::Forward(upstream) => out.text("upstream", upstream),
+            Self::Forward(upstream) => out.string("upstream", upstream),
             Self::Redirect(redirect) => out.sub("redirect", redirect.print()),
             Self::Respond(respond) => out.sub("respond", respond.print(config)),
         }
     }
 }
 
-impl Redirect {
+impl RedirectAction {
     /// The statuses that redirect (RFC 9110, section 15.4). 308, the default, keeps the method, and
     /// browsers remember it. 301 and 302 let clients turn a POST into a GET, for clients that
     /// expect that.
     const STATUSES: [u64; 5] = [301, 302, 303, 307, 308];
 
-    fn read(mut table: Table<'_>) -> Self {
+    fn read(mut table: TableReader<'_>) -> Self {
         let to = table.required("to", "for example \"https://new.example\"");
         let keep_path = table.bool_or("keep_path", true);
         let status = table.get("status");
@@ -144,8 +144,8 @@ impl Redirect {
     }
 
     fn print(&self) -> Printed {
-        Out::default()
-            .text("to", &self.to)
+        TableWriter::default()
+            .string("to", &self.to)
             .int("status", self.status)
             .flag("keep_path", self.keep_path)
             .table()
@@ -155,8 +155,8 @@ impl Redirect {
 /// Reads the target of a redirect. If the path of the request is appended, the target's own path
 /// must not end with a slash: the result could begin with `//`, which names another host (an open
 /// redirect).
-fn read_to(item: &Item<'_>, keep_path: bool) -> Option<String> {
-    let text = item.text()?;
+fn read_to(item: &SpannedValue<'_>, keep_path: bool) -> Option<String> {
+    let text = item.string()?;
     let parsed: Option<Uri> = text.parse().ok();
     let is_url = parsed.as_ref().is_some_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
@@ -180,8 +180,8 @@ fn read_to(item: &Item<'_>, keep_path: bool) -> Option<String> {
     Some(if keep_path { bare.to_owned() } else { text.to_owned() })
 }
 
-impl Respond {
-    fn read(mut table: Table<'_>) -> Self {
+impl RespondAction {
+    fn read(mut table: TableReader<'_>) -> Self {
         // Invariant: the value is within the range, so it fits.
         let status = u16::try_from(table.number_or("status", 200, 200..=599)).unwrap_or(200);
         let content_type = table.get("content_type");
@@ -204,21 +204,22 @@ impl Respond {
     fn print(&self, config: &Config) -> Printed {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = self.headers.iter();
-        let headers =
-            headers.fold(Out::default(), |out, (name, value)| out.text(name.as_str(), text(value)));
-        let out = Out::default()
+        let headers = headers.fold(TableWriter::default(), |out, (name, value)| {
+            out.string(name.as_str(), text(value))
+        });
+        let out = TableWriter::default()
             .int("status", self.status)
             .maybe("content_type", self.content_type.as_ref().map(text))
             .sub("headers", headers.table());
         match &self.file {
             Some(file) => out.path("file", config.relative(file)).table(),
-            None => out.text("body", String::from_utf8_lossy(&self.body)).table(),
+            None => out.string("body", String::from_utf8_lossy(&self.body)).table(),
         }
     }
 }
 
 /// Reads the body, and the file that contains it. Without a content type it must be text.
-fn read_body(table: &mut Table<'_>, is_typed: bool) -> (Bytes, Option<PathBuf>) {
+fn read_body(table: &mut TableReader<'_>, is_typed: bool) -> (Bytes, Option<PathBuf>) {
     let (body, file) = (table.get("body"), table.get("file"));
     if let (Some(_), Some(item)) = (&body, &file) {
         item.issue("and body say the same thing twice: leave one out");
@@ -228,11 +229,11 @@ fn read_body(table: &mut Table<'_>, is_typed: bool) -> (Bytes, Option<PathBuf>) 
         return Default::default();
     };
     let (path, bytes) = match is_file {
-        true => match item.read_file(Privacy::Public) {
+        true => match item.read_file(FilePrivacy::Public) {
             Some((path, bytes)) => (Some(path), Bytes::from(bytes)),
             None => return Default::default(),
         },
-        false => (None, Bytes::copy_from_slice(item.text().unwrap_or_default().as_bytes())),
+        false => (None, Bytes::copy_from_slice(item.string().unwrap_or_default().as_bytes())),
     };
     if bytes.len() > LARGEST_BODY {
         item.issue("is larger than 1 MiB: have an upstream serve it");
@@ -242,8 +243,8 @@ fn read_body(table: &mut Table<'_>, is_typed: bool) -> (Bytes, Option<PathBuf>) 
     (bytes, path)
 }
 
-fn read_content_type(item: &Item<'_>) -> Option<HeaderValue> {
-    let text = item.text()?;
+fn read_content_type(item: &SpannedValue<'_>) -> Option<HeaderValue> {
+    let text = item.string()?;
     let value = HeaderValue::from_str(text).ok().filter(|_| text.contains('/'));
     if value.is_none() {
         item.issue("must be a media type, for example \"text/html; charset=utf-8\"");
@@ -254,9 +255,9 @@ fn read_content_type(item: &Item<'_>) -> Option<HeaderValue> {
 /// Reads one header field of a fixed answer. Fields with a key of their own, and those that frame
 /// the message, are refused. Values are visible ASCII: other bytes are read differently by
 /// different clients.
-fn read_field(name: &str, item: &Item<'_>) -> Option<(HeaderName, HeaderValue)> {
+fn read_field(name: &str, item: &SpannedValue<'_>) -> Option<(HeaderName, HeaderValue)> {
     let (field, value) =
-        (HeaderName::try_from(name).ok(), HeaderValue::from_str(item.text()?).ok());
+        (HeaderName::try_from(name).ok(), HeaderValue::from_str(item.string()?).ok());
     let ours = match &field {
         Some(name) if *name == CONTENT_TYPE => Some("stands in content_type"),
         Some(name) if *name == LOCATION => Some("is what redirect is for"),

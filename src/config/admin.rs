@@ -8,14 +8,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::admin_socket::AdminSocket;
-use super::item::Item;
-use super::out::Out;
-use super::reader::Table;
+use super::item::SpannedValue;
+use super::out::TableWriter;
+use super::reader::TableReader;
 use super::warnings::WarningName;
 
 /// The access for operators.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Admin {
+pub struct AdminSettings {
     /// The TCP address of `/livez`, `/readyz` and `/metrics`. `None`: operators and probes use only
     /// the unix socket `admin.sock` in the state folder.
     pub address: Option<SocketAddr>,
@@ -25,14 +25,14 @@ pub struct Admin {
 
 /// The health path on every client listener. It is for load balancers, and needs no credential.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Health {
+pub struct HealthSettings {
     /// The path that is answered; `None` if it was set to "".
     pub path: Option<String>,
 }
 
 /// The destinations of the access log and of the audit log, and the format of the diagnostics.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Log {
+pub struct LogSettings {
     pub access: LogTarget,
     pub audit: LogTarget,
     /// True if requests for the health path are written to the access log as well.
@@ -61,13 +61,13 @@ pub enum LogFormat {
 
 /// The folder that belongs to the gateway: keys, store, certificates and admin socket.
 #[derive(Clone, Debug, PartialEq)]
-pub struct State {
+pub struct StateSettings {
     pub dir: PathBuf,
 }
 
 /// The place where sessions are kept.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Store {
+pub enum StoreKind {
     /// A database in the state folder.
     Embedded,
 }
@@ -75,10 +75,10 @@ pub enum Store {
 const HEALTH_PATH: &str = "/healthz";
 const STATE_DIR: &str = "state";
 
-impl Admin {
-    pub(super) fn read(mut table: Table<'_>) -> Self {
+impl AdminSettings {
+    pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let item = table.get("address");
-        let address = item.as_ref().and_then(Item::socket_address);
+        let address = item.as_ref().and_then(SpannedValue::socket_address);
         if let (Some(item), Some(address)) = (&item, address)
             && !address.ip().is_loopback()
         {
@@ -91,12 +91,15 @@ impl Admin {
     }
 
     pub(super) fn print(&self) -> toml::Table {
-        Out::default().maybe("address", self.address).sub("socket", self.socket.print()).table()
+        TableWriter::default()
+            .maybe("address", self.address)
+            .sub("socket", self.socket.print())
+            .table()
     }
 }
 
-impl Health {
-    pub(super) fn read(mut table: Table<'_>) -> Self {
+impl HealthSettings {
+    pub(super) fn read(mut table: TableReader<'_>) -> Self {
         Self { path: own_path(&mut table, "path", HEALTH_PATH) }
     }
 }
@@ -104,9 +107,13 @@ impl Health {
 /// Reads a path that the gateway answers itself; an empty text turns it off. Such a path goes
 /// before logins and routes, so it must be plain. `default` is the path of a file that does not say
 /// one.
-pub(super) fn own_path(table: &mut Table<'_>, key: &'static str, default: &str) -> Option<String> {
+pub(super) fn own_path(
+    table: &mut TableReader<'_>,
+    key: &'static str,
+    default: &str,
+) -> Option<String> {
     let Some(item) = table.get(key) else { return Some(default.to_owned()) };
-    let path = item.text()?;
+    let path = item.string()?;
     if path.is_empty() {
         return None;
     }
@@ -119,8 +126,8 @@ pub(super) fn own_path(table: &mut Table<'_>, key: &'static str, default: &str) 
     }
 }
 
-impl Log {
-    pub(super) fn read(mut table: Table<'_>) -> Self {
+impl LogSettings {
+    pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let formats =
             [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
         Self {
@@ -140,9 +147,9 @@ impl Log {
 }
 
 impl LogTarget {
-    fn read(item: Option<Item<'_>>) -> Self {
+    fn read(item: Option<SpannedValue<'_>>) -> Self {
         let Some(item) = item else { return Self::Stdout };
-        match item.text() {
+        match item.string() {
             Some("off") => Self::Off,
             Some("stdout") | None => Self::Stdout,
             Some("stderr") => Self::Stderr,
@@ -157,19 +164,19 @@ impl LogTarget {
     }
 }
 
-impl State {
-    pub(super) fn read(mut table: Table<'_>) -> Self {
+impl StateSettings {
+    pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let item = table.get("dir");
-        let dir = item.as_ref().and_then(Item::word);
+        let dir = item.as_ref().and_then(SpannedValue::plain_name);
         Self { dir: table.reading().resolve(dir.as_deref().unwrap_or(STATE_DIR)) }
     }
 }
 
-impl Store {
-    pub(super) fn read(mut table: Table<'_>) -> Self {
+impl StoreKind {
+    pub(super) fn read(mut table: TableReader<'_>) -> Self {
         table.unavailable("url", "the embedded store has none");
         if let Some(item) = table.get("kind") {
-            match item.text() {
+            match item.string() {
                 Some("embedded") | None => {}
                 Some("redis") => item.issue(NO_REDIS),
                 Some(_) => item.issue("no such store; there is \"embedded\""),

@@ -4,8 +4,8 @@
 //! directory has (LDAP, SSSD) are not in that file and are named by their number. A mode that lets
 //! in everybody on the machine is refused: a command can end all sessions and add keys.
 
-use super::item::Item;
-use super::out::Out;
+use super::item::SpannedValue;
+use super::out::TableWriter;
 
 /// The access to `admin.sock`, as the file system grants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,10 @@ impl Default for AdminSocket {
 }
 
 impl AdminSocket {
-    pub(super) fn read(item: Option<Item<'_>>) -> Self {
-        let Some(mut table) = item.as_ref().and_then(Item::table) else { return Self::default() };
+    pub(super) fn read(item: Option<SpannedValue<'_>>) -> Self {
+        let Some(mut table) = item.as_ref().and_then(SpannedValue::table) else {
+            return Self::default();
+        };
         let (named, mode) = (table.get("group"), table.get("mode"));
         let group = named.as_ref().and_then(SocketGroup::read);
         let default = if named.is_some() { WITH_GROUP } else { OWNER_ONLY };
@@ -67,13 +69,16 @@ impl AdminSocket {
 
     pub(super) fn print(&self) -> toml::Table {
         let name = self.group.as_ref().map(|group| &group.name);
-        Out::default().maybe("group", name).text("mode", format!("{:04o}", self.mode)).table()
+        TableWriter::default()
+            .maybe("group", name)
+            .string("mode", format!("{:04o}", self.mode))
+            .table()
     }
 }
 
 impl SocketGroup {
-    fn read(item: &Item<'_>) -> Option<Self> {
-        let name = item.word()?;
+    fn read(item: &SpannedValue<'_>) -> Option<Self> {
+        let name = item.plain_name()?;
         let groups = match std::fs::read_to_string(GROUPS) {
             Ok(groups) => groups,
             // A container image without users has no such file; then only numbers can be used.
@@ -105,13 +110,13 @@ fn id_in(groups: &str, name: &str) -> Option<u32> {
     })
 }
 
-fn mode_of(item: &Item<'_>) -> Option<u32> {
+fn mode_of(item: &SpannedValue<'_>) -> Option<u32> {
     const FORM: &str = "must be a string of octal digits: write \"0660\"";
     if !item.is_text() {
         item.issue(FORM);
         return None;
     }
-    let text = item.text()?;
+    let text = item.string()?;
     let is_octal =
         (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
     let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);

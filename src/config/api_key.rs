@@ -9,17 +9,17 @@ use toml::Table as Written;
 
 use super::headers::check_credential_name;
 use super::issuer::read_until;
-use super::item::Item;
+use super::item::SpannedValue;
 use super::listener::read_net;
-use super::out::Out;
-use super::reader::Table;
-use super::suggest::Names;
+use super::out::TableWriter;
+use super::reader::TableReader;
+use super::suggest::SectionNames;
 use crate::clock::{Timestamp, day_ended};
 use crate::secret::Digest;
 
 /// All API keys, and the header field in which clients present them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ApiKeys {
+pub struct ApiKeySettings {
     pub header: HeaderName,
     pub keys: Vec<ApiKey>,
 }
@@ -46,10 +46,10 @@ pub struct ApiKey {
 /// The field that most clients use.
 const HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
-impl ApiKeys {
-    pub(super) fn read_header(mut table: Table<'_>) -> HeaderName {
+impl ApiKeySettings {
+    pub(super) fn read_header(mut table: TableReader<'_>) -> HeaderName {
         let Some(item) = table.get("header") else { return HEADER };
-        let Some(name) = item.text() else { return HEADER };
+        let Some(name) = item.string() else { return HEADER };
         match check_credential_name(name) {
             Ok(name) => name,
             Err(remedy) => {
@@ -60,14 +60,14 @@ impl ApiKeys {
     }
 
     pub(super) fn print(&self) -> Written {
-        Out::default().text("header", self.header.as_str()).table()
+        TableWriter::default().string("header", self.header.as_str()).table()
     }
 }
 
 impl ApiKey {
-    pub(super) fn read(mut table: Table<'_>, names: &mut Names) -> Self {
+    pub(super) fn read(mut table: TableReader<'_>, names: &mut SectionNames) -> Self {
         let id = names.read_key(&mut table, "id", None);
-        let name = table.get("name").as_ref().and_then(Item::word);
+        let name = table.get("name").as_ref().and_then(SpannedValue::plain_name);
         let hash = table.required("hash", "`tollhouse api-key new` makes a key and its hash");
         let hash = hash.as_ref().and_then(read_hash);
         Self {
@@ -76,8 +76,8 @@ impl ApiKey {
             // Invariant: a stand-in of zeros is never used, since a configuration with a problem
             // never runs.
             hash: hash.unwrap_or(Digest([0; 32])),
-            roles: table.words("roles").unwrap_or_default(),
-            scopes: table.words("scopes").unwrap_or_default(),
+            roles: table.plain_names("roles").unwrap_or_default(),
+            scopes: table.plain_names("scopes").unwrap_or_default(),
             expires: table.get("expires").as_ref().and_then(read_until),
             networks: read_networks(&mut table),
         }
@@ -85,10 +85,10 @@ impl ApiKey {
 
     pub(super) fn print(&self) -> Written {
         let networks: Vec<String> = self.networks.iter().map(ToString::to_string).collect();
-        Out::default()
-            .text("id", &self.id)
-            .text("name", &self.name)
-            .text("hash", self.hash.hex())
+        TableWriter::default()
+            .string("id", &self.id)
+            .string("name", &self.name)
+            .string("hash", self.hash.hex())
             .texts("roles", self.roles.clone())
             .texts("scopes", self.scopes.clone())
             .maybe("expires", self.expires.map(day_ended))
@@ -100,7 +100,7 @@ impl ApiKey {
 /// Reads `networks`. An empty list is refused: one reader takes it for "from nowhere", another for
 /// "from everywhere". The operator has to say which of the two they mean. An address without a
 /// length is a network of one.
-fn read_networks(table: &mut Table<'_>) -> Vec<IpNet> {
+fn read_networks(table: &mut TableReader<'_>) -> Vec<IpNet> {
     let Some(item) = table.get("networks") else { return Vec::new() };
     if item.is_empty_list() {
         item.issue("must name at least one network, or be left out for all");
@@ -109,8 +109,8 @@ fn read_networks(table: &mut Table<'_>) -> Vec<IpNet> {
 }
 
 /// Reads the hash. The value may be the key itself by mistake, so it is not shown.
-fn read_hash(item: &Item<'_>) -> Option<Digest> {
-    let hash = Digest::from_hex(item.text()?);
+fn read_hash(item: &SpannedValue<'_>) -> Option<Digest> {
+    let hash = Digest::from_hex(item.string()?);
     if hash.is_none() {
         item.hidden_issue("must be the 64 hex digits of the secret's SHA-256, not the key itself");
     }

@@ -3,9 +3,9 @@
 //! An explicit empty list opens the route to everybody. To make sure that no mistake does the same,
 //! every faulty list counts as the default, which accepts tokens only.
 
-use super::item::Item;
-use super::known::Known;
-use super::reader::Table;
+use super::item::SpannedValue;
+use super::reader::TableReader;
+use super::references::References;
 use super::suggest::no_such;
 
 /// A kind of credential that a route accepts. A route with several kinds is satisfied by a
@@ -47,7 +47,7 @@ impl CredentialKind {
 }
 
 /// Reads `auth`. Left out, it means tokens; an empty list means that the route needs no credential.
-pub(super) fn read(table: &mut Table<'_>) -> Vec<CredentialKind> {
+pub(super) fn read(table: &mut TableReader<'_>) -> Vec<CredentialKind> {
     let tokens = vec![CredentialKind::Bearer, CredentialKind::TokenKey];
     // After a problem the result is the default, so that the route is not taken for an open one.
     let Some(list) = table.get("auth").and_then(|item| item.list()) else { return tokens };
@@ -56,7 +56,7 @@ pub(super) fn read(table: &mut Table<'_>) -> Vec<CredentialKind> {
     }
     let mut kinds = Vec::with_capacity(list.len());
     for item in &list {
-        let Some(name) = item.text() else { continue };
+        let Some(name) = item.string() else { continue };
         match KINDS.iter().find(|(known, _)| *known == name) {
             Some((_, kind)) if kinds.contains(kind) => item.issue("stands here twice"),
             Some((_, kind)) => kinds.push(*kind),
@@ -73,9 +73,9 @@ pub(super) fn read(table: &mut Table<'_>) -> Vec<CredentialKind> {
 
 /// Reads `users`: the sources whose users' passwords are accepted with Basic. The default is all.
 pub(super) fn read_users(
-    table: &mut Table<'_>,
+    table: &mut TableReader<'_>,
     auth: &[CredentialKind],
-    known: &Known,
+    known: &References,
 ) -> Vec<String> {
     let takes_passwords = auth.contains(&CredentialKind::Basic);
     let item = table.get("users");
@@ -87,7 +87,7 @@ pub(super) fn read_users(
         None if takes_passwords => known.users.iter().map(str::to_owned).collect(),
         None => Vec::new(),
     };
-    let names_somebody = item.is_some_and(|item: Item<'_>| !item.is_empty_list());
+    let names_somebody = item.is_some_and(|item: SpannedValue<'_>| !item.is_empty_list());
     if takes_passwords && users.is_empty() && !names_somebody {
         table.issue("users", "has nobody whose password could be right: add a [[users]]");
     }

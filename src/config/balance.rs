@@ -5,13 +5,13 @@
 
 use http::header::HeaderName;
 
-use super::item::Item;
-use super::out::Out;
-use super::reader::Table;
+use super::item::SpannedValue;
+use super::out::TableWriter;
+use super::reader::TableReader;
 
 /// How a server of the pool is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Balance {
+pub enum BalancePolicy {
     /// The less busy of two servers chosen at random (power of two choices).
     LeastRequests,
     /// One after the other.
@@ -37,8 +37,8 @@ pub enum HashBy {
 /// 4.1.1).
 const COOKIE_NAME: &str = "!#$%&'*+-.^_`|~";
 
-impl Balance {
-    pub(super) fn read(table: &mut Table<'_>) -> Self {
+impl BalancePolicy {
+    pub(super) fn read(table: &mut TableReader<'_>) -> Self {
         let by = table.get("hash_by");
         let balance = table.get("balance").and_then(|item| {
             item.choice(&[
@@ -62,39 +62,41 @@ impl Balance {
         }
     }
 
-    pub(super) fn print(&self, out: Out) -> Out {
+    pub(super) fn print(&self, out: TableWriter) -> TableWriter {
         let by = match self {
-            Self::LeastRequests => return out.text("balance", "least_requests"),
-            Self::RoundRobin => return out.text("balance", "round_robin"),
+            Self::LeastRequests => return out.string("balance", "least_requests"),
+            Self::RoundRobin => return out.string("balance", "round_robin"),
             Self::Hash(by) => by,
         };
-        let out = out.text("balance", "hash");
+        let out = out.string("balance", "hash");
         match by {
-            HashBy::Client => out.text("hash_by", "client"),
-            HashBy::Subject => out.text("hash_by", "subject"),
+            HashBy::Client => out.string("hash_by", "client"),
+            HashBy::Subject => out.string("hash_by", "subject"),
             HashBy::Header(name) => {
-                out.sub("hash_by", Out::default().text("header", name.as_str()).table())
+                out.sub("hash_by", TableWriter::default().string("header", name.as_str()).table())
             }
-            HashBy::Cookie(name) => out.sub("hash_by", Out::default().text("cookie", name).table()),
+            HashBy::Cookie(name) => {
+                out.sub("hash_by", TableWriter::default().string("cookie", name).table())
+            }
         }
     }
 }
 
 impl HashBy {
-    fn read(item: &Item<'_>) -> Option<Self> {
+    fn read(item: &SpannedValue<'_>) -> Option<Self> {
         if !item.is_table() {
             return item.choice(&[("client", Self::Client), ("subject", Self::Subject)]);
         }
         let mut table = item.table()?;
         match (table.get("header"), table.get("cookie")) {
             (Some(header), None) => {
-                let name = HeaderName::try_from(header.text()?);
+                let name = HeaderName::try_from(header.string()?);
                 name.map_err(|_| header.issue("must be the name of a header field"))
                     .ok()
                     .map(Self::Header)
             }
             (None, Some(cookie)) => {
-                let name = cookie.text()?;
+                let name = cookie.string()?;
                 // A name with other characters could not be sent in a `Cookie` field, so no request
                 // would ever match.
                 let fits =

@@ -6,17 +6,17 @@
 
 use toml::Table as Written;
 
-use super::item::Item;
-use super::out::Out;
-use super::reader::Table;
-use super::suggest::Names;
+use super::item::SpannedValue;
+use super::out::TableWriter;
+use super::reader::TableReader;
+use super::suggest::SectionNames;
 use crate::client::AlternativeName;
-use crate::dn::DistinguishedName;
+use crate::distinguished_name::DistinguishedName;
 use crate::secret::Digest;
 
 /// A caller that is identified by a client certificate.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ClientCertificate {
+pub struct CertificateHolder {
     pub name: String,
     pub by: CertificateName,
     pub roles: Vec<String>,
@@ -34,23 +34,23 @@ pub enum CertificateName {
     Fingerprint(Digest),
 }
 
-impl ClientCertificate {
+impl CertificateHolder {
     /// Reads one section. `None` if it does not identify a certificate, which has been reported.
-    pub(super) fn read(mut table: Table<'_>, names: &mut Names) -> Option<Self> {
+    pub(super) fn read(mut table: TableReader<'_>, names: &mut SectionNames) -> Option<Self> {
         // Everything is read before anything can return, so that all problems of the section are
         // reported.
         let name = names.read(&mut table, None);
         let by = read_name(&mut table);
-        let roles = table.words("roles").unwrap_or_default();
-        let scopes = table.words("scopes").unwrap_or_default();
+        let roles = table.plain_names("roles").unwrap_or_default();
+        let scopes = table.plain_names("scopes").unwrap_or_default();
         Some(Self { name, by: by?, roles, scopes })
     }
 
     pub(super) fn print(&self) -> Written {
         let (key, text) = self.by.written();
-        Out::default()
-            .text("name", &self.name)
-            .text(key, text)
+        TableWriter::default()
+            .string("name", &self.name)
+            .string(key, text)
             .texts("roles", self.roles.clone())
             .texts("scopes", self.scopes.clone())
             .table()
@@ -68,7 +68,7 @@ impl CertificateName {
     }
 }
 
-fn read_name(table: &mut Table<'_>) -> Option<CertificateName> {
+fn read_name(table: &mut TableReader<'_>) -> Option<CertificateName> {
     let read = [
         table.get("subject").map(|item| read_subject(&item)),
         table.get("san").map(|item| read_san(&item)),
@@ -89,25 +89,25 @@ fn read_name(table: &mut Table<'_>) -> Option<CertificateName> {
     }
 }
 
-fn read_subject(item: &Item<'_>) -> Option<CertificateName> {
-    let subject = DistinguishedName::parse(item.text()?);
+fn read_subject(item: &SpannedValue<'_>) -> Option<CertificateName> {
+    let subject = DistinguishedName::parse(item.string()?);
     if subject.is_none() {
         item.issue("must be a distinguished name (RFC 4514), for example \"CN=robot,O=acme\"");
     }
     subject.map(CertificateName::Subject)
 }
 
-fn read_san(item: &Item<'_>) -> Option<CertificateName> {
-    let name = AlternativeName::parse(item.text()?);
+fn read_san(item: &SpannedValue<'_>) -> Option<CertificateName> {
+    let name = AlternativeName::parse(item.string()?);
     if name.is_none() {
         item.issue("must be \"dns:…\", \"uri:…\" or \"email:…\"");
     }
     name.map(CertificateName::San)
 }
 
-fn read_fingerprint(item: &Item<'_>) -> Option<CertificateName> {
+fn read_fingerprint(item: &SpannedValue<'_>) -> Option<CertificateName> {
     // OpenSSL prints a colon between every two digits.
-    let digest = Digest::from_hex(&item.text()?.replace(':', ""));
+    let digest = Digest::from_hex(&item.string()?.replace(':', ""));
     if digest.is_none() {
         item.issue("must be the certificate's SHA-256 in hex");
     }

@@ -4,29 +4,29 @@
 //! guessed from its compressed length (the BREACH attack). `pipeline` picks the coding that the
 //! client accepts.
 
-use super::reader::Table;
+use super::reader::TableReader;
 
 /// The content codings to choose from, if the client accepts them; none of them: off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Compression {
+pub struct CompressionSettings {
     pub zstd: bool,
     pub br: bool,
     pub gzip: bool,
 }
 
 #[derive(Clone, Copy)]
-enum Coding {
+enum ContentCoding {
     Zstd,
     Br,
     Gzip,
 }
 
-const CODINGS: [(&str, Coding); 3] =
-    [("zstd", Coding::Zstd), ("br", Coding::Br), ("gzip", Coding::Gzip)];
+const CODINGS: [(&str, ContentCoding); 3] =
+    [("zstd", ContentCoding::Zstd), ("br", ContentCoding::Br), ("gzip", ContentCoding::Gzip)];
 
-impl Compression {
+impl CompressionSettings {
     /// Reads a list of codings, or `true` for all.
-    pub(super) fn read(table: &mut Table<'_>) -> Self {
+    pub(super) fn read(table: &mut TableReader<'_>) -> Self {
         let mut chosen = Self::default();
         let Some(item) = table.get("compression") else { return chosen };
         if item.is_bool() {
@@ -36,9 +36,9 @@ impl Compression {
         for item in item.list().unwrap_or_default() {
             let Some(coding) = item.choice(&CODINGS) else { continue };
             let place = match coding {
-                Coding::Zstd => &mut chosen.zstd,
-                Coding::Br => &mut chosen.br,
-                Coding::Gzip => &mut chosen.gzip,
+                ContentCoding::Zstd => &mut chosen.zstd,
+                ContentCoding::Br => &mut chosen.br,
+                ContentCoding::Gzip => &mut chosen.gzip,
             };
             // The order in the list has no meaning, so a coding that is named twice is a mistake.
             if std::mem::replace(place, true) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use super::item::Item;
-use crate::dialect::{Cors, CorsOrigins};
+use super::item::SpannedValue;
+use crate::dialect::{CorsOrigins, CorsPolicy};
 
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 const HEADERS: &[&str] = &["Accept", "Authorization", "Content-Type"];
@@ -19,7 +19,7 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 const LONGEST_AGE: Duration = Duration::from_secs(86_400);
 
 /// Reads a `cors` table; `base` has the values of the dialect.
-pub(super) fn read(item: &Item<'_>, base: Option<&Cors>) -> Option<Cors> {
+pub(super) fn read(item: &SpannedValue<'_>, base: Option<&CorsPolicy>) -> Option<CorsPolicy> {
     let mut table = item.table()?;
     let origins = match table.get("origins") {
         Some(item) => read_origins(&item),
@@ -29,7 +29,7 @@ pub(super) fn read(item: &Item<'_>, base: Option<&Cors>) -> Option<Cors> {
             None
         }
     };
-    let base = base.cloned().unwrap_or_else(|| Cors {
+    let base = base.cloned().unwrap_or_else(|| CorsPolicy {
         origins: CorsOrigins::List(Vec::new()),
         methods: METHODS.iter().map(|&name| name.to_owned()).collect(),
         headers: HEADERS.iter().map(|&name| name.to_owned()).collect(),
@@ -41,7 +41,7 @@ pub(super) fn read(item: &Item<'_>, base: Option<&Cors>) -> Option<Cors> {
     let origins = origins.unwrap_or(base.origins);
     let credentials = table.get("credentials");
     let is_open = matches!(origins, CorsOrigins::Any | CorsOrigins::Echo);
-    let with_credentials = credentials.as_ref().map_or(Some(base.credentials), Item::bool);
+    let with_credentials = credentials.as_ref().map_or(Some(base.credentials), SpannedValue::bool);
     // Browsers refuse credentials for `*`. With `echo` they would send them to every origin, which
     // lets any site use the session of a visitor. This holds also if the operator did not mean it,
     // so it is an error and not a warning.
@@ -54,7 +54,7 @@ pub(super) fn read(item: &Item<'_>, base: Option<&Cors>) -> Option<Cors> {
     }
     let is_header = |name: &str| HeaderName::from_bytes(name.as_bytes()).is_ok();
     let is_method = |name: &str| Method::from_bytes(name.as_bytes()).is_ok();
-    Some(Cors {
+    Some(CorsPolicy {
         origins,
         methods: read_names(&table.list("methods"), "method", is_method).unwrap_or(base.methods),
         headers: read_names(&table.list("headers"), "header name", is_header)
@@ -67,12 +67,16 @@ pub(super) fn read(item: &Item<'_>, base: Option<&Cors>) -> Option<Cors> {
     })
 }
 
-fn read_names(list: &[Item<'_>], what: &str, fits: impl Fn(&str) -> bool) -> Option<Vec<String>> {
+fn read_names(
+    list: &[SpannedValue<'_>],
+    what: &str,
+    fits: impl Fn(&str) -> bool,
+) -> Option<Vec<String>> {
     if list.is_empty() {
         return None;
     }
-    let name = |item: &Item<'_>| {
-        let name = item.text()?;
+    let name = |item: &SpannedValue<'_>| {
+        let name = item.string()?;
         if !fits(name) {
             item.issue(format!("is no {what}"));
         }
@@ -81,9 +85,9 @@ fn read_names(list: &[Item<'_>], what: &str, fits: impl Fn(&str) -> bool) -> Opt
     Some(list.iter().filter_map(name).collect())
 }
 
-fn read_origins(item: &Item<'_>) -> Option<CorsOrigins> {
+fn read_origins(item: &SpannedValue<'_>) -> Option<CorsOrigins> {
     let list = item.list()?;
-    let names: Vec<&str> = list.iter().filter_map(Item::text).collect();
+    let names: Vec<&str> = list.iter().filter_map(SpannedValue::string).collect();
     match names.as_slice() {
         ["*"] => return Some(CorsOrigins::Any),
         ["echo"] => return Some(CorsOrigins::Echo),
@@ -96,7 +100,7 @@ fn read_origins(item: &Item<'_>) -> Option<CorsOrigins> {
         _ => {}
     }
     for item in &list {
-        if item.is_text() && !item.text().is_some_and(is_origin) {
+        if item.is_text() && !item.string().is_some_and(is_origin) {
             item.issue("must be an origin as browsers send it, e.g. \"https://app.example\"");
         }
     }

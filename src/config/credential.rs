@@ -14,11 +14,11 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use toml::Table as Out;
 
 use super::headers::is_framing;
-use super::item::Item;
-use super::known::Dialects;
-use super::out::{HIDDEN, Out as Writer};
-use super::reader::Table;
-use crate::dialect::{Dialect, Step};
+use super::item::SpannedValue;
+use super::out::{HIDDEN, TableWriter as Writer};
+use super::reader::TableReader;
+use super::references::KnownDialects;
+use crate::dialect::{Dialect, EndpointStep};
 use crate::secret::{Secret, SecretString};
 
 /// A credential of the gateway, sent with every request to an upstream.
@@ -65,7 +65,11 @@ impl UpstreamCredential {
     /// Reads the credential. `base` is the URL of the upstream's first server that has one; a login
     /// goes there unless the operator names another address. `None` after a problem was reported. A
     /// value that could be a secret is hidden in the message.
-    pub(super) fn read(item: &Item<'_>, dialects: &Dialects, base: Option<&str>) -> Option<Self> {
+    pub(super) fn read(
+        item: &SpannedValue<'_>,
+        dialects: &KnownDialects,
+        base: Option<&str>,
+    ) -> Option<Self> {
         if item.is_text() {
             item.hidden_issue(KINDS);
             return None;
@@ -113,24 +117,25 @@ impl UpstreamCredential {
     }
 
     pub(super) fn print(&self) -> Out {
-        let pair =
-            |username: &str| Writer::default().text("username", username).text("password", HIDDEN);
+        let pair = |username: &str| {
+            Writer::default().string("username", username).string("password", HIDDEN)
+        };
         match self {
             Self::Basic { username, .. } => {
                 Writer::default().sub("basic", pair(username).table()).table()
             }
-            Self::Bearer(_) => Writer::default().text("bearer", HIDDEN).table(),
+            Self::Bearer(_) => Writer::default().string("bearer", HIDDEN).table(),
             Self::Headers(fields) => {
                 let write = |out: Writer, (name, _): &(HeaderName, SecretString)| {
-                    out.text(name.as_str(), HIDDEN)
+                    out.string(name.as_str(), HIDDEN)
                 };
                 let fields = fields.iter().fold(Writer::default(), write);
                 Writer::default().sub("headers", fields.table()).table()
             }
             Self::Login(login) => {
                 let table = pair(&login.username)
-                    .text("dialect", &login.dialect.name)
-                    .text("url", login.url.to_string());
+                    .string("dialect", &login.dialect.name)
+                    .string("url", login.url.to_string());
                 Writer::default().sub("login", table.table()).table()
             }
         }
@@ -138,7 +143,7 @@ impl UpstreamCredential {
 }
 
 impl UpstreamLogin {
-    fn read(item: &Item<'_>, dialects: &Dialects, base: Option<&str>) -> Option<Self> {
+    fn read(item: &SpannedValue<'_>, dialects: &KnownDialects, base: Option<&str>) -> Option<Self> {
         // Everything is read before anything can return, so that all problems are reported at once.
         let mut table = item.table()?;
         let pair = read_pair(&mut table);
@@ -153,7 +158,7 @@ impl UpstreamLogin {
         let dialect_item = table.required("dialect", "whose login the upstream speaks");
         let dialect = dialect_item.as_ref().and_then(|item| dialects.refer(item));
         if let (Some(item), Some(dialect)) = (&dialect_item, &dialect)
-            && !dialect.endpoints.iter().any(|endpoint| endpoint.step == Step::Login)
+            && !dialect.endpoints.iter().any(|endpoint| endpoint.step == EndpointStep::Login)
         {
             item.issue("has no login");
         }
@@ -162,8 +167,8 @@ impl UpstreamLogin {
     }
 }
 
-fn read_url(item: &Item<'_>) -> Option<Uri> {
-    let text = item.word()?;
+fn read_url(item: &SpannedValue<'_>) -> Option<Uri> {
+    let text = item.plain_name()?;
     let uri: Option<Uri> = text.parse().ok();
     // A query would end up before the dialect's path, and a user before `@` would be a second
     // credential.
@@ -179,16 +184,16 @@ fn read_url(item: &Item<'_>) -> Option<Uri> {
     good
 }
 
-fn read_pair(table: &mut Table<'_>) -> Option<(String, SecretString)> {
+fn read_pair(table: &mut TableReader<'_>) -> Option<(String, SecretString)> {
     let username = table.required("username", "whom the gateway logs in as");
     let password = table.required("password", "{ env = \"NAME\" } or { file = \"path\" }");
-    let username = username.as_ref().and_then(Item::word);
+    let username = username.as_ref().and_then(SpannedValue::plain_name);
     let password = password.and_then(|item| item.secret());
     username.zip(password)
 }
 
 /// Reads header fields with secret values. Fields that frame a message cannot be used.
-fn read_headers(item: &Item<'_>) -> Option<UpstreamCredential> {
+fn read_headers(item: &SpannedValue<'_>) -> Option<UpstreamCredential> {
     let mut fields = Vec::new();
     for (name, item) in item.table()?.entries() {
         let name = match HeaderName::try_from(name.as_str()) {
@@ -211,7 +216,7 @@ fn read_headers(item: &Item<'_>) -> Option<UpstreamCredential> {
 }
 
 /// Checks that a header field can carry the secret. Line breaks, for example, would end the field.
-fn field_value(item: &Item<'_>, value: SecretString) -> Option<SecretString> {
+fn field_value(item: &SpannedValue<'_>, value: SecretString) -> Option<SecretString> {
     if HeaderValue::from_str(value.expose()).is_err() {
         item.hidden_issue("has bytes that a header field cannot carry");
         return None;

@@ -11,8 +11,8 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable};
 use toml::{Table, Value};
 
-use super::issues::{Issue, KeyPath, Severity};
-use super::item::Item;
+use super::issues::{Issue, IssueSeverity, KeyPath};
+use super::item::SpannedValue;
 use super::suggest::did_you_mean;
 use crate::dialect::MemberPath;
 
@@ -156,7 +156,7 @@ pub(super) struct ShapedDialect {
 
 impl ShapedDialect {
     /// Reports every key of the dialect `item` that is unknown, missing or of the wrong type.
-    pub(super) fn read(item: &Item<'_>) -> Self {
+    pub(super) fn read(item: &SpannedValue<'_>) -> Self {
         let mut shaped = Self { table: Table::new(), reported: Vec::new() };
         let Some(entries) = shaped.entries(item) else { return shaped };
         let (mut table, _) = shaped.keys(item, entries, DIALECT);
@@ -187,9 +187,9 @@ impl ShapedDialect {
     }
 
     /// The value without its faulty parts; `None` if nothing usable is left.
-    fn prune(&mut self, item: &Item<'_>, shape: &ValueShape) -> Option<Value> {
+    fn prune(&mut self, item: &SpannedValue<'_>, shape: &ValueShape) -> Option<Value> {
         let value = match shape {
-            ValueShape::Text => item.text().map(|text| Value::String(text.to_owned())),
+            ValueShape::Text => item.string().map(|text| Value::String(text.to_owned())),
             ValueShape::Flag => item.bool().map(Value::Boolean),
             ValueShape::Status => item.number(100..=599).and_then(|number| {
                 let number = i64::try_from(number).ok()?;
@@ -217,7 +217,7 @@ impl ShapedDialect {
         value
     }
 
-    fn list(&mut self, item: &Item<'_>, shape: &ValueShape) -> Option<Value> {
+    fn list(&mut self, item: &SpannedValue<'_>, shape: &ValueShape) -> Option<Value> {
         let Some(items) = item.list() else {
             self.reported.push(item.at().clone());
             return None;
@@ -232,7 +232,7 @@ impl ShapedDialect {
         whole.map(Value::Array)
     }
 
-    fn endpoints(&mut self, item: &Item<'_>) -> Option<Value> {
+    fn endpoints(&mut self, item: &SpannedValue<'_>) -> Option<Value> {
         let items = if item.is_table() {
             item.issue("may stand several times: write [[dialect.endpoint]]");
             None
@@ -256,11 +256,11 @@ impl ShapedDialect {
         Some(Value::Array(values))
     }
 
-    fn map(&mut self, item: &Item<'_>, shape: &ValueShape) -> Option<Value> {
+    fn map(&mut self, item: &SpannedValue<'_>, shape: &ValueShape) -> Option<Value> {
         let entries = self.entries(item)?;
         let mut table = Table::new();
         for (key, value) in entries {
-            let item = Item::new(item.reading(), item.at().key(key.get_ref()), value);
+            let item = SpannedValue::new(item.reading(), item.at().key(key.get_ref()), value);
             let value = self.prune(&item, shape);
             table.extend(value.map(|value| (key.get_ref().to_string(), value)));
         }
@@ -268,7 +268,7 @@ impl ShapedDialect {
     }
 
     /// Reads a table with exactly one of these keys.
-    fn one_of(&mut self, item: &Item<'_>, keys: &'static [KeyShape]) -> Option<Value> {
+    fn one_of(&mut self, item: &SpannedValue<'_>, keys: &'static [KeyShape]) -> Option<Value> {
         let known = || keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
         let entries = item.value().get_ref().as_table().filter(|entries| entries.len() == 1);
         let Some(entries) = entries else {
@@ -283,7 +283,7 @@ impl ShapedDialect {
     /// Reads the keys of a table. The second part is true if no required key is missing.
     fn keys(
         &mut self,
-        item: &Item<'_>,
+        item: &SpannedValue<'_>,
         entries: &DeTable<'_>,
         keys: &'static [KeyShape],
     ) -> (Table, bool) {
@@ -293,7 +293,7 @@ impl ShapedDialect {
                 self.unknown(item, name, keys);
                 continue;
             };
-            let item = Item::new(item.reading(), item.at().key(key.name), value);
+            let item = SpannedValue::new(item.reading(), item.at().key(key.name), value);
             let value = self.prune(&item, &key.shape);
             table.extend(value.map(|value| (key.name.to_owned(), value)));
         }
@@ -313,7 +313,7 @@ impl ShapedDialect {
 
     fn unknown(
         &mut self,
-        item: &Item<'_>,
+        item: &SpannedValue<'_>,
         name: &Spanned<DeString<'_>>,
         keys: &'static [KeyShape],
     ) {
@@ -330,7 +330,7 @@ impl ShapedDialect {
         self.reported.extend(meant.map(|meant| item.at().key(meant)));
     }
 
-    fn entries<'i>(&mut self, item: &Item<'i>) -> Option<&'i DeTable<'i>> {
+    fn entries<'i>(&mut self, item: &SpannedValue<'i>) -> Option<&'i DeTable<'i>> {
         let entries = item.value().get_ref().as_table();
         if entries.is_none() {
             item.table();
@@ -339,7 +339,7 @@ impl ShapedDialect {
         entries
     }
 
-    fn report(&mut self, item: &Item<'_>, issue: Issue) {
+    fn report(&mut self, item: &SpannedValue<'_>, issue: Issue) {
         self.reported.push(issue.path.clone());
         item.reading().add(issue);
     }
@@ -348,14 +348,14 @@ impl ShapedDialect {
 /// A template for an issue about a key that is not in the file.
 fn nothing(path: KeyPath) -> Issue {
     let (value, remedy) = (String::new(), String::new());
-    Issue { position: None, path, value, remedy, severity: Severity::Error }
+    Issue { position: None, path, value, remedy, severity: IssueSeverity::Error }
 }
 
-fn member(item: &Item<'_>) -> Option<Value> {
+fn member(item: &SpannedValue<'_>) -> Option<Value> {
     let names: Vec<String> = if item.is_text() {
-        item.text()?.split('.').map(str::to_owned).collect()
+        item.string()?.split('.').map(str::to_owned).collect()
     } else {
-        item.list()?.iter().map(|name| name.text().map(str::to_owned)).collect::<Option<_>>()?
+        item.list()?.iter().map(|name| name.string().map(str::to_owned)).collect::<Option<_>>()?
     };
     if MemberPath::new(names.clone()).is_none() {
         item.issue(

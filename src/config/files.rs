@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
-use super::item::Item;
+use super::item::SpannedValue;
 use super::reader::SecretPlace;
 use super::warnings::WarningName;
 use crate::secret::{Secret, SecretString};
@@ -24,21 +24,21 @@ const LARGEST_FILE: u64 = 4 << 20;
 
 /// Whether a file's contents are a secret, so that other users of the machine must not read it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Privacy {
+pub(super) enum FilePrivacy {
     Public,
     Secret,
 }
 
-impl Item<'_> {
+impl SpannedValue<'_> {
     /// Reads the file that this value names, and returns its path and contents.
-    pub(super) fn read_file(&self, privacy: Privacy) -> Option<(PathBuf, Vec<u8>)> {
+    pub(super) fn read_file(&self, privacy: FilePrivacy) -> Option<(PathBuf, Vec<u8>)> {
         let path = self.path()?;
         let bytes = self.read_path(&path, privacy)?;
         Some((path, bytes))
     }
 
     /// Reads a text file that this value names.
-    pub(super) fn read_text(&self, privacy: Privacy) -> Option<(PathBuf, String)> {
+    pub(super) fn read_text(&self, privacy: FilePrivacy) -> Option<(PathBuf, String)> {
         let (path, bytes) = self.read_file(privacy)?;
         let text = String::from_utf8(bytes);
         Some((path, text.map_err(|_| self.issue("names a file that is not UTF-8 text")).ok()?))
@@ -46,7 +46,7 @@ impl Item<'_> {
 
     /// Reads a PEM file that has at least one certificate.
     pub(super) fn read_certificates(&self) -> Option<(PathBuf, String)> {
-        let (path, text) = self.read_text(Privacy::Public)?;
+        let (path, text) = self.read_text(FilePrivacy::Public)?;
         if !has_section(&text, |kind| kind == SectionKind::Certificate) {
             self.issue("names a file without a certificate in PEM form");
             return None;
@@ -58,7 +58,7 @@ impl Item<'_> {
     /// The part that uses the key reads the file again: no copy of the key stays in the
     /// configuration.
     pub(super) fn read_private_key(&self) -> Option<PathBuf> {
-        let (path, bytes) = self.read_file(Privacy::Secret)?;
+        let (path, bytes) = self.read_file(FilePrivacy::Secret)?;
         // The text is held as a `Secret`, so that it is erased from memory when it is dropped.
         let text = Secret::new(String::from_utf8(bytes).unwrap_or_default());
         let is_key = |kind| {
@@ -73,7 +73,7 @@ impl Item<'_> {
     }
 
     /// Reads the file at `path` and checks its permissions. Problems are reported at this value.
-    pub(super) fn read_path(&self, path: &Path, privacy: Privacy) -> Option<Vec<u8>> {
+    pub(super) fn read_path(&self, path: &Path, privacy: FilePrivacy) -> Option<Vec<u8>> {
         match read_bounded(path) {
             Ok((metadata, bytes)) => self.check_permissions(&metadata, privacy).then_some(bytes),
             Err(error) => {
@@ -86,14 +86,14 @@ impl Item<'_> {
     /// Checks who else may write or read a file, and reports it. False if the file must not be
     /// used. Only the permission bits of the file are looked at, not those of its folders. The
     /// caller reads the file all the same if only a warning was given.
-    pub(super) fn check_permissions(&self, metadata: &Metadata, privacy: Privacy) -> bool {
+    pub(super) fn check_permissions(&self, metadata: &Metadata, privacy: FilePrivacy) -> bool {
         let mode = metadata.permissions().mode() & 0o777;
         // Anybody who can write a certificate or a key file decides whom the gateway trusts.
         if mode & 0o002 != 0 {
             self.issue(format!("can be written by anybody (mode {mode:03o}): chmod o-w"));
             return false;
         }
-        if privacy == Privacy::Secret && mode & 0o066 != 0 {
+        if privacy == FilePrivacy::Secret && mode & 0o066 != 0 {
             self.warn(
                 WarningName::ReadableSecret,
                 format!("can be read by others than its owner (mode {mode:03o}): chmod 600"),
@@ -119,13 +119,13 @@ impl Item<'_> {
         let secret = match (table.get("env"), table.get("file")) {
             (Some(env), None) => {
                 let secret = self.secret_of_variable(&env)?;
-                let name = env.text().unwrap_or_default().to_owned();
+                let name = env.string().unwrap_or_default().to_owned();
                 self.reading().note_secret(self.at(), SecretPlace::Env(name));
                 secret
             }
             (None, Some(file)) => {
-                let (_, text) = file.read_text(Privacy::Secret)?;
-                let name = file.text().unwrap_or_default().to_owned();
+                let (_, text) = file.read_text(FilePrivacy::Secret)?;
+                let name = file.string().unwrap_or_default().to_owned();
                 self.reading().note_secret(self.at(), SecretPlace::File(name));
                 // Editors end the last line with a line break, which is not part of the secret.
                 // Only one is removed, so a secret may still end in one. A secret from a variable
@@ -146,8 +146,8 @@ impl Item<'_> {
         Some(secret)
     }
 
-    fn secret_of_variable(&self, env: &Item<'_>) -> Option<SecretString> {
-        let name = env.text()?;
+    fn secret_of_variable(&self, env: &SpannedValue<'_>) -> Option<SecretString> {
+        let name = env.string()?;
         let Some(value) = self.reading().variable(name) else {
             env.issue("no such environment variable is set");
             return None;

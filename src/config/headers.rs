@@ -7,21 +7,21 @@
 
 use http::header::HeaderName;
 
-use super::foreign::is_foreign;
-use super::item::Item;
-use super::reader::Table;
+use super::foreign_fields::is_foreign;
+use super::item::SpannedValue;
+use super::reader::TableReader;
 use super::suggest::did_you_mean;
 
 /// Fields to set and to remove.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeaderRules {
-    pub set: Vec<(HeaderName, Value)>,
+    pub set: Vec<(HeaderName, ValueTemplate)>,
     pub remove: Vec<HeaderName>,
 }
 
 /// The value of a header field; it may contain placeholders. The parts are joined.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Value(pub Vec<ValuePart>);
+pub struct ValueTemplate(pub Vec<ValuePart>);
 
 /// One part of the value of a header field.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +86,7 @@ const IDENTITY: &str = "x-auth-";
 
 impl HeaderRules {
     /// Reads the rules for requests, which must not touch any field of the gateway.
-    pub(super) fn read_request(mut table: Table<'_>) -> Self {
+    pub(super) fn read_request(mut table: TableReader<'_>) -> Self {
         let set = table.table("set").entries();
         let set = set.iter().filter_map(|(name, item)| read_set(name, item, &[FRAMING, OURS]));
         let set = set.collect();
@@ -101,7 +101,7 @@ impl HeaderRules {
     /// Reads the rules for responses. Only framing is protected there: a response proves nothing
     /// about the caller. Names of the gateway's own request fields are therefore allowed in
     /// responses.
-    pub(super) fn read_response(mut table: Table<'_>) -> Self {
+    pub(super) fn read_response(mut table: TableReader<'_>) -> Self {
         let set = table.table("set").entries();
         let set = set.iter().filter_map(|(name, item)| read_set(name, item, &[FRAMING])).collect();
         let remove = table.list("remove");
@@ -150,7 +150,11 @@ fn is_credential(name: &str) -> bool {
     matches!(name, "authorization" | "x-access-token" | "x-key")
 }
 
-fn read_set(name: &str, item: &Item<'_>, refused: &[&[&str]]) -> Option<(HeaderName, Value)> {
+fn read_set(
+    name: &str,
+    item: &SpannedValue<'_>,
+    refused: &[&[&str]],
+) -> Option<(HeaderName, ValueTemplate)> {
     let name = match check_name(name, refused) {
         Ok(name) => name,
         Err(remedy) => {
@@ -159,8 +163,8 @@ fn read_set(name: &str, item: &Item<'_>, refused: &[&[&str]]) -> Option<(HeaderN
             return None;
         }
     };
-    let text = item.text()?;
-    match Value::parse(text) {
+    let text = item.string()?;
+    match ValueTemplate::parse(text) {
         Ok(value) => Some((name, value)),
         Err(remedy) => {
             item.issue(remedy);
@@ -169,8 +173,8 @@ fn read_set(name: &str, item: &Item<'_>, refused: &[&[&str]]) -> Option<(HeaderN
     }
 }
 
-fn read_remove(item: &Item<'_>, refused: &[&[&str]]) -> Option<HeaderName> {
-    match check_name(item.text()?, refused) {
+fn read_remove(item: &SpannedValue<'_>, refused: &[&[&str]]) -> Option<HeaderName> {
+    match check_name(item.string()?, refused) {
         Ok(name) => Some(name),
         Err(remedy) => {
             item.issue(remedy);
@@ -212,7 +216,7 @@ const PLACES: &[(&str, ValuePart)] = &[
     ("host", ValuePart::Host),
 ];
 
-impl Value {
+impl ValueTemplate {
     /// Parses text with `$placeholders`; `$$` stands for a dollar sign.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         // Control characters, line breaks above all, could add further fields to the message
@@ -302,18 +306,18 @@ mod tests {
         for text in
             ["acme", "$subject", "u=$username; t=$claims.a.b.", "cost: $$5", "$client.address"]
         {
-            let value = Value::parse(text).unwrap();
+            let value = ValueTemplate::parse(text).unwrap();
             assert_eq!(value.render(), text);
         }
     }
 
     #[test]
     fn an_unknown_placeholder_is_named() {
-        let fault = Value::parse("x-$subjct").unwrap_err();
+        let fault = ValueTemplate::parse("x-$subjct").unwrap_err();
         assert!(fault.contains("did you mean `$subject`"), "{fault}");
-        assert!(Value::parse("$").is_err());
-        assert!(Value::parse("$claims.").is_err());
-        assert!(Value::parse("a\r\nb").is_err());
+        assert!(ValueTemplate::parse("$").is_err());
+        assert!(ValueTemplate::parse("$claims.").is_err());
+        assert!(ValueTemplate::parse("a\r\nb").is_err());
     }
 
     #[test]

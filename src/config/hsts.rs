@@ -9,12 +9,12 @@ use std::time::Duration;
 use http::HeaderValue;
 use toml::Table as Printed;
 
-use super::out::Out;
-use super::reader::Table;
+use super::out::TableWriter;
+use super::reader::TableReader;
 
 /// The settings of the field `Strict-Transport-Security`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hsts {
+pub struct HstsPolicy {
     pub max_age: Duration,
     pub include_subdomains: bool,
     pub preload: bool,
@@ -23,8 +23,8 @@ pub struct Hsts {
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-impl Hsts {
-    pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
+impl HstsPolicy {
+    pub(super) fn read(table: &mut TableReader<'_>) -> Option<Self> {
         let item = table.get("hsts")?;
         let mut table = item.table()?;
         // Subdomains and preloading are off by default: both concern hosts that this gateway may
@@ -42,7 +42,7 @@ impl Hsts {
     }
 
     pub(super) fn print(&self) -> Printed {
-        Out::default()
+        TableWriter::default()
             .time("max_age", self.max_age)
             .flag("include_subdomains", self.include_subdomains)
             .flag("preload", self.preload)

@@ -8,12 +8,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::issuer_introspection::{Introspection, refuse};
+use super::issuer_introspection::{IntrospectionSettings, refuse};
 use super::issuer_keys::{IssuerKeys, read_keys};
-use super::item::Item;
-use super::reader::Table;
-use super::suggest::Names;
-use super::token::{MAX_LEEWAY, MAX_TTL, MIN_TTL, Token, algorithm};
+use super::item::SpannedValue;
+use super::reader::TableReader;
+use super::suggest::SectionNames;
+use super::token::{MAX_LEEWAY, MAX_TTL, MIN_TTL, TokenSettings, algorithm};
 use super::warnings::WarningName;
 use super::webitel_sessions::WebitelSessions;
 use crate::algorithm::Algorithm;
@@ -22,11 +22,11 @@ use crate::identity::{RESERVED_ISSUERS, SELF_ISSUER};
 
 /// An external issuer whose tokens the gateway accepts, in addition to its own.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Issuer {
+pub struct IssuerSettings {
     pub name: String,
     /// Compared byte for byte with the claim `iss` (RFC 7519, section 4.1.1).
     pub issuer: String,
-    pub audience: Audience,
+    pub audience: AudienceRule,
     pub algorithms: Vec<Algorithm>,
     pub keys: IssuerKeys,
     /// PEM text of the CA to trust when the issuer is asked, instead of the public CAs.
@@ -64,7 +64,7 @@ pub struct Issuer {
 
 /// The audience that a foreign token must be issued for.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Audience {
+pub enum AudienceRule {
     /// The claim `aud` must contain one of these.
     OneOf(Vec<String>),
     /// Any audience is accepted, tokens for other services included. Reported with a warning.
@@ -110,8 +110,12 @@ const REQUIRED: &[&str] = &["exp", "iss", "sub", "aud"];
 /// so is `aud` if audiences are named.
 const ALWAYS_REQUIRED: &[&str] = &["exp", "sub"];
 
-impl Issuer {
-    pub(super) fn read(mut table: Table<'_>, names: &mut Names, token: &Token) -> Self {
+impl IssuerSettings {
+    pub(super) fn read(
+        mut table: TableReader<'_>,
+        names: &mut SectionNames,
+        token: &TokenSettings,
+    ) -> Self {
         let name = names.read(&mut table, None);
         // Identities carry the issuer's name. An external issuer with one of these names would be
         // taken for the gateway itself, or for another kind of credential. Rules such as a route's
@@ -127,17 +131,17 @@ impl Issuer {
             return Self::read_sessions(name, table, token);
         }
         let issuer = table.required("issuer", "the `iss` of its tokens");
-        let issuer = issuer.as_ref().and_then(Item::word).unwrap_or_default();
+        let issuer = issuer.as_ref().and_then(SpannedValue::plain_name).unwrap_or_default();
         let until_item = table.get("until");
         let until = until_item.as_ref().and_then(read_until);
         // A takeover is recognised by the presence of the key: a misspelt day is then one problem,
         // and the laxities it would allow are not reported in addition. The day itself is reported
         // once, at its own line.
         let is_takeover = until_item.is_some();
-        let Means { algorithms, keys, allow_http, is_asked } =
-            Means::read(&mut table, &issuer, is_takeover);
+        let KeyMeans { algorithms, keys, allow_http, is_opaque: is_asked } =
+            KeyMeans::read(&mut table, &issuer, is_takeover);
         let audience = read_audience(&mut table, is_takeover || is_asked);
-        let types = table.words("types");
+        let types = table.plain_names("types");
         Self {
             name,
             issuer,
@@ -146,10 +150,10 @@ impl Issuer {
             ca: read_ca(&mut table, keys.as_ref()),
             allow_http,
             max_stale: read_max_stale(&mut table, keys.as_ref()),
-            client_id: table.get("client_id").as_ref().and_then(Item::word),
+            client_id: table.get("client_id").as_ref().and_then(SpannedValue::plain_name),
             keys: keys.unwrap_or(IssuerKeys::Jwks(String::new())),
             algorithms,
-            subjects: table.words("subjects").unwrap_or_default(),
+            subjects: table.plain_names("subjects").unwrap_or_default(),
             username_claim: read_claim(&mut table, "username_claim", &["preferred_username"]),
             roles_claim: read_claim(&mut table, "roles_claim", &["roles"]),
             scopes_claim: read_claim(&mut table, "scopes_claim", &["scope"]),
@@ -169,12 +173,12 @@ impl Issuer {
     }
 
     /// Reads an issuer of opaque pairs, which are looked up in the legacy system that made them.
-    fn read_sessions(name: String, mut table: Table<'_>, token: &Token) -> Self {
+    fn read_sessions(name: String, mut table: TableReader<'_>, token: &TokenSettings) -> Self {
         const REMEDY: &str = "is about tokens that say whose they are, which these do not";
         refuse(&mut table, &NO_CLAIMS, REMEDY);
         let until = table.required("until", "the last day on which the old pairs are taken");
         let plain = table.get("allow_http");
-        let allow_http = plain.as_ref().and_then(Item::bool).unwrap_or(false);
+        let allow_http = plain.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
         if let (Some(item), true) = (&plain, allow_http) {
             item.warn(
                 WarningName::PlainIssuer,
@@ -187,14 +191,14 @@ impl Issuer {
             // Its pairs carry no `iss`, so the section's name identifies the issuer.
             issuer: name.clone(),
             name,
-            audience: Audience::Any,
+            audience: AudienceRule::Any,
             algorithms: Vec::new(),
             ca: read_ca(&mut table, keys.as_ref()),
             allow_http,
             max_stale: MAX_STALE,
             client_id: None,
             keys: keys.unwrap_or(IssuerKeys::Jwks(String::new())),
-            subjects: table.words("subjects").unwrap_or_default(),
+            subjects: table.plain_names("subjects").unwrap_or_default(),
             username_claim: Vec::new(),
             roles_claim: Vec::new(),
             scopes_claim: Vec::new(),
@@ -215,18 +219,18 @@ impl Issuer {
 }
 
 /// The settings by which a token of the issuer is verified.
-struct Means {
+struct KeyMeans {
     algorithms: Vec<Algorithm>,
     keys: Option<IssuerKeys>,
     allow_http: bool,
     /// The issuer is asked about every token (introspection).
-    is_asked: bool,
+    is_opaque: bool,
 }
 
-impl Means {
-    fn read(table: &mut Table<'_>, issuer: &str, is_takeover: bool) -> Self {
+impl KeyMeans {
+    fn read(table: &mut TableReader<'_>, issuer: &str, is_takeover: bool) -> Self {
         let plain = table.get("allow_http");
-        let allow_http = plain.as_ref().and_then(Item::bool).unwrap_or(false);
+        let allow_http = plain.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
         let introspection = table.get("introspection");
         let (algorithms, keys) = match &introspection {
             None => {
@@ -235,7 +239,7 @@ impl Means {
                 (algorithms, keys)
             }
             Some(item) => {
-                let read = Introspection::read(item, table, allow_http);
+                let read = IntrospectionSettings::read(item, table, allow_http);
                 (Vec::new(), read.map(IssuerKeys::Introspection))
             }
         };
@@ -258,7 +262,7 @@ impl Means {
                 },
             );
         }
-        Self { algorithms, keys, allow_http, is_asked: introspection.is_some() }
+        Self { algorithms, keys, allow_http, is_opaque: introspection.is_some() }
     }
 }
 
@@ -272,16 +276,16 @@ fn plain_type(name: &str) -> String {
     name.strip_prefix("application/").map(str::to_owned).unwrap_or(name)
 }
 
-fn read_ca(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Option<String> {
+fn read_ca(table: &mut TableReader<'_>, keys: Option<&IssuerKeys>) -> Option<String> {
     let item = table.get("ca")?;
     check_use(&item, keys);
     item.read_certificates().map(|(_, pem)| pem)
 }
 
-fn read_max_stale(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Duration {
+fn read_max_stale(table: &mut TableReader<'_>, keys: Option<&IssuerKeys>) -> Duration {
     let Some(item) = table.get("max_stale") else { return MAX_STALE };
     // With introspection, `max_stale` was already reported as unused.
-    if keys.is_some_and(IssuerKeys::is_asked) {
+    if keys.is_some_and(IssuerKeys::is_opaque) {
         return MAX_STALE;
     }
     check_use(&item, keys);
@@ -291,13 +295,13 @@ fn read_max_stale(table: &mut Table<'_>, keys: Option<&IssuerKeys>) -> Duration 
 /// Reports a setting about asking the issuer, if the issuer's keys are in the configuration and
 /// nobody is asked. A setting without an effect suggests a protection that does not exist. It is an
 /// error and not a warning, since leaving it out changes nothing.
-fn check_use(item: &Item<'_>, keys: Option<&IssuerKeys>) {
-    if keys.is_some_and(|keys| !keys.is_remote() && !keys.is_asked()) {
+fn check_use(item: &SpannedValue<'_>, keys: Option<&IssuerKeys>) {
+    if keys.is_some_and(|keys| !keys.is_remote() && !keys.is_opaque()) {
         item.issue("is of no use: the issuer's keys are here");
     }
 }
 
-fn read_algorithms(table: &mut Table<'_>) -> Vec<Algorithm> {
+fn read_algorithms(table: &mut TableReader<'_>) -> Vec<Algorithm> {
     let Some(item) = table.required("algorithms", "for example [\"RS256\"]") else {
         return Vec::new();
     };
@@ -316,12 +320,12 @@ fn read_algorithms(table: &mut Table<'_>) -> Vec<Algorithm> {
     algorithms
 }
 
-fn read_audience(table: &mut Table<'_>, is_takeover: bool) -> Audience {
+fn read_audience(table: &mut TableReader<'_>, is_takeover: bool) -> AudienceRule {
     let Some(item) = table.required("audience", "whom its tokens must be meant for: [\"…\"]")
     else {
-        return Audience::Any;
+        return AudienceRule::Any;
     };
-    if item.is_text() && item.text() == Some("any") {
+    if item.is_text() && item.string() == Some("any") {
         if is_takeover {
             // Without a check of the audience, any service that receives such a token can use it
             // here. That is tolerated only for a limited time, or where the issuer itself decides
@@ -330,24 +334,28 @@ fn read_audience(table: &mut Table<'_>, is_takeover: bool) -> Audience {
         } else {
             item.issue("is only for a takeover: name audiences, or say `until` when it ends");
         }
-        return Audience::Any;
+        return AudienceRule::Any;
     }
     let list = item.list().unwrap_or_default();
     if list.is_empty() && !item.is_text() {
         item.issue("must name at least one audience");
     }
-    Audience::OneOf(list.iter().filter_map(Item::word).collect())
+    AudienceRule::OneOf(list.iter().filter_map(SpannedValue::plain_name).collect())
 }
 
-fn read_required(table: &mut Table<'_>, is_takeover: bool, audience: &Audience) -> Vec<String> {
+fn read_required(
+    table: &mut TableReader<'_>,
+    is_takeover: bool,
+    audience: &AudienceRule,
+) -> Vec<String> {
     // `aud` is not required where any audience is accepted: a token without one would be refused
     // for a claim that is not compared. The other claims stay required.
     let Some(item) = table.get("required") else {
-        let unneeded = |name: &&&str| !(**name == "aud" && *audience == Audience::Any);
+        let unneeded = |name: &&&str| !(**name == "aud" && *audience == AudienceRule::Any);
         return REQUIRED.iter().filter(unneeded).map(|&name| name.to_owned()).collect();
     };
     let required: Vec<String> =
-        item.list().unwrap_or_default().iter().filter_map(Item::word).collect();
+        item.list().unwrap_or_default().iter().filter_map(SpannedValue::plain_name).collect();
     let needed = if is_takeover { ALWAYS_REQUIRED } else { REQUIRED };
     let missing: Vec<&str> =
         needed.iter().copied().filter(|name| !required.iter().any(|has| has == name)).collect();
@@ -366,17 +374,17 @@ fn read_required(table: &mut Table<'_>, is_takeover: bool, audience: &Audience) 
 /// Reads a claim's name, or the path to it: `"realm_access.roles"`, or
 /// `["https://example.com/roles"]` for one name that contains dots. A text is split at its dots,
 /// and each part is a member of the claim before.
-fn read_claim(table: &mut Table<'_>, key: &'static str, default: &[&str]) -> Vec<String> {
+fn read_claim(table: &mut TableReader<'_>, key: &'static str, default: &[&str]) -> Vec<String> {
     let Some(item) = table.get(key) else { return owned(default) };
     if !item.is_text() {
         let path: Vec<String> =
-            item.list().unwrap_or_default().iter().filter_map(Item::word).collect();
+            item.list().unwrap_or_default().iter().filter_map(SpannedValue::plain_name).collect();
         if path.is_empty() {
             item.issue("must name a claim");
         }
         return path;
     }
-    let text = item.text().unwrap_or_default();
+    let text = item.string().unwrap_or_default();
     if text.contains("://") {
         item.issue(format!("is split at its dots: write [{text:?}] to name one claim"));
     } else if text.split('.').any(str::is_empty) {
@@ -386,8 +394,8 @@ fn read_claim(table: &mut Table<'_>, key: &'static str, default: &[&str]) -> Vec
 }
 
 /// Reads a day and returns the first instant after it, in UTC.
-pub(super) fn read_until(item: &Item<'_>) -> Option<Timestamp> {
-    let end = end_of_day(item.text()?);
+pub(super) fn read_until(item: &SpannedValue<'_>) -> Option<Timestamp> {
+    let end = end_of_day(item.string()?);
     if end.is_none() {
         item.issue("must be a day that exists, written \"2027-03-31\"");
     }

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::item::Item;
-use super::keycheck::check_url;
-use super::out::{HIDDEN, Out};
-use super::reader::Table;
+use super::item::SpannedValue;
+use super::key_strength::check_url;
+use super::out::{HIDDEN, TableWriter};
+use super::reader::TableReader;
 use crate::secret::SecretString;
 
 /// How an issuer is asked about its tokens.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Introspection {
+pub struct IntrospectionSettings {
     /// The introspection endpoint.
     pub url: Uri,
     /// The client id with which the gateway authenticates at the endpoint (RFC 7662, section 2.1).
@@ -45,38 +45,42 @@ const OF_NO_USE: [&str; 10] = [
     "max_lifetime",
 ];
 
-impl Introspection {
+impl IntrospectionSettings {
     /// Reads the table; `None` after a problem was reported.
-    pub(super) fn read(item: &Item<'_>, table: &mut Table<'_>, allow_http: bool) -> Option<Self> {
+    pub(super) fn read(
+        item: &SpannedValue<'_>,
+        table: &mut TableReader<'_>,
+        allow_http: bool,
+    ) -> Option<Self> {
         refuse(table, &OF_NO_USE, "is of no use with `introspection`: the issuer judges");
         let mut own = item.table()?;
         let url = own.required("url", "where the issuer is asked about a token");
         let url = url.as_ref().and_then(|item| read_url(item, allow_http));
         let client_id = own.required("client_id", "what the gateway is called at the issuer");
-        let client_id = client_id.as_ref().and_then(Item::word);
+        let client_id = client_id.as_ref().and_then(SpannedValue::plain_name);
         let secret = own.required("client_secret", "what it proves that by: { env = \"NAME\" }");
-        let client_secret = secret.as_ref().and_then(Item::secret);
+        let client_secret = secret.as_ref().and_then(SpannedValue::secret);
         let cache = read_cache(&mut own);
         Some(Self { url: url?, client_id: client_id?, client_secret: client_secret?, cache })
     }
 
     pub(super) fn print(&self) -> toml::Table {
-        Out::default()
-            .text("url", self.url.to_string())
-            .text("client_id", &self.client_id)
-            .text("client_secret", HIDDEN)
+        TableWriter::default()
+            .string("url", self.url.to_string())
+            .string("client_id", &self.client_id)
+            .string("client_secret", HIDDEN)
             .time("cache", self.cache)
             .table()
     }
 }
 
 /// Reads how long a positive answer is remembered.
-pub(super) fn read_cache(table: &mut Table<'_>) -> Duration {
+pub(super) fn read_cache(table: &mut TableReader<'_>) -> Duration {
     table.duration_or("cache", CACHE, CACHES)
 }
 
 /// Reports each of the keys that the table has.
-pub(super) fn refuse(table: &mut Table<'_>, keys: &[&'static str], remedy: &str) {
+pub(super) fn refuse(table: &mut TableReader<'_>, keys: &[&'static str], remedy: &str) {
     for item in keys.iter().filter_map(|key| table.get(key)) {
         // The value is hidden, because it may be a secret in the wrong place.
         item.hidden_issue(remedy);
@@ -84,8 +88,8 @@ pub(super) fn refuse(table: &mut Table<'_>, keys: &[&'static str], remedy: &str)
 }
 
 /// Reads an address that is asked; it may have a query.
-pub(super) fn read_url(item: &Item<'_>, allow_http: bool) -> Option<Uri> {
-    let text = item.text()?;
+pub(super) fn read_url(item: &SpannedValue<'_>, allow_http: bool) -> Option<Uri> {
+    let text = item.string()?;
     let checked = check_url(text, allow_http);
     // The address is hidden, because it may contain a password.
     checked.map_err(|fault| item.hidden_issue(fault)).ok()

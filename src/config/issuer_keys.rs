@@ -6,11 +6,11 @@
 
 use http::Uri;
 
-use super::files::Privacy;
-use super::issuer_introspection::Introspection;
-use super::item::Item;
-use super::keycheck::{check_jwks, check_pem, check_secret, check_url};
-use super::reader::Table;
+use super::files::FilePrivacy;
+use super::issuer_introspection::IntrospectionSettings;
+use super::item::SpannedValue;
+use super::key_strength::{check_jwks, check_pem, check_secret, check_url};
+use super::reader::TableReader;
 use super::webitel_sessions::WebitelSessions;
 use crate::algorithm::Algorithm;
 use crate::secret::Secret;
@@ -31,7 +31,7 @@ pub enum IssuerKeys {
     /// configuration is checked.
     Discovery(Uri),
     /// No keys: the issuer is asked about every token.
-    Introspection(Introspection),
+    Introspection(IntrospectionSettings),
     /// No keys: a legacy system is asked about every pair.
     WebitelSessions(Box<WebitelSessions>),
 }
@@ -48,21 +48,21 @@ impl IssuerKeys {
     }
 
     /// True if every token has to be asked about over the network.
-    pub fn is_asked(&self) -> bool {
+    pub fn is_opaque(&self) -> bool {
         matches!(self, Self::Introspection(_) | Self::WebitelSessions(_))
     }
 }
 
 /// Reads the source of the keys. `None` after a problem was reported.
 pub(super) fn read_keys(
-    table: &mut Table<'_>,
+    table: &mut TableReader<'_>,
     issuer: &str,
     algorithms: &[Algorithm],
     is_takeover: bool,
     allow_http: bool,
 ) -> Option<IssuerKeys> {
     let weak = table.get("allow_weak_secret");
-    let allow_weak = weak.as_ref().and_then(Item::bool).unwrap_or(false);
+    let allow_weak = weak.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
     if let (Some(item), true, false) = (&weak, allow_weak, is_takeover) {
         item.issue("is only for a takeover: say `until` when it ends");
     }
@@ -85,7 +85,7 @@ pub(super) fn read_keys(
 }
 
 fn read_discovery(
-    table: &Table<'_>,
+    table: &TableReader<'_>,
     issuer: &str,
     is_symmetric: bool,
     allow_http: bool,
@@ -116,11 +116,11 @@ fn read_discovery(
     }
 }
 
-fn read_url(item: &Item<'_>, is_symmetric: bool, allow_http: bool) -> Option<IssuerKeys> {
+fn read_url(item: &SpannedValue<'_>, is_symmetric: bool, allow_http: bool) -> Option<IssuerKeys> {
     if is_symmetric {
         item.issue("is for key pairs, but the algorithms are HMAC: give `secret`");
     }
-    let text = item.text()?;
+    let text = item.string()?;
     match check_url(text, allow_http) {
         Ok(uri) => Some(IssuerKeys::Url(uri)),
         // The part before an `@` may be a password.
@@ -135,17 +135,21 @@ fn read_url(item: &Item<'_>, is_symmetric: bool, allow_http: bool) -> Option<Iss
     }
 }
 
-fn read_set(item: &Item<'_>, algorithms: &[Algorithm], allow_weak: bool) -> Option<IssuerKeys> {
+fn read_set(
+    item: &SpannedValue<'_>,
+    algorithms: &[Algorithm],
+    allow_weak: bool,
+) -> Option<IssuerKeys> {
     let is_symmetric = algorithms.iter().any(|algorithm| algorithm.is_symmetric());
     // A file with an HMAC secret must not be readable by other users; a public key may be.
-    let privacy = if is_symmetric { Privacy::Secret } else { Privacy::Public };
+    let privacy = if is_symmetric { FilePrivacy::Secret } else { FilePrivacy::Public };
     let (_, text) = item.read_text(privacy)?;
     report(item, check_jwks(&text, algorithms, allow_weak));
     Some(IssuerKeys::Jwks(text))
 }
 
-fn read_pem(item: &Item<'_>, algorithms: &[Algorithm]) -> Option<IssuerKeys> {
-    let (_, text) = item.read_text(Privacy::Public)?;
+fn read_pem(item: &SpannedValue<'_>, algorithms: &[Algorithm]) -> Option<IssuerKeys> {
+    let (_, text) = item.read_text(FilePrivacy::Public)?;
     if algorithms.iter().any(|algorithm| algorithm.is_symmetric()) {
         item.issue("is a public key, but the algorithms are HMAC: give `secret`");
     } else if !algorithms.is_empty() {
@@ -154,7 +158,11 @@ fn read_pem(item: &Item<'_>, algorithms: &[Algorithm]) -> Option<IssuerKeys> {
     Some(IssuerKeys::Pem(text))
 }
 
-fn read_secret(item: &Item<'_>, algorithms: &[Algorithm], allow_weak: bool) -> Option<IssuerKeys> {
+fn read_secret(
+    item: &SpannedValue<'_>,
+    algorithms: &[Algorithm],
+    allow_weak: bool,
+) -> Option<IssuerKeys> {
     if !algorithms.is_empty() && !algorithms.iter().any(|algorithm| algorithm.is_symmetric()) {
         item.hidden_issue("is for HMAC, but the algorithms are for key pairs");
     }
@@ -165,7 +173,7 @@ fn read_secret(item: &Item<'_>, algorithms: &[Algorithm], allow_weak: bool) -> O
     Some(IssuerKeys::Secret(Secret::new(secret.expose().clone().into_bytes())))
 }
 
-fn report(item: &Item<'_>, checked: Result<(), String>) {
+fn report(item: &SpannedValue<'_>, checked: Result<(), String>) {
     if let Err(fault) = checked {
         item.issue(fault);
     }

@@ -76,7 +76,7 @@ impl fmt::Display for KeyPath {
 
 /// A position in a file. Both numbers begin at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub struct FilePosition {
     pub line: usize,
     /// Counted in characters, not in bytes.
     pub column: usize,
@@ -84,7 +84,7 @@ pub struct Position {
 
 /// Whether an issue keeps the gateway from starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub enum IssueSeverity {
     /// The configuration is refused: the gateway does not start, and a reload keeps the old one.
     Error,
     /// The configuration is accepted, but the operator should know. The name is the one to write in
@@ -97,7 +97,7 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issue {
     /// `None` if something is missing from the file as a whole.
-    pub position: Option<Position>,
+    pub position: Option<FilePosition>,
     /// Empty if the text is no TOML and no key can be named.
     pub path: KeyPath,
     /// The value found there, as in the file but shortened. `***` for a secret, empty for a key
@@ -106,21 +106,21 @@ pub struct Issue {
     pub value: String,
     /// The fault, followed by what would be accepted.
     pub remedy: String,
-    pub severity: Severity,
+    pub severity: IssueSeverity,
 }
 
 impl Issue {
     /// An error of the file as a whole, or of its syntax.
-    pub(super) fn of_file(position: Option<Position>, remedy: String) -> Self {
+    pub(super) fn of_file(position: Option<FilePosition>, remedy: String) -> Self {
         let (path, value) = (KeyPath::default(), String::new());
-        Self { position, path, value, remedy, severity: Severity::Error }
+        Self { position, path, value, remedy, severity: IssueSeverity::Error }
     }
 
     /// The remedy, for a warning followed by the name to accept it by.
     pub(super) fn message(&self) -> String {
         match self.severity {
-            Severity::Error => self.remedy.clone(),
-            Severity::Warning(name) => format!("{} [{name}]", self.remedy),
+            IssueSeverity::Error => self.remedy.clone(),
+            IssueSeverity::Warning(name) => format!("{} [{name}]", self.remedy),
         }
     }
 }
@@ -128,7 +128,7 @@ impl Issue {
 /// One line, for a log.
 impl fmt::Display for Issue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Position { line, .. }) = self.position {
+        if let Some(FilePosition { line, .. }) = self.position {
             write!(f, "line {line}: ")?;
         }
         write!(f, "{}: {}", self.path, self.message())
@@ -159,7 +159,7 @@ impl Issues {
 
     /// True if the configuration is refused: at least one issue is an error.
     pub fn has_error(&self) -> bool {
-        self.issues.iter().any(|issue| issue.severity == Severity::Error)
+        self.issues.iter().any(|issue| issue.severity == IssueSeverity::Error)
     }
 
     /// All issues, errors and warnings.

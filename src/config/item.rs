@@ -14,30 +14,30 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
-use super::issues::{Issue, KeyPath, Position, Severity};
-use super::reader::{Reading, Table};
+use super::issues::{FilePosition, Issue, IssueSeverity, KeyPath};
+use super::reader::{Document, TableReader};
 use super::suggest::no_such;
 use super::warnings::WarningName;
 use super::{duration, size};
 
 /// A value with its key path and its position in the file.
 #[derive(Clone)]
-pub(super) struct Item<'a> {
-    reading: &'a Reading<'a>,
+pub(super) struct SpannedValue<'a> {
+    reading: &'a Document<'a>,
     at: KeyPath,
     value: &'a Spanned<DeValue<'a>>,
 }
 
-impl<'a> Item<'a> {
+impl<'a> SpannedValue<'a> {
     pub(super) fn new(
-        reading: &'a Reading<'a>,
+        reading: &'a Document<'a>,
         at: KeyPath,
         value: &'a Spanned<DeValue<'a>>,
     ) -> Self {
         Self { reading, at, value }
     }
 
-    pub(super) fn reading(&self) -> &'a Reading<'a> {
+    pub(super) fn reading(&self) -> &'a Document<'a> {
         self.reading
     }
 
@@ -49,7 +49,7 @@ impl<'a> Item<'a> {
         self.value
     }
 
-    pub(super) fn position(&self) -> Position {
+    pub(super) fn position(&self) -> FilePosition {
         self.reading.position(&self.value.span())
     }
 
@@ -62,20 +62,20 @@ impl<'a> Item<'a> {
 
     /// Reports an error and shows the value.
     pub(super) fn issue(&self, remedy: impl Into<String>) {
-        self.add(Severity::Error, show(self.value.get_ref()), remedy.into());
+        self.add(IssueSeverity::Error, show(self.value.get_ref()), remedy.into());
     }
 
     /// Reports an error about a value that may be a secret; the message shows `***` instead.
     pub(super) fn hidden_issue(&self, remedy: impl Into<String>) {
-        self.add(Severity::Error, "***".to_owned(), remedy.into());
+        self.add(IssueSeverity::Error, "***".to_owned(), remedy.into());
     }
 
     /// Reports a warning and shows the value. `name` is the name by which an operator accepts it.
     pub(super) fn warn(&self, name: WarningName, remedy: impl Into<String>) {
-        self.add(Severity::Warning(name), show(self.value.get_ref()), remedy.into());
+        self.add(IssueSeverity::Warning(name), show(self.value.get_ref()), remedy.into());
     }
 
-    fn add(&self, severity: Severity, value: String, remedy: String) {
+    fn add(&self, severity: IssueSeverity, value: String, remedy: String) {
         let (position, path) = (Some(self.position()), self.at.clone());
         self.reading.add(Issue { position, path, value, remedy, severity });
     }
@@ -102,7 +102,7 @@ impl<'a> Item<'a> {
         self.value.get_ref().as_array().is_some_and(|list| list.is_empty())
     }
 
-    pub(super) fn text(&self) -> Option<&'a str> {
+    pub(super) fn string(&self) -> Option<&'a str> {
         match self.value.get_ref() {
             DeValue::String(text) => Some(text),
             _ => self.wrong_type("a string"),
@@ -112,8 +112,8 @@ impl<'a> Item<'a> {
     /// A string that is not empty, has no control characters, and no space at either end. Stray
     /// spaces come from copying, and control characters could forge lines of a log. Such a string
     /// is used for names, claims and addresses.
-    pub(super) fn word(&self) -> Option<String> {
-        let text = self.text()?;
+    pub(super) fn plain_name(&self) -> Option<String> {
+        let text = self.string()?;
         if text.is_empty() || text.trim() != text || text.chars().any(char::is_control) {
             self.issue("must not be empty or begin or end with a space");
             return None;
@@ -183,7 +183,7 @@ impl<'a> Item<'a> {
 
     /// The value of one of a few allowed words. Another word is reported with the most similar one.
     pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)]) -> Option<T> {
-        let text = self.text()?;
+        let text = self.string()?;
         let found = choices.iter().find(|(name, _)| *name == text);
         if found.is_none() {
             self.issue(no_such("choice", text, choices.iter().map(|(name, _)| *name)));
@@ -208,9 +208,9 @@ impl<'a> Item<'a> {
         Some(array.iter().enumerate().map(item).collect())
     }
 
-    pub(super) fn table(&self) -> Option<Table<'a>> {
+    pub(super) fn table(&self) -> Option<TableReader<'a>> {
         match self.value.get_ref() {
-            DeValue::Table(entries) => Some(Table::of(self, entries)),
+            DeValue::Table(entries) => Some(TableReader::of(self, entries)),
             _ => self.wrong_type("a table"),
         }
     }
@@ -219,7 +219,7 @@ impl<'a> Item<'a> {
     /// configuration. Whether the file exists is checked by the callers that read it. Files are
     /// recorded so that `check --print` can name them.
     pub(super) fn path(&self) -> Option<PathBuf> {
-        let text = self.text()?;
+        let text = self.string()?;
         if text.is_empty() || text.contains('\0') {
             self.issue("must be the path of a file");
             return None;
@@ -233,7 +233,7 @@ impl<'a> Item<'a> {
     /// at the start, and may stand for several addresses. The usual mistakes (`:8443`, `*:8443`,
     /// `localhost:8443`) are answered with the text to write.
     pub(super) fn socket_address(&self) -> Option<SocketAddr> {
-        let text = self.text()?;
+        let text = self.string()?;
         if let Ok(address) = text.parse() {
             return Some(address);
         }

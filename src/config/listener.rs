@@ -10,19 +10,19 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::hsts::Hsts;
-use super::item::Item;
+use super::hsts::HstsPolicy;
+use super::item::SpannedValue;
 use super::path::is_host_name;
-use super::reader::Table;
+use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::client::LeastRate;
 
 /// One address at which clients connect.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listener {
+pub struct ListenerSettings {
     /// The address as written; it names the listener in logs.
     pub name: String,
-    pub bind: Bind,
+    pub bind: BindAddress,
     /// Peers that must send a PROXY v1 or v2 header, and whose header is believed.
     pub proxy_protocol: Vec<IpNet>,
     /// Peers whose `X-Forwarded-*` fields are believed.
@@ -33,14 +33,14 @@ pub struct Listener {
     pub redirect_to_https: bool,
     /// Plain HTTP on an address that is not loopback, allowed explicitly by the operator.
     pub allow_plain_http: bool,
-    pub tls: Option<Tls>,
-    pub limits: Limits,
+    pub tls: Option<ListenerTls>,
+    pub limits: ListenerLimits,
     pub timeouts: ListenerTimeouts,
 }
 
 /// The socket of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Bind {
+pub enum BindAddress {
     Tcp(SocketAddr),
     Unix(PathBuf),
     /// A socket that systemd has opened and passes on under this name.
@@ -49,10 +49,10 @@ pub enum Bind {
 
 /// The TLS settings of a listener.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tls {
+pub struct ListenerTls {
     /// The certificate is chosen by SNI among the names in the certificates; the first one is the
     /// default.
-    pub certificates: Vec<Certificate>,
+    pub certificates: Vec<CertificateFiles>,
     /// Names of a self-signed certificate, which is made at the first start and kept in the state
     /// folder.
     pub self_signed: Vec<String>,
@@ -60,12 +60,12 @@ pub struct Tls {
     pub client_auth: ClientAuth,
     pub min_version: TlsVersion,
     /// Strict transport security, sent with every answer.
-    pub hsts: Option<Hsts>,
+    pub hsts: Option<HstsPolicy>,
 }
 
 /// The files of a certificate chain and of its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
+pub struct CertificateFiles {
     pub chain: PathBuf,
     pub key: PathBuf,
 }
@@ -87,7 +87,7 @@ pub enum TlsVersion {
 
 /// Upper bounds of a listener. All of them apply before authentication.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
+pub struct ListenerLimits {
     /// Open connections.
     pub connections: usize,
     /// Open connections from one address (of IPv6, one /64).
@@ -149,14 +149,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const WAIT: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
 
-impl Listener {
-    pub(super) fn read(mut table: Table<'_>) -> Self {
+impl ListenerSettings {
+    pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let address = table.required("address", "for example \"0.0.0.0:8443\"");
-        let bind = address.as_ref().and_then(Bind::read);
-        let name = address.as_ref().filter(|item| item.is_text()).and_then(Item::text);
+        let bind = address.as_ref().and_then(BindAddress::read);
+        let name = address.as_ref().filter(|item| item.is_text()).and_then(SpannedValue::string);
         let redirect_to_https = table.bool_or("redirect_to_https", false);
         let allow_plain_http = table.bool_or("allow_plain_http", false);
-        let tls = table.get("tls").and_then(|item| item.table()).map(Tls::read);
+        let tls = table.get("tls").and_then(|item| item.table()).map(ListenerTls::read);
         // A TLS listener that redirects to https would send its clients to itself.
         if tls.is_some() && redirect_to_https {
             table
@@ -167,14 +167,14 @@ impl Listener {
         }
         Self {
             name: name.unwrap_or_default().to_owned(),
-            bind: bind.unwrap_or(Bind::Descriptor(String::new())),
+            bind: bind.unwrap_or(BindAddress::Descriptor(String::new())),
             proxy_protocol: read_nets(&mut table, "proxy_protocol"),
             trusted_proxies: read_nets(&mut table, "trusted_proxies"),
             shared_addresses: read_nets(&mut table, "shared_addresses"),
             redirect_to_https,
             allow_plain_http,
             tls,
-            limits: Limits::read(table.table("limits")),
+            limits: ListenerLimits::read(table.table("limits")),
             timeouts: ListenerTimeouts::read(table.table("timeouts")),
         }
     }
@@ -183,12 +183,12 @@ impl Listener {
 /// Refuses plain HTTP on an address that other machines can reach, because passwords and tokens
 /// would be sent in the clear. The operator can allow it if TLS ends in front of the gateway. Unix
 /// sockets are local, and a listener that only redirects never reads a credential.
-fn check_plain(bind: &Bind, item: &Item<'_>, redirect: bool, allow: bool) {
+fn check_plain(bind: &BindAddress, item: &SpannedValue<'_>, redirect: bool, allow: bool) {
     let is_local = match bind {
-        Bind::Tcp(address) => address.ip().is_loopback(),
-        Bind::Unix(_) => true,
+        BindAddress::Tcp(address) => address.ip().is_loopback(),
+        BindAddress::Unix(_) => true,
         // Systemd may have opened it on any address, so it counts as public.
-        Bind::Descriptor(_) => false,
+        BindAddress::Descriptor(_) => false,
     };
     if is_local || redirect {
         return;
@@ -206,9 +206,9 @@ fn check_plain(bind: &Bind, item: &Item<'_>, redirect: bool, allow: bool) {
     }
 }
 
-impl Bind {
-    fn read(item: &Item<'_>) -> Option<Self> {
-        let text = item.text()?;
+impl BindAddress {
+    fn read(item: &SpannedValue<'_>) -> Option<Self> {
+        let text = item.string()?;
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
                 item.issue("needs a path: \"unix:/run/tollhouse.sock\"");
@@ -228,12 +228,12 @@ impl Bind {
     }
 }
 
-fn read_nets(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
+fn read_nets(table: &mut TableReader<'_>, key: &'static str) -> Vec<IpNet> {
     table.list(key).iter().filter_map(read_net).collect()
 }
 
 /// Reads an address or a network that something is believed of.
-pub(super) fn read_net(item: &Item<'_>) -> Option<IpNet> {
+pub(super) fn read_net(item: &SpannedValue<'_>) -> Option<IpNet> {
     let net = read_any_net(item)?;
     // A network of length 0 contains every address: each client could then claim any address for
     // itself. The operator may mean it, for a gateway that no client can reach directly, so it is a
@@ -248,8 +248,8 @@ pub(super) fn read_net(item: &Item<'_>) -> Option<IpNet> {
 }
 
 /// Reads an address or a network.
-pub(super) fn read_any_net(item: &Item<'_>) -> Option<IpNet> {
-    let text = item.text()?;
+pub(super) fn read_any_net(item: &SpannedValue<'_>) -> Option<IpNet> {
+    let text = item.string()?;
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Some(address.into());
     }
@@ -264,11 +264,11 @@ pub(super) fn read_any_net(item: &Item<'_>) -> Option<IpNet> {
     Some(net)
 }
 
-impl Tls {
-    fn read(mut table: Table<'_>) -> Self {
+impl ListenerTls {
+    fn read(mut table: TableReader<'_>) -> Self {
         let listed = table.list("certificates");
         let names = table.list("self_signed");
-        let certificates = listed.iter().filter_map(Certificate::read).collect();
+        let certificates = listed.iter().filter_map(CertificateFiles::read).collect();
         let self_signed = names.iter().filter_map(read_name).collect();
         // The lists as written decide, not the certificates that could be read: a faulty
         // certificate was reported already.
@@ -300,13 +300,13 @@ impl Tls {
             client_ca: client_ca.map(|(path, _)| path),
             client_auth,
             min_version: min_version.unwrap_or(TlsVersion::Tls12),
-            hsts: Hsts::read(&mut table),
+            hsts: HstsPolicy::read(&mut table),
         }
     }
 }
 
-impl Certificate {
-    pub(super) fn read(item: &Item<'_>) -> Option<Self> {
+impl CertificateFiles {
+    pub(super) fn read(item: &SpannedValue<'_>) -> Option<Self> {
         let mut table = item.table()?;
         let chain = table.required("chain", "the PEM file with the certificates");
         let key = table.required("key", "the PEM file with the private key");
@@ -317,8 +317,8 @@ impl Certificate {
 }
 
 /// Reads a name or address for the self-signed certificate.
-fn read_name(item: &Item<'_>) -> Option<String> {
-    let name = item.text()?.to_ascii_lowercase();
+fn read_name(item: &SpannedValue<'_>) -> Option<String> {
+    let name = item.string()?.to_ascii_lowercase();
     if name.parse::<std::net::IpAddr>().is_err() && !is_host_name(&name) {
         item.issue("must be a host name or an IP address");
         return None;
@@ -326,8 +326,8 @@ fn read_name(item: &Item<'_>) -> Option<String> {
     Some(name)
 }
 
-impl Limits {
-    fn read(mut table: Table<'_>) -> Self {
+impl ListenerLimits {
+    fn read(mut table: TableReader<'_>) -> Self {
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         let many = 1..=10_000_000;
         Self {
@@ -347,7 +347,7 @@ impl Limits {
 }
 
 impl ListenerTimeouts {
-    fn read(mut table: Table<'_>) -> Self {
+    fn read(mut table: TableReader<'_>) -> Self {
         Self {
             handshake: table.duration_or("handshake", HANDSHAKE, WAIT),
             header: table.duration_or("header", HEADER, WAIT),

@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 
 use super::Config;
-use super::issues::{Issue, KeyPath, Position, Severity};
+use super::issues::{FilePosition, Issue, IssueSeverity, KeyPath};
 
 /// A configuration without errors, with the warnings about it.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The checked configuration: no stand-in for a faulty value is in it.
     pub config: Config,
     /// The warnings that the operator has not accepted, in the order of the file.
@@ -20,19 +20,19 @@ pub struct Loaded {
     /// The position of each key in the file, for problems that are found after reading, such as a
     /// certificate that does not match its key. Without it, such a problem would be reported with a
     /// key path and no line.
-    pub places: BTreeMap<String, Position>,
+    pub places: BTreeMap<String, FilePosition>,
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// An issue about `path` that was found after reading. If the file does not have the key,
     /// because a default holds, the position is that of the table around it.
-    pub fn issue(&self, path: KeyPath, severity: Severity, remedy: String) -> Issue {
+    pub fn issue(&self, path: KeyPath, severity: IssueSeverity, remedy: String) -> Issue {
         let position = self.position(&path);
         Issue { position, path, value: String::new(), remedy, severity }
     }
 
     /// The position of a key, or else of the nearest table around it.
-    pub fn position(&self, path: &KeyPath) -> Option<Position> {
+    pub fn position(&self, path: &KeyPath) -> Option<FilePosition> {
         path.outwards().find_map(|at| self.places.get(at.as_str()).copied())
     }
 }

@@ -10,19 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cors;
-use super::item::Item;
-use super::known::Known;
+use super::item::SpannedValue;
 use super::path::{check_exact, host};
 use super::process::cores;
-use super::reader::Table;
+use super::reader::TableReader;
+use super::references::References;
 use super::token::{MAX_GRACE, MAX_TTL, MIN_TTL, read_algorithm, read_audience};
 use super::warnings::WarningName;
 use crate::algorithm::Algorithm;
-use crate::dialect::{BearerUse, Cors, CredentialForm, Dialect};
+use crate::dialect::{BearerUse, CorsPolicy, CredentialForm, Dialect};
 
 /// A dialect that is served to clients.
 #[derive(Clone, Debug)]
-pub struct Login {
+pub struct LoginSettings {
     /// The claim `client_id` of its tokens. Invariant: unique among logins.
     pub name: String,
     pub dialect: Arc<Dialect>,
@@ -45,7 +45,7 @@ pub struct Login {
     pub algorithm: Algorithm,
     pub issuer: String,
     pub audience: Vec<String>,
-    pub cors: Option<Arc<Cors>>,
+    pub cors: Option<Arc<CorsPolicy>>,
     /// Whether the answer distinguishes an unknown user from a wrong password. Possible only if the
     /// dialect has two answers. Distinguishing them tells a guesser which names exist, so it is
     /// warned of.
@@ -53,7 +53,7 @@ pub struct Login {
     /// Whether a user who has an authenticator is asked for its code.
     pub totp: bool,
     /// Pairs of tenant header fields (aviate). If there are any, a request must match one of them.
-    pub tenants: Vec<Tenant>,
+    pub tenants: Vec<TenantPair>,
     /// Values for the placeholders `$config.…` of the dialect.
     pub about: serde_json::Map<String, serde_json::Value>,
     /// Upper bound on the body of a login request, in bytes.
@@ -62,14 +62,14 @@ pub struct Login {
 
 /// A pair of tenant header fields that a login accepts.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tenant {
+pub struct TenantPair {
     pub api_key: String,
     pub api_secret: crate::secret::SecretString,
 }
 
 /// A limit: so many attempts in so much time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
+pub struct AttemptRate {
     pub attempts: u32,
     pub per: Duration,
 }
@@ -77,18 +77,18 @@ pub struct Rate {
 /// The limits that hold back guessing of passwords, and the load that logins may cause.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoginLimits {
-    pub per_account: Rate,
-    pub per_address: Rate,
-    pub hashing: Hashing,
+    pub per_account: AttemptRate,
+    pub per_address: AttemptRate,
+    pub hashing: HashingSettings,
     /// Upper bound on sessions of one user at the same time. A further login ends the oldest one.
     pub sessions_per_user: NonZeroUsize,
     /// Upper bound on sessions that one user may begin in a time, ended ones included.
-    pub new_sessions_per_user: Rate,
+    pub new_sessions_per_user: AttemptRate,
 }
 
 /// The pool of threads that hash passwords.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Hashing {
+pub struct HashingSettings {
     /// Number of threads that hash.
     pub parallel: usize,
     /// Upper bound on logins that wait for a thread; further ones are refused.
@@ -99,9 +99,9 @@ pub struct Hashing {
 const BODY_LIMIT: u64 = 64 << 10;
 const LARGEST_BODY: u64 = 1 << 20;
 
-impl Login {
+impl LoginSettings {
     /// Reads one section. `None` if there is no such dialect, which has been reported.
-    pub(super) fn read(mut table: Table<'_>, known: &mut Known) -> Option<Self> {
+    pub(super) fn read(mut table: TableReader<'_>, known: &mut References) -> Option<Self> {
         let dialect = table.required("dialect", "for example \"native\"");
         let dialect = dialect.as_ref().and_then(|item| known.dialects.refer(item));
         let default_name = dialect.as_ref().map(|dialect| dialect.name.as_str());
@@ -115,12 +115,12 @@ impl Login {
         };
         let (exchange, reveal) = (table.get("exchange"), table.get("reveal_unknown_user"));
         let exchange_ttl = table.get("exchange_ttl");
-        let lives = Lives::read(&mut table);
+        let lives = ConfiguredLifetimes::read(&mut table);
         let algorithm = read_algorithm(&mut table);
-        let issuer = table.get("issuer").as_ref().and_then(Item::word);
+        let issuer = table.get("issuer").as_ref().and_then(SpannedValue::plain_name);
         let audience = read_audience(&mut table);
         let cors_item = table.get("cors");
-        let tenants = table.list("tenants").iter().filter_map(Tenant::read).collect();
+        let tenants = table.list("tenants").iter().filter_map(TenantPair::read).collect();
         let about = table.table("about").entries();
         let totp = table.bool_or("totp", true);
         let body_limit = table.size_or("body_limit", BODY_LIMIT, 1 << 10..=LARGEST_BODY);
@@ -166,7 +166,7 @@ impl Login {
 }
 
 /// Reads `hosts` of a login or a route. Left out, it means all hosts.
-pub(super) fn read_hosts(table: &mut Table<'_>) -> Vec<String> {
+pub(super) fn read_hosts(table: &mut TableReader<'_>) -> Vec<String> {
     let Some(item) = table.get("hosts") else { return vec!["*".to_owned()] };
     let Some(list) = item.list() else { return Vec::new() };
     if list.is_empty() {
@@ -174,7 +174,7 @@ pub(super) fn read_hosts(table: &mut Table<'_>) -> Vec<String> {
     }
     let mut hosts: Vec<String> = Vec::with_capacity(list.len());
     for item in &list {
-        match item.text().map(host) {
+        match item.string().map(host) {
             Some(Ok(host)) if hosts.contains(&host) => item.issue("stands here twice"),
             Some(Ok(host)) => hosts.push(host),
             Some(Err(remedy)) => item.issue(remedy),
@@ -184,8 +184,8 @@ pub(super) fn read_hosts(table: &mut Table<'_>) -> Vec<String> {
     hosts
 }
 
-fn read_prefix(item: &Item<'_>) -> Option<String> {
-    let prefix = item.text()?;
+fn read_prefix(item: &SpannedValue<'_>) -> Option<String> {
+    let prefix = item.string()?;
     if prefix.is_empty() {
         return None;
     }
@@ -200,7 +200,7 @@ fn read_prefix(item: &Item<'_>) -> Option<String> {
 /// Reads `exchange_ttl`. Nobody can be asked later whether the issuer still lets its user in, so
 /// such a session has a shorter life than one that began with a password. It is never longer than
 /// the session itself; by default it is a day.
-fn read_exchange_ttl(item: Option<Item<'_>>, refresh_ttl: Duration) -> Duration {
+fn read_exchange_ttl(item: Option<SpannedValue<'_>>, refresh_ttl: Duration) -> Duration {
     let Some(item) = item else { return EXCHANGE_TTL.min(refresh_ttl) };
     let life = item.duration(MIN_TTL..=MAX_TTL).unwrap_or(refresh_ttl);
     if life > refresh_ttl {
@@ -209,7 +209,7 @@ fn read_exchange_ttl(item: Option<Item<'_>>, refresh_ttl: Duration) -> Duration 
     life.min(refresh_ttl)
 }
 
-fn read_exchange(item: &Item<'_>, dialect: &Dialect, known: &Known) -> Vec<String> {
+fn read_exchange(item: &SpannedValue<'_>, dialect: &Dialect, known: &References) -> Vec<String> {
     let trades = CredentialForm::Bearer(BearerUse::Exchange);
     if !dialect.endpoints.iter().any(|endpoint| endpoint.credential.contains(&trades)) {
         item.issue(format!("is of no use: dialect \"{}\" trades no tokens", dialect.name));
@@ -219,7 +219,7 @@ fn read_exchange(item: &Item<'_>, dialect: &Dialect, known: &Known) -> Vec<Strin
 }
 
 /// The dialect's own behaviour, unless the login hides the difference.
-fn read_reveal(item: Option<Item<'_>>, dialect: &Dialect) -> bool {
+fn read_reveal(item: Option<SpannedValue<'_>>, dialect: &Dialect) -> bool {
     let tells = dialect.tells_unknown_user;
     let Some(item) = item else { return tells };
     let reveal = item.bool().unwrap_or(false);
@@ -230,23 +230,23 @@ fn read_reveal(item: Option<Item<'_>>, dialect: &Dialect) -> bool {
 }
 
 /// The lifetimes that the login itself sets.
-struct Lives<'a> {
-    access: Option<Item<'a>>,
-    refresh: Option<Item<'a>>,
-    idle: Option<Item<'a>>,
+struct ConfiguredLifetimes<'a> {
+    access: Option<SpannedValue<'a>>,
+    refresh: Option<SpannedValue<'a>>,
+    idle: Option<SpannedValue<'a>>,
     grace: Option<Duration>,
 }
 
 /// The lifetimes after login, dialect and `[token]` were combined.
-struct Resolved {
+struct Lifetimes {
     access: Duration,
     refresh: Duration,
     idle: Option<Duration>,
     grace: Duration,
 }
 
-impl<'a> Lives<'a> {
-    fn read(table: &mut Table<'a>) -> Self {
+impl<'a> ConfiguredLifetimes<'a> {
+    fn read(table: &mut TableReader<'a>) -> Self {
         Self {
             access: table.get("access_ttl"),
             refresh: table.get("refresh_ttl"),
@@ -258,9 +258,9 @@ impl<'a> Lives<'a> {
     /// Combines the lifetimes: those of the login, else those of its dialect, else those of
     /// `[token]`. Combinations that contradict each other are reported at the login's own keys. A
     /// login may shorten or lengthen each of them.
-    fn resolve(self, table: &Table<'_>, dialect: &Dialect, known: &Known) -> Resolved {
+    fn resolve(self, table: &TableReader<'_>, dialect: &Dialect, known: &References) -> Lifetimes {
         let (token, defaults) = (&known.token, &dialect.defaults);
-        let read = |item: &Option<Item<'_>>| item.as_ref()?.duration(MIN_TTL..=MAX_TTL);
+        let read = |item: &Option<SpannedValue<'_>>| item.as_ref()?.duration(MIN_TTL..=MAX_TTL);
         let access = read(&self.access).or(defaults.access_ttl).unwrap_or(token.access_ttl);
         let grace = self.grace.unwrap_or(token.refresh_grace);
         // Without refresh tokens the session ends with its access token, so a separate lifetime for
@@ -270,7 +270,7 @@ impl<'a> Lives<'a> {
                 let name = &dialect.name;
                 item.issue(format!("sessions of \"{name}\" end with access_ttl: set that"));
             }
-            return Resolved { access, refresh: access, idle: None, grace };
+            return Lifetimes { access, refresh: access, idle: None, grace };
         }
         let refresh = read(&self.refresh).or(defaults.refresh_ttl).unwrap_or(token.refresh_ttl);
         if access > refresh {
@@ -286,31 +286,31 @@ impl<'a> Lives<'a> {
         {
             item.issue("is longer than the session itself (refresh_ttl)");
         }
-        Resolved { access, refresh, idle, grace }
+        Lifetimes { access, refresh, idle, grace }
     }
 }
 
-impl Tenant {
-    fn read(item: &Item<'_>) -> Option<Self> {
+impl TenantPair {
+    fn read(item: &SpannedValue<'_>) -> Option<Self> {
         let mut table = item.table()?;
         let api_key = table.required("api_key", "the tenant's name in X-Killbill-ApiKey");
         let api_secret = table.required("api_secret", "{ env = \"NAME\" } or { file = \"path\" }");
         let secret = api_secret.and_then(|item| item.secret());
-        Some(Self { api_key: api_key?.word()?, api_secret: secret? })
+        Some(Self { api_key: api_key?.plain_name()?, api_secret: secret? })
     }
 }
 
 /// A day: a user who works all day does not have to return to the issuer.
 const EXCHANGE_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Nobody needs more attempts by hand in ten minutes, and somebody who guesses needs many more.
-const PER_ACCOUNT: Rate = Rate { attempts: 10, per: TEN_MINUTES };
+const PER_ACCOUNT: AttemptRate = AttemptRate { attempts: 10, per: TEN_MINUTES };
 /// More than for one account, because several people may share one address.
-const PER_ADDRESS: Rate = Rate { attempts: 60, per: TEN_MINUTES };
+const PER_ADDRESS: AttemptRate = AttemptRate { attempts: 60, per: TEN_MINUTES };
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 /// Enough for a script that logs in every second. Each session beyond `sessions_per_user` ends
 /// another, and an ended session is remembered until its tokens have expired; this bounds that
 /// memory.
-const NEW_SESSIONS: Rate = Rate { attempts: 60, per: Duration::from_secs(60) };
+const NEW_SESSIONS: AttemptRate = AttemptRate { attempts: 60, per: Duration::from_secs(60) };
 const SESSIONS_PER_USER: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 /// A client whose login waits behind more than this has given up before its turn.
 const QUEUE: usize = 64;
@@ -319,21 +319,24 @@ const QUEUE: usize = 64;
 const SHORTEST_QUEUE: u64 = 8;
 
 impl LoginLimits {
-    pub(super) fn read(mut table: Table<'_>) -> Self {
+    pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let sessions = SESSIONS_PER_USER.get();
         let sessions = table.count_or("sessions_per_user", sessions, 1..=100_000);
         Self {
-            per_account: Rate::read(table.table("per_account"), PER_ACCOUNT),
-            per_address: Rate::read(table.table("per_address"), PER_ADDRESS),
-            hashing: Hashing::read(table.table("hashing")),
+            per_account: AttemptRate::read(table.table("per_account"), PER_ACCOUNT),
+            per_address: AttemptRate::read(table.table("per_address"), PER_ADDRESS),
+            hashing: HashingSettings::read(table.table("hashing")),
             sessions_per_user: NonZeroUsize::new(sessions).unwrap_or(SESSIONS_PER_USER),
-            new_sessions_per_user: Rate::read(table.table("new_sessions_per_user"), NEW_SESSIONS),
+            new_sessions_per_user: AttemptRate::read(
+                table.table("new_sessions_per_user"),
+                NEW_SESSIONS,
+            ),
         }
     }
 }
 
-impl Rate {
-    fn read(mut table: Table<'_>, default: Self) -> Self {
+impl AttemptRate {
+    fn read(mut table: TableReader<'_>, default: Self) -> Self {
         let attempts = table.number_or("attempts", default.attempts.into(), 1..=1_000_000);
         let day = Duration::from_secs(24 * 3600);
         Self {
@@ -344,8 +347,8 @@ impl Rate {
     }
 }
 
-impl Hashing {
-    fn read(mut table: Table<'_>) -> Self {
+impl HashingSettings {
+    fn read(mut table: TableReader<'_>) -> Self {
         let cores = cores();
         // The default is half of the processors: the other half serves requests, whatever the
         // logins do. Otherwise a flood of logins could take all processors from requests that are

@@ -6,15 +6,15 @@
 
 use std::time::Duration;
 
-use super::item::Item;
+use super::item::SpannedValue;
 use super::path::is_host_name;
-use super::reader::Table;
+use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::secret::SecretString;
 
 /// The SMTP server, and the text of the mail.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Mail {
+pub struct MailSettings {
     pub host: String,
     pub port: u16,
     pub tls: MailTls,
@@ -60,8 +60,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const PER_HOUR: u64 = 5;
 const PLACEHOLDERS: &[&str] = &["code", "user.name", "minutes"];
 
-impl Mail {
-    pub(super) fn read(mut table: Table<'_>) -> Self {
+impl MailSettings {
+    pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let server = table.required("server", "for example \"smtp.example:587\"");
         let forms =
             [("starttls", MailTls::Starttls), ("tls", MailTls::Tls), ("none", MailTls::None)];
@@ -93,7 +93,7 @@ impl Mail {
             port,
             tls,
             from,
-            username: username.as_ref().and_then(Item::word),
+            username: username.as_ref().and_then(SpannedValue::plain_name),
             password: password.and_then(|item| item.secret()),
             ca: table.get("ca").and_then(|item| item.read_certificates()).map(|(_, pem)| pem),
             subject: read_template(&mut table, "subject", SUBJECT),
@@ -113,8 +113,8 @@ fn minutes(count: u64) -> Duration {
 /// Reads `host:port`. The port may be left out, because each form of TLS has its own (RFC 8314,
 /// section 3.3). IPv6 addresses are written in brackets. `None` after a problem was reported. The
 /// default port is that of the form of TLS.
-fn read_server(item: &Item<'_>, tls: MailTls) -> Option<(String, u16)> {
-    let text = item.text()?;
+fn read_server(item: &SpannedValue<'_>, tls: MailTls) -> Option<(String, u16)> {
+    let text = item.string()?;
     let default = match tls {
         MailTls::Starttls => 587,
         MailTls::Tls => 465,
@@ -146,8 +146,8 @@ pub(super) fn is_loopback(host: &str) -> bool {
 /// Reads `name@host` or `Name <name@host>`. This is a first check; the mail library parses it in
 /// full. It catches a forgotten `@` at the start of the gateway instead of at the first login. The
 /// host must be a host name.
-fn read_address(item: &Item<'_>) -> Option<String> {
-    let text = item.word()?;
+fn read_address(item: &SpannedValue<'_>) -> Option<String> {
+    let text = item.plain_name()?;
     let address =
         text.split_once('<').map_or(text.as_str(), |(_, rest)| rest.trim_end_matches('>'));
     let is_address = address.split_once('@').is_some_and(|(name, host)| {
@@ -162,9 +162,9 @@ fn read_address(item: &Item<'_>) -> Option<String> {
 /// Reads a text with placeholders. An unknown one is reported here, because it would otherwise be
 /// sent to users as it is. The subject must be one line, because a header field ends with its line.
 /// `key` is the key that the text is read from.
-fn read_template(table: &mut Table<'_>, key: &'static str, default: &str) -> String {
+fn read_template(table: &mut TableReader<'_>, key: &'static str, default: &str) -> String {
     let Some(item) = table.get(key) else { return default.to_owned() };
-    let text = item.text().unwrap_or_default();
+    let text = item.string().unwrap_or_default();
     // A line break in the subject could add header fields to the mail (header injection).
     if key == "subject" && text.chars().any(char::is_control) {
         item.issue("must be one line");
@@ -183,7 +183,7 @@ fn read_template(table: &mut Table<'_>, key: &'static str, default: &str) -> Str
     text.to_owned()
 }
 
-fn read_text(table: &mut Table<'_>) -> String {
+fn read_text(table: &mut TableReader<'_>) -> String {
     let text = read_template(table, "text", TEXT);
     if !text.contains("$code") {
         table.issue("text", "must have $code in it");

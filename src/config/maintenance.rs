@@ -8,15 +8,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::Table as Printed;
 
-use super::item::Item;
+use super::item::SpannedValue;
 use super::listener::read_any_net;
-use super::out::Out;
-use super::reader::Table;
+use super::out::TableWriter;
+use super::reader::TableReader;
 use super::warnings::WarningName;
 
 /// Maintenance of a route: 503 (RFC 9110, section 15.6.4) for all clients but a few.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Maintenance {
+pub struct MaintenanceMode {
     /// The time after which clients should try again; sent as `Retry-After`.
     pub retry_after: Duration,
     /// A message for people, if the form of the answer has a place for it.
@@ -29,9 +29,9 @@ const AGAIN: Duration = Duration::from_secs(600);
 const WAIT: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 
-impl Maintenance {
+impl MaintenanceMode {
     /// Reads `true` or a table; `false` and a missing key mean no maintenance.
-    pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
+    pub(super) fn read(table: &mut TableReader<'_>) -> Option<Self> {
         let item = table.get("maintenance")?;
         // The short form has the default time and lets nobody through.
         if item.is_bool() {
@@ -41,13 +41,17 @@ impl Maintenance {
         let mut table = item.table()?;
         Some(Self {
             retry_after: table.duration_or("retry_after", AGAIN, WAIT),
-            message: table.get("message").as_ref().and_then(Item::text).map(str::to_owned),
+            message: table
+                .get("message")
+                .as_ref()
+                .and_then(SpannedValue::string)
+                .map(str::to_owned),
             networks: table.list("networks").iter().filter_map(read_network).collect(),
         })
     }
 
     pub(super) fn print(&self) -> Printed {
-        Out::default()
+        TableWriter::default()
             .time("retry_after", self.retry_after)
             .maybe("message", self.message.as_deref())
             .texts("networks", self.networks.iter().map(ToString::to_string).collect())
@@ -55,7 +59,7 @@ impl Maintenance {
     }
 }
 
-fn read_network(item: &Item<'_>) -> Option<IpNet> {
+fn read_network(item: &SpannedValue<'_>) -> Option<IpNet> {
     let net = read_any_net(item)?;
     // A network of length 0 contains every address, so maintenance would have no effect.
     if net.prefix_len() == 0 {

@@ -5,14 +5,14 @@
 
 use toml::Table as Printed;
 
-use super::known::Known;
-use super::out::Out;
-use super::reader::Table;
+use super::out::TableWriter;
+use super::reader::TableReader;
+use super::references::References;
 use super::size;
 
 /// The upstream that copies are sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mirror {
+pub struct MirrorSettings {
     /// The name of the `[[upstream]]`.
     pub upstream: String,
     /// The share of requests that are copied, in percent.
@@ -26,11 +26,15 @@ const BODY_LIMIT: u64 = 64 << 10;
 const LARGEST: u64 = 16 << 20;
 const ALL: u64 = 100;
 
-impl Mirror {
+impl MirrorSettings {
     /// Reads the name of an upstream, or a table. `main` is the route's own upstream: a copy to it
     /// would carry out every request twice. Reading it twice would also double every side effect,
     /// such as an order.
-    pub(super) fn read(table: &mut Table<'_>, main: &str, known: &Known) -> Option<Self> {
+    pub(super) fn read(
+        table: &mut TableReader<'_>,
+        main: &str,
+        known: &References,
+    ) -> Option<Self> {
         let item = table.get("mirror")?;
         let (named, percent, body_limit) = if item.is_text() {
             (Some(item), ALL, BODY_LIMIT)
@@ -53,10 +57,10 @@ impl Mirror {
     }
 
     pub(super) fn print(&self) -> Printed {
-        Out::default()
-            .text("upstream", &self.upstream)
+        TableWriter::default()
+            .string("upstream", &self.upstream)
             .int("percent", self.percent)
-            .text("body_limit", size::render(self.body_limit))
+            .string("body_limit", size::render(self.body_limit))
             .table()
     }
 }

@@ -6,9 +6,9 @@
 //! is no `Option`. A reader walks the table as written (`reader`, `item`) and records every problem
 //! with its line, key path, value and remedy, so that one `check` shows all of them.
 //!
-//! References between sections are resolved in `known` while the sections are read; rules that need
-//! the whole file are in `crossing`. Reading files is the only I/O here: nothing on the network is
-//! asked.
+//! References between sections are resolved in `references` while the sections are read; rules that
+//! need the whole file are in `cross_checks`. Reading files is the only I/O here: nothing on the
+//! network is asked.
 
 mod action;
 mod admin;
@@ -20,12 +20,12 @@ mod client_certificate;
 mod compression;
 mod cors;
 mod credential;
-mod crossing;
-mod crossing_fields;
+mod cross_checks;
+mod cross_checks_fields;
 mod dialect_shape;
 mod duration;
 mod files;
-mod foreign;
+mod foreign_fields;
 mod headers;
 mod hsts;
 mod issuer;
@@ -33,8 +33,7 @@ mod issuer_introspection;
 mod issuer_keys;
 mod issues;
 mod item;
-mod keycheck;
-mod known;
+mod key_strength;
 mod listener;
 mod loaded;
 mod login;
@@ -53,6 +52,7 @@ mod proxy_protocol;
 mod rate_limit;
 mod reach;
 mod reader;
+mod references;
 mod report;
 mod restore;
 mod route;
@@ -73,55 +73,60 @@ use std::path::{Path, PathBuf};
 use http::header::HeaderName;
 use toml::de::DeTable;
 
-use self::known::{Dialects, Known, SECTIONS};
-use self::reader::{Findings, Reading, Table};
+use self::reader::{Document, DocumentFindings, TableReader};
+use self::references::{KnownDialects, References, SECTIONS};
 
-pub use self::action::{Redirect, Respond, RouteAction};
-pub use self::admin::{Admin, Health, Log, LogFormat, LogTarget, State, Store};
+pub use self::action::{RedirectAction, RespondAction, RouteAction};
+pub use self::admin::{
+    AdminSettings, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings, StoreKind,
+};
 pub use self::admin_socket::{AdminSocket, SocketGroup};
-pub use self::api_key::{ApiKey, ApiKeys};
+pub use self::api_key::{ApiKey, ApiKeySettings};
 pub use self::auth::CredentialKind;
-pub use self::balance::{Balance, HashBy};
-pub use self::client_certificate::{CertificateName, ClientCertificate};
-pub use self::compression::Compression;
+pub use self::balance::{BalancePolicy, HashBy};
+pub use self::client_certificate::{CertificateHolder, CertificateName};
+pub use self::compression::CompressionSettings;
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
 pub use self::duration::parse as parse_duration;
-pub use self::foreign::{foreign_fields, is_foreign};
-pub use self::headers::{HeaderRules, Value, ValuePart};
-pub use self::hsts::Hsts;
-pub use self::issuer::{Audience, Issuer};
-pub use self::issuer_introspection::Introspection;
+pub use self::foreign_fields::{foreign_fields, is_foreign};
+pub use self::headers::{HeaderRules, ValuePart, ValueTemplate};
+pub use self::hsts::HstsPolicy;
+pub use self::issuer::{AudienceRule, IssuerSettings};
+pub use self::issuer_introspection::IntrospectionSettings;
 pub use self::issuer_keys::IssuerKeys;
-pub use self::issues::{Issue, Issues, KeyPath, Position, Severity};
-pub use self::known::OwnDialect;
+pub use self::issues::{FilePosition, Issue, IssueSeverity, Issues, KeyPath};
 pub use self::listener::{
-    Bind, Certificate, ClientAuth, Limits, Listener, ListenerTimeouts, Tls, TlsVersion,
+    BindAddress, CertificateFiles, ClientAuth, ListenerLimits, ListenerSettings, ListenerTimeouts,
+    ListenerTls, TlsVersion,
 };
-pub use self::loaded::Loaded;
-pub use self::login::{Hashing, Login, LoginLimits, Rate, Tenant};
-pub use self::mail::{Mail, MailTls};
-pub use self::maintenance::Maintenance;
-pub use self::mirror::Mirror;
+pub use self::loaded::LoadedConfig;
+pub use self::login::{AttemptRate, HashingSettings, LoginLimits, LoginSettings, TenantPair};
+pub use self::mail::{MailSettings, MailTls};
+pub use self::maintenance::MaintenanceMode;
+pub use self::mirror::MirrorSettings;
 pub use self::pass::PassRule;
 pub use self::prefix::PrefixRule;
-pub use self::process::Process;
+pub use self::process::ProcessSettings;
 pub use self::proxy_protocol::ProxyVersion;
-pub use self::rate_limit::{LimitBy, RateLimit, Throttle};
+pub use self::rate_limit::{LimitBy, RateLimit, ThrottleSettings};
 pub use self::reader::SecretPlace;
+pub use self::references::OwnDialect;
 pub use self::report::{ReportFormat, report, report_json};
-pub use self::route::{AllowPath, IdentityForm, Require, Route, RouteCors};
+pub use self::route::{AllowPath, IdentityForm, RequireRule, RouteCors, RouteSettings};
 pub use self::route_streams::{CloseAt, RouteStreams};
 pub use self::suggest::is_plain_name;
-pub use self::token::Token;
-pub use self::upstream::{Server, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls};
-pub use self::upstream_calls::{UpstreamCalls, UpstreamQueue};
-pub use self::upstream_health::{Care, HealthCheck, Outlier};
-pub use self::users::{
-    AllowWeak, Dn, GroupKey, GroupRoles, HeardPath, HeardRoot, Htpasswd, HttpUsers, Import, Ldap,
-    LdapAttributes, LdapGroups, LdapServer, LegacyNames, SqlColumn, SqlColumns, SqlDatabase,
-    SqlUsers, UserMap, UserSource, UserSourceKind, WeakScheme,
+pub use self::token::TokenSettings;
+pub use self::upstream::{
+    ServerAddress, ServerSettings, UpstreamSettings, UpstreamTimeouts, UpstreamTls,
 };
-pub use self::warnings::{Acceptance, WarningName};
+pub use self::upstream_calls::{UpstreamCalls, UpstreamQueue};
+pub use self::upstream_health::{HealthCheck, HealthPolicy, OutlierSettings};
+pub use self::users::{
+    AllowWeak, DnText, GroupKey, GroupRoles, HtpasswdUsers, HttpUsers, LdapAttributes, LdapGroups,
+    LdapServer, LdapUsers, LegacyNames, PasswordImport, ResponsePath, ResponseRoot, SourceKind,
+    SourceSettings, SqlColumn, SqlColumns, SqlDatabase, SqlUsers, UserMap, WeakScheme,
+};
+pub use self::warnings::{AcceptedWarning, WarningName};
 pub use self::webitel_sessions::{
     SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions,
 };
@@ -134,24 +139,24 @@ pub struct Config {
     /// The file that the configuration was read from. Relative paths in it are relative to its
     /// folder.
     pub path: PathBuf,
-    pub process: Process,
-    pub listeners: Vec<Listener>,
-    pub admin: Admin,
-    pub health: Health,
-    pub log: Log,
-    pub state: State,
-    pub store: Store,
-    pub token: Token,
-    pub users: Vec<UserSource>,
-    pub issuers: Vec<Issuer>,
-    pub api_keys: ApiKeys,
-    pub certificates: Vec<ClientCertificate>,
-    pub logins: Vec<Login>,
+    pub process: ProcessSettings,
+    pub listeners: Vec<ListenerSettings>,
+    pub admin: AdminSettings,
+    pub health: HealthSettings,
+    pub log: LogSettings,
+    pub state: StateSettings,
+    pub store: StoreKind,
+    pub token: TokenSettings,
+    pub users: Vec<SourceSettings>,
+    pub issuers: Vec<IssuerSettings>,
+    pub api_keys: ApiKeySettings,
+    pub certificates: Vec<CertificateHolder>,
+    pub logins: Vec<LoginSettings>,
     pub login_limits: LoginLimits,
-    pub mail: Option<Mail>,
-    pub throttle: Throttle,
-    pub upstreams: Vec<Upstream>,
-    pub routes: Vec<Route>,
+    pub mail: Option<MailSettings>,
+    pub throttle: ThrottleSettings,
+    pub upstreams: Vec<UpstreamSettings>,
+    pub routes: Vec<RouteSettings>,
     /// Every `[[dialect]]` of the file, also those that no login uses.
     pub dialects: Vec<OwnDialect>,
     /// Every file that the configuration names, by key path: `listener[0].tls.certificates[0].key`.
@@ -159,7 +164,7 @@ pub struct Config {
     /// The place of every secret (a variable or a file), by key path. `check --print` shows it.
     pub secrets: BTreeMap<String, SecretPlace>,
     /// The warnings that the operator has accepted for good, with `accept`.
-    pub accepted: Vec<Acceptance>,
+    pub accepted: Vec<AcceptedWarning>,
 }
 
 impl Config {
@@ -171,7 +176,7 @@ impl Config {
     pub fn load(
         path: &Path,
         environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Loaded, Issues> {
+    ) -> Result<LoadedConfig, Issues> {
         Self::parse(&text_of(path)?, path, environment)
     }
 
@@ -184,34 +189,35 @@ impl Config {
         text: &str,
         path: &Path,
         environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Loaded, Issues> {
+    ) -> Result<LoadedConfig, Issues> {
         let (document, errors) = DeTable::parse_recoverable(text);
         let folder = path.parent().unwrap_or(Path::new(""));
-        let reading = Reading::new(text, folder, environment);
+        let reading = Document::new(text, folder, environment);
         if !errors.is_empty() {
             // A text that is no TOML yields a document with holes. Checking it would report keys as
             // missing that the operator has written, so the syntax errors stand alone. The parser's
             // recovery is still needed, to report more than one of them.
             return Err(Issues::new(path, syntax_errors(&reading, errors)));
         }
-        let mut config = read(Table::root(&reading, document.get_ref()));
+        let mut config = read(TableReader::root(&reading, document.get_ref()));
         // Rules across sections come last: they need every section, and they are skipped one by one
         // where the values that they compare could not be read. Running them earlier would report
         // collisions between stand-ins.
-        crossing::check(&reading, &config);
+        cross_checks::check(&reading, &config);
         reach::warn(&reading, &config);
-        let Findings { mut issues, files, secrets, accepted, places, .. } = reading.into_findings();
+        let DocumentFindings { mut issues, files, secrets, accepted, places, .. } =
+            reading.into_findings();
         warnings::silence(&mut issues, &accepted);
         // Accepted warnings are removed before the rest is counted. An `accept` that fits no
         // warning is itself reported, as a warning: it would otherwise hide a future one that
         // nobody has looked at.
-        if issues.iter().any(|issue| issue.severity == Severity::Error) {
+        if issues.iter().any(|issue| issue.severity == IssueSeverity::Error) {
             return Err(Issues::new(path, issues));
         }
         config.config.path = path.to_owned();
         let config = Self { files, secrets, accepted, ..config.config };
         let warnings = Issues::new(path, issues).iter().cloned().collect();
-        Ok(Loaded { config, warnings, places })
+        Ok(LoadedConfig { config, warnings, places })
     }
 
     /// Whether the operator has accepted a warning, so that nothing is said of it.
@@ -222,7 +228,7 @@ impl Config {
     /// The header field in which clients present API keys. `None` if no key is configured and no
     /// route accepts one; the field then belongs to the upstream and passes through unchanged.
     pub fn api_key_header(&self) -> Option<&HeaderName> {
-        let takes = |route: &Route| route.auth.contains(&CredentialKind::ApiKey);
+        let takes = |route: &RouteSettings| route.auth.contains(&CredentialKind::ApiKey);
         let used = !self.api_keys.keys.is_empty() || self.routes.iter().any(takes);
         used.then_some(&self.api_keys.header)
     }
@@ -235,9 +241,9 @@ impl Config {
         // Each reader records the keys that it looks up. Reading a skeleton therefore lists the
         // keys without a second table of them; the problems it reports are thrown away. A key that
         // a reader asks for only in some cases is missing unless the skeleton has that case.
-        let reading = Reading::new(SKELETON, Path::new(""), &|_| None);
+        let reading = Document::new(SKELETON, Path::new(""), &|_| None);
         let (document, _) = DeTable::parse_recoverable(SKELETON);
-        read(Table::root(&reading, document.get_ref()));
+        read(TableReader::root(&reading, document.get_ref()));
         reading.into_findings().known.into_iter().collect()
     }
 }
@@ -272,7 +278,7 @@ fn text_of(path: &Path) -> Result<String, Issues> {
     })
 }
 
-fn syntax_errors(reading: &Reading<'_>, errors: Vec<toml::de::Error>) -> Vec<Issue> {
+fn syntax_errors(reading: &Document<'_>, errors: Vec<toml::de::Error>) -> Vec<Issue> {
     let issue = |error: &toml::de::Error| {
         let position = error.span().map(|span| reading.position(&span));
         Issue::of_file(position, error.to_string())
@@ -283,15 +289,15 @@ fn syntax_errors(reading: &Reading<'_>, errors: Vec<toml::de::Error>) -> Vec<Iss
 /// A configuration as it was read, faulty values included, with the position of each section for
 /// messages that come later. Invariant: the positions of a kind have the order of its sections. It
 /// is dropped if a problem was found.
-struct Draft {
+struct ConfigDraft {
     config: Config,
-    listeners: Vec<suggest::Place>,
-    users: Vec<suggest::Place>,
-    issuers: Vec<suggest::Place>,
-    certificates: Vec<suggest::Place>,
-    logins: Vec<suggest::Place>,
-    upstreams: Vec<suggest::Place>,
-    routes: Vec<suggest::Place>,
+    listeners: Vec<suggest::Location>,
+    users: Vec<suggest::Location>,
+    issuers: Vec<suggest::Location>,
+    certificates: Vec<suggest::Location>,
+    logins: Vec<suggest::Location>,
+    upstreams: Vec<suggest::Location>,
+    routes: Vec<suggest::Location>,
     /// A section has a name that looks like a misspelt `route`; then nothing is said about routes
     /// that seem to be missing.
     are_routes_misspelt: bool,
@@ -301,20 +307,20 @@ struct Draft {
 /// no value for has been reported and is left out, with its position. Sections and positions
 /// therefore correspond by their index.
 fn read_all<'a, T>(
-    root: &mut Table<'a>,
+    root: &mut TableReader<'a>,
     key: &'static str,
-    mut read: impl FnMut(Table<'a>) -> Option<T>,
-) -> (Vec<T>, Vec<suggest::Place>) {
+    mut read: impl FnMut(TableReader<'a>) -> Option<T>,
+) -> (Vec<T>, Vec<suggest::Location>) {
     let tables = root.tables(key).into_iter();
     let placed = |table| {
-        let place = suggest::Place::of(&table);
+        let place = suggest::Location::of(&table);
         Some((read(table)?, place))
     };
     tables.filter_map(placed).unzip()
 }
 
 /// Reports a file without a listener, unless a misspelt section name explains why there is none.
-fn miss_listener(root: &mut Table<'_>) {
+fn miss_listener(root: &mut TableReader<'_>) {
     if root.get("listener").is_none_or(|item| item.is_empty_list())
         && !root.misspells("listener", SECTIONS)
     {
@@ -325,7 +331,7 @@ fn miss_listener(root: &mut Table<'_>) {
 /// Sets on each route whether its path is compared without regard to case. A route must match a
 /// path exactly as its upstream reads it; else a spelling that only the upstream takes for a
 /// protected path would pass through an open route.
-fn fold_routes(routes: &mut [Route], upstreams: &[Upstream]) {
+fn fold_routes(routes: &mut [RouteSettings], upstreams: &[UpstreamSettings]) {
     for route in routes {
         let mut upstreams = upstreams.iter();
         let upstream = upstreams.find(|one| Some(one.name.as_str()) == route.upstream());
@@ -336,63 +342,66 @@ fn fold_routes(routes: &mut [Route], upstreams: &[Upstream]) {
 /// Reads all sections. A section that others refer to is read before them, because a reference is
 /// resolved at once against the names that are known by then. A reference to a section that is read
 /// later would always be reported as unknown.
-fn read(mut root: Table<'_>) -> Draft {
+fn read(mut root: TableReader<'_>) -> ConfigDraft {
     let root = &mut root;
     miss_listener(root);
-    let token = Token::read(root.table("token"));
-    let mut known = Known::new(token.clone(), Dialects::read(root));
+    let token = TokenSettings::read(root.table("token"));
+    let mut known = References::new(token.clone(), KnownDialects::read(root));
     // Whether a section is misspelt is found out before any reference is resolved: a reference into
     // a misspelt section would be reported as unknown, which is not the mistake. The mistake is one
     // letter in a heading; the operator should see that one message.
     let are_routes_misspelt = root.misspells("route", SECTIONS);
     known.excuse(|section| root.misspells(section, SECTIONS));
     let (listeners, listener_places) =
-        read_all(root, "listener", |table| Some(Listener::read(table)));
-    let (users, user_places) =
-        read_all(root, "users", |table| UserSource::read(table, &mut known.users, &known.dialects));
-    let (issuers, issuer_places) =
-        read_all(root, "issuer", |table| Some(Issuer::read(table, &mut known.issuers, &token)));
-    let names = &mut suggest::Names::new("API key");
+        read_all(root, "listener", |table| Some(ListenerSettings::read(table)));
+    let (users, user_places) = read_all(root, "users", |table| {
+        SourceSettings::read(table, &mut known.users, &known.dialects)
+    });
+    let (issuers, issuer_places) = read_all(root, "issuer", |table| {
+        Some(IssuerSettings::read(table, &mut known.issuers, &token))
+    });
+    let names = &mut suggest::SectionNames::new("API key");
     let (keys, _) = read_all(root, "api_key", |table| Some(ApiKey::read(table, names)));
-    let header = ApiKeys::read_header(root.table("api_keys"));
-    let names = &mut suggest::Names::new("client certificate");
+    let header = ApiKeySettings::read_header(root.table("api_keys"));
+    let names = &mut suggest::SectionNames::new("client certificate");
     let (certificates, certificate_places) =
-        read_all(root, "client_certificate", |table| ClientCertificate::read(table, names));
-    let (logins, login_places) = read_all(root, "login", |table| Login::read(table, &mut known));
+        read_all(root, "client_certificate", |table| CertificateHolder::read(table, names));
+    let (logins, login_places) =
+        read_all(root, "login", |table| LoginSettings::read(table, &mut known));
     let (upstreams, upstream_places) =
-        read_all(root, "upstream", |table| Some(Upstream::read(table, &mut known)));
+        read_all(root, "upstream", |table| Some(UpstreamSettings::read(table, &mut known)));
     let (mut routes, route_places) =
-        read_all(root, "route", |table| Some(Route::read(table, &mut known)));
+        read_all(root, "route", |table| Some(RouteSettings::read(table, &mut known)));
     // Routes are read after upstreams, and only now is it known which upstream each one has.
     fold_routes(&mut routes, &upstreams);
     let config = Config {
         path: PathBuf::new(),
-        process: Process::read(root.table("process")),
+        process: ProcessSettings::read(root.table("process")),
         listeners,
-        admin: Admin::read(root.table("admin")),
-        health: Health::read(root.table("health")),
-        log: Log::read(root.table("log")),
-        state: State::read(root.table("state")),
-        store: Store::read(root.table("store")),
+        admin: AdminSettings::read(root.table("admin")),
+        health: HealthSettings::read(root.table("health")),
+        log: LogSettings::read(root.table("log")),
+        state: StateSettings::read(root.table("state")),
+        store: StoreKind::read(root.table("store")),
         token,
         users,
         issuers,
-        api_keys: ApiKeys { header, keys },
+        api_keys: ApiKeySettings { header, keys },
         certificates,
         logins,
         login_limits: LoginLimits::read(root.table("login_limits")),
-        mail: root.get("mail").and_then(|item| item.table()).map(Mail::read),
-        throttle: Throttle::read(root.table("throttle")),
+        mail: root.get("mail").and_then(|item| item.table()).map(MailSettings::read),
+        throttle: ThrottleSettings::read(root.table("throttle")),
         upstreams,
         routes,
         dialects: known.dialects.own,
-        // These three are collected by `Reading` and filled in by `parse`, when every reader has
+        // These three are collected by `Document` and filled in by `parse`, when every reader has
         // run.
         files: BTreeMap::new(),
         secrets: BTreeMap::new(),
         accepted: Vec::new(),
     };
-    Draft {
+    ConfigDraft {
         config,
         listeners: listener_places,
         users: user_places,

@@ -16,16 +16,16 @@ pub(super) const HIDDEN: &str = "***";
 
 /// A table that is being written.
 #[derive(Default)]
-pub(super) struct Out(Table);
+pub(super) struct TableWriter(Table);
 
-impl Out {
+impl TableWriter {
     /// Sets a key. Every other method ends here.
     fn put(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0.insert(key.to_owned(), value.into());
         self
     }
 
-    pub(super) fn text(self, key: &str, text: impl Into<String>) -> Self {
+    pub(super) fn string(self, key: &str, text: impl Into<String>) -> Self {
         self.put(key, text.into())
     }
 

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::issues::{Issues, Severity};
-use super::reader::{Reading, Table};
-use super::{Config, State, UserSource, read_all, suggest, syntax_errors, text_of};
+use super::issues::{IssueSeverity, Issues};
+use super::reader::{Document, TableReader};
+use super::{Config, SourceSettings, StateSettings, read_all, suggest, syntax_errors, text_of};
 
 impl Config {
     /// Reads the `[[users]]` sections of kind `file`, and nothing else, for the command that
@@ -18,24 +18,24 @@ impl Config {
     ///
     /// # Errors
     /// Every problem of these sections at once, or the syntax errors of the file.
-    pub fn load_users(path: &Path) -> Result<Vec<UserSource>, Issues> {
+    pub fn load_users(path: &Path) -> Result<Vec<SourceSettings>, Issues> {
         let text = text_of(path)?;
         let (document, errors) = DeTable::parse_recoverable(&text);
-        let reading = Reading::new(&text, path.parent().unwrap_or(Path::new("")), &|_| None);
+        let reading = Document::new(&text, path.parent().unwrap_or(Path::new("")), &|_| None);
         if !errors.is_empty() {
             return Err(Issues::new(path, syntax_errors(&reading, errors)));
         }
         let users = {
-            let mut root = Table::root(&reading, document.get_ref());
-            let names = &mut suggest::Names::new("user source");
-            let read = |table| UserSource::read_file(table, names);
+            let mut root = TableReader::root(&reading, document.get_ref());
+            let names = &mut suggest::SectionNames::new("user source");
+            let read = |table| SourceSettings::read_file(table, names);
             let (users, _) = read_all(&mut root, "users", read);
             // Taking all remaining entries keeps the other sections from being reported as unknown.
             root.entries();
             users
         };
         let issues = reading.into_findings().issues;
-        if issues.iter().any(|issue| issue.severity == Severity::Error) {
+        if issues.iter().any(|issue| issue.severity == IssueSeverity::Error) {
             return Err(Issues::new(path, issues));
         }
         Ok(users)
@@ -51,7 +51,7 @@ impl Config {
         let text = text_of(path)?;
         // The parser leaves out broken parts and keeps the rest.
         let (document, errors) = DeTable::parse_recoverable(&text);
-        let reading = Reading::new(&text, path.parent().unwrap_or(Path::new("")), &|_| None);
+        let reading = Document::new(&text, path.parent().unwrap_or(Path::new("")), &|_| None);
         let is_read = document.get_ref().get("state").is_some_and(|state| {
             state.get_ref().as_table().is_some_and(|state| state.contains_key("dir"))
         });
@@ -68,14 +68,14 @@ impl Config {
             return Err(Issues::new(path, syntax_errors(&reading, errors)));
         }
         let state = {
-            let mut root = Table::root(&reading, document.get_ref());
-            let state = State::read(root.table("state"));
+            let mut root = TableReader::root(&reading, document.get_ref());
+            let state = StateSettings::read(root.table("state"));
             // Taking all remaining entries keeps the other sections from being reported as unknown.
             root.entries();
             state
         };
         let issues = reading.into_findings().issues;
-        if issues.iter().any(|issue| issue.severity == Severity::Error) {
+        if issues.iter().any(|issue| issue.severity == IssueSeverity::Error) {
             return Err(Issues::new(path, issues));
         }
         Ok(state.dir)

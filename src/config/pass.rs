@@ -10,9 +10,9 @@ use toml::Table as Toml;
 
 use super::auth::CredentialKind;
 use super::headers::check_credential_name;
-use super::item::Item;
-use super::out::Out;
-use super::reader::Table;
+use super::item::SpannedValue;
+use super::out::TableWriter;
+use super::reader::TableReader;
 use super::warnings::WarningName;
 
 /// One kind of credential that is forwarded without verification.
@@ -25,7 +25,7 @@ pub enum PassRule {
 }
 
 impl PassRule {
-    pub(super) fn read_all(table: &mut Table<'_>, auth: &[CredentialKind]) -> Vec<Self> {
+    pub(super) fn read_all(table: &mut TableReader<'_>, auth: &[CredentialKind]) -> Vec<Self> {
         let Some(item) = table.get("pass") else { return Vec::new() };
         let mut rules: Vec<Self> = Vec::new();
         for one in item.list().unwrap_or_default() {
@@ -47,7 +47,7 @@ impl PassRule {
     }
 
     /// Reads one rule; `None` after a problem was reported.
-    fn read(mut table: Table<'_>, auth: &[CredentialKind]) -> Option<Self> {
+    fn read(mut table: TableReader<'_>, auth: &[CredentialKind]) -> Option<Self> {
         match (table.get("header"), table.get("scheme")) {
             (Some(item), None) => read_header(&item),
             (None, Some(item)) => read_scheme(&item, auth),
@@ -64,14 +64,14 @@ impl PassRule {
 
     pub(super) fn print(&self) -> Toml {
         match self {
-            Self::Header(name) => Out::default().text("header", name.as_str()).table(),
-            Self::Scheme(name) => Out::default().text("scheme", name).table(),
+            Self::Header(name) => TableWriter::default().string("header", name.as_str()).table(),
+            Self::Scheme(name) => TableWriter::default().string("scheme", name).table(),
         }
     }
 }
 
-fn read_header(item: &Item<'_>) -> Option<PassRule> {
-    let name = item.text()?;
+fn read_header(item: &SpannedValue<'_>) -> Option<PassRule> {
+    let name = item.string()?;
     // `Authorization` carries credentials of all schemes. Passing the whole field would include
     // Bearer tokens, which the gateway verifies. The rule would then let requests with an invalid
     // token through, which is a way around authentication.
@@ -91,8 +91,8 @@ fn read_header(item: &Item<'_>) -> Option<PassRule> {
 /// Reads a scheme, which is a token (RFC 9110, section 11.1). A scheme that `auth` contains is
 /// verified by the gateway and cannot be passed. Otherwise a wrong password would be forwarded as
 /// if the upstream had asked for it.
-fn read_scheme(item: &Item<'_>, auth: &[CredentialKind]) -> Option<PassRule> {
-    let name = item.text()?;
+fn read_scheme(item: &SpannedValue<'_>, auth: &[CredentialKind]) -> Option<PassRule> {
+    let name = item.string()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(fits) {
         item.issue("must be the name of a scheme, for example \"Basic\"");

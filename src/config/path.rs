@@ -6,7 +6,7 @@
 //! are shared by the checks in `crossing` and `reach`.
 
 use super::suggest::{did_you_mean, no_such};
-use crate::text::fold_case_if;
+use crate::format::fold_case_if;
 
 /// Checks a path that stands for itself: `/healthz`, a login's prefix.
 pub(super) fn check_exact(path: &str) -> Result<(), String> {
@@ -97,7 +97,7 @@ pub(super) fn is_below(path: &str, above: &str, folded: bool) -> bool {
     }
     let mut path = path.trim_start_matches('=').trim_end_matches('/').split('/');
     let mut above = above.trim_end_matches('/').split('/');
-    above.all(|held| path.next().is_some_and(|said| said == held || held.starts_with('{')))
+    above.all(|segment| path.next().is_some_and(|said| said == segment || segment.starts_with('{')))
 }
 
 /// True if some host is covered by both lists. A wildcard `*.example.com` covers the names below

@@ -4,10 +4,10 @@
 //! request was spelled. Rewriting itself is done in `pipeline`; a rule that could not apply is
 //! refused here.
 
-use super::item::Item;
-use super::out::Out;
+use super::item::SpannedValue;
+use super::out::TableWriter;
 use super::path::{check_exact, is_below};
-use super::reader::Table;
+use super::reader::TableReader;
 
 /// How a route rewrites the path for its upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum PrefixRule {
 }
 
 impl PrefixRule {
-    pub(super) fn read(table: &mut Table<'_>, path: &str) -> Self {
+    pub(super) fn read(table: &mut TableReader<'_>, path: &str) -> Self {
         let (strip, replace) = (table.get("strip_prefix"), table.get("replace_prefix"));
         match (strip, replace) {
             (Some(_), Some(item)) => {
@@ -36,12 +36,12 @@ impl PrefixRule {
         }
     }
 
-    pub(super) fn print(&self, out: Out) -> Out {
+    pub(super) fn print(&self, out: TableWriter) -> TableWriter {
         match self {
             Self::Keep => out,
-            Self::Strip(prefix) => out.text("strip_prefix", prefix),
+            Self::Strip(prefix) => out.string("strip_prefix", prefix),
             Self::Replace { to, .. } => {
-                out.text("replace_prefix", if to.is_empty() { "/" } else { to })
+                out.string("replace_prefix", if to.is_empty() { "/" } else { to })
             }
         }
     }
@@ -50,8 +50,8 @@ impl PrefixRule {
 /// Reads the prefix to remove. It must be a prefix of the route's path: else some requests of the
 /// route would not begin with it. The comparison is one of whole segments: `/api` is no prefix of
 /// `/apidocs`.
-fn read_strip(item: &Item<'_>, path: &str) -> Option<String> {
-    let prefix = item.text()?;
+fn read_strip(item: &SpannedValue<'_>, path: &str) -> Option<String> {
+    let prefix = item.string()?;
     let bare = path.trim_start_matches('=');
     if !prefix.starts_with('/') || prefix.contains(['{', '}']) {
         item.issue("must begin with a slash and be plain");
@@ -62,8 +62,8 @@ fn read_strip(item: &Item<'_>, path: &str) -> Option<String> {
 }
 
 /// Reads the replacement. Only a plain prefix route has a fixed beginning that can be replaced.
-fn read_replace(item: &Item<'_>, path: &str) -> Option<PrefixRule> {
-    let to = item.text()?;
+fn read_replace(item: &SpannedValue<'_>, path: &str) -> Option<PrefixRule> {
+    let to = item.string()?;
     if path.starts_with('=') || path.contains('{') {
         item.issue("is for prefix routes only");
     } else if let Err(remedy) = check_exact(to) {

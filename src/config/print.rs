@@ -9,13 +9,14 @@ use std::path::Path;
 
 use toml::Table;
 
-use super::out::{HIDDEN, Out};
+use super::out::{HIDDEN, TableWriter};
 use super::print_rules::{login, route};
 use super::restore;
 use super::{
-    ApiKey, Audience, Bind, ClientAuth, ClientCertificate, Config, Hsts, Issuer, IssuerKeys,
-    Listener, Log, LogFormat, LogTarget, LoginLimits, Mail, MailTls, Process, ProxyVersion, Rate,
-    Server, ServerAddress, TlsVersion, Token, Upstream, UpstreamCredential,
+    ApiKey, AttemptRate, AudienceRule, BindAddress, CertificateHolder, ClientAuth, Config,
+    HstsPolicy, IssuerKeys, IssuerSettings, ListenerSettings, LogFormat, LogSettings, LogTarget,
+    LoginLimits, MailSettings, MailTls, ProcessSettings, ProxyVersion, ServerAddress,
+    ServerSettings, TlsVersion, TokenSettings, UpstreamCredential, UpstreamSettings,
 };
 use super::{duration, mail, size};
 use crate::clock::day_ended;
@@ -36,8 +37,8 @@ impl Config {
     }
 
     fn sections(&self) -> Table {
-        let rate = |rate: &Rate| {
-            Out::default().int("attempts", rate.attempts).time("per", rate.per).table()
+        let rate = |rate: &AttemptRate| {
+            TableWriter::default().int("attempts", rate.attempts).time("per", rate.per).table()
         };
         let LoginLimits {
             per_account,
@@ -46,31 +47,36 @@ impl Config {
             sessions_per_user,
             new_sessions_per_user,
         } = &self.login_limits;
-        let limits = Out::default()
+        let limits = TableWriter::default()
             .int("sessions_per_user", sessions_per_user.get())
             .sub("new_sessions_per_user", rate(new_sessions_per_user))
             .sub("per_account", rate(per_account))
             .sub("per_address", rate(per_address))
             .sub(
                 "hashing",
-                Out::default()
+                TableWriter::default()
                     .int("parallel", hashing.parallel)
                     .int("queue", hashing.queue)
                     .table(),
             );
         // The sections have the order of the handbook file, `gateway.toml`, so that the two can be
         // compared side by side.
-        let out = Out::default()
+        let out = TableWriter::default()
             .sub("process", process(&self.process))
             .all("listener", self.listeners.iter().map(|listener| self.listener(listener)))
             .sub("admin", self.admin.print())
             .sub(
                 "health",
-                Out::default().text("path", self.health.path.as_deref().unwrap_or("")).table(),
+                TableWriter::default()
+                    .string("path", self.health.path.as_deref().unwrap_or(""))
+                    .table(),
             )
             .sub("log", log(&self.log))
-            .sub("state", Out::default().path("dir", self.relative(&self.state.dir)).table())
-            .sub("store", Out::default().text("kind", "embedded").table())
+            .sub(
+                "state",
+                TableWriter::default().path("dir", self.relative(&self.state.dir)).table(),
+            )
+            .sub("store", TableWriter::default().string("kind", "embedded").table())
             .sub("token", self.token(&self.token))
             .all("users", self.users.iter().map(|source| source.print(self)))
             .all(
@@ -79,7 +85,7 @@ impl Config {
             )
             .sub("api_keys", self.api_keys.print())
             .all("api_key", self.api_keys.keys.iter().map(ApiKey::print))
-            .all("client_certificate", self.certificates.iter().map(ClientCertificate::print))
+            .all("client_certificate", self.certificates.iter().map(CertificateHolder::print))
             .all("dialect", self.dialects.iter().map(|own| own.table.clone()))
             .all("login", self.logins.iter().map(login))
             .sub("login_limits", limits.table());
@@ -109,16 +115,16 @@ impl Config {
         self.files.get(at).map(|path| self.relative(path))
     }
 
-    fn listener(&self, listener: &Listener) -> Table {
+    fn listener(&self, listener: &ListenerSettings) -> Table {
         let nets = |nets: &[ipnet::IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (limits, timeouts) = (&listener.limits, &listener.timeouts);
         let address = match &listener.bind {
-            Bind::Tcp(address) => address.to_string(),
-            Bind::Unix(path) => format!("unix:{}", self.relative(path).display()),
-            Bind::Descriptor(name) => format!("fd:{name}"),
+            BindAddress::Tcp(address) => address.to_string(),
+            BindAddress::Unix(path) => format!("unix:{}", self.relative(path).display()),
+            BindAddress::Descriptor(name) => format!("fd:{name}"),
         };
-        let out = Out::default()
-            .text("address", address)
+        let out = TableWriter::default()
+            .string("address", address)
             .texts("proxy_protocol", nets(&listener.proxy_protocol))
             .texts("trusted_proxies", nets(&listener.trusted_proxies))
             .texts("shared_addresses", nets(&listener.shared_addresses))
@@ -130,22 +136,22 @@ impl Config {
         };
         out.sub(
             "limits",
-            Out::default()
+            TableWriter::default()
                 .int("connections", limits.connections)
                 .int("connections_per_address", limits.connections_per_address)
-                .text("header_bytes", size::render(limits.header_bytes as u64))
+                .string("header_bytes", size::render(limits.header_bytes as u64))
                 .int("header_count", limits.header_count)
-                .text("uri_bytes", size::render(limits.uri_bytes as u64))
+                .string("uri_bytes", size::render(limits.uri_bytes as u64))
                 .int("streams", limits.streams)
                 .table(),
         )
         .sub(
             "timeouts",
-            Out::default()
+            TableWriter::default()
                 .time("handshake", timeouts.handshake)
                 .time("header", timeouts.header)
                 .time("body_idle", timeouts.body_idle)
-                .text("body_rate", size::render(timeouts.body_rate))
+                .string("body_rate", size::render(timeouts.body_rate))
                 .time("body_grace", timeouts.body_grace)
                 .time("keep_alive", timeouts.keep_alive)
                 .table(),
@@ -153,9 +159,9 @@ impl Config {
         .table()
     }
 
-    fn tls(&self, tls: &super::Tls) -> Table {
+    fn tls(&self, tls: &super::ListenerTls) -> Table {
         let certificates = tls.certificates.iter().map(|certificate| {
-            Out::default()
+            TableWriter::default()
                 .path("chain", self.relative(&certificate.chain))
                 .path("key", self.relative(&certificate.key))
                 .table()
@@ -170,39 +176,39 @@ impl Config {
             TlsVersion::Tls13 => "1.3",
         };
         let ca = tls.client_ca.as_deref().map(|path| self.relative(path).display());
-        Out::default()
+        TableWriter::default()
             .all("certificates", certificates)
             .texts("self_signed", tls.self_signed.clone())
-            .maybe_table("hsts", tls.hsts.as_ref().map(Hsts::print))
+            .maybe_table("hsts", tls.hsts.as_ref().map(HstsPolicy::print))
             .maybe("client_ca", ca)
             .maybe("client_auth", auth)
-            .text("min_version", version)
+            .string("min_version", version)
             .table()
     }
 
-    fn token(&self, token: &Token) -> Table {
+    fn token(&self, token: &TokenSettings) -> Table {
         let keys = token.keys.as_deref().map(|path| self.relative(path).display());
-        Out::default()
-            .text("issuer", &token.issuer)
+        TableWriter::default()
+            .string("issuer", &token.issuer)
             .texts("audience", token.audience.clone())
-            .text("algorithm", token.algorithm.as_str())
+            .string("algorithm", token.algorithm.as_str())
             .time("access_ttl", token.access_ttl)
             .time("refresh_ttl", token.refresh_ttl)
             .time("refresh_grace", token.refresh_grace)
             .time("leeway", token.leeway)
             .maybe("keys", keys)
             .time("rotate_every", token.rotate_every)
-            .text("jwks_path", token.jwks_path.as_deref().unwrap_or(""))
+            .string("jwks_path", token.jwks_path.as_deref().unwrap_or(""))
             .int("cache_size", token.cache_size)
             .table()
     }
 
-    fn issuer(&self, number: usize, issuer: &Issuer) -> Table {
+    fn issuer(&self, number: usize, issuer: &IssuerSettings) -> Table {
         let file = |key: &str| {
             let file = self.file(&format!("issuer[{number}].{key}"));
             file.map(|path| path.display().to_string())
         };
-        let out = Out::default().text("name", &issuer.name);
+        let out = TableWriter::default().string("name", &issuer.name);
         if let IssuerKeys::WebitelSessions(sessions) = &issuer.keys {
             return sessions
                 .print(out)
@@ -222,12 +228,12 @@ impl Config {
             IssuerKeys::Url(uri) => ("jwks", Some(uri.to_string())),
             _ => ("jwks", None),
         };
-        let out = out.text("issuer", &issuer.issuer);
+        let out = out.string("issuer", &issuer.issuer);
         let out = match &issuer.audience {
-            Audience::OneOf(audience) => out.texts("audience", audience.clone()),
-            Audience::Any => out.text("audience", "any"),
+            AudienceRule::OneOf(audience) => out.texts("audience", audience.clone()),
+            AudienceRule::Any => out.string("audience", "any"),
         };
-        let claims = |out: Out| {
+        let claims = |out: TableWriter| {
             out.texts("subjects", issuer.subjects.clone())
                 .texts("username_claim", issuer.username_claim.clone())
                 .texts("roles_claim", issuer.roles_claim.clone())
@@ -265,7 +271,7 @@ impl Config {
             .table()
     }
 
-    fn mail(&self, mail: &Mail) -> Table {
+    fn mail(&self, mail: &MailSettings) -> Table {
         let tls = match mail.tls {
             MailTls::Starttls => "starttls",
             MailTls::Tls => "tls",
@@ -274,26 +280,26 @@ impl Config {
         // An IPv6 address needs brackets before a port (RFC 3986, section 3.2.2).
         let host =
             if mail.host.contains(':') { format!("[{}]", mail.host) } else { mail.host.clone() };
-        Out::default()
-            .text("server", format!("{host}:{}", mail.port))
-            .text("tls", tls)
+        TableWriter::default()
+            .string("server", format!("{host}:{}", mail.port))
+            .string("tls", tls)
             .flag("allow_plain", mail.tls == MailTls::None && !mail::is_loopback(&mail.host))
-            .text("from", &mail.from)
+            .string("from", &mail.from)
             .maybe("username", mail.username.as_deref())
             .maybe("password", mail.password.as_ref().map(|_| HIDDEN))
             .maybe("ca", self.file("mail.ca").map(Path::display))
-            .text("subject", &mail.subject)
-            .text("text", &mail.text)
+            .string("subject", &mail.subject)
+            .string("text", &mail.text)
             .time("code_ttl", mail.code_ttl)
             .time("timeout", mail.timeout)
             .int("per_hour", mail.per_hour)
             .table()
     }
 
-    fn upstream(&self, number: usize, upstream: &Upstream) -> Table {
+    fn upstream(&self, number: usize, upstream: &UpstreamSettings) -> Table {
         let timeouts = &upstream.timeouts;
-        let out = Out::default()
-            .text("name", &upstream.name)
+        let out = TableWriter::default()
+            .string("name", &upstream.name)
             .all("servers", upstream.servers.iter().map(|server| self.server(server)));
         let out = upstream
             .care
@@ -307,7 +313,7 @@ impl Config {
             .maybe_table("credential", upstream.credential.as_ref().map(UpstreamCredential::print))
             .sub(
                 "timeouts",
-                Out::default()
+                TableWriter::default()
                     .time("connect", timeouts.connect)
                     .time("first_byte", timeouts.first_byte)
                     .time("idle", timeouts.idle)
@@ -316,12 +322,12 @@ impl Config {
                     .table(),
             );
         let certificate = upstream.tls.certificate.as_ref().map(|(chain, key)| {
-            Out::default()
+            TableWriter::default()
                 .path("chain", self.relative(chain))
                 .path("key", self.relative(key))
                 .table()
         });
-        let tls = Out::default()
+        let tls = TableWriter::default()
             .maybe("ca", self.file(&format!("upstream[{number}].tls.ca")).map(Path::display))
             .maybe("server_name", upstream.tls.server_name.as_deref())
             .all("certificate", None);
@@ -338,20 +344,20 @@ impl Config {
         if tls.is_empty() { out.table() } else { out.sub("tls", tls).table() }
     }
 
-    fn server(&self, server: &Server) -> Table {
+    fn server(&self, server: &ServerSettings) -> Table {
         let url = match &server.address {
             ServerAddress::Unix(path) => format!("unix:{}", self.relative(path).display()),
             _ => server.name.clone(),
         };
-        Out::default()
-            .text("url", url)
+        TableWriter::default()
+            .string("url", url)
             .int("weight", server.weight)
             .flag("backup", server.backup)
             .table()
     }
 }
 
-fn log(log: &Log) -> Table {
+fn log(log: &LogSettings) -> Table {
     let target = |target: &LogTarget| match target {
         LogTarget::Off => "off".to_owned(),
         LogTarget::Stdout => "stdout".to_owned(),
@@ -363,19 +369,19 @@ fn log(log: &Log) -> Table {
         LogFormat::Json => "json",
         LogFormat::Pretty => "pretty",
     };
-    Out::default()
-        .text("access", target(&log.access))
-        .text("audit", target(&log.audit))
+    TableWriter::default()
+        .string("access", target(&log.access))
+        .string("audit", target(&log.audit))
         .flag("health", log.health)
-        .text("format", format)
+        .string("format", format)
         .table()
 }
 
-fn process(process: &Process) -> Table {
-    Out::default()
+fn process(process: &ProcessSettings) -> Table {
+    TableWriter::default()
         .int("workers", process.workers)
-        .int("back_room", process.back_room)
-        .text("body_memory", size::render(process.body_memory as u64))
+        .int("back_room", process.background_threads)
+        .string("body_memory", size::render(process.body_memory as u64))
         .time("drain_delay", process.drain_delay)
         .time("drain_timeout", process.drain_timeout)
         .flag("core_dumps", process.core_dumps)

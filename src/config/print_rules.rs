@@ -5,33 +5,36 @@
 
 use toml::{Table, Value};
 
-use super::out::{HIDDEN, Out};
+use super::out::{HIDDEN, TableWriter};
 use super::route::{AllowPath, IdentityForm};
 use super::{
-    Config, HeaderRules, Login, Maintenance, Mirror, PassRule, RateLimit, Route, RouteCors,
-    duration, size,
+    Config, HeaderRules, LoginSettings, MaintenanceMode, MirrorSettings, PassRule, RateLimit,
+    RouteCors, RouteSettings, duration, size,
 };
-use crate::dialect::{Cors, CorsOrigins};
+use crate::dialect::{CorsOrigins, CorsPolicy};
 
 /// A `[[login]]` as a TOML table.
-pub(super) fn login(login: &Login) -> Table {
+pub(super) fn login(login: &LoginSettings) -> Table {
     let tenants = login.tenants.iter().map(|tenant| {
-        Out::default().text("api_key", &tenant.api_key).text("api_secret", HIDDEN).table()
+        TableWriter::default()
+            .string("api_key", &tenant.api_key)
+            .string("api_secret", HIDDEN)
+            .table()
     });
-    let out = Out::default()
-        .text("name", &login.name)
-        .text("dialect", &login.dialect.name)
-        .text("prefix", &login.prefix)
+    let out = TableWriter::default()
+        .string("name", &login.name)
+        .string("dialect", &login.dialect.name)
+        .string("prefix", &login.prefix)
         .texts("hosts", login.hosts.clone())
         .texts("users", login.users.clone())
-        .text("algorithm", login.algorithm.as_str())
-        .text("issuer", &login.issuer)
+        .string("algorithm", login.algorithm.as_str())
+        .string("issuer", &login.issuer)
         .texts("audience", login.audience.clone())
         .time("access_ttl", login.access_ttl)
         .time("refresh_grace", login.refresh_grace)
         .flag("reveal_unknown_user", login.reveal_unknown_user)
         .flag("totp", login.totp)
-        .text("body_limit", size::render(login.body_limit))
+        .string("body_limit", size::render(login.body_limit))
         .all("tenants", tenants);
     let out = match login.exchange.as_slice() {
         [] => out,
@@ -59,7 +62,7 @@ pub(super) fn login(login: &Login) -> Table {
 }
 
 /// A `[[route]]` as a TOML table. Keys of forwarding are printed only for a route with an upstream.
-pub(super) fn route(route: &Route, config: &Config) -> Table {
+pub(super) fn route(route: &RouteSettings, config: &Config) -> Table {
     let auth = route.auth.iter().map(|kind| kind.name().to_owned());
     let allow_path = route.allow_path.iter().map(|allowed| match allowed {
         AllowPath::Semicolon => "semicolon".to_owned(),
@@ -70,21 +73,21 @@ pub(super) fn route(route: &Route, config: &Config) -> Table {
     });
     let some = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
     let methods: Vec<String> = route.methods.iter().map(ToString::to_string).collect();
-    let require = Out::default()
+    let require = TableWriter::default()
         .texts("roles", route.require.roles.clone())
         .texts("scopes", route.require.scopes.clone())
         .sub("claims", json_table(route.require.claims.iter().map(|(name, value)| (name, value))))
         .table();
-    let out = Out::default()
-        .text("path", &route.path)
+    let out = TableWriter::default()
+        .string("path", &route.path)
         .texts("hosts", route.hosts.clone())
         .maybe_texts("methods", some(&methods))
         .texts("auth", auth.collect())
         .maybe_texts("users", some(&route.users))
         .maybe_texts("issuers", some(&route.issuers))
         .maybe_texts("logins", some(&route.logins))
-        .text("body_limit", size::render(route.body_limit))
-        .text("errors", route.errors.name())
+        .string("body_limit", size::render(route.body_limit))
+        .string("errors", route.errors.name())
         .flag("enforce", route.enforce)
         .flag("query_credentials", route.query_credentials)
         .texts("allow_path", allow_path.collect())
@@ -94,52 +97,52 @@ pub(super) fn route(route: &Route, config: &Config) -> Table {
         Some(_) => forwarding(route, out),
         None => out,
     };
-    let out = out.maybe_table("maintenance", route.maintenance.as_ref().map(Maintenance::print));
+    let out =
+        out.maybe_table("maintenance", route.maintenance.as_ref().map(MaintenanceMode::print));
     let out = match &route.cors {
         RouteCors::None => out,
-        RouteCors::Upstream => out.text("cors", "upstream"),
+        RouteCors::Upstream => out.string("cors", "upstream"),
         RouteCors::Own(cors) => out.sub("cors", cors_table(cors)),
     };
     out.sub("require", require).sub("response_headers", rules(&route.response_headers)).table()
 }
 
 /// Prints the keys that only a route to an upstream may have.
-fn forwarding(route: &Route, out: Out) -> Out {
+fn forwarding(route: &RouteSettings, out: TableWriter) -> TableWriter {
     let (identity, identity_header) = match &route.identity {
         IdentityForm::Headers => ("headers", None),
         IdentityForm::Jwt(name) => ("jwt", Some(name)),
         IdentityForm::None => ("none", None),
     };
     let out = out
-        .text("identity", identity)
+        .string("identity", identity)
         .maybe("identity_header", identity_header)
         .all("pass", route.pass.iter().map(PassRule::print))
         .flag("forward_credential", route.forward_credential)
         .flag("allow_method_override", route.allow_method_override)
         .texts("allow_headers", route.allow_headers.iter().map(|name| name.to_string()).collect())
-        .maybe_table("mirror", route.mirror.as_ref().map(Mirror::print))
+        .maybe_table("mirror", route.mirror.as_ref().map(MirrorSettings::print))
         .texts("compression", route.compression.names())
         .sub("request_headers", rules(&route.request_headers));
     route.prefix.print(route.streams.print(out))
 }
 
 fn rules(rules: &HeaderRules) -> Table {
-    let set = rules
-        .set
-        .iter()
-        .fold(Out::default(), |out, (name, value)| out.text(name.as_str(), value.render()));
+    let set = rules.set.iter().fold(TableWriter::default(), |out, (name, value)| {
+        out.string(name.as_str(), value.render())
+    });
     let remove = rules.remove.iter().map(|name| name.as_str().to_owned()).collect();
-    Out::default().texts("remove", remove).sub("set", set.table()).table()
+    TableWriter::default().texts("remove", remove).sub("set", set.table()).table()
 }
 
 /// CORS rules of a login or a route; the two have the same keys.
-fn cors_table(cors: &Cors) -> Table {
+fn cors_table(cors: &CorsPolicy) -> Table {
     let origins = match &cors.origins {
         CorsOrigins::Any => vec!["*".to_owned()],
         CorsOrigins::Echo => vec!["echo".to_owned()],
         CorsOrigins::List(origins) => origins.clone(),
     };
-    Out::default()
+    TableWriter::default()
         .texts("origins", origins)
         .texts("methods", cors.methods.clone())
         .texts("headers", cors.headers.clone())

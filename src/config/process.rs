@@ -8,17 +8,17 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::reader::Table;
+use super::reader::TableReader;
 
 /// Threads, memory for bodies, and the drain at the end. The drain has two parts: first the load
 /// balancer is told, then open requests are given time. Then the process ends, whatever is still
 /// open.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Process {
+pub struct ProcessSettings {
     /// Number of worker threads; the default is one a core.
     pub workers: usize,
     /// Number of threads of the background runtime, which does everything that may take long.
-    pub back_room: usize,
+    pub background_threads: usize,
     /// Upper bound on the bytes of request bodies that are in memory at the same time. One client
     /// may use an eighth of it, so that one client alone cannot use it up. It is shared by all
     /// listeners.
@@ -52,14 +52,14 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
 const MOST_THREADS: u64 = 1024;
 
-impl Process {
-    pub(super) fn read(mut table: Table<'_>) -> Self {
+impl ProcessSettings {
+    pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let memory = LEAST_BODY_MEMORY..=MOST_BODY_MEMORY;
         let memory = table.size_or("body_memory", BODY_MEMORY, memory);
         let drain = Duration::ZERO..=LONGEST_DRAIN;
         Self {
             workers: table.count_or("workers", cores(), 1..=MOST_THREADS),
-            back_room: table.count_or("back_room", BACK_ROOM, 1..=MOST_THREADS),
+            background_threads: table.count_or("back_room", BACK_ROOM, 1..=MOST_THREADS),
             body_memory: usize::try_from(memory).unwrap_or(usize::MAX),
             drain_delay: table.duration_or("drain_delay", DRAIN_DELAY, drain.clone()),
             drain_timeout: table.duration_or("drain_timeout", DRAIN_TIMEOUT, drain),

@@ -3,7 +3,7 @@
 //! The header is written once, at the beginning of a connection, so each client needs connections
 //! of its own. HTTP/2 shares connections among clients, and the combination is refused here.
 
-use super::reader::Table;
+use super::reader::TableReader;
 
 /// A version of the PROXY protocol header: version 1 is a line of text, version 2 is binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum ProxyVersion {
 }
 
 impl ProxyVersion {
-    pub(super) fn read(table: &mut Table<'_>, http2: bool) -> Option<Self> {
+    pub(super) fn read(table: &mut TableReader<'_>, http2: bool) -> Option<Self> {
         let item = table.get("proxy_protocol")?;
         if http2 {
             item.issue("gives each client connections of its own: http2 would share them");

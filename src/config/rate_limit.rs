@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use toml::Table as Printed;
 
-use super::out::Out;
-use super::reader::Table;
+use super::out::TableWriter;
+use super::reader::TableReader;
 use super::warnings::WarningName;
 
 /// A limit: so many requests in so much time (a token bucket).
@@ -37,7 +37,7 @@ pub enum LimitBy {
 
 /// The settings of `[throttle]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Throttle {
+pub struct ThrottleSettings {
     /// Upper bound on callers that one rule counts at the same time.
     pub keys: usize,
 }
@@ -53,7 +53,7 @@ impl RateLimit {
     /// Reads one table, or a list of them. `open`: the route needs no credential, so no caller is
     /// known. A rule that occurs twice is reported, because it has no effect. Faulty rules are left
     /// out.
-    pub(super) fn read_all(table: &mut Table<'_>, open: bool) -> Vec<Self> {
+    pub(super) fn read_all(table: &mut TableReader<'_>, open: bool) -> Vec<Self> {
         let Some(item) = table.get("rate_limit") else { return Vec::new() };
         if item.is_table() {
             return item.table().map(|table| Self::read(table, open)).into_iter().collect();
@@ -69,7 +69,7 @@ impl RateLimit {
         rules
     }
 
-    fn read(mut table: Table<'_>, open: bool) -> Self {
+    fn read(mut table: TableReader<'_>, open: bool) -> Self {
         let requests = table.required("requests", "how many requests, for example 100");
         let requests = requests.and_then(|item| item.number(1..=MOST)).unwrap_or(1);
         let per = table.required("per", "in which time, for example \"1s\"");
@@ -95,11 +95,11 @@ impl RateLimit {
     }
 
     pub(super) fn print(&self) -> Printed {
-        Out::default()
+        TableWriter::default()
             .int("requests", self.requests)
             .time("per", self.per)
             .int("burst", self.burst)
-            .text("by", self.by.name())
+            .string("by", self.by.name())
             .table()
     }
 }
@@ -118,12 +118,12 @@ impl LimitBy {
     }
 }
 
-impl Throttle {
-    pub(super) fn read(mut table: Table<'_>) -> Self {
+impl ThrottleSettings {
+    pub(super) fn read(mut table: TableReader<'_>) -> Self {
         Self { keys: table.count_or("keys", KEYS, 1000..=100_000_000) }
     }
 
     pub(super) fn print(&self) -> Printed {
-        Out::default().int("keys", self.keys).table()
+        TableWriter::default().int("keys", self.keys).table()
     }
 }

@@ -6,20 +6,23 @@
 
 use http::Method;
 
-use super::crossing::endpoints;
+use super::cross_checks::endpoints;
 use super::path::{hosts_meet, is_below, shape};
-use super::reader::Reading;
-use super::suggest::Place;
+use super::reader::Document;
+use super::suggest::Location;
 use super::warnings::WarningName;
-use super::{ClientAuth, Config, CredentialKind, Draft, Listener, Login, Route, RouteAction};
+use super::{
+    ClientAuth, Config, ConfigDraft, CredentialKind, ListenerSettings, LoginSettings, RouteAction,
+    RouteSettings,
+};
 
 /// Adds the warnings of this file. Called after all sections were read, in the order of the file.
-pub(super) fn warn(reading: &Reading<'_>, draft: &Draft) {
+pub(super) fn warn(reading: &Document<'_>, draft: &ConfigDraft) {
     let config = &draft.config;
     if config.routes.is_empty() && !draft.are_routes_misspelt {
         let remedy = "is missing: nothing is forwarded, every path but the logins' is 404; add \
                       [[route]]";
-        Place::default().at("route").warn(
+        Location::default().at("route").warn(
             reading,
             WarningName::NoRoute,
             String::new(),
@@ -43,7 +46,7 @@ pub(super) fn warn(reading: &Reading<'_>, draft: &Draft) {
     }
 }
 
-fn uses(route: &Route, upstream: &str) -> bool {
+fn uses(route: &RouteSettings, upstream: &str) -> bool {
     route.upstream() == Some(upstream)
         || route.mirror.as_ref().is_some_and(|mirror| mirror.upstream == upstream)
 }
@@ -51,11 +54,11 @@ fn uses(route: &Route, upstream: &str) -> bool {
 /// Warns if a login's endpoint hides an exact route of the same path. Logins are matched before
 /// routes, so the route never sees those requests. Methods that the login does not answer may still
 /// reach the route, and are named in the warning.
-fn warn_taken(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+fn warn_taken(reading: &Document<'_>, config: &Config, route: &RouteSettings, at: &Location) {
     // Only exact routes are compared. A prefix route usually has other paths below it that are
     // still reached. A warning about each of those would be wrong more often than right.
     let Some(exact) = route.path.strip_prefix('=') else { return };
-    let meets = |login: &&Login| hosts_meet(&login.hosts, &route.hosts);
+    let meets = |login: &&LoginSettings| hosts_meet(&login.hosts, &route.hosts);
     for login in config.logins.iter().filter(meets) {
         let taken: Vec<&Method> = taken(login, exact)
             .filter(|method| route.methods.is_empty() || route.methods.contains(method))
@@ -80,7 +83,7 @@ fn warn_taken(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place)
 /// The methods with which a login answers on a path whatever the request contains. Endpoints that
 /// let requests fall through to a route are not included. Those that do depend on the request, for
 /// example on whether it has a credential.
-fn taken<'l>(login: &'l Login, wanted: &str) -> impl Iterator<Item = &'l Method> {
+fn taken<'l>(login: &'l LoginSettings, wanted: &str) -> impl Iterator<Item = &'l Method> {
     let own = login.dialect.endpoints.iter().zip(endpoints(login));
     own.filter(move |(endpoint, (_, path))| path == wanted && !endpoint.falls_through())
         .map(|(_, (method, _))| method)
@@ -88,9 +91,9 @@ fn taken<'l>(login: &'l Login, wanted: &str) -> impl Iterator<Item = &'l Method>
 
 /// Warns if a route accepts a kind of credential that no client can present under this
 /// configuration. Requests to it would be refused until somebody adds a key, a certificate or a CA.
-fn warn_nobody(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+fn warn_nobody(reading: &Document<'_>, config: &Config, route: &RouteSettings, at: &Location) {
     let takes = |kind| route.auth.contains(&kind);
-    let asks = |listener: &Listener| {
+    let asks = |listener: &ListenerSettings| {
         listener.tls.as_ref().is_some_and(|tls| tls.client_auth != ClientAuth::None)
     };
     let nobody = [
@@ -120,17 +123,17 @@ fn warn_nobody(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place
 /// Warns if a redirect leads to a path that the same route answers, so that a client would be sent
 /// round without end. Another route or a login may match that path more closely; then there is no
 /// circle.
-fn warn_circle(reading: &Reading<'_>, config: &Config, route: &Route, at: &Place) {
+fn warn_circle(reading: &Document<'_>, config: &Config, route: &RouteSettings, at: &Location) {
     let RouteAction::Redirect(redirect) = &route.action else { return };
     let to = redirect.to.split(['?', '#']).next().unwrap_or_default();
     // With `keep_path` the rest of the path is appended to the target, so an exact route does not
     // match the target itself. A prefix route matches everything below it, so it matches the result
     // as well.
-    let takes = |one: &Route| match one.path.strip_prefix('=') {
+    let takes = |one: &RouteSettings| match one.path.strip_prefix('=') {
         Some(exact) => !redirect.keep_path && exact == to,
         None => is_below(to, &one.path, one.case_insensitive),
     };
-    let is_nearer = |other: &Route| {
+    let is_nearer = |other: &RouteSettings| {
         let is_longer = shape(&other.path, false).len() > shape(&route.path, false).len();
         takes(other)
             && (is_longer || other.path.starts_with('='))

@@ -1,9 +1,10 @@
 //! Walks a parsed TOML document and records every problem in it.
 //!
-//! A `Table` hands out `Item`s by key and reports, when it is dropped, the keys that no reader
-//! asked for. An `Item` converts itself into a typed value or reports why it cannot. After a
-//! problem a reader goes on with a stand-in, so that one reading finds all problems. Invariant: a
-//! configuration with an error is never handed out, so no stand-in is ever used at run time.
+//! A `TableReader` hands out `SpannedValue`s by key and reports, when it is dropped, the keys that
+//! no reader asked for. A `SpannedValue` converts itself into a typed value or reports why it
+//! cannot. After a problem a reader goes on with a stand-in, so that one reading finds all
+//! problems. Invariant: a configuration with an error is never handed out, so no stand-in is ever
+//! used at run time.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,13 +15,13 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::issues::{Issue, KeyPath, Position, Severity};
-use super::item::Item;
+use super::issues::{FilePosition, Issue, IssueSeverity, KeyPath};
+use super::item::SpannedValue;
 use super::suggest::did_you_mean;
-use super::warnings::Acceptance;
+use super::warnings::AcceptedWarning;
 
 /// The state that all readers of one file share.
-pub(super) struct Reading<'a> {
+pub(super) struct Document<'a> {
     text: &'a str,
     folder: &'a Path,
     environment: &'a dyn Fn(&str) -> Option<String>,
@@ -31,19 +32,19 @@ pub(super) struct Reading<'a> {
     files: RefCell<BTreeMap<String, PathBuf>>,
     /// The place of every secret, by key path.
     secrets: RefCell<BTreeMap<String, SecretPlace>>,
-    accepted: RefCell<Vec<Acceptance>>,
+    accepted: RefCell<Vec<AcceptedWarning>>,
     /// The position of every key that was asked for and is in the file.
-    places: RefCell<BTreeMap<String, Position>>,
+    places: RefCell<BTreeMap<String, FilePosition>>,
 }
 
 /// Everything that was recorded while reading, beside the configuration itself.
-pub(super) struct Findings {
+pub(super) struct DocumentFindings {
     pub(super) issues: Vec<Issue>,
     pub(super) known: BTreeSet<String>,
     pub(super) files: BTreeMap<String, PathBuf>,
     pub(super) secrets: BTreeMap<String, SecretPlace>,
-    pub(super) accepted: Vec<Acceptance>,
-    pub(super) places: BTreeMap<String, Position>,
+    pub(super) accepted: Vec<AcceptedWarning>,
+    pub(super) places: BTreeMap<String, FilePosition>,
 }
 
 /// The place where a secret is kept, as the configuration names it.
@@ -55,7 +56,7 @@ pub enum SecretPlace {
     File(String),
 }
 
-impl<'a> Reading<'a> {
+impl<'a> Document<'a> {
     pub(super) fn new(
         text: &'a str,
         folder: &'a Path,
@@ -75,12 +76,12 @@ impl<'a> Reading<'a> {
     }
 
     /// The line and column at which a span begins.
-    pub(super) fn position(&self, span: &Range<usize>) -> Position {
+    pub(super) fn position(&self, span: &Range<usize>) -> FilePosition {
         let before = self.text.get(..span.start).unwrap_or_default();
         // Columns count characters and not bytes: editors jump by characters.
         let last = before.rsplit('\n').next().unwrap_or_default();
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        Position { line, column: last.chars().count() + 1 }
+        FilePosition { line, column: last.chars().count() + 1 }
     }
 
     pub(super) fn add(&self, issue: Issue) {
@@ -94,7 +95,7 @@ impl<'a> Reading<'a> {
             path: KeyPath::default().below(path),
             value: String::new(),
             remedy: remedy.into(),
-            severity: Severity::Error,
+            severity: IssueSeverity::Error,
         });
     }
 
@@ -116,12 +117,12 @@ impl<'a> Reading<'a> {
         self.secrets.borrow_mut().insert(at.as_str().to_owned(), place);
     }
 
-    pub(super) fn note_place(&self, at: &KeyPath, position: Position) {
+    pub(super) fn note_place(&self, at: &KeyPath, position: FilePosition) {
         self.places.borrow_mut().insert(at.as_str().to_owned(), position);
     }
 
     /// The position of a key that a reader has asked for; `None` if it is not in the file.
-    pub(super) fn place(&self, at: &KeyPath) -> Option<Position> {
+    pub(super) fn place(&self, at: &KeyPath) -> Option<FilePosition> {
         self.places.borrow().get(at.as_str()).copied()
     }
 
@@ -141,8 +142,8 @@ impl<'a> Reading<'a> {
         self.known.borrow_mut().insert(shape);
     }
 
-    pub(super) fn into_findings(self) -> Findings {
-        Findings {
+    pub(super) fn into_findings(self) -> DocumentFindings {
+        DocumentFindings {
             issues: self.issues.into_inner(),
             known: self.known.into_inner(),
             files: self.files.into_inner(),
@@ -156,13 +157,13 @@ impl<'a> Reading<'a> {
 /// A table of the document. A table that is not in the document is represented by an empty one, so
 /// that a reader need not distinguish the two. Its keys all have their defaults, and nothing in it
 /// is unknown.
-pub(super) struct Table<'a> {
-    reading: &'a Reading<'a>,
+pub(super) struct TableReader<'a> {
+    reading: &'a Document<'a>,
     at: KeyPath,
-    position: Option<Position>,
+    position: Option<FilePosition>,
     entries: Option<&'a DeTable<'a>>,
     /// Keys that the reader asked for: all others are unknown.
-    asked: Vec<&'static str>,
+    read_keys: Vec<&'static str>,
     /// Unknown keys that were reported already, so that they are not reported twice.
     reported: Vec<&'static str>,
     /// Required keys that are not there, with the remedy. They are reported when the table is
@@ -174,27 +175,27 @@ pub(super) struct Table<'a> {
     is_misspelt: bool,
 }
 
-impl<'a> Table<'a> {
-    pub(super) fn root(reading: &'a Reading<'a>, entries: &'a DeTable<'a>) -> Self {
+impl<'a> TableReader<'a> {
+    pub(super) fn root(reading: &'a Document<'a>, entries: &'a DeTable<'a>) -> Self {
         Self::new(reading, KeyPath::default(), None, Some(entries))
     }
 
     fn new(
-        reading: &'a Reading<'a>,
+        reading: &'a Document<'a>,
         at: KeyPath,
-        position: Option<Position>,
+        position: Option<FilePosition>,
         entries: Option<&'a DeTable<'a>>,
     ) -> Self {
-        let (asked, reported, missing) = Default::default();
-        Self { reading, at, position, entries, asked, reported, missing, is_misspelt: false }
+        let (read_keys, reported, missing) = Default::default();
+        Self { reading, at, position, entries, read_keys, reported, missing, is_misspelt: false }
     }
 
-    pub(super) fn of(item: &Item<'a>, entries: &'a DeTable<'a>) -> Self {
+    pub(super) fn of(item: &SpannedValue<'a>, entries: &'a DeTable<'a>) -> Self {
         let position = Some(item.position());
         Self::new(item.reading(), item.at().clone(), position, Some(entries))
     }
 
-    pub(super) fn reading(&self) -> &'a Reading<'a> {
+    pub(super) fn reading(&self) -> &'a Document<'a> {
         self.reading
     }
 
@@ -202,27 +203,27 @@ impl<'a> Table<'a> {
         &self.at
     }
 
-    pub(super) fn position(&self) -> Option<Position> {
+    pub(super) fn position(&self) -> Option<FilePosition> {
         self.position
     }
 
     /// Reports an error at the table, or at a key of the table that is not there.
     pub(super) fn issue(&self, path: &str, remedy: impl Into<String>) {
-        self.add(Severity::Error, path, remedy.into());
+        self.add(IssueSeverity::Error, path, remedy.into());
     }
 
-    fn add(&self, severity: Severity, path: &str, remedy: String) {
+    fn add(&self, severity: IssueSeverity, path: &str, remedy: String) {
         let (path, value) = (self.at.below(path), String::new());
         self.reading.add(Issue { position: self.position, path, value, remedy, severity });
     }
 
     /// The value of a key, if the file has it. The key counts as known from now on.
-    pub(super) fn get(&mut self, key: &'static str) -> Option<Item<'a>> {
+    pub(super) fn get(&mut self, key: &'static str) -> Option<SpannedValue<'a>> {
         let at = self.at.key(key);
         self.reading.note_key(&at);
-        self.asked.push(key);
+        self.read_keys.push(key);
         let value = self.entries?.get(key)?;
-        let item = Item::new(self.reading, at, value);
+        let item = SpannedValue::new(self.reading, at, value);
         self.reading.note_place(item.at(), item.position());
         Some(item)
     }
@@ -233,7 +234,7 @@ impl<'a> Table<'a> {
     }
 
     /// The value of a required key. If it is not there, that is reported when the table is dropped.
-    pub(super) fn required(&mut self, key: &'static str, remedy: &str) -> Option<Item<'a>> {
+    pub(super) fn required(&mut self, key: &'static str, remedy: &str) -> Option<SpannedValue<'a>> {
         let item = self.get(key);
         if item.is_none() {
             self.missing.push((key, format!("is missing: {remedy}")));
@@ -256,7 +257,7 @@ impl<'a> Table<'a> {
     pub(super) fn unavailable(&mut self, key: &'static str, instead: &str) {
         let Some(value) = self.entries.and_then(|entries| entries.get(key)) else { return };
         self.reported.push(key);
-        let item = Item::new(self.reading, self.at.key(key), value);
+        let item = SpannedValue::new(self.reading, self.at.key(key), value);
         let remedy = format!("is not available in this version: {instead}");
         // A text may hold a password, so it is hidden. The contents of a table are never shown
         // anyway.
@@ -334,26 +335,26 @@ impl<'a> Table<'a> {
     }
 
     /// The elements of a list; empty if the file has no such key.
-    pub(super) fn list(&mut self, key: &'static str) -> Vec<Item<'a>> {
+    pub(super) fn list(&mut self, key: &'static str) -> Vec<SpannedValue<'a>> {
         self.get(key).and_then(|item| item.list()).unwrap_or_default()
     }
 
     /// A list of non-empty words. Elements that are no word are reported and left out.
-    pub(super) fn words(&mut self, key: &'static str) -> Option<Vec<String>> {
+    pub(super) fn plain_names(&mut self, key: &'static str) -> Option<Vec<String>> {
         let list = self.get(key)?.list()?;
-        Some(list.iter().filter_map(Item::word).collect())
+        Some(list.iter().filter_map(SpannedValue::plain_name).collect())
     }
 
     /// All entries in the order of the file, for tables whose keys are chosen by the operator.
     /// Taking them out of the table keeps them from being reported as unknown. They therefore are
     /// not checked against any list of names.
-    pub(super) fn entries(&mut self) -> Vec<(String, Item<'a>)> {
+    pub(super) fn entries(&mut self) -> Vec<(String, SpannedValue<'a>)> {
         let Some(entries) = self.entries.take() else { return Vec::new() };
         let mut found: Vec<_> = entries.iter().collect();
         found.sort_by_key(|(key, _)| key.span().start);
         let item = |(key, value): (&Spanned<_>, &'a Spanned<DeValue<'a>>)| {
             let name: &std::borrow::Cow<'_, str> = key.get_ref();
-            (name.to_string(), Item::new(self.reading, self.at.key(name), value))
+            (name.to_string(), SpannedValue::new(self.reading, self.at.key(name), value))
         };
         found.into_iter().map(item).collect()
     }
@@ -364,26 +365,26 @@ const ACCEPT: &str = "accept";
 
 /// Reports unknown keys when a table has been read. Doing it on drop means that no reader can
 /// forget it. It also means that a table must be dropped before the findings are looked at.
-impl Drop for Table<'_> {
+impl Drop for TableReader<'_> {
     fn drop(&mut self) {
-        let mut asked = self.asked.clone();
-        asked.sort_unstable();
-        asked.dedup();
+        let mut read_keys = self.read_keys.clone();
+        read_keys.sort_unstable();
+        read_keys.dedup();
         for (key, value) in self.entries.into_iter().flatten() {
             let name = key.get_ref();
-            let mut done = self.asked.iter().chain(&self.reported);
+            let mut done = self.read_keys.iter().chain(&self.reported);
             if done.any(|done| *done == name.as_ref()) {
                 continue;
             }
             let path = self.at.key(name);
             // `accept` is read here and not by the readers, so that it works in every table alike.
             if name == ACCEPT {
-                let item = Item::new(self.reading, path, value);
-                let read = Acceptance::read(&item, &self.at);
+                let item = SpannedValue::new(self.reading, path, value);
+                let read = AcceptedWarning::read(&item, &self.at);
                 self.reading.accepted.borrow_mut().extend(read);
                 continue;
             }
-            let candidates = asked.iter().copied().chain([ACCEPT]);
+            let candidates = read_keys.iter().copied().chain([ACCEPT]);
             let remedy = match did_you_mean(name, candidates) {
                 Some(meant) => {
                     // The misspelt key explains the missing one. Reporting both would make one
@@ -391,7 +392,7 @@ impl Drop for Table<'_> {
                     self.missing.retain(|(missing, _)| *missing != meant);
                     format!("no such key; did you mean `{meant}`?")
                 }
-                None => format!("no such key; there are {}", asked.join(", ")),
+                None => format!("no such key; there are {}", read_keys.join(", ")),
             };
             // The value stays hidden, because a misspelt key may hold a password.
             self.reading.add(Issue {
@@ -399,7 +400,7 @@ impl Drop for Table<'_> {
                 path,
                 value: String::new(),
                 remedy,
-                severity: Severity::Error,
+                severity: IssueSeverity::Error,
             });
         }
         for (key, remedy) in std::mem::take(&mut self.missing) {

@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::issues::{Issue, Issues, Position, Severity};
+use super::issues::{FilePosition, Issue, IssueSeverity, Issues};
 
 /// The form in which issues are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub fn report_json(files: &[Issues]) -> Value {
 fn gnu(file: &str, issue: &Issue) -> String {
     let at = issue.position.map(|at| format!("{}:{}:", at.line, at.column)).unwrap_or_default();
     let kind = match issue.severity {
-        Severity::Error => "error",
-        Severity::Warning(_) => "warning",
+        IssueSeverity::Error => "error",
+        IssueSeverity::Warning(_) => "warning",
     };
     let mut text = format!("{file}:{at} {kind}: ");
     // The empty parts are left out: an issue about the whole file has neither key nor value.
@@ -72,8 +72,8 @@ fn gnu(file: &str, issue: &Issue) -> String {
 
 fn object(file: &str, issue: &Issue) -> Value {
     let (severity, name) = match issue.severity {
-        Severity::Error => ("error", None),
-        Severity::Warning(name) => ("warning", Some(name.as_str())),
+        IssueSeverity::Error => ("error", None),
+        IssueSeverity::Warning(name) => ("warning", Some(name.as_str())),
     };
     json!({
         "file": file,
@@ -103,7 +103,7 @@ fn flat(text: &str) -> String {
 impl fmt::Display for Issues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (errors, warnings): (Vec<&Issue>, Vec<&Issue>) =
-            self.iter().partition(|issue| issue.severity == Severity::Error);
+            self.iter().partition(|issue| issue.severity == IssueSeverity::Error);
         if errors.is_empty() {
             return write_part(f, self.file(), &warnings, ["warning", "warnings"]);
         }
@@ -142,11 +142,11 @@ const WIDEST: usize = 44;
 
 fn write_table(f: &mut fmt::Formatter<'_>, issues: &[&Issue]) -> fmt::Result {
     let line = |issue: &Issue| {
-        issue.position.map(|Position { line, .. }| format!("line {line}")).unwrap_or_default()
+        issue.position.map(|FilePosition { line, .. }| format!("line {line}")).unwrap_or_default()
     };
-    let lines = Column::of(issues.iter().map(|issue| line(issue).len()));
-    let paths = Column::of(issues.iter().map(|issue| issue.path.as_str().chars().count()));
-    let values = Column::of(issues.iter().map(|issue| issue.value.chars().count()));
+    let lines = ColumnWidth::of(issues.iter().map(|issue| line(issue).len()));
+    let paths = ColumnWidth::of(issues.iter().map(|issue| issue.path.as_str().chars().count()));
+    let values = ColumnWidth::of(issues.iter().map(|issue| issue.value.chars().count()));
     for issue in issues {
         // A syntax error has no key. Its message is a drawing of several lines and is printed as it
         // is.
@@ -163,9 +163,9 @@ fn write_table(f: &mut fmt::Formatter<'_>, issues: &[&Issue]) -> fmt::Result {
 }
 
 /// The width of a column; `None` if every cell of it is empty, so that the column is left out.
-struct Column(Option<usize>);
+struct ColumnWidth(Option<usize>);
 
-impl Column {
+impl ColumnWidth {
     fn of(widths: impl Iterator<Item = usize> + Clone) -> Self {
         let widest = widths.clone().filter(|width| *width <= WIDEST).max().unwrap_or(0);
         Self(widths.max().filter(|most| *most > 0).map(|_| widest))

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::issues::KeyPath;
-use super::out::{HIDDEN, Out};
+use super::out::{HIDDEN, TableWriter};
 use super::reader::SecretPlace;
-use super::warnings::Acceptance;
+use super::warnings::AcceptedWarning;
 
 /// Replaces each `***` by the place that the secret comes from. A `***` without a known place stays
 /// as it is; it is then refused when the output is read again, which is better than a wrong value.
@@ -25,8 +25,8 @@ pub(super) fn secrets(table: &mut Table, places: &BTreeMap<String, SecretPlace>)
             return;
         }
         let place = match places.get(at.as_str()) {
-            Some(SecretPlace::Env(name)) => Out::default().text("env", name),
-            Some(SecretPlace::File(path)) => Out::default().text("file", path),
+            Some(SecretPlace::Env(name)) => TableWriter::default().string("env", name),
+            Some(SecretPlace::File(path)) => TableWriter::default().string("file", path),
             None => return,
         };
         *value = Value::Table(place.table());
@@ -34,9 +34,9 @@ pub(super) fn secrets(table: &mut Table, places: &BTreeMap<String, SecretPlace>)
 }
 
 /// Inserts each `accept` into the table that it was written in.
-pub(super) fn acceptances(table: &mut Table, accepted: &[Acceptance]) {
+pub(super) fn acceptances(table: &mut Table, accepted: &[AcceptedWarning]) {
     let mut lists: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for Acceptance { at, name, .. } in accepted {
+    for AcceptedWarning { at, name, .. } in accepted {
         lists.entry(at.as_str()).or_default().push(name.as_str());
     }
     let list = |names: &[&str]| Value::from(names.to_vec());

@@ -9,25 +9,25 @@ use std::sync::Arc;
 use http::Method;
 use http::header::{AUTHORIZATION, HeaderName};
 
-use super::foreign::read_allowed;
+use super::foreign_fields::read_allowed;
 use super::headers::is_framing;
-use super::item::Item;
-use super::known::Known;
+use super::item::SpannedValue;
 use super::login::read_hosts;
 use super::path::{check_route, hosts_meet, is_below, method, unknown_method};
-use super::reader::Table;
-use super::token::Token;
+use super::reader::TableReader;
+use super::references::References;
+use super::token::TokenSettings;
 use super::warnings::WarningName;
 use super::{
-    Compression, CredentialKind, HeaderRules, Maintenance, Mirror, PassRule, PrefixRule, RateLimit,
-    RouteAction, RouteStreams, auth, cors,
+    CompressionSettings, CredentialKind, HeaderRules, MaintenanceMode, MirrorSettings, PassRule,
+    PrefixRule, RateLimit, RouteAction, RouteStreams, auth, cors,
 };
-use crate::dialect::{Cors, ErrorForm};
+use crate::dialect::{CorsPolicy, ErrorFormat};
 use crate::identity::SELF_ISSUER;
 
 /// One route. Every setting has its final value here: defaults were filled in and names resolved.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub struct RouteSettings {
     /// The name in logs and metrics. The default is made of hosts, methods and path.
     pub name: String,
     /// The path as written: `/prefix`, `=/exact`, or a pattern with `{segments}`.
@@ -47,10 +47,10 @@ pub struct Route {
     pub issuers: Vec<String>,
     /// Names of the logins whose tokens are accepted; empty: all.
     pub logins: Vec<String>,
-    pub require: Require,
+    pub require: RequireRule,
     /// How the path is rewritten before it is forwarded.
     pub prefix: PrefixRule,
-    pub maintenance: Option<Maintenance>,
+    pub maintenance: Option<MaintenanceMode>,
     pub identity: IdentityForm,
     pub forward_credential: bool,
     pub request_headers: HeaderRules,
@@ -58,7 +58,7 @@ pub struct Route {
     pub body_limit: u64,
     pub streams: RouteStreams,
     /// The form of error answers.
-    pub errors: Arc<ErrorForm>,
+    pub errors: Arc<ErrorFormat>,
     /// False: a refusal is only logged, and the request is forwarded all the same (a trial run).
     pub enforce: bool,
     pub cors: RouteCors,
@@ -72,13 +72,13 @@ pub struct Route {
     /// Fields of other gateways that clients may send.
     pub allow_headers: Vec<HeaderName>,
     pub rate_limit: Vec<RateLimit>,
-    pub mirror: Option<Mirror>,
-    pub compression: Compression,
+    pub mirror: Option<MirrorSettings>,
+    pub compression: CompressionSettings,
 }
 
 /// Conditions on an identity. All parts must be fulfilled; an empty part demands nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Require {
+pub struct RequireRule {
     /// The identity must have one of these.
     pub roles: Vec<String>,
     /// The identity must have all of these.
@@ -107,7 +107,7 @@ pub enum RouteCors {
     /// Preflights are forwarded to the upstream, without credential or identity.
     Upstream,
     /// The gateway answers preflights, and replaces the upstream's CORS fields.
-    Own(Arc<Cors>),
+    Own(Arc<CorsPolicy>),
 }
 
 /// Spellings of a path that are refused, unless a route allows them. Servers disagree about their
@@ -130,8 +130,8 @@ const LARGEST_BODY: u64 = 1 << 40;
 /// The name of the error form of RFC 9457, which belongs to no dialect.
 pub(super) const PROBLEM: &str = "problem";
 
-impl Route {
-    pub(super) fn read(mut table: Table<'_>, known: &mut Known) -> Self {
+impl RouteSettings {
+    pub(super) fn read(mut table: TableReader<'_>, known: &mut References) -> Self {
         let name = known.routes.read(&mut table, Some(""));
         let path_item = table.required("path", "for example \"/api/\"");
         let path = path_item.as_ref().and_then(read_path).unwrap_or_default();
@@ -141,7 +141,7 @@ impl Route {
         let auth = auth::read(&mut table);
         let users = auth::read_users(&mut table, &auth, known);
         let (issuers, logins) = (read_issuers(&mut table, known), read_logins(&mut table, known));
-        let require = Require::read(table.table("require"));
+        let require = RequireRule::read(table.table("require"));
         // A route without `auth` is open. Conditions that presume a caller would never be evaluated
         // there. They are therefore reported by `check_auth`.
         let open = auth.is_empty();
@@ -155,8 +155,8 @@ impl Route {
         Self {
             name: if name.is_empty() { default_name(&hosts, &methods, &path) } else { name },
             rate_limit: RateLimit::read_all(&mut table, open),
-            mirror: Mirror::read(&mut table, action.upstream().unwrap_or_default(), known),
-            compression: Compression::read(&mut table),
+            mirror: MirrorSettings::read(&mut table, action.upstream().unwrap_or_default(), known),
+            compression: CompressionSettings::read(&mut table),
             action,
             pass: PassRule::read_all(&mut table, &auth),
             auth,
@@ -165,7 +165,7 @@ impl Route {
             logins,
             require,
             prefix: PrefixRule::read(&mut table, &path),
-            maintenance: Maintenance::read(&mut table),
+            maintenance: MaintenanceMode::read(&mut table),
             identity: read_identity(&mut table, &known.token),
             forward_credential: table.bool_or("forward_credential", false),
             request_headers: HeaderRules::read_request(table.table("request_headers")),
@@ -213,8 +213,8 @@ impl Route {
     }
 }
 
-fn read_path(item: &Item<'_>) -> Option<String> {
-    let path = item.text()?;
+fn read_path(item: &SpannedValue<'_>) -> Option<String> {
+    let path = item.string()?;
     if let Err(remedy) = check_route(path) {
         item.issue(remedy);
     }
@@ -230,7 +230,7 @@ fn default_name(hosts: &[String], methods: &[Method], path: &str) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
+fn read_methods(table: &mut TableReader<'_>) -> Vec<Method> {
     let Some(item) = table.get("methods") else { return Vec::new() };
     let Some(list) = item.list() else { return Vec::new() };
     if list.is_empty() {
@@ -238,7 +238,7 @@ fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
     }
     let mut methods: Vec<Method> = Vec::with_capacity(list.len());
     for item in &list {
-        match item.text().map(method) {
+        match item.string().map(method) {
             Some(Ok(method)) if methods.contains(&method) => item.issue("stands here twice"),
             // An unknown method may be a private one of the API, so it is only warned of.
             Some(Ok(method)) => {
@@ -258,13 +258,13 @@ fn read_methods(table: &mut Table<'_>) -> Vec<Method> {
 /// credential. An operator who wrote them believes that they protect the route. An open route with
 /// `require` would be open to everybody all the same.
 fn check_auth(
-    table: &Table<'_>,
+    table: &TableReader<'_>,
     auth: &[CredentialKind],
     (issuers, logins): (&[String], &[String]),
-    require: &Require,
+    require: &RequireRule,
 ) {
     let open = auth.is_empty();
-    if open && !(issuers.is_empty() && logins.is_empty() && *require == Require::default()) {
+    if open && !(issuers.is_empty() && logins.is_empty() && *require == RequireRule::default()) {
         table.issue("auth", "is open to all: issuers, logins and require ask in vain");
     }
     let takes_tokens = auth.iter().any(|kind| kind.is_token());
@@ -283,23 +283,23 @@ fn check_auth(
 /// Reads `query_credentials`. Credentials in a URL end up in logs and histories, so this must be
 /// asked for, together with the kind of credential that it is about. Only the pair of token and key
 /// has names of its own in a query.
-fn read_query_credentials(table: &mut Table<'_>, auth: &[CredentialKind]) -> bool {
+fn read_query_credentials(table: &mut TableReader<'_>, auth: &[CredentialKind]) -> bool {
     let item = table.get("query_credentials");
-    let taken = item.as_ref().and_then(Item::bool).unwrap_or(false);
+    let taken = item.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
     if let Some(item) = item.filter(|_| taken && !auth.contains(&CredentialKind::TokenKey)) {
         item.issue("needs \"token_key\" in auth");
     }
     taken
 }
 
-fn read_issuers(table: &mut Table<'_>, known: &Known) -> Vec<String> {
+fn read_issuers(table: &mut TableReader<'_>, known: &References) -> Vec<String> {
     let Some(item) = table.get("issuers") else { return Vec::new() };
     let list = item.list().unwrap_or_default();
     if list.is_empty() && !item.is_text() {
         item.issue("must name at least one issuer, or be left out for all");
     }
     // `self` is no section, so it cannot be resolved among the names of sections.
-    let is_own = |item: &Item<'_>| item.is_text() && item.text() == Some(SELF_ISSUER);
+    let is_own = |item: &SpannedValue<'_>| item.is_text() && item.string() == Some(SELF_ISSUER);
     let (own, others): (Vec<_>, Vec<_>) = list.into_iter().partition(is_own);
     let mut issuers = known.issuers.refer_all(&others);
     if !own.is_empty() {
@@ -308,7 +308,7 @@ fn read_issuers(table: &mut Table<'_>, known: &Known) -> Vec<String> {
     issuers
 }
 
-fn read_logins(table: &mut Table<'_>, known: &Known) -> Vec<String> {
+fn read_logins(table: &mut TableReader<'_>, known: &References) -> Vec<String> {
     let Some(item) = table.get("logins") else { return Vec::new() };
     let list = item.list().unwrap_or_default();
     if list.is_empty() && !item.is_text() {
@@ -317,19 +317,19 @@ fn read_logins(table: &mut Table<'_>, known: &Known) -> Vec<String> {
     known.logins.refer_all(&list)
 }
 
-impl Require {
-    fn read(mut table: Table<'_>) -> Self {
+impl RequireRule {
+    fn read(mut table: TableReader<'_>) -> Self {
         let claims = table.table("claims").entries();
         Self {
-            roles: table.words("roles").unwrap_or_default(),
-            scopes: table.words("scopes").unwrap_or_default(),
+            roles: table.plain_names("roles").unwrap_or_default(),
+            scopes: table.plain_names("scopes").unwrap_or_default(),
             claims: claims.into_iter().map(|(name, item)| (name, item.json())).collect(),
         }
     }
 }
 
 /// Reads how the identity is passed on. A token is sent as Bearer, unless a field is named.
-fn read_identity(table: &mut Table<'_>, token: &Token) -> IdentityForm {
+fn read_identity(table: &mut TableReader<'_>, token: &TokenSettings) -> IdentityForm {
     let (identity, header) = (table.get("identity"), table.get("identity_header"));
     let name = header.as_ref().and_then(read_header);
     let forms = [
@@ -354,24 +354,24 @@ fn read_identity(table: &mut Table<'_>, token: &Token) -> IdentityForm {
 }
 
 /// Reads a field name. Fields that frame a message cannot carry anything else.
-fn read_header(item: &Item<'_>) -> Option<HeaderName> {
-    let name = HeaderName::try_from(item.text()?).ok().filter(|name| !is_framing(name.as_str()));
+fn read_header(item: &SpannedValue<'_>) -> Option<HeaderName> {
+    let name = HeaderName::try_from(item.string()?).ok().filter(|name| !is_framing(name.as_str()));
     if name.is_none() {
         item.issue("must be the name of a header field");
     }
     name
 }
 
-fn read_errors(table: &mut Table<'_>, known: &Known) -> Arc<ErrorForm> {
+fn read_errors(table: &mut TableReader<'_>, known: &References) -> Arc<ErrorFormat> {
     let problem = || known.problem.clone();
     let Some(item) = table.get("errors") else { return problem() };
-    if item.is_text() && item.text() == Some(PROBLEM) {
+    if item.is_text() && item.string() == Some(PROBLEM) {
         return problem();
     }
     known.dialects.refer(&item).map_or_else(problem, |dialect| Arc::clone(&dialect.errors))
 }
 
-fn read_allow_path(table: &mut Table<'_>, path: &str) -> Vec<AllowPath> {
+fn read_allow_path(table: &mut TableReader<'_>, path: &str) -> Vec<AllowPath> {
     let Some(item) = table.get("allow_path") else { return Vec::new() };
     let forms = [
         ("semicolon", AllowPath::Semicolon),
@@ -397,11 +397,11 @@ fn read_allow_path(table: &mut Table<'_>, path: &str) -> Vec<AllowPath> {
 }
 
 impl RouteCors {
-    fn read(item: &Item<'_>, known: &Known) -> Self {
+    fn read(item: &SpannedValue<'_>, known: &References) -> Self {
         if !item.is_text() {
             return cors::read(item, None).map_or(Self::None, |cors| Self::Own(Arc::new(cors)));
         }
-        if item.text() == Some("upstream") {
+        if item.string() == Some("upstream") {
             return Self::Upstream;
         }
         let Some(dialect) = known.dialects.refer(item) else { return Self::None };

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::out::Out;
-use super::reader::Table;
+use super::out::TableWriter;
+use super::reader::TableReader;
 
 /// When the streams of a route end, and how many may be open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ const LONGEST_NOTICE: Duration = Duration::from_secs(60);
 const MAX_TUNNELS: usize = 64;
 
 impl RouteStreams {
-    pub(super) fn read(table: &mut Table<'_>) -> Self {
+    pub(super) fn read(table: &mut TableReader<'_>) -> Self {
         let forms = [("token", CloseAt::Token), ("session", CloseAt::Session)];
         let close_at = table.get("close_at").and_then(|item| item.choice(&forms));
         Self {
@@ -55,7 +55,7 @@ impl RouteStreams {
         }
     }
 
-    pub(super) fn print(self, out: Out) -> Out {
+    pub(super) fn print(self, out: TableWriter) -> TableWriter {
         let close_at = match self.close_at {
             CloseAt::ByKind => None,
             CloseAt::Token => Some("token"),

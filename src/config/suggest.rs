@@ -1,12 +1,12 @@
 //! Names in the configuration: similar names to suggest, and names that are taken.
 //!
-//! `Names` collects the names of one kind of section and resolves references to them. A misspelt
-//! key or reference is reported with the most similar known one. Where a section could not be read,
-//! unknown references are not reported, because they follow from the first fault.
+//! `SectionNames` collects the names of one kind of section and resolves references to them. A
+//! misspelt key or reference is reported with the most similar known one. Where a section could not
+//! be read, unknown references are not reported, because they follow from the first fault.
 
-use super::issues::{KeyPath, Position};
-use super::item::Item;
-use super::reader::{Reading, Table};
+use super::issues::{FilePosition, KeyPath};
+use super::item::SpannedValue;
+use super::reader::{Document, TableReader};
 use super::warnings::WarningName;
 
 /// The least similarity (Jaro-Winkler, 0 to 1) at which a name is suggested. Below it a suggestion
@@ -49,15 +49,15 @@ pub(super) fn no_such<'a>(
 }
 
 /// The names of one kind of section, each with the line that defines it.
-pub(super) struct Names {
+pub(super) struct SectionNames {
     /// The kind in the words of messages, for example `user source`.
     what: &'static str,
-    names: Vec<(String, Option<Position>)>,
+    names: Vec<(String, Option<FilePosition>)>,
     /// At least one name could not be read, so an unknown reference may be right.
     incomplete: bool,
 }
 
-impl Names {
+impl SectionNames {
     pub(super) fn new(what: &'static str) -> Self {
         Self { what, names: Vec::new(), incomplete: false }
     }
@@ -65,14 +65,14 @@ impl Names {
     /// Reads the key `name` of `table`. A name must be plain and unique. After a problem the result
     /// is a stand-in. `default` is the name of a section that has none. The name is recorded
     /// together with the line of the table.
-    pub(super) fn read(&mut self, table: &mut Table<'_>, default: Option<&str>) -> String {
+    pub(super) fn read(&mut self, table: &mut TableReader<'_>, default: Option<&str>) -> String {
         self.read_key(table, "name", default)
     }
 
     /// Reads the name from another key than `name`.
     pub(super) fn read_key(
         &mut self,
-        table: &mut Table<'_>,
+        table: &mut TableReader<'_>,
         key: &'static str,
         default: Option<&str>,
     ) -> String {
@@ -80,7 +80,7 @@ impl Names {
             Some(_) => table.get(key),
             None => table.required(key, &format!("each {} has its own {key}", self.what)),
         };
-        let given = item.as_ref().map(|item| item.text().unwrap_or_default());
+        let given = item.as_ref().map(|item| item.string().unwrap_or_default());
         let name = given.or(default).unwrap_or_default();
         if let Some(item) = item.as_ref().filter(|item| item.is_text() && !is_plain_name(name)) {
             item.issue("must be of letters, digits, `-`, `_` and `.`, at most 64");
@@ -120,8 +120,8 @@ impl Names {
     /// The name that `item` refers to. `None` if there is no such name, which is reported unless
     /// the names are incomplete. They are incomplete if a section of this kind could not be read.
     /// Then the name may be that of the faulty section.
-    pub(super) fn refer(&self, item: &Item<'_>) -> Option<String> {
-        let name = item.text()?;
+    pub(super) fn refer(&self, item: &SpannedValue<'_>) -> Option<String> {
+        let name = item.string()?;
         if !self.iter().any(|known| known == name) {
             if self.incomplete {
                 return None;
@@ -133,7 +133,7 @@ impl Names {
     }
 
     /// The names that the elements of a list refer to. A name that is listed twice is reported.
-    pub(super) fn refer_all(&self, list: &[Item<'_>]) -> Vec<String> {
+    pub(super) fn refer_all(&self, list: &[SpannedValue<'_>]) -> Vec<String> {
         let mut names: Vec<String> = Vec::with_capacity(list.len());
         for item in list {
             let Some(name) = self.refer(item) else { continue };
@@ -155,9 +155,9 @@ pub fn is_plain_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(fits)
 }
 
-impl Table<'_> {
+impl TableReader<'_> {
     /// Reports an error at `item`, or at the key `key` if the file does not have it.
-    pub(super) fn report(&self, key: &str, item: Option<&Item<'_>>, remedy: String) {
+    pub(super) fn report(&self, key: &str, item: Option<&SpannedValue<'_>>, remedy: String) {
         match item {
             Some(item) => item.issue(remedy),
             None => self.issue(key, remedy),
@@ -167,13 +167,13 @@ impl Table<'_> {
 
 /// The position of a section, kept for messages that are written after the section was read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) at: KeyPath,
-    pub(super) position: Option<Position>,
+    pub(super) position: Option<FilePosition>,
 }
 
-impl Place {
-    pub(super) fn of(table: &Table<'_>) -> Self {
+impl Location {
+    pub(super) fn of(table: &TableReader<'_>) -> Self {
         Self { at: table.at().clone(), position: table.position() }
     }
 
@@ -188,21 +188,27 @@ impl Place {
         self.position.map(|at| format!(" (line {})", at.line)).unwrap_or_default()
     }
 
-    pub(super) fn issue(&self, reading: &Reading<'_>, value: String, remedy: String) {
-        self.add(reading, value, remedy, super::Severity::Error);
+    pub(super) fn issue(&self, reading: &Document<'_>, value: String, remedy: String) {
+        self.add(reading, value, remedy, super::IssueSeverity::Error);
     }
 
     pub(super) fn warn(
         &self,
-        reading: &Reading<'_>,
+        reading: &Document<'_>,
         name: WarningName,
         value: String,
         remedy: String,
     ) {
-        self.add(reading, value, remedy, super::Severity::Warning(name));
+        self.add(reading, value, remedy, super::IssueSeverity::Warning(name));
     }
 
-    fn add(&self, reading: &Reading<'_>, value: String, remedy: String, severity: super::Severity) {
+    fn add(
+        &self,
+        reading: &Document<'_>,
+        value: String,
+        remedy: String,
+        severity: super::IssueSeverity,
+    ) {
         let (path, position) = (self.at.clone(), reading.place(&self.at).or(self.position));
         reading.add(super::Issue { position, path, value, remedy, severity });
     }

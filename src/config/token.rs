@@ -8,16 +8,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::admin::own_path;
-use super::files::{Privacy, plain};
-use super::item::Item;
-use super::reader::Table;
+use super::files::{FilePrivacy, plain};
+use super::item::SpannedValue;
+use super::reader::TableReader;
 use super::suggest::no_such;
 use super::warnings::WarningName;
 use crate::algorithm::Algorithm;
 
 /// The settings of the gateway's own tokens, unless a `[[login]]` or its dialect overrides them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Token {
+pub struct TokenSettings {
     pub issuer: String,
     pub audience: Vec<String>,
     pub algorithm: Algorithm,
@@ -62,19 +62,19 @@ pub(super) const MAX_TTL: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// Lower bound. A key is published 24 h before it signs, so it has to sign for longer than that.
 const MIN_ROTATE: Duration = Duration::from_secs(2 * 24 * 3600);
 
-impl Token {
-    pub(super) fn read(mut table: Table<'_>) -> Self {
+impl TokenSettings {
+    pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let issuer =
             table.required("issuer", "the `iss` of our tokens, e.g. \"https://gateway.example\"");
         if let Some(item) = issuer.as_ref().filter(|item| item.is_text())
-            && item.text().is_some_and(|text| !text.is_empty() && !is_url(text))
+            && item.string().is_some_and(|text| !text.is_empty() && !is_url(text))
         {
             item.warn(
                 WarningName::IssuerNoUrl,
                 "is no URL: services that verify tokens expect one, \"https://gateway.example\"",
             );
         }
-        let issuer = issuer.as_ref().and_then(Item::word).unwrap_or_default();
+        let issuer = issuer.as_ref().and_then(SpannedValue::plain_name).unwrap_or_default();
         // Without a list the gateway's own tokens are issued for the gateway itself.
         let audience = read_audience(&mut table).unwrap_or_else(|| vec![issuer.clone()]);
         let ttl = MIN_TTL..=MAX_TTL;
@@ -110,25 +110,25 @@ fn is_url(text: &str) -> bool {
 }
 
 /// Reads `audience`: a list with at least one entry.
-pub(super) fn read_audience(table: &mut Table<'_>) -> Option<Vec<String>> {
+pub(super) fn read_audience(table: &mut TableReader<'_>) -> Option<Vec<String>> {
     let item = table.get("audience")?;
     let list = item.list()?;
     if list.is_empty() {
         item.issue("must name at least one audience, or be left out");
     }
-    Some(list.iter().filter_map(Item::word).collect())
+    Some(list.iter().filter_map(SpannedValue::plain_name).collect())
 }
 
 /// Reads `algorithm`, with which the gateway's own tokens are signed.
-pub(super) fn read_algorithm(table: &mut Table<'_>) -> Option<Algorithm> {
+pub(super) fn read_algorithm(table: &mut TableReader<'_>) -> Option<Algorithm> {
     algorithm(&table.get("algorithm")?)
 }
 
 /// Reads the name of one algorithm. `none` (an unsigned token, RFC 7519, section 6) is refused with
 /// a message of its own. Another unknown name is reported with the most similar known one. `None`
 /// after a problem was reported.
-pub(super) fn algorithm(item: &Item<'_>) -> Option<Algorithm> {
-    let name = item.text()?;
+pub(super) fn algorithm(item: &SpannedValue<'_>) -> Option<Algorithm> {
+    let name = item.string()?;
     let found = Algorithm::parse(name);
     if found.is_none() {
         let known = Algorithm::ALL.iter().map(|known| known.as_str());
@@ -145,7 +145,7 @@ pub(super) fn algorithm(item: &Item<'_>) -> Option<Algorithm> {
 /// Reads a folder of keys that the operator manages. The keys themselves are parsed when they are
 /// loaded; here each file must be readable and private to its owner. An empty folder is refused,
 /// because the gateway could not sign anything. `None` after a problem was reported.
-fn read_folder(item: &Item<'_>) -> Option<PathBuf> {
+fn read_folder(item: &SpannedValue<'_>) -> Option<PathBuf> {
     let path = item.path()?;
     let entries = match std::fs::read_dir(&path) {
         Ok(entries) => entries,
@@ -161,7 +161,7 @@ fn read_folder(item: &Item<'_>) -> Option<PathBuf> {
             let name = name.unwrap_or_default();
             item.issue(format!("holds `{name}`, which cannot be read: {}", plain(&error)));
         } else if let Ok(metadata) = file.metadata() {
-            item.check_permissions(&metadata, Privacy::Secret);
+            item.check_permissions(&metadata, FilePrivacy::Secret);
             keys += 1;
         }
     }

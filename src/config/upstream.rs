@@ -7,23 +7,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::balance::Balance;
-use super::item::Item;
-use super::known::Known;
-use super::listener::Certificate;
+use super::balance::BalancePolicy;
+use super::item::SpannedValue;
+use super::listener::CertificateFiles;
 use super::path::is_host_name;
-use super::reader::Table;
+use super::reader::TableReader;
+use super::references::References;
 use super::upstream_calls::UpstreamCalls;
-use super::upstream_health::Care;
+use super::upstream_health::HealthPolicy;
 use super::warnings::WarningName;
 use super::{ProxyVersion, UpstreamCredential};
 
 /// A pool with at least one server.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Upstream {
+pub struct UpstreamSettings {
     pub name: String,
-    pub servers: Vec<Server>,
-    pub balance: Balance,
+    pub servers: Vec<ServerSettings>,
+    pub balance: BalancePolicy,
     /// Use HTTP/2: negotiated by ALPN over TLS, with prior knowledge otherwise (RFC 9113, section
     /// 3.3).
     pub http2: bool,
@@ -32,7 +32,7 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     pub calls: UpstreamCalls,
     /// When servers are taken out of use and how they come back.
-    pub care: Care,
+    pub care: HealthPolicy,
     pub tls: UpstreamTls,
     /// The servers ignore case in paths, so routes to this upstream do the same.
     pub case_insensitive: bool,
@@ -42,7 +42,7 @@ pub struct Upstream {
 
 /// One server of a pool.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Server {
+pub struct ServerSettings {
     /// The address as written; it names the server in logs and metrics.
     pub name: String,
     pub address: ServerAddress,
@@ -106,20 +106,21 @@ const MAX_WEIGHT: u64 = 1000;
 const WAIT: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
 
-impl Upstream {
-    pub(super) fn read(mut table: Table<'_>, known: &mut Known) -> Self {
+impl UpstreamSettings {
+    pub(super) fn read(mut table: TableReader<'_>, known: &mut References) -> Self {
         let name = known.upstreams.read(&mut table, None);
         let servers = read_servers(&mut table);
-        // With consistent hashing, slow start has no effect; `Care` reports it then.
-        let balance = Balance::read(&mut table);
-        let care = Care::read(&mut table, matches!(balance, Balance::Hash(_)));
+        // With consistent hashing, slow start has no effect; `HealthPolicy` reports it then.
+        let balance = BalancePolicy::read(&mut table);
+        let care = HealthPolicy::read(&mut table, matches!(balance, BalancePolicy::Hash(_)));
         let base = servers.iter().find_map(|server| server.url());
         let credential = table
             .get("credential")
             .and_then(|item| UpstreamCredential::read(&item, &known.dialects, base.as_deref()));
         let tls = table.get("tls");
-        let speaks_tls =
-            |server: &Server| matches!(server.address, ServerAddress::Tcp { tls: true, .. });
+        let speaks_tls = |server: &ServerSettings| {
+            matches!(server.address, ServerAddress::Tcp { tls: true, .. })
+        };
         if let Some(item) = tls.as_ref().filter(|_| !servers.iter().any(speaks_tls)) {
             item.issue("is of no use: none of the servers is https");
         }
@@ -140,7 +141,7 @@ impl Upstream {
     }
 }
 
-fn read_servers(table: &mut Table<'_>) -> Vec<Server> {
+fn read_servers(table: &mut TableReader<'_>) -> Vec<ServerSettings> {
     let Some(item) = table.required("servers", "for example [\"http://10.0.0.5:8080\"]") else {
         return Vec::new();
     };
@@ -148,9 +149,9 @@ fn read_servers(table: &mut Table<'_>) -> Vec<Server> {
     if list.is_empty() {
         item.issue("must name at least one server");
     }
-    let mut servers: Vec<Server> = Vec::with_capacity(list.len());
+    let mut servers: Vec<ServerSettings> = Vec::with_capacity(list.len());
     for item in &list {
-        let Some(server) = Server::read(item) else { continue };
+        let Some(server) = ServerSettings::read(item) else { continue };
         // The same address twice would count its failures and connections separately.
         if servers.iter().any(|other| other.address == server.address) {
             item.issue("stands here twice: give it a weight");
@@ -165,12 +166,12 @@ fn read_servers(table: &mut Table<'_>) -> Vec<Server> {
     servers
 }
 
-impl Server {
-    fn read(item: &Item<'_>) -> Option<Self> {
+impl ServerSettings {
+    fn read(item: &SpannedValue<'_>) -> Option<Self> {
         if !item.is_table() {
             return Some(Self {
                 address: ServerAddress::read(item)?,
-                name: item.text()?.to_owned(),
+                name: item.string()?.to_owned(),
                 weight: 1,
                 backup: false,
             });
@@ -182,12 +183,12 @@ impl Server {
         let url = url?;
         // Invariant: the value is within the range, so it fits.
         let weight = u32::try_from(weight).unwrap_or(1);
-        let (address, name) = (ServerAddress::read(&url)?, url.text()?.to_owned());
+        let (address, name) = (ServerAddress::read(&url)?, url.string()?.to_owned());
         Some(Self { address, name, weight, backup })
     }
 }
 
-impl Server {
+impl ServerSettings {
     /// The server's address as a URL; `None` for sockets and built-in servers.
     fn url(&self) -> Option<String> {
         let ServerAddress::Tcp { host, port, tls } = &self.address else { return None };
@@ -198,8 +199,8 @@ impl Server {
 }
 
 impl ServerAddress {
-    fn read(item: &Item<'_>) -> Option<Self> {
-        let text = item.text()?;
+    fn read(item: &SpannedValue<'_>) -> Option<Self> {
+        let text = item.string()?;
         match Self::parse(text) {
             Ok(Self::Unix(path)) => {
                 Some(Self::Unix(item.reading().resolve(&path.to_string_lossy())))
@@ -277,7 +278,7 @@ fn split_port(authority: &str, default: u16) -> Result<(String, u16), String> {
 }
 
 impl UpstreamTimeouts {
-    fn read(mut table: Table<'_>) -> Self {
+    fn read(mut table: TableReader<'_>) -> Self {
         Self {
             connect: table.duration_or("connect", CONNECT, WAIT),
             first_byte: table.duration_or("first_byte", FIRST_BYTE, WAIT),
@@ -289,10 +290,10 @@ impl UpstreamTimeouts {
 }
 
 impl UpstreamTls {
-    fn read(mut table: Table<'_>) -> Self {
-        let certificate = table.get("certificate").as_ref().and_then(Certificate::read);
+    fn read(mut table: TableReader<'_>) -> Self {
+        let certificate = table.get("certificate").as_ref().and_then(CertificateFiles::read);
         let server_name = table.get("server_name");
-        let name = server_name.as_ref().and_then(Item::text);
+        let name = server_name.as_ref().and_then(SpannedValue::string);
         if let (Some(item), Some(name)) = (&server_name, name)
             && !is_host_name(name)
         {
@@ -300,7 +301,7 @@ impl UpstreamTls {
         }
         let ca = table.get("ca").and_then(|item| item.read_certificates()).map(|(_, pem)| pem);
         let insecure = table.get("insecure_skip_verify");
-        let skips = insecure.as_ref().and_then(Item::bool).unwrap_or(false);
+        let skips = insecure.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
         match insecure.as_ref().filter(|_| skips) {
             // A CA that is never looked at suggests a protection that does not exist.
             Some(item) if ca.is_some() => {

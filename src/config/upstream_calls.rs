@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::out::Out;
-use super::reader::Table;
+use super::out::TableWriter;
+use super::reader::TableReader;
 
 /// How a pool handles one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,7 +60,7 @@ impl Default for UpstreamCalls {
 }
 
 impl UpstreamCalls {
-    pub(super) fn read(table: &mut Table<'_>) -> Self {
+    pub(super) fn read(table: &mut TableReader<'_>) -> Self {
         let small = |number: u64| u8::try_from(number).unwrap_or(0);
         let limit = table.get("max_connections");
         let max = limit.as_ref().and_then(|item| item.number(1..=MAX_CONNECTIONS));
@@ -78,7 +78,7 @@ impl UpstreamCalls {
     }
 
     /// Adds the keys to those of the upstream.
-    pub(super) fn print(&self, out: Out) -> Out {
+    pub(super) fn print(&self, out: TableWriter) -> TableWriter {
         let out = out
             .int("retries", self.retries)
             .int("retry_budget", self.retry_budget)
@@ -91,7 +91,7 @@ impl UpstreamCalls {
 }
 
 impl UpstreamQueue {
-    fn read(mut table: Table<'_>) -> Self {
+    fn read(mut table: TableReader<'_>) -> Self {
         Self {
             requests: table.count_or("requests", QUEUE.requests, 0..=MAX_QUEUE),
             timeout: table.duration_or("timeout", QUEUE.timeout, WAIT),
@@ -99,6 +99,6 @@ impl UpstreamQueue {
     }
 
     fn print(self) -> toml::Table {
-        Out::default().int("requests", self.requests).time("timeout", self.timeout).table()
+        TableWriter::default().int("requests", self.requests).time("timeout", self.timeout).table()
     }
 }

@@ -11,17 +11,17 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 
-use super::item::Item;
-use super::out::Out;
-use super::reader::Table;
+use super::item::SpannedValue;
+use super::out::TableWriter;
+use super::reader::TableReader;
 
 /// How the servers of a pool are watched.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Care {
+pub struct HealthPolicy {
     /// Requests to each server every few seconds; `None`: no checks.
     pub health: Option<HealthCheck>,
     /// Servers that fail requests are taken out of use; `None`: never.
-    pub outlier: Option<Outlier>,
+    pub outlier: Option<OutlierSettings>,
     /// The time in which a server that came back grows to its full share of requests.
     pub slow_start: Duration,
 }
@@ -45,7 +45,7 @@ pub struct HealthCheck {
 
 /// When a server that fails requests is taken out of use (ejected).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outlier {
+pub struct OutlierSettings {
     /// The number of failures in a row.
     pub failures: u32,
     /// How long the first ejection lasts. Each further one lasts twice as long as the one before.
@@ -77,11 +77,11 @@ const EJECTIONS: RangeInclusive<Duration> =
 
 const SLOW_STARTS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 
-impl Care {
+impl HealthPolicy {
     /// Reads the three keys. `hashes`: the servers are chosen by a hash, which assigns a key to its
     /// server however new the server is; slow start has no effect then. Slow start would send some
     /// keys elsewhere for a while, which the hash is meant to avoid.
-    pub(super) fn read(table: &mut Table<'_>, hashes: bool) -> Self {
+    pub(super) fn read(table: &mut TableReader<'_>, hashes: bool) -> Self {
         let slow_start = table.get("slow_start");
         let rises = slow_start.as_ref().and_then(|item| item.duration(SLOW_STARTS));
         if let Some(item) =
@@ -95,14 +95,14 @@ impl Care {
             // Outlier detection is on unless it is switched off: it has an effect only on servers
             // that fail real requests.
             outlier: match outlier {
-                None => Some(Outlier::default()),
-                Some(item) => Outlier::read(&item),
+                None => Some(OutlierSettings::default()),
+                Some(item) => OutlierSettings::read(&item),
             },
             slow_start: rises.unwrap_or(Duration::ZERO),
         }
     }
 
-    pub(super) fn print(&self, out: Out) -> Out {
+    pub(super) fn print(&self, out: TableWriter) -> TableWriter {
         let out = out
             .time("slow_start", self.slow_start)
             .maybe_table("health", self.health.as_ref().map(HealthCheck::print));
@@ -113,14 +113,14 @@ impl Care {
     }
 }
 
-impl Default for Care {
+impl Default for HealthPolicy {
     fn default() -> Self {
-        Self { health: None, outlier: Some(Outlier::default()), slow_start: Duration::ZERO }
+        Self { health: None, outlier: Some(OutlierSettings::default()), slow_start: Duration::ZERO }
     }
 }
 
 impl HealthCheck {
-    fn read(mut table: Table<'_>) -> Option<Self> {
+    fn read(mut table: TableReader<'_>) -> Option<Self> {
         let path = table.required("path", "for example \"/ping\"");
         let status = table.get("status");
         let host = table.get("host");
@@ -145,8 +145,8 @@ impl HealthCheck {
             (one, other) if one == other => one.to_string(),
             (from, to) => format!("{from}-{to}"),
         });
-        Out::default()
-            .text("path", self.path.as_str())
+        TableWriter::default()
+            .string("path", self.path.as_str())
             .time("interval", self.interval)
             .time("timeout", self.timeout)
             .int("fall", self.fall)
@@ -157,8 +157,8 @@ impl HealthCheck {
     }
 }
 
-fn read_path(item: &Item<'_>) -> Option<PathAndQuery> {
-    let text = item.text()?;
+fn read_path(item: &SpannedValue<'_>) -> Option<PathAndQuery> {
+    let text = item.string()?;
     let path = text.starts_with('/').then(|| PathAndQuery::try_from(text).ok()).flatten();
     if path.is_none() {
         item.issue("must be a path: it begins with a slash");
@@ -166,9 +166,9 @@ fn read_path(item: &Item<'_>) -> Option<PathAndQuery> {
     path
 }
 
-fn read_host(item: &Item<'_>) -> Option<HeaderValue> {
+fn read_host(item: &SpannedValue<'_>) -> Option<HeaderValue> {
     // A user and password have no meaning in `Host`.
-    let text = item.text()?;
+    let text = item.string()?;
     let host = text.parse::<http::uri::Authority>().ok().filter(|_| !text.contains('@'));
     if host.is_none() {
         item.issue("must be a host name, with a port if there is one");
@@ -176,7 +176,7 @@ fn read_host(item: &Item<'_>) -> Option<HeaderValue> {
     HeaderValue::from_str(host?.as_str()).ok()
 }
 
-fn read_status(item: &Item<'_>) -> Vec<RangeInclusive<u16>> {
+fn read_status(item: &SpannedValue<'_>) -> Vec<RangeInclusive<u16>> {
     let list = item.list().unwrap_or_default();
     if item.is_empty_list() {
         item.issue("must name at least one status");
@@ -184,8 +184,8 @@ fn read_status(item: &Item<'_>) -> Vec<RangeInclusive<u16>> {
     list.iter().filter_map(read_range).collect()
 }
 
-fn read_range(item: &Item<'_>) -> Option<RangeInclusive<u16>> {
-    let text = item.text()?;
+fn read_range(item: &SpannedValue<'_>) -> Option<RangeInclusive<u16>> {
+    let text = item.string()?;
     let (from, to) = text.split_once('-').unwrap_or((text, text));
     let number = |text: &str| text.parse::<u16>().ok().filter(|one| (100..=599).contains(one));
     let range = number(from).zip(number(to)).filter(|(from, to)| from <= to);
@@ -195,9 +195,9 @@ fn read_range(item: &Item<'_>) -> Option<RangeInclusive<u16>> {
     range.map(|(from, to)| from..=to)
 }
 
-impl Outlier {
+impl OutlierSettings {
     /// Reads `false` or a table; `true` stands for the defaults.
-    fn read(item: &Item<'_>) -> Option<Self> {
+    fn read(item: &SpannedValue<'_>) -> Option<Self> {
         if !item.is_table() {
             return match item.bool()? {
                 false => None,
@@ -218,7 +218,7 @@ impl Outlier {
     }
 
     fn print(&self) -> toml::Table {
-        Out::default()
+        TableWriter::default()
             .int("failures", self.failures)
             .time("ejection", self.ejection)
             .time("max_ejection", self.max_ejection)
@@ -226,7 +226,7 @@ impl Outlier {
     }
 }
 
-impl Default for Outlier {
+impl Default for OutlierSettings {
     fn default() -> Self {
         Self { failures: count(FAILURES), ejection: EJECTION, max_ejection: MAX_EJECTION }
     }

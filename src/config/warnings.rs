@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use super::issues::{Issue, KeyPath, Position, Severity};
-use super::item::Item;
+use super::issues::{FilePosition, Issue, IssueSeverity, KeyPath};
+use super::item::SpannedValue;
 use super::suggest::no_such;
 
 macro_rules! warning_names {
@@ -96,20 +96,20 @@ impl fmt::Display for WarningName {
 
 /// One name in an `accept`, with the place where it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acceptance {
+pub struct AcceptedWarning {
     /// The table that contains the `accept`.
     pub at: KeyPath,
     pub name: WarningName,
     /// The key path and the position of the name itself.
-    element: (KeyPath, Position),
+    element: (KeyPath, FilePosition),
 }
 
-impl Acceptance {
+impl AcceptedWarning {
     /// Reads the `accept` of the table at `at`. An unknown name is reported with the most similar
     /// one.
-    pub(super) fn read(item: &Item<'_>, at: &KeyPath) -> Vec<Self> {
-        let read = |element: &Item<'_>| {
-            let name = element.text()?;
+    pub(super) fn read(item: &SpannedValue<'_>, at: &KeyPath) -> Vec<Self> {
+        let read = |element: &SpannedValue<'_>| {
+            let name = element.string()?;
             let known = WarningName::ALL.iter().find(|(known, _)| *known == name);
             if known.is_none() {
                 let names = WarningName::ALL.iter().map(|(name, _)| *name);
@@ -125,14 +125,14 @@ impl Acceptance {
     /// table or something below it. Nothing else about the issue matters, so later warnings of the
     /// same name are silenced too.
     pub fn covers(&self, issue: &Issue) -> bool {
-        issue.severity == Severity::Warning(self.name) && issue.path.is_within(&self.at)
+        issue.severity == IssueSeverity::Warning(self.name) && issue.path.is_within(&self.at)
     }
 }
 
 /// Removes the warnings that were accepted, and adds a warning for each acceptance that silences
 /// nothing. Errors are never silenced. Called once, when all warnings of the file are known.
-pub(super) fn silence(issues: &mut Vec<Issue>, accepted: &[Acceptance]) {
-    let is_unused = |one: &&Acceptance| {
+pub(super) fn silence(issues: &mut Vec<Issue>, accepted: &[AcceptedWarning]) {
+    let is_unused = |one: &&AcceptedWarning| {
         !one.name.is_of_the_day() && !issues.iter().any(|issue| one.covers(issue))
     };
     let unused = accepted.iter().filter(is_unused).map(|one| {
@@ -142,7 +142,7 @@ pub(super) fn silence(issues: &mut Vec<Issue>, accepted: &[Acceptance]) {
             path,
             value: format!("{:?}", one.name.as_str()),
             remedy: "accepts a warning that is not given here: leave it out".to_owned(),
-            severity: Severity::Warning(WarningName::AcceptUnused),
+            severity: IssueSeverity::Warning(WarningName::AcceptUnused),
         }
     });
     // Collected before anything is removed: an acceptance that silences a warning must be seen to

@@ -11,9 +11,9 @@ use std::time::Duration;
 use http::Uri;
 
 use super::issuer_introspection::{read_cache, read_url};
-use super::item::Item;
-use super::out::{HIDDEN, Out};
-use super::reader::Table;
+use super::item::SpannedValue;
+use super::out::{HIDDEN, TableWriter};
+use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::secret::SecretString;
 
@@ -73,11 +73,11 @@ pub struct SessionColumns {
 
 impl WebitelSessions {
     /// Reads the keys of the section; `None` after a problem was reported.
-    pub(super) fn read(table: &mut Table<'_>, allow_http: bool) -> Option<Self> {
+    pub(super) fn read(table: &mut TableReader<'_>, allow_http: bool) -> Option<Self> {
         let (http, sql) = (table.get("http"), table.get("sql"));
         let role_names = table.table("role_names").entries();
         let role_names = role_names.into_iter();
-        let role_names = role_names.filter_map(|(name, item)| Some((name, item.word()?)));
+        let role_names = role_names.filter_map(|(name, item)| Some((name, item.plain_name()?)));
         let (role_names, cache) = (role_names.collect(), read_cache(table));
         let lookup = match (http, sql) {
             (Some(item), None) => read_http(item.table()?, allow_http)?,
@@ -91,32 +91,34 @@ impl WebitelSessions {
         Some(Self { lookup, role_names, cache })
     }
 
-    pub(super) fn print(&self, out: Out) -> Out {
+    pub(super) fn print(&self, out: TableWriter) -> TableWriter {
         let names = self.role_names.iter();
-        let names = names.fold(Out::default(), |out, (from, to)| out.text(from, to)).table();
-        let out = out.text("kind", "webitel_sessions").time("cache", self.cache);
+        let names =
+            names.fold(TableWriter::default(), |out, (from, to)| out.string(from, to)).table();
+        let out = out.string("kind", "webitel_sessions").time("cache", self.cache);
         let out = if names.is_empty() { out } else { out.sub("role_names", names) };
         match &self.lookup {
             SessionLookup::Http { url, map } => {
-                let map = Out::default()
+                let map = TableWriter::default()
                     .texts("id", map.id.clone())
                     .maybe_texts("username", map.username.clone())
                     .maybe_texts("roles", map.roles.clone())
                     .maybe_texts("expires", map.expires.clone());
-                let http = Out::default().text("url", url.to_string()).sub("map", map.table());
+                let http =
+                    TableWriter::default().string("url", url.to_string()).sub("map", map.table());
                 out.sub("http", http.table())
             }
             SessionLookup::Sql(sql) => {
-                let columns = Out::default()
-                    .text("token", &sql.columns.token)
-                    .text("id", &sql.columns.id)
+                let columns = TableWriter::default()
+                    .string("token", &sql.columns.token)
+                    .string("id", &sql.columns.id)
                     .maybe("username", sql.columns.username.as_ref())
                     .maybe("roles", sql.columns.roles.as_ref())
                     .maybe("expires", sql.columns.expires.as_ref());
-                let sql = Out::default()
-                    .text("url", HIDDEN)
+                let sql = TableWriter::default()
+                    .string("url", HIDDEN)
                     .flag("allow_plain", sql.allow_plain)
-                    .text("query", &sql.query)
+                    .string("query", &sql.query)
                     .sub("columns", columns.table());
                 out.sub("sql", sql.table())
             }
@@ -124,7 +126,7 @@ impl WebitelSessions {
     }
 }
 
-fn read_http(mut table: Table<'_>, allow_http: bool) -> Option<SessionLookup> {
+fn read_http(mut table: TableReader<'_>, allow_http: bool) -> Option<SessionLookup> {
     let url = table.required("url", "where the legacy system tells whose a pair is");
     let url = url.as_ref().and_then(|item| read_url(item, allow_http));
     let mut map = table.required("map", "where in the answer the user is: { id = \"…\" }");
@@ -138,10 +140,10 @@ fn read_http(mut table: Table<'_>, allow_http: bool) -> Option<SessionLookup> {
 }
 
 /// Reads the path to a member: its name, names joined by dots, or a list of names.
-fn read_path(item: &Item<'_>) -> Option<Vec<String>> {
+fn read_path(item: &SpannedValue<'_>) -> Option<Vec<String>> {
     let path: Vec<String> = match item.is_text() {
-        true => item.word()?.split('.').map(str::to_owned).collect(),
-        false => item.list()?.iter().filter_map(Item::word).collect(),
+        true => item.plain_name()?.split('.').map(str::to_owned).collect(),
+        false => item.list()?.iter().filter_map(SpannedValue::plain_name).collect(),
     };
     if path.is_empty() || path.iter().any(String::is_empty) {
         item.issue("must be a member's name, or a path like \"user.id\"");
@@ -149,9 +151,9 @@ fn read_path(item: &Item<'_>) -> Option<Vec<String>> {
     Some(path)
 }
 
-fn read_sql(mut table: Table<'_>) -> Option<SessionSql> {
+fn read_sql(mut table: TableReader<'_>) -> Option<SessionSql> {
     let item = table.required("url", "the database: { env = \"NAME\" }");
-    let url = item.as_ref().and_then(Item::secret);
+    let url = item.as_ref().and_then(SpannedValue::secret);
     let schemes = ["postgres:", "postgresql:", "mysql:", "mariadb:", "sqlite:"];
     // The scheme is checked here, because the database library's own message would show the
     // address, and with it a password. The message here says which schemes exist and shows nothing
@@ -163,7 +165,7 @@ fn read_sql(mut table: Table<'_>) -> Option<SessionSql> {
         item.hidden_issue("must begin with postgres://, mysql:// or sqlite:");
     }
     let plain = table.get("allow_plain");
-    let allow_plain = plain.as_ref().and_then(Item::bool).unwrap_or(false);
+    let allow_plain = plain.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
     if let (Some(item), true) = (&plain, allow_plain) {
         item.warn(
             WarningName::PlainDatabase,
@@ -171,9 +173,9 @@ fn read_sql(mut table: Table<'_>) -> Option<SessionSql> {
         );
     }
     let query = table.required("query", "one that finds the session of a key");
-    let query = query.as_ref().and_then(Item::word);
+    let query = query.as_ref().and_then(SpannedValue::plain_name);
     let mut columns = table.table("columns");
-    let mut column = |key| columns.get(key).as_ref().and_then(Item::word);
+    let mut column = |key| columns.get(key).as_ref().and_then(SpannedValue::plain_name);
     let columns = SessionColumns {
         token: column("token").unwrap_or_else(|| "token".to_owned()),
         id: column("id").unwrap_or_else(|| "id".to_owned()),

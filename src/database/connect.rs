@@ -21,7 +21,7 @@ use crate::secret::SecretString;
 /// A parsed address of a database. It holds the password; its text form leaves out user, password
 /// and database.
 #[derive(Clone)]
-pub enum Address {
+pub enum DatabaseAddress {
     Postgres(Box<PgConnectOptions>),
     MySql(Box<MySqlConnectOptions>),
     Sqlite(Box<SqliteConnectOptions>),
@@ -39,7 +39,7 @@ pub enum AddressError {
 }
 
 /// The kind of database and the place of its server, for logs; without user, password and database.
-impl fmt::Display for Address {
+impl fmt::Display for DatabaseAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, socket, host, port) = match self {
             Self::Postgres(to) => ("PostgreSQL", to.get_socket(), to.get_host(), to.get_port()),
@@ -53,13 +53,13 @@ impl fmt::Display for Address {
     }
 }
 
-impl fmt::Debug for Address {
+impl fmt::Debug for DatabaseAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl Address {
+impl DatabaseAddress {
     /// Parses `postgres://user:password@host/database`, `mysql://…` or `sqlite:path`. A relative
     /// path of SQLite is below `folder`.
     ///

@@ -13,19 +13,19 @@ use sqlx::{
 };
 use tokio::time::Instant;
 
-use super::fault::Fault;
-use super::row::{self, Row};
-use super::{Access, Address, DatabaseOptions};
+use super::fault::StepError;
+use super::row::{self, QueryRow};
+use super::{AccessMode, DatabaseAddress, DatabaseOptions};
 
 /// An open connection, and how its transactions begin.
-pub(super) struct Connection {
-    open: Open,
+pub(super) struct DatabaseConnection {
+    open: OpenConnection,
     /// The statement that begins a transaction on this connection.
     begin: String,
     pub(super) made: Instant,
 }
 
-enum Open {
+enum OpenConnection {
     Postgres(Box<PgConnection>),
     MySql(Box<MySqlConnection>),
     Sqlite(Box<SqliteConnection>),
@@ -35,42 +35,42 @@ enum Open {
 macro_rules! any {
     ($connection:expr, $open:ident => $work:expr) => {
         match &mut $connection.open {
-            Open::Postgres($open) => $work,
-            Open::MySql($open) => $work,
-            Open::Sqlite($open) => $work,
+            OpenConnection::Postgres($open) => $work,
+            OpenConnection::MySql($open) => $work,
+            OpenConnection::Sqlite($open) => $work,
         }
     };
 }
 
-impl Connection {
+impl DatabaseConnection {
     pub(super) async fn open(
-        address: &Address,
+        address: &DatabaseAddress,
         options: &DatabaseOptions,
-        access: Access,
-    ) -> Result<Self, Fault> {
-        let mode = if access == Access::Read { "READ ONLY" } else { "READ WRITE" };
+        access: AccessMode,
+    ) -> Result<Self, StepError> {
+        let mode = if access == AccessMode::Read { "READ ONLY" } else { "READ WRITE" };
         let millis = options.timeout.as_millis();
         let (open, begin) = match address.secured(options) {
-            Address::Postgres(to) => {
-                let open = PgConnection::connect_with(&to).await.map_err(Fault::connect)?;
+            DatabaseAddress::Postgres(to) => {
+                let open = PgConnection::connect_with(&to).await.map_err(StepError::connect)?;
                 // The same limit as ours is set at the server. Otherwise a slow query would go on
                 // there after the gateway has given up, and repeated logins would pile such queries
                 // up.
                 let begin = format!("BEGIN {mode}; SET LOCAL statement_timeout = {millis}");
-                (Open::Postgres(Box::new(open)), begin)
+                (OpenConnection::Postgres(Box::new(open)), begin)
             }
-            Address::MySql(to) => {
-                let open = MySqlConnection::connect_with(&to).await.map_err(Fault::connect)?;
-                (Open::MySql(Box::new(open)), format!("START TRANSACTION {mode}"))
+            DatabaseAddress::MySql(to) => {
+                let open = MySqlConnection::connect_with(&to).await.map_err(StepError::connect)?;
+                (OpenConnection::MySql(Box::new(open)), format!("START TRANSACTION {mode}"))
             }
-            Address::Sqlite(to) => {
-                let to = to.read_only(access == Access::Read);
-                let open = SqliteConnection::connect_with(&to).await.map_err(Fault::connect)?;
-                (Open::Sqlite(Box::new(open)), "BEGIN".to_owned())
+            DatabaseAddress::Sqlite(to) => {
+                let to = to.read_only(access == AccessMode::Read);
+                let open = SqliteConnection::connect_with(&to).await.map_err(StepError::connect)?;
+                (OpenConnection::Sqlite(Box::new(open)), "BEGIN".to_owned())
             }
         };
         let mut opened = Self { open, begin, made: Instant::now() };
-        if matches!(opened.open, Open::MySql(_)) {
+        if matches!(opened.open, OpenConnection::MySql(_)) {
             // The same limit for MySQL and MariaDB. They have different names for it, and each of
             // them reads only its own kind of comment.
             let seconds = options.timeout.as_secs_f64();
@@ -90,7 +90,7 @@ impl Connection {
         query: &str,
         binds: &[&str],
         most: usize,
-    ) -> Result<Vec<Row>, Fault> {
+    ) -> Result<Vec<QueryRow>, StepError> {
         let mut rows = self.try_rows(query, binds, most).await?;
         // See `is_forgotten`: PostgreSQL may lose the prepared statement once. The failed
         // transaction is rolled back, and the query is repeated in a new one; it only reads, so
@@ -99,7 +99,7 @@ impl Connection {
             self.run("ROLLBACK".to_owned()).await?;
             rows = self.try_rows(query, binds, most).await?;
         }
-        let rows = rows.map_err(Fault::query)?;
+        let rows = rows.map_err(StepError::query)?;
         // With too many rows the answer was not read to its end. The connection is then not used
         // again (see `Database::keep`), so it needs no rollback.
         if rows.len() <= most {
@@ -115,24 +115,32 @@ impl Connection {
         query: &str,
         binds: &[&str],
         most: usize,
-    ) -> Result<Result<Vec<Row>, sqlx::Error>, Fault> {
+    ) -> Result<Result<Vec<QueryRow>, sqlx::Error>, StepError> {
         self.run(self.begin.clone()).await?;
         Ok(match &mut self.open {
-            Open::Postgres(open) => {
+            OpenConnection::Postgres(open) => {
                 read(&mut **open, bound(query, binds), most, row::postgres).await
             }
-            Open::MySql(open) => read(&mut **open, bound(query, binds), most, row::mysql).await,
-            Open::Sqlite(open) => read(&mut **open, bound(query, binds), most, row::sqlite).await,
+            OpenConnection::MySql(open) => {
+                read(&mut **open, bound(query, binds), most, row::mysql).await
+            }
+            OpenConnection::Sqlite(open) => {
+                read(&mut **open, bound(query, binds), most, row::sqlite).await
+            }
         })
     }
 
     /// Runs a statement and returns how many rows it changed. If that is not exactly one, the
     /// change is rolled back.
-    pub(super) async fn change(&mut self, statement: &str, binds: &[&str]) -> Result<u64, Fault> {
+    pub(super) async fn change(
+        &mut self,
+        statement: &str,
+        binds: &[&str],
+    ) -> Result<u64, StepError> {
         self.run(self.begin.clone()).await?;
         let changed = any!(self, open => {
             let done = bound(statement, binds).execute(&mut **open).await;
-            done.map(|done| done.rows_affected()).map_err(Fault::query)?
+            done.map(|done| done.rows_affected()).map_err(StepError::query)?
         });
         let end = if changed == 1 { "COMMIT" } else { "ROLLBACK" };
         self.run(end.to_owned()).await?;
@@ -140,25 +148,25 @@ impl Connection {
     }
 
     /// The names of the columns that a query would have. The query is prepared and not run.
-    pub(super) async fn columns(&mut self, query: &str) -> Result<Vec<String>, Fault> {
+    pub(super) async fn columns(&mut self, query: &str) -> Result<Vec<String>, StepError> {
         self.run(self.begin.clone()).await?;
         let query = AssertSqlSafe(query).into_sql_str();
         let columns = any!(self, open => {
-            let prepared = open.prepare(query).await.map_err(Fault::query)?;
+            let prepared = open.prepare(query).await.map_err(StepError::query)?;
             prepared.columns().iter().map(|column| column.name().to_owned()).collect()
         });
         // PostgreSQL prepares this statement under a name. A connection pooler would keep the name
         // for the next client, so all names are removed.
-        let is_postgres = matches!(self.open, Open::Postgres(_));
+        let is_postgres = matches!(self.open, OpenConnection::Postgres(_));
         let end = if is_postgres { "DEALLOCATE ALL; ROLLBACK" } else { "ROLLBACK" };
         self.run(end.to_owned()).await?;
         Ok(columns)
     }
 
     /// Runs a statement of the gateway's own, without parameters.
-    async fn run(&mut self, statement: String) -> Result<(), Fault> {
+    async fn run(&mut self, statement: String) -> Result<(), StepError> {
         let statement = sqlx::raw_sql(AssertSqlSafe(statement));
-        any!(self, open => statement.execute(&mut **open).await.map(drop).map_err(Fault::query))
+        any!(self, open => statement.execute(&mut **open).await.map(drop).map_err(StepError::query))
     }
 }
 
@@ -191,8 +199,8 @@ async fn read<'c, DB, E>(
     open: E,
     query: Query<'static, DB, DB::Arguments>,
     most: usize,
-    row: fn(&DB::Row) -> Row,
-) -> Result<Vec<Row>, sqlx::Error>
+    row: fn(&DB::Row) -> QueryRow,
+) -> Result<Vec<QueryRow>, sqlx::Error>
 where
     DB: sqlx::Database,
     DB::Arguments: IntoArguments<DB>,

@@ -8,12 +8,12 @@ use std::fmt;
 
 /// A failed step: making a connection, or asking on it.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum StepError {
     Connect(String),
     Query(String),
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(cause) | Self::Query(cause) => f.write_str(cause),
@@ -21,14 +21,14 @@ impl fmt::Display for Fault {
     }
 }
 
-impl Fault {
+impl StepError {
     pub(super) fn connect(error: sqlx::Error) -> Self {
-        Self::Connect(told(error))
+        Self::Connect(redacted(error))
     }
 
     /// Of a statement; that a connection broke says nothing of what was asked on it.
     pub(super) fn query(error: sqlx::Error) -> Self {
-        if is_lost(&error) { Self::Connect(told(error)) } else { Self::Query(told(error)) }
+        if is_lost(&error) { Self::Connect(redacted(error)) } else { Self::Query(redacted(error)) }
     }
 }
 
@@ -48,7 +48,7 @@ fn is_lost(error: &sqlx::Error) -> bool {
 /// hashes or tokens.
 const ABOUT_STATEMENTS: &[&str] = &["08", "25", "28", "3D", "42", "53", "55", "57"];
 
-fn told(error: sqlx::Error) -> String {
+fn redacted(error: sqlx::Error) -> String {
     if let sqlx::Error::Database(error) = &error {
         let code = error.code().unwrap_or_default().into_owned();
         let speaks = ABOUT_STATEMENTS.iter().any(|class| code.starts_with(class));

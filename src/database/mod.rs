@@ -20,11 +20,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-pub use self::connect::{Address, AddressError};
-pub use self::row::Row;
+pub use self::connect::{AddressError, DatabaseAddress};
+pub use self::row::QueryRow;
 
-use self::connection::Connection;
-use self::fault::Fault;
+use self::connection::DatabaseConnection;
+use self::fault::StepError;
 
 /// Time limit for one question: longer than any look-up by key takes, shorter than a client waits.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,7 +58,7 @@ impl Default for DatabaseOptions {
 
 /// Whether connections may change data in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum AccessMode {
     Read,
     Write,
 }
@@ -95,16 +95,16 @@ impl DatabaseError {
 /// A database. Connections are made when they are first needed, reused, and bounded in number. One
 /// value is shared by all tasks.
 pub struct Database {
-    address: Address,
-    access: Access,
+    address: DatabaseAddress,
+    access: AccessMode,
     options: DatabaseOptions,
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Vec<IdleSlot>>,
     places: Semaphore,
 }
 
 /// A connection that is not used at the moment.
-struct Idle {
-    connection: Connection,
+struct IdleSlot {
+    connection: DatabaseConnection,
     since: Instant,
 }
 
@@ -119,7 +119,7 @@ impl fmt::Debug for Database {
 
 impl Database {
     /// The database at `address`. Nothing is connected yet.
-    pub fn new(address: Address, options: DatabaseOptions, access: Access) -> Self {
+    pub fn new(address: DatabaseAddress, options: DatabaseOptions, access: AccessMode) -> Self {
         let places = usize::try_from(options.parallel).unwrap_or(usize::MAX);
         let places = Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS));
         Self { address, access, options, idle: Mutex::default(), places }
@@ -136,7 +136,7 @@ impl Database {
         query: &str,
         binds: &[&str],
         most: usize,
-    ) -> Result<Vec<Row>, DatabaseError> {
+    ) -> Result<Vec<QueryRow>, DatabaseError> {
         let rows = self.ask(query, binds, most).await?;
         rows.into_iter().map(|row| row.whole()).collect()
     }
@@ -153,7 +153,7 @@ impl Database {
         query: &str,
         binds: &[&str],
         most: usize,
-    ) -> Result<Vec<Row>, DatabaseError> {
+    ) -> Result<Vec<QueryRow>, DatabaseError> {
         let rows = self.ask(query, binds, most).await?;
         rows.into_iter().map(|row| row.part(columns)).collect()
     }
@@ -176,7 +176,7 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// As for `rows`; always if the access is `Access::Read`.
+    /// As for `rows`; always if the access is `AccessMode::Read`.
     pub async fn execute(&self, statement: &str, binds: &[&str]) -> Result<u64, DatabaseError> {
         self.in_time(async {
             let _place = self.places.acquire().await;
@@ -193,7 +193,7 @@ impl Database {
         query: &str,
         binds: &[&str],
         most: usize,
-    ) -> Result<Vec<Row>, DatabaseError> {
+    ) -> Result<Vec<QueryRow>, DatabaseError> {
         let rows = self
             .in_time(async {
                 let _place = self.places.acquire().await;
@@ -214,8 +214,8 @@ impl Database {
         if rows.len() > most { Err(DatabaseError::Rows { most }) } else { Ok(rows) }
     }
 
-    async fn connect(&self) -> Result<Connection, Fault> {
-        Connection::open(&self.address, &self.options, self.access).await
+    async fn connect(&self) -> Result<DatabaseConnection, StepError> {
+        DatabaseConnection::open(&self.address, &self.options, self.access).await
     }
 
     /// Bounds the time of `work`. A connection that is interrupted in the middle is closed, because
@@ -223,20 +223,20 @@ impl Database {
     /// the answer to another question.
     async fn in_time<T>(
         &self,
-        work: impl Future<Output = Result<T, Fault>>,
+        work: impl Future<Output = Result<T, StepError>>,
     ) -> Result<T, DatabaseError> {
         let (at, limit) = (self.address.to_string(), self.options.timeout);
         match tokio::time::timeout(limit, work).await {
             Ok(done) => done.map_err(|fault| match fault {
-                Fault::Connect(cause) => DatabaseError::Connect { at, cause },
-                Fault::Query(cause) => DatabaseError::Query { at, cause },
+                StepError::Connect(cause) => DatabaseError::Connect { at, cause },
+                StepError::Query(cause) => DatabaseError::Query { at, cause },
             }),
             Err(_) => Err(DatabaseError::Slow { at, limit }),
         }
     }
 
     /// The connection that was used last, unless it is too old. Others that are too old are closed.
-    fn take(&self) -> Option<Connection> {
+    fn take(&self) -> Option<DatabaseConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|idle| {
             idle.since.elapsed() < LONGEST_IDLE && idle.connection.made.elapsed() < LONGEST_LIFE
@@ -245,10 +245,15 @@ impl Database {
     }
 
     /// Keeps the connection for the next question, if the answer was read to its end.
-    fn keep(&self, connection: Connection, rows: Vec<Row>, most: usize) -> Vec<Row> {
+    fn keep(
+        &self,
+        connection: DatabaseConnection,
+        rows: Vec<QueryRow>,
+        most: usize,
+    ) -> Vec<QueryRow> {
         if rows.len() <= most {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(IdleSlot { connection, since: Instant::now() });
         }
         rows
     }

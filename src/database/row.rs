@@ -14,24 +14,24 @@ use super::DatabaseError;
 
 /// One row: the values by column, in the order of the query.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row(Vec<(String, Cell)>);
+pub struct QueryRow(Vec<(String, ColumnValue)>);
 
 #[derive(Clone, Debug, PartialEq)]
-enum Cell {
+enum ColumnValue {
     Read(Value),
     /// A value of this type, which is not supported. Invariant: a row that leaves this module has
     /// none.
     Unread(String),
 }
 
-impl Row {
+impl QueryRow {
     /// The value of a column. Names are compared without regard to case; `None` if the query has no
     /// such column.
     pub fn value(&self, column: &str) -> Option<&Value> {
         let (_, cell) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(column))?;
         match cell {
-            Cell::Read(value) => Some(value),
-            Cell::Unread(_) => None,
+            ColumnValue::Read(value) => Some(value),
+            ColumnValue::Unread(_) => None,
         }
     }
 
@@ -73,13 +73,13 @@ impl Row {
         self.whole()
     }
 
-    fn read<R: sqlx::Row>(row: &R, cell: impl Fn(usize) -> Cell) -> Self {
+    fn read<R: sqlx::Row>(row: &R, cell: impl Fn(usize) -> ColumnValue) -> Self {
         let columns = row.columns().iter();
         Self(columns.map(|column| (column.name().to_owned(), cell(column.ordinal()))).collect())
     }
 }
 
-impl Cell {
+impl ColumnValue {
     fn unread(&self) -> Option<&str> {
         match self {
             Self::Read(_) => None,
@@ -92,15 +92,15 @@ impl Cell {
     }
 }
 
-pub(super) fn postgres(row: &PgRow) -> Row {
-    Row::read(row, |index| match row.try_get_raw(index) {
-        Ok(raw) if raw.is_null() => Cell::Read(Value::Null),
+pub(super) fn postgres(row: &PgRow) -> QueryRow {
+    QueryRow::read(row, |index| match row.try_get_raw(index) {
+        Ok(raw) if raw.is_null() => ColumnValue::Read(Value::Null),
         Ok(raw) => {
             let kind = raw.type_info();
             let value = raw.as_bytes().ok().and_then(|bytes| binary(&kind, bytes));
-            Cell::of(value, kind.as_ref())
+            ColumnValue::of(value, kind.as_ref())
         }
-        Err(error) => Cell::Unread(error.to_string()),
+        Err(error) => ColumnValue::Unread(error.to_string()),
     })
 }
 
@@ -168,12 +168,12 @@ fn take_i32(rest: &mut &[u8]) -> Option<i32> {
     Some(i32::from_be_bytes(*number))
 }
 
-pub(super) fn mysql(row: &MySqlRow) -> Row {
-    Row::read(row, |index| {
+pub(super) fn mysql(row: &MySqlRow) -> QueryRow {
+    QueryRow::read(row, |index| {
         let raw = match row.try_get_raw(index) {
-            Ok(raw) if raw.is_null() => return Cell::Read(Value::Null),
+            Ok(raw) if raw.is_null() => return ColumnValue::Read(Value::Null),
             Ok(raw) => raw,
-            Err(error) => return Cell::Unread(error.to_string()),
+            Err(error) => return ColumnValue::Unread(error.to_string()),
         };
         let kind = raw.type_info();
         let bytes = || row.try_get_unchecked::<&[u8], _>(index).ok();
@@ -198,16 +198,16 @@ pub(super) fn mysql(row: &MySqlRow) -> Row {
             // this kind.
             _ => bytes().and_then(text),
         };
-        Cell::of(value, kind.as_ref())
+        ColumnValue::of(value, kind.as_ref())
     })
 }
 
-pub(super) fn sqlite(row: &SqliteRow) -> Row {
-    Row::read(row, |index| {
+pub(super) fn sqlite(row: &SqliteRow) -> QueryRow {
+    QueryRow::read(row, |index| {
         let raw = match row.try_get_raw(index) {
-            Ok(raw) if raw.is_null() => return Cell::Read(Value::Null),
+            Ok(raw) if raw.is_null() => return ColumnValue::Read(Value::Null),
             Ok(raw) => raw,
-            Err(error) => return Cell::Unread(error.to_string()),
+            Err(error) => return ColumnValue::Unread(error.to_string()),
         };
         let kind = raw.type_info();
         // SQLite has a type for each value, whatever type the column was declared with.
@@ -216,7 +216,7 @@ pub(super) fn sqlite(row: &SqliteRow) -> Row {
             "REAL" => row.try_get_unchecked(index).ok().and_then(fraction),
             _ => row.try_get_unchecked::<&[u8], _>(index).ok().and_then(text),
         };
-        Cell::of(value, kind.as_ref())
+        ColumnValue::of(value, kind.as_ref())
     })
 }
 

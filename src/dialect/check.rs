@@ -10,12 +10,14 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::check_endpoint::check_endpoint;
-use super::entries::Entries;
-use super::places::{Name, Place};
-use super::problem::{Problem, Problems};
+use super::definition::{
+    CredentialForm, Dialect, Endpoint, EndpointStep, SecondStep, TokenDefaults,
+};
+use super::error_table::ErrorTable;
+use super::placeholders::{Placeholder, PlaceholderName};
+use super::problem::{DialectProblem, DialectProblems};
 use super::raw::{RawDialect, RawEndpoint, RawTokens, duration};
-use super::spec::{CredentialForm, Dialect, Endpoint, SecondStep, Step, TokenDefaults};
-use super::{ErrorForm, Reason, Template};
+use super::{ErrorFormat, Reason, Template};
 use crate::algorithm::Algorithm;
 
 /// Claims that the gateway sets itself. The verification of tokens relies on them, so a dialect
@@ -44,10 +46,10 @@ impl Dialect {
     ///
     /// # Errors
     /// Every problem it has, each with its key path within the table.
-    pub fn check(raw: RawDialect) -> Result<Self, Vec<Problem>> {
-        let mut problems = Problems::default();
+    pub fn check(raw: RawDialect) -> Result<Self, Vec<DialectProblem>> {
+        let mut problems = DialectProblems::default();
         check_name(&raw.name, &mut problems);
-        let entries = Entries::check(raw.error, "error", &mut problems);
+        let entries = ErrorTable::check(raw.error, "error", &mut problems);
         let defaults = check_tokens(raw.tokens, &mut problems);
         let endpoints = check_endpoints(&raw.name, raw.endpoint, &entries, &mut problems);
         let has_roles = !raw.roles.is_empty();
@@ -60,18 +62,18 @@ impl Dialect {
         // Whether an answer gives out a refresh token is found by looking for its placeholder. A
         // session that ends with its access token has no refresh, so both together are a mistake.
         // The placeholder shows it reliably, since a token has no other way into an answer.
-        let gives = |name| replies().any(|json| json.names(&Place::Named(name)));
-        let gives_refresh_token = gives(Name::RefreshToken);
+        let gives = |name| replies().any(|json| json.names(&Placeholder::Named(name)));
+        let gives_refresh_token = gives(PlaceholderName::RefreshToken);
         if gives_refresh_token && defaults.ends_with_access {
             let message =
                 "an answer has `$refresh.token`, but sessions end with their access token";
             problems.add("tokens.ends_with_access", true, message);
         }
-        if gives(Name::UserRoleNumber) && !has_roles {
+        if gives(PlaceholderName::UserRoleNumber) && !has_roles {
             problems.add("roles", "", "`$user.role_number` needs a table of numbers");
         }
         let dialect = Self {
-            errors: Arc::new(ErrorForm::build(&raw.name, &[&entries])),
+            errors: Arc::new(ErrorFormat::build(&raw.name, &[&entries])),
             access_claims: check_claims(raw.claims.access, "claims.access", &mut problems),
             refresh_claims: check_claims(raw.claims.refresh, "claims.refresh", &mut problems),
             defaults,
@@ -84,10 +86,10 @@ impl Dialect {
             // arises at all.
             tells_unknown_user: endpoints.iter().any(|endpoint| {
                 let (wrong, unknown) = (Reason::InvalidCredentials, Reason::UnknownUser);
-                endpoint.step == Step::Login && endpoint.errors.tells_apart(wrong, unknown)
+                endpoint.step == EndpointStep::Login && endpoint.errors.tells_apart(wrong, unknown)
             }),
             gives_refresh_token,
-            gives_key: gives(Name::SessionKey),
+            gives_key: gives(PlaceholderName::SessionKey),
             name: raw.name,
             endpoints,
         };
@@ -95,7 +97,7 @@ impl Dialect {
     }
 }
 
-fn check_name(name: &str, problems: &mut Problems) {
+fn check_name(name: &str, problems: &mut DialectProblems) {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() || !name.bytes().all(is_plain) {
         problems.add("name", name, "must be of lower-case letters, digits and `-`");
@@ -109,8 +111,8 @@ fn check_name(name: &str, problems: &mut Problems) {
 fn check_endpoints(
     name: &str,
     raw: Vec<RawEndpoint>,
-    entries: &Entries,
-    problems: &mut Problems,
+    entries: &ErrorTable,
+    problems: &mut DialectProblems,
 ) -> Vec<Endpoint> {
     if raw.is_empty() {
         problems.add("endpoint", "", "is missing: a dialect needs at least one endpoint");
@@ -128,7 +130,7 @@ fn check_endpoints(
         endpoints.push(endpoint);
     }
     let has = |step| endpoints.iter().any(|endpoint| endpoint.step == step);
-    if has(Step::VerifyCode) && !has(Step::Login) {
+    if has(EndpointStep::VerifyCode) && !has(EndpointStep::Login) {
         problems.add("endpoint", "", "has a `verify_code` but no `login` that prepares it");
     }
     let demands =
@@ -138,7 +140,7 @@ fn check_endpoints(
     let demands_ticket = endpoints.iter().any(|endpoint| endpoint.credential.iter().any(demands));
     for (number, endpoint) in endpoints.iter().enumerate() {
         let Some(pending) = &endpoint.pending_reply else { continue };
-        let place = Place::Named(Name::Ticket);
+        let place = Placeholder::Named(PlaceholderName::Ticket);
         let gives_ticket = pending.json.as_ref().is_some_and(|json| json.names(&place));
         let message = match (demands_ticket, gives_ticket) {
             (true, false) => "has no `$pending.ticket`, which the `verify_code` step demands",
@@ -148,7 +150,7 @@ fn check_endpoints(
         problems.add(format!("endpoint[{number}].pending_reply"), "", message);
     }
     let sends_codes = endpoints.iter().any(|endpoint| endpoint.second_step != SecondStep::None);
-    if sends_codes && !has(Step::VerifyCode) {
+    if sends_codes && !has(EndpointStep::VerifyCode) {
         problems.add("endpoint", "", "has a `second_step` but no `verify_code` that takes it");
     }
     endpoints
@@ -156,14 +158,14 @@ fn check_endpoints(
 
 /// A claim that the gateway sets itself must not be in the template. The message names the claim;
 /// the verifier need not expect two meanings.
-fn check_claims(claims: Map<String, Value>, at: &str, problems: &mut Problems) -> Template {
+fn check_claims(claims: Map<String, Value>, at: &str, problems: &mut DialectProblems) -> Template {
     for name in claims.keys().filter(|name| OURS.contains(&name.as_str())) {
         problems.add(format!("{at}.{name}"), name, "is a claim that every token has already");
     }
     Template::claims(claims, at, problems)
 }
 
-fn check_tokens(raw: RawTokens, problems: &mut Problems) -> TokenDefaults {
+fn check_tokens(raw: RawTokens, problems: &mut DialectProblems) -> TokenDefaults {
     let algorithm = raw.algorithm.and_then(|name| {
         let algorithm = Algorithm::parse(&name);
         if algorithm.is_none() {
@@ -189,7 +191,11 @@ fn check_tokens(raw: RawTokens, problems: &mut Problems) -> TokenDefaults {
 
 /// A duration longer than zero; anything else is reported as a problem at the key path `at`. A
 /// duration of zero would make tokens that are expired when they are issued.
-pub(super) fn check_duration(text: &str, at: &str, problems: &mut Problems) -> Option<Duration> {
+pub(super) fn check_duration(
+    text: &str,
+    at: &str,
+    problems: &mut DialectProblems,
+) -> Option<Duration> {
     let found = duration(text).filter(|duration| !duration.is_zero());
     if found.is_none() {
         problems.add(at, text, "must be a number and a unit, for example \"15m\" or \"24h\"");
@@ -197,7 +203,10 @@ pub(super) fn check_duration(text: &str, at: &str, problems: &mut Problems) -> O
     found
 }
 
-fn check_roles(raw: Map<String, Value>, problems: &mut Problems) -> (Vec<(String, i64)>, i64) {
+fn check_roles(
+    raw: Map<String, Value>,
+    problems: &mut DialectProblems,
+) -> (Vec<(String, i64)>, i64) {
     let mut others = None;
     let mut numbers = Vec::with_capacity(raw.len());
     let is_used = !raw.is_empty();

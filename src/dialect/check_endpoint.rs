@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
-use super::entries::Entries;
-use super::places::Scope;
-use super::problem::Problems;
+use super::definition::{
+    BearerUse, CredentialForm, Endpoint, EndpointReply, EndpointStep, SecondStep,
+};
+use super::error_table::ErrorTable;
+use super::placeholders::PlaceholderScope;
+use super::problem::DialectProblems;
 use super::raw::{RawCredential, RawEndpoint, RawReply};
-use super::spec::{BearerUse, CredentialForm, Endpoint, Reply, SecondStep, Step};
-use super::{AccountKey, ErrorForm, Template};
+use super::{AccountLookup, ErrorFormat, Template};
 
 /// Checks an endpoint. `name` and `dialect` are the name of the dialect and its checked `[error]`
 /// table. `None` if the endpoint is so wrong that nothing can be made of it; the problems are in
@@ -21,32 +23,38 @@ use super::{AccountKey, ErrorForm, Template};
 pub(super) fn check_endpoint(
     raw: RawEndpoint,
     at: &str,
-    (name, dialect): (&str, &Entries),
-    problems: &mut Problems,
+    (name, dialect): (&str, &ErrorTable),
+    problems: &mut DialectProblems,
 ) -> Option<Endpoint> {
     let request = check_request(&raw.request, &format!("{at}.request"), problems);
     check_fit(&raw, at, problems);
-    let entries = Entries::check(raw.error, &format!("{at}.error"), problems);
+    let entries = ErrorTable::check(raw.error, &format!("{at}.error"), problems);
     let own = [&entries, dialect];
-    let errors = Arc::new(ErrorForm::build(name, &own));
+    let errors = Arc::new(ErrorFormat::build(name, &own));
 
-    let mut reply = |raw: Option<RawReply>, key: &str, scope: Scope| {
+    let mut reply = |raw: Option<RawReply>, key: &str, scope: PlaceholderScope| {
         raw.map(|raw| check_reply(raw, scope, &format!("{at}.{key}"), problems))
     };
     let scope = match raw.step {
-        Step::Login | Step::VerifyCode | Step::Refresh => Scope::TOKENS,
-        Step::Logout | Step::LogoutAll | Step::Session => Scope::SESSION,
-        Step::Introspect | Step::Revoke | Step::Answer => Scope::NOBODY,
+        EndpointStep::Login | EndpointStep::VerifyCode | EndpointStep::Refresh => {
+            PlaceholderScope::TOKENS
+        }
+        EndpointStep::Logout | EndpointStep::LogoutAll | EndpointStep::Session => {
+            PlaceholderScope::SESSION
+        }
+        EndpointStep::Introspect | EndpointStep::Revoke | EndpointStep::Answer => {
+            PlaceholderScope::NOBODY
+        }
     };
     // The answer of a login that waits for a code is compiled for a scope without a user and
     // without tokens: a client that has only the password must not learn anything about the user.
-    let pending_reply = reply(raw.pending_reply, "pending_reply", Scope::PENDING);
+    let pending_reply = reply(raw.pending_reply, "pending_reply", PlaceholderScope::PENDING);
     let reply = reply(raw.reply, "reply", scope)
         .or_else(|| pending_reply.clone().filter(|_| raw.second_step != SecondStep::None));
     // The answer to an introspection is defined by RFC 7662, section 2.2, so the dialect has no
     // template for it. A template would only allow an answer that clients of the RFC cannot read.
     let reply = match raw.step {
-        Step::Introspect => Some(Reply { status: StatusCode::OK, json: None }),
+        EndpointStep::Introspect => Some(EndpointReply { status: StatusCode::OK, json: None }),
         _ => reply,
     };
     if reply.is_none() {
@@ -73,7 +81,7 @@ pub(super) fn check_endpoint(
     })
 }
 
-fn check_request(text: &str, at: &str, problems: &mut Problems) -> Option<(Method, String)> {
+fn check_request(text: &str, at: &str, problems: &mut DialectProblems) -> Option<(Method, String)> {
     let split = text.split_once(' ').and_then(|(method, path)| {
         let method = Method::from_bytes(method.as_bytes()).ok()?;
         let is_served = !matches!(method, Method::CONNECT | Method::TRACE | Method::OPTIONS);
@@ -98,7 +106,12 @@ fn is_plain_path(path: &str) -> bool {
             || segments.split('/').all(|segment| !matches!(segment, "" | "." | "..")))
 }
 
-fn check_reply(raw: RawReply, scope: Scope, at: &str, problems: &mut Problems) -> Reply {
+fn check_reply(
+    raw: RawReply,
+    scope: PlaceholderScope,
+    at: &str,
+    problems: &mut DialectProblems,
+) -> EndpointReply {
     let status = StatusCode::from_u16(raw.status).ok().filter(StatusCode::is_success);
     if status.is_none() {
         problems.add(format!("{at}.status"), raw.status, "must be between 200 and 299");
@@ -108,11 +121,11 @@ fn check_reply(raw: RawReply, scope: Scope, at: &str, problems: &mut Problems) -
         problems.add(format!("{at}.json"), "", "cannot go with status 204, which has no body");
     }
     let json = raw.json.map(|json| Template::reply(json, scope, &format!("{at}.json"), problems));
-    Reply { status, json }
+    EndpointReply { status, json }
 }
 
 /// Reports the keys of an endpoint that do not go with its step.
-fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut Problems) {
+fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut DialectProblems) {
     let step = raw.step;
     for (number, form) in raw.credential.iter().enumerate() {
         let at = format!("{at}.credential[{number}]");
@@ -126,21 +139,25 @@ fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut Problems) {
     }
     // A missing credential would make the endpoint refuse every request; that is always a mistake
     // in the file.
-    if raw.credential.is_empty() && step != Step::Answer {
+    if raw.credential.is_empty() && step != EndpointStep::Answer {
         let message = "is missing: where does the client put what it presents?";
         problems.add(format!("{at}.credential"), "", message);
     }
     let misplaced = [
-        ("rotates", raw.rotates && step != Step::Refresh, "refresh"),
-        ("when", raw.when.is_some() && step != Step::Answer, "answer"),
-        ("account", raw.account != AccountKey::Username && !step.asks_for_name(), "login"),
-        ("second_step", raw.second_step != SecondStep::None && step != Step::Login, "login"),
-        ("pending_reply", raw.pending_reply.is_some() && step != Step::Login, "login"),
+        ("rotates", raw.rotates && step != EndpointStep::Refresh, "refresh"),
+        ("when", raw.when.is_some() && step != EndpointStep::Answer, "answer"),
+        ("account", raw.account != AccountLookup::Username && !step.asks_for_name(), "login"),
+        (
+            "second_step",
+            raw.second_step != SecondStep::None && step != EndpointStep::Login,
+            "login",
+        ),
+        ("pending_reply", raw.pending_reply.is_some() && step != EndpointStep::Login, "login"),
     ];
     for (key, _, wanted) in misplaced.iter().filter(|(_, is_misplaced, _)| *is_misplaced) {
         problems.add(format!("{at}.{key}"), "", format!("goes only with step `{wanted}`"));
     }
-    if raw.reply.is_some() && step == Step::Introspect {
+    if raw.reply.is_some() && step == EndpointStep::Introspect {
         problems.add(format!("{at}.reply"), "", "is what RFC 7662 says: leave it out");
     }
     if raw.second_step != SecondStep::None && raw.pending_reply.is_none() {
@@ -153,7 +170,7 @@ fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut Problems) {
     }
 }
 
-impl Step {
+impl EndpointStep {
     /// The step's name in a dialect's file.
     pub fn name(self) -> &'static str {
         match self {
@@ -214,7 +231,7 @@ impl RawCredential {
 
     /// The message for a form that does not go with the step: what is wrong, and which forms go
     /// with it. The list spares the operator a look into the documentation.
-    fn misfit(&self, step: Step) -> String {
+    fn misfit(&self, step: EndpointStep) -> String {
         let name = self.name();
         let name = match self {
             Self::Bearer(purpose) => format!("{name} = \"{}\"", purpose.name()),
@@ -243,16 +260,19 @@ impl RawCredential {
             .any(|(number, one)| members.iter().take(number).any(|other| one.clashes(other)))
     }
 
-    fn fits(&self, step: Step) -> bool {
+    fn fits(&self, step: EndpointStep) -> bool {
         match self {
-            Self::Json { .. } | Self::Basic {} => step == Step::Login,
-            Self::JsonCode { .. } => step == Step::VerifyCode,
-            Self::JsonRefresh(_) => step == Step::Refresh,
-            Self::Bearer(BearerUse::Renew | BearerUse::Exchange) => step == Step::Login,
-            Self::Bearer(BearerUse::Refresh) => step == Step::Refresh,
-            Self::Form(_) => matches!(step, Step::Introspect | Step::Revoke),
+            Self::Json { .. } | Self::Basic {} => step == EndpointStep::Login,
+            Self::JsonCode { .. } => step == EndpointStep::VerifyCode,
+            Self::JsonRefresh(_) => step == EndpointStep::Refresh,
+            Self::Bearer(BearerUse::Renew | BearerUse::Exchange) => step == EndpointStep::Login,
+            Self::Bearer(BearerUse::Refresh) => step == EndpointStep::Refresh,
+            Self::Form(_) => matches!(step, EndpointStep::Introspect | EndpointStep::Revoke),
             Self::Bearer(BearerUse::Access) | Self::TokenKey {} => {
-                matches!(step, Step::Logout | Step::LogoutAll | Step::Session)
+                matches!(
+                    step,
+                    EndpointStep::Logout | EndpointStep::LogoutAll | EndpointStep::Session
+                )
             }
         }
     }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::check::check_duration;
-use super::problem::{Problem, Problems};
+use super::problem::{DialectProblem, DialectProblems};
 use super::raw::RawCors;
 
 /// The rules for requests from other origins (Fetch standard, CORS protocol).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Cors {
+pub struct CorsPolicy {
     pub origins: CorsOrigins,
     pub methods: Vec<String>,
     pub headers: Vec<String>,
@@ -48,15 +48,15 @@ impl RawCors {
     ///
     /// # Errors
     /// Every problem it has.
-    pub fn check(self, at: &str) -> Result<Cors, Vec<Problem>> {
-        let mut problems = Problems::default();
+    pub fn check(self, at: &str) -> Result<CorsPolicy, Vec<DialectProblem>> {
+        let mut problems = DialectProblems::default();
         let cors = self.check_into(at, &mut problems);
         // Invariant: the value is missing only if there is a problem, and then `finish` has
         // returned already.
         problems.finish(cors)?.ok_or_else(Vec::new)
     }
 
-    pub(super) fn check_into(self, at: &str, problems: &mut Problems) -> Option<Cors> {
+    pub(super) fn check_into(self, at: &str, problems: &mut DialectProblems) -> Option<CorsPolicy> {
         for (number, method) in self.methods.iter().enumerate() {
             if Method::from_bytes(method.as_bytes()).is_err() {
                 problems.add(format!("{at}.methods[{number}]"), method, "is no method");
@@ -93,7 +93,7 @@ impl RawCors {
                 given
             }
         };
-        Some(Cors {
+        Some(CorsPolicy {
             origins: origins?,
             methods: or_default(self.methods, DEFAULT_METHODS),
             headers: or_default(self.headers, DEFAULT_HEADERS),
@@ -105,7 +105,11 @@ impl RawCors {
     }
 }
 
-fn check_origins(origins: Vec<String>, at: &str, problems: &mut Problems) -> Option<CorsOrigins> {
+fn check_origins(
+    origins: Vec<String>,
+    at: &str,
+    problems: &mut DialectProblems,
+) -> Option<CorsOrigins> {
     match origins.as_slice() {
         [any] if any == "*" => return Some(CorsOrigins::Any),
         [echo] if echo == "echo" => return Some(CorsOrigins::Echo),

@@ -6,7 +6,7 @@
 /// One mistake in a dialect's table. Together the three texts say where it is, what is written
 /// there, and what would be accepted. The operator sees them in one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct DialectProblem {
     /// Key path within the dialect, for example `endpoint[1].reply.json.token`. Empty if the table
     /// as a whole is meant. `config` puts the path of the dialect in front.
     pub path: String,
@@ -19,9 +19,9 @@ pub struct Problem {
 /// Collects problems while a dialect is checked. Each function of the checks gets it and adds what
 /// it finds, so that one mistake does not hide the next.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<Problem>);
+pub(super) struct DialectProblems(Vec<DialectProblem>);
 
-impl Problems {
+impl DialectProblems {
     pub(super) fn add(
         &mut self,
         path: impl Into<String>,
@@ -29,11 +29,11 @@ impl Problems {
         message: impl Into<String>,
     ) {
         let (path, value, message) = (path.into(), value.to_string(), message.into());
-        self.0.push(Problem { path, value, message });
+        self.0.push(DialectProblem { path, value, message });
     }
 
     /// Returns `checked` if there were no problems, otherwise all problems.
-    pub(super) fn finish<T>(self, checked: T) -> Result<T, Vec<Problem>> {
+    pub(super) fn finish<T>(self, checked: T) -> Result<T, Vec<DialectProblem>> {
         if self.0.is_empty() { Ok(checked) } else { Err(self.0) }
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::entries::RawError;
+use super::definition::{AccountLookup, BearerUse, EndpointStep, SecondStep};
+use super::error_table::RawError;
 use super::member::MemberPath;
-use super::spec::{AccountKey, BearerUse, SecondStep, Step};
 
 /// The table of a dialect as it is written. Statuses, durations and placeholders are not checked
 /// here: serde would stop at the first mistake, and `check` reports all of them together.
@@ -42,14 +42,14 @@ pub struct RawDialect {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawEndpoint {
-    pub(super) step: Step,
+    pub(super) step: EndpointStep,
     /// Method and path, for example `POST /login`.
     pub(super) request: String,
     pub(super) when: Option<RawWhen>,
     #[serde(default)]
     pub(super) credential: Vec<RawCredential>,
     #[serde(default)]
-    pub(super) account: AccountKey,
+    pub(super) account: AccountLookup,
     #[serde(default)]
     pub(super) second_step: SecondStep,
     #[serde(default)]

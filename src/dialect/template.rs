@@ -13,37 +13,37 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use self::parse::parse;
-use super::places::{Place, Scope};
-use super::problem::Problems;
-use super::spec::{Dialect, Facts};
+use super::definition::{Dialect, TemplateValues};
+use super::placeholders::{Placeholder, PlaceholderScope};
+use super::problem::DialectProblems;
 
 /// A JSON value with placeholders, compiled for one scope.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Template {
-    root: Node,
+    root: TemplateNode,
     /// If true (claims), members without a value are left out; if false (answers), they are `null`.
     drops_missing: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub(super) enum TemplateNode {
     Fixed(Value),
-    Place(Place, Join),
-    Text(Vec<Part>),
+    Place(Placeholder, ListJoin),
+    Text(Vec<TextPart>),
     List(Vec<Self>),
     Object(Vec<(String, Self)>),
 }
 
 /// A piece of a text that contains placeholders.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Part {
+pub(super) enum TextPart {
     Text(String),
-    Place(Place, Join),
+    Place(Placeholder, ListJoin),
 }
 
 /// The way a list is turned into text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Join {
+pub(super) enum ListJoin {
     /// Not at all: the placeholder is the whole value and keeps its type.
     None,
     Comma,
@@ -51,9 +51,9 @@ pub(super) enum Join {
 }
 
 /// Gives the value of a placeholder, if there is one.
-pub(super) type Lookup<'a> = &'a dyn Fn(&Place) -> Option<Value>;
+pub(super) type ValueLookup<'a> = &'a dyn Fn(&Placeholder) -> Option<Value>;
 
-impl Default for Node {
+impl Default for TemplateNode {
     fn default() -> Self {
         Self::Fixed(Value::Object(Map::new()))
     }
@@ -61,38 +61,53 @@ impl Default for Node {
 
 impl Template {
     /// Compiles the template of an answer; missing values become `null`.
-    pub(super) fn reply(value: Value, scope: Scope, at: &str, problems: &mut Problems) -> Self {
-        Self { root: Node::compile(value, scope, at, problems), drops_missing: false }
+    pub(super) fn reply(
+        value: Value,
+        scope: PlaceholderScope,
+        at: &str,
+        problems: &mut DialectProblems,
+    ) -> Self {
+        Self { root: TemplateNode::compile(value, scope, at, problems), drops_missing: false }
     }
 
     /// Compiles the template of claims; members with missing values are left out.
-    pub(super) fn claims(claims: Map<String, Value>, at: &str, problems: &mut Problems) -> Self {
-        let root = Node::compile(Value::Object(claims), Scope::CLAIMS, at, problems);
+    pub(super) fn claims(
+        claims: Map<String, Value>,
+        at: &str,
+        problems: &mut DialectProblems,
+    ) -> Self {
+        let root =
+            TemplateNode::compile(Value::Object(claims), PlaceholderScope::CLAIMS, at, problems);
         Self { root, drops_missing: true }
     }
 
     /// Renders the template with the values in `facts`.
-    pub fn render(&self, facts: &Facts, dialect: &Dialect) -> Value {
-        let look = |place: &Place| place.value(facts, dialect);
+    pub fn render(&self, facts: &TemplateValues, dialect: &Dialect) -> Value {
+        let look = |place: &Placeholder| place.value(facts, dialect);
         self.root.render(&look, self.drops_missing).unwrap_or(Value::Null)
     }
 
     /// True if the placeholder occurs in the template. Used to find out what a dialect's answers
     /// give to clients, for example a refresh token or the session's key.
-    pub(super) fn names(&self, place: &Place) -> bool {
+    pub(super) fn names(&self, place: &Placeholder) -> bool {
         self.root.names(place)
     }
 
     /// The compiled tree, for reading an answer backwards (`speak`).
-    pub(super) fn root(&self) -> &Node {
+    pub(super) fn root(&self) -> &TemplateNode {
         &self.root
     }
 }
 
-impl Node {
+impl TemplateNode {
     /// Compiles `value` for a scope. A bad placeholder is reported as a problem and becomes `null`,
     /// so that checking can go on and report more.
-    pub(super) fn compile(value: Value, scope: Scope, at: &str, problems: &mut Problems) -> Self {
+    pub(super) fn compile(
+        value: Value,
+        scope: PlaceholderScope,
+        at: &str,
+        problems: &mut DialectProblems,
+    ) -> Self {
         match value {
             Value::String(text) => Self::text(&text, scope).unwrap_or_else(|message| {
                 problems.add(at, &text, message);
@@ -124,14 +139,14 @@ impl Node {
 
     /// A text without placeholders is a fixed value; a text that is exactly one placeholder keeps
     /// the type of the placeholder's value; everything else is joined to text.
-    fn text(text: &str, scope: Scope) -> Result<Self, String> {
+    fn text(text: &str, scope: PlaceholderScope) -> Result<Self, String> {
         let mut parts = parse(text, scope)?;
-        if parts.iter().all(|part| matches!(part, Part::Text(_))) {
+        if parts.iter().all(|part| matches!(part, TextPart::Text(_))) {
             let literal = parts.iter().map(|part| part.render(&|_| None)).collect::<String>();
             return Ok(Self::Fixed(literal.into()));
         }
         match (parts.pop(), parts.is_empty()) {
-            (Some(Part::Place(place, join)), true) => Ok(Self::Place(place, join)),
+            (Some(TextPart::Place(place, join)), true) => Ok(Self::Place(place, join)),
             (last, _) => Ok(Self::Text(parts.into_iter().chain(last).collect())),
         }
     }
@@ -139,7 +154,7 @@ impl Node {
     /// Replaces the placeholders whose value is already known, so that less is left to do for each
     /// request. A text or object that has become fixed is then stored as one value. Used for
     /// errors, whose reason is known when the configuration is loaded.
-    pub(super) fn fold(self, look: Lookup<'_>) -> Self {
+    pub(super) fn fold(self, look: ValueLookup<'_>) -> Self {
         match self {
             Self::Place(place, join) => match look(&place) {
                 Some(value) => Self::Fixed(join.apply(value)),
@@ -147,9 +162,9 @@ impl Node {
             },
             Self::Text(parts) => {
                 let fold = |part| match part {
-                    Part::Place(place, join) => match look(&place) {
-                        Some(value) => Part::Text(join.write(&value)),
-                        None => Part::Place(place, join),
+                    TextPart::Place(place, join) => match look(&place) {
+                        Some(value) => TextPart::Text(join.write(&value)),
+                        None => TextPart::Place(place, join),
                     },
                     text => text,
                 };
@@ -171,13 +186,13 @@ impl Node {
         let is_fixed = match &self {
             Self::List(items) => items.iter().all(|item| matches!(item, Self::Fixed(_))),
             Self::Object(members) => members.iter().all(|(_, item)| matches!(item, Self::Fixed(_))),
-            Self::Text(parts) => parts.iter().all(|part| matches!(part, Part::Text(_))),
+            Self::Text(parts) => parts.iter().all(|part| matches!(part, TextPart::Text(_))),
             Self::Fixed(_) | Self::Place(..) => false,
         };
         if is_fixed { Self::Fixed(self.render(&|_| None, false).unwrap_or_default()) } else { self }
     }
 
-    pub(super) fn render(&self, look: Lookup<'_>, drops_missing: bool) -> Option<Value> {
+    pub(super) fn render(&self, look: ValueLookup<'_>, drops_missing: bool) -> Option<Value> {
         match self {
             Self::Fixed(value) => Some(value.clone()),
             Self::Place(place, join) => look(place).map(|value| join.apply(value)),
@@ -205,7 +220,7 @@ impl Node {
 
     /// Writes the JSON that `render` would give for an answer, without building the value first.
     /// Refusals can come in floods, and this avoids most of their allocations.
-    pub(super) fn write(&self, look: Lookup<'_>, json: &mut Vec<u8>) {
+    pub(super) fn write(&self, look: ValueLookup<'_>, json: &mut Vec<u8>) {
         match self {
             Self::Fixed(value) => write(value, json),
             Self::Place(place, join) => {
@@ -235,13 +250,13 @@ impl Node {
         }
     }
 
-    pub(super) fn names(&self, wanted: &Place) -> bool {
+    pub(super) fn names(&self, wanted: &Placeholder) -> bool {
         match self {
             Self::Fixed(_) => false,
             Self::Place(place, _) => place == wanted,
-            Self::Text(parts) => {
-                parts.iter().any(|part| matches!(part, Part::Place(place, _) if place == wanted))
-            }
+            Self::Text(parts) => parts
+                .iter()
+                .any(|part| matches!(part, TextPart::Place(place, _) if place == wanted)),
             Self::List(items) => items.iter().any(|item| item.names(wanted)),
             Self::Object(members) => members.iter().any(|(_, member)| member.names(wanted)),
         }
@@ -259,8 +274,8 @@ fn separate(number: usize, json: &mut Vec<u8>) {
     }
 }
 
-impl Part {
-    fn render(&self, look: Lookup<'_>) -> String {
+impl TextPart {
+    fn render(&self, look: ValueLookup<'_>) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Place(place, join) => {
@@ -270,7 +285,7 @@ impl Part {
     }
 }
 
-impl Join {
+impl ListJoin {
     fn parse(name: &str) -> Option<Self> {
         match name {
             "comma" => Some(Self::Comma),
@@ -307,25 +322,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::dialect::UserFacts;
+    use crate::dialect::UserValues;
 
-    fn facts() -> Facts {
+    fn facts() -> TemplateValues {
         let Value::Object(claims) = json!({"features": ["a", "b"], "n": 1, "deep": {"er": true}})
         else {
             panic!("an object");
         };
-        let user = UserFacts {
+        let user = UserValues {
             name: "$user.id".to_owned(),
             roles: vec!["root".to_owned(), "dev".to_owned()],
             claims,
-            ..UserFacts::default()
+            ..UserValues::default()
         };
-        Facts { user: Some(user), ..Facts::default() }
+        TemplateValues { user: Some(user), ..TemplateValues::default() }
     }
 
     fn render(template: Value) -> Value {
-        let mut problems = Problems::default();
-        let template = Template::reply(template, Scope::TOKENS, "reply", &mut problems);
+        let mut problems = DialectProblems::default();
+        let template = Template::reply(template, PlaceholderScope::TOKENS, "reply", &mut problems);
         assert_eq!(problems.finish(()), Ok(()));
         let dialect = Dialect::builtin("webitel").expect("built in");
         let (facts, mut written) = (facts(), Vec::new());
@@ -369,7 +384,7 @@ mod tests {
         else {
             panic!("an object");
         };
-        let template = Template::claims(claims, "claims", &mut Problems::default());
+        let template = Template::claims(claims, "claims", &mut DialectProblems::default());
 
         let rendered = template.render(&facts(), &Dialect::builtin("aviate").expect("built in"));
 
@@ -379,19 +394,19 @@ mod tests {
     #[test]
     fn bad_placeholders_are_problems_with_a_remedy() {
         for (text, scope, message) in [
-            ("$user.nme", Scope::TOKENS, "did you mean `$user.name`"),
-            ("costs $5", Scope::TOKENS, "`$5` is no placeholder"),
-            ("100 $", Scope::TOKENS, "write `$$`"),
-            ("${user.name", Scope::TOKENS, "without its `}`"),
-            ("$user.roles|upper", Scope::TOKENS, "no filter `upper`"),
-            ("$user.claims.", Scope::TOKENS, "no placeholder"),
-            ("$session.key", Scope::CLAIMS, "no placeholder"),
-            ("$access.token", Scope::CLAIMS, "no placeholder"),
-            ("$user.name", Scope::NOBODY, "no placeholder"),
-            ("$user.name", Scope::ERROR, "$request_id"),
-            ("$status", Scope::TOKENS, "no placeholder"),
+            ("$user.nme", PlaceholderScope::TOKENS, "did you mean `$user.name`"),
+            ("costs $5", PlaceholderScope::TOKENS, "`$5` is no placeholder"),
+            ("100 $", PlaceholderScope::TOKENS, "write `$$`"),
+            ("${user.name", PlaceholderScope::TOKENS, "without its `}`"),
+            ("$user.roles|upper", PlaceholderScope::TOKENS, "no filter `upper`"),
+            ("$user.claims.", PlaceholderScope::TOKENS, "no placeholder"),
+            ("$session.key", PlaceholderScope::CLAIMS, "no placeholder"),
+            ("$access.token", PlaceholderScope::CLAIMS, "no placeholder"),
+            ("$user.name", PlaceholderScope::NOBODY, "no placeholder"),
+            ("$user.name", PlaceholderScope::ERROR, "$request_id"),
+            ("$status", PlaceholderScope::TOKENS, "no placeholder"),
         ] {
-            let mut problems = Problems::default();
+            let mut problems = DialectProblems::default();
             Template::reply(json!({"a": [text]}), scope, "reply", &mut problems);
             let found = problems.finish(()).expect_err(text);
 

@@ -7,22 +7,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::ends::{RouteEnds, route_ends};
 use super::hosts::{host_forms, is_served};
+use super::route_cancellation::{RouteCancellations, route_ends};
 use super::sources::open_users;
-use super::table::{Means, Table, add_logins, add_routes};
-use super::{BuildError, Shared};
+use super::table::{BuildContext, GatewayTable, add_logins, add_routes};
+use super::{BuildError, SharedState};
 use crate::admission::AttemptLimit;
-use crate::authn::{ApiKeys, Certificates, Verifier, VerifierOptions};
+use crate::authn::{ApiKeyVerifier, CertificateVerifier, Verifier, VerifierOptions};
 use crate::config::{self, Config};
-use crate::dialect::ErrorForm;
-use crate::login::{Mailer, Services, Trade};
+use crate::dialect::ErrorFormat;
+use crate::login::{CodeMailer, ExchangeRule, LoginServices};
 use crate::routing::RouteTable;
 use crate::secret::Digest;
 use crate::telemetry::metrics::RouteMetrics;
-use crate::throttle::{Counters, Rate, Throttle};
+use crate::throttle::{GcraRate, RateCounters, RateLimiter};
 use crate::token::UpstreamTokens;
-use crate::upstream::Pool;
+use crate::upstream::UpstreamPool;
 
 const HTTPS_PORT: u16 = 443;
 /// Upper bound on users whose new sessions are counted. Beyond it, those who began the fewest
@@ -34,19 +34,19 @@ const MOST_USERS: usize = 100_000;
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) config: Config,
-    pub(crate) table: Table,
+    pub(crate) table: GatewayTable,
     pub(crate) verifier: Arc<Verifier>,
-    pub(crate) services: Arc<Services>,
-    pub(crate) certificates: Certificates,
+    pub(crate) services: Arc<LoginServices>,
+    pub(crate) certificates: CertificateVerifier,
     pub(crate) upstream_tokens: Arc<UpstreamTokens>,
-    pub(crate) pools: HashMap<String, Arc<Pool>>,
+    pub(crate) pools: HashMap<String, Arc<UpstreamPool>>,
     /// Handed on by a reload, for the rules that stay the same.
-    pub(crate) throttle: Throttle,
-    pub(super) route_ends: RouteEnds,
-    forms: Vec<(String, Arc<ErrorForm>)>,
-    problem: Arc<ErrorForm>,
+    pub(crate) throttle: RateLimiter,
+    pub(super) route_ends: RouteCancellations,
+    forms: Vec<(String, Arc<ErrorFormat>)>,
+    problem: Arc<ErrorFormat>,
     /// Metrics of requests that match no route and no login.
-    pub(crate) nowhere: Arc<RouteMetrics>,
+    pub(crate) unmatched_metrics: Arc<RouteMetrics>,
     /// The port to which a plain listener redirects, if it is not the default port of https.
     pub(crate) https_port: Option<u16>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Generation {
 impl Generation {
     /// Makes `config` ready. Unchanged parts are taken over from `last`.
     pub(super) fn build(
-        shared: &Shared,
+        shared: &SharedState,
         config: Config,
         last: Option<&Self>,
     ) -> Result<Self, BuildError> {
@@ -65,7 +65,7 @@ impl Generation {
             ring: shared.ring.clone(),
             logins: &config.logins,
             issuers: &config.issuers,
-            made: shared.store.made(),
+            made: shared.store.created_at(),
             revocations: shared.store.revocations().clone(),
             leeway: config.token.leeway,
             cache_size: config.token.cache_size,
@@ -79,20 +79,20 @@ impl Generation {
             tracing::warn!("{warning}");
         }
         let begun = config.login_limits.new_sessions_per_user;
-        let services = Arc::new(Services {
+        let services = Arc::new(LoginServices {
             users: Arc::new(open_users(shared, &config, last)?),
             store: shared.store.clone(),
             ring: shared.ring.clone(),
-            streams: shared.ends.streams.clone(),
+            streams: shared.cancellations.streams.clone(),
             audit: shared.audit.clone(),
             metrics: shared.metrics.clone(),
             limits: config.login_limits.clone(),
             attempts: shared.attempts.clone(),
-            mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
-            trades: Trade::all(&config),
-            proofs: shared.proofs.clone(),
-            api_keys: Arc::new(ApiKeys::new(&config, shared.store.revocations().clone())),
-            begun: Counters::new(Rate::of(begun.attempts, begun.per), MOST_USERS),
+            mailer: config.mail.as_ref().map(CodeMailer::new).transpose()?,
+            exchange_rules: ExchangeRule::all(&config),
+            password_cache: shared.password_cache.clone(),
+            api_keys: Arc::new(ApiKeyVerifier::new(&config, shared.store.revocations().clone())),
+            begun: RateCounters::new(GcraRate::of(begun.attempts, begun.per), MOST_USERS),
         });
         let upstream_tokens = Arc::new(UpstreamTokens::new(
             shared.ring.clone(),
@@ -100,23 +100,24 @@ impl Generation {
             config.token.algorithm,
         ));
         let pools = build_pools(shared, &config, last)?;
-        let throttle = Throttle::build(&config, last.map(|last| &last.throttle));
+        let throttle = RateLimiter::build(&config, last.map(|last| &last.throttle));
         // Logins are added before routes: an endpoint of a login goes before a route of the same
         // path.
         let mut table = RouteTable::new();
         add_logins(&mut table, shared, &config, &services, &verifier);
-        let route_ends = route_ends(&shared.ends, &config, last);
-        let means = Means { pools: &pools, throttle: &throttle, ends: &route_ends };
-        add_routes(&mut table, shared, &config, &means)?;
+        let route_ends = route_ends(&shared.cancellations, &config, last);
+        let context =
+            BuildContext { pools: &pools, throttle: &throttle, cancellations: &route_ends };
+        add_routes(&mut table, shared, &config, &context)?;
         Ok(Self {
             table,
             forms: host_forms(&config),
-            problem: ErrorForm::problem(),
-            nowhere: shared.metrics.route("-"),
+            problem: ErrorFormat::problem(),
+            unmatched_metrics: shared.metrics.route("-"),
             https_port: Self::https_port(&config),
             verifier,
             services,
-            certificates: Certificates::new(&config.certificates),
+            certificates: CertificateVerifier::new(&config.certificates),
             upstream_tokens,
             pools,
             throttle,
@@ -139,7 +140,7 @@ impl Generation {
     }
 
     /// The listener of this name.
-    pub(crate) fn listener(&self, name: &str) -> Option<&config::Listener> {
+    pub(crate) fn listener(&self, name: &str) -> Option<&config::ListenerSettings> {
         self.config.listeners.iter().find(|listener| listener.name == name)
     }
 
@@ -153,7 +154,7 @@ impl Generation {
     pub(crate) fn is_configured_host(&self, host: &str) -> bool {
         let logins = self.config.logins.iter().flat_map(|login| &login.hosts);
         let routes = self.config.routes.iter().flat_map(|route| &route.hosts);
-        logins.chain(routes).any(|held| is_served(held, host))
+        logins.chain(routes).any(|pattern| is_served(pattern, host))
     }
 
     /// The port in an https URL of this gateway: that of the first TLS listener, if it is not the
@@ -162,8 +163,8 @@ impl Generation {
         let mut encrypted = config.listeners.iter().filter(|listener| listener.tls.is_some());
         encrypted
             .find_map(|listener| match listener.bind {
-                config::Bind::Tcp(address) => Some(address.port()),
-                config::Bind::Unix(_) | config::Bind::Descriptor(_) => None,
+                config::BindAddress::Tcp(address) => Some(address.port()),
+                config::BindAddress::Unix(_) | config::BindAddress::Descriptor(_) => None,
             })
             // Port 0 is chosen by the system, which only tests use.
             .filter(|port| ![0, HTTPS_PORT].contains(port))
@@ -172,15 +173,14 @@ impl Generation {
     /// The form of an error answer if no route decides it: the form of the only dialect that is
     /// served on this host, else problem+json (RFC 9457). With several dialects on the host, it
     /// would be a guess which one the client understands.
-    pub(crate) fn form_for<'h>(&self, host: impl FnOnce() -> Option<&'h str>) -> &Arc<ErrorForm> {
+    pub(crate) fn form_for<'h>(&self, host: impl FnOnce() -> Option<&'h str>) -> &Arc<ErrorFormat> {
         if self.forms.is_empty() {
             return &self.problem;
         }
         let host = host();
-        let mut served = self
-            .forms
-            .iter()
-            .filter(|(held, _)| held == "*" || host.is_some_and(|host| is_served(held, host)));
+        let mut served = self.forms.iter().filter(|(pattern, _)| {
+            pattern == "*" || host.is_some_and(|host| is_served(pattern, host))
+        });
         match (served.next(), served.next()) {
             (Some((_, form)), None) => form,
             _ => &self.problem,
@@ -192,10 +192,10 @@ impl Generation {
 /// takes over what is known about its servers, so that a failing server does not get all its
 /// traffic back.
 fn build_pools(
-    shared: &Shared,
+    shared: &SharedState,
     config: &Config,
     last: Option<&Generation>,
-) -> Result<HashMap<String, Arc<Pool>>, BuildError> {
+) -> Result<HashMap<String, Arc<UpstreamPool>>, BuildError> {
     let mut pools = HashMap::new();
     for upstream in &config.upstreams {
         let kept = last
@@ -204,11 +204,11 @@ fn build_pools(
         let pool = match kept {
             Some(pool) => pool.clone(),
             None => {
-                let pool = Pool::build(upstream, shared.workers, &shared.clock)?;
+                let pool = UpstreamPool::build(upstream, shared.workers, &shared.clock)?;
                 if let Some(last) = last.and_then(|last| last.pools.get(&upstream.name)) {
                     pool.inherit(last);
                 }
-                pool.watch(&shared.back_room);
+                pool.watch(&shared.background);
                 pool
             }
         };

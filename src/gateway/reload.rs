@@ -9,13 +9,13 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::sync::{Arc, PoisonError, mpsc};
 
-use super::ends::announce;
-use super::{BuildError, Gateway, Generation, View};
+use super::route_cancellation::announce;
+use super::{BuildError, Gateway, Generation, WorkerView};
 use crate::config::Config;
+use crate::format::error_chain;
 use crate::secret::Digest;
 use crate::session::StreamOrigin;
-use crate::telemetry::audit::{Actor, AuditEvent};
-use crate::text::error_chain;
+use crate::telemetry::audit::{AuditActor, AuditEvent};
 
 /// The result of a successful reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,12 @@ fn keep_until_restart(last: &Config, next: &mut Config) -> Vec<&'static str> {
     let (was, process) = (&last.process, &mut next.process);
     // Threads, and the sockets that belong to them, are made at the start.
     keep("process.workers", &was.workers, &mut process.workers, &mut waiting);
-    keep("process.back_room", &was.back_room, &mut process.back_room, &mut waiting);
+    keep(
+        "process.back_room",
+        &was.background_threads,
+        &mut process.background_threads,
+        &mut waiting,
+    );
     // A process can lower this limit, but never raise it again.
     keep("process.core_dumps", &was.core_dumps, &mut process.core_dumps, &mut waiting);
     // The store is open, and locked, in the folder that the start has found.
@@ -126,16 +131,16 @@ impl Gateway {
         // is added before it looks at the list; therefore it either sees the new list or is ended
         // below.
         let kept: Arc<HashSet<Digest>> = Arc::new(next.credentials().collect());
-        self.shared.ends.entries.store(kept.clone());
+        self.shared.cancellations.entries.store(kept.clone());
         self.generation.store(next.clone());
         // Each worker gets its own view. A request that began under the old view keeps it.
         for view in &self.views {
-            view.store(Arc::new(View::new(&self.shared, &next)));
+            view.store(Arc::new(WorkerView::new(&self.shared, &next)));
         }
         commit();
         // Ends the streams of credentials that are not accepted any more.
         for gone in last.credentials().filter(|digest| !kept.contains(digest)) {
-            self.shared.ends.streams.end(StreamOrigin::Entry(gone));
+            self.shared.cancellations.streams.end(StreamOrigin::Entry(gone));
         }
         announce(&last.route_ends, &next.route_ends);
         self.reloaded.notify_one();
@@ -148,7 +153,7 @@ impl Gateway {
     fn await_checks(&self, next: &Arc<Generation>) {
         let (done, checked) = mpsc::channel();
         let next = next.clone();
-        self.shared.back_room.spawn(async move {
+        self.shared.background.spawn(async move {
             next.checked_once().await;
             // The send fails if the waiting reload is gone; then nobody needs the answer.
             let _ = done.send(());
@@ -165,7 +170,7 @@ impl Gateway {
         self.shared.metrics.reload(failure.is_none(), now);
         let cause = failure.as_deref().unwrap_or_default();
         let event = AuditEvent::Reload { ok: failure.is_none(), cause };
-        let actor = Actor { address: None, request_id: "-", login: "-", operator: None };
+        let actor = AuditActor { address: None, request_id: "-", login: "-", operator: None };
         self.shared.audit.write(now, &actor, &event);
         log(reloaded, cause);
         let mut last = self.last_reload.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,23 +6,23 @@
 
 use std::sync::Arc;
 
-use super::{BuildError, Generation, Shared};
-use crate::config::{self, Config, UserSourceKind};
+use super::{BuildError, Generation, SharedState};
+use crate::config::{self, Config, SourceKind};
 use crate::identity::IdRules;
-use crate::users::{self, Means, UserSource, Users};
+use crate::users::{self, SourceContext, UserSource, UserSources};
 
 /// Opens the sources of `config`, or takes them over from `last`.
 pub(super) fn open_users(
-    shared: &Shared,
+    shared: &SharedState,
     config: &Config,
     last: Option<&Generation>,
-) -> Result<Users, BuildError> {
-    let means = Means {
+) -> Result<UserSources, BuildError> {
+    let means = SourceContext {
         hashing: shared.hashing.clone(),
         store: shared.store.clone(),
         clock: shared.clock.clone(),
     };
-    let open = |source: &config::UserSource| match kept(source, last) {
+    let open = |source: &config::SourceSettings| match kept(source, last) {
         Some(kept) => Ok(kept.clone()),
         None => users::open(source, &means).map_err(|error| cannot_open(source, error)),
     };
@@ -32,12 +32,12 @@ pub(super) fn open_users(
     // Ids are told apart by source, so every source must be in these rules, also those that are
     // passed over while they are unavailable.
     let ids = config.users.iter().map(|source| (source.name.clone(), source.id_rule()));
-    Ok(Users::new(sources, optional, IdRules::new(ids)))
+    Ok(UserSources::new(sources, optional, IdRules::new(ids)))
 }
 
 /// The source of the last generation with the same configuration.
 fn kept<'l>(
-    source: &config::UserSource,
+    source: &config::SourceSettings,
     last: Option<&'l Generation>,
 ) -> Option<&'l Arc<dyn UserSource>> {
     let last = last.filter(|last| last.config.users.contains(source))?;
@@ -47,10 +47,13 @@ fn kept<'l>(
 /// The error for a source that could not be opened. A missing file of users has an error of its
 /// own, with the command that creates it. `check` uses the same function, so both give the same
 /// message.
-pub(crate) fn cannot_open(source: &config::UserSource, error: users::OpenError) -> BuildError {
+pub(crate) fn cannot_open(
+    source: &config::SourceSettings,
+    error: users::SourceOpenError,
+) -> BuildError {
     let name = source.name.clone();
     match &source.kind {
-        UserSourceKind::File { path, .. } if error.is_missing() => {
+        SourceKind::File { path, .. } if error.is_missing() => {
             BuildError::NoUsers { name, path: path.clone() }
         }
         _ => BuildError::Users { name, source: error },

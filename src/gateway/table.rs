@@ -10,17 +10,17 @@ use std::sync::Arc;
 use http::header::HeaderName;
 use tokio::sync::Semaphore;
 
-use super::ends::RouteEnds;
-use super::{Action, BuildError, LoginEndpoint, Mirror, Route, Shared};
-use crate::authn::{Accept, Verifier};
+use super::route_cancellation::RouteCancellations;
+use super::{BuildError, LoginEndpoint, RouteMirror, RouteTarget, ServedRoute, SharedState};
+use crate::authn::{AcceptedKinds, Verifier};
 use crate::config::{self, Config, CredentialKind, IdentityForm, RouteAction, UpstreamCredential};
-use crate::login::{self, Login, Services};
-use crate::routing::{EndpointPlacement, Oddities, Pattern, Placement, RouteTable};
-use crate::throttle::Throttle;
-use crate::upstream::Pool;
-use crate::upstream::headers::{Protected, Rules, is_credential};
+use crate::login::{self, Login, LoginServices};
+use crate::routing::{LoginEntry, PathAnomalies, Pattern, RouteEntry, RouteTable};
+use crate::throttle::RateLimiter;
+use crate::upstream::UpstreamPool;
+use crate::upstream::headers::{HeaderEdits, ReservedHeaders, is_credential};
 
-pub(crate) type Table = RouteTable<LoginEndpoint, Arc<Route>>;
+pub(crate) type GatewayTable = RouteTable<LoginEndpoint, Arc<ServedRoute>>;
 
 /// Upper bound on copies of one route's requests in progress. A mirror that stalls costs their
 /// memory and their connections, and nothing more. Beyond it requests are forwarded without being
@@ -29,24 +29,24 @@ const MIRRORED_AT_ONCE: usize = 64;
 
 /// The parts of a generation that routes refer to.
 #[derive(Clone, Copy)]
-pub(super) struct Means<'a> {
-    pub(super) pools: &'a HashMap<String, Arc<Pool>>,
-    pub(super) throttle: &'a Throttle,
-    pub(super) ends: &'a RouteEnds,
+pub(super) struct BuildContext<'a> {
+    pub(super) pools: &'a HashMap<String, Arc<UpstreamPool>>,
+    pub(super) throttle: &'a RateLimiter,
+    pub(super) cancellations: &'a RouteCancellations,
 }
 
 /// Adds every endpoint of every login, under each of its hosts.
 pub(super) fn add_logins(
-    table: &mut Table,
-    shared: &Shared,
+    table: &mut GatewayTable,
+    shared: &SharedState,
     config: &Config,
-    services: &Arc<Services>,
+    services: &Arc<LoginServices>,
     verifier: &Arc<Verifier>,
 ) {
     for settings in &config.logins {
-        let about = login::told(settings, &config.issuers);
+        let about = login::exchange_values(settings, &config.issuers);
         let login = Arc::new(Login {
-            config: config::Login { about, ..settings.clone() },
+            config: config::LoginSettings { about, ..settings.clone() },
             services: services.clone(),
             verifier: verifier.clone(),
         });
@@ -60,39 +60,39 @@ pub(super) fn add_logins(
             let falls_through = endpoint.falls_through();
             let (hosts, path, method) =
                 (settings.hosts.as_slice(), path.as_str(), &endpoint.method);
-            table.add_login(&EndpointPlacement { hosts, path, method, falls_through }, &entry);
+            table.add_login(&LoginEntry { hosts, path, method, falls_through }, &entry);
         }
     }
 }
 
 /// Adds every route. The order of the routes has no meaning: the table finds the closest match.
 pub(super) fn add_routes(
-    table: &mut Table,
-    shared: &Shared,
+    table: &mut GatewayTable,
+    shared: &SharedState,
     config: &Config,
-    means: &Means<'_>,
+    context: &BuildContext<'_>,
 ) -> Result<(), BuildError> {
     // Computed once for all routes, since it depends on what other routes set.
-    let protected = Protection::of(config);
+    let protected = ReservedNames::of(config);
     for settings in &config.routes {
         let unknown = || BuildError::Upstream { route: settings.name.clone() };
         let rules = |rules| {
-            Rules::build(rules)
+            HeaderEdits::build(rules)
                 .map_err(|source| BuildError::Rules { route: settings.name.clone(), source })
         };
-        let route = Route {
+        let route = ServedRoute {
             name: settings.name.as_str().into(),
             action: match &settings.action {
                 RouteAction::Forward(to) => {
-                    Action::Forward(means.pools.get(to).ok_or_else(unknown)?.clone())
+                    RouteTarget::Forward(context.pools.get(to).ok_or_else(unknown)?.clone())
                 }
-                RouteAction::Redirect(redirect) => Action::Redirect(redirect.clone()),
-                RouteAction::Respond(respond) => Action::Respond(respond.clone()),
+                RouteAction::Redirect(redirect) => RouteTarget::Redirect(redirect.clone()),
+                RouteAction::Respond(respond) => RouteTarget::Respond(respond.clone()),
             },
             protected: protected.for_route(settings).ok_or_else(unknown)?,
             request_rules: rules(&settings.request_headers)?,
             response_rules: rules(&settings.response_headers)?,
-            accept: Accept {
+            accept: AcceptedKinds {
                 bearer: settings.auth.contains(&CredentialKind::Bearer),
                 token_key: settings.auth.contains(&CredentialKind::TokenKey),
                 query: settings.query_credentials,
@@ -100,18 +100,18 @@ pub(super) fn add_routes(
                 basic: settings.auth.contains(&CredentialKind::Basic),
                 certificate: settings.auth.contains(&CredentialKind::Certificate),
             },
-            limits: means.throttle.limits(settings),
-            mirror: mirror(settings, means.pools).map_err(|()| unknown())?,
+            limits: context.throttle.limits(settings),
+            mirror: mirror(settings, context.pools).map_err(|()| unknown())?,
             metrics: shared.metrics.route(&settings.name),
-            end: means.ends.get(&settings.name).ok_or_else(unknown)?.clone(),
+            end: context.cancellations.get(&settings.name).ok_or_else(unknown)?.clone(),
             config: settings.clone(),
         };
-        let place = Placement {
+        let place = RouteEntry {
             hosts: &settings.hosts,
             pattern: &Pattern::parse(&settings.path)?,
             methods: &settings.methods,
-            allowed: Oddities::allowed(&settings.allow_path),
-            folded: settings.case_insensitive,
+            allowed: PathAnomalies::allowed(&settings.allow_path),
+            case_insensitive: settings.case_insensitive,
         };
         table
             .add_route(&place, &Arc::new(route))
@@ -122,13 +122,13 @@ pub(super) fn add_routes(
 
 /// The mirror of a route, if it has one. The error means that its upstream does not exist.
 fn mirror(
-    route: &config::Route,
-    pools: &HashMap<String, Arc<Pool>>,
-) -> Result<Option<Arc<Mirror>>, ()> {
+    route: &config::RouteSettings,
+    pools: &HashMap<String, Arc<UpstreamPool>>,
+) -> Result<Option<Arc<RouteMirror>>, ()> {
     let Some(config) = route.mirror.clone() else { return Ok(None) };
     let pool = pools.get(&config.upstream).ok_or(())?.clone();
     let places = Arc::new(Semaphore::new(MIRRORED_AT_ONCE));
-    Ok(Some(Arc::new(Mirror { config, pool, places })))
+    Ok(Some(Arc::new(RouteMirror { config, pool, places })))
 }
 
 /// The header fields that clients may not send.
@@ -136,15 +136,15 @@ fn mirror(
 /// A field by which some server trusts the gateway must not come from a client, whichever upstream
 /// section it belongs to: one server may be in two sections, with other time-outs or another
 /// protocol.
-struct Protection<'a> {
+struct ReservedNames<'a> {
     config: &'a Config,
     /// The fields that are sent to any upstream at all.
     everywhere: Vec<HeaderName>,
-    made: HashMap<&'a str, Arc<Protected>>,
+    made: HashMap<&'a str, Arc<ReservedHeaders>>,
     api_key: Option<&'a HeaderName>,
 }
 
-impl<'a> Protection<'a> {
+impl<'a> ReservedNames<'a> {
     fn of(config: &'a Config) -> Self {
         let (api_key, made) = (config.api_key_header(), HashMap::new());
         let mut protection = Self { config, everywhere: Vec::new(), made, api_key };
@@ -162,7 +162,7 @@ impl<'a> Protection<'a> {
 
     /// Every field that some route to this upstream sets, and those of the upstream's own
     /// credential. Names of credentials are left out.
-    fn names_of(&self, upstream: &config::Upstream) -> Vec<HeaderName> {
+    fn names_of(&self, upstream: &config::UpstreamSettings) -> Vec<HeaderName> {
         let mut routes = self.config.routes.iter();
         let routes = routes.by_ref().filter(|route| route.upstream() == Some(&upstream.name));
         let mut names: Vec<HeaderName> = Vec::new();
@@ -180,17 +180,20 @@ impl<'a> Protection<'a> {
 
     /// The protection for these upstreams: the fields sent to any upstream, and those sent to these
     /// ones.
-    fn make<'u>(&self, upstreams: impl IntoIterator<Item = &'u config::Upstream>) -> Protected {
+    fn make<'u>(
+        &self,
+        upstreams: impl IntoIterator<Item = &'u config::UpstreamSettings>,
+    ) -> ReservedHeaders {
         let mut names = self.everywhere.clone();
         for upstream in upstreams {
             let own = self.names_of(upstream).into_iter().filter(is_ordinary);
             names.extend(own);
         }
-        Protected::new(&names).with_api_key(self.api_key)
+        ReservedHeaders::new(&names).with_api_key(self.api_key)
     }
 
     /// The protection for the upstream of a route, and for its mirror, which gets a copy.
-    fn for_route(&self, route: &config::Route) -> Option<Arc<Protected>> {
+    fn for_route(&self, route: &config::RouteSettings) -> Option<Arc<ReservedHeaders>> {
         // Nothing of the client is forwarded, so nothing has to be protected.
         let Some(main) = route.upstream() else { return Some(Arc::default()) };
         let shared = self.made.get(main)?;

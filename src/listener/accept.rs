@@ -19,11 +19,11 @@ use crate::body::Response;
 use crate::client::{Client, address_group};
 use crate::runtime::Worker;
 
+use super::admission::{ConnectionEvent, ListenerPermit};
 use super::bind::BoundSocket;
-use super::connection::{self, Peer, Shared};
-use super::gate::{Counted, Permit};
+use super::connection::{self, ConnectedPeer, ListenerContext};
 use super::served::{Reconfigure, ServedListener};
-use super::socket::Stream;
+use super::socket::ClientStream;
 
 /// How many connections more than the least loaded worker's count as uneven. A smaller number would
 /// pass connections on for no gain. Within it the kernel's own distribution is good enough. Passing
@@ -36,7 +36,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// The accept loop of one worker for one listener. It owns nothing of the connections that it
 /// accepts: each becomes a task of a worker, and a panic in it does not reach the loop. It ends
 /// with the drain of its listener only.
-pub(super) struct Acceptor<H> {
+pub(super) struct WorkerAcceptor<H> {
     listener: Arc<ServedListener<H>>,
     worker: Arc<Worker>,
     workers: Arc<[Arc<Worker>]>,
@@ -48,50 +48,50 @@ pub(super) struct Acceptor<H> {
 /// A connection that nobody serves yet. It is bound to no runtime, so any worker may take it. The
 /// socket is taken out of one runtime and registered with another, which the operating system does
 /// not notice.
-enum Raw {
+enum RawConnection {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
 }
 
-impl Raw {
+impl RawConnection {
     /// Binds the connection to the runtime of the worker that this code runs on.
-    fn register(self) -> io::Result<Stream> {
+    fn register(self) -> io::Result<ClientStream> {
         match self {
-            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
-            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(ClientStream::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(ClientStream::Unix),
         }
     }
 }
 
-impl Stream {
+impl ClientStream {
     /// Takes the connection out of this worker's runtime, so that another worker can register it.
-    fn unregister(self) -> io::Result<Raw> {
+    fn unregister(self) -> io::Result<RawConnection> {
         match self {
-            Self::Tcp(stream) => stream.into_std().map(Raw::Tcp),
-            Self::Unix(stream) => stream.into_std().map(Raw::Unix),
+            Self::Tcp(stream) => stream.into_std().map(RawConnection::Tcp),
+            Self::Unix(stream) => stream.into_std().map(RawConnection::Unix),
         }
     }
 }
 
 /// A socket that a worker accepts from, registered with the worker's runtime.
-enum Listener {
+enum ListenerSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-impl Listener {
-    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+impl ListenerSocket {
+    async fn accept(&self) -> io::Result<(ClientStream, Option<SocketAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((Stream::Tcp(stream), Some(peer)))
+                Ok((ClientStream::Tcp(stream), Some(peer)))
             }
-            Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+            Self::Unix(listener) => Ok((ClientStream::Unix(listener.accept().await?.0), None)),
         }
     }
 }
 
-impl<H, F> Acceptor<H>
+impl<H, F> WorkerAcceptor<H>
 where
     H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
@@ -110,9 +110,11 @@ where
     /// socket accepts.
     pub(super) async fn run(mut self, socket: BoundSocket) {
         let (registered, _file) = match socket {
-            BoundSocket::Tcp(socket) => (TcpListener::from_std(socket).map(Listener::Tcp), None),
+            BoundSocket::Tcp(socket) => {
+                (TcpListener::from_std(socket).map(ListenerSocket::Tcp), None)
+            }
             BoundSocket::Unix(socket, file) => {
-                (UnixListener::from_std(socket).map(Listener::Unix), file)
+                (UnixListener::from_std(socket).map(ListenerSocket::Unix), file)
             }
         };
         let listener = match registered {
@@ -144,7 +146,7 @@ where
     /// Admits a connection and serves it here or on the least loaded worker. A connection that is
     /// not admitted is closed by dropping it. A connection that could not be taken out of this
     /// worker's runtime is logged and closed.
-    fn take(&mut self, stream: Stream, peer: Option<SocketAddr>) {
+    fn take(&mut self, stream: ClientStream, peer: Option<SocketAddr>) {
         self.failing = false;
         // The settings are loaded once for the connection, which keeps them to its end.
         let context = self.listener.context();
@@ -157,7 +159,7 @@ where
                 let serving = connection::serve(context, self.worker.clone(), stream, peer, permit);
                 self.worker.spawn(serving);
             } else {
-                self.listener.gate.count(Counted::HandedOver);
+                self.listener.gate.count(ConnectionEvent::HandedOver);
                 match stream.unregister() {
                     Ok(raw) => hand_over(target, context, raw, peer, permit),
                     Err(error) => tracing::debug!(%error, "could not pass a connection on"),
@@ -192,7 +194,7 @@ where
         if is_the_connections_own(error) {
             return;
         }
-        self.listener.gate.count(Counted::AcceptFailed);
+        self.listener.gate.count(ConnectionEvent::AcceptFailed);
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(
                 listener = self.name(),
@@ -207,16 +209,16 @@ where
     /// Accepts the connections that the kernel has completed but nobody has accepted: closing the
     /// socket would reset them. The system call is made directly, because tokio may not have been
     /// told of the latest ones yet.
-    fn empty(&mut self, listener: Listener) -> io::Result<()> {
+    fn empty(&mut self, listener: ListenerSocket) -> io::Result<()> {
         let waiting = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
         match listener {
-            Listener::Tcp(listener) => {
+            ListenerSocket::Tcp(listener) => {
                 let listener = listener.into_std()?;
                 loop {
                     match listener.accept() {
                         Ok((stream, peer)) => {
                             stream.set_nonblocking(true)?;
-                            self.take(Stream::Tcp(TcpStream::from_std(stream)?), Some(peer));
+                            self.take(ClientStream::Tcp(TcpStream::from_std(stream)?), Some(peer));
                         }
                         Err(error) if waiting(&error) => return Ok(()),
                         Err(error) if is_the_connections_own(&error) => {}
@@ -224,13 +226,13 @@ where
                     }
                 }
             }
-            Listener::Unix(listener) => {
+            ListenerSocket::Unix(listener) => {
                 let listener = listener.into_std()?;
                 loop {
                     match listener.accept() {
                         Ok((stream, _)) => {
                             stream.set_nonblocking(true)?;
-                            self.take(Stream::Unix(UnixStream::from_std(stream)?), None);
+                            self.take(ClientStream::Unix(UnixStream::from_std(stream)?), None);
                         }
                         Err(error) if waiting(&error) => return Ok(()),
                         Err(error) if is_the_connections_own(&error) => {}
@@ -245,11 +247,14 @@ where
 /// A place for a connection under the settings of `context`. `None`: there is none, and the
 /// connection is to be closed. The address is counted in groups, for IPv6 a /64, because one client
 /// owns all of those addresses.
-fn admit<H>(context: &Shared<H>, peer: Option<SocketAddr>) -> Option<(Peer, Permit)> {
+fn admit<H>(
+    context: &ListenerContext<H>,
+    peer: Option<SocketAddr>,
+) -> Option<(ConnectedPeer, ListenerPermit)> {
     let peer = context.peer(peer);
     // The address of a proxy stands for many clients. The client's own address is counted when the
     // proxy's header has been read.
-    let counts = !peer.is_shared && !peer.owes_header;
+    let counts = !peer.is_shared && !peer.requires_proxy_header;
     let group = peer.address.filter(|_| counts).map(address_group);
     let permit = context.gate().admit(group)?;
     Some((peer, permit))
@@ -260,10 +265,10 @@ fn admit<H>(context: &Shared<H>, peer: Option<SocketAddr>) -> Option<(Peer, Perm
 /// and counts as the end of the connection.
 fn hand_over<H, F>(
     target: &Arc<Worker>,
-    context: Arc<Shared<H>>,
-    raw: Raw,
-    peer: Peer,
-    permit: Permit,
+    context: Arc<ListenerContext<H>>,
+    raw: RawConnection,
+    peer: ConnectedPeer,
+    permit: ListenerPermit,
 ) where
     H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,

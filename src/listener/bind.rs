@@ -18,9 +18,9 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use crate::clock::Clock;
 use crate::config;
 
-use super::certs::Certificates;
-use super::descriptors::Descriptors;
-use super::pair::CertError;
+use super::certificate_file::CertError;
+use super::certificates::ListenerCertificates;
+use super::descriptors::InheritedSockets;
 
 /// The settings that binding needs beside the listeners themselves.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub struct BindOptions {
     pub state: PathBuf,
     pub clock: Clock,
     /// Sockets that the process was started with.
-    pub descriptors: Descriptors,
+    pub descriptors: InheritedSockets,
 }
 
 /// The reason why a listener could not be set up.
@@ -100,13 +100,13 @@ impl BindError {
 
 /// The address at which a listener can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub enum BoundAddress {
     /// With the actual port, where the configuration has 0.
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-impl Address {
+impl BoundAddress {
     /// The TCP address; `None` for a unix socket.
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
@@ -116,7 +116,7 @@ impl Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for BoundAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -129,25 +129,25 @@ impl fmt::Display for Address {
 /// Dropping it closes them again, and removes the files of unix sockets. `serve` takes it over and
 /// begins to accept.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundListeners {
     pub(super) listeners: Vec<BoundListener>,
     pub(super) options: BindOptions,
 }
 
-impl Bound {
+impl BoundListeners {
     /// The address of each listener, in the order of the configuration.
-    pub fn addresses(&self) -> Vec<Address> {
+    pub fn addresses(&self) -> Vec<BoundAddress> {
         self.listeners.iter().map(|listener| listener.address.clone()).collect()
     }
 }
 
 #[derive(Debug)]
 pub(super) struct BoundListener {
-    pub(super) config: config::Listener,
-    pub(super) address: Address,
+    pub(super) config: config::ListenerSettings,
+    pub(super) address: BoundAddress,
     /// One for each worker.
     pub(super) sockets: Vec<BoundSocket>,
-    pub(super) tls: Option<Arc<Certificates>>,
+    pub(super) tls: Option<Arc<ListenerCertificates>>,
 }
 
 /// A socket in non-blocking mode, from which nobody accepts yet.
@@ -163,13 +163,16 @@ pub(super) enum BoundSocket {
 ///
 /// # Errors
 /// The first listener that cannot be set up. The sockets opened before it are closed again.
-pub fn bind(listeners: &[config::Listener], options: &BindOptions) -> Result<Bound, BindError> {
+pub fn bind(
+    listeners: &[config::ListenerSettings],
+    options: &BindOptions,
+) -> Result<BoundListeners, BindError> {
     let bound = listeners.iter().map(|listener| bind_one(listener, options, &[]));
     let bound: Vec<BoundListener> = bound.collect::<Result<_, _>>()?;
     // Listening begins last: if a client could connect before that, its connection would be cut
     // when another address turns out to be taken.
     bound.iter().try_for_each(BoundListener::listen)?;
-    Ok(Bound { listeners: bound, options: options.clone() })
+    Ok(BoundListeners { listeners: bound, options: options.clone() })
 }
 
 impl BoundListener {
@@ -188,7 +191,7 @@ impl BoundListener {
 /// Opens one listener, without accepting. `ours` are the TCP ports on which this process listens
 /// already. The order matters: address, then certificates. Listening is left to the caller.
 pub(super) fn bind_one(
-    listener: &config::Listener,
+    listener: &config::ListenerSettings,
     options: &BindOptions,
     ours: &[u16],
 ) -> Result<BoundListener, BindError> {
@@ -196,14 +199,14 @@ pub(super) fn bind_one(
     let workers = options.workers.max(1);
     let failed = |source| BindError::of(name(), source);
     let (address, sockets) = match &listener.bind {
-        config::Bind::Tcp(address) => {
+        config::BindAddress::Tcp(address) => {
             bind_tcp(*address, workers, ours).map_err(|source| BindError::of_tcp(name(), source))?
         }
-        config::Bind::Unix(path) => {
+        config::BindAddress::Unix(path) => {
             remove_stale(&listener.name, path)?;
             bind_unix(path, workers).map_err(failed)?
         }
-        config::Bind::Descriptor(wanted) => {
+        config::BindAddress::Descriptor(wanted) => {
             take_over(&listener.name, wanted, &options.descriptors, workers)?
         }
     };
@@ -216,16 +219,17 @@ pub(super) fn bind_one(
 
 /// Reads the certificates of a listener, if it has TLS.
 pub(super) fn load_certificates(
-    listener: &config::Listener,
+    listener: &config::ListenerSettings,
     options: &BindOptions,
-) -> Result<Option<Arc<Certificates>>, BindError> {
+) -> Result<Option<Arc<ListenerCertificates>>, BindError> {
     let Some(tls) = &listener.tls else { return Ok(None) };
-    let loaded = Certificates::load(&listener.name, tls, &options.state, options.clock.clone());
+    let loaded =
+        ListenerCertificates::load(&listener.name, tls, &options.state, options.clock.clone());
     let failed = |source| BindError::Certificates { listener: listener.name.clone(), source };
     Ok(Some(Arc::new(loaded.map_err(failed)?)))
 }
 
-type Opened = (Address, Vec<BoundSocket>);
+type OpenedSockets = (BoundAddress, Vec<BoundSocket>);
 
 /// The length of the queue of unaccepted connections, for moments in which a worker is busy. It is
 /// more than the kernel's default; `net.core.somaxconn` cuts it.
@@ -239,7 +243,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-fn bind_tcp(address: SocketAddr, workers: usize, ours: &[u16]) -> io::Result<Opened> {
+fn bind_tcp(address: SocketAddr, workers: usize, ours: &[u16]) -> io::Result<OpenedSockets> {
     // A reload may move a listener from `127.0.0.1:8443` to `0.0.0.0:8443`. The old socket is open
     // until the new one is, so the attempt below would fail because of this process itself.
     if address.port() != 0 && !ours.contains(&address.port()) {
@@ -252,7 +256,7 @@ fn bind_tcp(address: SocketAddr, workers: usize, ours: &[u16]) -> io::Result<Ope
     for _ in 1..workers {
         sockets.push(BoundSocket::Tcp(open_tcp(address)?));
     }
-    Ok((Address::Tcp(address), sockets))
+    Ok((BoundAddress::Tcp(address), sockets))
 }
 
 /// Opens one socket on `address` that lets clients connect, for a listener outside of the workers.
@@ -321,7 +325,7 @@ fn remove_stale(listener: &str, path: &Path) -> Result<(), BindError> {
 /// The permissions of the socket: owner and group. A proxy gets access through the group.
 const SOCKET_MODE: u32 = 0o660;
 
-fn bind_unix(path: &Path, workers: usize) -> io::Result<Opened> {
+fn bind_unix(path: &Path, workers: usize) -> io::Result<OpenedSockets> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = Arc::new(SocketFile::new(path)?);
@@ -333,7 +337,7 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Opened> {
     let sockets = clones(&socket, workers)?.into_iter();
     let sockets =
         sockets.map(|socket| BoundSocket::Unix(socket.into(), Some(file.clone()))).collect();
-    Ok((Address::Unix(path.to_owned()), sockets))
+    Ok((BoundAddress::Unix(path.to_owned()), sockets))
 }
 
 fn clones(socket: &Socket, workers: usize) -> io::Result<Vec<Socket>> {
@@ -343,9 +347,9 @@ fn clones(socket: &Socket, workers: usize) -> io::Result<Vec<Socket>> {
 fn take_over(
     listener: &str,
     name: &str,
-    descriptors: &Descriptors,
+    descriptors: &InheritedSockets,
     workers: usize,
-) -> Result<Opened, BindError> {
+) -> Result<OpenedSockets, BindError> {
     let Some(taken) = descriptors.take(name) else {
         let known = descriptors.names().collect::<Vec<_>>().join(", ");
         return Err(BindError::NoDescriptor {
@@ -368,20 +372,20 @@ fn take_over(
     adopt(socket, workers).map_err(failed)
 }
 
-fn adopt(socket: Socket, workers: usize) -> io::Result<Opened> {
+fn adopt(socket: Socket, workers: usize) -> io::Result<OpenedSockets> {
     socket.set_nonblocking(true)?;
     let local = socket.local_addr()?;
     if let Some(address) = local.as_socket() {
         set_connection_options(&socket)?;
         let sockets = clones(&socket, workers)?.into_iter();
         let sockets = sockets.map(|socket| BoundSocket::Tcp(socket.into())).collect();
-        return Ok((Address::Tcp(address), sockets));
+        return Ok((BoundAddress::Tcp(address), sockets));
     }
     let path = local.as_pathname().map(Path::to_owned).unwrap_or_default();
     let sockets = clones(&socket, workers)?.into_iter();
     // The file belongs to the process that made the socket.
     let sockets = sockets.map(|socket| BoundSocket::Unix(socket.into(), None)).collect();
-    Ok((Address::Unix(path), sockets))
+    Ok((BoundAddress::Unix(path), sockets))
 }
 
 /// The file of a unix socket. It is removed when the last worker has stopped accepting.

@@ -25,26 +25,26 @@ use tokio::time::Instant;
 
 use crate::body::Response;
 use crate::client::{AddressText, Client, RequestBounds, Scheme};
-use crate::config::{self, Hsts};
+use crate::config::{self, HstsPolicy};
 use crate::runtime::Worker;
 
-use super::activity::{Activity, Due};
-use super::certs::Certificates;
+use super::admission::{ConnectionEvent, ConnectionLimits, HandshakeFailure, ListenerPermit};
+use super::certificates::ListenerCertificates;
+use super::connection_timer::{ConnectionTimer, TimerAction};
 use super::drain::Drain;
-use super::gate::{Counted, Gate, HandshakeFailure, Permit};
 use super::handshake;
-use super::proxy_protocol::introduced;
-use super::socket::{Socket, Stream};
-use super::streams::{Answer, Streams};
+use super::proxy_protocol::read_proxy_header;
+use super::socket::{ClientSocket, ClientStream};
+use super::streams::{AnswerBody, StreamExecutor};
 use super::tls;
 
 /// The parts that all connections of a listener under the same settings share. A reload that
-/// changes the settings makes a new `Shared` and drains the connections of the old one.
-pub(super) struct Shared<H> {
+/// changes the settings makes a new `ListenerContext` and drains the connections of the old one.
+pub(super) struct ListenerContext<H> {
     name: Arc<str>,
-    config: config::Listener,
-    tls: Option<Arc<Certificates>>,
-    gate: Arc<Gate>,
+    config: config::ListenerSettings,
+    tls: Option<Arc<ListenerCertificates>>,
+    gate: Arc<ConnectionLimits>,
     drain: Drain,
     http1: http1::Builder,
     hsts: Option<HeaderValue>,
@@ -53,16 +53,16 @@ pub(super) struct Shared<H> {
 
 /// The peer of a connection, as far as the socket or its PROXY header shows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer {
+pub(super) struct ConnectedPeer {
     pub(super) socket: Option<SocketAddr>,
     pub(super) address: Option<IpAddr>,
     pub(super) is_trusted: bool,
     /// Many clients share this address, so a limit per address would be one limit for all of them.
     pub(super) is_shared: bool,
     /// The connection must begin with a PROXY header.
-    pub(super) owes_header: bool,
+    pub(super) requires_proxy_header: bool,
     /// The header is required, and the connection began without one.
-    pub(super) is_bare: bool,
+    pub(super) lacks_proxy_header: bool,
 }
 
 /// Room for a few pieces of an answer. More would only make slow clients expensive.
@@ -80,11 +80,11 @@ const SEND_BUFFER: usize = 64 << 10;
 const PENDING_RESETS: usize = 20;
 const LOCAL_RESETS: usize = 256;
 
-impl<H> Shared<H> {
+impl<H> ListenerContext<H> {
     pub(super) fn new(
-        listener: &config::Listener,
-        tls: Option<Arc<Certificates>>,
-        gate: Arc<Gate>,
+        listener: &config::ListenerSettings,
+        tls: Option<Arc<ListenerCertificates>>,
+        gate: Arc<ConnectionLimits>,
         drain: Drain,
         handler: H,
     ) -> Self {
@@ -92,7 +92,7 @@ impl<H> Shared<H> {
         let mut http1 = http1::Builder::new();
         http1
             .half_close(false)
-            // `Activity` watches the time of heads instead.
+            // `ConnectionTimer` watches the time of heads instead.
             .header_read_timeout(None)
             .max_header_size(limits.header_bytes)
             .max_buf_size(BUFFER.max(limits.header_bytes.saturating_add(1)));
@@ -106,7 +106,7 @@ impl<H> Shared<H> {
             gate,
             drain,
             http1,
-            hsts: listener.tls.as_ref().and_then(|tls| tls.hsts.as_ref()).map(Hsts::value),
+            hsts: listener.tls.as_ref().and_then(|tls| tls.hsts.as_ref()).map(HstsPolicy::value),
             handler,
         }
     }
@@ -119,7 +119,7 @@ impl<H> Shared<H> {
         &self.handler
     }
 
-    pub(super) fn gate(&self) -> &Arc<Gate> {
+    pub(super) fn gate(&self) -> &Arc<ConnectionLimits> {
         &self.gate
     }
 
@@ -137,7 +137,7 @@ impl<H> Shared<H> {
         tracing::debug!(listener = self.name(), class = failure.as_str(), "no handshake");
     }
 
-    pub(super) fn peer(&self, socket: Option<SocketAddr>) -> Peer {
+    pub(super) fn peer(&self, socket: Option<SocketAddr>) -> ConnectedPeer {
         let address = socket.map(|socket| socket.ip().to_canonical());
         let is_in = |nets: &[IpNet]| match address {
             Some(address) => nets.iter().any(|net| net.contains(&address)),
@@ -148,12 +148,19 @@ impl<H> Shared<H> {
         let is_trusted = is_in(&self.config.trusted_proxies);
         let is_shared = is_trusted || is_in(&self.config.shared_addresses);
         let owes_header = is_in(&self.config.proxy_protocol);
-        Peer { socket, address, is_trusted, is_shared, owes_header, is_bare: false }
+        ConnectedPeer {
+            socket,
+            address,
+            is_trusted,
+            is_shared,
+            requires_proxy_header: owes_header,
+            lacks_proxy_header: false,
+        }
     }
 
     fn client(
         &self,
-        peer: &Peer,
+        peer: &ConnectedPeer,
         local: Option<SocketAddr>,
         session: Option<&rustls::ServerConnection>,
     ) -> Client {
@@ -169,7 +176,7 @@ impl<H> Shared<H> {
             address_text: AddressText::default(),
             names: self.tls.as_ref().map(|certificates| certificates.names()),
             trusted_proxy: peer.is_trusted,
-            only_health: peer.is_bare,
+            only_health: peer.lacks_proxy_header,
             redirect: self.config.redirect_to_https,
             bounds: RequestBounds {
                 uri_bytes: self.config.limits.uri_bytes,
@@ -187,7 +194,7 @@ impl<H> Shared<H> {
         }
     }
 
-    fn http2(&self, streams: Streams) -> http2::Builder<Streams> {
+    fn http2(&self, streams: StreamExecutor) -> http2::Builder<StreamExecutor> {
         let limits = &self.config.limits;
         let timeouts = &self.config.timeouts;
         let mut http2 = http2::Builder::new(streams);
@@ -211,36 +218,37 @@ impl<H> Shared<H> {
 
 /// Serves one connection until it ends, for whatever reason.
 pub(super) async fn serve<H, F>(
-    shared: Arc<Shared<H>>,
+    shared: Arc<ListenerContext<H>>,
     worker: Arc<Worker>,
-    mut stream: Stream,
-    mut peer: Peer,
-    mut permit: Permit,
+    mut stream: ClientStream,
+    mut peer: ConnectedPeer,
+    mut permit: ListenerPermit,
 ) where
     H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let local = match &stream {
         // Without an address it would be taken for a connection of a unix socket.
-        Stream::Tcp(stream) => match stream.local_addr() {
+        ClientStream::Tcp(stream) => match stream.local_addr() {
             Ok(local) => Some(local),
             Err(error) => return tracing::debug!(%error, "a connection without an address"),
         },
-        Stream::Unix(_) => None,
+        ClientStream::Unix(_) => None,
     };
     let limit = shared.config.timeouts.handshake;
     let (begun, mut ahead) = (Instant::now(), Bytes::new());
-    if peer.owes_header {
+    if peer.requires_proxy_header {
         // Boxed, because it is rare and would otherwise enlarge the future of every connection.
-        let told = Box::pin(introduced(&shared, &mut stream, peer, &mut permit, limit)).await;
-        let Some(told) = told else { return };
-        (peer, ahead) = (told.peer, told.rest);
+        let proxied =
+            Box::pin(read_proxy_header(&shared, &mut stream, peer, &mut permit, limit)).await;
+        let Some(proxied) = proxied else { return };
+        (peer, ahead) = (proxied.peer, proxied.rest);
     }
-    let activity = Activity::new();
+    let activity = ConnectionTimer::new();
     let Some(certificates) = &shared.tls else {
-        let socket = Socket::new(stream, activity.clone(), permit).with_ahead(ahead);
+        let socket = ClientSocket::new(stream, activity.clone(), permit).with_ahead(ahead);
         let client = Arc::new(shared.client(&peer, local, None));
-        return Connection { shared, worker, client, activity }.http1(socket).await;
+        return ReadyConnection { shared, worker, client, activity }.http1(socket).await;
     };
     let limit = limit.saturating_sub(begun.elapsed());
     let begun = Instant::now();
@@ -249,7 +257,7 @@ pub(super) async fn serve<H, F>(
         Ok(greeting) => ahead = greeting,
         Err(failure) => return shared.failed(failure),
     }
-    let socket = Socket::new(stream, activity.clone(), permit).with_ahead(ahead.clone());
+    let socket = ClientSocket::new(stream, activity.clone(), permit).with_ahead(ahead.clone());
     if handshake::is_plain_http(&ahead) {
         shared.failed(HandshakeFailure::NotTls);
         // It does not matter whether the client reads the whole answer.
@@ -265,7 +273,7 @@ pub(super) async fn serve<H, F>(
             let is_http2 = session.alpn_protocol() == Some(tls::H2);
             let client = Arc::new(shared.client(&peer, local, Some(session)));
             activity.connected(is_http2);
-            let connection = Connection { shared, worker, client, activity };
+            let connection = ReadyConnection { shared, worker, client, activity };
             if is_http2 {
                 // Boxed: otherwise every connection would be as large as the larger of the two.
                 Box::pin(connection.http2(stream)).await;
@@ -278,19 +286,19 @@ pub(super) async fn serve<H, F>(
 }
 
 /// A connection that is ready for requests.
-struct Connection<H> {
-    shared: Arc<Shared<H>>,
+struct ReadyConnection<H> {
+    shared: Arc<ListenerContext<H>>,
     worker: Arc<Worker>,
     client: Arc<Client>,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionTimer>,
 }
 
-impl<H, F> Connection<H>
+impl<H, F> ReadyConnection<H>
 where
     H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    fn for_request(&self) -> (Arc<Shared<H>>, Arc<Worker>, Arc<Client>) {
+    fn for_request(&self) -> (Arc<ListenerContext<H>>, Arc<Worker>, Arc<Client>) {
         (self.shared.clone(), self.worker.clone(), self.client.clone())
     }
 
@@ -310,7 +318,7 @@ where
                 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(response.map(|body| Answer::new(body, None, answering)))
+                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, None, answering)))
             })
         });
         let connection =
@@ -329,7 +337,7 @@ where
     {
         let limit = self.shared.config.timeouts.body_idle;
         let (worker, gate) = (self.worker.clone(), self.shared.gate.clone());
-        let streams = Streams::new(worker, gate, self.activity.clone(), limit);
+        let streams = StreamExecutor::new(worker, gate, self.activity.clone(), limit);
         let service = service_fn(|request: http::Request<Incoming>| {
             let answering = self.activity.begin();
             let taking = streams.watch_next();
@@ -340,7 +348,9 @@ where
             Box::pin(async move {
                 let mut response = (shared.handler)(worker, client, request).await;
                 shared.mark(&mut response);
-                Ok::<_, Infallible>(response.map(|body| Answer::new(body, Some(taking), answering)))
+                Ok::<_, Infallible>(
+                    response.map(|body| AnswerBody::new(body, Some(taking), answering)),
+                )
             })
         });
         let connection =
@@ -363,7 +373,7 @@ where
         // The time at which it was told to end, or will be as soon as its first request has
         // arrived.
         let mut ending = None;
-        let mut told = false;
+        let mut told_to_end = false;
         std::future::poll_fn(|cx| {
             loop {
                 if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
@@ -376,8 +386,8 @@ where
                     ending = Some(Instant::now());
                 }
                 let may_end = version == Version::HTTP_2 || self.activity.has_begun();
-                if ending.is_some() && !told && may_end {
-                    told = true;
+                if ending.is_some() && !told_to_end && may_end {
+                    told_to_end = true;
                     end(connection.as_mut());
                     continue;
                 }
@@ -396,14 +406,14 @@ where
                     continue;
                 }
                 match due {
-                    Due::Idle => ending = Some(Instant::now()),
-                    Due::Over => return Poll::Ready(()),
-                    Due::SlowHead => {
-                        self.shared.gate.count(Counted::SlowHead);
+                    TimerAction::Idle => ending = Some(Instant::now()),
+                    TimerAction::Over => return Poll::Ready(()),
+                    TimerAction::SlowHead => {
+                        self.shared.gate.count(ConnectionEvent::SlowHead);
                         return Poll::Ready(());
                     }
-                    Due::Stalled => {
-                        self.shared.gate.count(Counted::Stalled);
+                    TimerAction::Stalled => {
+                        self.shared.gate.count(ConnectionEvent::Stalled);
                         return Poll::Ready(());
                     }
                 }

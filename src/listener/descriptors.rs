@@ -14,14 +14,14 @@ use rustix::process::{
 
 /// The sockets that the process was started with, by name (`sd_listen_fds(3)`).
 #[derive(Clone, Debug, Default)]
-pub struct Descriptors(Vec<(String, i32)>);
+pub struct InheritedSockets(Vec<(String, i32)>);
 
 /// The first descriptor that systemd passes (SD_LISTEN_FDS_START).
 const FIRST: i32 = 3;
 /// Upper bound on their number. A wrong number in the environment must not fill the memory.
 const MOST: i32 = 1024;
 
-impl Descriptors {
+impl InheritedSockets {
     /// No sockets.
     pub fn none() -> Self {
         Self::default()
@@ -90,8 +90,8 @@ pub fn raise_nofile() -> io::Result<u64> {
 mod tests {
     use super::*;
 
-    fn from(variables: &[(&str, &str)]) -> Descriptors {
-        Descriptors::from_environment(&|name| {
+    fn from(variables: &[(&str, &str)]) -> InheritedSockets {
+        InheritedSockets::from_environment(&|name| {
             let found = variables.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         })

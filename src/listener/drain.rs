@@ -2,7 +2,7 @@
 //!
 //! A drain is a flag and a wake-up. Accept loops empty their sockets' queues and close the sockets;
 //! each connection finishes its current requests and ends. This file sets no time limit: the caller
-//! waits for `Threads::idle` as long as it likes and then stops the threads.
+//! waits for `GatewayThreads::idle` as long as it likes and then stops the threads.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,10 +21,10 @@ use tokio_util::task::TaskTracker;
 /// listener is a child, and below it there is one child for the connections under the same
 /// settings.
 #[derive(Clone, Debug)]
-pub struct Drain(Arc<State>);
+pub struct Drain(Arc<DrainState>);
 
 #[derive(Debug)]
-struct State {
+struct DrainState {
     started: AtomicBool,
     token: CancellationToken,
     /// Counts the accept loops of all listeners; shared with all children.
@@ -32,7 +32,7 @@ struct State {
     children: Mutex<Vec<Weak<Self>>>,
 }
 
-impl State {
+impl DrainState {
     /// Sets the flag of this drain and of all its children, without waking anybody.
     fn mark(&self) {
         let children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +45,7 @@ impl State {
 
 impl Drain {
     pub(super) fn new() -> Self {
-        Self(Arc::new(State {
+        Self(Arc::new(DrainState {
             started: AtomicBool::new(false),
             token: CancellationToken::new(),
             accepting: TaskTracker::new(),
@@ -57,7 +57,7 @@ impl Drain {
     pub(super) fn child(&self) -> Self {
         let mut children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner);
         children.retain(|child| child.strong_count() > 0);
-        let child = Arc::new(State {
+        let child = Arc::new(DrainState {
             // Read under the lock that `mark` takes. A child that is made while its parent begins
             // is then either in the list before the list is walked, or begins with the flag set.
             // Without the lock a child could be missed, and its connections would never end.
@@ -91,8 +91,8 @@ impl Drain {
     }
 
     /// A future that completes when the drain begins.
-    pub(super) fn watch(&self) -> Watch {
-        Watch {
+    pub(super) fn watch(&self) -> DrainSignal {
+        DrainSignal {
             drain: self.clone(),
             woken: Box::pin(self.0.token.clone().cancelled_owned()),
             waker: None,
@@ -116,13 +116,13 @@ impl Drain {
 /// Completes when the drain begins. Every connection polls one each time it is woken. All polls
 /// except the first look only at the flag, because all workers share the lock of the wake-up.
 /// Thousands of connections would otherwise contend for that lock with every packet.
-pub(super) struct Watch {
+pub(super) struct DrainSignal {
     drain: Drain,
     woken: Pin<Box<WaitForCancellationFutureOwned>>,
     waker: Option<Waker>,
 }
 
-impl Future for Watch {
+impl Future for DrainSignal {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

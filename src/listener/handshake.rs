@@ -13,15 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::certs::Certificates;
-use super::gate::HandshakeFailure;
-use super::socket::{Socket, Stream};
+use super::admission::HandshakeFailure;
+use super::certificates::ListenerCertificates;
+use super::socket::{ClientSocket, ClientStream};
 
 /// Performs the TLS handshake on `io`. The error is the class of the failure; it is `Timeout` if
 /// the handshake takes longer than `limit`. The time includes everything that the client sends
 /// until the handshake is complete.
 pub(super) async fn accept<S>(
-    certificates: &Certificates,
+    certificates: &ListenerCertificates,
     io: S,
     limit: Duration,
 ) -> Result<TlsStream<S>, HandshakeFailure>
@@ -43,7 +43,7 @@ const GREETING: usize = 2048;
 /// are any, nothing more is read. The class of the error is `Closed` if the client went away, and
 /// `Timeout` if nothing came in time.
 pub(super) async fn greeting(
-    stream: &mut Stream,
+    stream: &mut ClientStream,
     ahead: Bytes,
     limit: Duration,
 ) -> Result<Bytes, HandshakeFailure> {
@@ -67,7 +67,7 @@ pub(super) fn is_plain_http(greeting: &[u8]) -> bool {
 
 /// Answers in plain HTTP what is wrong. Such a client could not read a TLS alert. The answer is a
 /// fixed text: nothing of the request is repeated in it.
-pub(super) async fn refuse_plain(mut socket: Socket) -> io::Result<()> {
+pub(super) async fn refuse_plain(mut socket: ClientSocket) -> io::Result<()> {
     socket.write_all(PLAIN_REFUSED.as_bytes()).await?;
     socket.shutdown().await
 }

@@ -3,19 +3,19 @@
 //! `bind` opens every socket and reads every certificate, so that every fault is reported before
 //! the first client is accepted. `serve` starts one accept loop for each worker and socket, and
 //! passes each request to one handler. The limits and timeouts that protect a connection are
-//! applied in this room; the meaning of a request is left to the handler. `Listening` drains
+//! applied in this room; the meaning of a request is left to the handler. `RunningListeners` drains
 //! everything, and a reload changes it in place.
 
 mod accept;
-mod activity;
+mod admission;
 mod bind;
-mod certs;
+mod certificate_file;
+mod certificates;
 mod connection;
+mod connection_timer;
 mod descriptors;
 mod drain;
-mod gate;
 mod handshake;
-mod pair;
 mod proxy_protocol;
 mod renewal;
 mod self_signed;
@@ -33,21 +33,21 @@ use hyper::body::Incoming;
 use crate::body::Response;
 use crate::client::Client;
 use crate::config;
-use crate::runtime::{Threads, Worker};
+use crate::runtime::{GatewayThreads, Worker};
 
-pub use self::bind::{Address, BindError, BindOptions, Bound, bind};
+pub use self::admission::{ConnectionEvent, HandshakeFailure, ListenerStats};
+pub use self::bind::{BindError, BindOptions, BoundAddress, BoundListeners, bind};
 pub(crate) use self::bind::{SocketFile, listen_tcp};
-pub use self::certs::{Certificates, check_certificate, check_client_ca};
-pub use self::descriptors::{Descriptors, raise_nofile};
+pub use self::certificate_file::{CertError, CertificateFacts, TimeFault};
+pub use self::certificates::{ListenerCertificates, check_certificate, check_client_ca};
+pub use self::descriptors::{InheritedSockets, raise_nofile};
 pub use self::drain::Drain;
-pub use self::gate::{Counted, HandshakeFailure, Stats};
-pub use self::pair::{CertError, CertificateFacts, TimeFault};
 
 use self::bind::{BoundListener, bind_one, load_certificates};
 use self::served::Reconfigure;
 
 /// The listeners of a running gateway.
-pub struct Listening {
+pub struct RunningListeners {
     drain: Drain,
     options: BindOptions,
     /// Starts the accept loops of a listener, under its own child of `drain`.
@@ -58,9 +58,9 @@ pub struct Listening {
 
 /// A listener from which connections are accepted.
 struct Served {
-    config: config::Listener,
-    address: Address,
-    tls: Option<Arc<Certificates>>,
+    config: config::ListenerSettings,
+    address: BoundAddress,
+    tls: Option<Arc<ListenerCertificates>>,
     listener: Arc<dyn Reconfigure>,
 }
 
@@ -71,20 +71,20 @@ pub(crate) struct ListenerChanges(Vec<Prepared>);
 /// One listener of the next configuration.
 enum Prepared {
     /// A listener with this socket exists; its settings are changed if they differ.
-    Kept(config::Listener, Option<Arc<Certificates>>),
+    Kept(config::ListenerSettings, Option<Arc<ListenerCertificates>>),
     /// A new listener: its socket is open.
     New(BoundListener),
 }
 
-impl fmt::Debug for Listening {
+impl fmt::Debug for RunningListeners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listening").field("addresses", &self.addresses()).finish_non_exhaustive()
     }
 }
 
-impl Listening {
+impl RunningListeners {
     /// The address that each listener is bound to, in the order of the configuration.
-    pub fn addresses(&self) -> Vec<Address> {
+    pub fn addresses(&self) -> Vec<BoundAddress> {
         self.lock().iter().map(|served| served.address.clone()).collect()
     }
 
@@ -94,12 +94,12 @@ impl Listening {
     }
 
     /// The counts of each listener, in the order of the configuration.
-    pub fn stats(&self) -> Vec<Stats> {
+    pub fn stats(&self) -> Vec<ListenerStats> {
         self.lock().iter().map(|served| served.listener.stats()).collect()
     }
 
     /// The certificates of each listener that has TLS.
-    pub fn certificates(&self) -> Vec<Arc<Certificates>> {
+    pub fn certificates(&self) -> Vec<Arc<ListenerCertificates>> {
         self.lock().iter().filter_map(|served| served.tls.clone()).collect()
     }
 
@@ -108,11 +108,14 @@ impl Listening {
     ///
     /// # Errors
     /// The first listener that cannot be set up. The sockets opened before it are closed again.
-    pub(crate) fn prepare(&self, next: &[config::Listener]) -> Result<ListenerChanges, BindError> {
+    pub(crate) fn prepare(
+        &self,
+        next: &[config::ListenerSettings],
+    ) -> Result<ListenerChanges, BindError> {
         let served = self.lock();
         let ports = served.iter().filter_map(|served| Some(served.address.tcp()?.port()));
         let ports: Vec<u16> = ports.collect();
-        let prepare_one = |config: &config::Listener| {
+        let prepare_one = |config: &config::ListenerSettings| {
             // A listener is recognised by its socket: only the same address can go on with the same
             // socket.
             let Some(last) = served.iter().find(|served| served.config.bind == config.bind) else {
@@ -188,16 +191,20 @@ impl Listening {
 
 /// Accepts on every listener in `bound` and answers requests with `handler`, until it is drained.
 ///
-/// Every accept loop and every connection is a task of a worker, so `Threads::idle` waits for all
-/// of them. The handler runs on the worker and must not block it: all connections of that worker
-/// would wait.
-pub fn serve<H, F>(bound: Bound, threads: &Threads, handler: H) -> Arc<Listening>
+/// Every accept loop and every connection is a task of a worker, so `GatewayThreads::idle` waits
+/// for all of them. The handler runs on the worker and must not block it: all connections of that
+/// worker would wait.
+pub fn serve<H, F>(
+    bound: BoundListeners,
+    threads: &GatewayThreads,
+    handler: H,
+) -> Arc<RunningListeners>
 where
     H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let workers: Arc<[Arc<Worker>]> = threads.workers().into();
-    let listening = Arc::new(Listening {
+    let listening = Arc::new(RunningListeners {
         drain: Drain::new(),
         options: bound.options,
         start: Box::new(move |bound, drain| served::start(bound, &workers, drain, handler.clone())),
@@ -205,6 +212,6 @@ where
     });
     let served = bound.listeners.into_iter().map(|bound| listening.start(bound)).collect();
     *listening.lock() = served;
-    renewal::keep_fresh(threads.back_room(), &listening);
+    renewal::keep_fresh(threads.background(), &listening);
     listening
 }

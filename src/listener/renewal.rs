@@ -1,17 +1,17 @@
 //! Serves renewed certificates without a command, a few seconds after they were written.
 //!
-//! One task reads the files of every listener again and again; `Certificates::reload` decides
-//! whether they can be served. A failure is logged once, and the old certificates stay in use. The
-//! task runs on the background runtime, since reading files blocks.
+//! One task reads the files of every listener again and again; `ListenerCertificates::reload`
+//! decides whether they can be served. A failure is logged once, and the old certificates stay in
+//! use. The task runs on the background runtime, since reading files blocks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Listening;
-use super::certs::Certificates;
-use super::pair::CertError;
-use crate::runtime::BackRoom;
+use super::RunningListeners;
+use super::certificate_file::CertError;
+use super::certificates::ListenerCertificates;
+use crate::runtime::BackgroundRuntime;
 
 /// How soon a renewed certificate is served.
 const RELOAD_EVERY: Duration = Duration::from_secs(5);
@@ -28,10 +28,10 @@ struct Failure {
 
 /// Reads the certificates of `listening` again and again, until it drains. A panic while reading is
 /// logged, and the next round tries again. The task ends with the drain.
-pub(super) fn keep_fresh(back_room: &BackRoom, listening: &Arc<Listening>) {
-    let threads = back_room.clone();
+pub(super) fn keep_fresh(background: &BackgroundRuntime, listening: &Arc<RunningListeners>) {
+    let threads = background.clone();
     let listening = listening.clone();
-    back_room.spawn(async move {
+    background.spawn(async move {
         let mut failures: HashMap<String, Failure> = HashMap::new();
         let mut reloads: u64 = 0;
         while !listening.drain().starts_within(RELOAD_EVERY).await {
@@ -57,7 +57,7 @@ pub(super) fn keep_fresh(back_room: &BackRoom, listening: &Arc<Listening>) {
 /// Logs the outcome of one reload: a change at once, a failure when it has lasted.
 fn record(
     failures: &mut HashMap<String, Failure>,
-    certificates: &Certificates,
+    certificates: &ListenerCertificates,
     outcome: Result<bool, CertError>,
 ) {
     let listener = certificates.listener();

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::config;
 
-use super::pair::{CertError, Pair};
+use super::certificate_file::{CertError, CertificateAndKey};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Just below the longest life that clients accept. Browsers refuse server certificates that are
@@ -38,9 +38,9 @@ pub(super) fn ensure(
     names: &[String],
     now: Timestamp,
     provider: &CryptoProvider,
-) -> Result<config::Certificate, CertError> {
+) -> Result<config::CertificateFiles, CertError> {
     let stem = stem(names);
-    let file = config::Certificate {
+    let file = config::CertificateFiles {
         chain: folder.join(format!("{stem}.crt")),
         key: folder.join(format!("{stem}.key")),
     };
@@ -69,13 +69,13 @@ fn stem(names: &[String]) -> String {
 /// True if the files contain a certificate for exactly these names that is valid for long enough.
 /// The error is about files that exist and may not be read.
 fn is_fit(
-    file: &config::Certificate,
+    file: &config::CertificateFiles,
     names: &[String],
     now: Timestamp,
     provider: &CryptoProvider,
 ) -> Result<bool, CertError> {
     let mut digest = digest::Context::new(&digest::SHA256);
-    let pair = match Pair::read(file, &mut digest) {
+    let pair = match CertificateAndKey::read(file, &mut digest) {
         Ok(pair) => pair,
         // If the file may not be read, it is somebody else's, and it must not be overwritten.
         Err(CertError::Read { source, path }) if source.kind() != io::ErrorKind::NotFound => {
@@ -83,11 +83,13 @@ fn is_fit(
         }
         Err(_) => return Ok(false),
     };
-    let (Ok(facts), Ok(mut held)) = (pair.facts(), pair.all_names()) else { return Ok(false) };
+    let (Ok(facts), Ok(mut covered)) = (pair.facts(), pair.all_names()) else { return Ok(false) };
     let mut wanted: Vec<_> = names.iter().map(|name| canonical(name)).collect();
     wanted.sort_unstable();
-    held.sort_unstable();
-    Ok(wanted == held && !facts.ends_within(RENEW_BEFORE, now) && pair.certified(provider).is_ok())
+    covered.sort_unstable();
+    Ok(wanted == covered
+        && !facts.ends_within(RENEW_BEFORE, now)
+        && pair.certified(provider).is_ok())
 }
 
 /// A name in the form in which a certificate contains it.
@@ -100,7 +102,7 @@ fn canonical(name: &str) -> String {
 
 fn make(
     folder: &Path,
-    file: &config::Certificate,
+    file: &config::CertificateFiles,
     names: &[String],
     now: Timestamp,
 ) -> Result<(), CertError> {

@@ -3,7 +3,7 @@
 //!
 //! The sockets stay open during a change, so no client is refused. A connection keeps the settings
 //! under which it was accepted. `reconfigure` drains it, so that it ends after its current request
-//! and the client connects again under the new settings. `Listening` owns the listeners, and
+//! and the client connects again under the new settings. `RunningListeners` owns the listeners, and
 //! decides which of them stay, change or end.
 
 use std::future::Future;
@@ -17,38 +17,42 @@ use crate::client::Client;
 use crate::config;
 use crate::runtime::Worker;
 
-use super::accept::Acceptor;
+use super::accept::WorkerAcceptor;
+use super::admission::{ConnectionLimits, ListenerStats};
 use super::bind::BoundListener;
-use super::certs::Certificates;
-use super::connection::Shared;
+use super::certificates::ListenerCertificates;
+use super::connection::ListenerContext;
 use super::drain::Drain;
-use super::gate::{Gate, Stats};
 
 /// A listener of a running gateway, independent of the type of its handler.
 pub(super) trait Reconfigure: Send + Sync {
     /// Accepts connections under `config` from now on, and drains those that are open.
-    fn reconfigure(&self, config: &config::Listener, tls: Option<Arc<Certificates>>);
+    fn reconfigure(
+        &self,
+        config: &config::ListenerSettings,
+        tls: Option<Arc<ListenerCertificates>>,
+    );
 
     /// Ends accepting and then every connection, in good order.
     fn drain(&self);
 
     /// The counters of the listener.
-    fn stats(&self) -> Stats;
+    fn stats(&self) -> ListenerStats;
 }
 
 /// The parts that the accept loops of one listener share.
 pub(super) struct ServedListener<H> {
     pub(super) name: Arc<str>,
     /// Counts connections across changes of the settings.
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<ConnectionLimits>,
     /// Ends the accept loops, and with them the connections under all settings.
     pub(super) drain: Drain,
     /// The settings of connections that are accepted from now on.
-    context: ArcSwap<Shared<H>>,
+    context: ArcSwap<ListenerContext<H>>,
 }
 
 impl<H> ServedListener<H> {
-    pub(super) fn context(&self) -> Arc<Shared<H>> {
+    pub(super) fn context(&self) -> Arc<ListenerContext<H>> {
         self.context.load_full()
     }
 }
@@ -64,8 +68,9 @@ where
     H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let gate = Arc::new(Gate::new(&bound.config.limits));
-    let context = Shared::new(&bound.config, bound.tls, gate.clone(), drain.child(), handler);
+    let gate = Arc::new(ConnectionLimits::new(&bound.config.limits));
+    let context =
+        ListenerContext::new(&bound.config, bound.tls, gate.clone(), drain.child(), handler);
     let served = Arc::new(ServedListener {
         name: bound.config.name.as_str().into(),
         gate,
@@ -76,7 +81,7 @@ where
     // would still get its share of the connections from the kernel, and those clients would wait
     // forever.
     for (socket, worker) in bound.sockets.into_iter().zip(workers.iter().cycle()) {
-        let acceptor = Acceptor::new(served.clone(), worker.clone(), workers.clone());
+        let acceptor = WorkerAcceptor::new(served.clone(), worker.clone(), workers.clone());
         worker.spawn(served.drain.accepting(acceptor.run(socket)));
     }
     served
@@ -86,11 +91,16 @@ impl<H> Reconfigure for ServedListener<H>
 where
     H: Clone + Send + Sync + 'static,
 {
-    fn reconfigure(&self, config: &config::Listener, tls: Option<Arc<Certificates>>) {
+    fn reconfigure(
+        &self,
+        config: &config::ListenerSettings,
+        tls: Option<Arc<ListenerCertificates>>,
+    ) {
         let last = self.context();
         self.gate.set_limits(&config.limits);
         let handler = last.handler().clone();
-        let next = Shared::new(config, tls, self.gate.clone(), self.drain.child(), handler);
+        let next =
+            ListenerContext::new(config, tls, self.gate.clone(), self.drain.child(), handler);
         // The new settings are stored before the drain begins: a client whose connection ends
         // connects again at once, and must find the new settings. In the other order it could be
         // accepted under the old settings once more, and be drained again.
@@ -102,7 +112,7 @@ where
         self.drain.start();
     }
 
-    fn stats(&self) -> Stats {
-        Stats::new(self.name.clone(), self.gate.clone())
+    fn stats(&self) -> ListenerStats {
+        ListenerStats::new(self.name.clone(), self.gate.clone())
     }
 }

@@ -16,14 +16,14 @@ use bytes::{Buf, BufMut, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::gather::Room;
+use crate::coalesce::CoalesceBuffer;
 
-use super::activity::Activity;
-use super::gate::Permit;
+use super::admission::ListenerPermit;
+use super::connection_timer::ConnectionTimer;
 
 /// A connected socket of either kind.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) enum ClientStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -32,13 +32,13 @@ pub(super) enum Stream {
 macro_rules! on_stream {
     ($socket:expr, $stream:ident => $call:expr) => {
         match $socket {
-            Stream::Tcp($stream) => $call,
-            Stream::Unix($stream) => $call,
+            ClientStream::Tcp($stream) => $call,
+            ClientStream::Unix($stream) => $call,
         }
     };
 }
 
-impl Stream {
+impl ClientStream {
     /// Reads the bytes that have arrived; none at the end of the stream.
     pub(super) async fn read_buf(&mut self, into: &mut impl BufMut) -> io::Result<usize> {
         on_stream!(self, stream => stream.read_buf(into).await)
@@ -48,19 +48,19 @@ impl Stream {
 /// The socket of a client, with everything that lasts as long as it does. TLS and hyper see it as
 /// an ordinary stream and know nothing of the watching and of the slow end.
 #[derive(Debug)]
-pub(super) struct Socket {
-    stream: Stream,
+pub(super) struct ClientSocket {
+    stream: ClientStream,
     /// Bytes that were read before, while looking for a PROXY header or for TLS. They are delivered
     /// first. After them the socket is read directly.
     ahead: Bytes,
-    activity: Arc<Activity>,
-    closing: Closing,
+    activity: Arc<ConnectionTimer>,
+    closing: ClosingPhase,
     /// Kept until the socket is closed, also by a tunnel.
-    _permit: Permit,
+    _permit: ListenerPermit,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Closing {
+enum ClosingPhase {
     /// Open. `read_to_end` is true once the client has closed its side.
     No {
         read_to_end: bool,
@@ -77,13 +77,17 @@ enum Closing {
 /// without end.
 const LINGER_BYTES: usize = 4 << 20;
 
-impl Socket {
-    pub(super) fn new(stream: Stream, activity: Arc<Activity>, permit: Permit) -> Self {
+impl ClientSocket {
+    pub(super) fn new(
+        stream: ClientStream,
+        activity: Arc<ConnectionTimer>,
+        permit: ListenerPermit,
+    ) -> Self {
         Self {
             stream,
             ahead: Bytes::new(),
             activity,
-            closing: Closing::No { read_to_end: false },
+            closing: ClosingPhase::No { read_to_end: false },
             _permit: permit,
         }
     }
@@ -103,7 +107,7 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for ClientSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -121,14 +125,14 @@ impl AsyncRead for Socket {
         if buf.filled().len() > before {
             self.activity.received();
         // An empty read with room in the buffer is the end of the stream.
-        } else if buf.remaining() > 0 && self.closing == (Closing::No { read_to_end: false }) {
-            self.closing = Closing::No { read_to_end: true };
+        } else if buf.remaining() > 0 && self.closing == (ClosingPhase::No { read_to_end: false }) {
+            self.closing = ClosingPhase::No { read_to_end: true };
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for ClientSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -145,7 +149,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         // Small pieces are copied into one buffer: a system call for several pieces costs more than
         // copying a head and a short body (see `gather`).
-        let mut room = Room::default();
+        let mut room = CoalesceBuffer::default();
         let outcome = match room.gather(bufs) {
             Some(whole) => on_stream!(&mut self.stream, s => Pin::new(s).poll_write(cx, whole)),
             None => on_stream!(&mut self.stream, s => Pin::new(s).poll_write_vectored(cx, bufs)),
@@ -164,23 +168,26 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         // If the client has closed its side and everything was read, no reset can happen, and there
-        // is nothing to wait for. Otherwise the time for it is limited by `Activity`.
-        if let Closing::No { read_to_end } = this.closing {
+        // is nothing to wait for. Otherwise the time for it is limited by `ConnectionTimer`.
+        if let ClosingPhase::No { read_to_end } = this.closing {
             ready!(on_stream!(&mut this.stream, s => Pin::new(s).poll_shutdown(cx)))?;
-            this.closing =
-                if read_to_end { Closing::Done } else { Closing::Lingering { left: LINGER_BYTES } };
+            this.closing = if read_to_end {
+                ClosingPhase::Done
+            } else {
+                ClosingPhase::Lingering { left: LINGER_BYTES }
+            };
             this.activity.lingering();
         }
         let mut scratch = [MaybeUninit::uninit(); 4096];
-        while let Closing::Lingering { left } = this.closing {
+        while let ClosingPhase::Lingering { left } = this.closing {
             let mut buf = ReadBuf::uninit(&mut scratch);
             let read =
                 ready!(on_stream!(&mut this.stream, s => Pin::new(s).poll_read(cx, &mut buf)));
             let left = left.saturating_sub(buf.filled().len());
             this.closing = if read.is_err() || buf.filled().is_empty() || left == 0 {
-                Closing::Done
+                ClosingPhase::Done
             } else {
-                Closing::Lingering { left }
+                ClosingPhase::Lingering { left }
             };
         }
         Poll::Ready(Ok(()))

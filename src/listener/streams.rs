@@ -17,21 +17,25 @@ use tokio::time::{Instant, Sleep};
 use crate::body::{Body, BodyError};
 use crate::runtime::Worker;
 
-use super::activity::{Activity, Answering, Taking};
-use super::gate::{Counted, Gate};
+use super::admission::{ConnectionEvent, ConnectionLimits};
+use super::connection_timer::{BodyProgress, ConnectionTimer, OpenRequest};
 
 /// The body of a response, with the records that last as long as it does. It changes nothing in the
 /// body and adds no copy.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct AnswerBody {
     body: Body,
-    taking: Option<Arc<Taking>>,
-    _answering: Answering,
+    taking: Option<Arc<BodyProgress>>,
+    _answering: OpenRequest,
 }
 
-impl Answer {
+impl AnswerBody {
     /// `taking` is told about every piece; `answering` ends together with the body.
-    pub(super) fn new(body: Body, taking: Option<Arc<Taking>>, answering: Answering) -> Self {
+    pub(super) fn new(
+        body: Body,
+        taking: Option<Arc<BodyProgress>>,
+        answering: OpenRequest,
+    ) -> Self {
         // Counted from the head on: a client without a window never takes anything after it.
         if let Some(taking) = &taking {
             taking.handed_over();
@@ -40,7 +44,7 @@ impl Answer {
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -71,39 +75,39 @@ impl HttpBody for Answer {
 /// Runs the streams of one HTTP/2 connection on its worker. Hyper calls it as its executor. Each
 /// stream is a task of its own, so a slow stream does not hold up the others.
 #[derive(Clone, Debug)]
-pub(super) struct Streams(Arc<Inner>);
+pub(super) struct StreamExecutor(Arc<ExecutorState>);
 
 #[derive(Debug)]
-struct Inner {
+struct ExecutorState {
     worker: Arc<Worker>,
-    gate: Arc<Gate>,
-    activity: Arc<Activity>,
+    gate: Arc<ConnectionLimits>,
+    activity: Arc<ConnectionTimer>,
     limit: Duration,
     /// Hyper first calls the service, and immediately afterwards hands the future of the stream to
     /// the executor, without a link between the two. This field carries the watch from the one to
     /// the other. Invariant: both happen in one call, on one worker.
-    next: Mutex<Option<Arc<Taking>>>,
+    next: Mutex<Option<Arc<BodyProgress>>>,
 }
 
-impl Streams {
+impl StreamExecutor {
     pub(super) fn new(
         worker: Arc<Worker>,
-        gate: Arc<Gate>,
-        activity: Arc<Activity>,
+        gate: Arc<ConnectionLimits>,
+        activity: Arc<ConnectionTimer>,
         limit: Duration,
     ) -> Self {
-        Self(Arc::new(Inner { worker, gate, activity, limit, next: Mutex::new(None) }))
+        Self(Arc::new(ExecutorState { worker, gate, activity, limit, next: Mutex::new(None) }))
     }
 
     /// Makes the watch for the stream that is run next.
-    pub(super) fn watch_next(&self) -> Arc<Taking> {
-        let taking = Taking::new();
+    pub(super) fn watch_next(&self) -> Arc<BodyProgress> {
+        let taking = BodyProgress::new();
         *self.0.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(taking.clone());
         taking
     }
 }
 
-impl<F> hyper::rt::Executor<F> for Streams
+impl<F> hyper::rt::Executor<F> for StreamExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -122,7 +126,7 @@ where
         let (limit, gate) = (self.0.limit, self.0.gate.clone());
         self.0.worker.spawn(async move {
             if !run_while_taken(stream, &taking, limit).await {
-                gate.count(Counted::Stalled);
+                gate.count(ConnectionEvent::Stalled);
             }
         });
     }
@@ -130,7 +134,7 @@ where
 
 /// Runs `stream` to its end. False if it was dropped, and thereby reset, because the client did not
 /// take its answer. The time counts from the moment when the client left a piece untaken.
-async fn run_while_taken<F>(stream: F, taking: &Taking, limit: Duration) -> bool
+async fn run_while_taken<F>(stream: F, taking: &BodyProgress, limit: Duration) -> bool
 where
     F: Future<Output = ()>,
 {

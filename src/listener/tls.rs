@@ -22,8 +22,8 @@ use rustls::version::{TLS12, TLS13};
 use crate::client::ClientCertificate;
 use crate::config;
 
-use super::certs::Set;
-use super::pair::CertError;
+use super::certificate_file::CertError;
+use super::certificates::CertificateSet;
 
 /// The name of HTTP/2 in ALPN (RFC 9113, section 3.1).
 pub(super) const H2: &[u8] = b"h2";
@@ -36,17 +36,17 @@ const SESSIONS: usize = 10_240;
 /// sends no name, or one that no certificate has, the first certificate is used. The client then
 /// decides whether it accepts that.
 #[derive(Debug)]
-pub(super) struct Resolver {
-    pub(super) set: ArcSwap<Set>,
+pub(super) struct CertificateResolver {
+    pub(super) set: ArcSwap<CertificateSet>,
 }
 
-impl Resolver {
-    pub(super) fn new(set: Set) -> Self {
+impl CertificateResolver {
+    pub(super) fn new(set: CertificateSet) -> Self {
         Self { set: ArcSwap::from_pointee(set) }
     }
 }
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let set = self.set.load();
         let name = hello.server_name().map(asked_name);
@@ -63,9 +63,9 @@ pub(super) fn asked_name(sni: &str) -> String {
 /// The TLS settings of a listener. Client certificates are verified against `authorities`. The
 /// error says which file or setting is at fault. Nothing is read from disk here.
 pub(super) fn server_config(
-    config: &config::Tls,
+    config: &config::ListenerTls,
     provider: &Arc<CryptoProvider>,
-    resolver: Arc<Resolver>,
+    resolver: Arc<CertificateResolver>,
     authorities: Vec<(PathBuf, CertificateDer<'static>)>,
 ) -> Result<ServerConfig, CertError> {
     let versions = match config.min_version {

@@ -8,20 +8,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempts::Trier;
-use super::proofs::Asked;
-use super::review::Patience;
-use super::{Refused, Services};
-use crate::authn::Verified;
+use super::attempts::AttemptSource;
+use super::password_cache::PasswordCacheKey;
+use super::revalidation::SourceBackoff;
+use super::{LoginError, LoginServices};
+use crate::authn::VerifiedCredential;
 use crate::client::{Client, address_group};
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::identity::{BASIC_ISSUER, Identity, Subject};
 use crate::secret::{Digest, SecretString};
 use crate::session::{AttemptKind, LoginProgress, StreamOrigin};
-use crate::telemetry::audit::Actor;
+use crate::telemetry::audit::AuditActor;
 use crate::telemetry::metrics::LoginResult;
-use crate::users::{Lookup, Name, User, canonical_account};
+use crate::users::{LoginName, UserLookup, UserRecord, canonical_account};
 
 /// How long a password revoked during a review stays revoked: longer than any upstream takes to
 /// send the head of a response.
@@ -44,8 +44,8 @@ pub(crate) struct BasicCall {
 impl BasicCall {
     /// The parts of the request that the result depends on; they are the key of the cache of
     /// proofs.
-    pub(crate) fn asked(&self) -> Asked<'_> {
-        Asked {
+    pub(crate) fn cache_key(&self) -> PasswordCacheKey<'_> {
+        PasswordCacheKey {
             sources: &self.sources,
             name: &self.name,
             password: &self.password,
@@ -53,22 +53,22 @@ impl BasicCall {
         }
     }
 
-    fn trier(&self) -> Trier<'_> {
-        let actor = Actor {
+    fn attempt_source(&self) -> AttemptSource<'_> {
+        let actor = AuditActor {
             address: self.client.address,
             request_id: &self.request_id,
             login: BASIC_ISSUER,
             operator: None,
         };
-        Trier { actor, group: self.asked().group, now: self.now }
+        AttemptSource { actor, group: self.cache_key().group, now: self.now }
     }
 }
 
-impl Services {
+impl LoginServices {
     /// Refuses the request before its password is verified, if the client's address has reached its
     /// limit. The flag is true for a flood.
-    pub(crate) fn refuses_basic(&self, call: &BasicCall) -> Option<(Refused, bool)> {
-        self.refused_already(&call.trier())
+    pub(crate) fn refuses_basic(&self, call: &BasicCall) -> Option<(LoginError, bool)> {
+        self.refused_already(&call.attempt_source())
     }
 
     /// Verifies a name and a password. Runs on the background runtime, because it may wait for a
@@ -77,30 +77,39 @@ impl Services {
     /// Single flight: of all requests with the same password at the same time, one verifies it and
     /// the others wait for the result. A program that sends its password with a hundred parallel
     /// requests costs one hash and one counted attempt.
-    pub(crate) async fn prove_basic(&self, call: BasicCall) -> Result<Arc<Verified>, Refused> {
-        let digest = self.proofs.digest(&call.asked());
-        let flight = self.proofs.board(digest);
-        let proved = flight.get_or_init(|| self.look_at(&call, digest)).await.clone();
-        self.proofs.land(digest, &flight);
+    pub(crate) async fn prove_basic(
+        &self,
+        call: BasicCall,
+    ) -> Result<Arc<VerifiedCredential>, LoginError> {
+        let digest = self.password_cache.digest(&call.cache_key());
+        let flight = self.password_cache.join(digest);
+        let proved = flight.get_or_init(|| self.check_uncached(&call, digest)).await.clone();
+        self.password_cache.leave(digest, &flight);
         proved
     }
 
-    async fn look_at(&self, call: &BasicCall, digest: Digest) -> Result<Arc<Verified>, Refused> {
+    async fn check_uncached(
+        &self,
+        call: &BasicCall,
+        digest: Digest,
+    ) -> Result<Arc<VerifiedCredential>, LoginError> {
         // Another flight for the same password may have landed between the caller's look and this
         // one: then its proof is there already. Without this look the second flight would hash the
         // password once more.
-        if let Some(held) = self.proofs.find(&digest, call.now) {
-            return Ok(held);
+        if let Some(cached) = self.password_cache.find(&digest, call.now) {
+            return Ok(cached);
         }
         // The epoch is read before the user is looked up. If users change after this line, the
         // epoch changes, and `keep` notices that the result may be outdated.
-        let epoch = self.proofs.epoch();
-        let (trier, name) = (call.trier(), Name::Username(call.name.clone()));
-        let lookup = self.begin(&trier, &call.sources, &name).await.map_err(no_name_is_unknown)?;
+        let epoch = self.password_cache.epoch();
+        let (attempt_source, name) =
+            (call.attempt_source(), LoginName::Username(call.name.clone()));
+        let lookup =
+            self.begin(&attempt_source, &call.sources, &name).await.map_err(no_name_is_unknown)?;
         let account = canonical_account(&name, lookup.key.as_ref());
         let counted = (account, AttemptKind::Password);
-        let attempt = self.reserve_attempt(&trier, &lookup, counted).await?;
-        let user = match self.checked(call, &trier, (&name, &lookup)).await {
+        let attempt = self.reserve_attempt(&attempt_source, &lookup, counted).await?;
+        let user = match self.checked(call, &attempt_source, (&name, &lookup)).await {
             Ok(user) => user,
             Err(refused) => {
                 self.not_passed(attempt, &lookup, &refused, call.now).await;
@@ -109,8 +118,8 @@ impl Services {
         };
         // This counts as a complete login, because a user with a second step was refused above.
         self.passed(attempt, LoginProgress::Login, call.now).await?;
-        let verified = self.keep((digest, epoch), &trier, &user).await?;
-        self.count(&trier, LoginResult::Succeeded);
+        let verified = self.keep((digest, epoch), &attempt_source, &user).await?;
+        self.count(&attempt_source, LoginResult::Succeeded);
         Ok(verified)
     }
 
@@ -122,58 +131,66 @@ impl Services {
     async fn keep(
         &self,
         (digest, epoch): (Digest, u64),
-        trier: &Trier<'_>,
-        user: &User,
-    ) -> Result<Arc<Verified>, Refused> {
+        attempt_source: &AttemptSource<'_>,
+        user: &UserRecord,
+    ) -> Result<Arc<VerifiedCredential>, LoginError> {
         let verified = Arc::new(verified(user, self.subject(user)));
-        if self.proofs.keep(digest, epoch, (&verified, user), trier.now)? {
+        if self.password_cache.keep(digest, epoch, (&verified, user), attempt_source.now)? {
             return Ok(verified);
         }
-        let epoch = self.proofs.epoch();
+        let epoch = self.password_cache.epoch();
         let found = self.users.find(&user.source, &user.id, &user.name).await?;
         if found.is_none_or(|found| found.version != user.version) {
             let cause = "the user changed while the password was verified";
-            return Err(self.failed(trier, &user.name, Reason::InvalidCredentials, cause));
+            return Err(self.failed(attempt_source, &user.name, Reason::InvalidCredentials, cause));
         }
-        self.refuse_second_step(trier, user).await?;
-        if self.proofs.keep(digest, epoch, (&verified, user), trier.now)? {
+        self.refuse_second_step(attempt_source, user).await?;
+        if self.password_cache.keep(digest, epoch, (&verified, user), attempt_source.now)? {
             return Ok(verified);
         }
-        Err(Refused::new(Reason::Unavailable, "users changed again while this one was looked up"))
+        Err(LoginError::new(
+            Reason::Unavailable,
+            "users changed again while this one was looked up",
+        ))
     }
 
     async fn checked(
         &self,
         call: &BasicCall,
-        trier: &Trier<'_>,
-        name: (&Name, &Lookup),
-    ) -> Result<User, Refused> {
-        let checked = self.check_password(trier, &call.sources, name, &call.password).await;
+        attempt_source: &AttemptSource<'_>,
+        name: (&LoginName, &UserLookup),
+    ) -> Result<UserRecord, LoginError> {
+        let checked =
+            self.check_password(attempt_source, &call.sources, name, &call.password).await;
         let user = checked.map_err(no_name_is_unknown)?;
-        self.refuse_second_step(trier, &user).await?;
+        self.refuse_second_step(attempt_source, &user).await?;
         Ok(user)
     }
 
-    async fn refuse_second_step(&self, trier: &Trier<'_>, user: &User) -> Result<(), Refused> {
+    async fn refuse_second_step(
+        &self,
+        attempt_source: &AttemptSource<'_>,
+        user: &UserRecord,
+    ) -> Result<(), LoginError> {
         if self.store.find_totp(&user.source, &user.id).await?.is_none() {
             return Ok(());
         }
         let cause = "the user has a second step, which Basic does not have";
-        Err(self.failed(trier, &user.name, Reason::InvalidCredentials, cause))
+        Err(self.failed(attempt_source, &user.name, Reason::InvalidCredentials, cause))
     }
 
     /// Reviews the users of remembered passwords after users have changed: a user who changed has
     /// their streams ended and their credential revoked. A user whose source cannot be asked keeps
     /// their streams, as with sessions. Returns true if every user could be compared.
     pub(crate) async fn review_basic(&self, now: Timestamp) -> bool {
-        let (mut patience, mut is_done) = (Patience::default(), true);
-        let mut users = self.proofs.users();
+        let (mut patience, mut is_done) = (SourceBackoff::default(), true);
+        let mut users = self.password_cache.users();
         // Users of local sources are reviewed first, because those answer at once. A remote source
         // that does not answer uses up the patience of the review.
         users.sort_by_key(|(_, user)| !self.users.is_local(&user.source));
         for (digest, user) in users {
             let found = self.users.find(&user.source, &user.id, &user.name);
-            match patience.ask(&user.source, found).await {
+            match patience.run(&user.source, found).await {
                 Some(Some(found)) if found.version == user.version => {}
                 Some(_) => {
                     // A request that was accepted before may still open a stream. The revocation
@@ -190,16 +207,16 @@ impl Services {
 }
 
 /// An unknown user and a wrong password get the same answer, 401 (RFC 9110, section 15.5.2).
-fn no_name_is_unknown(refused: Refused) -> Refused {
+fn no_name_is_unknown(refused: LoginError) -> LoginError {
     match refused.reason {
-        Reason::UnknownUser => Refused { reason: Reason::InvalidCredentials, ..refused },
+        Reason::UnknownUser => LoginError { reason: Reason::InvalidCredentials, ..refused },
         _ => refused,
     }
 }
 
 /// The identity that a route and its upstream see. The digest covers the user's version, so a user
 /// who changed gets another digest and other streams.
-fn verified(user: &User, subject: Subject) -> Verified {
+fn verified(user: &UserRecord, subject: Subject) -> VerifiedCredential {
     let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
     let identity = Identity {
         subject,
@@ -215,5 +232,5 @@ fn verified(user: &User, subject: Subject) -> Verified {
     // The digest names the credential in revocations and streams. It must not contain the password.
     let parts = [BASIC_ISSUER.as_bytes(), user.source.as_bytes(), user.id.as_str().as_bytes()];
     let digest = Digest::of_list(&[&parts[..], &[&user.version.0]].concat());
-    Verified::without_token(identity, digest, Timestamp::NEVER)
+    VerifiedCredential::without_token(identity, digest, Timestamp::NEVER)
 }

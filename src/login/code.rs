@@ -7,7 +7,7 @@
 use aws_lc_rs::hmac;
 
 use crate::secret::{self, Digest, SecretString};
-use crate::session::Totp;
+use crate::session::TotpSecret;
 
 const DIGITS: u32 = 6;
 
@@ -32,7 +32,11 @@ pub(super) fn code_digest(store_secret: &[u8; 32], key: &Digest, code: &SecretSt
 
 /// The digest that stands for a login which waits for an authenticator. It covers the
 /// authenticator's secret, so a login that waits does not survive a new secret.
-pub(super) fn authenticator_digest(store_secret: &[u8; 32], key: &Digest, totp: &Totp) -> Digest {
+pub(super) fn authenticator_digest(
+    store_secret: &[u8; 32],
+    key: &Digest,
+    totp: &TotpSecret,
+) -> Digest {
     keyed(store_secret, b"authenticator", &[&key.0, totp.secret.expose()])
 }
 

@@ -10,18 +10,18 @@
 
 use serde_json::{Map, Value};
 
-use super::issue::Origin;
-use super::{Call, Done, Login, Refused, Services};
-use crate::authn::Verified;
+use super::issue::SessionOrigin;
+use super::{Login, LoginError, LoginRequest, LoginResponse, LoginServices};
+use crate::authn::VerifiedCredential;
 use crate::clock::Timestamp;
-use crate::config::{self, Audience, Issuer};
+use crate::config::{self, AudienceRule, IssuerSettings};
 use crate::dialect::{Endpoint, Reason};
 use crate::identity::{Claims, Subject, UserId};
 use crate::secret::{Digest, SecretString};
-use crate::session::{Revoke, Session};
+use crate::session::{RevocationTarget, Session};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
-use crate::users::User;
+use crate::users::UserRecord;
 
 /// The prefix of the issuer's name in `Session::source`. It cannot be confused with a `[[users]]`
 /// section, whose name never has a colon.
@@ -29,17 +29,20 @@ const ISSUER: &str = "issuer:";
 
 /// One login that accepts tokens of one issuer in exchange for a session.
 #[derive(Debug)]
-pub(crate) struct Trade {
+pub(crate) struct ExchangeRule {
     login: String,
-    issuer: Issuer,
+    issuer: IssuerSettings,
 }
 
-impl Trade {
+impl ExchangeRule {
     /// All pairs of a login and an issuer whose tokens the login exchanges.
     pub(crate) fn all(config: &config::Config) -> Vec<Self> {
-        let of_login = |login: &config::Login| {
+        let of_login = |login: &config::LoginSettings| {
             let named = config.issuers.iter().filter(|one| login.exchange.contains(&one.name));
-            let pair = |issuer: &Issuer| Self { login: login.name.clone(), issuer: issuer.clone() };
+            let pair = |issuer: &IssuerSettings| Self {
+                login: login.name.clone(),
+                issuer: issuer.clone(),
+            };
             named.map(pair).collect::<Vec<_>>()
         };
         config.logins.iter().flat_map(of_login).collect()
@@ -56,13 +59,13 @@ impl Trade {
     }
 }
 
-impl Services {
+impl LoginServices {
     /// Whether a session that began with a foreign token may go on; `None` for a session that began
     /// with a password.
-    pub(super) fn still_trades(&self, session: &Session, now: Timestamp) -> Option<bool> {
+    pub(super) fn exchange_still_allowed(&self, session: &Session, now: Timestamp) -> Option<bool> {
         let issuer = session.source.strip_prefix(ISSUER)?;
-        let mut trades = self.trades.iter();
-        Some(trades.any(|trade| {
+        let mut exchange_rules = self.exchange_rules.iter();
+        Some(exchange_rules.any(|trade| {
             trade.login == session.login && trade.issuer.name == issuer && trade.takes(session, now)
         }))
     }
@@ -74,39 +77,40 @@ impl Login {
     pub(super) async fn exchange(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
+        call: &LoginRequest,
         token: &SecretString,
-    ) -> Result<Done, Refused> {
+    ) -> Result<LoginResponse, LoginError> {
         let issuers = &self.config.exchange;
         if !self.verifier.may_be_of(token, issuers) {
             let cause = "no token of an issuer whose tokens this login exchanges";
-            return Err(Refused::new(Reason::CredentialMissing, cause));
+            return Err(LoginError::new(Reason::CredentialMissing, cause));
         }
         let presenter = call.presenter();
-        let verified = match self.verifier.prove_of(token, issuers, presenter, call.now).await {
-            Ok(verified) => verified,
-            Err(refusal) if refusal.reason == Reason::Unavailable => {
-                self.count_login(LoginResult::Unavailable);
-                return Err(refusal.into());
-            }
-            Err(refusal) => {
-                self.count_login(LoginResult::Failed);
-                self.audit(call, AuditEvent::LoginFailed { name: "-", cause: refusal.cause });
-                return Err(refusal.into());
-            }
-        };
+        let verified =
+            match self.verifier.verify_for_exchange(token, issuers, presenter, call.now).await {
+                Ok(verified) => verified,
+                Err(refusal) if refusal.reason == Reason::Unavailable => {
+                    self.count_login(LoginResult::Unavailable);
+                    return Err(refusal.into());
+                }
+                Err(refusal) => {
+                    self.count_login(LoginResult::Failed);
+                    self.audit(call, AuditEvent::LoginFailed { name: "-", cause: refusal.cause });
+                    return Err(refusal.into());
+                }
+            };
         let user = user_of(&verified);
         // The session ends after `exchange_ttl`, and no later than the configuration stops to
         // accept the issuer (`until`). It may outlive the foreign token itself.
         let longest = call.now.plus(self.config.exchange_ttl).whole_secs();
         let until = verified.until.map_or(longest, |until| until.min(longest));
-        let origin = Origin::traded(call, verified.digest, until);
+        let origin = SessionOrigin::traded(call, verified.digest, until);
         let (session, facts) = self.open_session(call, &user, origin).await?;
         // A logout of the foreign token, or a revocation of its user, may have happened while it
         // was exchanged. If it happened before the session was stored, it did not find the session;
         // therefore the revocations are read again, after the session is stored.
         if let Err(refusal) = verified.check_ended(self.services.store.revocations(), call.now) {
-            self.services.store.revoke(Revoke::Session(session.id), call.now).await?;
+            self.services.store.revoke(RevocationTarget::Session(session.id), call.now).await?;
             return Err(refusal.into());
         }
         self.audit(
@@ -123,12 +127,12 @@ impl Login {
 }
 
 /// The user that a foreign token describes.
-fn user_of(verified: &Verified) -> User {
+fn user_of(verified: &VerifiedCredential) -> UserRecord {
     let identity = &verified.identity;
     let texts = |names: &[std::sync::Arc<str>]| names.iter().map(ToString::to_string).collect();
     // Invariant: a token without `sub` is not accepted by the verifier.
     let sub = identity.claims.get("sub").and_then(Value::as_str).unwrap_or_default();
-    User {
+    UserRecord {
         id: UserId::new(identity.subject.as_str()),
         name: sub.to_owned(),
         // An e-mail address in a foreign token is whatever somebody entered at that issuer. It must
@@ -145,7 +149,10 @@ fn user_of(verified: &Verified) -> User {
 /// The facts that a login tells about itself: the dialect's `auths`, with one entry more for each
 /// issuer whose tokens it exchanges. Where the operator has set `auths`, that value is told
 /// instead.
-pub(crate) fn told(login: &config::Login, issuers: &[Issuer]) -> Map<String, Value> {
+pub(crate) fn exchange_values(
+    login: &config::LoginSettings,
+    issuers: &[IssuerSettings],
+) -> Map<String, Value> {
     let mut about = login.about.clone();
     let defaults = &login.dialect.config;
     let (Some(form), Some(Value::Array(auths)), false) = (
@@ -159,8 +166,8 @@ pub(crate) fn told(login: &config::Login, issuers: &[Issuer]) -> Map<String, Val
         login.exchange.iter().filter_map(|name| issuers.iter().find(|one| one.name == *name));
     let more = named.map(|issuer| {
         let audience = match &issuer.audience {
-            Audience::OneOf(list) => list.first().map(String::as_str).unwrap_or_default(),
-            Audience::Any => "",
+            AudienceRule::OneOf(list) => list.first().map(String::as_str).unwrap_or_default(),
+            AudienceRule::Any => "",
         };
         let entry = form
             .replace("$domain", host_of(&issuer.issuer))

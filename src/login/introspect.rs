@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Call, Done, Login, Refused};
-use crate::authn::{OwnToken, Verified};
-use crate::dialect::{Answer, Endpoint, Presented, Reason, serve};
+use super::{Login, LoginError, LoginRequest, LoginResponse};
+use crate::authn::{InspectedToken, VerifiedCredential};
+use crate::dialect::{Endpoint, LocalResponse, PresentedCredential, Reason, server};
 use crate::secret::{Digest, SecretString};
-use crate::session::{Generation, Revoke};
+use crate::session::{RefreshGeneration, RevocationTarget};
 use crate::telemetry::audit::AuditEvent;
 
 /// The scope that an API key needs for each of the two.
@@ -43,55 +43,55 @@ impl Login {
     pub(super) async fn introspect(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
-    ) -> Result<Done, Refused> {
+        call: &LoginRequest,
+    ) -> Result<LoginResponse, LoginError> {
         let caller = self.caller(call, MAY_INTROSPECT)?;
         let token = about(endpoint, call)?;
-        let told = match self.verifier.own_token(token.expose()) {
+        let answer = match self.verifier.own_token(token.expose()) {
             Some(token) if self.verifier.is_active(&token, call.now) => {
                 self.active(&token, call).await?
             }
             _ => None,
         };
-        let told = told.map_or_else(|| json!({ "active": false }), Value::Object);
-        Ok(done(serve::json(&told), &caller))
+        let answer = answer.map_or_else(|| json!({ "active": false }), Value::Object);
+        Ok(done(server::json(&answer), &caller))
     }
 
     /// The claims of a token whose signature is valid; `None` for a refresh token that is no longer
     /// the working one of its session.
     async fn active(
         &self,
-        token: &OwnToken,
-        call: &Call,
-    ) -> Result<Option<Map<String, Value>>, Refused> {
+        token: &InspectedToken,
+        call: &LoginRequest,
+    ) -> Result<Option<Map<String, Value>>, LoginError> {
         let identity = &token.verified.identity;
-        let mut told = Map::new();
-        told.insert("active".to_owned(), true.into());
+        let mut answer = Map::new();
+        answer.insert("active".to_owned(), true.into());
         let claims = TOLD.iter().filter_map(|name| identity.claims.get_key_value(*name));
         // `TOLD` is a list of what may be told, not of what must be hidden: a new claim stays
         // private until it is added.
-        told.extend(claims.map(|(name, value)| (name.clone(), value.clone())));
+        answer.extend(claims.map(|(name, value)| (name.clone(), value.clone())));
         let kind = match (token.is_refresh, &token.verified.key_hash) {
             (true, _) => "refresh_token",
             (false, Some(_)) => "token_key",
             (false, None) => "Bearer",
         };
-        told.insert("token_type".to_owned(), kind.into());
+        answer.insert("token_type".to_owned(), kind.into());
         if !token.is_refresh {
-            told.insert("username".to_owned(), identity.username.as_ref().into());
-            return Ok(Some(told));
+            answer.insert("username".to_owned(), identity.username.as_ref().into());
+            return Ok(Some(answer));
         }
         let (Some(id), Some(jti)) = (identity.session, &token.verified.token_id) else {
             return Ok(None);
         };
         let session = self.services.store.find(id, call.now).await?;
         let jti = Digest::of(jti.as_bytes());
-        let working = |held: &Generation| held.current == jti;
+        let working = |current: &RefreshGeneration| current.current == jti;
         let session = session.filter(|session| session.refresh.as_ref().is_some_and(working));
         let Some(session) = session else { return Ok(None) };
-        told.insert("username".to_owned(), session.username.into());
-        told.insert("scope".to_owned(), session.scopes.join(" ").into());
-        Ok(Some(told))
+        answer.insert("username".to_owned(), session.username.into());
+        answer.insert("scope".to_owned(), session.scopes.join(" ").into());
+        Ok(Some(answer))
     }
 
     /// Ends the session of one of our tokens. A token that is not valid is answered with success as
@@ -99,13 +99,14 @@ impl Login {
     pub(super) async fn revoke_token(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
-    ) -> Result<Done, Refused> {
+        call: &LoginRequest,
+    ) -> Result<LoginResponse, LoginError> {
         let caller = self.caller(call, MAY_REVOKE)?;
         let token = about(endpoint, call)?;
         let found = self.verifier.own_token(token.expose());
         if let Some(session) = found.and_then(|token| token.verified.identity.session) {
-            let revoked = self.services.store.revoke(Revoke::Session(session), call.now).await;
+            let revoked =
+                self.services.store.revoke(RevocationTarget::Session(session), call.now).await;
             // The revocation is in force in memory even if it could not be written: streams are
             // ended in both cases, and the caller is told afterwards.
             self.end_streams(&[session]);
@@ -117,24 +118,28 @@ impl Login {
     }
 
     /// Authenticates the program that asks, by its API key, and checks the scope of the key.
-    fn caller(&self, call: &Call, scope: &'static str) -> Result<Arc<Verified>, Refused> {
+    fn caller(
+        &self,
+        call: &LoginRequest,
+        scope: &'static str,
+    ) -> Result<Arc<VerifiedCredential>, LoginError> {
         let keys = &self.services.api_keys;
         let caller = keys.verify_in(&call.head, call.client.address, call.now)?;
-        let has_scope = caller.identity.scopes.iter().any(|held| **held == *scope);
+        let has_scope = caller.identity.scopes.iter().any(|current| **current == *scope);
         has_scope.then_some(caller).ok_or_else(|| {
-            Refused::new(Reason::TokenInvalid, format!("the API key has no scope `{scope}`"))
+            LoginError::new(Reason::TokenInvalid, format!("the API key has no scope `{scope}`"))
         })
     }
 }
 
-fn about(endpoint: &Endpoint, call: &Call) -> Result<SecretString, Refused> {
-    match serve::read(endpoint, &call.head, &call.body)? {
-        Presented::About { token } => Ok(token),
-        _ => Err(Refused::new(Reason::MalformedRequest, "a token in a form is needed")),
+fn about(endpoint: &Endpoint, call: &LoginRequest) -> Result<SecretString, LoginError> {
+    match server::read(endpoint, &call.head, &call.body)? {
+        PresentedCredential::InspectedToken { token } => Ok(token),
+        _ => Err(LoginError::new(Reason::MalformedRequest, "a token in a form is needed")),
     }
 }
 
 /// For the access log: the program that asked, not the user that the token is about.
-fn done(answer: Answer, caller: &Verified) -> Done {
-    Done { answer, subject: Some(caller.identity.subject.to_string()), session: None }
+fn done(answer: LocalResponse, caller: &VerifiedCredential) -> LoginResponse {
+    LoginResponse { answer, subject: Some(caller.identity.subject.to_string()), session: None }
 }

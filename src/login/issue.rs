@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::dialect::{
-    Dialect, Endpoint, Facts, Reason, SessionFacts, Template, TokenFacts, UserFacts,
+    Dialect, Endpoint, Reason, SessionValues, Template, TemplateValues, TokenValues, UserValues,
 };
 use crate::identity::{Claims, SessionId};
 use crate::secret::{self, Digest, SecretString};
-use crate::session::{Generation, Session};
+use crate::session::{RefreshGeneration, Session};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
 use crate::token::{self, AccessGrant, RefreshGrant};
-use crate::users::{User, UserKey};
+use crate::users::{UserKey, UserRecord};
 
-use super::{Call, Done, Login, Refused};
+use super::{Login, LoginError, LoginRequest, LoginResponse};
 
 /// Longest user agent that is stored, in characters. It only helps an operator to recognise a
 /// session.
@@ -31,10 +31,10 @@ impl Login {
     pub(super) async fn start_session(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
-        user: &User,
-    ) -> Result<Done, Refused> {
-        let (session, facts) = self.open_session(call, user, Origin::of(call)).await?;
+        call: &LoginRequest,
+        user: &UserRecord,
+    ) -> Result<LoginResponse, LoginError> {
+        let (session, facts) = self.open_session(call, user, SessionOrigin::of(call)).await?;
         self.audit(
             call,
             AuditEvent::LoggedIn {
@@ -50,10 +50,10 @@ impl Login {
     /// user has more than the limit.
     pub(super) async fn open_session(
         &self,
-        call: &Call,
-        user: &User,
-        origin: Origin,
-    ) -> Result<(Session, Facts), Refused> {
+        call: &LoginRequest,
+        user: &UserRecord,
+        origin: SessionOrigin,
+    ) -> Result<(Session, TemplateValues), LoginError> {
         let now = call.now;
         self.count_begun(call, user)?;
         let key = self.config.dialect.gives_key.then(new_key);
@@ -65,13 +65,13 @@ impl Login {
         // Race: if a review of the user ran after the password was verified but before `put`, it
         // did not see this session. Therefore the user is compared once more after `put`; any later
         // review finds the session in the store.
-        if !self.services.still_is(&session, now).await? {
+        if !self.services.is_still_valid(&session, now).await? {
             session = self.live_session(session.id, call).await?;
         }
         let refresh = session.refresh.as_ref().map(|generation| (jti, generation.expires));
         let mut facts = self.issue(&session, refresh, now)?;
-        if let Some(held) = &mut facts.session {
-            held.key = key;
+        if let Some(session_values) = &mut facts.session {
+            session_values.key = key;
         }
         self.count_login(LoginResult::Succeeded);
         Ok((session, facts))
@@ -80,16 +80,16 @@ impl Login {
     /// Counts a session that the user begins, whatever becomes of it, and refuses it over the
     /// limit. Only a user whose password was right gets here; failed attempts are counted
     /// elsewhere, because strangers must not be able to use up this limit.
-    fn count_begun(&self, call: &Call, user: &User) -> Result<(), Refused> {
+    fn count_begun(&self, call: &LoginRequest, user: &UserRecord) -> Result<(), LoginError> {
         let who = (user.source.as_str(), &user.id);
         let admitted = self.services.begun.admit(who, call.now);
         admitted.map(drop).map_err(|exceeded| {
             let cause = "over the limit of new sessions of a user";
             self.count_login(LoginResult::Limited);
             self.audit(call, AuditEvent::LoginFailed { name: &user.name, cause });
-            Refused {
+            LoginError {
                 retry_after: Some(exceeded.retry_after),
-                ..Refused::new(Reason::TooManyAttempts, cause)
+                ..LoginError::new(Reason::TooManyAttempts, cause)
             }
         })
     }
@@ -102,16 +102,17 @@ impl Login {
         users: &[UserKey],
         name: &str,
         now: Timestamp,
-    ) -> Result<Value, Refused> {
+    ) -> Result<Value, LoginError> {
         let mut found = None;
         for user in users {
             found = found.or(self.services.users.find(&user.source, &user.id, name).await?);
         }
-        let user = found
-            .ok_or_else(|| Refused::new(Reason::UnknownUser, "disabled, or not of this login"))?;
+        let user = found.ok_or_else(|| {
+            LoginError::new(Reason::UnknownUser, "disabled, or not of this login")
+        })?;
         let jti = token::new_jti();
         let agent = Some("tollhouse token mint".to_owned());
-        let origin = Origin { address: None, agent, until: None, traded: None, now };
+        let origin = SessionOrigin { address: None, agent, until: None, traded: None, now };
         let session = self.new_session(&origin, &user, None, &jti);
         let most = self.services.limits.sessions_per_user;
         let ended = self.services.store.put(session.clone(), most, now).await?;
@@ -126,8 +127,8 @@ impl Login {
 
     fn new_session(
         &self,
-        origin: &Origin,
-        user: &User,
+        origin: &SessionOrigin,
+        user: &UserRecord,
         key: Option<&SecretString>,
         jti: &str,
     ) -> Session {
@@ -167,7 +168,7 @@ impl Login {
             agent: origin.agent.clone(),
         };
         if login.dialect.gives_refresh_token {
-            session.refresh = Some(Generation {
+            session.refresh = Some(RefreshGeneration {
                 number: 0,
                 is_named: true,
                 current: Digest::of(jti.as_bytes()),
@@ -190,17 +191,17 @@ impl Login {
         session: &Session,
         refresh: Option<(String, Timestamp)>,
         now: Timestamp,
-    ) -> Result<Facts, Refused> {
+    ) -> Result<TemplateValues, LoginError> {
         let dialect = &self.config.dialect;
         let mut facts = self.session_facts(session, now);
-        let access = TokenFacts {
+        let access = TokenValues {
             token: SecretString::default(),
             id: token::new_jti(),
             issued: now.whole_secs(),
             expires: self.access_end(session.expires, now),
         };
         facts.access = Some(access.clone());
-        facts.refresh = refresh.map(|(id, expires)| TokenFacts {
+        facts.refresh = refresh.map(|(id, expires)| TokenValues {
             token: SecretString::default(),
             id,
             issued: now.whole_secs(),
@@ -230,7 +231,8 @@ impl Login {
                 },
             )
         });
-        let unsigned = |error| Refused::new(Reason::Internal, format!("could not sign: {error}"));
+        let unsigned =
+            |error| LoginError::new(Reason::Internal, format!("could not sign: {error}"));
         let signed_refresh = signed_refresh.transpose().map_err(unsigned)?;
         if let Some(access) = &mut facts.access {
             access.token = signed.map_err(unsigned)?;
@@ -242,9 +244,9 @@ impl Login {
     }
 
     /// The facts about a session and its user that a dialect's templates may use.
-    pub(super) fn session_facts(&self, session: &Session, now: Timestamp) -> Facts {
-        Facts {
-            user: Some(UserFacts {
+    pub(super) fn session_facts(&self, session: &Session, now: Timestamp) -> TemplateValues {
+        TemplateValues {
+            user: Some(UserValues {
                 id: session.subject.to_string(),
                 name: session.username.clone(),
                 email: session.email.clone(),
@@ -252,7 +254,7 @@ impl Login {
                 scopes: session.scopes.clone(),
                 claims: session.claims.clone(),
             }),
-            session: Some(SessionFacts {
+            session: Some(SessionValues {
                 id: session.id.to_string(),
                 key: None,
                 created: session.created,
@@ -265,7 +267,7 @@ impl Login {
 
 /// Circumstances of a new session: the client's address and user agent, the foreign token that was
 /// exchanged for it, and its latest end.
-pub(super) struct Origin {
+pub(super) struct SessionOrigin {
     address: Option<IpAddr>,
     agent: Option<String>,
     until: Option<Timestamp>,
@@ -273,8 +275,8 @@ pub(super) struct Origin {
     now: Timestamp,
 }
 
-impl Origin {
-    pub(super) fn of(call: &Call) -> Self {
+impl SessionOrigin {
+    pub(super) fn of(call: &LoginRequest) -> Self {
         let agent = call.head.headers.get(http::header::USER_AGENT);
         let agent = agent.and_then(|agent| agent.to_str().ok());
         Self {
@@ -287,7 +289,7 @@ impl Origin {
     }
 
     /// For a session that is exchanged for a foreign token; it ends at `until` at the latest.
-    pub(super) fn traded(call: &Call, token: Digest, until: Timestamp) -> Self {
+    pub(super) fn traded(call: &LoginRequest, token: Digest, until: Timestamp) -> Self {
         Self { until: Some(until), traded: Some(token), ..Self::of(call) }
     }
 }
@@ -301,7 +303,7 @@ fn with_users_own(session: &Session, made: Claims) -> Claims {
 }
 
 /// The claims that the dialect's template makes.
-fn claims(template: &Template, facts: &Facts, dialect: &Dialect) -> Claims {
+fn claims(template: &Template, facts: &TemplateValues, dialect: &Dialect) -> Claims {
     match template.render(facts, dialect) {
         Value::Object(claims) => claims,
         // Invariant: a dialect's template for claims is an object, checked when the dialect was

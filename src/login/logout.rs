@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Call, Done, Login, Refused};
-use crate::authn::{Credential, Verified};
-use crate::dialect::{Endpoint, Presented, Reason, Step, TokenFacts};
+use super::{Login, LoginError, LoginRequest, LoginResponse};
+use crate::authn::{TokenCredential, VerifiedCredential};
+use crate::dialect::{Endpoint, EndpointStep, PresentedCredential, Reason, TokenValues};
 use crate::secret::SecretString;
-use crate::session::{Revoke, StreamOrigin};
+use crate::session::{RevocationTarget, StreamOrigin};
 use crate::telemetry::audit::AuditEvent;
 
 /// How long a foreign token stays refused after its logout, if its own end is not known to be
@@ -26,27 +26,29 @@ impl Login {
     pub(super) async fn log_out(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
-        presented: Presented,
-    ) -> Result<Done, Refused> {
+        call: &LoginRequest,
+        presented: PresentedCredential,
+    ) -> Result<LoginResponse, LoginError> {
         let credential = credential_of(&presented)?;
-        if endpoint.step == Step::Logout && !self.verifier.names_us(credential.token().expose()) {
+        if endpoint.step == EndpointStep::Logout
+            && !self.verifier.claims_local_issuer(credential.token().expose())
+        {
             return self.outlaw(endpoint, call, &credential).await;
         }
         // An expired pair of token and key may still log out: its clients log out when they are
         // closed, often after the token expired. The session may still have refresh tokens or
         // streams.
-        let allow_expired = matches!(presented, Presented::Pair { .. });
+        let allow_expired = matches!(presented, PresentedCredential::Pair { .. });
         let verified = self.verify_presented(call, &presented, allow_expired)?;
         let session = verified
             .identity
             .session
-            .ok_or_else(|| Refused::new(Reason::TokenInvalid, "no session in the token"))?;
+            .ok_or_else(|| LoginError::new(Reason::TokenInvalid, "no session in the token"))?;
         let subject = &verified.identity.subject;
-        let what = if endpoint.step == Step::LogoutAll {
-            Revoke::Siblings(session)
+        let what = if endpoint.step == EndpointStep::LogoutAll {
+            RevocationTarget::Siblings(session)
         } else {
-            Revoke::Session(session)
+            RevocationTarget::Session(session)
         };
         let revoked = self.services.store.revoke(what, call.now).await;
         // The revocation is in force in memory before it is durable. So the streams are ended and
@@ -69,15 +71,17 @@ impl Login {
     async fn outlaw(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
-        credential: &Credential,
-    ) -> Result<Done, Refused> {
-        let proving = self.verifier.prove_among(credential, &[], call.presenter(), call.now);
+        call: &LoginRequest,
+        credential: &TokenCredential,
+    ) -> Result<LoginResponse, LoginError> {
+        let proving =
+            self.verifier.verify_from_with_lookup(credential, &[], call.presenter(), call.now);
         let verified = proving.await?;
         let longest = call.now.plus(OUTLAWED);
         let until = verified.until.map_or(longest, |until| until.min(longest));
         let (digest, subject) = (verified.digest, &verified.identity.subject);
-        let revoked = self.services.store.revoke(Revoke::Token { digest, until }, call.now).await;
+        let revoked =
+            self.services.store.revoke(RevocationTarget::Token { digest, until }, call.now).await;
         // The revocation was recorded before the streams are ended. A stream that is opened between
         // the two looks at the revocations again and ends itself.
         self.services.streams.end(StreamOrigin::Credential(digest));
@@ -92,22 +96,22 @@ impl Login {
     }
 
     /// Answers with the facts about the session of an access token. Fails if the session has ended.
-    pub(super) async fn tell_session(
+    pub(super) async fn session_info(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
-        presented: Presented,
-    ) -> Result<Done, Refused> {
+        call: &LoginRequest,
+        presented: PresentedCredential,
+    ) -> Result<LoginResponse, LoginError> {
         let verified = self.verify_presented(call, &presented, false)?;
         let found = match verified.identity.session {
             Some(id) => self.services.store.find(id, call.now).await?,
             None => None,
         };
         let Some(session) = found else {
-            return Err(Refused::new(Reason::TokenRevoked, "the session has ended"));
+            return Err(LoginError::new(Reason::TokenRevoked, "the session has ended"));
         };
         let mut facts = self.session_facts(&session, call.now);
-        facts.access = Some(TokenFacts {
+        facts.access = Some(TokenValues {
             token: SecretString::default(),
             id: String::new(),
             issued: verified.issued,
@@ -118,10 +122,10 @@ impl Login {
 
     fn verify_presented(
         &self,
-        call: &Call,
-        presented: &Presented,
+        call: &LoginRequest,
+        presented: &PresentedCredential,
         allow_expired: bool,
-    ) -> Result<Arc<Verified>, Refused> {
+    ) -> Result<Arc<VerifiedCredential>, LoginError> {
         let credential = credential_of(presented)?;
         let login = &self.config.name;
         Ok(self.verifier.verify_own_access(&credential, login, call.now, allow_expired)?)
@@ -129,14 +133,16 @@ impl Login {
 }
 
 /// The presented token, or pair of token and key. A password or a code is not accepted here.
-fn credential_of(presented: &Presented) -> Result<Credential, Refused> {
+fn credential_of(presented: &PresentedCredential) -> Result<TokenCredential, LoginError> {
     match presented {
-        Presented::Token { token, .. } => Ok(Credential::Bearer(token.clone())),
-        Presented::Pair { token, key } => {
-            Ok(Credential::Pair { token: token.clone(), key: key.clone() })
+        PresentedCredential::Token { token, .. } => Ok(TokenCredential::Bearer(token.clone())),
+        PresentedCredential::Pair { token, key } => {
+            Ok(TokenCredential::Pair { token: token.clone(), key: key.clone() })
         }
-        Presented::Password { .. } | Presented::Code { .. } | Presented::About { .. } => {
-            Err(Refused::new(Reason::CredentialMissing, "a token is needed"))
+        PresentedCredential::Password { .. }
+        | PresentedCredential::Code { .. }
+        | PresentedCredential::InspectedToken { .. } => {
+            Err(LoginError::new(Reason::CredentialMissing, "a token is needed"))
         }
     }
 }

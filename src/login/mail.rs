@@ -1,9 +1,9 @@
 //! One-time codes by mail.
 //!
 //! Each mail is one SMTP conversation (RFC 5321), and the conversations are bounded in number and
-//! time. `second_step` calls `Mailer::send` and waits until the mail server has accepted the mail:
-//! an error there is the login's error (503). Mails are never queued on disk or sent again; the
-//! user asks for a new code.
+//! time. `second_step` calls `CodeMailer::send` and waits until the mail server has accepted the
+//! mail: an error there is the login's error (503). Mails are never queued on disk or sent again;
+//! the user asks for a new code.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::admission::{NoPlace, Places};
+use crate::admission::{WorkLimit, WorkLimitError};
 use crate::config;
+use crate::format::error_chain;
 use crate::secret::SecretString;
-use crate::text::error_chain;
 
 /// SMTP conversations at the same time. More would not make the mail server faster.
 const CONVERSATIONS: usize = 8;
@@ -29,7 +29,7 @@ const WAITING: usize = 256;
 /// Sends codes by mail. Bounds: conversations in parallel, waiting mails, the share of one client
 /// address, mails per account and hour (counted by the store), and the time for one mail.
 #[derive(Debug)]
-pub(crate) struct Mailer {
+pub(crate) struct CodeMailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     subject: String,
@@ -38,7 +38,7 @@ pub(crate) struct Mailer {
     timeout: Duration,
     per_hour: u32,
     conversations: Semaphore,
-    places: Places,
+    places: WorkLimit,
 }
 
 /// The reasons why a mail was not accepted by the mail server. The login is answered with 503.
@@ -64,13 +64,13 @@ pub(crate) enum MailError {
     Timeout { limit: Duration },
 
     #[error("too many mails are waiting: {0}")]
-    NoPlace(NoPlace),
+    NoPlace(WorkLimitError),
 }
 
-impl Mailer {
+impl CodeMailer {
     /// Prepares for the configured mail server. Nothing is sent yet, so a mail server that is down
     /// does not prevent a start.
-    pub(crate) fn new(mail: &config::Mail) -> Result<Self, MailError> {
+    pub(crate) fn new(mail: &config::MailSettings) -> Result<Self, MailError> {
         let tls = match mail.tls {
             config::MailTls::Starttls => Tls::Required(tls_parameters(mail)?),
             config::MailTls::Tls => Tls::Wrapper(tls_parameters(mail)?),
@@ -93,7 +93,7 @@ impl Mailer {
             timeout: mail.timeout,
             per_hour: mail.per_hour,
             conversations: Semaphore::new(CONVERSATIONS),
-            places: Places::new(CONVERSATIONS + WAITING),
+            places: WorkLimit::new(CONVERSATIONS + WAITING),
         })
     }
 
@@ -174,7 +174,7 @@ fn mailbox(address: &str) -> Result<Mailbox, MailError> {
     address.parse().map_err(|source| MailError::Address { address: address.to_owned(), source })
 }
 
-fn tls_parameters(mail: &config::Mail) -> Result<TlsParameters, MailError> {
+fn tls_parameters(mail: &config::MailSettings) -> Result<TlsParameters, MailError> {
     let mut tls = TlsParameters::builder(mail.host.clone());
     if let Some(pem) = &mail.ca {
         let ca = Certificate::from_pem(pem.as_bytes()).map_err(MailError::Setup)?;

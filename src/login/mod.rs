@@ -3,8 +3,8 @@
 //!
 //! A dialect describes how requests and answers look; this module does the work, once for all
 //! dialects. Each step runs from start to end on the background runtime, with a body that was read
-//! before. `pipeline` calls `Login::handle` and `Services`; `server` and `admin` call the reviews
-//! and `mint`.
+//! before. `pipeline` calls `Login::handle` and `LoginServices`; `server` and `admin` call the
+//! reviews and `mint`.
 //!
 //! Nothing here knows of routes, and no step is answered before the store has made its result
 //! durable.
@@ -18,9 +18,9 @@ mod issue;
 mod logout;
 mod mail;
 mod password;
-mod proofs;
+mod password_cache;
 mod refresh;
-mod review;
+mod revalidation;
 mod second_step;
 mod totp;
 
@@ -31,65 +31,66 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 
-use crate::admission::{Attempts, NoPlace};
-use crate::authn::{ApiKeys, Presenter, Refusal, Verifier};
+use crate::admission::{FailedAttempts, WorkLimitError};
+use crate::authn::{ApiKeyVerifier, RequestClient, TokenError, Verifier};
 use crate::client::{Client, address_group};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::dialect::{
-    Answer, BearerUse, Endpoint, ErrorForm, Facts, LoginFacts, Presented, Reason, Step, serve,
+    BearerUse, Endpoint, EndpointStep, ErrorFormat, LocalResponse, LoginValues,
+    PresentedCredential, Reason, TemplateValues, server,
 };
 use crate::identity::{SessionId, Subject};
-use crate::runtime::Work;
-use crate::session::{SessionStore, StoreError, Streams};
-use crate::telemetry::audit::{Actor, AuditEvent, AuditLog};
+use crate::runtime::WorkKind;
+use crate::session::{OpenStreams, SessionStore, StoreError};
+use crate::telemetry::audit::{AuditActor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{LoginResult, Metrics, RefreshResult};
-use crate::throttle::Counters;
+use crate::throttle::RateCounters;
 use crate::token::KeyRing;
-use crate::users::{SourceError, User, Users};
+use crate::users::{SourceError, UserRecord, UserSources};
 
 pub(crate) use self::basic::BasicCall;
-pub(crate) use self::exchange::{Trade, told};
-pub(crate) use self::mail::{MailError, Mailer};
-pub(crate) use self::proofs::Proofs;
-pub(crate) use self::review::{Reviewed, review_sessions};
+pub(crate) use self::exchange::{ExchangeRule, exchange_values};
+pub(crate) use self::mail::{CodeMailer, MailError};
+pub(crate) use self::password_cache::PasswordCache;
+pub(crate) use self::revalidation::{RevalidationReport, review_sessions};
 pub(crate) use self::totp::{new_totp, totp_address};
 
 /// The services that all logins of a gateway share. They live as long as one generation of the
 /// configuration; `users` and `store` may outlive it.
 #[derive(Debug)]
-pub(crate) struct Services {
-    pub(crate) users: Arc<Users>,
+pub(crate) struct LoginServices {
+    pub(crate) users: Arc<UserSources>,
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) ring: Arc<KeyRing>,
-    pub(crate) streams: Streams,
+    pub(crate) streams: OpenStreams,
     pub(crate) audit: AuditLog,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: config::LoginLimits,
     /// Failed attempts by client address, in memory. The store has the counts by account.
-    pub(crate) attempts: Arc<Attempts>,
-    pub(crate) mailer: Option<Mailer>,
-    pub(crate) trades: Vec<Trade>,
+    pub(crate) attempts: Arc<FailedAttempts>,
+    pub(crate) mailer: Option<CodeMailer>,
+    pub(crate) exchange_rules: Vec<ExchangeRule>,
     /// Passwords that were verified within the last minute, for Basic authentication.
-    pub(crate) proofs: Arc<Proofs>,
-    pub(crate) api_keys: Arc<ApiKeys>,
+    pub(crate) password_cache: Arc<PasswordCache>,
+    pub(crate) api_keys: Arc<ApiKeyVerifier>,
     /// Counts the sessions that each user begins, for the limit of new sessions.
-    pub(crate) begun: Counters,
+    pub(crate) begun: RateCounters,
 }
 
 /// One `[[login]]` section of the configuration, ready to handle requests. Made by `gateway`; a
 /// reload makes a new one.
 #[derive(Debug)]
 pub(crate) struct Login {
-    pub(crate) config: config::Login,
-    pub(crate) services: Arc<Services>,
+    pub(crate) config: config::LoginSettings,
+    pub(crate) services: Arc<LoginServices>,
     pub(crate) verifier: Arc<Verifier>,
 }
 
 /// A request for one of a login's endpoints. Its body has been read and bounded before, so that a
 /// slow client does not occupy the background runtime.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct LoginRequest {
     /// Index of the endpoint in the dialect.
     pub(crate) endpoint: usize,
     pub(crate) head: Parts,
@@ -105,7 +106,7 @@ pub(crate) struct Call {
 /// A refused step. `reason` decides the answer to the client, `cause` goes to the log only: it may
 /// say more than the client should learn.
 #[derive(Clone, Debug)]
-pub(crate) struct Refused {
+pub(crate) struct LoginError {
     pub(crate) reason: Reason,
     pub(crate) cause: Cow<'static, str>,
     pub(crate) retry_after: Option<Duration>,
@@ -113,25 +114,25 @@ pub(crate) struct Refused {
 
 /// A step that succeeded: the answer, and the user and session for the access log.
 #[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) answer: Answer,
+pub(crate) struct LoginResponse {
+    pub(crate) answer: LocalResponse,
     pub(crate) subject: Option<String>,
     pub(crate) session: Option<SessionId>,
 }
 
-impl Refused {
+impl LoginError {
     fn new(reason: Reason, cause: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, cause: cause.into(), retry_after: None }
     }
 }
 
-impl From<Reason> for Refused {
+impl From<Reason> for LoginError {
     fn from(reason: Reason) -> Self {
         Self::new(reason, reason.code())
     }
 }
 
-impl From<StoreError> for Refused {
+impl From<StoreError> for LoginError {
     fn from(error: StoreError) -> Self {
         // A store whose queue is full or that is being opened again is back soon. A store that was
         // closed belongs to a gateway that was replaced; the next request reaches the new one.
@@ -140,7 +141,7 @@ impl From<StoreError> for Refused {
     }
 }
 
-impl From<MailError> for Refused {
+impl From<MailError> for LoginError {
     fn from(error: MailError) -> Self {
         let cause = std::error::Error::source(&error)
             .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
@@ -148,13 +149,13 @@ impl From<MailError> for Refused {
     }
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
+impl From<TokenError> for LoginError {
+    fn from(refusal: TokenError) -> Self {
         Self::new(refusal.reason, refusal.cause)
     }
 }
 
-impl From<SourceError> for Refused {
+impl From<SourceError> for LoginError {
     fn from(error: SourceError) -> Self {
         match &error {
             SourceError::Unavailable { .. } => Self::new(Reason::Unavailable, error.to_string()),
@@ -166,8 +167,8 @@ impl From<SourceError> for Refused {
             },
             SourceError::NoPlace { none, .. } => {
                 let reason = match none {
-                    NoPlace::Share { .. } => Reason::TooManyAttempts,
-                    NoPlace::Full { .. } => Reason::Unavailable,
+                    WorkLimitError::Share { .. } => Reason::TooManyAttempts,
+                    WorkLimitError::Full { .. } => Reason::Unavailable,
                 };
                 let retry_after = Some(Duration::from_secs(1));
                 Self { retry_after, ..Self::new(reason, error.to_string()) }
@@ -176,9 +177,9 @@ impl From<SourceError> for Refused {
     }
 }
 
-impl Services {
+impl LoginServices {
     /// The user's subject: the id under which everything but the user source knows the user.
-    pub(crate) fn subject(&self, user: &User) -> Subject {
+    pub(crate) fn subject(&self, user: &UserRecord) -> Subject {
         self.users.subject(&user.source, &user.id)
     }
 }
@@ -189,39 +190,47 @@ impl Login {
     /// The order matters: the tenant is checked before the credential is read, so that an unknown
     /// tenant learns nothing about users. Introspection and revocation authenticate their caller
     /// first, and only then read the token in question.
-    pub(crate) async fn handle(self: Arc<Self>, call: Call) -> Result<Done, Refused> {
+    pub(crate) async fn handle(
+        self: Arc<Self>,
+        call: LoginRequest,
+    ) -> Result<LoginResponse, LoginError> {
         let endpoint = self.endpoint(call.endpoint)?;
-        if endpoint.step == Step::Answer {
+        if endpoint.step == EndpointStep::Answer {
             return Ok(self.answer(endpoint, &self.facts(call.now)));
         }
         self.check_tenant(&call)?;
         match endpoint.step {
-            Step::Introspect => return self.introspect(endpoint, &call).await,
-            Step::Revoke => return self.revoke_token(endpoint, &call).await,
+            EndpointStep::Introspect => return self.introspect(endpoint, &call).await,
+            EndpointStep::Revoke => return self.revoke_token(endpoint, &call).await,
             _ => {}
         }
-        let presented = serve::read(endpoint, &call.head, &call.body)?;
+        let presented = server::read(endpoint, &call.head, &call.body)?;
         match (endpoint.step, presented) {
-            (Step::Login, Presented::Password { name, password }) => {
+            (EndpointStep::Login, PresentedCredential::Password { name, password }) => {
                 self.log_in(endpoint, &call, &name, &password).await
             }
-            (Step::Login, Presented::Token { token, purpose: BearerUse::Renew }) => {
-                self.renew(endpoint, &call, &token).await
-            }
-            (Step::VerifyCode, Presented::Code { name, code, ticket }) => {
+            (
+                EndpointStep::Login,
+                PresentedCredential::Token { token, purpose: BearerUse::Renew },
+            ) => self.renew(endpoint, &call, &token).await,
+            (EndpointStep::VerifyCode, PresentedCredential::Code { name, code, ticket }) => {
                 self.verify_code(endpoint, &call, &name, (&code, ticket.as_ref())).await
             }
-            (Step::Refresh, Presented::Token { token, purpose: BearerUse::Refresh }) => {
-                self.refresh(endpoint, &call, &token).await
-            }
-            (Step::Logout | Step::LogoutAll, presented) => {
+            (
+                EndpointStep::Refresh,
+                PresentedCredential::Token { token, purpose: BearerUse::Refresh },
+            ) => self.refresh(endpoint, &call, &token).await,
+            (EndpointStep::Logout | EndpointStep::LogoutAll, presented) => {
                 self.log_out(endpoint, &call, presented).await
             }
-            (Step::Session, presented) => self.tell_session(endpoint, &call, presented).await,
-            (Step::Login, Presented::Token { token, purpose: BearerUse::Exchange }) => {
-                self.exchange(endpoint, &call, &token).await
+            (EndpointStep::Session, presented) => {
+                self.session_info(endpoint, &call, presented).await
             }
-            (_, _) => Err(Refused::new(Reason::MalformedRequest, "credential of another step")),
+            (
+                EndpointStep::Login,
+                PresentedCredential::Token { token, purpose: BearerUse::Exchange },
+            ) => self.exchange(endpoint, &call, &token).await,
+            (_, _) => Err(LoginError::new(Reason::MalformedRequest, "credential of another step")),
         }
     }
 
@@ -231,20 +240,20 @@ impl Login {
     /// password counts as password work: else a client could send a token in the head and a
     /// password in the body, and its guesses would take the places of clients that are logged in
     /// already.
-    pub(crate) fn work(&self, endpoint: usize, head: &Parts) -> Work {
+    pub(crate) fn work(&self, endpoint: usize, head: &Parts) -> WorkKind {
         let Some(endpoint) = self.config.dialect.endpoints.get(endpoint) else {
-            return Work::Token;
+            return WorkKind::Token;
         };
         match endpoint.step {
-            Step::Login if !serve::renews(endpoint, head) => Work::Password,
-            Step::VerifyCode => Work::Password,
-            _ => Work::Token,
+            EndpointStep::Login if !server::renews(endpoint, head) => WorkKind::Password,
+            EndpointStep::VerifyCode => WorkKind::Password,
+            _ => WorkKind::Token,
         }
     }
 
     /// The form of this endpoint's error answers. An endpoint that the dialect does not have gets
     /// the dialect's common form.
-    pub(crate) fn errors(&self, endpoint: usize) -> &Arc<ErrorForm> {
+    pub(crate) fn errors(&self, endpoint: usize) -> &Arc<ErrorFormat> {
         self.config
             .dialect
             .endpoints
@@ -252,17 +261,17 @@ impl Login {
             .map_or(&self.config.dialect.errors, |e| &e.errors)
     }
 
-    fn endpoint(&self, number: usize) -> Result<&Endpoint, Refused> {
+    fn endpoint(&self, number: usize) -> Result<&Endpoint, LoginError> {
         self.config
             .dialect
             .endpoints
             .get(number)
-            .ok_or_else(|| Refused::new(Reason::Internal, "no such endpoint"))
+            .ok_or_else(|| LoginError::new(Reason::Internal, "no such endpoint"))
     }
 
     /// Checks the headers `x-killbill-apikey` and `x-killbill-apisecret`, where the login lists
     /// tenants: they must be the pair of one tenant.
-    fn check_tenant(&self, call: &Call) -> Result<(), Refused> {
+    fn check_tenant(&self, call: &LoginRequest) -> Result<(), LoginError> {
         if self.config.tenants.is_empty() {
             return Ok(());
         }
@@ -278,32 +287,32 @@ impl Login {
         });
         known
             .then_some(())
-            .ok_or_else(|| Refused::new(Reason::InvalidCredentials, "unknown tenant"))
+            .ok_or_else(|| LoginError::new(Reason::InvalidCredentials, "unknown tenant"))
     }
 
-    fn facts(&self, now: Timestamp) -> Facts {
-        Facts {
+    fn facts(&self, now: Timestamp) -> TemplateValues {
+        TemplateValues {
             now,
-            login: LoginFacts {
+            login: LoginValues {
                 name: self.config.name.clone(),
                 issuer: self.config.issuer.clone(),
                 audience: self.config.audience.clone(),
                 about: self.config.about.clone(),
             },
-            ..Facts::default()
+            ..TemplateValues::default()
         }
     }
 
-    fn answer(&self, endpoint: &Endpoint, facts: &Facts) -> Done {
-        Done {
-            answer: serve::render(&endpoint.reply, facts, &self.config.dialect),
+    fn answer(&self, endpoint: &Endpoint, facts: &TemplateValues) -> LoginResponse {
+        LoginResponse {
+            answer: server::render(&endpoint.reply, facts, &self.config.dialect),
             subject: facts.user.as_ref().map(|user| user.id.clone()),
             session: facts.session.as_ref().and_then(|session| SessionId::parse(&session.id)),
         }
     }
 
-    fn actor<'a>(&'a self, call: &'a Call) -> Actor<'a> {
-        Actor {
+    fn actor<'a>(&'a self, call: &'a LoginRequest) -> AuditActor<'a> {
+        AuditActor {
             address: call.client.address,
             request_id: &call.request_id,
             login: &self.config.name,
@@ -311,12 +320,12 @@ impl Login {
         }
     }
 
-    fn audit(&self, call: &Call, event: AuditEvent<'_>) {
+    fn audit(&self, call: &LoginRequest, event: AuditEvent<'_>) {
         self.services.audit.write(call.now, &self.actor(call), &event);
     }
 
     /// Ends the streams of sessions that have ended: tunnels and long responses. The sessions are
-    /// revoked in the store before, see `session::Streams`.
+    /// revoked in the store before, see `session::OpenStreams`.
     fn end_streams(&self, ended: &[SessionId]) {
         for session in ended {
             self.services.streams.end(*session);
@@ -332,10 +341,10 @@ impl Login {
     }
 }
 
-impl Call {
-    fn presenter(&self) -> Presenter<'_> {
+impl LoginRequest {
+    fn presenter(&self) -> RequestClient<'_> {
         let certificate = self.client.certificate_print(self.now);
-        Presenter { certificate, origin: self.address_group() }
+        RequestClient { certificate, origin: self.address_group() }
     }
 
     /// The address group that attempts of this client are counted for; `None` where addresses are

@@ -4,13 +4,13 @@
 //! the account, verify the password, and report the result. `Login::handle` calls `log_in`; Basic
 //! authentication on routes takes the same steps in `basic`.
 
-use super::second_step::Wait;
-use super::{Call, Done, Login, Refused};
-use crate::dialect::{AccountKey, Endpoint, Reason, UserFacts};
+use super::second_step::SecondFactor;
+use super::{Login, LoginError, LoginRequest, LoginResponse};
+use crate::dialect::{AccountLookup, Endpoint, Reason, UserValues};
 use crate::identity::Subject;
 use crate::secret::{Digest, SecretString};
 use crate::session::{AttemptKind, LoginProgress};
-use crate::users::{Lookup, Name, User, canonical_account};
+use crate::users::{LoginName, UserLookup, UserRecord, canonical_account};
 
 impl Login {
     /// Verifies a password, then begins a session or, where a second step is due, answers that a
@@ -18,18 +18,22 @@ impl Login {
     pub(super) async fn log_in(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
+        call: &LoginRequest,
         name: &str,
         password: &SecretString,
-    ) -> Result<Done, Refused> {
+    ) -> Result<LoginResponse, LoginError> {
         let name = account_name(endpoint, name);
-        let lookup = self.begin(call, &name).await.map_err(|refused| self.told(refused))?;
+        let lookup =
+            self.begin(call, &name).await.map_err(|refused| self.reveal_or_hide(refused))?;
         let account = canonical_account(&name, lookup.key.as_ref());
         let services = &self.services;
         let counted = (account, AttemptKind::Password);
-        let attempt = services.reserve_attempt(&self.trier(call), &lookup, counted).await?;
+        let attempt =
+            services.reserve_attempt(&self.attempt_source(call), &lookup, counted).await?;
         let checked = match self.check_password(call, (&name, &lookup), password).await {
-            Ok(user) => self.wait_for(endpoint, call, &user).await.map(|wait| (user, wait)),
+            Ok(user) => {
+                self.required_second_factor(endpoint, call, &user).await.map(|wait| (user, wait))
+            }
             Err(refused) => Err(refused),
         };
         let (user, wait) = match checked {
@@ -52,13 +56,17 @@ impl Login {
             // such a user is known only now, and the code must be stored under it.
             None => self.account(call, &name).await?,
         };
-        self.pend(endpoint, call, account, (&user, wait)).await
+        self.start_second_factor(endpoint, call, account, (&user, wait)).await
     }
 
     /// How far the right password has brought the user. A user who has a second step, but not at
     /// this login, has not passed that step here. Their address then does not become known for the
     /// account, because a stolen password alone would be enough for that.
-    async fn progress(&self, user: &User, wait: Option<&Wait>) -> Result<LoginProgress, Refused> {
+    async fn progress(
+        &self,
+        user: &UserRecord,
+        wait: Option<&SecondFactor>,
+    ) -> Result<LoginProgress, LoginError> {
         let has_step = match (wait, self.config.totp) {
             (Some(_), _) => true,
             (None, true) => false,
@@ -69,19 +77,19 @@ impl Login {
 
     async fn check_password(
         &self,
-        call: &Call,
-        name: (&Name, &Lookup),
+        call: &LoginRequest,
+        name: (&LoginName, &UserLookup),
         password: &SecretString,
-    ) -> Result<User, Refused> {
-        let (trier, users) = (self.trier(call), &self.config.users);
-        let checked = self.services.check_password(&trier, users, name, password).await;
-        checked.map_err(|refused| self.told(refused))
+    ) -> Result<UserRecord, LoginError> {
+        let (attempt_source, users) = (self.attempt_source(call), &self.config.users);
+        let checked = self.services.check_password(&attempt_source, users, name, password).await;
+        checked.map_err(|refused| self.reveal_or_hide(refused))
     }
 
     /// The refusal in the form that the client may see.
-    fn told(&self, refused: Refused) -> Refused {
+    fn reveal_or_hide(&self, refused: LoginError) -> LoginError {
         match refused.reason {
-            Reason::UnknownUser => Refused { reason: self.unknown_user(), ..refused },
+            Reason::UnknownUser => LoginError { reason: self.unknown_user(), ..refused },
             _ => refused,
         }
     }
@@ -98,7 +106,7 @@ impl Login {
     }
 
     /// The digest under which the attempts and codes of a name are counted and stored.
-    async fn account(&self, call: &Call, name: &Name) -> Result<Digest, Refused> {
+    async fn account(&self, call: &LoginRequest, name: &LoginName) -> Result<Digest, LoginError> {
         let (users, group) = (&self.services.users, call.address_group());
         let lookup = users.look_for(&self.config.users, name, group).await?;
         Ok(canonical_account(name, lookup.key.as_ref()))
@@ -106,16 +114,16 @@ impl Login {
 }
 
 /// The kind of name that the endpoint takes: a username or an e-mail address.
-pub(super) fn account_name(endpoint: &Endpoint, name: &str) -> Name {
+pub(super) fn account_name(endpoint: &Endpoint, name: &str) -> LoginName {
     match endpoint.account {
-        AccountKey::Username => Name::Username(name.to_owned()),
-        AccountKey::Email => Name::Email(name.to_owned()),
+        AccountLookup::Username => LoginName::Username(name.to_owned()),
+        AccountLookup::Email => LoginName::Email(name.to_owned()),
     }
 }
 
 /// The user as templates see them, with the subject as id.
-pub(super) fn user_facts(user: &User, subject: &Subject) -> UserFacts {
-    UserFacts {
+pub(super) fn user_facts(user: &UserRecord, subject: &Subject) -> UserValues {
+    UserValues {
         id: subject.to_string(),
         name: user.name.clone(),
         email: user.email.clone(),

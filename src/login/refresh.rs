@@ -6,12 +6,12 @@
 //! the successor's `jti` is derived, not random, so that a repeated request gets the same
 //! successor.
 
-use super::{Call, Done, Login, Refused};
-use crate::authn::Credential;
+use super::{Login, LoginError, LoginRequest, LoginResponse};
+use crate::authn::TokenCredential;
 use crate::dialect::{Endpoint, Reason};
 use crate::identity::SessionId;
 use crate::secret::{Digest, SecretString};
-use crate::session::{Revoke, Rotated, Rotation, Session};
+use crate::session::{RefreshRotation, RevocationTarget, RotationOutcome, Session};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::RefreshResult;
 use crate::token;
@@ -22,9 +22,9 @@ impl Login {
     pub(super) async fn refresh(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
+        call: &LoginRequest,
         presented: &SecretString,
-    ) -> Result<Done, Refused> {
+    ) -> Result<LoginResponse, LoginError> {
         let refreshed = self.try_refresh(endpoint, call, presented).await;
         match &refreshed {
             Ok(done) => {
@@ -44,9 +44,9 @@ impl Login {
     async fn try_refresh(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
+        call: &LoginRequest,
         presented: &SecretString,
-    ) -> Result<Done, Refused> {
+    ) -> Result<LoginResponse, LoginError> {
         let facts =
             self.verifier.verify_refresh(presented.expose(), &self.config.name, call.now)?;
         let session = self.live_session(facts.session, call).await?;
@@ -59,7 +59,7 @@ impl Login {
         // successor, without the token being stored anywhere.
         let successor = token::successor_jti(self.services.store.secret(), &facts.jti);
         let used = Session { last_used: call.now, ..session };
-        let rotation = Rotation {
+        let rotation = RefreshRotation {
             presented: Digest::of(facts.jti.as_bytes()),
             generation: facts.generation,
             successor: Digest::of(successor.as_bytes()),
@@ -70,32 +70,40 @@ impl Login {
         let rotated = self.services.store.rotate(used.id, rotation, call.now).await?;
         // A token that is only a moment old stays the working token, so the answer contains the
         // same `jti` again.
-        let next = if matches!(rotated, Rotated::Fresh(_)) { facts.jti } else { successor };
+        let next = if matches!(rotated, RotationOutcome::Fresh(_)) { facts.jti } else { successor };
         let session = self.rotated_session(call, rotated)?;
-        let expires = session.refresh.as_ref().map_or(session.expires, |held| held.expires);
+        let expires = session.refresh.as_ref().map_or(session.expires, |refresh| refresh.expires);
         let facts = self.issue(&session, Some((next, expires)), call.now)?;
         Ok(self.answer(endpoint, &facts))
     }
 
-    fn rotated_session(&self, call: &Call, rotated: Rotated) -> Result<Session, Refused> {
+    fn rotated_session(
+        &self,
+        call: &LoginRequest,
+        rotated: RotationOutcome,
+    ) -> Result<Session, LoginError> {
         match rotated {
-            Rotated::Rotated(session) | Rotated::Grace(session) | Rotated::Fresh(session) => {
-                Ok(*session)
-            }
+            RotationOutcome::Rotated(session)
+            | RotationOutcome::Grace(session)
+            | RotationOutcome::Fresh(session) => Ok(*session),
             // A retired token came back after the grace period: either the client or a thief has an
             // old copy. The store has ended the session; both must log in again. It cannot be told
             // which of the two presented the token (RFC 9700, section 4.14.2).
-            Rotated::Reuse(session) => {
+            RotationOutcome::Reuse(session) => {
                 self.end_streams(&[session.id]);
                 self.count_refresh(RefreshResult::ReuseDetected);
                 self.audit(
                     call,
                     AuditEvent::ReuseDetected { subject: &session.subject, session: session.id },
                 );
-                Err(Refused::new(Reason::TokenInvalid, "refresh token used again"))
+                Err(LoginError::new(Reason::TokenInvalid, "refresh token used again"))
             }
-            Rotated::Unknown => Err(Refused::new(Reason::TokenInvalid, "unknown refresh token")),
-            Rotated::Gone => Err(Refused::new(Reason::TokenRevoked, "the session has ended")),
+            RotationOutcome::Unknown => {
+                Err(LoginError::new(Reason::TokenInvalid, "unknown refresh token"))
+            }
+            RotationOutcome::Gone => {
+                Err(LoginError::new(Reason::TokenRevoked, "the session has ended"))
+            }
         }
     }
 
@@ -104,16 +112,16 @@ impl Login {
     pub(super) async fn renew(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
+        call: &LoginRequest,
         presented: &SecretString,
-    ) -> Result<Done, Refused> {
-        let credential = Credential::Bearer(presented.clone());
+    ) -> Result<LoginResponse, LoginError> {
+        let credential = TokenCredential::Bearer(presented.clone());
         let login = &self.config.name;
         let verified = self.verifier.verify_own_access(&credential, login, call.now, false)?;
         let id = verified
             .identity
             .session
-            .ok_or_else(|| Refused::new(Reason::TokenInvalid, "no session in the token"))?;
+            .ok_or_else(|| LoginError::new(Reason::TokenInvalid, "no session in the token"))?;
         let session = self.live_session(id, call).await?;
         let done = self.renew_session(endpoint, call, &session, None).await?;
         self.audit(call, AuditEvent::Refreshed { session: id });
@@ -123,14 +131,14 @@ impl Login {
     async fn renew_session(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
+        call: &LoginRequest,
         session: &Session,
         presented: Option<Digest>,
-    ) -> Result<Done, Refused> {
+    ) -> Result<LoginResponse, LoginError> {
         let until = self.access_end(session.expires, call.now);
         let renewed = self.services.store.renew(session.id, presented, until, call.now).await?;
         let Some(session) = renewed else {
-            return Err(Refused::new(Reason::TokenRevoked, "the session has ended"));
+            return Err(LoginError::new(Reason::TokenRevoked, "the session has ended"));
         };
         Ok(self.answer(endpoint, &self.issue(&session, None, call.now)?))
     }
@@ -140,22 +148,22 @@ impl Login {
     pub(super) async fn live_session(
         &self,
         id: SessionId,
-        call: &Call,
-    ) -> Result<Session, Refused> {
+        call: &LoginRequest,
+    ) -> Result<Session, LoginError> {
         let found = self.services.store.find(id, call.now).await?;
         // A session of another login is treated as missing: its tokens have other claims and
         // lifetimes.
         let Some(session) = found.filter(|session| session.login == self.config.name) else {
-            return Err(Refused::new(Reason::TokenRevoked, "the session has ended"));
+            return Err(LoginError::new(Reason::TokenRevoked, "the session has ended"));
         };
-        if self.services.still_is(&session, call.now).await? {
+        if self.services.is_still_valid(&session, call.now).await? {
             return Ok(session);
         }
         // The user has changed: the streams are ended before a failure of the store is reported.
-        let ended = self.services.store.revoke(Revoke::Session(id), call.now).await;
+        let ended = self.services.store.revoke(RevocationTarget::Session(id), call.now).await;
         self.end_streams(&[id]);
         self.audit(call, AuditEvent::Revoked { session: id, cause: "the user changed" });
         ended?;
-        Err(Refused::new(Reason::TokenRevoked, "the user changed"))
+        Err(LoginError::new(Reason::TokenRevoked, "the user changed"))
     }
 }

@@ -1,10 +1,10 @@
 //! The second step of a login: a code by mail, or a code of the user's authenticator (TOTP, RFC
 //! 6238).
 //!
-//! To a dialect both are one step. A waiting login is a `Code` in the store. It names the user, the
-//! address group, the end, and the guesses so far. For a mailed code it has a keyed hash of the
-//! code. For an authenticator it has a keyed hash of the authenticator's secret, so that a waiting
-//! login ends when the secret is replaced or removed.
+//! To a dialect both are one step. A waiting login is a `OneTimeCode` in the store. It names the
+//! user, the address group, the end, and the guesses so far. For a mailed code it has a keyed hash
+//! of the code. For an authenticator it has a keyed hash of the authenticator's secret, so that a
+//! waiting login ends when the secret is replaced or removed.
 //!
 //! When a guess arrives, the user's present second step decides how it is verified. Every failure
 //! gets the same answer, so that a client cannot learn whether a login was waiting.
@@ -14,26 +14,27 @@ use std::time::Duration;
 use super::code::{authenticator_digest, code_digest, new_code};
 use super::password::{account_name, user_facts};
 use super::totp::matching_step;
-use super::{Call, Done, Login, Refused};
-use crate::dialect::{CredentialForm, Endpoint, Reason, SecondStep, Step, serve};
+use super::{Login, LoginError, LoginRequest, LoginResponse};
+use crate::dialect::{CredentialForm, Endpoint, EndpointStep, Reason, SecondStep, server};
 use crate::identity::UserId;
 use crate::secret::{Digest, SecretString};
 use crate::session::{
-    Attempt, AttemptKind, Code, CodeGuess, CodeVerdict, LoginProgress, PutCode, StoreError, Totp,
+    AttemptKind, CodeGuess, CodeVerdict, LoginAttempt, LoginProgress, OneTimeCode, PutCode,
+    StoreError, TotpSecret,
 };
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
 use crate::token;
-use crate::users::{User, canonical_account};
+use crate::users::{UserRecord, canonical_account};
 
 /// How long the login waits for a code of an authenticator; long enough to fetch a telephone.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The second step that a login waits for.
 #[derive(Debug)]
-pub(super) enum Wait {
+pub(super) enum SecondFactor {
     Mail,
-    Authenticator(Totp),
+    Authenticator(TotpSecret),
 }
 
 impl Login {
@@ -45,27 +46,29 @@ impl Login {
     /// If the user has an authenticator but this dialect has no step for its code. Letting the user
     /// in without the code would make the authenticator worthless. The client is told "wrong
     /// password".
-    pub(super) async fn wait_for(
+    pub(super) async fn required_second_factor(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
-        user: &User,
-    ) -> Result<Option<Wait>, Refused> {
+        call: &LoginRequest,
+        user: &UserRecord,
+    ) -> Result<Option<SecondFactor>, LoginError> {
         match (self.totp_of(&user.source, &user.id).await?, endpoint.second_step) {
-            (Some(totp), _) if self.takes_codes(endpoint) => Ok(Some(Wait::Authenticator(totp))),
+            (Some(totp), _) if self.takes_codes(endpoint) => {
+                Ok(Some(SecondFactor::Authenticator(totp)))
+            }
             (Some(_), _) => {
                 let cause = "the user has a second step, which this dialect does not have";
                 self.count_login(LoginResult::Failed);
                 self.audit(call, AuditEvent::LoginFailed { name: &user.name, cause });
-                Err(Refused::new(Reason::InvalidCredentials, cause))
+                Err(LoginError::new(Reason::InvalidCredentials, cause))
             }
-            (None, SecondStep::Mail) => Ok(Some(Wait::Mail)),
+            (None, SecondStep::Mail) => Ok(Some(SecondFactor::Mail)),
             (None, SecondStep::None) => Ok(None),
         }
     }
 
     /// The user's authenticator, if the user has one and this login asks for it.
-    async fn totp_of(&self, source: &str, id: &UserId) -> Result<Option<Totp>, StoreError> {
+    async fn totp_of(&self, source: &str, id: &UserId) -> Result<Option<TotpSecret>, StoreError> {
         match self.config.totp {
             true => self.services.store.find_totp(source, id).await,
             false => Ok(None),
@@ -75,33 +78,36 @@ impl Login {
     /// True if the dialect can answer "a code is needed" and has an endpoint that takes the code.
     fn takes_codes(&self, endpoint: &Endpoint) -> bool {
         let mut endpoints = self.config.dialect.endpoints.iter();
-        endpoint.pending_reply.is_some() && endpoints.any(|one| one.step == Step::VerifyCode)
+        endpoint.pending_reply.is_some()
+            && endpoints.any(|one| one.step == EndpointStep::VerifyCode)
     }
 
     /// Stores the waiting login, sends the code if it goes by mail, and answers that a code is
     /// awaited. Where the dialect has a field for it, the answer contains a ticket that the second
     /// step must bring.
-    pub(super) async fn pend(
+    pub(super) async fn start_second_factor(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
+        call: &LoginRequest,
         account: Digest,
-        (user, wait): (&User, Wait),
-    ) -> Result<Done, Refused> {
+        (user, wait): (&UserRecord, SecondFactor),
+    ) -> Result<LoginResponse, LoginError> {
         let key = self.code_key(account);
         let ticket = self.demands_ticket().then(|| SecretString::new(token::new_jti()));
         let waiting = waiting(call, user, key, ticket.as_ref());
         match wait {
-            Wait::Authenticator(totp) => self.await_authenticator(call, waiting, &totp).await?,
-            Wait::Mail => self.send_code(call, waiting, user).await?,
+            SecondFactor::Authenticator(totp) => {
+                self.await_authenticator(call, waiting, &totp).await?
+            }
+            SecondFactor::Mail => self.send_code(call, waiting, user).await?,
         }
         let mut facts = self.facts(call.now);
         facts.ticket = ticket;
         let subject = self.services.subject(user);
         facts.user = Some(user_facts(user, &subject));
         let reply = endpoint.pending_reply.as_ref().unwrap_or(&endpoint.reply);
-        Ok(Done {
-            answer: serve::render(reply, &facts, &self.config.dialect),
+        Ok(LoginResponse {
+            answer: server::render(reply, &facts, &self.config.dialect),
             subject: Some(subject.to_string()),
             session: None,
         })
@@ -113,15 +119,20 @@ impl Login {
         forms.any(|form| matches!(form, CredentialForm::JsonCode { ticket: Some(_), .. }))
     }
 
-    async fn send_code(&self, call: &Call, waiting: Code, user: &User) -> Result<(), Refused> {
+    async fn send_code(
+        &self,
+        call: &LoginRequest,
+        waiting: OneTimeCode,
+        user: &UserRecord,
+    ) -> Result<(), LoginError> {
         let Some(mailer) = &self.services.mailer else {
-            return Err(Refused::new(Reason::Unavailable, "no [mail] is configured"));
+            return Err(LoginError::new(Reason::Unavailable, "no [mail] is configured"));
         };
         let Some(address) = &user.email else {
-            return Err(Refused::new(Reason::Unavailable, "the user has no e-mail address"));
+            return Err(LoginError::new(Reason::Unavailable, "the user has no e-mail address"));
         };
         let (store, code) = (&self.services.store, new_code());
-        let waiting = Code {
+        let waiting = OneTimeCode {
             expires: call.now.plus(mailer.code_ttl()),
             code: code_digest(store.secret(), &waiting.key, &code),
             ..waiting
@@ -131,9 +142,9 @@ impl Login {
         let kept = store.put_code(waiting, mailer.per_hour(), call.now).await?;
         if let PutCode::TooMany { retry_after } = kept {
             self.count_login(LoginResult::Limited);
-            return Err(Refused {
+            return Err(LoginError {
                 retry_after: Some(retry_after),
-                ..Refused::new(Reason::TooManyAttempts, "too many codes in an hour")
+                ..LoginError::new(Reason::TooManyAttempts, "too many codes in an hour")
             });
         }
         mailer.send((address, &user.name), &code, call.address_group()).await?;
@@ -143,16 +154,16 @@ impl Login {
 
     async fn await_authenticator(
         &self,
-        call: &Call,
-        waiting: Code,
-        totp: &Totp,
-    ) -> Result<(), Refused> {
+        call: &LoginRequest,
+        waiting: OneTimeCode,
+        totp: &TotpSecret,
+    ) -> Result<(), LoginError> {
         let store = &self.services.store;
         let subject = self.services.users.subject(&waiting.source, &waiting.user_id);
         let code = authenticator_digest(store.secret(), &waiting.key, totp);
         // Nothing is sent, so no number of codes per hour applies; the guesses are limited like
         // those at passwords.
-        store.put_code(Code { code, ..waiting }, u32::MAX, call.now).await?;
+        store.put_code(OneTimeCode { code, ..waiting }, u32::MAX, call.now).await?;
         self.audit(call, AuditEvent::CodeAwaited { subject: &subject });
         Ok(())
     }
@@ -162,22 +173,22 @@ impl Login {
     pub(super) async fn verify_code(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
+        call: &LoginRequest,
         name: &str,
         (code, ticket): (&SecretString, Option<&SecretString>),
-    ) -> Result<Done, Refused> {
+    ) -> Result<LoginResponse, LoginError> {
         // The same order as in the password step: count by address, look the name up, reserve an
         // attempt, verify.
         let name = account_name(endpoint, name);
         let lookup = self.begin(call, &name).await.map_err(|refused| match refused.reason {
-            Reason::UnknownUser => Refused { reason: Reason::CodeInvalid, ..refused },
+            Reason::UnknownUser => LoginError { reason: Reason::CodeInvalid, ..refused },
             _ => refused,
         })?;
         let account = canonical_account(&name, lookup.key.as_ref());
         let ticket = ticket.map(|ticket| Digest::of(ticket.expose().as_bytes()));
         let counted = self.counted(call, account, ticket).await?;
-        let (trier, counted) = (self.trier(call), (counted, AttemptKind::Code));
-        let attempt = self.services.reserve_attempt(&trier, &lookup, counted).await?;
+        let (attempt_source, counted) = (self.attempt_source(call), (counted, AttemptKind::Code));
+        let attempt = self.services.reserve_attempt(&attempt_source, &lookup, counted).await?;
         let user = match self.redeem_code(call, account, code, ticket).await {
             Ok(user) => user,
             Err(refused) => {
@@ -191,10 +202,10 @@ impl Login {
     async fn finish_code(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
-        attempt: Attempt,
-        user: &User,
-    ) -> Result<Done, Refused> {
+        call: &LoginRequest,
+        attempt: LoginAttempt,
+        user: &UserRecord,
+    ) -> Result<LoginResponse, LoginError> {
         self.services.passed(attempt, LoginProgress::Login, call.now).await?;
         self.start_session(endpoint, call, user).await
     }
@@ -206,10 +217,10 @@ impl Login {
     /// the client that passed the password step.
     async fn counted(
         &self,
-        call: &Call,
+        call: &LoginRequest,
         account: Digest,
         ticket: Option<Digest>,
-    ) -> Result<Digest, Refused> {
+    ) -> Result<Digest, LoginError> {
         if !self.demands_ticket() {
             return Ok(account);
         }
@@ -220,11 +231,11 @@ impl Login {
 
     async fn redeem_code(
         &self,
-        call: &Call,
+        call: &LoginRequest,
         account: Digest,
         code: &SecretString,
         ticket: Option<Digest>,
-    ) -> Result<User, Refused> {
+    ) -> Result<UserRecord, LoginError> {
         let key = self.code_key(account);
         let guess = CodeGuess {
             key,
@@ -236,10 +247,13 @@ impl Login {
             // The user is read again: they may have been disabled, or have a new password, since
             // the password step. A login that waited for minutes must not begin a session that a
             // review has already ended.
-            CodeVerdict::Right(held) => {
-                let user =
-                    self.services.users.find(&held.source, &held.user_id, &held.username).await?;
-                match user.filter(|user| user.version == held.user_version) {
+            CodeVerdict::Right(stored) => {
+                let user = self
+                    .services
+                    .users
+                    .find(&stored.source, &stored.user_id, &stored.username)
+                    .await?;
+                match user.filter(|user| user.version == stored.user_version) {
                     Some(user) => return Ok(user),
                     None => "the user changed since the password",
                 }
@@ -249,7 +263,7 @@ impl Login {
         };
         self.count_login(LoginResult::Failed);
         self.audit(call, AuditEvent::CodeRefused { account: &account, cause });
-        Err(Refused::new(Reason::CodeInvalid, cause))
+        Err(LoginError::new(Reason::CodeInvalid, cause))
     }
 
     /// The digest that the waiting code must have for this guess to be right.
@@ -259,10 +273,10 @@ impl Login {
     /// a digest that matches nothing.
     async fn guessed(
         &self,
-        call: &Call,
+        call: &LoginRequest,
         key: &Digest,
         (code, ticket): (&SecretString, Option<Digest>),
-    ) -> Result<Digest, Refused> {
+    ) -> Result<Digest, LoginError> {
         let store = &self.services.store;
         let mailed = code_digest(store.secret(), key, code);
         let Some(waiting) = store.find_code(*key, call.now).await? else { return Ok(mailed) };
@@ -294,8 +308,13 @@ impl Login {
 const NEVER: Digest = Digest([0; 32]);
 
 /// A login of `user` that waits for a code; the caller still has to set the code's digest.
-fn waiting(call: &Call, user: &User, key: Digest, ticket: Option<&SecretString>) -> Code {
-    Code {
+fn waiting(
+    call: &LoginRequest,
+    user: &UserRecord,
+    key: Digest,
+    ticket: Option<&SecretString>,
+) -> OneTimeCode {
+    OneTimeCode {
         key,
         code: NEVER,
         user_id: user.id.clone(),

@@ -8,7 +8,7 @@ use totp_rs::Builder;
 
 use crate::clock::Timestamp;
 use crate::secret::{self, Secret, SecretString};
-use crate::session::Totp;
+use crate::session::TotpSecret;
 
 /// The length of a time step in seconds (RFC 6238, section 4.1).
 const STEP: u64 = 30;
@@ -16,13 +16,13 @@ const STEP: u64 = 30;
 const SECRET_BYTES: usize = 20;
 
 /// A new random secret for a user's authenticator. It has effect only once it is stored.
-pub(crate) fn new_totp(now: Timestamp) -> Totp {
-    Totp { secret: Secret::new(secret::random::<SECRET_BYTES>().to_vec()), made: now }
+pub(crate) fn new_totp(now: Timestamp) -> TotpSecret {
+    TotpSecret { secret: Secret::new(secret::random::<SECRET_BYTES>().to_vec()), made: now }
 }
 
 /// The `otpauth:` URL for an authenticator app, usually shown as a QR code. It contains the secret.
 /// `None` if the library refuses the parameters.
-pub(crate) fn totp_address(totp: &Totp, issuer: &str, account: &str) -> Option<SecretString> {
+pub(crate) fn totp_address(totp: &TotpSecret, issuer: &str, account: &str) -> Option<SecretString> {
     // A colon separates issuer and account in this URL, so it cannot be part of either.
     let label = |text: &str| text.replace(':', " ");
     let totp = authenticator(totp)
@@ -35,7 +35,7 @@ pub(crate) fn totp_address(totp: &Totp, issuer: &str, account: &str) -> Option<S
 
 /// The latest of the three steps around `now` that has this code. All three codes are computed and
 /// compared in constant time, so that the duration tells nothing about the right code.
-pub(super) fn matching_step(totp: &Totp, code: &SecretString, now: Timestamp) -> Option<u64> {
+pub(super) fn matching_step(totp: &TotpSecret, code: &SecretString, now: Timestamp) -> Option<u64> {
     let current = now.secs() / STEP;
     let codes = authenticator(totp).build().ok()?;
     (current.saturating_sub(1)..=current.saturating_add(1)).fold(None, |found, step| {
@@ -45,7 +45,7 @@ pub(super) fn matching_step(totp: &Totp, code: &SecretString, now: Timestamp) ->
     })
 }
 
-fn authenticator(totp: &Totp) -> Builder {
+fn authenticator(totp: &TotpSecret) -> Builder {
     Builder::new().with_secret(totp.secret.expose().clone())
 }
 
@@ -62,9 +62,9 @@ mod tests {
         (20_000_000_000, "353130"),
     ];
 
-    fn totp() -> Totp {
+    fn totp() -> TotpSecret {
         let secret = Secret::new(b"12345678901234567890".to_vec());
-        Totp { secret, made: Timestamp::default() }
+        TotpSecret { secret, made: Timestamp::default() }
     }
 
     fn at(code: &str, second: u64) -> Option<u64> {

@@ -8,33 +8,35 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::Exchange;
-use crate::authn::{Credential, Presented, Presenter, Unproved, Verified};
+use super::RequestContext;
+use crate::authn::{
+    RequestClient, RequestCredential, TokenCredential, VerifiedCredential, VerifyError,
+};
 use crate::client::{Scheme, address_group};
 use crate::config::CredentialKind;
 use crate::dialect::Reason;
-use crate::gateway::Route;
+use crate::gateway::ServedRoute;
 use crate::identity::BASIC_ISSUER;
 use crate::login::BasicCall;
 use crate::rejection::Rejection;
-use crate::runtime::Work;
+use crate::runtime::WorkKind;
 use crate::secret::SecretString;
-use crate::upstream::headers::Kept;
+use crate::upstream::headers::ForwardedCredential;
 
 /// A verified credential, and the place in the request where it was.
-pub(super) struct Proved {
-    pub(super) verified: Arc<Verified>,
-    pub(super) carrier: Kept,
+pub(super) struct AuthenticatedRequest {
+    pub(super) verified: Arc<VerifiedCredential>,
+    pub(super) forwarded: ForwardedCredential,
 }
 
-impl Proved {
+impl AuthenticatedRequest {
     /// True if the credential is a user name and password.
     pub(super) fn is_password(&self) -> bool {
         *self.verified.identity.issuer == *BASIC_ISSUER
     }
 }
 
-impl Exchange<'_> {
+impl RequestContext<'_> {
     /// Verifies the credential of a request.
     ///
     /// # Errors
@@ -42,11 +44,11 @@ impl Exchange<'_> {
     /// validity could not be found out (503).
     pub(super) async fn authenticate(
         &mut self,
-        route: &Route,
+        route: &ServedRoute,
         head: &Parts,
-    ) -> Result<Proved, Rejection> {
+    ) -> Result<AuthenticatedRequest, Rejection> {
         let api_keys = &self.generation.services.api_keys;
-        let found = Presented::extract(head, route.accept, api_keys.header());
+        let found = RequestCredential::extract(head, route.accept, api_keys.header());
         let found =
             found.map_err(|error| Rejection::new(error.reason()).because(error.to_string()))?;
         let Some(presented) = found else {
@@ -62,26 +64,29 @@ impl Exchange<'_> {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
         match presented {
-            Presented::Token(credential) => {
+            RequestCredential::Token(credential) => {
                 let carrier = carrier(&credential, route, head);
-                Ok(Proved { verified: self.by_token(route, credential).await?, carrier })
+                Ok(AuthenticatedRequest {
+                    verified: self.by_token(route, credential).await?,
+                    forwarded: carrier,
+                })
             }
-            Presented::ApiKey(key) => {
+            RequestCredential::ApiKey(key) => {
                 let verified = api_keys.verify(&key, self.client.address, self.now)?;
-                Ok(Proved { verified, carrier: Kept::ApiKey })
+                Ok(AuthenticatedRequest { verified, forwarded: ForwardedCredential::ApiKey })
             }
-            Presented::Password { name, password } => {
+            RequestCredential::Password { name, password } => {
                 // Boxed because passwords on routes are rare: unboxed, the state would enlarge the
                 // future of every request.
                 let verified = Box::pin(self.by_password(route, name, password)).await?;
-                Ok(Proved { verified, carrier: Kept::Authorization })
+                Ok(AuthenticatedRequest { verified, forwarded: ForwardedCredential::Authorization })
             }
         }
     }
 
     /// True if the route would accept the credential. Endpoints that serve only unauthenticated
     /// clients use it to choose between themselves and the route.
-    pub(super) async fn is_authenticated(&mut self, route: &Route, head: &Parts) -> bool {
+    pub(super) async fn is_authenticated(&mut self, route: &ServedRoute, head: &Parts) -> bool {
         self.authenticate(route, head).await.is_ok()
     }
 
@@ -91,18 +96,20 @@ impl Exchange<'_> {
     /// The refusal of the token, or 503 if its validity could not be found out.
     async fn by_token(
         &self,
-        route: &Route,
-        credential: Credential,
-    ) -> Result<Arc<Verified>, Rejection> {
+        route: &ServedRoute,
+        credential: TokenCredential,
+    ) -> Result<Arc<VerifiedCredential>, Rejection> {
         let issuers = &route.config.issuers;
         let (verifier, print) =
             (&self.generation.verifier, self.client.certificate_print(self.now));
-        match verifier.verify_among(&credential, issuers, print, self.now) {
+        match verifier.verify_from(&credential, issuers, print, self.now) {
             Ok(verified) => Ok(verified),
-            Err(Unproved::Refused(refusal)) => Err(refusal.into()),
+            Err(VerifyError::Rejected(refusal)) => Err(refusal.into()),
             // Boxed because lookups are rare: unboxed, the state would enlarge the future of every
             // request.
-            Err(Unproved::Ask(_)) => Box::pin(self.inquire(route, credential)).await,
+            Err(VerifyError::NeedsLookup(_)) => {
+                Box::pin(self.run_for_client(route, credential)).await
+            }
         }
     }
 
@@ -110,27 +117,27 @@ impl Exchange<'_> {
     ///
     /// # Errors
     /// No place on the background runtime (503), or the refusal of the token.
-    async fn inquire(
+    async fn run_for_client(
         &self,
-        route: &Route,
-        credential: Credential,
-    ) -> Result<Arc<Verified>, Rejection> {
+        route: &ServedRoute,
+        credential: TokenCredential,
+    ) -> Result<Arc<VerifiedCredential>, Rejection> {
         let (verifier, now) = (self.generation.verifier.clone(), self.now);
         let issuers = route.config.issuers.clone();
         let print = self.client.certificate_print(now).copied();
         let group = self.counted_address().map(address_group);
         let proving = async move {
-            let presenter = Presenter { certificate: print.as_ref(), origin: group };
-            verifier.prove_among(&credential, &issuers, presenter, now).await
+            let presenter = RequestClient { certificate: print.as_ref(), origin: group };
+            verifier.verify_from_with_lookup(&credential, &issuers, presenter, now).await
         };
-        let back_room = &self.gateway.shared.back_room;
+        let background = &self.gateway.shared.background;
         // The place is reserved before the work begins, in the client's share. A client that
         // presents many unknown tokens is refused here and does not fill the background runtime.
         // Other clients keep their places.
-        let place = back_room
-            .reserve(Work::Inquiry, group)
+        let place = background
+            .reserve(WorkKind::Lookup, group)
             .map_err(|none| Rejection::new(Reason::Unavailable).because(none.to_string()))?;
-        match back_room.carry_out(place, proving).await {
+        match background.run_reserved(place, proving).await {
             Some(proved) => Ok(proved?),
             None => Err(Rejection::new(Reason::Internal).because("a panic in an inquiry")),
         }
@@ -140,10 +147,10 @@ impl Exchange<'_> {
     /// slow hash for each request would be too expensive.
     async fn by_password(
         &self,
-        route: &Route,
+        route: &ServedRoute,
         name: String,
         password: SecretString,
-    ) -> Result<Arc<Verified>, Rejection> {
+    ) -> Result<Arc<VerifiedCredential>, Rejection> {
         let call = BasicCall {
             sources: route.config.users.clone(),
             name,
@@ -154,18 +161,22 @@ impl Exchange<'_> {
             now: self.now,
         };
         let services = self.generation.services.clone();
-        if let Some(held) = services.proofs.find(&services.proofs.digest(&call.asked()), self.now) {
-            return Ok(held);
+        if let Some(verified) = services
+            .password_cache
+            .find(&services.password_cache.digest(&call.cache_key()), self.now)
+        {
+            return Ok(verified);
         }
         // Clients that have failed too often are refused before a hash is computed. A flood of
         // attempts is also slowed down.
         if let Some((refused, is_flood)) = services.refuses_basic(&call) {
-            self.hold_back(is_flood, call.asked().group).await;
+            self.hold_back(is_flood, call.cache_key().group).await;
             return Err(refused.into());
         }
-        let back_room = &self.gateway.shared.back_room;
-        let place = back_room.reserve(Work::Password, call.asked().group)?;
-        match back_room.carry_out(place, async move { services.prove_basic(call).await }).await {
+        let background = &self.gateway.shared.background;
+        let place = background.reserve(WorkKind::Password, call.cache_key().group)?;
+        match background.run_reserved(place, async move { services.prove_basic(call).await }).await
+        {
             Some(proved) => Ok(proved?),
             None => Err(Rejection::new(Reason::Internal).because("a panic in a login step")),
         }
@@ -176,7 +187,7 @@ impl Exchange<'_> {
     ///
     /// # Errors
     /// No certificate, none that an entry names, or one that is not valid at this time.
-    fn by_certificate(&self, route: &Route) -> Result<Proved, Rejection> {
+    fn by_certificate(&self, route: &ServedRoute) -> Result<AuthenticatedRequest, Rejection> {
         let none = || Rejection::new(Reason::CredentialMissing);
         let shown = self.client.certificate.as_ref().filter(|_| route.accept.certificate);
         let certificate = shown.ok_or_else(|| none().because("no credential"))?;
@@ -184,17 +195,19 @@ impl Exchange<'_> {
         let verified = verified.ok_or_else(|| {
             none().because("no `client_certificate` entry names this certificate")
         })?;
-        Ok(Proved { verified, carrier: Kept::Nothing })
+        Ok(AuthenticatedRequest { verified, forwarded: ForwardedCredential::Nothing })
     }
 }
 
 /// The place in the request where the credential was.
-fn carrier(credential: &Credential, route: &Route, head: &Parts) -> Kept {
+fn carrier(credential: &TokenCredential, route: &ServedRoute, head: &Parts) -> ForwardedCredential {
     match credential {
-        Credential::Bearer(_) => Kept::Authorization,
+        TokenCredential::Bearer(_) => ForwardedCredential::Authorization,
         // A pair in the fields and another one in the query would have been refused as ambiguous.
-        Credential::Pair { .. } if route.accept.token_key && has_pair(head) => Kept::TokenKey,
-        Credential::Pair { .. } => Kept::Query,
+        TokenCredential::Pair { .. } if route.accept.token_key && has_pair(head) => {
+            ForwardedCredential::TokenKey
+        }
+        TokenCredential::Pair { .. } => ForwardedCredential::Query,
     }
 }
 

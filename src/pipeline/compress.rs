@@ -21,7 +21,7 @@ use tower_http::compression::predicate::{Predicate, SizeAbove};
 use tower_service::Service;
 
 use crate::body::{Body, BodyError, Response};
-use crate::config::Compression;
+use crate::config::CompressionSettings;
 
 /// Smallest body in bytes that is compressed. Below it, the added fields cost more than is saved.
 const SMALLEST: u64 = 1024;
@@ -61,15 +61,15 @@ const NOT_TYPES: [&str; 12] = [
 const SVG: &str = "image/svg+xml";
 
 /// The client's preferences for the answer's coding.
-pub(super) struct Asked {
-    codings: Compression,
+pub(super) struct AcceptedCodings {
+    codings: CompressionSettings,
     accept: HeaderMap,
     is_head: bool,
 }
 
-impl Asked {
+impl AcceptedCodings {
     /// Reads the preferences; `None` if the answer must stay as it is.
-    pub(super) fn of(head: &Parts, codings: Compression) -> Option<Self> {
+    pub(super) fn of(head: &Parts, codings: CompressionSettings) -> Option<Self> {
         if !codings.is_on() || says(&head.headers, "no-transform") {
             return None;
         }
@@ -93,7 +93,7 @@ impl Asked {
         let status = head.status;
         let mut request = http::Request::new(());
         *request.headers_mut() = self.accept;
-        let answered = Answered(Some(Response::from_parts(head, body)));
+        let answered = ReadyResponse(Some(Response::from_parts(head, body)));
         let answer = Compressor::new(answered)
             .zstd(self.codings.zstd)
             .br(self.codings.br)
@@ -119,9 +119,9 @@ impl Asked {
 
 /// A service that returns the answer that is already there. tower-http compresses only the answers
 /// of a service.
-struct Answered(Option<Response>);
+struct ReadyResponse(Option<Response>);
 
-impl Service<http::Request<()>> for Answered {
+impl Service<http::Request<()>> for ReadyResponse {
     type Response = Response;
     type Error = Infallible;
     type Future = Ready<Result<Response, Infallible>>;

@@ -7,11 +7,11 @@
 
 use tracing::Level;
 
-use super::Exchange;
+use super::RequestContext;
 use crate::config::CredentialKind;
 use crate::gateway::LoginEndpoint;
 use crate::identity::Subject;
-use crate::telemetry::record::{Outcome, Record};
+use crate::telemetry::access_record::{AccessRecord, RequestOutcome};
 
 /// The verdict of a route on its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(super) struct Grounds<'a> {
     pub(super) login: Option<&'a LoginEndpoint>,
 }
 
-impl Exchange<'_> {
+impl RequestContext<'_> {
     /// Explains the answer, which is known by now.
     pub(super) fn explain(&self) {
         if self.finish.is_logged && tracing::enabled!(Level::DEBUG) {
@@ -44,14 +44,14 @@ impl Exchange<'_> {
 }
 
 /// Explains why there is no answer.
-pub(super) fn explain_left(record: &Record) {
+pub(super) fn explain_left(record: &AccessRecord) {
     if tracing::enabled!(Level::DEBUG) {
         tell(&Grounds::default(), record);
     }
 }
 
 #[cold]
-fn tell(grounds: &Grounds<'_>, record: &Record) {
+fn tell(grounds: &Grounds<'_>, record: &AccessRecord) {
     let login = grounds.login.map(|endpoint| &endpoint.login.config);
     let endpoint = grounds.login.and_then(|one| one.login.config.dialect.endpoints.get(one.number));
     tracing::debug!(
@@ -74,15 +74,17 @@ fn tell(grounds: &Grounds<'_>, record: &Record) {
 }
 
 /// In one word; whatever came after the verdict (an upstream that is down, say) is in the outcome.
-fn verdict(verdict: Option<Verdict>, outcome: Outcome) -> &'static str {
+fn verdict(verdict: Option<Verdict>, outcome: RequestOutcome) -> &'static str {
     match (verdict, outcome) {
-        (_, Outcome::Observed) => "observed",
+        (_, RequestOutcome::Observed) => "observed",
         (Some(Verdict::Open), _) => "open",
         (Some(Verdict::Preflight), _) => "preflight",
         (Some(Verdict::Passed), _) => "passed",
         (Some(Verdict::Permitted), _) => "permitted",
-        (None, Outcome::Refused) => "refused",
-        (None, Outcome::Aborted) => "none",
-        (None, Outcome::Answered | Outcome::Forwarded | Outcome::Passed) => "answered",
+        (None, RequestOutcome::Refused) => "refused",
+        (None, RequestOutcome::Aborted) => "none",
+        (None, RequestOutcome::Answered | RequestOutcome::Forwarded | RequestOutcome::Passed) => {
+            "answered"
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The worker reserves a place and reads the body; the login step itself runs on the background
 //! runtime, because it may hash passwords or ask directories. Refusals are answered in the form of
-//! the endpoint's dialect. `Exchange::run` is the caller.
+//! the endpoint's dialect. `RequestContext::run` is the caller.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use http::request::Parts;
 
-use super::Exchange;
+use super::RequestContext;
 use crate::body::{Body, BodyError, Response};
 use crate::client::address_group;
 use crate::dialect::Reason;
 use crate::gateway::LoginEndpoint;
 use crate::identity::Subject;
-use crate::login::{Call, Refused};
+use crate::login::{LoginError, LoginRequest};
 use crate::rejection::{Rejection, respond};
-use crate::telemetry::record::Outcome;
+use crate::telemetry::access_record::RequestOutcome;
 
 /// Time limit for a whole login body, which is a form that a person filled in, or a token.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// one attempt a second on each stream.
 const FLOOD_WAIT: Duration = Duration::from_secs(1);
 
-impl<'a> Exchange<'a> {
+impl<'a> RequestContext<'a> {
     /// Carries out the step of an endpoint. Its refusal is answered in the endpoint's own form.
     ///
     /// # Errors
@@ -52,14 +52,14 @@ impl<'a> Exchange<'a> {
         // The place is reserved before the body is read: a client that sends half a body and waits
         // then occupies a place of its own share. The memory for the body is charged to the same
         // client.
-        let back_room = &self.gateway.shared.back_room;
-        let place = back_room.reserve(login.work(endpoint.number, &head), origin)?;
+        let background = &self.gateway.shared.background;
+        let place = background.reserve(login.work(endpoint.number, &head), origin)?;
         let room = self.gateway.shared.bodies.open(origin);
         let body = body.timed(self.client.bounds.body_idle);
         let reading = body.read_within(login.config.body_limit, room);
         let overdue = |_| Err(BodyError::Overdue { limit: BODY_TIME });
         let body = tokio::time::timeout(BODY_TIME, reading).await.unwrap_or_else(overdue)?;
-        let call = Call {
+        let call = LoginRequest {
             endpoint: endpoint.number,
             head,
             body,
@@ -78,11 +78,11 @@ impl<'a> Exchange<'a> {
             return Err(refused.into());
         }
         let step = Arc::clone(login).handle(call);
-        let done = back_room
-            .carry_out(place, step)
+        let done = background
+            .run_reserved(place, step)
             .await
             .ok_or_else(|| Rejection::new(Reason::Internal).because("a panic in a login step"))??;
-        self.finish.record.outcome = Outcome::Answered;
+        self.finish.record.outcome = RequestOutcome::Answered;
         self.finish.record.subject = done.subject.map(Subject::new);
         self.finish.record.session = done.session;
         Ok(respond(done.answer))
@@ -120,8 +120,8 @@ impl<'a> Exchange<'a> {
     }
 }
 
-impl From<Refused> for Rejection {
-    fn from(refused: Refused) -> Self {
+impl From<LoginError> for Rejection {
+    fn from(refused: LoginError) -> Self {
         let mut rejection = Self::new(refused.reason).because(refused.cause);
         rejection.retry_after = refused.retry_after;
         rejection

@@ -18,16 +18,18 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Exchange;
+use super::RequestContext;
 use crate::body::{Body, BodyError, Request};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::config::{IdentityForm, PassRule};
-use crate::gateway::{Mirror, Route, View};
+use crate::gateway::{RouteMirror, ServedRoute, WorkerView};
 use crate::runtime::Worker;
 use crate::secret;
 use crate::telemetry::metrics::MirrorResult;
-use crate::upstream::headers::{self, CredentialFields, Facts, Kept, RequestId, Rules};
+use crate::upstream::headers::{
+    self, CredentialFields, ForwardedCredential, HeaderEdits, HeaderFacts, RequestId,
+};
 use crate::upstream::{self, BodyMemory};
 
 /// Time limit from the copy's last byte to the end of its answer. Nobody reads the answer, so a
@@ -37,21 +39,21 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// only if its answer was read to the end.
 const READ: usize = 1 << 20;
 
-impl Exchange<'_> {
+impl RequestContext<'_> {
     /// Returns `request`. A copy is on its way to the route's mirror, or will be when the body has
     /// passed. The copy is never the reason for a refusal: without a free place, or with a body
     /// that is too large, there is none.
     pub(super) fn mirrored(
         &self,
-        route: &Arc<Route>,
+        route: &Arc<ServedRoute>,
         request: Request,
-        facts: &Facts<'_>,
+        facts: &HeaderFacts<'_>,
     ) -> Request {
         let Some(mirror) = &route.mirror else { return request };
         // A tunnel has no end that could be copied.
         let tunnels = request.headers().contains_key(header::UPGRADE)
             || request.method() == http::Method::CONNECT;
-        if tunnels || !is_drawn(mirror.config.percent) {
+        if tunnels || !is_sampled(mirror.config.percent) {
             return request;
         }
         let metrics = &self.gateway.shared.metrics;
@@ -64,7 +66,7 @@ impl Exchange<'_> {
             metrics.mirrored(&route.name, MirrorResult::TooMany);
             return request;
         };
-        let copied = Copied {
+        let copied = MirrorRequest {
             request: self.copy_of(route, &request),
             mirror: mirror.clone(),
             route: route.clone(),
@@ -82,12 +84,12 @@ impl Exchange<'_> {
             return request;
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let collected = Some(Box::new(Collected { copied, bytes: BytesMut::new(), limit }));
-        request.map(|body| Body::boxed(Tee { body, collected }))
+        let collected = Some(Box::new(BodyCollector { copied, bytes: BytesMut::new(), limit }));
+        request.map(|body| Body::boxed(TeeBody { body, collected }))
     }
 
     /// The head of the copy, without credentials.
-    fn copy_of(&self, route: &Route, request: &Request) -> http::Request<()> {
+    fn copy_of(&self, route: &ServedRoute, request: &Request) -> http::Request<()> {
         let mut copy = http::Request::new(());
         *copy.method_mut() = request.method().clone();
         *copy.uri_mut() = request.uri().clone();
@@ -95,7 +97,7 @@ impl Exchange<'_> {
         let (mut head, ()) = copy.into_parts();
         let api_key = self.generation.services.api_keys.header();
         let fields = CredentialFields { in_query: true, api_key };
-        headers::remove_credentials(&mut head, Kept::Nothing, fields);
+        headers::remove_credentials(&mut head, ForwardedCredential::Nothing, fields);
         remove_secrets(&mut head.headers, &route.config.identity);
         for rule in &route.config.pass {
             if let PassRule::Header(name) = rule {
@@ -118,16 +120,16 @@ fn remove_secrets(fields: &mut HeaderMap, identity: &IdentityForm) {
 }
 
 /// True for `percent` of a hundred calls, chosen at random.
-fn is_drawn(percent: u8) -> bool {
+fn is_sampled(percent: u8) -> bool {
     percent >= 100 || u32::from_ne_bytes(secret::random()) % 100 < u32::from(percent)
 }
 
 /// A copy that waits for its body.
-struct Copied {
+struct MirrorRequest {
     request: http::Request<()>,
-    mirror: Arc<Mirror>,
-    route: Arc<Route>,
-    gateway: Arc<View>,
+    mirror: Arc<RouteMirror>,
+    route: Arc<ServedRoute>,
+    gateway: Arc<WorkerView>,
     worker: Arc<Worker>,
     client: Arc<Client>,
     request_id: RequestId,
@@ -137,7 +139,7 @@ struct Copied {
     place: OwnedSemaphorePermit,
 }
 
-impl Copied {
+impl MirrorRequest {
     /// Sends the copy as a task of its own on the worker. A shutdown does not wait for it.
     fn send(self, body: Bytes) {
         let worker = self.worker.clone();
@@ -154,7 +156,7 @@ impl Copied {
 
     /// Sends the copy and reads its answer. True if there was one.
     async fn exchange(&self, body: Bytes) -> bool {
-        let facts = Facts {
+        let facts = HeaderFacts {
             client: &self.client,
             identity: None,
             request_id: &self.request_id,
@@ -163,13 +165,13 @@ impl Copied {
             // The prefix is only used for `Location` in an answer that nobody sees.
             prefix: None,
         };
-        let exchange = upstream::Exchange {
+        let exchange = upstream::ForwardContext {
             facts: &facts,
             protected: &self.route.protected,
-            response_rules: &Rules::default(),
-            watch: None,
+            response_rules: &HeaderEdits::default(),
+            lifetime: None,
             key: self.mirror.pool.key(self.request.headers(), &facts),
-            back_room: &self.gateway.shared.back_room,
+            background: &self.gateway.shared.background,
             // The copy's body is in memory already, so the budget is not used.
             memory: BodyMemory { budget: &self.gateway.shared.bodies, origin: None },
             now: self.now,
@@ -189,19 +191,19 @@ impl Copied {
 }
 
 /// The body of a request that also collects what has passed.
-struct Tee {
+struct TeeBody {
     body: Body,
-    collected: Option<Box<Collected>>,
+    collected: Option<Box<BodyCollector>>,
 }
 
 /// The collected bytes and the copy that waits for them.
-struct Collected {
-    copied: Copied,
+struct BodyCollector {
+    copied: MirrorRequest,
     bytes: BytesMut,
     limit: usize,
 }
 
-impl Tee {
+impl TeeBody {
     /// Collects a piece. Beyond the limit the copy is given up and its memory freed; the request
     /// itself goes on. The budget for bodies is not charged; the bound is the limit times the
     /// number of places.
@@ -224,7 +226,7 @@ impl Tee {
     }
 }
 
-impl HttpBody for Tee {
+impl HttpBody for TeeBody {
     type Data = Bytes;
     type Error = BodyError;
 

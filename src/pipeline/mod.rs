@@ -5,21 +5,21 @@
 //! The order of the steps is a rule of security; in particular, `route` forwards nothing before it
 //! is permitted. The listener calls `handle`.
 
+mod access_log;
 mod authenticate;
+mod catch_panic;
+mod client_address;
 mod compress;
 mod explain;
-mod finish;
-mod guard;
+mod identity;
+mod lifetime;
+mod local_response;
 mod login;
 mod mirror;
-mod origin;
-mod own_answer;
 mod pass;
 mod private;
 mod route;
 mod throttle;
-mod vouch;
-mod watch;
 mod zero_length;
 
 use std::borrow::Cow;
@@ -34,19 +34,19 @@ use http::uri::Authority;
 use http::{Method, Version};
 use hyper::body::Incoming;
 
+use self::access_log::AccessLogGuard;
 use self::explain::Grounds;
-use self::finish::Finish;
 use crate::answer::{self, cors};
 use crate::body::{Body, Response};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::config::RouteCors;
-use crate::dialect::{Cors, ErrorForm, Reason};
-use crate::gateway::{Generation, LoginEndpoint, Route, View};
+use crate::dialect::{CorsPolicy, ErrorFormat, Reason};
+use crate::gateway::{Generation, LoginEndpoint, ServedRoute, WorkerView};
 use crate::rejection::{Rejection, RejectionContext, grpc};
-use crate::routing::{Found, Target};
+use crate::routing::{RouteMatch, Target};
 use crate::runtime::Worker;
-use crate::telemetry::record::{Outcome, Record};
+use crate::telemetry::access_record::{AccessRecord, RequestOutcome};
 use crate::upstream;
 use crate::upstream::headers::{RequestId, X_FORWARDED_FOR, X_REQUEST_ID};
 
@@ -54,8 +54,8 @@ use crate::upstream::headers::{RequestId, X_FORWARDED_FOR, X_REQUEST_ID};
 const HTTP2: &str = "2";
 
 /// One request on its way, with the facts known so far.
-struct Exchange<'a> {
-    gateway: &'a Arc<View>,
+struct RequestContext<'a> {
+    gateway: &'a Arc<WorkerView>,
     generation: &'a Arc<Generation>,
     worker: &'a Arc<Worker>,
     client: Arc<Client>,
@@ -63,19 +63,19 @@ struct Exchange<'a> {
     request_id: RequestId,
     /// The record of the request. If it is dropped without an answer, then it says that the client
     /// left.
-    finish: Finish,
+    finish: AccessLogGuard,
     /// The form of a refusal at this moment. It changes when the endpoint or route is known.
-    form: &'a Arc<ErrorForm>,
+    form: &'a Arc<ErrorFormat>,
     /// The content type of a gRPC call. Refusals are then written for gRPC, whatever `form` says.
     grpc: Option<HeaderValue>,
     /// The policy for cross-origin requests (CORS), by which answers are marked.
-    cors: Option<Arc<Cors>>,
+    cors: Option<Arc<CorsPolicy>>,
     grounds: Grounds<'a>,
 }
 
 /// Answers one request.
 pub(crate) async fn handle(
-    gateway: Arc<View>,
+    gateway: Arc<WorkerView>,
     worker: Arc<Worker>,
     client: Arc<Client>,
     request: http::Request<Incoming>,
@@ -86,11 +86,11 @@ pub(crate) async fn handle(
     upstream::as_upgrade(&mut head);
     let by_connect = upstream::is_by_connect(&head.extensions);
     let origin = head.headers.get(header::ORIGIN).cloned();
-    let client = origin::client(&client, &head.headers, &gateway.generation.config);
-    let mut exchange = Exchange::new(&gateway, &worker, client, &head);
+    let client = client_address::client(&client, &head.headers, &gateway.generation.config);
+    let mut exchange = RequestContext::new(&gateway, &worker, client, &head);
     exchange.finish.received = received;
     // Pinned in place: passing the future on would copy all of it.
-    let answered = guard::unpanicked(pin!(exchange.run(&mut head, body))).await;
+    let answered = catch_panic::unpanicked(pin!(exchange.run(&mut head, body))).await;
     let answered = answered.unwrap_or_else(|| {
         Err(Rejection::new(Reason::Internal).because("a panic while answering").closing())
     });
@@ -119,10 +119,10 @@ pub(crate) async fn handle(
     exchange.finish.answered(response)
 }
 
-impl<'a> Exchange<'a> {
+impl<'a> RequestContext<'a> {
     /// The state of a request before its target was read.
     fn new(
-        gateway: &'a Arc<View>,
+        gateway: &'a Arc<WorkerView>,
         worker: &'a Arc<Worker>,
         client: Arc<Client>,
         head: &Parts,
@@ -141,9 +141,9 @@ impl<'a> Exchange<'a> {
         }
         let record = start_record(&client, head, &request_id);
         Self {
-            finish: Finish::start(gateway, record, started),
+            finish: AccessLogGuard::start(gateway, record, started),
             form: gateway.generation.form_for(|| host_of(head)),
-            grpc: grpc::asked(&head.method, &head.headers),
+            grpc: grpc::grpc_content_type(&head.method, &head.headers),
             cors: None,
             grounds: Grounds::default(),
             gateway,
@@ -161,12 +161,12 @@ impl<'a> Exchange<'a> {
     /// it.
     async fn run(&mut self, head: &mut Parts, body: Body) -> Result<Response, Rejection> {
         let target = Target::parse(head, self.client.bounds)?;
-        self.finish.record.host = target.named();
+        self.finish.record.host = target.authority_owned();
         // The health check comes before everything that could refuse it: load balancers use
         // arbitrary hosts and no credentials.
         if self.is_health(&target) {
             self.finish.is_logged = self.generation.config.log.health;
-            self.finish.record.outcome = Outcome::Answered;
+            self.finish.record.outcome = RequestOutcome::Answered;
             return Ok(answer::health(self.gateway.shared.draining.load(Ordering::Relaxed)));
         }
         // A connection without the required PROXY header has an unknown client. Only health checks
@@ -190,27 +190,27 @@ impl<'a> Exchange<'a> {
             return Err(Rejection::new(Reason::Misdirected).because("another certificate's host"));
         }
         if self.is_jwks(&target) {
-            self.finish.record.outcome = Outcome::Answered;
+            self.finish.record.outcome = RequestOutcome::Answered;
             return Ok(answer::jwks(self.gateway.shared.ring.jwks()));
         }
         let generation = self.generation;
         match generation.table.find(&target) {
             // Boxed because the future of a login is large, and would be moved with that of every
             // request.
-            Found::Login(login) => Box::pin(self.login(login, take(head), body)).await,
-            Found::LoginOr { login, route } => match route {
+            RouteMatch::Login(login) => Box::pin(self.login(login, take_head(head), body)).await,
+            RouteMatch::LoginUnlessAuthenticated { login, route } => match route {
                 Some(route) if self.is_authenticated(route, head).await => {
                     self.route(route, head, body, &target).await
                 }
-                _ => Box::pin(self.login(login, take(head), body)).await,
+                _ => Box::pin(self.login(login, take_head(head), body)).await,
             },
-            Found::Route(route) => self.route(route, head, body, &target).await,
-            Found::WrongMethod { allow, login, route } => {
+            RouteMatch::Route(route) => self.route(route, head, body, &target).await,
+            RouteMatch::WrongMethod { allow, login, route } => {
                 self.wrong_method(head, allow, login, route)
             }
-            Found::Odd => Err(Rejection::new(Reason::MalformedRequest)
+            RouteMatch::AmbiguousPath => Err(Rejection::new(Reason::MalformedRequest)
                 .because("a spelling of the path that its route does not allow")),
-            Found::NoRoute => Err(Rejection::new(Reason::NotFound).because("no route")),
+            RouteMatch::NoRoute => Err(Rejection::new(Reason::NotFound).because("no route")),
         }
     }
 
@@ -238,7 +238,7 @@ impl<'a> Exchange<'a> {
         if !self.generation.is_configured_host(host) {
             return Err(Rejection::new(Reason::TlsRequired).because("not a configured host"));
         }
-        self.finish.record.outcome = Outcome::Answered;
+        self.finish.record.outcome = RequestOutcome::Answered;
         let authority = match self.generation.https_port {
             Some(port) => Cow::Owned(format!("{host}:{port}")),
             None => Cow::Borrowed(host),
@@ -255,7 +255,7 @@ impl<'a> Exchange<'a> {
         head: &Parts,
         allow: Vec<Method>,
         login: Option<&'a LoginEndpoint>,
-        route: Option<&'a Arc<Route>>,
+        route: Option<&'a Arc<ServedRoute>>,
     ) -> Result<Response, Rejection> {
         self.grounds.login = login;
         if let Some(endpoint) = login {
@@ -279,13 +279,13 @@ impl<'a> Exchange<'a> {
         let policy = self.cors.clone().filter(|_| cors::is_preflight(head))?;
         // The answer has its CORS fields already. Marking it again would repeat `Vary`.
         self.cors = None;
-        self.finish.record.outcome = Outcome::Answered;
+        self.finish.record.outcome = RequestOutcome::Answered;
         Some(cors::preflight(&policy, &head.headers))
     }
 
     /// Records a refusal and renders it in the form for this request.
     fn refuse(&mut self, rejection: Rejection) -> Response {
-        self.finish.record.outcome = Outcome::Refused;
+        self.finish.record.outcome = RequestOutcome::Refused;
         self.finish.record.reason = Some(rejection.reason.code());
         self.finish.record.cause = rejection.cause.as_ref().map(ToString::to_string);
         rejection.into_response(&RejectionContext {
@@ -301,14 +301,14 @@ impl<'a> Exchange<'a> {
 }
 
 /// Takes the head out, for code that must own it. An empty head stays behind.
-fn take(head: &mut Parts) -> Parts {
+fn take_head(head: &mut Parts) -> Parts {
     let (nothing, ()) = http::Request::new(()).into_parts();
     std::mem::replace(head, nothing)
 }
 
 /// The facts for the log that are known at the start.
-fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> Record {
-    Record {
+fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> AccessRecord {
+    AccessRecord {
         method: head.method.clone(),
         uri: head.uri.clone(),
         protocol: match head.version {
@@ -319,7 +319,7 @@ fn start_record(client: &Client, head: &Parts, request_id: &RequestId) -> Record
         client_address: client.address.map(|address| client.address_text.of(address).clone()),
         user_agent: head.headers.get(header::USER_AGENT).cloned(),
         request_id: Some(request_id.value().clone()),
-        ..Record::default()
+        ..AccessRecord::default()
     }
 }
 

@@ -9,17 +9,17 @@
 use http::header;
 use http::request::Parts;
 
-use super::Exchange;
+use super::RequestContext;
 use super::explain::Verdict;
-use crate::authn::Presented;
+use crate::authn::RequestCredential;
 use crate::config::PassRule;
 use crate::dialect::Reason;
-use crate::gateway::Route;
+use crate::gateway::ServedRoute;
 use crate::rejection::Rejection;
-use crate::telemetry::record::Outcome;
-use crate::upstream::headers::Kept;
+use crate::telemetry::access_record::RequestOutcome;
+use crate::upstream::headers::ForwardedCredential;
 
-impl Exchange<'_> {
+impl RequestContext<'_> {
     /// The credentials that are kept if the request is passed on unverified; `None` if it is not
     /// passed on.
     ///
@@ -27,9 +27,9 @@ impl Exchange<'_> {
     /// The request also has a credential that the gateway would verify.
     pub(super) fn passed(
         &mut self,
-        route: &Route,
+        route: &ServedRoute,
         head: &Parts,
-    ) -> Result<Option<Kept>, Rejection> {
+    ) -> Result<Option<ForwardedCredential>, Rejection> {
         let mut by_field = false;
         let mut authorization = false;
         for rule in &route.config.pass {
@@ -45,15 +45,15 @@ impl Exchange<'_> {
             return Ok(None);
         }
         let api_keys = &self.generation.services.api_keys;
-        if !matches!(Presented::extract(head, route.accept, api_keys.header()), Ok(None)) {
+        if !matches!(RequestCredential::extract(head, route.accept, api_keys.header()), Ok(None)) {
             let cause = "a credential to be verified here beside one to be passed on";
             return Err(Rejection::new(Reason::AmbiguousCredential).because(cause));
         }
-        let api_key = !api_keys.names_us(head);
+        let api_key = !api_keys.claims_local_key(head);
         self.finish.metrics().passed();
-        self.finish.record.outcome = Outcome::Passed;
+        self.finish.record.outcome = RequestOutcome::Passed;
         self.grounds.verdict = Some(Verdict::Passed);
-        Ok(Some(Kept::Passed { authorization, api_key }))
+        Ok(Some(ForwardedCredential::Passed { authorization, api_key }))
     }
 
     /// True if `Authorization` has this scheme and its token is not ours.
@@ -67,6 +67,7 @@ impl Exchange<'_> {
 
     /// True if the token names the gateway as its issuer.
     fn is_of_ours(&self, token: &[u8]) -> bool {
-        std::str::from_utf8(token).is_ok_and(|token| self.generation.verifier.names_us(token))
+        std::str::from_utf8(token)
+            .is_ok_and(|token| self.generation.verifier.claims_local_issuer(token))
     }
 }

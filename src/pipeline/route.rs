@@ -10,41 +10,45 @@ use http::header;
 use http::request::Parts;
 use http_body::Body as _;
 
-use super::authenticate::Proved;
-use super::compress::Asked;
+use super::authenticate::AuthenticatedRequest;
+use super::compress::AcceptedCodings;
 use super::explain::Verdict;
-use super::own_answer::asked_for;
-use super::{Exchange, private, take, zero_length};
+use super::local_response::requested_uri;
+use super::{RequestContext, private, take_head, zero_length};
 use crate::answer;
-use crate::authn::Credential;
-use crate::authz::{self, Denied};
+use crate::authn::TokenCredential;
+use crate::authz::{self, PermitError};
 use crate::body::{Body, Request, Response};
 use crate::client::address_group;
 use crate::config::{self, PrefixRule, RouteCors};
 use crate::dialect::Reason;
-use crate::gateway::{Action, Route};
+use crate::gateway::{RouteTarget, ServedRoute};
 use crate::identity::Identity;
 use crate::rejection::Rejection;
-use crate::routing::{Oddities, Target};
+use crate::routing::{PathAnomalies, Target};
 use crate::secret::SecretString;
-use crate::telemetry::observed::Who;
-use crate::telemetry::record::Outcome;
-use crate::throttle::Told;
-use crate::upstream::headers::{self, CredentialFields, Facts, Kept, Prefix};
-use crate::upstream::{self, BodyMemory, Fault, ForwardError, Forwarded, Pool, RequestFault};
+use crate::telemetry::access_record::RequestOutcome;
+use crate::telemetry::report_only::RefusedCaller;
+use crate::throttle::RateLimitHeaders;
+use crate::upstream::headers::{
+    self, CredentialFields, ForwardedCredential, HeaderFacts, PathPrefix,
+};
+use crate::upstream::{
+    self, BodyMemory, FaultSide, ForwardError, ForwardedResponse, RequestFault, UpstreamPool,
+};
 
 /// The facts about the caller of a request that may go on.
-struct Decision {
-    proved: Option<Proved>,
+struct RouteDecision {
+    proved: Option<AuthenticatedRequest>,
     /// The client's credentials that go along to the upstream.
-    kept: Kept,
+    forwarded: ForwardedCredential,
 }
 
-impl<'a> Exchange<'a> {
+impl<'a> RequestContext<'a> {
     /// Decides, then forwards or answers.
     pub(super) async fn route(
         &mut self,
-        route: &'a Arc<Route>,
+        route: &'a Arc<ServedRoute>,
         head: &mut Parts,
         mut body: Body,
         target: &Target,
@@ -58,43 +62,44 @@ impl<'a> Exchange<'a> {
             }
         }
         self.check_maintenance(route)?;
-        let mut told = Told::default();
-        self.admit_client(route, &mut told)?;
-        let bare = route.config.cors == RouteCors::Upstream && answer::cors::is_preflight(head);
+        let mut rate_limits = RateLimitHeaders::default();
+        self.admit_client(route, &mut rate_limits)?;
+        let is_upstream_preflight =
+            route.config.cors == RouteCors::Upstream && answer::cors::is_preflight(head);
         // A preflight is let through without a decision, so no field may turn it into another
         // method behind the gateway.
-        let may_override = route.config.allow_method_override && !bare;
+        let may_override = route.config.allow_method_override && !is_upstream_preflight;
         headers::strip_inbound(head, &route.protected, &self.client, may_override);
         if !may_override && !route.config.methods.is_empty() && names_method(&head.uri) {
             return Err(Rejection::new(Reason::MalformedRequest)
                 .because("another method in the query, which allow_method_override lets through"));
         }
         // The wait comes before the decision: a token that expires meanwhile is refused.
-        if !bare && zero_length::is_open(&body) {
+        if !is_upstream_preflight && zero_length::is_open(&body) {
             // Boxed because it is rare: unboxed, it would enlarge the future of every request.
             Box::pin(zero_length::await_end(&mut body, self.client.bounds.body_idle)).await?;
             self.now = self.gateway.shared.clock.now();
         }
-        let decision = if bare {
+        let decision = if is_upstream_preflight {
             bare_preflight(head, &body)?;
-            self.admit_subject(route, None, &mut told)?;
+            self.admit_subject(route, None, &mut rate_limits)?;
             self.grounds.verdict = Some(Verdict::Preflight);
-            Decision::OPEN
+            RouteDecision::OPEN
         } else {
-            self.decide(route, head, &mut told).await?
+            self.decide(route, head, &mut rate_limits).await?
         };
         self.check_length(route, head)?;
         let is_hidden = decision.is_hidden_from_caches();
-        let asked = Asked::of(head, route.config.compression);
+        let accepted = AcceptedCodings::of(head, route.config.compression);
         let mut answered = match &route.action {
-            Action::Forward(pool) => {
+            RouteTarget::Forward(pool) => {
                 self.forward(route, pool, (head, body, target), decision).await?
             }
-            Action::Redirect(to) => {
-                let response = answer::redirect(to, &asked_for(route, target));
+            RouteTarget::Redirect(to) => {
+                let response = answer::redirect(to, &requested_uri(route, target));
                 self.answered(route, target, decision.identity(), response)
             }
-            Action::Respond(fixed) => {
+            RouteTarget::Respond(fixed) => {
                 self.answered(route, target, decision.identity(), answer::fixed(fixed))
             }
         };
@@ -103,10 +108,10 @@ impl<'a> Exchange<'a> {
         } else if is_hidden {
             private::mark(answered.headers_mut());
         }
-        told.tell(answered.headers_mut());
-        match asked {
+        rate_limits.write_to(answered.headers_mut());
+        match accepted {
             // Boxed because it is rare: unboxed, it would enlarge the future of every request.
-            Some(asked) => Ok(Box::pin(asked.compress(answered)).await),
+            Some(accepted) => Ok(Box::pin(accepted.compress(answered)).await),
             None => Ok(answered),
         }
     }
@@ -115,57 +120,57 @@ impl<'a> Exchange<'a> {
     /// one on an open route or one that only observes.
     async fn decide(
         &mut self,
-        route: &Route,
+        route: &ServedRoute,
         head: &Parts,
-        told: &mut Told,
-    ) -> Result<Decision, Rejection> {
+        rate_limits: &mut RateLimitHeaders,
+    ) -> Result<RouteDecision, Rejection> {
         if !route.config.pass.is_empty()
             && let Some(kept) = self.passed(route, head)?
         {
-            self.admit_subject(route, None, told)?;
-            return Ok(Decision { proved: None, kept });
+            self.admit_subject(route, None, rate_limits)?;
+            return Ok(RouteDecision { proved: None, forwarded: kept });
         }
         if route.config.auth.is_empty() {
             self.finish.metrics().open();
             self.grounds.verdict = Some(Verdict::Open);
-            return Ok(Decision::OPEN);
+            return Ok(RouteDecision::OPEN);
         }
         let proved = match self.authenticate(route, head).await {
             Ok(proved) => proved,
             Err(rejection) => {
-                self.observe(route, rejection, None)?;
-                self.admit_subject(route, None, told)?;
+                self.refuse_or_record(route, rejection, None)?;
+                self.admit_subject(route, None, rate_limits)?;
                 let kept = self.kept(route, head, None);
-                return Ok(Decision { proved: None, kept });
+                return Ok(RouteDecision { proved: None, forwarded: kept });
             }
         };
         let identity = &proved.verified.identity;
         self.finish.record.subject = Some(identity.subject.clone());
         self.finish.record.session = identity.session;
-        self.admit_subject(route, Some(identity), told)?;
+        self.admit_subject(route, Some(identity), rate_limits)?;
         let config = &route.config;
         match authz::permit(&config.require, &config.issuers, &config.logins, identity) {
             Ok(()) => {
                 self.finish.metrics().permitted();
                 self.grounds.verdict = Some(Verdict::Permitted);
-                if !config.enforce && self.finish.record.outcome != Outcome::Observed {
+                if !config.enforce && self.finish.record.outcome != RequestOutcome::Observed {
                     self.gateway.shared.observed.permitted(&route.name);
                 }
             }
             Err(denied) => {
                 let rejection = self.denied(route, denied);
-                self.observe(route, rejection, Some(identity))?;
+                self.refuse_or_record(route, rejection, Some(identity))?;
             }
         }
         let kept = self.kept(route, head, Some(&proved));
-        Ok(Decision { proved: Some(proved), kept })
+        Ok(RouteDecision { proved: Some(proved), forwarded: kept })
     }
 
-    fn denied(&self, route: &Route, denied: Denied) -> Rejection {
+    fn denied(&self, route: &ServedRoute, denied: PermitError) -> Rejection {
         // A token of an issuer or login that this route does not accept is an invalid token here.
         let reason = match denied {
-            Denied::Issuer | Denied::Login => Reason::TokenInvalid,
-            Denied::Role | Denied::Scope | Denied::Claim => Reason::NotPermitted,
+            PermitError::Issuer | PermitError::Login => Reason::TokenInvalid,
+            PermitError::Role | PermitError::Scope | PermitError::Claim => Reason::NotPermitted,
         };
         let mut rejection = Rejection::new(reason).because(denied.to_string());
         let scopes = &route.config.require.scopes;
@@ -175,9 +180,9 @@ impl<'a> Exchange<'a> {
 
     /// Returns a refusal, or only records it on a route that observes. An ambiguous request (400)
     /// is refused there, too: the upstream could read another request than was checked.
-    pub(super) fn observe(
+    pub(super) fn refuse_or_record(
         &mut self,
-        route: &Route,
+        route: &ServedRoute,
         rejection: Rejection,
         identity: Option<&Identity>,
     ) -> Result<(), Rejection> {
@@ -191,19 +196,20 @@ impl<'a> Exchange<'a> {
             return Err(rejection);
         }
         // Only the first reason is recorded.
-        if self.finish.record.outcome == Outcome::Observed {
+        if self.finish.record.outcome == RequestOutcome::Observed {
             return Ok(());
         }
         let who = match (identity, self.client.address) {
-            (Some(identity), _) => {
-                Who::Subject { id: identity.subject.clone(), name: identity.username.clone() }
-            }
-            (None, Some(address)) => Who::Address(address_group(address)),
-            (None, None) => Who::Others,
+            (Some(identity), _) => RefusedCaller::Subject {
+                id: identity.subject.clone(),
+                name: identity.username.clone(),
+            },
+            (None, Some(address)) => RefusedCaller::Address(address_group(address)),
+            (None, None) => RefusedCaller::Others,
         };
         let (observed, code) = (&self.gateway.shared.observed, rejection.reason.code());
         observed.refused(&route.name, code, who, self.now);
-        self.finish.record.outcome = Outcome::Observed;
+        self.finish.record.outcome = RequestOutcome::Observed;
         self.finish.record.reason = Some(rejection.reason.code());
         self.finish.record.cause = rejection.cause.as_ref().map(ToString::to_string);
         Ok(())
@@ -212,24 +218,30 @@ impl<'a> Exchange<'a> {
     /// The credentials that go along: the verified one if the route forwards it. On a route that
     /// observes, all that the upstream may still know; credentials of the gateway are none of
     /// those.
-    fn kept(&self, route: &Route, head: &Parts, proved: Option<&Proved>) -> Kept {
+    fn kept(
+        &self,
+        route: &ServedRoute,
+        head: &Parts,
+        proved: Option<&AuthenticatedRequest>,
+    ) -> ForwardedCredential {
         if let Some(proved) = proved.filter(|_| route.config.forward_credential) {
-            return proved.carrier;
+            return proved.forwarded;
         }
-        let tokens = || Credential::tokens(&head.headers, head.uri.query(), route.accept);
-        let is_ours = |token: &SecretString| self.generation.verifier.names_us(token.expose());
-        let is_our_key = || self.generation.services.api_keys.names_us(head);
+        let tokens = || TokenCredential::tokens(&head.headers, head.uri.query(), route.accept);
+        let is_ours =
+            |token: &SecretString| self.generation.verifier.claims_local_issuer(token.expose());
+        let is_our_key = || self.generation.services.api_keys.claims_local_key(head);
         // A valid password belongs to a user of the gateway.
         let is_password = || proved.is_some_and(|proved| proved.is_password());
         if route.config.enforce || tokens().iter().any(is_ours) || is_our_key() || is_password() {
-            Kept::Nothing
+            ForwardedCredential::Nothing
         } else {
-            Kept::All
+            ForwardedCredential::All
         }
     }
 
     /// Refuses a declared length that is too large before the client is invited to send the body.
-    fn check_length(&self, route: &Route, head: &Parts) -> Result<(), Rejection> {
+    fn check_length(&self, route: &ServedRoute, head: &Parts) -> Result<(), Rejection> {
         let length = head.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > route.config.body_limit) {
@@ -240,10 +252,10 @@ impl<'a> Exchange<'a> {
 
     async fn forward(
         &mut self,
-        route: &Arc<Route>,
-        pool: &Arc<Pool>,
+        route: &Arc<ServedRoute>,
+        pool: &Arc<UpstreamPool>,
         (head, body, target): (&mut Parts, Body, &Target),
-        decision: Decision,
+        decision: RouteDecision,
     ) -> Result<Response, Rejection> {
         let config = &route.config;
         // On a route that observes, a caller without permission still has a verified identity,
@@ -252,7 +264,7 @@ impl<'a> Exchange<'a> {
         let identity = verified.as_deref().map(|verified| &verified.identity);
         let api_key = self.generation.services.api_keys.header();
         let fields = CredentialFields { in_query: config.query_credentials, api_key };
-        headers::remove_credentials(head, decision.kept, fields);
+        headers::remove_credentials(head, decision.forwarded, fields);
         let prefix = rewrite_path(head, config, target)?;
         if !headers::count_hop(head) {
             return Err(Rejection::method_not_allowed(Vec::new()));
@@ -263,14 +275,14 @@ impl<'a> Exchange<'a> {
             self.vouch(route, pool, verified, &mut head.headers).await?;
         }
         route.request_rules.apply(&mut head.headers, &facts);
-        let watch = self.watch(route, verified.as_deref());
-        let exchange = upstream::Exchange {
+        let lifetime = self.lifetime(route, verified.as_deref());
+        let exchange = upstream::ForwardContext {
             facts: &facts,
             protected: &route.protected,
             response_rules: &route.response_rules,
-            watch: Some(&watch),
+            lifetime: Some(&lifetime),
             key: pool.key(&head.headers, &facts),
-            back_room: &self.gateway.shared.back_room,
+            background: &self.gateway.shared.background,
             memory: self.body_memory(&body),
             now: self.now,
         };
@@ -280,7 +292,7 @@ impl<'a> Exchange<'a> {
         // block each other, and long gRPC calls transfer few bytes.
         let least = bounds.body_rate.filter(|_| pool.is_one_by_one());
         let body = body.limited(config.body_limit).paced(bounds.body_idle, least);
-        let request = Request::from_parts(take(head), body);
+        let request = Request::from_parts(take_head(head), body);
         let mut request = self.mirrored(route, request, &facts);
         let forwarded = pool.forward(self.worker, &mut request, &exchange).await;
         match forwarded {
@@ -304,18 +316,19 @@ impl<'a> Exchange<'a> {
         &'f self,
         identity: Option<&'f Identity>,
         target: &'f Target,
-        prefix: Option<Prefix<'f>>,
-    ) -> Facts<'f> {
+        prefix: Option<PathPrefix<'f>>,
+    ) -> HeaderFacts<'f> {
         let (host, authority) = (target.host().unwrap_or_default(), target.authority());
         let (client, request_id) = (&*self.client, &self.request_id);
-        Facts { client, identity, request_id, host, authority, prefix }
+        HeaderFacts { client, identity, request_id, host, authority, prefix }
     }
 
     /// Records the server that answered. A tunnel is opened in the client's own way of asking.
-    fn forwarded(&mut self, mut forwarded: Forwarded, by_connect: bool) -> Response {
+    fn forwarded(&mut self, mut forwarded: ForwardedResponse, by_connect: bool) -> Response {
         self.finish.record.upstream = Some(forwarded.server);
-        if !matches!(self.finish.record.outcome, Outcome::Observed | Outcome::Passed) {
-            self.finish.record.outcome = Outcome::Forwarded;
+        if !matches!(self.finish.record.outcome, RequestOutcome::Observed | RequestOutcome::Passed)
+        {
+            self.finish.record.outcome = RequestOutcome::Forwarded;
         }
         if forwarded.tunnel {
             answer::tunnel::open(&mut forwarded.response, by_connect);
@@ -324,14 +337,19 @@ impl<'a> Exchange<'a> {
     }
 }
 
-impl Decision {
+impl RouteDecision {
     /// No caller was asked for.
-    const OPEN: Self = Self { proved: None, kept: Kept::Nothing };
+    const OPEN: Self = Self { proved: None, forwarded: ForwardedCredential::Nothing };
 
     /// True if the answer is for one caller and no cache can tell that from the request.
     fn is_hidden_from_caches(&self) -> bool {
-        let by_field = matches!(self.kept, Kept::Passed { authorization: false, .. });
-        by_field || self.proved.as_ref().is_some_and(|one| one.carrier != Kept::Authorization)
+        let by_field =
+            matches!(self.forwarded, ForwardedCredential::Passed { authorization: false, .. });
+        by_field
+            || self
+                .proved
+                .as_ref()
+                .is_some_and(|one| one.forwarded != ForwardedCredential::Authorization)
     }
 
     fn identity(&self) -> Option<&Identity> {
@@ -365,9 +383,9 @@ fn bare_preflight(head: &mut Parts, body: &Body) -> Result<(), Rejection> {
 /// Rewrites the target for the upstream. Returns the prefix that was taken away.
 fn rewrite_path<'a>(
     head: &mut Parts,
-    config: &'a config::Route,
+    config: &'a config::RouteSettings,
     target: &Target,
-) -> Result<Option<Prefix<'a>>, Rejection> {
+) -> Result<Option<PathPrefix<'a>>, Rejection> {
     let (outer, inner) = match &config.prefix {
         PrefixRule::Keep => {
             head.uri = origin_form(&head.uri);
@@ -376,10 +394,10 @@ fn rewrite_path<'a>(
         PrefixRule::Strip(prefix) => (prefix.trim_end_matches('/'), ""),
         PrefixRule::Replace { from, to } => (from.as_str(), to.as_str()),
     };
-    let allowed = Oddities::allowed(&config.allow_path);
+    let allowed = PathAnomalies::allowed(&config.allow_path);
     let replaced = target.replace_prefix(outer, inner, head.uri.query(), allowed)?;
     head.uri = Uri::from(replaced);
-    Ok(Some(Prefix { outer, inner }).filter(|prefix| prefix.outer != prefix.inner))
+    Ok(Some(PathPrefix { outer, inner }).filter(|prefix| prefix.outer != prefix.inner))
 }
 
 /// Path and query alone: the gateway names the authority itself.
@@ -397,7 +415,7 @@ impl From<ForwardError> for Rejection {
             ) => Reason::RequestTimeout,
             (ForwardError::RequestBody(RequestFault::Gone), _) => Reason::MalformedRequest,
             (ForwardError::Tunnels { .. }, _) => Reason::RateLimited,
-            (_, Fault::Us) => Reason::Internal,
+            (_, FaultSide::Us) => Reason::Internal,
             (ForwardError::NoServer { .. }, _) => Reason::Unavailable,
             _ if error.is_busy() => Reason::Unavailable,
             _ if error.is_timeout() => Reason::GatewayTimeout,

@@ -54,9 +54,9 @@ mod tests {
     use super::*;
 
     /// A stream whose client sends nothing more.
-    struct Silent;
+    struct SilentStream;
 
-    impl http_body::Body for Silent {
+    impl http_body::Body for SilentStream {
         type Data = Bytes;
         type Error = BodyError;
 
@@ -74,7 +74,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_never_ends_is_given_up() {
-        let mut body = Body::boxed(Silent);
+        let mut body = Body::boxed(SilentStream);
         assert!(is_open(&body));
 
         let rejection = await_end(&mut body, Duration::from_millis(1)).await.unwrap_err();

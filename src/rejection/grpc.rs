@@ -21,7 +21,7 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 /// The content type of the client's messages, if it calls by gRPC. The refusal has the same content
 /// type, because a client rejects another one. `None` for every other request: only POST with a
 /// type of `application/grpc` is a gRPC call.
-pub(crate) fn asked(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
+pub(crate) fn grpc_content_type(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
     if *method != Method::POST {
         return None;
     }
@@ -84,7 +84,7 @@ mod tests {
             (Method::GET, "application/grpc", false),
         ] {
             let headers = [(header::CONTENT_TYPE, kind.parse().unwrap())].into_iter().collect();
-            assert_eq!(asked(&method, &headers).is_some(), is_grpc, "{method} {kind}");
+            assert_eq!(grpc_content_type(&method, &headers).is_some(), is_grpc, "{method} {kind}");
         }
     }
 

@@ -14,8 +14,8 @@ mod table;
 mod target;
 mod tree;
 
-pub use self::path::Oddities;
+pub use self::path::PathAnomalies;
 pub use self::pattern::{Pattern, PatternError};
-pub use self::table::{EndpointPlacement, Found, Placement, RouteTable};
+pub use self::table::{LoginEntry, RouteEntry, RouteMatch, RouteTable};
 pub use self::target::{Target, TargetError};
-pub use self::tree::AmbiguousPath;
+pub use self::tree::PathConflict;

@@ -3,8 +3,8 @@
 //!
 //! The gateway authorizes the path that it reads. If the upstream reads another path in the same
 //! bytes, then a request escapes its rule. Some ambiguous spellings are refused always
-//! (`PathError`); others are reported as `Oddities`, because a route may allow them. `Target` and
-//! `RouteTable` are the only callers.
+//! (`PathError`); others are reported as `PathAnomalies`, because a route may allow them. `Target`
+//! and `RouteTable` are the only callers.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use crate::config::AllowPath;
 
 /// Ambiguous spellings that were found in a path, or that a route allows in its paths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Oddities {
+pub struct PathAnomalies {
     /// `;` in a segment, encoded or not. Servlet containers cut path parameters off at it; other
     /// servers treat it as text.
     pub semicolon: bool,
@@ -33,7 +33,7 @@ pub struct Oddities {
     pub unicode: bool,
 }
 
-impl Oddities {
+impl PathAnomalies {
     /// The oddities that a route's `allow_path` setting names. An empty setting allows none, so the
     /// default of every route is the strict reading.
     pub fn allowed(by: &[AllowPath]) -> Self {
@@ -97,11 +97,11 @@ impl PathError {
 /// # Errors
 /// A path that is refused on every route: not absolute, a bad escape, not UTF-8, a control byte, a
 /// backslash, a dot segment, or a separator that is encoded twice.
-pub(super) fn canonical(raw: &str) -> Result<(Cow<'_, str>, Oddities), PathError> {
+pub(super) fn canonical(raw: &str) -> Result<(Cow<'_, str>, PathAnomalies), PathError> {
     if !raw.starts_with('/') {
         return Err(PathError::NotAbsolute);
     }
-    let mut oddities = Oddities::default();
+    let mut oddities = PathAnomalies::default();
     let decoded = if raw.contains('%') {
         Cow::Owned(decode(raw, &mut oddities)?)
     } else {
@@ -114,7 +114,7 @@ pub(super) fn canonical(raw: &str) -> Result<(Cow<'_, str>, Oddities), PathError
 /// Decodes each escape once. Encoded slashes, question marks and hashes are recorded as oddities,
 /// because after decoding they look like separators. Bytes that are not UTF-8 are refused, overlong
 /// encodings among them.
-fn decode(raw: &str, oddities: &mut Oddities) -> Result<String, PathError> {
+fn decode(raw: &str, oddities: &mut PathAnomalies) -> Result<String, PathError> {
     let mut decoded = Vec::with_capacity(raw.len());
     let mut bytes = raw.bytes();
     while let Some(byte) = bytes.next() {
@@ -172,7 +172,7 @@ fn folds_to_divider(letter: char) -> bool {
 ///
 /// # Errors
 /// The first fault that is found. No route can allow one of these.
-fn check(decoded: &str, oddities: &mut Oddities) -> Result<(), PathError> {
+fn check(decoded: &str, oddities: &mut PathAnomalies) -> Result<(), PathError> {
     for byte in decoded.bytes() {
         match byte {
             0..=0x1f | 0x7f => return Err(PathError::Control),
@@ -207,7 +207,7 @@ const DEEPEST: usize = 4;
 /// parameters, with neighbouring slashes merged or not.
 ///
 /// `None` if one of the readings is refused on every route, or if the path is encoded too often.
-pub(super) fn readings(raw: &str, oddities: Oddities) -> Option<Vec<String>> {
+pub(super) fn interpretations(raw: &str, oddities: PathAnomalies) -> Option<Vec<String>> {
     // This reading keeps an encoded slash as a letter. NUL stands for that letter: `check` refuses
     // control bytes, so no accepted path and no pattern contains NUL.
     let opaque = raw.replace("%2f", "\0").replace("%2F", "\0");
@@ -256,7 +256,7 @@ fn decode_again(texts: &mut Vec<String>) -> Option<()> {
 
 /// Returns the path if a request could have named it directly; `None` if `check` would refuse it.
 fn plausible(path: String) -> Option<String> {
-    check(&path.replace('\0', "_"), &mut Oddities::default()).ok().map(|()| path)
+    check(&path.replace('\0', "_"), &mut PathAnomalies::default()).ok().map(|()| path)
 }
 
 /// The path with each run of slashes merged into one.
@@ -279,7 +279,7 @@ pub(super) fn replace(
     raw: &str,
     query: Option<&str>,
     (outer, inner): (&str, &str),
-    allowed: Oddities,
+    allowed: PathAnomalies,
 ) -> Result<String, PathError> {
     let mut rest = raw;
     // The segments are compared decoded, because the raw path may spell them with escapes. The rest
@@ -351,11 +351,11 @@ mod tests {
 
     #[test]
     fn odd_spellings_are_told_apart() {
-        let odd = |semicolon, double_slash, encoded_slash| Oddities {
+        let odd = |semicolon, double_slash, encoded_slash| PathAnomalies {
             semicolon,
             double_slash,
             encoded_slash,
-            ..Oddities::default()
+            ..PathAnomalies::default()
         };
         for (raw, expected, why) in [
             ("/a/b", odd(false, false, false), "nothing odd"),
@@ -382,7 +382,7 @@ mod tests {
             ("/apix", None, "not at a segment"),
             ("/other/x", None, "not the prefix"),
         ] {
-            let stripped = replace(raw, None, ("/api", ""), Oddities::default()).ok();
+            let stripped = replace(raw, None, ("/api", ""), PathAnomalies::default()).ok();
             assert_eq!(stripped.as_deref(), expected, "{raw}: {why}");
         }
     }
@@ -399,7 +399,7 @@ mod tests {
             ("/api/%2fx", None, "an encoded slash"),
             ("/apix", None, "not at a segment"),
         ] {
-            let replaced = replace(raw, Some("q"), ("/api", "/v2"), Oddities::default()).ok();
+            let replaced = replace(raw, Some("q"), ("/api", "/v2"), PathAnomalies::default()).ok();
             assert_eq!(replaced.as_deref(), expected, "{raw}: {why}");
         }
     }

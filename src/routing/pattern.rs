@@ -6,7 +6,7 @@
 /// A parsed path pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    pub(super) segments: Vec<Segment>,
+    pub(super) segments: Vec<PatternSegment>,
     /// The pattern also matches every path below it.
     pub(super) prefix: bool,
     /// The pattern is exact (`=/path/`) and its path ends with a slash.
@@ -16,7 +16,7 @@ pub struct Pattern {
 /// One segment of a pattern. Literal text is compared with the decoded segment of a path, so a
 /// pattern contains no percent escapes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Segment {
+pub(super) enum PatternSegment {
     Literal(Box<str>),
     /// `{name}`: matches exactly one segment that is not empty.
     Any,
@@ -50,9 +50,9 @@ impl Pattern {
         let inner = inner.strip_suffix('/').unwrap_or(inner);
         let mut segments = Vec::new();
         for segment in inner.split('/').filter(|_| !inner.is_empty()) {
-            segments.push(Segment::parse(segment, exact)?);
+            segments.push(PatternSegment::parse(segment, exact)?);
         }
-        let any = segments.contains(&Segment::Any);
+        let any = segments.contains(&PatternSegment::Any);
         let prefix = !exact && (slash || !any || segments.is_empty());
         Ok(Self { segments, prefix, slash: exact && slash })
     }
@@ -60,11 +60,11 @@ impl Pattern {
     /// True for a pattern that matches one path only, such as `=/path`. Only such a route may stand
     /// beside a login endpoint of the same path.
     pub(super) fn is_literal(&self) -> bool {
-        !self.prefix && !self.segments.contains(&Segment::Any)
+        !self.prefix && !self.segments.contains(&PatternSegment::Any)
     }
 }
 
-impl Segment {
+impl PatternSegment {
     /// Parses one segment. Braces in an exact path are refused. So are segments that no canonical
     /// path contains, because such a route would silently never match.
     fn parse(text: &str, exact: bool) -> Result<Self, PatternError> {

@@ -11,10 +11,10 @@ use std::collections::HashMap;
 
 use http::Method;
 
-use super::path::readings;
+use super::path::interpretations;
 use super::pattern::Pattern;
-use super::tree::{AmbiguousPath, Best, Entry, Paths, methods, of_method};
-use super::{Oddities, Target};
+use super::tree::{PathConflict, PathEntry, PathMatch, PathTree, methods, of_method};
+use super::{PathAnomalies, Target};
 
 /// Letters beyond ASCII that some server equates with an ASCII letter when it ignores case: dotted
 /// capital I, dotless i, long s, and the Kelvin sign. Java's `equalsIgnoreCase` equates them with
@@ -24,18 +24,18 @@ const FOLDS_TO_ASCII: [char; 4] = ['\u{130}', '\u{131}', '\u{17f}', '\u{212a}'];
 /// The table of login endpoints `L` and routes `R`.
 #[derive(Debug)]
 pub struct RouteTable<L, R> {
-    logins: Hosts<L>,
-    routes: Hosts<R>,
+    logins: HostTable<L>,
+    routes: HostTable<R>,
 }
 
 /// The result of a search.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Found<'t, L, R> {
+pub enum RouteMatch<'t, L, R> {
     /// A login endpoint.
     Login(&'t L),
     /// The login endpoint takes requests without a valid token. The route, if there is one, takes
     /// the authenticated requests.
-    LoginOr { login: &'t L, route: Option<&'t R> },
+    LoginUnlessAuthenticated { login: &'t L, route: Option<&'t R> },
     /// A route.
     Route(&'t R),
     /// The path is known, but not by this method. `allow` lists the accepted methods; `login` or
@@ -43,34 +43,34 @@ pub enum Found<'t, L, R> {
     WrongMethod { allow: Vec<Method>, login: Option<&'t L>, route: Option<&'t R> },
     /// The path is spelled in a way that its route does not allow, or that an upstream could read
     /// as a path of another route.
-    Odd,
+    AmbiguousPath,
     /// No endpoint and no route matches.
     NoRoute,
 }
 
 /// The entries of one kind (endpoints or routes), by host.
 #[derive(Debug)]
-struct Hosts<T> {
-    exact: HashMap<String, Paths<T>>,
+struct HostTable<T> {
+    exact: HashMap<String, PathTree<T>>,
     /// Keyed by parent domain: `*.example.com` is stored under `example.com`.
-    wildcard: HashMap<String, Paths<T>>,
-    any: Paths<T>,
+    wildcard: HashMap<String, PathTree<T>>,
+    any: PathTree<T>,
 }
 
 /// The description of a route that is added to the table.
 #[derive(Clone, Debug)]
-pub struct Placement<'a> {
+pub struct RouteEntry<'a> {
     pub hosts: &'a [String],
     pub pattern: &'a Pattern,
     pub methods: &'a [Method],
-    pub allowed: Oddities,
+    pub allowed: PathAnomalies,
     /// The path is matched without regard to case.
-    pub folded: bool,
+    pub case_insensitive: bool,
 }
 
 /// The description of a login endpoint that is added to the table.
 #[derive(Clone, Copy, Debug)]
-pub struct EndpointPlacement<'a> {
+pub struct LoginEntry<'a> {
     pub hosts: &'a [String],
     /// The one path of the endpoint. It is matched exactly.
     pub path: &'a str,
@@ -82,16 +82,16 @@ pub struct EndpointPlacement<'a> {
 impl<L: Clone, R: Clone> RouteTable<L, R> {
     /// An empty table.
     pub fn new() -> Self {
-        Self { logins: Hosts::default(), routes: Hosts::default() }
+        Self { logins: HostTable::default(), routes: HostTable::default() }
     }
 
     /// Adds a login endpoint to each of its hosts. Endpoints are not checked for ambiguity here:
     /// `find` takes the first one of a method.
-    pub fn add_login(&mut self, place: &EndpointPlacement<'_>, login: &L) {
+    pub fn add_login(&mut self, place: &LoginEntry<'_>, login: &L) {
         for host in place.hosts {
-            let entry = Entry {
+            let entry = PathEntry {
                 methods: vec![place.method.clone()],
-                allowed: Oddities::default(),
+                allowed: PathAnomalies::default(),
                 falls_through: place.falls_through,
                 literal: true,
                 value: login.clone(),
@@ -104,22 +104,22 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
     ///
     /// # Errors
     /// Another route already takes some of the same requests.
-    pub fn add_route(&mut self, place: &Placement<'_>, route: &R) -> Result<(), AmbiguousPath> {
+    pub fn add_route(&mut self, place: &RouteEntry<'_>, route: &R) -> Result<(), PathConflict> {
         for host in place.hosts {
-            let entry = Entry {
+            let entry = PathEntry {
                 methods: place.methods.to_vec(),
                 allowed: place.allowed,
                 falls_through: false,
                 literal: place.pattern.is_literal(),
                 value: route.clone(),
             };
-            self.routes.host(host).insert(place.pattern, place.folded, entry)?;
+            self.routes.host(host).insert(place.pattern, place.case_insensitive, entry)?;
         }
         Ok(())
     }
 
     /// Finds the endpoint or route that takes `target`.
-    pub fn find(&self, target: &Target) -> Found<'_, L, R> {
+    pub fn find(&self, target: &Target) -> RouteMatch<'_, L, R> {
         let host = target.host().unwrap_or_default();
         let found = self.routes.paths(host).find(target.path());
         // Endpoints are matched by their plain spelling only. A path with an odd spelling is looked
@@ -130,31 +130,31 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
         let Some(endpoints) = endpoints else { return self.route(host, target, found) };
         if let Some(entry) = of_method(endpoints, target.method()) {
             if !entry.falls_through {
-                return Found::Login(&entry.value);
+                return RouteMatch::Login(&entry.value);
             }
             let route = match self.route(host, target, found) {
-                Found::Route(route) => Some(route),
+                RouteMatch::Route(route) => Some(route),
                 _ => None,
             };
-            return Found::LoginOr { login: &entry.value, route };
+            return RouteMatch::LoginUnlessAuthenticated { login: &entry.value, route };
         }
         // An exact route for this method wins over the endpoint's 405. A login page can therefore
         // be served by GET on the path at which credentials are posted. A prefix route does not
         // win: it would hide the 405 of every endpoint below it.
-        let exact = found.filter(Best::is_literal);
+        let exact = found.filter(PathMatch::is_literal);
         if exact.as_ref().is_some_and(|best| best.takes(target.method())) {
             return self.route(host, target, exact);
         }
         let mut allow = methods(endpoints);
         allow.extend(exact.iter().flat_map(|best| methods(best.entries)));
         let login = endpoints.first().map(|entry| &entry.value);
-        Found::WrongMethod { allow, login, route: None }
+        RouteMatch::WrongMethod { allow, login, route: None }
     }
 
     /// The endpoints of a path. An endpoint on the exact host goes first, then one on a wildcard
     /// host, then one on `*`. Unlike routes, endpoints fall back from host to host: an endpoint on
     /// `*` is served on every host.
-    fn login_at(&self, host: &str, path: &str) -> Option<&[Entry<L>]> {
+    fn login_at(&self, host: &str, path: &str) -> Option<&[PathEntry<L>]> {
         let exact = self.logins.exact.get(host);
         let wildcard = parent(host).and_then(|parent| self.logins.wildcard.get(parent));
         [exact, wildcard, Some(&self.logins.any)]
@@ -166,30 +166,32 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
 
     /// Chooses among the entries of `found` by method. It refuses a spelling that the route does
     /// not allow or that has more than one reading. A path that no route takes is `NoRoute` only in
-    /// a plain spelling; an odd one is refused as `Odd`.
+    /// a plain spelling; an odd one is refused as `AmbiguousPath`.
     fn route<'t>(
         &'t self,
         host: &str,
         target: &Target,
-        found: Option<Best<'t, R>>,
-    ) -> Found<'t, L, R> {
+        found: Option<PathMatch<'t, R>>,
+    ) -> RouteMatch<'t, L, R> {
         let odd = target.oddities().any();
-        let Some(found) = found else { return if odd { Found::Odd } else { Found::NoRoute } };
+        let Some(found) = found else {
+            return if odd { RouteMatch::AmbiguousPath } else { RouteMatch::NoRoute };
+        };
         // The upstream may fold these letters differently than we do. If it equates a long s with
         // `s`, then it sees a path that we matched against no rule. The path is therefore refused.
-        if found.folded && target.path().contains(FOLDS_TO_ASCII) {
-            return Found::Odd;
+        if found.case_insensitive && target.path().contains(FOLDS_TO_ASCII) {
+            return RouteMatch::AmbiguousPath;
         }
         match of_method(found.entries, target.method()) {
-            Some(entry) if !odd => Found::Route(&entry.value),
+            Some(entry) if !odd => RouteMatch::Route(&entry.value),
             Some(entry)
                 if target.oddities().within(entry.allowed)
                     && self.has_one_reading(host, target, &found) =>
             {
-                Found::Route(&entry.value)
+                RouteMatch::Route(&entry.value)
             }
-            Some(_) => Found::Odd,
-            None => Found::WrongMethod {
+            Some(_) => RouteMatch::AmbiguousPath,
+            None => RouteMatch::WrongMethod {
                 allow: methods(found.entries),
                 login: None,
                 route: found.entries.first().map(|entry| &entry.value),
@@ -200,13 +202,13 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
     /// True if every reading of an oddly spelled path leads to the entries in `found`, and none to
     /// a login endpoint. Without this check, `/admin;x` would escape the rule of `/admin` through a
     /// route that allows semicolons.
-    fn has_one_reading(&self, host: &str, target: &Target, found: &Best<'_, R>) -> bool {
+    fn has_one_reading(&self, host: &str, target: &Target, found: &PathMatch<'_, R>) -> bool {
         let paths = self.routes.paths(host);
         let leads_there = |path: &String| {
             self.login_at(host, path).is_none()
                 && paths.find(path).is_some_and(|other| std::ptr::eq(other.entries, found.entries))
         };
-        readings(target.raw().path(), target.oddities())
+        interpretations(target.raw().path(), target.oddities())
             .is_some_and(|readings| readings.iter().all(leads_there))
     }
 }
@@ -222,10 +224,10 @@ fn parent(host: &str) -> Option<&str> {
     host.split_once('.').map(|(_, parent)| parent)
 }
 
-impl<T> Hosts<T> {
+impl<T> HostTable<T> {
     /// The paths of a configured host; creates them if the host is new. `*.example.com` goes to the
     /// wildcard hosts, `*` to every host without entries of its own.
-    fn host(&mut self, host: &str) -> &mut Paths<T> {
+    fn host(&mut self, host: &str) -> &mut PathTree<T> {
         match host.strip_prefix("*.") {
             Some(parent) => self.wildcard.entry(parent.to_owned()).or_default(),
             None if host == "*" => &mut self.any,
@@ -235,14 +237,14 @@ impl<T> Hosts<T> {
 
     /// The paths of the most specific host. There is no fallback from a host that has routes to a
     /// wildcard. Without a match on an exact or wildcard host, the entries of `*` apply.
-    fn paths(&self, host: &str) -> &Paths<T> {
+    fn paths(&self, host: &str) -> &PathTree<T> {
         self.exact.get(host).or_else(|| self.wildcard.get(parent(host)?)).unwrap_or(&self.any)
     }
 }
 
-impl<T> Default for Hosts<T> {
+impl<T> Default for HostTable<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), wildcard: HashMap::new(), any: Paths::default() }
+        Self { exact: HashMap::new(), wildcard: HashMap::new(), any: PathTree::default() }
     }
 }
 

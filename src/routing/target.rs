@@ -12,10 +12,10 @@ use http::{Method, Version, header, request};
 use hyper::ext::Protocol;
 
 use super::framing;
-use super::path::{self, Oddities};
+use super::path::{self, PathAnomalies};
+use crate::authority::Authority;
 use crate::client::RequestBounds;
 use crate::dialect::Reason;
-use crate::host::Authority;
 
 /// The method, host and path of a request in canonical form.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct Target {
     raw: PathAndQuery,
     /// The decoded path, if it differs from the one in `raw`.
     decoded: Option<String>,
-    oddities: Oddities,
+    oddities: PathAnomalies,
 }
 
 /// A refusal of a request before routing.
@@ -71,7 +71,7 @@ impl Target {
         // leading slash.
         if raw.path() == "*" && head.method == Method::OPTIONS {
             let raw = PathAndQuery::from_static("*");
-            let (method, oddities) = (Method::OPTIONS, Oddities::default());
+            let (method, oddities) = (Method::OPTIONS, PathAnomalies::default());
             return Ok(Self { method, named, raw, decoded: None, oddities });
         }
         let (decoded, oddities) =
@@ -94,7 +94,7 @@ impl Target {
     }
 
     /// The host and port as an owned value, for callers that keep them after the request.
-    pub fn named(&self) -> Option<Authority> {
+    pub fn authority_owned(&self) -> Option<Authority> {
         self.named.clone()
     }
 
@@ -115,7 +115,7 @@ impl Target {
 
     /// The ambiguous spellings in the path. A route takes the request only if it allows all of them
     /// and every reading leads to that route.
-    pub fn oddities(&self) -> Oddities {
+    pub fn oddities(&self) -> PathAnomalies {
         self.oddities
     }
 
@@ -130,7 +130,7 @@ impl Target {
         outer: &str,
         inner: &str,
         query: Option<&str>,
-        allowed: Oddities,
+        allowed: PathAnomalies,
     ) -> Result<PathAndQuery, TargetError> {
         let refused = |cause| TargetError { reason: Reason::MalformedRequest, cause };
         let replaced = path::replace(self.raw.path(), query, (outer, inner), allowed)

@@ -1,6 +1,6 @@
 //! The paths of one host as a tree of segments (a trie).
 //!
-//! `Paths::find` returns the entries of the best matching pattern. The tree refuses two entries
+//! `PathTree::find` returns the entries of the best matching pattern. The tree refuses two entries
 //! that would take the same requests. It does not decide about methods: that is for `RouteTable`,
 //! its only caller.
 
@@ -9,44 +9,45 @@ use std::collections::HashMap;
 
 use http::Method;
 
-use super::Oddities;
-use super::pattern::{Pattern, Segment};
-use crate::text::fold_case;
+use super::PathAnomalies;
+use super::pattern::{Pattern, PatternSegment};
+use crate::format::fold_case;
 
 /// The paths of one host. Patterns that ignore case are in a tree of their own, folded.
 #[derive(Debug)]
-pub(super) struct Paths<T> {
-    plain: Node<T>,
-    folded: Node<T>,
+pub(super) struct PathTree<T> {
+    plain: PathNode<T>,
+    case_insensitive: PathNode<T>,
     /// Every inserted pattern by its folded shape. A new pattern is compared with these to find
     /// ambiguous ones.
-    taken: HashMap<Shape, Vec<Taken>>,
+    taken: HashMap<PatternShape, Vec<ShapeEntry>>,
 }
 
 /// A pattern with its literal segments folded to one case. Only two patterns of the same shape can
 /// be ambiguous: between different shapes the search has an order, by rank or, on equal rank, by
 /// trying literal segments before `{segments}`.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Shape {
-    segments: Vec<Segment>,
+struct PatternShape {
+    segments: Vec<PatternSegment>,
     prefix: bool,
     slash: bool,
 }
 
 /// One inserted entry of a shape.
 #[derive(Debug)]
-struct Taken {
+struct ShapeEntry {
     /// The segments as written, before folding.
-    segments: Vec<Segment>,
-    folded: bool,
+    segments: Vec<PatternSegment>,
+    case_insensitive: bool,
     methods: Vec<Method>,
 }
 
-impl Taken {
+impl ShapeEntry {
     /// True if some request would match both entries: they share a path (in the folded form if one
     /// of them ignores case) and a method. An empty list of methods shares every method.
     fn meets(&self, other: &Self) -> bool {
-        let same_path = self.folded || other.folded || self.segments == other.segments;
+        let same_path =
+            self.case_insensitive || other.case_insensitive || self.segments == other.segments;
         let shared = self.methods.iter().any(|method| other.methods.contains(method));
         same_path && (shared || self.methods.is_empty() || other.methods.is_empty())
     }
@@ -56,26 +57,26 @@ impl Taken {
 /// them, so the second entry is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("another takes the same path by one of its methods already")]
-pub struct AmbiguousPath;
+pub struct PathConflict;
 
 /// One node of the tree: the entries whose pattern ends here, and the nodes of the next segments.
 /// Literal segments are found by hashing; at most one child stands for `{segments}`.
 #[derive(Debug)]
-struct Node<T> {
+struct PathNode<T> {
     literal: HashMap<Box<str>, Self>,
     any: Option<Box<Self>>,
     /// Entries for this path and everything below it.
-    prefix: Vec<Entry<T>>,
+    prefix: Vec<PathEntry<T>>,
     /// Entries for exactly this path: index 0 without a slash at its end, index 1 with one.
-    exact: [Vec<Entry<T>>; 2],
+    exact: [Vec<PathEntry<T>>; 2],
 }
 
 /// One endpoint or route, with the conditions besides its path.
 #[derive(Debug)]
-pub(super) struct Entry<T> {
+pub(super) struct PathEntry<T> {
     /// The accepted methods. Empty means every method.
     pub(super) methods: Vec<Method>,
-    pub(super) allowed: Oddities,
+    pub(super) allowed: PathAnomalies,
     /// The entry is a login endpoint that takes only unauthenticated requests.
     pub(super) falls_through: bool,
     /// The entry was written as `=/path`.
@@ -84,27 +85,31 @@ pub(super) struct Entry<T> {
 }
 
 /// The segments of a plain path, all literal.
-fn literals(path: &str) -> Vec<Segment> {
+fn literals(path: &str) -> Vec<PatternSegment> {
     let segments = path.split('/').filter(|segment| !segment.is_empty());
-    segments.map(|segment| Segment::Literal(segment.into())).collect()
+    segments.map(|segment| PatternSegment::Literal(segment.into())).collect()
 }
 
 /// The segments with their literal text folded to one case.
-fn fold(segments: &[Segment]) -> Vec<Segment> {
-    let fold = |segment: &Segment| match segment {
-        Segment::Literal(text) => Segment::Literal(fold_case(text).into()),
-        Segment::Any => Segment::Any,
+fn fold(segments: &[PatternSegment]) -> Vec<PatternSegment> {
+    let fold = |segment: &PatternSegment| match segment {
+        PatternSegment::Literal(text) => PatternSegment::Literal(fold_case(text).into()),
+        PatternSegment::Any => PatternSegment::Any,
     };
     segments.iter().map(fold).collect()
 }
 
-impl<T> Default for Paths<T> {
+impl<T> Default for PathTree<T> {
     fn default() -> Self {
-        Self { plain: Node::default(), folded: Node::default(), taken: HashMap::new() }
+        Self {
+            plain: PathNode::default(),
+            case_insensitive: PathNode::default(),
+            taken: HashMap::new(),
+        }
     }
 }
 
-impl<T> Default for Node<T> {
+impl<T> Default for PathNode<T> {
     fn default() -> Self {
         Self {
             literal: HashMap::new(),
@@ -117,18 +122,18 @@ impl<T> Default for Node<T> {
 
 /// The entries of the best matching pattern, with the facts that rank it.
 #[derive(Debug)]
-pub(super) struct Best<'t, T> {
-    pub(super) entries: &'t [Entry<T>],
+pub(super) struct PathMatch<'t, T> {
+    pub(super) entries: &'t [PathEntry<T>],
     /// The number of matched segments.
     length: usize,
     /// The number of segments that a `{segment}` matched.
     any: usize,
     exact: bool,
     /// The entries are from the tree that ignores case.
-    pub(super) folded: bool,
+    pub(super) case_insensitive: bool,
 }
 
-impl<T> Best<'_, T> {
+impl<T> PathMatch<'_, T> {
     /// True if one of the entries was written as `=/path`.
     pub(super) fn is_literal(&self) -> bool {
         self.entries.iter().any(|entry| entry.literal)
@@ -147,7 +152,7 @@ impl<T> Best<'_, T> {
     }
 }
 
-impl<T> Paths<T> {
+impl<T> PathTree<T> {
     /// Adds an entry for the paths of `pattern`.
     ///
     /// # Errors
@@ -155,12 +160,12 @@ impl<T> Paths<T> {
     pub(super) fn insert(
         &mut self,
         pattern: &Pattern,
-        folded: bool,
-        entry: Entry<T>,
-    ) -> Result<(), AmbiguousPath> {
-        self.take(pattern, folded, &entry.methods)?;
-        let node = if folded {
-            self.folded.at(&fold(&pattern.segments))
+        case_insensitive: bool,
+        entry: PathEntry<T>,
+    ) -> Result<(), PathConflict> {
+        self.take(pattern, case_insensitive, &entry.methods)?;
+        let node = if case_insensitive {
+            self.case_insensitive.at(&fold(&pattern.segments))
         } else {
             self.plain.at(&pattern.segments)
         };
@@ -179,15 +184,15 @@ impl<T> Paths<T> {
     fn take(
         &mut self,
         pattern: &Pattern,
-        folded: bool,
+        case_insensitive: bool,
         methods: &[Method],
-    ) -> Result<(), AmbiguousPath> {
+    ) -> Result<(), PathConflict> {
         let Pattern { segments, prefix, slash } = pattern.clone();
-        let shape = Shape { segments: fold(&segments), prefix, slash };
-        let taken = Taken { segments, folded, methods: methods.to_vec() };
+        let shape = PatternShape { segments: fold(&segments), prefix, slash };
+        let taken = ShapeEntry { segments, case_insensitive, methods: methods.to_vec() };
         let others = self.taken.entry(shape).or_default();
         if others.iter().any(|other| other.meets(&taken)) {
-            return Err(AmbiguousPath);
+            return Err(PathConflict);
         }
         others.push(taken);
         Ok(())
@@ -195,7 +200,7 @@ impl<T> Paths<T> {
 
     /// Adds an entry for exactly `path`, without a check for ambiguity. Login endpoints use it. A
     /// slash at the end counts, except for the root path `/`.
-    pub(super) fn insert_exact(&mut self, path: &str, entry: Entry<T>) {
+    pub(super) fn insert_exact(&mut self, path: &str, entry: PathEntry<T>) {
         let [plain, slashed] = &mut self.plain.at(&literals(path)).exact;
         let entries = if path.len() > 1 && path.ends_with('/') { slashed } else { plain };
         entries.push(entry);
@@ -203,23 +208,28 @@ impl<T> Paths<T> {
 
     /// The best match for a decoded path, from both trees. Whether its entries take the method is
     /// not considered, so a longer pattern with another method gives a 405, not a shorter match.
-    pub(super) fn find(&self, path: &str) -> Option<Best<'_, T>> {
+    pub(super) fn find(&self, path: &str) -> Option<PathMatch<'_, T>> {
         let plain = self.plain.find(path);
-        if self.folded.is_empty() {
+        if self.case_insensitive.is_empty() {
             return plain;
         }
-        let folded = self.folded.find(&fold_case(path)).map(|best| Best { folded: true, ..best });
+        let case_insensitive = self
+            .case_insensitive
+            .find(&fold_case(path))
+            .map(|best| PathMatch { case_insensitive: true, ..best });
         // On equal rank the pattern that respects case wins, because it is the more specific one.
         // The folded tree is searched only if it has entries: folding a path allocates, and most
         // configurations do not use it.
-        match (plain, folded) {
-            (Some(plain), Some(folded)) if folded.rank() > plain.rank() => Some(folded),
-            (plain, folded) => plain.or(folded),
+        match (plain, case_insensitive) {
+            (Some(plain), Some(case_insensitive)) if case_insensitive.rank() > plain.rank() => {
+                Some(case_insensitive)
+            }
+            (plain, case_insensitive) => plain.or(case_insensitive),
         }
     }
 }
 
-impl<T> Node<T> {
+impl<T> PathNode<T> {
     /// True if nothing was inserted at or below this node.
     fn is_empty(&self) -> bool {
         self.literal.is_empty()
@@ -229,16 +239,16 @@ impl<T> Node<T> {
     }
 
     /// The node for `segments`; creates the nodes on the way.
-    fn at(&mut self, segments: &[Segment]) -> &mut Self {
+    fn at(&mut self, segments: &[PatternSegment]) -> &mut Self {
         segments.iter().fold(self, |node, segment| match segment {
-            Segment::Literal(text) => node.literal.entry(text.clone()).or_default(),
-            Segment::Any => node.any.get_or_insert_default(),
+            PatternSegment::Literal(text) => node.literal.entry(text.clone()).or_default(),
+            PatternSegment::Any => node.any.get_or_insert_default(),
         })
     }
 
     /// Searches from the root. A path without a leading slash matches nothing. `OPTIONS *` has such
     /// a path, so it reaches no route.
-    fn find(&self, path: &str) -> Option<Best<'_, T>> {
+    fn find(&self, path: &str) -> Option<PathMatch<'_, T>> {
         self.walk(path.strip_prefix('/')?, 0, 0)
     }
 
@@ -247,7 +257,7 @@ impl<T> Node<T> {
     ///
     /// Recursion is bounded by the depth of the configured patterns, not by the path of the
     /// request: a node without a matching child ends it.
-    fn walk(&self, rest: &str, length: usize, any: usize) -> Option<Best<'_, T>> {
+    fn walk(&self, rest: &str, length: usize, any: usize) -> Option<PathMatch<'_, T>> {
         let (segment, after) = match rest.split_once('/') {
             Some((segment, after)) => (segment, Some(after)),
             None => (rest, None),
@@ -270,7 +280,7 @@ impl<T> Node<T> {
 
     /// Called when this node's segment was matched. `after` is the path behind the next slash, or
     /// `None` if the path ends without a slash.
-    fn enter(&self, after: Option<&str>, length: usize, any: usize) -> Option<Best<'_, T>> {
+    fn enter(&self, after: Option<&str>, length: usize, any: usize) -> Option<PathMatch<'_, T>> {
         let [plain, slashed] = &self.exact;
         let exact = match after {
             None => plain,
@@ -280,27 +290,36 @@ impl<T> Node<T> {
         if exact.is_empty() {
             return self.here(false, length, any);
         }
-        Some(Best { entries: exact, length, any, exact: true, folded: false })
+        Some(PathMatch { entries: exact, length, any, exact: true, case_insensitive: false })
     }
 
     /// The entries of this node itself: the exact ones if the path ends at the root, else those of
     /// the prefix.
-    fn here(&self, root: bool, length: usize, any: usize) -> Option<Best<'_, T>> {
+    fn here(&self, root: bool, length: usize, any: usize) -> Option<PathMatch<'_, T>> {
         let [plain, _] = &self.exact;
         let (entries, exact) =
             if root && !plain.is_empty() { (plain, true) } else { (&self.prefix, false) };
-        (!entries.is_empty()).then_some(Best { entries, length, any, exact, folded: false })
+        (!entries.is_empty()).then_some(PathMatch {
+            entries,
+            length,
+            any,
+            exact,
+            case_insensitive: false,
+        })
     }
 }
 
-/// The first entry that takes `method`. For routes there is at most one, because `Paths::insert`
+/// The first entry that takes `method`. For routes there is at most one, because `PathTree::insert`
 /// refuses a second entry that shares a method.
-pub(super) fn of_method<'t, T>(entries: &'t [Entry<T>], method: &Method) -> Option<&'t Entry<T>> {
+pub(super) fn of_method<'t, T>(
+    entries: &'t [PathEntry<T>],
+    method: &Method,
+) -> Option<&'t PathEntry<T>> {
     entries.iter().find(|entry| entry.methods.is_empty() || entry.methods.contains(method))
 }
 
 /// All methods of the entries, for the `Allow` field of a 405 (RFC 9110 §15.5.6). The list is empty
 /// if an entry takes every method, but then there is no 405 to answer.
-pub(super) fn methods<T>(entries: &[Entry<T>]) -> Vec<Method> {
+pub(super) fn methods<T>(entries: &[PathEntry<T>]) -> Vec<Method> {
     entries.iter().flat_map(|entry| entry.methods.iter().cloned()).collect()
 }

@@ -5,15 +5,15 @@
 //! so the wording may change.
 
 use crate::admin;
-use crate::config::{Bind, Config, Listener};
-use crate::listener::{Address, Listening};
+use crate::config::{BindAddress, Config, ListenerSettings};
+use crate::listener::{BoundAddress, RunningListeners};
 
 /// Logs a line for each listener, and one with the addresses for operators. `admin` is the address
 /// of the probes, if there is one. Addresses are the real ones, so a port 0 of the configuration is
 /// shown as the port that the system has chosen.
 pub(super) fn announce(
     config: &Config,
-    listening: &Listening,
+    listening: &RunningListeners,
     admin: Option<std::net::SocketAddr>,
 ) {
     for (listener, address) in config.listeners.iter().zip(listening.addresses()) {
@@ -29,17 +29,17 @@ pub(super) fn announce(
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The address as a person would type it, or the socket's name.
-fn place(listener: &Listener, address: &Address) -> String {
+fn place(listener: &ListenerSettings, address: &BoundAddress) -> String {
     let scheme = if listener.tls.is_some() { "https" } else { "http" };
     match (&listener.bind, address) {
-        (Bind::Descriptor(name), address) => format!("{scheme} on fd:{name} ({address})"),
-        (_, Address::Tcp(address)) => format!("{scheme}://{address}"),
-        (_, Address::Unix(path)) => format!("{scheme} on unix:{}", path.display()),
+        (BindAddress::Descriptor(name), address) => format!("{scheme} on fd:{name} ({address})"),
+        (_, BoundAddress::Tcp(address)) => format!("{scheme}://{address}"),
+        (_, BoundAddress::Unix(path)) => format!("{scheme} on unix:{}", path.display()),
     }
 }
 
 /// The names in the listener's certificates, in brackets; empty without TLS.
-fn names(listener: &Listener, listening: &Listening) -> String {
+fn names(listener: &ListenerSettings, listening: &RunningListeners) -> String {
     let Some(tls) = &listener.tls else { return String::new() };
     let served = listening.certificates();
     let served = served.iter().filter(|served| served.listener() == listener.name);
@@ -55,7 +55,7 @@ fn names(listener: &Listener, listening: &Listening) -> String {
     if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
 }
 
-fn content(config: &Config, listener: &Listener) -> String {
+fn content(config: &Config, listener: &ListenerSettings) -> String {
     if listener.redirect_to_https {
         return "redirects to https".to_owned();
     }

@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::first_user::forget_first_password;
-use crate::admin::Operations;
-use crate::login::{Reviewed, review_sessions};
+use crate::admin::AdminOperations;
+use crate::login::{RevalidationReport, review_sessions};
 use crate::session::StreamOrigin;
 use crate::users::UserSource;
 
@@ -36,9 +36,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// Starts the tasks; they end when the store is given up. `reviewed` says which sessions could not
 /// be compared with their users during the start. Nothing waits for them: a gateway that stops
 /// drops them together with the runtime.
-pub(super) fn start(operations: &Arc<Operations>, reviewed: Reviewed) {
+pub(super) fn start(operations: &Arc<AdminOperations>, reviewed: RevalidationReport) {
     let stop = &operations.given_up;
-    let due = Arc::new(Due::default());
+    let due = Arc::new(DueReviews::default());
     spawn(operations, stop, watch_users(operations.clone(), due.clone()));
     spawn(operations, stop, review(operations.clone(), due.clone(), reviewed));
     spawn(operations, stop, review_basic(operations.clone(), due.clone()));
@@ -51,12 +51,12 @@ pub(super) fn start(operations: &Arc<Operations>, reviewed: Reviewed) {
 }
 
 /// Runs `task` on the background runtime until `stop` is cancelled.
-fn spawn<F>(operations: &Operations, stop: &CancellationToken, task: F)
+fn spawn<F>(operations: &AdminOperations, stop: &CancellationToken, task: F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let stop = stop.clone();
-    operations.gateway.shared.back_room.spawn(async move {
+    operations.gateway.shared.background.spawn(async move {
         stop.run_until_cancelled(task).await;
     });
 }
@@ -64,7 +64,7 @@ where
 /// The work that is due because users changed. Each kind has a signal of its own, since each may be
 /// held up by a source that does not answer; none waits for another.
 #[derive(Debug, Default)]
-struct Due {
+struct DueReviews {
     sessions: Notify,
     basic: Notify,
     first_password: Notify,
@@ -73,7 +73,7 @@ struct Due {
 /// Waits for changes of users: in a source, or by a configuration with other sources. Remembered
 /// passwords are forgotten at once, however long the reviews take. A remembered password would
 /// otherwise be accepted although the user has another one now.
-async fn watch_users(operations: Arc<Operations>, due: Arc<Due>) {
+async fn watch_users(operations: Arc<AdminOperations>, due: Arc<DueReviews>) {
     let shared = &operations.gateway.shared;
     let mut watched = Vec::new();
     loop {
@@ -84,7 +84,7 @@ async fn watch_users(operations: Arc<Operations>, due: Arc<Due>) {
             () = users.changed() => {}
             () = operations.gateway.reloaded() => {}
         }
-        shared.proofs.forget();
+        shared.password_cache.forget();
         due.sessions.notify_one();
         due.basic.notify_one();
         due.first_password.notify_one();
@@ -100,7 +100,7 @@ struct WatchedSource {
 /// Watches those of `sources` that are not in `watched` yet, and stops watching all others. A
 /// source that a reload has kept goes on being watched without a gap, so no change is missed.
 fn watch_sources(
-    operations: &Operations,
+    operations: &AdminOperations,
     sources: &[Arc<dyn UserSource>],
     mut watched: Vec<WatchedSource>,
 ) -> Vec<WatchedSource> {
@@ -118,12 +118,15 @@ fn watch_sources(
 }
 
 /// Ends the sessions of users who changed.
-async fn review(operations: Arc<Operations>, due: Arc<Due>, reviewed: Reviewed) {
+async fn review(
+    operations: Arc<AdminOperations>,
+    due: Arc<DueReviews>,
+    reviewed: RevalidationReport,
+) {
     let shared = &operations.gateway.shared;
     // Sessions for which there was no time during the start are refused until they have been
-    // compared. Their users are waiting, so these come first. A review of all sessions would make
-    // them wait longer.
-    let Reviewed { mut left, late, .. } = reviewed;
+    // compared. Their users are waiting, so these come first.
+    let RevalidationReport { mut left, late, .. } = reviewed;
     let mut is_urgent = !late.is_empty();
     left.extend(late);
     loop {
@@ -153,8 +156,8 @@ async fn review(operations: Arc<Operations>, due: Arc<Due>, reviewed: Reviewed) 
 }
 
 /// Logs the result of a review.
-pub(super) fn tell(reviewed: &Reviewed) {
-    let Reviewed { ended, left, late } = reviewed;
+pub(super) fn tell(reviewed: &RevalidationReport) {
+    let RevalidationReport { ended, left, late } = reviewed;
     if *ended > 0 {
         tracing::info!(ended, "sessions ended because their users changed");
     }
@@ -169,7 +172,7 @@ pub(super) fn tell(reviewed: &Reviewed) {
 }
 
 /// Ends the streams that changed users have opened with their passwords (Basic).
-async fn review_basic(operations: Arc<Operations>, due: Arc<Due>) {
+async fn review_basic(operations: Arc<AdminOperations>, due: Arc<DueReviews>) {
     let shared = &operations.gateway.shared;
     let mut is_done = true;
     loop {
@@ -184,7 +187,7 @@ async fn review_basic(operations: Arc<Operations>, due: Arc<Due>) {
 
 /// Removes the file with the first password when it is of no use. It looks once at the beginning,
 /// since users may have changed while no gateway was running, and then after every change.
-async fn forget_passwords(operations: Arc<Operations>, due: Arc<Due>) {
+async fn forget_passwords(operations: Arc<AdminOperations>, due: Arc<DueReviews>) {
     loop {
         forget_first_password(&operations).await;
         due.first_password.notified().await;
@@ -192,11 +195,11 @@ async fn forget_passwords(operations: Arc<Operations>, due: Arc<Due>) {
 }
 
 /// Rotates and removes keys when their time has come, and audits every step.
-async fn maintain_keys(operations: Arc<Operations>) {
+async fn maintain_keys(operations: Arc<AdminOperations>) {
     let shared = &operations.gateway.shared;
     loop {
         let (ring, now) = (shared.ring.clone(), shared.clock.now());
-        let events = shared.back_room.block_on_thread(move || ring.maintain(now)).await;
+        let events = shared.background.block_on_thread(move || ring.maintain(now)).await;
         for event in events.unwrap_or_default() {
             operations.audit_key(&event);
         }
@@ -207,7 +210,7 @@ async fn maintain_keys(operations: Arc<Operations>) {
 /// Fetches the keys of external issuers before they are needed; the first time as soon as the
 /// gateway serves. A token is then not delayed by a fetch. The verifier says when the next key set
 /// is due.
-async fn refresh_issuers(operations: Arc<Operations>) {
+async fn refresh_issuers(operations: Arc<AdminOperations>) {
     let clock = &operations.gateway.shared.clock;
     loop {
         let verifier = operations.gateway.generation().verifier.clone();
@@ -226,28 +229,28 @@ async fn refresh_issuers(operations: Arc<Operations>) {
 
 /// Asks again about tokens whose positive verdicts are about to expire. Each is asked on its own: a
 /// slow issuer must not delay the questions to another one.
-async fn renew_verdicts(operations: Arc<Operations>, stop: CancellationToken) {
+async fn renew_verdicts(operations: Arc<AdminOperations>, stop: CancellationToken) {
     loop {
         let verifier = operations.gateway.generation().verifier.clone();
         // A reload hands the questions on, but may change the issuer that is asked.
         let due = tokio::time::timeout(NEW_ISSUERS, verifier.renewals()).await;
         for renewal in due.unwrap_or_default() {
             let now = operations.gateway.shared.clock.now();
-            spawn(&operations, &stop, renewal.ask(now));
+            spawn(&operations, &stop, renewal.run(now));
         }
     }
 }
 
 /// Ends the streams of sessions that have expired because nobody refreshed them. Sessions that
 /// somebody ends are handled at that moment.
-async fn end_streams(operations: Arc<Operations>) {
+async fn end_streams(operations: Arc<AdminOperations>) {
     let shared = &operations.gateway.shared;
     loop {
         shared.clock.sleep(IDLED_OUT).await;
-        for session in shared.ends.streams.sessions() {
+        for session in shared.cancellations.streams.sessions() {
             // If the store cannot answer, the streams stay as they are.
             if let Ok(None) = shared.store.find(session, shared.clock.now()).await {
-                shared.ends.streams.end(session);
+                shared.cancellations.streams.end(session);
             }
         }
     }
@@ -255,19 +258,19 @@ async fn end_streams(operations: Arc<Operations>) {
 
 /// Removes entries that have expired. Without this, each of these memories would grow up to its
 /// bound.
-async fn sweep(operations: Arc<Operations>) {
+async fn sweep(operations: Arc<AdminOperations>) {
     let shared = &operations.gateway.shared;
     loop {
         tokio::time::sleep(SWEEP).await;
         let (generation, now) = (operations.gateway.generation(), shared.clock.now());
         generation.verifier.sweep(now);
         generation.upstream_tokens.sweep(now);
-        let streams = &shared.ends.streams;
-        shared.proofs.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
+        let streams = &shared.cancellations.streams;
+        shared.password_cache.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
         generation.throttle.sweep(now);
         generation.services.begun.sweep(now);
         for pool in generation.pools.values() {
-            pool.sweep(&shared.back_room);
+            pool.sweep(&shared.background);
         }
     }
 }

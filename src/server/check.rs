@@ -16,27 +16,27 @@ use super::start::check_users;
 use super::state_folder::check_group;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{
-    Config, Issue, KeyPath, Loaded, LogTarget, Severity, Tls, UserSource, UserSourceKind,
-    WarningName,
+    Config, Issue, IssueSeverity, KeyPath, ListenerTls, LoadedConfig, LogTarget, SourceKind,
+    SourceSettings, WarningName,
 };
+use crate::format::error_chain;
 use crate::gateway::BuildError;
 use crate::listener::{self, CertError, TimeFault};
-use crate::login::Mailer;
-use crate::text::error_chain;
-use crate::upstream::{Pool, PoolError};
-use crate::users::{FileError, OpenError};
+use crate::login::CodeMailer;
+use crate::upstream::{PoolBuildError, UpstreamPool};
+use crate::users::{FileError, SourceOpenError};
 
 /// A fault or warning, at the key that it is about.
 struct Finding {
     at: KeyPath,
-    severity: Severity,
+    severity: IssueSeverity,
     text: String,
 }
 
 /// Checks everything that a start reads besides the configuration, and the places that it writes
 /// to. An error among the results is one that a start would end with. Warnings that the operator
 /// has accepted are left out.
-pub fn check_start(loaded: &Loaded, now: Timestamp) -> Vec<Issue> {
+pub fn check_start(loaded: &LoadedConfig, now: Timestamp) -> Vec<Issue> {
     let config = &loaded.config;
     let mut found = Vec::new();
     for (number, source) in config.users.iter().enumerate() {
@@ -52,12 +52,12 @@ pub fn check_start(loaded: &Loaded, now: Timestamp) -> Vec<Issue> {
     for (number, upstream) in config.upstreams.iter().enumerate() {
         // The pool is built and thrown away. Building reads its certificates and connects to
         // nothing.
-        if let Err(error) = Pool::build(upstream, 1, &Clock::default()) {
+        if let Err(error) = UpstreamPool::build(upstream, 1, &Clock::default()) {
             let at = element("upstream", number).below(refused_key(&error));
             found.push(refused(at, error_chain(&error)));
         }
     }
-    let mail = config.mail.as_ref().and_then(|mail| Mailer::new(mail).err());
+    let mail = config.mail.as_ref().and_then(|mail| CodeMailer::new(mail).err());
     found.extend(mail.map(|error| refused(key("mail"), error_chain(&error))));
     found.extend(check_places(config));
     let issues =
@@ -74,19 +74,21 @@ fn element(section: &str, number: usize) -> KeyPath {
 }
 
 fn refused(at: KeyPath, text: String) -> Finding {
-    Finding { at, severity: Severity::Error, text }
+    Finding { at, severity: IssueSeverity::Error, text }
 }
 
 /// The faults that a start would report for a source of users. Each problem of a file of users is
 /// reported by itself, so that one check shows them all.
-fn refused_users(source: &UserSource, at: &KeyPath) -> Vec<Finding> {
+fn refused_users(source: &SourceSettings, at: &KeyPath) -> Vec<Finding> {
     let Err(error) = check_users(source) else { return Vec::new() };
     let at = match &source.kind {
-        UserSourceKind::File { .. } | UserSourceKind::Htpasswd(_) => at.key("path"),
-        UserSourceKind::Sql(_) | UserSourceKind::Ldap(_) | UserSourceKind::Http(_) => at.key("url"),
+        SourceKind::File { .. } | SourceKind::Htpasswd(_) => at.key("path"),
+        SourceKind::Sql(_) | SourceKind::Ldap(_) | SourceKind::Http(_) => at.key("url"),
     };
     match &error {
-        BuildError::Users { source: OpenError::File(FileError::Problems(problems)), .. } => {
+        BuildError::Users {
+            source: SourceOpenError::File(FileError::Problems(problems)), ..
+        } => {
             let told = problems.list.iter().map(|problem| format!("{}, {problem}", problems.file));
             told.map(|text| refused(at.clone(), text)).collect()
         }
@@ -95,18 +97,18 @@ fn refused_users(source: &UserSource, at: &KeyPath) -> Vec<Finding> {
 }
 
 /// The key of an upstream that prevents a pool from being built.
-fn refused_key(error: &PoolError) -> &'static str {
+fn refused_key(error: &PoolBuildError) -> &'static str {
     match error {
-        PoolError::NoServer { .. } => "servers",
-        PoolError::ServerName { .. } => "tls.server_name",
-        PoolError::Trust { .. } => "tls.ca",
-        PoolError::Pem { .. } | PoolError::Tls { .. } => "tls.certificate",
-        PoolError::Credential { .. } => "credential",
+        PoolBuildError::NoServer { .. } => "servers",
+        PoolBuildError::ServerName { .. } => "tls.server_name",
+        PoolBuildError::Trust { .. } => "tls.ca",
+        PoolBuildError::Pem { .. } | PoolBuildError::Tls { .. } => "tls.certificate",
+        PoolBuildError::Credential { .. } => "credential",
     }
 }
 
 /// The faults of the certificates of a listener, and warnings about their times.
-fn check_tls(tls: &Tls, at: &KeyPath, now: Timestamp) -> Vec<Finding> {
+fn check_tls(tls: &ListenerTls, at: &KeyPath, now: Timestamp) -> Vec<Finding> {
     let mut found = Vec::new();
     for (number, file) in tls.certificates.iter().enumerate() {
         let at = at.key("certificates").index(number);
@@ -117,7 +119,7 @@ fn check_tls(tls: &Tls, at: &KeyPath, now: Timestamp) -> Vec<Finding> {
                 let warning = facts.time_fault(now).map(warning_of).zip(facts.problem(now));
                 found.extend(warning.map(|(name, text)| Finding {
                     at: at.key("chain"),
-                    severity: Severity::Warning(name),
+                    severity: IssueSeverity::Warning(name),
                     text,
                 }));
             }

@@ -10,10 +10,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::admin::Operations;
-use crate::config::{Config, UserSourceKind};
+use crate::admin::AdminOperations;
+use crate::config::{Config, SourceKind};
 use crate::secret::SecretString;
-use crate::users::{self, BootstrapError, Checked, FIRST_NAME, Lookup, Name};
+use crate::users::{self, BootstrapError, FIRST_NAME, LoginName, PasswordCheck, UserLookup};
 
 /// The name of the file with the first password, in the state folder. It is written if there was no
 /// terminal to show the password on.
@@ -21,14 +21,14 @@ pub const FIRST_PASSWORD: &str = "first-password";
 
 /// The user that the first start has made.
 #[derive(Debug, Clone)]
-pub struct FirstUser {
+pub struct InitialUser {
     pub name: String,
     pub email: String,
     pub password: SecretString,
     file: PathBuf,
 }
 
-impl FirstUser {
+impl InitialUser {
     /// Removes the user again, because their password could not be shown. The next start makes
     /// another one.
     ///
@@ -41,29 +41,29 @@ impl FirstUser {
 
 /// A first user while the start may still fail. Dropping it removes the user. A failure to remove
 /// the file is logged, because somebody has to do it then.
-pub(super) struct NewUser(Option<FirstUser>);
+pub(super) struct PendingUser(Option<InitialUser>);
 
-impl NewUser {
+impl PendingUser {
     /// Makes the missing file of users, if the configuration asks for it. At most one user is made
     /// in a start. `None` inside means that there was nothing to make.
     pub(super) fn make(config: &Config) -> Result<Self, BootstrapError> {
         for source in &config.users {
-            let UserSourceKind::File { path, bootstrap: true, .. } = &source.kind else { continue };
+            let SourceKind::File { path, bootstrap: true, .. } = &source.kind else { continue };
             if let Some(user) = users::first_user(path)? {
                 let users::FirstUser { name, email, password } = user;
-                return Ok(Self(Some(FirstUser { name, email, password, file: path.clone() })));
+                return Ok(Self(Some(InitialUser { name, email, password, file: path.clone() })));
             }
         }
         Ok(Self(None))
     }
 
     /// The start has reached its end: the user stays.
-    pub(super) fn keep(mut self) -> Option<FirstUser> {
+    pub(super) fn keep(mut self) -> Option<InitialUser> {
         self.0.take()
     }
 }
 
-impl Drop for NewUser {
+impl Drop for PendingUser {
     fn drop(&mut self) {
         if let Some(user) = self.0.take()
             && let Err(error) = user.remove()
@@ -76,26 +76,26 @@ impl Drop for NewUser {
 
 /// Removes the file with the first password when the password opens nothing any more: it was
 /// changed, or the user is gone. This costs one password hash, and only while the file exists.
-pub(super) async fn forget_first_password(operations: &Arc<Operations>) {
+pub(super) async fn forget_first_password(operations: &Arc<AdminOperations>) {
     let generation = operations.gateway.generation();
     let file = generation.config.state.dir.join(FIRST_PASSWORD);
-    let Ok(held) = fs::read_to_string(&file) else { return };
-    // Only the source that makes first users is asked. The password must not be tried on a user of
-    // the same name in another source.
+    let Ok(content) = fs::read_to_string(&file) else { return };
     let made = generation
         .config
         .users
         .iter()
-        .find(|source| matches!(&source.kind, UserSourceKind::File { bootstrap: true, .. }));
+        .find(|source| matches!(&source.kind, SourceKind::File { bootstrap: true, .. }));
     let sources: Vec<String> = made.map(|source| source.name.clone()).into_iter().collect();
-    let (name, password) =
-        (Name::Username(FIRST_NAME.to_owned()), SecretString::new(held.trim_end().to_owned()));
+    let (name, password) = (
+        LoginName::Username(FIRST_NAME.to_owned()),
+        SecretString::new(content.trim_end().to_owned()),
+    );
     let users = &generation.services.users;
-    let checked = users.check(&sources, (&name, &Lookup::default()), &password, None).await;
+    let checked = users.check(&sources, (&name, &UserLookup::default()), &password, None).await;
     let removed = match checked {
-        Ok(Checked::Wrong { .. } | Checked::Unknown) => fs::remove_file(&file),
+        Ok(PasswordCheck::Wrong { .. } | PasswordCheck::UnknownUser) => fs::remove_file(&file),
         // The password is still in use, or the source cannot be asked at the moment.
-        Ok(Checked::Right { .. }) | Err(_) => return,
+        Ok(PasswordCheck::Correct { .. }) | Err(_) => return,
     };
     let file = file.display();
     match removed {

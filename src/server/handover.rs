@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 
-use super::Options;
+use super::ServerOptions;
 use super::start::{StartError, open_store, store_path};
 use crate::admin::{self, TcpDoor, client};
 use crate::config::Config;
-use crate::listener::{self, BindOptions, Bound};
-use crate::runtime::Threads;
-use crate::session::{EmbeddedStore, OpenError};
+use crate::listener::{self, BindOptions, BoundListeners};
+use crate::runtime::GatewayThreads;
+use crate::session::{EmbeddedStore, StoreOpenError};
 
 /// How long to wait for a gateway that does not drain yet: the signal to end it may still be on its
 /// way. A service manager starts the new one without waiting for the old one to react.
@@ -32,8 +32,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The things that only one gateway can have at a time. Opening them is what a start waits for;
 /// everything else can exist twice.
-pub(super) struct Possessions {
-    pub(super) bound: Bound,
+pub(super) struct ExclusiveHandles {
+    pub(super) bound: BoundListeners,
     pub(super) admin: Option<TcpDoor>,
     pub(super) store: Arc<EmbeddedStore>,
 }
@@ -44,9 +44,9 @@ pub(super) struct Possessions {
 /// rest of the start. That is better than being refused.
 pub(super) fn take_over(
     config: &Config,
-    options: &Options,
-    threads: &Threads,
-) -> Result<Possessions, StartError> {
+    options: &ServerOptions,
+    threads: &GatewayThreads,
+) -> Result<ExclusiveHandles, StartError> {
     let binding = BindOptions {
         workers: threads.workers().len(),
         state: config.state.dir.clone(),
@@ -69,18 +69,18 @@ pub(super) fn take_over(
         // The predecessor is asked in every round, because it may begin to drain while this start
         // waits.
         let patience = match ask(threads, &socket) {
-            Predecessor::Draining => config.process.drain_delay.saturating_add(DRAINING),
-            Predecessor::AtWork => NOT_DRAINING,
+            PriorGateway::Draining => config.process.drain_delay.saturating_add(DRAINING),
+            PriorGateway::AtWork => NOT_DRAINING,
             // The predecessor may be at its very end: the admin socket is closed, and the store is
             // not yet.
-            Predecessor::Silent if matches!(error, StartError::Store(_)) => NOT_DRAINING,
+            PriorGateway::Silent if matches!(error, StartError::Store(_)) => NOT_DRAINING,
             // The address belongs to another program, and waiting would not help.
-            Predecessor::Silent => return Err(error),
+            PriorGateway::Silent => return Err(error),
         };
         if since.elapsed() >= patience {
             // The report names the state folder, which both gateways have in common; the address is
             // only a consequence.
-            return Err(OpenError::InUse { path: store_path(config) }.into());
+            return Err(StoreOpenError::InUse { path: store_path(config) }.into());
         }
         if !std::mem::replace(&mut is_told, true) {
             tracing::info!("another gateway has this state folder: waiting for it to give it up");
@@ -89,22 +89,22 @@ pub(super) fn take_over(
     }
 }
 
-type Sockets = (Option<TcpDoor>, Bound);
+type OpenSockets = (Option<TcpDoor>, BoundListeners);
 
 /// One attempt. Sockets that were opened are kept for the next attempt: clients who have connected
 /// to them would otherwise be cut off.
 fn open(
     config: &Config,
-    options: &Options,
+    options: &ServerOptions,
     binding: &BindOptions,
-    sockets: &mut Option<Sockets>,
-) -> Result<Possessions, StartError> {
+    sockets: &mut Option<OpenSockets>,
+) -> Result<ExclusiveHandles, StartError> {
     let (admin, bound) = match sockets.take() {
         Some(sockets) => sockets,
         None => (TcpDoor::bind(config, &[])?, listener::bind(&config.listeners, binding)?),
     };
     match open_store(config, options) {
-        Ok(store) => Ok(Possessions { bound, admin, store }),
+        Ok(store) => Ok(ExclusiveHandles { bound, admin, store }),
         Err(error) => {
             *sockets = Some((admin, bound));
             Err(error)
@@ -117,27 +117,27 @@ fn open(
 fn is_in_use(error: &StartError) -> bool {
     match error {
         StartError::Bind(error) => error.is_in_use(),
-        StartError::Store(error) => matches!(error, OpenError::InUse { .. }),
+        StartError::Store(error) => matches!(error, StoreOpenError::InUse { .. }),
         _ => false,
     }
 }
 
 /// The state of the gateway that has the state folder.
 /// It ends: it answers that it drains.
-enum Predecessor {
+enum PriorGateway {
     Draining,
     AtWork,
     Silent,
 }
 
-fn ask(threads: &Threads, socket: &Path) -> Predecessor {
-    let asked = client::call(socket, Method::GET, "/status", None);
-    let asked = async { tokio::time::timeout(ANSWER_WITHIN, asked).await };
-    match threads.back_room().handle().block_on(asked) {
+fn ask(threads: &GatewayThreads, socket: &Path) -> PriorGateway {
+    let answer = client::call(socket, Method::GET, "/status", None);
+    let answer = async { tokio::time::timeout(ANSWER_WITHIN, answer).await };
+    match threads.background().handle().block_on(answer) {
         Ok(Ok((_, status))) if status.get("draining") == Some(&true.into()) => {
-            Predecessor::Draining
+            PriorGateway::Draining
         }
-        Ok(Ok(_)) => Predecessor::AtWork,
-        Ok(Err(_)) | Err(_) => Predecessor::Silent,
+        Ok(Ok(_)) => PriorGateway::AtWork,
+        Ok(Err(_)) | Err(_) => PriorGateway::Silent,
     }
 }

@@ -1,9 +1,9 @@
 //! A gateway in this process. The command `run` and every test start one in the same way.
 //!
 //! `start` opens everything in the safe order (keys, store, users, sessions compared with their
-//! users) and accepts the first connection last. `Running` is the handle to the gateway: it reloads
-//! it, drains it and answers questions about it. Nothing here is global, so a process may run
-//! several.
+//! users) and accepts the first connection last. `RunningServer` is the handle to the gateway: it
+//! reloads it, drains it and answers questions about it. Nothing here is global, so a process may
+//! run several.
 
 mod announce;
 mod background;
@@ -25,27 +25,27 @@ use std::time::Duration;
 
 pub use self::check::check_start;
 pub use self::core_dumps::forbid_core_dumps;
-pub use self::first_user::{FIRST_PASSWORD, FirstUser};
+pub use self::first_user::{FIRST_PASSWORD, InitialUser};
 pub use self::online::{Party, Verdict, ask_network};
 pub use self::start::{StartError, start};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::AdminOperations;
 pub use crate::admin::ConfigSource;
-use crate::admin::Operations;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::{ReloadError, Reloaded};
-use crate::listener::{Address, Descriptors};
-use crate::runtime::Threads;
-use crate::session::Faults;
+use crate::listener::{BoundAddress, InheritedSockets};
+use crate::runtime::GatewayThreads;
+use crate::session::InjectedFaults;
+use crate::telemetry::line_writer::CapturedLines;
 use crate::telemetry::log_format::LogFormatSwitch;
-use crate::telemetry::sink::Captured;
 
 /// The parameters of a start that are not in the configuration. `Default` is a gateway with the
 /// system's clock, which cannot be reloaded.
 #[derive(Debug, Default)]
-pub struct Options {
+pub struct ServerOptions {
     pub clock: Clock,
     /// Start with an empty store although signing keys exist, which would otherwise be refused.
     pub new_state: bool,
@@ -53,9 +53,9 @@ pub struct Options {
     /// tests.
     pub capture_logs: bool,
     /// Sockets that the process was started with.
-    pub descriptors: Descriptors,
+    pub descriptors: InheritedSockets,
     /// Makes the disk of the store fail at the command of a test.
-    pub store_faults: Option<Arc<Faults>>,
+    pub store_faults: Option<Arc<InjectedFaults>>,
     /// How long the start waits for sources, to compare the users of live sessions; `None`: ten
     /// seconds.
     pub review_for: Option<Duration>,
@@ -67,20 +67,20 @@ pub struct Options {
 
 /// A running gateway. Dropping it without `drain` cuts everything that is open.
 #[derive(Debug)]
-pub struct Running {
-    threads: Threads,
-    operations: Arc<Operations>,
+pub struct RunningServer {
+    threads: GatewayThreads,
+    operations: Arc<AdminOperations>,
     admin_socket: PathBuf,
-    first_user: Option<FirstUser>,
-    captured: Option<(Captured, Captured)>,
+    first_user: Option<InitialUser>,
+    captured: Option<(CapturedLines, CapturedLines)>,
     stop: CancellationToken,
 }
 
-impl Running {
+impl RunningServer {
     /// The addresses of the listeners, in the order of the configuration; unix sockets are left
     /// out.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.operations.listening.addresses().iter().filter_map(Address::tcp).collect()
+        self.operations.listening.addresses().iter().filter_map(BoundAddress::tcp).collect()
     }
 
     /// The TCP address for probes and metrics, if there is one.
@@ -95,7 +95,7 @@ impl Running {
 
     /// The first user, if this start has made one. After this call the password is not remembered
     /// here any more.
-    pub fn take_first_user(&mut self) -> Option<FirstUser> {
+    pub fn take_first_user(&mut self) -> Option<InitialUser> {
         self.first_user.take()
     }
 

@@ -17,15 +17,15 @@ use tokio::time::{Instant, timeout_at};
 use crate::authn;
 use crate::clock::Clock;
 use crate::config::{
-    Config, IssuerKeys, KeyPath, ServerAddress, SessionLookup, UpstreamCredential, UserSource,
-    UserSourceKind,
+    Config, IssuerKeys, KeyPath, ServerAddress, SessionLookup, SourceKind, SourceSettings,
+    UpstreamCredential,
 };
-use crate::database::Address;
-use crate::login::Mailer;
+use crate::database::DatabaseAddress;
+use crate::format::error_chain;
+use crate::login::CodeMailer;
 use crate::outbound;
-use crate::runtime::{BackRoom, Threads};
-use crate::text::error_chain;
-use crate::upstream::Pool;
+use crate::runtime::{BackgroundRuntime, GatewayThreads};
+use crate::upstream::UpstreamPool;
 use crate::users;
 
 /// Upper bound on questions at the same time.
@@ -120,10 +120,10 @@ impl Verdict {
 /// # Errors
 /// If the system provides no threads.
 pub fn ask_network(config: &Config, limit: Duration) -> io::Result<Vec<Verdict>> {
-    let threads = Threads::start(1, 2)?;
-    let back_room = threads.back_room();
-    let questions = Questions::of(config, back_room);
-    Ok(back_room.handle().block_on(async {
+    let threads = GatewayThreads::start(1, 2)?;
+    let background = threads.background();
+    let questions = Questions::of(config, background);
+    Ok(background.handle().block_on(async {
         // With many parties, some wait for a free place. The limit for the whole keeps a check from
         // taking minutes when every server is down. A party that was not asked in time is reported
         // as such.
@@ -168,7 +168,7 @@ struct NamedHost {
 }
 
 struct Questions<'a> {
-    back_room: &'a BackRoom,
+    background: &'a BackgroundRuntime,
     hosts: Vec<NamedHost>,
     list: Vec<Question<'a>>,
 }
@@ -176,8 +176,8 @@ struct Questions<'a> {
 impl<'a> Questions<'a> {
     /// All questions: first the names, then the other parties in the order of the sections. Parts
     /// of the configuration that are files only have no question.
-    fn of(config: &'a Config, back_room: &'a BackRoom) -> Vec<Question<'a>> {
-        let mut questions = Self { back_room, hosts: Vec::new(), list: Vec::new() };
+    fn of(config: &'a Config, background: &'a BackgroundRuntime) -> Vec<Question<'a>> {
+        let mut questions = Self { background, hosts: Vec::new(), list: Vec::new() };
         for (number, source) in config.users.iter().enumerate() {
             questions.users(source, &section("users", number));
         }
@@ -205,7 +205,7 @@ impl<'a> Questions<'a> {
         }
     }
 
-    fn database(&mut self, address: &Address, at: &KeyPath, asking: Asking<'a>) {
+    fn database(&mut self, address: &DatabaseAddress, at: &KeyPath, asking: Asking<'a>) {
         if let Some(host) = address.host() {
             self.host(host, at);
         }
@@ -217,39 +217,42 @@ impl<'a> Questions<'a> {
         self.add(party, outbound::host(uri), at, asking);
     }
 
-    fn users(&mut self, source: &'a UserSource, at: &KeyPath) {
+    fn users(&mut self, source: &'a SourceSettings, at: &KeyPath) {
         let reach = |kind| async move { users::reach(kind).await.map(str::to_owned) };
         let url = at.key("url");
         match &source.kind {
-            UserSourceKind::File { .. } | UserSourceKind::Htpasswd(_) => {}
-            UserSourceKind::Sql(sql) => {
-                let Ok(address) = Address::parse(&sql.database.url, &sql.database.folder) else {
+            SourceKind::File { .. } | SourceKind::Htpasswd(_) => {}
+            SourceKind::Sql(sql) => {
+                let Ok(address) = DatabaseAddress::parse(&sql.database.url, &sql.database.folder)
+                else {
                     return;
                 };
                 self.database(&address, &url, reach(&source.kind).boxed());
             }
-            UserSourceKind::Ldap(ldap) => {
+            SourceKind::Ldap(ldap) => {
                 for (number, server) in ldap.servers.iter().enumerate() {
                     let at = if ldap.servers.len() == 1 { url.clone() } else { url.index(number) };
                     if let Some(host) = server.url.parse::<Uri>().ok().as_ref().and_then(Uri::host)
                     {
                         self.host(host, &at);
                     }
-                    let one =
-                        crate::config::Ldap { servers: vec![server.clone()], ..(**ldap).clone() };
-                    let one = UserSourceKind::Ldap(Box::new(one));
+                    let one = crate::config::LdapUsers {
+                        servers: vec![server.clone()],
+                        ..(**ldap).clone()
+                    };
+                    let one = SourceKind::Ldap(Box::new(one));
                     let asking = async move { users::reach(&one).await.map(str::to_owned) };
                     self.add(Party::Directory, server.url.clone(), at, asking.boxed());
                 }
             }
-            UserSourceKind::Http(http) => {
+            SourceKind::Http(http) => {
                 let Some(uri) = &http.url else { return };
                 self.uri(Party::LegacyLogin, uri, url, reach(&source.kind).boxed());
             }
         }
     }
 
-    fn issuer(&mut self, issuer: &'a crate::config::Issuer, at: &KeyPath) {
+    fn issuer(&mut self, issuer: &'a crate::config::IssuerSettings, at: &KeyPath) {
         let asking = authn::reach(issuer).boxed();
         match &issuer.keys {
             IssuerKeys::Jwks(_) | IssuerKeys::Pem(_) | IssuerKeys::Secret(_) => {}
@@ -264,7 +267,7 @@ impl<'a> Questions<'a> {
                     self.uri(Party::Issuer, url, at.key("http").key("url"), asking);
                 }
                 SessionLookup::Sql(sql) => {
-                    let Ok(address) = Address::parse(&sql.url, &sql.folder) else { return };
+                    let Ok(address) = DatabaseAddress::parse(&sql.url, &sql.folder) else { return };
                     self.database(&address, &at.key("sql").key("url"), asking);
                 }
             },
@@ -276,16 +279,16 @@ impl<'a> Questions<'a> {
         let at = KeyPath::default().key("mail").key("server");
         self.host(&mail.host, &at);
         let asking = async move {
-            let mailer = Mailer::new(mail).map_err(|error| error_chain(&error))?;
+            let mailer = CodeMailer::new(mail).map_err(|error| error_chain(&error))?;
             mailer.reach().await
         };
         let whom = format!("{}:{}", mail.host, mail.port);
         self.add(Party::Mail, whom, at, asking.boxed());
     }
 
-    fn upstream(&mut self, upstream: &'a crate::config::Upstream, at: &KeyPath) {
+    fn upstream(&mut self, upstream: &'a crate::config::UpstreamSettings, at: &KeyPath) {
         // A pool that cannot be built is refused by a start as well, and reported there.
-        let Ok(pool) = Pool::build(upstream, 1, &Clock::default()) else { return };
+        let Ok(pool) = UpstreamPool::build(upstream, 1, &Clock::default()) else { return };
         for (number, server) in upstream.servers.iter().enumerate() {
             let at = at.key("servers").index(number);
             match &server.address {
@@ -293,8 +296,8 @@ impl<'a> Questions<'a> {
                 ServerAddress::Unix(_) => {}
                 ServerAddress::Tcp { host, .. } => self.host(host, &at),
             }
-            let (pool, back_room) = (pool.clone(), self.back_room);
-            let asking = async move { pool.reach(number, back_room).await.map(str::to_owned) };
+            let (pool, background) = (pool.clone(), self.background);
+            let asking = async move { pool.reach(number, background).await.map(str::to_owned) };
             self.add(Party::Upstream, server.name.clone(), at, asking.boxed());
         }
         if let Some(UpstreamCredential::Login(login)) = &upstream.credential {

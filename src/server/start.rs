@@ -16,28 +16,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::announce::announce;
 use super::background;
-use super::first_user::NewUser;
-use super::handover::{Possessions, take_over};
+use super::first_user::PendingUser;
+use super::handover::{ExclusiveHandles, take_over};
 use super::state_folder::make_folder;
-use super::{Options, Running, keys};
+use super::{RunningServer, ServerOptions, keys};
 use crate::admin::{self, SocketDoor};
-use crate::admission::{ByteBudget, Places};
+use crate::admission::{ByteBudget, WorkLimit};
 use crate::algorithm::Algorithm;
-use crate::config::{self, Config, LogTarget, Store};
-use crate::gateway::{self, BuildError, Gateway, Shared};
+use crate::config::{self, Config, LogTarget, StoreKind};
+use crate::gateway::{self, BuildError, Gateway, SharedState};
 use crate::identity::IdRules;
-use crate::listener::{self, BindError, Bound, Listening};
-use crate::login::{Proofs, review_sessions};
+use crate::listener::{self, BindError, BoundListeners, RunningListeners};
+use crate::login::{PasswordCache, review_sessions};
 use crate::pipeline;
-use crate::runtime::Threads;
+use crate::runtime::GatewayThreads;
 use crate::session::{
-    EmbeddedOptions, EmbeddedStore, OpenError, SessionStore, StoreError, Streams,
+    EmbeddedOptions, EmbeddedStore, OpenStreams, SessionStore, StoreError, StoreOpenError,
 };
 use crate::telemetry::audit::AuditLog;
+use crate::telemetry::line_writer::{CapturedLines, LineWriter};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::sink::{Captured, Sink};
 use crate::token::KeyError;
-use crate::users::{self, BootstrapError, PasswordPool};
+use crate::users::{self, BootstrapError, HashPool};
 
 /// How long a start waits for the sources of users, while sessions are compared with their users.
 /// All clients wait during this time.
@@ -91,7 +91,7 @@ pub enum StartError {
     NoKey { needed_by: String, algorithm: Algorithm, folder: PathBuf },
 
     #[error(transparent)]
-    Store(#[from] OpenError),
+    Store(#[from] StoreOpenError),
 
     #[error("sessions cannot be compared with their users")]
     Review(#[from] StoreError),
@@ -130,23 +130,23 @@ impl StartError {
 ///
 /// # Errors
 /// See `StartError`. Nothing is left running.
-pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
+pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, StartError> {
     if let Err(error) = listener::raise_nofile() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     // The folder comes first: the lock of the store, the keys and the admin socket are in it.
     make_folder(&config)?;
-    let threads = Threads::start(config.process.workers, config.process.back_room)
+    let threads = GatewayThreads::start(config.process.workers, config.process.background_threads)
         .map_err(StartError::Threads)?;
     let (sinks, captured) = open_sinks(&config, options.capture_logs)?;
     // Things that another process may have are opened first, and the user who is made only once
     // comes last.
-    let Possessions { bound, admin, store } = take_over(&config, &options, &threads)?;
+    let ExclusiveHandles { bound, admin, store } = take_over(&config, &options, &threads)?;
     // The admin socket is bound only after the store is locked. A second gateway, started by
     // mistake, would otherwise take the socket away from the first one. The lock is held for as
     // long as the process lives, so only one gateway gets this far.
     let socket = SocketDoor::bind(&config)?;
-    let new_user = NewUser::make(&config)?;
+    let new_user = PendingUser::make(&config)?;
     let shared = open(&config, &options, &threads, (&store, &sinks))?;
     let gateway = Arc::new(Gateway::new(shared, config)?);
     let generation = gateway.generation();
@@ -155,13 +155,13 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     // anyone is let in; otherwise a disabled user could go on with an old session.
     let budget = Some(options.review_for.unwrap_or(REVIEW_FOR));
     let review = review_sessions(&generation.services, None, budget, options.clock.now());
-    let reviewed = threads.back_room().handle().block_on(review)?;
+    let reviewed = threads.background().handle().block_on(review)?;
     background::tell(&reviewed);
     // Nor is a request sent to a server that is already known to be down.
-    threads.back_room().handle().block_on(generation.checked_once());
+    threads.background().handle().block_on(generation.checked_once());
     let listening = listen(bound, &threads, &gateway);
     let (given_up, stop) = (CancellationToken::new(), CancellationToken::new());
-    let operations = Arc::new(admin::Operations {
+    let operations = Arc::new(admin::AdminOperations {
         gateway,
         listening: listening.clone(),
         store,
@@ -178,7 +178,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     // request. A review of sessions that was cut short is continued by one of them.
     background::start(&operations, reviewed);
     announce(config, &listening, operations.probes.address());
-    Ok(Running {
+    Ok(RunningServer {
         admin_socket: config.state.dir.join(admin::SOCKET),
         threads,
         operations,
@@ -192,19 +192,18 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
 /// were opened before. If it fails, the caller drops what was opened before.
 fn open(
     config: &Config,
-    options: &Options,
-    threads: &Threads,
-    (store, [access, audit]): (&Arc<EmbeddedStore>, &[Sink; 2]),
-) -> Result<Shared, StartError> {
+    options: &ServerOptions,
+    threads: &GatewayThreads,
+    (store, [access, audit]): (&Arc<EmbeddedStore>, &[LineWriter; 2]),
+) -> Result<SharedState, StartError> {
     let ring = keys::open(config, &options.clock)?;
     let hashing = &config.login_limits.hashing;
-    let hashing =
-        PasswordPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
+    let hashing = HashPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
     let sessions: Arc<dyn SessionStore> = store.clone();
-    Ok(Shared {
-        ends: gateway::ends(&sessions, Streams::default(), &options.clock),
+    Ok(SharedState {
+        cancellations: gateway::cancellations(&sessions, OpenStreams::default(), &options.clock),
         clock: options.clock.clone(),
-        back_room: threads.back_room().clone(),
+        background: threads.background().clone(),
         workers: config.process.workers,
         store: sessions,
         ring,
@@ -214,28 +213,32 @@ fn open(
         observed: Arc::default(),
         draining: AtomicBool::new(false),
         hashing,
-        proofs: Arc::new(Proofs::new()),
+        password_cache: Arc::new(PasswordCache::new()),
         attempts: Arc::default(),
-        held_back: Places::new(HELD_BACK),
+        held_back: WorkLimit::new(HELD_BACK),
         bodies: ByteBudget::new(config.process.body_memory),
     })
 }
 
 /// Accepts connections from now on, and passes each request to the pipeline.
-fn listen(bound: Bound, threads: &Threads, gateway: &Arc<Gateway>) -> Arc<Listening> {
+fn listen(
+    bound: BoundListeners,
+    threads: &GatewayThreads,
+    gateway: &Arc<Gateway>,
+) -> Arc<RunningListeners> {
     let gateway = gateway.clone();
     listener::serve(bound, threads, move |worker, client, request| {
         pipeline::handle(gateway.view(&worker), worker, client, request)
     })
 }
 
-type Sinks = ([Sink; 2], Option<(Captured, Captured)>);
+type LogWriters = ([LineWriter; 2], Option<(CapturedLines, CapturedLines)>);
 
 /// Opens the access log and the audit log, or captures both in memory for a test. The error names
 /// the log that cannot be written.
-fn open_sinks(config: &Config, capture: bool) -> Result<Sinks, StartError> {
+fn open_sinks(config: &Config, capture: bool) -> Result<LogWriters, StartError> {
     if capture {
-        let ((access, seen), (audit, audited)) = (Sink::captured(), Sink::captured());
+        let ((access, seen), (audit, audited)) = (LineWriter::captured(), LineWriter::captured());
         return Ok(([access, audit], Some((seen, audited))));
     }
     let open = |name, target: &LogTarget| {
@@ -243,7 +246,7 @@ fn open_sinks(config: &Config, capture: bool) -> Result<Sinks, StartError> {
             LogTarget::File(path) => path.clone(),
             LogTarget::Off | LogTarget::Stdout | LogTarget::Stderr => PathBuf::new(),
         };
-        Sink::open(target).map_err(|source| StartError::Log { name, path, source })
+        LineWriter::open(target).map_err(|source| StartError::Log { name, path, source })
     };
     Ok(([open("access", &config.log.access)?, open("audit", &config.log.audit)?], None))
 }
@@ -252,9 +255,9 @@ fn open_sinks(config: &Config, capture: bool) -> Result<Sinks, StartError> {
 /// store was lost, and with it the revocations. Such a start is refused.
 pub(super) fn open_store(
     config: &Config,
-    options: &Options,
+    options: &ServerOptions,
 ) -> Result<Arc<EmbeddedStore>, StartError> {
-    let Store::Embedded = config.store;
+    let StoreKind::Embedded = config.store;
     let keys = gateway::key_folder(config);
     let keys_exist = fs::read_dir(keys).is_ok_and(|mut entries| entries.next().is_some());
     Ok(EmbeddedStore::open(EmbeddedOptions {
@@ -280,6 +283,6 @@ fn id_rules(config: &Config) -> IdRules {
 }
 
 /// The fault that a start would report for a source of users; for `check`. The file is only read.
-pub(super) fn check_users(source: &config::UserSource) -> Result<(), BuildError> {
+pub(super) fn check_users(source: &config::SourceSettings) -> Result<(), BuildError> {
     users::check(source).map_err(|error| gateway::cannot_open(source, error))
 }

@@ -69,9 +69,9 @@ impl ForeignToken {
 /// Readers load one immutable map without a lock; a change replaces the whole map. Invariant: the
 /// cut-off of a user only ever moves forward in time.
 #[derive(Debug, Default)]
-pub struct Cutoffs(ArcSwap<HashMap<TokenOwner, Timestamp>>);
+pub struct TokenCutoffs(ArcSwap<HashMap<TokenOwner, Timestamp>>);
 
-impl Cutoffs {
+impl TokenCutoffs {
     /// True if no cut-off exists, so that no foreign token can be refused here.
     pub fn is_empty(&self) -> bool {
         self.0.load().is_empty()
@@ -80,24 +80,24 @@ impl Cutoffs {
     /// Refuses the tokens that were issued to `owner` at or before `at`. An earlier cut-off of the
     /// same owner is moved forward, never back. Readers see the new map at once.
     pub fn keep(&self, owner: &TokenOwner, at: Timestamp) {
-        self.0.rcu(|held| {
-            let mut held = HashMap::clone(held);
-            let cutoff = held.entry(owner.clone()).or_insert(at);
+        self.0.rcu(|cutoffs| {
+            let mut cutoffs = HashMap::clone(cutoffs);
+            let cutoff = cutoffs.entry(owner.clone()).or_insert(at);
             *cutoff = at.max(*cutoff);
-            held
+            cutoffs
         });
     }
 
     /// True if this token is refused at `now`.
     pub fn refuse(&self, token: &ForeignToken, now: Timestamp) -> bool {
-        let held = self.0.load();
-        if held.is_empty() {
+        let cutoffs = self.0.load();
+        if cutoffs.is_empty() {
             return false;
         }
         // A token can match two cut-offs, one by subject and one by username. The later cut-off
         // decides: `None`, which means that there is no cut-off, is less than every time.
-        let by_subject = held.get(&TokenOwner::Subject(token.subject.clone()));
-        let by_name = held.get(&TokenOwner::named(&token.username));
+        let by_subject = cutoffs.get(&TokenOwner::Subject(token.subject.clone()));
+        let by_name = cutoffs.get(&TokenOwner::named(&token.username));
         let Some(cutoff) = by_subject.max(by_name) else { return false };
         match token.issued {
             Some(issued) => issued <= *cutoff,
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_was_issued_before_is_refused_and_what_comes_later_is_not() {
-        let (cutoffs, at) = (Cutoffs::default(), Timestamp::from_secs(10_000_000));
+        let (cutoffs, at) = (TokenCutoffs::default(), Timestamp::from_secs(10_000_000));
         let token = |name: &str, issued: Option<u64>, is_takeover| ForeignToken {
             subject: Subject::foreign("https://idp.example", name),
             username: format!("name of {name}").into(),

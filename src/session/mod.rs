@@ -3,8 +3,8 @@
 //!
 //! `SessionStore` is the trait that hides the store; `embedded` implements it with a database file
 //! in the state folder. `Revocations` is the part that every request reads, so it is in memory.
-//! `Streams` ends the tunnels and long responses of a session when the session ends. `Cutoffs`
-//! refuses tokens that other issuers gave a user before an operator revoked them.
+//! `OpenStreams` ends the tunnels and long responses of a session when the session ends.
+//! `TokenCutoffs` refuses tokens that other issuers gave a user before an operator revoked them.
 //!
 //! This module decides nothing about passwords or requests: `login`, `authn` and `pipeline` call
 //! it.
@@ -16,12 +16,17 @@ mod revocations;
 mod store;
 mod streams;
 
-pub use self::cutoffs::{Cutoffs, ForeignToken, TokenOwner};
-pub use self::embedded::{BackupError, EmbeddedOptions, EmbeddedStore, Faults, OpenError};
-pub use self::record::{Account, Code, CodeVerdict, Generation, Session, Totp};
+pub use self::cutoffs::{ForeignToken, TokenCutoffs, TokenOwner};
+pub use self::embedded::{
+    BackupError, EmbeddedOptions, EmbeddedStore, InjectedFaults, StoreOpenError,
+};
+pub use self::record::{
+    CodeVerdict, KnownAccount, OneTimeCode, RefreshGeneration, Session, TotpSecret,
+};
 pub use self::revocations::{Revocations, SessionMark};
 pub use self::store::{
-    AccountCounts, AccountKey, Admission, Attempt, AttemptKind, CodeGuess, LoginProgress, PutCode,
-    Revoke, Rotated, Rotation, SessionPage, SessionStore, StoreError, UserRef,
+    AccountCounts, AccountKey, AttemptAdmission, AttemptKind, CodeGuess, LoginAttempt,
+    LoginProgress, PutCode, RefreshRotation, RevocationTarget, RotationOutcome, SessionPage,
+    SessionStore, StoreError, UserRef,
 };
-pub use self::streams::{StreamGuard, StreamOrigin, Streams};
+pub use self::streams::{OpenStreams, StreamGuard, StreamOrigin};

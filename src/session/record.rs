@@ -47,7 +47,7 @@ pub struct Session {
     /// The latest `exp` of all access tokens issued for this session.
     pub access_until: Timestamp,
     /// State of the refresh tokens; `None` where the dialect has no refresh tokens.
-    pub refresh: Option<Generation>,
+    pub refresh: Option<RefreshGeneration>,
     /// SHA-256 of the session key that the dialect pairs with the session id; `None` where the
     /// dialect has no such pair. A token of the session is then accepted only together with the
     /// key.
@@ -76,7 +76,7 @@ impl Session {
 /// last. Older ones need no record: their generation number is lower than `number`. The number lets
 /// a stolen old token be recognised with two digests in the row instead of all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Generation {
+pub struct RefreshGeneration {
     pub number: u32,
     /// True if the working token carries its generation number. Tokens issued before schema 4 do
     /// not.
@@ -95,7 +95,7 @@ pub struct Generation {
 /// authenticator's code is stored in the same form, with a keyed hash of the authenticator's secret
 /// in `code`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Code {
+pub struct OneTimeCode {
     /// The look-up key: login name and account, hashed together.
     pub key: Digest,
     /// Keyed hash of the code. The code itself is not stored anywhere.
@@ -121,7 +121,7 @@ pub struct Code {
 #[derive(Clone, Debug, PartialEq)]
 pub enum CodeVerdict {
     /// The guess is right; the code is used up.
-    Right(Box<Code>),
+    Right(Box<OneTimeCode>),
     Wrong,
     /// There is no such code: none was sent, it has expired, or it was guessed at too often.
     Gone,
@@ -131,7 +131,7 @@ pub enum CodeVerdict {
 /// be asked together with the user's password, and where the gateway keeps a stronger hash than the
 /// source has.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
-pub struct Account {
+pub struct KnownAccount {
     pub source: String,
     /// The user's id in that source.
     pub subject: UserId,
@@ -163,7 +163,7 @@ pub struct Account {
 }
 
 // Written by hand: the derived form would print the password hash and the user's claims into logs.
-impl std::fmt::Debug for Account {
+impl std::fmt::Debug for KnownAccount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Account")
             .field("source", &self.source)
@@ -176,13 +176,13 @@ impl std::fmt::Debug for Account {
 
 /// The shared secret of a user's second step, a time-based one-time password (RFC 6238).
 #[derive(Clone, PartialEq)]
-pub struct Totp {
+pub struct TotpSecret {
     /// The key shared with the user's authenticator app.
     pub secret: Secret<Vec<u8>>,
     pub made: Timestamp,
 }
 
-impl std::fmt::Debug for Totp {
+impl std::fmt::Debug for TotpSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Totp").field("made", &self.made).finish_non_exhaustive()
     }

@@ -7,11 +7,11 @@
 
 use dashmap::DashMap;
 
-use super::{Cutoffs, StreamOrigin};
+use super::{StreamOrigin, TokenCutoffs};
 use crate::clock::Timestamp;
 use crate::identity::SessionId;
 use crate::secret::Digest;
-use crate::spread::Spread;
+use crate::spread::FastHasher;
 
 /// The state of a session that decides whether its tokens are accepted. Most sessions have no mark:
 /// then their tokens are accepted. The mark is looked up for each request, so it is as small as
@@ -31,10 +31,10 @@ pub enum SessionMark {
 #[derive(Debug, Default)]
 pub struct Revocations {
     /// Both kinds of mark are in one map, so that a request needs one look-up.
-    sessions: DashMap<SessionId, SessionMark, Spread>,
-    tokens: DashMap<Digest, Timestamp, Spread>,
+    sessions: DashMap<SessionId, SessionMark, FastHasher>,
+    tokens: DashMap<Digest, Timestamp, FastHasher>,
     /// Cut-offs for the tokens of other issuers, by user.
-    pub cutoffs: Cutoffs,
+    pub cutoffs: TokenCutoffs,
 }
 
 impl Revocations {
@@ -85,14 +85,14 @@ impl Revocations {
     pub fn revoke_session(&self, id: SessionId, until: Timestamp) {
         let mut mark = self.sessions.entry(id).or_insert(SessionMark::Revoked(until));
         *mark = match *mark {
-            SessionMark::Revoked(held) => SessionMark::Revoked(held.max(until)),
+            SessionMark::Revoked(ends) => SessionMark::Revoked(ends.max(until)),
             SessionMark::Unreviewed(_) => SessionMark::Revoked(until),
         };
     }
 
     /// Refuses this token from now on, until `until`. A later `until` wins over an earlier one.
     pub fn revoke_token(&self, digest: Digest, until: Timestamp) {
-        self.tokens.entry(digest).and_modify(|held| *held = (*held).max(until)).or_insert(until);
+        self.tokens.entry(digest).and_modify(|ends| *ends = (*ends).max(until)).or_insert(until);
     }
 
     /// Drops the entries whose time ended at or before `now`.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Account, Code, CodeVerdict, Revocations, Session, TokenOwner, Totp};
+use super::{CodeVerdict, KnownAccount, OneTimeCode, Revocations, Session, TokenOwner, TotpSecret};
 use crate::clock::Timestamp;
 use crate::identity::{SessionId, Subject, UserId};
 use crate::secret::Digest;
@@ -38,25 +38,25 @@ pub enum StoreError {
 /// - A store that cannot answer returns `StoreError::Unavailable`; it never guesses.
 #[async_trait]
 pub trait SessionStore: Send + Sync + std::fmt::Debug {
-    /// Stores a new session. If the subject then has more than `most` sessions, the oldest are
+    /// Stores a new session. If the subject then has more than `limit` sessions, the oldest are
     /// ended; the answer names those that ended. The new session itself is never among them, and
     /// neither are sessions that ended before.
     async fn put(
         &self,
         session: Session,
-        most: NonZeroUsize,
+        limit: NonZeroUsize,
         now: Timestamp,
     ) -> Result<Vec<SessionId>, StoreError>;
 
     /// The session, if it exists and has not ended.
     async fn find(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError>;
 
-    /// Live sessions, oldest first, at most `most`: those of one subject in every realm, or those
+    /// Live sessions, oldest first, at most `limit`: those of one subject in every realm, or those
     /// of all subjects.
     async fn list(
         &self,
         subject: Option<&Subject>,
-        most: usize,
+        limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Session>, StoreError>;
 
@@ -70,14 +70,14 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     ) -> Result<SessionPage, StoreError>;
 
     /// Refresh-token rotation: retires the presented refresh token and makes its successor the
-    /// working one. The answer tells a fresh, a repeated and a stolen token apart. See `Rotated`
-    /// for each case; a stolen token ends the session.
+    /// working one. The answer tells a fresh, a repeated and a stolen token apart. See
+    /// `RotationOutcome` for each case; a stolen token ends the session.
     async fn rotate(
         &self,
         id: SessionId,
-        rotation: Rotation,
+        rotation: RefreshRotation,
         now: Timestamp,
-    ) -> Result<Rotated, StoreError>;
+    ) -> Result<RotationOutcome, StoreError>;
 
     /// The atomic step of a refresh without rotation: notes that the session was used, and that an
     /// access token valid until `access_until` was issued. `presented` is the digest of the refresh
@@ -96,21 +96,29 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     /// Invariant: the revocations are in `revocations()` before this call returns, even if it
     /// returns an error. Then they take effect in memory at once and are written when the disk
     /// allows.
-    async fn revoke(&self, what: Revoke, now: Timestamp) -> Result<Vec<SessionId>, StoreError>;
+    async fn revoke(
+        &self,
+        what: RevocationTarget,
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, StoreError>;
 
     /// Stores a one-time code and replaces an earlier one with the same key. `per_hour` bounds the
     /// codes sent to one account, because each is a message to the user. The answer says when the
     /// next code may be sent, if this one may not.
     async fn put_code(
         &self,
-        code: Code,
+        code: OneTimeCode,
         per_hour: u32,
         now: Timestamp,
     ) -> Result<PutCode, StoreError>;
 
     /// The code with this key, if it has not expired. The second step reads it to learn which login
     /// is waiting. It does not count as a guess.
-    async fn find_code(&self, key: Digest, now: Timestamp) -> Result<Option<Code>, StoreError>;
+    async fn find_code(
+        &self,
+        key: Digest,
+        now: Timestamp,
+    ) -> Result<Option<OneTimeCode>, StoreError>;
 
     /// Compares a guess with the stored code. A right guess uses the code up; each wrong guess is
     /// counted, and too many wrong guesses remove the code. The comparison and the count are one
@@ -122,22 +130,26 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     /// let all of them pass the limit.
     async fn count_attempt(
         &self,
-        attempt: Attempt,
+        attempt: LoginAttempt,
         now: Timestamp,
-    ) -> Result<Admission, StoreError>;
+    ) -> Result<AttemptAdmission, StoreError>;
 
     /// The reserved attempt succeeded: it is refunded, and the failures of this account from this
     /// address, of the same kind, are taken back. After the user's last step the address counts as
     /// known for the account.
     async fn attempt_succeeded(
         &self,
-        attempt: Attempt,
+        attempt: LoginAttempt,
         progress: LoginProgress,
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
     /// The reserved attempt could not be decided (user source down, queue full): it is refunded.
-    async fn attempt_undecided(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError>;
+    async fn attempt_undecided(
+        &self,
+        attempt: LoginAttempt,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Removes all counts of failed attempts at an account. True if there were any.
     async fn lift_limits(&self, account: Digest, now: Timestamp) -> Result<bool, StoreError>;
@@ -149,14 +161,14 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     -> Result<(), StoreError>;
 
     /// Stores what is known of a user; an earlier record of the same user is replaced.
-    async fn put_account(&self, account: Account) -> Result<(), StoreError>;
+    async fn put_account(&self, account: KnownAccount) -> Result<(), StoreError>;
 
     /// The record of the user of `source` with this id or this canonical name.
     async fn find_account(
         &self,
         source: &str,
         by: AccountKey<'_>,
-    ) -> Result<Option<Account>, StoreError>;
+    ) -> Result<Option<KnownAccount>, StoreError>;
 
     /// Removes the record of a user of `source`; does nothing if there is none.
     async fn remove_account(&self, source: &str, subject: &UserId) -> Result<(), StoreError>;
@@ -169,11 +181,11 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
         &self,
         source: &str,
         id: &UserId,
-        totp: Option<Totp>,
+        totp: Option<TotpSecret>,
     ) -> Result<(), StoreError>;
 
     /// The secret of the user's second step, if the user has one.
-    async fn find_totp(&self, source: &str, id: &UserId) -> Result<Option<Totp>, StoreError>;
+    async fn find_totp(&self, source: &str, id: &UserId) -> Result<Option<TotpSecret>, StoreError>;
 
     /// Marks the codes of all time steps up to `step` as used. False if this step or a later one
     /// was used before: then the code is a replay (RFC 6238, section 5.2). The check and the
@@ -188,7 +200,7 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     /// When the store was made. The gateway's own tokens that were issued earlier are refused,
     /// because a new store does not know which of them were revoked. Time has whole seconds, as in
     /// tokens.
-    fn made(&self) -> Timestamp;
+    fn created_at(&self) -> Timestamp;
 
     /// 32 random bytes that were made with the store. Values that must be the same after a restart,
     /// but should not be stored, are derived from them: `jti`s of successors, hashes of codes. The
@@ -245,7 +257,7 @@ pub struct SessionPage {
 
 /// The input of one refresh-token rotation (RFC 9700, section 4.14.2).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rotation {
+pub struct RefreshRotation {
     /// Digest of the `jti` of the presented token.
     pub presented: Digest,
     /// The generation number in the presented token; `None` in tokens of earlier versions.
@@ -262,7 +274,7 @@ pub struct Rotation {
 
 /// The result of a rotation.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Rotated {
+pub enum RotationOutcome {
     /// The successor is the working token now. The session is returned as it is after the rotation.
     Rotated(Box<Session>),
     /// The presented token was retired within the grace period, so the client probably lost the
@@ -283,7 +295,7 @@ pub enum Rotated {
 
 /// The target of a revocation.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Revoke {
+pub enum RevocationTarget {
     Session(SessionId),
     /// Every session of the user that this session belongs to.
     Siblings(SessionId),
@@ -352,7 +364,7 @@ pub struct CodeGuess {
 /// `[[login]]` section, so the store needs no configuration. One value is made per request and
 /// passed again to report the result.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Attempt {
+pub struct LoginAttempt {
     /// Digest of the canonical account.
     pub account: Digest,
     pub kind: AttemptKind,
@@ -364,7 +376,7 @@ pub struct Attempt {
 
 /// Whether an attempt may go on.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Admission {
+pub enum AttemptAdmission {
     Admitted,
     /// A limit is reached; `account` is true if it is the limit of the account.
     Limited {

@@ -38,10 +38,10 @@ impl From<SessionId> for StreamOrigin {
 
 /// The open streams of each session or credential. A clone shares the same list.
 #[derive(Clone, Debug, Default)]
-pub struct Streams(Arc<DashMap<StreamOrigin, Open>>);
+pub struct OpenStreams(Arc<DashMap<StreamOrigin, StreamCounts>>);
 
 #[derive(Debug, Default)]
-struct Open {
+struct StreamCounts {
     ended: CancellationToken,
     count: usize,
     /// Number of these streams that are tunnels.
@@ -53,13 +53,13 @@ struct Open {
 /// One open stream. Dropping the guard removes the stream from the list.
 #[derive(Debug)]
 pub struct StreamGuard {
-    streams: Streams,
+    streams: OpenStreams,
     origin: StreamOrigin,
     ended: CancellationToken,
     is_tunnel: bool,
 }
 
-impl Streams {
+impl OpenStreams {
     /// Registers a stream. The caller must look at the revocations once more after this call.
     pub fn join(&self, origin: impl Into<StreamOrigin>) -> StreamGuard {
         let origin = origin.into();

@@ -7,8 +7,8 @@
 
 use std::net::IpAddr;
 
-use super::json::{Object, capped};
-use super::sink::Sink;
+use super::json::{JsonObject, capped};
+use super::line_writer::LineWriter;
 use crate::clock::Timestamp;
 use crate::identity::{SessionId, Subject};
 use crate::secret::Digest;
@@ -22,17 +22,17 @@ const UNLIKELY_NAME: usize = 128;
 
 /// The audit log of a gateway. It is written by logins, by the review of sessions, by operators and
 /// by reloads; a full buffer drops lines and counts them. Clones are not needed: it is shared as a
-/// part of `gateway::Shared`.
+/// part of `gateway::SharedState`.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
-    sink: Sink,
+    sink: LineWriter,
 }
 
 /// The origin of an event: the address, the request and the login by which something was done. An
 /// event of the gateway itself, such as a reload by a signal, has neither an address nor an
 /// operator.
 #[derive(Clone, Copy, Debug)]
-pub struct Actor<'a> {
+pub struct AuditActor<'a> {
     pub address: Option<IpAddr>,
     pub request_id: &'a str,
     pub login: &'a str,
@@ -42,7 +42,7 @@ pub struct Actor<'a> {
 
 /// An event that an auditor asks about. The fields are borrowed, because each event is written at
 /// once. `name` is the value under which each event is found in the log. The identity of the person
-/// who acts is in `Actor`.
+/// who acts is in `AuditActor`.
 #[derive(Clone, Copy, Debug)]
 pub enum AuditEvent<'a> {
     LoggedIn {
@@ -120,15 +120,15 @@ impl AuditLog {
     }
 
     /// An audit log that writes to `sink`.
-    pub fn new(sink: Sink) -> Self {
+    pub fn new(sink: LineWriter) -> Self {
         Self { sink }
     }
 
     /// Writes one event with its time. The call does not wait for the disk. The order of the lines
     /// is the order of the calls.
-    pub fn write(&self, now: Timestamp, actor: &Actor<'_>, event: &AuditEvent<'_>) {
+    pub fn write(&self, now: Timestamp, actor: &AuditActor<'_>, event: &AuditEvent<'_>) {
         let mut line = Vec::with_capacity(256);
-        let mut object = Object::begin(&mut line);
+        let mut object = JsonObject::begin(&mut line);
         object.plain_text("timestamp", now);
         object.text("event", event.name());
         if let Some(address) = actor.address {
@@ -171,7 +171,7 @@ impl AuditEvent<'_> {
         }
     }
 
-    fn fields(&self, object: &mut Object<'_>) {
+    fn fields(&self, object: &mut JsonObject<'_>) {
         match *self {
             Self::LoggedIn { subject, name, session } => {
                 object.text("user.id", subject.as_str());
@@ -235,11 +235,11 @@ impl AuditEvent<'_> {
 }
 
 /// Writes a text that may be long.
-fn text(object: &mut Object<'_>, key: &'static str, value: &str) {
+fn text(object: &mut JsonObject<'_>, key: &'static str, value: &str) {
     object.text(key, capped(value, LONGEST_TEXT));
 }
 
-fn texts(object: &mut Object<'_>, fields: &[(&'static str, &str)]) {
+fn texts(object: &mut JsonObject<'_>, fields: &[(&'static str, &str)]) {
     for (key, value) in fields {
         text(object, key, value);
     }
@@ -250,8 +250,8 @@ mod tests {
     use super::*;
 
     fn written(event: &AuditEvent<'_>) -> serde_json::Value {
-        let (sink, captured) = Sink::captured();
-        let actor = Actor { address: None, request_id: "r-1", login: "main", operator: None };
+        let (sink, captured) = LineWriter::captured();
+        let actor = AuditActor { address: None, request_id: "r-1", login: "main", operator: None };
         AuditLog::new(sink).write(Timestamp::from_secs(0), &actor, event);
         serde_json::from_str(&captured.text()).unwrap()
     }

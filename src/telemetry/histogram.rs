@@ -35,16 +35,16 @@ const BUCKETS: [f64; 15] = [
 /// A histogram of durations. Clones share their counters, so a route can keep a handle. `Metrics`
 /// registers it as a metric of the library; only the counting is done here.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Durations(Arc<Counts>);
+pub(super) struct DurationHistogram(Arc<BucketCounts>);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct BucketCounts {
     buckets: [AtomicU64; BUCKETS.len()],
     /// The sum in whole microseconds; 64 bits are enough for 584,000 years.
     sum: AtomicU64,
 }
 
-impl Durations {
+impl DurationHistogram {
     /// Adds one duration to its bucket and to the sum. A duration is put into the first bucket
     /// whose bound it does not exceed; the encoder adds the buckets up, as the format demands.
     pub(super) fn observe(&self, duration: Duration) {
@@ -60,11 +60,11 @@ impl Durations {
     }
 }
 
-impl TypedMetric for Durations {
+impl TypedMetric for DurationHistogram {
     const TYPE: MetricType = MetricType::Histogram;
 }
 
-impl EncodeMetric for Durations {
+impl EncodeMetric for DurationHistogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         let counts = self.0.buckets.iter().map(|count| count.load(Ordering::Relaxed));
         let buckets: Vec<(f64, u64)> = BUCKETS.into_iter().zip(counts).collect();
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn durations_are_told_like_any_other_histogram() {
-        let durations = Durations::default();
+        let durations = DurationHistogram::default();
         for millis in [0, 5, 6, 20_000] {
             durations.observe(Duration::from_millis(millis));
         }

@@ -8,18 +8,18 @@ use std::fmt;
 use std::io::Write;
 use std::time::Duration;
 
-use crate::text;
+use crate::format;
 
 /// An object that is being written; `end` closes the object and the line. Keys are written in the
 /// order of the calls, and nothing prevents a key from being written twice. Without `end` the line
 /// is incomplete and must not be given to a sink.
 #[derive(Debug)]
-pub(super) struct Object<'a> {
+pub(super) struct JsonObject<'a> {
     line: &'a mut Vec<u8>,
     first: bool,
 }
 
-impl<'a> Object<'a> {
+impl<'a> JsonObject<'a> {
     pub(super) fn begin(line: &'a mut Vec<u8>) -> Self {
         line.push(b'{');
         Self { line, first: true }
@@ -76,7 +76,7 @@ impl<'a> Object<'a> {
     #[inline(always)]
     pub(super) fn count(&mut self, key: &str, value: u64) {
         self.key(key);
-        text::decimal(self.line, value);
+        format::decimal(self.line, value);
     }
 
     /// Milliseconds with three decimals, because most answers take less than one millisecond.
@@ -84,9 +84,9 @@ impl<'a> Object<'a> {
     pub(super) fn millis(&mut self, key: &str, duration: Duration) {
         self.key(key);
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        text::decimal(self.line, micros / 1000);
+        format::decimal(self.line, micros / 1000);
         self.line.push(b'.');
-        text::digits(self.line, micros % 1000, 3);
+        format::digits(self.line, micros % 1000, 3);
     }
 
     /// Closes the object and the line.
@@ -144,7 +144,7 @@ fn string(line: &mut Vec<u8>, value: &str) {
     line.push(b'"');
 }
 
-/// The beginning of `text` with at most `limit` characters. A character is never cut in two.
+/// The beginning of `format` with at most `limit` characters. A character is never cut in two.
 /// Counting characters is slower than counting bytes, but the limit then means the same for every
 /// script.
 pub(super) fn capped(text: &str, limit: usize) -> &str {
@@ -167,7 +167,7 @@ mod tests {
             "žluťoučký 🐎",
         ] {
             let mut line = Vec::new();
-            let mut object = Object::begin(&mut line);
+            let mut object = JsonObject::begin(&mut line);
             object.text("value", value);
             object.number("after", 1);
             object.end();

@@ -17,7 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use super::gauges::Gauges;
-use super::histogram::Durations;
+use super::histogram::DurationHistogram;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 
@@ -68,7 +68,7 @@ pub enum MirrorResult {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    durations: Family<Labels, Durations>,
+    durations: Family<Labels, DurationHistogram>,
     decisions: Family<Labels, Counter>,
     logins: Family<Labels, Counter>,
     refreshes: Family<Labels, Counter>,
@@ -252,11 +252,11 @@ impl Default for Metrics {
 #[derive(Debug)]
 pub struct RouteMetrics {
     route: String,
-    durations: Family<Labels, Durations>,
+    durations: Family<Labels, DurationHistogram>,
     decisions: Family<Labels, Counter>,
     /// By method and class of the status. Filled on first use, so that series without a value are
     /// not exposed.
-    resolved: [[OnceLock<Durations>; CLASSES.len()]; METHODS.len()],
+    resolved: [[OnceLock<DurationHistogram>; CLASSES.len()]; METHODS.len()],
     open: OnceLock<Counter>,
     permitted: OnceLock<Counter>,
     passed: OnceLock<Counter>,

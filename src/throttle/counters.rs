@@ -12,7 +12,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::gcra::{Budget, Exceeded, Rate};
+use super::gcra::{GcraRate, RateExceeded, RemainingBudget};
 use crate::clock::Timestamp;
 
 /// Number of shards, a power of two. With this many, workers seldom wait for the same lock.
@@ -22,20 +22,20 @@ const FORGOTTEN: usize = 8;
 
 /// The callers of one rule.
 #[derive(Debug)]
-pub struct Counters {
-    rate: Rate,
+pub struct RateCounters {
+    rate: GcraRate,
     hasher: RandomState,
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<CounterShard>; SHARDS],
     most: usize,
 }
 
 /// Theoretical arrival times (see `gcra`) by caller.
-type Shard = HashMap<u64, u64, BuildHasherDefault<AsItIs>>;
+type CounterShard = HashMap<u64, u64, BuildHasherDefault<IdentityHasher>>;
 
-impl Counters {
+impl RateCounters {
     /// Counters for about `keys` callers at most. The number is split among the shards and rounded
     /// up, so slightly more can be stored.
-    pub fn new(rate: Rate, keys: usize) -> Self {
+    pub fn new(rate: GcraRate, keys: usize) -> Self {
         let most = keys.div_ceil(SHARDS).max(1);
         Self { rate, hasher: RandomState::new(), shards: Default::default(), most }
     }
@@ -44,7 +44,7 @@ impl Counters {
     ///
     /// # Errors
     /// The request exceeds the rate. It is not counted then.
-    pub fn admit(&self, who: impl Hash, now: Timestamp) -> Result<Budget, Exceeded> {
+    pub fn admit(&self, who: impl Hash, now: Timestamp) -> Result<RemainingBudget, RateExceeded> {
         let key = self.hasher.hash_one(who);
         let mut shard = self.shard(key);
         // Room is made only for a new caller: an existing entry is updated in place.
@@ -72,7 +72,9 @@ impl Counters {
 
     /// The number of callers with an entry.
     pub fn len(&self) -> usize {
-        let len = |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let len = |shard: &Mutex<CounterShard>| {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).len()
+        };
         self.shards.iter().map(len).sum()
     }
 
@@ -82,7 +84,7 @@ impl Counters {
     }
 
     /// The shard of a key.
-    fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
+    fn shard(&self, key: u64) -> MutexGuard<'_, CounterShard> {
         // The shard number is taken from the middle of the hash. The map inside uses its lowest and
         // highest bits, which must stay evenly distributed within a shard. The hash is keyed, so
         // callers cannot be chosen to fill one shard.
@@ -94,7 +96,7 @@ impl Counters {
 
     /// Makes room in a full shard: restored entries go first, then those that spent least. It costs
     /// time in proportion to the shard, but runs for one in many new callers only.
-    fn make_room(&self, shard: &mut Shard, now: Timestamp) {
+    fn make_room(&self, shard: &mut CounterShard, now: Timestamp) {
         shard.retain(|_, arrival| !self.rate.is_whole(*arrival, now));
         let mut excess = (shard.len() + 1).saturating_sub(self.most);
         if excess == 0 {
@@ -116,9 +118,9 @@ impl Counters {
 
 /// A hasher that returns its input, for keys that are hashes already.
 #[derive(Default)]
-struct AsItIs(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
@@ -143,10 +145,10 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_795_339_800);
 
-    fn counters(requests: u64, keys: usize) -> Counters {
+    fn counters(requests: u64, keys: usize) -> RateCounters {
         let per = Duration::from_secs(10);
         let rule = RateLimit { requests, per, burst: requests, by: LimitBy::Client };
-        Counters::new(Rate::new(&rule), keys)
+        RateCounters::new(GcraRate::new(&rule), keys)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! `t` is the time within which no more than `r` requests should be sent: if nothing is left, the
 //! time until the next request passes, which `Retry-After` states as well; otherwise the time until
-//! the whole budget is restored. `Limits::admit` fills the lists, the pipeline adds them to
+//! the whole budget is restored. `RouteLimits::admit` fills the lists, the pipeline adds them to
 //! answers.
 
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::gcra::{Budget, Exceeded};
+use super::gcra::{RateExceeded, RemainingBudget};
 use crate::config::RateLimit;
 
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -20,7 +20,7 @@ const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The statements of all rules about one request. Empty, and free of cost, on a route without
 /// rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct RateLimitHeaders {
     policies: String,
     budgets: String,
 }
@@ -32,14 +32,14 @@ pub(super) fn policy(name: &str, rule: &RateLimit) -> String {
     format!("\"{name}\";q={};w={}", rule.requests, seconds(rule.per))
 }
 
-impl Told {
+impl RateLimitHeaders {
     /// Adds a rule whose budget is not used up.
-    pub(super) fn left(&mut self, name: &str, policy: &str, budget: Budget) {
-        self.add(name, policy, budget.left, budget.more_in);
+    pub(super) fn left(&mut self, name: &str, policy: &str, budget: RemainingBudget) {
+        self.add(name, policy, budget.requests, budget.reset_after);
     }
 
     /// Adds a rule that the request has broken.
-    pub(super) fn nothing_left(&mut self, name: &str, policy: &str, exceeded: Exceeded) {
+    pub(super) fn nothing_left(&mut self, name: &str, policy: &str, exceeded: RateExceeded) {
         self.add(name, policy, 0, exceeded.retry_after);
     }
 
@@ -56,7 +56,7 @@ impl Told {
 
     /// Adds the fields to an answer. They are appended to those that an upstream may have set for
     /// its own limits, because both fields are lists. Without rules nothing is added.
-    pub fn tell(&self, headers: &mut HeaderMap) {
+    pub fn write_to(&self, headers: &mut HeaderMap) {
         if self.policies.is_empty() {
             return;
         }

@@ -12,7 +12,7 @@ use crate::config::RateLimit;
 
 /// A rate: `requests` in a period, with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub struct GcraRate {
     requests: u64,
     /// The cost of one request in units: the period in milliseconds.
     cost: u64,
@@ -22,21 +22,21 @@ pub struct Rate {
 
 /// The rest of a caller's budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct RemainingBudget {
     /// Requests that would pass now.
-    pub left: u64,
+    pub requests: u64,
     /// The time until there is more: without any left, until the next request passes; otherwise
     /// until the whole budget is restored. Clients are told this time in `RateLimit`.
-    pub more_in: Duration,
+    pub reset_after: Duration,
 }
 
 /// The limit is exceeded. `retry_after` is the time until the next request passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exceeded {
+pub struct RateExceeded {
     pub retry_after: Duration,
 }
 
-impl Rate {
+impl GcraRate {
     /// The rate of a configured rule.
     pub fn new(rule: &RateLimit) -> Self {
         let cost = u64::try_from(rule.per.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -50,30 +50,33 @@ impl Rate {
         Self { requests, cost, whole: cost.saturating_mul(requests) }
     }
 
-    /// Counts one request in `arrival`. A refused request is not counted, so a caller who retries
+    /// Counts one request in `tat`. A refused request is not counted, so a caller who retries
     /// too early does not extend the refusal.
     ///
     /// # Errors
     /// The budget is used up.
-    pub fn admit(&self, arrival: &mut u64, now: Timestamp) -> Result<Budget, Exceeded> {
+    pub fn admit(&self, tat: &mut u64, now: Timestamp) -> Result<RemainingBudget, RateExceeded> {
         let now = self.at(now);
         let most = now.saturating_add(self.whole);
         // The time is bounded by the present from below, because an unused budget does not grow
         // beyond the burst. It is bounded from above by a budget that was spent just now: if the
         // clock was set back, then callers must not be refused for as long as it was. Both bounds
         // are applied in one step, before the request is counted.
-        *arrival = (*arrival).clamp(now, most);
-        let next = arrival.saturating_add(self.cost);
+        *tat = (*tat).clamp(now, most);
+        let next = tat.saturating_add(self.cost);
         if next > most {
-            return Err(Exceeded { retry_after: self.duration(next - most) });
+            return Err(RateExceeded { retry_after: self.duration(next - most) });
         }
-        *arrival = next;
-        Ok(Budget { left: (most - next) / self.cost, more_in: self.duration(next - now) })
+        *tat = next;
+        Ok(RemainingBudget {
+            requests: (most - next) / self.cost,
+            reset_after: self.duration(next - now),
+        })
     }
 
     /// True if the whole budget is there. Such a caller needs no entry.
-    pub fn is_whole(&self, arrival: u64, now: Timestamp) -> bool {
-        arrival <= self.at(now)
+    pub fn is_whole(&self, tat: u64, now: Timestamp) -> bool {
+        tat <= self.at(now)
     }
 
     /// A timestamp in units.
@@ -96,37 +99,37 @@ mod tests {
     use super::*;
     use crate::config::LimitBy;
 
-    fn rate(requests: u64, per: u64, burst: u64) -> Rate {
+    fn rate(requests: u64, per: u64, burst: u64) -> GcraRate {
         let per = Duration::from_millis(per);
-        Rate::new(&RateLimit { requests, per, burst, by: LimitBy::Route })
+        GcraRate::new(&RateLimit { requests, per, burst, by: LimitBy::Route })
     }
 
     #[test]
     fn a_budget_is_spent_and_comes_back_piece_by_piece() {
-        let (rate, mut arrival) = (rate(4, 1000, 4), 0);
-        let mut at = |millis: u64| rate.admit(&mut arrival, Timestamp::from_millis(5_000 + millis));
+        let (rate, mut tat) = (rate(4, 1000, 4), 0);
+        let mut at = |millis: u64| rate.admit(&mut tat, Timestamp::from_millis(5_000 + millis));
         let millis = Duration::from_millis;
 
-        assert_eq!(at(0), Ok(Budget { left: 3, more_in: millis(250) }));
-        assert_eq!(at(0), Ok(Budget { left: 2, more_in: millis(500) }));
-        assert_eq!(at(0), Ok(Budget { left: 1, more_in: millis(750) }));
-        assert_eq!(at(0), Ok(Budget { left: 0, more_in: millis(1000) }));
-        assert_eq!(at(0), Err(Exceeded { retry_after: millis(250) }));
-        assert_eq!(at(249), Err(Exceeded { retry_after: millis(1) }));
-        assert_eq!(at(250), Ok(Budget { left: 0, more_in: millis(1000) }));
-        assert_eq!(at(10_000), Ok(Budget { left: 3, more_in: millis(250) }));
+        assert_eq!(at(0), Ok(RemainingBudget { requests: 3, reset_after: millis(250) }));
+        assert_eq!(at(0), Ok(RemainingBudget { requests: 2, reset_after: millis(500) }));
+        assert_eq!(at(0), Ok(RemainingBudget { requests: 1, reset_after: millis(750) }));
+        assert_eq!(at(0), Ok(RemainingBudget { requests: 0, reset_after: millis(1000) }));
+        assert_eq!(at(0), Err(RateExceeded { retry_after: millis(250) }));
+        assert_eq!(at(249), Err(RateExceeded { retry_after: millis(1) }));
+        assert_eq!(at(250), Ok(RemainingBudget { requests: 0, reset_after: millis(1000) }));
+        assert_eq!(at(10_000), Ok(RemainingBudget { requests: 3, reset_after: millis(250) }));
     }
 
     #[test]
     fn a_clock_that_is_set_back_shuts_nobody_out_for_longer_than_the_budget() {
-        let (rate, mut arrival) = (rate(1, 1000, 2), 0);
+        let (rate, mut tat) = (rate(1, 1000, 2), 0);
         let day = Timestamp::from_secs(86_400);
-        rate.admit(&mut arrival, day).unwrap();
+        rate.admit(&mut tat, day).unwrap();
 
-        let set_back = rate.admit(&mut arrival, Timestamp::from_secs(100));
-        let later = rate.admit(&mut arrival, Timestamp::from_secs(101));
+        let set_back = rate.admit(&mut tat, Timestamp::from_secs(100));
+        let later = rate.admit(&mut tat, Timestamp::from_secs(101));
 
-        assert_eq!(set_back, Err(Exceeded { retry_after: Duration::from_secs(1) }));
+        assert_eq!(set_back, Err(RateExceeded { retry_after: Duration::from_secs(1) }));
         assert!(later.is_ok());
     }
 
@@ -138,21 +141,21 @@ mod tests {
             (requests, per, burst) in (1_u64..2000, 1_u64..100_000, 1_u64..200),
             pauses in proptest::collection::vec(0_u64..3000, 1..300),
         ) {
-            let (rate, mut arrival, mut passed) = (rate(requests, per, burst), 0, 0_u64);
+            let (rate, mut tat, mut passed) = (rate(requests, per, burst), 0, 0_u64);
             let start = 1_795_339_800_000;
             let mut now = start;
             for pause in pauses {
                 now += pause;
-                match rate.admit(&mut arrival, Timestamp::from_millis(now)) {
+                match rate.admit(&mut tat, Timestamp::from_millis(now)) {
                     Ok(budget) => {
                         passed += 1;
-                        prop_assert!(budget.left < burst);
-                        prop_assert!(!rate.is_whole(arrival, Timestamp::from_millis(now)));
+                        prop_assert!(budget.requests < burst);
+                        prop_assert!(!rate.is_whole(tat, Timestamp::from_millis(now)));
                     }
-                    Err(Exceeded { retry_after }) => {
+                    Err(RateExceeded { retry_after }) => {
                         let wait = u64::try_from(retry_after.as_millis()).unwrap();
                         prop_assert!(wait >= 1);
-                        let (mut early, mut in_time) = (arrival, arrival);
+                        let (mut early, mut in_time) = (tat, tat);
                         let at = |millis| Timestamp::from_millis(now + millis);
                         prop_assert!(rate.admit(&mut early, at(wait - 1)).is_err());
                         prop_assert!(rate.admit(&mut in_time, at(wait)).is_ok());
@@ -165,10 +168,10 @@ mod tests {
         /// A caller that keeps to the rate is never refused, whatever the rate divides to.
         #[test]
         fn an_even_pace_is_never_refused(requests in 1_u64..1000, per in 1_u64..100_000) {
-            let (rate, mut arrival) = (rate(requests, per, 1), 0);
+            let (rate, mut tat) = (rate(requests, per, 1), 0);
             for number in 0..200_u64 {
                 let at = 1_795_339_800_000 + number * per.div_ceil(requests);
-                prop_assert!(rate.admit(&mut arrival, Timestamp::from_millis(at)).is_ok());
+                prop_assert!(rate.admit(&mut tat, Timestamp::from_millis(at)).is_ok());
             }
         }
     }

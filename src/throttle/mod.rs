@@ -4,7 +4,7 @@
 //! generation if a rule is unchanged, so that a reload does not reset limits. Rules by client and
 //! by route apply before authentication, so that a flood costs no verification; rules by subject
 //! and by session apply after it. Nothing here answers a client: the pipeline does that, with the
-//! statements in `Told`.
+//! statements in `RateLimitHeaders`.
 
 mod counters;
 mod fields;
@@ -14,42 +14,42 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use self::counters::Counters;
-pub use self::fields::Told;
-pub use self::gcra::{Budget, Exceeded, Rate};
+pub use self::counters::RateCounters;
+pub use self::fields::RateLimitHeaders;
+pub use self::gcra::{GcraRate, RateExceeded, RemainingBudget};
 use crate::client::address_group;
 use crate::clock::Timestamp;
-use crate::config::{Config, LimitBy, RateLimit, Route};
+use crate::config::{Config, LimitBy, RateLimit, RouteSettings};
 use crate::identity::{Identity, SessionId, Subject};
 
 /// The counters of all rules of one configuration. They are keyed by route and rule, so that the
 /// next generation can find those that it shares.
 #[derive(Debug, Default)]
-pub struct Throttle {
-    counters: HashMap<(String, RateLimit), Arc<Counters>>,
+pub struct RateLimiter {
+    counters: HashMap<(String, RateLimit), Arc<RateCounters>>,
     keys: usize,
 }
 
 /// The rules of one route, in the order of the configuration.
 #[derive(Debug, Default)]
-pub struct Limits {
-    rules: Vec<Rule>,
+pub struct RouteLimits {
+    rules: Vec<LimitRule>,
 }
 
 /// One rule with its counters. Requests of all workers count in the same counters.
 #[derive(Debug)]
-struct Rule {
+struct LimitRule {
     by: LimitBy,
     /// The name of the rule for clients and in metrics.
     name: String,
     /// The rule as a list item, such as `"client";q=100;w=1`.
     policy: String,
-    counters: Arc<Counters>,
+    counters: Arc<RateCounters>,
 }
 
 /// The caller, as far as known when rules are applied.
 #[derive(Clone, Copy, Debug)]
-pub enum Caller<'a> {
+pub enum LimitCaller<'a> {
     /// Not authenticated yet. Without an address if many clients share it; such clients are not
     /// counted apart. The rules by route still apply to them.
     Unproved {
@@ -64,22 +64,22 @@ pub enum Caller<'a> {
 
 /// A rule that a request would break.
 #[derive(Debug)]
-pub struct Broken<'a> {
+pub struct ExceededRule<'a> {
     /// The name of the rule.
     pub rule: &'a str,
-    pub exceeded: Exceeded,
+    pub exceeded: RateExceeded,
 }
 
 /// The identity under which one rule counts a request.
 #[derive(Hash)]
-enum Who<'a> {
+enum LimitKey<'a> {
     Everybody,
     Address(IpAddr),
     Subject(&'a Subject),
     Session(SessionId),
 }
 
-impl Throttle {
+impl RateLimiter {
     /// Builds counters for every rule of `config`. The counters of `last` are kept for rules that
     /// are the same, unless the configured number of callers has changed. A changed rule begins
     /// with fresh counters, because an arrival time counts in units of the rule.
@@ -91,7 +91,7 @@ impl Throttle {
             for rule in &route.rate_limit {
                 let key = (route.name.clone(), rule.clone());
                 let kept = last.and_then(|last| last.counters.get(&key)).cloned();
-                let made = || Arc::new(Counters::new(Rate::new(rule), keys));
+                let made = || Arc::new(RateCounters::new(GcraRate::new(rule), keys));
                 counters.insert(key, kept.unwrap_or_else(made));
             }
         }
@@ -101,8 +101,8 @@ impl Throttle {
     /// The rules of a route of the same configuration. Several rules by the same kind get numbered
     /// names. Metrics and clients tell them apart by these names, for example `client` and
     /// `client-2`.
-    pub fn limits(&self, route: &Route) -> Limits {
-        let mut rules: Vec<Rule> = Vec::with_capacity(route.rate_limit.len());
+    pub fn limits(&self, route: &RouteSettings) -> RouteLimits {
+        let mut rules: Vec<LimitRule> = Vec::with_capacity(route.rate_limit.len());
         for rule in &route.rate_limit {
             let key = (route.name.clone(), rule.clone());
             let Some(counters) = self.counters.get(&key).cloned() else { continue };
@@ -111,9 +111,9 @@ impl Throttle {
                 before => format!("{}-{}", rule.by.name(), before + 1),
             };
             let policy = fields::policy(&name, rule);
-            rules.push(Rule { by: rule.by, name, policy, counters });
+            rules.push(LimitRule { by: rule.by, name, policy, counters });
         }
-        Limits { rules }
+        RouteLimits { rules }
     }
 
     /// Forgets callers whose budgets are whole. The background runtime calls it every few seconds.
@@ -134,7 +134,7 @@ impl Throttle {
     }
 }
 
-impl Limits {
+impl RouteLimits {
     /// True if the route has no rule.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
@@ -146,21 +146,21 @@ impl Limits {
     }
 
     /// Counts a request under the rules that apply to this caller, up to the first broken one, and
-    /// adds their statements to `told`. Counts of earlier rules are not taken back: the request was
-    /// made, even if it is refused.
+    /// adds their statements to `headers`. Counts of earlier rules are not taken back: the request
+    /// was made, even if it is refused.
     pub fn admit<'a>(
         &'a self,
-        caller: Caller<'_>,
+        caller: LimitCaller<'_>,
         now: Timestamp,
-        told: &mut Told,
-    ) -> Option<Broken<'a>> {
+        headers: &mut RateLimitHeaders,
+    ) -> Option<ExceededRule<'a>> {
         for rule in &self.rules {
             let Some(who) = caller.as_who(rule.by) else { continue };
             match rule.counters.admit(who, now) {
-                Ok(budget) => told.left(&rule.name, &rule.policy, budget),
+                Ok(budget) => headers.left(&rule.name, &rule.policy, budget),
                 Err(exceeded) => {
-                    told.nothing_left(&rule.name, &rule.policy, exceeded);
-                    return Some(Broken { rule: &rule.name, exceeded });
+                    headers.nothing_left(&rule.name, &rule.policy, exceeded);
+                    return Some(ExceededRule { rule: &rule.name, exceeded });
                 }
             }
         }
@@ -168,23 +168,25 @@ impl Limits {
     }
 }
 
-impl<'a> Caller<'a> {
+impl<'a> LimitCaller<'a> {
     /// The identity under which a rule `by` counts this caller; `None` if the rule does not apply
     /// at this moment. Rules by client and route apply before authentication only, rules by subject
     /// and session after it only, so that no request is counted twice by one rule.
-    fn as_who(self, by: LimitBy) -> Option<Who<'a>> {
+    fn as_who(self, by: LimitBy) -> Option<LimitKey<'a>> {
         match (self, by) {
-            (Self::Unproved { .. }, LimitBy::Route) => Some(Who::Everybody),
+            (Self::Unproved { .. }, LimitBy::Route) => Some(LimitKey::Everybody),
             (Self::Unproved { address }, LimitBy::Client)
             | (Self::Unknown { address }, LimitBy::Subject | LimitBy::Session) => {
-                address.map(|address| Who::Address(address_group(address)))
+                address.map(|address| LimitKey::Address(address_group(address)))
             }
-            (Self::Proved(identity), LimitBy::Subject) => Some(Who::Subject(&identity.subject)),
+            (Self::Proved(identity), LimitBy::Subject) => {
+                Some(LimitKey::Subject(&identity.subject))
+            }
             // A caller without a session, such as the holder of an API key, has one budget for all
             // requests.
-            (Self::Proved(identity), LimitBy::Session) => {
-                Some(identity.session.map_or(Who::Subject(&identity.subject), Who::Session))
-            }
+            (Self::Proved(identity), LimitBy::Session) => Some(
+                identity.session.map_or(LimitKey::Subject(&identity.subject), LimitKey::Session),
+            ),
             (Self::Unproved { .. }, LimitBy::Subject | LimitBy::Session)
             | (Self::Proved(_) | Self::Unknown { .. }, LimitBy::Route | LimitBy::Client) => None,
         }

@@ -20,7 +20,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::BadKey;
-use super::verifying::{Curve, KeyParts};
+use super::verifying::{EllipticCurve, KeyParts};
 use crate::algorithm::Algorithm;
 use crate::secret::Secret;
 
@@ -86,15 +86,15 @@ fn jwk_parts(jwk: &Map<String, Value>) -> Result<KeyParts, BadKey> {
     let curve = jwk.get("crv").and_then(Value::as_str);
     match (jwk.get("kty").and_then(Value::as_str), curve) {
         (Some("RSA"), _) => Ok(KeyParts::Rsa { n: member(jwk, "n")?, e: member(jwk, "e")? }),
-        (Some("EC"), Some("P-256")) => ec_jwk(jwk, Curve::P256, 32),
-        (Some("EC"), Some("P-384")) => ec_jwk(jwk, Curve::P384, 48),
+        (Some("EC"), Some("P-256")) => ec_jwk(jwk, EllipticCurve::P256, 32),
+        (Some("EC"), Some("P-384")) => ec_jwk(jwk, EllipticCurve::P384, 48),
         (Some("OKP"), Some("Ed25519")) => Ok(KeyParts::Ed { x: member(jwk, "x")? }),
         (Some("oct"), _) => Ok(KeyParts::Secret(Secret::new(member(jwk, "k")?))),
         _ => Err(BadKey("its `kty` or `crv` is not known here")),
     }
 }
 
-fn ec_jwk(jwk: &Map<String, Value>, curve: Curve, size: usize) -> Result<KeyParts, BadKey> {
+fn ec_jwk(jwk: &Map<String, Value>, curve: EllipticCurve, size: usize) -> Result<KeyParts, BadKey> {
     let (x, y) = (member(jwk, "x")?, member(jwk, "y")?);
     if x.len() != size || y.len() != size {
         return Err(BadKey("a coordinate's length is not the curve's"));
@@ -144,8 +144,8 @@ fn info_parts(info: &SubjectPublicKeyInfo<'_>) -> Result<KeyParts, BadKey> {
         Ok(PublicKey::EC(point)) => {
             let named = info.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
             let curve = match named.map(|name| name.to_id_string()).as_deref() {
-                Some("1.2.840.10045.3.1.7") => Curve::P256,
-                Some("1.3.132.0.34") => Curve::P384,
+                Some("1.2.840.10045.3.1.7") => EllipticCurve::P256,
+                Some("1.3.132.0.34") => EllipticCurve::P384,
                 _ => return Err(BadKey("its curve is not known here")),
             };
             Ok(KeyParts::Ec { curve, point: point.data().to_vec() })
@@ -236,16 +236,16 @@ pub(super) fn private_jwk(jwk: &Map<String, Value>) -> Result<PrivateParts, BadK
 }
 
 /// The signing algorithm of a curve.
-fn on(curve: Curve) -> &'static EcdsaSigningAlgorithm {
+fn on(curve: EllipticCurve) -> &'static EcdsaSigningAlgorithm {
     match curve {
-        Curve::P256 => &P256,
-        Curve::P384 => &P384,
+        EllipticCurve::P256 => &P256,
+        EllipticCurve::P384 => &P384,
     }
 }
 
 /// An EC key of either supported curve.
 fn private_ec(der: &[u8]) -> Result<PrivateParts, BadKey> {
-    for curve in [Curve::P256, Curve::P384] {
+    for curve in [EllipticCurve::P256, EllipticCurve::P384] {
         if let Ok(pair) = EcdsaKeyPair::from_private_key_der(on(curve), der) {
             return ec_pair(curve, &pair);
         }
@@ -253,7 +253,7 @@ fn private_ec(der: &[u8]) -> Result<PrivateParts, BadKey> {
     Err(BadKey("it is malformed, RSA of fewer than 2048 bits, or of a type not known here"))
 }
 
-fn ec_pair(curve: Curve, pair: &EcdsaKeyPair) -> Result<PrivateParts, BadKey> {
+fn ec_pair(curve: EllipticCurve, pair: &EcdsaKeyPair) -> Result<PrivateParts, BadKey> {
     let der = pair.to_pkcs8v1().map_err(|_| NOT_WRITTEN)?;
     let point = pair.public_key().as_ref().to_vec();
     Ok(PrivateParts {

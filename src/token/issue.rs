@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{KeyError, KeyRing};
 use crate::clock::Timestamp;
-use crate::config::Login;
+use crate::config::LoginSettings;
 use crate::identity::Claims;
 use crate::secret::{SecretString, random};
 use crate::session::Session;
@@ -30,9 +30,9 @@ pub const GENERATION_CLAIM: &str = "gen";
 
 /// The facts from which a token is issued.
 #[derive(Clone, Debug)]
-pub struct Grant<'a> {
+pub struct TokenGrant<'a> {
     pub session: &'a Session,
-    pub login: &'a Login,
+    pub login: &'a LoginSettings,
     /// The dialect's claims for this kind of token, already rendered.
     pub claims: Claims,
     /// The id of the token (`jti`).
@@ -42,10 +42,10 @@ pub struct Grant<'a> {
 }
 
 /// The facts for an access token.
-pub type AccessGrant<'a> = Grant<'a>;
+pub type AccessGrant<'a> = TokenGrant<'a>;
 
 /// The facts for a refresh token.
-pub type RefreshGrant<'a> = Grant<'a>;
+pub type RefreshGrant<'a> = TokenGrant<'a>;
 
 /// Issues an access token of the session.
 ///
@@ -96,7 +96,7 @@ pub fn successor_jti(secret: &[u8; 32], jti: &str) -> String {
 }
 
 /// The claims of every own token.
-fn common(grant: &Grant<'_>) -> Claims {
+fn common(grant: &TokenGrant<'_>) -> Claims {
     let (session, login) = (grant.session, grant.login);
     // RFC 7519 §4.1.3: a single audience may be a plain string. Some clients do not parse a list.
     let audience = match login.audience.as_slice() {

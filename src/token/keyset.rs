@@ -148,7 +148,7 @@ impl KeySet {
     #[must_use]
     pub fn after(self, last: &Self) -> Self {
         let same = self.keys.len() == last.keys.len()
-            && self.keys.iter().all(|key| last.keys.iter().any(|held| held.is_same(key)));
+            && self.keys.iter().all(|key| last.keys.iter().any(|own| own.is_same(key)));
         Self { epoch: if same { last.epoch } else { last.epoch + 1 }, ..self }
     }
 
@@ -163,7 +163,7 @@ impl KeySet {
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Arc<VerifyingKey>> {
         let of_algorithm = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
         let named = kid.and_then(|kid| {
-            of_algorithm().find(|key| key.kid().is_some_and(|held| held.as_ref() == kid))
+            of_algorithm().find(|key| key.kid().is_some_and(|own| own.as_ref() == kid))
         });
         named.or_else(|| {
             let mut nameless = of_algorithm().filter(|key| kid.is_none() || key.kid().is_none());

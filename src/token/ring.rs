@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
-use super::entry::{Held, KeyEntry, KeyEvent, KeyRingOptions, KeyState};
-use super::folder::{self, Look};
-use super::signing::{Notes, SigningKey};
+use super::key_dir::{self, FolderState};
+use super::key_info::{KeyEntry, KeyEvent, KeyRingOptions, KeyState, RingKey};
+use super::signing::{KeyNotes, SigningKey};
 use super::{BadKey, KeyError, KeySet, jwks, rotation};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
@@ -25,23 +25,23 @@ use crate::secret::{Digest, SecretString};
 /// The gateway's signing keys.
 #[derive(Debug)]
 pub struct KeyRing {
-    state: Mutex<State>,
-    current: ArcSwap<Current>,
+    state: Mutex<RingState>,
+    current: ArcSwap<PublishedRing>,
 }
 
 /// The state that changes under the lock.
 #[derive(Debug)]
-struct State {
+struct RingState {
     options: KeyRingOptions,
-    keys: Vec<Held>,
+    keys: Vec<RingKey>,
     warnings: Vec<String>,
-    look: Look,
+    look: FolderState,
     epoch: u64,
 }
 
 /// The snapshot for readers, replaced as a whole.
 #[derive(Debug, Default)]
-struct Current {
+struct PublishedRing {
     signers: Vec<Arc<SigningKey>>,
     public: Arc<KeySet>,
     jwks: Bytes,
@@ -53,7 +53,7 @@ impl KeyRing {
     /// every key. Fails if the folder or a file is refused, or if an algorithm has no key.
     pub fn open(options: KeyRingOptions) -> Result<Arc<Self>, KeyError> {
         let now = options.now;
-        let state = State::open(options)?;
+        let state = RingState::open(options)?;
         let ring = Self { state: Mutex::new(state), current: ArcSwap::default() };
         ring.publish(&mut ring.lock(), now);
         Ok(Arc::new(ring))
@@ -67,11 +67,11 @@ impl KeyRing {
     pub fn reconfigure(&self, options: KeyRingOptions) -> Result<Vec<KeyEvent>, KeyError> {
         let now = options.now;
         let mut state = self.lock();
-        let next = State::open(options)?;
+        let next = RingState::open(options)?;
         // The epoch goes on counting: tokens that were cached under an epoch must not match other
         // keys.
         let epoch = state.epoch;
-        *state = State { epoch, ..next };
+        *state = RingState { epoch, ..next };
         Ok(self.publish(&mut state, now))
     }
 
@@ -124,7 +124,7 @@ impl KeyRing {
         if let Some(unknown) = algorithm.filter(|one| !needed.contains(one)) {
             return Err(KeyError::NoKey(unknown));
         }
-        for one in needed.iter().filter(|one| algorithm.is_none_or(|asked| asked == **one)) {
+        for one in needed.iter().filter(|one| algorithm.is_none_or(|wanted| wanted == **one)) {
             if !rotation::waiting(&state.keys, *one, now) {
                 let signs_from = now.plus(state.options.publish_before);
                 state.add(SigningKey::generate(*one)?, now, signs_from)?;
@@ -139,18 +139,18 @@ impl KeyRing {
     pub fn revoke(&self, kid: &str, now: Timestamp) -> Result<Vec<KeyEvent>, KeyError> {
         let mut state = self.lock_managed()?;
         let unknown = || KeyError::Unknown { kid: kid.to_owned() };
-        let held = state.keys.iter().find(|held| held.key.kid().as_ref() == kid);
-        let held = held.ok_or_else(unknown)?.clone();
-        let algorithm = held.key.algorithm();
+        let ring_key = state.keys.iter().find(|ring_key| ring_key.key.kid().as_ref() == kid);
+        let ring_key = ring_key.ok_or_else(unknown)?.clone();
+        let algorithm = ring_key.key.algorithm();
         let signing = rotation::signer(&state.keys, algorithm, now)
-            .is_some_and(|signer| signer.key.kid() == held.key.kid());
+            .is_some_and(|signer| signer.key.kid() == ring_key.key.kid());
         // The key leaves memory before its file is removed. If the disk fails, then the key must
         // not stay valid in this process.
-        state.keys.retain(|other| other.key.kid() != held.key.kid());
+        state.keys.retain(|other| other.key.kid() != ring_key.key.kid());
         let succeeded = if signing { state.succeed(algorithm, now) } else { Ok(()) };
         let events = self.publish(&mut state, now);
-        folder::remove(&state.options.dir, &held.path)?;
-        state.look = folder::look(&state.options.dir)?;
+        key_dir::remove(&state.options.dir, &ring_key.path)?;
+        state.look = key_dir::look(&state.options.dir)?;
         succeeded.map(|()| events)
     }
 
@@ -175,7 +175,7 @@ impl KeyRing {
     pub fn maintain(&self, now: Timestamp) -> Vec<KeyEvent> {
         let mut state = self.lock();
         let mut failed = Vec::new();
-        let changed = folder::look(&state.options.dir).map(|look| look != state.look);
+        let changed = key_dir::look(&state.options.dir).map(|look| look != state.look);
         let done = match changed {
             Ok(true) => state.load(now),
             Ok(false) => Ok(()),
@@ -190,7 +190,7 @@ impl KeyRing {
     }
 
     /// Publishes the state to readers. Returns the changes.
-    fn publish(&self, state: &mut State, now: Timestamp) -> Vec<KeyEvent> {
+    fn publish(&self, state: &mut RingState, now: Timestamp) -> Vec<KeyEvent> {
         let before = self.current.load_full();
         let list = rotation::list(&state.keys, now);
         let events = rotation::changes(&before.list, &list);
@@ -200,20 +200,21 @@ impl KeyRing {
             return events;
         }
         state.epoch += 1;
-        let keys = state.keys.iter().map(|held| held.key.public().clone()).collect();
+        let keys = state.keys.iter().map(|ring_key| ring_key.key.public().clone()).collect();
         let public = Arc::new(KeySet::new(state.epoch, keys));
-        let signs = |held: &&Held| {
+        let signs = |ring_key: &&RingKey| {
             list.iter()
-                .any(|entry| entry.state == KeyState::Signing && entry.kid == *held.key.kid())
+                .any(|entry| entry.state == KeyState::Signing && entry.kid == *ring_key.key.kid())
         };
-        let signers = state.keys.iter().filter(signs).map(|held| held.key.clone()).collect();
+        let signers =
+            state.keys.iter().filter(signs).map(|ring_key| ring_key.key.clone()).collect();
         let jwks = jwks::document(&public);
-        self.current.store(Arc::new(Current { signers, public, jwks, list }));
+        self.current.store(Arc::new(PublishedRing { signers, public, jwks, list }));
         events
     }
 
     /// The lock for a change that only a managed ring permits.
-    fn lock_managed(&self) -> Result<MutexGuard<'_, State>, KeyError> {
+    fn lock_managed(&self) -> Result<MutexGuard<'_, RingState>, KeyError> {
         let state = self.lock();
         if state.options.managed {
             Ok(state)
@@ -222,24 +223,24 @@ impl KeyRing {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RingState> {
         // A panic under the lock cannot leave the keys half changed: files are written atomically,
         // and the list of keys changes in one step. A poisoned lock is therefore used on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl RingState {
     fn open(options: KeyRingOptions) -> Result<Self, KeyError> {
         let now = options.now;
         if options.managed {
-            folder::make(&options.dir)?;
+            key_dir::make(&options.dir)?;
         }
         let mut state = Self {
             options,
             keys: Vec::new(),
             warnings: Vec::new(),
-            look: Look::default(),
+            look: FolderState::default(),
             epoch: 0,
         };
         state.load(now)?;
@@ -273,9 +274,9 @@ impl State {
             }
         }
         for path in rotation::over(&self.keys, &self.options, now) {
-            folder::remove(&self.options.dir, &path)?;
-            self.keys.retain(|held| held.path != path);
-            self.look = folder::look(&self.options.dir)?;
+            key_dir::remove(&self.options.dir, &path)?;
+            self.keys.retain(|ring_key| ring_key.path != path);
+            self.look = key_dir::look(&self.options.dir)?;
         }
         Ok(())
     }
@@ -287,16 +288,16 @@ impl State {
         created: Timestamp,
         signs_from: Timestamp,
     ) -> Result<(), KeyError> {
-        if self.keys.iter().any(|held| held.key.kid() == key.kid()) {
+        if self.keys.iter().any(|ring_key| ring_key.key.kid() == key.kid()) {
             return Err(KeyError::Twice { kid: key.kid().to_string() });
         }
         // The order matters. A key that fails its test must not reach the disk. A key that is not
         // on the disk must not sign, because a restart would lose it and invalidate its tokens.
         key.self_test()?;
         let text = key.write(created, signs_from);
-        let path = folder::write(&self.options.dir, &file_name(&key), text.expose())?;
-        self.keys.push(Held { key: Arc::new(key), created, signs_from, path });
-        self.look = folder::look(&self.options.dir)?;
+        let path = key_dir::write(&self.options.dir, &file_name(&key), text.expose())?;
+        self.keys.push(RingKey { key: Arc::new(key), created, signs_from, path });
+        self.look = key_dir::look(&self.options.dir)?;
         Ok(())
     }
 
@@ -309,15 +310,15 @@ impl State {
         let waiting = self
             .keys
             .iter_mut()
-            .find(|held| held.key.algorithm() == algorithm && held.signs_from > now);
-        let Some(held) = waiting else {
+            .find(|ring_key| ring_key.key.algorithm() == algorithm && ring_key.signs_from > now);
+        let Some(ring_key) = waiting else {
             return self.add(SigningKey::generate(algorithm)?, now, now);
         };
         // The new time is written to the file as well, or the successor would wait again after a
         // restart.
-        held.signs_from = now;
-        let text = held.key.write(held.created, now);
-        folder::replace(&self.options.dir, &held.path, text.expose())
+        ring_key.signs_from = now;
+        let text = ring_key.key.write(ring_key.created, now);
+        key_dir::replace(&self.options.dir, &ring_key.path, text.expose())
     }
 }
 
@@ -333,7 +334,7 @@ pub fn unsigned_algorithms(options: &KeyRingOptions) -> Result<Vec<Algorithm>, K
 
 fn unsigned<'k>(
     options: &'k KeyRingOptions,
-    keys: &'k [Held],
+    keys: &'k [RingKey],
     now: Timestamp,
 ) -> impl Iterator<Item = Algorithm> + 'k {
     let needed = options.algorithms.iter().copied();
@@ -344,12 +345,12 @@ fn unsigned<'k>(
 fn read(
     options: &KeyRingOptions,
     now: Timestamp,
-) -> Result<(Vec<Held>, Vec<String>, Look), KeyError> {
-    let (mut keys, mut warnings) = (Vec::<Held>::new(), Vec::new());
+) -> Result<(Vec<RingKey>, Vec<String>, FolderState), KeyError> {
+    let (mut keys, mut warnings) = (Vec::<RingKey>::new(), Vec::new());
     // The fingerprint is taken before the files are read. If a file changes in between, then the
     // next comparison finds a difference and the folder is read again.
-    let look = folder::look(&options.dir)?;
-    for file in folder::read(&options.dir, &mut warnings)? {
+    let look = key_dir::look(&options.dir)?;
+    for file in key_dir::read(&options.dir, &mut warnings)? {
         // A file name such as `KEY.RS256.pem` may name the algorithm of a key that does not name
         // it.
         let named = file.path.file_stem().map(std::path::Path::new);
@@ -357,10 +358,10 @@ fn read(
         let (key, notes) = parse(&file.text, named, &options.algorithms)
             .map_err(|source| KeyError::File { path: file.path.clone(), source })?;
         key.self_test()?;
-        if keys.iter().any(|held| held.key.kid() == key.kid()) {
+        if keys.iter().any(|ring_key| ring_key.key.kid() == key.kid()) {
             return Err(KeyError::Twice { kid: key.kid().to_string() });
         }
-        keys.push(Held {
+        keys.push(RingKey {
             key: Arc::new(key),
             created: notes.created.unwrap_or(file.modified),
             // A time in the future is cut to now, so that a wrong clock cannot keep the key from
@@ -377,7 +378,7 @@ fn parse(
     text: &str,
     algorithm: Option<Algorithm>,
     preferred: &[Algorithm],
-) -> Result<(SigningKey, Notes), BadKey> {
+) -> Result<(SigningKey, KeyNotes), BadKey> {
     let (key, notes) = match &algorithm {
         Some(named) => SigningKey::parse(text, std::slice::from_ref(named))?,
         None => SigningKey::parse(text, preferred)?,

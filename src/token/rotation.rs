@@ -6,27 +6,29 @@
 
 use std::path::PathBuf;
 
-use super::entry::{Held, KeyEntry, KeyEvent, KeyRingOptions, KeyState};
+use super::key_info::{KeyEntry, KeyEvent, KeyRingOptions, KeyState, RingKey};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 
 /// The key that signs: of those that have begun to sign, the latest. If none has begun because the
 /// clock was set back, the earliest key signs, so that logins go on.
-pub(super) fn signer(keys: &[Held], algorithm: Algorithm, now: Timestamp) -> Option<&Held> {
-    let of = || keys.iter().filter(move |held| held.key.algorithm() == algorithm);
-    let begun = of().filter(|held| held.signs_from <= now).max_by_key(|held| order(held));
-    begun.or_else(|| of().min_by_key(|held| order(held)))
+pub(super) fn signer(keys: &[RingKey], algorithm: Algorithm, now: Timestamp) -> Option<&RingKey> {
+    let of = || keys.iter().filter(move |ring_key| ring_key.key.algorithm() == algorithm);
+    let begun =
+        of().filter(|ring_key| ring_key.signs_from <= now).max_by_key(|ring_key| order(ring_key));
+    begun.or_else(|| of().min_by_key(|ring_key| order(ring_key)))
 }
 
 /// True if a successor is published and will take over.
-pub(super) fn waiting(keys: &[Held], algorithm: Algorithm, now: Timestamp) -> bool {
+pub(super) fn waiting(keys: &[RingKey], algorithm: Algorithm, now: Timestamp) -> bool {
     let Some(signer) = signer(keys, algorithm, now) else { return false };
-    keys.iter().any(|held| held.key.algorithm() == algorithm && order(held) > order(signer))
+    keys.iter()
+        .any(|ring_key| ring_key.key.algorithm() == algorithm && order(ring_key) > order(signer))
 }
 
 /// The time from which a key that must be created now would sign; `None` if none is due.
 pub(super) fn due(
-    keys: &[Held],
+    keys: &[RingKey],
     algorithm: Algorithm,
     options: &KeyRingOptions,
     now: Timestamp,
@@ -41,39 +43,39 @@ pub(super) fn due(
 }
 
 /// The files of keys that no valid token can need any more.
-pub(super) fn over(keys: &[Held], options: &KeyRingOptions, now: Timestamp) -> Vec<PathBuf> {
-    let is_over = |held: &&Held| {
-        let retired = if options.algorithms.contains(&held.key.algorithm()) {
+pub(super) fn over(keys: &[RingKey], options: &KeyRingOptions, now: Timestamp) -> Vec<PathBuf> {
+    let is_over = |ring_key: &&RingKey| {
+        let retired = if options.algorithms.contains(&ring_key.key.algorithm()) {
             let later = keys.iter().filter(|other| {
-                other.key.algorithm() == held.key.algorithm() && order(other) > order(held)
+                other.key.algorithm() == ring_key.key.algorithm() && order(other) > order(ring_key)
             });
             later.map(|other| other.signs_from).min()
         } else {
             // Nothing is signed with this algorithm any more, so no successor marks the end of this
             // key. Its end is computed as if it had been rotated.
-            Some(held.signs_from.plus(options.rotate_every))
+            Some(ring_key.signs_from.plus(options.rotate_every))
         };
         retired.is_some_and(|at| at.plus(options.keep_for) < now)
     };
-    keys.iter().filter(is_over).map(|held| held.path.clone()).collect()
+    keys.iter().filter(is_over).map(|ring_key| ring_key.path.clone()).collect()
 }
 
 /// All keys in order of algorithm and age.
-pub(super) fn list(keys: &[Held], now: Timestamp) -> Vec<KeyEntry> {
+pub(super) fn list(keys: &[RingKey], now: Timestamp) -> Vec<KeyEntry> {
     let mut sorted: Vec<_> = keys.iter().collect();
-    sorted.sort_by_key(|held| (held.key.algorithm(), order(held)));
-    let entry = |held: &Held| {
-        let signer = signer(keys, held.key.algorithm(), now);
+    sorted.sort_by_key(|ring_key| (ring_key.key.algorithm(), order(ring_key)));
+    let entry = |ring_key: &RingKey| {
+        let signer = signer(keys, ring_key.key.algorithm(), now);
         let state = match signer {
-            Some(signer) if signer.key.kid() == held.key.kid() => KeyState::Signing,
-            Some(signer) if order(held) > order(signer) => KeyState::Pending,
+            Some(signer) if signer.key.kid() == ring_key.key.kid() => KeyState::Signing,
+            Some(signer) if order(ring_key) > order(signer) => KeyState::Pending,
             _ => KeyState::Retired,
         };
         KeyEntry {
-            kid: held.key.kid().clone(),
-            algorithm: held.key.algorithm(),
-            created: held.created,
-            signs_from: held.signs_from,
+            kid: ring_key.key.kid().clone(),
+            algorithm: ring_key.key.algorithm(),
+            created: ring_key.created,
+            signs_from: ring_key.signs_from,
             state,
         }
     };
@@ -82,13 +84,13 @@ pub(super) fn list(keys: &[Held], now: Timestamp) -> Vec<KeyEntry> {
 
 /// The changes between two lists.
 pub(super) fn changes(before: &[KeyEntry], after: &[KeyEntry]) -> Vec<KeyEvent> {
-    let held = |list: &[KeyEntry], entry: &KeyEntry| {
+    let ring_key = |list: &[KeyEntry], entry: &KeyEntry| {
         list.iter().find(|other| other.kid == entry.kid).map(|other| other.state)
     };
     let mut events = Vec::new();
     for entry in after {
         let (kid, algorithm) = (entry.kid.clone(), entry.algorithm);
-        let was = held(before, entry);
+        let was = ring_key(before, entry);
         if was.is_none() {
             let signs_from = entry.signs_from;
             events.push(KeyEvent::Added { kid: kid.clone(), algorithm, signs_from });
@@ -97,7 +99,7 @@ pub(super) fn changes(before: &[KeyEntry], after: &[KeyEntry]) -> Vec<KeyEvent> 
             events.push(KeyEvent::Signs { kid, algorithm });
         }
     }
-    for entry in before.iter().filter(|entry| held(after, entry).is_none()) {
+    for entry in before.iter().filter(|entry| ring_key(after, entry).is_none()) {
         events.push(KeyEvent::Removed { kid: entry.kid.clone(), algorithm: entry.algorithm });
     }
     events
@@ -106,6 +108,6 @@ pub(super) fn changes(before: &[KeyEntry], after: &[KeyEntry]) -> Vec<KeyEvent> 
 /// The order in which keys of one algorithm sign. The path decides between equal times, so that
 /// every start chooses the same key. Without the path, two keys of one second could change places
 /// at a restart.
-fn order(held: &Held) -> (Timestamp, &PathBuf) {
-    (held.signs_from, &held.path)
+fn order(ring_key: &RingKey) -> (Timestamp, &PathBuf) {
+    (ring_key.signs_from, &ring_key.path)
 }

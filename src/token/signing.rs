@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroize;
 
 use super::formats::{self, PrivateParts};
-use super::verifying::{KeyParts, VerifyingKey, wire};
+use super::verifying::{KeyParts, VerifyingKey, to_jsonwebtoken};
 use super::{BadKey, KeyError};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
@@ -35,7 +35,7 @@ pub(super) struct SigningKey {
 
 /// The remarks in a key file besides the key itself.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Notes {
+pub(super) struct KeyNotes {
     pub(super) kid: Option<String>,
     pub(super) algorithm: Option<Algorithm>,
     pub(super) created: Option<Timestamp>,
@@ -105,7 +105,7 @@ impl SigningKey {
     ///
     /// # Errors
     /// Text in neither format, and a key that no algorithm fits or that is too weak.
-    pub(super) fn parse(text: &str, preferred: &[Algorithm]) -> Result<(Self, Notes), BadKey> {
+    pub(super) fn parse(text: &str, preferred: &[Algorithm]) -> Result<(Self, KeyNotes), BadKey> {
         let (parts, notes) = if text.trim_start().starts_with('{') {
             let value: Value = serde_json::from_str(text)
                 .map_err(|_| BadKey("it is not JSON, though it begins so"))?;
@@ -155,9 +155,12 @@ impl SigningKey {
         let encode = |text: String| URL_SAFE_NO_PAD.encode(text);
         let claims = serde_json::to_string(claims).map_err(|_| KeyError::Crypto(self.algorithm))?;
         let mut token = format!("{}.{}", encode(header.to_string()), encode(claims));
-        let signature =
-            jsonwebtoken::crypto::sign(token.as_bytes(), &self.encoding, wire(self.algorithm))
-                .map_err(|_| KeyError::Crypto(self.algorithm))?;
+        let signature = jsonwebtoken::crypto::sign(
+            token.as_bytes(),
+            &self.encoding,
+            to_jsonwebtoken(self.algorithm),
+        )
+        .map_err(|_| KeyError::Crypto(self.algorithm))?;
         token.push('.');
         token.push_str(&signature);
         Ok(Secret::new(token))
@@ -220,10 +223,10 @@ fn pem(der: &[u8]) -> SecretString {
 }
 
 /// The remarks in a JWK.
-fn jwk_notes(jwk: &Map<String, Value>) -> Result<Notes, BadKey> {
+fn jwk_notes(jwk: &Map<String, Value>) -> Result<KeyNotes, BadKey> {
     let facts = formats::jwk_facts(jwk, "sign")?;
     let at = |name: &str| jwk.get(name).and_then(Value::as_u64).map(Timestamp::from_secs);
-    Ok(Notes {
+    Ok(KeyNotes {
         kid: facts.kid,
         algorithm: facts.algorithm,
         created: at("created"),
@@ -234,8 +237,8 @@ fn jwk_notes(jwk: &Map<String, Value>) -> Result<Notes, BadKey> {
 /// The remarks before a PEM block. Unknown lines are skipped: tools such as OpenSSL write their
 /// own. A file that the gateway did not write may therefore lack every remark; its name and its
 /// modification time then stand in for them.
-fn pem_notes(text: &str) -> Result<Notes, BadKey> {
-    let mut notes = Notes::default();
+fn pem_notes(text: &str) -> Result<KeyNotes, BadKey> {
+    let mut notes = KeyNotes::default();
     for line in text.lines().take_while(|line| !line.starts_with("-----BEGIN")) {
         let Some((name, value)) = line.split_once(": ") else { continue };
         let at = || value.parse().ok().map(Timestamp::from_secs);

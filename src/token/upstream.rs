@@ -35,12 +35,12 @@ pub struct UpstreamTokens {
     ring: Arc<KeyRing>,
     issuer: String,
     algorithm: Algorithm,
-    kept: DashMap<(Arc<str>, Digest), Kept>,
+    kept: DashMap<(Arc<str>, Digest), CachedToken>,
 }
 
 /// A stored token.
 #[derive(Debug)]
-struct Kept {
+struct CachedToken {
     value: HeaderValue,
     until: Timestamp,
     /// The epoch of the key ring at the signature. If the epoch has changed, a key may have been
@@ -56,7 +56,12 @@ impl UpstreamTokens {
 
     /// A stored token for the same credential (`digest`) and upstream, if it can still be reused. A
     /// token of an earlier epoch of the keys is not returned.
-    pub fn held(&self, upstream: &Arc<str>, digest: Digest, now: Timestamp) -> Option<HeaderValue> {
+    pub fn cached(
+        &self,
+        upstream: &Arc<str>,
+        digest: Digest,
+        now: Timestamp,
+    ) -> Option<HeaderValue> {
         let kept = self.kept.get(&(upstream.clone(), digest))?;
         (now < kept.until && kept.epoch == self.ring.epoch()).then(|| kept.value.clone())
     }
@@ -84,7 +89,7 @@ impl UpstreamTokens {
         // The length is checked without a lock over the whole map, so concurrent requests may
         // exceed the bound by a few. It only has to keep memory bounded.
         if self.kept.len() < MOST {
-            let kept = Kept { value: value.clone(), until: now.plus(REUSED), epoch };
+            let kept = CachedToken { value: value.clone(), until: now.plus(REUSED), epoch };
             self.kept.insert((upstream.clone(), digest), kept);
         }
         Ok(value)

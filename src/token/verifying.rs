@@ -24,7 +24,7 @@ const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
 /// The supported elliptic curves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Curve {
+pub(super) enum EllipticCurve {
     P256,
     P384,
 }
@@ -35,7 +35,7 @@ pub(super) enum KeyParts {
     /// Modulus and exponent, big-endian without leading zeroes.
     Rsa { n: Vec<u8>, e: Vec<u8> },
     /// An uncompressed point: the byte 4, then x and y.
-    Ec { curve: Curve, point: Vec<u8> },
+    Ec { curve: EllipticCurve, point: Vec<u8> },
     /// An Ed25519 point.
     Ed { x: Vec<u8> },
     /// A shared secret.
@@ -47,8 +47,8 @@ impl KeyParts {
     pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
         match self {
             Self::Rsa { .. } => is_rsa(algorithm),
-            Self::Ec { curve: Curve::P256, .. } => algorithm == Algorithm::ES256,
-            Self::Ec { curve: Curve::P384, .. } => algorithm == Algorithm::ES384,
+            Self::Ec { curve: EllipticCurve::P256, .. } => algorithm == Algorithm::ES256,
+            Self::Ec { curve: EllipticCurve::P384, .. } => algorithm == Algorithm::ES384,
             Self::Ed { .. } => algorithm == Algorithm::EdDSA,
             Self::Secret(_) => algorithm.is_symmetric(),
         }
@@ -60,7 +60,7 @@ impl KeyParts {
         let value = match self {
             Self::Rsa { n, e } => json!({"e": text(e), "kty": "RSA", "n": text(n)}),
             Self::Ec { curve, point } => {
-                let name = if *curve == Curve::P256 { "P-256" } else { "P-384" };
+                let name = if *curve == EllipticCurve::P256 { "P-256" } else { "P-384" };
                 let (x, y) = halves(point);
                 json!({"crv": name, "kty": "EC", "x": text(x), "y": text(y)})
             }
@@ -164,8 +164,13 @@ impl VerifyingKey {
         // The length is checked before the cryptographic library sees the bytes. A signature of the
         // wrong length cannot be valid, and faults in libraries have come from over-long ones.
         signature.len() == encoded_len(self.signature_len)
-            && jsonwebtoken::crypto::verify(signature, message, &self.key, wire(self.algorithm))
-                .unwrap_or(false)
+            && jsonwebtoken::crypto::verify(
+                signature,
+                message,
+                &self.key,
+                to_jsonwebtoken(self.algorithm),
+            )
+            .unwrap_or(false)
     }
 
     /// True if the other key is the same under the same id and algorithm. Two secrets are never
@@ -217,12 +222,12 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<DecodingKey, BadKey> {
 
 /// Checks that a point is on its curve and prepares the key. A point that is not on the curve
 /// allows attacks on the arithmetic (invalid curve attacks).
-fn ec(curve: Curve, point: &[u8]) -> Result<DecodingKey, BadKey> {
+fn ec(curve: EllipticCurve, point: &[u8]) -> Result<DecodingKey, BadKey> {
     let parsed = match curve {
-        Curve::P256 if point.len() == 65 => {
+        EllipticCurve::P256 if point.len() == 65 => {
             UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).parse()
         }
-        Curve::P384 if point.len() == 97 => {
+        EllipticCurve::P384 if point.len() == 97 => {
             UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point).parse()
         }
         _ => return Err(BadKey("the point's length is not the curve's")),
@@ -237,7 +242,7 @@ fn encoded_len(bytes: usize) -> usize {
 }
 
 /// The algorithm as the signature library names it.
-pub(super) fn wire(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+pub(super) fn to_jsonwebtoken(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
     use jsonwebtoken::Algorithm as Wire;
     match algorithm {
         Algorithm::HS256 => Wire::HS256,
@@ -280,7 +285,7 @@ mod tests {
             (rsa(&strong, &[1, 0, 1]), Algorithm::HS256, "a public key is no secret"),
             (rsa(&strong, &[1, 0, 1]), Algorithm::ES256, "another family"),
             (
-                KeyParts::Ec { curve: Curve::P256, point: [vec![4], vec![1; 64]].concat() },
+                KeyParts::Ec { curve: EllipticCurve::P256, point: [vec![4], vec![1; 64]].concat() },
                 Algorithm::ES256,
                 "not on the curve",
             ),

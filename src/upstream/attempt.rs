@@ -23,20 +23,20 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{self, Manner, Path, Speak, Way};
+use super::connect::{self, ConnectOptions, HandshakeOptions, ServerEndpoint, WireProtocol};
+use super::connection::{IdleConnection, PooledConnection, RequestSender};
+use super::connection_limit::{AcquireError, AcquiredSlot};
 use super::error::ForwardError;
 use super::extended_connect;
-use super::link::{Kept, Link, Sender};
-use super::opening::Opening;
-use super::permits::{NoTurn, Turn};
-use super::pick::Wanted;
-use super::pool::Pool;
-use super::preface::Preface;
-use super::request::{self, Progress};
-use super::response::Lease;
-use super::server::{InFlight, Server};
-use super::spare;
-use super::watch::Joined;
+use super::lifetime::RegisteredStream;
+use super::pick::PickRequest;
+use super::pool::UpstreamPool;
+use super::proxy_header::ProxyHeaderBytes;
+use super::replay;
+use super::request::{self, UploadProgress};
+use super::response::ConnectionLease;
+use super::server::{InFlight, PoolServer};
+use super::upgrade_request::UpgradeRequest;
 use crate::body::Request;
 use crate::runtime::Worker;
 
@@ -46,12 +46,12 @@ const LONG_UNUSED: Duration = Duration::from_secs(1);
 
 /// The end of the time for a whole exchange.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
+pub(super) struct ExchangeDeadline {
     pub(super) at: Instant,
     pub(super) limit: Duration,
 }
 
-impl Deadline {
+impl ExchangeDeadline {
     pub(super) fn after(limit: Duration) -> Self {
         Self { at: Instant::now() + limit, limit }
     }
@@ -62,56 +62,56 @@ impl Deadline {
 }
 
 /// An attempt without an answer.
-pub(super) struct Failed {
+pub(super) struct FailedAttempt {
     error: ForwardError,
-    again: Again,
+    again: RetryScope,
 }
 
 /// Where a request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Again {
+enum RetryScope {
     /// Nowhere: the request is lost, or a second sending could act twice.
-    Never,
+    No,
     /// On a new connection to the same server: a kept one was closed before the request was
     /// written, or before an answer to an idempotent one. It does not count as a retry.
-    AtOnce,
+    SameServer,
     /// To another server, or to the same if there is no other.
-    Anywhere,
+    AnyServer,
     /// Only to another server.
-    Elsewhere,
+    OtherServer,
 }
 
-impl Failed {
+impl FailedAttempt {
     /// Puts `left` back into `request` for the next attempt. Without it the request is lost, so
     /// there is no next attempt.
     fn putting_back(mut self, left: Option<Request>, request: &mut Request) -> Self {
         match left {
             Some(left) => *request = left,
-            None => self.again = Again::Never,
+            None => self.again = RetryScope::No,
         }
         self
     }
 }
 
-impl From<ForwardError> for Failed {
+impl From<ForwardError> for FailedAttempt {
     fn from(error: ForwardError) -> Self {
-        Self { error, again: Again::Never }
+        Self { error, again: RetryScope::No }
     }
 }
 
 /// One request on its way to a pool.
-pub(super) struct Call<'a> {
-    pub(super) pool: &'a Pool,
+pub(super) struct Delivery<'a> {
+    pub(super) pool: &'a UpstreamPool,
     pub(super) worker: &'a Arc<Worker>,
-    pub(super) progress: Option<Arc<Progress>>,
+    pub(super) progress: Option<Arc<UploadProgress>>,
     /// The tunnel that the client asks for.
-    pub(super) opening: Option<Opening>,
+    pub(super) upgrade_request: Option<UpgradeRequest>,
     /// The place of the tunnel among the session's streams, and the notice that it gets at its end.
-    pub(super) joined: Option<(Joined, Duration)>,
+    pub(super) registered: Option<(RegisteredStream, Duration)>,
     /// The PROXY header of its connection, which then serves this request only.
-    pub(super) preface: Option<Preface>,
+    pub(super) proxy_header: Option<ProxyHeaderBytes>,
     pub(super) idempotent: bool,
-    pub(super) deadline: Option<Deadline>,
+    pub(super) deadline: Option<ExchangeDeadline>,
     /// The input of hash balancing.
     pub(super) key: Option<u64>,
     /// Use no kept connection: one of them was closed, so the others may be closed, too.
@@ -119,44 +119,45 @@ pub(super) struct Call<'a> {
     /// Retries so far.
     pub(super) tries: u8,
     /// The servers that have failed this request.
-    pub(super) failed: Vec<&'a Arc<Server>>,
+    pub(super) failed: Vec<&'a Arc<PoolServer>>,
 }
 
-impl<'a> Call<'a> {
+impl<'a> Delivery<'a> {
     /// Takes `request` and sends it to `server`. On a failure after which it may be sent again,
     /// `request` is filled again.
     pub(super) async fn attempt(
         &self,
-        server: &Arc<Server>,
-        path: &Path,
+        server: &Arc<PoolServer>,
+        path: &ServerEndpoint,
         request: &mut Request,
-    ) -> Result<(http::Response<Incoming>, Lease), Failed> {
+    ) -> Result<(http::Response<Incoming>, ConnectionLease), FailedAttempt> {
         let in_flight = InFlight::start(server);
-        let (mut link, unused) = match self.link(server, path).await {
+        let (mut connection, unused) = match self.connection(server, path).await {
             Ok(found) => found,
             Err(error) => {
-                let again = if error.safe_to_retry() { Again::Anywhere } else { Again::Never };
-                return Err(Failed { error, again });
+                let again =
+                    if error.safe_to_retry() { RetryScope::AnyServer } else { RetryScope::No };
+                return Err(FailedAttempt { error, again });
             }
         };
-        let spare = self.spare(request, server, &link, unused);
-        let answer = match &mut link.sender {
-            Sender::Http1(sender) => {
-                if let Some(opening) = &self.opening {
-                    opening.for_http1(request);
+        let spare = self.spare(request, server, &connection, unused);
+        let answer = match &mut connection.sender {
+            RequestSender::Http1(sender) => {
+                if let Some(upgrade_request) = &self.upgrade_request {
+                    upgrade_request.for_http1(request);
                 }
                 request::for_http1(request);
                 let sending = pin!(sender.try_send_request(mem::take(request)));
                 self.await_head(server, sending).await
             }
-            Sender::Http2(sender) => {
-                let tls = matches!(path, Path::Tcp { tls: Some(_), .. });
+            RequestSender::Http2(sender) => {
+                let tls = matches!(path, ServerEndpoint::Tcp { tls: Some(_), .. });
                 request::for_http2(request, tls)?;
                 let sending = pin!(sender.try_send_request(mem::take(request)));
                 self.await_head(server, sending).await
             }
-            Sender::WebSocket(sender) => {
-                let tls = matches!(path, Path::Tcp { tls: Some(_), .. });
+            RequestSender::WebSocket(sender) => {
+                let tls = matches!(path, ServerEndpoint::Tcp { tls: Some(_), .. });
                 request::for_http2(request, tls)?;
                 extended_connect::for_http2(request);
                 let sending = pin!(sender.try_send_request(mem::take(request)));
@@ -167,7 +168,7 @@ impl<'a> Call<'a> {
             Ok(Ok(answer)) => {
                 self.pool.answered(server, answer.status());
                 let (worker, alone) = (self.worker.clone(), self.is_alone());
-                Ok((answer, Lease { link, worker, in_flight, alone }))
+                Ok((answer, ConnectionLease { connection, worker, in_flight, alone }))
             }
             Ok(Err(error)) => {
                 let (failed, left) = self.failed(server, error, spare, unused.is_some());
@@ -179,29 +180,31 @@ impl<'a> Call<'a> {
                     self.pool.failed(server);
                 }
                 let spare = spare.filter(|_| slow && self.idempotent);
-                Err(Failed { error, again: Again::Elsewhere }.putting_back(spare, request))
+                Err(FailedAttempt { error, again: RetryScope::OtherServer }
+                    .putting_back(spare, request))
             }
         }
     }
 
     /// A connection to send on. The duration says how long it was unused, if it was a kept one.
-    async fn link(
+    async fn connection(
         &self,
-        server: &Arc<Server>,
-        path: &Path,
-    ) -> Result<(Link, Option<Duration>), ForwardError> {
+        server: &Arc<PoolServer>,
+        path: &ServerEndpoint,
+    ) -> Result<(PooledConnection, Option<Duration>), ForwardError> {
         let mut permit = None;
         if let Some(desk) = server.desk() {
             let deadline = self.deadline.map(|deadline| deadline.at);
-            let usable = |kept: &Kept, now| !self.is_alone() && server.is_usable(kept, now);
+            let usable =
+                |kept: &IdleConnection, now| !self.is_alone() && server.is_usable(kept, now);
             match desk.turn(self.fresh, usable, deadline).await {
-                Ok(Turn::Use(taken)) => return Ok((taken.link, Some(taken.unused))),
-                Ok(Turn::Connect(leave)) => permit = Some(leave),
+                Ok(AcquiredSlot::Use(taken)) => return Ok((taken.connection, Some(taken.unused))),
+                Ok(AcquiredSlot::Connect(leave)) => permit = Some(leave),
                 Err(why) => {
                     self.in_time(server)?;
                     let what = match why {
-                        NoTurn::Full => "the queue for its connections is full",
-                        NoTurn::Late => "none of its connections became free in time",
+                        AcquireError::Full => "the queue for its connections is full",
+                        AcquireError::Late => "none of its connections became free in time",
                     };
                     return Err(ForwardError::Busy { server: server.name.clone(), what });
                 }
@@ -210,28 +213,28 @@ impl<'a> Call<'a> {
             && !self.is_alone()
             && let Some(taken) = server.take(self.worker)
         {
-            return Ok((taken.link, Some(taken.unused)));
+            return Ok((taken.connection, Some(taken.unused)));
         }
         let timeouts = &self.pool.timeouts;
         let left = self.deadline.map(|deadline| deadline.at - Instant::now());
         let limit = left.map_or(timeouts.connect, |left| left.min(timeouts.connect));
-        let speak = match (self.pool.http2, &self.opening) {
-            (false, _) => Speak::Http1,
-            (true, None) => Speak::Http2,
-            (true, Some(_)) => Speak::WebSocket,
+        let speak = match (self.pool.http2, &self.upgrade_request) {
+            (false, _) => WireProtocol::Http1,
+            (true, None) => WireProtocol::Http2,
+            (true, Some(_)) => WireProtocol::WebSocket,
         };
-        let way = Way { speak, preface: self.preface.as_ref() };
+        let way = HandshakeOptions { speak, proxy_header: self.proxy_header.as_ref() };
         let (keep, worker) = (timeouts.keep_alive, self.worker);
-        let manner = Manner { way, limit, keep, worker };
+        let manner = ConnectOptions { way, limit, keep, worker };
         // Boxed because connecting is rare: unboxed, its state would enlarge the future of every
         // request.
         match Box::pin(connect::connect(path, &manner, permit)).await {
-            Ok(link) => {
+            Ok(connection) => {
                 server.state.reached();
                 if !self.is_alone() {
-                    server.share(self.worker, &link);
+                    server.share(self.worker, &connection);
                 }
-                Ok((link, None))
+                Ok((connection, None))
             }
             Err(source) => {
                 self.in_time(server)?;
@@ -245,34 +248,34 @@ impl<'a> Call<'a> {
     /// it is for a tunnel over HTTP/2, which also gets a connection of its own. It is then neither
     /// taken from the kept ones nor given back to them.
     fn is_alone(&self) -> bool {
-        self.preface.is_some() || (self.pool.http2 && self.opening.is_some())
+        self.proxy_header.is_some() || (self.pool.http2 && self.upgrade_request.is_some())
     }
 
     /// A copy of the request, if one may be needed and may be sent.
     fn spare(
         &self,
         request: &Request,
-        server: &Server,
-        link: &Link,
+        server: &PoolServer,
+        connection: &PooledConnection,
         unused: Option<Duration>,
     ) -> Option<Request> {
         // An HTTP/2 server that closes a connection may refuse any request unseen, whatever its
         // method. A copy is therefore worth its cost even for a POST, which would otherwise fail
         // although nothing happened.
-        let http2 = !matches!(link.sender, Sender::Http1(_));
-        let allowed = (self.idempotent || http2) && self.opening.is_none();
+        let http2 = !matches!(connection.sender, RequestSender::Http1(_));
+        let allowed = (self.idempotent || http2) && self.upgrade_request.is_none();
         let needed = http2
             || self.pool.servers().len() > 1
             || unused.is_some_and(|unused| unused >= LONG_UNUSED);
         let retried = self.tries < self.pool.retries && allowed && needed;
         let repeated = || self.is_repeatable(unused.is_some()) && server.reuse.needs_copy();
-        if retried || repeated() { spare::copy(request) } else { None }
+        if retried || repeated() { replay::clone_request(request) } else { None }
     }
 
     /// True if the request may be sent once more, outside of all retries, after a kept connection
     /// broke.
     fn is_repeatable(&self, kept: bool) -> bool {
-        kept && self.idempotent && self.opening.is_none() && !self.fresh
+        kept && self.idempotent && self.upgrade_request.is_none() && !self.fresh
     }
 
     /// Waits for the head of the answer, within the limits. While the gateway waits for more of the
@@ -282,7 +285,7 @@ impl<'a> Call<'a> {
     /// The upstream was silent for the limit, or the time for the whole exchange is over.
     async fn await_head<F: Future>(
         &self,
-        server: &Arc<Server>,
+        server: &Arc<PoolServer>,
         mut sending: Pin<&mut F>,
     ) -> Result<F::Output, ForwardError> {
         let limit = self.pool.timeouts.first_byte;
@@ -301,7 +304,7 @@ impl<'a> Call<'a> {
     }
 
     /// An error if the time for the whole exchange is over.
-    fn in_time(&self, server: &Arc<Server>) -> Result<(), ForwardError> {
+    fn in_time(&self, server: &Arc<PoolServer>) -> Result<(), ForwardError> {
         match self.deadline {
             Some(deadline) if deadline.has_passed() => {
                 Err(ForwardError::Overdue { server: server.name.clone(), limit: deadline.limit })
@@ -313,32 +316,36 @@ impl<'a> Call<'a> {
     /// Classifies a failure. Returns it with the request that could be sent once more.
     fn failed(
         &self,
-        server: &Arc<Server>,
+        server: &Arc<PoolServer>,
         mut error: TrySendError<Request>,
         spare: Option<Request>,
         kept: bool,
-    ) -> (Failed, Option<Request>) {
+    ) -> (FailedAttempt, Option<Request>) {
         let unsent = error.take_message();
         let source = error.into_error();
         if unsent.is_some() || is_refusal(&source) {
             // Healthy servers close connections in this way too, so the failure is not counted
-            // against the server. `AtOnce` only if the message came back and the connection was a
-            // kept one: on a new connection the server would probably close it again.
-            let again = if unsent.is_some() && kept { Again::AtOnce } else { Again::Anywhere };
+            // against the server. `SameServer` only if the message came back and the connection was
+            // a kept one: on a new connection the server would probably close it again.
+            let again = if unsent.is_some() && kept {
+                RetryScope::SameServer
+            } else {
+                RetryScope::AnyServer
+            };
             let error = ForwardError::Closed { server: server.name.clone(), source };
-            return (Failed { error, again }, unsent.or(spare));
+            return (FailedAttempt { error, again }, unsent.or(spare));
         }
         if kept {
             server.reuse.broken();
         }
         if spare.is_some() && self.is_repeatable(kept) && self.is_stale(&source) {
             let error = ForwardError::Closed { server: server.name.clone(), source };
-            return (Failed { error, again: Again::AtOnce }, spare);
+            return (FailedAttempt { error, again: RetryScope::SameServer }, spare);
         }
         let error = self.failure(server, source);
         let lost = matches!(error, ForwardError::Closed { .. });
-        let again = if kept { Again::Anywhere } else { Again::Elsewhere };
-        (Failed { error, again }, spare.filter(|_| lost && self.idempotent))
+        let again = if kept { RetryScope::AnyServer } else { RetryScope::OtherServer };
+        (FailedAttempt { error, again }, spare.filter(|_| lost && self.idempotent))
     }
 
     /// True if the connection simply ended: the client's body did not fail, and the server did not
@@ -348,7 +355,7 @@ impl<'a> Call<'a> {
         !body_failed && !source.is_parse() && !source.is_parse_too_large()
     }
 
-    fn failure(&self, server: &Arc<Server>, source: hyper::Error) -> ForwardError {
+    fn failure(&self, server: &Arc<PoolServer>, source: hyper::Error) -> ForwardError {
         if let Some(fault) = self.progress.as_ref().and_then(|progress| progress.fault()) {
             return fault.into();
         }
@@ -366,27 +373,27 @@ impl<'a> Call<'a> {
     /// The failure, if the request must not be sent again or the retries are used up.
     pub(super) fn next(
         &mut self,
-        server: &'a Arc<Server>,
-        failed: Failed,
-    ) -> Result<&'a Arc<Server>, ForwardError> {
-        let Failed { error, again } = failed;
-        if again == Again::AtOnce && !self.fresh {
+        server: &'a Arc<PoolServer>,
+        failed: FailedAttempt,
+    ) -> Result<&'a Arc<PoolServer>, ForwardError> {
+        let FailedAttempt { error, again } = failed;
+        if again == RetryScope::SameServer && !self.fresh {
             self.fresh = true;
             return Ok(server);
         }
-        if again == Again::Never || self.tries >= self.pool.retries {
+        if again == RetryScope::No || self.tries >= self.pool.retries {
             return Err(error);
         }
         self.failed.push(server);
-        let wanted = Wanted { failed: &self.failed, key: self.key };
+        let wanted = PickRequest { failed: &self.failed, key: self.key };
         let pool = self.pool;
         let Some(next) = pool.pick(self.worker, &wanted) else { return Err(error) };
         let other = !wanted.is_failed(next);
-        if again == Again::Elsewhere && !(other && self.pool.is_up(next)) {
+        if again == RetryScope::OtherServer && !(other && self.pool.is_up(next)) {
             return Err(error);
         }
         // The budget is spent last, so that a retry that has no server to go to costs nothing.
-        if !self.pool.budget.spend(self.worker.index) {
+        if !self.pool.budget.take_retry(self.worker.index) {
             return Err(error);
         }
         self.tries += 1;

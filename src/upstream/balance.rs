@@ -7,8 +7,8 @@
 
 use http::header::{self, HeaderMap};
 
-use super::headers::Facts;
-use super::server::Server;
+use super::headers::HeaderFacts;
+use super::server::PoolServer;
 use crate::client::address_group;
 use crate::config::HashBy;
 
@@ -18,16 +18,16 @@ const POINTS: u64 = 256;
 const MAX_POINTS: u64 = 1 << 20;
 
 /// Some of a pool's servers, by their numbers in it: the primary ones, or the backups.
-pub(super) struct Group {
+pub(super) struct ServerGroup {
     pub(super) members: Vec<usize>,
     /// Each member as often as its weight says, spread out evenly.
-    turns: Vec<usize>,
-    pub(super) ring: Option<Ring>,
+    schedule: Vec<usize>,
+    pub(super) ring: Option<HashRing>,
 }
 
-impl Group {
+impl ServerGroup {
     /// The primary servers, or the backups; with a ring if keys choose among them.
-    pub(super) fn new(servers: &[&Server], hashes: bool, backup: bool) -> Self {
+    pub(super) fn new(servers: &[&PoolServer], hashes: bool, backup: bool) -> Self {
         let members: Vec<usize> = servers
             .iter()
             .enumerate()
@@ -35,24 +35,24 @@ impl Group {
             .collect();
         let chosen = members.iter().filter_map(|number| servers.get(*number));
         let weights: Vec<i64> = chosen.map(|server| i64::from(server.weight)).collect();
-        let turns = turns(&weights).into_iter().filter_map(|turn| members.get(turn).copied());
+        let turns = schedule(&weights).into_iter().filter_map(|turn| members.get(turn).copied());
         Self {
-            turns: turns.collect(),
-            ring: (hashes && !members.is_empty()).then(|| Ring::new(servers, &members)),
+            schedule: turns.collect(),
+            ring: (hashes && !members.is_empty()).then(|| HashRing::new(servers, &members)),
             members,
         }
     }
 
     /// The server of a turn.
     pub(super) fn at(&self, turn: u64) -> Option<usize> {
-        let turn = usize::try_from(turn % (self.turns.len().max(1) as u64)).ok()?;
-        self.turns.get(turn).copied()
+        let turn = usize::try_from(turn % (self.schedule.len().max(1) as u64)).ok()?;
+        self.schedule.get(turn).copied()
     }
 
     /// Two different turns chosen at random. With two servers, both are found.
     pub(super) fn two(&self, random: u64) -> Option<(usize, usize)> {
         let (first, step) = (random >> 32, random & 0xffff_ffff);
-        let others = (self.turns.len() as u64).saturating_sub(1).max(1);
+        let others = (self.schedule.len() as u64).saturating_sub(1).max(1);
         Some((self.at(first)?, self.at(first + 1 + step % others)?))
     }
 }
@@ -60,7 +60,7 @@ impl Group {
 /// One round in which each server has as many turns as its weight, as far apart as possible (smooth
 /// weighted round robin, as in nginx). Dividing the weights by their common divisor keeps the round
 /// short.
-fn turns(weights: &[i64]) -> Vec<usize> {
+fn schedule(weights: &[i64]) -> Vec<usize> {
     let shared = weights.iter().copied().fold(0, gcd).max(1);
     let weights: Vec<i64> = weights.iter().map(|weight| weight / shared).collect();
     let total: i64 = weights.iter().sum();
@@ -89,7 +89,7 @@ fn gcd(a: i64, b: i64) -> i64 {
 }
 
 /// The points of a ring in order. A key belongs to the first point at or after its place.
-pub(super) struct Ring {
+pub(super) struct HashRing {
     /// Place and server.
     points: Vec<(u32, u32)>,
     /// For each prefix of a place, the first point with that prefix or after it. It makes a search
@@ -98,9 +98,9 @@ pub(super) struct Ring {
     shift: u32,
 }
 
-impl Ring {
+impl HashRing {
     /// A ring for the servers with the numbers `members`.
-    fn new(servers: &[&Server], members: &[usize]) -> Self {
+    fn new(servers: &[&PoolServer], members: &[usize]) -> Self {
         let chosen = || members.iter().filter_map(|number| Some((*number, servers.get(*number)?)));
         let weight: u64 = chosen().map(|(_, server)| u64::from(server.weight)).sum();
         let mut each = POINTS;
@@ -112,7 +112,7 @@ impl Ring {
         for (number, server) in chosen() {
             let Ok(number) = u32::try_from(number) else { continue };
             let own = digest(server.name.as_bytes());
-            let place = |point| place(scatter(own.wrapping_add(point)));
+            let place = |point| place(mix64(own.wrapping_add(point)));
             points.extend((0..each * u64::from(server.weight)).map(|at| (place(at), number)));
         }
         points.sort_unstable();
@@ -147,7 +147,7 @@ fn place(key: u64) -> u32 {
 
 /// The hash key of a request. If the request lacks the configured value, then the client's address
 /// is used. IPv6 clients count by their network, because one client can use all addresses of it.
-pub(super) fn key(by: &HashBy, headers: &HeaderMap, facts: &Facts<'_>) -> Option<u64> {
+pub(super) fn key(by: &HashBy, headers: &HeaderMap, facts: &HeaderFacts<'_>) -> Option<u64> {
     let found = match by {
         HashBy::Client => None,
         HashBy::Subject => {
@@ -180,13 +180,13 @@ fn digest(bytes: &[u8]) -> u64 {
     let mixed = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |mixed: u64, byte| {
         (mixed ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    scatter(mixed)
+    mix64(mixed)
 }
 
 /// Spreads a counter over 64 bits (the finalizer of splitmix64). Balancing needs no secret
 /// randomness, and a counter needs no lock. It is also used to draw two unrelated random numbers
 /// from one counter.
-pub(super) fn scatter(counter: u64) -> u64 {
+pub(super) fn mix64(counter: u64) -> u64 {
     let mut mixed = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -199,29 +199,29 @@ mod tests {
 
     use super::super::pool::sample;
     use super::*;
-    use crate::config::{self, Balance, ServerAddress};
+    use crate::config::{self, BalancePolicy, ServerAddress};
 
-    fn servers(weights: &[u32]) -> Vec<Server> {
-        let pool = sample(Balance::Hash(HashBy::Client), Vec::new());
+    fn servers(weights: &[u32]) -> Vec<PoolServer> {
+        let pool = sample(BalancePolicy::Hash(HashBy::Client), Vec::new());
         let server = |(number, weight): (usize, &u32)| {
             let name = format!("http://10.0.0.{number}");
             let address = ServerAddress::Echo;
-            let one = config::Server { name, address, weight: *weight, backup: false };
-            Server::new(&one, None, &pool, 1)
+            let one = config::ServerSettings { name, address, weight: *weight, backup: false };
+            PoolServer::new(&one, None, &pool, 1)
         };
         weights.iter().enumerate().map(server).collect()
     }
 
-    fn ring(servers: &[Server]) -> Ring {
-        let servers: Vec<&Server> = servers.iter().collect();
+    fn ring(servers: &[PoolServer]) -> HashRing {
+        let servers: Vec<&PoolServer> = servers.iter().collect();
         let members: Vec<usize> = (0..servers.len()).collect();
-        Ring::new(&servers, &members)
+        HashRing::new(&servers, &members)
     }
 
     const KEYS: u64 = 20_000;
 
-    fn owners(ring: &Ring) -> Vec<usize> {
-        (0..KEYS).map(|key| ring.after(scatter(key)).next().unwrap()).collect()
+    fn owners(ring: &HashRing) -> Vec<usize> {
+        (0..KEYS).map(|key| ring.after(mix64(key)).next().unwrap()).collect()
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
             (&[50, 50], &[0, 1], "weights are relative"),
             (&[2, 1], &[0, 1, 0], "a heavier server has its turns apart"),
         ] {
-            assert_eq!(turns(weights), expected, "{why}");
+            assert_eq!(schedule(weights), expected, "{why}");
         }
     }
 

@@ -26,41 +26,41 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::error::{ConnectError, PoolError};
-use super::extended_connect::{self, Fresh};
+use super::connection::{PooledConnection, RequestSender, ResolvedAddress};
+use super::connection_limit::ConnectionPermit;
+use super::error::{ConnectError, PoolBuildError};
+use super::extended_connect::{self, HandshakeResult};
 use super::headers::bare;
-use super::link::{Address, Link, Sender};
-use super::permits::Permit;
-use super::preface::Preface;
-use super::resolve::{Asker, Lookup, Names};
-use super::transport::{Stream, Transport};
+use super::proxy_header::ProxyHeaderBytes;
+use super::resolve::{DnsBackend, LookupSpawner, NameResolver};
+use super::transport::{UpstreamStream, UpstreamTransport};
 use crate::config;
 use crate::runtime::Worker;
-use crate::trust;
+use crate::tls_roots;
 
 /// The way to a server.
-pub(super) enum Path {
-    Tcp { host: Host, port: u16, tls: Option<Tls> },
+pub(super) enum ServerEndpoint {
+    Tcp { host: ServerHost, port: u16, tls: Option<ServerTls> },
     Unix(PathBuf),
 }
 
 /// An IP address, or a name that is resolved to addresses.
-pub(super) enum Host {
+pub(super) enum ServerHost {
     Address(IpAddr),
-    Name(Arc<Names>),
+    Name(Arc<NameResolver>),
 }
 
-impl Host {
+impl ServerHost {
     /// A `host` as configured. A name is resolved again after `every`.
     pub(super) fn new(host: &str, every: Duration) -> Self {
         match bare(host).parse() {
             Ok(address) => Self::Address(address),
-            Err(_) => Self::Name(Names::new(host, every, Lookup::System)),
+            Err(_) => Self::Name(NameResolver::new(host, every, DnsBackend::System)),
         }
     }
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for ServerHost {
     /// Formats the host as in a URL: an IPv6 address is in brackets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -71,18 +71,18 @@ impl fmt::Display for Host {
     }
 }
 
-impl Path {
+impl ServerEndpoint {
     /// The resolver of the server's name; `None` for an IP address or a unix socket.
-    pub(super) fn names(&self) -> Option<&Arc<Names>> {
+    pub(super) fn names(&self) -> Option<&Arc<NameResolver>> {
         match self {
-            Self::Tcp { host: Host::Name(names), .. } => Some(names),
+            Self::Tcp { host: ServerHost::Name(names), .. } => Some(names),
             Self::Tcp { .. } | Self::Unix(_) => None,
         }
     }
 }
 
 /// The TLS settings of one server.
-pub(super) struct Tls {
+pub(super) struct ServerTls {
     connector: TlsConnector,
     name: ServerName<'static>,
     /// True once the server was found to speak HTTP/2 without extended CONNECT, so that WebSockets
@@ -92,7 +92,7 @@ pub(super) struct Tls {
 
 /// The protocol that a connection is to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speak {
+pub(super) enum WireProtocol {
     Http1,
     /// HTTP/2, or HTTP/1.1 if the server selects that in the TLS handshake (ALPN).
     Http2,
@@ -101,21 +101,20 @@ pub(super) enum Speak {
     WebSocket,
 }
 
-impl Tls {
+impl ServerTls {
     /// TLS to the server `host`, whose certificate must be for that name or for the configured
     /// `server_name`.
     ///
     /// # Errors
     /// The name is neither a DNS name nor an IP address.
     pub(super) fn new(
-        config: &config::Upstream,
+        config: &config::UpstreamSettings,
         host: &str,
         shared: &Arc<ClientConfig>,
-    ) -> Result<Self, PoolError> {
+    ) -> Result<Self, PoolBuildError> {
         let name = config.tls.server_name.as_deref().unwrap_or_else(|| bare(host));
-        let name = ServerName::try_from(name.to_owned()).map_err(|_| PoolError::ServerName {
-            upstream: config.name.clone(),
-            name: name.to_owned(),
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+            PoolBuildError::ServerName { upstream: config.name.clone(), name: name.to_owned() }
         })?;
         let connector = TlsConnector::from(shared.clone());
         Ok(Self { connector, name, sockets_by_http1: AtomicBool::new(false) })
@@ -130,16 +129,18 @@ const HTTP2: &[u8] = b"h2";
 ///
 /// # Errors
 /// Certificate authorities, a certificate or a key cannot be read.
-pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>, PoolError> {
-    let tls_error = |source| PoolError::Tls { upstream: config.name.clone(), source };
+pub(super) fn tls_config(
+    config: &config::UpstreamSettings,
+) -> Result<Arc<ClientConfig>, PoolBuildError> {
+    let tls_error = |source| PoolBuildError::Tls { upstream: config.name.clone(), source };
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(tls_error)?;
     let builder = if config.tls.insecure_skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(trust::anybody())
+        builder.dangerous().with_custom_certificate_verifier(tls_roots::no_verification())
     } else {
-        let roots = trust::roots(config.tls.ca.as_deref())
-            .map_err(|source| PoolError::Trust { upstream: config.name.clone(), source })?;
+        let roots = tls_roots::roots(config.tls.ca.as_deref())
+            .map_err(|source| PoolBuildError::Trust { upstream: config.name.clone(), source })?;
         builder.with_root_certificates(roots)
     };
     let mut tls = match &config.tls.certificate {
@@ -147,7 +148,7 @@ pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>,
         Some((chain, key)) => {
             let unreadable = |path: &PathBuf| {
                 let (upstream, path) = (config.name.clone(), path.clone());
-                move |source| PoolError::Pem { upstream, path, source }
+                move |source| PoolBuildError::Pem { upstream, path, source }
             };
             let chain = CertificateDer::pem_file_iter(chain)
                 .and_then(Iterator::collect)
@@ -164,8 +165,8 @@ pub(super) fn tls_config(config: &config::Upstream) -> Result<Arc<ClientConfig>,
 }
 
 /// The parameters of a new connection.
-pub(super) struct Manner<'a> {
-    pub(super) way: Way<'a>,
+pub(super) struct ConnectOptions<'a> {
+    pub(super) way: HandshakeOptions<'a>,
     pub(super) limit: Duration,
     /// How long the connection may stay unused before it is dropped.
     pub(super) keep: Duration,
@@ -174,10 +175,10 @@ pub(super) struct Manner<'a> {
 
 /// The protocol of a connection, and the bytes before it.
 #[derive(Clone, Copy)]
-pub(super) struct Way<'a> {
-    pub(super) speak: Speak,
+pub(super) struct HandshakeOptions<'a> {
+    pub(super) speak: WireProtocol,
     /// The PROXY header, which is written before TLS and HTTP.
-    pub(super) preface: Option<&'a Preface>,
+    pub(super) proxy_header: Option<&'a ProxyHeaderBytes>,
 }
 
 /// Connects within the limit and starts the connection's driver on the worker. The `permit` lives
@@ -186,19 +187,19 @@ pub(super) struct Way<'a> {
 /// # Errors
 /// The name has no address, no connection or handshake succeeds, or the limit passes.
 pub(super) async fn connect(
-    path: &Path,
-    manner: &Manner<'_>,
-    permit: Option<Permit>,
-) -> Result<Link, ConnectError> {
+    path: &ServerEndpoint,
+    manner: &ConnectOptions<'_>,
+    permit: Option<ConnectionPermit>,
+) -> Result<PooledConnection, ConnectError> {
     let limit = manner.limit;
     let permit = permit.map(Arc::new);
     let connecting = async {
         let (sender, at) = match manner.way.speak {
-            Speak::WebSocket => for_websocket(path, manner, permit).await?,
-            Speak::Http1 | Speak::Http2 => {
-                let asker = Asker::Worker(manner.worker);
+            WireProtocol::WebSocket => for_websocket(path, manner, permit).await?,
+            WireProtocol::Http1 | WireProtocol::Http2 => {
+                let asker = LookupSpawner::Worker(manner.worker);
                 let (stream, http2, at) = open(path, manner.way, limit, asker).await?;
-                let transport = Transport::new(stream, permit);
+                let transport = UpstreamTransport::new(stream, permit);
                 let sender = match http2 {
                     true => handshake_http2(transport, manner.worker).await?,
                     false => handshake_http1(transport, manner.worker).await?,
@@ -206,7 +207,7 @@ pub(super) async fn connect(
                 (sender, at)
             }
         };
-        Ok(Link::new(sender, at, manner.keep))
+        Ok(PooledConnection::new(sender, at, manner.keep))
     };
     tokio::time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Slow { limit }))
 }
@@ -214,35 +215,35 @@ pub(super) async fn connect(
 /// Opens a stream on which HTTP can begin. Returns it with true if HTTP/2 is to be spoken, and with
 /// the address that was chosen among those of a name.
 pub(super) async fn open(
-    path: &Path,
-    way: Way<'_>,
+    path: &ServerEndpoint,
+    way: HandshakeOptions<'_>,
     limit: Duration,
-    asker: Asker<'_>,
-) -> Result<(Stream, bool, Option<Address>), ConnectError> {
+    asker: LookupSpawner<'_>,
+) -> Result<(UpstreamStream, bool, Option<ResolvedAddress>), ConnectError> {
     // Without TLS there is no negotiation, so HTTP/2 begins with prior knowledge (RFC 9113 §3.3).
-    let prior = way.speak != Speak::Http1;
+    let prior = way.speak != WireProtocol::Http1;
     let (host, port, tls) = match path {
-        Path::Unix(path) => {
+        ServerEndpoint::Unix(path) => {
             let mut stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
-            if let Some(preface) = way.preface {
-                preface.write(&mut stream).await?;
+            if let Some(proxy_header) = way.proxy_header {
+                proxy_header.write(&mut stream).await?;
             }
-            return Ok((Stream::Unix(stream), prior, None));
+            return Ok((UpstreamStream::Unix(stream), prior, None));
         }
-        Path::Tcp { host, port, tls } => (host, *port, tls),
+        ServerEndpoint::Tcp { host, port, tls } => (host, *port, tls),
     };
     let (mut stream, at) = match host {
-        Host::Address(ip) => (dial((*ip, port).into()).await?, None),
-        Host::Name(names) => {
+        ServerHost::Address(ip) => (dial((*ip, port).into()).await?, None),
+        ServerHost::Name(names) => {
             let (stream, address) = named(names, port, limit, asker).await?;
             (stream, Some(address))
         }
     };
-    if let Some(preface) = way.preface {
-        preface.write(&mut stream).await?;
+    if let Some(proxy_header) = way.proxy_header {
+        proxy_header.write(&mut stream).await?;
     }
     let (stream, http2) = match tls {
-        None => (Stream::Tcp(stream), prior),
+        None => (UpstreamStream::Tcp(stream), prior),
         Some(tls) => secured(stream, tls, way.speak).await?,
     };
     Ok((stream, http2, at))
@@ -251,33 +252,39 @@ pub(super) async fn open(
 /// A connection for one WebSocket. If the server turns out not to support extended CONNECT, then a
 /// second connection with HTTP/1.1 replaces the first.
 async fn for_websocket(
-    path: &Path,
-    manner: &Manner<'_>,
-    permit: Option<Arc<Permit>>,
-) -> Result<(Sender, Option<Address>), ConnectError> {
+    path: &ServerEndpoint,
+    manner: &ConnectOptions<'_>,
+    permit: Option<Arc<ConnectionPermit>>,
+) -> Result<(RequestSender, Option<ResolvedAddress>), ConnectError> {
     let (limit, worker) = (manner.limit, manner.worker);
-    let asker = Asker::Worker(worker);
+    let asker = LookupSpawner::Worker(worker);
     let tls = match path {
-        Path::Tcp { tls, .. } => tls.as_ref(),
-        Path::Unix(_) => None,
+        ServerEndpoint::Tcp { tls, .. } => tls.as_ref(),
+        ServerEndpoint::Unix(_) => None,
     };
     if !tls.is_some_and(|tls| tls.sockets_by_http1.load(Ordering::Relaxed)) {
         let (stream, http2, at) = open(path, manner.way, limit, asker).await?;
-        let transport = Transport::new(stream, permit.clone());
+        let transport = UpstreamTransport::new(stream, permit.clone());
         if !http2 {
             return Ok((handshake_http1(transport, worker).await?, at));
         }
         match (extended_connect::handshake(transport, worker).await?, tls) {
-            (Fresh::Opens(sender), _) => return Ok((Sender::WebSocket(sender), at)),
-            (Fresh::Plain(sender), None) => return Ok((Sender::Http2(sender), at)),
-            (Fresh::Plain(_), Some(tls)) => tls.sockets_by_http1.store(true, Ordering::Relaxed),
+            (HandshakeResult::Opens(sender), _) => {
+                return Ok((RequestSender::WebSocket(sender), at));
+            }
+            (HandshakeResult::Plain(sender), None) => {
+                return Ok((RequestSender::Http2(sender), at));
+            }
+            (HandshakeResult::Plain(_), Some(tls)) => {
+                tls.sockets_by_http1.store(true, Ordering::Relaxed)
+            }
         }
     }
     // The permit is shared by both connections. The first one has been dropped, so the limit on
     // open sockets still holds. The server learns nothing of the request from the first one.
-    let way = Way { speak: Speak::Http1, ..manner.way };
+    let way = HandshakeOptions { speak: WireProtocol::Http1, ..manner.way };
     let (stream, _, at) = open(path, way, limit, asker).await?;
-    Ok((handshake_http1(Transport::new(stream, permit), worker).await?, at))
+    Ok((handshake_http1(UpstreamTransport::new(stream, permit), worker).await?, at))
 }
 
 /// Connects to one of a name's addresses.
@@ -285,11 +292,11 @@ async fn for_websocket(
 /// # Errors
 /// The error of the last address. Every failed address is recorded and tried last for a while.
 async fn named(
-    names: &Arc<Names>,
+    names: &Arc<NameResolver>,
     port: u16,
     limit: Duration,
-    asker: Asker<'_>,
-) -> Result<(TcpStream, Address), ConnectError> {
+    asker: LookupSpawner<'_>,
+) -> Result<(TcpStream, ResolvedAddress), ConnectError> {
     let deadline = Instant::now() + limit;
     let addresses = names.addresses(asker).await?;
     let mut error = ConnectError::NoAddress;
@@ -325,24 +332,24 @@ async fn dial(address: SocketAddr) -> Result<TcpStream, ConnectError> {
 /// The certificate is not valid for the server's name, or the handshake fails.
 async fn secured(
     stream: TcpStream,
-    tls: &Tls,
-    speak: Speak,
-) -> Result<(Stream, bool), ConnectError> {
+    tls: &ServerTls,
+    speak: WireProtocol,
+) -> Result<(UpstreamStream, bool), ConnectError> {
     let name = tls.name.clone();
     let connecting = match speak {
-        Speak::Http1 => tls.connector.with_alpn(vec![HTTP1.to_vec()]).connect(name, stream),
-        Speak::Http2 | Speak::WebSocket => tls.connector.connect(name, stream),
+        WireProtocol::Http1 => tls.connector.with_alpn(vec![HTTP1.to_vec()]).connect(name, stream),
+        WireProtocol::Http2 | WireProtocol::WebSocket => tls.connector.connect(name, stream),
     };
     let stream = connecting.await.map_err(|error: io::Error| ConnectError::Tls(error))?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
-    Ok((Stream::Tls(Box::new(stream)), http2))
+    Ok((UpstreamStream::Tls(Box::new(stream)), http2))
 }
 
 /// The HTTP/1.1 handshake.
 async fn handshake_http1(
-    transport: Transport,
+    transport: UpstreamTransport,
     worker: &Arc<Worker>,
-) -> Result<Sender, ConnectError> {
+) -> Result<RequestSender, ConnectError> {
     let (sender, connection) = http1::Builder::new()
         .handshake(TokioIo::new(transport))
         .await
@@ -350,7 +357,7 @@ async fn handshake_http1(
     // An error that ends the connection during a request is reported to that request. Between
     // requests, the end of a kept connection is normal and is not reported.
     drive(connection.with_upgrades(), worker);
-    Ok(Sender::Http1(sender))
+    Ok(RequestSender::Http1(sender))
 }
 
 /// Interval and timeout of pings on HTTP/2 connections. Many requests share one connection; a dead
@@ -360,20 +367,20 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The HTTP/2 handshake.
 async fn handshake_http2(
-    transport: Transport,
+    transport: UpstreamTransport,
     worker: &Arc<Worker>,
-) -> Result<Sender, ConnectError> {
-    let (sender, connection) = http2_builder(OnWorker(worker.clone()))
+) -> Result<RequestSender, ConnectError> {
+    let (sender, connection) = http2_builder(WorkerExecutor(worker.clone()))
         .handshake(TokioIo::new(transport))
         .await
         .map_err(ConnectError::Handshake)?;
     drive(connection, worker);
-    Ok(Sender::Http2(sender))
+    Ok(RequestSender::Http2(sender))
 }
 
 /// The settings of every HTTP/2 connection to an upstream. The flow-control window adapts to the
 /// bandwidth, so that large bodies are not slowed down on long routes.
-pub(super) fn http2_builder(on: OnWorker) -> http2::Builder<OnWorker> {
+pub(super) fn http2_builder(on: WorkerExecutor) -> http2::Builder<WorkerExecutor> {
     let mut builder = http2::Builder::new(on);
     builder
         .timer(TokioTimer::new())
@@ -397,9 +404,9 @@ pub(super) fn drive(
 
 /// Runs the tasks of an HTTP/2 connection on the worker that opened it.
 #[derive(Clone)]
-pub(super) struct OnWorker(pub(super) Arc<Worker>);
+pub(super) struct WorkerExecutor(pub(super) Arc<Worker>);
 
-impl<F> Executor<F> for OnWorker
+impl<F> Executor<F> for WorkerExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {

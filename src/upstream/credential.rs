@@ -10,56 +10,58 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::error::{ForwardError, PoolError};
-use super::forward::{Exchange, Forwarded};
-use super::own_login::{Held, LoginFailed, OwnLogin};
-use super::pool::Pool;
-use super::spare::{self, BodyMemory};
+use super::error::{ForwardError, PoolBuildError};
+use super::forward::{ForwardContext, ForwardedResponse};
+use super::pool::UpstreamPool;
+use super::replay::{self, BodyMemory};
+use super::upstream_login::{LoginFailed, UpstreamLoginClient, UpstreamSession};
 use crate::body::Request;
 use crate::clock::Timestamp;
 use crate::config::{self, UpstreamCredential};
-use crate::runtime::{BackRoom, Work, Worker};
+use crate::runtime::{BackgroundRuntime, WorkKind, Worker};
 use crate::secret::SecretString;
 
 /// The gateway's credential at one upstream, ready to send.
 #[derive(Debug)]
-pub(super) enum Credential {
+pub(super) enum GatewayCredential {
     /// Header fields that never change.
-    Fixed(Fields),
+    Fixed(CredentialHeaders),
     /// The result of a login that the gateway makes at the upstream.
-    Login(Arc<OwnLogin>),
+    Login(Arc<UpstreamLoginClient>),
 }
 
 /// Header fields to set. Their values are marked as sensitive, so they are not printed.
 #[derive(Clone, Debug)]
-pub(super) struct Fields(Vec<(HeaderName, HeaderValue)>);
+pub(super) struct CredentialHeaders(Vec<(HeaderName, HeaderValue)>);
 
-impl Credential {
+impl GatewayCredential {
     /// Prepares the configured credential. A login is made only when a request needs it.
     ///
     /// # Errors
     /// A value that no header field can carry, and certificate authorities that cannot be loaded.
-    pub(super) fn build(config: &config::Upstream) -> Result<Option<Self>, PoolError> {
+    pub(super) fn build(config: &config::UpstreamSettings) -> Result<Option<Self>, PoolBuildError> {
         let upstream = || config.name.clone();
         let Some(credential) = &config.credential else { return Ok(None) };
         if let UpstreamCredential::Login(settings) = credential {
-            let login = OwnLogin::new(settings, config.tls.ca.as_deref());
+            let login = UpstreamLoginClient::new(settings, config.tls.ca.as_deref());
             let login =
-                login.map_err(|source| PoolError::Trust { upstream: upstream(), source })?;
+                login.map_err(|source| PoolBuildError::Trust { upstream: upstream(), source })?;
             return Ok(Some(Self::Login(Arc::new(login))));
         }
         let ready = |(name, value): (HeaderName, SecretString)| {
-            let unusable = |_| PoolError::Credential { upstream: upstream() };
+            let unusable = |_| PoolBuildError::Credential { upstream: upstream() };
             let mut value = HeaderValue::from_str(value.expose()).map_err(unusable)?;
             value.set_sensitive(true);
             Ok((name, value))
         };
         let fields = credential.fields().unwrap_or_default().into_iter();
-        Ok(Some(Self::Fixed(Fields(fields.map(ready).collect::<Result<_, PoolError>>()?))))
+        Ok(Some(Self::Fixed(CredentialHeaders(
+            fields.map(ready).collect::<Result<_, PoolBuildError>>()?,
+        ))))
     }
 }
 
-impl Fields {
+impl CredentialHeaders {
     /// Fields of which the values are ready.
     pub(super) fn new(fields: Vec<(HeaderName, HeaderValue)>) -> Self {
         Self(fields)
@@ -73,37 +75,37 @@ impl Fields {
     }
 }
 
-impl Pool {
+impl UpstreamPool {
     /// Sends `request` with the fields of the gateway's own login.
     ///
     /// # Errors
-    /// As `Pool::forward`; `ForwardError::Login` if the gateway cannot log in.
+    /// As `UpstreamPool::forward`; `ForwardError::Login` if the gateway cannot log in.
     pub(super) async fn forward_logged_in(
         &self,
-        login: &Arc<OwnLogin>,
+        login: &Arc<UpstreamLoginClient>,
         worker: &Arc<Worker>,
         request: &mut Request,
-        exchange: &Exchange<'_>,
-    ) -> Result<Forwarded, ForwardError> {
-        let (back_room, now) = (exchange.back_room, exchange.now);
+        exchange: &ForwardContext<'_>,
+    ) -> Result<ForwardedResponse, ForwardError> {
+        let (background, now) = (exchange.background, exchange.now);
         // A valid login is reused without waiting. Only without one does the request wait for a
         // login on the background runtime.
-        let held = match login.held(now) {
-            Some(held) => held,
-            None => self.log_in(login, back_room, None, now).await?,
+        let session = match login.usable_session(now) {
+            Some(session) => session,
+            None => self.log_in(login, background, None, now).await?,
         };
         // The copy is made before the credential is set, because the second attempt gets another
         // one. Beyond this point hyper owns the request, so no copy could be made any more.
         let again = repeatable(request, exchange.memory).await?;
-        held.fields.set(request.headers_mut());
+        session.fields.set(request.headers_mut());
         let forwarded = self.send(worker, request, exchange).await?;
         let ended = forwarded.response.status() == StatusCode::UNAUTHORIZED;
-        if !ended || !held.may_have_ended(now) {
+        if !ended || !session.may_have_ended(now) {
             return Ok(forwarded);
         }
         // The upstream may have ended the gateway's session early. The gateway logs in again even
         // if this request cannot be repeated, so that the next one succeeds.
-        let renewed = self.log_in(login, back_room, Some(held), now).await;
+        let renewed = self.log_in(login, background, Some(session), now).await;
         let (Some(mut again), Ok(renewed)) = (again, renewed) else { return Ok(forwarded) };
         renewed.fields.set(again.headers_mut());
         // The first answer is dropped before the second attempt, so that its connection does not
@@ -118,15 +120,15 @@ impl Pool {
     /// The login failed, or the background runtime has no place for it.
     async fn log_in(
         &self,
-        login: &Arc<OwnLogin>,
-        back_room: &BackRoom,
-        stale: Option<Arc<Held>>,
+        login: &Arc<UpstreamLoginClient>,
+        background: &BackgroundRuntime,
+        stale: Option<Arc<UpstreamSession>>,
         now: Timestamp,
-    ) -> Result<Arc<Held>, ForwardError> {
+    ) -> Result<Arc<UpstreamSession>, ForwardError> {
         let failed = |source| ForwardError::Login { upstream: self.name().clone(), source };
         let login = login.clone();
         let renewing = async move { login.renew(stale.as_deref(), now).await };
-        match back_room.ask(Work::Calling, renewing).await {
+        match background.run(WorkKind::Calling, renewing).await {
             Ok(Some(renewed)) => renewed.map_err(failed),
             Ok(None) => Err(failed(LoginFailed::new("a panic"))),
             Err(full) => Err(failed(LoginFailed::new(&full.to_string()))),
@@ -146,6 +148,6 @@ async fn repeatable(
     if !request.method().is_idempotent() || request.headers().contains_key(http::header::UPGRADE) {
         return Ok(None);
     }
-    spare::hold(request, memory).await?;
-    Ok(spare::copy(request))
+    replay::buffer_body(request, memory).await?;
+    Ok(replay::clone_request(request))
 }

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::own_login::LoginFailed;
+use super::upstream_login::LoginFailed;
 use crate::body::BodyError;
-use crate::trust::TrustError;
+use crate::tls_roots::TrustError;
 
 /// When to come back to a busy server: its connections become free within moments.
 const BUSY_FOR: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ const TUNNEL_AGAIN: Duration = Duration::from_secs(5);
 
 /// The party that caused a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum FaultSide {
     Client,
     Upstream,
     /// The gateway itself.
@@ -118,10 +118,10 @@ impl RequestFault {
 
 impl ForwardError {
     /// The party that caused the failure.
-    pub fn fault(&self) -> Fault {
+    pub fn fault(&self) -> FaultSide {
         match self {
-            Self::RequestBody(_) | Self::Tunnels { .. } => Fault::Client,
-            Self::Unwritable { .. } => Fault::Us,
+            Self::RequestBody(_) | Self::Tunnels { .. } => FaultSide::Client,
+            Self::Unwritable { .. } => FaultSide::Us,
             Self::Login { .. }
             | Self::NoServer { .. }
             | Self::Connect { .. }
@@ -130,7 +130,7 @@ impl ForwardError {
             | Self::Overdue { .. }
             | Self::Busy { .. }
             | Self::Malformed { .. }
-            | Self::Framing { .. } => Fault::Upstream,
+            | Self::Framing { .. } => FaultSide::Upstream,
         }
     }
 
@@ -209,7 +209,7 @@ pub enum ConnectError {
 
 /// The reasons for which a pool cannot be built from its configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum PoolError {
+pub enum PoolBuildError {
     #[error("upstream `{upstream}` has no server")]
     NoServer { upstream: String },
 

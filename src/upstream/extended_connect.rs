@@ -18,9 +18,9 @@ use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
 use tokio::time::sleep;
 
-use super::connect::{OnWorker, drive, http2_builder};
+use super::connect::{WorkerExecutor, drive, http2_builder};
 use super::error::ConnectError;
-use super::transport::Transport;
+use super::transport::UpstreamTransport;
 use crate::body::{Body, Request};
 use crate::runtime::Worker;
 use crate::secret;
@@ -38,8 +38,9 @@ struct ByConnect;
 /// stay unchanged. The mark `ByConnect` remains, because the answer must be in the client's form
 /// again.
 pub fn as_upgrade(head: &mut Parts) {
-    let asked = head.extensions.get::<Protocol>();
-    let is_websocket = asked.is_some_and(|asked| asked.as_str().eq_ignore_ascii_case(WEBSOCKET));
+    let protocol = head.extensions.get::<Protocol>();
+    let is_websocket =
+        protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case(WEBSOCKET));
     if head.method != Method::CONNECT || !is_websocket {
         return;
     }
@@ -49,8 +50,8 @@ pub fn as_upgrade(head: &mut Parts) {
     head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(header::UPGRADE, HeaderValue::from_static(WEBSOCKET));
     // Extended CONNECT does not use the key (RFC 8441 §5). One that the client sent anyway must not
-    // reach the upstream, where it would count as the client's. `Opening` creates a key of its own
-    // if the upstream speaks HTTP/1.1.
+    // reach the upstream, where it would count as the client's. `UpgradeRequest` creates a key of
+    // its own if the upstream speaks HTTP/1.1.
     head.headers.remove(header::SEC_WEBSOCKET_KEY);
 }
 
@@ -77,12 +78,12 @@ pub(super) fn key() -> Option<HeaderValue> {
 /// to this request. SHA-1 is given by the protocol; nothing depends on its secrecy or strength.
 pub(super) fn accept(key: &HeaderValue) -> Option<HeaderValue> {
     use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-    let told = [key.as_bytes(), ACCEPTS].concat();
-    HeaderValue::try_from(STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &told))).ok()
+    let accept_source = [key.as_bytes(), ACCEPTS].concat();
+    HeaderValue::try_from(STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &accept_source))).ok()
 }
 
 /// The use that can be made of a new HTTP/2 connection.
-pub(super) enum Fresh {
+pub(super) enum HandshakeResult {
     /// The server supports extended CONNECT.
     Opens(http2::SendRequest<Body>),
     /// The server does not support it.
@@ -98,10 +99,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// server's SETTINGS have allowed it (RFC 8441 §3), so the function waits for them. The caller
 /// limits the time.
 pub(super) async fn handshake(
-    transport: Transport,
+    transport: UpstreamTransport,
     worker: &std::sync::Arc<Worker>,
-) -> Result<Fresh, ConnectError> {
-    let (sender, mut connection) = http2_builder(OnWorker(worker.clone()))
+) -> Result<HandshakeResult, ConnectError> {
+    let (sender, mut connection) = http2_builder(WorkerExecutor(worker.clone()))
         // The initial limit of 0 streams stays until the server's SETTINGS arrive. A change of the
         // limit therefore reveals their arrival.
         .initial_max_send_streams(0)
@@ -119,7 +120,7 @@ pub(super) async fn handshake(
     }
     let opens = connection.is_extended_connect_protocol_enabled();
     drive(connection, worker);
-    Ok(if opens { Fresh::Opens(sender) } else { Fresh::Plain(sender) })
+    Ok(if opens { HandshakeResult::Opens(sender) } else { HandshakeResult::Plain(sender) })
 }
 
 #[cfg(test)]

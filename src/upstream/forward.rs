@@ -2,7 +2,8 @@
 //!
 //! `attempt` writes the request and decides about retries. This file prepares the request before,
 //! and the answer after that: the answer is checked and cleaned, its body is watched, or a tunnel
-//! begins. An answer that was not checked is never passed on. The pipeline calls `Pool::forward`.
+//! begins. An answer that was not checked is never passed on. The pipeline calls
+//! `UpstreamPool::forward`.
 
 use std::mem;
 use std::sync::Arc;
@@ -13,46 +14,46 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::{self, OnUpgrade};
 
-use super::attempt::{Call, Deadline};
-use super::credential::Credential;
+use super::attempt::{Delivery, ExchangeDeadline};
+use super::credential::GatewayCredential;
 use super::echo;
 use super::error::ForwardError;
-use super::headers::{Facts, Protected, Rules, clean_response, rewrite_location};
-use super::opening::Opening;
-use super::pick::Wanted;
-use super::pool::Pool;
-use super::preface::Preface;
+use super::headers::{HeaderEdits, HeaderFacts, ReservedHeaders, clean_response, rewrite_location};
+use super::lifetime::StreamLifetime;
+use super::pick::PickRequest;
+use super::pool::UpstreamPool;
+use super::proxy_header::ProxyHeaderBytes;
+use super::replay::{self, BodyMemory};
 use super::request;
-use super::response::{self, Lease, Limits};
-use super::server::{InFlight, Server};
-use super::spare::{self, BodyMemory};
-use super::upgrade::Tunnel;
-use super::watch::Watch;
+use super::response::{self, BodyLimits, ConnectionLease};
+use super::server::{InFlight, PoolServer};
+use super::upgrade::UpgradeTunnel;
+use super::upgrade_request::UpgradeRequest;
 use crate::body::{Body, Request, Response};
 use crate::clock::Timestamp;
-use crate::runtime::{BackRoom, Worker};
+use crate::runtime::{BackgroundRuntime, Worker};
 
 /// The facts of one request that are not in the request itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Exchange<'a> {
-    pub facts: &'a Facts<'a>,
+pub struct ForwardContext<'a> {
+    pub facts: &'a HeaderFacts<'a>,
     /// Names that a client must not smuggle in through trailers.
-    pub protected: &'a Arc<Protected>,
+    pub protected: &'a Arc<ReservedHeaders>,
     /// The `response_headers` setting of the route.
-    pub response_rules: &'a Rules,
+    pub response_rules: &'a HeaderEdits,
     /// The session, token and route that a long answer or a tunnel must not outlive.
-    pub watch: Option<&'a Watch>,
-    /// The result of `Pool::key` for the request.
+    pub lifetime: Option<&'a StreamLifetime>,
+    /// The result of `UpstreamPool::key` for the request.
     pub key: Option<u64>,
     /// The runtime on which the gateway logs in at the upstream, if that is configured.
-    pub back_room: &'a BackRoom,
+    pub background: &'a BackgroundRuntime,
     pub memory: BodyMemory<'a>,
     pub now: Timestamp,
 }
 
 /// The answer of an upstream.
 #[derive(Debug)]
-pub struct Forwarded {
+pub struct ForwardedResponse {
     pub response: Response,
     /// The server that gave the answer, for the log.
     pub server: Arc<str>,
@@ -61,7 +62,7 @@ pub struct Forwarded {
     pub tunnel: bool,
 }
 
-impl Pool {
+impl UpstreamPool {
     /// Sends `request`, whose fields and target are final, and returns the answer as soon as its
     /// head has arrived. Both bodies are streamed. Afterwards `request` is empty.
     ///
@@ -74,14 +75,14 @@ impl Pool {
         &self,
         worker: &Arc<Worker>,
         request: &mut Request,
-        exchange: &Exchange<'_>,
-    ) -> Result<Forwarded, ForwardError> {
+        exchange: &ForwardContext<'_>,
+    ) -> Result<ForwardedResponse, ForwardError> {
         match &self.credential {
             None => (),
-            Some(Credential::Fixed(fields)) => fields.set(request.headers_mut()),
+            Some(GatewayCredential::Fixed(fields)) => fields.set(request.headers_mut()),
             // Boxed because such logins are rare: unboxed, the state would enlarge the future of
             // every request.
-            Some(Credential::Login(login)) => {
+            Some(GatewayCredential::Login(login)) => {
                 let logged_in = self.forward_logged_in(login, worker, request, exchange);
                 return Box::pin(logged_in).await;
             }
@@ -95,49 +96,49 @@ impl Pool {
         &self,
         worker: &Arc<Worker>,
         request: &mut Request,
-        exchange: &Exchange<'_>,
-    ) -> Result<Forwarded, ForwardError> {
-        let idempotent = spare::is_idempotent(request.method());
+        exchange: &ForwardContext<'_>,
+    ) -> Result<ForwardedResponse, ForwardError> {
+        let idempotent = replay::is_idempotent(request.method());
         // An HTTP/2 server may refuse any request unseen, so a copy can be useful for every method.
         let repeated = self.retries > 0 && (idempotent || self.http2);
         // If connections are limited, a client that sends its body slowly would occupy one for all
         // that time. A small body is therefore read before a connection is taken. Without a limit a
         // slow body occupies only its own connection.
         if repeated || self.few_connections {
-            spare::hold(request, exchange.memory).await?;
+            replay::buffer_body(request, exchange.memory).await?;
         }
         request::frame(request);
         let bodyless = request.body().is_end_stream();
         let progress = request::watch_body(request, exchange.protected);
-        let opening = Opening::of(request, !bodyless, self.http2);
+        let upgrade_request = UpgradeRequest::of(request, !bodyless, self.http2);
         // The place is taken before anything is sent: if the session has too many tunnels, then the
         // upstream does not learn of this one. A place that is not used is given back when the call
         // ends.
-        let joined = match exchange.watch.filter(|_| opening.is_some()) {
-            Some(watch) => {
-                let limit = watch.max_tunnels;
-                let joined = watch.join_tunnel().ok_or(ForwardError::Tunnels { limit })?;
-                Some((joined, watch.notice))
+        let registered = match exchange.lifetime.filter(|_| upgrade_request.is_some()) {
+            Some(lifetime) => {
+                let limit = lifetime.max_tunnels;
+                let registered = lifetime.join_tunnel().ok_or(ForwardError::Tunnels { limit })?;
+                Some((registered, lifetime.notice))
             }
             None => None,
         };
-        let named = self.proxy_protocol.map(|v| Preface::naming(v, exchange.facts.client));
+        let named = self.proxy_protocol.map(|v| ProxyHeaderBytes::naming(v, exchange.facts.client));
         self.budget.earn(worker.index);
-        let mut call = Call {
+        let mut call = Delivery {
             pool: self,
             worker,
             progress,
-            opening,
-            joined,
-            preface: named.transpose()?,
+            upgrade_request,
+            registered,
+            proxy_header: named.transpose()?,
             idempotent,
-            deadline: self.timeouts.total.map(Deadline::after),
+            deadline: self.timeouts.total.map(ExchangeDeadline::after),
             key: exchange.key,
             fresh: false,
             tries: 0,
             failed: Vec::new(),
         };
-        let wanted = Wanted { failed: &[], key: exchange.key };
+        let wanted = PickRequest { failed: &[], key: exchange.key };
         let mut server = self.pick(worker, &wanted).ok_or_else(|| self.no_server())?;
         loop {
             server = self.roomier(server);
@@ -155,7 +156,7 @@ impl Pool {
     }
 }
 
-impl Call<'_> {
+impl Delivery<'_> {
     /// Checks the answer and prepares it for the client. Nothing is passed on that was not checked.
     ///
     /// # Errors
@@ -164,16 +165,16 @@ impl Call<'_> {
     fn accept(
         self,
         answer: http::Response<Incoming>,
-        mut lease: Lease,
-        exchange: &Exchange<'_>,
-    ) -> Result<Forwarded, ForwardError> {
+        mut lease: ConnectionLease,
+        exchange: &ForwardContext<'_>,
+    ) -> Result<ForwardedResponse, ForwardError> {
         let server = lease.in_flight.server().name.clone();
         let refuse = |what| ForwardError::Framing { server: server.clone(), what };
         let (mut head, incoming) = answer.into_parts();
-        lease.link.heed(&head.headers);
+        lease.connection.apply_keep_alive(&head.headers);
         response::check_framing(head.status, &mut head.headers).map_err(refuse)?;
-        let tunnel = match &self.opening {
-            Some(opening) => opening.is_opened(&head).map_err(refuse)?,
+        let tunnel = match &self.upgrade_request {
+            Some(upgrade_request) => upgrade_request.is_opened(&head).map_err(refuse)?,
             None if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                 return Err(refuse("a 101 that was not requested"));
             }
@@ -187,16 +188,16 @@ impl Call<'_> {
         let mut response = if tunnel {
             self.begin_tunnel(answer, lease, over_http2, exchange)
         } else {
-            let limits = Limits { idle: self.pool.timeouts.idle, total: self.deadline };
+            let limits = BodyLimits { idle: self.pool.timeouts.idle, total: self.deadline };
             let mut response =
-                answer.map(|incoming| response::body(incoming, lease, limits, exchange.watch));
+                answer.map(|incoming| response::body(incoming, lease, limits, exchange.lifetime));
             self.pass_on(response.headers_mut(), exchange);
             response
         };
         // The handle belongs to the connection to the upstream. On the client's connection it must
         // not cause an upgrade. The tunnel has taken it already if there is one.
         response.extensions_mut().remove::<OnUpgrade>();
-        Ok(Forwarded { response, server, tunnel })
+        Ok(ForwardedResponse { response, server, tunnel })
     }
 
     /// Starts the tunnel that the upstream agreed to. The client learns of it by the returned
@@ -205,20 +206,21 @@ impl Call<'_> {
     fn begin_tunnel(
         mut self,
         mut answer: http::Response<Incoming>,
-        lease: Lease,
+        lease: ConnectionLease,
         over_http2: bool,
-        exchange: &Exchange<'_>,
+        exchange: &ForwardContext<'_>,
     ) -> Response {
         let upstream = upgrade::on(&mut answer);
         let mut response = answer.map(|_| Body::empty());
         let headers = response.headers_mut();
         self.pass_on(headers, exchange);
-        if let Some(opening) = self.opening.take() {
-            opening.agree(headers, over_http2);
-            let websocket = opening.is_websocket();
-            let client = opening.into_client();
-            let (joined, in_flight) = (self.joined.take(), lease.in_flight);
-            self.worker.spawn(Tunnel { client, upstream, websocket, joined, in_flight }.run());
+        if let Some(upgrade_request) = self.upgrade_request.take() {
+            upgrade_request.agree(headers, over_http2);
+            let websocket = upgrade_request.is_websocket();
+            let client = upgrade_request.into_client();
+            let (registered, in_flight) = (self.registered.take(), lease.in_flight);
+            self.worker
+                .spawn(UpgradeTunnel { client, upstream, websocket, registered, in_flight }.run());
         }
         response
     }
@@ -226,7 +228,7 @@ impl Call<'_> {
     /// Cleans the answer's fields, rewrites `Location`, and applies the route's rules, in this
     /// order: the rules have the last word. The same is done for an ordinary answer, for the answer
     /// that opens a tunnel, and for the echo.
-    fn pass_on(&self, headers: &mut HeaderMap, exchange: &Exchange<'_>) {
+    fn pass_on(&self, headers: &mut HeaderMap, exchange: &ForwardContext<'_>) {
         clean_response(headers);
         rewrite_location(headers, self.pool.authorities(), exchange.facts);
         exchange.response_rules.apply(headers, exchange.facts);
@@ -235,13 +237,13 @@ impl Call<'_> {
     /// The answer of the built-in echo.
     async fn echoed(
         &self,
-        server: &Arc<Server>,
+        server: &Arc<PoolServer>,
         request: Request,
-        exchange: &Exchange<'_>,
-    ) -> Result<Forwarded, ForwardError> {
+        exchange: &ForwardContext<'_>,
+    ) -> Result<ForwardedResponse, ForwardError> {
         let _in_flight = InFlight::start(server);
         let mut response = echo::answer(request).await?;
         self.pass_on(response.headers_mut(), exchange);
-        Ok(Forwarded { response, server: server.name.clone(), tunnel: false })
+        Ok(ForwardedResponse { response, server: server.name.clone(), tunnel: false })
     }
 }

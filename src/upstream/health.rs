@@ -23,17 +23,17 @@ use hyper_util::rt::TokioIo;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connect::{self, Path, Speak, Way};
-use super::credential::{Credential, Fields};
+use super::connect::{self, HandshakeOptions, ServerEndpoint, WireProtocol};
+use super::credential::{CredentialHeaders, GatewayCredential};
 use super::error::ConnectError;
-use super::pool::Pool;
-use super::preface::Preface;
-use super::resolve::Asker;
-use super::server::Server;
-use super::transport::Transport;
+use super::pool::UpstreamPool;
+use super::proxy_header::ProxyHeaderBytes;
+use super::resolve::LookupSpawner;
+use super::server::PoolServer;
+use super::transport::UpstreamTransport;
 use crate::body::{Body, Request};
 use crate::config::{HealthCheck, ProxyVersion};
-use crate::runtime::BackRoom;
+use crate::runtime::BackgroundRuntime;
 use crate::secret;
 
 /// How many servers of one pool are probed at the same time.
@@ -47,7 +47,7 @@ const WHO: HeaderValue = HeaderValue::from_static("tollhouse-check");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// The checks of one pool.
-pub(super) struct Checks {
+pub(super) struct PoolChecks {
     settings: Arc<HealthCheck>,
     /// Cancelled when each server has been probed once.
     first_round: CancellationToken,
@@ -92,7 +92,7 @@ impl CheckError {
     }
 }
 
-impl Checks {
+impl PoolChecks {
     /// The checks of a pool, not running yet.
     pub(super) fn new(settings: &HealthCheck) -> Self {
         let over = CancellationToken::new();
@@ -125,15 +125,15 @@ impl Checks {
     }
 }
 
-impl Pool {
+impl UpstreamPool {
     /// Starts the checks, if they are configured. They run for as long as the pool exists. Call it
     /// once for each pool. A second call would start a second task and double the load on the
     /// servers.
-    pub fn watch(self: &Arc<Self>, back_room: &BackRoom) {
+    pub fn watch(self: &Arc<Self>, background: &BackgroundRuntime) {
         let Some(checks) = &self.checks else { return };
         let over = checks.over.clone();
-        let watching = watch(Arc::downgrade(self), back_room.clone());
-        back_room.spawn(async move {
+        let watching = watch(Arc::downgrade(self), background.clone());
+        background.spawn(async move {
             over.run_until_cancelled(watching).await;
         });
     }
@@ -158,32 +158,42 @@ impl Pool {
 }
 
 /// The rounds of a pool.
-async fn watch(pool: Weak<Pool>, back_room: BackRoom) {
+async fn watch(pool: Weak<UpstreamPool>, background: BackgroundRuntime) {
     let mut rows = Vec::new();
     loop {
         // The strong reference is dropped before the pause. Otherwise a replaced pool, with all its
         // connections, would live until the next round.
-        let Some(held) = pool.upgrade() else { return };
-        let Some(checks) = &held.checks else { return };
-        round(&held, checks, &back_room, &mut rows).await;
+        let Some(upgraded) = pool.upgrade() else { return };
+        let Some(checks) = &upgraded.checks else { return };
+        round(&upgraded, checks, &background, &mut rows).await;
         checks.first_round.cancel();
-        let (clock, pause) = (held.clock.clone(), checks.pause());
-        drop(held);
+        let (clock, pause) = (upgraded.clock.clone(), checks.pause());
+        drop(upgraded);
         clock.sleep(pause).await;
     }
 }
 
 /// Probes each server once and records the results.
-async fn round(pool: &Pool, checks: &Checks, back_room: &BackRoom, rows: &mut Vec<Row>) {
+async fn round(
+    pool: &UpstreamPool,
+    checks: &PoolChecks,
+    background: &BackgroundRuntime,
+    rows: &mut Vec<CheckStreak>,
+) {
     let asking: Vec<_> = pool
         .servers
         .iter()
         .map(|server| {
-            ask(server.clone(), Speech::of(pool), checks.settings.clone(), back_room.clone())
+            ask(
+                server.clone(),
+                CheckProtocol::of(pool),
+                checks.settings.clone(),
+                background.clone(),
+            )
         })
         .collect();
     let answers: Vec<_> = stream::iter(asking).buffered(PARALLEL).collect().await;
-    rows.resize(pool.servers.len(), Row::default());
+    rows.resize(pool.servers.len(), CheckStreak::default());
     let now = pool.clock.now();
     for ((server, row), answer) in pool.servers.iter().zip(rows).zip(answers) {
         if row.note(answer.is_ok(), &checks.settings) {
@@ -195,13 +205,13 @@ async fn round(pool: &Pool, checks: &Checks, back_room: &BackRoom, rows: &mut Ve
 
 /// The results of one server, from which `note` decides about its health.
 #[derive(Clone, Copy, Default)]
-struct Row {
+struct CheckStreak {
     healthy: Option<bool>,
     /// Results in a row that contradict `healthy`.
     against: u32,
 }
 
-impl Row {
+impl CheckStreak {
     /// Records a result. True if the server's health has changed.
     fn note(&mut self, passed: bool, settings: &HealthCheck) -> bool {
         if self.healthy == Some(passed) {
@@ -224,20 +234,20 @@ impl Row {
 
 /// The protocol and the credential for the servers of a pool.
 #[derive(Clone)]
-struct Speech {
+struct CheckProtocol {
     http2: bool,
     proxy_protocol: Option<ProxyVersion>,
     /// The upstream's fixed credential, if it has one. No login is made for a check: a failing
     /// login could lock the account.
-    credential: Option<Fields>,
+    credential: Option<CredentialHeaders>,
 }
 
 /// The settings of `pool`.
-impl Speech {
-    fn of(pool: &Pool) -> Self {
+impl CheckProtocol {
+    fn of(pool: &UpstreamPool) -> Self {
         let credential = match &pool.credential {
-            Some(Credential::Fixed(fields)) => Some(fields.clone()),
-            Some(Credential::Login(_)) | None => None,
+            Some(GatewayCredential::Fixed(fields)) => Some(fields.clone()),
+            Some(GatewayCredential::Login(_)) | None => None,
         };
         Self { http2: pool.http2, proxy_protocol: pool.proxy_protocol, credential }
     }
@@ -248,14 +258,14 @@ impl Speech {
 /// # Errors
 /// The check failed, or it took longer than its timeout.
 async fn ask(
-    server: Arc<Server>,
-    speech: Speech,
+    server: Arc<PoolServer>,
+    speech: CheckProtocol,
     settings: Arc<HealthCheck>,
-    back_room: BackRoom,
+    background: BackgroundRuntime,
 ) -> Result<(), CheckError> {
     let limit = settings.timeout;
-    let asked = speak(&server, speech, &settings, back_room);
-    tokio::time::timeout(limit, asked).await.unwrap_or(Err(CheckError::Slow(limit)))
+    let answer = speak(&server, speech, &settings, background);
+    tokio::time::timeout(limit, answer).await.unwrap_or(Err(CheckError::Slow(limit)))
 }
 
 /// Probes a server.
@@ -263,22 +273,22 @@ async fn ask(
 /// # Errors
 /// No connection, no whole answer, or a status that is not expected.
 async fn speak(
-    server: &Server,
-    speech: Speech,
+    server: &PoolServer,
+    speech: CheckProtocol,
     settings: &HealthCheck,
-    back_room: BackRoom,
+    background: BackgroundRuntime,
 ) -> Result<(), CheckError> {
     // The built-in echo is always available.
     let Some(path) = &server.path else { return Ok(()) };
-    let asker = Asker::BackRoom(&back_room);
+    let asker = LookupSpawner::Background(&background);
     // A check belongs to no client, so the PROXY header says that the gateway itself connects.
-    let preface = speech.proxy_protocol.map(Preface::local).transpose()?;
-    let speak = if speech.http2 { Speak::Http2 } else { Speak::Http1 };
-    let way = Way { speak, preface: preface.as_ref() };
+    let proxy_header = speech.proxy_protocol.map(ProxyHeaderBytes::local).transpose()?;
+    let speak = if speech.http2 { WireProtocol::Http2 } else { WireProtocol::Http1 };
+    let way = HandshakeOptions { speak, proxy_header: proxy_header.as_ref() };
     let (stream, http2, _) = connect::open(path, way, settings.timeout, asker).await?;
     // The connection does not count against the server's limit. A server whose connections are all
     // in use must be probed, too.
-    let transport = TokioIo::new(Transport::new(stream, None));
+    let transport = TokioIo::new(UpstreamTransport::new(stream, None));
     let mut request = request(path, http2, settings)?;
     if let Some(credential) = &speech.credential {
         credential.set(request.headers_mut());
@@ -288,7 +298,7 @@ async fn speak(
     let status = if http2 {
         let over = CancellationToken::new();
         let _ends = over.clone().drop_guard();
-        let driver = InBackRoom { back_room, over };
+        let driver = BackgroundExecutor { background, over };
         let (mut sender, connection) = http2::handshake(driver, transport).await?;
         answer(connection, async { read(sender.send_request(request).await?).await }).await?
     } else {
@@ -305,10 +315,14 @@ async fn speak(
 ///
 /// # Errors
 /// The configured path or host cannot be written as a request.
-fn request(path: &Path, http2: bool, settings: &HealthCheck) -> Result<Request, CheckError> {
+fn request(
+    path: &ServerEndpoint,
+    http2: bool,
+    settings: &HealthCheck,
+) -> Result<Request, CheckError> {
     let (own, scheme) = match path {
-        Path::Unix(_) => ("localhost".to_owned(), "http"),
-        Path::Tcp { host, port, tls } => {
+        ServerEndpoint::Unix(_) => ("localhost".to_owned(), "http"),
+        ServerEndpoint::Tcp { host, port, tls } => {
             (format!("{host}:{port}"), if tls.is_some() { "https" } else { "http" })
         }
     };
@@ -356,18 +370,18 @@ async fn answer<T>(connection: impl Future, asking: impl Future<Output = T>) -> 
 
 /// Runs the tasks of an HTTP/2 connection until the check is over.
 #[derive(Clone)]
-struct InBackRoom {
-    back_room: BackRoom,
+struct BackgroundExecutor {
+    background: BackgroundRuntime,
     over: CancellationToken,
 }
 
-impl<F> Executor<F> for InBackRoom
+impl<F> Executor<F> for BackgroundExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
         let over = self.over.clone();
-        self.back_room.spawn(async move {
+        self.background.spawn(async move {
             over.run_until_cancelled(future).await;
         });
     }
@@ -397,7 +411,7 @@ mod tests {
             ("-+-+-", "-----", "unless a failure is between them"),
             ("+-+-+-+-", "++++++++", "who flaps stays what he was"),
         ] {
-            let mut row = Row::default();
+            let mut row = CheckStreak::default();
 
             let told = answers.chars().map(|answer| {
                 row.note(answer == '+', &settings);

@@ -3,49 +3,49 @@
 //!
 //! A request passes in this order: `headers::strip_inbound`, then the decision (in the pipeline),
 //! then `headers::remove_credentials`, `headers::set_forwarded`, `headers::set_identity`, the
-//! route's `Rules`, and `Pool::forward`. Nothing here answers a client: a failure is a
-//! `ForwardError`, which states whose fault it is. Connections are kept per worker, so that
+//! route's `HeaderEdits`, and `UpstreamPool::forward`. Nothing here answers a client: a failure is
+//! a `ForwardError`, which states whose fault it is. Connections are kept per worker, so that
 //! requests share no lock, unless their number is limited. The pipeline is the caller.
 
 pub mod headers;
 
 mod attempt;
 mod balance;
-mod budget;
 mod connect;
+mod connection;
+mod connection_limit;
 mod credential;
 mod echo;
 mod error;
 mod extended_connect;
 mod forward;
 mod health;
-mod link;
-mod opening;
+mod idle_connections;
+mod lifetime;
 mod outlier;
-mod own_login;
-mod permits;
 mod pick;
 mod pool;
-mod preface;
+mod proxy_header;
 mod reach;
+mod replay;
 mod request;
 mod resolve;
 mod response;
+mod retry_budget;
 mod reuse_trust;
 mod server;
-mod shelf;
-mod spare;
 mod state;
 mod transport;
 mod upgrade;
-mod watch;
+mod upgrade_request;
+mod upstream_login;
 mod websocket;
 
-pub use self::error::{ConnectError, Fault, ForwardError, PoolError, RequestFault};
+pub use self::error::{ConnectError, FaultSide, ForwardError, PoolBuildError, RequestFault};
 pub use self::extended_connect::{as_upgrade, is_by_connect};
-pub use self::forward::{Exchange, Forwarded};
-pub use self::pool::{Pool, PoolSnapshot};
+pub use self::forward::{ForwardContext, ForwardedResponse};
+pub use self::lifetime::{CancellationSources, RouteCancellation, StreamLifetime};
+pub use self::pool::{PoolSnapshot, UpstreamPool};
+pub use self::replay::BodyMemory;
 pub use self::server::ServerSnapshot;
-pub use self::spare::BodyMemory;
-pub use self::state::Condition;
-pub use self::watch::{Ends, RouteEnd, Watch};
+pub use self::state::ServerCondition;

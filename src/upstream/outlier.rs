@@ -9,28 +9,28 @@ use std::sync::Mutex;
 
 use http::StatusCode;
 
-use super::pool::Pool;
-use super::server::Server;
+use super::pool::UpstreamPool;
+use super::server::PoolServer;
 use crate::config;
 
 /// The settings and the lock of one pool's ejections.
-pub(super) struct Outliers {
-    settings: config::Outlier,
+pub(super) struct OutlierDetector {
+    settings: config::OutlierSettings,
     /// Allows one decision at a time. Two concurrent decisions could each find half of the pool in
     /// use and together eject more.
     deciding: Mutex<()>,
 }
 
-impl Outliers {
+impl OutlierDetector {
     /// No server is ejected yet.
-    pub(super) fn new(settings: config::Outlier) -> Self {
+    pub(super) fn new(settings: config::OutlierSettings) -> Self {
         Self { settings, deciding: Mutex::new(()) }
     }
 }
 
-impl Pool {
+impl UpstreamPool {
     /// Records the status of a server's answer.
-    pub(super) fn answered(&self, server: &Server, status: StatusCode) {
+    pub(super) fn answered(&self, server: &PoolServer, status: StatusCode) {
         match status.is_server_error() {
             true => self.failed(server),
             false => server.state.succeeded(),
@@ -38,7 +38,7 @@ impl Pool {
     }
 
     /// Records that no connection to a server could be made.
-    pub(super) fn unreachable(&self, server: &Server) {
+    pub(super) fn unreachable(&self, server: &PoolServer) {
         server.unreachable(self.clock.now());
         self.failed(server);
     }
@@ -46,7 +46,7 @@ impl Pool {
     /// Records that a server gave no answer or an invalid one. Ejects the server if it has failed
     /// often enough and at most half of the pool is then out. Without ejections in the
     /// configuration nothing is recorded.
-    pub(super) fn failed(&self, server: &Server) {
+    pub(super) fn failed(&self, server: &PoolServer) {
         let Some(outliers) = &self.outliers else { return };
         if server.state.failed() < outliers.settings.failures {
             return;

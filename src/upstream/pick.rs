@@ -9,18 +9,18 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::balance::{Group, scatter};
-use super::pool::Pool;
-use super::server::Server;
-use super::state::{Condition, FULL_SHARE};
-use crate::config::Balance;
+use super::balance::{ServerGroup, mix64};
+use super::pool::UpstreamPool;
+use super::server::PoolServer;
+use super::state::{FULL_SHARE, ServerCondition};
+use crate::config::BalancePolicy;
 use crate::runtime::Worker;
 
 /// The facts on which a choice depends.
 #[derive(Default)]
-pub(super) struct Wanted<'a> {
+pub(super) struct PickRequest<'a> {
     /// Servers that have failed this request. They are chosen only if there is no other.
-    pub(super) failed: &'a [&'a Arc<Server>],
+    pub(super) failed: &'a [&'a Arc<PoolServer>],
     pub(super) key: Option<u64>,
 }
 
@@ -31,9 +31,13 @@ const TRIES: u64 = 3;
 /// Points of the ring that are walked before all servers are searched.
 const WALK: usize = 64;
 
-impl Pool {
+impl UpstreamPool {
     /// The server for the next request of `worker`; `None` if all fail their checks.
-    pub(super) fn pick(&self, worker: &Worker, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+    pub(super) fn pick(
+        &self,
+        worker: &Worker,
+        wanted: &PickRequest<'_>,
+    ) -> Option<&Arc<PoolServer>> {
         // A single server is used even if it is ejected or unreachable: an attempt is better than a
         // certain error.
         if let [only] = self.servers.as_slice() {
@@ -48,23 +52,30 @@ impl Pool {
     }
 
     /// The server that the balancing method names, if it can be used.
-    fn choose(&self, group: &Group, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+    fn choose(
+        &self,
+        group: &ServerGroup,
+        turn: u64,
+        wanted: &PickRequest<'_>,
+    ) -> Option<&Arc<PoolServer>> {
         let chosen = match (&self.balance, &group.ring, wanted.key) {
-            (Balance::RoundRobin, ..) => self.server(group.at(turn)?)?,
-            (Balance::LeastRequests, ..) => {
-                let (one, other) = group.two(scatter(turn))?;
+            (BalancePolicy::RoundRobin, ..) => self.server(group.at(turn)?)?,
+            (BalancePolicy::LeastRequests, ..) => {
+                let (one, other) = group.two(mix64(turn))?;
                 let (one, other) = (self.server(one)?, self.server(other)?);
                 if other.load() < one.load() { other } else { one }
             }
-            (Balance::Hash(_), Some(ring), Some(key)) => self.server(ring.after(key).next()?)?,
-            (Balance::Hash(_), ..) => self.server(group.at(scatter(turn))?)?,
+            (BalancePolicy::Hash(_), Some(ring), Some(key)) => {
+                self.server(ring.after(key).next()?)?
+            }
+            (BalancePolicy::Hash(_), ..) => self.server(group.at(mix64(turn))?)?,
         };
         let takes = match self.condition(chosen) {
-            Condition::Up => true,
+            ServerCondition::Up => true,
             // A rising server takes only its share of the choices. The random number is another one
             // than the choice was made with, because the two decisions must not depend on each
             // other.
-            Condition::Rising(share) => scatter(!turn) % FULL_SHARE < share,
+            ServerCondition::Rising(share) => mix64(!turn) % FULL_SHARE < share,
             _ => false,
         };
         Some(chosen).filter(|chosen| takes && !wanted.is_failed(chosen))
@@ -72,7 +83,7 @@ impl Pool {
 
     /// The search after a choice that could not be used.
     #[cold]
-    fn pick_other(&self, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
+    fn pick_other(&self, turn: u64, wanted: &PickRequest<'_>) -> Option<&Arc<PoolServer>> {
         self.search(&self.primary, turn, wanted)
             .or_else(|| self.choose(&self.backup, turn, wanted))
             .or_else(|| self.search(&self.backup, turn, wanted))
@@ -82,9 +93,14 @@ impl Pool {
     /// Any server of the group that can be used. A rising server is taken only if there is no
     /// other, because it would otherwise get more than its share. A few quick attempts come first,
     /// so that the whole list is searched rarely even in a pool that is half out.
-    fn search(&self, group: &Group, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
-        let is_up = |server: &Arc<Server>| {
-            self.condition(server) == Condition::Up && !wanted.is_failed(server)
+    fn search(
+        &self,
+        group: &ServerGroup,
+        turn: u64,
+        wanted: &PickRequest<'_>,
+    ) -> Option<&Arc<PoolServer>> {
+        let is_up = |server: &Arc<PoolServer>| {
+            self.condition(server) == ServerCondition::Up && !wanted.is_failed(server)
         };
         // With hash, the search follows the ring, so that all requests of a key move to the same
         // other server. Otherwise it is random, so that the load of a lost server is spread over
@@ -95,13 +111,13 @@ impl Pool {
                 walk.find(|server| is_up(server))
             }
             _ => {
-                let step = |step: u64| group.at(scatter(turn.wrapping_add(step << 32)));
+                let step = |step: u64| group.at(mix64(turn.wrapping_add(step << 32)));
                 let mut turns = (1..=TRIES).filter_map(|number| self.server(step(number)?));
                 turns.find(|server| is_up(server))
             }
         };
         let can =
-            |server: &Arc<Server>| self.condition(server).is_up() && !wanted.is_failed(server);
+            |server: &Arc<PoolServer>| self.condition(server).is_up() && !wanted.is_failed(server);
         let all = || rotated(&group.members, wanted.key.unwrap_or(turn));
         let all = || all().filter_map(|number| self.server(*number));
         near.or_else(|| all().find(|server| is_up(server)))
@@ -111,11 +127,11 @@ impl Pool {
     /// The best of the servers if none is healthy: any server that passes its checks is better than
     /// no answer. Servers that failed this request, ejected servers and backups come last. Servers
     /// that fail their checks stay excluded, so the result can be `None`.
-    fn least_bad(&self, turn: u64, wanted: &Wanted<'_>) -> Option<&Arc<Server>> {
-        let rank = |server: &Arc<Server>| match self.condition(server) {
-            Condition::FailsChecks => None,
+    fn least_bad(&self, turn: u64, wanted: &PickRequest<'_>) -> Option<&Arc<PoolServer>> {
+        let rank = |server: &Arc<PoolServer>| match self.condition(server) {
+            ServerCondition::FailsChecks => None,
             condition => {
-                let ejected = condition == Condition::Ejected;
+                let ejected = condition == ServerCondition::Ejected;
                 Some((wanted.is_failed(server), ejected, server.backup))
             }
         };
@@ -126,7 +142,7 @@ impl Pool {
     /// `server`, or another one at which the request need not wait for a connection. With hash, the
     /// request waits for its own server. Only primary servers that are up are considered: waiting
     /// for a healthy server is better than using a doubtful one.
-    pub(super) fn roomier<'p>(&'p self, server: &'p Arc<Server>) -> &'p Arc<Server> {
+    pub(super) fn roomier<'p>(&'p self, server: &'p Arc<PoolServer>) -> &'p Arc<PoolServer> {
         if server.has_room() || self.primary.ring.is_some() {
             return server;
         }
@@ -136,28 +152,28 @@ impl Pool {
     }
 
     /// False if there should be a better choice than `server`.
-    pub(super) fn is_up(&self, server: &Server) -> bool {
+    pub(super) fn is_up(&self, server: &PoolServer) -> bool {
         self.condition(server).is_up()
     }
 
     /// The server with this number in the pool.
-    fn server(&self, number: usize) -> Option<&Arc<Server>> {
+    fn server(&self, number: usize) -> Option<&Arc<PoolServer>> {
         self.servers.get(number)
     }
 
     /// The condition of a server for the choice.
-    fn condition(&self, server: &Server) -> Condition {
+    fn condition(&self, server: &PoolServer) -> ServerCondition {
         match server.state.condition(&self.clock) {
             // With hash there is no slow start: the server of a key is the same however new it is.
-            Condition::Rising(_) if self.primary.ring.is_some() => Condition::Up,
+            ServerCondition::Rising(_) if self.primary.ring.is_some() => ServerCondition::Up,
             condition => condition,
         }
     }
 }
 
-impl Wanted<'_> {
+impl PickRequest<'_> {
     /// True if `server` has failed this request.
-    pub(super) fn is_failed(&self, server: &Arc<Server>) -> bool {
+    pub(super) fn is_failed(&self, server: &Arc<PoolServer>) -> bool {
         self.failed.iter().any(|failed| Arc::ptr_eq(failed, server))
     }
 }
@@ -177,29 +193,32 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::{self, HashBy, ServerAddress};
-    use crate::runtime::Threads;
+    use crate::runtime::GatewayThreads;
 
     /// A pool of `number` servers, of which the last `backups` are backups.
-    fn pool(balance: &Balance, number: usize, backups: usize) -> Arc<Pool> {
-        let server = |at: usize| config::Server {
+    fn pool(balance: &BalancePolicy, number: usize, backups: usize) -> Arc<UpstreamPool> {
+        let server = |at: usize| config::ServerSettings {
             name: format!("server-{at}"),
             address: ServerAddress::Echo,
             weight: 1,
             backup: at + backups >= number,
         };
         let config = sample(balance.clone(), (0..number).map(server).collect());
-        Pool::build(&config, 1, &Clock::system()).unwrap()
+        UpstreamPool::build(&config, 1, &Clock::system()).unwrap()
     }
 
-    const BALANCES: [Balance; 3] =
-        [Balance::RoundRobin, Balance::LeastRequests, Balance::Hash(HashBy::Client)];
+    const BALANCES: [BalancePolicy; 3] = [
+        BalancePolicy::RoundRobin,
+        BalancePolicy::LeastRequests,
+        BalancePolicy::Hash(HashBy::Client),
+    ];
 
     /// How often each server is chosen in `times` choices.
-    fn picked(pool: &Pool, times: u64) -> HashMap<Arc<str>, u64> {
-        let threads = Threads::start(1, 1).unwrap();
+    fn picked(pool: &UpstreamPool, times: u64) -> HashMap<Arc<str>, u64> {
+        let threads = GatewayThreads::start(1, 1).unwrap();
         let mut counts = HashMap::new();
         for key in 0..times {
-            let wanted = Wanted { failed: &[], key: Some(scatter(key)) };
+            let wanted = PickRequest { failed: &[], key: Some(mix64(key)) };
             let server = pool.pick(&threads.workers()[0], &wanted).unwrap();
             *counts.entry(server.name.clone()).or_insert(0) += 1;
         }
@@ -225,14 +244,14 @@ mod tests {
 
     #[test]
     fn a_server_that_failed_this_request_is_not_asked_again_if_there_is_another() {
-        let threads = Threads::start(1, 1).unwrap();
+        let threads = GatewayThreads::start(1, 1).unwrap();
         for balance in BALANCES {
             for (number, backups, failed) in [(2, 0, 1), (3, 0, 1), (2, 1, 1), (3, 0, 2), (4, 1, 3)]
             {
                 let pool = pool(&balance, number, backups);
                 for key in 0..100 {
                     let failed: Vec<_> = pool.servers.iter().take(failed).collect();
-                    let wanted = Wanted { failed: &failed, key: Some(scatter(key)) };
+                    let wanted = PickRequest { failed: &failed, key: Some(mix64(key)) };
                     let other = pool.pick(&threads.workers()[0], &wanted).unwrap();
                     assert!(!wanted.is_failed(other), "{balance:?}");
                 }
@@ -242,7 +261,7 @@ mod tests {
 
     #[test]
     fn with_every_server_ejected_or_unreachable_one_is_asked_all_the_same() {
-        let outlier = config::Outlier::default();
+        let outlier = config::OutlierSettings::default();
         for balance in BALANCES {
             let pool = pool(&balance, 3, 1);
             let now = pool.clock.now();

@@ -12,33 +12,33 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::balance::{self, Group};
-use super::budget::Budget;
-use super::connect::{self, Host, Path, Tls};
-use super::credential::Credential;
-use super::error::{ForwardError, PoolError};
-use super::headers::Facts;
-use super::health::Checks;
-use super::outlier::Outliers;
-use super::server::{Server, ServerSnapshot};
+use super::balance::{self, ServerGroup};
+use super::connect::{self, ServerEndpoint, ServerHost, ServerTls};
+use super::credential::GatewayCredential;
+use super::error::{ForwardError, PoolBuildError};
+use super::headers::HeaderFacts;
+use super::health::PoolChecks;
+use super::outlier::OutlierDetector;
+use super::retry_budget::RetryBudget;
+use super::server::{PoolServer, ServerSnapshot};
 use crate::clock::Clock;
-use crate::config::{self, Balance, ProxyVersion, ServerAddress, UpstreamTimeouts};
-use crate::runtime::BackRoom;
+use crate::config::{self, BalancePolicy, ProxyVersion, ServerAddress, UpstreamTimeouts};
+use crate::runtime::BackgroundRuntime;
 use crate::secret;
 
 /// The servers of one `[[upstream]]`.
-pub struct Pool {
+pub struct UpstreamPool {
     name: Arc<str>,
-    pub(super) servers: Vec<Arc<Server>>,
-    pub(super) primary: Group,
-    pub(super) backup: Group,
-    pub(super) balance: Balance,
+    pub(super) servers: Vec<Arc<PoolServer>>,
+    pub(super) primary: ServerGroup,
+    pub(super) backup: ServerGroup,
+    pub(super) balance: BalancePolicy,
     /// One counter per worker, for the next turn or the next random choice.
-    pub(super) counters: Box<[Counter]>,
+    pub(super) counters: Box<[WorkerCounter]>,
     /// Host and port of each server, to recognise `Location` fields that name one.
     authorities: Vec<(String, u16)>,
-    pub(super) checks: Option<Checks>,
-    pub(super) outliers: Option<Outliers>,
+    pub(super) checks: Option<PoolChecks>,
+    pub(super) outliers: Option<OutlierDetector>,
     pub(super) clock: Clock,
     pub(super) http2: bool,
     /// True if connections are limited and serve one request at a time.
@@ -46,14 +46,14 @@ pub struct Pool {
     pub(super) proxy_protocol: Option<ProxyVersion>,
     pub(super) timeouts: UpstreamTimeouts,
     pub(super) retries: u8,
-    pub(super) budget: Budget,
-    pub(super) credential: Option<Credential>,
+    pub(super) budget: RetryBudget,
+    pub(super) credential: Option<GatewayCredential>,
 }
 
 /// A counter on a cache line of its own (two lines, because processors fetch them in pairs). Its
 /// worker writes it for every request.
 #[repr(align(128))]
-pub(super) struct Counter(pub(super) AtomicU64);
+pub(super) struct WorkerCounter(pub(super) AtomicU64);
 
 /// The state of a pool for metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,40 +66,40 @@ pub struct PoolSnapshot {
     pub retries_refused: u64,
 }
 
-impl Pool {
+impl UpstreamPool {
     /// Builds a pool for `workers` workers. It reads the certificates that it needs and connects to
     /// nothing yet.
     ///
     /// # Errors
     /// There is no server, or the TLS settings or the credential cannot be used.
     pub fn build(
-        config: &config::Upstream,
+        config: &config::UpstreamSettings,
         workers: usize,
         clock: &Clock,
-    ) -> Result<Arc<Self>, PoolError> {
+    ) -> Result<Arc<Self>, PoolBuildError> {
         let servers = servers(config, workers)?;
-        let all: Vec<&Server> = servers.iter().map(AsRef::as_ref).collect();
-        let hashes = matches!(config.balance, Balance::Hash(_));
+        let all: Vec<&PoolServer> = servers.iter().map(AsRef::as_ref).collect();
+        let hashes = matches!(config.balance, BalancePolicy::Hash(_));
         // With one server there is nothing to choose from, so ejecting it would only cause outages.
         // Every request would fail while the server is left out.
         let outliers = config.care.outlier.filter(|_| servers.len() > 1);
         Ok(Arc::new(Self {
             name: config.name.as_str().into(),
-            primary: Group::new(&all, hashes, false),
-            backup: Group::new(&all, hashes, true),
+            primary: ServerGroup::new(&all, hashes, false),
+            backup: ServerGroup::new(&all, hashes, true),
             balance: config.balance.clone(),
             counters: (0..workers.max(1)).map(|_| random_counter()).collect(),
             authorities: authorities(config),
-            checks: config.care.health.as_ref().map(Checks::new),
-            outliers: outliers.map(Outliers::new),
+            checks: config.care.health.as_ref().map(PoolChecks::new),
+            outliers: outliers.map(OutlierDetector::new),
             clock: clock.clone(),
             http2: config.http2,
             few_connections: config.calls.max_connections.is_some() && !config.http2,
             proxy_protocol: config.proxy_protocol,
             timeouts: config.timeouts,
             retries: config.calls.retries,
-            budget: Budget::new(config.calls.retry_budget, workers),
-            credential: Credential::build(config)?,
+            budget: RetryBudget::new(config.calls.retry_budget, workers),
+            credential: GatewayCredential::build(config)?,
             servers,
         }))
     }
@@ -109,7 +109,7 @@ impl Pool {
     /// matched by their names. Connections are not taken over; the old pool's requests finish on
     /// them.
     pub fn inherit(&self, last: &Self) {
-        let known: HashMap<&str, &Server> =
+        let known: HashMap<&str, &PoolServer> =
             last.servers.iter().map(|server| (&*server.name, &**server)).collect();
         for server in &self.servers {
             if let Some(last) = known.get(&*server.name) {
@@ -141,24 +141,24 @@ impl Pool {
     /// Drops connections that were unused for too long, and renews names that are due. The
     /// background runtime calls it every few seconds. An old connection is never reused in any
     /// case; sweeping frees its socket when no requests come.
-    pub fn sweep(&self, back_room: &BackRoom) {
+    pub fn sweep(&self, background: &BackgroundRuntime) {
         for server in &self.servers {
-            server.sweep(back_room);
+            server.sweep(background);
         }
     }
 
     /// The hash key of a request; requests with equal keys go to the same server. `None` if the
     /// pool does not balance by hash. It is computed once per request, so that a retry uses the
     /// same key.
-    pub fn key(&self, headers: &HeaderMap, facts: &Facts<'_>) -> Option<u64> {
+    pub fn key(&self, headers: &HeaderMap, facts: &HeaderFacts<'_>) -> Option<u64> {
         match &self.balance {
-            Balance::Hash(by) => balance::key(by, headers, facts),
-            Balance::LeastRequests | Balance::RoundRobin => None,
+            BalancePolicy::Hash(by) => balance::key(by, headers, facts),
+            BalancePolicy::LeastRequests | BalancePolicy::RoundRobin => None,
         }
     }
 
     /// All servers of the pool, backups included.
-    pub(super) fn servers(&self) -> &[Arc<Server>] {
+    pub(super) fn servers(&self) -> &[Arc<PoolServer>] {
         &self.servers
     }
 
@@ -170,12 +170,12 @@ impl Pool {
     /// The error if `pick` finds no server. Only failed checks take out every server, so the next
     /// check may bring one back. The client is told to come back after one interval of the checks.
     pub(super) fn no_server(&self) -> ForwardError {
-        let retry_after = self.checks.as_ref().map_or(Duration::from_secs(1), Checks::interval);
+        let retry_after = self.checks.as_ref().map_or(Duration::from_secs(1), PoolChecks::interval);
         ForwardError::NoServer { upstream: self.name.clone(), retry_after }
     }
 }
 
-impl fmt::Debug for Pool {
+impl fmt::Debug for UpstreamPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("name", &self.name).finish_non_exhaustive()
     }
@@ -186,9 +186,13 @@ impl fmt::Debug for Pool {
 ///
 /// # Errors
 /// No server, or TLS settings that cannot be used.
-fn servers(config: &config::Upstream, workers: usize) -> Result<Vec<Arc<Server>>, PoolError> {
-    let uses_tls =
-        |server: &config::Server| matches!(server.address, ServerAddress::Tcp { tls: true, .. });
+fn servers(
+    config: &config::UpstreamSettings,
+    workers: usize,
+) -> Result<Vec<Arc<PoolServer>>, PoolBuildError> {
+    let uses_tls = |server: &config::ServerSettings| {
+        matches!(server.address, ServerAddress::Tcp { tls: true, .. })
+    };
     let shared_tls = match config.servers.iter().any(uses_tls) {
         true => Some(connect::tls_config(config)?),
         false => None,
@@ -197,27 +201,27 @@ fn servers(config: &config::Upstream, workers: usize) -> Result<Vec<Arc<Server>>
     for server in &config.servers {
         let path = match &server.address {
             ServerAddress::Echo => None,
-            ServerAddress::Unix(path) => Some(Path::Unix(path.clone())),
+            ServerAddress::Unix(path) => Some(ServerEndpoint::Unix(path.clone())),
             ServerAddress::Tcp { host, port, tls } => {
                 let tls = match &shared_tls {
-                    Some(shared) if *tls => Some(Tls::new(config, host, shared)?),
+                    Some(shared) if *tls => Some(ServerTls::new(config, host, shared)?),
                     _ => None,
                 };
-                let host = Host::new(host, config.calls.resolve);
-                Some(Path::Tcp { host, port: *port, tls })
+                let host = ServerHost::new(host, config.calls.resolve);
+                Some(ServerEndpoint::Tcp { host, port: *port, tls })
             }
         };
-        servers.push(Arc::new(Server::new(server, path, config, workers)));
+        servers.push(Arc::new(PoolServer::new(server, path, config, workers)));
     }
     match servers.is_empty() {
-        true => Err(PoolError::NoServer { upstream: config.name.clone() }),
+        true => Err(PoolBuildError::NoServer { upstream: config.name.clone() }),
         false => Ok(servers),
     }
 }
 
 /// Host and port of each TCP server, in lower case for comparison.
-fn authorities(config: &config::Upstream) -> Vec<(String, u16)> {
-    let authority = |server: &config::Server| match &server.address {
+fn authorities(config: &config::UpstreamSettings) -> Vec<(String, u16)> {
+    let authority = |server: &config::ServerSettings| match &server.address {
         ServerAddress::Tcp { host, port, .. } => Some((host.to_ascii_lowercase(), *port)),
         ServerAddress::Unix(_) | ServerAddress::Echo => None,
     };
@@ -225,15 +229,18 @@ fn authorities(config: &config::Upstream) -> Vec<(String, u16)> {
 }
 
 /// A counter with a random start, so that the workers do not choose the servers in step.
-fn random_counter() -> Counter {
-    Counter(AtomicU64::new(u64::from_ne_bytes(secret::random())))
+fn random_counter() -> WorkerCounter {
+    WorkerCounter(AtomicU64::new(u64::from_ne_bytes(secret::random())))
 }
 
 /// An upstream as a test needs one: nothing about it is special.
 #[cfg(test)]
-pub(super) fn sample(balance: Balance, servers: Vec<config::Server>) -> config::Upstream {
+pub(super) fn sample(
+    balance: BalancePolicy,
+    servers: Vec<config::ServerSettings>,
+) -> config::UpstreamSettings {
     let wait = Duration::from_secs(1);
-    config::Upstream {
+    config::UpstreamSettings {
         name: "pool".to_owned(),
         servers,
         balance,
@@ -247,7 +254,7 @@ pub(super) fn sample(balance: Balance, servers: Vec<config::Server>) -> config::
             keep_alive: wait,
         },
         calls: config::UpstreamCalls { retries: 0, ..config::UpstreamCalls::default() },
-        care: config::Care::default(),
+        care: config::HealthPolicy::default(),
         tls: config::UpstreamTls::default(),
         case_insensitive: false,
         credential: None,

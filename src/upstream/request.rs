@@ -19,7 +19,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::error::{ForwardError, RequestFault};
-use super::headers::Protected;
+use super::headers::ReservedHeaders;
 use crate::body::{Body, BodyError, Request};
 
 /// Sets the framing fields according to the body.
@@ -130,7 +130,7 @@ pub(super) fn for_http2(request: &mut Request, tls: bool) -> Result<(), ForwardE
 /// The progress of the client's body. It tells a slow upstream from a slow client, so that the
 /// limit for the first byte of the answer measures the upstream only.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct UploadProgress {
     started: Instant,
     /// The time of the last change, in milliseconds after `started`.
     changed: AtomicU64,
@@ -143,7 +143,7 @@ const CLIENTS_TURN: u8 = 0;
 /// The gateway waits for the upstream to read, or to answer.
 const UPSTREAMS_TURN: u8 = 1;
 
-impl Progress {
+impl UploadProgress {
     /// Records whose turn it is, and since when. `Relaxed` is enough: only the timer of the same
     /// request reads it, and a value that is a moment old merely delays a decision.
     fn turn(&self, turn: u8) {
@@ -173,31 +173,34 @@ impl Progress {
 /// how long it may still wait for the answer.
 pub(super) fn watch_body(
     request: &mut Request,
-    protected: &Arc<Protected>,
-) -> Option<Arc<Progress>> {
+    protected: &Arc<ReservedHeaders>,
+) -> Option<Arc<UploadProgress>> {
     if request.body().is_end_stream() || request.body().is_full() {
         return None;
     }
-    let progress = Arc::new(Progress {
+    let progress = Arc::new(UploadProgress {
         started: Instant::now(),
         changed: AtomicU64::new(0),
         turn: AtomicU8::new(UPSTREAMS_TURN),
         fault: OnceLock::new(),
     });
     let body = std::mem::take(request.body_mut());
-    *request.body_mut() =
-        Body::boxed(Outgoing { body, progress: progress.clone(), protected: protected.clone() });
+    *request.body_mut() = Body::boxed(OutgoingBody {
+        body,
+        progress: progress.clone(),
+        protected: protected.clone(),
+    });
     Some(progress)
 }
 
 /// The body of a request on its way to the upstream.
-struct Outgoing {
+struct OutgoingBody {
     body: Body,
-    progress: Arc<Progress>,
-    protected: Arc<Protected>,
+    progress: Arc<UploadProgress>,
+    protected: Arc<ReservedHeaders>,
 }
 
-impl HttpBody for Outgoing {
+impl HttpBody for OutgoingBody {
     type Data = Bytes;
     type Error = BodyError;
 

@@ -15,10 +15,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::connection::ResolvedAddress;
 use super::error::ConnectError;
-use super::link::Address;
 use super::server::locked;
-use crate::runtime::{BackRoom, Worker};
+use crate::runtime::{BackgroundRuntime, Worker};
 
 /// Limit of one lookup. It is longer than a resolver needs for all its own attempts.
 const GIVE_UP: Duration = Duration::from_secs(10);
@@ -33,12 +33,12 @@ const AVOIDED: Duration = Duration::from_secs(5);
 const MOST: usize = 64;
 
 /// One name and its addresses, shared by all workers.
-pub(super) struct Names {
+pub(super) struct NameResolver {
     host: Box<str>,
     every: Duration,
-    lookup: Lookup,
+    lookup: DnsBackend,
     addresses: ArcSwap<Vec<IpAddr>>,
-    known: Mutex<Known>,
+    known: Mutex<LookupState>,
     asking: AtomicBool,
     /// Notifies waiters of every answer, good or bad.
     answered: watch::Sender<Option<Arc<io::Error>>>,
@@ -49,37 +49,37 @@ pub(super) struct Names {
 
 /// Facts about lookups and failed addresses, under a lock.
 #[derive(Default)]
-struct Known {
+struct LookupState {
     /// The time of the last answer, good or bad.
-    asked: Option<Instant>,
+    answered_at: Option<Instant>,
     failed: Vec<(IpAddr, Instant)>,
 }
 
 /// The runtime on which the caller has a lookup run.
 #[derive(Clone, Copy)]
-pub(super) enum Asker<'a> {
+pub(super) enum LookupSpawner<'a> {
     Worker(&'a Worker),
-    BackRoom(&'a BackRoom),
+    Background(&'a BackgroundRuntime),
 }
 
-impl Asker<'_> {
+impl LookupSpawner<'_> {
     /// Runs a lookup as a task of its own, so that it goes on if the caller is cancelled.
     fn spawn(self, question: impl Future<Output = ()> + Send + 'static) {
         match self {
             Self::Worker(worker) => worker.spawn_detached(question),
-            Self::BackRoom(back_room) => back_room.spawn(question),
+            Self::Background(background) => background.spawn(question),
         }
     }
 }
 
 /// The resolver.
-pub(super) enum Lookup {
+pub(super) enum DnsBackend {
     System,
     #[cfg(test)]
     Table(Arc<Mutex<Vec<IpAddr>>>),
 }
 
-impl Lookup {
+impl DnsBackend {
     /// Resolves a name. The system's resolver also applies `/etc/hosts`.
     ///
     /// # Errors
@@ -99,9 +99,9 @@ impl Lookup {
     }
 }
 
-impl Names {
+impl NameResolver {
     /// Creates the state of a name. Nothing is looked up before the first connection.
-    pub(super) fn new(host: &str, every: Duration, lookup: Lookup) -> Arc<Self> {
+    pub(super) fn new(host: &str, every: Duration, lookup: DnsBackend) -> Arc<Self> {
         Arc::new(Self {
             host: host.into(),
             every,
@@ -126,11 +126,11 @@ impl Names {
     /// The name never had an address and the lookup failed.
     pub(super) async fn addresses(
         self: &Arc<Self>,
-        asker: Asker<'_>,
-    ) -> Result<Vec<Address>, ConnectError> {
-        let asked = locked(&self.known).asked.map(|asked| asked.elapsed());
+        asker: LookupSpawner<'_>,
+    ) -> Result<Vec<ResolvedAddress>, ConnectError> {
+        let answered_at = locked(&self.known).answered_at.map(|answered_at| answered_at.elapsed());
         let has_some = !self.addresses.load().is_empty();
-        if asked.is_none_or(|age| age >= self.every) || !has_some {
+        if answered_at.is_none_or(|age| age >= self.every) || !has_some {
             // The subscription comes before the lookup starts. If the answer came between the two,
             // then waiting for a change would never end. A lookup by another caller may end at any
             // moment.
@@ -146,7 +146,7 @@ impl Names {
                     let error = io::Error::new(error.kind(), error);
                     return Err(ConnectError::Resolve(error));
                 }
-            } else if asked.is_none_or(|age| age >= self.every * 2) {
+            } else if answered_at.is_none_or(|age| age >= self.every * 2) {
                 let _ = timeout(PATIENCE, answered.changed()).await;
             }
         }
@@ -156,7 +156,7 @@ impl Names {
     /// The addresses in turn, failed ones last. Each call begins with the next address, so that
     /// connections spread over all of them. A failed address is still tried after the others: the
     /// failure may be over.
-    fn in_turn(&self) -> Vec<Address> {
+    fn in_turn(&self) -> Vec<ResolvedAddress> {
         // The epoch is read before the addresses. If the answer changes between the two reads, then
         // new addresses get the old epoch and are merely checked again later. In the other order an
         // old address would get the new epoch and pass as current.
@@ -169,7 +169,7 @@ impl Names {
             order.rotate_left(first);
         }
         order.sort_by_key(|ip| known.failed.iter().any(|(failed, _)| failed == ip));
-        order.into_iter().map(|ip| Address { ip, epoch }).collect()
+        order.into_iter().map(|ip| ResolvedAddress { ip, epoch }).collect()
     }
 
     /// Records that `address` could not be connected to. Another address is then tried first, for
@@ -186,19 +186,19 @@ impl Names {
     /// True while the name resolves to `address`. The epoch makes this one comparison of numbers in
     /// the usual case; the list is searched only after an address has disappeared. Connections to a
     /// former address are not reused, so that a server can be moved by DNS.
-    pub(super) fn is_current(&self, address: Address) -> bool {
+    pub(super) fn is_current(&self, address: ResolvedAddress) -> bool {
         address.epoch == self.epoch.load(Ordering::Relaxed)
             || self.addresses.load().contains(&address.ip)
     }
 
     /// Renews the answer if it is due. A server whose kept connections are used all the time opens
     /// none, so no connect would renew its name. `sweep` calls it for servers in use.
-    pub(super) fn renew(self: &Arc<Self>, back_room: &BackRoom) {
-        let asked = locked(&self.known).asked;
-        if asked.is_some_and(|asked| asked.elapsed() >= self.every)
+    pub(super) fn renew(self: &Arc<Self>, background: &BackgroundRuntime) {
+        let answered_at = locked(&self.known).answered_at;
+        if answered_at.is_some_and(|answered_at| answered_at.elapsed() >= self.every)
             && let Some(question) = self.question()
         {
-            back_room.spawn(question);
+            background.spawn(question);
         }
     }
 
@@ -207,7 +207,7 @@ impl Names {
         if self.asking.swap(true, Ordering::AcqRel) {
             return None;
         }
-        let asking = Asking(self.clone());
+        let asking = LookupGuard(self.clone());
         Some(async move {
             let names = asking.0.clone();
             let answer = timeout(GIVE_UP, names.lookup.look_up(&names.host)).await;
@@ -224,7 +224,7 @@ impl Names {
     /// Stores an answer. Returns the error of a failed one; the old addresses then stay in use. An
     /// empty answer counts as a failure: a faulty resolver must not take all servers away.
     fn learn(&self, answer: io::Result<Vec<IpAddr>>) -> Option<io::Error> {
-        locked(&self.known).asked = Some(Instant::now());
+        locked(&self.known).answered_at = Some(Instant::now());
         let found = match answer {
             Ok(found) if !found.is_empty() => found,
             Ok(_) => return Some(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
@@ -252,9 +252,9 @@ impl Names {
 
 /// Marks a lookup as under way. If the lookup is dropped half-way, `drop` clears the mark, so that
 /// others can look up.
-struct Asking(Arc<Names>);
+struct LookupGuard(Arc<NameResolver>);
 
-impl Drop for Asking {
+impl Drop for LookupGuard {
     fn drop(&mut self) {
         self.0.asking.store(false, Ordering::Release);
     }
@@ -263,19 +263,20 @@ impl Drop for Asking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::Threads;
+    use crate::runtime::GatewayThreads;
 
     const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1));
     const TWO: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
 
-    fn names(every: Duration) -> (Arc<Names>, Arc<Mutex<Vec<IpAddr>>>, Threads) {
+    fn names(every: Duration) -> (Arc<NameResolver>, Arc<Mutex<Vec<IpAddr>>>, GatewayThreads) {
         let table = Arc::new(Mutex::new(vec![ONE, TWO, ONE]));
-        let names = Names::new("app.test", every, Lookup::Table(table.clone()));
-        (names, table, Threads::start(1, 1).unwrap())
+        let names = NameResolver::new("app.test", every, DnsBackend::Table(table.clone()));
+        (names, table, GatewayThreads::start(1, 1).unwrap())
     }
 
-    async fn asked(names: &Arc<Names>, threads: &Threads) -> Vec<IpAddr> {
-        let addresses = names.addresses(Asker::Worker(&threads.workers()[0])).await.unwrap();
+    async fn answered_at(names: &Arc<NameResolver>, threads: &GatewayThreads) -> Vec<IpAddr> {
+        let addresses =
+            names.addresses(LookupSpawner::Worker(&threads.workers()[0])).await.unwrap();
         addresses.into_iter().map(|address| address.ip).collect()
     }
 
@@ -283,33 +284,33 @@ mod tests {
     async fn addresses_take_turns_and_one_that_failed_comes_last() {
         let (names, _, threads) = names(Duration::from_secs(60));
 
-        assert_eq!(asked(&names, &threads).await, [ONE, TWO]);
-        assert_eq!(asked(&names, &threads).await, [TWO, ONE]);
+        assert_eq!(answered_at(&names, &threads).await, [ONE, TWO]);
+        assert_eq!(answered_at(&names, &threads).await, [TWO, ONE]);
         names.failed(ONE);
         for _ in 0..3 {
-            assert_eq!(asked(&names, &threads).await, [TWO, ONE]);
+            assert_eq!(answered_at(&names, &threads).await, [TWO, ONE]);
         }
     }
 
     #[tokio::test]
     async fn an_answer_is_used_until_it_is_old() {
         let (names, table, threads) = names(Duration::from_secs(60));
-        asked(&names, &threads).await;
+        answered_at(&names, &threads).await;
 
         *locked(&table) = vec![TWO];
 
-        assert_eq!(asked(&names, &threads).await.len(), 2);
+        assert_eq!(answered_at(&names, &threads).await.len(), 2);
     }
 
     #[tokio::test]
     async fn what_vanished_from_a_newer_answer_is_not_current() {
         let (names, table, threads) = names(Duration::ZERO);
-        let before = names.addresses(Asker::Worker(&threads.workers()[0])).await.unwrap();
+        let before = names.addresses(LookupSpawner::Worker(&threads.workers()[0])).await.unwrap();
         assert!(before.iter().all(|address| names.is_current(*address)));
 
         *locked(&table) = vec![TWO];
 
-        assert_eq!(asked(&names, &threads).await, [TWO]);
+        assert_eq!(answered_at(&names, &threads).await, [TWO]);
         let current: Vec<_> = before.iter().filter(|address| names.is_current(**address)).collect();
         assert!(current.len() == 1 && current[0].ip == TWO, "{current:?}");
     }
@@ -317,11 +318,11 @@ mod tests {
     #[tokio::test]
     async fn the_last_good_answer_outlives_an_outage() {
         let (names, table, threads) = names(Duration::ZERO);
-        asked(&names, &threads).await;
+        answered_at(&names, &threads).await;
 
         locked(&table).clear();
 
-        assert_eq!(asked(&names, &threads).await.len(), 2);
+        assert_eq!(answered_at(&names, &threads).await.len(), 2);
     }
 
     #[tokio::test]
@@ -329,10 +330,10 @@ mod tests {
         let (names, table, threads) = names(Duration::from_secs(60));
         locked(&table).clear();
 
-        let failed = names.addresses(Asker::Worker(&threads.workers()[0])).await;
+        let failed = names.addresses(LookupSpawner::Worker(&threads.workers()[0])).await;
 
         assert!(matches!(failed, Err(ConnectError::Resolve(_))));
         locked(&table).push(ONE);
-        assert_eq!(asked(&names, &threads).await, [ONE], "it is not remembered");
+        assert_eq!(answered_at(&names, &threads).await, [ONE], "it is not remembered");
     }
 }

@@ -20,10 +20,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::attempt::Deadline;
-use super::link::Link;
+use super::attempt::ExchangeDeadline;
+use super::connection::PooledConnection;
+use super::lifetime::StreamLifetime;
 use super::server::InFlight;
-use super::watch::Watch;
 use crate::body::{Body, BodyError};
 use crate::runtime::Worker;
 
@@ -74,65 +74,65 @@ pub(super) fn check_framing(
 }
 
 /// A connection that is in use by one answer.
-pub(super) struct Lease {
-    pub(super) link: Link,
+pub(super) struct ConnectionLease {
+    pub(super) connection: PooledConnection,
     pub(super) worker: Arc<Worker>,
     pub(super) in_flight: InFlight,
     /// True if the connection began with its client's address, so that no other request may use it.
     pub(super) alone: bool,
 }
 
-impl Lease {
+impl ConnectionLease {
     /// Returns the connection after the answer was read to its end.
     fn end(self) {
         if self.alone {
             return;
         }
-        self.in_flight.server().give_back(&self.worker, self.link);
+        self.in_flight.server().give_back(&self.worker, self.connection);
     }
 }
 
 /// The time limits of an answer's body.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct BodyLimits {
     /// The longest pause between two pieces.
     pub(super) idle: Duration,
     /// The end of the time for the whole exchange, including everything before the body.
-    pub(super) total: Option<Deadline>,
+    pub(super) total: Option<ExchangeDeadline>,
 }
 
 /// The body that is passed on to the client.
 pub(super) fn body(
     incoming: Incoming,
-    lease: Lease,
-    limits: Limits,
-    watch: Option<&Watch>,
+    lease: ConnectionLease,
+    limits: BodyLimits,
+    lifetime: Option<&StreamLifetime>,
 ) -> Body {
     if incoming.is_end_stream() {
         lease.end();
         return Body::empty();
     }
     let now = Instant::now();
-    Body::boxed(Answer {
+    Body::boxed(UpstreamBody {
         incoming,
         lease: Some(lease),
         limits,
         started: now,
         waiting: None,
         timer: None,
-        session: match watch {
-            Some(watch) => Session::Waits(watch.clone()),
-            None => Session::None,
+        session: match lifetime {
+            Some(lifetime) => JoinState::Waits(lifetime.clone()),
+            None => JoinState::None,
         },
     })
 }
 
 /// A body on its way from the upstream to the client.
-struct Answer {
+struct UpstreamBody {
     incoming: Incoming,
     /// `None` once the body has ended, with or without an error.
-    lease: Option<Lease>,
-    limits: Limits,
+    lease: Option<ConnectionLease>,
+    limits: BodyLimits,
     started: Instant,
     /// The time since which the gateway waits for the upstream. It is not the time of the last
     /// frame: a client that reads slowly must not be mistaken for an upstream that sends slowly. It
@@ -140,33 +140,33 @@ struct Answer {
     waiting: Option<Instant>,
     // The timer is created when the body first has to wait; most bodies never do.
     timer: Option<Pin<Box<Sleep>>>,
-    session: Session,
+    session: JoinState,
 }
 
 /// The stage of the answer in relation to the session that it must not outlive.
-enum Session {
+enum JoinState {
     None,
     /// Not registered yet: the answer has been short so far.
-    Waits(Watch),
+    Waits(StreamLifetime),
     Joined(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
-type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+type PolledFrame = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
-impl Answer {
+impl UpstreamBody {
     /// Ends the body with an error.
-    fn fail(&mut self, error: BodyError) -> Polled {
+    fn fail(&mut self, error: BodyError) -> PolledFrame {
         // The lease is dropped, and the connection with it: the rest of the answer is still on it,
         // so no other request may use it.
         self.lease = None;
-        self.session = Session::None;
+        self.session = JoinState::None;
         Poll::Ready(Some(Err(error)))
     }
 
     /// Ends the body normally and returns the connection. The lease is taken out, so that a second
     /// call does nothing.
     fn ended(&mut self) {
-        self.session = Session::None;
+        self.session = JoinState::None;
         if let Some(lease) = self.lease.take() {
             lease.end();
         }
@@ -174,15 +174,15 @@ impl Answer {
 
     /// True if the session has ended. An answer that has taken `JOINS_AFTER` registers here.
     fn session_over(&mut self, cx: &mut Context<'_>) -> bool {
-        if let Session::Waits(watch) = &self.session
+        if let JoinState::Waits(lifetime) = &self.session
             && self.started.elapsed() >= JOINS_AFTER
         {
-            let joined = watch.join_answer();
-            self.session = Session::Joined(Box::pin(joined.ended()));
+            let registered = lifetime.join_answer();
+            self.session = JoinState::Joined(Box::pin(registered.ended()));
         }
         match &mut self.session {
-            Session::Joined(ended) => ended.as_mut().poll(cx).is_ready(),
-            Session::None | Session::Waits(_) => false,
+            JoinState::Joined(ended) => ended.as_mut().poll(cx).is_ready(),
+            JoinState::None | JoinState::Waits(_) => false,
         }
     }
 
@@ -192,19 +192,19 @@ impl Answer {
     fn next_look(&self, silence: Instant) -> Instant {
         let end = self.limits.total.map_or(silence, |total| total.at.min(silence));
         match self.session {
-            Session::Waits(_) => end.min(self.started + JOINS_AFTER),
-            Session::None | Session::Joined(_) => end,
+            JoinState::Waits(_) => end.min(self.started + JOINS_AFTER),
+            JoinState::None | JoinState::Joined(_) => end,
         }
     }
 
     /// The error of the limit for the whole exchange, if that is over.
     fn overdue(&self) -> Option<BodyError> {
-        let total = self.limits.total.filter(Deadline::has_passed)?;
+        let total = self.limits.total.filter(ExchangeDeadline::has_passed)?;
         Some(BodyError::Overdue { limit: total.limit })
     }
 
     /// Checks session and limits while no data arrives, and sets the timer for the next check.
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Polled {
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> PolledFrame {
         let silence = *self.waiting.get_or_insert_with(Instant::now) + self.limits.idle;
         loop {
             if self.session_over(cx) {
@@ -231,11 +231,11 @@ impl Answer {
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for UpstreamBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
         let this = &mut *self;
         if this.lease.is_none() {
             return Poll::Ready(None);

@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connect::Path;
-use super::link::{Kept, Link, Sender, Taken};
-use super::permits::Desk;
+use super::connect::ServerEndpoint;
+use super::connection::{CheckedOut, IdleConnection, PooledConnection, RequestSender};
+use super::connection_limit::ConnectionLimiter;
+use super::idle_connections::IdleConnections;
 use super::reuse_trust::ReuseTrust;
-use super::shelf::Shelf;
-use super::state::{Condition, State};
+use super::state::{ServerCondition, ServerState};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
-use crate::runtime::{BackRoom, Worker};
+use crate::runtime::{BackgroundRuntime, Worker};
 
 /// Upper bound of weights. Larger ones would make the balancing tables longer without use.
 const MAX_WEIGHT: u32 = 100;
@@ -29,28 +29,28 @@ const MAX_WEIGHT: u32 = 100;
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// One server, shared by all workers.
-pub(super) struct Server {
+pub(super) struct PoolServer {
     /// The name as written in the configuration.
     pub(super) name: Arc<str>,
     /// The way to the server; `None` for the built-in echo.
-    pub(super) path: Option<Path>,
+    pub(super) path: Option<ServerEndpoint>,
     pub(super) weight: u32,
     /// Used only if no primary server can be used.
     pub(super) backup: bool,
-    pub(super) state: State,
+    pub(super) state: ServerState,
     /// The record of how reliable its kept connections are.
     pub(super) reuse: ReuseTrust,
     in_flight: AtomicUsize,
     failures: AtomicU64,
-    kept: Connections,
+    kept: ServerConnections,
 }
 
 /// The place of the kept connections.
-enum Connections {
+enum ServerConnections {
     /// No limit: each connection stays with the worker that made it.
-    PerWorker(Box<[Shelf]>),
+    PerWorker(Box<[IdleConnections]>),
     /// A limit on connections: all workers share them.
-    Limited(Arc<Desk>),
+    Limited(Arc<ConnectionLimiter>),
 }
 
 /// The state of one server for metrics.
@@ -65,20 +65,20 @@ pub struct ServerSnapshot {
     pub waiting: usize,
     /// Failed connection attempts since the pool was built.
     pub failures: u64,
-    pub condition: Condition,
+    pub condition: ServerCondition,
 }
 
-impl Server {
+impl PoolServer {
     /// A server of the pool with the settings `pool`. `path` is the way to it.
     pub(super) fn new(
-        config: &config::Server,
-        path: Option<Path>,
-        pool: &config::Upstream,
+        config: &config::ServerSettings,
+        path: Option<ServerEndpoint>,
+        pool: &config::UpstreamSettings,
         workers: usize,
     ) -> Self {
         let name: Arc<str> = config.name.as_str().into();
         Self {
-            state: State::new(pool.name.as_str().into(), name.clone(), pool.care.slow_start),
+            state: ServerState::new(pool.name.as_str().into(), name.clone(), pool.care.slow_start),
             reuse: ReuseTrust::new(),
             name,
             path,
@@ -89,20 +89,24 @@ impl Server {
             kept: match pool.calls.max_connections {
                 Some(limit) => {
                     let queue = &pool.calls.queue;
-                    Connections::Limited(Desk::new(limit, queue.requests, queue.timeout))
+                    ServerConnections::Limited(ConnectionLimiter::new(
+                        limit,
+                        queue.requests,
+                        queue.timeout,
+                    ))
                 }
-                None => {
-                    Connections::PerWorker((0..workers.max(1)).map(|_| Shelf::default()).collect())
-                }
+                None => ServerConnections::PerWorker(
+                    (0..workers.max(1)).map(|_| IdleConnections::default()).collect(),
+                ),
             },
         }
     }
 
     /// The limit of connections, if there is one.
-    pub(super) fn desk(&self) -> Option<&Arc<Desk>> {
+    pub(super) fn desk(&self) -> Option<&Arc<ConnectionLimiter>> {
         match &self.kept {
-            Connections::Limited(desk) => Some(desk),
-            Connections::PerWorker(_) => None,
+            ServerConnections::Limited(desk) => Some(desk),
+            ServerConnections::PerWorker(_) => None,
         }
     }
 
@@ -113,70 +117,74 @@ impl Server {
 
     /// The kept connections of a worker; `None` for a server with a limit. The list is the worker's
     /// own, so taking a connection needs no lock that other workers hold.
-    fn shelf(&self, worker: &Worker) -> Option<&Shelf> {
-        let Connections::PerWorker(shelves) = &self.kept else { return None };
+    fn shelf(&self, worker: &Worker) -> Option<&IdleConnections> {
+        let ServerConnections::PerWorker(shelves) = &self.kept else { return None };
         // There is a shelf for each worker. The remainder only prevents a panic if that were ever
         // wrong.
         shelves.get(worker.index % shelves.len().max(1))
     }
 
     /// A kept connection of this worker on which a request can be sent now.
-    pub(super) fn take(&self, worker: &Worker) -> Option<Taken> {
+    pub(super) fn take(&self, worker: &Worker) -> Option<CheckedOut> {
         self.shelf(worker)?.take(|kept, now| self.is_usable(kept, now))
     }
 
     /// True if a request can be sent on `kept`. A connection that was closed while it was kept is
     /// recorded: it could have been closed under a request as well. Age and address are checked as
     /// well, because `sweep` runs only every few seconds.
-    pub(super) fn is_usable(&self, kept: &Kept, now: Instant) -> bool {
-        if !kept.link.is_ready() {
+    pub(super) fn is_usable(&self, kept: &IdleConnection, now: Instant) -> bool {
+        if !kept.connection.is_ready() {
             self.reuse.broken();
             return false;
         }
-        kept.is_fresh(now) && self.leads_here(&kept.link)
+        kept.is_fresh(now) && self.leads_here(&kept.connection)
     }
 
-    /// False if the server's name does not resolve to the address of `link` any more.
-    fn leads_here(&self, link: &Link) -> bool {
-        match (link.address, self.path.as_ref().and_then(Path::names)) {
+    /// False if the server's name does not resolve to the address of `connection` any more.
+    fn leads_here(&self, connection: &PooledConnection) -> bool {
+        match (connection.address, self.path.as_ref().and_then(ServerEndpoint::names)) {
             (Some(address), Some(names)) => names.is_current(address),
             _ => true,
         }
     }
 
-    /// Lets later requests share `link`, if it speaks HTTP/2.
-    pub(super) fn share(&self, worker: &Worker, link: &Link) {
-        match (&self.kept, &link.sender) {
-            (_, Sender::Http1(_) | Sender::WebSocket(_)) => (),
-            (Connections::Limited(desk), Sender::Http2(_)) => desk.share(link),
-            (Connections::PerWorker(_), Sender::Http2(_)) => {
+    /// Lets later requests share `connection`, if it speaks HTTP/2.
+    pub(super) fn share(&self, worker: &Worker, connection: &PooledConnection) {
+        match (&self.kept, &connection.sender) {
+            (_, RequestSender::Http1(_) | RequestSender::WebSocket(_)) => (),
+            (ServerConnections::Limited(desk), RequestSender::Http2(_)) => desk.share(connection),
+            (ServerConnections::PerWorker(_), RequestSender::Http2(_)) => {
                 if let Some(shelf) = self.shelf(worker) {
-                    shelf.share(link, |kept, now| self.is_usable(kept, now));
+                    shelf.share(connection, |kept, now| self.is_usable(kept, now));
                 }
             }
         }
     }
 
     /// Keeps a connection, unless the server's name has moved to other addresses.
-    fn keep(&self, worker: &Worker, link: Link) {
-        if !self.leads_here(&link) {
+    fn keep(&self, worker: &Worker, connection: PooledConnection) {
+        if !self.leads_here(&connection) {
             return;
         }
         match &self.kept {
-            Connections::Limited(desk) => desk.keep(link),
-            Connections::PerWorker(_) => {
+            ServerConnections::Limited(desk) => desk.keep(connection),
+            ServerConnections::PerWorker(_) => {
                 if let Some(shelf) = self.shelf(worker) {
-                    shelf.keep(link);
+                    shelf.keep(connection);
                 }
             }
         }
     }
 
     /// Keeps an HTTP/1.1 connection for the next request after its answer has ended.
-    pub(super) fn give_back(self: &Arc<Self>, worker: &Arc<Worker>, mut link: Link) {
-        let Sender::Http1(sender) = &mut link.sender else { return };
+    pub(super) fn give_back(
+        self: &Arc<Self>,
+        worker: &Arc<Worker>,
+        mut connection: PooledConnection,
+    ) {
+        let RequestSender::Http1(sender) = &mut connection.sender else { return };
         if sender.is_ready() {
-            self.keep(worker, link);
+            self.keep(worker, connection);
         } else if sender.is_closed() {
             self.reuse.broken();
         } else {
@@ -185,10 +193,10 @@ impl Server {
             // Without the task, such a connection would be dropped although it is healthy.
             let (server, at) = (self.clone(), worker.clone());
             worker.spawn_detached(async move {
-                let Sender::Http1(sender) = &mut link.sender else { return };
+                let RequestSender::Http1(sender) = &mut connection.sender else { return };
                 let ready = tokio::time::timeout(READY_WITHIN, sender.ready()).await;
                 match ready {
-                    Ok(Ok(())) => server.keep(&at, link),
+                    Ok(Ok(())) => server.keep(&at, connection),
                     Ok(Err(_)) => server.reuse.broken(),
                     Err(_) => (),
                 }
@@ -199,28 +207,30 @@ impl Server {
     /// Drops connections that are too old, closed, or lead to a former address; resolves the
     /// server's name again if it is due. It checks all kept connections with the same rule as a
     /// request does.
-    pub(super) fn sweep(&self, back_room: &BackRoom) {
+    pub(super) fn sweep(&self, background: &BackgroundRuntime) {
         match &self.kept {
-            Connections::Limited(desk) => desk.sweep(|kept, now| self.is_usable(kept, now)),
-            Connections::PerWorker(shelves) => {
+            ServerConnections::Limited(desk) => desk.sweep(|kept, now| self.is_usable(kept, now)),
+            ServerConnections::PerWorker(shelves) => {
                 shelves.iter().for_each(|shelf| shelf.sweep(|kept, now| self.is_usable(kept, now)));
             }
         }
         // A name is resolved in the background only while the server is used. Otherwise every
         // configured name would cause DNS queries for ever.
         let in_use = || self.in_flight.load(Ordering::Relaxed) > 0 || self.connections().0 > 0;
-        if let Some(names) = self.path.as_ref().and_then(Path::names)
+        if let Some(names) = self.path.as_ref().and_then(ServerEndpoint::names)
             && in_use()
         {
-            names.renew(back_room);
+            names.renew(background);
         }
     }
 
     /// The number of kept connections, and of requests that wait for one.
     fn connections(&self) -> (usize, usize) {
         match &self.kept {
-            Connections::Limited(desk) => desk.counts(),
-            Connections::PerWorker(shelves) => (shelves.iter().map(Shelf::kept).sum(), 0),
+            ServerConnections::Limited(desk) => desk.counts(),
+            ServerConnections::PerWorker(shelves) => {
+                (shelves.iter().map(IdleConnections::kept).sum(), 0)
+            }
         }
     }
 
@@ -252,17 +262,17 @@ impl Server {
 }
 
 /// Counts a request as in flight until it is dropped.
-pub(super) struct InFlight(Arc<Server>);
+pub(super) struct InFlight(Arc<PoolServer>);
 
 impl InFlight {
     /// Counts one more request to `server`.
-    pub(super) fn start(server: &Arc<Server>) -> Self {
+    pub(super) fn start(server: &Arc<PoolServer>) -> Self {
         server.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(server.clone())
     }
 
     /// The server to which the request was sent.
-    pub(super) fn server(&self) -> &Arc<Server> {
+    pub(super) fn server(&self) -> &Arc<PoolServer> {
         &self.0
     }
 }
@@ -285,41 +295,50 @@ mod tests {
 
     use tokio::net::TcpListener;
 
-    use super::super::connect::{Host, Manner, Speak, Way, connect};
+    use super::super::connect::{
+        ConnectOptions, HandshakeOptions, ServerHost, WireProtocol, connect,
+    };
     use super::super::pool::sample;
-    use super::super::resolve::{Asker, Lookup, Names};
+    use super::super::resolve::{DnsBackend, LookupSpawner, NameResolver};
     use super::*;
-    use crate::runtime::Threads;
+    use crate::runtime::GatewayThreads;
 
     const ONE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const TWO: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
     #[tokio::test]
     async fn a_connection_to_an_address_that_vanished_is_not_used_again() {
-        let threads = Threads::start(1, 1).unwrap();
+        let threads = GatewayThreads::start(1, 1).unwrap();
         let worker = &threads.workers()[0];
         let listener = TcpListener::bind((ONE, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let table = Arc::new(Mutex::new(vec![ONE]));
-        let names = Names::new("app.test", Duration::ZERO, Lookup::Table(table.clone()));
-        let path = Path::Tcp { host: Host::Name(names.clone()), port, tls: None };
+        let names = NameResolver::new("app.test", Duration::ZERO, DnsBackend::Table(table.clone()));
+        let path = ServerEndpoint::Tcp { host: ServerHost::Name(names.clone()), port, tls: None };
         let (name, address) = ("app".to_owned(), config::ServerAddress::Echo);
-        let config = config::Server { name, address, weight: 1, backup: false };
-        let pool = sample(config::Balance::RoundRobin, Vec::new());
-        let server = Arc::new(Server::new(&config, Some(path), &pool, 1));
+        let config = config::ServerSettings { name, address, weight: 1, backup: false };
+        let pool = sample(config::BalancePolicy::RoundRobin, Vec::new());
+        let server = Arc::new(PoolServer::new(&config, Some(path), &pool, 1));
         let limit = Duration::from_secs(5);
-        let manner =
-            Manner { way: Way { speak: Speak::Http1, preface: None }, limit, keep: limit, worker };
+        let manner = ConnectOptions {
+            way: HandshakeOptions { speak: WireProtocol::Http1, proxy_header: None },
+            limit,
+            keep: limit,
+            worker,
+        };
 
         for (now, reused) in [(vec![ONE, TWO], true), (vec![TWO], false)] {
             *locked(&table) = vec![ONE];
-            let mut link = connect(server.path.as_ref().unwrap(), &manner, None).await.unwrap();
-            let Sender::Http1(sender) = &mut link.sender else { panic!("not HTTP/1.1") };
+            let mut connection =
+                connect(server.path.as_ref().unwrap(), &manner, None).await.unwrap();
+            let RequestSender::Http1(sender) = &mut connection.sender else {
+                panic!("not HTTP/1.1")
+            };
             sender.ready().await.unwrap();
-            server.give_back(worker, link);
+            server.give_back(worker, connection);
 
             *locked(&table) = now;
-            names.addresses(Asker::Worker(worker)).await.unwrap();
+            names.addresses(LookupSpawner::Worker(worker)).await.unwrap();
 
             assert_eq!(server.take(worker).is_some(), reused);
         }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::Outlier;
+use crate::config::OutlierSettings;
 
 /// How long a server is tried last after a failed connect. It is short, because one failure is a
 /// hint and not a health check.
@@ -23,7 +23,7 @@ pub(super) const FULL_SHARE: u64 = 1000;
 
 /// The condition of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub enum ServerCondition {
     Up,
     /// The server came back a while ago and takes this many thousandths of its share.
     Rising(u64),
@@ -35,7 +35,7 @@ pub enum Condition {
     FailsChecks,
 }
 
-impl Condition {
+impl ServerCondition {
     /// All names that `as_str` returns.
     pub const NAMES: [&'static str; 4] = ["up", "unreachable", "ejected", "checks_failed"];
 
@@ -56,7 +56,7 @@ impl Condition {
 }
 
 /// The state of one server. Times are milliseconds of a `Timestamp`; 0 means none.
-pub(super) struct State {
+pub(super) struct ServerState {
     upstream: Arc<str>,
     server: Arc<str>,
     slow_start: Duration,
@@ -65,14 +65,14 @@ pub(super) struct State {
     ejected_until: AtomicU64,
     rising_since: AtomicU64,
     /// Failures since the last success.
-    row: AtomicU32,
+    consecutive_failures: AtomicU32,
     /// The number of ejections from which the length of the next one is computed, and the end of
     /// the last one.
     ejections: AtomicU32,
     returned: AtomicU64,
 }
 
-impl State {
+impl ServerState {
     /// A server about which nothing is known. It counts as up.
     pub(super) fn new(upstream: Arc<str>, server: Arc<str>, slow_start: Duration) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl State {
             unreachable_until: AtomicU64::new(0),
             ejected_until: AtomicU64::new(0),
             rising_since: AtomicU64::new(0),
-            row: AtomicU32::new(0),
+            consecutive_failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             returned: AtomicU64::new(0),
         }
@@ -92,29 +92,29 @@ impl State {
     /// The condition of the server at this moment. The end of an ejection is recorded by the first
     /// call that sees it. The stronger statement wins: failed checks, then an ejection, then a
     /// failed connect, then a slow start.
-    pub(super) fn condition(&self, clock: &Clock) -> Condition {
+    pub(super) fn condition(&self, clock: &Clock) -> ServerCondition {
         if self.fails_checks() {
-            return Condition::FailsChecks;
+            return ServerCondition::FailsChecks;
         }
         let [unreachable, ejected, rising] =
             [&self.unreachable_until, &self.ejected_until, &self.rising_since]
                 .map(|at| at.load(Ordering::Relaxed));
         if unreachable | ejected | rising == 0 {
-            return Condition::Up;
+            return ServerCondition::Up;
         }
         let now = clock.now();
         if self.is_ejected(now) {
-            return Condition::Ejected;
+            return ServerCondition::Ejected;
         }
         if ejected != 0 {
             self.come_back(ejected, now);
         }
         if is_before(now, unreachable, DOWN_FOR) {
-            return Condition::Unreachable;
+            return ServerCondition::Unreachable;
         }
         match self.share(now) {
-            FULL_SHARE.. => Condition::Up,
-            share => Condition::Rising(share),
+            FULL_SHARE.. => ServerCondition::Up,
+            share => ServerCondition::Rising(share),
         }
     }
 
@@ -146,22 +146,22 @@ impl State {
 
     /// Records a failed request. Returns the number of failures in a row.
     pub(super) fn failed(&self) -> u32 {
-        self.row.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+        self.consecutive_failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     /// Records a successful request. It writes only if there are failures to forget: writing for
     /// each request would move the cache line from core to core. A success ends the row of
     /// failures, so only failures without any success between them count.
     pub(super) fn succeeded(&self) {
-        if self.row.load(Ordering::Relaxed) != 0 {
-            self.row.store(0, Ordering::Relaxed);
+        if self.consecutive_failures.load(Ordering::Relaxed) != 0 {
+            self.consecutive_failures.store(0, Ordering::Relaxed);
         }
     }
 
     /// Ejects the server. Each ejection that follows soon after the last one is longer, up to the
     /// maximum. Invariant: one caller at a time, which `outlier` ensures. The count starts again
     /// after a time without ejections that is as long as the longest one.
-    pub(super) fn eject(&self, outlier: &Outlier, now: Timestamp) {
+    pub(super) fn eject(&self, outlier: &OutlierSettings, now: Timestamp) {
         let returned = Timestamp::from_millis(self.returned.load(Ordering::Relaxed));
         let before = match now.since(returned) >= outlier.max_ejection {
             true => 0,
@@ -174,7 +174,7 @@ impl State {
         self.returned.store(until, Ordering::Relaxed);
         // After its return, one more failure ejects the server again, unless a request succeeds
         // first.
-        self.row.store(outlier.failures.saturating_sub(1), Ordering::Relaxed);
+        self.consecutive_failures.store(outlier.failures.saturating_sub(1), Ordering::Relaxed);
         self.ejected_until.store(until, Ordering::Relaxed);
         tracing::warn!(
             upstream = &*self.upstream,
@@ -229,7 +229,7 @@ impl State {
         ] {
             own.store(last.load(relaxed), relaxed);
         }
-        self.row.store(last.row.load(relaxed), relaxed);
+        self.consecutive_failures.store(last.consecutive_failures.load(relaxed), relaxed);
         self.ejections.store(last.ejections.load(relaxed), relaxed);
     }
 
@@ -272,15 +272,15 @@ mod tests {
     use super::*;
     use crate::clock::TestClock;
 
-    const OUTLIER: Outlier = Outlier {
+    const OUTLIER: OutlierSettings = OutlierSettings {
         failures: 3,
         ejection: Duration::from_secs(10),
         max_ejection: Duration::from_secs(25),
     };
 
-    fn state(slow_start: u64) -> (State, TestClock, Clock) {
+    fn state(slow_start: u64) -> (ServerState, TestClock, Clock) {
         let moved = TestClock::new(Timestamp::from_secs(1000));
-        let state = State::new("u".into(), "s".into(), Duration::from_secs(slow_start));
+        let state = ServerState::new("u".into(), "s".into(), Duration::from_secs(slow_start));
         (state, moved.clone(), Clock::test(moved))
     }
 
@@ -298,9 +298,9 @@ mod tests {
             state.eject(&OUTLIER, clock.now());
 
             moved.advance(Duration::from_secs(length) - Duration::from_millis(1));
-            assert_eq!(state.condition(&clock), Condition::Ejected, "{why}");
+            assert_eq!(state.condition(&clock), ServerCondition::Ejected, "{why}");
             moved.advance(Duration::from_millis(1));
-            assert_eq!(state.condition(&clock), Condition::Up, "{why}");
+            assert_eq!(state.condition(&clock), ServerCondition::Up, "{why}");
         }
     }
 
@@ -311,10 +311,10 @@ mod tests {
         state.checked(None, clock.now());
 
         for (after, expected, why) in [
-            (0, Condition::Rising(100), "a tenth to begin with"),
-            (1, Condition::Rising(100), "less than a tenth would tell nothing"),
-            (9, Condition::Rising(500), "half of the time, half of the share"),
-            (10, Condition::Up, "all of it"),
+            (0, ServerCondition::Rising(100), "a tenth to begin with"),
+            (1, ServerCondition::Rising(100), "less than a tenth would tell nothing"),
+            (9, ServerCondition::Rising(500), "half of the time, half of the share"),
+            (10, ServerCondition::Up, "all of it"),
         ] {
             moved.advance(Duration::from_secs(after));
             assert_eq!(state.condition(&clock), expected, "{why}");
@@ -330,7 +330,7 @@ mod tests {
         left_out.eject(&OUTLIER, future);
         risen.rise(future);
 
-        assert_eq!(left_out.condition(&clock), Condition::Up);
-        assert_eq!(risen.condition(&clock), Condition::Up);
+        assert_eq!(left_out.condition(&clock), ServerCondition::Up);
+        assert_eq!(risen.condition(&clock), ServerCondition::Up);
     }
 }

@@ -12,26 +12,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-use super::permits::Permit;
-use crate::gather::Room;
+use super::connection_limit::ConnectionPermit;
+use crate::coalesce::CoalesceBuffer;
 
 /// A socket, and the permit to have it open if the server limits its connections. The permit is
 /// released when the socket is dropped. hyper owns the transport, so the limit counts the socket
 /// for exactly as long as it is open.
-pub(super) struct Transport {
-    stream: Stream,
-    _permit: Option<Arc<Permit>>,
+pub(super) struct UpstreamTransport {
+    stream: UpstreamStream,
+    _permit: Option<Arc<ConnectionPermit>>,
 }
 
-impl Transport {
+impl UpstreamTransport {
     /// Wraps an open stream.
-    pub(super) fn new(stream: Stream, permit: Option<Arc<Permit>>) -> Self {
+    pub(super) fn new(stream: UpstreamStream, permit: Option<Arc<ConnectionPermit>>) -> Self {
         Self { stream, _permit: permit }
     }
 }
 
 /// The kinds of sockets.
-pub(super) enum Stream {
+pub(super) enum UpstreamStream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -41,14 +41,14 @@ pub(super) enum Stream {
 macro_rules! each {
     ($transport:expr, $stream:ident => $call:expr) => {
         match $transport {
-            Stream::Tcp($stream) => $call,
-            Stream::Unix($stream) => $call,
-            Stream::Tls($stream) => $call,
+            UpstreamStream::Tcp($stream) => $call,
+            UpstreamStream::Unix($stream) => $call,
+            UpstreamStream::Tls($stream) => $call,
         }
     };
 }
 
-impl AsyncRead for Transport {
+impl AsyncRead for UpstreamTransport {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -58,7 +58,7 @@ impl AsyncRead for Transport {
     }
 }
 
-impl AsyncWrite for Transport {
+impl AsyncWrite for UpstreamTransport {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -74,7 +74,7 @@ impl AsyncWrite for Transport {
     ) -> Poll<io::Result<usize>> {
         // Small pieces are copied together and written at once: copying a head and a short body
         // costs less than the system call that takes several pieces (see `gather`).
-        let mut room = Room::default();
+        let mut room = CoalesceBuffer::default();
         let stream = &mut self.get_mut().stream;
         match room.gather(slices) {
             Some(whole) => each!(stream, stream => Pin::new(stream).poll_write(cx, whole)),

@@ -17,9 +17,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::lifetime::RegisteredStream;
 use super::server::InFlight;
-use super::watch::Joined;
-use super::websocket::{CLOSE_1008, Frames};
+use super::websocket::{CLOSE_1008, FramePosition};
 
 /// How long a client may take to receive the agreement.
 const BEGINS_WITHIN: Duration = Duration::from_secs(10);
@@ -31,25 +31,25 @@ const HALF_OPEN: Duration = Duration::from_secs(60);
 const PIECE: usize = 16 * 1024;
 
 /// A tunnel that begins when the client has received the agreement.
-pub(super) struct Tunnel {
+pub(super) struct UpgradeTunnel {
     pub(super) client: OnUpgrade,
     pub(super) upstream: OnUpgrade,
     pub(super) websocket: bool,
     /// The registration among the session's streams, with the notice that a WebSocket gets. It is
     /// made before the client learns of the tunnel, so that a revocation in between ends it, too.
-    pub(super) joined: Option<(Joined, Duration)>,
+    pub(super) registered: Option<(RegisteredStream, Duration)>,
     pub(super) in_flight: InFlight,
 }
 
-impl Tunnel {
+impl UpgradeTunnel {
     /// Copies until one side, the session or the route ends. The session is watched from the start,
     /// but its end takes effect only once both sides are connected. A client that never receives
     /// the agreement is given up after `BEGINS_WITHIN`.
     pub(super) async fn run(self) {
-        let notice = self.joined.as_ref().map(|(_, notice)| *notice).filter(|_| self.websocket);
+        let notice = self.registered.as_ref().map(|(_, notice)| *notice).filter(|_| self.websocket);
         let ended = pin!(async {
-            match self.joined {
-                Some((joined, _)) => joined.ended().await,
+            match self.registered {
+                Some((registered, _)) => registered.ended().await,
                 None => pending().await,
             }
         });
@@ -77,8 +77,8 @@ async fn relay(
 ) -> io::Result<()> {
     let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
     let (mut from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
-    let mut down = Flow::default();
-    let mut up = Flow::default();
+    let mut down = TunnelDirection::default();
+    let mut up = TunnelDirection::default();
     {
         let down = pin!(down.run(&mut from_upstream, &mut to_client));
         let up = pin!(up.run(&mut from_client, &mut to_upstream));
@@ -116,12 +116,12 @@ async fn both(
 /// One direction of a tunnel. Its future can be dropped between any two steps without losing data
 /// or the position in a frame, because both are in this struct.
 #[derive(Default)]
-struct Flow {
-    held: BytesMut,
-    frames: Frames,
+struct TunnelDirection {
+    buffer: BytesMut,
+    frames: FramePosition,
 }
 
-impl Flow {
+impl TunnelDirection {
     /// Copies until the end of `from`, then closes `to`.
     ///
     /// # Errors
@@ -132,11 +132,11 @@ impl Flow {
         to: &mut (impl AsyncWrite + Unpin),
     ) -> io::Result<()> {
         while self.fill(from).await? {
-            let written = to.write(&self.held).await?;
+            let written = to.write(&self.buffer).await?;
             self.passed(written)?;
             // Data is flushed only when nothing more is buffered, so that several pieces can leave
             // in one TLS record.
-            if self.held.is_empty() {
+            if self.buffer.is_empty() {
                 to.flush().await?;
             }
         }
@@ -145,11 +145,11 @@ impl Flow {
 
     /// Reads if the buffer is empty; false at the end of the stream.
     async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<bool> {
-        if self.held.is_empty() {
-            self.held.reserve(PIECE);
-            from.read_buf(&mut self.held).await?;
+        if self.buffer.is_empty() {
+            self.buffer.reserve(PIECE);
+            from.read_buf(&mut self.buffer).await?;
         }
-        Ok(!self.held.is_empty())
+        Ok(!self.buffer.is_empty())
     }
 
     /// Removes written bytes from the buffer and follows the frames in them.
@@ -160,8 +160,8 @@ impl Flow {
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        self.frames.pass(self.held.get(..written).unwrap_or_default());
-        self.held.advance(written);
+        self.frames.pass(self.buffer.get(..written).unwrap_or_default());
+        self.buffer.advance(written);
         Ok(())
     }
 
@@ -182,8 +182,8 @@ impl Flow {
                 return Ok(());
             }
             let mut ahead = self.frames.clone();
-            let rest = ahead.pass_frame(&self.held);
-            let written = to.write(self.held.get(..rest).unwrap_or_default()).await?;
+            let rest = ahead.pass_frame(&self.buffer);
+            let written = to.write(self.buffer.get(..rest).unwrap_or_default()).await?;
             self.passed(written)?;
         }
         to.write_all(&CLOSE_1008).await?;

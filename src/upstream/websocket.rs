@@ -11,7 +11,7 @@ pub(super) const CLOSE_1008: [u8; 4] = [0x88, 0x02, 0x03, 0xf0];
 
 /// A position in a stream of frames.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Frames {
+pub(super) struct FramePosition {
     /// Bytes of the current frame's header that have passed.
     passed: u8,
     /// The length of that header; known after two bytes.
@@ -20,7 +20,7 @@ pub(super) struct Frames {
     payload: u64,
 }
 
-impl Frames {
+impl FramePosition {
     /// True between two frames.
     pub(super) fn at_boundary(&self) -> bool {
         self.passed == 0
@@ -134,7 +134,7 @@ mod tests {
                 for cut in [1, 2, 3, 7, 4096] {
                     let whole = frame(length, masked);
                     let (last, before) = whole.split_last().unwrap();
-                    let mut frames = Frames::default();
+                    let mut frames = FramePosition::default();
 
                     for piece in before.chunks(cut) {
                         frames.pass(piece);
@@ -152,7 +152,7 @@ mod tests {
     fn only_the_current_frame_is_taken() {
         let mut two = frame(3, false);
         two.extend(frame(200, false));
-        let mut frames = Frames::default();
+        let mut frames = FramePosition::default();
 
         assert_eq!(frames.pass_frame(&two), 5);
         assert!(frames.at_boundary());

@@ -6,10 +6,10 @@
 
 use std::path::Path;
 
+use super::atomic_write::{self, AccessError};
 use super::edit::NewUser;
 use super::password::{self, HashError};
 use super::splice;
-use super::write::{self, AccessError};
 use crate::secret::{self, SecretString};
 
 /// The user that was made. The password is not stored anywhere in clear text.
@@ -65,7 +65,7 @@ pub fn first_user(path: &Path) -> Result<Option<FirstUser>, BootstrapError> {
     };
     // The file may have been made by another process since the check above. `create` never replaces
     // a file, so that process wins, and its user stays.
-    match write::create(path, &format!("{HEADING}{}", splice::block(&user))) {
+    match atomic_write::create(path, &format!("{HEADING}{}", splice::block(&user))) {
         Ok(()) => Ok(Some(FirstUser { name: user.name, email: EMAIL.to_owned(), password })),
         Err(AccessError::Exists { .. }) => Ok(None),
         Err(error) => Err(error.into()),

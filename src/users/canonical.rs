@@ -6,7 +6,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::source::{Name, UserKey};
+use super::source::{LoginName, UserKey};
 use crate::secret::Digest;
 
 /// The name in NFKC form (Unicode Standard Annex 15), trimmed and in lower case: `ＡＬＩＣＥ ` and
@@ -27,8 +27,8 @@ pub fn canonical_name(name: &str) -> String {
 /// two is locked, so is the other, which shows that both belong to one user. To learn that, an
 /// attacker must spend the whole limit of an account for each pair that they suspect; guesses weigh
 /// more, so one count is the better choice.
-pub fn canonical_account(name: &Name, resolved: Option<&UserKey>) -> Digest {
-    let (Name::Username(text) | Name::Email(text)) = name;
+pub fn canonical_account(name: &LoginName, resolved: Option<&UserKey>) -> Digest {
+    let (LoginName::Username(text) | LoginName::Email(text)) = name;
     match resolved {
         // The parts are digested as a list with lengths. Otherwise a letter could move from the
         // source's name to the id, and two users would share a count.
@@ -65,8 +65,8 @@ mod tests {
     fn an_account_is_its_id_or_else_its_name_whatever_the_kind() {
         let user = |source: &str, id: &str| UserKey { source: source.into(), id: UserId::new(id) };
         let known = user("staff", "4d1a");
-        let username = Name::Username("A@example.com".into());
-        let email = Name::Email("a@example.com ".into());
+        let username = LoginName::Username("A@example.com".into());
+        let email = LoginName::Email("a@example.com ".into());
 
         assert_eq!(canonical_account(&username, None), canonical_account(&email, None));
         let account = |user: &UserKey| canonical_account(&email, Some(user));

@@ -8,13 +8,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::atomic_write::{self, AccessError};
 use super::canonical::canonical_name;
 use super::password::StoredHash;
-use super::problem::Problems;
-use super::source::Name;
-use super::splice::{self, Place};
-use super::table::{self, Entry, Table};
-use super::write::{self, AccessError};
+use super::problem::FileProblems;
+use super::source::LoginName;
+use super::splice::{self, UserSpan};
+use super::user_table::{self, UserEntry, UserTable};
 use crate::config::AllowWeak;
 use crate::identity::UserId;
 
@@ -32,8 +32,8 @@ pub struct NewUser {
 
 /// A user as `list` shows them to an operator, without the password hash.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listed {
-    pub user: super::User,
+pub struct ListedUser {
+    pub user: super::UserRecord,
     pub disabled: bool,
     /// True if the next login of the user replaces the hash by a stronger one.
     pub weak: bool,
@@ -49,7 +49,7 @@ pub enum EditError {
     Exists { name: String },
 
     #[error(transparent)]
-    Problems(#[from] Problems),
+    Problems(#[from] FileProblems),
 
     #[error("{file} is written in a way that cannot be changed safely here; change it by hand")]
     Unsafe { file: String },
@@ -60,7 +60,7 @@ pub enum EditError {
 
 /// A change to a users file. Users are named by any spelling of their name.
 #[derive(Debug)]
-pub(super) enum Change<'a> {
+pub(super) enum UserChange<'a> {
     Add(&'a NewUser),
     Password { name: &'a str, hash: &'a StoredHash },
     Disabled { name: &'a str, disabled: bool },
@@ -73,18 +73,19 @@ pub(super) enum Change<'a> {
 ///
 /// If the name or address is taken, or the file cannot be read or changed.
 pub fn add(path: &Path, user: &NewUser) -> Result<UserId, EditError> {
-    let change = Change::Add(user);
+    let change = UserChange::Add(user);
     let after = match apply(path, &change) {
         // The file does not exist: the user is added to an empty text, which must parse like every
         // other file.
         Err(EditError::Access(AccessError::Missing { .. })) => {
             let (text, after) = edited(splice::FIRST_LINE, &change, &shown(path))?;
-            write::create(path, &text)?;
+            atomic_write::create(path, &text)?;
             after
         }
         other => other?,
     };
-    let added = after.named(&Name::Username(user.name.clone())).map(|entry| entry.user.id.clone());
+    let added =
+        after.named(&LoginName::Username(user.name.clone())).map(|entry| entry.user.id.clone());
     added.ok_or_else(|| EditError::NoSuchUser { name: user.name.clone() })
 }
 
@@ -94,7 +95,7 @@ pub fn add(path: &Path, user: &NewUser) -> Result<UserId, EditError> {
 ///
 /// If there is no such user, or the file cannot be read or changed.
 pub fn passwd(path: &Path, name: &str, hash: &StoredHash) -> Result<(), EditError> {
-    apply(path, &Change::Password { name, hash }).map(drop)
+    apply(path, &UserChange::Password { name, hash }).map(drop)
 }
 
 /// Disables a user, or enables them again. Sessions of a disabled user end.
@@ -103,7 +104,7 @@ pub fn passwd(path: &Path, name: &str, hash: &StoredHash) -> Result<(), EditErro
 ///
 /// If there is no such user, or the file cannot be read or changed.
 pub fn disable(path: &Path, name: &str, disabled: bool) -> Result<(), EditError> {
-    apply(path, &Change::Disabled { name, disabled }).map(drop)
+    apply(path, &UserChange::Disabled { name, disabled }).map(drop)
 }
 
 /// Removes a user, together with the comment directly above their `[[user]]`.
@@ -112,7 +113,7 @@ pub fn disable(path: &Path, name: &str, disabled: bool) -> Result<(), EditError>
 ///
 /// If there is no such user, or the file cannot be read or changed.
 pub fn remove(path: &Path, name: &str) -> Result<(), EditError> {
-    apply(path, &Change::Remove { name }).map(drop)
+    apply(path, &UserChange::Remove { name }).map(drop)
 }
 
 /// The users in the file, in its order. `source` is the name of the source, which users without an
@@ -121,9 +122,9 @@ pub fn remove(path: &Path, name: &str) -> Result<(), EditError> {
 /// # Errors
 ///
 /// If the file cannot be read.
-pub fn list(path: &Path, source: &str) -> Result<Vec<Listed>, EditError> {
-    let table = parse(&write::read(path)?, source, &shown(path))?;
-    Ok(table.entries.into_iter().map(Listed::from).collect())
+pub fn list(path: &Path, source: &str) -> Result<Vec<ListedUser>, EditError> {
+    let table = parse(&atomic_write::read(path)?, source, &shown(path))?;
+    Ok(table.entries.into_iter().map(ListedUser::from).collect())
 }
 
 /// The user with this name, in any spelling; `None` if there is none.
@@ -131,14 +132,14 @@ pub fn list(path: &Path, source: &str) -> Result<Vec<Listed>, EditError> {
 /// # Errors
 ///
 /// If the file cannot be read.
-pub fn find(path: &Path, source: &str, name: &str) -> Result<Option<Listed>, EditError> {
-    let table = parse(&write::read(path)?, source, &shown(path))?;
-    let entry = table.named(&Name::Username(name.to_owned())).cloned();
-    Ok(entry.map(Listed::from))
+pub fn find(path: &Path, source: &str, name: &str) -> Result<Option<ListedUser>, EditError> {
+    let table = parse(&atomic_write::read(path)?, source, &shown(path))?;
+    let entry = table.named(&LoginName::Username(name.to_owned())).cloned();
+    Ok(entry.map(ListedUser::from))
 }
 
-impl From<Entry> for Listed {
-    fn from(entry: Entry) -> Self {
+impl From<UserEntry> for ListedUser {
+    fn from(entry: UserEntry) -> Self {
         let weak = entry.password.needs_rehash();
         Self { user: entry.user, disabled: entry.disabled, weak }
     }
@@ -148,35 +149,35 @@ impl From<Entry> for Listed {
 /// the file, and those are compared before and after with the same name.
 const ANY: &str = "";
 
-fn apply(path: &Path, change: &Change<'_>) -> Result<Table, EditError> {
+fn apply(path: &Path, change: &UserChange<'_>) -> Result<UserTable, EditError> {
     let file = shown(path);
-    write::replace(path, |old| edited(old, change, &file))
+    atomic_write::replace(path, |old| edited(old, change, &file))
 }
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn parse(text: &str, source: &str, file: &str) -> Result<Table, EditError> {
+fn parse(text: &str, source: &str, file: &str) -> Result<UserTable, EditError> {
     // All weak hashes are accepted here: a weak hash of another user must not prevent a change. The
     // gateway itself warns about it when it reads the file.
-    table::read(text, source, &AllowWeak::all())
-        .map_err(|list| EditError::Problems(Problems { file: file.to_owned(), list }))
+    user_table::read(text, source, &AllowWeak::all())
+        .map_err(|list| EditError::Problems(FileProblems { file: file.to_owned(), list }))
 }
 
 /// Applies a change to a text. Returns the new text and the users that are in it.
 pub(super) fn edited(
     text: &str,
-    change: &Change<'_>,
+    change: &UserChange<'_>,
     file: &str,
-) -> Result<(String, Table), EditError> {
+) -> Result<(String, UserTable), EditError> {
     // `expected` is the list of users as it should be afterwards. The text is changed independently
     // of it, and both are compared at the end.
     let cannot = || EditError::Unsafe { file: file.to_owned() };
     let blank = text.trim().is_empty();
     let mut expected = if blank { Vec::new() } else { parse(text, ANY, file)?.entries };
     let new = match change {
-        Change::Add(user) => {
+        UserChange::Add(user) => {
             let name = canonical_name(&user.name);
             if expected.iter().any(|entry| canonical_name(&entry.user.name) == name) {
                 return Err(EditError::Exists { name: user.name.clone() });
@@ -188,25 +189,25 @@ pub(super) fn edited(
             expected.extend(after.entries.last().cloned());
             new
         }
-        Change::Password { name, hash } => {
+        UserChange::Password { name, hash } => {
             let (index, entry) = meant(&mut expected, name)?;
             entry.password = Arc::new((*hash).clone());
-            let place = Place::of(text, index).ok_or_else(cannot)?;
+            let place = UserSpan::of(text, index).ok_or_else(cannot)?;
             splice::spliced(text, place.password, &splice::literal(hash.as_str()))
         }
-        Change::Disabled { name, disabled } => {
+        UserChange::Disabled { name, disabled } => {
             let (index, entry) = meant(&mut expected, name)?;
             // The value `disabled` is changed where it stands, or added after the name. Enabling a
             // user who has no such key changes nothing.
             entry.disabled = *disabled;
-            let place = Place::of(text, index).ok_or_else(cannot)?;
+            let place = UserSpan::of(text, index).ok_or_else(cannot)?;
             match place.disabled {
                 Some(value) => splice::spliced(text, value, &disabled.to_string()),
                 None if *disabled => splice::inserted(text, place.name),
                 None => text.to_owned(),
             }
         }
-        Change::Remove { name } => {
+        UserChange::Remove { name } => {
             let (index, _) = meant(&mut expected, name)?;
             expected.remove(index);
             splice::without(text, index).ok_or_else(cannot)?
@@ -222,7 +223,10 @@ pub(super) fn edited(
     Ok((new, after))
 }
 
-fn meant<'e>(entries: &'e mut [Entry], name: &str) -> Result<(usize, &'e mut Entry), EditError> {
+fn meant<'e>(
+    entries: &'e mut [UserEntry],
+    name: &str,
+) -> Result<(usize, &'e mut UserEntry), EditError> {
     let wanted = canonical_name(name);
     entries
         .iter_mut()
@@ -233,8 +237,8 @@ fn meant<'e>(entries: &'e mut [Entry], name: &str) -> Result<(usize, &'e mut Ent
 
 /// True if two lists of users are equal, apart from versions: a version follows from the other
 /// values.
-fn same(expected: &[Entry], found: &[Entry]) -> bool {
-    let facts = |entry: &Entry| {
+fn same(expected: &[UserEntry], found: &[UserEntry]) -> bool {
+    let facts = |entry: &UserEntry| {
         let mut user = entry.user.clone();
         user.version = crate::secret::Digest::of(b"");
         (user, entry.password.clone(), entry.disabled)

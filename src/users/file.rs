@@ -2,8 +2,8 @@
 //!
 //! The file is read again within seconds of a change. If the file becomes unreadable or has a bad
 //! line, only the change is lost: the last good users stay in use, and `problem` tells the operator
-//! why. Verifying a password for an unknown name costs as much as for a wrong password. `Live`
-//! holds the users in memory; this file decides who may log in.
+//! why. Verifying a password for an unknown name costs as much as for a wrong password.
+//! `WatchedFile` holds the users in memory; this file decides who may log in.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::format::Format;
-use super::import::Imports;
-use super::live::{Live, Loaded};
-use super::open::Means;
+use super::atomic_write::AccessError;
+use super::format::FileFormat;
+use super::hash_pool::HashPool;
+use super::import::ImportedHashes;
+use super::open::SourceContext;
 use super::password::StoredHash;
-use super::pool::PasswordPool;
-use super::problem::Problems;
-use super::source::{Checked, Name, SourceError, User, UserSource};
-use super::table::Entry;
-use super::write::AccessError;
+use super::problem::FileProblems;
+use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
+use super::user_table::UserEntry;
+use super::watched_file::{FileSnapshot, WatchedFile};
 use crate::clock::Clock;
-use crate::config::{AllowWeak, Htpasswd};
+use crate::config::{AllowWeak, HtpasswdUsers};
 use crate::identity::UserId;
 use crate::secret::{self, SecretString};
 
@@ -38,7 +38,7 @@ pub enum FileError {
     Access(#[from] AccessError),
 
     #[error(transparent)]
-    Problems(#[from] Problems),
+    Problems(#[from] FileProblems),
 }
 
 impl FileError {
@@ -51,10 +51,10 @@ impl FileError {
 /// A source of users that reads one file, with the users in memory.
 #[derive(Debug)]
 pub struct FileSource {
-    live: Arc<Live>,
-    pool: Arc<PasswordPool>,
+    watched: Arc<WatchedFile>,
+    pool: Arc<HashPool>,
     /// Stronger hashes than the file's own, kept in the store, where the configuration asks for it.
-    imports: Option<Imports>,
+    imports: Option<ImportedHashes>,
     /// Secret input for the cost of unknown names, so that nobody outside can compute which cost a
     /// name should have.
     seed: SecretSeed,
@@ -72,7 +72,7 @@ impl FileSource {
     pub fn open(
         name: impl Into<String>,
         path: impl Into<PathBuf>,
-        pool: Arc<PasswordPool>,
+        pool: Arc<HashPool>,
     ) -> Result<Arc<Self>, FileError> {
         Self::open_allowing(name, path, AllowWeak::default(), pool)
     }
@@ -87,10 +87,10 @@ impl FileSource {
         name: impl Into<String>,
         path: impl Into<PathBuf>,
         allow_weak: AllowWeak,
-        pool: Arc<PasswordPool>,
+        pool: Arc<HashPool>,
     ) -> Result<Arc<Self>, FileError> {
-        let live = Live::open(name.into(), path.into(), Format::Toml { allow_weak })?;
-        Ok(Self::over(live, pool, None))
+        let watched = WatchedFile::open(name.into(), path.into(), FileFormat::Toml { allow_weak })?;
+        Ok(Self::over(watched, pool, None))
     }
 
     /// Reads a file in the form of Apache's `htpasswd`, and its file of groups where there is one.
@@ -100,18 +100,22 @@ impl FileSource {
     /// As for `open`.
     pub fn open_htpasswd(
         name: &str,
-        htpasswd: &Htpasswd,
-        means: &Means,
+        htpasswd: &HtpasswdUsers,
+        context: &SourceContext,
     ) -> Result<Arc<Self>, FileError> {
-        let format = Format::Htpasswd(htpasswd.clone());
-        let live = Live::open(name.to_owned(), htpasswd.path.clone(), format)?;
-        let imports = htpasswd.import.then(|| Imports::new(name, means));
-        Ok(Self::over(live, means.hashing.clone(), imports))
+        let format = FileFormat::Htpasswd(htpasswd.clone());
+        let watched = WatchedFile::open(name.to_owned(), htpasswd.path.clone(), format)?;
+        let imports = htpasswd.import.then(|| ImportedHashes::new(name, context));
+        Ok(Self::over(watched, context.hashing.clone(), imports))
     }
 
-    fn over(live: Live, pool: Arc<PasswordPool>, imports: Option<Imports>) -> Arc<Self> {
+    fn over(
+        watched: WatchedFile,
+        pool: Arc<HashPool>,
+        imports: Option<ImportedHashes>,
+    ) -> Arc<Self> {
         let seed = SecretSeed::new(secret::random());
-        Arc::new(Self { live: Arc::new(live), pool, imports, seed })
+        Arc::new(Self { watched: Arc::new(watched), pool, imports, seed })
     }
 
     /// Reports every problem of the `users.toml` at `path`, without opening it as a source.
@@ -120,25 +124,25 @@ impl FileSource {
     ///
     /// If the file is missing or anything in it is wrong.
     pub fn check_file(name: &str, path: &Path) -> Result<(), FileError> {
-        Self::check(name, path, &Format::Toml { allow_weak: AllowWeak::default() })
+        Self::check(name, path, &FileFormat::Toml { allow_weak: AllowWeak::default() })
     }
 
-    pub(super) fn check(name: &str, path: &Path, format: &Format) -> Result<(), FileError> {
-        Ok(Loaded::read(&format.texts(path)?, format, (name, path)).map(drop)?)
+    pub(super) fn check(name: &str, path: &Path, format: &FileFormat) -> Result<(), FileError> {
+        Ok(FileSnapshot::read(&format.texts(path)?, format, (name, path)).map(drop)?)
     }
 
     /// Number of users in the file.
     pub fn count(&self) -> usize {
-        self.live.now().table.entries.len()
+        self.watched.now().table.entries.len()
     }
 
     async fn look(&self, at_once: bool) {
-        let live = self.live.clone();
+        let watched = self.watched.clone();
         // Reading and parsing a large file takes long enough to hold up the other tasks of the
         // background runtime, so it runs on a thread for blocking work. A panic there is logged,
         // and the last good users stay.
-        if tokio::task::spawn_blocking(move || live.look(at_once)).await.is_err() {
-            tracing::error!(source = %self.live.name, "reading users panicked; the last ones stay");
+        if tokio::task::spawn_blocking(move || watched.look(at_once)).await.is_err() {
+            tracing::error!(source = %self.watched.name, "reading users panicked; the last ones stay");
         }
     }
 
@@ -149,12 +153,12 @@ impl FileSource {
         origin: Option<IpAddr>,
     ) -> Result<bool, SourceError> {
         let right = self.pool.verify(password.clone(), stored, origin).await;
-        right.map_err(|error| SourceError::from_pool(&self.live.name, error))
+        right.map_err(|error| SourceError::from_pool(&self.watched.name, error))
     }
 
-    async fn is_his(
+    async fn matches_user(
         &self,
-        entry: &Entry,
+        entry: &UserEntry,
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<bool, SourceError> {
@@ -164,32 +168,32 @@ impl FileSource {
         }
     }
 
-    fn entry(&self, id: &UserId) -> Option<Entry> {
-        self.live.now().table.identified(id).cloned()
+    fn entry(&self, id: &UserId) -> Option<UserEntry> {
+        self.watched.now().table.identified(id).cloned()
     }
 
     /// The result for a user whose password matched the hash in `checked`.
     async fn admit(
         &self,
-        checked: Entry,
+        checked: UserEntry,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
+    ) -> Result<PasswordCheck, SourceError> {
         let id = checked.user.id.clone();
         // Hashing takes a tenth of a second or more. Meanwhile the user may have been disabled or
         // removed, or may have got another password. The user is therefore looked up again after
         // it.
         let Some(now) = self.entry(&id).filter(|now| !now.disabled) else {
-            return Ok(Checked::Wrong { id, disabled: true });
+            return Ok(PasswordCheck::Wrong { id, disabled: true });
         };
         // If the hash was replaced while the old one was verified, the password must match the new
         // hash as well: the old password may have been changed because it was stolen. This costs a
         // second hash, but only in that rare case.
-        if now.password != checked.password && !self.is_his(&now, password, origin).await? {
-            return Ok(Checked::Wrong { id, disabled: false });
+        if now.password != checked.password && !self.matches_user(&now, password, origin).await? {
+            return Ok(PasswordCheck::Wrong { id, disabled: false });
         }
         let before = now.user.version;
-        let weak = now.password.needs_rehash() && self.live.is_writable();
+        let weak = now.password.needs_rehash() && self.watched.is_writable();
         let rehashed = if weak { self.rehash(&now, password, origin).await } else { None };
         let rehashed_from = rehashed.as_ref().map(|_| before);
         let user = match rehashed {
@@ -199,38 +203,40 @@ impl FileSource {
             // matches.
             None if weak => {
                 let later = self.entry(&id).filter(|later| !later.disabled);
-                let Some(later) = later else { return Ok(Checked::Wrong { id, disabled: true }) };
+                let Some(later) = later else {
+                    return Ok(PasswordCheck::Wrong { id, disabled: true });
+                };
                 if later.password != now.password
                     && !self.is_right(password, later.password, origin).await?
                 {
-                    return Ok(Checked::Wrong { id, disabled: false });
+                    return Ok(PasswordCheck::Wrong { id, disabled: false });
                 }
                 later.user
             }
             None => now.user,
         };
-        Ok(Checked::Right { user: Box::new(user), rehashed_from })
+        Ok(PasswordCheck::Correct { user: Box::new(user), rehashed_from })
     }
 
     /// Replaces a weak hash in the file. Returns the user after that, or `None` if it was not
     /// possible. A login never fails because of this.
     async fn rehash(
         &self,
-        entry: &Entry,
+        entry: &UserEntry,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Option<User> {
-        let (live, entry) = (self.live.clone(), entry.clone());
-        let replace = move |hash| live.rehash(&entry, &hash);
+    ) -> Option<UserRecord> {
+        let (watched, entry) = (self.watched.clone(), entry.clone());
+        let replace = move |hash| watched.rehash(&entry, &hash);
         match self.pool.hash(password.clone(), origin, replace).await {
             Ok(Ok(user)) => user,
             Ok(Err(error)) => {
-                tracing::warn!(source = %self.live.name, %error, "a weak hash was not replaced");
+                tracing::warn!(source = %self.watched.name, %error, "a weak hash was not replaced");
                 None
             }
             // The pool had no time for it. The next login will try again.
             Err(error) => {
-                tracing::debug!(source = %self.live.name, %error, "a weak hash was not replaced");
+                tracing::debug!(source = %self.watched.name, %error, "a weak hash was not replaced");
                 None
             }
         }
@@ -240,55 +246,55 @@ impl FileSource {
 #[async_trait]
 impl UserSource for FileSource {
     fn name(&self) -> &str {
-        &self.live.name
+        &self.watched.name
     }
 
-    async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError> {
-        Ok(self.live.now().table.named(name).map(|entry| entry.user.id.clone()))
+    async fn resolve(&self, name: &LoginName) -> Result<Option<UserId>, SourceError> {
+        Ok(self.watched.now().table.named(name).map(|entry| entry.user.id.clone()))
     }
 
     async fn check(
         &self,
-        name: &Name,
+        name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
+    ) -> Result<PasswordCheck, SourceError> {
         // The snapshot of the users is taken once. A reload meanwhile does not change it, and
         // `admit` looks at the newest one. A user can thus change between the two, which `admit`
         // handles.
-        let known = self.live.now().table.named(name).cloned();
+        let known = self.watched.now().table.named(name).cloned();
         let Some(entry) = known else {
-            self.spend(name, password, origin).await?;
-            return Ok(Checked::Unknown);
+            self.burn_equal_time(name, password, origin).await?;
+            return Ok(PasswordCheck::UnknownUser);
         };
-        let right = self.is_his(&entry, password, origin).await?;
+        let right = self.matches_user(&entry, password, origin).await?;
         if !right || entry.disabled {
-            return Ok(Checked::Wrong { id: entry.user.id, disabled: entry.disabled });
+            return Ok(PasswordCheck::Wrong { id: entry.user.id, disabled: entry.disabled });
         }
         self.admit(entry, password, origin).await
     }
 
-    async fn spend(
+    async fn burn_equal_time(
         &self,
-        name: &Name,
+        name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<(), SourceError> {
         // An unknown name costs as much as some user's hash, chosen by the name. Where hashes of
         // different strength are side by side, one fixed cost would show which names do not exist.
-        let cost = self.live.now().table.cost_of_unknown(self.seed.expose(), name);
+        let cost = self.watched.now().table.cost_of_unknown(self.seed.expose(), name);
         match &self.imports {
-            Some(imports) => imports.spend(cost, password, origin).await,
+            Some(imports) => imports.burn_equal_time(cost, password, origin).await,
             None => self.is_right(password, Arc::new(cost.dummy()), origin).await.map(drop),
         }
     }
 
-    async fn find(&self, id: &UserId, _name: &str) -> Result<Option<User>, SourceError> {
+    async fn find(&self, id: &UserId, _name: &str) -> Result<Option<UserRecord>, SourceError> {
         Ok(self.entry(id).filter(|entry| !entry.disabled).map(|entry| entry.user))
     }
 
     async fn changed(&self) {
-        self.live.changed.notified().await;
+        self.watched.changed.notified().await;
     }
 
     async fn watch(&self, clock: &Clock) {
@@ -298,7 +304,7 @@ impl UserSource for FileSource {
         }
     }
 
-    async fn reread(&self) {
+    async fn reload(&self) {
         self.look(true).await;
     }
 
@@ -311,12 +317,12 @@ impl UserSource for FileSource {
     }
 
     async fn total(&self) -> Option<u64> {
-        let users = self.live.now();
+        let users = self.watched.now();
         let weak = users.table.entries.iter().filter(|entry| entry.password.needs_rehash());
         u64::try_from(weak.count()).ok()
     }
 
     fn problem(&self) -> Option<String> {
-        self.live.problem()
+        self.watched.problem()
     }
 }

@@ -9,20 +9,20 @@ use std::collections::HashMap;
 
 use super::canonical::canonical_name;
 use super::password::{BadHash, StoredHash};
-use super::problem::Problem;
+use super::problem::FileProblem;
 use super::reader::text_problem;
-use super::table::{self, Rest, Table};
+use super::user_table::{self, OptionalFields, UserTable};
 use crate::config::AllowWeak;
 
 /// A user as one line of the file describes them.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct HtpasswdLine {
     name: String,
     password: StoredHash,
 }
 
 /// Canonical names of users, each with the user's groups in the order of the file.
-pub(super) type Groups = HashMap<String, Vec<String>>;
+pub(super) type HtpasswdGroups = HashMap<String, Vec<String>>;
 
 /// The lines with content, numbered from 1.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -30,12 +30,15 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     numbered.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
 }
 
-fn problem(line: usize, message: impl Into<String>) -> Problem {
-    Problem { line, path: String::new(), message: message.into() }
+fn problem(line: usize, message: impl Into<String>) -> FileProblem {
+    FileProblem { line, path: String::new(), message: message.into() }
 }
 
 /// Parses an `htpasswd` file, or lists all of its problems.
-pub(super) fn read_users(text: &str, allowed: &AllowWeak) -> Result<Vec<Line>, Vec<Problem>> {
+pub(super) fn read_users(
+    text: &str,
+    allowed: &AllowWeak,
+) -> Result<Vec<HtpasswdLine>, Vec<FileProblem>> {
     let mut problems = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut found = Vec::new();
@@ -62,7 +65,7 @@ pub(super) fn read_users(text: &str, allowed: &AllowWeak) -> Result<Vec<Line>, V
     if problems.is_empty() { Ok(found) } else { Err(problems) }
 }
 
-fn read_line(line: &str, allowed: &AllowWeak) -> Result<Line, String> {
+fn read_line(line: &str, allowed: &AllowWeak) -> Result<HtpasswdLine, String> {
     let Some((name, hash)) = line.split_once(':') else {
         // The line may be a password in clear text, so the message does not repeat it.
         return Err("is not `name:hash`; make it with `htpasswd -B FILE NAME`".to_owned());
@@ -74,14 +77,14 @@ fn read_line(line: &str, allowed: &AllowWeak) -> Result<Line, String> {
         BadHash::TooCostly { .. } => format!("the hash of `{name}` {bad}"),
         _ => format!("the hash of `{name}` {bad}; re-create it with `htpasswd -B FILE {name}`"),
     })?;
-    Ok(Line { name: name.to_owned(), password })
+    Ok(HtpasswdLine { name: name.to_owned(), password })
 }
 
 /// Parses a file of groups. Members without an entry in the users' file are ignored, as Apache
 /// does.
-pub(super) fn read_groups(text: &str) -> Result<Groups, Vec<Problem>> {
+pub(super) fn read_groups(text: &str) -> Result<HtpasswdGroups, Vec<FileProblem>> {
     let mut problems = Vec::new();
-    let mut groups = Groups::new();
+    let mut groups = HtpasswdGroups::new();
     for (number, line) in lines(text) {
         let Some((group, members)) = line.split_once(':') else {
             problems.push(problem(number, "is not `group: name name`"));
@@ -103,7 +106,12 @@ pub(super) fn read_groups(text: &str) -> Result<Groups, Vec<Problem>> {
 
 /// The users of source `source`: each has the configured `roles` and, as further roles, the groups
 /// that the user is in.
-pub(super) fn table(lines: Vec<Line>, roles: &[String], groups: &Groups, source: &str) -> Table {
+pub(super) fn table(
+    lines: Vec<HtpasswdLine>,
+    roles: &[String],
+    groups: &HtpasswdGroups,
+    source: &str,
+) -> UserTable {
     let entries = lines.into_iter().map(|line| {
         let mut all = roles.to_vec();
         let own = groups.get(&canonical_name(&line.name));
@@ -112,7 +120,12 @@ pub(super) fn table(lines: Vec<Line>, roles: &[String], groups: &Groups, source:
                 all.push(group.clone());
             }
         }
-        table::entry(source, line.name, line.password, Rest { roles: all, ..Rest::default() })
+        user_table::entry(
+            source,
+            line.name,
+            line.password,
+            OptionalFields { roles: all, ..OptionalFields::default() },
+        )
     });
-    Table::of(entries.collect())
+    UserTable::of(entries.collect())
 }

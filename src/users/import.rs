@@ -13,29 +13,29 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::canonical::canonical_name;
-use super::open::Means;
-use super::password::{Cost, StoredHash};
-use super::pool::PasswordPool;
-use super::source::{SourceError, User};
-use super::table::Entry;
+use super::hash_pool::HashPool;
+use super::open::SourceContext;
+use super::password::{HashCost, StoredHash};
+use super::source::{SourceError, UserRecord};
+use super::user_table::UserEntry;
 use crate::clock::Clock;
 use crate::identity::UserId;
 use crate::secret::{Digest, SecretString};
-use crate::session::{Account, AccountKey, SessionStore, StoreError};
+use crate::session::{AccountKey, KnownAccount, SessionStore, StoreError};
 
 /// The imported hashes of one source, in the session store.
 #[derive(Debug)]
-pub struct Imports {
+pub struct ImportedHashes {
     source: String,
     store: Arc<dyn SessionStore>,
-    pool: Arc<PasswordPool>,
+    pool: Arc<HashPool>,
     clock: Clock,
 }
 
-impl Imports {
+impl ImportedHashes {
     /// The imported hashes of the source with the name `source`.
-    pub fn new(source: impl Into<String>, means: &Means) -> Self {
-        let Means { hashing, store, clock } = means;
+    pub fn new(source: impl Into<String>, context: &SourceContext) -> Self {
+        let SourceContext { hashing, store, clock } = context;
         let (pool, store, clock) = (hashing.clone(), store.clone(), clock.clone());
         Self { source: source.into(), store, pool, clock }
     }
@@ -48,18 +48,18 @@ impl Imports {
     /// If the store or the pool could not answer.
     pub async fn check(
         &self,
-        entry: &Entry,
+        entry: &UserEntry,
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<bool, SourceError> {
         let stored = &entry.password;
-        let stand_in = self.stand_in(&entry.user.id, stored).await?;
+        let stand_in = self.imported_hash(&entry.user.id, stored).await?;
         // One of the two hashes decides. The other one is computed as well if the password is
         // wrong, so that both cases take the same time. After a correct password no such care is
         // needed, because the answer tells it anyway.
         let (decides, other) = match stand_in.clone() {
             Some(stand_in) => (Arc::new(stand_in), stored.cost()),
-            None => (stored.clone(), Cost::default()),
+            None => (stored.clone(), HashCost::default()),
         };
         let right = self.verify(password, decides, origin).await?;
         if !right || entry.disabled {
@@ -77,13 +77,13 @@ impl Imports {
     /// # Errors
     ///
     /// If the pool is full.
-    pub async fn spend(
+    pub async fn burn_equal_time(
         &self,
-        cost: Cost,
+        cost: HashCost,
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<(), SourceError> {
-        for cost in [cost, Cost::default()] {
+        for cost in [cost, HashCost::default()] {
             self.verify(password, Arc::new(cost.dummy()), origin).await?;
         }
         Ok(())
@@ -95,7 +95,7 @@ impl Imports {
     /// # Errors
     ///
     /// If the store could not answer.
-    pub async fn stand_in(
+    pub async fn imported_hash(
         &self,
         subject: &UserId,
         stored: &StoredHash,
@@ -113,7 +113,7 @@ impl Imports {
     /// this; the next login tries again.
     pub async fn keep(
         &self,
-        user: &User,
+        user: &UserRecord,
         stored: &StoredHash,
         password: &SecretString,
         origin: Option<IpAddr>,
@@ -127,7 +127,7 @@ impl Imports {
             }
         };
         let now = self.clock.now();
-        let account = Account {
+        let account = KnownAccount {
             source: source.clone(),
             subject: user.id.clone(),
             name: user.name.clone(),

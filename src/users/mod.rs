@@ -2,37 +2,37 @@
 //!
 //! `UserSource` is the trait that hides the kind of source. `FileSource` reads `users.toml`, which
 //! `edit` changes, and `htpasswd`; `SqlSource` asks a database, `LdapSource` a directory, and
-//! `HttpSource` a legacy system. `Users` asks the sources of a login in order; the first source
-//! that knows the name decides.
+//! `HttpSource` a legacy system. `UserSources` asks the sources of a login in order; the first
+//! source that knows the name decides.
 //!
-//! `Imports` keeps stronger hashes for sources that cannot store them. `PasswordPool` hashes
+//! `ImportedHashes` keeps stronger hashes for sources that cannot store them. `HashPool` hashes
 //! passwords in its own bounded threads. `password` parses stored hashes and knows their costs, and
-//! `rules` checks new passwords. This module does not count attempts and knows no sessions: `login`
-//! does that.
+//! `password_policy` checks new passwords. This module does not count attempts and knows no
+//! sessions: `login` does that.
 
+mod atomic_write;
 mod bootstrap;
 mod canonical;
 pub mod edit;
 mod file;
 mod format;
+mod hash_pool;
+mod hash_stats;
 mod htpasswd;
 mod http;
 mod import;
 mod ldap;
-mod live;
-mod meter;
 mod open;
 pub mod password;
-mod pool;
+pub mod password_policy;
 mod problem;
 mod reach;
 mod reader;
-pub mod rules;
 mod source;
 mod splice;
 mod sql;
-mod table;
-mod write;
+mod user_table;
+mod watched_file;
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -41,23 +41,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+pub use self::atomic_write::AccessError;
 pub use self::bootstrap::{BootstrapError, FIRST_NAME, FirstUser, first_user, random_password};
 pub use self::canonical::{canonical_account, canonical_name};
 pub use self::file::{FileError, FileSource};
+pub use self::hash_pool::{HashPool, HashPoolError};
+pub use self::hash_stats::HashCounts;
 pub use self::http::HttpSource;
-pub use self::import::Imports;
+pub use self::import::ImportedHashes;
 pub use self::ldap::LdapSource;
-pub use self::meter::Operations;
-pub use self::open::{Means, OpenError, check, open};
-pub use self::pool::{PasswordPool, PoolError};
-pub use self::problem::{Problem, Problems};
+pub use self::open::{SourceContext, SourceOpenError, check, open};
+pub use self::problem::{FileProblem, FileProblems};
 pub use self::reach::reach;
-pub use self::source::{Checked, Name, NameLookup, SourceError, User, UserKey, UserSource};
+pub use self::source::{
+    LoginName, NameLookup, PasswordCheck, SourceError, UserKey, UserRecord, UserSource,
+};
 pub use self::sql::SqlSource;
-pub use self::table::Entry;
-pub use self::write::AccessError;
+pub use self::user_table::UserEntry;
 
-use crate::admission::{Place, Places};
+use crate::admission::{WorkLimit, WorkPermit};
 use crate::identity::{IdRules, Subject, UserId};
 use crate::secret::SecretString;
 
@@ -75,7 +77,7 @@ const LEAST_PLACES: usize = 16;
 /// logged in already. Therefore neither a silent source nor many guesses keep other sources, or
 /// users with a session, waiting.
 #[derive(Clone, Debug, Default)]
-pub struct Users {
+pub struct UserSources {
     sources: Vec<Arc<dyn UserSource>>,
     /// The places of each source that asks a remote system.
     places: HashMap<String, SourcePlaces>,
@@ -87,15 +89,15 @@ pub struct Users {
 /// Bounds on the questions to one source: those that are being asked and those that wait.
 #[derive(Clone, Debug)]
 struct SourcePlaces {
-    guesses: Places,
+    guesses: WorkLimit,
     /// Places for users with a session. Their sessions go on only after the source has confirmed
     /// that the user has not changed.
-    finds: Places,
+    finds: WorkLimit,
 }
 
 /// The result of looking a name up, before its password is verified.
 #[derive(Debug, Default)]
-pub struct Lookup {
+pub struct UserLookup {
     /// The user that the name belongs to; `None` if no source knows it.
     pub key: Option<UserKey>,
     /// True if a remote system was asked for the name.
@@ -104,24 +106,29 @@ pub struct Lookup {
     found: Vec<(String, NameLookup)>,
 }
 
-impl Lookup {
+impl UserLookup {
     fn of(&self, source: &str) -> Option<&NameLookup> {
         self.found.iter().find(|(name, _)| name == source).map(|(_, found)| found)
     }
 }
 
-fn taken(source: &str, places: &Places, origin: Option<IpAddr>) -> Result<Place, SourceError> {
+fn taken(
+    source: &str,
+    places: &WorkLimit,
+    origin: Option<IpAddr>,
+) -> Result<WorkPermit, SourceError> {
     places.take(origin).map_err(|none| SourceError::NoPlace { name: source.to_owned(), none })
 }
 
-impl Users {
+impl UserSources {
     /// Puts the sources together. Their names must be unique. `optional` names the sources with
     /// `on_unavailable = "next"`: while one of them cannot answer, the next source is asked. `ids`
     /// decides which subject an id of a source stands for.
     pub fn new(sources: Vec<Arc<dyn UserSource>>, optional: Vec<String>, ids: IdRules) -> Self {
         let places = sources.iter().filter_map(|source| {
             let places = source.parallel()?.saturating_mul(1 + WAITING).max(LEAST_PLACES);
-            let places = SourcePlaces { guesses: Places::new(places), finds: Places::new(places) };
+            let places =
+                SourcePlaces { guesses: WorkLimit::new(places), finds: WorkLimit::new(places) };
             Some((source.name().to_owned(), places))
         });
         Self { places: places.collect(), sources, optional, ids }
@@ -158,10 +165,10 @@ impl Users {
     pub async fn look_for(
         &self,
         sources: &[String],
-        name: &Name,
+        name: &LoginName,
         origin: Option<IpAddr>,
-    ) -> Result<Lookup, SourceError> {
-        let mut lookup = Lookup::default();
+    ) -> Result<UserLookup, SourceError> {
+        let mut lookup = UserLookup::default();
         for source in sources {
             let source = self.source(source)?;
             // The place is held until this source has answered, and given back before the next
@@ -198,10 +205,10 @@ impl Users {
     pub async fn check(
         &self,
         sources: &[String],
-        (name, lookup): (&Name, &Lookup),
+        (name, lookup): (&LoginName, &UserLookup),
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
+    ) -> Result<PasswordCheck, SourceError> {
         let mut decided = None;
         for source in sources {
             let source = self.source(source)?;
@@ -213,7 +220,7 @@ impl Users {
                 // An error here is ignored: the password has been judged, and the attempt must
                 // count.
                 if place.is_ok() {
-                    let _ = source.spend(name, password, origin).await;
+                    let _ = source.burn_equal_time(name, password, origin).await;
                 }
                 continue;
             }
@@ -223,16 +230,16 @@ impl Users {
                 None => source.check(name, password, origin).await,
             };
             match checked {
-                Ok(Checked::Unknown) => {}
-                Ok(right @ Checked::Right { .. }) => return Ok(right),
-                Ok(wrong @ Checked::Wrong { .. }) => decided = Some(wrong),
+                Ok(PasswordCheck::UnknownUser) => {}
+                Ok(right @ PasswordCheck::Correct { .. }) => return Ok(right),
+                Ok(wrong @ PasswordCheck::Wrong { .. }) => decided = Some(wrong),
                 Err(error) => self.pass_over(source.as_ref(), error)?,
             }
         }
         // A wrong password at one source is the result, even if the later sources do not know the
-        // name. `Unknown` means that no source which answered knows it; a source that was skipped
-        // may.
-        Ok(decided.unwrap_or(Checked::Unknown))
+        // name. `UnknownUser` means that no source which answered knows it; a source that was
+        // skipped may.
+        Ok(decided.unwrap_or(PasswordCheck::UnknownUser))
     }
 
     /// The user that a name belongs to, from the first of `sources` that knows it. It is for
@@ -244,7 +251,7 @@ impl Users {
     pub async fn resolve(
         &self,
         sources: &[String],
-        name: &Name,
+        name: &LoginName,
     ) -> Result<Option<UserKey>, SourceError> {
         for source in sources {
             let source = self.source(source)?;
@@ -268,7 +275,7 @@ impl Users {
         source: &str,
         id: &UserId,
         name: &str,
-    ) -> Result<Option<User>, SourceError> {
+    ) -> Result<Option<UserRecord>, SourceError> {
         match self.sources.iter().find(|known| known.name() == source) {
             Some(known) => {
                 let _place = match self.places.get(source) {
@@ -313,7 +320,7 @@ impl Users {
         &self,
         source: &str,
         origin: Option<IpAddr>,
-    ) -> Result<Option<Place>, SourceError> {
+    ) -> Result<Option<WorkPermit>, SourceError> {
         let places = self.places.get(source);
         places.map(|places| taken(source, &places.guesses, origin)).transpose()
     }

@@ -7,22 +7,22 @@
 use std::sync::Arc;
 
 use super::file::{FileError, FileSource};
-use super::format::Format;
+use super::format::FileFormat;
+use super::hash_pool::HashPool;
 use super::http::HttpSource;
 use super::ldap::LdapSource;
-use super::pool::PasswordPool;
 use super::source::UserSource;
 use super::sql::SqlSource;
 use crate::clock::Clock;
-use crate::config::{self, UserSourceKind};
-use crate::database::{Address, AddressError};
+use crate::config::{self, SourceKind};
+use crate::database::{AddressError, DatabaseAddress};
 use crate::session::SessionStore;
-use crate::trust::TrustError;
+use crate::tls_roots::TrustError;
 
 /// Shared parts of the gateway that sources need.
 #[derive(Clone, Debug)]
-pub struct Means {
-    pub hashing: Arc<PasswordPool>,
+pub struct SourceContext {
+    pub hashing: Arc<HashPool>,
     /// Where facts about users are remembered whom a source shows only together with their
     /// password.
     pub store: Arc<dyn SessionStore>,
@@ -31,7 +31,7 @@ pub struct Means {
 
 /// The reasons why a source could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum SourceOpenError {
     #[error(transparent)]
     File(#[from] FileError),
 
@@ -42,7 +42,7 @@ pub enum OpenError {
     Trust(#[from] TrustError),
 }
 
-impl OpenError {
+impl SourceOpenError {
     /// True if the source is a file that does not exist.
     pub fn is_missing(&self) -> bool {
         match self {
@@ -57,18 +57,21 @@ impl OpenError {
 /// # Errors
 ///
 /// If the source could never work, for example because a file is missing or wrong.
-pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSource>, OpenError> {
+pub fn open(
+    source: &config::SourceSettings,
+    context: &SourceContext,
+) -> Result<Arc<dyn UserSource>, SourceOpenError> {
     match &source.kind {
-        UserSourceKind::File { path, allow_weak, .. } => {
-            let (allow_weak, pool) = (allow_weak.clone(), means.hashing.clone());
+        SourceKind::File { path, allow_weak, .. } => {
+            let (allow_weak, pool) = (allow_weak.clone(), context.hashing.clone());
             Ok(FileSource::open_allowing(&source.name, path, allow_weak, pool)?)
         }
-        UserSourceKind::Htpasswd(htpasswd) => {
-            Ok(FileSource::open_htpasswd(&source.name, htpasswd, means)?)
+        SourceKind::Htpasswd(htpasswd) => {
+            Ok(FileSource::open_htpasswd(&source.name, htpasswd, context)?)
         }
-        UserSourceKind::Sql(sql) => Ok(SqlSource::open(&source.name, sql, means)?),
-        UserSourceKind::Ldap(ldap) => Ok(LdapSource::open(&source.name, ldap)?),
-        UserSourceKind::Http(http) => Ok(HttpSource::open(&source.name, http, means)?),
+        SourceKind::Sql(sql) => Ok(SqlSource::open(&source.name, sql, context)?),
+        SourceKind::Ldap(ldap) => Ok(LdapSource::open(&source.name, ldap)?),
+        SourceKind::Http(http) => Ok(HttpSource::open(&source.name, http, context)?),
     }
 }
 
@@ -77,27 +80,27 @@ pub fn open(source: &config::UserSource, means: &Means) -> Result<Arc<dyn UserSo
 /// # Errors
 ///
 /// As for `open`.
-pub fn check(source: &config::UserSource) -> Result<(), OpenError> {
+pub fn check(source: &config::SourceSettings) -> Result<(), SourceOpenError> {
     match &source.kind {
         // The first start will make this file. A file that cannot be looked for, because of
         // permissions, is not treated as missing: it may exist, and then its mistakes should be
         // reported.
-        UserSourceKind::File { path, bootstrap: true, .. }
+        SourceKind::File { path, bootstrap: true, .. }
             if matches!(path.try_exists(), Ok(false)) =>
         {
             Ok(())
         }
-        UserSourceKind::File { path, allow_weak, .. } => {
-            let format = Format::Toml { allow_weak: allow_weak.clone() };
+        SourceKind::File { path, allow_weak, .. } => {
+            let format = FileFormat::Toml { allow_weak: allow_weak.clone() };
             Ok(FileSource::check(&source.name, path, &format)?)
         }
-        UserSourceKind::Htpasswd(htpasswd) => {
-            let format = Format::Htpasswd(htpasswd.clone());
+        SourceKind::Htpasswd(htpasswd) => {
+            let format = FileFormat::Htpasswd(htpasswd.clone());
             Ok(FileSource::check(&source.name, &htpasswd.path, &format)?)
         }
-        UserSourceKind::Sql(sql) => {
-            Ok(Address::parse(&sql.database.url, &sql.database.folder).map(drop)?)
+        SourceKind::Sql(sql) => {
+            Ok(DatabaseAddress::parse(&sql.database.url, &sql.database.folder).map(drop)?)
         }
-        UserSourceKind::Ldap(_) | UserSourceKind::Http(_) => Ok(()),
+        SourceKind::Ldap(_) | SourceKind::Http(_) => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// One problem: its place, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct FileProblem {
     /// Line in the file, counted from 1.
     pub line: usize,
     /// Key path, for example `user[2].password`; empty for a syntax error.
@@ -16,7 +16,7 @@ pub struct Problem {
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.path.is_empty() {
             write!(f, "line {}: {}", self.line, self.message)
@@ -28,13 +28,13 @@ impl fmt::Display for Problem {
 
 /// All problems of one file, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems {
+pub struct FileProblems {
     /// The name of the file as it is configured.
     pub file: String,
-    pub list: Vec<Problem>,
+    pub list: Vec<FileProblem>,
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for FileProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.list.as_slice() {
             [one] => write!(f, "{}, {one}", self.file),
@@ -46,4 +46,4 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for FileProblems {}

@@ -4,25 +4,25 @@
 use super::http;
 use super::ldap::LdapSource;
 use super::sql;
-use crate::config::UserSourceKind;
+use crate::config::SourceKind;
 
 /// Asks a source, and answers what was seen.
 ///
 /// # Errors
 /// Why it could not be used now.
-pub async fn reach(source: &UserSourceKind) -> Result<&'static str, String> {
+pub async fn reach(source: &SourceKind) -> Result<&'static str, String> {
     match source {
-        UserSourceKind::File { .. } | UserSourceKind::Htpasswd(_) => Ok("a file"),
-        UserSourceKind::Sql(rules) => {
+        SourceKind::File { .. } | SourceKind::Htpasswd(_) => Ok("a file"),
+        SourceKind::Sql(rules) => {
             sql::reach(rules).await?;
             Ok("connected, and the query is understood")
         }
-        UserSourceKind::Ldap(ldap) => {
+        SourceKind::Ldap(ldap) => {
             let source = LdapSource::open("check", ldap).map_err(|error| error.to_string())?;
             source.reach().await?;
             Ok(if ldap.bind.is_some() { "connected and bound" } else { "connected" })
         }
-        UserSourceKind::Http(rules) => {
+        SourceKind::Http(rules) => {
             http::reach(rules).await?;
             Ok("connected")
         }

@@ -13,22 +13,22 @@ use uuid::Uuid;
 
 use super::canonical::canonical_name;
 use super::password::{BadHash, StoredHash};
-use super::problem::Problem;
-use super::source::Name;
+use super::problem::FileProblem;
+use super::source::LoginName;
 use crate::config::AllowWeak;
 use crate::identity::{Claims, RESERVED_CLAIMS};
 
 /// Longest text that is accepted, in bytes. With a longer name the user could not log in.
-const MAX_TEXT: usize = Name::LONGEST;
+const MAX_TEXT: usize = LoginName::LONGEST;
 
 /// Reads values and collects problems. It has the whole text, to compute line numbers.
-pub(super) struct Reader<'t> {
+pub(super) struct FileReader<'t> {
     text: &'t str,
     allowed: &'t AllowWeak,
-    problems: Vec<Problem>,
+    problems: Vec<FileProblem>,
 }
 
-impl<'t> Reader<'t> {
+impl<'t> FileReader<'t> {
     pub(super) fn new(text: &'t str, allowed: &'t AllowWeak) -> Self {
         Self { text, allowed, problems: Vec::new() }
     }
@@ -37,11 +37,11 @@ impl<'t> Reader<'t> {
     pub(super) fn add(&mut self, span: Range<usize>, path: &str, message: impl Into<String>) {
         let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        self.problems.push(Problem { line, path: path.to_owned(), message: message.into() });
+        self.problems.push(FileProblem { line, path: path.to_owned(), message: message.into() });
     }
 
     /// All problems, in the order of the file.
-    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+    pub(super) fn into_problems(mut self) -> Vec<FileProblem> {
         self.problems.sort_by_key(|problem| problem.line);
         self.problems
     }

@@ -1,8 +1,8 @@
 //! `UserSource`: the contract between the gateway and a source of users.
 //!
-//! `Users` calls it; `file`, `sql`, `ldap` and `http` implement it, and one contract test runs
-//! against each implementation. The trait says nothing about attempts, sessions or tokens: `login`
-//! does.
+//! `UserSources` calls it; `file`, `sql`, `ldap` and `http` implement it, and one contract test
+//! runs against each implementation. The trait says nothing about attempts, sessions or tokens:
+//! `login` does.
 
 use std::any::Any;
 use std::net::IpAddr;
@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::pool::PoolError;
-use crate::admission::NoPlace;
+use super::hash_pool::HashPoolError;
+use crate::admission::WorkLimitError;
 use crate::clock::Clock;
 use crate::identity::{Claims, UserId};
 use crate::secret::{Digest, SecretString};
 
 /// A user as the source knows them at the moment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct User {
+pub struct UserRecord {
     /// The permanent id of the user within the source.
     pub id: UserId,
     pub name: String,
@@ -41,12 +41,12 @@ pub struct UserKey {
 
 /// The kind of name that a login uses for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Name {
+pub enum LoginName {
     Username(String),
     Email(String),
 }
 
-impl Name {
+impl LoginName {
     /// Longest name or address in bytes (RFC 5321, section 4.5.3.1.3, allows 254). No user has a
     /// longer one. It is refused before it is brought into canonical form, because that costs more
     /// the longer the name is.
@@ -67,9 +67,9 @@ impl Name {
 
 /// The result of verifying a name and a password.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Checked {
-    Right {
-        user: Box<User>,
+pub enum PasswordCheck {
+    Correct {
+        user: Box<UserRecord>,
         /// If the stored hash was replaced by a stronger one: the user's version before that.
         rehashed_from: Option<Digest>,
     },
@@ -77,7 +77,7 @@ pub enum Checked {
     /// same to a client; the difference is for the log.
     Wrong { id: UserId, disabled: bool },
     /// The name is not known here. Finding that out took as much work as a wrong password takes.
-    Unknown,
+    UnknownUser,
 }
 
 /// The reasons why a source could not answer. None of them says anything about the password.
@@ -91,14 +91,14 @@ pub enum SourceError {
 
     /// All places for questions to this source are taken. Whether the source works is not known.
     #[error("user source `{name}`: {none}")]
-    NoPlace { name: String, none: NoPlace },
+    NoPlace { name: String, none: WorkLimitError },
 }
 
 impl SourceError {
     /// The error of the source `name` for an error of the password pool.
-    pub(super) fn from_pool(name: &str, error: PoolError) -> Self {
+    pub(super) fn from_pool(name: &str, error: HashPoolError) -> Self {
         match error {
-            PoolError::Busy { waiting } => Self::Busy { waiting },
+            HashPoolError::Busy { waiting } => Self::Busy { waiting },
             other => Self::Unavailable { name: name.to_owned(), cause: other.to_string() },
         }
     }
@@ -124,10 +124,10 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
     fn name(&self) -> &str;
 
     /// The permanent id of the user with this name, without a password. Used for counting attempts.
-    async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError>;
+    async fn resolve(&self, name: &LoginName) -> Result<Option<UserId>, SourceError>;
 
     /// Like `resolve`, for a `check` that will follow: a remote source keeps what it has read.
-    async fn look_for(&self, name: &Name) -> Result<NameLookup, SourceError> {
+    async fn look_for(&self, name: &LoginName) -> Result<NameLookup, SourceError> {
         Ok(NameLookup { id: self.resolve(name).await?, memo: None })
     }
 
@@ -135,10 +135,10 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
     async fn check_found(
         &self,
         _found: &NameLookup,
-        name: &Name,
+        name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
+    ) -> Result<PasswordCheck, SourceError> {
         self.check(name, password, origin).await
     }
 
@@ -151,17 +151,17 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
     /// Verifies a password. `origin` is the client's address group, for its share of the queue.
     async fn check(
         &self,
-        name: &Name,
+        name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError>;
+    ) -> Result<PasswordCheck, SourceError>;
 
     /// Spends as much work as `check` does for an unknown name. It is called when another source
     /// has already refused the login, so that such a login takes as long as one whose name no
     /// source knows.
-    async fn spend(
+    async fn burn_equal_time(
         &self,
-        _name: &Name,
+        _name: &LoginName,
         _password: &SecretString,
         _origin: Option<IpAddr>,
     ) -> Result<(), SourceError> {
@@ -170,7 +170,7 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
 
     /// The present state of the user with this id; `None` if the user was removed or disabled.
     /// `name` is the user's name at login, for sources that can only search by name.
-    async fn find(&self, id: &UserId, name: &str) -> Result<Option<User>, SourceError>;
+    async fn find(&self, id: &UserId, name: &str) -> Result<Option<UserRecord>, SourceError>;
 
     /// Resolves when users may have changed since the last call, so that their sessions are
     /// reviewed. Never resolves for a source that does not notice changes.
@@ -183,7 +183,7 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
     async fn watch(&self, _clock: &Clock) {}
 
     /// Reads the users again now, because an operator has asked for it.
-    async fn reread(&self) {}
+    async fn reload(&self) {}
 
     /// True if `find` answers without asking a remote system.
     fn is_local(&self) -> bool {

@@ -14,14 +14,14 @@ use super::edit::NewUser;
 pub(super) const FIRST_LINE: &str = "# Users of the gateway. Change them with `tollhouse user`.\n";
 
 /// The positions of one user's values in the text, as byte ranges.
-pub(super) struct Place {
+pub(super) struct UserSpan {
     /// The position of the value of `name`.
     pub(super) name: Range<usize>,
     pub(super) password: Range<usize>,
     pub(super) disabled: Option<Range<usize>>,
 }
 
-impl Place {
+impl UserSpan {
     pub(super) fn of(text: &str, index: usize) -> Option<Self> {
         let (root, _) = DeTable::parse_recoverable(text);
         let users = root.get_ref().iter().find(|(key, _)| key.get_ref() == "user")?;

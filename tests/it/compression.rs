@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Response};
 
-use crate::forwarding::{Secure, to};
+use crate::forwarding::{Secure, route_to};
 use crate::harness::{Client, Gateway, Reply, Upstream};
-use crate::upstream::fake::{Fake, Peer};
+use crate::upstream::fake::{ScriptedUpstream, UpstreamConnection};
 
 const ALL: &str = "auth = []\ncompression = true";
 
@@ -184,7 +184,7 @@ async fn head_and_answers_without_a_body_say_that_they_vary_and_have_no_coding()
     })
     .await;
     let secure = Secure::new();
-    let config = to("main", &upstream.url(), "/", ALL);
+    let config = route_to("main", &upstream.url(), "/", ALL);
     let gateway = secure.builder().config(&config).start().await;
 
     for http2 in [false, true] {
@@ -202,10 +202,10 @@ async fn head_and_answers_without_a_body_say_that_they_vary_and_have_no_coding()
 
 #[tokio::test]
 async fn what_an_upstream_has_flushed_comes_at_once() {
-    let fake = Fake::start().await;
-    let config = to("fake", &format!("http://{}", fake.address()), "/", ALL);
+    let fake = ScriptedUpstream::start().await;
+    let config = route_to("fake", &format!("http://{}", fake.address()), "/", ALL);
     let gateway = Gateway::builder().config(&config).start().await;
-    let mut client = Peer::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     client.send("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n").await;
     let mut upstream = fake.accept().await;
     upstream.head().await;
@@ -226,10 +226,10 @@ async fn what_an_upstream_has_flushed_comes_at_once() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_breaks_off_for_the_client_too() {
-    let fake = Fake::start().await;
-    let config = to("fake", &format!("http://{}", fake.address()), "/", ALL);
+    let fake = ScriptedUpstream::start().await;
+    let config = route_to("fake", &format!("http://{}", fake.address()), "/", ALL);
     let gateway = Gateway::builder().config(&config).start().await;
-    let mut client = Peer::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     client.send("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: zstd\r\n\r\n").await;
     let mut upstream = fake.accept().await;
     upstream.head().await;

@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use tollhouse::config::{Config, Issue, Issues, Loaded};
+use tollhouse::config::{Config, Issue, Issues, LoadedConfig};
 
 const DASHES: &str = "\n----------------------------------------\n";
 
@@ -47,7 +47,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn parse(text: &str, folder: &Path) -> Result<Loaded, Issues> {
+fn parse(text: &str, folder: &Path) -> Result<LoadedConfig, Issues> {
     Config::parse(text, &folder.join("gateway.toml"), &variable)
 }
 

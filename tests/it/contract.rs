@@ -9,9 +9,10 @@ use tollhouse::clock::Timestamp;
 use tollhouse::identity::{SessionId, Subject, UserId};
 use tollhouse::secret::{Digest, Secret};
 use tollhouse::session::{
-    Account, AccountCounts, AccountKey, Admission, Attempt, AttemptKind, Code, CodeGuess,
-    CodeVerdict, ForeignToken, Generation, LoginProgress, PutCode, Revoke, Rotated, Rotation,
-    Session, SessionStore, TokenOwner, Totp, UserRef,
+    AccountCounts, AccountKey, AttemptAdmission, AttemptKind, CodeGuess, CodeVerdict, ForeignToken,
+    KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, PutCode, RefreshGeneration,
+    RefreshRotation, RevocationTarget, RotationOutcome, Session, SessionStore, TokenOwner,
+    TotpSecret, UserRef,
 };
 
 /// When every case begins.
@@ -48,7 +49,7 @@ pub(crate) fn session(subject: &str, now: Timestamp) -> Session {
         idle: None,
         last_used: now,
         access_until: now.plus(HOUR),
-        refresh: Some(Generation {
+        refresh: Some(RefreshGeneration {
             number: 1,
             is_named: true,
             current: token("a"),
@@ -62,8 +63,8 @@ pub(crate) fn session(subject: &str, now: Timestamp) -> Session {
     }
 }
 
-pub(crate) fn rotation(presented: &str, successor: &str, now: Timestamp) -> Rotation {
-    Rotation {
+pub(crate) fn rotation(presented: &str, successor: &str, now: Timestamp) -> RefreshRotation {
+    RefreshRotation {
         presented: token(presented),
         generation: None,
         successor: token(successor),
@@ -74,8 +75,8 @@ pub(crate) fn rotation(presented: &str, successor: &str, now: Timestamp) -> Rota
 }
 
 /// Every session of a subject, in whatever realm.
-pub(crate) fn everywhere(subject: &str) -> Revoke {
-    Revoke::Subject { subject: Subject::new(subject), realm: None }
+pub(crate) fn everywhere(subject: &str) -> RevocationTarget {
+    RevocationTarget::Subject { subject: Subject::new(subject), realm: None }
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -95,7 +96,7 @@ async fn rotate(
     from: &str,
     to: &str,
     now: Timestamp,
-) -> Rotated {
+) -> RotationOutcome {
     store.rotate(of.id, rotation(from, to, now), now).await.unwrap()
 }
 
@@ -187,7 +188,7 @@ async fn an_expired_session_is_never_returned(store: &dyn SessionStore) {
 
     assert_eq!(store.find(session.id, end).await.unwrap(), None);
     assert_eq!(store.list(None, 10, end).await.unwrap(), []);
-    assert_eq!(rotate(store, &session, "a", "b", end).await, Rotated::Gone);
+    assert_eq!(rotate(store, &session, "a", "b", end).await, RotationOutcome::Gone);
     assert_eq!(store.renew(session.id, None, end, end).await.unwrap(), None);
 }
 
@@ -197,10 +198,10 @@ async fn an_idle_session_ends_unless_it_is_used(store: &dyn SessionStore) {
     store.put(idle.clone(), MANY, START).await.unwrap();
 
     let used = rotate(store, &idle, "a", "b", after(3000)).await;
-    assert!(matches!(used, Rotated::Rotated(_)));
+    assert!(matches!(used, RotationOutcome::Rotated(_)));
     assert!(store.find(idle.id, after(6500)).await.unwrap().is_some(), "an hour from its use");
     assert_eq!(store.find(idle.id, after(6600)).await.unwrap(), None);
-    assert_eq!(rotate(store, &idle, "b", "c", after(6600)).await, Rotated::Gone);
+    assert_eq!(rotate(store, &idle, "b", "c", after(6600)).await, RotationOutcome::Gone);
 }
 
 async fn sessions_beyond_the_most_end_oldest_first(store: &dyn SessionStore) {
@@ -250,7 +251,8 @@ async fn sessions_are_listed_oldest_first(store: &dyn SessionStore) {
 async fn a_rotation_makes_the_successor_the_working_token(store: &dyn SessionStore) {
     let session = begun(store, "ann", START).await;
 
-    let Rotated::Rotated(rotated) = rotate(store, &session, "a", "b", after(60)).await else {
+    let RotationOutcome::Rotated(rotated) = rotate(store, &session, "a", "b", after(60)).await
+    else {
         panic!("the working token rotates");
     };
 
@@ -270,11 +272,11 @@ async fn parallel_rotations_of_one_token_all_get_the_same_successor(store: &dyn 
     let mut first = 0;
     for outcome in outcomes {
         let held = match outcome.unwrap() {
-            Rotated::Rotated(held) => {
+            RotationOutcome::Rotated(held) => {
                 first += 1;
                 held
             }
-            Rotated::Grace(held) => held,
+            RotationOutcome::Grace(held) => held,
             other => panic!("{other:?}"),
         };
         assert_eq!(held.refresh.unwrap().current, token("b"));
@@ -286,7 +288,7 @@ async fn a_retired_token_within_grace_gets_the_same_answer(store: &dyn SessionSt
     let session = begun(store, "ann", START).await;
     rotate(store, &session, "a", "b", after(1)).await;
 
-    let Rotated::Grace(held) = rotate(store, &session, "a", "b", after(10)).await else {
+    let RotationOutcome::Grace(held) = rotate(store, &session, "a", "b", after(10)).await else {
         panic!("ten seconds are not over");
     };
 
@@ -301,9 +303,9 @@ async fn a_retired_token_after_grace_ends_the_session(store: &dyn SessionStore) 
 
     let outcome = rotate(store, &session, "a", "b", after(11)).await;
 
-    assert!(matches!(outcome, Rotated::Reuse(_)), "{outcome:?}");
+    assert!(matches!(outcome, RotationOutcome::Reuse(_)), "{outcome:?}");
     assert!(store.revocations().session_revoked(&session.id));
-    assert_eq!(rotate(store, &session, "b", "c", after(12)).await, Rotated::Gone);
+    assert_eq!(rotate(store, &session, "b", "c", after(12)).await, RotationOutcome::Gone);
 }
 
 async fn a_token_older_than_the_retired_one_ends_the_session_even_within_grace(
@@ -315,23 +317,23 @@ async fn a_token_older_than_the_retired_one_ends_the_session_even_within_grace(
         for (from, to, at) in [("a", "b", 1), ("b", "c", 2), ("c", "d", 3)] {
             rotate(store, &session, from, to, after(at)).await;
         }
-        let rotation = Rotation { generation: number, ..rotation(oldest, "b", after(4)) };
+        let rotation = RefreshRotation { generation: number, ..rotation(oldest, "b", after(4)) };
 
         let outcome = store.rotate(session.id, rotation, after(4)).await.unwrap();
 
-        assert!(matches!(outcome, Rotated::Reuse(_)), "{oldest}: {outcome:?}");
+        assert!(matches!(outcome, RotationOutcome::Reuse(_)), "{oldest}: {outcome:?}");
         assert_eq!(store.find(session.id, after(4)).await.unwrap(), None);
     }
 }
 
 async fn without_grace_a_repetition_is_reuse(store: &dyn SessionStore) {
     let session = begun(store, "ann", START).await;
-    let strict = Rotation { grace: Duration::ZERO, ..rotation("a", "b", START) };
+    let strict = RefreshRotation { grace: Duration::ZERO, ..rotation("a", "b", START) };
     store.rotate(session.id, strict.clone(), START).await.unwrap();
 
     let outcome = store.rotate(session.id, strict, START).await.unwrap();
 
-    assert!(matches!(outcome, Rotated::Reuse(_)), "{outcome:?}");
+    assert!(matches!(outcome, RotationOutcome::Reuse(_)), "{outcome:?}");
 }
 
 async fn a_token_the_session_never_had_is_unknown_and_harms_nobody(store: &dyn SessionStore) {
@@ -342,28 +344,28 @@ async fn a_token_the_session_never_had_is_unknown_and_harms_nobody(store: &dyn S
 
     // A store that was restored from a backup has not seen the session's later tokens.
     for number in [1, 2, 9] {
-        let newer = Rotation { generation: Some(number), ..rotation("later", "x", START) };
+        let newer = RefreshRotation { generation: Some(number), ..rotation("later", "x", START) };
         let outcome = store.rotate(session.id, newer, START).await.unwrap();
-        assert_eq!(outcome, Rotated::Unknown, "{number}");
+        assert_eq!(outcome, RotationOutcome::Unknown, "{number}");
     }
-    assert_eq!(rotate(store, &bare, "a", "x", START).await, Rotated::Unknown);
+    assert_eq!(rotate(store, &bare, "a", "x", START).await, RotationOutcome::Unknown);
     assert_eq!(store.find(session.id, START).await.unwrap(), Some(session.clone()));
     let never = super::contract::session("ann", START);
-    assert_eq!(rotate(store, &never, "a", "b", START).await, Rotated::Gone);
+    assert_eq!(rotate(store, &never, "a", "b", START).await, RotationOutcome::Gone);
 }
 
 async fn a_revoked_session_is_gone_for_good(store: &dyn SessionStore) {
     let session = begun(store, "ann", START).await;
 
-    let ended = store.revoke(Revoke::Session(session.id), START).await.unwrap();
+    let ended = store.revoke(RevocationTarget::Session(session.id), START).await.unwrap();
 
     assert_eq!(ended, [session.id]);
     assert!(store.revocations().session_revoked(&session.id));
     store.put(session.clone(), MANY, START).await.unwrap();
     assert_eq!(store.find(session.id, START).await.unwrap(), None, "a put does not bring it back");
-    assert_eq!(rotate(store, &session, "a", "b", START).await, Rotated::Gone);
+    assert_eq!(rotate(store, &session, "a", "b", START).await, RotationOutcome::Gone);
     assert_eq!(store.renew(session.id, None, after(1), START).await.unwrap(), None);
-    assert_eq!(store.revoke(Revoke::Session(session.id), START).await.unwrap(), []);
+    assert_eq!(store.revoke(RevocationTarget::Session(session.id), START).await.unwrap(), []);
 }
 
 async fn a_session_revoked_while_it_is_refreshed_stays_revoked(store: &dyn SessionStore) {
@@ -372,12 +374,12 @@ async fn a_session_revoked_while_it_is_refreshed_stays_revoked(store: &dyn Sessi
 
     let (_, ended, _) = tokio::join!(
         join_all((0..20).map(refresh)),
-        store.revoke(Revoke::Session(session.id), START),
+        store.revoke(RevocationTarget::Session(session.id), START),
         join_all((0..20).map(refresh)),
     );
 
     assert_eq!(ended.unwrap(), [session.id]);
-    assert_eq!(rotate(store, &session, "b", "c", START).await, Rotated::Gone);
+    assert_eq!(rotate(store, &session, "b", "c", START).await, RotationOutcome::Gone);
     assert_eq!(store.find(session.id, START).await.unwrap(), None);
     assert!(store.revocations().session_revoked(&session.id));
 }
@@ -408,7 +410,8 @@ async fn the_same_subject_in_two_realms_is_two_users(store: &dyn SessionStore) {
     let [here, there] = in_two_realms(store).await;
     assert!(store.find(here.id, START).await.unwrap().is_some(), "the limit is of each");
 
-    let one = Revoke::Subject { subject: Subject::new("7"), realm: Some("shop".to_owned()) };
+    let one =
+        RevocationTarget::Subject { subject: Subject::new("7"), realm: Some("shop".to_owned()) };
     assert_eq!(store.revoke(one, START).await.unwrap(), [there.id]);
 
     assert!(store.find(here.id, START).await.unwrap().is_some());
@@ -419,11 +422,11 @@ async fn a_session_names_all_of_its_user(store: &dyn SessionStore) {
     let [here, there] = in_two_realms(store).await;
     let another = begun(store, "7", after(1)).await;
 
-    let ended = store.revoke(Revoke::Siblings(another.id), after(2)).await.unwrap();
+    let ended = store.revoke(RevocationTarget::Siblings(another.id), after(2)).await.unwrap();
 
     assert_eq!(ended, [here.id, another.id]);
     assert!(store.find(there.id, after(2)).await.unwrap().is_some());
-    assert_eq!(store.revoke(Revoke::Siblings(here.id), after(2)).await.unwrap(), []);
+    assert_eq!(store.revoke(RevocationTarget::Siblings(here.id), after(2)).await.unwrap(), []);
 }
 
 async fn pages_show_every_live_session_once(store: &dyn SessionStore) {
@@ -437,7 +440,7 @@ async fn pages_show_every_live_session_once(store: &dyn SessionStore) {
     });
     let mut ids = join_all(puts).await;
     ids.sort_unstable();
-    store.revoke(Revoke::Session(ids.remove(17)), START).await.unwrap();
+    store.revoke(RevocationTarget::Session(ids.remove(17)), START).await.unwrap();
 
     let (mut listed, mut pages, mut after) = (Vec::new(), 0, None);
     loop {
@@ -460,12 +463,12 @@ async fn a_session_ends_with_the_token_that_it_was_traded_for(store: &dyn Sessio
     store.put(traded.clone(), MANY, START).await.unwrap();
     let other = begun(store, "ann", START).await;
 
-    let outlaw = Revoke::Token { digest: token("foreign"), until: after(100) };
+    let outlaw = RevocationTarget::Token { digest: token("foreign"), until: after(100) };
     let ended = store.revoke(outlaw.clone(), after(1)).await.unwrap();
 
     assert_eq!(ended, [traded.id]);
     assert!(store.revocations().session_revoked(&traded.id));
-    assert_eq!(rotate(store, &traded, "a", "b", after(2)).await, Rotated::Gone);
+    assert_eq!(rotate(store, &traded, "a", "b", after(2)).await, RotationOutcome::Gone);
     assert!(store.find(other.id, after(2)).await.unwrap().is_some());
     assert_eq!(store.revoke(outlaw, after(3)).await.unwrap(), []);
 }
@@ -479,7 +482,7 @@ async fn tokens_of_others_are_cut_off_by_their_owner(store: &dyn SessionStore) {
     };
     let of = vec![TokenOwner::Subject(Subject::new("7")), TokenOwner::named("ann")];
 
-    assert_eq!(store.revoke(Revoke::Tokens { of }, after(1)).await.unwrap(), []);
+    assert_eq!(store.revoke(RevocationTarget::Tokens { of }, after(1)).await.unwrap(), []);
 
     let cutoffs = &store.revocations().cutoffs;
     assert!(cutoffs.refuse(&foreign("7"), after(2)));
@@ -495,10 +498,10 @@ async fn a_token_that_has_just_been_made_works_on(store: &dyn SessionStore) {
 
     let outcome = rotate(store, &session, "b", "c", soon).await;
 
-    let Rotated::Fresh(held) = outcome else { panic!("{outcome:?}") };
+    let RotationOutcome::Fresh(held) = outcome else { panic!("{outcome:?}") };
     assert_eq!(held.refresh.unwrap().current, token("b"));
     let outcome = rotate(store, &session, "b", "c", after(2)).await;
-    assert!(matches!(outcome, Rotated::Rotated(_)), "{outcome:?}");
+    assert!(matches!(outcome, RotationOutcome::Rotated(_)), "{outcome:?}");
 }
 
 async fn a_clock_that_was_set_back_opens_no_grace(store: &dyn SessionStore) {
@@ -508,9 +511,12 @@ async fn a_clock_that_was_set_back_opens_no_grace(store: &dyn SessionStore) {
     }
 
     let outcome = rotate(store, &early, "a", "b", after(3595)).await;
-    assert!(matches!(outcome, Rotated::Grace(_)), "requests come out of order: {outcome:?}");
+    assert!(
+        matches!(outcome, RotationOutcome::Grace(_)),
+        "requests come out of order: {outcome:?}"
+    );
     let outcome = rotate(store, &late, "a", "b", after(60)).await;
-    assert!(matches!(outcome, Rotated::Reuse(_)), "{outcome:?}");
+    assert!(matches!(outcome, RotationOutcome::Reuse(_)), "{outcome:?}");
 }
 
 async fn revoking_all_ends_all(store: &dyn SessionStore) {
@@ -518,7 +524,7 @@ async fn revoking_all_ends_all(store: &dyn SessionStore) {
         begun(store, &format!("user {nth}"), START).await;
     }
 
-    assert_eq!(store.revoke(Revoke::All, START).await.unwrap().len(), 20);
+    assert_eq!(store.revoke(RevocationTarget::All, START).await.unwrap().len(), 20);
     assert_eq!(store.list(None, 100, START).await.unwrap(), []);
     assert_eq!(store.revocations().len(), 20);
 }
@@ -528,7 +534,7 @@ async fn a_revocation_outlives_every_token_of_its_session(store: &dyn SessionSto
     short.expires = after(10);
     let access_until = short.access_until;
     store.put(short.clone(), MANY, START).await.unwrap();
-    store.revoke(Revoke::Session(short.id), START).await.unwrap();
+    store.revoke(RevocationTarget::Session(short.id), START).await.unwrap();
 
     let leeway = Duration::from_secs(30);
     store.revocations().sweep(access_until.plus(leeway + Duration::from_secs(299)));
@@ -536,11 +542,15 @@ async fn a_revocation_outlives_every_token_of_its_session(store: &dyn SessionSto
 
     store.revocations().sweep(access_until.plus(leeway + Duration::from_secs(300)));
     assert!(!store.revocations().session_revoked(&short.id), "no token can be good any more");
-    assert_eq!(rotate(store, &short, "a", "b", START).await, Rotated::Gone, "nor refreshed");
+    assert_eq!(
+        rotate(store, &short, "a", "b", START).await,
+        RotationOutcome::Gone,
+        "nor refreshed"
+    );
 }
 
 async fn a_single_token_can_be_outlawed(store: &dyn SessionStore) {
-    let outlaw = |until| Revoke::Token { digest: token("foreign"), until };
+    let outlaw = |until| RevocationTarget::Token { digest: token("foreign"), until };
 
     assert_eq!(store.revoke(outlaw(after(100)), START).await.unwrap(), []);
     assert_eq!(store.revoke(outlaw(after(50)), START).await.unwrap(), []);
@@ -580,8 +590,8 @@ async fn a_rewritten_hash_does_not_end_sessions(store: &dyn SessionStore) {
     assert_eq!(store.find(other.id, after(1)).await.unwrap().unwrap().user_version, old);
 }
 
-fn code(word: &str) -> Code {
-    Code {
+fn code(word: &str) -> OneTimeCode {
+    OneTimeCode {
         username: "alice".to_owned(),
         key: token("ann's key"),
         code: token(word),
@@ -657,8 +667,8 @@ async fn codes_by_the_hour_are_limited(store: &dyn SessionStore) {
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 /// Three failures at an account and five from an address, in ten minutes.
-fn attempt(account: &str, from: Option<&str>) -> Attempt {
-    Attempt {
+fn attempt(account: &str, from: Option<&str>) -> LoginAttempt {
+    LoginAttempt {
         account: token(account),
         kind: AttemptKind::Password,
         address: from.map(ip),
@@ -667,37 +677,42 @@ fn attempt(account: &str, from: Option<&str>) -> Attempt {
     }
 }
 
-async fn reserve(store: &dyn SessionStore, who: &str, from: &str, now: Timestamp) -> Admission {
+async fn reserve(
+    store: &dyn SessionStore,
+    who: &str,
+    from: &str,
+    now: Timestamp,
+) -> AttemptAdmission {
     store.count_attempt(attempt(who, Some(from)), now).await.unwrap()
 }
 
 async fn failures_at_an_account_are_limited(store: &dyn SessionStore) {
     for nth in 0..3 {
         let from = format!("203.0.113.{nth}");
-        assert_eq!(reserve(store, "ann", &from, START).await, Admission::Admitted);
+        assert_eq!(reserve(store, "ann", &from, START).await, AttemptAdmission::Admitted);
     }
 
     for from in [STRANGER, "2001:db8::"] {
         let limited = reserve(store, "ann", from, after(60)).await;
         let retry_after = Duration::from_secs(540);
-        assert_eq!(limited, Admission::Limited { retry_after, account: true });
+        assert_eq!(limited, AttemptAdmission::Limited { retry_after, account: true });
     }
-    assert_eq!(reserve(store, "bob", STRANGER, after(60)).await, Admission::Admitted);
-    assert_eq!(reserve(store, "ann", STRANGER, after(600)).await, Admission::Admitted);
+    assert_eq!(reserve(store, "bob", STRANGER, after(60)).await, AttemptAdmission::Admitted);
+    assert_eq!(reserve(store, "ann", STRANGER, after(600)).await, AttemptAdmission::Admitted);
 }
 
 async fn failures_from_an_address_are_limited(store: &dyn SessionStore) {
     for nth in 0..5 {
         let admitted = reserve(store, &format!("user {nth}"), STRANGER, START).await;
-        assert_eq!(admitted, Admission::Admitted);
+        assert_eq!(admitted, AttemptAdmission::Admitted);
     }
 
     let limited = reserve(store, "ann", STRANGER, after(100)).await;
     let retry_after = Duration::from_secs(500);
-    assert_eq!(limited, Admission::Limited { retry_after, account: false });
-    assert_eq!(reserve(store, "ann", OWNER, after(100)).await, Admission::Admitted);
+    assert_eq!(limited, AttemptAdmission::Limited { retry_after, account: false });
+    assert_eq!(reserve(store, "ann", OWNER, after(100)).await, AttemptAdmission::Admitted);
     let uncounted = store.count_attempt(attempt("bob", None), after(100)).await.unwrap();
-    assert_eq!(uncounted, Admission::Admitted, "a shared address is not counted");
+    assert_eq!(uncounted, AttemptAdmission::Admitted, "a shared address is not counted");
 }
 
 async fn a_stranger_cannot_lock_the_owner_out(store: &dyn SessionStore) {
@@ -711,17 +726,20 @@ async fn a_stranger_cannot_lock_the_owner_out(store: &dyn SessionStore) {
     }
 
     for _ in 0..3 {
-        assert_eq!(reserve(store, "ann", OWNER, after(2)).await, Admission::Admitted);
+        assert_eq!(reserve(store, "ann", OWNER, after(2)).await, AttemptAdmission::Admitted);
     }
     let limited = reserve(store, "ann", OWNER, after(2)).await;
-    assert!(matches!(limited, Admission::Limited { account: true, .. }), "it has its own count");
+    assert!(
+        matches!(limited, AttemptAdmission::Limited { account: true, .. }),
+        "it has its own count"
+    );
 
     let days = |days: u64| START.plus(Duration::from_secs(days * 24 * 3600));
     for _ in 0..3 {
         reserve(store, "ann", STRANGER, days(31)).await;
     }
     let limited = reserve(store, "ann", OWNER, days(31)).await;
-    assert!(matches!(limited, Admission::Limited { .. }), "thirty days are over");
+    assert!(matches!(limited, AttemptAdmission::Limited { .. }), "thirty days are over");
 }
 
 async fn a_success_takes_back_what_its_address_failed(store: &dyn SessionStore) {
@@ -736,14 +754,14 @@ async fn a_success_takes_back_what_its_address_failed(store: &dyn SessionStore) 
         .unwrap();
 
     for _ in 0..2 {
-        assert_eq!(reserve(store, "ann", STRANGER, after(2)).await, Admission::Admitted);
+        assert_eq!(reserve(store, "ann", STRANGER, after(2)).await, AttemptAdmission::Admitted);
     }
     let limited = reserve(store, "ann", STRANGER, after(2)).await;
-    assert!(matches!(limited, Admission::Limited { .. }), "the other's failure stays");
+    assert!(matches!(limited, AttemptAdmission::Limited { .. }), "the other's failure stays");
 }
 
-fn at_code(from: Option<&str>) -> Attempt {
-    Attempt { kind: AttemptKind::Code, ..attempt("ann", from) }
+fn at_code(from: Option<&str>) -> LoginAttempt {
+    LoginAttempt { kind: AttemptKind::Code, ..attempt("ann", from) }
 }
 
 async fn a_right_password_takes_back_no_guesses_at_codes(store: &dyn SessionStore) {
@@ -752,17 +770,17 @@ async fn a_right_password_takes_back_no_guesses_at_codes(store: &dyn SessionStor
         let password = attempt("ann", Some(OWNER));
         assert_eq!(
             store.count_attempt(password.clone(), START).await.unwrap(),
-            Admission::Admitted
+            AttemptAdmission::Admitted
         );
         store.attempt_succeeded(password, LoginProgress::Step, START).await.unwrap();
     }
 
     let limited = store.count_attempt(at_code(Some(OWNER)), START).await.unwrap();
 
-    assert!(matches!(limited, Admission::Limited { account: true, .. }), "{limited:?}");
+    assert!(matches!(limited, AttemptAdmission::Limited { account: true, .. }), "{limited:?}");
     store.lift_limits(token("ann"), START).await.unwrap();
     let admitted = store.count_attempt(at_code(Some(OWNER)), START).await.unwrap();
-    assert_eq!(admitted, Admission::Admitted, "both are lifted at once");
+    assert_eq!(admitted, AttemptAdmission::Admitted, "both are lifted at once");
 }
 
 async fn an_address_is_known_only_after_the_last_step(store: &dyn SessionStore) {
@@ -776,12 +794,16 @@ async fn an_address_is_known_only_after_the_last_step(store: &dyn SessionStore) 
 
         let admission = reserve(store, "ann", OWNER, START).await;
 
-        assert_eq!(admission == Admission::Admitted, is_known, "{progress:?}: {admission:?}");
+        assert_eq!(
+            admission == AttemptAdmission::Admitted,
+            is_known,
+            "{progress:?}: {admission:?}"
+        );
     }
 }
 
 async fn a_code_with_a_ticket_is_for_who_has_it(store: &dyn SessionStore) {
-    let bound = Code { ticket: Some(token("ticket")), ..code("123456") };
+    let bound = OneTimeCode { ticket: Some(token("ticket")), ..code("123456") };
     store.put_code(bound.clone(), 5, START).await.unwrap();
     let guess = |word: &str, ticket: Option<&str>, from: &str| {
         let (key, address) = (token("ann's key"), Some(ip(from)));
@@ -806,7 +828,7 @@ async fn a_code_with_a_ticket_is_for_who_has_it(store: &dyn SessionStore) {
 }
 
 async fn behind_a_shared_address_nobody_is_the_owner(store: &dyn SessionStore) {
-    store.put_code(Code { address: None, ..code("123456") }, 5, START).await.unwrap();
+    store.put_code(OneTimeCode { address: None, ..code("123456") }, 5, START).await.unwrap();
     let guess = |word: &str| CodeGuess {
         key: token("ann's key"),
         code: token(word),
@@ -827,7 +849,7 @@ async fn an_undecided_attempt_costs_nothing(store: &dyn SessionStore) {
     for from in [Some(OWNER), None] {
         for _ in 0..20 {
             let admitted = store.count_attempt(attempt("ann", from), START).await.unwrap();
-            assert_eq!(admitted, Admission::Admitted);
+            assert_eq!(admitted, AttemptAdmission::Admitted);
             store.attempt_undecided(attempt("ann", from), after(1)).await.unwrap();
         }
     }
@@ -837,18 +859,19 @@ async fn attempts_reserved_at_once_count_each_other(store: &dyn SessionStore) {
     let outcomes =
         join_all((0..30).map(|_| store.count_attempt(attempt("ann", Some(OWNER)), START))).await;
 
-    let admitted = outcomes.iter().flatten().filter(|it| **it == Admission::Admitted).count();
+    let admitted =
+        outcomes.iter().flatten().filter(|it| **it == AttemptAdmission::Admitted).count();
     assert_eq!(admitted, 3);
 }
 
 async fn attempts_that_come_out_of_order_do_not_empty_the_count(store: &dyn SessionStore) {
     for late in [9, 3, 0] {
-        assert_eq!(reserve(store, "ann", OWNER, after(late)).await, Admission::Admitted);
+        assert_eq!(reserve(store, "ann", OWNER, after(late)).await, AttemptAdmission::Admitted);
     }
 
     let limited = reserve(store, "ann", OWNER, after(1)).await;
 
-    assert!(matches!(limited, Admission::Limited { .. }), "{limited:?}");
+    assert!(matches!(limited, AttemptAdmission::Limited { .. }), "{limited:?}");
 }
 
 async fn lifting_limits_forgets_an_account(store: &dyn SessionStore) {
@@ -859,9 +882,9 @@ async fn lifting_limits_forgets_an_account(store: &dyn SessionStore) {
 
     store.lift_limits(token("ann"), START).await.unwrap();
 
-    assert_eq!(reserve(store, "ann", OWNER, START).await, Admission::Admitted);
+    assert_eq!(reserve(store, "ann", OWNER, START).await, AttemptAdmission::Admitted);
     let limited = reserve(store, "bob", OWNER, START).await;
-    assert!(matches!(limited, Admission::Limited { .. }));
+    assert!(matches!(limited, AttemptAdmission::Limited { .. }));
 }
 
 async fn a_waiting_code_is_found_until_it_is_used_or_expires(store: &dyn SessionStore) {
@@ -878,8 +901,8 @@ async fn a_waiting_code_is_found_until_it_is_used_or_expires(store: &dyn Session
 }
 
 /// What is known of a user of `source`.
-pub(crate) fn account(source: &str, id: &str, key: &str) -> Account {
-    Account {
+pub(crate) fn account(source: &str, id: &str, key: &str) -> KnownAccount {
+    KnownAccount {
         source: source.to_owned(),
         subject: UserId::new(id),
         name: key.to_uppercase(),
@@ -898,12 +921,12 @@ pub(crate) fn account(source: &str, id: &str, key: &str) -> Account {
 }
 
 /// The same with a hash of ours, taken at `when`.
-fn imported(account: Account, when: Timestamp) -> Account {
+fn imported(account: KnownAccount, when: Timestamp) -> KnownAccount {
     let hash = Some("$argon2id$".to_owned());
-    Account { hash, origin: Some(token("theirs")), imported: Some(when), ..account }
+    KnownAccount { hash, origin: Some(token("theirs")), imported: Some(when), ..account }
 }
 
-async fn known(store: &dyn SessionStore, source: &str, by: AccountKey<'_>) -> Option<Account> {
+async fn known(store: &dyn SessionStore, source: &str, by: AccountKey<'_>) -> Option<KnownAccount> {
     store.find_account(source, by).await.unwrap()
 }
 
@@ -922,7 +945,7 @@ async fn what_is_known_of_a_user_is_found_by_id_and_by_name(store: &dyn SessionS
 
 async fn a_user_put_again_is_known_by_his_new_name_only(store: &dyn SessionStore) {
     store.put_account(account("ldap", "1", "ann")).await.unwrap();
-    let married = Account { seen: after(60), ..account("ldap", "1", "anne") };
+    let married = KnownAccount { seen: after(60), ..account("ldap", "1", "anne") };
 
     store.put_account(married.clone()).await.unwrap();
 
@@ -969,8 +992,8 @@ async fn known_and_imported_users_are_counted(store: &dyn SessionStore) {
     assert_eq!(counts, AccountCounts { known: 3, imported: 2, first, latest });
 }
 
-fn totp(secret: u8, made: Timestamp) -> Totp {
-    Totp { secret: Secret::new(vec![secret; 20]), made }
+fn totp(secret: u8, made: Timestamp) -> TotpSecret {
+    TotpSecret { secret: Secret::new(vec![secret; 20]), made }
 }
 
 async fn a_second_step_is_kept_replaced_and_taken_away(store: &dyn SessionStore) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tollhouse::identity::UserId;
 use tollhouse::secret::SecretString;
-use tollhouse::users::{Checked, Name, Operations, SourceError, User, UserSource};
+use tollhouse::users::{HashCounts, LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
 
 mod file;
 mod htpasswd;
@@ -83,8 +83,8 @@ pub(crate) trait Kind: Sized {
     }
 
     /// What was hashed so far (`Can::hash`).
-    fn operations(&self) -> Operations {
-        Operations::default()
+    fn operations(&self) -> HashCounts {
+        HashCounts::default()
     }
 }
 
@@ -134,25 +134,29 @@ pub(crate) fn quick_hash(password: &str) -> String {
     bcrypt::hash_with_salt(password, 4, *b"the tests' salt.").unwrap().to_string()
 }
 
-pub(crate) fn username(name: &str) -> Name {
-    Name::Username(name.to_owned())
+pub(crate) fn username(name: &str) -> LoginName {
+    LoginName::Username(name.to_owned())
 }
 
-fn email(address: &str) -> Name {
-    Name::Email(address.to_owned())
+fn email(address: &str) -> LoginName {
+    LoginName::Email(address.to_owned())
 }
 
-async fn ask(source: &dyn UserSource, name: &Name, password: &str) -> Result<Checked, SourceError> {
+async fn ask(
+    source: &dyn UserSource,
+    name: &LoginName,
+    password: &str,
+) -> Result<PasswordCheck, SourceError> {
     source.check(name, &SecretString::from(password), None).await
 }
 
-pub(crate) async fn check(source: &dyn UserSource, name: &str, password: &str) -> Checked {
+pub(crate) async fn check(source: &dyn UserSource, name: &str, password: &str) -> PasswordCheck {
     ask(source, &username(name), password).await.unwrap()
 }
 
-pub(crate) async fn right(source: &dyn UserSource, name: &str, password: &str) -> User {
+pub(crate) async fn right(source: &dyn UserSource, name: &str, password: &str) -> UserRecord {
     match check(source, name, password).await {
-        Checked::Right { user, .. } => *user,
+        PasswordCheck::Correct { user, .. } => *user,
         other => panic!("{name} with {password:?} is {other:?}"),
     }
 }
@@ -182,7 +186,7 @@ async fn the_right_password_is_right_and_says_who_it_is<K: Kind>() {
 async fn a_wrong_password_is_wrong<K: Kind>() {
     let kind = K::with(&[ALICE, BOB]).await;
     let source = kind.source();
-    let wrong = Checked::Wrong { id: id(&*source, "alice").await, disabled: false };
+    let wrong = PasswordCheck::Wrong { id: id(&*source, "alice").await, disabled: false };
 
     for password in ["correct horse batterY", " correct horse battery", "correct horse battery\0"] {
         assert_eq!(check(&*source, "alice", password).await, wrong, "{password:?}");
@@ -197,7 +201,7 @@ async fn an_empty_password_is_never_right<K: Kind>() {
     let source = kind.source();
 
     for name in ["alice", "bob"] {
-        let wrong = Checked::Wrong { id: id(&*source, name).await, disabled: false };
+        let wrong = PasswordCheck::Wrong { id: id(&*source, name).await, disabled: false };
         assert_eq!(check(&*source, name, "").await, wrong, "{name}");
     }
 }
@@ -231,7 +235,7 @@ async fn a_name_that_is_not_there_is_unknown_however_odd<K: Kind>() {
     ] {
         for password in [PASSWORD, ""] {
             let checked = check(&*source, name, password).await;
-            assert_eq!(checked, Checked::Unknown, "{name:?} with {password:?}");
+            assert_eq!(checked, PasswordCheck::UnknownUser, "{name:?} with {password:?}");
         }
         assert_eq!(source.resolve(&username(name)).await.unwrap(), None, "{name:?}");
     }
@@ -246,12 +250,12 @@ async fn a_disabled_user_is_refused_and_not_found<K: Kind>() {
     let source = kind.source();
     let carol = id(&*source, "carol").await;
 
-    let refused = Checked::Wrong { id: carol.clone(), disabled: true };
+    let refused = PasswordCheck::Wrong { id: carol.clone(), disabled: true };
     assert_eq!(check(&*source, "carol", PASSWORD).await, refused);
     for password in ["wrong", ""] {
         // Some sources only tell whose password is right that he is disabled.
         let checked = check(&*source, "carol", password).await;
-        assert!(matches!(checked, Checked::Wrong { id, .. } if id == carol), "{password:?}");
+        assert!(matches!(checked, PasswordCheck::Wrong { id, .. } if id == carol), "{password:?}");
     }
     assert_eq!(source.find(&carol, "carol").await.unwrap(), None);
 }
@@ -277,7 +281,7 @@ async fn a_removed_user_is_gone<K: Kind>() {
     kind.replace(&[ALICE]).await;
 
     assert_eq!(source.find(&bob.id, "bob").await.unwrap(), None);
-    assert_eq!(check(&*source, "bob", PASSWORD).await, Checked::Unknown);
+    assert_eq!(check(&*source, "bob", PASSWORD).await, PasswordCheck::UnknownUser);
     right(&*source, "alice", PASSWORD).await;
 }
 
@@ -289,7 +293,7 @@ async fn another_password_is_another_version<K: Kind>() {
     kind.replace(&[Account { password: "another one", ..ALICE }, BOB]).await;
 
     let after = right(&*source, "alice", "another one").await;
-    assert!(matches!(check(&*source, "alice", PASSWORD).await, Checked::Wrong { .. }));
+    assert!(matches!(check(&*source, "alice", PASSWORD).await, PasswordCheck::Wrong { .. }));
     assert_eq!(after.id, before.id);
     // Where the hash cannot be seen, a change of it cannot be either.
     if K::CAN.hash {
@@ -335,14 +339,14 @@ async fn an_address_is_no_name_and_a_name_no_address<K: Kind>() {
 
     let by_address = ask(&*source, &email("alice@example.com"), PASSWORD).await.unwrap();
     match by_address {
-        Checked::Right { user, .. } if K::CAN.email => {
+        PasswordCheck::Correct { user, .. } if K::CAN.email => {
             assert_eq!(*user, right(&*source, "alice", PASSWORD).await);
         }
-        other => assert!(!K::CAN.email && other == Checked::Unknown, "{other:?}"),
+        other => assert!(!K::CAN.email && other == PasswordCheck::UnknownUser, "{other:?}"),
     }
     for name in [username("alice@example.com"), email("alice"), email("bob@example.org")] {
         let checked = ask(&*source, &name, PASSWORD).await.unwrap();
-        assert_eq!(checked, Checked::Unknown, "{name:?}");
+        assert_eq!(checked, PasswordCheck::UnknownUser, "{name:?}");
     }
 }
 
@@ -368,7 +372,7 @@ async fn an_unreachable_source_is_unavailable_until_it_is_back<K: Kind>() {
     kind.bring_back().await;
 
     assert_eq!(right(&*source, "alice", PASSWORD).await, alice);
-    assert_eq!(check(&*source, "nobody", PASSWORD).await, Checked::Unknown);
+    assert_eq!(check(&*source, "nobody", PASSWORD).await, PasswordCheck::UnknownUser);
     assert_eq!(source.problem(), None);
 }
 
@@ -413,7 +417,7 @@ async fn unknown_wrong_disabled_and_empty_cost_the_same<K: Kind>() {
         }
     }
     let before = kind.operations();
-    source.spend(&username("nobody"), &SecretString::from("wrong"), None).await.unwrap();
+    source.burn_equal_time(&username("nobody"), &SecretString::from("wrong"), None).await.unwrap();
     assert_eq!(kind.operations() - before, expected, "and so does a refusal elsewhere");
 }
 

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use tollhouse::clock::Timestamp;
-use tollhouse::dialect::{Dialect, ErrorFacts, ErrorForm, Reason};
+use tollhouse::dialect::{Dialect, ErrorFormat, ErrorValues, Reason};
 
 fn listing(dialect: &Dialect) -> String {
     let mut text = "on routes\n".to_owned();
@@ -29,8 +29,8 @@ fn listing(dialect: &Dialect) -> String {
     text
 }
 
-fn write(text: &mut String, form: &ErrorForm, reason: Reason) {
-    let answer = form.render(&ErrorFacts {
+fn write(text: &mut String, form: &ErrorFormat, reason: Reason) {
+    let answer = form.render(&ErrorValues {
         reason,
         path: "/the/path",
         request_id: "the-request",

@@ -13,7 +13,8 @@ use tollhouse::clock::{Clock, TestClock};
 use tollhouse::identity::SessionId;
 use tollhouse::secret::random;
 use tollhouse::session::{
-    EmbeddedOptions, EmbeddedStore, Faults, Revoke, Rotated, SessionStore, StoreError,
+    EmbeddedOptions, EmbeddedStore, InjectedFaults, RevocationTarget, RotationOutcome,
+    SessionStore, StoreError,
 };
 
 use crate::contract::{MANY, START, after, everywhere, rotation, session, token};
@@ -46,11 +47,11 @@ async fn one_client(store: &dyn SessionStore, client: usize) {
             let to = (nth + 1).to_string();
             let now = after(nth.into());
             let outcome = store.rotate(id, rotation(&from, &to, now), now).await.unwrap();
-            assert!(matches!(outcome, Rotated::Rotated(_)), "{outcome:?}");
+            assert!(matches!(outcome, RotationOutcome::Rotated(_)), "{outcome:?}");
             say(&format!("rotated {id} {to}"));
         }
         if last.is_multiple_of(2) {
-            store.revoke(Revoke::Session(id), START).await.unwrap();
+            store.revoke(RevocationTarget::Session(id), START).await.unwrap();
             say(&format!("revoked {id}"));
         }
     }
@@ -156,14 +157,14 @@ async fn kill_9_loses_nothing_acknowledged() {
 
 struct Failing {
     store: Arc<EmbeddedStore>,
-    faults: Arc<Faults>,
+    faults: Arc<InjectedFaults>,
     clock: TestClock,
     _dir: tempfile::TempDir,
 }
 
 fn failing() -> Failing {
     let dir = tempfile::tempdir().unwrap();
-    let faults = Arc::new(Faults::default());
+    let faults = Arc::new(InjectedFaults::default());
     let clock = TestClock::new(START);
     let store = EmbeddedStore::open(EmbeddedOptions {
         clock: Clock::test(clock.clone()),
@@ -214,8 +215,8 @@ async fn a_logout_while_the_disk_fails_holds_at_once_and_after_a_restart() {
     }
     faults.fail_writes(true);
 
-    let outlaw = Revoke::Token { digest: token("foreign"), until: after(1000) };
-    for what in [Revoke::Session(one.id), everywhere("bob"), outlaw] {
+    let outlaw = RevocationTarget::Token { digest: token("foreign"), until: after(1000) };
+    for what in [RevocationTarget::Session(one.id), everywhere("bob"), outlaw] {
         assert!(store.revoke(what.clone(), START).await.is_err());
         assert!(store.revoke(what, START).await.is_err(), "a repeated logout");
     }
@@ -229,7 +230,7 @@ async fn a_logout_while_the_disk_fails_holds_at_once_and_after_a_restart() {
     faults.fail_writes(false);
     recovered(&**store).await;
     let gone = store.rotate(one.id, rotation("a", "b", START), START).await.unwrap();
-    assert_eq!(gone, Rotated::Gone);
+    assert_eq!(gone, RotationOutcome::Gone);
     store.close().await;
     assert!(holds(&crate::store_file::open(dir.path())), "written once the disk allowed");
 }
@@ -244,7 +245,7 @@ async fn a_full_queue_refuses_at_once_and_a_logout_holds_all_the_same() {
     faults.hold_syncs(true);
     let puts = join_all((0..8000).map(|_| store.put(session("bob", START), MANY, START)));
     let logout = async {
-        let refused = store.revoke(Revoke::Session(ended.id), START).await;
+        let refused = store.revoke(RevocationTarget::Session(ended.id), START).await;
         let holds = store.revocations().session_revoked(&ended.id);
         faults.hold_syncs(false);
         (refused, holds)
@@ -274,10 +275,10 @@ async fn a_refresh_that_nobody_was_told_of_may_be_repeated_after_the_failure() {
     recovered(&**store).await;
 
     let again = refresh().await.unwrap();
-    assert!(matches!(again, Rotated::Grace(_)), "its grace is long over: {again:?}");
+    assert!(matches!(again, RotationOutcome::Grace(_)), "its grace is long over: {again:?}");
     clock.advance(Duration::from_secs(10));
     let reused = refresh().await.unwrap();
-    assert!(matches!(reused, Rotated::Reuse(_)), "the new grace is over too: {reused:?}");
+    assert!(matches!(reused, RotationOutcome::Reuse(_)), "the new grace is over too: {reused:?}");
 }
 
 #[tokio::test]
@@ -294,7 +295,7 @@ async fn a_refresh_that_was_answered_gets_no_second_grace_by_a_restart() {
         EmbeddedStore::open(EmbeddedOptions { clock: later, ..options(dir.path()) }).unwrap();
 
     let reused = store.rotate(held.id, rotation("a", "b", after(60)), after(60)).await.unwrap();
-    assert!(matches!(reused, Rotated::Reuse(_)), "{reused:?}");
+    assert!(matches!(reused, RotationOutcome::Reuse(_)), "{reused:?}");
 }
 
 /// A file system of 2 MiB, where we may make one.
@@ -338,7 +339,7 @@ async fn a_full_disk_is_got_over_without_losing_anything() {
     assert!(kept.len() < 20_000, "the disk is full");
     assert!(store.healthy().is_err());
     let ended = kept.swap_remove(0);
-    let logout = store.revoke(Revoke::Session(ended), START).await;
+    let logout = store.revoke(RevocationTarget::Session(ended), START).await;
     assert!(store.revocations().session_revoked(&ended), "{logout:?}");
 
     std::fs::remove_file(ballast).unwrap();

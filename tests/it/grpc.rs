@@ -31,7 +31,7 @@ use crate::forwarding::Secure;
 use crate::harness::client::{PATIENCE, Stream as Io};
 use crate::harness::gateway::PASSWORD;
 use crate::harness::{Client as Plain, Gateway, Over, Service};
-use crate::upstream::fake::{eventually, nobody};
+use crate::upstream::fake::{closed_port, eventually};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Word {
@@ -419,7 +419,7 @@ async fn an_upstream_that_is_down_is_unavailable_and_one_that_is_slow_is_late() 
     let down = format!(
         "[[upstream]]\nname = \"down\"\nservers = [\"http://{}\"]\nhttp2 = true\n\
          [[route]]\npath = \"/\"\nupstream = \"down\"\nauth = []",
-        nobody().await
+        closed_port().await
     );
     let front = Front::before(&down).await;
     assert_refused(front.say(None, "x").await, Code::Unavailable, "bad_gateway");

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::json;
 use tollhouse::clock::Clock;
-use tollhouse::config::{AllowWeak, Htpasswd, WeakScheme};
+use tollhouse::config::{AllowWeak, HtpasswdUsers, WeakScheme};
 use tollhouse::identity::{IdRules, UserId};
 use tollhouse::secret::SecretString;
 use tollhouse::session::{AccountKey, EmbeddedOptions, EmbeddedStore};
 use tollhouse::users::{
-    Checked, FileError, FileSource, Means, Name, Operations, PasswordPool, UserSource,
+    FileError, FileSource, HashCounts, HashPool, LoginName, PasswordCheck, SourceContext,
+    UserSource,
 };
 
 use crate::harness::gateway::PASSWORD;
@@ -33,7 +34,7 @@ fn bcrypt(password: &str) -> String {
 
 struct Fixture {
     folder: tempfile::TempDir,
-    means: Means,
+    means: SourceContext,
 }
 
 impl Fixture {
@@ -49,8 +50,11 @@ impl Fixture {
             new_state: false,
             backend_faults: None,
         });
-        let hashing = PasswordPool::start(2, 64).unwrap();
-        Self { folder, means: Means { hashing, store: store.unwrap(), clock: Clock::system() } }
+        let hashing = HashPool::start(2, 64).unwrap();
+        Self {
+            folder,
+            means: SourceContext { hashing, store: store.unwrap(), clock: Clock::system() },
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -61,22 +65,22 @@ impl Fixture {
         write(&self.path(name), text);
     }
 
-    fn config(&self) -> Htpasswd {
-        Htpasswd { path: self.path("htpasswd"), ..Htpasswd::default() }
+    fn config(&self) -> HtpasswdUsers {
+        HtpasswdUsers { path: self.path("htpasswd"), ..HtpasswdUsers::default() }
     }
 
-    fn open(&self, config: &Htpasswd) -> Arc<FileSource> {
+    fn open(&self, config: &HtpasswdUsers) -> Arc<FileSource> {
         FileSource::open_htpasswd("apache", config, &self.means).unwrap()
     }
 
-    fn refused(&self, config: &Htpasswd) -> Vec<String> {
+    fn refused(&self, config: &HtpasswdUsers) -> Vec<String> {
         let error = FileSource::open_htpasswd("apache", config, &self.means).unwrap_err();
         let FileError::Problems(problems) = error else { panic!("{error}") };
         problems.list.iter().map(ToString::to_string).collect()
     }
 
     /// What `work` hashed.
-    async fn cost<T>(&self, work: impl Future<Output = T>) -> (T, Operations) {
+    async fn cost<T>(&self, work: impl Future<Output = T>) -> (T, HashCounts) {
         let before = self.means.hashing.operations();
         let result = work.await;
         (result, self.means.hashing.operations() - before)
@@ -88,19 +92,21 @@ fn write(path: &Path, text: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-async fn check(source: &dyn UserSource, name: &str, password: &str) -> Checked {
-    let name = Name::Username(name.to_owned());
+async fn check(source: &dyn UserSource, name: &str, password: &str) -> PasswordCheck {
+    let name = LoginName::Username(name.to_owned());
     source.check(&name, &SecretString::from(password), None).await.unwrap()
 }
 
 #[track_caller]
-fn right(checked: Checked) -> tollhouse::users::User {
-    let Checked::Right { user, rehashed_from: None } = checked else { panic!("{checked:?}") };
+fn right(checked: PasswordCheck) -> tollhouse::users::UserRecord {
+    let PasswordCheck::Correct { user, rehashed_from: None } = checked else {
+        panic!("{checked:?}")
+    };
     *user
 }
 
-fn is_wrong(checked: &Checked) -> bool {
-    matches!(checked, Checked::Wrong { disabled: false, .. })
+fn is_wrong(checked: &PasswordCheck) -> bool {
+    matches!(checked, PasswordCheck::Wrong { disabled: false, .. })
 }
 
 #[tokio::test]
@@ -113,7 +119,7 @@ async fn every_line_is_a_user_with_his_groups_as_roles() {
     fixture.write("htpasswd", &text);
     fixture.write("htgroup", "admin: alice nobody\n\nstaff:bob ALICE\nadmin: alice\nempty:\n");
     let (groups, roles) = (Some(fixture.path("htgroup")), vec!["user".to_owned()]);
-    let source = fixture.open(&Htpasswd { groups, roles, ..fixture.config() });
+    let source = fixture.open(&HtpasswdUsers { groups, roles, ..fixture.config() });
 
     let alice = right(check(&*source, "alice", PASSWORD).await);
     assert_eq!((alice.name.as_str(), alice.source.as_str()), ("Alice", "apache"));
@@ -123,11 +129,11 @@ async fn every_line_is_a_user_with_his_groups_as_roles() {
 
     assert!(is_wrong(&check(&*source, "alice", "another one").await));
     assert!(is_wrong(&check(&*source, "alice", "").await));
-    assert_eq!(check(&*source, "nobody", PASSWORD).await, Checked::Unknown);
+    assert_eq!(check(&*source, "nobody", PASSWORD).await, PasswordCheck::UnknownUser);
     assert_eq!(source.find(&alice.id, "Alice").await.unwrap(), Some(alice.clone()));
     assert_eq!(source.find(&UserId::new("nobody"), "nobody").await.unwrap(), None);
     let again = fixture.open(&fixture.config());
-    let id = again.resolve(&Name::Username("alice".to_owned())).await.unwrap();
+    let id = again.resolve(&LoginName::Username("alice".to_owned())).await.unwrap();
     assert_eq!(id, Some(alice.id), "the id is made of source and name");
     let text = std::fs::read_to_string(fixture.path("htpasswd")).unwrap();
     assert!(!text.contains("argon2"), "the file is never written");
@@ -168,7 +174,7 @@ fn every_bad_line_is_told_with_its_number_and_what_to_do() {
     fixture.write("htpasswd", &format!("a:{SHA512}\n"));
     fixture.write("htgroup", "admin: a\nstaff a\n : a\n");
     let groups = Some(fixture.path("htgroup"));
-    let told = fixture.refused(&Htpasswd { groups, ..fixture.config() });
+    let told = fixture.refused(&HtpasswdUsers { groups, ..fixture.config() });
     assert_eq!(
         told,
         ["line 2: is not `group: name name`", "line 3: the group's name is empty"],
@@ -182,7 +188,7 @@ async fn a_file_that_becomes_bad_keeps_the_last_good_users_and_says_so() {
     fixture.write("htpasswd", &format!("alice:{SHA512}\n"));
     fixture.write("htgroup", "admin: alice\n");
     let groups = Some(fixture.path("htgroup"));
-    let source = fixture.open(&Htpasswd { groups, ..fixture.config() });
+    let source = fixture.open(&HtpasswdUsers { groups, ..fixture.config() });
     let before = right(check(&*source, "alice", PASSWORD).await);
 
     for (file, bad, said) in [
@@ -192,18 +198,18 @@ async fn a_file_that_becomes_bad_keeps_the_last_good_users_and_says_so() {
     ] {
         let good = std::fs::read_to_string(fixture.path(file)).unwrap();
         fixture.write(file, &bad);
-        source.reread().await;
+        source.reload().await;
 
         assert!(source.problem().unwrap().contains(said), "{:?}", source.problem());
         assert_eq!(right(check(&*source, "alice", PASSWORD).await), before);
 
         fixture.write(file, &good);
-        source.reread().await;
+        source.reload().await;
         assert_eq!(source.problem(), None);
     }
 
     fixture.write("htgroup", "other: alice\n");
-    source.reread().await;
+    source.reload().await;
     source.changed().await;
     let after = right(check(&*source, "alice", PASSWORD).await);
     assert_eq!(after.roles, ["other"]);
@@ -214,7 +220,7 @@ async fn a_file_that_becomes_bad_keeps_the_last_good_users_and_says_so() {
 async fn an_imported_hash_decides_until_the_file_has_another() {
     let fixture = Fixture::new();
     fixture.write("htpasswd", &format!("alice:{SHA512}\n"));
-    let source = fixture.open(&Htpasswd { import: true, ..fixture.config() });
+    let source = fixture.open(&HtpasswdUsers { import: true, ..fixture.config() });
 
     let (first, cost) = fixture.cost(check(&*source, "alice", PASSWORD)).await;
     let alice = right(first);
@@ -230,7 +236,7 @@ async fn an_imported_hash_decides_until_the_file_has_another() {
     assert!(is_wrong(&check(&*source, "alice", "another one").await));
 
     fixture.write("htpasswd", &format!("alice:{SHA256}\n"));
-    source.reread().await;
+    source.reload().await;
     assert!(is_wrong(&check(&*source, "alice", PASSWORD).await), "it was changed there");
     let changed = right(check(&*source, "alice", "another one").await);
     assert_eq!(changed.id, alice.id);
@@ -243,7 +249,7 @@ async fn an_imported_hash_decides_until_the_file_has_another() {
 async fn whether_a_user_was_imported_does_not_show_in_what_a_refusal_costs() {
     let fixture = Fixture::new();
     fixture.write("htpasswd", &format!("alice:{SHA512}\nbob:{SHA512}\n"));
-    let source = fixture.open(&Htpasswd { import: true, ..fixture.config() });
+    let source = fixture.open(&HtpasswdUsers { import: true, ..fixture.config() });
     right(check(&*source, "alice", PASSWORD).await);
     assert_eq!((source.imports(), source.total().await), (true, Some(2)), "one is left");
 
@@ -288,9 +294,15 @@ async fn a_weak_hash_in_a_users_file_is_counted_and_replaced_at_the_first_login(
     assert!(pool.weak_logins().is_empty(), "a wrong password is no login");
     for name in ["alice", "bob"] {
         let checked = check(&*source, name, PASSWORD).await;
-        assert!(matches!(checked, Checked::Right { rehashed_from: Some(_), .. }), "{checked:?}");
+        assert!(
+            matches!(checked, PasswordCheck::Correct { rehashed_from: Some(_), .. }),
+            "{checked:?}"
+        );
         let checked = check(&*source, name, PASSWORD).await;
-        assert!(matches!(checked, Checked::Right { rehashed_from: None, .. }), "{checked:?}");
+        assert!(
+            matches!(checked, PasswordCheck::Correct { rehashed_from: None, .. }),
+            "{checked:?}"
+        );
     }
     assert_eq!(pool.weak_logins(), [(WeakScheme::Ssha, 1), (WeakScheme::WebitelMd5, 1)]);
     let now = std::fs::read_to_string(&path).unwrap();
@@ -407,7 +419,7 @@ proptest! {
             fixture.write("htpasswd", &text);
             fixture.write("htgroup", &noise);
             let groups = Some(fixture.path("htgroup"));
-            let config = Htpasswd { groups, allow_weak: AllowWeak::all(), ..fixture.config() };
+            let config = HtpasswdUsers { groups, allow_weak: AllowWeak::all(), ..fixture.config() };
             let _ = FileSource::open_htpasswd("apache", &config, &fixture.means);
         }
     }

@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tollhouse::body::{Body, BodyError, Response};
 use tollhouse::client::{Client, Scheme};
-use tollhouse::config::{Bind, Listener};
-use tollhouse::listener::{self, Address, BindError, Counted, Descriptors};
+use tollhouse::config::{BindAddress, ListenerSettings};
+use tollhouse::listener::{self, BindError, BoundAddress, ConnectionEvent, InheritedSockets};
 use tollhouse::runtime::Worker;
 
 use crate::listening::{
@@ -82,7 +82,7 @@ async fn perhaps_endless(
     }
 }
 
-fn with_tls(place: &Place, authority: &Authority) -> Listener {
+fn with_tls(place: &Place, authority: &Authority) -> ListenerSettings {
     secure(vec![authority.write(place.dir.path(), "a", &["localhost"])])
 }
 
@@ -94,7 +94,7 @@ fn a_second_gateway_on_the_same_address_is_an_error_that_names_it() {
     let first = place.bind(&plain()).unwrap();
     let mut again = plain();
     let address = first.addresses()[0].tcp().unwrap();
-    (again.bind, again.name) = (Bind::Tcp(address), address.to_string());
+    (again.bind, again.name) = (BindAddress::Tcp(address), address.to_string());
 
     let error = place.bind(&again).unwrap_err();
 
@@ -114,14 +114,14 @@ async fn every_worker_accepts_on_the_one_port_that_was_free() {
         assert!(ask(&mut stream, "/").await.starts_with("HTTP/1.1 200"));
     }
     assert_ne!(running.address().port(), 0);
-    assert_eq!(running.stats().count(Counted::Accepted), 32);
+    assert_eq!(running.stats().count(ConnectionEvent::Accepted), 32);
 }
 
 #[tokio::test]
 async fn a_unix_socket_serves_and_is_removed() {
     let place = Place::new();
     let path = place.path("gateway.sock");
-    let listener = Listener { bind: Bind::Unix(path.clone()), ..plain() };
+    let listener = ListenerSettings { bind: BindAddress::Unix(path.clone()), ..plain() };
     let describe = |_, client: Arc<Client>, _| async move {
         assert_eq!((client.address, client.peer, client.local), (None, None, None));
         assert_eq!(client.scheme, Scheme::Http);
@@ -131,7 +131,7 @@ async fn a_unix_socket_serves_and_is_removed() {
 
     let mut stream = UnixStream::connect(&path).await.unwrap();
     assert!(ask(&mut stream, "/").await.ends_with("here"));
-    assert_eq!(running.listening.addresses(), [Address::Unix(path.clone())]);
+    assert_eq!(running.listening.addresses(), [BoundAddress::Unix(path.clone())]);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
     let second = running.place.bind(&listener).unwrap_err();
     assert!(matches!(second, BindError::InUse { .. }), "somebody answers there: {second}");
@@ -145,7 +145,7 @@ async fn a_unix_socket_serves_and_is_removed() {
 fn a_stale_socket_is_replaced_and_anything_else_is_left_alone() {
     let place = Place::new();
     let path = place.path("gateway.sock");
-    let listener = Listener { bind: Bind::Unix(path.clone()), ..plain() };
+    let listener = ListenerSettings { bind: BindAddress::Unix(path.clone()), ..plain() };
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "left behind by a gateway that was killed");
 
@@ -163,11 +163,12 @@ async fn a_socket_that_was_handed_over_is_served() {
     let handed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut place = Place::new();
     let file = std::fs::File::open(place.dir.path()).unwrap();
-    place.options.descriptors = Descriptors::named([
+    place.options.descriptors = InheritedSockets::named([
         ("web".to_owned(), handed.as_raw_fd()),
         ("disk".to_owned(), file.as_raw_fd()),
     ]);
-    let named = |name: &str| Listener { bind: Bind::Descriptor(name.to_owned()), ..plain() };
+    let named =
+        |name: &str| ListenerSettings { bind: BindAddress::Descriptor(name.to_owned()), ..plain() };
     assert!(matches!(place.bind(&named("disk")), Err(BindError::NotListening { .. })));
     let unknown = place.bind(&named("wbe")).unwrap_err();
     assert!(unknown.to_string().contains("only web, disk"), "{unknown}");
@@ -184,7 +185,7 @@ async fn a_socket_that_was_handed_over_is_served() {
 #[tokio::test]
 async fn trusted_proxies_are_known_as_such() {
     for (net, trusted) in [("127.0.0.0/8", true), ("10.0.0.0/8", false)] {
-        let listener = Listener {
+        let listener = ListenerSettings {
             trusted_proxies: vec![net.parse().unwrap()],
             redirect_to_https: true,
             ..plain()
@@ -212,7 +213,7 @@ async fn connections_over_the_limit_are_closed_at_once_and_places_come_back() {
     ask(&mut second, "/").await;
 
     assert_eq!(read_to_end(&mut running.connect().await).await, "");
-    assert_eq!(running.stats().count(Counted::RefusedFull), 1);
+    assert_eq!(running.stats().count(ConnectionEvent::RefusedFull), 1);
     assert!(ask(&mut second, "/still").await.ends_with("/still"));
 
     drop(first);
@@ -229,7 +230,7 @@ async fn one_address_gets_its_share_and_no_more() {
     ask(&mut first, "/").await;
 
     assert_eq!(read_to_end(&mut running.connect().await).await, "");
-    assert_eq!(running.stats().count(Counted::RefusedAddress), 1);
+    assert_eq!(running.stats().count(ConnectionEvent::RefusedAddress), 1);
 
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
@@ -241,8 +242,8 @@ async fn one_address_gets_its_share_and_no_more() {
 async fn shared_addresses_and_proxies_have_no_share_to_use_up() {
     let net = || vec!["127.0.0.1/32".parse().unwrap()];
     for mut listener in [
-        Listener { shared_addresses: net(), ..plain() },
-        Listener { trusted_proxies: net(), ..plain() },
+        ListenerSettings { shared_addresses: net(), ..plain() },
+        ListenerSettings { trusted_proxies: net(), ..plain() },
     ] {
         listener.limits.connections_per_address = 1;
         let running = Running::start(&listener, echo_path);
@@ -369,7 +370,7 @@ async fn a_head_that_does_not_arrive_is_not_waited_for() {
     for stream in [&mut silent, &mut slow, &mut second] {
         assert_eq!(read_to_end(stream).await, "");
     }
-    eventually("counted", || running.stats().count(Counted::SlowHead) == 3).await;
+    eventually("counted", || running.stats().count(ConnectionEvent::SlowHead) == 3).await;
 }
 
 #[tokio::test]
@@ -412,7 +413,7 @@ async fn an_idle_connection_is_kept_for_its_own_time() {
         }
 
         assert!(started.elapsed() >= SHORT, "not before its time");
-        assert_eq!(running.stats().count(Counted::SlowHead), 0);
+        assert_eq!(running.stats().count(ConnectionEvent::SlowHead), 0);
     }
 }
 
@@ -456,7 +457,11 @@ async fn an_idle_http_2_connection_is_told_to_go() {
     assert_eq!(within(sender.send_request(get("/"))).await.unwrap().status(), 200);
     eventually("closed", || sender.is_closed()).await;
     eventually("the place is free", || running.stats().open() == 0).await;
-    assert_eq!(running.stats().count(Counted::SlowHead), 0, "pings are not the start of a head");
+    assert_eq!(
+        running.stats().count(ConnectionEvent::SlowHead),
+        0,
+        "pings are not the start of a head"
+    );
 }
 
 #[tokio::test]
@@ -467,7 +472,7 @@ async fn a_client_that_does_not_take_its_answer_is_cut() {
     let mut stream = running.connect().await;
     stream.write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
 
-    eventually("cut", || running.stats().count(Counted::Stalled) == 1).await;
+    eventually("cut", || running.stats().count(ConnectionEvent::Stalled) == 1).await;
     eventually("the place is free", || running.stats().open() == 0).await;
 }
 
@@ -482,7 +487,7 @@ async fn an_http_2_stream_that_is_not_taken_is_reset_and_its_connection_lives() 
 
     // Its body is not read, so its window is never opened again.
     let stalled = within(sender.send_request(get("/endless"))).await.unwrap();
-    eventually("reset", || running.stats().count(Counted::Stalled) == 1).await;
+    eventually("reset", || running.stats().count(ConnectionEvent::Stalled) == 1).await;
 
     let other = within(sender.send_request(get("/other"))).await.unwrap();
     assert_eq!(text(other).await, "/other");
@@ -600,7 +605,7 @@ async fn clients_that_were_waiting_when_the_drain_began_are_answered() {
         stream.write_all(b"GET /waiting HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
         waiting.push(stream);
     }
-    let threads = tollhouse::runtime::Threads::start(2, 1).unwrap();
+    let threads = tollhouse::runtime::GatewayThreads::start(2, 1).unwrap();
 
     // The workers are kept busy until the drain has begun.
     let busy = Arc::new(std::sync::Barrier::new(3));
@@ -653,7 +658,7 @@ async fn a_worker_with_much_more_to_do_hands_connections_over() {
     }
 
     // Which of the two sockets the kernel chose is its own affair, but never one 32 times.
-    assert!(running.stats().count(Counted::HandedOver) > 0);
+    assert!(running.stats().count(ConnectionEvent::HandedOver) > 0);
     assert_eq!(busy.connections.load(Ordering::Relaxed), 100);
     drop(streams);
     eventually("all loads given back", || {
@@ -726,13 +731,14 @@ async fn accepting_survives_a_lack_of_descriptors() {
         hoard.push(file);
     }
     let mut waiting = client.connect(running.address()).await.unwrap();
-    eventually("accepting has failed", || running.stats().count(Counted::AcceptFailed) > 1).await;
+    eventually("accepting has failed", || running.stats().count(ConnectionEvent::AcceptFailed) > 1)
+        .await;
     assert!(ask(&mut kept, "/kept").await.ends_with("/kept"), "the others go on");
 
     // What the gateway does at its start is a remedy too.
     listener::raise_nofile().unwrap();
     assert!(ask(&mut waiting, "/late").await.ends_with("/late"));
-    assert!(running.stats().count(Counted::AcceptFailed) < 100, "it did not spin");
+    assert!(running.stats().count(ConnectionEvent::AcceptFailed) < 100, "it did not spin");
     drop(hoard);
 }
 

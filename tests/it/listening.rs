@@ -20,26 +20,29 @@ use tollhouse::body::{Body, Response};
 use tollhouse::client::Client;
 use tollhouse::clock::Clock;
 use tollhouse::config::{
-    Bind, Certificate, ClientAuth, Limits, Listener, ListenerTimeouts, Tls, TlsVersion,
+    BindAddress, CertificateFiles, ClientAuth, ListenerLimits, ListenerSettings, ListenerTimeouts,
+    ListenerTls, TlsVersion,
 };
-use tollhouse::listener::{self, BindError, BindOptions, Bound, Descriptors, Listening, Stats};
-use tollhouse::runtime::{Threads, Worker};
+use tollhouse::listener::{
+    self, BindError, BindOptions, BoundListeners, InheritedSockets, ListenerStats, RunningListeners,
+};
+use tollhouse::runtime::{GatewayThreads, Worker};
 
 /// Longer than anything here takes, shorter than anybody's patience.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A plain listener on a free port of 127.0.0.1 with limits that no test meets by accident.
-pub(crate) fn plain() -> Listener {
-    Listener {
+pub(crate) fn plain() -> ListenerSettings {
+    ListenerSettings {
         name: "127.0.0.1:0".to_owned(),
-        bind: Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))),
+        bind: BindAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))),
         proxy_protocol: Vec::new(),
         trusted_proxies: Vec::new(),
         shared_addresses: Vec::new(),
         redirect_to_https: false,
         allow_plain_http: false,
         tls: None,
-        limits: Limits {
+        limits: ListenerLimits {
             connections: 1000,
             connections_per_address: 1000,
             header_bytes: 16 << 10,
@@ -59,8 +62,8 @@ pub(crate) fn plain() -> Listener {
 }
 
 /// The same with TLS and these certificates.
-pub(crate) fn secure(certificates: Vec<Certificate>) -> Listener {
-    let tls = Tls {
+pub(crate) fn secure(certificates: Vec<CertificateFiles>) -> ListenerSettings {
+    let tls = ListenerTls {
         certificates,
         self_signed: Vec::new(),
         client_ca: None,
@@ -68,7 +71,7 @@ pub(crate) fn secure(certificates: Vec<Certificate>) -> Listener {
         min_version: TlsVersion::Tls12,
         hsts: None,
     };
-    Listener { tls: Some(tls), ..plain() }
+    ListenerSettings { tls: Some(tls), ..plain() }
 }
 
 /// A state folder, and what binding needs beside it.
@@ -84,7 +87,7 @@ impl Place {
             workers: 2,
             state: dir.path().to_owned(),
             clock: Clock::system(),
-            descriptors: Descriptors::none(),
+            descriptors: InheritedSockets::none(),
         };
         Self { dir, options }
     }
@@ -93,7 +96,7 @@ impl Place {
         self.dir.path().join(name)
     }
 
-    pub(crate) fn bind(&self, listener: &Listener) -> Result<Bound, BindError> {
+    pub(crate) fn bind(&self, listener: &ListenerSettings) -> Result<BoundListeners, BindError> {
         listener::bind(std::slice::from_ref(listener), &self.options)
     }
 }
@@ -101,12 +104,12 @@ impl Place {
 /// One listener at work.
 pub(crate) struct Running {
     pub(crate) place: Place,
-    pub(crate) threads: Threads,
-    pub(crate) listening: Arc<Listening>,
+    pub(crate) threads: GatewayThreads,
+    pub(crate) listening: Arc<RunningListeners>,
 }
 
 impl Running {
-    pub(crate) fn start<H, F>(listener: &Listener, handler: H) -> Self
+    pub(crate) fn start<H, F>(listener: &ListenerSettings, handler: H) -> Self
     where
         H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F
             + Clone
@@ -118,7 +121,7 @@ impl Running {
         Self::start_at(Place::new(), listener, handler)
     }
 
-    pub(crate) fn start_at<H, F>(place: Place, listener: &Listener, handler: H) -> Self
+    pub(crate) fn start_at<H, F>(place: Place, listener: &ListenerSettings, handler: H) -> Self
     where
         H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F
             + Clone
@@ -128,7 +131,7 @@ impl Running {
         F: Future<Output = Response> + Send + 'static,
     {
         let bound = place.bind(listener).unwrap();
-        let threads = Threads::start(place.options.workers, 1).unwrap();
+        let threads = GatewayThreads::start(place.options.workers, 1).unwrap();
         let listening = listener::serve(bound, &threads, handler);
         Self { place, threads, listening }
     }
@@ -137,7 +140,7 @@ impl Running {
         self.listening.addresses()[0].tcp().unwrap()
     }
 
-    pub(crate) fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> ListenerStats {
         self.listening.stats().remove(0)
     }
 
@@ -278,9 +281,9 @@ impl Authority {
     }
 
     /// The same, written to `folder` under `name`.
-    pub(crate) fn write(&self, folder: &Path, name: &str, names: &[&str]) -> Certificate {
+    pub(crate) fn write(&self, folder: &Path, name: &str, names: &[&str]) -> CertificateFiles {
         let (chain, key) = self.issue(names);
-        let files = Certificate {
+        let files = CertificateFiles {
             chain: folder.join(format!("{name}.crt")),
             key: folder.join(format!("{name}.key")),
         };

@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 use crate::credentials::metric;
-use crate::forwarding::to;
+use crate::forwarding::route_to;
 use crate::harness::client::raw_exchange;
 use crate::harness::{Gateway, GatewayBuilder, Upstream};
-use crate::upstream::fake::{Fake, Peer, eventually, nobody};
+use crate::upstream::fake::{ScriptedUpstream, UpstreamConnection, closed_port, eventually};
 
 /// A route to `main` with its mirror at `shadow`.
 fn mirrored(main: &str, shadow: &str, keys: &str) -> GatewayBuilder {
     let shadow = format!("[[upstream]]\nname = \"shadow\"\nservers = [\"{shadow}\"]\n");
-    Gateway::builder().login("native").config(&shadow).config(&to("main", main, "/", keys))
+    Gateway::builder().login("native").config(&shadow).config(&route_to("main", main, "/", keys))
 }
 
 async fn until_mirrored(gateway: &Gateway, result: &str, count: u64) {
@@ -126,7 +126,7 @@ async fn what_is_refused_is_not_copied() {
 
 #[tokio::test]
 async fn a_mirror_that_stalls_is_not_waited_for_and_costs_no_more_than_its_places() {
-    let (main, stalled) = (Upstream::start().await, Fake::start().await);
+    let (main, stalled) = (Upstream::start().await, ScriptedUpstream::start().await);
     let shadow = format!("http://{}", stalled.address());
     let keys = "auth = []\nmirror = \"shadow\"";
     let gateway = mirrored(&main.url(), &shadow, keys).start().await;
@@ -147,7 +147,7 @@ async fn a_mirror_that_stalls_is_not_waited_for_and_costs_no_more_than_its_place
 #[tokio::test]
 async fn a_mirror_that_is_down_is_counted_and_nothing_else() {
     let main = Upstream::start().await;
-    let shadow = format!("http://{}", nobody().await);
+    let shadow = format!("http://{}", closed_port().await);
     let gateway = mirrored(&main.url(), &shadow, "auth = []\nmirror = \"shadow\"").start().await;
 
     gateway.client().get("/x").send().await.assert_status(200);
@@ -186,11 +186,11 @@ async fn large_bodies_pass_without_a_copy_whether_their_length_is_known_or_not()
 
 #[tokio::test]
 async fn a_request_that_breaks_off_is_not_copied() {
-    let (main, shadow) = (Fake::start().await, Upstream::start().await);
+    let (main, shadow) = (ScriptedUpstream::start().await, Upstream::start().await);
     let keys = "auth = []\nmirror = \"shadow\"";
     let main_url = format!("http://{}", main.address());
     let gateway = mirrored(&main_url, &shadow.url(), keys).start().await;
-    let mut client = Peer::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc").await;
     let mut upstream = main.accept().await;
     upstream.head().await;
@@ -218,7 +218,7 @@ async fn a_request_that_breaks_off_is_not_copied() {
 
 #[tokio::test]
 async fn what_becomes_a_tunnel_is_not_copied() {
-    let parrot = crate::streams::Parrot::start().await;
+    let parrot = crate::streams::EchoWebSocket::start().await;
     let shadow = Upstream::start().await;
     let section = format!("[[upstream]]\nname = \"shadow\"\nservers = [\"{}\"]\n", shadow.url());
     let config = parrot.config("auth = []\nmirror = \"shadow\"");

@@ -4,7 +4,7 @@
 
 use proptest::prelude::{ProptestConfig, any, proptest};
 use tollhouse::config::{AllowWeak, WeakScheme};
-use tollhouse::users::password::{self, BadHash, Cost, Prf, StoredHash, Variant};
+use tollhouse::users::password::{self, BadHash, HashCost, HmacDigest, ShaVariant, StoredHash};
 
 const PASSWORD: &str = "correct horse bättery";
 
@@ -131,18 +131,18 @@ const WEAK: &[(&str, WeakScheme, &str)] = &[
     ),
 ];
 
-const COSTS: [Cost; 11] = [
-    Cost::Bcrypt { cost: 4 },
-    Cost::Argon2 { memory: 64, passes: 1, lanes: 2 },
-    Cost::Scrypt { log_n: 10, r: 1, p: 2 },
-    Cost::Pbkdf2 { prf: Prf::Sha1, rounds: 1000 },
-    Cost::Pbkdf2 { prf: Prf::Sha256, rounds: 2000 },
-    Cost::Pbkdf2 { prf: Prf::Sha512, rounds: 1000 },
-    Cost::ShaCrypt { variant: Variant::Sha256, rounds: 1000 },
-    Cost::ShaCrypt { variant: Variant::Sha512, rounds: 1000 },
-    Cost::Digest { scheme: WeakScheme::Ssha },
-    Cost::Digest { scheme: WeakScheme::Ssha512 },
-    Cost::Digest { scheme: WeakScheme::WebitelMd5 },
+const COSTS: [HashCost; 11] = [
+    HashCost::Bcrypt { cost: 4 },
+    HashCost::Argon2 { memory: 64, passes: 1, lanes: 2 },
+    HashCost::Scrypt { log_n: 10, r: 1, p: 2 },
+    HashCost::Pbkdf2 { prf: HmacDigest::Sha1, rounds: 1000 },
+    HashCost::Pbkdf2 { prf: HmacDigest::Sha256, rounds: 2000 },
+    HashCost::Pbkdf2 { prf: HmacDigest::Sha512, rounds: 1000 },
+    HashCost::ShaCrypt { variant: ShaVariant::Sha256, rounds: 1000 },
+    HashCost::ShaCrypt { variant: ShaVariant::Sha512, rounds: 1000 },
+    HashCost::Digest { scheme: WeakScheme::Ssha },
+    HashCost::Digest { scheme: WeakScheme::Ssha512 },
+    HashCost::Digest { scheme: WeakScheme::WebitelMd5 },
 ];
 
 fn read(text: &str) -> StoredHash {
@@ -254,7 +254,7 @@ fn work_is_bounded_when_a_hash_is_read() {
             "too many passes",
         ),
         (
-            Cost::Bcrypt { cost: 16 }.dummy().as_str().to_owned(),
+            HashCost::Bcrypt { cost: 16 }.dummy().as_str().to_owned(),
             costly("bcrypt's cost is at most 15"),
             "bcrypt for seconds",
         ),
@@ -392,8 +392,8 @@ proptest! {
             format!("$5${noise}"),
         ] {
             if let Ok(stored) = StoredHash::parse_allowing(&damaged, &all)
-                && stored.cost() < (Cost::Bcrypt { cost: 5 })
-                && !matches!(stored.cost(), Cost::Pbkdf2 { rounds: 10_000.., .. })
+                && stored.cost() < (HashCost::Bcrypt { cost: 5 })
+                && !matches!(stored.cost(), HashCost::Pbkdf2 { rounds: 10_000.., .. })
             {
                 proptest::prop_assert!(stored.verify(&noise).is_ok(), "{damaged}");
             }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tollhouse::identity::SessionId;
-use tollhouse::session::{Faults, Session, SessionStore};
+use tollhouse::session::{InjectedFaults, Session, SessionStore};
 
 use crate::contract_users::{ALICE, Account, BOB, PASSWORD};
 use crate::harness::gateway::{START, users};
 use crate::harness::{Gateway, GatewayBuilder, Postgres, Relay, Reply, Upstream, postgres};
 use crate::sql::{Engine, OnPostgres};
-use crate::streams::{Parrot, Socket, assert_closed, assert_echo, basic, open_with};
+use crate::streams::{EchoWebSocket, Socket, assert_closed, assert_echo, basic, open_with};
 
 const HEAD: &str = r#"
 [process]
@@ -144,7 +144,7 @@ async fn a_start_waits_once_for_a_source_that_is_silent_and_asks_it_again_later(
 
 #[tokio::test]
 async fn a_silent_source_does_not_keep_what_others_have_open() {
-    let (mut shop, parrot) = (Shop::open("60s").await, Parrot::start().await);
+    let (mut shop, parrot) = (Shop::open("60s").await, EchoWebSocket::start().await);
     let keys = parrot.config("auth = [\"bearer\", \"basic\"]");
     let gateway = shop.gateway().config(&keys).start().await;
     let mut alice = socket(&gateway, "alice").await.unwrap();
@@ -173,7 +173,8 @@ async fn a_silent_source_does_not_keep_what_others_have_open() {
 
 #[tokio::test]
 async fn who_is_removed_while_his_password_is_looked_at_opens_nothing() {
-    let (faults, parrot) = (std::sync::Arc::new(Faults::default()), Parrot::start().await);
+    let (faults, parrot) =
+        (std::sync::Arc::new(InjectedFaults::default()), EchoWebSocket::start().await);
     let keys = parrot.config("auth = [\"basic\"]");
     let gateway = Gateway::builder().moving().faults(&faults).config(&keys).start().await;
     let bob = socket(&gateway, "bob").await.unwrap();

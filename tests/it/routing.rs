@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use proptest::prelude::*;
 use tollhouse::client::RequestBounds;
 use tollhouse::dialect::Reason;
-use tollhouse::routing::{Found, Oddities, Pattern, Placement, RouteTable, Target};
+use tollhouse::routing::{PathAnomalies, Pattern, RouteEntry, RouteMatch, RouteTable, Target};
 
 const BOUNDS: RequestBounds = RequestBounds {
     uri_bytes: 8192,
@@ -45,14 +45,14 @@ fn get(path: &str) -> Option<Target> {
 
 type Table = RouteTable<&'static str, usize>;
 
-fn add(table: &mut Table, pattern: &str, allowed: Oddities, number: usize) {
+fn add(table: &mut Table, pattern: &str, allowed: PathAnomalies, number: usize) {
     let hosts = ["a.example".to_owned()];
-    let place = Placement {
+    let place = RouteEntry {
         hosts: &hosts,
         pattern: &Pattern::parse(pattern).unwrap(),
         methods: &[],
         allowed,
-        folded: false,
+        case_insensitive: false,
     };
     // The patterns of a property may be the same path twice: the first keeps it.
     let _ = table.add_route(&place, &number);
@@ -61,12 +61,12 @@ fn add(table: &mut Table, pattern: &str, allowed: Oddities, number: usize) {
 fn table(patterns: &[String]) -> Table {
     let mut table = RouteTable::new();
     for (number, pattern) in patterns.iter().enumerate() {
-        add(&mut table, pattern, Oddities::default(), number);
+        add(&mut table, pattern, PathAnomalies::default(), number);
     }
     table
 }
 
-const NOTHING_ODD: fn() -> Oddities = Oddities::default;
+const NOTHING_ODD: fn() -> PathAnomalies = PathAnomalies::default;
 
 #[test]
 fn no_spelling_that_bypassed_another_gateway_reaches_the_open_route() {
@@ -113,7 +113,7 @@ fn no_spelling_that_bypassed_another_gateway_reaches_the_open_route() {
         ("/x%3F/public/", "CVE-2026-32811: an encoded question mark is text"),
         ("/x%23/public/", "CVE-2026-41059: an encoded fragment is text"),
     ] {
-        let open = get(path).is_some_and(|target| table.find(&target) == Found::Route(&1));
+        let open = get(path).is_some_and(|target| table.find(&target) == RouteMatch::Route(&1));
         assert!(!open, "{path}: {why}");
     }
     for (path, why) in [
@@ -123,7 +123,7 @@ fn no_spelling_that_bypassed_another_gateway_reaches_the_open_route() {
         ("/admin/%41", "below it"),
     ] {
         let target = get(path).unwrap();
-        assert_eq!(table.find(&target), Found::Route(&2), "{path}: {why}");
+        assert_eq!(table.find(&target), RouteMatch::Route(&2), "{path}: {why}");
     }
 }
 
@@ -367,8 +367,8 @@ proptest! {
 
         let best = patterns.iter().filter_map(|pattern| rank(pattern, &path)).max();
         match found {
-            Found::Route(number) => prop_assert_eq!(rank(&patterns[*number], &path), best),
-            Found::NoRoute => prop_assert_eq!(best, None),
+            RouteMatch::Route(number) => prop_assert_eq!(rank(&patterns[*number], &path), best),
+            RouteMatch::NoRoute => prop_assert_eq!(best, None),
             other => prop_assert!(false, "{:?}", other),
         }
     }
@@ -376,7 +376,7 @@ proptest! {
     #[test]
     fn an_odd_spelling_never_leaves_the_route_of_the_plain_one(raw in raw_path()) {
         let mut table = Table::new();
-        let all = Oddities {
+        let all = PathAnomalies {
             semicolon: true,
             double_slash: true,
             encoded_slash: true,
@@ -387,7 +387,7 @@ proptest! {
             add(&mut table, pattern, all, number);
         }
         let Some(target) = get(&raw) else { return Ok(()) };
-        let Found::Route(number) = table.find(&target) else { return Ok(()) };
+        let RouteMatch::Route(number) = table.find(&target) else { return Ok(()) };
 
         // As a server reads it that merges slashes and cuts parameters off.
         let segments = target.path().split('/').map(|segment| segment.split(';').next().unwrap());
@@ -395,7 +395,7 @@ proptest! {
         let plain = get(&format!("/{}", utf8_percent_encode(&plain.join("/"), CONTROLS)));
 
         if let Some(plain) = plain {
-            prop_assert_eq!(table.find(&plain), Found::Route(number));
+            prop_assert_eq!(table.find(&plain), RouteMatch::Route(number));
         }
     }
 
@@ -418,7 +418,7 @@ fn each_of_ten_thousand_routes_is_found() {
 
     for number in [0, 5_000, 9_999] {
         let target = get(&format!("/tenant-{number}/7/stats")).unwrap();
-        assert_eq!(table.find(&target), Found::Route(&number));
+        assert_eq!(table.find(&target), RouteMatch::Route(&number));
         assert_eq!(target.method(), Method::GET);
     }
 }

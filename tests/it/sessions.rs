@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tollhouse::session::Faults;
+use tollhouse::session::InjectedFaults;
 
 use crate::harness::gateway::{PASSWORD, users};
 use crate::harness::{Gateway, Reply, Smtp, Upstream};
@@ -167,7 +167,7 @@ async fn a_lost_store_is_refused_unless_it_is_said_to_be_new() {
 #[tokio::test]
 async fn a_failing_disk_stops_logins_but_not_verification_and_recovers_by_itself() {
     let upstream = Upstream::start().await;
-    let faults = Arc::new(Faults::default());
+    let faults = Arc::new(InjectedFaults::default());
     let gateway =
         Gateway::builder().faults(&faults).login("native").route_to(&upstream, "").start().await;
     let tokens = log_in(&gateway, "alice").await;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tollhouse::clock::{Clock, TestClock};
 use tollhouse::identity::IdRules;
 use tollhouse::session::{
-    CodeGuess, EmbeddedOptions, EmbeddedStore, Faults, OpenError, Revoke, Rotated, SessionStore,
+    CodeGuess, EmbeddedOptions, EmbeddedStore, InjectedFaults, RevocationTarget, RotationOutcome,
+    SessionStore, StoreOpenError,
 };
 
 use crate::contract::{MANY, START, after, rotation, session, token};
@@ -40,16 +41,16 @@ async fn everything_is_there_after_a_restart() {
     for session in [&kept, &ended] {
         store.put(session.clone(), MANY, START).await.unwrap();
     }
-    store.revoke(Revoke::Session(ended.id), START).await.unwrap();
-    let outlaw = Revoke::Token { digest: token("foreign"), until: after(1000) };
+    store.revoke(RevocationTarget::Session(ended.id), START).await.unwrap();
+    let outlaw = RevocationTarget::Token { digest: token("foreign"), until: after(1000) };
     store.revoke(outlaw, START).await.unwrap();
-    let (made, secret) = (store.made(), *store.secret());
+    let (made, secret) = (store.created_at(), *store.secret());
     store.close().await;
 
     let store = open(dir.path());
 
-    assert_eq!((store.made(), *store.secret()), (made, secret));
-    assert_eq!(store.made(), START.whole_secs());
+    assert_eq!((store.created_at(), *store.secret()), (made, secret));
+    assert_eq!(store.created_at(), START.whole_secs());
     assert!(store.revocations().session_revoked(&ended.id), "before anything is asked");
     assert!(store.revocations().token_revoked(&token("foreign")));
     assert_eq!(store.find(kept.id, START).await.unwrap(), Some(kept));
@@ -89,7 +90,7 @@ fn a_missing_store_is_refused_where_there_are_keys() {
 
     let refused = EmbeddedStore::open(with_keys.clone()).unwrap_err();
 
-    assert!(matches!(refused, OpenError::Missing { .. }), "{refused}");
+    assert!(matches!(refused, StoreOpenError::Missing { .. }), "{refused}");
     assert!(refused.to_string().contains("--new-state"), "{refused}");
     assert!(!with_keys.path.exists());
     let anew = EmbeddedOptions { new_state: true, ..with_keys };
@@ -115,7 +116,7 @@ async fn a_second_gateway_is_refused() {
 
     let refused = EmbeddedStore::open(options(dir.path())).unwrap_err();
 
-    assert!(matches!(refused, OpenError::InUse { .. }), "{refused}");
+    assert!(matches!(refused, StoreOpenError::InUse { .. }), "{refused}");
     first.close().await;
     assert!(EmbeddedStore::open(options(dir.path())).is_ok());
 }
@@ -146,7 +147,7 @@ async fn a_damaged_file_is_refused_with_what_to_do_and_left_as_it_is() {
 
         let refused = EmbeddedStore::open(options(dir.path())).unwrap_err();
 
-        assert!(matches!(refused, OpenError::Damaged { .. }), "{why}: {refused:?}");
+        assert!(matches!(refused, StoreOpenError::Damaged { .. }), "{why}: {refused:?}");
         assert!(refused.to_string().contains("restore a backup"), "{why}: {refused}");
         assert_eq!(fs::read(&path).unwrap(), bytes, "{why}");
     }
@@ -161,7 +162,7 @@ fn a_file_of_a_newer_version_is_refused() {
 
     let refused = EmbeddedStore::open(options(dir.path())).unwrap_err();
 
-    assert!(matches!(refused, OpenError::Newer { found: 5, .. }), "{refused}");
+    assert!(matches!(refused, StoreOpenError::Newer { found: 5, .. }), "{refused}");
 }
 
 #[tokio::test]
@@ -172,7 +173,7 @@ async fn a_backup_is_a_store_of_its_own() {
     for session in [&kept, &ended] {
         store.put(session.clone(), MANY, START).await.unwrap();
     }
-    store.revoke(Revoke::Session(ended.id), START).await.unwrap();
+    store.revoke(RevocationTarget::Session(ended.id), START).await.unwrap();
     let copy = tempfile::tempdir().unwrap();
     let path = copy.path().join("store.redb");
 
@@ -209,7 +210,7 @@ async fn expired_rows_are_swept_in_small_batches() {
     assert!(passes.iter().all(|looked| *looked <= 500), "{passes:?}");
 
     assert!(store.find(renewed.id, after(130)).await.unwrap().is_some());
-    store.revoke(Revoke::Session(renewed.id), after(130)).await.unwrap();
+    store.revoke(RevocationTarget::Session(renewed.id), after(130)).await.unwrap();
     store.sweep(START.plus(Duration::from_secs(4 * 24 * 3600))).await.unwrap();
     assert!(store.revocations().is_empty(), "a revocation ends with all it was for");
 }
@@ -236,14 +237,14 @@ async fn an_unreadable_row_costs_only_whoever_needs_it() {
 
     assert_eq!(before.unwrap(), []);
     assert!(guessed.is_err(), "it does not guess");
-    assert!(matches!(after.unwrap(), Rotated::Rotated(_)));
+    assert!(matches!(after.unwrap(), RotationOutcome::Rotated(_)));
     assert!(store.healthy().is_ok());
 }
 
 #[tokio::test]
 async fn many_waiters_share_an_fsync() {
     let dir = tempfile::tempdir().unwrap();
-    let faults = Arc::new(Faults::default());
+    let faults = Arc::new(InjectedFaults::default());
     let store = EmbeddedStore::open(EmbeddedOptions {
         backend_faults: Some(faults.clone()),
         ..options(dir.path())

@@ -8,7 +8,9 @@ use futures_util::future::join_all;
 use redb::{ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use serde_json::json;
 use tollhouse::clock::{Clock, TestClock};
-use tollhouse::session::{EmbeddedOptions, EmbeddedStore, Revoke, Rotated, Session, SessionStore};
+use tollhouse::session::{
+    EmbeddedOptions, EmbeddedStore, RevocationTarget, RotationOutcome, Session, SessionStore,
+};
 
 use crate::contract::{MANY, START, after, rotation, session};
 use crate::harness::gateway::PASSWORD;
@@ -68,7 +70,7 @@ async fn refreshes_leave_no_rows_behind() {
         let from = if nth == 0 { "a".to_owned() } else { nth.to_string() };
         let rotation = rotation(&from, &(nth + 1).to_string(), after(nth));
         let outcome = store.rotate(held.id, rotation, after(nth)).await.unwrap();
-        assert!(matches!(outcome, Rotated::Rotated(_)), "{outcome:?}");
+        assert!(matches!(outcome, RotationOutcome::Rotated(_)), "{outcome:?}");
     }
 
     store.close().await;
@@ -112,7 +114,7 @@ async fn a_passing_clock_error_revives_no_token_that_was_logged_out() {
     for session in [&ended, &alive] {
         store.put(session.clone(), MANY, START).await.unwrap();
     }
-    store.revoke(Revoke::Session(ended.id), START).await.unwrap();
+    store.revoke(RevocationTarget::Session(ended.id), START).await.unwrap();
 
     clock.set(START.plus(40 * DAY));
     swept(&store, &clock).await;
@@ -142,7 +144,7 @@ async fn a_clock_that_is_wrong_at_a_start_is_known_by_what_the_store_has_seen() 
     let (store, _) = open(dir.path());
     let ended = session("ann", START);
     store.put(ended.clone(), MANY, START).await.unwrap();
-    store.revoke(Revoke::Session(ended.id), START).await.unwrap();
+    store.revoke(RevocationTarget::Session(ended.id), START).await.unwrap();
     store.close().await;
     let clock = TestClock::new(START.plus(40 * DAY));
     let wrong = EmbeddedOptions { clock: Clock::test(clock.clone()), ..options(dir.path()) };
@@ -182,7 +184,7 @@ async fn restored(dir: &Path) -> (EmbeddedOptions, Session) {
     let backup = dir.join("backup.redb");
     store.backup(&backup).await.unwrap();
     clock.advance(Duration::from_secs(120));
-    store.revoke(Revoke::Session(ended.id), clock.now()).await.unwrap();
+    store.revoke(RevocationTarget::Session(ended.id), clock.now()).await.unwrap();
     store.close().await;
     std::fs::rename(backup, dir.join("store.redb")).unwrap();
     (EmbeddedOptions { clock: Clock::test(clock), ..options(dir) }, ended)
@@ -201,7 +203,7 @@ async fn a_restored_backup_is_noticed_until_all_sessions_have_been_ended() {
         store.close().await;
     }
     let store = EmbeddedStore::open(options.clone()).unwrap();
-    store.revoke(Revoke::All, after(121)).await.unwrap();
+    store.revoke(RevocationTarget::All, after(121)).await.unwrap();
 
     assert_eq!(store.notes(), Vec::<String>::new());
     store.close().await;

@@ -15,11 +15,11 @@ use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 use tollhouse::admin::client as admin;
 use tollhouse::config::Config;
 
-use crate::forwarding::{Secure, to};
+use crate::forwarding::{Secure, route_to};
 use crate::harness::client::{PATIENCE, Stream};
 use crate::harness::gateway::users;
 use crate::harness::{Client, Gateway};
-use crate::upstream::fake::{Fake, Peer, eventually};
+use crate::upstream::fake::{ScriptedUpstream, UpstreamConnection, eventually};
 
 /// The life of a token, and a bit.
 const TOKEN_OVER: Duration = Duration::from_secs(16 * 60);
@@ -27,12 +27,12 @@ const TOKEN_OVER: Duration = Duration::from_secs(16 * 60);
 pub(crate) type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// A WebSocket service that answers with what it is told.
-pub(crate) struct Parrot {
+pub(crate) struct EchoWebSocket {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
-impl Parrot {
+impl EchoWebSocket {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -54,18 +54,18 @@ impl Parrot {
     }
 
     pub(crate) fn config(&self, keys: &str) -> String {
-        to("parrot", &format!("http://{}", self.address), "/", keys)
+        route_to("parrot", &format!("http://{}", self.address), "/", keys)
     }
 }
 
-impl Drop for Parrot {
+impl Drop for EchoWebSocket {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn protected() -> (Gateway, Parrot) {
-    let parrot = Parrot::start().await;
+async fn protected() -> (Gateway, EchoWebSocket) {
+    let parrot = EchoWebSocket::start().await;
     let builder = Gateway::builder().moving().login("native").config(&parrot.config(""));
     (builder.start().await, parrot)
 }
@@ -143,7 +143,7 @@ async fn until_streams(gateway: &Gateway, count: usize) {
 
 #[tokio::test]
 async fn a_web_socket_passes_both_ways_with_and_without_tls() {
-    let parrot = Parrot::start().await;
+    let parrot = EchoWebSocket::start().await;
     let secure = Secure::new();
     let config = parrot.config("");
     let plain = Gateway::builder().login("native").config(&config).start().await;
@@ -168,8 +168,8 @@ async fn a_web_socket_passes_both_ways_with_and_without_tls() {
 
 #[tokio::test]
 async fn nothing_passes_before_the_upstream_has_agreed() {
-    let fake = Fake::start().await;
-    let config = to("fake", &format!("http://{}", fake.address()), "/", "");
+    let fake = ScriptedUpstream::start().await;
+    let config = route_to("fake", &format!("http://{}", fake.address()), "/", "");
     let gateway = Gateway::builder().login("native").config(&config).start().await;
     let token = gateway.token("alice").await;
     let ask = format!(
@@ -178,7 +178,7 @@ async fn nothing_passes_before_the_upstream_has_agreed() {
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
 
-    let mut client = Peer::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     client.send(format!("{ask}early")).await;
     let mut upstream = fake.accept().await;
     let head = upstream.head().await;
@@ -197,8 +197,8 @@ async fn nothing_passes_before_the_upstream_has_agreed() {
 
 #[tokio::test]
 async fn an_upgrade_without_a_credential_is_401_and_never_leaves() {
-    let fake = Fake::start().await;
-    let config = to("fake", &format!("http://{}", fake.address()), "/", "");
+    let fake = ScriptedUpstream::start().await;
+    let config = route_to("fake", &format!("http://{}", fake.address()), "/", "");
     let gateway = Gateway::builder().login("native").config(&config).start().await;
 
     for token in [None, Some("a.b.c")] {
@@ -277,7 +277,7 @@ async fn a_web_socket_ends_with_its_token() {
 
 #[tokio::test]
 async fn a_web_socket_on_an_open_route_stays() {
-    let parrot = Parrot::start().await;
+    let parrot = EchoWebSocket::start().await;
     let config = parrot.config("auth = []");
     let gateway = Gateway::builder().moving().login("native").config(&config).start().await;
     let mut socket = open(&gateway.client(), None).await.unwrap();
@@ -289,9 +289,12 @@ async fn a_web_socket_on_an_open_route_stays() {
 }
 
 /// A download of `alice`'s that has begun, and the upstream's end of it.
-async fn download(gateway: &Gateway, fake: &Fake) -> (Peer, Peer) {
+async fn download(
+    gateway: &Gateway,
+    fake: &ScriptedUpstream,
+) -> (UpstreamConnection, UpstreamConnection) {
     let token = gateway.token("alice").await;
-    let mut client = Peer::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     let ask =
         format!("GET /big HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
     client.send(ask).await;
@@ -303,21 +306,21 @@ async fn download(gateway: &Gateway, fake: &Fake) -> (Peer, Peer) {
 }
 
 /// It goes on past its token.
-async fn assert_flows((client, upstream): &mut (Peer, Peer)) {
+async fn assert_flows((client, upstream): &mut (UpstreamConnection, UpstreamConnection)) {
     upstream.send("2\r\ncd\r\n").await;
     client.until("cd\r\n").await;
 }
 
 /// It breaks off: without the last chunk.
-async fn assert_cut((mut client, mut upstream): (Peer, Peer)) {
+async fn assert_cut((mut client, mut upstream): (UpstreamConnection, UpstreamConnection)) {
     assert_eq!(client.rest().await, b"", "no last chunk");
     assert_eq!(upstream.rest().await, b"", "nobody reads on");
 }
 
 #[tokio::test]
 async fn a_long_download_outlives_its_token_but_not_its_revoked_session() {
-    let fake = Fake::start().await;
-    let config = to("fake", &format!("http://{}", fake.address()), "/", "");
+    let fake = ScriptedUpstream::start().await;
+    let config = route_to("fake", &format!("http://{}", fake.address()), "/", "");
     let gateway = Gateway::builder().moving().login("native").config(&config).start().await;
     let mut late = download(&gateway, &fake).await;
     let mut early = download(&gateway, &fake).await;
@@ -345,8 +348,8 @@ async fn a_long_download_outlives_its_token_but_not_its_revoked_session() {
 
 #[tokio::test]
 async fn a_long_download_ends_with_its_session_at_the_latest() {
-    let fake = Fake::start().await;
-    let config = to("fake", &format!("http://{}", fake.address()), "/", "");
+    let fake = ScriptedUpstream::start().await;
+    let config = route_to("fake", &format!("http://{}", fake.address()), "/", "");
     let login = "[[login]]\ndialect = \"native\"\nrefresh_ttl = \"2h\"";
     let gateway = Gateway::builder().moving().config(login).config(&config).start().await;
     let mut flows = download(&gateway, &fake).await;
@@ -360,9 +363,9 @@ async fn a_long_download_ends_with_its_session_at_the_latest() {
 }
 
 /// A gateway on a clock of its own, with `keys` of the route to a fake upstream.
-async fn streaming(login: &str, keys: &str) -> (Gateway, Fake) {
-    let fake = Fake::start().await;
-    let config = to("fake", &format!("http://{}", fake.address()), "/", keys);
+async fn streaming(login: &str, keys: &str) -> (Gateway, ScriptedUpstream) {
+    let fake = ScriptedUpstream::start().await;
+    let config = route_to("fake", &format!("http://{}", fake.address()), "/", keys);
     let login = format!("[[login]]\ndialect = \"native\"\n{login}");
     let gateway = Gateway::builder().moving().config(&login).config(&config).start().await;
     (gateway, fake)
@@ -372,7 +375,7 @@ async fn streaming(login: &str, keys: &str) -> (Gateway, Fake) {
 async fn a_stream_of_events_that_says_nothing_ends_with_a_logout() {
     let (gateway, fake) = streaming("", "").await;
     let token = gateway.token("alice").await;
-    let mut client = Peer::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     let ask = format!(
         "GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
          Authorization: Bearer {token}\r\n\r\n"
@@ -400,7 +403,7 @@ async fn close_at_says_what_a_stream_does_not_outlive() {
     gateway.advance(TOKEN_OVER);
     assert_cut(flows).await;
 
-    let parrot = Parrot::start().await;
+    let parrot = EchoWebSocket::start().await;
     let config = parrot.config("close_at = \"session\"");
     let login = "[[login]]\ndialect = \"native\"\nrefresh_ttl = \"2h\"";
     let gateway = Gateway::builder().moving().config(login).config(&config).start().await;
@@ -433,7 +436,7 @@ async fn a_download_ends_when_nobody_refreshes_its_session_any_more() {
 
 #[tokio::test]
 async fn a_reload_ends_what_routes_have_open_whose_rule_it_changed_and_nothing_else() {
-    let parrot = Parrot::start().await;
+    let parrot = EchoWebSocket::start().await;
     let address = parrot.address;
     let route = |name: &str, keys: &str| {
         format!(
@@ -513,15 +516,20 @@ const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocke
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// Asks for a tunnel with `token`.
-async fn ask_tunnel(gateway: &Gateway, path: &str, token: &str) -> Peer {
-    let mut client = Peer::new(gateway.client().connect().await);
+async fn ask_tunnel(gateway: &Gateway, path: &str, token: &str) -> UpstreamConnection {
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     let head =
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n");
     client.send(head + UPGRADE).await;
     client
 }
 
-async fn tunnel(gateway: &Gateway, fake: &Fake, path: &str, token: &str) -> (Peer, Peer) {
+async fn tunnel(
+    gateway: &Gateway,
+    fake: &ScriptedUpstream,
+    path: &str,
+    token: &str,
+) -> (UpstreamConnection, UpstreamConnection) {
     let mut client = ask_tunnel(gateway, path, token).await;
     let mut upstream = fake.accept().await;
     upstream.head().await;
@@ -534,10 +542,10 @@ async fn tunnel(gateway: &Gateway, fake: &Fake, path: &str, token: &str) -> (Pee
 
 #[tokio::test]
 async fn a_session_has_so_many_tunnels_on_all_routes_together() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let url = format!("http://{}", fake.address());
-    let first = to("first", &url, "/one/", "max_tunnels = 2");
-    let second = to("second", &url, "/two/", "max_tunnels = 2\nerrors = \"datarhei\"");
+    let first = route_to("first", &url, "/one/", "max_tunnels = 2");
+    let second = route_to("second", &url, "/two/", "max_tunnels = 2\nerrors = \"datarhei\"");
     let builder = Gateway::builder().login("native").config(&first).config(&second);
     let gateway = builder.start().await;
     let (alice, again) = (gateway.token("alice").await, gateway.token("alice").await);

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use tollhouse::config::LogTarget;
-use tollhouse::telemetry::sink::Sink;
+use tollhouse::telemetry::line_writer::LineWriter;
 
 /// Waits until `met`; a writer that is never woken fails the test instead of hanging it.
 fn until(what: &str, met: impl Fn() -> bool) {
@@ -21,7 +21,7 @@ fn until(what: &str, met: impl Fn() -> bool) {
 fn a_line_is_in_the_file_without_closing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
-    let sink = Sink::open(&LogTarget::File(path.clone())).unwrap();
+    let sink = LineWriter::open(&LogTarget::File(path.clone())).unwrap();
 
     sink.write(b"one\n");
 
@@ -33,7 +33,7 @@ fn a_line_is_in_the_file_without_closing() {
 fn the_last_handle_writes_out_what_waits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
-    let sink = Sink::open(&LogTarget::File(path.clone())).unwrap();
+    let sink = LineWriter::open(&LogTarget::File(path.clone())).unwrap();
     let other = sink.clone();
 
     sink.write(b"one\n");
@@ -48,7 +48,7 @@ fn the_last_handle_writes_out_what_waits() {
 fn lines_before_a_rotation_are_in_the_old_file_and_later_ones_in_the_new() {
     let folder = tempfile::tempdir().unwrap();
     let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
-    let sink = Sink::open(&LogTarget::File(path.clone())).unwrap();
+    let sink = LineWriter::open(&LogTarget::File(path.clone())).unwrap();
 
     sink.write(b"before\n");
     fs::rename(&path, &old).unwrap();
@@ -70,7 +70,7 @@ fn a_writer_that_stands_still_costs_lines_and_never_a_request() {
     assert!(made.success());
     // Both ends, so that opening does not wait; nobody reads, so that writing does.
     let reader = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    let sink = Sink::open(&LogTarget::File(path)).unwrap();
+    let sink = LineWriter::open(&LogTarget::File(path)).unwrap();
     let line = [b'x'; 1024];
 
     for _ in 0..4096 {

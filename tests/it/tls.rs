@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tollhouse::body::{Body, Response};
 use tollhouse::client::{Client, Scheme};
 use tollhouse::clock::{Clock, TestClock, Timestamp};
-use tollhouse::config::{ClientAuth, Listener, TlsVersion};
+use tollhouse::config::{ClientAuth, ListenerSettings, TlsVersion};
 use tollhouse::listener::{BindError, CertError, HandshakeFailure};
 
 use crate::listening::{
@@ -27,7 +27,7 @@ fn one_certificate() -> (Running, TlsClient) {
     (running, TlsClient::trusting(authority.der()))
 }
 
-fn self_signed(names: &[&str]) -> Listener {
+fn self_signed(names: &[&str]) -> ListenerSettings {
     let mut listener = secure(Vec::new());
     let tls = listener.tls.as_mut().unwrap();
     tls.self_signed = names.iter().map(|name| (*name).to_owned()).collect();
@@ -324,7 +324,7 @@ fn certificates_that_cannot_be_served_are_refused_at_bind() {
     let (place, authority) = (Place::new(), Authority::new());
     let good = authority.write(place.dir.path(), "good", &["localhost"]);
     let other = authority.write(place.dir.path(), "other", &["localhost"]);
-    let refused = |listener: &Listener| match place.bind(listener) {
+    let refused = |listener: &ListenerSettings| match place.bind(listener) {
         Err(BindError::Certificates { source, .. }) => source,
         other => panic!("{other:?}"),
     };

@@ -12,10 +12,10 @@ use tollhouse::clock::{Clock, TestClock, Timestamp};
 use tollhouse::identity::{IdRules, UserId};
 use tollhouse::secret::SecretString;
 use tollhouse::users::edit::{self, EditError, NewUser};
-use tollhouse::users::password::{self, Cost, StoredHash};
+use tollhouse::users::password::{self, HashCost, StoredHash};
 use tollhouse::users::{
-    Checked, FileError, FileSource, Lookup, Name, Operations, PasswordPool, SourceError,
-    UserSource, Users,
+    FileError, FileSource, HashCounts, HashPool, LoginName, PasswordCheck, SourceError, UserLookup,
+    UserSource, UserSources,
 };
 
 const ALICE_ID: &str = "6f1c4d7e-0d3a-4c58-9d5e-3a8f0b1c2d3e";
@@ -28,12 +28,12 @@ fn quick_hash(password: &str) -> String {
 
 struct Fixture {
     folder: tempfile::TempDir,
-    pool: Arc<PasswordPool>,
+    pool: Arc<HashPool>,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let pool = PasswordPool::start(2, 64).unwrap();
+        let pool = HashPool::start(2, 64).unwrap();
         Self { folder: tempfile::tempdir().unwrap(), pool }
     }
 
@@ -60,7 +60,7 @@ impl Fixture {
     }
 
     /// What `work` hashed.
-    async fn cost<T>(&self, work: impl Future<Output = T>) -> (T, Operations) {
+    async fn cost<T>(&self, work: impl Future<Output = T>) -> (T, HashCounts) {
         let before = self.pool.operations();
         let result = work.await;
         (result, self.pool.operations() - before)
@@ -72,22 +72,22 @@ fn user(name: &str, hash: &str, more: &str) -> String {
     format!("[[user]]\nname = \"{name}\"\npassword = \"{hash}\"\n{more}\n")
 }
 
-fn username(name: &str) -> Name {
-    Name::Username(name.to_owned())
+fn username(name: &str) -> LoginName {
+    LoginName::Username(name.to_owned())
 }
 
-async fn check(source: &dyn UserSource, name: &str, password: &str) -> Checked {
+async fn check(source: &dyn UserSource, name: &str, password: &str) -> PasswordCheck {
     source.check(&username(name), &SecretString::from(password), None).await.unwrap()
 }
 
-fn is_right(checked: &Checked) -> bool {
-    matches!(checked, Checked::Right { .. })
+fn is_right(checked: &PasswordCheck) -> bool {
+    matches!(checked, PasswordCheck::Correct { .. })
 }
 
 #[tokio::test]
 async fn unknown_wrong_disabled_and_empty_cost_the_same() {
     let fixture = Fixture::new();
-    let argon2 = Cost::Argon2 { memory: 512, passes: 3, lanes: 1 };
+    let argon2 = HashCost::Argon2 { memory: 512, passes: 3, lanes: 1 };
     for hash in [quick_hash(PASSWORD), argon2.dummy().as_str().to_owned()] {
         fixture
             .write(&[user("alice", &hash, ""), user("carol", &hash, "disabled = true")].concat());
@@ -112,12 +112,12 @@ async fn unknown_wrong_disabled_and_empty_cost_the_same() {
 #[tokio::test]
 async fn an_unknown_name_costs_what_users_cost_where_hashes_differ() {
     let fixture = Fixture::new();
-    let argon2 = Cost::Argon2 { memory: 64, passes: 1, lanes: 1 };
+    let argon2 = HashCost::Argon2 { memory: 64, passes: 1, lanes: 1 };
     let hashes = [quick_hash(PASSWORD), argon2.dummy().as_str().to_owned()];
     fixture.write(&[user("a", &hashes[0], ""), user("b", &hashes[1], "")].concat());
     let source = fixture.open("staff");
 
-    let mut total = Operations::default();
+    let mut total = HashCounts::default();
     for index in 0..64 {
         let name = format!("nobody {index}");
         let (_, first) = fixture.cost(check(&*source, &name, "wrong")).await;
@@ -143,7 +143,7 @@ async fn sources_are_asked_in_order_and_refuse_at_equal_cost() {
         ]
         .concat(),
     );
-    let users = Users::new(
+    let users = UserSources::new(
         vec![staff.open("staff"), guests.open("guests")],
         Vec::new(),
         IdRules::default(),
@@ -152,7 +152,9 @@ async fn sources_are_asked_in_order_and_refuse_at_equal_cost() {
     let ask = |name: &str, password: &str| {
         let (name, password) = (username(name), SecretString::from(password));
         let (users, both) = (users.clone(), both.clone());
-        async move { users.check(&both, (&name, &Lookup::default()), &password, None).await.unwrap() }
+        async move {
+            users.check(&both, (&name, &UserLookup::default()), &password, None).await.unwrap()
+        }
     };
 
     assert!(is_right(&ask("alice", "the staff's alice").await));
@@ -164,7 +166,7 @@ async fn sources_are_asked_in_order_and_refuse_at_equal_cost() {
         assert_eq!(cost.total(), 2, "{name}");
     }
     let unnamed = users
-        .check(&["other".to_owned()], (&username("a"), &Lookup::default()), &"b".into(), None)
+        .check(&["other".to_owned()], (&username("a"), &UserLookup::default()), &"b".into(), None)
         .await;
     assert!(matches!(unnamed, Err(SourceError::Unavailable { .. })));
 }
@@ -182,11 +184,11 @@ async fn names_and_addresses_are_found_in_any_spelling() {
     let alice = Some(UserId::new(ALICE_ID));
 
     for name in
-        [username("alice"), username(" ＡＬＩＣＥ"), Name::Email("alice@example.COM".into())]
+        [username("alice"), username(" ＡＬＩＣＥ"), LoginName::Email("alice@example.COM".into())]
     {
         assert_eq!(source.resolve(&name).await.unwrap(), alice, "{name:?}");
     }
-    for name in [username("alice@example.com"), Name::Email("alice".into())] {
+    for name in [username("alice@example.com"), LoginName::Email("alice".into())] {
         assert_eq!(source.resolve(&name).await.unwrap(), None, "{name:?} is the other kind");
     }
 }
@@ -240,7 +242,7 @@ async fn a_bad_line_or_a_missing_file_keeps_the_last_good_users_and_says_so() {
         (format!("{good}{good}"), "user[1].name is the same as user[0].name"),
     ] {
         replace(&bad);
-        source.reread().await;
+        source.reload().await;
 
         let problem = source.problem().unwrap();
         assert!(problem.contains(said), "{problem}");
@@ -249,12 +251,12 @@ async fn a_bad_line_or_a_missing_file_keeps_the_last_good_users_and_says_so() {
     }
 
     std::fs::remove_file(fixture.path()).unwrap();
-    source.reread().await;
+    source.reload().await;
     assert!(source.problem().unwrap().contains("does not exist"));
     assert!(is_right(&check(&*source, "alice", PASSWORD).await));
 
     fixture.write_protected(&good);
-    source.reread().await;
+    source.reload().await;
     assert_eq!(source.problem(), None);
 }
 
@@ -269,7 +271,8 @@ async fn a_weak_hash_is_replaced_at_login_and_nothing_else_is() {
     let alice = source.resolve(&username("alice")).await.unwrap().unwrap();
     let before = source.find(&alice, "alice").await.unwrap().unwrap();
 
-    let Checked::Right { user, rehashed_from } = check(&*source, "alice", PASSWORD).await else {
+    let PasswordCheck::Correct { user, rehashed_from } = check(&*source, "alice", PASSWORD).await
+    else {
         panic!("the right password is right");
     };
 
@@ -285,11 +288,12 @@ async fn a_weak_hash_is_replaced_at_login_and_nothing_else_is() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
     assert_eq!(std::fs::read_dir(fixture.folder.path()).unwrap().count(), 1, "no copy is left");
 
-    let Checked::Right { rehashed_from: None, .. } = check(&*source, "alice", PASSWORD).await
+    let PasswordCheck::Correct { rehashed_from: None, .. } =
+        check(&*source, "alice", PASSWORD).await
     else {
         panic!("the new hash is right, and strong enough");
     };
-    source.reread().await;
+    source.reload().await;
     let quiet = tokio::time::timeout(Duration::from_millis(20), source.changed()).await;
     assert!(quiet.is_err(), "a re-hash is no change that ends sessions");
 }
@@ -317,11 +321,11 @@ async fn an_operators_change_survives_a_re_hash_and_is_told() {
     edit::disable(&path, "bob", true).unwrap();
     let alice = check(&*source, "alice", PASSWORD).await;
 
-    assert!(matches!(alice, Checked::Right { rehashed_from: Some(_), .. }));
+    assert!(matches!(alice, PasswordCheck::Correct { rehashed_from: Some(_), .. }));
     source.changed().await;
     assert!(edit::find(&path, "staff", "bob").unwrap().unwrap().disabled);
     let bob = check(&*source, "bob", PASSWORD).await;
-    assert!(matches!(bob, Checked::Wrong { disabled: true, .. }));
+    assert!(matches!(bob, PasswordCheck::Wrong { disabled: true, .. }));
 }
 
 #[tokio::test]
@@ -334,7 +338,7 @@ async fn users_re_hashed_at_once_all_keep_what_they_got() {
 
     let logins = names.map(|name| check(&*source, name, PASSWORD));
     for checked in futures_util::future::join_all(logins).await {
-        let Checked::Right { user, rehashed_from: Some(_) } = checked else {
+        let PasswordCheck::Correct { user, rehashed_from: Some(_) } = checked else {
             panic!("all are right and re-hashed");
         };
         let now = source.find(&user.id, &user.name).await.unwrap().unwrap();
@@ -351,7 +355,7 @@ async fn a_file_that_may_not_be_written_keeps_its_weak_hashes() {
 
     let (checked, cost) = fixture.cost(check(&*source, "alice", PASSWORD)).await;
 
-    assert!(matches!(checked, Checked::Right { rehashed_from: None, .. }));
+    assert!(matches!(checked, PasswordCheck::Correct { rehashed_from: None, .. }));
     assert_eq!(cost.total(), 1, "nothing is hashed that cannot be kept");
     assert_eq!(std::fs::read_to_string(path).unwrap(), text);
 }
@@ -359,9 +363,9 @@ async fn a_file_that_may_not_be_written_keeps_its_weak_hashes() {
 #[tokio::test]
 async fn a_full_queue_is_busy_and_never_wrong() {
     let fixture = Fixture::new();
-    let slow = Cost::Argon2 { memory: 64 * 1024, passes: 2, lanes: 1 };
+    let slow = HashCost::Argon2 { memory: 64 * 1024, passes: 2, lanes: 1 };
     fixture.write(&user("alice", slow.dummy().as_str(), ""));
-    let pool = PasswordPool::start(1, 8).unwrap();
+    let pool = HashPool::start(1, 8).unwrap();
     let source = FileSource::open("staff", fixture.path(), pool).unwrap();
     let origin: Option<IpAddr> = Some([192, 0, 2, 1].into());
 
@@ -370,7 +374,7 @@ async fn a_full_queue_is_busy_and_never_wrong() {
     let answers = futures_util::future::join_all(logins).await;
 
     let busy = answers.iter().filter(|a| matches!(a, Err(SourceError::Busy { .. }))).count();
-    let wrong = answers.iter().filter(|a| matches!(a, Ok(Checked::Wrong { .. }))).count();
+    let wrong = answers.iter().filter(|a| matches!(a, Ok(PasswordCheck::Wrong { .. }))).count();
     assert_eq!((wrong, busy), (2, 2), "the only thread takes one, the origin's share is one more");
 }
 
@@ -560,7 +564,8 @@ async fn the_first_user_is_made_once_and_can_log_in() {
 
     assert!(again.is_none(), "a file that is there is never touched");
     let source = fixture.open("staff");
-    let Checked::Right { user, .. } = check(&*source, &first.name, first.password.expose()).await
+    let PasswordCheck::Correct { user, .. } =
+        check(&*source, &first.name, first.password.expose()).await
     else {
         panic!("the first user can log in");
     };
@@ -606,7 +611,7 @@ proptest! {
         fixture.write(&noise);
         let _ = FileSource::check_file("staff", &fixture.path());
 
-        for good in [Cost::default().dummy(), Cost::Bcrypt { cost: 4 }.dummy()] {
+        for good in [HashCost::default().dummy(), HashCost::Bcrypt { cost: 4 }.dummy()] {
             let text = good.as_str();
             let cut = cut.min(text.len());
             let damaged = format!("{}{value}{}", &text[..cut], &text[cut..]);

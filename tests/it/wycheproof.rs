@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 use tollhouse::algorithm::Algorithm;
-use tollhouse::authn::jws::Compact;
+use tollhouse::authn::jws::CompactJws;
 use tollhouse::token::KeySet;
 
 const VECTORS: &str = include_str!("../cases/wycheproof/json_web_signature_test.json");
@@ -26,7 +26,7 @@ const SAME_AS_357: [u64; 2] = [367, 370];
 
 /// Our verdict on one vector; the key set is what we make of the group's key.
 fn verified(keys: &KeySet, token: &str) -> bool {
-    Compact::parse(token).and_then(|token| token.verify(keys)).is_ok()
+    CompactJws::parse(token).and_then(|token| token.verify(keys)).is_ok()
 }
 
 #[test]

@@ -2,17 +2,17 @@
 //! whether two names are the same group, and whether a name is below a base.
 //!
 //! Attribute types and values are compared without regard to case, which is how directories compare
-//! the names of people and groups. Parsing is done by `crate::dn`.
+//! the names of people and groups. Parsing is done by `crate::distinguished_name`.
 
 use std::fmt;
 
-use crate::dn::Attribute;
+use crate::distinguished_name::Attribute;
 
 /// A distinguished name. Two of them are equal if they name the same entry, whatever their case and
 /// the order of the values in a name of several values. The text is kept as well, because messages
 /// and `check --print` show the operator's spelling.
 #[derive(Clone, Debug)]
-pub struct Dn {
+pub struct DnText {
     text: String,
     /// The names from the entry up to the root, in lower case. The values of a name with several
     /// are sorted, because their order has no meaning (RFC 4514, section 2.2). Comparing two names
@@ -22,12 +22,12 @@ pub struct Dn {
     own: Vec<Attribute>,
 }
 
-impl Dn {
+impl DnText {
     /// Parses the string form. `None` if it is no distinguished name, and for forms that are
     /// obsolete (quotes, `;`) or hide their value (`#04…`). Refusing them is safe: the
     /// configuration is rejected with an example of the usual form.
     pub fn parse(text: &str) -> Option<Self> {
-        let spelt = crate::dn::parse(text)?;
+        let spelt = crate::distinguished_name::parse(text)?;
         let own = spelt.first().cloned().unwrap_or_default();
         let folded = |name: Vec<Attribute>| {
             let folded = name.into_iter().map(|(kind, value)| (kind, value.to_lowercase()));
@@ -57,13 +57,13 @@ impl Dn {
     }
 }
 
-impl PartialEq for Dn {
+impl PartialEq for DnText {
     fn eq(&self, other: &Self) -> bool {
         self.names == other.names
     }
 }
 
-impl fmt::Display for Dn {
+impl fmt::Display for DnText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -84,7 +84,8 @@ mod tests {
             ("cn=a\\,dc=x", "cn=a,dc=x", false, "an escaped comma is a letter"),
             ("cn=ÄRZTE,dc=x", "cn=ärzte,dc=x", true, "case beyond ASCII"),
         ] {
-            let (one, other) = (Dn::parse(one).is_some(), Dn::parse(one) == Dn::parse(other));
+            let (one, other) =
+                (DnText::parse(one).is_some(), DnText::parse(one) == DnText::parse(other));
             assert!(one, "{why}");
             assert_eq!(other, same, "{why}");
         }
@@ -94,14 +95,15 @@ mod tests {
     fn what_is_no_name_is_refused() {
         for text in ["", "cn", "cn=", "=a", "cn=a,", "cn=\"a\"", "cn=#0401", "cn=a;dc=x", "cn=a\\"]
         {
-            assert!(Dn::parse(text).is_none(), "{text}");
+            assert!(DnText::parse(text).is_none(), "{text}");
         }
     }
 
     #[test]
     fn only_whole_names_are_below_a_base() {
-        let base = Dn::parse("ou=groups,dc=x");
-        let below = |text| Dn::parse(text).zip(base.as_ref()).map(|(dn, base)| dn.is_below(base));
+        let base = DnText::parse("ou=groups,dc=x");
+        let below =
+            |text| DnText::parse(text).zip(base.as_ref()).map(|(dn, base)| dn.is_below(base));
 
         assert_eq!(below("cn=a,ou=Groups,dc=X"), Some(true));
         assert_eq!(below("ou=groups,dc=x"), Some(true), "the base itself");

@@ -6,23 +6,23 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{AllowWeak, UserSourceKind};
-use crate::config::files::Privacy;
-use crate::config::item::Item;
-use crate::config::reader::Table;
+use super::{AllowWeak, SourceKind};
+use crate::config::files::FilePrivacy;
+use crate::config::item::SpannedValue;
+use crate::config::reader::TableReader;
 
 /// Reads the keys of the section. With `may_be_missing` the file need not exist: the caller creates
 /// it. With `bootstrap` it need not exist either, because the first start creates it. In both cases
 /// a path in a folder that does not exist is found out when the file is written.
-pub(super) fn read(table: &mut Table<'_>, may_be_missing: bool) -> UserSourceKind {
+pub(super) fn read(table: &mut TableReader<'_>, may_be_missing: bool) -> SourceKind {
     let bootstrap = table.bool_or("bootstrap", false);
     let item = table.required("path", "the file that `tollhouse user add` writes");
     let path = item.as_ref().and_then(|item| read_path(item, bootstrap || may_be_missing));
     let allow_weak = AllowWeak::read(table);
-    UserSourceKind::File { path: path.unwrap_or_default(), bootstrap, allow_weak }
+    SourceKind::File { path: path.unwrap_or_default(), bootstrap, allow_weak }
 }
 
-fn read_path(item: &Item<'_>, may_be_missing: bool) -> Option<PathBuf> {
+fn read_path(item: &SpannedValue<'_>, may_be_missing: bool) -> Option<PathBuf> {
     let path = item.path()?;
     if !Path::new(&path).exists() {
         if may_be_missing {
@@ -35,6 +35,6 @@ fn read_path(item: &Item<'_>, may_be_missing: bool) -> Option<PathBuf> {
         return None;
     }
     // The file contains password hashes, so other users of the machine must not read it.
-    item.read_path(&path, Privacy::Secret)?;
+    item.read_path(&path, FilePrivacy::Secret)?;
     Some(path)
 }

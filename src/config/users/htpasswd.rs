@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use super::AllowWeak;
 use crate::config::Config;
-use crate::config::files::Privacy;
-use crate::config::out::Out;
-use crate::config::reader::Table;
+use crate::config::files::FilePrivacy;
+use crate::config::out::TableWriter;
+use crate::config::reader::TableReader;
 
 /// An `htpasswd` file as a user source. A hash that the gateway made itself is kept in its own
 /// store, never in this file.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Htpasswd {
+pub struct HtpasswdUsers {
     pub path: PathBuf,
     /// Lines of the form `group: user user`. Each group is a role of its users.
     pub groups: Option<PathBuf>,
@@ -27,23 +27,23 @@ pub struct Htpasswd {
     pub import: bool,
 }
 
-impl Htpasswd {
-    pub(super) fn read(table: &mut Table<'_>) -> Self {
+impl HtpasswdUsers {
+    pub(super) fn read(table: &mut TableReader<'_>) -> Self {
         let path = table.required("path", "the file that `htpasswd -B` writes");
-        let path = path.and_then(|item| item.read_file(Privacy::Secret));
-        let groups = table.get("groups").and_then(|item| item.read_file(Privacy::Public));
+        let path = path.and_then(|item| item.read_file(FilePrivacy::Secret));
+        let groups = table.get("groups").and_then(|item| item.read_file(FilePrivacy::Public));
         Self {
             path: path.map(|(path, _)| path).unwrap_or_default(),
             groups: groups.map(|(path, _)| path),
-            roles: table.words("roles").unwrap_or_default(),
+            roles: table.plain_names("roles").unwrap_or_default(),
             allow_weak: AllowWeak::read(table),
             import: table.bool_or("import", false),
         }
     }
 
-    pub(super) fn print(&self, out: Out, config: &Config) -> Out {
+    pub(super) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
         let groups = self.groups.as_deref().map(|path| config.relative(path).display());
-        out.text("kind", "htpasswd")
+        out.string("kind", "htpasswd")
             .path("path", config.relative(&self.path))
             .maybe("groups", groups)
             .texts("roles", self.roles.clone())

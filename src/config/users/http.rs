@@ -13,11 +13,11 @@ use std::time::Duration;
 use http::Uri;
 
 use crate::config::Config;
-use crate::config::item::Item;
-use crate::config::known::Dialects;
+use crate::config::item::SpannedValue;
 use crate::config::mail::is_loopback;
-use crate::config::out::Out;
-use crate::config::reader::Table;
+use crate::config::out::TableWriter;
+use crate::config::reader::TableReader;
+use crate::config::references::KnownDialects;
 use crate::config::warnings::WarningName;
 use crate::dialect::Dialect;
 use crate::identity::RESERVED_CLAIMS;
@@ -35,7 +35,7 @@ pub struct HttpUsers {
     pub timeout: Duration,
     /// Upper bound on logins at the same time. Further ones wait, within their own timeout.
     pub parallel: usize,
-    pub import: Import,
+    pub import: PasswordImport,
     pub names: LegacyNames,
     pub map: UserMap,
     /// The legacy system's names of roles, each with the name here; empty: the names are the same.
@@ -46,7 +46,7 @@ pub struct HttpUsers {
 
 /// Whether verified passwords are kept here, so that the legacy system can be switched off one day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Import {
+pub enum PasswordImport {
     /// Nothing is kept: every login is verified by the legacy system.
     Off,
     /// Every login that succeeds there leaves a hash here.
@@ -73,24 +73,24 @@ const NAMES: &[(&str, LegacyNames)] =
 /// that fact.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserMap {
-    pub id: Option<HeardPath>,
-    pub name: Option<HeardPath>,
-    pub email: Option<HeardPath>,
-    pub roles: Option<HeardPath>,
-    pub scopes: Option<HeardPath>,
-    pub claims: BTreeMap<String, HeardPath>,
+    pub id: Option<ResponsePath>,
+    pub name: Option<ResponsePath>,
+    pub email: Option<ResponsePath>,
+    pub roles: Option<ResponsePath>,
+    pub scopes: Option<ResponsePath>,
+    pub claims: BTreeMap<String, ResponsePath>,
 }
 
 /// A path into the answer of the legacy system, or into the token that the answer contains.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HeardPath {
-    pub root: HeardRoot,
+pub struct ResponsePath {
+    pub root: ResponseRoot,
     pub path: Vec<String>,
 }
 
 /// The value that a path begins at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeardRoot {
+pub enum ResponseRoot {
     /// The answer itself.
     Answer,
     /// The claims of the token in the answer. Its signature is not verified: the legacy system
@@ -127,7 +127,7 @@ impl HttpUsers {
     /// Reads the keys of the section. `None` if there is no usable dialect, which has been
     /// reported. All keys are read in any case, so that all problems are reported. `allow_http`,
     /// for example, is warned of even then.
-    pub(super) fn read(table: &mut Table<'_>, dialects: &Dialects) -> Option<Self> {
+    pub(super) fn read(table: &mut TableReader<'_>, dialects: &KnownDialects) -> Option<Self> {
         let (import, final_item) = read_import(table);
         let names = table.get("names").and_then(|item| item.choice(NAMES));
         let names = names.unwrap_or(LegacyNames::Exact);
@@ -150,7 +150,7 @@ impl HttpUsers {
         // The dialect is read last: without it nothing can be returned, but the problems of all
         // other keys have been reported by then.
         let role_names = read_role_names(table);
-        let default_roles = table.words("default_roles").unwrap_or_default();
+        let default_roles = table.plain_names("default_roles").unwrap_or_default();
         let item = table.required("dialect", "what the legacy system speaks");
         let dialect = item.as_ref().and_then(|item| read_dialect(item, dialects))?;
         Some(Self {
@@ -175,21 +175,22 @@ impl HttpUsers {
     }
 
     /// Adds the keys of the section to `out`.
-    pub(super) fn print(&self, out: Out, config: &Config) -> Out {
+    pub(super) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
         let plain = self.url.as_ref().filter(|url| Self::is_in_the_clear(url));
         let role_names = self.role_names.iter();
-        let role_names = role_names.fold(Out::default(), |out, (from, to)| out.text(from, to));
+        let role_names =
+            role_names.fold(TableWriter::default(), |out, (from, to)| out.string(from, to));
         let out = out
-            .text("kind", "http")
+            .string("kind", "http")
             .maybe("url", self.url.as_ref())
-            .text("dialect", &self.dialect.name)
+            .string("dialect", &self.dialect.name)
             .flag("allow_http", plain.is_some())
             .maybe("ca", self.ca.as_ref().map(|(path, _)| config.relative(path).display()))
             .time("timeout", self.timeout)
             .int("parallel", self.parallel)
-            .flag("import", self.import != Import::Off)
-            .flag("import_final", self.import == Import::Final)
-            .text(
+            .flag("import", self.import != PasswordImport::Off)
+            .flag("import_final", self.import == PasswordImport::Final)
+            .string(
                 "names",
                 if self.names == LegacyNames::CaseBlind { "case_blind" } else { "exact" },
             )
@@ -204,7 +205,7 @@ fn tells_people_apart(map: &UserMap, names: LegacyNames) -> bool {
     map.id.is_some() || names == LegacyNames::CaseBlind
 }
 
-fn read_dialect(item: &Item<'_>, dialects: &Dialects) -> Option<Arc<Dialect>> {
+fn read_dialect(item: &SpannedValue<'_>, dialects: &KnownDialects) -> Option<Arc<Dialect>> {
     let dialect = dialects.refer(item)?;
     // A dialect describes what a server answers. It can be used by a client only if its request and
     // its reply can also be read in the other direction.
@@ -215,9 +216,9 @@ fn read_dialect(item: &Item<'_>, dialects: &Dialects) -> Option<Arc<Dialect>> {
 }
 
 /// Reads `import` and `import_final`. The second part is the item of `import_final` if it is true.
-fn read_import<'a>(table: &mut Table<'a>) -> (Import, Option<Item<'a>>) {
+fn read_import<'a>(table: &mut TableReader<'a>) -> (PasswordImport, Option<SpannedValue<'a>>) {
     let import = table.get("import");
-    let says_import = import.as_ref().and_then(Item::bool);
+    let says_import = import.as_ref().and_then(SpannedValue::bool);
     let final_item = table.get("import_final").filter(|item| item.bool() == Some(true));
     if let (Some(item), Some(_), Some(false)) = (&import, &final_item, says_import) {
         item.issue("is needed for import_final: only what was imported can decide");
@@ -225,23 +226,23 @@ fn read_import<'a>(table: &mut Table<'a>) -> (Import, Option<Item<'a>>) {
     // `import_final` alone implies the import; an explicit `import = false` contradicts it and was
     // reported.
     let import = match (&final_item, says_import) {
-        (Some(_), _) => Import::Final,
-        (None, Some(true)) => Import::On,
-        (None, _) => Import::Off,
+        (Some(_), _) => PasswordImport::Final,
+        (None, Some(true)) => PasswordImport::On,
+        (None, _) => PasswordImport::Off,
     };
     (import, final_item)
 }
 
-fn read_url(table: &mut Table<'_>, import: Import) -> Option<Uri> {
+fn read_url(table: &mut TableReader<'_>, import: PasswordImport) -> Option<Uri> {
     const EXAMPLE: &str = "for example \"https://legacy.example\"";
     let allow_http = table.bool_or("allow_http", false);
     let Some(item) = table.get("url") else {
-        if import != Import::Final {
+        if import != PasswordImport::Final {
             table.issue("url", format!("is missing: {EXAMPLE}; only import_final goes without"));
         }
         return None;
     };
-    let text = item.text()?;
+    let text = item.string()?;
     let url = HttpUsers::parse_url(text);
     let Some(url) = url else {
         // The address may contain a password, so it is hidden.
@@ -268,26 +269,26 @@ fn read_url(table: &mut Table<'_>, import: Import) -> Option<Uri> {
     Some(url)
 }
 
-fn read_role_names(table: &mut Table<'_>) -> BTreeMap<String, String> {
+fn read_role_names(table: &mut TableReader<'_>) -> BTreeMap<String, String> {
     let names = table.get("role_names").and_then(|item| item.table());
     let names = names.map(|mut names| names.entries()).unwrap_or_default();
-    names.into_iter().filter_map(|(heard, item)| Some((heard, item.word()?))).collect()
+    names.into_iter().filter_map(|(value, item)| Some((value, item.plain_name()?))).collect()
 }
 
 impl UserMap {
-    fn read(mut table: Table<'_>) -> Self {
-        let mut path = |key| table.get(key).as_ref().and_then(HeardPath::read);
+    fn read(mut table: TableReader<'_>) -> Self {
+        let mut path = |key| table.get(key).as_ref().and_then(ResponsePath::read);
         let (id, name, email) = (path("id"), path("name"), path("email"));
         let (roles, scopes) = (path("roles"), path("scopes"));
         let claims = table.get("claims").and_then(|item| item.table());
         let claims = claims.map(|mut claims| claims.entries()).unwrap_or_default();
         // Such claims are set by the gateway for every token. A legacy system could otherwise
         // choose the expiry or the subject of a token.
-        let claim = |(name, item): (String, Item<'_>)| {
+        let claim = |(name, item): (String, SpannedValue<'_>)| {
             if RESERVED_CLAIMS.contains(&name.as_str()) {
                 item.issue("stands for a claim that the gateway sets itself");
             }
-            Some((name, HeardPath::read(&item)?))
+            Some((name, ResponsePath::read(&item)?))
         };
         let claims = claims.into_iter().filter_map(claim).collect();
         Self { id, name, email, roles, scopes, claims }
@@ -302,28 +303,30 @@ impl UserMap {
             ("scopes", &self.scopes),
         ];
         let paths = paths.iter().filter_map(|(key, path)| Some((*key, path.as_ref()?)));
-        let out = paths.fold(Out::default(), |out, (key, path)| out.texts(key, path.written()));
+        let out =
+            paths.fold(TableWriter::default(), |out, (key, path)| out.texts(key, path.written()));
         if self.claims.is_empty() {
             return out.table();
         }
         let claims = self.claims.iter();
-        let claims = claims.fold(Out::default(), |out, (key, path)| out.texts(key, path.written()));
+        let claims =
+            claims.fold(TableWriter::default(), |out, (key, path)| out.texts(key, path.written()));
         out.sub("claims", claims.table()).table()
     }
 }
 
-impl HeardPath {
+impl ResponsePath {
     /// Reads a path: `"answer.user.role"`, or a list for names with dots:
     /// `["token", "https://a.b/roles"]`.
-    fn read(item: &Item<'_>) -> Option<Self> {
+    fn read(item: &SpannedValue<'_>) -> Option<Self> {
         let words: Vec<String> = if item.is_text() {
-            item.text()?.split('.').map(str::to_owned).collect()
+            item.string()?.split('.').map(str::to_owned).collect()
         } else {
-            item.list()?.iter().filter_map(Item::word).collect()
+            item.list()?.iter().filter_map(SpannedValue::plain_name).collect()
         };
         let root = match words.first().map(String::as_str) {
-            Some("answer") => Some(HeardRoot::Answer),
-            Some("token") => Some(HeardRoot::Token),
+            Some("answer") => Some(ResponseRoot::Answer),
+            Some("token") => Some(ResponseRoot::Token),
             _ => None,
         };
         let path: Vec<String> = words.into_iter().skip(1).collect();
@@ -340,8 +343,8 @@ impl HeardPath {
 
     fn written(&self) -> Vec<String> {
         let root = match self.root {
-            HeardRoot::Answer => "answer",
-            HeardRoot::Token => "token",
+            ResponseRoot::Answer => "answer",
+            ResponseRoot::Token => "token",
         };
         std::iter::once(root)
             .chain(self.path.iter().map(String::as_str))

@@ -4,20 +4,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::dn::Dn;
+use super::dn::DnText;
 use crate::config::Config;
-use crate::config::item::Item;
+use crate::config::item::SpannedValue;
 use crate::config::mail::is_loopback;
-use crate::config::out::{HIDDEN, Out};
+use crate::config::out::{HIDDEN, TableWriter};
 use crate::config::path::is_host_name;
-use crate::config::reader::Table;
+use crate::config::reader::TableReader;
 use crate::config::warnings::WarningName;
 use crate::identity::RESERVED_CLAIMS;
 use crate::secret::SecretString;
 
 /// A directory as a user source.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ldap {
+pub struct LdapUsers {
     /// Tried in this order. Invariant: not empty, because a section without a server is refused.
     pub servers: Vec<LdapServer>,
     /// The CA to trust instead of the public CAs: its file, and the PEM text in it.
@@ -25,7 +25,7 @@ pub struct Ldap {
     /// Name and password for searches; `None`: searches are anonymous.
     pub bind: Option<(String, SecretString)>,
     /// Only entries below it are users.
-    pub base: Dn,
+    pub base: DnText,
     /// The search filter that finds a user by name; `{name}` in it stands for the name.
     pub filter: String,
     /// The filter for an e-mail address; `None`: users cannot log in by e-mail.
@@ -70,7 +70,7 @@ pub struct LdapAttributes {
 pub struct LdapGroups {
     /// Only groups below it count. Without this bound, anybody who may create a group somewhere in
     /// the directory could give themselves a role.
-    pub base: Dn,
+    pub base: DnText,
     /// Finds the groups of a user by `{dn}` or `{name}`. Unused if an attribute of the user lists
     /// them.
     pub filter: String,
@@ -91,11 +91,11 @@ pub enum GroupRoles {
 /// How a listed group is identified.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GroupKey {
-    Dn(Dn),
+    Dn(DnText),
     Name(String),
 }
 
-impl Ldap {
+impl LdapUsers {
     /// True if user ids are UUIDs, which the directory makes itself and never reuses.
     pub(super) fn has_unique_ids(&self) -> bool {
         [ID, "objectGUID"].iter().any(|id| self.attributes.id.eq_ignore_ascii_case(id))
@@ -115,9 +115,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const WAIT: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(60);
 
-impl Ldap {
+impl LdapUsers {
     /// `None` if no usable source could be read, which has been reported.
-    pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
+    pub(super) fn read(table: &mut TableReader<'_>) -> Option<Self> {
         let servers = read_servers(table);
         let ca = table.get("ca");
         let speaks_tls = |server: &LdapServer| server.starttls || server.url.starts_with("ldaps:");
@@ -154,7 +154,7 @@ impl Ldap {
     }
 
     /// Adds the keys of the section to `out`.
-    pub(super) fn print(&self, out: Out, config: &Config) -> Out {
+    pub(super) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
         let urls = self.servers.iter().map(|server| server.url.clone());
         let plain = |server: &LdapServer| !server.starttls && server.url.starts_with("ldap:");
         let starts_tls = self.servers.iter().any(|server| server.starttls);
@@ -164,14 +164,14 @@ impl Ldap {
         };
         let ca = self.ca.as_ref().map(|(path, _)| config.relative(path).display());
         let out = out
-            .text("kind", "ldap")
+            .string("kind", "ldap")
             .texts("url", urls.collect())
             .maybe("tls", tls)
             .maybe("ca", ca)
             .maybe("bind_dn", self.bind.as_ref().map(|(dn, _)| dn))
             .maybe("bind_password", self.bind.as_ref().map(|_| HIDDEN))
-            .text("base", self.base.as_str())
-            .text("filter", &self.filter)
+            .string("base", self.base.as_str())
+            .string("filter", &self.filter)
             .maybe("email_filter", self.email_filter.as_ref())
             .maybe("disabled_filter", self.disabled_filter.as_ref())
             .sub("attributes", self.attributes.print())
@@ -185,7 +185,7 @@ impl Ldap {
 }
 
 impl LdapAttributes {
-    fn read(mut table: Table<'_>) -> Self {
+    fn read(mut table: TableReader<'_>) -> Self {
         let claims = table.get("claims").and_then(|item| item.table());
         let claims = claims.map(|mut table| table.entries()).unwrap_or_default();
         Self {
@@ -200,10 +200,10 @@ impl LdapAttributes {
     }
 
     fn print(&self) -> toml::Table {
-        let out = Out::default()
-            .text("id", &self.id)
-            .text("name", &self.name)
-            .text("email", &self.email)
+        let out = TableWriter::default()
+            .string("id", &self.id)
+            .string("name", &self.name)
+            .string("email", &self.email)
             .maybe("roles", self.roles.as_ref())
             .maybe("scopes", self.scopes.as_ref())
             .maybe("groups", self.groups.as_ref());
@@ -211,13 +211,14 @@ impl LdapAttributes {
             return out.table();
         }
         let claims = self.claims.iter();
-        let claims = claims.fold(Out::default(), |out, (name, from)| out.text(name, from));
+        let claims =
+            claims.fold(TableWriter::default(), |out, (name, from)| out.string(name, from));
         out.sub("claims", claims.table()).table()
     }
 }
 
 impl LdapGroups {
-    fn read(mut table: Table<'_>) -> Option<Self> {
+    fn read(mut table: TableReader<'_>) -> Option<Self> {
         let base = read_base(&mut table);
         let filter = table.get("filter");
         let filter = filter.and_then(|item| {
@@ -239,17 +240,18 @@ impl LdapGroups {
     }
 
     fn print(&self) -> toml::Table {
-        let out = Out::default()
-            .text("base", self.base.as_str())
-            .text("filter", &self.filter)
-            .text("attribute", &self.attribute);
+        let out = TableWriter::default()
+            .string("base", self.base.as_str())
+            .string("filter", &self.filter)
+            .string("attribute", &self.attribute);
         match &self.roles {
-            GroupRoles::ByName => out.text("roles", "name").table(),
+            GroupRoles::ByName => out.string("roles", "name").table(),
             GroupRoles::Listed(list) => {
-                let listed = list.iter().fold(Out::default(), |out, (key, roles)| match key {
-                    GroupKey::Dn(dn) => out.texts(dn.as_str(), roles.clone()),
-                    GroupKey::Name(name) => out.texts(name, roles.clone()),
-                });
+                let listed =
+                    list.iter().fold(TableWriter::default(), |out, (key, roles)| match key {
+                        GroupKey::Dn(dn) => out.texts(dn.as_str(), roles.clone()),
+                        GroupKey::Name(name) => out.texts(name, roles.clone()),
+                    });
                 out.sub("roles", listed.table()).table()
             }
         }
@@ -257,7 +259,7 @@ impl LdapGroups {
 }
 
 impl GroupRoles {
-    fn read(item: &Item<'_>) -> Option<Self> {
+    fn read(item: &SpannedValue<'_>) -> Option<Self> {
         if item.is_text() {
             return item.choice(&[("name", Self::ByName)]);
         }
@@ -267,11 +269,11 @@ impl GroupRoles {
         }
         let listed = listed.iter().filter_map(|(group, item)| {
             let roles = match item.is_text() {
-                true => vec![item.word()?],
-                false => item.list()?.iter().filter_map(Item::word).collect(),
+                true => vec![item.plain_name()?],
+                false => item.list()?.iter().filter_map(SpannedValue::plain_name).collect(),
             };
             let key = match group.contains('=') {
-                true => Dn::parse(group).map(GroupKey::Dn),
+                true => DnText::parse(group).map(GroupKey::Dn),
                 false => Some(GroupKey::Name(group.clone())),
             };
             if key.is_none() {
@@ -283,7 +285,7 @@ impl GroupRoles {
     }
 }
 
-fn read_servers(table: &mut Table<'_>) -> Vec<LdapServer> {
+fn read_servers(table: &mut TableReader<'_>) -> Vec<LdapServer> {
     let url = table.required("url", "for example \"ldaps://ldap.example:636\"");
     let starttls = table.get("tls");
     let forms = [("starttls", true), ("none", false)];
@@ -310,8 +312,8 @@ fn read_servers(table: &mut Table<'_>) -> Vec<LdapServer> {
 }
 
 /// A server, and whether passwords are safe on the way to it (TLS, or the same machine).
-fn read_server(item: &Item<'_>, starttls: bool) -> Option<(LdapServer, bool)> {
-    let url = item.text()?;
+fn read_server(item: &SpannedValue<'_>, starttls: bool) -> Option<(LdapServer, bool)> {
+    let url = item.string()?;
     let read = || {
         let (scheme, rest) = url.split_once("://")?;
         let (is_tls, default) = match scheme {
@@ -337,31 +339,31 @@ fn read_server(item: &Item<'_>, starttls: bool) -> Option<(LdapServer, bool)> {
     Some((server, is_tls || is_loopback(&host)))
 }
 
-fn read_bind(table: &mut Table<'_>) -> Option<(String, SecretString)> {
+fn read_bind(table: &mut TableReader<'_>) -> Option<(String, SecretString)> {
     let (dn, password) = (table.get("bind_dn"), table.get("bind_password"));
     if dn.is_some() != password.is_some() {
         table.issue("", "needs both bind_dn and bind_password, or neither (anonymous searches)");
     }
     // Active Directory also accepts `user@domain`, so the name need not be a DN.
-    Some((dn?.word()?, password?.secret()?))
+    Some((dn?.plain_name()?, password?.secret()?))
 }
 
-fn read_base(table: &mut Table<'_>) -> Option<Dn> {
+fn read_base(table: &mut TableReader<'_>) -> Option<DnText> {
     let item = table.required("base", "for example \"ou=people,dc=example,dc=com\"")?;
-    let base = Dn::parse(item.text()?);
+    let base = DnText::parse(item.string()?);
     if base.is_none() {
         item.issue("must be a distinguished name, for example \"ou=people,dc=example,dc=com\"");
     }
     base
 }
 
-fn missing_filter(table: &Table<'_>) -> Option<String> {
+fn missing_filter(table: &TableReader<'_>) -> Option<String> {
     table.issue("filter", "is missing: for example \"(&(objectClass=person)(uid={name}))\"");
     None
 }
 
 /// Reads a filter that finds one user by name. Filled with `*`, it must find all of them (`=*`).
-fn read_user_filter(table: &mut Table<'_>, key: &'static str) -> Option<String> {
+fn read_user_filter(table: &mut TableReader<'_>, key: &'static str) -> Option<String> {
     let item = table.get(key)?;
     let filter = read_filter(&item, &["{name}"]).unwrap_or_default();
     if filter.is_empty() {
@@ -375,8 +377,8 @@ fn read_user_filter(table: &mut Table<'_>, key: &'static str) -> Option<String> 
     Some(filter)
 }
 
-fn read_filter(item: &Item<'_>, placeholders: &[&str]) -> Option<String> {
-    let filter = item.text()?;
+fn read_filter(item: &SpannedValue<'_>, placeholders: &[&str]) -> Option<String> {
+    let filter = item.string()?;
     let filled = placeholders.iter().fold(filter.to_owned(), |text, name| text.replace(name, "x"));
     if filled.contains('{') || filled.contains('}') {
         let known = if placeholders.is_empty() { "none" } else { &placeholders.join(", ") };
@@ -390,13 +392,13 @@ fn read_filter(item: &Item<'_>, placeholders: &[&str]) -> Option<String> {
     Some(filter.to_owned())
 }
 
-fn read_attribute(table: &mut Table<'_>, key: &'static str) -> Option<String> {
+fn read_attribute(table: &mut TableReader<'_>, key: &'static str) -> Option<String> {
     let item = table.get(key)?;
     attribute(&item)
 }
 
-fn attribute(item: &Item<'_>) -> Option<String> {
-    let name = item.word()?;
+fn attribute(item: &SpannedValue<'_>) -> Option<String> {
+    let name = item.plain_name()?;
     // Options such as `;binary` would change the attribute's name in the answer.
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     if !name.bytes().all(fits) {
@@ -406,7 +408,7 @@ fn attribute(item: &Item<'_>) -> Option<String> {
     Some(name)
 }
 
-fn read_claim(name: &str, item: &Item<'_>) -> Option<(String, String)> {
+fn read_claim(name: &str, item: &SpannedValue<'_>) -> Option<(String, String)> {
     if RESERVED_CLAIMS.contains(&name) {
         item.issue("stands for a claim that the gateway sets itself");
         return None;

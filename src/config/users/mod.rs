@@ -15,30 +15,30 @@ mod weak;
 
 use std::path::PathBuf;
 
-pub use self::htpasswd::Htpasswd;
+pub use self::htpasswd::HtpasswdUsers;
 pub use self::weak::{AllowWeak, WeakScheme};
 
 use super::Config;
-use super::item::Item;
-use super::known::Dialects;
-use super::out::Out;
-use super::reader::Table;
-use super::suggest::Names;
+use super::item::SpannedValue;
+use super::out::TableWriter;
+use super::reader::TableReader;
+use super::references::KnownDialects;
+use super::suggest::SectionNames;
 use crate::config::warnings::WarningName;
 use crate::identity::IdRule;
 
-pub use self::dn::Dn;
-pub use self::http::{HeardPath, HeardRoot, HttpUsers, Import, LegacyNames, UserMap};
-pub use self::ldap::{GroupKey, GroupRoles, Ldap, LdapAttributes, LdapGroups, LdapServer};
+pub use self::dn::DnText;
+pub use self::http::{HttpUsers, LegacyNames, PasswordImport, ResponsePath, ResponseRoot, UserMap};
+pub use self::ldap::{GroupKey, GroupRoles, LdapAttributes, LdapGroups, LdapServer, LdapUsers};
 pub use self::sql::{SqlColumn, SqlColumns, SqlDatabase, SqlUsers};
 
 /// A source of users. Sources are asked in the order of the file, and the first that knows a name
 /// decides about it. A wrong password is not tried in the next source: an account exists in one
 /// place.
 #[derive(Clone, Debug, PartialEq)]
-pub struct UserSource {
+pub struct SourceSettings {
     pub name: String,
-    pub kind: UserSourceKind,
+    pub kind: SourceKind,
     /// Ids of this source mean the same people as equal ids of every other source with the same
     /// setting (`ids = "shared"`).
     pub shares_ids: bool,
@@ -50,7 +50,7 @@ pub struct UserSource {
 
 /// The kind of a source, with the settings of that kind.
 #[derive(Clone, Debug, PartialEq)]
-pub enum UserSourceKind {
+pub enum SourceKind {
     /// A file of users that the gateway itself writes.
     File {
         path: PathBuf,
@@ -59,16 +59,16 @@ pub enum UserSourceKind {
         allow_weak: AllowWeak,
     },
     /// A file of Apache's `htpasswd`.
-    Htpasswd(Htpasswd),
+    Htpasswd(HtpasswdUsers),
     /// A directory.
-    Ldap(Box<Ldap>),
+    Ldap(Box<LdapUsers>),
     /// A database, asked with a query of the operator's.
     Sql(Box<SqlUsers>),
     /// A legacy system, asked in a dialect.
     Http(Box<HttpUsers>),
 }
 
-impl UserSourceKind {
+impl SourceKind {
     /// True if user ids come from the source and may be equal to ids of another source, as row
     /// numbers are. False for ids that contain the source's name, and for UUIDs. A warning about
     /// shared ids depends on it.
@@ -82,7 +82,7 @@ impl UserSourceKind {
     }
 }
 
-impl UserSource {
+impl SourceSettings {
     /// How far an id of this source identifies a person outside of the source.
     pub fn id_rule(&self) -> IdRule {
         match (self.shares_ids, self.kind.has_ids_of_its_own()) {
@@ -96,12 +96,12 @@ impl UserSource {
 const SHARES_IDS: [(&str, bool); 2] = [("own", false), ("shared", true)];
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
 
-impl UserSource {
+impl SourceSettings {
     /// Reads one section. `None` if there is no usable source, which has been reported.
     pub(super) fn read(
-        mut table: Table<'_>,
-        names: &mut Names,
-        dialects: &Dialects,
+        mut table: TableReader<'_>,
+        names: &mut SectionNames,
+        dialects: &KnownDialects,
     ) -> Option<Self> {
         let name = names.read(&mut table, None);
         let passed_over = read_passed_over(&mut table);
@@ -109,12 +109,12 @@ impl UserSource {
         let shares_ids = ids.as_ref().and_then(|item| item.choice(&SHARES_IDS)).unwrap_or(false);
         let kind =
             table.required("kind", "one of \"file\", \"htpasswd\", \"sql\", \"ldap\", \"http\"");
-        let kind = match kind.as_ref().and_then(Item::text) {
+        let kind = match kind.as_ref().and_then(SpannedValue::string) {
             Some("file") => file::read(&mut table, false),
-            Some("htpasswd") => UserSourceKind::Htpasswd(Htpasswd::read(&mut table)),
-            Some("ldap") => UserSourceKind::Ldap(Box::new(Ldap::read(&mut table)?)),
-            Some("sql") => UserSourceKind::Sql(Box::new(SqlUsers::read(&mut table)?)),
-            Some("http") => UserSourceKind::Http(Box::new(HttpUsers::read(&mut table, dialects)?)),
+            Some("htpasswd") => SourceKind::Htpasswd(HtpasswdUsers::read(&mut table)),
+            Some("ldap") => SourceKind::Ldap(Box::new(LdapUsers::read(&mut table)?)),
+            Some("sql") => SourceKind::Sql(Box::new(SqlUsers::read(&mut table)?)),
+            Some("http") => SourceKind::Http(Box::new(HttpUsers::read(&mut table, dialects)?)),
             other => {
                 // Without a kind it is unknown which keys are right, so none of them is reported.
                 table.entries();
@@ -130,10 +130,10 @@ impl UserSource {
     /// Reads a section for a command that creates or changes its file. `None` if the section is of
     /// another kind, whose faults do not matter to that command. A missing file is no problem here,
     /// since the command is about to write it.
-    pub(super) fn read_file(mut table: Table<'_>, names: &mut Names) -> Option<Self> {
+    pub(super) fn read_file(mut table: TableReader<'_>, names: &mut SectionNames) -> Option<Self> {
         let name = names.read(&mut table, None);
         let kind = table.get("kind");
-        if kind.as_ref().and_then(Item::text) != Some("file") {
+        if kind.as_ref().and_then(SpannedValue::string) != Some("file") {
             table.entries();
             return None;
         }
@@ -144,29 +144,29 @@ impl UserSource {
     }
 }
 
-impl UserSource {
+impl SourceSettings {
     /// The section as TOML. Secrets are printed as `HIDDEN`.
     pub(super) fn print(&self, config: &Config) -> toml::Table {
-        let out = Out::default()
-            .text("name", &self.name)
-            .text("ids", if self.shares_ids { "shared" } else { "own" })
-            .text("on_unavailable", if self.passed_over { "next" } else { "refuse" });
+        let out = TableWriter::default()
+            .string("name", &self.name)
+            .string("ids", if self.shares_ids { "shared" } else { "own" })
+            .string("on_unavailable", if self.passed_over { "next" } else { "refuse" });
         match &self.kind {
-            UserSourceKind::File { path, bootstrap, allow_weak } => out
-                .text("kind", "file")
+            SourceKind::File { path, bootstrap, allow_weak } => out
+                .string("kind", "file")
                 .path("path", config.relative(path))
                 .flag("bootstrap", *bootstrap)
                 .texts("allow_weak", allow_weak.names())
                 .table(),
-            UserSourceKind::Htpasswd(htpasswd) => htpasswd.print(out, config).table(),
-            UserSourceKind::Ldap(ldap) => ldap.print(out, config).table(),
-            UserSourceKind::Sql(sql) => sql.print(out, config).table(),
-            UserSourceKind::Http(http) => http.print(out, config).table(),
+            SourceKind::Htpasswd(htpasswd) => htpasswd.print(out, config).table(),
+            SourceKind::Ldap(ldap) => ldap.print(out, config).table(),
+            SourceKind::Sql(sql) => sql.print(out, config).table(),
+            SourceKind::Http(http) => http.print(out, config).table(),
         }
     }
 }
 
-fn read_passed_over(table: &mut Table<'_>) -> bool {
+fn read_passed_over(table: &mut TableReader<'_>) -> bool {
     let Some(item) = table.get("on_unavailable") else { return false };
     let passed_over = item.choice(&[("refuse", false), ("next", true)]).unwrap_or(false);
     // A fallback can let somebody in as another person, so it is never silent.

@@ -6,7 +6,7 @@
 
 /// How a database writes the placeholders of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Placeholders {
+pub(super) enum PlaceholderStyle {
     /// PostgreSQL: `$1`.
     Numbered,
     /// MySQL and MariaDB: `?`.
@@ -15,7 +15,7 @@ pub(super) enum Placeholders {
     Either,
 }
 
-impl Placeholders {
+impl PlaceholderStyle {
     pub(super) fn of(url: &str) -> Self {
         match url.split(':').next().unwrap_or_default() {
             "mysql" | "mariadb" => Self::InOrder,
@@ -30,9 +30,9 @@ impl Placeholders {
     pub(super) fn check(self, statement: &str, bound: &[&str]) -> Result<(), String> {
         // The numbers, sorted and each once, have to be exactly 1, 2, 3 and so on. A gap leaves a
         // bound value without a place, and a larger number is a place without a value.
-        let asked = self.asked(&bare(statement))?;
+        let numbers = self.numbers(&bare(statement))?;
         let wanted: Vec<usize> = (1..=bound.len()).collect();
-        if asked == wanted {
+        if numbers == wanted {
             return Ok(());
         }
         let name = |number: usize| match self {
@@ -44,13 +44,13 @@ impl Placeholders {
             .zip(1..)
             .map(|(what, number)| format!("{} for {what}", name(number)))
             .collect();
-        let given: Vec<String> = asked.iter().map(|number| name(*number)).collect();
+        let given: Vec<String> = numbers.iter().map(|number| name(*number)).collect();
         let given = if given.is_empty() { "nothing".to_owned() } else { given.join(", ") };
         Err(format!("asks for {given}, but what is bound is {}", list.join(", ")))
     }
 
     /// The numbers of the placeholders in the statement, sorted, each once. `?` counts up.
-    fn asked(self, bare: &str) -> Result<Vec<usize>, String> {
+    fn numbers(self, bare: &str) -> Result<Vec<usize>, String> {
         let mut numbers = Vec::new();
         let mut unnumbered = 0;
         let mut rest = bare;
@@ -121,7 +121,7 @@ fn dollar_quoted(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::Placeholders::{Either, InOrder, Numbered};
+    use super::PlaceholderStyle::{Either, InOrder, Numbered};
 
     #[test]
     fn a_query_that_asks_for_more_than_the_name_is_told() {

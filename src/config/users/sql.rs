@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::AllowWeak;
-use super::placeholders::Placeholders;
+use super::placeholders::PlaceholderStyle;
 use crate::config::Config;
-use crate::config::item::Item;
-use crate::config::out::{HIDDEN, Out};
-use crate::config::reader::Table;
+use crate::config::item::SpannedValue;
+use crate::config::out::{HIDDEN, TableWriter};
+use crate::config::reader::TableReader;
 use crate::config::warnings::WarningName;
 use crate::secret::SecretString;
 
@@ -88,9 +88,9 @@ const SCHEMES: &str = "must begin with \"postgres://\", \"mysql://\" or \"sqlite
 impl SqlUsers {
     /// Reads the keys of the section. `None` if there is no usable database, which has been
     /// reported. Statements are checked as far as possible even then.
-    pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
+    pub(super) fn read(table: &mut TableReader<'_>) -> Option<Self> {
         let database = SqlDatabase::read(table);
-        let kind = database.as_ref().map(|database| Placeholders::of(database.url.expose()));
+        let kind = database.as_ref().map(|database| PlaceholderStyle::of(database.url.expose()));
         // The form of a placeholder depends on the database, so without a readable URL statements
         // are not checked.
         let query = table.required("query", "\"select … where name = $1\"");
@@ -98,7 +98,7 @@ impl SqlUsers {
         let email_query = table.get("email_query");
         let email_query = email_query.as_ref().and_then(|item| read_query(item, kind));
         let update = table.get("update").as_ref().and_then(|item| {
-            let update = item.word()?;
+            let update = item.plain_name()?;
             let checked = kind.map_or(Ok(()), |kind| kind.check(&update, UPDATED));
             checked.map_err(|remedy| item.issue(remedy)).ok()?;
             Some(update)
@@ -106,7 +106,7 @@ impl SqlUsers {
         let columns = SqlColumns::read(table.table("columns"));
         let allow_weak = AllowWeak::read(table);
         let import = table.get("import");
-        let imports = import.as_ref().and_then(Item::bool).unwrap_or(false);
+        let imports = import.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
         // `update` replaces weak hashes in the database itself, so there would be nothing to keep
         // here. With both, it would be unclear which of the two places decides about a password.
         if let (Some(item), true, Some(_)) = (&import, imports, &update) {
@@ -123,15 +123,17 @@ impl SqlUsers {
         })
     }
 
-    pub(super) fn print(&self, out: Out, config: &Config) -> Out {
+    pub(super) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
         // A column that was not named is left out: naming it would make it required.
         let named = self.columns.named().into_iter().filter(|(_, column)| column.is_needed);
-        let named = named.fold(Out::default(), |out, (key, column)| out.text(key, &column.name));
+        let named =
+            named.fold(TableWriter::default(), |out, (key, column)| out.string(key, &column.name));
         let claims = self.columns.claims.iter();
-        let claims = claims.fold(Out::default(), |out, (claim, column)| out.text(claim, column));
+        let claims =
+            claims.fold(TableWriter::default(), |out, (claim, column)| out.string(claim, column));
         self.database
-            .print(out.text("kind", "sql"), config)
-            .text("query", &self.query)
+            .print(out.string("kind", "sql"), config)
+            .string("query", &self.query)
             .maybe("email_query", self.email_query.as_deref())
             .maybe("update", self.update.as_deref())
             .texts("allow_weak", self.allow_weak.names())
@@ -143,8 +145,8 @@ impl SqlUsers {
 /// Reads a query with a placeholder for the name. A query without one would return the same row for
 /// every name, and so let everybody in as one user. The placeholder must be outside of strings and
 /// comments to count.
-fn read_query(item: &Item<'_>, kind: Option<Placeholders>) -> Option<String> {
-    let query = item.word()?;
+fn read_query(item: &SpannedValue<'_>, kind: Option<PlaceholderStyle>) -> Option<String> {
+    let query = item.plain_name()?;
     // The first test works for an unreadable URL too; the second one knows the database's form and
     // ignores strings and comments.
     if !query.contains("$1") && !query.contains('?') {
@@ -162,7 +164,7 @@ const UPDATED: &[&str] = &["the new hash", "the name", "the old hash"];
 
 impl SqlDatabase {
     /// Reads the database of a section. `None` if its URL is unusable, which has been reported.
-    pub(in crate::config) fn read(table: &mut Table<'_>) -> Option<Self> {
+    pub(in crate::config) fn read(table: &mut TableReader<'_>) -> Option<Self> {
         let item = table.required("url", "the database: { env = \"NAME\" } or { file = \"path\" }");
         let ca = table.get("ca").and_then(|item| item.read_certificates());
         // Without TLS, hashes and the gateway's own password are protected only if the database is
@@ -190,19 +192,19 @@ impl SqlDatabase {
         Some(Self { url, is_secret, folder, ca, allow_plain, timeout, parallel })
     }
 
-    pub(in crate::config) fn print(&self, out: Out, config: &Config) -> Out {
+    pub(in crate::config) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
         let url = if self.is_secret { HIDDEN } else { self.url.expose() };
-        out.text("url", url)
+        out.string("url", url)
             .maybe("ca", self.ca.as_ref().map(|(path, _)| config.relative(path).display()))
-            .text("tls", if self.allow_plain { "none" } else { "verify" })
+            .string("tls", if self.allow_plain { "none" } else { "verify" })
             .time("timeout", self.timeout)
             .int("parallel", self.parallel)
     }
 }
 
 /// Reads a URL that is written in the configuration. It must not contain a password.
-fn read_plain_url(item: &Item<'_>) -> Option<SecretString> {
-    let text = item.text()?;
+fn read_plain_url(item: &SpannedValue<'_>) -> Option<SecretString> {
+    let text = item.string()?;
     let authority = text.split_once("://").map_or("", |(_, rest)| rest);
     // Only the part between `//` and the first `/` or `?` can contain a user and password. A
     // `password` parameter is looked for in the whole text.
@@ -289,10 +291,10 @@ impl SqlColumns {
         ]
     }
 
-    fn read(mut table: Table<'_>) -> Self {
+    fn read(mut table: TableReader<'_>) -> Self {
         let default = Self::default();
         let mut column = |key: &'static str, default: SqlColumn| {
-            let stated = table.get(key).as_ref().and_then(Item::word);
+            let stated = table.get(key).as_ref().and_then(SpannedValue::plain_name);
             stated.map_or(default, |name| name.as_str().into())
         };
         let (id, name) = (column("id", default.id), column("name", default.name));
@@ -301,7 +303,8 @@ impl SqlColumns {
         let (roles, scopes) = (column("roles", default.roles), column("scopes", default.scopes));
         let disabled = column("disabled", default.disabled);
         let claims = table.table("claims").entries();
-        let claims = claims.iter().filter_map(|(claim, item)| Some((claim.clone(), item.word()?)));
+        let claims =
+            claims.iter().filter_map(|(claim, item)| Some((claim.clone(), item.plain_name()?)));
         let claims = claims.collect();
         Self { id, name, email, password, roles, scopes, disabled, claims }
     }

@@ -3,7 +3,7 @@
 //! Such hashes come from older systems. They can be guessed at billions per second after a theft,
 //! so none is accepted by default, and accepting one is warned of.
 
-use crate::config::reader::Table;
+use crate::config::reader::TableReader;
 use crate::config::warnings::WarningName;
 
 /// A password hash that is as fast to guess as it is to verify, because it has no cost parameter.
@@ -48,7 +48,7 @@ impl AllowWeak {
     }
 
     /// Reads the key `allow_weak` of a `[[users]]` section.
-    pub(super) fn read(table: &mut Table<'_>) -> Self {
+    pub(super) fn read(table: &mut TableReader<'_>) -> Self {
         let Some(item) = table.get("allow_weak") else { return Self::default() };
         let choices = WeakScheme::ALL.map(|scheme| (scheme.as_str(), scheme));
         let list = item.list().unwrap_or_default();

@@ -2,32 +2,32 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::dialect::serve::render;
+use crate::dialect::server::render;
 use crate::dialect::{
-    Endpoint, ErrorFacts, ErrorForm, Facts, LoginFacts, Reason, SessionFacts, Step, TokenFacts,
-    UserFacts,
+    Endpoint, EndpointStep, ErrorFormat, ErrorValues, LoginValues, Reason, SessionValues,
+    TemplateValues, TokenValues, UserValues,
 };
 
 fn dialects() -> impl Iterator<Item = Arc<Dialect>> {
     NAMES.iter().map(|name| Dialect::builtin(name).expect(name))
 }
 
-fn endpoint(dialect: &Dialect, step: Step) -> &Endpoint {
+fn endpoint(dialect: &Dialect, step: EndpointStep) -> &Endpoint {
     dialect.endpoints.iter().find(|endpoint| endpoint.step == step).expect("has the step")
 }
 
 /// All facts are known, as in a login with every feature.
-fn facts() -> Facts {
-    let token = |token: &str, seconds: u64| TokenFacts {
+fn facts() -> TemplateValues {
+    let token = |token: &str, seconds: u64| TokenValues {
         token: token.into(),
         id: "j1".to_owned(),
         issued: Timestamp::from_secs(1000),
         expires: Timestamp::from_secs(1000 + seconds),
     };
-    Facts {
+    TemplateValues {
         now: Timestamp::from_millis(1_000_999),
-        login: LoginFacts::default(),
-        user: Some(UserFacts {
+        login: LoginValues::default(),
+        user: Some(UserValues {
             id: "u1".to_owned(),
             name: "100@mydomain.com".to_owned(),
             email: Some("e@x.example".to_owned()),
@@ -35,7 +35,7 @@ fn facts() -> Facts {
             scopes: vec![],
             claims: serde_json::Map::from_iter([("features".to_owned(), json!(["a", "b"]))]),
         }),
-        session: Some(SessionFacts {
+        session: Some(SessionValues {
             id: "s1".to_owned(),
             key: Some("k1".into()),
             created: Timestamp::from_secs(1000),
@@ -47,14 +47,14 @@ fn facts() -> Facts {
     }
 }
 
-fn answer(dialect: &Dialect, step: Step) -> String {
+fn answer(dialect: &Dialect, step: EndpointStep) -> String {
     let answer = render(&endpoint(dialect, step).reply, &facts(), dialect);
     String::from_utf8(answer.body.to_vec()).expect("text")
 }
 
-fn error(form: &ErrorForm, reason: Reason) -> (u16, String) {
+fn error(form: &ErrorFormat, reason: Reason) -> (u16, String) {
     let now = Timestamp::from_millis(1_677_273_555_137);
-    let facts = ErrorFacts { reason, path: "/p", request_id: "r", detail: None, now };
+    let facts = ErrorValues { reason, path: "/p", request_id: "r", detail: None, now };
     let answer = form.render(&facts);
     (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).expect("text"))
 }
@@ -101,29 +101,29 @@ fn answers_are_those_of_the_published_pages() {
     for (name, step, body) in [
         (
             "webitel",
-            Step::Login,
+            EndpointStep::Login,
             r#"{"key":"k1","username":"100@mydomain.com","expires":1600000,"token":"at","role":1}"#,
         ),
-        ("webitel", Step::Logout, r#"{"status":"OK","info":"Successful logout."}"#),
-        ("datarhei", Step::Login, r#"{"access_token":"at","refresh_token":"rt"}"#),
-        ("datarhei", Step::Refresh, r#"{"access_token":"at"}"#),
+        ("webitel", EndpointStep::Logout, r#"{"status":"OK","info":"Successful logout."}"#),
+        ("datarhei", EndpointStep::Login, r#"{"access_token":"at","refresh_token":"rt"}"#),
+        ("datarhei", EndpointStep::Refresh, r#"{"access_token":"at"}"#),
         (
             "datarhei",
-            Step::Answer,
+            EndpointStep::Answer,
             r#"{"app":"datarhei-core","auths":["localjwt"],"version":{"number":"16.0.0"}}"#,
         ),
-        ("aviate", Step::Login, r#"{"token":"at"}"#),
-        ("nomic", Step::Login, r#"{"isSuccess":true,"token":"at"}"#),
-        ("avenia", Step::Login, "{}"),
-        ("avenia", Step::VerifyCode, r#"{"accessToken":"at","refreshToken":"rt"}"#),
-        ("avenia", Step::Refresh, r#"{"accessToken":"at","refreshToken":"rt"}"#),
-        ("avenia", Step::Logout, "{}"),
+        ("aviate", EndpointStep::Login, r#"{"token":"at"}"#),
+        ("nomic", EndpointStep::Login, r#"{"isSuccess":true,"token":"at"}"#),
+        ("avenia", EndpointStep::Login, "{}"),
+        ("avenia", EndpointStep::VerifyCode, r#"{"accessToken":"at","refreshToken":"rt"}"#),
+        ("avenia", EndpointStep::Refresh, r#"{"accessToken":"at","refreshToken":"rt"}"#),
+        ("avenia", EndpointStep::Logout, "{}"),
         (
             "native",
-            Step::Login,
+            EndpointStep::Login,
             r#"{"access_token":"at","token_type":"Bearer","expires_in":600,"refresh_token":"rt"}"#,
         ),
-        ("native", Step::LogoutAll, ""),
+        ("native", EndpointStep::LogoutAll, ""),
     ] {
         assert_eq!(answer(&Dialect::builtin(name).expect(name), step), body, "{name} {step:?}");
     }
@@ -139,49 +139,49 @@ fn errors_are_those_of_the_published_pages() {
     for (name, step, reason, status, body) in [
         (
             "webitel",
-            Step::Login,
+            EndpointStep::Login,
             Reason::UnknownUser,
             404,
             r#"{"status":"error","info":"User not found"}"#,
         ),
         (
             "webitel",
-            Step::Login,
+            EndpointStep::Login,
             Reason::MissingPassword,
             401,
             r#"{"status":"error","info":"Invalid credentials"}"#,
         ),
-        ("webitel", Step::Logout, Reason::CredentialMissing, 401, bad_caller),
-        ("webitel", Step::Logout, Reason::TokenRevoked, 401, bad_caller),
+        ("webitel", EndpointStep::Logout, Reason::CredentialMissing, 401, bad_caller),
+        ("webitel", EndpointStep::Logout, Reason::TokenRevoked, 401, bad_caller),
         (
             "webitel",
-            Step::Logout,
+            EndpointStep::Logout,
             Reason::Unavailable,
             503,
             r#"{"status":"error","info":"Temporarily unavailable"}"#,
         ),
-        ("datarhei", Step::Login, Reason::CredentialMissing, 400, no_credentials),
-        ("datarhei", Step::Login, Reason::UnsupportedMediaType, 400, no_credentials),
+        ("datarhei", EndpointStep::Login, Reason::CredentialMissing, 400, no_credentials),
+        ("datarhei", EndpointStep::Login, Reason::UnsupportedMediaType, 400, no_credentials),
         (
             "datarhei",
-            Step::Refresh,
+            EndpointStep::Refresh,
             Reason::TokenExpired,
             401,
             r#"{"code":401,"message":"Unauthorized","details":["Missing or invalid JWT token"]}"#,
         ),
-        ("aviate", Step::Login, Reason::UnknownUser, 401, kill_bill),
-        ("nomic", Step::Login, Reason::CredentialMissing, 403, ""),
-        ("nomic", Step::Login, Reason::Internal, 500, spring),
+        ("aviate", EndpointStep::Login, Reason::UnknownUser, 401, kill_bill),
+        ("nomic", EndpointStep::Login, Reason::CredentialMissing, 403, ""),
+        ("nomic", EndpointStep::Login, Reason::Internal, 500, spring),
         (
             "avenia",
-            Step::Login,
+            EndpointStep::Login,
             Reason::UnknownUser,
             401,
             r#"{"error":"Invalid email or password"}"#,
         ),
         (
             "avenia",
-            Step::Refresh,
+            EndpointStep::Refresh,
             Reason::CredentialMissing,
             400,
             r#"{"error":"refreshToken is required"}"#,

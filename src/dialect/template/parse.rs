@@ -3,15 +3,15 @@
 //! It runs when a dialect is checked, never for a request. Names are looked up in the scope of the
 //! template, and a name that the scope does not have is an error with a suggestion.
 
-use super::{Join, Part};
-use crate::dialect::places::Scope;
+use super::{ListJoin, TextPart};
+use crate::dialect::placeholders::PlaceholderScope;
 
 /// Splits `text` into literal pieces and placeholders.
 ///
 /// # Errors
 ///
 /// A message that says what is wrong with the text, and what would be accepted.
-pub(super) fn parse(text: &str, scope: Scope) -> Result<Vec<Part>, String> {
+pub(super) fn parse(text: &str, scope: PlaceholderScope) -> Result<Vec<TextPart>, String> {
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
@@ -29,14 +29,14 @@ pub(super) fn parse(text: &str, scope: Scope) -> Result<Vec<Part>, String> {
             None => after.split_at(name_length(after)),
         };
         if !literal.is_empty() {
-            parts.push(Part::Text(std::mem::take(&mut literal)));
+            parts.push(TextPart::Text(std::mem::take(&mut literal)));
         }
         parts.push(place(inner, scope)?);
         rest = tail;
     }
     literal.push_str(rest);
     if !literal.is_empty() {
-        parts.push(Part::Text(literal));
+        parts.push(TextPart::Text(literal));
     }
     Ok(parts)
 }
@@ -61,26 +61,26 @@ fn name_length(text: &str) -> usize {
     end
 }
 
-fn place(inner: &str, scope: Scope) -> Result<Part, String> {
+fn place(inner: &str, scope: PlaceholderScope) -> Result<TextPart, String> {
     if inner.is_empty() {
         return Err("has a `$` without a name; write `$$` for a dollar sign".to_owned());
     }
     let (name, join) = match inner.split_once('|') {
         Some((name, filter)) => {
-            let join = Join::parse(filter).ok_or_else(|| {
+            let join = ListJoin::parse(filter).ok_or_else(|| {
                 format!("has no filter `{filter}`; there are `|comma` and `|space`")
             })?;
             (name, join)
         }
-        None => (inner, Join::None),
+        None => (inner, ListJoin::None),
     };
     let found = scope.find(name).ok_or_else(|| unknown(name, scope))?;
-    Ok(Part::Place(found, join))
+    Ok(TextPart::Place(found, join))
 }
 
 /// Suggests the placeholder that is spelled most alike, if it is close enough, and lists all that
 /// the scope has. A placeholder of another scope is thus explained by the list.
-fn unknown(name: &str, scope: Scope) -> String {
+fn unknown(name: &str, scope: PlaceholderScope) -> String {
     let accepted = scope.accepted();
     let name = format!("${name}");
     let close = accepted

@@ -23,12 +23,12 @@ fn table(
     let mut table = RouteTable::new();
     for (host, path, methods, name) in routes {
         let (hosts, pattern) = ([(*host).to_owned()], Pattern::parse(path).unwrap());
-        let place = Placement {
+        let place = RouteEntry {
             hosts: &hosts,
             pattern: &pattern,
             methods,
-            allowed: Oddities::default(),
-            folded: host.starts_with("folded"),
+            allowed: PathAnomalies::default(),
+            case_insensitive: host.starts_with("folded"),
         };
         table.add_route(&place, name).unwrap();
     }
@@ -36,7 +36,7 @@ fn table(
     for (path, method, falls_through, name) in
         [("/login", &Method::POST, false, "login"), ("/about", &Method::GET, true, "about")]
     {
-        table.add_login(&EndpointPlacement { hosts, path, method, falls_through }, &name);
+        table.add_login(&LoginEntry { hosts, path, method, falls_through }, &name);
     }
     table
 }
@@ -57,7 +57,7 @@ fn the_longest_pattern_of_the_most_specific_host_takes_a_request() {
         ("*.example", "/", &[], "wild"),
         ("folded.test", "/Admin", &[], "admin"),
     ]);
-    let route = Found::Route;
+    let route = RouteMatch::Route;
     for (method, host, path, expected, why) in [
         ("GET", "b", "/", route(&"root"), "the root"),
         ("GET", "b", "/apix/y", route(&"root"), "a prefix ends at a segment"),
@@ -72,11 +72,11 @@ fn the_longest_pattern_of_the_most_specific_host_takes_a_request() {
         ("GET", "b", "/%61pi", route(&"api"), "matched decoded"),
         ("GET", "A.Example.", "/only/x", route(&"a"), "host in any case"),
         ("POST", "a.example", "/only", route(&"a post"), "methods of one path"),
-        ("GET", "a.example", "/api", Found::NoRoute, "no falling back to another host"),
+        ("GET", "a.example", "/api", RouteMatch::NoRoute, "no falling back to another host"),
         ("GET", "c.example", "/api", route(&"wild"), "a wildcard"),
         ("GET", "c.d.example", "/api", route(&"api"), "a wildcard is one label"),
         ("GET", "folded.test", "/aDMIN/x", route(&"admin"), "without regard to case"),
-        ("POST", "b", "/login", Found::Login(&"login"), "an endpoint"),
+        ("POST", "b", "/login", RouteMatch::Login(&"login"), "an endpoint"),
         ("GET", "b", "/login", route(&"login page"), "an exact route beats the 405"),
         ("GET", "b", "/login/", route(&"root"), "endpoints are exact"),
         ("GET", "b", "/page", route(&"any page"), "a pattern of one segment"),
@@ -87,7 +87,8 @@ fn the_longest_pattern_of_the_most_specific_host_takes_a_request() {
             "{method} {host}{path}: {why}"
         );
     }
-    let about = Found::LoginOr { login: &"about", route: Some(&"about route") };
+    let about =
+        RouteMatch::LoginUnlessAuthenticated { login: &"about", route: Some(&"about route") };
     assert_eq!(table.find(&target("GET", "b", "/about")), about);
 }
 
@@ -110,9 +111,12 @@ fn two_routes_that_take_the_same_requests_make_no_table() {
     ] {
         let mut table = RouteTable::<(), ()>::new();
         let mut add = |(pattern, methods, folded): &(Pattern, &[Method], bool)| {
-            let (hosts, allowed) = (&["*".to_owned()], Oddities::default());
+            let (hosts, allowed) = (&["*".to_owned()], PathAnomalies::default());
             let (pattern, folded) = (pattern, *folded);
-            table.add_route(&Placement { hosts, pattern, methods, allowed, folded }, &())
+            table.add_route(
+                &RouteEntry { hosts, pattern, methods, allowed, case_insensitive: folded },
+                &(),
+            )
         };
         add(&first).unwrap();
         assert_eq!(add(&second).is_ok(), good, "{why}: {first:?}, {second:?}");
@@ -124,21 +128,21 @@ fn letters_that_a_server_may_fold_to_ascii_are_refused_where_case_does_not_count
     let routes = [("folded.test", "/users/", &[][..], "users"), ("plain.test", "/", &[], "all")];
     let mut table = table(&routes);
     let (hosts, pattern) = (&["folded.test".to_owned()], &Pattern::parse("/").unwrap());
-    let allowed = Oddities::default();
-    let open = Placement { hosts, pattern, methods: &[], allowed, folded: true };
+    let allowed = PathAnomalies::default();
+    let open = RouteEntry { hosts, pattern, methods: &[], allowed, case_insensitive: true };
     table.add_route(&open, &"open").unwrap();
     for (path, expected) in [
-        ("/USERS/1", Found::Route(&"users")),
-        ("/u%C5%BFers/1", Found::Odd),
-        ("/%C4%B1d", Found::Odd),
-        ("/%C4%B0d", Found::Odd),
-        ("/%E2%84%AA", Found::Odd),
-        ("/caf%C3%A9", Found::Route(&"open")),
+        ("/USERS/1", RouteMatch::Route(&"users")),
+        ("/u%C5%BFers/1", RouteMatch::AmbiguousPath),
+        ("/%C4%B1d", RouteMatch::AmbiguousPath),
+        ("/%C4%B0d", RouteMatch::AmbiguousPath),
+        ("/%E2%84%AA", RouteMatch::AmbiguousPath),
+        ("/caf%C3%A9", RouteMatch::Route(&"open")),
     ] {
         assert_eq!(table.find(&target("GET", "folded.test", path)), expected, "{path}");
     }
     let plain = table.find(&target("GET", "plain.test", "/u%C5%BFers/1"));
-    assert_eq!(plain, Found::Route(&"all"), "where case counts they are letters");
+    assert_eq!(plain, RouteMatch::Route(&"all"), "where case counts they are letters");
 }
 
 #[test]
@@ -147,11 +151,11 @@ fn a_wrong_method_is_told_what_is_taken() {
 
     let found = table.find(&target("POST", "b", "/a/b"));
     let allow = vec![Method::GET, Method::PUT];
-    assert_eq!(found, Found::WrongMethod { allow, login: None, route: Some(&"a") });
+    assert_eq!(found, RouteMatch::WrongMethod { allow, login: None, route: Some(&"a") });
 
     let found = table.find(&target("DELETE", "b", "/login"));
     let allow = vec![Method::POST];
-    assert_eq!(found, Found::WrongMethod { allow, login: Some(&"login"), route: None });
+    assert_eq!(found, RouteMatch::WrongMethod { allow, login: Some(&"login"), route: None });
 }
 
 #[test]
@@ -159,43 +163,44 @@ fn only_an_exact_route_is_beside_a_dialect() {
     let found = table(&[("*", "/{page}", &[], "page")]);
     let found = found.find(&target("DELETE", "b", "/login"));
     let allow = vec![Method::POST];
-    assert_eq!(found, Found::WrongMethod { allow, login: Some(&"login"), route: None });
+    assert_eq!(found, RouteMatch::WrongMethod { allow, login: Some(&"login"), route: None });
 
     let table = table(&[("*", "=/login", &[Method::GET], "page")]);
     let found = table.find(&target("DELETE", "b", "/login"));
     let allow = vec![Method::POST, Method::GET];
-    assert_eq!(found, Found::WrongMethod { allow, login: Some(&"login"), route: None });
+    assert_eq!(found, RouteMatch::WrongMethod { allow, login: Some(&"login"), route: None });
 }
 
 #[test]
 fn an_odd_spelling_takes_one_route_in_every_reading_or_none() {
     let mut table = table(&[("*", "/", &[], "root"), ("*", "/legacy/admin", &[], "admin")]);
     let hosts = ["*".to_owned()];
-    let allowed = Oddities {
+    let allowed = PathAnomalies {
         semicolon: true,
         double_slash: true,
         encoded_slash: true,
-        ..Oddities::default()
+        ..PathAnomalies::default()
     };
     for (path, name) in [("/legacy/", "legacy"), ("/old/{x}/deep/", "deep")] {
         let pattern = &Pattern::parse(path).unwrap();
-        let place = Placement { hosts: &hosts, pattern, methods: &[], allowed, folded: false };
+        let place =
+            RouteEntry { hosts: &hosts, pattern, methods: &[], allowed, case_insensitive: false };
         table.add_route(&place, &name).unwrap();
     }
 
     for (path, expected, why) in [
-        ("/legacy/a;x=1", Found::Route(&"legacy"), "a parameter"),
-        ("/legacy//a", Found::Route(&"legacy"), "two slashes"),
-        ("/legacy/a%2fb", Found::Route(&"legacy"), "an encoded slash"),
-        ("/legacy/;x/a", Found::Route(&"legacy"), "parameters alone"),
-        ("/legacy/admin;x", Found::Odd, "a servlet reads the other route"),
-        ("/legacy//admin", Found::Odd, "merged it is the other route"),
-        ("/legacy/;/admin", Found::Odd, "without parameters and merged"),
-        ("/legacy%2fx", Found::Odd, "undecoded it is another prefix"),
-        ("/legacy;x/a", Found::Odd, "not let through above"),
-        ("/old/a%2fdeep/x", Found::Odd, "undecoded it is too short"),
-        ("/other;x", Found::Odd, "not let through there"),
-        ("//login", Found::Odd, "merged it is an endpoint"),
+        ("/legacy/a;x=1", RouteMatch::Route(&"legacy"), "a parameter"),
+        ("/legacy//a", RouteMatch::Route(&"legacy"), "two slashes"),
+        ("/legacy/a%2fb", RouteMatch::Route(&"legacy"), "an encoded slash"),
+        ("/legacy/;x/a", RouteMatch::Route(&"legacy"), "parameters alone"),
+        ("/legacy/admin;x", RouteMatch::AmbiguousPath, "a servlet reads the other route"),
+        ("/legacy//admin", RouteMatch::AmbiguousPath, "merged it is the other route"),
+        ("/legacy/;/admin", RouteMatch::AmbiguousPath, "without parameters and merged"),
+        ("/legacy%2fx", RouteMatch::AmbiguousPath, "undecoded it is another prefix"),
+        ("/legacy;x/a", RouteMatch::AmbiguousPath, "not let through above"),
+        ("/old/a%2fdeep/x", RouteMatch::AmbiguousPath, "undecoded it is too short"),
+        ("/other;x", RouteMatch::AmbiguousPath, "not let through there"),
+        ("//login", RouteMatch::AmbiguousPath, "merged it is an endpoint"),
     ] {
         assert_eq!(table.find(&target("POST", "b", path)), expected, "{path}: {why}");
     }
@@ -206,35 +211,36 @@ fn what_is_encoded_twice_or_folds_takes_one_route_in_every_reading_or_none() {
     let strict = [("*", "/", &[][..], "root"), ("*", "/legacy/admin", &[], "admin")];
     let mut table = table(&strict);
     let hosts = ["*".to_owned()];
-    let allowed = Oddities { percent: true, unicode: true, ..Oddities::default() };
+    let allowed = PathAnomalies { percent: true, unicode: true, ..PathAnomalies::default() };
     let pattern = &Pattern::parse("/legacy/").unwrap();
-    let place = Placement { hosts: &hosts, pattern, methods: &[], allowed, folded: false };
+    let place =
+        RouteEntry { hosts: &hosts, pattern, methods: &[], allowed, case_insensitive: false };
     table.add_route(&place, &"legacy").unwrap();
 
     for (path, expected, why) in [
-        ("/legacy/%2541", Found::Route(&"legacy"), "a letter encoded twice"),
-        ("/legacy/100%25", Found::Route(&"legacy"), "no escape"),
-        ("/legacy/a%3fb", Found::Route(&"legacy"), "a question mark"),
-        ("/legacy/a%23b", Found::Route(&"legacy"), "a hash"),
-        ("/legacy/a%ef%bc%8fb", Found::Route(&"legacy"), "a full-width slash"),
-        ("/legacy/caf%c3%a9", Found::Route(&"legacy"), "a letter like others"),
-        ("/legacy/%2561dmin", Found::Odd, "decoded again it is the other route"),
-        ("/legacy/%252561dmin", Found::Odd, "decoded twice more"),
-        ("/legacy/%25252525252541", Found::Odd, "deeper than is looked"),
-        ("/legacy/admin%3fx", Found::Odd, "cut off it is the other route"),
-        ("/legacy/admin%23x", Found::Odd, "this too"),
-        ("/legacy/admin%253fx", Found::Odd, "cut off when decoded again"),
-        ("/legacy/x/%25252e%25252e/admin", Found::Odd, "dots when decoded again"),
-        ("/legacy%ef%bc%8fadmin", Found::Odd, "not below what lets it through"),
-        ("/legacy/admin%ef%bc%8fx", Found::Odd, "folded it is the other route"),
-        ("/legacy/%ef%bd%81dmin", Found::Route(&"legacy"), "letters alone are the upstream's"),
-        ("/legacy/%e2%80%a5/admin", Found::Odd, "folded it is two dots"),
-        ("/legacy/%ef%bc%8e%ef%bc%8e/admin", Found::Odd, "full-width dots"),
-        ("/x%2541", Found::Odd, "not let through there"),
-        ("/x%3f", Found::Odd, "nor this"),
-        ("/x%ef%bc%8e", Found::Odd, "nor this"),
-        ("/x%25", Found::Route(&"root"), "a percent sign alone"),
-        ("/x%c3%a9", Found::Route(&"root"), "a letter"),
+        ("/legacy/%2541", RouteMatch::Route(&"legacy"), "a letter encoded twice"),
+        ("/legacy/100%25", RouteMatch::Route(&"legacy"), "no escape"),
+        ("/legacy/a%3fb", RouteMatch::Route(&"legacy"), "a question mark"),
+        ("/legacy/a%23b", RouteMatch::Route(&"legacy"), "a hash"),
+        ("/legacy/a%ef%bc%8fb", RouteMatch::Route(&"legacy"), "a full-width slash"),
+        ("/legacy/caf%c3%a9", RouteMatch::Route(&"legacy"), "a letter like others"),
+        ("/legacy/%2561dmin", RouteMatch::AmbiguousPath, "decoded again it is the other route"),
+        ("/legacy/%252561dmin", RouteMatch::AmbiguousPath, "decoded twice more"),
+        ("/legacy/%25252525252541", RouteMatch::AmbiguousPath, "deeper than is looked"),
+        ("/legacy/admin%3fx", RouteMatch::AmbiguousPath, "cut off it is the other route"),
+        ("/legacy/admin%23x", RouteMatch::AmbiguousPath, "this too"),
+        ("/legacy/admin%253fx", RouteMatch::AmbiguousPath, "cut off when decoded again"),
+        ("/legacy/x/%25252e%25252e/admin", RouteMatch::AmbiguousPath, "dots when decoded again"),
+        ("/legacy%ef%bc%8fadmin", RouteMatch::AmbiguousPath, "not below what lets it through"),
+        ("/legacy/admin%ef%bc%8fx", RouteMatch::AmbiguousPath, "folded it is the other route"),
+        ("/legacy/%ef%bd%81dmin", RouteMatch::Route(&"legacy"), "letters alone are the upstream's"),
+        ("/legacy/%e2%80%a5/admin", RouteMatch::AmbiguousPath, "folded it is two dots"),
+        ("/legacy/%ef%bc%8e%ef%bc%8e/admin", RouteMatch::AmbiguousPath, "full-width dots"),
+        ("/x%2541", RouteMatch::AmbiguousPath, "not let through there"),
+        ("/x%3f", RouteMatch::AmbiguousPath, "nor this"),
+        ("/x%ef%bc%8e", RouteMatch::AmbiguousPath, "nor this"),
+        ("/x%25", RouteMatch::Route(&"root"), "a percent sign alone"),
+        ("/x%c3%a9", RouteMatch::Route(&"root"), "a letter"),
     ] {
         assert_eq!(table.find(&target("GET", "b", path)), expected, "{path}: {why}");
     }

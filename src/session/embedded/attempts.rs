@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::tables::{Fault, Hash, Id, Kind, Tables, WindowRow};
-use super::window::Window;
+use super::tables::{DigestBytes, ExpiryKind, ShortId, StoreFault, Tables, WindowRow};
+use super::window::AttemptWindow;
 use crate::clock::Timestamp;
 use crate::secret::Digest;
-use crate::session::{Admission, Attempt, AttemptKind, LoginProgress};
+use crate::session::{AttemptAdmission, AttemptKind, LoginAttempt, LoginProgress};
 
 /// How long an account counts as known from an address after a complete login. Each further login
 /// begins the time again.
@@ -35,20 +35,20 @@ const NOWHERE: &[u8] = &[0];
 
 /// Reserves an attempt: counts it as failed before its password is checked.
 pub(super) fn reserve(
-    t: &mut Tables<'_>,
-    attempt: &Attempt,
+    tables: &mut Tables<'_>,
+    attempt: &LoginAttempt,
     now: Timestamp,
-) -> Result<Admission, Fault> {
-    let (account, place) = (&counted_by(attempt), Place::of(attempt.address));
-    let known = is_known(t, attempt, now)?;
-    let (most, per) = attempt.per_account;
+) -> Result<AttemptAdmission, StoreFault> {
+    let (account, place) = (&counted_by(attempt), AttemptPlace::of(attempt.address));
+    let known = is_known(tables, attempt, now)?;
+    let (limit, per) = attempt.per_account;
     let counted = if known { place.key() } else { STRANGERS };
-    let window = Window::at(account_row(t, account, counted)?, per, now);
+    let window = AttemptWindow::at(account_row(tables, account, counted)?, per, now);
     let (most_address, per_address) = attempt.per_address;
     let from = match attempt.address {
         Some(address) => {
             let address = octets(address);
-            Some((address, Window::at(address_row(t, &address)?, per_address, now)))
+            Some((address, AttemptWindow::at(address_row(tables, &address)?, per_address, now)))
         }
         None => None,
     };
@@ -56,64 +56,64 @@ pub(super) fn reserve(
     // Both limits are checked before anything is counted. A refused attempt is not counted: the
     // limit is reached already, and nothing needs to be written for it. Both windows are read
     // first, so that a refusal by one leaves the other unchanged.
-    let locked = window.full(most, now);
+    let locked = window.full(limit, now);
     let flooded = from.and_then(|(_, window)| window.full(most_address, now));
     if let Some(retry_after) = locked.max(flooded) {
-        return Ok(Admission::Limited { retry_after, account: locked.is_some() });
+        return Ok(AttemptAdmission::Limited { retry_after, account: locked.is_some() });
     }
-    save_account(t, account, counted, window.more())?;
+    save_account(tables, account, counted, window.more())?;
     // The stranger's share is counted in the strangers' window, so that both end together.
     if !known {
-        let share = share(t, account, &place, window)?.more();
-        save_account(t, account, place.key(), share)?;
+        let share = share(tables, account, &place, window)?.more();
+        save_account(tables, account, place.key(), share)?;
     }
     if let Some((address, window)) = from {
-        save_address(t, &address, window.more())?;
+        save_address(tables, &address, window.more())?;
     }
-    Ok(Admission::Admitted)
+    Ok(AttemptAdmission::Admitted)
 }
 
 /// Refunds a successful attempt, and takes back the failures of this address at the account by
 /// attempts of the same kind. After the user's last step the account counts as known from this
 /// address.
 pub(super) fn succeeded(
-    t: &mut Tables<'_>,
-    attempt: &Attempt,
+    tables: &mut Tables<'_>,
+    attempt: &LoginAttempt,
     progress: LoginProgress,
     now: Timestamp,
-) -> Result<(), Fault> {
-    refund(t, attempt, u32::MAX, now)?;
+) -> Result<(), StoreFault> {
+    refund(tables, attempt, u32::MAX, now)?;
     // Only a complete login makes an address known. If the password alone did, somebody who stole
     // it could get an owner's count of guesses at codes.
     if let (Some(address), LoginProgress::Login) = (attempt.address, progress) {
         let (account, address) = (&attempt.account.0, octets(address));
         let until = now.plus(KNOWN_FOR);
         let key = [account.as_slice(), &address].concat();
-        make_room(t, Kind::Known)?;
-        t.change().known.insert((account, &address), until.millis())?;
-        t.expire(Kind::Known, until, &key)?;
+        make_room(tables, ExpiryKind::Known)?;
+        tables.change().known.insert((account, &address), until.millis())?;
+        tables.expire(ExpiryKind::Known, until, &key)?;
     }
     Ok(())
 }
 
 /// Refunds an attempt that could not be decided, for example because the user source was down.
 pub(super) fn undecided(
-    t: &mut Tables<'_>,
-    attempt: &Attempt,
+    tables: &mut Tables<'_>,
+    attempt: &LoginAttempt,
     now: Timestamp,
-) -> Result<(), Fault> {
-    refund(t, attempt, 1, now)
+) -> Result<(), StoreFault> {
+    refund(tables, attempt, 1, now)
 }
 
 /// Removes all failures at an account, of passwords and codes. True if there were any.
-pub(super) fn lift(t: &mut Tables<'_>, account: Digest) -> Result<bool, Fault> {
+pub(super) fn lift(tables: &mut Tables<'_>, account: Digest) -> Result<bool, StoreFault> {
     // The longest suffix of a key is an address of 16 bytes, so 17 bytes of 255 are after every key
     // of the account.
     let last = [u8::MAX; 17];
     let mut found = false;
     for account in [account.0, codes_of(account)] {
         let range = (&account, STRANGERS)..=(&account, last.as_slice());
-        t.change().accounts.retain_in(range, |_, _| {
+        tables.change().accounts.retain_in(range, |_, _| {
             found = true;
             false
         })?;
@@ -122,39 +122,44 @@ pub(super) fn lift(t: &mut Tables<'_>, account: Digest) -> Result<bool, Fault> {
 }
 
 /// The key an attempt is counted by: the account, or the codes of the account.
-fn counted_by(attempt: &Attempt) -> Hash {
+fn counted_by(attempt: &LoginAttempt) -> DigestBytes {
     match attempt.kind {
         AttemptKind::Password => attempt.account.0,
         AttemptKind::Code => codes_of(attempt.account),
     }
 }
 
-fn codes_of(account: Digest) -> Hash {
+fn codes_of(account: Digest) -> DigestBytes {
     Digest::of_list(&[b"codes", &account.0]).0
 }
 
-/// Takes back up to `most` failures of this pair of account and address, and one of the address
+/// Takes back up to `limit` failures of this pair of account and address, and one of the address
 /// alone. Used for successes and for attempts that could not be decided.
-fn refund(t: &mut Tables<'_>, attempt: &Attempt, most: u32, now: Timestamp) -> Result<(), Fault> {
-    let (account, place) = (&counted_by(attempt), Place::of(attempt.address));
-    let pair = account_row(t, account, place.key())?.map(Window::from_row);
+fn refund(
+    tables: &mut Tables<'_>,
+    attempt: &LoginAttempt,
+    limit: u32,
+    now: Timestamp,
+) -> Result<(), StoreFault> {
+    let (account, place) = (&counted_by(attempt), AttemptPlace::of(attempt.address));
+    let pair = account_row(tables, account, place.key())?.map(AttemptWindow::from_row);
     if let Some(pair) = pair.filter(|pair| pair.holds(now)) {
-        let back = pair.count.min(most);
-        save_account(t, account, place.key(), pair.less(back))?;
-        let strangers = account_row(t, account, STRANGERS)?.map(Window::from_row);
+        let back = pair.count.min(limit);
+        save_account(tables, account, place.key(), pair.less(back))?;
+        let strangers = account_row(tables, account, STRANGERS)?.map(AttemptWindow::from_row);
         // A known address has no share in the strangers' count. Taking its failures back there
         // would reduce the failures of others.
-        let shared = !is_known(t, attempt, now)?;
+        let shared = !is_known(tables, attempt, now)?;
         // Another start means that the strangers' window has ended and a new one began: the pair's
         // failures are not in it.
         if let Some(strangers) = strangers.filter(|all| shared && all.start == pair.start) {
-            save_account(t, account, STRANGERS, strangers.less(back))?;
+            save_account(tables, account, STRANGERS, strangers.less(back))?;
         }
     }
     if let Some(address) = attempt.address.map(octets) {
-        let window = address_row(t, &address)?.map(Window::from_row);
+        let window = address_row(tables, &address)?.map(AttemptWindow::from_row);
         if let Some(window) = window.filter(|window| window.holds(now)) {
-            save_address(t, &address, window.less(1))?;
+            save_address(tables, &address, window.less(1))?;
         }
     }
     Ok(())
@@ -162,71 +167,90 @@ fn refund(t: &mut Tables<'_>, attempt: &Attempt, most: u32, now: Timestamp) -> R
 
 /// The share of one stranger in the strangers' `window`; zero if its last share belongs to an
 /// earlier window. The share tells how much a later success may take back.
-fn share(t: &Tables<'_>, account: &Hash, place: &Place, window: Window) -> Result<Window, Fault> {
-    let share = account_row(t, account, place.key())?.map(Window::from_row);
-    Ok(share.filter(|share| share.start == window.start).unwrap_or(Window { count: 0, ..window }))
+fn share(
+    tables: &Tables<'_>,
+    account: &DigestBytes,
+    place: &AttemptPlace,
+    window: AttemptWindow,
+) -> Result<AttemptWindow, StoreFault> {
+    let share = account_row(tables, account, place.key())?.map(AttemptWindow::from_row);
+    Ok(share
+        .filter(|share| share.start == window.start)
+        .unwrap_or(AttemptWindow { count: 0, ..window }))
 }
 
-fn is_known(t: &Tables<'_>, attempt: &Attempt, now: Timestamp) -> Result<bool, Fault> {
+fn is_known(
+    tables: &Tables<'_>,
+    attempt: &LoginAttempt,
+    now: Timestamp,
+) -> Result<bool, StoreFault> {
     let Some(address) = attempt.address.map(octets) else { return Ok(false) };
-    let until = t.rows().known.get((&attempt.account.0, &address))?;
+    let until = tables.rows().known.get((&attempt.account.0, &address))?;
     Ok(until.is_some_and(|until| until.value() > now.millis()))
 }
 
-fn account_row(t: &Tables<'_>, account: &Hash, place: &[u8]) -> Result<Option<WindowRow>, Fault> {
-    Ok(t.rows().accounts.get((account, place))?.map(|row| row.value()))
+fn account_row(
+    tables: &Tables<'_>,
+    account: &DigestBytes,
+    place: &[u8],
+) -> Result<Option<WindowRow>, StoreFault> {
+    Ok(tables.rows().accounts.get((account, place))?.map(|row| row.value()))
 }
 
-fn address_row(t: &Tables<'_>, address: &Id) -> Result<Option<WindowRow>, Fault> {
-    Ok(t.rows().addresses.get(address)?.map(|row| row.value()))
+fn address_row(tables: &Tables<'_>, address: &ShortId) -> Result<Option<WindowRow>, StoreFault> {
+    Ok(tables.rows().addresses.get(address)?.map(|row| row.value()))
 }
 
 fn save_account(
-    t: &mut Tables<'_>,
-    account: &Hash,
+    tables: &mut Tables<'_>,
+    account: &DigestBytes,
     place: &[u8],
-    window: Window,
-) -> Result<(), Fault> {
+    window: AttemptWindow,
+) -> Result<(), StoreFault> {
     if window.count == 0 {
-        t.change().accounts.remove((account, place))?;
+        tables.change().accounts.remove((account, place))?;
         return Ok(());
     }
-    make_room(t, Kind::Account)?;
-    t.change().accounts.insert((account, place), window.row())?;
-    t.expire(Kind::Account, window.ends, &[account.as_slice(), place].concat())
+    make_room(tables, ExpiryKind::Account)?;
+    tables.change().accounts.insert((account, place), window.row())?;
+    tables.expire(ExpiryKind::Account, window.ends, &[account.as_slice(), place].concat())
 }
 
-fn save_address(t: &mut Tables<'_>, address: &Id, window: Window) -> Result<(), Fault> {
+fn save_address(
+    tables: &mut Tables<'_>,
+    address: &ShortId,
+    window: AttemptWindow,
+) -> Result<(), StoreFault> {
     if window.count == 0 {
-        t.change().addresses.remove(address)?;
+        tables.change().addresses.remove(address)?;
         return Ok(());
     }
-    make_room(t, Kind::Address)?;
-    t.change().addresses.insert(address, window.row())?;
-    t.expire(Kind::Address, window.ends, address)
+    make_room(tables, ExpiryKind::Address)?;
+    tables.change().addresses.insert(address, window.row())?;
+    tables.expire(ExpiryKind::Address, window.ends, address)
 }
 
 /// Makes room in a full table by removing the row that would expire next.
-fn make_room(t: &mut Tables<'_>, kind: Kind) -> Result<(), Fault> {
-    let rows = t.rows();
-    let held = match kind {
-        Kind::Account => rows.accounts.len()?,
-        Kind::Address => rows.addresses.len()?,
+fn make_room(tables: &mut Tables<'_>, kind: ExpiryKind) -> Result<(), StoreFault> {
+    let rows = tables.rows();
+    let row_count = match kind {
+        ExpiryKind::Account => rows.accounts.len()?,
+        ExpiryKind::Address => rows.addresses.len()?,
         _ => rows.known.len()?,
     };
-    if held < MOST_ROWS {
+    if row_count < MOST_ROWS {
         return Ok(());
     }
-    super::sweep::forget_first(t, kind)
+    super::sweep::forget_first(tables, kind)
 }
 
 /// The part of an account's key that names the origin of an attempt.
-enum Place {
-    Address(Id),
+enum AttemptPlace {
+    Address(ShortId),
     Nowhere,
 }
 
-impl Place {
+impl AttemptPlace {
     fn of(address: Option<IpAddr>) -> Self {
         address.map_or(Self::Nowhere, |address| Self::Address(octets(address)))
     }
@@ -241,7 +265,7 @@ impl Place {
 
 /// An address as sixteen bytes. An IPv4 address and the same address mapped into IPv6 (RFC 4291,
 /// section 2.5.5.2) are equal. Else a client could double its attempts by using both forms.
-fn octets(address: IpAddr) -> Id {
+fn octets(address: IpAddr) -> ShortId {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),

@@ -10,12 +10,12 @@ use std::time::Duration;
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
-use super::tables::{Fault, Kind, Tables};
-use super::versions;
-use super::window::Window;
+use super::rehashed_versions;
+use super::tables::{ExpiryKind, StoreFault, Tables};
+use super::window::AttemptWindow;
 use crate::clock::Timestamp;
 use crate::secret::{self, Digest};
-use crate::session::{Code, CodeGuess, CodeVerdict, PutCode};
+use crate::session::{CodeGuess, CodeVerdict, OneTimeCode, PutCode};
 
 /// Wrong guesses by the client that passed the password step; the last one removes the code.
 const OWN_GUESSES: u32 = 5;
@@ -28,47 +28,51 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A code and the number of wrong guesses at it: by the client that passed the password step, and
 /// by all others together.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    code: Code,
+struct StoredCode {
+    code: OneTimeCode,
     own: u32,
     others: u32,
 }
 
 /// Stores a code, unless the account had all the codes of this hour.
 pub(super) fn put(
-    t: &mut Tables<'_>,
-    code: &Code,
+    tables: &mut Tables<'_>,
+    code: &OneTimeCode,
     per_hour: u32,
     now: Timestamp,
-) -> Result<PutCode, Fault> {
-    let row = t.rows().mails.get(&code.key.0)?.map(|row| row.value());
-    let mails = Window::at(row, HOUR, now);
+) -> Result<PutCode, StoreFault> {
+    let row = tables.rows().mails.get(&code.key.0)?.map(|row| row.value());
+    let mails = AttemptWindow::at(row, HOUR, now);
     // Mails are counted before the code is stored, in the same transaction. The count bounds both
     // the mails to a user and the number of fresh codes that an attacker can guess at.
     if let Some(retry_after) = mails.full(per_hour, now) {
         return Ok(PutCode::TooMany { retry_after });
     }
-    t.change().mails.insert(&code.key.0, mails.more().row())?;
-    t.expire(Kind::Mails, mails.ends, &code.key.0)?;
-    save(t, &Kept { code: code.clone(), own: 0, others: 0 })?;
-    t.expire(Kind::Code, code.expires, &code.key.0)?;
+    tables.change().mails.insert(&code.key.0, mails.more().row())?;
+    tables.expire(ExpiryKind::Mails, mails.ends, &code.key.0)?;
+    save(tables, &StoredCode { code: code.clone(), own: 0, others: 0 })?;
+    tables.expire(ExpiryKind::Code, code.expires, &code.key.0)?;
     Ok(PutCode::Kept)
 }
 
 /// The code with this key, if it has not expired.
-pub(super) fn find(t: &Tables<'_>, key: Digest, now: Timestamp) -> Result<Option<Code>, Fault> {
-    let kept = kept(t, &key.0)?.filter(|kept| kept.code.expires > now);
+pub(super) fn find(
+    tables: &Tables<'_>,
+    key: Digest,
+    now: Timestamp,
+) -> Result<Option<OneTimeCode>, StoreFault> {
+    let kept = kept(tables, &key.0)?.filter(|kept| kept.code.expires > now);
     Ok(kept.map(|kept| kept.code))
 }
 
 /// Compares a guess with the code, counts a wrong one, and removes the code after a right one or
 /// after too many wrong ones. A guess at a code that is missing or expired is not counted anywhere.
 pub(super) fn guess(
-    t: &mut Tables<'_>,
+    tables: &mut Tables<'_>,
     guess: &CodeGuess,
     now: Timestamp,
-) -> Result<CodeVerdict, Fault> {
-    let kept = kept(t, &guess.key.0)?;
+) -> Result<CodeVerdict, StoreFault> {
+    let kept = kept(tables, &guess.key.0)?;
     let Some(mut kept) = kept.filter(|kept| kept.code.expires > now) else {
         return Ok(CodeVerdict::Gone);
     };
@@ -88,36 +92,39 @@ pub(super) fn guess(
     // Compared in constant time, so that the time of the answer does not tell how many digits are
     // right.
     if secret::equal(&guess.code.0, &kept.code.code.0) {
-        t.change().codes.remove(&guess.key.0)?;
+        tables.change().codes.remove(&guess.key.0)?;
         let mut code = kept.code;
         let user = (code.source.as_str(), &code.user_id);
         // The user's password may have been re-hashed while the code was on its way; the session
         // must begin with the version as it is now.
-        code.user_version = versions::latest(t, user, code.user_version)?;
+        code.user_version = rehashed_versions::latest(tables, user, code.user_version)?;
         return Ok(CodeVerdict::Right(Box::new(code)));
     }
     let guesses = if own { &mut kept.own } else { &mut kept.others };
     *guesses = guesses.saturating_add(1);
     if kept.own >= OWN_GUESSES {
-        t.change().codes.remove(&guess.key.0)?;
+        tables.change().codes.remove(&guess.key.0)?;
     } else {
-        save(t, &kept)?;
+        save(tables, &kept)?;
     }
     Ok(CodeVerdict::Wrong)
 }
 
 /// When the code with this key expires; `None` if there is none.
-pub(super) fn expires(t: &Tables<'_>, key: &[u8; 32]) -> Result<Option<Timestamp>, Fault> {
-    Ok(kept(t, key)?.map(|kept| kept.code.expires))
+pub(super) fn expires(
+    tables: &Tables<'_>,
+    key: &[u8; 32],
+) -> Result<Option<Timestamp>, StoreFault> {
+    Ok(kept(tables, key)?.map(|kept| kept.code.expires))
 }
 
-fn kept(t: &Tables<'_>, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
-    let row = t.rows().codes.get(key)?;
+fn kept(tables: &Tables<'_>, key: &[u8; 32]) -> Result<Option<StoredCode>, StoreFault> {
+    let row = tables.rows().codes.get(key)?;
     Ok(row.map(|row| serde_json::from_slice(row.value())).transpose()?)
 }
 
-fn save(t: &mut Tables<'_>, kept: &Kept) -> Result<(), Fault> {
+fn save(tables: &mut Tables<'_>, kept: &StoredCode) -> Result<(), StoreFault> {
     let row = serde_json::to_vec(kept)?;
-    t.change().codes.insert(&kept.code.key.0, row.as_slice())?;
+    tables.change().codes.insert(&kept.code.key.0, row.as_slice())?;
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! The table of cut-offs in the store file.
 //!
 //! A cut-off refuses the foreign tokens of a user that were issued until a certain time (see
-//! `crate::session::Cutoffs`, which requests read). `sessions::revoke` writes the table, and the
-//! start of the store reads all of it.
+//! `crate::session::TokenCutoffs`, which requests read). `sessions::revoke` writes the table, and
+//! the start of the store reads all of it.
 
 use redb::ReadableTable;
 
-use super::tables::{Fault, Tables};
+use super::tables::{StoreFault, Tables};
 use crate::clock::Timestamp;
 use crate::identity::Subject;
 use crate::session::TokenOwner;
@@ -16,23 +16,27 @@ const SUBJECT: &str = "subject";
 const USERNAME: &str = "username";
 
 /// Refuses the tokens that were issued to `owner` until `at`; a later cut-off is kept.
-pub(super) fn keep(t: &mut Tables<'_>, owner: &TokenOwner, at: Timestamp) -> Result<(), Fault> {
+pub(super) fn keep(
+    tables: &mut Tables<'_>,
+    owner: &TokenOwner,
+    at: Timestamp,
+) -> Result<(), StoreFault> {
     let key = match owner {
         TokenOwner::Subject(subject) => (SUBJECT, subject.as_str()),
         TokenOwner::Username(name) => (USERNAME, name.as_ref()),
     };
-    let held = t.rows().cutoffs.get(key)?.map(|held| held.value());
-    if held.is_none_or(|held| held < at.millis()) {
-        t.change().cutoffs.insert(key, at.millis())?;
+    let current = tables.rows().cutoffs.get(key)?.map(|current| current.value());
+    if current.is_none_or(|current| current < at.millis()) {
+        tables.change().cutoffs.insert(key, at.millis())?;
     }
-    t.effects.cutoffs.push((owner.clone(), at));
+    tables.effects.cutoffs.push((owner.clone(), at));
     Ok(())
 }
 
 /// All cut-offs in the file.
-pub(super) fn all(t: &Tables<'_>) -> Result<Vec<(TokenOwner, Timestamp)>, Fault> {
+pub(super) fn all(tables: &Tables<'_>) -> Result<Vec<(TokenOwner, Timestamp)>, StoreFault> {
     let mut found = Vec::new();
-    for row in t.rows().cutoffs.iter()? {
+    for row in tables.rows().cutoffs.iter()? {
         let (key, at) = row?;
         let owner = match key.value() {
             (SUBJECT, subject) => TokenOwner::Subject(Subject::new(subject)),

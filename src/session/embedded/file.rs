@@ -17,11 +17,11 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableTable, StorageError};
 
 use super::cutoffs;
-use super::faults::{Faults, Faulty};
-use super::memory::{Live, Memory};
+use super::fault_injection::{FaultyFile, InjectedFaults};
+use super::memory::{LiveSession, SharedMemory};
 use super::seen::{self, RestoredStore};
 use super::sessions;
-use super::tables::{self, Effects, Fault, META_SCHEMA, SCHEMA, Tables};
+use super::tables::{self, CommitEffects, META_SCHEMA, SCHEMA, StoreFault, Tables};
 use super::time::TimeGuard;
 use super::upgrade;
 use crate::clock::Timestamp;
@@ -30,7 +30,7 @@ use crate::secret::{self, Digest};
 
 /// The reasons why a store cannot be opened. Each message tells the operator what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum StoreOpenError {
     #[error(
         "`{}` is missing although there are signing keys: tokens made with them could come back \
          to life; restore the store from a backup, or start with --new-state to end all sessions",
@@ -65,16 +65,16 @@ pub enum OpenError {
 
 /// The location of the store file, and what is needed to open it.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct StoreFile {
     pub(super) path: PathBuf,
-    pub(super) faults: Option<Arc<Faults>>,
+    pub(super) faults: Option<Arc<InjectedFaults>>,
     pub(super) ids: IdRules,
 }
 
 /// Facts that were fixed when the store was made. They tell one store from another.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) struct Birth {
-    pub(super) made: Timestamp,
+pub(super) struct StoreIdentity {
+    pub(super) created_at: Timestamp,
     pub(super) secret: [u8; 32],
 }
 
@@ -96,54 +96,54 @@ pub(super) const META_HIGHEST: &str = "highest";
 /// answer. Their grace period begins again at the next start, see `load`.
 pub(super) const META_UNTOLD: &str = "untold";
 
-impl Place {
+impl StoreFile {
     /// True if the store file exists.
-    pub(super) fn exists(&self) -> Result<bool, OpenError> {
+    pub(super) fn exists(&self) -> Result<bool, StoreOpenError> {
         self.path.try_exists().map_err(|source| self.io(source))
     }
 
-    pub(super) fn missing(&self) -> OpenError {
-        OpenError::Missing { path: self.path.clone() }
+    pub(super) fn missing(&self) -> StoreOpenError {
+        StoreOpenError::Missing { path: self.path.clone() }
     }
 
     /// Creates an empty store. Fails if a file is there already.
-    pub(super) fn create(&self, now: Timestamp) -> Result<(), OpenError> {
+    pub(super) fn create(&self, now: Timestamp) -> Result<(), StoreOpenError> {
         // Whole seconds, because the time of issue in a token has whole seconds. With milliseconds,
         // a token issued in the store's first second would look older than the store.
-        let birth = Birth { made: now.whole_secs(), secret: secret::random() };
+        let birth = StoreIdentity { created_at: now.whole_secs(), secret: secret::random() };
         install(&self.path, |db| {
             let txn = db.begin_write()?;
-            let mut t = Tables::open(&txn, &Arc::default(), std::time::Duration::ZERO)?;
-            let meta = &mut t.change().meta;
+            let mut tables = Tables::open(&txn, &Arc::default(), std::time::Duration::ZERO)?;
+            let meta = &mut tables.change().meta;
             meta.insert(META_SCHEMA, SCHEMA.to_be_bytes().as_slice())?;
-            meta.insert(META_MADE, birth.made.millis().to_be_bytes().as_slice())?;
+            meta.insert(META_MADE, birth.created_at.millis().to_be_bytes().as_slice())?;
             meta.insert(META_SECRET, birth.secret.as_slice())?;
-            drop(t);
+            drop(tables);
             txn.commit()?;
             Ok(())
         })
         .map_err(|source| match source.kind() {
             // Another process created the store at the same moment. Its store is as good as ours,
             // and that process holds the lock on it.
-            io::ErrorKind::AlreadyExists => OpenError::InUse { path: self.path.clone() },
+            io::ErrorKind::AlreadyExists => StoreOpenError::InUse { path: self.path.clone() },
             _ => self.io(source),
         })
     }
 
     /// Opens the file, verifies all of its pages, upgrades an older schema, and reads the facts in
     /// it. Verifying all pages at the start finds damage before a session is lost to it.
-    pub(super) fn open(&self) -> Result<(Database, Birth), OpenError> {
+    pub(super) fn open(&self) -> Result<(Database, StoreIdentity), StoreOpenError> {
         // redb panics only on a damaged file, where its own checks did not foresee the damage. The
         // panic is caught and reported like every other damage.
         let opened = catch_unwind(AssertUnwindSafe(|| self.open_database()));
         let db = opened.unwrap_or_else(|_| Err(self.damaged("its pages contradict each other")))?;
         let fact = |name| tables::fact(&db, name).map_err(|error| self.damaged(error));
-        let number = |name| -> Result<Option<u64>, OpenError> {
+        let number = |name| -> Result<Option<u64>, StoreOpenError> {
             Ok(fact(name)?.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes))
         };
         let schema = number(META_SCHEMA)?.ok_or_else(|| self.damaged("it is no session store"))?;
         if schema > SCHEMA {
-            return Err(OpenError::Newer { path: self.path.clone(), found: schema });
+            return Err(StoreOpenError::Newer { path: self.path.clone(), found: schema });
         }
         if schema < SCHEMA {
             upgrade::run(&db, &self.ids).map_err(|fault| self.unusable(fault))?;
@@ -151,7 +151,7 @@ impl Place {
         let made = number(META_MADE)?.map(Timestamp::from_millis);
         let secret = fact(META_SECRET)?.and_then(|value| value.try_into().ok());
         match (made, secret) {
-            (Some(made), Some(secret)) => Ok((db, Birth { made, secret })),
+            (Some(made), Some(secret)) => Ok((db, StoreIdentity { created_at: made, secret })),
             _ => Err(self.damaged("it does not say when it was made")),
         }
     }
@@ -167,7 +167,7 @@ impl Place {
         Ok(())
     }
 
-    fn open_database(&self) -> Result<Database, OpenError> {
+    fn open_database(&self) -> Result<Database, StoreOpenError> {
         // The file is never created here. If it is deleted while the gateway runs, an empty store
         // in its place would bring revoked sessions back to life.
         let file = OpenOptions::new().read(true).write(true).open(&self.path);
@@ -186,16 +186,16 @@ impl Place {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
         let db = match &self.faults {
-            Some(faults) => builder.create_with_backend(Faulty::new(file, faults.clone())),
+            Some(faults) => builder.create_with_backend(FaultyFile::new(file, faults.clone())),
             None => builder.create_with_backend(file),
         };
         db.map_err(|error| self.refused(error))
     }
 
-    fn refused(&self, error: DatabaseError) -> OpenError {
+    fn refused(&self, error: DatabaseError) -> StoreOpenError {
         match error {
             DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                OpenError::InUse { path: self.path.clone() }
+                StoreOpenError::InUse { path: self.path.clone() }
             }
             DatabaseError::Storage(StorageError::Io(source))
                 if !matches!(
@@ -210,19 +210,19 @@ impl Place {
     }
 
     /// The meaning of a fault while a file is being opened for the first time.
-    pub(super) fn unusable(&self, fault: Fault) -> OpenError {
+    pub(super) fn unusable(&self, fault: StoreFault) -> StoreOpenError {
         match fault {
-            Fault::Store(redb::Error::Io(source)) => self.io(source),
+            StoreFault::Store(redb::Error::Io(source)) => self.io(source),
             damaged => self.damaged(damaged),
         }
     }
 
-    fn damaged(&self, why: impl ToString) -> OpenError {
-        OpenError::Damaged { path: self.path.clone(), why: why.to_string() }
+    fn damaged(&self, why: impl ToString) -> StoreOpenError {
+        StoreOpenError::Damaged { path: self.path.clone(), why: why.to_string() }
     }
 
-    fn io(&self, source: io::Error) -> OpenError {
-        OpenError::Io { path: self.path.clone(), source }
+    fn io(&self, source: io::Error) -> StoreOpenError {
+        StoreOpenError::Io { path: self.path.clone(), source }
     }
 }
 
@@ -231,58 +231,58 @@ impl Place {
 /// not at the first login.
 pub(super) fn load(
     db: &Database,
-    memory: &Memory,
-    (path, birth): (&Path, Birth),
-) -> Result<(), Fault> {
+    memory: &SharedMemory,
+    (path, birth): (&Path, StoreIdentity),
+) -> Result<(), StoreFault> {
     let now = memory.clock.now();
     let txn = db.begin_write()?;
-    let mut t = Tables::open(&txn, &memory.revocations, memory.leeway())?;
-    let untold = t.rows().meta.get(META_UNTOLD)?.map(|ids| ids.value().to_vec());
+    let mut tables = Tables::open(&txn, &memory.revocations, memory.leeway())?;
+    let untold = tables.rows().meta.get(META_UNTOLD)?.map(|ids| ids.value().to_vec());
     // These rotations were durable when the process ended, but their clients may not have got the
     // answer. The grace period begins again, so that a client that repeats its refresh is not taken
     // for a thief.
     for id in untold.unwrap_or_default().as_chunks().0 {
-        sessions::begin_grace_anew(&mut t, sessions::session_id(id), now)?;
+        sessions::begin_grace_anew(&mut tables, sessions::session_id(id), now)?;
     }
-    t.change().meta.remove(META_UNTOLD)?;
-    t.change().meta.insert(META_OPENED, now.millis().to_be_bytes().as_slice())?;
-    let highest = t.rows().meta.get(META_HIGHEST)?.and_then(|row| row.value().try_into().ok());
+    tables.change().meta.remove(META_UNTOLD)?;
+    tables.change().meta.insert(META_OPENED, now.millis().to_be_bytes().as_slice())?;
+    let highest = tables.rows().meta.get(META_HIGHEST)?.and_then(|row| row.value().try_into().ok());
     let highest = highest.map(u64::from_be_bytes).map(Timestamp::from_millis);
     if let Some(highest) = highest {
         memory.time(|time| time.resume(highest, &memory.clock));
     }
-    write_highest(&mut t, memory)?;
+    write_highest(&mut tables, memory)?;
 
-    let mut found = Effects::default();
-    for row in t.rows().revoked.iter()? {
+    let mut found = CommitEffects::default();
+    for row in tables.rows().revoked.iter()? {
         let (id, until) = row?;
         found
             .revoked
             .push((sessions::session_id(id.value()), Timestamp::from_millis(until.value())));
     }
-    for row in t.rows().outlawed.iter()? {
+    for row in tables.rows().outlawed.iter()? {
         let (digest, until) = row?;
         found.outlawed.push((Digest(*digest.value()), Timestamp::from_millis(until.value())));
     }
-    found.cutoffs = cutoffs::all(&t)?;
+    found.cutoffs = cutoffs::all(&tables)?;
     let mut live = HashMap::new();
     let mut last_end = Timestamp::default();
-    for id in sessions::all(&t)? {
-        if let Some(session) = sessions::load(&t, id)? {
+    for id in sessions::all(&tables)? {
+        if let Some(session) = sessions::load(&tables, id)? {
             last_end = last_end.max(session.expires);
-            live.insert(id, Live::of(&session, t.revoked_until(&session)));
+            live.insert(id, LiveSession::of(&session, tables.revoked_until(&session)));
         }
     }
-    let mut restored = RestoredStore::load(&t)?;
+    let mut restored = RestoredStore::load(&tables)?;
     // The file beside the store has seen a later time than the store itself: the store was replaced
     // by an older copy. Sessions that ended since are alive in it, and the operator is told. The
     // note stays in the store, so that a restart does not hide it.
     if let Some(seen) = seen::read(path, &birth.secret).filter(|seen| Some(*seen) > highest) {
         let older = RestoredStore::new(seen, last_end);
-        older.save(&mut t)?;
+        older.save(&mut tables)?;
         restored = Some(older);
     }
-    drop(t);
+    drop(tables);
     txn.commit()?;
     // The note is logged only after the commit. If the transaction fails, the store is opened again
     // and the same note would be logged twice.
@@ -300,9 +300,12 @@ pub(super) fn load(
 
 /// Writes the highest believed time, at most once a minute. After a restart, a clock far beyond
 /// that time is not believed. See `time` for the threat.
-pub(super) fn write_highest(t: &mut Tables<'_>, memory: &Memory) -> Result<(), Fault> {
+pub(super) fn write_highest(
+    tables: &mut Tables<'_>,
+    memory: &SharedMemory,
+) -> Result<(), StoreFault> {
     if let Some(highest) = memory.time(TimeGuard::take_due) {
-        t.change().meta.insert(META_HIGHEST, highest.millis().to_be_bytes().as_slice())?;
+        tables.change().meta.insert(META_HIGHEST, highest.millis().to_be_bytes().as_slice())?;
     }
     Ok(())
 }
@@ -310,7 +313,7 @@ pub(super) fn write_highest(t: &mut Tables<'_>, memory: &Memory) -> Result<(), F
 /// Gives free pages back to the disk, if they are more than half of the file. A redb file never
 /// shrinks by itself, and each start reads all of it. Called once at the start, before the writer
 /// thread exists.
-pub(super) fn compact(db: &mut Database, path: &Path) -> Result<(), Fault> {
+pub(super) fn compact(db: &mut Database, path: &Path) -> Result<(), StoreFault> {
     let length = fs::metadata(path).map_err(redb::Error::Io)?.len();
     if length < SMALL {
         return Ok(());
@@ -344,7 +347,7 @@ pub(super) fn copy(from: &ReadTransaction, to: &Path) -> io::Result<()> {
 
 /// Makes a database under a temporary name, and links it to `path` when it is complete and durable.
 /// Fails if `path` exists already: a hard link never replaces a file.
-fn install(path: &Path, fill: impl FnOnce(&Database) -> Result<(), Fault>) -> io::Result<()> {
+fn install(path: &Path, fill: impl FnOnce(&Database) -> Result<(), StoreFault>) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", Digest(secret::random()).short()));
     let passing = PathBuf::from(name);
@@ -359,7 +362,10 @@ fn install(path: &Path, fill: impl FnOnce(&Database) -> Result<(), Fault>) -> io
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-fn write_new(path: &Path, fill: impl FnOnce(&Database) -> Result<(), Fault>) -> io::Result<()> {
+fn write_new(
+    path: &Path,
+    fill: impl FnOnce(&Database) -> Result<(), StoreFault>,
+) -> io::Result<()> {
     let file =
         OpenOptions::new().read(true).write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
     let file = FileBackend::new(file).map_err(io::Error::other)?;

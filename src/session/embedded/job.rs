@@ -3,7 +3,7 @@
 //! An operation is a function over the tables of one transaction. It may run several times, because
 //! a transaction is repeated without an operation that failed; therefore it must not have effects
 //! outside the tables. It is answered once, after the commit. `EmbeddedStore` makes the messages,
-//! `Writer` carries them out.
+//! `StoreWriter` carries them out.
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,31 +11,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::ReadTransaction;
 use tokio::sync::oneshot;
 
-use super::tables::{Fault, Tables};
+use super::tables::{StoreFault, Tables};
 use crate::session::StoreError;
 
 /// A message to the writer.
-pub(super) enum Message {
-    Job(Job),
+pub(super) enum WriterMessage {
+    Job(WriteJob),
     /// Asks for a read view of the present state, for a backup.
     Snapshot(oneshot::Sender<Result<ReadTransaction, StoreError>>),
     /// Wakes the writer, so that it looks whether it should close.
     Wake,
 }
 
-type Run = Box<dyn FnMut(&mut Tables<'_>) -> Result<(), Fault> + Send>;
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type JobRun = Box<dyn FnMut(&mut Tables<'_>) -> Result<(), StoreFault> + Send>;
+type JobAnswer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// One operation and the way back for its answer.
-pub(super) struct Job {
-    run: Run,
-    answer: Answer,
+pub(super) struct WriteJob {
+    run: JobRun,
+    answer: JobAnswer,
 }
 
-impl Job {
+impl WriteJob {
     /// Makes an operation; the receiver gets its answer.
     pub(super) fn new<T: Send + 'static>(
-        mut run: impl FnMut(&mut Tables<'_>) -> Result<T, Fault> + Send + 'static,
+        mut run: impl FnMut(&mut Tables<'_>) -> Result<T, StoreFault> + Send + 'static,
     ) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
         let (sender, receiver) = oneshot::channel();
         // The result of the latest run waits here. It is sent only after the commit: if the commit
@@ -43,8 +43,8 @@ impl Job {
         // replaces the result of the run before.
         let result = Arc::new(Mutex::new(None));
         let slot = result.clone();
-        let run = Box::new(move |t: &mut Tables<'_>| {
-            swap(&slot, Some(run(t)?));
+        let run = Box::new(move |tables: &mut Tables<'_>| {
+            swap(&slot, Some(run(tables)?));
             Ok(())
         });
         let answer = Box::new(move |outcome: Result<(), StoreError>| {
@@ -56,8 +56,8 @@ impl Job {
         (Self { run, answer }, receiver)
     }
 
-    pub(super) fn run(&mut self, t: &mut Tables<'_>) -> Result<(), Fault> {
-        (self.run)(t)
+    pub(super) fn run(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreFault> {
+        (self.run)(tables)
     }
 
     /// Answers with the result of the last run, or with the reason why that result does not count.

@@ -6,31 +6,31 @@
 
 use redb::ReadableTable;
 
-use super::tables::{Fault, Tables};
+use super::tables::{StoreFault, Tables};
 use crate::identity::UserId;
-use crate::session::{Account, AccountCounts, AccountKey};
+use crate::session::{AccountCounts, AccountKey, KnownAccount};
 
-pub(super) fn put(t: &mut Tables<'_>, account: &Account) -> Result<(), Fault> {
+pub(super) fn put(tables: &mut Tables<'_>, account: &KnownAccount) -> Result<(), StoreFault> {
     // The earlier record is removed first, because the user's canonical name may have changed: its
     // old entry in `user_names` must not stay. Else a login under the old name would still find
     // this user.
-    remove(t, &account.source, &account.subject)?;
+    remove(tables, &account.source, &account.subject)?;
     let (source, subject) = (account.source.as_str(), account.subject.as_str());
     let row = serde_json::to_vec(account)?;
-    t.change().users.insert((source, subject), row.as_slice())?;
-    t.change().user_names.insert((source, account.key.as_str()), subject)?;
+    tables.change().users.insert((source, subject), row.as_slice())?;
+    tables.change().user_names.insert((source, account.key.as_str()), subject)?;
     Ok(())
 }
 
 pub(super) fn find(
-    t: &Tables<'_>,
+    tables: &Tables<'_>,
     source: &str,
     by: AccountKey<'_>,
-) -> Result<Option<Account>, Fault> {
-    let users = &t.rows().users;
+) -> Result<Option<KnownAccount>, StoreFault> {
+    let users = &tables.rows().users;
     let row = match by {
         AccountKey::Subject(subject) => users.get((source, subject.as_str()))?,
-        AccountKey::Name(name) => match t.rows().user_names.get((source, name))? {
+        AccountKey::Name(name) => match tables.rows().user_names.get((source, name))? {
             Some(subject) => users.get((source, subject.value()))?,
             None => None,
         },
@@ -38,29 +38,34 @@ pub(super) fn find(
     Ok(row.map(|row| serde_json::from_slice(row.value())).transpose()?)
 }
 
-pub(super) fn remove(t: &mut Tables<'_>, source: &str, subject: &UserId) -> Result<(), Fault> {
-    let Some(held) = find(t, source, AccountKey::Subject(subject))? else { return Ok(()) };
-    t.change().users.remove((source, subject.as_str()))?;
-    let name = (source, held.key.as_str());
+pub(super) fn remove(
+    tables: &mut Tables<'_>,
+    source: &str,
+    subject: &UserId,
+) -> Result<(), StoreFault> {
+    let Some(account) = find(tables, source, AccountKey::Subject(subject))? else { return Ok(()) };
+    tables.change().users.remove((source, subject.as_str()))?;
+    let name = (source, account.key.as_str());
     // The canonical name may belong to another user by now, if the source renamed users. Then the
     // entry in `user_names` is that user's and must stay. Removing it would make that user unknown
     // here until their next login.
-    let is_his = t.rows().user_names.get(name)?.is_some_and(|id| id.value() == subject.as_str());
+    let is_his =
+        tables.rows().user_names.get(name)?.is_some_and(|id| id.value() == subject.as_str());
     if is_his {
-        t.change().user_names.remove(name)?;
+        tables.change().user_names.remove(name)?;
     }
     Ok(())
 }
 
-pub(super) fn counts(t: &Tables<'_>, source: &str) -> Result<AccountCounts, Fault> {
+pub(super) fn counts(tables: &Tables<'_>, source: &str) -> Result<AccountCounts, StoreFault> {
     let mut counts = AccountCounts::default();
-    for row in t.rows().users.range((source, "")..)? {
+    for row in tables.rows().users.range((source, "")..)? {
         let (key, value) = row?;
         // The table is sorted by source first, so the first row of another source ends the walk.
         if key.value().0 != source {
             break;
         }
-        let account: Account = serde_json::from_slice(value.value())?;
+        let account: KnownAccount = serde_json::from_slice(value.value())?;
         counts.known += 1;
         let Some(imported) = account.imported.filter(|_| account.hash.is_some()) else { continue };
         counts.imported += 1;

@@ -13,25 +13,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::seen::RestoredStore;
-use super::tables::Effects;
+use super::tables::CommitEffects;
 use super::time::TimeGuard;
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{SessionId, Subject};
 use crate::secret::Digest;
-use crate::session::{Revocations, Revoke, Session, StoreError};
+use crate::session::{RevocationTarget, Revocations, Session, StoreError};
 
 /// The part of a session that a revocation needs. The whole session stays in the file, so that
 /// memory grows little with each session. The copy is updated with each commit that changes one of
 /// these values.
 #[derive(Clone, Debug)]
-pub(super) struct Live {
+pub(super) struct LiveSession {
     subject: Subject,
     realm: String,
     traded: Option<Digest>,
     revoked_until: Timestamp,
 }
 
-impl Live {
+impl LiveSession {
     pub(super) fn of(session: &Session, revoked_until: Timestamp) -> Self {
         Self {
             subject: session.subject.clone(),
@@ -52,25 +52,25 @@ fn millis(duration: Duration) -> u64 {
 
 /// A revocation that is not written yet, and the time at which it was requested. The time matters
 /// for cut-offs, which refuse the tokens issued before it.
-pub(super) type Owed = (Revoke, Timestamp);
+pub(super) type DeferredRevocation = (RevocationTarget, Timestamp);
 
 /// State that the handle and the writer thread share. Each changing field is atomic or has a lock
 /// of its own, which is held for some statements and never across a disk access.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct SharedMemory {
     pub(super) clock: Clock,
     /// How much clocks may differ, in milliseconds. A reload of the configuration may change it.
     leeway: AtomicU64,
     pub(super) revocations: Arc<Revocations>,
     /// Decides whether the clock is believed; rows are forgotten only by a believed clock.
     time: Mutex<TimeGuard>,
-    live: Mutex<HashMap<SessionId, Live>>,
-    owed: Mutex<Vec<Owed>>,
+    live: Mutex<HashMap<SessionId, LiveSession>>,
+    owed: Mutex<Vec<DeferredRevocation>>,
     trouble: Mutex<Option<Arc<str>>>,
     restored: Mutex<Option<RestoredStore>>,
 }
 
-impl Memory {
+impl SharedMemory {
     pub(super) fn new(clock: Clock, leeway: Duration, longest_access: Duration) -> Self {
         Self {
             time: Mutex::new(TimeGuard::new(&clock, longest_access)),
@@ -101,7 +101,7 @@ impl Memory {
     ///
     /// The writer calls it after the commit and before it answers the operations. If an operation
     /// were answered first, its client could see a revoked token accepted.
-    pub(super) fn apply(&self, effects: Effects) {
+    pub(super) fn apply(&self, effects: CommitEffects) {
         for (id, until) in effects.revoked {
             self.revocations.revoke_session(id, until);
         }
@@ -124,40 +124,41 @@ impl Memory {
     }
 
     /// Replaces the index of live sessions by the content of the file.
-    pub(super) fn reload(&self, live: HashMap<SessionId, Live>) {
+    pub(super) fn reload(&self, live: HashMap<SessionId, LiveSession>) {
         *lock(&self.live) = live;
     }
 
     /// Makes a revocation effective at once although it could not be written, and remembers that it
     /// must be written. Requests refuse the sessions from now on; a revocation that is owed is lost
     /// only if the process ends before the disk works again.
-    pub(super) fn owe(&self, what: Revoke, now: Timestamp) {
+    pub(super) fn defer(&self, what: RevocationTarget, now: Timestamp) {
         {
             let live = lock(&self.live);
-            let revoke =
-                |id: &SessionId, it: &Live| self.revocations.revoke_session(*id, it.revoked_until);
+            let revoke = |id: &SessionId, it: &LiveSession| {
+                self.revocations.revoke_session(*id, it.revoked_until)
+            };
             match &what {
-                Revoke::Session(id) => {
+                RevocationTarget::Session(id) => {
                     live.get_key_value(id).into_iter().for_each(|(id, it)| revoke(id, it));
                 }
-                Revoke::Siblings(id) => {
+                RevocationTarget::Siblings(id) => {
                     let of = live.get(id).map(|it| (&it.subject, it.realm.as_str()));
-                    let is_theirs = |it: &Live| {
+                    let is_theirs = |it: &LiveSession| {
                         of.is_some_and(|(subject, realm)| it.is_of(subject, Some(realm)))
                     };
                     let theirs = live.iter().filter(|(_, it)| is_theirs(it));
                     theirs.for_each(|(id, it)| revoke(id, it));
                 }
-                Revoke::Subject { subject, realm } => {
-                    let is_theirs = |it: &Live| it.is_of(subject, realm.as_deref());
+                RevocationTarget::Subject { subject, realm } => {
+                    let is_theirs = |it: &LiveSession| it.is_of(subject, realm.as_deref());
                     let theirs = live.iter().filter(|(_, it)| is_theirs(it));
                     theirs.for_each(|(id, it)| revoke(id, it));
                 }
-                Revoke::All => live.iter().for_each(|(id, it)| revoke(id, it)),
-                Revoke::Tokens { of } => {
+                RevocationTarget::All => live.iter().for_each(|(id, it)| revoke(id, it)),
+                RevocationTarget::Tokens { of } => {
                     of.iter().for_each(|owner| self.revocations.cutoffs.keep(owner, now));
                 }
-                Revoke::Token { digest, until } => {
+                RevocationTarget::Token { digest, until } => {
                     self.revocations.revoke_token(*digest, *until);
                     let traded = live.iter().filter(|(_, it)| it.traded == Some(*digest));
                     traded.for_each(|(id, it)| revoke(id, it));
@@ -167,18 +168,18 @@ impl Memory {
         let mut owed = lock(&self.owed);
         // A client that repeats its logout while the disk fails must not make the list grow without
         // bound. The same revocation is therefore listed once.
-        if !owed.iter().any(|(held, _)| *held == what) {
+        if !owed.iter().any(|(deferred, _)| *deferred == what) {
             owed.push((what, now));
         }
     }
 
     /// The revocations that are not written yet, in the order in which they were requested.
-    pub(super) fn owed(&self) -> Vec<Owed> {
+    pub(super) fn owed(&self) -> Vec<DeferredRevocation> {
         lock(&self.owed).clone()
     }
 
     /// Removes the first `count` owed revocations, which are written now.
-    pub(super) fn settle(&self, count: usize) {
+    pub(super) fn mark_written(&self, count: usize) {
         // Only the writer removes from this list, and new revocations are added at its end: the
         // first `count` are still the ones that the writer has read.
         lock(&self.owed).drain(..count);

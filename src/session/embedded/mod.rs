@@ -8,11 +8,12 @@
 mod attempts;
 mod codes;
 mod cutoffs;
-mod faults;
+mod fault_injection;
 mod file;
 mod job;
 mod known_users;
 mod memory;
+mod rehashed_versions;
 mod second_steps;
 mod seen;
 mod sessions;
@@ -20,7 +21,6 @@ mod sweep;
 mod tables;
 mod time;
 mod upgrade;
-mod versions;
 mod window;
 mod writer;
 
@@ -38,17 +38,18 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use self::faults::Faults;
-pub use self::file::OpenError;
-use self::file::{Birth, Place};
-use self::job::{Job, Message, unavailable};
-use self::memory::Memory;
-use self::tables::{Fault, Tables};
-use self::writer::Writer;
+pub use self::fault_injection::InjectedFaults;
+pub use self::file::StoreOpenError;
+use self::file::{StoreFile, StoreIdentity};
+use self::job::{WriteJob, WriterMessage, unavailable};
+use self::memory::SharedMemory;
+use self::tables::{StoreFault, Tables};
+use self::writer::StoreWriter;
 use super::{
-    Account, AccountCounts, AccountKey, Admission, Attempt, Code, CodeGuess, CodeVerdict,
-    LoginProgress, PutCode, Revocations, Revoke, Rotated, Rotation, Session, SessionPage,
-    SessionStore, StoreError, Totp, UserRef,
+    AccountCounts, AccountKey, AttemptAdmission, CodeGuess, CodeVerdict, KnownAccount,
+    LoginAttempt, LoginProgress, OneTimeCode, PutCode, RefreshRotation, RevocationTarget,
+    Revocations, RotationOutcome, Session, SessionPage, SessionStore, StoreError, TotpSecret,
+    UserRef,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{IdRules, SessionId, Subject, UserId};
@@ -73,7 +74,7 @@ pub struct EmbeddedOptions {
     /// Make a missing file although keys exist (`--new-state`). An existing file is kept.
     pub new_state: bool,
     /// Lets a test make the disk fail.
-    pub backend_faults: Option<Arc<Faults>>,
+    pub backend_faults: Option<Arc<InjectedFaults>>,
 }
 
 /// Bound on the operations that wait for the writer; further ones fail at once.
@@ -82,9 +83,9 @@ const QUEUE: usize = 4096;
 /// A session store in a local file. Dropping the last handle ends the writer thread.
 pub struct EmbeddedStore {
     path: PathBuf,
-    birth: Birth,
-    memory: Arc<Memory>,
-    queue: SyncSender<Message>,
+    birth: StoreIdentity,
+    memory: Arc<SharedMemory>,
+    queue: SyncSender<WriterMessage>,
     closing: Arc<AtomicBool>,
     closed: CancellationToken,
 }
@@ -108,9 +109,12 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// When the file is missing, damaged, too new, in use or unreadable; each says what to do.
-    pub fn open(options: EmbeddedOptions) -> Result<Arc<Self>, OpenError> {
-        let place =
-            Place { path: options.path.clone(), faults: options.backend_faults, ids: options.ids };
+    pub fn open(options: EmbeddedOptions) -> Result<Arc<Self>, StoreOpenError> {
+        let place = StoreFile {
+            path: options.path.clone(),
+            faults: options.backend_faults,
+            ids: options.ids,
+        };
         if !place.exists()? {
             if options.keys_exist && !options.new_state {
                 return Err(place.missing());
@@ -119,7 +123,7 @@ impl EmbeddedStore {
         }
         let (mut db, birth) = place.open()?;
         file::compact(&mut db, &options.path).map_err(|fault| place.unusable(fault))?;
-        let memory = Memory::new(options.clock, options.leeway, options.longest_access);
+        let memory = SharedMemory::new(options.clock, options.leeway, options.longest_access);
         let memory = Arc::new(memory);
         file::load(&db, &memory, (&place.path, birth)).map_err(|fault| place.unusable(fault))?;
 
@@ -128,14 +132,14 @@ impl EmbeddedStore {
         let closed = CancellationToken::new();
         let ended = closed.clone();
         let writer =
-            Writer::new(place.clone(), (db, birth), memory.clone(), receiver, closing.clone());
+            StoreWriter::new(place.clone(), (db, birth), memory.clone(), receiver, closing.clone());
         thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
                 let _ended = ended.drop_guard();
                 writer.run();
             })
-            .map_err(|source| OpenError::Io { path: options.path, source })?;
+            .map_err(|source| StoreOpenError::Io { path: options.path, source })?;
         Ok(Arc::new(Self { path: place.path, birth, memory, queue, closing, closed }))
     }
 
@@ -145,7 +149,7 @@ impl EmbeddedStore {
     /// When the store is unavailable, or `to` exists or cannot be written.
     pub async fn backup(&self, to: &Path) -> Result<(), BackupError> {
         let (sender, answer) = oneshot::channel();
-        self.send(Message::Snapshot(sender))?;
+        self.send(WriterMessage::Snapshot(sender))?;
         let snapshot = answer.await.unwrap_or_else(|_| Err(unavailable("it is closed")))?;
         let (sender, copied) = oneshot::channel();
         let path = to.to_owned();
@@ -167,7 +171,7 @@ impl EmbeddedStore {
         if !self.memory.time(|time| time.is_believed()) {
             return Ok(0);
         }
-        let looked = self.ask(move |t| sweep::pass(t, now)).await?;
+        let looked = self.ask(move |tables| sweep::pass(tables, now)).await?;
         self.memory.revocations.sweep(now);
         Ok(looked)
     }
@@ -177,11 +181,11 @@ impl EmbeddedStore {
         let now = self.memory.clock.now();
         let mut notes: Vec<String> = self.memory.time(|time| time.note()).into_iter().collect();
         notes.extend(self.memory.restored().and_then(|restored| restored.note(now)));
-        if self.birth.made > now.plus(self.memory.leeway()) {
+        if self.birth.created_at > now.plus(self.memory.leeway()) {
             notes.push(format!(
                 "the store was made at {}, which is still to come: the clock was wrong then or is \
                  wrong now",
-                self.birth.made
+                self.birth.created_at
             ));
         }
         notes
@@ -189,14 +193,14 @@ impl EmbeddedStore {
 
     async fn ask<T: Send + 'static>(
         &self,
-        run: impl FnMut(&mut Tables<'_>) -> Result<T, Fault> + Send + 'static,
+        run: impl FnMut(&mut Tables<'_>) -> Result<T, StoreFault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (job, answer) = Job::new(run);
-        self.send(Message::Job(job))?;
+        let (job, answer) = WriteJob::new(run);
+        self.send(WriterMessage::Job(job))?;
         answer.await.unwrap_or_else(|_| Err(unavailable("it is closed")))
     }
 
-    fn send(&self, message: Message) -> Result<(), StoreError> {
+    fn send(&self, message: WriterMessage) -> Result<(), StoreError> {
         if self.closing.load(Ordering::SeqCst) {
             return Err(unavailable("it is closed"));
         }
@@ -218,24 +222,24 @@ impl SessionStore for EmbeddedStore {
     async fn put(
         &self,
         session: Session,
-        most: NonZeroUsize,
+        limit: NonZeroUsize,
         now: Timestamp,
     ) -> Result<Vec<SessionId>, StoreError> {
-        self.ask(move |t| sessions::put(t, &session, most, now)).await
+        self.ask(move |tables| sessions::put(tables, &session, limit, now)).await
     }
 
     async fn find(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError> {
-        self.ask(move |t| sessions::find(t, id, now)).await
+        self.ask(move |tables| sessions::find(tables, id, now)).await
     }
 
     async fn list(
         &self,
         subject: Option<&Subject>,
-        most: usize,
+        limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Session>, StoreError> {
         let subject = subject.cloned();
-        self.ask(move |t| sessions::list(t, subject.as_ref(), most, now)).await
+        self.ask(move |tables| sessions::list(tables, subject.as_ref(), limit, now)).await
     }
 
     async fn page(
@@ -243,16 +247,16 @@ impl SessionStore for EmbeddedStore {
         after: Option<SessionId>,
         now: Timestamp,
     ) -> Result<SessionPage, StoreError> {
-        self.ask(move |t| sessions::page(t, after, now)).await
+        self.ask(move |tables| sessions::page(tables, after, now)).await
     }
 
     async fn rotate(
         &self,
         id: SessionId,
-        rotation: Rotation,
+        rotation: RefreshRotation,
         now: Timestamp,
-    ) -> Result<Rotated, StoreError> {
-        self.ask(move |t| sessions::rotate(t, id, &rotation, now)).await
+    ) -> Result<RotationOutcome, StoreError> {
+        self.ask(move |tables| sessions::rotate(tables, id, &rotation, now)).await
     }
 
     async fn renew(
@@ -262,58 +266,70 @@ impl SessionStore for EmbeddedStore {
         access_until: Timestamp,
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError> {
-        self.ask(move |t| sessions::renew(t, id, presented, access_until, now)).await
+        self.ask(move |tables| sessions::renew(tables, id, presented, access_until, now)).await
     }
 
-    async fn revoke(&self, what: Revoke, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+    async fn revoke(
+        &self,
+        what: RevocationTarget,
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, StoreError> {
         let wanted = what.clone();
-        let ended = self.ask(move |t| sessions::revoke(t, &wanted, now)).await;
+        let ended = self.ask(move |tables| sessions::revoke(tables, &wanted, now)).await;
         if ended.is_err() {
-            self.memory.owe(what, now);
+            self.memory.defer(what, now);
         }
         ended
     }
 
     async fn put_code(
         &self,
-        code: Code,
+        code: OneTimeCode,
         per_hour: u32,
         now: Timestamp,
     ) -> Result<PutCode, StoreError> {
-        self.ask(move |t| codes::put(t, &code, per_hour, now)).await
+        self.ask(move |tables| codes::put(tables, &code, per_hour, now)).await
     }
 
-    async fn find_code(&self, key: Digest, now: Timestamp) -> Result<Option<Code>, StoreError> {
-        self.ask(move |t| codes::find(t, key, now)).await
+    async fn find_code(
+        &self,
+        key: Digest,
+        now: Timestamp,
+    ) -> Result<Option<OneTimeCode>, StoreError> {
+        self.ask(move |tables| codes::find(tables, key, now)).await
     }
 
     async fn use_code(&self, guess: CodeGuess, now: Timestamp) -> Result<CodeVerdict, StoreError> {
-        self.ask(move |t| codes::guess(t, &guess, now)).await
+        self.ask(move |tables| codes::guess(tables, &guess, now)).await
     }
 
     async fn count_attempt(
         &self,
-        attempt: Attempt,
+        attempt: LoginAttempt,
         now: Timestamp,
-    ) -> Result<Admission, StoreError> {
-        self.ask(move |t| attempts::reserve(t, &attempt, now)).await
+    ) -> Result<AttemptAdmission, StoreError> {
+        self.ask(move |tables| attempts::reserve(tables, &attempt, now)).await
     }
 
     async fn attempt_succeeded(
         &self,
-        attempt: Attempt,
+        attempt: LoginAttempt,
         progress: LoginProgress,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.ask(move |t| attempts::succeeded(t, &attempt, progress, now)).await
+        self.ask(move |tables| attempts::succeeded(tables, &attempt, progress, now)).await
     }
 
-    async fn attempt_undecided(&self, attempt: Attempt, now: Timestamp) -> Result<(), StoreError> {
-        self.ask(move |t| attempts::undecided(t, &attempt, now)).await
+    async fn attempt_undecided(
+        &self,
+        attempt: LoginAttempt,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.ask(move |tables| attempts::undecided(tables, &attempt, now)).await
     }
 
     async fn lift_limits(&self, account: Digest, _now: Timestamp) -> Result<bool, StoreError> {
-        self.ask(move |t| attempts::lift(t, account)).await
+        self.ask(move |tables| attempts::lift(tables, account)).await
     }
 
     async fn rehashed(
@@ -324,59 +340,62 @@ impl SessionStore for EmbeddedStore {
     ) -> Result<(), StoreError> {
         let (source, id) = (user.source.to_owned(), user.id.clone());
         let (subject, now) = (user.subject.clone(), self.memory.clock.now());
-        self.ask(move |t| {
+        self.ask(move |tables| {
             let user = UserRef { source: &source, id: &id, subject: &subject };
-            versions::rehashed(t, user, (old, new), now)
+            rehashed_versions::rehashed(tables, user, (old, new), now)
         })
         .await
     }
 
-    async fn put_account(&self, account: Account) -> Result<(), StoreError> {
-        self.ask(move |t| known_users::put(t, &account)).await
+    async fn put_account(&self, account: KnownAccount) -> Result<(), StoreError> {
+        self.ask(move |tables| known_users::put(tables, &account)).await
     }
 
     async fn find_account(
         &self,
         source: &str,
         by: AccountKey<'_>,
-    ) -> Result<Option<Account>, StoreError> {
+    ) -> Result<Option<KnownAccount>, StoreError> {
         let source = source.to_owned();
         match by {
             AccountKey::Subject(subject) => {
                 let subject = subject.clone();
-                self.ask(move |t| known_users::find(t, &source, AccountKey::Subject(&subject)))
-                    .await
+                self.ask(move |tables| {
+                    known_users::find(tables, &source, AccountKey::Subject(&subject))
+                })
+                .await
             }
             AccountKey::Name(name) => {
                 let name = name.to_owned();
-                self.ask(move |t| known_users::find(t, &source, AccountKey::Name(&name))).await
+                self.ask(move |tables| known_users::find(tables, &source, AccountKey::Name(&name)))
+                    .await
             }
         }
     }
 
     async fn remove_account(&self, source: &str, subject: &UserId) -> Result<(), StoreError> {
         let (source, subject) = (source.to_owned(), subject.clone());
-        self.ask(move |t| known_users::remove(t, &source, &subject)).await
+        self.ask(move |tables| known_users::remove(tables, &source, &subject)).await
     }
 
     async fn account_counts(&self, source: &str) -> Result<AccountCounts, StoreError> {
         let source = source.to_owned();
-        self.ask(move |t| known_users::counts(t, &source)).await
+        self.ask(move |tables| known_users::counts(tables, &source)).await
     }
 
     async fn put_totp(
         &self,
         source: &str,
         id: &UserId,
-        totp: Option<Totp>,
+        totp: Option<TotpSecret>,
     ) -> Result<(), StoreError> {
         let (source, id) = (source.to_owned(), id.clone());
-        self.ask(move |t| second_steps::put(t, (&source, &id), totp.as_ref())).await
+        self.ask(move |tables| second_steps::put(tables, (&source, &id), totp.as_ref())).await
     }
 
-    async fn find_totp(&self, source: &str, id: &UserId) -> Result<Option<Totp>, StoreError> {
+    async fn find_totp(&self, source: &str, id: &UserId) -> Result<Option<TotpSecret>, StoreError> {
         let (source, id) = (source.to_owned(), id.clone());
-        self.ask(move |t| second_steps::find(t, (&source, &id))).await
+        self.ask(move |tables| second_steps::find(tables, (&source, &id))).await
     }
 
     async fn use_totp_step(
@@ -386,15 +405,15 @@ impl SessionStore for EmbeddedStore {
         step: u64,
     ) -> Result<bool, StoreError> {
         let (source, id) = (source.to_owned(), id.clone());
-        self.ask(move |t| second_steps::use_step(t, (&source, &id), step)).await
+        self.ask(move |tables| second_steps::use_step(tables, (&source, &id), step)).await
     }
 
     fn revocations(&self) -> &Arc<Revocations> {
         &self.memory.revocations
     }
 
-    fn made(&self) -> Timestamp {
-        self.birth.made
+    fn created_at(&self) -> Timestamp {
+        self.birth.created_at
     }
 
     fn secret(&self) -> &[u8; 32] {
@@ -411,7 +430,7 @@ impl SessionStore for EmbeddedStore {
     async fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         // If the queue is full, the writer is awake already and will see `closing`.
-        let _ = self.queue.try_send(Message::Wake);
+        let _ = self.queue.try_send(WriterMessage::Wake);
         self.closed.cancelled().await;
     }
 }

@@ -10,18 +10,18 @@
 
 use redb::ReadableTable;
 
-use super::tables::{Fault, Tables};
+use super::tables::{StoreFault, Tables};
 use crate::clock::Timestamp;
 use crate::identity::UserId;
 use crate::secret::Secret;
-use crate::session::Totp;
+use crate::session::TotpSecret;
 
 /// The name of a source and the user's id in it.
-type User<'a> = (&'a str, &'a UserId);
+type TotpUser<'a> = (&'a str, &'a UserId);
 
 /// A secret, and the last time step whose code was used.
-struct Row {
-    totp: Totp,
+struct TotpRow {
+    totp: TotpSecret,
     used: u64,
     /// True for a row from before schema 3, which names no source.
     is_anyones: bool,
@@ -29,60 +29,74 @@ struct Row {
 
 /// Stores or removes a secret. Replacing a secret resets the last used time step, because the codes
 /// of the old secret say nothing about those of the new one.
-pub(super) fn put(t: &mut Tables<'_>, user: User<'_>, totp: Option<&Totp>) -> Result<(), Fault> {
+pub(super) fn put(
+    tables: &mut Tables<'_>,
+    user: TotpUser<'_>,
+    totp: Option<&TotpSecret>,
+) -> Result<(), StoreFault> {
     let (source, subject) = user;
-    match (totp, row(t, user)?) {
-        (Some(totp), _) => insert(t, user, totp, 0)?,
+    match (totp, row(tables, user)?) {
+        (Some(totp), _) => insert(tables, user, totp, 0)?,
         (None, Some(row)) if row.is_anyones => {
-            t.change().totp.remove(subject.as_str())?;
+            tables.change().totp.remove(subject.as_str())?;
         }
         (None, Some(_)) => {
-            t.change().second_steps.remove((source, subject.as_str()))?;
+            tables.change().second_steps.remove((source, subject.as_str()))?;
         }
         (None, None) => {}
     }
     Ok(())
 }
 
-pub(super) fn find(t: &Tables<'_>, user: User<'_>) -> Result<Option<Totp>, Fault> {
-    Ok(row(t, user)?.map(|row| row.totp))
+pub(super) fn find(
+    tables: &Tables<'_>,
+    user: TotpUser<'_>,
+) -> Result<Option<TotpSecret>, StoreFault> {
+    Ok(row(tables, user)?.map(|row| row.totp))
 }
 
-pub(super) fn use_step(t: &mut Tables<'_>, user: User<'_>, step: u64) -> Result<bool, Fault> {
+pub(super) fn use_step(
+    tables: &mut Tables<'_>,
+    user: TotpUser<'_>,
+    step: u64,
+) -> Result<bool, StoreFault> {
     // Each time step counts once (RFC 6238, section 5.2): a code that somebody saw being typed
     // cannot be used again. The check and the marking are one step of the writer, so two logins
     // with the same code at the same time cannot both pass.
-    let Some(row) = row(t, user)?.filter(|row| row.used < step) else { return Ok(false) };
-    insert(t, user, &row.totp, step)?;
+    let Some(row) = row(tables, user)?.filter(|row| row.used < step) else { return Ok(false) };
+    insert(tables, user, &row.totp, step)?;
     // A valid code shows which user the old row belongs to. The row under the bare id goes, so that
     // the user with the same id in another source is no longer asked for this code.
     if row.is_anyones {
-        t.change().totp.remove(user.1.as_str())?;
+        tables.change().totp.remove(user.1.as_str())?;
     }
     Ok(true)
 }
 
 fn insert(
-    t: &mut Tables<'_>,
-    (source, subject): User<'_>,
-    totp: &Totp,
+    tables: &mut Tables<'_>,
+    (source, subject): TotpUser<'_>,
+    totp: &TotpSecret,
     used: u64,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     let row = (totp.secret.expose().as_slice(), totp.made.millis(), used);
-    t.change().second_steps.insert((source, subject.as_str()), row)?;
+    tables.change().second_steps.insert((source, subject.as_str()), row)?;
     Ok(())
 }
 
-fn row(t: &Tables<'_>, (source, subject): User<'_>) -> Result<Option<Row>, Fault> {
+fn row(
+    tables: &Tables<'_>,
+    (source, subject): TotpUser<'_>,
+) -> Result<Option<TotpRow>, StoreFault> {
     let read = |(secret, made, used): (&[u8], u64, u64), is_anyones| {
         let secret = Secret::new(secret.to_vec());
-        let totp = Totp { secret, made: Timestamp::from_millis(made) };
-        Row { totp, used, is_anyones }
+        let totp = TotpSecret { secret, made: Timestamp::from_millis(made) };
+        TotpRow { totp, used, is_anyones }
     };
     // A row under the source wins; the row under the bare id is only read if there is none.
-    if let Some(row) = t.rows().second_steps.get((source, subject.as_str()))? {
+    if let Some(row) = tables.rows().second_steps.get((source, subject.as_str()))? {
         return Ok(Some(read(row.value(), false)));
     }
-    let row = t.rows().totp.get(subject.as_str())?;
+    let row = tables.rows().totp.get(subject.as_str())?;
     Ok(row.map(|row| read(row.value(), true)))
 }

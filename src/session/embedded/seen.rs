@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use redb::ReadableTable;
 
-use super::tables::{Fault, Tables};
+use super::tables::{StoreFault, Tables};
 use crate::clock::Timestamp;
 use crate::secret::Digest;
 
@@ -51,8 +51,8 @@ impl RestoredStore {
     }
 
     /// The note of a restore that the store itself carries, if there is one.
-    pub(super) fn load(t: &Tables<'_>) -> Result<Option<Self>, Fault> {
-        let row = t.rows().meta.get(META_RESTORED)?.map(|row| row.value().to_vec());
+    pub(super) fn load(tables: &Tables<'_>) -> Result<Option<Self>, StoreFault> {
+        let row = tables.rows().meta.get(META_RESTORED)?.map(|row| row.value().to_vec());
         let numbers = row.as_deref().map(|row| row.as_chunks().0);
         let Some([seen, until]) = numbers else { return Ok(None) };
         let [seen, until] =
@@ -60,17 +60,17 @@ impl RestoredStore {
         Ok(Some(Self { seen, until }))
     }
 
-    pub(super) fn save(&self, t: &mut Tables<'_>) -> Result<(), Fault> {
+    pub(super) fn save(&self, tables: &mut Tables<'_>) -> Result<(), StoreFault> {
         let row = [self.seen, self.until].map(|at| at.millis().to_be_bytes()).concat();
-        t.change().meta.insert(META_RESTORED, row.as_slice())?;
+        tables.change().meta.insert(META_RESTORED, row.as_slice())?;
         Ok(())
     }
 }
 
 /// Removes the note: all sessions have been ended, so none can be alive by mistake.
-pub(super) fn settle(t: &mut Tables<'_>) -> Result<(), Fault> {
-    t.change().meta.remove(META_RESTORED)?;
-    t.effects.restored = Some(None);
+pub(super) fn settle(tables: &mut Tables<'_>) -> Result<(), StoreFault> {
+    tables.change().meta.remove(META_RESTORED)?;
+    tables.effects.restored = Some(None);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Each function is one step inside the writer's transaction. One thread carries out all of them,
 //! so nothing that a function has read can change before it writes. The functions do not touch
-//! memory: they collect `Effects`, which are applied after the commit.
+//! memory: they collect `CommitEffects`, which are applied after the commit.
 
 use std::num::NonZeroUsize;
 use std::ops::Bound;
@@ -11,14 +11,16 @@ use std::time::Duration;
 use redb::ReadableTable;
 
 use super::cutoffs;
-use super::memory::Live;
+use super::memory::LiveSession;
+use super::rehashed_versions;
 use super::seen;
-use super::tables::{Fault, Id, Kind, Tables};
-use super::versions;
+use super::tables::{ExpiryKind, ShortId, StoreFault, Tables};
 use crate::clock::Timestamp;
 use crate::identity::{SessionId, Subject};
 use crate::secret::Digest;
-use crate::session::{Generation, Revoke, Rotated, Rotation, Session, SessionPage};
+use crate::session::{
+    RefreshGeneration, RefreshRotation, RevocationTarget, RotationOutcome, Session, SessionPage,
+};
 
 /// Number of sessions that one page of a walk over all sessions looks at.
 const PAGE: usize = 500;
@@ -27,57 +29,58 @@ const PAGE: usize = 500;
 /// loop then does not cause one rotation after another.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Stores a new session and ends the subject's oldest sessions beyond `most`.
+/// Stores a new session and ends the subject's oldest sessions beyond `limit`.
 pub(super) fn put(
-    t: &mut Tables<'_>,
+    tables: &mut Tables<'_>,
     session: &Session,
-    most: NonZeroUsize,
+    limit: NonZeroUsize,
     now: Timestamp,
-) -> Result<Vec<SessionId>, Fault> {
+) -> Result<Vec<SessionId>, StoreFault> {
     // A session that was revoked before it is stored must not come back: `put` may run after the
     // revocation of the same id. The row in `revoked` shows it; no session is stored then.
-    if t.revoked(&session.id) || t.rows().revoked.get(session.id.0.as_bytes())?.is_some() {
+    if tables.revoked(&session.id) || tables.rows().revoked.get(session.id.0.as_bytes())?.is_some()
+    {
         return Ok(Vec::new());
     }
     // The user's password may have been re-hashed since this login began. The session then gets the
     // new user version; else the next review would end it.
     let mut session = session.clone();
     let user = (session.source.as_str(), &session.user_id);
-    session.user_version = versions::latest(t, user, session.user_version)?;
-    if let Some(before) = load(t, session.id)? {
-        t.change().by_user.remove(user_key(&before))?;
+    session.user_version = rehashed_versions::latest(tables, user, session.user_version)?;
+    if let Some(before) = load(tables, session.id)? {
+        tables.change().by_user.remove(user_key(&before))?;
     }
-    save(t, &session)?;
-    t.change().by_user.insert(user_key(&session), ())?;
+    save(tables, &session)?;
+    tables.change().by_user.insert(user_key(&session), ())?;
     if let Some(token) = &session.traded {
-        t.change().by_token.insert((&token.0, session.id.0.as_bytes()), ())?;
+        tables.change().by_token.insert((&token.0, session.id.0.as_bytes()), ())?;
     }
-    t.expire(Kind::Session, t.outlived(&session), session.id.0.as_bytes())?;
-    note_live(t, &session);
-    end_oldest(t, &session, most, now)
+    tables.expire(ExpiryKind::Session, tables.outlived(&session), session.id.0.as_bytes())?;
+    note_live(tables, &session);
+    end_oldest(tables, &session, limit, now)
 }
 
 fn end_oldest(
-    t: &mut Tables<'_>,
+    tables: &mut Tables<'_>,
     newest: &Session,
-    most: NonZeroUsize,
+    limit: NonZeroUsize,
     now: Timestamp,
-) -> Result<Vec<SessionId>, Fault> {
-    let held = of_subject(t, &newest.subject, Some(&newest.realm))?;
-    if held.len() <= most.get() {
+) -> Result<Vec<SessionId>, StoreFault> {
+    let others = of_subject(tables, &newest.subject, Some(&newest.realm))?;
+    if others.len() <= limit.get() {
         return Ok(Vec::new());
     }
     // Only now are the session rows read. Sessions that have ended but wait for the sweep do not
-    // count against `most`. The count of ids alone usually shows that there is nothing to end, so
+    // count against `limit`. The count of ids alone usually shows that there is nothing to end, so
     // most logins skip this step.
     let mut live = Vec::new();
-    for id in held {
-        live.extend(find(t, id, now)?);
+    for id in others {
+        live.extend(find(tables, id, now)?);
     }
-    let excess = live.len().saturating_sub(most.get());
+    let excess = live.len().saturating_sub(limit.get());
     let mut ended = Vec::new();
     for session in live.iter().filter(|session| session.id != newest.id).take(excess) {
-        end(t, session, now)?;
+        end(tables, session, now)?;
         ended.push(session.id);
     }
     Ok(ended)
@@ -85,47 +88,47 @@ fn end_oldest(
 
 /// The session, if it exists, has not ended and is not revoked.
 pub(super) fn find(
-    t: &Tables<'_>,
+    tables: &Tables<'_>,
     id: SessionId,
     now: Timestamp,
-) -> Result<Option<Session>, Fault> {
-    Ok(load(t, id)?.filter(|session| session.ends() > now && !t.revoked(&id)))
+) -> Result<Option<Session>, StoreFault> {
+    Ok(load(tables, id)?.filter(|session| session.ends() > now && !tables.revoked(&id)))
 }
 
-/// Live sessions, oldest first, at most `most`.
+/// Live sessions, oldest first, at most `limit`.
 pub(super) fn list(
-    t: &Tables<'_>,
+    tables: &Tables<'_>,
     subject: Option<&Subject>,
-    most: usize,
+    limit: usize,
     now: Timestamp,
-) -> Result<Vec<Session>, Fault> {
+) -> Result<Vec<Session>, StoreFault> {
     let ids = match subject {
-        Some(subject) => of_subject(t, subject, None)?,
-        None => all(t)?,
+        Some(subject) => of_subject(tables, subject, None)?,
+        None => all(tables)?,
     };
     let mut live = Vec::new();
     for id in ids {
-        if live.len() == most {
+        if live.len() == limit {
             break;
         }
-        live.extend(find(t, id, now)?);
+        live.extend(find(tables, id, now)?);
     }
     Ok(live)
 }
 
 /// The live sessions among the next `PAGE` rows after `after`.
 pub(super) fn page(
-    t: &Tables<'_>,
+    tables: &Tables<'_>,
     after: Option<SessionId>,
     now: Timestamp,
-) -> Result<SessionPage, Fault> {
+) -> Result<SessionPage, StoreFault> {
     let first = after.map_or([0; 16], |id| *id.0.as_bytes());
     let first = if after.is_some() { Bound::Excluded(&first) } else { Bound::Included(&first) };
     let mut page = SessionPage { sessions: Vec::new(), next: None };
     let mut looked = 0;
-    for row in t.rows().sessions.range::<&Id>((first, Bound::Unbounded))?.take(PAGE) {
+    for row in tables.rows().sessions.range::<&ShortId>((first, Bound::Unbounded))?.take(PAGE) {
         let id = session_id(row?.0.value());
-        page.sessions.extend(find(t, id, now)?);
+        page.sessions.extend(find(tables, id, now)?);
         page.next = Some(id);
         looked += 1;
     }
@@ -138,20 +141,20 @@ pub(super) fn page(
 /// Reuse of a retired token after the grace period means that somebody else has a copy: the session
 /// is ended (RFC 9700, section 4.14.2).
 pub(super) fn rotate(
-    t: &mut Tables<'_>,
+    tables: &mut Tables<'_>,
     id: SessionId,
-    rotation: &Rotation,
+    rotation: &RefreshRotation,
     now: Timestamp,
-) -> Result<Rotated, Fault> {
-    let Some(mut session) = find(t, id, now)? else { return Ok(Rotated::Gone) };
-    let Some(generation) = session.refresh.clone() else { return Ok(Rotated::Unknown) };
+) -> Result<RotationOutcome, StoreFault> {
+    let Some(mut session) = find(tables, id, now)? else { return Ok(RotationOutcome::Gone) };
+    let Some(generation) = session.refresh.clone() else { return Ok(RotationOutcome::Unknown) };
     let presented = rotation.presented;
     if presented == generation.current {
         if generation.retired.is_some_and(|(_, at)| is_within(now, at, FRESH)) {
-            extend(t, &mut session, rotation.access_until)?;
-            return Ok(Rotated::Fresh(Box::new(session)));
+            extend(tables, &mut session, rotation.access_until)?;
+            return Ok(RotationOutcome::Fresh(Box::new(session)));
         }
-        session.refresh = Some(Generation {
+        session.refresh = Some(RefreshGeneration {
             number: generation.number.saturating_add(1),
             is_named: true,
             current: rotation.successor,
@@ -159,22 +162,22 @@ pub(super) fn rotate(
             retired: Some((presented, now)),
         });
         session.last_used = session.last_used.max(now);
-        use_until(t, &mut session, rotation.access_until)?;
-        t.effects.rotated.push(id);
-        return Ok(Rotated::Rotated(Box::new(session)));
+        use_until(tables, &mut session, rotation.access_until)?;
+        tables.effects.rotated.push(id);
+        return Ok(RotationOutcome::Rotated(Box::new(session)));
     }
     match generation.retired {
         Some((just_now, at)) if just_now == presented => {
             if !is_within(now, at, rotation.grace) {
-                return reuse(t, session, now);
+                return reuse(tables, session, now);
             }
             // A repeated refresh does not count as use. Else a client with a stolen, retired token
             // could keep an idle session alive.
-            extend(t, &mut session, rotation.access_until)?;
-            Ok(Rotated::Grace(Box::new(session)))
+            extend(tables, &mut session, rotation.access_until)?;
+            Ok(RotationOutcome::Grace(Box::new(session)))
         }
-        _ if is_older(t, id, &generation, rotation)? => reuse(t, session, now),
-        _ => Ok(Rotated::Unknown),
+        _ if is_older(tables, id, &generation, rotation)? => reuse(tables, session, now),
+        _ => Ok(RotationOutcome::Unknown),
     }
 }
 
@@ -182,11 +185,11 @@ pub(super) fn rotate(
 /// we signed for this session is newer than the working one: that happens after the store was
 /// restored from a backup, and is no sign of theft.
 fn is_older(
-    t: &Tables<'_>,
+    tables: &Tables<'_>,
     id: SessionId,
-    generation: &Generation,
-    rotation: &Rotation,
-) -> Result<bool, Fault> {
+    generation: &RefreshGeneration,
+    rotation: &RefreshRotation,
+) -> Result<bool, StoreFault> {
     match rotation.generation {
         Some(number) => Ok(number < generation.number),
         // Tokens issued before schema 4 have no generation number. If the working token has one,
@@ -195,7 +198,7 @@ fn is_older(
         None if generation.is_named => Ok(true),
         None => {
             let key = (id.0.as_bytes(), &half(rotation.presented));
-            Ok(t.rows().retired.get(key)?.is_some())
+            Ok(tables.rows().retired.get(key)?.is_some())
         }
     }
 }
@@ -207,55 +210,61 @@ fn is_within(now: Timestamp, at: Timestamp, span: Duration) -> bool {
     now.since(at) < span && at.since(now) < span
 }
 
-fn reuse(t: &mut Tables<'_>, session: Session, now: Timestamp) -> Result<Rotated, Fault> {
-    end(t, &session, now)?;
-    Ok(Rotated::Reuse(Box::new(session)))
+fn reuse(
+    tables: &mut Tables<'_>,
+    session: Session,
+    now: Timestamp,
+) -> Result<RotationOutcome, StoreFault> {
+    end(tables, &session, now)?;
+    Ok(RotationOutcome::Reuse(Box::new(session)))
 }
 
 /// Records a refresh without rotation; `None` if the session is gone or the token is not the
 /// current one. Invariant: a refresh never moves `last_used` or `access_until` back.
 pub(super) fn renew(
-    t: &mut Tables<'_>,
+    tables: &mut Tables<'_>,
     id: SessionId,
     presented: Option<Digest>,
     access_until: Timestamp,
     now: Timestamp,
-) -> Result<Option<Session>, Fault> {
-    let Some(mut session) = find(t, id, now)? else { return Ok(None) };
+) -> Result<Option<Session>, StoreFault> {
+    let Some(mut session) = find(tables, id, now)? else { return Ok(None) };
     let working = session.refresh.as_ref().map(|generation| generation.current);
     if presented.is_some() && presented != working {
         return Ok(None);
     }
     session.last_used = session.last_used.max(now);
-    use_until(t, &mut session, access_until)?;
+    use_until(tables, &mut session, access_until)?;
     Ok(Some(session))
 }
 
 /// Ends sessions, or refuses one token, or sets cut-offs. Returns the ids of the sessions that
 /// ended. The effects reach memory after the commit.
 pub(super) fn revoke(
-    t: &mut Tables<'_>,
-    what: &Revoke,
+    tables: &mut Tables<'_>,
+    what: &RevocationTarget,
     now: Timestamp,
-) -> Result<Vec<SessionId>, Fault> {
+) -> Result<Vec<SessionId>, StoreFault> {
     let ids = match what {
-        Revoke::Session(id) => vec![*id],
-        Revoke::Siblings(id) => match load(t, *id)? {
-            Some(session) => of_subject(t, &session.subject, Some(&session.realm))?,
+        RevocationTarget::Session(id) => vec![*id],
+        RevocationTarget::Siblings(id) => match load(tables, *id)? {
+            Some(session) => of_subject(tables, &session.subject, Some(&session.realm))?,
             None => Vec::new(),
         },
-        Revoke::Subject { subject, realm } => of_subject(t, subject, realm.as_deref())?,
-        Revoke::All => {
-            seen::settle(t)?;
-            all(t)?
+        RevocationTarget::Subject { subject, realm } => {
+            of_subject(tables, subject, realm.as_deref())?
         }
-        Revoke::Token { digest, until } => {
-            outlaw(t, *digest, *until)?;
-            of_token(t, *digest)?
+        RevocationTarget::All => {
+            seen::settle(tables)?;
+            all(tables)?
         }
-        Revoke::Tokens { of } => {
+        RevocationTarget::Token { digest, until } => {
+            revoke_token(tables, *digest, *until)?;
+            of_token(tables, *digest)?
+        }
+        RevocationTarget::Tokens { of } => {
             for owner in of {
-                cutoffs::keep(t, owner, now)?;
+                cutoffs::keep(tables, owner, now)?;
             }
             Vec::new()
         }
@@ -264,86 +273,95 @@ pub(super) fn revoke(
     for id in ids {
         // A session that has idled out and waits for the sweep is ended too: an access token of it
         // may still be valid. Its revocation must be recorded like every other.
-        if let Some(session) = load(t, id)? {
-            end(t, &session, now)?;
+        if let Some(session) = load(tables, id)? {
+            end(tables, &session, now)?;
             ended.push(id);
         }
     }
     Ok(ended)
 }
 
-fn outlaw(t: &mut Tables<'_>, digest: Digest, until: Timestamp) -> Result<(), Fault> {
-    let held = t.rows().outlawed.get(&digest.0)?.map(|held| held.value());
-    if held.is_none_or(|held| held < until.millis()) {
-        t.change().outlawed.insert(&digest.0, until.millis())?;
-        t.expire(Kind::Outlawed, until, &digest.0)?;
+fn revoke_token(
+    tables: &mut Tables<'_>,
+    digest: Digest,
+    until: Timestamp,
+) -> Result<(), StoreFault> {
+    let marked_until =
+        tables.rows().outlawed.get(&digest.0)?.map(|marked_until| marked_until.value());
+    if marked_until.is_none_or(|marked_until| marked_until < until.millis()) {
+        tables.change().outlawed.insert(&digest.0, until.millis())?;
+        tables.expire(ExpiryKind::Outlawed, until, &digest.0)?;
     }
-    t.effects.outlawed.push((digest, until));
+    tables.effects.outlawed.push((digest, until));
     Ok(())
 }
 
 /// Ends a session and records that its tokens are refused until the last of them has expired.
-fn end(t: &mut Tables<'_>, session: &Session, now: Timestamp) -> Result<(), Fault> {
-    let until = t.revoked_until(session);
-    remove(t, session, now)?;
-    t.change().revoked.insert(session.id.0.as_bytes(), until.millis())?;
-    t.expire(Kind::Revoked, until, session.id.0.as_bytes())?;
-    t.effects.revoked.push((session.id, until));
+fn end(tables: &mut Tables<'_>, session: &Session, now: Timestamp) -> Result<(), StoreFault> {
+    let until = tables.revoked_until(session);
+    remove(tables, session, now)?;
+    tables.change().revoked.insert(session.id.0.as_bytes(), until.millis())?;
+    tables.expire(ExpiryKind::Revoked, until, session.id.0.as_bytes())?;
+    tables.effects.revoked.push((session.id, until));
     Ok(())
 }
 
 /// Removes the rows of a session. A session from before schema 4 may have thousands of retired
 /// tokens; the sweep removes those piece by piece, so that this step stays short.
-pub(super) fn remove(t: &mut Tables<'_>, session: &Session, now: Timestamp) -> Result<(), Fault> {
+pub(super) fn remove(
+    tables: &mut Tables<'_>,
+    session: &Session,
+    now: Timestamp,
+) -> Result<(), StoreFault> {
     let id = session.id.0.as_bytes();
-    t.change().sessions.remove(id)?;
-    t.change().by_user.remove(user_key(session))?;
+    tables.change().sessions.remove(id)?;
+    tables.change().by_user.remove(user_key(session))?;
     if let Some(token) = &session.traded {
-        t.change().by_token.remove((&token.0, id))?;
+        tables.change().by_token.remove((&token.0, id))?;
     }
-    if t.rows().retired.range((id, &[0; 16])..=(id, &[u8::MAX; 16]))?.next().is_some() {
-        t.expire(Kind::Retired, now, id)?;
+    if tables.rows().retired.range((id, &[0; 16])..=(id, &[u8::MAX; 16]))?.next().is_some() {
+        tables.expire(ExpiryKind::Retired, now, id)?;
     }
-    t.effects.live.push((session.id, None));
+    tables.effects.live.push((session.id, None));
     Ok(())
 }
 
 /// Restarts the grace period of the last rotation at `now`. It is called after a crash, when the
 /// answer to that rotation may never have reached the client.
 pub(super) fn begin_grace_anew(
-    t: &mut Tables<'_>,
+    tables: &mut Tables<'_>,
     id: SessionId,
     now: Timestamp,
-) -> Result<(), Fault> {
-    let Some(mut session) = load(t, id)? else { return Ok(()) };
+) -> Result<(), StoreFault> {
+    let Some(mut session) = load(tables, id)? else { return Ok(()) };
     if let Some((_, at)) = session.refresh.as_mut().and_then(|refresh| refresh.retired.as_mut()) {
         *at = (*at).max(now);
-        save(t, &session)?;
+        save(tables, &session)?;
     }
     Ok(())
 }
 
 /// The session row, whether or not the session has ended, until the sweep removes it.
-pub(super) fn load(t: &Tables<'_>, id: SessionId) -> Result<Option<Session>, Fault> {
-    let row = t.rows().sessions.get(id.0.as_bytes())?;
+pub(super) fn load(tables: &Tables<'_>, id: SessionId) -> Result<Option<Session>, StoreFault> {
+    let row = tables.rows().sessions.get(id.0.as_bytes())?;
     Ok(row.map(|row| serde_json::from_slice(row.value())).transpose()?)
 }
 
-pub(super) fn save(t: &mut Tables<'_>, session: &Session) -> Result<(), Fault> {
+pub(super) fn save(tables: &mut Tables<'_>, session: &Session) -> Result<(), StoreFault> {
     let row = serde_json::to_vec(session)?;
-    t.change().sessions.insert(session.id.0.as_bytes(), row.as_slice())?;
+    tables.change().sessions.insert(session.id.0.as_bytes(), row.as_slice())?;
     Ok(())
 }
 
 /// The ids of a subject's sessions in this realm, or in all realms; oldest first.
 pub(super) fn of_subject(
-    t: &Tables<'_>,
+    tables: &Tables<'_>,
     subject: &Subject,
     realm: Option<&str>,
-) -> Result<Vec<SessionId>, Fault> {
+) -> Result<Vec<SessionId>, StoreFault> {
     let mut found = Vec::new();
     let first = (subject.as_str(), realm.unwrap_or_default(), 0, &[0; 16]);
-    for row in t.rows().by_user.range(first..)? {
+    for row in tables.rows().by_user.range(first..)? {
         let row = row?.0;
         let (of, within, created, id) = row.value();
         if of != subject.as_str() || realm.is_some_and(|realm| realm != within) {
@@ -356,19 +374,19 @@ pub(super) fn of_subject(
 }
 
 /// The ids of the sessions that this foreign token was exchanged for.
-fn of_token(t: &Tables<'_>, token: Digest) -> Result<Vec<SessionId>, Fault> {
-    let (first, last): (Id, Id) = ([0; 16], [u8::MAX; 16]);
+fn of_token(tables: &Tables<'_>, token: Digest) -> Result<Vec<SessionId>, StoreFault> {
+    let (first, last): (ShortId, ShortId) = ([0; 16], [u8::MAX; 16]);
     let mut ids = Vec::new();
-    for row in t.rows().by_token.range((&token.0, &first)..=(&token.0, &last))? {
+    for row in tables.rows().by_token.range((&token.0, &first)..=(&token.0, &last))? {
         ids.push(session_id(row?.0.value().1));
     }
     Ok(ids)
 }
 
 /// The ids of all sessions, oldest first.
-pub(super) fn all(t: &Tables<'_>) -> Result<Vec<SessionId>, Fault> {
+pub(super) fn all(tables: &Tables<'_>) -> Result<Vec<SessionId>, StoreFault> {
     let mut ids = Vec::new();
-    for row in t.rows().sessions.iter()? {
+    for row in tables.rows().sessions.iter()? {
         ids.push(session_id(row?.0.value()));
     }
     Ok(ids)
@@ -376,39 +394,47 @@ pub(super) fn all(t: &Tables<'_>) -> Result<Vec<SessionId>, Fault> {
 
 /// Like `use_until`, for a session in which nothing else has changed: if an access token valid for
 /// as long was issued before, nothing is written.
-fn extend(t: &mut Tables<'_>, session: &mut Session, until: Timestamp) -> Result<(), Fault> {
-    if until > session.access_until { use_until(t, session, until) } else { Ok(()) }
+fn extend(
+    tables: &mut Tables<'_>,
+    session: &mut Session,
+    until: Timestamp,
+) -> Result<(), StoreFault> {
+    if until > session.access_until { use_until(tables, session, until) } else { Ok(()) }
 }
 
 /// Saves the session after an access token valid until `until` was issued for it.
-fn use_until(t: &mut Tables<'_>, session: &mut Session, until: Timestamp) -> Result<(), Fault> {
-    let before = t.revoked_until(session);
+fn use_until(
+    tables: &mut Tables<'_>,
+    session: &mut Session,
+    until: Timestamp,
+) -> Result<(), StoreFault> {
+    let before = tables.revoked_until(session);
     session.access_until = session.access_until.max(until);
     // Memory keeps its own copy of this time, for revocations while the disk fails.
-    if t.revoked_until(session) != before {
-        note_live(t, session);
+    if tables.revoked_until(session) != before {
+        note_live(tables, session);
     }
-    save(t, session)
+    save(tables, session)
 }
 
-fn note_live(t: &mut Tables<'_>, session: &Session) {
-    let live = Live::of(session, t.revoked_until(session));
-    t.effects.live.push((session.id, Some(live)));
+fn note_live(tables: &mut Tables<'_>, session: &Session) {
+    let live = LiveSession::of(session, tables.revoked_until(session));
+    tables.effects.live.push((session.id, Some(live)));
 }
 
 /// The key of a session in the table `by_user`.
-type UserKey<'a> = (&'a str, &'a str, u64, &'a Id);
+type UserKey<'a> = (&'a str, &'a str, u64, &'a ShortId);
 
 pub(super) fn user_key(session: &Session) -> UserKey<'_> {
     let (subject, realm) = (session.subject.as_str(), session.realm.as_str());
     (subject, realm, session.created.millis(), session.id.0.as_bytes())
 }
 
-pub(super) fn session_id(bytes: &Id) -> SessionId {
+pub(super) fn session_id(bytes: &ShortId) -> SessionId {
     SessionId(uuid::Uuid::from_bytes(*bytes))
 }
 
-fn half(digest: Digest) -> Id {
+fn half(digest: Digest) -> ShortId {
     let mut half = [0; 16];
     half.copy_from_slice(digest.0.split_at(16).0);
     half

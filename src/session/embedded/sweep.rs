@@ -9,8 +9,8 @@
 
 use redb::ReadableTable;
 
-use super::tables::{Fault, Hash, Id, Kind, Tables};
-use super::{codes, sessions, versions};
+use super::tables::{DigestBytes, ExpiryKind, ShortId, StoreFault, Tables};
+use super::{codes, rehashed_versions, sessions};
 use crate::clock::Timestamp;
 
 /// Bound on the rows looked at in one pass. A pass takes some milliseconds, and logins wait behind
@@ -20,8 +20,8 @@ pub(super) const PASS: usize = 500;
 /// Looks at up to `PASS` rows that are due at `now`; returns the number of rows looked at. A result
 /// of `PASS` or more means that more rows may be due. The caller must only pass a time that the
 /// time guard believes.
-pub(super) fn pass(t: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
-    let due = due(t, now)?;
+pub(super) fn pass(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StoreFault> {
+    let due = due(tables, now)?;
     let mut looked = 0;
     for (kind, at, key) in due {
         if looked >= PASS {
@@ -30,14 +30,14 @@ pub(super) fn pass(t: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
         looked += 1;
         // The entry goes in every case. If the row still lives, a later entry is written below; if
         // the row is gone, the entry was left over from an earlier removal.
-        t.change().expiry.remove((kind as u8, at, key.as_slice()))?;
-        if kind == Kind::Retired {
-            looked += remove_retired(t, &key, PASS.saturating_sub(looked), now)?;
+        tables.change().expiry.remove((kind as u8, at, key.as_slice()))?;
+        if kind == ExpiryKind::Retired {
+            looked += remove_retired(tables, &key, PASS.saturating_sub(looked), now)?;
             continue;
         }
-        match ends(t, kind, &key)? {
-            Some(end) if end > now => t.expire(kind, end, &key)?,
-            Some(_) => remove(t, kind, &key, now)?,
+        match ends(tables, kind, &key)? {
+            Some(end) if end > now => tables.expire(kind, end, &key)?,
+            Some(_) => remove(tables, kind, &key, now)?,
             None => {}
         }
     }
@@ -46,33 +46,33 @@ pub(super) fn pass(t: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
 
 /// Removes the row of this kind with the earliest entry in `expiry`, expired or not. A full table
 /// makes room in this way. The entry that expires first is the one whose loss matters least.
-pub(super) fn forget_first(t: &mut Tables<'_>, kind: Kind) -> Result<(), Fault> {
+pub(super) fn forget_first(tables: &mut Tables<'_>, kind: ExpiryKind) -> Result<(), StoreFault> {
     let first = {
-        let mut entries = t.rows().expiry.range(range(kind, u64::MAX))?;
+        let mut entries = tables.rows().expiry.range(range(kind, u64::MAX))?;
         entries.next().transpose()?.map(|(entry, _)| {
             let (_, at, key) = entry.value();
             (at, key.to_vec())
         })
     };
     if let Some((at, key)) = first {
-        t.change().expiry.remove((kind as u8, at, key.as_slice()))?;
-        remove(t, kind, &key, Timestamp::default())?;
+        tables.change().expiry.remove((kind as u8, at, key.as_slice()))?;
+        remove(tables, kind, &key, Timestamp::default())?;
     }
     Ok(())
 }
 
-type Due = (Kind, u64, Vec<u8>);
+type DueRow = (ExpiryKind, u64, Vec<u8>);
 
-fn due(t: &Tables<'_>, now: Timestamp) -> Result<Vec<Due>, Fault> {
+fn due(tables: &Tables<'_>, now: Timestamp) -> Result<Vec<DueRow>, StoreFault> {
     let mut due = Vec::new();
     // Kinds share one pass, in a fixed order. A kind with many due rows can use up the whole pass;
     // the writer then starts the next pass after a tenth of a second, not after ten seconds. So one
     // kind cannot starve the others for long.
-    for kind in Kind::ALL {
+    for kind in ExpiryKind::ALL {
         let left = PASS.saturating_sub(due.len());
         // The end of a range is excluded, therefore one more than `now`.
         let end = now.millis().saturating_add(1);
-        for entry in t.rows().expiry.range(range(kind, end))?.take(left) {
+        for entry in tables.rows().expiry.range(range(kind, end))?.take(left) {
             let entry = entry?.0;
             let (_, at, key) = entry.value();
             due.push((kind, at, key.to_vec()));
@@ -82,53 +82,57 @@ fn due(t: &Tables<'_>, now: Timestamp) -> Result<Vec<Due>, Fault> {
 }
 
 /// The entries of one kind in `expiry` before `end` (milliseconds, excluded).
-fn range(kind: Kind, end: u64) -> std::ops::Range<(u8, u64, &'static [u8])> {
+fn range(kind: ExpiryKind, end: u64) -> std::ops::Range<(u8, u64, &'static [u8])> {
     (kind as u8, 0, &[][..])..(kind as u8, end, &[][..])
 }
 
 /// When the row expires; `None` if the row is gone.
-fn ends(t: &Tables<'_>, kind: Kind, key: &[u8]) -> Result<Option<Timestamp>, Fault> {
-    let rows = t.rows();
+fn ends(
+    tables: &Tables<'_>,
+    kind: ExpiryKind,
+    key: &[u8],
+) -> Result<Option<Timestamp>, StoreFault> {
+    let rows = tables.rows();
     let ends = match kind {
-        Kind::Session => {
+        ExpiryKind::Session => {
             let Some(id) = exact(key) else { return Ok(None) };
-            let session = sessions::load(t, sessions::session_id(&id))?;
-            return Ok(session.map(|session| t.outlived(&session)));
+            let session = sessions::load(tables, sessions::session_id(&id))?;
+            return Ok(session.map(|session| tables.outlived(&session)));
         }
-        Kind::Code => {
+        ExpiryKind::Code => {
             let Some(key) = exact(key) else { return Ok(None) };
-            return codes::expires(t, &key);
+            return codes::expires(tables, &key);
         }
         // Retired tokens have no end of their own: an entry of this kind is made when their session
         // has ended, and `pass` removes them piece by piece.
-        Kind::Retired => None,
-        Kind::Rewritten => match versions::split(key) {
+        ExpiryKind::Retired => None,
+        ExpiryKind::Rewritten => match rehashed_versions::split(key) {
             Some((source, id, old)) => {
                 rows.rewritten.get((source, id, &old))?.map(|row| row.value().0)
             }
             None => None,
         },
-        Kind::Revoked => match exact(key) {
+        ExpiryKind::Revoked => match exact(key) {
             Some(id) => rows.revoked.get(&id)?.map(|row| row.value()),
             None => None,
         },
-        Kind::Outlawed => match exact(key) {
+        ExpiryKind::Outlawed => match exact(key) {
             Some(digest) => rows.outlawed.get(&digest)?.map(|row| row.value()),
             None => None,
         },
-        Kind::Mails => match exact(key) {
+        ExpiryKind::Mails => match exact(key) {
             Some(key) => rows.mails.get(&key)?.map(|row| row.value().1),
             None => None,
         },
-        Kind::Account => match key.split_first_chunk() {
+        ExpiryKind::Account => match key.split_first_chunk() {
             Some((account, place)) => rows.accounts.get((account, place))?.map(|row| row.value().1),
             None => None,
         },
-        Kind::Address => match exact(key) {
+        ExpiryKind::Address => match exact(key) {
             Some(address) => rows.addresses.get(&address)?.map(|row| row.value().1),
             None => None,
         },
-        Kind::Known => match known_key(key) {
+        ExpiryKind::Known => match known_key(key) {
             Some((account, address)) => {
                 rows.known.get((&account, &address))?.map(|row| row.value())
             }
@@ -138,79 +142,84 @@ fn ends(t: &Tables<'_>, kind: Kind, key: &[u8]) -> Result<Option<Timestamp>, Fau
     Ok(ends.map(Timestamp::from_millis))
 }
 
-fn remove(t: &mut Tables<'_>, kind: Kind, key: &[u8], now: Timestamp) -> Result<(), Fault> {
+fn remove(
+    tables: &mut Tables<'_>,
+    kind: ExpiryKind,
+    key: &[u8],
+    now: Timestamp,
+) -> Result<(), StoreFault> {
     match kind {
-        Kind::Session => {
+        ExpiryKind::Session => {
             if let Some(id) = exact(key)
-                && let Some(session) = sessions::load(t, sessions::session_id(&id))?
+                && let Some(session) = sessions::load(tables, sessions::session_id(&id))?
             {
-                sessions::remove(t, &session, now)?;
+                sessions::remove(tables, &session, now)?;
             }
         }
-        Kind::Rewritten => {
-            if let Some((source, id, old)) = versions::split(key) {
-                t.change().rewritten.remove((source, id, &old))?;
+        ExpiryKind::Rewritten => {
+            if let Some((source, id, old)) = rehashed_versions::split(key) {
+                tables.change().rewritten.remove((source, id, &old))?;
             }
         }
-        Kind::Account => {
+        ExpiryKind::Account => {
             if let Some((account, place)) = key.split_first_chunk() {
-                t.change().accounts.remove((account, place))?;
+                tables.change().accounts.remove((account, place))?;
             }
         }
-        Kind::Known => {
+        ExpiryKind::Known => {
             if let Some((account, address)) = known_key(key) {
-                t.change().known.remove((&account, &address))?;
+                tables.change().known.remove((&account, &address))?;
             }
         }
-        Kind::Revoked => {
+        ExpiryKind::Revoked => {
             if let Some(id) = exact(key) {
-                t.change().revoked.remove(&id)?;
+                tables.change().revoked.remove(&id)?;
             }
         }
-        Kind::Outlawed => {
+        ExpiryKind::Outlawed => {
             if let Some(digest) = exact(key) {
-                t.change().outlawed.remove(&digest)?;
+                tables.change().outlawed.remove(&digest)?;
             }
         }
-        Kind::Code => {
+        ExpiryKind::Code => {
             if let Some(key) = exact(key) {
-                t.change().codes.remove(&key)?;
+                tables.change().codes.remove(&key)?;
             }
         }
-        Kind::Mails => {
+        ExpiryKind::Mails => {
             if let Some(key) = exact(key) {
-                t.change().mails.remove(&key)?;
+                tables.change().mails.remove(&key)?;
             }
         }
-        Kind::Address => {
+        ExpiryKind::Address => {
             if let Some(address) = exact(key) {
-                t.change().addresses.remove(&address)?;
+                tables.change().addresses.remove(&address)?;
             }
         }
-        Kind::Retired => {}
+        ExpiryKind::Retired => {}
     }
     Ok(())
 }
 
-/// Removes up to `most` retired tokens of an ended session. Such rows exist only for sessions of
+/// Removes up to `limit` retired tokens of an ended session. Such rows exist only for sessions of
 /// schema versions before 4. If there are more, a new entry makes the next pass go on.
 fn remove_retired(
-    t: &mut Tables<'_>,
+    tables: &mut Tables<'_>,
     key: &[u8],
-    most: usize,
+    limit: usize,
     now: Timestamp,
-) -> Result<usize, Fault> {
+) -> Result<usize, StoreFault> {
     let Some(id) = exact::<16>(key) else { return Ok(0) };
-    let (first, last): (Id, Id) = ([0; 16], [u8::MAX; 16]);
+    let (first, last): (ShortId, ShortId) = ([0; 16], [u8::MAX; 16]);
     let mut found = Vec::new();
-    for row in t.rows().retired.range((&id, &first)..=(&id, &last))?.take(most) {
+    for row in tables.rows().retired.range((&id, &first)..=(&id, &last))?.take(limit) {
         found.push(*row?.0.value().1);
     }
     for token in &found {
-        t.change().retired.remove((&id, token))?;
+        tables.change().retired.remove((&id, token))?;
     }
-    if found.len() == most {
-        t.expire(Kind::Retired, now, key)?;
+    if found.len() == limit {
+        tables.expire(ExpiryKind::Retired, now, key)?;
     }
     Ok(found.len())
 }
@@ -219,7 +228,7 @@ fn exact<const N: usize>(key: &[u8]) -> Option<[u8; N]> {
     key.try_into().ok()
 }
 
-fn known_key(key: &[u8]) -> Option<(Hash, Id)> {
+fn known_key(key: &[u8]) -> Option<(DigestBytes, ShortId)> {
     let (account, address) = key.split_first_chunk()?;
     Some((*account, exact(address)?))
 }

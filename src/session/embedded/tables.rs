@@ -4,8 +4,8 @@
 //! through `change`, which notes that there is something to commit: a transaction that changed
 //! nothing costs no fsync.
 //!
-//! Changes that memory must learn of are collected in `Effects` and applied after the commit, never
-//! before: if the commit fails, memory must not show a state that the disk does not have.
+//! Changes that memory must learn of are collected in `CommitEffects` and applied after the commit,
+//! never before: if the commit fails, memory must not show a state that the disk does not have.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use redb::{
     Table, TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 
-use super::memory::Live;
+use super::memory::LiveSession;
 use super::seen::RestoredStore;
 use crate::clock::Timestamp;
 use crate::identity::SessionId;
@@ -23,9 +23,9 @@ use crate::secret::Digest;
 use crate::session::{Revocations, Session, TokenOwner};
 
 /// Sixteen bytes: a session id, an address, or the first half of a digest.
-pub(super) type Id = [u8; 16];
+pub(super) type ShortId = [u8; 16];
 /// A complete SHA-256 digest.
-pub(super) type Hash = [u8; 32];
+pub(super) type DigestBytes = [u8; 32];
 /// A counter: start and end of its window in milliseconds since the epoch, and the count.
 pub(super) type WindowRow = (u64, u64, u32);
 
@@ -38,11 +38,11 @@ pub(super) const META_SCHEMA: &str = "schema";
 macro_rules! schema {
     ($($(#[$doc:meta])* $field:ident: $key:ty => $value:ty;)*) => {
         /// All tables, open for writing.
-        pub(super) struct Rows<'txn> {
+        pub(super) struct OpenTables<'txn> {
             $($(#[$doc])* pub(super) $field: Table<'txn, $key, $value>,)*
         }
 
-        impl<'txn> Rows<'txn> {
+        impl<'txn> OpenTables<'txn> {
             fn open(txn: &'txn WriteTransaction) -> Result<Self, TableError> {
                 Ok(Self {
                     $($field: txn.open_table(
@@ -76,36 +76,36 @@ schema! {
     meta: &'static str => &'static [u8];
     /// Sessions as JSON, by id. The order is oldest first, because ids are UUIDs of version 7 (RFC
     /// 9562), which begin with the time. A walk in this order needs no sorting.
-    sessions: &'static Id => &'static [u8];
+    sessions: &'static ShortId => &'static [u8];
     /// The sessions of a subject in a realm, oldest first: subject, realm, time of creation, id.
-    by_user: (&'static str, &'static str, u64, &'static Id) => ();
+    by_user: (&'static str, &'static str, u64, &'static ShortId) => ();
     /// The sessions that a foreign token was exchanged for.
-    by_token: (&'static Hash, &'static Id) => ();
+    by_token: (&'static DigestBytes, &'static ShortId) => ();
     /// Retired refresh tokens of sessions from before schema 4, whose tokens have no generation
     /// number. The first half of a digest (128 bits) is enough to recognise a token.
-    retired: (&'static Id, &'static Id) => ();
+    retired: (&'static ShortId, &'static ShortId) => ();
     /// User versions that were replaced by re-hashing, by source, user id and old version; the
     /// value is until when that is remembered, and the new version. Sessions stored later under the
     /// old version get the new one.
-    rewritten: (&'static str, &'static str, &'static Hash) => (u64, &'static Hash);
+    rewritten: (&'static str, &'static str, &'static DigestBytes) => (u64, &'static DigestBytes);
     /// Revoked sessions, and until when the revocation is kept.
-    revoked: &'static Id => u64;
+    revoked: &'static ShortId => u64;
     /// Single refused tokens, and until when the refusal is kept.
-    outlawed: &'static Hash => u64;
+    outlawed: &'static DigestBytes => u64;
     /// Cut-offs for foreign tokens, by kind of name and name: tokens issued until this time are
     /// refused. The rows are kept for good, and there are few of them.
     cutoffs: (&'static str, &'static str) => u64;
     /// One-time codes that were sent and not entered yet, as JSON.
-    codes: &'static Hash => &'static [u8];
+    codes: &'static DigestBytes => &'static [u8];
     /// The number of codes sent in this hour, by the key of the code.
-    mails: &'static Hash => WindowRow;
+    mails: &'static DigestBytes => WindowRow;
     /// Failed attempts at an account: by all strangers together (empty suffix), and by each
     /// address. The suffix of one zero byte means an address that is not counted.
-    accounts: (&'static Hash, &'static [u8]) => WindowRow;
+    accounts: (&'static DigestBytes, &'static [u8]) => WindowRow;
     /// Failed attempts from an address, at whatever account.
-    addresses: &'static Id => WindowRow;
+    addresses: &'static ShortId => WindowRow;
     /// Addresses from which an account has logged in, and until when they count as known.
-    known: (&'static Hash, &'static Id) => u64;
+    known: (&'static DigestBytes, &'static ShortId) => u64;
     /// Users of remote sources as JSON, by source and user id.
     users: (&'static str, &'static str) => &'static [u8];
     /// The ids of these users, by source and canonical name.
@@ -126,7 +126,7 @@ schema! {
 /// they must never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Kind {
+pub(super) enum ExpiryKind {
     Session = 1,
     Retired = 2,
     Rewritten = 3,
@@ -139,7 +139,7 @@ pub(super) enum Kind {
     Known = 10,
 }
 
-impl Kind {
+impl ExpiryKind {
     pub(super) const ALL: [Self; 10] = [
         Self::Session,
         Self::Retired,
@@ -158,7 +158,7 @@ impl Kind {
 /// without a single bad operation, and opens the file again after any other failure. Either way the
 /// caller learns only that the store is unavailable.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum StoreFault {
     /// The database failed. It accepts nothing until it is opened again.
     #[error(transparent)]
     Store(#[from] redb::Error),
@@ -169,7 +169,7 @@ pub(super) enum Fault {
 
 macro_rules! fault_from {
     ($($error:ty),*) => {
-        $(impl From<$error> for Fault {
+        $(impl From<$error> for StoreFault {
             fn from(error: $error) -> Self {
                 Self::Store(error.into())
             }
@@ -181,9 +181,9 @@ fault_from!(StorageError, TableError, TransactionError, CommitError, DatabaseErr
 
 /// The changes that memory learns once a transaction is durable.
 #[derive(Debug, Default)]
-pub(super) struct Effects {
+pub(super) struct CommitEffects {
     /// Sessions that were added or changed, and sessions that were removed (`None`), in order.
-    pub(super) live: Vec<(SessionId, Option<Live>)>,
+    pub(super) live: Vec<(SessionId, Option<LiveSession>)>,
     pub(super) revoked: Vec<(SessionId, Timestamp)>,
     pub(super) outlawed: Vec<(Digest, Timestamp)>,
     pub(super) cutoffs: Vec<(TokenOwner, Timestamp)>,
@@ -195,9 +195,9 @@ pub(super) struct Effects {
 
 /// All tables in one write transaction, with the changes collected so far.
 pub(super) struct Tables<'txn> {
-    rows: Rows<'txn>,
+    rows: OpenTables<'txn>,
     dirty: bool,
-    pub(super) effects: Effects,
+    pub(super) effects: CommitEffects,
     revocations: Arc<Revocations>,
     leeway: Duration,
 }
@@ -212,23 +212,23 @@ impl<'txn> Tables<'txn> {
         txn: &'txn WriteTransaction,
         revocations: &Arc<Revocations>,
         leeway: Duration,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, StoreFault> {
         Ok(Self {
-            rows: Rows::open(txn)?,
+            rows: OpenTables::open(txn)?,
             dirty: false,
-            effects: Effects::default(),
+            effects: CommitEffects::default(),
             revocations: revocations.clone(),
             leeway,
         })
     }
 
     /// The tables, for reading.
-    pub(super) fn rows(&self) -> &Rows<'txn> {
+    pub(super) fn rows(&self) -> &OpenTables<'txn> {
         &self.rows
     }
 
     /// The tables, for writing. The transaction has something to commit from now on.
-    pub(super) fn change(&mut self) -> &mut Rows<'txn> {
+    pub(super) fn change(&mut self) -> &mut OpenTables<'txn> {
         self.dirty = true;
         &mut self.rows
     }
@@ -239,7 +239,12 @@ impl<'txn> Tables<'txn> {
     }
 
     /// Makes the sweep look at a row at the instant `at`.
-    pub(super) fn expire(&mut self, kind: Kind, at: Timestamp, key: &[u8]) -> Result<(), Fault> {
+    pub(super) fn expire(
+        &mut self,
+        kind: ExpiryKind,
+        at: Timestamp,
+        key: &[u8],
+    ) -> Result<(), StoreFault> {
         self.change().expiry.insert((kind as u8, at.millis(), key), ())?;
         Ok(())
     }

@@ -14,50 +14,52 @@ use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::rehashed_versions;
 use super::sessions;
-use super::tables::{Fault, Hash, Id, META_SCHEMA, SCHEMA, Tables};
-use super::versions;
+use super::tables::{DigestBytes, META_SCHEMA, SCHEMA, ShortId, StoreFault, Tables};
 use crate::clock::Timestamp;
 use crate::identity::{IdRules, UserId};
 use crate::secret::Digest;
-use crate::session::{Code, Session};
+use crate::session::{OneTimeCode, Session};
 
 /// The sessions of a user id, up to schema 3.
-const BY_SUBJECT: TableDefinition<'_, (&str, u64, &Id), ()> = TableDefinition::new("by_subject");
+const BY_SUBJECT: TableDefinition<'_, (&str, u64, &ShortId), ()> =
+    TableDefinition::new("by_subject");
 /// User versions replaced by re-hashing, by user id, up to schema 3.
-const REHASHED: TableDefinition<'_, (&str, &Hash), (u64, &Hash)> = TableDefinition::new("rehashed");
+const REHASHED: TableDefinition<'_, (&str, &DigestBytes), (u64, &DigestBytes)> =
+    TableDefinition::new("rehashed");
 
 /// Upgrades the file to the schema of this program version.
-pub(super) fn run(db: &Database, ids: &IdRules) -> Result<(), Fault> {
+pub(super) fn run(db: &Database, ids: &IdRules) -> Result<(), StoreFault> {
     let txn = db.begin_write()?;
     // The old table is read before its replacement is filled, and both happen in this transaction.
     let rehashed = take_rehashed(&txn)?;
     txn.delete_table(BY_SUBJECT)?;
-    let mut t = Tables::open(&txn, &std::sync::Arc::default(), std::time::Duration::ZERO)?;
-    let mut sources = sources_of_codes(&t)?;
-    for id in sessions::all(&t)? {
-        let session = identified(&t, id.0.as_bytes(), ids)?;
+    let mut tables = Tables::open(&txn, &std::sync::Arc::default(), std::time::Duration::ZERO)?;
+    let mut sources = sources_of_codes(&tables)?;
+    for id in sessions::all(&tables)? {
+        let session = identified(&tables, id.0.as_bytes(), ids)?;
         let Some(session) = session else { continue };
-        sessions::save(&mut t, &session)?;
-        t.change().by_user.insert(sessions::user_key(&session), ())?;
+        sessions::save(&mut tables, &session)?;
+        tables.change().by_user.insert(sessions::user_key(&session), ())?;
         sources.entry(session.user_id).or_default().push(session.source);
     }
     for (id, old, new, until) in rehashed {
         // An old row names no source, so it applies to the user with this id in every source that
         // is known to have one.
         for source in sources.get(&id).into_iter().flatten() {
-            versions::remember(&mut t, (source, &id), (old, new), until)?;
+            rehashed_versions::remember(&mut tables, (source, &id), (old, new), until)?;
         }
     }
-    t.change().meta.insert(META_SCHEMA, SCHEMA.to_be_bytes().as_slice())?;
-    drop(t);
+    tables.change().meta.insert(META_SCHEMA, SCHEMA.to_be_bytes().as_slice())?;
+    drop(tables);
     txn.commit()?;
     Ok(())
 }
 
-type Rehashed = (UserId, Digest, Digest, Timestamp);
+type RehashedAccount = (UserId, Digest, Digest, Timestamp);
 
-fn take_rehashed(txn: &WriteTransaction) -> Result<Vec<Rehashed>, Fault> {
+fn take_rehashed(txn: &WriteTransaction) -> Result<Vec<RehashedAccount>, StoreFault> {
     let mut rows = Vec::new();
     for row in txn.open_table(REHASHED)?.iter()? {
         let (key, value) = row?;
@@ -70,11 +72,12 @@ fn take_rehashed(txn: &WriteTransaction) -> Result<Vec<Rehashed>, Fault> {
 }
 
 /// The sources of the users who have a one-time code on its way.
-fn sources_of_codes(t: &Tables<'_>) -> Result<HashMap<UserId, Vec<String>>, Fault> {
+fn sources_of_codes(tables: &Tables<'_>) -> Result<HashMap<UserId, Vec<String>>, StoreFault> {
     let mut sources: HashMap<UserId, Vec<String>> = HashMap::new();
-    for row in t.rows().codes.iter()? {
-        let held: Value = serde_json::from_slice(row?.1.value())?;
-        let code: Option<Code> = held.get("code").and_then(|code| Code::deserialize(code).ok());
+    for row in tables.rows().codes.iter()? {
+        let stored: Value = serde_json::from_slice(row?.1.value())?;
+        let code: Option<OneTimeCode> =
+            stored.get("code").and_then(|code| OneTimeCode::deserialize(code).ok());
         // A code that cannot be read belongs to nobody; the second step refuses it as before.
         if let Some(code) = code {
             sources.entry(code.user_id).or_default().push(code.source);
@@ -84,8 +87,12 @@ fn sources_of_codes(t: &Tables<'_>) -> Result<HashMap<UserId, Vec<String>>, Faul
 }
 
 /// A session of an earlier schema, completed with the subject, realm and user id of this one.
-fn identified(t: &Tables<'_>, id: &Id, ids: &IdRules) -> Result<Option<Session>, Fault> {
-    let Some(row) = t.rows().sessions.get(id)? else { return Ok(None) };
+fn identified(
+    tables: &Tables<'_>,
+    id: &ShortId,
+    ids: &IdRules,
+) -> Result<Option<Session>, StoreFault> {
+    let Some(row) = tables.rows().sessions.get(id)? else { return Ok(None) };
     let mut row: serde_json::Map<String, Value> = serde_json::from_slice(row.value())?;
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (user_id, source) = (UserId::new(text("subject")), text("source"));

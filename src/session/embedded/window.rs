@@ -11,13 +11,13 @@ use crate::clock::Timestamp;
 
 /// A counter that is dropped when its time window ends. Times are those of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Window {
+pub(super) struct AttemptWindow {
     pub(super) start: Timestamp,
     pub(super) ends: Timestamp,
     pub(super) count: u32,
 }
 
-impl Window {
+impl AttemptWindow {
     /// The counter in `row` at `now`. If the window has ended, a new one of length `per` begins at
     /// `now` with a count of zero. An ended row is thus replaced by the next write and needs no
     /// removal first.
@@ -76,13 +76,17 @@ mod tests {
             (999_999, 3, "what comes late does not empty it"),
             (399_999, 0, "a clock set back must not lengthen it much"),
         ] {
-            assert_eq!(Window::at(row, per, Timestamp::from_millis(now)).count, count, "{why}");
+            assert_eq!(
+                AttemptWindow::at(row, per, Timestamp::from_millis(now)).count,
+                count,
+                "{why}"
+            );
         }
     }
 
     #[test]
     fn a_full_window_says_how_long() {
-        let window = Window::from_row((0, 10_000, 5));
+        let window = AttemptWindow::from_row((0, 10_000, 5));
         let now = Timestamp::from_millis(4_000);
 
         assert_eq!(window.full(5, now), Some(Duration::from_secs(6)));

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
-use super::file::{self, Birth, META_UNTOLD, Place};
-use super::job::{Job, Message, unavailable};
-use super::memory::Memory;
-use super::tables::{Fault, Tables};
+use super::file::{self, META_UNTOLD, StoreFile, StoreIdentity};
+use super::job::{WriteJob, WriterMessage, unavailable};
+use super::memory::SharedMemory;
+use super::tables::{StoreFault, Tables};
 use super::{seen, sessions, sweep};
 use crate::clock::Timestamp;
 use crate::session::StoreError;
@@ -31,48 +31,48 @@ const SWEEP_AGAIN: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 /// How soon the writer notices work for which it gets no message, such as an owed revocation.
-const NAP: Duration = Duration::from_millis(500);
+const IDLE_POLL: Duration = Duration::from_millis(500);
 
 /// The place of a failure in a transaction. It decides whether one operation is refused or the
 /// database is opened again. A panic counts for the operation that was running.
-enum Failure {
+enum TransactionFailure {
     /// One operation failed, named by its index. The others are repeated without it.
     Job(usize, String),
     /// The database failed, and with it every operation of the transaction.
     Store(String),
 }
 
-impl<E: Into<Fault>> From<E> for Failure {
+impl<E: Into<StoreFault>> From<E> for TransactionFailure {
     fn from(error: E) -> Self {
         Self::Store(error.into().to_string())
     }
 }
 
 /// The state of the writer thread.
-pub(super) struct Writer {
-    place: Place,
-    birth: Birth,
-    memory: Arc<Memory>,
-    queue: Receiver<Message>,
+pub(super) struct StoreWriter {
+    place: StoreFile,
+    birth: StoreIdentity,
+    memory: Arc<SharedMemory>,
+    queue: Receiver<WriterMessage>,
     closing: Arc<AtomicBool>,
     db: Option<Database>,
     retry_at: Instant,
     retry_after: Duration,
     sweep_at: Instant,
     /// True if the file names sessions whose rotation may not have been answered.
-    untold: bool,
+    unacknowledged: bool,
     /// The time in the file `store.seen`, to write it only when it changes.
     seen: Timestamp,
     /// The index of the operation that runs now, so that a panic can be blamed on it.
     running: Option<usize>,
 }
 
-impl Writer {
+impl StoreWriter {
     pub(super) fn new(
-        place: Place,
-        (db, birth): (Database, Birth),
-        memory: Arc<Memory>,
-        queue: Receiver<Message>,
+        place: StoreFile,
+        (db, birth): (Database, StoreIdentity),
+        memory: Arc<SharedMemory>,
+        queue: Receiver<WriterMessage>,
         closing: Arc<AtomicBool>,
     ) -> Self {
         let now = Instant::now();
@@ -86,7 +86,7 @@ impl Writer {
             retry_at: now,
             retry_after: FIRST_RETRY,
             sweep_at: now + SWEEP_EVERY,
-            untold: false,
+            unacknowledged: false,
             seen: Timestamp::default(),
             running: None,
         }
@@ -100,7 +100,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.duties();
+            self.maintain();
             if self.closing.load(Ordering::SeqCst) {
                 // `send` refuses new operations once `closing` is set. What was accepted before is
                 // still carried out, because its callers wait for an answer. Dropping them would
@@ -114,22 +114,22 @@ impl Writer {
         self.finish();
     }
 
-    /// Sleeps until the next duty, but never longer than `NAP`: an owed revocation sends no
+    /// Sleeps until the next duty, but never longer than `IDLE_POLL`: an owed revocation sends no
     /// message.
     fn nap(&self) -> Duration {
         let next = if self.db.is_some() { self.sweep_at } else { self.retry_at };
-        next.saturating_duration_since(Instant::now()).min(NAP)
+        next.saturating_duration_since(Instant::now()).min(IDLE_POLL)
     }
 
     /// Carries out `first` and the messages queued behind it, up to `BATCH`.
-    fn take(&mut self, first: Message) {
+    fn take(&mut self, first: WriterMessage) {
         let mut jobs = Vec::new();
         let mut snapshots = Vec::new();
         for message in std::iter::once(first).chain(self.queue.try_iter()).take(BATCH) {
             match message {
-                Message::Job(job) => jobs.push(job),
-                Message::Snapshot(answer) => snapshots.push(answer),
-                Message::Wake => {}
+                WriterMessage::Job(job) => jobs.push(job),
+                WriterMessage::Snapshot(answer) => snapshots.push(answer),
+                WriterMessage::Wake => {}
             }
         }
         if !jobs.is_empty() {
@@ -148,7 +148,7 @@ impl Writer {
         db.begin_read().map_err(unavailable)
     }
 
-    fn carry_out(&mut self, mut jobs: Vec<Job>) {
+    fn carry_out(&mut self, mut jobs: Vec<WriteJob>) {
         if self.db.is_none() {
             let trouble = self.trouble();
             return answer(jobs, &Err(trouble));
@@ -162,13 +162,13 @@ impl Writer {
                     self.memory.note(None);
                     return answer(jobs, &Ok(()));
                 }
-                Err(Failure::Job(index, why)) => {
+                Err(TransactionFailure::Job(index, why)) => {
                     tracing::error!(why, "an operation of the session store failed");
                     if index < jobs.len() {
                         answer(vec![jobs.remove(index)], &Err(unavailable(why)));
                     }
                 }
-                Err(Failure::Store(why)) => {
+                Err(TransactionFailure::Store(why)) => {
                     let path = self.place.path.display();
                     tracing::error!(%path, why, "the session store failed and will be opened again");
                     let trouble = self.lose(&why);
@@ -181,69 +181,73 @@ impl Writer {
     /// A panic in an operation must not end the only thread that can write. The transaction is
     /// dropped, which aborts it, and the operation that ran is answered with an error. If no
     /// operation was running, the database itself is taken to be broken.
-    fn attempt(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
+    fn attempt(&mut self, jobs: &mut [WriteJob]) -> Result<(), TransactionFailure> {
         self.running = None;
         let outcome = catch_unwind(AssertUnwindSafe(|| self.transact(jobs)));
         outcome.unwrap_or_else(|_| {
             let why = "it panicked".to_owned();
-            Err(self.running.map_or(Failure::Store(why.clone()), |job| Failure::Job(job, why)))
+            Err(self.running.map_or(TransactionFailure::Store(why.clone()), |job| {
+                TransactionFailure::Job(job, why)
+            }))
         })
     }
 
     /// One transaction: owed revocations first, then the operations, then the commit.
-    fn transact(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
-        let closed = || Failure::Store("it is not open".to_owned());
+    fn transact(&mut self, jobs: &mut [WriteJob]) -> Result<(), TransactionFailure> {
+        let closed = || TransactionFailure::Store("it is not open".to_owned());
         let txn = self.db.as_ref().ok_or_else(closed)?.begin_write()?;
-        let mut t = Tables::open(&txn, &self.memory.revocations, self.memory.leeway())?;
+        let mut tables = Tables::open(&txn, &self.memory.revocations, self.memory.leeway())?;
         // Owed revocations come first. Else an operation of this batch, for example a refresh,
         // could see a session as alive that was revoked before. Memory refuses such sessions
         // already; this makes the file agree with it.
         let owed = self.memory.owed();
         for (what, at) in &owed {
-            match sessions::revoke(&mut t, what, *at) {
-                Err(Fault::Row(error)) => tracing::error!(%error, "a revocation is in memory only"),
+            match sessions::revoke(&mut tables, what, *at) {
+                Err(StoreFault::Row(error)) => {
+                    tracing::error!(%error, "a revocation is in memory only")
+                }
                 other => drop(other?),
             }
         }
         for (index, job) in jobs.iter_mut().enumerate() {
             self.running = Some(index);
-            job.run(&mut t).map_err(|fault| match fault {
-                Fault::Row(_) => Failure::Job(index, fault.to_string()),
-                Fault::Store(_) => fault.into(),
+            job.run(&mut tables).map_err(|fault| match fault {
+                StoreFault::Row(_) => TransactionFailure::Job(index, fault.to_string()),
+                StoreFault::Store(_) => fault.into(),
             })?;
         }
         self.running = None;
-        let untold = self.name_untold(&mut t)?;
-        let (dirty, effects) = (t.dirty(), std::mem::take(&mut t.effects));
-        drop(t);
-        // The order matters: commit, then `untold`, then memory, then the answers (by the caller).
-        // Memory must not show a change that a failed commit has lost, and an answered client must
-        // find the change in memory.
+        let unacknowledged = self.name_unacknowledged(&mut tables)?;
+        let (dirty, effects) = (tables.dirty(), std::mem::take(&mut tables.effects));
+        drop(tables);
+        // The order matters: commit, then `unacknowledged`, then memory, then the answers (by the
+        // caller). Memory must not show a change that a failed commit has lost, and an answered
+        // client must find the change in memory.
         if dirty {
             txn.commit()?;
-            self.untold = untold;
+            self.unacknowledged = unacknowledged;
         } else {
             txn.abort()?;
         }
         self.memory.apply(effects);
-        self.memory.settle(owed.len());
+        self.memory.mark_written(owed.len());
         Ok(())
     }
 
     /// Writes down which sessions were rotated, in the same transaction as the rotation. If the
     /// process dies between the commit and the answers, the next start begins the grace period of
     /// these sessions again.
-    fn name_untold(&self, t: &mut Tables<'_>) -> Result<bool, Failure> {
-        let ids: Vec<u8> = t.effects.rotated.iter().flat_map(|id| *id.0.as_bytes()).collect();
+    fn name_unacknowledged(&self, tables: &mut Tables<'_>) -> Result<bool, TransactionFailure> {
+        let ids: Vec<u8> = tables.effects.rotated.iter().flat_map(|id| *id.0.as_bytes()).collect();
         if !ids.is_empty() {
-            t.change().meta.insert(META_UNTOLD, ids.as_slice()).map_err(Fault::from)?;
-        } else if self.untold && t.dirty() {
+            tables.change().meta.insert(META_UNTOLD, ids.as_slice()).map_err(StoreFault::from)?;
+        } else if self.unacknowledged && tables.dirty() {
             // The note of an earlier commit is removed with the next commit that happens anyway:
             // its clients have their answers by then, and a commit only for this would cost an
             // fsync.
-            t.change().meta.remove(META_UNTOLD).map_err(Fault::from)?;
+            tables.change().meta.remove(META_UNTOLD).map_err(StoreFault::from)?;
         }
-        Ok(!ids.is_empty() || (self.untold && !t.dirty()))
+        Ok(!ids.is_empty() || (self.unacknowledged && !tables.dirty()))
     }
 
     /// Drops a database that failed and sets the time of the next attempt to open it.
@@ -261,7 +265,7 @@ impl Writer {
 
     /// Work that no message asks for: opening the database again, writing owed revocations,
     /// sweeping. Each is skipped while the database is not open, except opening it.
-    fn duties(&mut self) {
+    fn maintain(&mut self) {
         if self.db.is_none() && Instant::now() >= self.retry_at {
             self.reopen();
         }
@@ -278,7 +282,7 @@ impl Writer {
             Ok(db) => {
                 tracing::info!("the session store works again");
                 self.db = Some(db);
-                self.untold = false;
+                self.unacknowledged = false;
                 self.retry_after = FIRST_RETRY;
                 self.memory.note(None);
             }
@@ -309,11 +313,11 @@ impl Writer {
         let now = self.memory.clock.now();
         let believed = self.memory.time(|time| time.is_believed());
         let memory = self.memory.clone();
-        let (job, mut looked) = Job::new(move |t| {
-            file::write_highest(t, &memory)?;
+        let (job, mut looked) = WriteJob::new(move |tables| {
+            file::write_highest(tables, &memory)?;
             // While the clock is not believed, nothing is removed: if it is wrong, rows would be
             // gone that are needed once it is right again.
-            if believed { sweep::pass(t, now) } else { Ok(0) }
+            if believed { sweep::pass(tables, now) } else { Ok(0) }
         });
         self.carry_out(vec![job]);
         let looked = looked.try_recv().ok().and_then(Result::ok);
@@ -346,13 +350,13 @@ impl Writer {
             self.reopen();
         }
         if self.db.is_some() {
-            let (memory, untold) = (self.memory.clone(), owes || self.untold);
-            let (job, mut written) = Job::new(move |t| {
-                if untold {
+            let (memory, unacknowledged) = (self.memory.clone(), owes || self.unacknowledged);
+            let (job, mut written) = WriteJob::new(move |tables| {
+                if unacknowledged {
                     // Every client has its answer by now, so no grace period needs to be restarted.
-                    t.change().meta.remove(META_UNTOLD)?;
+                    tables.change().meta.remove(META_UNTOLD)?;
                 }
-                file::write_highest(t, &memory)
+                file::write_highest(tables, &memory)
             });
             self.carry_out(vec![job]);
             if matches!(written.try_recv(), Ok(Ok(()))) {
@@ -369,7 +373,7 @@ impl Writer {
     }
 }
 
-fn answer(jobs: Vec<Job>, outcome: &Result<(), StoreError>) {
+fn answer(jobs: Vec<WriteJob>, outcome: &Result<(), StoreError>) {
     for job in jobs {
         job.answer(outcome.clone());
     }

@@ -22,7 +22,8 @@ const X_AUTH_SOURCE: HeaderName = HeaderName::from_static("x-auth-source");
 const TEXT: &AsciiSet = &CONTROLS.add(b'%');
 const ITEM: &AsciiSet = &TEXT.add(b',');
 
-/// The identity as header fields. A token that is used often keeps the result (`Verified::told`).
+/// The identity as header fields. A token that is used often keeps the result
+/// (`VerifiedCredential::identity_headers`).
 pub fn identity_fields(identity: &Identity) -> Vec<IdentityField> {
     let session = identity.session.as_ref().map(SessionId::to_string);
     let said = [

@@ -57,7 +57,7 @@ const FROM_TRUSTED: [&str; 5] = [
 
 /// The names that clients must not send on one route.
 #[derive(Debug, Default)]
-pub struct Protected {
+pub struct ReservedHeaders {
     /// Names besides the fixed ones, folded.
     names: Vec<Box<str>>,
     /// Identity fields of other gateways that the route lets through, in their exact spelling.
@@ -71,7 +71,7 @@ pub struct Protected {
     lengths: u64,
 }
 
-impl Protected {
+impl ReservedHeaders {
     /// The names for a route whose upstream gets these fields from the gateway.
     pub fn new<'a>(set: impl IntoIterator<Item = &'a HeaderName>) -> Self {
         let mut protected = Self::default();
@@ -103,8 +103,9 @@ impl Protected {
     /// True if a client must not send `name`.
     fn removes(&self, name: &str, trusted: bool, allow_method_override: bool) -> bool {
         if self.lengths & length_bit(name.len()) != 0 {
-            let is_alias = |held: &HeaderName| held.as_str() != name && alias_of(name, held);
-            if self.names.iter().any(|held| alike(name, held))
+            let is_alias =
+                |reserved: &HeaderName| reserved.as_str() != name && alias_of(name, reserved);
+            if self.names.iter().any(|reserved| alike(name, reserved))
                 || self.api_key.as_ref().is_some_and(is_alias)
             {
                 return true;
@@ -121,8 +122,8 @@ impl Protected {
             let is_told = trusted && FROM_TRUSTED.contains(&name);
             return !(is_told || self.lets_pass(name));
         }
-        NAMES.iter().any(|held| alike(name, held))
-            || NO_ALIAS.iter().any(|held| *held != name && alike(name, held))
+        NAMES.iter().any(|reserved| alike(name, reserved))
+            || NO_ALIAS.iter().any(|reserved| *reserved != name && alike(name, reserved))
             || (!allow_method_override && OVERRIDES.contains(&name))
             || self.is_foreign(name)
     }
@@ -158,7 +159,7 @@ impl Protected {
 /// the gateway's.
 pub fn strip_inbound(
     head: &mut Parts,
-    protected: &Protected,
+    protected: &ReservedHeaders,
     client: &Client,
     allow_method_override: bool,
 ) {
@@ -207,8 +208,8 @@ pub fn count_hop(head: &mut Parts) -> bool {
 /// is never tunnelled: the requests inside would pass without any check (h2c smuggling). The
 /// gateway checks a request once, and cannot see those inside a tunnel.
 fn upgrade(head: &Parts) -> Option<HeaderValue> {
-    let mut asked = head.headers.get_all(header::UPGRADE).iter();
-    let (protocol, None) = (asked.next()?, asked.next()) else { return None };
+    let mut upgrades = head.headers.get_all(header::UPGRADE).iter();
+    let (protocol, None) = (upgrades.next()?, upgrades.next()) else { return None };
     let name = protocol.as_bytes();
     let token = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._/".contains(byte));
     let nested = [&b"h2"[..], b"h3", b"http", b"tls"]
@@ -232,7 +233,7 @@ fn lists_trailers(headers: &HeaderMap) -> bool {
 
 /// The client's credentials that go along to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum ForwardedCredential {
     /// None.
     Nothing,
     /// `Authorization`, which is the verified credential.
@@ -267,23 +268,30 @@ pub struct CredentialFields<'a> {
 
 /// Removes the client's credentials, except `kept`. An upstream must not get a credential that it
 /// could use elsewhere in the client's name.
-pub fn remove_credentials(head: &mut Parts, kept: Kept, fields: CredentialFields<'_>) {
-    if kept == Kept::All {
+pub fn remove_credentials(
+    head: &mut Parts,
+    kept: ForwardedCredential,
+    fields: CredentialFields<'_>,
+) {
+    if kept == ForwardedCredential::All {
         return;
     }
-    let is_passed = |kept| matches!(kept, Kept::Passed { authorization: true, .. });
-    if kept != Kept::Authorization && !is_passed(kept) {
+    let is_passed = |kept| matches!(kept, ForwardedCredential::Passed { authorization: true, .. });
+    if kept != ForwardedCredential::Authorization && !is_passed(kept) {
         head.headers.remove(header::AUTHORIZATION);
     }
-    if kept != Kept::TokenKey {
+    if kept != ForwardedCredential::TokenKey {
         head.headers.remove(X_ACCESS_TOKEN);
         head.headers.remove(X_KEY);
     }
-    let keeps_key = matches!(kept, Kept::ApiKey | Kept::Passed { api_key: true, .. });
+    let keeps_key = matches!(
+        kept,
+        ForwardedCredential::ApiKey | ForwardedCredential::Passed { api_key: true, .. }
+    );
     if let Some(name) = fields.api_key.filter(|_| !keeps_key) {
         head.headers.remove(name);
     }
-    if fields.in_query && kept != Kept::Query {
+    if fields.in_query && kept != ForwardedCredential::Query {
         remove_from_query(&mut head.uri);
     }
 }
@@ -319,24 +327,24 @@ fn folded(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-/// True if a lenient server reads `name` as the folded name `held`.
-fn alike(name: &str, held: &str) -> bool {
-    name.len() == held.len() && begins(name, held)
+/// True if a lenient server reads `name` as the folded name `reserved`.
+fn alike(name: &str, reserved: &str) -> bool {
+    name.len() == reserved.len() && begins(name, reserved)
 }
 
 /// True if a lenient server reads the two as the same name.
-fn alias_of(name: &str, held: &HeaderName) -> bool {
-    let held = held.as_str();
-    name.len() == held.len() && name.bytes().map(folded).eq(held.bytes().map(folded))
+fn alias_of(name: &str, reserved: &HeaderName) -> bool {
+    let reserved = reserved.as_str();
+    name.len() == reserved.len() && name.bytes().map(folded).eq(reserved.bytes().map(folded))
 }
 
 /// True if a lenient server reads `name` as one that begins with the folded `prefix`.
 fn begins(name: &str, prefix: &str) -> bool {
     name.len() >= prefix.len()
-        && name.bytes().zip(prefix.bytes()).all(|(byte, held)| folded(byte) == held)
+        && name.bytes().zip(prefix.bytes()).all(|(byte, reserved)| folded(byte) == reserved)
 }
 
-/// The bit of a length in `Protected::lengths`.
+/// The bit of a length in `ReservedHeaders::lengths`.
 fn length_bit(length: usize) -> u64 {
     1 << length.min(63)
 }
@@ -364,7 +372,7 @@ mod tests {
     fn protected_names_are_known_in_every_spelling() {
         let set = HeaderName::from_static("x-tenant");
         let allowed = ["x-remote-user", "x-forwarded-email"].map(HeaderName::from_static);
-        let protected = Protected::new([&set]).allowing(&allowed);
+        let protected = ReservedHeaders::new([&set]).allowing(&allowed);
         for (name, trusted, removed, why) in [
             ("x-auth-subject", true, true, "identity, whoever says it"),
             ("x_auth_subject", false, true, "CGI reads an underscore as a dash"),

@@ -2,9 +2,9 @@
 //! fields the gateway sets.
 //!
 //! The order is a rule of security: `RequestId::choose`, `strip_inbound`, the decision,
-//! `remove_credentials`, `set_forwarded`, `set_identity`, `Rules::apply`. The gateway's own fields
-//! are added after the client's hop-by-hop fields were removed; otherwise a client could name them
-//! in `Connection` and have them removed. The pipeline and `forward` are the callers.
+//! `remove_credentials`, `set_forwarded`, `set_identity`, `HeaderEdits::apply`. The gateway's own
+//! fields are added after the client's hop-by-hop fields were removed; otherwise a client could
+//! name them in `Connection` and have them removed. The pipeline and `forward` are the callers.
 
 mod identity;
 mod inbound;
@@ -20,17 +20,17 @@ use crate::identity::Identity;
 
 pub use self::identity::{identity_fields, set_identity};
 pub use self::inbound::{
-    CredentialFields, Kept, Protected, count_hop, remove_credentials, remove_from_query,
-    strip_inbound,
+    CredentialFields, ForwardedCredential, ReservedHeaders, count_hop, remove_credentials,
+    remove_from_query, strip_inbound,
 };
 pub use self::outbound::{RequestId, set_forwarded};
-pub use self::rules::{RuleError, Rules};
+pub use self::rules::{HeaderEdits, RuleError};
 
 pub(super) use self::response::{bare, clean_response, rewrite_location};
 
 /// The facts about a request from which fields are made.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct HeaderFacts<'a> {
     pub client: &'a Client,
     /// The caller's identity. Invariant: it has been verified.
     pub identity: Option<&'a Identity>,
@@ -41,10 +41,10 @@ pub struct Facts<'a> {
     /// upstream as `Host` and `X-Forwarded-Host`.
     pub authority: &'a str,
     /// The prefix that was taken from the path.
-    pub prefix: Option<Prefix<'a>>,
+    pub prefix: Option<PathPrefix<'a>>,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> HeaderFacts<'a> {
     /// The port that the client named.
     fn port(&self) -> Option<&'a str> {
         self.authority.strip_prefix(self.host)?.strip_prefix(':')
@@ -53,7 +53,7 @@ impl<'a> Facts<'a> {
 
 /// The beginning of a path as the client and as the upstream see it, without a slash at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prefix<'a> {
+pub struct PathPrefix<'a> {
     pub outer: &'a str,
     /// The prefix at the upstream; empty if the client's prefix was only removed.
     pub inner: &'a str,

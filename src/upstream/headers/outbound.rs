@@ -7,12 +7,12 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use uuid::{Builder, Uuid};
 
 use super::{
-    Facts, Prefix, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX,
-    X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID,
+    HeaderFacts, PathPrefix, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT,
+    X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID,
 };
 use crate::client::{AddressText, Client, Scheme};
 use crate::clock::Timestamp;
-use crate::secret::Randomness;
+use crate::secret::RandomPool;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -33,7 +33,7 @@ impl RequestId {
         headers: &HeaderMap,
         client: &Client,
         now: Timestamp,
-        randomness: &Randomness,
+        randomness: &RandomPool,
     ) -> Self {
         let given = headers.get(X_REQUEST_ID).filter(|value| is_request_id(value.as_bytes()));
         match given {
@@ -43,7 +43,7 @@ impl RequestId {
     }
 
     /// A new id.
-    pub fn new(now: Timestamp, randomness: &Randomness) -> Self {
+    pub fn new(now: Timestamp, randomness: &RandomPool) -> Self {
         // `Uuid::now_v7` would draw its randomness by a system call for each request. The worker's
         // own generator needs none.
         let random = randomness.draw();
@@ -74,7 +74,7 @@ fn is_request_id(value: &[u8]) -> bool {
 const FIELDS_OF_OURS: usize = 16;
 
 /// Sets the fields about the client, the requested host and the request's id.
-pub fn set_forwarded(headers: &mut HeaderMap, facts: &Facts<'_>) {
+pub fn set_forwarded(headers: &mut HeaderMap, facts: &HeaderFacts<'_>) {
     // Space for these fields and the identity is reserved at once. Otherwise the map would grow
     // twice.
     headers.reserve(FIELDS_OF_OURS);
@@ -97,11 +97,11 @@ fn set_addresses(headers: &mut HeaderMap, client: &Client) {
     let real = client.address_text.of(address).clone();
     let chain = match (peer, client.trusted_proxy) {
         (Some(peer), true) => match joined(headers) {
-            Some(told) => text_value(&format!("{told}, {}", peer.to_canonical())),
+            Some(previous) => text_value(&format!("{previous}, {}", peer.to_canonical())),
             None => AddressText::default().of(peer).clone(),
         },
         // A trusted proxy on a unix socket has no address to add.
-        (None, true) => joined(headers).map_or(real.clone(), |told| text_value(&told)),
+        (None, true) => joined(headers).map_or(real.clone(), |previous| text_value(&previous)),
         (_, false) => real.clone(),
     };
     headers.insert(X_FORWARDED_FOR, chain);
@@ -111,14 +111,14 @@ fn set_addresses(headers: &mut HeaderMap, client: &Client) {
 /// All `X-Forwarded-For` lines as one list; lines that are not text are left out.
 fn joined(headers: &HeaderMap) -> Option<String> {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    let told = lines.collect::<Vec<_>>().join(", ");
-    (!told.is_empty()).then_some(told)
+    let previous = lines.collect::<Vec<_>>().join(", ");
+    (!previous.is_empty()).then_some(previous)
 }
 
 /// Sets `Host` and the fields about it. The upstream gets the host that the client named: it builds
 /// links from it, and one upstream may serve several hosts. A trusted proxy's own
 /// `X-Forwarded-Host` and `X-Forwarded-Port` stay.
-fn set_host(headers: &mut HeaderMap, facts: &Facts<'_>) {
+fn set_host(headers: &mut HeaderMap, facts: &HeaderFacts<'_>) {
     let host = match headers.get(header::HOST) {
         // The host nearly always is canonical already. The bytes are then shared and not copied.
         Some(said) if said.as_bytes() == facts.authority.as_bytes() => said.clone(),
@@ -144,8 +144,8 @@ fn set_host(headers: &mut HeaderMap, facts: &Facts<'_>) {
 
 /// Sets `X-Forwarded-Prefix`. If a trusted proxy removed a prefix before the gateway did, then its
 /// prefix comes first. Upstreams use it to build links that lead back through the gateway.
-fn set_prefix(headers: &mut HeaderMap, facts: &Facts<'_>) {
-    let Some(Prefix { outer: prefix, .. }) = facts.prefix else { return };
+fn set_prefix(headers: &mut HeaderMap, facts: &HeaderFacts<'_>) {
+    let Some(PathPrefix { outer: prefix, .. }) = facts.prefix else { return };
     // If only the upstream has a prefix, then the client's path begins at the root, and there is
     // nothing to tell.
     if prefix.is_empty() {

@@ -6,7 +6,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::{Facts, Prefix, remove_where, strip_hop_by_hop};
+use super::{HeaderFacts, PathPrefix, remove_where, strip_hop_by_hop};
 use crate::client::Scheme;
 
 /// `Alt-Svc` would lead the client past the gateway, and `Proxy-Authenticate` would ask the client
@@ -28,10 +28,10 @@ pub(in crate::upstream) fn clean_response(headers: &mut HeaderMap) {
 pub(in crate::upstream) fn rewrite_location(
     headers: &mut HeaderMap,
     authorities: &[(String, u16)],
-    facts: &Facts<'_>,
+    facts: &HeaderFacts<'_>,
 ) {
     let Some(location) = headers.get(header::LOCATION) else { return };
-    let Some(place) = location.to_str().ok().and_then(Place::parse) else { return };
+    let Some(place) = location.to_str().ok().and_then(UrlOrigin::parse) else { return };
     let is_ours = place.is_asked_for(facts);
     if !is_ours && !place.is_of(authorities) {
         return;
@@ -41,7 +41,7 @@ pub(in crate::upstream) fn rewrite_location(
     let keeps_https = is_ours && place.https;
     let scheme = if keeps_https { "https" } else { facts.client.scheme.as_str() };
     let rest = place.rest;
-    let Prefix { outer, inner } = facts.prefix.unwrap_or(Prefix { outer: "", inner: "" });
+    let PathPrefix { outer, inner } = facts.prefix.unwrap_or(PathPrefix { outer: "", inner: "" });
     // A path outside the upstream's prefix is outside the client's prefix, too. An upstream that
     // honours `X-Forwarded-Prefix` has already inserted the client's prefix.
     let is_theirs = is_ours && !outer.is_empty() && within(rest, outer).is_some();
@@ -66,7 +66,7 @@ fn within<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
 
 /// The target of an absolute URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place<'a> {
+struct UrlOrigin<'a> {
     https: bool,
     host: &'a str,
     port: u16,
@@ -74,7 +74,7 @@ struct Place<'a> {
     rest: &'a str,
 }
 
-impl<'a> Place<'a> {
+impl<'a> UrlOrigin<'a> {
     /// Parses a URL. `None` for a relative one and for another scheme than http or https.
     fn parse(location: &'a str) -> Option<Self> {
         let (scheme, rest) = location.split_once("://")?;
@@ -102,7 +102,7 @@ impl<'a> Place<'a> {
     /// True if the URL names the host and port that the client used. Default ports of both schemes
     /// count as equal, because the upstream was not told the scheme by the port. IPv6 addresses are
     /// compared without their brackets.
-    fn is_asked_for(&self, facts: &Facts<'_>) -> bool {
+    fn is_asked_for(&self, facts: &HeaderFacts<'_>) -> bool {
         let default = default_port(facts.client.scheme == Scheme::Https);
         let port = facts.port().and_then(|port| port.parse().ok()).unwrap_or(default);
         let both_default = self.port == default_port(self.https) && port == default;
@@ -136,7 +136,7 @@ mod tests {
             ("//app:8080/a", None, "no scheme"),
             ("/a", None, "relative"),
         ] {
-            let place = Place::parse(location).filter(|place| place.is_of(&own));
+            let place = UrlOrigin::parse(location).filter(|place| place.is_of(&own));
             assert_eq!(place.map(|place| place.rest), rest, "{why}");
         }
     }

@@ -9,21 +9,21 @@ use std::borrow::Cow;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value as Json;
 
-use super::Facts;
+use super::HeaderFacts;
 use super::identity::{item, list, text};
 use crate::config::{self, ValuePart};
 use crate::identity::{Identity, SessionId};
 
 /// Fields to remove, and fields to set afterwards.
 #[derive(Clone, Debug, Default)]
-pub struct Rules {
+pub struct HeaderEdits {
     remove: Vec<HeaderName>,
-    set: Vec<(HeaderName, Made)>,
+    set: Vec<(HeaderName, RenderedValue)>,
 }
 
 /// A value: complete, or with placeholders.
 #[derive(Clone, Debug)]
-enum Made {
+enum RenderedValue {
     Ready(HeaderValue),
     Parts(Vec<ValuePart>),
 }
@@ -35,7 +35,7 @@ pub struct RuleError {
     pub name: HeaderName,
 }
 
-impl Rules {
+impl HeaderEdits {
     /// Prepares the configured rules.
     ///
     /// # Errors
@@ -53,7 +53,11 @@ impl Rules {
             }
             let ready = HeaderValue::from_bytes(whole.as_bytes())
                 .map_err(|_| RuleError { name: name.clone() })?;
-            let made = if fixed { Made::Ready(ready) } else { Made::Parts(value.0.clone()) };
+            let made = if fixed {
+                RenderedValue::Ready(ready)
+            } else {
+                RenderedValue::Parts(value.0.clone())
+            };
             set.push((name.clone(), made));
         }
         Ok(Self { remove: config.remove.clone(), set })
@@ -65,14 +69,14 @@ impl Rules {
     }
 
     /// Removes and sets fields of a message.
-    pub fn apply(&self, headers: &mut HeaderMap, facts: &Facts<'_>) {
+    pub fn apply(&self, headers: &mut HeaderMap, facts: &HeaderFacts<'_>) {
         for name in &self.remove {
             headers.remove(name);
         }
         for (name, made) in &self.set {
             let value = match made {
-                Made::Ready(value) => Some(value.clone()),
-                Made::Parts(parts) => render(parts, facts),
+                RenderedValue::Ready(value) => Some(value.clone()),
+                RenderedValue::Parts(parts) => render(parts, facts),
             };
             match value {
                 Some(value) => headers.insert(name, value),
@@ -83,7 +87,7 @@ impl Rules {
 }
 
 /// The value of a rule; `None` if one of its placeholders has no value.
-fn render(parts: &[ValuePart], facts: &Facts<'_>) -> Option<HeaderValue> {
+fn render(parts: &[ValuePart], facts: &HeaderFacts<'_>) -> Option<HeaderValue> {
     let mut whole = String::new();
     for part in parts {
         whole.push_str(&render_part(part, facts)?);
@@ -92,7 +96,7 @@ fn render(parts: &[ValuePart], facts: &Facts<'_>) -> Option<HeaderValue> {
 }
 
 /// The value of one part. All values except fixed text are encoded like the identity fields.
-fn render_part<'a>(part: &'a ValuePart, facts: &Facts<'a>) -> Option<Cow<'a, str>> {
+fn render_part<'a>(part: &'a ValuePart, facts: &HeaderFacts<'a>) -> Option<Cow<'a, str>> {
     let identity = || facts.identity;
     let value = match part {
         ValuePart::Text(fixed) => return Some(Cow::Borrowed(fixed)),

@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::config::{HeardPath, HeardRoot, HttpUsers, LegacyNames};
-use crate::dialect::speak::{HeardFacts, text, texts};
+use crate::config::{HttpUsers, LegacyNames, ResponsePath, ResponseRoot};
+use crate::dialect::client::{ResponseValues, text, texts};
 use crate::identity::{Claims, RESERVED_CLAIMS, UserId};
 
 /// A user that the system let in, as its answer describes them.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Who {
+pub(super) struct MappedUser {
     pub(super) id: UserId,
     /// True if the answer contains an id, so that it is not made of the name.
     pub(super) has_id: bool,
@@ -30,7 +30,7 @@ pub(super) struct Who {
 /// a token goes into a header.
 const LARGEST: usize = 4 * 1024;
 
-/// The user in the answer to a login with the name `asked`. The error is for the log.
+/// The user in the answer to a login with the name `typed`. The error is for the log.
 ///
 /// Without an id in the answer or its token, an id is made of the name in them, or otherwise of the
 /// name that was asked, exactly as it is spelled. If the spelling were simplified further than the
@@ -39,26 +39,26 @@ const LARGEST: usize = 4 * 1024;
 pub(super) fn user(
     config: &HttpUsers,
     source: &str,
-    asked: &str,
-    facts: &HeardFacts,
-) -> Result<Who, String> {
+    typed: &str,
+    facts: &ResponseValues,
+) -> Result<MappedUser, String> {
     let map = &config.map;
     // If the operator named a place for the id or name, a missing value is an error. Any substitute
     // would make another user of the same person.
-    let told = |path: &Option<HeardPath>, heard: &Option<String>| match path {
-        None => Ok(heard.clone()),
+    let mapped = |path: &Option<ResponsePath>, found: &Option<String>| match path {
+        None => Ok(found.clone()),
         Some(path) => match at(path, facts).and_then(text) {
             Some(text) => Ok(Some(text)),
             None => Err(format!("an answer without `{}`", path.path.join("."))),
         },
     };
-    let (id, name) = (told(&map.id, &facts.id)?, told(&map.name, &facts.name)?);
+    let (id, name) = (mapped(&map.id, &facts.id)?, mapped(&map.name, &facts.name)?);
     let email = match &map.email {
         None => facts.email.clone(),
         Some(path) => at(path, facts).and_then(text),
     };
-    let list = |path: &Option<HeardPath>, heard: &Option<Vec<String>>| match path {
-        None => heard.clone().unwrap_or_default(),
+    let list = |path: &Option<ResponsePath>, found: &Option<Vec<String>>| match path {
+        None => found.clone().unwrap_or_default(),
         Some(path) => at(path, facts).and_then(texts).unwrap_or_default(),
     };
     let roles = named(list(&map.roles, &facts.roles), &config.role_names);
@@ -66,8 +66,8 @@ pub(super) fn user(
     let scopes = list(&map.scopes, &facts.scopes);
     // Some systems send one text with several scopes, separated by spaces (RFC 6749, section 3.3).
     let scopes = scopes.iter().flat_map(|scope| scope.split(' ')).filter(|scope| !scope.is_empty());
-    let name = name.unwrap_or_else(|| asked.to_owned());
-    let who = Who {
+    let name = name.unwrap_or_else(|| typed.to_owned());
+    let who = MappedUser {
         has_id: id.is_some(),
         id: id.map_or_else(|| unnamed_id(source, &distinct_name(config.names, &name)), UserId::new),
         name,
@@ -101,9 +101,9 @@ pub(super) fn unnamed_id(source: &str, name: &str) -> UserId {
 }
 
 /// The roles under their names here. If there is a table, a role that is not in it is dropped.
-fn named(heard: Vec<String>, names: &BTreeMap<String, String>) -> Vec<String> {
-    let mut roles: Vec<String> = Vec::with_capacity(heard.len());
-    for role in heard {
+fn named(found: Vec<String>, names: &BTreeMap<String, String>) -> Vec<String> {
+    let mut roles: Vec<String> = Vec::with_capacity(found.len());
+    for role in found {
         let role = if names.is_empty() { Some(&role) } else { names.get(&role) };
         if let Some(role) = role.filter(|role| !roles.contains(role)) {
             roles.push(role.clone());
@@ -112,7 +112,7 @@ fn named(heard: Vec<String>, names: &BTreeMap<String, String>) -> Vec<String> {
     roles
 }
 
-fn claims(map: &BTreeMap<String, HeardPath>, facts: &HeardFacts) -> Claims {
+fn claims(map: &BTreeMap<String, ResponsePath>, facts: &ResponseValues) -> Claims {
     let mut claims = facts.claims.clone();
     // A legacy system must not set claims that the gateway sets itself, for example the subject or
     // the expiry.
@@ -125,11 +125,11 @@ fn claims(map: &BTreeMap<String, HeardPath>, facts: &HeardFacts) -> Claims {
     claims
 }
 
-fn at<'a>(path: &HeardPath, facts: &'a HeardFacts) -> Option<&'a Value> {
+fn at<'a>(path: &ResponsePath, facts: &'a ResponseValues) -> Option<&'a Value> {
     let (first, rest) = path.path.split_first()?;
     let root = match path.root {
-        HeardRoot::Answer => facts.answer.get(first),
-        HeardRoot::Token => facts.token.get(first),
+        ResponseRoot::Answer => facts.answer.get(first),
+        ResponseRoot::Token => facts.token.get(first),
     };
     rest.iter().try_fold(root?, |value, name| value.get(name))
 }
@@ -139,7 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::{Import, UserMap};
+    use crate::config::{PasswordImport, UserMap};
     use crate::dialect::Dialect;
 
     fn config(map: UserMap, role_names: &[(&str, &str)]) -> HttpUsers {
@@ -149,7 +149,7 @@ mod tests {
             ca: None,
             timeout: std::time::Duration::ZERO,
             parallel: 1,
-            import: Import::Off,
+            import: PasswordImport::Off,
             names: LegacyNames::Exact,
             map,
             role_names: role_names.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
@@ -157,25 +157,25 @@ mod tests {
         }
     }
 
-    fn path(root: HeardRoot, path: &[&str]) -> Option<HeardPath> {
-        Some(HeardPath { root, path: path.iter().map(|&name| name.to_owned()).collect() })
+    fn path(root: ResponseRoot, path: &[&str]) -> Option<ResponsePath> {
+        Some(ResponsePath { root, path: path.iter().map(|&name| name.to_owned()).collect() })
     }
 
-    fn facts() -> HeardFacts {
-        HeardFacts {
+    fn facts() -> ResponseValues {
+        ResponseValues {
             answer: json!({ "user": { "id": 7, "flags": [1, 2, "x"], "none": null, "deep": {} } }),
-            ..HeardFacts::default()
+            ..ResponseValues::default()
         }
     }
 
     #[test]
     fn ids_are_told_or_else_made_of_the_name_to_the_letter() {
         let plain = config(UserMap::default(), &[]);
-        let id_of = |config: &HttpUsers, asked: &str, name: Option<&str>| {
-            let facts = HeardFacts { name: name.map(str::to_owned), ..facts() };
-            user(config, "s", asked, &facts).expect("a user").id
+        let id_of = |config: &HttpUsers, typed: &str, name: Option<&str>| {
+            let facts = ResponseValues { name: name.map(str::to_owned), ..facts() };
+            user(config, "s", typed, &facts).expect("a user").id
         };
-        let id = |asked: &str, name: Option<&str>| id_of(&plain, asked, name);
+        let id = |typed: &str, name: Option<&str>| id_of(&plain, typed, name);
         let blind = HttpUsers { names: LegacyNames::CaseBlind, ..plain.clone() };
         for twin in ["Bob", "ｂob", "bob "] {
             assert_ne!(id(twin, None), id("bob", None), "{twin}: may be another person");
@@ -185,12 +185,13 @@ mod tests {
         }
         assert_eq!(id("x", Some("bob")), id("bob", None));
         assert_ne!(id("bob", Some("bert")), id("bob", None), "it is not the typed one");
-        let told = UserMap { id: path(HeardRoot::Answer, &["user", "id"]), ..UserMap::default() };
-        let told = user(&config(told, &[]), "s", "bob", &facts()).expect("a user");
-        assert_eq!((told.id.as_str(), told.name.as_str()), ("7", "bob"));
+        let mapped =
+            UserMap { id: path(ResponseRoot::Answer, &["user", "id"]), ..UserMap::default() };
+        let mapped = user(&config(mapped, &[]), "s", "bob", &facts()).expect("a user");
+        assert_eq!((mapped.id.as_str(), mapped.name.as_str()), ("7", "bob"));
         for missing in [&["user", "none"][..], &["user", "deep"], &["nobody"], &["user", "id", "x"]]
         {
-            let map = UserMap { id: path(HeardRoot::Answer, missing), ..UserMap::default() };
+            let map = UserMap { id: path(ResponseRoot::Answer, missing), ..UserMap::default() };
             assert!(user(&config(map, &[]), "s", "bob", &facts()).is_err(), "{missing:?}");
         }
     }
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn roles_are_those_of_the_table_and_claims_never_the_gateways_own() {
         let map =
-            UserMap { roles: path(HeardRoot::Answer, &["user", "flags"]), ..UserMap::default() };
+            UserMap { roles: path(ResponseRoot::Answer, &["user", "flags"]), ..UserMap::default() };
         let roles = |names: &[(&str, &str)], map: &UserMap| {
             user(&config(map.clone(), names), "s", "bob", &facts()).expect("a user").roles
         };
@@ -206,14 +207,14 @@ mod tests {
         assert_eq!(roles(&[("2", "dev"), ("x", "dev")], &map), ["dev"], "once, and no others");
         assert_eq!(roles(&[("9", "root")], &map), ["guest"], "none is heard");
         let elsewhere =
-            UserMap { roles: path(HeardRoot::Token, &["user", "flags"]), ..UserMap::default() };
+            UserMap { roles: path(ResponseRoot::Token, &["user", "flags"]), ..UserMap::default() };
         assert_eq!(roles(&[], &elsewhere), ["guest"], "an answer is no token");
 
-        let mut heard = facts();
-        heard.claims = serde_json::from_str(r#"{"uid":"root","tenant":"a"}"#).expect("JSON");
-        let who = user(&config(UserMap::default(), &[]), "s", "bob", &heard).expect("a user");
+        let mut found = facts();
+        found.claims = serde_json::from_str(r#"{"uid":"root","tenant":"a"}"#).expect("JSON");
+        let who = user(&config(UserMap::default(), &[]), "s", "bob", &found).expect("a user");
         assert_eq!(Value::Object(who.claims), json!({ "tenant": "a" }));
-        heard.claims.insert("long".to_owned(), "x".repeat(LARGEST).into());
-        assert!(user(&config(UserMap::default(), &[]), "s", "bob", &heard).is_err());
+        found.claims.insert("long".to_owned(), "x".repeat(LARGEST).into());
+        assert!(user(&config(UserMap::default(), &[]), "s", "bob", &found).is_err());
     }
 }

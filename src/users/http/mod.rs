@@ -11,7 +11,7 @@
 //! user and a wrong password, users that were let in before are known here, and others are not:
 //! then the login's next source is asked.
 
-mod ask;
+mod legacy_login;
 mod map;
 mod record;
 
@@ -22,16 +22,16 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use self::ask::{Legacy, Told};
+use self::legacy_login::{LegacySystem, LegacyVerdict};
 use super::canonical::canonical_name;
-use super::open::Means;
-use super::password::{Cost, StoredHash};
-use super::source::{Checked, Name, SourceError, User, UserSource};
-use crate::config::{HttpUsers, Import, LegacyNames};
+use super::open::SourceContext;
+use super::password::{HashCost, StoredHash};
+use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
+use crate::config::{HttpUsers, LegacyNames, PasswordImport};
 use crate::identity::UserId;
 use crate::secret::SecretString;
-use crate::session::{Account, AccountKey, StoreError};
-use crate::trust::TrustError;
+use crate::session::{AccountKey, KnownAccount, StoreError};
+use crate::tls_roots::TrustError;
 
 /// A source of users in a legacy system.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ pub struct HttpSource {
     name: String,
     config: HttpUsers,
     /// `None` if only imported hashes decide.
-    legacy: Option<Legacy>,
-    means: Means,
+    legacy: Option<LegacySystem>,
+    context: SourceContext,
     /// The last mistake of the system; `None` after an answer that was right.
     problem: ArcSwapOption<String>,
     changed: Notify,
@@ -53,31 +53,35 @@ impl HttpSource {
     ///
     /// If no certificate authority could be loaded, so that no TLS connection could ever be
     /// trusted.
-    pub fn open(name: &str, config: &HttpUsers, means: &Means) -> Result<Arc<Self>, TrustError> {
-        let legacy = config.url.as_ref().map(|url| Legacy::new(url, config)).transpose()?;
+    pub fn open(
+        name: &str,
+        config: &HttpUsers,
+        context: &SourceContext,
+    ) -> Result<Arc<Self>, TrustError> {
+        let legacy = config.url.as_ref().map(|url| LegacySystem::new(url, config)).transpose()?;
         Ok(Arc::new(Self {
             name: name.to_owned(),
             config: config.clone(),
             legacy,
-            means: means.clone(),
+            context: context.clone(),
             problem: ArcSwapOption::empty(),
             changed: Notify::new(),
         }))
     }
 
     /// The user that the store remembers under this name, in any spelling.
-    async fn known(&self, name: &Name) -> Result<Option<Account>, SourceError> {
+    async fn known(&self, name: &LoginName) -> Result<Option<KnownAccount>, SourceError> {
         self.remembered_by(name.as_str()).await
     }
 
-    async fn remembered_by(&self, name: &str) -> Result<Option<Account>, SourceError> {
+    async fn remembered_by(&self, name: &str) -> Result<Option<KnownAccount>, SourceError> {
         let key = canonical_name(name);
-        let found = self.means.store.find_account(&self.name, AccountKey::Name(&key)).await;
+        let found = self.context.store.find_account(&self.name, AccountKey::Name(&key)).await;
         found.map_err(|error| self.lost(&error))
     }
 
-    async fn remembered(&self, id: &UserId) -> Result<Option<Account>, SourceError> {
-        let found = self.means.store.find_account(&self.name, AccountKey::Subject(id)).await;
+    async fn remembered(&self, id: &UserId) -> Result<Option<KnownAccount>, SourceError> {
+        let found = self.context.store.find_account(&self.name, AccountKey::Subject(id)).await;
         found.map_err(|error| self.lost(&error))
     }
 
@@ -89,28 +93,28 @@ impl HttpSource {
     /// names look alike can therefore never become one user here.
     async fn delegate(
         &self,
-        legacy: &Legacy,
-        name: &Name,
+        legacy: &LegacySystem,
+        name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
+    ) -> Result<PasswordCheck, SourceError> {
         let known = self.known(name).await?;
-        let asked = self.spelling_to_ask(known.as_ref(), name.as_str());
-        let told = legacy.ask(&self.config.dialect, &asked, password).await;
+        let typed = self.spelling_to_ask(known.as_ref(), name.as_str());
+        let verdict = legacy.ask(&self.config.dialect, &typed, password).await;
         // An accepted answer is noted below, after it was understood; a login that was not sent
         // says nothing about the system.
-        if !matches!(told, Ok(Told::Accepted(_) | Told::Unwritable)) {
-            self.note(told.as_ref().err());
+        if !matches!(verdict, Ok(LegacyVerdict::Accepted(_) | LegacyVerdict::Unwritable)) {
+            self.note(verdict.as_ref().err());
         }
-        match told.map_err(|cause| self.unavailable(cause))? {
-            Told::Accepted(facts) => {
-                let who = map::user(&self.config, &self.name, &asked, &facts);
+        match verdict.map_err(|cause| self.unavailable(cause))? {
+            LegacyVerdict::Accepted(facts) => {
+                let who = map::user(&self.config, &self.name, &typed, &facts);
                 self.note(who.as_ref().err());
                 let user = who.map_err(|cause| self.unavailable(cause))?;
-                self.admit(user, &asked, password, origin).await
+                self.admit(user, &typed, password, origin).await
             }
-            Told::Wrong | Told::Unwritable => {
-                if asked != name.as_str() {
+            LegacyVerdict::Wrong | LegacyVerdict::Unwritable => {
+                if typed != name.as_str() {
                     let source = self.name.as_str();
                     tracing::info!(
                         source,
@@ -121,16 +125,16 @@ impl HttpSource {
             }
             // The system says that the user does not exist any more. Their record goes, and their
             // sessions end with the next review.
-            Told::Unknown => {
-                self.forget(&asked).await?;
-                Ok(Checked::Unknown)
+            LegacyVerdict::Unknown => {
+                self.forget(&typed).await?;
+                Ok(PasswordCheck::UnknownUser)
             }
         }
     }
 
     /// The spelling in which the system is asked for a name. If the answers contain ids, those
     /// distinguish people, and the typed spelling is used.
-    fn spelling_to_ask(&self, known: Option<&Account>, typed: &str) -> String {
+    fn spelling_to_ask(&self, known: Option<&KnownAccount>, typed: &str) -> String {
         let by_id = self.config.map.id.is_some() && self.config.names == LegacyNames::Exact;
         let first = known.filter(|_| !by_id).and_then(|known| record::first_spelling(known, typed));
         first.unwrap_or_else(|| typed.to_owned())
@@ -138,7 +142,7 @@ impl HttpSource {
 
     /// The result for a refusal that may mean "unknown" or "wrong". A user who was let in before is
     /// known here. For others, only a dialect with two answers shows that they exist.
-    fn refused(&self, name: &Name, known: Option<Account>) -> Checked {
+    fn refused(&self, name: &LoginName, known: Option<KnownAccount>) -> PasswordCheck {
         let id = match known {
             Some(account) => Some(account.subject),
             None if self.config.dialect.tells_unknown_user => {
@@ -146,26 +150,26 @@ impl HttpSource {
             }
             None => None,
         };
-        id.map_or(Checked::Unknown, |id| Checked::Wrong { id, disabled: false })
+        id.map_or(PasswordCheck::UnknownUser, |id| PasswordCheck::Wrong { id, disabled: false })
     }
 
     /// Verifies a password against an imported hash, without asking the system.
     async fn check_imported(
         &self,
-        account: Account,
+        account: KnownAccount,
         hash: StoredHash,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
+    ) -> Result<PasswordCheck, SourceError> {
         if !self.verify(hash, password, origin).await? || password.expose().is_empty() {
-            return Ok(Checked::Wrong { id: account.subject, disabled: false });
+            return Ok(PasswordCheck::Wrong { id: account.subject, disabled: false });
         }
         let user = user_of(&account);
-        let seen = self.means.clock.now();
+        let seen = self.context.clock.now();
         // The time of this login is stored before the login succeeds, so the operator sees which
         // accounts are still used. If the store fails, so does the login.
-        self.keep(Account { seen, ..account }).await?;
-        Ok(Checked::Right { user: Box::new(user), rehashed_from: None })
+        self.keep(KnownAccount { seen, ..account }).await?;
+        Ok(PasswordCheck::Correct { user: Box::new(user), rehashed_from: None })
     }
 
     async fn verify(
@@ -174,7 +178,7 @@ impl HttpSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<bool, SourceError> {
-        let right = self.means.hashing.verify(password.clone(), Arc::new(hash), origin).await;
+        let right = self.context.hashing.verify(password.clone(), Arc::new(hash), origin).await;
         right.map_err(|error| SourceError::from_pool(&self.name, error))
     }
 
@@ -203,7 +207,7 @@ impl HttpSource {
     }
 
     /// Wakes every task that waits in `changed`, and remembers the change for the next one.
-    fn tell(&self) {
+    fn log_imports(&self) {
         self.changed.notify_waiters();
         self.changed.notify_one();
     }
@@ -212,7 +216,7 @@ impl HttpSource {
 /// Whether the legacy system is there, for an operator who asks before a start.
 pub(super) async fn reach(config: &HttpUsers) -> Result<(), String> {
     let Some(url) = &config.url else { return Ok(()) };
-    Legacy::new(url, config).map_err(|error| error.to_string())?.reach().await
+    LegacySystem::new(url, config).map_err(|error| error.to_string())?.reach().await
 }
 
 #[async_trait]
@@ -221,19 +225,19 @@ impl UserSource for HttpSource {
         &self.name
     }
 
-    async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError> {
+    async fn resolve(&self, name: &LoginName) -> Result<Option<UserId>, SourceError> {
         Ok(self.known(name).await?.map(|account| account.subject))
     }
 
     async fn check(
         &self,
-        name: &Name,
+        name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
+    ) -> Result<PasswordCheck, SourceError> {
         // After the final import the hash decides, even if the system is reachable: the password
         // may have been changed here.
-        if self.config.import == Import::Final
+        if self.config.import == PasswordImport::Final
             && let Some((account, hash)) = self.known(name).await?.and_then(imported)
         {
             return self.check_imported(account, hash, password, origin).await;
@@ -241,15 +245,15 @@ impl UserSource for HttpSource {
         match &self.legacy {
             Some(legacy) => self.delegate(legacy, name, password, origin).await,
             None => {
-                self.spend(name, password, origin).await?;
-                Ok(Checked::Unknown)
+                self.burn_equal_time(name, password, origin).await?;
+                Ok(PasswordCheck::UnknownUser)
             }
         }
     }
 
-    async fn spend(
+    async fn burn_equal_time(
         &self,
-        _name: &Name,
+        _name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<(), SourceError> {
@@ -258,10 +262,10 @@ impl UserSource for HttpSource {
         if self.legacy.is_some() {
             return Ok(());
         }
-        self.verify(Cost::default().dummy(), password, origin).await.map(drop)
+        self.verify(HashCost::default().dummy(), password, origin).await.map(drop)
     }
 
-    async fn find(&self, id: &UserId, _name: &str) -> Result<Option<User>, SourceError> {
+    async fn find(&self, id: &UserId, _name: &str) -> Result<Option<UserRecord>, SourceError> {
         Ok(self.remembered(id).await?.map(|account| user_of(&account)))
     }
 
@@ -279,7 +283,7 @@ impl UserSource for HttpSource {
     }
 
     fn imports(&self) -> bool {
-        self.config.import != Import::Off
+        self.config.import != PasswordImport::Off
     }
 
     fn problem(&self) -> Option<String> {
@@ -288,14 +292,14 @@ impl UserSource for HttpSource {
 }
 
 /// The account with its imported hash; `None` if no hash was imported or it cannot be read.
-fn imported(account: Account) -> Option<(Account, StoredHash)> {
+fn imported(account: KnownAccount) -> Option<(KnownAccount, StoredHash)> {
     let hash = StoredHash::parse(account.hash.as_deref()?).ok()?;
     Some((account, hash))
 }
 
 /// The user as the store remembers them.
-fn user_of(account: &Account) -> User {
-    User {
+fn user_of(account: &KnownAccount) -> UserRecord {
+    UserRecord {
         id: account.subject.clone(),
         name: account.name.clone(),
         email: account.email.clone(),

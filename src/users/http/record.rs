@@ -7,44 +7,46 @@
 
 use std::net::IpAddr;
 
-use super::map::{Who, distinct_name, unnamed_id};
+use super::map::{MappedUser, distinct_name, unnamed_id};
 use super::{HttpSource, imported, user_of};
-use crate::config::Import;
+use crate::config::PasswordImport;
 use crate::secret::{Digest, SecretString};
-use crate::session::Account;
+use crate::session::KnownAccount;
 use crate::users::canonical::canonical_name;
-use crate::users::source::{Checked, SourceError};
+use crate::users::source::{PasswordCheck, SourceError};
 
 /// An imported hash, and when the first hash was imported.
-type Imported = (String, crate::clock::Timestamp);
+type ImportedHash = (String, crate::clock::Timestamp);
 
 impl HttpSource {
-    /// Records a user that the system has just let in when it was asked for the name `asked`, and
+    /// Records a user that the system has just let in when it was asked for the name `typed`, and
     /// decides which remembered account it is.
     pub(super) async fn admit(
         &self,
-        mut who: Who,
-        asked: &str,
+        mut who: MappedUser,
+        typed: &str,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
-        let known = self.remembered_by(asked).await?;
-        let before = self.account_of(&who, asked, known.as_ref()).await?;
+    ) -> Result<PasswordCheck, SourceError> {
+        let known = self.remembered_by(typed).await?;
+        let before = self.account_of(&who, typed, known.as_ref()).await?;
         // Without ids from the system, two people could get one id here because their names look
         // alike. If it is not certain that this is the remembered person, the login is refused.
         if !who.has_id
             && let Some(before) = &before
         {
-            if !self.is_one_person(before, &who, asked) {
+            if !self.is_one_person(before, &who, typed) {
                 let (source, id) = (self.name.as_str(), &before.subject);
                 tracing::warn!(source, user.id = %id, "a login was refused: the legacy system accepted another name that would get the id of this user");
-                return Ok(Checked::Wrong { id: before.subject.clone(), disabled: false });
+                return Ok(PasswordCheck::Wrong { id: before.subject.clone(), disabled: false });
             }
             who.id = before.subject.clone();
         }
         let (hash, is_new_password) = match self.config.import {
-            Import::Off => (None, false),
-            Import::On | Import::Final => self.import(before.clone(), password, origin).await?,
+            PasswordImport::Off => (None, false),
+            PasswordImport::On | PasswordImport::Final => {
+                self.import(before.clone(), password, origin).await?
+            }
         };
         let version = match &before {
             // An unchanged user keeps the version, so that a login does not end the user's other
@@ -53,11 +55,11 @@ impl HttpSource {
             before => version(&who, before.as_ref().map(|before| before.version)),
         };
         let changed = before.is_some_and(|before| before.version != version);
-        let account = Account {
+        let account = KnownAccount {
             source: self.name.clone(),
             subject: who.id,
             name: who.name,
-            key: canonical_name(asked),
+            key: canonical_name(typed),
             email: who.email,
             roles: who.roles,
             scopes: who.scopes,
@@ -65,9 +67,9 @@ impl HttpSource {
             version,
             imported: hash.as_ref().map(|(_, imported)| *imported),
             hash: hash.map(|(hash, _)| hash),
-            origin: Some(digest_of(asked)),
-            spelling: Some(asked.to_owned()),
-            seen: self.means.clock.now(),
+            origin: Some(digest_of(typed)),
+            spelling: Some(typed.to_owned()),
+            seen: self.context.clock.now(),
         };
         // The namesake is removed before the new record is stored, because both have the same
         // canonical name.
@@ -75,9 +77,9 @@ impl HttpSource {
         let user = user_of(&account);
         self.keep(account).await?;
         if changed || replaced {
-            self.tell();
+            self.log_imports();
         }
-        Ok(Checked::Right { user: Box::new(user), rehashed_from: None })
+        Ok(PasswordCheck::Correct { user: Box::new(user), rehashed_from: None })
     }
 
     /// The remembered account of a user that was let in, if there is one: by id. Where the system
@@ -85,12 +87,12 @@ impl HttpSource {
     /// of the canonical name.
     async fn account_of(
         &self,
-        who: &Who,
-        asked: &str,
-        known: Option<&Account>,
-    ) -> Result<Option<Account>, SourceError> {
+        who: &MappedUser,
+        typed: &str,
+        known: Option<&KnownAccount>,
+    ) -> Result<Option<KnownAccount>, SourceError> {
         if !who.has_id
-            && let Some(known) = known.filter(|known| self.is_one_person(known, who, asked))
+            && let Some(known) = known.filter(|known| self.is_one_person(known, who, typed))
         {
             return Ok(Some(known.clone()));
         }
@@ -104,10 +106,10 @@ impl HttpSource {
 
     /// True if a user without an id is the person of `account`: the system was asked in that
     /// account's own spelling, or its answer contains that account's name.
-    fn is_one_person(&self, account: &Account, who: &Who, asked: &str) -> bool {
+    fn is_one_person(&self, account: &KnownAccount, who: &MappedUser, typed: &str) -> bool {
         let names = self.config.names;
         let is_name = distinct_name(names, &account.name) == distinct_name(names, &who.name);
-        let was_asked = first_spelling(account, asked).is_some_and(|spelling| spelling == asked);
+        let was_asked = first_spelling(account, typed).is_some_and(|spelling| spelling == typed);
         let looks_alike = canonical_name(&account.name) == canonical_name(&who.name);
         is_name || (was_asked && looks_alike)
     }
@@ -116,13 +118,13 @@ impl HttpSource {
     /// than before. Without an earlier hash it counts as the same.
     async fn import(
         &self,
-        before: Option<Account>,
+        before: Option<KnownAccount>,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<(Option<Imported>, bool), SourceError> {
+    ) -> Result<(Option<ImportedHash>, bool), SourceError> {
         let before = before.and_then(imported);
         let first = before.as_ref().and_then(|(account, _)| account.imported);
-        let first = first.unwrap_or(self.means.clock.now());
+        let first = first.unwrap_or(self.context.clock.now());
         let is_new_password = match before {
             None => false,
             Some((_, hash)) => {
@@ -138,7 +140,7 @@ impl HttpSource {
                 !is_same
             }
         };
-        let hash = self.means.hashing.hash(password.clone(), origin, |hash| hash).await;
+        let hash = self.context.hashing.hash(password.clone(), origin, |hash| hash).await;
         let hash = hash.map_err(|error| SourceError::from_pool(&self.name, error))?;
         Ok((Some((hash.as_str().to_owned(), first)), is_new_password))
     }
@@ -147,8 +149,8 @@ impl HttpSource {
     /// else now.
     async fn replace_namesake(
         &self,
-        known: Option<Account>,
-        now: &Account,
+        known: Option<KnownAccount>,
+        now: &KnownAccount,
     ) -> Result<bool, SourceError> {
         match known {
             Some(other) if other.subject != now.subject && other.origin == now.origin => {
@@ -164,24 +166,24 @@ impl HttpSource {
     /// Nothing is removed if the system was asked in another spelling than the recorded one,
     /// because it may still know the user in that one. Otherwise anybody could end the sessions of
     /// others by typing their names in capitals.
-    pub(super) async fn forget(&self, asked: &str) -> Result<(), SourceError> {
-        let is_asked = |account: &Account| {
-            account.origin == Some(digest_of(asked)) || account.spelling.as_deref() == Some(asked)
+    pub(super) async fn forget(&self, typed: &str) -> Result<(), SourceError> {
+        let is_asked = |account: &KnownAccount| {
+            account.origin == Some(digest_of(typed)) || account.spelling.as_deref() == Some(typed)
         };
-        if let Some(account) = self.remembered_by(asked).await?.filter(is_asked) {
+        if let Some(account) = self.remembered_by(typed).await?.filter(is_asked) {
             tracing::info!(source = %self.name, user.id = %account.subject, "the legacy system no longer knows this user, whose record is removed");
             self.remove(&account).await?;
-            self.tell();
+            self.log_imports();
         }
         Ok(())
     }
 
-    pub(super) async fn keep(&self, account: Account) -> Result<(), SourceError> {
-        self.means.store.put_account(account).await.map_err(|error| self.lost(&error))
+    pub(super) async fn keep(&self, account: KnownAccount) -> Result<(), SourceError> {
+        self.context.store.put_account(account).await.map_err(|error| self.lost(&error))
     }
 
-    async fn remove(&self, account: &Account) -> Result<(), SourceError> {
-        let removed = self.means.store.remove_account(&self.name, &account.subject).await;
+    async fn remove(&self, account: &KnownAccount) -> Result<(), SourceError> {
+        let removed = self.context.store.remove_account(&self.name, &account.subject).await;
         removed.map_err(|error| self.lost(&error))
     }
 }
@@ -189,7 +191,7 @@ impl HttpSource {
 /// The spelling in which the system first let the user of `account` in. Earlier versions stored
 /// only its digest, which shows whether it is the typed one. The name in the system's answer may be
 /// another kind of name than the one that users type.
-pub(super) fn first_spelling(account: &Account, typed: &str) -> Option<String> {
+pub(super) fn first_spelling(account: &KnownAccount, typed: &str) -> Option<String> {
     let is_typed = || account.origin == Some(digest_of(typed));
     let is_name = || canonical_name(&account.name) == account.key;
     account
@@ -204,14 +206,14 @@ fn digest_of(name: &str) -> Digest {
     Digest::of_list(&[b"spelling", name.as_bytes()])
 }
 
-fn is_same(before: &Account, who: &Who) -> bool {
+fn is_same(before: &KnownAccount, who: &MappedUser) -> bool {
     before.roles == who.roles
         && before.scopes == who.scopes
         && before.claims == who.claims
         && before.email == who.email
 }
 
-fn version(who: &Who, before: Option<Digest>) -> Digest {
+fn version(who: &MappedUser, before: Option<Digest>) -> Digest {
     let list =
         |list: &[String]| Digest::of_list(&list.iter().map(String::as_bytes).collect::<Vec<_>>());
     let claims = serde_json::Value::Object(who.claims.clone()).to_string();

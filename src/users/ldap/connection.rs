@@ -25,7 +25,7 @@ use crate::secret::SecretString;
 
 /// The reasons why a directory gave no usable answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum DirectoryError {
     #[error("{0}")]
     Unreachable(String),
 
@@ -35,10 +35,10 @@ pub(super) enum Fault {
     #[error("what came back is not LDAP")]
     Nonsense,
 
-    #[error("{what} was refused: {}", told(.result))]
+    #[error("{what} was refused: {}", redacted(.result))]
     Refused { what: &'static str, result: Box<LdapResult> },
 
-    #[error("a user's bind was neither right nor wrong: {}", told(.0))]
+    #[error("a user's bind was neither right nor wrong: {}", redacted(.0))]
     Undecided(Box<LdapResult>),
 
     #[error("no answer within {limit:?}, or all {parallel} connections were busy for that long")]
@@ -52,12 +52,12 @@ pub(super) enum Fault {
 }
 
 /// The server's answer for the log, without the DN of a user and without referrals.
-fn told(result: &LdapResult) -> String {
+fn redacted(result: &LdapResult) -> String {
     let told = LdapResult { matched: String::new(), refs: Vec::new(), ..result.clone() };
     told.to_string()
 }
 
-impl Fault {
+impl DirectoryError {
     /// True if the directory as a whole does not work, as opposed to one entry in it.
     pub(super) fn is_outage(&self) -> bool {
         !matches!(self, Self::TooMany { .. } | Self::Entry(_) | Self::Undecided(_))
@@ -88,9 +88,9 @@ impl Fault {
 /// nothing (RFC 4513, section 5.1.2). One with a NUL byte is refused, because a server written in C
 /// might ignore the rest.
 #[derive(Clone, Copy)]
-pub(super) struct Provable<'p>(&'p SecretString);
+pub(super) struct SendablePassword<'p>(&'p SecretString);
 
-impl<'p> Provable<'p> {
+impl<'p> SendablePassword<'p> {
     pub(super) fn new(password: &'p SecretString) -> Option<Self> {
         let text = password.expose();
         (!text.is_empty() && !text.contains('\0')).then_some(Self(password))
@@ -98,7 +98,7 @@ impl<'p> Provable<'p> {
 }
 
 /// A search in the directory.
-pub(super) struct Query<'q> {
+pub(super) struct SearchQuery<'q> {
     /// Name of the search, for messages.
     pub(super) what: &'static str,
     pub(super) base: &'q str,
@@ -112,24 +112,27 @@ pub(super) struct Query<'q> {
 
 /// An entry from the directory. Names of attributes are in lower case.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct DirectoryEntry {
     pub(super) dn: String,
     pub(super) values: HashMap<String, Vec<Vec<u8>>>,
 }
 
-type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+type ConnectionDriver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An open connection, driven by its user.
-pub(super) struct Connection {
+pub(super) struct LdapConnection {
     ldap: Ldap,
     /// `None` when the connection has ended.
-    driver: Option<Driver>,
+    driver: Option<ConnectionDriver>,
 }
 
-impl Connection {
+impl LdapConnection {
     /// Connects to the server. If TLS is configured, it is established before this returns, so no
     /// password can be sent without it.
-    pub(super) async fn open(server: &LdapServer, tls: &Arc<ClientConfig>) -> Result<Self, Fault> {
+    pub(super) async fn open(
+        server: &LdapServer,
+        tls: &Arc<ClientConfig>,
+    ) -> Result<Self, DirectoryError> {
         let settings =
             LdapConnSettings::new().set_config(tls.clone()).set_starttls(server.starttls);
         let connect = LdapConnAsync::with_settings(settings, &server.url);
@@ -156,22 +159,25 @@ impl Connection {
     pub(super) async fn bind(
         &mut self,
         dn: &str,
-        password: Provable<'_>,
-    ) -> Result<LdapResult, Fault> {
+        password: SendablePassword<'_>,
+    ) -> Result<LdapResult, DirectoryError> {
         let Self { ldap, driver } = self;
         run(driver, ldap.simple_bind(dn, password.0.expose())).await
     }
 
     /// The entries that match the query; more than `most` is an error.
-    pub(super) async fn search(&mut self, query: &Query<'_>) -> Result<Vec<Entry>, Fault> {
+    pub(super) async fn search(
+        &mut self,
+        query: &SearchQuery<'_>,
+    ) -> Result<Vec<DirectoryEntry>, DirectoryError> {
         let Self { ldap, driver } = self;
         let (entries, found, result) = run(driver, collect(ldap, query)).await?;
         // sizeLimitExceeded (4): by the limit in our request, or by the server's own limit.
         if found > query.most || result.rc == 4 {
-            return Err(Fault::TooMany { what: query.what, most: query.most });
+            return Err(DirectoryError::TooMany { what: query.what, most: query.most });
         }
         if result.rc != 0 {
-            return Err(Fault::Refused { what: query.what, result: Box::new(result) });
+            return Err(DirectoryError::Refused { what: query.what, result: Box::new(result) });
         }
         Ok(entries)
     }
@@ -180,9 +186,9 @@ impl Connection {
 /// Reads all results of a search: the entries, their number, and the server's final result.
 async fn collect(
     ldap: &mut Ldap,
-    query: &Query<'_>,
-) -> Result<(Vec<Entry>, usize, LdapResult), LdapError> {
-    let Query { base, scope, filter, attributes, most, limit, .. } = query;
+    query: &SearchQuery<'_>,
+) -> Result<(Vec<DirectoryEntry>, usize, LdapResult), LdapError> {
+    let SearchQuery { base, scope, filter, attributes, most, limit, .. } = query;
     // One entry more than allowed is requested. If it arrives, the search was not unique; without
     // it, a server's limit could hide a second match.
     let one_more = i32::try_from(most.saturating_add(1)).unwrap_or(i32::MAX);
@@ -199,7 +205,7 @@ async fn collect(
         }
         found += 1;
         if found <= *most {
-            entries.push(Entry::from(SearchEntry::construct(item)));
+            entries.push(DirectoryEntry::from(SearchEntry::construct(item)));
         }
     }
     Ok((entries, found, stream.finish().await))
@@ -207,9 +213,9 @@ async fn collect(
 
 /// Drives the connection until `work` is done.
 async fn run<T>(
-    driver: &mut Option<Driver>,
+    driver: &mut Option<ConnectionDriver>,
     work: impl Future<Output = Result<T, LdapError>>,
-) -> Result<T, Fault> {
+) -> Result<T, DirectoryError> {
     let mut work = pin!(work);
     poll_fn(|context| {
         // ldap3 panics on some malformed messages. The panic is caught, the connection is dropped,
@@ -221,17 +227,17 @@ async fn run<T>(
             work.as_mut().poll(context)
         }));
         match polled {
-            Ok(polled) => polled.map_err(Fault::from),
+            Ok(polled) => polled.map_err(DirectoryError::from),
             Err(_) => {
                 *driver = None;
-                Poll::Ready(Err(Fault::Nonsense))
+                Poll::Ready(Err(DirectoryError::Nonsense))
             }
         }
     })
     .await
 }
 
-impl From<SearchEntry> for Entry {
+impl From<SearchEntry> for DirectoryEntry {
     fn from(entry: SearchEntry) -> Self {
         let text = entry.attrs.into_iter();
         let text = text.map(|(name, values)| {
@@ -243,7 +249,7 @@ impl From<SearchEntry> for Entry {
     }
 }
 
-impl fmt::Debug for Connection {
+impl fmt::Debug for LdapConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("open", &self.driver.is_some()).finish_non_exhaustive()
     }

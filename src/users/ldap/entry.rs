@@ -6,9 +6,9 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::connection::{Entry, Fault};
+use super::connection::{DirectoryEntry, DirectoryError};
 use super::filter::escape_bytes;
-use crate::config::{Dn, LdapAttributes};
+use crate::config::{DnText, LdapAttributes};
 use crate::identity::{Claims, UserId};
 use crate::users::reader::is_address;
 
@@ -23,7 +23,7 @@ pub(super) const PASSWORD_TIMES: &[&str] =
 /// The id of entries in Active Directory; it is the only id that is not text.
 const BINARY_ID: &str = "objectGUID";
 
-impl Entry {
+impl DirectoryEntry {
     /// The text values of an attribute, sorted. A directory does not keep an order, so without
     /// sorting the user's version would change by itself.
     fn texts(&self, attribute: &str) -> Vec<String> {
@@ -44,8 +44,8 @@ impl Entry {
 
     /// The permanent id. It is a fault if there is not exactly one value, because then it is not
     /// certain who the user is.
-    pub(super) fn id(&self, attribute: &str) -> Result<UserId, Fault> {
-        let odd = || Fault::Entry(format!("not one `{attribute}` that can be its id"));
+    pub(super) fn id(&self, attribute: &str) -> Result<UserId, DirectoryError> {
+        let odd = || DirectoryError::Entry(format!("not one `{attribute}` that can be its id"));
         let [value] = self.bytes(attribute) else { return Err(odd()) };
         // Active Directory stores the first three parts of the GUID with the lowest byte first.
         if attribute.eq_ignore_ascii_case(BINARY_ID) {
@@ -57,11 +57,11 @@ impl Entry {
     }
 
     /// The user's name; if there are several, the first one that the server sends.
-    pub(super) fn name(&self, attribute: &str) -> Result<String, Fault> {
+    pub(super) fn name(&self, attribute: &str) -> Result<String, DirectoryError> {
         let first = self.bytes(attribute).first().cloned();
         let text = first.and_then(|value| String::from_utf8(value).ok());
         text.filter(|text| is_word(text))
-            .ok_or_else(|| Fault::Entry(format!("no `{attribute}` that can be its name")))
+            .ok_or_else(|| DirectoryError::Entry(format!("no `{attribute}` that can be its name")))
     }
 
     /// The user's address; if there are several, the first one.
@@ -76,9 +76,9 @@ impl Entry {
     }
 
     /// All values that are DNs.
-    pub(super) fn dns(&self, attribute: &str) -> Vec<Dn> {
+    pub(super) fn dns(&self, attribute: &str) -> Vec<DnText> {
         let texts = self.bytes(attribute).iter().filter_map(|value| str::from_utf8(value).ok());
-        texts.filter_map(Dn::parse).collect()
+        texts.filter_map(DnText::parse).collect()
     }
 
     /// All values that can be scopes (RFC 6749, section 3.3).
@@ -113,12 +113,14 @@ impl Entry {
     ///
     /// An entry without a DN is refused too: a bind with an empty DN is anonymous and succeeds (RFC
     /// 4513, section 5.1).
-    pub(super) fn whole(self) -> Result<Self, Fault> {
+    pub(super) fn whole(self) -> Result<Self, DirectoryError> {
         if self.dn.is_empty() {
-            return Err(Fault::Entry("no DN".to_owned()));
+            return Err(DirectoryError::Entry("no DN".to_owned()));
         }
         match self.values.keys().find(|name| name.contains(";range=")) {
-            Some(name) => Err(Fault::Entry(format!("more values than are sent at once ({name})"))),
+            Some(name) => {
+                Err(DirectoryError::Entry(format!("more values than are sent at once ({name})")))
+            }
             None => Ok(self),
         }
     }
@@ -154,11 +156,11 @@ fn is_word(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn entry(values: &[(&str, &[&[u8]])]) -> Entry {
+    fn entry(values: &[(&str, &[&[u8]])]) -> DirectoryEntry {
         let values = values.iter().map(|(name, values)| {
             (name.to_ascii_lowercase(), values.iter().map(|value| value.to_vec()).collect())
         });
-        Entry { dn: "uid=a,dc=x".to_owned(), values: values.collect() }
+        DirectoryEntry { dn: "uid=a,dc=x".to_owned(), values: values.collect() }
     }
 
     #[test]

@@ -3,21 +3,21 @@
 //! Only groups below the configured base count: elsewhere in the directory, people with fewer
 //! rights may be able to create a group that is also called `admins`.
 
-use super::connection::Entry;
-use crate::config::{Dn, GroupKey, GroupRoles, LdapAttributes, LdapGroups};
+use super::connection::DirectoryEntry;
+use crate::config::{DnText, GroupKey, GroupRoles, LdapAttributes, LdapGroups};
 
 /// Most groups of one user. A filter that finds more is probably wrong and matches every group.
 pub(super) const MOST_GROUPS: usize = 1000;
 
 /// How the groups of a user are found, and which roles they give.
 #[derive(Debug)]
-pub(super) struct Groups {
+pub(super) struct GroupMapping {
     config: LdapGroups,
     /// The attribute of a user's entry that lists the groups; `None` if groups are searched for.
     listed_in: Option<String>,
 }
 
-impl Groups {
+impl GroupMapping {
     pub(super) fn new(config: LdapGroups, attributes: &LdapAttributes) -> Self {
         Self { config, listed_in: attributes.groups.clone() }
     }
@@ -40,7 +40,7 @@ impl Groups {
 
     /// The roles of the groups that the user's own entry lists. The names of the groups are taken
     /// from their DNs.
-    pub(super) fn roles_listed(&self, user: &Entry) -> Vec<String> {
+    pub(super) fn roles_listed(&self, user: &DirectoryEntry) -> Vec<String> {
         let listed = user.dns(self.listed_in.as_deref().unwrap_or_default());
         let roles = listed.iter().flat_map(|dn| {
             let names: Vec<String> =
@@ -51,12 +51,12 @@ impl Groups {
     }
 
     /// The roles that this group gives.
-    pub(super) fn roles_of(&self, group: &Entry) -> Vec<String> {
+    pub(super) fn roles_of(&self, group: &DirectoryEntry) -> Vec<String> {
         let names = group.words(Some(self.attribute()));
-        Dn::parse(&group.dn).map(|dn| self.roles(&dn, &names)).unwrap_or_default()
+        DnText::parse(&group.dn).map(|dn| self.roles(&dn, &names)).unwrap_or_default()
     }
 
-    fn roles(&self, dn: &Dn, names: &[String]) -> Vec<String> {
+    fn roles(&self, dn: &DnText, names: &[String]) -> Vec<String> {
         // The base is checked for every group, listed or found: the user's entry may list groups
         // from anywhere in the directory.
         if !dn.is_below(&self.config.base) {

@@ -23,15 +23,15 @@ use async_trait::async_trait;
 use ldap3::{LdapResult, Scope};
 use tokio::time::timeout;
 
-use self::connection::{Entry, Fault, Provable, Query};
-use self::groups::Groups;
-use self::pool::{Pool, Servers};
-use super::source::{Checked, Name, NameLookup, SourceError, User, UserSource};
+use self::connection::{DirectoryEntry, DirectoryError, SearchQuery, SendablePassword};
+use self::groups::GroupMapping;
+use self::pool::{DirectoryServers, LdapPool};
+use super::source::{LoginName, NameLookup, PasswordCheck, SourceError, UserRecord, UserSource};
 use crate::clock::Clock;
-use crate::config::Ldap;
+use crate::config::LdapUsers;
 use crate::identity::UserId;
 use crate::secret::{self, Digest, SecretString};
-use crate::trust::{self, TrustError};
+use crate::tls_roots::{self, TrustError};
 
 /// How often unused connections are closed, and how often a directory that failed is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -40,22 +40,22 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct LdapSource {
     name: String,
-    config: Ldap,
+    config: LdapUsers,
     /// The attributes that searches ask for.
     wanted: Vec<String>,
-    groups: Option<Groups>,
+    groups: Option<GroupMapping>,
     /// Connections that are bound as the gateway, for searches.
-    searching: Pool,
+    searching: LdapPool,
     /// Connections for verifying passwords. They are bound as the user who logged in last, so
     /// nothing else may use them.
-    proving: Pool,
+    proving: LdapPool,
     problem: Mutex<Option<String>>,
 }
 
 /// An entry that a search has found, with the user's id in it.
-struct Found {
+struct FoundEntry {
     id: UserId,
-    entry: Entry,
+    entry: DirectoryEntry,
 }
 
 impl LdapSource {
@@ -64,15 +64,18 @@ impl LdapSource {
     /// # Errors
     ///
     /// If no certificate authority could be loaded.
-    pub fn open(name: impl Into<String>, config: &Ldap) -> Result<Arc<Self>, TrustError> {
-        let tls = trust::client_config(config.ca.as_ref().map(|(_, pem)| pem.as_str()))?;
-        let servers = Arc::new(Servers::new(config, tls));
+    pub fn open(name: impl Into<String>, config: &LdapUsers) -> Result<Arc<Self>, TrustError> {
+        let tls = tls_roots::client_config(config.ca.as_ref().map(|(_, pem)| pem.as_str()))?;
+        let servers = Arc::new(DirectoryServers::new(config, tls));
         Ok(Arc::new(Self {
             name: name.into(),
             wanted: entry::wanted(&config.attributes),
-            groups: config.groups.clone().map(|groups| Groups::new(groups, &config.attributes)),
-            searching: Pool::new(&servers, config.bind.clone(), config.parallel),
-            proving: Pool::new(&servers, None, config.parallel),
+            groups: config
+                .groups
+                .clone()
+                .map(|groups| GroupMapping::new(groups, &config.attributes)),
+            searching: LdapPool::new(&servers, config.bind.clone(), config.parallel),
+            proving: LdapPool::new(&servers, None, config.parallel),
             config: config.clone(),
             problem: Mutex::new(None),
         }))
@@ -87,10 +90,10 @@ impl LdapSource {
     }
 
     /// Searches for the user that a login means; `None` if there is none.
-    async fn look_up(&self, name: &Name) -> Result<Option<Found>, Fault> {
+    async fn look_up(&self, name: &LoginName) -> Result<Option<FoundEntry>, DirectoryError> {
         let filter = match name {
-            Name::Username(_) => Some(&self.config.filter),
-            Name::Email(_) => self.config.email_filter.as_ref(),
+            LoginName::Username(_) => Some(&self.config.filter),
+            LoginName::Email(_) => self.config.email_filter.as_ref(),
         };
         let text = name.as_str();
         let Some(filter) = filter.filter(|_| !text.is_empty() && name.is_possible()) else {
@@ -99,7 +102,11 @@ impl LdapSource {
         self.look_for("the filter for a name", &filter::fill(filter, text, "")).await
     }
 
-    async fn look_for(&self, what: &'static str, filter: &str) -> Result<Option<Found>, Fault> {
+    async fn look_for(
+        &self,
+        what: &'static str,
+        filter: &str,
+    ) -> Result<Option<FoundEntry>, DirectoryError> {
         let attributes: Vec<&str> = self.wanted.iter().map(String::as_str).collect();
         let base = self.config.base.as_str();
         // The limit is one entry. Two matches are a fault and not a choice: the password of one
@@ -107,7 +114,7 @@ impl LdapSource {
         let query = self.query(what, (base, Scope::Subtree), (filter, &attributes), 1);
         let Some(entry) = self.searching.search(&query).await?.pop() else { return Ok(None) };
         let entry = entry.whole()?;
-        Ok(Some(Found { id: entry.id(&self.config.attributes.id)?, entry }))
+        Ok(Some(FoundEntry { id: entry.id(&self.config.attributes.id)?, entry }))
     }
 
     fn query<'q>(
@@ -116,18 +123,18 @@ impl LdapSource {
         (base, scope): (&'q str, Scope),
         (filter, attributes): (&'q str, &'q [&'q str]),
         most: usize,
-    ) -> Query<'q> {
-        Query { what, base, scope, filter, attributes, most, limit: self.config.timeout }
+    ) -> SearchQuery<'q> {
+        SearchQuery { what, base, scope, filter, attributes, most, limit: self.config.timeout }
     }
 
-    async fn is_disabled(&self, found: &Found) -> Result<bool, Fault> {
+    async fn is_disabled(&self, found: &FoundEntry) -> Result<bool, DirectoryError> {
         let Some(filter) = &self.config.disabled_filter else { return Ok(false) };
         let place = (found.entry.dn.as_str(), Scope::Base);
         let query = self.query("disabled_filter", place, (filter, &["1.1"]), 1);
         Ok(!self.searching.search(&query).await?.is_empty())
     }
 
-    async fn user(&self, found: &Found) -> Result<User, Fault> {
+    async fn user(&self, found: &FoundEntry) -> Result<UserRecord, DirectoryError> {
         let (entry, from) = (&found.entry, &self.config.attributes);
         let name = entry.name(&from.name)?;
         let mut roles = entry.words(from.roles.as_deref());
@@ -151,15 +158,15 @@ impl LdapSource {
             &entry.password_times(),
         ]);
         let (id, source) = (found.id.clone(), self.name.clone());
-        Ok(User { id, name, email, source, roles, scopes, claims, version })
+        Ok(UserRecord { id, name, email, source, roles, scopes, claims, version })
     }
 
     async fn roles_of(
         &self,
-        groups: &Groups,
+        groups: &GroupMapping,
         name: &str,
-        entry: &Entry,
-    ) -> Result<Vec<String>, Fault> {
+        entry: &DirectoryEntry,
+    ) -> Result<Vec<String>, DirectoryError> {
         if groups.are_listed() {
             return Ok(groups.roles_listed(entry));
         }
@@ -173,43 +180,43 @@ impl LdapSource {
 
     async fn check_password(
         &self,
-        found: Option<&Found>,
+        found: Option<&FoundEntry>,
         password: &SecretString,
-    ) -> Result<Checked, Fault> {
-        let provable = Provable::new(password);
+    ) -> Result<PasswordCheck, DirectoryError> {
+        let provable = SendablePassword::new(password);
         let Some(found) = found else {
             if provable.is_some() {
                 self.bind_as_nobody().await?;
             }
-            return Ok(Checked::Unknown);
+            return Ok(PasswordCheck::UnknownUser);
         };
         // Even a wrong password gets the id of the user, so that the attempt is counted for the
         // right account, whichever of the user's names was typed.
-        let wrong = |disabled| Checked::Wrong { id: found.id.clone(), disabled };
+        let wrong = |disabled| PasswordCheck::Wrong { id: found.id.clone(), disabled };
         let Some(provable) = provable else { return Ok(wrong(false)) };
         match proof(self.proving.bind(&found.entry.dn, provable).await?)? {
-            Proof::Wrong => Ok(wrong(false)),
-            Proof::Disabled => Ok(wrong(true)),
+            BindResult::Wrong => Ok(wrong(false)),
+            BindResult::Disabled => Ok(wrong(true)),
             // The account is checked after the bind. In the other order, the time of the answer
             // would tell strangers which accounts are disabled.
-            Proof::Right if self.is_disabled(found).await? => Ok(wrong(true)),
-            Proof::Right => {
+            BindResult::Right if self.is_disabled(found).await? => Ok(wrong(true)),
+            BindResult::Right => {
                 let user = Box::new(self.user(found).await?);
-                Ok(Checked::Right { user, rehashed_from: None })
+                Ok(PasswordCheck::Correct { user, rehashed_from: None })
             }
         }
     }
 
     /// Spends about as much time as a wrong password. The typed password is not sent: it may be the
     /// right one of a user in another source, and must not reach this directory's log.
-    async fn bind_as_nobody(&self) -> Result<(), Fault> {
+    async fn bind_as_nobody(&self) -> Result<(), DirectoryError> {
         let password = SecretString::new(Digest(secret::random()).base64url());
         let dn = format!("cn=nobody,{}", self.config.base);
-        let Some(provable) = Provable::new(&password) else { return Ok(()) };
+        let Some(provable) = SendablePassword::new(&password) else { return Ok(()) };
         self.proving.bind(&dn, provable).await.map(drop)
     }
 
-    async fn find_user(&self, id: &UserId) -> Result<Option<User>, Fault> {
+    async fn find_user(&self, id: &UserId) -> Result<Option<UserRecord>, DirectoryError> {
         let attribute = &self.config.attributes.id;
         let Some(value) = entry::escaped_id(attribute, id) else { return Ok(None) };
         let filters: Vec<&str> = std::iter::once(&self.config.filter)
@@ -226,11 +233,11 @@ impl LdapSource {
     /// Bounds the time of everything that one call does, and records whether the directory works.
     async fn in_time<T>(
         &self,
-        work: impl Future<Output = Result<T, Fault>>,
+        work: impl Future<Output = Result<T, DirectoryError>>,
     ) -> Result<T, SourceError> {
-        let Ldap { timeout: limit, parallel, .. } = self.config;
+        let LdapUsers { timeout: limit, parallel, .. } = self.config;
         let done = timeout(limit, work).await;
-        let done = done.unwrap_or(Err(Fault::Slow { limit, parallel }));
+        let done = done.unwrap_or(Err(DirectoryError::Slow { limit, parallel }));
         match &done {
             Ok(_) => self.note(None),
             Err(fault) if fault.is_outage() => self.note(Some(fault.to_string())),
@@ -261,7 +268,7 @@ impl LdapSource {
 }
 
 /// The meaning of a bind's result for the password.
-enum Proof {
+enum BindResult {
     Right,
     Wrong,
     /// The account must not be used, whether the password was right or not.
@@ -270,12 +277,12 @@ enum Proof {
 
 /// The meaning of a bind's result. Only success and `invalidCredentials` (RFC 4511, section 4.1.9)
 /// are answers; any other code says nothing about the password.
-fn proof(result: LdapResult) -> Result<Proof, Fault> {
+fn proof(result: LdapResult) -> Result<BindResult, DirectoryError> {
     match result.rc {
-        0 => Ok(Proof::Right),
-        49 if is_disabled(&result.text) => Ok(Proof::Disabled),
-        49 => Ok(Proof::Wrong),
-        _ => Err(Fault::Undecided(Box::new(result))),
+        0 => Ok(BindResult::Right),
+        49 if is_disabled(&result.text) => Ok(BindResult::Disabled),
+        49 => Ok(BindResult::Wrong),
+        _ => Err(DirectoryError::Undecided(Box::new(result))),
     }
 }
 
@@ -296,17 +303,17 @@ impl UserSource for LdapSource {
         &self.name
     }
 
-    async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError> {
+    async fn resolve(&self, name: &LoginName) -> Result<Option<UserId>, SourceError> {
         let found = self.in_time(self.look_up(name)).await?;
         Ok(found.map(|found| found.id))
     }
 
     async fn check(
         &self,
-        name: &Name,
+        name: &LoginName,
         password: &SecretString,
         _origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
+    ) -> Result<PasswordCheck, SourceError> {
         self.in_time(async {
             let found = self.look_up(name).await?;
             self.check_password(found.as_ref(), password).await
@@ -314,7 +321,7 @@ impl UserSource for LdapSource {
         .await
     }
 
-    async fn look_for(&self, name: &Name) -> Result<NameLookup, SourceError> {
+    async fn look_for(&self, name: &LoginName) -> Result<NameLookup, SourceError> {
         let found = self.in_time(self.look_up(name)).await?;
         let id = found.as_ref().map(|found| found.id.clone());
         Ok(NameLookup { id, memo: Some(Arc::new(found)) })
@@ -323,11 +330,11 @@ impl UserSource for LdapSource {
     async fn check_found(
         &self,
         found: &NameLookup,
-        name: &Name,
+        name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
-        let memo = found.memo.as_ref().and_then(|memo| memo.downcast_ref::<Option<Found>>());
+    ) -> Result<PasswordCheck, SourceError> {
+        let memo = found.memo.as_ref().and_then(|memo| memo.downcast_ref::<Option<FoundEntry>>());
         match memo {
             Some(found) => self.in_time(self.check_password(found.as_ref(), password)).await,
             None => self.check(name, password, origin).await,
@@ -338,9 +345,9 @@ impl UserSource for LdapSource {
         Some(self.config.parallel)
     }
 
-    async fn spend(
+    async fn burn_equal_time(
         &self,
-        name: &Name,
+        name: &LoginName,
         _password: &SecretString,
         _origin: Option<IpAddr>,
     ) -> Result<(), SourceError> {
@@ -351,7 +358,7 @@ impl UserSource for LdapSource {
         .await
     }
 
-    async fn find(&self, id: &UserId, _name: &str) -> Result<Option<User>, SourceError> {
+    async fn find(&self, id: &UserId, _name: &str) -> Result<Option<UserRecord>, SourceError> {
         self.in_time(self.find_user(id)).await
     }
 
@@ -367,7 +374,7 @@ impl UserSource for LdapSource {
         }
     }
 
-    async fn reread(&self) {
+    async fn reload(&self) {
         self.probe().await;
     }
 

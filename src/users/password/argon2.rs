@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::fields::{MIN_OUTPUT, MIN_SALT};
-use super::{BadHash, Cost, Form, HashError, Read};
+use super::{BadHash, HashCost, HashError, HashFormat, ParsedHash};
 use crate::secret;
 
 /// Memory in KiB, passes and lanes of the hashes that the gateway makes: the first choice of the
@@ -18,7 +18,7 @@ use crate::secret;
 const MEMORY: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-pub(super) const OURS: Cost = Cost::Argon2 { memory: MEMORY, passes: PASSES, lanes: LANES };
+pub(super) const OURS: HashCost = HashCost::Argon2 { memory: MEMORY, passes: PASSES, lanes: LANES };
 
 /// Most memory in KiB that one hash may ask for. With more, a handful of logins at the same time
 /// could exhaust a small machine.
@@ -29,7 +29,7 @@ const MAX_LANES: u32 = 16;
 
 const MALFORMED: BadHash = BadHash::Malformed { scheme: "argon2" };
 
-pub(super) fn read(text: &str) -> Read {
+pub(super) fn read(text: &str) -> ParsedHash {
     let (hash, _, _) = parts(text).ok_or(MALFORMED)?;
     let params = Params::try_from(&hash).map_err(|_| MALFORMED)?;
     let salt_fits = hash.salt.as_ref().is_some_and(|salt| salt.len() >= MIN_SALT);
@@ -48,7 +48,7 @@ pub(super) fn read(text: &str) -> Read {
     if lanes > MAX_LANES {
         return Err(BadHash::TooCostly { limit: "p is at most 16" });
     }
-    Ok((Form::Argon2(text.into()), Cost::Argon2 { memory, passes, lanes }))
+    Ok((HashFormat::Argon2(text.into()), HashCost::Argon2 { memory, passes, lanes }))
 }
 
 fn parts(text: &str) -> Option<(PasswordHash, Algorithm, Version)> {
@@ -61,8 +61,8 @@ fn parts(text: &str) -> Option<(PasswordHash, Algorithm, Version)> {
 }
 
 /// True if a hash that was read is weaker than those that the gateway makes.
-pub(super) fn is_outdated(text: &str, cost: Cost) -> bool {
-    let Cost::Argon2 { memory, passes, .. } = cost else { return true };
+pub(super) fn is_outdated(text: &str, cost: HashCost) -> bool {
+    let HashCost::Argon2 { memory, passes, .. } = cost else { return true };
     let Some((_, algorithm, version)) = parts(text) else { return true };
     // More memory makes up for fewer passes, but only within limits. Below half of our memory a
     // hash counts as weaker, whatever its number of passes is.
@@ -87,12 +87,12 @@ pub(super) fn verify(password: &[u8], text: &str) -> Result<bool, HashError> {
     }
 }
 
-pub(super) fn dummy(memory: u32, passes: u32, lanes: u32) -> (String, Form) {
+pub(super) fn dummy(memory: u32, passes: u32, lanes: u32) -> (String, HashFormat) {
     let text = format!(
         "$argon2id$v=19$m={memory},t={passes},p={lanes}${}${}",
         STANDARD_NO_PAD.encode(secret::random::<16>()),
         STANDARD_NO_PAD.encode(secret::random::<32>())
     );
-    let form = Form::Argon2(text.as_str().into());
+    let form = HashFormat::Argon2(text.as_str().into());
     (text, form)
 }

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 
-use super::{BadHash, Cost, Form, HashError, Read, head};
+use super::{BadHash, HashCost, HashError, HashFormat, ParsedHash, head};
 use crate::secret;
 
 /// Highest cost: about two seconds of work.
@@ -20,7 +20,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::BCRYPT, NO_PAD);
 
 const MALFORMED: BadHash = BadHash::Malformed { scheme: "bcrypt" };
 
-pub(super) fn read(text: &str) -> Read {
+pub(super) fn read(text: &str) -> ParsedHash {
     let parts: bcrypt::HashParts = text.parse().map_err(|_| MALFORMED)?;
     let cost = parts.get_cost();
     if cost > MAX_COST {
@@ -29,7 +29,7 @@ pub(super) fn read(text: &str) -> Read {
     if cost < MIN_COST {
         return Err(MALFORMED);
     }
-    Ok((Form::Bcrypt(text.into()), Cost::Bcrypt { cost }))
+    Ok((HashFormat::Bcrypt(text.into()), HashCost::Bcrypt { cost }))
 }
 
 pub(super) fn verify(password: &[u8], text: &str) -> Result<bool, HashError> {
@@ -39,12 +39,12 @@ pub(super) fn verify(password: &[u8], text: &str) -> Result<bool, HashError> {
     Ok(matches && password.len() <= MAX_PASSWORD)
 }
 
-pub(super) fn dummy(cost: u32) -> (String, Form) {
+pub(super) fn dummy(cost: u32) -> (String, HashFormat) {
     let text = format!(
         "$2b${cost:02}${}{}",
         BASE64.encode(secret::random::<16>()),
         BASE64.encode(secret::random::<23>())
     );
-    let form = Form::Bcrypt(text.as_str().into());
+    let form = HashFormat::Bcrypt(text.as_str().into());
     (text, form)
 }

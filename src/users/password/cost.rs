@@ -3,20 +3,20 @@
 //! A login with an unknown name verifies a dummy hash, so that it takes as long as one with a wrong
 //! password. Otherwise the time of the answer would tell which names exist.
 
-use super::{Prf, Variant};
+use super::{HmacDigest, ShaVariant};
 use super::{StoredHash, argon2, bcrypt, pbkdf2, salted, scrypt, sha_crypt, webitel};
 use crate::config::WeakScheme;
 
 /// The work of verifying a hash, as kind and parameters. Invariant: two hashes of equal cost take
 /// equally long, so one can stand in for the other where the time must not tell which was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Cost {
+pub enum HashCost {
     /// A single pass of a digest.
     Digest { scheme: WeakScheme },
     /// SHA-crypt with this number of rounds.
-    ShaCrypt { variant: Variant, rounds: u32 },
+    ShaCrypt { variant: ShaVariant, rounds: u32 },
     /// PBKDF2: iterations times blocks of output.
-    Pbkdf2 { prf: Prf, rounds: u32 },
+    Pbkdf2 { prf: HmacDigest, rounds: u32 },
     /// bcrypt: two to the power of `cost` rounds.
     Bcrypt { cost: u32 },
     /// scrypt: binary logarithm of N, block size, and parallelism.
@@ -25,14 +25,14 @@ pub enum Cost {
     Argon2 { memory: u32, passes: u32, lanes: u32 },
 }
 
-impl Default for Cost {
+impl Default for HashCost {
     /// The cost of the hashes that the gateway makes.
     fn default() -> Self {
         argon2::OURS
     }
 }
 
-impl Cost {
+impl HashCost {
     /// A hash of this cost that no password matches. Verifying it stands in for the hash of a user
     /// that does not exist. Salt and output are random, so finding a password for it is as hard as
     /// guessing.

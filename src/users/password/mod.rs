@@ -22,38 +22,38 @@ mod webitel;
 
 use std::fmt;
 
-pub use self::cost::Cost;
-pub use self::pbkdf2::Prf;
+pub use self::cost::HashCost;
+pub use self::pbkdf2::HmacDigest;
 pub use self::problem::{BadHash, HashError};
-pub use self::sha_crypt::Variant;
+pub use self::sha_crypt::ShaVariant;
 
-use super::rules;
+use super::password_policy;
 use crate::config::{AllowWeak, WeakScheme};
 
 /// A password hash that was read and is well-formed. Its debug output does not contain the hash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredHash {
     text: String,
-    form: Form,
-    cost: Cost,
+    form: HashFormat,
+    cost: HashCost,
     outdated: bool,
 }
 
 /// The family of a hash, with the parsed values where its library needs them.
 #[derive(Clone, PartialEq, Eq)]
-enum Form {
+enum HashFormat {
     /// The libraries of the first three parse the text themselves when they verify.
     Argon2(Box<str>),
     Bcrypt(Box<str>),
     ShaCrypt(Box<str>),
-    Scrypt(scrypt::Stored),
-    Pbkdf2(pbkdf2::Stored),
-    Salted(salted::Stored),
-    Webitel(webitel::Stored),
+    Scrypt(scrypt::ScryptHash),
+    Pbkdf2(pbkdf2::Pbkdf2Hash),
+    Salted(salted::SaltedHash),
+    Webitel(webitel::WebitelHash),
 }
 
 /// The result of reading a text that belongs to a family.
-type Read = Result<(Form, Cost), BadHash>;
+type ParsedHash = Result<(HashFormat, HashCost), BadHash>;
 
 impl fmt::Debug for StoredHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,7 +117,7 @@ impl StoredHash {
             return Err(BadHash::NotAllowed { scheme });
         }
         let outdated = match &form {
-            Form::Argon2(text) => argon2::is_outdated(text, cost),
+            HashFormat::Argon2(text) => argon2::is_outdated(text, cost),
             _ => true,
         };
         Ok(Self { text: text.to_owned(), form, cost, outdated })
@@ -130,7 +130,7 @@ impl StoredHash {
     }
 
     /// The cost of verifying this hash.
-    pub fn cost(&self) -> Cost {
+    pub fn cost(&self) -> HashCost {
         self.cost
     }
 
@@ -155,22 +155,23 @@ impl StoredHash {
         // with a NUL byte, which HMAC and bcrypt confuse with other passwords. The hash is computed
         // for them as well, so that they take the same time as any other.
         let bytes = password.as_bytes();
-        let readable = !bytes.is_empty() && bytes.len() <= rules::MAX_BYTES && !bytes.contains(&0);
-        let bytes = head(bytes, rules::MAX_BYTES);
+        let readable =
+            !bytes.is_empty() && bytes.len() <= password_policy::MAX_BYTES && !bytes.contains(&0);
+        let bytes = head(bytes, password_policy::MAX_BYTES);
         let right = match &self.form {
-            Form::Argon2(text) => argon2::verify(bytes, text)?,
-            Form::Bcrypt(text) => bcrypt::verify(bytes, text)?,
-            Form::ShaCrypt(text) => sha_crypt::verify(bytes, text)?,
-            Form::Scrypt(stored) => stored.verify(bytes)?,
-            Form::Pbkdf2(stored) => stored.verify(bytes),
-            Form::Salted(stored) => stored.verify(bytes),
-            Form::Webitel(stored) => stored.verify(bytes),
+            HashFormat::Argon2(text) => argon2::verify(bytes, text)?,
+            HashFormat::Bcrypt(text) => bcrypt::verify(bytes, text)?,
+            HashFormat::ShaCrypt(text) => sha_crypt::verify(bytes, text)?,
+            HashFormat::Scrypt(stored) => stored.verify(bytes)?,
+            HashFormat::Pbkdf2(stored) => stored.verify(bytes),
+            HashFormat::Salted(stored) => stored.verify(bytes),
+            HashFormat::Webitel(stored) => stored.verify(bytes),
         };
         Ok(right && readable)
     }
 }
 
-impl Form {
+impl HashFormat {
     fn weak(&self) -> Option<WeakScheme> {
         match self {
             Self::Salted(stored) => Some(stored.scheme()),
@@ -189,8 +190,8 @@ impl Form {
 /// If it could not be computed, for example for lack of memory.
 pub fn hash(password: &str) -> Result<StoredHash, HashError> {
     let text = argon2::hash(password.as_bytes())?;
-    let form = Form::Argon2(text.as_str().into());
-    Ok(StoredHash { text, form, cost: Cost::default(), outdated: false })
+    let form = HashFormat::Argon2(text.as_str().into());
+    Ok(StoredHash { text, form, cost: HashCost::default(), outdated: false })
 }
 
 /// `StoredHash::verify` as a function.
@@ -213,7 +214,7 @@ fn head(bytes: &[u8], most: usize) -> &[u8] {
     bytes.get(..most).unwrap_or(bytes)
 }
 
-fn read(text: &str) -> Read {
+fn read(text: &str) -> ParsedHash {
     if text.is_empty() {
         return Err(BadHash::Empty);
     }
@@ -233,13 +234,13 @@ fn read(text: &str) -> Read {
 }
 
 /// Reads `$scheme$…$…`.
-fn read_modular(text: &str) -> Read {
+fn read_modular(text: &str) -> ParsedHash {
     match text.split('$').nth(1).unwrap_or_default() {
         scheme if scheme.starts_with("argon2") => argon2::read(text),
         "2a" | "2b" | "2y" => bcrypt::read(text),
         "scrypt" => scrypt::read(text),
-        "5" => sha_crypt::read(text, Variant::Sha256),
-        "6" => sha_crypt::read(text, Variant::Sha512),
+        "5" => sha_crypt::read(text, ShaVariant::Sha256),
+        "6" => sha_crypt::read(text, ShaVariant::Sha512),
         scheme if scheme.starts_with("pbkdf2") => pbkdf2::read(text),
         _ if text.matches('$').count() >= 3 => Err(BadHash::Unknown),
         _ => Err(BadHash::PlainText),
@@ -247,7 +248,7 @@ fn read_modular(text: &str) -> Read {
 }
 
 /// Reads `{scheme}…`.
-fn read_braced(text: &str) -> Read {
+fn read_braced(text: &str) -> ParsedHash {
     let Some((scheme, rest)) = text.split_once('}') else { return Err(BadHash::PlainText) };
     match scheme.to_ascii_lowercase().as_str() {
         "{ssha" => salted::read(rest, WeakScheme::Ssha),

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::fields::{self, MAX_SALT, MIN_OUTPUT, MIN_SALT};
-use super::{BadHash, Cost, Form, Read};
+use super::{BadHash, HashCost, HashFormat, ParsedHash};
 use crate::secret;
 
 /// Upper bound of the iterations: about two seconds of work. OWASP recommends up to 1.4 million.
@@ -24,13 +24,13 @@ const MALFORMED: BadHash = BadHash::Malformed { scheme: "pbkdf2" };
 
 /// The digest that PBKDF2 iterates in HMAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Prf {
+pub enum HmacDigest {
     Sha1,
     Sha256,
     Sha512,
 }
 
-impl Prf {
+impl HmacDigest {
     fn named(name: &str) -> Option<Self> {
         match name {
             "sha1" => Some(Self::Sha1),
@@ -67,8 +67,8 @@ impl Prf {
 }
 
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Stored {
-    prf: Prf,
+pub(super) struct Pbkdf2Hash {
+    prf: HmacDigest,
     iterations: NonZeroU32,
     salt: Vec<u8>,
     output: Vec<u8>,
@@ -76,18 +76,18 @@ pub(super) struct Stored {
 
 /// The parameters that Spring does not write into the hash: digest, iterations, and length of the
 /// salt. They depend on the version of Spring Security.
-pub(super) type Spring = (Prf, u32, usize);
-pub(super) const SPRING_5_5: Spring = (Prf::Sha1, 185_000, 8);
-pub(super) const SPRING_5_8: Spring = (Prf::Sha256, 310_000, 16);
+pub(super) type SpringParameters = (HmacDigest, u32, usize);
+pub(super) const SPRING_5_5: SpringParameters = (HmacDigest::Sha1, 185_000, 8);
+pub(super) const SPRING_5_8: SpringParameters = (HmacDigest::Sha256, 310_000, 16);
 
 /// Reads `$pbkdf2-sha256$i=600000,l=32$salt$output`, or passlib's form
 /// `$pbkdf2-sha256$29000$salt$output`, in which SHA-1 is called `$pbkdf2$`.
-pub(super) fn read(text: &str) -> Read {
+pub(super) fn read(text: &str) -> ParsedHash {
     let fields: Vec<&str> = text.split('$').collect();
     let [_, scheme, params, salt, output] = fields.as_slice() else { return Err(MALFORMED) };
     let prf = match scheme.strip_prefix("pbkdf2-") {
-        Some(name) => Prf::named(name).ok_or(BadHash::Unknown)?,
-        None if *scheme == "pbkdf2" => Prf::Sha1,
+        Some(name) => HmacDigest::named(name).ok_or(BadHash::Unknown)?,
+        None if *scheme == "pbkdf2" => HmacDigest::Sha1,
         None => return Err(BadHash::Unknown),
     };
     let salt = fields::salt(salt).ok_or(MALFORMED)?;
@@ -103,10 +103,11 @@ pub(super) fn read(text: &str) -> Read {
 }
 
 /// Reads Django's form, `pbkdf2_sha256$870000$salt$output`. The salt is text and not base64.
-pub(super) fn read_django(text: &str) -> Read {
+pub(super) fn read_django(text: &str) -> ParsedHash {
     let fields: Vec<&str> = text.split('$').collect();
     let [scheme, iterations, salt, output] = fields.as_slice() else { return Err(MALFORMED) };
-    let name = scheme.strip_prefix("pbkdf2_").and_then(Prf::named).ok_or(BadHash::Unknown)?;
+    let name =
+        scheme.strip_prefix("pbkdf2_").and_then(HmacDigest::named).ok_or(BadHash::Unknown)?;
     let iterations = fields::number(iterations).ok_or(MALFORMED)?;
     let output = fields::base64(output).ok_or(MALFORMED)?;
     if !(MIN_SALT..=MAX_SALT).contains(&salt.len()) {
@@ -116,7 +117,7 @@ pub(super) fn read_django(text: &str) -> Read {
 }
 
 /// Reads Spring's form: salt and output together in hex.
-pub(super) fn read_spring(text: &str, (prf, iterations, salt): Spring) -> Read {
+pub(super) fn read_spring(text: &str, (prf, iterations, salt): SpringParameters) -> ParsedHash {
     let mut bytes = fields::hex(text).ok_or(MALFORMED)?;
     if bytes.len() != salt + 32 {
         return Err(MALFORMED);
@@ -125,7 +126,7 @@ pub(super) fn read_spring(text: &str, (prf, iterations, salt): Spring) -> Read {
     stored(prf, iterations, bytes, output)
 }
 
-fn stored(prf: Prf, iterations: u32, salt: Vec<u8>, output: Vec<u8>) -> Read {
+fn stored(prf: HmacDigest, iterations: u32, salt: Vec<u8>, output: Vec<u8>) -> ParsedHash {
     if !(MIN_OUTPUT..=MAX_OUTPUT).contains(&output.len()) {
         return Err(MALFORMED);
     }
@@ -139,11 +140,11 @@ fn stored(prf: Prf, iterations: u32, salt: Vec<u8>, output: Vec<u8>) -> Read {
     let (Some(rounds), Some(iterations)) = (rounds, NonZeroU32::new(iterations)) else {
         return Err(BadHash::TooCostly { limit: "PBKDF2's iterations are at most 4000000" });
     };
-    let stored = Stored { prf, iterations, salt, output };
-    Ok((Form::Pbkdf2(stored), Cost::Pbkdf2 { prf, rounds }))
+    let stored = Pbkdf2Hash { prf, iterations, salt, output };
+    Ok((HashFormat::Pbkdf2(stored), HashCost::Pbkdf2 { prf, rounds }))
 }
 
-impl Stored {
+impl Pbkdf2Hash {
     pub(super) fn verify(&self, password: &[u8]) -> bool {
         // The library compares in constant time.
         let (prf, output) = (self.prf.algorithm(), &self.output);
@@ -151,7 +152,7 @@ impl Stored {
     }
 }
 
-pub(super) fn dummy(prf: Prf, rounds: u32) -> (String, Form) {
+pub(super) fn dummy(prf: HmacDigest, rounds: u32) -> (String, HashFormat) {
     let (salt, mut output) = (secret::random::<16>(), secret::random::<64>().to_vec());
     output.truncate(prf.block());
     let text = format!(
@@ -161,5 +162,5 @@ pub(super) fn dummy(prf: Prf, rounds: u32) -> (String, Form) {
         STANDARD_NO_PAD.encode(&output)
     );
     let iterations = NonZeroU32::new(rounds).unwrap_or(NonZeroU32::MIN);
-    (text, Form::Pbkdf2(Stored { prf, iterations, salt: salt.to_vec(), output }))
+    (text, HashFormat::Pbkdf2(Pbkdf2Hash { prf, iterations, salt: salt.to_vec(), output }))
 }

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::fields::{self, MAX_SALT};
-use super::{BadHash, Cost, Form, Read};
+use super::{BadHash, HashCost, HashFormat, ParsedHash};
 use crate::config::WeakScheme;
 use crate::secret;
 
@@ -16,7 +16,7 @@ use crate::secret;
 const MIN_SALT: usize = 4;
 
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct SaltedHash {
     scheme: WeakScheme,
     output: Vec<u8>,
     salt: Vec<u8>,
@@ -30,7 +30,7 @@ fn algorithm(scheme: WeakScheme) -> &'static digest::Algorithm {
     }
 }
 
-pub(super) fn read(text: &str, scheme: WeakScheme) -> Read {
+pub(super) fn read(text: &str, scheme: WeakScheme) -> ParsedHash {
     let malformed = BadHash::Malformed { scheme: scheme.as_str() };
     let mut output = fields::base64(text).ok_or(malformed)?;
     let length = algorithm(scheme).output_len();
@@ -38,10 +38,10 @@ pub(super) fn read(text: &str, scheme: WeakScheme) -> Read {
         return Err(malformed);
     }
     let salt = output.split_off(length);
-    Ok((Form::Salted(Stored { scheme, output, salt }), Cost::Digest { scheme }))
+    Ok((HashFormat::Salted(SaltedHash { scheme, output, salt }), HashCost::Digest { scheme }))
 }
 
-impl Stored {
+impl SaltedHash {
     pub(super) fn scheme(&self) -> WeakScheme {
         self.scheme
     }
@@ -56,10 +56,10 @@ impl Stored {
     }
 }
 
-pub(super) fn dummy(scheme: WeakScheme) -> (String, Form) {
+pub(super) fn dummy(scheme: WeakScheme) -> (String, HashFormat) {
     let (mut output, salt) = (secret::random::<64>().to_vec(), secret::random::<8>().to_vec());
     output.truncate(algorithm(scheme).output_len());
     let name = scheme.as_str().to_ascii_uppercase();
     let text = format!("{{{name}}}{}", STANDARD.encode([output.as_slice(), &salt].concat()));
-    (text, Form::Salted(Stored { scheme, output, salt }))
+    (text, HashFormat::Salted(SaltedHash { scheme, output, salt }))
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use scrypt::Params;
 
 use super::fields::{self, MIN_OUTPUT};
-use super::{BadHash, Cost, Form, HashError, Read};
+use super::{BadHash, HashCost, HashError, HashFormat, ParsedHash};
 use crate::secret;
 
 /// Bound on N times r. One hash needs 128 · N · r bytes of memory: at most 256 MiB.
@@ -24,13 +24,13 @@ const MAX_OUTPUT: usize = 64;
 const MALFORMED: BadHash = BadHash::Malformed { scheme: "scrypt" };
 
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct ScryptHash {
     cost: (u8, u32, u32),
     salt: Vec<u8>,
     output: Vec<u8>,
 }
 
-pub(super) fn read(text: &str) -> Read {
+pub(super) fn read(text: &str) -> ParsedHash {
     let fields: Vec<&str> = text.split('$').collect();
     let [_, _, params, salt, output] = fields.as_slice() else { return Err(MALFORMED) };
     let params = fields::numbers(params, ["ln", "r", "p"]).ok_or(MALFORMED)?;
@@ -39,7 +39,7 @@ pub(super) fn read(text: &str) -> Read {
 
 /// Reads Spring's form, `$e0801$salt$output`. The parameters are one hexadecimal number: the
 /// logarithm of N, then r, then p, each in a byte.
-pub(super) fn read_spring(text: &str) -> Read {
+pub(super) fn read_spring(text: &str) -> ParsedHash {
     let fields: Vec<&str> = text.split('$').collect();
     let ["", params, salt, output] = fields.as_slice() else { return Err(MALFORMED) };
     let plain = params.len() <= 8 && params.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -47,7 +47,7 @@ pub(super) fn read_spring(text: &str) -> Read {
     stored([params >> 16, params >> 8 & 0xff, params & 0xff], salt, output)
 }
 
-fn stored([log_n, r, p]: [u32; 3], salt: &str, output: &str) -> Read {
+fn stored([log_n, r, p]: [u32; 3], salt: &str, output: &str) -> ParsedHash {
     let salt = fields::salt(salt).ok_or(MALFORMED)?;
     let output = fields::base64(output).ok_or(MALFORMED)?;
     if !(MIN_OUTPUT..=MAX_OUTPUT).contains(&output.len()) || r == 0 || p == 0 {
@@ -64,8 +64,8 @@ fn stored([log_n, r, p]: [u32; 3], salt: &str, output: &str) -> Read {
         return Err(BadHash::TooCostly { limit: "128 times N times r times p is at most 1 GiB" });
     }
     let log_n = u8::try_from(log_n).map_err(|_| MALFORMED)?;
-    let stored = Stored { cost: (log_n, r, p), salt, output };
-    Ok((Form::Scrypt(stored), Cost::Scrypt { log_n, r, p }))
+    let stored = ScryptHash { cost: (log_n, r, p), salt, output };
+    Ok((HashFormat::Scrypt(stored), HashCost::Scrypt { log_n, r, p }))
 }
 
 /// N · r · p, a measure of the work.
@@ -74,7 +74,7 @@ pub(super) fn work(log_n: u8, r: u32, p: u32) -> u64 {
     n.saturating_mul(r.into()).saturating_mul(p.into())
 }
 
-impl Stored {
+impl ScryptHash {
     pub(super) fn verify(&self, password: &[u8]) -> Result<bool, HashError> {
         let (log_n, r, p) = self.cost;
         let params = Params::new(log_n, r, p).map_err(HashError::new)?;
@@ -86,13 +86,13 @@ impl Stored {
     }
 }
 
-pub(super) fn dummy(log_n: u8, r: u32, p: u32) -> (String, Form) {
+pub(super) fn dummy(log_n: u8, r: u32, p: u32) -> (String, HashFormat) {
     let (salt, output) = (secret::random::<16>(), secret::random::<32>());
     let text = format!(
         "$scrypt$ln={log_n},r={r},p={p}${}${}",
         STANDARD_NO_PAD.encode(salt),
         STANDARD_NO_PAD.encode(output)
     );
-    let stored = Stored { cost: (log_n, r, p), salt: salt.to_vec(), output: output.to_vec() };
-    (text, Form::Scrypt(stored))
+    let stored = ScryptHash { cost: (log_n, r, p), salt: salt.to_vec(), output: output.to_vec() };
+    (text, HashFormat::Scrypt(stored))
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use sha_crypt::{PasswordVerifier, ShaCrypt};
 
 use super::fields::{self, MIN_SALT};
-use super::{BadHash, Cost, Form, HashError, Read, head};
+use super::{BadHash, HashCost, HashError, HashFormat, ParsedHash, head};
 use crate::secret;
 
 /// The number of rounds if the hash does not say one.
@@ -30,12 +30,12 @@ const MALFORMED: BadHash = BadHash::Malformed { scheme: "SHA-crypt" };
 
 /// The digest that SHA-crypt iterates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Variant {
+pub enum ShaVariant {
     Sha256,
     Sha512,
 }
 
-impl Variant {
+impl ShaVariant {
     /// Number of characters in the output, and number of values that the last character can have.
     fn output(self) -> (usize, usize) {
         match self {
@@ -45,7 +45,7 @@ impl Variant {
     }
 }
 
-pub(super) fn read(text: &str, variant: Variant) -> Read {
+pub(super) fn read(text: &str, variant: ShaVariant) -> ParsedHash {
     let fields: Vec<&str> = text.split('$').collect();
     let (rounds, salt, output) = match fields.as_slice() {
         [_, _, rounds, salt, output] => {
@@ -66,7 +66,7 @@ pub(super) fn read(text: &str, variant: Variant) -> Read {
     if rounds > MAX_ROUNDS {
         return Err(BadHash::TooCostly { limit: "SHA-crypt's rounds are at most 1000000" });
     }
-    Ok((Form::ShaCrypt(text.into()), Cost::ShaCrypt { variant, rounds }))
+    Ok((HashFormat::ShaCrypt(text.into()), HashCost::ShaCrypt { variant, rounds }))
 }
 
 /// The value of a character in the base64 of crypt(3); salts consist of these characters too.
@@ -76,7 +76,7 @@ fn value(byte: u8) -> Option<usize> {
 
 /// The last character encodes fewer bits than the others. A text with other bits there was not
 /// written by SHA-crypt, and two texts would otherwise mean one hash.
-fn is_output(text: &str, variant: Variant) -> bool {
+fn is_output(text: &str, variant: ShaVariant) -> bool {
     let (length, last) = variant.output();
     text.len() == length
         && text.bytes().all(|byte| value(byte).is_some())
@@ -91,14 +91,14 @@ pub(super) fn verify(password: &[u8], text: &str) -> Result<bool, HashError> {
     }
 }
 
-pub(super) fn dummy(variant: Variant, rounds: u32) -> (String, Form) {
+pub(super) fn dummy(variant: ShaVariant, rounds: u32) -> (String, HashFormat) {
     let (scheme, output) = match variant {
         // The last group of the output has one byte in its lowest place, as SHA-crypt writes it.
-        Variant::Sha256 => ("5", BASE64.encode(secret::random::<30>()) + "..."),
-        Variant::Sha512 => ("6", BASE64.encode(secret::random::<63>()) + ".."),
+        ShaVariant::Sha256 => ("5", BASE64.encode(secret::random::<30>()) + "..."),
+        ShaVariant::Sha512 => ("6", BASE64.encode(secret::random::<63>()) + ".."),
     };
     let salt = BASE64.encode(secret::random::<12>());
     let text = format!("${scheme}$rounds={rounds}${salt}${output}");
-    let form = Form::ShaCrypt(text.as_str().into());
+    let form = HashFormat::ShaCrypt(text.as_str().into());
     (text, form)
 }

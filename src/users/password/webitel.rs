@@ -7,20 +7,20 @@
 
 use md5::{Digest, Md5};
 
-use super::{BadHash, Cost, Form, Read, fields};
+use super::{BadHash, HashCost, HashFormat, ParsedHash, fields};
 use crate::config::WeakScheme;
 use crate::secret;
 
 const MAX_ACCOUNT: usize = 254;
 
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct WebitelHash {
     user: String,
     domain: String,
     output: Vec<u8>,
 }
 
-pub(super) fn read(account: &str, output: &str) -> Read {
+pub(super) fn read(account: &str, output: &str) -> ParsedHash {
     let malformed = BadHash::Malformed { scheme: WeakScheme::WebitelMd5.as_str() };
     let (user, domain) = account.rsplit_once('@').ok_or(malformed)?;
     let named = !user.is_empty() && !domain.is_empty() && account.len() <= MAX_ACCOUNT;
@@ -30,11 +30,11 @@ pub(super) fn read(account: &str, output: &str) -> Read {
         return Err(malformed);
     }
     let output = fields::hex(output).filter(|output| output.len() == 16).ok_or(malformed)?;
-    let stored = Stored { user: user.to_owned(), domain: domain.to_owned(), output };
-    Ok((Form::Webitel(stored), Cost::Digest { scheme: WeakScheme::WebitelMd5 }))
+    let stored = WebitelHash { user: user.to_owned(), domain: domain.to_owned(), output };
+    Ok((HashFormat::Webitel(stored), HashCost::Digest { scheme: WeakScheme::WebitelMd5 }))
 }
 
-impl Stored {
+impl WebitelHash {
     pub(super) fn verify(&self, password: &[u8]) -> bool {
         let mut md5 = Md5::new();
         for part in [self.user.as_bytes(), b":", self.domain.as_bytes(), b":", password] {
@@ -46,10 +46,10 @@ impl Stored {
     }
 }
 
-pub(super) fn dummy() -> (String, Form) {
+pub(super) fn dummy() -> (String, HashFormat) {
     let output = secret::random::<16>().to_vec();
     let hex: String = output.iter().map(|byte| format!("{byte:02x}")).collect();
     let (user, domain) = ("nobody".to_owned(), "nowhere".to_owned());
     let text = format!("{{webitel-md5:{user}@{domain}}}{hex}");
-    (text, Form::Webitel(Stored { user, domain, output }))
+    (text, HashFormat::Webitel(WebitelHash { user, domain, output }))
 }

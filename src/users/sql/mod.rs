@@ -21,15 +21,15 @@ use self::probe::database;
 pub(super) use self::probe::reach;
 use self::problem::{LastProblem, OverWhen};
 use super::canonical::canonical_name;
-use super::import::Imports;
-use super::open::Means;
-use super::password::{Cost, StoredHash};
-use super::pool::PasswordPool;
-use super::source::{Checked, Name, NameLookup, SourceError, User, UserSource};
-use super::table::{self, Entry};
+use super::hash_pool::HashPool;
+use super::import::ImportedHashes;
+use super::open::SourceContext;
+use super::password::{HashCost, StoredHash};
+use super::source::{LoginName, NameLookup, PasswordCheck, SourceError, UserRecord, UserSource};
+use super::user_table::{self, UserEntry};
 use crate::clock::Clock;
 use crate::config::SqlUsers;
-use crate::database::{Access, AddressError, Database, Row};
+use crate::database::{AccessMode, AddressError, Database, QueryRow};
 use crate::identity::UserId;
 use crate::secret::{self, Digest, Secret, SecretString};
 
@@ -46,9 +46,9 @@ pub struct SqlSource {
     reader: Database,
     /// Connections that may write; only where hashes may be replaced.
     writer: Option<Database>,
-    pool: Arc<PasswordPool>,
-    imports: Option<Imports>,
-    costs: Mutex<Vec<Cost>>,
+    pool: Arc<HashPool>,
+    imports: Option<ImportedHashes>,
+    costs: Mutex<Vec<HashCost>>,
     seed: Secret<[u8; 32]>,
     problem: LastProblem,
     /// The columns that the configuration names.
@@ -57,13 +57,13 @@ pub struct SqlSource {
 
 /// The result of reading one row.
 #[derive(Clone)]
-enum Found {
-    User(Box<Entry>),
+enum FoundRow {
+    User(Box<UserEntry>),
     /// The user's stored hash cannot be read, so no password is right for it.
     Unusable(UserId),
 }
 
-impl Found {
+impl FoundRow {
     fn id(&self) -> &UserId {
         match self {
             Self::User(entry) => &entry.user.id,
@@ -78,15 +78,19 @@ impl SqlSource {
     /// # Errors
     ///
     /// If the URL is not valid.
-    pub fn open(name: &str, rules: &SqlUsers, means: &Means) -> Result<Arc<Self>, AddressError> {
+    pub fn open(
+        name: &str,
+        rules: &SqlUsers,
+        context: &SourceContext,
+    ) -> Result<Arc<Self>, AddressError> {
         let writer = rules.update.as_ref();
         Ok(Arc::new(Self {
             name: name.to_owned(),
-            reader: database(&rules.database, Access::Read)?,
-            writer: writer.map(|_| database(&rules.database, Access::Write)).transpose()?,
+            reader: database(&rules.database, AccessMode::Read)?,
+            writer: writer.map(|_| database(&rules.database, AccessMode::Write)).transpose()?,
             rules: rules.clone(),
-            pool: means.hashing.clone(),
-            imports: rules.import.then(|| Imports::new(name, means)),
+            pool: context.hashing.clone(),
+            imports: rules.import.then(|| ImportedHashes::new(name, context)),
             costs: Mutex::default(),
             seed: Secret::new(secret::random()),
             problem: LastProblem::default(),
@@ -94,10 +98,10 @@ impl SqlSource {
         }))
     }
 
-    async fn read(&self, name: &Name) -> Result<Option<Found>, SourceError> {
+    async fn read(&self, name: &LoginName) -> Result<Option<FoundRow>, SourceError> {
         let (query, bound) = match name {
-            Name::Username(name) => (Some(&self.rules.query), name),
-            Name::Email(email) => (self.rules.email_query.as_ref(), email),
+            LoginName::Username(name) => (Some(&self.rules.query), name),
+            LoginName::Email(email) => (self.rules.email_query.as_ref(), email),
         };
         // No database has a NUL byte in a text, and some fail when one is bound. So such a name is
         // unknown without a query.
@@ -137,7 +141,7 @@ impl SqlSource {
         }
     }
 
-    fn understand(&self, row: &Row) -> Result<Found, SourceError> {
+    fn understand(&self, row: &QueryRow) -> Result<FoundRow, SourceError> {
         let columns = &self.rules.columns;
         let needed = |column: &str| {
             row.text(column).filter(|text| !text.is_empty()).ok_or_else(|| {
@@ -153,23 +157,23 @@ impl SqlSource {
         match StoredHash::parse_allowing(&stored, &self.rules.allow_weak) {
             Ok(hash) => {
                 self.remember(hash.cost());
-                let entry = table::entry(&self.name, name, hash, rest);
-                Ok(Found::User(Box::new(entry)))
+                let entry = user_table::entry(&self.name, name, hash, rest);
+                Ok(FoundRow::User(Box::new(entry)))
             }
             Err(bad) => {
                 // A dummy hash takes the place of the unreadable one. The user's id is still
                 // needed, to count attempts under the right account.
-                let entry = table::entry(&self.name, name, Cost::default().dummy(), rest);
+                let entry = user_table::entry(&self.name, name, HashCost::default().dummy(), rest);
                 let id = entry.user.id;
                 tracing::warn!(source = %self.name, user = %id, "the stored password {bad}");
-                Ok(Found::Unusable(id))
+                Ok(FoundRow::Unusable(id))
             }
         }
     }
 
     async fn is_right(
         &self,
-        entry: &Entry,
+        entry: &UserEntry,
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<bool, SourceError> {
@@ -191,35 +195,35 @@ impl SqlSource {
 
     async fn check_row(
         &self,
-        found: Option<Found>,
-        name: &Name,
+        found: Option<FoundRow>,
+        name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
+    ) -> Result<PasswordCheck, SourceError> {
         // A row that is missing or unusable is refused only after the work of a password check.
         // Otherwise the time would tell whether the name exists, or whether its hash can be read.
         let entry = match found {
-            Some(Found::User(entry)) => entry,
-            Some(Found::Unusable(id)) => {
-                self.spend(name, password, origin).await?;
-                return Ok(Checked::Wrong { id, disabled: false });
+            Some(FoundRow::User(entry)) => entry,
+            Some(FoundRow::Unusable(id)) => {
+                self.burn_equal_time(name, password, origin).await?;
+                return Ok(PasswordCheck::Wrong { id, disabled: false });
             }
             None => {
-                self.spend(name, password, origin).await?;
-                return Ok(Checked::Unknown);
+                self.burn_equal_time(name, password, origin).await?;
+                return Ok(PasswordCheck::UnknownUser);
             }
         };
         let right = self.is_right(&entry, password, origin).await?;
         if !right || entry.disabled {
-            return Ok(Checked::Wrong { id: entry.user.id, disabled: entry.disabled });
+            return Ok(PasswordCheck::Wrong { id: entry.user.id, disabled: entry.disabled });
         }
         if self.writer.is_none() || !entry.password.needs_rehash() {
-            return Ok(Checked::Right { user: Box::new(entry.user), rehashed_from: None });
+            return Ok(PasswordCheck::Correct { user: Box::new(entry.user), rehashed_from: None });
         }
         match self.replace(&entry, password, origin).await {
             Some(user) => {
                 let rehashed_from = Some(entry.user.version);
-                Ok(Checked::Right { user: Box::new(user), rehashed_from })
+                Ok(PasswordCheck::Correct { user: Box::new(user), rehashed_from })
             }
             None => self.read_again(*entry, password, origin).await,
         }
@@ -229,10 +233,10 @@ impl SqlSource {
     /// replaced. A login never fails because of this.
     async fn replace(
         &self,
-        entry: &Entry,
+        entry: &UserEntry,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Option<User> {
+    ) -> Option<UserRecord> {
         let (writer, update) = (self.writer.as_ref()?, self.rules.update.as_ref()?);
         let hash = self.pool.hash(password.clone(), origin, |hash| hash).await.ok()?;
         let (new, name, old) = (hash.as_str(), &entry.user.name, entry.password.as_str());
@@ -253,13 +257,13 @@ impl SqlSource {
     /// version.
     async fn read_again(
         &self,
-        entry: Entry,
+        entry: UserEntry,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
-        let wrong = |disabled| Ok(Checked::Wrong { id: entry.user.id.clone(), disabled });
-        let now = match self.read(&Name::Username(entry.user.name.clone())).await? {
-            Some(Found::User(now)) if now.user.id == entry.user.id => now,
+    ) -> Result<PasswordCheck, SourceError> {
+        let wrong = |disabled| Ok(PasswordCheck::Wrong { id: entry.user.id.clone(), disabled });
+        let now = match self.read(&LoginName::Username(entry.user.name.clone())).await? {
+            Some(FoundRow::User(now)) if now.user.id == entry.user.id => now,
             _ => return wrong(true),
         };
         if now.disabled {
@@ -268,11 +272,11 @@ impl SqlSource {
         if now.password != entry.password && !self.is_right(&now, password, origin).await? {
             return wrong(false);
         }
-        Ok(Checked::Right { user: Box::new(now.user), rehashed_from: None })
+        Ok(PasswordCheck::Correct { user: Box::new(now.user), rehashed_from: None })
     }
 
     /// The oldest cost is dropped first, so the list follows the hashes that are in use now.
-    fn remember(&self, cost: Cost) {
+    fn remember(&self, cost: HashCost) {
         let mut costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
         if costs.len() >= COSTS {
             costs.remove(0);
@@ -282,7 +286,7 @@ impl SqlSource {
 
     /// The cost of verifying a password for an unknown name: always the same for one name, and one
     /// that known users have.
-    fn cost_of_unknown(&self, name: &Name) -> Cost {
+    fn cost_of_unknown(&self, name: &LoginName) -> HashCost {
         let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
         let name = canonical_name(name.as_str());
         let digest = Digest::of_list(&[self.seed.expose(), name.as_bytes()]);
@@ -303,21 +307,21 @@ impl UserSource for SqlSource {
         &self.name
     }
 
-    async fn resolve(&self, name: &Name) -> Result<Option<UserId>, SourceError> {
+    async fn resolve(&self, name: &LoginName) -> Result<Option<UserId>, SourceError> {
         Ok(self.read(name).await?.map(|found| found.id().clone()))
     }
 
     async fn check(
         &self,
-        name: &Name,
+        name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
+    ) -> Result<PasswordCheck, SourceError> {
         let found = self.read(name).await?;
         self.check_row(found, name, password, origin).await
     }
 
-    async fn look_for(&self, name: &Name) -> Result<NameLookup, SourceError> {
+    async fn look_for(&self, name: &LoginName) -> Result<NameLookup, SourceError> {
         let found = self.read(name).await?;
         let id = found.as_ref().map(|found| found.id().clone());
         Ok(NameLookup { id, memo: Some(Arc::new(found)) })
@@ -326,11 +330,11 @@ impl UserSource for SqlSource {
     async fn check_found(
         &self,
         found: &NameLookup,
-        name: &Name,
+        name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
-    ) -> Result<Checked, SourceError> {
-        let memo = found.memo.as_ref().and_then(|memo| memo.downcast_ref::<Option<Found>>());
+    ) -> Result<PasswordCheck, SourceError> {
+        let memo = found.memo.as_ref().and_then(|memo| memo.downcast_ref::<Option<FoundRow>>());
         match memo {
             Some(found) => self.check_row(found.clone(), name, password, origin).await,
             None => self.check(name, password, origin).await,
@@ -341,22 +345,22 @@ impl UserSource for SqlSource {
         Some(self.rules.database.parallel)
     }
 
-    async fn spend(
+    async fn burn_equal_time(
         &self,
-        name: &Name,
+        name: &LoginName,
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<(), SourceError> {
         let cost = self.cost_of_unknown(name);
         match &self.imports {
-            Some(imports) => imports.spend(cost, password, origin).await,
+            Some(imports) => imports.burn_equal_time(cost, password, origin).await,
             None => self.verify(password, Arc::new(cost.dummy()), origin).await.map(drop),
         }
     }
 
-    async fn find(&self, id: &UserId, name: &str) -> Result<Option<User>, SourceError> {
-        let found = self.read(&Name::Username(name.to_owned())).await?;
-        let Some(Found::User(entry)) = found else { return Ok(None) };
+    async fn find(&self, id: &UserId, name: &str) -> Result<Option<UserRecord>, SourceError> {
+        let found = self.read(&LoginName::Username(name.to_owned())).await?;
+        let Some(FoundRow::User(entry)) = found else { return Ok(None) };
         // The queries look up names only. If the name belongs to another id now, the user of the
         // session is gone, and the session must not continue as the new one.
         Ok((entry.user.id == *id && !entry.disabled).then_some(entry.user))
@@ -376,7 +380,7 @@ impl UserSource for SqlSource {
         }
     }
 
-    async fn reread(&self) {
+    async fn reload(&self) {
         self.probe().await;
     }
 

@@ -2,11 +2,14 @@
 //! queries could ever find a user.
 
 use crate::config::{SqlDatabase, SqlUsers};
-use crate::database::{Access, Address, AddressError, Database, DatabaseOptions};
+use crate::database::{AccessMode, AddressError, Database, DatabaseAddress, DatabaseOptions};
 
 /// The database as it is asked, connected to when it first is.
-pub(super) fn database(settings: &SqlDatabase, access: Access) -> Result<Database, AddressError> {
-    let address = Address::parse(&settings.url, &settings.folder)?;
+pub(super) fn database(
+    settings: &SqlDatabase,
+    access: AccessMode,
+) -> Result<Database, AddressError> {
+    let address = DatabaseAddress::parse(&settings.url, &settings.folder)?;
     let options = DatabaseOptions {
         ca: settings.ca.as_ref().map(|(_, pem)| pem.clone()),
         allow_plain: settings.allow_plain,
@@ -44,6 +47,6 @@ pub(super) fn check_columns<'c>(
 /// # Errors
 /// Why it is not, or cannot be used.
 pub(in crate::users) async fn reach(rules: &SqlUsers) -> Result<(), String> {
-    let reader = database(&rules.database, Access::Read).map_err(|error| error.to_string())?;
+    let reader = database(&rules.database, AccessMode::Read).map_err(|error| error.to_string())?;
     probe(&reader, rules).await
 }

@@ -7,17 +7,17 @@
 use serde_json::Value;
 
 use crate::config::SqlColumns;
-use crate::database::Row;
+use crate::database::QueryRow;
 use crate::identity::{Claims, RESERVED_CLAIMS};
-use crate::users::User;
+use crate::users::UserRecord;
 use crate::users::password::StoredHash;
 use crate::users::reader::{is_address, is_scope, text_problem};
-use crate::users::table::{self, Entry, Rest};
+use crate::users::user_table::{self, OptionalFields, UserEntry};
 
 /// The user with another hash of the same password. The version changes with it.
-pub(super) fn with_password(entry: &Entry, hash: StoredHash) -> User {
-    let Entry { user, disabled, .. } = entry.clone();
-    let rest = Rest {
+pub(super) fn with_password(entry: &UserEntry, hash: StoredHash) -> UserRecord {
+    let UserEntry { user, disabled, .. } = entry.clone();
+    let rest = OptionalFields {
         id: Some(user.id.to_string()),
         email: user.email,
         roles: user.roles,
@@ -25,11 +25,11 @@ pub(super) fn with_password(entry: &Entry, hash: StoredHash) -> User {
         claims: user.claims,
         disabled,
     };
-    table::entry(&user.source, user.name, hash, rest).user
+    user_table::entry(&user.source, user.name, hash, rest).user
 }
 
 /// The facts in a row, apart from name and password.
-pub(super) fn rest(row: &Row, columns: &SqlColumns) -> Rest {
+pub(super) fn rest(row: &QueryRow, columns: &SqlColumns) -> OptionalFields {
     let mut claims = Claims::new();
     for (claim, column) in &columns.claims {
         let value = row.value(column).filter(|value| !value.is_null());
@@ -37,7 +37,7 @@ pub(super) fn rest(row: &Row, columns: &SqlColumns) -> Rest {
             claims.insert(claim.clone(), value.clone());
         }
     }
-    Rest {
+    OptionalFields {
         id: row.text(&columns.id.name).filter(|id| !id.is_empty()),
         email: row.text(&columns.email.name).filter(|email| is_address(email)),
         roles: names(row.value(&columns.roles.name), |role| text_problem(role).is_none()),

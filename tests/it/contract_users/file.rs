@@ -3,13 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use tollhouse::users::{FileSource, Operations, PasswordPool, UserSource};
+use tollhouse::users::{FileSource, HashCounts, HashPool, UserSource};
 
 use super::{Account, Can, Kind};
 
 pub(super) struct UsersFile {
     folder: tempfile::TempDir,
-    pool: Arc<PasswordPool>,
+    pool: Arc<HashPool>,
     source: Arc<FileSource>,
 }
 
@@ -25,7 +25,7 @@ impl Kind for UsersFile {
     };
 
     async fn with(accounts: &[Account]) -> Self {
-        let (folder, pool) = (tempfile::tempdir().unwrap(), PasswordPool::start(2, 64).unwrap());
+        let (folder, pool) = (tempfile::tempdir().unwrap(), HashPool::start(2, 64).unwrap());
         write(&folder, accounts);
         let path = folder.path().join("users.toml");
         let source = FileSource::open("staff", path, pool.clone()).unwrap();
@@ -39,10 +39,10 @@ impl Kind for UsersFile {
     async fn replace(&self, accounts: &[Account]) {
         std::fs::remove_file(self.folder.path().join("users.toml")).unwrap();
         write(&self.folder, accounts);
-        self.source.reread().await;
+        self.source.reload().await;
     }
 
-    fn operations(&self) -> Operations {
+    fn operations(&self) -> HashCounts {
         self.pool.operations()
     }
 }

@@ -4,14 +4,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use tollhouse::config::Htpasswd;
-use tollhouse::users::{FileSource, Means, Operations, UserSource};
+use tollhouse::config::HtpasswdUsers;
+use tollhouse::users::{FileSource, HashCounts, SourceContext, UserSource};
 
 use super::{Account, Can, Kind, quick_hash};
 
 pub(super) struct HtpasswdFile {
     folder: tempfile::TempDir,
-    means: Means,
+    means: SourceContext,
     source: Arc<FileSource>,
 }
 
@@ -30,7 +30,7 @@ impl Kind for HtpasswdFile {
         let (folder, means) = super::sql::means();
         write(folder.path(), accounts);
         let (path, groups) = (folder.path().join("htpasswd"), folder.path().join("htgroup"));
-        let config = Htpasswd { path, groups: Some(groups), ..Htpasswd::default() };
+        let config = HtpasswdUsers { path, groups: Some(groups), ..HtpasswdUsers::default() };
         let source = FileSource::open_htpasswd("staff", &config, &means).unwrap();
         Self { folder, means, source }
     }
@@ -41,10 +41,10 @@ impl Kind for HtpasswdFile {
 
     async fn replace(&self, accounts: &[Account]) {
         write(self.folder.path(), accounts);
-        self.source.reread().await;
+        self.source.reload().await;
     }
 
-    fn operations(&self) -> Operations {
+    fn operations(&self) -> HashCounts {
         self.means.hashing.operations()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tollhouse::clock::Clock;
-use tollhouse::users::{Means, Operations, PasswordPool, SqlSource, UserSource};
+use tollhouse::users::{HashCounts, HashPool, SourceContext, SqlSource, UserSource};
 
 use super::{Account, Can, Kind};
 use crate::sql::{Engine, OnMariaDb, OnPostgres, OnSqlite};
@@ -14,7 +14,7 @@ pub(super) type Sqlite = Sql<OnSqlite>;
 
 pub(super) struct Sql<E> {
     engine: E,
-    means: Means,
+    means: SourceContext,
     source: Arc<SqlSource>,
     _folder: tempfile::TempDir,
 }
@@ -53,15 +53,15 @@ impl<E: Engine> Kind for Sql<E> {
         self.engine.bring_back().await;
     }
 
-    fn operations(&self) -> Operations {
+    fn operations(&self) -> HashCounts {
         self.means.hashing.operations()
     }
 }
 
 /// What sources work with, on a store in a folder of its own.
-pub(crate) fn means() -> (tempfile::TempDir, Means) {
+pub(crate) fn means() -> (tempfile::TempDir, SourceContext) {
     let folder = tempfile::tempdir().unwrap();
     let store = crate::store_file::open(folder.path());
-    let hashing = PasswordPool::start(2, 64).unwrap();
-    (folder, Means { hashing, store, clock: Clock::system() })
+    let hashing = HashPool::start(2, 64).unwrap();
+    (folder, SourceContext { hashing, store, clock: Clock::system() })
 }

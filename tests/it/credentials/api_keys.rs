@@ -8,7 +8,7 @@ use tollhouse::config::Config;
 
 use super::{ask, assert_refused, key};
 use crate::harness::{Gateway, Upstream};
-use crate::streams::{Parrot, assert_closed, assert_echo, open_with};
+use crate::streams::{EchoWebSocket, assert_closed, assert_echo, open_with};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const TAKES: &str = "auth = [\"api_key\"]";
@@ -93,7 +93,7 @@ async fn a_key_is_taken_from_its_networks() {
 
 #[tokio::test]
 async fn a_key_ends_with_its_last_day_and_takes_its_streams_along() {
-    let parrot = Parrot::start().await;
+    let parrot = EchoWebSocket::start().await;
     let (key, section) = key("robot", "expires = \"2026-11-23\"");
     let gateway =
         Gateway::builder().moving().config(&section).config(&parrot.config(TAKES)).start().await;
@@ -112,7 +112,7 @@ async fn a_key_ends_with_its_last_day_and_takes_its_streams_along() {
 
 #[tokio::test]
 async fn a_revoked_key_is_refused_at_once_and_after_a_restart() {
-    let parrot = Parrot::start().await;
+    let parrot = EchoWebSocket::start().await;
     let (key, section) = key("robot", "");
     let (other, second) = super::key("other", "");
     let builder = || {
@@ -237,7 +237,7 @@ async fn a_route_that_observes_keeps_our_keys_and_lets_others_through() {
 
 #[tokio::test]
 async fn what_a_reload_takes_away_ends_with_what_it_has_open() {
-    let parrot = Parrot::start().await;
+    let parrot = EchoWebSocket::start().await;
     let (kept, first) = key("kept", "");
     let (gone, second) = key("gone", "");
     let routes = parrot.config(TAKES);

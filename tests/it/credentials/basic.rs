@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::{ask, assert_refused, metric};
 use crate::harness::gateway::{PASSWORD, hash_of, users};
 use crate::harness::{Gateway, Upstream};
-use crate::streams::{Parrot, assert_closed, assert_echo, basic, open_with};
+use crate::streams::{EchoWebSocket, assert_closed, assert_echo, basic, open_with};
 
 const TAKES: &str = "auth = [\"basic\"]";
 const RIGHT: &str = "tollhouse_logins_total{login=\"basic\",result=\"succeeded\"}";
@@ -180,7 +180,7 @@ async fn routes_with_other_users_or_rules_share_no_verdict() {
 
 #[tokio::test]
 async fn a_changed_user_is_forgotten_and_loses_what_he_has_open() {
-    let parrot = Parrot::start().await;
+    let parrot = EchoWebSocket::start().await;
     let gateway = Gateway::builder().moving().config(&parrot.config(TAKES)).start().await;
     let open = async |name: &str, password: &str| {
         let value = basic(name, password);
@@ -208,7 +208,7 @@ async fn a_changed_user_is_forgotten_and_loses_what_he_has_open() {
 
 #[tokio::test]
 async fn a_stream_does_not_outlive_the_token_that_he_could_have_had() {
-    let parrot = Parrot::start().await;
+    let parrot = EchoWebSocket::start().await;
     let gateway = Gateway::builder().moving().config(&parrot.config(TAKES)).start().await;
     let value = basic("alice", PASSWORD);
     let field = Some(("authorization", value.as_str()));
@@ -258,7 +258,7 @@ async fn a_source_that_is_down_is_503_and_says_nothing_of_the_password() {
 #[tokio::test]
 async fn a_store_that_is_down_is_503_but_what_is_known_goes_on() {
     let upstream = Upstream::start().await;
-    let faults = std::sync::Arc::new(tollhouse::session::Faults::default());
+    let faults = std::sync::Arc::new(tollhouse::session::InjectedFaults::default());
     let gateway =
         Gateway::builder().faults(&faults).login("native").route_to(&upstream, TAKES).start().await;
     let call = async |name: &str| gateway.client().get("/").basic(name, PASSWORD).send().await;

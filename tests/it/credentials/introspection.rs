@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
-use tollhouse::session::Faults;
+use tollhouse::session::InjectedFaults;
 
 use super::{key, log_in};
 use crate::harness::{Gateway, GatewayBuilder, Reply, Upstream};
-use crate::streams::{Parrot, assert_closed, assert_echo, open_with};
+use crate::streams::{EchoWebSocket, assert_closed, assert_echo, open_with};
 
 /// A gateway with the native login and another dialect's, and a key for each question.
 struct Asked {
@@ -129,7 +129,7 @@ async fn whatever_is_not_in_use_is_told_of_alike() {
 
 #[tokio::test]
 async fn a_revoked_token_takes_its_session_and_what_that_has_open_along() {
-    let parrot = Parrot::start().await;
+    let parrot = EchoWebSocket::start().await;
     let asked = Asked::start(|builder| builder.moving().config(&parrot.config(""))).await;
     let tokens = log_in(&asked.gateway, "/auth/login", "alice").await;
     let other = log_in(&asked.gateway, "/auth/login", "alice").await.member("access_token");
@@ -157,7 +157,7 @@ async fn a_revoked_token_takes_its_session_and_what_that_has_open_along() {
 #[tokio::test]
 async fn a_revocation_that_cannot_be_written_is_503_and_in_force() {
     let upstream = Upstream::start().await;
-    let faults = Arc::new(Faults::default());
+    let faults = Arc::new(InjectedFaults::default());
     let asked = Asked::start(|builder| builder.faults(&faults).route_to(&upstream, "")).await;
     let tokens = log_in(&asked.gateway, "/auth/login", "alice").await;
     let (access, refresh) = (tokens.member("access_token"), tokens.member("refresh_token"));

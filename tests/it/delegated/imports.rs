@@ -136,7 +136,7 @@ async fn a_name_that_has_become_somebody_elses_is_not_the_first_ones_any_more() 
 
 #[tokio::test]
 async fn a_store_that_is_down_lets_nobody_in_by_mistake() {
-    let faults = std::sync::Arc::new(tollhouse::session::Faults::default());
+    let faults = std::sync::Arc::new(tollhouse::session::InjectedFaults::default());
     let legacy = Webitel::start().await;
     legacy.add("ann", PASSWORD, json!({}));
     let gateway: Gateway =

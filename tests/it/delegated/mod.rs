@@ -288,7 +288,7 @@ async fn an_id_that_was_made_of_a_name_to_the_letter_stays() {
     let options = EmbeddedOptions { clock, ..crate::store_file::options(&state) };
     let store = EmbeddedStore::open(options).unwrap();
     let known = crate::contract::account("legacy", &id, "ann");
-    let known = tollhouse::session::Account { name: "Ann".to_owned(), ..known };
+    let known = tollhouse::session::KnownAccount { name: "Ann".to_owned(), ..known };
     store.put_account(known).await.unwrap();
     store.close().await;
     drop(store);

@@ -12,10 +12,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::{Secure, to};
+use super::{Secure, route_to};
 use crate::harness::client::PATIENCE;
 use crate::harness::{Gateway, Upstream};
-use crate::upstream::fake::{Fake, Peer};
+use crate::upstream::fake::{ScriptedUpstream, UpstreamConnection};
 
 const PIECE: usize = 64 * 1024;
 const LARGE: usize = 64 * 1024 * 1024;
@@ -29,14 +29,14 @@ fn bytes(length: usize) -> Bytes {
     (0..length).map(|at| (at % 251) as u8).collect()
 }
 
-async fn large(fake: &Fake) -> Gateway {
+async fn large(fake: &ScriptedUpstream) -> Gateway {
     let keys = "auth = []\nbody_limit = \"100MiB\"";
-    let config = to("fake", &format!("http://{}", fake.address()), "/", keys);
+    let config = route_to("fake", &format!("http://{}", fake.address()), "/", keys);
     Gateway::builder().config(&config).start().await
 }
 
 /// Writes up to `LARGE` bytes until nobody takes more; answers how many were taken.
-async fn write_until_blocked(peer: &mut Peer) -> usize {
+async fn write_until_blocked(peer: &mut UpstreamConnection) -> usize {
     let piece = vec![b'x'; PIECE];
     let mut written = 0;
     while written < LARGE {
@@ -50,12 +50,12 @@ async fn write_until_blocked(peer: &mut Peer) -> usize {
 }
 
 /// Writes what is left of `LARGE` while the other side reads.
-async fn write_rest(peer: &mut Peer, written: usize) {
+async fn write_rest(peer: &mut UpstreamConnection, written: usize) {
     let rest = vec![b'x'; LARGE - written];
     peer.write_all(&rest).await.unwrap();
 }
 
-async fn read_large(peer: &mut Peer) {
+async fn read_large(peer: &mut UpstreamConnection) {
     let mut piece = vec![0; PIECE];
     let mut left = LARGE;
     while left > 0 {
@@ -68,9 +68,9 @@ async fn read_large(peer: &mut Peer) {
 
 #[tokio::test]
 async fn an_upload_waits_for_a_slow_upstream_and_is_not_hoarded() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let gateway = large(&fake).await;
-    let mut client = Peer::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n")).await;
     let mut upstream = fake.accept().await;
 
@@ -92,9 +92,9 @@ async fn an_upload_waits_for_a_slow_upstream_and_is_not_hoarded() {
 
 #[tokio::test]
 async fn a_download_waits_for_a_slow_client_and_is_not_hoarded() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let gateway = large(&fake).await;
-    let mut client = Peer::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let mut upstream = fake.accept().await;
     upstream.head().await;
@@ -134,9 +134,9 @@ async fn a_mebibyte_passes_both_ways_unchanged_over_http1_and_http2() {
 
 #[tokio::test]
 async fn answers_without_a_body_have_none_and_the_next_one_is_read_right() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let gateway = large(&fake).await;
-    let mut client = Peer::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     let mut upstream = None;
 
     for (method, answer) in [
@@ -164,9 +164,9 @@ async fn answers_without_a_body_have_none_and_the_next_one_is_read_right() {
 
 #[tokio::test]
 async fn trailers_pass_both_ways_for_an_http2_client() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let secure = Secure::new();
-    let config = to("fake", &format!("http://{}", fake.address()), "/", "auth = []");
+    let config = route_to("fake", &format!("http://{}", fake.address()), "/", "auth = []");
     let gateway = secure.builder().config(&config).start().await;
     let io = TokioIo::new(secure.client(&gateway, true).connect().await);
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();

@@ -6,10 +6,10 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{head, to};
+use super::{head, route_to};
 use crate::harness::client::PATIENCE;
 use crate::harness::{Gateway, Upstream, raw_exchange};
-use crate::upstream::fake::{Fake, Peer, accept_unix, listen_unix};
+use crate::upstream::fake::{ScriptedUpstream, UpstreamConnection, accept_unix, listen_unix};
 
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -30,7 +30,7 @@ fn get(path: &str, token: &str) -> String {
 #[tokio::test]
 async fn requests_in_turn_and_at_once_on_one_connection_are_answered_in_order() {
     let (gateway, upstream, token) = native().await;
-    let mut client = Peer::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
 
     for path in ["/1", "/2"] {
         client.send(get(path, &token)).await;
@@ -66,7 +66,7 @@ async fn a_body_that_was_not_read_is_never_taken_for_a_request() {
     ] {
         let last = get("/real", &token).replace("Host", "Connection: close\r\nHost");
         let refused = format!("POST /refused HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
-        let mut client = Peer::new(gateway.client().connect().await);
+        let mut client = UpstreamConnection::new(gateway.client().connect().await);
         // The gateway may close at any moment: what is written then is lost.
         client.send(&refused).await;
         let answer = client.head().await;
@@ -85,8 +85,8 @@ async fn a_body_that_was_not_read_is_never_taken_for_a_request() {
 
 #[tokio::test]
 async fn a_client_of_http_1_0_gets_no_chunks_and_the_end_by_closing() {
-    let fake = Fake::start().await;
-    let config = to("fake", &format!("http://{}", fake.address()), "/", "auth = []");
+    let fake = ScriptedUpstream::start().await;
+    let config = route_to("fake", &format!("http://{}", fake.address()), "/", "auth = []");
     let gateway = Gateway::builder().config(&config).start().await;
     let answering = async {
         let mut upstream = fake.accept().await;
@@ -114,10 +114,10 @@ async fn unix_sockets_serve_and_are_served() {
     let (front, back) = (dir.path().join("front.sock"), dir.path().join("back.sock"));
     let listening = listen_unix(&back);
     let listener = format!("address = \"unix:{}\"", front.display());
-    let config = to("unix", &format!("unix:{}", back.display()), "/", "");
+    let config = route_to("unix", &format!("unix:{}", back.display()), "/", "");
     let gateway =
         Gateway::builder().head(&head(&listener)).login("native").config(&config).start().await;
-    let connect = || async { Peer::new(UnixStream::connect(&front).await.unwrap()) };
+    let connect = || async { UpstreamConnection::new(UnixStream::connect(&front).await.unwrap()) };
 
     let mut client = connect().await;
     let login = r#"{"username":"alice","password":"correct horse battery"}"#;

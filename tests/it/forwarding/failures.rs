@@ -6,21 +6,21 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use super::{Secure, to};
+use super::{Secure, route_to};
 use crate::harness::{Gateway, Upstream, raw_exchange};
-use crate::upstream::fake::{Fake, GET, Peer, eventually, nobody};
+use crate::upstream::fake::{GET, ScriptedUpstream, UpstreamConnection, closed_port, eventually};
 
 const OPEN: &str = "auth = []";
 
-fn at(fake: &Fake) -> String {
+fn at(fake: &ScriptedUpstream) -> String {
     format!("http://{}", fake.address())
 }
 
 /// A gateway with an open route to an upstream that sends `answer` to the first request on a
 /// connection and closes it.
 async fn answering(answer: &'static str) -> Gateway {
-    let fake = Fake::start().await;
-    let gateway = Gateway::builder().config(&to("fake", &at(&fake), "/", OPEN)).start().await;
+    let fake = ScriptedUpstream::start().await;
+    let gateway = Gateway::builder().config(&route_to("fake", &at(&fake), "/", OPEN)).start().await;
     tokio::task::spawn(async move {
         loop {
             let mut upstream = fake.accept().await;
@@ -33,8 +33,8 @@ async fn answering(answer: &'static str) -> Gateway {
 
 #[tokio::test]
 async fn an_upstream_that_is_down_is_502_in_the_routes_form() {
-    let down = format!("http://{}", nobody().await);
-    let config = to("down", &down, "/", OPEN)
+    let down = format!("http://{}", closed_port().await);
+    let config = route_to("down", &down, "/", OPEN)
         + &format!(
             "[[route]]\npath = \"/api/\"\nupstream = \"down\"\nerrors = \"datarhei\"\n{OPEN}"
         );
@@ -57,8 +57,8 @@ async fn an_upstream_that_is_down_is_502_in_the_routes_form() {
 
 #[tokio::test]
 async fn an_upstream_that_does_not_answer_in_time_is_504() {
-    let fake = Fake::start().await;
-    let config = to("slow", &at(&fake), "/", OPEN)
+    let fake = ScriptedUpstream::start().await;
+    let config = route_to("slow", &at(&fake), "/", OPEN)
         .replace("[[route]]", "timeouts = { first_byte = \"100ms\" }\n[[route]]");
     let gateway = Gateway::builder().config(&config).start().await;
 
@@ -92,9 +92,10 @@ async fn an_answer_cut_short_is_cut_short_for_http1_and_http2() {
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
     ] {
-        let fake = Fake::start().await;
+        let fake = ScriptedUpstream::start().await;
         let secure = Secure::new();
-        let gateway = secure.builder().config(&to("fake", &at(&fake), "/", OPEN)).start().await;
+        let gateway =
+            secure.builder().config(&route_to("fake", &at(&fake), "/", OPEN)).start().await;
         tokio::task::spawn(async move {
             loop {
                 let mut upstream = fake.accept().await;
@@ -127,10 +128,10 @@ async fn an_answer_cut_short_is_cut_short_for_http1_and_http2() {
 
 #[tokio::test]
 async fn a_client_that_leaves_before_its_answer_is_499_in_the_log_and_gone_for_the_upstream() {
-    let fake = Fake::start().await;
-    let gateway = Gateway::builder().config(&to("fake", &at(&fake), "/", OPEN)).start().await;
+    let fake = ScriptedUpstream::start().await;
+    let gateway = Gateway::builder().config(&route_to("fake", &at(&fake), "/", OPEN)).start().await;
 
-    let mut client = Peer::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     client.send(GET).await;
     let mut upstream = fake.accept().await;
     upstream.head().await;
@@ -146,7 +147,7 @@ async fn a_client_that_leaves_before_its_answer_is_499_in_the_log_and_gone_for_t
 #[tokio::test]
 async fn one_dead_server_of_three_costs_no_client_anything() {
     let (first, second) = (Upstream::start().await, Upstream::start().await);
-    let dead = nobody().await;
+    let dead = closed_port().await;
     let config = format!(
         "[[upstream]]\nname = \"pool\"\nbalance = \"round_robin\"\n\
          servers = [\"{}\", \"http://{dead}\", \"{}\"]\n\
@@ -168,9 +169,9 @@ async fn one_dead_server_of_three_costs_no_client_anything() {
 
 #[tokio::test]
 async fn a_body_that_stops_in_the_middle_is_the_clients_and_never_looks_whole() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let listener = "address = \"127.0.0.1:0\"\n[listener.timeouts]\nbody_idle = \"1s\"";
-    let config = to("fake", &at(&fake), "/", OPEN);
+    let config = route_to("fake", &at(&fake), "/", OPEN);
     let gateway = Gateway::builder().head(&super::head(listener)).config(&config).start().await;
 
     let ask = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, Response};
 use serde_json::json;
 
-use super::{head, to};
+use super::{head, route_to};
 use crate::harness::gateway::PASSWORD;
 use crate::harness::{Gateway, Upstream};
 
@@ -246,7 +246,7 @@ async fn cross_origin_calls_are_ours_the_upstreams_or_nobodys() {
 
 #[tokio::test]
 async fn echo_shows_what_an_upstream_is_told() {
-    let config = to("echo", "builtin:echo", "/", "");
+    let config = route_to("echo", "builtin:echo", "/", "");
     let gateway = Gateway::builder().login("native").config(&config).start().await;
     let token = gateway.token("alice").await;
 

@@ -18,7 +18,7 @@ use crate::harness::certs::{self, Certificate};
 use crate::harness::{Client, Gateway, GatewayBuilder};
 
 /// An upstream `name` of one server and a route to it.
-pub(crate) fn to(name: &str, server: &str, path: &str, keys: &str) -> String {
+pub(crate) fn route_to(name: &str, server: &str, path: &str, keys: &str) -> String {
     format!(
         "[[upstream]]\nname = \"{name}\"\nservers = [\"{server}\"]\n\
          [[route]]\nname = \"{name}\"\npath = \"{path}\"\nupstream = \"{name}\"\n{keys}\n"

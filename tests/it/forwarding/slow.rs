@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::to;
+use super::route_to;
 use crate::admission::metric;
 use crate::harness::client::PATIENCE;
 use crate::harness::{Gateway, Upstream};
-use crate::upstream::fake::{Fake, eventually};
+use crate::upstream::fake::{ScriptedUpstream, eventually};
 
 const OPEN: &str = "auth = []";
 
@@ -59,7 +59,7 @@ async fn begin(gateway: &Gateway, head: &str) -> TcpStream {
 #[tokio::test]
 async fn slow_bodies_do_not_hold_an_upstreams_connections() {
     let upstream = Upstream::start().await;
-    let config = to("few", &upstream.url(), "/", OPEN)
+    let config = route_to("few", &upstream.url(), "/", OPEN)
         .replace("[[route]]", "max_connections = 4\n[[route]]");
     let gateway = gateway("body_grace = \"3s\"", &config).await;
 
@@ -94,8 +94,8 @@ async fn slow_bodies_do_not_hold_an_upstreams_connections() {
 
 #[tokio::test]
 async fn a_streamed_body_that_trickles_is_cut_by_the_rate() {
-    let fake = Fake::start().await;
-    let config = to("fake", &format!("http://{}", fake.address()), "/", OPEN);
+    let fake = ScriptedUpstream::start().await;
+    let config = route_to("fake", &format!("http://{}", fake.address()), "/", OPEN);
     let gateway = gateway("body_grace = \"500ms\"", &config).await;
 
     let head = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -111,7 +111,7 @@ async fn a_streamed_body_that_trickles_is_cut_by_the_rate() {
 async fn bodies_kept_for_a_retry_are_within_the_stated_memory() {
     const SIZE: usize = 60_000;
     let upstream = Upstream::start().await;
-    let config = to("kept", &upstream.url(), "/", OPEN);
+    let config = route_to("kept", &upstream.url(), "/", OPEN);
     let gateway = gateway("body_rate = \"0B\"", &config).await;
 
     // 2.4 MB of one client, whose eighth is one MiB.
@@ -155,8 +155,10 @@ async fn bodies_kept_for_a_retry_are_within_the_stated_memory() {
 #[tokio::test]
 async fn bodies_that_are_only_announced_keep_nobody_from_a_login() {
     let upstream = Upstream::start().await;
-    let config =
-        format!("[[login]]\ndialect = \"native\"\n{}", to("kept", &upstream.url(), "/", OPEN));
+    let config = format!(
+        "[[login]]\ndialect = \"native\"\n{}",
+        route_to("kept", &upstream.url(), "/", OPEN)
+    );
     let gateway = gateway("", &config).await;
     // Eight addresses announce all of their eighths, and send nothing.
     let mut held = Vec::new();

@@ -1,15 +1,15 @@
 //! Whom the gateway believes to be its upstream, and how loudly it says that it believes anybody.
 
-use super::to;
+use super::route_to;
 use crate::harness::certs::Authority;
 use crate::harness::client::{PATIENCE, Stream};
 use crate::harness::{Client, Gateway, Over, Service};
-use crate::upstream::fake::Peer;
+use crate::upstream::fake::UpstreamConnection;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 async fn answer(stream: Box<dyn Stream>, _: bool) {
-    let mut peer = Peer::new(stream);
+    let mut peer = UpstreamConnection::new(stream);
     peer.head().await;
     peer.send(OK).await;
     peer.rest().await;
@@ -17,7 +17,7 @@ async fn answer(stream: Box<dyn Stream>, _: bool) {
 
 /// A route to `server`, whose certificate is for `localhost`, with these keys of `tls`.
 async fn before(server: &str, tls: &str) -> Gateway {
-    let config = to("lab", server, "/", "auth = []");
+    let config = route_to("lab", server, "/", "auth = []");
     let config = config.replace("\n[[route]]", &format!("\ntls = {{ {tls} }}\n[[route]]"));
     Gateway::builder().config(&config).start().await
 }
@@ -84,7 +84,9 @@ async fn an_upstream_without_http2_is_spoken_to_in_http1() {
             match http2 {
                 false => answer(stream, http2).await,
                 // The preface of HTTP/2 is enough here: others read on.
-                true => drop(Peer::new(stream).until("PRI * HTTP/2.0\r\n\r\nSM").await),
+                true => {
+                    drop(UpstreamConnection::new(stream).until("PRI * HTTP/2.0\r\n\r\nSM").await)
+                }
             }
         })
         .await;

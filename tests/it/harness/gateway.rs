@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tollhouse::clock::{Clock, TestClock, Timestamp};
 use tollhouse::config::Config;
-use tollhouse::server::{self, Options, Running};
-use tollhouse::session::Faults;
+use tollhouse::server::{self, RunningServer, ServerOptions};
+use tollhouse::session::InjectedFaults;
 use tollhouse::users::password;
 
 use super::{Client, Upstream};
@@ -28,13 +28,13 @@ pub struct GatewayBuilder {
     moving: bool,
     dir: Option<tempfile::TempDir>,
     new_state: bool,
-    faults: Option<Arc<Faults>>,
+    faults: Option<Arc<InjectedFaults>>,
     review_for: Option<Duration>,
 }
 
 /// A running gateway and its folder.
 pub struct Gateway {
-    running: Option<Running>,
+    running: Option<RunningServer>,
     pub clock: Option<TestClock>,
     dir: Option<tempfile::TempDir>,
 }
@@ -69,7 +69,7 @@ impl Gateway {
         self.running().addresses()[0]
     }
 
-    pub fn running(&self) -> &Running {
+    pub fn running(&self) -> &RunningServer {
         self.running.as_ref().expect("the gateway runs")
     }
 
@@ -170,7 +170,7 @@ impl GatewayBuilder {
     }
 
     /// Has the store's disk fail when `faults` says so.
-    pub fn faults(mut self, faults: &Arc<Faults>) -> Self {
+    pub fn faults(mut self, faults: &Arc<InjectedFaults>) -> Self {
         self.faults = Some(faults.clone());
         self
     }
@@ -196,13 +196,13 @@ impl GatewayBuilder {
         }
         let loaded = Config::load(&path, &|_| None).map_err(|issues| issues.to_string())?;
         let clock = self.moving.then(|| TestClock::new(START));
-        let options = Options {
+        let options = ServerOptions {
             clock: clock.clone().map_or_else(Clock::system, Clock::test),
             new_state: self.new_state,
             capture_logs: true,
             store_faults: self.faults.clone(),
             review_for: self.review_for,
-            ..Options::default()
+            ..ServerOptions::default()
         };
         let running = tokio::task::spawn_blocking(move || server::start(loaded.config, options))
             .await

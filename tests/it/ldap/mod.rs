@@ -5,9 +5,9 @@ mod source; // names, passwords, groups and connections
 
 use std::sync::Arc;
 
-use tollhouse::config::{Config, UserSourceKind};
+use tollhouse::config::{Config, SourceKind};
 use tollhouse::secret::SecretString;
-use tollhouse::users::{Checked, LdapSource, Name, SourceError, User, UserSource};
+use tollhouse::users::{LdapSource, LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
 
 use crate::harness::Slapd;
 use crate::harness::gateway::PASSWORD;
@@ -45,7 +45,7 @@ pub(crate) fn open(section: &str) -> Arc<LdapSource> {
         + "[[upstream]]\nname = \"u\"\nservers = [\"builtin:echo\"]\n[[route]]\npath = \"/\"\nupstream = \"u\"\n";
     let config = Config::parse(&text, path, &|_| None).unwrap_or_else(|issues| panic!("{issues}"));
     match &config.config.users[0].kind {
-        UserSourceKind::Ldap(ldap) => LdapSource::open("directory", ldap).unwrap(),
+        SourceKind::Ldap(ldap) => LdapSource::open("directory", ldap).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -55,26 +55,26 @@ fn source(slapd: &Slapd, keys: &str) -> Arc<LdapSource> {
     open(&slapd.section(keys))
 }
 
-fn username(name: &str) -> Name {
-    Name::Username(name.to_owned())
+fn username(name: &str) -> LoginName {
+    LoginName::Username(name.to_owned())
 }
 
 async fn try_check(
     source: &LdapSource,
     name: &str,
     password: &str,
-) -> Result<Checked, SourceError> {
+) -> Result<PasswordCheck, SourceError> {
     source.check(&username(name), &SecretString::from(password), None).await
 }
 
-async fn check(source: &LdapSource, name: &str, password: &str) -> Checked {
+async fn check(source: &LdapSource, name: &str, password: &str) -> PasswordCheck {
     try_check(source, name, password).await.unwrap()
 }
 
 /// The user whose password is `PASSWORD`.
-async fn admitted(source: &LdapSource, name: &str) -> User {
+async fn admitted(source: &LdapSource, name: &str) -> UserRecord {
     match check(source, name, PASSWORD).await {
-        Checked::Right { user, .. } => *user,
+        PasswordCheck::Correct { user, .. } => *user,
         other => panic!("{name}: {other:?}"),
     }
 }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tollhouse::identity::UserId;
 use tollhouse::secret::SecretString;
-use tollhouse::users::{Checked, Name, UserSource};
+use tollhouse::users::{LoginName, PasswordCheck, UserSource};
 
 use super::{GROUPS, admitted, cause, check, open, source, try_check, username};
 use crate::harness::Slapd;
@@ -42,9 +42,9 @@ async fn a_wrong_password_an_unknown_name_and_a_disabled_user_are_told_apart_ins
     let wrong = check(&source, "alice", "not it").await;
     let disabled = check(&source, "dora", PASSWORD).await;
 
-    assert_eq!(wrong, Checked::Wrong { id: alice, disabled: false });
-    assert_eq!(disabled, Checked::Wrong { id: dora.clone(), disabled: true });
-    assert_eq!(check(&source, "nobody", PASSWORD).await, Checked::Unknown);
+    assert_eq!(wrong, PasswordCheck::Wrong { id: alice, disabled: false });
+    assert_eq!(disabled, PasswordCheck::Wrong { id: dora.clone(), disabled: true });
+    assert_eq!(check(&source, "nobody", PASSWORD).await, PasswordCheck::UnknownUser);
     assert_eq!(source.find(&dora, "dora").await.unwrap(), None, "disabled is gone");
     assert_eq!(source.problem(), None, "these are answers");
 }
@@ -57,10 +57,10 @@ async fn no_name_is_a_filter() {
 
     for name in ["*", "a*", "alice)(uid=*", "alice)(|(uid=*", "\\61lice", "al\0ice", "", " ", &long]
     {
-        for name in [Name::Username(name.to_owned()), Name::Email(name.to_owned())] {
+        for name in [LoginName::Username(name.to_owned()), LoginName::Email(name.to_owned())] {
             let found = source.check(&name, &SecretString::from(PASSWORD), None).await.unwrap();
 
-            assert_eq!(found, Checked::Unknown, "{name:?}");
+            assert_eq!(found, PasswordCheck::UnknownUser, "{name:?}");
             assert_eq!(source.resolve(&name).await.unwrap(), None, "{name:?}");
         }
     }
@@ -73,14 +73,14 @@ async fn a_password_that_proves_nothing_is_not_sent() {
     // This directory takes a DN without a password for an anonymous bind, and calls it a success.
     let slapd = Slapd::start_with("allow bind_anon_cred bind_anon_dn");
     let source = source(&slapd, "");
-    let wrong = Checked::Wrong { id: UserId::new(id('a')), disabled: false };
+    let wrong = PasswordCheck::Wrong { id: UserId::new(id('a')), disabled: false };
 
     for password in ["", "\0", "\0correct horse battery", "correct horse battery\0"] {
         assert_eq!(check(&source, "alice", password).await, wrong, "{password:?}");
     }
 
     assert_eq!(slapd.binds(&dn("alice")), 0, "{}", slapd.log());
-    assert_eq!(check(&source, "nobody", "").await, Checked::Unknown);
+    assert_eq!(check(&source, "nobody", "").await, PasswordCheck::UnknownUser);
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn an_unknown_name_costs_a_bind_that_carries_nobodys_password() {
     let nobody = "cn=nobody,ou=people,dc=example";
 
     check(&source, "nobody", PASSWORD).await;
-    source.spend(&username("alice"), &SecretString::from(PASSWORD), None).await.unwrap();
+    source.burn_equal_time(&username("alice"), &SecretString::from(PASSWORD), None).await.unwrap();
 
     assert_eq!((slapd.binds(nobody), slapd.binds(&dn("alice"))), (2, 0), "{}", slapd.log());
 }
@@ -99,8 +99,8 @@ async fn an_unknown_name_costs_a_bind_that_carries_nobodys_password() {
 async fn two_entries_for_one_name_are_no_answer() {
     let slapd = Slapd::start();
     let source = source(&slapd, "email_filter = \"(mail={name})\"");
-    let twin = Name::Email("twin@example.com".to_owned());
-    let alice = Name::Email("ALICE@example.com".to_owned());
+    let twin = LoginName::Email("twin@example.com".to_owned());
+    let alice = LoginName::Email("ALICE@example.com".to_owned());
 
     let checked = source.check(&twin, &SecretString::from(PASSWORD), None).await;
     let resolved = source.resolve(&twin).await;
@@ -116,7 +116,7 @@ async fn two_entries_for_one_name_are_no_answer() {
 async fn without_a_filter_for_addresses_nobody_is_known_by_one() {
     let slapd = Slapd::start();
     let source = source(&slapd, "");
-    let alice = Name::Email("alice@example.com".to_owned());
+    let alice = LoginName::Email("alice@example.com".to_owned());
 
     assert_eq!(source.resolve(&alice).await.unwrap(), None);
 }
@@ -251,7 +251,7 @@ async fn connections_are_bounded_and_used_again() {
     }))
     .await;
 
-    let right = checked.iter().filter(|one| matches!(one, Checked::Right { .. })).count();
+    let right = checked.iter().filter(|one| matches!(one, PasswordCheck::Correct { .. })).count();
     assert_eq!((right, checked.len()), (16, 24));
     assert!((1..=2).contains(&slapd.binds(GATEWAY)), "each is bound once, to search");
     let log = slapd.log();
@@ -346,14 +346,14 @@ async fn a_referral_is_not_followed() {
     ));
     let source = source(&slapd, "");
 
-    assert_eq!(check(&source, "far", PASSWORD).await, Checked::Unknown);
+    assert_eq!(check(&source, "far", PASSWORD).await, PasswordCheck::UnknownUser);
     admitted(&source, "alice").await;
 
     assert!(elsewhere.seen().is_empty(), "nobody came");
 }
 
 /// Answers whatever comes with the same bytes, and records it.
-struct Fake {
+struct FakeDirectory {
     port: u16,
     seen: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
     task: tokio::task::JoinHandle<()>,
@@ -362,7 +362,7 @@ struct Fake {
 /// An extended response to message 1: protocolError.
 const STARTTLS_REFUSED: &[u8] = b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x02\x04\x00\x04\x00";
 
-async fn fake_directory(answer: &'static [u8]) -> Fake {
+async fn fake_directory(answer: &'static [u8]) -> FakeDirectory {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -380,16 +380,16 @@ async fn fake_directory(answer: &'static [u8]) -> Fake {
             });
         }
     });
-    Fake { port, seen, task }
+    FakeDirectory { port, seen, task }
 }
 
-impl Fake {
+impl FakeDirectory {
     fn seen(&self) -> Vec<u8> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-impl Drop for Fake {
+impl Drop for FakeDirectory {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tollhouse::config::Config;
 
-use super::{Member, admin, ask, ask_times, is, serving, until, urls};
+use super::{Member, admin, ask, ask_times, has_state, serving, until, urls};
 use crate::harness::Gateway;
 
 const EAGER: &str = "health = { path = \"/ping\", fall = 1, rise = 1 }";
@@ -39,7 +39,7 @@ async fn a_server_that_flaps_at_every_check_stays_what_it_was() {
             gateway.advance(Duration::from_secs(6));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(is(&gateway, &one.url(), "up").await, "in round {round}");
+        assert!(has_state(&gateway, &one.url(), "up").await, "in round {round}");
     }
 }
 
@@ -50,7 +50,10 @@ async fn the_first_checks_are_done_before_a_request_is_taken() {
 
     let gateway = serving(&urls(&[&down, &up]), "health = { path = \"/ping\" }").await;
 
-    assert!(is(&gateway, &down.url(), "checks_failed").await, "one failure is enough at first");
+    assert!(
+        has_state(&gateway, &down.url(), "checks_failed").await,
+        "one failure is enough at first"
+    );
     assert_eq!(ask_times(&gateway, 20).await, vec![200; 20]);
     assert_eq!((down.checks(), down.requests()), (1, 0));
 }
@@ -102,7 +105,7 @@ async fn a_server_that_never_answers_its_check_does_not_hold_up_a_start() {
 
     let gateway = serving(&format!("{url:?}, {}", urls(&[&up])), keys).await;
 
-    assert!(is(&gateway, &url, "checks_failed").await, "no answer in time is none");
+    assert!(has_state(&gateway, &url, "checks_failed").await, "no answer in time is none");
     assert_eq!(ask_times(&gateway, 10).await, vec![200; 10]);
 }
 
@@ -116,7 +119,7 @@ async fn a_check_is_passed_by_the_expected_status_alone_and_names_the_host() {
         let gateway = serving(&urls(&[&one]), keys).await;
 
         let state = if passed { "up" } else { "checks_failed" };
-        assert!(is(&gateway, &one.url(), state).await, "{status}");
+        assert!(has_state(&gateway, &one.url(), state).await, "{status}");
         let check = one.upstream.last();
         assert_eq!(check.header("host"), Some("app.example"));
         assert_eq!(check.method, "GET");
@@ -143,7 +146,7 @@ async fn a_pool_that_did_not_change_keeps_what_it_knows_over_a_reload() {
     });
 
     reloaded.unwrap();
-    assert!(is(&gateway, &down.url(), "checks_failed").await);
+    assert!(has_state(&gateway, &down.url(), "checks_failed").await);
     assert_eq!(down.checks(), 1, "nobody asked again");
     gateway.client().get("/other").send().await.assert_status(200);
 }
@@ -167,7 +170,7 @@ async fn a_pool_that_changed_knows_who_was_down() {
     .unwrap();
 
     admin(&gateway).get("/readyz").send().await.assert_status(200);
-    assert!(is(&gateway, &down.url(), "checks_failed").await);
+    assert!(has_state(&gateway, &down.url(), "checks_failed").await);
     assert_eq!(down.requests(), 0);
 }
 
@@ -186,7 +189,7 @@ async fn a_pool_that_is_new_after_a_reload_is_checked_before_it_is_used() {
     tokio::task::block_in_place(|| gateway.running().reload(|| read(&gateway, from, &added)))
         .unwrap();
 
-    assert!(is(&gateway, &down.url(), "checks_failed").await);
+    assert!(has_state(&gateway, &down.url(), "checks_failed").await);
     assert_eq!(ask_times(&gateway, 20).await, vec![200; 20]);
     assert_eq!((down.checks(), down.requests(), one.requests()), (1, 0, 0));
 }
@@ -204,7 +207,7 @@ async fn a_check_shows_the_credential_that_the_upstream_demands() {
 
     let gateway = serving(&urls(&[&one]), &keys).await;
 
-    assert!(is(&gateway, &one.url(), "up").await);
+    assert!(has_state(&gateway, &one.url(), "up").await);
     assert_eq!(one.upstream.last().header("authorization"), Some("Bearer s3cret"));
 }
 

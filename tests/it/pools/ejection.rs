@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::{Member, admin, ask_times, is, serving, urls};
-use crate::upstream::fake::nobody;
+use super::{Member, admin, ask_times, has_state, serving, urls};
+use crate::upstream::fake::closed_port;
 
 const IN_TURN: &str = "balance = \"round_robin\"\nretries = 0";
 
@@ -22,7 +22,7 @@ async fn five_failures_in_a_row_leave_a_server_out_for_a_time_that_grows() {
 
     let statuses = ask_times(&gateway, 40).await;
     assert_eq!((failures(&statuses), bad.requests()), (5, 5));
-    assert!(is(&gateway, &bad.url(), "ejected").await);
+    assert!(has_state(&gateway, &bad.url(), "ejected").await);
 
     for (seconds, asked, why) in [
         (9, 0, "its time is not over"),
@@ -41,7 +41,7 @@ async fn five_failures_in_a_row_leave_a_server_out_for_a_time_that_grows() {
     gateway.advance(Duration::from_secs(1));
     let statuses = ask_times(&gateway, 10).await;
     assert_eq!(failures(&statuses), 0);
-    assert!(is(&gateway, &bad.url(), "up").await, "it is as good as before");
+    assert!(has_state(&gateway, &bad.url(), "up").await, "it is as good as before");
     bad.answers(500);
     assert_eq!(failures(&ask_times(&gateway, 30).await), 5, "and has five failures to go");
 }
@@ -61,7 +61,7 @@ async fn a_success_between_failures_is_a_new_beginning() {
         }
     }
 
-    assert!(is(&gateway, &moody.url(), "up").await);
+    assert!(has_state(&gateway, &moody.url(), "up").await);
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn never_more_than_half_of_the_servers_are_left_out() {
         assert_eq!(failures(&statuses), 60, "the answers are theirs");
         let mut ejected = 0;
         for member in &members {
-            ejected += usize::from(is(&gateway, &member.url(), "ejected").await);
+            ejected += usize::from(has_state(&gateway, &member.url(), "ejected").await);
         }
         assert_eq!(ejected, left_out, "of {number}");
         let asked: usize = members.iter().map(Member::requests).sum();
@@ -93,7 +93,7 @@ async fn never_more_than_half_of_the_servers_are_left_out() {
 
 #[tokio::test]
 async fn servers_that_refuse_break_off_or_say_nothing_are_left_out_too() {
-    let refusing = nobody().await;
+    let refusing = closed_port().await;
     let breaking = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let broken = breaking.local_addr().unwrap();
     let breaks = tokio::task::spawn(async move {
@@ -118,7 +118,7 @@ async fn servers_that_refuse_break_off_or_say_nothing_are_left_out_too() {
 
         assert_eq!(failures(&statuses), 2, "{statuses:?}");
         assert!(statuses.contains(&status), "{statuses:?}");
-        assert!(is(&gateway, &url, "ejected").await, "{url}");
+        assert!(has_state(&gateway, &url, "ejected").await, "{url}");
     }
     breaks.abort();
 }
@@ -132,7 +132,7 @@ async fn with_outlier_off_nobody_is_left_out() {
     let statuses = ask_times(&gateway, 40).await;
 
     assert!((19..=21).contains(&failures(&statuses)), "{statuses:?}");
-    assert!(is(&gateway, &bad.url(), "up").await);
+    assert!(has_state(&gateway, &bad.url(), "up").await);
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn a_guess_does_not_take_what_checks_have_left() {
     let statuses = ask_times(&gateway, 20).await;
 
     assert_eq!(statuses, vec![500; 20], "its answers are better than none");
-    assert!(is(&gateway, &bad.url(), "up").await);
+    assert!(has_state(&gateway, &bad.url(), "up").await);
     assert_eq!(down.requests(), 0);
 }
 

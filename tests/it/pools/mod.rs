@@ -95,7 +95,7 @@ fn admin(gateway: &Gateway) -> Client {
     Client::plain(gateway.running().admin_address().unwrap())
 }
 
-async fn is(gateway: &Gateway, url: &str, state: &str) -> bool {
+async fn has_state(gateway: &Gateway, url: &str, state: &str) -> bool {
     let labels = format!("{{upstream=\"pool\",server=\"{url}\",state=\"{state}\"}}");
     let line = format!("tollhouse_upstream_state{labels} 1");
     admin(gateway).get("/metrics").send().await.text().lines().any(|one| one == line)
@@ -104,7 +104,7 @@ async fn is(gateway: &Gateway, url: &str, state: &str) -> bool {
 /// Moves the clock from check to check until the server is in that state.
 async fn until(gateway: &Gateway, url: &str, state: &str) {
     let reached = async {
-        while !is(gateway, url, state).await {
+        while !has_state(gateway, url, state).await {
             gateway.advance(Duration::from_secs(6));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -8,19 +8,21 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tollhouse::config::ServerAddress;
-use tollhouse::upstream::Condition;
+use tollhouse::upstream::ServerCondition;
 
-use crate::upstream::fake::{Fake, OK, accept_unix, health, listen_unix, server, to};
+use crate::upstream::fake::{
+    OK, ScriptedUpstream, accept_unix, health, listen_unix, server, settings_to,
+};
 
 #[tokio::test]
 async fn a_check_goes_to_a_unix_socket() {
     for (answer, expected) in
-        [(OK, Condition::Up), ("HTTP/1.1 500 Oops\r\n\r\n", Condition::FailsChecks)]
+        [(OK, ServerCondition::Up), ("HTTP/1.1 500 Oops\r\n\r\n", ServerCondition::FailsChecks)]
     {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.sock");
         let listener = listen_unix(&path);
-        let mut settings = to(vec![server(ServerAddress::Unix(path))]);
+        let mut settings = settings_to(vec![server(ServerAddress::Unix(path))]);
         settings.upstream.care.health = Some(health("/ping?full=1"));
         let gate = settings.start().await;
 
@@ -39,9 +41,9 @@ async fn a_check_goes_to_a_unix_socket() {
 
 #[tokio::test]
 async fn a_check_speaks_http2_where_requests_do() {
-    for (expected, status) in [(Condition::Up, 200), (Condition::FailsChecks, 503)] {
-        let fake = Fake::start().await;
-        let mut settings = to(vec![fake.server()]);
+    for (expected, status) in [(ServerCondition::Up, 200), (ServerCondition::FailsChecks, 503)] {
+        let fake = ScriptedUpstream::start().await;
+        let mut settings = settings_to(vec![fake.server()]);
         settings.upstream.http2 = true;
         settings.upstream.care.health = Some(health("/ping"));
         let gate = settings.start().await;
@@ -71,8 +73,8 @@ async fn a_check_speaks_http2_where_requests_do() {
 async fn an_answer_that_breaks_off_is_not_passed() {
     for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", "", "SSH-2.0-OpenSSH_9\r\n"]
     {
-        let fake = Fake::start().await;
-        let mut settings = to(vec![fake.server()]);
+        let fake = ScriptedUpstream::start().await;
+        let mut settings = settings_to(vec![fake.server()]);
         settings.upstream.care.health = Some(health("/ping"));
         let gate = settings.start().await;
 
@@ -83,6 +85,6 @@ async fn an_answer_that_breaks_off_is_not_passed() {
         gate.pool.checked_once().await;
 
         let found = gate.pool.snapshot().servers[0].condition;
-        assert_eq!(found, Condition::FailsChecks, "{answer:?}");
+        assert_eq!(found, ServerCondition::FailsChecks, "{answer:?}");
     }
 }

@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tollhouse::body::{Body, Response};
 use tollhouse::client::Client;
-use tollhouse::config::{Bind, Listener};
-use tollhouse::listener::{Counted, HandshakeFailure};
+use tollhouse::config::{BindAddress, ListenerSettings};
+use tollhouse::listener::{ConnectionEvent, HandshakeFailure};
 use tollhouse::runtime::Worker;
 
 use super::{padded, raw_v2, v1, v2};
@@ -34,8 +34,8 @@ async fn describe(_: Arc<Worker>, client: Arc<Client>, _: http::Request<Incoming
 }
 
 /// Every peer of the tests owes a header.
-fn behind_a_proxy(listener: Listener) -> Listener {
-    Listener { proxy_protocol: vec!["127.0.0.0/8".parse().unwrap()], ..listener }
+fn behind_a_proxy(listener: ListenerSettings) -> ListenerSettings {
+    ListenerSettings { proxy_protocol: vec!["127.0.0.0/8".parse().unwrap()], ..listener }
 }
 
 /// What the gateway says of a connection that begins so.
@@ -147,7 +147,7 @@ async fn nobody_elses_header_is_understood() {
     let place = Place::new();
     let authority = Authority::new();
     let certificate = authority.write(place.dir.path(), "a", &["localhost"]);
-    let elsewhere = |listener| Listener {
+    let elsewhere = |listener| ListenerSettings {
         proxy_protocol: vec!["10.0.0.0/8".parse().unwrap()],
         trusted_proxies: vec!["203.0.113.7/32".parse().unwrap()],
         ..listener
@@ -208,7 +208,7 @@ async fn connections_are_counted_by_the_clients_address_not_the_proxys() {
     assert!(read_answer(&mut other).await.ends_with("203.0.113.8 1"));
     let mut second = open("203.0.113.7:2").await;
     assert_eq!(read_to_end(&mut second).await, "", "its share is used up");
-    assert_eq!(running.stats().count(Counted::RefusedAddress), 1);
+    assert_eq!(running.stats().count(ConnectionEvent::RefusedAddress), 1);
 
     drop(first);
     eventually("the place is free", || running.stats().open() == 1).await;
@@ -233,7 +233,8 @@ async fn trusted_proxies_are_looked_for_at_the_address_in_the_header() {
 async fn any_list_means_the_peers_of_a_unix_socket() {
     let place = Place::new();
     let path = place.path("gateway.sock");
-    let listener = behind_a_proxy(Listener { bind: Bind::Unix(path.clone()), ..plain() });
+    let listener =
+        behind_a_proxy(ListenerSettings { bind: BindAddress::Unix(path.clone()), ..plain() });
     let running = Running::start_at(place, &listener, describe);
 
     let mut stream = UnixStream::connect(&path).await.unwrap();
@@ -243,7 +244,7 @@ async fn any_list_means_the_peers_of_a_unix_socket() {
     let mut stream = UnixStream::connect(&path).await.unwrap();
     stream.write_all(ASK).await.unwrap();
     assert!(read_answer(&mut stream).await.ends_with("nobody 0 health"));
-    assert_eq!(running.stats().count(Counted::WithoutProxy), 1);
+    assert_eq!(running.stats().count(ConnectionEvent::WithoutProxy), 1);
 }
 
 async fn gateway(upstream: &Upstream) -> Gateway {

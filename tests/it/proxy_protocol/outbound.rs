@@ -9,9 +9,11 @@ use tokio::net::TcpStream;
 use tollhouse::config::{ProxyVersion, ServerAddress};
 
 use super::v2;
-use crate::forwarding::{head, to as route};
+use crate::forwarding::{head, route_to as route};
 use crate::harness::Gateway;
-use crate::upstream::fake::{Fake, GET, OK, accept_unix, listen_unix, server, to};
+use crate::upstream::fake::{
+    GET, OK, ScriptedUpstream, accept_unix, listen_unix, server, settings_to,
+};
 
 /// Reads a header of version 2 byte by byte; what it says.
 async fn read_v2(stream: &mut TcpStream) -> (SocketAddr, SocketAddr) {
@@ -35,8 +37,8 @@ async fn read_head(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn every_connection_begins_with_its_clients_address_and_serves_one_request() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.upstream.proxy_protocol = Some(ProxyVersion::V1);
     let gate = settings.start().await;
     let mut client = gate.client().await;
@@ -59,7 +61,7 @@ async fn a_unix_upstream_is_told_too() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("app.sock");
     let listener = listen_unix(&path);
-    let mut settings = to(vec![server(ServerAddress::Unix(path))]);
+    let mut settings = settings_to(vec![server(ServerAddress::Unix(path))]);
     settings.upstream.proxy_protocol = Some(ProxyVersion::V1);
     let gate = settings.start().await;
 
@@ -74,10 +76,10 @@ async fn a_unix_upstream_is_told_too() {
 
 #[tokio::test]
 async fn tls_begins_after_the_header() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let port = fake.address().port();
     let https = ServerAddress::Tcp { host: "localhost".to_owned(), port, tls: true };
-    let mut settings = to(vec![server(https)]);
+    let mut settings = settings_to(vec![server(https)]);
     settings.upstream.proxy_protocol = Some(ProxyVersion::V2);
     let gate = settings.start().await;
 
@@ -91,7 +93,7 @@ async fn tls_begins_after_the_header() {
 
 #[tokio::test]
 async fn what_a_proxy_said_of_the_client_is_said_on() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let keys = "proxy_protocol = \"v2\"";
     let upstream = route("legacy", &format!("http://{}", fake.address()), "/", "auth = []")
         .replacen("[[route]]", &format!("{keys}\n[[route]]"), 1);

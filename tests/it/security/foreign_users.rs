@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tollhouse::admin::{SOCKET, client};
 use tollhouse::identity::Subject;
-use tollhouse::session::Faults;
+use tollhouse::session::InjectedFaults;
 
 use super::foreign::{token, trusting};
 use crate::harness::gateway::START;
@@ -73,7 +73,7 @@ async fn a_revoked_users_foreign_tokens_are_refused_after_a_restart_and_on_a_fai
         let builder = Gateway::builder().moving().config(&section).login("native");
         builder.route_to(&upstream, "")
     };
-    let faults = std::sync::Arc::new(Faults::default());
+    let faults = std::sync::Arc::new(InjectedFaults::default());
     let gateway = builder().faults(&faults).start().await;
     let (written, unwritten) = (token(json!({})), token(json!({ "sub": "8" })));
     assert_eq!(revoke(&gateway, "7").await.0, 200);

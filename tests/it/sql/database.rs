@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tollhouse::database::{Access, Address, Database, DatabaseError, DatabaseOptions};
+use tollhouse::database::{AccessMode, Database, DatabaseAddress, DatabaseError, DatabaseOptions};
 use tollhouse::secret::SecretString;
 
 use super::{Engine, OnMariaDb, OnPostgres, OnSqlite};
@@ -14,18 +14,18 @@ use crate::contract_users::{ALICE, BOB};
 use crate::harness::certs::Certificate;
 use crate::harness::{MariaDb, Postgres};
 
-fn open(url: &str, options: DatabaseOptions, access: Access) -> Database {
-    let address = Address::parse(&SecretString::from(url), Path::new("")).unwrap();
+fn open(url: &str, options: DatabaseOptions, access: AccessMode) -> Database {
+    let address = DatabaseAddress::parse(&SecretString::from(url), Path::new("")).unwrap();
     Database::new(address, options, access)
 }
 
 fn reader(url: &str) -> Database {
-    open(url, DatabaseOptions::default(), Access::Read)
+    open(url, DatabaseOptions::default(), AccessMode::Read)
 }
 
 fn quick(url: &str) -> Database {
     let timeout = Duration::from_millis(500);
-    open(url, DatabaseOptions { timeout, ..DatabaseOptions::default() }, Access::Read)
+    open(url, DatabaseOptions { timeout, ..DatabaseOptions::default() }, AccessMode::Read)
 }
 
 /// The only row of a query, as one object.
@@ -156,7 +156,7 @@ async fn what_only_reads_cannot_write() {
 
 async fn changes_one_row<E: Engine>() {
     let engine = E::with(&[ALICE, BOB]).await;
-    let database = open(&engine.url(), DatabaseOptions::default(), Access::Write);
+    let database = open(&engine.url(), DatabaseOptions::default(), AccessMode::Write);
     let count = async |role: &str| {
         let query = format!("select name from users where email = '{role}'");
         database.rows(&query, &[], 9).await.unwrap().len()
@@ -276,7 +276,7 @@ async fn a_server_that_is_not_there_is_told_at_once_and_found_later() {
 async fn no_more_connections_are_open_than_were_allowed() {
     let engine = OnPostgres::with(&[]).await;
     let options = DatabaseOptions { parallel: 2, ..DatabaseOptions::default() };
-    let database = open(&engine.url(), options, Access::Read);
+    let database = open(&engine.url(), options, AccessMode::Read);
     let query = "select count(*) as n from pg_stat_activity, pg_sleep(0.05) \
                  where datname = current_database()";
 
@@ -320,7 +320,7 @@ async fn tls_believes_the_configured_ca_and_only_for_the_servers_name() {
     ] {
         let with = |host: &str, ca: Option<String>| {
             let url = url.replace("127.0.0.1", host);
-            open(&url, DatabaseOptions { ca, ..DatabaseOptions::default() }, Access::Read)
+            open(&url, DatabaseOptions { ca, ..DatabaseOptions::default() }, AccessMode::Read)
         };
 
         let secure = row(&with("localhost", Some(pem(certificate))), query).await;
@@ -350,7 +350,8 @@ async fn a_password_is_not_sent_to_a_server_that_has_no_tls() {
     });
     let ca = Some(std::fs::read_to_string(&Postgres::shared().await.certificate.chain).unwrap());
     let url = format!("postgres://gateway:hunter2@localhost:{port}/users?sslmode=disable");
-    let database = open(&url, DatabaseOptions { ca, ..DatabaseOptions::default() }, Access::Read);
+    let database =
+        open(&url, DatabaseOptions { ca, ..DatabaseOptions::default() }, AccessMode::Read);
 
     let error = database.rows("select 1", &[], 1).await.unwrap_err();
 

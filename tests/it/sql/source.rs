@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tollhouse::config::SqlUsers;
-use tollhouse::users::{Checked, Means, Name, SourceError, SqlSource, UserSource};
+use tollhouse::users::{
+    LoginName, PasswordCheck, SourceContext, SourceError, SqlSource, UserSource,
+};
 
 use super::{Engine, OnMariaDb, OnPostgres, OnSqlite};
 use crate::contract_users::sql::means;
@@ -12,7 +14,7 @@ use crate::contract_users::{ALICE, Account, BOB, CAROL, PASSWORD, check, right, 
 
 struct Fixture<E> {
     engine: E,
-    means: Means,
+    means: SourceContext,
     _folder: tempfile::TempDir,
 }
 
@@ -89,7 +91,7 @@ async fn a_column_that_was_named_has_to_be_there() {
 
         assert_eq!(cause, format!("the query has no column `{column}`"));
         let looked = fixture.open(change);
-        looked.reread().await;
+        looked.reload().await;
         assert_eq!(looked.problem(), Some(format!("`staff`: {cause}")), "known before any login");
     }
 }
@@ -103,7 +105,7 @@ async fn a_probe_takes_back_only_what_it_can_see() {
     let cause = refused(&source, "alice").await;
     assert!(cause.contains("more than one row"), "{cause}");
 
-    source.reread().await;
+    source.reload().await;
 
     assert_eq!(source.problem(), Some(format!("`staff`: {cause}")), "only a login can see that");
     fixture.engine.replace(&[ALICE]).await;
@@ -113,7 +115,7 @@ async fn a_probe_takes_back_only_what_it_can_see() {
     fixture.engine.stop().await;
     refused(&source, "alice").await;
     fixture.engine.bring_back().await;
-    source.reread().await;
+    source.reload().await;
 
     assert_eq!(source.problem(), None, "that it is there again can be seen without a login");
 }
@@ -161,8 +163,10 @@ async fn whatever_is_not_plainly_no_disables() {
         let checked = check(&*source, "alice", PASSWORD).await;
 
         match checked {
-            Checked::Right { .. } => assert!(!disabled, "{flag}"),
-            other => assert!(disabled && matches!(other, Checked::Wrong { disabled: true, .. })),
+            PasswordCheck::Correct { .. } => assert!(!disabled, "{flag}"),
+            other => {
+                assert!(disabled && matches!(other, PasswordCheck::Wrong { disabled: true, .. }))
+            }
         }
     }
 }
@@ -179,7 +183,7 @@ async fn a_hash_that_cannot_be_read_lets_nobody_in_and_takes_as_long() {
 
         for password in [PASSWORD, "", "wrong"] {
             let checked = check(&*source, "alice", password).await;
-            assert!(matches!(checked, Checked::Wrong { .. }), "{stored} with {password:?}");
+            assert!(matches!(checked, PasswordCheck::Wrong { .. }), "{stored} with {password:?}");
         }
 
         assert_eq!((fixture.means.hashing.operations() - before).total(), 3, "{stored}");
@@ -192,10 +196,10 @@ async fn without_a_query_for_addresses_nobody_logs_in_by_one() {
     let fixture = Fixture::<OnSqlite>::with(&[ALICE]).await;
     let source = fixture.open(|settings| settings.email_query = None);
 
-    let name = Name::Email(ALICE.email.to_owned());
+    let name = LoginName::Email(ALICE.email.to_owned());
     let checked = source.check(&name, &PASSWORD.into(), None).await.unwrap();
 
-    assert_eq!(checked, Checked::Unknown);
+    assert_eq!(checked, PasswordCheck::UnknownUser);
 }
 
 async fn replaces<E: Engine>() {
@@ -206,9 +210,10 @@ async fn replaces<E: Engine>() {
     let bob = source.resolve(&username("bob")).await.unwrap().unwrap();
     let bob_before = source.find(&bob, "bob").await.unwrap();
 
-    assert!(matches!(check(&*source, "alice", "wrong").await, Checked::Wrong { .. }));
+    assert!(matches!(check(&*source, "alice", "wrong").await, PasswordCheck::Wrong { .. }));
     assert_eq!(source.find(&id, "alice").await.unwrap().as_ref(), Some(&before), "wrong: nothing");
-    let Checked::Right { user, rehashed_from } = check(&*source, "alice", PASSWORD).await else {
+    let PasswordCheck::Correct { user, rehashed_from } = check(&*source, "alice", PASSWORD).await
+    else {
         panic!("the right password is right");
     };
 
@@ -216,11 +221,12 @@ async fn replaces<E: Engine>() {
     assert_ne!(user.version, before.version);
     let after = source.find(&id, "alice").await.unwrap().unwrap();
     assert_eq!(after, *user, "the version that the login told is that of the database");
-    let Checked::Right { rehashed_from: None, .. } = check(&*source, "alice", PASSWORD).await
+    let PasswordCheck::Correct { rehashed_from: None, .. } =
+        check(&*source, "alice", PASSWORD).await
     else {
         panic!("the new hash is right, and strong enough");
     };
-    assert!(matches!(check(&*source, "alice", "wrong").await, Checked::Wrong { .. }));
+    assert!(matches!(check(&*source, "alice", "wrong").await, PasswordCheck::Wrong { .. }));
     assert_eq!(source.find(&bob, "bob").await.unwrap(), bob_before, "and nobody else");
 }
 
@@ -251,7 +257,8 @@ async fn an_update_that_would_change_everybody_changes_nobody() {
         let source = fixture.open(|settings| settings.update = Some(update.to_owned()));
         let before = right(&*fixture.open(|_| {}), "alice", PASSWORD).await;
 
-        let Checked::Right { user, rehashed_from } = check(&*source, "alice", PASSWORD).await
+        let PasswordCheck::Correct { user, rehashed_from } =
+            check(&*source, "alice", PASSWORD).await
         else {
             panic!("a login does not fail by it");
         };
@@ -273,6 +280,6 @@ async fn without_an_update_nothing_is_written() {
     let first = check(&*source, "alice", PASSWORD).await;
     let second = check(&*source, "alice", PASSWORD).await;
 
-    assert!(matches!(first, Checked::Right { rehashed_from: None, .. }));
+    assert!(matches!(first, PasswordCheck::Correct { rehashed_from: None, .. }));
     assert_eq!(first, second);
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
-use tollhouse::authn::{Credential, Verifier, VerifierOptions};
+use tollhouse::authn::{TokenCredential, Verifier, VerifierOptions};
 use tollhouse::dialect::Reason;
 use tollhouse::secret::Digest;
 
@@ -65,17 +65,17 @@ proptest! {
                 _ => {}
             }
             let credential = if with_key {
-                Credential::Pair { token: token.as_str().into(), key: "key".into() }
+                TokenCredential::Pair { token: token.as_str().into(), key: "key".into() }
             } else {
-                Credential::Bearer(token.as_str().into())
+                TokenCredential::Bearer(token.as_str().into())
             };
 
             let remembered = bench.verifier.verify(&credential, now);
             let fresh = forgetful.verify(&credential, now);
 
             prop_assert_eq!(
-                remembered.as_ref().map(|verified| verified.digest).map_err(|refusal| refusal.clone().unasked()),
-                fresh.as_ref().map(|verified| verified.digest).map_err(|refusal| refusal.clone().unasked())
+                remembered.as_ref().map(|verified| verified.digest).map_err(|refusal| refusal.clone().without_lookup()),
+                fresh.as_ref().map(|verified| verified.digest).map_err(|refusal| refusal.clone().without_lookup())
             );
             if remembered.is_ok() {
                 prop_assert!(now.secs() < NOW.secs() + wait + life + 30);

@@ -2,13 +2,17 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
-use tollhouse::authn::{Accept, Credential, CredentialError};
+use tollhouse::authn::{AcceptedKinds, CredentialError, TokenCredential};
 use tollhouse::dialect::Reason;
 
-const BOTH: Accept = Accept { bearer: true, token_key: true, query: false, ..Accept::NOTHING };
-const BEARER: Accept = Accept { bearer: true, token_key: false, query: false, ..Accept::NOTHING };
-const PAIR: Accept = Accept { bearer: false, token_key: true, query: false, ..Accept::NOTHING };
-const ALL: Accept = Accept { bearer: true, token_key: true, query: true, ..Accept::NOTHING };
+const BOTH: AcceptedKinds =
+    AcceptedKinds { bearer: true, token_key: true, query: false, ..AcceptedKinds::NOTHING };
+const BEARER: AcceptedKinds =
+    AcceptedKinds { bearer: true, token_key: false, query: false, ..AcceptedKinds::NOTHING };
+const PAIR: AcceptedKinds =
+    AcceptedKinds { bearer: false, token_key: true, query: false, ..AcceptedKinds::NOTHING };
+const ALL: AcceptedKinds =
+    AcceptedKinds { bearer: true, token_key: true, query: true, ..AcceptedKinds::NOTHING };
 
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -19,12 +23,12 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
-fn bearer(token: &str) -> Option<Credential> {
-    Some(Credential::Bearer(token.into()))
+fn bearer(token: &str) -> Option<TokenCredential> {
+    Some(TokenCredential::Bearer(token.into()))
 }
 
-fn pair() -> Option<Credential> {
-    Some(Credential::Pair { token: "t".into(), key: "k".into() })
+fn pair() -> Option<TokenCredential> {
+    Some(TokenCredential::Pair { token: "t".into(), key: "k".into() })
 }
 
 #[test]
@@ -52,13 +56,19 @@ fn one_credential_of_an_accepted_kind_is_taken() {
             pair(),
             "not counted",
         ),
-        (Accept::default(), &[("authorization", "Bearer t"), ("x-key", "k")], None, None, "open"),
+        (
+            AcceptedKinds::default(),
+            &[("authorization", "Bearer t"), ("x-key", "k")],
+            None,
+            None,
+            "open",
+        ),
         (ALL, &[], Some("a=1&access_token=t&x_key=k"), pair(), "in the query"),
         (ALL, &[], Some("access%5Ftoken=%74&x_key=k"), pair(), "escaped, read once"),
         (ALL, &[], Some("Access_Token=t&X_Key=k"), None, "names of parameters have case"),
         (BOTH, &[], Some("access_token=t&x_key=k"), None, "queries are off by default"),
     ] {
-        let taken = Credential::extract(&headers(lines), query, accept);
+        let taken = TokenCredential::extract(&headers(lines), query, accept);
 
         assert_eq!(taken, Ok(expected), "{why}");
     }
@@ -84,7 +94,7 @@ fn what_can_be_read_in_two_ways_is_ambiguous() {
         (ALL, &[], Some("access_token=t&access_token=t&x_key=k"), "twice"),
         (ALL, &[], Some("access_token=t&x_key=k&%78_key=l"), "twice, once escaped"),
     ] {
-        let error = Credential::extract(&headers(lines), query, accept).unwrap_err();
+        let error = TokenCredential::extract(&headers(lines), query, accept).unwrap_err();
 
         assert_eq!(error.reason(), Reason::AmbiguousCredential, "{why}: {error}");
     }
@@ -98,7 +108,7 @@ fn half_a_pair_is_an_error_of_its_own() {
         (&[], Some("access_token=t")),
         (&[], Some("x_key=k")),
     ] {
-        let error = Credential::extract(&headers(lines), query, ALL).unwrap_err();
+        let error = TokenCredential::extract(&headers(lines), query, ALL).unwrap_err();
 
         assert_eq!((error, error.reason()), (CredentialError::Half, Reason::TokenInvalid));
     }
@@ -122,7 +132,7 @@ fn malformed_credentials_are_refused_before_anything_is_computed() {
         (&[("x-access-token", "t"), ("x-key", "k k")], "a space in the key"),
         (&[("x-access-token", "t"), ("x-key", &key)], "a long key"),
     ] {
-        let error = Credential::extract(&headers(lines), None, BOTH).unwrap_err();
+        let error = TokenCredential::extract(&headers(lines), None, BOTH).unwrap_err();
 
         assert!(matches!(error, CredentialError::Malformed(_)), "{why}: {error:?}");
         assert_eq!(error.reason(), Reason::TokenInvalid, "{why}");
@@ -140,7 +150,7 @@ proptest! {
 
         for accept in [BOTH, BEARER, PAIR, ALL] {
             if let Ok(Some(credential)) =
-                Credential::extract(&headers(&lines), Some(&query), accept)
+                TokenCredential::extract(&headers(&lines), Some(&query), accept)
             {
                 let taken = credential.token().expose();
                 prop_assert!(!taken.is_empty() && !taken.contains([' ', ',']));

@@ -9,7 +9,7 @@ use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::{Verifier, VerifierOptions};
 use tollhouse::clock::Timestamp;
-use tollhouse::config::{Audience, Issuer, IssuerKeys};
+use tollhouse::config::{AudienceRule, IssuerKeys, IssuerSettings};
 use tollhouse::dialect::Reason;
 use tollhouse::identity::Subject;
 use tollhouse::secret::Secret;
@@ -32,23 +32,23 @@ fn a_foreign_identity_is_issuer_and_subject_with_the_claims_that_are_named() {
     assert_eq!(identity.roles, ["x".into()]);
     assert_eq!(identity.scopes, ["a".into(), "b".into(), "c".into()]);
     assert_eq!((identity.session, identity.login.as_ref()), (None, ""));
-    assert!(!verified.own);
+    assert!(!verified.is_local);
 }
 
 #[test]
 fn an_issuers_rules_decide() {
-    let takeover = |issuer: &mut Issuer| issuer.until = Some(NOW.plus(DAY));
-    let subjects = |issuer: &mut Issuer| issuer.subjects = vec!["8".to_owned()];
-    let brief = |issuer: &mut Issuer| issuer.max_lifetime = Some(Duration::from_secs(600));
-    let any = |issuer: &mut Issuer| issuer.audience = Audience::Any;
-    let ids = |issuer: &mut Issuer| issuer.allow_id_tokens = true;
-    let typed = |issuer: &mut Issuer| issuer.type_optional = false;
-    let jti = |issuer: &mut Issuer| issuer.required.push("jti".to_owned());
-    let bare = |issuer: &mut Issuer| {
+    let takeover = |issuer: &mut IssuerSettings| issuer.until = Some(NOW.plus(DAY));
+    let subjects = |issuer: &mut IssuerSettings| issuer.subjects = vec!["8".to_owned()];
+    let brief = |issuer: &mut IssuerSettings| issuer.max_lifetime = Some(Duration::from_secs(600));
+    let any = |issuer: &mut IssuerSettings| issuer.audience = AudienceRule::Any;
+    let ids = |issuer: &mut IssuerSettings| issuer.allow_id_tokens = true;
+    let typed = |issuer: &mut IssuerSettings| issuer.type_optional = false;
+    let jti = |issuer: &mut IssuerSettings| issuer.required.push("jti".to_owned());
+    let bare = |issuer: &mut IssuerSettings| {
         issuer.required = vec!["exp".to_owned(), "sub".to_owned()];
-        issuer.audience = Audience::Any;
+        issuer.audience = AudienceRule::Any;
     };
-    type Rule<'r> = &'r dyn Fn(&mut Issuer);
+    type Rule<'r> = &'r dyn Fn(&mut IssuerSettings);
     let cases: [(Rule<'_>, Value, bool, &str); 23] = [
         (&|_| {}, json!({}), true, "the default"),
         (&|_| {}, json!({"iss": "https://legacy.example"}), false, "the issuer is exact"),
@@ -131,7 +131,7 @@ fn a_single_foreign_token_can_be_revoked() {
 #[test]
 fn an_issuer_without_a_usable_key_is_an_error_and_a_short_secret_only_for_takeovers() {
     let bench = Bench::new(&[]);
-    let made = |issuer: Issuer| {
+    let made = |issuer: IssuerSettings| {
         Verifier::new(VerifierOptions {
             ring: bench.ring.clone(),
             logins: &[],

@@ -9,7 +9,7 @@ use base64::Engine;
 use serde_json::Value;
 use tempfile::TempDir;
 use tollhouse::algorithm::Algorithm;
-use tollhouse::authn::jws::Compact;
+use tollhouse::authn::jws::CompactJws;
 use tollhouse::clock::Timestamp;
 use tollhouse::identity::Claims;
 use tollhouse::token::{KeyError, KeyEvent, KeyRing, KeyRingOptions, KeyState};
@@ -32,7 +32,7 @@ fn token(ring: &KeyRing, algorithm: Algorithm) -> String {
 }
 
 fn holds(ring: &KeyRing, token: &str) -> bool {
-    Compact::parse(token).and_then(|token| token.verify(&ring.public())).is_ok()
+    CompactJws::parse(token).and_then(|token| token.verify(&ring.public())).is_ok()
 }
 
 fn kid(token: &str) -> String {

@@ -21,14 +21,16 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
-use tollhouse::authn::{Credential, Refusal, Unproved, Verified, Verifier, VerifierOptions};
+use tollhouse::authn::{
+    TokenCredential, TokenError, VerifiedCredential, Verifier, VerifierOptions, VerifyError,
+};
 use tollhouse::clock::Timestamp;
-use tollhouse::config::{Audience, Issuer, IssuerKeys, Login};
+use tollhouse::config::{AudienceRule, IssuerKeys, IssuerSettings, LoginSettings};
 use tollhouse::dialect::{Dialect, Reason};
 use tollhouse::identity::{Claims, SessionId, Subject, UserId};
 use tollhouse::secret::{Digest, Secret};
 use tollhouse::session::{Revocations, Session};
-use tollhouse::token::{self, ACCESS_TYPE, Grant, KeyRing, KeyRingOptions};
+use tollhouse::token::{self, ACCESS_TYPE, KeyRing, KeyRingOptions, TokenGrant};
 
 /// When all of this happens.
 pub(super) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -44,17 +46,21 @@ pub(super) struct Bench {
     pub(super) ring: Arc<KeyRing>,
     pub(super) verifier: Verifier,
     pub(super) revocations: Arc<Revocations>,
-    pub(super) login: Login,
+    pub(super) login: LoginSettings,
     pub(super) session: Session,
     _dir: TempDir,
 }
 
 impl Bench {
-    pub(super) fn new(issuers: &[Issuer]) -> Self {
+    pub(super) fn new(issuers: &[IssuerSettings]) -> Self {
         Self::with(issuers, Algorithm::ES256, 1000)
     }
 
-    pub(super) fn with(issuers: &[Issuer], algorithm: Algorithm, cache_size: usize) -> Self {
+    pub(super) fn with(
+        issuers: &[IssuerSettings],
+        algorithm: Algorithm,
+        cache_size: usize,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = ring_options(&dir, &[algorithm]);
         let ring = KeyRing::open(options).unwrap();
@@ -76,8 +82,8 @@ impl Bench {
         Self { ring, verifier, revocations, login, session: session(), _dir: dir }
     }
 
-    pub(super) fn grant(&self, claims: Value) -> Grant<'_> {
-        Grant {
+    pub(super) fn grant(&self, claims: Value) -> TokenGrant<'_> {
+        TokenGrant {
             session: &self.session,
             login: &self.login,
             claims: object(claims),
@@ -113,13 +119,23 @@ impl Bench {
         self.ring.sign(self.login.algorithm, typ, &claims).unwrap().expose().clone()
     }
 
-    pub(super) fn bearer(&self, token: &str, now: Timestamp) -> Result<Arc<Verified>, Refusal> {
-        self.verifier.verify(&Credential::Bearer(token.into()), now).map_err(Unproved::unasked)
+    pub(super) fn bearer(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Arc<VerifiedCredential>, TokenError> {
+        self.verifier
+            .verify(&TokenCredential::Bearer(token.into()), now)
+            .map_err(VerifyError::without_lookup)
     }
 
-    pub(super) fn pair(&self, token: &str, key: &str) -> Result<Arc<Verified>, Refusal> {
-        let pair = Credential::Pair { token: token.into(), key: key.into() };
-        self.verifier.verify(&pair, NOW).map_err(Unproved::unasked)
+    pub(super) fn pair(
+        &self,
+        token: &str,
+        key: &str,
+    ) -> Result<Arc<VerifiedCredential>, TokenError> {
+        let pair = TokenCredential::Pair { token: token.into(), key: key.into() };
+        self.verifier.verify(&pair, NOW).map_err(VerifyError::without_lookup)
     }
 
     /// Asserts that a Bearer is refused as forged would be.
@@ -142,8 +158,8 @@ pub(super) fn ring_options(dir: &TempDir, algorithms: &[Algorithm]) -> KeyRingOp
     }
 }
 
-pub(super) fn login(name: &str, algorithm: Algorithm) -> Login {
-    Login {
+pub(super) fn login(name: &str, algorithm: Algorithm) -> LoginSettings {
+    LoginSettings {
         name: name.to_owned(),
         dialect: Dialect::builtin("native").unwrap(),
         prefix: String::new(),
@@ -195,11 +211,11 @@ pub(super) fn session() -> Session {
 }
 
 /// An issuer whose HS256 tokens are taken, by the rules that are the default.
-pub(super) fn issuer() -> Issuer {
-    Issuer {
+pub(super) fn issuer() -> IssuerSettings {
+    IssuerSettings {
         name: "legacy".to_owned(),
         issuer: "https://legacy.example/".to_owned(),
-        audience: Audience::OneOf(vec!["legacy".to_owned()]),
+        audience: AudienceRule::OneOf(vec!["legacy".to_owned()]),
         algorithms: vec![Algorithm::HS256],
         keys: IssuerKeys::Secret(Secret::new(SECRET.to_vec())),
         ca: None,

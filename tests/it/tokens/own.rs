@@ -1,7 +1,7 @@
 //! Our own tokens: what is in them, and what they are refused for.
 
 use serde_json::json;
-use tollhouse::authn::Credential;
+use tollhouse::authn::TokenCredential;
 use tollhouse::clock::Timestamp;
 use tollhouse::dialect::Reason;
 use tollhouse::token;
@@ -120,7 +120,7 @@ fn a_refresh_token_is_taken_by_its_own_login_only_and_never_as_access() {
 #[test]
 fn a_login_endpoint_takes_its_own_access_tokens_and_may_forgive_expiry_alone() {
     let bench = Bench::new(&[]);
-    let token = Credential::Bearer(bench.access().as_str().into());
+    let token = TokenCredential::Bearer(bench.access().as_str().into());
     let later = NOW.plus(HOUR * 2);
     let at = |login, now, allow| bench.verifier.verify_own_access(&token, login, now, allow);
 

@@ -1,7 +1,7 @@
 //! The pair: a token that names a key is worth nothing without it.
 
 use serde_json::json;
-use tollhouse::authn::Credential;
+use tollhouse::authn::TokenCredential;
 use tollhouse::clock::Timestamp;
 use tollhouse::dialect::Reason;
 use tollhouse::secret::Digest;
@@ -52,8 +52,8 @@ fn expiry_and_revocation_are_told_only_to_who_holds_token_and_key() {
     let bench = bench();
     let token = bench.access();
     let at = |key: &str, now: Timestamp| {
-        let pair = Credential::Pair { token: token.as_str().into(), key: key.into() };
-        bench.verifier.verify(&pair, now).unwrap_err().unasked().reason
+        let pair = TokenCredential::Pair { token: token.as_str().into(), key: key.into() };
+        bench.verifier.verify(&pair, now).unwrap_err().without_lookup().reason
     };
     let later = NOW.plus(HOUR * 2);
 

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tollhouse::algorithm::Algorithm;
-use tollhouse::authn::Credential;
+use tollhouse::authn::TokenCredential;
 use tollhouse::config::IssuerKeys;
 use tollhouse::dialect::Reason;
 use tollhouse::secret::Secret;
@@ -354,7 +354,7 @@ fn lesson_a_remembered_token_answers_for_nothing_but_itself() {
         assert_eq!(bench.bearer(&b, NOW).unwrap().identity.claims["sub"], "b");
     }
     // The same token by another transport is judged by that transport's rules.
-    let pair = Credential::Pair { token: a.as_str().into(), key: "k".into() };
+    let pair = TokenCredential::Pair { token: a.as_str().into(), key: "k".into() };
     assert!(bench.verifier.verify(&pair, NOW).is_err());
 }
 

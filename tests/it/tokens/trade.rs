@@ -1,28 +1,31 @@
 //! Foreign tokens that a login may trade: whose, and why not.
 
 use serde_json::{Value, json};
-use tollhouse::authn::{Presenter, Refusal};
-use tollhouse::config::{Audience, Issuer};
+use tollhouse::authn::{RequestClient, TokenError};
+use tollhouse::config::{AudienceRule, IssuerSettings};
 use tollhouse::dialect::Reason;
 use tollhouse::secret::SecretString;
 
 use super::{Bench, DAY, HOUR, NOW, SECRET, foreign, foreign_claims, issuer, signed};
 
 /// Two issuers side by side that sign with one secret.
-fn two() -> [Issuer; 2] {
+fn two() -> [IssuerSettings; 2] {
     let mut other = issuer();
     "other".clone_into(&mut other.name);
     "https://other.example/".clone_into(&mut other.issuer);
     [issuer(), other]
 }
 
-async fn proved(bench: &Bench, token: &str, issuers: &[&str]) -> Result<String, Refusal> {
+async fn proved(bench: &Bench, token: &str, issuers: &[&str]) -> Result<String, TokenError> {
     let issuers: Vec<String> = issuers.iter().map(ToString::to_string).collect();
-    let proved = bench.verifier.prove_of(&token.into(), &issuers, Presenter::default(), NOW).await;
+    let proved = bench
+        .verifier
+        .verify_for_exchange(&token.into(), &issuers, RequestClient::default(), NOW)
+        .await;
     proved.map(|verified| verified.identity.issuer.to_string())
 }
 
-fn reason(proved: Result<String, Refusal>) -> Reason {
+fn reason(proved: Result<String, TokenError>) -> Reason {
     proved.unwrap_err().reason
 }
 
@@ -54,7 +57,12 @@ async fn a_traded_token_may_be_traded_again_until_it_is_revoked_or_over() {
     }
 
     let (shown, legacy) = (SecretString::from(token.as_str()), ["legacy".to_owned()]);
-    let late = bench.verifier.prove_of(&shown, &legacy, Presenter::default(), NOW.plus(DAY));
+    let late = bench.verifier.verify_for_exchange(
+        &shown,
+        &legacy,
+        RequestClient::default(),
+        NOW.plus(DAY),
+    );
     assert_eq!(late.await.unwrap_err().reason, Reason::TokenExpired);
     let digest = bench.bearer(&token, NOW).unwrap().digest;
     bench.revocations.revoke_token(digest, NOW.plus(HOUR));
@@ -90,7 +98,7 @@ async fn only_a_token_that_is_good_otherwise_is_told_that_it_is_somebody_elses()
 fn a_token_is_asked_about_only_where_it_says_it_is_from_there() {
     let [legacy, mut takeover] = two();
     takeover.required = vec!["exp".to_owned(), "sub".to_owned()];
-    takeover.audience = Audience::Any;
+    takeover.audience = AudienceRule::Any;
     let bench = Bench::new(&[legacy, takeover]);
     let may = |token: &str, issuer: &str| {
         bench.verifier.may_be_of(&SecretString::from(token), &[issuer.to_owned()])

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use tollhouse::config::{Balance, ServerAddress};
-use tollhouse::upstream::{Condition, ForwardError};
+use tollhouse::config::{BalancePolicy, ServerAddress};
+use tollhouse::upstream::{ForwardError, ServerCondition};
 
-use super::fake::{Fake, GET, OK, accept_unix, eventually, listen_unix, nobody, server, tcp, to};
+use super::fake::{
+    GET, OK, ScriptedUpstream, accept_unix, closed_port, eventually, listen_unix, server,
+    settings_to, tcp,
+};
 
 const MOMENT: Duration = Duration::from_millis(100);
 
 #[tokio::test]
 async fn a_connection_is_used_again_once_its_answer_was_read() {
-    let fake = Fake::start().await;
-    let gate = to(vec![fake.server()]).start().await;
+    let fake = ScriptedUpstream::start().await;
+    let gate = settings_to(vec![fake.server()]).start().await;
     let mut client = gate.client().await;
 
     client.send(GET).await;
@@ -42,8 +45,8 @@ async fn however_answers_end_a_hundred_in_a_row_use_one_connection() {
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "0\r\n\r\n"),
         ("HTTP/1.1 204 No Content\r\n\r\n", "\r\n\r\n"),
     ] {
-        let fake = Fake::start().await;
-        let gate = to(vec![fake.server()]).start().await;
+        let fake = ScriptedUpstream::start().await;
+        let gate = settings_to(vec![fake.server()]).start().await;
         let mut client = gate.client().await;
         client.send(GET).await;
         let mut upstream = fake.accept().await;
@@ -63,8 +66,8 @@ async fn however_answers_end_a_hundred_in_a_row_use_one_connection() {
 
 #[tokio::test]
 async fn a_connection_older_than_keep_alive_is_not_used_again() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.upstream.timeouts.keep_alive = Duration::ZERO;
     let gate = settings.start().await;
     let mut client = gate.client().await;
@@ -81,8 +84,8 @@ async fn a_connection_older_than_keep_alive_is_not_used_again() {
 #[tokio::test]
 async fn a_kept_connection_that_was_closed_costs_the_client_nothing() {
     for request in [GET, "POST /a HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\nhi"] {
-        let fake = Fake::start().await;
-        let mut settings = to(vec![fake.server()]);
+        let fake = ScriptedUpstream::start().await;
+        let mut settings = settings_to(vec![fake.server()]);
         settings.upstream.calls.retries = 0;
         let gate = settings.start().await;
         let mut client = gate.client().await;
@@ -104,8 +107,8 @@ async fn a_kept_connection_that_was_closed_costs_the_client_nothing() {
 
 #[tokio::test]
 async fn a_post_is_not_sent_twice_once_a_byte_was_written() {
-    let fake = Fake::start().await;
-    let gate = to(vec![fake.server()]).start().await;
+    let fake = ScriptedUpstream::start().await;
+    let gate = settings_to(vec![fake.server()]).start().await;
     let mut client = gate.client().await;
     client.send(GET).await;
     let mut upstream = fake.accept().await;
@@ -123,8 +126,8 @@ async fn a_post_is_not_sent_twice_once_a_byte_was_written() {
 
 #[tokio::test]
 async fn a_get_is_sent_once_more_on_a_new_connection_and_not_again() {
-    let fake = Fake::start().await;
-    let gate = to(vec![fake.server()]).start().await;
+    let fake = ScriptedUpstream::start().await;
+    let gate = settings_to(vec![fake.server()]).start().await;
     let mut client = gate.client().await;
     client.send(GET).await;
     let mut upstream = fake.accept().await;
@@ -145,8 +148,8 @@ async fn a_get_is_sent_once_more_on_a_new_connection_and_not_again() {
 
 #[tokio::test]
 async fn a_server_that_refuses_is_passed_over() {
-    let fake = Fake::start().await;
-    let gate = to(vec![tcp(nobody().await), fake.server()]).start().await;
+    let fake = ScriptedUpstream::start().await;
+    let gate = settings_to(vec![tcp(closed_port().await), fake.server()]).start().await;
     let request = "POST /a HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\nhi";
 
     for _ in 0..4 {
@@ -159,16 +162,16 @@ async fn a_server_that_refuses_is_passed_over() {
 
     let refused = &gate.pool.snapshot().servers[0];
     assert!(
-        refused.failures == 1 && refused.condition == Condition::Unreachable,
+        refused.failures == 1 && refused.condition == ServerCondition::Unreachable,
         "asked once, then passed over: {refused:?}"
     );
 }
 
 #[tokio::test]
 async fn the_less_busy_of_two_servers_is_chosen() {
-    let (one, other) = (Fake::start().await, Fake::start().await);
-    let mut settings = to(vec![one.server(), other.server()]);
-    settings.upstream.balance = Balance::LeastRequests;
+    let (one, other) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let mut settings = settings_to(vec![one.server(), other.server()]);
+    settings.upstream.balance = BalancePolicy::LeastRequests;
     let gate = settings.start().await;
     let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
 
@@ -190,8 +193,8 @@ async fn the_less_busy_of_two_servers_is_chosen() {
 
 #[tokio::test]
 async fn servers_take_turns() {
-    let (one, other) = (Fake::start().await, Fake::start().await);
-    let gate = to(vec![one.server(), other.server()]).start().await;
+    let (one, other) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let gate = settings_to(vec![one.server(), other.server()]).start().await;
 
     for _ in 0..3 {
         let _first = gate.ask(GET).await;
@@ -202,7 +205,7 @@ async fn servers_take_turns() {
 
 #[tokio::test]
 async fn without_retries_a_refusal_is_the_answer() {
-    let mut settings = to(vec![tcp(nobody().await)]);
+    let mut settings = settings_to(vec![tcp(closed_port().await)]);
     settings.upstream.calls.retries = 0;
     let gate = settings.start().await;
 
@@ -215,8 +218,8 @@ async fn without_retries_a_refusal_is_the_answer() {
 
 #[tokio::test]
 async fn an_upstream_that_does_not_answer_is_504() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.upstream.timeouts.first_byte = MOMENT;
     let gate = settings.start().await;
 
@@ -230,8 +233,8 @@ async fn an_upstream_that_does_not_answer_is_504() {
 
 #[tokio::test]
 async fn a_slow_client_is_not_a_slow_upstream() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.upstream.timeouts.first_byte = MOMENT;
     let gate = settings.start().await;
 
@@ -251,7 +254,7 @@ async fn a_slow_client_is_not_a_slow_upstream() {
 async fn a_unix_socket_is_an_upstream() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("app.sock");
-    let gate = to(vec![server(ServerAddress::Unix(path.clone()))]).start().await;
+    let gate = settings_to(vec![server(ServerAddress::Unix(path.clone()))]).start().await;
 
     let listener = listen_unix(&path);
     let (mut upstream, mut client) = tokio::join!(accept_unix(&listener), async {
@@ -268,8 +271,8 @@ async fn a_unix_socket_is_an_upstream() {
 
 #[tokio::test]
 async fn a_client_that_leaves_takes_its_request_along() {
-    let fake = Fake::start().await;
-    let gate = to(vec![fake.server()]).start().await;
+    let fake = ScriptedUpstream::start().await;
+    let gate = settings_to(vec![fake.server()]).start().await;
 
     let client = gate.ask(GET).await;
     let mut upstream = fake.accept().await;
@@ -282,7 +285,7 @@ async fn a_client_that_leaves_takes_its_request_along() {
 
 #[tokio::test]
 async fn echo_answers_with_what_it_received() {
-    let gate = to(vec![server(ServerAddress::Echo)]).start().await;
+    let gate = settings_to(vec![server(ServerAddress::Echo)]).start().await;
 
     let mut client = gate
         .ask("POST /a?b HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tollhouse::upstream::ForwardError;
 
-use super::fake::{Fake, GET, to};
+use super::fake::{GET, ScriptedUpstream, settings_to};
 use crate::forwarding;
 use crate::harness::Gateway;
 
@@ -13,8 +13,8 @@ const LIMIT: Duration = Duration::from_millis(400);
 
 #[tokio::test]
 async fn all_tries_together_have_the_total() {
-    let (one, other) = (Fake::start().await, Fake::start().await);
-    let mut settings = to(vec![one.server(), other.server()]);
+    let (one, other) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let mut settings = settings_to(vec![one.server(), other.server()]);
     settings.upstream.timeouts.first_byte = LIMIT * 3 / 4;
     settings.upstream.timeouts.total = Some(LIMIT);
     let gate = settings.start().await;
@@ -31,12 +31,13 @@ async fn all_tries_together_have_the_total() {
 
 #[tokio::test]
 async fn an_answer_that_drips_is_cut_at_the_total() {
-    let fake = Fake::start().await;
-    let config = forwarding::to("drip", &format!("http://{}", fake.address()), "/", "auth = []")
-        .replace("[[route]]", "timeouts = { total = \"400ms\", idle = \"10s\" }\n[[route]]");
+    let fake = ScriptedUpstream::start().await;
+    let config =
+        forwarding::route_to("drip", &format!("http://{}", fake.address()), "/", "auth = []")
+            .replace("[[route]]", "timeouts = { total = \"400ms\", idle = \"10s\" }\n[[route]]");
     let gateway = Gateway::builder().config(&config).start().await;
 
-    let mut client = super::fake::Peer::new(gateway.client().connect().await);
+    let mut client = super::fake::UpstreamConnection::new(gateway.client().connect().await);
     client.send(GET).await;
     let mut upstream = fake.accept().await;
     upstream.head().await;
@@ -59,8 +60,8 @@ async fn an_answer_that_drips_is_cut_at_the_total() {
 
 #[tokio::test]
 async fn an_answer_that_stops_is_cut_at_the_total() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.upstream.timeouts.total = Some(LIMIT);
     let gate = settings.start().await;
 
@@ -75,8 +76,8 @@ async fn an_answer_that_stops_is_cut_at_the_total() {
 
 #[tokio::test]
 async fn a_tunnel_has_no_total() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.upstream.timeouts.total = Some(MOMENT * 2);
     let gate = settings.start().await;
     let upgrade =

@@ -20,31 +20,35 @@ use tollhouse::body::{Body, Request, Response};
 use tollhouse::client::{Client, Scheme};
 use tollhouse::clock::{Clock, Timestamp};
 use tollhouse::config::{
-    Balance, Care, HealthCheck, Server, ServerAddress, Upstream, UpstreamCalls, UpstreamTimeouts,
-    UpstreamTls,
+    BalancePolicy, HealthCheck, HealthPolicy, ServerAddress, ServerSettings, UpstreamCalls,
+    UpstreamSettings, UpstreamTimeouts, UpstreamTls,
 };
-use tollhouse::runtime::{BackRoom, Threads, Worker};
-use tollhouse::secret::Randomness;
-use tollhouse::upstream::headers::{self, Facts, Prefix, Protected, RequestId, Rules};
-use tollhouse::upstream::{BodyMemory, Exchange, Fault, ForwardError, Pool, Watch};
+use tollhouse::runtime::{BackgroundRuntime, GatewayThreads, Worker};
+use tollhouse::secret::RandomPool;
+use tollhouse::upstream::headers::{
+    self, HeaderEdits, HeaderFacts, PathPrefix, RequestId, ReservedHeaders,
+};
+use tollhouse::upstream::{
+    BodyMemory, FaultSide, ForwardContext, ForwardError, StreamLifetime, UpstreamPool,
+};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Settings {
-    pub(crate) upstream: Upstream,
-    pub(crate) watch: Option<Watch>,
+    pub(crate) upstream: UpstreamSettings,
+    pub(crate) watch: Option<StreamLifetime>,
     pub(crate) trusted_proxy: bool,
     pub(crate) prefix: Option<&'static str>,
-    pub(crate) response_rules: Rules,
+    pub(crate) response_rules: HeaderEdits,
     pub(crate) body_limit: u64,
 }
 
-pub(crate) fn server(address: ServerAddress) -> Server {
-    Server { name: format!("{address:?}"), address, weight: 1, backup: false }
+pub(crate) fn server(address: ServerAddress) -> ServerSettings {
+    ServerSettings { name: format!("{address:?}"), address, weight: 1, backup: false }
 }
 
-pub(crate) fn tcp(address: SocketAddr) -> Server {
+pub(crate) fn tcp(address: SocketAddr) -> ServerSettings {
     let (host, port) = (address.ip().to_string(), address.port());
     server(ServerAddress::Tcp { host, port, tls: false })
 }
@@ -63,11 +67,11 @@ pub(crate) fn health(path: &str) -> HealthCheck {
 }
 
 /// One worker's gateway to `servers`, with limits that no test reaches unless it means to.
-pub(crate) fn to(servers: Vec<Server>) -> Settings {
-    let upstream = Upstream {
+pub(crate) fn settings_to(servers: Vec<ServerSettings>) -> Settings {
+    let upstream = UpstreamSettings {
         name: "legacy".to_owned(),
         servers,
-        balance: Balance::RoundRobin,
+        balance: BalancePolicy::RoundRobin,
         http2: false,
         proxy_protocol: None,
         timeouts: UpstreamTimeouts {
@@ -78,7 +82,7 @@ pub(crate) fn to(servers: Vec<Server>) -> Settings {
             keep_alive: PATIENCE,
         },
         calls: UpstreamCalls::default(),
-        care: Care::default(),
+        care: HealthPolicy::default(),
         tls: UpstreamTls::default(),
         case_insensitive: false,
         credential: None,
@@ -88,30 +92,30 @@ pub(crate) fn to(servers: Vec<Server>) -> Settings {
         watch: None,
         trusted_proxy: false,
         prefix: None,
-        response_rules: Rules::default(),
+        response_rules: HeaderEdits::default(),
         body_limit: 1024,
     }
 }
 
-pub(crate) struct Gate {
+pub(crate) struct PoolGateway {
     address: SocketAddr,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) pool: Arc<UpstreamPool>,
     pub(crate) errors: Arc<Mutex<Vec<ForwardError>>>,
-    _threads: Threads,
+    _threads: GatewayThreads,
 }
 
-impl Gate {
+impl PoolGateway {
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
 impl Settings {
-    pub(crate) async fn start(self) -> Gate {
-        let threads = Threads::start(1, 1).unwrap();
+    pub(crate) async fn start(self) -> PoolGateway {
+        let threads = GatewayThreads::start(1, 1).unwrap();
         let worker = threads.workers()[0].clone();
-        let pool = Pool::build(&self.upstream, 1, &Clock::system()).unwrap();
-        pool.watch(threads.back_room());
+        let pool = UpstreamPool::build(&self.upstream, 1, &Clock::system()).unwrap();
+        pool.watch(threads.background());
         let errors = Arc::new(Mutex::new(Vec::new()));
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -120,23 +124,23 @@ impl Settings {
             settings: self,
             pool: pool.clone(),
             worker: worker.clone(),
-            back_room: threads.back_room().clone(),
+            background: threads.background().clone(),
             bodies: ByteBudget::new(1 << 20),
-            protected: Arc::new(Protected::new([&http::HeaderName::from_static("x-tenant")])),
+            protected: Arc::new(ReservedHeaders::new([&http::HeaderName::from_static("x-tenant")])),
             errors: errors.clone(),
         });
         worker.spawn(accept(listener, inner));
-        Gate { address, pool, errors, _threads: threads }
+        PoolGateway { address, pool, errors, _threads: threads }
     }
 }
 
 struct Inner {
     settings: Settings,
-    pool: Arc<Pool>,
+    pool: Arc<UpstreamPool>,
     worker: Arc<Worker>,
-    back_room: BackRoom,
+    background: BackgroundRuntime,
     bodies: ByteBudget,
-    protected: Arc<Protected>,
+    protected: Arc<ReservedHeaders>,
     errors: Arc<Mutex<Vec<ForwardError>>>,
 }
 
@@ -186,25 +190,25 @@ async fn handle(
     let client = client(peer, inner.settings.trusted_proxy);
     let (mut head, body) = request.into_parts();
     let request_id =
-        RequestId::choose(&head.headers, &client, Timestamp::from_secs(1), &Randomness::default());
+        RequestId::choose(&head.headers, &client, Timestamp::from_secs(1), &RandomPool::default());
     let authority = head.headers["host"].to_str().unwrap().to_owned();
-    let facts = Facts {
+    let facts = HeaderFacts {
         client: &client,
         identity: None,
         request_id: &request_id,
         host: "gateway",
         authority: &authority,
-        prefix: inner.settings.prefix.map(|outer| Prefix { outer, inner: "" }),
+        prefix: inner.settings.prefix.map(|outer| PathPrefix { outer, inner: "" }),
     };
     headers::strip_inbound(&mut head, &inner.protected, &client, false);
     headers::set_forwarded(&mut head.headers, &facts);
-    let exchange = Exchange {
+    let exchange = ForwardContext {
         facts: &facts,
         protected: &inner.protected,
         response_rules: &inner.settings.response_rules,
-        watch: inner.settings.watch.as_ref(),
+        lifetime: inner.settings.watch.as_ref(),
         key: inner.pool.key(&head.headers, &facts),
-        back_room: &inner.back_room,
+        background: &inner.background,
         memory: BodyMemory { budget: &inner.bodies, origin: None },
         now: Timestamp::from_secs(1),
     };
@@ -215,11 +219,11 @@ async fn handle(
         Err(error) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = match error.fault() {
-                Fault::Upstream if error.is_busy() => StatusCode::SERVICE_UNAVAILABLE,
-                Fault::Upstream if error.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
-                Fault::Upstream => StatusCode::BAD_GATEWAY,
-                Fault::Client => StatusCode::BAD_REQUEST,
-                Fault::Us => StatusCode::INTERNAL_SERVER_ERROR,
+                FaultSide::Upstream if error.is_busy() => StatusCode::SERVICE_UNAVAILABLE,
+                FaultSide::Upstream if error.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
+                FaultSide::Upstream => StatusCode::BAD_GATEWAY,
+                FaultSide::Client => StatusCode::BAD_REQUEST,
+                FaultSide::Us => StatusCode::INTERNAL_SERVER_ERROR,
             };
             response.headers_mut().insert("connection", HeaderValue::from_static("close"));
             inner.errors.lock().unwrap().push(error);
@@ -228,15 +232,15 @@ async fn handle(
     })
 }
 
-impl Gate {
-    pub(crate) async fn client(&self) -> Peer {
+impl PoolGateway {
+    pub(crate) async fn client(&self) -> UpstreamConnection {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Peer::new(stream)
+        UpstreamConnection::new(stream)
     }
 
     /// Sends `request` on a connection of its own.
-    pub(crate) async fn ask(&self, request: &str) -> Peer {
+    pub(crate) async fn ask(&self, request: &str) -> UpstreamConnection {
         let mut client = self.client().await;
         client.send(request).await;
         client
@@ -244,7 +248,7 @@ impl Gate {
 }
 
 /// The far end of a connection, read and written by the test.
-pub(crate) struct Peer {
+pub(crate) struct UpstreamConnection {
     stream: Box<dyn Stream>,
     held: Vec<u8>,
 }
@@ -252,7 +256,7 @@ pub(crate) struct Peer {
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-impl Peer {
+impl UpstreamConnection {
     pub(crate) fn new(stream: impl Stream + 'static) -> Self {
         Self { stream: Box::new(stream), held: Vec::new() }
     }
@@ -299,9 +303,9 @@ impl Peer {
     }
 }
 
-pub(crate) struct Fake(TcpListener);
+pub(crate) struct ScriptedUpstream(TcpListener);
 
-impl Fake {
+impl ScriptedUpstream {
     pub(crate) async fn start() -> Self {
         Self(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap())
     }
@@ -310,7 +314,7 @@ impl Fake {
         self.0.local_addr().unwrap()
     }
 
-    pub(crate) fn server(&self) -> Server {
+    pub(crate) fn server(&self) -> ServerSettings {
         tcp(self.address())
     }
 
@@ -321,8 +325,8 @@ impl Fake {
         stream
     }
 
-    pub(crate) async fn accept(&self) -> Peer {
-        Peer::new(self.accept_raw().await)
+    pub(crate) async fn accept(&self) -> UpstreamConnection {
+        UpstreamConnection::new(self.accept_raw().await)
     }
 
     /// True if nobody connected, looking for as long as `within`.
@@ -336,8 +340,10 @@ pub(crate) fn listen_unix(path: &Path) -> UnixListener {
     UnixListener::bind(path).unwrap()
 }
 
-pub(crate) async fn accept_unix(listener: &UnixListener) -> Peer {
-    Peer::new(timeout(PATIENCE, listener.accept()).await.expect("nobody connected").unwrap().0)
+pub(crate) async fn accept_unix(listener: &UnixListener) -> UpstreamConnection {
+    UpstreamConnection::new(
+        timeout(PATIENCE, listener.accept()).await.expect("nobody connected").unwrap().0,
+    )
 }
 
 /// Returns once `condition` holds.
@@ -351,14 +357,14 @@ pub(crate) async fn eventually(condition: impl Fn() -> bool) {
 }
 
 /// An address that refuses connections.
-pub(crate) async fn nobody() -> SocketAddr {
-    Fake::start().await.address()
+pub(crate) async fn closed_port() -> SocketAddr {
+    ScriptedUpstream::start().await.address()
 }
 
 pub(crate) const GET: &str = "GET /a?b=%20c HTTP/1.1\r\nHost: gateway:8443\r\n\r\n";
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-impl AsyncRead for Peer {
+impl AsyncRead for UpstreamConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -368,7 +374,7 @@ impl AsyncRead for Peer {
     }
 }
 
-impl AsyncWrite for Peer {
+impl AsyncWrite for UpstreamConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -6,15 +6,16 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use tollhouse::client::{Client, Scheme};
 use tollhouse::clock::Timestamp;
-use tollhouse::config::{HeaderRules, Value, ValuePart};
+use tollhouse::config::{HeaderRules, ValuePart, ValueTemplate};
 use tollhouse::identity::{Identity, SessionId, Subject};
-use tollhouse::secret::Randomness;
+use tollhouse::secret::RandomPool;
 use tollhouse::upstream::headers::{
-    CredentialFields, Facts, Kept, Prefix, Protected, RequestId, Rules, count_hop, identity_fields,
-    remove_credentials, set_forwarded, set_identity, strip_inbound,
+    CredentialFields, ForwardedCredential, HeaderEdits, HeaderFacts, PathPrefix, RequestId,
+    ReservedHeaders, count_hop, identity_fields, remove_credentials, set_forwarded, set_identity,
+    strip_inbound,
 };
 
-use super::fake::{Fake, GET, to};
+use super::fake::{GET, ScriptedUpstream, settings_to};
 
 fn client(trusted_proxy: bool) -> Client {
     Client {
@@ -48,8 +49,8 @@ fn head(lines: &[(&str, &str)]) -> http::request::Parts {
     request.into_parts().0
 }
 
-fn protected() -> Protected {
-    Protected::new([&HeaderName::from_static("x-tenant")])
+fn protected() -> ReservedHeaders {
+    ReservedHeaders::new([&HeaderName::from_static("x-tenant")])
 }
 
 /// The fields as they go to the upstream.
@@ -57,15 +58,15 @@ fn forwarded(lines: &[(&str, &str)], trusted: bool) -> HeaderMap {
     let client = client(trusted);
     let mut head = head(lines);
     let request_id =
-        RequestId::choose(&head.headers, &client, Timestamp::from_secs(1), &Randomness::default());
+        RequestId::choose(&head.headers, &client, Timestamp::from_secs(1), &RandomPool::default());
     strip_inbound(&mut head, &protected(), &client, false);
-    let facts = Facts {
+    let facts = HeaderFacts {
         client: &client,
         identity: None,
         request_id: &request_id,
         host: "api.example",
         authority: "api.example:8443",
-        prefix: Some(Prefix { outer: "/api", inner: "" }),
+        prefix: Some(PathPrefix { outer: "/api", inner: "" }),
     };
     set_forwarded(&mut head.headers, &facts);
     head.headers
@@ -187,12 +188,15 @@ fn credentials_stay_here_unless_they_were_the_ones_verified() {
     let key = HeaderName::from_static("x-api-key");
     let fields = CredentialFields { in_query: true, api_key: Some(&key) };
     for (kept, left) in [
-        (Kept::Nothing, vec!["/f?a=1"]),
-        (Kept::Authorization, vec!["Bearer a", "/f?a=1"]),
-        (Kept::TokenKey, vec!["b", "c", "/f?a=1"]),
-        (Kept::Query, vec!["/f?access_token=b&a=1&x_key=c"]),
-        (Kept::ApiKey, vec!["d", "/f?a=1"]),
-        (Kept::All, vec!["b", "Bearer a", "c", "d", "/f?access_token=b&a=1&x_key=c"]),
+        (ForwardedCredential::Nothing, vec!["/f?a=1"]),
+        (ForwardedCredential::Authorization, vec!["Bearer a", "/f?a=1"]),
+        (ForwardedCredential::TokenKey, vec!["b", "c", "/f?a=1"]),
+        (ForwardedCredential::Query, vec!["/f?access_token=b&a=1&x_key=c"]),
+        (ForwardedCredential::ApiKey, vec!["d", "/f?a=1"]),
+        (
+            ForwardedCredential::All,
+            vec!["b", "Bearer a", "c", "d", "/f?access_token=b&a=1&x_key=c"],
+        ),
     ] {
         let mut head = head(&lines);
         head.uri = "/f?access_token=b&a=1&x_key=c".parse().unwrap();
@@ -210,7 +214,7 @@ fn credentials_stay_here_unless_they_were_the_ones_verified() {
 #[test]
 fn a_field_for_keys_is_known_in_every_spelling_and_as_a_trailer() {
     let key = HeaderName::from_static("x-api-key");
-    let protected = Protected::new([]).with_api_key(Some(&key));
+    let protected = ReservedHeaders::new([]).with_api_key(Some(&key));
     let mut head = head(&[("X-API-Key", "a"), ("X_API_Key", "b"), ("X-Api.Key", "c")]);
 
     strip_inbound(&mut head, &protected, &client(false), false);
@@ -250,12 +254,12 @@ fn a_rule_without_its_value_sets_no_field() {
         (vec![ValuePart::Host], false, Some("api.example"), "the host"),
     ] {
         let name = HeaderName::from_static("x-tenant");
-        let rules = HeaderRules { set: vec![(name, Value(parts))], remove: vec![] };
+        let rules = HeaderRules { set: vec![(name, ValueTemplate(parts))], remove: vec![] };
         let (client, identity) = (client(false), identity());
-        let facts = Facts {
+        let facts = HeaderFacts {
             client: &client,
             identity: identified.then_some(&identity),
-            request_id: &RequestId::new(Timestamp::from_secs(1), &Randomness::default()),
+            request_id: &RequestId::new(Timestamp::from_secs(1), &RandomPool::default()),
             host: "api.example",
             authority: "api.example",
             prefix: None,
@@ -263,7 +267,7 @@ fn a_rule_without_its_value_sets_no_field() {
         let mut headers = HeaderMap::new();
         headers.insert("x-tenant", HeaderValue::from_static("stale"));
 
-        Rules::build(&rules).unwrap().apply(&mut headers, &facts);
+        HeaderEdits::build(&rules).unwrap().apply(&mut headers, &facts);
 
         assert_eq!(headers.get("x-tenant").map(|v| v.to_str().unwrap()), expected, "{why}");
     }
@@ -287,14 +291,17 @@ fn hops_are_counted_where_they_are_limited() {
 
 #[tokio::test]
 async fn an_answers_fields_are_cleaned_and_its_location_leads_back_here() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.prefix = Some("/api");
     let rules = HeaderRules {
-        set: vec![(HeaderName::from_static("x-a"), Value(vec![ValuePart::Text("1".into())]))],
+        set: vec![(
+            HeaderName::from_static("x-a"),
+            ValueTemplate(vec![ValuePart::Text("1".into())]),
+        )],
         remove: vec![http::header::SERVER],
     };
-    settings.response_rules = Rules::build(&rules).unwrap();
+    settings.response_rules = HeaderEdits::build(&rules).unwrap();
     let gate = settings.start().await;
 
     let mut client = gate.ask(GET).await;

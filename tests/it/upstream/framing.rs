@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tollhouse::upstream::{ForwardError, RequestFault};
 
-use super::fake::{Fake, GET, Gate, OK, Peer, to};
+use super::fake::{GET, OK, PoolGateway, ScriptedUpstream, UpstreamConnection, settings_to};
 
 const MOMENT: Duration = Duration::from_millis(100);
 
-async fn gate() -> (Fake, Gate) {
-    let fake = Fake::start().await;
-    let gate = to(vec![fake.server()]).start().await;
+async fn gate() -> (ScriptedUpstream, PoolGateway) {
+    let fake = ScriptedUpstream::start().await;
+    let gate = settings_to(vec![fake.server()]).start().await;
     (fake, gate)
 }
 
@@ -26,7 +26,7 @@ async fn answered(answer: &str) -> String {
     String::from_utf8(client.rest().await).unwrap()
 }
 
-async fn sent(request: &str) -> (Peer, String) {
+async fn sent(request: &str) -> (UpstreamConnection, String) {
     let (fake, gate) = gate().await;
     let mut client = gate.ask(request).await;
     let mut upstream = fake.accept().await;
@@ -99,8 +99,8 @@ async fn cookies_cut_into_lines_are_joined() {
 
 #[tokio::test]
 async fn a_body_that_turns_out_too_large_is_the_clients_fault() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.body_limit = 4;
     let gate = settings.start().await;
 
@@ -218,8 +218,8 @@ async fn an_answer_cut_short_looks_cut_short() {
 
 #[tokio::test]
 async fn an_answer_that_stalls_is_cut_off() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.upstream.timeouts.idle = MOMENT;
     let gate = settings.start().await;
 

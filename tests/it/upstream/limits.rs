@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tollhouse::config::UpstreamQueue;
 
-use super::fake::{Fake, GET, OK, Settings, eventually, to};
+use super::fake::{GET, OK, ScriptedUpstream, Settings, eventually, settings_to};
 use crate::forwarding;
 use crate::harness::Gateway;
 
@@ -12,8 +12,8 @@ const MOMENT: Duration = Duration::from_millis(100);
 const LAST: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
 
 /// `connections` to each server, and `requests` that may wait.
-fn limited(fakes: &[&Fake], connections: usize, requests: usize) -> Settings {
-    let mut settings = to(fakes.iter().map(|fake| fake.server()).collect());
+fn limited(fakes: &[&ScriptedUpstream], connections: usize, requests: usize) -> Settings {
+    let mut settings = settings_to(fakes.iter().map(|fake| fake.server()).collect());
     settings.upstream.calls.max_connections = Some(connections);
     settings.upstream.calls.queue = UpstreamQueue { requests, timeout: Duration::from_secs(10) };
     settings
@@ -25,7 +25,7 @@ fn get(path: &str) -> String {
 
 #[tokio::test]
 async fn who_waits_gets_the_connection_in_turn() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let gate = limited(&[&fake], 1, 10).start().await;
     let mut clients = Vec::new();
 
@@ -48,7 +48,7 @@ async fn who_waits_gets_the_connection_in_turn() {
 
 #[tokio::test]
 async fn a_closed_connection_makes_room_for_another() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let gate = limited(&[&fake], 1, 10).start().await;
 
     let mut first = gate.ask(GET).await;
@@ -68,7 +68,7 @@ async fn a_closed_connection_makes_room_for_another() {
 #[tokio::test]
 async fn who_finds_the_queue_full_or_waits_too_long_is_refused() {
     for (places, patience) in [(0, Duration::from_secs(10)), (1, MOMENT)] {
-        let fake = Fake::start().await;
+        let fake = ScriptedUpstream::start().await;
         let mut settings = limited(&[&fake], 1, places);
         settings.upstream.calls.queue.timeout = patience;
         let gate = settings.start().await;
@@ -87,7 +87,7 @@ async fn who_finds_the_queue_full_or_waits_too_long_is_refused() {
 
 #[tokio::test]
 async fn who_leaves_the_queue_makes_room_in_it() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let gate = limited(&[&fake], 1, 1).start().await;
     let mut first = gate.ask(GET).await;
     let mut upstream = fake.accept().await;
@@ -109,7 +109,7 @@ async fn who_leaves_the_queue_makes_room_in_it() {
 
 #[tokio::test]
 async fn a_server_with_room_is_asked_before_anybody_waits() {
-    let (one, other) = (Fake::start().await, Fake::start().await);
+    let (one, other) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
     let gate = limited(&[&one, &other], 2, 0).start().await;
 
     let mut clients = Vec::new();
@@ -130,7 +130,7 @@ async fn a_server_with_room_is_asked_before_anybody_waits() {
 
 #[tokio::test]
 async fn a_tunnel_holds_its_connection_until_it_ends() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let gate = limited(&[&fake], 1, 0).start().await;
     let upgrade =
         "GET /a HTTP/1.1\r\nHost: gateway\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
@@ -155,9 +155,10 @@ async fn a_tunnel_holds_its_connection_until_it_ends() {
 
 #[tokio::test]
 async fn kept_connections_are_all_workers_and_a_busy_server_is_503() {
-    let fake = Fake::start().await;
-    let config = forwarding::to("few", &format!("http://{}", fake.address()), "/", "auth = []")
-        .replace("[[route]]", "max_connections = 1\nqueue = { requests = 0 }\n[[route]]");
+    let fake = ScriptedUpstream::start().await;
+    let config =
+        forwarding::route_to("few", &format!("http://{}", fake.address()), "/", "auth = []")
+            .replace("[[route]]", "max_connections = 1\nqueue = { requests = 0 }\n[[route]]");
     let gateway = Gateway::builder().config(&config).start().await;
     let client = gateway.client();
 

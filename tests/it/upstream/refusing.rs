@@ -2,7 +2,7 @@
 
 use tokio::io::AsyncReadExt;
 
-use super::fake::{Fake, Peer, to};
+use super::fake::{ScriptedUpstream, UpstreamConnection, settings_to};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -30,7 +30,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Takes a connection, reads a request and its body to the end, and tells its stream.
-async fn receive(fake: &Fake) -> (Peer, u32) {
+async fn receive(fake: &ScriptedUpstream) -> (UpstreamConnection, u32) {
     let mut peer = fake.accept().await;
     let mut preface = [0; 24];
     peer.read_exact(&mut preface).await.unwrap();
@@ -40,7 +40,7 @@ async fn receive(fake: &Fake) -> (Peer, u32) {
     (peer, stream)
 }
 
-async fn request(peer: &mut Peer) -> u32 {
+async fn request(peer: &mut UpstreamConnection) -> u32 {
     loop {
         let mut head = [0; 9];
         peer.read_exact(&mut head).await.unwrap();
@@ -66,8 +66,8 @@ fn goaway() -> Vec<u8> {
 async fn whatever_is_refused_unseen_is_sent_again() {
     for request in REQUESTS {
         for goes_away in [false, true] {
-            let fake = Fake::start().await;
-            let mut settings = to(vec![fake.server()]);
+            let fake = ScriptedUpstream::start().await;
+            let mut settings = settings_to(vec![fake.server()]);
             settings.upstream.http2 = true;
             let gate = settings.start().await;
 
@@ -87,8 +87,8 @@ async fn whatever_is_refused_unseen_is_sent_again() {
 
 #[tokio::test]
 async fn what_was_seen_and_broke_is_not_sent_again() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.upstream.http2 = true;
     let gate = settings.start().await;
 
@@ -102,8 +102,8 @@ async fn what_was_seen_and_broke_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_request_that_a_leaving_server_has_seen_is_answered() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.upstream.http2 = true;
     let gate = settings.start().await;
 

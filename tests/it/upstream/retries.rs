@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use tollhouse::config::Balance;
+use tollhouse::config::BalancePolicy;
 
-use super::fake::{Fake, Gate, OK, Peer, nobody, tcp, to};
+use super::fake::{
+    OK, PoolGateway, ScriptedUpstream, UpstreamConnection, closed_port, settings_to, tcp,
+};
 
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -22,15 +24,18 @@ const ONCE: [&str; 2] = [
 ];
 
 /// Two servers and a gate to them, with little patience for the first byte.
-async fn pair() -> (Fake, Fake, Gate) {
-    let (one, other) = (Fake::start().await, Fake::start().await);
-    let mut settings = to(vec![one.server(), other.server()]);
+async fn pair() -> (ScriptedUpstream, ScriptedUpstream, PoolGateway) {
+    let (one, other) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let mut settings = settings_to(vec![one.server(), other.server()]);
     settings.upstream.timeouts.first_byte = MOMENT * 3;
     (one, other, settings.start().await)
 }
 
 /// The server that is asked first, and the other.
-async fn first<'a>(one: &'a Fake, other: &'a Fake) -> (Peer, &'a Fake) {
+async fn first<'a>(
+    one: &'a ScriptedUpstream,
+    other: &'a ScriptedUpstream,
+) -> (UpstreamConnection, &'a ScriptedUpstream) {
     tokio::select! {
         asked = one.accept() => (asked, other),
         asked = other.accept() => (asked, one),
@@ -38,7 +43,7 @@ async fn first<'a>(one: &'a Fake, other: &'a Fake) -> (Peer, &'a Fake) {
 }
 
 /// Reads a request as `request` looks on the way to the upstream.
-async fn read(upstream: &mut Peer, request: &str) {
+async fn read(upstream: &mut UpstreamConnection, request: &str) {
     upstream.head().await;
     if let Some(body) = request.split("\r\n\r\n").nth(1).filter(|body| !body.is_empty()) {
         upstream.until(body).await;
@@ -106,8 +111,8 @@ async fn a_body_that_is_not_in_memory_is_not_sent_again() {
         (format!("Content-Length: {}", long.len()), long),
         ("Transfer-Encoding: chunked".to_owned(), "2\r\nhi\r\n0\r\n\r\n".to_owned()),
     ] {
-        let (one, other) = (Fake::start().await, Fake::start().await);
-        let mut settings = to(vec![one.server(), other.server()]);
+        let (one, other) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+        let mut settings = settings_to(vec![one.server(), other.server()]);
         settings.body_limit = 1 << 20;
         let gate = settings.start().await;
 
@@ -124,8 +129,8 @@ async fn a_body_that_is_not_in_memory_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_new_connection_that_breaks_is_not_tried_again_at_the_same_server() {
-    let fake = Fake::start().await;
-    let gate = to(vec![fake.server()]).start().await;
+    let fake = ScriptedUpstream::start().await;
+    let gate = settings_to(vec![fake.server()]).start().await;
 
     let mut client = gate.ask(IDEMPOTENT[0]).await;
     let mut upstream = fake.accept().await;
@@ -139,8 +144,8 @@ async fn a_new_connection_that_breaks_is_not_tried_again_at_the_same_server() {
 #[tokio::test]
 async fn a_connection_kept_for_long_may_break_once_even_at_the_only_server() {
     for (request, again) in [(IDEMPOTENT[0], true), (ONCE[0], false)] {
-        let fake = Fake::start().await;
-        let gate = to(vec![fake.server()]).start().await;
+        let fake = ScriptedUpstream::start().await;
+        let gate = settings_to(vec![fake.server()]).start().await;
         let mut client = gate.ask(IDEMPOTENT[0]).await;
         let mut upstream = fake.accept().await;
         upstream.head().await;
@@ -165,8 +170,8 @@ async fn a_connection_kept_for_long_may_break_once_even_at_the_only_server() {
 
 #[tokio::test]
 async fn retries_end_with_their_budget() {
-    let mut settings = to(vec![tcp(nobody().await), tcp(nobody().await)]);
-    settings.upstream.balance = Balance::LeastRequests;
+    let mut settings = settings_to(vec![tcp(closed_port().await), tcp(closed_port().await)]);
+    settings.upstream.balance = BalancePolicy::LeastRequests;
     settings.upstream.calls.retry_budget = 20;
     let gate = settings.start().await;
 
@@ -183,8 +188,9 @@ async fn retries_end_with_their_budget() {
 
 #[tokio::test]
 async fn retries_go_on_until_they_are_used_up() {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![tcp(nobody().await), tcp(nobody().await), fake.server()]);
+    let fake = ScriptedUpstream::start().await;
+    let mut settings =
+        settings_to(vec![tcp(closed_port().await), tcp(closed_port().await), fake.server()]);
     settings.upstream.calls.retries = 2;
     let gate = settings.start().await;
 

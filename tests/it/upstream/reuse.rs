@@ -5,15 +5,15 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tollhouse::config::ServerAddress;
 
-use super::fake::{Fake, GET, OK, server, to};
+use super::fake::{GET, OK, ScriptedUpstream, server, settings_to};
 
 const POST: &str = "POST /a HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\nhi";
 
 #[tokio::test]
 async fn an_upstream_is_believed_how_long_it_waits() {
     for (field, reused) in [("timeout=1", false), ("timeout=5, max=100", true), ("max=1", true)] {
-        let fake = Fake::start().await;
-        let gate = to(vec![fake.server()]).start().await;
+        let fake = ScriptedUpstream::start().await;
+        let gate = settings_to(vec![fake.server()]).start().await;
         let mut client = gate.ask(GET).await;
         let mut upstream = fake.accept().await;
         upstream.head().await;
@@ -41,8 +41,8 @@ async fn a_connection_that_says_it_ends_or_says_too_much_is_not_used_again() {
         ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "it is of HTTP/1.0"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n", "it says more"),
     ] {
-        let fake = Fake::start().await;
-        let gate = to(vec![fake.server()]).start().await;
+        let fake = ScriptedUpstream::start().await;
+        let gate = settings_to(vec![fake.server()]).start().await;
         let mut client = gate.ask(GET).await;
         let mut upstream = fake.accept().await;
         upstream.head().await;
@@ -61,8 +61,8 @@ async fn a_connection_that_says_it_ends_or_says_too_much_is_not_used_again() {
 
 #[tokio::test]
 async fn a_connection_that_is_closed_by_half_is_not_used_again() {
-    let fake = Fake::start().await;
-    let gate = to(vec![fake.server()]).start().await;
+    let fake = ScriptedUpstream::start().await;
+    let gate = settings_to(vec![fake.server()]).start().await;
     let mut client = gate.ask(GET).await;
     let mut upstream = fake.accept().await;
     upstream.head().await;
@@ -81,11 +81,11 @@ async fn a_connection_that_is_closed_by_half_is_not_used_again() {
 
 #[tokio::test]
 async fn an_address_of_a_name_where_nobody_listens_is_passed_over() {
-    let fake = Fake::start().await;
+    let fake = ScriptedUpstream::start().await;
     let port = fake.address().port();
     // Also `::1`, on most machines.
     let named = ServerAddress::Tcp { host: "localhost".to_owned(), port, tls: false };
-    let mut settings = to(vec![server(named)]);
+    let mut settings = settings_to(vec![server(named)]);
     settings.upstream.calls.retries = 0;
     settings.upstream.calls.resolve = Duration::ZERO;
     let gate = settings.start().await;

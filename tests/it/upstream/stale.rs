@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::fake::{Gate, OK, tcp, to};
+use super::fake::{OK, PoolGateway, settings_to, tcp};
 
 /// A server that takes requests without a body or with the body `hi`, and closes a connection after
 /// an answer whenever `closes` says so of that answer's number, without a word about it.
@@ -64,7 +64,7 @@ async fn serve(
 }
 
 /// A client's connection to the gateway, kept for all of its requests.
-async fn client(gate: &Gate) -> http1::SendRequest<Full<Bytes>> {
+async fn client(gate: &PoolGateway) -> http1::SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(gate.address()).await.unwrap();
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -87,7 +87,7 @@ async fn status(sender: &mut http1::SendRequest<Full<Bytes>>, method: &str) -> u
 }
 
 /// How many of `count` requests on each of `clients` connections were not answered 200.
-async fn failures(gate: &Gate, clients: usize, count: usize) -> usize {
+async fn failures(gate: &PoolGateway, clients: usize, count: usize) -> usize {
     let mut running = JoinSet::new();
     for _ in 0..clients {
         let mut sender = client(gate).await;
@@ -105,7 +105,7 @@ async fn failures(gate: &Gate, clients: usize, count: usize) -> usize {
 #[tokio::test]
 async fn ten_thousand_gets_through_a_server_that_closes_after_each_answer_all_succeed() {
     let curt = Curt::start(|_| true).await;
-    let mut settings = to(vec![tcp(curt.address)]);
+    let mut settings = settings_to(vec![tcp(curt.address)]);
     // What is repeated on a new connection is no retry.
     settings.upstream.calls.retries = 0;
     let gate = settings.start().await;
@@ -118,7 +118,7 @@ async fn ten_thousand_gets_through_a_server_that_closes_after_each_answer_all_su
 async fn ten_thousand_gets_through_a_server_that_closes_at_random_all_succeed() {
     // Spread without a pattern that the requests could fall in with.
     let curt = Curt::start(|number| number.wrapping_mul(2_654_435_761) >> 7 & 15 == 0).await;
-    let gate = to(vec![tcp(curt.address)]).start().await;
+    let gate = settings_to(vec![tcp(curt.address)]).start().await;
 
     assert_eq!(failures(&gate, 1, 5_000).await, 0);
     assert_eq!(failures(&gate, 8, 625).await, 0);
@@ -127,7 +127,7 @@ async fn ten_thousand_gets_through_a_server_that_closes_at_random_all_succeed() 
 #[tokio::test]
 async fn a_post_that_was_written_on_a_connection_that_closes_is_never_repeated() {
     let curt = Curt::start(|number| number % 3 == 0).await;
-    let gate = to(vec![tcp(curt.address)]).start().await;
+    let gate = settings_to(vec![tcp(curt.address)]).start().await;
     let mut sender = client(&gate).await;
 
     let mut answered = 0;

@@ -12,10 +12,14 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 use tollhouse::clock::Clock;
-use tollhouse::config::{Server, ServerAddress};
-use tollhouse::upstream::{Condition, ConnectError, ForwardError, Pool, PoolError};
+use tollhouse::config::{ServerAddress, ServerSettings};
+use tollhouse::upstream::{
+    ConnectError, ForwardError, PoolBuildError, ServerCondition, UpstreamPool,
+};
 
-use super::fake::{Fake, GET, OK, Peer, eventually, health, server, to};
+use super::fake::{
+    GET, OK, ScriptedUpstream, UpstreamConnection, eventually, health, server, settings_to,
+};
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -57,7 +61,7 @@ impl Authority {
     }
 }
 
-fn https(fake: &Fake) -> Server {
+fn https(fake: &ScriptedUpstream) -> ServerSettings {
     let port = fake.address().port();
     server(ServerAddress::Tcp { host: "localhost".to_owned(), port, tls: true })
 }
@@ -65,17 +69,17 @@ fn https(fake: &Fake) -> Server {
 #[tokio::test]
 async fn a_check_goes_over_tls_too() {
     for (host, expected) in
-        [("localhost", Condition::Up), ("elsewhere.example", Condition::FailsChecks)]
+        [("localhost", ServerCondition::Up), ("elsewhere.example", ServerCondition::FailsChecks)]
     {
-        let (fake, authority) = (Fake::start().await, Authority::new());
-        let mut settings = to(vec![https(&fake)]);
+        let (fake, authority) = (ScriptedUpstream::start().await, Authority::new());
+        let mut settings = settings_to(vec![https(&fake)]);
         settings.upstream.tls.ca = Some(authority.pem());
         settings.upstream.care.health = Some(health("/ping"));
         let gate = settings.start().await;
 
         let acceptor = authority.acceptor(host, b"http/1.1", false);
         if let Ok(stream) = acceptor.accept(fake.accept_raw().await).await {
-            let mut upstream = Peer::new(stream);
+            let mut upstream = UpstreamConnection::new(stream);
             assert!(upstream.head().await.starts_with("get /ping http/1.1\r\n"));
             upstream.send(OK).await;
         }
@@ -87,14 +91,15 @@ async fn a_check_goes_over_tls_too() {
 
 #[tokio::test]
 async fn a_server_of_our_own_authority_is_believed() {
-    let (fake, authority) = (Fake::start().await, Authority::new());
-    let mut settings = to(vec![https(&fake)]);
+    let (fake, authority) = (ScriptedUpstream::start().await, Authority::new());
+    let mut settings = settings_to(vec![https(&fake)]);
     settings.upstream.tls.ca = Some(authority.pem());
     let gate = settings.start().await;
 
     let mut client = gate.ask(GET).await;
     let acceptor = authority.acceptor("localhost", b"http/1.1", false);
-    let mut upstream = Peer::new(acceptor.accept(fake.accept_raw().await).await.unwrap());
+    let mut upstream =
+        UpstreamConnection::new(acceptor.accept(fake.accept_raw().await).await.unwrap());
     upstream.head().await;
     upstream.send(OK).await;
 
@@ -109,8 +114,8 @@ async fn a_certificate_that_is_not_the_servers_is_refused() {
         (&stranger, "localhost", "signed by someone else"),
         (&trusted, "other.example", "made for another name"),
     ] {
-        let fake = Fake::start().await;
-        let mut settings = to(vec![https(&fake)]);
+        let fake = ScriptedUpstream::start().await;
+        let mut settings = settings_to(vec![https(&fake)]);
         settings.upstream.tls.ca = Some(trusted.pem());
         settings.upstream.calls.retries = 0;
         let gate = settings.start().await;
@@ -129,13 +134,13 @@ async fn a_certificate_that_is_not_the_servers_is_refused() {
 
 #[tokio::test]
 async fn our_certificate_is_shown_and_the_configured_name_asked_for() {
-    let (fake, authority) = (Fake::start().await, Authority::new());
+    let (fake, authority) = (ScriptedUpstream::start().await, Authority::new());
     let (certificate, key) = authority.sign("tollhouse");
     let dir = tempfile::tempdir().unwrap();
     let (chain, secret) = (dir.path().join("chain.pem"), dir.path().join("key.pem"));
     std::fs::write(&chain, certificate.pem()).unwrap();
     std::fs::write(&secret, key.serialize_pem()).unwrap();
-    let mut settings = to(vec![https(&fake)]);
+    let mut settings = settings_to(vec![https(&fake)]);
     settings.upstream.tls.ca = Some(authority.pem());
     settings.upstream.tls.server_name = Some("app.internal".to_owned());
     settings.upstream.tls.certificate = Some((chain, secret));
@@ -146,7 +151,7 @@ async fn our_certificate_is_shown_and_the_configured_name_asked_for() {
     let stream = acceptor.accept(fake.accept_raw().await).await.unwrap();
     let shown = stream.get_ref().1.peer_certificates().is_some_and(|shown| shown.len() == 1);
     let asked = stream.get_ref().1.server_name().map(str::to_owned);
-    let mut upstream = Peer::new(stream);
+    let mut upstream = UpstreamConnection::new(stream);
     upstream.head().await;
     upstream.send(OK).await;
     client.until("ok").await;
@@ -157,10 +162,10 @@ async fn our_certificate_is_shown_and_the_configured_name_asked_for() {
 
 #[tokio::test]
 async fn http2_is_spoken_where_both_want_it() {
-    let (fake, authority) = (Fake::start().await, Authority::new());
+    let (fake, authority) = (ScriptedUpstream::start().await, Authority::new());
     for tls in [true, false] {
         let target = if tls { https(&fake) } else { fake.server() };
-        let mut settings = to(vec![target]);
+        let mut settings = settings_to(vec![target]);
         settings.upstream.http2 = true;
         settings.upstream.tls.ca = Some(authority.pem());
         let gate = settings.start().await;
@@ -169,8 +174,11 @@ async fn http2_is_spoken_where_both_want_it() {
             gate.ask("POST /a?b HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\nhi").await;
         let acceptor = authority.acceptor("localhost", b"h2", false);
         let raw = fake.accept_raw().await;
-        let stream =
-            if tls { Peer::new(acceptor.accept(raw).await.unwrap()) } else { Peer::new(raw) };
+        let stream = if tls {
+            UpstreamConnection::new(acceptor.accept(raw).await.unwrap())
+        } else {
+            UpstreamConnection::new(raw)
+        };
         let answered = tokio::select! {
             _ = serve_http2(stream) => panic!("the connection ended"),
             answered = client.until("end") => answered,
@@ -182,7 +190,7 @@ async fn http2_is_spoken_where_both_want_it() {
     }
 }
 
-async fn serve_http2(stream: Peer) {
+async fn serve_http2(stream: UpstreamConnection) {
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| async {
         let (head, body) = request.into_parts();
         let length = head.headers["content-length"].to_str().unwrap().to_owned();
@@ -200,21 +208,27 @@ async fn serve_http2(stream: Peer) {
 fn settings_that_cannot_work_are_refused_at_the_start() {
     let https =
         |host: &str| server(ServerAddress::Tcp { host: host.to_owned(), port: 443, tls: true });
-    let mut no_ca = to(vec![https("app")]).upstream;
+    let mut no_ca = settings_to(vec![https("app")]).upstream;
     no_ca.tls.ca = Some("no PEM".to_owned());
-    let mut no_key = to(vec![https("app")]).upstream;
+    let mut no_key = settings_to(vec![https("app")]).upstream;
     no_key.tls.certificate = Some(("/nowhere.pem".into(), "/nowhere.key".into()));
-    let no_name = to(vec![https("not a name")]).upstream;
-    let no_server = to(vec![]).upstream;
+    let no_name = settings_to(vec![https("not a name")]).upstream;
+    let no_server = settings_to(vec![]).upstream;
 
-    assert!(matches!(Pool::build(&no_ca, 1, &Clock::system()), Err(PoolError::Trust { .. })));
-    assert!(matches!(Pool::build(&no_key, 1, &Clock::system()), Err(PoolError::Pem { .. })));
     assert!(matches!(
-        Pool::build(&no_name, 1, &Clock::system()),
-        Err(PoolError::ServerName { .. })
+        UpstreamPool::build(&no_ca, 1, &Clock::system()),
+        Err(PoolBuildError::Trust { .. })
     ));
     assert!(matches!(
-        Pool::build(&no_server, 1, &Clock::system()),
-        Err(PoolError::NoServer { .. })
+        UpstreamPool::build(&no_key, 1, &Clock::system()),
+        Err(PoolBuildError::Pem { .. })
+    ));
+    assert!(matches!(
+        UpstreamPool::build(&no_name, 1, &Clock::system()),
+        Err(PoolBuildError::ServerName { .. })
+    ));
+    assert!(matches!(
+        UpstreamPool::build(&no_server, 1, &Clock::system()),
+        Err(PoolBuildError::NoServer { .. })
     ));
 }

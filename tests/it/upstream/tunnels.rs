@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tollhouse::clock::{Clock, TestClock, Timestamp};
 use tollhouse::identity::SessionId;
-use tollhouse::session::{Revocations, Streams};
-use tollhouse::upstream::{Ends, ForwardError, RouteEnd, Watch};
+use tollhouse::session::{OpenStreams, Revocations};
+use tollhouse::upstream::{CancellationSources, ForwardError, RouteCancellation, StreamLifetime};
 
-use super::fake::{Fake, GET, Gate, OK, Peer, eventually, to};
+use super::fake::{
+    GET, OK, PoolGateway, ScriptedUpstream, UpstreamConnection, eventually, settings_to,
+};
 
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -23,7 +25,7 @@ const SESSION: &str = "0190b2c4-7d3a-7000-8000-000000000001";
 
 struct Session {
     id: SessionId,
-    ends: Arc<Ends>,
+    ends: Arc<CancellationSources>,
     clock: TestClock,
     expires: Timestamp,
 }
@@ -31,8 +33,8 @@ struct Session {
 impl Session {
     fn new() -> Self {
         let clock = TestClock::new(Timestamp::from_secs(1_000));
-        let ends = Ends {
-            streams: Streams::default(),
+        let ends = CancellationSources {
+            streams: OpenStreams::default(),
             revocations: Arc::new(Revocations::default()),
             entries: Default::default(),
             clock: Clock::test(clock.clone()),
@@ -41,10 +43,10 @@ impl Session {
         Self { id, ends: Arc::new(ends), clock, expires: Timestamp::from_secs(1_600) }
     }
 
-    fn watch(&self) -> Watch {
-        Watch {
+    fn watch(&self) -> StreamLifetime {
+        StreamLifetime {
             token: None,
-            route: RouteEnd::new(&self.ends),
+            route: RouteCancellation::new(&self.ends),
             origin: Some(self.id.into()),
             tunnel_until: Some(self.expires),
             answer_until: None,
@@ -54,15 +56,18 @@ impl Session {
     }
 }
 
-async fn gate(watch: Option<Watch>) -> (Fake, Gate) {
-    let fake = Fake::start().await;
-    let mut settings = to(vec![fake.server()]);
+async fn gate(watch: Option<StreamLifetime>) -> (ScriptedUpstream, PoolGateway) {
+    let fake = ScriptedUpstream::start().await;
+    let mut settings = settings_to(vec![fake.server()]);
     settings.watch = watch;
     let gate = settings.start().await;
     (fake, gate)
 }
 
-async fn tunnel(fake: &Fake, gate: &Gate) -> (Peer, Peer) {
+async fn tunnel(
+    fake: &ScriptedUpstream,
+    gate: &PoolGateway,
+) -> (UpstreamConnection, UpstreamConnection) {
     let mut client = gate.ask(ASK).await;
     let mut upstream = fake.accept().await;
     upstream.head().await;
@@ -251,7 +256,7 @@ async fn a_long_answer_ends_with_its_session_but_not_with_its_token() {
 async fn a_client_has_the_notice_of_its_route_to_answer_a_close_frame() {
     for (notice, is_cut) in [(Duration::from_millis(50), true), (Duration::from_secs(60), false)] {
         let session = Session::new();
-        let watch = Watch { notice, ..session.watch() };
+        let watch = StreamLifetime { notice, ..session.watch() };
         let (fake, gate) = gate(Some(watch)).await;
         let (mut client, mut upstream) = tunnel(&fake, &gate).await;
 
@@ -271,8 +276,13 @@ async fn a_client_has_the_notice_of_its_route_to_answer_a_close_frame() {
 #[tokio::test]
 async fn a_tunnel_ends_with_its_route_even_if_that_ended_before_it_began() {
     let session = Session::new();
-    let route = RouteEnd::new(&session.ends);
-    let open = Watch { origin: None, tunnel_until: None, route: route.clone(), ..session.watch() };
+    let route = RouteCancellation::new(&session.ends);
+    let open = StreamLifetime {
+        origin: None,
+        tunnel_until: None,
+        route: route.clone(),
+        ..session.watch()
+    };
     let (fake, gate) = gate(Some(open)).await;
     let (mut before, _upstream) = tunnel(&fake, &gate).await;
 
@@ -286,7 +296,7 @@ async fn a_tunnel_ends_with_its_route_even_if_that_ended_before_it_began() {
 #[tokio::test]
 async fn one_tunnel_too_many_is_refused_and_the_upstream_hears_nothing_of_it() {
     let session = Session::new();
-    let (fake, gate) = gate(Some(Watch { max_tunnels: 2, ..session.watch() })).await;
+    let (fake, gate) = gate(Some(StreamLifetime { max_tunnels: 2, ..session.watch() })).await;
     let first = tunnel(&fake, &gate).await;
     // One that the upstream refuses gives its place back.
     let mut refused = gate.ask(ASK).await;

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 use http::Method;
 use tollhouse::admin::{SOCKET, client};
 
-use super::{BOTH, By, Front, Parrot, UPSTREAMS};
+use super::{BOTH, By, EchoWebSocket, Front, UPSTREAMS};
 use crate::forwarding::Secure;
 use crate::harness::Provider;
 use crate::harness::gateway::START;
@@ -16,7 +16,7 @@ use crate::streams::{assert_closed, assert_echo};
 #[tokio::test]
 async fn a_logout_closes_the_sessions_web_sockets() {
     for (over, opens) in UPSTREAMS {
-        let parrot = Parrot::start(over, opens).await;
+        let parrot = EchoWebSocket::start(over, opens).await;
         let front = Front::before(&parrot.service.config("", "")).await;
         for by in BOTH {
             let token = front.token().await;
@@ -35,7 +35,7 @@ async fn a_logout_closes_the_sessions_web_sockets() {
 async fn a_revoked_users_foreign_tokens_close_their_web_sockets() {
     let provider = Provider::es256().await;
     for (over, opens) in UPSTREAMS {
-        let parrot = Parrot::start(over, opens).await;
+        let parrot = EchoWebSocket::start(over, opens).await;
         let secure = Secure::new();
         let config = parrot.service.config("", "") + &provider.section("idp", "");
         let front = Front::start(&secure, secure.builder().moving().config(&config)).await;
@@ -61,7 +61,7 @@ async fn a_revoked_users_foreign_tokens_close_their_web_sockets() {
 #[tokio::test]
 async fn an_expired_token_closes_its_web_sockets() {
     for (over, opens) in UPSTREAMS {
-        let parrot = Parrot::start(over, opens).await;
+        let parrot = EchoWebSocket::start(over, opens).await;
         let secure = Secure::new();
         let builder = secure.builder().moving().config(&parrot.service.config("", ""));
         let front = Front::start(&secure, builder).await;

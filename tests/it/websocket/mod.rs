@@ -139,12 +139,12 @@ async fn opened(mut answer: Response<Incoming>) -> Result<Socket, StatusCode> {
 type Asked = Arc<Mutex<Vec<(Method, HeaderMap)>>>;
 
 /// Repeats what it is told, and closes at "bye".
-struct Parrot {
+struct EchoWebSocket {
     service: Service,
     asked: Asked,
 }
 
-impl Parrot {
+impl EchoWebSocket {
     /// Over HTTP/2 it lets WebSockets be opened only if it `opens` them.
     async fn start(over: Over, opens: bool) -> Self {
         let asked = Asked::default();

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::{BOTH, By, Front, Parrot, UPSTREAMS};
+use super::{BOTH, By, EchoWebSocket, Front, UPSTREAMS};
 use crate::forwarding::Secure;
 use crate::harness::Over;
 use crate::harness::client::PATIENCE;
@@ -23,7 +23,7 @@ async fn next(socket: &mut Socket) -> Message {
 #[tokio::test]
 async fn messages_of_every_kind_pass_whatever_both_sides_speak() {
     for (over, opens) in UPSTREAMS {
-        let parrot = Parrot::start(over, opens).await;
+        let parrot = EchoWebSocket::start(over, opens).await;
         let front = Front::before(&parrot.service.config("", "")).await;
         let token = front.token().await;
         for by in BOTH {
@@ -53,7 +53,7 @@ async fn messages_of_every_kind_pass_whatever_both_sides_speak() {
 #[tokio::test]
 async fn an_upstream_that_closes_is_heard_with_its_reason() {
     for (over, opens) in UPSTREAMS {
-        let parrot = Parrot::start(over, opens).await;
+        let parrot = EchoWebSocket::start(over, opens).await;
         let front = Front::before(&parrot.service.config("", "auth = []")).await;
         for by in BOTH {
             let mut socket = front.open(by, None).await.unwrap();
@@ -72,7 +72,7 @@ async fn an_upstream_that_closes_is_heard_with_its_reason() {
 
 #[tokio::test]
 async fn an_upstream_of_http1_is_asked_by_an_upgrade_with_a_key_of_ours() {
-    let parrot = Parrot::start(Over::Http1, false).await;
+    let parrot = EchoWebSocket::start(Over::Http1, false).await;
     let front = Front::before(&parrot.service.config("", "")).await;
     let token = front.token().await;
 
@@ -91,7 +91,7 @@ async fn an_upstream_of_http1_is_asked_by_an_upgrade_with_a_key_of_ours() {
 
 #[tokio::test]
 async fn an_upstream_of_http2_is_asked_by_connect_where_it_lets_that() {
-    let parrot = Parrot::start(Over::Http2, true).await;
+    let parrot = EchoWebSocket::start(Over::Http2, true).await;
     let front = Front::before(&parrot.service.config("", "")).await;
     let token = front.token().await;
 
@@ -109,7 +109,7 @@ async fn an_upstream_of_http2_is_asked_by_connect_where_it_lets_that() {
 #[tokio::test]
 async fn an_upstream_that_lets_no_websocket_be_opened_over_http2_is_asked_over_http1_from_then_on()
 {
-    let parrot = Parrot::start(Over::Both, false).await;
+    let parrot = EchoWebSocket::start(Over::Both, false).await;
     let front = Front::before(&parrot.service.config("", "auth = []")).await;
 
     let mut first = front.open(By::Connect, None).await.unwrap();
@@ -123,7 +123,7 @@ async fn an_upstream_that_lets_no_websocket_be_opened_over_http2_is_asked_over_h
 
 #[tokio::test]
 async fn a_websocket_that_went_back_to_http1_takes_the_place_of_one_connection() {
-    let parrot = Parrot::start(Over::Both, false).await;
+    let parrot = EchoWebSocket::start(Over::Both, false).await;
     let keys = "max_connections = 1\nqueue = { requests = 0 }";
     let front = Front::before(&parrot.service.config(keys, "auth = []")).await;
 
@@ -137,7 +137,7 @@ async fn a_websocket_that_went_back_to_http1_takes_the_place_of_one_connection()
 
 #[tokio::test]
 async fn a_connection_whose_only_streams_are_tunnels_is_not_idle() {
-    let parrot = Parrot::start(Over::Http1, false).await;
+    let parrot = EchoWebSocket::start(Over::Http1, false).await;
     let secure = Secure::new();
     let keys = "timeouts = { keep_alive = \"1s\" }\n";
     let builder = secure.builder_with(keys).config(&parrot.service.config("", "auth = []"));

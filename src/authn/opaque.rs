@@ -1,0 +1,432 @@
+//! Remote verification: credentials that only their issuer can judge (opaque tokens, Webitel
+//! pairs).
+//!
+//! Workers use remembered verdicts (`verdicts`). The background runtime asks the issuer, with
+//! single flight per token (`flights`). If the issuer does not answer, the result is 503 and is not
+//! remembered. A token that names us or another issuer is never sent to this issuer.
+//!
+//! Anybody can invent tokens. Therefore calls are shared out round-robin by client (`FairQueue`),
+//! and invented tokens count against the client's address (`FailedAttempts`); beyond the limit they
+//! are refused without a call. A good verdict is renewed before it ends, outside any client's
+//! share.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::claimed_issuer::ClaimedIssuer;
+use super::credential::TokenCredential;
+use super::external_issuer::{ExternalIssuer, IssuerError};
+use super::introspect::IntrospectionClient;
+use super::jwks_cache::RemoteIssuer;
+use super::lookup_cache::{GRACE, LookupCache, LookupVerdict};
+use super::remote_lookup::{RemoteLookup, VerifyError};
+use super::single_flight::SingleFlight;
+use super::verified::{TokenError, VerifiedCredential};
+use super::verifier::Verifier;
+use super::webitel::SessionClient;
+use crate::admission::{AttemptLimit, FailedAttempts, FairQueue};
+use crate::clock::Timestamp;
+use crate::config::{IssuerKeys, IssuerSettings};
+use crate::dialect::Reason;
+use crate::outbound;
+use crate::secret::Digest;
+
+/// How long a refusal is remembered.
+const REFUSED: Duration = Duration::from_secs(5);
+
+/// Upper bound of tokens of one issuer that are asked about or wait for their turn at once.
+const FLIGHTS: usize = 1000;
+
+const UNKNOWN: TokenError = TokenError {
+    reason: Reason::Unavailable,
+    cause: "the issuer could not be asked about the token",
+};
+
+const BUSY: TokenError =
+    TokenError { reason: Reason::Unavailable, cause: "too many tokens are being asked about" };
+
+/// The answer to a new token from an address that is over the limit of unknown tokens.
+const TOO_MANY_UNKNOWN: TokenError = TokenError {
+    reason: Reason::TokenInvalid,
+    cause: "the address has presented too many unknown tokens",
+};
+
+/// A good verdict is renewed in the last quarter of its life.
+const LAST_PART: u32 = 4;
+
+/// The client on whose behalf an issuer is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LookupClient {
+    /// The client's address. `None` for an address that many clients share, and for renewals.
+    pub(super) origin: Option<IpAddr>,
+    /// How many unknown tokens one address may present.
+    pub(super) refusals: AttemptLimit,
+}
+
+/// An issuer that is asked about each of its tokens.
+#[derive(Debug)]
+pub(super) struct OpaqueIssuer {
+    name: Arc<str>,
+    rules: IssuerSettings,
+    backend: LookupBackend,
+    cache: Duration,
+    verdicts: LookupCache,
+    flights: SingleFlight,
+    /// Permits for calls to the issuer.
+    queue: FairQueue,
+    /// Unknown tokens, counted by address.
+    refused: FailedAttempts,
+    history: Mutex<LookupHistory>,
+}
+
+/// Counters and the last outcome of the calls, for operators.
+#[derive(Debug, Default)]
+struct LookupHistory {
+    answered: u64,
+    failed: u64,
+    /// The time of the last answer.
+    at: Option<Timestamp>,
+    /// The error of the last call, if that call failed.
+    problem: Option<String>,
+}
+
+/// The interface through which the issuer is asked.
+#[derive(Debug)]
+enum LookupBackend {
+    Issuer(IntrospectionClient),
+    Webitel(SessionClient),
+}
+
+/// An issuer's positive answer about a token.
+#[derive(Debug)]
+pub(super) struct LookupAnswer {
+    pub(super) verified: VerifiedCredential,
+    /// True if the token has an expiry of its own. Otherwise it is valid for as long as its verdict
+    /// is remembered.
+    pub(super) ends: bool,
+}
+
+/// A question about one token, for the issuers that could know it. They are asked in order until
+/// one accepts the token.
+#[derive(Clone, Debug)]
+pub struct TokenLookup {
+    candidates: Vec<Arc<OpaqueIssuer>>,
+    credential: TokenCredential,
+}
+
+impl TokenLookup {
+    // One issuer that cannot be reached must not turn another's acceptance into 503. It does turn a
+    // refusal into 503, because the unreached issuer might have accepted.
+    pub(super) async fn run(self, asker: LookupClient, now: Timestamp) -> Result<(), TokenError> {
+        let mut unknown = Ok(());
+        for issuer in &self.candidates {
+            match issuer.look_up(&self.credential, asker, now).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(refusal) => unknown = Err(refusal),
+            }
+        }
+        unknown
+    }
+}
+
+impl OpaqueIssuer {
+    /// Creates the state for an issuer, with no verdicts.
+    pub(super) fn new(issuer: &IssuerSettings) -> Result<Self, IssuerError> {
+        let (backend, cache) = match &issuer.keys {
+            IssuerKeys::WebitelSessions(sessions) => {
+                (LookupBackend::Webitel(SessionClient::new(issuer, sessions)?), sessions.cache)
+            }
+            IssuerKeys::Introspection(options) => {
+                (LookupBackend::Issuer(IntrospectionClient::new(issuer, options)?), options.cache)
+            }
+            // Invariant: an issuer with keys verifies its tokens locally and is never asked.
+            _ => return Err(crate::token::BadKey("its tokens are not verified remotely").into()),
+        };
+        Ok(Self {
+            name: issuer.name.as_str().into(),
+            rules: issuer.clone(),
+            queue: FairQueue::new(backend.parallel(), FLIGHTS),
+            refused: FailedAttempts::default(),
+            backend,
+            cache,
+            verdicts: LookupCache::default(),
+            flights: SingleFlight::new(FLIGHTS),
+            history: Mutex::default(),
+        })
+    }
+
+    /// True if the verdicts are still valid for `issuer`, so that a reload can keep them.
+    pub(super) fn serves(&self, issuer: &IssuerSettings) -> bool {
+        self.rules == *issuer
+    }
+
+    /// True if this issuer may be asked about a credential of this kind that names this issuer or
+    /// none.
+    fn may_know(&self, credential: &TokenCredential, named: &ClaimedIssuer) -> bool {
+        match (&self.backend, credential, named) {
+            (LookupBackend::Issuer(_), TokenCredential::Bearer(_), ClaimedIssuer::Opaque) => true,
+            (LookupBackend::Issuer(_), TokenCredential::Bearer(_), ClaimedIssuer::By(iss)) => {
+                *iss == self.rules.issuer
+            }
+            (
+                LookupBackend::Webitel(_),
+                TokenCredential::Pair { .. },
+                ClaimedIssuer::Opaque | ClaimedIssuer::Nobody,
+            ) => true,
+            _ => false,
+        }
+    }
+
+    fn find(&self, digest: &Digest, now: Timestamp) -> Option<LookupVerdict> {
+        self.verdicts.find(digest, now)
+    }
+
+    /// True if the period in which the issuer is accepted (its takeover) has ended.
+    fn has_ended(&self, now: Timestamp) -> bool {
+        self.rules.until.is_some_and(|until| until <= now)
+    }
+
+    /// Returns whether the token is good; asks the issuer if no verdict is remembered.
+    async fn look_up(
+        &self,
+        credential: &TokenCredential,
+        asker: LookupClient,
+        now: Timestamp,
+    ) -> Result<bool, TokenError> {
+        let digest = digest(credential);
+        if let Some(verdict) = self.find(&digest, now) {
+            return Ok(verdict.is_ok());
+        }
+        let is_over = || !self.verdicts.knows(&digest) && self.is_flooded_by(asker, now);
+        if is_over() {
+            return Err(TOO_MANY_UNKNOWN);
+        }
+        let asking = async {
+            // Another question may have been answered between the search above and joining the
+            // flight. Without a second search, this token would be asked about twice. Every call
+            // costs the client one of its turns.
+            self.find(&digest, now).is_some()
+                || self.query_backend(credential, digest, asker, now).await
+        };
+        let is_known = self.flights.run(digest, Box::pin(asking)).await.ok_or(BUSY)?;
+        match self.find(&digest, now).filter(|_| is_known) {
+            Some(verdict) => Ok(verdict.is_ok()),
+            // Earlier tokens of the same address were refused while this one waited for its turn,
+            // and the address has now reached its limit.
+            None if is_over() => Err(TOO_MANY_UNKNOWN),
+            None => Err(UNKNOWN),
+        }
+    }
+
+    /// True if the asker's address has presented as many unknown tokens as it may.
+    fn is_flooded_by(&self, asker: LookupClient, now: Timestamp) -> bool {
+        self.refused.wait(asker.origin, asker.refusals, now).is_some()
+    }
+
+    /// Forgets counts that no longer matter.
+    pub(super) fn sweep(&self, now: Timestamp) {
+        self.refused.sweep(now);
+    }
+
+    /// Asks again about a token whose good verdict is about to end.
+    pub(super) async fn renew(
+        &self,
+        credential: &TokenCredential,
+        asker: LookupClient,
+        now: Timestamp,
+    ) {
+        let digest = digest(credential);
+        let asking = self.query_backend(credential, digest, asker, now);
+        if self.flights.run(digest, Box::pin(asking)).await != Some(true) {
+            self.verdicts.was_not_answered(&digest);
+        }
+    }
+
+    async fn query_backend(
+        &self,
+        credential: &TokenCredential,
+        digest: Digest,
+        asker: LookupClient,
+        now: Timestamp,
+    ) -> bool {
+        let turn = tokio::time::timeout(outbound::TIMEOUT, self.queue.take(asker.origin)).await;
+        // The time limit ended in the queue. The issuer did nothing wrong, so no failure is
+        // recorded.
+        let Ok(Ok(_turn)) = turn else { return false };
+        let is_new = !self.verdicts.knows(&digest);
+        if is_new && self.is_flooded_by(asker, now) {
+            return false;
+        }
+        let found = match &self.backend {
+            LookupBackend::Issuer(issuer) => {
+                issuer.ask(&self.name, &self.rules, credential.token(), now).await
+            }
+            LookupBackend::Webitel(sessions) => {
+                let Some(key) = credential.key() else { return false };
+                sessions.ask(&self.name, &self.rules, credential.token(), key).await
+            }
+        };
+        self.note(found.as_ref().err(), now);
+        match found {
+            Ok(answer) => {
+                let (verdict, until) = self.verdict(answer, now);
+                // Only the first refusal of a token counts as an invented one. A token that was
+                // good before belongs to a client that is late, and one refused before is counted
+                // already.
+                if is_new && verdict.is_err() {
+                    self.refused.count(asker.origin, asker.refusals, now);
+                }
+                self.verdicts.keep(digest, verdict, until);
+                true
+            }
+            Err(problem) => {
+                tracing::warn!(issuer = %self.name, problem, "a token could not be asked about");
+                false
+            }
+        }
+    }
+
+    fn note(&self, problem: Option<&String>, now: Timestamp) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.problem = problem.cloned();
+        match problem {
+            Some(_) => history.failed += 1,
+            None => (history.answered, history.at) = (history.answered + 1, Some(now)),
+        }
+    }
+
+    /// The state of the issuer for operators.
+    pub(super) fn status(&self) -> RemoteIssuer {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = history.problem.as_ref();
+        RemoteIssuer {
+            name: self.name.clone(),
+            is_opaque: true,
+            succeeded: history.answered,
+            failed: history.failed,
+            fetched: history.at,
+            problem: problem.map(|why| format!("issuer `{}` could not be asked: {why}", self.name)),
+        }
+    }
+
+    /// Turns an answer into a verdict and the time until which it is remembered.
+    fn verdict(
+        &self,
+        answer: Result<LookupAnswer, TokenError>,
+        now: Timestamp,
+    ) -> (LookupVerdict, Timestamp) {
+        let until = now.plus(self.cache);
+        match answer {
+            Ok(LookupAnswer { mut verified, ends: false }) => {
+                // During a renewal the verdict is used for `GRACE` longer, so the token must be
+                // valid that long.
+                verified.expires = until.plus(GRACE);
+                (Ok(Arc::new(verified)), until)
+            }
+            Ok(LookupAnswer { verified, .. }) if verified.expires > now => {
+                let until = until.min(verified.expires);
+                (Ok(Arc::new(verified)), until)
+            }
+            Ok(_) => {
+                let cause = "the token has expired";
+                (Err(TokenError { reason: Reason::TokenExpired, cause }), now.plus(REFUSED))
+            }
+            Err(refusal) => (Err(refusal), now.plus(REFUSED)),
+        }
+    }
+}
+
+impl LookupBackend {
+    /// How many calls may be under way at once.
+    fn parallel(&self) -> usize {
+        match self {
+            Self::Issuer(_) => outbound::PARALLEL,
+            Self::Webitel(sessions) => sessions.parallel(),
+        }
+    }
+}
+
+impl Verifier {
+    /// The issuers in `among` (all if it is empty) that may be asked about a credential.
+    pub(super) fn possible_issuers(
+        &self,
+        credential: &TokenCredential,
+        among: &[String],
+    ) -> Vec<Arc<OpaqueIssuer>> {
+        let is_among = |issuer: &&Arc<OpaqueIssuer>| {
+            among.is_empty() || among.iter().any(|name| **name == *issuer.name)
+        };
+        let issuer: Vec<_> =
+            self.foreign.iter().filter_map(ExternalIssuer::opaque).filter(is_among).collect();
+        if issuer.is_empty() {
+            return Vec::new();
+        }
+        let named = ClaimedIssuer::of(credential.token().expose());
+        issuer.into_iter().filter(|issuer| issuer.may_know(credential, &named)).cloned().collect()
+    }
+
+    /// Queues the renewal of good verdicts that are about to end.
+    fn renew_later(
+        &self,
+        candidates: &[Arc<OpaqueIssuer>],
+        (digest, credential): (&Digest, &TokenCredential),
+        now: Timestamp,
+    ) {
+        for issuer in candidates {
+            let lead = issuer.cache / LAST_PART;
+            if issuer.verdicts.is_due(digest, lead, now)
+                && !self.renewals.add(issuer.clone(), credential.clone())
+            {
+                issuer.verdicts.was_not_answered(digest);
+            }
+        }
+    }
+
+    /// The remembered verdict on a credential that only a remote issuer can judge. `None` if no
+    /// such issuer is responsible, so that the credential is verified locally.
+    pub(super) fn lookup_result(
+        &self,
+        credential: &TokenCredential,
+        among: &[String],
+        now: Timestamp,
+    ) -> Option<Result<Arc<VerifiedCredential>, VerifyError>> {
+        let mut candidates = self.possible_issuers(credential, among);
+        candidates.retain(|issuer| !issuer.has_ended(now));
+        if candidates.is_empty() {
+            return None;
+        }
+        let digest = digest(credential);
+        let verdicts: Vec<_> = candidates.iter().map(|issuer| issuer.find(&digest, now)).collect();
+        let is_unknown = verdicts.iter().any(Option::is_none);
+        let mut refusal = None;
+        for verdict in verdicts.into_iter().flatten() {
+            match verdict {
+                Ok(verified) => {
+                    self.renew_later(&candidates, (&digest, credential), now);
+                    return Some(Ok(verified));
+                }
+                Err(refused) => refusal = refusal.or(Some(refused)),
+            }
+        }
+        match refusal {
+            Some(refusal) if !is_unknown => Some(Err(refusal.into())),
+            _ => {
+                let credential = credential.clone();
+                let inquiry = TokenLookup { candidates, credential };
+                Some(Err(VerifyError::NeedsLookup(RemoteLookup::Token(inquiry))))
+            }
+        }
+    }
+}
+
+/// The digest that names a verdict. It covers the token and its key, so a verdict for a pair is
+/// never applied to another key.
+fn digest(credential: &TokenCredential) -> Digest {
+    let token = credential.token().expose().as_bytes();
+    match credential.key() {
+        None => Digest::of_list(&[token]),
+        Some(key) => Digest::of_list(&[token, key.expose().as_bytes()]),
+    }
+}

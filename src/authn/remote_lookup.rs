@@ -1,0 +1,75 @@
+//! Lookups that must be done before a credential can be judged: fetching keys, or asking an issuer.
+//!
+//! Workers never wait for an issuer. `Verifier::verify_from` returns a `RemoteLookup`, and
+//! `Verifier::verify_from_with_lookup` runs it on the background runtime. The result is stored with
+//! the issuer's state, and the credential is then verified again from memory. An inquiry itself
+//! decides nothing.
+
+use super::jwks_cache::KeyRefresh;
+use super::opaque::{LookupClient, TokenLookup};
+use super::verified::TokenError;
+use crate::clock::Timestamp;
+use crate::dialect::Reason;
+
+/// A lookup at an issuer.
+#[derive(Clone, Debug)]
+pub enum RemoteLookup {
+    /// Fetches the issuer's current keys.
+    Keys(KeyRefresh),
+    /// Asks the issuers that may know the token.
+    Token(TokenLookup),
+}
+
+/// The reasons for which a credential is not verified.
+#[derive(Clone, Debug)]
+pub enum VerifyError {
+    Rejected(TokenError),
+    /// A lookup is needed first: `Verifier::verify_from_with_lookup` does it on the background
+    /// runtime.
+    NeedsLookup(RemoteLookup),
+}
+
+impl From<TokenError> for VerifyError {
+    fn from(refusal: TokenError) -> Self {
+        Self::Rejected(refusal)
+    }
+}
+
+impl VerifyError {
+    /// True if the credential itself is at fault, false if its validity is not known. `Unavailable`
+    /// is not the credential's fault: the keys or the issuer could not be reached.
+    pub(super) fn is_rejected(&self) -> bool {
+        matches!(self, Self::Rejected(refusal) if refusal.reason != Reason::Unavailable)
+    }
+
+    /// The refusal for a caller that does no (further) lookup. A lookup that is still needed
+    /// becomes 503.
+    pub fn without_lookup(self) -> TokenError {
+        match self {
+            Self::Rejected(refusal) => refusal,
+            Self::NeedsLookup(_) => UNANSWERED,
+        }
+    }
+}
+
+impl RemoteLookup {
+    /// Does the lookup and waits for it. After that the credential can be verified again.
+    ///
+    /// # Errors
+    /// `Unavailable` (503) if the answer could not be had. It says nothing about the credential.
+    pub(super) async fn run(self, asker: LookupClient, now: Timestamp) -> Result<(), TokenError> {
+        match self {
+            Self::Keys(keys) => {
+                keys.run(now).await;
+                Ok(())
+            }
+            Self::Token(token) => token.run(asker, now).await,
+        }
+    }
+}
+
+/// The refusal if a lookup succeeded but the credential still cannot be judged.
+const UNANSWERED: TokenError = TokenError {
+    reason: Reason::Unavailable,
+    cause: "the lookup is done, but the credential still cannot be judged",
+};

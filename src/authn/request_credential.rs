@@ -1,0 +1,77 @@
+//! Extracts the one credential of a request: a token, an API key, or a name and password.
+//!
+//! Kinds that the route does not accept are ignored. Two accepted kinds are ambiguous, even if only
+//! one of them is valid. The client certificate is not handled here: it belongs to the connection
+//! and counts only if nothing else is presented. The pipeline calls it for every route.
+
+use http::HeaderName;
+use http::request::Parts;
+
+use super::credential::{AcceptedKinds, CredentialError, TokenCredential, single};
+use crate::config::CredentialKind;
+use crate::dialect::{Reason, server};
+use crate::secret::SecretString;
+
+/// A credential that is not verified yet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RequestCredential {
+    Token(TokenCredential),
+    ApiKey(SecretString),
+    Password { name: String, password: SecretString },
+}
+
+impl RequestCredential {
+    /// The kind that a route names in its `auth`.
+    pub fn kind(&self) -> CredentialKind {
+        match self {
+            Self::Token(TokenCredential::Bearer(_)) => CredentialKind::Bearer,
+            Self::Token(TokenCredential::Pair { .. }) => CredentialKind::TokenKey,
+            Self::ApiKey(_) => CredentialKind::ApiKey,
+            Self::Password { .. } => CredentialKind::Basic,
+        }
+    }
+
+    /// Extracts the credential; `None` if the request has none of an accepted kind. `api_key` is
+    /// the header field for API keys.
+    ///
+    /// # Errors
+    /// More than one credential, or one that cannot be read.
+    pub fn extract(
+        head: &Parts,
+        accept: AcceptedKinds,
+        api_key: Option<&HeaderName>,
+    ) -> Result<Option<Self>, CredentialError> {
+        let key = match api_key.filter(|_| accept.api_key) {
+            Some(name) => single(&head.headers, name, "the API key")?,
+            None => None,
+        };
+        let password = if accept.basic { basic(head)? } else { None };
+        if key.is_some() && password.is_some() {
+            return Err(CredentialError::Several);
+        }
+        let token = TokenCredential::extract(&head.headers, head.uri.query(), accept);
+        match (token, key, password) {
+            // A malformed token counts as a second credential. If it were ignored, the upstream
+            // could still read it and act for another user. The same holds for a token whose key is
+            // missing.
+            (Ok(Some(_)) | Err(_), Some(_), _) | (Ok(Some(_)) | Err(_), _, Some(_)) => {
+                Err(CredentialError::Several)
+            }
+            (token, None, None) => Ok(token?.map(Self::Token)),
+            (Ok(None), Some(key), _) => {
+                let text = std::str::from_utf8(key);
+                let text = text.map_err(|_| CredentialError::Malformed("the API key is no text"));
+                Ok(Some(Self::ApiKey(text?.into())))
+            }
+            (Ok(None), None, Some((name, password))) => Ok(Some(Self::Password { name, password })),
+        }
+    }
+}
+
+/// The name and password of `Authorization: Basic` (RFC 7617).
+fn basic(head: &Parts) -> Result<Option<(String, SecretString)>, CredentialError> {
+    server::basic(&head.headers).map_err(|reason| match reason {
+        Reason::AmbiguousCredential => CredentialError::Repeated("Authorization"),
+        _ => CredentialError::Unreadable,
+    })
+}

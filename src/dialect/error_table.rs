@@ -1,0 +1,163 @@
+//! The `[error]` table of a dialect: as it is written, and as it is checked.
+//!
+//! A key is the code of a reason, a status, or `default`. Each entry has only the values that it
+//! wants to change. `form` puts the entries over each other, the most specific first; this file
+//! decides nothing about an answer.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use http::header::HeaderValue;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Reason;
+use super::placeholders::PlaceholderScope;
+use super::problem::DialectProblems;
+use super::template::TemplateNode;
+
+/// One entry of `[error]` as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawError {
+    status: Option<u16>,
+    /// The value of `$title`.
+    title: Option<String>,
+    /// The value of `$detail`, instead of the gateway's own sentence about the request.
+    detail: Option<String>,
+    /// The value of `$slug`; the default is the reason's code with hyphens.
+    slug: Option<String>,
+    json: Option<Value>,
+    /// The answer has no body at all.
+    empty: bool,
+    content_type: Option<String>,
+    /// `false`: the answer never has the header `WWW-Authenticate`.
+    challenge: Option<bool>,
+}
+
+/// One checked entry. A value that is `None` is taken from the next, more general entry: of the
+/// status, of the default, and finally from problem+json.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ErrorEntry {
+    pub(super) status: Option<StatusCode>,
+    pub(super) title: Option<String>,
+    pub(super) detail: Option<String>,
+    pub(super) slug: Option<String>,
+    pub(super) body: Option<EntryBody>,
+    pub(super) content_type: Option<HeaderValue>,
+    pub(super) challenge: Option<bool>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum EntryBody {
+    Empty,
+    Json(TemplateNode),
+}
+
+/// A complete `[error]` table, checked. Entries for reasons are more specific than entries for
+/// statuses, and the default is the most general. Invariant: entries for statuses are for 400 to
+/// 599.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ErrorTable {
+    pub(super) by_reason: BTreeMap<Reason, ErrorEntry>,
+    pub(super) by_status: BTreeMap<u16, ErrorEntry>,
+    pub(super) default: Option<ErrorEntry>,
+}
+
+impl ErrorTable {
+    /// Checks a table. `at` is the key path of the table, for the problems found. Unknown keys are
+    /// reported with the names that exist.
+    pub(super) fn check(
+        raw: BTreeMap<String, RawError>,
+        at: &str,
+        problems: &mut DialectProblems,
+    ) -> Self {
+        let mut entries = Self::default();
+        for (key, raw) in raw {
+            let at = format!("{at}.{key}");
+            let entry = raw.check(&at, problems);
+            // A default with a status would give every error the same status, including "try again
+            // later" and "never try this again".
+            if key == "default" {
+                if entry.status.is_some() {
+                    problems.add(&at, "", "has a status, but each reason has its own");
+                }
+                entries.default = Some(entry);
+            } else if let Some(reason) = Reason::from_code(&key) {
+                if reason == Reason::AccountDisabled {
+                    // A different answer would show a guesser which accounts exist and were closed.
+                    problems.add(&at, &key, "is always answered like `invalid_credentials`");
+                }
+                entries.by_reason.insert(reason, entry);
+            // Only errors have entries here; a status outside 400 to 599 is a typing mistake.
+            } else if let Some(status) = key.parse().ok().filter(|at| (400..600).contains(at)) {
+                entries.by_status.insert(status, entry);
+            } else {
+                problems.add(&at, &key, no_such_reason(&key));
+            }
+        }
+        entries
+    }
+
+    /// True if the table has an entry for this very reason.
+    pub(super) fn names(&self, reason: Reason) -> bool {
+        self.by_reason.contains_key(&reason)
+    }
+}
+
+impl RawError {
+    fn check(self, at: &str, problems: &mut DialectProblems) -> ErrorEntry {
+        let status = self.status.and_then(|code| {
+            let status = StatusCode::from_u16(code).ok();
+            let status = status.filter(|s| s.is_client_error() || s.is_server_error());
+            if status.is_none() {
+                problems.add(format!("{at}.status"), code, "must be between 400 and 599");
+            }
+            status
+        });
+        let content_type = self.content_type.and_then(|text| {
+            let value = HeaderValue::from_str(&text).ok().filter(|_| text.contains('/'));
+            if value.is_none() {
+                problems.add(format!("{at}.content_type"), &text, "is no media type");
+            }
+            value
+        });
+        if self.empty && self.json.is_some() {
+            problems.add(at, "", "has `json` and `empty = true`; keep one of them");
+        }
+        let body = match self.json {
+            Some(json) => {
+                let at = format!("{at}.json");
+                Some(EntryBody::Json(TemplateNode::compile(
+                    json,
+                    PlaceholderScope::ERROR,
+                    &at,
+                    problems,
+                )))
+            }
+            None => self.empty.then_some(EntryBody::Empty),
+        };
+        ErrorEntry {
+            status,
+            title: self.title,
+            detail: self.detail,
+            slug: self.slug,
+            body,
+            content_type,
+            challenge: self.challenge,
+        }
+    }
+}
+
+/// Names the reason that is spelled most alike, if one is close enough to be what the operator
+/// meant.
+fn no_such_reason(key: &str) -> String {
+    let close = Reason::ALL
+        .iter()
+        .map(|reason| (strsim::jaro_winkler(key, reason.code()), reason.code()))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .filter(|(similarity, _)| *similarity > 0.85);
+    let hint = close.map(|(_, code)| format!("; did you mean `{code}`?")).unwrap_or_default();
+    let codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    format!("is no reason{hint} (there are default, a status, {})", codes.join(", "))
+}

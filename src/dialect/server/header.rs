@@ -1,0 +1,83 @@
+//! Credentials in header fields: Basic (RFC 7617), Bearer (RFC 6750), and the pair `X-Access-Token`
+//! with `X-Key`.
+//!
+//! A field that occurs twice is ambiguous and refused. A malformed credential gets the same answer
+//! as a wrong one, so that its form tells nothing. `serve::read` and `authn` use these functions.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HeaderValue};
+
+use crate::dialect::{PresentedCredential, Reason};
+use crate::secret::SecretString;
+
+/// Reads `Authorization: Basic base64(name:password)`. The password may contain colons.
+///
+/// # Errors
+///
+/// If the header occurs twice, or is not well-formed.
+pub fn basic(headers: &HeaderMap) -> Result<Option<(String, SecretString)>, Reason> {
+    let Some(encoded) = authorization(headers, "basic")? else { return Ok(None) };
+    let pair = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let pair = pair.map(SecretString::new).ok_or(Reason::InvalidCredentials)?;
+    let (name, password) = pair.expose().split_once(':').ok_or(Reason::InvalidCredentials)?;
+    // RFC 7617, section 2, forbids control characters. An empty password must never reach a user
+    // source: some directories take it for an anonymous bind, which succeeds (RFC 4513, section
+    // 5.1.2).
+    if name.is_empty() || password.is_empty() || pair.expose().contains(char::is_control) {
+        return Err(Reason::InvalidCredentials);
+    }
+    Ok(Some((name.to_owned(), password.into())))
+}
+
+/// Reads `Authorization: Bearer` with a token of the form that RFC 6750 defines.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, Reason> {
+    let Some(token) = authorization(headers, "bearer")? else { return Ok(None) };
+    if is_b64token(token) { Ok(Some(token.into())) } else { Err(Reason::TokenInvalid) }
+}
+
+/// Reads `X-Access-Token` and `X-Key`; one without the other is refused.
+pub(super) fn token_key(headers: &HeaderMap) -> Result<Option<PresentedCredential>, Reason> {
+    match (single(headers, "x-access-token")?, single(headers, "x-key")?) {
+        (None, None) => Ok(None),
+        (Some(token), Some(key)) => {
+            let token = token.to_str().ok().filter(|token| is_b64token(token));
+            let key = key.to_str().ok().filter(|key| !key.is_empty());
+            let (token, key) = token.zip(key).ok_or(Reason::TokenInvalid)?;
+            Ok(Some(PresentedCredential::Pair { token: token.into(), key: key.into() }))
+        }
+        // With one header alone the request is refused, not treated as one without a credential.
+        // Otherwise a token that needs a key could fall through to a more lenient rule, and the
+        // client would get a misleading answer.
+        (Some(_), None) | (None, Some(_)) => Err(Reason::TokenInvalid),
+    }
+}
+
+/// The part after the scheme and one space, if the header has this scheme. Schemes are compared
+/// without regard to case (RFC 9110, section 11.1). `None` for another scheme, which may be meant
+/// for the upstream.
+fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Result<Option<&'a str>, Reason> {
+    let Some(value) = single(headers, AUTHORIZATION.as_str())? else { return Ok(None) };
+    // A value that is not ASCII has none of the schemes that the gateway knows.
+    let Ok(value) = value.to_str() else { return Ok(None) };
+    let (name, rest) = value.split_once(' ').unwrap_or((value, ""));
+    Ok(name.eq_ignore_ascii_case(scheme).then_some(rest))
+}
+
+/// Two `Authorization` headers: the gateway and the upstream might each take another one (RFC 9110,
+/// section 5.3, allows only lists to be repeated).
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderValue>, Reason> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(Reason::AmbiguousCredential),
+    }
+}
+
+/// RFC 6750, section 2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+fn is_b64token(text: &str) -> bool {
+    let stem = text.trim_end_matches('=');
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    !stem.is_empty() && stem.bytes().all(is_plain)
+}

@@ -1,0 +1,73 @@
+//! Tells an upstream who the caller is, as the route configures it: by header fields, by a signed
+//! token, or not at all.
+//!
+//! Only a verified identity is told. `route::forward` calls it after the client's own fields were
+//! removed, so that a client cannot forge them.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::RequestContext;
+use crate::authn::VerifiedCredential;
+use crate::config::IdentityForm;
+use crate::dialect::Reason;
+use crate::gateway::ServedRoute;
+use crate::rejection::Rejection;
+use crate::runtime::WorkKind;
+use crate::upstream::{UpstreamPool, headers};
+
+impl RequestContext<'_> {
+    /// Writes the verified identity into the request's fields.
+    ///
+    /// # Errors
+    /// A token is needed and could not be signed, or the background runtime has no place for it.
+    pub(super) async fn vouch(
+        &self,
+        route: &ServedRoute,
+        pool: &UpstreamPool,
+        verified: &Arc<VerifiedCredential>,
+        fields: &mut HeaderMap,
+    ) -> Result<(), Rejection> {
+        match &route.config.identity {
+            IdentityForm::Headers => {
+                let identity_headers =
+                    verified.identity_headers(|| headers::identity_fields(&verified.identity));
+                headers::set_identity(fields, identity_headers);
+            }
+            IdentityForm::Jwt(name) => {
+                fields.insert(name.clone(), self.upstream_token(pool, verified).await?);
+            }
+            IdentityForm::None => {}
+        }
+        Ok(())
+    }
+
+    /// The token for the route's upstream. A recent one is reused; a new one is signed on the
+    /// background runtime, because a signature would block the worker. It is not signed on the
+    /// worker even once: all other requests of the worker would wait.
+    async fn upstream_token(
+        &self,
+        pool: &UpstreamPool,
+        verified: &Arc<VerifiedCredential>,
+    ) -> Result<HeaderValue, Rejection> {
+        let (upstream, now) = (pool.name().clone(), self.now);
+        let tokens = &self.generation.upstream_tokens;
+        if let Some(cached) = tokens.cached(&upstream, verified.digest, now) {
+            return Ok(cached);
+        }
+        let (tokens, verified) = (tokens.clone(), verified.clone());
+        let making =
+            async move { tokens.make(&upstream, &verified.identity, verified.digest, now) };
+        // Boxed because signing is rare: unboxed, the state would enlarge the future of every
+        // request.
+        match Box::pin(self.gateway.shared.background.run(WorkKind::Calling, making)).await {
+            Ok(Some(Ok(token))) => Ok(token),
+            Ok(Some(Err(error))) => {
+                Err(Rejection::new(Reason::Internal).because(error.to_string()))
+            }
+            Ok(None) => Err(Rejection::new(Reason::Internal).because("a panic while signing")),
+            Err(full) => Err(Rejection::new(Reason::Unavailable).because(full.to_string())),
+        }
+    }
+}

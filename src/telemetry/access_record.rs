@@ -1,0 +1,161 @@
+//! The line of one request in the access log.
+//!
+//! It is filled while the request is handled, and written once, at the end, with the field names of
+//! OpenTelemetry. The query is not part of `path`, and no header field but the user agent is kept,
+//! so that no credential can get into a line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Uri};
+
+use super::json::{JsonObject, capped};
+use super::metrics::RouteMetrics;
+use crate::authority::Authority;
+use crate::clock::Timestamp;
+use crate::format;
+use crate::identity::{SessionId, Subject};
+
+/// Upper bound in characters. A longer user agent is noise or an attack. The field is chosen by the
+/// client, and every request writes it, so a long one would fill the disk.
+const LONGEST_USER_AGENT: usize = 256;
+
+/// How a request ended, as an operator distinguishes it. A refusal and a failure of an upstream are
+/// both answers of the gateway; the field `reason` tells them apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// An upstream answered.
+    Forwarded,
+    /// An upstream answered, which has to verify the credential itself.
+    Passed,
+    /// The gateway itself gave the answer that was asked for.
+    Answered,
+    /// The gateway refused the request.
+    Refused,
+    /// The gateway would have refused the request, but the route only observes.
+    Observed,
+    /// The connection was closed before the end of the answer.
+    #[default]
+    Aborted,
+}
+
+impl RequestOutcome {
+    /// The value of the field `outcome`. Operators filter their logs by these words, so none of
+    /// them changes its meaning. New words may be added.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Passed => "passed",
+            Self::Answered => "answered",
+            Self::Refused => "refused",
+            Self::Observed => "observed",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// The facts about one request. A field that is `None` is not written. They are collected by
+/// `pipeline`. The time at which the line is written is passed separately, so that it is that of
+/// the end of the request.
+#[derive(Clone, Debug, Default)]
+pub struct AccessRecord {
+    pub method: Method,
+    /// Only its path is written, without the query, which may contain credentials.
+    pub uri: Uri,
+    pub host: Option<Authority>,
+    /// `1.0`, `1.1` or `2`.
+    pub protocol: &'static str,
+    pub client_address: Option<HeaderValue>,
+    /// Written if it is text, up to 256 characters.
+    pub user_agent: Option<HeaderValue>,
+    pub request_id: Option<HeaderValue>,
+    /// The route under whose name the request is written and counted.
+    pub route: Option<Arc<RouteMetrics>>,
+    pub subject: Option<Subject>,
+    pub session: Option<SessionId>,
+    pub upstream: Option<Arc<str>>,
+    pub outcome: RequestOutcome,
+    /// The stable code of the refusal, which the client has seen.
+    pub reason: Option<&'static str>,
+    /// The details of the refusal that the client was not told.
+    pub cause: Option<String>,
+    pub trace_id: Option<String>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub status: u16,
+    pub duration: Duration,
+    pub upstream_duration: Option<Duration>,
+}
+
+impl AccessRecord {
+    /// Appends the line, with its line break. Fields of the client are escaped by `JsonObject`.
+    pub fn write(&self, now: Timestamp, line: &mut Vec<u8>) {
+        // The fields have the order in which people read them: the request, then the client and the
+        // user, then the upstream, and last the outcome. Programs find them by name, so the order
+        // is free.
+        let mut object = JsonObject::begin(line);
+        object.written("timestamp", |line| format::timestamp(line, now));
+        object.text("request_id", shown(self.request_id.as_ref()).unwrap_or_default());
+        object.text("http.request.method", self.method.as_str());
+        object.text("url.path", self.uri.path());
+        object.text_if("http.route", self.route.as_ref().map(|route| route.name()));
+        object.count("http.response.status_code", self.status.into());
+        object.text_if("client.address", shown(self.client_address.as_ref()));
+        object.own_text("network.protocol.version", self.protocol);
+        object.text_if("server.address", self.host.as_ref().map(Authority::host));
+        let user_agent = shown(self.user_agent.as_ref());
+        object.text_if("user_agent.original", user_agent.map(|it| capped(it, LONGEST_USER_AGENT)));
+        object.text_if("user.id", self.subject.as_ref().map(Subject::as_str));
+        if let Some(session) = self.session {
+            object.plain_text("session.id", session);
+        }
+        object.text_if("upstream.address", self.upstream.as_deref());
+        if let Some(duration) = self.upstream_duration {
+            object.millis("upstream.duration_ms", duration);
+        }
+        object.millis("duration_ms", self.duration);
+        object.own_text("outcome", self.outcome.as_str());
+        object.text_if("reason", self.reason);
+        object.text_if("cause", self.cause.as_deref());
+        object.text_if("trace_id", self.trace_id.as_deref());
+        object.count("bytes_in", self.bytes_in);
+        object.count("bytes_out", self.bytes_out);
+        object.end();
+    }
+}
+
+/// The value of a header field, if it is visible ASCII; other bytes are never written.
+fn shown(value: Option<&HeaderValue>) -> Option<&str> {
+    value?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::metrics::Metrics;
+    use super::*;
+
+    #[test]
+    fn a_client_cannot_forge_a_line_or_a_field() {
+        let forged = "x\"}\n{\"outcome\":\"forwarded\",\"user.id\":\"root";
+        let record = AccessRecord {
+            route: Some(Metrics::new().route(forged)),
+            user_agent: HeaderValue::from_str(&forged.replace('\n', " ").repeat(20)).ok(),
+            outcome: RequestOutcome::Refused,
+            cause: Some(forged.to_owned()),
+            duration: Duration::from_micros(1_250),
+            ..AccessRecord::default()
+        };
+
+        let mut line = Vec::new();
+        record.write(Timestamp::from_millis(1), &mut line);
+
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let parsed: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(parsed["http.route"], forged);
+        assert_eq!(parsed["outcome"], "refused");
+        assert_eq!(parsed["duration_ms"], 1.25);
+        assert_eq!(parsed["timestamp"], "1970-01-01T00:00:00.001Z");
+        assert!(parsed.get("user.id").is_none());
+        assert_eq!(parsed["user_agent.original"].as_str().unwrap().chars().count(), 256);
+    }
+}

@@ -1,0 +1,76 @@
+//! Plain values of the key ring: the options it is opened with, the keys it lists, the events it
+//! reports.
+//!
+//! `ring` and `rotation` create these values; `admin`, `cli` and the audit log read them. Nothing
+//! here reads files or decides anything.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::signing::SigningKey;
+use crate::algorithm::Algorithm;
+use crate::clock::Timestamp;
+
+/// The options with which a key ring is opened.
+#[derive(Clone, Debug)]
+pub struct KeyRingOptions {
+    /// The folder with the key files.
+    pub dir: PathBuf,
+    /// True if the gateway creates and rotates the keys; false if the operator manages the folder
+    /// and the gateway only reads it.
+    pub managed: bool,
+    /// The algorithms that tokens are signed with. Each needs a signing key.
+    pub algorithms: Vec<Algorithm>,
+    /// How long a key signs before its successor takes over.
+    pub rotate_every: Duration,
+    /// How long a key is published before it signs. Clients cache the JWKS; within this time they
+    /// fetch it again and know the key before its first token.
+    pub publish_before: Duration,
+    /// How long a key still verifies after its successor took over. It is the longest life of any
+    /// token, so that no valid token loses its key.
+    pub keep_for: Duration,
+    pub now: Timestamp,
+}
+
+/// The use of a key at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// Published, but not signing yet.
+    Pending,
+    Signing,
+    /// Verifies older tokens and signs no new ones.
+    Retired,
+}
+
+/// A key as `key list` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyEntry {
+    pub kid: Arc<str>,
+    pub algorithm: Algorithm,
+    pub created: Timestamp,
+    pub signs_from: Timestamp,
+    pub state: KeyState,
+}
+
+/// A change of the keys, for the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyEvent {
+    /// A key was created, imported or found in the folder, and is published now.
+    Added { kid: Arc<str>, algorithm: Algorithm, signs_from: Timestamp },
+    /// A key signs from now on.
+    Signs { kid: Arc<str>, algorithm: Algorithm },
+    /// A key was removed. Its tokens are refused.
+    Removed { kid: Arc<str>, algorithm: Algorithm },
+    /// The folder could not be read or written. The last good keys stay in use.
+    Failed { cause: String },
+}
+
+/// A signing key with its times and its file.
+#[derive(Clone, Debug)]
+pub(super) struct RingKey {
+    pub(super) key: Arc<SigningKey>,
+    pub(super) created: Timestamp,
+    pub(super) signs_from: Timestamp,
+    pub(super) path: PathBuf,
+}
