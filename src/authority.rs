@@ -81,7 +81,8 @@ fn name(host: &str) -> Option<Cow<'_, str>> {
     // one could be avoided with the other. The certificate and the route of a request would not fit
     // together either.
     let host = host.strip_suffix('.').unwrap_or(host);
-    let (mut last, mut folds) = (b'.', false);
+    let mut last = b'.';
+    let mut folds = false;
     for byte in host.bytes() {
         match byte {
             b'.' if last == b'.' => return None,

@@ -147,7 +147,9 @@ pub fn end_of_day(text: &str) -> Option<Timestamp> {
         let all_digits = part.bytes().all(|byte| byte.is_ascii_digit());
         part.parse::<u64>().ok().filter(|_| all_digits)
     });
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let year = parts.next()??;
+    let month = parts.next()??;
+    let day = parts.next()??;
     let start = start_of_day(year, month, day).filter(|_| text.len() == 10)?;
     Some(start.plus(Duration::from_secs(24 * 3600)))
 }
@@ -255,7 +257,8 @@ struct TestClockState {
 impl TestClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
-        let (now, passed) = (AtomicU64::new(start.0), AtomicU64::new(0));
+        let now = AtomicU64::new(start.0);
+        let passed = AtomicU64::new(0);
         Self(Arc::new(TestClockState { now, passed, moved: Notify::new() }))
     }
 

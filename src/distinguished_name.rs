@@ -98,7 +98,8 @@ fn escaped(value: &str) -> String {
 pub fn parse(text: &str) -> Option<Vec<Vec<Attribute>>> {
     let mut bytes = text.bytes();
     // `+` joins the values of one part, and `,` separates the parts (RFC 4514, section 2).
-    let (mut names, mut name) = (Vec::new(), Vec::new());
+    let mut names = Vec::new();
+    let mut name = Vec::new();
     loop {
         let kind = read_kind(&mut bytes)?;
         let (value, end) = read_value(&mut bytes)?;
@@ -181,7 +182,8 @@ mod tests {
             ("CN=a\\,b", "CN=a\\2cb", true, "two ways to escape"),
             ("CN=a\\,O=acme", "CN=a,O=acme", false, "an escaped comma is a letter"),
         ] {
-            let (one, other) = (DistinguishedName::parse(one), DistinguishedName::parse(other));
+            let one = DistinguishedName::parse(one);
+            let other = DistinguishedName::parse(other);
             assert!(one.is_some() && other.is_some(), "{why}");
             assert_eq!(one == other, same, "{why}");
         }

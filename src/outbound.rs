@@ -157,7 +157,8 @@ impl OutboundClient {
     /// # Errors
     /// If there is no connection in time.
     pub async fn reach(&self, uri: &Uri) -> Result<(), OutboundError> {
-        let (host, limit) = (host(uri), self.timeout);
+        let host = host(uri);
+        let limit = self.timeout;
         let mut connector = self.connector.clone();
         let connecting = async {
             poll_fn(|context| connector.poll_ready(context)).await?;

@@ -273,7 +273,9 @@ impl GatewayThreads {
             randomness: RandomPool::default(),
             heartbeats: AtomicUsize::new(0),
         });
-        let (stop, lost, beating) = (self.stop.clone(), self.lost.clone(), worker.clone());
+        let stop = self.stop.clone();
+        let lost = self.lost.clone();
+        let beating = worker.clone();
         let join = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             // If the thread panics, the guard is dropped during unwinding, and `worker_lost`
             // returns. After an orderly end it is disarmed.

@@ -191,7 +191,9 @@ impl AdminCommand {
 
 /// The commands about sessions. Ending all sessions needs an explicit `all=true`.
 fn sessions(method: &Method, query: Option<&str>) -> Result<AdminCommand, ErrorReply> {
-    let (mut user, mut source, mut all) = (None, None, None);
+    let mut user = None;
+    let mut source = None;
+    let mut all = None;
     for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         let slot = match &*key {
             "user" => &mut user,

@@ -22,7 +22,8 @@ impl AdminOperations {
         // depends on the login; otherwise they are counted by the name as it was typed. All of
         // these counts are lifted.
         let mut silent = None;
-        let (mut known, mut lifted) = (false, false);
+        let mut known = false;
+        let mut lifted = false;
         for name in [LoginName::Username(name.clone()), LoginName::Email(name.clone())] {
             let mut accounts = vec![canonical_account(&name, None)];
             for source in sources.chunks(1) {

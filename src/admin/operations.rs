@@ -180,12 +180,14 @@ impl AdminOperations {
 
     async fn rotate_keys(&self, algorithm: Option<String>) -> CommandResult {
         let algorithm = algorithm_of(algorithm)?;
-        let (ring, now) = (self.gateway.shared.ring.clone(), self.gateway.shared.clock.now());
+        let ring = self.gateway.shared.ring.clone();
+        let now = self.gateway.shared.clock.now();
         self.change_keys(move || ring.rotate(algorithm, now)).await
     }
 
     async fn revoke_key(&self, kid: String) -> CommandResult {
-        let (ring, now) = (self.gateway.shared.ring.clone(), self.gateway.shared.clock.now());
+        let ring = self.gateway.shared.ring.clone();
+        let now = self.gateway.shared.clock.now();
         self.change_keys(move || ring.revoke(&kid, now)).await
     }
 
@@ -362,7 +364,8 @@ impl AdminOperations {
     fn unread_certificates(&self) -> Vec<String> {
         let certificates = self.listening.certificates();
         let notes = certificates.iter().filter_map(|one| {
-            let (listener, cause) = (one.listener(), one.failure()?);
+            let listener = one.listener();
+            let cause = one.failure()?;
             Some(format!("listener {listener} serves its certificates of before: {cause}"))
         });
         notes.collect()

@@ -116,7 +116,8 @@ impl AdminOperations {
         // published.
         let ring =
             shared.ring.reconfigure(key_options(next, shared.clock.now())).map_err(failed)?;
-        let (operations, next) = (self.clone(), next.clone());
+        let operations = self.clone();
+        let next = next.clone();
         Ok(Box::new(move || {
             // Nothing from here on can fail, except for the two changes at the end. They concern
             // operators only, and their failures are logged.

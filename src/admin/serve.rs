@@ -202,7 +202,8 @@ impl AdminDoor {
         // The place is awaited here, so the accept loop stops accepting while all places are taken
         // (back-pressure).
         let Ok(place) = self.places.clone().acquire_owned().await else { return };
-        let (operations, may_change) = (self.operations.clone(), self.may_change);
+        let operations = self.operations.clone();
+        let may_change = self.may_change;
         let background = operations.gateway.shared.background.clone();
         background.spawn(async move {
             let _place = place;

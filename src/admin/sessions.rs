@@ -44,7 +44,8 @@ impl AdminOperations {
     /// All sessions, read in pages: a single long read would delay logins.
     async fn all_sessions(&self) -> Result<Vec<Session>, ErrorReply> {
         let shared = &self.gateway.shared;
-        let (mut sessions, mut after) = (Vec::new(), None);
+        let mut sessions = Vec::new();
+        let mut after = None;
         loop {
             let page = shared.store.page(after, shared.clock.now()).await.map_err(failed)?;
             sessions.extend(page.sessions);

@@ -12,7 +12,8 @@ impl AdminOperations {
     /// They are read from the same gauges and checks as the metrics and the readiness report, so
     /// the three agree.
     pub(super) fn status(&self) -> Value {
-        let (gauges, readiness) = (self.gauges(), self.readiness());
+        let gauges = self.gauges();
+        let readiness = self.readiness();
         let generation = self.gateway.generation();
         let config = &generation.config;
         let upstreams = gauges.upstreams.iter().map(|(upstream, server, state, in_flight, ..)| {

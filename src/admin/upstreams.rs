@@ -46,7 +46,9 @@ pub(super) fn gauges(
         let pool = pool.snapshot();
         let name = pool.name.to_string();
         pool.servers.into_iter().map(move |server| {
-            let (in_flight, idle, failures) = (server.in_flight, server.idle, server.failures);
+            let in_flight = server.in_flight;
+            let idle = server.idle;
+            let failures = server.failures;
             let state = server.condition.as_str();
             (name.clone(), server.name.to_string(), state, in_flight, idle, failures)
         })

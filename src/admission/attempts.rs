@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn an_address_fails_so_often_in_a_window() {
-        let (attempts, now) = (FailedAttempts::default(), Timestamp::from_secs(1000));
+        let attempts = FailedAttempts::default();
+        let now = Timestamp::from_secs(1000);
 
         assert_eq!(tries(&attempts, "192.0.2.1", now), 3);
         assert_eq!(tries(&attempts, "192.0.2.2", now), 3, "another one");
@@ -243,7 +244,8 @@ mod tests {
 
     #[test]
     fn who_goes_on_and_on_is_a_flood() {
-        let (attempts, now) = (FailedAttempts::default(), Timestamp::from_secs(1000));
+        let attempts = FailedAttempts::default();
+        let now = Timestamp::from_secs(1000);
         let address = "192.0.2.1".parse().ok();
         assert_eq!(attempts.turn_away(address, LIMIT, now), None, "it has not failed yet");
         tries(&attempts, "192.0.2.1", now);
@@ -260,7 +262,8 @@ mod tests {
 
     #[test]
     fn attempts_count_wider_ipv6_prefixes() {
-        let (attempts, now) = (FailedAttempts::default(), Timestamp::from_secs(1000));
+        let attempts = FailedAttempts::default();
+        let now = Timestamp::from_secs(1000);
         let prefix = |middle: &str| -> usize {
             let one = |last| tries(&attempts, &format!("2001:db8:1:{middle}{last:x}::1"), now);
             (0..10).map(one).sum()
@@ -273,7 +276,8 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (attempts, now) = (FailedAttempts::default(), Timestamp::from_secs(1000));
+        let attempts = FailedAttempts::default();
+        let now = Timestamp::from_secs(1000);
         for number in 0..u32::try_from(MOST_GROUPS).unwrap() + 5 {
             let address = Some(IpAddr::V4(number.into()));
             attempts.reserve(address, LIMIT, now).unwrap();

@@ -225,7 +225,8 @@ mod tests {
     fn turns_go_round_by_client() {
         // Each of two clients has one turn, and a third client has all others.
         let turns = FairQueue::new(2, 64);
-        let (one, two) = (at_once(&turns, 1).unwrap(), at_once(&turns, 2).unwrap());
+        let one = at_once(&turns, 1).unwrap();
+        let two = at_once(&turns, 2).unwrap();
         let mut flood: Vec<_> = (0..5).map(|_| waits(&turns, 3)).collect();
         let mut single = waits(&turns, 4);
 

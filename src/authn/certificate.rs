@@ -59,7 +59,8 @@ impl CertificateVerifier {
             let cause = "the client's certificate does not hold now";
             return Err(TokenError { reason: Reason::TokenExpired, cause });
         }
-        let (identity, until) = (holder.identity.clone(), certificate.not_after);
+        let identity = holder.identity.clone();
+        let until = certificate.not_after;
         Ok(Some(Arc::new(VerifiedCredential::without_token(identity, holder.digest, until))))
     }
 

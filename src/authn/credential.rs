@@ -250,7 +250,8 @@ type QueryPair = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// The parts of a pair in the query; `None` if both are missing. A repeated parameter is refused.
 fn query_pair(query: &str) -> Result<Option<QueryPair>, CredentialError> {
-    let (mut token, mut key) = (None, None);
+    let mut token = None;
+    let mut key = None;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let (place, shown) = match name.as_ref() {
             "access_token" => (&mut token, "access_token"),

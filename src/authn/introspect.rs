@@ -129,7 +129,8 @@ fn judge(
         return Err("the subject is not among the issuer's `subjects`");
     }
     let expires = claims::date(claims, "exp")?;
-    let (issued, not_before) = (claims::date(claims, "iat")?, claims::date(claims, "nbf")?);
+    let issued = claims::date(claims, "iat")?;
+    let not_before = claims::date(claims, "nbf")?;
     let tolerant = now.plus(rules.leeway);
     if issued.max(not_before).is_some_and(|begins| begins > tolerant) {
         return Err("the token is not valid yet");

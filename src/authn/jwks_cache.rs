@@ -215,7 +215,8 @@ impl JwksCache {
         let PublishedKeys { keys, remarks, life } = published;
         let keys = keys.after(&last.keys);
         if keys.epoch() != last.keys.epoch() {
-            let (issuer, count) = (&self.name, keys.keys().len());
+            let issuer = &self.name;
+            let count = keys.keys().len();
             tracing::info!(%issuer, count, "the issuer's keys are new");
             for remark in remarks {
                 let key: String = remark.key.chars().take(SHOWN).collect();

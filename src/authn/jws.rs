@@ -58,7 +58,9 @@ impl<'t> CompactJws<'t> {
         let header = decode(header).ok_or("the token's header is not base64url")?;
         let header =
             strict_json::object(&header).ok_or("the token's header is not a JSON object")?;
-        let (mut algorithm, mut kid, mut typ) = (None, None, None);
+        let mut algorithm = None;
+        let mut kid = None;
+        let mut typ = None;
         // One pass over the members is cheaper than a search for each known name. A member that is
         // a duplicate was refused by `strict_json::object`, so the order does not matter. This
         // parse runs for every token that is not cached.

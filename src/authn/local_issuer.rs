@@ -85,13 +85,16 @@ impl LocalIssuer {
             return Err("the token is meant for others");
         }
         let date = |name| claims::date(&claims, name)?.ok_or("a required date is missing");
-        let (issued, not_before, expires) = (date("iat")?, date("nbf")?, date("exp")?);
+        let issued = date("iat")?;
+        let not_before = date("nbf")?;
+        let expires = date("exp")?;
         claims::required(&claims, "sub")?;
         let key_hash = claims::text(&claims, "kh")?.map(digest).transpose()?;
         let token_id = Some(claims::required(&claims, "jti")?.into());
         let identity = identity(login.name.clone(), claims, kind)?;
         let digest = Digest::of(token.signed().as_bytes());
-        let (leeway, until) = (self.leeway, None);
+        let leeway = self.leeway;
+        let until = None;
         let own = true;
         Ok(VerifiedCredential {
             identity,

@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_shelf_is_bounded_and_forgets_in_time() {
-        let (shelf, then) = (BoundedMap::default(), Timestamp::from_secs(5));
+        let shelf = BoundedMap::default();
+        let then = Timestamp::from_secs(5);
         let digest = |number: usize| Digest::of(&number.to_be_bytes());
         for number in 0..CAPACITY + 5 {
             shelf.keep(digest(number), number, then);

@@ -82,7 +82,8 @@ mod tests {
     async fn only_so_many_questions_are_under_way_and_those_given_up_do_not_count() {
         let flights = SingleFlight::new(2);
         let name = |number: u8| Digest::of(&[number]);
-        let (first, second) = (flights.enter(name(1)).unwrap(), flights.enter(name(2)).unwrap());
+        let first = flights.enter(name(1)).unwrap();
+        let second = flights.enter(name(2)).unwrap();
 
         assert!(flights.enter(name(3)).is_none(), "too many");
         assert!(Arc::ptr_eq(&flights.enter(name(1)).unwrap(), &first), "the same question");

@@ -104,14 +104,16 @@ impl Verifier {
     /// # Errors
     /// An issuer without a single usable key: its tokens would be refused for ever.
     pub fn new(options: VerifierOptions<'_>) -> Result<Self, VerifierError> {
-        let (mut foreign, mut warnings) = (Vec::new(), Vec::new());
+        let mut foreign = Vec::new();
+        let mut warnings = Vec::new();
         for issuer in options.issuers {
             let known = options.last.map(|last| last.foreign.as_slice()).unwrap_or_default();
             let made = ExternalIssuer::new(issuer, known)
                 .map_err(|source| VerifierError { issuer: issuer.name.clone(), source })?;
             let (ready, remarks) = made;
             for remark in remarks {
-                let (name, key) = (&issuer.name, remark.key);
+                let name = &issuer.name;
+                let key = remark.key;
                 warnings.push(format!("issuer `{name}`, key `{key}`: {}", remark.remark));
             }
             foreign.push(ready);
@@ -236,8 +238,10 @@ impl Verifier {
         };
         let generation = verified.identity.claims.get(GENERATION_CLAIM);
         let generation = generation.and_then(|number| u32::try_from(number.as_u64()?).ok());
-        let (subject, jti) = (verified.identity.subject, jti.to_string());
-        let (issued, expires) = (verified.issued, verified.expires);
+        let subject = verified.identity.subject;
+        let jti = jti.to_string();
+        let issued = verified.issued;
+        let expires = verified.expires;
         Ok(RefreshFacts { session, subject, jti, generation, issued, expires })
     }
 

@@ -73,7 +73,8 @@ impl SessionClient {
             }
             SessionLookup::Sql(sql) => {
                 let address = DatabaseAddress::parse(&sql.url, &sql.folder)?;
-                let (ca, allow_plain) = (issuer.ca.clone(), sql.allow_plain);
+                let ca = issuer.ca.clone();
+                let allow_plain = sql.allow_plain;
                 let options = DatabaseOptions { ca, allow_plain, ..DatabaseOptions::default() };
                 SessionBackend::Sql(Database::new(address, options, AccessMode::Read))
             }
@@ -157,7 +158,8 @@ impl SessionClient {
             scopes: Vec::new(),
             claims: Map::new(),
         };
-        let (bytes, key) = (token.expose().as_bytes(), key.expose().as_bytes());
+        let bytes = token.expose().as_bytes();
+        let key = key.expose().as_bytes();
         let verified = VerifiedCredential {
             identity,
             digest: Digest::of_list(&[bytes, key]),
@@ -236,7 +238,8 @@ async fn in_database(
         return Ok(None);
     }
     let read = |name: &Option<String>| value(row, name);
-    let (username, roles) = (read(&columns.username)?, read(&columns.roles)?);
+    let username = read(&columns.username)?;
+    let roles = read(&columns.roles)?;
     found(row.value(&columns.id), username, roles, read(&columns.expires)?)
         .map(Some)
         .ok_or_else(|| "the row has something of the wrong type".to_owned())

@@ -123,7 +123,8 @@ impl DialectTrial<'_> {
         let begun = clock.now();
         let answer = runtime.block_on(self.outbound.send(request));
         let answer = answer.map_err(anyhow::Error::from)?;
-        let (took, length) = (clock.now().since(begun).as_millis(), answer.body.len());
+        let took = clock.now().since(begun).as_millis();
+        let length = answer.body.len();
         say(format_args!("{} after {took} ms, {length} bytes", answer.status))?;
         let outcome =
             client::parse_response(self.dialect, ask.endpoint, answer.status, &answer.body);

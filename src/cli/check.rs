@@ -107,7 +107,8 @@ fn ask_network(
     }
     let list = server::ask_network(&loaded.config, args.timeout.unwrap_or(TIMEOUT))?;
     let verdicts = Verdicts { file: path, loaded, list };
-    let (asked, failed) = (verdicts.list.len(), verdicts.failed());
+    let asked = verdicts.list.len();
+    let failed = verdicts.failed();
     match args.format {
         OutputFormat::Human => {
             print(&verdicts.lines())?;

@@ -44,7 +44,8 @@ pub fn read_password(prompt: &str) -> anyhow::Result<SecretString> {
     let ask = |prompt: &str| -> anyhow::Result<SecretString> {
         Ok(SecretString::new(rpassword::prompt_password(prompt).context("no password was read")?))
     };
-    let (first, second) = (ask(prompt)?, ask("Once more: ")?);
+    let first = ask(prompt)?;
+    let second = ask("Once more: ")?;
     if first != second {
         bail!("the two passwords differ");
     }

@@ -278,7 +278,8 @@ fn dispatch(cli: Arguments) -> Result<(), CommandError> {
 /// `--json` the same facts are one object, for scripts that compare versions. It goes into reports
 /// of faults, so it is on one line.
 fn version(json: bool) -> std::io::Result<()> {
-    let (version, commit) = (env!("CARGO_PKG_VERSION"), option_env!("TOLLHOUSE_COMMIT"));
+    let version = env!("CARGO_PKG_VERSION");
+    let commit = option_env!("TOLLHOUSE_COMMIT");
     let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     if json {
         let facts = serde_json::json!({ "version": version, "commit": commit, "target": target });

@@ -46,7 +46,8 @@ fn tell(answer: &Value, top: usize) -> std::io::Result<()> {
         return say("nothing observed: no route with enforce = false has been called");
     }
     for route in list(answer, "routes") {
-        let (permitted, refused) = (count(route, "permitted"), count(route, "refused"));
+        let permitted = count(route, "permitted");
+        let refused = count(route, "refused");
         say(format_args!(
             "{}  would refuse {refused} of {}",
             text(route, "route"),

@@ -53,7 +53,8 @@ pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), CommandError
         ))?;
     }
     for one in list(&answer, "upstreams") {
-        let (upstream, server) = (text(one, "upstream"), text(one, "server"));
+        let upstream = text(one, "upstream");
+        let server = text(one, "server");
         say(format_args!("upstream       {upstream}  {server}  {}", text(one, "state")))?;
     }
     for one in list(&answer, "certificates") {

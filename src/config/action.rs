@@ -74,7 +74,8 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 impl RouteAction {
     pub(super) fn read(table: &mut TableReader<'_>, known: &References) -> Self {
-        let (upstream, redirect) = (table.get("upstream"), table.get("redirect"));
+        let upstream = table.get("upstream");
+        let redirect = table.get("redirect");
         let respond = table.get("respond");
         // With two actions it would depend on the code which one wins, and with none there is
         // nothing to do. A route that an operator has just changed from one to the other often has
@@ -220,7 +221,8 @@ impl RespondAction {
 
 /// Reads the body, and the file that contains it. Without a content type it must be text.
 fn read_body(table: &mut TableReader<'_>, is_typed: bool) -> (Bytes, Option<PathBuf>) {
-    let (body, file) = (table.get("body"), table.get("file"));
+    let body = table.get("body");
+    let file = table.get("file");
     if let (Some(_), Some(item)) = (&body, &file) {
         item.issue("and body say the same thing twice: leave one out");
         return Default::default();
@@ -256,8 +258,8 @@ fn read_content_type(item: &SpannedValue<'_>) -> Option<HeaderValue> {
 /// the message, are refused. Values are visible ASCII: other bytes are read differently by
 /// different clients.
 fn read_field(name: &str, item: &SpannedValue<'_>) -> Option<(HeaderName, HeaderValue)> {
-    let (field, value) =
-        (HeaderName::try_from(name).ok(), HeaderValue::from_str(item.string()?).ok());
+    let field = HeaderName::try_from(name).ok();
+    let value = HeaderValue::from_str(item.string()?).ok();
     let ours = match &field {
         Some(name) if *name == CONTENT_TYPE => Some("stands in content_type"),
         Some(name) if *name == LOCATION => Some("is what redirect is for"),

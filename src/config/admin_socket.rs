@@ -48,7 +48,8 @@ impl AdminSocket {
         let Some(mut table) = item.as_ref().and_then(SpannedValue::table) else {
             return Self::default();
         };
-        let (named, mode) = (table.get("group"), table.get("mode"));
+        let named = table.get("group");
+        let mode = table.get("mode");
         let group = named.as_ref().and_then(SocketGroup::read);
         let default = if named.is_some() { WITH_GROUP } else { OWNER_ONLY };
         let read = mode.as_ref().and_then(|item| Some((item, mode_of(item)?)));

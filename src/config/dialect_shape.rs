@@ -347,7 +347,8 @@ impl ShapedDialect {
 
 /// A template for an issue about a key that is not in the file.
 fn nothing(path: KeyPath) -> Issue {
-    let (value, remedy) = (String::new(), String::new());
+    let value = String::new();
+    let remedy = String::new();
     Issue { position: None, path, value, remedy, severity: IssueSeverity::Error }
 }
 

@@ -112,7 +112,8 @@ pub struct Issue {
 impl Issue {
     /// An error of the file as a whole, or of its syntax.
     pub(super) fn of_file(position: Option<FilePosition>, remedy: String) -> Self {
-        let (path, value) = (KeyPath::default(), String::new());
+        let path = KeyPath::default();
+        let value = String::new();
         Self { position, path, value, remedy, severity: IssueSeverity::Error }
     }
 

@@ -76,7 +76,8 @@ impl<'a> SpannedValue<'a> {
     }
 
     fn add(&self, severity: IssueSeverity, value: String, remedy: String) {
-        let (position, path) = (Some(self.position()), self.at.clone());
+        let position = Some(self.position());
+        let path = self.at.clone();
         self.reading.add(Issue { position, path, value, remedy, severity });
     }
 

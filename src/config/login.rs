@@ -113,7 +113,8 @@ impl LoginSettings {
             Some(item) => known.users.refer_all(&item.list().unwrap_or_default()),
             None => known.users.iter().map(str::to_owned).collect(),
         };
-        let (exchange, reveal) = (table.get("exchange"), table.get("reveal_unknown_user"));
+        let exchange = table.get("exchange");
+        let reveal = table.get("reveal_unknown_user");
         let exchange_ttl = table.get("exchange_ttl");
         let lives = ConfiguredLifetimes::read(&mut table);
         let algorithm = read_algorithm(&mut table);
@@ -259,7 +260,8 @@ impl<'a> ConfiguredLifetimes<'a> {
     /// `[token]`. Combinations that contradict each other are reported at the login's own keys. A
     /// login may shorten or lengthen each of them.
     fn resolve(self, table: &TableReader<'_>, dialect: &Dialect, known: &References) -> Lifetimes {
-        let (token, defaults) = (&known.token, &dialect.defaults);
+        let token = &known.token;
+        let defaults = &dialect.defaults;
         let read = |item: &Option<SpannedValue<'_>>| item.as_ref()?.duration(MIN_TTL..=MAX_TTL);
         let access = read(&self.access).or(defaults.access_ttl).unwrap_or(token.access_ttl);
         let grace = self.grace.unwrap_or(token.refresh_grace);

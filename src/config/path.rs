@@ -90,7 +90,8 @@ pub(super) fn shape(path: &str, folded: bool) -> String {
 /// are compared without regard to case. A parameter of `above` covers any segment. It is used to
 /// find routes that lie above others, so a wrong `false` would only lose a warning.
 pub(super) fn is_below(path: &str, above: &str, folded: bool) -> bool {
-    let (path, above) = (&*fold_case_if(folded, path), &*fold_case_if(folded, above));
+    let path = &*fold_case_if(folded, path);
+    let above = &*fold_case_if(folded, above);
     // An exact path has nothing below it.
     if above.starts_with('=') {
         return false;

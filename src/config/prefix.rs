@@ -24,7 +24,8 @@ pub enum PrefixRule {
 
 impl PrefixRule {
     pub(super) fn read(table: &mut TableReader<'_>, path: &str) -> Self {
-        let (strip, replace) = (table.get("strip_prefix"), table.get("replace_prefix"));
+        let strip = table.get("strip_prefix");
+        let replace = table.get("replace_prefix");
         match (strip, replace) {
             (Some(_), Some(item)) => {
                 item.issue("and strip_prefix contradict each other: leave one out");

@@ -117,7 +117,8 @@ impl Config {
 
     fn listener(&self, listener: &ListenerSettings) -> Table {
         let nets = |nets: &[ipnet::IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (limits, timeouts) = (&listener.limits, &listener.timeouts);
+        let limits = &listener.limits;
+        let timeouts = &listener.timeouts;
         let address = match &listener.bind {
             BindAddress::Tcp(address) => address.to_string(),
             BindAddress::Unix(path) => format!("unix:{}", self.relative(path).display()),

@@ -213,7 +213,8 @@ impl<'a> TableReader<'a> {
     }
 
     fn add(&self, severity: IssueSeverity, path: &str, remedy: String) {
-        let (path, value) = (self.at.below(path), String::new());
+        let path = self.at.below(path);
+        let value = String::new();
         self.reading.add(Issue { position: self.position, path, value, remedy, severity });
     }
 

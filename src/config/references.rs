@@ -206,7 +206,8 @@ fn report(item: &SpannedValue<'_>, shaped: &ShapedDialect, problems: Vec<Dialect
         } else {
             problem.value
         };
-        let (position, remedy) = (Some(found.position()), problem.message);
+        let position = Some(found.position());
+        let remedy = problem.message;
         item.reading().add(Issue { position, path, value, remedy, severity: IssueSeverity::Error });
     }
 }
@@ -229,7 +230,8 @@ fn nearest<'a>(item: &SpannedValue<'a>, wanted: &KeyPath) -> SpannedValue<'a> {
 }
 
 fn children<'a>(item: &SpannedValue<'a>) -> Vec<SpannedValue<'a>> {
-    let (reading, at) = (item.reading(), item.at());
+    let reading = item.reading();
+    let at = item.at();
     match item.value().get_ref() {
         DeValue::Table(entries) => entries
             .iter()

@@ -156,7 +156,8 @@ fn write_table(f: &mut fmt::Formatter<'_>, issues: &[&Issue]) -> fmt::Result {
             }
             continue;
         }
-        let (line, path) = (lines.cell(&line(issue)), paths.cell(issue.path.as_str()));
+        let line = lines.cell(&line(issue));
+        let path = paths.cell(issue.path.as_str());
         writeln!(f, "{line}{path}{}  {}", values.cell(&issue.value), issue.message())?;
     }
     Ok(())

@@ -140,7 +140,8 @@ impl RouteSettings {
         let action = RouteAction::read(&mut table, known);
         let auth = auth::read(&mut table);
         let users = auth::read_users(&mut table, &auth, known);
-        let (issuers, logins) = (read_issuers(&mut table, known), read_logins(&mut table, known));
+        let issuers = read_issuers(&mut table, known);
+        let logins = read_logins(&mut table, known);
         let require = RequireRule::read(table.table("require"));
         // A route without `auth` is open. Conditions that presume a caller would never be evaluated
         // there. They are therefore reported by `check_auth`.
@@ -330,7 +331,8 @@ impl RequireRule {
 
 /// Reads how the identity is passed on. A token is sent as Bearer, unless a field is named.
 fn read_identity(table: &mut TableReader<'_>, token: &TokenSettings) -> IdentityForm {
-    let (identity, header) = (table.get("identity"), table.get("identity_header"));
+    let identity = table.get("identity");
+    let header = table.get("identity_header");
     let name = header.as_ref().and_then(read_header);
     let forms = [
         ("headers", IdentityForm::Headers),

@@ -209,7 +209,8 @@ impl Location {
         remedy: String,
         severity: super::IssueSeverity,
     ) {
-        let (path, position) = (self.at.clone(), reading.place(&self.at).or(self.position));
+        let path = self.at.clone();
+        let position = reading.place(&self.at).or(self.position);
         reading.add(super::Issue { position, path, value, remedy, severity });
     }
 }

@@ -183,7 +183,8 @@ impl ServerSettings {
         let url = url?;
         // Invariant: the value is within the range, so it fits.
         let weight = u32::try_from(weight).unwrap_or(1);
-        let (address, name) = (ServerAddress::read(&url)?, url.string()?.to_owned());
+        let address = ServerAddress::read(&url)?;
+        let name = url.string()?.to_owned();
         Some(Self { address, name, weight, backup })
     }
 }

@@ -74,11 +74,13 @@ pub struct SessionColumns {
 impl WebitelSessions {
     /// Reads the keys of the section; `None` after a problem was reported.
     pub(super) fn read(table: &mut TableReader<'_>, allow_http: bool) -> Option<Self> {
-        let (http, sql) = (table.get("http"), table.get("sql"));
+        let http = table.get("http");
+        let sql = table.get("sql");
         let role_names = table.table("role_names").entries();
         let role_names = role_names.into_iter();
         let role_names = role_names.filter_map(|(name, item)| Some((name, item.plain_name()?)));
-        let (role_names, cache) = (role_names.collect(), read_cache(table));
+        let role_names = role_names.collect();
+        let cache = read_cache(table);
         let lookup = match (http, sql) {
             (Some(item), None) => read_http(item.table()?, allow_http)?,
             (None, Some(item)) => SessionLookup::Sql(read_sql(item.table()?)?),
@@ -134,7 +136,9 @@ fn read_http(mut table: TableReader<'_>, allow_http: bool) -> Option<SessionLook
     let id = map.required("id", "the path to what names the user for good");
     let id = id.as_ref().and_then(read_path);
     let mut path = |key| map.get(key).as_ref().and_then(read_path);
-    let (username, roles, expires) = (path("username"), path("roles"), path("expires"));
+    let username = path("username");
+    let roles = path("roles");
+    let expires = path("expires");
     let map = SessionMap { id: id?, username, roles, expires };
     Some(SessionLookup::Http { url: url?, map })
 }

@@ -225,7 +225,8 @@ impl Database {
         &self,
         work: impl Future<Output = Result<T, StepError>>,
     ) -> Result<T, DatabaseError> {
-        let (at, limit) = (self.address.to_string(), self.options.timeout);
+        let at = self.address.to_string();
+        let limit = self.options.timeout;
         match tokio::time::timeout(limit, work).await {
             Ok(done) => done.map_err(|fault| match fault {
                 StepError::Connect(cause) => DatabaseError::Connect { at, cause },

@@ -138,7 +138,8 @@ fn binary(kind: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
 fn array(element: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
     let mut rest = bytes;
     let dimensions = take_i32(&mut rest)?;
-    let (_flags, _type) = (take_i32(&mut rest)?, take_i32(&mut rest)?);
+    let _flags = take_i32(&mut rest)?;
+    let _type = take_i32(&mut rest)?;
     if dimensions == 0 {
         return Some(Value::Array(Vec::new()));
     }
@@ -146,7 +147,8 @@ fn array(element: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
     if dimensions != 1 {
         return None;
     }
-    let (length, _lower) = (take_i32(&mut rest)?, take_i32(&mut rest)?);
+    let length = take_i32(&mut rest)?;
+    let _lower = take_i32(&mut rest)?;
     let mut values = Vec::new();
     for _ in 0..length {
         let value = match usize::try_from(take_i32(&mut rest)?) {

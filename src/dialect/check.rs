@@ -85,7 +85,8 @@ impl Dialect {
             // that for each login (`reveal_unknown_user`); this flag says whether the question
             // arises at all.
             tells_unknown_user: endpoints.iter().any(|endpoint| {
-                let (wrong, unknown) = (Reason::InvalidCredentials, Reason::UnknownUser);
+                let wrong = Reason::InvalidCredentials;
+                let unknown = Reason::UnknownUser;
                 endpoint.step == EndpointStep::Login && endpoint.errors.tells_apart(wrong, unknown)
             }),
             gives_refresh_token,

@@ -28,7 +28,9 @@ impl DialectProblems {
         value: impl ToString,
         message: impl Into<String>,
     ) {
-        let (path, value, message) = (path.into(), value.to_string(), message.into());
+        let path = path.into();
+        let value = value.to_string();
+        let message = message.into();
         self.0.push(DialectProblem { path, value, message });
     }
 

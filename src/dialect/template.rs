@@ -343,7 +343,8 @@ mod tests {
         let template = Template::reply(template, PlaceholderScope::TOKENS, "reply", &mut problems);
         assert_eq!(problems.finish(()), Ok(()));
         let dialect = Dialect::builtin("webitel").expect("built in");
-        let (facts, mut written) = (facts(), Vec::new());
+        let facts = facts();
+        let mut written = Vec::new();
         template.root.write(&|place| place.value(&facts, &dialect), &mut written);
         let rendered = template.render(&facts, &dialect);
         assert_eq!(String::from_utf8(written).expect("text"), rendered.to_string());

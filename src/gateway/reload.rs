@@ -51,7 +51,8 @@ pub(crate) type Commit = Box<dyn FnOnce()>;
 /// Keeps the values of `last` that only a restart can change, and returns the keys that differ.
 fn keep_until_restart(last: &Config, next: &mut Config) -> Vec<&'static str> {
     let mut waiting = Vec::new();
-    let (was, process) = (&last.process, &mut next.process);
+    let was = &last.process;
+    let process = &mut next.process;
     // Threads, and the sockets that belong to them, are made at the start.
     keep("process.workers", &was.workers, &mut process.workers, &mut waiting);
     keep(

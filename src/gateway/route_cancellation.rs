@@ -27,7 +27,8 @@ pub(super) fn route_ends(
     let before: HashMap<&str, &RouteSettings> =
         of_last.iter().map(|route| (route.name.as_str(), route)).collect();
     let kept = |route: &RouteSettings| {
-        let (last, before) = (last?, before.get(route.name.as_str())?);
+        let last = last?;
+        let before = before.get(route.name.as_str())?;
         let goes_on = is_same_rule(before, route) && are_issuers_kept(before, &last.config, config);
         last.route_ends.get(&route.name).filter(|_| goes_on).cloned()
     };

@@ -58,8 +58,9 @@ pub(super) fn add_logins(
             let path = format!("{}{}", settings.prefix, endpoint.path);
             let entry = LoginEndpoint { login: login.clone(), number, metrics: metrics.clone() };
             let falls_through = endpoint.falls_through();
-            let (hosts, path, method) =
-                (settings.hosts.as_slice(), path.as_str(), &endpoint.method);
+            let hosts = settings.hosts.as_slice();
+            let path = path.as_str();
+            let method = &endpoint.method;
             table.add_login(&LoginEntry { hosts, path, method, falls_through }, &entry);
         }
     }
@@ -146,7 +147,8 @@ struct ReservedNames<'a> {
 
 impl<'a> ReservedNames<'a> {
     fn of(config: &'a Config) -> Self {
-        let (api_key, made) = (config.api_key_header(), HashMap::new());
+        let api_key = config.api_key_header();
+        let made = HashMap::new();
         let mut protection = Self { config, everywhere: Vec::new(), made, api_key };
         let all = config.upstreams.iter().flat_map(|upstream| protection.names_of(upstream));
         let mut everywhere: Vec<HeaderName> = all.filter(|name| !is_ordinary(name)).collect();

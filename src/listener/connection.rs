@@ -236,7 +236,8 @@ pub(super) async fn serve<H, F>(
         ClientStream::Unix(_) => None,
     };
     let limit = shared.config.timeouts.handshake;
-    let (begun, mut ahead) = (Instant::now(), Bytes::new());
+    let begun = Instant::now();
+    let mut ahead = Bytes::new();
     if peer.requires_proxy_header {
         // Boxed, because it is rare and would otherwise enlarge the future of every connection.
         let proxied =
@@ -336,7 +337,8 @@ where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limit = self.shared.config.timeouts.body_idle;
-        let (worker, gate) = (self.worker.clone(), self.shared.gate.clone());
+        let worker = self.worker.clone();
+        let gate = self.shared.gate.clone();
         let streams = StreamExecutor::new(worker, gate, self.activity.clone(), limit);
         let service = service_fn(|request: http::Request<Incoming>| {
             let answering = self.activity.begin();

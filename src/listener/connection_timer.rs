@@ -241,7 +241,8 @@ mod tests {
         let due = || activity.due(&LIMITS, None).map(|(_, due)| due);
         assert_eq!(due(), Some(TimerAction::SlowHead), "the first head is on the way");
 
-        let (first, second) = (activity.begin(), activity.begin());
+        let first = activity.begin();
+        let second = activity.begin();
         assert_eq!(due(), None, "how long an answer takes is the handler's business");
 
         drop(first);

@@ -123,7 +123,8 @@ where
                 drop(answering);
             });
         };
-        let (limit, gate) = (self.0.limit, self.0.gate.clone());
+        let limit = self.0.limit;
+        let gate = self.0.gate.clone();
         self.0.worker.spawn(async move {
             if !run_while_taken(stream, &taking, limit).await {
                 gate.count(ConnectionEvent::Stalled);

@@ -191,7 +191,8 @@ impl LoginServices {
                     // The password hash was upgraded to stronger parameters. The password is the
                     // same, so the sessions that began under the old hash must not end.
                     let subject = self.subject(&user);
-                    let (source, id) = (user.source.as_str(), &user.id);
+                    let source = user.source.as_str();
+                    let id = &user.id;
                     let user_ref = UserRef { source, id, subject: &subject };
                     self.store.rehashed(user_ref, old, user.version).await?;
                 }

@@ -102,8 +102,8 @@ impl LoginServices {
         // The epoch is read before the user is looked up. If users change after this line, the
         // epoch changes, and `keep` notices that the result may be outdated.
         let epoch = self.password_cache.epoch();
-        let (attempt_source, name) =
-            (call.attempt_source(), LoginName::Username(call.name.clone()));
+        let attempt_source = call.attempt_source();
+        let name = LoginName::Username(call.name.clone());
         let lookup =
             self.begin(&attempt_source, &call.sources, &name).await.map_err(no_name_is_unknown)?;
         let account = canonical_account(&name, lookup.key.as_ref());
@@ -183,7 +183,8 @@ impl LoginServices {
     /// their streams ended and their credential revoked. A user whose source cannot be asked keeps
     /// their streams, as with sessions. Returns true if every user could be compared.
     pub(crate) async fn review_basic(&self, now: Timestamp) -> bool {
-        let (mut patience, mut is_done) = (SourceBackoff::default(), true);
+        let mut patience = SourceBackoff::default();
+        let mut is_done = true;
         let mut users = self.password_cache.users();
         // Users of local sources are reviewed first, because those answer at once. A remote source
         // that does not answer uses up the patience of the review.

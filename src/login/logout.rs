@@ -79,7 +79,8 @@ impl Login {
         let verified = proving.await?;
         let longest = call.now.plus(OUTLAWED);
         let until = verified.until.map_or(longest, |until| until.min(longest));
-        let (digest, subject) = (verified.digest, &verified.identity.subject);
+        let digest = verified.digest;
+        let subject = &verified.identity.subject;
         let revoked =
             self.services.store.revoke(RevocationTarget::Token { digest, until }, call.now).await;
         // The revocation was recorded before the streams are ended. A stream that is opened between

@@ -276,7 +276,8 @@ impl Login {
             return Ok(());
         }
         let header = |name: &str| call.head.headers.get(name).map_or(&b""[..], |v| v.as_bytes());
-        let (key, secret) = (header("x-killbill-apikey"), header("x-killbill-apisecret"));
+        let key = header("x-killbill-apikey");
+        let secret = header("x-killbill-apisecret");
         // Every pair is compared, and in constant time: the time of the answer must not tell which
         // key exists.
         let known = self.config.tenants.iter().fold(false, |known, tenant| {

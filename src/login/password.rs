@@ -81,7 +81,8 @@ impl Login {
         name: (&LoginName, &UserLookup),
         password: &SecretString,
     ) -> Result<UserRecord, LoginError> {
-        let (attempt_source, users) = (self.attempt_source(call), &self.config.users);
+        let attempt_source = self.attempt_source(call);
+        let users = &self.config.users;
         let checked = self.services.check_password(&attempt_source, users, name, password).await;
         checked.map_err(|refused| self.reveal_or_hide(refused))
     }
@@ -107,7 +108,8 @@ impl Login {
 
     /// The digest under which the attempts and codes of a name are counted and stored.
     async fn account(&self, call: &LoginRequest, name: &LoginName) -> Result<Digest, LoginError> {
-        let (users, group) = (&self.services.users, call.address_group());
+        let users = &self.services.users;
+        let group = call.address_group();
         let lookup = users.look_for(&self.config.users, name, group).await?;
         Ok(canonical_account(name, lookup.key.as_ref()))
     }

@@ -201,7 +201,8 @@ mod tests {
         let proofs = PasswordCache::new();
         let of = |sources: &[&str], name: &str, password: &str, group: Option<&str>| {
             let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
-            let (password, group) = (password.into(), group.map(|group| group.parse().unwrap()));
+            let password = password.into();
+            let group = group.map(|group| group.parse().unwrap());
             proofs.digest(&PasswordCacheKey { sources: &sources, name, password: &password, group })
         };
         let one = of(&["a", "b"], "ann", "secret", None);

@@ -162,7 +162,8 @@ impl SessionRevalidation<'_> {
     /// Reviews the users of one source, with as many look-ups in parallel as the source allows.
     async fn revalidate_source(&self, source: String, people: Vec<SourceUser>) {
         let patience = Mutex::new(SourceBackoff::default());
-        let (source, patience) = (source.as_str(), &patience);
+        let source = source.as_str();
+        let patience = &patience;
         let looked = iter(people).map(|person| self.revalidate(source, person, patience));
         let parallel = self.services.users.parallel(source);
         looked.buffer_unordered(parallel).for_each(|()| async {}).await;

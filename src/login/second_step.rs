@@ -131,7 +131,8 @@ impl Login {
         let Some(address) = &user.email else {
             return Err(LoginError::new(Reason::Unavailable, "the user has no e-mail address"));
         };
-        let (store, code) = (&self.services.store, new_code());
+        let store = &self.services.store;
+        let code = new_code();
         let waiting = OneTimeCode {
             expires: call.now.plus(mailer.code_ttl()),
             code: code_digest(store.secret(), &waiting.key, &code),
@@ -187,7 +188,8 @@ impl Login {
         let account = canonical_account(&name, lookup.key.as_ref());
         let ticket = ticket.map(|ticket| Digest::of(ticket.expose().as_bytes()));
         let counted = self.counted(call, account, ticket).await?;
-        let (attempt_source, counted) = (self.attempt_source(call), (counted, AttemptKind::Code));
+        let attempt_source = self.attempt_source(call);
+        let counted = (counted, AttemptKind::Code);
         let attempt = self.services.reserve_attempt(&attempt_source, &lookup, counted).await?;
         let user = match self.redeem_code(call, account, code, ticket).await {
             Ok(user) => user,

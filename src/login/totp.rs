@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn a_code_counts_one_step_early_and_one_late_and_no_longer() {
-        let (second, code) = (1_111_111_111, "050471");
+        let second = 1_111_111_111;
+        let code = "050471";
         let step = second / STEP;
         for (steps, counts) in [(-2, false), (-1, true), (0, true), (1, true), (2, false)] {
             let now = (step * STEP).saturating_add_signed(steps * 30);

@@ -100,8 +100,8 @@ impl RequestContext<'_> {
         credential: TokenCredential,
     ) -> Result<Arc<VerifiedCredential>, Rejection> {
         let issuers = &route.config.issuers;
-        let (verifier, print) =
-            (&self.generation.verifier, self.client.certificate_print(self.now));
+        let verifier = &self.generation.verifier;
+        let print = self.client.certificate_print(self.now);
         match verifier.verify_from(&credential, issuers, print, self.now) {
             Ok(verified) => Ok(verified),
             Err(VerifyError::Rejected(refusal)) => Err(refusal.into()),
@@ -122,7 +122,8 @@ impl RequestContext<'_> {
         route: &ServedRoute,
         credential: TokenCredential,
     ) -> Result<Arc<VerifiedCredential>, Rejection> {
-        let (verifier, now) = (self.generation.verifier.clone(), self.now);
+        let verifier = self.generation.verifier.clone();
+        let now = self.now;
         let issuers = route.config.issuers.clone();
         let print = self.client.certificate_print(now).copied();
         let group = self.counted_address().map(address_group);

@@ -51,12 +51,14 @@ impl RequestContext<'_> {
         pool: &UpstreamPool,
         verified: &Arc<VerifiedCredential>,
     ) -> Result<HeaderValue, Rejection> {
-        let (upstream, now) = (pool.name().clone(), self.now);
+        let upstream = pool.name().clone();
+        let now = self.now;
         let tokens = &self.generation.upstream_tokens;
         if let Some(cached) = tokens.cached(&upstream, verified.digest, now) {
             return Ok(cached);
         }
-        let (tokens, verified) = (tokens.clone(), verified.clone());
+        let tokens = tokens.clone();
+        let verified = verified.clone();
         let making =
             async move { tokens.make(&upstream, &verified.identity, verified.digest, now) };
         // Boxed because signing is rare: unboxed, the state would enlarge the future of every

@@ -179,7 +179,8 @@ impl MirrorRequest {
         let mut request = self.request.clone().map(|()| Body::full(body));
         let forwarded = self.mirror.pool.forward(&self.worker, &mut request, &exchange);
         let Ok(answer) = forwarded.await else { return false };
-        let (mut body, mut read) = (answer.response.into_body(), 0);
+        let mut body = answer.response.into_body();
+        let mut read = 0;
         while let Some(Ok(frame)) = body.frame().await {
             read += frame.data_ref().map_or(0, Bytes::len);
             if read > READ {

@@ -127,7 +127,8 @@ impl<'a> RequestContext<'a> {
         client: Arc<Client>,
         head: &Parts,
     ) -> Self {
-        let (started, now) = (Instant::now(), gateway.shared.clock.now());
+        let started = Instant::now();
+        let now = gateway.shared.clock.now();
         let request_id = RequestId::choose(&head.headers, &client, now, &worker.randomness);
         if !client.trusted_proxy
             && head.headers.contains_key(X_FORWARDED_FOR)

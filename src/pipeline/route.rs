@@ -207,7 +207,8 @@ impl<'a> RequestContext<'a> {
             (None, Some(address)) => RefusedCaller::Address(address_group(address)),
             (None, None) => RefusedCaller::Others,
         };
-        let (observed, code) = (&self.gateway.shared.observed, rejection.reason.code());
+        let observed = &self.gateway.shared.observed;
+        let code = rejection.reason.code();
         observed.refused(&route.name, code, who, self.now);
         self.finish.record.outcome = RequestOutcome::Observed;
         self.finish.record.reason = Some(rejection.reason.code());
@@ -318,8 +319,10 @@ impl<'a> RequestContext<'a> {
         target: &'f Target,
         prefix: Option<PathPrefix<'f>>,
     ) -> HeaderFacts<'f> {
-        let (host, authority) = (target.host().unwrap_or_default(), target.authority());
-        let (client, request_id) = (&*self.client, &self.request_id);
+        let host = target.host().unwrap_or_default();
+        let authority = target.authority();
+        let client = &*self.client;
+        let request_id = &self.request_id;
         HeaderFacts { client, identity, request_id, host, authority, prefix }
     }
 

@@ -71,7 +71,8 @@ impl Target {
         // leading slash.
         if raw.path() == "*" && head.method == Method::OPTIONS {
             let raw = PathAndQuery::from_static("*");
-            let (method, oddities) = (Method::OPTIONS, PathAnomalies::default());
+            let method = Method::OPTIONS;
+            let oddities = PathAnomalies::default();
             return Ok(Self { method, named, raw, decoded: None, oddities });
         }
         let (decoded, oddities) =

@@ -59,7 +59,8 @@ fn content(config: &Config, listener: &ListenerSettings) -> String {
     if listener.redirect_to_https {
         return "redirects to https".to_owned();
     }
-    let (logins, routes) = (config.logins.len(), config.routes.len());
+    let logins = config.logins.len();
+    let routes = config.routes.len();
     format!("{}, {}", counted(logins, "login"), counted(routes, "route"))
 }
 

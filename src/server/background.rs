@@ -110,7 +110,8 @@ fn watch_sources(
             continue;
         }
         let end = CancellationToken::new();
-        let (watching, clock) = (source.clone(), operations.gateway.shared.clock.clone());
+        let watching = source.clone();
+        let clock = operations.gateway.shared.clock.clone();
         spawn(operations, &end, async move { watching.watch(&clock).await });
         watched.push(WatchedSource { source: source.clone(), _ends: end.drop_guard() });
     }
@@ -198,7 +199,8 @@ async fn forget_passwords(operations: Arc<AdminOperations>, due: Arc<DueReviews>
 async fn maintain_keys(operations: Arc<AdminOperations>) {
     let shared = &operations.gateway.shared;
     loop {
-        let (ring, now) = (shared.ring.clone(), shared.clock.now());
+        let ring = shared.ring.clone();
+        let now = shared.clock.now();
         let events = shared.background.block_on_thread(move || ring.maintain(now)).await;
         for event in events.unwrap_or_default() {
             operations.audit_key(&event);
@@ -262,7 +264,8 @@ async fn sweep(operations: Arc<AdminOperations>) {
     let shared = &operations.gateway.shared;
     loop {
         tokio::time::sleep(SWEEP).await;
-        let (generation, now) = (operations.gateway.generation(), shared.clock.now());
+        let generation = operations.gateway.generation();
+        let now = shared.clock.now();
         generation.verifier.sweep(now);
         generation.upstream_tokens.sweep(now);
         let streams = &shared.cancellations.streams;

@@ -86,10 +86,8 @@ pub(super) async fn forget_first_password(operations: &Arc<AdminOperations>) {
         .iter()
         .find(|source| matches!(&source.kind, SourceKind::File { bootstrap: true, .. }));
     let sources: Vec<String> = made.map(|source| source.name.clone()).into_iter().collect();
-    let (name, password) = (
-        LoginName::Username(FIRST_NAME.to_owned()),
-        SecretString::new(content.trim_end().to_owned()),
-    );
+    let name = LoginName::Username(FIRST_NAME.to_owned());
+    let password = SecretString::new(content.trim_end().to_owned());
     let users = &generation.services.users;
     let checked = users.check(&sources, (&name, &UserLookup::default()), &password, None).await;
     let removed = match checked {

@@ -57,7 +57,8 @@ pub(super) fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
 
 /// The text of the error: what is missing, and what would be accepted.
 pub(super) fn remedy(needed_by: &str, algorithm: Algorithm, folder: &Path) -> String {
-    let (name, folder) = (algorithm.as_str(), folder.display());
+    let name = algorithm.as_str();
+    let folder = folder.display();
     let kind = match algorithm {
         Algorithm::ES256 => "a P-256 key".to_owned(),
         Algorithm::ES384 => "a P-384 key".to_owned(),

@@ -145,7 +145,8 @@ impl RunningServer {
     /// completed.
     pub async fn drain_until(self, cut: impl Future<Output = ()>) {
         let process = self.operations.gateway.generation().config.process.clone();
-        let (delay, limit) = (process.drain_delay, process.drain_timeout);
+        let delay = process.drain_delay;
+        let limit = process.drain_timeout;
         self.operations.gateway.shared.draining.store(true, Ordering::SeqCst);
         let orderly = async {
             tokio::time::sleep(delay).await;

@@ -296,7 +296,8 @@ impl<'a> Questions<'a> {
                 ServerAddress::Unix(_) => {}
                 ServerAddress::Tcp { host, .. } => self.host(host, &at),
             }
-            let (pool, background) = (pool.clone(), self.background);
+            let pool = pool.clone();
+            let background = self.background;
             let asking = async move { pool.reach(number, background).await.map(str::to_owned) };
             self.add(Party::Upstream, server.name.clone(), at, asking.boxed());
         }

@@ -160,7 +160,8 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
     // Nor is a request sent to a server that is already known to be down.
     threads.background().handle().block_on(generation.checked_once());
     let listening = listen(bound, &threads, &gateway);
-    let (given_up, stop) = (CancellationToken::new(), CancellationToken::new());
+    let given_up = CancellationToken::new();
+    let stop = CancellationToken::new();
     let operations = Arc::new(admin::AdminOperations {
         gateway,
         listening: listening.clone(),
@@ -238,7 +239,8 @@ type LogWriters = ([LineWriter; 2], Option<(CapturedLines, CapturedLines)>);
 /// the log that cannot be written.
 fn open_sinks(config: &Config, capture: bool) -> Result<LogWriters, StartError> {
     if capture {
-        let ((access, seen), (audit, audited)) = (LineWriter::captured(), LineWriter::captured());
+        let (access, seen) = LineWriter::captured();
+        let (audit, audited) = LineWriter::captured();
         return Ok(([access, audit], Some((seen, audited))));
     }
     let open = |name, target: &LogTarget| {

@@ -28,7 +28,8 @@ pub(super) fn make_folder(config: &Config) -> Result<(), StartError> {
     rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|error| failed(error.into()))?;
     let found = fs::metadata(path).map_err(failed)?;
-    let (access, mode) = (&config.admin.socket, found.mode() & 0o777);
+    let access = &config.admin.socket;
+    let mode = found.mode() & 0o777;
     let allowed = allowed_bits(&found, access);
     if mode & !allowed != 0 {
         tighten(path, mode, allowed);
@@ -54,7 +55,8 @@ fn tighten(path: &Path, mode: u32, allowed: u32) {
 }
 
 fn refused(config: &Config, group: &SocketGroup, source: io::Error) -> StartError {
-    let (path, group) = (config.state.dir.clone(), group.name.clone());
+    let path = config.state.dir.clone();
+    let group = group.name.clone();
     StartError::AdminGroup { path, group, source }
 }
 

@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn what_was_issued_before_is_refused_and_what_comes_later_is_not() {
-        let (cutoffs, at) = (TokenCutoffs::default(), Timestamp::from_secs(10_000_000));
+        let cutoffs = TokenCutoffs::default();
+        let at = Timestamp::from_secs(10_000_000);
         let token = |name: &str, issued: Option<u64>, is_takeover| ForeignToken {
             subject: Subject::foreign("https://idp.example", name),
             username: format!("name of {name}").into(),

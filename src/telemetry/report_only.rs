@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn callers_beyond_the_bound_are_counted_together() {
-        let (observed, route) = (ReportOnly::default(), Arc::from("api"));
+        let observed = ReportOnly::default();
+        let route = Arc::from("api");
         let now = Timestamp::from_secs(1);
         for number in 0..u32::try_from(MOST).unwrap() + 5 {
             let who = RefusedCaller::Address(IpAddr::from(number.to_be_bytes()));

@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_budget_is_spent_and_comes_back_piece_by_piece() {
-        let (rate, mut tat) = (rate(4, 1000, 4), 0);
+        let rate = rate(4, 1000, 4);
+        let mut tat = 0;
         let mut at = |millis: u64| rate.admit(&mut tat, Timestamp::from_millis(5_000 + millis));
         let millis = Duration::from_millis;
 
@@ -122,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_shuts_nobody_out_for_longer_than_the_budget() {
-        let (rate, mut tat) = (rate(1, 1000, 2), 0);
+        let rate = rate(1, 1000, 2);
+        let mut tat = 0;
         let day = Timestamp::from_secs(86_400);
         rate.admit(&mut tat, day).unwrap();
 
@@ -141,7 +143,9 @@ mod tests {
             (requests, per, burst) in (1_u64..2000, 1_u64..100_000, 1_u64..200),
             pauses in proptest::collection::vec(0_u64..3000, 1..300),
         ) {
-            let (rate, mut tat, mut passed) = (rate(requests, per, burst), 0, 0_u64);
+            let rate = rate(requests, per, burst);
+            let mut tat = 0;
+            let mut passed = 0_u64;
             let start = 1_795_339_800_000;
             let mut now = start;
             for pause in pauses {
@@ -155,7 +159,8 @@ mod tests {
                     Err(RateExceeded { retry_after }) => {
                         let wait = u64::try_from(retry_after.as_millis()).unwrap();
                         prop_assert!(wait >= 1);
-                        let (mut early, mut in_time) = (tat, tat);
+                        let mut early = tat;
+                        let mut in_time = tat;
                         let at = |millis| Timestamp::from_millis(now + millis);
                         prop_assert!(rate.admit(&mut early, at(wait - 1)).is_err());
                         prop_assert!(rate.admit(&mut in_time, at(wait)).is_ok());
@@ -168,7 +173,8 @@ mod tests {
         /// A caller that keeps to the rate is never refused, whatever the rate divides to.
         #[test]
         fn an_even_pace_is_never_refused(requests in 1_u64..1000, per in 1_u64..100_000) {
-            let (rate, mut tat) = (rate(requests, per, 1), 0);
+            let rate = rate(requests, per, 1);
+            let mut tat = 0;
             for number in 0..200_u64 {
                 let at = 1_795_339_800_000 + number * per.div_ceil(requests);
                 prop_assert!(rate.admit(&mut tat, Timestamp::from_millis(at)).is_ok());

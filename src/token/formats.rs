@@ -95,7 +95,8 @@ fn jwk_parts(jwk: &Map<String, Value>) -> Result<KeyParts, BadKey> {
 }
 
 fn ec_jwk(jwk: &Map<String, Value>, curve: EllipticCurve, size: usize) -> Result<KeyParts, BadKey> {
-    let (x, y) = (member(jwk, "x")?, member(jwk, "y")?);
+    let x = member(jwk, "x")?;
+    let y = member(jwk, "y")?;
     if x.len() != size || y.len() != size {
         return Err(BadKey("a coordinate's length is not the curve's"));
     }

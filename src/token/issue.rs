@@ -97,7 +97,8 @@ pub fn successor_jti(secret: &[u8; 32], jti: &str) -> String {
 
 /// The claims of every own token.
 fn common(grant: &TokenGrant<'_>) -> Claims {
-    let (session, login) = (grant.session, grant.login);
+    let session = grant.session;
+    let login = grant.login;
     // RFC 7519 §4.1.3: a single audience may be a plain string. Some clients do not parse a list.
     let audience = match login.audience.as_slice() {
         [one] => Value::from(one.as_str()),

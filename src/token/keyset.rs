@@ -57,7 +57,8 @@ impl KeySet {
         if entries.len() > MAX_KEYS {
             return Err(BadKey("the JWKS has more than 100 keys"));
         }
-        let (mut set, mut remarks) = (Self::default(), Vec::new());
+        let mut set = Self::default();
+        let mut remarks = Vec::new();
         for (position, entry) in entries.iter().enumerate() {
             let called = entry.get("kid").and_then(Value::as_str).map(str::to_owned);
             let mut remark = |remark| {

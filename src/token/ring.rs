@@ -346,7 +346,8 @@ fn read(
     options: &KeyRingOptions,
     now: Timestamp,
 ) -> Result<(Vec<RingKey>, Vec<String>, FolderState), KeyError> {
-    let (mut keys, mut warnings) = (Vec::<RingKey>::new(), Vec::new());
+    let mut keys = Vec::<RingKey>::new();
+    let mut warnings = Vec::new();
     // The fingerprint is taken before the files are read. If a file changes in between, then the
     // next comparison finds a difference and the folder is read again.
     let look = key_dir::look(&options.dir)?;

@@ -89,7 +89,8 @@ pub(super) fn changes(before: &[KeyEntry], after: &[KeyEntry]) -> Vec<KeyEvent> 
     };
     let mut events = Vec::new();
     for entry in after {
-        let (kid, algorithm) = (entry.kid.clone(), entry.algorithm);
+        let kid = entry.kid.clone();
+        let algorithm = entry.algorithm;
         let was = ring_key(before, entry);
         if was.is_none() {
             let signs_from = entry.signs_from;

@@ -127,7 +127,8 @@ impl SigningKey {
     /// The text of the key file: PEM with remarks before it (RFC 7468 §2 allows such text), or a
     /// JWK for a shared secret. It includes the times, because the rotation depends on them.
     pub(super) fn write(&self, created: Timestamp, signs_from: Timestamp) -> SecretString {
-        let (kid, algorithm) = (&self.kid, self.algorithm.as_str());
+        let kid = &self.kid;
+        let algorithm = self.algorithm.as_str();
         if self.algorithm.is_symmetric() {
             let jwk = json!({
                 "kty": "oct", "use": "sig", "alg": algorithm, "kid": kid.as_ref(),
@@ -174,7 +175,8 @@ impl SigningKey {
             self.public.verify(message.as_bytes(), signature)
                 && !self.public.verify(b"another message", signature)
         });
-        let (kid, algorithm) = (self.kid.to_string(), self.algorithm);
+        let kid = self.kid.to_string();
+        let algorithm = self.algorithm;
         if sound { Ok(()) } else { Err(KeyError::SelfTest { kid, algorithm }) }
     }
 
@@ -267,7 +269,8 @@ mod tests {
 
     #[test]
     fn keys_survive_writing_and_reading() {
-        let (created, signs_from) = (Timestamp::from_secs(5), Timestamp::from_secs(9));
+        let created = Timestamp::from_secs(5);
+        let signs_from = Timestamp::from_secs(9);
         for algorithm in Algorithm::ALL.iter().copied().filter(|one| !is_rsa(*one)) {
             let made = SigningKey::generate(algorithm).unwrap();
 

@@ -167,7 +167,8 @@ impl<'a> Delivery<'a> {
         match answer {
             Ok(Ok(answer)) => {
                 self.pool.answered(server, answer.status());
-                let (worker, alone) = (self.worker.clone(), self.is_alone());
+                let worker = self.worker.clone();
+                let alone = self.is_alone();
                 Ok((answer, ConnectionLease { connection, worker, in_flight, alone }))
             }
             Ok(Err(error)) => {
@@ -224,7 +225,8 @@ impl<'a> Delivery<'a> {
             (true, Some(_)) => WireProtocol::WebSocket,
         };
         let way = HandshakeOptions { speak, proxy_header: self.proxy_header.as_ref() };
-        let (keep, worker) = (timeouts.keep_alive, self.worker);
+        let keep = timeouts.keep_alive;
+        let worker = self.worker;
         let manner = ConnectOptions { way, limit, keep, worker };
         // Boxed because connecting is rare: unboxed, its state would enlarge the future of every
         // request.

@@ -51,7 +51,8 @@ impl ServerGroup {
 
     /// Two different turns chosen at random. With two servers, both are found.
     pub(super) fn two(&self, random: u64) -> Option<(usize, usize)> {
-        let (first, step) = (random >> 32, random & 0xffff_ffff);
+        let first = random >> 32;
+        let step = random & 0xffff_ffff;
         let others = (self.schedule.len() as u64).saturating_sub(1).max(1);
         Some((self.at(first)?, self.at(first + 1 + step % others)?))
     }

@@ -147,7 +147,8 @@ pub(super) fn tls_config(
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
             let unreadable = |path: &PathBuf| {
-                let (upstream, path) = (config.name.clone(), path.clone());
+                let upstream = config.name.clone();
+                let path = path.clone();
                 move |source| PoolBuildError::Pem { upstream, path, source }
             };
             let chain = CertificateDer::pem_file_iter(chain)
@@ -256,7 +257,8 @@ async fn for_websocket(
     manner: &ConnectOptions<'_>,
     permit: Option<Arc<ConnectionPermit>>,
 ) -> Result<(RequestSender, Option<ResolvedAddress>), ConnectError> {
-    let (limit, worker) = (manner.limit, manner.worker);
+    let limit = manner.limit;
+    let worker = manner.worker;
     let asker = LookupSpawner::Worker(worker);
     let tls = match path {
         ServerEndpoint::Tcp { tls, .. } => tls.as_ref(),

@@ -87,7 +87,8 @@ impl UpstreamPool {
         request: &mut Request,
         exchange: &ForwardContext<'_>,
     ) -> Result<ForwardedResponse, ForwardError> {
-        let (background, now) = (exchange.background, exchange.now);
+        let background = exchange.background;
+        let now = exchange.now;
         // A valid login is reused without waiting. Only without one does the request wait for a
         // login on the background runtime.
         let session = match login.usable_session(now) {

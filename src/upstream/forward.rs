@@ -218,7 +218,8 @@ impl Delivery<'_> {
             upgrade_request.agree(headers, over_http2);
             let websocket = upgrade_request.is_websocket();
             let client = upgrade_request.into_client();
-            let (registered, in_flight) = (self.registered.take(), lease.in_flight);
+            let registered = self.registered.take();
+            let in_flight = lease.in_flight;
             self.worker
                 .spawn(UpgradeTunnel { client, upstream, websocket, registered, in_flight }.run());
         }

@@ -167,7 +167,8 @@ async fn watch(pool: Weak<UpstreamPool>, background: BackgroundRuntime) {
         let Some(checks) = &upgraded.checks else { return };
         round(&upgraded, checks, &background, &mut rows).await;
         checks.first_round.cancel();
-        let (clock, pause) = (upgraded.clock.clone(), checks.pause());
+        let clock = upgraded.clock.clone();
+        let pause = checks.pause();
         drop(upgraded);
         clock.sleep(pause).await;
     }

@@ -62,7 +62,8 @@ impl UpstreamPool {
             (BalancePolicy::RoundRobin, ..) => self.server(group.at(turn)?)?,
             (BalancePolicy::LeastRequests, ..) => {
                 let (one, other) = group.two(mix64(turn))?;
-                let (one, other) = (self.server(one)?, self.server(other)?);
+                let one = self.server(one)?;
+                let other = self.server(other)?;
                 if other.load() < one.load() { other } else { one }
             }
             (BalancePolicy::Hash(_), Some(ring), Some(key)) => {

@@ -128,8 +128,10 @@ mod tests {
 
     #[test]
     fn both_addresses_are_of_one_kind() {
-        let (v4, v6) = (Some("192.0.2.7:1"), Some("[2001:db8::7]:1"));
-        let (at_v4, at_v6) = (Some("198.51.100.1:443"), Some("[2001:db8::1]:443"));
+        let v4 = Some("192.0.2.7:1");
+        let v6 = Some("[2001:db8::7]:1");
+        let at_v4 = Some("198.51.100.1:443");
+        let at_v6 = Some("[2001:db8::1]:443");
         for (address, peer, local, expected, why) in [
             ("192.0.2.7", v4, at_v4, "TCP4 192.0.2.7 198.51.100.1 1 443", "IPv4"),
             ("2001:db8::7", v6, at_v6, "TCP6 2001:db8::7 2001:db8::1 1 443", "IPv6"),

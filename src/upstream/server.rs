@@ -191,7 +191,8 @@ impl PoolServer {
             // The server answered before it had read the whole request body. The connection is
             // usable again once the rest was sent, so a task waits for that, within a limit.
             // Without the task, such a connection would be dropped although it is healthy.
-            let (server, at) = (self.clone(), worker.clone());
+            let server = self.clone();
+            let at = worker.clone();
             worker.spawn_detached(async move {
                 let RequestSender::Http1(sender) = &mut connection.sender else { return };
                 let ready = tokio::time::timeout(READY_WITHIN, sender.ready()).await;
@@ -315,7 +316,8 @@ mod tests {
         let table = Arc::new(Mutex::new(vec![ONE]));
         let names = NameResolver::new("app.test", Duration::ZERO, DnsBackend::Table(table.clone()));
         let path = ServerEndpoint::Tcp { host: ServerHost::Name(names.clone()), port, tls: None };
-        let (name, address) = ("app".to_owned(), config::ServerAddress::Echo);
+        let name = "app".to_owned();
+        let address = config::ServerAddress::Echo;
         let config = config::ServerSettings { name, address, weight: 1, backup: false };
         let pool = sample(config::BalancePolicy::RoundRobin, Vec::new());
         let server = Arc::new(PoolServer::new(&config, Some(path), &pool, 1));

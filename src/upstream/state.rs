@@ -189,18 +189,21 @@ impl ServerState {
     /// the `compare_exchange` decides. The slow start begins at the planned end and not at this
     /// call, because an unused server may be looked at much later.
     fn come_back(&self, ejected_until: u64, now: Timestamp) {
-        let (ended, relaxed) = (&self.ejected_until, Ordering::Relaxed);
+        let ended = &self.ejected_until;
+        let relaxed = Ordering::Relaxed;
         if ended.compare_exchange(ejected_until, 0, relaxed, relaxed).is_err() {
             return;
         }
         self.rise(Timestamp::from_millis(ejected_until).min(now));
-        let (upstream, server) = (&*self.upstream, &*self.server);
+        let upstream = &*self.upstream;
+        let server = &*self.server;
         tracing::info!(upstream, server, "a server that was left out is tried again");
     }
 
     /// Records that the server passes its checks (`None`), or the reason why it does not.
     pub(super) fn checked(&self, failure: Option<&str>, now: Timestamp) {
-        let (upstream, server) = (&*self.upstream, &*self.server);
+        let upstream = &*self.upstream;
+        let server = &*self.server;
         let failed = self.fails_checks.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
             Some(cause) if !failed => {
@@ -323,7 +326,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_does_not_keep_a_server_out() {
-        let ((left_out, _, clock), (risen, ..)) = (state(0), state(20));
+        let (left_out, _, clock) = state(0);
+        let (risen, ..) = state(20);
         let future = Timestamp::from_secs(1_000_000);
 
         left_out.unreachable(future);

@@ -220,7 +220,8 @@ impl UpstreamSession {
                 vec![(AUTHORIZATION, field(value.expose())?)]
             }
         };
-        let (expires, refresh) = (facts.expires(now), facts.refresh_token.clone());
+        let expires = facts.expires(now);
+        let refresh = facts.refresh_token.clone();
         Some(Self {
             fields: CredentialHeaders::new(fields),
             number: 0,

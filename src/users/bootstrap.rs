@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn random_passwords_are_long_and_never_the_same() {
-        let (one, other) = (random_password(), random_password());
+        let one = random_password();
+        let other = random_password();
 
         assert_eq!(one.expose().len(), LENGTH);
         assert!(one.expose().bytes().all(|byte| ALPHABET.contains(&byte)));

@@ -226,7 +226,8 @@ impl FileSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Option<UserRecord> {
-        let (watched, entry) = (self.watched.clone(), entry.clone());
+        let watched = self.watched.clone();
+        let entry = entry.clone();
         let replace = move |hash| watched.rehash(&entry, &hash);
         match self.pool.hash(password.clone(), origin, replace).await {
             Ok(Ok(user)) => user,

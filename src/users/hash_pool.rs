@@ -104,7 +104,8 @@ impl HashPool {
     /// # Errors
     /// If the system cannot start a thread. The pool then works with fewer than requested.
     pub fn resize(&self, parallel: usize, queue: usize) -> io::Result<()> {
-        let (parallel, queue) = (parallel.max(1), queue.max(1));
+        let parallel = parallel.max(1);
+        let queue = queue.max(1);
         let mut line = self.shared.lock();
         line.queue = queue;
         line.share = share_of(queue);

@@ -36,7 +36,9 @@ impl ImportedHashes {
     /// The imported hashes of the source with the name `source`.
     pub fn new(source: impl Into<String>, context: &SourceContext) -> Self {
         let SourceContext { hashing, store, clock } = context;
-        let (pool, store, clock) = (hashing.clone(), store.clone(), clock.clone());
+        let pool = hashing.clone();
+        let store = store.clone();
+        let clock = clock.clone();
         Self { source: source.into(), store, pool, clock }
     }
 

@@ -63,7 +63,8 @@ pub fn open(
 ) -> Result<Arc<dyn UserSource>, SourceOpenError> {
     match &source.kind {
         SourceKind::File { path, allow_weak, .. } => {
-            let (allow_weak, pool) = (allow_weak.clone(), context.hashing.clone());
+            let allow_weak = allow_weak.clone();
+            let pool = context.hashing.clone();
             Ok(FileSource::open_allowing(&source.name, path, allow_weak, pool)?)
         }
         SourceKind::Htpasswd(htpasswd) => {

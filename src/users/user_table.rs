@@ -125,7 +125,8 @@ fn read_user(
     source: &str,
 ) -> Option<UserEntry> {
     let mut raw = RawUser::default();
-    let (mut has_name, mut has_password) = (false, false);
+    let mut has_name = false;
+    let mut has_password = false;
     for (key, value) in table {
         let path = format!("{at}.{}", key.get_ref());
         match key.get_ref().as_ref() {

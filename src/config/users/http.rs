@@ -195,7 +195,8 @@ impl HttpUsers {
                 if self.names == LegacyNames::CaseBlind { "case_blind" } else { "exact" },
             )
             .texts("default_roles", self.default_roles.clone());
-        let (role_names, map) = (role_names.table(), self.map.print());
+        let role_names = role_names.table();
+        let map = self.map.print();
         let out = if role_names.is_empty() { out } else { out.sub("role_names", role_names) };
         if map.is_empty() { out } else { out.sub("map", map) }
     }
@@ -278,8 +279,11 @@ fn read_role_names(table: &mut TableReader<'_>) -> BTreeMap<String, String> {
 impl UserMap {
     fn read(mut table: TableReader<'_>) -> Self {
         let mut path = |key| table.get(key).as_ref().and_then(ResponsePath::read);
-        let (id, name, email) = (path("id"), path("name"), path("email"));
-        let (roles, scopes) = (path("roles"), path("scopes"));
+        let id = path("id");
+        let name = path("name");
+        let email = path("email");
+        let roles = path("roles");
+        let scopes = path("scopes");
         let claims = table.get("claims").and_then(|item| item.table());
         let claims = claims.map(|mut claims| claims.entries()).unwrap_or_default();
         // Such claims are set by the gateway for every token. A legacy system could otherwise

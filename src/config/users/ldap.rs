@@ -340,7 +340,8 @@ fn read_server(item: &SpannedValue<'_>, starttls: bool) -> Option<(LdapServer, b
 }
 
 fn read_bind(table: &mut TableReader<'_>) -> Option<(String, SecretString)> {
-    let (dn, password) = (table.get("bind_dn"), table.get("bind_password"));
+    let dn = table.get("bind_dn");
+    let password = table.get("bind_password");
     if dn.is_some() != password.is_some() {
         table.issue("", "needs both bind_dn and bind_password, or neither (anonymous searches)");
     }

@@ -297,10 +297,12 @@ impl SqlColumns {
             let stated = table.get(key).as_ref().and_then(SpannedValue::plain_name);
             stated.map_or(default, |name| name.as_str().into())
         };
-        let (id, name) = (column("id", default.id), column("name", default.name));
-        let (email, password) =
-            (column("email", default.email), column("password", default.password));
-        let (roles, scopes) = (column("roles", default.roles), column("scopes", default.scopes));
+        let id = column("id", default.id);
+        let name = column("name", default.name);
+        let email = column("email", default.email);
+        let password = column("password", default.password);
+        let roles = column("roles", default.roles);
+        let scopes = column("scopes", default.scopes);
         let disabled = column("disabled", default.disabled);
         let claims = table.table("claims").entries();
         let claims =

@@ -320,7 +320,8 @@ fn authorized<'d>(
 }
 
 fn ask(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> ClientRequest<'_> {
-    let (method, path) = (endpoint.method.clone(), endpoint.path.as_str());
+    let method = endpoint.method.clone();
+    let path = endpoint.path.as_str();
     ClientRequest { endpoint, method, path, headers, body }
 }
 

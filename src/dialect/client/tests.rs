@@ -135,7 +135,8 @@ fn what_is_asked_is_read_by_the_dialect_that_serves() {
 
 #[test]
 fn what_a_dialect_cannot_carry_is_never_sent() {
-    let (nomic, native) = (dialect("nomic"), dialect("native"));
+    let nomic = dialect("nomic");
+    let native = dialect("native");
     for (dialect, name, password, why) in [
         (&native, "alice", "", "an empty password may mean nobody in particular"),
         (&nomic, "alice", "", "in Basic too"),

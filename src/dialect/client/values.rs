@@ -187,7 +187,9 @@ fn instant(value: &Value) -> Option<u64> {
 /// token. Opaque tokens are common, so this is no error.
 fn claims_of(token: &str) -> Option<Map<String, Value>> {
     let mut parts = token.split('.');
-    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
+    let _ = parts.next()?;
+    let payload = parts.next()?;
+    let _ = parts.next()?;
     if parts.next().is_some() {
         return None;
     }

@@ -18,7 +18,8 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8], name: &str) -> Result<Secre
     if !body.is_empty() && !is_form(headers) {
         return Err(Reason::UnsupportedMediaType);
     }
-    let (mut found, mut seen) = (None, HashSet::new());
+    let mut found = None;
+    let mut seen = HashSet::new();
     for (key, value) in form_urlencoded::parse(body) {
         if key == name {
             found = Some(SecretString::new(value.into_owned()));

@@ -22,7 +22,8 @@ fn table(
 ) -> RouteTable<&'static str, &'static str> {
     let mut table = RouteTable::new();
     for (host, path, methods, name) in routes {
-        let (hosts, pattern) = ([(*host).to_owned()], Pattern::parse(path).unwrap());
+        let hosts = [(*host).to_owned()];
+        let pattern = Pattern::parse(path).unwrap();
         let place = RouteEntry {
             hosts: &hosts,
             pattern: &pattern,
@@ -95,7 +96,8 @@ fn the_longest_pattern_of_the_most_specific_host_takes_a_request() {
 #[test]
 fn two_routes_that_take_the_same_requests_make_no_table() {
     let route = |path, methods, folded| (Pattern::parse(path).unwrap(), methods, folded);
-    let (get, post) = (&[Method::GET][..], &[Method::POST, Method::PUT][..]);
+    let get = &[Method::GET][..];
+    let post = &[Method::POST, Method::PUT][..];
     for (first, second, good, why) in [
         (route("/Files/", &[][..], true), route("/files/", &[], true), false, "one, folded"),
         (route("/Files/", &[], true), route("/files/", &[], false), false, "one folds"),
@@ -111,8 +113,9 @@ fn two_routes_that_take_the_same_requests_make_no_table() {
     ] {
         let mut table = RouteTable::<(), ()>::new();
         let mut add = |(pattern, methods, folded): &(Pattern, &[Method], bool)| {
-            let (hosts, allowed) = (&["*".to_owned()], PathAnomalies::default());
-            let (pattern, folded) = (pattern, *folded);
+            let hosts = &["*".to_owned()];
+            let allowed = PathAnomalies::default();
+            let folded = *folded;
             table.add_route(
                 &RouteEntry { hosts, pattern, methods, allowed, case_insensitive: folded },
                 &(),
@@ -127,7 +130,8 @@ fn two_routes_that_take_the_same_requests_make_no_table() {
 fn letters_that_a_server_may_fold_to_ascii_are_refused_where_case_does_not_count() {
     let routes = [("folded.test", "/users/", &[][..], "users"), ("plain.test", "/", &[], "all")];
     let mut table = table(&routes);
-    let (hosts, pattern) = (&["folded.test".to_owned()], &Pattern::parse("/").unwrap());
+    let hosts = &["folded.test".to_owned()];
+    let pattern = &Pattern::parse("/").unwrap();
     let allowed = PathAnomalies::default();
     let open = RouteEntry { hosts, pattern, methods: &[], allowed, case_insensitive: true };
     table.add_route(&open, &"open").unwrap();

@@ -39,7 +39,8 @@ pub(super) fn reserve(
     attempt: &LoginAttempt,
     now: Timestamp,
 ) -> Result<AttemptAdmission, StoreFault> {
-    let (account, place) = (&counted_by(attempt), AttemptPlace::of(attempt.address));
+    let account = &counted_by(attempt);
+    let place = AttemptPlace::of(attempt.address);
     let known = is_known(tables, attempt, now)?;
     let (limit, per) = attempt.per_account;
     let counted = if known { place.key() } else { STRANGERS };
@@ -86,7 +87,8 @@ pub(super) fn succeeded(
     // Only a complete login makes an address known. If the password alone did, somebody who stole
     // it could get an owner's count of guesses at codes.
     if let (Some(address), LoginProgress::Login) = (attempt.address, progress) {
-        let (account, address) = (&attempt.account.0, octets(address));
+        let account = &attempt.account.0;
+        let address = octets(address);
         let until = now.plus(KNOWN_FOR);
         let key = [account.as_slice(), &address].concat();
         make_room(tables, ExpiryKind::Known)?;
@@ -141,7 +143,8 @@ fn refund(
     limit: u32,
     now: Timestamp,
 ) -> Result<(), StoreFault> {
-    let (account, place) = (&counted_by(attempt), AttemptPlace::of(attempt.address));
+    let account = &counted_by(attempt);
+    let place = AttemptPlace::of(attempt.address);
     let pair = account_row(tables, account, place.key())?.map(AttemptWindow::from_row);
     if let Some(pair) = pair.filter(|pair| pair.holds(now)) {
         let back = pair.count.min(limit);

@@ -15,7 +15,8 @@ pub(super) fn put(tables: &mut Tables<'_>, account: &KnownAccount) -> Result<(),
     // old entry in `user_names` must not stay. Else a login under the old name would still find
     // this user.
     remove(tables, &account.source, &account.subject)?;
-    let (source, subject) = (account.source.as_str(), account.subject.as_str());
+    let source = account.source.as_str();
+    let subject = account.subject.as_str();
     let row = serde_json::to_vec(account)?;
     tables.change().users.insert((source, subject), row.as_slice())?;
     tables.change().user_names.insert((source, account.key.as_str()), subject)?;

@@ -338,8 +338,10 @@ impl SessionStore for EmbeddedStore {
         old: Digest,
         new: Digest,
     ) -> Result<(), StoreError> {
-        let (source, id) = (user.source.to_owned(), user.id.clone());
-        let (subject, now) = (user.subject.clone(), self.memory.clock.now());
+        let source = user.source.to_owned();
+        let id = user.id.clone();
+        let subject = user.subject.clone();
+        let now = self.memory.clock.now();
         self.ask(move |tables| {
             let user = UserRef { source: &source, id: &id, subject: &subject };
             rehashed_versions::rehashed(tables, user, (old, new), now)
@@ -374,7 +376,8 @@ impl SessionStore for EmbeddedStore {
     }
 
     async fn remove_account(&self, source: &str, subject: &UserId) -> Result<(), StoreError> {
-        let (source, subject) = (source.to_owned(), subject.clone());
+        let source = source.to_owned();
+        let subject = subject.clone();
         self.ask(move |tables| known_users::remove(tables, &source, &subject)).await
     }
 
@@ -389,12 +392,14 @@ impl SessionStore for EmbeddedStore {
         id: &UserId,
         totp: Option<TotpSecret>,
     ) -> Result<(), StoreError> {
-        let (source, id) = (source.to_owned(), id.clone());
+        let source = source.to_owned();
+        let id = id.clone();
         self.ask(move |tables| second_steps::put(tables, (&source, &id), totp.as_ref())).await
     }
 
     async fn find_totp(&self, source: &str, id: &UserId) -> Result<Option<TotpSecret>, StoreError> {
-        let (source, id) = (source.to_owned(), id.clone());
+        let source = source.to_owned();
+        let id = id.clone();
         self.ask(move |tables| second_steps::find(tables, (&source, &id))).await
     }
 
@@ -404,7 +409,8 @@ impl SessionStore for EmbeddedStore {
         id: &UserId,
         step: u64,
     ) -> Result<bool, StoreError> {
-        let (source, id) = (source.to_owned(), id.clone());
+        let source = source.to_owned();
+        let id = id.clone();
         self.ask(move |tables| second_steps::use_step(tables, (&source, &id), step)).await
     }
 

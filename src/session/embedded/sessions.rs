@@ -375,7 +375,8 @@ pub(super) fn of_subject(
 
 /// The ids of the sessions that this foreign token was exchanged for.
 fn of_token(tables: &Tables<'_>, token: Digest) -> Result<Vec<SessionId>, StoreFault> {
-    let (first, last): (ShortId, ShortId) = ([0; 16], [u8::MAX; 16]);
+    let first: ShortId = [0; 16];
+    let last: ShortId = [u8::MAX; 16];
     let mut ids = Vec::new();
     for row in tables.rows().by_token.range((&token.0, &first)..=(&token.0, &last))? {
         ids.push(session_id(row?.0.value().1));
@@ -426,7 +427,8 @@ fn note_live(tables: &mut Tables<'_>, session: &Session) {
 type UserKey<'a> = (&'a str, &'a str, u64, &'a ShortId);
 
 pub(super) fn user_key(session: &Session) -> UserKey<'_> {
-    let (subject, realm) = (session.subject.as_str(), session.realm.as_str());
+    let subject = session.subject.as_str();
+    let realm = session.realm.as_str();
     (subject, realm, session.created.millis(), session.id.0.as_bytes())
 }
 

@@ -210,7 +210,8 @@ fn remove_retired(
     now: Timestamp,
 ) -> Result<usize, StoreFault> {
     let Some(id) = exact::<16>(key) else { return Ok(0) };
-    let (first, last): (ShortId, ShortId) = ([0; 16], [u8::MAX; 16]);
+    let first: ShortId = [0; 16];
+    let last: ShortId = [u8::MAX; 16];
     let mut found = Vec::new();
     for row in tables.rows().retired.range((&id, &first)..=(&id, &last))?.take(limit) {
         found.push(*row?.0.value().1);

@@ -37,7 +37,8 @@ pub(super) struct TimeGuard {
 
 impl TimeGuard {
     pub(super) fn new(clock: &Clock, patience: Duration) -> Self {
-        let (highest, at) = (clock.now(), clock.monotonic());
+        let highest = clock.now();
+        let at = clock.monotonic();
         Self { highest, at, jump: None, patience, written: Timestamp::default() }
     }
 
@@ -58,7 +59,8 @@ impl TimeGuard {
 
     /// Compares the wall clock with the time that the monotonic clock leads us to expect.
     pub(super) fn look(&mut self, clock: &Clock) {
-        let (now, at) = (clock.now(), clock.monotonic());
+        let now = clock.now();
+        let at = clock.monotonic();
         let expected = self.highest.plus(at.saturating_sub(self.at));
         // A clock that goes back needs no suspicion: then rows are kept too long, which is safe.
         if now <= expected.plus(JUMP) {

@@ -63,7 +63,8 @@ fn take_rehashed(txn: &WriteTransaction) -> Result<Vec<RehashedAccount>, StoreFa
     let mut rows = Vec::new();
     for row in txn.open_table(REHASHED)?.iter()? {
         let (key, value) = row?;
-        let ((id, old), (until, new)) = (key.value(), value.value());
+        let (id, old) = key.value();
+        let (until, new) = value.value();
         let until = Timestamp::from_millis(until);
         rows.push((UserId::new(id), Digest(*old), Digest(*new), until));
     }
@@ -95,7 +96,8 @@ fn identified(
     let Some(row) = tables.rows().sessions.get(id)? else { return Ok(None) };
     let mut row: serde_json::Map<String, Value> = serde_json::from_slice(row.value())?;
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (user_id, source) = (UserId::new(text("subject")), text("source"));
+    let user_id = UserId::new(text("subject"));
+    let source = text("source");
     let subject = ids.subject(&source, &user_id);
     // Up to schema 3 the field `subject` held the source's user id. It moves to `user_id`, and
     // `subject` gets the id that everything outside the source sees.

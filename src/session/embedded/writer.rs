@@ -218,7 +218,8 @@ impl StoreWriter {
         }
         self.running = None;
         let unacknowledged = self.name_unacknowledged(&mut tables)?;
-        let (dirty, effects) = (tables.dirty(), std::mem::take(&mut tables.effects));
+        let dirty = tables.dirty();
+        let effects = std::mem::take(&mut tables.effects);
         drop(tables);
         // The order matters: commit, then `unacknowledged`, then memory, then the answers (by the
         // caller). Memory must not show a change that a failed commit has lost, and an answered
@@ -350,7 +351,8 @@ impl StoreWriter {
             self.reopen();
         }
         if self.db.is_some() {
-            let (memory, unacknowledged) = (self.memory.clone(), owes || self.unacknowledged);
+            let memory = self.memory.clone();
+            let unacknowledged = owes || self.unacknowledged;
             let (job, mut written) = WriteJob::new(move |tables| {
                 if unacknowledged {
                     // Every client has its answer by now, so no grace period needs to be restarted.

@@ -195,7 +195,10 @@ fn is_traceparent(value: &[u8]) -> bool {
         let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         parts.next().filter(|part| part.len() == length && part.iter().all(hex))
     };
-    let (version, trace, span, flags) = (field(2), field(32), field(16), field(2));
+    let version = field(2);
+    let trace = field(32);
+    let span = field(16);
+    let flags = field(2);
     let zero = |part: Option<&[u8]>| part.is_none_or(|part| part.iter().all(|byte| *byte == b'0'));
     version.is_some_and(|version| version != b"ff" && (version != b"00" || value.len() == 55))
         && !zero(trace)

@@ -52,7 +52,8 @@ pub(super) fn user(
             None => Err(format!("an answer without `{}`", path.path.join("."))),
         },
     };
-    let (id, name) = (mapped(&map.id, &facts.id)?, mapped(&map.name, &facts.name)?);
+    let id = mapped(&map.id, &facts.id)?;
+    let name = mapped(&map.name, &facts.name)?;
     let email = match &map.email {
         None => facts.email.clone(),
         Some(path) => at(path, facts).and_then(text),

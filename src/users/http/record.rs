@@ -36,7 +36,8 @@ impl HttpSource {
             && let Some(before) = &before
         {
             if !self.is_one_person(before, &who, typed) {
-                let (source, id) = (self.name.as_str(), &before.subject);
+                let source = self.name.as_str();
+                let id = &before.subject;
                 tracing::warn!(source, user.id = %id, "a login was refused: the legacy system accepted another name that would get the id of this user");
                 return Ok(PasswordCheck::Wrong { id: before.subject.clone(), disabled: false });
             }

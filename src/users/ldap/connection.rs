@@ -196,7 +196,8 @@ async fn collect(
     let options = SearchOptions::new().sizelimit(one_more).timelimit(seconds);
     let ldap = ldap.with_search_options(options);
     let mut stream = ldap.streaming_search(base, *scope, filter, *attributes).await?;
-    let (mut entries, mut found) = (Vec::new(), 0);
+    let mut entries = Vec::new();
+    let mut found = 0;
     while let Some(item) = stream.next().await? {
         // References to other servers are skipped: following them would send searches, and later
         // passwords, to servers that nobody configured.

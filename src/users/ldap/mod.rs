@@ -135,7 +135,8 @@ impl LdapSource {
     }
 
     async fn user(&self, found: &FoundEntry) -> Result<UserRecord, DirectoryError> {
-        let (entry, from) = (&found.entry, &self.config.attributes);
+        let entry = &found.entry;
+        let from = &self.config.attributes;
         let name = entry.name(&from.name)?;
         let mut roles = entry.words(from.roles.as_deref());
         if let Some(groups) = &self.groups {
@@ -145,7 +146,8 @@ impl LdapSource {
         roles.dedup();
         // The version contains the times of password changes, because a directory never shows the
         // password itself. Where it has no such attribute, a new password does not end sessions.
-        let (scopes, claims) = (entry.scopes(from.scopes.as_deref()), entry.claims(&from.claims));
+        let scopes = entry.scopes(from.scopes.as_deref());
+        let claims = entry.claims(&from.claims);
         let email = entry.email(&from.email);
         let list = |list: &[String]| {
             Digest::of_list(&list.iter().map(String::as_bytes).collect::<Vec<_>>())
@@ -157,7 +159,8 @@ impl LdapSource {
             &list(email.as_slice()).0,
             &entry.password_times(),
         ]);
-        let (id, source) = (found.id.clone(), self.name.clone());
+        let id = found.id.clone();
+        let source = self.name.clone();
         Ok(UserRecord { id, name, email, source, roles, scopes, claims, version })
     }
 

@@ -38,7 +38,9 @@ pub(super) fn read(text: &str) -> ParsedHash {
     {
         return Err(MALFORMED);
     }
-    let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
+    let memory = params.m_cost();
+    let passes = params.t_cost();
+    let lanes = params.p_cost();
     if memory > MAX_MEMORY {
         return Err(BadHash::TooCostly { limit: "m is at most 262144 (256 MiB)" });
     }

@@ -147,13 +147,15 @@ fn stored(prf: HmacDigest, iterations: u32, salt: Vec<u8>, output: Vec<u8>) -> P
 impl Pbkdf2Hash {
     pub(super) fn verify(&self, password: &[u8]) -> bool {
         // The library compares in constant time.
-        let (prf, output) = (self.prf.algorithm(), &self.output);
+        let prf = self.prf.algorithm();
+        let output = &self.output;
         pbkdf2::verify(prf, self.iterations, &self.salt, password, output).is_ok()
     }
 }
 
 pub(super) fn dummy(prf: HmacDigest, rounds: u32) -> (String, HashFormat) {
-    let (salt, mut output) = (secret::random::<16>(), secret::random::<64>().to_vec());
+    let salt = secret::random::<16>();
+    let mut output = secret::random::<64>().to_vec();
     output.truncate(prf.block());
     let text = format!(
         "$pbkdf2-{}$i={rounds}${}${}",

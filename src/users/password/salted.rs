@@ -57,7 +57,8 @@ impl SaltedHash {
 }
 
 pub(super) fn dummy(scheme: WeakScheme) -> (String, HashFormat) {
-    let (mut output, salt) = (secret::random::<64>().to_vec(), secret::random::<8>().to_vec());
+    let mut output = secret::random::<64>().to_vec();
+    let salt = secret::random::<8>().to_vec();
     output.truncate(algorithm(scheme).output_len());
     let name = scheme.as_str().to_ascii_uppercase();
     let text = format!("{{{name}}}{}", STANDARD.encode([output.as_slice(), &salt].concat()));

@@ -87,7 +87,8 @@ impl ScryptHash {
 }
 
 pub(super) fn dummy(log_n: u8, r: u32, p: u32) -> (String, HashFormat) {
-    let (salt, output) = (secret::random::<16>(), secret::random::<32>());
+    let salt = secret::random::<16>();
+    let output = secret::random::<32>();
     let text = format!(
         "$scrypt$ln={log_n},r={r},p={p}${}${}",
         STANDARD_NO_PAD.encode(salt),

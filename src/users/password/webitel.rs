@@ -49,7 +49,8 @@ impl WebitelHash {
 pub(super) fn dummy() -> (String, HashFormat) {
     let output = secret::random::<16>().to_vec();
     let hex: String = output.iter().map(|byte| format!("{byte:02x}")).collect();
-    let (user, domain) = ("nobody".to_owned(), "nowhere".to_owned());
+    let user = "nobody".to_owned();
+    let domain = "nowhere".to_owned();
     let text = format!("{{webitel-md5:{user}@{domain}}}{hex}");
     (text, HashFormat::Webitel(WebitelHash { user, domain, output }))
 }

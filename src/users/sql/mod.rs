@@ -237,9 +237,12 @@ impl SqlSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Option<UserRecord> {
-        let (writer, update) = (self.writer.as_ref()?, self.rules.update.as_ref()?);
+        let writer = self.writer.as_ref()?;
+        let update = self.rules.update.as_ref()?;
         let hash = self.pool.hash(password.clone(), origin, |hash| hash).await.ok()?;
-        let (new, name, old) = (hash.as_str(), &entry.user.name, entry.password.as_str());
+        let new = hash.as_str();
+        let name = &entry.user.name;
+        let old = entry.password.as_str();
         let cause = match writer.execute(update, &[new, name, old]).await {
             Ok(1) => return Some(row::with_password(entry, hash)),
             // The `update` compares the old hash. No row was changed, so another login of this user
