@@ -5,6 +5,7 @@
 //! the endpoint's dialect. `RequestContext::run` is the caller.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +19,17 @@ use crate::gateway::LoginEndpoint;
 use crate::identity::Subject;
 use crate::login::{LoginError, LoginRequest};
 use crate::rejection::{Rejection, respond};
+use crate::secret::random;
 use crate::telemetry::access_record::RequestOutcome;
 
 /// Time limit for a whole login body, which is a form that a person filled in, or a token.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// The delay of a refusal during a flood. A person does not notice it; a program that guesses gets
-/// one attempt a second on each stream.
-const FLOOD_WAIT: Duration = Duration::from_secs(1);
+/// The shortest and the longest delay of a refusal during a flood. A person does not notice it; a
+/// program that guesses gets one attempt in two seconds on each stream. The delay is random, because
+/// streams that were refused together would otherwise all come back at the same moment, and every
+/// other client would wait behind them.
+const FLOOD_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3);
 
 impl<'a> RequestContext<'a> {
     /// Carries out the step of an endpoint. Its refusal is answered in the endpoint's own form.
@@ -100,7 +104,7 @@ impl<'a> RequestContext<'a> {
         if let Ok(_place) = self.gateway.shared.held_back.take(origin) {
             // Boxed because floods are rare: unboxed, the timer would enlarge the future of every
             // login.
-            Box::pin(tokio::time::sleep(FLOOD_WAIT)).await;
+            Box::pin(tokio::time::sleep(flood_wait())).await;
         }
     }
 
@@ -118,6 +122,13 @@ impl<'a> RequestContext<'a> {
             listener.allow_plain_http || (!came_by_tls && is_near())
         })
     }
+}
+
+/// A delay somewhere in `FLOOD_WAIT`.
+fn flood_wait() -> Duration {
+    let span = *FLOOD_WAIT.end() - *FLOOD_WAIT.start();
+    let part = u32::from(u16::from_be_bytes(random()));
+    *FLOOD_WAIT.start() + span * part / u32::from(u16::MAX)
 }
 
 impl From<LoginError> for Rejection {
