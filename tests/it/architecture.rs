@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A file that is longer is about more than one thing.
-const MOST_LINES: usize = 420;
+/// A file that is longer is about more than one thing. Comments count: they are a third of a file
+/// that explains itself.
+const MOST_LINES: usize = 480;
 
 /// Who writes a status of our own; everybody else says a reason.
 const WRITES_A_STATUS: [&str; 4] = ["rejection", "answer", "dialect", "admin"];
