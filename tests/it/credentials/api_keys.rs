@@ -8,7 +8,7 @@ use tollhouse::config::Config;
 
 use super::{ask, assert_refused, key};
 use crate::harness::{Gateway, Upstream};
-use crate::streams::{EchoWebSocket, assert_closed, assert_echo, open_with};
+use crate::protocol::streams::{EchoWebSocket, assert_closed, assert_echo, open_with};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const TAKES: &str = "auth = [\"api_key\"]";

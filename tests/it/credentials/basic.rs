@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::{ask, assert_refused, metric};
 use crate::harness::gateway::{PASSWORD, hash_of, users};
 use crate::harness::{Gateway, Upstream};
-use crate::streams::{EchoWebSocket, assert_closed, assert_echo, basic, open_with};
+use crate::protocol::streams::{EchoWebSocket, assert_closed, assert_echo, basic, open_with};
 
 const TAKES: &str = "auth = [\"basic\"]";
 const RIGHT: &str = "tollhouse_logins_total{login=\"basic\",result=\"succeeded\"}";

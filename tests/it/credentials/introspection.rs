@@ -9,7 +9,7 @@ use tollhouse::session::InjectedFaults;
 
 use super::{key, log_in};
 use crate::harness::{Gateway, GatewayBuilder, Reply, Upstream};
-use crate::streams::{EchoWebSocket, assert_closed, assert_echo, open_with};
+use crate::protocol::streams::{EchoWebSocket, assert_closed, assert_echo, open_with};
 
 /// A gateway with the native login and another dialect's, and a key for each question.
 struct Asked {

@@ -6,9 +6,15 @@ mod basic;
 mod bound;
 mod certificates;
 mod commands;
+pub(crate) mod exchange; // tokens of other issuers, traded for ours
 mod introspection;
+pub(crate) mod issuers; // tokens of others whose keys are fetched: discovery, rotation, outages
 mod kinds;
+pub(crate) mod opaque; // tokens that only their issuer understands
 mod passed;
+pub(crate) mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
+pub(crate) mod webitel_sessions; // pairs that an older Webitel gave out
+pub(crate) mod wycheproof; // the signature vectors of Project Wycheproof
 
 use http::Method;
 use serde_json::{Value, json};

@@ -7,14 +7,17 @@ pub mod client;
 pub mod daemon;
 pub mod gateway;
 pub mod issuer;
+pub mod listener;
 pub mod mariadb;
 pub mod postgres;
 pub mod process;
 pub mod relay;
+pub mod scripted_upstream;
 pub mod service;
 pub mod slapd;
 pub mod smtp;
 pub mod tenant;
+pub mod tls_gateway;
 pub mod upstream;
 
 pub use self::client::{Client, Reply, raw_exchange};

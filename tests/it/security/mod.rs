@@ -1,6 +1,7 @@
 //! What must never happen, through a whole gateway: each rule is broken once, and the upstream
 //! sees nothing of it.
 
+pub(crate) mod admission; // one hostile client beside everybody else: places, bytes, floods
 mod bearer;
 mod cors;
 mod fields;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tollhouse::config::{BalancePolicy, ServerAddress};
 use tollhouse::upstream::{ForwardError, ServerCondition};
 
-use super::fake::{
+use crate::harness::scripted_upstream::{
     GET, OK, ScriptedUpstream, accept_unix, closed_port, eventually, listen_unix, server,
     settings_to, tcp,
 };

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use tollhouse::upstream::ForwardError;
 
-use super::fake::{GET, ScriptedUpstream, settings_to};
-use crate::forwarding;
 use crate::harness::Gateway;
+use crate::harness::scripted_upstream::{GET, ScriptedUpstream, UpstreamConnection, settings_to};
+use crate::harness::tls_gateway::route_to;
 
 const MOMENT: Duration = Duration::from_millis(100);
 const LIMIT: Duration = Duration::from_millis(400);
@@ -32,12 +32,11 @@ async fn all_tries_together_have_the_total() {
 #[tokio::test]
 async fn an_answer_that_drips_is_cut_at_the_total() {
     let fake = ScriptedUpstream::start().await;
-    let config =
-        forwarding::route_to("drip", &format!("http://{}", fake.address()), "/", "auth = []")
-            .replace("[[route]]", "timeouts = { total = \"400ms\", idle = \"10s\" }\n[[route]]");
+    let config = route_to("drip", &format!("http://{}", fake.address()), "/", "auth = []")
+        .replace("[[route]]", "timeouts = { total = \"400ms\", idle = \"10s\" }\n[[route]]");
     let gateway = Gateway::builder().config(&config).start().await;
 
-    let mut client = super::fake::UpstreamConnection::new(gateway.client().connect().await);
+    let mut client = UpstreamConnection::new(gateway.client().connect().await);
     client.send(GET).await;
     let mut upstream = fake.accept().await;
     upstream.head().await;

@@ -15,7 +15,7 @@ use tollhouse::upstream::headers::{
     strip_inbound,
 };
 
-use super::fake::{GET, ScriptedUpstream, settings_to};
+use crate::harness::scripted_upstream::{GET, ScriptedUpstream, settings_to};
 
 fn client(trusted_proxy: bool) -> Client {
     Client {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tollhouse::upstream::{ForwardError, RequestFault};
 
-use super::fake::{GET, OK, PoolGateway, ScriptedUpstream, UpstreamConnection, settings_to};
+use crate::harness::scripted_upstream::{
+    GET, OK, PoolGateway, ScriptedUpstream, UpstreamConnection, settings_to,
+};
 
 const MOMENT: Duration = Duration::from_millis(100);
 

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tollhouse::config::UpstreamQueue;
 
-use super::fake::{GET, OK, ScriptedUpstream, Settings, eventually, settings_to};
-use crate::forwarding;
 use crate::harness::Gateway;
+use crate::harness::scripted_upstream::{
+    GET, OK, ScriptedUpstream, Settings, eventually, settings_to,
+};
+use crate::harness::tls_gateway::route_to;
 
 const MOMENT: Duration = Duration::from_millis(100);
 const LAST: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
@@ -156,9 +158,8 @@ async fn a_tunnel_holds_its_connection_until_it_ends() {
 #[tokio::test]
 async fn kept_connections_are_all_workers_and_a_busy_server_is_503() {
     let fake = ScriptedUpstream::start().await;
-    let config =
-        forwarding::route_to("few", &format!("http://{}", fake.address()), "/", "auth = []")
-            .replace("[[route]]", "max_connections = 1\nqueue = { requests = 0 }\n[[route]]");
+    let config = route_to("few", &format!("http://{}", fake.address()), "/", "auth = []")
+        .replace("[[route]]", "max_connections = 1\nqueue = { requests = 0 }\n[[route]]");
     let gateway = Gateway::builder().config(&config).start().await;
     let client = gateway.client();
 

@@ -5,10 +5,11 @@
 mod connections;
 mod deadlines;
 mod failing;
-pub(crate) mod fake;
 mod fields;
+pub(crate) mod forwarding; // answers good and bad, bodies, fields and paths through a whole gateway
 mod framing;
 mod limits;
+pub(crate) mod pools; // which server of a pool is asked: balance, checks, ejection
 mod refusing;
 mod retries;
 mod reuse;

@@ -2,7 +2,7 @@
 
 use tokio::io::AsyncReadExt;
 
-use super::fake::{ScriptedUpstream, UpstreamConnection, settings_to};
+use crate::harness::scripted_upstream::{ScriptedUpstream, UpstreamConnection, settings_to};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tollhouse::config::BalancePolicy;
 
-use super::fake::{
+use crate::harness::scripted_upstream::{
     OK, PoolGateway, ScriptedUpstream, UpstreamConnection, closed_port, settings_to, tcp,
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tollhouse::config::ServerAddress;
 
-use super::fake::{GET, OK, ScriptedUpstream, server, settings_to};
+use crate::harness::scripted_upstream::{GET, OK, ScriptedUpstream, server, settings_to};
 
 const POST: &str = "POST /a HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\nhi";
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::fake::{OK, PoolGateway, settings_to, tcp};
+use crate::harness::scripted_upstream::{OK, PoolGateway, settings_to, tcp};
 
 /// A server that takes requests without a body or with the body `hi`, and closes a connection after
 /// an answer whenever `closes` says so of that answer's number, without a word about it.

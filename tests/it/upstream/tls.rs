@@ -17,7 +17,7 @@ use tollhouse::upstream::{
     ConnectError, ForwardError, PoolBuildError, ServerCondition, UpstreamPool,
 };
 
-use super::fake::{
+use crate::harness::scripted_upstream::{
     GET, OK, ScriptedUpstream, UpstreamConnection, eventually, health, server, settings_to,
 };
 

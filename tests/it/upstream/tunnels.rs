@@ -8,7 +8,7 @@ use tollhouse::identity::SessionId;
 use tollhouse::session::{OpenStreams, Revocations};
 use tollhouse::upstream::{CancellationSources, ForwardError, RouteCancellation, StreamLifetime};
 
-use super::fake::{
+use crate::harness::scripted_upstream::{
     GET, OK, PoolGateway, ScriptedUpstream, UpstreamConnection, eventually, settings_to,
 };
 

@@ -1,0 +1,9 @@
+//! Logins in every dialect, their second steps and their sessions.
+
+pub(crate) mod delegated; // logins that a legacy system decides, in every dialect
+pub(crate) mod dialect_errors; // every reason in every dialect's form
+pub(crate) mod golden; // the dialects byte by byte
+pub(crate) mod own_dialects; // dialects of the operator's own
+pub(crate) mod pages; // the curl lines of the published login pages
+pub(crate) mod sessions; // sessions over their whole life
+pub(crate) mod totp; // codes of an authenticator as a second step

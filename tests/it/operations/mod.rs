@@ -1,0 +1,14 @@
+//! The program as its operators use it: start, reload, restart, commands, logs, metrics.
+
+pub(crate) mod admin; // probes and metrics by TCP, everything else by the unix socket
+pub(crate) mod check;
+pub(crate) mod check_online; // whom a configuration names, asked before a start
+pub(crate) mod cli; // every command of the real program
+pub(crate) mod commands; // commands for a running gateway
+pub(crate) mod config_cases; // gateway.toml: every problem of every section
+pub(crate) mod readme; // what the README says to paste
+pub(crate) mod reload; // a configuration in the place of another, while the gateway serves
+pub(crate) mod restart; // a successor starts while the last requests of the old gateway go on
+pub(crate) mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
+pub(crate) mod starting;
+pub(crate) mod telemetry; // lines on their way to a file

@@ -1,0 +1,267 @@
+//! The embedded store's file: made, refused, copied, swept.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollhouse::clock::{Clock, TestClock};
+use tollhouse::identity::IdRules;
+use tollhouse::session::{
+    CodeGuess, EmbeddedOptions, EmbeddedStore, InjectedFaults, RevocationTarget, RotationOutcome,
+    SessionStore, StoreOpenError,
+};
+
+use crate::store::contract::{MANY, START, after, rotation, session, token};
+
+/// How a store in `dir` is opened, by a clock that stands at `START`.
+pub(crate) fn options(dir: &Path) -> EmbeddedOptions {
+    EmbeddedOptions {
+        path: dir.join("store.redb"),
+        clock: Clock::test(TestClock::new(START)),
+        leeway: Duration::from_secs(30),
+        longest_access: Duration::from_secs(600),
+        ids: IdRules::default(),
+        keys_exist: false,
+        new_state: false,
+        backend_faults: None,
+    }
+}
+
+pub(crate) fn open(dir: &Path) -> Arc<EmbeddedStore> {
+    EmbeddedStore::open(options(dir)).unwrap()
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (kept, ended) = (session("ann", START), session("bob", START));
+    for session in [&kept, &ended] {
+        store.put(session.clone(), MANY, START).await.unwrap();
+    }
+    store.revoke(RevocationTarget::Session(ended.id), START).await.unwrap();
+    let outlaw = RevocationTarget::Token { digest: token("foreign"), until: after(1000) };
+    store.revoke(outlaw, START).await.unwrap();
+    let (made, secret) = (store.created_at(), *store.secret());
+    store.close().await;
+
+    let store = open(dir.path());
+
+    assert_eq!((store.created_at(), *store.secret()), (made, secret));
+    assert_eq!(store.created_at(), START.whole_secs());
+    assert!(store.revocations().session_revoked(&ended.id), "before anything is asked");
+    assert!(store.revocations().token_revoked(&token("foreign")));
+    assert_eq!(store.find(kept.id, START).await.unwrap(), Some(kept));
+}
+
+#[tokio::test]
+async fn a_closed_store_takes_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.close().await;
+
+    assert!(store.put(session("ann", START), MANY, START).await.is_err());
+    store.close().await;
+}
+
+#[test]
+fn only_the_owner_can_read_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mode = || {
+        let meta = fs::metadata(dir.path().join("store.redb")).unwrap();
+        meta.permissions().mode() & 0o777
+    };
+    drop(open(dir.path()));
+    assert_eq!(mode(), 0o600);
+    let mut names: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["store.redb", "store.seen"], "nothing else is left behind");
+    let seen = fs::metadata(dir.path().join("store.seen")).unwrap();
+    assert_eq!(seen.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_missing_store_is_refused_where_there_are_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let with_keys = EmbeddedOptions { keys_exist: true, ..options(dir.path()) };
+
+    let refused = EmbeddedStore::open(with_keys.clone()).unwrap_err();
+
+    assert!(matches!(refused, StoreOpenError::Missing { .. }), "{refused}");
+    assert!(refused.to_string().contains("--new-state"), "{refused}");
+    assert!(!with_keys.path.exists());
+    let anew = EmbeddedOptions { new_state: true, ..with_keys };
+    assert!(EmbeddedStore::open(anew).is_ok());
+}
+
+#[tokio::test]
+async fn new_state_keeps_a_store_that_exists() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let secret = *store.secret();
+    store.close().await;
+
+    let anew = EmbeddedOptions { keys_exist: true, new_state: true, ..options(dir.path()) };
+
+    assert_eq!(*EmbeddedStore::open(anew).unwrap().secret(), secret);
+}
+
+#[tokio::test]
+async fn a_second_gateway_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+
+    let refused = EmbeddedStore::open(options(dir.path())).unwrap_err();
+
+    assert!(matches!(refused, StoreOpenError::InUse { .. }), "{refused}");
+    first.close().await;
+    assert!(EmbeddedStore::open(options(dir.path())).is_ok());
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_with_what_to_do_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let store = open(dir.path());
+    for nth in 0..200 {
+        store.put(session(&format!("user {nth}"), START), MANY, START).await.unwrap();
+    }
+    store.close().await;
+    let whole = fs::read(&path).unwrap();
+    let half = whole.len() / 2;
+    let mut scribbled = whole.clone();
+    for byte in scribbled.iter_mut().skip(4096) {
+        *byte ^= 0x5a;
+    }
+    for (bytes, why) in [
+        (Vec::new(), "empty"),
+        (b"not a database".to_vec(), "something else, and short"),
+        (vec![b'x'; 100_000], "something else"),
+        (whole[..half].to_vec(), "cut off"),
+        (scribbled, "every page is damaged"),
+    ] {
+        fs::write(&path, &bytes).unwrap();
+
+        let refused = EmbeddedStore::open(options(dir.path())).unwrap_err();
+
+        assert!(matches!(refused, StoreOpenError::Damaged { .. }), "{why}: {refused:?}");
+        assert!(refused.to_string().contains("restore a backup"), "{why}: {refused}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "{why}");
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let path = dir.path().join("store.redb");
+    crate::store::upgrade::rewrite(&path, 5, |_| ());
+
+    let refused = EmbeddedStore::open(options(dir.path())).unwrap_err();
+
+    assert!(matches!(refused, StoreOpenError::Newer { found: 5, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_backup_is_a_store_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (kept, ended) = (session("ann", START), session("bob", START));
+    for session in [&kept, &ended] {
+        store.put(session.clone(), MANY, START).await.unwrap();
+    }
+    store.revoke(RevocationTarget::Session(ended.id), START).await.unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let path = copy.path().join("store.redb");
+
+    store.backup(&path).await.unwrap();
+
+    assert!(store.backup(&path).await.is_err(), "nothing is written over");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let restored = open(copy.path());
+    assert_eq!(restored.secret(), store.secret());
+    assert!(restored.revocations().session_revoked(&ended.id));
+    assert_eq!(restored.find(kept.id, START).await.unwrap(), Some(kept));
+}
+
+#[tokio::test]
+async fn expired_rows_are_swept_in_small_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let renewed = session("ann", START);
+    store.put(renewed.clone(), MANY, START).await.unwrap();
+    let puts = (0..1200).map(|nth| {
+        let mut brief = session(&format!("user {nth}"), START);
+        brief.expires = after(100);
+        brief.access_until = after(100);
+        store.put(brief, MANY, START)
+    });
+    futures_util::future::join_all(puts).await;
+
+    assert_eq!(store.sweep(after(129)).await.unwrap(), 0, "the leeway is not over");
+    let mut passes = Vec::new();
+    while let Some(looked) = Some(store.sweep(after(130)).await.unwrap()).filter(|it| *it > 0) {
+        passes.push(looked);
+    }
+    assert!(passes.iter().sum::<usize>() >= 1200, "each session was due: {passes:?}");
+    assert!(passes.iter().all(|looked| *looked <= 500), "{passes:?}");
+
+    assert!(store.find(renewed.id, after(130)).await.unwrap().is_some());
+    store.revoke(RevocationTarget::Session(renewed.id), after(130)).await.unwrap();
+    store.sweep(START.plus(Duration::from_secs(4 * 24 * 3600))).await.unwrap();
+    assert!(store.revocations().is_empty(), "a revocation ends with all it was for");
+}
+
+#[tokio::test]
+async fn an_unreadable_row_costs_only_whoever_needs_it() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).close().await;
+    let db = redb::Database::open(dir.path().join("store.redb")).unwrap();
+    let txn = db.begin_write().unwrap();
+    let codes = redb::TableDefinition::<&[u8; 32], &[u8]>::new("codes");
+    txn.open_table(codes).unwrap().insert(&token("key").0, b"scribble".as_slice()).unwrap();
+    txn.commit().unwrap();
+    drop(db);
+    let store = open(dir.path());
+    let session = session("ann", START);
+    let guess = CodeGuess { key: token("key"), code: token("1"), address: None, ticket: None };
+
+    let (before, guessed, after) = tokio::join!(
+        store.put(session.clone(), MANY, START),
+        store.use_code(guess, START),
+        store.rotate(session.id, rotation("a", "b", START), START),
+    );
+
+    assert_eq!(before.unwrap(), []);
+    assert!(guessed.is_err(), "it does not guess");
+    assert!(matches!(after.unwrap(), RotationOutcome::Rotated(_)));
+    assert!(store.healthy().is_ok());
+}
+
+#[tokio::test]
+async fn many_waiters_share_an_fsync() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(InjectedFaults::default());
+    let store = EmbeddedStore::open(EmbeddedOptions {
+        backend_faults: Some(faults.clone()),
+        ..options(dir.path())
+    })
+    .unwrap();
+    let before = faults.synced();
+
+    let puts = (0..500).map(|nth| store.put(session(&format!("user {nth}"), START), MANY, START));
+    for outcome in futures_util::future::join_all(puts).await {
+        outcome.unwrap();
+    }
+
+    let syncs = faults.synced() - before;
+    assert!(syncs < 50, "{syncs} for 500 logins");
+    let before = faults.synced();
+    for _ in 0..10 {
+        store.list(None, 10, START).await.unwrap();
+    }
+    assert_eq!(faults.synced(), before, "looking costs none");
+}
