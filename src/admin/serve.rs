@@ -145,7 +145,7 @@ impl SocketDoor {
                 let is_let_in =
                     peer.is_some_and(|peer| [owner, 0].contains(&peer)) || door.is_open_to_group();
                 if accepted.is_ok() && !is_let_in {
-                    tracing::warn!("somebody else's connection to the admin socket was closed");
+                    tracing::warn!("a connection of another user to the admin socket was closed");
                     continue;
                 }
                 door.by(peer).admit(accepted).await;

@@ -28,7 +28,7 @@ pub(super) fn welcome(
         && let Err(error) = write_password(user, file)
     {
         let taken_back = user.remove();
-        taken_back.context("the first user, whose password nobody has, cannot be taken back")?;
+        taken_back.context("the first user cannot be removed, and the password was never shown")?;
         return Err(error).with_context(|| format!("could not write {}", file.display()));
     }
     let address = running.addresses().first().map(ToString::to_string).unwrap_or_default();

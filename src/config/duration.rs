@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         return Err(format!("has a space in it: write \"{number}{}\"", unit.trim_start()));
     }
     let millis = number.checked_mul(*millis);
-    millis.map(Duration::from_millis).ok_or_else(|| "is longer than time itself".to_owned())
+    millis.map(Duration::from_millis).ok_or_else(|| "is too long to count".to_owned())
 }
 
 /// The message about a number without a unit.

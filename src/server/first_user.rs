@@ -69,7 +69,7 @@ impl Drop for PendingUser {
             && let Err(error) = user.remove()
         {
             let file = user.file.display();
-            tracing::error!(%file, %error, "the first user, whose password nobody has, stays");
+            tracing::error!(%file, %error, "the first user stays, but the password was never shown: remove this file");
         }
     }
 }
