@@ -8,7 +8,7 @@
 //!        Target::parse                one reading: host, path, framing; the ambiguous is refused
 //!        health, redirect, 421, JWKS  small answers of our own
 //!        RouteTable::find             Login | LoginOr | Route | WrongMethod | Odd | NoRoute
-//!        Login:  Exchange::login      takes a place, reads the body, then in the back room:
+//!        Login:  Exchange::login      takes a place, reads the body, then on the background runtime:
 //!                  Login::handle      dialect::serve::read, UserSources::check, SessionStore::put,
 //!                                     token::access_token, dialect::serve::render
 //!        Route:  Exchange::route      maintenance, Limits::admit (client, route),
@@ -16,7 +16,8 @@
 //!                  decide             Presented::extract, Verifier::verify (tokens), ApiKeys,
 //!                                     Certificates, LoginServices::prove_basic,
 //!                                     Limits::admit (subject, session), authz::permit
-//!                    a token that needs a remote check: verified in the back room (Verifier::verify_with_lookup)
+//!                    a token that needs a remote check: Verifier::verify_with_lookup, on
+//!                                     the background runtime
 //!                  a redirect or a fixed answer, where the route says so; else
 //!                  forward            headers::remove_credentials, set_forwarded, vouch (fields, or
 //!                                     a token for the upstream), the route's rules, a copy to the
@@ -52,10 +53,10 @@
 //! # What holds
 //!
 //! - **Threads.** Workers, one a core, each with its own runtime and sockets, serve requests and
-//!   never block. The back room, a runtime of its own, does everything that may take long: logins,
-//!   questions to issuers, directories and databases, signing for upstreams, store, mail, admin.
-//!   Passwords are hashed in threads of their own, the store is written by
-//!   one. Nothing of this is process-wide: a test starts many gateways.
+//!   never block. The background runtime, with threads of its own, does everything that may take
+//!   long: logins, questions to issuers, directories and databases, signing for upstreams, store,
+//!   mail, admin. Passwords are hashed in threads of their own, the store is written by one. Nothing
+//!   of this is process-wide: a test starts many gateways.
 //! - **Bounds** come before work: `admission` decides how much of each expensive resource one client
 //!   may use. Nothing is hashed, looked up, asked, mailed or kept in memory that it has not admitted.
 //! - **State.** A request loads its worker's view of the generation once. State that survives a reload

@@ -232,13 +232,13 @@ pub struct GatewayThreads {
 const BEAT: Duration = Duration::from_secs(1);
 
 impl GatewayThreads {
-    /// Starts `workers` worker threads, and a background runtime with `back_room_threads` threads.
+    /// Starts `workers` worker threads, and a background runtime with `background_threads` threads.
     ///
     /// # Errors
     /// If the system provides no more threads.
-    pub fn start(workers: usize, back_room_threads: usize) -> io::Result<Self> {
+    pub fn start(workers: usize, background_threads: usize) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
-            .worker_threads(back_room_threads.max(1))
+            .worker_threads(background_threads.max(1))
             .thread_name("back-room")
             .enable_all()
             .build()?;

@@ -381,7 +381,7 @@ fn log(log: &LogSettings) -> Table {
 fn process(process: &ProcessSettings) -> Table {
     TableWriter::default()
         .int("workers", process.workers)
-        .int("back_room", process.background_threads)
+        .int("background_threads", process.background_threads)
         .string("body_memory", size::render(process.body_memory as u64))
         .time("drain_delay", process.drain_delay)
         .time("drain_timeout", process.drain_timeout)

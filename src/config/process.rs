@@ -37,7 +37,7 @@ pub struct ProcessSettings {
 
 /// Enough for the store, mail and a reload at the same time. Passwords are hashed by threads of
 /// their own.
-const BACK_ROOM: usize = 2;
+const BACKGROUND_THREADS: u64 = 2;
 /// Room for a thousand of the largest login bodies; of small ones, for more than are admitted at
 /// once.
 const BODY_MEMORY: u64 = 64 << 20;
@@ -56,10 +56,13 @@ impl ProcessSettings {
     pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let memory = LEAST_BODY_MEMORY..=MOST_BODY_MEMORY;
         let memory = table.size_or("body_memory", BODY_MEMORY, memory);
+        let background = table.renamed("background_threads", "back_room");
+        let background = background.and_then(|item| item.number(1..=MOST_THREADS));
+        let background = background.unwrap_or(BACKGROUND_THREADS);
         let drain = Duration::ZERO..=LONGEST_DRAIN;
         Self {
             workers: table.count_or("workers", cores(), 1..=MOST_THREADS),
-            background_threads: table.count_or("back_room", BACK_ROOM, 1..=MOST_THREADS),
+            background_threads: usize::try_from(background).unwrap_or(usize::MAX),
             body_memory: usize::try_from(memory).unwrap_or(usize::MAX),
             drain_delay: table.duration_or("drain_delay", DRAIN_DELAY, drain.clone()),
             drain_timeout: table.duration_or("drain_timeout", DRAIN_TIMEOUT, drain),

@@ -18,7 +18,7 @@ use toml::de::{DeTable, DeValue};
 use super::issues::{FilePosition, Issue, IssueSeverity, KeyPath};
 use super::item::SpannedValue;
 use super::suggest::did_you_mean;
-use super::warnings::AcceptedWarning;
+use super::warnings::{AcceptedWarning, WarningName};
 
 /// The state that all readers of one file share.
 pub(super) struct Document<'a> {
@@ -263,6 +263,29 @@ impl<'a> TableReader<'a> {
         // A text may hold a password, so it is hidden. The contents of a table are never shown
         // anyway.
         if item.is_text() { item.hidden_issue(remedy) } else { item.issue(remedy) }
+    }
+
+    /// The value of a key that was called `old` in earlier versions. The old name still works, and
+    /// is warned of. It is not among the known keys, so it is neither documented nor suggested.
+    pub(super) fn renamed(
+        &mut self,
+        key: &'static str,
+        old: &'static str,
+    ) -> Option<SpannedValue<'a>> {
+        let current = self.get(key);
+        let Some(value) = self.entries.and_then(|entries| entries.get(old)) else { return current };
+        self.reported.push(old);
+        let item = SpannedValue::new(self.reading, self.at.key(old), value);
+        // With both names there are two values, and which of them was meant is not ours to say.
+        if current.is_some() {
+            item.issue(format!("is the old name of `{key}`, which is here too: leave one out"));
+            return current;
+        }
+        item.warn(
+            WarningName::RenamedKey,
+            format!("is called `{key}` now; the old name still works"),
+        );
+        Some(item)
     }
 
     /// The table of this key. If the file has none, an empty table at the same key path.

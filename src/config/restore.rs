@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use super::issues::KeyPath;
 use super::out::{HIDDEN, TableWriter};
 use super::reader::SecretPlace;
-use super::warnings::AcceptedWarning;
+use super::warnings::{AcceptedWarning, WarningName};
 
 /// Replaces each `***` by the place that the secret comes from. A `***` without a known place stays
 /// as it is; it is then refused when the output is read again, which is better than a wrong value.
@@ -36,6 +36,8 @@ pub(super) fn secrets(table: &mut Table, places: &BTreeMap<String, SecretPlace>)
 /// Inserts each `accept` into the table that it was written in.
 pub(super) fn acceptances(table: &mut Table, accepted: &[AcceptedWarning]) {
     let mut lists: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    // Keys are printed by their present names, so there is no old name whose warning to accept.
+    let accepted = accepted.iter().filter(|one| one.name != WarningName::RenamedKey);
     for AcceptedWarning { at, name, .. } in accepted {
         lists.entry(at.as_str()).or_default().push(name.as_str());
     }

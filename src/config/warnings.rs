@@ -62,6 +62,7 @@ warning_names! {
     PublicAdmin => "public_admin",
     ReadableSecret => "readable_secret",
     RedirectCircle => "redirect_circle",
+    RenamedKey => "renamed_key",
     RevealUnknownUser => "reveal_unknown_user",
     SharedIds => "shared_ids",
     UnknownMethod => "unknown_method",

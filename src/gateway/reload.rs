@@ -56,7 +56,7 @@ fn keep_until_restart(last: &Config, next: &mut Config) -> Vec<&'static str> {
     // Threads, and the sockets that belong to them, are made at the start.
     keep("process.workers", &was.workers, &mut process.workers, &mut waiting);
     keep(
-        "process.back_room",
+        "process.background_threads",
         &was.background_threads,
         &mut process.background_threads,
         &mut waiting,

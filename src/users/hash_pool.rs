@@ -315,7 +315,7 @@ mod tests {
         let (release, held) = mpsc::channel::<()>();
         let (started, running) = oneshot::channel();
         let pool = pool.clone();
-        #[allow(clippy::disallowed_methods)] // A test has no back room.
+        #[allow(clippy::disallowed_methods)] // A test has no background runtime.
         let task = tokio::spawn(async move {
             let work = move || {
                 let _ = started.send(());

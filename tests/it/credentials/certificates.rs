@@ -35,7 +35,7 @@ impl Mutual {
         let Certificate { chain, key, .. } = &self.server;
         let clients = self.dir.path().join("clients.pem");
         Gateway::builder().head(&format!(
-            "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
+            "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
              certificates = [{{ chain = {chain:?}, key = {key:?} }}]\nclient_ca = {clients:?}\n\
              {keys}\n[token]\nissuer = \"https://gateway.example\"\n\
@@ -309,7 +309,7 @@ async fn a_host_with_another_certificate_is_misdirected_whoever_calls() {
     let Certificate { chain, key, .. } = &mutual.server;
     let robot = mutual.named("robot");
     let head = format!(
-        "[process]\nworkers = 1\nback_room = 1\ndrain_delay = \"0s\"\n\
+        "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
          certificates = [{{ chain = {chain:?}, key = {key:?} }}, {{ chain = {:?}, key = {:?} }}]\n\
          client_ca = {:?}\n[token]\nissuer = \"https://gateway.example\"\n\

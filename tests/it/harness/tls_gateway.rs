@@ -16,7 +16,7 @@ pub(crate) fn route_to(name: &str, server: &str, path: &str, keys: &str) -> Stri
 /// The sections before the others, with `listener` as given.
 pub(crate) fn head(listener: &str) -> String {
     format!(
-        "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
+        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
          [[listener]]\n{listener}\n[token]\nissuer = \"https://gateway.example\"\n\
          [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n"
     )

@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use tollhouse::config::{Config, Issue, Issues, LoadedConfig};
+use tollhouse::config::{Config, Issue, IssueSeverity, Issues, LoadedConfig, WarningName};
 
 const DASHES: &str = "\n----------------------------------------\n";
 
@@ -85,6 +85,17 @@ fn every_case_says_what_it_should() {
     }
     assert!(cases.len() >= 25, "the cases were found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn the_old_name_of_a_key_still_sets_it() {
+    let folder = folder();
+    let text = fs::read_to_string(manifest("tests/cases/config/renamed.toml")).unwrap();
+    let toml = text.split_once(DASHES).unwrap().0;
+
+    let loaded = parse(toml, folder.path()).unwrap();
+
+    assert_eq!(loaded.config.process.background_threads, 3);
 }
 
 #[test]
@@ -281,8 +292,11 @@ fn what_check_prints_passes_check_and_says_where_secrets_come_from() {
 
         let again = again.unwrap_or_else(|issues| panic!("{issues}\n{printed}"));
         assert_eq!(again.config.print(), printed);
+        // Keys are printed by their present names.
+        let renamed = IssueSeverity::Warning(WarningName::RenamedKey);
         let names = |warnings: &[Issue]| -> Vec<_> {
-            warnings.iter().map(|issue| (issue.path.clone(), issue.severity)).collect()
+            let kept = warnings.iter().filter(|issue| issue.severity != renamed);
+            kept.map(|issue| (issue.path.clone(), issue.severity)).collect()
         };
         let (mut before, mut after) = (names(&first.warnings), names(&again.warnings));
         before.sort();

@@ -11,7 +11,7 @@ async fn start(upstream: &Upstream) -> (Gateway, [Client; 2]) {
     let dir = tempfile::tempdir().unwrap();
     let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
     let head = format!(
-        "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
+        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n\
          [listener.tls]\ncertificates = [{{ chain = {:?}, key = {:?} }}]\n\
          [token]\nissuer = \"https://gateway.example\"\n\

@@ -54,7 +54,7 @@ fn file(dir: &Path, size: usize) -> std::path::PathBuf {
 async fn gateway(upstream: &Upstream, dir: &Path) -> Gateway {
     let certificate = certs::Certificate::make(dir, "a", &["localhost"]);
     let head = format!(
-        "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
+        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n\
          [listener.tls]\ncertificates = [{{ chain = {:?}, key = {:?} }}]\n\
          [token]\nissuer = \"https://gateway.example\"\naudience = [\"legacy\"]\n\

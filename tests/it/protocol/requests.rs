@@ -289,7 +289,7 @@ async fn a_plain_listener_sends_readers_to_the_port_of_the_encrypted_one_and_ref
         r#"
 [process]
 workers = 1
-back_room = 1
+background_threads = 1
 drain_delay = "0s"
 [[listener]]
 address = "127.0.0.1:0"
@@ -382,7 +382,7 @@ async fn two_certificates(upstream: &Upstream) -> (Gateway, Client) {
     let a = certs::Certificate::make(dir.path(), "a", &["a.example"]);
     let b = certs::Certificate::make(dir.path(), "b", &["b.example"]);
     let head = format!(
-        "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
+        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
          certificates = [{{ chain = {:?}, key = {:?} }}, {{ chain = {:?}, key = {:?} }}]\n\
          [token]\nissuer = \"https://gateway.example\"\n\
@@ -423,7 +423,7 @@ async fn http2_clients_are_served_over_tls() {
     let dir = tempfile::tempdir().unwrap();
     let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
     let head = format!(
-        "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\n\
+        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
          certificates = [{{ chain = {:?}, key = {:?} }}]\n\
          [token]\nissuer = \"https://gateway.example\"\n\

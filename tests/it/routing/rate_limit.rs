@@ -12,7 +12,7 @@ use crate::harness::{Gateway, Reply, Upstream};
 /// A listener whose peers may say for whom they speak.
 fn head(listener: &str) -> String {
     format!(
-        "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
+        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\n\
          [admin]\naddress = \"127.0.0.1:0\"\n\
          [token]\nissuer = \"https://gateway.example\"\n\

@@ -19,7 +19,7 @@ async fn gateway(upstream: &Upstream) -> (Gateway, Client) {
     let dir = tempfile::tempdir().unwrap();
     let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
     let head = format!(
-        "[process]\nworkers = 1\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
+        "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n\
          [listener.tls]\ncertificates = [{{ chain = {:?}, key = {:?} }}]\n\
          [listener.limits]\nstreams = 7\nheader_bytes = \"16KiB\"\nheader_count = 40\n\

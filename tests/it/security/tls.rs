@@ -17,7 +17,7 @@ async fn tls(upstream: &Upstream, keys: &str) -> (Result<Gateway, String>, certs
     let dir = tempfile::tempdir().unwrap();
     let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
     let head = format!(
-        "[process]\nworkers = 1\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
+        "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n[listener.timeouts]\nhandshake = \"300ms\"\n\
          [listener.tls]\ncertificates = [{{ chain = {:?}, key = {:?} }}]\n{keys}\n{REST}",
         certificate.chain, certificate.key
@@ -78,7 +78,7 @@ async fn a_credential_that_was_plain_before_the_proxy_is_refused_by_a_tls_listen
     let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
     for (allowed, refused) in [("", Some(403)), ("allow_plain_http = true\n", None)] {
         let head = format!(
-            "[process]\nworkers = 1\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
+            "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]\n{allowed}\
              [listener.tls]\ncertificates = [{{ chain = {:?}, key = {:?} }}]\n{REST}",
             certificate.chain, certificate.key
@@ -193,7 +193,7 @@ async fn without_the_required_certificate_nothing_is_said() {
 async fn a_redirecting_listener_sends_on_only_what_is_harmless() {
     let upstream = Upstream::start().await;
     let head = format!(
-        "[process]\nworkers = 1\nback_room = 1\ndrain_delay = \"0s\"\n\
+        "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\nredirect_to_https = true\n{REST}"
     );
     let gateway = Gateway::builder()

@@ -160,7 +160,7 @@ impl Left {
     async fn start(self, upstream: &Upstream, keys: &str) -> Gateway {
         let logins = fs::read_to_string(self.dir.path().join("gateway.toml")).unwrap();
         let head = format!(
-            "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
+            "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
              [token]\nissuer = \"https://gateway.example\"\naudience = [\"legacy\"]\n\
              [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n\

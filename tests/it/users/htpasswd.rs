@@ -315,7 +315,7 @@ async fn gateway(upstream: &Upstream, section: &str, file: (&str, &str)) -> Gate
     let dir = tempfile::tempdir().unwrap();
     write(&dir.path().join(file.0), file.1);
     let builder = Gateway::builder().head(&format!(
-        "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\n\
+        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
          [token]\nissuer = \"https://gateway.example\"\naudience = [\"legacy\"]\n{section}"
     ));

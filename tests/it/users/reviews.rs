@@ -19,7 +19,7 @@ use crate::users::sql::{Engine, OnPostgres};
 const HEAD: &str = r#"
 [process]
 workers = 2
-back_room = 1
+background_threads = 1
 drain_delay = "0s"
 drain_timeout = "2s"
 [[listener]]

@@ -120,7 +120,7 @@ fn gateway(legacy: &Legacy, secrets: &Path, users: &str, credential: &str) -> Ga
         r#"
 [process]
 workers = 2
-back_room = 1
+background_threads = 1
 drain_delay = "0s"
 drain_timeout = "2s"
 [[listener]]

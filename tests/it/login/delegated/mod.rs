@@ -19,7 +19,7 @@ use crate::harness::{Gateway, GatewayBuilder, Reply, Upstream};
 /// A gateway with these sections of users and the native login.
 pub fn front(users: &str) -> GatewayBuilder {
     let head = format!(
-        "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
+        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
          [token]\nissuer = \"https://gateway.example\"\naudience = [\"legacy\"]\n{users}"
     );

@@ -86,7 +86,7 @@ fn nothing_of_the_sample_is_lost_or_changed_on_its_way_through_groff() {
         assert!(shown.lines().any(|line| line.trim() == heading), "{heading}: {shown}");
     }
     // A setting has a line of its own, as in the file.
-    assert!(shown.lines().any(|line| line.trim() == "#back_room = 2"), "{shown}");
+    assert!(shown.lines().any(|line| line.trim() == "#background_threads = 2"), "{shown}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ async fn nobody_is_asked_who_he_is_and_preflights_are_answered() {
 #[tokio::test]
 async fn who_works_on_it_is_known_by_the_address_that_a_trusted_proxy_says() {
     let upstream = Upstream::start().await;
-    let head = "[process]\nworkers = 1\nback_room = 1\ndrain_delay = \"0s\"\n\
+    let head = "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
                 [[listener]]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]\n\
                 [token]\nissuer = \"https://gateway.example\"\n\
                 [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n";

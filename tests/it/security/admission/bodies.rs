@@ -35,7 +35,7 @@ async fn status(stream: &mut TcpStream) -> String {
 #[tokio::test]
 async fn login_bodies_wait_for_a_place_and_a_budget() {
     let upstream = Upstream::start().await;
-    let head = "[process]\nworkers = 2\nback_room = 1\nbody_memory = \"8MiB\"\n\
+    let head = "[process]\nworkers = 2\nbackground_threads = 1\nbody_memory = \"8MiB\"\n\
                 drain_delay = \"0s\"\ndrain_timeout = \"0s\"\n\
                 [[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
                 [token]\nissuer = \"https://gateway.example\"\n\

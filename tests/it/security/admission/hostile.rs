@@ -21,7 +21,7 @@ async fn gateway(slapd: &Slapd, upstream: &Upstream) -> (Gateway, Arc<rustls::Cl
     let dir = tempfile::tempdir().unwrap();
     let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
     let head = format!(
-        "[process]\nworkers = 2\nback_room = 1\nbody_memory = \"8MiB\"\ndrain_delay = \"0s\"\n\
+        "[process]\nworkers = 2\nbackground_threads = 1\nbody_memory = \"8MiB\"\ndrain_delay = \"0s\"\n\
          drain_timeout = \"0s\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n\
          [[listener]]\naddress = \"127.0.0.2:0\"\n\

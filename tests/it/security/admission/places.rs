@@ -7,7 +7,7 @@ use super::{Sender, TWO_LOGINS, guess, live_a_session};
 use crate::harness::gateway::PASSWORD;
 use crate::harness::{Gateway, Relay, Reply, Slapd, Upstream};
 
-const HEAD: &str = "[process]\nworkers = 2\nback_room = 1\ndrain_delay = \"0s\"\n\
+const HEAD: &str = "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
      drain_timeout = \"0s\"\n\
      [[listener]]\naddress = \"127.0.0.1:0\"\nlimits = { connections_per_address = 2000 }\n\
      [admin]\naddress = \"127.0.0.1:0\"\n[token]\nissuer = \"https://gateway.example\"\n\

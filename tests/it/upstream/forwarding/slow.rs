@@ -16,7 +16,7 @@ const OPEN: &str = "auth = []";
 /// A gateway whose listener has these timeouts.
 async fn gateway(timeouts: &str, config: &str) -> Gateway {
     let head = format!(
-        "[process]\nworkers = 2\nback_room = 1\nbody_memory = \"8MiB\"\ndrain_delay = \"0s\"\n\
+        "[process]\nworkers = 2\nbackground_threads = 1\nbody_memory = \"8MiB\"\ndrain_delay = \"0s\"\n\
          drain_timeout = \"0s\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[listener.timeouts]\n\
          {timeouts}\n[admin]\naddress = \"127.0.0.1:0\"\n[token]\n\
          issuer = \"https://gateway.example\"\n\

@@ -24,7 +24,7 @@ fn head(section: &str) -> String {
 {section}
 [process]
 workers = 2
-back_room = 1
+background_threads = 1
 drain_delay = "0s"
 drain_timeout = "2s"
 [[listener]]
