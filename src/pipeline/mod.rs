@@ -47,8 +47,7 @@ use crate::rejection::{Rejection, RejectionContext, grpc};
 use crate::routing::{RouteMatch, Target};
 use crate::runtime::Worker;
 use crate::telemetry::access_record::{AccessRecord, RequestOutcome};
-use crate::upstream;
-use crate::upstream::headers::{RequestId, X_FORWARDED_FOR, X_REQUEST_ID};
+use crate::upstream::headers::{self, RequestId, X_FORWARDED_FOR, X_REQUEST_ID};
 
 /// The protocol in an access line of HTTP/2, which has no `Connection` field.
 const HTTP2: &str = "2";
@@ -83,8 +82,8 @@ pub(crate) async fn handle(
     let (mut head, incoming) = request.into_parts();
     let over_http2 = head.version == Version::HTTP_2;
     let (body, received) = Body::of_client(incoming, over_http2.then_some(&worker));
-    upstream::as_upgrade(&mut head);
-    let by_connect = upstream::is_by_connect(&head.extensions);
+    headers::as_upgrade(&mut head);
+    let by_connect = headers::is_by_connect(&head.extensions);
     let origin = head.headers.get(header::ORIGIN).cloned();
     let client = client_address::client(&client, &head.headers, &gateway.generation.config);
     let mut exchange = RequestContext::new(&gateway, &worker, client, &head);

@@ -287,7 +287,7 @@ impl<'a> RequestContext<'a> {
             memory: self.body_memory(&body),
             now: self.now,
         };
-        let by_connect = upstream::is_by_connect(&head.extensions);
+        let by_connect = headers::is_by_connect(&head.extensions);
         let bounds = &self.client.bounds;
         // The lowest rate does not apply to HTTP/2 upstreams: streams of one connection do not
         // block each other, and long gRPC calls transfer few bytes.

@@ -42,7 +42,6 @@ mod upstream_login;
 mod websocket;
 
 pub use self::error::{ConnectError, FaultSide, ForwardError, PoolBuildError, RequestFault};
-pub use self::extended_connect::{as_upgrade, is_by_connect};
 pub use self::forward::{ForwardContext, ForwardedResponse};
 pub use self::lifetime::{CancellationSources, RouteCancellation, StreamLifetime};
 pub use self::pool::{PoolSnapshot, UpstreamPool};

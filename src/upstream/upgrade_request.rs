@@ -10,7 +10,7 @@ use http::{Method, StatusCode, Version, response};
 use hyper::upgrade::{self, OnUpgrade};
 
 use super::extended_connect as connect;
-use super::headers::lists;
+use super::headers::{is_by_connect, lists};
 use crate::body::Request;
 
 /// The tunnel that a client asks for.
@@ -41,7 +41,7 @@ impl UpgradeRequest {
             request.headers_mut().remove(header::CONNECTION);
             return None;
         }
-        let by_connect = connect::is_by_connect(request.extensions());
+        let by_connect = is_by_connect(request.extensions());
         let key = match by_connect {
             true => connect::key(),
             false => request.headers().get(header::SEC_WEBSOCKET_KEY).cloned(),

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
 
-use super::super::extended_connect::is_by_connect;
+use super::extended_connect::is_by_connect;
 use super::{X_ACCESS_TOKEN, X_KEY, is_hop_by_hop, lists, remove_where, strip_hop_by_hop, tokens};
 use crate::client::Client;
 use crate::config::is_foreign;

@@ -6,6 +6,7 @@
 //! fields are added after the client's hop-by-hop fields were removed; otherwise a client could
 //! name them in `Connection` and have them removed. The pipeline and `forward` are the callers.
 
+mod extended_connect;
 mod identity;
 mod inbound;
 mod outbound;
@@ -18,6 +19,7 @@ use http::header::{self, HeaderName};
 use crate::client::Client;
 use crate::identity::Identity;
 
+pub use self::extended_connect::{as_upgrade, is_by_connect};
 pub use self::identity::{identity_fields, set_identity};
 pub use self::inbound::{
     CredentialFields, ForwardedCredential, ReservedHeaders, count_hop, remove_credentials,
