@@ -29,6 +29,7 @@ use crate::admission::{ByteBudget, FailedAttempts, WorkLimit};
 use crate::authn::{AcceptedKinds, VerifierError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::headers::{HeaderEdits, ReservedHeaders, RuleError};
 use crate::login::{Login, MailError, PasswordCache};
 use crate::routing::{PathConflict, PatternError};
 use crate::runtime::{BackgroundRuntime, Worker};
@@ -39,7 +40,6 @@ use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::telemetry::report_only::ReportOnly;
 use crate::throttle::RouteLimits;
 use crate::token::KeyRing;
-use crate::upstream::headers::{HeaderEdits, ReservedHeaders, RuleError};
 use crate::upstream::{CancellationSources, PoolBuildError, RouteCancellation, UpstreamPool};
 use crate::users::{self, HashPool};
 

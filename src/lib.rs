@@ -44,7 +44,7 @@
 //! | work | `login` |
 //! | | `authn`, `upstream` |
 //! | | `users`, `token` |
-//! | | `session`, `routing`, `throttle`, `authz`, `outbound`, `database` |
+//! | | `session`, `routing`, `headers`, `throttle`, `authz`, `outbound`, `database` |
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
@@ -88,6 +88,7 @@ pub mod dialect;
 pub mod distinguished_name;
 mod format;
 mod gateway;
+pub mod headers;
 pub mod identity;
 pub mod listener;
 mod login;

@@ -18,15 +18,15 @@ use tollhouse::authority::Authority;
 use tollhouse::client::{Client, RequestBounds, Scheme};
 use tollhouse::clock::Timestamp;
 use tollhouse::config::{HeaderRules, ValuePart, ValueTemplate};
+use tollhouse::headers::{
+    self, CredentialFields, ForwardedCredential, HeaderEdits, HeaderFacts, RequestId,
+    ReservedHeaders,
+};
 use tollhouse::identity::{Claims, Identity, IdentityField, SessionId, Subject};
 use tollhouse::routing::{PathAnomalies, Pattern, RouteEntry, RouteMatch, RouteTable, Target};
 use tollhouse::secret::RandomPool;
 use tollhouse::telemetry::access_record::{AccessRecord, RequestOutcome};
 use tollhouse::telemetry::metrics::Metrics;
-use tollhouse::upstream::headers::{
-    self, CredentialFields, ForwardedCredential, HeaderEdits, HeaderFacts, RequestId,
-    ReservedHeaders,
-};
 
 /// When all of this happens.
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);

@@ -14,11 +14,11 @@ use super::route_cancellation::RouteCancellations;
 use super::{BuildError, LoginEndpoint, RouteMirror, RouteTarget, ServedRoute, SharedState};
 use crate::authn::{AcceptedKinds, Verifier};
 use crate::config::{self, Config, CredentialKind, IdentityForm, RouteAction, UpstreamCredential};
+use crate::headers::{HeaderEdits, ReservedHeaders, is_credential};
 use crate::login::{self, Login, LoginServices};
 use crate::routing::{LoginEntry, PathAnomalies, Pattern, RouteEntry, RouteTable};
 use crate::throttle::RateLimiter;
 use crate::upstream::UpstreamPool;
-use crate::upstream::headers::{HeaderEdits, ReservedHeaders, is_credential};
 
 pub(crate) type GatewayTable = RouteTable<LoginEndpoint, Arc<ServedRoute>>;
 

@@ -16,12 +16,12 @@ use crate::client::{Scheme, address_group};
 use crate::config::CredentialKind;
 use crate::dialect::Reason;
 use crate::gateway::ServedRoute;
+use crate::headers::ForwardedCredential;
 use crate::identity::BASIC_ISSUER;
 use crate::login::BasicCall;
 use crate::rejection::Rejection;
 use crate::runtime::WorkKind;
 use crate::secret::SecretString;
-use crate::upstream::headers::ForwardedCredential;
 
 /// A verified credential, and the place in the request where it was.
 pub(super) struct AuthenticatedRequest {

@@ -13,9 +13,10 @@ use crate::authn::VerifiedCredential;
 use crate::config::IdentityForm;
 use crate::dialect::Reason;
 use crate::gateway::ServedRoute;
+use crate::headers;
 use crate::rejection::Rejection;
 use crate::runtime::WorkKind;
-use crate::upstream::{UpstreamPool, headers};
+use crate::upstream::UpstreamPool;
 
 impl RequestContext<'_> {
     /// Writes the verified identity into the request's fields.

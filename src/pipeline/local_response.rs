@@ -11,11 +11,11 @@ use super::RequestContext;
 use crate::body::Response;
 use crate::dialect::Reason;
 use crate::gateway::ServedRoute;
+use crate::headers;
 use crate::identity::Identity;
 use crate::rejection::Rejection;
 use crate::routing::Target;
 use crate::telemetry::access_record::RequestOutcome;
-use crate::upstream::headers;
 
 impl RequestContext<'_> {
     /// Refuses requests during maintenance, except from the configured networks. It comes first, so

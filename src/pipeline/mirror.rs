@@ -24,12 +24,12 @@ use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::config::{IdentityForm, PassRule};
 use crate::gateway::{RouteMirror, ServedRoute, WorkerView};
+use crate::headers::{
+    self, CredentialFields, ForwardedCredential, HeaderEdits, HeaderFacts, RequestId,
+};
 use crate::runtime::Worker;
 use crate::secret;
 use crate::telemetry::metrics::MirrorResult;
-use crate::upstream::headers::{
-    self, CredentialFields, ForwardedCredential, HeaderEdits, HeaderFacts, RequestId,
-};
 use crate::upstream::{self, BodyMemory};
 
 /// Time limit from the copy's last byte to the end of its answer. Nobody reads the answer, so a

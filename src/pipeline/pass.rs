@@ -15,9 +15,9 @@ use crate::authn::RequestCredential;
 use crate::config::PassRule;
 use crate::dialect::Reason;
 use crate::gateway::ServedRoute;
+use crate::headers::ForwardedCredential;
 use crate::rejection::Rejection;
 use crate::telemetry::access_record::RequestOutcome;
-use crate::upstream::headers::ForwardedCredential;
 
 impl RequestContext<'_> {
     /// The credentials that are kept if the request is passed on unverified; `None` if it is not

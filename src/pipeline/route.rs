@@ -23,6 +23,7 @@ use crate::client::address_group;
 use crate::config::{self, PrefixRule, RouteCors};
 use crate::dialect::Reason;
 use crate::gateway::{RouteTarget, ServedRoute};
+use crate::headers::{self, CredentialFields, ForwardedCredential, HeaderFacts, PathPrefix};
 use crate::identity::Identity;
 use crate::rejection::Rejection;
 use crate::routing::{PathAnomalies, Target};
@@ -30,9 +31,6 @@ use crate::secret::SecretString;
 use crate::telemetry::access_record::RequestOutcome;
 use crate::telemetry::report_only::RefusedCaller;
 use crate::throttle::RateLimitHeaders;
-use crate::upstream::headers::{
-    self, CredentialFields, ForwardedCredential, HeaderFacts, PathPrefix,
-};
 use crate::upstream::{
     self, BodyMemory, FaultSide, ForwardError, ForwardedResponse, RequestFault, UpstreamPool,
 };

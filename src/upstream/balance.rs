@@ -7,10 +7,10 @@
 
 use http::header::{self, HeaderMap};
 
-use super::headers::HeaderFacts;
 use super::server::PoolServer;
 use crate::client::address_group;
 use crate::config::HashBy;
+use crate::headers::HeaderFacts;
 
 /// Points on the ring for each unit of weight. With this many, shares are even within about 6 %.
 const POINTS: u64 = 256;

@@ -30,11 +30,11 @@ use super::connection::{PooledConnection, RequestSender, ResolvedAddress};
 use super::connection_limit::ConnectionPermit;
 use super::error::{ConnectError, PoolBuildError};
 use super::extended_connect::{self, HandshakeResult};
-use super::headers::bare;
 use super::proxy_header::ProxyHeaderBytes;
 use super::resolve::{DnsBackend, LookupSpawner, NameResolver};
 use super::transport::{UpstreamStream, UpstreamTransport};
 use crate::config;
+use crate::headers::bare;
 use crate::runtime::Worker;
 use crate::tls_roots;
 

@@ -18,7 +18,6 @@ use super::attempt::{Delivery, ExchangeDeadline};
 use super::credential::GatewayCredential;
 use super::echo;
 use super::error::ForwardError;
-use super::headers::{HeaderEdits, HeaderFacts, ReservedHeaders, clean_response, rewrite_location};
 use super::lifetime::StreamLifetime;
 use super::pick::PickRequest;
 use super::pool::UpstreamPool;
@@ -31,6 +30,7 @@ use super::upgrade::UpgradeTunnel;
 use super::upgrade_request::UpgradeRequest;
 use crate::body::{Body, Request, Response};
 use crate::clock::Timestamp;
+use crate::headers::{HeaderEdits, HeaderFacts, ReservedHeaders, clean_response, rewrite_location};
 use crate::runtime::{BackgroundRuntime, Worker};
 
 /// The facts of one request that are not in the request itself.

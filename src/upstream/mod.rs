@@ -1,13 +1,11 @@
 //! Upstreams: pools of servers, the connections to them, and the forwarding of requests and
 //! answers.
 //!
-//! A request passes in this order: `headers::strip_inbound`, then the decision (in the pipeline),
-//! then `headers::remove_credentials`, `headers::set_forwarded`, `headers::set_identity`, the
-//! route's `HeaderEdits`, and `UpstreamPool::forward`. Nothing here answers a client: a failure is
-//! a `ForwardError`, which states whose fault it is. Connections are kept per worker, so that
-//! requests share no lock, unless their number is limited. The pipeline is the caller.
-
-pub mod headers;
+//! A request comes with its final header fields: `headers::strip_inbound`, the decision (in the
+//! pipeline), `headers::remove_credentials`, `headers::set_forwarded`, `headers::set_identity` and
+//! the route's `HeaderEdits` come before `UpstreamPool::forward`. Nothing here answers a client: a
+//! failure is a `ForwardError`, which states whose fault it is. Connections are kept per worker, so
+//! that requests share no lock, unless their number is limited. The pipeline is the caller.
 
 mod attempt;
 mod balance;

@@ -16,13 +16,13 @@ use super::balance::{self, ServerGroup};
 use super::connect::{self, ServerEndpoint, ServerHost, ServerTls};
 use super::credential::GatewayCredential;
 use super::error::{ForwardError, PoolBuildError};
-use super::headers::HeaderFacts;
 use super::health::PoolChecks;
 use super::outlier::OutlierDetector;
 use super::retry_budget::RetryBudget;
 use super::server::{PoolServer, ServerSnapshot};
 use crate::clock::Clock;
 use crate::config::{self, BalancePolicy, ProxyVersion, ServerAddress, UpstreamTimeouts};
+use crate::headers::HeaderFacts;
 use crate::runtime::BackgroundRuntime;
 use crate::secret;
 

@@ -19,8 +19,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::error::{ForwardError, RequestFault};
-use super::headers::ReservedHeaders;
 use crate::body::{Body, BodyError, Request};
+use crate::headers::ReservedHeaders;
 
 /// Sets the framing fields according to the body.
 pub(super) fn frame(request: &mut Request) {

@@ -10,8 +10,8 @@ use http::{Method, StatusCode, Version, response};
 use hyper::upgrade::{self, OnUpgrade};
 
 use super::extended_connect as connect;
-use super::headers::{is_by_connect, lists};
 use crate::body::Request;
+use crate::headers::{is_by_connect, lists};
 
 /// The tunnel that a client asks for.
 pub(super) struct UpgradeRequest {

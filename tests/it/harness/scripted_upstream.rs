@@ -23,11 +23,9 @@ use tollhouse::config::{
     BalancePolicy, HealthCheck, HealthPolicy, ServerAddress, ServerSettings, UpstreamCalls,
     UpstreamSettings, UpstreamTimeouts, UpstreamTls,
 };
+use tollhouse::headers::{self, HeaderEdits, HeaderFacts, PathPrefix, RequestId, ReservedHeaders};
 use tollhouse::runtime::{BackgroundRuntime, GatewayThreads, Worker};
 use tollhouse::secret::RandomPool;
-use tollhouse::upstream::headers::{
-    self, HeaderEdits, HeaderFacts, PathPrefix, RequestId, ReservedHeaders,
-};
 use tollhouse::upstream::{
     BodyMemory, FaultSide, ForwardContext, ForwardError, StreamLifetime, UpstreamPool,
 };

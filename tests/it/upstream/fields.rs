@@ -7,13 +7,13 @@ use proptest::prelude::*;
 use tollhouse::client::{Client, Scheme};
 use tollhouse::clock::Timestamp;
 use tollhouse::config::{HeaderRules, ValuePart, ValueTemplate};
-use tollhouse::identity::{Identity, SessionId, Subject};
-use tollhouse::secret::RandomPool;
-use tollhouse::upstream::headers::{
+use tollhouse::headers::{
     CredentialFields, ForwardedCredential, HeaderEdits, HeaderFacts, PathPrefix, RequestId,
     ReservedHeaders, count_hop, identity_fields, remove_credentials, set_forwarded, set_identity,
     strip_inbound,
 };
+use tollhouse::identity::{Identity, SessionId, Subject};
+use tollhouse::secret::RandomPool;
 
 use crate::harness::scripted_upstream::{GET, ScriptedUpstream, settings_to};
 

@@ -17,7 +17,7 @@ const NOT_PASSED: [HeaderName; 2] = [header::ALT_SVC, header::PROXY_AUTHENTICATE
 ///
 /// The upstream's `Server` and `Set-Cookie` fields stay: hiding them is for a route's rule to
 /// decide.
-pub(in crate::upstream) fn clean_response(headers: &mut HeaderMap) {
+pub(crate) fn clean_response(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
     remove_where(headers, |name| NOT_PASSED.contains(name));
 }
@@ -25,7 +25,7 @@ pub(in crate::upstream) fn clean_response(headers: &mut HeaderMap) {
 /// Rewrites a `Location` that names the upstream, which the client cannot reach. It gets the host
 /// that the client named, and the client's prefix in place of the upstream's. A `Location` with the
 /// client's own host was built from the `Host` that the upstream received; it is treated alike.
-pub(in crate::upstream) fn rewrite_location(
+pub(crate) fn rewrite_location(
     headers: &mut HeaderMap,
     authorities: &[(String, u16)],
     facts: &HeaderFacts<'_>,
@@ -116,7 +116,7 @@ const fn default_port(https: bool) -> u16 {
 }
 
 /// An IPv6 address without the brackets that a URL requires.
-pub(in crate::upstream) fn bare(host: &str) -> &str {
+pub(crate) fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 

@@ -1,10 +1,11 @@
 //! Header fields on their way through the gateway: which client fields are removed, and which
 //! fields the gateway sets.
 //!
-//! The order is a rule of security: `RequestId::choose`, `strip_inbound`, the decision,
-//! `remove_credentials`, `set_forwarded`, `set_identity`, `HeaderEdits::apply`. The gateway's own
-//! fields are added after the client's hop-by-hop fields were removed; otherwise a client could
-//! name them in `Connection` and have them removed. The pipeline and `forward` are the callers.
+//! The order is a rule of security: `as_upgrade`, `RequestId::choose`, `strip_inbound`, the
+//! decision, `remove_credentials`, `set_forwarded`, `set_identity`, `HeaderEdits::apply`. The
+//! gateway's own fields are added after the client's hop-by-hop fields were removed; otherwise a
+//! client could name them in `Connection` and have them removed. The pipeline and `upstream` are
+//! the callers.
 
 mod extended_connect;
 mod identity;
@@ -28,7 +29,7 @@ pub use self::inbound::{
 pub use self::outbound::{RequestId, set_forwarded};
 pub use self::rules::{HeaderEdits, RuleError};
 
-pub(super) use self::response::{bare, clean_response, rewrite_location};
+pub(crate) use self::response::{bare, clean_response, rewrite_location};
 
 /// The facts about a request from which fields are made.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +81,7 @@ pub fn is_credential(name: &HeaderName) -> bool {
 }
 
 /// True if the comma-separated list in all `name` fields has `token`, in any case.
-pub(super) fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+pub(crate) fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     tokens(headers, name).any(|listed| listed.eq_ignore_ascii_case(token.as_bytes()))
 }
 

@@ -141,7 +141,7 @@ impl ReservedHeaders {
     /// Removes from `trailers` everything that a header must not contain either, and credentials.
     /// Some servers merge trailers into the header (RFC 9110 §6.5.1), after the gateway's checks. A
     /// credential in a trailer would be read by an upstream although it was never verified.
-    pub(in crate::upstream) fn strip_trailers(&self, trailers: &mut HeaderMap) {
+    pub(crate) fn strip_trailers(&self, trailers: &mut HeaderMap) {
         remove_where(trailers, |name| {
             self.removes(name.as_str(), false, false)
                 || [header::AUTHORIZATION, header::COOKIE, header::HOST, X_ACCESS_TOKEN, X_KEY]
