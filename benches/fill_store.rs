@@ -16,7 +16,9 @@ use tokio::task::JoinSet;
 use tollhouse::clock::{Clock, Timestamp};
 use tollhouse::identity::{IdRules, SessionId, Subject};
 use tollhouse::secret::Digest;
-use tollhouse::session::{EmbeddedOptions, EmbeddedStore, RevocationTarget, Session, SessionStore};
+use tollhouse::session::{
+    EmbeddedOptions, EmbeddedStore, RevocationTarget, Session, SessionStore, Store,
+};
 
 /// Users whose sessions are made in turn.
 const USERS: usize = 10_000;

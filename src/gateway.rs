@@ -33,7 +33,7 @@ use crate::headers::{HeaderEdits, ReservedHeaders, RuleError};
 use crate::login::{Login, MailError, PasswordCache};
 use crate::routing::{PathConflict, PatternError};
 use crate::runtime::{BackgroundRuntime, Worker};
-use crate::session::{OpenStreams, SessionStore};
+use crate::session::{OpenStreams, Store};
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
@@ -74,7 +74,7 @@ pub(crate) struct SharedState {
     pub(crate) clock: Clock,
     pub(crate) background: BackgroundRuntime,
     pub(crate) workers: usize,
-    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) cancellations: Arc<CancellationSources>,
     pub(crate) metrics: Arc<Metrics>,
@@ -235,7 +235,7 @@ impl WorkerView {
 /// The place where ends of streams are announced. It shares the store's revocations; with a list of
 /// its own, a stream could outlive a revocation. It is shared by all generations.
 pub(crate) fn cancellations(
-    store: &Arc<dyn SessionStore>,
+    store: &Arc<dyn Store>,
     streams: OpenStreams,
     clock: &Clock,
 ) -> Arc<CancellationSources> {

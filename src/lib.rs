@@ -62,9 +62,9 @@
 //! - **State.** A request loads its worker's view of the generation once. State that survives a reload
 //!   is in `gateway::SharedState`, or is handed on by the last generation (connections to
 //!   upstreams, counts of rate limits, keys and verdicts of issuers) if its configuration is the
-//!   same. State that survives a restart is behind `SessionStore`, and was written before it was
+//!   same. State that survives a restart is behind `Store`, and was written before it was
 //!   answered.
-//! - **Seams.** Two traits, `UserSource` and `SessionStore`, each with a contract and one
+//! - **Seams.** Two traits, `UserSource` and `Store`, each with a contract and one
 //!   test of it that implementations plug into. A dialect is data, everything else is a plain type.
 //! - **Failure.** Not knowing is not a refusal: if a fact cannot be found out, the answer is 503. A
 //!   reason is for the client, a cause is for the log. A panic costs one request.

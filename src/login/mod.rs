@@ -42,7 +42,7 @@ use crate::dialect::{
 };
 use crate::identity::{SessionId, Subject};
 use crate::runtime::WorkKind;
-use crate::session::{OpenStreams, SessionStore, StoreError};
+use crate::session::{OpenStreams, Store, StoreError};
 use crate::telemetry::audit::{AuditActor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{LoginResult, Metrics, RefreshResult};
 use crate::throttle::RateCounters;
@@ -61,7 +61,7 @@ pub(crate) use self::totp::{new_totp, totp_address};
 #[derive(Debug)]
 pub(crate) struct LoginServices {
     pub(crate) users: Arc<UserSources>,
-    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) streams: OpenStreams,
     pub(crate) audit: AuditLog,

@@ -31,7 +31,7 @@ use crate::login::{PasswordCache, review_sessions};
 use crate::pipeline;
 use crate::runtime::GatewayThreads;
 use crate::session::{
-    EmbeddedOptions, EmbeddedStore, OpenStreams, SessionStore, StoreError, StoreOpenError,
+    EmbeddedOptions, EmbeddedStore, OpenStreams, Store, StoreError, StoreOpenError,
 };
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::line_writer::{CapturedLines, LineWriter};
@@ -200,7 +200,7 @@ fn open(
     let ring = keys::open(config, &options.clock)?;
     let hashing = &config.login_limits.hashing;
     let hashing = HashPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
-    let sessions: Arc<dyn SessionStore> = store.clone();
+    let sessions: Arc<dyn Store> = store.clone();
     Ok(SharedState {
         cancellations: gateway::cancellations(&sessions, OpenStreams::default(), &options.clock),
         clock: options.clock.clone(),

@@ -1,7 +1,8 @@
 //! Sessions, one-time codes, counts of failed attempts, and revocations: the state that must
 //! survive a restart.
 //!
-//! `SessionStore` is the trait that hides the store; `embedded` implements it with a database file
+//! `Store` is the trait that hides the store, put together of four: sessions, codes, attempts and
+//! accounts; `embedded` implements it with a database file
 //! in the state folder. `Revocations` is the part that every request reads, so it is in memory.
 //! `OpenStreams` ends the tunnels and long responses of a session when the session ends.
 //! `TokenCutoffs` refuses tokens that other issuers gave a user before an operator revoked them.
@@ -25,8 +26,8 @@ pub use self::record::{
 };
 pub use self::revocations::{Revocations, SessionMark};
 pub use self::store::{
-    AccountCounts, AccountKey, AttemptAdmission, AttemptKind, CodeGuess, LoginAttempt,
-    LoginProgress, PutCode, RefreshRotation, RevocationTarget, RotationOutcome, SessionPage,
-    SessionStore, StoreError, UserRef,
+    AccountCounts, AccountKey, AccountStore, AttemptAdmission, AttemptKind, AttemptStore,
+    CodeGuess, CodeStore, LoginAttempt, LoginProgress, PutCode, RefreshRotation, RevocationTarget,
+    RotationOutcome, SessionPage, SessionStore, Store, StoreError, UserRef,
 };
 pub use self::streams::{OpenStreams, StreamGuard, StreamOrigin};

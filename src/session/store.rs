@@ -37,7 +37,34 @@ pub enum StoreError {
 /// - A session that ended or expired is never returned.
 /// - A store that cannot answer returns `StoreError::Unavailable`; it never guesses.
 #[async_trait]
-pub trait SessionStore: Send + Sync + std::fmt::Debug {
+pub trait Store: SessionStore + CodeStore + AttemptStore + AccountStore + std::fmt::Debug {
+    /// The revocations in memory. They are loaded before the store is handed out, and the store
+    /// keeps them current.
+    fn revocations(&self) -> &Arc<Revocations>;
+
+    /// When the store was made. The gateway's own tokens that were issued earlier are refused,
+    /// because a new store does not know which of them were revoked. Time has whole seconds, as in
+    /// tokens.
+    fn created_at(&self) -> Timestamp;
+
+    /// 32 random bytes that were made with the store. Values that must be the same after a restart,
+    /// but should not be stored, are derived from them: `jti`s of successors, hashes of codes. The
+    /// bytes stay in the store: whoever reads them could compute these values.
+    fn secret(&self) -> &[u8; 32];
+
+    /// Tells whether the last operation could be carried out; used by the readiness check. It asks
+    /// the store nothing, so it never waits: a store that failed without being used since is still
+    /// reported as failed.
+    fn healthy(&self) -> Result<(), StoreError>;
+
+    /// Returns when everything accepted so far is durable and the store has closed its files.
+    /// Operations that are started afterwards fail.
+    async fn close(&self);
+}
+
+/// Sessions, their refresh tokens, and how they end.
+#[async_trait]
+pub trait SessionStore: Send + Sync {
     /// Stores a new session. If the subject then has more than `limit` sessions, the oldest are
     /// ended; the answer names those that ended. The new session itself is never among them, and
     /// neither are sessions that ended before.
@@ -102,6 +129,16 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<Vec<SessionId>, StoreError>;
 
+    /// Records that the gateway re-hashed a user's password. The user's version changes although
+    /// the password is the same, so sessions made under `old` count as made under `new` and do not
+    /// end.
+    async fn rehashed(&self, user: UserRef<'_>, old: Digest, new: Digest)
+    -> Result<(), StoreError>;
+}
+
+/// One-time codes that wait for their guess.
+#[async_trait]
+pub trait CodeStore: Send + Sync {
     /// Stores a one-time code and replaces an earlier one with the same key. `per_hour` bounds the
     /// codes sent to one account, because each is a message to the user. The answer says when the
     /// next code may be sent, if this one may not.
@@ -124,7 +161,11 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     /// counted, and too many wrong guesses remove the code. The comparison and the count are one
     /// step, so guesses in parallel gain nothing.
     async fn use_code(&self, guess: CodeGuess, now: Timestamp) -> Result<CodeVerdict, StoreError>;
+}
 
+/// Attempts at passwords and codes: reserved before the work, refunded after a success.
+#[async_trait]
+pub trait AttemptStore: Send + Sync {
     /// Reserves an attempt and counts it as failed, before the password is checked. Counting first
     /// makes a thousand attempts in parallel a thousand counted attempts; counting afterwards would
     /// let all of them pass the limit.
@@ -153,13 +194,11 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
 
     /// Removes all counts of failed attempts at an account. True if there were any.
     async fn lift_limits(&self, account: Digest, now: Timestamp) -> Result<bool, StoreError>;
+}
 
-    /// Records that the gateway re-hashed a user's password. The user's version changes although
-    /// the password is the same, so sessions made under `old` count as made under `new` and do not
-    /// end.
-    async fn rehashed(&self, user: UserRef<'_>, old: Digest, new: Digest)
-    -> Result<(), StoreError>;
-
+/// Users that the gateway itself remembers: imports from legacy systems, and second steps.
+#[async_trait]
+pub trait AccountStore: Send + Sync {
     /// Stores what is known of a user; an earlier record of the same user is replaced.
     async fn put_account(&self, account: KnownAccount) -> Result<(), StoreError>;
 
@@ -192,29 +231,6 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     /// marking are one atomic step, so of two logins with the same code one fails.
     async fn use_totp_step(&self, source: &str, id: &UserId, step: u64)
     -> Result<bool, StoreError>;
-
-    /// The revocations in memory. They are loaded before the store is handed out, and the store
-    /// keeps them current.
-    fn revocations(&self) -> &Arc<Revocations>;
-
-    /// When the store was made. The gateway's own tokens that were issued earlier are refused,
-    /// because a new store does not know which of them were revoked. Time has whole seconds, as in
-    /// tokens.
-    fn created_at(&self) -> Timestamp;
-
-    /// 32 random bytes that were made with the store. Values that must be the same after a restart,
-    /// but should not be stored, are derived from them: `jti`s of successors, hashes of codes. The
-    /// bytes stay in the store: whoever reads them could compute these values.
-    fn secret(&self) -> &[u8; 32];
-
-    /// Tells whether the last operation could be carried out; used by the readiness check. It asks
-    /// the store nothing, so it never waits: a store that failed without being used since is still
-    /// reported as failed.
-    fn healthy(&self) -> Result<(), StoreError>;
-
-    /// Returns when everything accepted so far is durable and the store has closed its files.
-    /// Operations that are started afterwards fail.
-    async fn close(&self);
 }
 
 /// A user, by the id in the user source and by the subject that everything outside the source sees.

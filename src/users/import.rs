@@ -21,13 +21,13 @@ use super::user_table::UserEntry;
 use crate::clock::Clock;
 use crate::identity::UserId;
 use crate::secret::{Digest, SecretString};
-use crate::session::{AccountKey, KnownAccount, SessionStore, StoreError};
+use crate::session::{AccountKey, KnownAccount, Store, StoreError};
 
 /// The imported hashes of one source, in the session store.
 #[derive(Debug)]
 pub struct ImportedHashes {
     source: String,
-    store: Arc<dyn SessionStore>,
+    store: Arc<dyn Store>,
     pool: Arc<HashPool>,
     clock: Clock,
 }

@@ -16,7 +16,7 @@ use super::sql::SqlSource;
 use crate::clock::Clock;
 use crate::config::{self, SourceKind};
 use crate::database::{AddressError, DatabaseAddress};
-use crate::session::SessionStore;
+use crate::session::Store;
 use crate::tls_roots::TrustError;
 
 /// Shared parts of the gateway that sources need.
@@ -25,7 +25,7 @@ pub struct SourceContext {
     pub hashing: Arc<HashPool>,
     /// Where facts about users are remembered whom a source shows only together with their
     /// password.
-    pub store: Arc<dyn SessionStore>,
+    pub store: Arc<dyn Store>,
     pub clock: Clock,
 }
 

@@ -2,7 +2,7 @@
 //! name.
 //!
 //! These rows do not expire: they are removed when the user is removed. `users` reads and writes
-//! them through `SessionStore`; nothing here talks to a source.
+//! them through `AccountStore`; nothing here talks to a source.
 
 use redb::ReadableTable;
 

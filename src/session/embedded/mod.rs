@@ -46,10 +46,10 @@ use self::memory::SharedMemory;
 use self::tables::{StoreFault, Tables};
 use self::writer::StoreWriter;
 use super::{
-    AccountCounts, AccountKey, AttemptAdmission, CodeGuess, CodeVerdict, KnownAccount,
-    LoginAttempt, LoginProgress, OneTimeCode, PutCode, RefreshRotation, RevocationTarget,
-    Revocations, RotationOutcome, Session, SessionPage, SessionStore, StoreError, TotpSecret,
-    UserRef,
+    AccountCounts, AccountKey, AccountStore, AttemptAdmission, AttemptStore, CodeGuess, CodeStore,
+    CodeVerdict, KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, PutCode, RefreshRotation,
+    RevocationTarget, Revocations, RotationOutcome, Session, SessionPage, SessionStore, Store,
+    StoreError, TotpSecret, UserRef,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{IdRules, SessionId, Subject, UserId};
@@ -282,6 +282,26 @@ impl SessionStore for EmbeddedStore {
         ended
     }
 
+    async fn rehashed(
+        &self,
+        user: UserRef<'_>,
+        old: Digest,
+        new: Digest,
+    ) -> Result<(), StoreError> {
+        let source = user.source.to_owned();
+        let id = user.id.clone();
+        let subject = user.subject.clone();
+        let now = self.memory.clock.now();
+        self.ask(move |tables| {
+            let user = UserRef { source: &source, id: &id, subject: &subject };
+            rehashed_versions::rehashed(tables, user, (old, new), now)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl CodeStore for EmbeddedStore {
     async fn put_code(
         &self,
         code: OneTimeCode,
@@ -302,7 +322,10 @@ impl SessionStore for EmbeddedStore {
     async fn use_code(&self, guess: CodeGuess, now: Timestamp) -> Result<CodeVerdict, StoreError> {
         self.ask(move |tables| codes::guess(tables, &guess, now)).await
     }
+}
 
+#[async_trait]
+impl AttemptStore for EmbeddedStore {
     async fn count_attempt(
         &self,
         attempt: LoginAttempt,
@@ -331,24 +354,10 @@ impl SessionStore for EmbeddedStore {
     async fn lift_limits(&self, account: Digest, _now: Timestamp) -> Result<bool, StoreError> {
         self.ask(move |tables| attempts::lift(tables, account)).await
     }
+}
 
-    async fn rehashed(
-        &self,
-        user: UserRef<'_>,
-        old: Digest,
-        new: Digest,
-    ) -> Result<(), StoreError> {
-        let source = user.source.to_owned();
-        let id = user.id.clone();
-        let subject = user.subject.clone();
-        let now = self.memory.clock.now();
-        self.ask(move |tables| {
-            let user = UserRef { source: &source, id: &id, subject: &subject };
-            rehashed_versions::rehashed(tables, user, (old, new), now)
-        })
-        .await
-    }
-
+#[async_trait]
+impl AccountStore for EmbeddedStore {
     async fn put_account(&self, account: KnownAccount) -> Result<(), StoreError> {
         self.ask(move |tables| known_users::put(tables, &account)).await
     }
@@ -413,7 +422,10 @@ impl SessionStore for EmbeddedStore {
         let id = id.clone();
         self.ask(move |tables| second_steps::use_step(tables, (&source, &id), step)).await
     }
+}
 
+#[async_trait]
+impl Store for EmbeddedStore {
     fn revocations(&self) -> &Arc<Revocations> {
         &self.memory.revocations
     }

@@ -538,7 +538,7 @@ const ALONE: &str = "TOLLHOUSE_TEST_WITHOUT_DESCRIPTORS";
 #[tokio::test]
 async fn accepting_survives_a_lack_of_descriptors() {
     if std::env::var_os(ALONE).is_none() {
-        let name = "listener::accepting_survives_a_lack_of_descriptors";
+        let name = "protocol::listener::accepting_survives_a_lack_of_descriptors";
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env(ALONE, "1")
@@ -546,6 +546,8 @@ async fn accepting_survives_a_lack_of_descriptors() {
             .unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{text}");
+        // A name that fits no test would pass as well.
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{name} ran");
         return;
     }
     let running = Running::start(&plain(), echo_path);

@@ -14,7 +14,7 @@ use tollhouse::identity::SessionId;
 use tollhouse::secret::random;
 use tollhouse::session::{
     EmbeddedOptions, EmbeddedStore, InjectedFaults, RevocationTarget, RotationOutcome,
-    SessionStore, StoreError,
+    SessionStore, Store, StoreError,
 };
 
 use crate::store::contract::{MANY, START, after, everywhere, rotation, session, token};
@@ -35,7 +35,7 @@ async fn a_store_under_load() {
     join_all((0..CLIENTS).map(|client| one_client(&*store, client))).await;
 }
 
-async fn one_client(store: &dyn SessionStore, client: usize) {
+async fn one_client(store: &dyn Store, client: usize) {
     loop {
         let session = session(&format!("user {client}"), START);
         let id = session.id;
@@ -80,7 +80,7 @@ fn hear(said: &mut Said, line: &str) {
 /// Starts a process on the store in `dir`, kills it at some moment, and adds what it said.
 fn run_and_kill(dir: &Path, said: &mut Said) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "durability::a_store_under_load", "--nocapture"])
+        .args(["--exact", "store::durability::a_store_under_load", "--nocapture"])
         .env(STORE, dir)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -176,7 +176,7 @@ fn failing() -> Failing {
 }
 
 /// Waits until the store has recovered by itself.
-async fn recovered(store: &dyn SessionStore) {
+async fn recovered(store: &dyn Store) {
     let begin = Instant::now();
     while store.healthy().is_err() {
         assert!(begin.elapsed() < Duration::from_secs(20), "it does not recover");

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tollhouse::clock::{Clock, TestClock};
 use tollhouse::identity::IdRules;
 use tollhouse::session::{
-    CodeGuess, EmbeddedOptions, EmbeddedStore, InjectedFaults, RevocationTarget, RotationOutcome,
-    SessionStore, StoreOpenError,
+    CodeGuess, CodeStore, EmbeddedOptions, EmbeddedStore, InjectedFaults, RevocationTarget,
+    RotationOutcome, SessionStore, Store, StoreOpenError,
 };
 
 use crate::store::contract::{MANY, START, after, rotation, session, token};

@@ -9,7 +9,7 @@ use redb::{ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use serde_json::json;
 use tollhouse::clock::{Clock, TestClock};
 use tollhouse::session::{
-    EmbeddedOptions, EmbeddedStore, RevocationTarget, RotationOutcome, Session, SessionStore,
+    EmbeddedOptions, EmbeddedStore, RevocationTarget, RotationOutcome, Session, SessionStore, Store,
 };
 
 use crate::harness::gateway::PASSWORD;

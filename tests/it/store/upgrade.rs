@@ -13,7 +13,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tollhouse::admin::client;
 use tollhouse::identity::{IdRule, IdRules, UserId};
 use tollhouse::secret::Digest;
-use tollhouse::session::{AccountKey, EmbeddedOptions, EmbeddedStore, SessionStore};
+use tollhouse::session::{
+    AccountKey, AccountStore, CodeStore, EmbeddedOptions, EmbeddedStore, SessionStore, Store,
+};
 
 use crate::harness::gateway::{PASSWORD, START as MADE};
 use crate::harness::{Gateway, Reply, Tenant, Upstream};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tollhouse::identity::SessionId;
-use tollhouse::session::{InjectedFaults, Session, SessionStore};
+use tollhouse::session::{InjectedFaults, Session, SessionStore, Store};
 
 use crate::harness::gateway::{START, users};
 use crate::harness::{Gateway, GatewayBuilder, Postgres, Relay, Reply, Upstream, postgres};

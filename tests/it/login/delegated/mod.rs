@@ -9,7 +9,7 @@ mod twins;
 use serde_json::{Value, json};
 use tollhouse::clock::{Clock, TestClock};
 use tollhouse::identity::{IdRule, IdRules, UserId};
-use tollhouse::session::{EmbeddedOptions, EmbeddedStore, SessionStore};
+use tollhouse::session::{AccountStore, EmbeddedOptions, EmbeddedStore, Store};
 
 use self::legacy::Webitel;
 use crate::harness::certs::Certificate;
