@@ -2,6 +2,8 @@
 //!
 //! The table of tiers is the one in the crate doc, so that the doc cannot lie.
 
+mod cited_paths;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
