@@ -1,7 +1,7 @@
 //! Reads which issuer an unverified token names, if any.
 //!
 //! The result decides to whom the token may be shown: a token that names one issuer is never sent
-//! to another one for introspection. It is never used to accept a token. `asked` is the caller.
+//! to another one for introspection. It is never used to accept a token. `opaque` is the caller.
 
 use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};

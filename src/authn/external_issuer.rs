@@ -8,17 +8,15 @@
 use std::sync::Arc;
 
 use super::claims;
-use super::jwks_cache::JwksCache;
+use super::issuer_rules::{IssuerError, check_audience, check_not_id, identity};
+use super::jwks_cache::{JwksCache, KeyError};
 use super::jws::{CompactJws, RefusalCause};
 use super::opaque::OpaqueIssuer;
-use super::remote_lookup::VerifyError;
 use super::verified::{TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
-use crate::config::{AudienceRule, IssuerKeys, IssuerSettings};
-use crate::database::AddressError;
-use crate::identity::{Claims, Identity, Subject};
+use crate::config::{IssuerKeys, IssuerSettings};
+use crate::identity::Claims;
 use crate::secret::Digest;
-use crate::tls_roots::TrustError;
 use crate::token::{BadKey, KeyRemark, KeySet};
 
 /// A configured issuer, ready to verify tokens.
@@ -38,19 +36,6 @@ enum KeySource {
     Remote(Arc<JwksCache>),
     /// The issuer has no keys for us; it is asked about every token.
     Opaque(Arc<OpaqueIssuer>),
-}
-
-/// The reasons for which an issuer's tokens could never be verified.
-#[derive(Debug, thiserror::Error)]
-pub enum IssuerError {
-    #[error(transparent)]
-    Key(#[from] BadKey),
-
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-
-    #[error("the address of its database {0}")]
-    Address(#[from] AddressError),
 }
 
 impl ExternalIssuer {
@@ -146,7 +131,7 @@ impl ExternalIssuer {
         token: &CompactJws<'_>,
         claims: &Claims,
         now: Timestamp,
-    ) -> Result<(VerifiedCredential, u64), VerifyError> {
+    ) -> Result<(VerifiedCredential, u64), KeyError> {
         let epoch = self.verify_once(token, now)?;
         let verified = self.check_claims(token, claims).map_err(TokenError::invalid)?;
         if !self.subject_allowed(claims) {
@@ -180,8 +165,8 @@ impl ExternalIssuer {
     ///
     /// # Errors
     /// An invalid signature or an ended takeover is a refusal. Missing or outdated remote keys
-    /// become an inquiry.
-    fn verify_once(&self, token: &CompactJws<'_>, now: Timestamp) -> Result<u64, VerifyError> {
+    /// become a request for newer keys.
+    fn verify_once(&self, token: &CompactJws<'_>, now: Timestamp) -> Result<u64, KeyError> {
         match &self.keys {
             KeySource::Static(keys) => {
                 token.verify(keys).map_err(TokenError::invalid)?;
@@ -264,54 +249,6 @@ impl ExternalIssuer {
             return Err("the token's lifetime is longer than the issuer's `max_lifetime`");
         }
         Ok(())
-    }
-}
-
-/// Refuses ID tokens and event tokens unless the operator allows them. An ID token is meant for the
-/// client application and proves a login, not permission to call an API.
-pub(super) fn check_not_id(rules: &IssuerSettings, claims: &Claims) -> Result<(), RefusalCause> {
-    let names = ["nonce", "at_hash", "events"];
-    let is_id = claims.get("token_use").is_some_and(|usage| usage == "id");
-    if !rules.allow_id_tokens && (is_id || names.iter().any(|name| claims.contains_key(*name))) {
-        return Err("an ID token or event token is no access token");
-    }
-    Ok(())
-}
-
-/// Checks that the token is meant for one of the audiences in the issuer's rules.
-///
-/// # Errors
-/// A token for another audience, or with an `aud` of the wrong type. A token without `aud` is
-/// refused unless the issuer accepts any audience.
-pub(super) fn check_audience(rules: &IssuerSettings, claims: &Claims) -> Result<(), RefusalCause> {
-    let audience = claims::audience(claims)?;
-    match &rules.audience {
-        AudienceRule::Any => Ok(()),
-        AudienceRule::OneOf(accepted) if claims::is_for(&audience, accepted) => Ok(()),
-        AudienceRule::OneOf(_) => Err("the token is meant for others"),
-    }
-}
-
-/// The identity in the claims, with its own `claims` still empty; the owner of the claims moves
-/// them in.
-pub(super) fn identity(
-    rules: &IssuerSettings,
-    name: &Arc<str>,
-    subject: &str,
-    claims: &Claims,
-) -> Identity {
-    let username = claims::at(claims, &rules.username_claim);
-    let username = username.and_then(|name| name.as_str()).unwrap_or(subject);
-    Identity {
-        subject: Subject::foreign(&rules.issuer, subject),
-        username: username.into(),
-        source: "".into(),
-        issuer: name.clone(),
-        login: "".into(),
-        session: None,
-        roles: claims::names(claims::at(claims, &rules.roles_claim)),
-        scopes: claims::names(claims::at(claims, &rules.scopes_claim)),
-        claims: Claims::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Token introspection (RFC 7662): asks an issuer about an opaque token.
 //!
 //! The answer is checked against the same rules as the claims of a signed token. `active: true` is
-//! not enough, because it does not mean that the token is meant for this gateway. `asked` calls it
+//! not enough, because it does not mean that the token is meant for this gateway. `opaque` calls it
 //! on the background runtime.
 
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use http::{HeaderValue, Method, Request};
 use serde_json::Value;
 
 use super::claims;
-use super::external_issuer::{check_audience, check_not_id, identity};
+use super::issuer_rules::{check_audience, check_not_id, identity};
 use super::jws::{CompactJws, RefusalCause};
-use super::opaque::LookupAnswer;
+use super::lookup_cache::LookupAnswer;
 use super::strict_json;
 use super::verified::{TokenError, VerifiedCredential};
 use crate::clock::Timestamp;

@@ -3,8 +3,8 @@
 //! The last good set is used until a newer one was fetched, at most for `max_stale`. It is fetched
 //! again before its lifetime ends, and when a token names a key that the set does not have. All
 //! requests that wait for a new key share one fetch. Invented key names cause at most one fetch in
-//! 30 seconds. Keys that could not be fetched make the answer 503, never "invalid". `foreign` calls
-//! `verify`, the background task of `gateway` calls `refresh`.
+//! 30 seconds. Keys that could not be fetched make the answer 503, never "invalid". `external_issuer`
+//! calls `verify`, the background task of `gateway` calls `refresh`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,6 @@ use tokio::sync::Semaphore;
 
 use super::discovery::{KeyProvider, ProviderError, ProviderOptions, PublishedKeys, SHOWN};
 use super::jws::CompactJws;
-use super::remote_lookup::{RemoteLookup, VerifyError};
 use super::verified::TokenError;
 use crate::clock::Timestamp;
 use crate::config::IssuerSettings;
@@ -89,6 +88,20 @@ pub struct KeyRefresh {
     seen: u64,
 }
 
+/// The reasons for which keys do not verify a token.
+#[derive(Clone, Debug)]
+pub(super) enum KeyError {
+    Rejected(TokenError),
+    /// The issuer may have newer keys, which must be fetched first.
+    NeedsRefresh(KeyRefresh),
+}
+
+impl From<TokenError> for KeyError {
+    fn from(refusal: TokenError) -> Self {
+        Self::Rejected(refusal)
+    }
+}
+
 impl KeyRefresh {
     pub(super) async fn run(self, now: Timestamp) {
         self.remote.refresh_since(self.seen, now).await;
@@ -118,12 +131,12 @@ impl JwksCache {
     ///
     /// # Errors
     /// A wrong signature is a refusal. If the keys are missing or too old, or could be newer at the
-    /// issuer, the error is an inquiry.
+    /// issuer, the error is a request for newer keys.
     pub(super) fn verify(
         self: &Arc<Self>,
         token: &CompactJws<'_>,
         now: Timestamp,
-    ) -> Result<u64, VerifyError> {
+    ) -> Result<u64, KeyError> {
         let known = self.known.load();
         if !known.holds(now, self.max_stale) {
             return Err(self.unknown(&known, now, UNKNOWN));
@@ -151,12 +164,12 @@ impl JwksCache {
         known: &CachedKeys,
         now: Timestamp,
         refusal: TokenError,
-    ) -> VerifyError {
+    ) -> KeyError {
         if known.was_asked(now) {
             return refusal.into();
         }
         let seen = known.flights();
-        VerifyError::NeedsLookup(RemoteLookup::Keys(KeyRefresh { remote: self.clone(), seen }))
+        KeyError::NeedsRefresh(KeyRefresh { remote: self.clone(), seen })
     }
 
     /// The epoch of the keys; `None` if they are too old to be used. With `None`, cached tokens of

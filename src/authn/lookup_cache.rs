@@ -4,7 +4,7 @@
 //! invented tokens. The oldest verdict is evicted first (FIFO), which is also the next to end.
 //!
 //! A good verdict is renewed before it ends, and is used a little longer while the renewal is under
-//! way. A client with a good token therefore never waits behind a queue of invented ones. `asked`
+//! way. A client with a good token therefore never waits behind a queue of invented ones. `opaque`
 //! is the only caller.
 
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +28,15 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// The identity of the token, or the reason for its refusal.
 pub(super) type LookupVerdict = Result<Arc<VerifiedCredential>, TokenError>;
+
+/// An issuer's positive answer about a token.
+#[derive(Debug)]
+pub(super) struct LookupAnswer {
+    pub(super) verified: VerifiedCredential,
+    /// True if the token has an expiry of its own. Otherwise it is valid for as long as its verdict
+    /// is remembered.
+    pub(super) ends: bool,
+}
 
 /// The remembered verdicts on one issuer's tokens.
 #[derive(Debug, Default)]

@@ -2,8 +2,9 @@
 //!
 //! `request_credential` extracts the one credential of a request. `api_key` and `certificate`
 //! verify the kinds that are not tokens. For tokens, `credential` extracts, `jws` parses,
-//! `local_issuer` and `external_issuer` apply the rules of the issuer, `verified` checks whether
-//! the token may be used now, and `verified_cache` remembers; `verifier` puts these steps in order.
+//! `local_issuer` and `external_issuer` apply the rules of the issuer (`issuer_rules`), `verified`
+//! checks whether the token may be used now, and `verified_cache` remembers; `verifier` puts these
+//! steps in order.
 //! `exchange` verifies tokens that a login exchanges for ours.
 //!
 //! `jwks_cache` fetches keys through a `discovery`. `opaque` verifies tokens remotely by
@@ -21,6 +22,7 @@ mod exchange;
 mod external_issuer;
 mod inspect;
 mod introspect;
+mod issuer_rules;
 mod jwks_cache;
 pub mod jws;
 mod local_issuer;
@@ -41,8 +43,8 @@ pub use self::certificate::CertificateVerifier;
 pub use self::credential::{
     AcceptedKinds, CredentialError, TokenCredential, X_ACCESS_TOKEN, X_KEY,
 };
-pub use self::external_issuer::IssuerError;
 pub use self::inspect::InspectedToken;
+pub use self::issuer_rules::IssuerError;
 pub use self::jwks_cache::{KeyRefresh, RemoteIssuer};
 pub use self::opaque::TokenLookup;
 pub use self::reach::reach;

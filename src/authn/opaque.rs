@@ -1,8 +1,8 @@
 //! Remote verification: credentials that only their issuer can judge (opaque tokens, Webitel
 //! pairs).
 //!
-//! Workers use remembered verdicts (`verdicts`). The background runtime asks the issuer, with
-//! single flight per token (`flights`). If the issuer does not answer, the result is 503 and is not
+//! Workers use remembered verdicts (`lookup_cache`). The background runtime asks the issuer, with
+//! single flight per token (`single_flight`). If the issuer does not answer, the result is 503 and is not
 //! remembered. A token that names us or another issuer is never sent to this issuer.
 //!
 //! Anybody can invent tokens. Therefore calls are shared out round-robin by client (`FairQueue`),
@@ -16,14 +16,12 @@ use std::time::Duration;
 
 use super::claimed_issuer::ClaimedIssuer;
 use super::credential::TokenCredential;
-use super::external_issuer::{ExternalIssuer, IssuerError};
 use super::introspect::IntrospectionClient;
+use super::issuer_rules::IssuerError;
 use super::jwks_cache::RemoteIssuer;
-use super::lookup_cache::{GRACE, LookupCache, LookupVerdict};
-use super::remote_lookup::{RemoteLookup, VerifyError};
+use super::lookup_cache::{GRACE, LookupAnswer, LookupCache, LookupVerdict};
 use super::single_flight::SingleFlight;
-use super::verified::{TokenError, VerifiedCredential};
-use super::verifier::Verifier;
+use super::verified::TokenError;
 use super::webitel::SessionClient;
 use crate::admission::{AttemptLimit, FailedAttempts, FairQueue};
 use crate::clock::Timestamp;
@@ -98,15 +96,6 @@ enum LookupBackend {
     Webitel(SessionClient),
 }
 
-/// An issuer's positive answer about a token.
-#[derive(Debug)]
-pub(super) struct LookupAnswer {
-    pub(super) verified: VerifiedCredential,
-    /// True if the token has an expiry of its own. Otherwise it is valid for as long as its verdict
-    /// is remembered.
-    pub(super) ends: bool,
-}
-
 /// A question about one token, for the issuers that could know it. They are asked in order until
 /// one accepts the token.
 #[derive(Clone, Debug)]
@@ -116,6 +105,11 @@ pub struct TokenLookup {
 }
 
 impl TokenLookup {
+    /// A lookup at these issuers, in their order.
+    pub(super) fn new(candidates: Vec<Arc<OpaqueIssuer>>, credential: TokenCredential) -> Self {
+        Self { candidates, credential }
+    }
+
     // One issuer that cannot be reached must not turn another's acceptance into 503. It does turn a
     // refusal into 503, because the unreached issuer might have accepted.
     pub(super) async fn run(self, asker: LookupClient, now: Timestamp) -> Result<(), TokenError> {
@@ -164,7 +158,7 @@ impl OpaqueIssuer {
 
     /// True if this issuer may be asked about a credential of this kind that names this issuer or
     /// none.
-    fn may_know(&self, credential: &TokenCredential, named: &ClaimedIssuer) -> bool {
+    pub(super) fn may_know(&self, credential: &TokenCredential, named: &ClaimedIssuer) -> bool {
         match (&self.backend, credential, named) {
             (LookupBackend::Issuer(_), TokenCredential::Bearer(_), ClaimedIssuer::Opaque) => true,
             (LookupBackend::Issuer(_), TokenCredential::Bearer(_), ClaimedIssuer::By(iss)) => {
@@ -184,7 +178,7 @@ impl OpaqueIssuer {
     }
 
     /// True if the period in which the issuer is accepted (its takeover) has ended.
-    fn has_ended(&self, now: Timestamp) -> bool {
+    pub(super) fn has_ended(&self, now: Timestamp) -> bool {
         self.rules.until.is_some_and(|until| until <= now)
     }
 
@@ -195,7 +189,7 @@ impl OpaqueIssuer {
         asker: LookupClient,
         now: Timestamp,
     ) -> Result<bool, TokenError> {
-        let digest = digest(credential);
+        let digest = verdict_digest(credential);
         if let Some(verdict) = self.find(&digest, now) {
             return Ok(verdict.is_ok());
         }
@@ -230,6 +224,22 @@ impl OpaqueIssuer {
         self.refused.sweep(now);
     }
 
+    /// The name of the issuer in the configuration.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// True if a good verdict is about to end and its renewal should start. It returns true once;
+    /// later calls return false until the renewal has ended or `was_not_renewed` was called.
+    pub(super) fn is_renewal_due(&self, digest: &Digest, now: Timestamp) -> bool {
+        self.verdicts.is_due(digest, self.cache / LAST_PART, now)
+    }
+
+    /// Records that a renewal that was due is not done.
+    pub(super) fn was_not_renewed(&self, digest: &Digest) {
+        self.verdicts.was_not_answered(digest);
+    }
+
     /// Asks again about a token whose good verdict is about to end.
     pub(super) async fn renew(
         &self,
@@ -237,10 +247,10 @@ impl OpaqueIssuer {
         asker: LookupClient,
         now: Timestamp,
     ) {
-        let digest = digest(credential);
+        let digest = verdict_digest(credential);
         let asking = self.query_backend(credential, digest, asker, now);
         if self.flights.run(digest, Box::pin(asking)).await != Some(true) {
-            self.verdicts.was_not_answered(&digest);
+            self.was_not_renewed(&digest);
         }
     }
 
@@ -348,82 +358,28 @@ impl LookupBackend {
     }
 }
 
-impl Verifier {
-    /// The issuers in `among` (all if it is empty) that may be asked about a credential.
-    pub(super) fn possible_issuers(
-        &self,
-        credential: &TokenCredential,
-        among: &[String],
-    ) -> Vec<Arc<OpaqueIssuer>> {
-        let is_among = |issuer: &&Arc<OpaqueIssuer>| {
-            among.is_empty() || among.iter().any(|name| **name == *issuer.name)
-        };
-        let issuer: Vec<_> =
-            self.foreign.iter().filter_map(ExternalIssuer::opaque).filter(is_among).collect();
-        if issuer.is_empty() {
-            return Vec::new();
-        }
-        let named = ClaimedIssuer::of(credential.token().expose());
-        issuer.into_iter().filter(|issuer| issuer.may_know(credential, &named)).cloned().collect()
-    }
-
-    /// Queues the renewal of good verdicts that are about to end.
-    fn renew_later(
-        &self,
-        candidates: &[Arc<OpaqueIssuer>],
-        (digest, credential): (&Digest, &TokenCredential),
-        now: Timestamp,
-    ) {
-        for issuer in candidates {
-            let lead = issuer.cache / LAST_PART;
-            if issuer.verdicts.is_due(digest, lead, now)
-                && !self.renewals.add(issuer.clone(), credential.clone())
-            {
-                issuer.verdicts.was_not_answered(digest);
-            }
+/// The verdict on a token that these issuers' remembered verdicts make together. One acceptance is
+/// enough; a refusal counts only if every issuer has a verdict. `None` if an issuer must be asked.
+pub(super) fn remembered_verdict(
+    candidates: &[Arc<OpaqueIssuer>],
+    digest: &Digest,
+    now: Timestamp,
+) -> Option<LookupVerdict> {
+    let verdicts: Vec<_> = candidates.iter().map(|issuer| issuer.find(digest, now)).collect();
+    let is_unknown = verdicts.iter().any(Option::is_none);
+    let mut refusal = None;
+    for verdict in verdicts.into_iter().flatten() {
+        match verdict {
+            Ok(verified) => return Some(Ok(verified)),
+            Err(refused) => refusal = refusal.or(Some(refused)),
         }
     }
-
-    /// The remembered verdict on a credential that only a remote issuer can judge. `None` if no
-    /// such issuer is responsible, so that the credential is verified locally.
-    pub(super) fn lookup_result(
-        &self,
-        credential: &TokenCredential,
-        among: &[String],
-        now: Timestamp,
-    ) -> Option<Result<Arc<VerifiedCredential>, VerifyError>> {
-        let mut candidates = self.possible_issuers(credential, among);
-        candidates.retain(|issuer| !issuer.has_ended(now));
-        if candidates.is_empty() {
-            return None;
-        }
-        let digest = digest(credential);
-        let verdicts: Vec<_> = candidates.iter().map(|issuer| issuer.find(&digest, now)).collect();
-        let is_unknown = verdicts.iter().any(Option::is_none);
-        let mut refusal = None;
-        for verdict in verdicts.into_iter().flatten() {
-            match verdict {
-                Ok(verified) => {
-                    self.renew_later(&candidates, (&digest, credential), now);
-                    return Some(Ok(verified));
-                }
-                Err(refused) => refusal = refusal.or(Some(refused)),
-            }
-        }
-        match refusal {
-            Some(refusal) if !is_unknown => Some(Err(refusal.into())),
-            _ => {
-                let credential = credential.clone();
-                let inquiry = TokenLookup { candidates, credential };
-                Some(Err(VerifyError::NeedsLookup(RemoteLookup::Token(inquiry))))
-            }
-        }
-    }
+    refusal.filter(|_| !is_unknown).map(Err)
 }
 
 /// The digest that names a verdict. It covers the token and its key, so a verdict for a pair is
 /// never applied to another key.
-fn digest(credential: &TokenCredential) -> Digest {
+pub(super) fn verdict_digest(credential: &TokenCredential) -> Digest {
     let token = credential.token().expose().as_bytes();
     match credential.key() {
         None => Digest::of_list(&[token]),

@@ -2,10 +2,10 @@
 //!
 //! Workers never wait for an issuer. `Verifier::verify_from` returns a `RemoteLookup`, and
 //! `Verifier::verify_from_with_lookup` runs it on the background runtime. The result is stored with
-//! the issuer's state, and the credential is then verified again from memory. An inquiry itself
+//! the issuer's state, and the credential is then verified again from memory. A lookup itself
 //! decides nothing.
 
-use super::jwks_cache::KeyRefresh;
+use super::jwks_cache::{KeyError, KeyRefresh};
 use super::opaque::{LookupClient, TokenLookup};
 use super::verified::TokenError;
 use crate::clock::Timestamp;
@@ -32,6 +32,15 @@ pub enum VerifyError {
 impl From<TokenError> for VerifyError {
     fn from(refusal: TokenError) -> Self {
         Self::Rejected(refusal)
+    }
+}
+
+impl From<KeyError> for VerifyError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Rejected(refusal) => Self::Rejected(refusal),
+            KeyError::NeedsRefresh(keys) => Self::NeedsLookup(RemoteLookup::Keys(keys)),
+        }
     }
 }
 

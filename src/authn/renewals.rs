@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::credential::TokenCredential;
 use super::opaque::{LookupClient, OpaqueIssuer};
 use crate::clock::Timestamp;
+use crate::secret::Digest;
 
 /// Upper bound of queued renewals. The task takes them at once, so a longer queue means overload. A
 /// renewal that is refused is only late: the token is asked about when its verdict has ended.
@@ -32,8 +33,23 @@ pub struct TokenRenewal {
 }
 
 impl DueRenewals {
+    /// Queues the renewals of a token's good verdicts that are about to end.
+    pub(super) fn add_due(
+        &self,
+        issuers: &[Arc<OpaqueIssuer>],
+        credential: &TokenCredential,
+        digest: &Digest,
+        now: Timestamp,
+    ) {
+        for issuer in issuers {
+            if issuer.is_renewal_due(digest, now) && !self.add(issuer.clone(), credential.clone()) {
+                issuer.was_not_renewed(digest);
+            }
+        }
+    }
+
     /// Queues a renewal. Returns false if the queue is full.
-    pub(super) fn add(&self, issuer: Arc<OpaqueIssuer>, credential: TokenCredential) -> bool {
+    fn add(&self, issuer: Arc<OpaqueIssuer>, credential: TokenCredential) -> bool {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let has_room = due.len() < MOST;
         if has_room {

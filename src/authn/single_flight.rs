@@ -2,7 +2,7 @@
 //!
 //! Every waiter occupies a place in the background runtime. Without the bounds, one slow issuer or
 //! one token that many clients present could occupy all places. If the task that makes the call is
-//! cancelled, then the next waiter makes the call in its place. `asked` is the only caller.
+//! cancelled, then the next waiter makes the call in its place. `opaque` is the only caller.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

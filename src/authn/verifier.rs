@@ -2,7 +2,7 @@
 //!
 //! `verify_from` is synchronous and does no I/O: keys, rules and revocations are in memory. If
 //! something is missing, it returns a `RemoteLookup`, which `verify_from_with_lookup` runs on the
-//! background runtime. Verified tokens are cached (`cache`), but whether they may be used now is
+//! background runtime. Verified tokens are cached (`verified_cache`), but whether they may be used now is
 //! checked on every request. The pipeline and `login` are the callers.
 //!
 //! Invariant: `verify_from` gives the same answer with and without the cache.
@@ -13,14 +13,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::claimed_issuer::ClaimedIssuer;
 use super::claims;
 use super::credential::TokenCredential;
-use super::external_issuer::{ExternalIssuer, IssuerError};
+use super::external_issuer::ExternalIssuer;
+use super::issuer_rules::IssuerError;
 use super::jwks_cache::{JwksCache, RemoteIssuer};
 use super::jws::{CompactJws, MAX_TOKEN};
 use super::local_issuer::{LocalIssuer, TokenType};
-use super::opaque::LookupClient;
-use super::remote_lookup::VerifyError;
+use super::opaque::{self, LookupClient, OpaqueIssuer, TokenLookup};
+use super::remote_lookup::{RemoteLookup, VerifyError};
 use super::renewals::{DueRenewals, TokenRenewal};
 use super::verified::{TokenError, VerifiedCredential};
 use super::verified_cache::VerifiedCache;
@@ -70,7 +72,7 @@ pub struct Verifier {
     pub(super) foreign: Vec<ExternalIssuer>,
     pub(super) revocations: Arc<Revocations>,
     cache: VerifiedCache,
-    pub(super) renewals: Arc<DueRenewals>,
+    renewals: Arc<DueRenewals>,
     refusals: AttemptLimit,
     warnings: Vec<String>,
 }
@@ -340,6 +342,48 @@ impl Verifier {
         issuer.and_then(|issuer| issuer.epoch(now))
     }
 
+    /// The issuers in `among` (all if it is empty) that may be asked about a credential.
+    pub(super) fn possible_issuers(
+        &self,
+        credential: &TokenCredential,
+        among: &[String],
+    ) -> Vec<Arc<OpaqueIssuer>> {
+        let is_among = |issuer: &&Arc<OpaqueIssuer>| {
+            among.is_empty() || among.iter().any(|name| name == issuer.name())
+        };
+        let issuers: Vec<_> =
+            self.foreign.iter().filter_map(ExternalIssuer::opaque).filter(is_among).collect();
+        if issuers.is_empty() {
+            return Vec::new();
+        }
+        let named = ClaimedIssuer::of(credential.token().expose());
+        issuers.into_iter().filter(|issuer| issuer.may_know(credential, &named)).cloned().collect()
+    }
+
+    /// The remembered verdict on a credential that only a remote issuer can judge. `None` if no
+    /// such issuer is responsible, so that the credential is verified locally.
+    fn lookup_result(
+        &self,
+        credential: &TokenCredential,
+        among: &[String],
+        now: Timestamp,
+    ) -> Option<Result<Arc<VerifiedCredential>, VerifyError>> {
+        let mut candidates = self.possible_issuers(credential, among);
+        candidates.retain(|issuer| !issuer.has_ended(now));
+        if candidates.is_empty() {
+            return None;
+        }
+        let digest = opaque::verdict_digest(credential);
+        let Some(verdict) = opaque::remembered_verdict(&candidates, &digest, now) else {
+            let lookup = TokenLookup::new(candidates, credential.clone());
+            return Some(Err(VerifyError::NeedsLookup(RemoteLookup::Token(lookup))));
+        };
+        if verdict.is_ok() {
+            self.renewals.add_due(&candidates, credential, &digest, now);
+        }
+        Some(verdict.map_err(VerifyError::from))
+    }
+
     /// Verifies an own token of this kind that `login` issued.
     ///
     /// # Errors
@@ -400,7 +444,7 @@ impl Verifier {
                 }
                 // A later issuer's answer replaces a refusal. If one issuer's keys are unknown,
                 // that is the answer, because this issuer might have accepted the token.
-                Err(other) if unproved.is_rejected() => unproved = other,
+                Err(other) if unproved.is_rejected() => unproved = other.into(),
                 Err(_) => {}
             }
         }

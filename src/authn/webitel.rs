@@ -1,7 +1,7 @@
 //! Looks up a token and key pair of a legacy Webitel system, over HTTP or in its database.
 //!
 //! Token and key are valid only together, so every lookup and every verdict covers both. Dates may
-//! be in seconds or in milliseconds. `asked` calls it on the background runtime.
+//! be in seconds or in milliseconds. `opaque` calls it on the background runtime.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 
 use super::claims;
 use super::credential::{X_ACCESS_TOKEN, X_KEY};
-use super::external_issuer::IssuerError;
+use super::issuer_rules::IssuerError;
 use super::jws::{CompactJws, RefusalCause};
-use super::opaque::LookupAnswer;
+use super::lookup_cache::LookupAnswer;
 use super::strict_json;
 use super::verified::{TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
@@ -130,7 +130,7 @@ impl SessionClient {
             let cause = "the subject is not among the issuer's `subjects`";
             return Ok(Err(TokenError::invalid(cause)));
         }
-        Ok(self.answer(name, rules, found, (token, key)).map_err(TokenError::invalid))
+        Ok(self.answer(name, rules, found, token, key).map_err(TokenError::invalid))
     }
 
     /// The identity and expiry of a pair that was found. The expiry is the legacy system's, or else
@@ -140,7 +140,8 @@ impl SessionClient {
         name: &Arc<str>,
         rules: &IssuerSettings,
         found: SessionRow,
-        (token, key): (&SecretString, &SecretString),
+        token: &SecretString,
+        key: &SecretString,
     ) -> Result<LookupAnswer, RefusalCause> {
         let said = own_end(token.expose())?;
         let expires = found.expires.or(said);
