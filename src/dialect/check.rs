@@ -5,18 +5,17 @@
 //! request is served.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::check_endpoint::check_endpoint;
-use super::definition::{
-    CredentialForm, Dialect, Endpoint, EndpointStep, SecondStep, TokenDefaults,
-};
+use super::definition::{CredentialForm, Dialect, Endpoint, TokenDefaults};
+use super::duration::check_duration;
+use super::endpoint_kinds::{EndpointStep, SecondStep};
 use super::error_table::ErrorTable;
 use super::placeholders::{Placeholder, PlaceholderName};
 use super::problem::{DialectProblem, DialectProblems};
-use super::raw::{RawDialect, RawEndpoint, RawTokens, duration};
+use super::raw::{RawDialect, RawEndpoint, RawTokens};
 use super::{ErrorFormat, Reason, Template};
 use crate::algorithm::Algorithm;
 
@@ -122,7 +121,7 @@ fn check_endpoints(
     for (number, raw) in raw.into_iter().enumerate() {
         let at = format!("endpoint[{number}]");
         let request = raw.request.clone();
-        let Some(endpoint) = check_endpoint(raw, &at, (name, entries), problems) else { continue };
+        let Some(endpoint) = check_endpoint(raw, &at, name, entries, problems) else { continue };
         let is_taken =
             |other: &Endpoint| other.method == endpoint.method && other.path == endpoint.path;
         if endpoints.iter().any(is_taken) {
@@ -188,20 +187,6 @@ fn check_tokens(raw: RawTokens, problems: &mut DialectProblems) -> TokenDefaults
         problems.add("tokens.ends_with_access", true, message);
     }
     TokenDefaults { algorithm, access_ttl, refresh_ttl, refresh_idle, ends_with_access }
-}
-
-/// A duration longer than zero; anything else is reported as a problem at the key path `at`. A
-/// duration of zero would make tokens that are expired when they are issued.
-pub(super) fn check_duration(
-    text: &str,
-    at: &str,
-    problems: &mut DialectProblems,
-) -> Option<Duration> {
-    let found = duration(text).filter(|duration| !duration.is_zero());
-    if found.is_none() {
-        problems.add(at, text, "must be a number and a unit, for example \"15m\" or \"24h\"");
-    }
-    found
 }
 
 fn check_roles(

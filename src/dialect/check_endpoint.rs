@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
-use super::definition::{
-    BearerUse, CredentialForm, Endpoint, EndpointReply, EndpointStep, SecondStep,
-};
+use super::definition::{CredentialForm, Endpoint, EndpointReply};
+use super::endpoint_kinds::{AccountLookup, BearerUse, EndpointStep, SecondStep};
 use super::error_table::ErrorTable;
 use super::placeholders::PlaceholderScope;
 use super::problem::DialectProblems;
 use super::raw::{RawCredential, RawEndpoint, RawReply};
-use super::{AccountLookup, ErrorFormat, Template};
+use super::{ErrorFormat, Template};
 
 /// Checks an endpoint. `name` and `dialect` are the name of the dialect and its checked `[error]`
 /// table. `None` if the endpoint is so wrong that nothing can be made of it; the problems are in
@@ -23,7 +22,8 @@ use super::{AccountLookup, ErrorFormat, Template};
 pub(super) fn check_endpoint(
     raw: RawEndpoint,
     at: &str,
-    (name, dialect): (&str, &ErrorTable),
+    name: &str,
+    dialect: &ErrorTable,
     problems: &mut DialectProblems,
 ) -> Option<Endpoint> {
     let request = check_request(&raw.request, &format!("{at}.request"), problems);
@@ -167,52 +167,6 @@ fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut DialectProblems) {
     if raw.error.contains_key("default") {
         let message = "goes only with the whole dialect; here, name reasons or statuses";
         problems.add(format!("{at}.error.default"), "", message);
-    }
-}
-
-impl EndpointStep {
-    /// The step's name in a dialect's file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::VerifyCode => "verify_code",
-            Self::Refresh => "refresh",
-            Self::Logout => "logout",
-            Self::LogoutAll => "logout_all",
-            Self::Session => "session",
-            Self::Introspect => "introspect",
-            Self::Revoke => "revoke",
-            Self::Answer => "answer",
-        }
-    }
-
-    /// The forms of credential that go with the step, for a message to the operator.
-    fn credentials(self) -> &'static str {
-        match self {
-            Self::Login => "json, basic, bearer = \"renew\", bearer = \"exchange\"",
-            Self::VerifyCode => "json_code",
-            Self::Refresh => "json_refresh, bearer = \"refresh\"",
-            Self::Logout | Self::LogoutAll | Self::Session => "bearer = \"access\", token_key",
-            Self::Introspect | Self::Revoke => "form",
-            Self::Answer => "",
-        }
-    }
-
-    /// Only these steps look a user up by name, so only they have a use for the key `account`.
-    fn asks_for_name(self) -> bool {
-        matches!(self, Self::Login | Self::VerifyCode)
-    }
-}
-
-impl BearerUse {
-    /// The purpose's name in a dialect's file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Access => "access",
-            Self::Renew => "renew",
-            Self::Refresh => "refresh",
-            Self::Exchange => "exchange",
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use super::check::check_duration;
+use super::duration::check_duration;
 use super::problem::{DialectProblem, DialectProblems};
 use super::raw::RawCors;
 

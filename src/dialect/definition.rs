@@ -1,5 +1,5 @@
-//! The types of a checked dialect: `serve` reads requests and renders answers by them, `speak` does
-//! the reverse.
+//! The types of a checked dialect: `server` reads requests and renders answers by them, `client`
+//! does the reverse.
 //!
 //! They are plain data and refer to nothing outside the dialect. Invariant: they are made by
 //! `check` alone, so every template's placeholders exist, and every endpoint has credentials that
@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::endpoint_kinds::{AccountLookup, BearerUse, EndpointStep, SecondStep};
 use super::{CorsPolicy, ErrorFormat, MemberPath, Template};
 use crate::algorithm::Algorithm;
-use crate::clock::Timestamp;
 use crate::secret::SecretString;
 
 /// A login wire format.
@@ -110,34 +109,8 @@ impl Endpoint {
     }
 }
 
-/// The work that an endpoint does. `login` implements each step once, for all dialects; the dialect
-/// only decides where the values are in the request and how the answer looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EndpointStep {
-    /// Takes a password, or a token to exchange or renew; gives a session.
-    Login,
-    /// Takes a code; gives the session that the login prepared.
-    VerifyCode,
-    /// Takes a refresh token; gives a new access token.
-    Refresh,
-    /// Ends the session of the presented token.
-    Logout,
-    /// Ends all sessions of the user.
-    LogoutAll,
-    /// Answers with facts about the session of the presented access token.
-    Session,
-    /// Answers whether a token of ours is active (RFC 7662). The caller is a program with an API
-    /// key.
-    Introspect,
-    /// Ends the session of a token of ours (RFC 7009). The caller is a program with an API key.
-    Revoke,
-    /// Gives a fixed answer.
-    Answer,
-}
-
-/// The place of a credential in a request. `serve` reads it there, and `speak` writes it there when
-/// it asks another system.
+/// The place of a credential in a request. `server` reads it there, and `client` writes it there
+/// when it asks another system.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CredentialForm {
     /// Members of a JSON object.
@@ -156,43 +129,6 @@ pub enum CredentialForm {
     /// A parameter of a form with the token that the request is about. It is no credential of the
     /// caller, who authenticates with an API key (RFC 7662, section 2.1).
     Form { token: String },
-}
-
-/// The purpose of a bearer token at a login endpoint. The header is the same in all cases, so the
-/// dialect has to say which kind of token the endpoint takes. A token of another kind is refused
-/// there, even if it is valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BearerUse {
-    /// An access token of ours: for logout and questions about the session.
-    Access,
-    /// An access token of ours, in exchange for a newer one of the same session.
-    Renew,
-    /// A refresh token of ours.
-    Refresh,
-    /// A token of another issuer, in exchange for tokens of ours.
-    Exchange,
-}
-
-/// The kind of name by which a login looks a user up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AccountLookup {
-    #[default]
-    Username,
-    Email,
-}
-
-/// The second step that a login demands after the password. A user's own authenticator is demanded
-/// by the login's configuration, not here. If both apply, the code of the authenticator is asked
-/// for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecondStep {
-    #[default]
-    None,
-    /// A code sent by mail.
-    Mail,
 }
 
 /// A template of an answer in case of success.
@@ -228,59 +164,4 @@ pub enum PresentedCredential {
     InspectedToken {
         token: SecretString,
     },
-}
-
-/// The values that templates may refer to. A value that is missing is rendered as `null` where the
-/// placeholder is the whole value, and as nothing inside a text. Each step fills in the values that
-/// it knows; the scope of the template was checked before.
-#[derive(Clone, Debug, Default)]
-pub struct TemplateValues {
-    pub now: Timestamp,
-    pub login: LoginValues,
-    pub user: Option<UserValues>,
-    pub session: Option<SessionValues>,
-    pub access: Option<TokenValues>,
-    pub refresh: Option<TokenValues>,
-    /// `$pending.ticket`: the ticket that the second step has to bring.
-    pub ticket: Option<SecretString>,
-}
-
-/// Values for `$login.…` and `$config.…`.
-#[derive(Clone, Debug, Default)]
-pub struct LoginValues {
-    pub name: String,
-    pub issuer: String,
-    pub audience: Vec<String>,
-    pub about: Map<String, Value>,
-}
-
-/// Values for `$user.…`.
-#[derive(Clone, Debug, Default)]
-pub struct UserValues {
-    pub id: String,
-    pub name: String,
-    pub email: Option<String>,
-    pub roles: Vec<String>,
-    pub scopes: Vec<String>,
-    pub claims: Map<String, Value>,
-}
-
-/// Values for `$session.…`.
-#[derive(Clone, Debug, Default)]
-pub struct SessionValues {
-    pub id: String,
-    pub key: Option<SecretString>,
-    pub created: Timestamp,
-    pub expires: Timestamp,
-}
-
-/// Values for `$access.…` and `$refresh.…`.
-#[derive(Clone, Debug, Default)]
-pub struct TokenValues {
-    /// Empty while the claims of the token itself are rendered, because the token does not exist
-    /// yet. No template of claims can refer to it.
-    pub token: SecretString,
-    pub id: String,
-    pub issued: Timestamp,
-    pub expires: Timestamp,
 }

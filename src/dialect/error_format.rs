@@ -101,7 +101,7 @@ impl ErrorFormat {
         self.reply(reason).status
     }
 
-    /// The body of the answer to `reason`; `speak` uses it to recognise such an answer of another
+    /// The body of the answer to `reason`; `client` uses it to recognise such an answer of another
     /// system. It is empty, fixed, or a template with the values of each request.
     pub(super) fn body(&self, reason: Reason) -> &ErrorBody {
         &self.reply(reason).body

@@ -1,8 +1,8 @@
 //! The `[error]` table of a dialect: as it is written, and as it is checked.
 //!
 //! A key is the code of a reason, a status, or `default`. Each entry has only the values that it
-//! wants to change. `form` puts the entries over each other, the most specific first; this file
-//! decides nothing about an answer.
+//! wants to change. `error_format` puts the entries over each other, the most specific first; this
+//! file decides nothing about an answer.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The place of a member in a JSON body.
 //!
 //! It is written as a text with dots between the names, `"user.password"`, like other paths in the
-//! configuration. Where a name contains dots itself, it is a list: `["user", "a.b"]`. `serve` reads
-//! members by it and `speak` writes them.
+//! configuration. Where a name contains dots itself, it is a list: `["user", "a.b"]`. `server`
+//! reads members by it and `client` writes them.
 
 use std::fmt;
 

@@ -15,6 +15,8 @@ mod check_endpoint;
 pub mod client;
 mod cors;
 mod definition;
+mod duration;
+mod endpoint_kinds;
 mod error_format;
 mod error_table;
 mod member;
@@ -24,16 +26,19 @@ mod raw;
 mod reason;
 pub mod server;
 mod template;
+mod template_values;
 
 pub use self::cors::{CorsOrigins, CorsPolicy};
 pub use self::definition::{
-    AccountLookup, BearerUse, CredentialForm, Dialect, Endpoint, EndpointReply, EndpointStep,
-    LoginValues, PresentedCredential, SecondStep, SessionValues, TemplateValues, TokenDefaults,
-    TokenValues, UserValues,
+    CredentialForm, Dialect, Endpoint, EndpointReply, PresentedCredential, TokenDefaults,
 };
+pub use self::endpoint_kinds::{AccountLookup, BearerUse, EndpointStep, SecondStep};
 pub use self::error_format::{ErrorFormat, ErrorValues, LocalResponse};
 pub use self::member::MemberPath;
 pub use self::problem::DialectProblem;
 pub use self::raw::{RawCors, RawDialect};
 pub use self::reason::Reason;
 pub use self::template::Template;
+pub use self::template_values::{
+    LoginValues, SessionValues, TemplateValues, TokenValues, UserValues,
+};

@@ -1,14 +1,11 @@
-//! The closed list of `$placeholders` and their values.
+//! The closed list of `$placeholders`.
 //!
 //! A template is compiled for one `PlaceholderScope`, a set of placeholder groups: the answer of a
 //! login may contain the tokens, the claims of a token must not contain the session's key, and a
 //! fixed answer knows no user. A placeholder outside the scope is a problem in the configuration
-//! and therefore cannot happen while a request is served. Placeholders of errors get their values
-//! in `form`.
+//! and therefore cannot happen while a request is served. Placeholders get their values in
+//! `template_values`, those of errors in `error_format`.
 
-use serde_json::{Map, Value};
-
-use super::definition::{Dialect, SessionValues, TemplateValues, TokenValues, UserValues};
 use crate::clock::Timestamp;
 
 /// The meaning of a placeholder.
@@ -148,107 +145,9 @@ names! {
         TimestampMs = "timestamp_ms";
 }
 
-impl Placeholder {
-    /// The value of the placeholder in an answer or in claims; `None` if the facts do not have it.
-    pub(super) fn value(&self, facts: &TemplateValues, dialect: &Dialect) -> Option<Value> {
-        match self {
-            Self::UserClaim(path) => walk(&facts.user.as_ref()?.claims, path),
-            Self::Config(path) => {
-                walk(&facts.login.about, path).or_else(|| walk(&dialect.config, path))
-            }
-            Self::Named(name) => name.value(facts, dialect),
-        }
-    }
-}
-
-impl PlaceholderName {
-    fn value(self, facts: &TemplateValues, dialect: &Dialect) -> Option<Value> {
-        match self {
-            Self::Now => Some(facts.now.secs().into()),
-            Self::NowMs => Some(facts.now.millis().into()),
-            Self::Dialect => Some(dialect.name.as_str().into()),
-            Self::Login => Some(facts.login.name.as_str().into()),
-            Self::LoginIssuer => Some(facts.login.issuer.as_str().into()),
-            Self::LoginAudience => Some(facts.login.audience.clone().into()),
-            Self::Ticket => facts.ticket.as_ref().map(|ticket| ticket.expose().as_str().into()),
-            // Each name belongs to one group only, so at most one of these can have a value.
-            _ => facts
-                .user
-                .as_ref()
-                .and_then(|user| self.of_user(user, dialect))
-                .or_else(|| facts.session.as_ref().and_then(|session| self.of_session(session)))
-                .or_else(|| facts.access.as_ref().and_then(|token| self.of_access(token)))
-                .or_else(|| facts.refresh.as_ref().and_then(|token| self.of_refresh(token))),
-        }
-    }
-
-    fn of_user(self, user: &UserValues, dialect: &Dialect) -> Option<Value> {
-        match self {
-            Self::UserId => Some(user.id.as_str().into()),
-            Self::Username => Some(user.name.as_str().into()),
-            Self::UserEmail => user.email.as_deref().map(Value::from),
-            Self::UserRoles => Some(user.roles.clone().into()),
-            Self::UserScopes => Some(user.scopes.clone().into()),
-            Self::UserRoleNumber => Some(dialect.role_number(&user.roles).into()),
-            _ => None,
-        }
-    }
-
-    fn of_session(self, session: &SessionValues) -> Option<Value> {
-        match self {
-            Self::SessionId => Some(session.id.as_str().into()),
-            Self::SessionKey => session.key.as_ref().map(|key| key.expose().as_str().into()),
-            Self::SessionCreated => Some(session.created.secs().into()),
-            Self::SessionCreatedMs => Some(session.created.millis().into()),
-            Self::SessionExpires => Some(session.expires.secs().into()),
-            Self::SessionExpiresMs => Some(session.expires.millis().into()),
-            _ => None,
-        }
-    }
-
-    fn of_access(self, token: &TokenValues) -> Option<Value> {
-        match self {
-            Self::AccessToken => Some(token.token.expose().as_str().into()),
-            Self::AccessId => Some(token.id.as_str().into()),
-            Self::AccessIssued => Some(token.issued.secs().into()),
-            Self::AccessIssuedMs => Some(token.issued.millis().into()),
-            Self::AccessExpires => Some(token.expires.secs().into()),
-            Self::AccessExpiresMs => Some(token.expires.millis().into()),
-            Self::AccessTtl => Some(whole_life(token).into()),
-            _ => None,
-        }
-    }
-
-    fn of_refresh(self, token: &TokenValues) -> Option<Value> {
-        match self {
-            Self::RefreshToken => Some(token.token.expose().as_str().into()),
-            Self::RefreshId => Some(token.id.as_str().into()),
-            Self::RefreshIssued => Some(token.issued.secs().into()),
-            Self::RefreshIssuedMs => Some(token.issued.millis().into()),
-            Self::RefreshExpires => Some(token.expires.secs().into()),
-            Self::RefreshExpiresMs => Some(token.expires.millis().into()),
-            Self::RefreshTtl => Some(whole_life(token).into()),
-            _ => None,
-        }
-    }
-}
-
 /// The time in RFC 3339 form, in UTC, with a numeric offset instead of `Z`: error bodies of Java
 /// services have that form, and some clients parse no other.
 pub(super) fn with_offset(at: Timestamp) -> String {
     let text = at.to_string();
     format!("{}+00:00", text.strip_suffix('Z').unwrap_or(&text))
-}
-
-/// The lifetime of a token in whole seconds, computed from the times in the token, so that it
-/// agrees with them. Rounding the duration itself could differ from them by one second.
-fn whole_life(token: &TokenValues) -> u64 {
-    token.expires.secs().saturating_sub(token.issued.secs())
-}
-
-/// A path that leads through a missing member, or through a value that is not an object, has no
-/// value.
-fn walk(map: &Map<String, Value>, path: &[String]) -> Option<Value> {
-    let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(map.get(first)?, |value, part| value.get(part)).cloned()
 }

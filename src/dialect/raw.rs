@@ -5,12 +5,11 @@
 //! serde could not say where in the file a mistake is.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::definition::{AccountLookup, BearerUse, EndpointStep, SecondStep};
+use super::endpoint_kinds::{AccountLookup, BearerUse, EndpointStep, SecondStep};
 use super::error_table::RawError;
 use super::member::MemberPath;
 
@@ -128,21 +127,4 @@ pub struct RawCors {
     pub(super) credentials: bool,
     pub(super) max_age: Option<String>,
     pub(super) preflight_status: Option<u16>,
-}
-
-/// Parses a duration such as `"90s"`, `"15m"`, `"24h"`, `"7d"` or `"500ms"`: a whole number and one
-/// unit. `None` for anything else, and for a number that is too large.
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|character: char| !character.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let secs = match unit {
-        "ms" => return Some(Duration::from_millis(number)),
-        "s" => 1,
-        "m" => 60,
-        "h" => 60 * 60,
-        "d" => 24 * 60 * 60,
-        _ => return None,
-    };
-    number.checked_mul(secs).map(Duration::from_secs)
 }

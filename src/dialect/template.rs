@@ -13,7 +13,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use self::parse::parse;
-use super::definition::{Dialect, TemplateValues};
 use super::placeholders::{Placeholder, PlaceholderScope};
 use super::problem::DialectProblems;
 
@@ -81,10 +80,9 @@ impl Template {
         Self { root, drops_missing: true }
     }
 
-    /// Renders the template with the values in `facts`.
-    pub fn render(&self, facts: &TemplateValues, dialect: &Dialect) -> Value {
-        let look = |place: &Placeholder| place.value(facts, dialect);
-        self.root.render(&look, self.drops_missing).unwrap_or(Value::Null)
+    /// Renders the template with the values that `look` finds.
+    pub(super) fn render(&self, look: ValueLookup<'_>) -> Value {
+        self.root.render(look, self.drops_missing).unwrap_or(Value::Null)
     }
 
     /// True if the placeholder occurs in the template. Used to find out what a dialect's answers
@@ -93,7 +91,7 @@ impl Template {
         self.root.names(place)
     }
 
-    /// The compiled tree, for reading an answer backwards (`speak`).
+    /// The compiled tree, for reading an answer backwards (`client`).
     pub(super) fn root(&self) -> &TemplateNode {
         &self.root
     }
@@ -322,7 +320,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::dialect::UserValues;
+    use crate::dialect::{Dialect, TemplateValues, UserValues};
 
     fn facts() -> TemplateValues {
         let Value::Object(claims) = json!({"features": ["a", "b"], "n": 1, "deep": {"er": true}})
@@ -346,7 +344,7 @@ mod tests {
         let facts = facts();
         let mut written = Vec::new();
         template.root.write(&|place| place.value(&facts, &dialect), &mut written);
-        let rendered = template.render(&facts, &dialect);
+        let rendered = dialect.render(&template, &facts);
         assert_eq!(String::from_utf8(written).expect("text"), rendered.to_string());
         rendered
     }
@@ -387,7 +385,7 @@ mod tests {
         };
         let template = Template::claims(claims, "claims", &mut DialectProblems::default());
 
-        let rendered = template.render(&facts(), &Dialect::builtin("aviate").expect("built in"));
+        let rendered = Dialect::builtin("aviate").expect("built in").render(&template, &facts());
 
         assert_eq!(rendered, json!({"n": {"x": 1}}));
     }

@@ -304,7 +304,7 @@ fn with_users_own(session: &Session, made: Claims) -> Claims {
 
 /// The claims that the dialect's template makes.
 fn claims(template: &Template, facts: &TemplateValues, dialect: &Dialect) -> Claims {
-    match template.render(facts, dialect) {
+    match dialect.render(template, facts) {
         Value::Object(claims) => claims,
         // Invariant: a dialect's template for claims is an object, checked when the dialect was
         // loaded.

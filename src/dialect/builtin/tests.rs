@@ -197,7 +197,7 @@ fn errors_are_those_of_the_published_pages() {
 fn claims_are_those_of_the_original_tokens() {
     let claims = |name| {
         let dialect = Dialect::builtin(name).expect(name);
-        let render = |template: &crate::dialect::Template| template.render(&facts(), &dialect);
+        let render = |template: &crate::dialect::Template| dialect.render(template, &facts());
         (render(&dialect.access_claims), render(&dialect.refresh_claims))
     };
 

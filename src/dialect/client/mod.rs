@@ -1,8 +1,8 @@
-//! The client side of a dialect: the reverse of `serve`, for asking a system that serves the
+//! The client side of a dialect: the reverse of `server`, for asking a system that serves the
 //! dialect.
 //!
 //! `login`, `verify_code`, `refresh` and `renew` put a credential where the dialect wants it.
-//! `parse_response` reads the answer by the templates that `serve` would render. A success must
+//! `parse_response` reads the answer by the templates that `server` would render. A success must
 //! contain its proof, a token or key; other members of the answer are ignored. Only an answer that
 //! the dialect defines as a refusal is one. Everything else is `Unexpected`, never "wrong
 //! password".
@@ -27,7 +27,8 @@ use serde::Serialize;
 pub use self::response::{LONGEST_ANSWER, LoginOutcome, parse_response};
 pub use self::values::ResponseValues;
 pub(crate) use self::values::{text, texts};
-use super::definition::{BearerUse, CredentialForm, Dialect, Endpoint, EndpointStep, SecondStep};
+use super::definition::{CredentialForm, Dialect, Endpoint};
+use super::endpoint_kinds::{BearerUse, EndpointStep, SecondStep};
 use super::member::MemberPath;
 use super::placeholders::{Placeholder, PlaceholderName};
 use crate::secret::SecretString;

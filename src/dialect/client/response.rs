@@ -1,4 +1,4 @@
-//! Reading an answer: what another system said to a request that `speak` made.
+//! Reading an answer: what another system said to a request that `client` made.
 //!
 //! An answer is a refusal if it is what the dialect itself would answer. With status 401 it is
 //! enough that it has the same structure: servers word their errors differently, and 401 has one
@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::match_template::{ExtractedValues, is_shaped};
 use super::values::{ResponseValues, is_token};
 use crate::dialect::Reason;
-use crate::dialect::definition::{Dialect, Endpoint, EndpointReply, EndpointStep};
+use crate::dialect::definition::{Dialect, Endpoint, EndpointReply};
+use crate::dialect::endpoint_kinds::EndpointStep;
 use crate::dialect::error_format::ErrorBody;
 use crate::dialect::placeholders::{Placeholder, PlaceholderName};
 use crate::dialect::template::TemplateNode;

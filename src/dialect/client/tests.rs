@@ -57,7 +57,7 @@ fn facts(dialect: &Dialect) -> TemplateValues {
         refresh: Some(token("r.e.f".to_owned())),
         ..TemplateValues::default()
     };
-    let mut claims = object(dialect.access_claims.render(&facts, dialect));
+    let mut claims = object(dialect.render(&dialect.access_claims, &facts));
     claims.insert("exp".to_owned(), ENDS.secs().into());
     facts.access = Some(token(jwt(&Value::Object(claims))));
     facts

@@ -15,12 +15,10 @@ use serde_json::Value;
 
 use self::body::BodyObject;
 pub use self::header::basic;
-use super::definition::{
-    BearerUse, CredentialForm, Dialect, Endpoint, EndpointReply, PresentedCredential,
-    TemplateValues,
-};
+use super::definition::{CredentialForm, Dialect, Endpoint, EndpointReply, PresentedCredential};
+use super::endpoint_kinds::BearerUse;
 use super::error_format::json_answer;
-use super::{LocalResponse, Reason};
+use super::{LocalResponse, Reason, TemplateValues};
 
 /// Reads the credential that the client presented at `endpoint`.
 ///
@@ -69,7 +67,7 @@ pub fn renews(endpoint: &Endpoint, head: &Parts) -> bool {
 /// Renders the answer of an endpoint in case of success. All values must be in `facts`: a missing
 /// one is rendered as `null`, and nothing is looked up here.
 pub fn render(reply: &EndpointReply, facts: &TemplateValues, dialect: &Dialect) -> LocalResponse {
-    let body = reply.json.as_ref().map(|json| json.render(facts, dialect));
+    let body = reply.json.as_ref().map(|json| dialect.render(json, facts));
     json_answer(reply.status, body.as_ref())
 }
 
