@@ -9,7 +9,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Version, request};
 
-use super::target::TargetError;
+use super::error::TargetError;
 use crate::dialect::Reason;
 
 /// Header fields that carry a credential. With two lines of one of them, the gateway could verify

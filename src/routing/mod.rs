@@ -7,6 +7,7 @@
 //! Invariant: decode(forwarded path) = matched path. The pipeline calls both functions once a
 //! request; `gateway` builds the table when a configuration is loaded.
 
+mod error;
 mod framing;
 mod path;
 mod pattern;
@@ -14,8 +15,9 @@ mod table;
 mod target;
 mod tree;
 
+pub use self::error::TargetError;
 pub use self::path::PathAnomalies;
 pub use self::pattern::{Pattern, PatternError};
 pub use self::table::{LoginEntry, RouteEntry, RouteMatch, RouteTable};
-pub use self::target::{Target, TargetError};
+pub use self::target::Target;
 pub use self::tree::PathConflict;

@@ -270,6 +270,13 @@ fn merged(path: &str) -> String {
     merged
 }
 
+/// A prefix of paths, and the text that replaces it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PrefixReplacement<'a> {
+    pub(super) outer: &'a str,
+    pub(super) inner: &'a str,
+}
+
 /// Replaces the prefix `outer` of a raw path by `inner` and appends the query. The rest is checked
 /// again, because cutting a prefix off can create a path that would have been refused.
 ///
@@ -278,9 +285,10 @@ fn merged(path: &str) -> String {
 pub(super) fn replace(
     raw: &str,
     query: Option<&str>,
-    (outer, inner): (&str, &str),
+    prefix: PrefixReplacement<'_>,
     allowed: PathAnomalies,
 ) -> Result<String, PathError> {
+    let PrefixReplacement { outer, inner } = prefix;
     let mut rest = raw;
     // The segments are compared decoded, because the raw path may spell them with escapes. The rest
     // keeps its bytes, so that the upstream sees the client's spelling.
@@ -382,7 +390,13 @@ mod tests {
             ("/apix", None, "not at a segment"),
             ("/other/x", None, "not the prefix"),
         ] {
-            let stripped = replace(raw, None, ("/api", ""), PathAnomalies::default()).ok();
+            let stripped = replace(
+                raw,
+                None,
+                PrefixReplacement { outer: "/api", inner: "" },
+                PathAnomalies::default(),
+            )
+            .ok();
             assert_eq!(stripped.as_deref(), expected, "{raw}: {why}");
         }
     }
@@ -399,7 +413,13 @@ mod tests {
             ("/api/%2fx", None, "an encoded slash"),
             ("/apix", None, "not at a segment"),
         ] {
-            let replaced = replace(raw, Some("q"), ("/api", "/v2"), PathAnomalies::default()).ok();
+            let replaced = replace(
+                raw,
+                Some("q"),
+                PrefixReplacement { outer: "/api", inner: "/v2" },
+                PathAnomalies::default(),
+            )
+            .ok();
             assert_eq!(replaced.as_deref(), expected, "{raw}: {why}");
         }
     }

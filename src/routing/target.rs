@@ -11,8 +11,9 @@ use http::uri::PathAndQuery;
 use http::{Method, Version, header, request};
 use hyper::ext::Protocol;
 
+use super::error::TargetError;
 use super::framing;
-use super::path::{self, PathAnomalies};
+use super::path::{self, PathAnomalies, PrefixReplacement};
 use crate::authority::Authority;
 use crate::client::RequestBounds;
 use crate::dialect::Reason;
@@ -27,15 +28,6 @@ pub struct Target {
     /// The decoded path, if it differs from the one in `raw`.
     decoded: Option<String>,
     oddities: PathAnomalies,
-}
-
-/// A refusal of a request before routing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{cause}")]
-pub struct TargetError {
-    pub reason: Reason,
-    /// The fault in words, for the log only.
-    pub cause: &'static str,
 }
 
 impl Target {
@@ -134,8 +126,9 @@ impl Target {
         allowed: PathAnomalies,
     ) -> Result<PathAndQuery, TargetError> {
         let refused = |cause| TargetError { reason: Reason::MalformedRequest, cause };
-        let replaced = path::replace(self.raw.path(), query, (outer, inner), allowed)
-            .map_err(|error| refused(error.cause()))?;
+        let replaced =
+            path::replace(self.raw.path(), query, PrefixReplacement { outer, inner }, allowed)
+                .map_err(|error| refused(error.cause()))?;
         replaced.try_into().map_err(|_| refused("the path without its prefix is not a path"))
     }
 }
