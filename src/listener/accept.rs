@@ -3,7 +3,7 @@
 //! Too many connections are closed at once. If the process has no descriptors left, the loop waits;
 //! it neither spins nor ends. The kernel spreads connections over the sockets by a hash, which is
 //! uneven while there are few of them. A worker that has clearly more to do than another therefore
-//! passes new connections on. `served` starts the loops.
+//! passes new connections on. `start` begins the loops of one listener.
 
 use std::future::Future;
 use std::io;
@@ -20,8 +20,10 @@ use crate::client::{Client, address_group};
 use crate::runtime::Worker;
 
 use super::admission::{ConnectionEvent, ListenerPermit};
-use super::bind::BoundSocket;
-use super::connection::{self, ConnectedPeer, ListenerContext};
+use super::bind::{BoundListener, BoundSocket};
+use super::connection;
+use super::context::{ConnectedPeer, ListenerContext};
+use super::drain::Drain;
 use super::served::{Reconfigure, ServedListener};
 use super::socket::ClientStream;
 
@@ -32,6 +34,28 @@ const UNEVEN: usize = 8;
 
 /// How long the loop waits after a failure. Descriptors become free when other connections end.
 const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Starts one accept loop for each socket of the listener.
+pub(super) fn start<H, F>(
+    bound: BoundListener,
+    workers: &Arc<[Arc<Worker>]>,
+    drain: Drain,
+    handler: H,
+) -> Arc<dyn Reconfigure>
+where
+    H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let served = Arc::new(ServedListener::new(&bound.config, bound.tls, drain, handler));
+    // The workers are used in turn if there are more sockets than workers. A socket without a loop
+    // would still get its share of the connections from the kernel, and those clients would wait
+    // forever.
+    for (socket, worker) in bound.sockets.into_iter().zip(workers.iter().cycle()) {
+        let acceptor = WorkerAcceptor::new(served.clone(), worker.clone(), workers.clone());
+        worker.spawn(served.drain.accepting(acceptor.run(socket)));
+    }
+    served
+}
 
 /// The accept loop of one worker for one listener. It owns nothing of the connections that it
 /// accepts: each becomes a task of a worker, and a panic in it does not reach the loop. It ends

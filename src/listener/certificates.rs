@@ -13,7 +13,6 @@ use aws_lc_rs::digest;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConfig;
-use rustls::sign::CertifiedKey;
 
 use crate::client::CertificateNames;
 use crate::clock::{Clock, Timestamp};
@@ -21,17 +20,9 @@ use crate::config;
 use crate::format::error_chain;
 
 use super::certificate_file::{CertError, CertificateAndKey, CertificateFacts, chain_from, read};
+use super::resolver::{CertificateResolver, CertificateSet};
 use super::self_signed;
-use super::tls::{self, CertificateResolver};
-
-/// Certificates that are served together. A set is never changed; a renewal replaces it. Handshakes
-/// that are under way keep the set with which they began. The first key is the default.
-#[derive(Debug, Default)]
-pub(super) struct CertificateSet {
-    pub(super) keys: Vec<Arc<CertifiedKey>>,
-    pub(super) names: Arc<CertificateNames>,
-    facts: Vec<CertificateFacts>,
-}
+use super::tls;
 
 /// The certificates and the TLS settings of one listener.
 #[derive(Debug)]

@@ -13,11 +13,13 @@ mod certificate_file;
 mod certificates;
 mod connection;
 mod connection_timer;
+mod context;
 mod descriptors;
 mod drain;
 mod handshake;
 mod proxy_protocol;
 mod renewal;
+mod resolver;
 mod self_signed;
 mod served;
 mod socket;
@@ -207,7 +209,7 @@ where
     let listening = Arc::new(RunningListeners {
         drain: Drain::new(),
         options: bound.options,
-        start: Box::new(move |bound, drain| served::start(bound, &workers, drain, handler.clone())),
+        start: Box::new(move |bound, drain| accept::start(bound, &workers, drain, handler.clone())),
         served: Mutex::default(),
     });
     let served = bound.listeners.into_iter().map(|bound| listening.start(bound)).collect();

@@ -15,7 +15,7 @@ use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::time::timeout;
 
 use super::admission::{ConnectionEvent, HandshakeFailure, ListenerPermit};
-use super::connection::{ConnectedPeer, ListenerContext};
+use super::context::{ConnectedPeer, ListenerContext};
 use super::socket::ClientStream;
 use crate::client::address_group;
 

@@ -6,22 +6,15 @@
 //! and the client connects again under the new settings. `RunningListeners` owns the listeners, and
 //! decides which of them stay, change or end.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use hyper::body::Incoming;
 
-use crate::body::Response;
-use crate::client::Client;
 use crate::config;
-use crate::runtime::Worker;
 
-use super::accept::WorkerAcceptor;
 use super::admission::{ConnectionLimits, ListenerStats};
-use super::bind::BoundListener;
 use super::certificates::ListenerCertificates;
-use super::connection::ListenerContext;
+use super::context::ListenerContext;
 use super::drain::Drain;
 
 /// A listener of a running gateway, independent of the type of its handler.
@@ -52,39 +45,26 @@ pub(super) struct ServedListener<H> {
 }
 
 impl<H> ServedListener<H> {
+    /// The shared parts of a listener that nothing accepts from yet.
+    pub(super) fn new(
+        config: &config::ListenerSettings,
+        tls: Option<Arc<ListenerCertificates>>,
+        drain: Drain,
+        handler: H,
+    ) -> Self {
+        let gate = Arc::new(ConnectionLimits::new(&config.limits));
+        let context = ListenerContext::new(config, tls, gate.clone(), drain.child(), handler);
+        Self {
+            name: config.name.as_str().into(),
+            gate,
+            drain,
+            context: ArcSwap::from_pointee(context),
+        }
+    }
+
     pub(super) fn context(&self) -> Arc<ListenerContext<H>> {
         self.context.load_full()
     }
-}
-
-/// Starts one accept loop for each socket of the listener.
-pub(super) fn start<H, F>(
-    bound: BoundListener,
-    workers: &Arc<[Arc<Worker>]>,
-    drain: Drain,
-    handler: H,
-) -> Arc<dyn Reconfigure>
-where
-    H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response> + Send + 'static,
-{
-    let gate = Arc::new(ConnectionLimits::new(&bound.config.limits));
-    let context =
-        ListenerContext::new(&bound.config, bound.tls, gate.clone(), drain.child(), handler);
-    let served = Arc::new(ServedListener {
-        name: bound.config.name.as_str().into(),
-        gate,
-        drain,
-        context: ArcSwap::from_pointee(context),
-    });
-    // The workers are used in turn if there are more sockets than workers. A socket without a loop
-    // would still get its share of the connections from the kernel, and those clients would wait
-    // forever.
-    for (socket, worker) in bound.sockets.into_iter().zip(workers.iter().cycle()) {
-        let acceptor = WorkerAcceptor::new(served.clone(), worker.clone(), workers.clone());
-        worker.spawn(served.drain.accepting(acceptor.run(socket)));
-    }
-    served
 }
 
 impl<H> Reconfigure for ServedListener<H>

@@ -7,23 +7,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{
-    ClientHello, ResolvesServerCert, ServerConfig, ServerSessionMemoryCache, WebPkiClientVerifier,
-};
-use rustls::sign::CertifiedKey;
+use rustls::server::{ServerConfig, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 
 use crate::client::ClientCertificate;
 use crate::config;
 
 use super::certificate_file::CertError;
-use super::certificates::CertificateSet;
+use super::resolver::CertificateResolver;
 
 /// The name of HTTP/2 in ALPN (RFC 9113, section 3.1).
 pub(super) const H2: &[u8] = b"h2";
@@ -31,34 +27,6 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// For TLS 1.2 clients that resume by session id instead of by ticket.
 const SESSIONS: usize = 10_240;
-
-/// Chooses the certificate for a handshake from the set that is served at the moment. If the client
-/// sends no name, or one that no certificate has, the first certificate is used. The client then
-/// decides whether it accepts that.
-#[derive(Debug)]
-pub(super) struct CertificateResolver {
-    pub(super) set: ArcSwap<CertificateSet>,
-}
-
-impl CertificateResolver {
-    pub(super) fn new(set: CertificateSet) -> Self {
-        Self { set: ArcSwap::from_pointee(set) }
-    }
-}
-
-impl ResolvesServerCert for CertificateResolver {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let set = self.set.load();
-        let name = hello.server_name().map(asked_name);
-        set.keys.get(set.names.chosen(name.as_deref())).cloned()
-    }
-}
-
-/// A server name (SNI) in the form in which certificates and hosts are compared: in lower case and
-/// without the root's dot. Clients may send the name in any case, and some send the dot.
-pub(super) fn asked_name(sni: &str) -> String {
-    sni.strip_suffix('.').unwrap_or(sni).to_ascii_lowercase()
-}
 
 /// The TLS settings of a listener. Client certificates are verified against `authorities`. The
 /// error says which file or setting is at fault. Nothing is read from disk here.
