@@ -92,7 +92,8 @@ impl LoginServices {
         &self,
         attempt_source: &AttemptSource<'_>,
         lookup: &UserLookup,
-        (account, kind): (Digest, AttemptKind),
+        account: Digest,
+        kind: AttemptKind,
     ) -> Result<LoginAttempt, LoginError> {
         let limits = &self.limits;
         let attempt = LoginAttempt {
@@ -180,11 +181,11 @@ impl LoginServices {
         &self,
         attempt_source: &AttemptSource<'_>,
         sources: &[String],
-        (name, lookup): (&LoginName, &UserLookup),
+        name: &LoginName,
+        lookup: &UserLookup,
         password: &SecretString,
     ) -> Result<UserRecord, LoginError> {
-        let checked =
-            self.users.check(sources, (name, lookup), password, attempt_source.group).await;
+        let checked = self.users.check(sources, name, lookup, password, attempt_source.group).await;
         let (reason, cause) = match checked {
             Ok(PasswordCheck::Correct { user, rehashed_from }) => {
                 if let Some(old) = rehashed_from {

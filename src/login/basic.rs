@@ -107,9 +107,9 @@ impl LoginServices {
         let lookup =
             self.begin(&attempt_source, &call.sources, &name).await.map_err(no_name_is_unknown)?;
         let account = canonical_account(&name, lookup.key.as_ref());
-        let counted = (account, AttemptKind::Password);
-        let attempt = self.reserve_attempt(&attempt_source, &lookup, counted).await?;
-        let user = match self.checked(call, &attempt_source, (&name, &lookup)).await {
+        let kind = AttemptKind::Password;
+        let attempt = self.reserve_attempt(&attempt_source, &lookup, account, kind).await?;
+        let user = match self.checked(call, &attempt_source, &name, &lookup).await {
             Ok(user) => user,
             Err(refused) => {
                 self.not_passed(attempt, &lookup, &refused, call.now).await;
@@ -118,7 +118,7 @@ impl LoginServices {
         };
         // This counts as a complete login, because a user with a second step was refused above.
         self.passed(attempt, LoginProgress::Login, call.now).await?;
-        let verified = self.keep((digest, epoch), &attempt_source, &user).await?;
+        let verified = self.keep(digest, epoch, &attempt_source, &user).await?;
         self.count(&attempt_source, LoginResult::Succeeded);
         Ok(verified)
     }
@@ -130,12 +130,13 @@ impl LoginServices {
     /// it opens: the review of that change has already run.
     async fn keep(
         &self,
-        (digest, epoch): (Digest, u64),
+        digest: Digest,
+        epoch: u64,
         attempt_source: &AttemptSource<'_>,
         user: &UserRecord,
     ) -> Result<Arc<VerifiedCredential>, LoginError> {
         let verified = Arc::new(verified(user, self.subject(user)));
-        if self.password_cache.keep(digest, epoch, (&verified, user), attempt_source.now)? {
+        if self.password_cache.keep(digest, epoch, &verified, user, attempt_source.now)? {
             return Ok(verified);
         }
         let epoch = self.password_cache.epoch();
@@ -145,7 +146,7 @@ impl LoginServices {
             return Err(self.failed(attempt_source, &user.name, Reason::InvalidCredentials, cause));
         }
         self.refuse_second_step(attempt_source, user).await?;
-        if self.password_cache.keep(digest, epoch, (&verified, user), attempt_source.now)? {
+        if self.password_cache.keep(digest, epoch, &verified, user, attempt_source.now)? {
             return Ok(verified);
         }
         Err(LoginError::new(
@@ -158,10 +159,11 @@ impl LoginServices {
         &self,
         call: &BasicCall,
         attempt_source: &AttemptSource<'_>,
-        name: (&LoginName, &UserLookup),
+        name: &LoginName,
+        lookup: &UserLookup,
     ) -> Result<UserRecord, LoginError> {
         let checked =
-            self.check_password(attempt_source, &call.sources, name, &call.password).await;
+            self.check_password(attempt_source, &call.sources, name, lookup, &call.password).await;
         let user = checked.map_err(no_name_is_unknown)?;
         self.refuse_second_step(attempt_source, &user).await?;
         Ok(user)

@@ -116,12 +116,13 @@ impl CodeMailer {
         self.per_hour
     }
 
-    /// Sends `code` to a user's address, and returns when the mail server has accepted it. `origin`
-    /// is the client's address group; one group may occupy an eighth of the places, so that one
-    /// client cannot keep others from getting their codes.
+    /// Sends `code` to the address of the user who is called `name`, and returns when the mail
+    /// server has accepted it. `origin` is the client's address group; one group may occupy an
+    /// eighth of the places, so that one client cannot keep others from getting their codes.
     pub(crate) async fn send(
         &self,
-        (address, name): (&str, &str),
+        address: &str,
+        name: &str,
         code: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<(), MailError> {

@@ -9,6 +9,7 @@
 //! Nothing here knows of routes, and no step is answered before the store has made its result
 //! durable.
 
+mod account;
 mod attempts;
 mod basic;
 mod code;
@@ -214,7 +215,7 @@ impl Login {
                 PresentedCredential::Token { token, purpose: BearerUse::Renew },
             ) => self.renew(endpoint, &call, &token).await,
             (EndpointStep::VerifyCode, PresentedCredential::Code { name, code, ticket }) => {
-                self.verify_code(endpoint, &call, &name, (&code, ticket.as_ref())).await
+                self.verify_code(endpoint, &call, &name, &code, ticket.as_ref()).await
             }
             (
                 EndpointStep::Refresh,

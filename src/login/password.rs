@@ -4,10 +4,10 @@
 //! the account, verify the password, and report the result. `Login::handle` calls `log_in`; Basic
 //! authentication on routes takes the same steps in `basic`.
 
+use super::account::account_name;
 use super::second_step::SecondFactor;
 use super::{Login, LoginError, LoginRequest, LoginResponse};
-use crate::dialect::{AccountLookup, Endpoint, Reason, UserValues};
-use crate::identity::Subject;
+use crate::dialect::{Endpoint, Reason};
 use crate::secret::{Digest, SecretString};
 use crate::session::{AttemptKind, LoginProgress};
 use crate::users::{LoginName, UserLookup, UserRecord, canonical_account};
@@ -27,10 +27,10 @@ impl Login {
             self.begin(call, &name).await.map_err(|refused| self.reveal_or_hide(refused))?;
         let account = canonical_account(&name, lookup.key.as_ref());
         let services = &self.services;
-        let counted = (account, AttemptKind::Password);
-        let attempt =
-            services.reserve_attempt(&self.attempt_source(call), &lookup, counted).await?;
-        let checked = match self.check_password(call, (&name, &lookup), password).await {
+        let source = self.attempt_source(call);
+        let kind = AttemptKind::Password;
+        let attempt = services.reserve_attempt(&source, &lookup, account, kind).await?;
+        let checked = match self.check_password(call, &name, &lookup, password).await {
             Ok(user) => {
                 self.required_second_factor(endpoint, call, &user).await.map(|wait| (user, wait))
             }
@@ -56,7 +56,7 @@ impl Login {
             // such a user is known only now, and the code must be stored under it.
             None => self.account(call, &name).await?,
         };
-        self.start_second_factor(endpoint, call, account, (&user, wait)).await
+        self.start_second_factor(endpoint, call, account, &user, wait).await
     }
 
     /// How far the right password has brought the user. A user who has a second step, but not at
@@ -78,12 +78,14 @@ impl Login {
     async fn check_password(
         &self,
         call: &LoginRequest,
-        name: (&LoginName, &UserLookup),
+        name: &LoginName,
+        lookup: &UserLookup,
         password: &SecretString,
     ) -> Result<UserRecord, LoginError> {
         let attempt_source = self.attempt_source(call);
         let users = &self.config.users;
-        let checked = self.services.check_password(&attempt_source, users, name, password).await;
+        let checked =
+            self.services.check_password(&attempt_source, users, name, lookup, password).await;
         checked.map_err(|refused| self.reveal_or_hide(refused))
     }
 
@@ -112,25 +114,5 @@ impl Login {
         let group = call.address_group();
         let lookup = users.look_for(&self.config.users, name, group).await?;
         Ok(canonical_account(name, lookup.key.as_ref()))
-    }
-}
-
-/// The kind of name that the endpoint takes: a username or an e-mail address.
-pub(super) fn account_name(endpoint: &Endpoint, name: &str) -> LoginName {
-    match endpoint.account {
-        AccountLookup::Username => LoginName::Username(name.to_owned()),
-        AccountLookup::Email => LoginName::Email(name.to_owned()),
-    }
-}
-
-/// The user as templates see them, with the subject as id.
-pub(super) fn user_facts(user: &UserRecord, subject: &Subject) -> UserValues {
-    UserValues {
-        id: subject.to_string(),
-        name: user.name.clone(),
-        email: user.email.clone(),
-        roles: user.roles.clone(),
-        scopes: user.scopes.clone(),
-        claims: user.claims.clone(),
     }
 }

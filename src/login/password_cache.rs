@@ -122,7 +122,8 @@ impl PasswordCache {
         &self,
         digest: Digest,
         epoch: u64,
-        (verified, user): (&Arc<VerifiedCredential>, &UserRecord),
+        verified: &Arc<VerifiedCredential>,
+        user: &UserRecord,
         now: Timestamp,
     ) -> Result<bool, LoginError> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);

@@ -190,9 +190,9 @@ impl SessionRevalidation<'_> {
         // The sessions of a user may differ: some began before the user changed, some after, and
         // some with a foreign token. Each session is therefore compared by itself.
         for session in person.sessions {
-            let same = user.as_ref().is_some_and(|user| {
-                self.services.is_same(user, (&session.subject, session.version))
-            });
+            let same = user
+                .as_ref()
+                .is_some_and(|user| self.services.is_same(user, &session.subject, session.version));
             if session.exchange_still_allowed.unwrap_or(same) {
                 self.services.store.revocations().release(&session.id);
             } else {
@@ -249,14 +249,14 @@ impl LoginServices {
             return Ok(still);
         }
         let user = self.users.find(&session.source, &session.user_id, &session.username).await?;
-        let was = (&session.subject, session.user_version);
-        Ok(user.is_some_and(|user| self.is_same(&user, was)))
+        let was = session.user_version;
+        Ok(user.is_some_and(|user| self.is_same(&user, &session.subject, was)))
     }
 
     /// True if the user has the same version and the same subject. The configuration may now say
     /// that the source's ids mean somebody else; then the subject differs, and the session must
     /// end.
-    fn is_same(&self, user: &UserRecord, (subject, version): (&Subject, Digest)) -> bool {
+    fn is_same(&self, user: &UserRecord, subject: &Subject, version: Digest) -> bool {
         user.version == version && self.subject(user) == *subject
     }
 }

@@ -11,8 +11,8 @@
 
 use std::time::Duration;
 
+use super::account::{account_name, user_facts};
 use super::code::{authenticator_digest, code_digest, new_code};
-use super::password::{account_name, user_facts};
 use super::totp::matching_step;
 use super::{Login, LoginError, LoginRequest, LoginResponse};
 use crate::dialect::{CredentialForm, Endpoint, EndpointStep, Reason, SecondStep, server};
@@ -90,7 +90,8 @@ impl Login {
         endpoint: &Endpoint,
         call: &LoginRequest,
         account: Digest,
-        (user, wait): (&UserRecord, SecondFactor),
+        user: &UserRecord,
+        wait: SecondFactor,
     ) -> Result<LoginResponse, LoginError> {
         let key = self.code_key(account);
         let ticket = self.demands_ticket().then(|| SecretString::new(token::new_jti()));
@@ -148,7 +149,7 @@ impl Login {
                 ..LoginError::new(Reason::TooManyAttempts, "too many codes in an hour")
             });
         }
-        mailer.send((address, &user.name), &code, call.address_group()).await?;
+        mailer.send(address, &user.name, &code, call.address_group()).await?;
         self.audit(call, AuditEvent::CodeSent { subject: &self.services.subject(user) });
         Ok(())
     }
@@ -176,7 +177,8 @@ impl Login {
         endpoint: &Endpoint,
         call: &LoginRequest,
         name: &str,
-        (code, ticket): (&SecretString, Option<&SecretString>),
+        code: &SecretString,
+        ticket: Option<&SecretString>,
     ) -> Result<LoginResponse, LoginError> {
         // The same order as in the password step: count by address, look the name up, reserve an
         // attempt, verify.
@@ -189,8 +191,10 @@ impl Login {
         let ticket = ticket.map(|ticket| Digest::of(ticket.expose().as_bytes()));
         let counted = self.counted(call, account, ticket).await?;
         let attempt_source = self.attempt_source(call);
-        let counted = (counted, AttemptKind::Code);
-        let attempt = self.services.reserve_attempt(&attempt_source, &lookup, counted).await?;
+        let attempt = self
+            .services
+            .reserve_attempt(&attempt_source, &lookup, counted, AttemptKind::Code)
+            .await?;
         let user = match self.redeem_code(call, account, code, ticket).await {
             Ok(user) => user,
             Err(refused) => {
@@ -241,7 +245,7 @@ impl Login {
         let key = self.code_key(account);
         let guess = CodeGuess {
             key,
-            code: self.guessed(call, &key, (code, ticket)).await?,
+            code: self.guessed(call, &key, code, ticket).await?,
             address: call.address_group(),
             ticket,
         };
@@ -277,7 +281,8 @@ impl Login {
         &self,
         call: &LoginRequest,
         key: &Digest,
-        (code, ticket): (&SecretString, Option<Digest>),
+        code: &SecretString,
+        ticket: Option<Digest>,
     ) -> Result<Digest, LoginError> {
         let store = &self.services.store;
         let mailed = code_digest(store.secret(), key, code);

@@ -89,7 +89,7 @@ pub(super) async fn forget_first_password(operations: &Arc<AdminOperations>) {
     let name = LoginName::Username(FIRST_NAME.to_owned());
     let password = SecretString::new(content.trim_end().to_owned());
     let users = &generation.services.users;
-    let checked = users.check(&sources, (&name, &UserLookup::default()), &password, None).await;
+    let checked = users.check(&sources, &name, &UserLookup::default(), &password, None).await;
     let removed = match checked {
         Ok(PasswordCheck::Wrong { .. } | PasswordCheck::UnknownUser) => fs::remove_file(&file),
         // The password is still in use, or the source cannot be asked at the moment.

@@ -205,7 +205,8 @@ impl UserSources {
     pub async fn check(
         &self,
         sources: &[String],
-        (name, lookup): (&LoginName, &UserLookup),
+        name: &LoginName,
+        lookup: &UserLookup,
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<PasswordCheck, SourceError> {

@@ -154,9 +154,7 @@ async fn sources_are_asked_in_order_and_refuse_at_equal_cost() {
     let ask = |name: &str, password: &str| {
         let (name, password) = (username(name), SecretString::from(password));
         let (users, both) = (users.clone(), both.clone());
-        async move {
-            users.check(&both, (&name, &UserLookup::default()), &password, None).await.unwrap()
-        }
+        async move { users.check(&both, &name, &UserLookup::default(), &password, None).await.unwrap() }
     };
 
     assert!(is_right(&ask("alice", "the staff's alice").await));
@@ -168,7 +166,7 @@ async fn sources_are_asked_in_order_and_refuse_at_equal_cost() {
         assert_eq!(cost.total(), 2, "{name}");
     }
     let unnamed = users
-        .check(&["other".to_owned()], (&username("a"), &UserLookup::default()), &"b".into(), None)
+        .check(&["other".to_owned()], &username("a"), &UserLookup::default(), &"b".into(), None)
         .await;
     assert!(matches!(unnamed, Err(SourceError::Unavailable { .. })));
 }
