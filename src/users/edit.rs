@@ -3,13 +3,14 @@
 //! The text is changed at the positions that the TOML parser reports; nothing is written anew. The
 //! result is parsed again before it is kept, and must contain exactly the expected users. A file
 //! whose style does not allow a safe change is refused, not damaged. `cli` (`tollhouse user`) and
-//! the re-hashing in `live` use this.
+//! the re-hashing in `watched_file` use this.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::atomic_write::{self, AccessError};
 use super::canonical::canonical_name;
+pub use super::new_user::NewUser;
 use super::password::StoredHash;
 use super::problem::FileProblems;
 use super::source::LoginName;
@@ -17,18 +18,6 @@ use super::splice::{self, UserSpan};
 use super::user_table::{self, UserEntry, UserTable};
 use crate::config::AllowWeak;
 use crate::identity::UserId;
-
-/// A user to be added. The password is hashed already.
-#[derive(Clone, Debug)]
-pub struct NewUser {
-    pub name: String,
-    pub email: Option<String>,
-    pub password: StoredHash,
-    pub roles: Vec<String>,
-    pub scopes: Vec<String>,
-    /// Claims with text values, by name.
-    pub claims: Vec<(String, String)>,
-}
 
 /// A user as `list` shows them to an operator, without the password hash.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,13 +12,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::atomic_write::AccessError;
+use super::context::SourceContext;
+use super::error::FileError;
 use super::format::FileFormat;
 use super::hash_pool::HashPool;
 use super::import::ImportedHashes;
-use super::open::SourceContext;
 use super::password::StoredHash;
-use super::problem::FileProblems;
 use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
 use super::user_table::UserEntry;
 use super::watched_file::{FileSnapshot, WatchedFile};
@@ -30,23 +29,6 @@ use crate::secret::{self, SecretString};
 /// How often the file is looked at. A change counts when it was seen twice, so it is noticed within
 /// five seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(1500);
-
-/// The reasons why a users file could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    #[error(transparent)]
-    Access(#[from] AccessError),
-
-    #[error(transparent)]
-    Problems(#[from] FileProblems),
-}
-
-impl FileError {
-    /// True if the file does not exist.
-    pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Access(AccessError::Missing { .. }))
-    }
-}
 
 /// A source of users that reads one file, with the users in memory.
 #[derive(Debug)]
@@ -128,7 +110,7 @@ impl FileSource {
     }
 
     pub(super) fn check(name: &str, path: &Path, format: &FileFormat) -> Result<(), FileError> {
-        Ok(FileSnapshot::read(&format.texts(path)?, format, (name, path)).map(drop)?)
+        Ok(FileSnapshot::read(&format.texts(path)?, format, name, path).map(drop)?)
     }
 
     /// Number of users in the file.

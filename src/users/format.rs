@@ -1,6 +1,6 @@
 //! The file formats of users: which texts a source consists of, and how they are parsed.
 //!
-//! `live` reads and watches the texts; `user_table` and `htpasswd` parse them. This file only
+//! `watched_file` reads and watches the texts; `user_table` and `htpasswd` parse them. This file only
 //! connects the two, so that a further format needs no change elsewhere.
 
 use std::path::Path;

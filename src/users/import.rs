@@ -13,8 +13,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::canonical::canonical_name;
+use super::context::SourceContext;
 use super::hash_pool::HashPool;
-use super::open::SourceContext;
 use super::password::{HashCost, StoredHash};
 use super::source::{SourceError, UserRecord};
 use super::user_table::UserEntry;

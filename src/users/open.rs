@@ -6,28 +6,17 @@
 
 use std::sync::Arc;
 
-use super::file::{FileError, FileSource};
+use super::context::SourceContext;
+use super::error::FileError;
+use super::file::FileSource;
 use super::format::FileFormat;
-use super::hash_pool::HashPool;
 use super::http::HttpSource;
 use super::ldap::LdapSource;
 use super::source::UserSource;
 use super::sql::SqlSource;
-use crate::clock::Clock;
 use crate::config::{self, SourceKind};
 use crate::database::{AddressError, DatabaseAddress};
-use crate::session::Store;
 use crate::tls_roots::TrustError;
-
-/// Shared parts of the gateway that sources need.
-#[derive(Clone, Debug)]
-pub struct SourceContext {
-    pub hashing: Arc<HashPool>,
-    /// Where facts about users are remembered whom a source shows only together with their
-    /// password.
-    pub store: Arc<dyn Store>,
-    pub clock: Clock,
-}
 
 /// The reasons why a source could not be opened.
 #[derive(Debug, thiserror::Error)]

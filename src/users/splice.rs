@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use uuid::Uuid;
 
-use super::edit::NewUser;
+use super::new_user::NewUser;
 
 /// The content of a file from which the last user was removed.
 pub(super) const FIRST_LINE: &str = "# Users of the gateway. Change them with `tollhouse user`.\n";

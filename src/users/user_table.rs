@@ -95,7 +95,7 @@ fn read_users(
         let path = format!("user[{index}]");
         match item.into_inner() {
             DeValue::Table(table) => {
-                if let Some(entry) = read_user(reader, table, (&path, span.clone()), source) {
+                if let Some(entry) = read_user(reader, table, &path, span.clone(), source) {
                     found.push((index, span, entry));
                 }
             }
@@ -121,7 +121,8 @@ struct RawUser {
 fn read_user(
     reader: &mut FileReader<'_>,
     table: DeTable<'_>,
-    (at, span): (&str, std::ops::Range<usize>),
+    at: &str,
+    span: std::ops::Range<usize>,
     source: &str,
 ) -> Option<UserEntry> {
     let mut raw = RawUser::default();
@@ -191,7 +192,7 @@ pub(super) fn entry(
     rest: OptionalFields,
 ) -> UserEntry {
     let OptionalFields { id, email, roles, scopes, claims, disabled } = rest;
-    let version = version(&[&roles, &scopes], &claims, email.as_deref(), (&password, disabled));
+    let version = version(&[&roles, &scopes], &claims, email.as_deref(), &password, disabled);
     let user = UserRecord {
         id: id.map_or_else(|| unnamed_id(source, &name), UserId::new),
         name,
@@ -218,7 +219,8 @@ fn version(
     lists: &[&[String]; 2],
     claims: &Claims,
     email: Option<&str>,
-    (password, disabled): (&StoredHash, bool),
+    password: &StoredHash,
+    disabled: bool,
 ) -> Digest {
     let [roles, scopes] =
         lists.map(|list| Digest::of_list(&list.iter().map(String::as_bytes).collect::<Vec<_>>()));

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::atomic_write;
 use super::edit::{self, EditError, UserChange};
-use super::file::FileError;
+use super::error::FileError;
 use super::format::{FileFormat, SourceTexts};
 use super::password::StoredHash;
 use super::problem::FileProblems;
@@ -50,7 +50,8 @@ impl FileSnapshot {
     pub(super) fn read(
         texts: &SourceTexts,
         format: &FileFormat,
-        (name, path): (&str, &Path),
+        name: &str,
+        path: &Path,
     ) -> Result<Self, FileProblems> {
         Ok(Self { digest: texts.digest(), table: format.parse(texts, name, path)? })
     }
@@ -58,7 +59,7 @@ impl FileSnapshot {
 
 impl WatchedFile {
     pub(super) fn open(name: String, path: PathBuf, format: FileFormat) -> Result<Self, FileError> {
-        let loaded = FileSnapshot::read(&format.texts(&path)?, &format, (&name, &path))?;
+        let loaded = FileSnapshot::read(&format.texts(&path)?, &format, &name, &path)?;
         if atomic_write::is_public(&path) {
             tracing::warn!(source = %name, "{} can be read by everybody", path.display());
         }
@@ -105,7 +106,7 @@ impl WatchedFile {
     }
 
     fn read(&self, texts: &SourceTexts) -> Result<FileSnapshot, FileProblems> {
-        FileSnapshot::read(texts, &self.format, (&self.name, &self.path))
+        FileSnapshot::read(texts, &self.format, &self.name, &self.path)
     }
 
     /// The users are replaced before waiters are told: a review that starts at once must see the

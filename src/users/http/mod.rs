@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 use self::legacy_login::{LegacySystem, LegacyVerdict};
 use super::canonical::canonical_name;
-use super::open::SourceContext;
+use super::context::SourceContext;
 use super::password::{HashCost, StoredHash};
 use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
 use crate::config::{HttpUsers, LegacyNames, PasswordImport};

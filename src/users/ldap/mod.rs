@@ -108,29 +108,33 @@ impl LdapSource {
         filter: &str,
     ) -> Result<Option<FoundEntry>, DirectoryError> {
         let attributes: Vec<&str> = self.wanted.iter().map(String::as_str).collect();
-        let base = self.config.base.as_str();
         // The limit is one entry. Two matches are a fault and not a choice: the password of one
         // person must not open the account of another.
-        let query = self.query(what, (base, Scope::Subtree), (filter, &attributes), 1);
+        let query = SearchQuery {
+            what,
+            base: self.config.base.as_str(),
+            scope: Scope::Subtree,
+            filter,
+            attributes: &attributes,
+            most: 1,
+            limit: self.config.timeout,
+        };
         let Some(entry) = self.searching.search(&query).await?.pop() else { return Ok(None) };
         let entry = entry.whole()?;
         Ok(Some(FoundEntry { id: entry.id(&self.config.attributes.id)?, entry }))
     }
 
-    fn query<'q>(
-        &self,
-        what: &'static str,
-        (base, scope): (&'q str, Scope),
-        (filter, attributes): (&'q str, &'q [&'q str]),
-        most: usize,
-    ) -> SearchQuery<'q> {
-        SearchQuery { what, base, scope, filter, attributes, most, limit: self.config.timeout }
-    }
-
     async fn is_disabled(&self, found: &FoundEntry) -> Result<bool, DirectoryError> {
         let Some(filter) = &self.config.disabled_filter else { return Ok(false) };
-        let place = (found.entry.dn.as_str(), Scope::Base);
-        let query = self.query("disabled_filter", place, (filter, &["1.1"]), 1);
+        let query = SearchQuery {
+            what: "disabled_filter",
+            base: &found.entry.dn,
+            scope: Scope::Base,
+            filter,
+            attributes: &["1.1"],
+            most: 1,
+            limit: self.config.timeout,
+        };
         Ok(!self.searching.search(&query).await?.is_empty())
     }
 
@@ -175,8 +179,15 @@ impl LdapSource {
         }
         let filter = filter::fill(groups.filter(), name, &entry.dn);
         let attributes = [groups.attribute()];
-        let place = (groups.base(), Scope::Subtree);
-        let query = self.query("groups.filter", place, (&filter, &attributes), groups::MOST_GROUPS);
+        let query = SearchQuery {
+            what: "groups.filter",
+            base: groups.base(),
+            scope: Scope::Subtree,
+            filter: &filter,
+            attributes: &attributes,
+            most: groups::MOST_GROUPS,
+            limit: self.config.timeout,
+        };
         let found = self.searching.search(&query).await?;
         Ok(found.iter().flat_map(|group| groups.roles_of(group)).collect())
     }

@@ -1,0 +1,15 @@
+//! A user that is to be added to a users file.
+
+use super::password::StoredHash;
+
+/// A user to be added. The password is hashed already.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    pub name: String,
+    pub email: Option<String>,
+    pub password: StoredHash,
+    pub roles: Vec<String>,
+    pub scopes: Vec<String>,
+    /// Claims with text values, by name.
+    pub claims: Vec<(String, String)>,
+}
