@@ -26,6 +26,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connect::{self, ConnectOptions, HandshakeOptions, ServerEndpoint, WireProtocol};
 use super::connection::{IdleConnection, PooledConnection, RequestSender};
 use super::connection_limit::{AcquireError, AcquiredSlot};
+use super::deadline::ExchangeDeadline;
 use super::error::ForwardError;
 use super::extended_connect;
 use super::lifetime::RegisteredStream;
@@ -43,23 +44,6 @@ use crate::runtime::Worker;
 /// A connection that was used within this time is hardly ever closed by the server just now. After
 /// a longer pause, a copy of the request is worth its cost.
 const LONG_UNUSED: Duration = Duration::from_secs(1);
-
-/// The end of the time for a whole exchange.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ExchangeDeadline {
-    pub(super) at: Instant,
-    pub(super) limit: Duration,
-}
-
-impl ExchangeDeadline {
-    pub(super) fn after(limit: Duration) -> Self {
-        Self { at: Instant::now() + limit, limit }
-    }
-
-    pub(super) fn has_passed(&self) -> bool {
-        Instant::now() >= self.at
-    }
-}
 
 /// An attempt without an answer.
 pub(super) struct FailedAttempt {

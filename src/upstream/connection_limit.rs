@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::{CheckedOut, IdleConnection, PooledConnection};
-use super::server::locked;
+use super::lock::locked;
 
 /// The limit and the queue of one server.
 pub(super) struct ConnectionLimiter {

@@ -8,13 +8,14 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 
-use super::error::{ForwardError, PoolBuildError};
+use super::credential_headers::CredentialHeaders;
+use super::error::{ForwardError, LoginFailed, PoolBuildError};
 use super::forward::{ForwardContext, ForwardedResponse};
 use super::pool::UpstreamPool;
 use super::replay::{self, BodyMemory};
-use super::upstream_login::{LoginFailed, UpstreamLoginClient, UpstreamSession};
+use super::upstream_login::{UpstreamLoginClient, UpstreamSession};
 use crate::body::Request;
 use crate::clock::Timestamp;
 use crate::config::{self, UpstreamCredential};
@@ -29,10 +30,6 @@ pub(super) enum GatewayCredential {
     /// The result of a login that the gateway makes at the upstream.
     Login(Arc<UpstreamLoginClient>),
 }
-
-/// Header fields to set. Their values are marked as sensitive, so they are not printed.
-#[derive(Clone, Debug)]
-pub(super) struct CredentialHeaders(Vec<(HeaderName, HeaderValue)>);
 
 impl GatewayCredential {
     /// Prepares the configured credential. A login is made only when a request needs it.
@@ -55,23 +52,8 @@ impl GatewayCredential {
             Ok((name, value))
         };
         let fields = credential.fields().unwrap_or_default().into_iter();
-        Ok(Some(Self::Fixed(CredentialHeaders(
-            fields.map(ready).collect::<Result<_, PoolBuildError>>()?,
-        ))))
-    }
-}
-
-impl CredentialHeaders {
-    /// Fields of which the values are ready.
-    pub(super) fn new(fields: Vec<(HeaderName, HeaderValue)>) -> Self {
-        Self(fields)
-    }
-
-    /// Sets the fields, in place of any that the request has.
-    pub(super) fn set(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.0 {
-            headers.insert(name.clone(), value.clone());
-        }
+        let fields = fields.map(ready).collect::<Result<_, PoolBuildError>>()?;
+        Ok(Some(Self::Fixed(CredentialHeaders::new(fields))))
     }
 }
 

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::upstream_login::LoginFailed;
 use crate::body::BodyError;
 use crate::tls_roots::TrustError;
 
@@ -182,6 +181,19 @@ impl ForwardError {
             | Self::Tunnels { .. }
             | Self::Unwritable { .. } => None,
         }
+    }
+}
+
+/// The reason why the gateway is not logged in.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the gateway could not log in: {cause}")]
+pub struct LoginFailed {
+    cause: Arc<str>,
+}
+
+impl LoginFailed {
+    pub(super) fn new(cause: &str) -> Self {
+        Self { cause: cause.into() }
     }
 }
 

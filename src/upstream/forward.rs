@@ -14,8 +14,9 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::{self, OnUpgrade};
 
-use super::attempt::{Delivery, ExchangeDeadline};
+use super::attempt::Delivery;
 use super::credential::GatewayCredential;
+use super::deadline::ExchangeDeadline;
 use super::echo;
 use super::error::ForwardError;
 use super::lifetime::StreamLifetime;

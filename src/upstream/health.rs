@@ -24,7 +24,8 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connect::{self, HandshakeOptions, ServerEndpoint, WireProtocol};
-use super::credential::{CredentialHeaders, GatewayCredential};
+use super::credential::GatewayCredential;
+use super::credential_headers::CredentialHeaders;
 use super::error::ConnectError;
 use super::pool::UpstreamPool;
 use super::proxy_header::ProxyHeaderBytes;

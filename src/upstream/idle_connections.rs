@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use tokio::time::Instant;
 
 use super::connection::{CheckedOut, IdleConnection, PooledConnection};
-use super::server::locked;
+use super::lock::locked;
 
 /// Upper bound of kept connections per worker and server. Only a burst larger than this would use
 /// more. Each kept connection costs a socket on both sides.

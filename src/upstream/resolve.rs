@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connection::ResolvedAddress;
 use super::error::ConnectError;
-use super::server::locked;
+use super::lock::locked;
 use crate::runtime::{BackgroundRuntime, Worker};
 
 /// Limit of one lookup. It is longer than a resolver needs for all its own attempts.

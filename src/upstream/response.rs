@@ -20,8 +20,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::attempt::ExchangeDeadline;
 use super::connection::PooledConnection;
+use super::deadline::ExchangeDeadline;
 use super::lifetime::StreamLifetime;
 use super::server::InFlight;
 use crate::body::{Body, BodyError};

@@ -5,8 +5,8 @@
 //! server with a limit on connections, whose connections all workers share. `pool` creates the
 //! servers; `attempt` takes and returns connections.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -284,21 +284,17 @@ impl Drop for InFlight {
     }
 }
 
-/// Locks a mutex. A lock that a panic poisoned is used on: no code here leaves the data half
-/// changed. A poisoned lock would otherwise fail every later request to this server.
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Mutex;
 
     use tokio::net::TcpListener;
 
     use super::super::connect::{
         ConnectOptions, HandshakeOptions, ServerHost, WireProtocol, connect,
     };
+    use super::super::lock::locked;
     use super::super::pool::sample;
     use super::super::resolve::{DnsBackend, LookupSpawner, NameResolver};
     use super::*;

@@ -14,7 +14,8 @@ use http::Uri;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use tokio::sync::Mutex;
 
-use super::credential::CredentialHeaders;
+use super::credential_headers::CredentialHeaders;
+use super::error::LoginFailed;
 use crate::clock::Timestamp;
 use crate::config::UpstreamLogin;
 use crate::dialect::client::{self, ClientRequest, LoginOutcome, ResponseValues};
@@ -33,13 +34,6 @@ const PAUSE_REFUSED: Duration = Duration::from_secs(60);
 
 const X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 const X_KEY: HeaderName = HeaderName::from_static("x-key");
-
-/// The reason why the gateway is not logged in.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the gateway could not log in: {cause}")]
-pub struct LoginFailed {
-    cause: Arc<str>,
-}
 
 /// The state of the gateway's login at one upstream.
 #[derive(Debug)]
@@ -69,12 +63,6 @@ pub(super) struct UpstreamSession {
     made: Timestamp,
     expires: Option<Timestamp>,
     refresh: Option<SecretString>,
-}
-
-impl LoginFailed {
-    pub(super) fn new(cause: &str) -> Self {
-        Self { cause: cause.into() }
-    }
 }
 
 impl UpstreamLoginClient {
@@ -147,7 +135,7 @@ impl UpstreamLoginClient {
                 Ok(session)
             }
             Err((cause, pause)) => {
-                let failed = LoginFailed { cause: cause.into() };
+                let failed = LoginFailed::new(&cause);
                 flight.failed = Some((failed.clone(), now.plus(pause)));
                 Err(failed)
             }
