@@ -28,7 +28,6 @@ use super::connection::{IdleConnection, PooledConnection, RequestSender};
 use super::connection_limit::{AcquireError, AcquiredSlot};
 use super::deadline::ExchangeDeadline;
 use super::error::ForwardError;
-use super::extended_connect;
 use super::lifetime::RegisteredStream;
 use super::pick::PickRequest;
 use super::pool::UpstreamPool;
@@ -37,7 +36,7 @@ use super::replay;
 use super::request::{self, UploadProgress};
 use super::response::ConnectionLease;
 use super::server::{InFlight, PoolServer};
-use super::upgrade_request::UpgradeRequest;
+use super::upgrade_request::{self, UpgradeRequest};
 use crate::body::Request;
 use crate::runtime::Worker;
 
@@ -143,7 +142,7 @@ impl<'a> Delivery<'a> {
             RequestSender::WebSocket(sender) => {
                 let tls = matches!(path, ServerEndpoint::Tcp { tls: Some(_), .. });
                 request::for_http2(request, tls)?;
-                extended_connect::for_http2(request);
+                upgrade_request::for_http2(request);
                 let sending = pin!(sender.try_send_request(mem::take(request)));
                 self.await_head(server, sending).await
             }

@@ -14,9 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
-use hyper::rt::Executor;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::client::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
@@ -29,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use super::connection::{PooledConnection, RequestSender, ResolvedAddress};
 use super::connection_limit::ConnectionPermit;
 use super::error::{ConnectError, PoolBuildError};
-use super::extended_connect::{self, HandshakeResult};
+use super::handshake::{HandshakeResult, handshake_http1, handshake_http2, handshake_websocket};
 use super::proxy_header::ProxyHeaderBytes;
 use super::resolve::{DnsBackend, LookupSpawner, NameResolver};
 use super::transport::{UpstreamStream, UpstreamTransport};
@@ -270,7 +267,7 @@ async fn for_websocket(
         if !http2 {
             return Ok((handshake_http1(transport, worker).await?, at));
         }
-        match (extended_connect::handshake(transport, worker).await?, tls) {
+        match (handshake_websocket(transport, worker).await?, tls) {
             (HandshakeResult::Opens(sender), _) => {
                 return Ok((RequestSender::WebSocket(sender), at));
             }
@@ -345,74 +342,4 @@ async fn secured(
     let stream = connecting.await.map_err(|error: io::Error| ConnectError::Tls(error))?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
     Ok((UpstreamStream::Tls(Box::new(stream)), http2))
-}
-
-/// The HTTP/1.1 handshake.
-async fn handshake_http1(
-    transport: UpstreamTransport,
-    worker: &Arc<Worker>,
-) -> Result<RequestSender, ConnectError> {
-    let (sender, connection) = http1::Builder::new()
-        .handshake(TokioIo::new(transport))
-        .await
-        .map_err(ConnectError::Handshake)?;
-    // An error that ends the connection during a request is reported to that request. Between
-    // requests, the end of a kept connection is normal and is not reported.
-    drive(connection.with_upgrades(), worker);
-    Ok(RequestSender::Http1(sender))
-}
-
-/// Interval and timeout of pings on HTTP/2 connections. Many requests share one connection; a dead
-/// one would fail them all, so it is probed.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The HTTP/2 handshake.
-async fn handshake_http2(
-    transport: UpstreamTransport,
-    worker: &Arc<Worker>,
-) -> Result<RequestSender, ConnectError> {
-    let (sender, connection) = http2_builder(WorkerExecutor(worker.clone()))
-        .handshake(TokioIo::new(transport))
-        .await
-        .map_err(ConnectError::Handshake)?;
-    drive(connection, worker);
-    Ok(RequestSender::Http2(sender))
-}
-
-/// The settings of every HTTP/2 connection to an upstream. The flow-control window adapts to the
-/// bandwidth, so that large bodies are not slowed down on long routes.
-pub(super) fn http2_builder(on: WorkerExecutor) -> http2::Builder<WorkerExecutor> {
-    let mut builder = http2::Builder::new(on);
-    builder
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .adaptive_window(true);
-    builder
-}
-
-/// Runs the connection's driver until the connection ends.
-pub(super) fn drive(
-    connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
-    worker: &Arc<Worker>,
-) {
-    worker.spawn_detached(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-}
-
-/// Runs the tasks of an HTTP/2 connection on the worker that opened it.
-#[derive(Clone)]
-pub(super) struct WorkerExecutor(pub(super) Arc<Worker>);
-
-impl<F> Executor<F> for WorkerExecutor
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn_detached(future);
-    }
 }

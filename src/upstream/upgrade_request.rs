@@ -5,13 +5,21 @@
 //! agree to exactly the requested protocol is never passed on as an agreement: the client would
 //! send its bytes into something else. `forward` and `attempt` are the callers.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Version, response};
+use hyper::ext::Protocol;
 use hyper::upgrade::{self, OnUpgrade};
 
-use super::extended_connect as connect;
 use crate::body::Request;
 use crate::headers::{is_by_connect, lists};
+use crate::secret;
+
+const WEBSOCKET: &str = "websocket";
+
+/// The text that is appended to the key to compute its answer (RFC 6455 §1.3).
+const ACCEPTS: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The tunnel that a client asks for.
 pub(super) struct UpgradeRequest {
@@ -43,7 +51,7 @@ impl UpgradeRequest {
         }
         let by_connect = is_by_connect(request.extensions());
         let key = match by_connect {
-            true => connect::key(),
+            true => key(),
             false => request.headers().get(header::SEC_WEBSOCKET_KEY).cloned(),
         };
         let method = request.method().clone();
@@ -105,7 +113,7 @@ impl UpgradeRequest {
         // If the client sent the key, the client checks the answer. If the gateway made the key,
         // then nobody else can check it. A wrong answer to our key means that the server did not
         // understand the upgrade, for example because it answers from a cache.
-        let expected = self.key.as_ref().filter(|_| self.by_connect).and_then(connect::accept);
+        let expected = self.key.as_ref().filter(|_| self.by_connect).and_then(accept);
         if self.by_connect && answer.get(header::SEC_WEBSOCKET_ACCEPT) != expected.as_ref() {
             return Err("a 101 to another Sec-WebSocket-Key");
         }
@@ -122,7 +130,7 @@ impl UpgradeRequest {
         }
         headers.insert(header::UPGRADE, self.protocol.clone());
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        if let Some(accept) = self.key.as_ref().filter(|_| over_http2).and_then(connect::accept) {
+        if let Some(accept) = self.key.as_ref().filter(|_| over_http2).and_then(accept) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
     }
@@ -134,5 +142,39 @@ impl UpgradeRequest {
 }
 
 fn is_websocket(protocol: &HeaderValue) -> bool {
-    protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
+    protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
+}
+
+/// Turns a request for a WebSocket, which is otherwise ready for HTTP/2, into an extended CONNECT.
+/// The key is removed: RFC 8441 §5 does not use it.
+pub(super) fn for_http2(request: &mut Request) {
+    *request.method_mut() = Method::CONNECT;
+    request.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
+    request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+}
+
+/// A random `Sec-WebSocket-Key`, for a request whose client sent none.
+fn key() -> Option<HeaderValue> {
+    let random: [u8; 16] = secret::random();
+    HeaderValue::try_from(STANDARD.encode(random)).ok()
+}
+
+/// The `Sec-WebSocket-Accept` value for `key` (RFC 6455 §4.2.2). It shows that the answer belongs
+/// to this request. SHA-1 is given by the protocol; nothing depends on its secrecy or strength.
+fn accept(key: &HeaderValue) -> Option<HeaderValue> {
+    use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+    let accept_source = [key.as_bytes(), ACCEPTS].concat();
+    HeaderValue::try_from(STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &accept_source))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_answered_as_the_rfc_does_it() {
+        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+
+        assert_eq!(accept(&key).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
 }
