@@ -26,6 +26,7 @@ mod lock;
 mod outlier;
 mod pick;
 mod pool;
+mod probe;
 mod proxy_header;
 mod reach;
 mod replay;

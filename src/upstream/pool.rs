@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use super::balance::{self, ServerGroup};
 use super::connect::{self, ServerEndpoint, ServerHost, ServerTls};
@@ -18,6 +18,7 @@ use super::credential::GatewayCredential;
 use super::error::{ForwardError, PoolBuildError};
 use super::health::PoolChecks;
 use super::outlier::OutlierDetector;
+use super::probe::CheckProtocol;
 use super::retry_budget::RetryBudget;
 use super::server::{PoolServer, ServerSnapshot};
 use crate::clock::Clock;
@@ -37,8 +38,8 @@ pub struct UpstreamPool {
     pub(super) counters: Box<[WorkerCounter]>,
     /// Host and port of each server, to recognise `Location` fields that name one.
     authorities: Vec<(String, u16)>,
-    pub(super) checks: Option<PoolChecks>,
-    pub(super) outliers: Option<OutlierDetector>,
+    checks: Option<PoolChecks>,
+    outliers: Option<OutlierDetector>,
     pub(super) clock: Clock,
     pub(super) http2: bool,
     /// True if connections are limited and serve one request at a time.
@@ -154,6 +155,57 @@ impl UpstreamPool {
         match &self.balance {
             BalancePolicy::Hash(by) => balance::key(by, headers, facts),
             BalancePolicy::LeastRequests | BalancePolicy::RoundRobin => None,
+        }
+    }
+
+    /// Starts the checks, if they are configured. They run for as long as the pool exists. Call it
+    /// once for each pool. A second call would start a second task and double the load on the
+    /// servers.
+    pub fn watch(&self, background: &BackgroundRuntime) {
+        let Some(checks) = &self.checks else { return };
+        let protocol = CheckProtocol {
+            http2: self.http2,
+            proxy_protocol: self.proxy_protocol,
+            credential: match &self.credential {
+                Some(GatewayCredential::Fixed(fields)) => Some(fields.clone()),
+                Some(GatewayCredential::Login(_)) | None => None,
+            },
+        };
+        checks.start(self.servers.clone(), protocol, self.clock.clone(), background);
+    }
+
+    /// Resolves when each server has been probed once, or when the time for that is over. A start
+    /// waits for it, so that the first requests do not go to a server that is down.
+    pub async fn checked_once(&self) {
+        if let Some(checks) = &self.checks {
+            checks.checked_once().await;
+        }
+    }
+
+    /// A sentence for operators, if the checks say that no request can be served.
+    pub fn problem(&self) -> Option<String> {
+        self.checks.as_ref()?.problem(&self.name, &self.servers)
+    }
+
+    /// Records the status of a server's answer.
+    pub(super) fn answered(&self, server: &PoolServer, status: StatusCode) {
+        match status.is_server_error() {
+            true => self.failed(server),
+            false => server.state.succeeded(),
+        }
+    }
+
+    /// Records that no connection to a server could be made.
+    pub(super) fn unreachable(&self, server: &PoolServer) {
+        server.unreachable(self.clock.now());
+        self.failed(server);
+    }
+
+    /// Records that a server gave no answer or an invalid one. Without ejections in the
+    /// configuration nothing is recorded.
+    pub(super) fn failed(&self, server: &PoolServer) {
+        if let Some(outliers) = &self.outliers {
+            outliers.failed(server, &self.servers, &self.clock);
         }
     }
 
