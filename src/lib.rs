@@ -21,9 +21,10 @@
 //!                  a redirect or a fixed answer, where the route says so; else
 //!                  forward            headers::remove_credentials, set_forwarded, vouch (fields, or
 //!                                     a token for the upstream), the route's rules, a copy to the
-//!                                     mirror, Pool::forward with the upstream's own credential:
-//!                                     Pool::pick, Call::attempt, Call::next (another server?),
-//!                                     Call::accept, a tunnel on 101; the answer compressed
+//!                                     mirror, UpstreamPool::forward with the upstream's own
+//!                                     credential: UpstreamPool::pick, Delivery::attempt,
+//!                                     Delivery::next (another server?), Delivery::accept, a
+//!                                     tunnel on 101; the answer compressed
 //!   Err(rejection) -> Rejection::into_response in the form of the endpoint or route
 //! ```
 //!

@@ -1,0 +1,41 @@
+//! The facts of a request that `UpstreamPool::forward` needs, and the answer that it returns.
+//!
+//! The pipeline fills in the facts and reads the answer.
+
+use std::sync::Arc;
+
+use super::lifetime::StreamLifetime;
+use super::replay::BodyMemory;
+use crate::body::Response;
+use crate::clock::Timestamp;
+use crate::headers::{HeaderEdits, HeaderFacts, ReservedHeaders};
+use crate::runtime::BackgroundRuntime;
+
+/// The facts of one request that are not in the request itself.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardContext<'a> {
+    pub facts: &'a HeaderFacts<'a>,
+    /// Names that a client must not smuggle in through trailers.
+    pub protected: &'a Arc<ReservedHeaders>,
+    /// The `response_headers` setting of the route.
+    pub response_rules: &'a HeaderEdits,
+    /// The session, token and route that a long answer or a tunnel must not outlive.
+    pub lifetime: Option<&'a StreamLifetime>,
+    /// The result of `UpstreamPool::key` for the request.
+    pub key: Option<u64>,
+    /// The runtime on which the gateway logs in at the upstream, if that is configured.
+    pub background: &'a BackgroundRuntime,
+    pub memory: BodyMemory<'a>,
+    pub now: Timestamp,
+}
+
+/// The answer of an upstream.
+#[derive(Debug)]
+pub struct ForwardedResponse {
+    pub response: Response,
+    /// The server that gave the answer, for the log.
+    pub server: Arc<str>,
+    /// True if the upstream agreed to the requested tunnel, which has begun. The status that tells
+    /// the client depends on how the client asked (101, or 200 for extended CONNECT).
+    pub tunnel: bool,
+}
