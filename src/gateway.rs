@@ -31,6 +31,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::headers::{HeaderEdits, ReservedHeaders, RuleError};
 use crate::login::{Login, MailError, PasswordCache};
+use crate::passwords::HashPool;
 use crate::routing::{PathConflict, PatternError};
 use crate::runtime::{BackgroundRuntime, Worker};
 use crate::session::{OpenStreams, Store};
@@ -41,7 +42,7 @@ use crate::telemetry::report_only::ReportOnly;
 use crate::throttle::RouteLimits;
 use crate::token::KeyRing;
 use crate::upstream::{CancellationSources, PoolBuildError, RouteCancellation, UpstreamPool};
-use crate::users::{self, HashPool};
+use crate::users;
 
 /// A running gateway. `server` makes one; listeners, the admin interface and background tasks share
 /// it. Tests start several in one process, so nothing in it is global.

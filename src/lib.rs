@@ -45,7 +45,7 @@
 //! | work | `login` |
 //! | | `authn`, `upstream` |
 //! | | `users`, `token` |
-//! | | `session`, `routing`, `headers`, `throttle`, `authz`, `outbound`, `database` |
+//! | | `session`, `routing`, `headers`, `throttle`, `authz`, `outbound`, `database`, `passwords` |
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
@@ -94,6 +94,7 @@ pub mod identity;
 pub mod listener;
 mod login;
 pub mod outbound;
+pub mod passwords;
 mod pipeline;
 mod rejection;
 pub mod routing;

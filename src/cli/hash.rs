@@ -6,8 +6,8 @@ use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::{Context, bail};
 
+use crate::passwords::{self, policy};
 use crate::secret::SecretString;
-use crate::users::{password, password_policy};
 
 /// Prints the hash of a password, for a users file that is written by hand.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,9 +25,9 @@ pub struct HashArgs {
 pub fn run(args: &HashArgs) -> anyhow::Result<()> {
     let password = read_password("Password: ")?;
     if !args.any {
-        password_policy::check_new(password.expose(), &[])?;
+        policy::check_new(password.expose(), &[])?;
     }
-    Ok(super::say(password::hash(password.expose())?.as_str())?)
+    Ok(super::say(passwords::hash(password.expose())?.as_str())?)
 }
 
 /// Reads a new password: twice from a terminal, to find typing errors, else the first line of

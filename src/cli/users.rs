@@ -12,9 +12,9 @@ use clap::{Args, Subcommand};
 use super::confirm::confirm;
 use super::hash::read_password;
 use super::say;
+use crate::passwords::{self, policy};
 use crate::secret::SecretString;
 use crate::users::edit::{self, ListedUser, NewUser};
-use crate::users::{password, password_policy};
 
 /// Changes and lists the users of a users file.
 #[derive(Clone, Debug, Subcommand)]
@@ -131,11 +131,11 @@ pub fn add(args: &AddArgs, password: &SecretString, file: UsersFile<'_>) -> anyh
     // A password that contains the user's name or address is refused, because guessing begins with
     // those.
     let own = [args.name.as_str(), args.email.as_deref().unwrap_or_default()];
-    password_policy::check_new(password.expose(), &own)?;
+    policy::check_new(password.expose(), &own)?;
     let user = NewUser {
         name: args.name.clone(),
         email: args.email.clone(),
-        password: password::hash(password.expose())?,
+        password: passwords::hash(password.expose())?,
         roles: args.roles.clone(),
         scopes: args.scopes.clone(),
         claims: args.claims.clone(),
@@ -152,8 +152,8 @@ pub fn add(args: &AddArgs, password: &SecretString, file: UsersFile<'_>) -> anyh
 pub fn passwd(name: &str, password: &SecretString, file: UsersFile<'_>) -> anyhow::Result<()> {
     let listed = known(name, file)?;
     let own = [listed.user.name.as_str(), listed.user.email.as_deref().unwrap_or_default()];
-    password_policy::check_new(password.expose(), &own)?;
-    let hash = password::hash(password.expose())?;
+    policy::check_new(password.expose(), &own)?;
+    let hash = passwords::hash(password.expose())?;
     edit::passwd(file.path, name, &hash).context("nothing was changed")
 }
 

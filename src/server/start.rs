@@ -28,6 +28,7 @@ use crate::gateway::{self, BuildError, Gateway, SharedState};
 use crate::identity::IdRules;
 use crate::listener::{self, BindError, BoundListeners, RunningListeners};
 use crate::login::{PasswordCache, review_sessions};
+use crate::passwords::HashPool;
 use crate::pipeline;
 use crate::runtime::GatewayThreads;
 use crate::session::{
@@ -37,7 +38,7 @@ use crate::telemetry::audit::AuditLog;
 use crate::telemetry::line_writer::{CapturedLines, LineWriter};
 use crate::telemetry::metrics::Metrics;
 use crate::token::KeyError;
-use crate::users::{self, BootstrapError, HashPool};
+use crate::users::{self, BootstrapError};
 
 /// How long a start waits for the sources of users, while sessions are compared with their users.
 /// All clients wait during this time.

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use super::atomic_write::{self, AccessError};
 use super::edit::NewUser;
-use super::password::{self, HashError};
 use super::splice;
+use crate::passwords::{self, HashError};
 use crate::secret::{self, SecretString};
 
 /// The user that was made. The password is not stored anywhere in clear text.
@@ -58,7 +58,7 @@ pub fn first_user(path: &Path) -> Result<Option<FirstUser>, BootstrapError> {
     let user = NewUser {
         name: FIRST_NAME.to_owned(),
         email: Some(EMAIL.to_owned()),
-        password: password::hash(password.expose())?,
+        password: passwords::hash(password.expose())?,
         roles: ROLES.map(str::to_owned).to_vec(),
         scopes: Vec::new(),
         claims: Vec::new(),

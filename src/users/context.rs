@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::hash_pool::HashPool;
 use crate::clock::Clock;
+use crate::passwords::HashPool;
 use crate::session::Store;
 
 /// Shared parts of the gateway that sources need.

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use super::atomic_write::{self, AccessError};
 use super::canonical::canonical_name;
 pub use super::new_user::NewUser;
-use super::password::StoredHash;
 use super::problem::FileProblems;
 use super::source::LoginName;
 use super::splice::{self, UserSpan};
 use super::user_table::{self, UserEntry, UserTable};
 use crate::config::AllowWeak;
 use crate::identity::UserId;
+use crate::passwords::StoredHash;
 
 /// A user as `list` shows them to an operator, without the password hash.
 #[derive(Clone, Debug, PartialEq)]

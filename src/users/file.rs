@@ -15,15 +15,15 @@ use async_trait::async_trait;
 use super::context::SourceContext;
 use super::error::FileError;
 use super::format::FileFormat;
-use super::hash_pool::HashPool;
 use super::import::ImportedHashes;
-use super::password::StoredHash;
 use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
 use super::user_table::UserEntry;
 use super::watched_file::{FileSnapshot, WatchedFile};
 use crate::clock::Clock;
 use crate::config::{AllowWeak, HtpasswdUsers};
 use crate::identity::UserId;
+use crate::passwords::HashPool;
+use crate::passwords::StoredHash;
 use crate::secret::{self, SecretString};
 
 /// How often the file is looked at. A change counts when it was seen twice, so it is noticed within

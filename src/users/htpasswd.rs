@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 
 use super::canonical::canonical_name;
-use super::password::{BadHash, StoredHash};
 use super::problem::FileProblem;
 use super::reader::text_problem;
 use super::user_table::{self, OptionalFields, UserTable};
 use crate::config::AllowWeak;
+use crate::passwords::{BadHash, StoredHash};
 
 /// A user as one line of the file describes them.
 #[derive(Debug)]

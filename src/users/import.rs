@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use super::canonical::canonical_name;
 use super::context::SourceContext;
-use super::hash_pool::HashPool;
-use super::password::{HashCost, StoredHash};
 use super::source::{SourceError, UserRecord};
 use super::user_table::UserEntry;
 use crate::clock::Clock;
 use crate::identity::UserId;
+use crate::passwords::HashPool;
+use crate::passwords::{HashCost, StoredHash};
 use crate::secret::{Digest, SecretString};
 use crate::session::{AccountKey, KnownAccount, Store, StoreError};
 

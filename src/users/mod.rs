@@ -5,10 +5,9 @@
 //! `HttpSource` a legacy system. `UserSources` asks the sources of a login in order; the first
 //! source that knows the name decides.
 //!
-//! `ImportedHashes` keeps stronger hashes for sources that cannot store them. `HashPool` hashes
-//! passwords in its own bounded threads. `password` parses stored hashes and knows their costs, and
-//! `password_policy` checks new passwords. This module does not count attempts and knows no
-//! sessions: `login` does that.
+//! `ImportedHashes` keeps stronger hashes for sources that cannot store them. Hashes themselves are
+//! the work of `crate::passwords`. This module does not count attempts and knows no sessions:
+//! `login` does that.
 
 mod atomic_write;
 mod bootstrap;
@@ -18,16 +17,12 @@ pub mod edit;
 mod error;
 mod file;
 mod format;
-mod hash_pool;
-mod hash_stats;
 mod htpasswd;
 mod http;
 mod import;
 mod ldap;
 mod new_user;
 mod open;
-pub mod password;
-pub mod password_policy;
 mod problem;
 mod reach;
 mod reader;
@@ -50,8 +45,6 @@ pub use self::canonical::{canonical_account, canonical_name};
 pub use self::context::SourceContext;
 pub use self::error::FileError;
 pub use self::file::FileSource;
-pub use self::hash_pool::{HashPool, HashPoolError};
-pub use self::hash_stats::HashCounts;
 pub use self::http::HttpSource;
 pub use self::import::ImportedHashes;
 pub use self::ldap::LdapSource;

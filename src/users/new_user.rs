@@ -1,6 +1,6 @@
 //! A user that is to be added to a users file.
 
-use super::password::StoredHash;
+use crate::passwords::StoredHash;
 
 /// A user to be added. The password is hashed already.
 #[derive(Clone, Debug)]

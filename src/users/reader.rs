@@ -12,11 +12,11 @@ use toml::de::{DeString, DeValue};
 use uuid::Uuid;
 
 use super::canonical::canonical_name;
-use super::password::{BadHash, StoredHash};
 use super::problem::FileProblem;
 use super::source::LoginName;
 use crate::config::AllowWeak;
 use crate::identity::{Claims, RESERVED_CLAIMS};
+use crate::passwords::{BadHash, StoredHash};
 
 /// Longest text that is accepted, in bytes. With a longer name the user could not log in.
 const MAX_TEXT: usize = LoginName::LONGEST;

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::hash_pool::HashPoolError;
 use crate::admission::WorkLimitError;
 use crate::clock::Clock;
 use crate::identity::{Claims, UserId};
+use crate::passwords::HashPoolError;
 use crate::secret::{Digest, SecretString};
 
 /// A user as the source knows them at the moment.

@@ -14,12 +14,12 @@ use toml::de::{DeTable, DeValue};
 use uuid::Uuid;
 
 use super::canonical::canonical_name;
-use super::password::{HashCost, StoredHash};
 use super::problem::FileProblem;
 use super::reader::{FileReader, closest};
 use super::source::{LoginName, UserRecord};
 use crate::config::AllowWeak;
 use crate::identity::{Claims, UserId};
+use crate::passwords::{HashCost, StoredHash};
 use crate::secret::Digest;
 
 /// A user with the stored password hash, as the source has them.

@@ -17,10 +17,10 @@ use super::atomic_write;
 use super::edit::{self, EditError, UserChange};
 use super::error::FileError;
 use super::format::{FileFormat, SourceTexts};
-use super::password::StoredHash;
 use super::problem::FileProblems;
 use super::source::UserRecord;
 use super::user_table::{UserEntry, UserTable};
+use crate::passwords::StoredHash;
 use crate::secret::Digest;
 
 /// The last good users of one file, and the state of watching it.

@@ -22,15 +22,15 @@ pub(super) use self::probe::reach;
 use self::problem::{LastProblem, OverWhen};
 use super::canonical::canonical_name;
 use super::context::SourceContext;
-use super::hash_pool::HashPool;
 use super::import::ImportedHashes;
-use super::password::{HashCost, StoredHash};
 use super::source::{LoginName, NameLookup, PasswordCheck, SourceError, UserRecord, UserSource};
 use super::user_table::{self, UserEntry};
 use crate::clock::Clock;
 use crate::config::SqlUsers;
 use crate::database::{AccessMode, AddressError, Database, QueryRow};
 use crate::identity::UserId;
+use crate::passwords::HashPool;
+use crate::passwords::{HashCost, StoredHash};
 use crate::secret::{self, Digest, Secret, SecretString};
 
 /// Number of hash costs that are remembered. The cost of an unknown name is drawn from them.

@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::config::SqlColumns;
 use crate::database::QueryRow;
 use crate::identity::{Claims, RESERVED_CLAIMS};
+use crate::passwords::StoredHash;
 use crate::users::UserRecord;
-use crate::users::password::StoredHash;
 use crate::users::reader::{is_address, is_scope, text_problem};
 use crate::users::user_table::{self, OptionalFields, UserEntry};
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tollhouse::clock::{Clock, TestClock, Timestamp};
 use tollhouse::config::Config;
+use tollhouse::passwords;
 use tollhouse::server::{self, RunningServer, ServerOptions};
 use tollhouse::session::InjectedFaults;
-use tollhouse::users::password;
 
 use super::{Client, Upstream};
 
@@ -268,6 +268,6 @@ pub fn hash_of(password: &str) -> String {
     let mut hashes = HASHES.get_or_init(Mutex::default).lock().unwrap();
     hashes
         .entry(password.to_owned())
-        .or_insert_with(|| password::hash(password).unwrap().as_str().to_owned())
+        .or_insert_with(|| passwords::hash(password).unwrap().as_str().to_owned())
         .clone()
 }

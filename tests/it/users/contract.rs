@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use tollhouse::identity::UserId;
+use tollhouse::passwords::HashCounts;
 use tollhouse::secret::SecretString;
-use tollhouse::users::{HashCounts, LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
+use tollhouse::users::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
 
 mod file;
 mod htpasswd;

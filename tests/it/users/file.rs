@@ -12,12 +12,12 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 use tollhouse::cli::users::{self as cli, AddArgs, UsersFile};
 use tollhouse::clock::{Clock, TestClock, Timestamp};
 use tollhouse::identity::{IdRules, UserId};
+use tollhouse::passwords::{self, HashCost, HashCounts, HashPool, StoredHash};
 use tollhouse::secret::SecretString;
 use tollhouse::users::edit::{self, EditError, NewUser};
-use tollhouse::users::password::{self, HashCost, StoredHash};
 use tollhouse::users::{
-    FileError, FileSource, HashCounts, HashPool, LoginName, PasswordCheck, SourceError, UserLookup,
-    UserSource, UserSources,
+    FileError, FileSource, LoginName, PasswordCheck, SourceError, UserLookup, UserSource,
+    UserSources,
 };
 
 const ALICE_ID: &str = "6f1c4d7e-0d3a-4c58-9d5e-3a8f0b1c2d3e";

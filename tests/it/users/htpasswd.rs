@@ -10,11 +10,11 @@ use serde_json::json;
 use tollhouse::clock::Clock;
 use tollhouse::config::{AllowWeak, HtpasswdUsers, WeakScheme};
 use tollhouse::identity::{IdRules, UserId};
+use tollhouse::passwords::{HashCounts, HashPool};
 use tollhouse::secret::SecretString;
 use tollhouse::session::{AccountKey, EmbeddedOptions, EmbeddedStore};
 use tollhouse::users::{
-    FileError, FileSource, HashCounts, HashPool, LoginName, PasswordCheck, SourceContext,
-    UserSource,
+    FileError, FileSource, LoginName, PasswordCheck, SourceContext, UserSource,
 };
 
 use crate::harness::gateway::PASSWORD;

@@ -4,7 +4,7 @@
 
 use proptest::prelude::{ProptestConfig, any, proptest};
 use tollhouse::config::{AllowWeak, WeakScheme};
-use tollhouse::users::password::{self, BadHash, HashCost, HmacDigest, ShaVariant, StoredHash};
+use tollhouse::passwords::{self, BadHash, HashCost, HmacDigest, ShaVariant, StoredHash};
 
 const PASSWORD: &str = "correct horse bättery";
 
@@ -186,7 +186,7 @@ fn weak_hashes_are_taken_only_where_they_are_named() {
 
 #[test]
 fn a_made_hash_verifies_its_password_only() {
-    let stored = password::hash("correct horse").unwrap();
+    let stored = passwords::hash("correct horse").unwrap();
 
     assert!(stored.verify("correct horse").unwrap());
     assert!(!stored.verify("correct horsE").unwrap());
@@ -227,7 +227,7 @@ fn no_password_is_cut() {
     assert!(!stored.verify("a\0a").unwrap(), "a repeated key is not the password");
 
     let longest = "x".repeat(1024);
-    let stored = password::hash(&longest).unwrap();
+    let stored = passwords::hash(&longest).unwrap();
     assert!(stored.verify(&longest).unwrap());
     assert!(!stored.verify(&format!("{longest}x")).unwrap());
 }

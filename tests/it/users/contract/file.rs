@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use tollhouse::users::{FileSource, HashCounts, HashPool, UserSource};
+use tollhouse::passwords::{HashCounts, HashPool};
+use tollhouse::users::{FileSource, UserSource};
 
 use super::{Account, Can, Kind};
 

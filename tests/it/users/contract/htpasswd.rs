@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tollhouse::config::HtpasswdUsers;
-use tollhouse::users::{FileSource, HashCounts, SourceContext, UserSource};
+use tollhouse::passwords::HashCounts;
+use tollhouse::users::{FileSource, SourceContext, UserSource};
 
 use super::{Account, Can, Kind, quick_hash};
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tollhouse::clock::Clock;
-use tollhouse::users::{HashCounts, HashPool, SourceContext, SqlSource, UserSource};
+use tollhouse::passwords::{HashCounts, HashPool};
+use tollhouse::users::{SourceContext, SqlSource, UserSource};
 
 use super::{Account, Can, Kind};
 use crate::users::sql::{Engine, OnMariaDb, OnPostgres, OnSqlite};

@@ -43,7 +43,7 @@ fn edits_leave_comments_and_other_users_as_they_were() {
     assert_eq!(text(), original.replace("# boss\n", "# boss\ndisabled = true\n"));
     edit::disable(&path, "alice", false).unwrap();
 
-    let new = password::hash("another").unwrap();
+    let new = passwords::hash("another").unwrap();
     edit::passwd(&path, "bob", &new).unwrap();
     assert_eq!(text().matches(new.as_str()).count(), 1);
     assert_eq!(text().matches(&hash).count(), 1, "alice keeps hers");

@@ -50,7 +50,7 @@ impl HashCost {
     }
 
     /// A number that is larger for more work. Numbers of different kinds cannot be compared.
-    pub(in crate::users) fn work(self) -> u64 {
+    pub(super) fn work(self) -> u64 {
         match self {
             Self::Digest { .. } => 1,
             Self::ShaCrypt { rounds, .. } | Self::Pbkdf2 { rounds, .. } => rounds.into(),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::password::HashCost;
+use super::HashCost;
 use crate::config::WeakScheme;
 
 /// Numbers of operations since the pool started. Equal differences mean equal work.

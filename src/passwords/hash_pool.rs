@@ -18,7 +18,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use super::hash_stats::{HashCounts, HashStats};
-use super::password::{self, HashCost, HashError, StoredHash};
+use super::{HashCost, HashError, StoredHash};
 use crate::admission::{GroupCounts, share_of};
 use crate::config::WeakScheme;
 use crate::secret::SecretString;
@@ -189,7 +189,7 @@ impl HashPool {
         let shared = self.shared.clone();
         let work = move || {
             shared.stats.note(HashCost::default());
-            password::hash(password.expose()).map(and_then)
+            super::hash(password.expose()).map(and_then)
         };
         Ok(self.run(origin, work).await??)
     }

@@ -1,4 +1,4 @@
-//! Password hashes as they are stored: reading, verifying and making them.
+//! Passwords: their hashes as they are stored, the threads that hash, and the rules for new ones.
 //!
 //! The gateway makes Argon2id. Hashes from other systems are read from their own text, with a file
 //! here for each family. They come in two grades: *outdated* ones are slow and salted, and are
@@ -7,13 +7,19 @@
 //!
 //! A stored hash says how much it costs to verify, so that cost is bounded when it is read: a line
 //! in a users file must not take a gigabyte at each login. A password is hashed as it was typed,
-//! never shortened. Nothing here waits or starts threads: `pool` runs it.
+//! never shortened.
+//!
+//! `HashPool` hashes in its own bounded threads; nothing else here waits. `policy` checks new
+//! passwords. This room knows no users: `users` and `cli` call it.
 
 mod argon2;
 mod bcrypt;
 mod cost;
 mod fields;
+mod hash_pool;
+mod hash_stats;
 mod pbkdf2;
+pub mod policy;
 mod problem;
 mod salted;
 mod scrypt;
@@ -23,11 +29,12 @@ mod webitel;
 use std::fmt;
 
 pub use self::cost::HashCost;
+pub use self::hash_pool::{HashPool, HashPoolError};
+pub use self::hash_stats::HashCounts;
 pub use self::pbkdf2::HmacDigest;
 pub use self::problem::{BadHash, HashError};
 pub use self::sha_crypt::ShaVariant;
 
-use super::password_policy;
 use crate::config::{AllowWeak, WeakScheme};
 
 /// A password hash that was read and is well-formed. Its debug output does not contain the hash.
@@ -155,9 +162,8 @@ impl StoredHash {
         // with a NUL byte, which HMAC and bcrypt confuse with other passwords. The hash is computed
         // for them as well, so that they take the same time as any other.
         let bytes = password.as_bytes();
-        let readable =
-            !bytes.is_empty() && bytes.len() <= password_policy::MAX_BYTES && !bytes.contains(&0);
-        let bytes = head(bytes, password_policy::MAX_BYTES);
+        let readable = !bytes.is_empty() && bytes.len() <= policy::MAX_BYTES && !bytes.contains(&0);
+        let bytes = head(bytes, policy::MAX_BYTES);
         let right = match &self.form {
             HashFormat::Argon2(text) => argon2::verify(bytes, text)?,
             HashFormat::Bcrypt(text) => bcrypt::verify(bytes, text)?,
