@@ -15,6 +15,7 @@
 mod argon2;
 mod bcrypt;
 mod cost;
+mod digests;
 mod fields;
 mod hash_pool;
 mod hash_stats;
@@ -29,11 +30,10 @@ mod webitel;
 use std::fmt;
 
 pub use self::cost::HashCost;
+pub use self::digests::{HmacDigest, ShaVariant};
 pub use self::hash_pool::{HashPool, HashPoolError};
 pub use self::hash_stats::HashCounts;
-pub use self::pbkdf2::HmacDigest;
 pub use self::problem::{BadHash, HashError};
-pub use self::sha_crypt::ShaVariant;
 
 use crate::config::{AllowWeak, WeakScheme};
 
@@ -185,6 +185,32 @@ impl HashFormat {
             Self::Argon2(_) | Self::Bcrypt(_) | Self::ShaCrypt(_) => None,
             Self::Scrypt(_) | Self::Pbkdf2(_) => None,
         }
+    }
+}
+
+impl Default for HashCost {
+    /// The cost of the hashes that the gateway makes.
+    fn default() -> Self {
+        argon2::OURS
+    }
+}
+
+impl HashCost {
+    /// A hash of this cost that no password matches. Verifying it stands in for the hash of a user
+    /// that does not exist, so that an unknown name takes as long as a wrong password; otherwise
+    /// the time of the answer would tell which names exist. Salt and output are random, so finding a password for it is as hard as
+    /// guessing.
+    pub fn dummy(self) -> StoredHash {
+        let (text, form) = match self {
+            Self::Digest { scheme: WeakScheme::WebitelMd5 } => webitel::dummy(),
+            Self::Digest { scheme } => salted::dummy(scheme),
+            Self::ShaCrypt { variant, rounds } => sha_crypt::dummy(variant, rounds),
+            Self::Pbkdf2 { prf, rounds } => pbkdf2::dummy(prf, rounds),
+            Self::Bcrypt { cost } => bcrypt::dummy(cost),
+            Self::Scrypt { log_n, r, p } => scrypt::dummy(log_n, r, p),
+            Self::Argon2 { memory, passes, lanes } => argon2::dummy(memory, passes, lanes),
+        };
+        StoredHash { text, form, cost: self, outdated: false }
     }
 }
 

@@ -6,10 +6,11 @@
 
 use std::num::NonZeroU32;
 
-use aws_lc_rs::pbkdf2::{self, Algorithm};
+use aws_lc_rs::pbkdf2;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
+use super::digests::HmacDigest;
 use super::fields::{self, MAX_SALT, MIN_OUTPUT, MIN_SALT};
 use super::{BadHash, HashCost, HashFormat, ParsedHash};
 use crate::secret;
@@ -22,50 +23,6 @@ const MAX_OUTPUT: usize = 64;
 
 const MALFORMED: BadHash = BadHash::Malformed { scheme: "pbkdf2" };
 
-/// The digest that PBKDF2 iterates in HMAC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HmacDigest {
-    Sha1,
-    Sha256,
-    Sha512,
-}
-
-impl HmacDigest {
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "sha1" => Some(Self::Sha1),
-            "sha256" => Some(Self::Sha256),
-            "sha512" => Some(Self::Sha512),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sha1 => "sha1",
-            Self::Sha256 => "sha256",
-            Self::Sha512 => "sha512",
-        }
-    }
-
-    fn algorithm(self) -> Algorithm {
-        match self {
-            Self::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
-            Self::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
-            Self::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
-        }
-    }
-
-    /// Bytes in one block of output. Each block costs all iterations.
-    fn block(self) -> usize {
-        match self {
-            Self::Sha1 => 20,
-            Self::Sha256 => 32,
-            Self::Sha512 => 64,
-        }
-    }
-}
-
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Pbkdf2Hash {
     prf: HmacDigest,
@@ -76,9 +33,17 @@ pub(super) struct Pbkdf2Hash {
 
 /// The parameters that Spring does not write into the hash: digest, iterations, and length of the
 /// salt. They depend on the version of Spring Security.
-pub(super) type SpringParameters = (HmacDigest, u32, usize);
-pub(super) const SPRING_5_5: SpringParameters = (HmacDigest::Sha1, 185_000, 8);
-pub(super) const SPRING_5_8: SpringParameters = (HmacDigest::Sha256, 310_000, 16);
+pub(super) struct SpringParameters {
+    prf: HmacDigest,
+    iterations: u32,
+    /// In bytes.
+    salt: usize,
+}
+
+pub(super) const SPRING_5_5: SpringParameters =
+    SpringParameters { prf: HmacDigest::Sha1, iterations: 185_000, salt: 8 };
+pub(super) const SPRING_5_8: SpringParameters =
+    SpringParameters { prf: HmacDigest::Sha256, iterations: 310_000, salt: 16 };
 
 /// Reads `$pbkdf2-sha256$i=600000,l=32$salt$output`, or passlib's form
 /// `$pbkdf2-sha256$29000$salt$output`, in which SHA-1 is called `$pbkdf2$`.
@@ -117,7 +82,8 @@ pub(super) fn read_django(text: &str) -> ParsedHash {
 }
 
 /// Reads Spring's form: salt and output together in hex.
-pub(super) fn read_spring(text: &str, (prf, iterations, salt): SpringParameters) -> ParsedHash {
+pub(super) fn read_spring(text: &str, spring: SpringParameters) -> ParsedHash {
+    let SpringParameters { prf, iterations, salt } = spring;
     let mut bytes = fields::hex(text).ok_or(MALFORMED)?;
     if bytes.len() != salt + 32 {
         return Err(MALFORMED);

@@ -68,12 +68,6 @@ fn stored([log_n, r, p]: [u32; 3], salt: &str, output: &str) -> ParsedHash {
     Ok((HashFormat::Scrypt(stored), HashCost::Scrypt { log_n, r, p }))
 }
 
-/// N · r · p, a measure of the work.
-pub(super) fn work(log_n: u8, r: u32, p: u32) -> u64 {
-    let n = 1_u64.checked_shl(log_n.into()).unwrap_or(u64::MAX);
-    n.saturating_mul(r.into()).saturating_mul(p.into())
-}
-
 impl ScryptHash {
     pub(super) fn verify(&self, password: &[u8]) -> Result<bool, HashError> {
         let (log_n, r, p) = self.cost;

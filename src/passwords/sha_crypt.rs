@@ -8,6 +8,7 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use sha_crypt::{PasswordVerifier, ShaCrypt};
 
+use super::digests::ShaVariant;
 use super::fields::{self, MIN_SALT};
 use super::{BadHash, HashCost, HashError, HashFormat, ParsedHash, head};
 use crate::secret;
@@ -27,23 +28,6 @@ const MAX_PASSWORD: usize = 512;
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::CRYPT, NO_PAD);
 
 const MALFORMED: BadHash = BadHash::Malformed { scheme: "SHA-crypt" };
-
-/// The digest that SHA-crypt iterates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ShaVariant {
-    Sha256,
-    Sha512,
-}
-
-impl ShaVariant {
-    /// Number of characters in the output, and number of values that the last character can have.
-    fn output(self) -> (usize, usize) {
-        match self {
-            Self::Sha256 => (43, 16),
-            Self::Sha512 => (86, 4),
-        }
-    }
-}
 
 pub(super) fn read(text: &str, variant: ShaVariant) -> ParsedHash {
     let fields: Vec<&str> = text.split('$').collect();
