@@ -51,6 +51,9 @@
 //! | | `dialect`: a login wire format as data |
 //! | ground | `runtime`, `admission`, `body`, `client`, `distinguished_name`, `coalesce`, `authority`, `identity`, `secret`, `clock`, `algorithm`, `tls_roots`, `strict_json`, `spread`, `format` |
 //!
+//! `dialect` is the library `crates/dialect`; `algorithm`, `clock`, `format`, `identity`, `secret`,
+//! `spread` and `strict_json` are `crates/core`. The program sees them under these names.
+//!
 //! # What holds
 //!
 //! - **Threads.** Workers, one a core, each with its own runtime and sockets, serve requests and
@@ -71,9 +74,12 @@
 //!   reason is for the client, a cause is for the log. A panic costs one request.
 //! - **Time** is read from one `Clock` and passed on as `now`.
 
+pub use tollhouse_core::{algorithm, clock, identity, secret};
+use tollhouse_core::{format, spread, strict_json};
+pub use tollhouse_dialect as dialect;
+
 pub mod admin;
 pub mod admission;
-pub mod algorithm;
 mod answer;
 pub mod authn;
 pub mod authority;
@@ -81,16 +87,12 @@ pub mod authz;
 pub mod body;
 pub mod cli;
 pub mod client;
-pub mod clock;
 mod coalesce;
 pub mod config;
 pub mod database;
-pub mod dialect;
 pub mod distinguished_name;
-mod format;
 mod gateway;
 pub mod headers;
-pub mod identity;
 pub mod listener;
 mod login;
 pub mod outbound;
@@ -99,11 +101,8 @@ mod pipeline;
 mod rejection;
 pub mod routing;
 pub mod runtime;
-pub mod secret;
 pub mod server;
 pub mod session;
-mod spread;
-mod strict_json;
 pub mod telemetry;
 pub mod throttle;
 pub mod tls_roots;

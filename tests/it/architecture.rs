@@ -153,8 +153,30 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
+/// Every file of the program and of its libraries, as if they were one crate: a library's files have
+/// the path of the module that the program knows them by, and its paths begin at the program.
 fn sources() -> Vec<(PathBuf, String)> {
-    let (mut folders, mut found) = (vec![root()], Vec::new());
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    let mut found = files_below(&root());
+    for (path, text) in files_below(&crates.join("core/src")) {
+        found.push((root().join(path.strip_prefix(crates.join("core/src")).unwrap()), text));
+    }
+    for library in ["dialect"] {
+        let folder = crates.join(library).join("src");
+        for (path, text) in files_below(&folder) {
+            let below = path.strip_prefix(&folder).unwrap();
+            let below = if below == Path::new("lib.rs") { Path::new("mod.rs") } else { below };
+            let text = text.replace("crate::", &format!("crate::{library}::"));
+            let text = text.replace("tollhouse_core::", "crate::");
+            found.push((root().join(library).join(below), text));
+        }
+    }
+    found
+}
+
+fn files_below(root: &Path) -> Vec<(PathBuf, String)> {
+    let mut folders = vec![root.to_owned()];
+    let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

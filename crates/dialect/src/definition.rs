@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 
 use super::endpoint_kinds::{AccountLookup, BearerUse, EndpointStep, SecondStep};
 use super::{CorsPolicy, ErrorFormat, MemberPath, Template};
-use crate::algorithm::Algorithm;
-use crate::secret::SecretString;
+use tollhouse_core::algorithm::Algorithm;
+use tollhouse_core::secret::SecretString;
 
 /// A login wire format.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@
 //! template, and a name that the scope does not have is an error with a suggestion.
 
 use super::{ListJoin, TextPart};
-use crate::dialect::placeholders::PlaceholderScope;
+use crate::placeholders::PlaceholderScope;
 
 /// Splits `text` into literal pieces and placeholders.
 ///

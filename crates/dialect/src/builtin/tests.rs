@@ -1,12 +1,12 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::clock::Timestamp;
-use crate::dialect::server::render;
-use crate::dialect::{
+use crate::server::render;
+use crate::{
     Endpoint, EndpointStep, ErrorFormat, ErrorValues, LoginValues, Reason, SessionValues,
     TemplateValues, TokenValues, UserValues,
 };
+use tollhouse_core::clock::Timestamp;
 
 fn dialects() -> impl Iterator<Item = Arc<Dialect>> {
     NAMES.iter().map(|name| Dialect::builtin(name).expect(name))
@@ -197,7 +197,7 @@ fn errors_are_those_of_the_published_pages() {
 fn claims_are_those_of_the_original_tokens() {
     let claims = |name| {
         let dialect = Dialect::builtin(name).expect(name);
-        let render = |template: &crate::dialect::Template| dialect.render(template, &facts());
+        let render = |template: &crate::Template| dialect.render(template, &facts());
         (render(&dialect.access_claims), render(&dialect.refresh_claims))
     };
 

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 /// `text` without regard to case: each letter is converted to upper and then to lower case, so that
 /// letters with the same capital become equal. The conversion is letter by letter, because the
 /// lower case of a whole text depends on the position of a sigma.
-pub(crate) fn fold_case(text: &str) -> String {
+pub fn fold_case(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
@@ -21,12 +21,12 @@ pub(crate) fn fold_case(text: &str) -> String {
 }
 
 /// `fold_case` if `folded`, else the text as it is.
-pub(crate) fn fold_case_if(folded: bool, text: &str) -> Cow<'_, str> {
+pub fn fold_case_if(folded: bool, text: &str) -> Cow<'_, str> {
     if folded { Cow::Owned(fold_case(text)) } else { Cow::Borrowed(text) }
 }
 
 /// Appends `number` in decimal digits.
-pub(crate) fn decimal(text: &mut Vec<u8>, number: u64) {
+pub fn decimal(text: &mut Vec<u8>, number: u64) {
     let mut length = 1;
     let mut rest = number / 10;
     while rest > 0 {
@@ -37,7 +37,7 @@ pub(crate) fn decimal(text: &mut Vec<u8>, number: u64) {
 }
 
 /// Appends the last `length` decimal digits of `number`, with leading zeros.
-pub(crate) fn digits(text: &mut Vec<u8>, number: u64, length: usize) {
+pub fn digits(text: &mut Vec<u8>, number: u64, length: usize) {
     let start = text.len();
     text.resize(start + length, b'0');
     let mut rest = number;
@@ -49,7 +49,7 @@ pub(crate) fn digits(text: &mut Vec<u8>, number: u64, length: usize) {
 }
 
 /// Appends `at` in the format of RFC 3339, in UTC with milliseconds.
-pub(crate) fn timestamp(text: &mut Vec<u8>, at: Timestamp) {
+pub fn timestamp(text: &mut Vec<u8>, at: Timestamp) {
     let (year, month, day) = at.date();
     let seconds = at.secs() % 86_400;
     digits(text, year, 4);
@@ -69,7 +69,7 @@ pub(crate) fn timestamp(text: &mut Vec<u8>, at: Timestamp) {
 }
 
 /// Appends `address`. An IPv4 address that is mapped into IPv6 is written as IPv4.
-pub(crate) fn address(text: &mut Vec<u8>, address: IpAddr) {
+pub fn address(text: &mut Vec<u8>, address: IpAddr) {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
             let [first, rest @ ..] = v4.octets();
@@ -87,7 +87,7 @@ pub(crate) fn address(text: &mut Vec<u8>, address: IpAddr) {
 }
 
 /// The text of an error, followed by its causes, on one line for a log or an operator.
-pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

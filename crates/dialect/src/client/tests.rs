@@ -3,11 +3,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::clock::Timestamp;
-use crate::dialect::{
+use crate::{
     ErrorValues, PresentedCredential, RawDialect, Reason, SessionValues, TemplateValues,
     TokenValues, UserValues, server,
 };
+use tollhouse_core::clock::Timestamp;
 
 mod strange;
 

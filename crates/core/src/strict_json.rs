@@ -16,7 +16,7 @@ use serde_json::{Map, Number, Value};
 const MAX_DEPTH: u8 = 16;
 
 /// The object in `bytes`; `None` if they are not exactly one well-formed object.
-pub(crate) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+pub fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     match value(bytes)? {
         Value::Object(members) => Some(members),
         _ => None,
@@ -24,7 +24,7 @@ pub(crate) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
 }
 
 /// The value in `bytes`; `None` if they are not exactly one well-formed value.
-pub(crate) fn value(bytes: &[u8]) -> Option<Value> {
+pub fn value(bytes: &[u8]) -> Option<Value> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = StrictValue(MAX_DEPTH).deserialize(&mut reader).ok()?;
     // A second value after the first would be ignored by this reader and perhaps not by the next

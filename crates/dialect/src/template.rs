@@ -320,7 +320,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::dialect::{Dialect, TemplateValues, UserValues};
+    use crate::{Dialect, TemplateValues, UserValues};
 
     fn facts() -> TemplateValues {
         let Value::Object(claims) = json!({"features": ["a", "b"], "n": 1, "deep": {"er": true}})

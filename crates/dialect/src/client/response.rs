@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use super::match_template::{ExtractedValues, is_shaped};
 use super::values::{ResponseValues, is_token};
-use crate::dialect::Reason;
-use crate::dialect::definition::{Dialect, Endpoint, EndpointReply};
-use crate::dialect::endpoint_kinds::EndpointStep;
-use crate::dialect::error_format::ErrorBody;
-use crate::dialect::placeholders::{Placeholder, PlaceholderName};
-use crate::dialect::template::TemplateNode;
-use crate::secret::SecretString;
-use crate::strict_json;
+use crate::Reason;
+use crate::definition::{Dialect, Endpoint, EndpointReply};
+use crate::endpoint_kinds::EndpointStep;
+use crate::error_format::ErrorBody;
+use crate::placeholders::{Placeholder, PlaceholderName};
+use crate::template::TemplateNode;
+use tollhouse_core::secret::SecretString;
+use tollhouse_core::strict_json;
 
 /// Longest answer that is read, in bytes. A login's answer is never longer.
 pub const LONGEST_ANSWER: usize = 256 * 1024;
@@ -69,9 +69,8 @@ pub fn parse_response(
 
 /// True if the endpoint's answer contains something that only a success has.
 pub(super) fn proves(endpoint: &Endpoint) -> bool {
-    let gives = |json: &crate::dialect::Template| {
-        PROOFS.iter().any(|name| json.names(&Placeholder::Named(*name)))
-    };
+    let gives =
+        |json: &crate::Template| PROOFS.iter().any(|name| json.names(&Placeholder::Named(*name)));
     endpoint.reply.json.as_ref().is_some_and(gives)
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::Template;
 use super::definition::Dialect;
 use super::placeholders::{Placeholder, PlaceholderName};
-use crate::clock::Timestamp;
-use crate::secret::SecretString;
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::secret::SecretString;
 
 /// The values that templates may refer to. A value that is missing is rendered as `null` where the
 /// placeholder is the whole value, and as nothing inside a text. Each step fills in the values that

@@ -6,8 +6,8 @@
 
 use serde_json::Value;
 
-use crate::dialect::placeholders::Placeholder;
-use crate::dialect::template::{ListJoin, TemplateNode, TextPart};
+use crate::placeholders::Placeholder;
+use crate::template::{ListJoin, TemplateNode, TextPart};
 
 /// The values found at the placeholders, in the order of the template.
 #[derive(Debug, Default)]

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{ENDS, NOW, accepted, dialect, jwt, label, say};
-use crate::dialect::client::{LONGEST_ANSWER, LoginOutcome, ResponseValues, parse_response};
-use crate::dialect::{Dialect, EndpointStep};
+use crate::client::{LONGEST_ANSWER, LoginOutcome, ResponseValues, parse_response};
+use crate::{Dialect, EndpointStep};
 
 #[test]
 fn answers_of_real_servers_are_heard_though_they_differ_from_their_pages() {

@@ -8,11 +8,11 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// The hasher for maps whose keys are evenly distributed.
-pub(crate) type FastHasher = BuildHasherDefault<WordHasher>;
+pub type FastHasher = BuildHasherDefault<WordHasher>;
 
 /// Folds the bytes of a key into one word.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct WordHasher(u64);
+pub struct WordHasher(u64);
 
 /// The odd number next to 2^64 divided by the golden ratio. A multiplication by it carries every
 /// bit upwards.

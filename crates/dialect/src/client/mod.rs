@@ -26,12 +26,12 @@ use serde::Serialize;
 
 pub use self::response::{LONGEST_ANSWER, LoginOutcome, parse_response};
 pub use self::values::ResponseValues;
-pub(crate) use self::values::{text, texts};
+pub use self::values::{text, texts};
 use super::definition::{CredentialForm, Dialect, Endpoint};
 use super::endpoint_kinds::{BearerUse, EndpointStep, SecondStep};
 use super::member::MemberPath;
 use super::placeholders::{Placeholder, PlaceholderName};
-use crate::secret::SecretString;
+use tollhouse_core::secret::SecretString;
 
 /// A request to be sent. Its debug output leaves out headers and body, because they contain the
 /// credential. It borrows from the dialect, because the answer is read by the same endpoint.

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
 
-use crate::dialect::{PresentedCredential, Reason};
-use crate::secret::SecretString;
+use crate::{PresentedCredential, Reason};
+use tollhouse_core::secret::SecretString;
 
 /// Reads `Authorization: Basic base64(name:password)`. The password may contain colons.
 ///

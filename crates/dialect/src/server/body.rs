@@ -11,9 +11,9 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::dialect::member::DEEPEST;
-use crate::dialect::{MemberPath, Reason};
-use crate::secret::SecretString;
+use crate::member::DEEPEST;
+use crate::{MemberPath, Reason};
+use tollhouse_core::secret::SecretString;
 
 /// The members of a body that is one JSON object. An empty body has no members.
 #[derive(Default)]

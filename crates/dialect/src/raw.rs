@@ -1,6 +1,6 @@
 //! A dialect as its TOML file has it, before it is checked.
 //!
-//! The same types serve the files `src/dialect/builtin/*.toml` and `[[dialect]]` in `gateway.toml`.
+//! The same types serve the files `crates/dialect/src/builtin/*.toml` and `[[dialect]]` in `gateway.toml`.
 //! Unknown keys are refused. Enums are externally tagged and nothing is flattened: with either,
 //! serde could not say where in the file a mistake is.
 

@@ -10,8 +10,8 @@ use std::collections::HashSet;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-use crate::dialect::Reason;
-use crate::secret::SecretString;
+use crate::Reason;
+use tollhouse_core::secret::SecretString;
 
 /// The value of the parameter `name`. Missing and empty are the same error.
 pub(super) fn read(headers: &HeaderMap, body: &[u8], name: &str) -> Result<SecretString, Reason> {

@@ -12,11 +12,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::match_template::ExtractedValues;
-use crate::clock::Timestamp;
-use crate::dialect::Dialect;
-use crate::dialect::placeholders::{Placeholder, PlaceholderName};
-use crate::secret::SecretString;
-use crate::strict_json;
+use crate::Dialect;
+use crate::placeholders::{Placeholder, PlaceholderName};
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::secret::SecretString;
+use tollhouse_core::strict_json;
 
 /// Longest text that is accepted for a name, an id or a role, in bytes.
 const LONGEST_TEXT: usize = 1024;
@@ -140,7 +140,7 @@ fn fill<T>(slot: &mut Option<T>, value: Option<T>) {
 /// A name, an id or a role: a text, or a whole number that is turned into text. `None` if it is
 /// empty, too long or contains control characters, which could forge log lines or headers. Some
 /// systems number their users.
-pub(crate) fn text(value: &Value) -> Option<String> {
+pub fn text(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
@@ -151,7 +151,7 @@ pub(crate) fn text(value: &Value) -> Option<String> {
 }
 
 /// A list of such texts, or a single one. Items of another type are left out.
-pub(crate) fn texts(value: &Value) -> Option<Vec<String>> {
+pub fn texts(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::Array(items) => Some(items.iter().filter_map(text).collect()),
         other => text(other).map(|text| vec![text]),

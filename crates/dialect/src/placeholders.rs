@@ -6,7 +6,7 @@
 //! and therefore cannot happen while a request is served. Placeholders get their values in
 //! `template_values`, those of errors in `error_format`.
 
-use crate::clock::Timestamp;
+use tollhouse_core::clock::Timestamp;
 
 /// The meaning of a placeholder.
 #[derive(Clone, Debug, PartialEq)]

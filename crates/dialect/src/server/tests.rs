@@ -2,7 +2,7 @@ use http::Request;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dialect::{EndpointStep, RawDialect};
+use crate::{EndpointStep, RawDialect};
 
 /// Header lines, one per line, as on the wire.
 fn head(lines: &str) -> Parts {

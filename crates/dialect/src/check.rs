@@ -17,7 +17,7 @@ use super::placeholders::{Placeholder, PlaceholderName};
 use super::problem::{DialectProblem, DialectProblems};
 use super::raw::{RawDialect, RawEndpoint, RawTokens};
 use super::{ErrorFormat, Reason, Template};
-use crate::algorithm::Algorithm;
+use tollhouse_core::algorithm::Algorithm;
 
 /// Claims that the gateway sets itself. The verification of tokens relies on them, so a dialect
 /// must not write them. `sub` is not in this list: the gateway identifies its users by `uid`, and

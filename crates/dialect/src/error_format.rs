@@ -18,7 +18,7 @@ use super::error_table::{EntryBody, ErrorEntry, ErrorTable};
 use super::placeholders::{Placeholder, PlaceholderName, PlaceholderScope, with_offset};
 use super::problem::DialectProblems;
 use super::template::TemplateNode;
-use crate::clock::Timestamp;
+use tollhouse_core::clock::Timestamp;
 
 /// The error answers of one dialect or endpoint. Every reason has one: by an entry of its own, by
 /// its status, by the default, or as problem+json. The answers are complete except for the values
@@ -264,7 +264,7 @@ fn problem_json() -> TemplateNode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::{Dialect, RawDialect};
+    use crate::{Dialect, RawDialect};
 
     fn facts(reason: Reason) -> ErrorValues<'static> {
         let now = Timestamp::from_millis(1_677_273_555_137);

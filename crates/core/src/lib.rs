@@ -1,0 +1,12 @@
+//! Values that every part of Tollhouse shares: time, secrets, identities, algorithms, strict JSON.
+//!
+//! Everything here is plain data with its rules. Nothing here opens a file or a socket, and nothing
+//! knows of configurations, requests or stores.
+
+pub mod algorithm;
+pub mod clock;
+pub mod format;
+pub mod identity;
+pub mod secret;
+pub mod spread;
+pub mod strict_json;
