@@ -11,9 +11,9 @@ use super::headers::check_credential_name;
 use super::issuer::read_until;
 use super::item::SpannedValue;
 use super::listener::read_net;
+use super::names::SectionNames;
 use super::out::TableWriter;
 use super::reader::TableReader;
-use super::suggest::SectionNames;
 use crate::clock::{Timestamp, day_ended};
 use crate::secret::Digest;
 

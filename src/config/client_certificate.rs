@@ -7,9 +7,9 @@
 use toml::Table as Written;
 
 use super::item::SpannedValue;
+use super::names::SectionNames;
 use super::out::TableWriter;
 use super::reader::TableReader;
-use super::suggest::SectionNames;
 use crate::client::AlternativeName;
 use crate::distinguished_name::DistinguishedName;
 use crate::secret::Digest;

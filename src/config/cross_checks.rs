@@ -8,9 +8,9 @@
 use http::Method;
 
 use super::cross_checks_fields;
+use super::document::Document;
+use super::location::Location;
 use super::path::{hosts_meet, is_below, shape};
-use super::reader::Document;
-use super::suggest::Location;
 use super::warnings::WarningName;
 use super::{
     BindAddress, Config, ConfigDraft, CredentialKind, IssuerKeys, IssuerSettings, LoginSettings,

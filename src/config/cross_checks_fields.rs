@@ -6,7 +6,7 @@
 
 use http::header::{AUTHORIZATION, HeaderName};
 
-use super::reader::Document;
+use super::document::Document;
 use super::{
     ConfigDraft, CredentialKind, IdentityForm, PassRule, RouteSettings, UpstreamCredential,
 };

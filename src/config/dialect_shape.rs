@@ -11,8 +11,9 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable};
 use toml::{Table, Value};
 
-use super::issues::{Issue, IssueSeverity, KeyPath};
+use super::issues::{Issue, IssueSeverity};
 use super::item::SpannedValue;
+use super::key_path::KeyPath;
 use super::suggest::did_you_mean;
 use crate::dialect::MemberPath;
 

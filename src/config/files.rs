@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
+use super::document::SecretPlace;
 use super::item::SpannedValue;
-use super::reader::SecretPlace;
 use super::warnings::WarningName;
 use crate::secret::{Secret, SecretString};
 

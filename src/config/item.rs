@@ -14,8 +14,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
-use super::issues::{FilePosition, Issue, IssueSeverity, KeyPath};
-use super::reader::{Document, TableReader};
+use super::document::Document;
+use super::issues::{Issue, IssueSeverity};
+use super::key_path::{FilePosition, KeyPath};
 use super::suggest::no_such;
 use super::warnings::WarningName;
 use super::{duration, size};
@@ -82,7 +83,7 @@ impl<'a> SpannedValue<'a> {
     }
 
     /// Reports a value of the wrong TOML type, and always returns `None`.
-    fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
+    pub(super) fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
         self.issue(format!("must be {wanted}, not {}", kind(self.value.get_ref())));
         None
     }
@@ -207,13 +208,6 @@ impl<'a> SpannedValue<'a> {
             item
         };
         Some(array.iter().enumerate().map(item).collect())
-    }
-
-    pub(super) fn table(&self) -> Option<TableReader<'a>> {
-        match self.value.get_ref() {
-            DeValue::Table(entries) => Some(TableReader::of(self, entries)),
-            _ => self.wrong_type("a table"),
-        }
     }
 
     /// A path, made relative to the configuration's folder and recorded as a file of this

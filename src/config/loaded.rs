@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::Config;
-use super::issues::{FilePosition, Issue, IssueSeverity, KeyPath};
+use super::issues::{Issue, IssueSeverity};
+use super::key_path::{FilePosition, KeyPath};
 
 /// A configuration without errors, with the warnings about it.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@
 //! need the whole file are in `cross_checks`. Reading files is the only I/O here: nothing on the
 //! network is asked.
 
+mod accepted;
 mod action;
 mod admin;
 mod admin_socket;
@@ -23,6 +24,7 @@ mod credential;
 mod cross_checks;
 mod cross_checks_fields;
 mod dialect_shape;
+mod document;
 mod duration;
 mod files;
 mod foreign_fields;
@@ -33,13 +35,16 @@ mod issuer_introspection;
 mod issuer_keys;
 mod issues;
 mod item;
+mod key_path;
 mod key_strength;
 mod listener;
 mod loaded;
+mod location;
 mod login;
 mod mail;
 mod maintenance;
 mod mirror;
+mod names;
 mod out;
 mod partial;
 mod pass;
@@ -73,9 +78,11 @@ use std::path::{Path, PathBuf};
 use http::header::HeaderName;
 use toml::de::DeTable;
 
-use self::reader::{Document, DocumentFindings, TableReader};
+use self::document::{Document, DocumentFindings};
+use self::reader::TableReader;
 use self::references::{KnownDialects, References, SECTIONS};
 
+pub use self::accepted::AcceptedWarning;
 pub use self::action::{RedirectAction, RespondAction, RouteAction};
 pub use self::admin::{
     AdminSettings, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings, StoreKind,
@@ -87,6 +94,7 @@ pub use self::balance::{BalancePolicy, HashBy};
 pub use self::client_certificate::{CertificateHolder, CertificateName};
 pub use self::compression::CompressionSettings;
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
+pub use self::document::SecretPlace;
 pub use self::duration::parse as parse_duration;
 pub use self::foreign_fields::{foreign_fields, is_foreign};
 pub use self::headers::{HeaderRules, ValuePart, ValueTemplate};
@@ -94,7 +102,8 @@ pub use self::hsts::HstsPolicy;
 pub use self::issuer::{AudienceRule, IssuerSettings};
 pub use self::issuer_introspection::IntrospectionSettings;
 pub use self::issuer_keys::IssuerKeys;
-pub use self::issues::{FilePosition, Issue, IssueSeverity, Issues, KeyPath};
+pub use self::issues::{Issue, IssueSeverity, Issues};
+pub use self::key_path::{FilePosition, KeyPath};
 pub use self::listener::{
     BindAddress, CertificateFiles, ClientAuth, ListenerLimits, ListenerSettings, ListenerTimeouts,
     ListenerTls, TlsVersion,
@@ -104,17 +113,16 @@ pub use self::login::{AttemptRate, HashingSettings, LoginLimits, LoginSettings, 
 pub use self::mail::{MailSettings, MailTls};
 pub use self::maintenance::MaintenanceMode;
 pub use self::mirror::MirrorSettings;
+pub use self::names::is_plain_name;
 pub use self::pass::PassRule;
 pub use self::prefix::PrefixRule;
 pub use self::process::ProcessSettings;
 pub use self::proxy_protocol::ProxyVersion;
 pub use self::rate_limit::{LimitBy, RateLimit, ThrottleSettings};
-pub use self::reader::SecretPlace;
 pub use self::references::OwnDialect;
 pub use self::report::{ReportFormat, report, report_json};
 pub use self::route::{AllowPath, IdentityForm, RequireRule, RouteCors, RouteSettings};
 pub use self::route_streams::{CloseAt, RouteStreams};
-pub use self::suggest::is_plain_name;
 pub use self::token::TokenSettings;
 pub use self::upstream::{
     ServerAddress, ServerSettings, UpstreamSettings, UpstreamTimeouts, UpstreamTls,
@@ -126,7 +134,7 @@ pub use self::users::{
     LdapServer, LdapUsers, LegacyNames, PasswordImport, ResponsePath, ResponseRoot, SourceKind,
     SourceSettings, SqlColumn, SqlColumns, SqlDatabase, SqlUsers, UserMap, WeakScheme,
 };
-pub use self::warnings::{AcceptedWarning, WarningName};
+pub use self::warnings::WarningName;
 pub use self::webitel_sessions::{
     SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions,
 };
@@ -207,7 +215,7 @@ impl Config {
         reach::warn(&reading, &config);
         let DocumentFindings { mut issues, files, secrets, accepted, places, .. } =
             reading.into_findings();
-        warnings::silence(&mut issues, &accepted);
+        accepted::silence(&mut issues, &accepted);
         // Accepted warnings are removed before the rest is counted. An `accept` that fits no
         // warning is itself reported, as a warning: it would otherwise hide a future one that
         // nobody has looked at.
@@ -291,13 +299,13 @@ fn syntax_errors(reading: &Document<'_>, errors: Vec<toml::de::Error>) -> Vec<Is
 /// is dropped if a problem was found.
 struct ConfigDraft {
     config: Config,
-    listeners: Vec<suggest::Location>,
-    users: Vec<suggest::Location>,
-    issuers: Vec<suggest::Location>,
-    certificates: Vec<suggest::Location>,
-    logins: Vec<suggest::Location>,
-    upstreams: Vec<suggest::Location>,
-    routes: Vec<suggest::Location>,
+    listeners: Vec<location::Location>,
+    users: Vec<location::Location>,
+    issuers: Vec<location::Location>,
+    certificates: Vec<location::Location>,
+    logins: Vec<location::Location>,
+    upstreams: Vec<location::Location>,
+    routes: Vec<location::Location>,
     /// A section has a name that looks like a misspelt `route`; then nothing is said about routes
     /// that seem to be missing.
     are_routes_misspelt: bool,
@@ -310,10 +318,10 @@ fn read_all<'a, T>(
     root: &mut TableReader<'a>,
     key: &'static str,
     mut read: impl FnMut(TableReader<'a>) -> Option<T>,
-) -> (Vec<T>, Vec<suggest::Location>) {
+) -> (Vec<T>, Vec<location::Location>) {
     let tables = root.tables(key).into_iter();
     let placed = |table| {
-        let place = suggest::Location::of(&table);
+        let place = location::Location::of(&table);
         Some((read(table)?, place))
     };
     tables.filter_map(placed).unzip()
@@ -360,10 +368,10 @@ fn read(mut root: TableReader<'_>) -> ConfigDraft {
     let (issuers, issuer_places) = read_all(root, "issuer", |table| {
         Some(IssuerSettings::read(table, &mut known.issuers, &token))
     });
-    let names = &mut suggest::SectionNames::new("API key");
+    let names = &mut names::SectionNames::new("API key");
     let (keys, _) = read_all(root, "api_key", |table| Some(ApiKey::read(table, names)));
     let header = ApiKeySettings::read_header(root.table("api_keys"));
-    let names = &mut suggest::SectionNames::new("client certificate");
+    let names = &mut names::SectionNames::new("client certificate");
     let (certificates, certificate_places) =
         read_all(root, "client_certificate", |table| CertificateHolder::read(table, names));
     let (logins, login_places) =

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::document::Document;
 use super::issues::{IssueSeverity, Issues};
-use super::reader::{Document, TableReader};
-use super::{Config, SourceSettings, StateSettings, read_all, suggest, syntax_errors, text_of};
+use super::reader::TableReader;
+use super::{Config, SourceSettings, StateSettings, names, read_all, syntax_errors, text_of};
 
 impl Config {
     /// Reads the `[[users]]` sections of kind `file`, and nothing else, for the command that
@@ -27,7 +28,7 @@ impl Config {
         }
         let users = {
             let mut root = TableReader::root(&reading, document.get_ref());
-            let names = &mut suggest::SectionNames::new("user source");
+            let names = &mut names::SectionNames::new("user source");
             let read = |table| SourceSettings::read_file(table, names);
             let (users, _) = read_all(&mut root, "users", read);
             // Taking all remaining entries keeps the other sections from being reported as unknown.

@@ -7,9 +7,9 @@
 use http::Method;
 
 use super::cross_checks::endpoints;
+use super::document::Document;
+use super::location::Location;
 use super::path::{hosts_meet, is_below, shape};
-use super::reader::Document;
-use super::suggest::Location;
 use super::warnings::WarningName;
 use super::{
     ClientAuth, Config, ConfigDraft, CredentialKind, ListenerSettings, LoginSettings, RouteAction,

@@ -1,4 +1,4 @@
-//! Walks a parsed TOML document and records every problem in it.
+//! Walks the tables of a document and records every problem in them.
 //!
 //! A `TableReader` hands out `SpannedValue`s by key and reports, when it is dropped, the keys that
 //! no reader asked for. A `SpannedValue` converts itself into a typed value or reports why it
@@ -6,153 +6,19 @@
 //! problems. Invariant: a configuration with an error is never handed out, so no stand-in is ever
 //! used at run time.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{Range, RangeInclusive};
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::issues::{FilePosition, Issue, IssueSeverity, KeyPath};
+use super::accepted::AcceptedWarning;
+use super::document::Document;
+use super::issues::{Issue, IssueSeverity};
 use super::item::SpannedValue;
-use super::suggest::did_you_mean;
-use super::warnings::{AcceptedWarning, WarningName};
-
-/// The state that all readers of one file share.
-pub(super) struct Document<'a> {
-    text: &'a str,
-    folder: &'a Path,
-    environment: &'a dyn Fn(&str) -> Option<String>,
-    issues: RefCell<Vec<Issue>>,
-    /// Every key that a reader asked for, without the numbers of elements.
-    known: RefCell<BTreeSet<String>>,
-    /// Every file that the configuration names, by key path.
-    files: RefCell<BTreeMap<String, PathBuf>>,
-    /// The place of every secret, by key path.
-    secrets: RefCell<BTreeMap<String, SecretPlace>>,
-    accepted: RefCell<Vec<AcceptedWarning>>,
-    /// The position of every key that was asked for and is in the file.
-    places: RefCell<BTreeMap<String, FilePosition>>,
-}
-
-/// Everything that was recorded while reading, beside the configuration itself.
-pub(super) struct DocumentFindings {
-    pub(super) issues: Vec<Issue>,
-    pub(super) known: BTreeSet<String>,
-    pub(super) files: BTreeMap<String, PathBuf>,
-    pub(super) secrets: BTreeMap<String, SecretPlace>,
-    pub(super) accepted: Vec<AcceptedWarning>,
-    pub(super) places: BTreeMap<String, FilePosition>,
-}
-
-/// The place where a secret is kept, as the configuration names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretPlace {
-    /// An environment variable of this name.
-    Env(String),
-    /// A file of this path, as written.
-    File(String),
-}
-
-impl<'a> Document<'a> {
-    pub(super) fn new(
-        text: &'a str,
-        folder: &'a Path,
-        environment: &'a dyn Fn(&str) -> Option<String>,
-    ) -> Self {
-        Self {
-            text,
-            folder,
-            environment,
-            issues: RefCell::default(),
-            known: RefCell::default(),
-            files: RefCell::default(),
-            secrets: RefCell::default(),
-            accepted: RefCell::default(),
-            places: RefCell::default(),
-        }
-    }
-
-    /// The line and column at which a span begins.
-    pub(super) fn position(&self, span: &Range<usize>) -> FilePosition {
-        let before = self.text.get(..span.start).unwrap_or_default();
-        // Columns count characters and not bytes: editors jump by characters.
-        let last = before.rsplit('\n').next().unwrap_or_default();
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        FilePosition { line, column: last.chars().count() + 1 }
-    }
-
-    pub(super) fn add(&self, issue: Issue) {
-        self.issues.borrow_mut().push(issue);
-    }
-
-    /// Reports an error about the file as a whole, with a key path but no line.
-    pub(super) fn missing(&self, path: &str, remedy: impl Into<String>) {
-        self.add(Issue {
-            position: None,
-            path: KeyPath::default().below(path),
-            value: String::new(),
-            remedy: remedy.into(),
-            severity: IssueSeverity::Error,
-        });
-    }
-
-    /// The value of an environment variable, for a secret.
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
-        (self.environment)(name)
-    }
-
-    /// The path, relative to the configuration's folder; an absolute path stays as it is.
-    pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        self.folder.join(path)
-    }
-
-    pub(super) fn note_file(&self, at: &KeyPath, path: PathBuf) {
-        self.files.borrow_mut().insert(at.as_str().to_owned(), path);
-    }
-
-    pub(super) fn note_secret(&self, at: &KeyPath, place: SecretPlace) {
-        self.secrets.borrow_mut().insert(at.as_str().to_owned(), place);
-    }
-
-    pub(super) fn note_place(&self, at: &KeyPath, position: FilePosition) {
-        self.places.borrow_mut().insert(at.as_str().to_owned(), position);
-    }
-
-    /// The position of a key that a reader has asked for; `None` if it is not in the file.
-    pub(super) fn place(&self, at: &KeyPath) -> Option<FilePosition> {
-        self.places.borrow().get(at.as_str()).copied()
-    }
-
-    /// Records a key as known, with the numbers of elements removed: `route[3].path` is
-    /// `route.path`.
-    fn note_key(&self, at: &KeyPath) {
-        let mut shape = String::new();
-        let mut inside = false;
-        for letter in at.as_str().chars() {
-            match letter {
-                '[' => inside = true,
-                ']' => inside = false,
-                _ if inside => {}
-                _ => shape.push(letter),
-            }
-        }
-        self.known.borrow_mut().insert(shape);
-    }
-
-    pub(super) fn into_findings(self) -> DocumentFindings {
-        DocumentFindings {
-            issues: self.issues.into_inner(),
-            known: self.known.into_inner(),
-            files: self.files.into_inner(),
-            secrets: self.secrets.into_inner(),
-            accepted: self.accepted.into_inner(),
-            places: self.places.into_inner(),
-        }
-    }
-}
+use super::key_path::{FilePosition, KeyPath};
+use super::suggest::{did_you_mean, no_such};
+use super::warnings::WarningName;
 
 /// A table of the document. A table that is not in the document is represented by an empty one, so
 /// that a reader need not distinguish the two. Its keys all have their defaults, and nothing in it
@@ -173,6 +39,15 @@ pub(super) struct TableReader<'a> {
     /// The table is missing because its own name is misspelt. Its required keys are not reported
     /// then.
     is_misspelt: bool,
+}
+
+impl<'a> SpannedValue<'a> {
+    pub(super) fn table(&self) -> Option<TableReader<'a>> {
+        match self.value().get_ref() {
+            DeValue::Table(entries) => Some(TableReader::of(self, entries)),
+            _ => self.wrong_type("a table"),
+        }
+    }
 }
 
 impl<'a> TableReader<'a> {
@@ -404,8 +279,7 @@ impl Drop for TableReader<'_> {
             // `accept` is read here and not by the readers, so that it works in every table alike.
             if name == ACCEPT {
                 let item = SpannedValue::new(self.reading, path, value);
-                let read = AcceptedWarning::read(&item, &self.at);
-                self.reading.accepted.borrow_mut().extend(read);
+                self.reading.note_accepted(read_accepted(&item, &self.at));
                 continue;
             }
             let candidates = read_keys.iter().copied().chain([ACCEPT]);
@@ -433,4 +307,19 @@ impl Drop for TableReader<'_> {
             }
         }
     }
+}
+
+/// Reads the `accept` of the table at `at`. An unknown name is reported with the most similar one.
+fn read_accepted(item: &SpannedValue<'_>, at: &KeyPath) -> Vec<AcceptedWarning> {
+    let read = |element: &SpannedValue<'_>| {
+        let name = element.string()?;
+        let known = WarningName::ALL.iter().find(|(known, _)| *known == name);
+        if known.is_none() {
+            let names = WarningName::ALL.iter().map(|(name, _)| *name);
+            element.issue(no_such("warning", name, names));
+        }
+        let element = (element.at().clone(), element.position());
+        known.map(|(_, name)| AcceptedWarning { at: at.clone(), name: *name, element })
+    };
+    item.list().unwrap_or_default().iter().filter_map(read).collect()
 }

@@ -11,10 +11,12 @@ use serde::Deserialize;
 use toml::de::DeValue;
 
 use super::dialect_shape::ShapedDialect;
-use super::issues::{Issue, IssueSeverity, KeyPath};
+use super::issues::{Issue, IssueSeverity};
 use super::item::SpannedValue;
+use super::key_path::KeyPath;
+use super::names::SectionNames;
 use super::reader::TableReader;
-use super::suggest::{SectionNames, no_such};
+use super::suggest::no_such;
 use super::token::TokenSettings;
 use crate::dialect::{Dialect, DialectProblem, ErrorFormat, RawDialect};
 

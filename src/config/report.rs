@@ -8,7 +8,8 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::issues::{FilePosition, Issue, IssueSeverity, Issues};
+use super::issues::{Issue, IssueSeverity, Issues};
+use super::key_path::FilePosition;
 
 /// The form in which issues are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

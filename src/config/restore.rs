@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::issues::KeyPath;
+use super::accepted::AcceptedWarning;
+use super::document::SecretPlace;
+use super::key_path::KeyPath;
 use super::out::{HIDDEN, TableWriter};
-use super::reader::SecretPlace;
-use super::warnings::{AcceptedWarning, WarningName};
+use super::warnings::WarningName;
 
 /// Replaces each `***` by the place that the secret comes from. A `***` without a known place stays
 /// as it is; it is then refused when the output is read again, which is better than a wrong value.

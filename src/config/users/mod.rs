@@ -20,10 +20,10 @@ pub use self::weak::{AllowWeak, WeakScheme};
 
 use super::Config;
 use super::item::SpannedValue;
+use super::names::SectionNames;
 use super::out::TableWriter;
 use super::reader::TableReader;
 use super::references::KnownDialects;
-use super::suggest::SectionNames;
 use crate::config::warnings::WarningName;
 use crate::identity::IdRule;
 
