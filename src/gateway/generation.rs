@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::hosts::{host_forms, is_served};
-use super::route_cancellation::{RouteCancellations, route_ends};
+use super::route_cancellation::{PriorRoutes, RouteCancellations, route_ends};
 use super::sources::open_users;
 use super::table::{BuildContext, GatewayTable, add_logins, add_routes};
 use super::{BuildError, SharedState};
@@ -23,6 +23,7 @@ use crate::telemetry::metrics::RouteMetrics;
 use crate::throttle::{GcraRate, RateCounters, RateLimiter};
 use crate::token::UpstreamTokens;
 use crate::upstream::UpstreamPool;
+use crate::users::UserSource;
 
 const HTTPS_PORT: u16 = 443;
 /// Upper bound on users whose new sessions are counted. Beyond it, those who began the fewest
@@ -80,7 +81,7 @@ impl Generation {
         }
         let begun = config.login_limits.new_sessions_per_user;
         let services = Arc::new(LoginServices {
-            users: Arc::new(open_users(shared, &config, last)?),
+            users: Arc::new(open_users(shared, &config, |source| last?.kept_source(source))?),
             store: shared.store.clone(),
             ring: shared.ring.clone(),
             streams: shared.cancellations.streams.clone(),
@@ -105,7 +106,7 @@ impl Generation {
         // path.
         let mut table = RouteTable::new();
         add_logins(&mut table, shared, &config, &services, &verifier);
-        let route_ends = route_ends(&shared.cancellations, &config, last);
+        let route_ends = route_ends(&shared.cancellations, &config, last.map(Self::prior_routes));
         let context =
             BuildContext { pools: &pools, throttle: &throttle, cancellations: &route_ends };
         add_routes(&mut table, shared, &config, &context)?;
@@ -124,6 +125,16 @@ impl Generation {
             route_ends,
             config,
         })
+    }
+
+    fn prior_routes(&self) -> PriorRoutes<'_> {
+        PriorRoutes { config: &self.config, ends: &self.route_ends }
+    }
+
+    /// The source of this generation with the same configuration.
+    fn kept_source(&self, source: &config::SourceSettings) -> Option<&Arc<dyn UserSource>> {
+        let is_same = self.config.users.contains(source);
+        self.services.users.named(&source.name).filter(|_| is_same)
     }
 
     /// The digests that identify API keys and holders of certificates among the streams.

@@ -9,19 +9,25 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Generation;
 use crate::config::{Config, RouteSettings};
 use crate::upstream::{CancellationSources, RouteCancellation};
 
 /// The place where the end of each route is announced, by the name of the route.
 pub(super) type RouteCancellations = HashMap<String, Arc<RouteCancellation>>;
 
+/// The routes of the configuration that is in effect until now.
+#[derive(Clone, Copy)]
+pub(super) struct PriorRoutes<'a> {
+    pub(super) config: &'a Config,
+    pub(super) ends: &'a RouteCancellations,
+}
+
 /// The ends of the routes of `config`: those of routes that go on are taken from `last`, the others
 /// are new. A route that goes on keeps its end, so streams that registered there are found again.
 pub(super) fn route_ends(
     cancellations: &Arc<CancellationSources>,
     config: &Config,
-    last: Option<&Generation>,
+    last: Option<PriorRoutes<'_>>,
 ) -> RouteCancellations {
     let of_last = last.map(|last| last.config.routes.as_slice()).unwrap_or_default();
     let before: HashMap<&str, &RouteSettings> =
@@ -29,8 +35,8 @@ pub(super) fn route_ends(
     let kept = |route: &RouteSettings| {
         let last = last?;
         let before = before.get(route.name.as_str())?;
-        let goes_on = is_same_rule(before, route) && are_issuers_kept(before, &last.config, config);
-        last.route_ends.get(&route.name).filter(|_| goes_on).cloned()
+        let goes_on = is_same_rule(before, route) && are_issuers_kept(before, last.config, config);
+        last.ends.get(&route.name).filter(|_| goes_on).cloned()
     };
     // Only a new route, or one whose rule has changed, can take requests from another one.
     let (kept, new): (Vec<_>, Vec<_>) =

@@ -6,23 +6,24 @@
 
 use std::sync::Arc;
 
-use super::{BuildError, Generation, SharedState};
+use super::{BuildError, SharedState};
 use crate::config::{self, Config, SourceKind};
 use crate::identity::IdRules;
 use crate::users::{self, SourceContext, UserSource, UserSources};
 
-/// Opens the sources of `config`, or takes them over from `last`.
-pub(super) fn open_users(
+/// Opens the sources of `config`. `kept` returns the source of the last generation, if it has one
+/// with the same configuration.
+pub(super) fn open_users<'l>(
     shared: &SharedState,
     config: &Config,
-    last: Option<&Generation>,
+    kept: impl Fn(&config::SourceSettings) -> Option<&'l Arc<dyn UserSource>>,
 ) -> Result<UserSources, BuildError> {
     let means = SourceContext {
         hashing: shared.hashing.clone(),
         store: shared.store.clone(),
         clock: shared.clock.clone(),
     };
-    let open = |source: &config::SourceSettings| match kept(source, last) {
+    let open = |source: &config::SourceSettings| match kept(source) {
         Some(kept) => Ok(kept.clone()),
         None => users::open(source, &means).map_err(|error| cannot_open(source, error)),
     };
@@ -33,15 +34,6 @@ pub(super) fn open_users(
     // passed over while they are unavailable.
     let ids = config.users.iter().map(|source| (source.name.clone(), source.id_rule()));
     Ok(UserSources::new(sources, optional, IdRules::new(ids)))
-}
-
-/// The source of the last generation with the same configuration.
-fn kept<'l>(
-    source: &config::SourceSettings,
-    last: Option<&'l Generation>,
-) -> Option<&'l Arc<dyn UserSource>> {
-    let last = last.filter(|last| last.config.users.contains(source))?;
-    last.services.users.named(&source.name)
 }
 
 /// The error for a source that could not be opened. A missing file of users has an error of its

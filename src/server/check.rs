@@ -12,7 +12,6 @@ use rustix::fs::{Access, access};
 
 use super::StartError;
 use super::keys::check_keys;
-use super::start::check_users;
 use super::state_folder::check_group;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{
@@ -20,11 +19,11 @@ use crate::config::{
     SourceSettings, WarningName,
 };
 use crate::format::error_chain;
-use crate::gateway::BuildError;
+use crate::gateway::{self, BuildError};
 use crate::listener::{self, CertError, TimeFault};
 use crate::login::CodeMailer;
 use crate::upstream::{PoolBuildError, UpstreamPool};
-use crate::users::{FileError, SourceOpenError};
+use crate::users::{self, FileError, SourceOpenError};
 
 /// A fault or warning, at the key that it is about.
 struct Finding {
@@ -63,6 +62,11 @@ pub fn check_start(loaded: &LoadedConfig, now: Timestamp) -> Vec<Issue> {
     let issues =
         found.into_iter().map(|Finding { at, severity, text }| loaded.issue(at, severity, text));
     issues.filter(|issue| !config.accepts(issue)).collect()
+}
+
+/// The fault that a start would report for a source of users. The file is only read.
+fn check_users(source: &SourceSettings) -> Result<(), BuildError> {
+    users::check(source).map_err(|error| gateway::cannot_open(source, error))
 }
 
 fn key(path: &str) -> KeyPath {

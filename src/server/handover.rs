@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 
-use super::ServerOptions;
-use super::start::{StartError, open_store, store_path};
+use super::store::{open_store, store_path};
+use super::{ServerOptions, StartError};
 use crate::admin::{self, TcpDoor, client};
 use crate::config::Config;
 use crate::listener::{self, BindOptions, BoundListeners};

@@ -4,11 +4,9 @@
 //! A folder that the gateway manages is created and filled by `open`, so nothing can be wrong with
 //! it beforehand. Nothing here prints or logs a key.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::StartError;
-use crate::algorithm::Algorithm;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::gateway;
@@ -53,23 +51,4 @@ pub(super) fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
             folder: gateway::key_folder(config),
         })
         .collect()
-}
-
-/// The text of the error: what is missing, and what would be accepted.
-pub(super) fn remedy(needed_by: &str, algorithm: Algorithm, folder: &Path) -> String {
-    let name = algorithm.as_str();
-    let folder = folder.display();
-    let kind = match algorithm {
-        Algorithm::ES256 => "a P-256 key".to_owned(),
-        Algorithm::ES384 => "a P-384 key".to_owned(),
-        Algorithm::EdDSA => "an Ed25519 key".to_owned(),
-        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
-            format!("a secret of at least {} bytes as a JWK", algorithm.min_secret())
-        }
-        _ => format!("an RSA key of its own, called NAME.{name}.pem,"),
-    };
-    format!(
-        "{needed_by} signs with {name}, but no key in the folder `{folder}` does: put {kind} \
-         there, or name another `algorithm`"
-    )
 }

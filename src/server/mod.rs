@@ -9,12 +9,14 @@ mod announce;
 mod background;
 mod check;
 mod core_dumps;
+mod error;
 mod first_user;
 mod handover;
 mod keys;
 mod online;
 mod start;
 mod state_folder;
+mod store;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -25,9 +27,10 @@ use std::time::Duration;
 
 pub use self::check::check_start;
 pub use self::core_dumps::forbid_core_dumps;
+pub use self::error::StartError;
 pub use self::first_user::{FIRST_PASSWORD, InitialUser};
 pub use self::online::{Party, Verdict, ask_network};
-pub use self::start::{StartError, start};
+pub use self::start::start;
 
 use tokio_util::sync::CancellationToken;
 

@@ -5,8 +5,6 @@
 //! the first connection is accepted. A start that fails leaves nothing running and nothing half
 //! made.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,26 +17,20 @@ use super::background;
 use super::first_user::PendingUser;
 use super::handover::{ExclusiveHandles, take_over};
 use super::state_folder::make_folder;
-use super::{RunningServer, ServerOptions, keys};
+use super::{RunningServer, ServerOptions, StartError, keys};
 use crate::admin::{self, SocketDoor};
 use crate::admission::{ByteBudget, WorkLimit};
-use crate::algorithm::Algorithm;
-use crate::config::{self, Config, LogTarget, StoreKind};
-use crate::gateway::{self, BuildError, Gateway, SharedState};
-use crate::identity::IdRules;
-use crate::listener::{self, BindError, BoundListeners, RunningListeners};
+use crate::config::{Config, LogTarget};
+use crate::gateway::{self, Gateway, SharedState};
+use crate::listener::{self, BoundListeners, RunningListeners};
 use crate::login::{PasswordCache, review_sessions};
 use crate::passwords::HashPool;
 use crate::pipeline;
 use crate::runtime::GatewayThreads;
-use crate::session::{
-    EmbeddedOptions, EmbeddedStore, OpenStreams, Store, StoreError, StoreOpenError,
-};
+use crate::session::{EmbeddedStore, OpenStreams, Store};
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::line_writer::{CapturedLines, LineWriter};
 use crate::telemetry::metrics::Metrics;
-use crate::token::KeyError;
-use crate::users::{self, BootstrapError};
 
 /// How long a start waits for the sources of users, while sessions are compared with their users.
 /// All clients wait during this time.
@@ -47,84 +39,6 @@ const REVIEW_FOR: Duration = Duration::from_secs(10);
 /// Upper bound on refusals that are delayed during a flood: more streams than a serious attack has,
 /// at a few KiB each. One client may use an eighth.
 const HELD_BACK: usize = 32_768;
-
-/// The reason why a gateway did not start. Each message names the setting or the file to change.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(
-        "the state folder `{}` cannot be used: `[state] dir` names another, which this user may \
-         write to",
-        path.display()
-    )]
-    State {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-
-    #[error(
-        "[admin] socket: the state folder `{}` cannot be given to the group `{group}`: the \
-         gateway's user has to be a member of it",
-        path.display()
-    )]
-    AdminGroup {
-        path: PathBuf,
-        group: String,
-        #[source]
-        source: io::Error,
-    },
-
-    #[error("the threads cannot be started")]
-    Threads(#[source] io::Error),
-
-    #[error("[log] {name}: `{}` cannot be written", path.display())]
-    Log {
-        name: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-
-    #[error("signing keys")]
-    Keys(#[from] KeyError),
-
-    #[error("{}", keys::remedy(needed_by, *algorithm, folder))]
-    NoKey { needed_by: String, algorithm: Algorithm, folder: PathBuf },
-
-    #[error(transparent)]
-    Store(#[from] StoreOpenError),
-
-    #[error("sessions cannot be compared with their users")]
-    Review(#[from] StoreError),
-
-    #[error("the first user cannot be made")]
-    FirstUser(#[from] BootstrapError),
-
-    #[error(transparent)]
-    Build(#[from] BuildError),
-
-    #[error(transparent)]
-    Bind(#[from] BindError),
-}
-
-impl StartError {
-    /// True if the configuration, or a file that it names, has to be changed before another
-    /// attempt. The command line then ends with another exit code. All other errors may go away by
-    /// themselves, so a service manager may try again.
-    pub fn is_configuration(&self) -> bool {
-        matches!(
-            self,
-            Self::State { .. }
-                | Self::AdminGroup { .. }
-                | Self::Log { .. }
-                | Self::Bind(BindError::Certificates { .. })
-                | Self::Keys(_)
-                | Self::NoKey { .. }
-                | Self::FirstUser(_)
-                | Self::Build(_)
-        )
-    }
-}
 
 /// Starts a gateway. The call blocks, on the disk among others, so it must not be made on a thread
 /// of a runtime.
@@ -252,40 +166,4 @@ fn open_sinks(config: &Config, capture: bool) -> Result<LogWriters, StartError> 
         LineWriter::open(target).map_err(|source| StartError::Log { name, path, source })
     };
     Ok(([open("access", &config.log.access)?, open("audit", &config.log.audit)?], None))
-}
-
-/// Opens the store. This comes before the keys are made: keys without a store are a sign that the
-/// store was lost, and with it the revocations. Such a start is refused.
-pub(super) fn open_store(
-    config: &Config,
-    options: &ServerOptions,
-) -> Result<Arc<EmbeddedStore>, StartError> {
-    let StoreKind::Embedded = config.store;
-    let keys = gateway::key_folder(config);
-    let keys_exist = fs::read_dir(keys).is_ok_and(|mut entries| entries.next().is_some());
-    Ok(EmbeddedStore::open(EmbeddedOptions {
-        path: store_path(config),
-        clock: options.clock.clone(),
-        leeway: config.token.leeway,
-        longest_access: gateway::longest_access(config),
-        ids: id_rules(config),
-        // The operator's own keys exist before the first start, so they are no sign of an earlier
-        // one.
-        keys_exist: keys_exist && config.token.keys.is_none(),
-        new_state: options.new_state,
-        backend_faults: options.store_faults.clone(),
-    })?)
-}
-
-pub(super) fn store_path(config: &Config) -> PathBuf {
-    config.state.dir.join("store.redb")
-}
-
-fn id_rules(config: &Config) -> IdRules {
-    IdRules::new(config.users.iter().map(|source| (source.name.clone(), source.id_rule())))
-}
-
-/// The fault that a start would report for a source of users; for `check`. The file is only read.
-pub(super) fn check_users(source: &config::SourceSettings) -> Result<(), BuildError> {
-    users::check(source).map_err(|error| gateway::cannot_open(source, error))
 }

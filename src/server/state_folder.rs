@@ -12,7 +12,7 @@ use std::path::Path;
 
 use rustix::fs::Access;
 
-use super::start::StartError;
+use super::StartError;
 use crate::admin::socket_access::{allowed_bits, grant_folder, may_give_to};
 use crate::config::{Config, SocketGroup};
 

@@ -1,0 +1,42 @@
+//! Opens the store of a start, and knows when an empty one must not be made.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{ServerOptions, StartError};
+use crate::config::{Config, StoreKind};
+use crate::gateway;
+use crate::identity::IdRules;
+use crate::session::{EmbeddedOptions, EmbeddedStore};
+
+/// Opens the store. This comes before the keys are made: keys without a store are a sign that the
+/// store was lost, and with it the revocations. Such a start is refused.
+pub(super) fn open_store(
+    config: &Config,
+    options: &ServerOptions,
+) -> Result<Arc<EmbeddedStore>, StartError> {
+    let StoreKind::Embedded = config.store;
+    let keys = gateway::key_folder(config);
+    let keys_exist = fs::read_dir(keys).is_ok_and(|mut entries| entries.next().is_some());
+    Ok(EmbeddedStore::open(EmbeddedOptions {
+        path: store_path(config),
+        clock: options.clock.clone(),
+        leeway: config.token.leeway,
+        longest_access: gateway::longest_access(config),
+        ids: id_rules(config),
+        // The operator's own keys exist before the first start, so they are no sign of an earlier
+        // one.
+        keys_exist: keys_exist && config.token.keys.is_none(),
+        new_state: options.new_state,
+        backend_faults: options.store_faults.clone(),
+    })?)
+}
+
+pub(super) fn store_path(config: &Config) -> PathBuf {
+    config.state.dir.join("store.redb")
+}
+
+fn id_rules(config: &Config) -> IdRules {
+    IdRules::new(config.users.iter().map(|source| (source.name.clone(), source.id_rule())))
+}
