@@ -1,20 +1,24 @@
 //! The side of the operators of a running gateway.
 //!
 //! `serve` answers on listeners of its own: probes from `health`, metrics, and on the unix socket
-//! in the state folder the commands that `api` parses and `operations` carries out. The command
+//! in the state folder the commands that `api` parses and `execute` carries out. The command
 //! line asks through `client`. Nothing of this is reachable through the listeners for clients.
 
 pub mod api;
 mod api_keys;
 pub mod client;
+mod execute;
+mod gauges;
 pub mod health;
 mod imported;
 mod limits;
 mod operations;
+mod probe_listener;
 mod reload;
 mod report_only;
 mod serve;
 mod sessions;
+mod signing_keys;
 pub(crate) mod socket_access;
 mod status;
 mod totp;

@@ -6,55 +6,13 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio_util::sync::CancellationToken;
+use std::sync::Arc;
 
 use super::socket_access::{self, may_give_to};
 use super::{AdminOperations, TcpDoor};
 use crate::config::{Config, LogTarget};
 use crate::gateway::{Commit, ReloadError, Reloaded, key_options, longest_access};
 use crate::telemetry::line_writer::{LineWriter, LogOutput};
-
-/// The TCP listener for probes of the configuration in effect, if it has one.
-#[derive(Debug, Default)]
-pub(crate) struct ProbeListener(Mutex<Option<OpenListener>>);
-
-#[derive(Debug)]
-struct OpenListener {
-    address: Option<SocketAddr>,
-    stop: CancellationToken,
-}
-
-impl ProbeListener {
-    /// The address at which probes are answered.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.address
-    }
-
-    /// Answers probes at `door` from now on, and at no other address. The new address is served
-    /// before the old one is closed, so no probe finds the gateway missing.
-    pub(crate) fn replace(
-        &self,
-        door: Option<TcpDoor>,
-        operations: &Arc<AdminOperations>,
-    ) -> std::io::Result<()> {
-        let opened = match door {
-            Some(door) => {
-                let stop = operations.given_up.child_token();
-                let address = door.address();
-                door.serve(operations, &stop)?;
-                Some(OpenListener { address, stop })
-            }
-            None => None,
-        };
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = std::mem::replace(&mut *current, opened) {
-            last.stop.cancel();
-        }
-        Ok(())
-    }
-}
 
 /// Wraps the error of a part that is not in the generation.
 fn failed(error: impl Error + Send + Sync + 'static) -> ReloadError {
@@ -129,7 +87,7 @@ impl AdminOperations {
             {
                 tracing::error!(%error, "the admin socket cannot be given the group and mode that [admin] socket says");
             }
-            if is_moved && let Err(error) = operations.probes.replace(door, &operations) {
+            if is_moved && let Err(error) = operations.serve_probes(door) {
                 tracing::error!(%error, "probes are not answered at the new admin address");
             }
         }))

@@ -26,6 +26,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::probe_listener::OpenListener;
 use super::socket_access::grant_socket;
 use super::{AdminCommand, AdminOperations, SOCKET, health};
 use crate::body::{Body, Response};
@@ -85,6 +86,24 @@ impl TcpDoor {
                 door.admit(accepted).await;
             }
         });
+        Ok(())
+    }
+}
+
+impl AdminOperations {
+    /// Answers probes at `door` from now on, and at no other address. The new address is served
+    /// before the old one is closed, so no probe finds the gateway missing.
+    pub(crate) fn serve_probes(self: &Arc<Self>, door: Option<TcpDoor>) -> io::Result<()> {
+        let opened = match door {
+            Some(door) => {
+                let stop = self.given_up.child_token();
+                let address = door.address();
+                door.serve(self, &stop)?;
+                Some(OpenListener { address, stop })
+            }
+            None => None,
+        };
+        self.probes.replace(opened);
         Ok(())
     }
 }

@@ -56,6 +56,24 @@ impl AdminOperations {
         }
     }
 
+    /// Ends sessions in the store, and then their streams. The streams of a single session end even
+    /// if the store does not answer. The number of ended sessions is the answer.
+    pub(super) async fn revoke(&self, what: RevocationTarget, target: &str) -> CommandResult {
+        let shared = &self.gateway.shared;
+        let single = match &what {
+            RevocationTarget::Session(id) => Some(*id),
+            _ => None,
+        };
+        let revoked = shared.store.revoke(what, shared.clock.now()).await;
+        let ended = revoked.as_deref().unwrap_or(single.as_slice());
+        for session in ended {
+            shared.cancellations.streams.end(*session);
+        }
+        self.audit("revoke", target);
+        let ended = revoked.map_err(failed)?;
+        Ok(json!({ "ended": ended.len() }))
+    }
+
     /// The live sessions of these people.
     async fn sessions_of(&self, people: &[PersonKey]) -> Result<Vec<Session>, ErrorReply> {
         let shared = &self.gateway.shared;

@@ -89,7 +89,7 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
         operator: None,
     });
     socket.serve(&operations, &stop).map_err(StartError::Threads)?;
-    operations.probes.replace(admin, &operations).map_err(StartError::Threads)?;
+    operations.serve_probes(admin).map_err(StartError::Threads)?;
     // Background tasks start when clients are served already: none of them is needed for the first
     // request. A review of sessions that was cut short is continued by one of them.
     background::start(&operations, reviewed);
