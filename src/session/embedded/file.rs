@@ -17,11 +17,13 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableTable, StorageError};
 
 use super::cutoffs;
+use super::effects::{CommitEffects, LiveSession, RestoredStore};
 use super::fault_injection::{FaultyFile, InjectedFaults};
-use super::memory::{LiveSession, SharedMemory};
-use super::seen::{self, RestoredStore};
+use super::memory::SharedMemory;
+use super::seen;
+use super::session_rows;
 use super::sessions;
-use super::tables::{self, CommitEffects, META_SCHEMA, SCHEMA, StoreFault, Tables};
+use super::tables::{self, META_SCHEMA, SCHEMA, StoreFault, Tables};
 use super::time::TimeGuard;
 use super::upgrade;
 use crate::clock::Timestamp;
@@ -242,7 +244,7 @@ pub(super) fn load(
     // answer. The grace period begins again, so that a client that repeats its refresh is not taken
     // for a thief.
     for id in untold.unwrap_or_default().as_chunks().0 {
-        sessions::begin_grace_anew(&mut tables, sessions::session_id(id), now)?;
+        sessions::begin_grace_anew(&mut tables, session_rows::session_id(id), now)?;
     }
     tables.change().meta.remove(META_UNTOLD)?;
     tables.change().meta.insert(META_OPENED, now.millis().to_be_bytes().as_slice())?;
@@ -258,7 +260,7 @@ pub(super) fn load(
         let (id, until) = row?;
         found
             .revoked
-            .push((sessions::session_id(id.value()), Timestamp::from_millis(until.value())));
+            .push((session_rows::session_id(id.value()), Timestamp::from_millis(until.value())));
     }
     for row in tables.rows().outlawed.iter()? {
         let (digest, until) = row?;
@@ -267,19 +269,19 @@ pub(super) fn load(
     found.cutoffs = cutoffs::all(&tables)?;
     let mut live = HashMap::new();
     let mut last_end = Timestamp::default();
-    for id in sessions::all(&tables)? {
-        if let Some(session) = sessions::load(&tables, id)? {
+    for id in session_rows::all(&tables)? {
+        if let Some(session) = session_rows::load(&tables, id)? {
             last_end = last_end.max(session.expires);
             live.insert(id, LiveSession::of(&session, tables.revoked_until(&session)));
         }
     }
-    let mut restored = RestoredStore::load(&tables)?;
+    let mut restored = seen::load(&tables)?;
     // The file beside the store has seen a later time than the store itself: the store was replaced
     // by an older copy. Sessions that ended since are alive in it, and the operator is told. The
     // note stays in the store, so that a restart does not hide it.
     if let Some(seen) = seen::read(path, &birth.secret).filter(|seen| Some(*seen) > highest) {
         let older = RestoredStore::new(seen, last_end);
-        older.save(&mut tables)?;
+        seen::save(&mut tables, &older)?;
         restored = Some(older);
     }
     drop(tables);

@@ -12,39 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::seen::RestoredStore;
-use super::tables::CommitEffects;
+use super::effects::{CommitEffects, LiveSession, RestoredStore};
 use super::time::TimeGuard;
 use crate::clock::{Clock, Timestamp};
-use crate::identity::{SessionId, Subject};
-use crate::secret::Digest;
-use crate::session::{RevocationTarget, Revocations, Session, StoreError};
-
-/// The part of a session that a revocation needs. The whole session stays in the file, so that
-/// memory grows little with each session. The copy is updated with each commit that changes one of
-/// these values.
-#[derive(Clone, Debug)]
-pub(super) struct LiveSession {
-    subject: Subject,
-    realm: String,
-    traded: Option<Digest>,
-    revoked_until: Timestamp,
-}
-
-impl LiveSession {
-    pub(super) fn of(session: &Session, revoked_until: Timestamp) -> Self {
-        Self {
-            subject: session.subject.clone(),
-            realm: session.realm.clone(),
-            traded: session.traded,
-            revoked_until,
-        }
-    }
-
-    fn is_of(&self, subject: &Subject, realm: Option<&str>) -> bool {
-        self.subject == *subject && realm.is_none_or(|realm| self.realm == realm)
-    }
-}
+use crate::identity::SessionId;
+use crate::session::{RevocationTarget, Revocations, StoreError};
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

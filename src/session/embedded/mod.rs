@@ -8,6 +8,7 @@
 mod attempts;
 mod codes;
 mod cutoffs;
+mod effects;
 mod fault_injection;
 mod file;
 mod job;
@@ -16,6 +17,7 @@ mod memory;
 mod rehashed_versions;
 mod second_steps;
 mod seen;
+mod session_rows;
 mod sessions;
 mod sweep;
 mod tables;

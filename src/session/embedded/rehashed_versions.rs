@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redb::ReadableTable;
 
-use super::sessions;
+use super::session_rows;
 use super::tables::{DigestBytes, ExpiryKind, StoreFault, Tables};
 use crate::clock::Timestamp;
 use crate::identity::UserId;
@@ -39,14 +39,14 @@ pub(super) fn rehashed(
     // would go round between the two until its bound ends it.
     tables.change().rewritten.remove((user.source, user.id.as_str(), &new.0))?;
     remember(tables, (user.source, user.id), (old, new), until)?;
-    for id in sessions::of_subject(tables, user.subject, None)? {
-        let Some(mut session) = sessions::load(tables, id)? else { continue };
+    for id in session_rows::of_subject(tables, user.subject, None)? {
+        let Some(mut session) = session_rows::load(tables, id)? else { continue };
         // Where sources share their users, one subject has a hash in each source. Only sessions of
         // this source have the old version.
         let is_of = session.source == user.source && session.user_id == *user.id;
         if is_of && session.user_version == old {
             session.user_version = new;
-            sessions::save(tables, &session)?;
+            session_rows::save(tables, &session)?;
         }
     }
     Ok(())

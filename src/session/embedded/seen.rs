@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use redb::ReadableTable;
 
+use super::effects::RestoredStore;
 use super::tables::{StoreFault, Tables};
 use crate::clock::Timestamp;
 use crate::secret::Digest;
@@ -24,47 +25,21 @@ use crate::secret::Digest;
 const META_RESTORED: &str = "restored";
 const OWNER_ONLY: u32 = 0o600;
 
-/// A store that was put in the place of a newer one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RestoredStore {
-    /// The highest time that was seen here before the store was replaced.
-    seen: Timestamp,
-    /// When the last session of the store ends.
-    until: Timestamp,
+/// The note of a restore that the store itself carries, if there is one.
+pub(super) fn load(tables: &Tables<'_>) -> Result<Option<RestoredStore>, StoreFault> {
+    let row = tables.rows().meta.get(META_RESTORED)?.map(|row| row.value().to_vec());
+    let numbers = row.as_deref().map(|row| row.as_chunks().0);
+    let Some([seen, until]) = numbers else { return Ok(None) };
+    let [seen, until] =
+        [seen, until].map(|bytes| Timestamp::from_millis(u64::from_be_bytes(*bytes)));
+    Ok(Some(RestoredStore { seen, until }))
 }
 
-impl RestoredStore {
-    pub(super) fn new(seen: Timestamp, until: Timestamp) -> Self {
-        Self { seen, until }
-    }
-
-    /// The note for the operator; `None` once every session of the restored store has ended.
-    pub(super) fn note(&self, now: Timestamp) -> Option<String> {
-        (now < self.until).then(|| {
-            format!(
-                "the store was restored from a backup: it is older than what was seen here at {}, \
-                 and sessions that ended between are alive again; `tollhouse session revoke --all` \
-                 ends all",
-                self.seen
-            )
-        })
-    }
-
-    /// The note of a restore that the store itself carries, if there is one.
-    pub(super) fn load(tables: &Tables<'_>) -> Result<Option<Self>, StoreFault> {
-        let row = tables.rows().meta.get(META_RESTORED)?.map(|row| row.value().to_vec());
-        let numbers = row.as_deref().map(|row| row.as_chunks().0);
-        let Some([seen, until]) = numbers else { return Ok(None) };
-        let [seen, until] =
-            [seen, until].map(|bytes| Timestamp::from_millis(u64::from_be_bytes(*bytes)));
-        Ok(Some(Self { seen, until }))
-    }
-
-    pub(super) fn save(&self, tables: &mut Tables<'_>) -> Result<(), StoreFault> {
-        let row = [self.seen, self.until].map(|at| at.millis().to_be_bytes()).concat();
-        tables.change().meta.insert(META_RESTORED, row.as_slice())?;
-        Ok(())
-    }
+/// Writes the note into the store.
+pub(super) fn save(tables: &mut Tables<'_>, restored: &RestoredStore) -> Result<(), StoreFault> {
+    let row = [restored.seen, restored.until].map(|at| at.millis().to_be_bytes()).concat();
+    tables.change().meta.insert(META_RESTORED, row.as_slice())?;
+    Ok(())
 }
 
 /// Removes the note: all sessions have been ended, so none can be alive by mistake.

@@ -11,9 +11,10 @@ use std::time::Duration;
 use redb::ReadableTable;
 
 use super::cutoffs;
-use super::memory::LiveSession;
+use super::effects::LiveSession;
 use super::rehashed_versions;
 use super::seen;
+use super::session_rows::{all, load, of_subject, save, session_id, user_key};
 use super::tables::{ExpiryKind, ShortId, StoreFault, Tables};
 use crate::clock::Timestamp;
 use crate::identity::{SessionId, Subject};
@@ -341,38 +342,6 @@ pub(super) fn begin_grace_anew(
     Ok(())
 }
 
-/// The session row, whether or not the session has ended, until the sweep removes it.
-pub(super) fn load(tables: &Tables<'_>, id: SessionId) -> Result<Option<Session>, StoreFault> {
-    let row = tables.rows().sessions.get(id.0.as_bytes())?;
-    Ok(row.map(|row| serde_json::from_slice(row.value())).transpose()?)
-}
-
-pub(super) fn save(tables: &mut Tables<'_>, session: &Session) -> Result<(), StoreFault> {
-    let row = serde_json::to_vec(session)?;
-    tables.change().sessions.insert(session.id.0.as_bytes(), row.as_slice())?;
-    Ok(())
-}
-
-/// The ids of a subject's sessions in this realm, or in all realms; oldest first.
-pub(super) fn of_subject(
-    tables: &Tables<'_>,
-    subject: &Subject,
-    realm: Option<&str>,
-) -> Result<Vec<SessionId>, StoreFault> {
-    let mut found = Vec::new();
-    let first = (subject.as_str(), realm.unwrap_or_default(), 0, &[0; 16]);
-    for row in tables.rows().by_user.range(first..)? {
-        let row = row?.0;
-        let (of, within, created, id) = row.value();
-        if of != subject.as_str() || realm.is_some_and(|realm| realm != within) {
-            break;
-        }
-        found.push((created, session_id(id)));
-    }
-    found.sort_unstable();
-    Ok(found.into_iter().map(|(_, id)| id).collect())
-}
-
 /// The ids of the sessions that this foreign token was exchanged for.
 fn of_token(tables: &Tables<'_>, token: Digest) -> Result<Vec<SessionId>, StoreFault> {
     let first: ShortId = [0; 16];
@@ -380,15 +349,6 @@ fn of_token(tables: &Tables<'_>, token: Digest) -> Result<Vec<SessionId>, StoreF
     let mut ids = Vec::new();
     for row in tables.rows().by_token.range((&token.0, &first)..=(&token.0, &last))? {
         ids.push(session_id(row?.0.value().1));
-    }
-    Ok(ids)
-}
-
-/// The ids of all sessions, oldest first.
-pub(super) fn all(tables: &Tables<'_>) -> Result<Vec<SessionId>, StoreFault> {
-    let mut ids = Vec::new();
-    for row in tables.rows().sessions.iter()? {
-        ids.push(session_id(row?.0.value()));
     }
     Ok(ids)
 }
@@ -421,19 +381,6 @@ fn use_until(
 fn note_live(tables: &mut Tables<'_>, session: &Session) {
     let live = LiveSession::of(session, tables.revoked_until(session));
     tables.effects.live.push((session.id, Some(live)));
-}
-
-/// The key of a session in the table `by_user`.
-type UserKey<'a> = (&'a str, &'a str, u64, &'a ShortId);
-
-pub(super) fn user_key(session: &Session) -> UserKey<'_> {
-    let subject = session.subject.as_str();
-    let realm = session.realm.as_str();
-    (subject, realm, session.created.millis(), session.id.0.as_bytes())
-}
-
-pub(super) fn session_id(bytes: &ShortId) -> SessionId {
-    SessionId(uuid::Uuid::from_bytes(*bytes))
 }
 
 fn half(digest: Digest) -> ShortId {

@@ -10,7 +10,7 @@
 use redb::ReadableTable;
 
 use super::tables::{DigestBytes, ExpiryKind, ShortId, StoreFault, Tables};
-use super::{codes, rehashed_versions, sessions};
+use super::{codes, rehashed_versions, session_rows, sessions};
 use crate::clock::Timestamp;
 
 /// Bound on the rows looked at in one pass. A pass takes some milliseconds, and logins wait behind
@@ -96,7 +96,7 @@ fn ends(
     let ends = match kind {
         ExpiryKind::Session => {
             let Some(id) = exact(key) else { return Ok(None) };
-            let session = sessions::load(tables, sessions::session_id(&id))?;
+            let session = session_rows::load(tables, session_rows::session_id(&id))?;
             return Ok(session.map(|session| tables.outlived(&session)));
         }
         ExpiryKind::Code => {
@@ -151,7 +151,7 @@ fn remove(
     match kind {
         ExpiryKind::Session => {
             if let Some(id) = exact(key)
-                && let Some(session) = sessions::load(tables, sessions::session_id(&id))?
+                && let Some(session) = session_rows::load(tables, session_rows::session_id(&id))?
             {
                 sessions::remove(tables, &session, now)?;
             }

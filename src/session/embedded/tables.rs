@@ -15,12 +15,10 @@ use redb::{
     Table, TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 
-use super::memory::LiveSession;
-use super::seen::RestoredStore;
+use super::effects::CommitEffects;
 use crate::clock::Timestamp;
 use crate::identity::SessionId;
-use crate::secret::Digest;
-use crate::session::{Revocations, Session, TokenOwner};
+use crate::session::{Revocations, Session};
 
 /// Sixteen bytes: a session id, an address, or the first half of a digest.
 pub(super) type ShortId = [u8; 16];
@@ -178,20 +176,6 @@ macro_rules! fault_from {
 }
 
 fault_from!(StorageError, TableError, TransactionError, CommitError, DatabaseError);
-
-/// The changes that memory learns once a transaction is durable.
-#[derive(Debug, Default)]
-pub(super) struct CommitEffects {
-    /// Sessions that were added or changed, and sessions that were removed (`None`), in order.
-    pub(super) live: Vec<(SessionId, Option<LiveSession>)>,
-    pub(super) revoked: Vec<(SessionId, Timestamp)>,
-    pub(super) outlawed: Vec<(Digest, Timestamp)>,
-    pub(super) cutoffs: Vec<(TokenOwner, Timestamp)>,
-    /// Sessions whose refresh token was rotated by this transaction.
-    pub(super) rotated: Vec<SessionId>,
-    /// Whether the store is an older copy that replaced a newer one; `None` if that did not change.
-    pub(super) restored: Option<Option<RestoredStore>>,
-}
 
 /// All tables in one write transaction, with the changes collected so far.
 pub(super) struct Tables<'txn> {

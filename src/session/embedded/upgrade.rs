@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::rehashed_versions;
-use super::sessions;
+use super::session_rows;
 use super::tables::{DigestBytes, META_SCHEMA, SCHEMA, ShortId, StoreFault, Tables};
 use crate::clock::Timestamp;
 use crate::identity::{IdRules, UserId};
@@ -37,11 +37,11 @@ pub(super) fn run(db: &Database, ids: &IdRules) -> Result<(), StoreFault> {
     txn.delete_table(BY_SUBJECT)?;
     let mut tables = Tables::open(&txn, &std::sync::Arc::default(), std::time::Duration::ZERO)?;
     let mut sources = sources_of_codes(&tables)?;
-    for id in sessions::all(&tables)? {
+    for id in session_rows::all(&tables)? {
         let session = identified(&tables, id.0.as_bytes(), ids)?;
         let Some(session) = session else { continue };
-        sessions::save(&mut tables, &session)?;
-        tables.change().by_user.insert(sessions::user_key(&session), ())?;
+        session_rows::save(&mut tables, &session)?;
+        tables.change().by_user.insert(session_rows::user_key(&session), ())?;
         sources.entry(session.user_id).or_default().push(session.source);
     }
     for (id, old, new, until) in rehashed {
