@@ -67,7 +67,7 @@ pub(super) fn run(args: &TryArgs, dialect: &Dialect) -> anyhow::Result<()> {
     let ask = client::login(dialect, &user, &password)?;
     let shown = client::login(dialect, &user, &HIDDEN.into())?;
     let trial = DialectTrial { dialect, outbound, url };
-    let outcome = trial.exchange(&ask, &shown, (&user, &password))?;
+    let outcome = trial.exchange(&ask, &shown, &user, &password)?;
     let outcome = match outcome {
         LoginOutcome::Pending(ticket) => trial.second(&user, ticket.as_ref())?,
         outcome => Some(outcome),
@@ -102,7 +102,8 @@ impl DialectTrial<'_> {
         &self,
         ask: &ClientRequest<'_>,
         shown: &ClientRequest<'_>,
-        (user, secret): (&str, &SecretString),
+        user: &str,
+        secret: &SecretString,
     ) -> anyhow::Result<LoginOutcome> {
         let request = ask.request(&self.url)?;
         say(format_args!("{} {}", request.method(), request.uri()))?;
@@ -149,7 +150,7 @@ impl DialectTrial<'_> {
         let (Ok(shown), true) = (shown, has_more()?) else { return Ok(None) };
         let code = read_known("Code: ")?;
         let ask = client::verify_code(self.dialect, user, &code, ticket)?;
-        self.exchange(&ask, &shown, (user, &code)).map(Some)
+        self.exchange(&ask, &shown, user, &code).map(Some)
     }
 }
 

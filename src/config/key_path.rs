@@ -47,13 +47,13 @@ impl KeyPath {
         }
     }
 
-    /// What it stands in; `None` at the top.
+    /// The path of the table or list that contains this one; `None` at the top.
     fn outer(&self) -> Option<Self> {
         let end = self.0.rfind(['.', '['])?;
         Some(Self(self.0.get(..end)?.to_owned()))
     }
 
-    /// It, and then everything that it stands in, from the inside out.
+    /// This path, and then each path that contains it, from the inside out.
     pub(super) fn outwards(&self) -> impl Iterator<Item = Self> {
         std::iter::successors(Some(self.clone()), Self::outer)
     }

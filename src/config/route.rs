@@ -146,7 +146,7 @@ impl RouteSettings {
         // A route without `auth` is open. Conditions that presume a caller would never be evaluated
         // there. They are therefore reported by `check_auth`.
         let open = auth.is_empty();
-        check_auth(&table, &auth, (&issuers, &logins), &require);
+        check_auth(&table, &auth, &issuers, &logins, &require);
         let cors = table.get("cors").map_or(RouteCors::None, |item| RouteCors::read(&item, known));
         if cors == RouteCors::Upstream && action.is_own() {
             table.issue("cors", "needs an upstream, which preflights go to unasked");
@@ -261,7 +261,8 @@ fn read_methods(table: &mut TableReader<'_>) -> Vec<Method> {
 fn check_auth(
     table: &TableReader<'_>,
     auth: &[CredentialKind],
-    (issuers, logins): (&[String], &[String]),
+    issuers: &[String],
+    logins: &[String],
     require: &RequireRule,
 ) {
     let open = auth.is_empty();

@@ -91,7 +91,7 @@ impl<'a> RequestContext<'a> {
         let accepted = AcceptedCodings::of(head, route.config.compression);
         let mut answered = match &route.action {
             RouteTarget::Forward(pool) => {
-                self.forward(route, pool, (head, body, target), decision).await?
+                self.forward(route, pool, head, body, target, decision).await?
             }
             RouteTarget::Redirect(to) => {
                 let response = answer::redirect(to, &requested_uri(route, target));
@@ -253,7 +253,9 @@ impl<'a> RequestContext<'a> {
         &mut self,
         route: &Arc<ServedRoute>,
         pool: &Arc<UpstreamPool>,
-        (head, body, target): (&mut Parts, Body, &Target),
+        head: &mut Parts,
+        body: Body,
+        target: &Target,
         decision: RouteDecision,
     ) -> Result<Response, Rejection> {
         let config = &route.config;

@@ -62,7 +62,7 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
     // long as the process lives, so only one gateway gets this far.
     let socket = SocketDoor::bind(&config)?;
     let new_user = PendingUser::make(&config)?;
-    let shared = open(&config, &options, &threads, (&store, &sinks))?;
+    let shared = open(&config, &options, &threads, &store, &sinks)?;
     let gateway = Arc::new(Gateway::new(shared, config)?);
     let generation = gateway.generation();
     let config = &generation.config;
@@ -110,8 +110,10 @@ fn open(
     config: &Config,
     options: &ServerOptions,
     threads: &GatewayThreads,
-    (store, [access, audit]): (&Arc<EmbeddedStore>, &[LineWriter; 2]),
+    store: &Arc<EmbeddedStore>,
+    sinks: &[LineWriter; 2],
 ) -> Result<SharedState, StartError> {
+    let [access, audit] = sinks;
     let ring = keys::open(config, &options.clock)?;
     let hashing = &config.login_limits.hashing;
     let hashing = HashPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;

@@ -94,10 +94,11 @@ pub(super) fn guess(
     if secret::equal(&guess.code.0, &kept.code.code.0) {
         tables.change().codes.remove(&guess.key.0)?;
         let mut code = kept.code;
-        let user = (code.source.as_str(), &code.user_id);
         // The user's password may have been re-hashed while the code was on its way; the session
         // must begin with the version as it is now.
-        code.user_version = rehashed_versions::latest(tables, user, code.user_version)?;
+        let version = code.user_version;
+        code.user_version =
+            rehashed_versions::latest(tables, &code.source, &code.user_id, version)?;
         return Ok(CodeVerdict::Right(Box::new(code)));
     }
     let guesses = if own { &mut kept.own } else { &mut kept.others };

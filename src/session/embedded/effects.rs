@@ -1,4 +1,4 @@
-//! What a transaction changes beside the file: the part of the store that memory has a copy of.
+//! The effects of a transaction on memory: changes of the values that memory has a copy of.
 //!
 //! Operations collect `CommitEffects`; memory takes them over after the commit. The types are here,
 //! below both, and know neither tables nor locks.

@@ -234,7 +234,8 @@ impl StoreFile {
 pub(super) fn load(
     db: &Database,
     memory: &SharedMemory,
-    (path, birth): (&Path, StoreIdentity),
+    path: &Path,
+    birth: StoreIdentity,
 ) -> Result<(), StoreFault> {
     let now = memory.clock.now();
     let txn = db.begin_write()?;

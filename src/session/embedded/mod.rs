@@ -45,6 +45,7 @@ pub use self::file::StoreOpenError;
 use self::file::{StoreFile, StoreIdentity};
 use self::job::{WriteJob, WriterMessage, unavailable};
 use self::memory::SharedMemory;
+use self::rehashed_versions::VersionChange;
 use self::tables::{StoreFault, Tables};
 use self::writer::StoreWriter;
 use super::{
@@ -127,14 +128,14 @@ impl EmbeddedStore {
         file::compact(&mut db, &options.path).map_err(|fault| place.unusable(fault))?;
         let memory = SharedMemory::new(options.clock, options.leeway, options.longest_access);
         let memory = Arc::new(memory);
-        file::load(&db, &memory, (&place.path, birth)).map_err(|fault| place.unusable(fault))?;
+        file::load(&db, &memory, &place.path, birth).map_err(|fault| place.unusable(fault))?;
 
         let (queue, receiver) = sync_channel(QUEUE);
         let closing = Arc::new(AtomicBool::new(false));
         let closed = CancellationToken::new();
         let ended = closed.clone();
         let writer =
-            StoreWriter::new(place.clone(), (db, birth), memory.clone(), receiver, closing.clone());
+            StoreWriter::new(place.clone(), db, birth, memory.clone(), receiver, closing.clone());
         thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
@@ -296,7 +297,7 @@ impl SessionStore for EmbeddedStore {
         let now = self.memory.clock.now();
         self.ask(move |tables| {
             let user = UserRef { source: &source, id: &id, subject: &subject };
-            rehashed_versions::rehashed(tables, user, (old, new), now)
+            rehashed_versions::rehashed(tables, user, VersionChange { old, new }, now)
         })
         .await
     }

@@ -23,13 +23,22 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// A version beyond the bound is treated as changed, and the session ends.
 const LONGEST_CHAIN: usize = 8;
 
-/// Makes sessions stored under `old` count as stored under `new`, now and for the next day.
+/// A user version, and the one that replaced it when the password was re-hashed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VersionChange {
+    pub(super) old: Digest,
+    pub(super) new: Digest,
+}
+
+/// Makes sessions stored under the old version count as stored under the new one, now and for the
+/// next day.
 pub(super) fn rehashed(
     tables: &mut Tables<'_>,
     user: UserRef<'_>,
-    (old, new): (Digest, Digest),
+    change: VersionChange,
     now: Timestamp,
 ) -> Result<(), StoreFault> {
+    let VersionChange { old, new } = change;
     if old == new {
         return Ok(());
     }
@@ -38,7 +47,7 @@ pub(super) fn rehashed(
     // because the version that is current now must not be translated away. Without this, `latest`
     // would go round between the two until its bound ends it.
     tables.change().rewritten.remove((user.source, user.id.as_str(), &new.0))?;
-    remember(tables, (user.source, user.id), (old, new), until)?;
+    remember(tables, user.source, user.id, change, until)?;
     for id in session_rows::of_subject(tables, user.subject, None)? {
         let Some(mut session) = session_rows::load(tables, id)? else { continue };
         // Where sources share their users, one subject has a hash in each source. Only sessions of
@@ -52,13 +61,15 @@ pub(super) fn rehashed(
     Ok(())
 }
 
-/// Translates `old` into `new` until the instant `until`.
+/// Translates the old version into the new one until the instant `until`.
 pub(super) fn remember(
     tables: &mut Tables<'_>,
-    (source, id): (&str, &UserId),
-    (old, new): (Digest, Digest),
+    source: &str,
+    id: &UserId,
+    change: VersionChange,
     until: Timestamp,
 ) -> Result<(), StoreFault> {
+    let VersionChange { old, new } = change;
     let row = (until.millis(), &new.0);
     tables.change().rewritten.insert((source, id.as_str(), &old.0), row)?;
     // A NUL byte separates the parts, because the name of a source cannot contain one.
@@ -69,7 +80,8 @@ pub(super) fn remember(
 /// The present form of `version` for the user `id` of `source`.
 pub(super) fn latest(
     tables: &Tables<'_>,
-    (source, id): (&str, &UserId),
+    source: &str,
+    id: &UserId,
     mut version: Digest,
 ) -> Result<Digest, StoreFault> {
     for _ in 0..LONGEST_CHAIN {

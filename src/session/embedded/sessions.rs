@@ -46,8 +46,9 @@ pub(super) fn put(
     // The user's password may have been re-hashed since this login began. The session then gets the
     // new user version; else the next review would end it.
     let mut session = session.clone();
-    let user = (session.source.as_str(), &session.user_id);
-    session.user_version = rehashed_versions::latest(tables, user, session.user_version)?;
+    let version = session.user_version;
+    session.user_version =
+        rehashed_versions::latest(tables, &session.source, &session.user_id, version)?;
     if let Some(before) = load(tables, session.id)? {
         tables.change().by_user.remove(user_key(&before))?;
     }

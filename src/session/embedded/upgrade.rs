@@ -14,7 +14,7 @@ use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::rehashed_versions;
+use super::rehashed_versions::{self, VersionChange};
 use super::session_rows;
 use super::tables::{DigestBytes, META_SCHEMA, SCHEMA, ShortId, StoreFault, Tables};
 use crate::clock::Timestamp;
@@ -44,11 +44,11 @@ pub(super) fn run(db: &Database, ids: &IdRules) -> Result<(), StoreFault> {
         tables.change().by_user.insert(session_rows::user_key(&session), ())?;
         sources.entry(session.user_id).or_default().push(session.source);
     }
-    for (id, old, new, until) in rehashed {
+    for (id, change, until) in rehashed {
         // An old row names no source, so it applies to the user with this id in every source that
         // is known to have one.
         for source in sources.get(&id).into_iter().flatten() {
-            rehashed_versions::remember(&mut tables, (source, &id), (old, new), until)?;
+            rehashed_versions::remember(&mut tables, source, &id, change, until)?;
         }
     }
     tables.change().meta.insert(META_SCHEMA, SCHEMA.to_be_bytes().as_slice())?;
@@ -57,7 +57,7 @@ pub(super) fn run(db: &Database, ids: &IdRules) -> Result<(), StoreFault> {
     Ok(())
 }
 
-type RehashedAccount = (UserId, Digest, Digest, Timestamp);
+type RehashedAccount = (UserId, VersionChange, Timestamp);
 
 fn take_rehashed(txn: &WriteTransaction) -> Result<Vec<RehashedAccount>, StoreFault> {
     let mut rows = Vec::new();
@@ -66,7 +66,8 @@ fn take_rehashed(txn: &WriteTransaction) -> Result<Vec<RehashedAccount>, StoreFa
         let (id, old) = key.value();
         let (until, new) = value.value();
         let until = Timestamp::from_millis(until);
-        rows.push((UserId::new(id), Digest(*old), Digest(*new), until));
+        let change = VersionChange { old: Digest(*old), new: Digest(*new) };
+        rows.push((UserId::new(id), change, until));
     }
     txn.delete_table(REHASHED)?;
     Ok(rows)

@@ -70,7 +70,8 @@ pub(super) struct StoreWriter {
 impl StoreWriter {
     pub(super) fn new(
         place: StoreFile,
-        (db, birth): (Database, StoreIdentity),
+        db: Database,
+        birth: StoreIdentity,
         memory: Arc<SharedMemory>,
         queue: Receiver<WriterMessage>,
         closing: Arc<AtomicBool>,
@@ -304,7 +305,7 @@ impl StoreWriter {
             return Err("another store is in its place; restart the gateway".to_owned());
         }
         let loaded = catch_unwind(AssertUnwindSafe(|| {
-            file::load(&db, &self.memory, (&self.place.path, birth))
+            file::load(&db, &self.memory, &self.place.path, birth)
         }));
         loaded.map_err(|_| "it panicked".to_owned())?.map_err(|fault| fault.to_string())?;
         Ok(db)
