@@ -1,7 +1,7 @@
 //! Computes the ends that the streams of a request (tunnels and long answers) must not outlive.
 //!
 //! The ends depend on the route's `close_at` setting and on the kind of credential. The waiting
-//! itself is done by `upstream::lifetime`; nothing is looked up in the session store here.
+//! itself is done by `upstream::StreamLifetime`; nothing is looked up in the session store here.
 //! `route::forward` is the caller.
 
 use super::RequestContext;

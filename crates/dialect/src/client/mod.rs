@@ -8,7 +8,7 @@
 //! password".
 //!
 //! This module is pure: it makes a `ClientRequest`, and the caller (`users::http`,
-//! `upstream::upstream_login`) sends it.
+//! `upstream::pool::login`) sends it.
 
 mod match_template;
 mod response;
