@@ -47,7 +47,10 @@ impl AdminOperations {
         self: &Arc<Self>,
         read: impl FnOnce() -> Result<Config, String>,
     ) -> Result<Reloaded, ReloadError> {
-        self.gateway.reload(read, |last, next| self.prepare(last, next))
+        let reloaded = self.gateway.reload(read, |last, next| self.prepare(last, next))?;
+        // The configuration names the same files as before, perhaps, and they have other contents.
+        self.listening.renew_all();
+        Ok(reloaded)
     }
 
     /// Opens everything that `next` needs in addition. Nothing that is served changes before the

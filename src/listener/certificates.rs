@@ -91,7 +91,8 @@ impl ListenerCertificates {
     /// Reads the files again. True if other certificates are served from now on.
     ///
     /// Open connections keep their certificates. Session tickets survive, unless the client CA has
-    /// changed: a client that the new CA does not accept must not resume an old session.
+    /// changed: a client that the new CA does not accept must not resume an old session. The end of
+    /// such a client's open connection is left to `RunningListeners::renew`.
     ///
     /// # Errors
     /// If something cannot be used; then everything stays as it was. The call blocks on files.

@@ -175,6 +175,46 @@ impl RunningListeners {
         }
     }
 
+    /// Reads the files of `certificates` again; see `ListenerCertificates::reload`. If the client CA
+    /// has changed, the open connections of the listener are drained: their clients were accepted
+    /// by a CA that counts no more.
+    ///
+    /// # Errors
+    /// If something cannot be used; then everything stays as it was. The call blocks on files.
+    pub(crate) fn renew(
+        &self,
+        certificates: &Arc<ListenerCertificates>,
+    ) -> Result<bool, CertError> {
+        // Only another client CA makes another `ServerConfig`.
+        let last = certificates.server();
+        let changed = certificates.reload()?;
+        if !Arc::ptr_eq(&last, &certificates.server()) {
+            let is_theirs = |tls: &Arc<ListenerCertificates>| Arc::ptr_eq(tls, certificates);
+            for served in self.lock().iter().filter(|one| one.tls.as_ref().is_some_and(is_theirs)) {
+                tracing::info!("{} has another client CA from now on", served.address);
+                served.listener.reconfigure(&served.config, served.tls.clone());
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Reads the files of all certificates again, without waiting for the next round of the task
+    /// that does so. A failure is logged, and the old certificates stay in use.
+    pub(crate) fn renew_all(&self) {
+        for certificates in self.certificates() {
+            let listener = certificates.listener();
+            match self.renew(&certificates) {
+                Ok(true) => tracing::info!(listener, "certificates changed"),
+                Ok(false) => {}
+                Err(error) => tracing::error!(
+                    listener,
+                    error = &error as &dyn std::error::Error,
+                    "new certificates not taken, the old ones are served on"
+                ),
+            }
+        }
+    }
+
     fn start(&self, bound: BoundListener) -> Served {
         Served {
             config: bound.config.clone(),

@@ -1,7 +1,7 @@
 //! Serves renewed certificates without a command, a few seconds after they were written.
 //!
 //! One task reads the files of every listener again and again; `ListenerCertificates::reload`
-//! decides whether they can be served. A failure is logged once, and the old certificates stay in
+//! decides whether they can be served. Another client CA ends the connections of the last one. A failure is logged once, and the old certificates stay in
 //! use. The task runs on the background runtime, since reading files blocks.
 
 use std::collections::HashMap;
@@ -44,8 +44,8 @@ pub(super) fn keep_fresh(background: &BackgroundRuntime, listening: &Arc<Running
                 if reloads.is_multiple_of(REMIND_AFTER) {
                     certificates.warn_of_times();
                 }
-                let reloading = certificates.clone();
-                match threads.block_on_thread(move || reloading.reload()).await {
+                let (reloading, all) = (certificates.clone(), listening.clone());
+                match threads.block_on_thread(move || all.renew(&reloading)).await {
                     Some(outcome) => record(&mut failures, &certificates, outcome),
                     None => tracing::error!("reading certificates again ended by panic"),
                 }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::certs::{Certificate, trusting};
+use crate::harness::certs::{Authority, Certificate, showing, trusting};
 use crate::harness::client::{Client, PATIENCE};
 use crate::harness::gateway::PASSWORD;
 use crate::harness::process::{Process, folder, free_port, until};
@@ -201,6 +201,39 @@ async fn tls_is_switched_on_and_its_certificate_changed_in_place() {
     write(&process, &[(&tls("two", "two"), &tls("two", "one"))]);
     process.command(&["reload"]).failed(1, &["one.key"]);
     client(&two).get("/open/").send().await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_reload_reads_the_client_ca_again_and_ends_the_connections_of_the_last_one() {
+    let process = started("");
+    let port = process.port;
+    let server = Certificate::make(process.dir.path(), "one", &["localhost"]);
+    let (old, new) = (Authority::new(), Authority::new());
+    fs::write(process.path("clients.pem"), old.pem()).unwrap();
+    let mutual = format!(
+        "{{ address = \"127.0.0.1:{port}\", tls = {{ certificates = [{{ chain = \"one.pem\", key = \
+         \"one.key\" }}], client_ca = \"clients.pem\", client_auth = \"required\" }} }}"
+    );
+    reload(&process, &[(&plain(port), &mutual)]);
+    let client = |authority: &Authority| {
+        let tls = showing(&server.der, b"http/1.1", &authority.client(|_| ()));
+        Client { address: at(port), tls: Some((tls, "localhost".to_owned())), http2: false }
+    };
+    let mut idle = client(&old).connect().await;
+    idle.write_all(b"GET /open/ HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    timeout(PATIENCE, idle.read_exact(&mut first)).await.unwrap().unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+
+    fs::write(process.path("clients.pem"), new.pem()).unwrap();
+    reload(&process, &[]);
+
+    client(&new).get("/open/").send().await.assert_status(200);
+    // A second request on the old connection is not answered any more.
+    let _ = idle.write_all(b"GET /open/ HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut rest = String::new();
+    let _ = timeout(PATIENCE, idle.read_to_string(&mut rest)).await.unwrap();
+    assert!(!rest.contains("HTTP/1.1"), "{rest}");
 }
 
 #[tokio::test]
