@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::probe_listener::ProbeListener;
+use super::socket_access::AccessChanges;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::listener::RunningListeners;
@@ -36,6 +37,7 @@ pub(crate) struct AdminOperations {
     pub(crate) sinks: [LineWriter; 2],
     pub(crate) log_format: Option<LogFormatSwitch>,
     pub(crate) probes: Arc<ProbeListener>,
+    pub(crate) access: Arc<AccessChanges>,
     /// Cancelled together with the store. From then on the successor does the work that needs no
     /// request.
     pub(crate) given_up: CancellationToken,

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::socket_access::{self, may_give_to};
+use super::socket_access::may_give_to;
 use super::{AdminOperations, TcpDoor};
 use crate::config::{Config, LogTarget};
 use crate::gateway::{Commit, ReloadError, Reloaded, key_options, longest_access};
@@ -86,7 +86,7 @@ impl AdminOperations {
             operations.apply(&next, outputs);
             operations.listening.apply(listeners);
             if let Some(access) = access
-                && let Err(error) = socket_access::change(&next.state.dir, &access)
+                && let Err(error) = operations.access.change(&next.state.dir, &access)
             {
                 tracing::error!(%error, "the admin socket cannot be given the group and mode that [admin] socket says");
             }

@@ -77,9 +77,12 @@ impl TcpDoor {
         let listener = TcpListener::from_std(self.0)?;
         // A reload may open this listener at the command of an operator. Probes are not that
         // operator's actions, so no operator is recorded for them.
-        let door =
-            AdminDoor { operations: operations.clone(), may_change: false, places: places() };
-        let door = door.by(None);
+        let door = AdminDoor {
+            operations: operations.clone(),
+            right: CommandRight::None,
+            places: places(),
+        };
+        let door = door.by(None, CommandRight::None);
         spawn_until(background, stop, async move {
             loop {
                 let accepted = listener.accept().await.map(|(stream, _)| stream);
@@ -151,7 +154,8 @@ impl SocketDoor {
         let _runtime = background.handle().enter();
         let Self { socket, file, owner } = self;
         let socket = UnixListener::from_std(socket)?;
-        let door = AdminDoor { operations: operations.clone(), may_change: true, places: places() };
+        let right = CommandRight::Lasting;
+        let door = AdminDoor { operations: operations.clone(), right, places: places() };
         spawn_until(background, stop, async move {
             let _file = file;
             loop {
@@ -161,13 +165,14 @@ impl SocketDoor {
                 // The kernel has compared the peer with the group and mode of the socket. The
                 // groups of the peer are not looked up again: SO_PEERCRED contains only the first
                 // of them.
-                let is_let_in =
-                    peer.is_some_and(|peer| [owner, 0].contains(&peer)) || door.is_open_to_group();
-                if accepted.is_ok() && !is_let_in {
+                let is_owner = peer.is_some_and(|peer| [owner, 0].contains(&peer));
+                if accepted.is_ok() && !is_owner && !door.is_open_to_group() {
                     tracing::warn!("a connection of another user to the admin socket was closed");
                     continue;
                 }
-                door.by(peer).admit(accepted).await;
+                let of_group = CommandRight::UntilChange(door.operations.access.count());
+                let right = if is_owner { CommandRight::Lasting } else { of_group };
+                door.by(peer, right).admit(accepted).await;
             }
         });
         Ok(())
@@ -188,12 +193,32 @@ where
     });
 }
 
+/// The right of a connection to give commands.
+#[derive(Clone, Copy, Debug)]
+enum CommandRight {
+    /// Probes and metrics only: the connection came by TCP.
+    None,
+    /// The peer is the gateway's own user, or root.
+    Lasting,
+    /// The peer was let in by the group's access, when so many changes of it had been made.
+    UntilChange(u64),
+}
+
+impl CommandRight {
+    /// False if the access that let the peer in has been changed since.
+    fn holds(self, operations: &AdminOperations) -> bool {
+        match self {
+            Self::None | Self::Lasting => true,
+            Self::UntilChange(count) => count == operations.access.count(),
+        }
+    }
+}
+
 /// One of the two listeners. Each has its own places, so that probes are answered while operators
 /// use all of theirs.
 struct AdminDoor {
     operations: Arc<AdminOperations>,
-    /// True for the unix socket: commands are carried out.
-    may_change: bool,
+    right: CommandRight,
     places: Arc<Semaphore>,
 }
 
@@ -205,9 +230,9 @@ impl AdminDoor {
     /// The same listener for one peer. Every command of this peer is audited under the peer's user.
     /// The copy shares the places and everything else with the original. `None` stands for an
     /// unknown peer or for probes.
-    fn by(&self, operator: Option<u32>) -> Self {
+    fn by(&self, operator: Option<u32>, right: CommandRight) -> Self {
         let operations = AdminOperations { operator, ..AdminOperations::clone(&self.operations) };
-        Self { operations: Arc::new(operations), places: self.places.clone(), ..*self }
+        Self { operations: Arc::new(operations), places: self.places.clone(), right }
     }
 
     /// Serves an accepted connection as soon as there is a place for it.
@@ -222,13 +247,13 @@ impl AdminDoor {
         // (back-pressure).
         let Ok(place) = self.places.clone().acquire_owned().await else { return };
         let operations = self.operations.clone();
-        let may_change = self.may_change;
+        let right = self.right;
         let background = operations.gateway.shared.background.clone();
         background.spawn(async move {
             let _place = place;
             let service = service_fn(move |request| {
                 let operations = operations.clone();
-                async move { Ok::<_, Infallible>(answer(&operations, may_change, request).await) }
+                async move { Ok::<_, Infallible>(answer(&operations, right, request).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -245,9 +270,12 @@ impl AdminDoor {
 /// unix socket only. The path decides, and a path that is unknown on this listener is 404.
 async fn answer(
     operations: &Arc<AdminOperations>,
-    may_change: bool,
+    right: CommandRight,
     request: http::Request<Incoming>,
 ) -> Response {
+    if !right.holds(operations) {
+        return access_changed();
+    }
     let (head, body) = request.into_parts();
     let readable = matches!(head.method, Method::GET | Method::HEAD);
     match head.uri.path() {
@@ -256,7 +284,7 @@ async fn answer(
             return respond(operations.readiness().answer(head.uri.query()));
         }
         "/metrics" if readable => return metrics_of(operations),
-        _ if !may_change => {
+        _ if matches!(right, CommandRight::None) => {
             return json(
                 StatusCode::NOT_FOUND,
                 &error("there is /livez, /readyz and /metrics here"),
@@ -269,6 +297,8 @@ async fn answer(
         return json(StatusCode::BAD_REQUEST, &error("the body could not be read"));
     };
     match AdminCommand::parse(&head.method, head.uri.path(), head.uri.query(), &body) {
+        // The access may have changed while the body was on its way.
+        Ok(_) if !right.holds(operations) => access_changed(),
         Ok(command) => execute(operations, command).await,
         Err((status, problem)) => json(status, &error(&problem)),
     }
@@ -294,6 +324,15 @@ fn metrics_of(operations: &AdminOperations) -> Response {
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    response
+}
+
+/// The answer to a peer whose access may have been taken away. A peer that still has it connects
+/// again.
+fn access_changed() -> Response {
+    let problem = error("[admin] socket has changed since this connection began: connect again");
+    let mut response = json(StatusCode::FORBIDDEN, &problem);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

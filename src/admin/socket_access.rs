@@ -8,6 +8,7 @@ use std::fs::{self, DirEntry, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{getegid, geteuid, getgroups};
 
@@ -19,6 +20,30 @@ const OWNER_ONLY: u32 = 0o700;
 const SEARCHABLE: u32 = 0o010;
 /// Reading and writing by the owner of a socket.
 const OWNER_BITS: u32 = 0o600;
+
+/// The changes of the access while the socket is served. A connection that the group's access has
+/// let in gives commands only until the next change: the kernel compares the peer with the group
+/// when it connects, and never again.
+#[derive(Debug, Default)]
+pub(crate) struct AccessChanges(AtomicU64);
+
+impl AccessChanges {
+    /// The number of changes until now.
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Puts another access into effect.
+    pub(super) fn change(&self, state: &Path, access: &AdminSocket) -> io::Result<()> {
+        // The first step ends the connections under the old access, the second one those that the
+        // kernel has let in under it meanwhile.
+        self.0.fetch_add(1, Ordering::AcqRel);
+        let changed = grant_socket(&state.join(SOCKET), access);
+        let changed = changed.and_then(|()| grant_folder(state, access));
+        self.0.fetch_add(1, Ordering::AcqRel);
+        changed
+    }
+}
 
 /// True if this process may give a file to `group`: it must be a member of the group, or root. The
 /// kernel refuses it otherwise (`chown(2)`); asking first lets `check` report it.
@@ -80,10 +105,4 @@ pub(super) fn grant_socket(socket: &Path, access: &AdminSocket) -> io::Result<()
         chown(socket, None, Some(group.id))?;
     }
     fs::set_permissions(socket, Permissions::from_mode(access.mode))
-}
-
-/// Puts another access into effect while the socket is served.
-pub(super) fn change(state: &Path, access: &AdminSocket) -> io::Result<()> {
-    grant_socket(&state.join(SOCKET), access)?;
-    grant_folder(state, access)
 }

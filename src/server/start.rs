@@ -85,6 +85,7 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
         sinks,
         log_format: options.log_format,
         probes: Arc::default(),
+        access: Arc::default(),
         given_up,
         operator: None,
     });

@@ -1,9 +1,10 @@
 //! `[admin] socket`: a group's members may give commands, and nobody else may do more than before.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -129,6 +130,54 @@ async fn a_member_of_the_group_gives_commands_and_others_are_kept_out() {
         Some(serde_json::from_str(line).unwrap())
     });
     assert_eq!(line["operator.uid"], STRANGER);
+}
+
+/// Gives the same command for each line that it reads, on one connection, and prints the status.
+const ASKING: &str = r#"
+use IO::Socket::UNIX;
+$| = 1;
+my $socket = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "$!";
+while (<STDIN>) {
+    syswrite $socket, "GET /keys HTTP/1.1\r\nhost: a\r\n\r\n";
+    sysread $socket, my $answer, 65536;
+    print substr($answer, 9, 3), "\n";
+}
+"#;
+
+#[tokio::test]
+async fn a_group_that_loses_the_socket_loses_its_open_connections() {
+    let can_change_users = Command::new("setpriv").arg("--version").output().is_ok();
+    let has_perl = Command::new("perl").arg("-v").output().is_ok();
+    // Else no other user can be tried.
+    if !is_root() || !can_change_users || !has_perl {
+        return;
+    }
+    let process = running(GROUP);
+    fs::set_permissions(process.dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let mut member = Command::new("setpriv")
+        .args(["--reuid", &STRANGER.to_string(), "--regid", &STRANGER.to_string()])
+        .args([&format!("--groups={GROUP}"), "perl", "-e", ASKING])
+        .arg(process.path("state/admin.sock"))
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut asks = member.stdin.take().unwrap();
+    let mut answers = BufReader::new(member.stdout.take().unwrap()).lines();
+    let mut status = || {
+        asks.write_all(b"ask\n").unwrap();
+        answers.next().unwrap().unwrap()
+    };
+    assert_eq!(status(), "200");
+
+    write_config(process.dir.path(), process.port, "[process]\ndrain_delay = \"0s\"\n");
+    process.command(&["reload"]).ok();
+
+    assert_eq!(status(), "403");
+    drop(asks);
+    assert!(member.wait().unwrap().success());
+    assert_eq!(process.command(&["status"]).status, Some(0), "the owner goes on");
 }
 
 #[test]
