@@ -8,7 +8,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::socket_access::may_give_to;
+use super::socket_access::{close_entries, may_give_to};
 use super::{AdminOperations, TcpDoor};
 use crate::config::{Config, LogTarget};
 use crate::gateway::{Commit, ReloadError, Reloaded, key_options, longest_access};
@@ -32,6 +32,9 @@ enum Refused {
 
     #[error("[admin] socket: the gateway's user has to be a member of the group `{group}`")]
     AdminGroup { group: String },
+
+    #[error("[admin] socket: its group would reach more than the socket")]
+    AdminEntries(#[source] std::io::Error),
 
     #[error("[login_limits] hashing: the threads cannot be started")]
     Threads(#[source] std::io::Error),
@@ -63,6 +66,10 @@ impl AdminOperations {
         let access = (last.admin.socket != next.admin.socket).then(|| next.admin.socket.clone());
         if let Some(group) = next.admin.socket.group.as_ref().filter(|group| !may_give_to(group)) {
             return Err(failed(Refused::AdminGroup { group: group.name.clone() }));
+        }
+        if next.admin.socket.group.is_some() {
+            let closed = close_entries(&next.state.dir);
+            closed.map_err(|source| failed(Refused::AdminEntries(source)))?;
         }
         // A probe listener whose address stays is kept as it is, without a gap.
         let is_moved = last.admin.address != next.admin.address;

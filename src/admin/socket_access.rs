@@ -63,37 +63,54 @@ pub(crate) fn allowed_bits(folder: &fs::Metadata, access: &AdminSocket) -> u32 {
 /// folder are closed to others first: until now the folder's mode was the only thing that kept
 /// others from a log file in it, for example. The folder's mode is changed last, when nothing in it
 /// is open any more.
+///
+/// # Errors
+/// If the folder cannot be given to the group, or something in it cannot be closed.
 pub(crate) fn grant_folder(state: &Path, access: &AdminSocket) -> io::Result<()> {
     let mode = fs::metadata(state)?.mode() & OWNER_ONLY;
     let Some(group) = &access.group else {
         return fs::set_permissions(state, Permissions::from_mode(mode));
     };
-    for entry in fs::read_dir(state)? {
-        close(&entry?);
-    }
+    close_entries(state)?;
     chown(state, None, Some(group.id))?;
     fs::set_permissions(state, Permissions::from_mode(mode | SEARCHABLE))
 }
 
-/// Closes a file or folder to everybody but its owner. Sockets are left out, because they are made
-/// for others, and so are links, which have no mode of their own. A failure is logged with the
-/// command that would do it.
-fn close(entry: &DirEntry) {
-    // A file that was removed in the meantime needs no change.
-    let Ok(found) = entry.metadata() else { return };
+/// Closes everything in the state folder to everybody but its owner. Sockets are left out, because
+/// they are made for others, and so are links, which have no mode of their own.
+///
+/// # Errors
+/// The first entry that is open to others and cannot be closed, with the command that would do it.
+pub(crate) fn close_entries(state: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(state)? {
+        let entry = entry?;
+        match close(&entry) {
+            // A file that was removed in the meantime needs no change.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let path = entry.path();
+                let path = path.display();
+                return Err(io::Error::other(format!(
+                    "{path} is open to others and cannot be closed to them ({error}): chmod go-rwx \
+                     {path}"
+                )));
+            }
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+fn close(entry: &DirEntry) -> io::Result<()> {
+    let found = entry.metadata()?;
     let is_open = found.mode() & 0o077 != 0 && (found.is_file() || found.is_dir());
     if !is_open {
-        return;
+        return Ok(());
     }
     let path = entry.path();
-    let closed = fs::set_permissions(&path, Permissions::from_mode(found.mode() & OWNER_ONLY));
-    let path = path.display();
-    match closed {
-        Ok(()) => tracing::warn!("{path} was open to others, and is the owner's alone now"),
-        Err(error) => tracing::warn!(
-            "{path} is open to others and cannot be closed to them ({error}): chmod go-rwx {path}"
-        ),
-    }
+    fs::set_permissions(&path, Permissions::from_mode(found.mode() & OWNER_ONLY))?;
+    tracing::warn!("{} was open to others, and is the owner's alone now", path.display());
+    Ok(())
 }
 
 /// Gives the socket's file the group and the mode of the configuration.

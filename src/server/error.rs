@@ -39,6 +39,9 @@ pub enum StartError {
         source: io::Error,
     },
 
+    #[error("[admin] socket: its group would reach more than the socket")]
+    AdminEntries(#[source] io::Error),
+
     #[error("the threads cannot be started")]
     Threads(#[source] io::Error),
 
@@ -81,6 +84,7 @@ impl StartError {
             self,
             Self::State { .. }
                 | Self::AdminGroup { .. }
+                | Self::AdminEntries(_)
                 | Self::Log { .. }
                 | Self::Bind(BindError::Certificates { .. })
                 | Self::Keys(_)

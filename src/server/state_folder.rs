@@ -13,7 +13,7 @@ use std::path::Path;
 use rustix::fs::Access;
 
 use super::StartError;
-use crate::admin::socket_access::{allowed_bits, grant_folder, may_give_to};
+use crate::admin::socket_access::{allowed_bits, close_entries, grant_folder, may_give_to};
 use crate::config::{Config, SocketGroup};
 
 const OWNER_ONLY: u32 = 0o700;
@@ -35,7 +35,10 @@ pub(super) fn make_folder(config: &Config) -> Result<(), StartError> {
         tighten(path, mode, allowed);
     }
     match &access.group {
-        Some(group) => grant_folder(path, access).map_err(|source| refused(config, group, source)),
+        Some(group) => {
+            close_entries(path).map_err(StartError::AdminEntries)?;
+            grant_folder(path, access).map_err(|source| refused(config, group, source))
+        }
         None => Ok(()),
     }
 }

@@ -4,9 +4,9 @@
 //! request. If the buffer is full, the line is dropped and counted: losing a line is better than
 //! losing the gateway. A captured sink keeps its lines in memory for tests.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,9 @@ const CAPACITY: usize = 1024 * 1024;
 const FLUSH_AT: usize = 64 * 1024;
 /// The longest time for which a line waits.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
+
+/// The permission bit by which a folder's group lists its files.
+const LISTED_BY_GROUP: u32 = 0o040;
 
 /// A stream of lines. Clones share it; the writer ends with the last clone. Each of the two logs
 /// has a sink of its own, even if both go to the same place. Lines of one sink are never mixed
@@ -300,9 +303,13 @@ impl LogOutput {
 }
 
 /// Opens a log file for appending: several processes may write to it during a takeover. Its group
-/// may read it, others may not, since lines contain names and addresses.
+/// may read it, others may not, since lines contain names and addresses. In a folder that a group
+/// may at most pass through, as the state folder is one, a new file is the owner's alone.
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let found = fs::metadata(folder.unwrap_or(Path::new(".")))?;
+    let mode = if found.mode() & LISTED_BY_GROUP == 0 { 0o600 } else { 0o640 };
+    OpenOptions::new().append(true).create(true).mode(mode).open(path)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -338,7 +345,7 @@ mod tests {
         sink.close();
         sink.write(b"late\n");
 
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "one\ntwo\n");
+        assert_eq!(fs::read_to_string(path).unwrap(), "one\ntwo\n");
         assert_eq!(sink.dropped(), 1, "a line after the end is lost and counted");
     }
 
@@ -356,8 +363,8 @@ mod tests {
         sink.write(b"lost\n");
         sink.close();
 
-        assert_eq!(std::fs::read_to_string(path("first")).unwrap(), "one\n");
-        assert_eq!(std::fs::read_to_string(path("second")).unwrap(), "two\n");
+        assert_eq!(fs::read_to_string(path("first")).unwrap(), "one\n");
+        assert_eq!(fs::read_to_string(path("second")).unwrap(), "two\n");
         assert_eq!(sink.dropped(), 0, "a log that is off loses nothing");
     }
 

@@ -75,6 +75,61 @@ fn a_group_reaches_the_socket_and_nothing_else_in_the_state_folder() {
 }
 
 #[tokio::test]
+async fn a_log_in_the_state_folder_is_the_owners_alone_after_a_rotation_too() {
+    let (dir, port) = folder("");
+    let group = fs::metadata(dir.path().join("users.toml")).unwrap().gid();
+    let log = "[log]\naccess = \"state/access.log\"\n";
+    write_config(dir.path(), port, &format!("{}{log}", section(group)));
+    let process = Process::start(dir, port);
+    until("commands", || (process.command(&["status"]).status == Some(0)).then_some(()));
+    let path = process.path("state/access.log");
+    assert_eq!(access(&path).0, 0o600);
+
+    fs::rename(&path, process.path("state/access.log.1")).unwrap();
+    process.signal("USR1");
+
+    until("the next file", || path.exists().then_some(()));
+    assert_eq!(access(&path).0, 0o600);
+}
+
+#[test]
+fn what_cannot_be_closed_to_the_group_keeps_the_folder_from_it() {
+    let can_change_users = Command::new("setpriv").arg("--version").output().is_ok();
+    // Else everything in the folder belongs to the gateway's user.
+    if !is_root() || !can_change_users {
+        return;
+    }
+    let (dir, port) = folder("");
+    write_config(dir.path(), port, &section(STRANGER));
+    let state = dir.path().join("state");
+    fs::create_dir(&state).unwrap();
+    fs::write(state.join("of-somebody-else"), "secret").unwrap();
+    fs::set_permissions(state.join("of-somebody-else"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    for path in [&state, &dir.path().join("users.toml")] {
+        std::os::unix::fs::chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
+    }
+    let program = dir.path().join("tollhouse-for-all");
+    fs::copy(tollhouse().get_program(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let user = STRANGER.to_string();
+    let tried = Command::new("timeout")
+        .args(["20", "setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"])
+        .arg(&program)
+        .arg("run")
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+
+    let told = String::from_utf8(tried.stderr).unwrap();
+    assert_eq!(tried.status.code(), Some(78), "{told}");
+    assert!(told.contains("of-somebody-else") && told.contains("chmod go-rwx"), "{told}");
+    assert_eq!(access(&state), (0o700, STRANGER));
+}
+
+#[tokio::test]
 async fn a_member_of_the_group_gives_commands_and_others_are_kept_out() {
     let can_change_users = Command::new("setpriv").arg("--version").output().is_ok();
     // Else no other user can be tried.
