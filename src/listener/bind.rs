@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -313,8 +313,18 @@ fn remove_stale(listener: &str, path: &Path) -> Result<(), BindError> {
     if !found.file_type().is_socket() {
         return Err(BindError::NotASocket { listener: listener.to_owned(), path: path.to_owned() });
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(BindError::InUse { listener: listener.to_owned() }),
+    // The attempt must not wait: a process that does not accept any more, with a full queue, would
+    // hold it up forever. The kernel says EAGAIN of a full queue, and that somebody has.
+    let attempt = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match attempt() {
+        Ok(()) => Err(BindError::InUse { listener: listener.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(BindError::InUse { listener: listener.to_owned() })
+        }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(failed)
         }

@@ -114,17 +114,25 @@ impl RunningListeners {
         &self,
         next: &[config::ListenerSettings],
     ) -> Result<ListenerChanges, BindError> {
-        let served = self.lock();
-        let ports = served.iter().filter_map(|served| Some(served.address.tcp()?.port()));
+        // Only one reload runs at a time, so nothing changes the list before `apply`. The lock is not
+        // held while files are read and sockets opened, since a probe takes it on a thread that must
+        // not wait.
+        let served: Vec<_> = {
+            let served = self.lock();
+            served.iter().map(|one| (one.config.clone(), one.tls.clone())).collect()
+        };
+        let addresses = self.addresses();
+        let ports = addresses.iter().filter_map(|address| Some(address.tcp()?.port()));
         let ports: Vec<u16> = ports.collect();
         let prepare_one = |config: &config::ListenerSettings| {
             // A listener is recognised by its socket: only the same address can go on with the same
             // socket.
-            let Some(last) = served.iter().find(|served| served.config.bind == config.bind) else {
+            let Some((last, last_tls)) = served.iter().find(|(last, _)| last.bind == config.bind)
+            else {
                 return bind_one(config, &self.options, &ports).map(Prepared::New);
             };
-            let is_same = last.config.tls == config.tls && last.config.name == config.name;
-            let tls = match &last.tls {
+            let is_same = last.tls == config.tls && last.name == config.name;
+            let tls = match last_tls {
                 Some(tls) if is_same => Some(tls.clone()),
                 _ => load_certificates(config, &self.options)?,
             };

@@ -160,6 +160,35 @@ fn a_stale_socket_is_replaced_and_anything_else_is_left_alone() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 
+#[test]
+fn a_unix_socket_whose_queue_is_full_is_in_use() {
+    let place = Place::new();
+    let path = place.path("gateway.sock");
+    let listener = ListenerSettings { bind: BindAddress::Unix(path.clone()), ..plain() };
+    let address = socket2::SockAddr::unix(&path).unwrap();
+    let socket =
+        || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    let stuck = socket();
+    stuck.bind(&address).unwrap();
+    stuck.listen(0).unwrap();
+    let waiting: Vec<_> = std::iter::repeat_with(|| {
+        let waiting = socket();
+        waiting.set_nonblocking(true).unwrap();
+        waiting.connect(&address).map(|()| waiting)
+    })
+    .take_while(Result::is_ok)
+    .collect();
+    assert!(!waiting.is_empty() && waiting.len() < 100, "the queue is full");
+
+    // Without a time limit of its own, a regression would hang here.
+    let (said, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = said.send(matches!(place.bind(&listener), Err(BindError::InUse { .. })));
+    });
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(true));
+    assert!(path.exists());
+}
+
 #[tokio::test]
 async fn a_socket_that_was_handed_over_is_served() {
     let handed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
