@@ -30,7 +30,7 @@ use crate::authn::{AcceptedKinds, VerifierError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::headers::{HeaderEdits, ReservedHeaders, RuleError};
-use crate::login::{Login, MailError, PasswordCache};
+use crate::login::{Login, MailError, PasswordCache, ServicesInEffect};
 use crate::passwords::HashPool;
 use crate::routing::{PathConflict, PatternError};
 use crate::runtime::{BackgroundRuntime, Worker};
@@ -85,6 +85,8 @@ pub(crate) struct SharedState {
     pub(crate) draining: AtomicBool,
     pub(crate) hashing: Arc<HashPool>,
     pub(crate) password_cache: Arc<PasswordCache>,
+    /// The services of the generation in effect, for the steps of older generations.
+    pub(crate) services: Arc<ServicesInEffect>,
     /// Recent failures of addresses with passwords and codes.
     pub(crate) attempts: Arc<FailedAttempts>,
     /// Places for refusals that are delayed during a flood.
@@ -200,6 +202,7 @@ impl Gateway {
         // Entries are stored before anything is served: a stream that is not in the list would be
         // ended at once.
         shared.cancellations.entries.store(Arc::new(generation.credentials().collect()));
+        shared.services.replace(&generation.services);
         shared.metrics.reload(true, shared.clock.now());
         let view = || ArcSwap::from_pointee(WorkerView::new(&shared, &generation));
         Ok(Self {

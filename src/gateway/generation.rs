@@ -93,6 +93,8 @@ impl Generation {
             exchange_rules: ExchangeRule::all(&config),
             password_cache: shared.password_cache.clone(),
             api_keys: Arc::new(ApiKeyVerifier::new(&config, shared.store.revocations().clone())),
+            number: last.map_or(0, |last| last.services.number + 1),
+            in_effect: shared.services.clone(),
             begun: RateCounters::new(GcraRate::of(begun.attempts, begun.per), MOST_USERS),
         });
         let upstream_tokens = Arc::new(UpstreamTokens::new(

@@ -133,6 +133,9 @@ impl Gateway {
         // below.
         let kept: Arc<HashSet<Digest>> = Arc::new(next.credentials().collect());
         self.shared.cancellations.entries.store(kept.clone());
+        // Logins that began under the last generation compare their users under this one, before
+        // the review that follows this reload.
+        self.shared.services.replace(&next.services);
         self.generation.store(next.clone());
         // Each worker gets its own view. A request that began under the old view keeps it.
         for view in &self.views {

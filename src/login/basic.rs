@@ -5,6 +5,7 @@
 //! time are verified once (single flight), and a verified password is remembered for a minute. A
 //! user with a second step is refused: Basic authentication has no place for a code.
 
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ const ON_ITS_WAY: Duration = Duration::from_secs(600);
 /// A request with a name and a password, with everything that verifying them needs.
 #[derive(Debug)]
 pub(crate) struct BasicCall {
+    /// The number of the generation that serves the request.
+    pub(crate) generation: u64,
     /// The user sources whose passwords the route accepts, in their order.
     pub(crate) sources: Vec<String>,
     pub(crate) name: String,
@@ -46,6 +49,7 @@ impl BasicCall {
     /// proofs.
     pub(crate) fn cache_key(&self) -> PasswordCacheKey<'_> {
         PasswordCacheKey {
+            generation: self.generation,
             sources: &self.sources,
             name: &self.name,
             password: &self.password,
@@ -125,9 +129,10 @@ impl LoginServices {
 
     /// Remembers that the password was right.
     ///
-    /// If users changed since the password was verified, the user is looked up again. Else the
-    /// request would go on with rights that the user no longer has, and no review would find what
-    /// it opens: the review of that change has already run.
+    /// If users changed since the password was verified, or another configuration is in effect, the
+    /// user is looked up again, in the sources in effect. Else the request would go on with rights
+    /// that the user no longer has, and no review would find what it opens: the review of that
+    /// change has already run.
     async fn keep(
         &self,
         digest: Digest,
@@ -136,12 +141,21 @@ impl LoginServices {
         user: &UserRecord,
     ) -> Result<Arc<VerifiedCredential>, LoginError> {
         let verified = Arc::new(verified(user, self.subject(user)));
-        if self.password_cache.keep(digest, epoch, &verified, user, attempt_source.now)? {
+        let is_in_effect =
+            self.in_effect.get().is_none_or(|other| ptr::eq(&raw const *other, self));
+        if is_in_effect
+            && self.password_cache.keep(digest, epoch, &verified, user, attempt_source.now)?
+        {
             return Ok(verified);
         }
+        // The epoch is read before the services in effect: a reload after that changes the epoch
+        // or reviews the user.
         let epoch = self.password_cache.epoch();
-        let found = self.users.find(&user.source, &user.id, &user.name).await?;
-        if found.is_none_or(|found| found.version != user.version) {
+        let in_effect = self.in_effect.get();
+        let services = in_effect.as_deref().unwrap_or(self);
+        let found = services.users.find(&user.source, &user.id, &user.name).await?;
+        let subject = &verified.identity.subject;
+        if !found.is_some_and(|found| services.is_same(&found, subject, user.version)) {
             let cause = "the user changed while the password was verified";
             return Err(self.failed(attempt_source, &user.name, Reason::InvalidCredentials, cause));
         }

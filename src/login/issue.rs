@@ -63,8 +63,8 @@ impl Login {
         let ended = self.services.store.put(session.clone(), most, now).await?;
         self.end_streams(&ended);
         // Race: if a review of the user ran after the password was verified but before `put`, it
-        // did not see this session. Therefore the user is compared once more after `put`; any later
-        // review finds the session in the store.
+        // did not see this session. Therefore the user is compared once more after `put`, under the
+        // configuration in effect then; any later review finds the session in the store.
         if !self.services.is_still_valid(&session, now).await? {
             session = self.live_session(session.id, call).await?;
         }

@@ -14,6 +14,7 @@ mod attempts;
 mod basic;
 mod code;
 mod exchange;
+mod in_effect;
 mod introspect;
 mod issue;
 mod logout;
@@ -52,6 +53,7 @@ use crate::users::{SourceError, UserRecord, UserSources};
 
 pub(crate) use self::basic::BasicCall;
 pub(crate) use self::exchange::{ExchangeRule, exchange_values};
+pub(crate) use self::in_effect::ServicesInEffect;
 pub(crate) use self::mail::{CodeMailer, MailError};
 pub(crate) use self::password_cache::PasswordCache;
 pub(crate) use self::revalidation::{RevalidationReport, review_sessions};
@@ -75,6 +77,9 @@ pub(crate) struct LoginServices {
     /// Passwords that were verified within the last minute, for Basic authentication.
     pub(crate) password_cache: Arc<PasswordCache>,
     pub(crate) api_keys: Arc<ApiKeyVerifier>,
+    /// The number of this generation. No other of this process has it.
+    pub(crate) number: u64,
+    pub(crate) in_effect: Arc<ServicesInEffect>,
     /// Counts the sessions that each user begins, for the limit of new sessions.
     pub(crate) begun: RateCounters,
 }

@@ -1,9 +1,9 @@
 //! A cache of passwords that were verified within the last minute. Programs that send their
 //! password with every request then cost one slow hash a minute.
 //!
-//! The key is a keyed digest of everything that the result depends on: the sources in their order,
-//! the name, the password, and the address group. Each part is preceded by its length, so that two
-//! different requests can never have the same digest input.
+//! The key is a keyed digest of everything that the result depends on: the generation, the sources
+//! in their order, the name, the password, and the address group. Each part is preceded by its
+//! length, so that two different requests can never have the same digest input.
 //!
 //! Wrong passwords are never cached. When users change, all entries are dropped, and a result that
 //! was computed meanwhile is not stored (see `epoch`). The same file has the single flight for
@@ -37,6 +37,9 @@ const MOST_USERS: usize = 50_000;
 /// missing here would let one request use the result of another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PasswordCacheKey<'a> {
+    /// The generation whose sources verified the password: sources of the same names may be others
+    /// after a reload.
+    pub(crate) generation: u64,
     pub(crate) sources: &'a [String],
     pub(crate) name: &'a str,
     pub(crate) password: &'a SecretString,
@@ -90,6 +93,7 @@ impl PasswordCache {
             context.update(&(bytes.len() as u64).to_be_bytes());
             context.update(bytes);
         };
+        part(&key.generation.to_be_bytes());
         part(&(key.sources.len() as u64).to_be_bytes());
         key.sources.iter().for_each(|source| part(source.as_bytes()));
         part(key.name.as_bytes());
@@ -200,16 +204,23 @@ mod tests {
     #[test]
     fn whatever_a_verdict_depends_on_is_in_its_key() {
         let proofs = PasswordCache::new();
+        let under =
+            |generation, sources: &[&str], name: &str, password: &str, group: Option<&str>| {
+                let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+                let password = password.into();
+                let group = group.map(|group| group.parse().unwrap());
+                let password = &password;
+                let sources = &sources;
+                proofs.digest(&PasswordCacheKey { generation, sources, name, password, group })
+            };
         let of = |sources: &[&str], name: &str, password: &str, group: Option<&str>| {
-            let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
-            let password = password.into();
-            let group = group.map(|group| group.parse().unwrap());
-            proofs.digest(&PasswordCacheKey { sources: &sources, name, password: &password, group })
+            under(7, sources, name, password, group)
         };
         let one = of(&["a", "b"], "ann", "secret", None);
 
         assert_eq!(one, of(&["a", "b"], "ann", "secret", None));
         for (other, why) in [
+            (under(8, &["a", "b"], "ann", "secret", None), "other sources of the same names"),
             (of(&["b", "a"], "ann", "secret", None), "another order of sources"),
             (of(&["a"], "bann", "secret", None), "a source moved to the name"),
             (of(&["ab"], "ann", "secret", None), "two sources become one"),
@@ -222,6 +233,7 @@ mod tests {
         assert_ne!(
             one,
             PasswordCache::new().digest(&PasswordCacheKey {
+                generation: 7,
                 sources: &["a".into(), "b".into()],
                 name: "ann",
                 password: &"secret".into(),

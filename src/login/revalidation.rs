@@ -239,12 +239,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl LoginServices {
-    /// True if the user of `session` is the same as when the session began. Asks the source.
+    /// True if the user of `session` is the same as when the session began. Asks the source under
+    /// the configuration in effect, which may be a later one than that of the caller.
     pub(super) async fn is_still_valid(
         &self,
         session: &Session,
         now: Timestamp,
     ) -> Result<bool, SourceError> {
+        let in_effect = self.in_effect.get();
+        in_effect.as_deref().unwrap_or(self).is_valid_here(session, now).await
+    }
+
+    async fn is_valid_here(&self, session: &Session, now: Timestamp) -> Result<bool, SourceError> {
         if let Some(still) = self.exchange_still_allowed(session, now) {
             return Ok(still);
         }
@@ -256,7 +262,7 @@ impl LoginServices {
     /// True if the user has the same version and the same subject. The configuration may now say
     /// that the source's ids mean somebody else; then the subject differs, and the session must
     /// end.
-    fn is_same(&self, user: &UserRecord, subject: &Subject, version: Digest) -> bool {
+    pub(super) fn is_same(&self, user: &UserRecord, subject: &Subject, version: Digest) -> bool {
         user.version == version && self.subject(user) == *subject
     }
 }

@@ -152,7 +152,9 @@ impl RequestContext<'_> {
         name: String,
         password: SecretString,
     ) -> Result<Arc<VerifiedCredential>, Rejection> {
+        let services = self.generation.services.clone();
         let call = BasicCall {
+            generation: services.number,
             sources: route.config.users.clone(),
             name,
             password,
@@ -161,7 +163,6 @@ impl RequestContext<'_> {
             shared_address: self.counted_address().is_none(),
             now: self.now,
         };
-        let services = self.generation.services.clone();
         if let Some(verified) = services
             .password_cache
             .find(&services.password_cache.digest(&call.cache_key()), self.now)

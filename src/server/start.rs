@@ -133,6 +133,7 @@ fn open(
         draining: AtomicBool::new(false),
         hashing,
         password_cache: Arc::new(PasswordCache::new()),
+        services: Arc::default(),
         attempts: Arc::default(),
         held_back: WorkLimit::new(HELD_BACK),
         bodies: ByteBudget::new(config.process.body_memory),

@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tollhouse::identity::SessionId;
 use tollhouse::session::{InjectedFaults, Session, SessionStore, Store};
 
+use crate::credentials::exchange::reload;
 use crate::harness::gateway::{START, users};
 use crate::harness::{Gateway, GatewayBuilder, Postgres, Relay, Reply, Upstream, postgres};
 use crate::protocol::streams::{
@@ -202,6 +203,44 @@ async fn who_is_removed_while_his_password_is_looked_at_opens_nothing() {
     let (alice, ()) = tokio::join!(socket(&gateway, "alice"), held);
 
     assert!(alice.is_none(), "no review of that change would end what she opens now");
+}
+
+#[tokio::test]
+async fn whose_source_is_removed_while_a_password_is_looked_at_gets_no_session_and_opens_nothing() {
+    let (faults, parrot) =
+        (std::sync::Arc::new(InjectedFaults::default()), EchoWebSocket::start().await);
+    let keys = parrot.config("auth = [\"bearer\", \"basic\"]");
+    let guests = "[[users]]\nname = \"guests\"\nkind = \"file\"\npath = \"users.toml\"\n";
+    let staff = "[[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"staff.toml\"\n";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("staff.toml"), without(&["alice", "bob"])).unwrap();
+    std::fs::write(dir.path().join("users.toml"), users()).unwrap();
+    let head = format!("{HEAD}{staff}{guests}");
+    let builder = Gateway::builder().moving().on(dir).faults(&faults).head(&head).login("native");
+    let gateway = builder.config(&keys).start().await;
+    let by_password = socket(&gateway, "bob").await.unwrap();
+    let synced = faults.synced();
+    let held = async {
+        // One try is counted; neither has been found right.
+        while faults.synced() == synced {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        faults.hold_syncs(true);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        reload(&gateway, guests, "");
+        // The reviews after the reload have begun, and found what there was.
+        assert_closed(by_password, "no source knows this user").await;
+        faults.hold_syncs(false);
+    };
+    let alice = async {
+        let login = json!({ "username": "alice", "password": PASSWORD });
+        gateway.client().post("/auth/login").json(login).send().await
+    };
+
+    let (alice, bob, ()) = tokio::join!(alice, socket(&gateway, "bob"), held);
+
+    assert_eq!(alice.status, 401, "no review would end this session now");
+    assert!(bob.is_none(), "no review would end what this password opens now");
 }
 
 /// More sessions like the one that is there, in the store that a gateway left.
