@@ -49,10 +49,15 @@ impl AdminOperations {
     {
         let changed = self.gateway.shared.background.block_on_thread(change).await;
         let changed = changed.ok_or_else(|| failed("the key ring could not be changed"))?;
-        for event in changed.map_err(|error| (StatusCode::CONFLICT, error_chain(&error)))? {
+        let events = changed.map_err(|error| (StatusCode::CONFLICT, error_chain(&error)))?;
+        let mut failure = None;
+        for event in events {
             self.audit_key(&event);
+            if let KeyEvent::Failed { cause } = event {
+                failure = Some(cause);
+            }
         }
-        Ok(self.keys())
+        failure.map_or_else(|| Ok(self.keys()), |cause| Err((StatusCode::CONFLICT, cause)))
     }
 }
 

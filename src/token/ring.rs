@@ -8,6 +8,8 @@
 //! Invariant: the file of a key is on disk before the key signs. A revoked key is out of memory
 //! before its file is removed.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -37,6 +39,11 @@ struct RingState {
     warnings: Vec<String>,
     look: FolderState,
     epoch: u64,
+    /// The keys that were revoked in this process. Their files are never read again, whoever could
+    /// not remove them or has put them back.
+    revoked: BTreeSet<Arc<str>>,
+    /// Files of revoked keys that are still there.
+    undeleted: Vec<PathBuf>,
 }
 
 /// The snapshot for readers, replaced as a whole.
@@ -53,21 +60,22 @@ impl KeyRing {
     /// every key. Fails if the folder or a file is refused, or if an algorithm has no key.
     pub fn open(options: KeyRingOptions) -> Result<Arc<Self>, KeyError> {
         let now = options.now;
-        let state = RingState::open(options)?;
+        let mut state = RingState::open(options, BTreeSet::new())?;
+        state.clean(now)?;
         let ring = Self { state: Mutex::new(state), current: ArcSwap::default() };
         ring.publish(&mut ring.lock(), now);
         Ok(Arc::new(ring))
     }
 
-    /// Goes on with other options. The keys of another folder replace those of the last one.
-    /// Returns the changes for readers.
+    /// Goes on with other options. The keys of another folder replace those of the last one. No key
+    /// that was revoked comes back, and no file is removed here. Returns the changes for readers.
     ///
     /// # Errors
     /// As `open`; the last state then stays in use.
     pub fn reconfigure(&self, options: KeyRingOptions) -> Result<Vec<KeyEvent>, KeyError> {
         let now = options.now;
         let mut state = self.lock();
-        let next = RingState::open(options)?;
+        let next = RingState::open(options, state.revoked.clone())?;
         // The epoch goes on counting: tokens that were cached under an epoch must not match other
         // keys.
         let epoch = state.epoch;
@@ -134,8 +142,8 @@ impl KeyRing {
     }
 
     /// Revokes a key at once: its tokens are refused from now on, even if its file cannot be
-    /// removed. If it was the signing key, then its successor signs immediately, even if clients do
-    /// not know the successor yet.
+    /// removed. Then the last event is a failure, and `maintain` tries again. If it was the signing
+    /// key, then its successor signs immediately, even if clients do not know the successor yet.
     pub fn revoke(&self, kid: &str, now: Timestamp) -> Result<Vec<KeyEvent>, KeyError> {
         let mut state = self.lock_managed()?;
         let unknown = || KeyError::Unknown { kid: kid.to_owned() };
@@ -147,11 +155,17 @@ impl KeyRing {
         // The key leaves memory before its file is removed. If the disk fails, then the key must
         // not stay valid in this process.
         state.keys.retain(|other| other.key.kid() != ring_key.key.kid());
+        state.revoked.insert(ring_key.key.kid().clone());
+        state.undeleted.push(ring_key.path);
         let succeeded = if signing { state.succeed(algorithm, now) } else { Ok(()) };
-        let events = self.publish(&mut state, now);
-        key_dir::remove(&state.options.dir, &ring_key.path)?;
-        state.look = key_dir::look(&state.options.dir)?;
-        succeeded.map(|()| events)
+        let mut events = self.publish(&mut state, now);
+        // The key is revoked, whatever fails now, so the events must reach the audit log.
+        for error in [succeeded, state.remove_revoked()].into_iter().filter_map(Result::err) {
+            let cause =
+                format!("the key is revoked, but not all of it is done: {}", causes(&error));
+            events.push(KeyEvent::Failed { cause });
+        }
+        Ok(events)
     }
 
     /// Imports a private key in PEM or as a JWK. It signs after `publish_before`, or at once if no
@@ -164,9 +178,12 @@ impl KeyRing {
     ) -> Result<Vec<KeyEvent>, KeyError> {
         let mut state = self.lock_managed()?;
         let (key, _) = parse(text, algorithm, &state.options.algorithms)?;
+        let kid = key.kid().clone();
         let first = rotation::signer(&state.keys, key.algorithm(), now).is_none();
         let signs_from = if first { now } else { now.plus(state.options.publish_before) };
         state.add(key, now, signs_from)?;
+        // An operator may bring back what was revoked by mistake.
+        state.revoked.remove(&kid);
         Ok(self.publish(&mut state, now))
     }
 
@@ -181,7 +198,8 @@ impl KeyRing {
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
-        if let Err(error) = done.and_then(|()| state.supply(now)) {
+        let done = done.and_then(|()| state.supply(now));
+        if let Err(error) = done.and_then(|()| state.clean(now)) {
             failed.push(KeyEvent::Failed { cause: causes(&error) });
         }
         let mut events = self.publish(&mut state, now);
@@ -231,7 +249,7 @@ impl KeyRing {
 }
 
 impl RingState {
-    fn open(options: KeyRingOptions) -> Result<Self, KeyError> {
+    fn open(options: KeyRingOptions, revoked: BTreeSet<Arc<str>>) -> Result<Self, KeyError> {
         let now = options.now;
         if options.managed {
             key_dir::make(&options.dir)?;
@@ -242,6 +260,8 @@ impl RingState {
             warnings: Vec::new(),
             look: FolderState::default(),
             epoch: 0,
+            revoked,
+            undeleted: Vec::new(),
         };
         state.load(now)?;
         state.supply(now)?;
@@ -251,19 +271,22 @@ impl RingState {
     /// Reads the folder. On an error the state stays as it was.
     fn load(&mut self, now: Timestamp) -> Result<(), KeyError> {
         let (keys, warnings, look) = read(&self.options, now)?;
+        let (revoked, keys): (Vec<_>, Vec<_>) =
+            keys.into_iter().partition(|ring_key| self.revoked.contains(ring_key.key.kid()));
         // A folder of the operator's is checked as a whole before it replaces the keys in use.
         if !self.options.managed
             && let Some(needed) = unsigned(&self.options, &keys, now).next()
         {
             return Err(KeyError::NoKey(needed));
         }
+        self.undeleted = revoked.into_iter().map(|ring_key| ring_key.path).collect();
         self.keys = keys;
         self.warnings = warnings;
         self.look = look;
         Ok(())
     }
 
-    /// Creates the keys that are due and removes those that no valid token needs any more.
+    /// Creates the keys that are due.
     fn supply(&mut self, now: Timestamp) -> Result<(), KeyError> {
         if !self.options.managed {
             return Ok(());
@@ -273,9 +296,28 @@ impl RingState {
                 self.add(SigningKey::generate(algorithm)?, now, signs_from)?;
             }
         }
+        Ok(())
+    }
+
+    /// Removes the files of revoked keys, and the keys that no valid token needs any more.
+    fn clean(&mut self, now: Timestamp) -> Result<(), KeyError> {
+        if !self.options.managed {
+            return Ok(());
+        }
+        self.remove_revoked()?;
         for path in rotation::over(&self.keys, &self.options, now) {
             key_dir::remove(&self.options.dir, &path)?;
             self.keys.retain(|ring_key| ring_key.path != path);
+            self.look = key_dir::look(&self.options.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the files of revoked keys. Those that cannot be removed are tried again later.
+    fn remove_revoked(&mut self) -> Result<(), KeyError> {
+        while let Some(path) = self.undeleted.last() {
+            key_dir::remove(&self.options.dir, path)?;
+            self.undeleted.pop();
             self.look = key_dir::look(&self.options.dir)?;
         }
         Ok(())
@@ -296,6 +338,7 @@ impl RingState {
         key.self_test()?;
         let text = key.write(created, signs_from);
         let path = key_dir::write(&self.options.dir, &file_name(&key), text.expose())?;
+        self.undeleted.retain(|other| *other != path);
         self.keys.push(RingKey { key: Arc::new(key), created, signs_from, path });
         self.look = key_dir::look(&self.options.dir)?;
         Ok(())

@@ -153,6 +153,32 @@ fn revoking_a_key_takes_effect_at_once_and_for_good() {
 }
 
 #[test]
+fn a_revoked_key_whose_file_is_still_there_does_not_come_back_by_a_reload() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring_ = ring(&dir, &[ES]);
+    let old = token(&ring_, ES);
+    let file = files(&dir).remove(0);
+    let text = fs::read(&file).unwrap();
+    // A folder in its place cannot be removed as a file.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+
+    let events = ring_.revoke(&kid(&old), NOW).unwrap();
+
+    assert!(events.iter().any(|event| matches!(event, KeyEvent::Removed { .. })), "{events:?}");
+    assert!(matches!(events.last(), Some(KeyEvent::Failed { .. })), "{events:?}");
+    fs::remove_dir(&file).unwrap();
+    fs::write(&file, text).unwrap();
+    for _ in 0..2 {
+        ring_.reconfigure(ring_options(&dir, &[ES])).unwrap();
+        assert!(!holds(&ring_, &old), "revoked before the reload");
+        assert!(file.exists(), "a reload removes nothing");
+    }
+    assert_eq!(ring_.maintain(NOW), []);
+    assert!(!file.exists() && !holds(&ring_, &old));
+}
+
+#[test]
 fn an_imported_key_is_published_first_and_weak_or_double_ones_are_refused() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (ours, theirs) = (ring(&dir, &[ES]), ring(&other, &[ES]));
