@@ -79,7 +79,7 @@ impl Generation {
         for warning in verifier.warnings() {
             tracing::warn!("{warning}");
         }
-        let begun = config.login_limits.new_sessions_per_user;
+        let begun = count_begun(&config, last);
         let services = Arc::new(LoginServices {
             users: Arc::new(open_users(shared, &config, |source| last?.kept_source(source))?),
             store: shared.store.clone(),
@@ -95,7 +95,7 @@ impl Generation {
             api_keys: Arc::new(ApiKeyVerifier::new(&config, shared.store.revocations().clone())),
             number: last.map_or(0, |last| last.services.number + 1),
             in_effect: shared.services.clone(),
-            begun: RateCounters::new(GcraRate::of(begun.attempts, begun.per), MOST_USERS),
+            begun,
         });
         let upstream_tokens = Arc::new(UpstreamTokens::new(
             shared.ring.clone(),
@@ -199,6 +199,14 @@ impl Generation {
             _ => &self.problem,
         }
     }
+}
+
+/// The counters of new sessions: those of the last generation, if the limit is the same.
+fn count_begun(config: &Config, last: Option<&Generation>) -> Arc<RateCounters> {
+    let limit = config.login_limits.new_sessions_per_user;
+    let rate = GcraRate::of(limit.attempts, limit.per);
+    let kept = last.map(|last| &last.services.begun).filter(|begun| begun.has_rate(rate));
+    kept.cloned().unwrap_or_else(|| Arc::new(RateCounters::new(rate, MOST_USERS)))
 }
 
 /// Builds the pools. A pool whose configuration did not change keeps its connections. A changed one

@@ -81,7 +81,8 @@ pub(crate) struct LoginServices {
     pub(crate) number: u64,
     pub(crate) in_effect: Arc<ServicesInEffect>,
     /// Counts the sessions that each user begins, for the limit of new sessions.
-    pub(crate) begun: RateCounters,
+    /// Handed on by a reload if the limit stays the same.
+    pub(crate) begun: Arc<RateCounters>,
 }
 
 /// One `[[login]]` section of the configuration, ready to handle requests. Made by `gateway`; a

@@ -40,6 +40,11 @@ impl RateCounters {
         Self { rate, hasher: RandomState::new(), shards: Default::default(), most }
     }
 
+    /// True if the counters count by this rate; only then may a later generation go on with them.
+    pub fn has_rate(&self, rate: GcraRate) -> bool {
+        self.rate == rate
+    }
+
     /// Counts a request of `who`.
     ///
     /// # Errors

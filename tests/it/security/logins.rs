@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{NO_MAIL, attempt, post_from};
+use crate::credentials::exchange::reload;
 use crate::harness::gateway::{PASSWORD, hash_of};
 use crate::harness::{Gateway, Reply, Smtp, Upstream};
 
@@ -384,8 +385,13 @@ async fn a_user_begins_no_more_sessions_in_a_minute_than_the_limit_says() {
     refused.assert_status(429).assert_code("too_many_attempts");
     assert_eq!(refused.header("retry-after"), Some("20"));
     log_in("bob").await.assert_status(200);
+    // A reload that leaves the limit as it is forgets no session that was begun.
+    reload(&gateway, "drain_timeout = \"2s\"", "drain_timeout = \"3s\"");
+    log_in("alice").await.assert_status(429);
     gateway.advance(Duration::from_secs(20));
     log_in("alice").await.assert_status(200);
     log_in("alice").await.assert_status(429);
+    reload(&gateway, "attempts = 3", "attempts = 4");
+    log_in("alice").await.assert_status(200);
     upstream.assert_untouched();
 }
