@@ -33,6 +33,51 @@ pub struct KeyRingOptions {
     pub now: Timestamp,
 }
 
+/// The longer times of earlier options, by which tokens were signed that may still be valid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EarlierTimes {
+    keep_for: Duration,
+    rotate_every: Duration,
+    /// The end of the last token of that time.
+    until: Timestamp,
+}
+
+impl EarlierTimes {
+    /// The times that keys must be kept by after a change from `last` to `next`. Options that stay
+    /// the same add nothing, so many reloads keep no key for longer.
+    pub(super) fn after(
+        before: Option<Self>,
+        last: &KeyRingOptions,
+        next: &KeyRingOptions,
+    ) -> Option<Self> {
+        let before = before.filter(|earlier| next.now < earlier.until);
+        if last.keep_for <= next.keep_for && last.rotate_every <= next.rotate_every {
+            return before;
+        }
+        let KeyRingOptions { keep_for, rotate_every, .. } = *last;
+        let until = next.now.plus(keep_for);
+        Some(before.map_or(Self { keep_for, rotate_every, until }, |before| Self {
+            keep_for: keep_for.max(before.keep_for),
+            rotate_every: rotate_every.max(before.rotate_every),
+            until: until.max(before.until),
+        }))
+    }
+
+    /// `options` with the longer times, as long as they count.
+    pub(super) fn lengthen(
+        earlier: Option<Self>,
+        options: &KeyRingOptions,
+        now: Timestamp,
+    ) -> KeyRingOptions {
+        let mut options = options.clone();
+        if let Some(earlier) = earlier.filter(|earlier| now < earlier.until) {
+            options.keep_for = options.keep_for.max(earlier.keep_for);
+            options.rotate_every = options.rotate_every.max(earlier.rotate_every);
+        }
+        options
+    }
+}
+
 /// The use of a key at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {

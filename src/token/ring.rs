@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use super::key_dir::{self, FolderState};
-use super::key_info::{KeyEntry, KeyEvent, KeyRingOptions, KeyState, RingKey};
+use super::key_info::{EarlierTimes, KeyEntry, KeyEvent, KeyRingOptions, KeyState, RingKey};
 use super::signing::{KeyNotes, SigningKey};
 use super::{BadKey, KeyError, KeySet, jwks, rotation};
 use crate::algorithm::Algorithm;
@@ -44,6 +44,8 @@ struct RingState {
     revoked: BTreeSet<Arc<str>>,
     /// Files of revoked keys that are still there.
     undeleted: Vec<PathBuf>,
+    /// Set while tokens of options with longer times may be valid.
+    earlier: Option<EarlierTimes>,
 }
 
 /// The snapshot for readers, replaced as a whole.
@@ -79,7 +81,8 @@ impl KeyRing {
         // The epoch goes on counting: tokens that were cached under an epoch must not match other
         // keys.
         let epoch = state.epoch;
-        *state = RingState { epoch, ..next };
+        let earlier = EarlierTimes::after(state.earlier, &state.options, &next.options);
+        *state = RingState { epoch, earlier, ..next };
         Ok(self.publish(&mut state, now))
     }
 
@@ -262,6 +265,7 @@ impl RingState {
             epoch: 0,
             revoked,
             undeleted: Vec::new(),
+            earlier: None,
         };
         state.load(now)?;
         state.supply(now)?;
@@ -305,7 +309,8 @@ impl RingState {
             return Ok(());
         }
         self.remove_revoked()?;
-        for path in rotation::over(&self.keys, &self.options, now) {
+        let options = EarlierTimes::lengthen(self.earlier, &self.options, now);
+        for path in rotation::over(&self.keys, &options, now) {
             key_dir::remove(&self.options.dir, &path)?;
             self.keys.retain(|ring_key| ring_key.path != path);
             self.look = key_dir::look(&self.options.dir)?;

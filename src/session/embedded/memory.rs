@@ -66,7 +66,7 @@ impl SharedMemory {
     /// keeps its time.
     pub(super) fn set_lifetimes(&self, leeway: Duration, longest_access: Duration) {
         self.leeway.store(millis(leeway), Ordering::Relaxed);
-        lock(&self.time).set_patience(longest_access);
+        lock(&self.time).set_patience(longest_access, &self.clock);
     }
 
     /// Takes over the effects of a transaction.

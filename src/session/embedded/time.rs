@@ -32,6 +32,9 @@ pub(super) struct TimeGuard {
     jump: Option<(Duration, Timestamp)>,
     /// How long a jump must hold before it is believed.
     patience: Duration,
+    /// A longer such time of an earlier configuration, and until when tokens of it may be valid, by
+    /// the monotonic clock.
+    earlier: Option<(Duration, Duration)>,
     written: Timestamp,
 }
 
@@ -39,13 +42,24 @@ impl TimeGuard {
     pub(super) fn new(clock: &Clock, patience: Duration) -> Self {
         let highest = clock.now();
         let at = clock.monotonic();
-        Self { highest, at, jump: None, patience, written: Timestamp::default() }
+        Self { highest, at, jump: None, patience, earlier: None, written: Timestamp::default() }
     }
 
     /// Changes how long a jump must hold before it is believed. A jump that is being waited out is
-    /// measured by the new time at once.
-    pub(super) fn set_patience(&mut self, patience: Duration) {
+    /// measured by the new time at once, if that is longer. A shorter time counts when the last
+    /// token that was issued under the longer one has ended.
+    pub(super) fn set_patience(&mut self, patience: Duration, clock: &Clock) {
+        if patience < self.patience {
+            let until = clock.monotonic().saturating_add(self.patience);
+            let (longest, last) = self.earlier.unwrap_or_default();
+            self.earlier = Some((longest.max(self.patience), last.max(until)));
+        }
         self.patience = patience;
+    }
+
+    /// How long a jump must hold now.
+    fn longest_patience(&self) -> Duration {
+        self.earlier.map_or(self.patience, |(longest, _)| longest.max(self.patience))
     }
 
     /// Continues from the highest time in the store, if that is later than what was written last.
@@ -61,13 +75,14 @@ impl TimeGuard {
     pub(super) fn look(&mut self, clock: &Clock) {
         let now = clock.now();
         let at = clock.monotonic();
+        self.earlier = self.earlier.filter(|(_, until)| at < *until);
         let expected = self.highest.plus(at.saturating_sub(self.at));
         // A clock that goes back needs no suspicion: then rows are kept too long, which is safe.
         if now <= expected.plus(JUMP) {
             self.jump = None;
         } else {
             let (since, _) = *self.jump.get_or_insert((at, now));
-            if at.saturating_sub(since) < self.patience {
+            if at.saturating_sub(since) < self.longest_patience() {
                 return;
             }
             self.jump = None;
@@ -105,7 +120,7 @@ impl TimeGuard {
              that expired is forgotten until it has stayed there for {} minutes; if it is wrong, \
              put it right",
             self.highest,
-            self.patience.as_secs().div_ceil(60),
+            self.longest_patience().as_secs().div_ceil(60),
         ))
     }
 }
@@ -154,6 +169,26 @@ mod tests {
         guard.look(&clock);
         assert!(guard.is_believed());
         assert_eq!(guard.note(), None);
+    }
+
+    #[test]
+    fn a_shorter_patience_counts_once_the_tokens_of_the_longer_one_have_ended() {
+        let (moved, clock, mut guard) = guarded();
+        guard.set_patience(MINUTE, &clock);
+        moved.set(START.plus(40 * DAY));
+        guard.look(&clock);
+        moved.advance(9 * MINUTE);
+        guard.look(&clock);
+        assert!(!guard.is_believed(), "a token of ten minutes is still out");
+        moved.advance(MINUTE);
+        guard.look(&clock);
+        assert!(guard.is_believed());
+
+        moved.set(START.plus(80 * DAY));
+        guard.look(&clock);
+        moved.advance(MINUTE);
+        guard.look(&clock);
+        assert!(guard.is_believed());
     }
 
     #[test]

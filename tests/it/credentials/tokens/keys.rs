@@ -179,6 +179,30 @@ fn a_revoked_key_whose_file_is_still_there_does_not_come_back_by_a_reload() {
 }
 
 #[test]
+fn shorter_lifetimes_keep_the_keys_of_tokens_that_are_still_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = ring(&dir, &[ES]);
+    let old = token(&ring, ES);
+    ring.maintain(NOW.plus(DAY * 89));
+    ring.maintain(NOW.plus(DAY * 90));
+    assert_ne!(kid(&token(&ring, ES)), kid(&old));
+
+    let at = NOW.plus(DAY * 90 + HOUR);
+    let short = KeyRingOptions { keep_for: HOUR / 2, now: at, ..ring_options(&dir, &[ES]) };
+    ring.reconfigure(short.clone()).unwrap();
+    assert!(holds(&ring, &old), "signed an hour ago, for a month");
+    for days in [1, 20, 29] {
+        let now = at.plus(DAY * days);
+        ring.reconfigure(KeyRingOptions { now, ..short.clone() }).unwrap();
+        ring.maintain(now);
+        assert!(holds(&ring, &old), "after {days} days");
+    }
+
+    ring.maintain(at.plus(DAY * 30));
+    assert!(!holds(&ring, &old), "no longer than the longest token of that time");
+}
+
+#[test]
 fn an_imported_key_is_published_first_and_weak_or_double_ones_are_refused() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (ours, theirs) = (ring(&dir, &[ES]), ring(&other, &[ES]));
