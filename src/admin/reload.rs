@@ -75,11 +75,12 @@ impl AdminOperations {
         let is_moved = last.admin.address != next.admin.address;
         let ours: Vec<u16> = self.probes.address().iter().map(SocketAddr::port).collect();
         let door = if is_moved { TcpDoor::bind(next, &ours).map_err(failed)? } else { None };
-        let listeners = self.listening.prepare(&next.listeners).map_err(failed)?;
         let shared = &self.gateway.shared;
         let hashing = &next.login_limits.hashing;
-        let resized = shared.hashing.resize(hashing.parallel, hashing.queue);
-        resized.map_err(|source| failed(Refused::Threads(source)))?;
+        let size = shared.hashing.prepare(hashing.parallel, hashing.queue);
+        let size = size.map_err(|source| failed(Refused::Threads(source)))?;
+        // Clients can connect to a new socket from here on. They are cut if the key ring fails.
+        let listeners = self.listening.prepare(&next.listeners).map_err(failed)?;
         // The key ring comes last of everything that may fail: from here on, new keys are
         // published.
         let ring =
@@ -91,6 +92,7 @@ impl AdminOperations {
             // operators only, and their failures are logged.
             ring.iter().for_each(|event| operations.audit_key(event));
             operations.apply(&next, outputs);
+            size.apply();
             operations.listening.apply(listeners);
             if let Some(access) = access
                 && let Err(error) = operations.access.change(&next.state.dir, &access)

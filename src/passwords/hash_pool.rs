@@ -68,6 +68,8 @@ struct WaitQueue {
     /// threads end after a change of the configuration.
     parallel: usize,
     threads: usize,
+    /// The number of threads of a size that is not in effect yet; else 0.
+    prepared: usize,
     /// The number of jobs that may wait, and the number of one client's jobs among them.
     queue: usize,
     share: usize,
@@ -77,6 +79,33 @@ struct HashJob {
     /// The client whose share of the queue this job holds; `None` if it holds no share.
     origin: Option<IpAddr>,
     run: Box<dyn FnOnce() + Send>,
+}
+
+/// Another size of the pool, with the threads that it needs. Dropping it ends those that the size
+/// in effect does not need.
+#[derive(Debug)]
+pub struct PreparedSize {
+    shared: Arc<PoolState>,
+    parallel: usize,
+    queue: usize,
+}
+
+impl PreparedSize {
+    /// Puts the size into effect. Jobs that wait already stay, even if there are more than may
+    /// wait. Threads beyond the number end after their current job.
+    pub fn apply(self) {
+        let mut line = self.shared.lock();
+        line.parallel = self.parallel;
+        line.queue = self.queue;
+        line.share = share_of(self.queue);
+    }
+}
+
+impl Drop for PreparedSize {
+    fn drop(&mut self) {
+        self.shared.lock().prepared = 0;
+        self.shared.arrived.notify_all();
+    }
 }
 
 impl HashPool {
@@ -93,23 +122,22 @@ impl HashPool {
                 stats: HashStats::default(),
             }),
         };
-        pool.resize(parallel, queue)?;
+        pool.prepare(parallel, queue)?.apply();
         Ok(Arc::new(pool))
     }
 
-    /// Changes the number of threads and of jobs that may wait; at least one of each. Jobs that wait
-    /// already stay, even if there are more than `queue`. Threads beyond the number end after their
-    /// current job.
+    /// Starts the threads that another size needs: `parallel` threads, and `queue` jobs that may
+    /// wait; at least one of each. The size counts when the result is applied. One size is prepared
+    /// at a time.
     ///
     /// # Errors
-    /// If the system cannot start a thread. The pool then works with fewer than requested.
-    pub fn resize(&self, parallel: usize, queue: usize) -> io::Result<()> {
-        let parallel = parallel.max(1);
-        let queue = queue.max(1);
+    /// If the system cannot start a thread. The pool then has its last size.
+    pub fn prepare(&self, parallel: usize, queue: usize) -> io::Result<PreparedSize> {
+        let (parallel, queue) = (parallel.max(1), queue.max(1));
+        // Made before the first thread, so that a failure ends those that were started.
+        let prepared = PreparedSize { shared: self.shared.clone(), parallel, queue };
         let mut line = self.shared.lock();
-        line.queue = queue;
-        line.share = share_of(queue);
-        line.parallel = parallel;
+        line.prepared = parallel;
         while line.threads < parallel {
             let shared = self.shared.clone();
             let name = format!("hash-{}", line.threads);
@@ -120,8 +148,7 @@ impl HashPool {
             line.threads += 1;
         }
         drop(line);
-        self.shared.arrived.notify_all();
-        Ok(())
+        Ok(prepared)
     }
 
     /// Runs `work` on one of the threads. `origin` is the client's address group; without one, only
@@ -271,11 +298,13 @@ impl PoolState {
             if line.closed {
                 return;
             }
-            if line.threads > line.parallel {
+            if line.threads > line.parallel.max(line.prepared) {
                 line.threads -= 1;
                 return;
             }
-            let Some(job) = line.take() else {
+            // Threads of a size that is not in effect yet take no jobs.
+            let job = if line.busy < line.parallel { line.take() } else { None };
+            let Some(job) = job else {
                 line = self.arrived.wait(line).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
@@ -379,6 +408,32 @@ mod tests {
 
         assert!(matches!(lost, Err::<(), _>(HashPoolError::Lost)));
         assert_eq!(pool.run(ALICE, || 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_size_counts_when_it_is_applied_and_leaves_nothing_behind_otherwise() {
+        let pool = HashPool::start(1, 16).unwrap();
+        let size = |pool: &HashPool| {
+            let line = pool.shared.lock();
+            (line.threads, line.parallel, line.queue, line.share)
+        };
+
+        drop(pool.prepare(3, 64).unwrap());
+
+        while size(&pool).0 > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(size(&pool), (1, 1, 16, share_of(16)));
+        let prepared = pool.prepare(3, 64).unwrap();
+        assert_eq!(size(&pool), (3, 1, 16, share_of(16)));
+        let (release, task) = block(&pool).await;
+        queue(&pool, None).unwrap();
+        assert_eq!(pool.shared.lock().waiting(), 1, "one job at a time until then");
+        prepared.apply();
+        assert_eq!(size(&pool), (3, 3, 64, share_of(64)));
+        assert_eq!(pool.run(None, || 7).await.unwrap(), 7, "beside the job that is held");
+        drop(release);
+        task.await.unwrap();
     }
 
     #[tokio::test]
