@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::HttpUsers;
 use crate::dialect::client::{self, ClientRequest, LONGEST_ANSWER, LoginOutcome, ResponseValues};
 use crate::dialect::{Dialect, Reason};
+use crate::format;
 use crate::outbound::{OutboundClient, OutboundOptions, OutboundResponse};
 use crate::secret::SecretString;
 
@@ -213,10 +214,10 @@ fn excerpt(answer: &OutboundResponse, secret: &SecretString) -> String {
     {
         // Values of members are left out, because one of them may give access after all.
         let names: Vec<String> = members.into_iter().map(|(name, _)| name).collect();
-        return format!("members: {}", names.join(", "));
+        return format!("members: {}", format::excerpt(&names.join(", "), SHOWN));
     }
     let text = String::from_utf8_lossy(&answer.body);
     // Some systems repeat in an error what they were sent.
     let text = text.replace(secret.expose().as_str(), HIDDEN);
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(SHOWN).collect()
+    format::excerpt(&text, SHOWN)
 }

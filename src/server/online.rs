@@ -21,7 +21,7 @@ use crate::config::{
     UpstreamCredential,
 };
 use crate::database::DatabaseAddress;
-use crate::format::error_chain;
+use crate::format::{error_chain, excerpt};
 use crate::login::CodeMailer;
 use crate::outbound;
 use crate::runtime::{BackgroundRuntime, GatewayThreads};
@@ -35,6 +35,8 @@ const ROUNDS: u32 = 4;
 const UNRESOLVED: &str = "correct the name, or this machine's resolver (/etc/resolv.conf)";
 /// Upper bound on the addresses of one name that are shown.
 const SHOWN: usize = 4;
+/// Upper bound on the characters of an outcome: some of them are chosen by the party that was asked.
+const LONGEST: usize = 500;
 
 /// The kind of party that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +145,8 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// Asks, within `limit` and before `end`. The cause of a failure is put on one line.
+    /// Asks, within `limit` and before `end`. The outcome is put on one line, without control
+    /// characters and not too long.
     async fn ask(self, limit: Duration, end: Instant) -> Verdict {
         let Self { party, whom, at, asking } = self;
         let began = Instant::now();
@@ -154,10 +157,13 @@ impl Question<'_> {
             Err(_) if began + limit <= end => Err(format!("no answer within {limit:?}")),
             Err(_) => Err(format!("not asked to the end: all may take {:?}", limit * ROUNDS)),
         };
-        let outcome =
-            outcome.map_err(|cause| cause.split_whitespace().collect::<Vec<_>>().join(" "));
+        let outcome = outcome.map(|seen| on_one_line(&seen)).map_err(|cause| on_one_line(&cause));
         Verdict { party, whom, at, took: began.elapsed(), outcome }
     }
+}
+
+fn on_one_line(text: &str) -> String {
+    excerpt(&text.split_whitespace().collect::<Vec<_>>().join(" "), LONGEST)
 }
 
 /// A host that the configuration names, to be resolved once however often it is named. A name that
@@ -332,4 +338,26 @@ fn resolution<'a>(named: NamedHost) -> Question<'a> {
         }
     };
     Question { party: Party::Name, whom: host, at, asking: asking.boxed() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_server_says_can_do_nothing_to_a_terminal() {
+        let said = format!("554\r\n\u{1b}[2J\u{9b}31m no{}", "o".repeat(1000));
+        for outcome in [Ok(said.clone()), Err(said)] {
+            let asking = std::future::ready(outcome).boxed();
+            let (party, at) = (Party::Mail, KeyPath::default());
+            let question = Question { party, whom: String::new(), at, asking };
+
+            let limit = Duration::from_secs(60);
+            let verdict = question.ask(limit, Instant::now() + limit).await;
+
+            let (Ok(text) | Err(text)) = verdict.outcome;
+            assert!(text.starts_with("554  [2J 31m no"), "{text}");
+            assert_eq!(text.chars().count(), LONGEST);
+        }
+    }
 }

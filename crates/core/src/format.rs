@@ -101,6 +101,12 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// The first `most` characters of a text that another system chose, with a space for each control
+/// character, so that it can do nothing to a terminal.
+pub fn excerpt(text: &str, most: usize) -> String {
+    text.chars().map(|one| if one.is_control() { ' ' } else { one }).take(most).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
