@@ -2,6 +2,7 @@
 //!
 //! The table of tiers is the one in the crate doc, so that the doc cannot lie.
 
+mod circles;
 mod cited_paths;
 
 use std::collections::BTreeMap;
