@@ -237,10 +237,11 @@ async fn whose_source_is_removed_while_a_password_is_looked_at_gets_no_session_a
         gateway.client().post("/auth/login").json(login).send().await
     };
 
-    let (alice, bob, ()) = tokio::join!(alice, socket(&gateway, "bob"), held);
+    // Not bob, whose password is remembered.
+    let (alice, opened, ()) = tokio::join!(alice, socket(&gateway, "alice"), held);
 
     assert_eq!(alice.status, 401, "no review would end this session now");
-    assert!(bob.is_none(), "no review would end what this password opens now");
+    assert!(opened.is_none(), "no review would end what this password opens now");
 }
 
 /// More sessions like the one that is there, in the store that a gateway left.
