@@ -84,7 +84,7 @@ mod tests {
             ("-5s", "write a number and a unit"),
             ("5 s", "write \"5s\""),
             ("5min", "write \"5m\""),
-            ("99999999999999999d", "longer than time"),
+            ("99999999999999999d", "too long to count"),
         ] {
             let message = parse(text).unwrap_err();
             assert!(message.contains(hint), "{text}: {message}");
