@@ -90,6 +90,12 @@ pub(super) async fn forget_first_password(operations: &Arc<AdminOperations>) {
     let password = SecretString::new(content.trim_end().to_owned());
     let users = &generation.services.users;
     let checked = users.check(&sources, &name, &UserLookup::default(), &password, None).await;
+    // The command line writes the file while this task already runs. If the file was read before
+    // its text was there, then an empty password was checked; the file has other content now, and
+    // must stay.
+    if !fs::read_to_string(&file).is_ok_and(|now| now == content && !now.is_empty()) {
+        return;
+    }
     let removed = match checked {
         Ok(PasswordCheck::Wrong { .. } | PasswordCheck::UnknownUser) => fs::remove_file(&file),
         // The password is still in use, or the source cannot be asked at the moment.
