@@ -57,7 +57,9 @@ impl AdminOperations {
     }
 
     /// Opens everything that `next` needs in addition. Nothing that is served changes before the
-    /// commit. The returned closure puts it into effect and cannot fail.
+    /// commit. The returned closure puts it into effect. Two of its steps may fail, the last ones:
+    /// the admin socket's group and mode, and the probe listener. They concern operators only, and
+    /// their failures are logged.
     fn prepare(self: &Arc<Self>, last: &Config, next: &Config) -> Result<Commit, ReloadError> {
         let outputs = [
             open_log("access", &last.log.access, &next.log.access)?,
@@ -88,8 +90,6 @@ impl AdminOperations {
         let operations = self.clone();
         let next = next.clone();
         Ok(Box::new(move || {
-            // Nothing from here on can fail, except for the two changes at the end. They concern
-            // operators only, and their failures are logged.
             ring.iter().for_each(|event| operations.audit_key(event));
             operations.apply(&next, outputs);
             size.apply();

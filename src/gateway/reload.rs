@@ -45,7 +45,8 @@ pub(super) struct ReloadReport {
     waiting: Vec<&'static str>,
 }
 
-/// Puts the changes outside of the generation into effect. Invariant: it cannot fail.
+/// Puts the changes outside of the generation into effect. Invariant: a step of it that may fail
+/// concerns operators only, and its failure is logged.
 pub(crate) type Commit = Box<dyn FnOnce()>;
 
 /// Keeps the values of `last` that only a restart can change, and returns the keys that differ.

@@ -55,11 +55,11 @@ pub struct RunningListeners {
     /// Starts the accept loops of a listener, under its own child of `drain`.
     start: Box<dyn Fn(BoundListener, Drain) -> Arc<dyn Reconfigure> + Send + Sync>,
     /// In the order of the configuration.
-    served: Mutex<Vec<Served>>,
+    served: Mutex<Vec<AcceptingListener>>,
 }
 
 /// A listener from which connections are accepted.
-struct Served {
+struct AcceptingListener {
     config: config::ListenerSettings,
     address: BoundAddress,
     tls: Option<Arc<ListenerCertificates>>,
@@ -68,10 +68,10 @@ struct Served {
 
 /// Listeners that a reload has prepared. Invariant: everything that can fail has been done, so
 /// `apply` cannot fail. Dropping them instead closes the new sockets and changes nothing.
-pub(crate) struct ListenerChanges(Vec<Prepared>);
+pub(crate) struct ListenerChanges(Vec<PreparedListener>);
 
 /// One listener of the next configuration.
-enum Prepared {
+enum PreparedListener {
     /// A listener with this socket exists; its settings are changed if they differ.
     Kept(config::ListenerSettings, Option<Arc<ListenerCertificates>>),
     /// A new listener: its socket is open.
@@ -80,7 +80,9 @@ enum Prepared {
 
 impl fmt::Debug for RunningListeners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listening").field("addresses", &self.addresses()).finish_non_exhaustive()
+        f.debug_struct("RunningListeners")
+            .field("addresses", &self.addresses())
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,33 +119,34 @@ impl RunningListeners {
         // Only one reload runs at a time, so nothing changes the list before `apply`. The lock is not
         // held while files are read and sockets opened, since a probe takes it on a thread that must
         // not wait.
-        let served: Vec<_> = {
+        let (served, ports) = {
             let served = self.lock();
-            served.iter().map(|one| (one.config.clone(), one.tls.clone())).collect()
+            let ports = served.iter().filter_map(|one| Some(one.address.tcp()?.port()));
+            let ports: Vec<u16> = ports.collect();
+            let settings = served.iter().map(|one| (one.config.clone(), one.tls.clone()));
+            (settings.collect::<Vec<_>>(), ports)
         };
-        let addresses = self.addresses();
-        let ports = addresses.iter().filter_map(|address| Some(address.tcp()?.port()));
-        let ports: Vec<u16> = ports.collect();
         let prepare_one = |config: &config::ListenerSettings| {
             // A listener is recognised by its socket: only the same address can go on with the same
             // socket.
             let Some((last, last_tls)) = served.iter().find(|(last, _)| last.bind == config.bind)
             else {
-                return bind_one(config, &self.options, &ports).map(Prepared::New);
+                return bind_one(config, &self.options, &ports).map(PreparedListener::New);
             };
             let is_same = last.tls == config.tls && last.name == config.name;
             let tls = match last_tls {
                 Some(tls) if is_same => Some(tls.clone()),
                 _ => load_certificates(config, &self.options)?,
             };
-            Ok(Prepared::Kept(config.clone(), tls))
+            Ok(PreparedListener::Kept(config.clone(), tls))
         };
-        let prepared: Vec<Prepared> = next.iter().map(prepare_one).collect::<Result<_, _>>()?;
+        let prepared: Vec<PreparedListener> =
+            next.iter().map(prepare_one).collect::<Result<_, _>>()?;
         // Listening begins last: if a client could connect before that, its connection would be cut
         // when a later listener fails. Until then the kernel refuses connections to the new
         // addresses.
         for listener in &prepared {
-            if let Prepared::New(bound) = listener {
+            if let PreparedListener::New(bound) = listener {
                 bound.listen()?;
             }
         }
@@ -156,11 +159,11 @@ impl RunningListeners {
         let mut last = std::mem::take(&mut *served);
         for change in changes.0 {
             match change {
-                Prepared::New(bound) => {
+                PreparedListener::New(bound) => {
                     tracing::info!("listens on {}", bound.address);
                     served.push(self.start(bound));
                 }
-                Prepared::Kept(config, tls) => {
+                PreparedListener::Kept(config, tls) => {
                     let found = last.iter().position(|served| served.config.bind == config.bind);
                     // Only one reload runs at a time, so the listener that `prepare` has seen is
                     // still there. If it were missing all the same, the listener would be left out
@@ -223,8 +226,8 @@ impl RunningListeners {
         }
     }
 
-    fn start(&self, bound: BoundListener) -> Served {
-        Served {
+    fn start(&self, bound: BoundListener) -> AcceptingListener {
+        AcceptingListener {
             config: bound.config.clone(),
             address: bound.address.clone(),
             tls: bound.tls.clone(),
@@ -232,7 +235,7 @@ impl RunningListeners {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Served>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<AcceptingListener>> {
         // Every change leaves a complete list, so a lock that was poisoned by a panic can be taken
         // over. Without the list no listener could be drained.
         self.served.lock().unwrap_or_else(PoisonError::into_inner)

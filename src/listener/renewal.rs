@@ -21,7 +21,7 @@ const REMIND_AFTER: u64 = 24 * 3600 / RELOAD_EVERY.as_secs();
 
 /// The last error of a listener's certificates, and whether it was logged.
 #[derive(Debug)]
-struct Failure {
+struct RenewalFailure {
     text: String,
     is_logged: bool,
 }
@@ -32,7 +32,7 @@ pub(super) fn keep_fresh(background: &BackgroundRuntime, listening: &Arc<Running
     let threads = background.clone();
     let listening = listening.clone();
     background.spawn(async move {
-        let mut failures: HashMap<String, Failure> = HashMap::new();
+        let mut failures: HashMap<String, RenewalFailure> = HashMap::new();
         let mut reloads: u64 = 0;
         while !listening.drain().starts_within(RELOAD_EVERY).await {
             reloads += 1;
@@ -56,7 +56,7 @@ pub(super) fn keep_fresh(background: &BackgroundRuntime, listening: &Arc<Running
 
 /// Logs the outcome of one reload: a change at once, a failure when it has lasted.
 fn record(
-    failures: &mut HashMap<String, Failure>,
+    failures: &mut HashMap<String, RenewalFailure>,
     certificates: &ListenerCertificates,
     outcome: Result<bool, CertError>,
 ) {
@@ -77,7 +77,7 @@ fn record(
     let failure = failures.get_mut(listener).filter(|failure| failure.text == text);
     match failure {
         None => {
-            failures.insert(listener.to_owned(), Failure { text, is_logged: false });
+            failures.insert(listener.to_owned(), RenewalFailure { text, is_logged: false });
         }
         Some(failure) if !failure.is_logged => {
             failure.is_logged = true;

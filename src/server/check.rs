@@ -26,7 +26,7 @@ use crate::upstream::{PoolBuildError, UpstreamPool};
 use crate::users::{self, FileError, SourceOpenError};
 
 /// A fault or warning, at the key that it is about.
-struct Finding {
+struct StartFinding {
     at: KeyPath,
     severity: IssueSeverity,
     text: String,
@@ -59,8 +59,9 @@ pub fn check_start(loaded: &LoadedConfig, now: Timestamp) -> Vec<Issue> {
     let mail = config.mail.as_ref().and_then(|mail| CodeMailer::new(mail).err());
     found.extend(mail.map(|error| refused(key("mail"), error_chain(&error))));
     found.extend(check_places(config));
-    let issues =
-        found.into_iter().map(|Finding { at, severity, text }| loaded.issue(at, severity, text));
+    let issues = found
+        .into_iter()
+        .map(|StartFinding { at, severity, text }| loaded.issue(at, severity, text));
     issues.filter(|issue| !config.accepts(issue)).collect()
 }
 
@@ -77,13 +78,13 @@ fn element(section: &str, number: usize) -> KeyPath {
     key(section).index(number)
 }
 
-fn refused(at: KeyPath, text: String) -> Finding {
-    Finding { at, severity: IssueSeverity::Error, text }
+fn refused(at: KeyPath, text: String) -> StartFinding {
+    StartFinding { at, severity: IssueSeverity::Error, text }
 }
 
 /// The faults that a start would report for a source of users. Each problem of a file of users is
 /// reported by itself, so that one check shows them all.
-fn refused_users(source: &SourceSettings, at: &KeyPath) -> Vec<Finding> {
+fn refused_users(source: &SourceSettings, at: &KeyPath) -> Vec<StartFinding> {
     let Err(error) = check_users(source) else { return Vec::new() };
     let at = match &source.kind {
         SourceKind::File { .. } | SourceKind::Htpasswd(_) => at.key("path"),
@@ -112,7 +113,7 @@ fn refused_key(error: &PoolBuildError) -> &'static str {
 }
 
 /// The faults of the certificates of a listener, and warnings about their times.
-fn check_tls(tls: &ListenerTls, at: &KeyPath, now: Timestamp) -> Vec<Finding> {
+fn check_tls(tls: &ListenerTls, at: &KeyPath, now: Timestamp) -> Vec<StartFinding> {
     let mut found = Vec::new();
     for (number, file) in tls.certificates.iter().enumerate() {
         let at = at.key("certificates").index(number);
@@ -121,7 +122,7 @@ fn check_tls(tls: &ListenerTls, at: &KeyPath, now: Timestamp) -> Vec<Finding> {
                 // A certificate that has expired is only a warning: a start accepts it as well, and
                 // it may be renewed at any moment.
                 let warning = facts.time_fault(now).map(warning_of).zip(facts.problem(now));
-                found.extend(warning.map(|(name, text)| Finding {
+                found.extend(warning.map(|(name, text)| StartFinding {
                     at: at.key("chain"),
                     severity: IssueSeverity::Warning(name),
                     text,
@@ -147,7 +148,7 @@ fn warning_of(fault: TimeFault) -> WarningName {
 }
 
 /// The faults of the files and folders that a start writes to.
-fn check_places(config: &Config) -> Vec<Finding> {
+fn check_places(config: &Config) -> Vec<StartFinding> {
     let mut found = Vec::new();
     for (name, target) in [("access", &config.log.access), ("audit", &config.log.audit)] {
         let LogTarget::File(path) = target else { continue };
