@@ -88,8 +88,8 @@ impl Signing {
     fn new(algorithm: jsonwebtoken::Algorithm) -> Self {
         match algorithm {
             jsonwebtoken::Algorithm::HS256 => Self {
-                signer: EncodingKey::from_secret(SECRET.as_bytes()),
-                verifier: DecodingKey::from_secret(SECRET.as_bytes()),
+                signer: EncodingKey::from_secret(SECRET.as_bytes()).unwrap(),
+                verifier: DecodingKey::from_secret(SECRET.as_bytes()).unwrap(),
                 file: r#"secret = { file = "key" }"#,
                 content: SECRET.to_owned(),
             },

@@ -91,7 +91,9 @@ impl SigningKey {
         // The signature library accepts RSA keys as PKCS #1 only. It unwraps PKCS #8 only from PEM,
         // hence the detour for RSA.
         let encoding = match &parts.public {
-            KeyParts::Secret(_) => EncodingKey::from_secret(material),
+            KeyParts::Secret(_) => {
+                EncodingKey::from_secret(material).map_err(|_| BadKey("the secret is empty"))?
+            }
             KeyParts::Ec { .. } => EncodingKey::from_ec_der(material),
             KeyParts::Ed { .. } => EncodingKey::from_ed_der(material),
             KeyParts::Rsa { .. } => EncodingKey::from_rsa_pem(pem(material).expose().as_bytes())

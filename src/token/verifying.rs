@@ -143,7 +143,9 @@ impl VerifyingKey {
                 if secret.expose().len() < least {
                     return Err(BadKey("the secret is shorter than the algorithm's hash"));
                 }
-                (DecodingKey::from_secret(secret.expose()), algorithm.min_secret())
+                let key = DecodingKey::from_secret(secret.expose());
+                let key = key.map_err(|_| BadKey("the secret is empty"))?;
+                (key, algorithm.min_secret())
             }
         };
         Ok(Self { kid, algorithm, key, signature_len, jwk: parts.jwk() })

@@ -12,7 +12,7 @@ use crate::Result;
 pub fn run(algorithm: Algorithm, key: &str, issuer: &str, count: usize) -> Result<()> {
     let material = std::fs::read(key)?;
     let key = match algorithm {
-        Algorithm::HS256 => EncodingKey::from_secret(&material),
+        Algorithm::HS256 => EncodingKey::from_secret(&material)?,
         Algorithm::RS256 => EncodingKey::from_rsa_pem(&material)?,
         Algorithm::ES256 => EncodingKey::from_ec_pem(&material)?,
         other => return Err(format!("no tokens are made with {other:?}").into()),

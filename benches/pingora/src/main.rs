@@ -94,7 +94,7 @@ fn main() {
     let (folder, upstream, plain, tls) = (next(), next(), next(), next());
     let read = |name: &str| fs::read(Path::new(&folder).join(name)).expect("a key");
     let keys = [
-        Key::new(Algorithm::HS256, DecodingKey::from_secret(&read("secret"))),
+        Key::new(Algorithm::HS256, DecodingKey::from_secret(&read("secret")).expect("a secret")),
         Key::new(Algorithm::RS256, DecodingKey::from_rsa_pem(&read("RS256.pub")).expect("RSA")),
         Key::new(Algorithm::ES256, DecodingKey::from_ec_pem(&read("ES256.pub")).expect("EC")),
     ];

@@ -79,7 +79,8 @@ impl State {
 /// As the original makes them: no name in it, and milliseconds.
 fn token(expires: u64) -> String {
     let claims = json!({ "exp": expires * 1000 });
-    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(b"old")).unwrap()
+    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(b"old").unwrap())
+        .unwrap()
 }
 
 fn gateway(upstream: &Upstream, issuers: &str) -> GatewayBuilder {

@@ -86,7 +86,7 @@ pub fn claims(token: &str) -> Value {
 pub(crate) fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     let message = format!("{header}.{claims}");
-    let key = jsonwebtoken::EncodingKey::from_secret(secret);
+    let key = jsonwebtoken::EncodingKey::from_secret(secret).unwrap();
     let signature =
         jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256);
     format!("{message}.{}", signature.unwrap())

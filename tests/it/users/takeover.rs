@@ -74,7 +74,7 @@ fn legacy_token(name: &str, life: Duration) -> String {
         "iss": "datarhei-core", "sub": name, "usefor": "access",
         "iat": START.secs(), "exp": START.plus(life).secs(), "jti": name,
     });
-    let key = EncodingKey::from_secret(LEGACY_SECRET.as_bytes());
+    let key = EncodingKey::from_secret(LEGACY_SECRET.as_bytes()).unwrap();
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
 }
 
@@ -93,7 +93,7 @@ fn log_in(users: &HashMap<String, String>, request: &Received) -> Response<Bytes
 /// gateway.
 fn call(request: &Received) -> Response<Bytes> {
     let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    let key = jsonwebtoken::DecodingKey::from_secret(LEGACY_SECRET.as_bytes());
+    let key = jsonwebtoken::DecodingKey::from_secret(LEGACY_SECRET.as_bytes()).unwrap();
     let mut rules = jsonwebtoken::Validation::new(Algorithm::HS256);
     // Its clock is the tests'.
     rules.validate_exp = false;

@@ -90,7 +90,7 @@ async fn a_public_key_is_no_secret() {
             let header = json!({ "alg": name, "kid": kid, "typ": "JWT" }).to_string();
             let [header, body] = [&header, &claims].map(|part| URL_SAFE_NO_PAD.encode(part));
             let message = format!("{header}.{body}");
-            let key = EncodingKey::from_secret(&secret);
+            let key = EncodingKey::from_secret(&secret).unwrap();
             let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, algorithm);
             let forged = format!("{message}.{}", signature.unwrap());
 

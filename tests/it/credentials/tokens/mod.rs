@@ -259,7 +259,7 @@ pub(super) fn foreign(changes: Value) -> String {
 /// Any header and payload, signed with HMAC-SHA256 as they are.
 pub(super) fn signed(header: &str, payload: &str, secret: &[u8]) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-    let key = jsonwebtoken::EncodingKey::from_secret(secret);
+    let key = jsonwebtoken::EncodingKey::from_secret(secret).unwrap();
     let signature =
         jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256);
     format!("{message}.{}", signature.unwrap())
