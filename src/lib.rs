@@ -51,8 +51,9 @@
 //! | | `dialect`: a login wire format as data |
 //! | ground | `runtime`, `admission`, `body`, `client`, `distinguished_name`, `coalesce`, `authority`, `identity`, `secret`, `clock`, `algorithm`, `tls_roots`, `strict_json`, `spread`, `format` |
 //!
-//! `dialect` is the library `crates/dialect`; `algorithm`, `clock`, `format`, `identity`, `secret`,
-//! `spread` and `strict_json` are `crates/core`. The program sees them under these names.
+//! `dialect` is the library `crates/dialect`, `session` is `crates/store`; `algorithm`, `clock`,
+//! `format`, `identity`, `secret`, `spread` and `strict_json` are `crates/core`. The program sees
+//! them under these names.
 //!
 //! # What holds
 //!
@@ -77,6 +78,7 @@
 pub use tollhouse_core::{algorithm, clock, identity, secret};
 use tollhouse_core::{format, spread, strict_json};
 pub use tollhouse_dialect as dialect;
+pub use tollhouse_store as session;
 
 pub mod admin;
 pub mod admission;
@@ -102,7 +104,6 @@ mod rejection;
 pub mod routing;
 pub mod runtime;
 pub mod server;
-pub mod session;
 pub mod telemetry;
 pub mod throttle;
 pub mod tls_roots;

@@ -162,14 +162,14 @@ fn sources() -> Vec<(PathBuf, String)> {
     for (path, text) in files_below(&crates.join("core/src")) {
         found.push((root().join(path.strip_prefix(crates.join("core/src")).unwrap()), text));
     }
-    for library in ["dialect"] {
+    for (library, module) in [("dialect", "dialect"), ("store", "session")] {
         let folder = crates.join(library).join("src");
         for (path, text) in files_below(&folder) {
             let below = path.strip_prefix(&folder).unwrap();
             let below = if below == Path::new("lib.rs") { Path::new("mod.rs") } else { below };
-            let text = text.replace("crate::", &format!("crate::{library}::"));
+            let text = text.replace("crate::", &format!("crate::{module}::"));
             let text = text.replace("tollhouse_core::", "crate::");
-            found.push((root().join(library).join(below), text));
+            found.push((root().join(module).join(below), text));
         }
     }
     found

@@ -3,10 +3,10 @@
 //! Operations collect `CommitEffects`; memory takes them over after the commit. The types are here,
 //! below both, and know neither tables nor locks.
 
-use crate::clock::Timestamp;
-use crate::identity::{SessionId, Subject};
-use crate::secret::Digest;
-use crate::session::{Session, TokenOwner};
+use crate::{Session, TokenOwner};
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::{SessionId, Subject};
+use tollhouse_core::secret::Digest;
 
 /// The changes that memory learns once a transaction is durable.
 #[derive(Debug, Default)]

@@ -16,12 +16,12 @@ use super::rehashed_versions;
 use super::seen;
 use super::session_rows::{all, load, of_subject, save, session_id, user_key};
 use super::tables::{ExpiryKind, ShortId, StoreFault, Tables};
-use crate::clock::Timestamp;
-use crate::identity::{SessionId, Subject};
-use crate::secret::Digest;
-use crate::session::{
+use crate::{
     RefreshGeneration, RefreshRotation, RevocationTarget, RotationOutcome, Session, SessionPage,
 };
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::{SessionId, Subject};
+use tollhouse_core::secret::Digest;
 
 /// Number of sessions that one page of a walk over all sessions looks at.
 const PAGE: usize = 500;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::tables::WindowRow;
-use crate::clock::Timestamp;
+use tollhouse_core::clock::Timestamp;
 
 /// A counter that is dropped when its time window ends. Times are those of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq)]

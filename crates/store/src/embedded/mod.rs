@@ -54,9 +54,9 @@ use super::{
     RevocationTarget, Revocations, RotationOutcome, Session, SessionPage, SessionStore, Store,
     StoreError, TotpSecret, UserRef,
 };
-use crate::clock::{Clock, Timestamp};
-use crate::identity::{IdRules, SessionId, Subject, UserId};
-use crate::secret::Digest;
+use tollhouse_core::clock::{Clock, Timestamp};
+use tollhouse_core::identity::{IdRules, SessionId, Subject, UserId};
+use tollhouse_core::secret::Digest;
 
 /// The settings for opening an embedded store.
 #[derive(Clone, Debug)]

@@ -17,10 +17,10 @@ use serde_json::Value;
 use super::rehashed_versions::{self, VersionChange};
 use super::session_rows;
 use super::tables::{DigestBytes, META_SCHEMA, SCHEMA, ShortId, StoreFault, Tables};
-use crate::clock::Timestamp;
-use crate::identity::{IdRules, UserId};
-use crate::secret::Digest;
-use crate::session::{OneTimeCode, Session};
+use crate::{OneTimeCode, Session};
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::{IdRules, UserId};
+use tollhouse_core::secret::Digest;
 
 /// The sessions of a user id, up to schema 3.
 const BY_SUBJECT: TableDefinition<'_, (&str, u64, &ShortId), ()> =

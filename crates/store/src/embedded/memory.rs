@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use super::effects::{CommitEffects, LiveSession, RestoredStore};
 use super::time::TimeGuard;
-use crate::clock::{Clock, Timestamp};
-use crate::identity::SessionId;
-use crate::session::{RevocationTarget, Revocations, StoreError};
+use crate::{RevocationTarget, Revocations, StoreError};
+use tollhouse_core::clock::{Clock, Timestamp};
+use tollhouse_core::identity::SessionId;
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

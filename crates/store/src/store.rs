@@ -13,9 +13,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{CodeVerdict, KnownAccount, OneTimeCode, Revocations, Session, TokenOwner, TotpSecret};
-use crate::clock::Timestamp;
-use crate::identity::{SessionId, Subject, UserId};
-use crate::secret::Digest;
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::{SessionId, Subject, UserId};
+use tollhouse_core::secret::Digest;
 
 /// The store could not carry out an operation. The caller must treat that as "not known", never as
 /// a refusal: a request then gets 503. Only `revoke` takes effect all the same, in memory.

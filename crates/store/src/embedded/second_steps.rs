@@ -11,10 +11,10 @@
 use redb::ReadableTable;
 
 use super::tables::{StoreFault, Tables};
-use crate::clock::Timestamp;
-use crate::identity::UserId;
-use crate::secret::Secret;
-use crate::session::TotpSecret;
+use crate::TotpSecret;
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::UserId;
+use tollhouse_core::secret::Secret;
 
 /// The name of a source and the user's id in it.
 type TotpUser<'a> = (&'a str, &'a UserId);

@@ -2,12 +2,12 @@
 //! survive a restart.
 //!
 //! `Store` is the trait that hides the store, put together of four: sessions, codes, attempts and
-//! accounts; `embedded` implements it with a database file
-//! in the state folder. `Revocations` is the part that every request reads, so it is in memory.
+//! accounts; `embedded` implements it with a database file in the state folder. `Revocations` is the
+//! part that every request reads, so it is in memory.
 //! `OpenStreams` ends the tunnels and long responses of a session when the session ends.
 //! `TokenCutoffs` refuses tokens that other issuers gave a user before an operator revoked them.
 //!
-//! This module decides nothing about passwords or requests: `login`, `authn` and `pipeline` call
+//! This crate decides nothing about passwords or requests: `login`, `authn` and `pipeline` call
 //! it.
 
 mod cutoffs;

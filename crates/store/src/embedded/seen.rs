@@ -17,8 +17,8 @@ use redb::ReadableTable;
 
 use super::effects::RestoredStore;
 use super::tables::{StoreFault, Tables};
-use crate::clock::Timestamp;
-use crate::secret::Digest;
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::secret::Digest;
 
 /// The key in `meta` for a detected restore: the time seen before it, and until when its sessions
 /// may matter. The entry is removed when all sessions are revoked.

@@ -11,10 +11,10 @@ use redb::ReadableTable;
 
 use super::session_rows;
 use super::tables::{DigestBytes, ExpiryKind, StoreFault, Tables};
-use crate::clock::Timestamp;
-use crate::identity::UserId;
-use crate::secret::Digest;
-use crate::session::UserRef;
+use crate::UserRef;
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::UserId;
+use tollhouse_core::secret::Digest;
 
 /// Longer than any login takes from its password to its session, including a code by mail.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);

@@ -13,8 +13,8 @@ use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
 use super::{ForeignToken, TokenOwner};
-use crate::identity::SessionId;
-use crate::secret::Digest;
+use tollhouse_core::identity::SessionId;
+use tollhouse_core::secret::Digest;
 
 /// The session or credential that a stream was opened with. Ending it ends every stream that has
 /// the same origin. A revocation needs the origin alone, not a list of streams. A revocation

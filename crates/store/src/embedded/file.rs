@@ -26,9 +26,9 @@ use super::sessions;
 use super::tables::{self, META_SCHEMA, SCHEMA, StoreFault, Tables};
 use super::time::TimeGuard;
 use super::upgrade;
-use crate::clock::Timestamp;
-use crate::identity::IdRules;
-use crate::secret::{self, Digest};
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::IdRules;
+use tollhouse_core::secret::{self, Digest};
 
 /// The reasons why a store cannot be opened. Each message tells the operator what to do.
 #[derive(Debug, thiserror::Error)]

@@ -20,8 +20,8 @@ use super::job::{WriteJob, WriterMessage, unavailable};
 use super::memory::SharedMemory;
 use super::tables::{StoreFault, Tables};
 use super::{seen, sessions, sweep};
-use crate::clock::Timestamp;
-use crate::session::StoreError;
+use crate::StoreError;
+use tollhouse_core::clock::Timestamp;
 
 /// Operations in one transaction. The bound limits how long the first of them waits.
 const BATCH: usize = 1024;

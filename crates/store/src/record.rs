@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
-use crate::identity::{Claims, SessionId, Subject, UserId};
-use crate::secret::{Digest, Secret};
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::{Claims, SessionId, Subject, UserId};
+use tollhouse_core::secret::{Digest, Secret};
 
 /// A session: a login that has not ended. Invariant: `access_until` is never earlier than the `exp`
 /// of any access token issued for the session, because revocations are kept until then. The user's

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::clock::Timestamp;
-use crate::identity::Subject;
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::Subject;
 
 /// A foreign token without a time of issue is refused for this long after the cut-off. If its
 /// issuer is taken over (it issues no more tokens that are accepted here), such a token must be an

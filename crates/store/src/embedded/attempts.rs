@@ -15,9 +15,9 @@ use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::tables::{DigestBytes, ExpiryKind, ShortId, StoreFault, Tables, WindowRow};
 use super::window::AttemptWindow;
-use crate::clock::Timestamp;
-use crate::secret::Digest;
-use crate::session::{AttemptAdmission, AttemptKind, LoginAttempt, LoginProgress};
+use crate::{AttemptAdmission, AttemptKind, LoginAttempt, LoginProgress};
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::secret::Digest;
 
 /// How long an account counts as known from an address after a complete login. Each further login
 /// begins the time again.

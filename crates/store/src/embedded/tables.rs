@@ -16,9 +16,9 @@ use redb::{
 };
 
 use super::effects::CommitEffects;
-use crate::clock::Timestamp;
-use crate::identity::SessionId;
-use crate::session::{Revocations, Session};
+use crate::{Revocations, Session};
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::SessionId;
 
 /// Sixteen bytes: a session id, an address, or the first half of a digest.
 pub(super) type ShortId = [u8; 16];

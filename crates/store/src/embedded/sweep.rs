@@ -11,7 +11,7 @@ use redb::ReadableTable;
 
 use super::tables::{DigestBytes, ExpiryKind, ShortId, StoreFault, Tables};
 use super::{codes, rehashed_versions, session_rows, sessions};
-use crate::clock::Timestamp;
+use tollhouse_core::clock::Timestamp;
 
 /// Bound on the rows looked at in one pass. A pass takes some milliseconds, and logins wait behind
 /// it in the same thread. The rest waits for the next pass.

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::rehashed_versions;
 use super::tables::{ExpiryKind, StoreFault, Tables};
 use super::window::AttemptWindow;
-use crate::clock::Timestamp;
-use crate::secret::{self, Digest};
-use crate::session::{CodeGuess, CodeVerdict, OneTimeCode, PutCode};
+use crate::{CodeGuess, CodeVerdict, OneTimeCode, PutCode};
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::secret::{self, Digest};
 
 /// Wrong guesses by the client that passed the password step; the last one removes the code.
 const OWN_GUESSES: u32 = 5;

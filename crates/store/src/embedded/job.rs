@@ -12,7 +12,7 @@ use redb::ReadTransaction;
 use tokio::sync::oneshot;
 
 use super::tables::{StoreFault, Tables};
-use crate::session::StoreError;
+use crate::StoreError;
 
 /// A message to the writer.
 pub(super) enum WriterMessage {

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{Clock, Timestamp};
+use tollhouse_core::clock::{Clock, Timestamp};
 
 /// How far a clock may jump without suspicion: a change to summer time where the machine's clock
 /// runs in local time, and every correction that NTP makes by itself.
@@ -128,7 +128,7 @@ impl TimeGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::TestClock;
+    use tollhouse_core::clock::TestClock;
 
     const MINUTE: Duration = Duration::from_secs(60);
     const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -8,10 +8,10 @@
 use dashmap::DashMap;
 
 use super::{StreamOrigin, TokenCutoffs};
-use crate::clock::Timestamp;
-use crate::identity::SessionId;
-use crate::secret::Digest;
-use crate::spread::FastHasher;
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::SessionId;
+use tollhouse_core::secret::Digest;
+use tollhouse_core::spread::FastHasher;
 
 /// The state of a session that decides whether its tokens are accepted. Most sessions have no mark:
 /// then their tokens are accepted. The mark is looked up for each request, so it is as small as

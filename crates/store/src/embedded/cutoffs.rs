@@ -1,15 +1,15 @@
 //! The table of cut-offs in the store file.
 //!
 //! A cut-off refuses the foreign tokens of a user that were issued until a certain time (see
-//! `crate::session::TokenCutoffs`, which requests read). `sessions::revoke` writes the table, and
+//! `crate::TokenCutoffs`, which requests read). `sessions::revoke` writes the table, and
 //! the start of the store reads all of it.
 
 use redb::ReadableTable;
 
 use super::tables::{StoreFault, Tables};
-use crate::clock::Timestamp;
-use crate::identity::Subject;
-use crate::session::TokenOwner;
+use crate::TokenOwner;
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::Subject;
 
 /// The kinds of names. They are stored in the file, so they must never change.
 const SUBJECT: &str = "subject";

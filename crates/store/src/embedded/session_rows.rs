@@ -6,8 +6,8 @@
 use redb::ReadableTable;
 
 use super::tables::{ShortId, StoreFault, Tables};
-use crate::identity::{SessionId, Subject};
-use crate::session::Session;
+use crate::Session;
+use tollhouse_core::identity::{SessionId, Subject};
 
 /// The session row, whether or not the session has ended, until the sweep removes it.
 pub(super) fn load(tables: &Tables<'_>, id: SessionId) -> Result<Option<Session>, StoreFault> {

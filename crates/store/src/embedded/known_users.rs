@@ -7,8 +7,8 @@
 use redb::ReadableTable;
 
 use super::tables::{StoreFault, Tables};
-use crate::identity::UserId;
-use crate::session::{AccountCounts, AccountKey, KnownAccount};
+use crate::{AccountCounts, AccountKey, KnownAccount};
+use tollhouse_core::identity::UserId;
 
 pub(super) fn put(tables: &mut Tables<'_>, account: &KnownAccount) -> Result<(), StoreFault> {
     // The earlier record is removed first, because the user's canonical name may have changed: its
