@@ -1,8 +1,8 @@
 //! The TCP listener for probes of the configuration in effect, if it has one.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// The listener at which probes are answered. A reload may replace it.
@@ -19,12 +19,12 @@ pub(super) struct OpenListener {
 impl ProbeListener {
     /// The address at which probes are answered.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.address
+        self.0.lock().as_ref()?.address
     }
 
     /// Closes the current listener; `opened` answers already.
     pub(super) fn replace(&self, opened: Option<OpenListener>) {
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.0.lock();
         if let Some(last) = std::mem::replace(&mut *current, opened) {
             last.stop.cancel();
         }

@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::client::AddressGroup;
 use crate::clock::Timestamp;
@@ -63,7 +64,7 @@ impl FailedAttempts {
         now: Timestamp,
     ) -> Result<(), Duration> {
         let Some(address) = address else { return Ok(()) };
-        let mut windows = self.lock();
+        let mut windows = self.0.lock();
         match wait(&windows, address, limit, now) {
             Some(wait) => Err(wait),
             None => {
@@ -83,7 +84,7 @@ impl FailedAttempts {
         now: Timestamp,
     ) -> Option<ReserveOutcome> {
         let address = address?;
-        let mut windows = self.lock();
+        let mut windows = self.0.lock();
         let retry_after = wait(&windows, address, limit, now)?;
         let mut is_flood = false;
         for group in AddressGroup::all_of(address) {
@@ -103,20 +104,20 @@ impl FailedAttempts {
         limit: AttemptLimit,
         now: Timestamp,
     ) -> Option<Duration> {
-        wait(&self.lock(), address?, limit, now)
+        wait(&self.0.lock(), address?, limit, now)
     }
 
     /// Counts a failure in every group of `address`.
     pub fn count(&self, address: Option<IpAddr>, limit: AttemptLimit, now: Timestamp) {
         if let Some(address) = address {
-            count(&mut self.lock(), address, limit, now);
+            count(&mut self.0.lock(), address, limit, now);
         }
     }
 
     /// Takes an attempt back that did not fail.
     pub fn refund_attempt(&self, address: Option<IpAddr>, now: Timestamp) {
         let Some(address) = address else { return };
-        let mut windows = self.lock();
+        let mut windows = self.0.lock();
         for group in AddressGroup::all_of(address) {
             // If the window ended while the attempt was running, then its count is gone with it,
             // and a new window must not be reduced. Reducing a new window would give the client an
@@ -129,14 +130,7 @@ impl FailedAttempts {
 
     /// Forgets windows that have ended. The background runtime calls it regularly.
     pub fn sweep(&self, now: Timestamp) {
-        self.lock().retain(|_, window| window.count > 0 && window.holds(now));
-    }
-
-    /// Locks the windows.
-    fn lock(&self) -> MutexGuard<'_, HashMap<AddressGroup, FailureWindow>> {
-        // A panic under the lock cannot leave the windows half changed, so a poisoned lock is used
-        // on.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().retain(|_, window| window.count > 0 && window.holds(now));
     }
 }
 
@@ -239,7 +233,7 @@ mod tests {
         assert!(attempts.reserve(None, LIMIT, now).is_ok());
 
         attempts.sweep(now.plus(Duration::from_secs(2000)));
-        assert!(attempts.lock().is_empty());
+        assert!(attempts.0.lock().is_empty());
     }
 
     #[test]
@@ -283,7 +277,7 @@ mod tests {
             attempts.reserve(address, LIMIT, now).unwrap();
         }
 
-        let windows = attempts.lock().len();
+        let windows = attempts.0.lock().len();
         assert!(windows <= MOST_GROUPS && windows > MOST_GROUPS / 4, "{windows}");
     }
 }

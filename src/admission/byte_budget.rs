@@ -6,8 +6,10 @@
 //! and the pipeline are the callers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::share_of;
 use super::shares::GroupCounts;
@@ -63,7 +65,7 @@ impl ByteBudget {
 
     /// The bytes in use now.
     pub fn used(&self) -> usize {
-        self.lock().total
+        self.0.used.lock().total
     }
 
     /// The total limit in bytes.
@@ -75,13 +77,6 @@ impl ByteBudget {
     /// cannot grow.
     pub fn set_limit(&self, limit: usize) {
         self.0.limit.store(limit, Ordering::Relaxed);
-    }
-
-    /// Locks the use.
-    fn lock(&self) -> MutexGuard<'_, UsedBytes> {
-        // A panic under the lock cannot leave the counts half changed, so a poisoned lock is used
-        // on.
-        self.0.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,7 +91,7 @@ impl ReservedBytes {
             return Ok(());
         }
         let limit = self.budget.limit();
-        let mut used = self.budget.lock();
+        let mut used = self.budget.0.used.lock();
         // The total is checked first, but changed last: a refusal by the share must not leave bytes
         // counted. The share is taken in between, by an operation that changes nothing if it fails.
         if used.total.saturating_add(more) > limit {
@@ -116,7 +111,7 @@ impl ReservedBytes {
 
 impl Drop for ReservedBytes {
     fn drop(&mut self) {
-        let mut used = self.budget.lock();
+        let mut used = self.budget.0.used.lock();
         used.total = used.total.saturating_sub(self.bytes);
         if let Some(origin) = self.origin {
             used.by_group.give_back(origin, self.bytes);
@@ -143,7 +138,7 @@ mod tests {
 
         drop((first, second));
         assert_eq!(budget.used(), 0);
-        assert!(budget.lock().by_group.is_empty());
+        assert!(budget.0.used.lock().by_group.is_empty());
     }
 
     #[test]

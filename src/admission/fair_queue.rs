@@ -7,8 +7,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::limits::{WorkLimit, WorkLimitError, WorkPermit};
@@ -64,7 +65,7 @@ impl FairQueue {
     /// Too many requests wait already, in total or of this client. The refusal comes at once.
     pub async fn take(&self, origin: Option<IpAddr>) -> Result<QueueTurn, WorkLimitError> {
         let (answer, _place): (_, WorkPermit) = {
-            let mut line = lock(&self.line);
+            let mut line = self.line.lock();
             // A turn is dropped while the lock is free: its `drop` locks the queue again.
             if line.start(origin) {
                 drop(line);
@@ -156,7 +157,7 @@ impl QueueState {
 impl Drop for QueueTurn {
     fn drop(&mut self) {
         let called: Vec<_> = {
-            let mut line = lock(&self.line);
+            let mut line = self.line.lock();
             line.end(self.origin);
             std::iter::from_fn(|| line.call()).collect()
         };
@@ -167,12 +168,6 @@ impl Drop for QueueTurn {
             let _ = sender.send(Self { line: self.line.clone(), origin });
         }
     }
-}
-
-/// Locks the queue.
-fn lock(line: &Mutex<QueueState>) -> MutexGuard<'_, QueueState> {
-    // A panic under the lock cannot leave the queue half changed, so a poisoned lock is used on.
-    line.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -217,7 +212,7 @@ mod tests {
         assert!(at_once(&turns, 2).is_ok(), "another one has a turn at once");
 
         drop((waiter, waiting));
-        let line = lock(&turns.line);
+        let line = turns.line.lock();
         assert_eq!((line.free, line.under_way.is_empty()), (16, true));
     }
 
@@ -253,7 +248,7 @@ mod tests {
         let turn = is_ready(&mut stays).expect("the one who stayed");
         drop(turn);
 
-        let line = lock(&turns.line);
+        let line = turns.line.lock();
         assert!(line.waiting.is_empty() && line.next.is_empty() && line.under_way.is_empty());
         assert_eq!(line.free, 1);
     }

@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::client::AddressGroup;
 
@@ -82,20 +84,13 @@ impl InFlightByClient {
     /// Takes one for `address`, until the returned value is dropped. `None` if that exceeds a
     /// share. The place is given back by `drop`, so a cancelled request frees it, too.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<ClientShare> {
-        let is_taken = self.lock().take(address, 1, self.limit());
+        let is_taken = self.counts.lock().take(address, 1, self.limit());
         is_taken.then(|| ClientShare { shares: self.clone(), address })
     }
 
     /// True if nothing is in use.
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
-    }
-
-    /// Locks the counts.
-    fn lock(&self) -> MutexGuard<'_, GroupCounts> {
-        // A panic under the lock cannot leave the counts half changed, so a poisoned lock is used
-        // on.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().is_empty()
     }
 }
 
@@ -108,7 +103,7 @@ pub struct ClientShare {
 
 impl Drop for ClientShare {
     fn drop(&mut self) {
-        self.shares.lock().give_back(self.address, 1);
+        self.shares.counts.lock().give_back(self.address, 1);
     }
 }
 

@@ -8,9 +8,11 @@
 //! is the only caller.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
+
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::verified::{TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
@@ -133,11 +135,11 @@ impl<T: Clone> BoundedMap<T> {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, MapEntries<T>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 
     fn keep(&self, digest: Digest, value: T, until: Timestamp) {
-        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.0.write();
         // The length of `order` is the bound, because `order` can contain digests that are no
         // longer stored. A digest that was stored twice may be evicted early, which costs one more
         // lookup.
@@ -153,7 +155,7 @@ impl<T: Clone> BoundedMap<T> {
     }
 
     fn remove(&self, digest: &Digest) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).by_digest.remove(digest);
+        self.0.write().by_digest.remove(digest);
     }
 }
 
@@ -171,7 +173,7 @@ mod tests {
             shelf.keep(digest(number), number, then);
         }
 
-        assert_eq!(shelf.0.read().unwrap().by_digest.len(), CAPACITY);
+        assert_eq!(shelf.0.read().by_digest.len(), CAPACITY);
         assert_eq!(shelf.find(&digest(4), Timestamp::from_secs(1)), None, "the oldest went");
         assert_eq!(shelf.find(&digest(5), Timestamp::from_secs(1)), Some(5));
         assert_eq!(shelf.find(&digest(5), then), None, "it is over");

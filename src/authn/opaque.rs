@@ -11,8 +11,10 @@
 //! share.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::claimed_issuer::ClaimedIssuer;
 use super::credential::TokenCredential;
@@ -299,7 +301,7 @@ impl OpaqueIssuer {
     }
 
     fn note(&self, problem: Option<&String>, now: Timestamp) {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history.lock();
         history.problem = problem.cloned();
         match problem {
             Some(_) => history.failed += 1,
@@ -309,7 +311,7 @@ impl OpaqueIssuer {
 
     /// The state of the issuer for operators.
     pub(super) fn status(&self) -> RemoteIssuer {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let history = self.history.lock();
         let problem = history.problem.as_ref();
         RemoteIssuer {
             name: self.name.clone(),

@@ -4,8 +4,9 @@
 //! asks the issuer again. The client's request does not wait. The queue is bounded and refuses
 //! more.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::credential::TokenCredential;
@@ -50,7 +51,7 @@ impl DueRenewals {
 
     /// Queues a renewal. Returns false if the queue is full.
     fn add(&self, issuer: Arc<OpaqueIssuer>, credential: TokenCredential) -> bool {
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = self.due.lock();
         let has_room = due.len() < MOST;
         if has_room {
             due.push((issuer, credential));
@@ -65,7 +66,7 @@ impl DueRenewals {
     pub(super) async fn next(&self, asker: LookupClient) -> Vec<TokenRenewal> {
         loop {
             let due = {
-                let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut due = self.due.lock();
                 std::mem::take(&mut *due)
             };
             if !due.is_empty() {

@@ -5,8 +5,9 @@
 //! cancelled, then the next waiter makes the call in its place. `opaque` is the only caller.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::secret::Digest;
@@ -46,7 +47,7 @@ impl SingleFlight {
     /// Joins the lookup of this name or registers a new one. The registry has only weak references,
     /// so a lookup disappears with its last waiter.
     fn enter(&self, name: Digest) -> Option<Arc<LookupFlight>> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock();
         if let Some(flight) = under_way.get(&name).and_then(Weak::upgrade) {
             // The count includes the reference that was just taken.
             return (Arc::strong_count(&flight) <= WAITING).then_some(flight);
@@ -67,7 +68,7 @@ impl SingleFlight {
     /// Removes a finished lookup. If a new lookup of the same name began after this one finished,
     /// then the new one stays, because the pointers differ.
     fn leave(&self, name: &Digest, flight: &Arc<LookupFlight>) {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock();
         if under_way.get(name).is_some_and(|current| current.as_ptr() == Arc::as_ptr(flight)) {
             under_way.remove(name);
         }
@@ -91,7 +92,7 @@ mod tests {
         drop(second);
         assert_eq!(flights.run(name(3), async { true }).await, Some(true));
         assert_eq!(flights.run(name(4), async { false }).await, Some(false), "the third landed");
-        assert_eq!(flights.under_way.lock().unwrap().len(), 1);
+        assert_eq!(flights.under_way.lock().len(), 1);
     }
     #[tokio::test]
     async fn only_so_many_wait_for_one_answer() {

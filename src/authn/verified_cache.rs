@@ -7,8 +7,10 @@
 //! cached, because made-up tokens would fill it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+
+use parking_lot::RwLock;
 
 use super::verified::VerifiedCredential;
 use crate::clock::Timestamp;
@@ -65,7 +67,7 @@ impl VerifiedCache {
         digest: &Digest,
         now: Timestamp,
     ) -> Option<(Arc<VerifiedCredential>, u64)> {
-        let shard = self.shard(digest)?.read().unwrap_or_else(PoisonError::into_inner);
+        let shard = self.shard(digest)?.read();
         let entry = shard.entries.get(*shard.index.get(digest)?)?;
         if now.millis().saturating_sub(entry.used.load(Ordering::Relaxed)) >= NOTE_EVERY {
             entry.used.store(now.millis(), Ordering::Relaxed);
@@ -84,7 +86,7 @@ impl VerifiedCache {
         now: Timestamp,
     ) {
         let Some(shard) = self.shard(&digest).filter(|_| self.capacity > 0) else { return };
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = shard.write();
         let entry = CacheEntry { digest, epoch, verified, used: AtomicU64::new(now.millis()) };
         // Two requests can verify the same new token at once. The second one then replaces the
         // entry of the first, so that no digest is stored twice.
@@ -106,7 +108,7 @@ impl VerifiedCache {
     /// `VerifiedCredential::check_usable`.
     pub(super) fn sweep(&self, now: Timestamp) {
         for shard in &self.shards {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            let mut shard = shard.write();
             let is_over =
                 |entry: &CacheEntry| entry.verified.expires.plus(entry.verified.leeway) <= now;
             let over: Vec<Digest> = shard
@@ -123,9 +125,7 @@ impl VerifiedCache {
 
     /// The number of cached tokens.
     pub(super) fn len(&self) -> usize {
-        let of = |shard: &RwLock<CacheShard>| {
-            shard.read().unwrap_or_else(PoisonError::into_inner).entries.len()
-        };
+        let of = |shard: &RwLock<CacheShard>| shard.read().entries.len();
         self.shards.iter().map(of).sum()
     }
 

@@ -14,9 +14,9 @@ mod fault;
 mod row;
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -238,7 +238,7 @@ impl Database {
 
     /// The connection that was used last, unless it is too old. Others that are too old are closed.
     fn take(&self) -> Option<DatabaseConnection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         idle.retain(|idle| {
             idle.since.elapsed() < LONGEST_IDLE && idle.connection.made.elapsed() < LONGEST_LIFE
         });
@@ -253,7 +253,7 @@ impl Database {
         most: usize,
     ) -> Vec<QueryRow> {
         if rows.len() <= most {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut idle = self.idle.lock();
             idle.push(IdleSlot { connection, since: Instant::now() });
         }
         rows

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::error::Error;
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 
 use super::route_cancellation::announce;
 use super::{BuildError, Gateway, Generation, WorkerView};
@@ -101,7 +101,7 @@ impl Gateway {
     ) -> Result<Reloaded, ReloadError> {
         // Reading happens under the lock. If two reloads ran at once, the older text could
         // otherwise come into effect last. The other reload waits, and then reads the newer text.
-        let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.reloading.lock();
         let config = read().map_err(ReloadError::Read);
         let reloaded = config.and_then(|config| self.replace(config, prepare));
         self.report(&reloaded);
@@ -110,7 +110,7 @@ impl Gateway {
 
     /// Sentences about the last reload, for the status of the gateway.
     pub(crate) fn reload_notes(&self) -> Vec<String> {
-        let last = self.last_reload.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.last_reload.lock();
         let failure = last.failure.iter().map(|cause| format!("not reloaded: {cause}"));
         let waiting = last.waiting.iter().map(|key| format!("waits for a restart: {key}"));
         failure.chain(waiting).collect()
@@ -178,7 +178,7 @@ impl Gateway {
         let actor = AuditActor { address: None, request_id: "-", login: "-", operator: None };
         self.shared.audit.write(now, &actor, &event);
         log(reloaded, cause);
-        let mut last = self.last_reload.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_reload.lock();
         if let Ok(reloaded) = reloaded {
             last.waiting.clone_from(&reloaded.waiting);
         }

@@ -6,10 +6,11 @@
 //! in use. It is called when the listener is bound, and by a task on the background runtime.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
+use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConfig;
@@ -98,7 +99,7 @@ impl ListenerCertificates {
     /// If something cannot be used; then everything stays as it was. The call blocks on files.
     pub fn reload(&self) -> Result<bool, CertError> {
         let reloaded = self.read_again();
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failure = self.failure.lock();
         *failure = reloaded.as_ref().err().map(|error| {
             let cause = error_chain(error);
             let is_lasting = failure.as_ref().is_some_and(|last| last.cause == cause);
@@ -112,14 +113,14 @@ impl ListenerCertificates {
     /// second reload on: chain and key are written one after the other, and between the two writes
     /// they do not match.
     pub fn failure(&self) -> Option<String> {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = self.failure.lock();
         failure.as_ref().filter(|failure| failure.is_lasting).map(|failure| failure.cause.clone())
     }
 
     /// Reads all files, and swaps in what has changed. Nothing is swapped before everything was
     /// read.
     fn read_again(&self) -> Result<bool, CertError> {
-        let mut served = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut served = self.contents.lock();
         let mut contents = FileDigests::default();
         let (set, digest) = read_set(&self.config, &self.state, self.clock.now(), &self.provider)?;
         contents.certificates = digest;

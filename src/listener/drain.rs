@@ -7,10 +7,11 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
@@ -35,7 +36,7 @@ struct DrainState {
 impl DrainState {
     /// Sets the flag of this drain and of all its children, without waking anybody.
     fn mark(&self) {
-        let children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let children = self.children.lock();
         self.started.store(true, Ordering::Release);
         for child in children.iter().filter_map(Weak::upgrade) {
             child.mark();
@@ -55,7 +56,7 @@ impl Drain {
 
     /// A new child of this drain.
     pub(super) fn child(&self) -> Self {
-        let mut children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut children = self.0.children.lock();
         children.retain(|child| child.strong_count() > 0);
         let child = Arc::new(DrainState {
             // Read under the lock that `mark` takes. A child that is made while its parent begins

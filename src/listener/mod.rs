@@ -28,9 +28,10 @@ mod tls;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 
 use crate::body::Response;
 use crate::client::Client;
@@ -54,7 +55,8 @@ pub struct RunningListeners {
     options: BindOptions,
     /// Starts the accept loops of a listener, under its own child of `drain`.
     start: Box<dyn Fn(BoundListener, Drain) -> Arc<dyn Reconfigure> + Send + Sync>,
-    /// In the order of the configuration.
+    /// In the order of the configuration. Every change leaves a complete list, even if it panics:
+    /// without the list no listener could be drained.
     served: Mutex<Vec<AcceptingListener>>,
 }
 
@@ -89,7 +91,7 @@ impl fmt::Debug for RunningListeners {
 impl RunningListeners {
     /// The address that each listener is bound to, in the order of the configuration.
     pub fn addresses(&self) -> Vec<BoundAddress> {
-        self.lock().iter().map(|served| served.address.clone()).collect()
+        self.served.lock().iter().map(|served| served.address.clone()).collect()
     }
 
     /// The handle that ends accepting and then every connection, in good order.
@@ -99,12 +101,12 @@ impl RunningListeners {
 
     /// The counts of each listener, in the order of the configuration.
     pub fn stats(&self) -> Vec<ListenerStats> {
-        self.lock().iter().map(|served| served.listener.stats()).collect()
+        self.served.lock().iter().map(|served| served.listener.stats()).collect()
     }
 
     /// The certificates of each listener that has TLS.
     pub fn certificates(&self) -> Vec<Arc<ListenerCertificates>> {
-        self.lock().iter().filter_map(|served| served.tls.clone()).collect()
+        self.served.lock().iter().filter_map(|served| served.tls.clone()).collect()
     }
 
     /// Opens the sockets and reads the certificates that `next` needs in addition. Nothing that is
@@ -120,7 +122,7 @@ impl RunningListeners {
         // held while files are read and sockets opened, since a probe takes it on a thread that must
         // not wait.
         let (served, ports) = {
-            let served = self.lock();
+            let served = self.served.lock();
             let ports = served.iter().filter_map(|one| Some(one.address.tcp()?.port()));
             let ports: Vec<u16> = ports.collect();
             let settings = served.iter().map(|one| (one.config.clone(), one.tls.clone()));
@@ -155,7 +157,7 @@ impl RunningListeners {
 
     /// Serves the prepared listeners, and drains those that are not among them.
     pub(crate) fn apply(&self, changes: ListenerChanges) {
-        let mut served = self.lock();
+        let mut served = self.served.lock();
         let mut last = std::mem::take(&mut *served);
         for change in changes.0 {
             match change {
@@ -201,7 +203,9 @@ impl RunningListeners {
         let changed = certificates.reload()?;
         if !Arc::ptr_eq(&last, &certificates.server()) {
             let is_theirs = |tls: &Arc<ListenerCertificates>| Arc::ptr_eq(tls, certificates);
-            for served in self.lock().iter().filter(|one| one.tls.as_ref().is_some_and(is_theirs)) {
+            for served in
+                self.served.lock().iter().filter(|one| one.tls.as_ref().is_some_and(is_theirs))
+            {
                 tracing::info!("{} has another client CA from now on", served.address);
                 served.listener.reconfigure(&served.config, served.tls.clone());
             }
@@ -234,12 +238,6 @@ impl RunningListeners {
             listener: (self.start)(bound, self.drain.child()),
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<AcceptingListener>> {
-        // Every change leaves a complete list, so a lock that was poisoned by a panic can be taken
-        // over. Without the list no listener could be drained.
-        self.served.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Accepts on every listener in `bound` and answers requests with `handler`, until it is drained.
@@ -264,7 +262,7 @@ where
         served: Mutex::default(),
     });
     let served = bound.listeners.into_iter().map(|bound| listening.start(bound)).collect();
-    *listening.lock() = served;
+    *listening.served.lock() = served;
     renewal::keep_fresh(threads.background(), &listening);
     listening
 }

@@ -6,12 +6,13 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::{Body, BodyError};
@@ -102,7 +103,7 @@ impl StreamExecutor {
     /// Makes the watch for the stream that is run next.
     pub(super) fn watch_next(&self) -> Arc<BodyProgress> {
         let taking = BodyProgress::new();
-        *self.0.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(taking.clone());
+        *self.0.next.lock() = Some(taking.clone());
         taking
     }
 }
@@ -112,7 +113,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let next = self.0.next.lock().take();
         let Some(taking) = next else {
             // A stream that has become a tunnel is handed over as a second future, which ends with
             // the tunnel. Until then the connection must not count as idle. It has no watch,

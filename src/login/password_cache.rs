@@ -11,10 +11,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::OnceCell;
 
 use super::LoginError;
@@ -104,7 +105,7 @@ impl PasswordCache {
 
     /// The verified identity, if the password was accepted within the last minute.
     pub(crate) fn find(&self, digest: &Digest, now: Timestamp) -> Option<Arc<VerifiedCredential>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         let cached = known.passwords.get(digest)?;
         is_fresh(cached.since, now).then(|| cached.verified.clone())
     }
@@ -112,7 +113,7 @@ impl PasswordCache {
     /// The present epoch. It must be read before the user is looked up; the result is stored only
     /// if the epoch is still the same.
     pub(super) fn epoch(&self) -> u64 {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).epoch
+        self.known.read().epoch
     }
 
     /// Stores a verified password, and tracks its user. False if the cache was emptied since
@@ -130,7 +131,7 @@ impl PasswordCache {
         user: &UserRecord,
         now: Timestamp,
     ) -> Result<bool, LoginError> {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         if known.epoch != epoch {
             return Ok(false);
         }
@@ -154,20 +155,20 @@ impl PasswordCache {
     /// Empties the cache. The users stay tracked, because they may have streams open that the
     /// coming review must end.
     pub(crate) fn forget(&self) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         known.epoch += 1;
         known.passwords.clear();
     }
 
     /// The tracked users, each with the digest that names them in the streams.
     pub(super) fn users(&self) -> Vec<(Digest, UserRecord)> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         known.users.iter().map(|(digest, (user, _))| (*digest, user.clone())).collect()
     }
 
     /// Drops expired passwords, and users whose password has expired and who have no stream open.
     pub(crate) fn sweep(&self, now: Timestamp, has_open: impl Fn(&Digest) -> bool) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         known.passwords.retain(|_, cached| is_fresh(cached.since, now));
         // As long as the password is cached, a new request could still open a stream for the user.
         known.users.retain(|digest, (_, since)| is_fresh(*since, now) || has_open(digest));
@@ -175,14 +176,14 @@ impl PasswordCache {
 
     /// The flight for this password: a new one, or the one that other requests are waiting for.
     pub(super) fn join(&self, digest: Digest) -> PasswordFlight {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = self.flights.lock();
         flights.entry(digest).or_default().clone()
     }
 
     /// Ends a flight: the next request with this password looks into the cache and, if need be,
     /// verifies it again.
     pub(super) fn leave(&self, digest: Digest, flight: &PasswordFlight) {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = self.flights.lock();
         // Compared by pointer. The flight may have been ended by another waiter, and a new one
         // begun under the same digest; that one must stay.
         if flights.get(&digest).is_some_and(|cached| Arc::ptr_eq(cached, flight)) {

@@ -9,11 +9,11 @@
 //! users.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{StreamExt, iter};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
 use super::LoginServices;
@@ -173,14 +173,14 @@ impl SessionRevalidation<'_> {
         let is_asked =
             person.sessions.iter().any(|session| session.exchange_still_allowed.is_none());
         let user = if is_asked {
-            if lock(patience).is_used_up(source) {
+            if patience.lock().is_used_up(source) {
                 return self.leave(&person);
             }
             let started = Instant::now();
             match self.services.users.find(source, &person.id, &person.name).await {
                 Ok(user) => user,
                 Err(error) => {
-                    lock(patience).waited(source, started.elapsed(), &error);
+                    patience.lock().waited(source, started.elapsed(), &error);
                     return self.leave(&person);
                 }
             }
@@ -230,12 +230,8 @@ impl SessionRevalidation<'_> {
     }
 
     fn outcome(&self) -> MutexGuard<'_, RevalidationOutcome> {
-        lock(&self.outcome)
+        self.outcome.lock()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LoginServices {

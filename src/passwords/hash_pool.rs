@@ -12,9 +12,10 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::hash_stats::{HashCounts, HashStats};
@@ -53,7 +54,9 @@ struct PoolState {
 
 impl fmt::Debug for PoolState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("parallel", &self.lock().parallel).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("parallel", &self.line.lock().parallel)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,7 +97,7 @@ impl PreparedSize {
     /// Puts the size into effect. Jobs that wait already stay, even if there are more than may
     /// wait. Threads beyond the number end after their current job.
     pub fn apply(self) {
-        let mut line = self.shared.lock();
+        let mut line = self.shared.line.lock();
         line.parallel = self.parallel;
         line.queue = self.queue;
         line.share = share_of(self.queue);
@@ -103,7 +106,7 @@ impl PreparedSize {
 
 impl Drop for PreparedSize {
     fn drop(&mut self) {
-        self.shared.lock().prepared = 0;
+        self.shared.line.lock().prepared = 0;
         self.shared.arrived.notify_all();
     }
 }
@@ -136,7 +139,7 @@ impl HashPool {
         let (parallel, queue) = (parallel.max(1), queue.max(1));
         // Made before the first thread, so that a failure ends those that were started.
         let prepared = PreparedSize { shared: self.shared.clone(), parallel, queue };
-        let mut line = self.shared.lock();
+        let mut line = self.shared.line.lock();
         line.prepared = parallel;
         while line.threads < parallel {
             let shared = self.shared.clone();
@@ -233,13 +236,13 @@ impl HashPool {
 
     /// Number of jobs that wait for a thread now.
     pub fn waiting(&self) -> usize {
-        self.shared.lock().waiting()
+        self.shared.line.lock().waiting()
     }
 }
 
 impl Drop for HashPool {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
+        self.shared.line.lock().closed = true;
         self.shared.arrived.notify_all();
     }
 }
@@ -261,13 +264,8 @@ impl WaitQueue {
 }
 
 impl PoolState {
-    fn lock(&self) -> MutexGuard<'_, WaitQueue> {
-        // A panic cannot leave the queue half changed, so a poisoned lock is taken over.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn join(&self, mut job: HashJob) -> Result<(), HashPoolError> {
-        let mut line = self.lock();
+        let mut line = self.line.lock();
         if line.busy + line.jobs.len() < line.parallel {
             // A thread is free and takes the job at once, so the job holds no place in the queue
             // and no share of its origin.
@@ -293,7 +291,7 @@ impl PoolState {
 
     /// The loop of one thread: takes a job, runs it without the lock, and waits for the next.
     fn serve(&self) {
-        let mut line = self.lock();
+        let mut line = self.line.lock();
         loop {
             if line.closed {
                 return;
@@ -305,7 +303,7 @@ impl PoolState {
             // Threads of a size that is not in effect yet take no jobs.
             let job = if line.busy < line.parallel { line.take() } else { None };
             let Some(job) = job else {
-                line = self.arrived.wait(line).unwrap_or_else(PoisonError::into_inner);
+                self.arrived.wait(&mut line);
                 continue;
             };
             drop(line);
@@ -315,7 +313,7 @@ impl PoolState {
             if catch_unwind(AssertUnwindSafe(job.run)).is_err() {
                 tracing::error!("a password job panicked; its login is answered as unavailable");
             }
-            line = self.lock();
+            line = self.line.lock();
             line.busy -= 1;
         }
     }
@@ -414,7 +412,7 @@ mod tests {
     async fn a_size_counts_when_it_is_applied_and_leaves_nothing_behind_otherwise() {
         let pool = HashPool::start(1, 16).unwrap();
         let size = |pool: &HashPool| {
-            let line = pool.shared.lock();
+            let line = pool.shared.line.lock();
             (line.threads, line.parallel, line.queue, line.share)
         };
 
@@ -428,7 +426,7 @@ mod tests {
         assert_eq!(size(&pool), (3, 1, 16, share_of(16)));
         let (release, task) = block(&pool).await;
         queue(&pool, None).unwrap();
-        assert_eq!(pool.shared.lock().waiting(), 1, "one job at a time until then");
+        assert_eq!(pool.shared.line.lock().waiting(), 1, "one job at a time until then");
         prepared.apply();
         assert_eq!(size(&pool), (3, 3, 64, share_of(64)));
         assert_eq!(pool.run(None, || 7).await.unwrap(), 7, "beside the job that is held");

@@ -4,7 +4,8 @@
 //! unknown name cost the same. They influence no decision.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::HashCost;
 use crate::config::WeakScheme;
@@ -68,24 +69,19 @@ pub(super) struct HashStats {
 
 impl HashStats {
     pub(super) fn note(&self, cost: HashCost) {
-        lock(&self.done).add(cost);
+        self.done.lock().add(cost);
     }
 
     /// Notes that a password matched a hash of a weak scheme.
     pub(super) fn note_weak(&self, scheme: WeakScheme) {
-        *lock(&self.weak).entry(scheme).or_default() += 1;
+        *self.weak.lock().entry(scheme).or_default() += 1;
     }
 
     pub(super) fn operations(&self) -> HashCounts {
-        *lock(&self.done)
+        *self.done.lock()
     }
 
     pub(super) fn weak(&self) -> Vec<(WeakScheme, u64)> {
-        lock(&self.weak).iter().map(|(scheme, count)| (*scheme, *count)).collect()
+        self.weak.lock().iter().map(|(scheme, count)| (*scheme, *count)).collect()
     }
-}
-
-/// A panic cannot leave a counter half changed, so a poisoned lock is taken over.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

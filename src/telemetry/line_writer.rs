@@ -8,10 +8,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::config::LogTarget;
 
@@ -39,7 +41,7 @@ pub struct CapturedLines(Arc<Mutex<Vec<u8>>>);
 impl CapturedLines {
     /// Everything that was written so far.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.0)).into_owned()
+        String::from_utf8_lossy(&self.0.lock()).into_owned()
     }
 }
 
@@ -61,11 +63,11 @@ impl WriterState {
     /// Ends the writer, after it has written everything that waits. Calling it again has no effect.
     fn close(&self) {
         let Self::Threaded { queue, writer } = self else { return };
-        lock(&queue.waiting).closing = true;
+        queue.waiting.lock().closing = true;
         queue.wake.notify_all();
         // The handle is taken out under its lock. If two callers close the sink at once, only one
         // of them waits for the thread; the other finds nothing to wait for.
-        let writer = lock(writer).take();
+        let writer = writer.lock().take();
         if let Some(writer) = writer {
             // A writer that panicked has nothing left to write.
             let _ = writer.join();
@@ -118,7 +120,7 @@ impl LineWriter {
     /// Takes a whole line, with its line break. It never waits for input or output.
     pub fn write(&self, line: &[u8]) {
         match &*self.0 {
-            WriterState::Captured(lines) => lock(lines).extend_from_slice(line),
+            WriterState::Captured(lines) => lines.lock().extend_from_slice(line),
             WriterState::Threaded { queue, .. } => queue.push(line),
         }
     }
@@ -127,7 +129,7 @@ impl LineWriter {
     /// call does not wait for the writer. A captured sink ignores it.
     pub fn switch(&self, output: LogOutput) {
         if let WriterState::Threaded { queue, .. } = &*self.0 {
-            let mut waiting = lock(&queue.waiting);
+            let mut waiting = queue.waiting.lock();
             // `is_off` is read without the lock, so a line at the moment of the switch may be
             // treated in either way. Taking the lock for every line would cost more than one line
             // in the wrong place.
@@ -144,7 +146,7 @@ impl LineWriter {
     /// sends SIGUSR1 for this.
     pub fn reopen(&self) {
         if let WriterState::Threaded { queue, .. } = &*self.0 {
-            lock(&queue.waiting).reopen = true;
+            queue.waiting.lock().reopen = true;
             queue.wake.notify_all();
         }
     }
@@ -170,7 +172,7 @@ impl LineQueue {
         if self.is_off.load(Ordering::Relaxed) {
             return;
         }
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         let before = waiting.lines.len();
         if waiting.closing || before.saturating_add(line.len()) > CAPACITY {
             drop(waiting);
@@ -196,11 +198,8 @@ impl LineQueue {
     fn write_out(&self, mut output: LogOutput) {
         let mut batch = Vec::new();
         loop {
-            let mut waiting = lock(&self.waiting);
-            if !waiting.due() {
-                let waited = self.wake.wait_timeout_while(waiting, FLUSH_EVERY, |w| !w.due());
-                waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
-            }
+            let mut waiting = self.waiting.lock();
+            self.wake.wait_while_for(&mut waiting, |waiting| !waiting.due(), FLUSH_EVERY);
             // The two buffers change places. Lines can be queued during a slow write, and neither
             // buffer is allocated again.
             batch.clear();
@@ -312,11 +311,6 @@ fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(mode).open(path)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Only whole lines are added under the lock, so the data are sound even after a panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,7 +325,7 @@ mod tests {
         }
 
         assert_eq!(queue.dropped.load(Ordering::Relaxed), 2);
-        assert_eq!(lock(&queue.waiting).lines.len(), CAPACITY);
+        assert_eq!(queue.waiting.lock().lines.len(), CAPACITY);
     }
 
     #[test]

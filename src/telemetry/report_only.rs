@@ -7,7 +7,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::identity::Subject;
@@ -69,7 +71,7 @@ struct ReportState {
 impl ReportOnly {
     /// Records a request that the rule permits.
     pub fn permitted(&self, route: &Arc<str>) {
-        self.seen().route(route).permitted += 1;
+        self.seen.lock().route(route).permitted += 1;
     }
 
     /// Records a request that the rule refuses. `reason` is its stable code. The first and the
@@ -81,7 +83,7 @@ impl ReportOnly {
         who: RefusedCaller,
         now: Timestamp,
     ) {
-        let mut seen = self.seen();
+        let mut seen = self.seen.lock();
         seen.route(route).refused += 1;
         // Addresses of unauthenticated callers are chosen by anybody on the Internet, so the table
         // is bounded here.
@@ -100,7 +102,7 @@ impl ReportOnly {
     /// route. Both lists are copies, so the lock is not held while an operator reads them. An
     /// operator reads them before a rule is enforced.
     pub fn report(&self) -> (Vec<(Arc<str>, RouteTotals)>, Vec<WouldRefuse>) {
-        let seen = self.seen();
+        let seen = self.seen.lock();
         let mut routes: Vec<_> =
             seen.routes.iter().map(|(name, passed)| (name.clone(), *passed)).collect();
         let sighting = |(key, entry): (&SightingKey, &(u64, Timestamp, Timestamp))| WouldRefuse {
@@ -121,11 +123,7 @@ impl ReportOnly {
 
     /// Forgets everything: after a rule was changed, the refusals under the old rule mean nothing.
     pub fn forget(&self) {
-        *self.seen() = ReportState::default();
-    }
-
-    fn seen(&self) -> std::sync::MutexGuard<'_, ReportState> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.seen.lock() = ReportState::default();
     }
 }
 

@@ -10,7 +10,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::gcra::{GcraRate, RateExceeded, RemainingBudget};
 use crate::clock::Timestamp;
@@ -64,7 +65,7 @@ impl RateCounters {
     /// every caller of a busy day would stay in memory up to the bound.
     pub fn sweep(&self, now: Timestamp) {
         for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shard = shard.lock();
             shard.retain(|_, arrival| !self.rate.is_whole(*arrival, now));
             // A map does not shrink by itself. After a flood, the memory of a shard is returned
             // when less than an eighth of it is in use.
@@ -77,9 +78,7 @@ impl RateCounters {
 
     /// The number of callers with an entry.
     pub fn len(&self) -> usize {
-        let len = |shard: &Mutex<CounterShard>| {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).len()
-        };
+        let len = |shard: &Mutex<CounterShard>| shard.lock().len();
         self.shards.iter().map(len).sum()
     }
 
@@ -96,7 +95,7 @@ impl RateCounters {
         let [.., number, _, _, _] = key.to_le_bytes();
         let [first, ..] = &self.shards;
         let shard = self.shards.get(usize::from(number) % SHARDS).unwrap_or(first);
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+        shard.lock()
     }
 
     /// Makes room in a full shard: restored entries go first, then those that spent least. It costs

@@ -10,10 +10,11 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::key_dir::{self, FolderState};
 use super::key_info::{EarlierTimes, KeyEntry, KeyEvent, KeyRingOptions, KeyState, RingKey};
@@ -27,6 +28,8 @@ use crate::secret::{Digest, SecretString};
 /// The gateway's signing keys.
 #[derive(Debug)]
 pub struct KeyRing {
+    /// A panic under the lock cannot leave the keys half changed: files are written atomically, and
+    /// the list of keys changes in one step.
     state: Mutex<RingState>,
     current: ArcSwap<PublishedRing>,
 }
@@ -65,7 +68,7 @@ impl KeyRing {
         let mut state = RingState::open(options, BTreeSet::new())?;
         state.clean(now)?;
         let ring = Self { state: Mutex::new(state), current: ArcSwap::default() };
-        ring.publish(&mut ring.lock(), now);
+        ring.publish(&mut ring.state.lock(), now);
         Ok(Arc::new(ring))
     }
 
@@ -76,7 +79,7 @@ impl KeyRing {
     /// As `open`; the last state then stays in use.
     pub fn reconfigure(&self, options: KeyRingOptions) -> Result<Vec<KeyEvent>, KeyError> {
         let now = options.now;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let next = RingState::open(options, state.revoked.clone())?;
         // The epoch goes on counting: tokens that were cached under an epoch must not match other
         // keys.
@@ -120,7 +123,7 @@ impl KeyRing {
 
     /// Sentences for the operator about the files, from the last time they were read.
     pub fn warnings(&self) -> Vec<String> {
-        self.lock().warnings.clone()
+        self.state.lock().warnings.clone()
     }
 
     /// Creates successors for one algorithm or for all. They sign after `publish_before`. An
@@ -193,7 +196,7 @@ impl KeyRing {
     /// Does the work that is due: creates successors, lets them take over, removes retired keys,
     /// reads changed files. Failures are reported as events; the last good keys stay in use.
     pub fn maintain(&self, now: Timestamp) -> Vec<KeyEvent> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let mut failed = Vec::new();
         let changed = key_dir::look(&state.options.dir).map(|look| look != state.look);
         let done = match changed {
@@ -236,18 +239,12 @@ impl KeyRing {
 
     /// The lock for a change that only a managed ring permits.
     fn lock_managed(&self) -> Result<MutexGuard<'_, RingState>, KeyError> {
-        let state = self.lock();
+        let state = self.state.lock();
         if state.options.managed {
             Ok(state)
         } else {
             Err(KeyError::NotManaged { dir: state.options.dir.clone() })
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, RingState> {
-        // A panic under the lock cannot leave the keys half changed: files are written atomically,
-        // and the list of keys changes in one step. A poisoned lock is therefore used on.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,7 +14,6 @@
 mod connection;
 mod error;
 mod forward;
-mod lock;
 mod pool;
 
 pub use self::error::{ConnectError, FaultSide, ForwardError, PoolBuildError, RequestFault};

@@ -8,9 +8,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::atomic_write;
@@ -88,7 +88,7 @@ impl WatchedFile {
     /// `at_once`: an editor that writes in place may have written only half of the file, and some
     /// editors remove the file for a moment.
     pub(super) fn look(&self, at_once: bool) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         let read = self.format.texts(&self.path).map_err(|error| error.to_string());
         let digest = match &read {
             Ok(texts) => texts.digest(),
@@ -168,7 +168,7 @@ impl WatchedFile {
         // The lock is held during the whole change. If a look at the file ran meanwhile, it could
         // put users in use that were read before the change. The new hash would then be missing in
         // memory until the next look.
-        let _looks_wait = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let _looks_wait = self.seen.lock();
         let replaced =
             atomic_write::replace(&self.path, |text| self.rehashed(text, checked, hash))?;
         let Some((before, loaded)) = replaced else { return Ok(None) };

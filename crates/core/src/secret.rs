@@ -5,11 +5,11 @@
 //! no signing here: `token` and `listener` do that with the same library.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::{constant_time, digest, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -177,7 +177,7 @@ impl RandomPool {
     pub fn draw<const N: usize>(&self) -> [u8; N] {
         // One lock for drawing and counting: if two callers read `left` at the same time, both
         // would get the same bytes.
-        let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stock = self.0.lock();
         if stock.left < N {
             *stock = RandomBuffer { bytes: random(), left: 1024 };
         }

@@ -5,12 +5,11 @@
 //! which the worker's requests share. `server` is the caller.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::pooled::{CheckedOut, IdleConnection, PooledConnection};
-use crate::upstream::lock::locked;
 
 /// Upper bound of kept connections per worker and server. Only a burst larger than this would use
 /// more. Each kept connection costs a socket on both sides.
@@ -31,13 +30,13 @@ impl IdleConnections {
         usable: impl Fn(&IdleConnection, Instant) -> bool,
     ) -> Option<CheckedOut> {
         let now = Instant::now();
-        if let Some(shared) = &mut *locked(&self.shared)
+        if let Some(shared) = &mut *self.shared.lock()
             && usable(shared, now)
         {
             shared.since = now;
             return shared.connection.shared().map(CheckedOut::at_once);
         }
-        let mut idle = locked(&self.idle);
+        let mut idle = self.idle.lock();
         while let Some(freshest) = idle.pop_back() {
             if usable(&freshest, now) {
                 return Some(freshest.take(now));
@@ -53,7 +52,7 @@ impl IdleConnections {
         usable: impl Fn(&IdleConnection, Instant) -> bool,
     ) {
         let now = Instant::now();
-        let mut shared = locked(&self.shared);
+        let mut shared = self.shared.lock();
         // Two requests without a connection may open one each at the same time. The first one stays
         // the shared one; the second serves its own request and ends.
         if !shared.as_ref().is_some_and(|shared| usable(shared, now)) {
@@ -64,7 +63,7 @@ impl IdleConnections {
     /// Keeps an HTTP/1.1 connection. Beyond the bound the oldest one is dropped. It has been unused
     /// for the longest time, so the server is most likely to close it soon.
     pub(in crate::upstream) fn keep(&self, connection: PooledConnection) {
-        let mut idle = locked(&self.idle);
+        let mut idle = self.idle.lock();
         if idle.len() >= MAX_IDLE {
             idle.pop_front();
         }
@@ -74,12 +73,12 @@ impl IdleConnections {
     /// Drops the connections that are not `usable`.
     pub(in crate::upstream) fn sweep(&self, usable: impl Fn(&IdleConnection, Instant) -> bool) {
         let now = Instant::now();
-        locked(&self.idle).retain(|idle| usable(idle, now));
-        locked(&self.shared).take_if(|shared| !usable(shared, now));
+        self.idle.lock().retain(|idle| usable(idle, now));
+        self.shared.lock().take_if(|shared| !usable(shared, now));
     }
 
     /// The number of kept connections.
     pub(in crate::upstream) fn kept(&self) -> usize {
-        locked(&self.idle).len() + usize::from(locked(&self.shared).is_some())
+        self.idle.lock().len() + usize::from(self.shared.lock().is_some())
     }
 }

@@ -8,14 +8,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::pooled::{CheckedOut, IdleConnection, PooledConnection};
-use crate::upstream::lock::locked;
 
 /// The limit and the queue of one server.
 pub(in crate::upstream) struct ConnectionLimiter {
@@ -74,7 +74,7 @@ impl ConnectionLimiter {
         deadline: Option<Instant>,
     ) -> Result<AcquiredSlot, AcquireError> {
         let turn = {
-            let mut state = locked(&self.state);
+            let mut state = self.state.lock();
             if fresh {
                 state.idle.clear();
                 state.shared.clear();
@@ -108,13 +108,13 @@ impl ConnectionLimiter {
 
     /// True if a request would not have to wait.
     pub(in crate::upstream) fn has_room(&self) -> bool {
-        let state = locked(&self.state);
+        let state = self.state.lock();
         state.open < self.limit || !state.idle.is_empty() || !state.shared.is_empty()
     }
 
     /// Keeps a connection that is ready, or hands it to the first waiter.
     pub(in crate::upstream) fn keep(&self, mut connection: PooledConnection) {
-        let mut state = locked(&self.state);
+        let mut state = self.state.lock();
         while let Some(first) = state.waiting.pop_front() {
             // `send` fails if the waiter has given up. It then returns the connection, which goes
             // to the next waiter.
@@ -131,7 +131,7 @@ impl ConnectionLimiter {
     /// once. The waiters need no permit of their own, because they open no connection.
     pub(in crate::upstream) fn share(&self, connection: &PooledConnection) {
         let Some(copy) = connection.shared() else { return };
-        let mut state = locked(&self.state);
+        let mut state = self.state.lock();
         for waiting in state.waiting.drain(..) {
             let Some(copy) = connection.shared() else { continue };
             // `send` fails if the waiter has given up; the handle is then dropped.
@@ -143,14 +143,14 @@ impl ConnectionLimiter {
     /// Drops the connections that are not `usable`.
     pub(in crate::upstream) fn sweep(&self, usable: impl Fn(&IdleConnection, Instant) -> bool) {
         let now = Instant::now();
-        let mut state = locked(&self.state);
+        let mut state = self.state.lock();
         state.idle.retain(|idle| usable(idle, now));
         state.shared.retain(|shared| usable(shared, now));
     }
 
     /// The number of kept connections, and of requests that wait.
     pub(in crate::upstream) fn counts(&self) -> (usize, usize) {
-        let state = locked(&self.state);
+        let state = self.state.lock();
         let waiting = state.waiting.iter().filter(|waiting| !waiting.is_closed()).count();
         (state.idle.len() + state.shared.len(), waiting)
     }
@@ -159,7 +159,7 @@ impl ConnectionLimiter {
     /// count of open connections stays the same if it is handed over, so a new request cannot take
     /// the place.
     fn released(self: &Arc<Self>) {
-        let mut state = locked(&self.state);
+        let mut state = self.state.lock();
         let mut permit = ConnectionPermit(Some(self.clone()));
         while let Some(first) = state.waiting.pop_front() {
             match first.send(AcquiredSlot::Connect(permit)) {

@@ -7,18 +7,18 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::pooled::ResolvedAddress;
 use crate::runtime::{BackgroundRuntime, Worker};
 use crate::upstream::error::ConnectError;
-use crate::upstream::lock::locked;
 
 /// Limit of one lookup. It is longer than a resolver needs for all its own attempts.
 const GIVE_UP: Duration = Duration::from_secs(10);
@@ -91,7 +91,7 @@ impl DnsBackend {
                 Ok(found.map(|address| address.ip()).collect())
             }
             #[cfg(test)]
-            Self::Table(table) => match locked(table).clone() {
+            Self::Table(table) => match table.lock().clone() {
                 found if found.is_empty() => Err(io::ErrorKind::NotFound.into()),
                 found => Ok(found),
             },
@@ -128,7 +128,7 @@ impl NameResolver {
         self: &Arc<Self>,
         asker: LookupSpawner<'_>,
     ) -> Result<Vec<ResolvedAddress>, ConnectError> {
-        let answered_at = locked(&self.known).answered_at.map(|answered_at| answered_at.elapsed());
+        let answered_at = self.known.lock().answered_at.map(|answered_at| answered_at.elapsed());
         let has_some = !self.addresses.load().is_empty();
         if answered_at.is_none_or(|age| age >= self.every) || !has_some {
             // The subscription comes before the lookup starts. If the answer came between the two,
@@ -162,7 +162,7 @@ impl NameResolver {
         // old address would get the new epoch and pass as current.
         let epoch = self.epoch.load(Ordering::Acquire);
         let mut order = Vec::clone(&self.addresses.load());
-        let mut known = locked(&self.known);
+        let mut known = self.known.lock();
         known.failed.retain(|(_, at)| at.elapsed() < AVOIDED);
         if !order.is_empty() {
             let first = self.turn.fetch_add(1, Ordering::Relaxed) % order.len();
@@ -176,7 +176,7 @@ impl NameResolver {
     /// `AVOIDED`. The list is bounded, so that a name with ever new addresses cannot fill the
     /// memory.
     pub(super) fn failed(&self, address: IpAddr) {
-        let mut known = locked(&self.known);
+        let mut known = self.known.lock();
         known.failed.retain(|(failed, _)| *failed != address);
         if known.failed.len() < MOST {
             known.failed.push((address, Instant::now()));
@@ -194,7 +194,7 @@ impl NameResolver {
     /// Renews the answer if it is due. A server whose kept connections are used all the time opens
     /// none, so no connect would renew its name. `sweep` calls it for servers in use.
     pub(in crate::upstream) fn renew(self: &Arc<Self>, background: &BackgroundRuntime) {
-        let answered_at = locked(&self.known).answered_at;
+        let answered_at = self.known.lock().answered_at;
         if answered_at.is_some_and(|answered_at| answered_at.elapsed() >= self.every)
             && let Some(question) = self.question()
         {
@@ -224,7 +224,7 @@ impl NameResolver {
     /// Stores an answer. Returns the error of a failed one; the old addresses then stay in use. An
     /// empty answer counts as a failure: a faulty resolver must not take all servers away.
     fn learn(&self, answer: io::Result<Vec<IpAddr>>) -> Option<io::Error> {
-        locked(&self.known).answered_at = Some(Instant::now());
+        self.known.lock().answered_at = Some(Instant::now());
         let found = match answer {
             Ok(found) if !found.is_empty() => found,
             Ok(_) => return Some(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
@@ -297,7 +297,7 @@ mod tests {
         let (names, table, threads) = names(Duration::from_secs(60));
         answered_at(&names, &threads).await;
 
-        *locked(&table) = vec![TWO];
+        *table.lock() = vec![TWO];
 
         assert_eq!(answered_at(&names, &threads).await.len(), 2);
     }
@@ -308,7 +308,7 @@ mod tests {
         let before = names.addresses(LookupSpawner::Worker(&threads.workers()[0])).await.unwrap();
         assert!(before.iter().all(|address| names.is_current(*address)));
 
-        *locked(&table) = vec![TWO];
+        *table.lock() = vec![TWO];
 
         assert_eq!(answered_at(&names, &threads).await, [TWO]);
         let current: Vec<_> = before.iter().filter(|address| names.is_current(**address)).collect();
@@ -320,7 +320,7 @@ mod tests {
         let (names, table, threads) = names(Duration::ZERO);
         answered_at(&names, &threads).await;
 
-        locked(&table).clear();
+        table.lock().clear();
 
         assert_eq!(answered_at(&names, &threads).await.len(), 2);
     }
@@ -328,12 +328,12 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_never_had_an_answer_is_an_error() {
         let (names, table, threads) = names(Duration::from_secs(60));
-        locked(&table).clear();
+        table.lock().clear();
 
         let failed = names.addresses(LookupSpawner::Worker(&threads.workers()[0])).await;
 
         assert!(matches!(failed, Err(ConnectError::Resolve(_))));
-        locked(&table).push(ONE);
+        table.lock().push(ONE);
         assert_eq!(answered_at(&names, &threads).await, [ONE], "it is not remembered");
     }
 }

@@ -6,7 +6,9 @@
 //! fault is elsewhere, and ejecting servers would not help. `forward` reports the
 //! results to the pool, which is the caller.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::server::PoolServer;
 use crate::clock::Clock;
@@ -34,7 +36,7 @@ impl OutlierDetector {
         }
         // If another thread is deciding, this one does not wait: the next failure of the server
         // decides again.
-        let Ok(_alone) = self.deciding.try_lock() else { return };
+        let Some(_alone) = self.deciding.try_lock() else { return };
         let now = clock.now();
         if server.state.is_out(now) {
             return;

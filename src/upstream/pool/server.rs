@@ -287,8 +287,8 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
-    use std::sync::Mutex;
 
+    use parking_lot::Mutex;
     use tokio::net::TcpListener;
 
     use super::super::sample;
@@ -298,7 +298,6 @@ mod tests {
         ConnectOptions, DnsBackend, HandshakeOptions, LookupSpawner, NameResolver, ServerHost,
         WireProtocol, connect,
     };
-    use crate::upstream::lock::locked;
 
     const ONE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const TWO: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -326,7 +325,7 @@ mod tests {
         };
 
         for (now, reused) in [(vec![ONE, TWO], true), (vec![TWO], false)] {
-            *locked(&table) = vec![ONE];
+            *table.lock() = vec![ONE];
             let mut connection =
                 connect(server.path.as_ref().unwrap(), &manner, None).await.unwrap();
             let RequestSender::Http1(sender) = &mut connection.sender else {
@@ -335,7 +334,7 @@ mod tests {
             sender.ready().await.unwrap();
             server.give_back(worker, connection);
 
-            *locked(&table) = now;
+            *table.lock() = now;
             names.addresses(LookupSpawner::Worker(worker)).await.unwrap();
 
             assert_eq!(server.take(worker).is_some(), reused);

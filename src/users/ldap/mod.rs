@@ -16,11 +16,12 @@ mod pool;
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ldap3::{LdapResult, Scope};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use self::connection::{DirectoryEntry, DirectoryError, SearchQuery, SendablePassword};
@@ -264,7 +265,7 @@ impl LdapSource {
     }
 
     fn note(&self, problem: Option<String>) {
-        let mut noted = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.problem.lock();
         match (&*noted, &problem) {
             (None, Some(cause)) => {
                 tracing::warn!(source = %self.name, cause, "the directory does not answer, so its users cannot log in")
@@ -393,7 +394,7 @@ impl UserSource for LdapSource {
     }
 
     fn problem(&self) -> Option<String> {
-        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = self.problem.lock();
         problem.as_ref().map(|cause| format!("`{}`: {cause}", self.name))
     }
 }

@@ -8,10 +8,11 @@
 //! the connection is closed, so a late answer can never be taken for the answer to the next
 //! question.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ldap3::LdapResult;
+use parking_lot::Mutex;
 use rustls::client::ClientConfig;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
@@ -113,7 +114,7 @@ impl DirectoryServers {
         let started = Instant::now();
         let cause = match timeout(self.patience, self.connect_to(server, bind)).await {
             Ok(Ok(connection)) => {
-                *lock(&server.failed) = None;
+                *server.failed.lock() = None;
                 return Ok(connection);
             }
             Ok(Err(fault)) => fault.to_string(),
@@ -121,7 +122,7 @@ impl DirectoryServers {
         };
         let failure =
             ConnectFailure { at: Instant::now(), took: started.elapsed(), cause: cause.clone() };
-        *lock(&server.failed) = Some(failure);
+        *server.failed.lock() = Some(failure);
         Err(cause)
     }
 
@@ -145,7 +146,7 @@ impl DirectoryServers {
 
 impl DirectoryServer {
     fn failed_within(&self, limit: Duration) -> Option<ConnectFailure> {
-        lock(&self.failed).clone().filter(|failure| failure.at.elapsed() < limit)
+        self.failed.lock().clone().filter(|failure| failure.at.elapsed() < limit)
     }
 
     /// The failure of this server, if it is so recent that trying again is not worth the wait. A
@@ -214,7 +215,7 @@ impl LdapPool {
 
     /// Closes connections that have not been used for a while.
     pub(super) fn sweep(&self) {
-        lock(&self.idle).retain(|(_, since)| since.elapsed() < IDLE);
+        self.idle.lock().retain(|(_, since)| since.elapsed() < IDLE);
     }
 
     async fn lease(&self) -> Result<LdapLease<'_>, DirectoryError> {
@@ -222,7 +223,7 @@ impl LdapPool {
         let place = place.map_err(|error| DirectoryError::Unreachable(error.to_string()))?;
         // The lock is taken and released within this statement: it must not be held while the
         // connection is looked at.
-        while let Some((mut connection, _)) = { lock(&self.idle).pop() } {
+        while let Some((mut connection, _)) = { self.idle.lock().pop() } {
             if !connection.has_ended().await {
                 return Ok(LdapLease { connection, reused: true, _place: place });
             }
@@ -232,10 +233,6 @@ impl LdapPool {
     }
 
     fn give_back(&self, lease: LdapLease<'_>) {
-        lock(&self.idle).push((lease.connection, Instant::now()));
+        self.idle.lock().push((lease.connection, Instant::now()));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

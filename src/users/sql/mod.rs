@@ -12,10 +12,11 @@ mod problem;
 mod row;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use self::probe::database;
 pub(super) use self::probe::reach;
@@ -280,7 +281,7 @@ impl SqlSource {
 
     /// The oldest cost is dropped first, so the list follows the hashes that are in use now.
     fn remember(&self, cost: HashCost) {
-        let mut costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut costs = self.costs.lock();
         if costs.len() >= COSTS {
             costs.remove(0);
         }
@@ -290,7 +291,7 @@ impl SqlSource {
     /// The cost of verifying a password for an unknown name: always the same for one name, and one
     /// that known users have.
     fn cost_of_unknown(&self, name: &LoginName) -> HashCost {
-        let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        let costs = self.costs.lock();
         let name = canonical_name(name.as_str());
         let digest = Digest::of_list(&[self.seed.expose(), name.as_bytes()]);
         let drawn = digest.0.iter().take(4).fold(0, |sum, byte| sum << 8 | usize::from(*byte));

@@ -5,9 +5,9 @@
 //! outside the tables. It is answered once, after the commit. `EmbeddedStore` makes the messages,
 //! `StoreWriter` carries them out.
 
-use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use redb::ReadTransaction;
 use tokio::sync::oneshot;
 
@@ -44,11 +44,11 @@ impl WriteJob {
         let result = Arc::new(Mutex::new(None));
         let slot = result.clone();
         let run = Box::new(move |tables: &mut Tables<'_>| {
-            swap(&slot, Some(run(tables)?));
+            *slot.lock() = Some(run(tables)?);
             Ok(())
         });
         let answer = Box::new(move |outcome: Result<(), StoreError>| {
-            let value = swap(&result, None);
+            let value = result.lock().take();
             let outcome = outcome.and_then(|()| value.ok_or_else(|| unavailable("it did not run")));
             // The caller may have given up waiting, for example because its client went away.
             let _ = sender.send(outcome);
@@ -64,11 +64,6 @@ impl WriteJob {
     pub(super) fn answer(self, outcome: Result<(), StoreError>) {
         (self.answer)(outcome);
     }
-}
-
-/// A poisoned lock is taken over: the value is replaced in one statement and is never half changed.
-fn swap<T>(slot: &Mutex<Option<T>>, value: Option<T>) -> Option<T> {
-    mem::replace(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner), value)
 }
 
 /// The error for the caller of an operation.

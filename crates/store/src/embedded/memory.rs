@@ -8,9 +8,11 @@
 //! The handle and the writer thread share this state; nothing here waits for the disk.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::effects::{CommitEffects, LiveSession, RestoredStore};
 use super::time::TimeGuard;
@@ -66,7 +68,7 @@ impl SharedMemory {
     /// keeps its time.
     pub(super) fn set_lifetimes(&self, leeway: Duration, longest_access: Duration) {
         self.leeway.store(millis(leeway), Ordering::Relaxed);
-        lock(&self.time).set_patience(longest_access, &self.clock);
+        self.time.lock().set_patience(longest_access, &self.clock);
     }
 
     /// Takes over the effects of a transaction.
@@ -84,9 +86,9 @@ impl SharedMemory {
             self.revocations.cutoffs.keep(&owner, at);
         }
         if let Some(restored) = effects.restored {
-            *lock(&self.restored) = restored;
+            *self.restored.lock() = restored;
         }
-        let mut live = lock(&self.live);
+        let mut live = self.live.lock();
         for (id, change) in effects.live {
             match change {
                 Some(session) => live.insert(id, session),
@@ -97,7 +99,7 @@ impl SharedMemory {
 
     /// Replaces the index of live sessions by the content of the file.
     pub(super) fn reload(&self, live: HashMap<SessionId, LiveSession>) {
-        *lock(&self.live) = live;
+        *self.live.lock() = live;
     }
 
     /// Makes a revocation effective at once although it could not be written, and remembers that it
@@ -105,7 +107,7 @@ impl SharedMemory {
     /// only if the process ends before the disk works again.
     pub(super) fn defer(&self, what: RevocationTarget, now: Timestamp) {
         {
-            let live = lock(&self.live);
+            let live = self.live.lock();
             let revoke = |id: &SessionId, it: &LiveSession| {
                 self.revocations.revoke_session(*id, it.revoked_until)
             };
@@ -137,7 +139,7 @@ impl SharedMemory {
                 }
             }
         }
-        let mut owed = lock(&self.owed);
+        let mut owed = self.owed.lock();
         // A client that repeats its logout while the disk fails must not make the list grow without
         // bound. The same revocation is therefore listed once.
         if !owed.iter().any(|(deferred, _)| *deferred == what) {
@@ -147,41 +149,36 @@ impl SharedMemory {
 
     /// The revocations that are not written yet, in the order in which they were requested.
     pub(super) fn owed(&self) -> Vec<DeferredRevocation> {
-        lock(&self.owed).clone()
+        self.owed.lock().clone()
     }
 
     /// Removes the first `count` owed revocations, which are written now.
     pub(super) fn mark_written(&self, count: usize) {
         // Only the writer removes from this list, and new revocations are added at its end: the
         // first `count` are still the ones that the writer has read.
-        lock(&self.owed).drain(..count);
+        self.owed.lock().drain(..count);
     }
 
     /// Compares the clock with the time guard, then lets `look` read the guard.
     pub(super) fn time<T>(&self, look: impl FnOnce(&mut TimeGuard) -> T) -> T {
-        let mut guard = lock(&self.time);
+        let mut guard = self.time.lock();
         guard.look(&self.clock);
         look(&mut guard)
     }
 
     /// The note that the store was replaced by an older copy, if it was.
     pub(super) fn restored(&self) -> Option<RestoredStore> {
-        *lock(&self.restored)
+        *self.restored.lock()
     }
 
     /// Records whether the last operation could be carried out, for `healthy`.
     pub(super) fn note(&self, trouble: Option<&StoreError>) {
-        *lock(&self.trouble) = trouble.map(|StoreError::Unavailable(why)| why.clone());
+        *self.trouble.lock() = trouble.map(|StoreError::Unavailable(why)| why.clone());
     }
 
     pub(super) fn healthy(&self) -> Result<(), StoreError> {
-        lock(&self.trouble).clone().map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        self.trouble.lock().clone().map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
     }
-}
-
-/// A poisoned lock is taken over: each guarded value is complete between any two statements.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl super::EmbeddedStore {
