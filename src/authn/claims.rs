@@ -60,6 +60,31 @@ pub(super) fn date(claims: &Claims, name: &str) -> Result<Option<Timestamp>, Ref
     Ok(Some(Timestamp::default().plus(Duration::from_secs_f64(seconds))))
 }
 
+/// The dates of a token, each `None` if its claim is absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TokenDates {
+    /// The `iat` claim.
+    pub(super) issued: Option<Timestamp>,
+    /// The `nbf` claim.
+    pub(super) not_before: Option<Timestamp>,
+    /// The `exp` claim.
+    pub(super) expires: Option<Timestamp>,
+}
+
+impl TokenDates {
+    /// Reads the dates in the claims.
+    ///
+    /// # Errors
+    /// As `date`, for each of the three claims.
+    pub(super) fn parse(claims: &Claims) -> Result<Self, RefusalCause> {
+        Ok(Self {
+            issued: date(claims, "iat")?,
+            not_before: date(claims, "nbf")?,
+            expires: date(claims, "exp")?,
+        })
+    }
+}
+
 /// The SHA-256 of the client certificate to which the token is bound (RFC 8705 §3.1), if it is
 /// bound. A token with any other confirmation method, such as a DPoP key (RFC 9449), is refused:
 /// the gateway cannot check the proof of that key, and without the check a stolen token would work.

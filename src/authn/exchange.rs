@@ -46,7 +46,7 @@ impl Verifier {
         let credential = TokenCredential::Bearer(token.clone());
         let proved = self.verify_from_with_lookup(&credential, issuers, presenter, now).await;
         let is_named = |verified: &VerifiedCredential| {
-            !verified.is_local && issuers.iter().any(|name| **name == *verified.identity.issuer)
+            !verified.is_local() && issuers.iter().any(|name| **name == *verified.identity.issuer)
         };
         match proved {
             Ok(verified) if is_named(&verified) => Ok(verified),

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use super::claims;
-use super::issuer_rules::{IssuerError, check_audience, check_not_id, identity};
+use super::claims::{self, TokenDates};
+use super::issuer_rules::{IssuerError, verify_claims};
 use super::jwks_cache::{JwksCache, KeyError};
 use super::jws::{CompactJws, RefusalCause};
 use super::opaque::OpaqueIssuer;
@@ -16,7 +16,6 @@ use super::verified::{TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
 use crate::config::{IssuerKeys, IssuerSettings};
 use crate::identity::Claims;
-use crate::secret::Digest;
 use crate::token::{BadKey, KeyRemark, KeySet};
 
 /// A configured issuer, ready to verify tokens.
@@ -194,47 +193,25 @@ impl ExternalIssuer {
         token: &CompactJws<'_>,
         claims: &Claims,
     ) -> Result<VerifiedCredential, RefusalCause> {
-        self.check_type(token, claims)?;
+        self.check_type(token)?;
         let missing = |name: &String| claims.get(name).is_none_or(serde_json::Value::is_null);
         if self.rules.required.iter().any(missing) {
             return Err("a required claim is missing");
         }
-        check_audience(&self.rules, claims)?;
-        let subject = claims::required(claims, "sub")?;
-        let expires = claims::date(claims, "exp")?.ok_or("`exp` is missing")?;
-        let issued = claims::date(claims, "iat")?;
-        let not_before = claims::date(claims, "nbf")?;
-        self.check_lifetime(issued, expires)?;
-        // The digest covers the signed part only. ECDSA signatures can be altered without a key and
-        // stay valid; the altered token must have the same name in the revocations.
-        Ok(VerifiedCredential {
-            identity: identity(&self.rules, &self.name, subject, claims),
-            digest: Digest::of(token.signed().as_bytes()),
-            token_id: claims.get("jti").and_then(|jti| jti.as_str()).map(Arc::from),
-            issued: issued.unwrap_or_default(),
-            not_before: not_before.unwrap_or_default(),
-            expires,
-            key_hash: None,
-            certificate: claims::certificate(claims)?,
-            is_local: false,
-            store_made: Timestamp::default(),
-            until: self.rules.until,
-            leeway: self.rules.leeway,
-            identity_fields: Default::default(),
-        })
+        let dates = TokenDates::parse(claims)?;
+        let expires = dates.expires.ok_or("`exp` is missing")?;
+        self.check_lifetime(dates.issued, expires)?;
+        verify_claims(&self.rules, &self.name, token.signed(), claims, dates)
     }
 
-    /// Checks the `typ` header (RFC 8725 §3.11) and refuses ID tokens. Without this check a token
-    /// that was issued for another purpose could be presented as an access token.
-    fn check_type(&self, token: &CompactJws<'_>, claims: &Claims) -> Result<(), RefusalCause> {
+    /// Checks the `typ` header (RFC 8725 §3.11). Without this check a token that was issued for
+    /// another purpose could be presented as an access token.
+    fn check_type(&self, token: &CompactJws<'_>) -> Result<(), RefusalCause> {
         match token.typ() {
-            Some(typ) if !self.rules.types.contains(&typ) => {
-                return Err("the token is of another type");
-            }
-            None if !self.rules.type_optional => return Err("the token names no type"),
-            _ => {}
+            Some(typ) if !self.rules.types.contains(&typ) => Err("the token is of another type"),
+            None if !self.rules.type_optional => Err("the token names no type"),
+            _ => Ok(()),
         }
-        check_not_id(&self.rules, claims)
     }
 
     /// Checks the token's lifetime against `max_lifetime`, which requires `iat`.

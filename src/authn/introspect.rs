@@ -13,17 +13,17 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use serde_json::Value;
 
-use super::claims;
-use super::issuer_rules::{check_audience, check_not_id, identity};
+use super::claims::{self, TokenDates};
+use super::issuer_rules::verify_claims;
 use super::jws::{CompactJws, RefusalCause};
 use super::lookup_cache::LookupAnswer;
 use super::strict_json;
-use super::verified::{TokenError, VerifiedCredential};
+use super::verified::TokenError;
 use crate::clock::Timestamp;
 use crate::config::{IntrospectionSettings, IssuerSettings};
-use crate::identity::{Claims, Identity};
+use crate::identity::Claims;
 use crate::outbound::{OutboundClient, OutboundOptions};
-use crate::secret::{Digest, SecretString};
+use crate::secret::SecretString;
 use crate::tls_roots::TrustError;
 
 /// Largest accepted answer in bytes. Answers are remembered, so their size bounds memory.
@@ -119,42 +119,24 @@ fn judge(
         return Err("the issuer does not call the token active");
     }
     check_use(claims)?;
-    check_not_id(rules, claims)?;
     if claims::text(claims, "iss")?.is_some_and(|issuer| issuer != rules.issuer) {
         return Err("the issuer says that another issued the token");
     }
-    check_audience(rules, claims)?;
-    let subject = claims::required(claims, "sub")?;
-    if !rules.takes_subject(subject) {
+    if !rules.takes_subject(claims::required(claims, "sub")?) {
         return Err("the subject is not among the issuer's `subjects`");
     }
-    let expires = claims::date(claims, "exp")?;
-    let issued = claims::date(claims, "iat")?;
-    let not_before = claims::date(claims, "nbf")?;
+    let dates = TokenDates::parse(claims)?;
     let tolerant = now.plus(rules.leeway);
-    if issued.max(not_before).is_some_and(|begins| begins > tolerant) {
+    if dates.issued.max(dates.not_before).is_some_and(|begins| begins > tolerant) {
         return Err("the token is not valid yet");
     }
     // The digest covers the signed part only, as for tokens that are verified here. A second valid
     // signature must not give the token another name in the revocations.
     let signed = CompactJws::parse(token.expose()).map(|token| token.signed());
     let named = signed.unwrap_or(token.expose());
-    let verified = VerifiedCredential {
-        identity: Identity { claims: claims.clone(), ..identity(rules, name, subject, claims) },
-        digest: Digest::of(named.as_bytes()),
-        token_id: claims.get("jti").and_then(Value::as_str).map(Arc::from),
-        issued: issued.unwrap_or_default(),
-        not_before: not_before.unwrap_or_default(),
-        expires: expires.unwrap_or_default(),
-        key_hash: None,
-        certificate: claims::certificate(claims)?,
-        is_local: false,
-        store_made: Timestamp::default(),
-        until: rules.until,
-        leeway: rules.leeway,
-        identity_fields: Default::default(),
-    };
-    Ok(LookupAnswer { verified, ends: expires.is_some() })
+    let mut verified = verify_claims(rules, name, named, claims, dates)?;
+    verified.identity.claims = claims.clone();
+    Ok(LookupAnswer { verified, ends: dates.expires.is_some() })
 }
 
 /// Refuses answers about tokens that are no bearer access tokens. Issuers call refresh tokens and

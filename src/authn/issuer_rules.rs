@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
-use super::claims;
+use super::claims::{self, TokenDates};
 use super::jws::RefusalCause;
+use super::verified::{IssuerTerms, TokenBinding, VerifiedCredential};
 use crate::config::{AudienceRule, IssuerSettings};
 use crate::database::AddressError;
 use crate::identity::{Claims, Identity, Subject};
+use crate::secret::Digest;
 use crate::tls_roots::TrustError;
 use crate::token::BadKey;
 
@@ -26,9 +28,39 @@ pub enum IssuerError {
     Address(#[from] AddressError),
 }
 
+/// Checks what the claims of every token of an issuer must fulfil, whether the token was verified
+/// by its signature or by asking its issuer, and returns the verified credential. `signed` is the
+/// signed part of the token: ECDSA signatures can be altered without a key and stay valid, and the
+/// altered token must have the same name in the revocations. The identity's own `claims` are still
+/// empty; the owner of the claims moves them in.
+///
+/// # Errors
+/// An ID token or event token, another audience, a missing `sub`, and a `cnf` that the gateway
+/// cannot check.
+pub(super) fn verify_claims(
+    rules: &IssuerSettings,
+    name: &Arc<str>,
+    signed: &str,
+    claims: &Claims,
+    dates: TokenDates,
+) -> Result<VerifiedCredential, RefusalCause> {
+    check_not_id(rules, claims)?;
+    check_audience(rules, claims)?;
+    let subject = claims::required(claims, "sub")?;
+    let certificate = claims::certificate(claims)?;
+    Ok(VerifiedCredential::token(
+        identity(rules, name, subject, claims),
+        Digest::of(signed.as_bytes()),
+        claims.get("jti").and_then(|jti| jti.as_str()).map(Arc::from),
+        dates,
+        certificate.map_or(TokenBinding::Nothing, TokenBinding::Certificate),
+        IssuerTerms::external(rules),
+    ))
+}
+
 /// Refuses ID tokens and event tokens unless the operator allows them. An ID token is meant for the
 /// client application and proves a login, not permission to call an API.
-pub(super) fn check_not_id(rules: &IssuerSettings, claims: &Claims) -> Result<(), RefusalCause> {
+fn check_not_id(rules: &IssuerSettings, claims: &Claims) -> Result<(), RefusalCause> {
     let names = ["nonce", "at_hash", "events"];
     let is_id = claims.get("token_use").is_some_and(|usage| usage == "id");
     if !rules.allow_id_tokens && (is_id || names.iter().any(|name| claims.contains_key(*name))) {
@@ -42,7 +74,7 @@ pub(super) fn check_not_id(rules: &IssuerSettings, claims: &Claims) -> Result<()
 /// # Errors
 /// A token for another audience, or with an `aud` of the wrong type. A token without `aud` is
 /// refused unless the issuer accepts any audience.
-pub(super) fn check_audience(rules: &IssuerSettings, claims: &Claims) -> Result<(), RefusalCause> {
+fn check_audience(rules: &IssuerSettings, claims: &Claims) -> Result<(), RefusalCause> {
     let audience = claims::audience(claims)?;
     match &rules.audience {
         AudienceRule::Any => Ok(()),
@@ -53,12 +85,7 @@ pub(super) fn check_audience(rules: &IssuerSettings, claims: &Claims) -> Result<
 
 /// The identity in the claims, with its own `claims` still empty; the owner of the claims moves
 /// them in.
-pub(super) fn identity(
-    rules: &IssuerSettings,
-    name: &Arc<str>,
-    subject: &str,
-    claims: &Claims,
-) -> Identity {
+fn identity(rules: &IssuerSettings, name: &Arc<str>, subject: &str, claims: &Claims) -> Identity {
     let username = claims::at(claims, &rules.username_claim);
     let username = username.and_then(|name| name.as_str()).unwrap_or(subject);
     Identity {

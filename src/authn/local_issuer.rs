@@ -8,9 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claims;
+use super::claims::{self, TokenDates};
 use super::jws::{CompactJws, RefusalCause};
-use super::verified::VerifiedCredential;
+use super::verified::{IssuerTerms, TokenBinding, VerifiedCredential};
 use crate::clock::Timestamp;
 use crate::config::LoginSettings;
 use crate::identity::{Claims, Identity, SELF_ISSUER, SessionId, Subject};
@@ -21,10 +21,7 @@ use crate::token::{ACCESS_TYPE, KeySet, REFRESH_TYPE};
 #[derive(Clone, Debug)]
 pub(super) struct LocalIssuer {
     logins: Vec<LoginRules>,
-    /// The time at which the session store was created. Sessions of older tokens are not in the
-    /// store.
-    made: Timestamp,
-    leeway: Duration,
+    terms: IssuerTerms,
 }
 
 /// The rules of one login, as its tokens name them.
@@ -51,7 +48,8 @@ impl LocalIssuer {
             issuer: login.issuer.clone(),
             audience: login.audience.clone(),
         };
-        Self { logins: logins.iter().map(rule).collect(), made, leeway }
+        let terms = IssuerTerms::local(made, leeway);
+        Self { logins: logins.iter().map(rule).collect(), terms }
     }
 
     /// True if a token with this `iss` claims to be ours.
@@ -84,33 +82,17 @@ impl LocalIssuer {
         if !claims::is_for(&audience, &login.audience) {
             return Err("the token is meant for others");
         }
-        let date = |name| claims::date(&claims, name)?.ok_or("a required date is missing");
-        let issued = date("iat")?;
-        let not_before = date("nbf")?;
-        let expires = date("exp")?;
+        let dates = TokenDates::parse(&claims)?;
+        if [dates.issued, dates.not_before, dates.expires].contains(&None) {
+            return Err("a required date is missing");
+        }
         claims::required(&claims, "sub")?;
-        let key_hash = claims::text(&claims, "kh")?.map(digest).transpose()?;
+        let key = claims::text(&claims, "kh")?.map(digest).transpose()?;
+        let binding = key.map_or(TokenBinding::Nothing, TokenBinding::Key);
         let token_id = Some(claims::required(&claims, "jti")?.into());
         let identity = identity(login.name.clone(), claims, kind)?;
         let digest = Digest::of(token.signed().as_bytes());
-        let leeway = self.leeway;
-        let until = None;
-        let own = true;
-        Ok(VerifiedCredential {
-            identity,
-            digest,
-            token_id,
-            issued,
-            not_before,
-            expires,
-            key_hash,
-            certificate: None,
-            is_local: own,
-            store_made: self.made.whole_secs(),
-            until,
-            leeway,
-            identity_fields: Default::default(),
-        })
+        Ok(VerifiedCredential::token(identity, digest, token_id, dates, binding, self.terms))
     }
 
     /// The rules of the login that the token's `client_id` names. The issuer must be that login's,

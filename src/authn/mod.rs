@@ -51,7 +51,7 @@ pub use self::reach::reach;
 pub use self::remote_lookup::{RemoteLookup, VerifyError};
 pub use self::renewals::TokenRenewal;
 pub use self::request_credential::RequestCredential;
-pub use self::verified::{TokenError, VerifiedCredential};
+pub use self::verified::{TokenBinding, TokenError, VerifiedCredential};
 pub use self::verifier::{RefreshFacts, RequestClient, Verifier, VerifierError, VerifierOptions};
 
 use crate::strict_json;

@@ -8,8 +8,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::claims::TokenDates;
 use super::jws::RefusalCause;
 use crate::clock::Timestamp;
+use crate::config::IssuerSettings;
 use crate::dialect::Reason;
 use crate::identity::{Identity, IdentityField, RESERVED_ISSUERS};
 use crate::secret::{Digest, equal};
@@ -30,7 +32,46 @@ impl TokenError {
     }
 }
 
+/// A thing that must accompany a token, so that the token alone is worth nothing to a thief.
+#[derive(Clone, Debug)]
+pub enum TokenBinding {
+    /// Nothing: whoever bears the token may use it.
+    Nothing,
+    /// The key of a pair, by its digest (`kh`).
+    Key(Digest),
+    /// A client certificate, by its SHA-256 (`cnf`, RFC 8705 §3.1).
+    Certificate(Digest),
+}
+
+/// The terms on which an issuer's tokens are accepted, beside the dates in the token.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IssuerTerms {
+    /// True for tokens of the gateway.
+    is_local: bool,
+    /// The creation of the session store, for own tokens: an older token is refused. 1970 for
+    /// others.
+    store_made: Timestamp,
+    /// The end of the issuer's takeover, after which its tokens are refused.
+    until: Option<Timestamp>,
+    leeway: Duration,
+}
+
+impl IssuerTerms {
+    /// The terms of our own tokens. `store_made` is the creation of the session store.
+    pub(super) fn local(store_made: Timestamp, leeway: Duration) -> Self {
+        Self { is_local: true, store_made: store_made.whole_secs(), until: None, leeway }
+    }
+
+    /// The terms of another issuer's tokens.
+    pub(super) fn external(rules: &IssuerSettings) -> Self {
+        Self { until: rules.until, leeway: rules.leeway, ..Self::default() }
+    }
+}
+
 /// A verified credential. For a token, signature and claims have been checked.
+///
+/// Invariant: it is made by `token` or `without_token` alone, so a verifier cannot leave out what
+/// `check_usable` must check later.
 #[derive(Clone, Debug)]
 pub struct VerifiedCredential {
     pub identity: Identity,
@@ -44,41 +85,57 @@ pub struct VerifiedCredential {
     /// The `nbf` claim; 1970 if there is none.
     pub not_before: Timestamp,
     pub expires: Timestamp,
-    /// The digest of the key that must accompany the token (`kh`).
-    pub key_hash: Option<Digest>,
-    /// SHA-256 of the client certificate that must accompany the token (`cnf`, RFC 8705 §3.1).
-    pub certificate: Option<Digest>,
-    /// True for tokens of the gateway, false for those of other issuers.
-    pub is_local: bool,
-    /// The creation of the session store, for own tokens: an older token is refused. 1970 for
-    /// others.
-    pub(super) store_made: Timestamp,
-    /// The end of the issuer's takeover, after which its tokens are refused.
-    pub until: Option<Timestamp>,
-    pub(super) leeway: Duration,
+    pub binding: TokenBinding,
+    terms: IssuerTerms,
     /// The identity as header fields for upstreams, built on first use.
-    pub(super) identity_fields: OnceLock<Vec<IdentityField>>,
+    identity_fields: OnceLock<Vec<IdentityField>>,
 }
 
 impl VerifiedCredential {
-    /// The credential of a caller without a token, valid until `expires`. `digest` names the
-    /// credential in the revocations and among streams.
-    pub fn without_token(identity: Identity, digest: Digest, expires: Timestamp) -> Self {
+    /// A token whose signature and claims have been verified. `digest` names it in the revocations,
+    /// `token_id` is its `jti`.
+    pub(super) fn token(
+        identity: Identity,
+        digest: Digest,
+        token_id: Option<Arc<str>>,
+        dates: TokenDates,
+        binding: TokenBinding,
+        terms: IssuerTerms,
+    ) -> Self {
         Self {
             identity,
             digest,
-            token_id: None,
-            issued: Timestamp::default(),
-            not_before: Timestamp::default(),
-            expires,
-            key_hash: None,
-            certificate: None,
-            is_local: false,
-            store_made: Timestamp::default(),
-            until: None,
-            leeway: Duration::ZERO,
+            token_id,
+            issued: dates.issued.unwrap_or_default(),
+            not_before: dates.not_before.unwrap_or_default(),
+            expires: dates.expires.unwrap_or_default(),
+            binding,
+            terms,
             identity_fields: OnceLock::new(),
         }
+    }
+
+    /// The credential of a caller without a token, valid until `expires`. `digest` names the
+    /// credential in the revocations and among streams.
+    pub fn without_token(identity: Identity, digest: Digest, expires: Timestamp) -> Self {
+        let dates = TokenDates { expires: Some(expires), ..TokenDates::default() };
+        let terms = IssuerTerms::default();
+        Self::token(identity, digest, None, dates, TokenBinding::Nothing, terms)
+    }
+
+    /// True for tokens of the gateway, false for those of other issuers.
+    pub fn is_local(&self) -> bool {
+        self.terms.is_local
+    }
+
+    /// The end of the issuer's takeover, after which its tokens are refused.
+    pub fn until(&self) -> Option<Timestamp> {
+        self.terms.until
+    }
+
+    /// True if the token has expired at `now`, by any clock that differs by the leeway at most.
+    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.plus(self.terms.leeway) <= now
     }
 
     /// The identity as header fields. `make` builds them at the first call only. A cached token
@@ -99,10 +156,7 @@ impl VerifiedCredential {
         now: Timestamp,
         revocations: &Revocations,
     ) -> Result<(), TokenError> {
-        self.check_key(key)?;
-        if self.certificate.is_some() && self.certificate.as_ref() != certificate {
-            return Err(TokenError::invalid("the client did not show the token's certificate"));
-        }
+        self.check_binding(key, certificate)?;
         self.check_usable_now(now, revocations)
     }
 
@@ -116,10 +170,10 @@ impl VerifiedCredential {
         now: Timestamp,
         revocations: &Revocations,
     ) -> Result<(), TokenError> {
-        if self.until.is_some_and(|until| until <= now) {
+        if self.until().is_some_and(|until| until <= now) {
             return Err(TokenError::invalid("the issuer is not accepted any more"));
         }
-        let tolerant = now.plus(self.leeway);
+        let tolerant = now.plus(self.terms.leeway);
         if self.not_before > tolerant {
             return Err(TokenError::invalid("the token is not valid yet"));
         }
@@ -129,10 +183,11 @@ impl VerifiedCredential {
         // A token older than the session store has no session there, so nobody could revoke it. The
         // rule is skipped if the store's creation lies in the future: then a clock was wrong when
         // the store was created or is wrong now, and the comparison would refuse every token.
-        if self.issued < self.store_made && self.store_made <= tolerant {
+        let store_made = self.terms.store_made;
+        if self.issued < store_made && store_made <= tolerant {
             return Err(TokenError::invalid("the token is older than the session store"));
         }
-        if self.expires.plus(self.leeway) <= now {
+        if self.has_expired(now) {
             let cause = "the token has expired";
             return Err(TokenError { reason: Reason::TokenExpired, cause });
         }
@@ -149,7 +204,7 @@ impl VerifiedCredential {
         // The cheap conditions come first. Own tokens stop at the first one. Without any user-wide
         // revocation, the second one avoids copying the token's names. This runs on every request
         // with a foreign token.
-        if !self.is_local
+        if !self.is_local()
             && !revocations.cutoffs.is_empty()
             && let Some(token) = self.foreign_token()
             && revocations.cutoffs.refuse(&token, now)
@@ -164,14 +219,14 @@ impl VerifiedCredential {
     /// token.
     pub fn foreign_token(&self) -> Option<ForeignToken> {
         let identity = &self.identity;
-        if self.is_local || RESERVED_ISSUERS.contains(&&*identity.issuer) {
+        if self.is_local() || RESERVED_ISSUERS.contains(&&*identity.issuer) {
             return None;
         }
         Some(ForeignToken {
             subject: identity.subject.clone(),
             username: identity.username.clone(),
             issued: Some(self.issued).filter(|issued| *issued != Timestamp::default()),
-            is_takeover: self.until.is_some(),
+            is_takeover: self.until().is_some(),
         })
     }
 
@@ -201,15 +256,27 @@ impl VerifiedCredential {
         Ok(())
     }
 
-    /// Checks the key of a pair. A token that names a key is refused without it, however it is
-    /// presented. A key beside a token that names none proves nothing and is refused.
-    fn check_key(&self, key: Option<&str>) -> Result<(), TokenError> {
-        match (&self.key_hash, key) {
-            (None, None) => Ok(()),
-            (Some(hash), Some(key)) if equal(&hash.0, &Digest::of(key.as_bytes()).0) => Ok(()),
-            (Some(_), Some(_)) => Err(TokenError::invalid("the key is not the token's")),
-            (Some(_), None) => Err(TokenError::invalid("the token needs its key")),
-            (None, Some(_)) => Err(TokenError::invalid("the token of the pair names no key")),
-        }
+    /// Checks what must accompany the token. A token that names a key is refused without it,
+    /// however it is presented. A key beside a token that names none proves nothing and is refused.
+    fn check_binding(
+        &self,
+        key: Option<&str>,
+        certificate: Option<&Digest>,
+    ) -> Result<(), TokenError> {
+        let cause = match (&self.binding, key) {
+            (TokenBinding::Key(hash), Some(key))
+                if equal(&hash.0, &Digest::of(key.as_bytes()).0) =>
+            {
+                return Ok(());
+            }
+            (TokenBinding::Key(_), Some(_)) => "the key is not the token's",
+            (TokenBinding::Key(_), None) => "the token needs its key",
+            (_, Some(_)) => "the token of the pair names no key",
+            (TokenBinding::Certificate(bound), None) if Some(bound) != certificate => {
+                "the client did not show the token's certificate"
+            }
+            (_, None) => return Ok(()),
+        };
+        Err(TokenError::invalid(cause))
     }
 }

@@ -109,8 +109,7 @@ impl VerifiedCache {
     pub(super) fn sweep(&self, now: Timestamp) {
         for shard in &self.shards {
             let mut shard = shard.write();
-            let is_over =
-                |entry: &CacheEntry| entry.verified.expires.plus(entry.verified.leeway) <= now;
+            let is_over = |entry: &CacheEntry| entry.verified.has_expired(now);
             let over: Vec<Digest> = shard
                 .entries
                 .iter()

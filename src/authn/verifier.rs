@@ -335,7 +335,7 @@ impl Verifier {
     /// issuer that is not configured any more or whose keys are too old: its cached tokens are not
     /// used.
     fn epoch(&self, verified: &VerifiedCredential, now: Timestamp) -> Option<u64> {
-        if verified.is_local {
+        if verified.is_local() {
             return Some(self.ring.epoch());
         }
         let issuer = self.foreign.iter().find(|one| *one.name() == verified.identity.issuer);

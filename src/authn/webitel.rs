@@ -9,13 +9,13 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Uri};
 use serde_json::{Map, Value};
 
-use super::claims;
+use super::claims::{self, TokenDates};
 use super::credential::{X_ACCESS_TOKEN, X_KEY};
 use super::issuer_rules::IssuerError;
 use super::jws::{CompactJws, RefusalCause};
 use super::lookup_cache::LookupAnswer;
 use super::strict_json;
-use super::verified::{TokenError, VerifiedCredential};
+use super::verified::{IssuerTerms, TokenBinding, TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
 use crate::config::{IssuerSettings, SessionLookup, SessionMap, SessionSql, WebitelSessions};
 use crate::database::{self, AccessMode, Database, DatabaseAddress, DatabaseOptions, QueryRow};
@@ -161,21 +161,14 @@ impl SessionClient {
         };
         let bytes = token.expose().as_bytes();
         let key = key.expose().as_bytes();
-        let verified = VerifiedCredential {
+        let verified = VerifiedCredential::token(
             identity,
-            digest: Digest::of_list(&[bytes, key]),
-            token_id: None,
-            issued: Timestamp::default(),
-            not_before: Timestamp::default(),
-            expires: expires.unwrap_or_default(),
-            key_hash: Some(Digest::of(key)),
-            certificate: None,
-            is_local: false,
-            store_made: Timestamp::default(),
-            until: rules.until,
-            leeway: rules.leeway,
-            identity_fields: Default::default(),
-        };
+            Digest::of_list(&[bytes, key]),
+            None,
+            TokenDates { expires, ..TokenDates::default() },
+            TokenBinding::Key(Digest::of(key)),
+            IssuerTerms::external(rules),
+        );
         Ok(LookupAnswer { verified, ends: expires.is_some() })
     }
 }

@@ -103,7 +103,7 @@ impl Login {
         // The session ends after `exchange_ttl`, and no later than the configuration stops to
         // accept the issuer (`until`). It may outlive the foreign token itself.
         let longest = call.now.plus(self.config.exchange_ttl).whole_secs();
-        let until = verified.until.map_or(longest, |until| until.min(longest));
+        let until = verified.until().map_or(longest, |until| until.min(longest));
         let origin = SessionOrigin::traded(call, verified.digest, until);
         let (session, facts) = self.open_session(call, &user, origin).await?;
         // A logout of the foreign token, or a revocation of its user, may have happened while it

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{Login, LoginError, LoginRequest, LoginResponse};
-use crate::authn::{InspectedToken, VerifiedCredential};
+use crate::authn::{InspectedToken, TokenBinding, VerifiedCredential};
 use crate::dialect::{Endpoint, LocalResponse, PresentedCredential, Reason, server};
 use crate::secret::{Digest, SecretString};
 use crate::session::{RefreshGeneration, RevocationTarget};
@@ -71,10 +71,10 @@ impl Login {
         // `TOLD` is a list of what may be told, not of what must be hidden: a new claim stays
         // private until it is added.
         answer.extend(claims.map(|(name, value)| (name.clone(), value.clone())));
-        let kind = match (token.is_refresh, &token.verified.key_hash) {
+        let kind = match (token.is_refresh, &token.verified.binding) {
             (true, _) => "refresh_token",
-            (false, Some(_)) => "token_key",
-            (false, None) => "Bearer",
+            (false, TokenBinding::Key(_)) => "token_key",
+            (false, _) => "Bearer",
         };
         answer.insert("token_type".to_owned(), kind.into());
         if !token.is_refresh {

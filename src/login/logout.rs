@@ -78,7 +78,7 @@ impl Login {
             self.verifier.verify_from_with_lookup(credential, &[], call.presenter(), call.now);
         let verified = proving.await?;
         let longest = call.now.plus(OUTLAWED);
-        let until = verified.until.map_or(longest, |until| until.min(longest));
+        let until = verified.until().map_or(longest, |until| until.min(longest));
         let digest = verified.digest;
         let subject = &verified.identity.subject;
         let revoked =

@@ -32,7 +32,7 @@ fn a_foreign_identity_is_issuer_and_subject_with_the_claims_that_are_named() {
     assert_eq!(identity.roles, ["x".into()]);
     assert_eq!(identity.scopes, ["a".into(), "b".into(), "c".into()]);
     assert_eq!((identity.session, identity.login.as_ref()), (None, ""));
-    assert!(!verified.is_local);
+    assert!(!verified.is_local());
 }
 
 #[test]
