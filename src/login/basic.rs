@@ -22,7 +22,7 @@ use crate::secret::{Digest, SecretString};
 use crate::session::{AttemptKind, LoginProgress, StreamOrigin};
 use crate::telemetry::audit::AuditActor;
 use crate::telemetry::metrics::LoginResult;
-use crate::users::{LoginName, UserLookup, UserRecord, canonical_account};
+use crate::users::{LoginName, UserRecord};
 
 /// How long a password revoked during a review stays revoked: longer than any upstream takes to
 /// send the head of a response.
@@ -57,14 +57,14 @@ impl BasicCall {
         }
     }
 
-    fn attempt_source(&self) -> AttemptSource<'_> {
+    fn attempt_source<'a>(&'a self, services: &'a LoginServices) -> AttemptSource<'a> {
         let actor = AuditActor {
             address: self.client.address,
             request_id: &self.request_id,
             login: BASIC_ISSUER,
             operator: None,
         };
-        AttemptSource { actor, group: self.cache_key().group, now: self.now }
+        AttemptSource { services, actor, group: self.cache_key().group, now: self.now }
     }
 }
 
@@ -72,7 +72,7 @@ impl LoginServices {
     /// Refuses the request before its password is verified, if the client's address has reached its
     /// limit. The flag is true for a flood.
     pub(crate) fn refuses_basic(&self, call: &BasicCall) -> Option<(LoginError, bool)> {
-        self.refused_already(&call.attempt_source())
+        call.attempt_source(self).refused_already()
     }
 
     /// Verifies a name and a password. Runs on the background runtime, because it may wait for a
@@ -106,24 +106,23 @@ impl LoginServices {
         // The epoch is read before the user is looked up. If users change after this line, the
         // epoch changes, and `keep` notices that the result may be outdated.
         let epoch = self.password_cache.epoch();
-        let attempt_source = call.attempt_source();
+        let source = call.attempt_source(self);
         let name = LoginName::Username(call.name.clone());
-        let lookup =
-            self.begin(&attempt_source, &call.sources, &name).await.map_err(no_name_is_unknown)?;
-        let account = canonical_account(&name, lookup.key.as_ref());
-        let kind = AttemptKind::Password;
-        let attempt = self.reserve_attempt(&attempt_source, &lookup, account, kind).await?;
-        let user = match self.checked(call, &attempt_source, &name, &lookup).await {
+        let begun = source.begin(&call.sources, &name).await.map_err(no_name_is_unknown)?;
+        let account = begun.account();
+        let attempt = begun.reserve(account, AttemptKind::Password).await?;
+        let checked = match attempt.check_password(&call.password).await {
+            Ok(user) => self.refuse_second_step(&source, &user).await.map(|()| user),
+            Err(refused) => Err(no_name_is_unknown(refused)),
+        };
+        let user = match checked {
             Ok(user) => user,
-            Err(refused) => {
-                self.not_passed(attempt, &lookup, &refused, call.now).await;
-                return Err(refused);
-            }
+            Err(refused) => return Err(attempt.refused(refused).await),
         };
         // This counts as a complete login, because a user with a second step was refused above.
-        self.passed(attempt, LoginProgress::Login, call.now).await?;
-        let verified = self.keep(digest, epoch, &attempt_source, &user).await?;
-        self.count(&attempt_source, LoginResult::Succeeded);
+        attempt.passed(LoginProgress::Login).await?;
+        let verified = self.keep(digest, epoch, &source, &user).await?;
+        source.count(LoginResult::Succeeded);
         Ok(verified)
     }
 
@@ -137,15 +136,13 @@ impl LoginServices {
         &self,
         digest: Digest,
         epoch: u64,
-        attempt_source: &AttemptSource<'_>,
+        source: &AttemptSource<'_>,
         user: &UserRecord,
     ) -> Result<Arc<VerifiedCredential>, LoginError> {
         let verified = Arc::new(verified(user, self.subject(user)));
         let is_in_effect =
             self.in_effect.get().is_none_or(|other| ptr::eq(&raw const *other, self));
-        if is_in_effect
-            && self.password_cache.keep(digest, epoch, &verified, user, attempt_source.now)?
-        {
+        if is_in_effect && self.password_cache.keep(digest, epoch, &verified, user, source.now)? {
             return Ok(verified);
         }
         // The epoch is read before the services in effect: a reload after that changes the epoch
@@ -157,10 +154,10 @@ impl LoginServices {
         let subject = &verified.identity.subject;
         if !found.is_some_and(|found| services.is_same(&found, subject, user.version)) {
             let cause = "the user changed while the password was verified";
-            return Err(self.failed(attempt_source, &user.name, Reason::InvalidCredentials, cause));
+            return Err(source.failed(&user.name, Reason::InvalidCredentials, cause));
         }
-        self.refuse_second_step(attempt_source, user).await?;
-        if self.password_cache.keep(digest, epoch, &verified, user, attempt_source.now)? {
+        self.refuse_second_step(source, user).await?;
+        if self.password_cache.keep(digest, epoch, &verified, user, source.now)? {
             return Ok(verified);
         }
         Err(LoginError::new(
@@ -169,30 +166,16 @@ impl LoginServices {
         ))
     }
 
-    async fn checked(
-        &self,
-        call: &BasicCall,
-        attempt_source: &AttemptSource<'_>,
-        name: &LoginName,
-        lookup: &UserLookup,
-    ) -> Result<UserRecord, LoginError> {
-        let checked =
-            self.check_password(attempt_source, &call.sources, name, lookup, &call.password).await;
-        let user = checked.map_err(no_name_is_unknown)?;
-        self.refuse_second_step(attempt_source, &user).await?;
-        Ok(user)
-    }
-
     async fn refuse_second_step(
         &self,
-        attempt_source: &AttemptSource<'_>,
+        source: &AttemptSource<'_>,
         user: &UserRecord,
     ) -> Result<(), LoginError> {
         if self.store.find_totp(&user.source, &user.id).await?.is_none() {
             return Ok(());
         }
         let cause = "the user has a second step, which Basic does not have";
-        Err(self.failed(attempt_source, &user.name, Reason::InvalidCredentials, cause))
+        Err(source.failed(&user.name, Reason::InvalidCredentials, cause))
     }
 
     /// Reviews the users of remembered passwords after users have changed: a user who changed has

@@ -10,7 +10,7 @@ use super::{Login, LoginError, LoginRequest, LoginResponse};
 use crate::dialect::{Endpoint, Reason};
 use crate::secret::{Digest, SecretString};
 use crate::session::{AttemptKind, LoginProgress};
-use crate::users::{LoginName, UserLookup, UserRecord, canonical_account};
+use crate::users::{LoginName, UserRecord, canonical_account};
 
 impl Login {
     /// Verifies a password, then begins a session or, where a second step is due, answers that a
@@ -23,38 +23,34 @@ impl Login {
         password: &SecretString,
     ) -> Result<LoginResponse, LoginError> {
         let name = account_name(endpoint, name);
-        let lookup =
-            self.begin(call, &name).await.map_err(|refused| self.reveal_or_hide(refused))?;
-        let account = canonical_account(&name, lookup.key.as_ref());
-        let services = &self.services;
-        let source = self.attempt_source(call);
-        let kind = AttemptKind::Password;
-        let attempt = services.reserve_attempt(&source, &lookup, account, kind).await?;
-        let checked = match self.check_password(call, &name, &lookup, password).await {
+        let begun = self.attempt_source(call).begin(&self.config.users, &name).await;
+        let begun = begun.map_err(|refused| self.reveal_or_hide(refused))?;
+        let account = begun.account();
+        let is_known = begun.is_known();
+        let attempt = begun.reserve(account, AttemptKind::Password).await?;
+        let checked = match attempt.check_password(password).await {
             Ok(user) => {
                 self.required_second_factor(endpoint, call, &user).await.map(|wait| (user, wait))
             }
-            Err(refused) => Err(refused),
+            Err(refused) => Err(self.reveal_or_hide(refused)),
         };
         let (user, wait) = match checked {
             Ok(checked) => checked,
-            Err(refused) => {
-                services.not_passed(attempt, &lookup, &refused, call.now).await;
-                return Err(refused);
-            }
+            Err(refused) => return Err(attempt.refused(refused).await),
         };
         // The progress is found out before the attempt is reported: only a complete login makes the
         // address known for this account.
         let progress = self.progress(&user, wait.as_ref()).await?;
-        services.passed(attempt, progress, call.now).await?;
+        attempt.passed(progress).await?;
         let Some(wait) = wait else {
             return self.start_session(endpoint, call, &user).await;
         };
-        let account = match lookup.key {
-            Some(_) => account,
+        let account = if is_known {
+            account
+        } else {
             // Some sources can only find a user together with the right password. The account of
             // such a user is known only now, and the code must be stored under it.
-            None => self.account(call, &name).await?,
+            self.account(call, &name).await?
         };
         self.start_second_factor(endpoint, call, account, &user, wait).await
     }
@@ -73,20 +69,6 @@ impl Login {
             (None, false) => self.services.store.find_totp(&user.source, &user.id).await?.is_some(),
         };
         Ok(if has_step { LoginProgress::Step } else { LoginProgress::Login })
-    }
-
-    async fn check_password(
-        &self,
-        call: &LoginRequest,
-        name: &LoginName,
-        lookup: &UserLookup,
-        password: &SecretString,
-    ) -> Result<UserRecord, LoginError> {
-        let attempt_source = self.attempt_source(call);
-        let users = &self.config.users;
-        let checked =
-            self.services.check_password(&attempt_source, users, name, lookup, password).await;
-        checked.map_err(|refused| self.reveal_or_hide(refused))
     }
 
     /// The refusal in the form that the client may see.

@@ -19,13 +19,13 @@ use crate::dialect::{CredentialForm, Endpoint, EndpointStep, Reason, SecondStep,
 use crate::identity::UserId;
 use crate::secret::{Digest, SecretString};
 use crate::session::{
-    AttemptKind, CodeGuess, CodeVerdict, LoginAttempt, LoginProgress, OneTimeCode, PutCode,
-    StoreError, TotpSecret,
+    AttemptKind, CodeGuess, CodeVerdict, LoginProgress, OneTimeCode, PutCode, StoreError,
+    TotpSecret,
 };
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
 use crate::token;
-use crate::users::{UserRecord, canonical_account};
+use crate::users::UserRecord;
 
 /// How long the login waits for a code of an authenticator; long enough to fetch a telephone.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -58,9 +58,8 @@ impl Login {
             }
             (Some(_), _) => {
                 let cause = "the user has a second step, which this dialect does not have";
-                self.count_login(LoginResult::Failed);
-                self.audit(call, AuditEvent::LoginFailed { name: &user.name, cause });
-                Err(LoginError::new(Reason::InvalidCredentials, cause))
+                let source = self.attempt_source(call);
+                Err(source.failed(&user.name, Reason::InvalidCredentials, cause))
             }
             (None, SecondStep::Mail) => Ok(Some(SecondFactor::Mail)),
             (None, SecondStep::None) => Ok(None),
@@ -183,37 +182,21 @@ impl Login {
         // The same order as in the password step: count by address, look the name up, reserve an
         // attempt, verify.
         let name = account_name(endpoint, name);
-        let lookup = self.begin(call, &name).await.map_err(|refused| match refused.reason {
+        let begun = self.attempt_source(call).begin(&self.config.users, &name).await;
+        let begun = begun.map_err(|refused| match refused.reason {
             Reason::UnknownUser => LoginError { reason: Reason::CodeInvalid, ..refused },
             _ => refused,
         })?;
-        let account = canonical_account(&name, lookup.key.as_ref());
+        let account = begun.account();
         let ticket = ticket.map(|ticket| Digest::of(ticket.expose().as_bytes()));
         let counted = self.counted(call, account, ticket).await?;
-        let attempt_source = self.attempt_source(call);
-        let attempt = self
-            .services
-            .reserve_attempt(&attempt_source, &lookup, counted, AttemptKind::Code)
-            .await?;
+        let attempt = begun.reserve(counted, AttemptKind::Code).await?;
         let user = match self.redeem_code(call, account, code, ticket).await {
             Ok(user) => user,
-            Err(refused) => {
-                self.services.not_passed(attempt, &lookup, &refused, call.now).await;
-                return Err(refused);
-            }
+            Err(refused) => return Err(attempt.refused(refused).await),
         };
-        self.finish_code(endpoint, call, attempt, &user).await
-    }
-
-    async fn finish_code(
-        &self,
-        endpoint: &Endpoint,
-        call: &LoginRequest,
-        attempt: LoginAttempt,
-        user: &UserRecord,
-    ) -> Result<LoginResponse, LoginError> {
-        self.services.passed(attempt, LoginProgress::Login, call.now).await?;
-        self.start_session(endpoint, call, user).await
+        attempt.passed(LoginProgress::Login).await?;
+        self.start_session(endpoint, call, &user).await
     }
 
     /// The account that a guess is counted for.
