@@ -7,10 +7,10 @@
 //! least are forgotten first. They gain little by that, and a crowd of one-time callers cannot
 //! evict the counters of those who exceed the limit.
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 
+use nohash_hasher::IntMap;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::gcra::{GcraRate, RateExceeded, RemainingBudget};
@@ -30,8 +30,9 @@ pub struct RateCounters {
     most: usize,
 }
 
-/// Theoretical arrival times (see `gcra`) by caller.
-type CounterShard = HashMap<u64, u64, BuildHasherDefault<IdentityHasher>>;
+/// Theoretical arrival times (see `gcra`) by caller. The keys are keyed hashes already and are not
+/// hashed again.
+type CounterShard = IntMap<u64, u64>;
 
 impl RateCounters {
     /// Counters for about `keys` callers at most. The number is split among the shards and rounded
@@ -117,26 +118,6 @@ impl RateCounters {
             excess -= usize::from(goes);
             !goes
         });
-    }
-}
-
-/// A hasher that returns its input, for keys that are hashes already.
-#[derive(Default)]
-struct IdentityHasher(u64);
-
-impl Hasher for IdentityHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
