@@ -3,8 +3,9 @@
 //! The texts go to logs. A message of the database may quote a value, for example a password hash
 //! or a token; such messages are replaced by their code.
 
-use std::error::Error;
 use std::fmt;
+
+use crate::format::error_chain;
 
 /// A failed step: making a connection, or asking on it.
 #[derive(Debug)]
@@ -59,16 +60,6 @@ fn redacted(error: sqlx::Error) -> String {
             false => format!("error {code}; the database's own log says more"),
         };
     }
-    // Errors of the library contain no values. Some of them already contain the text of their
-    // source, which is then not added once more.
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = error.source();
-    }
-    text
+    // Errors of the library contain no values.
+    error_chain(&error)
 }

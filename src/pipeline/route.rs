@@ -22,6 +22,7 @@ use crate::body::{Body, Request, Response};
 use crate::client::address_group;
 use crate::config::{self, PrefixRule, RouteCors};
 use crate::dialect::Reason;
+use crate::format::error_chain;
 use crate::gateway::{RouteTarget, ServedRoute};
 use crate::headers::{self, CredentialFields, ForwardedCredential, HeaderFacts, PathPrefix};
 use crate::identity::Identity;
@@ -424,13 +425,7 @@ impl From<ForwardError> for Rejection {
             _ if error.is_timeout() => Reason::GatewayTimeout,
             _ => Reason::BadGateway,
         };
-        let mut cause = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(error) = source {
-            cause = format!("{cause}: {error}");
-            source = error.source();
-        }
-        let mut rejection = Self::new(reason).because(cause);
+        let mut rejection = Self::new(reason).because(error_chain(&error));
         rejection.retry_after = error.retry_after();
         match error {
             // The rest of the request's body was not read, so the connection cannot be used again.

@@ -22,6 +22,7 @@ use super::signing::{KeyNotes, SigningKey};
 use super::{BadKey, KeyError, KeySet, jwks, rotation};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
+use crate::format::error_chain;
 use crate::identity::Claims;
 use crate::secret::{Digest, SecretString};
 
@@ -168,7 +169,7 @@ impl KeyRing {
         // The key is revoked, whatever fails now, so the events must reach the audit log.
         for error in [succeeded, state.remove_revoked()].into_iter().filter_map(Result::err) {
             let cause =
-                format!("the key is revoked, but not all of it is done: {}", causes(&error));
+                format!("the key is revoked, but not all of it is done: {}", error_chain(&error));
             events.push(KeyEvent::Failed { cause });
         }
         Ok(events)
@@ -206,7 +207,7 @@ impl KeyRing {
         };
         let done = done.and_then(|()| state.supply(now));
         if let Err(error) = done.and_then(|()| state.clean(now)) {
-            failed.push(KeyEvent::Failed { cause: causes(&error) });
+            failed.push(KeyEvent::Failed { cause: error_chain(&error) });
         }
         let mut events = self.publish(&mut state, now);
         events.append(&mut failed);
@@ -445,11 +446,4 @@ fn file_name(key: &SigningKey) -> String {
     };
     let extension = if key.algorithm().is_symmetric() { "jwk" } else { "pem" };
     format!("{name}.{extension}")
-}
-
-fn causes(error: &KeyError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

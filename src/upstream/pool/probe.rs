@@ -5,7 +5,6 @@
 //! connections kept for requests. It never logs in: a failing login could lock the account.
 //! `health` is the caller and decides what the results mean.
 
-use std::fmt::Write;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use super::credential_headers::CredentialHeaders;
 use super::server::PoolServer;
 use crate::body::{Body, Request};
 use crate::config::{HealthCheck, ProxyVersion};
+use crate::format::error_chain;
 use crate::runtime::BackgroundRuntime;
 use crate::upstream::connection::{
     self, HandshakeOptions, LookupSpawner, ProxyHeaderBytes, ServerEndpoint, UpstreamTransport,
@@ -60,14 +60,7 @@ pub(super) enum CheckError {
 impl CheckError {
     /// The error with its causes on one line, for the log.
     pub(super) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            // Invariant: writing to a string does not fail.
-            let _ = write!(text, ": {error}");
-            source = error.source();
-        }
-        text
+        error_chain(self)
     }
 }
 
