@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use super::atomic_write::{self, AccessError};
+use super::document;
 use super::edit::NewUser;
-use super::splice;
 use crate::passwords::{self, HashError};
 use crate::secret::{self, SecretString};
 
@@ -65,7 +65,7 @@ pub fn first_user(path: &Path) -> Result<Option<FirstUser>, BootstrapError> {
     };
     // The file may have been made by another process since the check above. `create` never replaces
     // a file, so that process wins, and its user stays.
-    match atomic_write::create(path, &format!("{HEADING}{}", splice::block(&user))) {
+    match atomic_write::create(path, &format!("{HEADING}{}", document::section(&user))) {
         Ok(()) => Ok(Some(FirstUser { name: user.name, email: EMAIL.to_owned(), password })),
         Err(AccessError::Exists { .. }) => Ok(None),
         Err(error) => Err(error.into()),

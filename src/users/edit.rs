@@ -1,19 +1,19 @@
 //! Changes to a users file that leave everything else in the file as it was, comments included.
 //!
-//! The text is changed at the positions that the TOML parser reports; nothing is written anew. The
-//! result is parsed again before it is kept, and must contain exactly the expected users. A file
-//! whose style does not allow a safe change is refused, not damaged. `cli` (`tollhouse user`) and
+//! The result of a change is parsed again before it is kept, and must contain exactly the expected
+//! users. A file whose style does not allow a safe change is refused, not damaged. `cli` (`tollhouse user`) and
 //! the re-hashing in `watched_file` use this.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::atomic_write::{self, AccessError};
 use super::canonical::canonical_name;
+use super::document::{self, UsersDocument};
 pub use super::new_user::NewUser;
 use super::problem::FileProblems;
 use super::source::LoginName;
-use super::splice::{self, UserSpan};
 use super::user_table::{self, UserEntry, UserTable};
 use crate::config::AllowWeak;
 use crate::identity::UserId;
@@ -36,6 +36,9 @@ pub enum EditError {
 
     #[error("there is a user `{name}` already")]
     Exists { name: String },
+
+    #[error("the claim `{name}` is given twice")]
+    ClaimTwice { name: String },
 
     #[error(transparent)]
     Problems(#[from] FileProblems),
@@ -67,7 +70,7 @@ pub fn add(path: &Path, user: &NewUser) -> Result<UserId, EditError> {
         // The file does not exist: the user is added to an empty text, which must parse like every
         // other file.
         Err(EditError::Access(AccessError::Missing { .. })) => {
-            let (text, after) = edited(splice::FIRST_LINE, &change, &shown(path))?;
+            let (text, after) = edited(document::FIRST_LINE, &change, &shown(path))?;
             atomic_write::create(path, &text)?;
             after
         }
@@ -165,13 +168,18 @@ pub(super) fn edited(
     let cannot = || EditError::Unsafe { file: file.to_owned() };
     let blank = text.trim().is_empty();
     let mut expected = if blank { Vec::new() } else { parse(text, ANY, file)?.entries };
+    let document = || UsersDocument::parse(text).ok_or_else(cannot);
     let new = match change {
         UserChange::Add(user) => {
             let name = canonical_name(&user.name);
             if expected.iter().any(|entry| canonical_name(&entry.user.name) == name) {
                 return Err(EditError::Exists { name: user.name.clone() });
             }
-            let new = splice::appended(text, user);
+            let mut claims = HashSet::new();
+            if let Some((name, _)) = user.claims.iter().find(|(name, _)| !claims.insert(name)) {
+                return Err(EditError::ClaimTwice { name: name.clone() });
+            }
+            let new = document::appended(text, user);
             // The new user is taken from the new text, because the id was made while the text was
             // written. It is the last user in the file.
             let after = parse(&new, ANY, file)?;
@@ -181,25 +189,23 @@ pub(super) fn edited(
         UserChange::Password { name, hash } => {
             let (index, entry) = meant(&mut expected, name)?;
             entry.password = Arc::new((*hash).clone());
-            let place = UserSpan::of(text, index).ok_or_else(cannot)?;
-            splice::spliced(text, place.password, &splice::literal(hash.as_str()))
+            let mut document = document()?;
+            document.set_password(index, hash.as_str()).ok_or_else(cannot)?;
+            document.text()
         }
         UserChange::Disabled { name, disabled } => {
             let (index, entry) = meant(&mut expected, name)?;
-            // The value `disabled` is changed where it stands, or added after the name. Enabling a
-            // user who has no such key changes nothing.
             entry.disabled = *disabled;
-            let place = UserSpan::of(text, index).ok_or_else(cannot)?;
-            match place.disabled {
-                Some(value) => splice::spliced(text, value, &disabled.to_string()),
-                None if *disabled => splice::inserted(text, place.name),
-                None => text.to_owned(),
-            }
+            let mut document = document()?;
+            document.set_disabled(index, *disabled).ok_or_else(cannot)?;
+            document.text()
         }
         UserChange::Remove { name } => {
             let (index, _) = meant(&mut expected, name)?;
             expected.remove(index);
-            splice::without(text, index).ok_or_else(cannot)?
+            let mut document = document()?;
+            document.remove(index).ok_or_else(cannot)?;
+            document.text()
         }
     };
     // The proof that the change was safe: the new text parses, and contains the expected users and
