@@ -14,6 +14,6 @@ mod operations; // the program as its operators use it: start, reload, restart, 
 mod protocol; // connections and messages: accepting, TLS, HTTP/1.1 and HTTP/2, WebSockets, gRPC, bodies
 mod routing; // which route a request takes, and the rules of a route
 mod security; // what must never happen, through a whole gateway
-mod store; // the session store: its contract, its file, its time
+mod store; // the session store under the program: its time, its earlier versions
 mod upstream; // forwarding over real sockets: connections, framing, fields, TLS, tunnels
 mod users; // the sources of users: files, directories, databases, legacy systems

@@ -1,7 +1,7 @@
-//! The session store: its contract, its file, its time.
+//! The store under the program. What it promises by itself is tested beside it, in
+//! `crates/store/tests`.
 
-pub(crate) mod contract; // what every session store promises
-pub(crate) mod durability; // the embedded store: kill -9, full and failing disks
-pub(crate) mod file; // the store file: made, refused, copied, swept
-pub(crate) mod time; // what a store forgets, and by which clock
-pub(crate) mod upgrade; // store files of earlier versions
+#[path = "../../../crates/store/tests/store/samples.rs"]
+pub(crate) mod samples; // what tests of the store begin with
+mod time; // what a store forgets, and by which clock
+mod upgrade; // store files of earlier versions

@@ -15,8 +15,8 @@ use tollhouse::session::{
 use crate::harness::gateway::PASSWORD;
 use crate::harness::{Client, Gateway, Upstream};
 use crate::security::claims;
-use crate::store::contract::{MANY, START, after, rotation, session};
-use crate::store::file::options;
+use crate::store::samples::options;
+use crate::store::samples::{MANY, START, after, rotation, session};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Method;
-use redb::{Database, DatabaseError, TableDefinition, WriteTransaction};
+use redb::{Database, TableDefinition};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -20,28 +20,11 @@ use tollhouse::session::{
 use crate::harness::gateway::{PASSWORD, START as MADE};
 use crate::harness::{Gateway, Reply, Tenant, Upstream};
 use crate::security::claims;
-use crate::store::contract::{MANY, START, session};
-use crate::store::file::{open, options};
+use crate::store::samples::{MANY, START, account, open, options, rewrite, session};
 
 const STEPS: TableDefinition<'_, (&str, &str), (&[u8], u64, u64)> =
     TableDefinition::new("second_steps");
 const STEPS_2: TableDefinition<'_, &str, (&[u8], u64, u64)> = TableDefinition::new("totp");
-
-/// Changes a store that nobody has open, and says that a version wrote it.
-pub(crate) fn rewrite(path: &Path, version: u64, change: impl FnOnce(&WriteTransaction)) {
-    // The handle was dropped: wait until its thread has let go.
-    let db = loop {
-        match Database::open(path) {
-            Err(DatabaseError::DatabaseAlreadyOpen) => std::thread::yield_now(),
-            other => break other.unwrap(),
-        }
-    };
-    let txn = db.begin_write().unwrap();
-    let meta = TableDefinition::<&str, &[u8]>::new("meta");
-    txn.open_table(meta).unwrap().insert("schema", version.to_be_bytes().as_slice()).unwrap();
-    change(&txn);
-    txn.commit().unwrap();
-}
 
 /// The version that a file says.
 fn version(path: &Path) -> Vec<u8> {
@@ -75,7 +58,7 @@ async fn the_first_version_is_taken_over_with_its_sessions() {
     let store = open(dir.path());
 
     assert_eq!(store.find(kept.id, START).await.unwrap(), Some(kept));
-    let ann = crate::store::contract::account("legacy", "1", "ann");
+    let ann = account("legacy", "1", "ann");
     store.put_account(ann).await.unwrap();
     assert_eq!(store.account_counts("legacy").await.unwrap().known, 1);
     assert_eq!(store.find_totp("legacy", &UserId::new("1")).await.unwrap(), None);

@@ -246,7 +246,7 @@ async fn whose_source_is_removed_while_a_password_is_looked_at_gets_no_session_a
 
 /// More sessions like the one that is there, in the store that a gateway left.
 async fn multiply(dir: &std::path::Path, more: usize) {
-    let store = crate::store::file::open(&dir.join("state"));
+    let store = crate::store::samples::open(&dir.join("state"));
     let one = store.page(None, START).await.unwrap().sessions.remove(0);
     for _ in 0..more {
         let another = Session { id: SessionId::new(START), ..one.clone() };

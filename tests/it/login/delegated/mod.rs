@@ -285,9 +285,9 @@ async fn an_id_that_was_made_of_a_name_to_the_letter_stays() {
     let state = dir.path().join("state");
     std::fs::create_dir(&state).unwrap();
     let clock = Clock::test(TestClock::new(START));
-    let options = EmbeddedOptions { clock, ..crate::store::file::options(&state) };
+    let options = EmbeddedOptions { clock, ..crate::store::samples::options(&state) };
     let store = EmbeddedStore::open(options).unwrap();
-    let known = crate::store::contract::account("legacy", &id, "ann");
+    let known = crate::store::samples::account("legacy", &id, "ann");
     let known = tollhouse::session::KnownAccount { name: "Ann".to_owned(), ..known };
     store.put_account(known).await.unwrap();
     store.close().await;

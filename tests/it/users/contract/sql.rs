@@ -62,7 +62,7 @@ impl<E: Engine> Kind for Sql<E> {
 /// What sources work with, on a store in a folder of its own.
 pub(crate) fn means() -> (tempfile::TempDir, SourceContext) {
     let folder = tempfile::tempdir().unwrap();
-    let store = crate::store::file::open(folder.path());
+    let store = crate::store::samples::open(folder.path());
     let hashing = HashPool::start(2, 64).unwrap();
     (folder, SourceContext { hashing, store, clock: Clock::system() })
 }

@@ -15,26 +15,6 @@ contract! {
     a_second_step_is_of_a_user_of_a_source
 }
 
-/// What is known of a user of `source`.
-pub(crate) fn account(source: &str, id: &str, key: &str) -> KnownAccount {
-    KnownAccount {
-        source: source.to_owned(),
-        subject: UserId::new(id),
-        name: key.to_uppercase(),
-        key: key.to_owned(),
-        email: Some(format!("{key}@example.com")),
-        roles: vec!["admin".to_owned()],
-        scopes: vec!["read".to_owned()],
-        claims: serde_json::from_str(r#"{"tenant":"acme"}"#).unwrap(),
-        version: token("version 1"),
-        hash: None,
-        origin: None,
-        spelling: None,
-        imported: None,
-        seen: START,
-    }
-}
-
 /// The same with a hash of ours, taken at `when`.
 fn imported(account: KnownAccount, when: Timestamp) -> KnownAccount {
     let hash = Some("$argon2id$".to_owned());

@@ -9,16 +9,16 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tollhouse::clock::{Clock, TestClock};
-use tollhouse::identity::SessionId;
-use tollhouse::secret::random;
-use tollhouse::session::{
+use tollhouse_core::clock::{Clock, TestClock};
+use tollhouse_core::identity::SessionId;
+use tollhouse_core::secret::random;
+use tollhouse_store::{
     EmbeddedOptions, EmbeddedStore, InjectedFaults, RevocationTarget, RotationOutcome,
     SessionStore, Store, StoreError,
 };
 
-use crate::store::contract::{MANY, START, after, everywhere, rotation, session, token};
-use crate::store::file::options;
+use crate::contract::everywhere;
+use crate::samples::{MANY, START, after, options, rotation, session, token};
 
 const KILLS: usize = 60;
 const STORE: &str = "TOLLHOUSE_TEST_STORE";
@@ -80,7 +80,7 @@ fn hear(said: &mut Said, line: &str) {
 /// Starts a process on the store in `dir`, kills it at some moment, and adds what it said.
 fn run_and_kill(dir: &Path, said: &mut Said) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::durability::a_store_under_load", "--nocapture"])
+        .args(["--exact", "durability::a_store_under_load", "--nocapture"])
         .env(STORE, dir)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -232,7 +232,7 @@ async fn a_logout_while_the_disk_fails_holds_at_once_and_after_a_restart() {
     let gone = store.rotate(one.id, rotation("a", "b", START), START).await.unwrap();
     assert_eq!(gone, RotationOutcome::Gone);
     store.close().await;
-    assert!(holds(&crate::store::file::open(dir.path())), "written once the disk allowed");
+    assert!(holds(&crate::samples::open(dir.path())), "written once the disk allowed");
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn a_full_queue_refuses_at_once_and_a_logout_holds_all_the_same() {
     assert!(puts.iter().any(Result::is_ok), "those that waited are carried out");
     assert!(refused.is_err() && holds, "a logout that is refused is in memory");
     store.close().await;
-    let store = crate::store::file::open(dir.path());
+    let store = crate::samples::open(dir.path());
     assert!(store.revocations().session_revoked(&ended.id), "and written later");
 }
 
@@ -285,7 +285,7 @@ async fn a_refresh_that_nobody_was_told_of_may_be_repeated_after_the_failure() {
 async fn a_refresh_that_was_answered_gets_no_second_grace_by_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let held = session("ann", START);
-    let store = crate::store::file::open(dir.path());
+    let store = crate::samples::open(dir.path());
     store.put(held.clone(), MANY, START).await.unwrap();
     store.rotate(held.id, rotation("a", "b", START), START).await.unwrap();
     store.close().await;
@@ -324,7 +324,7 @@ impl Drop for SmallDisk {
 async fn a_full_disk_is_got_over_without_losing_anything() {
     let Some(disk) = SmallDisk::mount() else { return };
     let dir = disk.0.path();
-    let store = crate::store::file::open(dir);
+    let store = crate::samples::open(dir);
     let mut kept = Vec::new();
     let ballast = dir.join("ballast");
     std::fs::write(&ballast, vec![1; 1 << 20]).unwrap();

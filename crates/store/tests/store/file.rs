@@ -2,36 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollhouse::clock::{Clock, TestClock};
-use tollhouse::identity::IdRules;
-use tollhouse::session::{
+use tollhouse_store::{
     CodeGuess, CodeStore, EmbeddedOptions, EmbeddedStore, InjectedFaults, RevocationTarget,
     RotationOutcome, SessionStore, Store, StoreOpenError,
 };
 
-use crate::store::contract::{MANY, START, after, rotation, session, token};
-
-/// How a store in `dir` is opened, by a clock that stands at `START`.
-pub(crate) fn options(dir: &Path) -> EmbeddedOptions {
-    EmbeddedOptions {
-        path: dir.join("store.redb"),
-        clock: Clock::test(TestClock::new(START)),
-        leeway: Duration::from_secs(30),
-        longest_access: Duration::from_secs(600),
-        ids: IdRules::default(),
-        keys_exist: false,
-        new_state: false,
-        backend_faults: None,
-    }
-}
-
-pub(crate) fn open(dir: &Path) -> Arc<EmbeddedStore> {
-    EmbeddedStore::open(options(dir)).unwrap()
-}
+use crate::samples::{MANY, START, after, open, options, rotation, session, token};
 
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
@@ -158,7 +137,7 @@ fn a_file_of_a_newer_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     let path = dir.path().join("store.redb");
-    crate::store::upgrade::rewrite(&path, 5, |_| ());
+    crate::samples::rewrite(&path, 5, |_| ());
 
     let refused = EmbeddedStore::open(options(dir.path())).unwrap_err();
 

@@ -1,0 +1,10 @@
+//! The store, without the program around it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(unreachable_pub)] // One binary: nothing here is anybody's interface.
+#![allow(clippy::disallowed_methods)] // A test may spawn: there is nothing to drain.
+
+mod contract; // what every store promises
+mod durability; // kill -9, full and failing disks
+mod file; // the file: made, refused, copied, swept
+mod samples; // what these tests begin with
