@@ -90,7 +90,9 @@ impl AdminOperations {
         let reloading = move || operations.reload(|| source(&path));
         let reloaded = self.gateway.shared.background.block_on_thread(reloading).await;
         let reloaded = reloaded.ok_or_else(|| failed("the reload panicked"))?;
-        let answer = reloaded.map(|reloaded| json!({ "waiting_for_restart": reloaded.waiting }));
+        let answer = reloaded.map(|reloaded| {
+            json!({ "waiting_for_restart": reloaded.waiting, "not_in_effect": reloaded.failed })
+        });
         answer.map_err(|error| conflict(error_chain(&error)))
     }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -38,11 +39,21 @@ pub(crate) struct AdminOperations {
     pub(crate) log_format: Option<LogFormatSwitch>,
     pub(crate) probes: Arc<ProbeListener>,
     pub(crate) access: Arc<AccessChanges>,
+    pub(crate) unapplied: Arc<Mutex<UnappliedParts>>,
     /// Cancelled together with the store. From then on the successor does the work that needs no
     /// request.
     pub(crate) given_up: CancellationToken,
     /// The system user for whom commands are carried out; `None` for the gateway itself.
     pub(crate) operator: Option<u32>,
+}
+
+/// The parts of the configuration in effect that the system refused at the last reload.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UnappliedParts {
+    /// The group and the mode of the admin socket.
+    pub(super) access: bool,
+    /// The listener for probes.
+    pub(super) probes: bool,
 }
 
 /// The result of a command: its answer, or a status and a sentence. The status is the one that the

@@ -5,11 +5,13 @@
 //! effect. `gateway::reload` calls the two steps in this order.
 
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::TcpDoor;
+use super::operations::{AdminOperations, UnappliedParts};
 use super::socket_access::{close_entries, may_give_to};
-use super::{AdminOperations, TcpDoor};
 use crate::config::{Config, LogTarget};
 use crate::gateway::{Commit, ReloadError, Reloaded, key_options, longest_access};
 use crate::telemetry::line_writer::{LineWriter, LogOutput};
@@ -27,17 +29,17 @@ enum Refused {
         name: &'static str,
         path: String,
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
 
     #[error("[admin] socket: the gateway's user has to be a member of the group `{group}`")]
     AdminGroup { group: String },
 
     #[error("[admin] socket: its group would reach more than the socket")]
-    AdminEntries(#[source] std::io::Error),
+    AdminEntries(#[source] io::Error),
 
     #[error("[login_limits] hashing: the threads cannot be started")]
-    Threads(#[source] std::io::Error),
+    Threads(#[source] io::Error),
 }
 
 impl AdminOperations {
@@ -58,14 +60,16 @@ impl AdminOperations {
 
     /// Opens everything that `next` needs in addition. Nothing that is served changes before the
     /// commit. The returned closure puts it into effect. Two of its steps may fail, the last ones:
-    /// the admin socket's group and mode, and the probe listener. They concern operators only, and
-    /// their failures are logged.
+    /// the admin socket's group and mode, and the probe listener. They concern operators only; the
+    /// answer to the reload names those that failed, and the next reload tries them again.
     fn prepare(self: &Arc<Self>, last: &Config, next: &Config) -> Result<Commit, ReloadError> {
         let outputs = [
             open_log("access", &last.log.access, &next.log.access)?,
             open_log("audit", &last.log.audit, &next.log.audit)?,
         ];
-        let access = (last.admin.socket != next.admin.socket).then(|| next.admin.socket.clone());
+        let retry = *self.unapplied.lock();
+        let has_other_access = retry.access || last.admin.socket != next.admin.socket;
+        let access = has_other_access.then(|| next.admin.socket.clone());
         if let Some(group) = next.admin.socket.group.as_ref().filter(|group| !may_give_to(group)) {
             return Err(failed(Refused::AdminGroup { group: group.name.clone() }));
         }
@@ -74,7 +78,7 @@ impl AdminOperations {
             closed.map_err(|source| failed(Refused::AdminEntries(source)))?;
         }
         // A probe listener whose address stays is kept as it is, without a gap.
-        let is_moved = last.admin.address != next.admin.address;
+        let is_moved = retry.probes || last.admin.address != next.admin.address;
         let ours: Vec<u16> = self.probes.address().iter().map(SocketAddr::port).collect();
         let door = if is_moved { TcpDoor::bind(next, &ours).map_err(failed)? } else { None };
         let shared = &self.gateway.shared;
@@ -94,15 +98,23 @@ impl AdminOperations {
             operations.apply(&next, outputs);
             size.apply();
             operations.listening.apply(listeners);
-            if let Some(access) = access
-                && let Err(error) = operations.access.change(&next.state.dir, &access)
-            {
-                tracing::error!(%error, "the admin socket cannot be given the group and mode that [admin] socket says");
-            }
-            if is_moved && let Err(error) = operations.serve_probes(door) {
-                tracing::error!(%error, "probes are not answered at the new admin address");
-            }
+            let access = access.map(|it| operations.access.change(&next.state.dir, &it));
+            let probes = is_moved.then(|| operations.serve_probes(door));
+            operations.report_unapplied(access.and_then(Result::err), probes.and_then(Result::err))
         }))
+    }
+
+    /// Records which of the two steps failed, for the next reload, and says so in sentences.
+    fn report_unapplied(
+        &self,
+        access: Option<io::Error>,
+        probes: Option<io::Error>,
+    ) -> Vec<String> {
+        let unapplied = UnappliedParts { access: access.is_some(), probes: probes.is_some() };
+        *self.unapplied.lock() = unapplied;
+        let access = access.map(|error| format!("[admin] socket: its group and mode: {error}"));
+        let probes = probes.map(|error| format!("[admin] address: probes: {error}"));
+        access.into_iter().chain(probes).collect()
     }
 
     /// Puts the values into effect that cannot fail.

@@ -199,17 +199,25 @@ pub(super) fn store(command: StoreCommand, state: &Path) -> Result<(), CommandEr
 }
 
 /// Makes the running gateway read its configuration again, and prints the keys that wait for a
-/// restart. The error is the gateway's, with every problem of the configuration. The old
+/// restart and the parts that the system refused. The error is the gateway's, with every problem of the configuration. The old
 /// configuration stays in effect if it fails.
 pub(super) fn reload(state: &Path) -> Result<(), CommandError> {
     let answer = call(state, Method::POST, "/reload", None)?;
     say("reloaded")?;
-    let waiting = answer.get("waiting_for_restart").and_then(Value::as_array);
-    let waiting: Vec<&str> = waiting.into_iter().flatten().filter_map(Value::as_str).collect();
+    let waiting = strings(&answer, "waiting_for_restart");
     if !waiting.is_empty() {
         say(format!("changed, which needs a restart: {}", waiting.join(", ")))?;
     }
+    for part in strings(&answer, "not_in_effect") {
+        say(format!("not in effect: {part}; the next reload tries it again"))?;
+    }
     Ok(())
+}
+
+/// The texts of a list in an answer.
+fn strings<'a>(answer: &'a Value, member: &str) -> Vec<&'a str> {
+    let list = answer.get(member).and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 /// Sends one request to the running gateway, and returns the JSON of the answer. An error status

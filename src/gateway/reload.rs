@@ -22,6 +22,10 @@ use crate::telemetry::audit::{AuditActor, AuditEvent};
 pub struct Reloaded {
     /// The keys that differ in the file and take effect only after a restart.
     pub waiting: Vec<&'static str>,
+
+    /// Sentences about the parts that the system refused after the swap. The next reload tries
+    /// them again.
+    pub failed: Vec<String>,
 }
 
 /// The reason why a configuration did not replace the last one.
@@ -43,11 +47,12 @@ pub enum ReloadError {
 pub(super) struct ReloadReport {
     failure: Option<String>,
     waiting: Vec<&'static str>,
+    failed: Vec<String>,
 }
 
 /// Puts the changes outside of the generation into effect. Invariant: a step of it that may fail
-/// concerns operators only, and its failure is logged.
-pub(crate) type Commit = Box<dyn FnOnce()>;
+/// concerns operators only. The result has a sentence about each step that failed.
+pub(crate) type Commit = Box<dyn FnOnce() -> Vec<String>>;
 
 /// Keeps the values of `last` that only a restart can change, and returns the keys that differ.
 fn keep_until_restart(last: &Config, next: &mut Config) -> Vec<&'static str> {
@@ -113,7 +118,8 @@ impl Gateway {
         let last = self.last_reload.lock();
         let failure = last.failure.iter().map(|cause| format!("not reloaded: {cause}"));
         let waiting = last.waiting.iter().map(|key| format!("waits for a restart: {key}"));
-        failure.chain(waiting).collect()
+        let failed = last.failed.iter().map(|part| format!("not in effect: {part}"));
+        failure.chain(waiting).chain(failed).collect()
     }
 
     /// The order: build everything, wait for health checks, open sockets; then swap, which cannot
@@ -142,14 +148,14 @@ impl Gateway {
         for view in &self.views {
             view.store(Arc::new(WorkerView::new(&self.shared, &next)));
         }
-        commit();
+        let failed = commit();
         // Ends the streams of credentials that are not accepted any more.
         for gone in last.credentials().filter(|digest| !kept.contains(digest)) {
             self.shared.cancellations.streams.end(StreamOrigin::Entry(gone));
         }
         announce(&last.route_ends, &next.route_ends);
         self.reloaded.notify_one();
-        Ok(Reloaded { waiting })
+        Ok(Reloaded { waiting, failed })
     }
 
     /// Waits until every upstream of `next` with new health checks was checked once, or its time
@@ -181,6 +187,7 @@ impl Gateway {
         let mut last = self.last_reload.lock();
         if let Ok(reloaded) = reloaded {
             last.waiting.clone_from(&reloaded.waiting);
+            last.failed.clone_from(&reloaded.failed);
         }
         last.failure = failure;
     }
@@ -194,6 +201,9 @@ fn log(reloaded: &Result<Reloaded, ReloadError>, cause: &str) {
             tracing::info!("reloaded");
             if !reloaded.waiting.is_empty() {
                 tracing::warn!("changed, which needs a restart: {}", reloaded.waiting.join(", "));
+            }
+            for part in &reloaded.failed {
+                tracing::error!("not in effect: {part}");
             }
         }
         Err(_) => {

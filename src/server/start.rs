@@ -86,6 +86,7 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
         log_format: options.log_format,
         probes: Arc::default(),
         access: Arc::default(),
+        unapplied: Arc::default(),
         given_up,
         operator: None,
     });

@@ -74,6 +74,31 @@ fn a_group_reaches_the_socket_and_nothing_else_in_the_state_folder() {
     assert_eq!(access(&next.path("state/admin.sock")).0, 0o600);
 }
 
+#[test]
+fn a_group_that_the_socket_did_not_get_is_named_and_tried_again_by_the_next_reload() {
+    let process = Process::plain("");
+    until("commands", || (process.command(&["status"]).status == Some(0)).then_some(()));
+    let group = fs::metadata(process.path("users.toml")).unwrap().gid();
+    let (socket, aside) = (process.path("state/admin.sock"), process.path("state/aside.sock"));
+    // Without the name that the group would be given, this step fails after the swap.
+    fs::rename(&socket, &aside).unwrap();
+    write_config(process.dir.path(), process.port, &section(group));
+    process.signal("HUP");
+    process.told("not in effect: [admin] socket");
+    fs::rename(&aside, &socket).unwrap();
+
+    let status = process.command(&["status"]).ok();
+    assert!(status.contains("not in effect: [admin] socket: its group and mode"), "{status}");
+    assert_eq!(access(&socket).0, 0o600);
+
+    let reloaded = process.command(&["reload"]).ok();
+    assert!(!reloaded.contains("not in effect"), "{reloaded}");
+    assert_eq!(access(&process.path("state")), (0o710, group));
+    assert_eq!(access(&socket), (0o660, group));
+    let status = process.command(&["status"]).ok();
+    assert!(!status.contains("not in effect"), "{status}");
+}
+
 #[tokio::test]
 async fn a_log_in_the_state_folder_is_the_owners_alone_after_a_rotation_too() {
     let (dir, port) = folder("");
