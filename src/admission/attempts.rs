@@ -17,8 +17,8 @@ use crate::clock::Timestamp;
 /// Upper bound of address groups that are remembered. Far fewer fail within one window, unless the
 /// window is configured too long. Each IPv6 address counts in three groups.
 const MOST_GROUPS: usize = 200_000;
-/// An address with more attempts than this beyond its limit, in one window, is a flood.
-const FLOOD: u32 = 100;
+/// A subscriber with more refusals than this in one window is a program: a person gives up earlier.
+const FLOOD: usize = 100;
 
 /// The number of failures that one subscriber may have in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +38,8 @@ struct FailureWindow {
     start: Timestamp,
     ends: Timestamp,
     count: u32,
-    /// Attempts beyond the limit.
-    turned_away: u32,
-}
-
-/// An attempt beyond the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReserveOutcome {
-    /// The time until the next attempt is accepted.
-    pub retry_after: Duration,
-    /// True if there were so many attempts that a program must be making them.
-    pub is_flood: bool,
+    /// Attempts that were refused because of a limit, whichever it was.
+    refused: usize,
 }
 
 impl FailedAttempts {
@@ -74,26 +65,20 @@ impl FailedAttempts {
         }
     }
 
-    /// Refuses an address that has reached its limit and counts the refusal. `None` if the address
-    /// is below the limit; nothing is counted then. The number of refusals tells a person who
-    /// mistypes from a program that guesses.
-    pub fn turn_away(
-        &self,
-        address: Option<IpAddr>,
-        limit: AttemptLimit,
-        now: Timestamp,
-    ) -> Option<ReserveOutcome> {
-        let address = address?;
+    /// Counts an attempt that was refused because of a limit: of its address, of its account, or of
+    /// the work at one time. Returns true if a group of `address` had so many that a program must
+    /// be making them. `per` is the length of a window.
+    pub fn count_refusal(&self, address: Option<IpAddr>, per: Duration, now: Timestamp) -> bool {
+        let Some(address) = address else { return false };
         let mut windows = self.0.lock();
-        let retry_after = wait(&windows, address, limit, now)?;
+        make_room(&mut windows, now);
         let mut is_flood = false;
         for group in AddressGroup::all_of(address) {
-            if let Some(window) = windows.get_mut(&group).filter(|window| window.holds(now)) {
-                window.turned_away = window.turned_away.saturating_add(1);
-                is_flood |= window.turned_away > FLOOD;
-            }
+            let window = current_window(&mut windows, group, per, now);
+            window.refused = window.refused.saturating_add(1);
+            is_flood |= window.refused > group.allowance(FLOOD);
         }
-        Some(ReserveOutcome { retry_after, is_flood })
+        is_flood
     }
 
     /// The time until `address` may fail again; `None` if it is below the limit. Nothing is
@@ -130,7 +115,7 @@ impl FailedAttempts {
 
     /// Forgets windows that have ended. The background runtime calls it regularly.
     pub fn sweep(&self, now: Timestamp) {
-        self.0.lock().retain(|_, window| window.count > 0 && window.holds(now));
+        self.0.lock().retain(|_, window| window.is_needed(now));
     }
 }
 
@@ -161,14 +146,24 @@ fn count(
 ) {
     make_room(windows, now);
     for group in AddressGroup::all_of(address) {
-        let fresh =
-            FailureWindow { start: now, ends: now.plus(limit.per), count: 0, turned_away: 0 };
-        let window = windows.entry(group).or_insert(fresh);
-        if !window.holds(now) {
-            *window = fresh;
-        }
+        let window = current_window(windows, group, limit.per, now);
         window.count = window.count.saturating_add(1);
     }
+}
+
+/// The window of `group` at `now`, a new one if the last one has ended.
+fn current_window(
+    windows: &mut HashMap<AddressGroup, FailureWindow>,
+    group: AddressGroup,
+    per: Duration,
+    now: Timestamp,
+) -> &mut FailureWindow {
+    let fresh = FailureWindow { start: now, ends: now.plus(per), count: 0, refused: 0 };
+    let window = windows.entry(group).or_insert(fresh);
+    if !window.holds(now) {
+        *window = fresh;
+    }
+    window
 }
 
 impl FailureWindow {
@@ -177,6 +172,11 @@ impl FailureWindow {
     /// then it was made before the clock was set back, and does not count.
     fn holds(&self, now: Timestamp) -> bool {
         now < self.ends && self.start.since(now) <= self.ends.since(self.start)
+    }
+
+    /// False if the window may be forgotten.
+    fn is_needed(&self, now: Timestamp) -> bool {
+        (self.count > 0 || self.refused > 0) && self.holds(now)
     }
 }
 
@@ -187,7 +187,7 @@ fn make_room(windows: &mut HashMap<AddressGroup, FailureWindow>, now: Timestamp)
     if windows.len() < MOST_GROUPS {
         return;
     }
-    windows.retain(|_, window| window.count > 0 && window.holds(now));
+    windows.retain(|_, window| window.is_needed(now));
     if windows.len() < MOST_GROUPS {
         return;
     }
@@ -237,21 +237,36 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_on_and_on_is_a_flood() {
+    fn more_refusals_than_a_person_would_cause_are_a_flood() {
         let attempts = FailedAttempts::default();
         let now = Timestamp::from_secs(1000);
-        let address = "192.0.2.1".parse().ok();
-        assert_eq!(attempts.turn_away(address, LIMIT, now), None, "it has not failed yet");
-        tries(&attempts, "192.0.2.1", now);
+        let address: Option<IpAddr> = "192.0.2.1".parse().ok();
+        let refuse = |now| attempts.count_refusal(address, LIMIT.per, now);
 
-        let floods: Vec<bool> = (0..FLOOD + 2)
-            .filter_map(|_| attempts.turn_away(address, LIMIT, now))
-            .map(|away| away.is_flood)
-            .collect();
+        let floods = (0..FLOOD + 2).filter(|_| refuse(now)).count();
 
-        assert_eq!(floods.iter().filter(|is_flood| **is_flood).count(), 2);
-        let later = now.plus(Duration::from_secs(600));
-        assert_eq!(attempts.turn_away(address, LIMIT, later), None, "the window ended");
+        assert_eq!(floods, 2);
+        assert!(attempts.reserve(address, LIMIT, now).is_ok(), "a refusal is no failure");
+        assert!(!attempts.count_refusal(None, LIMIT.per, now), "a shared address");
+        let later = now.plus(LIMIT.per);
+        assert!(!refuse(later), "the window ended");
+        attempts.sweep(later);
+        assert!(!attempts.0.lock().is_empty(), "refusals alone are remembered for a window");
+        attempts.sweep(later.plus(LIMIT.per));
+        assert!(attempts.0.lock().is_empty());
+    }
+
+    #[test]
+    fn refusals_are_counted_for_wider_ipv6_prefixes() {
+        let attempts = FailedAttempts::default();
+        let now = Timestamp::from_secs(1000);
+        // Each /64 alone stays below; the /56, which may have twice as many, does not.
+        let floods = (0..FLOOD * 2 + 3).filter(|number| {
+            let address = format!("2001:db8:1:{:x}::1", number % 16).parse().ok();
+            attempts.count_refusal(address, LIMIT.per, now)
+        });
+
+        assert_eq!(floods.count(), 3);
     }
 
     #[test]

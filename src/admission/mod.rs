@@ -25,7 +25,7 @@ mod fair_queue;
 mod limits;
 mod shares;
 
-pub use self::attempts::{AttemptLimit, FailedAttempts, ReserveOutcome};
+pub use self::attempts::{AttemptLimit, FailedAttempts};
 pub use self::byte_budget::{ByteBudget, OverBudget, ReservedBytes};
 pub use self::fair_queue::{FairQueue, QueueTurn};
 pub use self::limits::{WorkLimit, WorkLimitError, WorkPermit};

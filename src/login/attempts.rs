@@ -89,13 +89,10 @@ impl<'a> AttemptSource<'a> {
 
     /// Refuses a client address that has reached its limit of failures. The answer comes from
     /// memory, so that a flood of guesses costs the background runtime nothing.
-    ///
-    /// The flag is true for a flood, an address that keeps trying while it is refused; its refusals
-    /// may be delayed by the caller.
-    pub(super) fn refused_already(&self) -> Option<(LoginError, bool)> {
+    pub(super) fn refused_already(&self) -> Option<LoginError> {
         let limit = self.services.per_address();
-        let away = self.services.attempts.turn_away(self.group, limit, self.now)?;
-        Some((self.limited(None, away.retry_after), away.is_flood))
+        let retry_after = self.services.attempts.wait(self.group, limit, self.now)?;
+        Some(self.limited(None, retry_after))
     }
 
     fn limited(&self, counted: Option<(&Digest, bool)>, retry_after: Duration) -> LoginError {
@@ -244,6 +241,12 @@ impl AttemptGuard<'_> {
 }
 
 impl LoginServices {
+    /// Counts an attempt that a limit refused. Returns true for a flood: an address that goes on
+    /// although it is refused. The caller may delay its refusals.
+    pub(crate) fn counts_as_flood(&self, group: Option<IpAddr>, now: Timestamp) -> bool {
+        self.attempts.count_refusal(group, self.limits.per_address.per, now)
+    }
+
     fn per_address(&self) -> AttemptLimit {
         let limits = self.limits.per_address;
         AttemptLimit { attempts: limits.attempts, per: limits.per }
@@ -258,9 +261,9 @@ impl Login {
         AttemptSource { services, actor: self.actor(call), group, now: call.now }
     }
 
-    /// Refuses a guess before its body is read, if the client's address has reached its limit. A
-    /// request with a bearer token is not a guess. The flag is true for a flood.
-    pub(crate) fn refused_already(&self, call: &LoginRequest) -> Option<(LoginError, bool)> {
+    /// Refuses a guess if the client's address has reached its limit. A request with a bearer token
+    /// is not a guess.
+    pub(crate) fn refused_already(&self, call: &LoginRequest) -> Option<LoginError> {
         let is_guess = self.work(call.endpoint, &call.head) == WorkKind::Password
             && !server::has_bearer(&call.head);
         if is_guess { self.attempt_source(call).refused_already() } else { None }

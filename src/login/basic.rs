@@ -70,8 +70,8 @@ impl BasicCall {
 
 impl LoginServices {
     /// Refuses the request before its password is verified, if the client's address has reached its
-    /// limit. The flag is true for a flood.
-    pub(crate) fn refuses_basic(&self, call: &BasicCall) -> Option<(LoginError, bool)> {
+    /// limit.
+    pub(crate) fn refuses_basic(&self, call: &BasicCall) -> Option<LoginError> {
         call.attempt_source(self).refused_already()
     }
 

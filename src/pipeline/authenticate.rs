@@ -18,7 +18,7 @@ use crate::dialect::Reason;
 use crate::gateway::ServedRoute;
 use crate::headers::ForwardedCredential;
 use crate::identity::BASIC_ISSUER;
-use crate::login::BasicCall;
+use crate::login::{BasicCall, LoginServices};
 use crate::rejection::Rejection;
 use crate::runtime::WorkKind;
 use crate::secret::SecretString;
@@ -169,10 +169,23 @@ impl RequestContext<'_> {
         {
             return Ok(verified);
         }
-        // Clients that have failed too often are refused before a hash is computed. A flood of
-        // attempts is also slowed down.
-        if let Some((refused, is_flood)) = services.refuses_basic(&call) {
-            self.hold_back(is_flood, call.cache_key().group).await;
+        let group = call.cache_key().group;
+        let proved = self.prove_password(services.clone(), call).await;
+        // A flood of attempts is slowed down.
+        if let Err(rejection) = &proved {
+            self.hold_back(&services, rejection, group).await;
+        }
+        proved
+    }
+
+    /// Has a password verified that is not remembered. A client that has failed too often is refused
+    /// before a hash is computed.
+    async fn prove_password(
+        &self,
+        services: Arc<LoginServices>,
+        call: BasicCall,
+    ) -> Result<Arc<VerifiedCredential>, Rejection> {
+        if let Some(refused) = services.refuses_basic(&call) {
             return Err(refused.into());
         }
         let background = &self.gateway.shared.background;

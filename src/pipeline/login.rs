@@ -17,7 +17,7 @@ use crate::client::address_group;
 use crate::dialect::Reason;
 use crate::gateway::LoginEndpoint;
 use crate::identity::Subject;
-use crate::login::{LoginError, LoginRequest};
+use crate::login::{LoginError, LoginRequest, LoginServices};
 use crate::rejection::{Rejection, respond};
 use crate::secret::random;
 use crate::telemetry::access_record::RequestOutcome;
@@ -32,12 +32,28 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 const FLOOD_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3);
 
 impl<'a> RequestContext<'a> {
-    /// Carries out the step of an endpoint. Its refusal is answered in the endpoint's own form.
+    /// Carries out the step of an endpoint. Its refusal is answered in the endpoint's own form, and
+    /// later during a flood.
     ///
     /// # Errors
     /// No TLS, no place, a body that is too large or too slow, and every refusal of the step
     /// itself.
     pub(super) async fn login(
+        &mut self,
+        endpoint: &'a LoginEndpoint,
+        head: Parts,
+        body: Body,
+    ) -> Result<Response, Rejection> {
+        let answered = self.login_step(endpoint, head, body).await;
+        // The body and the place are released at this point, so a delay occupies neither.
+        if let Err(rejection) = &answered {
+            let origin = self.counted_address().map(address_group);
+            self.hold_back(&endpoint.login.services, rejection, origin).await;
+        }
+        answered
+    }
+
+    async fn login_step(
         &mut self,
         endpoint: &'a LoginEndpoint,
         head: Parts,
@@ -74,11 +90,7 @@ impl<'a> RequestContext<'a> {
             // limits per time must not be counted with a time that the client chose.
             now: self.gateway.shared.clock.now(),
         };
-        if let Some((refused, is_flood)) = login.refused_already(&call) {
-            // The body and the place are released before the delay, so that a flood occupies
-            // neither.
-            drop((call, place));
-            self.hold_back(is_flood, origin).await;
+        if let Some(refused) = login.refused_already(&call) {
             return Err(refused.into());
         }
         let step = Arc::clone(login).handle(call);
@@ -92,11 +104,20 @@ impl<'a> RequestContext<'a> {
         Ok(respond(done.answer))
     }
 
-    /// Delays the refusals of a flood. Otherwise a refusal costs a client nothing but the next
-    /// request, and with many of those all other clients of this worker wait longer. The number of
-    /// delayed requests is bounded.
-    pub(super) async fn hold_back(&self, is_flood: bool, origin: Option<IpAddr>) {
-        if !is_flood {
+    /// Counts an attempt that a limit refused, and delays the refusal during a flood.
+    ///
+    /// Without a delay a refusal costs a client nothing but the next request, and with many of those
+    /// all other clients of this worker wait longer. Refusals count whatever the limit: a program
+    /// that guesses at one account never reaches the limit of its address. The number of delayed
+    /// requests is bounded.
+    pub(super) async fn hold_back(
+        &self,
+        services: &LoginServices,
+        rejection: &Rejection,
+        origin: Option<IpAddr>,
+    ) {
+        let now = self.gateway.shared.clock.now();
+        if rejection.reason != Reason::TooManyAttempts || !services.counts_as_flood(origin, now) {
             return;
         }
         // A waiting request occupies memory, too. A client with too many waiting requests is

@@ -3,6 +3,7 @@
 //! How long it takes them is measured by `benches/attack`: a time here would be that of the machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -124,5 +125,32 @@ async fn a_flood_on_512_http1_connections_costs_others_nothing() {
     }
     others_are_served(&gateway, &slapd, attacks).await;
 
+    upstream.assert_untouched();
+}
+
+/// The account's limit refuses these guesses, so the address never fails often enough for its own.
+#[tokio::test]
+async fn a_flood_at_one_account_waits_for_its_refusals() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .config("[login_limits]\nper_account = { attempts = 2, per = \"10m\" }\n[[login]]\ndialect = \"native\"\n")
+        .route_to(&upstream, "")
+        .start()
+        .await;
+    let mut sender = Sender::http1(gateway.address()).await;
+    let mut statuses = Vec::new();
+    for _ in 0..102 {
+        statuses.push(sender.post("/auth/login", &guess("alice")).await.unwrap().as_u16());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 2);
+    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 100);
+
+    let body = guess("alice");
+    let mut next = Box::pin(sender.post("/auth/login", &body));
+    let early = tokio::time::timeout(Duration::from_millis(900), &mut next).await;
+
+    assert!(early.is_err(), "answered at once: {early:?}");
+    live_a_session(&gateway.client(), "", "bob").await;
+    assert_eq!(next.await, Some(http::StatusCode::TOO_MANY_REQUESTS));
     upstream.assert_untouched();
 }
