@@ -10,7 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use time::{Date, Month, OffsetDateTime};
 use tokio::sync::Notify;
+
+/// The day from which the days of a `Timestamp` are counted, 1 January 1970.
+const EPOCH: Date = OffsetDateTime::UNIX_EPOCH.date();
 
 /// An instant, in milliseconds since 1970-01-01T00:00:00Z. Arithmetic saturates at both ends and
 /// never overflows. Times before 1970 cannot be represented.
@@ -64,9 +68,14 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Year, month and day in UTC.
+    /// Year, month and day in UTC. A time after the year 9999, such as `NEVER`, has the last day of
+    /// that year.
     pub fn date(self) -> (u64, u64, u64) {
-        civil_from_days(self.secs() / 86_400)
+        let days = i32::try_from(self.secs() / 86_400).unwrap_or(i32::MAX);
+        let julian_day = days.saturating_add(EPOCH.to_julian_day());
+        let date = Date::from_julian_day(julian_day).unwrap_or(Date::MAX);
+        let (year, month, day) = date.to_calendar_date();
+        (year.unsigned_abs().into(), u8::from(month).into(), day.into())
     }
 
     /// This instant rounded down to whole seconds, as a token carries it. Values that are compared
@@ -105,38 +114,13 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Year, month and day for a number of days since 1970, in the Gregorian calendar.
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    // Years are counted from 1 March of the year 0. The leap day is then the last day of a year and
-    // needs no special case. An era has 400 years, which is 146 097 days.
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
-}
-
-/// The first instant of a calendar day in UTC; `None` for a day that does not exist.
+/// The first instant of a calendar day in UTC; `None` for a day that does not exist or is before
+/// 1970.
 pub fn start_of_day(year: u64, month: u64, day: u64) -> Option<Timestamp> {
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || day == 0 {
-        return None;
-    }
-    // The reverse of `civil_from_days`. The result is converted back and compared, which finds days
-    // that do not exist, such as 31 April.
-    let shifted_year = if month <= 2 { year - 1 } else { year };
-    let era = shifted_year / 400;
-    let year_of_era = shifted_year % 400;
-    let shifted_month = (month + 9) % 12;
-    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
-    (civil_from_days(days) == (year, month, day)).then(|| Timestamp::from_secs(days * 86_400))
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    let year = i32::try_from(year).ok()?;
+    let date = Date::from_calendar_date(year, month, u8::try_from(day).ok()?).ok()?;
+    u64::try_from(date.midnight().assume_utc().unix_timestamp()).ok().map(Timestamp::from_secs)
 }
 
 /// The end of a day written like `2027-03-31`, in UTC; `None` for a day that does not exist or is
@@ -309,6 +293,7 @@ mod tests {
         ] {
             assert_eq!(Timestamp::from_secs(secs).to_string(), text);
         }
+        assert_eq!(Timestamp::NEVER.date(), (9999, 12, 31), "the last day that has a date");
     }
 
     #[test]
@@ -316,5 +301,7 @@ mod tests {
         assert_eq!(start_of_day(2000, 2, 29), Some(Timestamp::from_secs(951_782_400)));
         assert_eq!(start_of_day(2026, 2, 29), None, "2026 has no leap day");
         assert_eq!(start_of_day(2026, 13, 1), None, "a year has twelve months");
+        assert_eq!(start_of_day(1969, 12, 31), None, "before the first timestamp");
+        assert_eq!(start_of_day(1970, 1, 1), Some(Timestamp::from_secs(0)));
     }
 }
