@@ -32,7 +32,6 @@ mod reach;
 mod remote_lookup;
 mod renewals;
 mod request_credential;
-mod single_flight;
 mod verified;
 mod verified_cache;
 mod verifier;

@@ -2,8 +2,8 @@
 //! pairs).
 //!
 //! Workers use remembered verdicts (`lookup_cache`). The background runtime asks the issuer, with
-//! single flight per token (`single_flight`). If the issuer does not answer, the result is 503 and is not
-//! remembered. A token that names us or another issuer is never sent to this issuer.
+//! single flight per token. If the issuer does not answer, the result is 503 and is not remembered.
+//! A token that names us or another issuer is never sent to this issuer.
 //!
 //! Anybody can invent tokens. Therefore calls are shared out round-robin by client (`FairQueue`),
 //! and invented tokens count against the client's address (`FailedAttempts`); beyond the limit they
@@ -22,7 +22,6 @@ use super::introspect::IntrospectionClient;
 use super::issuer_rules::IssuerError;
 use super::jwks_cache::RemoteIssuer;
 use super::lookup_cache::{GRACE, LookupAnswer, LookupCache, LookupVerdict};
-use super::single_flight::SingleFlight;
 use super::verified::TokenError;
 use super::webitel::SessionClient;
 use crate::admission::{AttemptLimit, FailedAttempts, FairQueue};
@@ -31,12 +30,17 @@ use crate::config::{IssuerKeys, IssuerSettings};
 use crate::dialect::Reason;
 use crate::outbound;
 use crate::secret::Digest;
+use crate::single_flight::SingleFlight;
 
 /// How long a refusal is remembered.
 const REFUSED: Duration = Duration::from_secs(5);
 
 /// Upper bound of tokens of one issuer that are asked about or wait for their turn at once.
 const FLIGHTS: usize = 1000;
+
+/// Upper bound of requests that wait for one lookup. Each of them occupies a place in the
+/// background runtime; one token that many clients present could otherwise occupy all places.
+const WAITING: usize = 512;
 
 const UNKNOWN: TokenError = TokenError {
     reason: Reason::Unavailable,
@@ -72,7 +76,9 @@ pub(super) struct OpaqueIssuer {
     backend: LookupBackend,
     cache: Duration,
     verdicts: LookupCache,
-    flights: SingleFlight,
+    /// The lookups under way, by digest. The result says whether the issuer answered; the answer
+    /// itself is with the verdicts.
+    flights: SingleFlight<Digest, bool>,
     /// Permits for calls to the issuer.
     queue: FairQueue,
     /// Unknown tokens, counted by address.
@@ -148,7 +154,7 @@ impl OpaqueIssuer {
             backend,
             cache,
             verdicts: LookupCache::default(),
-            flights: SingleFlight::new(FLIGHTS),
+            flights: SingleFlight::new(FLIGHTS, WAITING),
             history: Mutex::default(),
         })
     }

@@ -86,10 +86,10 @@ impl LoginServices {
         call: BasicCall,
     ) -> Result<Arc<VerifiedCredential>, LoginError> {
         let digest = self.password_cache.digest(&call.cache_key());
-        let flight = self.password_cache.join(digest);
-        let proved = flight.get_or_init(|| self.check_uncached(&call, digest)).await.clone();
-        self.password_cache.leave(digest, &flight);
-        proved
+        let checking = self.check_uncached(&call, digest);
+        self.password_cache.flights.run(digest, checking).await.unwrap_or_else(|| {
+            Err(LoginError::new(Reason::Unavailable, "too many passwords are being verified"))
+        })
     }
 
     async fn check_uncached(

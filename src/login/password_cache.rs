@@ -15,14 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::OnceCell;
+use parking_lot::RwLock;
 
 use super::LoginError;
 use crate::authn::VerifiedCredential;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::secret::{self, Digest, SecretString};
+use crate::single_flight::SingleFlight;
 use crate::users::UserRecord;
 
 /// How long a verified password is accepted without being verified again.
@@ -54,7 +54,8 @@ pub(crate) struct PasswordCacheKey<'a> {
 pub(crate) struct PasswordCache {
     key: hmac::Key,
     known: RwLock<CacheState>,
-    flights: Mutex<HashMap<Digest, PasswordFlight>>,
+    /// The passwords being verified now. All requests with the same digest wait for one result.
+    pub(super) flights: SingleFlight<Digest, Result<Arc<VerifiedCredential>, LoginError>>,
 }
 
 #[derive(Debug, Default)]
@@ -74,16 +75,12 @@ struct CachedPassword {
     since: Timestamp,
 }
 
-/// One password that is being verified (single flight). All requests with the same digest wait for
-/// one result.
-type PasswordFlight = Arc<OnceCell<Result<Arc<VerifiedCredential>, LoginError>>>;
-
 impl PasswordCache {
     /// The key is random and lives in memory only: a copy of the digests is useless for guessing
     /// passwords elsewhere.
     pub(crate) fn new() -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret::random::<32>());
-        Self { key, known: RwLock::default(), flights: Mutex::default() }
+        Self { key, known: RwLock::default(), flights: SingleFlight::new(MOST, MOST) }
     }
 
     /// The key of a password in the cache. HMAC-SHA-256 is fast; the digest is never stored outside
@@ -172,23 +169,6 @@ impl PasswordCache {
         known.passwords.retain(|_, cached| is_fresh(cached.since, now));
         // As long as the password is cached, a new request could still open a stream for the user.
         known.users.retain(|digest, (_, since)| is_fresh(*since, now) || has_open(digest));
-    }
-
-    /// The flight for this password: a new one, or the one that other requests are waiting for.
-    pub(super) fn join(&self, digest: Digest) -> PasswordFlight {
-        let mut flights = self.flights.lock();
-        flights.entry(digest).or_default().clone()
-    }
-
-    /// Ends a flight: the next request with this password looks into the cache and, if need be,
-    /// verifies it again.
-    pub(super) fn leave(&self, digest: Digest, flight: &PasswordFlight) {
-        let mut flights = self.flights.lock();
-        // Compared by pointer. The flight may have been ended by another waiter, and a new one
-        // begun under the same digest; that one must stay.
-        if flights.get(&digest).is_some_and(|cached| Arc::ptr_eq(cached, flight)) {
-            flights.remove(&digest);
-        }
     }
 }
 
