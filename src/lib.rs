@@ -49,11 +49,11 @@
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `config`: text -> checked values |
 //! | | `dialect`: a login wire format as data |
-//! | ground | `runtime`, `admission`, `body`, `client`, `distinguished_name`, `coalesce`, `authority`, `identity`, `secret`, `clock`, `algorithm`, `tls_roots`, `strict_json`, `single_flight`, `spread`, `format` |
+//! | ground | `runtime`, `admission`, `body`, `client`, `distinguished_name`, `coalesce`, `authority`, `identity`, `secret`, `clock`, `algorithm`, `tls_roots`, `strict_json`, `bounded_cache`, `single_flight`, `spread`, `format` |
 //!
-//! `dialect` is the library `crates/dialect`, `session` is `crates/store`; `algorithm`, `clock`,
-//! `format`, `identity`, `secret`, `single_flight`, `spread` and `strict_json` are `crates/core`. The
-//! program sees them under these names.
+//! `dialect` is the library `crates/dialect`, `session` is `crates/store`; `algorithm`,
+//! `bounded_cache`, `clock`, `format`, `identity`, `secret`, `single_flight`, `spread` and
+//! `strict_json` are `crates/core`. The program sees them under these names.
 //!
 //! # What holds
 //!
@@ -76,7 +76,7 @@
 //! - **Time** is read from one `Clock` and passed on as `now`.
 
 pub use tollhouse_core::{algorithm, clock, identity, secret};
-use tollhouse_core::{format, single_flight, spread, strict_json};
+use tollhouse_core::{bounded_cache, format, single_flight, spread, strict_json};
 pub use tollhouse_dialect as dialect;
 pub use tollhouse_store as session;
 

@@ -19,6 +19,7 @@ use parking_lot::RwLock;
 
 use super::LoginError;
 use crate::authn::VerifiedCredential;
+use crate::bounded_cache::BoundedCache;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::secret::{self, Digest, SecretString};
@@ -27,8 +28,8 @@ use crate::users::UserRecord;
 
 /// How long a verified password is accepted without being verified again.
 const LIFE: Duration = Duration::from_secs(60);
-/// Bound on the cached passwords. Beyond it each password is verified every time; the threads that
-/// hash are bounded as well.
+/// Bound on the cached passwords. Beyond it the oldest one is verified again next time; the threads
+/// that hash are bounded as well.
 const MOST: usize = 10_000;
 /// Bound on the users that are tracked. Beyond it requests fail with 503: a user who is not tracked
 /// could keep a stream open after the account was disabled, because no review would find that user.
@@ -53,26 +54,21 @@ pub(crate) struct PasswordCacheKey<'a> {
 #[derive(Debug)]
 pub(crate) struct PasswordCache {
     key: hmac::Key,
-    known: RwLock<CacheState>,
+    /// The verified identities, until the password must be verified again.
+    passwords: BoundedCache<Digest, Arc<VerifiedCredential>>,
+    known: RwLock<TrackedUsers>,
     /// The passwords being verified now. All requests with the same digest wait for one result.
     pub(super) flights: SingleFlight<Digest, Result<Arc<VerifiedCredential>, LoginError>>,
 }
 
 #[derive(Debug, Default)]
-struct CacheState {
+struct TrackedUsers {
     /// Number of times that the cache was emptied; a result that began under an earlier number is
     /// not stored.
     epoch: u64,
-    passwords: HashMap<Digest, CachedPassword>,
     /// The users whose passwords were accepted, by the digest that names them in streams and
     /// revocations, and when that was last.
     users: HashMap<Digest, (UserRecord, Timestamp)>,
-}
-
-#[derive(Debug)]
-struct CachedPassword {
-    verified: Arc<VerifiedCredential>,
-    since: Timestamp,
 }
 
 impl PasswordCache {
@@ -80,7 +76,8 @@ impl PasswordCache {
     /// passwords elsewhere.
     pub(crate) fn new() -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret::random::<32>());
-        Self { key, known: RwLock::default(), flights: SingleFlight::new(MOST, MOST) }
+        let passwords = BoundedCache::new(MOST, 2 * LIFE);
+        Self { key, passwords, known: RwLock::default(), flights: SingleFlight::new(MOST, MOST) }
     }
 
     /// The key of a password in the cache. HMAC-SHA-256 is fast; the digest is never stored outside
@@ -102,9 +99,7 @@ impl PasswordCache {
 
     /// The verified identity, if the password was accepted within the last minute.
     pub(crate) fn find(&self, digest: &Digest, now: Timestamp) -> Option<Arc<VerifiedCredential>> {
-        let known = self.known.read();
-        let cached = known.passwords.get(digest)?;
-        is_fresh(cached.since, now).then(|| cached.verified.clone())
+        self.passwords.get(digest, now)
     }
 
     /// The present epoch. It must be read before the user is looked up; the result is stored only
@@ -138,13 +133,9 @@ impl PasswordCache {
                 "too many users with Basic authentication",
             ));
         }
-        // A full cache is no error: this password will be verified again next time. A user who is
-        // not tracked would be one, because a review could not end what that user opens.
-        if known.passwords.len() < MOST {
-            known
-                .passwords
-                .insert(digest, CachedPassword { verified: verified.clone(), since: now });
-        }
+        // The lock is held, so that `forget` cannot come between the comparison of the epochs and
+        // this line.
+        self.passwords.insert(digest, verified.clone(), now.plus(LIFE));
         known.users.insert(verified.digest, (user.clone(), now));
         Ok(true)
     }
@@ -154,7 +145,7 @@ impl PasswordCache {
     pub(crate) fn forget(&self) {
         let mut known = self.known.write();
         known.epoch += 1;
-        known.passwords.clear();
+        self.passwords.clear();
     }
 
     /// The tracked users, each with the digest that names them in the streams.
@@ -165,8 +156,8 @@ impl PasswordCache {
 
     /// Drops expired passwords, and users whose password has expired and who have no stream open.
     pub(crate) fn sweep(&self, now: Timestamp, has_open: impl Fn(&Digest) -> bool) {
+        self.passwords.sweep(now);
         let mut known = self.known.write();
-        known.passwords.retain(|_, cached| is_fresh(cached.since, now));
         // As long as the password is cached, a new request could still open a stream for the user.
         known.users.retain(|digest, (_, since)| is_fresh(*since, now) || has_open(digest));
     }

@@ -9,12 +9,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
 use http::HeaderValue;
 use serde_json::Value;
 
 use super::{KeyError, KeyRing, new_jti};
 use crate::algorithm::Algorithm;
+use crate::bounded_cache::BoundedCache;
 use crate::clock::Timestamp;
 use crate::identity::{Claims, Identity};
 use crate::secret::Digest;
@@ -26,7 +26,7 @@ pub const UPSTREAM_TYPE: &str = "up+jwt";
 const LIFE: Duration = Duration::from_secs(60);
 /// How long a token is reused. The remaining half of its life is left for the upstream.
 const REUSED: Duration = Duration::from_secs(30);
-/// Upper bound of stored tokens. Beyond it, tokens are signed for every request.
+/// Upper bound of stored tokens. Beyond it, the oldest is evicted and signed again when needed.
 const MOST: usize = 50_000;
 
 /// Creates and stores tokens for upstreams.
@@ -35,14 +35,13 @@ pub struct UpstreamTokens {
     ring: Arc<KeyRing>,
     issuer: String,
     algorithm: Algorithm,
-    kept: DashMap<(Arc<str>, Digest), CachedToken>,
+    kept: BoundedCache<(Arc<str>, Digest), CachedToken>,
 }
 
 /// A stored token.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct CachedToken {
     value: HeaderValue,
-    until: Timestamp,
     /// The epoch of the key ring at the signature. If the epoch has changed, a key may have been
     /// revoked, and the token is not reused.
     epoch: u64,
@@ -51,7 +50,7 @@ struct CachedToken {
 impl UpstreamTokens {
     /// Tokens of `issuer`, signed with `algorithm`.
     pub fn new(ring: Arc<KeyRing>, issuer: String, algorithm: Algorithm) -> Self {
-        Self { ring, issuer, algorithm, kept: DashMap::new() }
+        Self { ring, issuer, algorithm, kept: BoundedCache::new(MOST, REUSED) }
     }
 
     /// A stored token for the same credential (`digest`) and upstream, if it can still be reused. A
@@ -62,8 +61,8 @@ impl UpstreamTokens {
         digest: Digest,
         now: Timestamp,
     ) -> Option<HeaderValue> {
-        let kept = self.kept.get(&(upstream.clone(), digest))?;
-        (now < kept.until && kept.epoch == self.ring.epoch()).then(|| kept.value.clone())
+        let kept = self.kept.get(&(upstream.clone(), digest), now)?;
+        (kept.epoch == self.ring.epoch()).then_some(kept.value)
     }
 
     /// Creates a token. The signature takes long; call it on the background runtime.
@@ -86,18 +85,14 @@ impl UpstreamTokens {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
             .unwrap_or(HeaderValue::from_static("Bearer"));
         value.set_sensitive(true);
-        // The length is checked without a lock over the whole map, so concurrent requests may
-        // exceed the bound by a few. It only has to keep memory bounded.
-        if self.kept.len() < MOST {
-            let kept = CachedToken { value: value.clone(), until: now.plus(REUSED), epoch };
-            self.kept.insert((upstream.clone(), digest), kept);
-        }
+        let kept = CachedToken { value: value.clone(), epoch };
+        self.kept.insert((upstream.clone(), digest), kept, now.plus(REUSED));
         Ok(value)
     }
 
     /// Removes tokens that are not reused any more. The background runtime calls it regularly.
     pub fn sweep(&self, now: Timestamp) {
-        self.kept.retain(|_, kept| now < kept.until);
+        self.kept.sweep(now);
     }
 
     /// The claims of a token: the caller's identity, and the issuer that vouched for it (`idp`).
