@@ -156,7 +156,7 @@ async fn routes_with_other_users_or_rules_share_no_verdict() {
         let reply = gateway.client().get(path).basic("alice", password).send().await;
         (reply.status.as_u16(), upstream.received().last().cloned())
     };
-    let source = |seen: Option<crate::harness::upstream::Received>| {
+    let source = |seen: Option<crate::harness::upstream::ReceivedRequest>| {
         seen.unwrap().header("x-auth-source").unwrap().to_owned()
     };
 

@@ -10,11 +10,11 @@ use tollhouse::secret::Digest;
 
 use super::assert_refused;
 use super::certificates::Mutual;
-use crate::harness::certs::Identity;
-use crate::harness::{Provider, Upstream};
+use crate::harness::certs::ClientIdentity;
+use crate::harness::{OpenIdProvider, Upstream};
 
 /// Bound to this certificate (RFC 8705 §3.1).
-fn bound_to(identity: &Identity) -> Value {
+fn bound_to(identity: &ClientIdentity) -> Value {
     json!({ "x5t#S256": URL_SAFE_NO_PAD.encode(Digest::of(&identity.der).0) })
 }
 
@@ -26,7 +26,7 @@ fn dpop() -> Value {
 #[tokio::test]
 async fn a_foreign_token_that_is_bound_to_a_key_is_no_bearer_token() {
     let (upstream, mutual) = (Upstream::start().await, Mutual::new());
-    let provider = Provider::es256().await;
+    let provider = OpenIdProvider::es256().await;
     let gateway = mutual
         .builder("client_auth = \"optional\"")
         .config(&provider.section("idp", ""))
@@ -36,7 +36,7 @@ async fn a_foreign_token_that_is_bound_to_a_key_is_no_bearer_token() {
         .await;
     let (owner, thief) = (mutual.named("owner"), mutual.named("thief"));
     let token = |cnf: Value| provider.token().claim("cnf", cnf).text();
-    let call = async |shown: Option<&Identity>, token: &str| {
+    let call = async |shown: Option<&ClientIdentity>, token: &str| {
         let client = mutual.client(&gateway, shown, false);
         client.get("/").bearer(token).send().await
     };
@@ -99,7 +99,7 @@ async fn an_opaque_token_that_its_issuer_calls_bound_is_no_bearer_token() {
         .route_to(&upstream, "")
         .start()
         .await;
-    let call = async |shown: Option<&Identity>, token: &str| {
+    let call = async |shown: Option<&ClientIdentity>, token: &str| {
         let client = mutual.client(&gateway, shown, false);
         client.get("/").bearer(token).send().await
     };

@@ -5,11 +5,10 @@ use std::time::Duration;
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, DnType, DnValue, SanType, date_time_ymd};
 use tempfile::TempDir;
-use tokio_rustls::TlsConnector;
 use tollhouse::secret::Digest;
 
 use super::{assert_refused, key};
-use crate::harness::certs::{self, Authority, Certificate, Identity};
+use crate::harness::certs::{self, Certificate, CertificateAuthority, ClientIdentity};
 use crate::harness::{Client, Gateway, GatewayBuilder, Upstream};
 
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -18,13 +17,13 @@ const TAKES: &str = "auth = [\"certificate\"]";
 /// A listener that believes one authority, and clients for it.
 pub(super) struct Mutual {
     server: Certificate,
-    authority: Authority,
+    authority: CertificateAuthority,
     dir: TempDir,
 }
 
 impl Mutual {
     pub(super) fn new() -> Self {
-        let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        let (dir, authority) = (tempfile::tempdir().unwrap(), CertificateAuthority::new());
         let server = Certificate::make(dir.path(), "server", &["localhost"]);
         std::fs::write(dir.path().join("clients.pem"), authority.pem()).unwrap();
         Self { server, authority, dir }
@@ -32,21 +31,14 @@ impl Mutual {
 
     /// With further keys of `[listener.tls]`.
     pub(super) fn builder(&self, keys: &str) -> GatewayBuilder {
-        let Certificate { chain, key, .. } = &self.server;
         let clients = self.dir.path().join("clients.pem");
-        Gateway::builder().head(&format!(
-            "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
-             [[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
-             certificates = [{{ chain = {chain:?}, key = {key:?} }}]\nclient_ca = {clients:?}\n\
-             {keys}\n[token]\nissuer = \"https://gateway.example\"\n\
-             [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\""
-        ))
+        Gateway::builder().tls(&self.server, &format!("client_ca = {clients:?}\n{keys}"))
     }
 
     pub(super) fn client(
         &self,
         gateway: &Gateway,
-        identity: Option<&Identity>,
+        identity: Option<&ClientIdentity>,
         http2: bool,
     ) -> Client {
         let alpn: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
@@ -58,7 +50,7 @@ impl Mutual {
     }
 
     /// A certificate with this common name.
-    pub(super) fn named(&self, name: &str) -> Identity {
+    pub(super) fn named(&self, name: &str) -> ClientIdentity {
         self.authority.client(|params| params.distinguished_name.push(DnType::CommonName, name))
     }
 }
@@ -255,7 +247,7 @@ async fn a_certificate_counts_only_where_nothing_else_is_presented() {
 #[tokio::test]
 async fn only_the_listeners_authority_is_believed() {
     let (upstream, mutual) = (Upstream::start().await, Mutual::new());
-    let stranger = Authority::new()
+    let stranger = CertificateAuthority::new()
         .client(|params| params.distinguished_name.push(DnType::CommonName, "robot"));
     let gateway = mutual
         .builder("client_auth = \"optional\"")
@@ -263,17 +255,8 @@ async fn only_the_listeners_authority_is_believed() {
         .route_to(&upstream, TAKES)
         .start()
         .await;
-    let (config, _) = mutual.client(&gateway, Some(&stranger), false).tls.unwrap();
 
-    let tcp = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
-    let connecting = TlsConnector::from(config).connect("localhost".try_into().unwrap(), tcp);
-    let mut answer = Vec::new();
-    // In TLS 1.3 the client learns of the refusal only when it reads.
-    if let Ok(mut stream) = connecting.await {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-        let _ = stream.read_to_end(&mut answer).await;
-    }
+    let answer = mutual.client(&gateway, Some(&stranger), false).try_handshake().await;
 
     assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
     upstream.assert_untouched();
@@ -308,18 +291,16 @@ async fn a_host_with_another_certificate_is_misdirected_whoever_calls() {
     let other = Certificate::make(mutual.dir.path(), "other", &["other.example"]);
     let Certificate { chain, key, .. } = &mutual.server;
     let robot = mutual.named("robot");
-    let head = format!(
-        "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
+    let listener = format!(
+        "[listener.tls]\n\
          certificates = [{{ chain = {chain:?}, key = {key:?} }}, {{ chain = {:?}, key = {:?} }}]\n\
-         client_ca = {:?}\n[token]\nissuer = \"https://gateway.example\"\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"",
+         client_ca = {:?}",
         other.chain,
         other.key,
         mutual.dir.path().join("clients.pem")
     );
     let gateway = Gateway::builder()
-        .head(&head)
+        .listener(&listener)
         .config(&entry("robot", "subject = \"CN=robot\""))
         .route_to(&upstream, TAKES)
         .start()

@@ -1,7 +1,7 @@
 //! `tollhouse api-key`, as an operator types it.
 
 use crate::harness::Upstream;
-use crate::harness::process::{Process, folder, run_in, until, write_config};
+use crate::harness::process::{Process, folder, run_in, write_config};
 
 const ROUTE: &str = "[[upstream]]\nname = \"u\"\nservers = [\"UPSTREAM\"]\n\
                      [[route]]\npath = \"/\"\nupstream = \"u\"\nauth = [\"api_key\"]\n";
@@ -68,7 +68,7 @@ async fn a_key_is_made_used_revoked_and_stays_revoked() {
     let process = Process::start(dir, port);
     let call = async || process.client().get("/").header("x-api-key", &key).send().await.status;
     assert_eq!(call().await, 200);
-    until("commands", || (process.command(&["key", "list"]).status == Some(0)).then_some(()));
+    process.wait_for_commands();
 
     let told = process.command(&["api-key", "revoke", "robot", "--yes"]).ok();
 

@@ -9,9 +9,9 @@ use tollhouse::config::Config;
 use tollhouse::identity::Subject;
 
 use crate::harness::gateway::START;
-use crate::harness::issuer::Key;
+use crate::harness::issuer::IssuerKey;
 use crate::harness::tenant::AUTH0;
-use crate::harness::{Gateway, Provider, Reply, Tenant, Upstream};
+use crate::harness::{Gateway, OpenIdProvider, Reply, Tenant, Upstream};
 use crate::security::claims;
 
 const DATARHEI: &str = "[[login]]\ndialect = \"datarhei\"\nexchange = [\"auth0\"]";
@@ -388,7 +388,7 @@ async fn no_source_of_users_can_be_called_like_an_issuers() {
 
 #[tokio::test]
 async fn a_tenants_new_key_is_fetched_for_a_trade_and_a_tenant_that_is_down_is_503() {
-    let (tenant, upstream) = (Provider::start().await, Upstream::start().await);
+    let (tenant, upstream) = (OpenIdProvider::start().await, Upstream::start().await);
     let builder = Gateway::builder().moving().config(&tenant.section("auth0", "")).config(DATARHEI);
     // Down from the start: nobody can tell whether the token is good.
     tenant.stop().await;
@@ -401,7 +401,7 @@ async fn a_tenants_new_key_is_fetched_for_a_trade_and_a_tenant_that_is_down_is_5
     trade(&gateway, &token()).await.assert_status(200);
 
     // A key that nobody here has seen.
-    tenant.rotate(Key::rs256("second"));
+    tenant.rotate(IssuerKey::rs256("second"));
     gateway.advance(Duration::from_secs(60));
     trade(&gateway, &token()).await.assert_status(200);
     assert_eq!(sessions(&gateway).await.len(), 2);

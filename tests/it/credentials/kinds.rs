@@ -111,12 +111,8 @@ async fn no_kind_travels_without_tls_where_others_could_read_along() {
     let upstream = Upstream::start().await;
     let (key, section) = key("robot", "");
     // A proxy that is believed says that its client came without TLS.
-    let head = "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
-                [[listener]]\naddress = \"0.0.0.0:0\"\nredirect_to_https = true\n\
-                [token]\nissuer = \"https://gateway.example\"\n\
-                [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"";
     let gateway = Gateway::builder()
-        .head(head)
+        .listeners("[[listener]]\naddress = \"0.0.0.0:0\"\nredirect_to_https = true")
         .config(&section)
         .route_to(&upstream, "hosts = [\"api.example\"]\nauth = [\"api_key\", \"basic\"]")
         .start()

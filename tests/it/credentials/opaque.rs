@@ -14,8 +14,8 @@ use tollhouse::config::Config;
 use tollhouse::identity::Subject;
 
 use crate::harness::gateway::START;
-use crate::harness::upstream::Received;
-use crate::harness::{Client, Gateway, GatewayBuilder, Provider, Reply, Upstream};
+use crate::harness::upstream::ReceivedRequest;
+use crate::harness::{Client, Gateway, GatewayBuilder, OpenIdProvider, Reply, Upstream};
 
 const ISSUER: &str = "https://hydra.example/";
 
@@ -101,7 +101,7 @@ fn good() -> Value {
     })
 }
 
-fn form(request: &Received) -> HashMap<String, String> {
+fn form(request: &ReceivedRequest) -> HashMap<String, String> {
     form_urlencoded::parse(&request.body).into_owned().collect()
 }
 
@@ -273,7 +273,7 @@ async fn a_verdict_says_who_and_never_what_is_permitted() {
 
 #[tokio::test]
 async fn who_waits_for_the_same_token_waits_for_the_same_answer() {
-    let (upstream, provider) = (Upstream::start().await, Provider::plain().await);
+    let (upstream, provider) = (Upstream::start().await, OpenIdProvider::plain().await);
     let secret = secret();
     let url = provider.issuer();
     let issuers = section("hydra", ISSUER, url.trim_end_matches('/'), &secret, "");
@@ -298,7 +298,7 @@ async fn who_waits_for_the_same_token_waits_for_the_same_answer() {
 
 #[tokio::test]
 async fn an_issuer_that_is_down_is_503_until_it_is_back() {
-    let (upstream, provider) = (Upstream::start().await, Provider::start().await);
+    let (upstream, provider) = (Upstream::start().await, OpenIdProvider::start().await);
     let (secret, url) = (secret(), provider.issuer());
     let issuers = section("hydra", ISSUER, url.trim_end_matches('/'), &secret, "");
     let issuers = issuers.replace("allow_http = true", &format!("ca = {:?}", provider.ca()));
@@ -370,7 +370,7 @@ async fn what_is_no_answer_is_503_and_not_remembered() {
 #[tokio::test]
 async fn tokens_of_others_never_leave() {
     let (upstream, hydra) = (Upstream::start().await, Hydra::start().await);
-    let provider = Provider::es256().await;
+    let provider = OpenIdProvider::es256().await;
     let issuers = format!("{}{}", hydra.section(""), provider.section("jwt", ""));
     let gateway = gateway(&upstream, &issuers).start().await;
     let own = gateway.token("alice").await;
@@ -405,7 +405,7 @@ async fn tokens_of_others_never_leave() {
 #[tokio::test]
 async fn a_signed_token_of_the_issuer_is_asked_about_and_not_believed() {
     let (upstream, hydra) = (Upstream::start().await, Hydra::start().await);
-    let provider = Provider::es256().await;
+    let provider = OpenIdProvider::es256().await;
     let gateway = gateway(&upstream, &hydra.section("")).start().await;
     let known = provider.token().at(START).claim("iss", json!(ISSUER)).text();
     let unknown = provider.token().at(START).claim("iss", json!(ISSUER)).sub("root").text();

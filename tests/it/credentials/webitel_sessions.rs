@@ -1,5 +1,6 @@
 //! Pairs that an older Webitel gave out: looked up there, until a day.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tollhouse::identity::Subject;
 
 use crate::harness::gateway::START;
-use crate::harness::upstream::Received;
+use crate::harness::upstream::ReceivedRequest;
 use crate::harness::{
     Client, Gateway, GatewayBuilder, Postgres, Relay, Reply, Upstream, postgres, slapd,
 };
@@ -68,7 +69,7 @@ impl Old {
 }
 
 impl State {
-    fn reply(&self, request: &Received) -> Response<Bytes> {
+    fn reply(&self, request: &ReceivedRequest) -> Response<Bytes> {
         let is = |name, value: &str| request.header(name) == Some(value);
         let is_right = is("x-access-token", &self.token) && is("x-key", KEY);
         let status = self.ill.unwrap_or(if is_right { 200 } else { 401 });
@@ -222,6 +223,17 @@ async fn after_the_last_day_nothing_is_looked_up() {
     assert_eq!((old.asked(), upstream.received().len()), (1, 1));
 }
 
+/// The issuer whose sessions are in the database at the URL in this file.
+fn in_database(url: &Path) -> String {
+    format!(
+        "[[issuer]]\nname = \"old\"\nkind = \"webitel_sessions\"\nuntil = \"2026-11-22\"\n\
+         role_names = {{ \"0\" = \"root\" }}\n[issuer.sql]\nurl = {{ file = {url:?} }}\n\
+         query = \"select token, user_id, username, role, expires from sessions where key = $1\"\n\
+         columns = {{ id = \"user_id\", username = \"username\", roles = \"role\",\n\
+         expires = \"expires\" }}\n"
+    )
+}
+
 #[tokio::test]
 async fn a_postgres_is_asked_and_operators_hear_when_it_cannot_be() {
     let upstream = Upstream::start().await;
@@ -234,14 +246,7 @@ async fn a_postgres_is_asked_and_operators_hear_when_it_cannot_be() {
     let (mut relay, dir) = (Relay::to(postgres.port).await, tempfile::tempdir().unwrap());
     let url = dir.path().join("url");
     slapd::write_secret(&url, &postgres::url(relay.port, &database));
-    let issuers = format!(
-        "[[issuer]]\nname = \"old\"\nkind = \"webitel_sessions\"\nuntil = \"2026-11-22\"\n\
-         role_names = {{ \"0\" = \"root\" }}\n[issuer.sql]\nurl = {{ file = {url:?} }}\n\
-         query = \"select token, user_id, username, role, expires from sessions where key = $1\"\n\
-         columns = {{ id = \"user_id\", username = \"username\", roles = \"role\",\n\
-         expires = \"expires\" }}\n"
-    );
-    let gateway = gateway(&upstream, &issuers).start().await;
+    let gateway = gateway(&upstream, &in_database(&url)).start().await;
     let admin = Client::plain(gateway.running().admin_address().unwrap());
     let notes = async || admin.get("/readyz?verbose").send().await.assert_status(200).text();
 
@@ -272,14 +277,7 @@ async fn a_row_of_the_key_has_the_token() {
     let database = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
     let pool = SqlitePoolOptions::new().max_connections(1).connect_with(database).await.unwrap();
     let run = async |sql: &'static str| sqlx::query(sql).execute(&pool).await.map(drop).unwrap();
-    let issuers = format!(
-        "[[issuer]]\nname = \"old\"\nkind = \"webitel_sessions\"\nuntil = \"2026-11-22\"\n\
-         role_names = {{ \"0\" = \"root\" }}\n[issuer.sql]\nurl = {{ file = {url:?} }}\n\
-         query = \"select token, user_id, username, role, expires from sessions where key = $1\"\n\
-         columns = {{ id = \"user_id\", username = \"username\", roles = \"role\",\n\
-         expires = \"expires\" }}\n"
-    );
-    let gateway = gateway(&upstream, &issuers).start().await;
+    let gateway = gateway(&upstream, &in_database(&url)).start().await;
     get(&gateway, "token-1", "key-1").await.assert_status(503);
     run("create table sessions (key text, token text, user_id int, username text, role int, \
          expires int)")

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::TlsAcceptor;
+use tollhouse::config::CertificateFiles;
 
 /// A self-signed certificate for `names`, written as PEM into `dir`.
 pub struct Certificate {
@@ -41,7 +44,7 @@ impl Certificate {
 }
 
 /// A certificate that a client shows, and its key.
-pub struct Identity {
+pub struct ClientIdentity {
     pub der: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 }
@@ -50,7 +53,7 @@ pub struct Identity {
 pub fn showing(
     root: &CertificateDer<'static>,
     alpn: &[u8],
-    identity: &Identity,
+    identity: &ClientIdentity,
 ) -> Arc<rustls::ClientConfig> {
     let mut store = rustls::RootCertStore::empty();
     store.add(root.clone()).unwrap();
@@ -82,27 +85,58 @@ pub fn trusting(roots: &[CertificateDer<'static>], alpn: &[&[u8]]) -> Arc<rustls
 }
 
 /// A CA that signs servers and clients.
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct CertificateAuthority(CertifiedIssuer<'static, KeyPair>);
 
-impl Authority {
+impl CertificateAuthority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "test authority");
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub fn der(&self) -> CertificateDer<'static> {
+        self.0.der().clone()
     }
 
     pub fn pem(&self) -> String {
         self.0.pem()
     }
 
+    /// A certificate for `names`, and its key.
+    pub fn sign(&self, names: &[&str]) -> (rcgen::Certificate, KeyPair) {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names).unwrap();
+        (params.signed_by(&key, &self.0).unwrap(), key)
+    }
+
+    /// A certificate for `names` and its key in PEM.
+    pub fn issue(&self, names: &[&str]) -> (String, String) {
+        let (certificate, key) = self.sign(names);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// A certificate for `names` and its key in PEM, written to `folder` under `name`.
+    pub fn write(&self, folder: &Path, name: &str, names: &[&str]) -> CertificateFiles {
+        let (chain, key) = self.issue(names);
+        let files = CertificateFiles {
+            chain: folder.join(format!("{name}.crt")),
+            key: folder.join(format!("{name}.key")),
+        };
+        std::fs::write(&files.chain, chain).unwrap();
+        std::fs::write(&files.key, key).unwrap();
+        files
+    }
+
     /// A client's certificate, changed by `edit`, and its key.
-    pub fn client(&self, edit: impl FnOnce(&mut CertificateParams)) -> Identity {
+    pub fn client(&self, edit: impl FnOnce(&mut CertificateParams)) -> ClientIdentity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name = DistinguishedName::new();
         edit(&mut params);
         let der = params.signed_by(&key, &self.0).unwrap().der().clone();
-        Identity { der, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() }
+        ClientIdentity { der, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() }
     }
 
     /// A server called `name`, a host or an address, that speaks HTTP/1.1.
@@ -112,16 +146,33 @@ impl Authority {
 
     /// A server called `name` that agrees on one of `alpn`.
     pub fn speaking(&self, name: &str, alpn: &[&[u8]]) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let chain = vec![params.signed_by(&key, &self.0).unwrap().der().clone()];
+        let verifier = WebPkiClientVerifier::no_client_auth();
+        self.acceptor_with(name, alpn, verifier)
+    }
+
+    /// The same; it asks its clients for a certificate of this authority.
+    pub fn demanding(&self, name: &str, alpn: &[&[u8]]) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.der()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        self.acceptor_with(name, alpn, verifier.build().unwrap())
+    }
+
+    fn acceptor_with(
+        &self,
+        name: &str,
+        alpn: &[&[u8]],
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) -> TlsAcceptor {
+        let (certificate, key) = self.sign(&[name]);
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))

@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::certs::{self, Certificate};
+
 /// No answer of a test takes this long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -26,7 +28,7 @@ pub struct Client {
 }
 
 /// A request being written.
-pub struct Call<'a> {
+pub struct TestRequest<'a> {
     client: &'a Client,
     request: http::request::Builder,
     body: Bytes,
@@ -48,19 +50,40 @@ impl Client {
         Self { address, tls: None, http2: false }
     }
 
-    pub fn get(&self, path: &str) -> Call<'_> {
+    /// A client over TLS that trusts this certificate of `localhost` alone.
+    pub fn trusting(address: SocketAddr, certificate: &Certificate, http2: bool) -> Self {
+        let protocol: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
+        let tls = certs::trusting(std::slice::from_ref(&certificate.der), &[protocol]);
+        Self { address, tls: Some((tls, "localhost".into())), http2 }
+    }
+
+    pub fn get(&self, path: &str) -> TestRequest<'_> {
         self.call(Method::GET, path)
     }
 
-    pub fn post(&self, path: &str) -> Call<'_> {
+    pub fn post(&self, path: &str) -> TestRequest<'_> {
         self.call(Method::POST, path)
     }
 
-    pub fn call(&self, method: Method, path: &str) -> Call<'_> {
+    pub fn call(&self, method: Method, path: &str) -> TestRequest<'_> {
         let uri = if self.http2 { format!("https://localhost{path}") } else { path.to_owned() };
         let request = Request::builder().method(method).uri(uri);
         let request = if self.http2 { request } else { request.header("host", "localhost") };
-        Call { client: self, request, body: Bytes::new() }
+        TestRequest { client: self, request, body: Bytes::new() }
+    }
+
+    /// Tries a TLS handshake and a request; what is answered, which is nothing after a refusal.
+    pub async fn try_handshake(&self) -> Vec<u8> {
+        let (config, name) = self.tls.clone().expect("a client over TLS");
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        let connecting = TlsConnector::from(config).connect(name.try_into().unwrap(), tcp);
+        let mut answer = Vec::new();
+        // In TLS 1.3 the client learns of the refusal only when it reads.
+        if let Ok(mut stream) = connecting.await {
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+            let _ = stream.read_to_end(&mut answer).await;
+        }
+        answer
     }
 
     /// An open connection to the gateway, TLS included.
@@ -77,7 +100,7 @@ impl Client {
     }
 }
 
-impl Call<'_> {
+impl TestRequest<'_> {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self

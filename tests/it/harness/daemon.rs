@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 /// Whom servers run as where the tests run as root: a user of their package.
-pub struct User {
+pub struct DaemonUser {
     name: &'static str,
     ids: Option<(u32, u32)>,
 }
 
-impl User {
+impl DaemonUser {
     pub fn new(name: &'static str) -> Self {
         let id = |flag: &str| -> u32 {
             let output = Command::new("id").args([flag, name]).output().unwrap();

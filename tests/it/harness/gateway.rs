@@ -12,6 +12,7 @@ use tollhouse::passwords;
 use tollhouse::server::{self, RunningServer, ServerOptions};
 use tollhouse::session::InjectedFaults;
 
+use super::certs::Certificate;
 use super::{Client, Upstream};
 
 /// Every user of the tests has it.
@@ -22,7 +23,14 @@ pub const START: Timestamp = Timestamp::from_secs(1_795_339_800);
 
 /// What to start.
 pub struct GatewayBuilder {
-    head: String,
+    /// Keys of `[process]` beside those that every gateway has.
+    process: String,
+    /// The sections of the listeners.
+    listeners: String,
+    /// The keys of `[token]`.
+    token: String,
+    /// The sections of the sources of users.
+    sources: String,
     sections: String,
     users: String,
     moving: bool,
@@ -44,7 +52,10 @@ impl Gateway {
     /// role) and `dora` (disabled), all with `PASSWORD`.
     pub fn builder() -> GatewayBuilder {
         GatewayBuilder {
-            head: HEAD.to_owned(),
+            process: "drain_timeout = \"2s\"".to_owned(),
+            listeners: PLAIN.to_owned(),
+            token: "issuer = \"https://gateway.example\"\naudience = [\"legacy\"]".to_owned(),
+            sources: STAFF.to_owned(),
             sections: String::new(),
             users: users(),
             moving: false,
@@ -120,10 +131,51 @@ impl GatewayBuilder {
         self
     }
 
-    /// Replaces the sections before the others: listener, state, users, token.
-    pub fn head(mut self, head: &str) -> Self {
-        self.head = head.to_owned();
+    /// Replaces the keys of `[process]` beside the number of threads and the delay of a drain.
+    pub fn process(mut self, keys: &str) -> Self {
+        self.process = keys.to_owned();
         self
+    }
+
+    /// Adds keys and tables to the listener.
+    pub fn listener(mut self, keys: &str) -> Self {
+        self.listeners.push_str(keys);
+        self.listeners.push('\n');
+        self
+    }
+
+    /// Has the listener speak TLS with this certificate, with further keys of `[listener.tls]`.
+    pub fn tls(self, certificate: &Certificate, keys: &str) -> Self {
+        let Certificate { chain, key, .. } = certificate;
+        let certificates = format!("[{{ chain = {chain:?}, key = {key:?} }}]");
+        self.listener(&format!("[listener.tls]\ncertificates = {certificates}\n{keys}"))
+    }
+
+    /// Replaces the listener by these sections.
+    pub fn listeners(mut self, sections: &str) -> Self {
+        self.listeners = format!("{sections}\n");
+        self
+    }
+
+    /// Replaces the keys of `[token]`.
+    pub fn token(mut self, keys: &str) -> Self {
+        self.token = keys.to_owned();
+        self
+    }
+
+    /// Replaces the sources of users, which are a file, by these sections.
+    pub fn with_users(mut self, sections: &str) -> Self {
+        self.sources = sections.to_owned();
+        self
+    }
+
+    /// The whole text of the configuration.
+    pub fn text(&self) -> String {
+        let Self { process, listeners, token, sources, sections, .. } = self;
+        format!(
+            "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\n{process}\n\
+             {listeners}[admin]\naddress = \"127.0.0.1:0\"\n[token]\n{token}\n{sources}\n{sections}"
+        )
     }
 
     /// Serves a dialect.
@@ -187,10 +239,11 @@ impl GatewayBuilder {
 
     /// Starts, or says why not.
     pub async fn try_start(self) -> Result<Gateway, String> {
+        let text = self.text();
         let fresh = self.dir.is_none();
         let dir = self.dir.unwrap_or_else(|| tempfile::tempdir().unwrap());
         let path = dir.path().join("gateway.toml");
-        std::fs::write(&path, format!("{}\n{}", self.head, self.sections)).unwrap();
+        std::fs::write(&path, text).unwrap();
         if fresh {
             std::fs::write(dir.path().join("users.toml"), &self.users).unwrap();
         }
@@ -212,25 +265,11 @@ impl GatewayBuilder {
     }
 }
 
-/// Two workers and one back-room thread, ports from the system, short drains.
-const HEAD: &str = r#"
-[process]
-workers = 2
-background_threads = 1
-drain_delay = "0s"
-drain_timeout = "2s"
-[[listener]]
-address = "127.0.0.1:0"
-[admin]
-address = "127.0.0.1:0"
-[token]
-issuer = "https://gateway.example"
-audience = ["legacy"]
-[[users]]
-name = "staff"
-kind = "file"
-path = "users.toml"
-"#;
+/// A plain listener on a port that the system chooses.
+const PLAIN: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+
+/// The users of `users.toml`.
+pub const STAFF: &str = "[[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n";
 
 /// The users that every gateway has.
 pub fn users() -> String {

@@ -26,9 +26,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::keys::Key;
-pub use self::token::Mint;
-use super::certs::Authority;
+pub use self::keys::IssuerKey;
+pub use self::token::TokenMint;
+use super::certs::CertificateAuthority;
 use super::client::PATIENCE;
 
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
@@ -38,55 +38,55 @@ pub const JWKS: &str = "/.well-known/jwks.json";
 pub const AUDIENCE: &str = "legacy";
 
 /// The provider; it stops when dropped.
-pub struct Provider {
-    inner: Arc<Inner>,
+pub struct OpenIdProvider {
+    inner: Arc<ProviderState>,
     ca: PathBuf,
     tls: Option<TlsAcceptor>,
     /// Holds the port while the provider is down: bound, never listening.
     _port: Socket,
-    serving: Mutex<Option<Serving>>,
+    serving: Mutex<Option<ListeningTasks>>,
     _dir: tempfile::TempDir,
 }
 
-struct Inner {
+struct ProviderState {
     address: SocketAddr,
     scheme: &'static str,
-    keys: Mutex<Vec<Key>>,
+    keys: Mutex<Vec<IssuerKey>>,
     /// Answers that a test gave, by path.
     told: Mutex<HashMap<String, Response<Bytes>>>,
     fetches: watch::Sender<HashMap<String, usize>>,
     held: watch::Sender<bool>,
 }
 
-struct Serving {
+struct ListeningTasks {
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-impl Provider {
+impl OpenIdProvider {
     /// Serves over TLS and signs with one RS256 key, `first`.
     pub async fn start() -> Self {
-        Self::serving(true, Key::rs256("first")).await
+        Self::serving(true, IssuerKey::rs256("first")).await
     }
 
     /// As `start`, with an ES256 key, which is quicker to make.
     pub async fn es256() -> Self {
-        Self::serving(true, Key::es256("first")).await
+        Self::serving(true, IssuerKey::es256("first")).await
     }
 
     /// Without TLS.
     pub async fn plain() -> Self {
-        Self::serving(false, Key::es256("first")).await
+        Self::serving(false, IssuerKey::es256("first")).await
     }
 
-    async fn serving(encrypted: bool, key: Key) -> Self {
+    async fn serving(encrypted: bool, key: IssuerKey) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let authority = Authority::new();
+        let authority = CertificateAuthority::new();
         let ca = dir.path().join("ca.pem");
         std::fs::write(&ca, authority.pem()).unwrap();
         let port = socket(([127, 0, 0, 1], 0).into());
         let address = port.local_addr().unwrap().as_socket().unwrap();
-        let inner = Inner {
+        let inner = ProviderState {
             address,
             scheme: if encrypted { "https" } else { "http" },
             keys: Mutex::new(vec![key]),
@@ -133,17 +133,17 @@ impl Provider {
     }
 
     /// A token to be filled in, signed with the newest key.
-    pub fn token(&self) -> Mint {
-        Mint::new(&self.issuer(), self.key())
+    pub fn token(&self) -> TokenMint {
+        TokenMint::new(&self.issuer(), self.key())
     }
 
     /// The newest key.
-    pub fn key(&self) -> Key {
+    pub fn key(&self) -> IssuerKey {
         self.inner.keys.lock().unwrap().last().expect("a key is left").clone()
     }
 
     /// Publishes another key beside the others, and signs with it from now on.
-    pub fn rotate(&self, key: Key) {
+    pub fn rotate(&self, key: IssuerKey) {
         self.inner.keys.lock().unwrap().push(key);
     }
 
@@ -213,7 +213,7 @@ impl Provider {
         listening.listen(1024).unwrap();
         listening.set_nonblocking(true).unwrap();
         let listener = tokio::net::TcpListener::from_std(listening.into()).unwrap();
-        let serving = Serving { stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        let serving = ListeningTasks { stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let (inner, tls) = (self.inner.clone(), self.tls.clone());
         let (stop, tasks) = (serving.stop.clone(), serving.tasks.clone());
         serving.tasks.spawn(async move {
@@ -228,7 +228,7 @@ impl Provider {
     }
 }
 
-impl Drop for Provider {
+impl Drop for OpenIdProvider {
     fn drop(&mut self) {
         if let Some(serving) = self.serving.lock().unwrap().take() {
             serving.stop.cancel();
@@ -245,7 +245,11 @@ fn socket(address: SocketAddr) -> Socket {
     socket
 }
 
-async fn converse(stream: tokio::net::TcpStream, tls: Option<TlsAcceptor>, inner: Arc<Inner>) {
+async fn converse(
+    stream: tokio::net::TcpStream,
+    tls: Option<TlsAcceptor>,
+    inner: Arc<ProviderState>,
+) {
     let Some(tls) = tls else { return answer_all(stream, inner).await };
     // Whoever does not believe the certificate is gone.
     if let Ok(stream) = tls.accept(stream).await {
@@ -253,7 +257,7 @@ async fn converse(stream: tokio::net::TcpStream, tls: Option<TlsAcceptor>, inner
     }
 }
 
-async fn answer_all<S>(stream: S, inner: Arc<Inner>)
+async fn answer_all<S>(stream: S, inner: Arc<ProviderState>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -266,7 +270,7 @@ where
         .await;
 }
 
-impl Inner {
+impl ProviderState {
     fn issuer(&self) -> String {
         format!("{}://{}/", self.scheme, self.address)
     }
@@ -286,7 +290,7 @@ impl Inner {
 
     fn jwks(&self) -> Value {
         let keys = self.keys.lock().unwrap();
-        json!({ "keys": keys.iter().map(Key::jwk).collect::<Vec<_>>() })
+        json!({ "keys": keys.iter().map(IssuerKey::jwk).collect::<Vec<_>>() })
     }
 
     async fn answer(&self, request: &Request<Incoming>) -> Response<Bytes> {

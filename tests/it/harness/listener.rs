@@ -1,9 +1,9 @@
 //! Listeners on port 0 with a handler of the test's own, and clients that speak to them in raw
-//! bytes, by hyper and over TLS. Certificates are made by a small authority of their own.
+//! bytes, by hyper and over TLS.
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,12 +75,12 @@ pub(crate) fn secure(certificates: Vec<CertificateFiles>) -> ListenerSettings {
 }
 
 /// A state folder, and what binding needs beside it.
-pub(crate) struct Place {
+pub(crate) struct ListenerFolder {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) options: BindOptions,
 }
 
-impl Place {
+impl ListenerFolder {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = BindOptions {
@@ -102,13 +102,13 @@ impl Place {
 }
 
 /// One listener at work.
-pub(crate) struct Running {
-    pub(crate) place: Place,
+pub(crate) struct RunningListener {
+    pub(crate) place: ListenerFolder,
     pub(crate) threads: GatewayThreads,
     pub(crate) listening: Arc<RunningListeners>,
 }
 
-impl Running {
+impl RunningListener {
     pub(crate) fn start<H, F>(listener: &ListenerSettings, handler: H) -> Self
     where
         H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F
@@ -118,10 +118,14 @@ impl Running {
             + 'static,
         F: Future<Output = Response> + Send + 'static,
     {
-        Self::start_at(Place::new(), listener, handler)
+        Self::start_at(ListenerFolder::new(), listener, handler)
     }
 
-    pub(crate) fn start_at<H, F>(place: Place, listener: &ListenerSettings, handler: H) -> Self
+    pub(crate) fn start_at<H, F>(
+        place: ListenerFolder,
+        listener: &ListenerSettings,
+        handler: H,
+    ) -> Self
     where
         H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F
             + Clone
@@ -249,50 +253,6 @@ pub(crate) async fn text(response: http::Response<Incoming>) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// An authority that tests trust.
-pub(crate) struct Authority {
-    issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
-}
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
-        let key = rcgen::KeyPair::generate().unwrap();
-        Self { issuer: rcgen::CertifiedIssuer::self_signed(params, key).unwrap() }
-    }
-
-    pub(crate) fn der(&self) -> CertificateDer<'static> {
-        self.issuer.der().clone()
-    }
-
-    pub(crate) fn pem(&self) -> String {
-        self.issuer.pem()
-    }
-
-    /// A certificate and its key in PEM.
-    pub(crate) fn issue(&self, names: &[&str]) -> (String, String) {
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(names).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    /// The same, written to `folder` under `name`.
-    pub(crate) fn write(&self, folder: &Path, name: &str, names: &[&str]) -> CertificateFiles {
-        let (chain, key) = self.issue(names);
-        let files = CertificateFiles {
-            chain: folder.join(format!("{name}.crt")),
-            key: folder.join(format!("{name}.key")),
-        };
-        std::fs::write(&files.chain, chain).unwrap();
-        std::fs::write(&files.key, key).unwrap();
-        files
-    }
-}
-
 /// A TLS client that trusts `roots` only.
 pub(crate) struct TlsClient {
     pub(crate) roots: Vec<CertificateDer<'static>>,
@@ -337,7 +297,7 @@ impl TlsClient {
 
     pub(crate) async fn connect(
         &self,
-        running: &Running,
+        running: &RunningListener,
         name: &'static str,
     ) -> std::io::Result<TlsStream<TcpStream>> {
         connect(&self.connector(), running, name).await
@@ -347,7 +307,7 @@ impl TlsClient {
 /// A handshake for `name`.
 pub(crate) async fn connect(
     connector: &TlsConnector,
-    running: &Running,
+    running: &RunningListener,
     name: &'static str,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name).unwrap();

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::sync::OnceCell;
 
 use super::certs::Certificate;
-use super::daemon::{Daemon, User};
+use super::daemon::{Daemon, DaemonUser};
 use super::process::{free_port, until};
 
 /// The server; ended when dropped, or with the tests where they share it.
@@ -16,7 +16,7 @@ pub struct MariaDb {
     /// Its certificate, for `localhost`.
     pub certificate: Certificate,
     folder: PathBuf,
-    user: User,
+    user: DaemonUser,
     daemon: Option<Daemon>,
 }
 
@@ -29,7 +29,7 @@ impl MariaDb {
 
     /// One that a test may end.
     pub async fn start() -> Self {
-        let user = User::new("mysql");
+        let user = DaemonUser::new("mysql");
         let folder = user.folder();
         let certificate = Certificate::make(&folder, "server", &["localhost"]);
         user.give_secret(&certificate.key);

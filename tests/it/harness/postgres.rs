@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::OnceCell;
 
 use super::certs::Certificate;
-use super::daemon::{Daemon, User};
+use super::daemon::{Daemon, DaemonUser};
 use super::process::{free_port, until};
 
 /// The server; ended when dropped, or with the tests where they share it.
@@ -15,7 +15,7 @@ pub struct Postgres {
     /// Its certificate, for `localhost`.
     pub certificate: Certificate,
     folder: PathBuf,
-    user: User,
+    user: DaemonUser,
     daemon: Option<Daemon>,
 }
 
@@ -32,7 +32,7 @@ impl Postgres {
 
     /// One that a test may end.
     pub async fn start() -> Self {
-        let user = User::new("postgres");
+        let user = DaemonUser::new("postgres");
         let folder = user.folder();
         let certificate = Certificate::make(&folder, "server", &["localhost"]);
         user.give_secret(&certificate.key);

@@ -23,13 +23,13 @@ pub struct Process {
 
 /// What a command that ended has told.
 #[derive(Debug)]
-pub struct Told {
+pub struct CommandOutput {
     pub status: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl Told {
+impl CommandOutput {
     /// It succeeded; what it printed.
     #[track_caller]
     pub fn ok(self) -> String {
@@ -49,7 +49,7 @@ impl Told {
 }
 
 /// Runs a command to its end in `dir`, with `input` on standard input.
-pub fn run_in(dir: &Path, words: &[&str], input: &str) -> Told {
+pub fn run_in(dir: &Path, words: &[&str], input: &str) -> CommandOutput {
     let mut child = tollhouse()
         .current_dir(dir)
         .args(words)
@@ -63,7 +63,7 @@ pub fn run_in(dir: &Path, words: &[&str], input: &str) -> Told {
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let (stdout, stderr) = (text(output.stdout), text(output.stderr));
-    Told { status: output.status.code(), stdout, stderr }
+    CommandOutput { status: output.status.code(), stdout, stderr }
 }
 
 /// Waits until `look` finds something.
@@ -103,6 +103,22 @@ login = [{ dialect = "native" }]
 [token]
 issuer = "https://gateway.example"
 audience = ["legacy"]
+"#;
+
+/// An echo behind a route that wants a credential, and another that wants none.
+pub const ECHO_ROUTES: &str = r#"
+[process]
+drain_delay = "0s"
+[[upstream]]
+name = "u"
+servers = ["builtin:echo"]
+[[route]]
+path = "/"
+upstream = "u"
+[[route]]
+path = "/open/"
+upstream = "u"
+auth = []
 "#;
 
 /// The program under test.
@@ -194,6 +210,18 @@ impl Process {
         Self::start(dir, port)
     }
 
+    /// Starts on a `folder` with `ECHO_ROUTES`; its admin socket answers.
+    pub fn with_echo(sections: &str) -> Self {
+        let process = Self::plain(&format!("{ECHO_ROUTES}{sections}"));
+        process.wait_for_commands();
+        process
+    }
+
+    /// Waits until the admin socket answers commands.
+    pub fn wait_for_commands(&self) {
+        until("commands", || (self.command(&["key", "list"]).status == Some(0)).then_some(()));
+    }
+
     pub fn client(&self) -> Client {
         Client::plain(SocketAddr::from(([127, 0, 0, 1], self.port)))
     }
@@ -259,13 +287,13 @@ impl Process {
     }
 
     /// Another `tollhouse` command beside it, in its folder.
-    pub fn command(&self, words: &[&str]) -> Told {
+    pub fn command(&self, words: &[&str]) -> CommandOutput {
         run_in(self.dir.path(), words, "")
     }
 
     /// Waits until standard error has `part`.
     #[track_caller]
-    pub fn told(&self, part: &str) {
+    pub fn wait_for_stderr(&self, part: &str) {
         until(part, || self.stderr().contains(part).then_some(()));
     }
 }

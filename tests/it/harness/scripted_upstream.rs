@@ -33,7 +33,7 @@ use tollhouse::upstream::{
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) struct Settings {
+pub(crate) struct PoolSettings {
     pub(crate) upstream: UpstreamSettings,
     pub(crate) watch: Option<StreamLifetime>,
     pub(crate) trusted_proxy: bool,
@@ -65,7 +65,7 @@ pub(crate) fn health(path: &str) -> HealthCheck {
 }
 
 /// One worker's gateway to `servers`, with limits that no test reaches unless it means to.
-pub(crate) fn settings_to(servers: Vec<ServerSettings>) -> Settings {
+pub(crate) fn settings_to(servers: Vec<ServerSettings>) -> PoolSettings {
     let upstream = UpstreamSettings {
         name: "legacy".to_owned(),
         servers,
@@ -85,7 +85,7 @@ pub(crate) fn settings_to(servers: Vec<ServerSettings>) -> Settings {
         case_insensitive: false,
         credential: None,
     };
-    Settings {
+    PoolSettings {
         upstream,
         watch: None,
         trusted_proxy: false,
@@ -108,7 +108,7 @@ impl PoolGateway {
     }
 }
 
-impl Settings {
+impl PoolSettings {
     pub(crate) async fn start(self) -> PoolGateway {
         let threads = GatewayThreads::start(1, 1).unwrap();
         let worker = threads.workers()[0].clone();
@@ -118,7 +118,7 @@ impl Settings {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(PoolGatewayState {
             settings: self,
             pool: pool.clone(),
             worker: worker.clone(),
@@ -132,8 +132,8 @@ impl Settings {
     }
 }
 
-struct Inner {
-    settings: Settings,
+struct PoolGatewayState {
+    settings: PoolSettings,
     pool: Arc<UpstreamPool>,
     worker: Arc<Worker>,
     background: BackgroundRuntime,
@@ -142,7 +142,7 @@ struct Inner {
     errors: Arc<Mutex<Vec<ForwardError>>>,
 }
 
-async fn accept(listener: std::net::TcpListener, inner: Arc<Inner>) {
+async fn accept(listener: std::net::TcpListener, inner: Arc<PoolGatewayState>) {
     let listener = TcpListener::from_std(listener).unwrap();
     while let Ok((stream, peer)) = listener.accept().await {
         stream.set_nodelay(true).unwrap();
@@ -157,7 +157,8 @@ async fn accept(listener: std::net::TcpListener, inner: Arc<Inner>) {
     }
 }
 
-fn client(peer: SocketAddr, trusted_proxy: bool) -> Client {
+/// A client of a gateway, as a listener would describe it.
+pub(crate) fn client(peer: SocketAddr, trusted_proxy: bool) -> Client {
     Client {
         address: Some(peer.ip()),
         peer: Some(peer),
@@ -181,7 +182,7 @@ fn client(peer: SocketAddr, trusted_proxy: bool) -> Client {
 }
 
 async fn handle(
-    inner: Arc<Inner>,
+    inner: Arc<PoolGatewayState>,
     peer: SocketAddr,
     request: http::Request<Incoming>,
 ) -> Result<Response, std::convert::Infallible> {

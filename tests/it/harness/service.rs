@@ -10,12 +10,12 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::certs::Authority;
+use super::certs::CertificateAuthority;
 use super::client::Stream;
 
 /// What the upstream and the gateway speak to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum ServiceProtocol {
     /// HTTP/1.1 within TLS.
     Http1,
     /// HTTP/2 within TLS; the server has nothing else.
@@ -29,7 +29,7 @@ pub enum Over {
 /// The upstream.
 pub struct Service {
     address: SocketAddr,
-    over: Over,
+    over: ServiceProtocol,
     dir: TempDir,
     accepted: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -37,18 +37,18 @@ pub struct Service {
 
 impl Service {
     /// Gives every connection to `serve`, with whether it is to be one of HTTP/2.
-    pub async fn start<S, F>(over: Over, serve: S) -> Self
+    pub async fn start<S, F>(over: ServiceProtocol, serve: S) -> Self
     where
         S: Fn(Box<dyn Stream>, bool) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let (authority, dir) = (Authority::new(), tempfile::tempdir().unwrap());
+        let (authority, dir) = (CertificateAuthority::new(), tempfile::tempdir().unwrap());
         std::fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
         let acceptor = match over {
-            Over::Http1 => Some(authority.speaking("localhost", &[b"http/1.1"])),
-            Over::Http2 => Some(authority.speaking("localhost", &[b"h2"])),
-            Over::Both => Some(authority.speaking("localhost", &[b"h2", b"http/1.1"])),
-            Over::Plain => None,
+            ServiceProtocol::Http1 => Some(authority.speaking("localhost", &[b"http/1.1"])),
+            ServiceProtocol::Http2 => Some(authority.speaking("localhost", &[b"h2"])),
+            ServiceProtocol::Both => Some(authority.speaking("localhost", &[b"h2", b"http/1.1"])),
+            ServiceProtocol::Plain => None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -76,13 +76,13 @@ impl Service {
     pub fn config(&self, upstream: &str, route: &str) -> String {
         let port = self.address.port();
         let (server, tls) = match self.over {
-            Over::Plain => (format!("http://127.0.0.1:{port}"), String::new()),
+            ServiceProtocol::Plain => (format!("http://127.0.0.1:{port}"), String::new()),
             _ => (format!("https://localhost:{port}"), format!("tls = {{ ca = {:?} }}", self.ca())),
         };
         format!(
             "[[upstream]]\nname = \"service\"\nservers = [\"{server}\"]\nhttp2 = {http2}\n{tls}\n\
              {upstream}\n[[route]]\nname = \"service\"\npath = \"/\"\nupstream = \"service\"\n{route}",
-            http2 = self.over != Over::Http1,
+            http2 = self.over != ServiceProtocol::Http1,
         )
     }
 

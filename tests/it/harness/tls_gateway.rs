@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use super::certs::{self, Certificate};
+use super::certs::Certificate;
 use super::{Client, Gateway, GatewayBuilder};
 
 /// An upstream `name` of one server and a route to it.
@@ -13,22 +13,13 @@ pub(crate) fn route_to(name: &str, server: &str, path: &str, keys: &str) -> Stri
     )
 }
 
-/// The sections before the others, with `listener` as given.
-pub(crate) fn head(listener: &str) -> String {
-    format!(
-        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
-         [[listener]]\n{listener}\n[token]\nissuer = \"https://gateway.example\"\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n"
-    )
-}
-
 /// What a TLS listener for `localhost` needs, and its clients.
-pub(crate) struct Secure {
+pub(crate) struct TlsGateway {
     certificate: Certificate,
     _dir: TempDir,
 }
 
-impl Secure {
+impl TlsGateway {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let certificate = Certificate::make(dir.path(), "localhost", &["localhost"]);
@@ -36,17 +27,17 @@ impl Secure {
     }
 
     pub(crate) fn builder(&self) -> GatewayBuilder {
-        self.builder_with("")
+        Gateway::builder().tls(&self.certificate, "")
     }
 
     /// With further keys of the listener.
     pub(crate) fn builder_with(&self, keys: &str) -> GatewayBuilder {
-        self.listening(keys, "")
+        Gateway::builder().listener(keys).tls(&self.certificate, "")
     }
 
     /// With further keys of the listener's TLS.
     pub(crate) fn builder_with_tls(&self, keys: &str) -> GatewayBuilder {
-        self.listening("", keys)
+        Gateway::builder().tls(&self.certificate, keys)
     }
 
     /// The file with its certificate, for clients of another make.
@@ -54,18 +45,7 @@ impl Secure {
         &self.certificate.chain
     }
 
-    fn listening(&self, keys: &str, tls: &str) -> GatewayBuilder {
-        let Certificate { chain, key, .. } = &self.certificate;
-        let listener = format!(
-            "address = \"127.0.0.1:0\"\n{keys}[listener.tls]\n\
-             certificates = [{{ chain = {chain:?}, key = {key:?} }}]\n{tls}"
-        );
-        Gateway::builder().head(&head(&listener))
-    }
-
     pub(crate) fn client(&self, gateway: &Gateway, http2: bool) -> Client {
-        let protocol: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
-        let tls = certs::trusting(std::slice::from_ref(&self.certificate.der), &[protocol]);
-        Client { address: gateway.address(), tls: Some((tls, "localhost".into())), http2 }
+        Client::trusting(gateway.address(), &self.certificate, http2)
     }
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub struct ReceivedRequest {
     pub method: Method,
     /// Path and query, byte for byte.
     pub target: String,
@@ -23,18 +23,18 @@ pub struct Received {
     pub body: Bytes,
 }
 
-impl Received {
+impl ReceivedRequest {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 
-type Answer = Arc<dyn Fn(&Received) -> Response<Bytes> + Send + Sync>;
+type Answer = Arc<dyn Fn(&ReceivedRequest) -> Response<Bytes> + Send + Sync>;
 
 /// The service.
 pub struct Upstream {
     pub address: SocketAddr,
-    journal: Arc<Mutex<Vec<Received>>>,
+    journal: Arc<Mutex<Vec<ReceivedRequest>>>,
     task: JoinHandle<()>,
 }
 
@@ -53,7 +53,7 @@ impl Upstream {
     /// Answers as told.
     pub async fn answering<F>(answer: F) -> Self
     where
-        F: Fn(&Received) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(&ReceivedRequest) -> Response<Bytes> + Send + Sync + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -68,13 +68,13 @@ impl Upstream {
     }
 
     /// What arrived so far.
-    pub fn received(&self) -> Vec<Received> {
+    pub fn received(&self) -> Vec<ReceivedRequest> {
         self.journal.lock().unwrap().clone()
     }
 
     /// The one request that arrived.
     #[track_caller]
-    pub fn only(&self) -> Received {
+    pub fn only(&self) -> ReceivedRequest {
         let received = self.received();
         assert_eq!(received.len(), 1, "exactly one request: {received:?}");
         received.into_iter().next().unwrap()
@@ -82,7 +82,7 @@ impl Upstream {
 
     /// The latest request.
     #[track_caller]
-    pub fn last(&self) -> Received {
+    pub fn last(&self) -> ReceivedRequest {
         self.received().pop().expect("a request arrived")
     }
 
@@ -100,7 +100,7 @@ impl Drop for Upstream {
     }
 }
 
-async fn accept(listener: TcpListener, journal: Arc<Mutex<Vec<Received>>>, answer: Answer) {
+async fn accept(listener: TcpListener, journal: Arc<Mutex<Vec<ReceivedRequest>>>, answer: Answer) {
     while let Ok((stream, _)) = listener.accept().await {
         let (journal, answer) = (journal.clone(), answer.clone());
         tokio::task::spawn(async move {
@@ -117,12 +117,12 @@ async fn accept(listener: TcpListener, journal: Arc<Mutex<Vec<Received>>>, answe
 
 async fn record(
     request: http::Request<Incoming>,
-    journal: &Mutex<Vec<Received>>,
+    journal: &Mutex<Vec<ReceivedRequest>>,
     answer: &Answer,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let target = head.uri.path_and_query().map_or("", |target| target.as_str()).to_owned();
-    let received = Received {
+    let received = ReceivedRequest {
         method: head.method,
         target,
         headers: head.headers,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tollhouse::admin::{SOCKET, client};
 
 use crate::harness::gateway::{PASSWORD, users};
-use crate::harness::process::{Process, until};
+use crate::harness::process::Process;
 use crate::harness::{Gateway, Reply, Smtp, Upstream};
 use crate::security::post_from;
 
@@ -21,6 +21,16 @@ const STEP: Duration = Duration::from_secs(30);
 /// A gateway with the native login, where alice has an authenticator.
 async fn with_step(upstream: &Upstream) -> (Gateway, totp_rs::Totp) {
     let gateway = Gateway::builder().moving().login("native").route_to(upstream, "").start().await;
+    let phone = given(&gateway, "alice").await;
+    (gateway, phone)
+}
+
+/// The same, where an account has so many attempts.
+async fn limited(upstream: &Upstream, attempts: usize) -> (Gateway, totp_rs::Totp) {
+    let limits =
+        format!("[login_limits]\nper_account = {{ attempts = {attempts}, per = \"10m\" }}");
+    let builder = Gateway::builder().moving().config(&limits).login("native");
+    let gateway = builder.route_to(upstream, "").start().await;
     let phone = given(&gateway, "alice").await;
     (gateway, phone)
 }
@@ -202,14 +212,7 @@ async fn five_wrong_codes_end_the_login_that_waits() {
 #[tokio::test]
 async fn strangers_cannot_use_up_the_guesses_of_who_passed_the_password() {
     let upstream = Upstream::start().await;
-    let gateway = Gateway::builder()
-        .moving()
-        .config("[login_limits]\nper_account = { attempts = 100, per = \"10m\" }")
-        .login("native")
-        .route_to(&upstream, "")
-        .start()
-        .await;
-    let phone = given(&gateway, "alice").await;
+    let (gateway, phone) = limited(&upstream, 100).await;
     let ticket = pending(&gateway).await;
 
     for _ in 0..15 {
@@ -226,14 +229,7 @@ async fn strangers_cannot_use_up_the_guesses_of_who_passed_the_password() {
 #[tokio::test]
 async fn wrong_codes_are_failed_attempts_however_often_the_password_is_right() {
     let upstream = Upstream::start().await;
-    let gateway = Gateway::builder()
-        .moving()
-        .config("[login_limits]\nper_account = { attempts = 6, per = \"10m\" }")
-        .login("native")
-        .route_to(&upstream, "")
-        .start()
-        .await;
-    let phone = given(&gateway, "alice").await;
+    let (gateway, phone) = limited(&upstream, 6).await;
 
     for _ in 0..2 {
         let ticket = pending(&gateway).await;
@@ -388,7 +384,7 @@ async fn an_operator_gives_one_only_to_a_known_user_and_replaces_it_only_on_his_
 #[tokio::test]
 async fn the_command_line_prints_the_address_and_a_picture_of_it() {
     let process = Process::plain("");
-    until("commands", || (process.command(&["key", "list"]).status == Some(0)).then_some(()));
+    process.wait_for_commands();
 
     let told = process.command(&["user", "totp", "alice"]).ok();
 
@@ -451,29 +447,12 @@ async fn a_door_without_the_second_step_does_not_clear_its_guesses() {
     upstream.assert_untouched();
 }
 
-/// Everybody comes from one address.
-const SHARED: &str = r#"
-[process]
-drain_delay = "0s"
-drain_timeout = "2s"
-[[listener]]
-address = "127.0.0.1:0"
-shared_addresses = ["127.0.0.0/8"]
-[token]
-issuer = "https://gateway.example"
-audience = ["legacy"]
-[[users]]
-name = "staff"
-kind = "file"
-path = "users.toml"
-"#;
-
 #[tokio::test]
 async fn the_second_step_is_of_who_passed_the_first_even_behind_a_shared_address() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
         .moving()
-        .head(SHARED)
+        .listener("shared_addresses = [\"127.0.0.0/8\"]")
         .login("native")
         .route_to(&upstream, "")
         .start()

@@ -263,7 +263,7 @@ async fn a_reload_that_failed_is_counted_and_audited() {
 
     process.signal("HUP");
 
-    process.told("not reloaded");
+    process.wait_for_stderr("not reloaded");
     let metrics = admin.get("/metrics").send().await.text();
     assert_sample(&metrics, "tollhouse_config_reloads_total{result=\"failed\"}", " 1");
     assert_sample(&metrics, "tollhouse_config_last_reload_successful", " 0");

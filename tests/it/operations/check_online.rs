@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::process::{Told, free_port, run_in};
-use crate::harness::{Postgres, Provider, Slapd, Smtp, Upstream, postgres};
+use crate::harness::process::{CommandOutput, free_port, run_in};
+use crate::harness::{OpenIdProvider, Postgres, Slapd, Smtp, Upstream, postgres};
 
 const HEAD: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n[token]\n\
     issuer = \"https://gateway.example\"\naudience = [\"legacy\"]\n[[login]]\ndialect = \"native\"\n";
@@ -36,7 +36,7 @@ impl Place {
     }
 
     /// Runs the command while the parties in this process go on.
-    async fn check(&self, words: &[&str]) -> Told {
+    async fn check(&self, words: &[&str]) -> CommandOutput {
         let folder: PathBuf = self.0.path().to_owned();
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
         let run = move || {
@@ -90,7 +90,7 @@ fn of<'v>(verdicts: &'v [Value], key: &str, what: &str) -> &'v Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_well_is_ok_and_sees_nothing_but_a_connection() {
     let (shop, slapd, smtp) = (Postgres::shared().await, Slapd::start(), Smtp::starttls().await);
-    let (provider, app) = (Provider::es256().await, Upstream::start().await);
+    let (provider, app) = (OpenIdProvider::es256().await, Upstream::start().await);
     let database = shop.database("create table users (name text, password text)").await;
     let place = Place::new();
     let url = place.secret("database", &shop.url(&database));
@@ -139,7 +139,7 @@ async fn whoever_is_well_is_ok_and_sees_nothing_but_a_connection() {
 async fn whoever_is_not_there_is_a_failure_within_the_time_limit() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_port = silent.local_addr().unwrap().port();
-    let (slapd, provider) = (Slapd::start(), Provider::es256().await);
+    let (slapd, provider) = (Slapd::start(), OpenIdProvider::es256().await);
     let shop = Postgres::shared().await;
     let database = shop.database("create table users (name text, password text)").await;
     let place = Place::new();

@@ -8,35 +8,12 @@ use serde_json::{Value, json};
 
 use crate::harness::gateway::PASSWORD;
 use crate::harness::process::{
-    Process, Told, folder, root, run_in, tollhouse, until, write_config,
+    CommandOutput, ECHO_ROUTES, Process, folder, root, run_in, tollhouse, until, write_config,
 };
 
-/// An echo behind a route that wants a credential, and another that wants none.
-const ROUTES: &str = r#"
-[process]
-drain_delay = "0s"
-[[upstream]]
-name = "u"
-servers = ["builtin:echo"]
-[[route]]
-path = "/"
-upstream = "u"
-[[route]]
-path = "/open/"
-upstream = "u"
-auth = []
-"#;
-
 /// Runs a command in the folder.
-fn run(dir: &tempfile::TempDir, words: &[&str]) -> Told {
+fn run(dir: &tempfile::TempDir, words: &[&str]) -> CommandOutput {
     run_in(dir.path(), words, "")
-}
-
-/// A running gateway whose admin socket answers.
-fn running(sections: &str) -> Process {
-    let process = Process::plain(&format!("{ROUTES}{sections}"));
-    until("commands", || (process.command(&["key", "list"]).status == Some(0)).then_some(()));
-    process
 }
 
 fn append(path: &Path, text: &str) {
@@ -46,7 +23,7 @@ fn append(path: &Path, text: &str) {
 
 #[test]
 fn a_good_configuration_is_told_to_be_good() {
-    let (dir, _) = folder(ROUTES);
+    let (dir, _) = folder(ECHO_ROUTES);
 
     for words in [["check"].as_slice(), &["validate"], &["-t"], &["-c", "gateway.toml", "check"]] {
         assert_eq!(run(&dir, words).ok(), "gateway.toml: ok\n", "{words:?}");
@@ -56,7 +33,7 @@ fn a_good_configuration_is_told_to_be_good() {
 
 #[test]
 fn a_folder_of_ones_own_that_lacks_a_logins_key_is_told_by_check_and_by_run() {
-    let (dir, _) = folder(&format!("keys = \"keys\"\n{ROUTES}"));
+    let (dir, _) = folder(&format!("keys = \"keys\"\n{ECHO_ROUTES}"));
     let path = dir.path().join("gateway.toml");
     let text = fs::read_to_string(&path).unwrap();
     let logins = "[{ dialect = \"native\" }, { dialect = \"nomic\" }, { dialect = \"aviate\" }]";
@@ -97,7 +74,7 @@ fn every_problem_is_told_by_check_and_by_a_failed_start_in_the_same_words() {
 
 #[test]
 fn a_missing_or_broken_configuration_is_told_with_its_name() {
-    let (dir, _) = folder(ROUTES);
+    let (dir, _) = folder(ECHO_ROUTES);
     fs::write(dir.path().join("broken.toml"), "[[route]\n").unwrap();
 
     for words in [["check", "-c", "none.toml"], ["run", "-c", "none.toml"]] {
@@ -110,7 +87,7 @@ fn a_missing_or_broken_configuration_is_told_with_its_name() {
 #[test]
 fn what_is_in_effect_is_shown_without_its_secrets() {
     let (dir, _) = folder(&format!(
-        "{ROUTES}
+        "{ECHO_ROUTES}
 [mail]
 server = \"127.0.0.1:1025\"
 tls = \"none\"
@@ -136,7 +113,7 @@ password = {{ file = \"mail-password\" }}
 
 #[test]
 fn usage_is_told_with_status_2() {
-    let (dir, _) = folder(ROUTES);
+    let (dir, _) = folder(ECHO_ROUTES);
 
     for (words, part) in [
         (["chek"].as_slice(), "check"),
@@ -161,7 +138,7 @@ fn usage_is_told_with_status_2() {
 
 #[test]
 fn users_are_added_changed_listed_and_removed() {
-    let (dir, _) = folder(ROUTES);
+    let (dir, _) = folder(ECHO_ROUTES);
     let file = dir.path().join("users.toml");
     fs::remove_file(&file).unwrap();
     let add = ["user", "add", "zoe", "--email", "zoe@example.com", "--role", "ops"];
@@ -198,7 +175,7 @@ fn users_are_added_changed_listed_and_removed() {
 
 #[tokio::test]
 async fn a_user_who_was_added_beside_a_running_gateway_can_log_in() {
-    let process = running("");
+    let process = Process::with_echo("");
     let words = ["user", "add", "zoe"];
 
     run_in(process.dir.path(), &words, &format!("{PASSWORD}\n")).ok();
@@ -234,7 +211,7 @@ fn the_users_file_that_is_meant_must_be_named_where_there_are_several() {
 
 #[test]
 fn a_password_is_hashed_from_standard_input() {
-    let (dir, _) = folder(ROUTES);
+    let (dir, _) = folder(ECHO_ROUTES);
 
     let hash = run_in(dir.path(), &["hash"], &format!("{PASSWORD}\n")).ok();
 
@@ -246,7 +223,7 @@ fn a_password_is_hashed_from_standard_input() {
 
 #[test]
 fn dialects_are_listed_and_shown_so_that_one_can_start_from_them() {
-    let (dir, _) = folder(ROUTES);
+    let (dir, _) = folder(ECHO_ROUTES);
     let listed = run(&dir, &["dialect", "list"]).ok();
     assert_eq!(listed.lines().count(), 6, "{listed}");
     for name in listed.lines() {
@@ -282,7 +259,7 @@ fn completions_and_the_manual_name_every_command() {
 
 #[test]
 fn output_that_nobody_reads_to_its_end_is_no_fault() {
-    let (dir, _) = folder(ROUTES);
+    let (dir, _) = folder(ECHO_ROUTES);
 
     for words in ["dialect show native", "dialect list", "check --print", "user list", "man"] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -297,7 +274,7 @@ fn output_that_nobody_reads_to_its_end_is_no_fault() {
 
 #[tokio::test]
 async fn a_minted_token_works_until_its_session_is_revoked() {
-    let process = running("");
+    let process = Process::with_echo("");
     let client = process.client();
 
     let token = process.command(&["token", "mint", "alice", "--login", "native"]).ok();
@@ -324,7 +301,7 @@ async fn a_minted_token_works_until_its_session_is_revoked() {
 
 #[tokio::test]
 async fn sessions_are_listed_and_revoked_by_user_and_all() {
-    let process = running("");
+    let process = Process::with_echo("");
     let client = process.client();
     let (alice, bob) = (process.token("alice").await, process.token("bob").await);
     process.token("alice").await;
@@ -365,7 +342,8 @@ fn a_token_is_inspected_without_being_verified() {
 
 #[tokio::test]
 async fn attempts_are_forgotten_when_an_operator_says_so() {
-    let process = running("[login_limits]\nper_account = { attempts = 2, per = \"10m\" }\n");
+    let process =
+        Process::with_echo("[login_limits]\nper_account = { attempts = 2, per = \"10m\" }\n");
     let client = process.client();
     let login = |password| {
         let login = json!({ "username": "alice", "password": password });
@@ -383,7 +361,7 @@ async fn attempts_are_forgotten_when_an_operator_says_so() {
 
 #[tokio::test]
 async fn keys_are_listed_rotated_imported_and_revoked() {
-    let process = running("");
+    let process = Process::with_echo("");
     let client = process.client();
     let token = process.token("alice").await;
     let count = || process.command(&["key", "list"]).ok().lines().count();
@@ -417,7 +395,7 @@ async fn keys_are_listed_rotated_imported_and_revoked() {
 
 #[tokio::test]
 async fn a_gateway_starts_on_a_backup_of_another_s_store() {
-    let process = running("");
+    let process = Process::with_echo("");
     let kept = process.command(&["token", "mint", "alice", "--login", "native"]).ok();
     let ended = process.token("bob").await;
     process.command(&["session", "revoke", "--user", "bob"]).ok();
@@ -427,7 +405,7 @@ async fn a_gateway_starts_on_a_backup_of_another_s_store() {
     assert_eq!(told.trim(), process.path("copy.redb").display().to_string());
     process.command(&["store", "backup", "none/copy.redb"]).failed(1, &["none"]);
     process.command(&["store", "backup", "copy.redb"]).failed(1, &["copy.redb"]);
-    let (dir, port) = folder(ROUTES);
+    let (dir, port) = folder(ECHO_ROUTES);
     let state = dir.path().join("state");
     fs::create_dir_all(state.join("keys")).unwrap();
     fs::copy(process.path("copy.redb"), state.join("store.redb")).unwrap();
@@ -442,7 +420,7 @@ async fn a_gateway_starts_on_a_backup_of_another_s_store() {
 
 #[tokio::test]
 async fn a_reload_puts_a_new_route_to_work_and_a_broken_file_changes_nothing() {
-    let process = running("");
+    let process = Process::with_echo("");
     let client = process.client();
     let route = |path: &str| {
         let keys = format!("[[route]]\npath = \"{path}\"\nupstream = \"u\"\nauth = []\n");
@@ -452,7 +430,7 @@ async fn a_reload_puts_a_new_route_to_work_and_a_broken_file_changes_nothing() {
 
     route("/first");
     process.signal("HUP");
-    process.told("reloaded");
+    process.wait_for_stderr("reloaded");
     client.get("/first").send().await.assert_status(200);
 
     route("/second");
@@ -462,8 +440,8 @@ async fn a_reload_puts_a_new_route_to_work_and_a_broken_file_changes_nothing() {
     let good = fs::read_to_string(process.path("gateway.toml")).unwrap();
     append(&process.path("gateway.toml"), "[[route]]\npath = \"/third\"\nupstrem = \"u\"\n");
     process.signal("HUP");
-    process.told("not reloaded, the last configuration stays");
-    process.told("upstrem");
+    process.wait_for_stderr("not reloaded, the last configuration stays");
+    process.wait_for_stderr("upstrem");
     client.get("/second").send().await.assert_status(200);
     client.get("/third").send().await.assert_status(401);
 
@@ -473,7 +451,7 @@ async fn a_reload_puts_a_new_route_to_work_and_a_broken_file_changes_nothing() {
 
 #[tokio::test]
 async fn the_admin_socket_tells_why_a_file_was_not_put_to_work() {
-    let process = running("");
+    let process = Process::with_echo("");
     // The command reads another file than the gateway, so the gateway is the one that refuses.
     let good = process.path("good.toml");
     fs::copy(process.path("gateway.toml"), &good).unwrap();
@@ -485,7 +463,7 @@ async fn the_admin_socket_tells_why_a_file_was_not_put_to_work() {
 
 #[test]
 fn commands_for_a_running_gateway_say_that_there_is_none() {
-    let (dir, _) = folder(ROUTES);
+    let (dir, _) = folder(ECHO_ROUTES);
 
     for words in [
         ["session", "list"].as_slice(),
@@ -502,7 +480,7 @@ fn commands_for_a_running_gateway_say_that_there_is_none() {
 
 #[test]
 fn a_missing_users_file_is_told_with_what_to_do() {
-    let (dir, _) = folder(ROUTES);
+    let (dir, _) = folder(ECHO_ROUTES);
     fs::remove_file(dir.path().join("users.toml")).unwrap();
 
     run(&dir, &["run"]).failed(78, &["users.toml", "tollhouse user add", "bootstrap = true"]);
@@ -536,7 +514,7 @@ fn users_can_be_changed_whatever_else_is_wrong_with_the_configuration() {
 
 #[test]
 fn a_broken_users_file_is_told_with_its_line() {
-    let (dir, _) = folder(ROUTES);
+    let (dir, _) = folder(ECHO_ROUTES);
     append(&dir.path().join("users.toml"), "\n[[user]]\nname = 7\n");
 
     run(&dir, &["run"]).failed(78, &["users.toml", "line"]);
@@ -544,7 +522,7 @@ fn a_broken_users_file_is_told_with_its_line() {
 
 #[test]
 fn a_damaged_or_missing_store_is_refused_with_what_to_do() {
-    let (dir, port) = folder(ROUTES);
+    let (dir, port) = folder(ECHO_ROUTES);
     let mut first = Process::start(dir, port);
     until("served", || first.path("state/admin.sock").exists().then_some(()));
     first.signal("TERM");
@@ -563,15 +541,15 @@ fn a_damaged_or_missing_store_is_refused_with_what_to_do() {
 
 #[test]
 fn a_second_gateway_is_refused_and_the_first_goes_on() {
-    let first = running("");
+    let first = Process::with_echo("");
     let (other, _) = folder("");
-    write_config(other.path(), first.port, ROUTES);
+    write_config(other.path(), first.port, ECHO_ROUTES);
 
     let port = first.port.to_string();
     run(&other, &["run"]).failed(1, &[&port, "in use", "running already"]);
     first.command(&["run"]).failed(1, &["one gateway for each state folder"]);
     let (taken, port) = folder("");
-    let admin = format!("[admin]\naddress = \"127.0.0.1:{}\"\n{ROUTES}", first.port);
+    let admin = format!("[admin]\naddress = \"127.0.0.1:{}\"\n{ECHO_ROUTES}", first.port);
     write_config(taken.path(), port, &admin);
     run(&taken, &["run"]).failed(1, &["admin", &first.port.to_string(), "in use"]);
 

@@ -10,32 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::certs::{Authority, Certificate, showing, trusting};
+use crate::harness::certs::{Certificate, CertificateAuthority, showing, trusting};
 use crate::harness::client::{Client, PATIENCE};
 use crate::harness::gateway::PASSWORD;
-use crate::harness::process::{Process, folder, free_port, until};
-
-const ROUTES: &str = r#"
-[process]
-drain_delay = "0s"
-[[upstream]]
-name = "u"
-servers = ["builtin:echo"]
-[[route]]
-path = "/"
-upstream = "u"
-[[route]]
-path = "/open/"
-upstream = "u"
-auth = []
-"#;
-
-fn started(sections: &str) -> Process {
-    let (dir, port) = folder(&format!("{ROUTES}{sections}"));
-    let process = Process::start(dir, port);
-    until("commands", || (process.command(&["key", "list"]).status == Some(0)).then_some(()));
-    process
-}
+use crate::harness::process::{Process, free_port, until};
 
 fn text(process: &Process) -> String {
     fs::read_to_string(process.path("gateway.toml")).unwrap()
@@ -103,7 +81,7 @@ impl Connection {
 
 #[tokio::test]
 async fn a_listener_comes_and_another_goes_while_its_request_is_answered() {
-    let process = started("");
+    let process = Process::with_echo("");
     let (first, second) = (process.port, free_port());
     let mut idle = Connection::open(first).await;
     idle.send("GET /open/ HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -134,7 +112,7 @@ async fn a_listener_comes_and_another_goes_while_its_request_is_answered() {
 
 #[tokio::test]
 async fn a_listener_that_changes_keeps_its_socket_and_drains_its_connections() {
-    let process = started("");
+    let process = Process::with_echo("");
     let port = process.port;
     let mut idle = Connection::open(port).await;
     idle.send("GET /open/ HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -158,7 +136,7 @@ async fn a_listener_that_changes_keeps_its_socket_and_drains_its_connections() {
 
 #[tokio::test]
 async fn connections_stay_counted_when_the_limit_of_a_listener_changes() {
-    let process = started("");
+    let process = Process::with_echo("");
     let port = process.port;
     let mut busy = Connection::open(port).await;
     busy.send("POST /open/ HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n").await;
@@ -175,7 +153,7 @@ async fn connections_stay_counted_when_the_limit_of_a_listener_changes() {
 
 #[tokio::test]
 async fn tls_is_switched_on_and_its_certificate_changed_in_place() {
-    let process = started("");
+    let process = Process::with_echo("");
     let port = process.port;
     let make = |stem| Certificate::make(process.dir.path(), stem, &["localhost"]);
     let one = make("one");
@@ -205,17 +183,17 @@ async fn tls_is_switched_on_and_its_certificate_changed_in_place() {
 
 #[tokio::test]
 async fn a_reload_reads_the_client_ca_again_and_ends_the_connections_of_the_last_one() {
-    let process = started("");
+    let process = Process::with_echo("");
     let port = process.port;
     let server = Certificate::make(process.dir.path(), "one", &["localhost"]);
-    let (old, new) = (Authority::new(), Authority::new());
+    let (old, new) = (CertificateAuthority::new(), CertificateAuthority::new());
     fs::write(process.path("clients.pem"), old.pem()).unwrap();
     let mutual = format!(
         "{{ address = \"127.0.0.1:{port}\", tls = {{ certificates = [{{ chain = \"one.pem\", key = \
          \"one.key\" }}], client_ca = \"clients.pem\", client_auth = \"required\" }} }}"
     );
     reload(&process, &[(&plain(port), &mutual)]);
-    let client = |authority: &Authority| {
+    let client = |authority: &CertificateAuthority| {
         let tls = showing(&server.der, b"http/1.1", &authority.client(|_| ()));
         Client { address: at(port), tls: Some((tls, "localhost".to_owned())), http2: false }
     };
@@ -238,7 +216,7 @@ async fn a_reload_reads_the_client_ca_again_and_ends_the_connections_of_the_last
 
 #[tokio::test]
 async fn an_address_may_be_widened_under_a_listener_of_this_gateway() {
-    let process = started("");
+    let process = Process::with_echo("");
     let port = process.port;
     let wide = format!("{{ address = \"0.0.0.0:{port}\", allow_plain_http = true }}");
 
@@ -254,7 +232,7 @@ async fn an_address_may_be_widened_under_a_listener_of_this_gateway() {
 
 #[tokio::test]
 async fn an_address_that_is_taken_leaves_everything_as_it_was() {
-    let process = started("");
+    let process = Process::with_echo("");
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let (port, other) = (process.port, taken.local_addr().unwrap().port());
     let next = listeners(&[plain(free_port()), plain(other)]);
@@ -276,7 +254,7 @@ async fn lines_go_to_another_file_and_the_admin_address_moves() {
     let logs = |access: &str, admin: u16| {
         format!("[log]\naccess = \"{access}\"\n[admin]\naddress = \"127.0.0.1:{admin}\"\n")
     };
-    let process = started(&logs("one.log", first));
+    let process = Process::with_echo(&logs("one.log", first));
     process.client().get("/open/a").send().await.assert_status(200);
     Client::plain(at(first)).get("/livez").send().await.assert_status(200);
 
@@ -300,7 +278,7 @@ async fn lines_go_to_another_file_and_the_admin_address_moves() {
 
 #[tokio::test]
 async fn diagnostics_change_their_form() {
-    let process = started("");
+    let process = Process::with_echo("");
     assert!(!process.stderr().contains("{\"timestamp\"") || process.stderr().starts_with('{'));
 
     reload(&process, &[("[process]", "[log]\nformat = \"pretty\"\n[process]")]);
@@ -322,7 +300,7 @@ fn write_users(path: &Path, from: &str, name: &str) {
 
 #[tokio::test]
 async fn a_source_of_users_comes_is_watched_and_goes_with_its_sessions() {
-    let process = started("");
+    let process = Process::with_echo("");
     write_users(process.dir.path(), "alice", "guests.toml");
     let client = process.client();
     let log_in = |name: &str| {
@@ -370,7 +348,7 @@ async fn a_source_of_users_comes_is_watched_and_goes_with_its_sessions() {
 
 #[tokio::test]
 async fn a_source_that_cannot_be_opened_changes_nothing() {
-    let process = started("");
+    let process = Process::with_echo("");
     let staff = "users = [{ name = \"staff\", kind = \"file\", path = \"users.toml\" }]";
     write(&process, &[(staff, &staff.replace("users.toml", "nowhere.toml"))]);
 
@@ -381,7 +359,7 @@ async fn a_source_that_cannot_be_opened_changes_nothing() {
 
 #[tokio::test]
 async fn tokens_are_signed_by_another_algorithm_and_the_last_ones_hold() {
-    let process = started("");
+    let process = Process::with_echo("");
     let header = |token: &str| {
         let head = token.split('.').next().unwrap();
         let bytes = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, head);
@@ -401,7 +379,7 @@ async fn tokens_are_signed_by_another_algorithm_and_the_last_ones_hold() {
 
 #[tokio::test]
 async fn a_reload_names_everything_that_waits_for_a_restart_and_takes_the_rest() {
-    let process = started("");
+    let process = Process::with_echo("");
     let new = "[[route]]\npath = \"/new\"\nupstream = \"u\"\nauth = []\n[state]\ndir = \"other\"\n";
     write(&process, &[("[process]", &format!("{new}[process]\nworkers = 3"))]);
 
@@ -409,7 +387,7 @@ async fn a_reload_names_everything_that_waits_for_a_restart_and_takes_the_rest()
     let told = process.command(&["reload", "--state", "state"]).ok();
     assert_eq!(told, "reloaded\nchanged, which needs a restart: process.workers, state\n");
     process.signal("HUP");
-    process.told("changed, which needs a restart: process.workers, state");
+    process.wait_for_stderr("changed, which needs a restart: process.workers, state");
 
     process.client().get("/new").send().await.assert_status(200);
     let status = process.command(&["status", "--state", "state"]).ok();

@@ -149,7 +149,7 @@ async fn a_restart_with_a_slow_request_open_lost_requests_for_as_long_as_it_took
     old.signal("TERM");
     let next = old.successor();
 
-    next.told("serves http://127.0.0.1:");
+    next.wait_for_stderr("serves http://127.0.0.1:");
     let before = done.load(Ordering::SeqCst);
     assert!(!slow.is_finished() && old.is_running(), "the old one has its slow request still");
     let login = json!({ "username": "alice", "password": PASSWORD });
@@ -202,7 +202,7 @@ async fn a_gateway_that_gave_up_its_store_verifies_on_and_sends_logins_away() {
 
     old.signal("TERM");
     let next = old.successor();
-    next.told("serves http://127.0.0.1:");
+    next.wait_for_stderr("serves http://127.0.0.1:");
 
     let told = finish(login, &body).await;
     assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
@@ -224,7 +224,7 @@ async fn a_gateway_that_gave_up_its_store_verifies_on_and_sends_logins_away() {
 #[test]
 fn a_second_gateway_beside_one_that_does_not_end_is_refused_within_seconds() {
     let first = Process::plain("");
-    first.told("for operators");
+    first.wait_for_stderr("for operators");
     let since = Instant::now();
 
     first.command(&["run"]).failed(1, &["store.redb", "one gateway for each state folder"]);

@@ -120,14 +120,14 @@ async fn a_second_signal_ends_at_once() {
     let drain = "drain_delay = \"60s\"\ndrain_timeout = \"60s\"";
     let (mut process, reply, _answer) = slow.in_flight(drain).await;
     process.signal("TERM");
-    process.told("draining");
+    process.wait_for_stderr("draining");
 
     let since = Instant::now();
     process.signal("INT");
 
     assert_eq!(process.wait(), Some(0), "{}", process.stderr());
     assert!(since.elapsed() < Duration::from_secs(10), "took {:?}", since.elapsed());
-    process.told("stopped before everything was drained");
+    process.wait_for_stderr("stopped before everything was drained");
     reply.abort();
 }
 
@@ -147,7 +147,7 @@ async fn sigquit_killed_and_sigusr2_did_too() {
 
     assert_eq!(process.wait(), Some(0), "{}", process.stderr());
     assert!(since.elapsed() < Duration::from_secs(10), "took {:?}", since.elapsed());
-    process.told("ending at once");
+    process.wait_for_stderr("ending at once");
     assert!(!process.path("state/admin.sock").exists(), "tidied up");
     assert!(!process.stdout().is_empty(), "the log has its lines");
     reply.abort();

@@ -107,7 +107,7 @@ fn a_state_folder_that_was_open_to_others_is_closed_to_them() {
     let process = Process::start(dir, port);
 
     assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
-    process.told("was open to others (755)");
+    process.wait_for_stderr("was open to others (755)");
 }
 
 #[test]
@@ -141,11 +141,13 @@ fn a_start_says_what_is_served_where() {
     let gateway = Process::sample();
     let port = gateway.port;
 
-    gateway
-        .told(&format!("tollhouse {} serves https://127.0.0.1:{port}", env!("CARGO_PKG_VERSION")));
-    gateway.told("(localhost, 127.0.0.1): 6 logins, ");
-    gateway.told("for operators: http://127.0.0.1:");
-    gateway.told("admin.sock");
+    gateway.wait_for_stderr(&format!(
+        "tollhouse {} serves https://127.0.0.1:{port}",
+        env!("CARGO_PKG_VERSION")
+    ));
+    gateway.wait_for_stderr("(localhost, 127.0.0.1): 6 logins, ");
+    gateway.wait_for_stderr("for operators: http://127.0.0.1:");
+    gateway.wait_for_stderr("admin.sock");
 }
 
 #[tokio::test]

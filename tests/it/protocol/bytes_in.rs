@@ -2,33 +2,17 @@
 
 use serde_json::Value;
 
-use crate::harness::{Client, Gateway, Upstream, certs};
+use crate::harness::tls_gateway::TlsGateway;
+use crate::harness::{Client, Gateway, Upstream};
 
 const BODY: [u8; 1000] = [b' '; 1000];
 
 /// A gateway over TLS, and clients of it by HTTP/1.1 and by HTTP/2.
 async fn start(upstream: &Upstream) -> (Gateway, [Client; 2]) {
-    let dir = tempfile::tempdir().unwrap();
-    let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
-    let head = format!(
-        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n\
-         [listener.tls]\ncertificates = [{{ chain = {:?}, key = {:?} }}]\n\
-         [token]\nissuer = \"https://gateway.example\"\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"",
-        certificate.chain, certificate.key
-    );
-    let gateway = Gateway::builder()
-        .head(&head)
-        .login("native")
-        .route_to(upstream, "auth = []")
-        .start()
-        .await;
-    let client = |protocol: &'static [u8], http2| {
-        let config = certs::trusting(std::slice::from_ref(&certificate.der), &[protocol]);
-        Client { address: gateway.address(), tls: Some((config, "localhost".into())), http2 }
-    };
-    let clients = [client(b"http/1.1", false), client(b"h2", true)];
+    let secure = TlsGateway::new();
+    let builder = secure.builder().login("native");
+    let gateway = builder.route_to(upstream, "auth = []").start().await;
+    let clients = [false, true].map(|http2| secure.client(&gateway, http2));
     (gateway, clients)
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 
 use crate::harness::scripted_upstream::{ScriptedUpstream, UpstreamConnection};
-use crate::harness::tls_gateway::{Secure, route_to};
+use crate::harness::tls_gateway::{TlsGateway, route_to};
 use crate::harness::{Client, Gateway, Reply, Upstream};
 
 const ALL: &str = "auth = []\ncompression = true";
@@ -183,7 +183,7 @@ async fn head_and_answers_without_a_body_say_that_they_vary_and_have_no_coding()
         answer.body(Bytes::new()).unwrap()
     })
     .await;
-    let secure = Secure::new();
+    let secure = TlsGateway::new();
     let config = route_to("main", &upstream.url(), "/", ALL);
     let gateway = secure.builder().config(&config).start().await;
 

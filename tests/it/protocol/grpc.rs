@@ -30,8 +30,8 @@ use tonic_prost::ProstCodec;
 use crate::harness::client::{PATIENCE, Stream as Io};
 use crate::harness::gateway::PASSWORD;
 use crate::harness::scripted_upstream::{closed_port, eventually};
-use crate::harness::tls_gateway::Secure;
-use crate::harness::{Client as Plain, Gateway, Over, Service};
+use crate::harness::tls_gateway::TlsGateway;
+use crate::harness::{Client as Plain, Gateway, Service, ServiceProtocol};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Word {
@@ -152,7 +152,7 @@ impl StreamingService<Word> for Speech {
 }
 
 impl Speech {
-    async fn start(&self, over: Over) -> Service {
+    async fn start(&self, over: ServiceProtocol) -> Service {
         let speech = self.clone();
         Service::start(over, move |stream, http2| {
             assert!(http2);
@@ -215,7 +215,7 @@ struct Front {
 
 impl Front {
     async fn before(config: &str) -> Self {
-        let secure = Secure::new();
+        let secure = TlsGateway::new();
         let gateway = secure.builder().login("native").config(config).start().await;
         let client = secure.client(&gateway, true);
         Self { gateway, client }
@@ -268,7 +268,7 @@ async fn next(words: &mut Streaming<Word>) -> String {
 
 #[tokio::test]
 async fn every_kind_of_call_passes_with_and_without_tls_to_the_upstream() {
-    for over in [Over::Http2, Over::Plain] {
+    for over in [ServiceProtocol::Http2, ServiceProtocol::Plain] {
         let speech = Speech::new();
         let service = speech.start(over).await;
         let front = Front::before(&service.config("", "")).await;
@@ -315,7 +315,7 @@ async fn every_kind_of_call_passes_with_and_without_tls_to_the_upstream() {
 #[tokio::test]
 async fn an_error_of_the_service_arrives_with_its_details() {
     let speech = Speech::new();
-    let service = speech.start(Over::Http2).await;
+    let service = speech.start(ServiceProtocol::Http2).await;
     let front = Front::before(&service.config("", "")).await;
     let token = front.token("alice").await;
 
@@ -330,7 +330,7 @@ async fn an_error_of_the_service_arrives_with_its_details() {
 #[tokio::test]
 async fn a_deadline_is_passed_on_as_it_is() {
     let speech = Speech::new();
-    let service = speech.start(Over::Http2).await;
+    let service = speech.start(ServiceProtocol::Http2).await;
     let front = Front::before(&service.config("", "auth = []")).await;
     let mut request = with(None, word("soon"));
     request.metadata_mut().insert("grpc-timeout", "4321m".parse().unwrap());
@@ -343,7 +343,7 @@ async fn a_deadline_is_passed_on_as_it_is() {
 #[tokio::test]
 async fn a_call_that_the_client_gives_up_ends_at_the_upstream() {
     let speech = Speech::new();
-    let service = speech.start(Over::Http2).await;
+    let service = speech.start(ServiceProtocol::Http2).await;
     let front = Front::before(&service.config("", "auth = []")).await;
     speech.go_on.add_permits(1);
     let mut client = front.call().await;
@@ -360,7 +360,7 @@ async fn a_call_that_the_client_gives_up_ends_at_the_upstream() {
 #[tokio::test]
 async fn a_stream_that_the_upstream_resets_is_unavailable() {
     let speech = Speech::new();
-    let service = speech.start(Over::Http2).await;
+    let service = speech.start(ServiceProtocol::Http2).await;
     let front = Front::before(&service.config("", "auth = []")).await;
 
     let reset = front.call().await.unary(with(None, word("x")), path("Reset"), codec()).await;
@@ -381,7 +381,7 @@ fn assert_refused(refused: Result<Response<Word>, Status>, code: Code, reason: &
 #[tokio::test]
 async fn a_refusal_is_a_status_of_grpc_and_the_upstream_sees_nothing() {
     let speech = Speech::new();
-    let service = speech.start(Over::Http2).await;
+    let service = speech.start(ServiceProtocol::Http2).await;
     let rule = "errors = \"datarhei\"\nrequire = { roles = [\"admin\"] }\nbody_limit = \"64B\"";
     let front = Front::before(&service.config("", rule)).await;
     let (alice, bob) = (front.token("alice").await, front.token("bob").await);
@@ -405,7 +405,7 @@ async fn a_refusal_is_a_status_of_grpc_and_the_upstream_sees_nothing() {
 #[tokio::test]
 async fn a_method_that_no_route_takes_is_unimplemented() {
     let speech = Speech::new();
-    let service = speech.start(Over::Http2).await;
+    let service = speech.start(ServiceProtocol::Http2).await;
     let front = Front::before(&service.config("", "methods = [\"GET\"]")).await;
 
     let refused = front.say(None, "x").await;
@@ -425,7 +425,7 @@ async fn an_upstream_that_is_down_is_unavailable_and_one_that_is_slow_is_late() 
     assert_refused(front.say(None, "x").await, Code::Unavailable, "bad_gateway");
 
     // Accepts, and says nothing at all.
-    let silent = Service::start(Over::Plain, |stream, _| async move {
+    let silent = Service::start(ServiceProtocol::Plain, |stream, _| async move {
         tokio::time::sleep(Duration::from_secs(60)).await;
         drop(stream);
     })
@@ -438,7 +438,7 @@ async fn an_upstream_that_is_down_is_unavailable_and_one_that_is_slow_is_late() 
 #[tokio::test]
 async fn a_login_endpoint_and_other_clients_are_answered_in_their_own_form() {
     let speech = Speech::new();
-    let service = speech.start(Over::Http2).await;
+    let service = speech.start(ServiceProtocol::Http2).await;
     let front = Front::before(&service.config("", "")).await;
 
     let login = front.client.post("/auth/login").header("content-type", "application/grpc");

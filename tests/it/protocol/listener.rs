@@ -22,9 +22,10 @@ use tollhouse::config::{BindAddress, ListenerSettings};
 use tollhouse::listener::{self, BindError, BoundAddress, ConnectionEvent, InheritedSockets};
 use tollhouse::runtime::Worker;
 
+use crate::harness::certs::CertificateAuthority;
 use crate::harness::listener::{
-    Authority, PATIENCE, Place, Running, TlsClient, ask, echo_path, eventually, get, http2, plain,
-    read_answer, read_to_end, secure, text, within,
+    ListenerFolder, PATIENCE, RunningListener, TlsClient, ask, echo_path, eventually, get, http2,
+    plain, read_answer, read_to_end, secure, text, within,
 };
 
 /// Short enough for a test, long enough for a busy machine to do what must come before it.
@@ -84,7 +85,7 @@ async fn perhaps_endless(
     }
 }
 
-fn with_tls(place: &Place, authority: &Authority) -> ListenerSettings {
+fn with_tls(place: &ListenerFolder, authority: &CertificateAuthority) -> ListenerSettings {
     secure(vec![authority.write(place.dir.path(), "a", &["localhost"])])
 }
 
@@ -92,7 +93,7 @@ fn with_tls(place: &Place, authority: &Authority) -> ListenerSettings {
 
 #[test]
 fn a_second_gateway_on_the_same_address_is_an_error_that_names_it() {
-    let place = Place::new();
+    let place = ListenerFolder::new();
     let first = place.bind(&plain()).unwrap();
     let mut again = plain();
     let address = first.addresses()[0].tcp().unwrap();
@@ -108,7 +109,7 @@ fn a_second_gateway_on_the_same_address_is_an_error_that_names_it() {
 
 #[tokio::test]
 async fn every_worker_accepts_on_the_one_port_that_was_free() {
-    let running = Running::start(&plain(), echo_path);
+    let running = RunningListener::start(&plain(), echo_path);
 
     // Far more than one socket's share; each must be answered, whichever socket it lands on.
     for _ in 0..32 {
@@ -121,7 +122,7 @@ async fn every_worker_accepts_on_the_one_port_that_was_free() {
 
 #[tokio::test]
 async fn a_unix_socket_serves_and_is_removed() {
-    let place = Place::new();
+    let place = ListenerFolder::new();
     let path = place.path("gateway.sock");
     let listener = ListenerSettings { bind: BindAddress::Unix(path.clone()), ..plain() };
     let describe = |_, client: Arc<Client>, _| async move {
@@ -129,7 +130,7 @@ async fn a_unix_socket_serves_and_is_removed() {
         assert_eq!(client.scheme, Scheme::Http);
         Response::new(Body::full("here"))
     };
-    let running = Running::start_at(place, &listener, describe);
+    let running = RunningListener::start_at(place, &listener, describe);
 
     let mut stream = UnixStream::connect(&path).await.unwrap();
     assert!(ask(&mut stream, "/").await.ends_with("here"));
@@ -145,7 +146,7 @@ async fn a_unix_socket_serves_and_is_removed() {
 
 #[test]
 fn a_stale_socket_is_replaced_and_anything_else_is_left_alone() {
-    let place = Place::new();
+    let place = ListenerFolder::new();
     let path = place.path("gateway.sock");
     let listener = ListenerSettings { bind: BindAddress::Unix(path.clone()), ..plain() };
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -162,7 +163,7 @@ fn a_stale_socket_is_replaced_and_anything_else_is_left_alone() {
 
 #[test]
 fn a_unix_socket_whose_queue_is_full_is_in_use() {
-    let place = Place::new();
+    let place = ListenerFolder::new();
     let path = place.path("gateway.sock");
     let listener = ListenerSettings { bind: BindAddress::Unix(path.clone()), ..plain() };
     let address = socket2::SockAddr::unix(&path).unwrap();
@@ -193,7 +194,7 @@ fn a_unix_socket_whose_queue_is_full_is_in_use() {
 #[tokio::test]
 async fn a_socket_that_was_handed_over_is_served() {
     let handed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut place = Place::new();
+    let mut place = ListenerFolder::new();
     let file = std::fs::File::open(place.dir.path()).unwrap();
     place.options.descriptors = InheritedSockets::named([
         ("web".to_owned(), handed.as_raw_fd()),
@@ -205,7 +206,7 @@ async fn a_socket_that_was_handed_over_is_served() {
     let unknown = place.bind(&named("wbe")).unwrap_err();
     assert!(unknown.to_string().contains("only web, disk"), "{unknown}");
 
-    let running = Running::start_at(place, &named("web"), echo_path);
+    let running = RunningListener::start_at(place, &named("web"), echo_path);
 
     assert_eq!(running.address(), handed.local_addr().unwrap());
     let mut stream = running.connect().await;
@@ -226,7 +227,7 @@ async fn trusted_proxies_are_known_as_such() {
             let text = format!("{} {}", client.trusted_proxy, client.redirect);
             Response::new(Body::full(text))
         };
-        let running = Running::start(&listener, describe);
+        let running = RunningListener::start(&listener, describe);
         let answer = ask(&mut running.connect().await, "/").await;
         assert!(answer.ends_with(&format!("{trusted} true")), "{net}: {answer}");
     }
@@ -238,7 +239,7 @@ async fn trusted_proxies_are_known_as_such() {
 async fn connections_over_the_limit_are_closed_at_once_and_places_come_back() {
     let mut listener = plain();
     listener.limits.connections = 2;
-    let running = Running::start(&listener, echo_path);
+    let running = RunningListener::start(&listener, echo_path);
     let mut first = running.connect().await;
     let mut second = running.connect().await;
     ask(&mut first, "/").await;
@@ -257,7 +258,7 @@ async fn connections_over_the_limit_are_closed_at_once_and_places_come_back() {
 async fn one_address_gets_its_share_and_no_more() {
     let mut listener = plain();
     listener.limits.connections_per_address = 1;
-    let running = Running::start(&listener, echo_path);
+    let running = RunningListener::start(&listener, echo_path);
     let mut first = running.connect().await;
     ask(&mut first, "/").await;
 
@@ -278,7 +279,7 @@ async fn shared_addresses_and_proxies_have_no_share_to_use_up() {
         ListenerSettings { trusted_proxies: net(), ..plain() },
     ] {
         listener.limits.connections_per_address = 1;
-        let running = Running::start(&listener, echo_path);
+        let running = RunningListener::start(&listener, echo_path);
         let (mut first, mut second) = (running.connect().await, running.connect().await);
         assert!(ask(&mut first, "/").await.starts_with("HTTP/1.1 200"));
         assert!(ask(&mut second, "/").await.starts_with("HTTP/1.1 200"));
@@ -290,7 +291,7 @@ async fn heads_that_are_too_large_get_431() {
     let mut listener = plain();
     listener.limits.header_count = 10;
     listener.limits.header_bytes = 2000;
-    let running = Running::start(&listener, echo_path);
+    let running = RunningListener::start(&listener, echo_path);
     let lines = |count: usize| (1..count).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
     for (more, status, why) in [
         (lines(10), "200", "as many lines as are allowed"),
@@ -310,10 +311,10 @@ async fn heads_that_are_too_large_get_431() {
 
 #[tokio::test]
 async fn http_2_heads_that_are_too_large_get_431() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let mut listener = with_tls(&place, &authority);
     listener.limits.header_bytes = 2000;
-    let running = Running::start_at(place, &listener, echo_path);
+    let running = RunningListener::start_at(place, &listener, echo_path);
     let client = TlsClient::trusting(authority.der()).alpn(&["h2"]);
     let mut sender = http2(client.connect(&running, "localhost").await.unwrap()).await;
     let with = |length: usize| {
@@ -354,9 +355,9 @@ async fn floods_of_http_2_frames_end_their_connection() {
         (resets.collect::<Vec<_>>(), "streams opened and reset at once"),
         (heads.collect(), "a head without an end"),
     ] {
-        let (place, authority) = (Place::new(), Authority::new());
+        let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
         let listener = with_tls(&place, &authority);
-        let running = Running::start_at(place, &listener, echo_path);
+        let running = RunningListener::start_at(place, &listener, echo_path);
         let client = TlsClient::trusting(authority.der()).alpn(&["h2"]);
         let mut stream = client.connect(&running, "localhost").await.unwrap();
 
@@ -392,7 +393,7 @@ async fn a_drain_finishes_what_was_begun() {
     let held = Held::new();
     let asked = held.clone();
     let handler = move |_, _, request| asked.clone().answer_later(request);
-    let running = Running::start(&plain(), handler);
+    let running = RunningListener::start(&plain(), handler);
     let mut stream = running.connect().await;
     stream.write_all(b"GET /begun HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     held.is_asked().await;
@@ -412,9 +413,9 @@ async fn a_drain_finishes_what_was_begun() {
 
 #[tokio::test]
 async fn a_drain_closes_idle_connections() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let listener = with_tls(&place, &authority);
-    let running = Running::start_at(place, &listener, echo_path);
+    let running = RunningListener::start_at(place, &listener, echo_path);
     let client = TlsClient::trusting(authority.der());
     let mut one = client.connect(&running, "localhost").await.unwrap();
     ask(&mut one, "/").await;
@@ -433,11 +434,12 @@ async fn a_drain_closes_idle_connections() {
 
 #[tokio::test]
 async fn a_drain_lets_http_2_streams_finish() {
-    let (place, authority, held) = (Place::new(), Authority::new(), Held::new());
+    let (place, authority, held) =
+        (ListenerFolder::new(), CertificateAuthority::new(), Held::new());
     let listener = with_tls(&place, &authority);
     let asked = held.clone();
     let handler = move |_, _, request| asked.clone().answer_later(request);
-    let running = Running::start_at(place, &listener, handler);
+    let running = RunningListener::start_at(place, &listener, handler);
     let client = TlsClient::trusting(authority.der()).alpn(&["h2"]);
     let mut sender = http2(client.connect(&running, "localhost").await.unwrap()).await;
     let begun = tokio::task::spawn(sender.send_request(get("/begun")));
@@ -453,7 +455,7 @@ async fn a_drain_lets_http_2_streams_finish() {
 
 #[tokio::test]
 async fn clients_that_were_waiting_when_the_drain_began_are_answered() {
-    let place = Place::new();
+    let place = ListenerFolder::new();
     let bound = place.bind(&plain()).unwrap();
     let address = bound.addresses()[0].tcp().unwrap();
     // Complete for the kernel, but nobody has accepted them.
@@ -488,7 +490,7 @@ async fn clients_that_were_waiting_when_the_drain_began_are_answered() {
 
 #[tokio::test]
 async fn a_drain_does_not_wait_for_a_client_that_says_nothing() {
-    let running = Running::start(&plain(), echo_path);
+    let running = RunningListener::start(&plain(), echo_path);
     let _silent = running.connect().await;
     eventually("accepted", || running.stats().open() == 1).await;
 
@@ -504,7 +506,7 @@ async fn a_worker_with_much_more_to_do_hands_connections_over() {
     let which = |worker: Arc<Worker>, _, _| async move {
         Response::new(Body::full(worker.index.to_string()))
     };
-    let running = Running::start(&plain(), which);
+    let running = RunningListener::start(&plain(), which);
     let busy = &running.threads.workers()[0];
     busy.connections.fetch_add(100, Ordering::Relaxed);
 
@@ -545,7 +547,7 @@ async fn a_tunnel_counts_as_a_connection_until_it_ends() {
     let mut listener = plain();
     // A tunnel has timeouts of its own: these are over with the request.
     (listener.timeouts.header, listener.timeouts.keep_alive) = (SHORT, SHORT);
-    let running = Running::start(&listener, tunnel);
+    let running = RunningListener::start(&listener, tunnel);
     let mut stream = running.connect().await;
     stream
         .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
@@ -580,7 +582,7 @@ async fn accepting_survives_a_lack_of_descriptors() {
         assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{name} ran");
         return;
     }
-    let running = Running::start(&plain(), echo_path);
+    let running = RunningListener::start(&plain(), echo_path);
     let mut kept = running.connect().await;
     ask(&mut kept, "/").await;
     let client = tokio::net::TcpSocket::new_v4().unwrap();

@@ -53,18 +53,12 @@ fn file(dir: &Path, size: usize) -> std::path::PathBuf {
 
 async fn gateway(upstream: &Upstream, dir: &Path) -> Gateway {
     let certificate = certs::Certificate::make(dir, "a", &["localhost"]);
-    let head = format!(
-        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n\
-         [listener.tls]\ncertificates = [{{ chain = {:?}, key = {:?} }}]\n\
-         [token]\nissuer = \"https://gateway.example\"\naudience = [\"legacy\"]\n\
-         [login_limits]\nper_address = {{ attempts = 1000, per = \"10m\" }}\n\
-         per_account = {{ attempts = 1000, per = \"10m\" }}\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"",
-        certificate.chain, certificate.key
-    );
     Gateway::builder()
-        .head(&head)
+        .tls(&certificate, "")
+        .config(
+            "[login_limits]\nper_address = { attempts = 1000, per = \"10m\" }\n\
+             per_account = { attempts = 1000, per = \"10m\" }",
+        )
         .login("native")
         .route(upstream, "/private", "")
         .route(upstream, "/admin", "require = { roles = [\"nobody\"] }")

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::json;
 
+use crate::harness::tls_gateway::TlsGateway;
 use crate::harness::{Client, Gateway, Upstream, certs, raw_exchange};
 
 /// A native login and a protected route `/` to the upstream.
@@ -285,12 +286,8 @@ async fn a_preflight_for_the_upstream_goes_bare_and_stays_a_preflight() {
 async fn a_plain_listener_sends_readers_to_the_port_of_the_encrypted_one_and_refuses_credentials() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let upstream = Upstream::start().await;
-    let head = format!(
+    let listeners = format!(
         r#"
-[process]
-workers = 1
-background_threads = 1
-drain_delay = "0s"
 [[listener]]
 address = "127.0.0.1:0"
 redirect_to_https = true
@@ -298,15 +295,9 @@ redirect_to_https = true
 address = "{free}"
 [listener.tls]
 self_signed = ["localhost"]
-[token]
-issuer = "https://gateway.example"
-[[users]]
-name = "staff"
-kind = "file"
-path = "users.toml"
 "#
     );
-    let gateway = Gateway::builder().head(&head).route_to(&upstream, "").start().await;
+    let gateway = Gateway::builder().listeners(&listeners).route_to(&upstream, "").start().await;
     let client = Client::plain(gateway.running().addresses()[0]);
 
     let reply = client.get("/orders?q=%20a").send().await;
@@ -381,16 +372,13 @@ async fn two_certificates(upstream: &Upstream) -> (Gateway, Client) {
     let dir = tempfile::tempdir().unwrap();
     let a = certs::Certificate::make(dir.path(), "a", &["a.example"]);
     let b = certs::Certificate::make(dir.path(), "b", &["b.example"]);
-    let head = format!(
-        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
-         certificates = [{{ chain = {:?}, key = {:?} }}, {{ chain = {:?}, key = {:?} }}]\n\
-         [token]\nissuer = \"https://gateway.example\"\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"",
+    let listener = format!(
+        "[listener.tls]\n\
+         certificates = [{{ chain = {:?}, key = {:?} }}, {{ chain = {:?}, key = {:?} }}]",
         a.chain, a.key, b.chain, b.key
     );
     let gateway = Gateway::builder()
-        .head(&head)
+        .listener(&listener)
         .login("native")
         .route_to(upstream, "auth = []")
         .start()
@@ -420,21 +408,9 @@ async fn a_host_of_another_certificate_is_misdirected() {
 #[tokio::test]
 async fn http2_clients_are_served_over_tls() {
     let upstream = Upstream::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
-    let head = format!(
-        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
-         certificates = [{{ chain = {:?}, key = {:?} }}]\n\
-         [token]\nissuer = \"https://gateway.example\"\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"",
-        certificate.chain, certificate.key
-    );
-    let gateway =
-        Gateway::builder().head(&head).login("native").route_to(&upstream, "").start().await;
-    let config = certs::trusting(&[certificate.der], &[b"h2"]);
-    let client =
-        Client { address: gateway.address(), tls: Some((config, "localhost".into())), http2: true };
+    let secure = TlsGateway::new();
+    let gateway = secure.builder().login("native").route_to(&upstream, "").start().await;
+    let client = secure.client(&gateway, true);
 
     let login = json!({ "username": "alice", "password": crate::harness::gateway::PASSWORD });
     let token = client.post("/auth/login").json(login).send().await.member("access_token");

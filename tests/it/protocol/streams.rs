@@ -18,7 +18,7 @@ use tollhouse::config::Config;
 use crate::harness::client::{PATIENCE, Stream};
 use crate::harness::gateway::users;
 use crate::harness::scripted_upstream::{ScriptedUpstream, UpstreamConnection, eventually};
-use crate::harness::tls_gateway::{Secure, route_to};
+use crate::harness::tls_gateway::{TlsGateway, route_to};
 use crate::harness::{Client, Gateway};
 
 /// The life of a token, and a bit.
@@ -144,7 +144,7 @@ async fn until_streams(gateway: &Gateway, count: usize) {
 #[tokio::test]
 async fn a_web_socket_passes_both_ways_with_and_without_tls() {
     let parrot = EchoWebSocket::start().await;
-    let secure = Secure::new();
+    let secure = TlsGateway::new();
     let config = parrot.config("");
     let plain = Gateway::builder().login("native").config(&config).start().await;
     let tls = secure.builder().login("native").config(&config).start().await;

@@ -14,16 +14,17 @@ use tollhouse::clock::{Clock, TestClock, Timestamp};
 use tollhouse::config::{ClientAuth, ListenerSettings, TlsVersion};
 use tollhouse::listener::{BindError, CertError, HandshakeFailure};
 
+use crate::harness::certs::CertificateAuthority;
 use crate::harness::listener::{
-    Authority, Place, Running, TlsClient, ask, connect, echo_path, eventually, get, http2,
+    ListenerFolder, RunningListener, TlsClient, ask, connect, echo_path, eventually, get, http2,
     read_to_end, secure, text, within,
 };
 
 /// A listener with one certificate for `localhost`, and a client that trusts it.
-fn one_certificate() -> (Running, TlsClient) {
-    let (place, authority) = (Place::new(), Authority::new());
+fn one_certificate() -> (RunningListener, TlsClient) {
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let certificate = authority.write(place.dir.path(), "a", &["localhost"]);
-    let running = Running::start_at(place, &secure(vec![certificate]), echo_path);
+    let running = RunningListener::start_at(place, &secure(vec![certificate]), echo_path);
     (running, TlsClient::trusting(authority.der()))
 }
 
@@ -68,13 +69,13 @@ async fn a_client_without_a_common_protocol_is_refused() {
 
 #[tokio::test]
 async fn the_name_asked_for_chooses_the_certificate() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let certificates =
         [("first", &["first.test"][..]), ("wild", &["*.wild.test"]), ("exact", &["one.wild.test"])]
             .map(|(file, names)| authority.write(place.dir.path(), file, names));
     let leaf = |index: usize| CertificateDer::from_pem_file(&certificates[index].chain).unwrap();
     let leaves = [leaf(0), leaf(1), leaf(2)];
-    let running = Running::start_at(place, &secure(certificates.to_vec()), echo_path);
+    let running = RunningListener::start_at(place, &secure(certificates.to_vec()), echo_path);
     let client = TlsClient::trusting(authority.der());
 
     for (name, expected, why) in [
@@ -91,7 +92,7 @@ async fn the_name_asked_for_chooses_the_certificate() {
 
 #[tokio::test]
 async fn the_handler_learns_of_the_connection() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let certificate = authority.write(place.dir.path(), "a", &["localhost", "other.test"]);
     let describe = |_, client: std::sync::Arc<Client>, _| async move {
         let names = client.names.as_ref().unwrap();
@@ -99,7 +100,7 @@ async fn the_handler_learns_of_the_connection() {
         assert_eq!(client.local.unwrap().ip(), client.peer.unwrap().ip());
         Response::new(Body::full(format!("{:?} {:?}", client.sni, names.names)))
     };
-    let running = Running::start_at(place, &secure(vec![certificate]), describe);
+    let running = RunningListener::start_at(place, &secure(vec![certificate]), describe);
 
     let client = TlsClient::trusting(authority.der());
     let mut stream = client.connect(&running, "LocalHost").await.unwrap();
@@ -127,11 +128,11 @@ async fn tls_1_2_and_1_3_are_spoken_and_the_key_exchange_is_post_quantum() {
 
 #[tokio::test]
 async fn min_version_1_3_refuses_1_2() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let certificate = authority.write(place.dir.path(), "a", &["localhost"]);
     let mut listener = secure(vec![certificate]);
     listener.tls.as_mut().unwrap().min_version = TlsVersion::Tls13;
-    let running = Running::start_at(place, &listener, echo_path);
+    let running = RunningListener::start_at(place, &listener, echo_path);
 
     let mut client = TlsClient::trusting(authority.der());
     assert!(client.connect(&running, "localhost").await.is_ok());
@@ -178,11 +179,11 @@ async fn tls_1_1_gets_an_alert_and_nothing_else() {
 
 #[tokio::test]
 async fn a_handshake_that_does_not_end_is_cut() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let certificate = authority.write(place.dir.path(), "a", &["localhost"]);
     let mut listener = secure(vec![certificate]);
     listener.timeouts.handshake = Duration::from_millis(150);
-    let running = Running::start_at(place, &listener, echo_path);
+    let running = RunningListener::start_at(place, &listener, echo_path);
 
     let mut silent = running.connect().await;
     let mut halfway = running.connect().await;
@@ -209,9 +210,9 @@ async fn plain_http_on_a_tls_port_is_no_handshake() {
 
 #[tokio::test]
 async fn a_renewed_certificate_is_served_and_garbage_is_not() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let files = authority.write(place.dir.path(), "a", &["localhost"]);
-    let running = Running::start_at(place, &secure(vec![files.clone()]), echo_path);
+    let running = RunningListener::start_at(place, &secure(vec![files.clone()]), echo_path);
     let client = TlsClient::trusting(authority.der());
     let certificates = running.listening.certificates()[0].clone();
     let served = || CertificateDer::from_pem_file(&files.chain).unwrap();
@@ -256,9 +257,9 @@ fn pem_of(certificate: &CertificateDer<'_>) -> String {
 
 #[tokio::test]
 async fn sessions_resume_also_after_a_renewal() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let files = authority.write(place.dir.path(), "a", &["localhost"]);
-    let running = Running::start_at(place, &secure(vec![files]), echo_path);
+    let running = RunningListener::start_at(place, &secure(vec![files]), echo_path);
     let connector = TlsClient::trusting(authority.der()).connector();
 
     for expected in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
@@ -272,12 +273,12 @@ async fn sessions_resume_also_after_a_renewal() {
 
 #[tokio::test]
 async fn a_self_signed_certificate_is_kept_until_it_no_longer_fits() {
-    let mut place = Place::new();
+    let mut place = ListenerFolder::new();
     let clock = TestClock::new(Timestamp::from_secs(1_795_339_800));
     place.options.clock = Clock::test(clock.clone());
     let listener = self_signed(&["localhost", "127.0.0.1", "::1"]);
     let chain = place.path("tls/localhost+127.0.0.1+__1.crt");
-    let start = |place: &Place| {
+    let start = |place: &ListenerFolder| {
         drop(place.bind(&listener).unwrap());
         fs::read_to_string(&chain).unwrap()
     };
@@ -302,9 +303,10 @@ async fn a_self_signed_certificate_is_kept_until_it_no_longer_fits() {
 
 #[tokio::test]
 async fn a_self_signed_certificate_serves_whoever_was_told_to_trust_it() {
-    let place = Place::new();
+    let place = ListenerFolder::new();
     let chain = place.path("tls/localhost+127.0.0.1.crt");
-    let running = Running::start_at(place, &self_signed(&["localhost", "127.0.0.1"]), echo_path);
+    let running =
+        RunningListener::start_at(place, &self_signed(&["localhost", "127.0.0.1"]), echo_path);
     let client = TlsClient::trusting(CertificateDer::from_pem_file(&chain).unwrap());
 
     for name in ["localhost", "127.0.0.1"] {
@@ -321,7 +323,7 @@ async fn a_self_signed_certificate_serves_whoever_was_told_to_trust_it() {
 
 #[test]
 fn certificates_that_cannot_be_served_are_refused_at_bind() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let good = authority.write(place.dir.path(), "good", &["localhost"]);
     let other = authority.write(place.dir.path(), "other", &["localhost"]);
     let refused = |listener: &ListenerSettings| match place.bind(listener) {
@@ -358,17 +360,17 @@ fn certificates_that_cannot_be_served_are_refused_at_bind() {
 
 #[tokio::test]
 async fn client_certificates_are_required_or_at_least_right() {
-    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (authority, stranger) = (CertificateAuthority::new(), CertificateAuthority::new());
     for (policy, without, why) in
         [(ClientAuth::Required, false, "required"), (ClientAuth::Optional, true, "optional")]
     {
-        let place = Place::new();
+        let place = ListenerFolder::new();
         let mut listener = secure(vec![authority.write(place.dir.path(), "a", &["localhost"])]);
         let ca = place.path("clients.pem");
         fs::write(&ca, authority.pem()).unwrap();
         let tls = listener.tls.as_mut().unwrap();
         (tls.client_auth, tls.client_ca) = (policy, Some(ca));
-        let running = Running::start_at(place, &listener, echo_path);
+        let running = RunningListener::start_at(place, &listener, echo_path);
         // Under TLS 1.3 the client only learns of a refusal when it reads.
         let answered = async |identity: Option<(String, String)>| {
             let mut client = TlsClient::trusting(authority.der());
@@ -395,14 +397,14 @@ async fn client_certificates_are_required_or_at_least_right() {
 
 #[tokio::test]
 async fn another_client_authority_ends_the_old_ones_sessions() {
-    let (old, new) = (Authority::new(), Authority::new());
-    let place = Place::new();
+    let (old, new) = (CertificateAuthority::new(), CertificateAuthority::new());
+    let place = ListenerFolder::new();
     let mut listener = secure(vec![old.write(place.dir.path(), "a", &["localhost"])]);
     let ca = place.path("clients.pem");
     fs::write(&ca, old.pem()).unwrap();
     let tls = listener.tls.as_mut().unwrap();
     (tls.client_auth, tls.client_ca) = (ClientAuth::Required, Some(ca.clone()));
-    let running = Running::start_at(place, &listener, echo_path);
+    let running = RunningListener::start_at(place, &listener, echo_path);
     let (chain, key) = old.issue(&["client"]);
     let mut client = TlsClient::trusting(old.der());
     client.identity = Some((

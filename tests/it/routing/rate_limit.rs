@@ -9,22 +9,12 @@ use tollhouse::secret::Digest;
 use crate::credentials::metric;
 use crate::harness::{Gateway, Reply, Upstream};
 
-/// A listener whose peers may say for whom they speak.
-fn head(listener: &str) -> String {
-    format!(
-        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\n\
-         [admin]\naddress = \"127.0.0.1:0\"\n\
-         [token]\nissuer = \"https://gateway.example\"\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n"
-    )
-}
-
+/// Keys of a listener whose peers may say for whom they speak.
 const PROXIED: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
 
 /// A gateway on a clock that stands still, with one route.
 async fn limited(upstream: &Upstream, keys: &str) -> Gateway {
-    let builder = Gateway::builder().head(&head(PROXIED)).moving().login("native");
+    let builder = Gateway::builder().listener(PROXIED).moving().login("native");
     builder.route_to(upstream, keys).start().await
 }
 
@@ -150,7 +140,7 @@ async fn addresses_that_many_share_are_not_counted() {
     let keys = "auth = []\nrate_limit = { requests = 1, per = \"10s\", by = \"client\" }";
     let shared = "shared_addresses = [\"127.0.0.0/8\"]";
     let gateway =
-        Gateway::builder().head(&head(shared)).moving().route_to(&upstream, keys).start().await;
+        Gateway::builder().listener(shared).moving().route_to(&upstream, keys).start().await;
 
     for _ in 0..3 {
         let reply = gateway.client().get("/x").send().await;

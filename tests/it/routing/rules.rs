@@ -8,7 +8,7 @@ mod paths;
 use bytes::Bytes;
 use http::{Method, Response};
 
-use crate::harness::tls_gateway::Secure;
+use crate::harness::tls_gateway::TlsGateway;
 use crate::harness::{Gateway, Upstream};
 
 /// A gateway with the native login and these routes in place of one to an upstream.
@@ -168,7 +168,7 @@ async fn hsts_is_said_with_every_answer_of_a_tls_listener_and_replaces_the_upstr
         answer.body(Bytes::new()).unwrap()
     })
     .await;
-    let secure = Secure::new();
+    let secure = TlsGateway::new();
     let gateway = secure
         .builder_with_tls(
             "hsts = { max_age = \"365d\", include_subdomains = true, preload = true }",

@@ -7,10 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::log_in;
-use crate::harness::client::{Call, PATIENCE, raw_exchange};
-use crate::harness::{Gateway, Over, Service, Upstream};
+use crate::harness::client::{PATIENCE, TestRequest, raw_exchange};
+use crate::harness::{Gateway, Service, ServiceProtocol, Upstream};
 
-fn preflight<'a>(call: Call<'a>) -> Call<'a> {
+fn preflight<'a>(call: TestRequest<'a>) -> TestRequest<'a> {
     call.header("origin", "https://evil.example").header("access-control-request-method", "PUT")
 }
 
@@ -83,7 +83,7 @@ async fn a_policy_of_ours_replaces_the_upstreams_and_answers_strangers_without_l
 async fn agreeing() -> (Service, Arc<Mutex<Vec<u8>>>) {
     let read = Arc::new(Mutex::new(Vec::new()));
     let seen = read.clone();
-    let service = Service::start(Over::Http1, move |mut stream, _| {
+    let service = Service::start(ServiceProtocol::Http1, move |mut stream, _| {
         let seen = seen.clone();
         async move {
             let mut piece = [0; 1024];

@@ -10,14 +10,8 @@ use crate::harness::{Gateway, Upstream, raw_exchange};
 
 /// A plain gateway with keys of its listener, and a route that is open to all.
 async fn limited(upstream: &Upstream, keys: &str) -> Gateway {
-    let head = format!(
-        "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
-         [admin]\naddress = \"127.0.0.1:0\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n{keys}\n\
-         [token]\nissuer = \"https://gateway.example\"\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\""
-    );
-    Gateway::builder().head(&head).login("native").route_to(upstream, "auth = []").start().await
+    let builder = Gateway::builder().process("drain_timeout = \"1s\"").listener(keys);
+    builder.login("native").route_to(upstream, "auth = []").start().await
 }
 
 /// Reads until the other side closes.

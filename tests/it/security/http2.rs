@@ -3,48 +3,20 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::client::{PATIENCE, Stream};
-use crate::harness::{Client, Gateway, Upstream, certs};
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+use crate::harness::http2_frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame,
+};
+use crate::harness::tls_gateway::TlsGateway;
+use crate::harness::{Client, Gateway, Upstream};
 
 /// A gateway that speaks HTTP/2 to whoever trusts its certificate.
 async fn gateway(upstream: &Upstream) -> (Gateway, Client) {
-    let dir = tempfile::tempdir().unwrap();
-    let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
-    let head = format!(
-        "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n\
-         [listener.tls]\ncertificates = [{{ chain = {:?}, key = {:?} }}]\n\
-         [listener.limits]\nstreams = 7\nheader_bytes = \"16KiB\"\nheader_count = 40\n\
-         [token]\nissuer = \"https://gateway.example\"\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"",
-        certificate.chain, certificate.key
-    );
-    let gateway = Gateway::builder()
-        .head(&head)
-        .login("native")
-        .route_to(upstream, "auth = []")
-        .start()
-        .await;
-    let config = certs::trusting(&[certificate.der], &[b"h2"]);
-    let client =
-        Client { address: gateway.address(), tls: Some((config, "localhost".into())), http2: true };
+    let secure = TlsGateway::new();
+    let limits = "[listener.limits]\nstreams = 7\nheader_bytes = \"16KiB\"\nheader_count = 40";
+    let builder = secure.builder_with(limits).process("drain_timeout = \"1s\"").login("native");
+    let gateway = builder.route_to(upstream, "auth = []").start().await;
+    let client = secure.client(&gateway, true);
     (gateway, client)
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
 }
 
 /// Fields as HPACK literals that nobody keeps (RFC 7541 §6.2.2).

@@ -9,20 +9,14 @@ use crate::harness::client::PATIENCE;
 use crate::harness::gateway::PASSWORD;
 use crate::harness::{Client, Gateway, Upstream, certs, raw_exchange};
 
-const REST: &str = "[token]\nissuer = \"https://gateway.example\"\n\
-     [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"";
-
 /// A TLS gateway with further keys of `[listener.tls]`, and a client that trusts it.
 async fn tls(upstream: &Upstream, keys: &str) -> (Result<Gateway, String>, certs::Certificate) {
     let dir = tempfile::tempdir().unwrap();
     let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
-    let head = format!(
-        "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n[listener.timeouts]\nhandshake = \"300ms\"\n\
-         [listener.tls]\ncertificates = [{{ chain = {:?}, key = {:?} }}]\n{keys}\n{REST}",
-        certificate.chain, certificate.key
-    );
-    let gateway = Gateway::builder().head(&head).login("native").route_to(upstream, "auth = []");
+    let builder = Gateway::builder().process("drain_timeout = \"1s\"");
+    let builder = builder.listener("[listener.timeouts]\nhandshake = \"300ms\"");
+    let builder = builder.tls(&certificate, keys).login("native");
+    let gateway = builder.route_to(upstream, "auth = []");
     (gateway.try_start().await, certificate)
 }
 
@@ -77,17 +71,10 @@ async fn a_credential_that_was_plain_before_the_proxy_is_refused_by_a_tls_listen
     let dir = tempfile::tempdir().unwrap();
     let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
     for (allowed, refused) in [("", Some(403)), ("allow_plain_http = true\n", None)] {
-        let head = format!(
-            "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n\
-             [[listener]]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]\n{allowed}\
-             [listener.tls]\ncertificates = [{{ chain = {:?}, key = {:?} }}]\n{REST}",
-            certificate.chain, certificate.key
-        );
-        let builder = Gateway::builder().head(&head).login("native");
+        let proxied = format!("trusted_proxies = [\"127.0.0.1\"]\n{allowed}");
+        let builder = Gateway::builder().listener(&proxied).tls(&certificate, "").login("native");
         let gateway = builder.route_to(&upstream, "").start().await;
-        let tls = certs::trusting(std::slice::from_ref(&certificate.der), &[b"http/1.1"]);
-        let tls = Some((tls, "localhost".into()));
-        let client = Client { address: gateway.address(), tls, http2: false };
+        let client = Client::trusting(gateway.address(), &certificate, false);
         let login = json!({ "username": "alice", "password": PASSWORD });
         let call = || client.post("/auth/login").json(login.clone());
         let reply = call().header("x-forwarded-proto", "https").send().await;
@@ -174,16 +161,9 @@ async fn without_the_required_certificate_nothing_is_said() {
     let (gateway, certificate) =
         tls(&upstream, &format!("client_ca = {:?}", authority.chain)).await;
     let gateway = gateway.unwrap();
-    let config = certs::trusting(&[certificate.der], &[b"http/1.1"]);
-    let tcp = TcpStream::connect(gateway.address()).await.unwrap();
 
-    let connecting = TlsConnector::from(config).connect("localhost".try_into().unwrap(), tcp);
-    let mut answer = Vec::new();
-    // In TLS 1.3 the client learns of the refusal only when it reads.
-    if let Ok(mut stream) = connecting.await {
-        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-        let _ = stream.read_to_end(&mut answer).await;
-    }
+    let client = Client::trusting(gateway.address(), &certificate, false);
+    let answer = client.try_handshake().await;
 
     assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
     upstream.assert_untouched();
@@ -192,12 +172,8 @@ async fn without_the_required_certificate_nothing_is_said() {
 #[tokio::test]
 async fn a_redirecting_listener_sends_on_only_what_is_harmless() {
     let upstream = Upstream::start().await;
-    let head = format!(
-        "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\nredirect_to_https = true\n{REST}"
-    );
     let gateway = Gateway::builder()
-        .head(&head)
+        .listener("redirect_to_https = true")
         .config("[[login]]\ndialect = \"native\"\nhosts = [\"api.example\"]")
         .route_to(&upstream, "hosts = [\"api.example\"]")
         .start()
@@ -227,8 +203,9 @@ async fn a_redirecting_listener_sends_on_only_what_is_harmless() {
 async fn a_plain_listener_that_others_can_reach_does_not_start() {
     let upstream = Upstream::start().await;
     for address in ["0.0.0.0:0", "[::]:0"] {
-        let head = format!("[[listener]]\naddress = \"{address}\"\n{REST}");
-        let gateway = Gateway::builder().head(&head).login("native").route_to(&upstream, "");
+        let listener = format!("[[listener]]\naddress = \"{address}\"");
+        let gateway =
+            Gateway::builder().listeners(&listener).login("native").route_to(&upstream, "");
 
         let error = gateway.try_start().await.err().expect("refused");
 

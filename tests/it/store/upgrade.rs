@@ -17,7 +17,7 @@ use tollhouse::session::{
     AccountKey, AccountStore, CodeStore, EmbeddedOptions, EmbeddedStore, SessionStore, Store,
 };
 
-use crate::harness::gateway::{PASSWORD, START as MADE};
+use crate::harness::gateway::{PASSWORD, STAFF, START as MADE};
 use crate::harness::{Gateway, Reply, Tenant, Upstream};
 use crate::security::claims;
 use crate::store::samples::{MANY, START, account, open, options, rewrite, session};
@@ -144,17 +144,13 @@ impl Left {
     /// A gateway of today on it, with these further keys of the source `shop`.
     async fn start(self, upstream: &Upstream, keys: &str) -> Gateway {
         let logins = fs::read_to_string(self.dir.path().join("gateway.toml")).unwrap();
-        let head = format!(
-            "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
-             [[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
-             [token]\nissuer = \"https://gateway.example\"\naudience = [\"legacy\"]\n\
-             [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n\
-             [[users]]\nname = \"shop\"\nkind = \"sql\"\nurl = \"sqlite:{}\"\n\
+        let users = format!(
+            "{STAFF}[[users]]\nname = \"shop\"\nkind = \"sql\"\nurl = \"sqlite:{}\"\n\
              query = \"select * from users where name = $1\"\n{keys}\n",
             self.shop().display()
         );
         let auth = "auth = [\"bearer\", \"token_key\"]";
-        let builder = Gateway::builder().moving().on(self.dir).head(&head);
+        let builder = Gateway::builder().moving().on(self.dir).with_users(&users);
         let builder = builder.config(&self.tenant.issuer("")).config(&logins);
         let gateway = builder.route(upstream, "/up/", auth).start().await;
         // Their files are open by now, or read.

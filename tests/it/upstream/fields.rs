@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
-use tollhouse::client::{Client, Scheme};
+use tollhouse::client::Client;
 use tollhouse::clock::Timestamp;
 use tollhouse::config::{HeaderRules, ValuePart, ValueTemplate};
 use tollhouse::headers::{
@@ -15,28 +15,13 @@ use tollhouse::headers::{
 use tollhouse::identity::{Identity, SessionId, Subject};
 use tollhouse::secret::RandomPool;
 
-use crate::harness::scripted_upstream::{GET, ScriptedUpstream, settings_to};
+use crate::harness::scripted_upstream::{self, GET, ScriptedUpstream, settings_to};
 
 fn client(trusted_proxy: bool) -> Client {
+    let peer = "10.0.0.1:5000".parse().unwrap();
     Client {
         address: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))),
-        peer: Some("10.0.0.1:5000".parse().unwrap()),
-        local: None,
-        listener: "test".into(),
-        scheme: Scheme::Https,
-        certificate: None,
-        sni: None,
-        names: None,
-        trusted_proxy,
-        address_text: Default::default(),
-        only_health: false,
-        redirect: false,
-        bounds: tollhouse::client::RequestBounds {
-            uri_bytes: 8192,
-            header_count: 100,
-            body_idle: std::time::Duration::from_secs(5),
-            body_rate: None,
-        },
+        ..scripted_upstream::client(peer, trusted_proxy)
     }
 }
 

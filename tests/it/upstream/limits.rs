@@ -6,7 +6,7 @@ use tollhouse::config::UpstreamQueue;
 
 use crate::harness::Gateway;
 use crate::harness::scripted_upstream::{
-    GET, OK, ScriptedUpstream, Settings, eventually, settings_to,
+    GET, OK, PoolSettings, ScriptedUpstream, eventually, settings_to,
 };
 use crate::harness::tls_gateway::route_to;
 
@@ -14,7 +14,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 const LAST: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
 
 /// `connections` to each server, and `requests` that may wait.
-fn limited(fakes: &[&ScriptedUpstream], connections: usize, requests: usize) -> Settings {
+fn limited(fakes: &[&ScriptedUpstream], connections: usize, requests: usize) -> PoolSettings {
     let mut settings = settings_to(fakes.iter().map(|fake| fake.server()).collect());
     settings.upstream.calls.max_connections = Some(connections);
     settings.upstream.calls.queue = UpstreamQueue { requests, timeout: Duration::from_secs(10) };

@@ -2,15 +2,13 @@
 
 use tokio::io::AsyncReadExt;
 
-use crate::harness::scripted_upstream::{ScriptedUpstream, UpstreamConnection, settings_to};
+use crate::harness::http2_frames::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame,
+};
+use crate::harness::scripted_upstream::{
+    PoolGateway, ScriptedUpstream, UpstreamConnection, settings_to,
+};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 /// `:status: 200` of the static table (RFC 7541 appendix A).
 const STATUS_200: u8 = 0x88;
 const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
@@ -21,12 +19,11 @@ const REQUESTS: [&str; 2] = [
     "POST /a HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\nhi",
 ];
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
+/// A gateway that speaks HTTP/2 to `fake`.
+async fn gate(fake: &ScriptedUpstream) -> PoolGateway {
+    let mut settings = settings_to(vec![fake.server()]);
+    settings.upstream.http2 = true;
+    settings.start().await
 }
 
 /// Takes a connection, reads a request and its body to the end, and tells its stream.
@@ -67,9 +64,7 @@ async fn whatever_is_refused_unseen_is_sent_again() {
     for request in REQUESTS {
         for goes_away in [false, true] {
             let fake = ScriptedUpstream::start().await;
-            let mut settings = settings_to(vec![fake.server()]);
-            settings.upstream.http2 = true;
-            let gate = settings.start().await;
+            let gate = gate(&fake).await;
 
             let mut client = gate.ask(request).await;
             let (mut upstream, stream) = receive(&fake).await;
@@ -88,9 +83,7 @@ async fn whatever_is_refused_unseen_is_sent_again() {
 #[tokio::test]
 async fn what_was_seen_and_broke_is_not_sent_again() {
     let fake = ScriptedUpstream::start().await;
-    let mut settings = settings_to(vec![fake.server()]);
-    settings.upstream.http2 = true;
-    let gate = settings.start().await;
+    let gate = gate(&fake).await;
 
     let mut client = gate.ask(REQUESTS[1]).await;
     let (mut upstream, stream) = receive(&fake).await;
@@ -103,9 +96,7 @@ async fn what_was_seen_and_broke_is_not_sent_again() {
 #[tokio::test]
 async fn a_request_that_a_leaving_server_has_seen_is_answered() {
     let fake = ScriptedUpstream::start().await;
-    let mut settings = settings_to(vec![fake.server()]);
-    settings.upstream.http2 = true;
-    let gate = settings.start().await;
+    let gate = gate(&fake).await;
 
     let mut client = gate.ask(REQUESTS[1]).await;
     let (mut upstream, stream) = receive(&fake).await;

@@ -1,65 +1,18 @@
 //! TLS to an upstream: whom we believe, and what we speak.
 
-use std::sync::Arc;
-
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
-use tokio_rustls::TlsAcceptor;
 use tollhouse::clock::Clock;
 use tollhouse::config::{ServerAddress, ServerSettings};
 use tollhouse::upstream::{
     ConnectError, ForwardError, PoolBuildError, ServerCondition, UpstreamPool,
 };
 
+use crate::harness::certs::CertificateAuthority;
 use crate::harness::scripted_upstream::{
     GET, OK, ScriptedUpstream, UpstreamConnection, eventually, health, server, settings_to,
 };
-
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.0).unwrap(), key)
-    }
-
-    /// A server named `name`; asks for a certificate of ours where `client_auth`.
-    fn acceptor(&self, name: &str, alpn: &[u8], client_auth: bool) -> TlsAcceptor {
-        let (certificate, key) = self.sign(name);
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.0.der().clone()).unwrap();
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-        let builder =
-            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = match client_auth {
-            true => builder.unwrap().with_client_cert_verifier(verifier.build().unwrap()),
-            false => builder.unwrap().with_no_client_auth(),
-        };
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let mut config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-        config.alpn_protocols = vec![alpn.to_vec()];
-        TlsAcceptor::from(Arc::new(config))
-    }
-}
 
 fn https(fake: &ScriptedUpstream) -> ServerSettings {
     let port = fake.address().port();
@@ -71,13 +24,13 @@ async fn a_check_goes_over_tls_too() {
     for (host, expected) in
         [("localhost", ServerCondition::Up), ("elsewhere.example", ServerCondition::FailsChecks)]
     {
-        let (fake, authority) = (ScriptedUpstream::start().await, Authority::new());
+        let (fake, authority) = (ScriptedUpstream::start().await, CertificateAuthority::new());
         let mut settings = settings_to(vec![https(&fake)]);
         settings.upstream.tls.ca = Some(authority.pem());
         settings.upstream.care.health = Some(health("/ping"));
         let gate = settings.start().await;
 
-        let acceptor = authority.acceptor(host, b"http/1.1", false);
+        let acceptor = authority.speaking(host, &[b"http/1.1"]);
         if let Ok(stream) = acceptor.accept(fake.accept_raw().await).await {
             let mut upstream = UpstreamConnection::new(stream);
             assert!(upstream.head().await.starts_with("get /ping http/1.1\r\n"));
@@ -91,13 +44,13 @@ async fn a_check_goes_over_tls_too() {
 
 #[tokio::test]
 async fn a_server_of_our_own_authority_is_believed() {
-    let (fake, authority) = (ScriptedUpstream::start().await, Authority::new());
+    let (fake, authority) = (ScriptedUpstream::start().await, CertificateAuthority::new());
     let mut settings = settings_to(vec![https(&fake)]);
     settings.upstream.tls.ca = Some(authority.pem());
     let gate = settings.start().await;
 
     let mut client = gate.ask(GET).await;
-    let acceptor = authority.acceptor("localhost", b"http/1.1", false);
+    let acceptor = authority.speaking("localhost", &[b"http/1.1"]);
     let mut upstream =
         UpstreamConnection::new(acceptor.accept(fake.accept_raw().await).await.unwrap());
     upstream.head().await;
@@ -108,8 +61,8 @@ async fn a_server_of_our_own_authority_is_believed() {
 
 #[tokio::test]
 async fn a_certificate_that_is_not_the_servers_is_refused() {
-    let trusted = Authority::new();
-    let stranger = Authority::new();
+    let trusted = CertificateAuthority::new();
+    let stranger = CertificateAuthority::new();
     for (signer, name, why) in [
         (&stranger, "localhost", "signed by someone else"),
         (&trusted, "other.example", "made for another name"),
@@ -121,7 +74,7 @@ async fn a_certificate_that_is_not_the_servers_is_refused() {
         let gate = settings.start().await;
 
         let mut client = gate.ask(GET).await;
-        let acceptor = signer.acceptor(name, b"http/1.1", false);
+        let acceptor = signer.speaking(name, &[b"http/1.1"]);
         let refused = acceptor.accept(fake.accept_raw().await).await.is_err();
 
         assert!(client.head().await.starts_with("http/1.1 502"), "{why}");
@@ -134,8 +87,8 @@ async fn a_certificate_that_is_not_the_servers_is_refused() {
 
 #[tokio::test]
 async fn our_certificate_is_shown_and_the_configured_name_asked_for() {
-    let (fake, authority) = (ScriptedUpstream::start().await, Authority::new());
-    let (certificate, key) = authority.sign("tollhouse");
+    let (fake, authority) = (ScriptedUpstream::start().await, CertificateAuthority::new());
+    let (certificate, key) = authority.sign(&["tollhouse"]);
     let dir = tempfile::tempdir().unwrap();
     let (chain, secret) = (dir.path().join("chain.pem"), dir.path().join("key.pem"));
     std::fs::write(&chain, certificate.pem()).unwrap();
@@ -147,7 +100,7 @@ async fn our_certificate_is_shown_and_the_configured_name_asked_for() {
     let gate = settings.start().await;
 
     let mut client = gate.ask(GET).await;
-    let acceptor = authority.acceptor("app.internal", b"http/1.1", true);
+    let acceptor = authority.demanding("app.internal", &[b"http/1.1"]);
     let stream = acceptor.accept(fake.accept_raw().await).await.unwrap();
     let shown = stream.get_ref().1.peer_certificates().is_some_and(|shown| shown.len() == 1);
     let asked = stream.get_ref().1.server_name().map(str::to_owned);
@@ -162,7 +115,7 @@ async fn our_certificate_is_shown_and_the_configured_name_asked_for() {
 
 #[tokio::test]
 async fn http2_is_spoken_where_both_want_it() {
-    let (fake, authority) = (ScriptedUpstream::start().await, Authority::new());
+    let (fake, authority) = (ScriptedUpstream::start().await, CertificateAuthority::new());
     for tls in [true, false] {
         let target = if tls { https(&fake) } else { fake.server() };
         let mut settings = settings_to(vec![target]);
@@ -172,7 +125,7 @@ async fn http2_is_spoken_where_both_want_it() {
 
         let mut client =
             gate.ask("POST /a?b HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\nhi").await;
-        let acceptor = authority.acceptor("localhost", b"h2", false);
+        let acceptor = authority.speaking("localhost", &[b"h2"]);
         let raw = fake.accept_raw().await;
         let stream = if tls {
             UpstreamConnection::new(acceptor.accept(raw).await.unwrap())

@@ -314,11 +314,7 @@ async fn a_weak_hash_in_a_users_file_is_counted_and_replaced_at_the_first_login(
 async fn gateway(upstream: &Upstream, section: &str, file: (&str, &str)) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     write(&dir.path().join(file.0), file.1);
-    let builder = Gateway::builder().head(&format!(
-        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
-         [token]\nissuer = \"https://gateway.example\"\naudience = [\"legacy\"]\n{section}"
-    ));
+    let builder = Gateway::builder().with_users(section);
     builder.on(dir).login("native").route_to(upstream, "").start().await
 }
 

@@ -9,7 +9,7 @@ use tollhouse::identity::SessionId;
 use tollhouse::session::{InjectedFaults, Session, SessionStore, Store};
 
 use crate::credentials::exchange::reload;
-use crate::harness::gateway::{START, users};
+use crate::harness::gateway::{STAFF, START, users};
 use crate::harness::{Gateway, GatewayBuilder, Postgres, Relay, Reply, Upstream, postgres};
 use crate::protocol::streams::{
     EchoWebSocket, Socket, assert_closed, assert_echo, basic, open_with,
@@ -17,27 +17,12 @@ use crate::protocol::streams::{
 use crate::users::contract::{ALICE, Account, BOB, PASSWORD};
 use crate::users::sql::{Engine, OnPostgres};
 
-const HEAD: &str = r#"
-[process]
-workers = 2
-background_threads = 1
-drain_delay = "0s"
-drain_timeout = "2s"
-[[listener]]
-address = "127.0.0.1:0"
-[admin]
-address = "127.0.0.1:0"
-[token]
-issuer = "https://gateway.example"
-audience = ["legacy"]
-"#;
-
 /// Users in a database, behind a port that can fall silent; then those of a file.
 struct Shop {
     database: String,
     relay: Relay,
     _secret: tempfile::TempDir,
-    head: String,
+    users: String,
 }
 
 impl Shop {
@@ -48,13 +33,12 @@ impl Shop {
         let (relay, folder) = (Relay::to(postgres.port).await, tempfile::tempdir().unwrap());
         let secret = folder.path().join("url");
         crate::harness::slapd::write_secret(&secret, &postgres::url(relay.port, &database));
-        let head = format!(
-            "{HEAD}[[users]]\nname = \"shop\"\nkind = \"sql\"\nurl = {{ file = {secret:?} }}\n\
-             timeout = \"{timeout}\"\nquery = \"{}\"\n\
-             [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n",
+        let users = format!(
+            "[[users]]\nname = \"shop\"\nkind = \"sql\"\nurl = {{ file = {secret:?} }}\n\
+             timeout = \"{timeout}\"\nquery = \"{}\"\n{STAFF}",
             OnPostgres::query("name"),
         );
-        Self { database, relay, _secret: folder, head }
+        Self { database, relay, _secret: folder, users }
     }
 
     /// The same, where the database thinks for so many seconds about each user, one at a time.
@@ -62,15 +46,15 @@ impl Shop {
         let shop = Self::open("60s").await;
         let query = OnPostgres::query("name");
         let slow = query.replacen("select *", &format!("select *, pg_sleep({seconds})"), 1);
-        let head = shop
-            .head
+        let users = shop
+            .users
             .replace(&query, &slow)
             .replace("timeout = \"60s", "parallel = 1\ntimeout = \"60s");
-        Self { head, ..shop }
+        Self { users, ..shop }
     }
 
     fn gateway(&self) -> GatewayBuilder {
-        Gateway::builder().moving().head(&self.head).login("native")
+        Gateway::builder().moving().with_users(&self.users).login("native")
     }
 
     async fn replace(&self, account: &Account) {
@@ -215,8 +199,8 @@ async fn whose_source_is_removed_while_a_password_is_looked_at_gets_no_session_a
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("staff.toml"), without(&["alice", "bob"])).unwrap();
     std::fs::write(dir.path().join("users.toml"), users()).unwrap();
-    let head = format!("{HEAD}{staff}{guests}");
-    let builder = Gateway::builder().moving().on(dir).faults(&faults).head(&head).login("native");
+    let builder = Gateway::builder().with_users(&format!("{staff}{guests}")).login("native");
+    let builder = builder.moving().on(dir).faults(&faults);
     let gateway = builder.config(&keys).start().await;
     let by_password = socket(&gateway, "bob").await.unwrap();
     let synced = faults.synced();

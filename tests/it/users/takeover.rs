@@ -18,7 +18,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use crate::harness::gateway::START;
-use crate::harness::upstream::Received;
+use crate::harness::upstream::ReceivedRequest;
 use crate::harness::{Gateway, GatewayBuilder, Reply, Upstream};
 
 /// Too short for HS256 by today's rules; the legacy system has never cared.
@@ -78,7 +78,7 @@ fn legacy_token(name: &str, life: Duration) -> String {
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
 }
 
-fn log_in(users: &HashMap<String, String>, request: &Received) -> Response<Bytes> {
+fn log_in(users: &HashMap<String, String>, request: &ReceivedRequest) -> Response<Bytes> {
     let login: Value = serde_json::from_slice(&request.body).unwrap();
     let (name, password) =
         (login["username"].as_str().unwrap(), login["password"].as_str().unwrap());
@@ -91,7 +91,7 @@ fn log_in(users: &HashMap<String, String>, request: &Received) -> Response<Bytes
 
 /// Calls are for those whom the legacy system itself has let in: behind the gateway, that is the
 /// gateway.
-fn call(request: &Received) -> Response<Bytes> {
+fn call(request: &ReceivedRequest) -> Response<Bytes> {
     let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
     let key = jsonwebtoken::DecodingKey::from_secret(LEGACY_SECRET.as_bytes()).unwrap();
     let mut rules = jsonwebtoken::Validation::new(Algorithm::HS256);
@@ -116,23 +116,10 @@ fn answer(status: u16, body: &Value) -> Response<Bytes> {
 /// The gateway of one day; `users` are the terms on which the legacy users come in.
 fn gateway(legacy: &Legacy, secrets: &Path, users: &str, credential: &str) -> GatewayBuilder {
     let url = legacy.upstream.url();
-    let head = format!(
+    let users =
+        format!("[[users]]\nname = \"core\"\nkind = \"http\"\ndialect = \"datarhei\"\n{users}");
+    let sections = format!(
         r#"
-[process]
-workers = 2
-background_threads = 1
-drain_delay = "0s"
-drain_timeout = "2s"
-[[listener]]
-address = "127.0.0.1:0"
-[token]
-issuer = "https://gateway.example"
-audience = ["core"]
-[[users]]
-name = "core"
-kind = "http"
-dialect = "datarhei"
-{users}
 [[issuer]]
 name = "core-tokens"
 issuer = "datarhei-core"
@@ -143,8 +130,6 @@ allow_weak_secret = true
 required = ["exp", "sub"]
 username_claim = "sub"
 until = "2026-11-23"
-[[login]]
-dialect = "datarhei"
 [[upstream]]
 name = "core"
 servers = ["{url}"]
@@ -156,7 +141,8 @@ errors = "datarhei"
 "#,
         legacy_secret = secret(secrets, "legacy"),
     );
-    Gateway::builder().head(&head).moving()
+    let token = "issuer = \"https://gateway.example\"\naudience = [\"core\"]";
+    Gateway::builder().moving().token(token).with_users(&users).login("datarhei").config(&sections)
 }
 
 fn secret(secrets: &Path, name: &str) -> String {

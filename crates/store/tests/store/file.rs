@@ -2,25 +2,32 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tollhouse_store::{
     CodeGuess, CodeStore, EmbeddedOptions, EmbeddedStore, InjectedFaults, RevocationTarget,
-    RotationOutcome, SessionStore, Store, StoreOpenError,
+    RotationOutcome, Session, SessionStore, Store, StoreOpenError,
 };
 
 use crate::samples::{MANY, START, after, open, options, rotation, session, token};
 
-#[tokio::test]
-async fn everything_is_there_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+/// A store with a session that is kept and one that has ended.
+async fn with_sessions(dir: &Path) -> (Arc<EmbeddedStore>, Session, Session) {
+    let store = open(dir);
     let (kept, ended) = (session("ann", START), session("bob", START));
     for session in [&kept, &ended] {
         store.put(session.clone(), MANY, START).await.unwrap();
     }
     store.revoke(RevocationTarget::Session(ended.id), START).await.unwrap();
+    (store, kept, ended)
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, kept, ended) = with_sessions(dir.path()).await;
     let outlaw = RevocationTarget::Token { digest: token("foreign"), until: after(1000) };
     store.revoke(outlaw, START).await.unwrap();
     let (made, secret) = (store.created_at(), *store.secret());
@@ -147,12 +154,7 @@ fn a_file_of_a_newer_version_is_refused() {
 #[tokio::test]
 async fn a_backup_is_a_store_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let (kept, ended) = (session("ann", START), session("bob", START));
-    for session in [&kept, &ended] {
-        store.put(session.clone(), MANY, START).await.unwrap();
-    }
-    store.revoke(RevocationTarget::Session(ended.id), START).await.unwrap();
+    let (store, kept, ended) = with_sessions(dir.path()).await;
     let copy = tempfile::tempdir().unwrap();
     let path = copy.path().join("store.redb");
 

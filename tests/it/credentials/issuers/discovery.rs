@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::{admin, call, knowing, notes, refreshed, token, trusting};
 use crate::harness::gateway::START;
-use crate::harness::issuer::{DISCOVERY, JWKS, Key};
-use crate::harness::{Gateway, Provider, Upstream};
+use crate::harness::issuer::{DISCOVERY, IssuerKey, JWKS};
+use crate::harness::{Gateway, OpenIdProvider, Upstream};
 
 #[tokio::test]
 async fn keys_are_found_by_discovery_and_fetched_once() {
-    let (provider, upstream) = (Provider::start().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::start().await, Upstream::start().await);
     let gateway = trusting(&provider, &upstream, "roles_claim = \"permissions\"").await;
 
     for _ in 0..3 {
@@ -33,7 +33,7 @@ async fn keys_are_found_by_discovery_and_fetched_once() {
 
 #[tokio::test]
 async fn a_key_sets_own_address_is_asked_without_discovery() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let jwks = format!("jwks = \"{}\"", provider.jwks_url());
     let gateway = trusting(&provider, &upstream, &jwks).await;
 
@@ -43,7 +43,7 @@ async fn a_key_sets_own_address_is_asked_without_discovery() {
 }
 
 /// A gateway that takes the provider's tokens could not find out about one of them.
-async fn assert_not_believed(provider: &Provider, upstream: &Upstream, why: &str) {
+async fn assert_not_believed(provider: &OpenIdProvider, upstream: &Upstream, why: &str) {
     let gateway = trusting(provider, upstream, "").await;
 
     let reply = call(&gateway, &token(provider).text()).await;
@@ -57,7 +57,7 @@ async fn assert_not_believed(provider: &Provider, upstream: &Upstream, why: &str
 
 #[tokio::test]
 async fn a_document_that_is_not_exactly_the_issuers_is_not_believed() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let issuer = provider.issuer();
     let truth = provider.discovery();
     let changed = |name: &str, value: Value| {
@@ -91,8 +91,8 @@ async fn a_document_that_is_not_exactly_the_issuers_is_not_believed() {
 
 #[tokio::test]
 async fn what_is_no_plain_answer_is_not_believed() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
-    let elsewhere = Provider::es256().await;
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
+    let elsewhere = OpenIdProvider::es256().await;
     let redirect = |status: u16, to: String| {
         Response::builder().status(status).header("location", to).body(Bytes::new()).unwrap()
     };
@@ -122,8 +122,8 @@ async fn what_is_no_plain_answer_is_not_believed() {
 
 #[tokio::test]
 async fn only_the_configured_ca_is_believed() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
-    let other = Provider::es256().await;
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
+    let other = OpenIdProvider::es256().await;
     let [own, others] = [&provider, &other].map(|one| format!("{:?}", one.ca()));
     for section in [
         provider.section("idp", "").replace(&own, &others),
@@ -141,13 +141,13 @@ async fn only_the_configured_ca_is_believed() {
 
 #[tokio::test]
 async fn plain_http_is_spoken_only_where_the_risk_is_accepted() {
-    let (plain, upstream) = (Provider::plain().await, Upstream::start().await);
+    let (plain, upstream) = (OpenIdProvider::plain().await, Upstream::start().await);
     let refused = Gateway::builder().config(&plain.section("idp", "")).try_start().await;
     let refused = refused.map(|_| ()).unwrap_err();
     assert!(refused.contains("must be https: allow_http = true"), "{refused}");
 
     // An honest provider over TLS that sends us where TLS ends.
-    let encrypted = Provider::es256().await;
+    let encrypted = OpenIdProvider::es256().await;
     let mut document = encrypted.discovery();
     document["jwks_uri"] = json!(plain.jwks_url());
     encrypted.tell_json(DISCOVERY, &document);
@@ -160,10 +160,10 @@ async fn plain_http_is_spoken_only_where_the_risk_is_accepted() {
 
 #[tokio::test]
 async fn one_bad_key_does_not_spoil_a_set_and_none_of_them_verifies() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let [private, encrypting, wrapping, small] =
-        ["private", "encrypting", "wrapping", "small"].map(Key::es256);
-    let with = |key: &Key, name: &str, value: Value| {
+        ["private", "encrypting", "wrapping", "small"].map(IssuerKey::es256);
+    let with = |key: &IssuerKey, name: &str, value: Value| {
         let mut jwk = key.jwk();
         jwk[name] = value;
         jwk
@@ -201,7 +201,7 @@ async fn one_bad_key_does_not_spoil_a_set_and_none_of_them_verifies() {
 
 #[tokio::test]
 async fn a_set_without_a_usable_key_does_not_replace_the_last_good_one() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let gateway = knowing(&provider, &upstream, "").await;
 
     provider.tell_json(JWKS, &json!({ "keys": [] }));

@@ -12,26 +12,26 @@ use std::time::Duration;
 
 use crate::harness::client::PATIENCE;
 use crate::harness::gateway::START;
-use crate::harness::issuer::Mint;
-use crate::harness::{Client, Gateway, Provider, Reply, Upstream};
+use crate::harness::issuer::TokenMint;
+use crate::harness::{Client, Gateway, OpenIdProvider, Reply, Upstream};
 
 /// A gateway on a test clock that takes the provider's tokens as `idp`, with further keys of the
 /// section, and its own.
-async fn trusting(provider: &Provider, upstream: &Upstream, keys: &str) -> Gateway {
+async fn trusting(provider: &OpenIdProvider, upstream: &Upstream, keys: &str) -> Gateway {
     let issuer = provider.section("idp", keys);
     let builder = Gateway::builder().moving().config(&issuer).login("native");
     builder.route_to(upstream, "").start().await
 }
 
 /// As `trusting`, when it has the keys.
-async fn knowing(provider: &Provider, upstream: &Upstream, keys: &str) -> Gateway {
+async fn knowing(provider: &OpenIdProvider, upstream: &Upstream, keys: &str) -> Gateway {
     let gateway = trusting(provider, upstream, keys).await;
     refreshed(&gateway, "succeeded", 1).await;
     gateway
 }
 
 /// A token of the provider at the time when gateways start.
-fn token(provider: &Provider) -> Mint {
+fn token(provider: &OpenIdProvider) -> TokenMint {
     provider.token().at(START)
 }
 

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use super::{call, knowing, notes, refreshed, token, trusting};
 use crate::harness::gateway::START;
-use crate::harness::issuer::{DISCOVERY, JWKS, Key};
-use crate::harness::{Gateway, Provider, Upstream};
+use crate::harness::issuer::{DISCOVERY, IssuerKey, JWKS};
+use crate::harness::{Gateway, OpenIdProvider, Upstream};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[tokio::test]
 async fn a_provider_that_is_down_at_the_start_costs_only_its_own_tokens() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     provider.stop().await;
     let gateway = trusting(&provider, &upstream, "").await;
     refreshed(&gateway, "failed", 1).await;
@@ -37,19 +37,19 @@ async fn a_provider_that_is_down_at_the_start_costs_only_its_own_tokens() {
 
 #[tokio::test]
 async fn known_keys_are_used_until_they_are_too_old() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let gateway = knowing(&provider, &upstream, "").await;
-    let long = |provider: &Provider| {
+    let long = |provider: &OpenIdProvider| {
         token(provider).claim("exp", serde_json::json!(START.secs() + 7 * 86_400))
     };
     let remembered = long(&provider).text();
     call(&gateway, &remembered).await.assert_status(200);
 
     provider.stop().await;
-    provider.rotate(Key::es256("second"));
+    provider.rotate(IssuerKey::es256("second"));
     gateway.advance(DAY);
     call(&gateway, &remembered).await.assert_status(200);
-    call(&gateway, &long(&provider).signed_by(&Key::es256("first")).text())
+    call(&gateway, &long(&provider).signed_by(&IssuerKey::es256("first")).text())
         .await
         .assert_status(401);
     let unknown = long(&provider).text();
@@ -73,7 +73,7 @@ async fn known_keys_are_used_until_they_are_too_old() {
 
 #[tokio::test]
 async fn max_stale_is_the_issuers_own() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let gateway = knowing(&provider, &upstream, "max_stale = \"10m\"").await;
     let token = token(&provider).text();
 
@@ -86,8 +86,8 @@ async fn max_stale_is_the_issuers_own() {
 
 #[tokio::test]
 async fn a_provider_that_does_not_answer_is_given_up_and_holds_up_nobody_else() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
-    let other = Provider::es256().await;
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
+    let other = OpenIdProvider::es256().await;
     provider.hold();
     let gateway = Gateway::builder()
         .moving()
@@ -115,10 +115,10 @@ async fn a_provider_that_does_not_answer_is_given_up_and_holds_up_nobody_else() 
 
 #[tokio::test]
 async fn a_rotation_during_an_outage_is_caught_up_with() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let gateway = knowing(&provider, &upstream, "").await;
     provider.stop().await;
-    provider.rotate(Key::es256("second"));
+    provider.rotate(IssuerKey::es256("second"));
     let new = token(&provider).text();
 
     // Nobody knows whether the key is made up, so the answer is no refusal.

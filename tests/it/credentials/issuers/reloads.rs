@@ -4,7 +4,7 @@ use tollhouse::config::Config;
 
 use super::{call, knowing, token};
 use crate::harness::issuer::{DISCOVERY, JWKS};
-use crate::harness::{Gateway, Provider, Upstream};
+use crate::harness::{Gateway, OpenIdProvider, Upstream};
 
 /// Changes the configuration of a running gateway.
 async fn change(gateway: &Gateway, from: &str, to: &str) {
@@ -21,7 +21,7 @@ async fn change(gateway: &Gateway, from: &str, to: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_issuer_that_did_not_change_keeps_its_keys_even_while_it_is_down() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let gateway = knowing(&provider, &upstream, "subjects = [\"7\"]").await;
     let (listed, other) = (token(&provider).text(), token(&provider).sub("8").text());
     call(&gateway, &listed).await.assert_status(200);
@@ -38,7 +38,7 @@ async fn an_issuer_that_did_not_change_keeps_its_keys_even_while_it_is_down() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_issuer_that_is_asked_in_another_way_is_asked_anew() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let gateway = knowing(&provider, &upstream, "").await;
     let known = token(&provider).text();
     call(&gateway, &known).await.assert_status(200);
@@ -52,8 +52,8 @@ async fn an_issuer_that_is_asked_in_another_way_is_asked_anew() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_issuer_that_a_reload_brings_is_asked_without_a_token() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
-    let later = Provider::es256().await;
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
+    let later = OpenIdProvider::es256().await;
     let gateway = knowing(&provider, &upstream, "").await;
     call(&gateway, &token(&later).text()).await.assert_status(401);
     upstream.assert_untouched();

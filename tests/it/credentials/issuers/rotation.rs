@@ -6,20 +6,20 @@ use bytes::Bytes;
 use http::Response;
 
 use super::{call, knowing, refreshed, token, trusting};
-use crate::harness::issuer::{DISCOVERY, JWKS, Key};
-use crate::harness::{Provider, Upstream};
+use crate::harness::issuer::{DISCOVERY, IssuerKey, JWKS};
+use crate::harness::{OpenIdProvider, Upstream};
 
 /// Longer than any set is good that says nothing.
 const REFRESH: Duration = Duration::from_secs(600);
 
 #[tokio::test]
 async fn a_new_key_is_fetched_with_its_first_token_and_a_withdrawn_one_is_over() {
-    let (provider, upstream) = (Provider::start().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::start().await, Upstream::start().await);
     let gateway = knowing(&provider, &upstream, "").await;
     let old = token(&provider).text();
     call(&gateway, &old).await.assert_status(200);
 
-    provider.rotate(Key::rs256("second"));
+    provider.rotate(IssuerKey::rs256("second"));
     let new = token(&provider).text();
     call(&gateway, &new).await.assert_status(200);
     call(&gateway, &old).await.assert_status(200);
@@ -37,7 +37,7 @@ async fn a_new_key_is_fetched_with_its_first_token_and_a_withdrawn_one_is_over()
 
 #[tokio::test]
 async fn keys_are_fetched_anew_when_their_provider_says() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let keys = Response::builder().header("cache-control", "public, max-age=120");
     provider.tell(JWKS, keys.body(Bytes::from(provider.jwks().to_string())).unwrap());
     let gateway = knowing(&provider, &upstream, "").await;
@@ -51,13 +51,13 @@ async fn keys_are_fetched_anew_when_their_provider_says() {
 
 #[tokio::test]
 async fn another_key_under_the_same_name_refuses_what_the_last_one_signed() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let gateway = knowing(&provider, &upstream, "").await;
     let old = token(&provider).text();
     call(&gateway, &old).await.assert_status(200);
 
     provider.retire("first");
-    provider.rotate(Key::es256("first"));
+    provider.rotate(IssuerKey::es256("first"));
     gateway.advance(REFRESH);
     refreshed(&gateway, "succeeded", 2).await;
 
@@ -67,7 +67,7 @@ async fn another_key_under_the_same_name_refuses_what_the_last_one_signed() {
 
 #[tokio::test]
 async fn made_up_key_names_cause_one_fetch_in_half_a_minute() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let gateway = knowing(&provider, &upstream, "").await;
     let flood = |round: usize| {
         let (gateway, provider) = (&gateway, &provider);
@@ -97,10 +97,10 @@ async fn made_up_key_names_cause_one_fetch_in_half_a_minute() {
 
 #[tokio::test]
 async fn everybody_with_a_new_key_waits_for_the_same_fetch() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let gateway = knowing(&provider, &upstream, "").await;
     let known = token(&provider).text();
-    provider.rotate(Key::es256("second"));
+    provider.rotate(IssuerKey::es256("second"));
     provider.hold();
 
     let waiting = (0..50).map(|number| {
@@ -123,7 +123,7 @@ async fn everybody_with_a_new_key_waits_for_the_same_fetch() {
 
 #[tokio::test]
 async fn tokens_that_come_before_the_keys_wait_for_them() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     provider.hold();
     let gateway = trusting(&provider, &upstream, "").await;
 
@@ -143,7 +143,7 @@ async fn tokens_that_come_before_the_keys_wait_for_them() {
 
 #[tokio::test]
 async fn an_algorithm_that_is_not_the_issuers_asks_nobody() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let gateway = knowing(&provider, &upstream, "").await;
 
     for header in [
@@ -152,7 +152,7 @@ async fn an_algorithm_that_is_not_the_issuers_asks_nobody() {
         r#"{"alg":"none","kid":"made-up"}"#,
         r#"{"alg":"ES256"}"#,
     ] {
-        let forged = Key::es256("made-up").sign(header, &token(&provider).payload());
+        let forged = IssuerKey::es256("made-up").sign(header, &token(&provider).payload());
         call(&gateway, &forged).await.assert_status(401);
     }
 
@@ -162,8 +162,8 @@ async fn an_algorithm_that_is_not_the_issuers_asks_nobody() {
 
 #[tokio::test]
 async fn a_key_without_a_name_can_be_exchanged() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
-    let nameless = |key: &Key| {
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
+    let nameless = |key: &IssuerKey| {
         let mut jwk = key.jwk();
         jwk.as_object_mut().unwrap().remove("kid");
         serde_json::json!({ "keys": [jwk] })
@@ -173,7 +173,7 @@ async fn a_key_without_a_name_can_be_exchanged() {
     let old = token(&provider).kid(None).text();
     call(&gateway, &old).await.assert_status(200);
 
-    provider.rotate(Key::es256("second"));
+    provider.rotate(IssuerKey::es256("second"));
     provider.tell_json(JWKS, &nameless(&provider.key()));
 
     call(&gateway, &token(&provider).kid(None).text()).await.assert_status(200);

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::{call, knowing, token};
 use crate::harness::gateway::START;
-use crate::harness::{Gateway, Provider, Upstream};
+use crate::harness::{Gateway, OpenIdProvider, Upstream};
 
 #[tokio::test]
 async fn of_several_issuers_the_tokens_own_decides() {
-    let (one, two) = (Provider::es256().await, Provider::es256().await);
+    let (one, two) = (OpenIdProvider::es256().await, OpenIdProvider::es256().await);
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
         .moving()
@@ -39,7 +39,7 @@ async fn of_several_issuers_the_tokens_own_decides() {
 
 #[tokio::test]
 async fn what_the_rules_do_not_let_through_never_reaches_the_upstream() {
-    let (provider, upstream) = (Provider::start().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::start().await, Upstream::start().await);
     let rules = "subjects = [\"auth0|123\"]\nmax_lifetime = \"2h\"\ntypes = [\"at+jwt\"]\n\
                  leeway = \"10s\"\nrequired = [\"exp\", \"iss\", \"sub\", \"aud\", \"azp\"]";
     let gateway = knowing(&provider, &upstream, rules).await;
@@ -80,7 +80,7 @@ async fn what_the_rules_do_not_let_through_never_reaches_the_upstream() {
 
 #[tokio::test]
 async fn roles_and_scopes_are_found_where_the_issuer_has_them() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let claims = json!({
         "realm_access": { "roles": ["admin", "two words", 7] },
         "https://example.com/roles": "reader writer,editor",
@@ -112,7 +112,7 @@ async fn roles_and_scopes_are_found_where_the_issuer_has_them() {
 
 #[tokio::test]
 async fn a_takeover_ends_for_its_tokens_and_its_provider() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let rules = "until = \"2026-11-22\"\nrequired = [\"exp\", \"sub\"]\naudience = \"any\"";
     let gateway = knowing(&provider, &upstream, rules).await;
     let bare = || {
@@ -132,7 +132,7 @@ async fn a_takeover_ends_for_its_tokens_and_its_provider() {
 
 #[tokio::test]
 async fn two_routes_never_share_a_verdict() {
-    let (provider, upstream) = (Provider::es256().await, Upstream::start().await);
+    let (provider, upstream) = (OpenIdProvider::es256().await, Upstream::start().await);
     let gateway = Gateway::builder()
         .moving()
         .config(&provider.section("idp", ""))

@@ -13,14 +13,14 @@ use x509_parser::public_key::RSAPublicKey;
 
 /// A key pair with its name.
 #[derive(Clone, Debug)]
-pub struct Key {
+pub struct IssuerKey {
     pub kid: String,
     pub algorithm: Algorithm,
     pub pem: String,
     public: Value,
 }
 
-impl Key {
+impl IssuerKey {
     /// RSA keys are slow to make: the same name is the same key.
     pub fn rs256(kid: &str) -> Self {
         let pair = rsa_pair(kid);

@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 use tollhouse::clock::Timestamp;
 
 use super::AUDIENCE;
-use super::keys::Key;
+use super::keys::IssuerKey;
 
 /// A token being written; `text` signs it.
 #[derive(Clone, Debug)]
-pub struct Mint {
-    key: Key,
+pub struct TokenMint {
+    key: IssuerKey,
     header: Header,
     claims: Value,
 }
 
-impl Mint {
+impl TokenMint {
     /// Of an hour from the system's time on: say `at` where the gateway's clock is a test's.
-    pub(super) fn new(issuer: &str, key: Key) -> Self {
+    pub(super) fn new(issuer: &str, key: IssuerKey) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let mut header = Header::new(key.algorithm);
         header.kid = Some(key.kid.clone());
@@ -73,7 +73,7 @@ impl Mint {
     }
 
     /// Signed with another key, under that key's name.
-    pub fn signed_by(mut self, key: &Key) -> Self {
+    pub fn signed_by(mut self, key: &IssuerKey) -> Self {
         self.header.kid = Some(key.kid.clone());
         self.header.alg = key.algorithm;
         self.key = key.clone();

@@ -7,7 +7,7 @@ use http::Response;
 use serde_json::{Value, json};
 
 use crate::harness::Upstream;
-use crate::harness::upstream::Received;
+use crate::harness::upstream::ReceivedRequest;
 
 pub struct Webitel {
     upstream: Upstream,
@@ -60,7 +60,7 @@ impl Webitel {
     }
 }
 
-fn answer(state: &State, request: &Received) -> Response<Bytes> {
+fn answer(state: &State, request: &ReceivedRequest) -> Response<Bytes> {
     let say = |status: u16, body: Value| {
         let response = Response::builder().status(status);
         response.header("content-type", "application/json").body(body.to_string().into()).unwrap()

@@ -18,13 +18,11 @@ use crate::harness::{Gateway, GatewayBuilder, Reply, Upstream};
 
 /// A gateway with these sections of users and the native login.
 pub fn front(users: &str) -> GatewayBuilder {
-    let head = format!(
-        "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\ndrain_timeout = \"2s\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
-         [token]\nissuer = \"https://gateway.example\"\naudience = [\"legacy\"]\n{users}"
-    );
-    Gateway::builder().head(&head).login("native")
+    Gateway::builder().with_users(users).login("native")
 }
+
+/// The keys of `[token]` of a legacy system.
+const LEGACY_TOKEN: &str = "issuer = \"https://legacy.example\"\naudience = [\"legacy\"]";
 
 /// A section of delegated users.
 pub fn http(url: &str, dialect: &str, keys: &str) -> String {
@@ -102,12 +100,8 @@ async fn a_legacy_system_that_dies_and_comes_back_is_503_and_never_401() {
     let upstream = Upstream::start().await;
     let port = crate::harness::process::free_port();
     let builder = |port: u16| {
-        let head = format!(
-            "[process]\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n[[listener]]\naddress = \"127.0.0.1:{port}\"\n\
-             [token]\nissuer = \"https://legacy.example\"\naudience = [\"legacy\"]\n\
-             [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\""
-        );
-        Gateway::builder().head(&head).login("datarhei")
+        let listener = format!("[[listener]]\naddress = \"127.0.0.1:{port}\"");
+        Gateway::builder().listeners(&listener).token(LEGACY_TOKEN).login("datarhei")
     };
     let legacy = builder(port).start().await;
     let url = format!("http://127.0.0.1:{port}");
@@ -138,14 +132,8 @@ async fn only_the_configured_authority_is_believed() {
     let dir = tempfile::tempdir().unwrap();
     let certificate = Certificate::make(dir.path(), "legacy", &["localhost"]);
     let other = Certificate::make(dir.path(), "other", &["localhost"]);
-    let head = format!(
-        "[[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
-         certificates = [{{ chain = {:?}, key = {:?} }}]\n\
-         [token]\nissuer = \"https://legacy.example\"\naudience = [\"legacy\"]\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"",
-        certificate.chain, certificate.key
-    );
-    let legacy = Gateway::builder().head(&head).login("nomic").start().await;
+    let builder = Gateway::builder().tls(&certificate, "").token(LEGACY_TOKEN);
+    let legacy = builder.login("nomic").start().await;
     let url = format!("https://localhost:{}", legacy.address().port());
     for (keys, status) in [
         (format!("ca = {:?}", certificate.chain), 200),

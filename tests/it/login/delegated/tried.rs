@@ -8,16 +8,16 @@ use super::http;
 use super::legacy::Webitel;
 use crate::harness::Gateway;
 use crate::harness::gateway::PASSWORD;
-use crate::harness::process::{Process, Told, free_port, run_in, until};
+use crate::harness::process::{CommandOutput, Process, free_port, run_in, until};
 use crate::harness::{Smtp, Upstream};
 
 /// The program waits for systems that run in this process's runtime.
-async fn run(words: &[&str], input: &str) -> Told {
+async fn run(words: &[&str], input: &str) -> CommandOutput {
     let dir = tempfile::tempdir().unwrap();
     run_at(dir.path(), words, input).await
 }
 
-async fn run_at(dir: &Path, words: &[&str], input: &str) -> Told {
+async fn run_at(dir: &Path, words: &[&str], input: &str) -> CommandOutput {
     let dir = dir.to_owned();
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let input = input.to_owned();

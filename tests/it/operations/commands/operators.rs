@@ -84,7 +84,7 @@ fn a_group_that_the_socket_did_not_get_is_named_and_tried_again_by_the_next_relo
     fs::rename(&socket, &aside).unwrap();
     write_config(process.dir.path(), process.port, &section(group));
     process.signal("HUP");
-    process.told("not in effect: [admin] socket");
+    process.wait_for_stderr("not in effect: [admin] socket");
     fs::rename(&aside, &socket).unwrap();
 
     let status = process.command(&["status"]).ok();

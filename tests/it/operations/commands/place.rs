@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::process::{Process, run_in, until};
+use crate::harness::process::{Process, run_in};
 
 /// A mail server whose password only the service's environment has: the command's has none.
 const BROKEN: &str = r#"
@@ -18,7 +18,7 @@ password = { env = "MAIL_PASSWORD_OF_THE_SERVICE" }
 /// A running gateway whose admin socket answers.
 fn running() -> Process {
     let process = Process::plain("[process]\ndrain_delay = \"0s\"\n");
-    until("commands", || (process.command(&["key", "list"]).status == Some(0)).then_some(()));
+    process.wait_for_commands();
     process
 }
 

@@ -1,10 +1,10 @@
 //! What cannot be undone is not done by a slip, and what matched nothing is not told as done.
 
-use crate::harness::process::{Process, folder, run_in, until};
+use crate::harness::process::{Process, folder, run_in};
 
 fn running() -> Process {
     let process = Process::plain("[process]\ndrain_delay = \"0s\"\n");
-    until("commands", || (process.command(&["key", "list"]).status == Some(0)).then_some(()));
+    process.wait_for_commands();
     process
 }
 

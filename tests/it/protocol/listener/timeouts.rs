@@ -8,7 +8,7 @@ use super::*;
 async fn a_head_that_does_not_arrive_is_not_waited_for() {
     let mut listener = plain();
     listener.timeouts.header = SHORT;
-    let running = Running::start(&listener, echo_path);
+    let running = RunningListener::start(&listener, echo_path);
     let mut silent = running.connect().await;
     let mut slow = running.connect().await;
     let mut second = running.connect().await;
@@ -26,7 +26,7 @@ async fn a_head_that_does_not_arrive_is_not_waited_for() {
 async fn drops_of_a_head_do_not_buy_time() {
     let mut listener = plain();
     listener.timeouts.header = SHORT;
-    let running = Running::start(&listener, echo_path);
+    let running = RunningListener::start(&listener, echo_path);
     let mut stream = running.connect().await;
     let started = Instant::now();
 
@@ -43,10 +43,10 @@ async fn drops_of_a_head_do_not_buy_time() {
 #[tokio::test]
 async fn an_idle_connection_is_kept_for_its_own_time() {
     for tls in [false, true] {
-        let (place, authority) = (Place::new(), Authority::new());
+        let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
         let mut listener = if tls { with_tls(&place, &authority) } else { plain() };
         listener.timeouts.keep_alive = SHORT;
-        let running = Running::start_at(place, &listener, echo_path);
+        let running = RunningListener::start_at(place, &listener, echo_path);
         let started = Instant::now();
 
         if tls {
@@ -70,7 +70,7 @@ async fn an_idle_connection_is_kept_for_its_own_time() {
 async fn keep_alive_may_be_longer_than_the_time_for_a_head() {
     let mut listener = plain();
     listener.timeouts.header = SHORT;
-    let running = Running::start(&listener, echo_path);
+    let running = RunningListener::start(&listener, echo_path);
     let mut stream = running.connect().await;
     ask(&mut stream, "/first").await;
 
@@ -89,17 +89,17 @@ async fn a_slow_answer_is_nobodys_fault() {
         tokio::time::sleep(SHORT * 2).await;
         Response::new(Body::full("late"))
     };
-    let running = Running::start(&listener, slow);
+    let running = RunningListener::start(&listener, slow);
 
     assert!(ask(&mut running.connect().await, "/").await.ends_with("late"));
 }
 
 #[tokio::test]
 async fn an_idle_http_2_connection_is_told_to_go() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let mut listener = with_tls(&place, &authority);
     listener.timeouts.keep_alive = SHORT;
-    let running = Running::start_at(place, &listener, echo_path);
+    let running = RunningListener::start_at(place, &listener, echo_path);
     let client = TlsClient::trusting(authority.der()).alpn(&["h2"]);
     let mut sender = http2(client.connect(&running, "localhost").await.unwrap()).await;
 
@@ -117,7 +117,7 @@ async fn an_idle_http_2_connection_is_told_to_go() {
 async fn a_client_that_does_not_take_its_answer_is_cut() {
     let mut listener = plain();
     listener.timeouts.body_idle = SHORT;
-    let running = Running::start(&listener, perhaps_endless);
+    let running = RunningListener::start(&listener, perhaps_endless);
     let mut stream = running.connect().await;
     stream.write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
 
@@ -127,10 +127,10 @@ async fn a_client_that_does_not_take_its_answer_is_cut() {
 
 #[tokio::test]
 async fn an_http_2_stream_that_is_not_taken_is_reset_and_its_connection_lives() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let mut listener = with_tls(&place, &authority);
     listener.timeouts.body_idle = SHORT;
-    let running = Running::start_at(place, &listener, perhaps_endless);
+    let running = RunningListener::start_at(place, &listener, perhaps_endless);
     let client = TlsClient::trusting(authority.der()).alpn(&["h2"]);
     let mut sender = http2(client.connect(&running, "localhost").await.unwrap()).await;
 
@@ -161,7 +161,7 @@ async fn an_answer_in_the_middle_of_an_upload_arrives() {
         *response.status_mut() = http::StatusCode::PAYLOAD_TOO_LARGE;
         response
     };
-    let running = Running::start(&plain(), refuse);
+    let running = RunningListener::start(&plain(), refuse);
     let mut stream = running.connect().await;
     let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", 64 << 20);
     stream.write_all(head.as_bytes()).await.unwrap();

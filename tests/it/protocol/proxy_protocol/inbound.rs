@@ -14,12 +14,12 @@ use tollhouse::listener::{ConnectionEvent, HandshakeFailure};
 use tollhouse::runtime::Worker;
 
 use super::{padded, raw_v2, v1, v2};
+use crate::harness::certs::CertificateAuthority;
 use crate::harness::gateway::PASSWORD;
 use crate::harness::listener::{
-    Authority, Place, Running, TlsClient, ask, eventually, plain, read_answer, read_to_end, secure,
-    within,
+    ListenerFolder, RunningListener, TlsClient, ask, eventually, plain, read_answer, read_to_end,
+    secure, within,
 };
-use crate::harness::tls_gateway::head;
 use crate::harness::{Gateway, Upstream};
 
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -39,7 +39,7 @@ fn behind_a_proxy(listener: ListenerSettings) -> ListenerSettings {
 }
 
 /// What the gateway says of a connection that begins so.
-async fn said(running: &Running, opening: &[u8]) -> String {
+async fn said(running: &RunningListener, opening: &[u8]) -> String {
     let mut stream = running.connect().await;
     stream.write_all(opening).await.unwrap();
     let answer = read_answer(&mut stream).await;
@@ -48,7 +48,7 @@ async fn said(running: &Running, opening: &[u8]) -> String {
 
 #[tokio::test]
 async fn a_listed_peers_header_says_who_the_client_is() {
-    let running = Running::start(&behind_a_proxy(plain()), describe);
+    let running = RunningListener::start(&behind_a_proxy(plain()), describe);
     let unix = [[0; 216].as_slice(), b"\x04\0\0"].concat();
     for (header, expected, why) in [
         (v1("203.0.113.7:4711"), "203.0.113.7 4711", "v1, IPv4"),
@@ -74,7 +74,7 @@ async fn a_listed_peers_header_says_who_the_client_is() {
 
 #[tokio::test]
 async fn a_header_may_arrive_in_pieces_and_the_request_after_it_stays_whole() {
-    let running = Running::start(&behind_a_proxy(plain()), describe);
+    let running = RunningListener::start(&behind_a_proxy(plain()), describe);
     for header in [v1("203.0.113.7:4711"), v2("203.0.113.7:4711"), padded("203.0.113.7:4711", 300)]
     {
         let mut stream = running.connect().await;
@@ -92,7 +92,7 @@ async fn a_header_may_arrive_in_pieces_and_the_request_after_it_stays_whole() {
 
 #[tokio::test]
 async fn a_malformed_header_closes_the_connection_unheard() {
-    let running = Running::start(&behind_a_proxy(plain()), describe);
+    let running = RunningListener::start(&behind_a_proxy(plain()), describe);
     let endless = [b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat();
     let mut counted = 0;
     for (opening, why) in [
@@ -125,7 +125,7 @@ async fn a_malformed_header_closes_the_connection_unheard() {
 async fn a_header_that_does_not_arrive_is_not_waited_for() {
     let mut listener = behind_a_proxy(plain());
     listener.timeouts.handshake = Duration::from_millis(100);
-    let running = Running::start(&listener, describe);
+    let running = RunningListener::start(&listener, describe);
     let whole = v2("203.0.113.7:4711");
     for part in [&b""[..], b"PROXY TCP4 ", &whole[..14], &whole[..20]] {
         let mut stream = running.connect().await;
@@ -144,16 +144,16 @@ async fn a_header_that_does_not_arrive_is_not_waited_for() {
 
 #[tokio::test]
 async fn nobody_elses_header_is_understood() {
-    let place = Place::new();
-    let authority = Authority::new();
+    let place = ListenerFolder::new();
+    let authority = CertificateAuthority::new();
     let certificate = authority.write(place.dir.path(), "a", &["localhost"]);
     let elsewhere = |listener| ListenerSettings {
         proxy_protocol: vec!["10.0.0.0/8".parse().unwrap()],
         trusted_proxies: vec!["203.0.113.7/32".parse().unwrap()],
         ..listener
     };
-    let http = Running::start(&elsewhere(plain()), describe);
-    let tls = Running::start_at(place, &elsewhere(secure(vec![certificate])), describe);
+    let http = RunningListener::start(&elsewhere(plain()), describe);
+    let tls = RunningListener::start_at(place, &elsewhere(secure(vec![certificate])), describe);
 
     for header in [v1("203.0.113.7:4711"), v2("203.0.113.7:4711")] {
         let mut stream = http.connect().await;
@@ -170,10 +170,10 @@ async fn nobody_elses_header_is_understood() {
 
 #[tokio::test]
 async fn the_header_comes_before_tls_or_there_is_no_handshake() {
-    let (place, authority) = (Place::new(), Authority::new());
+    let (place, authority) = (ListenerFolder::new(), CertificateAuthority::new());
     let certificate = authority.write(place.dir.path(), "a", &["localhost"]);
     let listener = behind_a_proxy(secure(vec![certificate]));
-    let running = Running::start_at(place, &listener, describe);
+    let running = RunningListener::start_at(place, &listener, describe);
     let client = TlsClient::trusting(authority.der());
 
     for header in [v1("203.0.113.7:4711"), v2("203.0.113.7:4711")] {
@@ -195,7 +195,7 @@ async fn the_header_comes_before_tls_or_there_is_no_handshake() {
 async fn connections_are_counted_by_the_clients_address_not_the_proxys() {
     let mut listener = behind_a_proxy(plain());
     listener.limits.connections_per_address = 1;
-    let running = Running::start(&listener, describe);
+    let running = RunningListener::start(&listener, describe);
     let open = async |source: &str| {
         let mut stream = running.connect().await;
         stream.write_all(&[&v2(source), ASK].concat()).await.unwrap();
@@ -220,7 +220,7 @@ async fn connections_are_counted_by_the_clients_address_not_the_proxys() {
 async fn trusted_proxies_are_looked_for_at_the_address_in_the_header() {
     let mut listener = behind_a_proxy(plain());
     listener.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
-    let running = Running::start(&listener, describe);
+    let running = RunningListener::start(&listener, describe);
     for (header, expected) in
         [(v2("10.1.2.3:1"), "10.1.2.3 1 trusted"), (v2("203.0.113.7:1"), "203.0.113.7 1")]
     {
@@ -231,11 +231,11 @@ async fn trusted_proxies_are_looked_for_at_the_address_in_the_header() {
 
 #[tokio::test]
 async fn any_list_means_the_peers_of_a_unix_socket() {
-    let place = Place::new();
+    let place = ListenerFolder::new();
     let path = place.path("gateway.sock");
     let listener =
         behind_a_proxy(ListenerSettings { bind: BindAddress::Unix(path.clone()), ..plain() });
-    let running = Running::start_at(place, &listener, describe);
+    let running = RunningListener::start_at(place, &listener, describe);
 
     let mut stream = UnixStream::connect(&path).await.unwrap();
     stream.write_all(&[&v2("203.0.113.7:4711"), ASK].concat()).await.unwrap();
@@ -248,8 +248,8 @@ async fn any_list_means_the_peers_of_a_unix_socket() {
 }
 
 async fn gateway(upstream: &Upstream) -> Gateway {
-    let listener = "address = \"127.0.0.1:0\"\nproxy_protocol = [\"127.0.0.0/8\"]";
-    let builder = Gateway::builder().head(&head(listener)).login("native");
+    let listener = "proxy_protocol = [\"127.0.0.0/8\"]";
+    let builder = Gateway::builder().listener(listener).login("native");
     builder.route_to(upstream, "auth = []").start().await
 }
 

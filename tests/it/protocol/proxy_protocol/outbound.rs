@@ -13,7 +13,7 @@ use crate::harness::Gateway;
 use crate::harness::scripted_upstream::{
     GET, OK, ScriptedUpstream, accept_unix, listen_unix, server, settings_to,
 };
-use crate::harness::tls_gateway::{head, route_to as route};
+use crate::harness::tls_gateway::route_to as route;
 
 /// Reads a header of version 2 byte by byte; what it says.
 async fn read_v2(stream: &mut TcpStream) -> (SocketAddr, SocketAddr) {
@@ -97,9 +97,9 @@ async fn what_a_proxy_said_of_the_client_is_said_on() {
     let keys = "proxy_protocol = \"v2\"";
     let upstream = route("legacy", &format!("http://{}", fake.address()), "/", "auth = []")
         .replacen("[[route]]", &format!("{keys}\n[[route]]"), 1);
-    let listener = "address = \"127.0.0.1:0\"\nproxy_protocol = [\"127.0.0.0/8\"]\n\
+    let listener = "proxy_protocol = [\"127.0.0.0/8\"]\n\
                     trusted_proxies = [\"10.0.0.0/8\"]";
-    let gateway = Gateway::builder().head(&head(listener)).config(&upstream).start().await;
+    let gateway = Gateway::builder().listener(listener).config(&upstream).start().await;
     let local = gateway.address();
     for (header, field, expected) in [
         (v2("203.0.113.7:4711"), "", "203.0.113.7:4711"),

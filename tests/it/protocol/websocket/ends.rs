@@ -8,9 +8,9 @@ use http::Method;
 use tollhouse::admin::{SOCKET, client};
 
 use super::{BOTH, By, EchoWebSocket, Front, UPSTREAMS};
-use crate::harness::Provider;
+use crate::harness::OpenIdProvider;
 use crate::harness::gateway::START;
-use crate::harness::tls_gateway::Secure;
+use crate::harness::tls_gateway::TlsGateway;
 use crate::protocol::streams::{assert_closed, assert_echo};
 
 #[tokio::test]
@@ -33,10 +33,10 @@ async fn a_logout_closes_the_sessions_web_sockets() {
 
 #[tokio::test]
 async fn a_revoked_users_foreign_tokens_close_their_web_sockets() {
-    let provider = Provider::es256().await;
+    let provider = OpenIdProvider::es256().await;
     for (over, opens) in UPSTREAMS {
         let parrot = EchoWebSocket::start(over, opens).await;
-        let secure = Secure::new();
+        let secure = TlsGateway::new();
         let config = parrot.service.config("", "") + &provider.section("idp", "");
         let front = Front::start(&secure, secure.builder().moving().config(&config)).await;
         let token = |subject: &str| provider.token().sub(subject).at(START).text();
@@ -62,7 +62,7 @@ async fn a_revoked_users_foreign_tokens_close_their_web_sockets() {
 async fn an_expired_token_closes_its_web_sockets() {
     for (over, opens) in UPSTREAMS {
         let parrot = EchoWebSocket::start(over, opens).await;
-        let secure = Secure::new();
+        let secure = TlsGateway::new();
         let builder = secure.builder().moving().config(&parrot.service.config("", ""));
         let front = Front::start(&secure, builder).await;
         for by in BOTH {

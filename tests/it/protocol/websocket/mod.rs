@@ -25,8 +25,8 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
 use crate::harness::client::{PATIENCE, Stream};
 use crate::harness::gateway::PASSWORD;
-use crate::harness::tls_gateway::Secure;
-use crate::harness::{Client, Gateway, GatewayBuilder, Over, Service};
+use crate::harness::tls_gateway::TlsGateway;
+use crate::harness::{Client, Gateway, GatewayBuilder, Service, ServiceProtocol};
 use crate::protocol::streams::Socket;
 
 /// How a client asks.
@@ -47,11 +47,11 @@ struct Front {
 
 impl Front {
     async fn before(config: &str) -> Self {
-        let secure = Secure::new();
+        let secure = TlsGateway::new();
         Self::start(&secure, secure.builder().config(config)).await
     }
 
-    async fn start(secure: &Secure, builder: GatewayBuilder) -> Self {
+    async fn start(secure: &TlsGateway, builder: GatewayBuilder) -> Self {
         let gateway = builder.login("native").start().await;
         let (http1, http2) = (secure.client(&gateway, false), secure.client(&gateway, true));
         Self { gateway, http1, http2 }
@@ -146,7 +146,7 @@ struct EchoWebSocket {
 
 impl EchoWebSocket {
     /// Over HTTP/2 it lets WebSockets be opened only if it `opens` them.
-    async fn start(over: Over, opens: bool) -> Self {
+    async fn start(over: ServiceProtocol, opens: bool) -> Self {
         let asked = Asked::default();
         let seen = asked.clone();
         let service = Service::start(over, move |stream, http2| {
@@ -223,5 +223,9 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream
 }
 
 /// Every kind of upstream that a WebSocket can reach.
-const UPSTREAMS: [(Over, bool); 4] =
-    [(Over::Http1, false), (Over::Http2, true), (Over::Plain, true), (Over::Both, false)];
+const UPSTREAMS: [(ServiceProtocol, bool); 4] = [
+    (ServiceProtocol::Http1, false),
+    (ServiceProtocol::Http2, true),
+    (ServiceProtocol::Plain, true),
+    (ServiceProtocol::Both, false),
+];

@@ -9,10 +9,10 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{BOTH, By, EchoWebSocket, Front, UPSTREAMS};
-use crate::harness::Over;
+use crate::harness::ServiceProtocol;
 use crate::harness::client::PATIENCE;
 use crate::harness::scripted_upstream::eventually;
-use crate::harness::tls_gateway::Secure;
+use crate::harness::tls_gateway::TlsGateway;
 use crate::protocol::streams::{Socket, assert_echo};
 
 /// The next message, pings and pongs included.
@@ -72,7 +72,7 @@ async fn an_upstream_that_closes_is_heard_with_its_reason() {
 
 #[tokio::test]
 async fn an_upstream_of_http1_is_asked_by_an_upgrade_with_a_key_of_ours() {
-    let parrot = EchoWebSocket::start(Over::Http1, false).await;
+    let parrot = EchoWebSocket::start(ServiceProtocol::Http1, false).await;
     let front = Front::before(&parrot.service.config("", "")).await;
     let token = front.token().await;
 
@@ -91,7 +91,7 @@ async fn an_upstream_of_http1_is_asked_by_an_upgrade_with_a_key_of_ours() {
 
 #[tokio::test]
 async fn an_upstream_of_http2_is_asked_by_connect_where_it_lets_that() {
-    let parrot = EchoWebSocket::start(Over::Http2, true).await;
+    let parrot = EchoWebSocket::start(ServiceProtocol::Http2, true).await;
     let front = Front::before(&parrot.service.config("", "")).await;
     let token = front.token().await;
 
@@ -109,7 +109,7 @@ async fn an_upstream_of_http2_is_asked_by_connect_where_it_lets_that() {
 #[tokio::test]
 async fn an_upstream_that_lets_no_websocket_be_opened_over_http2_is_asked_over_http1_from_then_on()
 {
-    let parrot = EchoWebSocket::start(Over::Both, false).await;
+    let parrot = EchoWebSocket::start(ServiceProtocol::Both, false).await;
     let front = Front::before(&parrot.service.config("", "auth = []")).await;
 
     let mut first = front.open(By::Connect, None).await.unwrap();
@@ -123,7 +123,7 @@ async fn an_upstream_that_lets_no_websocket_be_opened_over_http2_is_asked_over_h
 
 #[tokio::test]
 async fn a_websocket_that_went_back_to_http1_takes_the_place_of_one_connection() {
-    let parrot = EchoWebSocket::start(Over::Both, false).await;
+    let parrot = EchoWebSocket::start(ServiceProtocol::Both, false).await;
     let keys = "max_connections = 1\nqueue = { requests = 0 }";
     let front = Front::before(&parrot.service.config(keys, "auth = []")).await;
 
@@ -137,8 +137,8 @@ async fn a_websocket_that_went_back_to_http1_takes_the_place_of_one_connection()
 
 #[tokio::test]
 async fn a_connection_whose_only_streams_are_tunnels_is_not_idle() {
-    let parrot = EchoWebSocket::start(Over::Http1, false).await;
-    let secure = Secure::new();
+    let parrot = EchoWebSocket::start(ServiceProtocol::Http1, false).await;
+    let secure = TlsGateway::new();
     let keys = "timeouts = { keep_alive = \"1s\" }\n";
     let builder = secure.builder_with(keys).config(&parrot.service.config("", "auth = []"));
     let front = Front::start(&secure, builder).await;

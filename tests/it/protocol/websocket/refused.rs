@@ -5,7 +5,7 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{BOTH, By, EchoWebSocket, Front};
-use crate::harness::{Over, Service};
+use crate::harness::{Service, ServiceProtocol};
 
 #[tokio::test]
 async fn a_connect_is_decided_as_a_get_of_its_path_would_be() {
@@ -15,7 +15,7 @@ async fn a_connect_is_decided_as_a_get_of_its_path_would_be() {
         ("require = { roles = [\"nobody\"] }", Some(""), 403, "no role"),
         ("auth = []\nmethods = [\"POST\", \"PUT\"]", None, 405, "GET is not taken"),
     ] {
-        let parrot = EchoWebSocket::start(Over::Http1, false).await;
+        let parrot = EchoWebSocket::start(ServiceProtocol::Http1, false).await;
         let front = Front::before(&parrot.service.config("", route)).await;
         let good = front.token().await;
         let token = token.map(|token| if token.is_empty() { &good } else { token });
@@ -30,7 +30,7 @@ async fn a_connect_is_decided_as_a_get_of_its_path_would_be() {
 
 #[tokio::test]
 async fn no_other_connect_is_taken() {
-    let parrot = EchoWebSocket::start(Over::Http1, false).await;
+    let parrot = EchoWebSocket::start(ServiceProtocol::Http1, false).await;
     let front = Front::before(&parrot.service.config("", "auth = []")).await;
 
     for (protocol, status) in [(None, 405), (Some("connect-udp"), 501), (Some("webtransport"), 501)]
@@ -43,7 +43,7 @@ async fn no_other_connect_is_taken() {
 
 #[tokio::test]
 async fn an_answer_of_the_gateways_own_is_never_taken_for_a_tunnel() {
-    let parrot = EchoWebSocket::start(Over::Http1, false).await;
+    let parrot = EchoWebSocket::start(ServiceProtocol::Http1, false).await;
     let health = "[health]\npath = \"/healthz\"\n";
     let config = format!("{health}{}", parrot.service.config("", "auth = []"));
     let front = Front::before(&config).await;
@@ -59,7 +59,7 @@ async fn an_answer_of_the_gateways_own_is_never_taken_for_a_tunnel() {
 
 /// An upstream that answers the first head it reads with `answer`.
 async fn answering(answer: &'static str) -> Service {
-    Service::start(Over::Http1, move |mut stream, _| async move {
+    Service::start(ServiceProtocol::Http1, move |mut stream, _| async move {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             match stream.read_u8().await {
@@ -102,7 +102,7 @@ async fn only_an_agreement_to_our_own_key_opens_a_tunnel() {
 
 #[tokio::test]
 async fn an_upstream_that_cannot_be_asked_at_all_sees_a_plain_request() {
-    let parrot = EchoWebSocket::start(Over::Plain, false).await;
+    let parrot = EchoWebSocket::start(ServiceProtocol::Plain, false).await;
     let front = Front::before(&parrot.service.config("", "auth = []")).await;
 
     for by in BOTH {

@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::serving;
-use crate::harness::tls_gateway::Secure;
+use crate::harness::tls_gateway::TlsGateway;
 use crate::harness::{Gateway, raw_exchange};
 
 /// Everything that a page of our own is asked for with.
@@ -132,7 +132,7 @@ redirect = { to = "https://files.example", status = 302 }
 
 #[tokio::test]
 async fn an_answer_to_head_says_what_get_would_and_has_no_body_over_http2_either() {
-    let secure = Secure::new();
+    let secure = TlsGateway::new();
     let gateway = secure.builder().login("native").config(PAGE).start().await;
 
     for http2 in [false, true] {

@@ -43,13 +43,9 @@ async fn nobody_is_asked_who_he_is_and_preflights_are_answered() {
 #[tokio::test]
 async fn who_works_on_it_is_known_by_the_address_that_a_trusted_proxy_says() {
     let upstream = Upstream::start().await;
-    let head = "[process]\nworkers = 1\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
-                [[listener]]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]\n\
-                [token]\nissuer = \"https://gateway.example\"\n\
-                [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n";
     let keys = "maintenance = { networks = [\"192.0.2.0/24\", \"2001:db8::/32\"] }";
-    let gateway =
-        Gateway::builder().head(head).login("native").config(&route(&upstream, keys)).start().await;
+    let builder = Gateway::builder().listener("trusted_proxies = [\"127.0.0.1\"]");
+    let gateway = builder.login("native").config(&route(&upstream, keys)).start().await;
     let from = |address: &'static str| {
         let client = gateway.client();
         async move { client.get("/").header("x-forwarded-for", address).send().await }

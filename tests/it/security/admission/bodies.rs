@@ -35,13 +35,8 @@ async fn status(stream: &mut TcpStream) -> String {
 #[tokio::test]
 async fn login_bodies_wait_for_a_place_and_a_budget() {
     let upstream = Upstream::start().await;
-    let head = "[process]\nworkers = 2\nbackground_threads = 1\nbody_memory = \"8MiB\"\n\
-                drain_delay = \"0s\"\ndrain_timeout = \"0s\"\n\
-                [[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
-                [token]\nissuer = \"https://gateway.example\"\n\
-                [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"";
-    let gateway =
-        Gateway::builder().head(head).login("native").route_to(&upstream, "").start().await;
+    let builder = Gateway::builder().process("body_memory = \"8MiB\"\ndrain_timeout = \"0s\"");
+    let gateway = builder.login("native").route_to(&upstream, "").start().await;
 
     // 3.8 MB of one client, whose eighth is one MiB.
     let (sender, mut refused) = tokio::sync::mpsc::unbounded_channel();

@@ -21,22 +21,15 @@ const MEMORY: u64 = 8 << 20;
 async fn gateway(slapd: &Slapd, upstream: &Upstream) -> (Gateway, Arc<rustls::ClientConfig>) {
     let dir = tempfile::tempdir().unwrap();
     let certificate = certs::Certificate::make(dir.path(), "a", &["localhost"]);
-    let head = format!(
-        "[process]\nworkers = 2\nbackground_threads = 1\nbody_memory = \"8MiB\"\ndrain_delay = \"0s\"\n\
-         drain_timeout = \"0s\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\n\
-         [[listener]]\naddress = \"127.0.0.2:0\"\n\
-         tls = {{ certificates = [{{ chain = {:?}, key = {:?} }}] }}\n\
-         [admin]\naddress = \"127.0.0.1:0\"\n\
-         [token]\nissuer = \"https://gateway.example\"\n\
-         [login_limits]\nper_address = {{ attempts = {PER_ADDRESS}, per = \"10m\" }}\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n",
-        certificate.chain, certificate.key
-    );
+    let limits =
+        format!("[login_limits]\nper_address = {{ attempts = {PER_ADDRESS}, per = \"10m\" }}");
     let directory =
         slapd.section_at(&format!("ldap://127.0.0.1:{}", slapd.plain), "tls = \"none\"");
     let gateway = Gateway::builder()
-        .head(&head)
+        .process("body_memory = \"8MiB\"\ndrain_timeout = \"0s\"")
+        .listener("[[listener]]\naddress = \"127.0.0.2:0\"")
+        .tls(&certificate, "")
+        .config(&limits)
         .config(&directory)
         .config(super::TWO_LOGINS)
         .route_to(upstream, "")

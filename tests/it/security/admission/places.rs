@@ -7,17 +7,12 @@ use super::{Sender, TWO_LOGINS, guess, live_a_session};
 use crate::harness::gateway::PASSWORD;
 use crate::harness::{Gateway, Relay, Reply, Slapd, Upstream};
 
-const HEAD: &str = "[process]\nworkers = 2\nbackground_threads = 1\ndrain_delay = \"0s\"\n\
-     drain_timeout = \"0s\"\n\
-     [[listener]]\naddress = \"127.0.0.1:0\"\nlimits = { connections_per_address = 2000 }\n\
-     [admin]\naddress = \"127.0.0.1:0\"\n[token]\nissuer = \"https://gateway.example\"\n\
-     [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n";
-
 /// A gateway whose directory is at `port`.
 async fn gateway(slapd: &Slapd, port: u16, keys: &str, upstream: &Upstream) -> Gateway {
     let directory = slapd.section_at(&format!("ldap://127.0.0.1:{port}"), "tls = \"none\"");
     Gateway::builder()
-        .head(HEAD)
+        .process("drain_timeout = \"0s\"")
+        .listener("limits = { connections_per_address = 2000 }")
         .config(&directory)
         .config(TWO_LOGINS)
         .config(keys)

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::harness::client::PATIENCE;
 use crate::harness::scripted_upstream::{ScriptedUpstream, UpstreamConnection};
-use crate::harness::tls_gateway::{Secure, route_to};
+use crate::harness::tls_gateway::{TlsGateway, route_to};
 use crate::harness::{Gateway, Upstream};
 
 const PIECE: usize = 64 * 1024;
@@ -119,7 +119,7 @@ async fn a_mebibyte_passes_both_ways_unchanged_over_http1_and_http2() {
         Response::new(received.body.iter().rev().copied().collect())
     })
     .await;
-    let secure = Secure::new();
+    let secure = TlsGateway::new();
     let gateway = secure.builder().route_to(&upstream, "auth = []").start().await;
     let sent = bytes(1024 * 1024);
     let reversed: Bytes = sent.iter().rev().copied().collect();
@@ -165,7 +165,7 @@ async fn answers_without_a_body_have_none_and_the_next_one_is_read_right() {
 #[tokio::test]
 async fn trailers_pass_both_ways_for_an_http2_client() {
     let fake = ScriptedUpstream::start().await;
-    let secure = Secure::new();
+    let secure = TlsGateway::new();
     let config = route_to("fake", &format!("http://{}", fake.address()), "/", "auth = []");
     let gateway = secure.builder().config(&config).start().await;
     let io = TokioIo::new(secure.client(&gateway, true).connect().await);

@@ -10,7 +10,7 @@ use crate::harness::client::PATIENCE;
 use crate::harness::scripted_upstream::{
     ScriptedUpstream, UpstreamConnection, accept_unix, listen_unix,
 };
-use crate::harness::tls_gateway::{head, route_to};
+use crate::harness::tls_gateway::route_to;
 use crate::harness::{Gateway, Upstream, raw_exchange};
 
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -115,10 +115,10 @@ async fn unix_sockets_serve_and_are_served() {
     let dir = tempfile::tempdir().unwrap();
     let (front, back) = (dir.path().join("front.sock"), dir.path().join("back.sock"));
     let listening = listen_unix(&back);
-    let listener = format!("address = \"unix:{}\"", front.display());
+    let listener = format!("[[listener]]\naddress = \"unix:{}\"", front.display());
     let config = route_to("unix", &format!("unix:{}", back.display()), "/", "");
-    let gateway =
-        Gateway::builder().head(&head(&listener)).login("native").config(&config).start().await;
+    let builder = Gateway::builder().listeners(&listener).login("native");
+    let gateway = builder.config(&config).start().await;
     let connect = || async { UpstreamConnection::new(UnixStream::connect(&front).await.unwrap()) };
 
     let mut client = connect().await;

@@ -256,13 +256,20 @@ async fn the_gateway_logs_in_at_the_upstream_once_for_all_callers() {
     assert_eq!(legacy.upstream.last().header("authorization"), Some("Bearer token-1"));
 }
 
+/// A legacy system where the gateway has been logged in for five seconds, and a token of alice.
+async fn logged_in() -> (Legacy, tempfile::TempDir, Gateway, String) {
+    let legacy = Legacy::start().await;
+    let (dir, gateway) = legacy.gateway("").await;
+    let token = gateway.token("alice").await;
+    gateway.client().get("/x").bearer(&token).send().await.assert_status(200);
+    gateway.advance(Duration::from_secs(5));
+    (legacy, dir, gateway, token)
+}
+
 #[tokio::test]
 async fn a_request_is_repeated_once_where_the_gateways_own_session_has_ended() {
-    let legacy = Legacy::start().await;
-    let (_dir, gateway) = legacy.gateway("").await;
-    let (client, token) = (gateway.client(), gateway.token("alice").await);
-    client.get("/x").bearer(&token).send().await.assert_status(200);
-    gateway.advance(Duration::from_secs(5));
+    let (legacy, _dir, gateway, token) = logged_in().await;
+    let client = gateway.client();
     legacy.forgotten.store(1, SeqCst);
 
     let reply = client.call(http::Method::PUT, "/x").bearer(&token).body("once").send().await;
@@ -278,11 +285,8 @@ async fn a_request_is_repeated_once_where_the_gateways_own_session_has_ended() {
 
 #[tokio::test]
 async fn a_request_that_may_not_be_repeated_is_sent_once_but_the_next_one_need_not_fail() {
-    let legacy = Legacy::start().await;
-    let (_dir, gateway) = legacy.gateway("").await;
-    let (client, token) = (gateway.client(), gateway.token("alice").await);
-    client.get("/x").bearer(&token).send().await.assert_status(200);
-    gateway.advance(Duration::from_secs(5));
+    let (legacy, _dir, gateway, token) = logged_in().await;
+    let client = gateway.client();
     legacy.forgotten.store(1, SeqCst);
 
     client.post("/x").bearer(&token).body("once").send().await.assert_status(401);
@@ -295,11 +299,8 @@ async fn a_request_that_may_not_be_repeated_is_sent_once_but_the_next_one_need_n
 
 #[tokio::test]
 async fn a_login_is_kept_until_there_is_another() {
-    let legacy = Legacy::start().await;
-    let (_dir, gateway) = legacy.gateway("").await;
-    let (client, token) = (gateway.client(), gateway.token("alice").await);
-    client.get("/x").bearer(&token).send().await.assert_status(200);
-    gateway.advance(Duration::from_secs(5));
+    let (legacy, _dir, gateway, token) = logged_in().await;
+    let client = gateway.client();
     legacy.status.store(500, SeqCst);
 
     client.get("/never").bearer(&token).send().await.assert_status(401);

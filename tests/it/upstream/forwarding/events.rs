@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::harness::client::{PATIENCE, Stream};
-use crate::harness::tls_gateway::Secure;
-use crate::harness::{Client, Over, Service};
+use crate::harness::tls_gateway::TlsGateway;
+use crate::harness::{Client, Service, ServiceProtocol};
 
 /// An event for each permit.
 async fn serve(stream: Box<dyn Stream>, http2: bool, go_on: Arc<Semaphore>) {
@@ -58,13 +58,13 @@ async fn listen(client: &Client) -> Response<Incoming> {
 
 #[tokio::test]
 async fn an_event_arrives_before_the_next_one_is_sent() {
-    for over in [Over::Http1, Over::Http2, Over::Plain] {
+    for over in [ServiceProtocol::Http1, ServiceProtocol::Http2, ServiceProtocol::Plain] {
         for http2 in [false, true] {
             let go_on = Arc::new(Semaphore::new(0));
             let permits = go_on.clone();
             let service =
                 Service::start(over, move |stream, http2| serve(stream, http2, permits.clone()));
-            let (service, secure) = (service.await, Secure::new());
+            let (service, secure) = (service.await, TlsGateway::new());
             let builder = secure.builder().config(&service.config("", "auth = []"));
             let gateway = builder.start().await;
             let client = secure.client(&gateway, http2);

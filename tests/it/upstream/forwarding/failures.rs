@@ -9,7 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use crate::harness::scripted_upstream::{
     GET, ScriptedUpstream, UpstreamConnection, closed_port, eventually,
 };
-use crate::harness::tls_gateway::{Secure, head, route_to};
+use crate::harness::tls_gateway::{TlsGateway, route_to};
 use crate::harness::{Gateway, Upstream, raw_exchange};
 
 const OPEN: &str = "auth = []";
@@ -95,7 +95,7 @@ async fn an_answer_cut_short_is_cut_short_for_http1_and_http2() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
     ] {
         let fake = ScriptedUpstream::start().await;
-        let secure = Secure::new();
+        let secure = TlsGateway::new();
         let gateway =
             secure.builder().config(&route_to("fake", &at(&fake), "/", OPEN)).start().await;
         tokio::task::spawn(async move {
@@ -172,9 +172,9 @@ async fn one_dead_server_of_three_costs_no_client_anything() {
 #[tokio::test]
 async fn a_body_that_stops_in_the_middle_is_the_clients_and_never_looks_whole() {
     let fake = ScriptedUpstream::start().await;
-    let listener = "address = \"127.0.0.1:0\"\n[listener.timeouts]\nbody_idle = \"1s\"";
+    let timeouts = "[listener.timeouts]\nbody_idle = \"1s\"";
     let config = route_to("fake", &at(&fake), "/", OPEN);
-    let gateway = Gateway::builder().head(&head(listener)).config(&config).start().await;
+    let gateway = Gateway::builder().listener(timeouts).config(&config).start().await;
 
     let ask = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n";
     let client = gateway.client();

@@ -6,7 +6,7 @@ use http::{Method, Response};
 use serde_json::json;
 
 use crate::harness::gateway::PASSWORD;
-use crate::harness::tls_gateway::{head, route_to};
+use crate::harness::tls_gateway::route_to;
 use crate::harness::{Gateway, Upstream};
 
 async fn native(upstream: &Upstream, keys: &str) -> Gateway {
@@ -175,8 +175,8 @@ async fn forwarded_fields_are_believed_from_a_trusted_proxy_only() {
         (false, "127.0.0.1", "127.0.0.1", "http"),
     ] {
         let listener = if trusted { "trusted_proxies = [\"127.0.0.0/8\"]" } else { "" };
-        let text = head(&format!("address = \"127.0.0.1:0\"\n{listener}"));
-        let gateway = Gateway::builder().head(&text).route_to(&upstream, "auth = []").start().await;
+        let builder = Gateway::builder().listener(listener);
+        let gateway = builder.route_to(&upstream, "auth = []").start().await;
 
         let call = gateway.client();
         let call = call.get("/").header("x-forwarded-for", "6.6.6.6, 203.0.113.9");

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use http::Response;
 
-use crate::harness::tls_gateway::Secure;
+use crate::harness::tls_gateway::TlsGateway;
 use crate::harness::{Gateway, Upstream};
 
 /// Redirects to what the client says in `X-Self`.
@@ -19,7 +19,7 @@ async fn redirecting() -> Upstream {
 #[tokio::test]
 async fn a_location_of_the_clients_own_host_gets_its_scheme_and_keeps_the_routes_prefix() {
     let upstream = redirecting().await;
-    let secure = Secure::new();
+    let secure = TlsGateway::new();
     let gateway = secure
         .builder()
         .route(&upstream, "/api/", "auth = []\nstrip_prefix = \"/api\"")
@@ -107,7 +107,7 @@ async fn the_npm_client_of_kill_bill_follows_the_location_of_what_it_made() {
         }
     })
     .await;
-    let secure = Secure::new();
+    let secure = TlsGateway::new();
     let gateway = secure.builder().route_to(&upstream, "auth = []").start().await;
     std::fs::write(dir.path().join("make.js"), SCRIPT).unwrap();
 

@@ -15,14 +15,9 @@ const OPEN: &str = "auth = []";
 
 /// A gateway whose listener has these timeouts.
 async fn gateway(timeouts: &str, config: &str) -> Gateway {
-    let head = format!(
-        "[process]\nworkers = 2\nbackground_threads = 1\nbody_memory = \"8MiB\"\ndrain_delay = \"0s\"\n\
-         drain_timeout = \"0s\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[listener.timeouts]\n\
-         {timeouts}\n[admin]\naddress = \"127.0.0.1:0\"\n[token]\n\
-         issuer = \"https://gateway.example\"\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\""
-    );
-    Gateway::builder().head(&head).config(config).start().await
+    let builder = Gateway::builder().process("body_memory = \"8MiB\"\ndrain_timeout = \"0s\"");
+    let builder = builder.listener(&format!("[listener.timeouts]\n{timeouts}"));
+    builder.config(config).start().await
 }
 
 /// Sends `piece` every 50 ms until there is an answer, which is read to its end.

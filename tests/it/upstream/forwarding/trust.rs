@@ -1,10 +1,10 @@
 //! Whom the gateway believes to be its upstream, and how loudly it says that it believes anybody.
 
-use crate::harness::certs::Authority;
+use crate::harness::certs::CertificateAuthority;
 use crate::harness::client::{PATIENCE, Stream};
 use crate::harness::scripted_upstream::UpstreamConnection;
 use crate::harness::tls_gateway::route_to;
-use crate::harness::{Client, Gateway, Over, Service};
+use crate::harness::{Client, Gateway, Service, ServiceProtocol};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -29,10 +29,11 @@ async fn told(gateway: &Gateway, path: &str) -> String {
 
 #[tokio::test]
 async fn a_server_that_cannot_be_believed_is_502_and_sees_no_request() {
-    let service = Service::start(Over::Http1, |_, _| async { panic!("a handshake") }).await;
+    let service =
+        Service::start(ServiceProtocol::Http1, |_, _| async { panic!("a handshake") }).await;
     let port = service.address().port();
     let stranger = service.ca().with_file_name("stranger.pem");
-    std::fs::write(&stranger, Authority::new().pem()).unwrap();
+    std::fs::write(&stranger, CertificateAuthority::new().pem()).unwrap();
     let own = format!("ca = {:?}", service.ca());
 
     for (server, tls, why) in [
@@ -59,7 +60,7 @@ async fn a_server_that_cannot_be_believed_is_502_and_sees_no_request() {
 
 #[tokio::test]
 async fn anybody_is_believed_only_where_that_is_spelled_out_and_everything_says_so() {
-    let service = Service::start(Over::Http1, answer).await;
+    let service = Service::start(ServiceProtocol::Http1, answer).await;
     let port = service.address().port();
     let server = format!("https://127.0.0.1:{port}");
     let loud = before(&server, "insecure_skip_verify = true").await;
@@ -78,9 +79,9 @@ async fn anybody_is_believed_only_where_that_is_spelled_out_and_everything_says_
 
 #[tokio::test]
 async fn an_upstream_without_http2_is_spoken_to_in_http1() {
-    for over in [Over::Http1, Over::Http2] {
+    for over in [ServiceProtocol::Http1, ServiceProtocol::Http2] {
         let service = Service::start(over, move |stream, http2| async move {
-            assert_eq!(http2, over == Over::Http2);
+            assert_eq!(http2, over == ServiceProtocol::Http2);
             match http2 {
                 false => answer(stream, http2).await,
                 // The preface of HTTP/2 is enough here: others read on.
@@ -96,6 +97,10 @@ async fn an_upstream_without_http2_is_spoken_to_in_http1() {
 
         let reply = tokio::time::timeout(PATIENCE, gateway.client().get("/").send()).await.unwrap();
 
-        assert_eq!(reply.status, if over == Over::Http1 { 200 } else { 502 }, "{over:?}");
+        assert_eq!(
+            reply.status,
+            if over == ServiceProtocol::Http1 { 200 } else { 502 },
+            "{over:?}"
+        );
     }
 }

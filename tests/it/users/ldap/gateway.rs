@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{GROUPS, head};
+use super::GROUPS;
 use crate::harness::gateway::PASSWORD;
 use crate::harness::slapd::{dn, id};
 use crate::harness::{Client, Gateway, Reply, Slapd, Upstream};
@@ -10,7 +10,7 @@ use crate::harness::{Client, Gateway, Reply, Slapd, Upstream};
 /// A gateway whose users are in the directory; `/` demands the role `admin`.
 async fn start(section: &str, upstream: &Upstream) -> Gateway {
     Gateway::builder()
-        .head(&head(section))
+        .with_users(section)
         .login("native")
         .route_to(upstream, "require = { roles = [\"admin\"] }")
         .start()

@@ -9,41 +9,22 @@ use tollhouse::config::{Config, SourceKind};
 use tollhouse::secret::SecretString;
 use tollhouse::users::{LdapSource, LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
 
-use crate::harness::Slapd;
 use crate::harness::gateway::PASSWORD;
+use crate::harness::tls_gateway::route_to;
+use crate::harness::{Gateway, Slapd};
 
 /// Roles by group.
 const GROUPS: &str = r#"
 groups = { base = "ou=groups,dc=example", roles = { admins = "admin", "cn=dev,ou=groups,dc=example" = ["developer", "tester"] } }
 "#;
 
-/// What every configuration needs, with the `[[users]]` of a directory.
-fn head(section: &str) -> String {
-    format!(
-        r#"
-{section}
-[process]
-workers = 2
-background_threads = 1
-drain_delay = "0s"
-drain_timeout = "2s"
-[[listener]]
-address = "127.0.0.1:0"
-[admin]
-address = "127.0.0.1:0"
-[token]
-issuer = "https://gateway.example"
-audience = ["legacy"]
-"#
-    )
-}
-
 /// The source that a section describes.
 pub(crate) fn open(section: &str) -> Arc<LdapSource> {
     let path = std::path::Path::new("/gateway.toml");
-    let text = head(section)
-        + "[[upstream]]\nname = \"u\"\nservers = [\"builtin:echo\"]\n[[route]]\npath = \"/\"\nupstream = \"u\"\n";
-    let config = Config::parse(&text, path, &|_| None).unwrap_or_else(|issues| panic!("{issues}"));
+    let builder =
+        Gateway::builder().with_users(section).config(&route_to("u", "builtin:echo", "/", ""));
+    let config =
+        Config::parse(&builder.text(), path, &|_| None).unwrap_or_else(|issues| panic!("{issues}"));
     match &config.config.users[0].kind {
         SourceKind::Ldap(ldap) => LdapSource::open("directory", ldap).unwrap(),
         other => panic!("{other:?}"),

@@ -7,21 +7,6 @@ use crate::harness::gateway::PASSWORD as STAFF_PASSWORD;
 use crate::harness::{Client, Gateway, MariaDb, Postgres, Reply, Upstream};
 use crate::users::contract::{ALICE, Account, BOB, CAROL, PASSWORD};
 
-const HEAD: &str = r#"
-[process]
-workers = 2
-background_threads = 1
-drain_delay = "0s"
-drain_timeout = "2s"
-[[listener]]
-address = "127.0.0.1:0"
-[admin]
-address = "127.0.0.1:0"
-[token]
-issuer = "https://gateway.example"
-audience = ["legacy"]
-"#;
-
 /// A gateway whose users are in a database; `/` demands the role `admin`.
 struct Fixture {
     gateway: Gateway,
@@ -34,14 +19,14 @@ impl Fixture {
         let (folder, upstream) = (tempfile::tempdir().unwrap(), Upstream::start().await);
         let secret = folder.path().join("url");
         crate::harness::slapd::write_secret(&secret, url);
-        let head = format!(
-            "{HEAD}\n[[users]]\nname = \"shop\"\nkind = \"sql\"\nurl = {{ file = {secret:?} }}\n\
+        let users = format!(
+            "[[users]]\nname = \"shop\"\nkind = \"sql\"\nurl = {{ file = {secret:?} }}\n\
              query = \"{}\"\nemail_query = \"{}\"\n{keys}\n",
             E::query("name"),
             E::query("email")
         );
         let gateway = Gateway::builder()
-            .head(&head)
+            .with_users(&users)
             .login("native")
             .route_to(&upstream, "require = { roles = [\"admin\"] }")
             .start()

@@ -5,31 +5,21 @@ use serde_json::{Value, json};
 use tollhouse::admin::client;
 
 use super::{Engine, OnSqlite};
+use crate::harness::gateway::STAFF;
 use crate::harness::{Gateway, Reply, Upstream};
 use crate::users::contract::{ALICE, BOB, PASSWORD};
 
-const HEAD: &str = r#"
-[process]
-drain_delay = "0s"
-drain_timeout = "2s"
-[[listener]]
-address = "127.0.0.1:0"
-[token]
-issuer = "https://gateway.example"
-audience = ["legacy"]
-"#;
-
 async fn gateway() -> (Gateway, [OnSqlite; 2]) {
     let shops = [OnSqlite::with(&[ALICE]).await, OnSqlite::with(&[BOB]).await];
-    let mut head = HEAD.to_owned();
+    let mut users = String::new();
     for (name, shop) in ["first", "second"].iter().zip(&shops) {
-        head += &format!(
+        users += &format!(
             "[[users]]\nname = \"{name}\"\nkind = \"sql\"\nurl = \"{}\"\n\
              query = \"select 7 as id, name, password from users where name = $1\"\n",
             shop.url()
         );
     }
-    (Gateway::builder().head(&head).login("webitel").start().await, shops)
+    (Gateway::builder().with_users(&users).login("webitel").start().await, shops)
 }
 
 async fn ask(gateway: &Gateway, path: &str, body: Value) -> (u16, Value) {
@@ -76,13 +66,13 @@ const ALICE_ID: &str = "0192f0c1-0000-7000-8000-00000000000a";
 /// Users in a database who say what their ids are, before those of a file.
 async fn beside_the_file(upstream: &Upstream, id: &str, keys: &str) -> (Gateway, OnSqlite) {
     let shop = OnSqlite::with(&[BOB]).await;
-    let head = format!(
-        "{HEAD}[[users]]\nname = \"shop\"\nkind = \"sql\"\nurl = \"{}\"\n{keys}\n\
-         query = \"select '{id}' as id, 'mallory' as name, password from users where $1 = 'mallory'\"\n\
-         [[users]]\nname = \"staff\"\nkind = \"file\"\npath = \"users.toml\"\n",
+    let users = format!(
+        "[[users]]\nname = \"shop\"\nkind = \"sql\"\nurl = \"{}\"\n{keys}\n\
+         query = \"select '{id}' as id, 'mallory' as name, password from users where $1 = 'mallory'\"\n{STAFF}",
         shop.url()
     );
-    let builder = Gateway::builder().head(&head).config("[login_limits]\nsessions_per_user = 2");
+    let limits = "[login_limits]\nsessions_per_user = 2";
+    let builder = Gateway::builder().with_users(&users).config(limits);
     (builder.login("native").route_to(upstream, "").start().await, shop)
 }
 
