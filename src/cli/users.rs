@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use super::confirm::confirm;
 use super::hash::read_password;
 use super::say;
+use crate::identity::UserProfile;
 use crate::passwords::{self, policy};
 use crate::secret::SecretString;
 use crate::users::edit::{self, ListedUser, NewUser};
@@ -151,7 +152,8 @@ pub fn add(args: &AddArgs, password: &SecretString, file: UsersFile<'_>) -> anyh
 /// If the password breaks the rules, if there is no such user, or if the file cannot be changed.
 pub fn passwd(name: &str, password: &SecretString, file: UsersFile<'_>) -> anyhow::Result<()> {
     let listed = known(name, file)?;
-    let own = [listed.user.name.as_str(), listed.user.email.as_deref().unwrap_or_default()];
+    let profile = &listed.user.profile;
+    let own = [profile.name.as_str(), profile.email.as_deref().unwrap_or_default()];
     policy::check_new(password.expose(), &own)?;
     let hash = passwords::hash(password.expose())?;
     edit::passwd(file.path, name, &hash).context("nothing was changed")
@@ -177,14 +179,16 @@ fn list(args: &ListArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
     if args.json {
         return Ok(users.iter().try_for_each(|listed| say(json(listed)))?);
     }
-    let width = users.iter().map(|listed| listed.user.name.chars().count()).max().unwrap_or(0);
+    let width =
+        users.iter().map(|listed| listed.user.profile.name.chars().count()).max().unwrap_or(0);
     for ListedUser { user, disabled, weak } in &users {
         let notes = [(*disabled, "disabled"), (*weak, "weak hash, replaced at the next login")];
         let notes = notes.iter().filter(|(holds, _)| *holds).map(|(_, note)| *note);
-        let email = user.email.as_deref().unwrap_or("-");
-        let roles = user.roles.join(",");
+        let profile = &user.profile;
+        let email = profile.email.as_deref().unwrap_or("-");
+        let roles = profile.roles.join(",");
         let notes = notes.collect::<Vec<_>>().join("; ");
-        let line = format!("{:width$}  {}  {email}  {roles}  {notes}", user.name, user.id);
+        let line = format!("{:width$}  {}  {email}  {roles}  {notes}", profile.name, user.id);
         say(line.trim_end())?;
     }
     Ok(())
@@ -192,9 +196,10 @@ fn list(args: &ListArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
 
 fn json(listed: &ListedUser) -> serde_json::Value {
     let ListedUser { user, disabled, weak } = listed;
+    let UserProfile { name, email, roles, scopes, claims } = &user.profile;
     serde_json::json!({
-        "id": user.id, "name": user.name, "email": user.email, "roles": user.roles,
-        "scopes": user.scopes, "claims": user.claims, "disabled": disabled, "weak_hash": weak,
+        "id": user.id, "name": name, "email": email, "roles": roles, "scopes": scopes,
+        "claims": claims, "disabled": disabled, "weak_hash": weak,
     })
 }
 

@@ -150,11 +150,11 @@ impl LoginServices {
         let epoch = self.password_cache.epoch();
         let in_effect = self.in_effect.get();
         let services = in_effect.as_deref().unwrap_or(self);
-        let found = services.users.find(&user.source, &user.id, &user.name).await?;
+        let found = services.users.find(&user.source, &user.id, &user.profile.name).await?;
         let subject = &verified.identity.subject;
         if !found.is_some_and(|found| services.is_same(&found, subject, user.version)) {
             let cause = "the user changed while the password was verified";
-            return Err(source.failed(&user.name, Reason::InvalidCredentials, cause));
+            return Err(source.failed(&user.profile.name, Reason::InvalidCredentials, cause));
         }
         self.refuse_second_step(source, user).await?;
         if self.password_cache.keep(digest, epoch, &verified, user, source.now)? {
@@ -175,7 +175,7 @@ impl LoginServices {
             return Ok(());
         }
         let cause = "the user has a second step, which Basic does not have";
-        Err(source.failed(&user.name, Reason::InvalidCredentials, cause))
+        Err(source.failed(&user.profile.name, Reason::InvalidCredentials, cause))
     }
 
     /// Reviews the users of remembered passwords after users have changed: a user who changed has
@@ -189,7 +189,7 @@ impl LoginServices {
         // that does not answer uses up the patience of the review.
         users.sort_by_key(|(_, user)| !self.users.is_local(&user.source));
         for (digest, user) in users {
-            let found = self.users.find(&user.source, &user.id, &user.name);
+            let found = self.users.find(&user.source, &user.id, &user.profile.name);
             match patience.run(&user.source, found).await {
                 Some(Some(found)) if found.version == user.version => {}
                 Some(_) => {
@@ -220,14 +220,14 @@ fn verified(user: &UserRecord, subject: Subject) -> VerifiedCredential {
     let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
     let identity = Identity {
         subject,
-        username: user.name.as_str().into(),
+        username: user.profile.name.as_str().into(),
         source: user.source.as_str().into(),
         issuer: BASIC_ISSUER.into(),
         login: "".into(),
         session: None,
-        roles: names(&user.roles),
-        scopes: names(&user.scopes),
-        claims: user.claims.clone(),
+        roles: names(&user.profile.roles),
+        scopes: names(&user.profile.scopes),
+        claims: user.profile.claims.clone(),
     };
     // The digest names the credential in revocations and streams. It must not contain the password.
     let parts = [BASIC_ISSUER.as_bytes(), user.source.as_bytes(), user.id.as_str().as_bytes()];

@@ -16,7 +16,7 @@ use crate::authn::VerifiedCredential;
 use crate::clock::Timestamp;
 use crate::config::{self, AudienceRule, IssuerSettings};
 use crate::dialect::{Endpoint, Reason};
-use crate::identity::{Claims, Subject, UserId};
+use crate::identity::{Claims, Subject, UserId, UserProfile};
 use crate::secret::{Digest, SecretString};
 use crate::session::{RevocationTarget, Session};
 use crate::telemetry::audit::AuditEvent;
@@ -134,14 +134,16 @@ fn user_of(verified: &VerifiedCredential) -> UserRecord {
     let sub = identity.claims.get("sub").and_then(Value::as_str).unwrap_or_default();
     UserRecord {
         id: UserId::new(identity.subject.as_str()),
-        name: sub.to_owned(),
-        // An e-mail address in a foreign token is whatever somebody entered at that issuer. It must
-        // not lead to one of our own users.
-        email: None,
         source: format!("{ISSUER}{}", identity.issuer),
-        roles: texts(&identity.roles),
-        scopes: texts(&identity.scopes),
-        claims: Claims::new(),
+        profile: UserProfile {
+            name: sub.to_owned(),
+            // An e-mail address in a foreign token is whatever somebody entered at that issuer. It
+            // must not lead to one of our own users.
+            email: None,
+            roles: texts(&identity.roles),
+            scopes: texts(&identity.scopes),
+            claims: Claims::new(),
+        },
         version: Digest::of(identity.subject.as_str().as_bytes()),
     }
 }

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::dialect::{
     Dialect, Endpoint, Reason, SessionValues, Template, TemplateValues, TokenValues, UserValues,
 };
-use crate::identity::{Claims, SessionId};
+use crate::identity::{Claims, SessionId, UserProfile};
 use crate::secret::{self, Digest, SecretString};
 use crate::session::{RefreshGeneration, Session};
 use crate::telemetry::audit::AuditEvent;
@@ -86,7 +86,7 @@ impl Login {
         admitted.map(drop).map_err(|exceeded| {
             let cause = "over the limit of new sessions of a user";
             self.count_login(LoginResult::Limited);
-            self.audit(call, AuditEvent::LoginFailed { name: &user.name, cause });
+            self.audit(call, AuditEvent::LoginFailed { name: &user.profile.name, cause });
             LoginError {
                 retry_after: Some(exceeded.retry_after),
                 ..LoginError::new(Reason::TooManyAttempts, cause)
@@ -143,18 +143,19 @@ impl Login {
         let expires = origin.until.map_or(expires, |until| expires.min(until));
         // Everything that a token will say is copied from the user now. A later change of the user
         // changes `user_version` in the source, and the next review or refresh ends the session.
+        let UserProfile { name, email, roles, scopes, claims } = user.profile.clone();
         let mut session = Session {
             id: SessionId::new(now),
             subject: self.services.subject(user),
             realm: self.services.users.realm(&user.source).to_owned(),
-            username: user.name.clone(),
-            email: user.email.clone(),
+            username: name,
+            email,
             source: user.source.clone(),
             user_id: user.id.clone(),
             login: login.name.clone(),
-            roles: user.roles.clone(),
-            scopes: user.scopes.clone(),
-            claims: user.claims.clone(),
+            roles,
+            scopes,
+            claims,
             user_version: user.version,
             created: now,
             expires,
@@ -246,14 +247,7 @@ impl Login {
     /// The facts about a session and its user that a dialect's templates may use.
     pub(super) fn session_facts(&self, session: &Session, now: Timestamp) -> TemplateValues {
         TemplateValues {
-            user: Some(UserValues {
-                id: session.subject.to_string(),
-                name: session.username.clone(),
-                email: session.email.clone(),
-                roles: session.roles.clone(),
-                scopes: session.scopes.clone(),
-                claims: session.claims.clone(),
-            }),
+            user: Some(UserValues { id: session.subject.to_string(), profile: session.profile() }),
             session: Some(SessionValues {
                 id: session.id.to_string(),
                 key: None,

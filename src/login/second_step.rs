@@ -11,11 +11,13 @@
 
 use std::time::Duration;
 
-use super::account::{account_name, user_facts};
+use super::account::account_name;
 use super::code::{authenticator_digest, code_digest, new_code};
 use super::totp::matching_step;
 use super::{Login, LoginError, LoginRequest, LoginResponse};
-use crate::dialect::{CredentialForm, Endpoint, EndpointStep, Reason, SecondStep, server};
+use crate::dialect::{
+    CredentialForm, Endpoint, EndpointStep, Reason, SecondStep, UserValues, server,
+};
 use crate::identity::UserId;
 use crate::secret::{Digest, SecretString};
 use crate::session::{
@@ -59,7 +61,7 @@ impl Login {
             (Some(_), _) => {
                 let cause = "the user has a second step, which this dialect does not have";
                 let source = self.attempt_source(call);
-                Err(source.failed(&user.name, Reason::InvalidCredentials, cause))
+                Err(source.failed(&user.profile.name, Reason::InvalidCredentials, cause))
             }
             (None, SecondStep::Mail) => Ok(Some(SecondFactor::Mail)),
             (None, SecondStep::None) => Ok(None),
@@ -104,7 +106,7 @@ impl Login {
         let mut facts = self.facts(call.now);
         facts.ticket = ticket;
         let subject = self.services.subject(user);
-        facts.user = Some(user_facts(user, &subject));
+        facts.user = Some(UserValues { id: subject.to_string(), profile: user.profile.clone() });
         let reply = endpoint.pending_reply.as_ref().unwrap_or(&endpoint.reply);
         Ok(LoginResponse {
             answer: server::render(reply, &facts, &self.config.dialect),
@@ -128,7 +130,7 @@ impl Login {
         let Some(mailer) = &self.services.mailer else {
             return Err(LoginError::new(Reason::Unavailable, "no [mail] is configured"));
         };
-        let Some(address) = &user.email else {
+        let Some(address) = &user.profile.email else {
             return Err(LoginError::new(Reason::Unavailable, "the user has no e-mail address"));
         };
         let store = &self.services.store;
@@ -148,7 +150,7 @@ impl Login {
                 ..LoginError::new(Reason::TooManyAttempts, "too many codes in an hour")
             });
         }
-        mailer.send(address, &user.name, &code, call.address_group()).await?;
+        mailer.send(address, &user.profile.name, &code, call.address_group()).await?;
         self.audit(call, AuditEvent::CodeSent { subject: &self.services.subject(user) });
         Ok(())
     }
@@ -308,7 +310,7 @@ fn waiting(
         key,
         code: NEVER,
         user_id: user.id.clone(),
-        username: user.name.clone(),
+        username: user.profile.name.clone(),
         source: user.source.clone(),
         user_version: user.version,
         expires: call.now.plus(PATIENCE),

@@ -172,7 +172,7 @@ pub(super) fn edited(
     let new = match change {
         UserChange::Add(user) => {
             let name = canonical_name(&user.name);
-            if expected.iter().any(|entry| canonical_name(&entry.user.name) == name) {
+            if expected.iter().any(|entry| canonical_name(&entry.user.profile.name) == name) {
                 return Err(EditError::Exists { name: user.name.clone() });
             }
             let mut claims = HashSet::new();
@@ -226,7 +226,7 @@ fn meant<'e>(
     entries
         .iter_mut()
         .enumerate()
-        .find(|(_, entry)| canonical_name(&entry.user.name) == wanted)
+        .find(|(_, entry)| canonical_name(&entry.user.profile.name) == wanted)
         .ok_or_else(|| EditError::NoSuchUser { name: name.to_owned() })
 }
 

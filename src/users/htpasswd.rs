@@ -10,8 +10,9 @@ use std::collections::HashMap;
 use super::canonical::canonical_name;
 use super::problem::FileProblem;
 use super::reader::text_problem;
-use super::user_table::{self, OptionalFields, UserTable};
+use super::user_table::{self, UserTable};
 use crate::config::AllowWeak;
+use crate::identity::UserProfile;
 use crate::passwords::{BadHash, StoredHash};
 
 /// A user as one line of the file describes them.
@@ -120,12 +121,8 @@ pub(super) fn table(
                 all.push(group.clone());
             }
         }
-        user_table::entry(
-            source,
-            line.name,
-            line.password,
-            OptionalFields { roles: all, ..OptionalFields::default() },
-        )
+        let profile = UserProfile { name: line.name, roles: all, ..UserProfile::default() };
+        user_table::entry(source, None, profile, line.password, false)
     });
     UserTable::of(entries.collect())
 }

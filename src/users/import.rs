@@ -17,7 +17,7 @@ use super::context::SourceContext;
 use super::source::{SourceError, UserRecord};
 use super::user_table::UserEntry;
 use crate::clock::Clock;
-use crate::identity::UserId;
+use crate::identity::{UserId, UserProfile};
 use crate::passwords::HashPool;
 use crate::passwords::{HashCost, StoredHash};
 use crate::secret::{Digest, SecretString};
@@ -129,15 +129,16 @@ impl ImportedHashes {
             }
         };
         let now = self.clock.now();
+        let UserProfile { name, email, roles, scopes, claims } = user.profile.clone();
         let account = KnownAccount {
             source: source.clone(),
             subject: user.id.clone(),
-            name: user.name.clone(),
-            key: canonical_name(&user.name),
-            email: user.email.clone(),
-            roles: user.roles.clone(),
-            scopes: user.scopes.clone(),
-            claims: user.claims.clone(),
+            key: canonical_name(&name),
+            name,
+            email,
+            roles,
+            scopes,
+            claims,
             version: user.version,
             hash: Some(hash.as_str().to_owned()),
             origin: Some(origin_of(&user.id, stored)),

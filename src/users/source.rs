@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use crate::admission::WorkLimitError;
 use crate::clock::Clock;
-use crate::identity::{Claims, UserId};
+use crate::identity::{UserId, UserProfile};
 use crate::passwords::HashPoolError;
 use crate::secret::{Digest, SecretString};
 
@@ -21,13 +21,9 @@ use crate::secret::{Digest, SecretString};
 pub struct UserRecord {
     /// The permanent id of the user within the source.
     pub id: UserId,
-    pub name: String,
-    pub email: Option<String>,
     /// The name of the source.
     pub source: String,
-    pub roles: Vec<String>,
-    pub scopes: Vec<String>,
-    pub claims: Claims,
+    pub profile: UserProfile,
     /// Digest of roles, scopes, claims and password. When it changes, the user's sessions end.
     pub version: Digest,
 }

@@ -18,7 +18,7 @@ use super::problem::FileProblem;
 use super::reader::{FileReader, closest};
 use super::source::{LoginName, UserRecord};
 use crate::config::AllowWeak;
-use crate::identity::{Claims, UserId};
+use crate::identity::{UserId, UserProfile};
 use crate::passwords::{HashCost, StoredHash};
 use crate::secret::Digest;
 
@@ -105,16 +105,13 @@ fn read_users(
     found
 }
 
-/// The values of one user, as far as they could be read.
+/// The values of one user, as far as they could be read. The name in the profile is still empty.
 #[derive(Default)]
 struct RawUser {
     id: Option<String>,
     name: Option<String>,
-    email: Option<String>,
+    profile: UserProfile,
     password: Option<StoredHash>,
-    roles: Vec<String>,
-    scopes: Vec<String>,
-    claims: Claims,
     disabled: bool,
 }
 
@@ -136,14 +133,14 @@ fn read_user(
                 has_name = true;
                 raw.name = reader.name(value, &path);
             }
-            "email" => raw.email = reader.email(value, &path),
+            "email" => raw.profile.email = reader.email(value, &path),
             "password" => {
                 has_password = true;
                 raw.password = reader.password(value, &path);
             }
-            "roles" => raw.roles = reader.words(value, &path, false),
-            "scopes" => raw.scopes = reader.words(value, &path, true),
-            "claims" => raw.claims = reader.claims(value, &path),
+            "roles" => raw.profile.roles = reader.words(value, &path, false),
+            "scopes" => raw.profile.scopes = reader.words(value, &path, true),
+            "claims" => raw.profile.claims = reader.claims(value, &path),
             "disabled" => raw.disabled = reader.boolean(value, &path),
             other => reader.add(key.span(), &path, unknown_key(other, KEYS)),
         }
@@ -158,51 +155,21 @@ fn read_user(
             reader.add(span.clone(), &format!("{at}.{key}"), remedy);
         }
     }
-    Some(entry(
-        source,
-        raw.name?,
-        raw.password?,
-        OptionalFields {
-            id: raw.id,
-            email: raw.email,
-            roles: raw.roles,
-            scopes: raw.scopes,
-            claims: raw.claims,
-            disabled: raw.disabled,
-        },
-    ))
+    let profile = UserProfile { name: raw.name?, ..raw.profile };
+    Some(entry(source, raw.id, profile, raw.password?, raw.disabled))
 }
 
-/// The values that may be left out.
-#[derive(Default)]
-pub(super) struct OptionalFields {
-    pub(super) id: Option<String>,
-    pub(super) email: Option<String>,
-    pub(super) roles: Vec<String>,
-    pub(super) scopes: Vec<String>,
-    pub(super) claims: Claims,
-    pub(super) disabled: bool,
-}
-
-/// Makes the entry of a user of source `source`.
+/// Makes the entry of a user of source `source`. Without an `id`, one is made of the name.
 pub(super) fn entry(
     source: &str,
-    name: String,
+    id: Option<String>,
+    profile: UserProfile,
     password: StoredHash,
-    rest: OptionalFields,
+    disabled: bool,
 ) -> UserEntry {
-    let OptionalFields { id, email, roles, scopes, claims, disabled } = rest;
-    let version = version(&[&roles, &scopes], &claims, email.as_deref(), &password, disabled);
-    let user = UserRecord {
-        id: id.map_or_else(|| unnamed_id(source, &name), UserId::new),
-        name,
-        email,
-        source: source.to_owned(),
-        roles,
-        scopes,
-        claims,
-        version,
-    };
+    let version = version(&profile, &password, disabled);
+    let id = id.map_or_else(|| unnamed_id(source, &profile.name), UserId::new);
+    let user = UserRecord { id, source: source.to_owned(), profile, version };
     UserEntry { user, password: Arc::new(password), disabled }
 }
 
@@ -215,21 +182,14 @@ fn unnamed_id(source: &str, name: &str) -> UserId {
 
 /// The user's version: the digest whose change ends the user's sessions. Everything that a token or
 /// an upstream may rely on is in it; the name is not, because the id identifies the user.
-fn version(
-    lists: &[&[String]; 2],
-    claims: &Claims,
-    email: Option<&str>,
-    password: &StoredHash,
-    disabled: bool,
-) -> Digest {
-    let [roles, scopes] =
-        lists.map(|list| Digest::of_list(&list.iter().map(String::as_bytes).collect::<Vec<_>>()));
+fn version(profile: &UserProfile, password: &StoredHash, disabled: bool) -> Digest {
     // The keys of a table are sorted, so the order of the claims in the file does not matter.
-    let claims = serde_json::Value::Object(claims.clone()).to_string();
+    let claims = serde_json::Value::Object(profile.claims.clone()).to_string();
+    let email = profile.email.as_deref();
     let email = email.map_or(Digest::of(b""), |email| Digest::of_list(&[email.as_bytes()]));
     Digest::of_list(&[
-        &roles.0,
-        &scopes.0,
+        &Digest::of_texts(&profile.roles).0,
+        &Digest::of_texts(&profile.scopes).0,
         claims.as_bytes(),
         &email.0,
         &[u8::from(disabled)],
@@ -252,10 +212,10 @@ fn index(reader: &mut FileReader<'_>, found: Vec<LocatedEntry>) -> UserTable {
     for (place, span, entry) in found {
         let position = table.entries.len();
         let user = &entry.user;
-        let email = user.email.as_deref().map(canonical_name);
+        let email = user.profile.email.as_deref().map(canonical_name);
         let taken = [
             ("id", clash(&mut table.by_id, Some(user.id.clone()), position)),
-            ("name", clash(&mut table.by_name, Some(canonical_name(&user.name)), position)),
+            ("name", clash(&mut table.by_name, Some(canonical_name(&user.profile.name)), position)),
             ("email", clash(&mut table.by_email, email, position)),
         ];
         places.push(place);
@@ -296,8 +256,8 @@ impl UserTable {
         let mut table = Self::default();
         for (position, UserEntry { user, password, .. }) in entries.iter().enumerate() {
             table.by_id.insert(user.id.clone(), position);
-            table.by_name.insert(canonical_name(&user.name), position);
-            if let Some(email) = &user.email {
+            table.by_name.insert(canonical_name(&user.profile.name), position);
+            if let Some(email) = &user.profile.email {
                 table.by_email.insert(canonical_name(email), position);
             }
             table.costs.push(password.cost());

@@ -197,7 +197,7 @@ impl WatchedFile {
         let Some(current) = current.filter(|current| current.password == checked.password) else {
             return Ok((text.to_owned(), None));
         };
-        let change = UserChange::Password { name: &current.user.name, hash };
+        let change = UserChange::Password { name: &current.user.profile.name, hash };
         let (new, _) = edit::edited(text, &change, &self.path.display().to_string())?;
         let loaded = self.read(&SourceTexts::from(new.as_str()))?;
         Ok((new, Some((before.digest, loaded))))

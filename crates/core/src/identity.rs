@@ -93,6 +93,16 @@ pub const RESERVED_CLAIMS: &[&str] = &[
     "preferred_username",
 ];
 
+/// What tokens, upstreams and templates are told of a user, whichever source has the user.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserProfile {
+    pub name: String,
+    pub email: Option<String>,
+    pub roles: Vec<String>,
+    pub scopes: Vec<String>,
+    pub claims: Claims,
+}
+
 /// The identity of a caller, after the credential was verified. It is the same for all kinds of
 /// credentials, and `issuer` tells them apart. Routes decide by roles, scopes and claims, and
 /// upstreams get them as header fields.

@@ -82,6 +82,11 @@ impl Digest {
         Self::from_aws(&context.finish())
     }
 
+    /// The digest of a list of texts, as `of_list`.
+    pub fn of_texts(texts: &[String]) -> Self {
+        Self::of_list(&texts.iter().map(String::as_bytes).collect::<Vec<_>>())
+    }
+
     fn from_aws(digest: &digest::Digest) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest.as_ref());

@@ -318,6 +318,7 @@ impl ListJoin {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tollhouse_core::identity::UserProfile;
 
     use super::*;
     use crate::{Dialect, TemplateValues, UserValues};
@@ -327,12 +328,13 @@ mod tests {
         else {
             panic!("an object");
         };
-        let user = UserValues {
+        let profile = UserProfile {
             name: "$user.id".to_owned(),
             roles: vec!["root".to_owned(), "dev".to_owned()],
             claims,
-            ..UserValues::default()
+            ..UserProfile::default()
         };
+        let user = UserValues { profile, ..UserValues::default() };
         TemplateValues { user: Some(user), ..TemplateValues::default() }
     }
 

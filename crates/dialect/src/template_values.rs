@@ -10,6 +10,7 @@ use super::Template;
 use super::definition::Dialect;
 use super::placeholders::{Placeholder, PlaceholderName};
 use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::UserProfile;
 use tollhouse_core::secret::SecretString;
 
 /// The values that templates may refer to. A value that is missing is rendered as `null` where the
@@ -40,11 +41,7 @@ pub struct LoginValues {
 #[derive(Clone, Debug, Default)]
 pub struct UserValues {
     pub id: String,
-    pub name: String,
-    pub email: Option<String>,
-    pub roles: Vec<String>,
-    pub scopes: Vec<String>,
-    pub claims: Map<String, Value>,
+    pub profile: UserProfile,
 }
 
 /// Values for `$session.…`.
@@ -78,7 +75,7 @@ impl Placeholder {
     /// The value of the placeholder in an answer or in claims; `None` if the facts do not have it.
     pub(super) fn value(&self, facts: &TemplateValues, dialect: &Dialect) -> Option<Value> {
         match self {
-            Self::UserClaim(path) => walk(&facts.user.as_ref()?.claims, path),
+            Self::UserClaim(path) => walk(&facts.user.as_ref()?.profile.claims, path),
             Self::Config(path) => {
                 walk(&facts.login.about, path).or_else(|| walk(&dialect.config, path))
             }
@@ -109,13 +106,14 @@ impl PlaceholderName {
     }
 
     fn of_user(self, user: &UserValues, dialect: &Dialect) -> Option<Value> {
+        let UserValues { id, profile } = user;
         match self {
-            Self::UserId => Some(user.id.as_str().into()),
-            Self::Username => Some(user.name.as_str().into()),
-            Self::UserEmail => user.email.as_deref().map(Value::from),
-            Self::UserRoles => Some(user.roles.clone().into()),
-            Self::UserScopes => Some(user.scopes.clone().into()),
-            Self::UserRoleNumber => Some(dialect.role_number(&user.roles).into()),
+            Self::UserId => Some(id.as_str().into()),
+            Self::Username => Some(profile.name.as_str().into()),
+            Self::UserEmail => profile.email.as_deref().map(Value::from),
+            Self::UserRoles => Some(profile.roles.clone().into()),
+            Self::UserScopes => Some(profile.scopes.clone().into()),
+            Self::UserRoleNumber => Some(dialect.role_number(&profile.roles).into()),
             _ => None,
         }
     }

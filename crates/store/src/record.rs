@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use tollhouse_core::clock::Timestamp;
-use tollhouse_core::identity::{Claims, SessionId, Subject, UserId};
+use tollhouse_core::identity::{Claims, SessionId, Subject, UserId, UserProfile};
 use tollhouse_core::secret::{Digest, Secret};
 
 /// A session: a login that has not ended. Invariant: `access_until` is never earlier than the `exp`
@@ -61,6 +61,18 @@ pub struct Session {
 }
 
 impl Session {
+    /// The user as the session remembers them. The row keeps these fields beside its own: their
+    /// names and their order are those of every store that was written so far.
+    pub fn profile(&self) -> UserProfile {
+        UserProfile {
+            name: self.username.clone(),
+            email: self.email.clone(),
+            roles: self.roles.clone(),
+            scopes: self.scopes.clone(),
+            claims: self.claims.clone(),
+        }
+    }
+
     /// The instant from which the session is over if it is not used again: its absolute end, or the
     /// idle limit where that comes first. Whether it was revoked is not part of this: the store
     /// knows that.
@@ -160,6 +172,19 @@ pub struct KnownAccount {
     pub imported: Option<Timestamp>,
     /// When the user's password was last verified.
     pub seen: Timestamp,
+}
+
+impl KnownAccount {
+    /// The user as the gateway remembers them; see `Session::profile`.
+    pub fn profile(&self) -> UserProfile {
+        UserProfile {
+            name: self.name.clone(),
+            email: self.email.clone(),
+            roles: self.roles.clone(),
+            scopes: self.scopes.clone(),
+            claims: self.claims.clone(),
+        }
+    }
 }
 
 // Written by hand: the derived form would print the password hash and the user's claims into logs.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::config::{HttpUsers, LegacyNames, ResponsePath, ResponseRoot};
 use crate::dialect::client::{ResponseValues, text, texts};
-use crate::identity::{Claims, RESERVED_CLAIMS, UserId};
+use crate::identity::{Claims, RESERVED_CLAIMS, UserId, UserProfile};
 
 /// A user that the system let in, as its answer describes them.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,11 +19,7 @@ pub(super) struct MappedUser {
     pub(super) id: UserId,
     /// True if the answer contains an id, so that it is not made of the name.
     pub(super) has_id: bool,
-    pub(super) name: String,
-    pub(super) email: Option<String>,
-    pub(super) roles: Vec<String>,
-    pub(super) scopes: Vec<String>,
-    pub(super) claims: Claims,
+    pub(super) profile: UserProfile,
 }
 
 /// Most bytes of roles, scopes and claims together. All of them go into each token of the user, and
@@ -71,15 +67,18 @@ pub(super) fn user(
     let who = MappedUser {
         has_id: id.is_some(),
         id: id.map_or_else(|| unnamed_id(source, &distinct_name(config.names, &name)), UserId::new),
-        name,
-        email,
-        roles,
-        scopes: scopes.map(str::to_owned).collect(),
-        claims: claims(&map.claims, facts),
+        profile: UserProfile {
+            name,
+            email,
+            roles,
+            scopes: scopes.map(str::to_owned).collect(),
+            claims: claims(&map.claims, facts),
+        },
     };
+    let UserProfile { roles, scopes, claims, .. } = &who.profile;
     let size = |list: &[String]| list.iter().map(String::len).sum::<usize>();
-    let claims = Value::Object(who.claims.clone()).to_string();
-    if size(&who.roles) + size(&who.scopes) + claims.len() > LARGEST {
+    let claims = Value::Object(claims.clone()).to_string();
+    if size(roles) + size(scopes) + claims.len() > LARGEST {
         return Err(format!("roles, scopes and claims of more than {LARGEST} bytes"));
     }
     Ok(who)
@@ -189,7 +188,7 @@ mod tests {
         let mapped =
             UserMap { id: path(ResponseRoot::Answer, &["user", "id"]), ..UserMap::default() };
         let mapped = user(&config(mapped, &[]), "s", "bob", &facts()).expect("a user");
-        assert_eq!((mapped.id.as_str(), mapped.name.as_str()), ("7", "bob"));
+        assert_eq!((mapped.id.as_str(), mapped.profile.name.as_str()), ("7", "bob"));
         for missing in [&["user", "none"][..], &["user", "deep"], &["nobody"], &["user", "id", "x"]]
         {
             let map = UserMap { id: path(ResponseRoot::Answer, missing), ..UserMap::default() };
@@ -202,7 +201,7 @@ mod tests {
         let map =
             UserMap { roles: path(ResponseRoot::Answer, &["user", "flags"]), ..UserMap::default() };
         let roles = |names: &[(&str, &str)], map: &UserMap| {
-            user(&config(map.clone(), names), "s", "bob", &facts()).expect("a user").roles
+            user(&config(map.clone(), names), "s", "bob", &facts()).expect("a user").profile.roles
         };
         assert_eq!(roles(&[], &map), ["1", "2", "x"]);
         assert_eq!(roles(&[("2", "dev"), ("x", "dev")], &map), ["dev"], "once, and no others");
@@ -214,7 +213,7 @@ mod tests {
         let mut found = facts();
         found.claims = serde_json::from_str(r#"{"uid":"root","tenant":"a"}"#).expect("JSON");
         let who = user(&config(UserMap::default(), &[]), "s", "bob", &found).expect("a user");
-        assert_eq!(Value::Object(who.claims), json!({ "tenant": "a" }));
+        assert_eq!(Value::Object(who.profile.claims), json!({ "tenant": "a" }));
         found.claims.insert("long".to_owned(), "x".repeat(LARGEST).into());
         assert!(user(&config(UserMap::default(), &[]), "s", "bob", &found).is_err());
     }

@@ -301,12 +301,8 @@ fn imported(account: KnownAccount) -> Option<(KnownAccount, StoredHash)> {
 fn user_of(account: &KnownAccount) -> UserRecord {
     UserRecord {
         id: account.subject.clone(),
-        name: account.name.clone(),
-        email: account.email.clone(),
         source: account.source.clone(),
-        roles: account.roles.clone(),
-        scopes: account.scopes.clone(),
-        claims: account.claims.clone(),
+        profile: account.profile(),
         version: account.version,
     }
 }

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use super::map::{MappedUser, distinct_name, unnamed_id};
 use super::{HttpSource, imported, user_of};
 use crate::config::PasswordImport;
+use crate::identity::UserProfile;
 use crate::secret::{Digest, SecretString};
 use crate::session::KnownAccount;
 use crate::users::canonical::canonical_name;
@@ -59,12 +60,12 @@ impl HttpSource {
         let account = KnownAccount {
             source: self.name.clone(),
             subject: who.id,
-            name: who.name,
+            name: who.profile.name,
             key: canonical_name(typed),
-            email: who.email,
-            roles: who.roles,
-            scopes: who.scopes,
-            claims: who.claims,
+            email: who.profile.email,
+            roles: who.profile.roles,
+            scopes: who.profile.scopes,
+            claims: who.profile.claims,
             version,
             imported: hash.as_ref().map(|(_, imported)| *imported),
             hash: hash.map(|(hash, _)| hash),
@@ -101,17 +102,19 @@ impl HttpSource {
         if found.is_some() || who.has_id {
             return Ok(found);
         }
-        let earlier = self.remembered(&unnamed_id(&self.name, &canonical_name(&who.name))).await?;
-        Ok(earlier.filter(|earlier| earlier.name == who.name))
+        let earlier =
+            self.remembered(&unnamed_id(&self.name, &canonical_name(&who.profile.name))).await?;
+        Ok(earlier.filter(|earlier| earlier.name == who.profile.name))
     }
 
     /// True if a user without an id is the person of `account`: the system was asked in that
     /// account's own spelling, or its answer contains that account's name.
     fn is_one_person(&self, account: &KnownAccount, who: &MappedUser, typed: &str) -> bool {
         let names = self.config.names;
-        let is_name = distinct_name(names, &account.name) == distinct_name(names, &who.name);
+        let is_name =
+            distinct_name(names, &account.name) == distinct_name(names, &who.profile.name);
         let was_asked = first_spelling(account, typed).is_some_and(|spelling| spelling == typed);
-        let looks_alike = canonical_name(&account.name) == canonical_name(&who.name);
+        let looks_alike = canonical_name(&account.name) == canonical_name(&who.profile.name);
         is_name || (was_asked && looks_alike)
     }
 
@@ -208,22 +211,18 @@ fn digest_of(name: &str) -> Digest {
 }
 
 fn is_same(before: &KnownAccount, who: &MappedUser) -> bool {
-    before.roles == who.roles
-        && before.scopes == who.scopes
-        && before.claims == who.claims
-        && before.email == who.email
+    let name = who.profile.name.clone();
+    UserProfile { name, ..before.profile() } == who.profile
 }
 
 fn version(who: &MappedUser, before: Option<Digest>) -> Digest {
-    let list =
-        |list: &[String]| Digest::of_list(&list.iter().map(String::as_bytes).collect::<Vec<_>>());
-    let claims = serde_json::Value::Object(who.claims.clone()).to_string();
-    let email = who.email.iter().cloned().collect::<Vec<_>>();
+    let UserProfile { email, roles, scopes, claims, .. } = &who.profile;
+    let claims = serde_json::Value::Object(claims.clone()).to_string();
     Digest::of_list(&[
-        &list(&who.roles).0,
-        &list(&who.scopes).0,
+        &Digest::of_texts(roles).0,
+        &Digest::of_texts(scopes).0,
         claims.as_bytes(),
-        &list(&email).0,
+        &Digest::of_texts(email.as_slice()).0,
         before.as_ref().map_or(&[], |before| before.0.as_slice()),
     ])
 }

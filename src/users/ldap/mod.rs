@@ -30,7 +30,7 @@ use self::pool::{DirectoryServers, LdapPool};
 use super::source::{LoginName, NameLookup, PasswordCheck, SourceError, UserRecord, UserSource};
 use crate::clock::Clock;
 use crate::config::LdapUsers;
-use crate::identity::UserId;
+use crate::identity::{UserId, UserProfile};
 use crate::secret::{self, Digest, SecretString};
 use crate::tls_roots::{self, TrustError};
 
@@ -154,19 +154,17 @@ impl LdapSource {
         let scopes = entry.scopes(from.scopes.as_deref());
         let claims = entry.claims(&from.claims);
         let email = entry.email(&from.email);
-        let list = |list: &[String]| {
-            Digest::of_list(&list.iter().map(String::as_bytes).collect::<Vec<_>>())
-        };
         let version = Digest::of_list(&[
-            &list(&roles).0,
-            &list(&scopes).0,
+            &Digest::of_texts(&roles).0,
+            &Digest::of_texts(&scopes).0,
             serde_json::Value::Object(claims.clone()).to_string().as_bytes(),
-            &list(email.as_slice()).0,
+            &Digest::of_texts(email.as_slice()).0,
             &entry.password_times(),
         ]);
         let id = found.id.clone();
         let source = self.name.clone();
-        Ok(UserRecord { id, name, email, source, roles, scopes, claims, version })
+        let profile = UserProfile { name, email, roles, scopes, claims };
+        Ok(UserRecord { id, source, profile, version })
     }
 
     async fn roles_of(

@@ -151,20 +151,23 @@ impl SqlSource {
             })
         };
         let name = needed(&columns.name.name)?;
-        let rest = row::rest(row, columns);
+        let id = row.text(&columns.id.name).filter(|id| !id.is_empty());
+        let profile = row::profile(row, columns, name);
+        let disabled = row::is_disabled(row, columns);
         // A user may have no password in the database. The user is known then, but nobody can log
         // in as them. An empty text is read as a hash that cannot be used.
         let stored = row.text(&columns.password.name).unwrap_or_default();
         match StoredHash::parse_allowing(&stored, &self.rules.allow_weak) {
             Ok(hash) => {
                 self.remember(hash.cost());
-                let entry = user_table::entry(&self.name, name, hash, rest);
+                let entry = user_table::entry(&self.name, id, profile, hash, disabled);
                 Ok(FoundRow::User(Box::new(entry)))
             }
             Err(bad) => {
                 // A dummy hash takes the place of the unreadable one. The user's id is still
                 // needed, to count attempts under the right account.
-                let entry = user_table::entry(&self.name, name, HashCost::default().dummy(), rest);
+                let dummy = HashCost::default().dummy();
+                let entry = user_table::entry(&self.name, id, profile, dummy, disabled);
                 let id = entry.user.id;
                 tracing::warn!(source = %self.name, user = %id, "the stored password {bad}");
                 Ok(FoundRow::Unusable(id))
@@ -242,7 +245,7 @@ impl SqlSource {
         let update = self.rules.update.as_ref()?;
         let hash = self.pool.hash(password.clone(), origin, |hash| hash).await.ok()?;
         let new = hash.as_str();
-        let name = &entry.user.name;
+        let name = &entry.user.profile.name;
         let old = entry.password.as_str();
         let cause = match writer.execute(update, &[new, name, old]).await {
             Ok(1) => return Some(row::with_password(entry, hash)),
@@ -266,7 +269,7 @@ impl SqlSource {
         origin: Option<IpAddr>,
     ) -> Result<PasswordCheck, SourceError> {
         let wrong = |disabled| Ok(PasswordCheck::Wrong { id: entry.user.id.clone(), disabled });
-        let now = match self.read(&LoginName::Username(entry.user.name.clone())).await? {
+        let now = match self.read(&LoginName::Username(entry.user.profile.name.clone())).await? {
             Some(FoundRow::User(now)) if now.user.id == entry.user.id => now,
             _ => return wrong(true),
         };

@@ -8,28 +8,20 @@ use serde_json::Value;
 
 use crate::config::SqlColumns;
 use crate::database::QueryRow;
-use crate::identity::{Claims, RESERVED_CLAIMS};
+use crate::identity::{Claims, RESERVED_CLAIMS, UserProfile};
 use crate::passwords::StoredHash;
 use crate::users::UserRecord;
 use crate::users::reader::{is_address, is_scope, text_problem};
-use crate::users::user_table::{self, OptionalFields, UserEntry};
+use crate::users::user_table::{self, UserEntry};
 
 /// The user with another hash of the same password. The version changes with it.
 pub(super) fn with_password(entry: &UserEntry, hash: StoredHash) -> UserRecord {
     let UserEntry { user, disabled, .. } = entry.clone();
-    let rest = OptionalFields {
-        id: Some(user.id.to_string()),
-        email: user.email,
-        roles: user.roles,
-        scopes: user.scopes,
-        claims: user.claims,
-        disabled,
-    };
-    user_table::entry(&user.source, user.name, hash, rest).user
+    user_table::entry(&user.source, Some(user.id.to_string()), user.profile, hash, disabled).user
 }
 
-/// The facts in a row, apart from name and password.
-pub(super) fn rest(row: &QueryRow, columns: &SqlColumns) -> OptionalFields {
+/// The profile in a row of the user `name`.
+pub(super) fn profile(row: &QueryRow, columns: &SqlColumns, name: String) -> UserProfile {
     let mut claims = Claims::new();
     for (claim, column) in &columns.claims {
         let value = row.value(column).filter(|value| !value.is_null());
@@ -37,14 +29,18 @@ pub(super) fn rest(row: &QueryRow, columns: &SqlColumns) -> OptionalFields {
             claims.insert(claim.clone(), value.clone());
         }
     }
-    OptionalFields {
-        id: row.text(&columns.id.name).filter(|id| !id.is_empty()),
+    UserProfile {
+        name,
         email: row.text(&columns.email.name).filter(|email| is_address(email)),
         roles: names(row.value(&columns.roles.name), |role| text_problem(role).is_none()),
         scopes: names(row.value(&columns.scopes.name), is_scope),
         claims,
-        disabled: row.value(&columns.disabled.name).is_some_and(is_set),
     }
+}
+
+/// True if the row disables its user.
+pub(super) fn is_disabled(row: &QueryRow, columns: &SqlColumns) -> bool {
+    row.value(&columns.disabled.name).is_some_and(is_set)
 }
 
 /// A list of names from an array, from a JSON list in a text, or from a text separated by commas or

@@ -174,10 +174,10 @@ async fn the_right_password_is_right_and_says_who_it_is<K: Kind>() {
     let user = right(&*source, "alice", PASSWORD).await;
 
     assert_eq!(user.id, id(&*source, "alice").await);
-    assert_eq!((user.name.as_str(), user.source.as_str()), ("alice", source.name()));
-    assert_eq!(user.email.as_deref(), K::CAN.email.then_some("alice@example.com"));
+    assert_eq!((user.profile.name.as_str(), user.source.as_str()), ("alice", source.name()));
+    assert_eq!(user.profile.email.as_deref(), K::CAN.email.then_some("alice@example.com"));
     if K::CAN.roles {
-        assert_eq!(user.roles, ["admin", "editor"]);
+        assert_eq!(user.profile.roles, ["admin", "editor"]);
     }
     let again = right(&*source, "alice", PASSWORD).await;
     assert_eq!(again, user, "a login changes nothing");
@@ -314,7 +314,10 @@ async fn other_roles_are_another_version<K: Kind>() {
     kind.replace(&[Account { roles: &["viewer"], ..ALICE }, BOB]).await;
 
     let after = right(&*source, "alice", PASSWORD).await;
-    assert_eq!((&after.id, after.roles.as_slice()), (&before.id, &["viewer".to_owned()][..]));
+    assert_eq!(
+        (&after.id, after.profile.roles.as_slice()),
+        (&before.id, &["viewer".to_owned()][..])
+    );
     assert_ne!(after.version, before.version);
     assert_eq!(source.find(&bob.id, "bob").await.unwrap(), Some(bob), "bob is as he was");
 }
@@ -331,7 +334,7 @@ async fn a_user_is_called_as_the_source_calls_him<K: Kind>() {
         assert_eq!(right(&*source, name, PASSWORD).await, alice, "{name}");
         assert_eq!(id(&*source, name).await, alice.id, "{name}");
     }
-    assert_eq!(alice.name, "Alice");
+    assert_eq!(alice.profile.name, "Alice");
 }
 
 async fn an_address_is_no_name_and_a_name_no_address<K: Kind>() {
@@ -429,7 +432,7 @@ async fn many_logins_at_once_are_all_right<K: Kind>() {
     let logins = (0..30).map(|number| {
         let name = if number % 2 == 0 { "alice" } else { "bob" };
         let source = source.clone();
-        async move { right(&*source, name, PASSWORD).await.name == name }
+        async move { right(&*source, name, PASSWORD).await.profile.name == name }
     });
 
     let done = futures_util::future::join_all(logins).await;

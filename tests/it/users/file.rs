@@ -220,7 +220,7 @@ async fn a_change_is_noticed_and_ends_in_a_new_version() {
     }
 
     let after = source.find(&alice, "alice").await.unwrap().unwrap();
-    assert_eq!(after.roles, ["admin"]);
+    assert_eq!(after.profile.roles, ["admin"]);
     assert_ne!(after.version, before.version);
 }
 
@@ -341,8 +341,8 @@ async fn users_re_hashed_at_once_all_keep_what_they_got() {
         let PasswordCheck::Correct { user, rehashed_from: Some(_) } = checked else {
             panic!("all are right and re-hashed");
         };
-        let now = source.find(&user.id, &user.name).await.unwrap().unwrap();
-        assert_eq!(now.version, user.version, "{}", user.name);
+        let now = source.find(&user.id, &user.profile.name).await.unwrap().unwrap();
+        assert_eq!(now.version, user.version, "{}", user.profile.name);
     }
 }
 

@@ -122,10 +122,10 @@ async fn every_line_is_a_user_with_his_groups_as_roles() {
     let source = fixture.open(&HtpasswdUsers { groups, roles, ..fixture.config() });
 
     let alice = right(check(&*source, "alice", PASSWORD).await);
-    assert_eq!((alice.name.as_str(), alice.source.as_str()), ("Alice", "apache"));
-    assert_eq!(alice.roles, ["user", "admin", "staff"]);
-    assert_eq!(right(check(&*source, "BOB", "another one").await).roles, ["user", "staff"]);
-    assert_eq!(right(check(&*source, "carol@example.com", "third").await).roles, ["user"]);
+    assert_eq!((alice.profile.name.as_str(), alice.source.as_str()), ("Alice", "apache"));
+    assert_eq!(alice.profile.roles, ["user", "admin", "staff"]);
+    assert_eq!(right(check(&*source, "BOB", "another one").await).profile.roles, ["user", "staff"]);
+    assert_eq!(right(check(&*source, "carol@example.com", "third").await).profile.roles, ["user"]);
 
     assert!(is_wrong(&check(&*source, "alice", "another one").await));
     assert!(is_wrong(&check(&*source, "alice", "").await));
@@ -212,7 +212,7 @@ async fn a_file_that_becomes_bad_keeps_the_last_good_users_and_says_so() {
     source.reload().await;
     source.changed().await;
     let after = right(check(&*source, "alice", PASSWORD).await);
-    assert_eq!(after.roles, ["other"]);
+    assert_eq!(after.profile.roles, ["other"]);
     assert_ne!(after.version, before.version, "other roles end sessions");
 }
 

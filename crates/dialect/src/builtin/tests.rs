@@ -7,6 +7,7 @@ use crate::{
     TemplateValues, TokenValues, UserValues,
 };
 use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::UserProfile;
 
 fn dialects() -> impl Iterator<Item = Arc<Dialect>> {
     NAMES.iter().map(|name| Dialect::builtin(name).expect(name))
@@ -29,11 +30,13 @@ fn facts() -> TemplateValues {
         login: LoginValues::default(),
         user: Some(UserValues {
             id: "u1".to_owned(),
-            name: "100@mydomain.com".to_owned(),
-            email: Some("e@x.example".to_owned()),
-            roles: vec!["user".to_owned(), "admin".to_owned()],
-            scopes: vec![],
-            claims: serde_json::Map::from_iter([("features".to_owned(), json!(["a", "b"]))]),
+            profile: UserProfile {
+                name: "100@mydomain.com".to_owned(),
+                email: Some("e@x.example".to_owned()),
+                roles: vec!["user".to_owned(), "admin".to_owned()],
+                scopes: vec![],
+                claims: serde_json::Map::from_iter([("features".to_owned(), json!(["a", "b"]))]),
+            },
         }),
         session: Some(SessionValues {
             id: "s1".to_owned(),

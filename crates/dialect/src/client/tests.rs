@@ -8,6 +8,7 @@ use crate::{
     TokenValues, UserValues, server,
 };
 use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::UserProfile;
 
 mod strange;
 
@@ -31,11 +32,13 @@ fn object(value: Value) -> Map<String, Value> {
 fn facts(dialect: &Dialect) -> TemplateValues {
     let user = UserValues {
         id: "4711".to_owned(),
-        name: "alice".to_owned(),
-        email: Some("alice@example.com".to_owned()),
-        roles: vec!["admin".to_owned()],
-        scopes: vec!["read".to_owned()],
-        claims: object(json!({ "features": ["paid", "app"] })),
+        profile: UserProfile {
+            name: "alice".to_owned(),
+            email: Some("alice@example.com".to_owned()),
+            roles: vec!["admin".to_owned()],
+            scopes: vec!["read".to_owned()],
+            claims: object(json!({ "features": ["paid", "app"] })),
+        },
     };
     let session = SessionValues {
         id: "s1".to_owned(),

@@ -72,8 +72,11 @@ fn a_user_can_be_added_to_any_file_and_to_none() {
 
     let listed = edit::list(&fixture.path(), "staff").unwrap();
     assert_eq!(listed.len(), 2);
-    assert_eq!((&listed[0].user.id, listed[0].user.roles[0].as_str()), (&id, "a \"quoted\" role"));
-    assert_eq!(listed[1].user.claims["tenant id"], "back\\slash");
+    assert_eq!(
+        (&listed[0].user.id, listed[0].user.profile.roles[0].as_str()),
+        (&id, "a \"quoted\" role")
+    );
+    assert_eq!(listed[1].user.profile.claims["tenant id"], "back\\slash");
     let mode = std::fs::metadata(fixture.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "hashes are nobody else's business");
 
@@ -138,8 +141,8 @@ async fn the_first_user_is_made_once_and_can_log_in() {
     else {
         panic!("the first user can log in");
     };
-    assert_eq!(user.email.as_deref(), Some("admin@example.com"));
-    assert_eq!(user.roles, ["root", "admin"]);
+    assert_eq!(user.profile.email.as_deref(), Some("admin@example.com"));
+    assert_eq!(user.profile.roles, ["root", "admin"]);
 }
 
 #[test]

@@ -24,10 +24,10 @@ async fn a_user_is_what_the_attributes_say() {
     let alice = admitted(&source, "Alice").await;
 
     assert_eq!(alice.id, UserId::new(id('a')));
-    assert_eq!((alice.name.as_str(), alice.source.as_str()), ("alice", "directory"));
-    assert_eq!(alice.email.as_deref(), Some("alice@example.com"));
-    assert_eq!(alice.roles, ["admin", "developer", "tester"]);
-    let claims = serde_json::Value::Object(alice.claims.clone());
+    assert_eq!((alice.profile.name.as_str(), alice.source.as_str()), ("alice", "directory"));
+    assert_eq!(alice.profile.email.as_deref(), Some("alice@example.com"));
+    assert_eq!(alice.profile.roles, ["admin", "developer", "tester"]);
+    let claims = serde_json::Value::Object(alice.profile.claims.clone());
     assert_eq!(claims, json!({ "tenant": "acme", "surname": "Liddell" }));
     assert_eq!(source.find(&alice.id, "alice").await.unwrap(), Some(alice.clone()));
     assert_eq!(source.resolve(&username("ALICE")).await.unwrap(), Some(alice.id));
@@ -131,12 +131,15 @@ async fn groups_outside_the_base_give_nothing() {
     let by_name = source(&slapd, keys);
 
     for source in [&searched, &listed] {
-        assert_eq!(admitted(source, "alice").await.roles, ["admin", "developer", "tester"]);
-        assert!(admitted(source, "eve").await.roles.is_empty(), "another group called admins");
-        assert!(admitted(source, "bob").await.roles.is_empty());
+        assert_eq!(admitted(source, "alice").await.profile.roles, ["admin", "developer", "tester"]);
+        assert!(
+            admitted(source, "eve").await.profile.roles.is_empty(),
+            "another group called admins"
+        );
+        assert!(admitted(source, "bob").await.profile.roles.is_empty());
     }
-    assert_eq!(admitted(&by_name, "alice").await.roles, ["admins", "dev"]);
-    assert!(admitted(&by_name, "eve").await.roles.is_empty());
+    assert_eq!(admitted(&by_name, "alice").await.profile.roles, ["admins", "dev"]);
+    assert!(admitted(&by_name, "eve").await.profile.roles.is_empty());
 }
 
 #[tokio::test]
@@ -151,7 +154,7 @@ async fn a_user_is_found_by_id_whatever_the_name_is_now() {
 
     let after = source.find(&before.id, "alice").await.unwrap().unwrap();
 
-    assert_eq!((after.id, after.name.as_str()), (before.id, "alicia"));
+    assert_eq!((after.id, after.profile.name.as_str()), (before.id, "alicia"));
     assert_eq!(source.resolve(&username("alice")).await.unwrap(), None);
 }
 

@@ -68,11 +68,15 @@ async fn columns_become_what_the_operator_says_they_are() {
 
     let user = right(&*source, "alice", PASSWORD).await;
 
-    assert_eq!((user.id.as_str(), user.name.as_str()), ("7", "alice"));
-    assert_eq!(user.email.as_deref(), Some("x@y.example"));
-    assert_eq!(user.roles, ["b", "a"]);
-    assert_eq!(user.scopes, ["read"], "what is no scope is left out");
-    assert_eq!(json!(user.claims), json!({"tenant": {"id": 3}}), "NULL and our own claims are not");
+    assert_eq!((user.id.as_str(), user.profile.name.as_str()), ("7", "alice"));
+    assert_eq!(user.profile.email.as_deref(), Some("x@y.example"));
+    assert_eq!(user.profile.roles, ["b", "a"]);
+    assert_eq!(user.profile.scopes, ["read"], "what is no scope is left out");
+    assert_eq!(
+        json!(user.profile.claims),
+        json!({"tenant": {"id": 3}}),
+        "NULL and our own claims are not"
+    );
 }
 
 #[tokio::test]
