@@ -19,7 +19,7 @@ use super::verified::{TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::dialect::Reason;
-use crate::identity::{API_KEY_ISSUER, Claims, Identity, Subject};
+use crate::identity::{API_KEY_ISSUER, Identity, Subject};
 use crate::secret::{Digest, SecretString, equal, random};
 use crate::session::Revocations;
 
@@ -141,16 +141,11 @@ impl ApiKeyVerifier {
 impl KnownKey {
     fn new(config: &config::ApiKey) -> Self {
         let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+        let subject = Subject::foreign(API_KEY_ISSUER, &config.id);
         let identity = Identity {
-            subject: Subject::foreign(API_KEY_ISSUER, &config.id),
-            username: config.name.as_str().into(),
-            source: "".into(),
-            issuer: API_KEY_ISSUER.into(),
-            login: "".into(),
-            session: None,
             roles: names(&config.roles),
             scopes: names(&config.scopes),
-            claims: Claims::new(),
+            ..Identity::new(API_KEY_ISSUER, subject, &config.name)
         };
         let expires = config.expires.unwrap_or(Timestamp::NEVER);
         Self {

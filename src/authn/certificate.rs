@@ -13,7 +13,7 @@ use crate::client::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::config::{self, CertificateName};
 use crate::dialect::Reason;
-use crate::identity::{CERTIFICATE_ISSUER, Claims, Identity, Subject};
+use crate::identity::{CERTIFICATE_ISSUER, Identity, Subject};
 use crate::secret::Digest;
 
 /// The configured certificates by their names.
@@ -75,16 +75,11 @@ impl CertificateVerifier {
 impl CertificateUser {
     fn new(number: usize, config: &config::CertificateHolder) -> Self {
         let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+        let subject = Subject::foreign(CERTIFICATE_ISSUER, &config.name);
         let identity = Identity {
-            subject: Subject::foreign(CERTIFICATE_ISSUER, &config.name),
-            username: config.name.as_str().into(),
-            source: "".into(),
-            issuer: CERTIFICATE_ISSUER.into(),
-            login: "".into(),
-            session: None,
             roles: names(&config.roles),
             scopes: names(&config.scopes),
-            claims: Claims::new(),
+            ..Identity::new(CERTIFICATE_ISSUER, subject, &config.name)
         };
         let (key, text) = config.by.written();
         let parts = [CERTIFICATE_ISSUER, &config.name, key, &text];

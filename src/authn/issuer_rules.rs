@@ -89,14 +89,8 @@ fn identity(rules: &IssuerSettings, name: &Arc<str>, subject: &str, claims: &Cla
     let username = claims::at(claims, &rules.username_claim);
     let username = username.and_then(|name| name.as_str()).unwrap_or(subject);
     Identity {
-        subject: Subject::foreign(&rules.issuer, subject),
-        username: username.into(),
-        source: "".into(),
-        issuer: name.clone(),
-        login: "".into(),
-        session: None,
         roles: claims::names(claims::at(claims, &rules.roles_claim)),
         scopes: claims::names(claims::at(claims, &rules.scopes_claim)),
-        claims: Claims::default(),
+        ..Identity::new(name.clone(), Subject::foreign(&rules.issuer, subject), username)
     }
 }

@@ -118,20 +118,10 @@ impl LookupCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{Claims, Identity, Subject};
+    use crate::identity::{Identity, Subject};
 
     fn somebody() -> VerifiedCredential {
-        let identity = Identity {
-            subject: Subject::new("zoe"),
-            username: "zoe".into(),
-            source: "".into(),
-            issuer: "hydra".into(),
-            login: "".into(),
-            session: None,
-            roles: Vec::new(),
-            scopes: Vec::new(),
-            claims: Claims::new(),
-        };
+        let identity = Identity::new("hydra", Subject::new("zoe"), "zoe");
         VerifiedCredential::without_token(identity, Digest::of(b"token"), Timestamp::NEVER)
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Uri};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::claims::{self, TokenDates};
 use super::credential::{X_ACCESS_TOKEN, X_KEY};
@@ -148,16 +148,11 @@ impl SessionClient {
         let role = |role_name: &String| -> Role {
             self.options.role_names.get(role_name).unwrap_or(role_name).as_str().into()
         };
+        let subject = Subject::foreign(&rules.issuer, &found.id);
+        let username = found.username.as_deref().unwrap_or(&found.id);
         let identity = Identity {
-            subject: Subject::foreign(&rules.issuer, &found.id),
-            username: found.username.as_deref().unwrap_or(&found.id).into(),
-            source: "".into(),
-            issuer: name.clone(),
-            login: "".into(),
-            session: None,
             roles: found.roles.iter().map(role).collect(),
-            scopes: Vec::new(),
-            claims: Map::new(),
+            ..Identity::new(name.clone(), subject, username)
         };
         let bytes = token.expose().as_bytes();
         let key = key.expose().as_bytes();

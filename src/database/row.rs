@@ -87,20 +87,30 @@ impl ColumnValue {
         }
     }
 
+    /// Reads a cell. `read` is called for a value other than NULL.
+    fn parse<'r, V: ValueRef<'r>>(
+        raw: Result<V, sqlx::Error>,
+        read: impl FnOnce(V) -> Self,
+    ) -> Self {
+        match raw {
+            Ok(raw) if raw.is_null() => Self::Read(Value::Null),
+            Ok(raw) => read(raw),
+            Err(error) => Self::Unread(error.to_string()),
+        }
+    }
+
     fn of(value: Option<Value>, kind: &impl TypeInfo) -> Self {
         value.map_or_else(|| Self::Unread(kind.name().to_owned()), Self::Read)
     }
 }
 
 pub(super) fn postgres(row: &PgRow) -> QueryRow {
-    QueryRow::read(row, |index| match row.try_get_raw(index) {
-        Ok(raw) if raw.is_null() => ColumnValue::Read(Value::Null),
-        Ok(raw) => {
+    QueryRow::read(row, |index| {
+        ColumnValue::parse(row.try_get_raw(index), |raw| {
             let kind = raw.type_info();
             let value = raw.as_bytes().ok().and_then(|bytes| binary(&kind, bytes));
             ColumnValue::of(value, kind.as_ref())
-        }
-        Err(error) => ColumnValue::Unread(error.to_string()),
+        })
     })
 }
 
@@ -172,53 +182,49 @@ fn take_i32(rest: &mut &[u8]) -> Option<i32> {
 
 pub(super) fn mysql(row: &MySqlRow) -> QueryRow {
     QueryRow::read(row, |index| {
-        let raw = match row.try_get_raw(index) {
-            Ok(raw) if raw.is_null() => return ColumnValue::Read(Value::Null),
-            Ok(raw) => raw,
-            Err(error) => return ColumnValue::Unread(error.to_string()),
-        };
-        let kind = raw.type_info();
-        let bytes = || row.try_get_unchecked::<&[u8], _>(index).ok();
-        let value = match kind.name() {
-            "FLOAT" | "DOUBLE" => row.try_get_unchecked(index).ok().and_then(fraction),
-            "BIT" => row.try_get_unchecked::<u64, _>(index).ok().map(Value::from),
-            "JSON" => bytes().and_then(|bytes| serde_json::from_slice(bytes).ok()),
-            "DATE" | "TIME" | "DATETIME" | "TIMESTAMP" | "YEAR" | "GEOMETRY" => None,
-            name if name.ends_with("UNSIGNED") => {
-                row.try_get_unchecked::<u64, _>(index).ok().map(Value::from)
-            }
-            // `BOOLEAN` is the name that sqlx has for `TINYINT(1)`. The column may hold other
-            // numbers as well; those stay numbers.
-            "BOOLEAN" => row.try_get_unchecked::<i64, _>(index).ok().map(|number| match number {
-                0 | 1 => Value::Bool(number == 1),
-                _ => number.into(),
-            }),
-            name if name.ends_with("INT") => {
-                row.try_get_unchecked::<i64, _>(index).ok().map(Value::from)
-            }
-            // Text with a binary collation is reported as bytes. The JSON type of MariaDB is of
-            // this kind.
-            _ => bytes().and_then(text),
-        };
-        ColumnValue::of(value, kind.as_ref())
+        ColumnValue::parse(row.try_get_raw(index), |raw| {
+            let kind = raw.type_info();
+            let bytes = || row.try_get_unchecked::<&[u8], _>(index).ok();
+            let value = match kind.name() {
+                "FLOAT" | "DOUBLE" => row.try_get_unchecked(index).ok().and_then(fraction),
+                "BIT" => row.try_get_unchecked::<u64, _>(index).ok().map(Value::from),
+                "JSON" => bytes().and_then(|bytes| serde_json::from_slice(bytes).ok()),
+                "DATE" | "TIME" | "DATETIME" | "TIMESTAMP" | "YEAR" | "GEOMETRY" => None,
+                name if name.ends_with("UNSIGNED") => {
+                    row.try_get_unchecked::<u64, _>(index).ok().map(Value::from)
+                }
+                // `BOOLEAN` is the name that sqlx has for `TINYINT(1)`. The column may hold other
+                // numbers as well; those stay numbers.
+                "BOOLEAN" => {
+                    row.try_get_unchecked::<i64, _>(index).ok().map(|number| match number {
+                        0 | 1 => Value::Bool(number == 1),
+                        _ => number.into(),
+                    })
+                }
+                name if name.ends_with("INT") => {
+                    row.try_get_unchecked::<i64, _>(index).ok().map(Value::from)
+                }
+                // Text with a binary collation is reported as bytes. The JSON type of MariaDB is of
+                // this kind.
+                _ => bytes().and_then(text),
+            };
+            ColumnValue::of(value, kind.as_ref())
+        })
     })
 }
 
 pub(super) fn sqlite(row: &SqliteRow) -> QueryRow {
     QueryRow::read(row, |index| {
-        let raw = match row.try_get_raw(index) {
-            Ok(raw) if raw.is_null() => return ColumnValue::Read(Value::Null),
-            Ok(raw) => raw,
-            Err(error) => return ColumnValue::Unread(error.to_string()),
-        };
-        let kind = raw.type_info();
-        // SQLite has a type for each value, whatever type the column was declared with.
-        let value = match kind.name() {
-            "INTEGER" => row.try_get_unchecked::<i64, _>(index).ok().map(Value::from),
-            "REAL" => row.try_get_unchecked(index).ok().and_then(fraction),
-            _ => row.try_get_unchecked::<&[u8], _>(index).ok().and_then(text),
-        };
-        ColumnValue::of(value, kind.as_ref())
+        ColumnValue::parse(row.try_get_raw(index), |raw| {
+            let kind = raw.type_info();
+            // SQLite has a type for each value, whatever type the column was declared with.
+            let value = match kind.name() {
+                "INTEGER" => row.try_get_unchecked::<i64, _>(index).ok().map(Value::from),
+                "REAL" => row.try_get_unchecked(index).ok().and_then(fraction),
+                _ => row.try_get_unchecked::<&[u8], _>(index).ok().and_then(text),
+            };
+            ColumnValue::of(value, kind.as_ref())
+        })
     })
 }
 

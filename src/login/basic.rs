@@ -218,16 +218,13 @@ fn no_name_is_unknown(refused: LoginError) -> LoginError {
 /// who changed gets another digest and other streams.
 fn verified(user: &UserRecord, subject: Subject) -> VerifiedCredential {
     let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+    let profile = &user.profile;
     let identity = Identity {
-        subject,
-        username: user.profile.name.as_str().into(),
         source: user.source.as_str().into(),
-        issuer: BASIC_ISSUER.into(),
-        login: "".into(),
-        session: None,
-        roles: names(&user.profile.roles),
-        scopes: names(&user.profile.scopes),
-        claims: user.profile.claims.clone(),
+        roles: names(&profile.roles),
+        scopes: names(&profile.scopes),
+        claims: profile.claims.clone(),
+        ..Identity::new(BASIC_ISSUER, subject, &profile.name)
     };
     // The digest names the credential in revocations and streams. It must not contain the password.
     let parts = [BASIC_ISSUER.as_bytes(), user.source.as_bytes(), user.id.as_str().as_bytes()];

@@ -16,6 +16,7 @@ use super::context::SourceContext;
 use super::error::FileError;
 use super::format::FileFormat;
 use super::import::ImportedHashes;
+use super::password_verifier::PasswordVerifier;
 use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
 use super::user_table::UserEntry;
 use super::watched_file::{FileSnapshot, WatchedFile};
@@ -23,7 +24,6 @@ use crate::clock::Clock;
 use crate::config::{AllowWeak, HtpasswdUsers};
 use crate::identity::UserId;
 use crate::passwords::HashPool;
-use crate::passwords::StoredHash;
 use crate::secret::{self, SecretString};
 
 /// How often the file is looked at. A change counts when it was seen twice, so it is noticed within
@@ -34,9 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1500);
 #[derive(Debug)]
 pub struct FileSource {
     watched: Arc<WatchedFile>,
-    pool: Arc<HashPool>,
-    /// Stronger hashes than the file's own, kept in the store, where the configuration asks for it.
-    imports: Option<ImportedHashes>,
+    verifier: PasswordVerifier,
     /// Secret input for the cost of unknown names, so that nobody outside can compute which cost a
     /// name should have.
     seed: SecretSeed,
@@ -97,7 +95,8 @@ impl FileSource {
         imports: Option<ImportedHashes>,
     ) -> Arc<Self> {
         let seed = SecretSeed::new(secret::random());
-        Arc::new(Self { watched: Arc::new(watched), pool, imports, seed })
+        let verifier = PasswordVerifier::new(&watched.name, pool, imports);
+        Arc::new(Self { watched: Arc::new(watched), verifier, seed })
     }
 
     /// Reports every problem of the `users.toml` at `path`, without opening it as a source.
@@ -128,28 +127,6 @@ impl FileSource {
         }
     }
 
-    async fn is_right(
-        &self,
-        password: &SecretString,
-        stored: Arc<StoredHash>,
-        origin: Option<IpAddr>,
-    ) -> Result<bool, SourceError> {
-        let right = self.pool.verify(password.clone(), stored, origin).await;
-        right.map_err(|error| SourceError::from_pool(&self.watched.name, error))
-    }
-
-    async fn matches_user(
-        &self,
-        entry: &UserEntry,
-        password: &SecretString,
-        origin: Option<IpAddr>,
-    ) -> Result<bool, SourceError> {
-        match &self.imports {
-            Some(imports) => imports.check(entry, password, origin).await,
-            None => self.is_right(password, entry.password.clone(), origin).await,
-        }
-    }
-
     fn entry(&self, id: &UserId) -> Option<UserEntry> {
         self.watched.now().table.identified(id).cloned()
     }
@@ -171,7 +148,9 @@ impl FileSource {
         // If the hash was replaced while the old one was verified, the password must match the new
         // hash as well: the old password may have been changed because it was stolen. This costs a
         // second hash, but only in that rare case.
-        if now.password != checked.password && !self.matches_user(&now, password, origin).await? {
+        if now.password != checked.password
+            && !self.verifier.matches_user(&now, password, origin).await?
+        {
             return Ok(PasswordCheck::Wrong { id, disabled: false });
         }
         let before = now.user.version;
@@ -189,7 +168,7 @@ impl FileSource {
                     return Ok(PasswordCheck::Wrong { id, disabled: true });
                 };
                 if later.password != now.password
-                    && !self.is_right(password, later.password, origin).await?
+                    && !self.verifier.verify(later.password, password, origin).await?
                 {
                     return Ok(PasswordCheck::Wrong { id, disabled: false });
                 }
@@ -211,7 +190,7 @@ impl FileSource {
         let watched = self.watched.clone();
         let entry = entry.clone();
         let replace = move |hash| watched.rehash(&entry, &hash);
-        match self.pool.hash(password.clone(), origin, replace).await {
+        match self.verifier.pool().hash(password.clone(), origin, replace).await {
             Ok(Ok(user)) => user,
             Ok(Err(error)) => {
                 tracing::warn!(source = %self.watched.name, %error, "a weak hash was not replaced");
@@ -250,7 +229,7 @@ impl UserSource for FileSource {
             self.burn_equal_time(name, password, origin).await?;
             return Ok(PasswordCheck::UnknownUser);
         };
-        let right = self.matches_user(&entry, password, origin).await?;
+        let right = self.verifier.matches_user(&entry, password, origin).await?;
         if !right || entry.disabled {
             return Ok(PasswordCheck::Wrong { id: entry.user.id, disabled: entry.disabled });
         }
@@ -266,10 +245,7 @@ impl UserSource for FileSource {
         // An unknown name costs as much as some user's hash, chosen by the name. Where hashes of
         // different strength are side by side, one fixed cost would show which names do not exist.
         let cost = self.watched.now().table.cost_of_unknown(self.seed.expose(), name);
-        match &self.imports {
-            Some(imports) => imports.burn_equal_time(cost, password, origin).await,
-            None => self.is_right(password, Arc::new(cost.dummy()), origin).await.map(drop),
-        }
+        self.verifier.burn_equal_time(cost, password, origin).await
     }
 
     async fn find(&self, id: &UserId, _name: &str) -> Result<Option<UserRecord>, SourceError> {
@@ -296,7 +272,7 @@ impl UserSource for FileSource {
     }
 
     fn imports(&self) -> bool {
-        self.imports.is_some()
+        self.verifier.imports()
     }
 
     async fn total(&self) -> Option<u64> {

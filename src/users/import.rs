@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::canonical::canonical_name;
 use super::context::SourceContext;
-use super::source::{SourceError, UserRecord};
+use super::source::{SourceError, UserRecord, verify};
 use super::user_table::UserEntry;
 use crate::clock::Clock;
 use crate::identity::{UserId, UserProfile};
@@ -157,8 +157,7 @@ impl ImportedHashes {
         stored: Arc<StoredHash>,
         origin: Option<IpAddr>,
     ) -> Result<bool, SourceError> {
-        let right = self.pool.verify(password.clone(), stored, origin).await;
-        right.map_err(|error| SourceError::from_pool(&self.source, error))
+        verify(&self.pool, &self.source, stored, password, origin).await
     }
 
     fn unavailable(&self, error: &StoreError) -> SourceError {

@@ -24,6 +24,7 @@ mod import;
 mod ldap;
 mod new_user;
 mod open;
+mod password_verifier;
 mod problem;
 mod reach;
 mod reader;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use crate::admission::WorkLimitError;
 use crate::clock::Clock;
 use crate::identity::{UserId, UserProfile};
-use crate::passwords::HashPoolError;
+use crate::passwords::{HashPool, HashPoolError, StoredHash};
 use crate::secret::{Digest, SecretString};
 
 /// A user as the source knows them at the moment.
@@ -100,12 +100,40 @@ impl SourceError {
     }
 }
 
+/// Compares a password with one hash, for the source with the name `source`.
+///
+/// # Errors
+///
+/// If the pool has no time for it.
+pub(super) async fn verify(
+    pool: &HashPool,
+    source: &str,
+    stored: Arc<StoredHash>,
+    password: &SecretString,
+    origin: Option<IpAddr>,
+) -> Result<bool, SourceError> {
+    let right = pool.verify(password.clone(), stored, origin).await;
+    right.map_err(|error| SourceError::from_pool(source, error))
+}
+
 /// The result of looking a name up, to be given back to the source together with the password.
 #[derive(Clone, Debug, Default)]
 pub struct NameLookup {
     pub id: Option<UserId>,
     /// Private data of the source: what it has read, so that it need not ask again.
-    pub(super) memo: Option<Arc<dyn Any + Send + Sync>>,
+    memo: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl NameLookup {
+    /// A look-up with what the source has read.
+    pub(super) fn with_memo(id: Option<UserId>, memo: impl Any + Send + Sync) -> Self {
+        Self { id, memo: Some(Arc::new(memo)) }
+    }
+
+    /// What the source has read, if it was kept as a `T`.
+    pub(super) fn memo<T: Any>(&self) -> Option<&T> {
+        self.memo.as_ref()?.downcast_ref()
+    }
 }
 
 /// A source of users.
@@ -124,7 +152,7 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
 
     /// Like `resolve`, for a `check` that will follow: a remote source keeps what it has read.
     async fn look_for(&self, name: &LoginName) -> Result<NameLookup, SourceError> {
-        Ok(NameLookup { id: self.resolve(name).await?, memo: None })
+        Ok(NameLookup { id: self.resolve(name).await?, ..NameLookup::default() })
     }
 
     /// Like `check`, for a name that was looked up a moment ago.

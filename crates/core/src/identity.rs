@@ -128,6 +128,23 @@ pub struct Identity {
     pub claims: Claims,
 }
 
+impl Identity {
+    /// An identity without roles, scopes and claims, which has no session and is in no source.
+    pub fn new(issuer: impl Into<Arc<str>>, subject: Subject, username: &str) -> Self {
+        Self {
+            subject,
+            username: username.into(),
+            source: "".into(),
+            issuer: issuer.into(),
+            login: "".into(),
+            session: None,
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            claims: Claims::new(),
+        }
+    }
+}
+
 /// A header field that tells an upstream who the caller is. Fields of these names in a client's
 /// request are removed before, because an upstream believes whatever arrives in them.
 pub type IdentityField = (HeaderName, HeaderValue);

@@ -18,26 +18,12 @@ use super::problem::{DialectProblem, DialectProblems};
 use super::raw::{RawDialect, RawEndpoint, RawTokens};
 use super::{ErrorFormat, Reason, Template};
 use tollhouse_core::algorithm::Algorithm;
+use tollhouse_core::identity::RESERVED_CLAIMS;
 
-/// Claims that the gateway sets itself. The verification of tokens relies on them, so a dialect
-/// must not write them. `sub` is not in this list: the gateway identifies its users by `uid`, and
-/// some clients expect their own form of `sub`.
-const OURS: &[&str] = &[
-    "iss",
-    "aud",
-    "exp",
-    "nbf",
-    "iat",
-    "jti",
-    "sid",
-    "uid",
-    "src",
-    "client_id",
-    "kh",
-    "roles",
-    "scope",
-    "preferred_username",
-];
+/// Of the claims that the gateway sets itself, those that a dialect may write nevertheless. The
+/// gateway identifies its users by `uid`, and some clients expect their own form of `sub`. The
+/// gateway binds no token of its own to a certificate, so it does not read `cnf` in one.
+const WRITABLE_CLAIMS: &[&str] = &["sub", "cnf"];
 
 impl Dialect {
     /// Checks a table as it is written in the file. The result also has facts that follow from its
@@ -159,7 +145,10 @@ fn check_endpoints(
 /// A claim that the gateway sets itself must not be in the template. The message names the claim;
 /// the verifier need not expect two meanings.
 fn check_claims(claims: Map<String, Value>, at: &str, problems: &mut DialectProblems) -> Template {
-    for name in claims.keys().filter(|name| OURS.contains(&name.as_str())) {
+    let is_ours = |name: &&String| {
+        RESERVED_CLAIMS.contains(&name.as_str()) && !WRITABLE_CLAIMS.contains(&name.as_str())
+    };
+    for name in claims.keys().filter(is_ours) {
         problems.add(format!("{at}.{name}"), name, "is a claim that every token has already");
     }
     Template::claims(claims, at, problems)

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use self::legacy_login::{LegacySystem, LegacyVerdict};
 use super::canonical::canonical_name;
 use super::context::SourceContext;
-use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
+use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource, verify};
 use crate::config::{HttpUsers, LegacyNames, PasswordImport};
 use crate::identity::UserId;
 use crate::passwords::{HashCost, StoredHash};
@@ -178,8 +178,7 @@ impl HttpSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<bool, SourceError> {
-        let right = self.context.hashing.verify(password.clone(), Arc::new(hash), origin).await;
-        right.map_err(|error| SourceError::from_pool(&self.name, error))
+        verify(&self.context.hashing, &self.name, Arc::new(hash), password, origin).await
     }
 
     /// Logs a problem once, and once that it is over.

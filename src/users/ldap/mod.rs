@@ -337,7 +337,7 @@ impl UserSource for LdapSource {
     async fn look_for(&self, name: &LoginName) -> Result<NameLookup, SourceError> {
         let found = self.in_time(self.look_up(name)).await?;
         let id = found.as_ref().map(|found| found.id.clone());
-        Ok(NameLookup { id, memo: Some(Arc::new(found)) })
+        Ok(NameLookup::with_memo(id, found))
     }
 
     async fn check_found(
@@ -347,8 +347,7 @@ impl UserSource for LdapSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<PasswordCheck, SourceError> {
-        let memo = found.memo.as_ref().and_then(|memo| memo.downcast_ref::<Option<FoundEntry>>());
-        match memo {
+        match found.memo::<Option<FoundEntry>>() {
             Some(found) => self.in_time(self.check_password(found.as_ref(), password)).await,
             None => self.check(name, password, origin).await,
         }

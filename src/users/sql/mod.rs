@@ -24,13 +24,13 @@ use self::problem::{LastProblem, OverWhen};
 use super::canonical::canonical_name;
 use super::context::SourceContext;
 use super::import::ImportedHashes;
+use super::password_verifier::PasswordVerifier;
 use super::source::{LoginName, NameLookup, PasswordCheck, SourceError, UserRecord, UserSource};
 use super::user_table::{self, UserEntry};
 use crate::clock::Clock;
 use crate::config::SqlUsers;
 use crate::database::{AccessMode, AddressError, Database, QueryRow};
 use crate::identity::UserId;
-use crate::passwords::HashPool;
 use crate::passwords::{HashCost, StoredHash};
 use crate::secret::{self, Digest, Secret, SecretString};
 
@@ -47,8 +47,7 @@ pub struct SqlSource {
     reader: Database,
     /// Connections that may write; only where hashes may be replaced.
     writer: Option<Database>,
-    pool: Arc<HashPool>,
-    imports: Option<ImportedHashes>,
+    verifier: PasswordVerifier,
     costs: Mutex<Vec<HashCost>>,
     seed: Secret<[u8; 32]>,
     problem: LastProblem,
@@ -85,13 +84,13 @@ impl SqlSource {
         context: &SourceContext,
     ) -> Result<Arc<Self>, AddressError> {
         let writer = rules.update.as_ref();
+        let imports = rules.import.then(|| ImportedHashes::new(name, context));
         Ok(Arc::new(Self {
             name: name.to_owned(),
             reader: database(&rules.database, AccessMode::Read)?,
             writer: writer.map(|_| database(&rules.database, AccessMode::Write)).transpose()?,
             rules: rules.clone(),
-            pool: context.hashing.clone(),
-            imports: rules.import.then(|| ImportedHashes::new(name, context)),
+            verifier: PasswordVerifier::new(name, context.hashing.clone(), imports),
             costs: Mutex::default(),
             seed: Secret::new(secret::random()),
             problem: LastProblem::default(),
@@ -175,28 +174,6 @@ impl SqlSource {
         }
     }
 
-    async fn is_right(
-        &self,
-        entry: &UserEntry,
-        password: &SecretString,
-        origin: Option<IpAddr>,
-    ) -> Result<bool, SourceError> {
-        match &self.imports {
-            Some(imports) => imports.check(entry, password, origin).await,
-            None => self.verify(password, entry.password.clone(), origin).await,
-        }
-    }
-
-    async fn verify(
-        &self,
-        password: &SecretString,
-        stored: Arc<StoredHash>,
-        origin: Option<IpAddr>,
-    ) -> Result<bool, SourceError> {
-        let right = self.pool.verify(password.clone(), stored, origin).await;
-        right.map_err(|error| SourceError::from_pool(&self.name, error))
-    }
-
     async fn check_row(
         &self,
         found: Option<FoundRow>,
@@ -217,7 +194,7 @@ impl SqlSource {
                 return Ok(PasswordCheck::UnknownUser);
             }
         };
-        let right = self.is_right(&entry, password, origin).await?;
+        let right = self.verifier.matches_user(&entry, password, origin).await?;
         if !right || entry.disabled {
             return Ok(PasswordCheck::Wrong { id: entry.user.id, disabled: entry.disabled });
         }
@@ -243,7 +220,7 @@ impl SqlSource {
     ) -> Option<UserRecord> {
         let writer = self.writer.as_ref()?;
         let update = self.rules.update.as_ref()?;
-        let hash = self.pool.hash(password.clone(), origin, |hash| hash).await.ok()?;
+        let hash = self.verifier.pool().hash(password.clone(), origin, |hash| hash).await.ok()?;
         let new = hash.as_str();
         let name = &entry.user.profile.name;
         let old = entry.password.as_str();
@@ -276,7 +253,9 @@ impl SqlSource {
         if now.disabled {
             return wrong(true);
         }
-        if now.password != entry.password && !self.is_right(&now, password, origin).await? {
+        if now.password != entry.password
+            && !self.verifier.matches_user(&now, password, origin).await?
+        {
             return wrong(false);
         }
         Ok(PasswordCheck::Correct { user: Box::new(now.user), rehashed_from: None })
@@ -331,7 +310,7 @@ impl UserSource for SqlSource {
     async fn look_for(&self, name: &LoginName) -> Result<NameLookup, SourceError> {
         let found = self.read(name).await?;
         let id = found.as_ref().map(|found| found.id().clone());
-        Ok(NameLookup { id, memo: Some(Arc::new(found)) })
+        Ok(NameLookup::with_memo(id, found))
     }
 
     async fn check_found(
@@ -341,8 +320,7 @@ impl UserSource for SqlSource {
         password: &SecretString,
         origin: Option<IpAddr>,
     ) -> Result<PasswordCheck, SourceError> {
-        let memo = found.memo.as_ref().and_then(|memo| memo.downcast_ref::<Option<FoundRow>>());
-        match memo {
+        match found.memo::<Option<FoundRow>>() {
             Some(found) => self.check_row(found.clone(), name, password, origin).await,
             None => self.check(name, password, origin).await,
         }
@@ -359,10 +337,7 @@ impl UserSource for SqlSource {
         origin: Option<IpAddr>,
     ) -> Result<(), SourceError> {
         let cost = self.cost_of_unknown(name);
-        match &self.imports {
-            Some(imports) => imports.burn_equal_time(cost, password, origin).await,
-            None => self.verify(password, Arc::new(cost.dummy()), origin).await.map(drop),
-        }
+        self.verifier.burn_equal_time(cost, password, origin).await
     }
 
     async fn find(&self, id: &UserId, name: &str) -> Result<Option<UserRecord>, SourceError> {
@@ -374,7 +349,7 @@ impl UserSource for SqlSource {
     }
 
     fn imports(&self) -> bool {
-        self.imports.is_some()
+        self.verifier.imports()
     }
 
     async fn watch(&self, clock: &Clock) {
