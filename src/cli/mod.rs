@@ -36,6 +36,7 @@ use self::place::GatewayPlace;
 use crate::config::{
     Config, Issues, LoadedConfig, ReportFormat, SourceKind, SourceSettings, report,
 };
+use crate::features;
 
 /// An authentication gateway for legacy APIs.
 #[derive(Debug, Parser)]
@@ -282,7 +283,10 @@ fn version(json: bool) -> std::io::Result<()> {
     let commit = option_env!("TOLLHOUSE_COMMIT");
     let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     if json {
-        let facts = serde_json::json!({ "version": version, "commit": commit, "target": target });
+        let features: Vec<&str> = features::included().collect();
+        let facts = serde_json::json!({
+            "version": version, "commit": commit, "target": target, "features": features,
+        });
         return say(facts);
     }
     say(format_args!("tollhouse {version}  commit {}  {target}", commit.unwrap_or("unknown")))

@@ -10,6 +10,7 @@ use super::item::SpannedValue;
 use super::path::is_host_name;
 use super::reader::TableReader;
 use super::warnings::WarningName;
+use crate::features;
 use crate::secret::SecretString;
 
 /// The SMTP server, and the text of the mail.
@@ -62,6 +63,9 @@ const PLACEHOLDERS: &[&str] = &["code", "user.name", "minutes"];
 
 impl MailSettings {
     pub(super) fn read(mut table: TableReader<'_>) -> Self {
+        if let Some(left_out) = features::left_out("mail") {
+            table.issue("", left_out.to_string());
+        }
         let server = table.required("server", "for example \"smtp.example:587\"");
         let forms =
             [("starttls", MailTls::Starttls), ("tls", MailTls::Tls), ("none", MailTls::None)];

@@ -15,6 +15,7 @@ use super::item::SpannedValue;
 use super::out::{HIDDEN, TableWriter};
 use super::reader::TableReader;
 use super::warnings::WarningName;
+use crate::features;
 use crate::secret::SecretString;
 
 /// How an older Webitel is asked about its pairs.
@@ -156,6 +157,9 @@ fn read_path(item: &SpannedValue<'_>) -> Option<Vec<String>> {
 }
 
 fn read_sql(mut table: TableReader<'_>) -> Option<SessionSql> {
+    if let Some(left_out) = features::left_out("sql") {
+        table.issue("", left_out.to_string());
+    }
     let item = table.required("url", "the database: { env = \"NAME\" }");
     let url = item.as_ref().and_then(SpannedValue::secret);
     let schemes = ["postgres:", "postgresql:", "mysql:", "mariadb:", "sqlite:"];

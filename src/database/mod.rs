@@ -8,10 +8,16 @@
 //! a connection that was left open is tried once, then a new one is made. `users::sql` and `authn`
 //! use this module on the background runtime only, because a question may take seconds.
 
+#[cfg(feature = "sql")]
 mod connect;
+#[cfg(feature = "sql")]
 mod connection;
+#[cfg(feature = "sql")]
 mod fault;
+#[cfg(feature = "sql")]
 mod row;
+#[cfg(not(feature = "sql"))]
+mod without_sql;
 
 use std::fmt;
 use std::time::Duration;
@@ -20,11 +26,19 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+#[cfg(feature = "sql")]
 pub use self::connect::{AddressError, DatabaseAddress};
+#[cfg(feature = "sql")]
 pub use self::row::QueryRow;
+#[cfg(not(feature = "sql"))]
+pub use self::without_sql::{AddressError, DatabaseAddress, QueryRow};
 
+#[cfg(feature = "sql")]
 use self::connection::DatabaseConnection;
+#[cfg(feature = "sql")]
 use self::fault::StepError;
+#[cfg(not(feature = "sql"))]
+use self::without_sql::{DatabaseConnection, StepError};
 
 /// Time limit for one question: longer than any look-up by key takes, shorter than a client waits.
 pub const TIMEOUT: Duration = Duration::from_secs(5);

@@ -18,6 +18,7 @@ mod in_effect;
 mod introspect;
 mod issue;
 mod logout;
+#[cfg(feature = "mail")]
 mod mail;
 mod password;
 mod password_cache;
@@ -25,6 +26,8 @@ mod refresh;
 mod revalidation;
 mod second_step;
 mod totp;
+#[cfg(not(feature = "mail"))]
+mod without_mail;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -54,10 +57,13 @@ use crate::users::{SourceError, UserRecord, UserSources};
 pub(crate) use self::basic::BasicCall;
 pub(crate) use self::exchange::{ExchangeRule, exchange_values};
 pub(crate) use self::in_effect::ServicesInEffect;
+#[cfg(feature = "mail")]
 pub(crate) use self::mail::{CodeMailer, MailError};
 pub(crate) use self::password_cache::PasswordCache;
 pub(crate) use self::revalidation::{RevalidationReport, review_sessions};
 pub(crate) use self::totp::{new_totp, totp_address};
+#[cfg(not(feature = "mail"))]
+pub(crate) use self::without_mail::{CodeMailer, MailError};
 
 /// The services that all logins of a gateway share. They live as long as one generation of the
 /// configuration; `users` and `store` may outlive it.

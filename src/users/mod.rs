@@ -21,6 +21,7 @@ mod format;
 mod htpasswd;
 mod http;
 mod import;
+#[cfg(feature = "ldap")]
 mod ldap;
 mod new_user;
 mod open;
@@ -48,6 +49,7 @@ pub use self::error::FileError;
 pub use self::file::FileSource;
 pub use self::http::HttpSource;
 pub use self::import::ImportedHashes;
+#[cfg(feature = "ldap")]
 pub use self::ldap::LdapSource;
 pub use self::open::{SourceOpenError, check, open};
 pub use self::problem::{FileProblem, FileProblems};

@@ -11,11 +11,13 @@ use super::error::FileError;
 use super::file::FileSource;
 use super::format::FileFormat;
 use super::http::HttpSource;
+#[cfg(feature = "ldap")]
 use super::ldap::LdapSource;
 use super::source::UserSource;
 use super::sql::SqlSource;
 use crate::config::{self, SourceKind};
 use crate::database::{AddressError, DatabaseAddress};
+use crate::features::LeftOut;
 use crate::tls_roots::TrustError;
 
 /// The reasons why a source could not be opened.
@@ -29,6 +31,9 @@ pub enum SourceOpenError {
 
     #[error(transparent)]
     Trust(#[from] TrustError),
+
+    #[error(transparent)]
+    LeftOut(#[from] LeftOut),
 }
 
 impl SourceOpenError {
@@ -36,7 +41,7 @@ impl SourceOpenError {
     pub fn is_missing(&self) -> bool {
         match self {
             Self::File(error) => error.is_missing(),
-            Self::Address(_) | Self::Trust(_) => false,
+            Self::Address(_) | Self::Trust(_) | Self::LeftOut(_) => false,
         }
     }
 }
@@ -60,7 +65,10 @@ pub fn open(
             Ok(FileSource::open_htpasswd(&source.name, htpasswd, context)?)
         }
         SourceKind::Sql(sql) => Ok(SqlSource::open(&source.name, sql, context)?),
+        #[cfg(feature = "ldap")]
         SourceKind::Ldap(ldap) => Ok(LdapSource::open(&source.name, ldap)?),
+        #[cfg(not(feature = "ldap"))]
+        SourceKind::Ldap(_) => Err(LeftOut("ldap").into()),
         SourceKind::Http(http) => Ok(HttpSource::open(&source.name, http, context)?),
     }
 }

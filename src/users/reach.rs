@@ -2,6 +2,7 @@
 //! name. For an operator who wants to know before a start.
 
 use super::http;
+#[cfg(feature = "ldap")]
 use super::ldap::LdapSource;
 use super::sql;
 use crate::config::SourceKind;
@@ -17,6 +18,9 @@ pub async fn reach(source: &SourceKind) -> Result<&'static str, String> {
             sql::reach(rules).await?;
             Ok("connected, and the query is understood")
         }
+        #[cfg(not(feature = "ldap"))]
+        SourceKind::Ldap(_) => Err(crate::features::LeftOut("ldap").to_string()),
+        #[cfg(feature = "ldap")]
         SourceKind::Ldap(ldap) => {
             let source = LdapSource::open("check", ldap).map_err(|error| error.to_string())?;
             source.reach().await?;

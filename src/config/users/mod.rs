@@ -25,6 +25,7 @@ use super::out::TableWriter;
 use super::reader::TableReader;
 use super::references::KnownDialects;
 use crate::config::warnings::WarningName;
+use crate::features;
 use crate::identity::IdRule;
 
 pub use self::dn::DnText;
@@ -109,7 +110,14 @@ impl SourceSettings {
         let shares_ids = ids.as_ref().and_then(|item| item.choice(&SHARES_IDS)).unwrap_or(false);
         let kind =
             table.required("kind", "one of \"file\", \"htpasswd\", \"sql\", \"ldap\", \"http\"");
-        let kind = match kind.as_ref().and_then(SpannedValue::string) {
+        let wanted = kind.as_ref().and_then(SpannedValue::string);
+        let known = wanted.filter(|wanted| KINDS.contains(wanted));
+        if let (Some(item), Some(left_out)) = (&kind, known.and_then(features::left_out)) {
+            table.entries();
+            item.issue(left_out.to_string());
+            return None;
+        }
+        let kind = match wanted {
             Some("file") => file::read(&mut table, false),
             Some("htpasswd") => SourceKind::Htpasswd(HtpasswdUsers::read(&mut table)),
             Some("ldap") => SourceKind::Ldap(Box::new(LdapUsers::read(&mut table)?)),
