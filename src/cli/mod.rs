@@ -20,6 +20,7 @@ mod online;
 mod place;
 mod remote;
 mod run;
+mod service_manager;
 mod status;
 mod tokens;
 mod totp;

@@ -11,7 +11,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::logging::LogArgs;
-use super::{CommandError, first_start, load};
+use super::{CommandError, first_start, load, service_manager};
 use crate::config::{Config, ReportFormat, report};
 use crate::listener::InheritedSockets;
 use crate::server::{self, RunningServer, ServerOptions};
@@ -61,6 +61,10 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), CommandError> {
     if let Some(user) = running.take_first_user() {
         first_start::welcome(&user, &config, &running)?;
     }
+    if let Some(period) = service_manager::watchdog_period() {
+        running.while_in_progress(period, service_manager::is_alive);
+    }
+    service_manager::is_ready("serving");
     Ok(runtime.block_on(serve(running, path, signals))?)
 }
 
@@ -113,12 +117,21 @@ async fn serve(running: RunningServer, path: &Path, signals: ProcessSignals) -> 
                 failed = true;
                 break false;
             }
-            // The gateway itself reports the outcome, whoever asked for the reload.
-            _ = reload.recv() => drop(running.reload(|| read(path))),
+            _ = reload.recv() => {
+                service_manager::is_reloading();
+                // The gateway itself reports the outcome, whoever asked for the reload.
+                let status = match running.reload(|| read(path)) {
+                    Ok(_) => "serving",
+                    Err(_) => "serving the last configuration: the one in the file is refused",
+                };
+                service_manager::is_ready(status);
+            }
             _ = reopen.recv() => running.reopen_logs(),
         }
     };
-    tracing::info!("{}", if at_once { "ending at once" } else { "draining" });
+    let ending = if at_once { "ending at once" } else { "draining" };
+    tracing::info!("{ending}");
+    service_manager::is_stopping(ending);
     let cut = async {
         if at_once {
             return;

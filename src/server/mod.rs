@@ -14,6 +14,7 @@ mod first_user;
 mod handover;
 mod keys;
 mod online;
+mod progress;
 mod start;
 mod state_folder;
 mod store;
@@ -23,7 +24,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use self::check::check_start;
 pub use self::core_dumps::forbid_core_dumps;
@@ -31,6 +32,8 @@ pub use self::error::StartError;
 pub use self::first_user::{FIRST_PASSWORD, InitialUser};
 pub use self::online::{Party, Verdict, ask_network};
 pub use self::start::start;
+
+use self::progress::WorkerProgress;
 
 use tokio_util::sync::CancellationToken;
 
@@ -135,6 +138,24 @@ impl RunningServer {
     /// end the process; a service manager then starts another one.
     pub async fn failed(&self) {
         self.threads.worker_lost().await;
+    }
+
+    /// Calls `alive` every `period` for as long as all threads make progress, until the gateway has
+    /// stopped. For the watchdog of a service manager.
+    pub fn while_in_progress(&self, period: Duration, alive: impl Fn() + Send + 'static) {
+        let workers = self.threads.workers().to_vec();
+        let stop = self.stop.clone();
+        self.threads.background().spawn(async move {
+            let counts = || workers.iter().map(|worker| worker.heartbeats());
+            let mut progress = WorkerProgress::new(counts(), Instant::now());
+            while stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
+                if progress.is_made(counts(), Instant::now()) {
+                    alive();
+                } else {
+                    tracing::error!("a worker thread makes no progress");
+                }
+            }
+        });
     }
 
     /// Stops the gateway in order: the health path answers 503; then no new connections are
