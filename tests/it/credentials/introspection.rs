@@ -1,4 +1,4 @@
-//! What services ask about our tokens (SECURITY 26): RFC 7662 and RFC 7009.
+//! What services ask about our tokens: RFC 7662 and RFC 7009.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Which credential counts, where several kinds are taken (DECISIONS 22).
+//! Which credential counts, where several kinds are taken.
 
 use super::{assert_refused, key, log_in};
 use crate::harness::gateway::PASSWORD;

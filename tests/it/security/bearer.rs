@@ -1,4 +1,4 @@
-//! SECURITY 17 to 21, DECISIONS 22 and 23: how a credential travels.
+//! How a credential travels.
 
 use super::{TWO_LOGINS, log_in};
 use crate::harness::{Gateway, Upstream, raw_exchange};

@@ -1,4 +1,4 @@
-//! DECISIONS 26: a preflight opens nothing, and marks are ours where the policy is.
+//! A preflight opens nothing, and marks are ours where the policy is.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! SECURITY 1 to 10 and 12.3, DECISIONS 10, 12 and 13: tokens of other issuers, through a whole
+//! Tokens of other issuers, through a whole
 //! gateway.
 
 use std::time::Duration;
@@ -209,7 +209,7 @@ async fn our_own_endpoints_take_no_foreign_token_but_to_end_it() {
     client.get("/auth/session").bearer(&token).send().await.assert_status(401);
     upstream.assert_untouched();
 
-    // DECISIONS 12: a logout refuses it from now on, and only it.
+    // A logout refuses it from now on, and only it.
     client.get("/x").bearer(&token).send().await.assert_status(200);
     client.post("/auth/logout").bearer(&token).send().await.assert_status(204);
 

@@ -1,4 +1,4 @@
-//! SECURITY 36 to 38, 42, 47 and 49, DECISIONS 18: HTTP/1 messages and their limits.
+//! HTTP/1 messages and their limits.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! SECURITY 46 and 47: HTTP/2, frame by frame, as no well-behaved client sends it.
+//! HTTP/2, frame by frame, as no well-behaved client sends it.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -1,4 +1,4 @@
-//! SECURITY 30, 31 and 12.4, DECISIONS 15, 17 and 22: guessing passwords and codes.
+//! Guessing passwords and codes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! SECURITY 33, 53 to 55 and 12.7: what is written down, what is said, and to whom.
+//! What is written down, what is said, and to whom.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! DECISIONS 5 and 27: the pair `X-Access-Token` and `X-Key`, end to end.
+//! The pair `X-Access-Token` and `X-Key`, end to end.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! SECURITY 22 to 26, DECISIONS 1 to 3, 6 and 11: sessions and what ends them.
+//! Sessions and what ends them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! SECURITY 21, 51 and 12.6, DECISIONS 25: TLS, and listeners without it.
+//! TLS, and listeners without it.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

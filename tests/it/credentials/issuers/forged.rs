@@ -1,5 +1,4 @@
-//! SECURITY 1 to 16 for tokens whose keys were fetched: each rule broken once, with everything
-//! else right.
+//! Tokens whose keys were fetched: each rule of verification broken once, with everything else right.
 
 use aws_lc_rs::hmac;
 use base64::Engine;

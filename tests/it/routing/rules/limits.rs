@@ -47,7 +47,7 @@ async fn a_body_without_a_length_is_cut_at_the_limit() {
     assert!(whole.iter().all(|length| *length <= 16), "{whole:?}");
 }
 
-/// DECISIONS 9: what a list or a line cannot hold is percent-encoded UTF-8.
+/// What a list or a line cannot hold is percent-encoded UTF-8.
 #[tokio::test]
 async fn names_and_claims_are_encoded_so_that_no_list_or_line_is_read_otherwise() {
     let upstream = Upstream::start().await;
